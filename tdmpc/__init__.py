@@ -1,0 +1,1 @@
+"""The agent: TD-MPC2 with a state-value ensemble, dynamics ensembles and auxiliary discounts."""

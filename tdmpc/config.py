@@ -1,0 +1,414 @@
+"""The configuration of one training run: every key once, with its type, its range and its meaning.
+
+`TrainConfig` is frozen and holds only what changes the result. How a run is executed (device, threads,
+checkpoint cadence) is handed to `tdmpc.run` separately and is no part of a run's identity.
+Standard library only: the command line reads this module on every call.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import functools
+import hashlib
+import json
+import math
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tdmpc.tasks import EPISODE_FRAMES, TASKS, canonical_task
+
+IDENTITY_VERSION = 1
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be trained; the message is one line: value, what is legal, the fix."""
+
+
+def key(
+    default: Any,
+    help: str,  # noqa: A002 - the word argparse and click use
+    *,
+    choices: tuple[str, ...] = (),
+    low: float = -math.inf,
+    high: float = math.inf,
+    above: float = -math.inf,
+) -> Any:
+    """A field of `TrainConfig`: `low <= value <= high` and `value > above`, element by element in lists."""
+    limits = {"help": help, "choices": choices, "low": low, "high": high, "above": above}
+    return dataclasses.field(default=default, metadata=limits)
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """All that decides what a run computes; defaults are the sweep plan's base configuration.
+
+    Symbols as in `docs/algorithm.md`. A key that is added later carries `neutral` in its metadata: the
+    value at which nothing changes, so that runs trained before it keep their identity.
+    """
+
+    # task and length
+    task: str = key("quadruped-walk", "dm_control suite task, domain-task")
+    steps: int = key(100_000, "agent steps of training; frames = steps x action_repeat", low=1)
+    action_repeat: int = key(2, "environment steps per agent step", low=1, high=EPISODE_FRAMES)
+    seed_steps: int | None = key(
+        None, "steps of random actions before training; auto = max(1000, 5 episodes)", low=1
+    )
+
+    # optimisation
+    batch_size: int = key(256, "windows per update, B", low=2)
+    horizon: int = key(3, "steps of a window and of a plan, T", low=1)
+    utd_ratio: int = key(4, "gradient updates per agent step", low=1)
+    lr: float = key(3e-4, "Adam learning rate before scaling", above=0)
+    enc_lr_scale: float = key(0.3, "encoder learning rate = lr x this", above=0)
+    pi_lr_scale: float = key(0.3, "policy learning rate = lr x this", above=0)
+    ensemble_lr_scaling: bool = key(
+        True, "scale dynamics lr by H, reward by R, value by Q/5, auxiliary by G/5"
+    )
+    grad_clip_norm: float = key(20.0, "gradient norm at which each optimiser clips, per seed", above=0)
+    tf32: bool = key(True, "TF32 matrix products on GPUs that have them")
+
+    # loss weights
+    consistency_coef: float = key(20.0, "weight of the consistency loss", low=0)
+    encoder_consistency_coef: float = key(1.0, "weight of the encoder consistency loss", low=0)
+    reward_coef: float = key(0.1, "weight of the reward loss", low=0)
+    value_coef: float = key(0.1, "weight of the value loss", low=0)
+    rho: float = key(0.5, "weight of step t of a window is rho^t", above=0, high=1)
+    detach_encoder_ratio: float = key(
+        0.5, "share of training, at its end, with the encoder frozen", low=0, high=1
+    )
+
+    # ensembles
+    num_q: int = key(2, "value heads, Q", low=1)
+    planner_num_dynamics_heads: int = key(4, "dynamics heads, H", low=1)
+    td_num_dynamics_heads: int = key(2, "heads drawn per batch for TD targets; 0 = all", low=0)
+    num_reward_heads: int = key(1, "reward heads, R", low=1)
+    policy_head_reduce: str = key(
+        "mean", "reduction over heads in the policy objective", choices=("min", "mean", "max")
+    )
+    planner_head_reduce: str = key(
+        "max", "reduction over heads in the planner's score", choices=("min", "mean", "max")
+    )
+
+    # value learning
+    num_rollouts: int = key(4, "imagined actions per start state, N", low=1)
+    tau: float = key(0.01, "rate of the target value's moving average", above=0, high=1)
+    scale_tau: float = key(0.01, "rate of the running scale of the policy objective", above=0, high=1)
+    discount: float | None = key(
+        None, "discount; auto = the episode-length heuristic of TD-MPC2 (0.99 at 500 steps)", above=0, high=1
+    )
+
+    # auxiliary values ("multi-gamma")
+    multi_gamma_gammas: tuple[float, ...] = key((0.9, 0.95), "auxiliary discounts", above=0, high=1)
+    multi_gamma_head: str = key(
+        "joint", "one network for all auxiliary discounts or one each", choices=("joint", "separate")
+    )
+    multi_gamma_loss_weight: float = key(0.01, "weight of the auxiliary loss; 0 = off", low=0)
+    aux_value_source: str = key(
+        "imagine",
+        "transitions of the auxiliary targets",
+        choices=("imagine", "replay_rollout", "replay_true"),
+    )
+    aux_value_tau: float = key(0.01, "rate of the auxiliary targets' moving average", above=0, high=1)
+
+    # policy
+    pi_update_freq: int = key(1, "update the policy every this many gradient updates (TD3)", low=1)
+    policy_ema_enabled: bool = key(False, "act and imagine with a moving average of the policy")
+    policy_ema_tau: float = key(0.05, "rate of the policy's moving average", above=0, high=1)
+    start_entropy_coeff: float = key(1e-4, "entropy coefficient before the schedule", low=0)
+    end_entropy_coeff: float = key(1e-6, "entropy coefficient after the schedule", low=0)
+    start_dynamic_entropy_ratio: float = key(0.5, "schedule starts at this share of training", low=0, high=1)
+    end_dynamic_entropy_ratio: float = key(1.0, "schedule ends at this share of training", low=0, high=1)
+    entropy_schedule: str = key(
+        "exponential", "interpolation of the coefficient", choices=("exponential", "linear")
+    )
+    log_std_min: float = key(-10.0, "lower end of the policy's log standard deviation")
+    log_std_max: float = key(2.0, "upper end of the policy's log standard deviation")
+    hinge_coef: float = key(0.01, "weight of the hinge on the pre-squash mean", low=0)
+    hinge_power: float = key(4.0, "power of the hinge", low=1)
+    hinge_tau: float = key(2.5, "pre-squash magnitude at which the hinge begins", low=0)
+
+    # planner (MPPI)
+    iterations: int = key(6, "planner iterations", low=1)
+    num_samples: int = key(1024, "sampled candidates per iteration", low=1)
+    num_pi_trajs: int = key(512, "candidates from the policy", low=0)
+    num_elites: int = key(64, "candidates that refit the distribution", low=1)
+    temperature: float = key(0.1, "softmax temperature over elite scores", above=0)
+    min_std: float = key(0.0, "lower clamp of the planner's std", low=0)
+    max_std: float = key(1.0, "upper clamp and start of the planner's std", above=0)
+    policy_seed_noise_std: float = key(0.05, "noise on policy candidates", low=0)
+    train_act_std_coeff: float = key(0.0, "exploration noise in units of the planner's std", low=0)
+
+    # networks
+    mlp_dim: int = key(512, "hidden width", low=1)
+    latent_dim: int = key(512, "latent size, L", low=1)
+    enc_dim: int = key(256, "hidden width of the encoder", low=1)
+    num_enc_layers: int = key(2, "layers of the encoder", low=1)
+    simnorm_dim: int = key(8, "group size of SimNorm", low=1)
+    dropout: float = key(0.01, "dropout in the first layer of value heads", low=0, high=0.99)
+    num_bins: int = key(101, "bins of the two-hot regression, K", low=3)
+    symlog_max: float = key(10.0, "bins span [-this, this] in symlog space", above=0)
+
+    # replay
+    hot_buffer_ratio: float = key(0.01, "share of a batch from the newest transitions", low=0, high=1)
+    hot_buffer_size: int = key(5, "newest windows the hot share is drawn from", low=1)
+
+    # measuring
+    log_freq: int = key(500, "agent steps between diagnostic rows", low=1, high=1000)
+    eval_freq: int = key(2_500, "agent steps between evaluations", low=1)
+    eval_episodes: int = key(5, "episodes per evaluation, with planning and with the policy alone", low=1)
+    final_eval_episodes: int = key(30, "episodes of the evaluation after the last step", low=1)
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            _check_limits(field, getattr(self, field.name))
+        object.__setattr__(self, "task", canonical_task(self.task))
+        _check_across(self)
+
+    @property
+    def episode_steps(self) -> int:
+        """Agent steps of a full episode."""
+        return math.ceil(EPISODE_FRAMES / self.action_repeat)
+
+    @property
+    def seed_phase_steps(self) -> int:
+        """Steps of random actions before the first update."""
+        return self.seed_steps if self.seed_steps is not None else max(1000, 5 * self.episode_steps)
+
+    @property
+    def gamma(self) -> float:
+        """Discount: given, or TD-MPC2's heuristic clip((T/5 - 1) / (T/5), 0.95, 0.995), T = episode steps."""
+        if self.discount is not None:
+            return self.discount
+        effective = self.episode_steps / 5
+        return min(max((effective - 1) / effective, 0.95), 0.995)
+
+    @property
+    def td_heads(self) -> int:
+        """Dynamics heads that enter a TD target."""
+        return self.td_num_dynamics_heads or self.planner_num_dynamics_heads
+
+    @property
+    def uses_aux(self) -> bool:
+        """Whether auxiliary values are trained at all."""
+        return bool(self.multi_gamma_gammas) and self.multi_gamma_loss_weight > 0
+
+    @property
+    def entropy_is_fixed(self) -> bool:
+        return self.start_entropy_coeff == self.end_entropy_coeff
+
+    @property
+    def steps_are_extendable(self) -> bool:
+        """Whether a run of n steps is the exact beginning of a longer one: no schedule depends on `steps`."""
+        return self.entropy_is_fixed and self.detach_encoder_ratio == 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values, every key."""
+        return {
+            name: list(value) if isinstance(value, tuple) else value for name, value in vars(self).items()
+        }
+
+    def with_overrides(self, overrides: Mapping[str, Any]) -> TrainConfig:
+        """A copy with `overrides`, whose values may be text; raises `ConfigError` on an unknown key."""
+        return dataclasses.replace(self, **{name: parse_value(name, raw) for name, raw in overrides.items()})
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> TrainConfig:
+        return cls().with_overrides(values)
+
+
+def _check_limits(field: dataclasses.Field[Any], value: Any) -> None:
+    meta = field.metadata
+    if meta["choices"] and value not in meta["choices"]:
+        raise ConfigError(f"{field.name}={value!r}: legal values are {', '.join(meta['choices'])}")
+    for number in value if isinstance(value, tuple) else (value,):
+        if isinstance(number, bool) or not isinstance(number, (int, float)):
+            continue
+        inside = meta["low"] <= number <= meta["high"] and number > meta["above"] and math.isfinite(number)
+        if not inside:
+            raise ConfigError(f"{field.name}={value!r}: must be {_limits_text(meta)}")
+
+
+def _limits_text(meta: Mapping[str, Any]) -> str:
+    parts = []
+    if meta["above"] > -math.inf:
+        parts.append(f"greater than {meta['above']:g}")
+    if meta["low"] > -math.inf:
+        parts.append(f"at least {meta['low']:g}")
+    if meta["high"] < math.inf:
+        parts.append(f"at most {meta['high']:g}")
+    return " and ".join(parts) or "finite"
+
+
+def _check_across(c: TrainConfig) -> None:
+    """Rules that hold between keys."""
+    if c.task not in TASKS:
+        near = difflib.get_close_matches(c.task, TASKS, n=3)
+        raise ConfigError(
+            f"task={c.task!r}: not a dm_control suite task"
+            + (f"; did you mean {' or '.join(near)}?" if near else "; for example quadruped-walk")
+        )
+    rules = [
+        (c.latent_dim % c.simnorm_dim == 0,
+         f"latent_dim={c.latent_dim}: must be a multiple of simnorm_dim={c.simnorm_dim}"),
+        (c.td_num_dynamics_heads <= c.planner_num_dynamics_heads,
+         f"td_num_dynamics_heads={c.td_num_dynamics_heads}: at most "
+         f"planner_num_dynamics_heads={c.planner_num_dynamics_heads}"),
+        (c.num_elites <= c.num_samples + c.num_pi_trajs,
+         f"num_elites={c.num_elites}: at most num_samples + num_pi_trajs = {c.num_samples + c.num_pi_trajs}"),
+        (c.min_std <= c.max_std, f"min_std={c.min_std:g}: at most max_std={c.max_std:g}"),
+        (c.log_std_min < c.log_std_max,
+         f"log_std_min={c.log_std_min:g}: must be below log_std_max={c.log_std_max:g}"),
+        (c.start_dynamic_entropy_ratio <= c.end_dynamic_entropy_ratio,
+         f"start_dynamic_entropy_ratio={c.start_dynamic_entropy_ratio:g}: at most "
+         f"end_dynamic_entropy_ratio={c.end_dynamic_entropy_ratio:g}"),
+        (c.entropy_is_fixed or c.entropy_schedule != "exponential"
+         or min(c.start_entropy_coeff, c.end_entropy_coeff) > 0,
+         "entropy_schedule='exponential': cannot reach an entropy coefficient of 0; use linear"),
+        (c.hot_buffer_ratio < 1, f"hot_buffer_ratio={c.hot_buffer_ratio:g}: must be below 1"),
+        (len(set(c.multi_gamma_gammas)) == len(c.multi_gamma_gammas),
+         f"multi_gamma_gammas={list(c.multi_gamma_gammas)}: each discount once"),
+        (c.horizon <= c.episode_steps,
+         f"horizon={c.horizon}: at most the {c.episode_steps} steps of an episode"),
+        (c.steps > c.seed_phase_steps,
+         f"steps={c.steps}: nothing is trained in the {c.seed_phase_steps} random steps of the seed phase; "
+         "raise steps or set seed_steps lower"),
+        (c.seed_phase_steps > c.horizon,
+         f"seed_steps={c.seed_steps}: must exceed horizon={c.horizon}, or there is nothing to train on"),
+    ]  # fmt: skip
+    for holds, message in rules:
+        if not holds:
+            raise ConfigError(message)
+
+
+# --- values from text and YAML ------------------------------------------------------------------------
+
+_TRUE = {"true", "yes", "on", "1"}
+_FALSE = {"false", "no", "off", "0"}
+
+
+@functools.cache
+def key_types() -> dict[str, Any]:
+    """Declared type of every key."""
+    return typing.get_type_hints(TrainConfig)
+
+
+def check_key(name: str) -> None:
+    """Raise `ConfigError` naming near matches where `name` is no key."""
+    if name not in key_types():
+        near = difflib.get_close_matches(name, key_types(), n=3, cutoff=0.5)
+        hint = f"did you mean {' or '.join(near)}?" if near else "`sweeps keys` lists them all"
+        raise ConfigError(f"unknown key {name!r}; {hint}")
+
+
+def parse_value(name: str, raw: Any) -> Any:
+    """`raw` (text from a command line, or a YAML or JSON value) as the declared type of key `name`.
+
+    Text is read by the declared type, never by its looks: `1e-4` and `3e5` are numbers, `no` is False
+    for a switch and an error elsewhere.
+    """
+    check_key(name)
+    kind = key_types()[name]
+    try:
+        return _parse(kind, raw)
+    except (TypeError, ValueError):
+        raise ConfigError(f"{name}={raw!r}: not {_kind_text(kind)}") from None
+
+
+def _parse(kind: Any, raw: Any) -> Any:
+    if isinstance(raw, str):
+        raw = raw.strip()
+    if typing.get_origin(kind) in (typing.Union, types.UnionType):
+        if raw is None or (isinstance(raw, str) and raw.lower() in {"auto", "none", "null"}):
+            return None
+        (kind,) = (arg for arg in typing.get_args(kind) if arg is not type(None))
+    if typing.get_origin(kind) is tuple:
+        return _parse_list(typing.get_args(kind)[0], raw)
+    if kind is bool:
+        return _parse_bool(raw)
+    if kind is str:
+        if not isinstance(raw, str):
+            raise TypeError
+        return raw
+    if isinstance(raw, bool) or not isinstance(raw, (int, float, str)):
+        raise TypeError
+    number = float(raw)
+    if kind is float:
+        return number
+    if not number.is_integer():
+        raise ValueError
+    return int(number)
+
+
+def _parse_bool(raw: Any) -> bool:
+    if isinstance(raw, bool):
+        return raw
+    word = str(raw).lower()
+    if word in _TRUE:
+        return True
+    if word in _FALSE:
+        return False
+    raise ValueError
+
+
+def _parse_list(item: Any, raw: Any) -> tuple[Any, ...]:
+    if isinstance(raw, str):
+        inner = raw.removeprefix("[").removesuffix("]").strip()
+        raw = inner.split(",") if inner else []
+    if not isinstance(raw, Iterable) or isinstance(raw, Mapping):
+        raise TypeError
+    return tuple(_parse(item, element) for element in raw)
+
+
+def _kind_text(kind: Any) -> str:
+    if typing.get_origin(kind) in (typing.Union, types.UnionType):
+        (kind,) = (arg for arg in typing.get_args(kind) if arg is not type(None))
+        return f"{_kind_text(kind)} or auto"
+    if typing.get_origin(kind) is tuple:
+        return "a list of numbers such as [0.9, 0.95]"
+    return {
+        bool: "a switch (true or false)",
+        int: "a whole number",
+        float: "a number",
+        str: "a word",
+    }[kind]
+
+
+# --- identity -----------------------------------------------------------------------------------------
+
+
+def inactive_keys(config: TrainConfig) -> set[str]:
+    """Keys that change nothing under `config`, so that two configurations differing only there are one."""
+    names: set[str] = set()
+    if not config.policy_ema_enabled:
+        names.add("policy_ema_tau")
+    if config.entropy_is_fixed:
+        names |= {"start_dynamic_entropy_ratio", "end_dynamic_entropy_ratio", "entropy_schedule"}
+    if not config.uses_aux:
+        names |= {
+            "multi_gamma_gammas", "multi_gamma_head", "multi_gamma_loss_weight",
+            "aux_value_source", "aux_value_tau",
+        }  # fmt: skip
+    if config.steps_are_extendable:
+        names.add("steps")
+    return names
+
+
+def config_id(config: TrainConfig) -> str:
+    """Ten hex digits over everything in `config` that matters to the result, the seed left out.
+
+    Versioned; keys at the `neutral` value their metadata declares are left out, and so are inactive ones.
+    """
+    inactive = inactive_keys(config)
+    values = config.to_dict()
+    for field in dataclasses.fields(config):
+        neutral = field.metadata.get("neutral", dataclasses.MISSING)
+        if field.name in inactive or values[field.name] == neutral:
+            del values[field.name]
+    # automatic values are hashed as what they resolve to: naming the default explicitly changes nothing
+    values["seed_steps"], values["discount"] = config.seed_phase_steps, config.gamma
+    text = json.dumps({"identity": IDENTITY_VERSION, **values}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:10]

@@ -1,0 +1,144 @@
+"""Metric shards: the one place that knows their schema, for the writer (trainer) and the reader (aggregate).
+
+A shard is a Parquet file `metrics/<tag>-p<part>.parquet` in a run's folder. Rows are wide: the index columns
+below, then one nullable column per metric of the catalogue that occurs in the shard. `tag` names the attempt
+that wrote it ("a001"), so that two attempts never write the same file.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tdmpc import catalogue
+
+SCHEMA_VERSION = 1
+FOLDER = "metrics"
+INDEX_SCHEMA = pa.schema(
+    [
+        pa.field("kind", pa.string(), nullable=False),
+        pa.field("step", pa.int64(), nullable=False),  # agent steps
+        pa.field("frames", pa.int64(), nullable=False),  # steps x action repeat
+        pa.field("update", pa.int64(), nullable=False),  # gradient updates so far
+        pa.field("time", pa.float64(), nullable=False),  # unix seconds
+        pa.field("event", pa.string()),  # name from catalogue.EVENTS, rows of kind "event" only
+    ]
+)
+_NAME = re.compile(r"(?P<tag>[a-z0-9]+)-p(?P<part>\d{5})\.parquet")
+
+
+class ShardError(Exception):
+    """A file that is no readable shard; the message says why."""
+
+
+class Superseded(Exception):
+    """A newer attempt owns the run: this one may not publish any more."""
+
+
+def atomic_write(path: Path, write: Callable[[Path], None]) -> None:
+    """Have `write` fill a temporary file beside `path`, then move it there; `path` is whole or absent."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        write(part)
+        with part.open("rb") as written:
+            os.fsync(written.fileno())
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def shard_name(tag: str, part: int) -> str:
+    return f"{tag}-p{part:05d}.parquet"
+
+
+def parse_shard_name(name: str) -> tuple[str, int] | None:
+    """(tag, part) of a shard's file name, None for any other file."""
+    match = _NAME.fullmatch(name)
+    return (match["tag"], int(match["part"])) if match else None
+
+
+def rows_to_table(rows: Sequence[Mapping[str, Any]], metadata: Mapping[str, str]) -> pa.Table:
+    """Rows as dicts of index columns and metrics -> a table with the columns that occur."""
+    used = {name for row in rows for name in row} - set(INDEX_SCHEMA.names)
+    fields = [
+        pa.field(name, pa.list_(pa.float64()) if m.is_list else pa.float64())
+        for name, m in catalogue.METRICS.items()
+        if name in used
+    ]
+    schema = pa.schema([*INDEX_SCHEMA, *fields])
+    stamped = {"schema_version": str(SCHEMA_VERSION), **metadata}
+    return pa.Table.from_pylist([dict(row) for row in rows], schema=schema).replace_schema_metadata(stamped)
+
+
+class ShardWriter:
+    """Buffers the rows of one run and publishes them as shards, each only while `guard()` still holds."""
+
+    def __init__(
+        self,
+        folder: Path,
+        tag: str,
+        metadata: Mapping[str, str],
+        guard: Callable[[], bool],
+        rows_per_shard: int = 500,
+    ) -> None:
+        self._folder = folder / FOLDER
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._tag, self._metadata, self._guard = tag, dict(metadata), guard
+        self._rows_per_shard = rows_per_shard
+        self._rows: list[dict[str, Any]] = []
+        parts = (parse_shard_name(p.name) for p in self._folder.iterdir())
+        self._part = 1 + max((part for found in parts if found for t, part in [found] if t == tag), default=-1)
+
+    def log(
+        self,
+        kind: catalogue.Kind,
+        step: int,
+        frames: int,
+        update: int,
+        metrics: Mapping[str, Any],
+        event: str | None = None,
+    ) -> None:
+        """Add one row. Raises `KeyError` for a metric outside the catalogue or of another kind of row."""
+        for name in metrics:
+            if catalogue.metric(name).kind != kind:
+                raise KeyError(f"metric {name!r} belongs in rows of kind {catalogue.metric(name).kind!r}")
+        if event is not None and event not in catalogue.EVENTS:
+            raise KeyError(f"event {event!r} is not one of {', '.join(catalogue.EVENTS)}")
+        index = {"kind": kind, "step": step, "frames": frames, "update": update, "time": time.time()}
+        self._rows.append({**index, "event": event, **metrics})
+        if len(self._rows) >= self._rows_per_shard:
+            self.flush()
+
+    def flush(self) -> None:
+        """Publish what is buffered as one shard. Raises `Superseded` where the guard no longer holds."""
+        if not self._rows:
+            return
+        if not self._guard():
+            raise Superseded(f"{self._folder.parent} belongs to a newer attempt")
+        table = rows_to_table(self._rows, self._metadata)
+        path = self._folder / shard_name(self._tag, self._part)
+        atomic_write(path, lambda part: pq.write_table(table, part, compression="zstd"))
+        self._rows.clear()
+        self._part += 1
+
+
+def read_shard(path: Path) -> pa.Table:
+    """One shard. Raises `ShardError` for a truncated, empty or foreign file, or one of a later schema."""
+    try:
+        table = pq.read_table(path)
+    except (pa.ArrowException, OSError) as error:
+        raise ShardError(str(error).splitlines()[0]) from error
+    metadata = {k.decode(): v.decode() for k, v in (table.schema.metadata or {}).items()}
+    version = metadata.get("schema_version")
+    if version is None or not set(INDEX_SCHEMA.names) <= set(table.column_names):
+        raise ShardError("not a metric shard of this project")
+    if int(version) > SCHEMA_VERSION:
+        raise ShardError(f"schema version {version}, this program reads up to {SCHEMA_VERSION}")
+    return table

@@ -1,0 +1,50 @@
+"""The tasks of the dm_control suite, by the names the field uses for them.
+
+Standard library only, so that a wrong task name is an error at the prompt and not in the job.
+A test holds this table against `dm_control.suite.ALL_TASKS`.
+"""
+
+from __future__ import annotations
+
+EPISODE_FRAMES = 1000  # every suite task runs 1,000 control steps, whatever its time step
+
+_BY_DOMAIN = {
+    "acrobot": "swingup swingup_sparse",
+    "ball_in_cup": "catch",
+    "cartpole": "balance balance_sparse swingup swingup_sparse two_poles three_poles",
+    "cheetah": "run",
+    "dog": "stand walk trot run fetch",
+    "finger": "spin turn_easy turn_hard",
+    "fish": "upright swim",
+    "hopper": "stand hop",
+    "humanoid": "stand walk run run_pure_state",
+    "humanoid_CMU": "stand walk run",
+    "manipulator": "bring_ball bring_peg insert_ball insert_peg",
+    "pendulum": "swingup",
+    "point_mass": "easy hard",
+    "quadruped": "walk run escape fetch",
+    "reacher": "easy hard",
+    "stacker": "stack_2 stack_4",
+    "swimmer": "swimmer6 swimmer15",
+    "walker": "stand walk run",
+}
+
+# Short forms in common use (TD-MPC2's task list).
+_ALIASES = {"cup-catch": "ball-in-cup-catch"}
+
+
+def _table() -> dict[str, tuple[str, str]]:
+    return {
+        f"{domain}-{task}".replace("_", "-").lower(): (domain, task)
+        for domain, tasks in _BY_DOMAIN.items()
+        for task in tasks.split()
+    }
+
+
+TASKS: dict[str, tuple[str, str]] = _table()
+
+
+def canonical_task(name: str) -> str:
+    """The one spelling of a task under which runs are identified ("cup-catch" -> "ball-in-cup-catch")."""
+    spelled = name.replace("_", "-").lower()
+    return _ALIASES.get(spelled, spelled)
