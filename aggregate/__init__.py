@@ -1,0 +1,1 @@
+"""Shards to judgement: load -> grid -> stats, flags -> summary -> verdict. Never imports torch."""

@@ -1,0 +1,242 @@
+"""Everything the report shows, as frames: one `SweepSummary` per sweep, over rows that were read once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from aggregate import flags, grid, load, stats
+from aggregate.load import AggregateError, ConfigSource, SweepSource
+from tdmpc import catalogue
+
+__all__ = ["AggregateError", "RandomReference", "Summary", "SweepSummary", "summarise"]
+
+MODES = ("planner", "policy")
+LAST_SHARE = 0.1  # of training is "final" ...
+LAST_POINTS = 4  # ... where that many evaluations fall in it, else the last so many
+SCORES = ("final_planner", "final_policy", "auc_planner", "auc_policy", "large_planner", "large_policy", "training")
+
+
+@dataclass(frozen=True)
+class RandomReference:
+    """Mean return of the episodes of random actions before training, over runs; `n` episodes."""
+
+    mean: float
+    sd: float
+    n: int
+
+
+@dataclass(frozen=True)
+class SweepSummary:
+    """One sweep.
+
+    runs: config_id, seed, state, step, total, attempts, quarantined; one line per run asked for.
+    curves: config_id, kind, metric, step, mean, sd, low, high, n over seeds. seeds: the same per seed, wide,
+    by kind. events: config_id, event, step. scores: one line per run (`SCORES` and `final_points`).
+    ranking: one line per configuration, best first. contrasts: each configuration against the best
+    (`stats.AgainstBest`). findings, votes: `flags.judge`, `flags.vote`. last_step: of the whole sweep.
+    """
+
+    source: SweepSource
+    runs: pd.DataFrame
+    curves: pd.DataFrame
+    seeds: dict[str, pd.DataFrame]
+    events: pd.DataFrame
+    scores: pd.DataFrame
+    ranking: pd.DataFrame
+    contrasts: pd.DataFrame
+    findings: pd.DataFrame
+    votes: pd.DataFrame
+    random: RandomReference | None
+    total_steps: int
+
+    def config(self, config_id: str) -> ConfigSource:
+        return next(config for config in self.source.configs if config.config_id == config_id)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """All sweeps asked for. rows and quarantine: see `load.Loaded`."""
+
+    sweeps: tuple[SweepSummary, ...]
+    rows: pd.DataFrame
+    quarantine: pd.DataFrame
+
+
+def summarise(sweeps: Sequence[SweepSource]) -> Summary:
+    """Read, bin and judge. Raises `AggregateError` (one line) where there is nothing to aggregate."""
+    loaded = load.load(sweeps)
+    by_run = {
+        (str(config_id), int(seed)): rows
+        for (config_id, seed), rows in loaded.rows.groupby(["config_id", "seed"], observed=True)
+    }
+    done = tuple(_summarise_sweep(sweep, by_run, loaded.quarantine) for sweep in sweeps)
+    return Summary(done, loaded.rows, loaded.quarantine)
+
+
+def _summarise_sweep(
+    sweep: SweepSource, by_run: dict[tuple[str, int], pd.DataFrame], quarantine: pd.DataFrame
+) -> SweepSummary:
+    # a run may have been extended beyond what this sweep asks for: what lies there is no part of it
+    empty = next(iter(by_run.values())).iloc[:0]
+    asked = [(config, run) for config in sweep.configs for run in config.runs]
+    rows_of = {}
+    for config, run in asked:
+        rows = by_run.get((run.config_id, run.seed), empty)
+        rows_of[run.config_id, run.seed] = rows[rows["step"] <= config.total_steps]
+    rows = pd.concat(rows_of.values(), ignore_index=True) if rows_of else empty
+    total = max((config.total_steps for config in sweep.configs), default=1)
+    seeds, curves = _curves(rows, total)
+    views = {key: flags.RunView(_by_kind(frame), config.total_steps, run.state)
+             for (key, frame), (config, run) in zip(rows_of.items(), asked, strict=True)}  # fmt: skip
+    scores = _scores(views)
+    findings = flags.judge((config_id, seed, view) for (config_id, seed), view in views.items())
+    return SweepSummary(
+        source=sweep,
+        runs=_runs(asked, views, quarantine),
+        curves=curves,
+        seeds=seeds,
+        events=_events(rows),
+        scores=scores,
+        ranking=_ranking(sweep, scores),
+        contrasts=stats.AgainstBest()(scores, "config_id", "final_planner"),
+        findings=findings,
+        votes=flags.vote(findings),
+        random=_random_reference(views.values()),
+        total_steps=total,
+    )
+
+
+def _by_kind(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    return {str(kind): part for kind, part in rows.groupby("kind", observed=True)}
+
+
+def _curves(rows: pd.DataFrame, total: int) -> tuple[dict[str, pd.DataFrame], pd.DataFrame]:
+    """(per seed and wide, by kind; over seeds and long)."""
+    seeds: dict[str, pd.DataFrame] = {}
+    curves = [pd.DataFrame(columns=["config_id", "kind", "metric", "step", "mean", "sd", "low", "high", "n"])]
+    for kind, part in _by_kind(rows).items():
+        metrics = [
+            name
+            for name, metric in catalogue.METRICS.items()
+            if metric.kind == kind and not metric.is_list and metric.unit != "bool"
+            and name in part and part[name].notna().any()
+        ]  # fmt: skip
+        if not metrics:
+            continue
+        on_bins = kind in ("train", "episode")
+        seeds[kind] = grid.binned(part, total, metrics) if on_bins else grid.own_points(part, metrics)
+        means = stats.Interval()(seeds[kind], ["config_id", "step"], metrics)
+        curves.append(means.assign(kind=kind)[curves[0].columns])
+    return seeds, pd.concat(curves[1:], ignore_index=True) if len(curves) > 1 else curves[0]
+
+
+def _runs(
+    asked: Sequence[tuple[ConfigSource, load.RunSource]],
+    views: dict[tuple[str, int], flags.RunView],
+    quarantine: pd.DataFrame,
+) -> pd.DataFrame:
+    bad = quarantine.groupby(["config_id", "seed"]).size().to_dict()
+    lines = [
+        (r.config_id, r.seed, r.state, views[r.config_id, r.seed].last_step, c.total_steps, r.attempts,
+         bad.get((r.config_id, r.seed), 0))
+        for c, r in asked
+    ]  # fmt: skip
+    return pd.DataFrame(lines, columns=["config_id", "seed", "state", "step", "total", "attempts", "quarantined"])
+
+
+def _events(rows: pd.DataFrame) -> pd.DataFrame:
+    """First step of every schedule event per configuration."""
+    events = rows[(rows["kind"] == "event") & rows["event"].notna()].astype({"event": str})
+    return events.groupby(["config_id", "event"], observed=True)["step"].min().reset_index()
+
+
+# --- scores ---------------------------------------------------------------------------------------------
+
+
+def _scores(views: dict[tuple[str, int], flags.RunView]) -> pd.DataFrame:
+    lines = [{"config_id": c, "seed": s, **run_scores(view)} for (c, s), view in views.items()]
+    return pd.DataFrame(lines, columns=["config_id", "seed", "complete", *SCORES, "so_far", "final_points"])
+
+
+def run_scores(view: flags.RunView) -> dict[str, float | bool]:
+    """Scores of one run, NaN where it has none.
+
+    final_*: mean evaluation return over the last 10 % of training, over the last 4 evaluations where fewer
+    than 4 fall there (`final_points` says how many entered); auc_*: area under the evaluation curve divided
+    by the steps it spans; large_*: the large evaluation after the last step; training: mean return of the
+    training episodes in the last 10 %. All of these need a run that came to its end. so_far: mean of the
+    last 4 evaluations of any run.
+    """
+    evaluated = view.series("eval", "eval_return_planner")
+    reached = evaluated.steps[-1] if evaluated.steps.size else 0
+    border = (1 - LAST_SHARE) * view.total_steps
+    complete = bool(reached >= view.total_steps or (view.state == load.DONE and reached > border))
+    scores: dict[str, float | bool] = dict.fromkeys(SCORES, np.nan)
+    scores |= {"complete": complete, "final_points": 0, "so_far": _mean(evaluated.values[-LAST_POINTS:])}
+    if not complete:
+        return scores
+    for mode in MODES:
+        series = view.series("eval", f"eval_return_{mode}")
+        last = max(int(np.sum(series.steps > border)), LAST_POINTS)
+        scores[f"final_{mode}"] = _mean(series.values[-last:])
+        scores[f"auc_{mode}"] = _area(series)
+        scores[f"large_{mode}"] = _large_evaluation(view, mode)
+    scores["final_points"] = min(max(int(np.sum(evaluated.steps > border)), LAST_POINTS), evaluated.steps.size)
+    episodes = view.series("episode", "episode_return")
+    scores["training"] = _mean(episodes.values[episodes.steps > border])
+    return scores
+
+
+def _mean(values: np.ndarray) -> float:
+    return float(values.mean()) if values.size else np.nan
+
+
+def _area(series: flags.Series) -> float:
+    """Mean height of the curve between its first and last point."""
+    if series.steps.size < 2 or series.steps[-1] == series.steps[0]:
+        return np.nan
+    return float(np.trapezoid(series.values, series.steps) / (series.steps[-1] - series.steps[0]))
+
+
+def _large_evaluation(view: flags.RunView, mode: str) -> float:
+    rows = view.rows["eval"]
+    name = f"eval_return_{mode}"
+    return _mean(rows.loc[rows["eval_is_final"] == 1, name].dropna().to_numpy(dtype=float)) if name in rows else np.nan
+
+
+def _ranking(sweep: SweepSource, scores: pd.DataFrame) -> pd.DataFrame:
+    """Columns config_id, label, planned, n, and mean, low and high of every score; best first, those without
+    a finished run last, in the plan's order."""
+    table = pd.DataFrame(
+        [(c.config_id, c.label, c.is_baseline, len(c.runs)) for c in sweep.configs],
+        columns=["config_id", "label", "is_baseline", "planned"],
+    )
+    names = [*SCORES, "so_far"]
+    long = stats.Interval()(scores, ["config_id"], names)
+    for name in names:
+        one = long[long["metric"] == name][["config_id", "mean", "sd", "low", "high", "n"]]
+        table = table.merge(one.rename(columns=lambda c, name=name: c if c == "config_id" else f"{name}_{c}"),
+                            on="config_id", how="left")  # fmt: skip
+        table[f"{name}_n"] = table[f"{name}_n"].fillna(0).astype(int)
+    by = ["final_planner_mean", "so_far_mean"]
+    return table.sort_values(by, ascending=False, na_position="last", kind="stable", ignore_index=True)
+
+
+def _random_reference(views: Iterable[flags.RunView]) -> RandomReference | None:
+    """From the training episodes that ended before the seed phase did; None where no run marked its end."""
+    returns: list[float] = []
+    for view in views:
+        events, episodes = view.rows.get("event"), view.rows.get("episode")
+        if events is None or episodes is None or "episode_return" not in episodes:
+            continue
+        end = events.loc[events["event"] == "seed_phase_end", "step"]
+        if len(end):
+            returns += episodes.loc[episodes["step"] <= end.iloc[0], "episode_return"].dropna().tolist()
+    if not returns:
+        return None
+    sd = float(np.std(returns, ddof=1)) if len(returns) > 1 else np.nan
+    return RandomReference(float(np.mean(returns)), sd, len(returns))
