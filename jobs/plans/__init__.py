@@ -1,0 +1,1 @@
+"""The packaged plan and presets, read by `jobs.plan`."""

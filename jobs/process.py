@@ -1,0 +1,113 @@
+"""Facts of this machine and its processes: who is alive, which processors there are, how a child is started."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+
+PACKAGES = ("sweeps", "torch", "mujoco", "dm_control", "numpy")
+ROOT = Path(__file__).resolve().parent.parent  # the folder that holds the five packages
+_TIMEOUT_S = 10
+
+
+def host() -> str:
+    return socket.gethostname()
+
+
+def start_time(pid: int) -> str:
+    """When process `pid` started, in a form that tells a recycled pid apart; "" where that cannot be known."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return ""
+    return stat.rpartition(")")[2].split()[19]  # field 22, counted behind the parenthesised name
+
+
+def alive(pid: int, started: str) -> bool:
+    """Whether the process that had `pid` when `start_time` said `started` still runs on this machine."""
+    if Path("/proc/self/stat").exists():
+        try:
+            stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
+        except OSError:
+            return False
+        fields = stat.rpartition(")")[2].split()
+        return fields[0] not in ("Z", "X") and (not started or fields[19] == started)
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def cores() -> int:
+    """Cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def gpus() -> list[str]:
+    """Names of the GPUs for CUDA_VISIBLE_DEVICES: those it allows already, else all that nvidia-smi lists."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return [name.strip() for name in visible.split(",") if name.strip() and name.strip() != "-1"]
+    listed = run_quietly(["nvidia-smi", "-L"])
+    lines = [line for line in (listed or "").splitlines() if line.startswith("GPU ")]
+    return [str(index) for index in range(len(lines))]
+
+
+def run_quietly(command: list[str], timeout_s: float = _TIMEOUT_S, env: dict[str, str] | None = None) -> str | None:
+    """The output of a command, None where it is missing, fails or hangs."""
+    if shutil.which(command[0]) is None:
+        return None
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False, env=env)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout if done.returncode == 0 else None
+
+
+def python() -> list[str]:
+    """This interpreter, not looking for modules in the working directory: the user's `plots.py` does no harm."""
+    return [sys.executable, "-P"]
+
+
+def code_path() -> str | None:
+    """PYTHONPATH that makes a job run the code that submitted it; None where that is installed anyway."""
+    return None if ROOT.name in ("site-packages", "dist-packages") else str(ROOT)
+
+
+def job_variables() -> dict[str, str]:
+    """Environment that every job needs, whatever starts it."""
+    variables = {"PYTHONSAFEPATH": "1", "MUJOCO_GL": os.environ.get("MUJOCO_GL", "disabled")}
+    path = code_path()
+    return variables if path is None else {**variables, "PYTHONPATH": path}
+
+
+def versions() -> dict[str, str]:
+    """Installed versions of what decides a run's numbers; a missing package is left out."""
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return {"python": ".".join(map(str, sys.version_info[:3])), **found}
+
+
+def commit() -> str | None:
+    """The commit of the code that runs, with "+" where files differ from it; None outside a repository."""
+    if not (ROOT / ".git").exists():
+        return None
+    head = run_quietly(["git", "-C", str(ROOT), "rev-parse", "HEAD"])
+    if head is None:
+        return None
+    changed = run_quietly(["git", "-C", str(ROOT), "status", "--porcelain", "--untracked-files=no"])
+    return head.strip() + ("+" if changed else "")

@@ -1,0 +1,196 @@
+"""What lies on disk as JSON, record by record, checked when read: a foreign file is an error, never a crash."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+FORMAT_VERSION = 1
+
+
+class RecordError(ValueError):
+    """A JSON value that is not the record it should be; the message says why."""
+
+
+@dataclass(frozen=True)
+class ConfigFile:
+    """runs/<config_id>/config.json."""
+
+    config_id: str
+    config: dict[str, Any]
+    identity_version: int
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One execution of a run. started: unix seconds. pid_start: see `process.start_time`. device: as asked."""
+
+    number: int
+    host: str
+    pid: int
+    pid_start: str
+    started: float
+    device: str
+    submission: str | None = None
+    task: int | None = None
+    slurm_job: str | None = None
+    versions: dict[str, str] = field(default_factory=dict)
+    commit: str | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How an attempt ended: finished, interrupted, diverged, superseded or failed. time: unix seconds."""
+
+    state: str
+    step: int
+    message: str
+    time: float
+    traceback: str = ""
+
+
+@dataclass(frozen=True)
+class Status:
+    """Heartbeat of the newest attempt. step of total agent steps; time: unix seconds."""
+
+    attempt: int
+    step: int
+    total: int
+    steps_per_s: float | None
+    last_return: float | None
+    time: float
+
+
+@dataclass(frozen=True)
+class ViewConfig:
+    config_id: str
+    label: str
+    factors: dict[str, Any]
+    is_baseline: bool
+    seeds: list[int]
+
+
+@dataclass(frozen=True)
+class View:
+    """sweeps/<name>.json: the sweep as it was asked for. options: of the newest submit, for `rerun`."""
+
+    name: str
+    plan: str
+    goal: str
+    questions: list[str]
+    factors: list[str]
+    configs: list[ViewConfig]
+    time: float
+
+
+@dataclass(frozen=True)
+class TaskRuns:
+    """A task: runs of one configuration, trained side by side in one process."""
+
+    config_id: str
+    seeds: list[int]
+
+
+@dataclass(frozen=True)
+class Submission:
+    """submissions/<id>/submission.json, written before anything is handed to a backend.
+
+    backend: slurm | local | debug. gpus: per task; 0 trains on the CPU. job_name: unique, how Slurm is asked.
+    options: of the backend, for `rerun`. problem: why the hand-over failed, where it did.
+    """
+
+    id: str
+    sweep: str
+    backend: str
+    host: str
+    user: str
+    time: float
+    tasks: list[TaskRuns]
+    gpus: int
+    threads: int
+    job_name: str
+    options: dict[str, Any]
+    job_ids: list[str] = field(default_factory=list)
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Worker:
+    """A process on `host` that works for a submission: the local scheduler, or one task of it."""
+
+    host: str
+    pid: int
+    pid_start: str
+    started: float
+    exit_code: int | None = None
+    ended: float | None = None
+    gpu: str | None = None
+
+
+Record = TypeVar("Record")
+
+
+def encode(record: Any) -> dict[str, Any]:
+    """Plain JSON values with the format's version."""
+    return {"format": FORMAT_VERSION, **_finite(dataclasses.asdict(record))}
+
+
+def decode(kind: type[Record], data: Any) -> Record:
+    """`data` as a `kind`. Raises `RecordError` where a field is missing or of another type, or the format is newer."""
+    if not isinstance(data, Mapping) or not isinstance(data.get("format"), int):
+        raise RecordError("not a file of this program")
+    if data["format"] > FORMAT_VERSION:
+        raise RecordError(f"format {data['format']}, this program reads up to {FORMAT_VERSION}")
+    return typing.cast(Record, _decode(kind, data))
+
+
+def _decode(kind: Any, data: Any) -> Any:
+    if not isinstance(data, Mapping):
+        raise RecordError(f"no {kind.__name__}")
+    values = {}
+    for declared in dataclasses.fields(kind):
+        if declared.name in data:
+            values[declared.name] = _value(_hints(kind)[declared.name], data[declared.name], declared.name)
+        elif declared.default is dataclasses.MISSING and declared.default_factory is dataclasses.MISSING:
+            raise RecordError(f"{declared.name!r} is missing")
+    return kind(**values)
+
+
+def _value(hint: Any, value: Any, name: str) -> Any:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        if value is None:
+            return None
+        (hint,) = (a for a in arguments if a is not type(None))
+        return _value(hint, value, name)
+    if origin is list and isinstance(value, list):
+        return [_value(arguments[0], item, name) for item in value]
+    if origin is dict and isinstance(value, dict):
+        return value
+    if dataclasses.is_dataclass(hint):
+        return _decode(hint, value)
+    if hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+        return float(value)
+    if hint in (int, str, bool) and type(value) is hint:
+        return value
+    raise RecordError(f"{name!r} is {value!r:.40}")
+
+
+@functools.cache
+def _hints(kind: Any) -> dict[str, Any]:
+    return typing.get_type_hints(kind)
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no NaN and no infinity."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,320 @@
+"""The results folder: the only owner of its paths. Layout in docs/architecture.md, records in `jobs.records`."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import re
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jobs.errors import JobsError
+from jobs.records import (
+    Attempt,
+    ConfigFile,
+    Outcome,
+    Record,
+    RecordError,
+    Status,
+    Submission,
+    View,
+    Worker,
+    decode,
+    encode,
+)
+from tdmpc.config import IDENTITY_VERSION, ConfigError, TrainConfig, config_id
+
+_CONFIG_ID = re.compile(r"[0-9a-f]{10}")
+_NUMBER = re.compile(r"(\d{3,9})\.json")
+_VIEW = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9][A-Za-z0-9_-]*)?")
+_SUBMISSION = re.compile(r"[0-9]{8}-[0-9]{6}-[0-9]{3}-[A-Za-z0-9_.-]+")
+
+
+@dataclass(frozen=True, order=True)
+class RunRef:
+    """A run: configuration and seed."""
+
+    config_id: str
+    seed: int
+
+    def __str__(self) -> str:
+        return f"{self.config_id}/seed-{self.seed}"
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """What the disk says of a run. steps: agent steps asked for. attempts: how many were claimed.
+
+    attempt, outcome: of the newest attempt. finished_step: the furthest step at which any attempt finished.
+    """
+
+    ref: RunRef
+    steps: int
+    attempts: int
+    attempt: Attempt | None
+    outcome: Outcome | None
+    status: Status | None
+    finished_step: int
+
+    @property
+    def done(self) -> bool:
+        return self.finished_step >= self.steps
+
+    @property
+    def step(self) -> int:
+        """The furthest step known."""
+        return max(self.finished_step, self.outcome.step if self.outcome else 0, self.status.step if self.status else 0)
+
+
+class Store:
+    """Reads and writes one results folder. Files that are no records of ours are collected in `problems`."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.expanduser().absolute()
+        self.problems: dict[Path, str] = {}
+
+    def prepare(self) -> None:
+        """Make the folders. Raises `JobsError` where that is impossible."""
+        try:
+            for name in ("sweeps", "runs", "submissions"):
+                (self.root / name).mkdir(parents=True, exist_ok=True)
+            probe = self.root / f".probe.{uuid.uuid4().hex}"
+            probe.touch()
+            probe.unlink()
+        except OSError as error:
+            raise JobsError(
+                f"cannot write to the results folder {self.root}: {error.strerror}; give another with --results"
+            ) from error
+
+    # --- JSON ---------------------------------------------------------------------------------------------
+
+    def _read(self, path: Path, kind: type[Record]) -> Record | None:
+        """The record at `path`; None where there is none or where it is not ours (see `problems`)."""
+        try:
+            return decode(kind, json.loads(path.read_bytes()))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            self.problems[path] = f"{path}: cannot be read: {error.strerror}"
+        except (ValueError, RecursionError) as error:  # RecordError, JSONDecodeError, UnicodeDecodeError
+            reason = str(error) if isinstance(error, RecordError) else "not a whole JSON file"
+            self.problems[path] = f"{path}: {reason}; move it away to be rid of this message"
+        return None
+
+    # --- configurations -----------------------------------------------------------------------------------
+
+    def config_path(self, config: str) -> Path:
+        if not _CONFIG_ID.fullmatch(config):
+            raise JobsError(f"configuration id {config!r}: ten hex digits are expected")
+        return self.root / "runs" / config / "config.json"
+
+    def read_config(self, config: str) -> TrainConfig | None:
+        """The configuration, None where it is not stored, or stored but damaged (see `problems`)."""
+        path = self.config_path(config)
+        found = self._read(path, ConfigFile)
+        if found is None:
+            return None
+        try:
+            return TrainConfig.from_dict(found.config)
+        except ConfigError as error:
+            self.problems[path] = f"{path}: {error}"
+            return None
+
+    def check_config(self, config: str) -> TrainConfig:
+        """The configuration, which must be whole and match its identity. Raises `JobsError` otherwise."""
+        path = self.config_path(config)
+        found = self.read_config(config)
+        if found is None:
+            raise JobsError(self.problems.get(path, f"{path} is missing; submit the sweep again"))
+        if config_id(found) != config:
+            raise JobsError(f"{path}: its values are not those of {config}; restore it or move the folder away")
+        return found
+
+    def write_config(self, config: TrainConfig) -> None:
+        """Store `config`. One that is there already stays, but for `steps`, which may rise."""
+        identity = config_id(config)
+        path = self.config_path(identity)
+        if path.exists():
+            stored = self.check_config(identity)
+            if stored.steps >= config.steps:
+                return
+            config = dataclasses.replace(stored, steps=config.steps)
+        write_json(path, encode(ConfigFile(identity, config.to_dict(), IDENTITY_VERSION)))
+
+    # --- runs ---------------------------------------------------------------------------------------------
+
+    def run_folder(self, run: RunRef) -> Path:
+        return self.config_path(run.config_id).parent / f"seed-{run.seed}"
+
+    def _numbers(self, run: RunRef, folder: str) -> list[int]:
+        names = _listed(self.run_folder(run) / folder)
+        return sorted(int(match[1]) for match in map(_NUMBER.fullmatch, names) if match)
+
+    def claim_attempt(self, run: RunRef, attempt: Attempt) -> Attempt:
+        """Write `attempt` under the next free number; exclusive creation decides between two who try at once."""
+        folder = self.run_folder(run) / "attempts"
+        folder.mkdir(parents=True, exist_ok=True)
+        while True:
+            number = max(self._numbers(run, "attempts"), default=0) + 1
+            claimed = dataclasses.replace(attempt, number=number)
+            try:
+                handle = os.open(folder / f"{number:03d}.json", os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+            except FileExistsError:
+                continue
+            with os.fdopen(handle, "wb") as file:
+                file.write(_dump(encode(claimed)))
+                file.flush()
+                os.fsync(file.fileno())
+            return claimed
+
+    def is_newest(self, run: RunRef, number: int) -> bool:
+        """Whether attempt `number` still owns the run: nobody claimed a later one."""
+        return max(self._numbers(run, "attempts"), default=0) == number
+
+    def read_attempt(self, run: RunRef, number: int) -> Attempt | None:
+        return self._read(self.run_folder(run) / "attempts" / f"{number:03d}.json", Attempt)
+
+    def write_outcome(self, run: RunRef, number: int, outcome: Outcome) -> None:
+        write_json(self.run_folder(run) / "outcome" / f"{number:03d}.json", encode(outcome))
+
+    def write_status(self, run: RunRef, status: Status) -> None:
+        """Publish a heartbeat, unless a newer attempt owns the run."""
+        if self.is_newest(run, status.attempt):
+            write_json(self.run_folder(run) / "status.json", encode(status), sync=False)
+
+    def load_run(self, run: RunRef, steps: int) -> RunRecord:
+        """What the disk says of `run`, of which `steps` agent steps are asked."""
+        numbers = self._numbers(run, "attempts")
+        newest = numbers[-1] if numbers else 0
+        folder = self.run_folder(run) / "outcome"
+        outcomes = {n: self._read(folder / f"{n:03d}.json", Outcome) for n in self._numbers(run, "outcome")}
+        finished = [o.step for o in outcomes.values() if o is not None and o.state == "finished"]
+        return RunRecord(
+            ref=run,
+            steps=steps,
+            attempts=len(numbers),
+            attempt=self.read_attempt(run, newest) if newest else None,
+            outcome=outcomes.get(newest),
+            status=self._read(self.run_folder(run) / "status.json", Status),
+            finished_step=max(finished, default=0),
+        )
+
+    # --- sweeps -------------------------------------------------------------------------------------------
+
+    def view_path(self, name: str) -> Path:
+        if not _VIEW.fullmatch(name):
+            raise JobsError(f"sweep name {name!r}: letters, digits, - and _ are expected")
+        return self.root / "sweeps" / f"{name}.json"
+
+    def view_names(self) -> list[str]:
+        """Names of all sweeps that were submitted here."""
+        names = _listed(self.root / "sweeps")
+        return sorted(n.removesuffix(".json") for n in names if n.endswith(".json") and _VIEW.fullmatch(n[:-5]))
+
+    def read_view(self, name: str) -> View | None:
+        path = self.view_path(name)
+        view = self._read(path, View)
+        if view is not None and not all(_CONFIG_ID.fullmatch(c.config_id) for c in view.configs):
+            self.problems[path] = f"{path}: not a sweep of this program"
+            return None
+        return view
+
+    def write_view(self, view: View) -> None:
+        write_json(self.view_path(view.name), encode(view))
+
+    # --- submissions --------------------------------------------------------------------------------------
+
+    def submission_folder(self, name: str) -> Path:
+        if not _SUBMISSION.fullmatch(name):
+            raise JobsError(f"submission {name!r}: not a name of this program")
+        return self.root / "submissions" / name
+
+    def new_submission(self, sweep: str) -> str:
+        """The name of a new, empty submission, made by exclusive creation of its folder."""
+        while True:
+            now = time.time()
+            stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime(now))
+            name = f"{stamp}-{int(now * 1000) % 1000:03d}-{sweep}"
+            try:
+                self.submission_folder(name).mkdir()
+            except FileExistsError:
+                continue
+            (self.submission_folder(name) / "logs").mkdir()
+            (self.submission_folder(name) / "tasks").mkdir()
+            return name
+
+    def write_submission(self, submission: Submission) -> None:
+        write_json(self.submission_folder(submission.id) / "submission.json", encode(submission))
+
+    def read_submission(self, name: str) -> Submission | None:
+        found = self._read(self.submission_folder(name) / "submission.json", Submission)
+        if found is not None and not all(_CONFIG_ID.fullmatch(t.config_id) for t in found.tasks):
+            path = self.submission_folder(name) / "submission.json"
+            self.problems[path] = f"{path}: not a submission of this program"
+            return None
+        return found
+
+    def submissions(self) -> list[Submission]:
+        """All of them, the oldest first."""
+        names = sorted(n for n in _listed(self.root / "submissions") if _SUBMISSION.fullmatch(n))
+        return [found for found in map(self.read_submission, names) if found is not None]
+
+    def log_path(self, submission: str, task: int) -> Path:
+        """The log of a task of the local backend."""
+        return self.submission_folder(submission) / "logs" / f"{task:03d}.log"
+
+    def scheduler_log_path(self, submission: str) -> Path:
+        return self.submission_folder(submission) / "logs" / "scheduler.log"
+
+    def _worker_path(self, submission: str, task: int | None) -> Path:
+        folder = self.submission_folder(submission)
+        return folder / "scheduler.json" if task is None else folder / "tasks" / f"{task:03d}.json"
+
+    def write_worker(self, submission: str, task: int | None, worker: Worker) -> None:
+        """The process of a task of the local backend, of its scheduler where `task` is None."""
+        write_json(self._worker_path(submission, task), encode(worker))
+
+    def read_worker(self, submission: str, task: int | None) -> Worker | None:
+        return self._read(self._worker_path(submission, task), Worker)
+
+    def slot_path(self, slot: int) -> Path:
+        """Lock file of a slot of the local backend; whoever holds its lock may train."""
+        folder = self.root / "slots"
+        folder.mkdir(exist_ok=True)
+        return folder / f"{slot:03d}.lock"
+
+
+def _listed(folder: Path) -> list[str]:
+    try:
+        return [entry.name for entry in folder.iterdir()]
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return []
+
+
+def _dump(value: Mapping[str, Any]) -> bytes:
+    return (json.dumps(value, indent=1, allow_nan=False) + "\n").encode()
+
+
+def write_json(path: Path, value: Mapping[str, Any], sync: bool = True) -> None:
+    """Write whole or not at all. sync: survive a power cut too."""
+    write_bytes(path, _dump(value), sync)
+
+
+def write_bytes(path: Path, data: bytes, sync: bool = True) -> None:
+    """Fill a temporary file beside `path`, then move it there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}.part")
+    try:
+        with part.open("wb") as file:
+            file.write(data)
+            file.flush()
+            if sync:
+                os.fsync(file.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)

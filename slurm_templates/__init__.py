@@ -1,0 +1,1 @@
+"""Cluster profiles, read by `jobs.profiles`."""
