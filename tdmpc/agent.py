@@ -1,0 +1,188 @@
+"""The agent: networks, averages, optimisers, and one update (docs/algorithm.md, "One update").
+
+All S seeds are updated by the same launches; their parameters, gradients, clips and noise stay apart.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from tdmpc import catalogue, losses
+from tdmpc import math as tm
+from tdmpc.config import TrainConfig
+from tdmpc.objectives import Metrics, Networks, draw_noise, model_losses, policy_pass
+from tdmpc.replay import Batch
+from tdmpc.streams import Draws, generator
+from tdmpc.world_model import Policy, TargetValues, WorldModel, move_average
+
+VALUE_LR_UNIT = 5  # TD-MPC2's five value heads are the unit of the value learning rates
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """What depends on the environment step."""
+
+    encoder_frozen: bool
+    entropy_coeff: float
+
+    @classmethod
+    def at(cls, step: int, config: TrainConfig) -> Schedule:
+        c = config
+        coeff = tm.scheduled(
+            step / c.steps, c.start_entropy_coeff, c.end_entropy_coeff,
+            c.start_dynamic_entropy_ratio, c.end_dynamic_entropy_ratio, c.entropy_schedule,
+        )  # fmt: skip
+        return cls(step >= freeze_step(c), coeff)
+
+
+def freeze_step(config: TrainConfig) -> int:
+    """First agent step with the encoder frozen; past the end when it never is."""
+    if config.detach_encoder_ratio == 0:
+        return config.steps + 1
+    return round((1 - config.detach_encoder_ratio) * config.steps)
+
+
+class Agent:
+    """S seeds of one configuration. `update` trains on a batch; acting is the planner's."""
+
+    def __init__(self, config: TrainConfig, obs_size: int, action_size: int, seeds: Sequence[int], device: str) -> None:
+        self.config, self.action_size = config, action_size
+        init = [generator(seed, "init") for seed in seeds]  # on the CPU: the same weights on every device
+        self.model = WorldModel(config, obs_size, action_size, init).to(device)
+        self.policy = Policy(config, action_size, init).to(device)
+        self.targets = TargetValues(self.model)
+        self.policy_ema = copy.deepcopy(self.policy).requires_grad_(False) if config.policy_ema_enabled else None
+        self.scale = torch.ones(len(seeds), device=device)
+        self.finite = torch.ones(len(seeds), dtype=torch.bool, device=device)
+        self.update_index = 0  # counts every gradient update, those on the seed data included
+        self.policy_metrics: Metrics = {}  # of the newest policy update since they were last taken
+        self.optimisers = {
+            "model": torch.optim.Adam(self._model_groups(), foreach=True),
+            "policy": torch.optim.Adam(
+                self.policy.parameters(), lr=config.lr * config.pi_lr_scale, eps=1e-5, foreach=True
+            ),
+        }
+
+    def _model_groups(self) -> list[dict[str, object]]:
+        """Parameter groups with the learning rates of docs/algorithm.md, "Networks"."""
+        c = self.config
+        scales = {"encoder": c.enc_lr_scale, "dynamics": 1.0, "reward": 1.0, "value": 1.0, "aux": 1.0}
+        if c.ensemble_lr_scaling:
+            scales |= {
+                "dynamics": float(c.planner_num_dynamics_heads),
+                "reward": float(c.num_reward_heads),
+                "value": c.num_q / VALUE_LR_UNIT,
+                "aux": self.model.num_gammas / VALUE_LR_UNIT,
+            }
+        modules = self.model.trained_modules().items()
+        return [{"params": list(module.parameters()), "lr": c.lr * scales[name]} for name, module in modules]
+
+    @property
+    def acting_policy(self) -> Policy:
+        """The policy that imagines, seeds the planner and acts: the moving average where that is enabled."""
+        return self.policy_ema or self.policy
+
+    @property
+    def networks(self) -> Networks:
+        return Networks(self.model, self.targets, self.acting_policy)
+
+    def modules(self) -> dict[str, nn.Module]:
+        """Everything with weights, for the checkpoint."""
+        parts: dict[str, nn.Module] = {"model": self.model, "policy": self.policy, "targets": self.targets}
+        return {**parts, "policy_ema": self.policy_ema} if self.policy_ema else parts
+
+    def update(self, batch: Batch, schedule: Schedule, draws: Draws, log: bool = False) -> Metrics:
+        """One gradient update of the model, of the policy when it is due, and of the averages.
+
+        Returns the model's metrics where `log`; the policy's wait for `take_policy_metrics`.
+        """
+        noise = draw_noise(self.config, self.action_size, draws)
+        found = model_losses(self.networks, batch, noise, self.config, schedule.encoder_frozen, full=log)
+        metrics = {**found.metrics, **self._gradient_norms(found.weighted)} if log else {}
+        grad_norm = self._step_model(found.total, schedule.encoder_frozen)
+        self.finite &= torch.isfinite(found.total.detach()) & torch.isfinite(grad_norm)
+        if self.update_index % self.config.pi_update_freq == 0:
+            self._update_policy(found.states, schedule.entropy_coeff, draws)
+        self._move_averages()
+        self.update_index += 1
+        return {**metrics, "grad_norm": grad_norm} if log else {}
+
+    def take_policy_metrics(self) -> Metrics:
+        """Metrics of the newest policy update since the last call; empty when there was none."""
+        taken, self.policy_metrics = self.policy_metrics, {}
+        return taken
+
+    @torch.no_grad()
+    def validate(self, batch: Batch, draws: Draws) -> Metrics:
+        """Every loss of the model on data never trained on, without dropout; changes nothing."""
+        noise = draw_noise(self.config, self.action_size, draws, dropout=False)
+        return model_losses(self.networks, batch, noise, self.config, frozen=True, full=True).metrics
+
+    def _gradient_norms(self, weighted: dict[str, Tensor]) -> Metrics:
+        """(S,) norm of every weighted loss's gradient in every module it reaches."""
+        modules = self.model.trained_modules()
+        norms = {}
+        for loss, reached in catalogue.GRADIENT_FLOW.items():
+            if loss not in weighted or not weighted[loss].requires_grad:
+                continue
+            for name in reached:
+                params = list(modules[name].parameters())
+                grads = torch.autograd.grad(weighted[loss].sum(), params, retain_graph=True, allow_unused=True)
+                if any(g is not None for g in grads):  # none reach a frozen encoder
+                    norms[f"grad_norm/{loss}/{name}"] = per_seed_norm(g for g in grads if g is not None)
+        return norms
+
+    def _step_model(self, total: Tensor, frozen: bool) -> Tensor:
+        optimiser = self.optimisers["model"]
+        optimiser.zero_grad(set_to_none=True)  # a frozen encoder keeps no gradient, so Adam leaves it alone
+        total.sum().backward()
+        grads = [p.grad for p in self.model.parameters() if p.grad is not None]
+        norm = clip_per_seed(grads, self.config.grad_clip_norm)
+        optimiser.step()
+        return norm
+
+    def _update_policy(self, states: Tensor, entropy_coeff: float, draws: Draws) -> None:
+        c = self.config
+        count = states.shape[1] * states.shape[2]
+        eps = draws.normal(count, self.action_size)
+        dropout = draws.dropout(c.dropout, c.num_q, c.planner_num_dynamics_heads * count, c.mlp_dim)
+        found = policy_pass(self.model, self.policy, states, eps, dropout, c)
+        spread = tm.percentile_range(found.terms.q[:, 0].detach()).clamp(min=1.0)
+        self.scale = torch.lerp(self.scale, spread, c.scale_tau)
+        loss = losses.policy_loss(found.terms, self.scale, self.action_size, entropy_coeff, c.hinge_coef, c.rho)
+        params = list(self.policy.parameters())
+        grads = torch.autograd.grad(loss.sum(), params)
+        norm = clip_per_seed(grads, c.grad_clip_norm)
+        for parameter, grad in zip(params, grads, strict=True):
+            parameter.grad = grad
+        self.optimisers["policy"].step()
+        self.finite &= torch.isfinite(loss.detach()) & torch.isfinite(norm)
+        own = {"pi_loss": loss.detach(), "pi_grad_norm": norm, "pi_scale": self.scale}
+        self.policy_metrics = {**found.metrics, **own, "entropy_coeff": torch.full_like(norm, entropy_coeff)}
+
+    def _move_averages(self) -> None:
+        c = self.config
+        move_average(self.targets.value, self.model.value, c.tau)
+        if self.model.num_gammas:
+            move_average(self.targets.aux, self.model.aux, c.aux_value_tau)
+        if self.policy_ema:
+            move_average(self.policy_ema, self.policy, c.policy_ema_tau)
+
+
+def per_seed_norm(grads: Iterable[Tensor]) -> Tensor:
+    """(S,) 2-norm over tensors (S, ...)."""
+    return torch.stack([g.flatten(1).square().sum(1) for g in grads]).sum(0).sqrt()
+
+
+def clip_per_seed(grads: Sequence[Tensor], max_norm: float) -> Tensor:
+    """Scale each seed's gradients, in place, to norm at most `max_norm`; returns the (S,) norms before."""
+    norm = per_seed_norm(grads)
+    factor = (max_norm / (norm + 1e-6)).clamp(max=1.0)
+    for grad in grads:
+        grad.mul_(factor.view(-1, *[1] * (grad.dim() - 1)))
+    return norm

@@ -1,0 +1,86 @@
+"""dm_control suite tasks: state observations in one vector, actions in [-1, 1], action repeat, exact restore."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, NamedTuple
+
+os.environ.setdefault("MUJOCO_GL", "disabled")  # nothing is rendered in training; `egl` fails without a display
+
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+from dm_control import suite  # noqa: E402
+
+from tdmpc.tasks import TASKS  # noqa: E402
+
+DISCARDED = 2**32
+
+
+class Step(NamedTuple):
+    obs: np.ndarray  # (O,) float32
+    reward: float  # summed over the repeats
+    last: bool  # the episode ends here
+
+
+class Env:
+    """One task. Its random state is its own; `state` and `restore` replay the running episode exactly."""
+
+    def __init__(self, task: str, action_repeat: int, seed: int) -> None:
+        domain, name = TASKS[task]
+        self._env = suite.load(domain, name, task_kwargs={"random": seed % DISCARDED})
+        self._repeat = action_repeat
+        spec = self._env.action_spec()
+        self._low, self._half = spec.minimum, (spec.maximum - spec.minimum) / 2
+        self.action_size = int(np.prod(spec.shape))
+        self.obs_size = int(sum(np.prod(s.shape) for s in self._env.observation_spec().values()))
+        self._random_at_reset: tuple[Any, ...] = ()
+        self._actions: list[np.ndarray] = []
+
+    @property
+    def _random(self) -> np.random.RandomState:
+        return self._env.task.random
+
+    def reseed(self, seed: int) -> None:
+        """Make the next `reset` depend on `seed` alone."""
+        self._random.seed(seed % DISCARDED)
+
+    def reset(self) -> np.ndarray:
+        """Start an episode; returns its first observation (O,)."""
+        self._random_at_reset = self._random.get_state()
+        self._actions = []
+        return _flat(self._env.reset().observation)
+
+    def step(self, action: np.ndarray) -> Step:
+        """Apply `action` (A,) in [-1, 1] for `action_repeat` control steps, fewer where the episode ends."""
+        self._actions.append(np.array(action, dtype=np.float32))
+        native = self._low + (self._actions[-1].astype(np.float64) + 1) * self._half
+        total = 0.0
+        for _ in range(self._repeat):
+            found = self._env.step(native)
+            total += float(found.reward or 0.0)
+            if found.last():
+                break
+        return Step(_flat(found.observation), total, found.last())
+
+    def state(self) -> dict[str, Any]:
+        """The random state at the last reset and the actions since: enough to stand here again."""
+        name, keys, position, has_gauss, gauss = self._random_at_reset
+        actions = np.stack(self._actions) if self._actions else np.zeros((0, self.action_size), np.float32)
+        return {
+            "random": (name, torch.from_numpy(keys.astype(np.int64)), int(position), int(has_gauss), float(gauss)),
+            "actions": torch.from_numpy(actions),
+        }
+
+    def restore(self, state: dict[str, Any]) -> np.ndarray:
+        """Replay a `state`; returns the observation it stood at (O,)."""
+        name, keys, position, has_gauss, gauss = state["random"]
+        self._random.set_state((name, keys.numpy().astype(np.uint32), position, has_gauss, gauss))
+        obs = self.reset()
+        for action in state["actions"].numpy():
+            obs = self.step(action).obs
+        return obs
+
+
+def _flat(observation: dict[str, Any]) -> np.ndarray:
+    parts = [np.ravel(np.asarray(value, dtype=np.float32)) for value in observation.values()]
+    return np.concatenate(parts)

@@ -1,0 +1,108 @@
+"""Pure tensor functions of the agent. Shapes: `...` is any leading axes; symbols as in docs/algorithm.md."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+LOG_SQRT_2PI = 0.5 * math.log(2 * math.pi)
+
+
+def symlog(x: Tensor) -> Tensor:
+    """sign(x) log(1 + |x|) (Hafner et al. 2023, eq. 9)."""
+    return torch.sign(x) * torch.log1p(torch.abs(x))
+
+
+def symexp(x: Tensor) -> Tensor:
+    """Inverse of `symlog`."""
+    return torch.sign(x) * torch.expm1(torch.abs(x))
+
+
+def bin_centres(num_bins: int, symlog_max: float, device: torch.device | str = "cpu") -> Tensor:
+    """(K,) centres, evenly spaced over [-symlog_max, symlog_max] in symlog space."""
+    return torch.linspace(-symlog_max, symlog_max, num_bins, device=device)
+
+
+def two_hot(x: Tensor, bins: Tensor) -> Tensor:
+    """(...) returns -> (..., K) weights on the two bins around symlog(x), summing to 1; clamped at the ends."""
+    num_bins = bins.shape[0]
+    low, high = bins[0], bins[-1]
+    position = (symlog(x).clamp(low, high) - low) / (high - low) * (num_bins - 1)
+    index = position.floor().clamp(max=num_bins - 2)
+    upper = (position - index).unsqueeze(-1)
+    index = index.long().unsqueeze(-1)
+    weights = torch.zeros(*x.shape, num_bins, dtype=x.dtype, device=x.device)
+    return weights.scatter(-1, index, 1 - upper).scatter(-1, index + 1, upper)
+
+
+def two_hot_inverse(logits: Tensor, bins: Tensor) -> Tensor:
+    """(..., K) logits -> (...) the return their distribution stands for: symexp of the mean bin."""
+    return symexp(torch.softmax(logits, dim=-1) @ bins)
+
+
+def soft_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
+    """(..., K) logits, (..., K) distribution (broadcast) -> (...) cross-entropy in nats."""
+    return -(target * F.log_softmax(logits, dim=-1)).sum(-1)
+
+
+def simnorm(x: Tensor, group: int) -> Tensor:
+    """Softmax over groups of `group` neighbours of the last axis (Hansen et al. 2024, eq. 5)."""
+    return torch.softmax(x.unflatten(-1, (-1, group)), dim=-1).flatten(-2)
+
+
+def squash_log_std(raw: Tensor, low: float, high: float) -> Tensor:
+    """Network output -> log std in [low, high] by tanh; 0 maps to the middle."""
+    return low + 0.5 * (high - low) * (torch.tanh(raw) + 1)
+
+
+def gaussian_log_prob(eps: Tensor, log_std: Tensor) -> Tensor:
+    """(..., A) standard-normal draws -> (...) log-density of mean + std * eps, summed over actions."""
+    return (-0.5 * eps.square() - log_std - LOG_SQRT_2PI).sum(-1)
+
+
+def squash_log_det(pre: Tensor) -> Tensor:
+    """(..., A) pre-squash actions -> (...) log |d tanh(u) / du|, summed over actions.
+
+    log(1 - tanh(u)^2) = 2 (log 2 - u - softplus(-2u)), which does not overflow (Haarnoja et al. 2018, app. C).
+    """
+    return (2 * (math.log(2) - pre - F.softplus(-2 * pre))).sum(-1)
+
+
+def reduce_heads(x: Tensor, how: str, dim: int | tuple[int, ...]) -> Tensor:
+    """Reduce head axes by min, mean or max."""
+    if how == "min":
+        return x.amin(dim)
+    if how == "max":
+        return x.amax(dim)
+    if how == "mean":
+        return x.mean(dim)
+    raise ValueError(f"reduction {how!r}: legal values are min, mean, max")
+
+
+def time_weights(horizon: int, rho: float, device: torch.device | str = "cpu") -> Tensor:
+    """(T,) weights rho^t."""
+    return torch.tensor([rho**t for t in range(horizon)], device=device)
+
+
+def percentile_range(x: Tensor) -> Tensor:
+    """(S, B) -> (S,) distance between the 5th and the 95th percentile of each row."""
+    low, high = torch.quantile(x, torch.tensor([0.05, 0.95], device=x.device, dtype=x.dtype), dim=-1)
+    return high - low
+
+
+def scheduled(progress: float, start: float, end: float, begin: float, finish: float, how: str) -> float:
+    """Value at `progress` in [0, 1]: `start` until `begin`, `end` from `finish`, between them `how`.
+
+    how: "linear" or "exponential" (linear in the logarithm).
+    """
+    if start == end or progress >= finish:
+        return end
+    if progress <= begin:
+        return start
+    share = (progress - begin) / (finish - begin)
+    if how == "linear":
+        return start + share * (end - start)
+    return start * (end / start) ** share

@@ -1,0 +1,136 @@
+"""MPPI in latent space (Hansen et al. 2022, alg. 1; Hansen et al. 2024, sec. 3), over S seeds and P episodes.
+
+Shapes: S seeds, P episodes planned at once for each seed (1 in training, several in evaluation), H dynamics
+heads, T horizon, E candidates, A action size, L latent size.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from tdmpc import math as tm
+from tdmpc.config import TrainConfig
+from tdmpc.layers import Heads
+from tdmpc.objectives import Networks
+from tdmpc.streams import Draws
+
+WORST = -1e9  # score of a candidate whose own is NaN or infinite; finite, so that a softmax over it is too
+
+
+class Plan(NamedTuple):
+    action: Tensor  # (S, P, A)
+    mean: Tensor  # (S, P, T, A), the next plan's warm start
+    std: Tensor  # (S, P, A) of the first action
+    policy_share: Tensor  # (S, P) share of policy candidates among the elites
+
+
+class _Candidates(NamedTuple):
+    actions: Tensor  # (S, P, T, E, A)
+    scores: Tensor  # (S, P, E)
+
+
+@torch.no_grad()
+def plan(
+    nets: Networks, z: Tensor, warm: Tensor, config: TrainConfig, draws: Draws, heads: Heads, best: bool
+) -> Plan:
+    """Plan from latents z (S, P, L), starting at the mean `warm` (S, P, T, A).
+
+    heads: dynamics heads that score candidates (None = all). best: take the best elite (evaluation) instead of
+    sampling one by its weight (training).
+    """
+    c = config
+    episodes, horizon, size = warm.shape[1:]
+    mean, std = warm, torch.full_like(warm, c.max_std)
+    seeded = _from_policy(nets, z, c, draws, heads)
+    noise = draws.normal(c.iterations, episodes, horizon, c.num_samples, size)
+    for i in range(c.iterations):
+        sampled = (mean.unsqueeze(3) + std.unsqueeze(3) * noise[:, i]).clamp(-1, 1)
+        scores = _score(nets, z, sampled, c, heads)
+        elite, index, weights = _elites(seeded, _Candidates(sampled, scores), c)
+        w = weights[:, :, None, :, None]
+        mean = (w * elite).sum(3)
+        std = (w * (elite - mean.unsqueeze(3)).square()).sum(3).sqrt().clamp(c.min_std, c.max_std)
+    choice = weights.argmax(-1) if best else _gumbel_choice(weights, draws)
+    first = elite[:, :, 0].gather(2, choice[:, :, None, None].expand(-1, -1, 1, size)).squeeze(2)
+    if not best and c.train_act_std_coeff > 0:
+        first = (first + c.train_act_std_coeff * std[:, :, 0] * draws.normal(episodes, size)).clamp(-1, 1)
+    share = (index < c.num_pi_trajs).float().mean(-1)
+    return Plan(first, mean, std[:, :, 0], share)
+
+
+def shift(mean: Tensor) -> Tensor:
+    """(S, P, T, A) -> the same one step later, zeros at the end: the next plan's warm start."""
+    return torch.cat([mean[:, :, 1:], torch.zeros_like(mean[:, :, :1])], dim=2)
+
+
+def _elites(seeded: _Candidates, sampled: _Candidates, config: TrainConfig) -> tuple[Tensor, Tensor, Tensor]:
+    """Elite actions (S, P, T, k, A), their candidate indices (S, P, k), policy candidates first, and weights."""
+    scores = torch.cat([seeded.scores, sampled.scores], dim=-1)
+    scores = torch.nan_to_num(scores, nan=WORST, posinf=WORST, neginf=WORST)
+    top = torch.topk(scores, config.num_elites, dim=-1)
+    actions = torch.cat([seeded.actions, sampled.actions], dim=3)
+    index = top.indices[:, :, None, :, None].expand(*actions.shape[:3], -1, actions.shape[-1])
+    return actions.gather(3, index), top.indices, torch.softmax(top.values / config.temperature, dim=-1)
+
+
+def _gumbel_choice(weights: Tensor, draws: Draws) -> Tensor:
+    """(S, P, k) weights -> (S, P) index drawn by weight. Gumbel-max: unlike `torch.multinomial`, a diverged
+    seed's NaN stays in its own row."""
+    uniform = draws.uniform(*weights.shape[1:]).clamp(min=torch.finfo(weights.dtype).tiny)
+    return (weights.clamp(min=1e-30).log() - (-uniform.log()).log()).argmax(-1)
+
+
+def _from_policy(nets: Networks, z: Tensor, config: TrainConfig, draws: Draws, heads: Heads) -> _Candidates:
+    """Candidates of the policy along the first head's latents, rolled and scored once per plan."""
+    c = config
+    seeds, episodes, _ = z.shape
+    size = nets.actor.net.linears[-1].weight.shape[-1] // 2
+    count = episodes * c.num_pi_trajs
+    eps = draws.normal(c.horizon, count, size)
+    extra = draws.normal(c.horizon, count, size) * c.policy_seed_noise_std
+    latents = _repeat(z, c.num_pi_trajs)
+    total = z.new_zeros(seeds, 1, count)
+    actions = []
+    for t in range(c.horizon):
+        action = (nets.actor.sample(latents[:, 0], eps[:, t]) + extra[:, t]).clamp(-1, 1)
+        actions.append(action)
+        total = total + _reward(nets, latents, action, c)
+        latents = nets.model.next(latents, action.unsqueeze(1), heads)
+    stacked = torch.stack(actions, dim=1).unflatten(2, (episodes, -1)).transpose(1, 2)
+    return _Candidates(stacked, _final_score(nets, total, latents, c, episodes))
+
+
+def _score(nets: Networks, z: Tensor, actions: Tensor, config: TrainConfig, heads: Heads) -> Tensor:
+    """z (S, P, L), actions (S, P, T, E, A) -> (S, P, E): undiscounted rewards plus target value at the end,
+    reduced over dynamics and value heads by `planner_head_reduce`."""
+    episodes, horizon, candidates = actions.shape[1:4]
+    latents = _repeat(z, candidates)
+    flat = actions.transpose(1, 2).flatten(2, 3)  # (S, T, P*E, A)
+    total = z.new_zeros(z.shape[0], 1, episodes * candidates)
+    for t in range(horizon):
+        total = total + _reward(nets, latents, flat[:, t], config)
+        latents = nets.model.next(latents, flat[:, t].unsqueeze(1), heads)
+    return _final_score(nets, total, latents, config, episodes)
+
+
+def _repeat(z: Tensor, count: int) -> Tensor:
+    """(S, P, L) -> (S, 1, P*count, L), the latent all heads share at the start."""
+    return z.repeat_interleave(count, dim=1).unsqueeze(1)
+
+
+def _reward(nets: Networks, latents: Tensor, action: Tensor, config: TrainConfig) -> Tensor:
+    """latents (S, H|1, N, L), action (S, N, A) -> (S, H|1, N), once for all heads while they share a latent."""
+    heads, count = latents.shape[1:3]
+    repeated = action.unsqueeze(1).expand(-1, heads, -1, -1).flatten(1, 2)
+    rewards = nets.model.rewards(latents.flatten(1, 2), repeated)
+    return tm.reduce_heads(rewards, config.planner_head_reduce, 1).unflatten(-1, (heads, count))
+
+
+def _final_score(nets: Networks, total: Tensor, latents: Tensor, config: TrainConfig, episodes: int) -> Tensor:
+    """total (S, H|1, N) rewards, latents (S, H, N, L) -> (S, P, E)."""
+    values = nets.targets.values(latents.flatten(1, 2), nets.model.bins).unflatten(-1, latents.shape[1:3])
+    scores = tm.reduce_heads(values + total.unsqueeze(1), config.planner_head_reduce, (1, 2))
+    return scores.unflatten(-1, (episodes, -1))

@@ -1,0 +1,150 @@
+"""Replay: float32, contiguous per episode, one lane per seed, sampled by each seed's own stream."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+FIRST_ROWS = 4096  # storage starts here and doubles
+
+
+class Batch(NamedTuple):
+    """Windows of T transitions."""
+
+    obs: Tensor  # (S, T+1, B, O)
+    actions: Tensor  # (S, T, B, A)
+    rewards: Tensor  # (S, T, B)
+
+
+@dataclass
+class Lane:
+    """One seed's episodes. Row i holds o_i and the action and reward of the transition that leaves it; an
+    episode of n transitions takes n + 1 rows, the last with an observation alone."""
+
+    starts: list[int] = field(default_factory=list)  # first row of each episode
+    lengths: list[int] = field(default_factory=list)  # transitions of each episode; the last one may be running
+    rows: int = 0  # rows in use
+
+    def begin(self) -> None:
+        self.starts.append(self.rows)
+        self.lengths.append(0)
+        self.rows += 1
+
+    def extend(self) -> int:
+        """Count one more transition; returns the row it leaves."""
+        self.lengths[-1] += 1
+        self.rows += 1
+        return self.rows - 2
+
+
+class Replay:
+    """S lanes of (obs, action, reward). Every step is sampled from as soon as it is added.
+
+    hot_share of a batch comes from the newest `hot_windows` windows; the rest draws an episode uniformly, the
+    running one included, then a start within it.
+    """
+
+    def __init__(
+        self,
+        seeds: int,
+        obs_size: int,
+        action_size: int,
+        horizon: int,
+        device: str = "cpu",
+        hot_share: float = 0.0,
+        hot_windows: int = 1,
+    ) -> None:
+        self.lanes = [Lane() for _ in range(seeds)]
+        self._horizon, self._device = horizon, device
+        self._hot_share, self._hot_windows = hot_share, hot_windows
+        self._obs = torch.zeros(seeds, FIRST_ROWS, obs_size, device=device)
+        self._actions = torch.zeros(seeds, FIRST_ROWS, action_size, device=device)
+        self._rewards = torch.zeros(seeds, FIRST_ROWS, device=device)
+
+    def begin(self, lane: int, obs: np.ndarray) -> None:
+        """Start an episode with its reset observation (O,)."""
+        self.lanes[lane].begin()
+        self._reserve(self.lanes[lane].rows)
+        self._obs[lane, self.lanes[lane].rows - 1] = torch.from_numpy(obs)
+
+    def add(self, lane: int, action: np.ndarray, reward: float, obs: np.ndarray) -> None:
+        """Append one transition of the running episode: action (A,), reward, the observation after it (O,)."""
+        row = self.lanes[lane].extend()
+        self._reserve(row + 2)
+        self._actions[lane, row] = torch.from_numpy(action)
+        self._rewards[lane, row] = reward
+        self._obs[lane, row + 1] = torch.from_numpy(obs)
+
+    def add_episode(self, lane: int, obs: np.ndarray, actions: np.ndarray, rewards: np.ndarray) -> None:
+        """A whole episode: obs (n+1, O), actions (n, A), rewards (n,)."""
+        self.begin(lane, obs[0])
+        for action, reward, after in zip(actions, rewards, obs[1:], strict=True):
+            self.add(lane, action, float(reward), after)
+
+    def clear(self, lane: int) -> None:
+        self.lanes[lane] = Lane()
+
+    def ready(self) -> bool:
+        """Whether every lane holds at least one window."""
+        return all(max(lane.lengths, default=0) >= self._horizon for lane in self.lanes)
+
+    def sample(self, batch_size: int, streams: Sequence[torch.Generator]) -> Batch:
+        """`batch_size` windows of every lane, lane s by `streams[s]` (CPU generators) alone."""
+        rows = [self._window_rows(lane, batch_size, g) for lane, g in zip(self.lanes, streams, strict=True)]
+        first = torch.stack(rows).to(self._device)  # (S, B)
+        steps = torch.arange(self._horizon + 1, device=self._device)
+        index = first[:, None] + steps[:, None]  # (S, T+1, B)
+        seeds = torch.arange(len(self.lanes), device=self._device)[:, None, None]
+        return Batch(
+            self._obs[seeds, index], self._actions[seeds, index[:, :-1]], self._rewards[seeds, index[:, :-1]]
+        )
+
+    def _window_rows(self, lane: Lane, count: int, stream: torch.Generator) -> Tensor:
+        """(count,) first rows of the windows drawn from one lane; an empty lane's seed has stopped, and nobody
+        reads what row 0 gives it."""
+        if not lane.rows:
+            return torch.zeros(count, dtype=torch.int64)
+        lengths = torch.tensor(lane.lengths)
+        eligible = torch.nonzero(lengths >= self._horizon).squeeze(1)
+        hot = round(self._hot_share * count)
+        pick = eligible[torch.randint(len(eligible), (count - hot,), generator=stream)]
+        within = (lengths[pick] - self._horizon + 1) * torch.rand(count - hot, generator=stream, dtype=torch.float64)
+        rows = torch.tensor(lane.starts)[pick] + within.long()
+        if not hot:
+            return rows
+        newest = int(eligible[-1])  # the running episode as soon as it holds a window
+        last = lane.lengths[newest] - self._horizon
+        back = torch.randint(min(self._hot_windows, last + 1), (hot,), generator=stream)
+        return torch.cat([rows, lane.starts[newest] + last - back])
+
+    def _reserve(self, rows: int) -> None:
+        have = self._obs.shape[1]
+        if rows <= have:
+            return
+        for name in ("_obs", "_actions", "_rewards"):
+            old = getattr(self, name)
+            setattr(self, name, torch.cat([old, torch.zeros_like(old)], dim=1))
+
+    def state(self, lane: int) -> dict[str, Tensor]:
+        """One lane's content, for its checkpoint."""
+        own = self.lanes[lane]
+        return {
+            "starts": torch.tensor(own.starts, dtype=torch.int64),
+            "lengths": torch.tensor(own.lengths, dtype=torch.int64),
+            "obs": self._obs[lane, : own.rows].cpu().clone(),
+            "actions": self._actions[lane, : own.rows].cpu().clone(),
+            "rewards": self._rewards[lane, : own.rows].cpu().clone(),
+        }
+
+    def set_state(self, lane: int, state: dict[str, Tensor]) -> None:
+        rows = len(state["obs"])
+        while self._obs.shape[1] < rows:
+            self._reserve(self._obs.shape[1] + 1)
+        self.lanes[lane] = Lane(state["starts"].tolist(), state["lengths"].tolist(), rows)
+        for name, store in (("obs", self._obs), ("actions", self._actions), ("rewards", self._rewards)):
+            store[lane, :rows] = state[name].to(self._device)

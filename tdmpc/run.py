@@ -1,0 +1,85 @@
+"""The door of the agent: train the runs of one configuration, resuming each from its newest checkpoint."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from tdmpc import checkpoint
+from tdmpc.config import config_id
+from tdmpc.trainer import Outcome, Progress, RunHandle, Trainer
+
+__all__ = ["DeviceError", "Outcome", "Progress", "RunHandle", "train"]
+
+
+class DeviceError(RuntimeError):
+    """The device asked for is not there."""
+
+
+def train(
+    handles: Sequence[RunHandle],
+    *,
+    device: str,
+    threads: int,
+    checkpoint_minutes: float = 10.0,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> list[Outcome]:
+    """Train runs that share a configuration up to the seed, side by side; one `Outcome` a handle, in order.
+
+    device: "cpu" or "cuda"; asked for CUDA, it refuses to train on the CPU (`DeviceError`). should_stop is
+    polled between any two updates; when it holds, state is saved and the runs end "interrupted".
+    """
+    _prepare(device, threads, handles[0].config.tf32)
+    found: dict[int, Outcome] = {}
+    for group, states in _by_position(handles):
+        members = [handles[n] for n in group]
+        trainer = Trainer(members, device, [_metadata(handle, device) for handle in members])
+        if states:
+            trainer.restore(states)
+        outcomes = trainer.run(should_stop, checkpoint_minutes * 60)
+        found.update(zip(group, outcomes, strict=True))
+    return [found[n] for n in range(len(handles))]
+
+
+def _prepare(device: str, threads: int, tf32: bool) -> None:
+    if device == "cuda" and not torch.cuda.is_available():
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES", "unset")
+        raise DeviceError(
+            "this job asked for a GPU and torch sees none "
+            f"(torch {torch.__version__}, CUDA_VISIBLE_DEVICES={visible}); "
+            "install a CUDA build of torch, or submit with a CPU profile"
+        )
+    torch.set_num_threads(threads)
+    torch.backends.cuda.matmul.allow_tf32 = tf32
+
+
+def _by_position(handles: Sequence[RunHandle]) -> list[tuple[list[int], list[dict[str, Any]]]]:
+    """Handles in groups that stand at the same update, each with its checkpoints (none for new runs).
+
+    Seeds advance in lockstep, so those that were stopped at different points train one group after another.
+    """
+    groups: dict[tuple[int, int], tuple[list[int], list[dict[str, Any]]]] = {}
+    for n, handle in enumerate(handles):
+        state = checkpoint.load_newest(handle.folder)
+        position = (state["step"], state["agent"]["update_index"]) if state else (-1, -1)
+        members, states = groups.setdefault(position, ([], []))
+        members.append(n)
+        if state:
+            states.append(state)
+    return [groups[position] for position in sorted(groups)]
+
+
+def _metadata(handle: RunHandle, device: str) -> dict[str, str]:
+    """What every shard says of its origin."""
+    name = torch.cuda.get_device_name() if device == "cuda" else platform.processor() or platform.machine()
+    return {
+        "config_id": config_id(handle.config),
+        "seed": str(handle.seed),
+        "host": platform.node(),
+        "device": f"{device}: {name}",
+        "torch": torch.__version__,
+    }

@@ -1,0 +1,123 @@
+"""The networks: encoder, dynamics, reward, values, policy. Shapes as in docs/algorithm.md, "Networks"."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from tdmpc import math as tm
+from tdmpc.config import TrainConfig
+from tdmpc.layers import Heads, StackedMLP
+
+
+class Policy(nn.Module):
+    """z -> mean and log std of the Gaussian before the squash."""
+
+    def __init__(self, config: TrainConfig, action_size: int, generators: Sequence[torch.Generator]) -> None:
+        super().__init__()
+        sizes = [config.latent_dim, config.mlp_dim, config.mlp_dim, 2 * action_size]
+        self.net = StackedMLP(1, sizes, generators)
+        self.log_std_range = (config.log_std_min, config.log_std_max)
+
+    def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """(S, N, L) -> mean (S, N, A), log_std (S, N, A)."""
+        mean, raw = self.net(z.unsqueeze(1)).squeeze(1).chunk(2, dim=-1)
+        return mean, tm.squash_log_std(raw, *self.log_std_range)
+
+    def act(self, z: Tensor) -> Tensor:
+        """(S, N, L) -> (S, N, A), the action of the mean: what the policy does alone."""
+        return torch.tanh(self(z)[0])
+
+    def sample(self, z: Tensor, eps: Tensor) -> Tensor:
+        """(S, N, L), eps (S, N, A) -> (S, N, A)."""
+        mean, log_std = self(z)
+        return torch.tanh(mean + log_std.exp() * eps)
+
+
+class WorldModel(nn.Module):
+    """Encoder, H dynamics heads, R reward heads, Q value heads and G auxiliary values of S seeds."""
+
+    bins: Tensor
+
+    def __init__(
+        self, config: TrainConfig, obs_size: int, action_size: int, generators: Sequence[torch.Generator]
+    ) -> None:
+        super().__init__()
+        c = config
+        latent, hidden, joint = c.latent_dim, [c.mlp_dim, c.mlp_dim], c.latent_dim + action_size
+        encoder_sizes = [obs_size, *[c.enc_dim] * (c.num_enc_layers - 1), latent]
+        self.encoder = StackedMLP(1, encoder_sizes, generators, simnorm=c.simnorm_dim)
+        self.dynamics = StackedMLP(
+            c.planner_num_dynamics_heads, [joint, *hidden, latent], generators, simnorm=c.simnorm_dim
+        )
+        self.reward = StackedMLP(c.num_reward_heads, [joint, *hidden, c.num_bins], generators, zero_out=True)
+        self.value = StackedMLP(c.num_q, [latent, *hidden, c.num_bins], generators, zero_out=True)
+        self.num_gammas = len(c.multi_gamma_gammas) if c.uses_aux else 0
+        if self.num_gammas:
+            together = c.multi_gamma_head == "joint"
+            heads, outputs = (1, self.num_gammas * c.num_bins) if together else (self.num_gammas, c.num_bins)
+            self.aux = StackedMLP(heads, [latent, *hidden, outputs], generators)
+        self.register_buffer("bins", tm.bin_centres(c.num_bins, c.symlog_max))
+
+    def trained_modules(self) -> dict[str, nn.Module]:
+        """The parts the model's optimiser moves, by the names of `catalogue.GRADIENT_FLOW`."""
+        parts = {"encoder": self.encoder, "dynamics": self.dynamics, "reward": self.reward, "value": self.value}
+        return {**parts, "aux": self.aux} if self.num_gammas else parts
+
+    def encode(self, obs: Tensor) -> Tensor:
+        """(S, ..., O) -> (S, ..., L)."""
+        flat = obs.flatten(1, -2).unsqueeze(1)
+        return self.encoder(flat).reshape(*obs.shape[:-1], -1)
+
+    def next(self, z: Tensor, action: Tensor, heads: Heads = None) -> Tensor:
+        """z (S, H|1, N, L), action (S, H|1, N, A) -> next latents (S, H, N, L) of the chosen heads."""
+        return self.dynamics(torch.cat([z, action.expand(*z.shape[:-1], -1)], dim=-1), heads)
+
+    def reward_logits(self, z: Tensor, action: Tensor) -> Tensor:
+        """z (S, N, L), action (S, N, A) -> (S, R, N, K)."""
+        return self.reward(torch.cat([z, action], dim=-1).unsqueeze(1))
+
+    def rewards(self, z: Tensor, action: Tensor) -> Tensor:
+        """z (S, N, L), action (S, N, A) -> (S, R, N) predicted rewards."""
+        return tm.two_hot_inverse(self.reward_logits(z, action), self.bins)
+
+    def values(self, z: Tensor, dropout: Tensor | None = None) -> Tensor:
+        """(S, N, L) -> (S, Q, N) predicted values."""
+        return tm.two_hot_inverse(self.value(z.unsqueeze(1), dropout=dropout), self.bins)
+
+
+class TargetValues(nn.Module):
+    """Exponential moving averages of the value heads and of the auxiliary values."""
+
+    def __init__(self, model: WorldModel) -> None:
+        super().__init__()
+        self.value = copy.deepcopy(model.value)
+        self.num_gammas = model.num_gammas
+        if self.num_gammas:
+            self.aux = copy.deepcopy(model.aux)
+        self.requires_grad_(False)
+
+    def values(self, z: Tensor, bins: Tensor) -> Tensor:
+        """(S, N, L) -> (S, Q, N)."""
+        return tm.two_hot_inverse(self.value(z.unsqueeze(1)), bins)
+
+    def aux_values(self, z: Tensor, bins: Tensor) -> Tensor:
+        """(S, N, L) -> (S, G, N)."""
+        return tm.two_hot_inverse(aux_logits(self.aux, z, self.num_gammas), bins)
+
+
+def aux_logits(aux: nn.Module, z: Tensor, num_gammas: int) -> Tensor:
+    """(S, N, L) -> (S, G, N, K), whether one network serves all gammas or each has its own."""
+    out = aux(z.unsqueeze(1))
+    if out.shape[1] == num_gammas:
+        return out
+    return out.squeeze(1).unflatten(-1, (num_gammas, -1)).transpose(1, 2)
+
+
+@torch.no_grad()
+def move_average(target: nn.Module, online: nn.Module, tau: float) -> None:
+    """target += tau (online - target), in place."""
+    torch._foreach_lerp_(list(target.parameters()), list(online.parameters()), tau)
