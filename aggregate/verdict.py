@@ -1,0 +1,108 @@
+"""A sweep's first answers in words: who leads, by how much, what cannot be told apart, what is missing."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from aggregate import flags
+from aggregate.summary import SweepSummary
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """`headline`: one sentence; `points`: the sentences below it, (topic, text)."""
+
+    headline: str
+    points: tuple[tuple[str, str], ...]
+
+
+def number(value: float, half_width: float = math.nan) -> str:
+    """`value` with the digits its uncertainty leaves it, else with three significant ones."""
+    if not math.isfinite(value):
+        return "-"
+    size = half_width if math.isfinite(half_width) and half_width > 0 else abs(value) / 10
+    places = 0 if size == 0 else min(6, max(0, 1 - math.floor(math.log10(size))))
+    text = f"{value:,.{places}f}"
+    return text.replace("-", "−") if float(text.replace(",", "")) else text.lstrip("-")
+
+
+def estimate(mean: float, low: float, high: float) -> str:
+    """"621 [596, 646]", or the mean alone where there is no interval."""
+    half = (high - low) / 2
+    if not math.isfinite(half):
+        return number(mean)
+    return f"{number(mean, half)} [{number(low, half)}, {number(high, half)}]"
+
+
+def verdict(sweep: SweepSummary) -> Verdict:
+    """What the final return with planning says, and what it does not."""
+    ranking = sweep.ranking
+    points = [_missing(sweep), _flagged(sweep)]
+    if ranking.empty or not ranking["final_planner_n"].any():
+        return Verdict(*_nothing_finished(sweep, points))
+    best = ranking.iloc[0]
+    shown = estimate(best["final_planner_mean"], best["final_planner_low"], best["final_planner_high"])
+    lead = "reaches" if len(ranking) == 1 else "leads with"
+    headline = f"{best['label']} {lead} a final return of {shown}, n={best['final_planner_n']}"
+    return Verdict(headline, tuple(p for p in [_told_apart(sweep), _against_random(sweep), *points] if p[1]))
+
+
+def _nothing_finished(sweep: SweepSummary, points: list[tuple[str, str]]) -> tuple[str, tuple[tuple[str, str], ...]]:
+    total, step = sweep.total_steps, int(sweep.runs["step"].max()) if len(sweep.runs) else 0
+    headline = f"No run has finished yet: the furthest stands at step {step:,} of {total:,}"
+    so_far = ("So far", "Curves and the ranking below show the last evaluations of runs still under way; "
+                        "they are not final returns and runs at different steps do not compare.")  # fmt: skip
+    return headline, tuple(p for p in [so_far, *points] if p[1])
+
+
+def _told_apart(sweep: SweepSummary) -> tuple[str, str]:
+    others = sweep.contrasts.iloc[1:]
+    labels = {config.config_id: config.label for config in sweep.source.configs}
+    if others.empty:
+        return "Told apart", ""
+    if others["p"].isna().all():
+        return "Told apart", "Nothing: a difference needs at least two finished seeds on both sides."
+    tied = [labels[c] for c in others.loc[~others["distinct"], "config_id"]]
+    worse = int(others["distinct"].sum())
+    text = f"{worse} of {len(others)} other configurations are worse beyond chance (Welch test, Holm-corrected). "
+    text += f"Cannot be told apart from the leader: {'; '.join(tied)}. " if tied else ""
+    return "Told apart", text + "The leader was picked after the fact, so its mean flatters it."
+
+
+def _against_random(sweep: SweepSummary) -> tuple[str, str]:
+    if sweep.random is None:
+        return "Random actions", "No run recorded episodes of random actions to compare with."
+    best = sweep.ranking.iloc[0]
+    gap = best["final_planner_mean"] - sweep.random.mean
+    text = f"Random actions return {number(sweep.random.mean)} on average ({sweep.random.n} episodes)"
+    low = best["final_planner_low"]
+    if np.isfinite(low) and low > sweep.random.mean:
+        return "Random actions", f"{text}; the leader's whole interval lies above, its mean by {number(gap)}."
+    if np.isfinite(low):
+        return "Random actions", f"{text}; the leader's interval does not exclude it: learning is not shown."
+    return "Random actions", f"{text}; the leader stands {number(gap)} {'above' if gap > 0 else 'off'}, on one seed."
+
+
+def _missing(sweep: SweepSummary) -> tuple[str, str]:
+    complete = int(sweep.scores["complete"].sum())
+    planned = len(sweep.runs)
+    if complete == planned:
+        return "Missing", f"Nothing: all {planned} runs finished." if planned > 1 else "Nothing: the run finished."
+    rest = sweep.runs.merge(sweep.scores[["config_id", "seed", "complete"]], on=["config_id", "seed"])
+    states = rest.loc[~rest["complete"].astype(bool), "state"].value_counts().sort_index()
+    named = ", ".join(f"{count} {state}" for state, count in states.items())
+    return "Missing", f"{planned - complete} of {planned} runs have no final return ({named}); means are over the rest."
+
+
+def _flagged(sweep: SweepSummary) -> tuple[str, str]:
+    raised = sweep.votes[sweep.votes["state"] == flags.FLAG]
+    if raised.empty:
+        judged = (sweep.votes["state"] != flags.NOT_ASSESSABLE).any()
+        return "Flags", "None raised by half of a configuration's seeds." if judged else "None could be judged yet."
+    titles = {d.name: d.title for d in flags.DETECTORS}
+    counts = raised.groupby("flag")["config_id"].nunique()
+    named = ", ".join(f"{titles[d.name]} ({counts[d.name]})" for d in flags.DETECTORS if d.name in counts)
+    return "Flags", f"Raised by at least half of the seeds, with the number of configurations: {named}."

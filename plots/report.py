@@ -1,0 +1,315 @@
+"""The report: one offline file, complete without scripts. The template only places what is prepared here."""
+
+from __future__ import annotations
+
+import importlib.resources
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import matplotlib
+import numpy as np
+import pandas as pd
+import scipy
+from markupsafe import Markup
+
+from aggregate import flags
+from aggregate.load import AggregateError
+from aggregate.summary import Summary, SweepSummary
+from aggregate.verdict import estimate, number, verdict
+from plots import curves
+from plots.theme import PALETTE, Look, looks
+from tdmpc import catalogue
+from tdmpc.shards import atomic_write
+
+RETURNS = (
+    ("eval", "eval_return_planner", "Evaluation with planning"),
+    ("eval", "eval_return_policy", "Evaluation with the policy alone"),
+    ("episode", "episode_return", "Training episodes"),
+)
+GROUPS = (
+    ("policy", "Policy"),
+    ("value", "Value"),
+    ("world model", "World model"),
+    ("return", "Returns: spread and length"),
+    ("run", "Running"),
+)
+FOLDED = (
+    ("grad_norm/", "Gradient norms by loss and module"),
+    ("validation/", "On validation data: all evaluation episodes so far"),
+    ("validation_recent/", "On validation data: the newest evaluation's episodes"),
+)
+STATE_SIGNS = {"done": "✓", "running": "▸", "pending": "…", "new": "…", "failed": "✕", "diverged": "✕",
+               "stalled": "!", "interrupted": "!"}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Chip:
+    """A configuration as the page names it everywhere: letter, line sample, label."""
+
+    config_id: str
+    letter: str
+    label: str
+    look: Look
+    is_baseline: bool
+
+
+def write_report(summary: Summary, out: Path) -> None:
+    """Write the report to `out`, whole or not at all. Raises `AggregateError` where that is impossible."""
+    html = render(summary)
+    if out.is_dir():
+        raise AggregateError(f"--out {out}: is a folder; name a file such as {out / 'report.html'}")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        atomic_write(out, lambda part: _write(part, html))
+    except OSError as error:
+        raise AggregateError(f"--out {out}: {error.strerror}; choose a place you may write to") from error
+
+
+def _write(path: Path, html: str) -> None:
+    path.write_text(html, encoding="utf-8")
+
+
+def render(summary: Summary) -> str:
+    """The page as text. The same shards give the same text."""
+    files = importlib.resources.files("plots")
+    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True,
+                                     undefined=jinja2.StrictUndefined)  # fmt: skip
+    template = environment.from_string(files.joinpath("report.html.j2").read_text(encoding="utf-8"))
+    look = looks([sweep.source for sweep in summary.sweeps])
+    return template.render(
+        sweeps=[_sweep(sweep, look, index) for index, sweep in enumerate(summary.sweeps, 1)],
+        css=Markup(files.joinpath("report.css").read_text(encoding="utf-8")),
+        palette=PALETTE,
+        quarantine=summary.quarantine.to_dict("records"),
+        detectors=flags.DETECTORS,
+        provenance=_provenance(summary),
+    )
+
+
+def _sweep(sweep: SweepSummary, look: dict[str, Look], index: int) -> dict[str, Any]:
+    chips = [
+        Chip(c.config_id, curves.letter(i), c.label or "the configuration", look[c.config_id], c.is_baseline)
+        for i, c in enumerate(sweep.source.configs)
+    ]
+    random = sweep.random.mean if sweep.random else None
+    frame = curves.Frame(sweep.total_steps, curves.common_events(sweep.events, sweep.total_steps), random)
+    return {
+        "index": index,
+        "source": sweep.source,
+        "task": ", ".join(sorted({str(c.config.get("task", "task not recorded")) for c in sweep.source.configs})),
+        "total": sweep.total_steps,
+        "verdict": verdict(sweep),
+        "chips": chips,
+        "by_id": {chip.config_id: chip for chip in chips},
+        "ranking": _ranking(sweep, {chip.config_id: chip for chip in chips}),
+        "health": _health(sweep, chips),
+        "returns": [r for r in (_return_figures(sweep, chips, frame, *which) for which in RETURNS) if r],
+        "flags": _flags(sweep, chips),
+        "diagnostics": _diagnostics(sweep, chips, frame),
+        "events": [(f"{step:,}", words) for step, words in frame.events.items()],
+        "random": sweep.random and number(sweep.random.mean),
+        "bands": len(chips) <= curves.MOST_BANDS,
+        "keys": _keys(sweep, chips),
+    }
+
+
+# --- tables ---------------------------------------------------------------------------------------------
+
+
+def _ranking(sweep: SweepSummary, chips: dict[str, Chip]) -> dict[str, Any]:
+    finished = bool(sweep.ranking["final_planner_n"].any())
+    lead = "final_planner" if finished else "so_far"
+    contrasts = sweep.contrasts.set_index("config_id")
+    low, high = _strip_range(sweep, lead)
+    rows = []
+    for line in sweep.ranking.to_dict("records"):
+        seeds = sweep.scores.loc[sweep.scores["config_id"] == line["config_id"], lead].dropna()
+        rows.append({
+            "chip": chips[line["config_id"]],
+            "lead": _estimate(line, lead),
+            "n": line[f"{lead}_n"],
+            "planned": line["planned"],
+            "others": [_estimate(line, name) for name, _, _ in OTHER_SCORES],
+            "contrast": _contrast(contrasts, line["config_id"]) if finished else "",
+            "dots": [_percent(v, low, high) for v in seeds],
+            "mean": _percent(line[f"{lead}_mean"], low, high),
+            "bar": [_percent(line[f"{lead}_{end}"], low, high) for end in ("low", "high")],
+        })  # fmt: skip
+    return {
+        "finished": finished,
+        "rows": rows,
+        "others": OTHER_SCORES,
+        "random": _percent(sweep.random.mean, low, high) if sweep.random else None,
+        "range": (number(low, (high - low) / 5), number(high, (high - low) / 5)),
+    }
+
+
+OTHER_SCORES = (
+    ("final_policy", "policy alone", "final return of the policy without planning"),
+    ("large_planner", "large evaluation", "the evaluation after the last step, many episodes, with planning"),
+    ("auc_planner", "area under curve", "mean height of the evaluation curve with planning"),
+    ("training", "training", "training episodes of the last 10 %"),
+)
+
+
+def _estimate(line: dict[str, Any], name: str) -> str:
+    return estimate(line[f"{name}_mean"], line[f"{name}_low"], line[f"{name}_high"])
+
+
+def _contrast(contrasts: pd.DataFrame, config_id: str) -> str:
+    if config_id not in contrasts.index:
+        return ""
+    line = contrasts.loc[config_id]
+    if line["difference"] == 0 and np.isnan(line["p"]):
+        return "leads"
+    if np.isnan(line["p"]):
+        return f"−{number(line['difference'])}, too few seeds"
+    word = "worse" if line["distinct"] else "not told apart"
+    return f"{estimate(-line['difference'], -line['high'], -line['low'])}, {word}"
+
+
+def _strip_range(sweep: SweepSummary, lead: str) -> tuple[float, float]:
+    known = [*sweep.scores[lead].dropna(), *([sweep.random.mean] if sweep.random else [])]
+    low, high = (min(known), max(known)) if known else (0.0, 1.0)
+    margin = 0.04 * (high - low) or 1.0
+    return low - margin, high + margin
+
+
+def _percent(value: float, low: float, high: float) -> str | None:
+    """Place on the strip; intervals that leave it end at its border."""
+    if not np.isfinite(value):
+        return None
+    return f"{100 * min(max((value - low) / (high - low), 0.0), 1.0):.1f}%"
+
+
+def _health(sweep: SweepSummary, chips: Sequence[Chip]) -> dict[str, Any]:
+    seeds = sorted(sweep.runs["seed"].unique().tolist())
+    runs = {(r["config_id"], r["seed"]): r for r in sweep.runs.to_dict("records")}
+    rows = []
+    for chip in chips:
+        cells = []
+        for seed in seeds:
+            run = runs.get((chip.config_id, seed))
+            cells.append(run and {
+                "state": run["state"],
+                "sign": STATE_SIGNS.get(run["state"], "?"),
+                "share": f"{100 * run['step'] / run['total']:.0f} %",
+                "step": f"{run['step']:,} of {run['total']:,}",
+                "attempts": run["attempts"],
+                "quarantined": run["quarantined"],
+            })  # fmt: skip
+        rows.append((chip, cells))
+    counts = sweep.runs["state"].value_counts().sort_index()
+    return {"seeds": seeds, "rows": rows, "counts": [(int(n), str(state)) for state, n in counts.items()]}
+
+
+def _flags(sweep: SweepSummary, chips: Sequence[Chip]) -> dict[str, Any]:
+    votes = {(v["config_id"], v["flag"]): v for v in sweep.votes.to_dict("records")}
+    rows = [(d, [(chip, votes[chip.config_id, d.name]) for chip in chips if (chip.config_id, d.name) in votes])
+            for d in flags.DETECTORS]  # fmt: skip
+    raised = sweep.findings[sweep.findings["state"] == flags.FLAG].to_dict("records")
+    details = {d.name: d for d in flags.DETECTORS}
+    evidence = [
+        {
+            **f,
+            "title": details[f["flag"]].title,
+            "measured": number(f["measured"]),
+            "threshold": number(f["threshold"]),
+            "onset": f"{f['onset']:,.0f}" if np.isfinite(f["onset"]) else "-",
+        }
+        for f in raised
+    ]
+    return {"rows": rows, "evidence": evidence}
+
+
+def _keys(sweep: SweepSummary, chips: Sequence[Chip]) -> dict[str, Any]:
+    """The configurations' keys: those all share, and those that differ."""
+    configs = [c.config for c in sweep.source.configs]
+    names = sorted(set().union(*configs)) if configs else []
+    shown = {name: [_json(c[name]) if name in c else "-" for c in configs] for name in names}
+    return {
+        "same": [(name, values[0]) for name, values in shown.items() if len(set(values)) == 1],
+        "differ": [(name, values) for name, values in shown.items() if len(set(values)) > 1],
+    }
+
+
+def _json(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, default=str)
+
+
+# --- figures --------------------------------------------------------------------------------------------
+
+
+def _lines(sweep: SweepSummary, chips: Sequence[Chip], kind: str, metric: str) -> list[tuple[Chip, curves.Line]]:
+    """The configurations that have the metric at all."""
+    means = sweep.curves[(sweep.curves["kind"] == kind) & (sweep.curves["metric"] == metric)]
+    planned = {c.config_id: len(c.runs) for c in sweep.source.configs}
+    lines = []
+    for chip in chips:
+        mean = means[means["config_id"] == chip.config_id]
+        if mean.empty:
+            continue
+        wide = sweep.seeds[kind]
+        seeds = wide.loc[wide["config_id"] == chip.config_id, ["seed", "step", metric]]
+        lines.append((chip, curves.Line(chip.letter, chip.look, mean, seeds, planned[chip.config_id])))
+    return lines
+
+
+def _return_figures(
+    sweep: SweepSummary, chips: Sequence[Chip], frame: curves.Frame, kind: str, metric: str, title: str
+) -> dict[str, Any] | None:
+    pairs = _lines(sweep, chips, kind, metric)
+    if not pairs:
+        return None
+    lines = [line for _, line in pairs]
+    limits = curves.limits_of([line.seeds[metric] for line in lines], frame.random)
+    unit = catalogue.METRICS[metric].unit
+    facets = [(chip, Markup(curves.facet(line, metric, frame, limits, unit=unit))) for chip, line in pairs]
+    return {
+        "title": title,
+        "help": catalogue.METRICS[metric].help,
+        "wide": Markup(curves.overview(lines, frame, width=1000, height=380, unit=unit)),
+        "narrow": Markup(curves.overview(lines, frame, width=360, height=290, unit=unit)),
+        "facets": facets,
+    }
+
+
+def _diagnostics(sweep: SweepSummary, chips: Sequence[Chip], frame: curves.Frame) -> list[dict[str, Any]]:
+    """Groups of small multiples in the catalogue's order; side branches fold away."""
+    shown = {metric for _, metric, _ in RETURNS}
+    there = [m for kind, wide in sweep.seeds.items() for m in wide.columns if m in catalogue.METRICS]
+    metrics = [m for name, m in catalogue.METRICS.items() if name in there and name not in shown]
+    sections: list[dict[str, Any]] = []
+    for group, title in GROUPS:
+        own = [m for m in metrics if m.group == group and not m.name.startswith(tuple(p for p, _ in FOLDED))]
+        sections.append({"title": title, "folded": False, "panels": own})
+    for prefix, title in FOLDED:
+        own = [m for m in metrics if m.name.startswith(prefix)]
+        sections.append({"title": title, "folded": True, "panels": own})
+    for section in sections:
+        section["panels"] = [_panel(sweep, chips, frame, metric) for metric in section["panels"]]
+    return [section for section in sections if section["panels"]]
+
+
+def _panel(
+    sweep: SweepSummary, chips: Sequence[Chip], frame: curves.Frame, metric: catalogue.Metric
+) -> tuple[catalogue.Metric, Markup]:
+    lines = [line for _, line in _lines(sweep, chips, metric.kind, metric.name)]
+    return metric, Markup(curves.small(lines, metric.name, frame, unit=metric.unit))
+
+
+def _provenance(summary: Summary) -> list[tuple[str, str]]:
+    times = pd.to_datetime(summary.rows["time"], unit="s")
+    runs = len({(r.config_id, r.seed) for s in summary.sweeps for c in s.source.configs for r in c.runs})
+    return [
+        ("Runs asked for", f"{runs}"),
+        ("Rows read", f"{len(summary.rows):,}"),
+        ("Logged between", f"{times.min():%Y-%m-%d %H:%M} and {times.max():%Y-%m-%d %H:%M} UTC"),
+        ("Files set aside", f"{len(summary.quarantine)}"),
+        ("Computed with", f"numpy {np.__version__}, pandas {pd.__version__}, scipy {scipy.__version__}, "
+                          f"matplotlib {matplotlib.__version__}"),
+    ]  # fmt: skip

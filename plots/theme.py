@@ -1,0 +1,170 @@
+"""House style: one palette for light and dark, line styles as second cue, small deterministic SVG.
+
+Figures are drawn once, in placeholder colours that `to_svg` replaces by CSS variables: the page gives them
+their light or dark values.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+
+from aggregate.load import SweepSource
+
+# (light, dark), distinguishable under the common colour-vision deficiencies together with the dashes
+PALETTE = (
+    ("#0072b2", "#4aa8e0"), ("#d55e00", "#ff8a4c"), ("#009e73", "#2cc79b"), ("#b5508f", "#e79cc6"),
+    ("#c98a00", "#f2b84b"), ("#3d3d8f", "#a9a6f0"), ("#7a5c3e", "#c9a98a"), ("#5b6770", "#a9b4bd"),
+)  # fmt: skip
+INK, MUTED, GRID = "#1b1f24", "#636c76", "#d8dee4"
+DASHES: tuple[tuple[float, ...], ...] = ((), (5, 2), (1.5, 1.5), (6, 1.5, 1.5, 1.5))
+VARIABLES = {INK: "--ink", MUTED: "--muted", GRID: "--grid"} | {
+    light: f"--c{i}" for i, (light, _) in enumerate(PALETTE)
+}
+
+RC: dict[str, Any] = {
+    "svg.fonttype": "none",  # text stays text: small, readable by screen readers
+    "svg.hashsalt": "sweeps",
+    "font.family": "DejaVu Sans",
+    "font.size": 8.5,
+    "text.parse_math": False,
+    "text.color": INK,
+    "axes.edgecolor": MUTED,
+    "axes.labelcolor": MUTED,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.6,
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "axes.axisbelow": True,
+    "axes.facecolor": "none",
+    "figure.facecolor": "none",
+    "grid.color": GRID,
+    "grid.linewidth": 0.6,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.major.size": 0,
+    "ytick.major.size": 0,
+    "xtick.minor.size": 0,
+    "ytick.minor.size": 0,
+    "lines.linewidth": 1.5,
+    "path.simplify": True,
+    "path.simplify_threshold": 0.3,
+}
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a configuration is drawn everywhere: index into the palette and into the dashes."""
+
+    color: int
+    dash: int
+
+    @property
+    def hex(self) -> str:
+        return PALETTE[self.color][0]
+
+    @property
+    def line(self) -> dict[str, Any]:
+        """Keyword arguments of a matplotlib line."""
+        dashes = DASHES[self.dash]
+        return {"color": self.hex, "linestyle": (0, dashes) if dashes else "solid", "solid_capstyle": "round"}
+
+    @property
+    def dasharray(self) -> str:
+        """The dashes for an SVG attribute."""
+        return " ".join(f"{d * 1.5:g}" for d in DASHES[self.dash])
+
+
+def looks(sweeps: Sequence[SweepSource]) -> dict[str, Look]:
+    """config_id -> look, the same in every sweep; distinct within a sweep while there are looks left."""
+    slots = [Look(i % 8, (i + i // 8) % 4) for i in range(32)]
+    given: dict[str, Look] = {}
+    for sweep in sweeps:
+        used = {given[c.config_id] for c in sweep.configs if c.config_id in given}
+        for config in sweep.configs:
+            if config.config_id not in given:
+                free = [look for look in slots if look not in used] or slots
+                given[config.config_id] = free[0]
+                used.add(free[0])
+    return given
+
+
+def figure(width: float, height: float) -> Figure:
+    """An empty figure, in pixels of the page. Draw under `style()`."""
+    made = Figure(figsize=(width / 96, height / 96), dpi=96)
+    FigureCanvasSVG(made)
+    return made
+
+
+def style() -> Any:
+    """Context in which figures are drawn and saved."""
+    return matplotlib.rc_context(RC)
+
+
+# --- SVG ------------------------------------------------------------------------------------------------
+
+_HEAD = re.compile(r"<\?xml.*?<svg", re.DOTALL)
+_META = re.compile(
+    r"<metadata>.*?</metadata>\s*|<defs>\s*<style[^>]*>.*?</style>\s*</defs>\s*|<!--.*?-->\s*", re.DOTALL
+)
+_NOISE = re.compile(r' (id|xmlns|xmlns:xlink|version|clip-path)="[^"]*"| transform="rotate\(-0 [^"]*"')
+_EMPTY = re.compile(r'<g/>|<g></g>|<path d="[^"]*" style="fill:none"/>')
+_PATH = re.compile(r'\bd="([^"]*)"')
+_FONT = re.compile(r"font(-family)?: ?([\d.]+px )?[^;\"]*'[^;\"]*")
+_LONG = re.compile(r"\d+\.\d{2,}")
+_POLYLINE = re.compile(r"[MLz\s\d.e+-]*")
+_VECTOR = re.compile(r"([ML])\s+(\S+)\s+(\S+)|z")
+
+
+def to_svg(drawn: Figure) -> str:
+    """Markup to stand inside a page: sized by its container, without ids, dates or outside references.
+
+    Nothing is clipped (that would need ids): what is drawn must lie within the axes.
+    """
+    buffer = io.StringIO()
+    drawn.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    text = _HEAD.sub("<svg", buffer.getvalue(), count=1)
+    text = _META.sub("", text)
+    text = re.sub(r'<svg[^>]*viewBox="([^"]*)"[^>]*>', r'<svg viewBox="\1" aria-hidden="true">', text, count=1)
+    text = _NOISE.sub("", text)
+    text = _PATH.sub(lambda m: f'd="{_compact(m[1])}"', text)
+    text = _FONT.sub(lambda m: f"font-size: {m[2].strip()}" if m[2] else "", text)
+    text = _LONG.sub(lambda m: f"{float(m[0]):.1f}", text)
+    for color, variable in VARIABLES.items():
+        text = text.replace(color, f"var({variable})")
+    text = re.sub(r">\s+<", "><", text.replace("; ", ";").replace(": ", ":").replace(";;", ";")).strip()
+    while (leaner := _EMPTY.sub("", text)) != text:
+        text = leaner
+    return text
+
+
+def _compact(path: str) -> str:
+    """Straight paths as relative steps of tenths of a point; a fifth of the characters."""
+    if not _POLYLINE.fullmatch(path):
+        return " ".join(_LONG.sub(lambda m: f"{float(m[0]):.1f}", path).split())
+    out: list[str] = []
+    at = (0, 0)
+    for command, x, y in (m.groups() for m in _VECTOR.finditer(path)):
+        if command is None:
+            out.append("z")
+            continue
+        to = (round(float(x) * 10), round(float(y) * 10))
+        if command == "M":
+            out.append(f"M{_tenths(to[0])} {_tenths(to[1])}")
+        elif to != at:
+            step = f"{_tenths(to[0] - at[0])} {_tenths(to[1] - at[1])}"
+            out.append(f"l{step}" if out[-1][0] in "Mz" else f" {step}")
+        at = to
+    return "".join(out).replace(" -", "-")
+
+
+def _tenths(value: int) -> str:
+    return f"{value / 10:g}".replace("0.", ".", 1) if abs(value) < 10 and value else f"{value / 10:g}"
