@@ -234,17 +234,21 @@ class Store:
             raise JobsError(f"submission {name!r}: not a name of this program")
         return self.root / "submissions" / name
 
+    def submission_name(self, sweep: str) -> str:
+        """A name that sorts by time (UTC, to the millisecond)."""
+        now = time.time()
+        stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime(now))
+        return f"{stamp}-{int(now * 1000) % 1000:03d}-{sweep}"
+
     def new_submission(self, sweep: str) -> str:
         """The name of a new, empty submission, made by exclusive creation of its folder."""
         while True:
-            now = time.time()
-            stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime(now))
-            name = f"{stamp}-{int(now * 1000) % 1000:03d}-{sweep}"
+            name = self.submission_name(sweep)
             try:
                 self.submission_folder(name).mkdir()
             except FileExistsError:
                 continue
-            (self.submission_folder(name) / "logs").mkdir()
+            self.log_folder(name).mkdir()
             (self.submission_folder(name) / "tasks").mkdir()
             return name
 
@@ -264,12 +268,16 @@ class Store:
         names = sorted(n for n in _listed(self.root / "submissions") if _SUBMISSION.fullmatch(n))
         return [found for found in map(self.read_submission, names) if found is not None]
 
+    def log_folder(self, submission: str) -> Path:
+        """Logs; with Slurm also the batch script and submitit's pickles."""
+        return self.submission_folder(submission) / "logs"
+
     def log_path(self, submission: str, task: int) -> Path:
         """The log of a task of the local backend."""
-        return self.submission_folder(submission) / "logs" / f"{task:03d}.log"
+        return self.log_folder(submission) / f"{task:03d}.log"
 
     def scheduler_log_path(self, submission: str) -> Path:
-        return self.submission_folder(submission) / "logs" / "scheduler.log"
+        return self.log_folder(submission) / "scheduler.log"
 
     def _worker_path(self, submission: str, task: int | None) -> Path:
         folder = self.submission_folder(submission)

@@ -1,0 +1,382 @@
+"""The command line: each command a thin layer over the rooms, errors in one line, heavy imports inside."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from jobs.errors import JobsError
+from tdmpc.config import ConfigError
+
+if TYPE_CHECKING:
+    from jobs.expand import Expanded
+    from jobs.plan import Plan
+    from jobs.store import Store
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class Globals:
+    results: Path
+    debug: bool
+
+    def store(self) -> Store:
+        from jobs.store import Store
+
+        return Store(self.results)
+
+
+class Group(click.Group):
+    """Turns errors into one line; `--debug` shows the traceback before it."""
+
+    def invoke(self, context: click.Context) -> Any:
+        try:
+            return super().invoke(context)
+        except (click.exceptions.Exit, click.Abort, click.ClickException):
+            raise
+        except KeyboardInterrupt:
+            raise click.Abort from None
+        except BrokenPipeError:
+            # the reader of a pipe has seen enough (`sweeps status | head`); nothing may be written at exit either
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise click.exceptions.Exit(0) from None
+        except Exception as error:  # noqa: BLE001 - the one place where an exception becomes a message
+            if context.params.get("debug"):
+                traceback.print_exc()
+            raise click.ClickException(_one_line(error)) from error
+
+
+def _one_line(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    if isinstance(error, (JobsError, ConfigError)) or type(error).__name__ in ("AggregateError", "DeviceError"):
+        return text
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
+    return f"{type(error).__name__}: {text}; this should not happen, `sweeps --debug ...` shows where it did"
+
+
+def _version(context: click.Context, parameter: click.Parameter, asked: bool) -> None:
+    if asked:
+        from importlib import metadata
+
+        try:
+            click.echo(f"sweeps {metadata.version('sweeps')}")
+        except metadata.PackageNotFoundError:
+            click.echo("sweeps, not installed")
+        context.exit()
+
+
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.option(
+    "--results",
+    type=click.Path(path_type=Path),
+    default=Path("results"),
+    envvar="SWEEPS_RESULTS",
+    show_default=True,
+    show_envvar=True,
+    help="Folder that holds runs, sweeps and submissions.",
+)
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show the version.")
+@click.pass_context
+def cli(context: click.Context, results: Path, debug: bool) -> None:
+    """Sweeps of a reinforcement-learning agent: submit to Slurm or this machine, watch, run again, judge."""
+    context.obj = Globals(results, debug)
+
+
+# --- options that several commands take -----------------------------------------------------------------
+
+
+def _options(*made: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    def add(command: Command) -> Command:
+        for option in reversed(made):
+            command = option(command)
+        return command
+
+    return add
+
+
+plan_option = click.option(
+    "--plan",
+    "plan_file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="A plan of your own; the packaged one otherwise.",
+)
+seeds_option = click.option("--seeds", metavar="SEEDS", help="6 (seeds 1 to 6), 4-9 or 1,3,5; the plan's otherwise.")
+value_options = _options(
+    click.option("--preset", metavar="NAME", help="Named overrides of the base, such as small."),
+    click.option("--task", metavar="TASK", help="dm_control suite task, such as walker-walk."),
+    click.option("--steps", metavar="N", help="Agent steps of training."),
+    click.option("--set", "sets", multiple=True, metavar="KEY=VALUE",
+                 help="Override a key (`sweeps keys`); may be repeated."),
+)  # fmt: skip
+backend_options = _options(
+    click.option("--profile", metavar="NAME|FILE", help="Cluster profile: gpu, cpu or a .yaml file of yours."),
+    click.option("--cluster", type=click.Choice(["auto", "slurm", "local", "debug"]),
+                 help="Where jobs run; auto: Slurm where sbatch is, else this machine; debug: in this process."),
+    click.option("--max-parallel", type=click.IntRange(min=1), metavar="N", help="Tasks at a time."),
+    click.option("--seeds-per-job", type=click.IntRange(min=1), metavar="K",
+                 help="Seeds of a configuration trained side by side in one process."),
+    click.option("--dry-run", is_flag=True, help="Show the runs and the exact script or commands; submit nothing."),
+    click.option("--wait", is_flag=True, help="Show progress until the runs have ended; exit code 1 if any failed."),
+)  # fmt: skip
+
+
+def _overrides(task: str | None, steps: str | None, sets: Sequence[str]) -> dict[str, Any]:
+    """--task, --steps and --set as one mapping, read by declared type."""
+    from tdmpc.config import parse_value
+
+    given = [(key, value) for key, value in (("task", task), ("steps", steps)) if value is not None]
+    for text in sets:
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise JobsError(f"--set {text!r}: give key=value, such as --set batch_size=128")
+        given.append((key.strip(), value))
+    values: dict[str, Any] = {}
+    for key, value in given:
+        if key in values:
+            raise JobsError(f"{key} is given twice; keep one")
+        values[key] = parse_value(key, value)
+    return values
+
+
+def _preset(name: str | None) -> dict[str, Any]:
+    from jobs.plan import load_preset
+
+    return dict(load_preset(name).values) if name is not None else {}
+
+
+def _expand(
+    plan: Plan, name: str | None, preset: str | None, overrides: dict[str, Any], seeds: str | None
+) -> list[Expanded]:
+    """The sweeps under `name`, or all of the plan in priority order."""
+    from jobs.expand import expand
+    from jobs.plan import parse_seeds
+
+    chosen = plan.select(name) if name else tuple(sorted(plan.sweeps, key=lambda s: s.priority))
+    asked = parse_seeds(seeds) if seeds is not None else None
+    return [expand(plan, sweep, _preset(preset), overrides, asked) for sweep in chosen]
+
+
+def _report_problems(store: Store) -> None:
+    for problem in store.problems.values():
+        click.echo(f"warning: {problem}", err=True)
+
+
+# --- plan and keys ----------------------------------------------------------------------------------------
+
+
+@cli.command("plan")
+@click.argument("sweep", required=False)
+@_options(plan_option, seeds_option, value_options)
+@click.option("--example", is_flag=True, help="Print the packaged plan as YAML, to copy.")
+def plan_command(
+    sweep: str | None, plan_file: Path | None, seeds: str | None, preset: str | None, task: str | None,
+    steps: str | None, sets: tuple[str, ...], example: bool,
+) -> None:  # fmt: skip
+    """Show the plan's sweeps, or SWEEP with its configurations."""
+    from jobs import plan as plans
+
+    if example:
+        click.echo(plans.example(), nl=False)
+        return
+    from jobs import show
+
+    plan = plans.load(plan_file)
+    found = _expand(plan, sweep, preset, _overrides(task, steps, sets), seeds)
+    console = show.console()
+    if sweep is None:
+        console.print(show.plan_table(plan, found))
+    for expanded in found if sweep is not None else []:
+        for part in show.sweep_details(plan, expanded):
+            console.print(part)
+        console.print()
+    if len(found) > 1:
+        console.print(show.totals(found))
+
+
+@cli.command("keys")
+@click.argument("pattern", required=False)
+def keys_command(pattern: str | None) -> None:
+    """List the configuration's keys with type, default and meaning; those with PATTERN in the name."""
+    import dataclasses
+
+    from jobs import show
+    from tdmpc.config import TrainConfig, key_types
+
+    shown = [f for f in dataclasses.fields(TrainConfig) if pattern is None or pattern in f.name]
+    if not shown:
+        raise JobsError(f"no key has {pattern!r} in its name; `sweeps keys` lists them all")
+    from rich.text import Text
+
+    from jobs.expand import show as show_value
+
+    made = show.table("key", "type", "default", "meaning")
+    for field in shown:
+        choices = field.metadata["choices"]
+        kind = " | ".join(choices) if choices else _type_name(key_types()[field.name])
+        made.add_row(field.name, Text(kind), Text(show_value(field.default)), Text(field.metadata["help"]))
+    show.console().print(made)
+
+
+def _type_name(kind: Any) -> str:
+    words = {"int": "whole number", "float": "number", "str": "word", "bool": "switch"}
+    text = str(getattr(kind, "__name__", kind)) if kind in (int, float, str, bool) else str(kind)
+    if text.startswith("tuple"):
+        return "list of numbers"
+    for name, word in words.items():
+        text = text.replace(name, word)
+    return text.replace("| None", "or auto")
+
+
+# --- submit, train, rerun ---------------------------------------------------------------------------------
+
+
+@cli.command("submit")
+@click.argument("sweep")
+@_options(plan_option, seeds_option, value_options, backend_options)
+@click.pass_obj
+def submit_command(
+    state: Globals, sweep: str, plan_file: Path | None, seeds: str | None, preset: str | None, task: str | None,
+    steps: str | None, sets: tuple[str, ...], profile: str | None, cluster: str | None, max_parallel: int | None,
+    seeds_per_job: int | None, dry_run: bool, wait: bool,
+) -> None:  # fmt: skip
+    """Submit what is missing of SWEEP, or of one of its options (update-freq.tau)."""
+    from jobs import launch, plan, submit
+
+    chosen = plan.load(plan_file)
+    found = _expand(chosen, sweep, preset, _overrides(task, steps, sets), seeds)
+    options = submit.Options(cluster or "auto", profile, max_parallel, seeds_per_job or 1)
+    store = state.store()
+    choices = submit.difference(store, found)
+    prepare = lambda: submit.record_sweeps(store, chosen, found)  # noqa: E731
+    code = launch.launch(store, sweep, choices, options, prepare, dry_run=dry_run, wait=wait)
+    _report_problems(store)
+    raise click.exceptions.Exit(code)
+
+
+@cli.command("rerun")
+@click.argument("sweep")
+@click.option("--failed", "causes", multiple=True, flag_value="failed", help="Runs that ended by an error.")
+@click.option("--missing", "causes", multiple=True, flag_value="missing", help="Runs that never began.")
+@click.option("--diverged", "causes", multiple=True, flag_value="diverged", help="Runs that became NaN or infinite.")
+@click.option("--interrupted", "causes", multiple=True, flag_value="interrupted", help="Runs that were stopped.")
+@click.option("--all", "causes", multiple=True, flag_value="all", help="All that are neither done nor active.")
+@backend_options
+@click.pass_obj
+def rerun_command(
+    state: Globals, sweep: str, causes: tuple[str, ...], profile: str | None, cluster: str | None,
+    max_parallel: int | None, seeds_per_job: int | None, dry_run: bool, wait: bool,
+) -> None:  # fmt: skip
+    """Run part of a submitted SWEEP again, from its checkpoints, with the options it was submitted with."""
+    from jobs import launch, rerun, status
+
+    store = state.store()
+    found = status.sweeps(store, [sweep])
+    choices = rerun.choices(found, causes)
+    changes = {"profile": profile, "cluster": cluster, "max_parallel": max_parallel, "seeds_per_job": seeds_per_job}
+    options = rerun.options(found, changes)
+    code = launch.launch(store, sweep, choices, options, list, dry_run=dry_run, wait=wait)
+    _report_problems(store)
+    raise click.exceptions.Exit(code)
+
+
+@cli.command("train")
+@_options(plan_option, seeds_option, value_options)
+@click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="auto: a GPU where there is one.",
+)
+@click.option("--threads", type=click.IntRange(min=1), metavar="N", help="Threads; all cores otherwise.")
+@click.pass_obj
+def train_command(
+    state: Globals, plan_file: Path | None, seeds: str | None, preset: str | None, task: str | None,
+    steps: str | None, sets: tuple[str, ...], device: str, threads: int | None,
+) -> None:  # fmt: skip
+    """Train one configuration in the foreground: the plan's base with --preset and --set; seed 1 unless told."""
+    from jobs import launch, plan, process
+
+    chosen = plan.load(plan_file)
+    values = {**chosen.base, **_preset(preset), **_overrides(task, steps, sets)}
+    asked = plan.parse_seeds(seeds) if seeds is not None else (1,)
+    gpu = device == "cuda" or (device == "auto" and bool(process.gpus()))
+    store = state.store()
+    launch.train(store, chosen, values, asked, "cuda" if gpu else "cpu", threads or process.cores())
+
+
+# --- status and aggregate ---------------------------------------------------------------------------------
+
+
+@cli.command("status")
+@click.argument("sweeps", nargs=-1)
+@click.option("--runs", is_flag=True, help="One row per run.")
+@click.option("--json", "as_json", is_flag=True, help="Everything as JSON.")
+@click.pass_obj
+def status_command(state: Globals, sweeps: tuple[str, ...], runs: bool, as_json: bool) -> None:
+    """Show what became of the submitted sweeps, or of SWEEPS."""
+    from jobs import status
+
+    store = state.store()
+    found = status.sweeps(store, sweeps)
+    if as_json:
+        import json
+
+        click.echo(json.dumps(status.to_json(found, store.problems.values()), indent=1))
+        return
+    from jobs import show
+
+    console = show.console()
+    for sweep in found:
+        console.print(show.run_table(sweep) if runs else show.configuration_table(sweep))
+        console.print(show.counts_text(status.counts(sweep.runs)))
+        console.print()
+    _report_problems(store)
+    if not found:
+        click.echo(f"nothing was submitted to {store.root}")
+
+
+@cli.command("aggregate")
+@click.argument("sweeps", nargs=-1)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=Path("report.html"),
+    show_default=True,
+    help="The report: one offline HTML file.",
+)
+@click.pass_obj
+def aggregate_command(state: Globals, sweeps: tuple[str, ...], out: Path) -> None:
+    """Judge the submitted sweeps, or SWEEPS, and write the report."""
+    from jobs.sources import sweep_sources
+
+    store = state.store()
+    if not out.absolute().parent.is_dir():
+        raise JobsError(f"--out {out}: there is no folder {out.absolute().parent}")
+    sources = sweep_sources(store, sweeps)
+    _report_problems(store)
+    from aggregate.summary import summarise
+    from plots.report import write_report
+
+    write_report(summarise(sources), out)
+    click.echo(f"wrote {out.absolute()}")
+
+
+def main() -> None:
+    """The entry point of `sweeps`."""
+    cli(prog_name="sweeps")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,161 @@
+"""What the commands that start runs have in common: tell the difference, show or submit, wait."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.text import Text
+
+from jobs import show, submit
+from jobs.entry import Execution
+from jobs.errors import JobsError
+from jobs.expand import Configuration, Expanded, label
+from jobs.plan import Plan, Sweep
+from jobs.records import Submission
+from jobs.state import ACTIVE
+from jobs.status import survey
+from jobs.store import RunRef, Store
+from jobs.submit import Choice, Options
+from tdmpc.config import TrainConfig, config_id
+
+if TYPE_CHECKING:
+    from tdmpc.run import Progress
+
+
+def launch(
+    store: Store,
+    sweep: str,
+    choices: Sequence[Choice],
+    options: Options,
+    prepare: Callable[[], list[str]],
+    *,
+    dry_run: bool,
+    wait: bool,
+) -> int:
+    """Submit the wanted runs of `choices`; the exit code. prepare: writes what they need, tells notes."""
+    console = show.console()
+    tasks = submit.pack([c.run for c in choices if c.wanted], options.seeds_per_job)
+    place = submit.target(options, max(1, len(tasks)))
+    if dry_run:
+        console.print(show.choice_table(choices))
+        console.print(show.difference_text(choices))
+        if tasks:
+            console.print(Text(f"\n{len(tasks)} tasks for {place.backend}:"))
+            sys.stdout.write(submit.preview(store, sweep, tasks, place) + "\n")
+        return 0
+    store.prepare()
+    for note in prepare():
+        console.print(Text(note))
+    console.print(show.difference_text(choices))
+    _advise(choices, sweep, console)
+    if not tasks:
+        return _wait(store, choices, place.backend, sweep) if wait else 0
+    submission = submit.submit(store, sweep, tasks, options, place)
+    if submission.backend == "debug":
+        return _run_here(store, submission)
+    console.print(Text(f"submitted {len(tasks)} tasks to {place.backend} as {submission.id}"))
+    if wait:
+        return _wait(store, choices, place.backend, sweep)
+    console.print(Text("follow with `sweeps status`"))
+    return 0
+
+
+def _advise(choices: Sequence[Choice], sweep: str, console: Any) -> None:
+    for cause in ("failed", "diverged"):
+        count = sum(c.state.state == cause and not c.wanted for c in choices)
+        if count:
+            console.print(Text(f"{count} {cause} are left alone; `sweeps rerun {sweep} --{cause}` runs them again"))
+
+
+def _wait(store: Store, choices: Sequence[Choice], backend: str, sweep: str) -> int:
+    """Progress until the runs have ended; 1 where any of them is not done."""
+    from jobs import watch
+
+    console = show.console()
+    ours = [c for c in choices if c.wanted or c.state.state in ACTIVE]
+    if not ours:
+        return 0
+    try:
+        ended = watch.wait(store, ours, backend, console)
+    except KeyboardInterrupt:
+        console.print("stopped waiting; the runs go on, follow with `sweeps status`")
+        return 130
+    console.print(Text.assemble("ended: ", show.counts_text(ended)))
+    if ended["done"] == sum(ended.values()):
+        return 0
+    console.print(Text(f"reasons: `sweeps status {sweep} --runs`; again: `sweeps rerun {sweep} --all`"))
+    return 1
+
+
+def _run_here(store: Store, submission: Submission) -> int:
+    """The debug backend: tasks one after another in this process; an error ends its task only."""
+    import traceback
+
+    failed = 0
+    for job in submit.jobs_of(store, submission):
+        try:
+            job()
+        except Exception:  # noqa: BLE001 - recorded in the run's outcome; shown here, since debugging is the point
+            traceback.print_exc()
+            failed += 1
+    steps = {RunRef(t.config_id, s): store.check_config(t.config_id).steps for t in submission.tasks for s in t.seeds}
+    done = sum(run.record.done for run in survey(store, steps).values())
+    show.console().print(Text(f"{done} of {len(steps)} runs done"))
+    return 0 if done == len(steps) and not failed else 1
+
+
+# --- in the foreground ------------------------------------------------------------------------------------
+
+
+def train(
+    store: Store, plan: Plan, values: Mapping[str, Any], seeds: tuple[int, ...], device: str, threads: int
+) -> None:
+    """Train one configuration in this process, with a progress bar per seed. Raises `JobsError` if it does not end."""
+    config = TrainConfig().with_overrides(values)
+    identity = config_id(config)
+    name = f"train-{identity}"
+    sweep = Sweep(name, "", (), (), 0, False, "", {}, {}, {}, seeds, "")
+    told = {key: value for key, value in values.items() if plan.base.get(key) != value}
+    only = Configuration(identity, config, label(told, plan.names), {}, True)
+    store.prepare()
+    submit.record_sweeps(store, plan, [Expanded(sweep, (only,), seeds)])
+    console = show.console()
+    console.print(
+        Text(f"{only.label} ({identity}), seeds {', '.join(map(str, seeds))}, on {device}: Ctrl-C checkpoints")
+    )
+    runs = [RunRef(identity, seed) for seed in seeds]
+    with _bars(runs, config.steps, console) as listen:
+        outcomes = Execution(store, device, threads, listen=listen).train(runs)
+    stopped = [o for o in outcomes if o.state != "finished"]
+    if stopped:
+        raise JobsError(
+            f"{stopped[0].state} at step {stopped[0].step:,}: {stopped[0].message or 'the same command continues'}"
+        )
+    console.print(Text(f"done; runs are in {store.run_folder(runs[0]).parent}"))
+
+
+class _bars:  # noqa: N801 - a context manager
+    """Progress bars, one a run; entering gives the listener that moves them."""
+
+    def __init__(self, runs: Sequence[RunRef], total: int, console: Any) -> None:
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self._progress = Progress(
+            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[told]}"),
+            TimeRemainingColumn(), console=console,
+        )  # fmt: skip
+        self._ids = {run: self._progress.add_task(f"seed {run.seed}", total=total, told="") for run in runs}
+
+    def __enter__(self) -> Callable[[RunRef, Progress], None]:
+        self._progress.start()
+        return self._listen
+
+    def __exit__(self, *details: object) -> None:
+        self._progress.stop()
+
+    def _listen(self, run: RunRef, progress: Progress) -> None:
+        last = f"return {progress.last_return:.0f}" if progress.last_return is not None else ""
+        told = f"{progress.steps_per_s:.1f} steps/s {last}"
+        self._progress.update(self._ids[run], completed=progress.step, total=progress.total, told=told)

@@ -1,0 +1,176 @@
+"""Tables for the terminal. Names and reasons go through `Text`, so that markup in them stays text."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from jobs.expand import Expanded, show
+from jobs.plan import Plan
+from jobs.state import STATES, State
+from jobs.status import RunStatus, SweepStatus, counts
+from jobs.submit import Choice
+
+_STYLE: dict[State, str] = {
+    "done": "green", "running": "cyan", "pending": "blue", "stalled": "yellow", "interrupted": "yellow",
+    "failed": "bold red", "diverged": "magenta", "new": "dim",
+}  # fmt: skip
+_NARROW = 120  # width where there is no terminal to ask
+
+
+def console() -> Console:
+    """Writes to standard output; wide enough for the tables where that is a file or a pipe."""
+    plain = Console(file=sys.stdout, highlight=False)
+    return plain if plain.is_terminal else Console(file=sys.stdout, highlight=False, width=max(_NARROW, plain.width))
+
+
+def table(*columns: str, right: Iterable[str] = (), title: str | None = None) -> Table:
+    made = Table(box=None, header_style="bold", title=title, title_justify="left", title_style="bold", pad_edge=False)
+    for column in columns:
+        made.add_column(column, justify="right" if column in right else "left", overflow="fold")
+    return made
+
+
+def state_text(state: State, count: int | None = None) -> Text:
+    return Text(state if count is None else f"{count} {state}", style=_STYLE[state])
+
+
+def counts_text(found: dict[State, int]) -> Text:
+    """`12 done, 3 running`."""
+    return Text(", ").join(state_text(state, found[state]) for state in STATES if found.get(state))
+
+
+# --- the plan ---------------------------------------------------------------------------------------------
+
+
+def plan_table(plan: Plan, sweeps: Sequence[Expanded]) -> Table:
+    """Sweeps in priority order with factors, configurations, runs, and what they share with those above."""
+    made = table(
+        "priority", "sweep", "factors", "configurations", "seeds", "runs", "shared",
+        right=("configurations", "runs", "seeds"), title=f"{plan.name}: {plan.title}" if plan.title else plan.name,
+    )  # fmt: skip
+    seen: dict[str, str] = {}
+    for expanded in sweeps:
+        sweep = expanded.sweep
+        by: dict[str, int] = {}
+        for config in expanded.configurations:
+            if config.config_id in seen:
+                by[seen[config.config_id]] = by.get(seen[config.config_id], 0) + 1
+        for config in expanded.configurations:
+            seen.setdefault(config.config_id, sweep.name)
+        made.add_row(
+            f"{sweep.priority}{' (parallel)' if sweep.parallel else ''}",
+            Text(sweep.name),
+            Text(" x ".join(_factor(plan, expanded))),
+            str(len(expanded.configurations)),
+            str(len(expanded.seeds)),
+            str(expanded.runs),
+            Text(", ".join(f"{count} with {name}" for name, count in by.items())),
+        )
+    return made
+
+
+def _factor(plan: Plan, expanded: Expanded) -> list[str]:
+    sweep = expanded.sweep
+    named = [f"{key} {show(levels)}" for key, levels in sweep.grid.items()]
+    if sweep.zipped:
+        named.append(" with ".join(f"{key} {show(levels)}" for key, levels in sweep.zipped.items()))
+    return named
+
+
+def totals(sweeps: Sequence[Expanded]) -> str:
+    """Distinct configurations and runs of `sweeps` together."""
+    runs = {(c.config_id, seed) for s in sweeps for c in s.configurations for seed in s.seeds}
+    configurations = {config for config, _ in runs}
+    return (
+        f"together {len(configurations)} distinct configurations, {len(runs)} runs "
+        f"({sum(s.runs for s in sweeps)} if nothing were shared)"
+    )
+
+
+def sweep_details(plan: Plan, expanded: Expanded) -> list[Text | Table]:
+    """One sweep in full: goal, questions, what is held, its configurations."""
+    sweep = expanded.sweep
+    lines = [Text(f"{sweep.name}: {sweep.goal}" if sweep.goal else sweep.name, style="bold")]
+    if sweep.why:
+        lines.append(Text(f"  priority {sweep.priority}: {sweep.why}"))
+    lines += [Text(f"  ? {question}") for question in sweep.questions]
+    lines += [Text(f"  ! {plan.issues[name]}") for name in sweep.issues]
+    if sweep.fixed:
+        lines.append(Text("  fixed: " + ", ".join(f"{key}={show(value)}" for key, value in sweep.fixed.items())))
+    made = table("id", "configuration", "")
+    for config in expanded.configurations:
+        made.add_row(config.config_id, Text(config.label), "baseline" if config.is_baseline else "")
+    return [*lines, made, Text(f"{len(expanded.configurations)} configurations, {expanded.runs} runs")]
+
+
+# --- runs -------------------------------------------------------------------------------------------------
+
+
+def choice_table(choices: Sequence[Choice]) -> Table:
+    """The runs of a submit, for `--dry-run`."""
+    made = table("run", "configuration", "seed", "steps", "state", "", right=("seed", "steps"))
+    for choice in choices:
+        made.add_row(
+            choice.run.config_id, Text(choice.label), str(choice.run.seed), f"{choice.steps:,}",
+            state_text(choice.state.state), "submit" if choice.wanted else "",
+        )  # fmt: skip
+    return made
+
+
+def difference_text(choices: Sequence[Choice]) -> Text:
+    """`48 runs asked for: 40 done, 8 new; 8 to submit`."""
+    found: dict[State, int] = {}
+    for choice in choices:
+        found[choice.state.state] = found.get(choice.state.state, 0) + 1
+    wanted = sum(choice.wanted for choice in choices)
+    return Text.assemble(f"{len(choices)} runs asked for: ", counts_text(found), f"; {wanted} to submit")
+
+
+def configuration_table(sweep: SweepStatus) -> Table:
+    """One row per configuration with the counts of its runs' states."""
+    made = table(
+        "id", "configuration", "runs", "progress", "last return",
+        right=("progress", "last return"), title=sweep.view.name,
+    )  # fmt: skip
+    for config, runs in sweep.rows:
+        share = sum(min(1.0, r.record.step / r.record.steps) for r in runs) / len(runs) if runs else 0.0
+        returns = [r.record.status.last_return for r in runs if r.record.status is not None]
+        known = [value for value in returns if value is not None]
+        made.add_row(
+            config.config_id, Text(config.label), counts_text(counts(runs)), f"{share:.0%}",
+            f"{sum(known) / len(known):.0f}" if known else "",
+        )  # fmt: skip
+    return made
+
+
+def run_table(sweep: SweepStatus) -> Table:
+    """One row per run."""
+    made = table(
+        "run", "configuration", "state", "step", "steps/s", "last return", "attempt", "reason",
+        right=("step", "steps/s", "last return", "attempt"), title=sweep.view.name,
+    )  # fmt: skip
+    for config, runs in sweep.rows:
+        for run in runs:
+            made.add_row(*_run_cells(config.label, run))
+    return made
+
+
+def _run_cells(label: str, run: RunStatus) -> list[str | Text]:
+    record, status = run.record, run.record.status
+    speed = status.steps_per_s if status is not None and run.state.state == "running" else None
+    last = status.last_return if status is not None else None
+    return [
+        str(record.ref),
+        Text(label),
+        state_text(run.state.state),
+        f"{record.step:,}/{record.steps:,}",
+        f"{speed:.1f}" if speed is not None else "",
+        f"{last:.0f}" if last is not None else "",
+        str(record.attempts or ""),
+        Text(run.state.reason),
+    ]

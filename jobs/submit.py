@@ -1,0 +1,228 @@
+"""From configurations and seeds to tasks of a backend: only what is missing, written down before it is handed over."""
+
+from __future__ import annotations
+
+import dataclasses
+import getpass
+import shutil
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from jobs import local, process, profiles, slurm
+from jobs.entry import TrainJob
+from jobs.errors import JobsError
+from jobs.expand import Expanded
+from jobs.plan import Plan
+from jobs.profiles import Profile
+from jobs.records import Submission, TaskRuns, View, ViewConfig
+from jobs.state import RunState, State
+from jobs.status import survey
+from jobs.store import RunRef, Store
+from tdmpc.config import TrainConfig
+
+BACKENDS = ("auto", "slurm", "local", "debug")
+MISSING: frozenset[State] = frozenset({"new", "interrupted"})
+
+
+@dataclass(frozen=True)
+class Options:
+    """How runs are executed. cluster: see `BACKENDS`. seeds_per_job: seeds of one configuration in one process."""
+
+    cluster: str = "auto"
+    profile: str | None = None
+    max_parallel: int | None = None
+    seeds_per_job: int = 1
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A run that was asked for. wanted: whether it goes into the submission."""
+
+    run: RunRef
+    label: str
+    steps: int
+    state: RunState
+    wanted: bool
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where tasks go: backend, what each asks for, and how many run at a time."""
+
+    backend: str
+    profile: Profile | None
+    gpus: int
+    threads: int
+    max_parallel: int | None
+    slots: local.Slots | None
+
+
+# --- what is missing --------------------------------------------------------------------------------------
+
+
+def difference(store: Store, sweeps: Sequence[Expanded], states: frozenset[State] = MISSING) -> list[Choice]:
+    """Every run of `sweeps`, each once, with its state; those in `states` are wanted.
+
+    A run whose steps may be raised counts as unfinished until it has the steps asked for now.
+    """
+    labels: dict[RunRef, str] = {}
+    steps: dict[RunRef, int] = {}
+    for sweep in sweeps:
+        for found in sweep.configurations:
+            needed = _steps(store, found.config_id, found.config)
+            for seed in sweep.seeds:
+                run = RunRef(found.config_id, seed)
+                labels.setdefault(run, found.label)
+                steps[run] = needed
+    return choose(store, labels, steps, states)
+
+
+def choose(store: Store, labels: dict[RunRef, str], steps: dict[RunRef, int], states: frozenset[State]) -> list[Choice]:
+    """The runs of `labels` with their states; those in `states` are wanted."""
+    found = survey(store, steps)
+    return [
+        Choice(run, label, steps[run], found[run].state, found[run].state.state in states)
+        for run, label in labels.items()
+    ]
+
+
+def _steps(store: Store, identity: str, config: TrainConfig) -> int:
+    if not store.config_path(identity).exists():
+        return config.steps
+    return max(config.steps, store.check_config(identity).steps)
+
+
+def pack(runs: Iterable[RunRef], seeds_per_job: int) -> list[TaskRuns]:
+    """Tasks of at most `seeds_per_job` seeds; the first of every configuration before the second of any."""
+    seeds: dict[str, list[int]] = {}
+    for run in runs:
+        seeds.setdefault(run.config_id, []).append(run.seed)
+    packs = [
+        (start, TaskRuns(config, sorted(found)[start : start + seeds_per_job]))
+        for config, found in seeds.items()
+        for start in range(0, len(found), seeds_per_job)
+    ]
+    return [task for _, task in sorted(packs, key=lambda pack: pack[0])]
+
+
+# --- where it goes ----------------------------------------------------------------------------------------
+
+
+def target(options: Options, tasks: int) -> Target:
+    """The backend of `options` for so many tasks. Raises `JobsError` for a GPU that is not there."""
+    backend = options.cluster
+    if backend == "auto":
+        backend = "slurm" if shutil.which("sbatch") else "local"
+    if backend == "slurm":
+        profile = profiles.load(options.profile or "gpu")
+        return Target(backend, profile, profile.gpus, profile.cpus, options.max_parallel, None)
+    chosen = profiles.load(options.profile) if options.profile else None
+    there = len(process.gpus())
+    if chosen is not None and chosen.gpus and not there:
+        raise JobsError(f"profile {chosen.name!r} asks for a GPU and this machine shows none; use --profile cpu")
+    gpus = (1 if chosen.gpus else 0) if chosen is not None else min(1, there)
+    slots = local.plan_slots(tasks if backend == "local" else 1, options.max_parallel, bool(gpus))
+    return Target(backend, chosen, gpus, slots.threads, options.max_parallel, slots)
+
+
+def preview(store: Store, sweep: str, tasks: Sequence[TaskRuns], place: Target) -> str:
+    """What would be submitted: the exact batch script, or the exact commands."""
+    name = store.submission_name(sweep)
+    if place.profile is not None and place.slots is None:
+        return slurm.script(place.profile, store.log_folder(name), job_name(name), len(tasks), place.max_parallel)
+    assert place.slots is not None
+    return "\n".join(local.shell_line(store, name, index, place.slots) for index in range(len(tasks)))
+
+
+def job_name(submission: str) -> str:
+    return f"sweeps-{submission}"
+
+
+# --- the submission ---------------------------------------------------------------------------------------
+
+
+def record_sweeps(store: Store, plan: Plan, sweeps: Sequence[Expanded]) -> list[str]:
+    """Store configurations and views of `sweeps`; lines to tell the user."""
+    notes = []
+    for sweep in sweeps:
+        for found in sweep.configurations:
+            store.write_config(found.config)
+        old = store.read_view(sweep.sweep.name)
+        new = _view(plan, sweep, old)
+        if old is not None:
+            gone = {c.config_id for c in old.configs} - {c.config_id for c in new.configs}
+            if gone:
+                notes.append(
+                    f"{sweep.sweep.name}: {len(gone)} configurations of the submit before are no longer part of it "
+                    "(other settings); their runs stay on disk"
+                )
+        store.write_view(new)
+    return notes
+
+
+def _view(plan: Plan, expanded: Expanded, old: View | None) -> View:
+    """The sweep as asked for now, with the seeds that were asked for before."""
+    before = {c.config_id: c.seeds for c in old.configs} if old is not None else {}
+    sweep = expanded.sweep
+    return View(
+        name=sweep.name,
+        plan=plan.name,
+        goal=sweep.goal,
+        questions=list(sweep.questions),
+        factors=list(sweep.factors),
+        configs=[
+            ViewConfig(
+                config_id=c.config_id,
+                label=c.label,
+                factors=dict(c.factors),
+                is_baseline=c.is_baseline,
+                seeds=sorted({*expanded.seeds, *before.get(c.config_id, [])}),
+            )
+            for c in expanded.configurations
+        ],
+        time=time.time(),
+    )
+
+
+def submit(store: Store, sweep: str, tasks: Sequence[TaskRuns], options: Options, place: Target) -> Submission:
+    """Hand `tasks` to the backend of `place`; the record is on disk before. Raises `JobsError` if it refuses."""
+    name = store.new_submission(sweep)
+    recorded: dict[str, Any] = dataclasses.asdict(options)
+    submission = Submission(
+        id=name,
+        sweep=sweep,
+        backend=place.backend,
+        host=process.host(),
+        user=getpass.getuser(),
+        time=time.time(),
+        tasks=list(tasks),
+        gpus=place.gpus,
+        threads=place.threads,
+        job_name=job_name(name),
+        options={**recorded, "slots": place.slots.count if place.slots else None},
+    )
+    store.write_submission(submission)
+    try:
+        submission = dataclasses.replace(submission, job_ids=_hand_over(store, submission, place))
+    except JobsError as error:
+        store.write_submission(dataclasses.replace(submission, problem=str(error)))
+        raise
+    store.write_submission(submission)
+    return submission
+
+
+def jobs_of(store: Store, submission: Submission) -> list[TrainJob]:
+    return [TrainJob(str(store.root), submission.id, index) for index in range(len(submission.tasks))]
+
+
+def _hand_over(store: Store, submission: Submission, place: Target) -> list[str]:
+    if place.backend == "slurm":
+        assert place.profile is not None
+        folder = store.log_folder(submission.id)
+        jobs = jobs_of(store, submission)
+        return slurm.hand_over(jobs, place.profile, folder, submission.job_name, place.max_parallel)
+    if place.backend == "local":
+        return [str(local.launch(store, submission))]
+    return []  # debug: the command runs the tasks itself

@@ -1,0 +1,97 @@
+"""`--wait`: progress on the terminal until the runs of a submission have ended."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from jobs.show import counts_text, state_text
+from jobs.state import ACTIVE, State
+from jobs.status import RunStatus, survey
+from jobs.store import RunRef, Store
+from jobs.submit import Choice
+
+_POLL_S = {"local": 1.0, "slurm": 10.0}
+
+
+def wait(store: Store, choices: Sequence[Choice], backend: str, console: Console) -> Counter[State]:
+    """Show the runs of `choices` until none is active any more; how they ended."""
+    steps = {choice.run: choice.steps for choice in choices}
+    labels = {choice.run: f"{choice.label} seed {choice.run.seed}" for choice in choices}
+    with _progress(console) as progress:
+        view = _View(progress, labels, sum(steps.values()))
+        while True:
+            found = survey(store, steps)
+            view.update(found)
+            if not any(run.state.state in ACTIVE for run in found.values()):
+                return Counter(run.state.state for run in found.values())
+            time.sleep(_POLL_S[backend])
+
+
+def _progress(console: Console) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[told]}"),
+        TimeElapsedColumn(),
+        console=console,
+    )
+
+
+class _View:
+    """A bar for all runs and one for each that trains; a line for each that ended."""
+
+    def __init__(self, progress: Progress, labels: Mapping[RunRef, str], total: int) -> None:
+        self._progress, self._labels = progress, labels
+        self._total = progress.add_task("all runs", total=total, told="")
+        self._bars: dict[RunRef, TaskID] = {}
+        self._ended: set[RunRef] = set()
+
+    def update(self, found: Mapping[RunRef, RunStatus]) -> None:
+        self._progress.update(
+            self._total,
+            completed=sum(min(run.record.step, run.record.steps) for run in found.values()),
+            told=str(counts_text(Counter(run.state.state for run in found.values()))),
+        )
+        for ref, run in found.items():
+            if run.state.state in ("running", "stalled"):
+                self._show(ref, run)
+            else:
+                self._drop(ref)
+            if run.state.state not in ACTIVE and ref not in self._ended:
+                self._ended.add(ref)
+                self._say(ref, run)
+
+    def _show(self, ref: RunRef, run: RunStatus) -> None:
+        if ref not in self._bars:
+            self._bars[ref] = self._progress.add_task(_escape(self._labels[ref]), total=run.record.steps, told="")
+        self._progress.update(self._bars[ref], completed=run.record.step, told=_told(run))
+
+    def _drop(self, ref: RunRef) -> None:
+        if ref in self._bars:
+            self._progress.remove_task(self._bars.pop(ref))
+
+    def _say(self, ref: RunRef, run: RunStatus) -> None:
+        text = state_text(run.state.state)
+        text.append(f"  {self._labels[ref]}  {_told(run)}  {run.state.reason}".rstrip(), style="default")
+        self._progress.console.print(text, soft_wrap=True)
+
+
+def _told(run: RunStatus) -> str:
+    status = run.record.status
+    if status is None:
+        return ""
+    speed = f"{status.steps_per_s:.1f} steps/s" if status.steps_per_s is not None else ""
+    last = f"return {status.last_return:.0f}" if status.last_return is not None else ""
+    return ", ".join(part for part in (speed, last) if part)
+
+
+def _escape(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)
