@@ -48,7 +48,7 @@ class Group(click.Group):
             # the reader of a pipe has seen enough (`sweeps status | head`); nothing may be written at exit either
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise click.exceptions.Exit(0) from None
-        except Exception as error:  # noqa: BLE001 - the one place where an exception becomes a message
+        except Exception as error:
             if context.params.get("debug"):
                 traceback.print_exc()
             raise click.ClickException(_one_line(error)) from error

@@ -136,7 +136,7 @@ def train(
     console.print(Text(f"done; runs are in {store.run_folder(runs[0]).parent}"))
 
 
-class _bars:  # noqa: N801 - a context manager
+class _bars:
     """Progress bars, one a run; entering gives the listener that moves them."""
 
     def __init__(self, runs: Sequence[RunRef], total: int, console: Any) -> None:

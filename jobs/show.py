@@ -31,7 +31,8 @@ def console() -> Console:
 def table(*columns: str, right: Iterable[str] = (), title: str | None = None) -> Table:
     made = Table(box=None, header_style="bold", title=title, title_justify="left", title_style="bold", pad_edge=False)
     for column in columns:
-        made.add_column(column, justify="right" if column in right else "left", overflow="fold")
+        keep = column in ("sweep", "id", "run", "state")
+        made.add_column(column, justify="right" if column in right else "left", overflow="fold", no_wrap=keep)
     return made
 
 
@@ -50,8 +51,8 @@ def counts_text(found: dict[State, int]) -> Text:
 def plan_table(plan: Plan, sweeps: Sequence[Expanded]) -> Table:
     """Sweeps in priority order with factors, configurations, runs, and what they share with those above."""
     made = table(
-        "priority", "sweep", "factors", "configurations", "seeds", "runs", "shared",
-        right=("configurations", "runs", "seeds"), title=f"{plan.name}: {plan.title}" if plan.title else plan.name,
+        "priority", "sweep", "factors", "configs", "seeds", "runs", "shared",
+        right=("configs", "runs", "seeds"), title=f"{plan.name}: {plan.title}" if plan.title else plan.name,
     )  # fmt: skip
     seen: dict[str, str] = {}
     for expanded in sweeps:
@@ -63,7 +64,7 @@ def plan_table(plan: Plan, sweeps: Sequence[Expanded]) -> Table:
         for config in expanded.configurations:
             seen.setdefault(config.config_id, sweep.name)
         made.add_row(
-            f"{sweep.priority}{' (parallel)' if sweep.parallel else ''}",
+            f"{sweep.priority}{', parallel' if sweep.parallel else ''}",
             Text(sweep.name),
             Text(" x ".join(_factor(plan, expanded))),
             str(len(expanded.configurations)),
@@ -76,9 +77,10 @@ def plan_table(plan: Plan, sweeps: Sequence[Expanded]) -> Table:
 
 def _factor(plan: Plan, expanded: Expanded) -> list[str]:
     sweep = expanded.sweep
-    named = [f"{key} {show(levels)}" for key, levels in sweep.grid.items()]
+    names = {key: plan.names.get(key, key) for key in sweep.factors}
+    named = [f"{names[key]} {show(levels)}" for key, levels in sweep.grid.items()]
     if sweep.zipped:
-        named.append(" with ".join(f"{key} {show(levels)}" for key, levels in sweep.zipped.items()))
+        named.append(" with ".join(f"{names[key]} {show(levels)}" for key, levels in sweep.zipped.items()))
     return named
 
 

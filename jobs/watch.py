@@ -86,7 +86,8 @@ def _told(run: RunStatus) -> str:
     status = run.record.status
     if status is None:
         return ""
-    speed = f"{status.steps_per_s:.1f} steps/s" if status.steps_per_s is not None else ""
+    trains = run.state.state == "running" and status.steps_per_s is not None
+    speed = f"{status.steps_per_s:.1f} steps/s" if trains else ""
     last = f"return {status.last_return:.0f}" if status.last_return is not None else ""
     return ", ".join(part for part in (speed, last) if part)
 
