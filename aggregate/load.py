@@ -53,6 +53,11 @@ class ConfigSource:
     total_steps: int
     runs: tuple[RunSource, ...]
 
+    @property
+    def name(self) -> str:
+        """The label, or words for a configuration that varies nothing."""
+        return self.label or "the configuration"
+
 
 @dataclass(frozen=True)
 class SweepSource:

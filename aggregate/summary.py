@@ -212,7 +212,7 @@ def _ranking(sweep: SweepSource, scores: pd.DataFrame) -> pd.DataFrame:
     """Columns config_id, label, planned, n, and mean, low and high of every score; best first, those without
     a finished run last, in the plan's order."""
     table = pd.DataFrame(
-        [(c.config_id, c.label, c.is_baseline, len(c.runs)) for c in sweep.configs],
+        [(c.config_id, c.name, c.is_baseline, len(c.runs)) for c in sweep.configs],
         columns=["config_id", "label", "is_baseline", "planned"],
     )
     names = [*SCORES, "so_far"]

@@ -20,11 +20,12 @@ class Verdict:
 
 
 def number(value: float, half_width: float = math.nan) -> str:
-    """`value` with the digits its uncertainty leaves it, else with three significant ones."""
+    """`value` with the digits its uncertainty leaves it (a half width of 5 to 50: whole numbers), else with
+    three significant ones."""
     if not math.isfinite(value):
         return "-"
-    size = half_width if math.isfinite(half_width) and half_width > 0 else abs(value) / 10
-    places = 0 if size == 0 else min(6, max(0, 1 - math.floor(math.log10(size))))
+    size = half_width / 5 if math.isfinite(half_width) and half_width > 0 else abs(value) / 100
+    places = 0 if size == 0 else min(6, max(0, -math.floor(math.log10(size))))
     text = f"{value:,.{places}f}"
     return text.replace("-", "−") if float(text.replace(",", "")) else text.lstrip("-")
 
@@ -60,14 +61,17 @@ def _nothing_finished(sweep: SweepSummary, points: list[tuple[str, str]]) -> tup
 
 def _told_apart(sweep: SweepSummary) -> tuple[str, str]:
     others = sweep.contrasts.iloc[1:]
-    labels = {config.config_id: config.label for config in sweep.source.configs}
+    labels = {config.config_id: config.name for config in sweep.source.configs}
     if others.empty:
         return "Told apart", ""
     if others["p"].isna().all():
         return "Told apart", "Nothing: a difference needs at least two finished seeds on both sides."
     tied = [labels[c] for c in others.loc[~others["distinct"], "config_id"]]
     worse = int(others["distinct"].sum())
-    text = f"{worse} of {len(others)} other configurations are worse beyond chance (Welch test, Holm-corrected). "
+    who = {0: "None", len(others): "All"}.get(worse, f"{worse}")
+    text = f"{who} of the {len(others)} others worse beyond chance (Welch test, Holm-corrected). "
+    if len(others) == 1:
+        text = f"The other is {'' if worse else 'not '}worse beyond chance (Welch test). "
     text += f"Cannot be told apart from the leader: {'; '.join(tied)}. " if tied else ""
     return "Told apart", text + "The leader was picked after the fact, so its mean flatters it."
 
@@ -94,7 +98,8 @@ def _missing(sweep: SweepSummary) -> tuple[str, str]:
     rest = sweep.runs.merge(sweep.scores[["config_id", "seed", "complete"]], on=["config_id", "seed"])
     states = rest.loc[~rest["complete"].astype(bool), "state"].value_counts().sort_index()
     named = ", ".join(f"{count} {state}" for state, count in states.items())
-    return "Missing", f"{planned - complete} of {planned} runs have no final return ({named}); means are over the rest."
+    rest_only = "; means are over the rest" if complete else ""
+    return "Missing", f"{planned - complete} of {planned} runs have no final return ({named}){rest_only}."
 
 
 def _flagged(sweep: SweepSummary) -> tuple[str, str]:

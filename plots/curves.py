@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
 from plots.theme import GRID, INK, MUTED, Look, figure, style, to_svg
 
@@ -22,6 +22,7 @@ EVENT_WORDS = {
 }
 MOST_BANDS = 4  # with more configurations in one picture their bands hide each other
 LOG_RATIO = 30.0
+ROUND = (1, 2, 2.5, 5, 10)  # steps between ticks
 
 
 @dataclass(frozen=True)
@@ -148,10 +149,13 @@ def _axes(made: Figure, *, left: float, right: float, bottom: float, top: float)
 
 def _finish(axes: Axes, frame: Frame, unit: str) -> None:
     axes.set_xlim(0, frame.total)
-    axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.xaxis.set_major_locator(MaxNLocator(5, steps=ROUND))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: _steps(x)))
     if axes.get_yscale() == "linear":
-        axes.yaxis.set_major_locator(MaxNLocator(5, min_n_ticks=3))
+        axes.yaxis.set_major_locator(MaxNLocator(5, steps=ROUND, min_n_ticks=3))
+    else:
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: _power(y)))
+        axes.yaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("agent steps", labelpad=2)
     axes.set_ylabel("" if unit == "1" else unit, labelpad=2)
 
@@ -160,6 +164,11 @@ def _steps(value: float) -> str:
     if value >= 1e6:
         return f"{value / 1e6:g}M"
     return f"{value / 1e3:g}k" if value >= 1e3 else f"{value:g}"
+
+
+def _power(value: float) -> str:
+    """1e-4, 0.01, 1, 100, 1e4; nothing between the powers of ten."""
+    return f"{value:g}" if 0.01 <= value <= 1000 else f"{value:.0e}".replace("e-0", "e-").replace("e+0", "e")
 
 
 def _seeds(axes: Axes, line: Line, metric: str) -> None:
@@ -198,7 +207,7 @@ def _marks(axes: Axes, frame: Frame, *, words: bool) -> None:
 
 
 def _end_letters(axes: Axes, lines: Sequence[Line], height: int) -> None:
-    """Letters at the right ends of the curves, moved apart where they would lie on each other."""
+    """Letters at the ends of the curves, moved apart where they would lie on each other."""
     ends = [(line.mean.dropna(subset="mean").iloc[-1], line) for line in lines if line.mean["mean"].notna().any()]
     if not ends:
         return
@@ -212,8 +221,8 @@ def _end_letters(axes: Axes, lines: Sequence[Line], height: int) -> None:
     for i in range(len(places) - 1, -1, -1):
         ceiling = places[i + 1] - 11 * pixel if i + 1 < len(places) else high
         places[i] = min(places[i], ceiling) if excess > 0 else places[i]
-    for place, (_, line) in zip(places, ends, strict=True):
-        axes.annotate(line.letter, (1, place), xycoords=("axes fraction", "data"), xytext=(5, 0), va="center",
+    for place, (end, line) in zip(places, ends, strict=True):
+        axes.annotate(line.letter, (end["step"], place), xytext=(5, 0), va="center",
                       textcoords="offset points", color=line.look.hex, fontsize=8.5, weight="bold")  # fmt: skip
 
 

@@ -92,7 +92,7 @@ def render(summary: Summary) -> str:
 
 def _sweep(sweep: SweepSummary, look: dict[str, Look], index: int) -> dict[str, Any]:
     chips = [
-        Chip(c.config_id, curves.letter(i), c.label or "the configuration", look[c.config_id], c.is_baseline)
+        Chip(c.config_id, curves.letter(i), c.name, look[c.config_id], c.is_baseline)
         for i, c in enumerate(sweep.source.configs)
     ]
     random = sweep.random.mean if sweep.random else None
@@ -134,7 +134,7 @@ def _ranking(sweep: SweepSummary, chips: dict[str, Chip]) -> dict[str, Any]:
             "n": line[f"{lead}_n"],
             "planned": line["planned"],
             "others": [_estimate(line, name) for name, _, _ in OTHER_SCORES],
-            "contrast": _contrast(contrasts, line["config_id"]) if finished else "",
+            "contrast": _contrast(contrasts, line["config_id"]) if finished else ("", ""),
             "dots": [_percent(v, low, high) for v in seeds],
             "mean": _percent(line[f"{lead}_mean"], low, high),
             "bar": [_percent(line[f"{lead}_{end}"], low, high) for end in ("low", "high")],
@@ -160,16 +160,17 @@ def _estimate(line: dict[str, Any], name: str) -> str:
     return estimate(line[f"{name}_mean"], line[f"{name}_low"], line[f"{name}_high"])
 
 
-def _contrast(contrasts: pd.DataFrame, config_id: str) -> str:
+def _contrast(contrasts: pd.DataFrame, config_id: str) -> tuple[str, str]:
+    """(difference from the leader, what it means)."""
     if config_id not in contrasts.index:
-        return ""
+        return "", ""
     line = contrasts.loc[config_id]
-    if line["difference"] == 0 and np.isnan(line["p"]):
-        return "leads"
+    if config_id == contrasts.index[0]:
+        return "", "leads"
     if np.isnan(line["p"]):
-        return f"−{number(line['difference'])}, too few seeds"
-    word = "worse" if line["distinct"] else "not told apart"
-    return f"{estimate(-line['difference'], -line['high'], -line['low'])}, {word}"
+        return number(-line["difference"]), "too few seeds"
+    shown = estimate(-line["difference"], -line["high"], -line["low"])
+    return shown, "worse" if line["distinct"] else "not told apart"
 
 
 def _strip_range(sweep: SweepSummary, lead: str) -> tuple[float, float]:
