@@ -35,7 +35,7 @@ class Metric:
     is_list: bool = False
 
 
-def _train(group: Group, name: str, unit: str, better: Better, help: str, is_list: bool = False) -> Metric:  # noqa: A002
+def _train(group: Group, name: str, unit: str, better: Better, help: str, is_list: bool = False) -> Metric:
     return Metric(name, "train", group, unit, better, help, is_list)
 
 

@@ -38,7 +38,7 @@ def save(folder: Path, state: dict[str, Any], step: int, update: int, guard: Cal
         raise Superseded(f"{folder} belongs to a newer attempt")
     atomic_write(path, lambda part: torch.save({"format": FORMAT, **state}, part))
     marker = {"sha256": _digest(path), "step": step, "update": update}
-    atomic_write(path.with_suffix(".json"), lambda part: part.write_text(json.dumps(marker)))
+    atomic_write(path.with_suffix(".json"), lambda part: _write_json(part, marker))
     prune(folder, KEPT)
 
 
@@ -72,6 +72,10 @@ def _complete(folder: Path) -> list[Found]:
         if marker.get("sha256") == _digest(path):
             found.append(Found(path, marker["step"], marker["update"]))
     return found
+
+
+def _write_json(path: Path, values: dict[str, Any]) -> None:
+    path.write_text(json.dumps(values))
 
 
 def _digest(path: Path) -> str:

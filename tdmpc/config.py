@@ -30,7 +30,7 @@ class ConfigError(ValueError):
 
 def key(
     default: Any,
-    help: str,  # noqa: A002 - the word argparse and click use
+    help: str,
     *,
     choices: tuple[str, ...] = (),
     low: float = -math.inf,
@@ -54,9 +54,7 @@ class TrainConfig:
     task: str = key("quadruped-walk", "dm_control suite task, domain-task")
     steps: int = key(100_000, "agent steps of training; frames = steps x action_repeat", low=1)
     action_repeat: int = key(2, "environment steps per agent step", low=1, high=EPISODE_FRAMES)
-    seed_steps: int | None = key(
-        None, "steps of random actions before training; auto = max(1000, 5 episodes)", low=1
-    )
+    seed_steps: int | None = key(None, "steps of random actions before training; auto = max(1000, 5 episodes)", low=1)
 
     # optimisation
     batch_size: int = key(256, "windows per update, B", low=2)
@@ -65,9 +63,7 @@ class TrainConfig:
     lr: float = key(3e-4, "Adam learning rate before scaling", above=0)
     enc_lr_scale: float = key(0.3, "encoder learning rate = lr x this", above=0)
     pi_lr_scale: float = key(0.3, "policy learning rate = lr x this", above=0)
-    ensemble_lr_scaling: bool = key(
-        True, "scale dynamics lr by H, reward by R, value by Q/5, auxiliary by G/5"
-    )
+    ensemble_lr_scaling: bool = key(True, "scale dynamics lr by H, reward by R, value by Q/5, auxiliary by G/5")
     grad_clip_norm: float = key(20.0, "gradient norm at which each optimiser clips, per seed", above=0)
     tf32: bool = key(True, "TF32 matrix products on GPUs that have them")
 
@@ -77,9 +73,7 @@ class TrainConfig:
     reward_coef: float = key(0.1, "weight of the reward loss", low=0)
     value_coef: float = key(0.1, "weight of the value loss", low=0)
     rho: float = key(0.5, "weight of step t of a window is rho^t", above=0, high=1)
-    detach_encoder_ratio: float = key(
-        0.5, "share of training, at its end, with the encoder frozen", low=0, high=1
-    )
+    detach_encoder_ratio: float = key(0.5, "share of training, at its end, with the encoder frozen", low=0, high=1)
 
     # ensembles
     num_q: int = key(2, "value heads, Q", low=1)
@@ -89,9 +83,7 @@ class TrainConfig:
     policy_head_reduce: str = key(
         "mean", "reduction over heads in the policy objective", choices=("min", "mean", "max")
     )
-    planner_head_reduce: str = key(
-        "max", "reduction over heads in the planner's score", choices=("min", "mean", "max")
-    )
+    planner_head_reduce: str = key("max", "reduction over heads in the planner's score", choices=("min", "mean", "max"))
 
     # value learning
     num_rollouts: int = key(4, "imagined actions per start state, N", low=1)
@@ -122,9 +114,7 @@ class TrainConfig:
     end_entropy_coeff: float = key(1e-6, "entropy coefficient after the schedule", low=0)
     start_dynamic_entropy_ratio: float = key(0.5, "schedule starts at this share of training", low=0, high=1)
     end_dynamic_entropy_ratio: float = key(1.0, "schedule ends at this share of training", low=0, high=1)
-    entropy_schedule: str = key(
-        "exponential", "interpolation of the coefficient", choices=("exponential", "linear")
-    )
+    entropy_schedule: str = key("exponential", "interpolation of the coefficient", choices=("exponential", "linear"))
     log_std_min: float = key(-10.0, "lower end of the policy's log standard deviation")
     log_std_max: float = key(2.0, "upper end of the policy's log standard deviation")
     hinge_coef: float = key(0.01, "weight of the hinge on the pre-squash mean", low=0)
@@ -207,9 +197,7 @@ class TrainConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values, every key."""
-        return {
-            name: list(value) if isinstance(value, tuple) else value for name, value in vars(self).items()
-        }
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in vars(self).items()}
 
     def with_overrides(self, overrides: Mapping[str, Any]) -> TrainConfig:
         """A copy with `overrides`, whose values may be text; raises `ConfigError` on an unknown key."""

@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 
 os.environ.setdefault("MUJOCO_GL", "disabled")  # nothing is rendered in training; `egl` fails without a display
 
-import numpy as np  # noqa: E402
-import torch  # noqa: E402
-from dm_control import suite  # noqa: E402
+import numpy as np
+import torch
+from dm_control import suite
 
-from tdmpc.tasks import TASKS  # noqa: E402
+from tdmpc.tasks import TASKS
 
 DISCARDED = 2**32
 
@@ -33,7 +33,7 @@ class Env:
         self._low, self._half = spec.minimum, (spec.maximum - spec.minimum) / 2
         self.action_size = int(np.prod(spec.shape))
         self.obs_size = int(sum(np.prod(s.shape) for s in self._env.observation_spec().values()))
-        self._random_at_reset: tuple[Any, ...] = ()
+        self._random_at_reset: Any = ()  # as numpy gives it
         self._actions: list[np.ndarray] = []
 
     @property

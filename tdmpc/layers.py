@@ -6,6 +6,7 @@ A layer's weight is (S, E, in, out): S seeds trained side by side, E heads of th
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import torch
@@ -79,7 +80,7 @@ class StackedMLP(nn.Module):
         zero_out: bool = False,
     ) -> None:
         super().__init__()
-        pairs = list(zip(sizes[:-1], sizes[1:], strict=True))
+        pairs = list(itertools.pairwise(sizes))
         last = len(pairs) - 1
         self.linears = nn.ModuleList(
             StackedLinear(heads, i, o, generators, zero=zero_out and n == last) for n, (i, o) in enumerate(pairs)

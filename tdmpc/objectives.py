@@ -14,7 +14,6 @@ from torch import Tensor
 from tdmpc import losses
 from tdmpc import math as tm
 from tdmpc.config import TrainConfig
-
 from tdmpc.replay import Batch
 from tdmpc.streams import Draws
 from tdmpc.world_model import Policy, TargetValues, WorldModel, aux_logits
@@ -183,9 +182,9 @@ def _value_loss(
     target = imagined.target[:, 0]
     logits = model.value(starts.flatten(1, 2).unsqueeze(1), dropout=noise.dropout)
     steps = starts.shape[1:3]
-    loss = losses.value_loss(
-        logits.unflatten(2, steps), tm.two_hot(target, model.bins).mean(1).unflatten(1, steps), starts.new_ones(steps[0])
-    ).mean(1)
+    mean_target = tm.two_hot(target, model.bins).mean(1).unflatten(1, steps)
+    evenly = starts.new_ones(steps[0])  # imagined starts weigh the same at every t
+    loss = losses.value_loss(logits.unflatten(2, steps), mean_target, evenly).mean(1)
     if not full:
         return loss, {}
     with torch.no_grad():
@@ -215,13 +214,11 @@ def _aux_loss(
     model = nets.model
     if config.aux_value_source == "imagine":
         states, target = latents.starts, tm.two_hot(imagined.target[:, 1:], model.bins).mean(2)
-        weights = states.new_ones(states.shape[1])  # imagined starts weigh the same
+        weights = states.new_ones(states.shape[1])
     else:
         states, drawn = _replay_targets(nets, latents, batch, noise, config)
-        target, weights = (
-            tm.two_hot(drawn, model.bins),
-            tm.time_weights(states.shape[1], config.rho, states.device),
-        )
+        target = tm.two_hot(drawn, model.bins)
+        weights = tm.time_weights(states.shape[1], config.rho, states.device)
     steps = states.shape[1:3]
     logits = aux_logits(model.aux, states.flatten(1, 2), model.num_gammas).unflatten(2, steps)
     errors = tm.soft_cross_entropy(logits, target.unflatten(2, steps))
@@ -288,5 +285,3 @@ def policy_pass(
         per_dim = log_std.mean(1)
         metrics = {"log_std": per_dim.mean(1), "log_std_per_dim": per_dim, "policy_entropy": entropy.mean(1)}
     return PolicyPass(terms, metrics)
-
-

@@ -33,9 +33,7 @@ class _Candidates(NamedTuple):
 
 
 @torch.no_grad()
-def plan(
-    nets: Networks, z: Tensor, warm: Tensor, config: TrainConfig, draws: Draws, heads: Heads, best: bool
-) -> Plan:
+def plan(nets: Networks, z: Tensor, warm: Tensor, config: TrainConfig, draws: Draws, heads: Heads, best: bool) -> Plan:
     """Plan from latents z (S, P, L), starting at the mean `warm` (S, P, T, A).
 
     heads: dynamics heads that score candidates (None = all). best: take the best elite (evaluation) instead of
@@ -44,7 +42,7 @@ def plan(
     c = config
     episodes, horizon, size = warm.shape[1:]
     mean, std = warm, torch.full_like(warm, c.max_std)
-    seeded = _from_policy(nets, z, c, draws, heads)
+    seeded = _from_policy(nets, z, size, c, draws, heads)
     noise = draws.normal(c.iterations, episodes, horizon, c.num_samples, size)
     for i in range(c.iterations):
         sampled = (mean.unsqueeze(3) + std.unsqueeze(3) * noise[:, i]).clamp(-1, 1)
@@ -83,11 +81,10 @@ def _gumbel_choice(weights: Tensor, draws: Draws) -> Tensor:
     return (weights.clamp(min=1e-30).log() - (-uniform.log()).log()).argmax(-1)
 
 
-def _from_policy(nets: Networks, z: Tensor, config: TrainConfig, draws: Draws, heads: Heads) -> _Candidates:
+def _from_policy(nets: Networks, z: Tensor, size: int, config: TrainConfig, draws: Draws, heads: Heads) -> _Candidates:
     """Candidates of the policy along the first head's latents, rolled and scored once per plan."""
     c = config
     seeds, episodes, _ = z.shape
-    size = nets.actor.net.linears[-1].weight.shape[-1] // 2
     count = episodes * c.num_pi_trajs
     eps = draws.normal(c.horizon, count, size)
     extra = draws.normal(c.horizon, count, size) * c.policy_seed_noise_std

@@ -100,9 +100,7 @@ class Replay:
         steps = torch.arange(self._horizon + 1, device=self._device)
         index = first[:, None] + steps[:, None]  # (S, T+1, B)
         seeds = torch.arange(len(self.lanes), device=self._device)[:, None, None]
-        return Batch(
-            self._obs[seeds, index], self._actions[seeds, index[:, :-1]], self._rewards[seeds, index[:, :-1]]
-        )
+        return Batch(self._obs[seeds, index], self._actions[seeds, index[:, :-1]], self._rewards[seeds, index[:, :-1]])
 
     def _window_rows(self, lane: Lane, count: int, stream: torch.Generator) -> Tensor:
         """(count,) first rows of the windows drawn from one lane; an empty lane's seed has stopped, and nobody

@@ -206,9 +206,7 @@ class Trainer:
     def _planned(self) -> np.ndarray:
         with torch.no_grad():
             z = self.agent.model.encode(torch.from_numpy(self.obs).to(self.device).unsqueeze(1))
-            chosen = plan(
-                self.agent.networks, z, self.warm, self.config, self.draws["plan"], heads=None, best=False
-            )
+            chosen = plan(self.agent.networks, z, self.warm, self.config, self.draws["plan"], heads=None, best=False)
             self.warm = shift(chosen.mean)
             if (self.step + 1) % self.config.log_freq == 0:
                 self._metrics |= self._planner_metrics(chosen, z)
@@ -239,9 +237,7 @@ class Trainer:
         lane.episode_length += 1
         if found.last:
             lane.last_return = lane.episode_return
-            self._log(
-                lane, "episode", {"episode_return": lane.episode_return, "episode_length": lane.episode_length}
-            )
+            self._log(lane, "episode", {"episode_return": lane.episode_return, "episode_length": lane.episode_length})
             self._reset(lane)
 
     # --- measuring -------------------------------------------------------------------------------------

@@ -64,8 +64,8 @@ class WorldModel(nn.Module):
 
     def trained_modules(self) -> dict[str, nn.Module]:
         """The parts the model's optimiser moves, by the names of `catalogue.GRADIENT_FLOW`."""
-        parts = {"encoder": self.encoder, "dynamics": self.dynamics, "reward": self.reward, "value": self.value}
-        return {**parts, "aux": self.aux} if self.num_gammas else parts
+        names = ["encoder", "dynamics", "reward", "value", *(["aux"] if self.num_gammas else [])]
+        return {name: getattr(self, name) for name in names}
 
     def encode(self, obs: Tensor) -> Tensor:
         """(S, ..., O) -> (S, ..., L)."""
