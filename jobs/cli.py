@@ -34,12 +34,34 @@ class Globals:
         return Store(self.results)
 
 
+class UsageLine(click.ClickException):
+    """A wrong option or argument, in one line."""
+
+    exit_code = 2
+
+    def __init__(self, error: click.UsageError) -> None:
+        path = error.ctx.command_path if error.ctx is not None else "sweeps"
+        super().__init__(f"{' '.join(error.format_message().split())} See `{path} --help`.")
+
+
 class Group(click.Group):
     """Turns errors into one line; `--debug` shows the traceback before it."""
+
+    def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(context, args)
+        except click.exceptions.NoArgsIsHelpError:
+            raise
+        except click.UsageError as error:
+            raise UsageLine(error) from error
 
     def invoke(self, context: click.Context) -> Any:
         try:
             return super().invoke(context)
+        except click.exceptions.NoArgsIsHelpError:
+            raise
+        except click.UsageError as error:
+            raise UsageLine(error) from error
         except (click.exceptions.Exit, click.Abort, click.ClickException):
             raise
         except KeyboardInterrupt:

@@ -49,7 +49,8 @@ def expand(
 ) -> Expanded:
     """All configurations of `sweep`: base < preset < fixed < levels < overrides, the later the stronger.
 
-    overrides: from the command line, key -> value or text; one of a swept key is an error.
+    overrides: from the command line, key -> value or text. Raises `JobsError` for one of a swept key, for a
+    configuration that is not legal, and for a swept key that changes nothing.
     """
     asked = {key: parse_value(key, value) for key, value in (overrides or {}).items()}
     for key in asked:
@@ -62,7 +63,7 @@ def expand(
         baseline = ""  # the base alone need not be legal; its levels must be
     found: dict[str, Configuration] = {}
     for levels in combinations(sweep):
-        config = _train_config(sweep, {**below, **levels, **asked}, levels)
+        config = _train_config(sweep, {**below, **levels, **asked}, levels, asked)
         inactive = inactive_keys(config)
         active = {key: value for key, value in levels.items() if key not in inactive}
         factors = {key: active.get(key) for key in levels}
@@ -85,10 +86,14 @@ def combinations(sweep: Sweep) -> Iterator[dict[str, Any]]:
             yield {**dict(zip(sweep.grid, chosen, strict=True)), **dict(zip(sweep.zipped, row, strict=True))}
 
 
-def _train_config(sweep: Sweep, values: Mapping[str, Any], levels: Mapping[str, Any]) -> TrainConfig:
+def _train_config(
+    sweep: Sweep, values: Mapping[str, Any], levels: Mapping[str, Any], asked: Mapping[str, Any]
+) -> TrainConfig:
     try:
         return TrainConfig().with_overrides(values)
     except ConfigError as error:
+        if str(error).partition("=")[0] in asked:
+            raise JobsError(str(error)) from error
         raise JobsError(f"sweep {sweep.name!r} ({label(levels, {})}): {error}") from error
 
 

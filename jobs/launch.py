@@ -126,7 +126,8 @@ def train(
         Text(f"{only.label} ({identity}), seeds {', '.join(map(str, seeds))}, on {device}: Ctrl-C checkpoints")
     )
     runs = [RunRef(identity, seed) for seed in seeds]
-    with _bars(runs, config.steps, console) as listen:
+    begun = {run: store.load_run(run, config.steps).step for run in runs}
+    with Bars(begun, config.steps, console) as listen:
         outcomes = Execution(store, device, threads, listen=listen).train(runs)
     stopped = [o for o in outcomes if o.state != "finished"]
     if stopped:
@@ -136,17 +137,20 @@ def train(
     console.print(Text(f"done; runs are in {store.run_folder(runs[0]).parent}"))
 
 
-class _bars:
-    """Progress bars, one a run; entering gives the listener that moves them."""
+class Bars:
+    """Progress bars, one a run, from the step where it stands; entering gives the listener that moves them."""
 
-    def __init__(self, runs: Sequence[RunRef], total: int, console: Any) -> None:
+    def __init__(self, begun: Mapping[RunRef, int], total: int, console: Any) -> None:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
         self._progress = Progress(
             TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[told]}"),
             TimeRemainingColumn(), console=console,
         )  # fmt: skip
-        self._ids = {run: self._progress.add_task(f"seed {run.seed}", total=total, told="") for run in runs}
+        self._ids = {
+            run: self._progress.add_task(f"seed {run.seed}", completed=step, total=total, told="")
+            for run, step in begun.items()
+        }
 
     def __enter__(self) -> Callable[[RunRef, Progress], None]:
         self._progress.start()
