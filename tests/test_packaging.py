@@ -1,0 +1,151 @@
+"""The wheel and the editable install work from any folder, whatever that folder holds."""
+
+from __future__ import annotations
+
+import configparser
+import os
+import re
+import subprocess
+import sys
+import sysconfig
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+PACKAGES = ("tdmpc", "jobs", "aggregate", "plots", "slurm_templates")
+# What a user's folder may hold under the very names of our packages and dependencies.
+HOSTILE = ("plots", "jobs", "aggregate", "tdmpc", "yaml", "click")
+
+
+def pip(*arguments: str, python: Path | str = sys.executable) -> None:
+    """Runs pip without the network: setuptools is taken from this environment."""
+    command = [str(python), "-m", "pip", "--disable-pip-version-check", *arguments, "--no-deps", "--no-build-isolation"]
+    done = subprocess.run([*command, "--no-index", "-q"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture(scope="module")
+def sources(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the tracked and new files: a build writes beside its sources."""
+    copy = tmp_path_factory.mktemp("sources")
+    keep = [*PACKAGES, "setup.cfg", "pyproject.toml", "README.md", "LICENSE"]
+    for name in keep:
+        subprocess.run(["cp", "-r", repository / name, copy / name], check=True)
+    return copy
+
+
+@pytest.fixture(scope="module")
+def wheel(sources: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    pip("wheel", str(sources), "-w", str(folder))
+    (found,) = folder.glob("sweeps-*.whl")
+    return found
+
+
+@pytest.fixture(scope="module")
+def dependencies(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """This environment's packages but for the project itself, however that is installed here."""
+    folder = tmp_path_factory.mktemp("dependencies")
+    installed = sorted(Path(sysconfig.get_path("purelib")).iterdir())
+    for path in installed:
+        if not re.match(r"(sweeps-|__editable__|.*\.pth$|__pycache__)", path.name) and path.name not in PACKAGES:
+            (folder / path.name).symlink_to(path)
+    return folder
+
+
+def environment(folder: Path, dependencies: Path) -> Path:
+    """A fresh environment that sees the dependencies; its python."""
+    venv.create(folder, with_pip=False, symlinks=True)
+    (site,) = (folder / "lib").glob("python*/site-packages")
+    (site / "dependencies.pth").write_text(f"{dependencies}\n")
+    return folder / "bin" / "python"
+
+
+@pytest.fixture(params=["wheel", "editable"])
+def sweeps(request: pytest.FixtureRequest, dependencies: Path, tmp_path: Path) -> Path:
+    """The command `sweeps` of a fresh environment, installed in one way or the other."""
+    python = environment(tmp_path / "venv", dependencies)
+    if request.param == "wheel":
+        pip("install", str(request.getfixturevalue("wheel")), python=python)
+    else:
+        pip("install", "-e", str(request.getfixturevalue("sources")), python=python)
+    return python.with_name("sweeps")
+
+
+@pytest.fixture
+def hostile(tmp_path: Path) -> Path:
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    for name in HOSTILE:
+        (folder / f"{name}.py").write_text(f"raise SystemExit('the user\\'s own {name}.py was imported')\n")
+    return folder
+
+
+def call(sweeps: Path, folder: Path, *arguments: str) -> str:
+    """What the command prints, run in the folder with a clean environment."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "SWEEPS"))}
+    done = subprocess.run([sweeps, *arguments], cwd=folder, env=kept, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_installed_it_runs_in_a_folder_with_the_same_names(sweeps: Path, hostile: Path) -> None:
+    assert "Usage: sweeps" in call(sweeps, hostile, "--help")
+    assert "ensemble" in call(sweeps, hostile, "plan")  # reads the packaged plan
+    assert "profile" in call(sweeps, hostile, "submit", "--help")
+
+
+def test_a_local_job_does_not_see_the_folder_either(sweeps: Path, hostile: Path) -> None:
+    """The plan for a job is its exact command: it starts with -P, and the folder is not on its path."""
+    text = call(sweeps, hostile, "submit", "ensemble", "--seeds", "1", "--cluster", "local", "--dry-run")
+    commands = [line for line in text.splitlines() if "jobs.entry" in line]
+    assert commands
+    assert all(" -P -m jobs.entry" in line for line in commands)
+    assert not (hostile / "results").exists()
+
+
+def test_every_module_and_every_data_file_is_in_the_wheel(wheel: Path, sources: Path) -> None:
+    held = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
+    suffixes = {".py", ".yaml", ".j2", ".css", ".js", ".sh"}
+    files = {p.relative_to(sources).as_posix() for name in PACKAGES for p in (sources / name).rglob("*")}
+    expected = {name for name in files if Path(name).suffix in suffixes}
+    assert {"jobs/plans/stability.yaml", "jobs/plans/presets.yaml", "slurm_templates/gpu.yaml"} <= expected
+    assert held == expected
+
+
+def test_the_wheel_names_its_licence_and_its_command(wheel: Path) -> None:
+    archive = zipfile.ZipFile(wheel)
+    names = archive.namelist()
+    assert any(name.endswith("LICENSE") for name in names)
+    (entry,) = [name for name in names if name.endswith("entry_points.txt")]
+    assert "sweeps = jobs.cli:main" in archive.read(entry).decode()
+
+
+def declared(repository: Path) -> dict[str, str]:
+    """Requirement names -> their ranges, of install_requires and all extras."""
+    read = configparser.ConfigParser()
+    read.read(repository / "setup.cfg")
+    lines = read["options"]["install_requires"].split() + read["options.extras_require"]["test"].split()
+    split = [re.fullmatch(r"([A-Za-z0-9_.-]+?)([=<>!~].*)?", line) for line in lines]
+    return {match[1].lower(): match[2] or "" for match in split if match}
+
+
+def pinned(repository: Path) -> dict[str, str]:
+    lines = (repository / "constraints.txt").read_text().splitlines()
+    return dict(line.lower().split("==") for line in lines if line and not line.startswith("#"))
+
+
+def test_every_requirement_is_pinned_within_its_range(repository: Path) -> None:
+    specifiers = pytest.importorskip("packaging.specifiers")
+    pins = pinned(repository)
+    ranges = declared(repository)
+    assert len(ranges) > 12
+    outside = [name for name, span in ranges.items() if pins.get(name, "0") not in specifiers.SpecifierSet(span)]
+    assert outside == []
+
+
+def test_mujoco_and_dm_control_are_the_pair_that_works(repository: Path) -> None:
+    ranges = declared(repository)
+    assert (ranges["mujoco"], ranges["dm_control"]) == ("==3.17.0", "==1.0.50")
