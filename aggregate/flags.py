@@ -211,7 +211,8 @@ def _evaluation_falls(run: RunView, d: Detector) -> Finding:
     pairs = [pair for pair in pairs if np.isfinite(pair).all()]
     if len(pairs) < d.min_points:
         return _unassessable(len(pairs), d)
-    return _fall(*np.array(pairs).T, d)
+    at, half_a, half_b = np.array(pairs).T
+    return _fall(at, half_a, half_b, d)
 
 
 def _training_falls(run: RunView, d: Detector) -> Finding:

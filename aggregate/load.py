@@ -118,9 +118,9 @@ def _shards_of(run: RunSource, refused: list[tuple[str, int, str, str]]) -> Iter
             found.append(((len(tag), tag), part, path))  # a999 before a1000
         elif not path.name.endswith(".part"):  # what a killed writer left behind is no fault
             refused.append((run.config_id, run.seed, path.name, "not the name of a metric shard"))
-    tags = sorted({tag for tag, _, _ in found})
-    for tag, _, path in sorted(found):
-        yield path, tags.index(tag)
+    ranks = sorted({rank for rank, _, _ in found})
+    for rank, _, path in sorted(found):
+        yield path, ranks.index(rank)
 
 
 def _conform(table: pa.Table) -> pa.Table:
@@ -168,12 +168,12 @@ def _resolve(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.sort_values(["config_id", "seed", "kind", "step"], kind="stable", ignore_index=True)
 
 
-def _first_nonfinite(table: pa.Table) -> np.ndarray:
+def _first_nonfinite(table: pa.Table) -> pd.Series:
     """Per row, the name of the first metric that is present but NaN or infinite, else None."""
-    first = np.full(table.num_rows, None, dtype=object)
+    first = pd.Series([None] * table.num_rows, dtype=object)
     for name in table.column_names:
         if name not in catalogue.METRICS or catalogue.METRICS[name].is_list:
             continue
         bad = pc.fill_null(pc.invert(pc.is_finite(table[name])), False).to_numpy()
-        first[bad & np.equal(first, None)] = name
+        first[bad & first.isna()] = name
     return first

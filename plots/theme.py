@@ -6,9 +6,10 @@ their light or dark values.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,7 +30,7 @@ VARIABLES = {INK: "--ink", MUTED: "--muted", GRID: "--grid"} | {
     light: f"--c{i}" for i, (light, _) in enumerate(PALETTE)
 }
 
-RC: dict[str, Any] = {
+RC: Any = {
     "svg.fonttype": "none",  # text stays text: small, readable by screen readers
     "svg.hashsalt": "sweeps",
     "font.family": "DejaVu Sans",
@@ -104,9 +105,13 @@ def figure(width: float, height: float) -> Figure:
     return made
 
 
-def style() -> Any:
-    """Context in which figures are drawn and saved."""
-    return matplotlib.rc_context(RC)
+@contextlib.contextmanager
+def style() -> Iterator[None]:
+    """Context in which figures are drawn and saved; the reader's own matplotlibrc has no say."""
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(RC)
+        yield
 
 
 # --- SVG ------------------------------------------------------------------------------------------------
