@@ -28,6 +28,7 @@ BIN = os.path.join(VENV, "bin")
 # Made before anything else is in .venv; holds the fingerprint of what is installed, and nothing while it is not whole.
 MARKER = os.path.join(VENV, "sweeps-bootstrap")
 DEMO = os.path.join(ROOT, "demo")
+DRIVER = "/proc/driver/nvidia/version"
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 # They would send packages elsewhere or let foreign modules in.
 UNWANTED = ("PYTHONPATH", "PYTHONHOME", "PIP_USER", "PIP_TARGET", "PIP_PREFIX")
@@ -126,7 +127,7 @@ def torch_build(wanted):
         return "plain"
     if wanted != "auto":
         return wanted
-    if os.path.exists("/proc/driver/nvidia/version"):
+    if os.path.exists(DRIVER):
         return "cuda"
     query = shutil.which("nvidia-smi")
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}

@@ -1,0 +1,307 @@
+"""bootstrap.py: what it would run, in which order, and what it does after an interrupt. Nothing is downloaded here."""
+
+from __future__ import annotations
+
+import ast
+import fcntl
+import importlib.util
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+
+Command = list[str]
+
+
+@pytest.fixture
+def bootstrap(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The script as a module that works on an empty copy of the checkout."""
+    for name in ("setup.cfg", "pyproject.toml", "constraints.txt", "bootstrap.py"):
+        shutil.copy(repository / name, tmp_path / name)
+    spec = importlib.util.spec_from_file_location("bootstrap", tmp_path / "bootstrap.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    monkeypatch.setattr(module.platform, "system", lambda: "Linux")
+    monkeypatch.setattr(module, "require_ensurepip", lambda: None)
+    return module
+
+
+class Recorder:
+    """Stands in for `run`: notes commands, and answers as `answer` says."""
+
+    def __init__(self, root: Path, answer: Callable[[Command], int] = lambda command: 0) -> None:
+        self.root, self.answer = root, answer
+        self.commands: list[Command] = []
+
+    def __call__(self, command: Command, **options: Any) -> int:
+        self.commands.append([word.replace(str(self.root), "ROOT") for word in command])
+        if command[1:3] == ["-m", "venv"]:
+            (self.root / ".venv" / "bin").mkdir(parents=True)
+            (self.root / ".venv" / "bin" / "pip").touch()
+        return self.answer(command)
+
+    @property
+    def said(self) -> list[str]:
+        """The commands without the interpreter and `-m`."""
+        return [" ".join(command[1:]).removeprefix("-m ") for command in self.commands]
+
+
+@pytest.fixture
+def recorder(bootstrap: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Recorder:
+    made = Recorder(tmp_path)
+    monkeypatch.setattr(bootstrap, "run", made)
+    return made
+
+
+VENV_LINE = "venv ROOT/.venv"
+CPU_LINE = "pip install --no-deps torch==2.13.0+cpu"
+PROJECT_LINE = "pip install -c constraints.txt -e ."
+
+
+def test_it_parses_on_python_2(repository: Path) -> None:
+    """None of the syntax that Python 2.7 does not know, so that the version check gets its turn."""
+    tree = ast.parse((repository / "bootstrap.py").read_text())
+    modern = (ast.JoinedStr, ast.AnnAssign, ast.NamedExpr, ast.Nonlocal, ast.AsyncFunctionDef, ast.Await, ast.Match)
+    for node in ast.walk(tree):
+        assert not isinstance(node, modern), ast.unparse(node)
+        if isinstance(node, ast.FunctionDef):
+            assert node.returns is None
+            assert node.args.kwonlyargs == []
+            assert node.args.posonlyargs == []
+            assert all(argument.annotation is None for argument in node.args.args)
+        if isinstance(node, ast.List | ast.Tuple | ast.Set):
+            assert not any(isinstance(element, ast.Starred) for element in node.elts), ast.unparse(node)
+        if isinstance(node, ast.Raise):
+            assert node.cause is None
+
+
+@pytest.mark.parametrize("version", [(2, 7, 18), (3, 10, 1), (3, 13, 0)])
+def test_a_python_that_will_not_do_is_named(bootstrap: ModuleType, version: tuple[int, ...]) -> None:
+    with pytest.raises(bootstrap.Stop) as stopped:
+        bootstrap.check_python(version, "")
+    assert f"this is {version[0]}.{version[1]} " in str(stopped.value)
+    assert "\n" not in str(stopped.value)
+
+
+def test_a_python_that_will_do_goes_on(bootstrap: ModuleType) -> None:
+    bootstrap.check_python((3, 11, 2), "")
+    bootstrap.check_python((3, 12, 0), "")
+
+
+def test_another_python_on_the_path_is_taken_if_it_starts(bootstrap: ModuleType, tmp_path: Path) -> None:
+    for folder, code in (("shim", 127), ("real", 0)):
+        script = tmp_path / folder / "python3.11"
+        script.parent.mkdir()
+        script.write_text(f"#!/bin/sh\nexit {code}\n")
+        script.chmod(0o755)
+    assert bootstrap.find_python(f"{tmp_path}/none:{tmp_path}/shim") is None
+    assert bootstrap.find_python(f"{tmp_path}/shim:{tmp_path}/real") == f"{tmp_path}/real/python3.11"
+
+
+@pytest.mark.parametrize(
+    ("system", "wanted", "driver", "smi", "build"),
+    [
+        ("Linux", "auto", False, None, "cpu"),
+        ("Linux", "auto", True, None, "cuda"),
+        ("Linux", "auto", False, 0, "cuda"),
+        ("Linux", "auto", False, 9, "cpu"),  # nvidia-smi without a driver
+        ("Linux", "cuda", False, None, "cuda"),
+        ("Linux", "cpu", True, 0, "cpu"),
+        ("Darwin", "auto", False, None, "plain"),
+    ],
+)
+def test_which_torch(
+    bootstrap: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    system: str,
+    wanted: str,
+    driver: bool,
+    smi: int | None,
+    build: str,
+) -> None:
+    monkeypatch.setattr(bootstrap.platform, "system", lambda: system)
+    monkeypatch.setattr(bootstrap, "DRIVER", str(tmp_path if driver else tmp_path / "none"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    if smi is not None:
+        (tmp_path / "nvidia-smi").write_text(f"#!/bin/sh\nexit {smi}\n")
+        (tmp_path / "nvidia-smi").chmod(0o755)
+    assert bootstrap.torch_build(wanted) == build
+
+
+def test_a_fresh_checkout_then_nothing_more_to_do(bootstrap: ModuleType, recorder: Recorder) -> None:
+    bootstrap.setup([], "cpu")
+    assert recorder.said == [VENV_LINE, CPU_LINE, PROJECT_LINE]
+    bootstrap.setup([], "cpu")
+    assert len(recorder.commands) == 3
+
+
+def test_an_extra_is_added_to_a_whole_environment(bootstrap: ModuleType, recorder: Recorder) -> None:
+    bootstrap.setup([], "cpu")
+    bootstrap.setup(["test"], "cpu")
+    assert recorder.said[3:] == ["pip install -c constraints.txt -e .[test]"]
+    bootstrap.setup([], "cpu")
+    bootstrap.setup(["test"], "cpu")
+    assert len(recorder.commands) == 4
+
+
+@pytest.mark.parametrize("stage", ["-m venv", "torch==", "-e ."])
+def test_after_an_interrupt_the_half_made_environment_is_made_again(
+    bootstrap: ModuleType, recorder: Recorder, tmp_path: Path, stage: str
+) -> None:
+    def interrupted(command: Command) -> int:
+        if stage in " ".join(command):
+            raise KeyboardInterrupt
+        return 0
+
+    recorder.answer = interrupted
+    with pytest.raises(KeyboardInterrupt):
+        bootstrap.setup([], "cpu")
+    (tmp_path / ".venv" / "half-made").touch()
+    recorder.answer = lambda command: 0
+    recorder.commands.clear()
+    bootstrap.setup([], "cpu")
+    assert recorder.said == [VENV_LINE, CPU_LINE, PROJECT_LINE]
+    assert not (tmp_path / ".venv" / "half-made").exists()
+    assert list(tmp_path.glob(".venv.old*")) == []
+
+
+@pytest.mark.parametrize("name", ["setup.cfg", "constraints.txt"])
+def test_other_requirements_make_another_environment(
+    bootstrap: ModuleType, recorder: Recorder, tmp_path: Path, name: str
+) -> None:
+    bootstrap.setup(["test"], "cpu")
+    recorder.commands.clear()
+    with (tmp_path / name).open("a") as file:
+        file.write("# changed\n")
+    bootstrap.setup([], "cpu")
+    assert recorder.said == [VENV_LINE, CPU_LINE, "pip install -c constraints.txt -e .[test]"]
+
+
+def test_an_environment_of_somebody_else_stays(bootstrap: ModuleType, recorder: Recorder, tmp_path: Path) -> None:
+    (tmp_path / ".venv" / "bin").mkdir(parents=True)
+    (tmp_path / ".venv" / "bin" / "pip").touch()
+    with pytest.raises(bootstrap.Stop, match="did not make: move it away"):
+        bootstrap.setup([], "cpu")
+    assert recorder.commands == []
+    assert (tmp_path / ".venv" / "bin" / "pip").exists()
+
+
+def test_what_a_failed_venv_leaves_is_replaced(bootstrap: ModuleType, recorder: Recorder, tmp_path: Path) -> None:
+    """`python3 -m venv` without ensurepip leaves an environment without pip."""
+    (tmp_path / ".venv" / "bin").mkdir(parents=True)
+    (tmp_path / ".venv" / "bin" / "python").touch()
+    bootstrap.setup([], "cpu")
+    assert recorder.said[0] == VENV_LINE
+
+
+def test_the_cpu_build_may_come_from_pytorch_itself(bootstrap: ModuleType, recorder: Recorder) -> None:
+    recorder.answer = lambda command: int("torch==" in command[-1] and "--index-url" not in command)
+    bootstrap.setup([], "cpu")
+    index = "--index-url https://download.pytorch.org/whl/cpu --timeout 15 --retries 1"
+    assert recorder.said == [VENV_LINE, CPU_LINE, f"pip install --no-deps {index} torch==2.13.0+cpu", PROJECT_LINE]
+
+
+def test_without_a_cpu_build_it_stops_before_anything_can_pull_cuda(bootstrap: ModuleType, recorder: Recorder) -> None:
+    recorder.answer = lambda command: int("torch==" in command[-1])
+    with pytest.raises(bootstrap.Stop, match=r"no CPU build of torch 2\.13\.0") as stopped:
+        bootstrap.setup([], "cpu")
+    assert "\n" not in str(stopped.value)
+    assert len(recorder.commands) == 3
+    assert all(line.endswith(("+cpu", ".venv")) for line in recorder.said)
+
+
+def test_with_a_gpu_the_local_label_is_excluded(bootstrap: ModuleType, recorder: Recorder) -> None:
+    bootstrap.setup([], "cuda")
+    assert recorder.said[1] == "pip install torch===2.13.0"
+    assert "cuda" in recorder.said[3]  # and it is tried once
+
+
+def test_a_second_one_waits_for_the_first(
+    bootstrap: ModuleType, recorder: Recorder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = []
+
+    def flock(handle: Any, how: int) -> None:
+        asked.append(how)
+        if how & fcntl.LOCK_NB:
+            raise BlockingIOError
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    bootstrap.setup([], "cpu")
+    assert asked == [fcntl.LOCK_EX | fcntl.LOCK_NB, fcntl.LOCK_EX]
+    assert "waiting for it" in capsys.readouterr().out
+
+
+def test_the_lock_excludes(bootstrap: ModuleType, tmp_path: Path) -> None:
+    with bootstrap.locked(), (tmp_path / ".venv.lock").open("w") as other, pytest.raises(BlockingIOError):
+        fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+@pytest.mark.parametrize("failing", ["", "submit", "aggregate"])
+def test_the_demo_trains_then_aggregates(
+    bootstrap: ModuleType, recorder: Recorder, capsys: pytest.CaptureFixture[str], failing: str
+) -> None:
+    recorder.answer = lambda command: 3 if failing and failing in command else 0
+    code = bootstrap.demo(SimpleNamespace(torch="cpu"))
+    words = [command[3] for command in recorder.commands if command[0] == "ROOT/.venv/bin/sweeps"]
+    assert words == (["submit"] if failing == "submit" else ["submit", "aggregate"])
+    assert code == (3 if failing else 0)
+    assert ("demo/report.html" in capsys.readouterr().out) == (not failing)
+
+
+def test_the_test_command_runs_every_check_and_counts_failures(
+    bootstrap: ModuleType, recorder: Recorder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(bootstrap, "apt_install", lambda *packages: True)
+    recorder.answer = lambda command: int("mypy" in command)
+    assert bootstrap.test(SimpleNamespace(torch="cpu")) == 1
+    assert recorder.said[-4:] == ["ruff check .", "ruff format --check .", "mypy", "pytest -q"]
+    assert capsys.readouterr().out.splitlines()[-1] == "== failed: mypy"
+
+
+def test_without_ensurepip_and_root_one_line_says_what_to_install(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = importlib.util.spec_from_file_location("bare", repository / "bootstrap.py")
+    assert spec is not None
+    assert spec.loader is not None
+    bare = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(bare)
+    monkeypatch.setattr(bare.subprocess, "call", lambda command, **options: 1)
+    monkeypatch.setattr(bare, "is_root", lambda: False)
+    with pytest.raises(bare.Stop, match=r"sudo apt-get install python3\.\d+-venv`, then this again"):
+        bare.require_ensurepip()
+
+
+@pytest.mark.parametrize(("raised", "code"), [("Stop", 1), ("KeyboardInterrupt", 130)])
+def test_an_end_is_one_line(
+    bootstrap: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    raised: str,
+    code: int,
+) -> None:
+    error = KeyboardInterrupt() if raised == "KeyboardInterrupt" else bootstrap.Stop("no room: make some")
+
+    def end(options: object) -> int:
+        raise error
+
+    monkeypatch.setitem(bootstrap.COMMANDS, "setup", end)
+    monkeypatch.setattr(bootstrap.sys, "argv", ["bootstrap.py", "setup"])
+    assert bootstrap.main() == code
+    written = capsys.readouterr().err
+    assert written.startswith("bootstrap.py: ")
+    assert written.count("\n") == 1
+
+
+def test_ci_runs_the_same_command(repository: Path) -> None:
+    assert "python3 bootstrap.py test" in (repository / ".ci" / "run").read_text()
+    done = subprocess.run(["sh", "-n", repository / ".ci" / "run"], check=False)
+    assert done.returncode == 0
