@@ -66,7 +66,7 @@ PartitionName=low Nodes=ALL Default=YES MaxTime=INFINITE PriorityTier=1
 PartitionName=high Nodes=ALL MaxTime=INFINITE PriorityTier=10
 """
 NODE_CONF = (
-    "NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=4 RealMemory=8000 Gres=gpu:{gpus} "
+    "NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=4 RealMemory=32000 Gres=gpu:{gpus} "
     "State=UNKNOWN"
 )
 
