@@ -165,20 +165,22 @@ def fingerprint(build):
 
 
 def installed():
-    """Fingerprint and extras of a whole environment; empty where there is none, or half of one."""
+    """(fingerprint, build of torch, extras) of the environment; "-" for the fingerprint of half of one."""
     if not os.path.exists(MARKER):
-        return []
+        return "-", "", []
     with open(MARKER) as marker:
-        return marker.read().split()
+        words = marker.read().split()
+    return words[0], words[1], words[2:]
 
 
-def mark(words):
+def mark(key, build, extras):
+    """Notes what the environment holds, or is about to hold (key "-")."""
     with open(MARKER + ".new", "w") as marker:
-        marker.write(" ".join(words))
+        marker.write(" ".join([key, build] + extras))
     os.replace(MARKER + ".new", MARKER)
 
 
-def make_venv():
+def make_venv(build):
     if os.path.exists(os.path.join(BIN, "pip")) and not os.path.exists(MARKER):
         raise Stop("%s is an environment that bootstrap.py did not make: move it away, then run this again" % VENV)
     if os.path.lexists(VENV):
@@ -189,7 +191,7 @@ def make_venv():
     require_ensurepip()
     say("making .venv")
     os.mkdir(VENV)
-    mark([])
+    mark("-", build, [])
     if run([sys.executable, "-m", "venv", VENV]) != 0:
         raise Stop("`%s -m venv` failed, see above" % sys.executable)
 
@@ -225,15 +227,18 @@ def install_torch(build):
 def setup(extras, wanted):
     """Makes .venv whole: pinned dependencies and this checkout, editable."""
     with locked():
+        current, had, more = installed()
         build = torch_build(wanted)
-        current, key = installed(), fingerprint(build)
-        if current[:1] == [key] and set(extras) <= set(current[1:]):
+        if wanted == "auto" and had == "cuda":
+            build = had  # somebody said so, on a login node without a GPU
+        key = fingerprint(build)
+        if current == key and set(extras) <= set(more):
             return
-        if current[:1] != [key]:
-            make_venv()
+        if current != key:
+            make_venv(build)
             install_torch(build)
-        extras = sorted(set(extras) | set(current[1:]))
-        mark([])
+        extras = sorted(set(extras) | set(more))
+        mark("-", build, extras)
         say("installing the project and its dependencies")
         project = "." + ("[%s]" % ",".join(extras) if extras else "")
         code, reason = quietly(pip("-c", "constraints.txt", "-e", project))
@@ -241,7 +246,7 @@ def setup(extras, wanted):
             raise Stop("pip failed: %s (all of it in .venv/setup.log)" % reason)
         if build == "cuda" and run([os.path.join(BIN, "python"), "-c", "import torch; torch.zeros(1).cuda()"]) != 0:
             say("torch does not reach the GPU from here (see above): jobs that ask for one will refuse to start")
-        mark([key] + extras)
+        mark(key, build, extras)
 
 
 # ------------------------------------------------------------------------------------------------- commands

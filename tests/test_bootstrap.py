@@ -223,6 +223,31 @@ def test_with_a_gpu_the_local_label_is_excluded(bootstrap: ModuleType, recorder:
     assert "cuda" in recorder.said[3]  # and it is tried once
 
 
+def test_a_build_that_was_asked_for_stays(
+    bootstrap: ModuleType, recorder: Recorder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """`setup --torch cuda` on a login node, then `demo` there."""
+    monkeypatch.setattr(bootstrap, "torch_build", {"auto": "cpu", "cuda": "cuda"}.__getitem__)
+    bootstrap.setup([], "cuda")
+    recorder.commands.clear()
+    bootstrap.setup([], "auto")
+    assert recorder.commands == []
+    with (tmp_path / "setup.cfg").open("a") as file:
+        file.write("# changed\n")
+    bootstrap.setup([], "auto")
+    assert recorder.said[1] == "pip install torch===2.13.0"
+
+
+def test_a_gpu_that_appears_gets_its_build(
+    bootstrap: ModuleType, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    builds = iter(["cpu", "cuda"])
+    monkeypatch.setattr(bootstrap, "torch_build", lambda wanted: next(builds))
+    bootstrap.setup([], "auto")
+    bootstrap.setup([], "auto")
+    assert [line for line in recorder.said if "torch=" in line] == [CPU_LINE, "pip install torch===2.13.0"]
+
+
 def test_a_second_one_waits_for_the_first(
     bootstrap: ModuleType, recorder: Recorder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
