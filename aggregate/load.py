@@ -128,12 +128,12 @@ def _conform(table: pa.Table) -> pa.Table:
     known = [name for name in table.column_names if name in _INDEX or name in catalogue.METRICS]
     fields = [shards.INDEX_SCHEMA.field(name) if name in _INDEX else _metric_field(name) for name in known]
     table = table.select(known)
-    schema = pa.schema(fields)
-    if table.schema.remove_metadata() != schema:
-        table = table.replace_schema_metadata(None).cast(schema)  # pa.ArrowInvalid is a ValueError
     for name in _INDEX:
         if name != "event" and table[name].null_count:
             raise ValueError(f"column {name} has empty cells")
+    schema = pa.schema(fields)
+    if table.schema.remove_metadata() != schema:
+        table = table.replace_schema_metadata(None).cast(schema)  # pa.ArrowInvalid is a ValueError
     return table
 
 

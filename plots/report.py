@@ -59,9 +59,9 @@ class Chip:
 
 def write_report(summary: Summary, out: Path) -> None:
     """Write the report to `out`, whole or not at all. Raises `AggregateError` where that is impossible."""
-    html = render(summary)
     if out.is_dir():
         raise AggregateError(f"--out {out}: is a folder; name a file such as {out / 'report.html'}")
+    html = render(summary)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         atomic_write(out, lambda part: _write(part, html))

@@ -121,7 +121,8 @@ _META = re.compile(
     r"<metadata>.*?</metadata>\s*|<defs>\s*<style[^>]*>.*?</style>\s*</defs>\s*|<!--.*?-->\s*", re.DOTALL
 )
 _NOISE = re.compile(r' (id|xmlns|xmlns:xlink|version|clip-path)="[^"]*"| transform="rotate\(-0 [^"]*"')
-_EMPTY = re.compile(r'<g/>|<g></g>|<path d="[^"]*" style="fill:none"/>')
+_STYLE = re.compile(r'style="[^"]*"')
+_EMPTY = re.compile(r'<g/>|<defs>\s*<clipPath>.*?</clipPath>\s*</defs>|<g></g>|<path d="[^"]*" style="fill:none"/>')
 _PATH = re.compile(r'\bd="([^"]*)"')
 _FONT = re.compile(r"font(-family)?: ?([\d.]+px )?[^;\"]*'[^;\"]*")
 _LONG = re.compile(r"\d+\.\d{2,}")
@@ -145,7 +146,8 @@ def to_svg(drawn: Figure) -> str:
     text = _LONG.sub(lambda m: f"{float(m[0]):.1f}", text)
     for color, variable in VARIABLES.items():
         text = text.replace(color, f"var({variable})")
-    text = re.sub(r">\s+<", "><", text.replace("; ", ";").replace(": ", ":").replace(";;", ";")).strip()
+    text = _STYLE.sub(lambda m: re.sub(r"([;:])[\s;]+", r"\1", m[0]), text)
+    text = re.sub(r">\s+<", "><", text).strip()
     while (leaner := _EMPTY.sub("", text)) != text:
         text = leaner
     return text

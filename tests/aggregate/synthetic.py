@@ -10,6 +10,7 @@ import numpy as np
 from aggregate.load import ConfigSource, RunSource, SweepSource
 from tdmpc.shards import ShardWriter
 
+LEAN = {"pi_loss", "log_std", "log_std_per_dim", "eval_is_final"}
 FREEZE = 0.5  # share of training at which the schedule events stand
 
 
@@ -26,10 +27,12 @@ def write_run(
     points: int = 100,
     evaluations: int = 20,
     tag: str = "a001",
+    lean: bool = False,
 ) -> None:
     """One run: a return that rises from about 20 to `final`, diagnostics of a healthy run but for what is asked.
 
     `stop_at`: share of training at which the rows end. `collapse`: the return falls by half in the last quarter.
+    `lean`: few diagnostics, for tests that draw but look elsewhere.
     """
     rng = np.random.default_rng([rng_key, seed])
     writer = ShardWriter(folder, tag, {"config_id": "x", "seed": str(seed)}, lambda: True)
@@ -42,6 +45,8 @@ def write_run(
         return float(height * (1 - 0.5 * (collapse and step > 0.75 * total)))
 
     def log(kind, step, metrics, event=None):  # type: ignore[no-untyped-def]
+        if lean:
+            metrics = {k: v for k, v in metrics.items() if k in LEAN or "return" in k}
         if step <= stop_at * total:
             writer.log(kind, step, 2 * step, max(0, 4 * (step - seed_phase)), metrics, event)
 

@@ -1,0 +1,294 @@
+"""Every detector on a curve that shows the fault and on one that does not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from aggregate.flags import (
+    DETECTORS,
+    FLAG,
+    NOT_ASSESSABLE,
+    OK,
+    WARN,
+    Finding,
+    RunView,
+    judge,
+    spikes,
+    turning_points,
+    vote,
+)
+
+BY_NAME = {d.name: d for d in DETECTORS}
+N = 200
+SHARE = np.linspace(0, 1, N)
+RNG = np.random.default_rng(7)
+NOISE = RNG.normal(0, 1, (40, N))
+
+
+def view(kind: str, state: str = "done", total: int = 1000, **columns: object) -> RunView:
+    """A run with one kind of row, evenly spread over its steps."""
+    count = len(next(iter(columns.values())))  # type: ignore[arg-type]
+    steps = np.linspace(total / count, total, count).astype(int)
+    return RunView({kind: pd.DataFrame({"step": steps, "nonfinite": None, **columns})}, total, state)
+
+
+def found(name: str, run: RunView) -> Finding:
+    return BY_NAME[name].judge(run, BY_NAME[name])
+
+
+def state_of(name: str, run: RunView) -> str:
+    return found(name, run).state
+
+
+# --- pieces ---------------------------------------------------------------------------------------------
+
+
+def test_turning_points_by_hand() -> None:
+    assert turning_points(np.array([0.0, 1.0, 0.0, 1.0]), 0.5) == [1, 2]
+    assert turning_points(np.array([0.0, 1.0, 0.8, 2.0]), 0.5) == []  # a dent, no turn
+    assert turning_points(np.array([2.0, 1.0, 0.0]), 0.5) == []
+
+
+# --- policy ---------------------------------------------------------------------------------------------
+
+
+def log_std(dim: np.ndarray) -> RunView:
+    steady = -4 + 0.02 * NOISE[0]
+    return view("train", log_std_per_dim=list(np.stack([steady, dim], axis=1)))
+
+
+def test_a_swinging_dimension_oscillates_and_its_onset_is_the_first_turn() -> None:
+    finding = found("log_std_oscillates", log_std(-4 + 0.4 * np.sin(2 * np.pi * 3 * SHARE)))
+    assert finding.state == FLAG
+    assert finding.measured == pytest.approx(0.8, abs=0.05)  # peak to trough
+    assert finding.onset == pytest.approx(1000 / 12, abs=15)  # a quarter of the first of three periods
+    assert "of 2 dimensions" in finding.detail
+
+
+@pytest.mark.parametrize(
+    "dim",
+    [
+        -4 + 0.05 * NOISE[1],  # noise far below the swing
+        -4 + 2.5 * SHARE,  # rises
+        -4 + 1.5 * np.exp(-4 * SHARE),  # falls
+        -4 + np.minimum(SHARE, 1 - SHARE),  # there and back once: learning may do that
+        -4 + 0.1 * np.sin(2 * np.pi * 5 * SHARE),  # swings of 0.2 nat
+    ],
+)
+def test_smooth_log_std_does_not_oscillate(dim: np.ndarray) -> None:
+    assert state_of("log_std_oscillates", log_std(dim)) == OK
+
+
+def test_oscillation_falls_back_on_the_mean() -> None:
+    assert state_of("log_std_oscillates", view("train", log_std=-4 + 0.4 * np.sin(20 * SHARE))) == FLAG
+
+
+def test_oscillation_does_not_care_about_level() -> None:
+    dim = -4 + 0.4 * np.sin(20 * SHARE) + 0.02 * NOISE[2]
+    a, b = found("log_std_oscillates", log_std(dim)), found("log_std_oscillates", log_std(dim + 3))
+    assert (a.state, a.onset) == (b.state, b.onset)
+    assert a.measured == pytest.approx(b.measured)
+
+
+def spiked(values: np.ndarray, at: int, by: float) -> np.ndarray:
+    out = values.copy()
+    out[at] += by
+    return out
+
+
+CLEAN_PI = -3 * (1 - np.exp(-4 * SHARE)) + 0.05 * NOISE[3]
+CLEAN_LOSS = (0.02 + 0.1 * np.exp(-6 * SHARE)) * np.exp(0.05 * NOISE[4])
+
+
+def test_a_spike_of_the_policy_loss_is_found_where_it_is() -> None:
+    run = view("train", pi_loss=spiked(CLEAN_PI, 120, 6.0))
+    finding = found("pi_loss_spikes", run)
+    assert (finding.state, finding.onset) == (FLAG, run.rows["train"]["step"][120])
+
+
+def test_a_spike_of_the_consistency_loss_is_found() -> None:
+    assert state_of("consistency_spikes", view("train", consistency_loss=spiked(CLEAN_LOSS, 150, 0.5))) == FLAG
+
+
+def test_validation_spikes_need_validation_rows() -> None:
+    spike = view("validation", **{"validation/consistency_loss": spiked(CLEAN_LOSS[::5], 30, 0.5)})
+    assert state_of("validation_spikes", spike) == FLAG
+    assert state_of("validation_spikes", view("train", consistency_loss=CLEAN_LOSS)) == NOT_ASSESSABLE
+
+
+@pytest.mark.parametrize("rate", [2.0, 20.0, 100.0])
+def test_a_decaying_loss_has_no_spikes(rate: float) -> None:
+    for noise in NOISE[5:35]:
+        loss = (0.02 + 0.5 * np.exp(-rate * SHARE)) * np.exp(0.1 * noise)
+        assert state_of("consistency_spikes", view("train", consistency_loss=loss)) == OK
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
+def test_spikes_do_not_care_about_scale(scale: float) -> None:
+    for values in (spiked(CLEAN_LOSS, 150, 0.5), spiked(CLEAN_PI, 120, 6.0), CLEAN_LOSS, CLEAN_PI):
+        expected, got = spikes(values), spikes(scale * values)
+        np.testing.assert_allclose(got[0], expected[0], rtol=1e-6, atol=1e-9)
+        np.testing.assert_array_equal(got[1], expected[1])
+
+
+def test_spikes_of_a_signed_loss_do_not_care_about_shift() -> None:
+    values = spiked(CLEAN_PI, 120, 6.0)
+    np.testing.assert_allclose(spikes(values - 1.0)[0], spikes(values)[0], rtol=1e-6, atol=1e-9)
+
+
+# --- return ---------------------------------------------------------------------------------------------
+
+
+def evaluations(level: np.ndarray, noise: float = 20.0) -> RunView:
+    rng = np.random.default_rng(3)
+    episodes = [value + rng.normal(0, noise, 6) for value in level]
+    return view("eval", eval_return_planner=[e.mean() for e in episodes], eval_return_planner_episodes=episodes)
+
+
+RISE = 600 * (1 - np.exp(-6 * np.linspace(0, 1, 40)))
+COLLAPSE = np.where(np.arange(40) >= 34, 0.5, 1.0) * RISE
+
+
+def test_a_late_fall_of_evaluation_is_found() -> None:
+    finding = found("evaluation_collapse", evaluations(COLLAPSE))
+    assert finding.state == FLAG
+    # from 597 to 298, having risen from the first window's 117
+    assert finding.measured == pytest.approx((597 - 298) / (597 - 117), abs=0.03)
+
+
+@pytest.mark.parametrize("shift", [-500.0, 0.0, 500.0])
+def test_a_late_fall_does_not_care_about_the_level(shift: float) -> None:
+    base, moved = (found("evaluation_collapse", evaluations(COLLAPSE + s)) for s in (0.0, shift))
+    assert (moved.state, moved.onset) == (base.state, base.onset)
+    assert moved.measured == pytest.approx(base.measured)
+
+
+@pytest.mark.parametrize(
+    "level",
+    [
+        RISE,
+        np.full(40, 300.0),  # flat: the best of noise is no peak
+        np.where(np.arange(40) >= 34, 0.85, 1.0) * RISE,  # falls by less than 30 %
+        0.05 * COLLAPSE,  # falls by half of 30 points
+        np.where((np.arange(40) > 20) & (np.arange(40) < 28), 0.3, 1.0) * RISE,  # dips and comes back
+    ],
+)
+def test_what_is_no_late_collapse(level: np.ndarray) -> None:
+    assert state_of("evaluation_collapse", evaluations(level)) == OK
+
+
+def test_a_fall_of_training_return_is_found() -> None:
+    level = np.repeat(COLLAPSE, 5) + 20 * NOISE[36]
+    assert state_of("training_collapse", view("episode", episode_return=level)) == FLAG
+    assert state_of("training_collapse", view("episode", episode_return=np.repeat(RISE, 5) + 20 * NOISE[36])) == OK
+
+
+# --- value ----------------------------------------------------------------------------------------------
+
+
+def valued(**columns: np.ndarray) -> RunView:
+    """td_target_mean rises from 0 to 100: the scale of values is about 190."""
+    bias = columns.pop("value_bias", None)
+    run = view("train", td_target_mean=100 * SHARE, **columns)
+    return RunView({**run.rows, **({} if bias is None else view("eval", value_bias=bias).rows)}, 1000, "done")
+
+
+@pytest.mark.parametrize(("offset", "word"), [(80.0, "optimistic"), (-80.0, "pessimistic")])
+def test_a_bias_of_one_sign_is_found(offset: float, word: str) -> None:
+    finding = found("value_bias", valued(value_bias=offset + 5 * NOISE[0][:40]))
+    assert finding.state == FLAG
+    assert finding.detail.startswith(word)
+
+
+@pytest.mark.parametrize("bias", [5 * NOISE[0][:40], 10 + 5 * NOISE[0][:40], 200 * np.resize([1.0, -1.0], 40)])
+def test_small_or_two_signed_bias_is_none(bias: np.ndarray) -> None:
+    assert state_of("value_bias", valued(value_bias=bias)) == OK
+
+
+@pytest.mark.parametrize("metric", ["td_target_std_across_heads", "value_std_across_q_heads"])
+def test_heads_that_disagree_more_and_more_are_found(metric: str) -> None:
+    assert state_of("heads_disagree", valued(**{metric: 80 * SHARE})) == FLAG
+    assert state_of("heads_disagree", valued(**{metric: 80 * (1 - SHARE)})) == OK  # settling
+    assert state_of("heads_disagree", valued(**{metric: 10 * SHARE})) == OK  # small
+
+
+def test_disagreement_does_not_care_about_scale() -> None:
+    runs = [view("train", td_target_mean=k * 100 * SHARE, td_target_std_across_heads=k * 80 * SHARE) for k in (1, 1e4)]
+    a, b = (found("heads_disagree", run) for run in runs)
+    assert a.state == b.state == FLAG
+    assert a.measured == pytest.approx(b.measured)
+
+
+# --- run ------------------------------------------------------------------------------------------------
+
+
+def test_divergence_is_seen_in_rows_events_and_state() -> None:
+    clean = view("train", pi_loss=CLEAN_PI)
+    assert state_of("diverged", clean) == OK
+    bad = view("train", pi_loss=CLEAN_PI)
+    bad.rows["train"].loc[50, "nonfinite"] = "pi_loss"
+    assert found("diverged", bad).onset == bad.rows["train"]["step"][50]
+    event = pd.DataFrame({"step": [70], "event": ["diverged"]})
+    assert found("diverged", RunView({**clean.rows, "event": event}, 1000, "done")).onset == 70
+    assert state_of("diverged", RunView(clean.rows, 1000, "diverged")) == FLAG
+    assert state_of("diverged", RunView({}, 1000, "pending")) == NOT_ASSESSABLE
+
+
+@pytest.mark.parametrize(
+    ("state", "expected"),
+    [("done", OK), ("failed", FLAG), ("stalled", FLAG), ("running", NOT_ASSESSABLE), ("pending", NOT_ASSESSABLE)],
+)
+def test_stopped_early_follows_the_state(state: str, expected: str) -> None:
+    half = RunView({"train": pd.DataFrame({"step": [500]})}, 1000, state)
+    finding = found("stopped_early", half)
+    assert finding.state == expected
+    assert expected != FLAG or finding.measured == 0.5
+
+
+# --- all of them ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("detector", [d for d in DETECTORS if d.min_points > 1], ids=lambda d: d.name)
+def test_too_few_points_are_never_ok(detector: object) -> None:
+    few = np.arange(detector.min_points - 1, dtype=float)  # type: ignore[attr-defined]
+    episodes = [np.ones(4)] * len(few)
+    train = view("train", log_std=few, pi_loss=few, consistency_loss=few, td_target_mean=few)
+    rows = {
+        **train.rows,
+        **view("episode", episode_return=few).rows,
+        **view("eval", value_bias=few, eval_return_planner=few, eval_return_planner_episodes=episodes).rows,
+        **view("validation", **{"validation/consistency_loss": few}).rows,
+    }
+    assert state_of(detector.name, RunView(rows, 1000, "done")) == NOT_ASSESSABLE  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("damage", [lambda v: v * np.nan, lambda v: v * 0.0, lambda v: np.where(v < 0, np.inf, v)])
+def test_no_detector_breaks_on_odd_values(damage: Callable[[np.ndarray], np.ndarray]) -> None:
+    with np.errstate(invalid="ignore"):
+        odd = damage(NOISE[0])
+    rows = {
+        **view("train", pi_loss=odd, consistency_loss=odd, td_target_mean=odd, td_target_std_across_heads=odd,
+               log_std_per_dim=list(np.stack([odd, odd], axis=1))).rows,
+        **view("episode", episode_return=odd).rows,
+        **view("eval", value_bias=odd[:40], eval_return_planner_episodes=list(odd.reshape(40, 5))).rows,
+    }  # fmt: skip
+    findings = judge([("c", 1, RunView(rows, 1000, "done"))])
+    assert findings["flag"].tolist() == list(BY_NAME)
+
+
+def votes_of(*states: str) -> tuple[str, int, int]:
+    findings = pd.DataFrame({"config_id": "c", "flag": "f", "seed": range(len(states)), "state": states})
+    (line,) = vote(findings).to_dict("records")
+    return line["state"], line["raised"], line["assessable"]
+
+
+def test_votes_over_seeds() -> None:
+    assert votes_of(FLAG, FLAG, FLAG, OK, OK, OK) == (FLAG, 3, 6)
+    assert votes_of(FLAG, FLAG, OK, OK, OK, OK) == (WARN, 2, 6)
+    assert votes_of(FLAG, OK, OK, OK, OK, OK) == (OK, 1, 6)
+    assert votes_of(FLAG, NOT_ASSESSABLE, NOT_ASSESSABLE) == (FLAG, 1, 1)  # of those that could be judged
+    assert votes_of(NOT_ASSESSABLE, NOT_ASSESSABLE) == (NOT_ASSESSABLE, 0, 0)

@@ -1,0 +1,129 @@
+"""Scores by hand, and a sweep of made-up runs from shards to ranking."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from types import ModuleType
+
+import pandas as pd
+import pytest
+
+from aggregate.flags import RunView
+from aggregate.load import ConfigSource, RunSource, SweepSource
+from aggregate.summary import run_scores, summarise
+from tdmpc.shards import ShardWriter
+
+
+def evaluated(steps: list[int], returns: list[float], state: str = "done", **columns: list[float]) -> RunView:
+    final = columns.pop("eval_is_final", [0.0] * len(steps))
+    frame = pd.DataFrame({"step": steps, "eval_return_planner": returns, "eval_is_final": final, **columns})
+    return RunView({"eval": frame}, 100, state)
+
+
+def test_final_is_the_mean_over_the_last_tenth_where_four_evaluations_fall_in_it() -> None:
+    scores = run_scores(evaluated([90, 92, 94, 96, 98, 100], [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]))
+    assert (scores["final_planner"], scores["final_points"]) == (3.0, 5)  # 90 itself is not in the last tenth
+
+
+def test_final_falls_back_on_the_last_four_evaluations() -> None:
+    scores = run_scores(evaluated([20, 40, 60, 80, 100], [100.0, 1.0, 2.0, 3.0, 6.0]))
+    assert (scores["final_planner"], scores["final_points"]) == (3.0, 4)
+
+
+def test_fewer_than_four_evaluations_all_enter() -> None:
+    scores = run_scores(evaluated([50, 100], [1.0, 3.0]))
+    assert (scores["final_planner"], scores["final_points"]) == (2.0, 2)
+
+
+def test_area_is_the_mean_height_between_first_and_last_evaluation() -> None:
+    # (0 + 10) / 2 * 40 + 10 * 40 = 600 over 80 steps
+    assert run_scores(evaluated([20, 60, 100], [0.0, 10.0, 10.0]))["auc_planner"] == 7.5
+
+
+def test_the_large_evaluation_is_the_marked_one() -> None:
+    scores = run_scores(evaluated([50, 100, 100], [1.0, 2.0, 8.0], eval_is_final=[0.0, 0.0, 1.0]))
+    assert scores["large_planner"] == 8.0
+
+
+def test_policy_alone_has_its_own_scores() -> None:
+    scores = run_scores(evaluated([50, 100], [1.0, 3.0], eval_return_policy=[0.0, 1.0]))
+    assert (scores["final_policy"], scores["auc_policy"]) == (0.5, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("last", "state", "complete"),
+    [(100, "running", True), (95, "done", True), (95, "failed", False), (50, "done", False), (50, "running", False)],
+)
+def test_only_a_run_that_came_to_its_end_has_a_final_return(last: int, state: str, complete: bool) -> None:
+    scores = run_scores(evaluated([10, last], [1.0, 3.0], state=state))
+    assert scores["complete"] is complete
+    assert math.isnan(scores["final_planner"]) is not complete
+    assert scores["so_far"] == 2.0
+
+
+def test_a_run_without_rows_scores_nothing() -> None:
+    scores = run_scores(RunView({}, 100, "pending"))
+    assert not scores["complete"]
+    assert math.isnan(scores["so_far"])
+
+
+# --- whole sweeps ---------------------------------------------------------------------------------------
+
+
+def test_a_sweep_from_shards_to_ranking(tmp_path: Path, synthetic: ModuleType) -> None:
+    states = {(0, 2): "failed", (1, 3): "running", (2, 1): "pending"}
+    sweep = synthetic.make_sweep(tmp_path, (300.0, 600.0, 900.0), 3, states=states)
+    (summary,) = summarise([sweep]).sweeps
+    assert summary.ranking["config_id"].tolist() == ["0000000002", "0000000001", "0000000000"]
+    assert summary.ranking["final_planner_n"].tolist() == [2, 2, 2]
+    assert summary.ranking["planned"].tolist() == [3, 3, 3]
+    assert dict(zip(summary.runs["state"], summary.runs["step"], strict=False))["pending"] == 0
+    assert summary.scores["complete"].sum() == 6
+    assert summary.random is not None
+    assert summary.random.mean == pytest.approx(20, abs=2)
+    assert summary.random.n == 8 * 5  # 8 runs with rows, random actions in the first 5 of 100 episodes
+    stopped = summary.votes[summary.votes["flag"] == "stopped_early"].set_index("config_id")
+    assert stopped.loc["0000000000", ["raised", "assessable", "seeds"]].tolist() == [1, 3, 3]
+    assert stopped.loc["0000000001", ["raised", "assessable", "seeds"]].tolist() == [0, 2, 3]
+
+
+def test_the_count_of_seeds_falls_where_a_run_ends(tmp_path: Path, synthetic: ModuleType) -> None:
+    sweep = synthetic.make_sweep(tmp_path, (600.0,), 3, states={(0, 1): "failed"})
+    (summary,) = summarise([sweep]).sweeps
+    curve = summary.curves[summary.curves["metric"] == "episode_return"].set_index("step")["n"]
+    assert curve.loc[:10_000].eq(3).all()
+    assert curve.loc[10_200:].eq(2).all()
+
+
+def test_rows_beyond_the_steps_a_sweep_asks_for_are_no_part_of_it(tmp_path: Path, synthetic: ModuleType) -> None:
+    long = synthetic.make_sweep(tmp_path, (600.0,), 1, total=20_000)
+    (config,) = long.configs
+    short = type(long)("short", "", (), (), (type(config)(**{**vars(config), "total_steps": 10_000}),))
+    of_long, of_short = summarise([long, short]).sweeps
+    assert of_long.curves["step"].max() == 20_000
+    assert of_short.curves["step"].max() == 10_000
+    assert of_short.scores["complete"].all()
+    assert of_short.scores["final_planner"].item() < of_long.scores["final_planner"].item()
+
+
+def test_the_collapse_of_one_configuration_is_flagged_there_only(tmp_path: Path, synthetic: ModuleType) -> None:
+    sweep = synthetic.make_sweep(tmp_path, (600.0, 600.0), 3, special={1: {"collapse": True, "oscillate": True}})
+    (summary,) = summarise([sweep]).sweeps
+    raised = summary.votes[summary.votes["state"] == "flag"]
+    assert set(raised["config_id"]) == {"0000000001"}
+    assert set(raised["flag"]) == {"evaluation_collapse", "training_collapse", "log_std_oscillates"}
+
+
+def test_a_run_of_random_actions_only(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    writer = ShardWriter(folder, "a001", {}, lambda: True)
+    for step, value in ((5, 10.0), (10, 14.0)):
+        writer.log("episode", step, step, 0, {"episode_return": value})
+    writer.flush()
+    # no event marks the end of the seed phase yet: nothing says these were random
+    run = RunSource("c", 1, folder, "running", 1)
+    sweep = SweepSource("s", "", (), (), (ConfigSource("c", "", {}, True, {}, 100, (run,)),))
+    (summary,) = summarise([sweep]).sweeps
+    assert summary.random is None
+    assert summary.ranking["label"].tolist() == ["the configuration"]

@@ -1,0 +1,80 @@
+"""Numbers with sensible digits, and the sentences of the first screen."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from aggregate.summary import summarise
+from aggregate.verdict import Verdict, estimate, number, verdict
+
+
+@pytest.mark.parametrize(
+    ("value", "half", "text"),
+    [
+        (620.84, 24.9, "621"),
+        (1234.5, 6.0, "1,234"),
+        (139.64, 4.9, "139.6"),
+        (0.12345, 0.02, "0.123"),
+        (-54.2, 70, "−54"),
+        (-0.004, 1.0, "0.0"),
+        (19.96, math.nan, "20.0"),
+        (0.0, math.nan, "0"),
+        (math.nan, 1.0, "-"),
+    ],
+)
+def test_digits_follow_the_uncertainty(value: float, half: float, text: str) -> None:
+    assert number(value, half) == text
+
+
+def test_an_estimate_without_an_interval_is_the_mean_alone() -> None:
+    assert estimate(569.2, math.nan, math.nan) == "569"
+    assert estimate(620.84, 595.9, 645.7) == "621 [596, 646]"
+
+
+def verdict_of(synthetic: ModuleType, root: Path, finals: tuple[float, ...], seeds: int, **options: object) -> Verdict:
+    (summary,) = summarise([synthetic.make_sweep(root, finals, seeds, **options)]).sweeps
+    return verdict(summary)
+
+
+def test_a_clear_leader_is_named_with_its_interval(tmp_path: Path, synthetic: ModuleType) -> None:
+    result = verdict_of(synthetic, tmp_path, (800.0, 100.0), 4, labels=("tau=0.01", "tau=0.02"))
+    points = dict(result.points)
+    assert result.headline.startswith("tau=0.01 leads with a final return of ")
+    assert result.headline.endswith("n=4")
+    assert points["Told apart"].startswith("The other is worse beyond chance")
+    assert "whole interval lies above" in points["Random actions"]
+    assert points["Missing"] == "Nothing: all 8 runs finished."
+
+
+def test_the_indistinct_are_listed(tmp_path: Path, synthetic: ModuleType) -> None:
+    result = verdict_of(synthetic, tmp_path, (600.0, 605.0, 100.0), 4, labels=("a", "b", "c"))
+    leader, other = ("b", "a") if result.headline.startswith("b") else ("a", "b")
+    assert result.headline.startswith(leader)
+    text = dict(result.points)["Told apart"]
+    assert text.startswith("1 of the 2 others worse beyond chance (Welch test, Holm-corrected). ")
+    assert f"Cannot be told apart from the leader: {other}." in text
+
+
+def test_one_seed_claims_nothing(tmp_path: Path, synthetic: ModuleType) -> None:
+    points = dict(verdict_of(synthetic, tmp_path, (600.0, 100.0), 1).points)
+    assert points["Told apart"] == "Nothing: a difference needs at least two finished seeds on both sides."
+    assert points["Random actions"].endswith("on one seed.")
+
+
+def test_no_learning_is_said(tmp_path: Path, synthetic: ModuleType) -> None:
+    assert "learning is not shown" in dict(verdict_of(synthetic, tmp_path, (21.0,), 3).points)["Random actions"]
+
+
+def test_nothing_finished_is_said(tmp_path: Path, synthetic: ModuleType) -> None:
+    result = verdict_of(synthetic, tmp_path, (600.0,), 2, states={(0, 1): "running", (0, 2): "failed"})
+    assert result.headline == "No run has finished yet: the furthest stands at step 10,000 of 20,000"
+    assert dict(result.points)["Missing"] == "2 of 2 runs have no final return (1 failed, 1 running)."
+
+
+def test_flags_are_counted_by_configuration(tmp_path: Path, synthetic: ModuleType) -> None:
+    result = verdict_of(synthetic, tmp_path, (600.0, 600.0), 3, special={1: {"oscillate": True}})
+    assert dict(result.points)["Flags"].endswith("log_std oscillates (1).")

@@ -1,0 +1,142 @@
+"""The page: whole, harmless, small, the same every time, whatever the runs look like."""
+
+from __future__ import annotations
+
+import html.parser
+import re
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from aggregate.load import AggregateError
+from aggregate.summary import Summary, summarise
+from plots.report import render, write_report
+
+VOID = {"meta", "link", "line", "circle", "path", "br"}
+
+
+class Page(html.parser.HTMLParser):
+    """Checks that tags close in order and collects what tests ask for."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: set[str] = set()
+        self.ids: list[str] = []
+        self.links: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        named = dict(attrs)
+        self.ids += [named["id"] or ""] if "id" in named else []
+        self.links += [value or "" for key, value in attrs if key in ("href", "src", "xlink:href")]
+        self.links += [target for _, value in attrs for target in re.findall(r"url\(([^)]*)", value or "")]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def check(text: str) -> Page:
+    page = Page(text)
+    assert page.open == []
+    assert len(page.ids) == len(set(page.ids))
+    assert "script" not in page.tags
+    for link in page.links:
+        assert link == "data:," or link.removeprefix("#") in page.ids
+    assert not re.search(r"https?://|@import|\bnan\b", text)
+    return page
+
+
+@pytest.fixture(scope="module")
+def typical(tmp_path_factory: pytest.TempPathFactory, synthetic: ModuleType) -> Summary:
+    sweep = synthetic.make_sweep(tmp_path_factory.mktemp("runs"), (600.0, 500.0), 3, states={(1, 2): "failed"})
+    return summarise([sweep])
+
+
+def test_a_typical_report_is_whole_and_offline(typical: Summary) -> None:
+    text = render(typical)
+    check(text)
+    for words in ("leads with a final return", "Evaluation with planning", "Evaluation with the policy alone",
+                  "Training episodes", "World model", "pi_loss", "encoder frozen", "quadruped-walk",
+                  "5 done, 1 failed", "random actions"):  # fmt: skip
+        assert words in text
+
+
+def test_the_same_shards_give_the_same_bytes(typical: Summary, tmp_path: Path) -> None:
+    again = summarise([sweep.source for sweep in typical.sweeps])
+    write_report(typical, tmp_path / "a.html")
+    write_report(again, tmp_path / "b.html")
+    assert (tmp_path / "a.html").read_bytes() == (tmp_path / "b.html").read_bytes()
+
+
+def test_names_with_markup_are_harmless(tmp_path: Path, synthetic: ModuleType) -> None:
+    evil = '<script>alert("x")</script>'
+    labels = (evil, '"><img src=x onerror=y> $z$ {{ 7*7 }}')
+    sweep = synthetic.make_sweep(tmp_path, (600.0, 500.0), 2, name=evil, labels=labels, lean=True)
+    (sweep.configs[0].runs[0].folder / "metrics" / "<b>bad.txt").write_text("")
+    text = render(summarise([sweep]))
+    page = check(text)
+    assert not page.tags & {"img", "script", "b>bad.txt"}
+    assert "&lt;script&gt;" in text
+    assert "{{ 7*7 }}" in text
+
+
+@pytest.mark.parametrize(
+    ("finals", "seeds", "options", "words"),
+    [
+        ((600.0,), 1, {}, "reaches a final return of"),
+        ((600.0, 500.0), 1, {}, "needs at least two finished seeds"),
+        ((600.0, 500.0), 2, {"states": {(c, s): "running" for c in (0, 1) for s in (1, 2)}}, "No run has finished yet"),
+        ((600.0, 500.0), 2, {"states": {(1, 1): "pending", (1, 2): "new"}}, "2 of 4 runs have no final return"),
+        (tuple(300.0 + 20 * i for i in range(12)), 1, {}, ">L</b>"),
+        ((600.0,), 2, {"total": 2000, "points": 3, "evaluations": 1}, "final return"),
+        ((600.0,), 2, {"special": {0: {"collapse": True, "oscillate": True}}}, "Evidence, run by run (6)"),
+    ],
+)
+def test_odd_sweeps(
+    tmp_path: Path, synthetic: ModuleType, finals: tuple[float, ...], seeds: int, options: dict, words: str  # type: ignore[type-arg]
+) -> None:
+    text = render(summarise([synthetic.make_sweep(tmp_path, finals, seeds, lean=True, **options)]))
+    check(text)
+    assert words in text
+
+
+def test_several_sweeps_share_a_page(tmp_path: Path, synthetic: ModuleType) -> None:
+    one = synthetic.make_sweep(tmp_path, (600.0, 500.0), 1, lean=True)
+    two = synthetic.make_sweep(tmp_path, (600.0,), 1, name="entropy", lean=True)
+    page = check(render(summarise([one, two])))
+    assert {"#sweep-1", "#sweep-2", "#methods"} <= set(page.links)
+
+
+def test_files_set_aside_are_listed(tmp_path: Path, synthetic: ModuleType) -> None:
+    sweep = synthetic.make_sweep(tmp_path, (600.0,), 1, lean=True)
+    (sweep.configs[0].runs[0].folder / "metrics" / "a001-p00009.parquet").write_bytes(b"")
+    text = render(summarise([sweep]))
+    assert "Files set aside</h3>" in text
+    assert "a001-p00009.parquet" in text
+    assert "1 bad file<" in text
+
+
+def test_forty_eight_runs_stay_within_three_megabytes(tmp_path: Path, synthetic: ModuleType) -> None:
+    finals = tuple(300.0 + 40 * i for i in range(8))
+    sweep = synthetic.make_sweep(tmp_path, finals, 6, total=100_000, points=200, evaluations=40)
+    text = render(summarise([sweep]))
+    assert len(text.encode()) < 3_000_000
+
+
+def test_a_place_that_cannot_be_written_is_one_line(tmp_path: Path, synthetic: ModuleType) -> None:
+    summary = summarise([synthetic.make_sweep(tmp_path / "runs", (600.0,), 1, lean=True)])
+    with pytest.raises(AggregateError, match="is a folder"):
+        write_report(summary, tmp_path)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(AggregateError, match="choose a place you may write to") as caught:
+        write_report(summary, tmp_path / "file" / "report.html")
+    assert "\n" not in str(caught.value)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "runs"]
