@@ -92,7 +92,8 @@ def load(sweeps: Sequence[SweepSource]) -> Loaded:
             try:
                 tables.append(_conform(shards.read_shard(path)))
             except (shards.ShardError, ValueError) as error:
-                refused.append((config_id, seed, path.name, str(error).splitlines()[0]))
+                reason = str(error).splitlines()[0].replace(str(path), path.name)
+                refused.append((config_id, seed, path.name, reason))
             else:
                 owners.append((config_id, seed, attempt))
     if not sum(table.num_rows for table in tables):

@@ -21,6 +21,7 @@ EVENT_WORDS = {
     "entropy_end": "entropy at its end",
 }
 MOST_BANDS = 4  # with more configurations in one picture their bands hide each other
+FEWEST_SEEDS = 3  # with two, Student's interval is 13 times as wide as they lie apart: a wall of colour
 LOG_RATIO = 30.0
 ROUND = (1, 2, 2.5, 5, 10)  # steps between ticks
 
@@ -177,11 +178,11 @@ def _seeds(axes: Axes, line: Line, metric: str) -> None:
 
 
 def _band(axes: Axes, line: Line, limits: tuple[float, float]) -> None:
-    """The interval, cut at the limits of the axes: two seeds have one thirteen deviations wide."""
+    """The interval, cut at the limits of the axes, where there are seeds enough for it to be a picture."""
     low = line.mean["low"].clip(*limits).to_numpy()
     high = line.mean["high"].clip(*limits).to_numpy()
     steps = line.mean["step"].to_numpy()
-    there = np.flatnonzero(np.isfinite(low))
+    there = np.flatnonzero(line.mean["n"].to_numpy() >= FEWEST_SEEDS)
     for piece in np.split(there, np.flatnonzero(np.diff(there) > 1) + 1):
         _fill(axes, steps[piece], low[piece], high[piece], line.look, alpha=0.16)
 
