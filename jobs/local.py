@@ -99,21 +99,30 @@ class Scheduler:
     slots: Slots
     waiting: deque[int] = field(default_factory=deque)
     running: dict[int, tuple[subprocess.Popen[bytes], Worker]] = field(default_factory=dict)
+    told: set[int] = field(default_factory=set)
     stopping: bool = False
 
     def run(self) -> None:
         self.waiting.extend(range(len(self.submission.tasks)))
-        signal.signal(signal.SIGTERM, self._stop)
+        signal.signal(signal.SIGTERM, self._told_to_stop)
         while self.waiting or self.running:
             self.reap()
-            self.start_ready()
+            if self.stopping:
+                self.stop()
+            else:
+                self.start_ready()
             time.sleep(_POLL_S)
 
-    def _stop(self, number: int, frame: FrameType | None) -> None:
+    def _told_to_stop(self, number: int, frame: FrameType | None) -> None:
         self.stopping = True
+
+    def stop(self) -> None:
+        """Start nothing more and tell every running task, once, to checkpoint and end."""
         self.waiting.clear()
-        for child, _ in self.running.values():
-            child.send_signal(signal.SIGTERM)
+        for task, (child, _) in self.running.items():
+            if task not in self.told:
+                self.told.add(task)
+                child.send_signal(signal.SIGTERM)
 
     def reap(self) -> None:
         """Record the tasks that ended."""
@@ -199,7 +208,7 @@ def _task_state(store: Store, submission: Submission, scheduler: Worker | None, 
     if worker is None:
         if scheduler is not None and process.alive(scheduler.pid, scheduler.pid_start):
             return TaskState(name, "pending")
-        return TaskState(name, "ended", submission.problem or "lost: the local scheduler ended before this task began")
+        return TaskState(name, "ended", "lost: the local scheduler ended before this task began")
     if worker.exit_code is None and process.alive(worker.pid, worker.pid_start):
         return TaskState(name, "running")
     return TaskState(name, "ended", _end_reason(store, name, task, worker))

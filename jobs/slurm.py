@@ -156,7 +156,7 @@ def task_states(submissions: Iterable[Submission]) -> dict[tuple[str, int], Task
                 found[asked[name].id, index] = _task_state(asked[name].id, word, reason)
     for submission in asked.values():
         for index in range(len(submission.tasks)):
-            missing = TaskState(submission.id, "unknown" if listed is None else "ended", submission.problem)
+            missing = TaskState(submission.id, "unknown" if listed is None else "ended")
             found.setdefault((submission.id, index), missing)
     return found
 

@@ -41,6 +41,8 @@ def survey(store: Store, runs: Mapping[RunRef, int], now: float | None = None) -
     """The state of each of `runs` (run -> agent steps asked for); Slurm is asked once at most."""
     newest: dict[RunRef, tuple[Submission, int]] = {}
     for submission in store.submissions():
+        if submission.problem:
+            continue  # its backend refused it: nobody works for it
         for index, task in enumerate(submission.tasks):
             for seed in task.seeds:
                 newest[RunRef(task.config_id, seed)] = (submission, index)

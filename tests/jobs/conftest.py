@@ -1,0 +1,95 @@
+"""A stand-in for the agent: `tdmpc.run` that trains nothing and ends as it is told."""
+
+from __future__ import annotations
+
+import sys
+import types
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import tdmpc
+from jobs.store import Store
+from tdmpc.config import TrainConfig
+
+
+@dataclass(frozen=True)
+class Progress:
+    step: int
+    total: int
+    steps_per_s: float
+    last_return: float | None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    state: str
+    step: int
+    message: str
+
+
+@dataclass(frozen=True)
+class RunHandle:
+    config: TrainConfig
+    seed: int
+    folder: Path
+    tag: str
+    guard: Callable[[], bool]
+    on_progress: Callable[[Progress], None]
+
+
+@dataclass
+class FakeAgent:
+    """Records its calls. ends: seed -> outcome, "finished" otherwise. before: called with the handles first."""
+
+    ends: dict[int, Outcome | Exception] = field(default_factory=dict)
+    calls: list[dict[str, Any]] = field(default_factory=list)
+    before: Callable[[Sequence[RunHandle], Callable[[], bool]], None] = lambda handles, stop: None
+
+    def train(
+        self,
+        handles: Sequence[RunHandle],
+        *,
+        device: str,
+        threads: int,
+        checkpoint_minutes: float = 10.0,
+        should_stop: Callable[[], bool] = lambda: False,
+    ) -> list[Outcome]:
+        tags = [(h.seed, h.tag) for h in handles]
+        self.calls.append({"runs": tags, "device": device, "threads": threads, "steps": handles[0].config.steps})
+        self.before(handles, should_stop)
+        outcomes = []
+        for handle in handles:
+            end = self.ends.get(handle.seed, Outcome("finished", handle.config.steps, ""))
+            if isinstance(end, Exception):
+                raise end
+            handle.on_progress(Progress(end.step, handle.config.steps, 12.5, 100.0))
+            outcomes.append(end)
+        return outcomes
+
+
+@pytest.fixture
+def agent(monkeypatch: pytest.MonkeyPatch) -> FakeAgent:
+    """Stands where `tdmpc.run` stands, in this process."""
+    fake = FakeAgent()
+    module = types.ModuleType("tdmpc.run")
+    vars(module).update(Progress=Progress, Outcome=Outcome, RunHandle=RunHandle, train=fake.train)
+    monkeypatch.setitem(sys.modules, "tdmpc.run", module)
+    monkeypatch.setattr(tdmpc, "run", module, raising=False)
+    return fake
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    made = Store(tmp_path / "results")
+    made.prepare()
+    return made
+
+
+@pytest.fixture
+def outside_slurm(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("SLURM_JOB_ID", "SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID"):
+        monkeypatch.delenv(name, raising=False)

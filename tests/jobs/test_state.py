@@ -1,0 +1,110 @@
+"""One word for a run: disk, backend and heartbeat merged, case by case."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from jobs import process
+from jobs.records import Attempt, Outcome, Status
+from jobs.state import FRESH_S, STALLED_AFTER_S, RunState, TaskState, attempt_alive, run_state
+from jobs.store import RunRecord, RunRef
+
+NOW = 100_000.0
+THIS, OLDER = "new-submission", "old-submission"
+
+
+def attempt(submission: str | None = THIS, host: str = "elsewhere", **changes: object) -> Attempt:
+    values = {"number": 1, "host": host, "pid": 1, "pid_start": "", "started": NOW - 5, "device": "cpu"}
+    return Attempt(**{**values, "submission": submission, **changes})  # type: ignore[arg-type]
+
+
+def record(
+    made: Attempt | None = None, outcome: tuple[str, int] | None = None, beat: float | None = None, finished: int = 0
+) -> RunRecord:
+    return RunRecord(
+        ref=RunRef("0" * 10, 1),
+        steps=100,
+        attempts=1 if made else 0,
+        attempt=made,
+        outcome=Outcome(*outcome, "why", NOW) if outcome else None,
+        status=Status(1, 50, 100, 1.0, None, beat) if beat is not None else None,
+        finished_step=finished,
+    )
+
+
+def task(word: str, reason: str = "") -> TaskState:
+    return TaskState(THIS, word, reason)
+
+
+FRESH = NOW - 1
+CASES = [
+    # nothing yet
+    (record(), None, "new"),
+    (record(), task("pending", "Priority"), "pending"),
+    (record(), task("running"), "pending"),
+    (record(), task("unknown"), "pending"),
+    (record(), task("ended"), "failed"),
+    # begun, by this task
+    (record(attempt(), beat=FRESH), task("running"), "running"),
+    (record(attempt(), beat=FRESH), task("unknown"), "running"),
+    (record(attempt(), beat=NOW - STALLED_AFTER_S - 1), task("running"), "stalled"),
+    (record(attempt(started=NOW - STALLED_AFTER_S - 1)), task("running"), "stalled"),
+    (record(attempt(), beat=FRESH), task("pending"), "pending"),  # queued again
+    (record(attempt(), beat=FRESH), task("ended"), "failed"),  # killed
+    # ended
+    (record(attempt(), ("finished", 100), finished=100), task("running"), "done"),
+    (record(attempt(), ("finished", 100), finished=100), task("ended", "exit code 1"), "done"),
+    (record(attempt(), ("finished", 60), finished=60), task("ended"), "interrupted"),  # more steps are asked now
+    (record(attempt(), ("interrupted", 60)), task("ended"), "interrupted"),
+    (record(attempt(), ("interrupted", 60)), task("pending"), "pending"),
+    (record(attempt(), ("superseded", 60)), task("ended"), "interrupted"),
+    (record(attempt(), ("diverged", 60)), task("ended", "exit code 1"), "diverged"),
+    (record(attempt(), ("failed", 60)), task("ended"), "failed"),
+    # begun by an older submission
+    (record(attempt(OLDER), ("failed", 60)), task("pending"), "pending"),
+    (record(attempt(OLDER), ("failed", 60)), task("running"), "pending"),
+    (record(attempt(OLDER), ("interrupted", 60)), task("ended"), "interrupted"),
+    (record(attempt(OLDER), ("interrupted", 60)), task("ended", "exit code 1"), "failed"),
+    (record(attempt(OLDER), beat=FRESH), task("pending"), "running"),
+    (record(attempt(OLDER), beat=NOW - FRESH_S - 1), task("pending"), "pending"),
+    # in the foreground
+    (record(attempt(None), beat=FRESH), None, "running"),
+    (record(attempt(None), beat=NOW - FRESH_S - 1), None, "failed"),
+    (record(attempt(None), ("interrupted", 60)), None, "interrupted"),
+]
+
+
+@pytest.mark.parametrize(("run", "word", "state"), CASES)
+def test_state(run: RunRecord, word: TaskState | None, state: str) -> None:
+    assert run_state(run, word, NOW).state == state
+
+
+def test_reasons_are_the_most_telling_there_are() -> None:
+    assert run_state(record(), task("pending", "Priority"), NOW) == RunState("pending", "Priority")
+    assert run_state(record(attempt(), ("diverged", 6)), task("ended"), NOW).reason == "why"
+    assert run_state(record(attempt()), task("ended", "killed by SIGKILL"), NOW).reason == "killed by SIGKILL"
+    assert "60 of 100" in run_state(record(attempt(), ("finished", 60), finished=60), None, NOW).reason
+
+
+def test_a_damaged_attempt_file_is_a_failed_run() -> None:
+    broken = RunRecord(RunRef("0" * 10, 1), 100, 1, None, None, None, 0)
+    assert run_state(broken, task("running"), NOW).state == "failed"
+
+
+def test_a_process_here_is_alive_only_with_its_own_start_time() -> None:
+    own, start = os.getpid(), process.start_time(os.getpid())
+    here = process.host()
+    assert attempt_alive(attempt(None, here, pid=own, pid_start=start), None, NOW)
+    assert not attempt_alive(attempt(None, here, pid=own, pid_start="1"), None, NOW)  # a recycled pid
+
+
+def test_an_ended_process_is_not_alive_even_before_it_is_reaped() -> None:
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # ended, still a zombie
+    assert not process.alive(child.pid, process.start_time(child.pid))
+    child.wait()
+    assert not process.alive(child.pid, "")

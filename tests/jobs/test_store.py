@@ -1,0 +1,177 @@
+"""The results folder: exclusive attempts, fencing, damaged files, configurations that stay."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import threading
+from pathlib import Path
+
+import pytest
+
+from jobs.errors import JobsError
+from jobs.records import Attempt, Outcome, RecordError, Status, Submission, TaskRuns, View, decode, encode
+from jobs.store import RunRef, Store, write_bytes
+from tdmpc.config import TrainConfig, config_id
+
+ATTEMPT = Attempt(number=0, host="h", pid=1, pid_start="5", started=10.0, device="cpu")
+EXTENDABLE = TrainConfig(detach_encoder_ratio=0.0, start_entropy_coeff=1e-5, end_entropy_coeff=1e-5)
+
+
+def run_of(config: TrainConfig, seed: int = 1) -> RunRef:
+    return RunRef(config_id(config), seed)
+
+
+def test_attempts_count_up_and_only_the_newest_owns_the_run(store: Store) -> None:
+    run = run_of(TrainConfig())
+    first, second = store.claim_attempt(run, ATTEMPT), store.claim_attempt(run, ATTEMPT)
+    assert (first.number, second.number) == (1, 2)
+    assert (store.is_newest(run, 1), store.is_newest(run, 2)) == (False, True)
+
+
+def test_attempts_claimed_at_once_are_all_different(store: Store) -> None:
+    run, numbers = run_of(TrainConfig()), []
+    gate = threading.Barrier(8)
+
+    def claim() -> None:
+        gate.wait()
+        numbers.append(store.claim_attempt(run, ATTEMPT).number)
+
+    threads = [threading.Thread(target=claim) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(numbers) == list(range(1, 9))
+
+
+def test_a_superseded_attempt_leaves_the_heartbeat_alone(store: Store) -> None:
+    run = run_of(TrainConfig())
+    store.claim_attempt(run, ATTEMPT)
+    store.claim_attempt(run, ATTEMPT)
+    store.write_status(run, Status(2, 20, 100, 1.0, None, 5.0))
+    store.write_status(run, Status(1, 99, 100, 1.0, None, 6.0))
+    status = store.load_run(run, 100).status
+    assert status is not None
+    assert status.step == 20
+
+
+def test_done_is_what_any_attempt_finished(store: Store) -> None:
+    run = run_of(TrainConfig())
+    store.claim_attempt(run, ATTEMPT)
+    store.write_outcome(run, 1, Outcome("finished", 100, "", 1.0))
+    assert store.load_run(run, 100).done
+    assert not store.load_run(run, 101).done
+    store.claim_attempt(run, ATTEMPT)  # one more, which found nothing to do and died
+    assert store.load_run(run, 100).done
+
+
+def test_an_interrupted_outcome_at_the_last_step_is_not_done(store: Store) -> None:
+    run = run_of(TrainConfig())
+    store.claim_attempt(run, ATTEMPT)
+    store.write_outcome(run, 1, Outcome("interrupted", 100, "", 1.0))
+    assert not store.load_run(run, 100).done
+
+
+def test_a_configuration_stays_but_its_steps_may_rise(store: Store) -> None:
+    identity = config_id(EXTENDABLE)
+    for steps, stored in ((5000, 5000), (9000, 9000), (6000, 9000)):
+        store.write_config(dataclasses.replace(EXTENDABLE, steps=steps))
+        assert store.check_config(identity).steps == stored
+
+
+def test_a_configuration_that_is_not_its_identity_is_an_error(store: Store) -> None:
+    store.write_config(TrainConfig())
+    path = store.config_path(config_id(TrainConfig()))
+    path.write_text(path.read_text().replace('"batch_size": 256', '"batch_size": 128'))
+    with pytest.raises(JobsError, match="its values are not those of"):
+        store.check_config(config_id(TrainConfig()))
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '"x"', '{"format": 1}', '{"format": 99}', "\x00\xff", "[" * 99999, "NaN"])
+def test_damaged_files_are_reported_and_no_crash(store: Store, text: str) -> None:
+    store.write_config(TrainConfig())
+    run = run_of(TrainConfig())
+    store.claim_attempt(run, ATTEMPT)
+    folder = store.run_folder(run)
+    damaged = [
+        folder / "attempts" / "001.json", folder / "outcome" / "001.json", folder / "status.json",
+        store.root / "sweeps" / "s.json", store.config_path(run.config_id),
+    ]  # fmt: skip
+    for path in damaged:
+        write_bytes(path, text.encode("latin-1"))
+    record = store.load_run(run, 100)
+    assert (record.attempts, record.attempt, record.outcome, record.status) == (1, None, None, None)
+    assert store.read_view("s") is None
+    assert store.read_config(run.config_id) is None
+    assert set(store.problems) == set(damaged)
+    assert all("\n" not in problem and str(path) in problem for path, problem in store.problems.items())
+
+
+def test_foreign_files_beside_ours_are_not_looked_at(store: Store) -> None:
+    for path in ("notes.txt", "sweeps/README", "sweeps/.x.json.1.part", "runs/other/file", "submissions/mine/x"):
+        write_bytes(store.root / path, b"x")
+    assert (store.view_names(), store.submissions(), store.problems) == ([], [], {})
+
+
+@pytest.mark.parametrize("name", ["../x", "a/b", "", ".hidden", "a.b.c", "a b"])
+def test_names_cannot_leave_the_folder(store: Store, name: str) -> None:
+    with pytest.raises(JobsError):
+        store.view_path(name)
+    with pytest.raises(JobsError):
+        store.config_path(name)
+    with pytest.raises(JobsError):
+        store.submission_folder(name)
+
+
+def test_a_view_with_paths_for_ids_is_foreign(store: Store) -> None:
+    view = View("s", "p", "", [], [], [], 1.0)
+    data = {**encode(view), "configs": [{"config_id": "../../x", "label": "", "factors": {}, "is_baseline": False, "seeds": [1]}]}
+    write_bytes(store.view_path("s"), json.dumps(data).encode())
+    assert store.read_view("s") is None
+    assert "not a sweep of this program" in store.problems[store.view_path("s")]
+
+
+def test_results_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(JobsError, match="cannot write to the results folder .*--results"):
+        Store(tmp_path / "file").prepare()
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.json"
+    write_bytes(path, b"old")
+
+    def full(handle: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("jobs.store.os.fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        write_bytes(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_records_survive_the_way_to_disk_and_back() -> None:
+    submission = Submission("i", "s", "local", "h", "u", 1.5, [TaskRuns("0" * 10, [1, 2])], 0, 2, "n", {"profile": None})
+    assert decode(Submission, json.loads(json.dumps(encode(submission)))) == submission
+
+
+def test_what_is_not_finite_is_none_on_disk() -> None:
+    encoded = encode(Status(1, 2, 3, math.inf, math.nan, 4.0))
+    assert (encoded["steps_per_s"], encoded["last_return"]) == (None, None)
+    assert decode(Status, encoded).last_return is None
+
+
+@pytest.mark.parametrize(
+    "change", [{"pid": "1"}, {"pid": True}, {"versions": []}, {"host": None}, {"started": "now"}, {"task": 1.5}]
+)
+def test_wrong_types_are_record_errors(change: dict[str, object]) -> None:
+    with pytest.raises(RecordError, match=next(iter(change))):
+        decode(Attempt, {**encode(ATTEMPT), **change})
+
+
+def test_submissions_are_new_and_in_order(store: Store) -> None:
+    names = [store.new_submission("s") for _ in range(3)]
+    assert names == sorted(set(names))
