@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import shlex
+import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,6 +51,8 @@ def parameters(profile: Profile, job_name: str, max_parallel: int | None) -> dic
         "signal_delay_s": profile.checkpoint_signal_s,
         "array_parallelism": max_parallel or profile.max_parallel,
         "setup": setup_lines(profile),
+        # since Slurm 22.05 srun does not take the batch job's --cpus-per-task over by itself
+        "srun_args": [f"--cpus-per-task={profile.cpus}"],
         "additional_parameters": {"requeue": True, **profile.sbatch},
         # submitit would put its own name there, and clusters with wckeys refuse an unknown one
         "wckey": None,
@@ -109,13 +112,14 @@ def hand_over(
     """Submit `jobs` as one array (or a single job); their ids in order. Raises `JobsError` if sbatch refuses."""
     from submitit.core.utils import FailedJobError, FailedSubmissionError
 
+    for program in ("sbatch", "srun"):
+        if shutil.which(program) is None:
+            raise JobsError(f"{program} is not on PATH; submit where Slurm is, or use --cluster local")
     executor = _executor(folder, parameters(profile, job_name, max_parallel))
     try:
         with _without_job_environment():
             submitted = executor.submit_array(jobs)
-    except FileNotFoundError as error:
-        raise JobsError(f"{error.filename} is not on PATH; submit where Slurm is, or use --cluster local") from error
-    except (FailedJobError, FailedSubmissionError, RuntimeError) as error:
+    except (FailedJobError, FailedSubmissionError) as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         raise JobsError(f"sbatch refused: {' '.join(lines[:2]) or 'no reason given'}") from error
     return [str(job.job_id) for job in submitted]

@@ -75,7 +75,9 @@ def test_sharing_between_sweeps_is_what_the_plan_says() -> None:
 
 
 def test_lr_vs_freq_holds_pairs_of_equal_product() -> None:
-    products = [c.config.pi_lr_scale / c.config.pi_update_freq for c in packaged("update-freq.lr-vs-freq")[0].configurations]
+    products = [
+        c.config.pi_lr_scale / c.config.pi_update_freq for c in packaged("update-freq.lr-vs-freq")[0].configurations
+    ]
     assert sorted(products) == pytest.approx([0.075, 0.15, 0.15, 0.3, 0.3, 0.6])
 
 
@@ -234,7 +236,14 @@ def test_files_that_are_no_text_are_one_line(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "seeds"),
-    [("3", (1, 2, 3)), ("4-6", (4, 5, 6)), ("1,3,5", (1, 3, 5)), ("5,1-2,2", (1, 2, 5)), ("7-7", (7,)), ("0-1", (0, 1))],
+    [
+        ("3", (1, 2, 3)),
+        ("4-6", (4, 5, 6)),
+        ("1,3,5", (1, 3, 5)),
+        ("5,1-2,2", (1, 2, 5)),
+        ("7-7", (7,)),
+        ("0-1", (0, 1)),
+    ],
 )
 def test_seeds(text: str, seeds: tuple[int, ...]) -> None:
     assert plan.parse_seeds(text) == seeds

@@ -89,7 +89,9 @@ def test_a_configuration_that_is_not_its_identity_is_an_error(store: Store) -> N
         store.check_config(config_id(TrainConfig()))
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '"x"', '{"format": 1}', '{"format": 99}', "\x00\xff", "[" * 99999, "NaN"])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", '"x"', '{"format": 1}', '{"format": 99}', "\x00\xff", "[" * 99999, "NaN"]
+)
 def test_damaged_files_are_reported_and_no_crash(store: Store, text: str) -> None:
     store.write_config(TrainConfig())
     run = run_of(TrainConfig())
@@ -127,7 +129,10 @@ def test_names_cannot_leave_the_folder(store: Store, name: str) -> None:
 
 def test_a_view_with_paths_for_ids_is_foreign(store: Store) -> None:
     view = View("s", "p", "", [], [], [], 1.0)
-    data = {**encode(view), "configs": [{"config_id": "../../x", "label": "", "factors": {}, "is_baseline": False, "seeds": [1]}]}
+    data = {
+        **encode(view),
+        "configs": [{"config_id": "../../x", "label": "", "factors": {}, "is_baseline": False, "seeds": [1]}],
+    }
     write_bytes(store.view_path("s"), json.dumps(data).encode())
     assert store.read_view("s") is None
     assert "not a sweep of this program" in store.problems[store.view_path("s")]
@@ -154,7 +159,9 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, mon
 
 
 def test_records_survive_the_way_to_disk_and_back() -> None:
-    submission = Submission("i", "s", "local", "h", "u", 1.5, [TaskRuns("0" * 10, [1, 2])], 0, 2, "n", {"profile": None})
+    submission = Submission(
+        "i", "s", "local", "h", "u", 1.5, [TaskRuns("0" * 10, [1, 2])], 0, 2, "n", {"profile": None}
+    )
     assert decode(Submission, json.loads(json.dumps(encode(submission)))) == submission
 
 

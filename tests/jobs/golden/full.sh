@@ -1,0 +1,36 @@
+#!/bin/bash
+
+# Parameters
+#SBATCH --account=lab
+#SBATCH --array=0-9%4
+#SBATCH --constraint='ib&nvme'
+#SBATCH --cpus-per-task=4
+#SBATCH --error='/results/sub missions/x/logs/%A_%a_0_log.err'
+#SBATCH --exclude='n[1-3]'
+#SBATCH --exclusive
+#SBATCH --gpus-per-node=a100:2
+#SBATCH --job-name=sweeps-x
+#SBATCH --mail-type=FAIL
+#SBATCH --mem=1536M
+#SBATCH --nodes=1
+#SBATCH --ntasks-per-node=1
+#SBATCH --open-mode=append
+#SBATCH --output='/results/sub missions/x/logs/%A_%a_0_log.out'
+#SBATCH --partition=gpu,long
+#SBATCH --qos=high
+#SBATCH --requeue
+#SBATCH --signal=USR2@60
+#SBATCH --time=90
+
+# setup
+module load cuda/12.4
+export PYTHONSAFEPATH=1
+export MUJOCO_GL=disabled
+export PYTHONPATH=/code
+export OMP_NUM_THREADS=4
+export WHERE='it'"'"'s here'
+source activate
+
+# command
+export SUBMITIT_EXECUTOR=slurm
+srun --unbuffered --output '/results/sub missions/x/logs/%A_%a_%t_log.out' --error '/results/sub missions/x/logs/%A_%a_%t_log.err' --cpus-per-task=4 /env/bin/python -P -u -m submitit.core._submit '/results/sub missions/x/logs'

@@ -1,0 +1,224 @@
+"""TrainJob: attempts, outcomes, signals and requeueing, with a stand-in for the agent."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+
+from jobs import entry, process, slurm
+from jobs.entry import Execution, Heartbeat, TrainJob
+from jobs.errors import JobsError
+from jobs.records import Attempt, Outcome, Submission, TaskRuns
+from jobs.store import RunRef, Store
+from tdmpc.config import TrainConfig, config_id
+
+CONFIG = TrainConfig(steps=9000)
+RUNS = [RunRef(config_id(CONFIG), seed) for seed in (1, 2)]
+
+pytestmark = pytest.mark.usefixtures("outside_slurm")
+
+
+def job(store: Store, seeds: Sequence[int] = (1, 2), gpus: int = 0) -> TrainJob:
+    store.write_config(CONFIG)
+    name = store.new_submission("s")
+    tasks = [TaskRuns(config_id(CONFIG), list(seeds))]
+    store.write_submission(Submission(name, "s", "local", "h", "u", 1.0, tasks, gpus, 3, "n", {}))
+    return TrainJob(str(store.root), name, 0)
+
+
+def outcome(store: Store, run: RunRef) -> Outcome:
+    found = store.load_run(run, CONFIG.steps).outcome
+    assert found is not None
+    return found
+
+
+def _outcome(state: str, step: int) -> Any:
+    from tdmpc.run import Outcome as TrainOutcome
+
+    return TrainOutcome(state, step, "why")
+
+
+def test_a_pack_is_trained_side_by_side_and_recorded(store: Store, agent: Any) -> None:
+    made = job(store)
+    made()
+    assert agent.calls == [{"runs": [(1, "a001"), (2, "a001")], "device": "cpu", "threads": 3, "steps": 9000}]
+    assert [outcome(store, run).state for run in RUNS] == ["finished", "finished"]
+    attempt = store.load_run(RUNS[0], 9000).attempt
+    assert attempt is not None
+    assert (attempt.host, attempt.pid, attempt.submission, attempt.task) == (
+        process.host(),
+        os.getpid(),
+        made.submission,
+        0,
+    )
+    assert attempt.versions["torch"]
+
+
+def test_a_task_that_asked_for_a_gpu_trains_on_cuda_or_not_at_all(store: Store, agent: Any) -> None:
+    job(store, gpus=1)()
+    assert agent.calls[0]["device"] == "cuda"
+
+
+def test_done_runs_are_not_trained_again(store: Store, agent: Any) -> None:
+    job(store, [1])()
+    job(store)()
+    job(store)()
+    assert [call["runs"] for call in agent.calls] == [[(1, "a001")], [(2, "a001")]]
+
+
+def test_a_run_that_is_alive_elsewhere_is_left_alone(store: Store, agent: Any) -> None:
+    made = job(store, [1])
+    pid = os.getpid()
+    store.claim_attempt(
+        RUNS[0], Attempt(0, process.host(), pid, process.start_time(pid), time.time(), "cpu", "other", 0)
+    )
+    made()
+    assert agent.calls == []
+
+
+def test_a_run_whose_process_died_is_taken_over(store: Store, agent: Any) -> None:
+    made = job(store, [1])
+    store.claim_attempt(RUNS[0], Attempt(0, process.host(), os.getpid(), "1", time.time(), "cpu", "other", 0))
+    made()
+    assert agent.calls[0]["runs"] == [(1, "a002")]
+
+
+def test_slurm_starting_the_same_task_again_fences_its_former_life(
+    store: Store, agent: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = job(store, [1])
+    monkeypatch.setenv("SLURM_JOB_ID", "5")
+    former = Attempt(0, "other-node", 1, "", time.time(), "cpu", made.submission, 0, slurm_job="5")
+    store.claim_attempt(RUNS[0], former)
+    made()
+    assert agent.calls[0]["runs"] == [(1, "a002")]
+
+
+def test_the_guard_falls_when_a_newer_attempt_is_claimed(store: Store, agent: Any) -> None:
+    seen = []
+
+    def look(handles: Sequence[Any], stop: Callable[[], bool]) -> None:
+        seen.append(handles[0].guard())
+        store.claim_attempt(RUNS[0], Attempt(0, "h", 1, "", 0.0, "cpu"))
+        seen.append(handles[0].guard())
+
+    agent.before = look
+    job(store, [1])()
+    assert seen == [True, False]
+
+
+def test_an_exception_is_recorded_for_every_run_and_raised(store: Store, agent: Any) -> None:
+    agent.ends[2] = ValueError("bad shape\nsecond line")
+    with pytest.raises(ValueError, match="bad shape"):
+        job(store)()
+    for run in RUNS:
+        assert (outcome(store, run).state, outcome(store, run).message) == ("failed", "ValueError: bad shape")
+        assert "Traceback" in outcome(store, run).traceback
+
+
+def test_a_diverged_seed_does_not_fail_its_sibling(store: Store, agent: Any) -> None:
+    agent.ends[1] = _outcome("diverged", 100)
+    job(store)()
+    assert [outcome(store, run).state for run in RUNS] == ["diverged", "finished"]
+
+
+def interrupted_by(store: Store, agent: Any, number: int, monkeypatch: pytest.MonkeyPatch, step: int) -> list[str]:
+    """Jobs that were queued again after signal `number` in a Slurm job that had come to `step`."""
+    queued: list[str] = []
+
+    def stop(handles: Sequence[Any], should_stop: Callable[[], bool]) -> None:
+        assert not should_stop()
+        os.kill(os.getpid(), number)
+        assert should_stop()
+
+    def requeue(name: str) -> bool:
+        assert outcome(store, RUNS[0]).state == "interrupted"  # written before: requeueing kills this process
+        queued.append(name)
+        return True
+
+    agent.before, agent.ends[1] = stop, _outcome("interrupted", step)
+    monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "10")
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "2")
+    monkeypatch.setattr(slurm, "requeue", requeue)
+    before = signal.getsignal(number)
+    job(store, [1])()
+    assert signal.getsignal(number) == before
+    return queued
+
+
+def test_the_signal_before_the_time_limit_queues_this_task_again(
+    store: Store, agent: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert interrupted_by(store, agent, signal.SIGUSR2, monkeypatch, 100) == ["10_2"]
+
+
+def test_a_cancelled_task_is_not_queued_again(store: Store, agent: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert interrupted_by(store, agent, signal.SIGTERM, monkeypatch, 100) == []
+
+
+def test_a_task_that_got_nowhere_is_not_queued_again(store: Store, agent: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert interrupted_by(store, agent, signal.SIGUSR2, monkeypatch, 0) == []
+
+
+def test_the_second_ctrl_c_does_not_wait(store: Store, agent: Any) -> None:
+    def twice(handles: Sequence[Any], should_stop: Callable[[], bool]) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert should_stop()
+        os.kill(os.getpid(), signal.SIGINT)
+
+    agent.before = twice
+    with pytest.raises(KeyboardInterrupt):
+        job(store, [1])()
+    assert outcome(store, RUNS[0]).state == "interrupted"
+
+
+def test_heartbeats_are_throttled_but_the_last_step_is_told(store: Store) -> None:
+    from types import SimpleNamespace
+
+    run, told, now = RUNS[0], [], [0.0]
+    store.claim_attempt(run, Attempt(0, "h", 1, "", 0.0, "cpu"))
+    beat = Heartbeat(store, run, 1, lambda r, p: told.append(p.step), clock=lambda: now[0])
+
+    def step_after(step: int, when: float) -> int:
+        now[0] = when
+        beat(SimpleNamespace(step=step, total=10, steps_per_s=1.0, last_return=None))  # type: ignore[arg-type]
+        status = store.load_run(run, 10).status
+        assert status is not None
+        return status.step
+
+    steps = [step_after(1, 0.0), step_after(2, 1.9), step_after(3, 2.0), step_after(10, 2.1)]
+    assert steps == [1, 1, 3, 10]
+    assert told == [1, 2, 3, 10]
+
+
+def test_a_full_disk_does_not_end_a_run_by_its_heartbeat(
+    store: Store, agent: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*arguments: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(store, "write_status", full)
+    store.write_config(CONFIG)
+    outcomes = Execution(store, "cpu", 1).train(RUNS)
+    assert [o.state for o in outcomes] == ["finished", "finished"]
+
+
+def test_the_job_is_small_to_pickle(store: Store) -> None:
+    made = job(store)
+    data = pickle.dumps(made)
+    assert pickle.loads(data) == made
+    assert len(data) < 1000
+
+
+def test_a_task_that_is_not_in_the_folder_is_one_line(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    made = job(store)
+    with pytest.raises(JobsError, match="task 7"):
+        TrainJob(made.results, made.submission, 7)()
+    assert entry.main([str(store.submission_folder(made.submission)), "7"]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
