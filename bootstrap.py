@@ -63,7 +63,7 @@ def quietly(command):
     with open(log.name, "rb") as log:
         log.seek(start)
         lines = log.read().decode("utf-8", "replace").strip().splitlines()
-    return code, lines[-1] if lines else "no reason given"
+    return code, lines[-1].replace("ERROR: ", "") if lines else "no reason given"
 
 
 # ---------------------------------------------------------------------------------------------- this machine
@@ -256,11 +256,15 @@ def demo(options):
     setup([], options.torch)
     sweeps = [os.path.join(BIN, "sweeps"), "--results", os.path.join(DEMO, "results")]
     report = os.path.join(DEMO, "report.html")
-    if not os.path.isdir(DEMO):
+    again = os.path.isdir(DEMO)
+    if not again:
         os.mkdir(DEMO)
     say("training the small preset of the ensemble sweep: 8 configurations, 2 seeds each")
     small = ["--preset", "small", "--seeds", "2", "--seeds-per-job", "2", "--cluster", "local", "--wait"]
     trained = run(sweeps + ["submit", "ensemble"] + small)
+    if again:
+        # What a shutdown or a kill left; submit does not repeat failures unasked.
+        trained = run(sweeps + ["rerun", "ensemble", "--all", "--wait"])
     code = run(sweeps + ["aggregate", "--out", report]) if trained == 0 else trained
     if code == 0:
         say("report: " + report)

@@ -281,6 +281,14 @@ def test_the_demo_trains_then_aggregates(
     assert ("demo/report.html" in capsys.readouterr().out) == (not failing)
 
 
+def test_the_demo_called_again_also_runs_what_failed(bootstrap: ModuleType, recorder: Recorder, tmp_path: Path) -> None:
+    (tmp_path / "demo").mkdir()
+    assert bootstrap.demo(SimpleNamespace(torch="cpu")) == 0
+    words = [command[3:] for command in recorder.commands if command[0] == "ROOT/.venv/bin/sweeps"]
+    assert [line[0] for line in words] == ["submit", "rerun", "aggregate"]
+    assert words[1] == ["rerun", "ensemble", "--all", "--wait"]
+
+
 def test_the_test_command_runs_every_check_and_counts_failures(
     bootstrap: ModuleType, recorder: Recorder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
