@@ -29,7 +29,8 @@ def console() -> Console:
 
 
 def table(*columns: str, right: Iterable[str] = (), title: str | None = None) -> Table:
-    made = Table(box=None, header_style="bold", title=title, title_justify="left", title_style="bold", pad_edge=False)
+    heading = Text(title, style="bold") if title is not None else None
+    made = Table(box=None, header_style="bold", title=heading, title_justify="left", pad_edge=False)
     for column in columns:
         keep = column in ("sweep", "id", "run", "state")
         made.add_column(column, justify="right" if column in right else "left", overflow="fold", no_wrap=keep)

@@ -93,7 +93,7 @@ def test_what_a_sweep_fixes_is_in_every_configuration_of_it() -> None:
 
 @pytest.mark.parametrize("name", ["ensembel", "update-freq.ta", "../ensemble", ""])
 def test_unknown_sweep_or_option_names_what_there_is(name: str) -> None:
-    with pytest.raises(JobsError, match="unknown (sweep|option)"):
+    with pytest.raises(JobsError, match=r"unknown (sweep|option)"):
         plan.load().select(name)
 
 

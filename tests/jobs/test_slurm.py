@@ -99,7 +99,8 @@ print("other|5_3|RUNNING|None")
     found = slurm.task_states([submission("a", 4), submission("b", 2)])
     words = {key: (state.word, state.reason) for key, state in found.items()}
     assert words == {
-        ("a", 0): ("running", ""), ("a", 1): ("pending", "JobArrayTaskLimit"), ("a", 2): ("pending", "JobArrayTaskLimit"),
+        ("a", 0): ("running", ""), ("a", 1): ("pending", "JobArrayTaskLimit"),
+        ("a", 2): ("pending", "JobArrayTaskLimit"),
         ("a", 3): ("ended", ""), ("b", 0): ("ended", ""), ("b", 1): ("ended", "Slurm: FAILED, NonZeroExitCode"),
     }  # fmt: skip
     assert (tmp_path / "asked").read_text().splitlines() == [
@@ -155,7 +156,7 @@ print("Submitted batch job 79")
 
 def test_refusal_is_one_line(path: Path, tmp_path: Path) -> None:
     program(path, "sbatch", "sys.exit('sbatch: error: invalid partition\\nsbatch: error: failed')")
-    with pytest.raises(JobsError, match="sbatch refused: .*invalid partition") as caught:
+    with pytest.raises(JobsError, match=r"sbatch refused: .*invalid partition") as caught:
         hand_over(tmp_path, 2)
     assert "\n" not in str(caught.value)
 

@@ -140,7 +140,7 @@ def test_a_view_with_paths_for_ids_is_foreign(store: Store) -> None:
 
 def test_results_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(JobsError, match="cannot write to the results folder .*--results"):
+    with pytest.raises(JobsError, match=r"cannot write to the results folder .*--results"):
         Store(tmp_path / "file").prepare()
 
 

@@ -1,0 +1,134 @@
+"""The command line: help everywhere, one line for every error, nothing heavy on the way."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from jobs import plan
+from jobs.cli import cli
+
+COMMANDS = sorted(cli.commands)
+
+
+def test_the_commands() -> None:
+    assert COMMANDS == ["aggregate", "keys", "plan", "rerun", "status", "submit", "train"]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_and_option_has_help(name: str) -> None:
+    command = cli.commands[name]
+    assert command.help
+    assert [p.name for p in command.params if isinstance(p, click.Option) and not p.help] == []
+    assert CliRunner().invoke(cli, [name, "--help"]).exit_code == 0
+
+
+WRONG = {
+    "submit nope": "unknown sweep 'nope'",
+    "submit update-freq.ta": "did you mean update-freq.tau",
+    "submit ensemble --set pi_lr_scal=1": "did you mean pi_lr_scale",
+    "submit ensemble --set num_q=3": "num_q is what sweep 'ensemble' varies",
+    "submit ensemble --set batch_size=x": "batch_size='x': not a whole number",
+    "submit ensemble --set foo": "give key=value",
+    "submit ensemble --set lr=1e-3 --set lr=1e-4": "lr is given twice",
+    "submit ensemble --steps 0": "steps=0: must be at least 1",
+    "submit ensemble --steps many": "steps='many': not a whole number",
+    "submit ensemble --seeds 0": "seeds='0'",
+    "submit ensemble --task walker-wlk": "did you mean walker-walk",
+    "submit ensemble --preset smal": "did you mean small",
+    "submit ensemble --plan /nowhere.yaml": "cannot read /nowhere.yaml",
+    "submit ensemble --cluster slurm --profile gpuu --dry-run": "unknown profile 'gpuu'",
+    "submit ensemble --cluster local --profile gpu": "asks for a GPU and this machine shows none",
+    "submit ensemble --cluster moon": "'moon' is not one of",
+    "submit": "Missing argument 'SWEEP'",
+    "sumbit": "No such command 'sumbit'",
+    "--nope": "No such option",
+    "status nope": "was not submitted",
+    "rerun ensemble --failed": "was not submitted",
+    "aggregate": "nothing was submitted",
+    "aggregate --out /nowhere/x.html": "there is no folder",
+    "keys zzz": "no key has 'zzz'",
+}
+
+
+@pytest.mark.parametrize("line", WRONG)
+def test_errors_are_one_line_and_write_nothing(line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jobs.process.gpus", lambda: [])
+    result = CliRunner().invoke(cli, ["--results", str(tmp_path / "results"), *line.split()])
+    assert result.exit_code != 0
+    assert WRONG[line] in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize("folder", ["file", "file/below"])
+def test_a_results_folder_that_cannot_be_written(tmp_path: Path, folder: str) -> None:
+    (tmp_path / "file").write_text("")
+    result = CliRunner().invoke(cli, ["--results", str(tmp_path / folder), "submit", "ensemble", "--cluster", "local"])
+    assert result.exit_code == 1
+    assert "give another with --results" in result.stderr
+
+
+def test_a_bug_is_one_line_and_debug_shows_where(monkeypatch: pytest.MonkeyPatch) -> None:
+    def bug(name: object) -> None:
+        raise ZeroDivisionError("oops")
+
+    monkeypatch.setattr(plan, "load", bug)
+    short, long = (CliRunner().invoke(cli, [*flags, "plan"]) for flags in ([], ["--debug"]))
+    assert (
+        short.stderr
+        == "Error: ZeroDivisionError: oops; this should not happen, `sweeps --debug ...` shows where it did\n"
+    )
+    assert "Traceback" in long.stderr
+
+
+def test_plan_shows_counts_and_totals() -> None:
+    text = CliRunner().invoke(cli, ["plan"]).stdout
+    row = next(line.split() for line in text.splitlines() if " ensemble " in line)
+    assert row[-3:] == ["8", "6", "48"]
+    assert "34 distinct configurations, 204 runs" in text
+
+
+def test_plan_of_one_sweep_shows_its_configurations() -> None:
+    text = CliRunner().invoke(cli, ["plan", "gamma", "--seeds", "4-9"]).stdout
+    assert "gammas=[0.8, 0.9, 0.95, 0.97]" in text
+    assert "fixed: num_q=2, multi_gamma_head=joint" in text
+    assert "3 configurations, 18 runs" in text
+
+
+def test_the_example_is_the_packaged_plan(tmp_path: Path) -> None:
+    path = tmp_path / "copy.yaml"
+    path.write_text(CliRunner().invoke(cli, ["plan", "--example"]).stdout)
+    assert plan.load(path).sweeps[0].grid == plan.load().sweeps[0].grid
+
+
+def test_keys_lists_type_default_and_help() -> None:
+    line = next(
+        row for row in CliRunner().invoke(cli, ["keys", "policy_head"]).stdout.splitlines() if "min | mean" in row
+    )
+    assert line.split()[:6] == ["policy_head_reduce", "min", "|", "mean", "|", "max"]
+    assert "reduction over heads" in line
+
+
+def test_markup_in_names_stays_text(tmp_path: Path) -> None:
+    path = tmp_path / "p.yaml"
+    path.write_text("title: '[bold]x[/nope]'\nsweeps: {s: {goal: '[red]y', grid: {num_q: [1, 2]}}}")
+    for words in (["plan"], ["plan", "s"]):
+        result = CliRunner().invoke(cli, [*words, "--plan", str(path)])
+        assert result.exit_code == 0, result.output
+    assert "[red]y" in result.stdout
+
+
+def test_module_runs_like_the_command(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "jobs.cli", "--results", str(tmp_path / "r"), "status"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == f"nothing was submitted to {tmp_path / 'r'}\n"

@@ -1,0 +1,174 @@
+"""The local backend: slots shared by locks that the tasks hold, tasks recorded, a scheduler that stops when told."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from jobs import local, process
+from jobs.local import Scheduler, Slots
+from jobs.records import Submission, TaskRuns, Worker
+from jobs.store import Store
+
+
+def submission(store: Store, tasks: int) -> Submission:
+    name = store.new_submission("s")
+    runs = [TaskRuns("0" * 10, [seed]) for seed in range(tasks)]
+    made = Submission(name, "s", "local", process.host(), "u", 1.0, runs, 0, 1, "n", {"slots": 1})
+    store.write_submission(made)
+    return made
+
+
+def tasks_run(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
+    """Every task runs `code`, with its index as TASK."""
+    monkeypatch.setattr(local, "_POLL_S", 0.01)
+    monkeypatch.setattr(local, "command", lambda s, name, task: [sys.executable, "-c", f"TASK = {task}\n{code}"])
+
+
+def words(store: Store, made: Submission) -> list[tuple[str, str]]:
+    found = local.task_states(store, [made])
+    return [(found[made.id, i].word, found[made.id, i].reason.partition(";")[0]) for i in range(len(made.tasks))]
+
+
+@pytest.mark.parametrize(
+    ("tasks", "asked", "gpus", "slots"),
+    [
+        (8, None, [], Slots(4, 1)),  # as many as cores
+        (8, 2, [], Slots(2, 2)),  # fewer tasks share the cores
+        (1, None, [], Slots(1, 4)),
+        (8, None, ["0", "1"], Slots(2, 2, ("0", "1"))),  # as many as GPUs
+        (8, 4, ["0", "1"], Slots(4, 1, ("0", "1"))),  # two to a GPU
+        (8, 9, [], Slots(8, 1)),
+    ],
+)
+def test_slots(monkeypatch: pytest.MonkeyPatch, tasks: int, asked: int | None, gpus: list[str], slots: Slots) -> None:
+    monkeypatch.setattr(process, "cores", lambda: 4)
+    monkeypatch.setattr(process, "gpus", lambda: gpus)
+    assert local.plan_slots(tasks, asked, bool(gpus)) == slots
+
+
+def test_a_slot_has_its_gpu_and_without_gpus_cuda_sees_none() -> None:
+    assert [Slots(3, 1, ("0", "1")).gpu(slot) for slot in range(3)] == ["0", "1", "0"]
+    assert local.environment(Slots(2, 3), 0)["CUDA_VISIBLE_DEVICES"] == ""
+    assert local.environment(Slots(2, 3, ("4", "7")), 1)["CUDA_VISIBLE_DEVICES"] == "7"
+    assert local.environment(Slots(2, 3), 0)["OMP_NUM_THREADS"] == "3"
+
+
+def test_visible_devices_are_all_the_gpus_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2, 5")
+    assert process.gpus() == ["2", "5"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert process.gpus() == []
+
+
+def test_tasks_run_and_how_they_ended_is_told(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    tasks_run(
+        monkeypatch, "import os, sys\nif TASK == 1: sys.exit(3)\nif TASK == 2: os.kill(os.getpid(), 9)\nprint('hi')"
+    )
+    made = submission(store, 3)
+    Scheduler(store, made, Slots(2, 1)).run()
+    assert words(store, made) == [("ended", ""), ("ended", "exit code 3"), ("ended", "killed by SIGKILL")]
+    assert store.log_path(made.id, 0).read_text() == "hi\n"
+
+
+def test_never_more_than_n_at_a_time_over_two_submissions(
+    store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Each task counts those alive beside it while it holds its slot."""
+    alive = tmp_path / "alive"
+    alive.mkdir()
+    tasks_run(monkeypatch, f"""
+import os, pathlib, uuid
+alive = pathlib.Path({str(alive)!r})
+own = alive / uuid.uuid4().hex
+own.touch()
+print(len(list(alive.iterdir())))
+own.unlink()
+""")  # fmt: skip
+    first, second = (Scheduler(store, submission(store, 4), Slots(2, 1)) for _ in range(2))
+    for scheduler in (first, second):
+        scheduler.waiting.extend(range(4))
+    while first.waiting or second.waiting or first.running or second.running:
+        for scheduler in (first, second):
+            scheduler.reap()
+            scheduler.start_ready()
+        assert len(first.running) + len(second.running) <= 4  # reaping lags behind, the locks do not
+    logs = [store.log_path(s.submission.id, task) for s in (first, second) for task in range(4)]
+    assert max(int(log.read_text()) for log in logs) <= 2
+
+
+def test_the_lock_is_the_tasks_own_and_outlives_the_scheduler(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    tasks_run(monkeypatch, "import sys; sys.stdin.read()\nimport time; time.sleep(600)")
+    scheduler = Scheduler(store, submission(store, 1), Slots(1, 1))
+    scheduler.waiting.append(0)
+    scheduler.start_ready()
+    child, _ = scheduler.running[0]
+    assert local.try_lock(store.slot_path(0)) is None  # though this process has closed its own handle
+    child.kill()
+    child.wait()
+    lock = local.try_lock(store.slot_path(0))
+    assert lock is not None
+    os.close(lock)
+
+
+def test_told_to_stop_it_tells_its_tasks_and_starts_no_more(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    tasks_run(monkeypatch, "import time; time.sleep(600)")
+    made = submission(store, 3)
+    scheduler = Scheduler(store, made, Slots(1, 1))
+    scheduler.waiting.extend(range(3))
+    scheduler.start_ready()
+    scheduler.stopping = True
+    scheduler.stop()
+    assert not scheduler.waiting
+    scheduler.running[0][0].wait()
+    scheduler.reap()
+    assert words(store, made)[0] == ("ended", "killed by SIGTERM")
+    assert words(store, made)[1][0] == "ended"
+
+
+def test_tasks_of_a_scheduler_that_died_are_lost_and_not_pending(store: Store) -> None:
+    made = submission(store, 1)
+    store.write_worker(made.id, None, Worker(process.host(), os.getpid(), "1", time.time()))  # a recycled pid
+    assert words(store, made) == [("ended", "lost: the local scheduler ended before this task began")]
+    store.write_worker(made.id, None, Worker(process.host(), os.getpid(), process.start_time(os.getpid()), time.time()))
+    assert words(store, made) == [("pending", "")]
+
+
+def test_a_task_that_outlives_its_scheduler_is_running(store: Store) -> None:
+    made = submission(store, 1)
+    store.write_worker(made.id, None, Worker(process.host(), os.getpid(), "1", time.time()))
+    store.write_worker(made.id, 0, Worker(process.host(), os.getpid(), process.start_time(os.getpid()), time.time()))
+    assert words(store, made) == [("running", "")]
+
+
+def test_another_machines_tasks_are_unknown_here(store: Store) -> None:
+    name = store.new_submission("s")
+    made = Submission(name, "s", "local", "elsewhere", "u", 1.0, [TaskRuns("0" * 10, [1])], 0, 1, "n", {"slots": 1})
+    assert words(store, made) == [("unknown", "")]
+
+
+def test_the_scheduler_is_launched_in_a_session_of_its_own(store: Store) -> None:
+    made = submission(store, 0)  # no task: it ends at once
+    pid = local.launch(store, made)
+    try:
+        assert os.getsid(pid) == pid
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+    assert store.read_worker(made.id, None) is not None
+
+
+def test_a_hostile_working_directory_does_no_harm(tmp_path: Path) -> None:
+    """The results folder is the tasks' working directory; modules in it are not imported."""
+    for name in ("plots.py", "jobs.py", "yaml.py", "json.py"):
+        (tmp_path / name).write_text("raise SystemExit('imported the wrong one')")
+    command = [*process.python(), "-c", "import jobs.entry, yaml, json; print('fine')"]
+    environment = {**os.environ, **process.job_variables()}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == "fine\n"
