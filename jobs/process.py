@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import socket
@@ -91,6 +92,7 @@ def job_variables() -> dict[str, str]:
     return variables if path is None else {**variables, "PYTHONPATH": path}
 
 
+@functools.cache
 def versions() -> dict[str, str]:
     """Installed versions of what decides a run's numbers; a missing package is left out."""
     found = {}
@@ -102,6 +104,7 @@ def versions() -> dict[str, str]:
     return {"python": ".".join(map(str, sys.version_info[:3])), **found}
 
 
+@functools.cache
 def commit() -> str | None:
     """The commit of the code that runs, with "+" where files differ from it; None outside a repository."""
     if not (ROOT / ".git").exists():

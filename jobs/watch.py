@@ -51,13 +51,13 @@ class _View:
         self._total = progress.add_task("all runs", total=total, told="")
         self._bars: dict[RunRef, TaskID] = {}
         self._ended: set[RunRef] = set()
+        self._tenths, self._steps = 0, total
 
     def update(self, found: Mapping[RunRef, RunStatus]) -> None:
-        self._progress.update(
-            self._total,
-            completed=sum(min(run.record.step, run.record.steps) for run in found.values()),
-            told=str(counts_text(Counter(run.state.state for run in found.values()))),
-        )
+        completed = sum(min(run.record.step, run.record.steps) for run in found.values())
+        told = str(counts_text(Counter(run.state.state for run in found.values())))
+        self._progress.update(self._total, completed=completed, told=told)
+        self._tell_a_file(completed, told)
         for ref, run in found.items():
             if run.state.state in ("running", "stalled"):
                 self._show(ref, run)
@@ -66,6 +66,13 @@ class _View:
             if run.state.state not in ACTIVE and ref not in self._ended:
                 self._ended.add(ref)
                 self._say(ref, run)
+
+    def _tell_a_file(self, completed: int, told: str) -> None:
+        """Where nobody sees bars move, a line for every tenth of the steps."""
+        tenths = 10 * completed // max(1, self._steps)
+        if tenths > self._tenths and not self._progress.console.is_terminal:
+            self._tenths = tenths
+            self._progress.console.print(f"{completed:,} of {self._steps:,} steps, {told}", soft_wrap=True)
 
     def _show(self, ref: RunRef, run: RunStatus) -> None:
         if ref not in self._bars:
