@@ -78,7 +78,7 @@ class ViewConfig:
 
 @dataclass(frozen=True)
 class View:
-    """sweeps/<name>.json: the sweep as it was asked for. options: of the newest submit, for `rerun`."""
+    """sweeps/<name>.json: the sweep as it was asked for, seeds of all submits together."""
 
     name: str
     plan: str
