@@ -175,8 +175,13 @@ class Agent:
 
 
 def per_seed_norm(grads: Iterable[Tensor]) -> Tensor:
-    """(S,) 2-norm over tensors (S, ...)."""
-    return torch.stack([g.flatten(1).square().sum(1) for g in grads]).sum(0).sqrt()
+    """(S,) 2-norm over tensors (S, ...).
+
+    Seed by seed: one reduction over (S, n) sums in an order that depends on S, and a seed would train
+    differently beside others than alone.
+    """
+    flat = torch.cat([g.flatten(1) for g in grads], dim=1)
+    return torch.stack([torch.linalg.vector_norm(row) for row in flat])
 
 
 def clip_per_seed(grads: Sequence[Tensor], max_norm: float) -> Tensor:

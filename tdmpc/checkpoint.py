@@ -55,8 +55,10 @@ def load_newest(folder: Path) -> dict[str, Any] | None:
 
 
 def prune(folder: Path, keep: int) -> None:
-    """Remove all but the newest `keep` checkpoints, the marker before the file."""
-    for path in sorted((folder / FOLDER).glob("step-*.pt"), reverse=True)[keep:]:
+    """Remove all but the newest `keep` checkpoints with a marker; one without was never finished."""
+    files = sorted((folder / FOLDER).glob("step-*.pt"), reverse=True)
+    kept = [path for path in files if path.with_suffix(".json").exists()][:keep]
+    for path in set(files) - set(kept):
         path.with_suffix(".json").unlink(missing_ok=True)
         path.unlink(missing_ok=True)
 

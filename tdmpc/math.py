@@ -28,14 +28,10 @@ def bin_centres(num_bins: int, symlog_max: float, device: torch.device | str = "
 
 def two_hot(x: Tensor, bins: Tensor) -> Tensor:
     """(...) returns -> (..., K) weights on the two bins around symlog(x), summing to 1; clamped at the ends."""
-    num_bins = bins.shape[0]
-    low, high = bins[0], bins[-1]
-    position = (symlog(x).clamp(low, high) - low) / (high - low) * (num_bins - 1)
-    index = position.floor().clamp(max=num_bins - 2)
-    upper = (position - index).unsqueeze(-1)
-    index = index.long().unsqueeze(-1)
-    weights = torch.zeros(*x.shape, num_bins, dtype=x.dtype, device=x.device)
-    return weights.scatter(-1, index, 1 - upper).scatter(-1, index + 1, upper)
+    low, high, last = bins[0], bins[-1], bins.shape[0] - 1
+    position = (symlog(x).clamp(low, high) - low) / (high - low) * last
+    # a tent of width one bin, rather than a scatter: a diverged seed's NaN stays a NaN and is no bad index
+    return (1 - (position.unsqueeze(-1) - torch.arange(last + 1, device=x.device)).abs()).clamp(min=0)
 
 
 def two_hot_inverse(logits: Tensor, bins: Tensor) -> Tensor:

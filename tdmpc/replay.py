@@ -29,6 +29,7 @@ class Lane:
     starts: list[int] = field(default_factory=list)  # first row of each episode
     lengths: list[int] = field(default_factory=list)  # transitions of each episode; the last one may be running
     rows: int = 0  # rows in use
+    retired: bool = False  # its seed has stopped; its siblings are still sampled together with it
 
     def begin(self) -> None:
         self.starts.append(self.rows)
@@ -86,12 +87,11 @@ class Replay:
         for action, reward, after in zip(actions, rewards, obs[1:], strict=True):
             self.add(lane, action, float(reward), after)
 
+    def retire(self, lane: int) -> None:
+        self.lanes[lane].retired = True
+
     def clear(self, lane: int) -> None:
         self.lanes[lane] = Lane()
-
-    def ready(self) -> bool:
-        """Whether every lane holds at least one window."""
-        return all(max(lane.lengths, default=0) >= self._horizon for lane in self.lanes)
 
     def sample(self, batch_size: int, streams: Sequence[torch.Generator]) -> Batch:
         """`batch_size` windows of every lane, lane s by `streams[s]` (CPU generators) alone."""
@@ -103,9 +103,8 @@ class Replay:
         return Batch(self._obs[seeds, index], self._actions[seeds, index[:, :-1]], self._rewards[seeds, index[:, :-1]])
 
     def _window_rows(self, lane: Lane, count: int, stream: torch.Generator) -> Tensor:
-        """(count,) first rows of the windows drawn from one lane; an empty lane's seed has stopped, and nobody
-        reads what row 0 gives it."""
-        if not lane.rows:
+        """(count,) first rows of the windows drawn from one lane; nobody reads a retired lane's."""
+        if lane.retired:
             return torch.zeros(count, dtype=torch.int64)
         lengths = torch.tensor(lane.lengths)
         eligible = torch.nonzero(lengths >= self._horizon).squeeze(1)

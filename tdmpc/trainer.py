@@ -33,6 +33,8 @@ from tdmpc.streams import Draws, derive_seed, generator
 CPU_STREAMS = ("explore", "replay")
 DEVICE_STREAMS = ("update", "plan")
 
+State = Literal["finished", "interrupted", "diverged", "superseded"]
+
 
 @dataclass(frozen=True)
 class Progress:
@@ -48,7 +50,7 @@ class Progress:
 class Outcome:
     """How a run's attempt ended."""
 
-    state: Literal["finished", "interrupted", "diverged", "superseded"]
+    state: State
     step: int
     message: str
 
@@ -174,13 +176,18 @@ class Trainer:
         for lane in self.live:
             lane.handle.on_progress(Progress(self.step, self.config.steps, rate, lane.last_return))
 
-    def _finish(self, state: Literal["finished", "interrupted"], message: str) -> None:
+    def _end(self, lane: Lane, state: State, message: str) -> None:
+        lane.outcome = Outcome(state, self.step, message)
+        for buffer in (self.replay, *self.validation.values()):
+            buffer.retire(lane.index)
+
+    def _finish(self, state: State, message: str) -> None:
         """Save and close every lane that still runs."""
         if not self.live:
             return
         self.save()
         for lane in self.live:
-            lane.outcome = Outcome(state, self.step, message)
+            self._end(lane, state, message)
             if state == "finished":
                 checkpoint.prune(lane.handle.folder, keep=1)
 
@@ -189,7 +196,7 @@ class Trainer:
         try:
             act()
         except Superseded as reason:
-            lane.outcome = Outcome("superseded", self.step, str(reason))
+            self._end(lane, "superseded", str(reason))
 
     # --- acting ----------------------------------------------------------------------------------------
 
@@ -265,7 +272,7 @@ class Trainer:
         for lane in self.live:
             if not finite[lane.index]:
                 self._log(lane, "event", {}, "diverged")
-                lane.outcome = Outcome("diverged", self.step, "a loss or gradient became NaN or infinite")
+                self._end(lane, "diverged", "a loss or gradient became NaN or infinite")
                 self._publish(lane, lane.writer.flush)
 
     def _evaluate(self, final: bool) -> None:
@@ -279,7 +286,8 @@ class Trainer:
             for mode in MODES:
                 metrics |= _return_metrics(mode, played[mode][lane.index])
             self._log(lane, "eval", metrics)
-        self._validate({s: [e for mode in MODES for e in played[mode][s][: c.eval_episodes]] for s in live})
+        if self._due(c.eval_freq):  # an end off the grid adds no episodes, so that a longer run goes on exactly
+            self._validate({s: [e for mode in MODES for e in played[mode][s][: c.eval_episodes]] for s in live})
         self._clock.mark(self.step, self.agent.update_index)
 
     def _validate(self, episodes: dict[int, list[Episode]]) -> None:

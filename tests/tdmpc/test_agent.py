@@ -1,0 +1,184 @@
+"""One update: which loss moves what, when the policy moves, averages, clips, learning rates."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+
+from tdmpc import catalogue
+from tdmpc.agent import Agent, Schedule, clip_per_seed, freeze_step, per_seed_norm
+from tdmpc.objectives import draw_noise, model_losses
+from tdmpc.replay import Batch
+from tdmpc.streams import Draws
+
+OBS, ACTIONS = 5, 3
+
+
+def batch_of(config, seeds=1):
+    g = torch.Generator().manual_seed(0)
+    steps, size = config.horizon, config.batch_size
+    return Batch(
+        torch.randn(seeds, steps + 1, size, OBS, generator=g),
+        torch.rand(seeds, steps, size, ACTIONS, generator=g) * 2 - 1,
+        torch.rand(seeds, steps, size, generator=g),
+    )
+
+
+def trained_agent(config, seeds=(1,)):
+    """An agent whose zero-initialised layers have moved, so that every gradient can flow."""
+    agent = Agent(config, OBS, ACTIONS, list(seeds), "cpu")
+    draws = Draws.fresh(seeds, "warm-up")
+    for _ in range(3):
+        agent.update(batch_of(config, len(seeds)), Schedule(False, 1e-4), draws)
+    return agent, draws
+
+
+def moved(before, module):
+    return any(not torch.equal(a, b) for a, b in zip(before, module.parameters(), strict=True))
+
+
+def copy_of(module):
+    return [p.detach().clone() for p in module.parameters()]
+
+
+@pytest.mark.parametrize("head", ["joint", "separate"])
+def test_each_loss_reaches_the_modules_the_catalogue_names_and_no_other(tiny, head):
+    config = tiny(multi_gamma_head=head)
+    agent, draws = trained_agent(config)
+    noise = draw_noise(config, ACTIONS, draws)
+    found = model_losses(agent.networks, batch_of(config), noise, config, frozen=False, full=False)
+    everything = {**agent.model.trained_modules(), "policy": agent.policy, "targets": agent.targets}
+    assert set(found.weighted) == set(catalogue.GRADIENT_FLOW)
+    for loss, reached in catalogue.GRADIENT_FLOW.items():
+        for name, module in everything.items():
+            params = [p.requires_grad_(True) for p in module.parameters()]
+            grads = torch.autograd.grad(found.weighted[loss].sum(), params, retain_graph=True, allow_unused=True)
+            flows = any(g is not None and bool((g != 0).any()) for g in grads)
+            assert flows == (name in reached), (loss, name)
+
+
+def test_the_policy_update_moves_the_policy_alone(tiny):
+    config = tiny()
+    agent, draws = trained_agent(config)
+    model, policy = copy_of(agent.model), copy_of(agent.policy)
+    states = torch.randn(1, config.horizon + 1, config.batch_size, config.latent_dim)
+    agent._update_policy(states, 1e-4, draws)
+    assert moved(policy, agent.policy)
+    assert not moved(model, agent.model)
+
+
+def test_a_frozen_encoder_stands_still_and_the_rest_goes_on(tiny):
+    config = tiny()
+    agent, draws = trained_agent(config)
+    encoder, dynamics = copy_of(agent.model.encoder), copy_of(agent.model.dynamics)
+    agent.update(batch_of(config), Schedule(True, 1e-4), draws, log=True)
+    assert not moved(encoder, agent.model.encoder)
+    assert moved(dynamics, agent.model.dynamics)
+
+
+def test_policy_updates_are_counted(tiny):
+    config = tiny(pi_update_freq=3)
+    agent = Agent(config, OBS, ACTIONS, [1], "cpu")
+    draws = Draws.fresh([1], "x")
+    happened = []
+    for _ in range(7):
+        before = copy_of(agent.policy)
+        agent.update(batch_of(config), Schedule(False, 1e-4), draws)
+        happened.append(moved(before, agent.policy))
+    assert happened == [True, False, False, True, False, False, True]
+
+
+def test_averages_follow_at_their_rates(tiny):
+    config = tiny(tau=0.1, aux_value_tau=0.2, policy_ema_enabled=True, policy_ema_tau=0.3)
+    agent, draws = trained_agent(config)
+    pairs = [
+        (agent.targets.value, agent.model.value, 0.1),
+        (agent.targets.aux, agent.model.aux, 0.2),
+        (agent.policy_ema, agent.policy, 0.3),
+    ]
+    before = [copy_of(target) for target, _, _ in pairs]
+    agent.update(batch_of(config), Schedule(False, 1e-4), draws)
+    for old, (target, online, tau) in zip(before, pairs, strict=True):
+        for was, now, goal in zip(old, target.parameters(), online.parameters(), strict=True):
+            torch.testing.assert_close(now.detach(), was + tau * (goal.detach() - was))
+
+
+def test_learning_rates_scale_with_the_ensembles(tiny):
+    changes = {"lr": 0.001, "num_reward_heads": 3, "num_q": 2, "multi_gamma_gammas": [0.9, 0.95, 0.97]}
+    rates = [g["lr"] for g in Agent(tiny(**changes), OBS, ACTIONS, [1], "cpu").optimisers["model"].param_groups]
+    assert rates == pytest.approx([0.0003, 0.004, 0.003, 0.0004, 0.0006])  # encoder dynamics reward value aux
+    off = tiny(**changes, ensemble_lr_scaling=False)
+    rates = [g["lr"] for g in Agent(off, OBS, ACTIONS, [1], "cpu").optimisers["model"].param_groups]
+    assert rates == pytest.approx([0.0003, 0.001, 0.001, 0.001, 0.001])
+
+
+def test_gradients_are_clipped_per_seed():
+    grads = [torch.tensor([[3.0, 0.0], [0.3, 0.0]]), torch.tensor([[[4.0]], [[0.4]]])]
+    norms = clip_per_seed(grads, 1.0)
+    assert norms.tolist() == pytest.approx([5.0, 0.5])
+    assert per_seed_norm(grads).tolist() == pytest.approx([1.0, 0.5], rel=1e-5)
+
+
+def test_a_nan_in_one_seed_leaves_the_other_untouched(tiny):
+    config = tiny()
+    clean, draws = trained_agent(config, (1, 2))
+    broken, noise = copy.deepcopy(clean), copy.deepcopy([g.get_state() for g in draws.generators])
+    with torch.no_grad():
+        for parameter in broken.model.parameters():
+            parameter[0] = float("nan")
+    clean.update(batch_of(config, 2), Schedule(False, 1e-4), draws, log=True)
+    for generator, state in zip(draws.generators, noise, strict=True):
+        generator.set_state(state)
+    broken.update(batch_of(config, 2), Schedule(False, 1e-4), draws, log=True)
+    for name in ("model", "policy", "targets"):
+        for a, b in zip(clean.modules()[name].parameters(), broken.modules()[name].parameters(), strict=True):
+            assert torch.equal(a[1], b[1])
+    assert broken.finite.tolist() == [False, True]
+
+
+def test_value_and_reward_heads_start_at_zero_and_auxiliary_heads_do_not(tiny):
+    agent = Agent(tiny(), OBS, ACTIONS, [1], "cpu")
+    z = torch.randn(1, 4, agent.config.latent_dim)
+    assert agent.model.values(z).abs().max() < 1e-5
+    assert agent.model.rewards(z, torch.zeros(1, 4, ACTIONS)).abs().max() < 1e-5
+    assert agent.targets.aux_values(z, agent.model.bins).abs().max() > 1e-4
+
+
+def test_schedule_of_the_base_configuration():
+    from tdmpc.config import TrainConfig
+
+    base = TrainConfig()
+    assert freeze_step(base) == 50_000
+    assert Schedule.at(49_999, base) == Schedule(False, 1e-4)
+    assert Schedule.at(75_000, base).entropy_coeff == pytest.approx(1e-5)
+    assert Schedule.at(100_000, base) == Schedule(True, 1e-6)
+    never = TrainConfig(detach_encoder_ratio=0)
+    assert not Schedule.at(never.steps, never).encoder_frozen
+
+
+@pytest.mark.parametrize("source", ["imagine", "replay_rollout", "replay_true"])
+@pytest.mark.parametrize("head", ["joint", "separate"])
+def test_auxiliary_values_train_on_every_source(tiny, source, head):
+    config = tiny(aux_value_source=source, multi_gamma_head=head)
+    agent, draws = trained_agent(config)
+    before = copy_of(agent.model.aux)
+    metrics = agent.update(batch_of(config), Schedule(False, 1e-4), draws, log=True)
+    assert metrics["aux_value_loss_per_gamma"].shape == (1, 2)
+    assert moved(before, agent.model.aux)
+
+
+@pytest.mark.parametrize("off", [{"multi_gamma_loss_weight": 0}, {"multi_gamma_gammas": "[]"}])
+def test_auxiliary_values_can_be_off(tiny, off):
+    config = tiny(**off)
+    agent, draws = trained_agent(config)
+    assert "aux" not in agent.model.trained_modules()
+    assert "aux_value_loss" not in agent.update(batch_of(config), Schedule(False, 1e-4), draws, log=True)
+
+
+def test_spreads_need_two_heads(tiny):
+    config = tiny(num_q=1, planner_num_dynamics_heads=1, td_num_dynamics_heads=0)
+    agent, draws = trained_agent(config)
+    metrics = agent.update(batch_of(config), Schedule(False, 1e-4), draws, log=True)
+    assert not {"td_target_std_across_heads", "value_std_across_q_heads"} & set(metrics)

@@ -1,0 +1,210 @@
+"""Replay windows, environments that can be restored, shards that are whole or absent, checkpoints."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from tdmpc import catalogue, checkpoint, shards
+from tdmpc.envs import Env
+from tdmpc.evaluation import returns_to_go
+from tdmpc.replay import Replay
+
+
+def filled(lengths, horizon=3, **kwargs):
+    """Observation, action and reward of a transition carry its number within all transitions."""
+    replay = Replay(1, 1, 1, horizon, **kwargs)
+    number = 0
+    for length in lengths:
+        replay.begin(0, np.array([number], np.float32))
+        for _ in range(length):
+            replay.add(0, np.array([number], np.float32), float(number), np.array([number + 1], np.float32))
+            number += 1
+        number += 100  # a gap that a window across episodes would show
+    return replay
+
+
+def stream(seed=0):
+    return [torch.Generator().manual_seed(seed)]
+
+
+def test_windows_stay_within_an_episode():
+    batch = filled([10, 4, 2, 7]).sample(2000, stream())
+    obs, actions = batch.obs[0, :, :, 0], batch.actions[0, :, :, 0]
+    assert (obs[1:] - obs[:-1] == 1).all()
+    assert torch.equal(actions, obs[:-1])
+    assert torch.equal(batch.rewards[0], obs[:-1])
+    starts = set(obs[0].int().tolist())
+    second, fourth = 10 + 100, 10 + 100 + 4 + 100 + 2 + 100  # the third is too short for a window
+    assert starts == {*range(8), *range(second, second + 2), *range(fourth, fourth + 5)}
+
+
+def test_an_episode_is_drawn_uniformly_whatever_its_length():
+    batch = filled([3, 30]).sample(4000, stream())
+    share = (batch.obs[0, 0, :, 0] < 100).float().mean().item()
+    assert share == pytest.approx(0.5, abs=0.03)
+
+
+def test_the_newest_step_is_sampled_at_once_and_the_hot_share_is_from_the_newest():
+    replay = filled([50, 9], hot_share=0.25, hot_windows=2)
+    batch = replay.sample(8, stream())
+    hot = batch.obs[0, 0, -2:, 0]
+    assert set(hot.tolist()) <= {150 + 5, 150 + 6}  # nine transitions hold windows 0 to 6
+    newest = [replay.sample(8, stream(n)).obs.max().item() for n in range(20)]
+    assert max(newest) == 159
+
+
+def test_replay_grows_and_comes_back_as_it_was():
+    replay = filled([5000])
+    copy = Replay(1, 1, 1, 3)
+    copy.set_state(0, replay.state(0))
+    for a, b in zip(replay.sample(64, stream()), copy.sample(64, stream()), strict=True):
+        assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("task", ["cartpole-swingup", "quadruped-walk", "ball-in-cup-catch"])
+def test_an_environment_is_restored_exactly(task):
+    actions = np.random.default_rng(0).uniform(-1, 1, (60, 64)).astype(np.float32)
+    env = Env(task, 2, seed=3)
+    env.reset()
+    for action in actions[:20]:
+        env.step(action[: env.action_size])
+    env.reset()
+    for action in actions[20:40]:
+        before = env.step(action[: env.action_size])
+    other = Env(task, 2, seed=99)
+    assert np.array_equal(other.restore(env.state()), before.obs)
+    for action in actions[40:]:
+        a, b = env.step(action[: env.action_size]), other.step(action[: env.action_size])
+        assert np.array_equal(a.obs, b.obs)
+        assert a.reward == b.reward
+    assert np.array_equal(env.reset(), other.reset())
+
+
+def test_an_episode_has_1000_frames_and_rewards_add_up_over_the_repeat():
+    env = Env("cartpole-balance", 300, seed=0)
+    env.reset()
+    found = [env.step(np.zeros(1)) for _ in range(4)]
+    assert [step.last for step in found] == [False, False, False, True]
+    single = Env("cartpole-balance", 1, seed=0)
+    single.reset()
+    assert found[0].reward == pytest.approx(sum(single.step(np.zeros(1)).reward for _ in range(300)))
+
+
+def test_reseeding_decides_the_next_episode():
+    env = Env("walker-walk", 2, seed=0)
+    env.reseed(7)
+    first = env.reset()
+    env.reset()
+    env.reseed(7)
+    assert np.array_equal(env.reset(), first)
+
+
+def test_returns_to_go():
+    assert returns_to_go(np.array([1.0, 2.0, 4.0]), 0.5).tolist() == [3.0, 4.0, 4.0]
+
+
+# --- shards -------------------------------------------------------------------------------------------
+
+
+def writer(folder, guard=lambda: True, tag="a001"):
+    return shards.ShardWriter(folder, tag, {"seed": "1"}, guard)
+
+
+def test_rows_come_back(tmp_path):
+    w = writer(tmp_path)
+    w.log("train", 5, 10, 3, {"pi_loss": 1.5, "log_std_per_dim": [1.0, 2.0]})
+    w.log("event", 5, 10, 3, {}, event="encoder_freeze")
+    w.flush()
+    w.flush()  # nothing more to publish
+    (path,) = (tmp_path / "metrics").iterdir()
+    assert path.name == "a001-p00000.parquet"
+    rows = shards.read_shard(path).drop_columns(["time"]).to_pylist()
+    assert rows[0] == {
+        "kind": "train", "step": 5, "frames": 10, "update": 3, "event": None, "pi_loss": 1.5,
+        "log_std_per_dim": [1.0, 2.0],
+    }  # fmt: skip
+    assert rows[1]["event"] == "encoder_freeze"
+
+
+def test_a_restarted_writer_numbers_on(tmp_path):
+    for _ in range(2):
+        w = writer(tmp_path)
+        w.log("episode", 1, 2, 0, {"episode_return": 1.0})
+        w.flush()
+    assert sorted(p.name for p in (tmp_path / "metrics").iterdir()) == ["a001-p00000.parquet", "a001-p00001.parquet"]
+
+
+def test_only_the_catalogue_can_be_logged(tmp_path):
+    w = writer(tmp_path)
+    with pytest.raises(KeyError, match="pi_loss"):
+        w.log("train", 1, 2, 0, {"pi_los": 1.0})
+    with pytest.raises(KeyError, match="rows of kind 'eval'"):
+        w.log("train", 1, 2, 0, {"value_bias": 1.0})
+    with pytest.raises(KeyError, match="event 'lunch'"):
+        w.log("event", 1, 2, 0, {}, event="lunch")
+
+
+def test_an_old_attempt_publishes_nothing(tmp_path):
+    w = writer(tmp_path, guard=lambda: False)
+    w.log("episode", 1, 2, 0, {"episode_return": 1.0})
+    with pytest.raises(shards.Superseded):
+        w.flush()
+    with pytest.raises(shards.Superseded):
+        checkpoint.save(tmp_path, {}, 1, 1, lambda: False)
+    assert list((tmp_path / "metrics").iterdir()) == []
+    assert list((tmp_path / "checkpoints").iterdir()) == []
+
+
+def test_a_write_that_fails_leaves_nothing(tmp_path):
+    def half(path):
+        path.write_bytes(b"half")
+        raise OSError("No space left on device")
+
+    with pytest.raises(OSError, match="No space"):
+        shards.atomic_write(tmp_path / "x.parquet", half)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_files_that_are_no_shards_say_why(tmp_path):
+    bad = {"empty": b"", "foreign": b"hello", "truncated": b"PAR1\x00\x00"}
+    for name, content in bad.items():
+        path = tmp_path / f"{name}.parquet"
+        path.write_bytes(content)
+        with pytest.raises(shards.ShardError):
+            shards.read_shard(path)
+    pq.write_table(pa.table({"a": [1]}), tmp_path / "other.parquet")
+    with pytest.raises(shards.ShardError, match="not a metric shard"):
+        shards.read_shard(tmp_path / "other.parquet")
+    table = shards.rows_to_table([], {}).replace_schema_metadata({"schema_version": "99"})
+    pq.write_table(table, tmp_path / "future.parquet")
+    with pytest.raises(shards.ShardError, match="schema version 99"):
+        shards.read_shard(tmp_path / "future.parquet")
+
+
+def test_checkpoints_keep_two_and_refuse_code(tmp_path):
+    for step in (1, 2, 3):
+        checkpoint.save(tmp_path, {"step": step}, step, step, lambda: True)
+    assert len(list((tmp_path / "checkpoints").glob("*.pt"))) == 2
+    assert checkpoint.load_newest(tmp_path)["step"] == 3
+    newest = max((tmp_path / "checkpoints").glob("*.pt"))
+    newest.with_suffix(".json").unlink()  # killed between the state and its marker
+    assert checkpoint.load_newest(tmp_path)["step"] == 2
+    checkpoint.save(tmp_path, {"step": 4, "code": print}, 4, 4, lambda: True)
+    assert [p.name[:14] for p in sorted((tmp_path / "checkpoints").glob("*.pt"))] == [
+        "step-000000002",
+        "step-000000004",
+    ]
+    assert checkpoint.load_newest(tmp_path)["step"] == 2
+    assert checkpoint.load_newest(tmp_path / "nothing") is None
+
+
+def test_the_catalogue_is_consistent():
+    assert all(m.name == name for name, m in catalogue.METRICS.items())
+    assert all(m.kind in catalogue.KINDS for m in catalogue.METRICS.values())
+    assert "validation/consistency_loss" in catalogue.METRICS
+    with pytest.raises(KeyError, match="near matches: log_std"):
+        catalogue.metric("log_stdd")

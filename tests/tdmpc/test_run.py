@@ -1,0 +1,155 @@
+"""Whole runs on a real task: side by side, interrupted, killed, diverged, extended, superseded."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from tdmpc import agent as agent_module
+from tdmpc.run import DeviceError, train
+from tdmpc.streams import derive_seed
+
+
+def test_seeds_side_by_side_equal_seeds_alone(tiny, trained, equal_weights):
+    config = tiny()
+    packed, alone = trained("packed"), trained("alone")
+    packed.train(config, seeds=(1, 2, 3))
+    for seed in (1, 2, 3):
+        alone.train(config, seeds=(seed,))
+        assert equal_weights(packed.weights(seed), alone.weights(seed))
+        assert packed.rows(seed) == alone.rows(seed)
+    assert not equal_weights(packed.weights(1), packed.weights(2))
+
+
+@pytest.mark.parametrize("ticks", [3, 25, 31, 47, 60])
+def test_resumed_equals_uninterrupted(tiny, trained, equal_weights, ticks):
+    """Stopped in the seed phase, within the updates on the seed data, and after them."""
+    config = tiny(policy_ema_enabled=True, pi_update_freq=2)
+    whole, parts = trained("whole"), trained("parts")
+    whole.train(config, seeds=(1, 2))
+    polls = iter(range(ticks))
+    outcomes = parts.train(config, seeds=(1, 2), should_stop=lambda: next(polls, None) is None)
+    assert {o.state for o in outcomes} == {"interrupted"}
+    outcomes = parts.train(config, seeds=(1, 2), tag="a002")
+    assert {o.state for o in outcomes} == {"finished"}
+    for seed in (1, 2):
+        assert equal_weights(whole.weights(seed), parts.weights(seed))
+        assert whole.rows(seed) == parts.rows(seed)
+
+
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(tiny, trained, equal_weights):
+    config = tiny()
+    whole, parts = trained("whole"), trained("parts")
+    whole.train(config)
+    polls = iter(range(55))
+    parts.train(config, should_stop=lambda: next(polls, None) is None, checkpoint_minutes=0)
+    files = sorted((parts.folder(1) / "checkpoints").glob("*.pt"))
+    assert len(files) == 2
+    content = bytearray(files[-1].read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    files[-1].write_bytes(content)
+    assert parts.train(config, tag="a002")[0].state == "finished"
+    assert equal_weights(whole.weights(1), parts.weights(1))
+    assert whole.rows(1) == parts.rows(1)
+
+
+def test_runs_stopped_at_different_steps_resume_in_one_job(tiny, trained, equal_weights):
+    config = tiny()
+    whole, parts = trained("whole"), trained("parts")
+    whole.train(config, seeds=(1, 2))
+    for seed, ticks in ((1, 22), (2, 50)):
+        polls = iter(range(ticks))
+        parts.train(config, seeds=(seed,), should_stop=lambda polls=polls: next(polls, None) is None)
+    outcomes = parts.train(config, seeds=(1, 2), tag="a002")
+    assert [o.state for o in outcomes] == ["finished", "finished"]
+    for seed in (1, 2):
+        assert equal_weights(whole.weights(seed), parts.weights(seed))
+
+
+def test_more_steps_continue_a_finished_run_exactly(tiny, trained, equal_weights):
+    unscheduled = {"detach_encoder_ratio": 0, "end_entropy_coeff": 1e-4}
+    short, long = tiny(**unscheduled), tiny(**unscheduled, steps=60)
+    assert long.steps_are_extendable
+    whole, parts = trained("whole"), trained("parts")
+    whole.train(long)
+    parts.train(short)
+    parts.train(long, tag="a002")
+    assert equal_weights(whole.weights(1), parts.weights(1))
+    training = {"train", "episode", "validation"}  # the short run's final evaluation has more episodes
+    assert [r for r in whole.rows(1) if r["kind"] in training] == [r for r in parts.rows(1) if r["kind"] in training]
+
+
+def test_a_diverged_seed_stops_alone(tiny, trained, equal_weights, monkeypatch):
+    config = tiny()
+    beside, alone = trained("beside"), trained("alone")
+    alone.train(config, seeds=(2,))
+    original = agent_module.Agent.update
+
+    def poisoned(self, batch, schedule, draws, log=False):
+        if self.update_index == 25 and self.scale.shape[0] == 2:
+            with torch.no_grad():
+                self.model.reward.linears[0].weight[0].fill_(float("nan"))
+        return original(self, batch, schedule, draws, log)
+
+    monkeypatch.setattr(agent_module.Agent, "update", poisoned)
+    outcomes = beside.train(config, seeds=(1, 2))
+    assert [o.state for o in outcomes] == ["diverged", "finished"]
+    assert outcomes[0].step < config.steps
+    assert equal_weights(beside.weights(2), alone.weights(2))
+    assert beside.rows(2) == alone.rows(2)
+    assert [r["event"] for r in beside.rows(1) if r["kind"] == "event"][-1] == "diverged"
+    assert not (beside.folder(1) / "checkpoints").exists()  # a diverged state is never saved
+
+
+def test_a_superseded_run_stops_and_its_sibling_goes_on(tiny, trained):
+    config = tiny()
+    runs = trained("runs")
+    handles = [runs.handle(config, 1, guard=lambda: False), runs.handle(config, 2)]
+    outcomes = train(handles, device="cpu", threads=1, checkpoint_minutes=0)
+    assert [o.state for o in outcomes] == ["superseded", "finished"]
+    assert list((runs.folder(1) / "metrics").iterdir()) == []
+
+
+def test_measuring_changes_nothing_in_training(tiny, trained, equal_weights):
+    often, rarely = trained("often"), trained("rarely")
+    often.train(tiny(log_freq=1, eval_freq=3, eval_episodes=3))
+    rarely.train(tiny(log_freq=40, eval_freq=1000, eval_episodes=1))
+    assert equal_weights(often.weights(1), rarely.weights(1))
+
+
+def test_a_run_writes_every_kind_of_row_and_the_schedule(tiny, trained):
+    config = tiny()
+    runs = trained("runs")
+    runs.train(config)
+    rows = runs.rows(1)
+    assert {r["kind"] for r in rows} == {"train", "episode", "eval", "validation", "event"}
+    assert {(r["event"], r["step"]) for r in rows if r["kind"] == "event"} == {
+        ("seed_phase_end", 20), ("encoder_freeze", 30), ("entropy_start", 20), ("entropy_end", 40),
+    }  # fmt: skip
+    final = [r for r in rows if r["kind"] == "eval"][-1]
+    assert final["eval_is_final"] == 1
+    assert len(final["eval_return_planner_episodes"]) == config.final_eval_episodes
+    assert all(r["frames"] == 100 * r["step"] for r in rows)
+    last = [r for r in rows if r["kind"] == "train"][-1]
+    assert len(last["aux_value_loss_per_gamma"]) == 2
+
+
+def test_policy_metrics_are_absent_when_no_policy_update_happened(tiny, trained):
+    runs = trained("runs")
+    runs.train(tiny(log_freq=1, pi_update_freq=4))
+    with_policy = {r["update"] for r in runs.rows(1) if r["kind"] == "train" and "pi_loss" in r}
+    # update_index starts at 0 and counts the 20 updates on the seed data: 20, 24, ... are due; a row is
+    # written after the update, when the count stands one higher
+    assert with_policy == {20} | {u for u in range(21, 41) if (u - 1) % 4 == 0}
+
+
+def test_a_gpu_that_was_asked_for_is_never_replaced_by_the_cpu(tiny, trained, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(DeviceError, match="asked for a GPU"):
+        train([trained("runs").handle(tiny(), 1)], device="cuda", threads=1)
+
+
+def test_streams_of_a_seed_depend_on_seed_and_purpose_alone():
+    seeds = {derive_seed(s, p) for s in range(20) for p in ("plan", "update", "replay")}
+    assert len(seeds) == 60
+    assert derive_seed(1, "plan") == 1750145250277776609
