@@ -385,19 +385,28 @@ def _by_seed(metrics: Metrics, seeds: int) -> list[dict[str, Any]]:
 class _Clock:
     """Steps and updates a second, evaluation left out."""
 
+    WINDOW = 2.0  # seconds over which the reported rate is taken
+
     def __init__(self) -> None:
-        self._since = (time.monotonic(), 0, 0)
+        self._row = self._window = (time.monotonic(), 0, 0)
+        self._rate = 0.0
 
     def mark(self, step: int, update: int) -> None:
-        self._since = (time.monotonic(), step, update)
+        """Count from here: what came before was not training."""
+        self._row = self._window = (time.monotonic(), step, update)
 
     def rate(self, step: int) -> float:
-        began, first, _ = self._since
-        return (step - first) / max(time.monotonic() - began, 1e-9)
+        """Steps a second over the newest full window."""
+        began, first, update = self._window
+        elapsed = time.monotonic() - began
+        if elapsed >= self.WINDOW:
+            self._rate = (step - first) / elapsed
+            self._window = (time.monotonic(), step, update)
+        return self._rate
 
     def lap(self, step: int, update: int) -> dict[str, float]:
         """Rates since the last mark or lap."""
-        began, first_step, first_update = self._since
+        began, first_step, first_update = self._row
         elapsed = max(time.monotonic() - began, 1e-9)
-        self.mark(step, update)
+        self._row = (time.monotonic(), step, update)
         return {"steps_per_s": (step - first_step) / elapsed, "updates_per_s": (update - first_update) / elapsed}

@@ -21,6 +21,8 @@ TINY: dict[str, Any] = {
     "final_eval_episodes": 3, "lr": 0.003, "detach_encoder_ratio": 0.25,
 }  # fmt: skip
 
+CLOCKED = {"time", "steps_per_s", "updates_per_s"}
+
 
 @pytest.fixture(scope="session")
 def tiny() -> Callable[..., TrainConfig]:
