@@ -24,8 +24,8 @@ def bin_count(rows: pd.DataFrame, total: int) -> int:
     would tear its curve into points.
     """
     spacing = rows.groupby(_RUN, observed=True)["step"].diff().median()
-    if not spacing > 0:  # one row per run, or none
-        return 1
+    if not spacing > 0:  # one row per run: it shall stand where it is
+        spacing = max(rows["step"].median(), 1)
     return int(np.clip(total // spacing, 1, MAX_BINS))
 
 

@@ -71,7 +71,7 @@ def overview(lines: Sequence[Line], frame: Frame, *, width: int, height: int, un
         for line in lines:
             if len(lines) <= MOST_BANDS:
                 _band(axes, line, limits)
-            axes.plot(line.mean["step"], line.mean["mean"], **line.look.line)
+            _curve(axes, line)
         axes.set_ylim(*limits)
         _marks(axes, frame, words=width > 500)
         _finish(axes, frame, unit)
@@ -87,7 +87,7 @@ def facet(line: Line, metric: str, frame: Frame, limits: tuple[float, float], *,
         axes = _axes(made, left=44, right=14, bottom=52, top=8)
         _seeds(axes, line, metric)
         _band(axes, line, limits)
-        axes.plot(line.mean["step"], line.mean["mean"], **line.look.line)
+        _curve(axes, line)
         _marks(axes, frame, words=False)
         axes.set_ylim(*limits)
         _finish(axes, frame, unit)
@@ -110,7 +110,7 @@ def small(lines: Sequence[Line], metric: str, frame: Frame, *, unit: str) -> str
             if with_seeds:
                 _seeds(axes, line, metric)
                 _band(axes, line, limits)
-            axes.plot(line.mean["step"], line.mean["mean"], **line.look.line | {"linewidth": 1.2})
+            _curve(axes, line, width=1.2)
         if log:
             axes.set_yscale("log")
         axes.set_ylim(*limits)
@@ -172,6 +172,16 @@ def _power(value: float) -> str:
     return f"{value:g}" if 0.01 <= value <= 1000 else f"{value:.0e}".replace("e-0", "e-").replace("e+0", "e")
 
 
+def _curve(axes: Axes, line: Line, width: float = 1.5) -> None:
+    """The mean; a point without neighbours, which a line would not show, as a dot."""
+    steps, values = line.mean["step"].to_numpy(), line.mean["mean"].to_numpy()
+    axes.plot(steps, values, **line.look.line, linewidth=width)
+    there = np.pad(np.isfinite(values), 1)
+    for i in np.flatnonzero(there[1:-1] & ~there[:-2] & ~there[2:]):
+        # a character: matplotlib's markers are shared definitions and need ids
+        axes.annotate("●", (steps[i], values[i]), ha="center", va="center", color=line.look.hex, fontsize=6)
+
+
 def _seeds(axes: Axes, line: Line, metric: str) -> None:
     for _, seed in line.seeds.groupby("seed"):
         axes.plot(seed["step"], seed[metric], color=line.look.hex, linewidth=0.6, alpha=0.35)
@@ -184,7 +194,8 @@ def _band(axes: Axes, line: Line, limits: tuple[float, float]) -> None:
     steps = line.mean["step"].to_numpy()
     there = np.flatnonzero(line.mean["n"].to_numpy() >= FEWEST_SEEDS)
     for piece in np.split(there, np.flatnonzero(np.diff(there) > 1) + 1):
-        _fill(axes, steps[piece], low[piece], high[piece], line.look, alpha=0.16)
+        if piece.size:
+            _fill(axes, steps[piece], low[piece], high[piece], line.look, alpha=0.16)
 
 
 def _fill(axes: Axes, x: np.ndarray, low: np.ndarray, high: np.ndarray, look: Look, *, alpha: float) -> None:

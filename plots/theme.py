@@ -125,7 +125,8 @@ _STYLE = re.compile(r'style="[^"]*"')
 _EMPTY = re.compile(r'<g/>|<defs>\s*<clipPath>.*?</clipPath>\s*</defs>|<g></g>|<path d="[^"]*" style="fill:none"/>')
 _PATH = re.compile(r'\bd="([^"]*)"')
 _FONT = re.compile(r"font(-family)?: ?([\d.]+px )?[^;\"]*'[^;\"]*")
-_LONG = re.compile(r"\d+\.\d{2,}")
+_LONG = re.compile(r"\d+\.\d{3,}")  # coordinates; opacities have two places
+_TAG = re.compile(r"<[^>]*>")
 _POLYLINE = re.compile(r"[MLz\s\d.e+-]*")
 _VECTOR = re.compile(r"([ML])\s+(\S+)\s+(\S+)|z")
 
@@ -143,7 +144,7 @@ def to_svg(drawn: Figure) -> str:
     text = _NOISE.sub("", text)
     text = _PATH.sub(lambda m: f'd="{_compact(m[1])}"', text)
     text = _FONT.sub(lambda m: f"font-size: {m[2].strip()}" if m[2] else "", text)
-    text = _LONG.sub(lambda m: f"{float(m[0]):.1f}", text)
+    text = _TAG.sub(lambda m: _rounded(m[0]), text)
     for color, variable in VARIABLES.items():
         text = text.replace(color, f"var({variable})")
     text = _STYLE.sub(lambda m: re.sub(r"([;:])[\s;]+", r"\1", m[0]), text)
@@ -156,7 +157,7 @@ def to_svg(drawn: Figure) -> str:
 def _compact(path: str) -> str:
     """Straight paths as relative steps of tenths of a point; a fifth of the characters."""
     if not _POLYLINE.fullmatch(path):
-        return " ".join(_LONG.sub(lambda m: f"{float(m[0]):.1f}", path).split())
+        return " ".join(_rounded(path).split())
     out: list[str] = []
     at = (0, 0)
     for command, x, y in (m.groups() for m in _VECTOR.finditer(path)):
@@ -171,6 +172,10 @@ def _compact(path: str) -> str:
             out.append(f"l{step}" if out[-1][0] in "Mz" else f" {step}")
         at = to
     return "".join(out).replace(" -", "-")
+
+
+def _rounded(text: str) -> str:
+    return _LONG.sub(lambda m: f"{float(m[0]):.1f}", text)
 
 
 def _tenths(value: int) -> str:

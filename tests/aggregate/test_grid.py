@@ -24,8 +24,9 @@ def test_bins_are_no_narrower_than_rows_stand_apart_and_at_most_200(spacing: int
     assert bin_count(rows(steps, [0.0] * len(steps)), total) == bins
 
 
-def test_one_row_is_one_bin() -> None:
-    assert bin_count(rows([7], [1.0]), 100) == 1
+def test_a_single_row_stands_where_it_is() -> None:
+    assert binned(rows([500], [1.0]), 2000, ["m"])["step"].tolist() == [500.0]
+    assert bin_count(rows([1], [1.0]), 100_000) == 200
 
 
 def test_rows_of_a_bin_are_averaged_and_drawn_at_its_right_edge() -> None:

@@ -49,6 +49,17 @@ def test_text_in_a_figure_is_escaped_and_never_read_as_mathematics() -> None:
     assert "a &lt; b &amp; $x$" in drawn()
 
 
+def test_rounding_spares_text_and_opacity() -> None:
+    with style():
+        made = figure(300, 200)
+        axes = made.add_axes((0.1, 0.1, 0.8, 0.8))
+        axes.set_yticks([0.125, 0.375])
+        axes.fill([0, 1, 2], [0.1, 0.3, 0.5], color=PALETTE[1][0], alpha=0.16)
+        svg = to_svg(made)
+    assert ">0.125<" in svg
+    assert "opacity:0.16" in svg
+
+
 def test_the_same_figure_gives_the_same_bytes() -> None:
     assert drawn() == drawn()
 

@@ -1,0 +1,68 @@
+"""Pictures, by what stands in their markup."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from plots.curves import Frame, Line, common_events, facet, letter, limits_of, overview, small, wants_log
+from plots.theme import Look
+
+FRAME = Frame(100, {50: "encoder frozen"}, 5.0)
+
+
+def line(means: list[float], n: int = 3, name: str = "A", color: int = 0) -> Line:
+    steps = np.linspace(0, 100, len(means) + 1)[1:]
+    mean = pd.DataFrame({"step": steps, "mean": means, "n": n})
+    mean = mean.assign(low=mean["mean"] - 1 if n > 1 else np.nan, high=mean["mean"] + 1 if n > 1 else np.nan)
+    seeds = pd.concat([pd.DataFrame({"seed": s, "step": steps, "m": np.array(means) + s}) for s in range(n)])
+    return Line(name, Look(color, 0), mean, seeds, 3)
+
+
+def test_letters_go_on_after_z() -> None:
+    assert [letter(i) for i in (0, 25, 26, 27, 52)] == ["A", "Z", "AA", "AB", "BA"]
+
+
+def test_events_are_marked_where_all_configurations_agree() -> None:
+    events = pd.DataFrame(
+        [("a", "encoder_freeze", 50), ("b", "encoder_freeze", 50), ("a", "entropy_start", 50),
+         ("a", "entropy_end", 100), ("a", "seed_phase_end", 5), ("b", "seed_phase_end", 7)],
+        columns=["config_id", "event", "step"],
+    )  # fmt: skip
+    assert common_events(events, 100) == {50: "encoder frozen, entropy falls"}
+
+
+def test_an_overview_names_events_random_actions_and_configurations() -> None:
+    svg = overview([line([1.0, 9.0]), line([1.0, 8.9], name="B", color=1)], FRAME, width=900, height=300, unit="return")
+    for words in ("encoder frozen", "random actions", ">A<", ">B<", "return", "agent steps"):
+        assert words in svg
+    assert "encoder frozen" not in overview([line([1.0, 9.0])], FRAME, width=360, height=300, unit="return")
+
+
+@pytest.mark.parametrize(("n", "bands"), [(1, 0), (2, 0), (3, 1)])
+def test_a_band_needs_three_seeds(n: int, bands: int) -> None:
+    svg = facet(line([1.0, 2.0, 3.0], n=n), "m", Frame(100, {}, None), (0.0, 10.0), unit="return")
+    assert svg.count("opacity:0.16") == bands
+    assert svg.count("stroke-opacity:0.35") == n  # the seeds, faint
+
+
+def test_a_point_without_neighbours_is_a_dot() -> None:
+    frame = Frame(100, {}, None)
+    assert small([line([1.0])], "m", frame, unit="1").count("●") == 1
+    assert small([line([1.0, np.nan, 2.0, 3.0])], "m", frame, unit="1").count("●") == 1
+    assert "●" not in small([line([1.0, 2.0])], "m", frame, unit="1")
+
+
+def test_limits_hold_everything_drawn_and_the_random_reference() -> None:
+    assert limits_of([pd.Series([0.0, 10.0]), pd.Series([np.nan, np.inf])], -10.0) == (-11.0, 11.0)
+    assert limits_of([pd.Series([2.0, 2.0])], None) == (1.9, 2.1)
+    assert limits_of([pd.Series([np.nan])], None) == (0.0, 1.0)
+
+
+def test_a_logarithmic_axis_only_for_positive_values_over_a_wide_range() -> None:
+    assert wants_log(pd.Series([0.1, 10.0]))
+    assert not wants_log(pd.Series([1.0, 10.0]))
+    assert not wants_log(pd.Series([0.0, 10.0]))
+    assert not wants_log(pd.Series([np.nan]))
+    assert "1e-4" in small([line([1e-4, 1e-1])], "m", Frame(100, {}, None), unit="1")
