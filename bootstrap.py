@@ -281,7 +281,7 @@ def test(options):
     for check in checks:
         say(" ".join(check))
         if run([os.path.join(BIN, "python"), "-m"] + check) != 0:
-            failed.append(check[0])
+            failed.append(" ".join(check))
     say("failed: " + ", ".join(failed) if failed else "all passed")
     return 1 if failed else 0
 
