@@ -22,10 +22,11 @@ SCORES = ("final_planner", "final_policy", "auc_planner", "auc_policy", "large_p
 
 @dataclass(frozen=True)
 class RandomReference:
-    """Mean return of the episodes of random actions before training, over runs; `n` episodes."""
+    """Return of the `n` episodes of random actions before training, all runs together."""
 
     mean: float
     sd: float
+    best: float
     n: int
 
 
@@ -239,4 +240,4 @@ def _random_reference(views: Iterable[flags.RunView]) -> RandomReference | None:
     if not returns:
         return None
     sd = float(np.std(returns, ddof=1)) if len(returns) > 1 else np.nan
-    return RandomReference(float(np.mean(returns)), sd, len(returns))
+    return RandomReference(float(np.mean(returns)), sd, max(returns), len(returns))

@@ -79,15 +79,21 @@ def _told_apart(sweep: SweepSummary) -> tuple[str, str]:
 def _against_random(sweep: SweepSummary) -> tuple[str, str]:
     if sweep.random is None:
         return "Random actions", "No run recorded episodes of random actions to compare with."
+    random, finals = sweep.random, sweep.scores["final_planner"].dropna()
+    above = int((finals > random.best).sum())
+    text = (
+        f"{above} of {len(finals)} finished runs end above the best of {random.n} episodes of random actions "
+        f"(mean {number(random.mean)}, best {number(random.best)})"
+    )
     best = sweep.ranking.iloc[0]
-    gap = best["final_planner_mean"] - sweep.random.mean
-    text = f"Random actions return {number(sweep.random.mean)} on average ({sweep.random.n} episodes)"
-    low = best["final_planner_low"]
-    if np.isfinite(low) and low > sweep.random.mean:
-        return "Random actions", f"{text}; the leader's whole interval lies above, its mean by {number(gap)}."
-    if np.isfinite(low):
-        return "Random actions", f"{text}; the leader's interval does not exclude it: learning is not shown."
-    return "Random actions", f"{text}; the leader stands {number(gap)} {'above' if gap > 0 else 'off'}, on one seed."
+    gap, low = best["final_planner_mean"] - random.mean, best["final_planner_low"]
+    if not np.isfinite(low):
+        end = f"the leader stands {number(gap)} from their mean, on one seed."
+    elif low > random.mean:
+        end = f"the leader's whole interval lies above their mean, by {number(gap)} on average."
+    else:
+        end = f"the leader's interval over {best['final_planner_n']} seeds does not exclude their mean."
+    return "Random actions", f"{text}; {end}"
 
 
 def _missing(sweep: SweepSummary) -> tuple[str, str]:

@@ -46,7 +46,8 @@ def test_a_clear_leader_is_named_with_its_interval(tmp_path: Path, synthetic: Mo
     assert result.headline.startswith("tau=0.01 leads with a final return of ")
     assert result.headline.endswith("n=4")
     assert points["Told apart"].startswith("The other is worse beyond chance")
-    assert "whole interval lies above" in points["Random actions"]
+    assert points["Random actions"].startswith("8 of 8 finished runs end above the best of 40 episodes of random")
+    assert "whole interval lies above their mean" in points["Random actions"]
     assert points["Missing"] == "Nothing: all 8 runs finished."
 
 
@@ -66,7 +67,9 @@ def test_one_seed_claims_nothing(tmp_path: Path, synthetic: ModuleType) -> None:
 
 
 def test_no_learning_is_said(tmp_path: Path, synthetic: ModuleType) -> None:
-    assert "learning is not shown" in dict(verdict_of(synthetic, tmp_path, (21.0,), 3).points)["Random actions"]
+    text = dict(verdict_of(synthetic, tmp_path, (21.0,), 3).points)["Random actions"]
+    assert text.startswith("0 of 3 finished runs end above")
+    assert text.endswith("over 3 seeds does not exclude their mean.")
 
 
 def test_nothing_finished_is_said(tmp_path: Path, synthetic: ModuleType) -> None:
