@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,7 +22,7 @@ SCORES = ("final_planner", "final_policy", "auc_planner", "auc_policy", "large_p
 
 @dataclass(frozen=True)
 class RandomReference:
-    """Return of the `n` episodes of random actions before training, all runs together."""
+    """Return of the `n` different episodes of random actions before training, all runs together."""
 
     mean: float
     sd: float
@@ -106,7 +106,7 @@ def _summarise_sweep(
         contrasts=stats.AgainstBest()(scores, "config_id", "final_planner"),
         findings=findings,
         votes=flags.vote(findings),
-        random=_random_reference(views.values()),
+        random=_random_reference(views),
         total_steps=total,
     )
 
@@ -227,17 +227,23 @@ def _ranking(sweep: SweepSource, scores: pd.DataFrame) -> pd.DataFrame:
     return table.sort_values(by, ascending=False, na_position="last", kind="stable", ignore_index=True)
 
 
-def _random_reference(views: Iterable[flags.RunView]) -> RandomReference | None:
-    """From the training episodes that ended before the seed phase did; None where no run marked its end."""
-    returns: list[float] = []
-    for view in views:
+def _random_reference(views: Mapping[tuple[str, int], flags.RunView]) -> RandomReference | None:
+    """From the training episodes that ended before the seed phase did; None where no run marked its end.
+
+    A seed plays the same random episodes under every configuration that changes nothing before training, so
+    equal episodes of one seed count once.
+    """
+    found: set[tuple[int, int, float]] = set()
+    for (_, seed), view in views.items():
         events, episodes = view.rows.get("event"), view.rows.get("episode")
         if events is None or episodes is None or "episode_return" not in episodes:
             continue
         end = events.loc[events["event"] == "seed_phase_end", "step"]
         if len(end):
-            returns += episodes.loc[episodes["step"] <= end.iloc[0], "episode_return"].dropna().tolist()
-    if not returns:
+            before = episodes.loc[episodes["step"] <= end.iloc[0]].dropna(subset="episode_return")
+            found |= {(seed, int(s), float(r)) for s, r in zip(before["step"], before["episode_return"], strict=True)}
+    if not found:
         return None
+    returns = [episode_return for _, _, episode_return in sorted(found)]
     sd = float(np.std(returns, ddof=1)) if len(returns) > 1 else np.nan
     return RandomReference(float(np.mean(returns)), sd, max(returns), len(returns))

@@ -127,3 +127,19 @@ def test_a_run_of_random_actions_only(tmp_path: Path) -> None:
     (summary,) = summarise([sweep]).sweeps
     assert summary.random is None
     assert summary.ranking["label"].tolist() == ["the configuration"]
+
+
+def test_random_episodes_that_configurations_share_count_once(tmp_path: Path) -> None:
+    """Before training starts a seed plays the same episodes whatever the configuration says of training."""
+    configs = []
+    for name in ("c", "d"):
+        writer = ShardWriter(tmp_path / name, "a001", {}, lambda: True)
+        for step, value in ((5, 10.0), (10, 14.0), (15, 90.0)):
+            writer.log("episode", step, step, 0, {"episode_return": value})
+        writer.log("event", 10, 10, 0, {}, "seed_phase_end")
+        writer.flush()
+        run = RunSource(name, 1, tmp_path / name, "running", 1)
+        configs.append(ConfigSource(name, name, {}, False, {}, 100, (run,)))
+    (summary,) = summarise([SweepSource("s", "", (), (), tuple(configs))]).sweeps
+    assert summary.random is not None
+    assert (summary.random.mean, summary.random.best, summary.random.n) == (12.0, 14.0, 2)

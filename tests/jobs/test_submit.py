@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from jobs import plan
 from jobs.cli import cli
 from jobs.records import TaskRuns
 from jobs.store import RunRef, Store
@@ -210,7 +211,7 @@ def test_a_damaged_configuration_stops_a_submit_in_one_line(run: Any, agent: Any
 def test_train_trains_one_configuration_here(run: Any, agent: Any) -> None:
     run("train", "--preset", "small", "--seeds", "2", "--device", "cpu", "--threads", "1")
     assert trained(agent) == [(1, "a001"), (2, "a001")]
-    assert agent.calls[0]["steps"] == 3000
+    assert agent.calls[0]["steps"] == int(plan.load_presets()["small"].values["steps"])
     assert states(run) == ["done", "done"]
     agent.ends = {3: end("interrupted")}
     assert (
