@@ -337,9 +337,7 @@ def vote(findings: pd.DataFrame) -> pd.DataFrame:
     flag from half, warn from a third of the seeds that could be judged; not assessable where none could.
     """
     keys = ["config_id", "flag"]
-    counted = findings.assign(
-        raised=findings["state"] == FLAG, assessable=findings["state"] != NOT_ASSESSABLE, seeds=1
-    )
+    counted = findings.assign(raised=findings["state"] == FLAG, assessable=findings["state"] != NOT_ASSESSABLE, seeds=1)
     votes = counted.groupby(keys, sort=False, observed=True)[["raised", "assessable", "seeds"]].sum().reset_index()
     share = votes["raised"] / votes["assessable"].where(votes["assessable"] > 0)
     states = np.select([share.isna(), share >= FLAG_SHARE, share >= WARN_SHARE], [NOT_ASSESSABLE, FLAG, WARN], OK)

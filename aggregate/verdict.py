@@ -31,7 +31,7 @@ def number(value: float, half_width: float = math.nan) -> str:
 
 
 def estimate(mean: float, low: float, high: float) -> str:
-    """"621 [596, 646]", or the mean alone where there is no interval."""
+    """Mean and interval as in 621 [596, 646]; the mean alone where there is no interval."""
     half = (high - low) / 2
     if not math.isfinite(half):
         return number(mean)

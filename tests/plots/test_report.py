@@ -6,6 +6,7 @@ import html.parser
 import re
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -101,7 +102,7 @@ def test_names_with_markup_are_harmless(tmp_path: Path, synthetic: ModuleType) -
     ],
 )
 def test_odd_sweeps(
-    tmp_path: Path, synthetic: ModuleType, finals: tuple[float, ...], seeds: int, options: dict, words: str  # type: ignore[type-arg]
+    tmp_path: Path, synthetic: ModuleType, finals: tuple[float, ...], seeds: int, options: dict[str, Any], words: str
 ) -> None:
     text = render(summarise([synthetic.make_sweep(tmp_path, finals, seeds, lean=True, **options)]))
     check(text)

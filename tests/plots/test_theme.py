@@ -40,7 +40,7 @@ def drawn() -> str:
 def test_svg_has_no_ids_references_or_fixed_colours() -> None:
     svg = drawn()
     assert svg.startswith("<svg viewBox=")
-    assert not re.search(r'\bid=|href|url\(|https?:|<style|<metadata|#[0-9a-f]{6}', svg)
+    assert not re.search(r"\bid=|href|url\(|https?:|<style|<metadata|#[0-9a-f]{6}", svg)
     assert "var(--c0)" in svg
     assert "var(--c1)" in svg
 
