@@ -133,7 +133,8 @@ def _ranking(sweep: SweepSummary, chips: dict[str, Chip]) -> dict[str, Any]:
             "lead": _estimate(line, lead),
             "n": line[f"{lead}_n"],
             "planned": line["planned"],
-            "others": [_estimate(line, name) for name, _, _ in OTHER_SCORES],
+            # a narrow cell breaks between mean and interval, not within the interval
+            "others": [_estimate(line, name).replace(", ", ",\N{NO-BREAK SPACE}") for name, _, _ in OTHER_SCORES],
             "contrast": _contrast(contrasts, line["config_id"]) if finished else ("", ""),
             "dots": [_percent(v, low, high) for v in seeds],
             "mean": _percent(line[f"{lead}_mean"], low, high),

@@ -288,6 +288,8 @@ class Trainer:
             self._log(lane, "eval", metrics)
         if self._due(c.eval_freq):  # an end off the grid adds no episodes, so that a longer run goes on exactly
             self._validate({s: [e for mode in MODES for e in played[mode][s][: c.eval_episodes]] for s in live})
+        for lane in self.live:  # whoever aggregates while runs go on sees every evaluation at once
+            self._publish(lane, lane.writer.flush)
         self._clock.mark(self.step, self.agent.update_index)
 
     def _validate(self, episodes: dict[int, list[Episode]]) -> None:
