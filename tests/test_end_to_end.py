@@ -1,0 +1,128 @@
+"""`sweeps` from submit to report on this machine, with the real agent: in the background, killed, run again."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+# Episodes of ten agent steps; a run takes seconds, most of them imports.
+PLAN = """\
+plan: tiny
+seeds: 2
+base:
+  task: cartpole-swingup
+  action_repeat: 100
+  steps: 40
+  seed_steps: 20
+  utd_ratio: 1
+  batch_size: 8
+  mlp_dim: 32
+  enc_dim: 32
+  latent_dim: 32
+  num_rollouts: 1
+  iterations: 1
+  num_samples: 8
+  num_pi_trajs: 4
+  num_elites: 4
+  eval_freq: 10
+  eval_episodes: 1
+  final_eval_episodes: 1
+  log_freq: 5
+sweeps:
+  pair:
+    goal: see that it trains
+    grid:
+      num_q: [1, 2]
+  one:
+    goal: see that it survives
+    grid:
+      tau: [0.01]
+"""
+
+# Half of the second shard's bytes, then SIGKILL: nothing of Python runs after that.
+KILLED_IN_MID_WRITE = """
+import os, signal, sys
+from pathlib import Path
+from tdmpc import shards
+whole, count = shards.pq.write_table, 0
+def half(table, path, **options):
+    global count
+    count += 1
+    whole(table, path, **options)
+    if count == 2:
+        content = Path(path).read_bytes()
+        Path(path).write_bytes(content[: len(content) // 2])
+        os.kill(os.getpid(), signal.SIGKILL)
+shards.pq.write_table = half
+from jobs.cli import main
+main()
+"""
+
+
+class Sweeps:
+    """The command line in a folder of its own; its runs see neither Slurm nor a GPU."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        (folder / "plan.yaml").write_text(PLAN)
+        hidden = ("SLURM", "SBATCH", "SWEEPS")
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(hidden)}
+        self.environment = {**kept, "COLUMNS": "200", "OMP_NUM_THREADS": "1"}
+
+    def start(self, *command: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-P", *command],
+            cwd=self.folder, env=self.environment, capture_output=True, text=True, check=False, timeout=300,
+        )  # fmt: skip
+
+    def __call__(self, *arguments: str, code: int = 0) -> str:
+        done = self.start("-m", "jobs.cli", *arguments)
+        logs = "".join(path.read_text()[-2000:] for path in self.folder.glob("results/submissions/*/logs/*"))
+        assert done.returncode == code, done.stdout + done.stderr + logs
+        return done.stdout
+
+    def states(self) -> list[str]:
+        found = json.loads(self("status", "--json"))["sweeps"]
+        return [run["state"] for sweep in found for c in sweep["configurations"] for run in c["runs"]]
+
+
+@pytest.fixture
+def sweeps(tmp_path: Path) -> Sweeps:
+    return Sweeps(tmp_path)
+
+
+def test_a_sweep_from_submit_to_report(sweeps: Sweeps) -> None:
+    sweeps("submit", "pair", "--plan", "plan.yaml", "--cluster", "local", "--seeds-per-job", "2", "--wait")
+    assert sweeps.states() == ["done"] * 4
+    again = sweeps("submit", "pair", "--plan", "plan.yaml", "--cluster", "local", "--seeds", "3", "--wait")
+    assert "4 done, 2 new; 2 to submit" in again
+    assert sweeps.states() == ["done"] * 6
+    sweeps("aggregate", "--out", "report.html")
+    first = (sweeps.folder / "report.html").read_bytes()
+    assert b"num_q=1" in first
+    assert b"num_q=2" in first
+    sweeps("aggregate", "--out", "again.html")
+    assert (sweeps.folder / "again.html").read_bytes() == first
+
+
+def test_killed_in_mid_write_it_leaves_readable_shards_and_rerun_completes_it(sweeps: Sweeps) -> None:
+    submit = ("submit", "one", "--plan", "plan.yaml", "--seeds", "1-1", "--cluster", "debug")
+    assert sweeps.start("-c", KILLED_IN_MID_WRITE, *submit).returncode == -9
+    (metrics,) = sweeps.folder.glob("results/runs/*/seed-1/metrics")
+    half = [path for path in metrics.iterdir() if path.name.endswith(".part")]
+    whole = sorted(metrics.glob("a001-*.parquet"))
+    assert len(half) == len(whole) == 1
+    assert pq.read_table(whole[0]).num_rows > 0
+    assert sweeps.states() == ["failed"]
+    sweeps("aggregate", "--out", "report.html")  # what there is can be read
+    sweeps("rerun", "one", "--failed", "--cluster", "local", "--wait")
+    assert sweeps.states() == ["done"]
+    assert len(list(metrics.glob("a002-*.parquet"))) > 0
+    sweeps("aggregate", "--out", "report.html")
+    assert "2 attempts" in (sweeps.folder / "report.html").read_text()
