@@ -88,14 +88,17 @@ def load(sweeps: Sequence[SweepSource]) -> Loaded:
     owners: list[tuple[str, int, int]] = []
     refused: list[tuple[str, int, str, str]] = []
     for (config_id, seed), run in sorted(runs.items()):
+        read: list[tuple[int, int, pa.Table]] = []
         for path, attempt in _shards_of(run, refused):
             try:
-                tables.append(_conform(shards.read_shard(path)))
+                table = shards.read_shard(path)
+                read.append((attempt, shards.start_step(table), _conform(table)))
             except (shards.ShardError, ValueError) as error:
                 reason = str(error).splitlines()[0].replace(str(path), path.name)
                 refused.append((config_id, seed, path.name, reason))
-            else:
-                owners.append((config_id, seed, attempt))
+        for attempt, table in _built_upon(read):
+            tables.append(table)
+            owners.append((config_id, seed, attempt))
     if not sum(table.num_rows for table in tables):
         bad = f", {len(refused)} bad files (first: {refused[0][2]}: {refused[0][3]})" if refused else ""
         hint = "wait for the first, see `sweeps status`"
@@ -104,6 +107,15 @@ def load(sweeps: Sequence[SweepSource]) -> Loaded:
         rows=_to_rows(tables, owners),
         quarantine=pd.DataFrame(refused, columns=["config_id", "seed", "file", "reason"]),
     )
+
+
+def _built_upon(read: list[tuple[int, int, pa.Table]]) -> Iterator[tuple[int, pa.Table]]:
+    """(attempt, rows) from a run's (attempt, start step, rows): of each attempt the rows up to the step from which
+    a later one went on. What it did beyond that was lost with it."""
+    starts = {attempt: start for attempt, start, _ in read}
+    for attempt, _, table in read:
+        later = [start for other, start in starts.items() if other > attempt]
+        yield attempt, table.filter(pc.less_equal(table["step"], min(later))) if later else table
 
 
 def _shards_of(run: RunSource, refused: list[tuple[str, int, str, str]]) -> Iterator[tuple[Path, int]]:

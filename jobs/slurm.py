@@ -7,7 +7,7 @@ import os
 import re
 import shlex
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +19,6 @@ from jobs.state import TaskState
 
 if TYPE_CHECKING:
     import submitit
-
-    from jobs.entry import TrainJob
 
 _SQUEUE_TIMEOUT_S = 20
 _PENDING = {"PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "SPECIAL_EXIT", "RESV_DEL_HOLD"}
@@ -107,7 +105,7 @@ def _memory(gigabytes: float | None) -> str | None:
 
 
 def hand_over(
-    jobs: Sequence[TrainJob], profile: Profile, folder: Path, job_name: str, max_parallel: int | None
+    jobs: Sequence[Callable[[], None]], profile: Profile, folder: Path, job_name: str, max_parallel: int | None
 ) -> list[str]:
     """Submit `jobs` as one array (or a single job); their ids in order. Raises `JobsError` if sbatch refuses."""
     from submitit.core.utils import FailedJobError, FailedSubmissionError

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from tdmpc import checkpoint
+from tdmpc import checkpoint, shards
 from tdmpc.config import config_id
 from tdmpc.trainer import Outcome, Progress, RunHandle, Trainer
 
@@ -37,7 +37,8 @@ def train(
     found: dict[int, Outcome] = {}
     for group, states in _by_position(handles):
         members = [handles[n] for n in group]
-        trainer = Trainer(members, device, [_metadata(handle, device) for handle in members])
+        step = states[0]["step"] if states else 0
+        trainer = Trainer(members, device, [_metadata(handle, device, step) for handle in members])
         if states:
             trainer.restore(states)
         outcomes = trainer.run(should_stop, checkpoint_minutes * 60)
@@ -73,8 +74,8 @@ def _by_position(handles: Sequence[RunHandle]) -> list[tuple[list[int], list[dic
     return [groups[position] for position in sorted(groups)]
 
 
-def _metadata(handle: RunHandle, device: str) -> dict[str, str]:
-    """What every shard says of its origin."""
+def _metadata(handle: RunHandle, device: str, step: int) -> dict[str, str]:
+    """What every shard says of its origin. step: where this attempt goes on from."""
     name = torch.cuda.get_device_name() if device == "cuda" else platform.processor() or platform.machine()
     return {
         "config_id": config_id(handle.config),
@@ -82,4 +83,5 @@ def _metadata(handle: RunHandle, device: str) -> dict[str, str]:
         "host": platform.node(),
         "device": f"{device}: {name}",
         "torch": torch.__version__,
+        shards.START_STEP: str(step),
     }

@@ -21,6 +21,7 @@ from tdmpc import catalogue
 
 SCHEMA_VERSION = 1
 FOLDER = "metrics"
+START_STEP = "start_step"  # metadata key
 INDEX_SCHEMA = pa.schema(
     [
         pa.field("kind", pa.string(), nullable=False),
@@ -127,6 +128,11 @@ class ShardWriter:
         atomic_write(path, lambda part: pq.write_table(table, part, compression="zstd"))
         self._rows.clear()
         self._part += 1
+
+
+def start_step(table: pa.Table) -> int:
+    """The step from which the attempt that wrote `table` went on; 0 where it began."""
+    return int((table.schema.metadata or {}).get(START_STEP.encode(), b"0"))
 
 
 def read_shard(path: Path) -> pa.Table:

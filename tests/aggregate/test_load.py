@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from aggregate.load import AggregateError, ConfigSource, Loaded, RunSource, SweepSource, load
-from tdmpc.shards import SCHEMA_VERSION, ShardWriter
+from tdmpc.shards import SCHEMA_VERSION, START_STEP, ShardWriter
 
 
 def sweep_of(*runs: RunSource, name: str = "s") -> SweepSource:
@@ -26,9 +26,15 @@ def run_at(folder: Path, seed: int = 1) -> RunSource:
     return RunSource("c", seed, folder, "done", 1)
 
 
-def write(folder: Path, tag: str, rows: list[tuple], flush_each: bool = False) -> None:  # type: ignore[type-arg]
-    """rows: (kind, step, metrics[, event])."""
-    writer = ShardWriter(folder, tag, {}, lambda: True)
+def write(
+    folder: Path,
+    tag: str,
+    rows: list[tuple],  # type: ignore[type-arg]
+    flush_each: bool = False,
+    start: int = 0,
+) -> None:
+    """rows: (kind, step, metrics[, event]). start: the step from which the attempt went on."""
+    writer = ShardWriter(folder, tag, {START_STEP: str(start)}, lambda: True)
     for kind, step, metrics, *event in rows:
         writer.log(kind, step, 2 * step, step, metrics, *event)
         if flush_each:
@@ -51,11 +57,19 @@ def test_columns_of_all_shards_are_united(tmp_path: Path) -> None:
 
 def test_the_later_attempt_wins_and_rows_are_sorted(tmp_path: Path) -> None:
     # the thousandth attempt comes after the 999th, which plain sorting of names would turn round
-    write(tmp_path, "a1000", [("train", 3, {"pi_loss": 30.0}), ("train", 2, {"pi_loss": 20.0})])
+    write(tmp_path, "a1000", [("train", 3, {"pi_loss": 30.0}), ("train", 2, {"pi_loss": 20.0})], start=2)
     write(tmp_path, "a999", [("train", 1, {"pi_loss": 1.0}), ("train", 2, {"pi_loss": 2.0})])
     loaded = load([sweep_of(run_at(tmp_path))])
     assert loaded.rows["step"].tolist() == [1, 2, 3]
     assert column(loaded, "train", "pi_loss") == {1: 1.0, 2: 20.0, 3: 30.0}
+
+
+def test_what_an_attempt_did_beyond_the_step_a_later_one_went_on_from_is_lost(tmp_path: Path) -> None:
+    write(tmp_path, "a001", [("episode", step, {"episode_return": 1.0}) for step in (10, 20, 29)])
+    write(tmp_path, "a002", [("episode", step, {"episode_return": 2.0}) for step in (25, 35)], start=20)
+    write(tmp_path, "a003", [("episode", 33, {"episode_return": 3.0})], start=30)
+    loaded = load([sweep_of(run_at(tmp_path))])
+    assert column(loaded, "episode", "episode_return") == {10: 1.0, 20: 1.0, 25: 2.0, 33: 3.0}
 
 
 def test_a_row_in_two_pieces_is_put_together(tmp_path: Path) -> None:

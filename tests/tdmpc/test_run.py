@@ -7,6 +7,7 @@ import torch
 
 from tdmpc import agent as agent_module
 from tdmpc.run import DeviceError, train
+from tdmpc.shards import read_shard, start_step
 from tdmpc.streams import derive_seed
 
 
@@ -64,6 +65,8 @@ def test_runs_stopped_at_different_steps_resume_in_one_job(tiny, trained, equal_
     assert [o.state for o in outcomes] == ["finished", "finished"]
     for seed in (1, 2):
         assert equal_weights(whole.weights(seed), parts.weights(seed))
+    begun = [start_step(read_shard(parts.folder(s) / "metrics" / "a002-p00000.parquet")) for s in (1, 2)]
+    assert begun == [20, 25]  # seed 1 stood among the updates on the seed data, seed 2 past them
 
 
 def test_more_steps_continue_a_finished_run_exactly(tiny, trained, equal_weights):
