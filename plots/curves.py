@@ -101,7 +101,7 @@ def small(lines: Sequence[Line], metric: str, frame: Frame, *, unit: str) -> str
     """One diagnostic, all configurations; bands and seeds where they fit."""
     with style():
         made = figure(300, 170)
-        axes = _axes(made, left=46, right=14, bottom=32, top=8)
+        axes = _axes(made, left=56, right=14, bottom=32, top=8)
         with_seeds = len(lines) <= MOST_BANDS
         drawn = [line.seeds[metric] if with_seeds else line.mean["mean"] for line in lines]
         log = wants_log(pd.concat(drawn))
