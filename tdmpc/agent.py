@@ -15,9 +15,10 @@ from torch import Tensor, nn
 from tdmpc import catalogue, losses
 from tdmpc import math as tm
 from tdmpc.config import TrainConfig
-from tdmpc.objectives import Metrics, Networks, draw_noise, model_losses, policy_pass
+from tdmpc.objectives import Metrics, draw_noise, model_losses, policy_pass
 from tdmpc.replay import Batch
 from tdmpc.streams import Draws, generator
+from tdmpc.targets import Networks
 from tdmpc.world_model import Policy, TargetValues, WorldModel, move_average
 
 VALUE_LR_UNIT = 5  # TD-MPC2's five value heads are the unit of the value learning rates
@@ -71,7 +72,7 @@ class Agent:
     def _model_groups(self) -> list[dict[str, object]]:
         """Parameter groups with the learning rates of docs/algorithm.md, "Networks"."""
         c = self.config
-        scales = {"encoder": c.enc_lr_scale, "dynamics": 1.0, "reward": 1.0, "value": 1.0, "aux": 1.0}
+        scales = {"encoder": c.enc_lr_scale}
         if c.ensemble_lr_scaling:
             scales |= {
                 "dynamics": float(c.planner_num_dynamics_heads),
@@ -80,7 +81,7 @@ class Agent:
                 "aux": self.model.num_gammas / VALUE_LR_UNIT,
             }
         modules = self.model.trained_modules().items()
-        return [{"params": list(module.parameters()), "lr": c.lr * scales[name]} for name, module in modules]
+        return [{"params": list(module.parameters()), "lr": c.lr * scales.get(name, 1.0)} for name, module in modules]
 
     @property
     def acting_policy(self) -> Policy:

@@ -72,6 +72,7 @@ _WORLD_MODEL = [
     _train("world model", "encoder_consistency_loss", "1", "down", "the same, as it trains the encoder"),
     _train("world model", "reward_loss", "nat", "down", "cross-entropy of the reward heads"),
     _train("world model", "reward_error_abs_mean", "reward", "down", "|predicted - observed reward|, mean"),
+    _train("world model", "termination_loss", "nat", "down", "cross-entropy of the ends of episodes"),
     _train("world model", "total_loss", "1", "down", "weighted sum the model is trained on"),
     _train("world model", "grad_norm", "1", "none", "gradient norm of the model before clipping"),
 ]
@@ -83,6 +84,7 @@ GRADIENT_FLOW: dict[str, tuple[str, ...]] = {
     "reward_loss": ("encoder", "dynamics", "reward"),
     "value_loss": ("encoder", "value"),
     "aux_value_loss": ("encoder", "aux"),
+    "termination_loss": ("encoder", "dynamics", "termination"),
 }
 _GRADIENTS = [
     _train("value" if "value" in loss else "world model", f"grad_norm/{loss}/{module}", "1", "none",
@@ -93,7 +95,7 @@ _GRADIENTS = [
 
 _VALIDATED = {
     "consistency_loss", "encoder_consistency_loss", "reward_loss", "reward_error_abs_mean",
-    "value_loss", "value_pred_mean", "td_target_mean", "value_error_abs_mean", "aux_value_loss",
+    "value_loss", "value_pred_mean", "td_target_mean", "value_error_abs_mean", "aux_value_loss", "termination_loss",
 }  # fmt: skip
 _SOURCE = {
     "validation/": "on all evaluation episodes so far",

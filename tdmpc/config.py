@@ -36,9 +36,13 @@ def key(
     low: float = -math.inf,
     high: float = math.inf,
     above: float = -math.inf,
+    neutral: Any = dataclasses.MISSING,
 ) -> Any:
-    """A field of `TrainConfig`: `low <= value <= high` and `value > above`, element by element in lists."""
-    limits = {"help": help, "choices": choices, "low": low, "high": high, "above": above}
+    """A field of `TrainConfig`: `low <= value <= high` and `value > above`, element by element in lists.
+
+    neutral: for a key added after runs were trained without it, the value that stands for what they did.
+    """
+    limits = {"help": help, "choices": choices, "low": low, "high": high, "above": above, "neutral": neutral}
     return dataclasses.field(default=default, metadata=limits)
 
 
@@ -86,6 +90,18 @@ class TrainConfig:
     planner_head_reduce: str = key("max", "reduction over heads in the planner's score", choices=("min", "mean", "max"))
 
     # value learning
+    ac_source: str = key(
+        "imagine",
+        "transitions of the value targets",
+        choices=("imagine", "replay_rollout", "replay_true"),
+        neutral="imagine",
+    )
+    imagine_initial_source: str = key(
+        "replay_rollout",
+        "states that imagination starts from: rolled-out latents or encodings",
+        choices=("replay_rollout", "replay_true"),
+        neutral="replay_rollout",
+    )
     num_rollouts: int = key(4, "imagined actions per start state, N", low=1)
     tau: float = key(0.01, "rate of the target value's moving average", above=0, high=1)
     scale_tau: float = key(0.01, "rate of the running scale of the policy objective", above=0, high=1)
@@ -107,6 +123,12 @@ class TrainConfig:
     aux_value_tau: float = key(0.01, "rate of the auxiliary targets' moving average", above=0, high=1)
 
     # policy
+    actor_source: str = key(
+        "replay_rollout",
+        "states the policy is trained on: rolled-out latents or encodings",
+        choices=("replay_rollout", "replay_true"),
+        neutral="replay_rollout",
+    )
     pi_update_freq: int = key(1, "update the policy every this many gradient updates (TD3)", low=1)
     policy_ema_enabled: bool = key(False, "act and imagine with a moving average of the policy")
     policy_ema_tau: float = key(0.05, "rate of the policy's moving average", above=0, high=1)
@@ -141,6 +163,10 @@ class TrainConfig:
     dropout: float = key(0.01, "dropout in the first layer of value heads", low=0, high=0.99)
     num_bins: int = key(101, "bins of the two-hot regression, K", low=3)
     symlog_max: float = key(10.0, "bins span [-this, this] in symlog space", above=0)
+
+    # episodes that end
+    episodic: bool = key(False, "learn when episodes end; for tasks that terminate", neutral=False)
+    termination_coef: float = key(1.0, "weight of the termination loss", low=0, neutral=1.0)
 
     # replay
     hot_buffer_ratio: float = key(0.01, "share of a batch from the newest transitions", low=0, high=1)
@@ -380,6 +406,10 @@ def inactive_keys(config: TrainConfig) -> set[str]:
             "multi_gamma_gammas", "multi_gamma_head", "multi_gamma_loss_weight",
             "aux_value_source", "aux_value_tau",
         }  # fmt: skip
+    if "imagine" not in (config.ac_source, config.aux_value_source if config.uses_aux else None):
+        names |= {"imagine_initial_source", "num_rollouts"}
+    if not config.episodic:
+        names.add("termination_coef")
     if config.steps_are_extendable:
         names.add("steps")
     return names
@@ -393,8 +423,7 @@ def config_id(config: TrainConfig) -> str:
     inactive = inactive_keys(config)
     values = config.to_dict()
     for field in dataclasses.fields(config):
-        neutral = field.metadata.get("neutral", dataclasses.MISSING)
-        if field.name in inactive or values[field.name] == neutral:
+        if field.name in inactive or values[field.name] == field.metadata["neutral"]:
             del values[field.name]
     # automatic values are hashed as what they resolve to: naming the default explicitly changes nothing
     values["seed_steps"], values["discount"] = config.seed_phase_steps, config.gamma

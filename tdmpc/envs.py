@@ -14,12 +14,14 @@ from dm_control import suite
 from tdmpc.tasks import TASKS
 
 DISCARDED = 2**32
+LQR_SECONDS = 30.0  # lqr has no time limit of its own; this makes the 1,000 control steps of every other task
 
 
 class Step(NamedTuple):
     obs: np.ndarray  # (O,) float32
     reward: float  # summed over the repeats
     last: bool  # the episode ends here
+    terminated: bool  # for good, not by the clock: nothing can be earned behind this step
 
 
 class Env:
@@ -27,7 +29,8 @@ class Env:
 
     def __init__(self, task: str, action_repeat: int, seed: int) -> None:
         domain, name = TASKS[task]
-        self._env = suite.load(domain, name, task_kwargs={"random": seed % DISCARDED})
+        limit = {"time_limit": LQR_SECONDS} if domain == "lqr" else {}
+        self._env = suite.load(domain, name, task_kwargs={"random": seed % DISCARDED, **limit})
         self._repeat = action_repeat
         spec = self._env.action_spec()
         self._low, self._half = spec.minimum, (spec.maximum - spec.minimum) / 2
@@ -60,7 +63,7 @@ class Env:
             total += float(found.reward or 0.0)
             if found.last():
                 break
-        return Step(_flat(found.observation), total, found.last())
+        return Step(_flat(found.observation), total, found.last(), found.last() and found.discount == 0)
 
     def state(self) -> dict[str, Any]:
         """The random state at the last reset and the actions since: enough to stand here again."""

@@ -28,6 +28,7 @@ class Episode(NamedTuple):
     obs: np.ndarray  # (n+1, O)
     actions: np.ndarray  # (n, A)
     rewards: np.ndarray  # (n,)
+    terminated: bool  # the last step ended it for good
 
     @property
     def total(self) -> float:
@@ -86,7 +87,7 @@ class _Roll:
     """One running episode."""
 
     def __init__(self, obs: np.ndarray) -> None:
-        self.obs, self.over = [obs], False
+        self.obs, self.over, self.terminated = [obs], False, False
         self._actions: list[np.ndarray] = []
         self._rewards: list[float] = []
 
@@ -95,10 +96,11 @@ class _Roll:
         self.obs.append(found.obs)
         self._actions.append(action)
         self._rewards.append(found.reward)
-        self.over = found.last
+        self.over, self.terminated = found.last, found.terminated
 
     def episode(self) -> Episode:
-        return Episode(np.stack(self.obs), np.stack(self._actions), np.array(self._rewards, np.float32))
+        rewards = np.array(self._rewards, np.float32)
+        return Episode(np.stack(self.obs), np.stack(self._actions), rewards, self.terminated)
 
 
 def returns_to_go(rewards: np.ndarray, gamma: float) -> np.ndarray:

@@ -40,12 +40,14 @@ def reward_loss(first: Tensor, later: Tensor, rewards: Tensor, bins: Tensor, rho
     return _over_time(torch.cat([at_first, at_later], dim=1), rho)
 
 
-def td_targets(rewards: Tensor, next_values: Tensor, discounts: Tensor) -> Tensor:
-    """y_h = min_R r + gamma V(z'_h) for every discount and dynamics head.
+def td_targets(rewards: Tensor, next_values: Tensor, discounts: Tensor, alive: Tensor | None = None) -> Tensor:
+    """y_h = min_R r + gamma (1 - done_h) V(z'_h) for every discount and dynamics head.
 
     rewards: (S, R, X). next_values: (S, C, h, X), already reduced over the value heads of each discount.
-    discounts: (C,). Returns (S, C, h, X).
+    discounts: (C,). alive: 1 - done, (S, h|1, X); None where nothing ends. Returns (S, C, h, X).
     """
+    if alive is not None:
+        next_values = alive.unsqueeze(1) * next_values
     reward = rewards.amin(1)[:, None, None]
     return reward + discounts[:, None, None] * next_values
 
@@ -54,6 +56,12 @@ def value_loss(logits: Tensor, target: Tensor, weights: Tensor) -> Tensor:
     """logits (S, Q, T+1, B, K), target distribution (S, T+1, B, K), weights (T+1,) of the steps -> (S, Q)."""
     errors = tm.soft_cross_entropy(logits, target.unsqueeze(1))
     return (errors.mean(-1) * weights).mean(-1)
+
+
+def termination_loss(logits: Tensor, terminated: Tensor) -> Tensor:
+    """Binary cross-entropy of the ends of a window's transitions: logits (S, T, H, B), terminated (S, T, B) -> (S,)."""
+    target = terminated.unsqueeze(2).expand_as(logits)
+    return F.binary_cross_entropy_with_logits(logits, target, reduction="none").mean(dim=(1, 2, 3))
 
 
 class PolicyTerms(NamedTuple):

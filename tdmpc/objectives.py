@@ -16,29 +16,10 @@ from tdmpc import math as tm
 from tdmpc.config import TrainConfig
 from tdmpc.replay import Batch
 from tdmpc.streams import Draws
-from tdmpc.world_model import Policy, TargetValues, WorldModel, aux_logits
+from tdmpc.targets import Latents, Networks, Noise, ValueBatch, Wanted, value_batch
+from tdmpc.world_model import Policy, WorldModel, aux_logits
 
 Metrics = dict[str, Tensor]  # name -> (S,), list metrics (S, n)
-
-
-class Networks(NamedTuple):
-    model: WorldModel
-    targets: TargetValues
-    actor: Policy  # imagines actions: the moving average where that is enabled
-
-
-class Noise(NamedTuple):
-    """What one pass of `model_losses` draws. Sizes never depend on logging, which therefore moves no stream."""
-
-    heads: Tensor  # (S, h) dynamics heads of the TD target
-    actions: Tensor  # (S, N, M, A) noise of the imagined actions, M = (T+1) B start states
-    dropout: Tensor | None  # (S, Q, M, hidden)
-
-
-class Latents(NamedTuple):
-    encoded: Tensor  # (S, T+1, B, L) encoder(o_t)
-    rollout: Tensor  # (S, T, H, B, L) every head's latents for t = 1..T, from z_0 over the stored actions
-    starts: Tensor  # (S, T+1, B, L) head 0's rollout from z_0; gradient (to the encoder) at t = 0 only
 
 
 class ModelLosses(NamedTuple):
@@ -71,27 +52,30 @@ def model_losses(
     latents = _unroll(model, batch, frozen)
     truth = latents.encoded[:, 1:]
     first, later = _reward_logits(model, latents, batch.actions)
+    values = _value_batches(nets, latents, batch, noise, c, full)
     raw = {
         "consistency_loss": losses.consistency_loss(latents.rollout, truth.detach(), c.rho),
         "encoder_consistency_loss": losses.consistency_loss(latents.rollout.detach(), truth, c.rho),
         "reward_loss": losses.reward_loss(first, later, batch.rewards, model.bins, c.rho),
     }
+    raw["value_loss"], value_metrics = _value_loss(model, values[c.ac_source], noise, full)
+    metrics: Metrics = {}
+    if model.num_gammas:
+        per_gamma = _aux_loss(model, values[c.aux_value_source])
+        raw["aux_value_loss"] = per_gamma.mean(1)
+        metrics["aux_value_loss_per_gamma"] = per_gamma.detach()
+    if c.episodic:
+        raw["termination_loss"] = losses.termination_loss(model.end_logits(latents.rollout), batch.terminated)
     coefs = {
         "consistency_loss": c.consistency_coef,
         "encoder_consistency_loss": c.encoder_consistency_coef,
         "reward_loss": c.reward_coef,
         "value_loss": c.value_coef,
         "aux_value_loss": c.multi_gamma_loss_weight,
+        "termination_loss": c.termination_coef,
     }
-    imagined = _imagine(nets, latents.starts.detach(), noise, c, all_heads=full)
-    raw["value_loss"], value_metrics = _value_loss(model, latents.starts, imagined, noise, full)
-    metrics: Metrics = {}
-    if model.num_gammas:
-        per_gamma = _aux_loss(nets, latents, batch, imagined, noise, c)
-        raw["aux_value_loss"] = per_gamma.mean(1)
-        metrics["aux_value_loss_per_gamma"] = per_gamma.detach()
     weighted = {name: coefs[name] * loss for name, loss in raw.items()}
-    result = ModelLosses(weighted, {}, latents.starts.detach())
+    result = ModelLosses(weighted, {}, latents.states(c.actor_source).detach())
     if not full:
         return result
     metrics |= {name: loss.detach() for name, loss in raw.items()} | value_metrics
@@ -133,62 +117,19 @@ def _reward_error(model: WorldModel, first: Tensor, later: Tensor, rewards: Tens
     return torch.cat([at_first, at_later], dim=1).mean(1)
 
 
-class Imagined(NamedTuple):
-    """TD targets of the start states, the primary discount first."""
-
-    per_head: Tensor  # (S, 1+G, h, N, M): the drawn heads, or all where asked for
-    target: Tensor  # (S, 1+G, N, M): min over the drawn heads
-
-
-@torch.no_grad()
-def _imagine(nets: Networks, starts: Tensor, noise: Noise, config: TrainConfig, all_heads: bool) -> Imagined:
-    """One imagined step from every start state, N actions each (docs/algorithm.md, "One update", 2)."""
-    model = nets.model
-    rollouts, count = noise.actions.shape[1:3]
-    z = starts.flatten(1, 2)
-    mean, log_std = nets.actor(z)
-    actions = torch.tanh(mean.unsqueeze(1) + log_std.exp().unsqueeze(1) * noise.actions).flatten(1, 2)
-    z = z.unsqueeze(1).expand(-1, rollouts, -1, -1).flatten(1, 2)
-    rewards = model.rewards(z, actions)
-    next_z = model.next(z.unsqueeze(1), actions.unsqueeze(1), None if all_heads else noise.heads)
-    per_head = _targets(nets, rewards, next_z, config, with_aux=config.aux_value_source == "imagine")
-    drawn = _drawn(per_head, noise.heads) if all_heads else per_head
-    return Imagined(per_head.unflatten(-1, (rollouts, count)), drawn.amin(2).unflatten(-1, (rollouts, count)))
-
-
-def _drawn(per_head: Tensor, heads: Tensor) -> Tensor:
-    """(S, C, H, X) -> (S, C, h, X), the heads drawn for each seed."""
-    index = heads[:, None, :, None].expand(-1, per_head.shape[1], -1, per_head.shape[3])
-    return per_head.gather(2, index)
-
-
-def _targets(nets: Networks, rewards: Tensor, next_z: Tensor, config: TrainConfig, with_aux: bool) -> Tensor:
-    """rewards (S, R, X), next_z (S, h, X, L) -> (S, C, h, X) for the primary discount and, `with_aux`, each gamma."""
-    shape = next_z.shape[1:3]
-    flat = next_z.flatten(1, 2)
-    values = nets.targets.values(flat, nets.model.bins).amin(1, keepdim=True)
-    gammas = [config.gamma]
-    if with_aux and nets.model.num_gammas:
-        values = torch.cat([values, nets.targets.aux_values(flat, nets.model.bins)], dim=1)
-        gammas += config.multi_gamma_gammas
-    return losses.td_targets(rewards, values.unflatten(-1, shape), torch.tensor(gammas, device=values.device))
-
-
-def _value_loss(
-    model: WorldModel, starts: Tensor, imagined: Imagined, noise: Noise, full: bool
-) -> tuple[Tensor, Metrics]:
+def _value_loss(model: WorldModel, found: ValueBatch, noise: Noise, full: bool) -> tuple[Tensor, Metrics]:
     """Every value head against one target; V is evaluated once per start state, against the mean two-hot
     target of its N rollouts, since cross-entropy is linear in the target."""
-    target = imagined.target[:, 0]
-    logits = model.value(starts.flatten(1, 2).unsqueeze(1), dropout=noise.dropout)
-    steps = starts.shape[1:3]
+    target = found.target[:, 0]
+    steps = found.states.shape[1:3]
+    dropout = None if noise.dropout is None else noise.dropout[:, :, : steps.numel()]
+    logits = model.value(found.states.flatten(1, 2).unsqueeze(1), dropout=dropout)
     mean_target = tm.two_hot(target, model.bins).mean(1).unflatten(1, steps)
-    evenly = starts.new_ones(steps[0])  # imagined starts weigh the same at every t
-    loss = losses.value_loss(logits.unflatten(2, steps), mean_target, evenly).mean(1)
+    loss = losses.value_loss(logits.unflatten(2, steps), mean_target, found.weights).mean(1)
     if not full:
         return loss, {}
     with torch.no_grad():
-        return loss, _value_metrics(tm.two_hot_inverse(logits, model.bins), target.mean(1), imagined.per_head[:, 0])
+        return loss, _value_metrics(tm.two_hot_inverse(logits, model.bins), target.mean(1), found.per_head[:, 0])
 
 
 def _value_metrics(predicted: Tensor, target: Tensor, per_head: Tensor) -> Metrics:
@@ -207,45 +148,27 @@ def _value_metrics(predicted: Tensor, target: Tensor, per_head: Tensor) -> Metri
     return metrics
 
 
-def _aux_loss(
-    nets: Networks, latents: Latents, batch: Batch, imagined: Imagined, noise: Noise, config: TrainConfig
-) -> Tensor:
-    """(S, G) cross-entropy of the auxiliary values on the source that `aux_value_source` names."""
-    model = nets.model
-    if config.aux_value_source == "imagine":
-        states, target = latents.starts, tm.two_hot(imagined.target[:, 1:], model.bins).mean(2)
-        weights = states.new_ones(states.shape[1])
-    else:
-        states, drawn = _replay_targets(nets, latents, batch, noise, config)
-        target = tm.two_hot(drawn, model.bins)
-        weights = tm.time_weights(states.shape[1], config.rho, states.device)
-    steps = states.shape[1:3]
-    logits = aux_logits(model.aux, states.flatten(1, 2), model.num_gammas).unflatten(2, steps)
+def _aux_loss(model: WorldModel, found: ValueBatch) -> Tensor:
+    """(S, G) cross-entropy of the auxiliary values; their discounts are the last G of the batch."""
+    target = tm.two_hot(found.target[:, -model.num_gammas :], model.bins).mean(2)
+    steps = found.states.shape[1:3]
+    logits = aux_logits(model.aux, found.states.flatten(1, 2), model.num_gammas).unflatten(2, steps)
     errors = tm.soft_cross_entropy(logits, target.unflatten(2, steps))
-    return (errors.mean(-1) * weights).mean(-1)
+    return (errors.mean(-1) * found.weights).mean(-1)
 
 
-@torch.no_grad()
-def _replay_next(latents: Latents, noise: Noise, source: str) -> Tensor:
-    """(S, h, T*B, L) next latents of the stored transitions: encoded, or of the drawn heads' rollouts."""
-    if source == "replay_true":
-        return latents.encoded[:, 1:].flatten(1, 2).unsqueeze(1)
-    per_head = latents.rollout.transpose(1, 2)  # (S, H, T, B, L)
-    seeds = torch.arange(per_head.shape[0], device=per_head.device).unsqueeze(-1)
-    return per_head[seeds, noise.heads].flatten(2, 3)
-
-
-def _replay_targets(
-    nets: Networks, latents: Latents, batch: Batch, noise: Noise, config: TrainConfig
-) -> tuple[Tensor, Tensor]:
-    """States (S, T, B, L) of the stored transitions and their auxiliary targets (S, G, T*B)."""
-    true_states = config.aux_value_source == "replay_true"
-    states = latents.encoded[:, :-1] if true_states else latents.starts[:, :-1]
-    with torch.no_grad():
-        next_z = _replay_next(latents, noise, config.aux_value_source)
-        rewards = batch.rewards.flatten(1, 2).unsqueeze(1)
-        targets = _targets(nets, rewards, next_z, config, with_aux=True)
-    return states, targets[:, 1:].amin(2)
+def _value_batches(
+    nets: Networks, latents: Latents, batch: Batch, noise: Noise, config: TrainConfig, full: bool
+) -> dict[str, ValueBatch]:
+    """By source, each computed once: primary and auxiliary values may share theirs."""
+    aux = config.aux_value_source if nets.model.num_gammas else None
+    sources = dict.fromkeys([config.ac_source, *([aux] if aux else [])])
+    return {
+        source: value_batch(
+            source, Wanted(source == config.ac_source, source == aux), nets, latents, batch, noise, config, full
+        )
+        for source in sources
+    }
 
 
 # --- the policy ---------------------------------------------------------------------------------------
@@ -273,6 +196,8 @@ def policy_pass(
     reward = tm.reduce_heads(model.rewards(z, action), how, 1)
     next_z = model.next(z.unsqueeze(1), action.unsqueeze(1))
     values = model.values(next_z.flatten(1, 2), dropout).amin(1).unflatten(-1, next_z.shape[1:3])
+    alive = model.alive(next_z)
+    values = values if alive is None else alive * values
     q = reward + config.gamma * tm.reduce_heads(values, how, 1)
     log_prob = tm.gaussian_log_prob(eps, log_std)
     terms = losses.PolicyTerms(

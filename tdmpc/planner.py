@@ -14,8 +14,8 @@ from torch import Tensor
 from tdmpc import math as tm
 from tdmpc.config import TrainConfig
 from tdmpc.layers import Heads
-from tdmpc.objectives import Networks
 from tdmpc.streams import Draws
+from tdmpc.targets import Networks
 
 WORST = -1e9  # score of a candidate whose own is NaN or infinite; finite, so that a softmax over it is too
 
@@ -84,38 +84,54 @@ def _gumbel_choice(weights: Tensor, draws: Draws) -> Tensor:
 def _from_policy(nets: Networks, z: Tensor, size: int, config: TrainConfig, draws: Draws, heads: Heads) -> _Candidates:
     """Candidates of the policy along the first head's latents, rolled and scored once per plan."""
     c = config
-    seeds, episodes, _ = z.shape
+    episodes = z.shape[1]
     count = episodes * c.num_pi_trajs
     eps = draws.normal(c.horizon, count, size)
     extra = draws.normal(c.horizon, count, size) * c.policy_seed_noise_std
-    latents = _repeat(z, c.num_pi_trajs)
-    total = z.new_zeros(seeds, 1, count)
+    rolled = _Rolled.start(z, c.num_pi_trajs)
     actions = []
     for t in range(c.horizon):
-        action = (nets.actor.sample(latents[:, 0], eps[:, t]) + extra[:, t]).clamp(-1, 1)
+        action = (nets.actor.sample(rolled.latents[:, 0], eps[:, t]) + extra[:, t]).clamp(-1, 1)
         actions.append(action)
-        total = total + _reward(nets, latents, action, c)
-        latents = nets.model.next(latents, action.unsqueeze(1), heads)
+        rolled = _advance(nets, rolled, action, c, heads)
     stacked = torch.stack(actions, dim=1).unflatten(2, (episodes, -1)).transpose(1, 2)
-    return _Candidates(stacked, _final_score(nets, total, latents, c, episodes))
+    return _Candidates(stacked, _final_score(nets, rolled, c, episodes))
 
 
 def _score(nets: Networks, z: Tensor, actions: Tensor, config: TrainConfig, heads: Heads) -> Tensor:
     """z (S, P, L), actions (S, P, T, E, A) -> (S, P, E): undiscounted rewards plus target value at the end,
     reduced over dynamics and value heads by `planner_head_reduce`."""
     episodes, horizon, candidates = actions.shape[1:4]
-    latents = _repeat(z, candidates)
+    rolled = _Rolled.start(z, candidates)
     flat = actions.transpose(1, 2).flatten(2, 3)  # (S, T, P*E, A)
-    total = z.new_zeros(z.shape[0], 1, episodes * candidates)
     for t in range(horizon):
-        total = total + _reward(nets, latents, flat[:, t], config)
-        latents = nets.model.next(latents, flat[:, t].unsqueeze(1), heads)
-    return _final_score(nets, total, latents, config, episodes)
+        rolled = _advance(nets, rolled, flat[:, t], config, heads)
+    return _final_score(nets, rolled, config, episodes)
 
 
-def _repeat(z: Tensor, count: int) -> Tensor:
-    """(S, P, L) -> (S, 1, P*count, L), the latent all heads share at the start."""
-    return z.repeat_interleave(count, dim=1).unsqueeze(1)
+class _Rolled(NamedTuple):
+    """Candidates on their way; the axis H is 1 while all heads share the start."""
+
+    latents: Tensor  # (S, H|1, N, L), N = P*E
+    total: Tensor  # (S, H|1, N) rewards so far
+    alive: Tensor | None  # (S, H, N) 0 behind a predicted end; None where episodes never end
+
+    @classmethod
+    def start(cls, z: Tensor, count: int) -> _Rolled:
+        """`count` candidates from each latent of z (S, P, L)."""
+        latents = z.repeat_interleave(count, dim=1).unsqueeze(1)
+        return cls(latents, latents.new_zeros(latents.shape[:-1]), None)
+
+
+def _advance(nets: Networks, rolled: _Rolled, action: Tensor, config: TrainConfig, heads: Heads) -> _Rolled:
+    """One step under action (S, N, A); nothing is earned behind the end of an episode."""
+    reward = _reward(nets, rolled.latents, action, config)
+    total = rolled.total + (reward if rolled.alive is None else rolled.alive * reward)
+    latents = nets.model.next(rolled.latents, action.unsqueeze(1), heads)
+    alive = nets.model.alive(latents)
+    if alive is not None and rolled.alive is not None:
+        alive = alive * rolled.alive
+    return _Rolled(latents, total, alive)
 
 
 def _reward(nets: Networks, latents: Tensor, action: Tensor, config: TrainConfig) -> Tensor:
@@ -126,8 +142,11 @@ def _reward(nets: Networks, latents: Tensor, action: Tensor, config: TrainConfig
     return tm.reduce_heads(rewards, config.planner_head_reduce, 1).unflatten(-1, (heads, count))
 
 
-def _final_score(nets: Networks, total: Tensor, latents: Tensor, config: TrainConfig, episodes: int) -> Tensor:
-    """total (S, H|1, N) rewards, latents (S, H, N, L) -> (S, P, E)."""
-    values = nets.targets.values(latents.flatten(1, 2), nets.model.bins).unflatten(-1, latents.shape[1:3])
-    scores = tm.reduce_heads(values + total.unsqueeze(1), config.planner_head_reduce, (1, 2))
+def _final_score(nets: Networks, rolled: _Rolled, config: TrainConfig, episodes: int) -> Tensor:
+    """Rewards plus the target value where the episode still goes on -> (S, P, E)."""
+    shape = rolled.latents.shape[1:3]
+    values = nets.targets.values(rolled.latents.flatten(1, 2), nets.model.bins).unflatten(-1, shape)
+    if rolled.alive is not None:
+        values = values * rolled.alive.unsqueeze(1)
+    scores = tm.reduce_heads(values + rolled.total.unsqueeze(1), config.planner_head_reduce, (1, 2))
     return scores.unflatten(-1, (episodes, -1))

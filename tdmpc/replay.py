@@ -19,6 +19,7 @@ class Batch(NamedTuple):
     obs: Tensor  # (S, T+1, B, O)
     actions: Tensor  # (S, T, B, A)
     rewards: Tensor  # (S, T, B)
+    terminated: Tensor  # (S, T, B) 1 where the transition ended the episode for good, not by the clock
 
 
 @dataclass
@@ -66,6 +67,7 @@ class Replay:
         self._obs = torch.zeros(seeds, FIRST_ROWS, obs_size, device=device)
         self._actions = torch.zeros(seeds, FIRST_ROWS, action_size, device=device)
         self._rewards = torch.zeros(seeds, FIRST_ROWS, device=device)
+        self._terminated = torch.zeros(seeds, FIRST_ROWS, device=device)
 
     def begin(self, lane: int, obs: np.ndarray) -> None:
         """Start an episode with its reset observation (O,)."""
@@ -73,19 +75,23 @@ class Replay:
         self._reserve(self.lanes[lane].rows)
         self._obs[lane, self.lanes[lane].rows - 1] = torch.from_numpy(obs)
 
-    def add(self, lane: int, action: np.ndarray, reward: float, obs: np.ndarray) -> None:
+    def add(self, lane: int, action: np.ndarray, reward: float, obs: np.ndarray, terminated: bool = False) -> None:
         """Append one transition of the running episode: action (A,), reward, the observation after it (O,)."""
         row = self.lanes[lane].extend()
         self._reserve(row + 2)
         self._actions[lane, row] = torch.from_numpy(action)
         self._rewards[lane, row] = reward
+        self._terminated[lane, row] = float(terminated)
         self._obs[lane, row + 1] = torch.from_numpy(obs)
 
-    def add_episode(self, lane: int, obs: np.ndarray, actions: np.ndarray, rewards: np.ndarray) -> None:
-        """A whole episode: obs (n+1, O), actions (n, A), rewards (n,)."""
+    def add_episode(
+        self, lane: int, obs: np.ndarray, actions: np.ndarray, rewards: np.ndarray, terminated: bool = False
+    ) -> None:
+        """A whole episode: obs (n+1, O), actions (n, A), rewards (n,), whether its last step ended it for good."""
         self.begin(lane, obs[0])
-        for action, reward, after in zip(actions, rewards, obs[1:], strict=True):
-            self.add(lane, action, float(reward), after)
+        last = len(rewards) - 1
+        for t, (action, reward, after) in enumerate(zip(actions, rewards, obs[1:], strict=True)):
+            self.add(lane, action, float(reward), after, terminated and t == last)
 
     def retire(self, lane: int) -> None:
         self.lanes[lane].retired = True
@@ -100,7 +106,13 @@ class Replay:
         steps = torch.arange(self._horizon + 1, device=self._device)
         index = first[:, None] + steps[:, None]  # (S, T+1, B)
         seeds = torch.arange(len(self.lanes), device=self._device)[:, None, None]
-        return Batch(self._obs[seeds, index], self._actions[seeds, index[:, :-1]], self._rewards[seeds, index[:, :-1]])
+        taken = index[:, :-1]
+        return Batch(
+            self._obs[seeds, index],
+            self._actions[seeds, taken],
+            self._rewards[seeds, taken],
+            self._terminated[seeds, taken],
+        )
 
     def _window_rows(self, lane: Lane, count: int, stream: torch.Generator) -> Tensor:
         """(count,) first rows of the windows drawn from one lane; nobody reads a retired lane's."""
@@ -108,6 +120,8 @@ class Replay:
             return torch.zeros(count, dtype=torch.int64)
         lengths = torch.tensor(lane.lengths)
         eligible = torch.nonzero(lengths >= self._horizon).squeeze(1)
+        if not len(eligible):
+            raise RuntimeError(f"no episode has the {self._horizon} transitions of a window: lower horizon")
         hot = round(self._hot_share * count)
         pick = eligible[torch.randint(len(eligible), (count - hot,), generator=stream)]
         within = (lengths[pick] - self._horizon + 1) * torch.rand(count - hot, generator=stream, dtype=torch.float64)
@@ -123,7 +137,7 @@ class Replay:
         have = self._obs.shape[1]
         if rows <= have:
             return
-        for name in ("_obs", "_actions", "_rewards"):
+        for name in ("_obs", "_actions", "_rewards", "_terminated"):
             old = getattr(self, name)
             setattr(self, name, torch.cat([old, torch.zeros_like(old)], dim=1))
 
@@ -136,6 +150,7 @@ class Replay:
             "obs": self._obs[lane, : own.rows].cpu().clone(),
             "actions": self._actions[lane, : own.rows].cpu().clone(),
             "rewards": self._rewards[lane, : own.rows].cpu().clone(),
+            "terminated": self._terminated[lane, : own.rows].cpu().clone(),
         }
 
     def set_state(self, lane: int, state: dict[str, Tensor]) -> None:
@@ -143,5 +158,11 @@ class Replay:
         while self._obs.shape[1] < rows:
             self._reserve(self._obs.shape[1] + 1)
         self.lanes[lane] = Lane(state["starts"].tolist(), state["lengths"].tolist(), rows)
-        for name, store in (("obs", self._obs), ("actions", self._actions), ("rewards", self._rewards)):
+        stores = {
+            "obs": self._obs,
+            "actions": self._actions,
+            "rewards": self._rewards,
+            "terminated": self._terminated,
+        }
+        for name, store in stores.items():
             store[lane, :rows] = state[name].to(self._device)

@@ -20,7 +20,7 @@ from torch import Tensor
 from tdmpc import checkpoint
 from tdmpc.agent import Agent, Schedule, freeze_step
 from tdmpc.catalogue import METRICS, Kind
-from tdmpc.config import TrainConfig
+from tdmpc.config import ConfigError, TrainConfig
 from tdmpc.envs import Env
 from tdmpc.evaluation import MODES, Episode, Evaluator, value_bias
 from tdmpc.objectives import Metrics
@@ -239,7 +239,9 @@ class Trainer:
         found = lane.env.step(action)
         s = lane.index
         self.obs[s] = found.obs
-        self.replay.add(s, action, found.reward, found.obs)
+        if found.terminated and not self.config.episodic:
+            raise ConfigError(f"task={self.config.task!r}: its episodes terminate; set episodic=true")
+        self.replay.add(s, action, found.reward, found.obs, found.terminated)
         lane.episode_return += found.reward
         lane.episode_length += 1
         if found.last:

@@ -60,11 +60,16 @@ class WorldModel(nn.Module):
             together = c.multi_gamma_head == "joint"
             heads, outputs = (1, self.num_gammas * c.num_bins) if together else (self.num_gammas, c.num_bins)
             self.aux = StackedMLP(heads, [latent, *hidden, outputs], generators)
+        self.episodic = c.episodic
+        if self.episodic:
+            self.termination = StackedMLP(1, [latent, *hidden, 1], generators)
         self.register_buffer("bins", tm.bin_centres(c.num_bins, c.symlog_max))
 
     def trained_modules(self) -> dict[str, nn.Module]:
         """The parts the model's optimiser moves, by the names of `catalogue.GRADIENT_FLOW`."""
-        names = ["encoder", "dynamics", "reward", "value", *(["aux"] if self.num_gammas else [])]
+        names = ["encoder", "dynamics", "reward", "value"]
+        names += ["aux"] if self.num_gammas else []
+        names += ["termination"] if self.episodic else []
         return {name: getattr(self, name) for name in names}
 
     def encode(self, obs: Tensor) -> Tensor:
@@ -83,6 +88,16 @@ class WorldModel(nn.Module):
     def rewards(self, z: Tensor, action: Tensor) -> Tensor:
         """z (S, N, L), action (S, N, A) -> (S, R, N) predicted rewards."""
         return tm.two_hot_inverse(self.reward_logits(z, action), self.bins)
+
+    def end_logits(self, z: Tensor) -> Tensor:
+        """(S, ..., L) latents after a transition -> (S, ...) logits of its having ended the episode."""
+        return self.termination(z.flatten(1, -2).unsqueeze(1)).reshape(z.shape[:-1])
+
+    @torch.no_grad()
+    def alive(self, z: Tensor) -> Tensor | None:
+        """(S, ..., L) latents after a transition -> (S, ...) 1 where the episode goes on, 0 where it ended;
+        None where episodes never end."""
+        return (self.end_logits(z) <= 0).to(z.dtype) if self.episodic else None  # sigmoid(0) = 0.5
 
     def values(self, z: Tensor, dropout: Tensor | None = None) -> Tensor:
         """(S, N, L) -> (S, Q, N) predicted values."""

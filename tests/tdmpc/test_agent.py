@@ -23,6 +23,7 @@ def batch_of(config, seeds=1):
         torch.randn(seeds, steps + 1, size, OBS, generator=g),
         torch.rand(seeds, steps, size, ACTIONS, generator=g) * 2 - 1,
         torch.rand(seeds, steps, size, generator=g),
+        (torch.rand(seeds, steps, size, generator=g) > 0.7).float(),
     )
 
 
@@ -45,7 +46,7 @@ def copy_of(module):
 
 @pytest.mark.parametrize("head", ["joint", "separate"])
 def test_each_loss_reaches_the_modules_the_catalogue_names_and_no_other(tiny, head):
-    config = tiny(multi_gamma_head=head)
+    config = tiny(multi_gamma_head=head, episodic=True)
     agent, draws = trained_agent(config)
     noise = draw_noise(config, ACTIONS, draws)
     found = model_losses(agent.networks, batch_of(config), noise, config, frozen=False, full=False)
@@ -167,6 +168,37 @@ def test_auxiliary_values_train_on_every_source(tiny, source, head):
     metrics = agent.update(batch_of(config), Schedule(False, 1e-4), draws, log=True)
     assert metrics["aux_value_loss_per_gamma"].shape == (1, 2)
     assert moved(before, agent.model.aux)
+
+
+@pytest.mark.parametrize("source", ["imagine", "replay_rollout", "replay_true"])
+@pytest.mark.parametrize("aux_source", ["imagine", "replay_rollout"])
+def test_values_train_on_every_source(tiny, source, aux_source):
+    config = tiny(ac_source=source, aux_value_source=aux_source)
+    agent, draws = trained_agent(config)
+    before = copy_of(agent.model.value)
+    metrics = agent.update(batch_of(config), Schedule(False, 1e-4), draws, log=True)
+    assert moved(before, agent.model.value)
+    # encodings have one next latent, whatever the heads: no spread over heads to report
+    assert ("td_target_std_across_heads" in metrics) == (source != "replay_true")
+
+
+def test_a_replayed_target_is_the_stored_reward_and_the_value_of_what_followed(tiny):
+    config = tiny(ac_source="replay_true", discount=0.9, num_q=1)
+    agent, draws = trained_agent(config)
+    batch = batch_of(config)
+    noise = draw_noise(config, ACTIONS, draws, dropout=False)
+    with torch.no_grad():
+        metrics = model_losses(agent.networks, batch, noise, config, frozen=True, full=True).metrics
+        after = agent.model.encode(batch.obs)[:, 1:].flatten(1, 2)
+        values = agent.targets.values(after, agent.model.bins)[:, 0]
+    assert metrics["td_target_mean"].item() == pytest.approx((batch.rewards.flatten(1) + 0.9 * values).mean().item())
+    ended = tiny(ac_source="replay_true", discount=0.9, num_q=1, episodic=True)
+    agent, draws = trained_agent(ended)
+    with torch.no_grad():
+        metrics = model_losses(agent.networks, batch, noise, ended, frozen=True, full=True).metrics
+        after = agent.model.encode(batch.obs)[:, 1:].flatten(1, 2)
+        values = agent.targets.values(after, agent.model.bins)[:, 0] * (1 - batch.terminated.flatten(1))
+    assert metrics["td_target_mean"].item() == pytest.approx((batch.rewards.flatten(1) + 0.9 * values).mean().item())
 
 
 @pytest.mark.parametrize("off", [{"multi_gamma_loss_weight": 0}, {"multi_gamma_gammas": "[]"}])

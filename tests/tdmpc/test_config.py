@@ -76,8 +76,7 @@ def test_errors_are_one_line_that_names_value_and_fix(overrides, says):
 def test_the_table_of_tasks_is_the_suites():
     from dm_control import suite
 
-    endless = {"lqr"}  # its episodes have no time limit
-    assert set(TASKS.values()) == {(d, t) for d, t in suite.ALL_TASKS if d not in endless}
+    assert set(TASKS.values()) == set(suite.ALL_TASKS)
 
 
 def test_discount_heuristic():
@@ -116,6 +115,9 @@ def test_identity_ignores_what_changes_nothing():
     assert config_id(dataclasses.replace(on, policy_ema_tau=0.2)) != config_id(on)
     off = dataclasses.replace(base, multi_gamma_loss_weight=0)
     assert config_id(dataclasses.replace(off, multi_gamma_head="separate")) == config_id(off)
+    replayed = dataclasses.replace(base, ac_source="replay_true", aux_value_source="replay_true")
+    assert config_id(dataclasses.replace(replayed, num_rollouts=1)) == config_id(replayed)
+    assert config_id(dataclasses.replace(base, termination_coef=0.1)) == config_id(base)
     fixed = dataclasses.replace(base, end_entropy_coeff=1e-4)
     assert config_id(dataclasses.replace(fixed, entropy_schedule="linear")) == config_id(fixed)
 
@@ -151,6 +153,8 @@ CHANGED = {
     "tau": (0.1, {}), "scale_tau": (0.5, {"lr": 0.03, "reward_coef": 10}), "discount": (0.9, {}),
     "multi_gamma_gammas": ((0.8,), {}),
     "multi_gamma_head": ("separate", {}), "multi_gamma_loss_weight": (0.5, {}),
+    "ac_source": ("replay_rollout", {}), "imagine_initial_source": ("replay_true", {}),
+    "actor_source": ("replay_true", {}), "episodic": (True, {}), "termination_coef": (0.1, {"episodic": True}),
     "aux_value_source": ("replay_true", {}), "aux_value_tau": (0.1, {}), "pi_update_freq": (2, {}),
     "policy_ema_enabled": (True, {}), "policy_ema_tau": (0.5, {"policy_ema_enabled": True}),
     "start_entropy_coeff": (1e-2, {}), "end_entropy_coeff": (1e-2, {}),

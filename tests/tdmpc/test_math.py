@@ -127,6 +127,20 @@ def test_td_targets_take_the_lowest_reward_and_each_discount_itself():
     torch.testing.assert_close(found, torch.tensor([[[[10.9], [20.8]], [[10.0], [19.0]]]]))
 
 
+def test_td_targets_stop_at_an_end():
+    rewards = torch.tensor([[[1.0, 1.0]]])
+    values = torch.tensor([[[[10.0, 10.0], [20.0, 20.0]]]])  # S=1, C=1, h=2, X=2
+    alive = torch.tensor([[[1.0, 0.0], [0.0, 1.0]]])
+    found = losses.td_targets(rewards, values, torch.tensor([0.5]), alive)
+    assert found.tolist() == [[[[6.0, 1.0], [1.0, 11.0]]]]
+
+
+def test_termination_loss():
+    logits = torch.log(torch.tensor([3.0, 1.0])).view(1, 1, 2, 1)  # two heads, p = 3/4 and 1/2
+    found = losses.termination_loss(logits, torch.ones(1, 1, 1))
+    assert found.item() == pytest.approx(-(math.log(0.75) + math.log(0.5)) / 2)
+
+
 def test_hinge_begins_at_the_threshold():
     mean = torch.tensor([[2.5, -3.5], [0.0, 4.5]])
     assert losses.hinge(mean, 2.5, 4).tolist() == [0.5, 8.0]

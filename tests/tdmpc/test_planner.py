@@ -46,11 +46,15 @@ def test_score_is_undiscounted_reward_plus_value_at_the_end(tiny):
         def rewards(self, z, action):
             return (z.mean(-1) + action.sum(-1)).unsqueeze(1)
 
+        def alive(self, z):
+            return None if ends_at is None else (z.mean(-1) < ends_at).float()
+
     class Targets:
         def values(self, z, bins):
             return torch.stack([10 * z.mean(-1), 20 * z.mean(-1)], dim=1)
 
     nets = Networks(Model(), Targets(), None)
+    ends_at = None
     z = torch.zeros(1, 1, 4)
     actions = torch.zeros(1, 1, 3, 2, 1)
     actions[0, 0, 0, 1] = 0.5
@@ -60,6 +64,10 @@ def test_score_is_undiscounted_reward_plus_value_at_the_end(tiny):
         assert found[0, 0].tolist() == pytest.approx([value, value + 0.5])
     only_first = planner._score(nets, z, actions, tiny(planner_head_reduce="max"), slice(0, 1))
     assert only_first[0, 0].tolist() == pytest.approx([63, 63.5])
+    ends_at = 2  # head 0 ends with its second latent, head 1 with its first: nothing is earned from there on
+    for reduce, value in (("max", 1), ("min", 0), ("mean", 0.5)):
+        found = planner._score(nets, z, actions, tiny(planner_head_reduce=reduce), None)
+        assert found[0, 0].tolist() == pytest.approx([value, value + 0.5])
 
 
 def test_elites_are_weighted_by_a_softmax_at_the_temperature(tiny):

@@ -103,6 +103,27 @@ def test_reseeding_decides_the_next_episode():
     assert np.array_equal(env.reset(), first)
 
 
+@pytest.mark.parametrize("task", ["lqr-lqr-2-1", "humanoid-cmu-walk", "acrobot-swingup-sparse"])
+def test_tasks_with_odd_names_or_no_time_limit_have_1000_frames(task):
+    env = Env(task, 125, seed=0)
+    env.reset()
+    steps = [env.step(np.zeros(env.action_size)) for _ in range(8)]
+    assert [step.last for step in steps] == [False] * 7 + [True]
+    assert not steps[-1].terminated  # by the clock
+
+
+def test_the_end_of_an_episode_stands_at_its_last_transition():
+    replay = Replay(1, 1, 1, 2)
+    replay.add_episode(0, np.zeros((4, 1), np.float32), np.zeros((3, 1), np.float32), np.zeros(3), terminated=True)
+    ends = replay.sample(50, stream()).terminated[0]
+    assert set(map(tuple, ends.T.tolist())) == {(0.0, 0.0), (0.0, 1.0)}
+
+
+def test_no_episode_as_long_as_a_window_is_said_so():
+    with pytest.raises(RuntimeError, match="no episode has the 3 transitions"):
+        filled([2, 2]).sample(4, stream())
+
+
 def test_returns_to_go():
     assert returns_to_go(np.array([1.0, 2.0, 4.0]), 0.5).tolist() == [3.0, 4.0, 4.0]
 

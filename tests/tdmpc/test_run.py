@@ -6,6 +6,8 @@ import pytest
 import torch
 
 from tdmpc import agent as agent_module
+from tdmpc.config import ConfigError
+from tdmpc.envs import Env
 from tdmpc.run import DeviceError, train
 from tdmpc.shards import read_shard, start_step
 from tdmpc.streams import derive_seed
@@ -135,6 +137,39 @@ def test_a_run_writes_every_kind_of_row_and_the_schedule(tiny, trained):
     assert all(r["frames"] == 100 * r["step"] for r in rows)
     last = [r for r in rows if r["kind"] == "train"][-1]
     assert len(last["aux_value_loss_per_gamma"]) == 2
+
+
+@pytest.fixture
+def short_lived(monkeypatch):
+    """The real task, whose episodes end for good after four steps."""
+    original = Env.step
+
+    def step(self, action):
+        found = original(self, action)
+        over = len(self._actions) == 4
+        return found._replace(last=found.last or over, terminated=over)
+
+    monkeypatch.setattr(Env, "step", step)
+
+
+def test_a_task_that_terminates(tiny, trained, short_lived, equal_weights):
+    config = tiny(episodic=True)
+    whole, parts = trained("whole"), trained("parts")
+    whole.train(config, seeds=(1, 2))
+    assert {r["episode_length"] for r in whole.rows(1) if r["kind"] == "episode"} == {4}
+    last = [r for r in whole.rows(1) if r["kind"] == "train"][-1]
+    assert last["termination_loss"] > 0
+    assert "validation/termination_loss" in [r for r in whole.rows(1) if r["kind"] == "validation"][-1]
+    polls = iter(range(51))
+    parts.train(config, seeds=(1, 2), should_stop=lambda: next(polls, None) is None)
+    parts.train(config, seeds=(1, 2), tag="a002")
+    for seed in (1, 2):
+        assert equal_weights(whole.weights(seed), parts.weights(seed))
+
+
+def test_a_task_that_terminates_unannounced_is_an_error_in_one_line(tiny, trained, short_lived):
+    with pytest.raises(ConfigError, match="its episodes terminate; set episodic=true"):
+        trained("runs").train(tiny())
 
 
 def test_policy_metrics_are_absent_when_no_policy_update_happened(tiny, trained):
