@@ -170,6 +170,8 @@ def installed():
         return "-", "", []
     with open(MARKER) as marker:
         words = marker.read().split()
+    if len(words) < 2:  # a marker that a full disk or an older bootstrap.py left
+        return "-", "", []
     return words[0], words[1], words[2:]
 
 

@@ -172,6 +172,17 @@ def test_after_an_interrupt_the_half_made_environment_is_made_again(
     assert list(tmp_path.glob(".venv.old*")) == []
 
 
+@pytest.mark.parametrize("content", ["", "-"])
+def test_an_environment_whose_marker_says_nothing_is_made_again(
+    bootstrap: ModuleType, recorder: Recorder, content: str
+) -> None:
+    bootstrap.setup([], "cpu")
+    Path(bootstrap.MARKER).write_text(content)
+    recorder.commands.clear()
+    bootstrap.setup([], "cpu")
+    assert recorder.said == [VENV_LINE, CPU_LINE, PROJECT_LINE]
+
+
 @pytest.mark.parametrize("name", ["setup.cfg", "constraints.txt"])
 def test_other_requirements_make_another_environment(
     bootstrap: ModuleType, recorder: Recorder, tmp_path: Path, name: str
