@@ -148,9 +148,24 @@ backend_options = _options(
     click.option("--max-parallel", type=click.IntRange(min=1), metavar="N", help="Tasks at a time."),
     click.option("--seeds-per-job", type=click.IntRange(min=1), metavar="K",
                  help="Seeds of a configuration trained side by side in one process."),
+    click.option("--snapshots", type=click.IntRange(min=0), metavar="N",
+                 help="How often a run keeps its weights for `evaluate`, evenly spaced; 4 otherwise."),
     click.option("--dry-run", is_flag=True, help="Show the runs and the exact script or commands; submit nothing."),
     click.option("--wait", is_flag=True, help="Show progress until the runs have ended; exit code 1 if any failed."),
 )  # fmt: skip
+
+
+foreground_options = _options(
+    click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True,
+                 help="auto: a GPU where there is one."),
+    click.option("--threads", type=click.IntRange(min=1), metavar="N", help="Threads; all cores otherwise."),
+)  # fmt: skip
+
+
+def _device(asked: str) -> str:
+    from jobs import process
+
+    return "cuda" if asked == "cuda" or (asked == "auto" and process.gpus()) else "cpu"
 
 
 def _overrides(task: str | None, steps: str | None, sets: Sequence[str]) -> dict[str, Any]:
@@ -270,14 +285,15 @@ def _type_name(kind: Any) -> str:
 def submit_command(
     state: Globals, sweep: str, plan_file: Path | None, seeds: str | None, preset: str | None, task: str | None,
     steps: str | None, sets: tuple[str, ...], profile: str | None, cluster: str | None, max_parallel: int | None,
-    seeds_per_job: int | None, dry_run: bool, wait: bool,
+    seeds_per_job: int | None, snapshots: int | None, dry_run: bool, wait: bool,
 ) -> None:  # fmt: skip
     """Submit what is missing of SWEEP, or of one of its options (update-freq.tau)."""
     from jobs import launch, plan, submit
 
     chosen = plan.load(plan_file)
     found = _expand(chosen, sweep, preset, _overrides(task, steps, sets), seeds)
-    options = submit.Options(cluster or "auto", profile, max_parallel, seeds_per_job or 1)
+    kept = submit.Options().snapshots if snapshots is None else snapshots
+    options = submit.Options(cluster or "auto", profile, max_parallel, seeds_per_job or 1, kept)
     store = state.store()
     choices = submit.difference(store, found)
     prepare = lambda: submit.record_sweeps(store, chosen, found)  # noqa: E731
@@ -297,7 +313,7 @@ def submit_command(
 @click.pass_obj
 def rerun_command(
     state: Globals, sweep: str, causes: tuple[str, ...], profile: str | None, cluster: str | None,
-    max_parallel: int | None, seeds_per_job: int | None, dry_run: bool, wait: bool,
+    max_parallel: int | None, seeds_per_job: int | None, snapshots: int | None, dry_run: bool, wait: bool,
 ) -> None:  # fmt: skip
     """Run part of a submitted SWEEP again, from its checkpoints, with the options it was submitted with."""
     from jobs import launch, rerun, status
@@ -305,7 +321,10 @@ def rerun_command(
     store = state.store()
     found = status.sweeps(store, [sweep])
     choices = rerun.choices(found, causes)
-    changes = {"profile": profile, "cluster": cluster, "max_parallel": max_parallel, "seeds_per_job": seeds_per_job}
+    changes = {
+        "profile": profile, "cluster": cluster, "max_parallel": max_parallel, "seeds_per_job": seeds_per_job,
+        "snapshots": snapshots,
+    }  # fmt: skip
     options = rerun.options(found, changes)
     code = launch.launch(store, sweep, choices, options, list, dry_run=dry_run, wait=wait)
     _report_problems(store)
@@ -314,14 +333,7 @@ def rerun_command(
 
 @cli.command("train")
 @_options(plan_option, seeds_option, value_options)
-@click.option(
-    "--device",
-    type=click.Choice(["auto", "cpu", "cuda"]),
-    default="auto",
-    show_default=True,
-    help="auto: a GPU where there is one.",
-)
-@click.option("--threads", type=click.IntRange(min=1), metavar="N", help="Threads; all cores otherwise.")
+@foreground_options
 @click.pass_obj
 def train_command(
     state: Globals, plan_file: Path | None, seeds: str | None, preset: str | None, task: str | None,
@@ -333,9 +345,48 @@ def train_command(
     chosen = plan.load(plan_file)
     values = {**chosen.base, **_preset(preset), **_overrides(task, steps, sets)}
     asked = plan.parse_seeds(seeds) if seeds is not None else (1,)
-    gpu = device == "cuda" or (device == "auto" and bool(process.gpus()))
     store = state.store()
-    launch.train(store, chosen, values, asked, "cuda" if gpu else "cpu", threads or process.cores())
+    launch.train(store, chosen, values, asked, _device(device), threads or process.cores())
+
+
+@cli.command("evaluate")
+@click.argument("runs", nargs=-1, required=True, metavar="RUN...")
+@click.option("--at", type=click.IntRange(min=1), metavar="STEP", help="Step of the snapshot; the newest otherwise.")
+@click.option("--episodes", type=click.IntRange(min=1), default=50, show_default=True, help="Episodes per planner.")
+@click.option(
+    "--planner",
+    "planners",
+    multiple=True,
+    type=click.Choice(["eval", "train", "policy"]),
+    help="eval: one dynamics head; train: all heads, as in training; policy: no planning. All otherwise.",
+)
+@foreground_options
+@click.option("--json", "as_json", is_flag=True, help="Every return as JSON.")
+@click.pass_obj
+def evaluate_command(
+    state: Globals, runs: tuple[str, ...], at: int | None, episodes: int, planners: tuple[str, ...], device: str,
+    threads: int | None, as_json: bool,
+) -> None:  # fmt: skip
+    """Play episodes with the weights that RUN kept: ID/seed-N, or ID for all its seeds."""
+    from jobs import evaluate, process
+
+    store = state.store()
+    chosen = evaluate.runs_named(store, runs)
+    found = evaluate.evaluate(
+        store, chosen, at=at, planners=planners or ("eval", "train", "policy"), episodes=episodes,
+        device=_device(device), threads=threads or process.cores(),
+    )  # fmt: skip
+    if as_json:
+        import json
+
+        click.echo(json.dumps(list(found), indent=1))
+        return
+    from jobs import show
+
+    console = show.console()
+    with console.status("playing episodes"):
+        table = show.evaluations(found)
+    console.print(table)
 
 
 # --- status and aggregate ---------------------------------------------------------------------------------

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from tdmpc.run import Progress, RunHandle
 
 HEARTBEAT_S = 2.0
+SNAPSHOTS = 4  # of a run, where nobody says otherwise
 _TOLD_EARLY = signal.SIGUSR2  # Slurm sends it ahead of the time limit: checkpoint, then queue again
 _TOLD_NOW = (signal.SIGTERM, signal.SIGINT)  # cancelled, preempted or Ctrl-C: checkpoint and end
 
@@ -77,6 +78,7 @@ class TrainJob:
             threads=submission.threads,
             submission=self.submission,
             task=self.task,
+            snapshots=submission.options.get("snapshots", SNAPSHOTS),
         )
         execution.train([RunRef(runs.config_id, seed) for seed in runs.seeds])
 
@@ -90,6 +92,7 @@ class Execution:
     threads: int
     submission: str | None = None
     task: int | None = None
+    snapshots: int = SNAPSHOTS
     listen: Listener = lambda run, progress: None
 
     def train(self, runs: Sequence[RunRef]) -> list[Outcome]:
@@ -104,7 +107,13 @@ class Execution:
                 from tdmpc import run as training
 
                 handles = [self._handle(run, attempt) for run, attempt in attempts.items()]
-                ended = training.train(handles, device=self.device, threads=self.threads, should_stop=stop)
+                ended = training.train(
+                    handles,
+                    device=self.device,
+                    threads=self.threads,
+                    snapshots=self.snapshots,
+                    should_stop=stop,
+                )
             except BaseException as error:
                 self._record_failure(attempts, error)
                 raise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -177,3 +178,26 @@ def _run_cells(label: str, run: RunStatus) -> list[str | Text]:
         str(record.attempts or ""),
         Text(run.state.reason),
     ]
+
+
+# --- evaluations ------------------------------------------------------------------------------------------
+
+
+def evaluations(found: Iterable[dict[str, Any]]) -> Table:
+    """Mean return over episodes with its 95 % Student-t interval, and the spread of single episodes."""
+    import numpy as np
+
+    from aggregate.stats import Interval
+
+    columns = ("run", "step", "planner", "episodes", "mean", "95 % CI", "sd", "lowest", "highest")
+    made = table(*columns, right=columns[3:])
+    for record in found:
+        returns = np.array(record["returns"])
+        count, mean = len(returns), float(returns.mean())
+        sd = float(returns.std(ddof=1)) if count > 1 else float("nan")
+        half = float(Interval().half_width(np.array([sd]), np.array([count]))[0])
+        interval = f"{mean - half:.1f} to {mean + half:.1f}" if count > 1 else "-"
+        numbers = (f"{mean:.1f}", interval, f"{sd:.1f}" if count > 1 else "-", f"{returns.min():.1f}",
+                   f"{returns.max():.1f}")  # fmt: skip
+        made.add_row(Text(record["run"]), f"{record['step']:,}", record["planner"], str(count), *numbers)
+    return made

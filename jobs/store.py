@@ -31,6 +31,7 @@ from tdmpc.config import IDENTITY_VERSION, ConfigError, TrainConfig, config_id
 
 _CONFIG_ID = re.compile(r"[0-9a-f]{10}")
 _NUMBER = re.compile(r"(\d{3,9})\.json")
+_SEED = re.compile(r"seed-(\d+)")
 _VIEW = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9][A-Za-z0-9_-]*)?")
 _SUBMISSION = re.compile(r"[0-9]{8}-[0-9]{6}-[0-9]{3}-[A-Za-z0-9_.-]+")
 
@@ -150,6 +151,11 @@ class Store:
 
     def run_folder(self, run: RunRef) -> Path:
         return self.config_path(run.config_id).parent / f"seed-{run.seed}"
+
+    def seeds(self, config: str) -> list[int]:
+        """Seeds of `config` that were ever started."""
+        names = _listed(self.config_path(config).parent)
+        return sorted(int(match[1]) for match in map(_SEED.fullmatch, names) if match)
 
     def _numbers(self, run: RunRef, folder: str) -> list[int]:
         names = _listed(self.run_folder(run) / folder)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from jobs import local, process, profiles, slurm
-from jobs.entry import TrainJob
+from jobs.entry import SNAPSHOTS, TrainJob
 from jobs.errors import JobsError
 from jobs.expand import Expanded
 from jobs.plan import Plan
@@ -28,12 +28,16 @@ MISSING: frozenset[State] = frozenset({"new", "interrupted"})
 
 @dataclass(frozen=True)
 class Options:
-    """How runs are executed. cluster: see `BACKENDS`. seeds_per_job: seeds of one configuration in one process."""
+    """How runs are executed. cluster: see `BACKENDS`. seeds_per_job: seeds of one configuration in one process.
+
+    snapshots: how often a run keeps its weights for `sweeps evaluate`, evenly spaced, the last at its end.
+    """
 
     cluster: str = "auto"
     profile: str | None = None
     max_parallel: int | None = None
     seeds_per_job: int = 1
+    snapshots: int = SNAPSHOTS
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,15 @@ import torch
 from tdmpc.shards import Superseded, atomic_write
 
 FOLDER = "checkpoints"
+SNAPSHOTS = "snapshots"
+# What torch.load raises on bytes that are no checkpoint, or only half of one.
+_DAMAGED = (RuntimeError, OSError, EOFError, pickle.UnpicklingError, LookupError, ValueError)
 FORMAT = 1
 KEPT = 2  # the newest and the one to fall back to
+
+
+class NoWeights(Exception):
+    """There is no readable snapshot where one was asked for; the message is one line."""
 
 
 class Found(NamedTuple):
@@ -47,7 +54,7 @@ def load_newest(folder: Path) -> dict[str, Any] | None:
     for found in _complete(folder):
         try:
             state: dict[str, Any] = torch.load(found.path, map_location="cpu", weights_only=True)
-        except (RuntimeError, OSError, EOFError, pickle.UnpicklingError):
+        except _DAMAGED:
             continue
         if state.get("format") == FORMAT:
             return state
@@ -61,6 +68,31 @@ def prune(folder: Path, keep: int) -> None:
     for path in set(files) - set(kept):
         path.with_suffix(".json").unlink(missing_ok=True)
         path.unlink(missing_ok=True)
+
+
+def save_weights(folder: Path, weights: dict[str, Any], step: int, guard: Callable[[], bool]) -> None:
+    """Publish a snapshot: the weights of one step, kept for evaluation. Raises `Superseded` for an old attempt."""
+    target = folder / SNAPSHOTS
+    target.mkdir(parents=True, exist_ok=True)
+    if not guard():
+        raise Superseded(f"{folder} belongs to a newer attempt")
+    content = {"format": FORMAT, "step": step, "weights": weights}
+    atomic_write(target / f"step-{step:09d}.pt", lambda part: torch.save(content, part))
+
+
+def weights_at(folder: Path, step: int | None) -> tuple[int, dict[str, Any]]:
+    """(step, weights) of the snapshot of `step`, of the newest where None. Raises `NoWeights`."""
+    files = {int(path.stem.removeprefix("step-")): path for path in (folder / SNAPSHOTS).glob("step-*.pt")}
+    if not files:
+        raise NoWeights(f"{folder} holds no snapshot: none was reached yet, or they were switched off")
+    wanted = max(files) if step is None else step
+    if wanted not in files:
+        raise NoWeights(f"no snapshot of step {wanted:,}; there are {', '.join(f'{s:,}' for s in sorted(files))}")
+    try:
+        content = torch.load(files[wanted], map_location="cpu", weights_only=True)
+    except _DAMAGED as error:
+        raise NoWeights(f"{files[wanted]} cannot be read: {str(error).splitlines()[0]}") from error
+    return wanted, content["weights"]
 
 
 def _complete(folder: Path) -> list[Found]:

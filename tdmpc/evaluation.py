@@ -1,5 +1,7 @@
 """Evaluation: episodes with planning and with the policy alone, for all seeds side by side.
 
+"planner" is the evaluation planner, "train" the planner as training uses it, "policy" the policy alone.
+
 Everything random here is derived from (seed, step, episode), never from training's streams, so evaluating
 more or less changes nothing in training.
 """
@@ -19,8 +21,8 @@ from tdmpc.envs import Env
 from tdmpc.planner import plan, shift
 from tdmpc.streams import Draws, derive_seed
 
-Mode = Literal["planner", "policy"]
-MODES: tuple[Mode, ...] = ("planner", "policy")
+Mode = Literal["planner", "policy", "train"]
+MODES: tuple[Mode, ...] = ("planner", "policy")  # measured during training
 BIAS_STEPS = 200  # later states have too little of the episode left for their return to be their value
 
 
@@ -65,12 +67,14 @@ class Evaluator:
             for (s, e), roll in rolls.items():
                 obs[s, e] = roll.obs[-1]
             z = agent.model.encode(torch.from_numpy(obs).to(self._device))
-            if mode == "planner":
-                # one dynamics head: what a single trained model would do, against training's optimistic ensemble
-                chosen = plan(agent.networks, z, warm, c, draws, heads=slice(0, 1), best=True)
-                actions, warm = chosen.action, shift(chosen.mean)
-            else:
+            if mode == "policy":
                 actions = agent.acting_policy.act(z)
+            else:
+                # evaluation plans with one dynamics head, training with all of them and samples among the elites
+                as_trained = mode == "train"
+                heads = None if as_trained else slice(0, 1)
+                chosen = plan(agent.networks, z, warm, c, draws, heads=heads, best=not as_trained)
+                actions, warm = chosen.action, shift(chosen.mean)
             native = actions.cpu().numpy()
             for (s, e), roll in rolls.items():
                 if not roll.over:

@@ -1,19 +1,30 @@
-"""The door of the agent: train the runs of one configuration, resuming each from its newest checkpoint."""
+"""The door of the agent: train the runs of one configuration, resuming each from its newest checkpoint, and
+evaluate what they kept."""
 
 from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from tdmpc import checkpoint, shards
-from tdmpc.config import config_id
+from tdmpc.agent import Agent
+from tdmpc.checkpoint import NoWeights
+from tdmpc.config import TrainConfig, config_id
+from tdmpc.envs import Env
+from tdmpc.evaluation import Evaluator, Mode
+from tdmpc.snapshot import restore_weights
 from tdmpc.trainer import Outcome, Progress, RunHandle, Trainer
 
-__all__ = ["DeviceError", "Outcome", "Progress", "RunHandle", "train"]
+__all__ = ["DeviceError", "Evaluation", "NoWeights", "Outcome", "Progress", "RunHandle", "evaluate", "train"]
+
+
+SNAPSHOTS = 4  # of a run, the last at its end
 
 
 class DeviceError(RuntimeError):
@@ -26,24 +37,67 @@ def train(
     device: str,
     threads: int,
     checkpoint_minutes: float = 10.0,
+    snapshots: int = SNAPSHOTS,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> list[Outcome]:
     """Train runs that share a configuration up to the seed, side by side; one `Outcome` a handle, in order.
 
     device: "cpu" or "cuda"; asked for CUDA, it refuses to train on the CPU (`DeviceError`). should_stop is
-    polled between any two updates; when it holds, state is saved and the runs end "interrupted".
+    polled between any two updates; when it holds, state is saved and the runs end "interrupted". snapshots: how
+    many times, evenly spaced, weights are kept for `evaluate`.
     """
     _prepare(device, threads, handles[0].config.tf32)
     found: dict[int, Outcome] = {}
     for group, states in _by_position(handles):
         members = [handles[n] for n in group]
         step = states[0]["step"] if states else 0
-        trainer = Trainer(members, device, [_metadata(handle, device, step) for handle in members])
+        trainer = Trainer(members, device, [_metadata(handle, device, step) for handle in members], snapshots)
         if states:
             trainer.restore(states)
         outcomes = trainer.run(should_stop, checkpoint_minutes * 60)
         found.update(zip(group, outcomes, strict=True))
     return [found[n] for n in range(len(handles))]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Returns of the episodes that one snapshot played. planner: eval | train | policy."""
+
+    seed: int
+    step: int
+    planner: str
+    returns: tuple[float, ...]
+
+
+PLANNERS: dict[str, Mode] = {"eval": "planner", "train": "train", "policy": "policy"}
+
+
+def evaluate(
+    config: TrainConfig,
+    seed: int,
+    folder: Path,
+    *,
+    at: int | None,
+    planners: Sequence[str],
+    episodes: int,
+    device: str,
+    threads: int,
+) -> Iterator[Evaluation]:
+    """Play `episodes` with the snapshot of step `at` (None: the newest) under each of `planners`.
+
+    "eval" plans with one dynamics head, "train" as training does (all heads, sampling among the elites), "policy"
+    does not plan. All start from the same states, the first of them those of training's own evaluation at that
+    step. Raises `NoWeights`, `DeviceError`.
+    """
+    _prepare(device, threads, config.tf32)
+    step, found = checkpoint.weights_at(folder, at)
+    env = Env(config.task, config.action_repeat, 0)
+    agent = Agent(config, env.obs_size, env.action_size, [seed], device)
+    restore_weights(agent, [found])
+    evaluator = Evaluator(config, [seed], device)
+    for planner in planners:
+        (played,) = evaluator.play(agent, PLANNERS[planner], step, episodes, [0]).values()
+        yield Evaluation(seed, step, planner, tuple(episode.total for episode in played))
 
 
 def _prepare(device: str, threads: int, tf32: bool) -> None:

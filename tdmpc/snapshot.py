@@ -1,4 +1,4 @@
-"""One seed's slice of an agent, out and in again: what a checkpoint holds of it."""
+"""One seed's slice of an agent, out and in again: what checkpoints and snapshots hold of it."""
 
 from __future__ import annotations
 
@@ -13,15 +13,28 @@ from tdmpc.agent import Agent
 def agent_state(agent: Agent, s: int) -> dict[str, Any]:
     """Weights, averages, optimiser moments, scale and counters of seed index `s`."""
     return {
-        "modules": {
-            name: {key: value[s].detach().cpu().clone() for key, value in module.named_parameters()}
-            for name, module in agent.modules().items()
-        },
+        "modules": weights(agent, s),
         "optimisers": {name: _moments(optimiser, s) for name, optimiser in agent.optimisers.items()},
         "scale": agent.scale[s].cpu().clone(),
         "update_index": agent.update_index,
         "policy_metrics": {name: value[s].cpu().clone() for name, value in agent.policy_metrics.items()},
     }
+
+
+def weights(agent: Agent, s: int) -> dict[str, dict[str, Tensor]]:
+    """Every weight of seed index `s`, averages included: all that acting and evaluating needs."""
+    return {
+        name: {key: value[s].detach().cpu().clone() for key, value in module.named_parameters()}
+        for name, module in agent.modules().items()
+    }
+
+
+@torch.no_grad()
+def restore_weights(agent: Agent, per_seed: list[dict[str, dict[str, Tensor]]]) -> None:
+    """Fill every seed of `agent` from its `weights`."""
+    for name, module in agent.modules().items():
+        for key, value in module.named_parameters():
+            value.copy_(torch.stack([found[name][key] for found in per_seed]))
 
 
 def _moments(optimiser: torch.optim.Optimizer, s: int) -> list[dict[str, Tensor]]:
@@ -36,10 +49,7 @@ def _moments(optimiser: torch.optim.Optimizer, s: int) -> list[dict[str, Tensor]
 
 def restore_agent(agent: Agent, states: list[dict[str, Any]]) -> None:
     """Fill every seed of `agent` from its `agent_state`, all of the same update."""
-    with torch.no_grad():
-        for name, module in agent.modules().items():
-            for key, value in module.named_parameters():
-                value.copy_(torch.stack([state["modules"][name][key] for state in states]))
+    restore_weights(agent, [state["modules"] for state in states])
     for name, optimiser in agent.optimisers.items():
         _restore_moments(optimiser, [state["optimisers"][name] for state in states])
     agent.scale = torch.stack([state["scale"] for state in states]).to(agent.scale.device)

@@ -27,7 +27,7 @@ from tdmpc.objectives import Metrics
 from tdmpc.planner import Plan, plan, shift
 from tdmpc.replay import Replay
 from tdmpc.shards import ShardWriter, Superseded
-from tdmpc.snapshot import agent_state, restore_agent
+from tdmpc.snapshot import agent_state, restore_agent, weights
 from tdmpc.streams import Draws, derive_seed, generator
 
 CPU_STREAMS = ("explore", "replay")
@@ -85,10 +85,16 @@ class Lane:
 
 
 class Trainer:
-    """Trains the runs of `handles`, which share a configuration up to the seed."""
+    """Trains the runs of `handles`, which share a configuration up to the seed.
 
-    def __init__(self, handles: Sequence[RunHandle], device: str, metadata: Sequence[dict[str, str]]) -> None:
+    snapshots: how many times, evenly spaced and the last at the end, the weights are kept for evaluation.
+    """
+
+    def __init__(
+        self, handles: Sequence[RunHandle], device: str, metadata: Sequence[dict[str, str]], snapshots: int
+    ) -> None:
         self.config = c = handles[0].config
+        self._snapshot_steps = {round(n * c.steps / snapshots) for n in range(1, snapshots + 1)}
         self.device = device
         self.lanes = [Lane(i, h, m) for i, (h, m) in enumerate(zip(handles, metadata, strict=True))]
         seeds = [h.seed for h in handles]
@@ -167,6 +173,9 @@ class Trainer:
         final = self.step == self.config.steps
         if final or (self._due(self.config.eval_freq) and self.step >= self.config.seed_phase_steps):
             self._evaluate(final)
+        if self.step in self._snapshot_steps:
+            for lane in self.live:
+                self._publish(lane, functools.partial(self._save_weights, lane))
 
     def _due(self, every: int) -> bool:
         return self.step % every == 0
@@ -324,6 +333,10 @@ class Trainer:
         lane.writer.flush()
         update = self.agent.update_index
         checkpoint.save(lane.handle.folder, self._state(lane), self.step, update, lane.handle.guard)
+
+    def _save_weights(self, lane: Lane) -> None:
+        handle = lane.handle
+        checkpoint.save_weights(handle.folder, weights(self.agent, lane.index), self.step, handle.guard)
 
     def _state(self, lane: Lane) -> dict[str, Any]:
         s = lane.index

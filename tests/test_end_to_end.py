@@ -107,6 +107,13 @@ def test_a_sweep_from_submit_to_report(sweeps: Sweeps) -> None:
     first = (sweeps.folder / "report.html").read_bytes()
     assert b"num_q=1" in first
     assert b"num_q=2" in first
+    run = next(path.parent.name for path in sweeps.folder.glob("results/runs/*/seed-1"))
+    played = json.loads(sweeps("evaluate", f"{run}/seed-1", "--at", "20", "--episodes", "2", "--json"))
+    assert [(p["step"], p["planner"], len(p["returns"])) for p in played] == [
+        (20, "eval", 2), (20, "train", 2), (20, "policy", 2),
+    ]  # fmt: skip
+    assert "5 % CI" in sweeps("evaluate", run, "--planner", "policy", "--episodes", "3")
+    assert "there are 10, 20, 30, 40" in sweeps.start("-m", "jobs.cli", "evaluate", run, "--at", "25").stderr
     sweeps("aggregate", "--out", "again.html")
     assert (sweeps.folder / "again.html").read_bytes() == first
 

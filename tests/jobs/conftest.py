@@ -56,10 +56,12 @@ class FakeAgent:
         device: str,
         threads: int,
         checkpoint_minutes: float = 10.0,
+        snapshots: int = 4,
         should_stop: Callable[[], bool] = lambda: False,
     ) -> list[Outcome]:
         tags = [(h.seed, h.tag) for h in handles]
-        self.calls.append({"runs": tags, "device": device, "threads": threads, "steps": handles[0].config.steps})
+        call = {"runs": tags, "device": device, "threads": threads, "snapshots": snapshots}
+        self.calls.append({**call, "steps": handles[0].config.steps})
         self.before(handles, should_stop)
         outcomes = []
         for handle in handles:

@@ -17,7 +17,7 @@ COMMANDS = sorted(cli.commands)
 
 
 def test_the_commands() -> None:
-    assert COMMANDS == ["aggregate", "keys", "plan", "rerun", "status", "submit", "train"]
+    assert COMMANDS == ["aggregate", "evaluate", "keys", "plan", "rerun", "status", "submit", "train"]
 
 
 @pytest.mark.parametrize("name", COMMANDS)

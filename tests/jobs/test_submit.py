@@ -233,3 +233,11 @@ def test_sweep_sources_are_what_aggregate_wants(run: Any, agent: Any, store: Sto
     assert [(r.seed, r.state, r.attempts, r.folder) for r in source.configs[0].runs] == [
         (seed, "done", 1, store.run_folder(RunRef(source.configs[0].config_id, seed))) for seed in (1, 2)
     ]
+
+
+def test_how_often_weights_are_kept_reaches_the_run_and_its_rerun(run: Any, agent: Any) -> None:
+    agent.ends = {1: end("interrupted"), 2: end("interrupted")}
+    run("submit", "q", "--snapshots", "7", code=1)
+    run("rerun", "q", "--all", code=1)
+    run("rerun", "q", "--all", "--snapshots", "0", code=1)
+    assert [call["snapshots"] for call in agent.calls] == [7] * 4 + [7] * 4 + [0] * 4

@@ -8,7 +8,7 @@ import torch
 from tdmpc import agent as agent_module
 from tdmpc.config import ConfigError
 from tdmpc.envs import Env
-from tdmpc.run import DeviceError, train
+from tdmpc.run import DeviceError, NoWeights, evaluate, train
 from tdmpc.shards import read_shard, start_step
 from tdmpc.streams import derive_seed
 
@@ -191,3 +191,42 @@ def test_streams_of_a_seed_depend_on_seed_and_purpose_alone():
     seeds = {derive_seed(s, p) for s in range(20) for p in ("plan", "update", "replay")}
     assert len(seeds) == 60
     assert derive_seed(1, "plan") == 1750145250277776609
+
+
+def test_a_snapshot_plays_the_evaluation_that_training_logged(tiny, trained):
+    config = tiny(policy_ema_enabled=True)
+    runs = trained("runs")
+    runs.train(config, seeds=(1, 2), snapshots=4)
+    assert len(list((runs.folder(2) / "snapshots").iterdir())) == 4
+    logged = {r["step"]: r for r in runs.rows(2) if r["kind"] == "eval"}
+    found = list(
+        evaluate(config, 2, runs.folder(2), at=30, planners=("eval", "policy"), episodes=2, device="cpu", threads=1)
+    )
+    assert [e.step for e in found] == [30, 30]
+    assert list(found[0].returns) == logged[30]["eval_return_planner_episodes"]
+    assert list(found[1].returns) == logged[30]["eval_return_policy_episodes"]
+    (newest,) = evaluate(config, 2, runs.folder(2), at=None, planners=("train",), episodes=3, device="cpu", threads=1)
+    assert (newest.step, newest.planner, len(newest.returns)) == (40, "train", 3)
+    assert list(newest.returns) != logged[40]["eval_return_planner_episodes"]
+
+
+def test_a_step_without_a_snapshot_names_those_there_are(tiny, trained):
+    config = tiny()
+    runs = trained("runs")
+    runs.train(config, snapshots=2)
+    given = {"planners": ("policy",), "episodes": 1, "device": "cpu", "threads": 1}
+    with pytest.raises(NoWeights, match="no snapshot of step 25; there are 20, 40"):
+        list(evaluate(config, 1, runs.folder(1), at=25, **given))
+    (runs.folder(1) / "snapshots" / "step-000000040.pt").write_bytes(b"half")
+    with pytest.raises(NoWeights, match="cannot be read"):
+        list(evaluate(config, 1, runs.folder(1), at=None, **given))
+    none = trained("none")
+    none.train(config, snapshots=0)
+    with pytest.raises(NoWeights, match="holds no snapshot"):
+        list(evaluate(config, 1, none.folder(1), at=None, **given))
+
+
+def test_a_superseded_run_keeps_no_snapshot(tiny, trained):
+    runs = trained("runs")
+    train([runs.handle(tiny(), 1, guard=lambda: False)], device="cpu", threads=1, snapshots=40)
+    assert list((runs.folder(1) / "snapshots").iterdir()) == []
