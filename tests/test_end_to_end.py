@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 # Episodes of ten agent steps; a run takes seconds, most of them imports.
 PLAN = """\
@@ -133,3 +137,35 @@ def test_killed_in_mid_write_it_leaves_readable_shards_and_rerun_completes_it(sw
     assert len(list(metrics.glob("a002-*.parquet"))) > 0
     sweeps("aggregate", "--out", "report.html")
     assert "2 attempts" in (sweeps.folder / "report.html").read_text()
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    """Poll what other processes do, for two minutes at most."""
+    for _ in range(1200):
+        if holds():
+            return
+        time.sleep(0.1)
+    pytest.fail("it never came")
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    """Every weight of the newest checkpoint below `folder`."""
+    newest = max(folder.glob("runs/*/seed-1/checkpoints/*.pt"))
+    modules = torch.load(newest, weights_only=True)["agent"]["modules"]
+    return {f"{module}.{name}": value for module, values in modules.items() for name, value in values.items()}
+
+
+def test_told_to_stop_it_saves_and_the_next_submit_ends_as_if_it_had_not_been(sweeps: Sweeps) -> None:
+    submit = ("submit", "one", "--plan", "plan.yaml", "--seeds", "1-1", "--steps", "300", "--set", "eval_freq=1000")
+    sweeps("--results", "whole", *submit, "--cluster", "debug")
+    sweeps(*submit, "--cluster", "local")
+    wait_until(lambda: any(sweeps.folder.glob("results/runs/*/seed-1/status.json")))
+    (attempt,) = sweeps.folder.glob("results/runs/*/seed-1/attempts/001.json")
+    os.kill(json.loads(attempt.read_text())["pid"], signal.SIGTERM)
+    wait_until(lambda: sweeps.states() != ["running"])
+    assert sweeps.states() == ["interrupted"]
+    sweeps(*submit, "--cluster", "local", "--wait")
+    assert sweeps.states() == ["done"]
+    whole, parts = weights(sweeps.folder / "whole"), weights(sweeps.folder / "results")
+    assert whole.keys() == parts.keys()
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
