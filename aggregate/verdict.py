@@ -9,6 +9,7 @@ import numpy as np
 
 from aggregate import flags
 from aggregate.summary import SweepSummary
+from tdmpc.config import LR_SCALED_BY
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ def estimate(mean: float, low: float, high: float) -> str:
 def verdict(sweep: SweepSummary) -> Verdict:
     """What the final return with planning says, and what it does not."""
     ranking = sweep.ranking
-    points = [_missing(sweep), _flagged(sweep)]
+    points = [_missing(sweep), _flagged(sweep), _entangled(sweep)]
     if ranking.empty or not ranking["final_planner_n"].any():
         return Verdict(*_nothing_finished(sweep, points))
     best = ranking.iloc[0]
@@ -106,6 +107,18 @@ def _missing(sweep: SweepSummary) -> tuple[str, str]:
     named = ", ".join(f"{count} {state}" for state, count in states.items())
     rest_only = "; means are over the rest" if complete else ""
     return "Missing", f"{planned - complete} of {planned} runs have no final return ({named}){rest_only}."
+
+
+def _entangled(sweep: SweepSummary) -> tuple[str, str]:
+    """Swept keys that change a learning rate too: their effect cannot be told from its."""
+    scaled = [config.config for config in sweep.source.configs if config.config.get("ensemble_lr_scaling")]
+    named = []
+    for key, module in LR_SCALED_BY.items():
+        levels = {len(c[key]) if isinstance(c[key], (list, tuple)) else c[key] for c in scaled if key in c}
+        if key in sweep.source.factors and len(levels) > 1:
+            named.append(f"{key} also scales the {module} learning rate")
+    text = f"{'; '.join(named)} (ensemble_lr_scaling): what it shows is the effect of both." if named else ""
+    return "Learning rates", text
 
 
 def _flagged(sweep: SweepSummary) -> tuple[str, str]:

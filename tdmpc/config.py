@@ -22,6 +22,13 @@ from typing import Any
 from tdmpc.tasks import EPISODE_FRAMES, TASKS, canonical_task
 
 IDENTITY_VERSION = 1
+# Keys that set the size of an ensemble -> whose learning rate `ensemble_lr_scaling` scales by it.
+LR_SCALED_BY = {
+    "planner_num_dynamics_heads": "dynamics",
+    "num_reward_heads": "reward",
+    "num_q": "value",
+    "multi_gamma_gammas": "auxiliary value",
+}
 
 
 class ConfigError(ValueError):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -81,3 +83,26 @@ def test_nothing_finished_is_said(tmp_path: Path, synthetic: ModuleType) -> None
 def test_flags_are_counted_by_configuration(tmp_path: Path, synthetic: ModuleType) -> None:
     result = verdict_of(synthetic, tmp_path, (600.0, 600.0), 3, special={1: {"oscillate": True}})
     assert dict(result.points)["Flags"].endswith("log_std oscillates (1).")
+
+
+@pytest.mark.parametrize(
+    ("key", "levels", "scaling", "said"),
+    [
+        ("num_q", (1, 2), True, "num_q also scales the value learning rate (ensemble_lr_scaling)"),
+        ("num_q", (1, 2), False, None),
+        ("multi_gamma_gammas", ([0.9, 0.95], [0.9, 0.97]), True, None),  # two each
+        ("multi_gamma_gammas", ([0.9], [0.9, 0.97]), True, "multi_gamma_gammas also scales the auxiliary value"),
+        ("tau", (0.01, 0.02), True, None),
+    ],
+)
+def test_a_swept_key_that_changes_a_learning_rate_is_named(
+    tmp_path: Path, synthetic: ModuleType, key: str, levels: tuple[Any, ...], scaling: bool, said: str | None
+) -> None:
+    sweep = synthetic.make_sweep(tmp_path, (600.0, 605.0), 2)
+    configs = tuple(
+        dataclasses.replace(config, config={**config.config, "ensemble_lr_scaling": scaling, key: level})
+        for config, level in zip(sweep.configs, levels, strict=True)
+    )
+    (summary,) = summarise([dataclasses.replace(sweep, configs=configs, factors=(key,))]).sweeps
+    text = dict(verdict(summary).points).get("Learning rates")
+    assert (text is None) if said is None else (text or "").startswith(said)
