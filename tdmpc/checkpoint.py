@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import pickle
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,6 +21,7 @@ from tdmpc.shards import Superseded, atomic_write
 
 FOLDER = "checkpoints"
 SNAPSHOTS = "snapshots"
+_SNAPSHOT = re.compile(r"step-(\d{9})\.pt")
 # What torch.load raises on bytes that are no checkpoint, or only half of one.
 _DAMAGED = (RuntimeError, OSError, EOFError, pickle.UnpicklingError, LookupError, ValueError)
 FORMAT = 1
@@ -82,7 +84,8 @@ def save_weights(folder: Path, weights: dict[str, Any], step: int, guard: Callab
 
 def weights_at(folder: Path, step: int | None) -> tuple[int, dict[str, Any]]:
     """(step, weights) of the snapshot of `step`, of the newest where None. Raises `NoWeights`."""
-    files = {int(path.stem.removeprefix("step-")): path for path in (folder / SNAPSHOTS).glob("step-*.pt")}
+    found = [(_SNAPSHOT.fullmatch(path.name), path) for path in (folder / SNAPSHOTS).glob("*.pt")]
+    files = {int(match[1]): path for match, path in found if match}
     if not files:
         raise NoWeights(f"{folder} holds no snapshot: none was reached yet, or they were switched off")
     wanted = max(files) if step is None else step

@@ -24,9 +24,6 @@ from tdmpc.trainer import Outcome, Progress, RunHandle, Trainer
 __all__ = ["DeviceError", "Evaluation", "NoWeights", "Outcome", "Progress", "RunHandle", "evaluate", "train"]
 
 
-SNAPSHOTS = 4  # of a run, the last at its end
-
-
 class DeviceError(RuntimeError):
     """The device asked for is not there."""
 
@@ -37,14 +34,14 @@ def train(
     device: str,
     threads: int,
     checkpoint_minutes: float = 10.0,
-    snapshots: int = SNAPSHOTS,
+    snapshots: int = 0,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> list[Outcome]:
     """Train runs that share a configuration up to the seed, side by side; one `Outcome` a handle, in order.
 
     device: "cpu" or "cuda"; asked for CUDA, it refuses to train on the CPU (`DeviceError`). should_stop is
     polled between any two updates; when it holds, state is saved and the runs end "interrupted". snapshots: how
-    many times, evenly spaced, weights are kept for `evaluate`.
+    many times, evenly spaced and the last at the end, weights are kept for `evaluate`.
     """
     _prepare(device, threads, handles[0].config.tf32)
     found: dict[int, Outcome] = {}

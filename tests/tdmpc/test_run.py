@@ -214,6 +214,7 @@ def test_a_step_without_a_snapshot_names_those_there_are(tiny, trained):
     config = tiny()
     runs = trained("runs")
     runs.train(config, snapshots=2)
+    (runs.folder(1) / "snapshots" / "step-mine.pt").touch()  # a foreign file is no snapshot
     given = {"planners": ("policy",), "episodes": 1, "device": "cpu", "threads": 1}
     with pytest.raises(NoWeights, match="no snapshot of step 25; there are 20, 40"):
         list(evaluate(config, 1, runs.folder(1), at=25, **given))
