@@ -13,7 +13,7 @@ import pickle
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 
@@ -32,12 +32,6 @@ class NoWeights(Exception):
     """There is no readable snapshot where one was asked for; the message is one line."""
 
 
-class Found(NamedTuple):
-    path: Path
-    step: int
-    update: int
-
-
 def save(folder: Path, state: dict[str, Any], step: int, update: int, guard: Callable[[], bool]) -> None:
     """Publish a run's state and drop all but the newest two. Raises `Superseded` for an old attempt."""
     target = folder / FOLDER
@@ -53,9 +47,9 @@ def save(folder: Path, state: dict[str, Any], step: int, update: int, guard: Cal
 
 def load_newest(folder: Path) -> dict[str, Any] | None:
     """The newest state that is whole; None where there is none."""
-    for found in _complete(folder):
+    for path in _complete(folder):
         try:
-            state: dict[str, Any] = torch.load(found.path, map_location="cpu", weights_only=True)
+            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         except _DAMAGED:
             continue
         if state.get("format") == FORMAT:
@@ -98,7 +92,7 @@ def weights_at(folder: Path, step: int | None) -> tuple[int, dict[str, Any]]:
     return wanted, content["weights"]
 
 
-def _complete(folder: Path) -> list[Found]:
+def _complete(folder: Path) -> list[Path]:
     """Checkpoints whose marker fits, newest first."""
     found = []
     for path in sorted((folder / FOLDER).glob("step-*.pt"), reverse=True):
@@ -107,7 +101,7 @@ def _complete(folder: Path) -> list[Found]:
         except (OSError, ValueError):
             continue
         if marker.get("sha256") == _digest(path):
-            found.append(Found(path, marker["step"], marker["update"]))
+            found.append(path)
     return found
 
 

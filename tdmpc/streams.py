@@ -9,8 +9,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-PURPOSES = ("explore", "replay", "update", "plan")
-
 
 def derive_seed(seed: int, *purpose: object) -> int:
     """A 63-bit seed for one purpose of run `seed`; the same on every machine."""

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from tdmpc import checkpoint
 from tdmpc.agent import Agent, Schedule, freeze_step
-from tdmpc.catalogue import METRICS, Kind
+from tdmpc.catalogue import METRICS, VALIDATION_PREFIXES, Kind
 from tdmpc.config import ConfigError, TrainConfig
 from tdmpc.envs import Env
 from tdmpc.evaluation import MODES, Episode, Evaluator, value_bias
@@ -104,9 +104,7 @@ class Trainer:
         self.replay = Replay(
             len(seeds), *sizes, c.horizon, device, hot_share=c.hot_buffer_ratio, hot_windows=c.hot_buffer_size
         )
-        self.validation = {
-            prefix: Replay(len(seeds), *sizes, c.horizon, device) for prefix in ("validation/", "validation_recent/")
-        }
+        self.validation = {prefix: Replay(len(seeds), *sizes, c.horizon, device) for prefix in VALIDATION_PREFIXES}
         self.draws = {
             **{name: Draws.fresh(seeds, name) for name in CPU_STREAMS},
             **{name: Draws.fresh(seeds, name, device=device) for name in DEVICE_STREAMS},

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -16,3 +18,14 @@ os.environ.setdefault("MUJOCO_GL", "disabled")
 def repository() -> Path:
     """The root of the checkout."""
     return Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def synthetic(repository: Path) -> ModuleType:
+    """The module that makes runs up and writes them as real shards."""
+    spec = importlib.util.spec_from_file_location("synthetic", repository / "tests" / "aggregate" / "synthetic.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
