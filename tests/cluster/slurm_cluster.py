@@ -1,11 +1,16 @@
 """A throw-away Slurm on this machine: two nodes of four CPUs and four pretended GPUs each. Standard library only.
 
-    python tests/cluster/slurm_cluster.py start [--folder F]     prints `export SLURM_CONF=...`
-    python tests/cluster/slurm_cluster.py stop [--folder F]      the folder of $SLURM_CONF by default
+    python tests/cluster/slurm_cluster.py start [--accounting]   prints `export SLURM_CONF=...`, for `eval`
+    python tests/cluster/slurm_cluster.py env [--folder F]       prints it again
+    python tests/cluster/slurm_cluster.py stop [--folder F]      the folder of $SLURM_CONF where none is given
 
 Needs root and Debian's slurm-wlm and munge, which it installs where they are absent. Everything it makes lies in
 its folder; it has ports, a munge socket and a key of its own, so several run side by side, and beside a real one.
-There is no accounting: sacct answers nothing, as on many clusters.
+Partition `low` is the default; a job in `high` takes a node from it, and what ran there is queued again.
+
+Without --accounting sacct answers nothing, as on many clusters; with it there are slurmdbd and a MariaDB too. Any
+user may submit: `setpriv --reuid=nobody --regid=nogroup --clear-groups sweeps submit ...`, with an interpreter and a
+results folder that this user can read and write.
 """
 
 from __future__ import annotations
@@ -20,18 +25,19 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
 NODES = ("n1", "n2")
 GPUS = 4
-PACKAGES = ("slurm-wlm", "munge")
-PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch")
+PACKAGES = {"slurmctld": "slurm-wlm", "slurmd": "slurm-wlm", "sbatch": "slurm-wlm", "munged": "munge"}
+ACCOUNTING_PACKAGES = {"slurmdbd": "slurmdbd", "mariadbd": "mariadb-server", "mariadb-install-db": "mariadb-server"}
 START_SECONDS = 60.0
 
-# cred_expire, KillWait and SlurmdTimeout are short so that requeues, kills and lost nodes take seconds; without
-# DefMemPerCPU every job would take a node's whole memory.
+# cred_expire, KillWait and the intervals are short so that requeues and kills take seconds; without DefMemPerCPU
+# every job would take a node's whole memory.
 SLURM_CONF = """\
 ClusterName=sweeps
 SlurmctldHost={host}(127.0.0.1)
@@ -47,15 +53,15 @@ SlurmdSpoolDir={folder}/spool-%n
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 MpiDefault=none
-JobAcctGatherType=jobacct_gather/none
-AccountingStorageType=accounting_storage/none
+{accounting}
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core_Memory
 SlurmdParameters=config_overrides
 SchedulerParameters=sched_interval=5,bf_interval=5
 ReturnToService=2
 KillWait=5
-SlurmdTimeout=30
+SlurmdTimeout={slurmd_timeout}
+MaxArraySize={max_array_size}
 MinJobAge=300
 DefMemPerCPU=100
 GresTypes=gpu
@@ -69,24 +75,77 @@ NODE_CONF = (
     "NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=4 RealMemory=32000 Gres=gpu:{gpus} "
     "State=UNKNOWN"
 )
+NO_ACCOUNTING = """\
+JobAcctGatherType=jobacct_gather/none
+AccountingStorageType=accounting_storage/none"""
+ACCOUNTING = """\
+JobAcctGatherType=jobacct_gather/linux
+JobAcctGatherFrequency=task=1
+AccountingStorageType=accounting_storage/slurmdbd
+AccountingStorageHost=127.0.0.1
+AccountingStoragePort={port}
+AccountingStoragePass={folder}/munge/socket"""
+SLURMDBD_CONF = """\
+AuthType=auth/munge
+AuthInfo=socket={folder}/munge/socket
+DbdHost={host}
+DbdAddr=127.0.0.1
+DbdPort={port}
+SlurmUser=root
+PidFile={folder}/slurmdbd.pid
+StorageType=accounting_storage/mysql
+StorageHost=127.0.0.1
+StoragePort={database_port}
+StorageUser=slurm
+StoragePass=slurm
+StorageLoc=slurm_acct_db
+"""
+DATABASE = (
+    "CREATE DATABASE slurm_acct_db; CREATE USER slurm@'127.0.0.1' IDENTIFIED BY 'slurm'; "
+    "CREATE USER slurm@localhost IDENTIFIED BY 'slurm'; "
+    "GRANT ALL ON slurm_acct_db.* TO slurm@'127.0.0.1'; GRANT ALL ON slurm_acct_db.* TO slurm@localhost"
+)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """port_base: the first of five ports in a row, free ones otherwise. max_array_size: Slurm's bound of an index.
+
+    slurmd_timeout: seconds until a silent node counts as down; one on a busy machine may be silent for some.
+    """
+
+    accounting: bool = False
+    port_base: int | None = None
+    max_array_size: int = 1001
+    slurmd_timeout: int = 30
 
 
 class ClusterError(RuntimeError):
     """Why there is no cluster, in one line."""
 
 
-def missing_programs() -> list[str]:
-    return [program for program in PROGRAMS if shutil.which(program) is None]
+def missing_programs(accounting: bool = False) -> dict[str, str]:
+    """Programs that are absent, with the packages that hold them."""
+    wanted = {**PACKAGES, **(ACCOUNTING_PACKAGES if accounting else {})}
+    return {program: package for program, package in wanted.items() if program_path(program) is None}
 
 
-def install() -> None:
-    """Installs Slurm and munge from the distribution where they are absent."""
-    if not missing_programs():
+def program_path(name: str) -> str | None:
+    """Where a daemon lies; an ordinary user's path may lack its folder."""
+    return shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+
+
+def install(accounting: bool = False) -> None:
+    """Installs what is absent from the distribution."""
+    missing = missing_programs(accounting)
+    if not missing:
         return
+    packages = sorted(set(missing.values()))
     if shutil.which("apt-get") is None:
-        raise ClusterError(f"{', '.join(missing_programs())} missing and no apt-get here: install {PACKAGES}")
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    for words in (["update", "-qq"], ["install", "-y", "-qq", "--no-install-recommends", *PACKAGES]):
+        raise ClusterError(f"{', '.join(missing)} missing and no apt-get here: install {' '.join(packages)}")
+    # RUNLEVEL=1: Debian would start the daemons, of which this script starts its own
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
+    for words in (["update", "-qq"], ["install", "-y", "-qq", "--no-install-recommends", *packages]):
         subprocess.run(["apt-get", *words], env=environment, check=True, stdout=subprocess.DEVNULL)
 
 
@@ -99,36 +158,54 @@ def free_ports(count: int) -> list[int]:
         return [one.getsockname()[1] for one in sockets]
 
 
-def write_files(folder: Path) -> None:
-    host, ports = socket.gethostname().split(".")[0], free_ports(1 + len(NODES))
+def write_files(folder: Path, settings: Settings) -> None:
+    host = socket.gethostname().split(".")[0]
+    base = settings.port_base
+    ports = free_ports(5) if base is None else list(range(base, base + 5))  # slurmctld, nodes, slurmdbd, database
     nodes = [
         NODE_CONF.format(name=name, host=host, port=port, gpus=GPUS)
-        for name, port in zip(NODES, ports[1:], strict=True)
+        for name, port in zip(NODES, ports[1:3], strict=True)
     ]
     for name in ("munge", "state", "log", *(f"spool-{node}" for node in NODES)):
         (folder / name).mkdir(parents=True)
     (folder / "munge").chmod(0o755)
-    key = folder / "munge" / "key"
-    key.touch(mode=0o600)
-    key.write_bytes(os.urandom(1024))
-    (folder / "slurm.conf").write_text(SLURM_CONF.format(host=host, ports=ports, folder=folder, nodes="\n".join(nodes)))
+    write_private(folder / "munge" / "key", os.urandom(1024))
+    accounting = ACCOUNTING.format(port=ports[3], folder=folder) if settings.accounting else NO_ACCOUNTING
+    conf = SLURM_CONF.format(
+        host=host, ports=ports, folder=folder, nodes="\n".join(nodes), accounting=accounting,
+        slurmd_timeout=settings.slurmd_timeout, max_array_size=settings.max_array_size,
+    )  # fmt: skip
+    (folder / "slurm.conf").write_text(conf)
     (folder / "gres.conf").write_text(f"NodeName={','.join(NODES)} Name=gpu File={folder}/gpu[0-{GPUS - 1}]\n")
     for index in range(GPUS):
         # Device nodes (of /dev/null): with plain files Slurm leaves CUDA_VISIBLE_DEVICES empty.
         os.mknod(folder / f"gpu{index}", 0o666 | stat.S_IFCHR, os.makedev(1, 3))
+    if settings.accounting:
+        (folder / "database").mkdir()
+        shutil.chown(folder / "database", "mysql", "mysql")
+        text = SLURMDBD_CONF.format(folder=folder, host=host, port=ports[3], database_port=ports[4])
+        write_private(folder / "slurmdbd.conf", text.encode())
+
+
+def write_private(path: Path, content: bytes) -> None:
+    path.touch(mode=0o600)
+    path.write_bytes(content)
+
+
+def environment(folder: Path) -> dict[str, str]:
+    return {**os.environ, "SLURM_CONF": str(folder / "slurm.conf")}
 
 
 def launch(folder: Path, name: str, *command: str) -> None:
     """Starts a daemon in a session of its own and notes its pid at once, so that stop() finds it."""
-    program = shutil.which(command[0]) or f"/usr/sbin/{command[0]}"
     with (folder / "log" / f"{name}.out").open("ab") as log:
         child = subprocess.Popen(
-            [program, *command[1:]],
+            [program_path(command[0]) or command[0], *command[1:]],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
             start_new_session=True,
-            env={**os.environ, "SLURM_CONF": str(folder / "slurm.conf")},
+            env=environment(folder),
         )
     (folder / f"{name}.launched").write_text(str(child.pid))
 
@@ -144,57 +221,101 @@ def wait_until(what: str, true: Callable[[], bool], seconds: float = START_SECON
 
 def ask(folder: Path, *command: str) -> str:
     """What a Slurm client says of this cluster, empty where it fails."""
-    environment = {**os.environ, "SLURM_CONF": str(folder / "slurm.conf")}
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False).stdout
+    return subprocess.run(command, env=environment(folder), capture_output=True, text=True, check=False).stdout
 
 
-def start(folder: Path | None = None) -> Path:
+def start(folder: Path | None = None, settings: Settings = Settings()) -> Path:
     """Starts the daemons and returns the path of slurm.conf once both nodes are idle."""
     if sys.platform != "linux" or os.geteuid() != 0:
         raise ClusterError("a throw-away Slurm needs Linux and root")
-    install()
+    install(settings.accounting)
     folder = Path(folder or tempfile.mkdtemp(prefix="sweeps-slurm-")).resolve()
     if (folder / "slurm.conf").exists():
         raise ClusterError(f"{folder} holds a cluster already: stop it or name another folder")
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o755)
-    write_files(folder)
+    write_files(folder, settings)
     try:
-        start_daemons(folder)
+        munge = folder / "munge"
+        launch(
+            folder, "munged", "munged", "--foreground", "--force", f"--socket={munge}/socket",
+            f"--key-file={munge}/key", f"--pid-file={munge}/pid", f"--log-file={munge}/log",
+            f"--seed-file={munge}/seed",
+        )  # fmt: skip
+        wait_until("the munge socket", (munge / "socket").exists)
+        if settings.accounting:
+            start_accounting(folder)
+        for name in ("slurmctld", *NODES):
+            start_daemon(folder, name)
+        wait_until("two idle nodes", lambda: node_states(folder).count("idle") >= len(NODES))
     except BaseException:
         stop(folder)
         raise
     return folder / "slurm.conf"
 
 
-def start_daemons(folder: Path) -> None:
-    munge = folder / "munge"
-    launch(
-        folder,
-        "munged",
-        "munged",
-        "--foreground",
-        "--force",
-        f"--socket={munge}/socket",
-        f"--key-file={munge}/key",
-        f"--pid-file={munge}/pid",
-        f"--log-file={munge}/log",
-        f"--seed-file={munge}/seed",
-    )
-    wait_until("the munge socket", (munge / "socket").exists)
-    conf = str(folder / "slurm.conf")
-    launch(folder, "slurmctld", "slurmctld", "-D", "-f", conf, "-L", str(folder / "log/slurmctld.log"))
-    for node in NODES:
-        launch(folder, node, "slurmd", "-D", "-N", node, "-f", conf, "-L", str(folder / f"log/{node}.log"))
-    wait_until("two idle nodes", lambda: ask(folder, "sinfo", "-h", "-N", "-o", "%T").split().count("idle") >= 2)
+def start_accounting(folder: Path) -> None:
+    """MariaDB in the cluster's folder, slurmdbd on it, and the cluster's name in that."""
+    data, port = folder / "database", setting(folder / "slurmdbd.conf", "StoragePort")
+    place = ["--no-defaults", f"--datadir={data}", "--user=mysql"]
+    subprocess.run(["mariadb-install-db", *place, "--skip-test-db"], check=True, stdout=subprocess.DEVNULL)
+    unix = f"--socket={data}/socket"
+    launch(folder, "database", "mariadbd", *place, unix, f"--port={port}", "--bind-address=127.0.0.1")
+    client = ["mariadb", "--no-defaults", unix, "--user=root"]
+    wait_until("the database", lambda: subprocess.run([*client, "-e", ""], capture_output=True).returncode == 0)
+    subprocess.run([*client, "-e", DATABASE], check=True)
+    launch(folder, "slurmdbd", "slurmdbd", "-D")
+    wait_until("slurmdbd", lambda: "sweeps" in ask(folder, "sacctmgr", "-i", "add", "cluster", "sweeps"), pause=0.2)
+
+
+def setting(path: Path, name: str) -> str:
+    return next(line.partition("=")[2] for line in path.read_text().splitlines() if line.startswith(f"{name}="))
+
+
+def start_daemon(folder: Path, name: str) -> None:
+    """Starts slurmctld or the slurmd of a node, for the first time or again."""
+    conf, log = str(folder / "slurm.conf"), str(folder / f"log/{name}.log")
+    if name == "slurmctld":
+        launch(folder, name, name, "-D", "-f", conf, "-L", log)
+    else:
+        launch(folder, name, "slurmd", "-D", "-N", name, "-f", conf, "-L", log)
+
+
+def kill_daemon(folder: Path, name: str) -> None:
+    """SIGKILL to a daemon that `start` or `start_daemon` started, as when its machine dies; its jobs live on."""
+    pid = int((folder / f"{name}.launched").read_text())
+    if is_ours(pid, folder):
+        os.kill(pid, signal.SIGKILL)
+    wait_until(f"the end of {name}", lambda: not is_ours(pid, folder), seconds=10)
+
+
+def node_states(folder: Path) -> list[str]:
+    return ask(folder, "sinfo", "-h", "-N", "-o", "%T").split()
 
 
 def is_ours(pid: int, folder: Path) -> bool:
-    """A process whose command line names the folder: pids recycle."""
+    """A process that was started with the folder's slurm.conf: pids recycle. A zombie has no environment."""
+    return f"SLURM_CONF={folder}/slurm.conf" in process_environment(pid)
+
+
+def process_environment(pid: int) -> list[str]:
     try:
-        return str(folder).encode() in Path(f"/proc/{pid}/cmdline").read_bytes()
+        return Path(f"/proc/{pid}/environ").read_text(errors="replace").split("\0")
     except OSError:
-        return False
+        return []
+
+
+def job_processes(folder: Path) -> Iterator[int]:
+    """Jobs of this cluster and their slurmstepds, which outlive a killed slurmd."""
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit() or not is_ours(int(entry.name), folder):
+            continue
+        inside = any(line.startswith("SLURM_JOB_ID=") for line in process_environment(int(entry.name)))
+        try:
+            if inside or (entry / "comm").read_text().strip() == "slurmstepd":
+                yield int(entry.name)
+        except OSError:
+            continue
 
 
 def stop(folder: Path) -> None:
@@ -211,30 +332,39 @@ def stop(folder: Path) -> None:
         print(error, file=sys.stderr)
     pids = [int(path.read_text()) for path in sorted(folder.glob("*.launched"))]
     for send in (signal.SIGTERM, signal.SIGKILL):
-        alive = [pid for pid in pids if is_ours(pid, folder)]
-        for pid in alive:
+        for pid in [pid for pid in pids if is_ours(pid, folder)]:
             os.kill(pid, send)
         try:
             wait_until("the end of the daemons", lambda: not any(is_ours(pid, folder) for pid in pids), seconds=10)
             break
         except ClusterError:
             continue
+    for pid in job_processes(folder):
+        os.kill(pid, signal.SIGKILL)
     shutil.rmtree(folder)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("command", choices=("start", "stop"))
+    parser.add_argument("command", choices=("start", "stop", "env"))
     parser.add_argument("--folder", type=Path, help="where everything lies; must be empty for start")
+    parser.add_argument("--accounting", action="store_true", help="with slurmdbd and a database, so that sacct answers")
+    parser.add_argument("--port-base", type=int, metavar="N", help="ports N to N+4; free ones otherwise")
+    parser.add_argument("--max-array-size", type=int, default=1001, metavar="N", help="indices are below this")
+    parser.add_argument("--slurmd-timeout", type=int, default=30, metavar="S", help="a node silent for this is down")
     options = parser.parse_args()
     try:
         if options.command == "start":
-            print(f"export SLURM_CONF={start(options.folder)}")
+            settings = Settings(options.accounting, options.port_base, options.max_array_size, options.slurmd_timeout)
+            print(f"export SLURM_CONF={start(options.folder, settings)}")
+            return 0
+        conf = Path(options.folder / "slurm.conf" if options.folder else os.environ.get("SLURM_CONF", ""))
+        if not conf.is_file():
+            raise ClusterError("no cluster there: give its --folder, or set SLURM_CONF")
+        if options.command == "stop":
+            stop(conf.parent)
         else:
-            conf = os.environ.get("SLURM_CONF", "")
-            if not (options.folder or conf):
-                raise ClusterError("which one? give --folder, or set SLURM_CONF")
-            stop(options.folder or Path(conf).parent)
+            print(f"export SLURM_CONF={conf.resolve()}")
     except ClusterError as error:
         print(f"slurm_cluster.py: {error}", file=sys.stderr)
         return 1
