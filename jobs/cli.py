@@ -295,9 +295,9 @@ def submit_command(
     kept = submit.Options().snapshots if snapshots is None else snapshots
     options = submit.Options(cluster or "auto", profile, max_parallel, seeds_per_job or 1, kept)
     store = state.store()
-    choices = submit.difference(store, found)
+    choose = lambda: submit.difference(store, found)  # noqa: E731
     prepare = lambda: submit.record_sweeps(store, chosen, found)  # noqa: E731
-    code = launch.launch(store, sweep, choices, options, prepare, dry_run=dry_run, wait=wait)
+    code = launch.launch(store, sweep, choose, options, prepare, dry_run=dry_run, wait=wait)
     _report_problems(store)
     raise click.exceptions.Exit(code)
 
@@ -319,14 +319,13 @@ def rerun_command(
     from jobs import launch, rerun, status
 
     store = state.store()
-    found = status.sweeps(store, [sweep])
-    choices = rerun.choices(found, causes)
+    choose = lambda: rerun.choices(status.sweeps(store, [sweep]), causes)  # noqa: E731
     changes = {
         "profile": profile, "cluster": cluster, "max_parallel": max_parallel, "seeds_per_job": seeds_per_job,
         "snapshots": snapshots,
     }  # fmt: skip
-    options = rerun.options(found, changes)
-    code = launch.launch(store, sweep, choices, options, list, dry_run=dry_run, wait=wait)
+    options = rerun.options(status.sweeps(store, [sweep]), changes)
+    code = launch.launch(store, sweep, choose, options, list, dry_run=dry_run, wait=wait)
     _report_problems(store)
     raise click.exceptions.Exit(code)
 
@@ -399,9 +398,11 @@ def evaluate_command(
 @click.pass_obj
 def status_command(state: Globals, sweeps: tuple[str, ...], runs: bool, as_json: bool) -> None:
     """Show what became of the submitted sweeps, or of SWEEPS."""
-    from jobs import status
+    from jobs import handover, status
 
     store = state.store()
+    for note in handover.recover_if_free(store):
+        click.echo(note, err=True)
     found = status.sweeps(store, sweeps)
     if as_json:
         import json

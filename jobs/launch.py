@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
-from jobs import show, submit
+from jobs import handover, show, submit
 from jobs.entry import Execution
 from jobs.errors import JobsError
 from jobs.expand import Configuration, Expanded, label
+from jobs.lock import alone
 from jobs.plan import Plan, Sweep
-from jobs.records import Submission
+from jobs.records import Submission, TaskRuns
 from jobs.state import ACTIVE
 from jobs.status import survey
 from jobs.store import RunRef, Store
-from jobs.submit import Choice, Options
+from jobs.submit import Choice, Options, Target
 from tdmpc.config import TrainConfig, config_id
 
 if TYPE_CHECKING:
@@ -27,38 +28,53 @@ if TYPE_CHECKING:
 def launch(
     store: Store,
     sweep: str,
-    choices: Sequence[Choice],
+    choose: Callable[[], list[Choice]],
     options: Options,
     prepare: Callable[[], list[str]],
     *,
     dry_run: bool,
     wait: bool,
 ) -> int:
-    """Submit the wanted runs of `choices`; the exit code. prepare: writes what they need, tells notes."""
-    console = show.console()
-    tasks = submit.pack([c.run for c in choices if c.wanted], options.seeds_per_job)
-    place = submit.target(options, max(1, len(tasks)))
+    """Submit the wanted runs of `choose`; the exit code. prepare: writes what they need, tells notes."""
+    place = submit.target(options)
     if dry_run:
-        console.print(show.choice_table(choices))
-        console.print(show.difference_text(choices))
-        if tasks:
-            console.print(Text(f"\n{len(tasks)} tasks for {place.backend}:"))
-            sys.stdout.write(submit.preview(store, sweep, tasks, place) + "\n")
-        return 0
+        return _show(store, sweep, choose(), options, place)
+    console = show.console()
     store.prepare()
-    for note in prepare():
-        console.print(Text(note))
-    console.print(show.difference_text(choices))
-    _advise(choices, sweep, console)
-    if not tasks:
-        return _wait(store, choices, place.backend, sweep) if wait else 0
-    submission = submit.submit(store, sweep, tasks, options, place)
-    if submission.backend == "debug":
+    with alone(store) as lock:
+        for note in handover.recover(store, lock):
+            console.print(Text(note))
+        choices = choose()
+        for note in prepare():
+            console.print(Text(note))
+        console.print(show.difference_text(choices))
+        _advise(choices, sweep, console)
+        tasks = _tasks(choices, options)
+        submission = submit.submit(store, sweep, tasks, options, place, lock) if tasks else None
+    if submission is not None and place.backend == "debug":
         return _run_here(store, submission)
-    console.print(Text(f"submitted {len(tasks)} tasks to {place.backend} as {submission.id}"))
+    if submission is not None:
+        console.print(Text(f"submitted {len(tasks)} tasks to {place.backend} as {submission.id}"))
     if wait:
         return _wait(store, choices, place.backend, sweep)
-    console.print(Text("follow with `sweeps status`"))
+    if submission is not None:
+        console.print(Text("follow with `sweeps status`"))
+    return 0
+
+
+def _tasks(choices: Sequence[Choice], options: Options) -> list[TaskRuns]:
+    return submit.pack([c.run for c in choices if c.wanted], options.seeds_per_job)
+
+
+def _show(store: Store, sweep: str, choices: Sequence[Choice], options: Options, place: Target) -> int:
+    """What a submit would do."""
+    console = show.console()
+    tasks = _tasks(choices, options)
+    console.print(show.choice_table(choices))
+    console.print(show.difference_text(choices))
+    if tasks:
+        console.print(Text(f"\n{len(tasks)} tasks for {place.backend}:"))
+        sys.stdout.write(submit.preview(store, sweep, tasks, options, place) + "\n")
     return 0
 
 
@@ -120,7 +136,8 @@ def train(
     told = {key: value for key, value in values.items() if plan.base.get(key) != value}
     only = Configuration(identity, config, label(told, plan.names), {}, True)
     store.prepare()
-    submit.record_sweeps(store, plan, [Expanded(sweep, (only,), seeds)])
+    with alone(store):
+        submit.record_sweeps(store, plan, [Expanded(sweep, (only,), seeds)])
     console = show.console()
     console.print(
         Text(f"{only.label} ({identity}), seeds {', '.join(map(str, seeds))}, on {device}: Ctrl-C checkpoints")

@@ -64,15 +64,21 @@ def gpus() -> list[str]:
     return [str(index) for index in range(len(lines))]
 
 
-def run_quietly(command: list[str], timeout_s: float = _TIMEOUT_S, env: dict[str, str] | None = None) -> str | None:
-    """The output of a command, None where it is missing, fails or hangs."""
+def run(command: list[str], timeout_s: float, env: dict[str, str] | None = None) -> tuple[int | None, str, str]:
+    """Exit code, output and errors of a command; no code where it is missing, cannot be started or hangs."""
     if shutil.which(command[0]) is None:
-        return None
+        return None, "", f"{command[0]} is not on PATH"
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False, env=env)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout if done.returncode == 0 else None
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return None, "", str(error)
+    return done.returncode, done.stdout, done.stderr
+
+
+def run_quietly(command: list[str], timeout_s: float = _TIMEOUT_S, env: dict[str, str] | None = None) -> str | None:
+    """The output of a command, None where it is missing, fails or hangs."""
+    code, output, _ = run(command, timeout_s, env)
+    return output if code == 0 else None
 
 
 def python() -> list[str]:

@@ -98,11 +98,35 @@ class TaskRuns:
 
 
 @dataclass(frozen=True)
+class Chunk:
+    """Tasks of a submission that Slurm gets as one array, or as a plain job where it is one task.
+
+    start, count: its tasks; none in the job that writes the report. job_name: unique, how Slurm is asked.
+    after: positions of the chunks that end before this one begins. held: it stays held when the others are
+    released, until its canaries are healthy. job_id: "" until Slurm's answer is recorded.
+    """
+
+    job_name: str
+    start: int
+    count: int
+    after: list[int] = field(default_factory=list)
+    held: bool = False
+    job_id: str = ""
+
+    def job_of(self, task: int) -> str | None:
+        """The id of the job that is `task`; None for a task of another chunk, or before there is an id."""
+        if not self.job_id or not self.start <= task < self.start + self.count:
+            return None
+        return f"{self.job_id}_{task - self.start}" if self.count > 1 else self.job_id
+
+
+@dataclass(frozen=True)
 class Submission:
     """submissions/<id>/submission.json, written before anything is handed to a backend.
 
-    backend: slurm | local | debug. gpus: per task; 0 trains on the CPU. job_name: unique, how Slurm is asked.
-    options: of the backend, for `rerun`. problem: why the hand-over failed, where it did.
+    backend: slurm | local | debug. gpus: per task; 0 trains on the CPU. job_name: unique, the beginning of its
+    chunks' names. options: of the backend, for `rerun`. cluster: Slurm's name of itself. exported: its scripts
+    are submitted by hand. handed_over: every step of the hand-over is done. problem: why it failed, where it did.
     """
 
     id: str
@@ -116,8 +140,19 @@ class Submission:
     threads: int
     job_name: str
     options: dict[str, Any]
-    job_ids: list[str] = field(default_factory=list)
+    chunks: list[Chunk] = field(default_factory=list)
+    cluster: str = ""
+    exported: bool = False
+    handed_over: bool = False
     problem: str = ""
+
+    def job_of(self, task: int) -> str | None:
+        """Slurm's id of `task`, None where there is none."""
+        return next((job for chunk in self.chunks if (job := chunk.job_of(task)) is not None), None)
+
+    def holds(self, task: int) -> bool:
+        """Whether a backend works for `task` or is about to: not one that it refused."""
+        return not self.problem or self.job_of(task) is not None
 
 
 @dataclass(frozen=True)

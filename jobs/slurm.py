@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import shlex
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import time
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jobs import process
 from jobs.errors import JobsError
 from jobs.profiles import Profile
-from jobs.records import Submission
+from jobs.records import Chunk, Submission
 from jobs.state import TaskState
 
 if TYPE_CHECKING:
     import submitit
 
+ARRAY_SIZE = 1001  # what MaxArraySize is where nobody set it; an index is below it
 _SQUEUE_TIMEOUT_S = 20
+_SBATCH_TIMEOUT_S = 120
+_JOB_ID = re.compile(r"(\d+)(;.*)?\s*$")  # --parsable: the id, and the cluster's name where there are several
+# of messages after which the controller may have taken the job
+_UNSURE = ("imed out", "ontact slurm controller", "onnection", "Zero Bytes", "not responding", "Communication")
 _PENDING = {"PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "SPECIAL_EXIT", "RESV_DEL_HOLD"}
 _RUNNING = {"RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "RESIZING", "SIGNALING", "STAGE_OUT"}
 _ARRAY = re.compile(r"\d+_(?:(?P<index>\d+)|\[(?P<spans>[^\]%]+)(?:%\d+)?\])")
@@ -50,7 +55,8 @@ def parameters(profile: Profile, job_name: str, max_parallel: int | None) -> dic
         "array_parallelism": max_parallel or profile.max_parallel,
         "setup": setup_lines(profile),
         # since Slurm 22.05 srun does not take the batch job's --cpus-per-task over by itself
-        "srun_args": [f"--cpus-per-task={profile.cpus}"],
+        # and without open-mode it empties the log of a task that was requeued
+        "srun_args": [f"--cpus-per-task={profile.cpus}", "--open-mode=append"],
         "additional_parameters": {"requeue": True, **profile.sbatch},
         # submitit would put its own name there, and clusters with wckeys refuse an unknown one
         "wckey": None,
@@ -68,12 +74,20 @@ def setup_lines(profile: Profile) -> list[str]:
     ]
 
 
-def script(profile: Profile, folder: Path, job_name: str, tasks: int, max_parallel: int | None) -> str:
-    """The text that sbatch is given; exactly what `hand_over` submits."""
-    executor = _executor(folder, parameters(profile, job_name, max_parallel))
-    if tasks > 1:  # a single task is no array
+def script(
+    profile: Profile, folder: Path, job_name: str, command: str, throttle: int | None = None, tasks: int = 1
+) -> str:
+    """The batch script, as sbatch is given it. command: a shell command; an array where there are several tasks."""
+    executor = _executor(folder, parameters(profile, job_name, throttle))
+    if tasks > 1:
         executor.parameters["map_count"] = tasks
-    return executor._make_submission_file_text(executor._submitit_command_str, "")
+    return executor._make_submission_file_text(command, "")
+
+
+def task_command(submission: Path, chunk: Chunk) -> str:
+    """What a task of `chunk` runs. submission: its folder."""
+    task = str(chunk.start) if chunk.count == 1 else f"$(({chunk.start} + SLURM_ARRAY_TASK_ID))"
+    return f"{shlex.join([*process.python(), '-u', '-m', 'jobs.entry', str(submission)])} {task}"
 
 
 def _executor(folder: Path, wanted: dict[str, Any]) -> submitit.SlurmExecutor:
@@ -104,37 +118,74 @@ def _memory(gigabytes: float | None) -> str | None:
 # --- the hand-over ----------------------------------------------------------------------------------------
 
 
-def hand_over(
-    jobs: Sequence[Callable[[], None]], profile: Profile, folder: Path, job_name: str, max_parallel: int | None
-) -> list[str]:
-    """Submit `jobs` as one array (or a single job); their ids in order. Raises `JobsError` if sbatch refuses."""
-    from submitit.core.utils import FailedJobError, FailedSubmissionError
+class NoAnswer(JobsError):
+    """The controller did not say yes or no: what was asked of it may have been done."""
 
-    for program in ("sbatch", "srun"):
+
+def check() -> None:
+    """Raises `JobsError` where jobs cannot be submitted from."""
+    for program in ("sbatch", "squeue", "scontrol"):
         if shutil.which(program) is None:
             raise JobsError(f"{program} is not on PATH; submit where Slurm is, or use --cluster local")
-    executor = _executor(folder, parameters(profile, job_name, max_parallel))
-    try:
-        with _without_job_environment():
-            submitted = executor.submit_array(jobs)
-    except (FailedJobError, FailedSubmissionError) as error:
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        raise JobsError(f"sbatch refused: {' '.join(lines[:2]) or 'no reason given'}") from error
-    return [str(job.job_id) for job in submitted]
+    if not cluster_settings():
+        raise NoAnswer("Slurm's controller does not answer (`scontrol show config`); try again later")
 
 
-@contextlib.contextmanager
-def _without_job_environment() -> Iterator[None]:
+def sbatch(script: Path, after: Sequence[str]) -> str:
+    """Submit `script` held, to begin after the jobs `after` have ended; its job id.
+
+    Raises `JobsError` where Slurm refuses, `NoAnswer` where it cannot be known whether it took the job.
+    """
+    depends = [f"--dependency=afterany:{':'.join(after)}"] if after else []
+    command = ["sbatch", "--parsable", "--hold", *depends, str(script)]
+    code, output, errors = process.run(command, _SBATCH_TIMEOUT_S, _environment())
+    job = _JOB_ID.match(output)
+    if code == 0 and job is not None:
+        return job[1]
+    told = " ".join(line.strip() for line in errors.splitlines()[:2]) or f"it said {output.strip()!r}"
+    if code is None or code == 0 or any(word in errors for word in _UNSURE):
+        raise NoAnswer(f"no answer from sbatch: {told}")
+    raise JobsError(f"sbatch refused: {told}")
+
+
+def find(job_name: str, since: float) -> str | None:
+    """The id of the job or array of this name, None where Slurm has none; asked of sacct too, where there is one.
+
+    since: unix seconds, before it was submitted. Raises `NoAnswer` where squeue does not answer.
+    """
+    command = ["squeue", "--noheader", "--states=all", f"--name={job_name}", "--format=%F"]
+    code, output, errors = process.run(command, _SQUEUE_TIMEOUT_S)
+    if code != 0:
+        raise NoAnswer(f"no answer from squeue: {' '.join(errors.split())}")
+    begin = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(since - 60))
+    command = ["sacct", "--noheader", "--parsable2", "--allocations", f"--name={job_name}", f"--starttime={begin}",
+               "--format=JobID"]  # fmt: skip
+    listed = output.split() or (process.run_quietly(command, _SQUEUE_TIMEOUT_S) or "").split()
+    return listed[0].partition("_")[0] if listed else None
+
+
+def release(jobs: Sequence[str]) -> None:
+    """Let held `jobs` run; those that ran already are no error. Raises `NoAnswer` where one stays held."""
+    code, _, errors = process.run(["scontrol", "release", ",".join(jobs)], _SQUEUE_TIMEOUT_S)
+    if code == 0:
+        return
+    command = ["squeue", "--noheader", f"--jobs={','.join(jobs)}", "--states=PENDING", "--format=%r"]
+    waiting = process.run_quietly(command, _SQUEUE_TIMEOUT_S)
+    if waiting is None or "JobHeld" in waiting:
+        raise NoAnswer(f"Slurm did not release {', '.join(jobs)}: {' '.join(errors.split())}")
+
+
+def cluster_settings() -> dict[str, str]:
+    """`scontrol show config` as it stands; empty where the controller does not answer."""
+    shown = process.run_quietly(["scontrol", "show", "config"], _SQUEUE_TIMEOUT_S) or ""
+    lines = (line.partition("=") for line in shown.splitlines())
+    return {key.strip(): value.strip() for key, equals, value in lines if equals}
+
+
+def _environment() -> dict[str, str]:
     """Submitting from inside a job must not pass that job's SLURM_* on; SLURM_CONF names the cluster and stays."""
-    kept = dict(os.environ)
-    for name in kept:
-        if name.startswith(("SLURM_", "SUBMITIT_")) and name != "SLURM_CONF":
-            del os.environ[name]
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(kept)
+    inherited = ("SLURM_", "SUBMITIT_")
+    return {k: v for k, v in os.environ.items() if not k.startswith(inherited) or k == "SLURM_CONF"}
 
 
 # --- what Slurm says --------------------------------------------------------------------------------------
@@ -145,7 +196,8 @@ def task_states(submissions: Iterable[Submission]) -> dict[tuple[str, int], Task
 
     A task that squeue does not list has ended; where squeue is missing or silent nothing is known.
     """
-    asked = {s.job_name: s for s in submissions}
+    known = list(submissions)
+    asked = {chunk.job_name: (s, chunk) for s in known for chunk in s.chunks}
     if not asked:
         return {}
     command = ["squeue", "--noheader", "--format=%j|%i|%T|%r", f"--name={','.join(asked)}"]
@@ -154,13 +206,22 @@ def task_states(submissions: Iterable[Submission]) -> dict[tuple[str, int], Task
     for line in (listed or "").splitlines():
         name, job, word, reason = [*line.strip().split("|", 3), "", "", "", ""][:4]
         if name in asked:
+            submission, chunk = asked[name]
             for index in task_indices(job):
-                found[asked[name].id, index] = _task_state(asked[name].id, word, reason)
-    for submission in asked.values():
-        for index in range(len(submission.tasks)):
-            missing = TaskState(submission.id, "unknown" if listed is None else "ended")
-            found.setdefault((submission.id, index), missing)
+                found[submission.id, chunk.start + index] = _task_state(submission.id, word, reason)
+    for submission, chunk in asked.values():
+        if submission.exported and not chunk.job_id:
+            continue  # nobody knows whether its script was submitted
+        for index in range(chunk.start, chunk.start + chunk.count):
+            found.setdefault((submission.id, index), _unlisted(submission, chunk, listed is not None))
     return found
+
+
+def _unlisted(submission: Submission, chunk: Chunk, answered: bool) -> TaskState:
+    """A task that squeue does not list."""
+    if not chunk.job_id:
+        return TaskState(submission.id, "pending", "not handed to Slurm yet; the next `sweeps submit` does if need be")
+    return TaskState(submission.id, "ended" if answered else "unknown")
 
 
 def _task_state(submission: str, word: str, reason: str) -> TaskState:

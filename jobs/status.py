@@ -41,10 +41,8 @@ def survey(store: Store, runs: Mapping[RunRef, int], now: float | None = None) -
     """The state of each of `runs` (run -> agent steps asked for); Slurm is asked once at most."""
     newest: dict[RunRef, tuple[Submission, int]] = {}
     for submission in store.submissions():
-        if submission.problem:
-            continue  # its backend refused it: nobody works for it
         for index, task in enumerate(submission.tasks):
-            for seed in task.seeds:
+            for seed in task.seeds if submission.holds(index) else ():
                 newest[RunRef(task.config_id, seed)] = (submission, index)
     records = {run: store.load_run(run, steps) for run, steps in runs.items()}
     open_ones = {newest[run][0].id: newest[run][0] for run, r in records.items() if not r.done and run in newest}

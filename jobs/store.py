@@ -82,7 +82,7 @@ class Store:
     def prepare(self) -> None:
         """Make the folders. Raises `JobsError` where that is impossible."""
         try:
-            for name in ("sweeps", "runs", "submissions"):
+            for name in ("sweeps", "runs", "submissions", "locks"):
                 (self.root / name).mkdir(parents=True, exist_ok=True)
             probe = self.root / f".probe.{uuid.uuid4().hex}"
             probe.touch()
@@ -158,8 +158,7 @@ class Store:
         return sorted(int(match[1]) for match in map(_SEED.fullmatch, names) if match)
 
     def _numbers(self, run: RunRef, folder: str) -> list[int]:
-        names = _listed(self.run_folder(run) / folder)
-        return sorted(int(match[1]) for match in map(_NUMBER.fullmatch, names) if match)
+        return _numbered(self.run_folder(run) / folder)
 
     def claim_attempt(self, run: RunRef, attempt: Attempt) -> Attempt:
         """Write `attempt` under the next free number; exclusive creation decides between two who try at once."""
@@ -168,15 +167,8 @@ class Store:
         while True:
             number = max(self._numbers(run, "attempts"), default=0) + 1
             claimed = dataclasses.replace(attempt, number=number)
-            try:
-                handle = os.open(folder / f"{number:03d}.json", os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
-            except FileExistsError:
-                continue
-            with os.fdopen(handle, "wb") as file:
-                file.write(_dump(encode(claimed)))
-                file.flush()
-                os.fsync(file.fileno())
-            return claimed
+            if _create(folder / f"{number:03d}.json", claimed):
+                return claimed
 
     def is_newest(self, run: RunRef, number: int) -> bool:
         """Whether attempt `number` still owns the run: nobody claimed a later one."""
@@ -209,6 +201,30 @@ class Store:
             status=self._read(self.run_folder(run) / "status.json", Status),
             finished_step=max(finished, default=0),
         )
+
+    # --- the lock -----------------------------------------------------------------------------------------
+
+    def _lock_path(self, number: int) -> Path:
+        return self.root / "locks" / f"{number:03d}.json"
+
+    def newest_lock(self) -> tuple[int, Worker | None, float]:
+        """Its number (0: there was none), its holder (None while it is being written), seconds since it was written."""
+        number = max(_numbered(self.root / "locks"), default=0)
+        path = self._lock_path(number)
+        try:
+            age = time.time() - path.stat().st_mtime
+        except FileNotFoundError:
+            return number, None, 0.0
+        holder = self._read(path, Worker)
+        self.problems.pop(path, None)
+        return number, holder, age
+
+    def claim_lock(self, number: int, holder: Worker) -> bool:
+        """Take lock `number`; False where somebody has it already."""
+        return _create(self._lock_path(number), holder)
+
+    def write_lock(self, number: int, holder: Worker) -> None:
+        write_json(self._lock_path(number), encode(holder), sync=False)
 
     # --- sweeps -------------------------------------------------------------------------------------------
 
@@ -251,7 +267,7 @@ class Store:
         while True:
             name = self.submission_name(sweep)
             try:
-                self.submission_folder(name).mkdir()
+                self.submission_folder(name).mkdir(mode=0o700)  # its scripts are run as they stand
             except FileExistsError:
                 continue
             self.log_folder(name).mkdir()
@@ -274,8 +290,11 @@ class Store:
         names = sorted(n for n in _listed(self.root / "submissions") if _SUBMISSION.fullmatch(n))
         return [found for found in map(self.read_submission, names) if found is not None]
 
+    def script_path(self, submission: str, chunk: int) -> Path:
+        """The batch script of a chunk."""
+        return self.submission_folder(submission) / f"{chunk:03d}.sh"
+
     def log_folder(self, submission: str) -> Path:
-        """Logs; with Slurm also the batch script and submitit's pickles."""
         return self.submission_folder(submission) / "logs"
 
     def log_path(self, submission: str, task: int) -> Path:
@@ -308,6 +327,24 @@ def _listed(folder: Path) -> list[str]:
         return [entry.name for entry in folder.iterdir()]
     except (FileNotFoundError, NotADirectoryError, PermissionError):
         return []
+
+
+def _numbered(folder: Path) -> list[int]:
+    """Numbers of the files `<n>.json` in `folder`."""
+    return sorted(int(match[1]) for match in map(_NUMBER.fullmatch, _listed(folder)) if match)
+
+
+def _create(path: Path, record: Any) -> bool:
+    """Write `record` by exclusive creation; False where the file is there already."""
+    try:
+        handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+    except FileExistsError:
+        return False
+    with os.fdopen(handle, "wb") as file:
+        file.write(_dump(encode(record)))
+        file.flush()
+        os.fsync(file.fileno())
+    return True
 
 
 def _dump(value: Mapping[str, Any]) -> bytes:

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 import getpass
+import secrets
 import shutil
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from jobs import local, process, profiles, slurm
+from jobs import handover, local, process, profiles, slurm
 from jobs.entry import SNAPSHOTS, TrainJob
 from jobs.errors import JobsError
 from jobs.expand import Expanded
+from jobs.lock import Lock
 from jobs.plan import Plan
 from jobs.profiles import Profile
 from jobs.records import Submission, TaskRuns, View, ViewConfig
 from jobs.state import RunState, State
 from jobs.status import survey
-from jobs.store import RunRef, Store
+from jobs.store import RunRef, Store, write_bytes
 from tdmpc.config import TrainConfig
 
 BACKENDS = ("auto", "slurm", "local", "debug")
@@ -53,14 +55,17 @@ class Choice:
 
 @dataclass(frozen=True)
 class Target:
-    """Where tasks go: backend, what each asks for, and how many run at a time."""
+    """Where tasks go, and what each asks for.
+
+    throttle, array_size, cluster: with Slurm, tasks at a time, tasks of an array at most, its name of itself.
+    """
 
     backend: str
     profile: Profile | None
     gpus: int
-    threads: int
-    max_parallel: int | None
-    slots: local.Slots | None
+    throttle: int = 1
+    array_size: int = slurm.ARRAY_SIZE
+    cluster: str = ""
 
 
 # --- what is missing --------------------------------------------------------------------------------------
@@ -114,34 +119,37 @@ def pack(runs: Iterable[RunRef], seeds_per_job: int) -> list[TaskRuns]:
 # --- where it goes ----------------------------------------------------------------------------------------
 
 
-def target(options: Options, tasks: int) -> Target:
-    """The backend of `options` for so many tasks. Raises `JobsError` for a GPU that is not there."""
+def target(options: Options) -> Target:
+    """The backend of `options`. Raises `JobsError` for a GPU that is not there."""
     backend = options.cluster
     if backend == "auto":
         backend = "slurm" if shutil.which("sbatch") else "local"
     if backend == "slurm":
         profile = profiles.load(options.profile or "gpu")
-        return Target(backend, profile, profile.gpus, profile.cpus, options.max_parallel, None)
+        settings = slurm.cluster_settings()
+        size = int(settings.get("MaxArraySize", slurm.ARRAY_SIZE))
+        throttle = options.max_parallel or profile.max_parallel
+        return Target(backend, profile, profile.gpus, throttle, size, settings.get("ClusterName", ""))
     chosen = profiles.load(options.profile) if options.profile else None
     there = len(process.gpus())
     if chosen is not None and chosen.gpus and not there:
         raise JobsError(f"profile {chosen.name!r} asks for a GPU and this machine shows none; use --profile cpu")
-    gpus = (1 if chosen.gpus else 0) if chosen is not None else min(1, there)
-    slots = local.plan_slots(tasks if backend == "local" else 1, options.max_parallel, bool(gpus))
-    return Target(backend, chosen, gpus, slots.threads, options.max_parallel, slots)
+    return Target(backend, chosen, (1 if chosen.gpus else 0) if chosen is not None else min(1, there))
 
 
-def preview(store: Store, sweep: str, tasks: Sequence[TaskRuns], place: Target) -> str:
-    """What would be submitted: the exact batch script, or the exact commands."""
+def slots(tasks: int, options: Options, place: Target) -> local.Slots:
+    """Of this machine, for so many tasks; the debug backend runs them one by one."""
+    return local.plan_slots(tasks if place.backend == "local" else 1, options.max_parallel, bool(place.gpus))
+
+
+def preview(store: Store, sweep: str, tasks: Sequence[TaskRuns], options: Options, place: Target) -> str:
+    """What would be submitted: the exact batch scripts, or the exact commands."""
     name = store.submission_name(sweep)
-    if place.profile is not None and place.slots is None:
-        return slurm.script(place.profile, store.log_folder(name), job_name(name), len(tasks), place.max_parallel)
-    assert place.slots is not None
-    return "\n".join(local.shell_line(store, name, index, place.slots) for index in range(len(tasks)))
-
-
-def job_name(submission: str) -> str:
-    return f"sweeps-{submission}"
+    if place.backend != "slurm":
+        shared = slots(len(tasks), options, place)
+        return "\n".join(local.shell_line(store, name, index, shared) for index in range(len(tasks)))
+    submission = _written(name, sweep, tasks, options, place)
+    return "\n".join(scripts(store, submission, place))
 
 
 # --- the submission ---------------------------------------------------------------------------------------
@@ -190,11 +198,36 @@ def _view(plan: Plan, expanded: Expanded, old: View | None) -> View:
     )
 
 
-def submit(store: Store, sweep: str, tasks: Sequence[TaskRuns], options: Options, place: Target) -> Submission:
-    """Hand `tasks` to the backend of `place`; the record is on disk before. Raises `JobsError` if it refuses."""
-    name = store.new_submission(sweep)
+def submit(
+    store: Store, sweep: str, tasks: Sequence[TaskRuns], options: Options, place: Target, lock: Lock
+) -> Submission:
+    """Hand `tasks` to the backend of `place`; all of it is on disk before. Raises `JobsError` if it refuses."""
+    if place.backend == "slurm":
+        slurm.check()
+    submission = _written(store.new_submission(sweep), sweep, tasks, options, place)
+    for position, script in enumerate(scripts(store, submission, place)):
+        write_bytes(store.script_path(submission.id, position), script.encode())
+    lock.renew()
+    store.write_submission(submission)  # from here on it counts, and whoever comes next completes it
+    if place.backend == "slurm":
+        return handover.proceed(store, submission, lock, asked=False)
+    if place.backend == "local":
+        return handover.start_local(store, submission)
+    return submission  # debug: the command runs the tasks itself
+
+
+def _written(name: str, sweep: str, tasks: Sequence[TaskRuns], options: Options, place: Target) -> Submission:
+    """The record of a submission of which nothing was handed over yet."""
     recorded: dict[str, Any] = dataclasses.asdict(options)
-    submission = Submission(
+    job_name = f"{sweep}-{secrets.token_hex(4)}"
+    chunks = []
+    threads = place.profile.cpus if place.profile else 1
+    if place.backend == "slurm":
+        chunks = handover.chunks(job_name, handover.split([len(tasks)], place.array_size), place.throttle)
+    else:
+        shared = slots(len(tasks), options, place)
+        threads, recorded = shared.threads, {**recorded, "slots": shared.count}
+    return Submission(
         id=name,
         sweep=sweep,
         backend=place.backend,
@@ -203,30 +236,25 @@ def submit(store: Store, sweep: str, tasks: Sequence[TaskRuns], options: Options
         time=time.time(),
         tasks=list(tasks),
         gpus=place.gpus,
-        threads=place.threads,
-        job_name=job_name(name),
-        options={**recorded, "slots": place.slots.count if place.slots else None},
+        threads=threads,
+        job_name=job_name,
+        options=recorded,
+        chunks=chunks,
+        cluster=place.cluster,
     )
-    store.write_submission(submission)
-    try:
-        submission = dataclasses.replace(submission, job_ids=_hand_over(store, submission, place))
-    except JobsError as error:
-        store.write_submission(dataclasses.replace(submission, problem=str(error)))
-        raise
-    store.write_submission(submission)
-    return submission
+
+
+def scripts(store: Store, submission: Submission, place: Target) -> list[str]:
+    """The batch script of every chunk of `submission`."""
+    if place.profile is None or not submission.chunks:
+        return []
+    folder, logs = store.submission_folder(submission.id), store.log_folder(submission.id)
+    throttles = handover.shares([chunk.count for chunk in submission.chunks], place.throttle)
+    return [
+        slurm.script(place.profile, logs, chunk.job_name, slurm.task_command(folder, chunk), throttle, chunk.count)
+        for chunk, throttle in zip(submission.chunks, throttles, strict=True)
+    ]
 
 
 def jobs_of(store: Store, submission: Submission) -> list[TrainJob]:
     return [TrainJob(str(store.root), submission.id, index) for index in range(len(submission.tasks))]
-
-
-def _hand_over(store: Store, submission: Submission, place: Target) -> list[str]:
-    if place.backend == "slurm":
-        assert place.profile is not None
-        folder = store.log_folder(submission.id)
-        jobs = jobs_of(store, submission)
-        return slurm.hand_over(jobs, place.profile, folder, submission.job_name, place.max_parallel)
-    if place.backend == "local":
-        return [str(local.launch(store, submission))]
-    return []  # debug: the command runs the tasks itself

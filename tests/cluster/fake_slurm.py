@@ -80,7 +80,7 @@ class FakeSlurm:
             return add_job(state, name, None if tasks is None else list(range(tasks)), values)
 
     def fault(self, program: str, mode: str, times: int = 1) -> None:
-        """The next calls of `program` fail: "before" it does anything, or "after" it has done what was asked."""
+        """The next calls of `program` fail: "before" anything is done, "after" all was done, or they "refuse"."""
         with self.open() as state:
             state["faults"] += [[program, mode]] * times
 
@@ -175,6 +175,8 @@ def main(folder: str, argv: list[str]) -> int:
             mode = next((m for p, m in state["faults"] if p == program), None)
             if mode is not None:
                 state["faults"].remove([program, mode])
+            if mode == "refuse":
+                raise Refused("Batch job submission failed: Invalid qos specification")
             if mode != "before":
                 done = state["answers"].get(program)
                 done = RUN[program](state, arguments) if done is None else done

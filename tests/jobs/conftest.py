@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fake_slurm import FakeSlurm
 
 import tdmpc
 from jobs.store import Store
@@ -95,3 +96,11 @@ def store(tmp_path: Path) -> Store:
 def outside_slurm(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("SLURM_JOB_ID", "SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeSlurm:
+    """A pretended Slurm that is all of PATH."""
+    fake = FakeSlurm(tmp_path / "slurm")
+    monkeypatch.setenv("PATH", str(fake.bin))
+    return fake

@@ -9,10 +9,9 @@ from pathlib import Path
 import pytest
 
 from jobs import profiles, slurm
-from jobs.entry import TrainJob
 from jobs.errors import JobsError
 from jobs.profiles import Profile
-from jobs.records import Submission, TaskRuns
+from jobs.records import Chunk, Submission, TaskRuns
 
 GOLDEN = Path(__file__).parent / "golden"
 FULL = Profile(
@@ -22,43 +21,39 @@ FULL = Profile(
 )  # fmt: skip
 
 
-def submission(name: str, tasks: int = 3) -> Submission:
-    runs = [TaskRuns("0" * 10, [1])] * tasks
-    return Submission(name, "s", "slurm", "h", "u", 1.0, runs, 0, 1, f"sweeps-{name}", {})
+def submission(name: str, *chunks: Chunk, exported: bool = False) -> Submission:
+    runs = [TaskRuns("0" * 10, [1])] * sum(chunk.count for chunk in chunks)
+    return Submission(name, "s", "slurm", "h", "u", 1.0, runs, 0, 1, name, {}, list(chunks), exported=exported)
 
 
-def script(monkeypatch: pytest.MonkeyPatch, profile: Profile, tasks: int, max_parallel: int | None = None) -> str:
+def script(monkeypatch: pytest.MonkeyPatch, profile: Profile, tasks: int, throttle: int, start: int = 0) -> str:
     monkeypatch.setattr("jobs.process.sys.executable", "/env/bin/python")
     monkeypatch.setattr("jobs.process.code_path", lambda: "/code")
     monkeypatch.delenv("MUJOCO_GL", raising=False)
-    return slurm.script(profile, Path("/results/sub missions/x/logs"), "sweeps-x", tasks, max_parallel)
+    folder = Path("/results/sub missions/x")
+    command = slurm.task_command(folder, Chunk("q-1234", start, tasks))
+    return slurm.script(profile, folder / "logs", "q-1234", command, throttle, tasks)
 
 
 @pytest.mark.parametrize(
-    ("name", "profile", "tasks", "max_parallel"),
-    [("array", "gpu", 48, 8), ("single", "cpu", 1, None), ("full", None, 10, None)],
+    ("name", "profile", "tasks", "throttle", "start"),
+    [("array", "gpu", 48, 8, 0), ("single", "cpu", 1, 1, 0), ("full", None, 10, 4, 20)],
 )
 def test_script_is_the_golden_one(
-    monkeypatch: pytest.MonkeyPatch, name: str, profile: str | None, tasks: int, max_parallel: int | None
+    monkeypatch: pytest.MonkeyPatch, name: str, profile: str | None, tasks: int, throttle: int, start: int
 ) -> None:
     chosen = profiles.load(profile) if profile else FULL
-    text = script(monkeypatch, chosen, tasks, max_parallel)
+    text = script(monkeypatch, chosen, tasks, throttle, start)
     path = GOLDEN / f"{name}.sh"
     if os.environ.get("UPDATE_GOLDEN"):
         path.write_text(text)
     assert text == path.read_text()
 
 
-def test_the_task_ignores_the_working_directory(monkeypatch: pytest.MonkeyPatch) -> None:
-    text = script(monkeypatch, profiles.load("cpu"), 2)
-    assert "/env/bin/python -P -u -m submitit.core._submit" in text
-    assert "export PYTHONSAFEPATH=1" in text
-
-
 @pytest.mark.parametrize("folder", ["/a%j/logs", "/a\nb/logs"])
 def test_folders_that_slurm_would_misread_are_refused(folder: str) -> None:
     with pytest.raises(JobsError, match="% or control"):
-        slurm.script(profiles.load("cpu"), Path(folder), "n", 1, None)
+        slurm.script(profiles.load("cpu"), Path(folder), "n", "true")
 
 
 @pytest.mark.parametrize(
@@ -91,28 +86,32 @@ def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_states_are_read_with_one_question(path: Path, tmp_path: Path) -> None:
     program(path, "squeue", f"""
 open({str(tmp_path / "asked")!r}, "a").write(" ".join(sys.argv[1:]) + os.environ["SLURM_BITSTR_LEN"] + "\\n")
-print("sweeps-a|5_0|RUNNING|None")
-print("sweeps-a|5_[1-2%1]|PENDING|JobArrayTaskLimit")
-print("sweeps-b|9_1|FAILED|NonZeroExitCode")
+print("a.1|5_0|RUNNING|None")
+print("a.1|5_[1-2%1]|PENDING|JobArrayTaskLimit")
+print("a.2|6_1|RUNNING|None")
+print("b|9_1|FAILED|NonZeroExitCode")
 print("other|5_3|RUNNING|None")
 """)  # fmt: skip
-    found = slurm.task_states([submission("a", 4), submission("b", 2)])
+    chunks = [Chunk("a.1", 0, 4, job_id="5"), Chunk("a.2", 4, 2, job_id="6")]
+    open_ones = [submission("a", *chunks), submission("b", Chunk("b", 0, 2, job_id="9"))]
+    unknown = [submission("c", Chunk("c", 0, 1)), submission("d", Chunk("d", 0, 1), exported=True)]
+    found = slurm.task_states([*open_ones, *unknown])
     words = {key: (state.word, state.reason) for key, state in found.items()}
     assert words == {
         ("a", 0): ("running", ""), ("a", 1): ("pending", "JobArrayTaskLimit"),
         ("a", 2): ("pending", "JobArrayTaskLimit"),
-        ("a", 3): ("ended", ""), ("b", 0): ("ended", ""), ("b", 1): ("ended", "Slurm: FAILED, NonZeroExitCode"),
+        ("a", 3): ("ended", ""), ("a", 4): ("ended", ""), ("a", 5): ("running", ""),
+        ("c", 0): ("pending", "not handed to Slurm yet; the next `sweeps submit` does if need be"),
+        ("b", 0): ("ended", ""), ("b", 1): ("ended", "Slurm: FAILED, NonZeroExitCode"),
     }  # fmt: skip
-    assert (tmp_path / "asked").read_text().splitlines() == [
-        "--noheader --format=%j|%i|%T|%r --name=sweeps-a,sweeps-b0"
-    ]
+    assert (tmp_path / "asked").read_text().splitlines() == ["--noheader --format=%j|%i|%T|%r --name=a.1,a.2,b,c,d0"]
 
 
 @pytest.mark.parametrize("body", [None, "sys.exit(1)"])
 def test_without_an_answer_nothing_is_known(path: Path, body: str | None) -> None:
     if body is not None:
         program(path, "squeue", body)
-    assert {s.word for s in slurm.task_states([submission("a")]).values()} == {"unknown"}
+    assert {s.word for s in slurm.task_states([submission("a", Chunk("a", 0, 3, job_id="5"))]).values()} == {"unknown"}
 
 
 def test_without_live_submissions_slurm_is_not_asked(path: Path) -> None:
@@ -120,50 +119,44 @@ def test_without_live_submissions_slurm_is_not_asked(path: Path) -> None:
     assert slurm.task_states([]) == {}
 
 
-def hand_over(tmp_path: Path, tasks: int) -> list[str]:
-    jobs = [TrainJob("/results", "s", index) for index in range(tasks)]
-    return slurm.hand_over(jobs, profiles.load("cpu"), tmp_path / "logs", "sweeps-x", None)
-
-
-def test_hand_over_submits_the_previewed_script(path: Path, tmp_path: Path) -> None:
-    program(path, "sbatch", f"""
-open({str(tmp_path / "got")!r}, "w").write(open(sys.argv[1]).read())
-print("Submitted batch job 77")
-""")  # fmt: skip
-    assert hand_over(tmp_path, 3) == ["77_0", "77_1", "77_2"]
-    assert (tmp_path / "got").read_text() == slurm.script(profiles.load("cpu"), tmp_path / "logs", "sweeps-x", 3, None)
-    assert {p.name for p in (tmp_path / "logs").glob("*.pkl")} == {f"77_{i}_submitted.pkl" for i in range(3)}
-
-
-def test_a_single_task_is_no_array(path: Path, tmp_path: Path) -> None:
-    program(path, "sbatch", "print('Submitted batch job 78')")
-    assert hand_over(tmp_path, 1) == ["78"]
-
-
 def test_submitting_inside_a_job_does_not_pass_that_job_on(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     program(path, "sbatch", f"""
 open({str(tmp_path / "env")!r}, "w").write(" ".join(sorted(k for k in os.environ if k.startswith("SLURM"))))
-print("Submitted batch job 79")
+open({str(tmp_path / "got")!r}, "w").write(" ".join(sys.argv[1:]))
+print("79;elsewhere")
 """)  # fmt: skip
     monkeypatch.setenv("SLURM_JOB_ID", "1")
     monkeypatch.setenv("SLURM_CONF", "/etc/slurm.conf")
-    hand_over(tmp_path, 2)
+    assert slurm.sbatch(Path("/x.sh"), ["5", "6"]) == "79"
     assert (tmp_path / "env").read_text() == "SLURM_CONF"
-    assert os.environ["SLURM_JOB_ID"] == "1"
+    assert (tmp_path / "got").read_text() == "--parsable --hold --dependency=afterany:5:6 /x.sh"
 
 
-def test_refusal_is_one_line(path: Path, tmp_path: Path) -> None:
+def test_refusal_is_one_line(path: Path) -> None:
     program(path, "sbatch", "sys.exit('sbatch: error: invalid partition\\nsbatch: error: failed')")
     with pytest.raises(JobsError, match=r"sbatch refused: .*invalid partition") as caught:
-        hand_over(tmp_path, 2)
+        slurm.sbatch(Path("/x.sh"), [])
     assert "\n" not in str(caught.value)
+    assert not isinstance(caught.value, slurm.NoAnswer)
 
 
-def test_without_sbatch_the_error_says_so(path: Path, tmp_path: Path) -> None:
-    with pytest.raises(JobsError, match="sbatch is not on PATH"):
-        hand_over(tmp_path, 2)
+def test_a_purged_job_is_found_by_sacct(path: Path) -> None:
+    program(path, "squeue", "")
+    program(path, "sacct", "print('12_0\\n12_[1-3]')")
+    assert slurm.find("name", 0.0) == "12"
+
+
+@pytest.mark.parametrize(("waiting", "held"), [("None", False), ("JobHeldUser", True)])
+def test_a_release_that_fails_is_an_error_where_a_job_stays_held(path: Path, waiting: str, held: bool) -> None:
+    program(path, "scontrol", "sys.exit('Job has already finished')")
+    program(path, "squeue", f"print('{waiting}')")
+    if not held:
+        slurm.release(["7"])
+        return
+    with pytest.raises(slurm.NoAnswer, match="did not release 7"):
+        slurm.release(["7"])
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@
 #SBATCH --cpus-per-task=4
 #SBATCH --error='/results/sub missions/x/logs/%A_%a_0_log.err'
 #SBATCH --gpus-per-node=1
-#SBATCH --job-name=sweeps-x
+#SBATCH --job-name=q-1234
 #SBATCH --mem=16384M
 #SBATCH --nodes=1
 #SBATCH --ntasks-per-node=1
@@ -23,4 +23,4 @@ export OMP_NUM_THREADS=4
 
 # command
 export SUBMITIT_EXECUTOR=slurm
-srun --unbuffered --output '/results/sub missions/x/logs/%A_%a_%t_log.out' --error '/results/sub missions/x/logs/%A_%a_%t_log.err' --cpus-per-task=4 /env/bin/python -P -u -m submitit.core._submit '/results/sub missions/x/logs'
+srun --unbuffered --output '/results/sub missions/x/logs/%A_%a_%t_log.out' --error '/results/sub missions/x/logs/%A_%a_%t_log.err' --cpus-per-task=4 --open-mode=append /env/bin/python -P -u -m jobs.entry '/results/sub missions/x' $((0 + SLURM_ARRAY_TASK_ID))

@@ -9,7 +9,7 @@
 #SBATCH --exclude='n[1-3]'
 #SBATCH --exclusive
 #SBATCH --gpus-per-node=a100:2
-#SBATCH --job-name=sweeps-x
+#SBATCH --job-name=q-1234
 #SBATCH --mail-type=FAIL
 #SBATCH --mem=1536M
 #SBATCH --nodes=1
@@ -33,4 +33,4 @@ source activate
 
 # command
 export SUBMITIT_EXECUTOR=slurm
-srun --unbuffered --output '/results/sub missions/x/logs/%A_%a_%t_log.out' --error '/results/sub missions/x/logs/%A_%a_%t_log.err' --cpus-per-task=4 /env/bin/python -P -u -m submitit.core._submit '/results/sub missions/x/logs'
+srun --unbuffered --output '/results/sub missions/x/logs/%A_%a_%t_log.out' --error '/results/sub missions/x/logs/%A_%a_%t_log.err' --cpus-per-task=4 --open-mode=append /env/bin/python -P -u -m jobs.entry '/results/sub missions/x' $((20 + SLURM_ARRAY_TASK_ID))

@@ -3,7 +3,7 @@
 # Parameters
 #SBATCH --cpus-per-task=1
 #SBATCH --error='/results/sub missions/x/logs/%j_0_log.err'
-#SBATCH --job-name=sweeps-x
+#SBATCH --job-name=q-1234
 #SBATCH --mem=4096M
 #SBATCH --nodes=1
 #SBATCH --ntasks-per-node=1
@@ -21,4 +21,4 @@ export OMP_NUM_THREADS=1
 
 # command
 export SUBMITIT_EXECUTOR=slurm
-srun --unbuffered --output '/results/sub missions/x/logs/%j_%t_log.out' --error '/results/sub missions/x/logs/%j_%t_log.err' --cpus-per-task=1 /env/bin/python -P -u -m submitit.core._submit '/results/sub missions/x/logs'
+srun --unbuffered --output '/results/sub missions/x/logs/%j_%t_log.out' --error '/results/sub missions/x/logs/%j_%t_log.err' --cpus-per-task=1 --open-mode=append /env/bin/python -P -u -m jobs.entry '/results/sub missions/x' 0

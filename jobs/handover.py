@@ -1,0 +1,158 @@
+"""Submissions from written down to released, every step recorded: any later command goes on where one was killed.
+
+Jobs are submitted held, their ids recorded, then they are released. A chunk whose id is not recorded may still be with
+Slurm, so its unique name is looked up before it is submitted again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from jobs import local, process, slurm
+from jobs.errors import JobsError
+from jobs.lock import Lock, alone
+from jobs.records import Chunk, Submission
+from jobs.store import Store
+
+_PAUSES_S = (2.0, 10.0)  # before Slurm is asked again that did not answer
+
+
+def split(counts: Sequence[int], size: int) -> list[int]:
+    """Sizes of arrays of at most `size` tasks for groups of `counts` tasks, group by group."""
+    return [min(size, count - start) for count in counts for start in range(0, count, size)]
+
+
+def shares(counts: Sequence[int], throttle: int) -> list[int]:
+    """How many tasks of each array may run at a time, by its size: together at most `throttle`, and at least one each.
+
+    Where there are more arrays than `throttle` they wait for one another, see `chunks`.
+    """
+    found: list[int] = []
+    for position, count in enumerate(counts):
+        left, later = throttle - sum(found), counts[position + 1 :]
+        fair = -(-left * count // (count + sum(later)))  # rounded up
+        found.append(max(1, min(fair, count, left - len(later))))
+    return found
+
+
+def chunks(job_name: str, counts: Sequence[int], throttle: int) -> list[Chunk]:
+    """Arrays of `counts` tasks each, of which at most `throttle` run at a time."""
+    found: list[Chunk] = []
+    start = 0
+    for position, count in enumerate(counts):
+        name = job_name if len(counts) == 1 else f"{job_name}.{position + 1}"
+        found.append(Chunk(name, start, count, [position - throttle] if position >= throttle else []))
+        start += count
+    return found
+
+
+def proceed(store: Store, submission: Submission, lock: Lock, *, asked: bool) -> Submission:
+    """Hand over what of `submission` (for Slurm) is not, then release it. asked: parts of it may be with Slurm.
+
+    Raises `JobsError` where Slurm refuses, which is recorded as the submission's problem: what it took before stays.
+    Raises `NoAnswer` where it does not answer; the submission stays open then.
+    """
+    refused: JobsError | None = None
+    for position, chunk in enumerate(submission.chunks):
+        if chunk.job_id:
+            continue
+        lock.renew()
+        try:
+            job = _submitted(store, submission, position, asked)
+        except slurm.NoAnswer as error:
+            raise slurm.NoAnswer(
+                f"{error}; the next `sweeps submit` or `status` goes on with {submission.id}"
+            ) from error
+        except JobsError as error:
+            refused = error
+            break
+        done = [*submission.chunks[:position], replace(chunk, job_id=job), *submission.chunks[position + 1 :]]
+        submission = replace(submission, chunks=done)
+        store.write_submission(submission)
+    lock.renew()
+    ready = [chunk.job_id for chunk in submission.chunks if chunk.job_id and not chunk.held]
+    if ready:
+        slurm.release(ready)
+    submission = replace(submission, handed_over=True, problem=str(refused) if refused else "")
+    store.write_submission(submission)
+    if refused is not None:
+        taken = sum(chunk.count for chunk in submission.chunks if chunk.job_id)
+        before = f"{taken} of {len(submission.tasks)} tasks were submitted, then " if taken else ""
+        raise JobsError(f"{before}{refused}") from refused
+    return submission
+
+
+def _submitted(store: Store, submission: Submission, position: int, asked: bool) -> str:
+    """The id of a chunk's job: Slurm's, where it has it already, else a new one. Raises as `proceed`."""
+    chunk = submission.chunks[position]
+    after = [submission.chunks[other].job_id for other in chunk.after]
+    for pause in (*_PAUSES_S, None):
+        try:
+            found = slurm.find(chunk.job_name, submission.time) if asked else None
+            return found or slurm.sbatch(store.script_path(submission.id, position), after)
+        except JobsError as error:
+            asked = True
+            if not isinstance(error, slurm.NoAnswer):
+                found = slurm.find(chunk.job_name, submission.time)
+                if found is None:
+                    raise
+                return found
+            if pause is None:
+                raise
+        time.sleep(pause)
+    raise AssertionError("the last try returns or raises")
+
+
+# --- what a killed command left -----------------------------------------------------------------------------
+
+
+def unfinished(store: Store) -> list[Submission]:
+    """Submissions of this user whose hand-over was begun and not ended, as far as this machine can tell."""
+    return [
+        submission
+        for submission in store.submissions()
+        if submission.user == getpass.getuser()
+        and not (submission.handed_over or submission.exported)
+        and submission.backend in ("slurm", "local")
+        and (submission.backend == "slurm" or submission.host == process.host())
+    ]
+
+
+def recover(store: Store, lock: Lock) -> Iterator[str]:
+    """Complete what an earlier command left unfinished; a line about each."""
+    for submission in unfinished(store):
+        if submission.backend == "local":
+            started = store.read_worker(submission.id, None) is not None
+            problem = "" if started else "its submission was interrupted"
+            store.write_submission(replace(submission, handed_over=True, problem=problem))
+            continue
+        settings = slurm.cluster_settings()
+        if settings.get("ClusterName", "") != submission.cluster:
+            continue  # another cluster, or none: nothing can be asked about it here
+        try:
+            proceed(store, submission, lock, asked=True)
+        except JobsError as error:
+            yield f"{submission.id}, which was interrupted: {error}"
+        else:
+            yield f"{submission.id} was interrupted while it was submitted; it is complete now"
+
+
+def recover_if_free(store: Store) -> list[str]:
+    """`recover`, for commands that only look: nothing where there is nothing to do, or somebody is at it."""
+    if not unfinished(store):
+        return []
+    with contextlib.suppress(JobsError), alone(store, wait_s=0.0) as lock:
+        return list(recover(store, lock))
+    return []
+
+
+def start_local(store: Store, submission: Submission) -> Submission:
+    """Start the scheduler of `submission` on this machine."""
+    local.launch(store, submission)
+    submission = replace(submission, handed_over=True)
+    store.write_submission(submission)
+    return submission

@@ -1,0 +1,246 @@
+"""From written down to released: chunks, a submit killed at any step, errors of sbatch, two terminals at once."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from fake_slurm import FakeSlurm
+
+from jobs import handover, lock, process, store, submit
+from jobs.cli import cli
+from jobs.errors import JobsError
+from jobs.store import Store
+
+PLAN = """
+plan: mine
+base: {steps: 5000}
+seeds: 3
+sweeps:
+  q: {grid: {num_q: [1, 2]}}
+"""
+
+pytestmark = pytest.mark.usefixtures("outside_slurm")
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slurm: FakeSlurm) -> Any:
+    """`sweeps ...` in this process, with the pretended Slurm; six runs in arrays of four."""
+    slurm.configure(MaxArraySize="4")
+    monkeypatch.setattr(handover, "_PAUSES_S", (0.0, 0.0))
+    (tmp_path / "mine.yaml").write_text(PLAN)
+
+    def invoke(*words: str, code: int = 0) -> Result:
+        line = ["--results", str(tmp_path / "results"), *words]
+        if words[0] == "submit":
+            line += ["--plan", str(tmp_path / "mine.yaml"), "--cluster", "slurm", "--profile", "cpu"]
+        result = CliRunner().invoke(cli, line)
+        assert result.exit_code == code, result.output
+        return result
+
+    return invoke
+
+
+def arrays(slurm: FakeSlurm) -> list[tuple[int, int, int]]:
+    """(first task, tasks, how many at a time) of every job, in the order of their submission."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for task in slurm.tasks():
+        found.setdefault(task["job"], []).append(task)
+    start = re.compile(r"(\d+)(?: \+ SLURM_ARRAY_TASK_ID\)\))?\s*\Z")
+    return [
+        (int(match[1]), len(tasks), tasks[0]["throttle"])
+        for tasks in found.values()
+        if (match := start.search(tasks[0]["script"]))
+    ]
+
+
+def check(store: Store, slurm: FakeSlurm) -> None:
+    """Every one of six tasks is with Slurm once, released, and its id recorded."""
+    assert [(start, count) for start, count, _ in arrays(slurm)] == [(0, 4), (4, 2)]
+    assert not any(task["held"] for task in slurm.tasks())
+    (submission,) = store.submissions()
+    assert submission.handed_over
+    assert not submission.problem
+    ids = {(task["name"], f"{task['job']}_{task['index']}") for task in slurm.tasks()}
+    assert ids == {(c.job_name, job) for c in submission.chunks for n in range(6) if (job := c.job_of(n))}
+
+
+# --- chunks -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("counts", "throttle", "shared"),
+    [
+        ([10, 10, 10, 10, 8], 256, [10, 10, 10, 10, 8]),  # no limit in sight
+        ([10, 10, 10, 10, 8], 13, [3, 3, 3, 3, 1]),  # of 13 * 10 / 48, of 10 * 10 / 38, 7 * 10 / 28, 4 * 10 / 18
+        ([100, 1, 1], 4, [2, 1, 1]),
+        ([4, 4, 2], 2, [1, 1, 1]),  # the third waits for the first
+        ([48], 8, [8]),
+    ],
+)
+def test_the_throttle_is_shared_among_the_chunks(counts: list[int], throttle: int, shared: list[int]) -> None:
+    assert handover.shares(counts, throttle) == shared
+    made = handover.chunks("name", counts, throttle)
+    together = [share for chunk, share in zip(made, shared, strict=True) if not chunk.after]
+    assert sum(together) <= throttle
+
+
+def test_chunks_stay_below_the_cap_of_indices_and_begin_at_zero(run: Any, slurm: FakeSlurm, store: Store) -> None:
+    run("submit", "q", "--max-parallel", "3")
+    assert arrays(slurm) == [(0, 4, 2), (4, 2, 1)]
+    check(store, slurm)
+    (submission,) = store.submissions()
+    assert [submission.job_of(task) for task in (0, 3, 4, 5)] == ["100_0", "100_3", "101_0", "101_1"]
+
+
+def test_more_chunks_than_may_run_at_a_time_wait_for_one_another(run: Any, slurm: FakeSlurm) -> None:
+    slurm.configure(MaxArraySize="2")
+    run("submit", "q", "--max-parallel", "2")
+    assert arrays(slurm) == [(0, 2, 1), (2, 2, 1), (4, 2, 1)]
+    waits = [[word for word in call if "dependency" in word] for call in slurm.calls("sbatch")]
+    assert waits == [[], [], ["--dependency=afterany:100"]]
+
+
+# --- killed -------------------------------------------------------------------------------------------------
+
+
+def killed(action: Callable[[], object], step: int, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Do `action` in a process that dies before its `step`-th effect; whether it died.
+
+    An effect: a file written, a lock claimed, a program of Slurm called.
+    """
+    child = os.fork()
+    if child:
+        return os.waitpid(child, 0)[1] != 0
+    steps = itertools.count()
+
+    def dying(effect: Callable[..., Any]) -> Callable[..., Any]:
+        def wrapped(*arguments: Any, **named: Any) -> Any:
+            if next(steps) == step:
+                os._exit(9)
+            return effect(*arguments, **named)
+
+        return wrapped
+
+    for module, name in ((store, "write_bytes"), (submit, "write_bytes"), (store, "_create"), (process, "run")):
+        monkeypatch.setattr(module, name, dying(getattr(module, name)))
+    code = 1
+    try:
+        action()
+        code = 0
+    finally:
+        os._exit(code)
+    return True
+
+
+def test_a_submit_killed_at_any_step_is_completed_by_the_next(
+    run: Any, slurm: FakeSlurm, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for step in itertools.count():
+        died = killed(lambda: run("submit", "q"), step, monkeypatch)
+        if not died:
+            break
+        if step % 2:
+            run("status")
+        run("submit", "q")
+        check(store, slurm)
+        assert not list(store.root.rglob("*.part"))
+        for path in sorted(store.root.rglob("*"), reverse=True):
+            path.rmdir() if path.is_dir() else path.unlink()
+        with slurm.open() as state:
+            state["tasks"].clear()
+    assert step > 15  # files, locks and calls of a submit of two chunks
+
+
+def test_status_completes_what_was_killed(
+    run: Any, slurm: FakeSlurm, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step = next(s for s in itertools.count() if killed(lambda: run("submit", "q"), s, monkeypatch) and slurm.tasks())
+    assert slurm.tasks()[-1]["held"]
+    assert "interrupted" in run("status").stderr
+    check(store, slurm)
+    assert step
+    assert "interrupted" not in run("status").stderr
+
+
+# --- errors of sbatch ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fault", ["before", "after"])
+def test_an_error_of_sbatch_is_no_second_job(run: Any, slurm: FakeSlurm, store: Store, fault: str) -> None:
+    slurm.fault("sbatch", fault)
+    run("submit", "q")
+    check(store, slurm)
+
+
+def test_a_silent_controller_leaves_the_submission_open(run: Any, slurm: FakeSlurm, store: Store) -> None:
+    slurm.fault("sbatch", "before", times=3)
+    result = run("submit", "q", code=1)
+    assert "Unable to contact" in result.stderr
+    assert "goes on with" in result.stderr
+    assert not slurm.tasks()
+    assert "6 pending; 0 to submit" in run("submit", "q").stdout
+    check(store, slurm)
+
+
+def test_a_refusal_keeps_what_was_taken_and_frees_the_rest(run: Any, slurm: FakeSlurm, store: Store) -> None:
+    slurm.configure(MaxArraySize="2")
+    for mode in ("after", "refuse"):  # the first chunk is found by its name
+        slurm.fault("sbatch", mode)
+    result = run("submit", "q", code=1)
+    assert "2 of 6 tasks were submitted, then sbatch refused" in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert [task["held"] for task in slurm.tasks()] == [False, False]
+    assert "2 pending, 4 new; 4 to submit" in run("submit", "q").stdout
+    assert len(slurm.tasks()) == 6
+
+
+# --- two terminals ------------------------------------------------------------------------------------------
+
+
+def test_two_submits_at_once_submit_once_and_lose_no_seed(run: Any, slurm: FakeSlurm, store: Store) -> None:
+    children = []
+    for seeds in ("1-3", "2-5"):
+        child = os.fork()
+        if not child:
+            code = 1
+            try:
+                run("submit", "q", "--seeds", seeds)
+                code = 0
+            finally:
+                os._exit(code)
+        children.append(child)
+    assert [os.waitpid(child, 0)[1] for child in children] == [0, 0]
+    view = store.read_view("q")
+    assert view is not None
+    assert [config.seeds for config in view.configs] == [[1, 2, 3, 4, 5]] * 2
+    runs = [(t.config_id, seed) for s in store.submissions() for t in s.tasks for seed in t.seeds]
+    assert len(runs) == len(set(runs)) == 10
+    assert len(slurm.tasks()) == 10
+
+
+def test_a_lock_is_waited_for_while_its_holder_lives(store: Store) -> None:
+    told = f"process {os.getpid()} on .* is submitting"
+    with lock.alone(store), pytest.raises(JobsError, match=told), lock.alone(store, wait_s=0.0):
+        pass
+    with lock.alone(store, wait_s=0.0) as held:
+        assert held.number == 2
+
+
+def test_a_lock_of_another_host_is_given_up_when_it_is_silent(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    with lock.alone(store) as first:
+        monkeypatch.setattr("jobs.process.host", lambda: "elsewhere")
+        with pytest.raises(JobsError, match="is submitting"), lock.alone(store, wait_s=0.0):
+            pass
+        long_ago = store._lock_path(first.number).stat().st_mtime - lock.SILENT_S - 1
+        os.utime(store._lock_path(first.number), (long_ago, long_ago))
+        with lock.alone(store, wait_s=0.0) as second:
+            assert second.number == first.number + 1
+            with pytest.raises(JobsError, match="another one took over"):
+                first.renew()
