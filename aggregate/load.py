@@ -128,7 +128,7 @@ def _shards_of(run: RunSource, refused: list[tuple[str, int, str, str]]) -> Iter
         named = shards.parse_shard_name(path.name)
         if named and path.is_file():
             tag, part = named
-            found.append(((len(tag), tag), part, path))  # a999 before a1000
+            found.append((shards.tag_order(tag), part, path))
         elif not path.name.endswith(".part"):  # what a killed writer left behind is no fault
             refused.append((run.config_id, run.seed, path.name, "not the name of a metric shard"))
     ranks = sorted({rank for rank, _, _ in found})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import sys
@@ -99,7 +100,8 @@ class Execution:
         """Train those of `runs` that are neither done nor alive elsewhere; their outcomes, recorded."""
         config = self.store.check_config(runs[0].config_id)
         before = {run: self.store.load_run(run, config.steps).step for run in runs}
-        attempts = {run: self._claim(run) for run in runs if self._is_free(run, config.steps)}
+        with _full_disk_in_one_line():
+            attempts = {run: self._claim(run) for run in runs if self._is_free(run, config.steps)}
         if not attempts:
             return []
         with StopFlag().installed() as stop:
@@ -107,13 +109,14 @@ class Execution:
                 from tdmpc import run as training
 
                 handles = [self._handle(run, attempt) for run, attempt in attempts.items()]
-                ended = training.train(
-                    handles,
-                    device=self.device,
-                    threads=self.threads,
-                    snapshots=self.snapshots,
-                    should_stop=stop,
-                )
+                with _full_disk_in_one_line():
+                    ended = training.train(
+                        handles,
+                        device=self.device,
+                        threads=self.threads,
+                        snapshots=self.snapshots,
+                        should_stop=stop,
+                    )
             except BaseException as error:
                 self._record_failure(attempts, error)
                 raise
@@ -167,6 +170,7 @@ class Execution:
             tag=f"a{number:03d}",
             guard=lambda: self.store.is_newest(run, number),
             on_progress=Heartbeat(self.store, run, number, self.listen),
+            tell=lambda line: _say(f"{run}: {line}"),
         )
 
     def _record(self, run: RunRef, attempt: Attempt, ended: TrainOutcome) -> Outcome:
@@ -178,7 +182,8 @@ class Execution:
     def _record_failure(self, attempts: dict[RunRef, Attempt], error: BaseException) -> None:
         """All runs of the pack failed with `error`; one that cannot be recorded does not hide the others."""
         text = "".join(traceback.format_exception(error))
-        last = traceback.format_exception_only(error)[-1].strip().splitlines()[0]
+        known = isinstance(error, JobsError)
+        last = str(error) if known else traceback.format_exception_only(error)[-1].strip().splitlines()[0]
         for run, attempt in attempts.items():
             status = self.store.load_run(run, 0).status
             step = status.step if status is not None and status.attempt == attempt.number else 0
@@ -198,7 +203,8 @@ class Execution:
 
 
 class Heartbeat:
-    """Writes status.json at most every `HEARTBEAT_S` seconds, and always for the last step."""
+    """Writes status.json at most every `HEARTBEAT_S` seconds, and always for the last step. Called, it says whether
+    the attempt still owns its run, as far as it has looked."""
 
     def __init__(
         self, store: Store, run: RunRef, attempt: int, listen: Listener, clock: Callable[[], float] = time.monotonic
@@ -206,11 +212,11 @@ class Heartbeat:
         self._store, self._run, self._attempt, self._listen, self._clock = store, run, attempt, listen, clock
         self._next = -float("inf")
 
-    def __call__(self, progress: Progress) -> None:
+    def __call__(self, progress: Progress) -> bool:
         self._listen(self._run, progress)
         now = self._clock()
         if now < self._next and progress.step < progress.total:
-            return
+            return True
         self._next = now + HEARTBEAT_S
         status = Status(
             attempt=self._attempt,
@@ -221,7 +227,21 @@ class Heartbeat:
             time=time.time(),
         )
         with contextlib.suppress(OSError):  # a heartbeat is worth less than the run: shards and checkpoints do raise
-            self._store.write_status(self._run, status)
+            return self._store.write_status(self._run, status)
+        return True
+
+
+@contextlib.contextmanager
+def _full_disk_in_one_line() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise JobsError(
+            f"{error.strerror} for {error.filename or 'the results folder'}: make room, then `sweeps rerun` goes on "
+            "from the last checkpoint"
+        ) from error
 
 
 def _say(text: str) -> None:

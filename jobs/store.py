@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import os
 import re
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -180,10 +181,11 @@ class Store:
     def write_outcome(self, run: RunRef, number: int, outcome: Outcome) -> None:
         write_json(self.run_folder(run) / "outcome" / f"{number:03d}.json", encode(outcome))
 
-    def write_status(self, run: RunRef, status: Status) -> None:
-        """Publish a heartbeat, unless a newer attempt owns the run."""
-        if self.is_newest(run, status.attempt):
-            write_json(self.run_folder(run) / "status.json", encode(status), sync=False)
+    def write_status(self, run: RunRef, status: Status) -> bool:
+        """Publish a heartbeat; False, and nothing is written, where a newer attempt owns the run."""
+        path = self.run_folder(run) / "status.json"
+        owned = functools.partial(self.is_newest, run, status.attempt)
+        return write_bytes(path, _dump(encode(status)), sync=False, guard=owned)
 
     def load_run(self, run: RunRef, steps: int) -> RunRecord:
         """What the disk says of `run`, of which `steps` agent steps are asked."""
@@ -340,10 +342,14 @@ def _create(path: Path, record: Any) -> bool:
         handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
     except FileExistsError:
         return False
-    with os.fdopen(handle, "wb") as file:
-        file.write(_dump(encode(record)))
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(_dump(encode(record)))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError:
+        path.unlink()  # a full disk: a name without content would be taken for good
+        raise
     return True
 
 
@@ -356,8 +362,8 @@ def write_json(path: Path, value: Mapping[str, Any], sync: bool = True) -> None:
     write_bytes(path, _dump(value), sync)
 
 
-def write_bytes(path: Path, data: bytes, sync: bool = True) -> None:
-    """Fill a temporary file beside `path`, then move it there."""
+def write_bytes(path: Path, data: bytes, sync: bool = True, guard: Callable[[], bool] = lambda: True) -> bool:
+    """Fill a temporary file beside `path`, then move it there, unless `guard()` says no at that moment."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}.part")
     try:
@@ -366,6 +372,9 @@ def write_bytes(path: Path, data: bytes, sync: bool = True) -> None:
             file.flush()
             if sync:
                 os.fsync(file.fileno())
-        part.replace(path)
+        allowed = guard()
+        if allowed:
+            part.replace(path)
+        return allowed
     finally:
         part.unlink(missing_ok=True)

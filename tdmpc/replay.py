@@ -141,28 +141,31 @@ class Replay:
             old = getattr(self, name)
             setattr(self, name, torch.cat([old, torch.zeros_like(old)], dim=1))
 
-    def state(self, lane: int) -> dict[str, Tensor]:
-        """One lane's content, for its checkpoint."""
+    def state(self, lane: int, first: int = 0) -> dict[str, Tensor]:
+        """One lane's episodes, and its rows from `first` on: (n, O + A + 2) of obs, action, reward, terminated."""
         own = self.lanes[lane]
+        part = slice(first, own.rows)
+        columns = (
+            self._obs[lane, part],
+            self._actions[lane, part],
+            self._rewards[lane, part, None],
+            self._terminated[lane, part, None],
+        )
         return {
             "starts": torch.tensor(own.starts, dtype=torch.int64),
             "lengths": torch.tensor(own.lengths, dtype=torch.int64),
-            "obs": self._obs[lane, : own.rows].cpu().clone(),
-            "actions": self._actions[lane, : own.rows].cpu().clone(),
-            "rewards": self._rewards[lane, : own.rows].cpu().clone(),
-            "terminated": self._terminated[lane, : own.rows].cpu().clone(),
+            "rows": torch.cat(columns, dim=1).cpu(),
         }
 
     def set_state(self, lane: int, state: dict[str, Tensor]) -> None:
-        rows = len(state["obs"])
-        while self._obs.shape[1] < rows:
+        """Take back what `state` gave, all rows of it."""
+        rows = state["rows"].to(self._device)
+        while self._obs.shape[1] < len(rows):
             self._reserve(self._obs.shape[1] + 1)
-        self.lanes[lane] = Lane(state["starts"].tolist(), state["lengths"].tolist(), rows)
-        stores = {
-            "obs": self._obs,
-            "actions": self._actions,
-            "rewards": self._rewards,
-            "terminated": self._terminated,
-        }
-        for name, store in stores.items():
-            store[lane, :rows] = state[name].to(self._device)
+        self.lanes[lane] = Lane(state["starts"].tolist(), state["lengths"].tolist(), len(rows))
+        sizes = [self._obs.shape[2], self._actions.shape[2], 1, 1]
+        obs, actions, rewards, terminated = rows.split(sizes, dim=1)
+        self._obs[lane, : len(rows)] = obs
+        self._actions[lane, : len(rows)] = actions
+        self._rewards[lane, : len(rows)] = rewards.squeeze(1)
+        self._terminated[lane, : len(rows)] = terminated.squeeze(1)

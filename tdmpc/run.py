@@ -116,7 +116,7 @@ def _by_position(handles: Sequence[RunHandle]) -> list[tuple[list[int], list[dic
     """
     groups: dict[tuple[int, int], tuple[list[int], list[dict[str, Any]]]] = {}
     for n, handle in enumerate(handles):
-        state = checkpoint.load_newest(handle.folder)
+        state = checkpoint.load_newest(handle.folder, handle.tell)
         position = (state["step"], state["agent"]["update_index"]) if state else (-1, -1)
         members, states = groups.setdefault(position, ([], []))
         members.append(n)
@@ -135,4 +135,5 @@ def _metadata(handle: RunHandle, device: str, step: int) -> dict[str, str]:
         "device": f"{device}: {name}",
         "torch": torch.__version__,
         shards.START_STEP: str(step),
+        **handle.origin,
     }

@@ -43,16 +43,26 @@ class Superseded(Exception):
     """A newer attempt owns the run: this one may not publish any more."""
 
 
-def atomic_write(path: Path, write: Callable[[Path], None]) -> None:
-    """Have `write` fill a temporary file beside `path`, then move it there; `path` is whole or absent."""
+def atomic_write(path: Path, write: Callable[[Path], object], guard: Callable[[], bool] = lambda: True) -> None:
+    """Have `write` fill a temporary file beside `path`, then move it there; `path` is whole or absent.
+
+    guard: asked at the last moment whether that may still be done; raises `Superseded` where it may not.
+    """
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         write(part)
         with part.open("rb") as written:
             os.fsync(written.fileno())
+        if not guard():
+            raise Superseded(f"{path.parent.parent} belongs to a newer attempt")
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def tag_order(tag: str) -> tuple[int, str]:
+    """Sorts the tags of attempts by age: a999 before a1000."""
+    return len(tag), tag
 
 
 def shard_name(tag: str, part: int) -> str:
@@ -121,11 +131,9 @@ class ShardWriter:
         """Publish what is buffered as one shard. Raises `Superseded` where the guard no longer holds."""
         if not self._rows:
             return
-        if not self._guard():
-            raise Superseded(f"{self._folder.parent} belongs to a newer attempt")
         table = rows_to_table(self._rows, self._metadata)
         path = self._folder / shard_name(self._tag, self._part)
-        atomic_write(path, lambda part: pq.write_table(table, part, compression="zstd"))
+        atomic_write(path, lambda part: pq.write_table(table, part, compression="zstd"), self._guard)
         self._rows.clear()
         self._part += 1
 

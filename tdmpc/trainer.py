@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,9 +17,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tdmpc import checkpoint
 from tdmpc.agent import Agent, Schedule, freeze_step
 from tdmpc.catalogue import METRICS, VALIDATION_PREFIXES, Kind
+from tdmpc.checkpoint import Checkpoints, save_weights
 from tdmpc.config import ConfigError, TrainConfig
 from tdmpc.envs import Env
 from tdmpc.evaluation import MODES, Episode, Evaluator, value_bias
@@ -31,6 +31,7 @@ from tdmpc.snapshot import agent_state, restore_agent, weights
 from tdmpc.streams import Draws, derive_seed, generator
 
 CPU_STREAMS = ("explore", "replay")
+GROWING = ("replay", "validation/")  # buffers that only ever gain rows
 DEVICE_STREAMS = ("update", "plan")
 
 State = Literal["finished", "interrupted", "diverged", "superseded"]
@@ -60,7 +61,8 @@ class RunHandle:
     """One run as its starter hands it over.
 
     folder: where metrics/ and checkpoints/ go. tag: names this attempt's files. guard: whether this attempt may
-    still publish. on_progress: called often; the starter decides what to keep.
+    still publish. on_progress: called often, the starter decides what to keep; False where a newer attempt owns the
+    run. tell: takes a line for the log. origin: what every shard says of where it comes from.
     """
 
     config: TrainConfig
@@ -68,7 +70,9 @@ class RunHandle:
     folder: Path
     tag: str
     guard: Callable[[], bool]
-    on_progress: Callable[[Progress], None]
+    on_progress: Callable[[Progress], bool]
+    tell: Callable[[str], None] = lambda line: None
+    origin: Mapping[str, str] = field(default_factory=dict)
 
 
 class Lane:
@@ -79,6 +83,7 @@ class Lane:
         self.index, self.handle = index, handle
         self.env = Env(c.task, c.action_repeat, derive_seed(handle.seed, "env"))
         self.writer = ShardWriter(handle.folder, handle.tag, metadata, handle.guard)
+        self.checkpoints = Checkpoints(handle.folder, handle.tag, handle.guard, GROWING)
         self.episode_return, self.episode_length = 0.0, 0
         self.last_return: float | None = None
         self.outcome: Outcome | None = None
@@ -115,6 +120,10 @@ class Trainer:
         self.step, self.owed = 0, 0
         self._metrics: Metrics = {}
         self._clock = _Clock()
+
+    @property
+    def _buffers(self) -> dict[str, Replay]:
+        return {"replay": self.replay, **self.validation}
 
     @property
     def live(self) -> list[Lane]:
@@ -181,11 +190,12 @@ class Trainer:
     def _report(self) -> None:
         rate = self._clock.rate(self.step)
         for lane in self.live:
-            lane.handle.on_progress(Progress(self.step, self.config.steps, rate, lane.last_return))
+            if not lane.handle.on_progress(Progress(self.step, self.config.steps, rate, lane.last_return)):
+                self._end(lane, "superseded", "a newer attempt owns the run")
 
     def _end(self, lane: Lane, state: State, message: str) -> None:
         lane.outcome = Outcome(state, self.step, message)
-        for buffer in (self.replay, *self.validation.values()):
+        for buffer in self._buffers.values():
             buffer.retire(lane.index)
 
     def _finish(self, state: State, message: str) -> None:
@@ -196,7 +206,7 @@ class Trainer:
         for lane in self.live:
             self._end(lane, state, message)
             if state == "finished":
-                checkpoint.prune(lane.handle.folder, keep=1)
+                lane.checkpoints.prune(keep=1)
 
     def _publish(self, lane: Lane, act: Callable[[], None]) -> None:
         """Do what writes into a run's folder; a lane that was superseded stops, its siblings go on."""
@@ -329,12 +339,11 @@ class Trainer:
 
     def _save(self, lane: Lane) -> None:
         lane.writer.flush()
-        update = self.agent.update_index
-        checkpoint.save(lane.handle.folder, self._state(lane), self.step, update, lane.handle.guard)
+        lane.checkpoints.save(self._state(lane), self.step, self.agent.update_index)
 
     def _save_weights(self, lane: Lane) -> None:
         handle = lane.handle
-        checkpoint.save_weights(handle.folder, weights(self.agent, lane.index), self.step, handle.guard)
+        save_weights(handle.folder, weights(self.agent, lane.index), self.step, handle.guard)
 
     def _state(self, lane: Lane) -> dict[str, Any]:
         s = lane.index
@@ -344,8 +353,9 @@ class Trainer:
             "owed": self.owed,
             "agent": agent_state(self.agent, s),
             "streams": {name: draws.state(s) for name, draws in self.draws.items()},
-            "replay": self.replay.state(s),
-            "validation": {prefix: buffer.state(s) for prefix, buffer in self.validation.items()},
+            "buffers": {
+                name: buffer.state(s, lane.checkpoints.on_disk(name)) for name, buffer in self._buffers.items()
+            },
             "env": lane.env.state(),
             "warm": self.warm[s].cpu().clone(),
             "metrics": {name: value[s].cpu().clone() for name, value in self._metrics.items()},
@@ -364,9 +374,9 @@ class Trainer:
             s = lane.index
             for name, draws in self.draws.items():
                 draws.set_state(s, state["streams"][name])
-            self.replay.set_state(s, state["replay"])
-            for prefix, buffer in self.validation.items():
-                buffer.set_state(s, state["validation"][prefix])
+            lane.checkpoints.resume(state)
+            for name, buffer in self._buffers.items():
+                buffer.set_state(s, state["buffers"][name])
             self.obs[s] = lane.env.restore(state["env"])
             self.warm[s] = state["warm"].to(self.device)
             lane.episode_return, lane.episode_length, lane.last_return = state["episode"]

@@ -39,7 +39,8 @@ class RunHandle:
     folder: Path
     tag: str
     guard: Callable[[], bool]
-    on_progress: Callable[[Progress], None]
+    on_progress: Callable[[Progress], bool]
+    tell: Callable[[str], None]
 
 
 @dataclass

@@ -12,7 +12,7 @@ import torch
 
 from tdmpc.config import TrainConfig
 from tdmpc.run import Outcome, RunHandle, train
-from tdmpc.shards import read_shard
+from tdmpc.shards import read_shard, start_step
 
 TINY: dict[str, Any] = {
     "task": "cartpole-swingup", "action_repeat": 100, "steps": 40, "seed_steps": 20, "utd_ratio": 1,
@@ -40,7 +40,7 @@ class Trained:
 
     def handle(self, config: TrainConfig, seed: int, tag: str = "a001", **changes: Any) -> RunHandle:
         self.folder(seed).mkdir(parents=True, exist_ok=True)
-        given: dict[str, Any] = {"guard": lambda: True, "on_progress": lambda progress: None, **changes}
+        given: dict[str, Any] = {"guard": lambda: True, "on_progress": lambda progress: True, **changes}
         return RunHandle(config, seed, self.folder(seed), tag, **given)
 
     def train(
@@ -60,6 +60,10 @@ class Trained:
                 }
                 found[row["kind"], row["step"], row["event"]] = kept
         return [found[key] for key in sorted(found, key=str)]
+
+    def begun(self, seed: int, tag: str) -> int:
+        """The step from which the attempt `tag` went on."""
+        return start_step(read_shard(self.folder(seed) / "metrics" / f"{tag}-p00000.parquet"))
 
     def weights(self, seed: int) -> dict[str, torch.Tensor]:
         """Every weight in the newest checkpoint."""

@@ -1,4 +1,4 @@
-"""Replay windows, environments that can be restored, shards that are whole or absent, checkpoints."""
+"""Replay windows, environments that can be restored, shards that are whole or absent."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from tdmpc import catalogue, checkpoint, shards
+from tdmpc import catalogue, shards
 from tdmpc.envs import Env
 from tdmpc.evaluation import returns_to_go
 from tdmpc.replay import Replay
@@ -174,10 +174,7 @@ def test_an_old_attempt_publishes_nothing(tmp_path):
     w.log("episode", 1, 2, 0, {"episode_return": 1.0})
     with pytest.raises(shards.Superseded):
         w.flush()
-    with pytest.raises(shards.Superseded):
-        checkpoint.save(tmp_path, {}, 1, 1, lambda: False)
     assert list((tmp_path / "metrics").iterdir()) == []
-    assert list((tmp_path / "checkpoints").iterdir()) == []
 
 
 def test_a_write_that_fails_leaves_nothing(tmp_path):
@@ -204,23 +201,6 @@ def test_files_that_are_no_shards_say_why(tmp_path):
     pq.write_table(table, tmp_path / "future.parquet")
     with pytest.raises(shards.ShardError, match="schema version 99"):
         shards.read_shard(tmp_path / "future.parquet")
-
-
-def test_checkpoints_keep_two_and_refuse_code(tmp_path):
-    for step in (1, 2, 3):
-        checkpoint.save(tmp_path, {"step": step}, step, step, lambda: True)
-    assert len(list((tmp_path / "checkpoints").glob("*.pt"))) == 2
-    assert checkpoint.load_newest(tmp_path)["step"] == 3
-    newest = max((tmp_path / "checkpoints").glob("*.pt"))
-    newest.with_suffix(".json").unlink()  # killed between the state and its marker
-    assert checkpoint.load_newest(tmp_path)["step"] == 2
-    checkpoint.save(tmp_path, {"step": 4, "code": print}, 4, 4, lambda: True)
-    assert [p.name[:14] for p in sorted((tmp_path / "checkpoints").glob("*.pt"))] == [
-        "step-000000002",
-        "step-000000004",
-    ]
-    assert checkpoint.load_newest(tmp_path)["step"] == 2
-    assert checkpoint.load_newest(tmp_path / "nothing") is None
 
 
 def test_the_catalogue_is_consistent():

@@ -9,7 +9,6 @@ from tdmpc import agent as agent_module
 from tdmpc.config import ConfigError
 from tdmpc.envs import Env
 from tdmpc.run import DeviceError, NoWeights, evaluate, train
-from tdmpc.shards import read_shard, start_step
 from tdmpc.streams import derive_seed
 
 
@@ -24,8 +23,8 @@ def test_seeds_side_by_side_equal_seeds_alone(tiny, trained, equal_weights):
     assert not equal_weights(packed.weights(1), packed.weights(2))
 
 
-@pytest.mark.parametrize("ticks", [3, 25, 31, 47, 60])
-def test_resumed_equals_uninterrupted(tiny, trained, equal_weights, ticks):
+@pytest.mark.parametrize(("ticks", "step"), [(3, 3), (25, 20), (31, 20), (47, 24), (60, 30)])
+def test_resumed_equals_uninterrupted(tiny, trained, equal_weights, ticks, step):
     """Stopped in the seed phase, within the updates on the seed data, and after them."""
     config = tiny(policy_ema_enabled=True, pi_update_freq=2)
     whole, parts = trained("whole"), trained("parts")
@@ -35,25 +34,36 @@ def test_resumed_equals_uninterrupted(tiny, trained, equal_weights, ticks):
     assert {o.state for o in outcomes} == {"interrupted"}
     outcomes = parts.train(config, seeds=(1, 2), tag="a002")
     assert {o.state for o in outcomes} == {"finished"}
+    assert parts.begun(1, "a002") == step
     for seed in (1, 2):
         assert equal_weights(whole.weights(seed), parts.weights(seed))
         assert whole.rows(seed) == parts.rows(seed)
 
 
-def test_a_damaged_checkpoint_falls_back_to_the_one_before(tiny, trained, equal_weights):
+def damage(path, place=0.5):
+    """Turn one byte round."""
+    content = bytearray(path.read_bytes())
+    content[int(place * len(content))] ^= 0xFF
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(("file", "place", "begun"), [("*.pt", 0.5, 27), ("replay-*", 0.999, 27), ("replay-*", 0, 0)])
+def test_what_is_damaged_falls_back_to_what_is_whole(tiny, trained, equal_weights, file, place, begun):
+    """The newest state, the rows that only it names, and rows that the checkpoint before it names as well."""
     config = tiny()
     whole, parts = trained("whole"), trained("parts")
     whole.train(config)
     polls = iter(range(55))
     parts.train(config, should_stop=lambda: next(polls, None) is None, checkpoint_minutes=0)
-    files = sorted((parts.folder(1) / "checkpoints").glob("*.pt"))
-    assert len(files) == 2
-    content = bytearray(files[-1].read_bytes())
-    content[len(content) // 2] ^= 0xFF
-    files[-1].write_bytes(content)
-    assert parts.train(config, tag="a002")[0].state == "finished"
+    damage(max((parts.folder(1) / "checkpoints").glob(file)), place)
+    told = []
+    (outcome,) = train([parts.handle(config, 1, "a002", tell=told.append)], device="cpu", threads=1)
+    assert outcome.state == "finished"
+    assert parts.begun(1, "a002") == begun
+    assert len(told) == (1 if begun else 3)  # every checkpoint that was passed over, and that none is left
     assert equal_weights(whole.weights(1), parts.weights(1))
     assert whole.rows(1) == parts.rows(1)
+    assert [p.name[5:14] for p in (parts.folder(1) / "checkpoints").glob("*.pt")] == ["000000040"]
 
 
 def test_runs_stopped_at_different_steps_resume_in_one_job(tiny, trained, equal_weights):
@@ -67,8 +77,8 @@ def test_runs_stopped_at_different_steps_resume_in_one_job(tiny, trained, equal_
     assert [o.state for o in outcomes] == ["finished", "finished"]
     for seed in (1, 2):
         assert equal_weights(whole.weights(seed), parts.weights(seed))
-    begun = [start_step(read_shard(parts.folder(s) / "metrics" / "a002-p00000.parquet")) for s in (1, 2)]
-    assert begun == [20, 25]  # seed 1 stood among the updates on the seed data, seed 2 past them
+    # seed 1 stood among the updates on the seed data, seed 2 past them
+    assert [parts.begun(seed, "a002") for seed in (1, 2)] == [20, 25]
 
 
 def test_more_steps_continue_a_finished_run_exactly(tiny, trained, equal_weights):
