@@ -109,7 +109,8 @@ class TrainConfig:
         choices=("replay_rollout", "replay_true"),
         neutral="replay_rollout",
     )
-    num_rollouts: int = key(4, "imagined actions per start state, N", low=1)
+    num_rollouts: int = key(4, "rollouts imagined from every start state, N", low=1)
+    imagination_horizon: int = key(1, "steps of an imagined rollout, each with its TD target", low=1, neutral=1)
     tau: float = key(0.01, "rate of the target value's moving average", above=0, high=1)
     scale_tau: float = key(0.01, "rate of the running scale of the policy objective", above=0, high=1)
     discount: float | None = key(
@@ -218,6 +219,11 @@ class TrainConfig:
     def uses_aux(self) -> bool:
         """Whether auxiliary values are trained at all."""
         return bool(self.multi_gamma_gammas) and self.multi_gamma_loss_weight > 0
+
+    @property
+    def imagines(self) -> bool:
+        """Whether any value learns from imagined transitions."""
+        return self.ac_source == "imagine" or (self.uses_aux and self.aux_value_source == "imagine")
 
     @property
     def entropy_is_fixed(self) -> bool:
@@ -413,8 +419,8 @@ def inactive_keys(config: TrainConfig) -> set[str]:
             "multi_gamma_gammas", "multi_gamma_head", "multi_gamma_loss_weight",
             "aux_value_source", "aux_value_tau",
         }  # fmt: skip
-    if "imagine" not in (config.ac_source, config.aux_value_source if config.uses_aux else None):
-        names |= {"imagine_initial_source", "num_rollouts"}
+    if not config.imagines:
+        names |= {"imagine_initial_source", "num_rollouts", "imagination_horizon"}
     if not config.episodic:
         names.add("termination_coef")
     if config.steps_are_extendable:

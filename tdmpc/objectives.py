@@ -36,9 +36,11 @@ def draw_noise(config: TrainConfig, action_size: int, draws: Draws, dropout: boo
     """Noise of one pass; the order of the draws is part of what a seed stands for."""
     c = config
     starts = (c.horizon + 1) * c.batch_size
+    steps = c.imagination_horizon if c.imagines else 0
+    states = starts * (1 + max(steps - 1, 0) * c.num_rollouts)
     heads = draws.subsets(c.planner_num_dynamics_heads, c.td_heads)
-    actions = draws.normal(c.num_rollouts, starts, action_size)
-    return Noise(heads, actions, draws.dropout(c.dropout if dropout else 0.0, c.num_q, starts, c.mlp_dim))
+    actions = draws.normal(steps, c.num_rollouts, starts, action_size)
+    return Noise(heads, actions, draws.dropout(c.dropout if dropout else 0.0, c.num_q, states, c.mlp_dim))
 
 
 # --- the model ----------------------------------------------------------------------------------------
@@ -118,18 +120,17 @@ def _reward_error(model: WorldModel, first: Tensor, later: Tensor, rewards: Tens
 
 
 def _value_loss(model: WorldModel, found: ValueBatch, noise: Noise, full: bool) -> tuple[Tensor, Metrics]:
-    """Every value head against one target; V is evaluated once per start state, against the mean two-hot
-    target of its N rollouts, since cross-entropy is linear in the target."""
-    target = found.target[:, 0]
-    steps = found.states.shape[1:3]
-    dropout = None if noise.dropout is None else noise.dropout[:, :, : steps.numel()]
+    """Every value head against one target; the metrics are those of the start states."""
+    rows = found.states.shape[1:3]
+    dropout = None if noise.dropout is None else noise.dropout[:, :, : rows.numel()]
     logits = model.value(found.states.flatten(1, 2).unsqueeze(1), dropout=dropout)
-    mean_target = tm.two_hot(target, model.bins).mean(1).unflatten(1, steps)
-    loss = losses.value_loss(logits.unflatten(2, steps), mean_target, found.weights).mean(1)
+    loss = losses.value_loss(logits.unflatten(2, rows), found.target[:, 0], found.weights).mean(1)
     if not full:
         return loss, {}
     with torch.no_grad():
-        return loss, _value_metrics(tm.two_hot_inverse(logits, model.bins), target.mean(1), found.per_head[:, 0])
+        target = found.lowest[:, 0].mean(1)
+        predicted = tm.two_hot_inverse(logits[:, :, : target.shape[1]], model.bins)
+        return loss, _value_metrics(predicted, target, found.per_head[:, 0])
 
 
 def _value_metrics(predicted: Tensor, target: Tensor, per_head: Tensor) -> Metrics:
@@ -150,10 +151,9 @@ def _value_metrics(predicted: Tensor, target: Tensor, per_head: Tensor) -> Metri
 
 def _aux_loss(model: WorldModel, found: ValueBatch) -> Tensor:
     """(S, G) cross-entropy of the auxiliary values; their discounts are the last G of the batch."""
-    target = tm.two_hot(found.target[:, -model.num_gammas :], model.bins).mean(2)
-    steps = found.states.shape[1:3]
-    logits = aux_logits(model.aux, found.states.flatten(1, 2), model.num_gammas).unflatten(2, steps)
-    errors = tm.soft_cross_entropy(logits, target.unflatten(2, steps))
+    rows = found.states.shape[1:3]
+    logits = aux_logits(model.aux, found.states.flatten(1, 2), model.num_gammas).unflatten(2, rows)
+    errors = tm.soft_cross_entropy(logits, found.target[:, -model.num_gammas :])
     return (errors.mean(-1) * found.weights).mean(-1)
 
 

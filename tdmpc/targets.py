@@ -1,4 +1,4 @@
-"""What values are trained on: start states and their TD targets, from imagination or from replay.
+"""What values are trained on: states and their TD targets, from imagination or from replay.
 
 Everything here is a target: computed without gradient, apart from the start states, which keep the gradient
 that docs/algorithm.md gives them.
@@ -28,8 +28,8 @@ class Noise(NamedTuple):
     """What one pass over a batch draws. Sizes never depend on logging, which therefore moves no stream."""
 
     heads: Tensor  # (S, h) dynamics heads of the TD target
-    actions: Tensor  # (S, N, M, A) noise of the imagined actions, M = (T+1) B start states
-    dropout: Tensor | None  # (S, Q, M, hidden)
+    actions: Tensor  # (S, k, N, M, A) noise of the actions of k imagined steps, M = (T+1) B start states
+    dropout: Tensor | None  # (S, Q, M + (k-1) N M, hidden), of the start states and of those imagined behind them
 
 
 class Latents(NamedTuple):
@@ -45,12 +45,17 @@ class Latents(NamedTuple):
 
 
 class ValueBatch(NamedTuple):
-    """Start states and their targets. X states of a window, C discounts: the primary one first, where wanted."""
+    """States and their targets. C discounts: the primary one first, where wanted.
+
+    X rows of B states: the windows' start states first, then those imagined behind them. Their target is the
+    mean two-hot one of the rollouts that go on from a state, since cross-entropy is linear in the target.
+    """
 
     states: Tensor  # (S, X, B, L)
-    weights: Tensor  # (X,) of the steps
-    per_head: Tensor  # (S, C, h, N, X*B): the drawn heads, or all where asked for
-    target: Tensor  # (S, C, N, X*B): min over the drawn heads
+    weights: Tensor  # (X,)
+    target: Tensor  # (S, C, X, B, K); zero behind a predicted end, and so is the loss there
+    per_head: Tensor  # (S, C, h, N, M) returns of the start states: the drawn heads, or all where asked for
+    lowest: Tensor  # (S, C, N, M) the same, min over the drawn heads
 
 
 class Wanted(NamedTuple):
@@ -64,7 +69,7 @@ def value_batch(
     source: str, wanted: Wanted, nets: Networks, latents: Latents, batch: Batch, noise: Noise, config: TrainConfig,
     all_heads: bool,
 ) -> ValueBatch:  # fmt: skip
-    """Start states and targets from `source` (imagine | replay_rollout | replay_true)."""
+    """States and targets from `source` (imagine | replay_rollout | replay_true)."""
     if source == "imagine":
         return _imagined(wanted, nets, latents, noise, config, all_heads)
     return _replayed(source, wanted, nets, latents, batch, noise, config, all_heads)
@@ -73,21 +78,48 @@ def value_batch(
 def _imagined(
     wanted: Wanted, nets: Networks, latents: Latents, noise: Noise, config: TrainConfig, all_heads: bool
 ) -> ValueBatch:
-    """One imagined step from every start state, N actions each; imagined starts weigh the same at every t."""
-    states = latents.states(config.imagine_initial_source)
-    rollouts, count = noise.actions.shape[1:3]
+    """Imagined steps from every start state, N rollouts each; steps, starts and rollouts all weigh the same."""
+    starts = latents.states(config.imagine_initial_source)
     with torch.no_grad():
-        z = states.flatten(1, 2)
-        mean, log_std = nets.actor(z)
-        actions = torch.tanh(mean.unsqueeze(1) + log_std.exp().unsqueeze(1) * noise.actions).flatten(1, 2)
-        z = z.unsqueeze(1).expand(-1, rollouts, -1, -1).flatten(1, 2)
-        rewards = nets.model.rewards(z, actions)
-        next_z = nets.model.next(z.unsqueeze(1), actions.unsqueeze(1), None if all_heads else noise.heads)
+        z, actions, alive = _rollouts(starts.flatten(1, 2), nets, noise.actions)
+        flat_z, flat_actions = z.flatten(1, 3), actions.flatten(1, 3)
+        rewards = nets.model.rewards(flat_z, flat_actions)
+        next_z = nets.model.next(flat_z.unsqueeze(1), flat_actions.unsqueeze(1), None if all_heads else noise.heads)
         per_head = _targets(wanted, nets, rewards, next_z, nets.model.alive(next_z), config)
-        target = (_drawn(per_head, noise.heads) if all_heads else per_head).amin(2)
-    weights = states.new_ones(states.shape[1])
-    split = (rollouts, count)
-    return ValueBatch(states, weights, per_head.unflatten(-1, split), target.unflatten(-1, split))
+        lowest = (_drawn(per_head, noise.heads) if all_heads else per_head).amin(2)
+        per_head, lowest = (x.unflatten(-1, z.shape[1:4]) for x in (per_head, lowest))
+        two_hot = tm.two_hot(lowest, nets.model.bins)
+        behind = (two_hot[:, :, 1:] * alive[:, None, 1:, ..., None]).flatten(2, 4)
+        target = torch.cat([two_hot[:, :, 0].mean(2), behind], dim=2)
+    states = torch.cat([starts.flatten(1, 2), z[:, 1:].flatten(1, 3)], dim=1)
+    rows = (states.shape[1] // starts.shape[2], starts.shape[2])
+    # such that the mean over rows is the mean over steps of the mean over their rows
+    weights = states.new_full(rows[:1], rows[0] / starts.shape[1] / z.shape[1])
+    weights[starts.shape[1] :] /= z.shape[2]
+    return ValueBatch(
+        states.unflatten(1, rows), weights, target.unflatten(2, rows), per_head[:, :, :, 0], lowest[:, :, 0]
+    )
+
+
+def _rollouts(starts: Tensor, nets: Networks, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Rollouts of the acting policy along head 0 from starts (S, M, L), with noise (S, k, N, M, A).
+
+    Returns states (S, k, N, M, L), actions (S, k, N, M, A) and alive (S, k, N, M): 0 from where an end is
+    predicted on.
+    """
+    z, alive = starts.unsqueeze(1), starts.new_ones(noise.shape[0], *noise.shape[2:4])
+    steps: list[tuple[Tensor, Tensor, Tensor]] = []
+    for eps in noise.unbind(1):
+        if steps:
+            before, action, _ = steps[-1]
+            z = nets.model.next(before.flatten(1, 2).unsqueeze(1), action.flatten(1, 2).unsqueeze(1), slice(0, 1))
+            z = z.squeeze(1).unflatten(1, alive.shape[1:])
+            goes_on = nets.model.alive(z)
+            alive = alive if goes_on is None else alive * goes_on
+        mean, log_std = (x.unflatten(1, z.shape[1:3]) for x in nets.actor(z.flatten(1, 2)))  # once for N at the start
+        steps.append((z.expand(-1, eps.shape[1], -1, -1), torch.tanh(mean + log_std.exp() * eps), alive))
+    states, actions, alives = zip(*steps, strict=True)
+    return torch.stack(states, 1), torch.stack(actions, 1), torch.stack(alives, 1)
 
 
 def _replayed(
@@ -106,8 +138,10 @@ def _replayed(
         per_head = _targets(wanted, nets, rewards, next_z, alive, config)
         drawn = per_head if source == "replay_true" else _drawn(per_head, noise.heads)
         shown = per_head if all_heads else drawn
+        lowest = drawn.amin(2)
+        target = tm.two_hot(lowest, nets.model.bins).unflatten(2, states.shape[1:3])
     weights = tm.time_weights(states.shape[1], config.rho, states.device)
-    return ValueBatch(states, weights, shown.unsqueeze(3), drawn.amin(2).unsqueeze(2))
+    return ValueBatch(states, weights, target, shown.unsqueeze(3), lowest.unsqueeze(2))
 
 
 def _drawn(per_head: Tensor, heads: Tensor) -> Tensor:

@@ -9,9 +9,11 @@ import torch
 
 from tdmpc import catalogue
 from tdmpc.agent import Agent, Schedule, clip_per_seed, freeze_step, per_seed_norm
-from tdmpc.objectives import draw_noise, model_losses
+from tdmpc.math import soft_cross_entropy
+from tdmpc.objectives import _value_loss, draw_noise, model_losses
 from tdmpc.replay import Batch
 from tdmpc.streams import Draws
+from tdmpc.targets import Latents, Wanted, value_batch
 
 OBS, ACTIONS = 5, 3
 
@@ -44,9 +46,9 @@ def copy_of(module):
     return [p.detach().clone() for p in module.parameters()]
 
 
-@pytest.mark.parametrize("head", ["joint", "separate"])
-def test_each_loss_reaches_the_modules_the_catalogue_names_and_no_other(tiny, head):
-    config = tiny(multi_gamma_head=head, episodic=True)
+@pytest.mark.parametrize(("head", "imagined"), [("joint", 1), ("separate", 2)])
+def test_each_loss_reaches_the_modules_the_catalogue_names_and_no_other(tiny, head, imagined):
+    config = tiny(multi_gamma_head=head, episodic=True, imagination_horizon=imagined)
     agent, draws = trained_agent(config)
     noise = draw_noise(config, ACTIONS, draws)
     found = model_losses(agent.networks, batch_of(config), noise, config, frozen=False, full=False)
@@ -199,6 +201,52 @@ def test_a_replayed_target_is_the_stored_reward_and_the_value_of_what_followed(t
         after = agent.model.encode(batch.obs)[:, 1:].flatten(1, 2)
         values = agent.targets.values(after, agent.model.bins)[:, 0] * (1 - batch.terminated.flatten(1))
     assert metrics["td_target_mean"].item() == pytest.approx((batch.rewards.flatten(1) + 0.9 * values).mean().item())
+
+
+def test_a_longer_imagination_begins_again_where_head_zero_led_until_an_end(tiny):
+    """Two steps by hand: the second one's targets are those of imagining one step from head 0's next latents."""
+    config = tiny(imagination_horizon=2, imagine_initial_source="replay_true", episodic=True)
+    agent, draws = trained_agent(config)
+    model, nets, batch = agent.model, agent.networks, batch_of(config)
+    noise = draw_noise(config, ACTIONS, draws, dropout=False)
+    encoded = model.encode(batch.obs)
+    latents = Latents(encoded, encoded[:, 1:].unsqueeze(2), encoded)
+
+    def imagined(starts, actions):
+        given = (nets, latents._replace(encoded=starts), batch, noise._replace(actions=actions), config, False)
+        return value_batch("imagine", Wanted(True, True), *given)
+
+    def next_of_head_0(rollout):
+        z = encoded.flatten(1, 2)
+        action = agent.policy.sample(z, noise.actions[:, 0, rollout])
+        return model.next(z.unsqueeze(1), action.unsqueeze(1))[:, 0]
+
+    nexts = [next_of_head_0(rollout) for rollout in range(2)]
+    with torch.no_grad():  # an end behind about half of the transitions
+        model.termination.linears[-1].bias -= model.end_logits(nexts[0]).median()
+    found = imagined(encoded, noise.actions)
+    rows, shape = config.horizon + 1, encoded.shape[1:3]
+    firsts = [imagined(encoded, noise.actions[:, :1, rollout : rollout + 1]).target for rollout in range(2)]
+    torch.testing.assert_close(found.target[:, :, :rows], (firsts[0] + firsts[1]) / 2)
+    for rollout, z in enumerate(nexts):
+        own = slice(rows * (1 + rollout), rows * (2 + rollout))
+        second = imagined(z.unflatten(1, shape), noise.actions[:, 1:, rollout : rollout + 1])
+        alive = model.alive(z).unflatten(1, shape)
+        assert 0 < alive.mean() < 1
+        torch.testing.assert_close(found.states[:, own], second.states)
+        torch.testing.assert_close(found.target[:, :, own], second.target * alive[:, None, ..., None])
+
+    logits = model.value(found.states.flatten(1, 2).unsqueeze(1)).unflatten(2, found.states.shape[1:3])
+    errors = soft_cross_entropy(logits, found.target[:, :1])
+    by_hand = (errors[:, :, :rows].mean() + errors[:, :, rows:].mean()) / 2  # both steps weigh the same
+    torch.testing.assert_close(_value_loss(model, found, noise, full=False)[0][0], by_hand)
+
+    def reaches_the_encoder(states):
+        grads = torch.autograd.grad(states.square().sum(), list(model.encoder.parameters()), retain_graph=True)
+        return any(bool(g.any()) for g in grads)
+
+    assert reaches_the_encoder(found.states[:, :1])
+    assert not reaches_the_encoder(found.states[:, 1:])
 
 
 @pytest.mark.parametrize("off", [{"multi_gamma_loss_weight": 0}, {"multi_gamma_gammas": "[]"}])

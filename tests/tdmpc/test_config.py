@@ -116,7 +116,7 @@ def test_identity_ignores_what_changes_nothing():
     off = dataclasses.replace(base, multi_gamma_loss_weight=0)
     assert config_id(dataclasses.replace(off, multi_gamma_head="separate")) == config_id(off)
     replayed = dataclasses.replace(base, ac_source="replay_true", aux_value_source="replay_true")
-    assert config_id(dataclasses.replace(replayed, num_rollouts=1)) == config_id(replayed)
+    assert config_id(dataclasses.replace(replayed, num_rollouts=1, imagination_horizon=2)) == config_id(replayed)
     assert config_id(dataclasses.replace(base, termination_coef=0.1)) == config_id(base)
     fixed = dataclasses.replace(base, end_entropy_coeff=1e-4)
     assert config_id(dataclasses.replace(fixed, entropy_schedule="linear")) == config_id(fixed)
@@ -150,6 +150,7 @@ CHANGED = {
     "value_coef": (0.2, {}), "rho": (0.6, {}), "detach_encoder_ratio": (0.4, {}), "num_q": (1, {}),
     "planner_num_dynamics_heads": (3, {}), "td_num_dynamics_heads": (0, {}), "num_reward_heads": (2, {}),
     "policy_head_reduce": ("min", {}), "planner_head_reduce": ("mean", {}), "num_rollouts": (1, {}),
+    "imagination_horizon": (2, {}),
     "tau": (0.1, {}), "scale_tau": (0.5, {"lr": 0.03, "reward_coef": 10}), "discount": (0.9, {}),
     "multi_gamma_gammas": ((0.8,), {}),
     "multi_gamma_head": ("separate", {}), "multi_gamma_loss_weight": (0.5, {}),
@@ -199,6 +200,14 @@ def test_every_key_changes_what_a_run_computes(tiny, result_of, equal_weights, n
     weights, rows = result_of(**context)
     other_weights, other_rows = result_of(**{**context, name: value})
     assert rows != other_rows or not equal_weights(weights, other_weights)
+
+
+def test_keys_of_imagination_change_nothing_where_nothing_imagines(result_of, equal_weights):
+    replayed = {"ac_source": "replay_rollout", "aux_value_source": "replay_true"}
+    weights, rows = result_of(**replayed)
+    other_weights, other_rows = result_of(**replayed, num_rollouts=1, imagination_horizon=2)
+    assert rows == other_rows
+    assert equal_weights(weights, other_weights)
 
 
 def test_tf32_reaches_the_matrix_products(tiny, trained):
