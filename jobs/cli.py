@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import sys
 import traceback
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from jobs.expand import Expanded
     from jobs.plan import Plan
     from jobs.store import Store
+    from jobs.submit import How
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -142,7 +144,9 @@ value_options = _options(
                  help="Override a key (`sweeps keys`); may be repeated."),
 )  # fmt: skip
 backend_options = _options(
-    click.option("--profile", metavar="NAME|FILE", help="Cluster profile: gpu, cpu or a .yaml file of yours."),
+    click.option("--profile", metavar="NAME|FILE", help="Cluster profile: gpu, a100, cpu ... or a file of yours."),
+    click.option("--option", "option", multiple=True, metavar="KEY=VALUE",
+                 help="A value instead of the profile's, such as time=2:00:00; may be repeated."),
     click.option("--cluster", type=click.Choice(["auto", "slurm", "local", "debug"]),
                  help="Where jobs run; auto: Slurm where sbatch is, else this machine; debug: in this process."),
     click.option("--max-parallel", type=click.IntRange(min=1), metavar="N", help="Tasks at a time."),
@@ -166,6 +170,15 @@ def _device(asked: str) -> str:
     from jobs import process
 
     return "cuda" if asked == "cuda" or (asked == "auto" and process.gpus()) else "cpu"
+
+
+def _how(asked: dict[str, Any]) -> tuple[How, dict[str, Any]]:
+    """What `backend_options` were given: for this one submit, and as fields of `Options`."""
+    from jobs.submit import How
+
+    given = {key: value for key, value in asked.items() if value is not None and value is not False and value != ()}
+    once = {field.name for field in dataclasses.fields(How)}
+    return How(**{k: v for k, v in given.items() if k in once}), {k: v for k, v in given.items() if k not in once}
 
 
 def _overrides(task: str | None, steps: str | None, sets: Sequence[str]) -> dict[str, Any]:
@@ -245,8 +258,6 @@ def plan_command(
 @click.argument("pattern", required=False)
 def keys_command(pattern: str | None) -> None:
     """List the configuration's keys with type, default and meaning; those with PATTERN in the name."""
-    import dataclasses
-
     from jobs import show
     from tdmpc.config import TrainConfig, key_types
 
@@ -284,20 +295,18 @@ def _type_name(kind: Any) -> str:
 @click.pass_obj
 def submit_command(
     state: Globals, sweep: str, plan_file: Path | None, seeds: str | None, preset: str | None, task: str | None,
-    steps: str | None, sets: tuple[str, ...], profile: str | None, cluster: str | None, max_parallel: int | None,
-    seeds_per_job: int | None, snapshots: int | None, dry_run: bool, wait: bool,
+    steps: str | None, sets: tuple[str, ...], **asked: Any,
 ) -> None:  # fmt: skip
     """Submit what is missing of SWEEP, or of one of its options (update-freq.tau)."""
     from jobs import launch, plan, submit
 
     chosen = plan.load(plan_file)
     found = _expand(chosen, sweep, preset, _overrides(task, steps, sets), seeds)
-    kept = submit.Options().snapshots if snapshots is None else snapshots
-    options = submit.Options(cluster or "auto", profile, max_parallel, seeds_per_job or 1, kept)
+    how, options = _how(asked)
     store = state.store()
     choose = lambda: submit.difference(store, found)  # noqa: E731
     prepare = lambda: submit.record_sweeps(store, chosen, found)  # noqa: E731
-    code = launch.launch(store, sweep, choose, options, prepare, dry_run=dry_run, wait=wait)
+    code = launch.launch(store, sweep, choose, submit.Options(**options), how, prepare)
     _report_problems(store)
     raise click.exceptions.Exit(code)
 
@@ -311,21 +320,15 @@ def submit_command(
 @click.option("--all", "causes", multiple=True, flag_value="all", help="All that are neither done nor active.")
 @backend_options
 @click.pass_obj
-def rerun_command(
-    state: Globals, sweep: str, causes: tuple[str, ...], profile: str | None, cluster: str | None,
-    max_parallel: int | None, seeds_per_job: int | None, snapshots: int | None, dry_run: bool, wait: bool,
-) -> None:  # fmt: skip
+def rerun_command(state: Globals, sweep: str, causes: tuple[str, ...], **asked: Any) -> None:
     """Run part of a submitted SWEEP again, from its checkpoints, with the options it was submitted with."""
     from jobs import launch, rerun, status
 
     store = state.store()
     choose = lambda: rerun.choices(status.sweeps(store, [sweep]), causes)  # noqa: E731
-    changes = {
-        "profile": profile, "cluster": cluster, "max_parallel": max_parallel, "seeds_per_job": seeds_per_job,
-        "snapshots": snapshots,
-    }  # fmt: skip
+    how, changes = _how(asked)
     options = rerun.options(status.sweeps(store, [sweep]), changes)
-    code = launch.launch(store, sweep, choose, options, list, dry_run=dry_run, wait=wait)
+    code = launch.launch(store, sweep, choose, options, how, list)
     _report_problems(store)
     raise click.exceptions.Exit(code)
 

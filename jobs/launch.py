@@ -18,7 +18,7 @@ from jobs.records import Submission, TaskRuns
 from jobs.state import ACTIVE
 from jobs.status import survey
 from jobs.store import RunRef, Store
-from jobs.submit import Choice, Options, Target
+from jobs.submit import Choice, How, Options, Target
 from tdmpc.config import TrainConfig, config_id
 
 if TYPE_CHECKING:
@@ -30,14 +30,12 @@ def launch(
     sweep: str,
     choose: Callable[[], list[Choice]],
     options: Options,
+    how: How,
     prepare: Callable[[], list[str]],
-    *,
-    dry_run: bool,
-    wait: bool,
 ) -> int:
     """Submit the wanted runs of `choose`; the exit code. prepare: writes what they need, tells notes."""
     place = submit.target(options)
-    if dry_run:
+    if how.dry_run:
         return _show(store, sweep, choose(), options, place)
     console = show.console()
     store.prepare()
@@ -55,7 +53,7 @@ def launch(
         return _run_here(store, submission)
     if submission is not None:
         console.print(Text(f"submitted {len(tasks)} tasks to {place.backend} as {submission.id}"))
-    if wait:
+    if how.wait:
         return _wait(store, choices, place.backend, sweep)
     if submission is not None:
         console.print(Text("follow with `sweeps status`"))

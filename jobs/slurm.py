@@ -37,14 +37,16 @@ _SPAN = re.compile(r"(?P<low>\d+)(?:-(?P<high>\d+)(?::(?P<stride>\d+))?)?")
 
 def parameters(profile: Profile, job_name: str, max_parallel: int | None) -> dict[str, Any]:
     """`profile` in submitit's words."""
-    gpus = f"{profile.gpu_type}:{profile.gpus}" if profile.gpu_type else profile.gpus
+    gpus = f"{profile.gpu_type}:{profile.gpus}" if profile.gpu_type else str(profile.gpus)
+    gres = profile.gpu_request == "gres"  # one of the two options: Slurm would add them up
     wanted = {
         "job_name": job_name,
         "time": profile.time_min,
         "nodes": 1,
         "ntasks_per_node": 1,
         "cpus_per_task": profile.cpus,
-        "gpus_per_node": gpus or None,
+        "gpus_per_node": gpus if profile.gpus and not gres else None,
+        "gres": f"gpu:{gpus}" if profile.gpus and gres else None,
         "mem": _memory(profile.mem_gb),
         "partition": profile.partition,
         "account": profile.account,
@@ -65,11 +67,19 @@ def parameters(profile: Profile, job_name: str, max_parallel: int | None) -> dic
 
 
 def setup_lines(profile: Profile) -> list[str]:
-    """Shell lines before the task: modules, environment, then the user's own."""
-    variables = {**process.job_variables(), "OMP_NUM_THREADS": str(profile.cpus), **profile.env}
+    """Shell lines before the task: modules, the environment's activation, variables, then the user's own."""
+    variables = {**process.job_variables(), "OMP_NUM_THREADS": str(profile.cpus)}
+    if profile.mujoco_gl:
+        variables["MUJOCO_GL"] = profile.mujoco_gl
+    folders = {"TMPDIR": profile.scratch} if profile.scratch else {}
+    if profile.compile_cache:
+        cache = profile.compile_cache
+        folders |= {"TORCHINDUCTOR_CACHE_DIR": f"{cache}/inductor", "TRITON_CACHE_DIR": f"{cache}/triton"}
     return [
         *(f"module load {shlex.quote(module)}" for module in profile.modules),
-        *(f"export {name}={shlex.quote(value)}" for name, value in variables.items()),
+        *([profile.activate] if profile.activate else []),
+        *(f"export {name}={shlex.quote(value)}" for name, value in {**variables, **profile.env}.items()),
+        *(f'export {name}="{folder}"; mkdir -p "${name}"' for name, folder in folders.items()),
         *profile.setup,
     ]
 

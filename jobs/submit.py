@@ -33,6 +33,7 @@ class Options:
     """How runs are executed. cluster: see `BACKENDS`. seeds_per_job: seeds of one configuration in one process.
 
     snapshots: how often a run keeps its weights for `sweeps evaluate`, evenly spaced, the last at its end.
+    option: `key=value`, instead of what the profile says.
     """
 
     cluster: str = "auto"
@@ -40,6 +41,15 @@ class Options:
     max_parallel: int | None = None
     seeds_per_job: int = 1
     snapshots: int = SNAPSHOTS
+    option: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class How:
+    """What is asked of one submit, and not repeated by `rerun`."""
+
+    dry_run: bool = False
+    wait: bool = False
 
 
 @dataclass(frozen=True)
@@ -125,12 +135,14 @@ def target(options: Options) -> Target:
     if backend == "auto":
         backend = "slurm" if shutil.which("sbatch") else "local"
     if backend == "slurm":
-        profile = profiles.load(options.profile or "gpu")
+        profile = profiles.load(options.profile or "gpu", options.option)
         settings = slurm.cluster_settings()
         size = int(settings.get("MaxArraySize", slurm.ARRAY_SIZE))
         throttle = options.max_parallel or profile.max_parallel
         return Target(backend, profile, profile.gpus, throttle, size, settings.get("ClusterName", ""))
-    chosen = profiles.load(options.profile) if options.profile else None
+    if options.option and not options.profile:
+        raise JobsError("--option changes a profile and there is none on this machine; name one with --profile")
+    chosen = profiles.load(options.profile, options.option) if options.profile else None
     there = len(process.gpus())
     if chosen is not None and chosen.gpus and not there:
         raise JobsError(f"profile {chosen.name!r} asks for a GPU and this machine shows none; use --profile cpu")

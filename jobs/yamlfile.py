@@ -76,7 +76,9 @@ class Entry:
             if key in found:
                 raise Entry(key_node, self.file, key).error(f"{key!r} stands twice in {self.name}")
             if allowed is not None and key not in allowed:
-                raise Entry(key_node, self.file, key).error(f"unknown {key!r} in {self.name}; {near(key, allowed)}")
+                hint = near(key, allowed)
+                legal = f" Legal: {', '.join(allowed)}" if hint.endswith("?") else ""
+                raise Entry(key_node, self.file, key).error(f"unknown {key!r} in {self.name}; {hint}{legal}")
             found[key] = Entry(value_node, self.file, key if self.name in ("plan", "file") else f"{self.name}.{key}")
         return found
 

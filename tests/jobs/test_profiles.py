@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import re
+from importlib import resources
 from pathlib import Path
 
 import pytest
 
 from jobs import profiles
 from jobs.errors import JobsError
+
+
+@pytest.fixture(autouse=True)
+def no_profiles_of_the_tester(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SWEEPS_PROFILES", str(tmp_path / "profiles"))
 
 
 def own(tmp_path: Path, text: str) -> profiles.Profile:
@@ -18,8 +25,52 @@ def own(tmp_path: Path, text: str) -> profiles.Profile:
 
 def test_packaged_profiles_load() -> None:
     found = {name: profiles.load(name) for name in profiles.names()}
-    assert {name: p.gpus for name, p in found.items()} == {"cpu": 0, "gpu": 1}
+    assert {name: p.gpus for name, p in found.items()} == {
+        "a100": 1, "cpu": 0, "gpu": 1, "h100": 1, "preemptible": 1,
+    }  # fmt: skip
     assert found["gpu"].time_min == 12 * 60
+    assert (found["a100"].gpu_type, found["h100"].gpu_type) == ("a100", "h100")
+
+
+def test_the_commented_lines_of_a_packaged_profile_are_legal(tmp_path: Path) -> None:
+    text = resources.files("slurm_templates").joinpath("gpu.yaml").read_text()
+    body = text.partition("\n\n")[2]
+    found = own(tmp_path, re.sub("^# ", "", body, flags=re.M))
+    assert (found.partition, found.modules, found.sbatch) == ("gpu", ("cuda/12.4",), {"mail-type": "FAIL"})
+
+
+def test_a_profile_of_the_users_folder_goes_before_a_packaged_one(tmp_path: Path) -> None:
+    (tmp_path / "profiles").mkdir()
+    (tmp_path / "profiles" / "gpu.yaml").write_text("gpus: 3")
+    (tmp_path / "profiles" / "ours.yaml").write_text("gpus: 4")
+    assert (profiles.load("gpu").gpus, profiles.load("ours").gpus) == (3, 4)
+    assert "ours" in profiles.names()
+
+
+def test_options_change_single_values(tmp_path: Path) -> None:
+    options = ["time=2:00:00", "modules=[a, b]", "sbatch.mail-type=FAIL", "env.X=1", "env.Y=2", "account=mine"]
+    found = profiles.load("gpu", options)
+    assert (found.time_min, found.modules, found.account, found.gpus) == (120, ("a", "b"), "mine", 1)
+    assert (found.sbatch, found.env) == ({"mail-type": "FAIL"}, {"X": "1", "Y": "2"})
+
+
+@pytest.mark.parametrize(
+    ("option", "told"),
+    [
+        (
+            "tiem=5",
+            r"--option 'tiem=5': unknown 'tiem' in profile; did you mean time or activate\? Legal: partition, account",
+        ),
+        ("time=soon", "--option 'time=soon': time='soon'"),
+        ("time", "give key=value"),
+        ("sbatch.hold=true", "cannot be set here"),
+        ("account: x\nqos=1", "give key=value"),
+    ],
+)
+def test_wrong_options_are_one_line(option: str, told: str) -> None:
+    with pytest.raises(JobsError, match=told) as caught:
+        profiles.load("gpu", [option])
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -37,6 +88,10 @@ WRONG = {
     "partition: 'a; rm -rf /'": "letters, digits",
     'partition: "a\\nb"': "letters, digits",
     'constraint: "a\\nb"': "control characters",
+    'constraint: "50%"': "% is not allowed",
+    "scratch: $(rm -rf x)": "absolute folder",
+    "mujoco_gl: none": "disabled, egl",
+    "gpu_request: both": "gpus-per-node, gres",
     'setup: ["a\\nb"]': "control characters",
     "gpus: -1": "at least 0",
     "gpus: many": "no whole number",
@@ -62,5 +117,5 @@ def test_wrong_profiles_are_one_line(tmp_path: Path, text: str) -> None:
 
 
 def test_unknown_profile_names_those_there_are() -> None:
-    with pytest.raises(JobsError, match="did you mean gpu or cpu"):
+    with pytest.raises(JobsError, match=r"did you mean gpu or cpu.*yours lie in"):
         profiles.load("gpuu")

@@ -15,9 +15,11 @@ from jobs.records import Chunk, Submission, TaskRuns
 
 GOLDEN = Path(__file__).parent / "golden"
 FULL = Profile(
-    "full", gpus=2, gpu_type="a100", cpus=4, mem_gb=1.5, time_min=90, partition="gpu,long", account="lab", qos="high",
+    "full", gpus=2, gpu_type="a100", gpu_request="gres",
+    cpus=4, mem_gb=1.5, time_min=90, partition="gpu,long", account="lab", qos="high",
     constraint="ib&nvme", exclude="n[1-3]", max_parallel=4, checkpoint_signal_s=60, modules=("cuda/12.4",),
-    env={"WHERE": "it's here"}, setup=("source activate",), sbatch={"mail-type": "FAIL", "exclusive": True},
+    activate="source /conda/bin/activate x", scratch="/scratch/$USER", compile_cache="/cache", mujoco_gl="egl",
+    env={"WHERE": "it's here"}, setup=("ulimit -n 4096",), sbatch={"mail-type": "FAIL", "exclusive": True},
 )  # fmt: skip
 
 

@@ -8,7 +8,7 @@
 #SBATCH --error='/results/sub missions/x/logs/%A_%a_0_log.err'
 #SBATCH --exclude='n[1-3]'
 #SBATCH --exclusive
-#SBATCH --gpus-per-node=a100:2
+#SBATCH --gres=gpu:a100:2
 #SBATCH --job-name=q-1234
 #SBATCH --mail-type=FAIL
 #SBATCH --mem=1536M
@@ -24,12 +24,16 @@
 
 # setup
 module load cuda/12.4
+source /conda/bin/activate x
 export PYTHONSAFEPATH=1
-export MUJOCO_GL=disabled
+export MUJOCO_GL=egl
 export PYTHONPATH=/code
 export OMP_NUM_THREADS=4
 export WHERE='it'"'"'s here'
-source activate
+export TMPDIR="/scratch/$USER"; mkdir -p "$TMPDIR"
+export TORCHINDUCTOR_CACHE_DIR="/cache/inductor"; mkdir -p "$TORCHINDUCTOR_CACHE_DIR"
+export TRITON_CACHE_DIR="/cache/triton"; mkdir -p "$TRITON_CACHE_DIR"
+ulimit -n 4096
 
 # command
 export SUBMITIT_EXECUTOR=slurm
