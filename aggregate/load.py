@@ -37,7 +37,7 @@ class RunSource:
     config_id: str
     seed: int
     folder: Path
-    state: str  # new | pending | running | done | interrupted | failed | diverged | stalled
+    state: str  # see `jobs.state.State`
     attempts: int
 
 

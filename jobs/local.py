@@ -208,19 +208,19 @@ def _task_state(store: Store, submission: Submission, scheduler: Worker | None, 
     if worker is None:
         if scheduler is not None and process.alive(scheduler.pid, scheduler.pid_start):
             return TaskState(name, "pending")
-        return TaskState(name, "ended", "lost: the local scheduler ended before this task began")
+        return TaskState(name, "gone", "its scheduler on this machine ended")
     if worker.exit_code is None and process.alive(worker.pid, worker.pid_start):
         return TaskState(name, "running")
-    return TaskState(name, "ended", _end_reason(store, name, task, worker))
+    return _ended(name, worker.exit_code)
 
 
-def _end_reason(store: Store, submission: str, task: int, worker: Worker) -> str:
-    log = store.log_path(submission, task)
-    if worker.exit_code is None:
-        return f"its process ended unseen; see {log}"
-    if worker.exit_code < 0:
-        return f"killed by {_signal_name(-worker.exit_code)}; see {log}"
-    return f"exit code {worker.exit_code}; see {log}" if worker.exit_code else ""
+def _ended(submission: str, code: int | None) -> TaskState:
+    if code is None:
+        return TaskState(submission, "ended", "its process ended unseen")
+    if code < 0:
+        cause = "cancelled" if -code in (signal.SIGTERM, signal.SIGINT) else ""
+        return TaskState(submission, "ended", f"killed by {_signal_name(-code)}", cause)
+    return TaskState(submission, "ended", f"exit code {code}" if code else "")
 
 
 def _signal_name(number: int) -> str:

@@ -113,9 +113,13 @@ class Chunk:
     held: bool = False
     job_id: str = ""
 
+    @property
+    def tasks(self) -> range:
+        return range(self.start, self.start + self.count)
+
     def job_of(self, task: int) -> str | None:
         """The id of the job that is `task`; None for a task of another chunk, or before there is an id."""
-        if not self.job_id or not self.start <= task < self.start + self.count:
+        if not self.job_id or task not in self.tasks:
             return None
         return f"{self.job_id}_{task - self.start}" if self.count > 1 else self.job_id
 
@@ -166,6 +170,28 @@ class Worker:
     exit_code: int | None = None
     ended: float | None = None
     gpu: str | None = None
+
+
+@dataclass(frozen=True)
+class Answers:
+    """queue.json: what Slurm said last, see `jobs.queue`. Times: unix seconds.
+
+    said: job name -> when it was asked for, and [state, reason, node] of every task that Slurm knew. failures:
+    questions in a row without an answer. retry_at, sacct_at: before, squeue and sacct are not asked.
+    """
+
+    said: dict[str, Any] = field(default_factory=dict)
+    failures: int = 0
+    retry_at: float = 0.0
+    sacct_at: float = 0.0
+
+    def time_of(self, job_name: str) -> float:
+        """When Slurm last answered about the name; 0 for never."""
+        return float(self.said.get(job_name, {}).get("time", 0.0))
+
+    def tasks_of(self, job_name: str) -> dict[str, list[str]]:
+        tasks: dict[str, list[str]] = self.said.get(job_name, {}).get("tasks", {})
+        return tasks
 
 
 Record = TypeVar("Record")

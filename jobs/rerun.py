@@ -13,10 +13,10 @@ from jobs.submit import Choice, Options
 
 CAUSES: dict[str, frozenset[State]] = {
     "failed": frozenset({"failed"}),
-    "missing": frozenset({"new"}),
+    "missing": frozenset({"new", "lost"}),
     "diverged": frozenset({"diverged"}),
     "interrupted": frozenset({"interrupted"}),
-    "all": frozenset({"failed", "new", "diverged", "interrupted"}),
+    "all": frozenset({"failed", "new", "lost", "diverged", "interrupted"}),
 }
 
 

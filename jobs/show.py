@@ -18,7 +18,7 @@ from jobs.submit import Choice
 
 _STYLE: dict[State, str] = {
     "done": "green", "running": "cyan", "pending": "blue", "stalled": "yellow", "interrupted": "yellow",
-    "failed": "bold red", "diverged": "magenta", "new": "dim",
+    "stuck": "bold yellow", "lost": "yellow", "failed": "bold red", "diverged": "magenta", "new": "dim",
 }  # fmt: skip
 _NARROW = 120  # width where there is no terminal to ask
 

@@ -7,15 +7,14 @@ import re
 import shlex
 import shutil
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jobs import process
 from jobs.errors import JobsError
 from jobs.profiles import Profile
-from jobs.records import Chunk, Submission
-from jobs.state import TaskState
+from jobs.records import Chunk
 
 if TYPE_CHECKING:
     import submitit
@@ -26,10 +25,6 @@ _SBATCH_TIMEOUT_S = 120
 _JOB_ID = re.compile(r"(\d+)(;.*)?\s*$")  # --parsable: the id, and the cluster's name where there are several
 # of messages after which the controller may have taken the job
 _UNSURE = ("imed out", "ontact slurm controller", "onnection", "Zero Bytes", "not responding", "Communication")
-_PENDING = {"PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "SPECIAL_EXIT", "RESV_DEL_HOLD"}
-_RUNNING = {"RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "RESIZING", "SIGNALING", "STAGE_OUT"}
-_ARRAY = re.compile(r"\d+_(?:(?P<index>\d+)|\[(?P<spans>[^\]%]+)(?:%\d+)?\])")
-_SPAN = re.compile(r"(?P<low>\d+)(?:-(?P<high>\d+)(?::(?P<stride>\d+))?)?")
 
 
 # --- the batch script -------------------------------------------------------------------------------------
@@ -196,66 +191,6 @@ def _environment() -> dict[str, str]:
     """Submitting from inside a job must not pass that job's SLURM_* on; SLURM_CONF names the cluster and stays."""
     inherited = ("SLURM_", "SUBMITIT_")
     return {k: v for k, v in os.environ.items() if not k.startswith(inherited) or k == "SLURM_CONF"}
-
-
-# --- what Slurm says --------------------------------------------------------------------------------------
-
-
-def task_states(submissions: Iterable[Submission]) -> dict[tuple[str, int], TaskState]:
-    """(submission, task) -> its state, for `submissions` of this backend, with one question to squeue.
-
-    A task that squeue does not list has ended; where squeue is missing or silent nothing is known.
-    """
-    known = list(submissions)
-    asked = {chunk.job_name: (s, chunk) for s in known for chunk in s.chunks}
-    if not asked:
-        return {}
-    command = ["squeue", "--noheader", "--format=%j|%i|%T|%r", f"--name={','.join(asked)}"]
-    listed = process.run_quietly(command, _SQUEUE_TIMEOUT_S, {**os.environ, "SLURM_BITSTR_LEN": "0"})
-    found: dict[tuple[str, int], TaskState] = {}
-    for line in (listed or "").splitlines():
-        name, job, word, reason = [*line.strip().split("|", 3), "", "", "", ""][:4]
-        if name in asked:
-            submission, chunk = asked[name]
-            for index in task_indices(job):
-                found[submission.id, chunk.start + index] = _task_state(submission.id, word, reason)
-    for submission, chunk in asked.values():
-        if submission.exported and not chunk.job_id:
-            continue  # nobody knows whether its script was submitted
-        for index in range(chunk.start, chunk.start + chunk.count):
-            found.setdefault((submission.id, index), _unlisted(submission, chunk, listed is not None))
-    return found
-
-
-def _unlisted(submission: Submission, chunk: Chunk, answered: bool) -> TaskState:
-    """A task that squeue does not list."""
-    if not chunk.job_id:
-        return TaskState(submission.id, "pending", "not handed to Slurm yet; the next `sweeps submit` does if need be")
-    return TaskState(submission.id, "ended" if answered else "unknown")
-
-
-def _task_state(submission: str, word: str, reason: str) -> TaskState:
-    if word in _PENDING:
-        return TaskState(submission, "pending", "" if reason in ("", "None") else reason)
-    if word in _RUNNING:
-        return TaskState(submission, "running")
-    return TaskState(submission, "ended", "" if reason in ("", "None") else f"Slurm: {word}, {reason}")
-
-
-def task_indices(job: str) -> list[int]:
-    """Array indices of squeue's job column: `7_3`, `7_[0-9:3,12%4]`; a job that is no array is task 0."""
-    match = _ARRAY.fullmatch(job)
-    if match is None:
-        return [0]
-    if match["index"] is not None:
-        return [int(match["index"])]
-    indices: list[int] = []
-    for part in match["spans"].split(","):
-        span = _SPAN.fullmatch(part)
-        if span is not None:
-            low = int(span["low"])
-            indices += range(low, int(span["high"] or low) + 1, int(span["stride"] or 1))
-    return indices
 
 
 # --- inside a job -----------------------------------------------------------------------------------------

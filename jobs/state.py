@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -9,27 +10,49 @@ from jobs import process
 from jobs.records import Attempt, Outcome, Status
 from jobs.store import RunRecord
 
-State = Literal["new", "pending", "running", "stalled", "interrupted", "failed", "diverged", "done"]
-STATES: tuple[State, ...] = ("done", "running", "pending", "stalled", "interrupted", "failed", "diverged", "new")
-ACTIVE: frozenset[State] = frozenset({"pending", "running", "stalled"})
+State = Literal[
+    "new", "pending", "stuck", "running", "stalled", "interrupted", "lost", "failed", "diverged", "done"
+]  # fmt: skip
+STATES: tuple[State, ...] = (
+    "done", "running", "pending", "stuck", "stalled", "interrupted", "lost", "failed", "diverged", "new",
+)  # fmt: skip
+ACTIVE: frozenset[State] = frozenset({"pending", "stuck", "running", "stalled"})
+# Why a run is neither done nor active, where that is known.
+Cause = Literal["", "error", "oom", "timeout", "node-fail", "preempted", "cancelled", "diverged"]
+# The world stopped it, not the run itself: it goes on from its checkpoint whenever it is submitted again.
+_FROM_OUTSIDE = ("timeout", "node-fail", "preempted", "cancelled")
 
 STALLED_AFTER_S = 900.0  # no heartbeat for this long; a step of the base configuration on a CPU takes a minute
 FRESH_S = 120.0  # a process on another host counts as alive for this long after its last heartbeat
+GPU_MEMORY = "the GPU has too little memory"
+_OUT_OF_MEMORY = re.compile(r"MemoryError|out of memory|OutOfMemory", re.I)
 
 
 @dataclass(frozen=True)
 class TaskState:
-    """What a backend says of a task. word: pending | running | ended | unknown."""
+    """What a backend says of a task.
+
+    word: pending | stuck (does not start by itself) | running | ended | gone (its backend no longer knows it) |
+    unknown. cause: see `Cause`. as_of: unix seconds, where this is older than the question.
+    """
 
     submission: str
     word: str
     reason: str = ""
+    cause: str = ""
+    node: str = ""
+    job: str | None = None
+    as_of: float | None = None
 
 
 @dataclass(frozen=True)
 class RunState:
+    """cause: why it ended, see `Cause`. as_of: unix seconds of the backend's word, where that is not of now."""
+
     state: State
     reason: str = ""
+    cause: str = ""
+    as_of: float | None = None
 
 
 def attempt_alive(attempt: Attempt, status: Status | None, now: float) -> bool:
@@ -40,53 +63,82 @@ def attempt_alive(attempt: Attempt, status: Status | None, now: float) -> bool:
     return now - beat < FRESH_S
 
 
+def belongs(attempt: Attempt | None, task: TaskState | None) -> bool:
+    """Whether the task began the attempt; without a task it is one of the foreground."""
+    return attempt is not None and (task is None or attempt.submission == task.submission)
+
+
 def run_state(run: RunRecord, task: TaskState | None, now: float) -> RunState:
     """The state of `run`. task: of the newest submission that holds the run; now: unix seconds.
 
     done is what the run wrote, whatever a backend says; no word of a backend makes a run failed while its
-    process is known to be alive.
+    process is known to be alive, and silence of a backend makes nothing failed.
     """
     if run.done:
         return RunState("done")
-    attempt = run.attempt
-    begun = attempt is not None and (task is None or attempt.submission == task.submission)
+    attempt, as_of = run.attempt, task.as_of if task is not None else None
+    begun = belongs(attempt, task)
     if run.attempts and attempt is None:
-        return RunState("failed", "its newest attempt's file is damaged")
+        return RunState("failed", "its newest attempt's file is damaged", "error")
     if attempt is not None and run.outcome is None and _open_is_alive(run, attempt, task if begun else None, now):
-        return _running(run, attempt, now)
-    if task is not None and task.word == "pending":
-        return RunState("pending", task.reason)
+        return _running(run, attempt, now, as_of)
+    if task is not None and task.word in ("pending", "stuck"):
+        return RunState("stuck" if task.word == "stuck" else "pending", task.reason, "", as_of)
     if not begun and task is not None and task.word in ("running", "unknown"):
-        return RunState("pending", "starting" if task.word == "running" else "no word from its backend")
-    if run.outcome is not None and (begun or task is None or not task.reason):
-        return _ended(run, run.outcome)
+        word = "starting" if task.word == "running" else task.reason or "no word from its backend"
+        return RunState("pending", word, "", as_of)
+    if run.outcome is not None and (begun or task is None or not (task.reason or task.cause)):
+        return _ended(run, run.outcome, task if begun else None)
     if begun:
-        return RunState("failed", (task.reason if task else "") or "its process ended without a word: killed?")
+        return _cut_off(task, run)
     if task is not None:
-        return RunState("failed", task.reason or "its task ended before the run began; see the log")
+        return _never_began(task)
     return RunState("new")
 
 
 def _open_is_alive(run: RunRecord, attempt: Attempt, task: TaskState | None, now: float) -> bool:
     """Whether an attempt without an outcome still runs, by its backend where that knows."""
-    if task is None:
+    if task is None or task.word == "gone":
         return attempt_alive(attempt, run.status, now)
     return task.word in ("running", "unknown")
 
 
-def _running(run: RunRecord, attempt: Attempt, now: float) -> RunState:
+def _running(run: RunRecord, attempt: Attempt, now: float, as_of: float | None) -> RunState:
     own = run.status is not None and run.status.attempt == attempt.number
     silent = now - (run.status.time if own and run.status is not None else attempt.started)
     if silent > STALLED_AFTER_S:
-        return RunState("stalled", f"no heartbeat for {silent / 60:.0f} min")
-    return RunState("running")
+        return RunState("stalled", f"no step for {silent / 60:.0f} min", "", as_of)
+    return RunState("running", "", "", as_of)
 
 
-def _ended(run: RunRecord, outcome: Outcome) -> RunState:
+def _ended(run: RunRecord, outcome: Outcome, task: TaskState | None) -> RunState:
+    """task: the one that began the attempt; it knows why somebody told the run to stop."""
     if outcome.state == "finished":
         return RunState("interrupted", f"finished at {outcome.step:,} of {run.steps:,} steps")
     if outcome.state == "diverged":
-        return RunState("diverged", outcome.message)
+        return RunState("diverged", outcome.message, "diverged")
     if outcome.state in ("interrupted", "superseded"):
+        if task is not None and task.cause in _FROM_OUTSIDE:
+            return RunState("interrupted", f"{task.reason}; state saved", task.cause)
         return RunState("interrupted", outcome.message)
-    return RunState("failed", outcome.message)
+    cause = "oom" if _OUT_OF_MEMORY.search(outcome.message) else "error"
+    return RunState("failed", outcome.message, cause)
+
+
+def _cut_off(task: TaskState | None, run: RunRecord) -> RunState:
+    """An attempt that left no word of its end."""
+    if task is None or not (task.reason or task.cause):
+        return RunState("failed", "its process ended without a word: killed?", "error")
+    if task.word == "gone" and not task.cause:
+        return RunState("failed", f"{task.reason}, and the run left no word of its end", "error")
+    state: State = "interrupted" if task.cause in _FROM_OUTSIDE else "failed"
+    return RunState(state, task.reason, task.cause or "error")
+
+
+def _never_began(task: TaskState) -> RunState:
+    """A task that ended before its run claimed an attempt."""
+    if task.cause == "cancelled":
+        return RunState("interrupted", f"{task.reason} before it began", task.cause)
+    if task.word == "gone" or task.cause in _FROM_OUTSIDE:
+        return RunState("lost", f"{task.reason}, and it never began", task.cause)
+    return RunState("failed", task.reason or "its task ended before the run began; see the log", task.cause or "error")

@@ -8,21 +8,44 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from jobs import local, slurm
+from jobs import local, logs, queue
 from jobs.errors import JobsError, near
 from jobs.records import Submission, View, ViewConfig
-from jobs.state import RunState, State, TaskState, run_state
+from jobs.state import RunState, State, TaskState, belongs, run_state
 from jobs.store import RunRecord, RunRef, Store
 
 
 @dataclass(frozen=True)
 class RunStatus:
-    """A run with its state. submission, task: the newest that holds it, None for one trained in the foreground."""
+    """A run with its state. submission, task: the newest that holds it, None for one trained in the foreground.
+
+    said: what the task's backend says, None where it was not asked.
+    """
 
     record: RunRecord
     state: RunState
-    submission: Submission | None
-    task: int | None
+    submission: Submission | None = None
+    task: int | None = None
+    said: TaskState | None = None
+
+    @property
+    def node(self) -> str:
+        """Where it runs, or ran last."""
+        if self.said is not None and self.said.node:
+            return self.said.node
+        return self.record.attempt.host if self.record.attempt else ""
+
+    @property
+    def steps_per_s(self) -> float | None:
+        """Its speed, while it trains."""
+        status = self.record.status
+        return status.steps_per_s if status is not None and self.state.state == "running" else None
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Of training at its present speed."""
+        speed = self.steps_per_s
+        return (self.record.steps - self.record.step) / speed if speed else None
 
 
 @dataclass(frozen=True)
@@ -37,8 +60,13 @@ class SweepStatus:
         return [run for _, runs in self.rows for run in runs]
 
 
-def survey(store: Store, runs: Mapping[RunRef, int], now: float | None = None) -> dict[RunRef, RunStatus]:
-    """The state of each of `runs` (run -> agent steps asked for); Slurm is asked once at most."""
+def survey(
+    store: Store, runs: Mapping[RunRef, int], now: float | None = None, max_age_s: float = 0.0
+) -> dict[RunRef, RunStatus]:
+    """The state of each of `runs` (run -> agent steps asked for); Slurm is asked once at most.
+
+    max_age_s: an answer of Slurm that is no older than this will do.
+    """
     newest: dict[RunRef, tuple[Submission, int]] = {}
     for submission in store.submissions():
         for index, task in enumerate(submission.tasks):
@@ -46,28 +74,44 @@ def survey(store: Store, runs: Mapping[RunRef, int], now: float | None = None) -
                 newest[RunRef(task.config_id, seed)] = (submission, index)
     records = {run: store.load_run(run, steps) for run, steps in runs.items()}
     open_ones = {newest[run][0].id: newest[run][0] for run, r in records.items() if not r.done and run in newest}
-    tasks = _task_states(store, open_ones.values())
     when = time.time() if now is None else now
+    tasks = _task_states(store, open_ones.values(), when, max_age_s)
     found = {}
     for run, record in records.items():
-        holder = newest.get(run)
-        word = tasks.get((holder[0].id, holder[1])) if holder else None
-        state = run_state(record, word, when)
-        found[run] = RunStatus(record, state, *holder) if holder else RunStatus(record, state, None, None)
+        if run not in newest:
+            found[run] = RunStatus(record, run_state(record, None, when))
+            continue
+        holder, place = newest[run]
+        said = tasks.get((holder.id, place))
+        if said is not None and said.word in ("ended", "gone") and _without_words(record, said):
+            said = logs.explain(store, holder, place, said)
+        found[run] = RunStatus(record, run_state(record, said, when), holder, place, said)
     return found
 
 
-def _task_states(store: Store, submissions: Iterable[Submission]) -> dict[tuple[str, int], TaskState]:
+def _without_words(record: RunRecord, said: TaskState) -> bool:
+    """Whether the run itself says nothing of how its task ended."""
+    if record.done:
+        return False
+    return record.outcome is None if belongs(record.attempt, said) else bool(said.reason or said.cause)
+
+
+def _task_states(
+    store: Store, submissions: Iterable[Submission], now: float, max_age_s: float
+) -> dict[tuple[str, int], TaskState]:
     """Of the backends that can be asked; a foreground run is known by its process alone."""
     asked = list(submissions)
     return {
         **local.task_states(store, [s for s in asked if s.backend == "local"]),
-        **slurm.task_states([s for s in asked if s.backend == "slurm"]),
+        **queue.task_states(store, [s for s in asked if s.backend == "slurm"], now, max_age_s),
     }
 
 
-def sweeps(store: Store, names: Sequence[str] = ()) -> list[SweepStatus]:
-    """The sweeps of the results folder, those under `names` or all; a sweep's name stands for its options too."""
+def sweeps(store: Store, names: Sequence[str] = (), max_age_s: float = 0.0) -> list[SweepStatus]:
+    """The sweeps of the results folder, those under `names` or all; a sweep's name stands for its options too.
+
+    max_age_s: see `survey`.
+    """
     views = [view for view in map(store.read_view, selected(store, names)) if view is not None]
     steps: dict[RunRef, int] = {}
     for view in views:
@@ -75,7 +119,7 @@ def sweeps(store: Store, names: Sequence[str] = ()) -> list[SweepStatus]:
             stored = store.read_config(config.config_id)
             if stored is not None:
                 steps.update({RunRef(config.config_id, seed): stored.steps for seed in config.seeds})
-    states = survey(store, steps)
+    states = survey(store, steps, max_age_s=max_age_s)
     return [
         SweepStatus(
             view,
@@ -135,13 +179,27 @@ def _run_json(run: RunStatus) -> dict[str, Any]:
     return {
         "seed": record.ref.seed,
         "state": run.state.state,
+        "cause": run.state.cause or None,
         "reason": run.state.reason,
+        "as_of": run.state.as_of,
         "step": record.step,
         "steps": record.steps,
         "steps_per_s": status.steps_per_s if status else None,
+        "seconds_left": run.seconds_left,
         "last_return": status.last_return if status else None,
         "attempts": record.attempts,
+        "node": run.node or None,
         "host": record.attempt.host if record.attempt else None,
         "submission": run.submission.id if run.submission else None,
         "task": run.task,
+        "job": run.said.job if run.said else None,
     }
+
+
+def failures(runs: Iterable[RunStatus]) -> list[tuple[str, list[RunStatus]]]:
+    """Failed runs by what they failed with, the most frequent first."""
+    groups: dict[str, list[RunStatus]] = {}
+    for run in runs:
+        if run.state.state == "failed":
+            groups.setdefault(run.state.reason.partition("; see ")[0], []).append(run)
+    return sorted(groups.items(), key=lambda group: (-len(group[1]), group[0]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import json
@@ -16,6 +17,7 @@ from typing import Any
 
 from jobs.errors import JobsError
 from jobs.records import (
+    Answers,
     Attempt,
     ConfigFile,
     Outcome,
@@ -303,6 +305,12 @@ class Store:
         """The log of a task of the local backend."""
         return self.log_folder(submission) / f"{task:03d}.log"
 
+    def log_paths(self, submission: str, task: int, job: str | None) -> list[Path]:
+        """Logs of a task, output before errors; job: its id with Slurm. Some may not exist."""
+        if job is None:
+            return [self.log_path(submission, task)]
+        return [self.log_folder(submission) / f"{job}_0_log.{end}" for end in ("out", "err")]
+
     def scheduler_log_path(self, submission: str) -> Path:
         return self.log_folder(submission) / "scheduler.log"
 
@@ -316,6 +324,14 @@ class Store:
 
     def read_worker(self, submission: str, task: int | None) -> Worker | None:
         return self._read(self._worker_path(submission, task), Worker)
+
+    def read_answers(self) -> Answers | None:
+        return self._read(self.root / "queue.json", Answers)
+
+    def write_answers(self, answers: Answers) -> None:
+        """Keep what Slurm said; where this user may only read, each command asks for itself."""
+        with contextlib.suppress(OSError):
+            write_json(self.root / "queue.json", encode(answers), sync=False)
 
     def slot_path(self, slot: int) -> Path:
         """Lock file of a slot of the local backend; whoever holds its lock may train."""

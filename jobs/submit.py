@@ -25,7 +25,7 @@ from jobs.store import RunRef, Store, write_bytes
 from tdmpc.config import TrainConfig
 
 BACKENDS = ("auto", "slurm", "local", "debug")
-MISSING: frozenset[State] = frozenset({"new", "interrupted"})
+MISSING: frozenset[State] = frozenset({"new", "interrupted", "lost"})
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ FOLDED = (
     ("validation_recent/", "On validation data: the newest evaluation's episodes"),
 )
 STATE_SIGNS = {"done": "✓", "running": "▸", "pending": "…", "new": "…", "failed": "✕", "diverged": "✕",
-               "stalled": "!", "interrupted": "!"}  # fmt: skip
+               "stalled": "!", "interrupted": "!", "stuck": "!", "lost": "…"}  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -129,13 +129,13 @@ def test_told_to_stop_it_tells_its_tasks_and_starts_no_more(store: Store, monkey
     scheduler.running[0][0].wait()
     scheduler.reap()
     assert words(store, made)[0] == ("ended", "killed by SIGTERM")
-    assert words(store, made)[1][0] == "ended"
+    assert words(store, made)[1][0] == "gone"
 
 
 def test_tasks_of_a_scheduler_that_died_are_lost_and_not_pending(store: Store) -> None:
     made = submission(store, 1)
     store.write_worker(made.id, None, Worker(process.host(), os.getpid(), "1", time.time()))  # a recycled pid
-    assert words(store, made) == [("ended", "lost: the local scheduler ended before this task began")]
+    assert words(store, made) == [("gone", "its scheduler on this machine ended")]
     store.write_worker(made.id, None, Worker(process.host(), os.getpid(), process.start_time(os.getpid()), time.time()))
     assert words(store, made) == [("pending", "")]
 

@@ -1,4 +1,4 @@
-"""Slurm: the batch script by golden files, squeue's words, and the hand-over, on stand-in programs."""
+"""Slurm: the batch script by golden files, and the hand-over, on stand-in programs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from jobs import profiles, slurm
 from jobs.errors import JobsError
 from jobs.profiles import Profile
-from jobs.records import Chunk, Submission, TaskRuns
+from jobs.records import Chunk
 
 GOLDEN = Path(__file__).parent / "golden"
 FULL = Profile(
@@ -21,11 +21,6 @@ FULL = Profile(
     activate="source /conda/bin/activate x", scratch="/scratch/$USER", compile_cache="/cache", mujoco_gl="egl",
     env={"WHERE": "it's here"}, setup=("ulimit -n 4096",), sbatch={"mail-type": "FAIL", "exclusive": True},
 )  # fmt: skip
-
-
-def submission(name: str, *chunks: Chunk, exported: bool = False) -> Submission:
-    runs = [TaskRuns("0" * 10, [1])] * sum(chunk.count for chunk in chunks)
-    return Submission(name, "s", "slurm", "h", "u", 1.0, runs, 0, 1, name, {}, list(chunks), exported=exported)
 
 
 def script(monkeypatch: pytest.MonkeyPatch, profile: Profile, tasks: int, throttle: int, start: int = 0) -> str:
@@ -58,17 +53,6 @@ def test_folders_that_slurm_would_misread_are_refused(folder: str) -> None:
         slurm.script(profiles.load("cpu"), Path(folder), "n", "true")
 
 
-@pytest.mark.parametrize(
-    ("job", "indices"),
-    [
-        ("7", [0]), ("7_3", [3]), ("7_[4-6%2]", [4, 5, 6]), ("7_[0-9:3,12]", [0, 3, 6, 9, 12]), ("7_[5]", [5]),
-        ("7_[1,3,8-9%4]", [1, 3, 8, 9]),
-    ],
-)  # fmt: skip
-def test_indices_of_squeues_job_column(job: str, indices: list[int]) -> None:
-    assert slurm.task_indices(job) == indices
-
-
 def program(folder: Path, name: str, body: str) -> None:
     path = folder / name
     path.write_text(f"#!{sys.executable}\nimport os, sys\n{body}\n")
@@ -83,42 +67,6 @@ def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PATH", str(folder))
     program(folder, "srun", "")
     return folder
-
-
-def test_states_are_read_with_one_question(path: Path, tmp_path: Path) -> None:
-    program(path, "squeue", f"""
-open({str(tmp_path / "asked")!r}, "a").write(" ".join(sys.argv[1:]) + os.environ["SLURM_BITSTR_LEN"] + "\\n")
-print("a.1|5_0|RUNNING|None")
-print("a.1|5_[1-2%1]|PENDING|JobArrayTaskLimit")
-print("a.2|6_1|RUNNING|None")
-print("b|9_1|FAILED|NonZeroExitCode")
-print("other|5_3|RUNNING|None")
-""")  # fmt: skip
-    chunks = [Chunk("a.1", 0, 4, job_id="5"), Chunk("a.2", 4, 2, job_id="6")]
-    open_ones = [submission("a", *chunks), submission("b", Chunk("b", 0, 2, job_id="9"))]
-    unknown = [submission("c", Chunk("c", 0, 1)), submission("d", Chunk("d", 0, 1), exported=True)]
-    found = slurm.task_states([*open_ones, *unknown])
-    words = {key: (state.word, state.reason) for key, state in found.items()}
-    assert words == {
-        ("a", 0): ("running", ""), ("a", 1): ("pending", "JobArrayTaskLimit"),
-        ("a", 2): ("pending", "JobArrayTaskLimit"),
-        ("a", 3): ("ended", ""), ("a", 4): ("ended", ""), ("a", 5): ("running", ""),
-        ("c", 0): ("pending", "not handed to Slurm yet; the next `sweeps submit` does if need be"),
-        ("b", 0): ("ended", ""), ("b", 1): ("ended", "Slurm: FAILED, NonZeroExitCode"),
-    }  # fmt: skip
-    assert (tmp_path / "asked").read_text().splitlines() == ["--noheader --format=%j|%i|%T|%r --name=a.1,a.2,b,c,d0"]
-
-
-@pytest.mark.parametrize("body", [None, "sys.exit(1)"])
-def test_without_an_answer_nothing_is_known(path: Path, body: str | None) -> None:
-    if body is not None:
-        program(path, "squeue", body)
-    assert {s.word for s in slurm.task_states([submission("a", Chunk("a", 0, 3, job_id="5"))]).values()} == {"unknown"}
-
-
-def test_without_live_submissions_slurm_is_not_asked(path: Path) -> None:
-    program(path, "squeue", "raise SystemExit('asked')")
-    assert slurm.task_states([]) == {}
 
 
 def test_submitting_inside_a_job_does_not_pass_that_job_on(

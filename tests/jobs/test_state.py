@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -36,8 +37,8 @@ def record(
     )
 
 
-def task(word: str, reason: str = "") -> TaskState:
-    return TaskState(THIS, word, reason)
+def task(word: str, reason: str = "", cause: str = "", as_of: float | None = None) -> TaskState:
+    return TaskState(THIS, word, reason, cause, as_of=as_of)
 
 
 FRESH = NOW - 1
@@ -48,6 +49,11 @@ CASES = [
     (record(), task("running"), "pending"),
     (record(), task("unknown"), "pending"),
     (record(), task("ended"), "failed"),
+    (record(), task("stuck"), "stuck"),
+    (record(), task("gone"), "lost"),
+    (record(), task("ended", "why", "node-fail"), "lost"),
+    (record(), task("ended", "why", "error"), "failed"),
+    (record(), task("ended", "why", "cancelled"), "interrupted"),
     # begun, by this task
     (record(attempt(), beat=FRESH), task("running"), "running"),
     (record(attempt(), beat=FRESH), task("unknown"), "running"),
@@ -55,6 +61,11 @@ CASES = [
     (record(attempt(started=NOW - STALLED_AFTER_S - 1)), task("running"), "stalled"),
     (record(attempt(), beat=FRESH), task("pending"), "pending"),  # queued again
     (record(attempt(), beat=FRESH), task("ended"), "failed"),  # killed
+    (record(attempt(), beat=FRESH), task("gone"), "running"),  # Slurm lost the job, not the process
+    (record(attempt(), beat=NOW - FRESH_S - 1), task("gone"), "failed"),
+    (record(attempt(), beat=FRESH), task("ended", "why", "oom"), "failed"),
+    *((record(attempt(), beat=FRESH), task("ended", "why", cause), "interrupted")
+      for cause in ("timeout", "node-fail", "preempted", "cancelled")),
     # ended
     (record(attempt(), ("finished", 100), finished=100), task("running"), "done"),
     (record(attempt(), ("finished", 100), finished=100), task("ended", "exit code 1"), "done"),
@@ -71,11 +82,12 @@ CASES = [
     (record(attempt(OLDER), ("interrupted", 60)), task("ended", "exit code 1"), "failed"),
     (record(attempt(OLDER), beat=FRESH), task("pending"), "running"),
     (record(attempt(OLDER), beat=NOW - FRESH_S - 1), task("pending"), "pending"),
+    (record(attempt(OLDER), ("failed", 60)), task("gone", "why"), "lost"),
     # in the foreground
     (record(attempt(None), beat=FRESH), None, "running"),
     (record(attempt(None), beat=NOW - FRESH_S - 1), None, "failed"),
     (record(attempt(None), ("interrupted", 60)), None, "interrupted"),
-]
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("run", "word", "state"), CASES)
@@ -88,6 +100,24 @@ def test_reasons_are_the_most_telling_there_are() -> None:
     assert run_state(record(attempt(), ("diverged", 6)), task("ended"), NOW).reason == "why"
     assert run_state(record(attempt()), task("ended", "killed by SIGKILL"), NOW).reason == "killed by SIGKILL"
     assert "60 of 100" in run_state(record(attempt(), ("finished", 60), finished=60), None, NOW).reason
+
+
+def test_the_cause_comes_from_whoever_knows() -> None:
+    told_to_stop = record(attempt(), ("interrupted", 60))
+    state = run_state(told_to_stop, task("ended", "its time limit was reached", "timeout"), NOW)
+    assert state == RunState("interrupted", "its time limit was reached; state saved", "timeout")
+    assert run_state(told_to_stop, task("ended", "exit code 1", "error"), NOW).cause == ""
+    error = Outcome("failed", 60, "OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB", NOW)
+    on_gpu = dataclasses.replace(told_to_stop, outcome=error)
+    assert run_state(on_gpu, task("ended", "its job failed", "error"), NOW).cause == "oom"
+    assert run_state(record(attempt(), ("failed", 60)), None, NOW).cause == "error"
+    assert run_state(record(attempt(), ("diverged", 60)), None, NOW).cause == "diverged"
+
+
+def test_an_old_word_of_the_backend_is_marked() -> None:
+    for word in ("pending", "stuck", "unknown"):
+        assert run_state(record(), task(word, as_of=NOW - 60), NOW).as_of == NOW - 60
+    assert run_state(record(attempt(), beat=FRESH), task("running", as_of=NOW - 60), NOW).as_of == NOW - 60
 
 
 def test_a_damaged_attempt_file_is_a_failed_run() -> None:

@@ -1,0 +1,87 @@
+"""How long `sweeps status` takes with many runs: makes a results folder up and times the command.
+
+    python benchmarks/status.py [--runs 2000]
+
+Half of the runs are done, the others train in jobs that a stand-in for squeue lists. Told apart from the start of the
+interpreter (`python -c ""`) and from the imports (`sweeps --version`); medians of five.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "cluster")]
+
+from fake_slurm import FakeSlurm  # noqa: E402 - found on the path that was set above
+
+from jobs.records import Attempt, Chunk, Outcome, Status, Submission, TaskRuns, View, ViewConfig  # noqa: E402
+from jobs.store import RunRef, Store  # noqa: E402
+from tdmpc.config import TrainConfig, config_id  # noqa: E402
+
+SEEDS = 10
+
+
+def fill(store: Store, slurm: FakeSlurm, runs: int) -> None:
+    """`runs` runs of ten seeds a configuration, all of one submission; every second one is done."""
+    store.prepare()
+    now, asked, tasks = time.time(), [], []
+    name, job = store.new_submission("many"), slurm.add("many", runs, state="RUNNING", node="n1")
+    for number in range(runs // SEEDS):
+        config = TrainConfig(batch_size=number + 2)
+        store.write_config(config)
+        identity = config_id(config)
+        asked.append(ViewConfig(identity, f"batch {number}", {}, number == 0, list(range(1, SEEDS + 1))))
+        for seed in range(1, SEEDS + 1):
+            run = RunRef(identity, seed)
+            attempt = Attempt(0, "n1", 1, "", now, "cpu", name, len(tasks), f"{job}_{len(tasks)}")
+            store.claim_attempt(run, attempt)
+            store.write_status(run, Status(1, 500, config.steps, 10.0, 100.0, now))
+            if seed % 2:
+                store.write_outcome(run, 1, Outcome("finished", config.steps, "", now))
+            tasks.append(TaskRuns(identity, [seed]))
+    chunk = Chunk("many", 0, runs, job_id=job)
+    store.write_submission(
+        Submission(name, "many", "slurm", "n1", "u", now, tasks, 0, 1, "many", {}, [chunk], handed_over=True)
+    )
+    store.write_view(View("many", "many", "", [], [], asked, now))
+
+
+def seconds(command: list[str], environment: dict[str, str], folder: Path) -> float:
+    """Median of five."""
+    taken = []
+    for _ in range(5):
+        begun = time.perf_counter()
+        subprocess.run(command, env=environment, cwd=folder, check=True, stdout=subprocess.DEVNULL)
+        taken.append(time.perf_counter() - begun)
+    return statistics.median(taken)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=int, default=2000)
+    runs = parser.parse_args().runs
+    with tempfile.TemporaryDirectory() as folder:
+        slurm = FakeSlurm(Path(folder) / "slurm")
+        fill(Store(Path(folder) / "results"), slurm, runs)
+        environment = {**os.environ, "PATH": str(slurm.bin), "PYTHONPATH": str(ROOT)}
+        sweeps = [sys.executable, "-P", "-m", "jobs.cli", "--results", "results"]
+        start = seconds([sys.executable, "-P", "-c", ""], environment, Path(folder))
+        imports = seconds([*sweeps, "--version"], environment, Path(folder))
+        print(f"interpreter {start:.2f} s, sweeps --version {imports:.2f} s")
+        for words in (["status"], ["status", "--runs"], ["status", "--json"]):
+            before = len(slurm.calls("squeue")) + len(slurm.calls("sacct"))
+            taken = seconds([*sweeps, *words], environment, Path(folder))
+            asked = (len(slurm.calls("squeue")) + len(slurm.calls("sacct")) - before) / 5
+            print(f"sweeps {' '.join(words):15} {taken:.2f} s with {runs} runs, {asked:.0f} question to Slurm")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,71 @@
+"""Which runs of submitted sweeps a command is about: `--where key=value` and `--indices 3,7-9`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from jobs.errors import JobsError
+from jobs.status import RunStatus, SweepStatus
+from jobs.store import Store
+from tdmpc.config import parse_value
+
+_SPAN = re.compile(r"(\d+)(?:-(\d+))?")
+
+
+@dataclass(frozen=True)
+class Picked:
+    """A run of a sweep. number: its place there, from 1, as `sweeps status --runs` shows."""
+
+    number: int
+    label: str
+    run: RunStatus
+
+
+def pick(store: Store, sweeps: Sequence[SweepStatus], where: Sequence[str], indices: str | None) -> list[Picked]:
+    """Each run of `sweeps` once, of which every `key=value` holds and whose number is among `indices`."""
+    wanted = _numbers(indices) if indices is not None else None
+    if wanted is not None and len(sweeps) != 1:
+        raise JobsError(f"--indices count the runs of one sweep; name one of {', '.join(s.view.name for s in sweeps)}")
+    conditions = [_condition(text) for text in where]
+    found: dict[Any, Picked] = {}
+    for sweep in sweeps:
+        number = 0
+        for config, runs in sweep.rows:
+            values = _values(store, config.config_id) if conditions else {}
+            for run in runs:
+                number += 1
+                here = {**values, "seed": run.record.ref.seed}
+                if all(here.get(key) == value for key, value in conditions) and (wanted is None or number in wanted):
+                    found.setdefault(run.record.ref, Picked(number, config.label, run))
+    if wanted is not None and (beyond := wanted - {p.number for p in found.values()}) and not conditions:
+        raise JobsError(f"--indices {indices}: there is no run {min(beyond)} in {sweeps[0].view.name}")
+    return list(found.values())
+
+
+def _condition(text: str) -> tuple[str, Any]:
+    key, equals, value = (part.strip() for part in text.partition("="))
+    if not equals or not key:
+        raise JobsError(f"--where {text!r}: give key=value, such as --where num_q=2")
+    if key == "seed":
+        if not value.isdigit():
+            raise JobsError(f"--where {text!r}: a seed is a whole number")
+        return key, int(value)
+    return key, parse_value(key, value)
+
+
+def _values(store: Store, config_id: str) -> dict[str, Any]:
+    config = store.read_config(config_id)
+    return vars(config) if config is not None else {}
+
+
+def _numbers(text: str) -> set[int]:
+    numbers: set[int] = set()
+    for part in text.split(","):
+        span = _SPAN.fullmatch(part.strip())
+        if span is None or not int(span[1]) or int(span[2] or span[1]) < int(span[1]):
+            raise JobsError(f"--indices {text!r}: give numbers from 1 and ranges of them, such as 3,7-9")
+        numbers.update(range(int(span[1]), int(span[2] or span[1]) + 1))
+    return numbers
