@@ -206,7 +206,10 @@ def _area(series: flags.Series) -> float:
 def _large_evaluation(view: flags.RunView, mode: str) -> float:
     rows = view.rows["eval"]
     name = f"eval_return_{mode}"
-    return _mean(rows.loc[rows["eval_is_final"] == 1, name].dropna().to_numpy(dtype=float)) if name in rows else np.nan
+    if name not in rows:
+        return np.nan
+    # the newest: a run that was extended has one at its former end too
+    return _mean(rows.loc[rows["eval_is_final"] == 1, name].dropna().to_numpy(dtype=float)[-1:])
 
 
 def _ranking(sweep: SweepSource, scores: pd.DataFrame) -> pd.DataFrame:

@@ -39,12 +39,15 @@ class Slots:
         return self.gpus[slot % len(self.gpus)] if self.gpus else None
 
 
-def plan_slots(tasks: int, max_parallel: int | None, use_gpus: bool) -> Slots:
-    """N from `max_parallel`, else the number of GPUs, else of cores; never more than tasks. Threads share the cores."""
+def plan_slots(tasks: int, max_parallel: int | None, use_gpus: bool, cpus: int | None = None) -> Slots:
+    """N from `max_parallel`, else the number of GPUs, else of cores; never more than tasks.
+
+    cpus: of each task, where a profile says so; otherwise the tasks share the cores.
+    """
     gpus = tuple(process.gpus()) if use_gpus else ()
     cores = process.cores()
-    count = max(1, min(tasks, max_parallel or len(gpus) or cores))
-    return Slots(count, max(1, cores // count), gpus)
+    count = max(1, min(tasks, max_parallel or len(gpus) or cores // (cpus or 1)))
+    return Slots(count, cpus or max(1, cores // count), gpus)
 
 
 def command(store: Store, submission: str, task: int) -> list[str]:

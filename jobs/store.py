@@ -180,6 +180,9 @@ class Store:
     def read_attempt(self, run: RunRef, number: int) -> Attempt | None:
         return self._read(self.run_folder(run) / "attempts" / f"{number:03d}.json", Attempt)
 
+    def read_outcome(self, run: RunRef, number: int) -> Outcome | None:
+        return self._read(self.run_folder(run) / "outcome" / f"{number:03d}.json", Outcome)
+
     def write_outcome(self, run: RunRef, number: int, outcome: Outcome) -> None:
         write_json(self.run_folder(run) / "outcome" / f"{number:03d}.json", encode(outcome))
 
@@ -193,8 +196,7 @@ class Store:
         """What the disk says of `run`, of which `steps` agent steps are asked."""
         numbers = self._numbers(run, "attempts")
         newest = numbers[-1] if numbers else 0
-        folder = self.run_folder(run) / "outcome"
-        outcomes = {n: self._read(folder / f"{n:03d}.json", Outcome) for n in self._numbers(run, "outcome")}
+        outcomes = {n: self.read_outcome(run, n) for n in self._numbers(run, "outcome")}
         finished = [o.step for o in outcomes.values() if o is not None and o.state == "finished"]
         return RunRecord(
             ref=run,

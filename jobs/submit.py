@@ -151,7 +151,9 @@ def target(options: Options) -> Target:
 
 def slots(tasks: int, options: Options, place: Target) -> local.Slots:
     """Of this machine, for so many tasks; the debug backend runs them one by one."""
-    return local.plan_slots(tasks if place.backend == "local" else 1, options.max_parallel, bool(place.gpus))
+    count = tasks if place.backend == "local" else 1
+    cpus = place.profile.cpus if place.profile else None
+    return local.plan_slots(count, options.max_parallel, bool(place.gpus), cpus)
 
 
 def preview(store: Store, sweep: str, tasks: Sequence[TaskRuns], options: Options, place: Target) -> str:

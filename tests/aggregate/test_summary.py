@@ -41,8 +41,9 @@ def test_area_is_the_mean_height_between_first_and_last_evaluation() -> None:
     assert run_scores(evaluated([20, 60, 100], [0.0, 10.0, 10.0]))["auc_planner"] == 7.5
 
 
-def test_the_large_evaluation_is_the_marked_one() -> None:
-    scores = run_scores(evaluated([50, 100, 100], [1.0, 2.0, 8.0], eval_is_final=[0.0, 0.0, 1.0]))
+def test_the_large_evaluation_is_the_newest_marked_one() -> None:
+    """An extended run has one at its former end too."""
+    scores = run_scores(evaluated([50, 100, 100], [1.0, 2.0, 8.0], eval_is_final=[1.0, 0.0, 1.0]))
     assert scores["large_planner"] == 8.0
 
 

@@ -37,20 +37,25 @@ def words(store: Store, made: Submission) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize(
-    ("tasks", "asked", "gpus", "slots"),
+    ("tasks", "asked", "gpus", "cpus", "slots"),
     [
-        (8, None, [], Slots(4, 1)),  # as many as cores
-        (8, 2, [], Slots(2, 2)),  # fewer tasks share the cores
-        (1, None, [], Slots(1, 4)),
-        (8, None, ["0", "1"], Slots(2, 2, ("0", "1"))),  # as many as GPUs
-        (8, 4, ["0", "1"], Slots(4, 1, ("0", "1"))),  # two to a GPU
-        (8, 9, [], Slots(8, 1)),
+        (8, None, [], None, Slots(4, 1)),  # as many as cores
+        (8, 2, [], None, Slots(2, 2)),  # fewer tasks share the cores
+        (1, None, [], None, Slots(1, 4)),
+        (8, None, ["0", "1"], None, Slots(2, 2, ("0", "1"))),  # as many as GPUs
+        (8, 4, ["0", "1"], None, Slots(4, 1, ("0", "1"))),  # two to a GPU
+        (8, 9, [], None, Slots(8, 1)),
+        (8, None, [], 2, Slots(2, 2)),  # as a profile says
+        (1, None, [], 1, Slots(1, 1)),
+        (8, None, [], 6, Slots(1, 6)),
     ],
 )
-def test_slots(monkeypatch: pytest.MonkeyPatch, tasks: int, asked: int | None, gpus: list[str], slots: Slots) -> None:
+def test_slots(
+    monkeypatch: pytest.MonkeyPatch, tasks: int, asked: int | None, gpus: list[str], cpus: int | None, slots: Slots
+) -> None:
     monkeypatch.setattr(process, "cores", lambda: 4)
     monkeypatch.setattr(process, "gpus", lambda: gpus)
-    assert local.plan_slots(tasks, asked, bool(gpus)) == slots
+    assert local.plan_slots(tasks, asked, bool(gpus), cpus) == slots
 
 
 def test_a_slot_has_its_gpu_and_without_gpus_cuda_sees_none() -> None:
