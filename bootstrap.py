@@ -11,6 +11,7 @@ Interrupted or run twice at once it does no harm: run it again. This file parses
 
 import argparse
 import contextlib
+import ctypes.util
 import glob
 import hashlib
 import os
@@ -276,8 +277,11 @@ def demo(options):
 
 def test(options):
     setup(["test"], options.torch)
-    if platform.system() == "Linux" and not shutil.which("slurmctld") and not apt_install("slurm-wlm", "munge"):
+    linux = platform.system() == "Linux"
+    if linux and not shutil.which("slurmctld") and not apt_install("slurm-wlm", "munge"):
         say("the tests on a real Slurm are skipped: they want root and the Debian packages slurm-wlm and munge")
+    if linux and not ctypes.util.find_library("OSMesa") and not apt_install("libosmesa6"):
+        say("the test that films is skipped where nothing else draws: it wants the Debian package libosmesa6")
     checks = (["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy"], ["pytest", "-q"])
     failed = []
     for check in checks:

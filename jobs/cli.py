@@ -354,20 +354,29 @@ def train_command(
 @cli.command("evaluate")
 @click.argument("runs", nargs=-1, required=True, metavar="RUN...")
 @click.option("--at", type=click.IntRange(min=1), metavar="STEP", help="Step of the snapshot; the newest otherwise.")
-@click.option("--episodes", type=click.IntRange(min=1), default=50, show_default=True, help="Episodes per planner.")
+@click.option(
+    "--episodes", type=click.IntRange(min=1), metavar="N", help="Episodes per planner; 50 otherwise, 1 with --video."
+)
 @click.option(
     "--planner",
     "planners",
     multiple=True,
     type=click.Choice(["eval", "train", "policy"]),
-    help="eval: one dynamics head; train: all heads, as in training; policy: no planning. All otherwise.",
+    help="eval: one dynamics head; train: all heads, as in training; policy: no planning. "
+    "All otherwise, eval with --video.",
+)
+@click.option(
+    "--video",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Film the episodes of one run under one planner: .gif, .webp, or .mp4 where ffmpeg is.",
 )
 @foreground_options
 @click.option("--json", "as_json", is_flag=True, help="Every return as JSON.")
 @click.pass_obj
 def evaluate_command(
-    state: Globals, runs: tuple[str, ...], at: int | None, episodes: int, planners: tuple[str, ...], device: str,
-    threads: int | None, as_json: bool,
+    state: Globals, runs: tuple[str, ...], at: int | None, episodes: int | None, planners: tuple[str, ...],
+    video: Path | None, device: str, threads: int | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Play episodes with the weights that RUN kept: ID/seed-N, or ID for all its seeds."""
     from jobs import evaluate, process
@@ -375,8 +384,9 @@ def evaluate_command(
     store = state.store()
     chosen = evaluate.runs_named(store, runs)
     found = evaluate.evaluate(
-        store, chosen, at=at, planners=planners or ("eval", "train", "policy"), episodes=episodes,
-        device=_device(device), threads=threads or process.cores(),
+        store, chosen, at=at, planners=planners or (("eval",) if video else ("eval", "train", "policy")),
+        episodes=episodes or (1 if video else 50), device=_device(device), threads=threads or process.cores(),
+        film_to=video,
     )  # fmt: skip
     if as_json:
         import json
@@ -389,6 +399,8 @@ def evaluate_command(
     with console.status("playing episodes"):
         table = show.evaluations(found)
     console.print(table)
+    if video:
+        click.echo(f"wrote {video.absolute()}")
 
 
 # --- status and aggregate ---------------------------------------------------------------------------------

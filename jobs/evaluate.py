@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 
+from jobs import video
 from jobs.errors import JobsError
 from jobs.store import RunRef, Store
 
@@ -37,8 +40,20 @@ def evaluate(
     episodes: int,
     device: str,
     threads: int,
+    film_to: Path | None = None,
 ) -> Iterator[dict[str, object]]:
-    """One record per run and planner: run, step, planner, returns. Raises `JobsError`."""
+    """One record per run and planner: run, step, planner, returns. Raises `JobsError`.
+
+    film_to: file that shows the episodes, which must then be of one run and one planner.
+    """
+    if film_to is not None:
+        if len(runs) != 1 or len(planners) != 1:
+            raise JobsError(
+                f"--video shows one run under one planner, not {len(runs)} under {len(planners)}: "
+                "give ID/seed-N and at most one --planner"
+            )
+        video.check(film_to)
+        os.environ["MUJOCO_GL"] = video.renderer()  # read when the next line imports dm_control
     from tdmpc import run as training
 
     for run in runs:
@@ -53,5 +68,7 @@ def evaluate(
                     "planner": found.planner,
                     "returns": list(found.returns),
                 }
+                if film_to is not None:
+                    video.write(film_to, training.film(config, found, video.WIDTH, video.HEIGHT))
         except training.NoWeights as error:
             raise JobsError(f"{run}: {error}") from error

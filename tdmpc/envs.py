@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any, NamedTuple
 
-os.environ.setdefault("MUJOCO_GL", "disabled")  # nothing is rendered in training; `egl` fails without a display
+os.environ.setdefault("MUJOCO_GL", "disabled")  # training draws nothing; whoever films says what draws, before this
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from dm_control import suite
 from tdmpc.tasks import TASKS
 
 DISCARDED = 2**32
+CAMERAS = {"quadruped": 2}  # the first one elsewhere; here it stands far off
 LQR_SECONDS = 30.0  # lqr has no time limit of its own; this makes the 1,000 control steps of every other task
 
 
@@ -31,7 +32,7 @@ class Env:
         domain, name = TASKS[task]
         limit = {"time_limit": LQR_SECONDS} if domain == "lqr" else {}
         self._env = suite.load(domain, name, task_kwargs={"random": seed % DISCARDED, **limit})
-        self._repeat = action_repeat
+        self._repeat, self._camera = action_repeat, CAMERAS.get(domain, 0)
         spec = self._env.action_spec()
         self._low, self._half = spec.minimum, (spec.maximum - spec.minimum) / 2
         self.action_size = int(np.prod(spec.shape))
@@ -64,6 +65,20 @@ class Env:
             if found.last():
                 break
         return Step(_flat(found.observation), total, found.last(), found.last() and found.discount == 0)
+
+    @property
+    def step_ms(self) -> int:
+        """Milliseconds that one step takes in the simulated world."""
+        return round(1000 * float(self._env.control_timestep()) * self._repeat)
+
+    def draw(self, width: int, height: int) -> np.ndarray:
+        """The scene as it stands, (height, width, 3) bytes; MUJOCO_GL named what draws when this was imported."""
+        found: np.ndarray = self._env.physics.render(height, width, camera_id=self._camera)
+        return found
+
+    def close(self) -> None:
+        """Give back what `draw` holds, which complains when it is left to the interpreter's end."""
+        self._env.physics.free()
 
     def state(self) -> dict[str, Any]:
         """The random state at the last reset and the actions since: enough to stand here again."""

@@ -62,7 +62,9 @@ class Evaluator:
         draws = Draws.fresh(self._seeds, "eval", mode, step, first, device=self._device)
         warm = torch.zeros(len(self._seeds), count, c.horizon, agent.action_size, device=self._device)
         obs = np.zeros((len(self._seeds), count, self._envs[0][0].obs_size), np.float32)
-        rolls = {(s, e): _Roll(self._begin(s, e, step, first + e)) for s in live for e in range(count)}
+        rolls = {
+            (s, e): _Roll(begin(self._envs[s][e], self._seeds[s], step, first + e)) for s in live for e in range(count)
+        }
         while any(not roll.over for roll in rolls.values()):
             for (s, e), roll in rolls.items():
                 obs[s, e] = roll.obs[-1]
@@ -81,10 +83,11 @@ class Evaluator:
                     roll.advance(self._envs[s][e], native[s, e])
         return {s: [rolls[s, e].episode() for e in range(count)] for s in live}
 
-    def _begin(self, s: int, e: int, step: int, episode: int) -> np.ndarray:
-        env = self._envs[s][e]
-        env.reseed(derive_seed(self._seeds[s], "eval episode", step, episode))
-        return env.reset()
+
+def begin(env: Env, seed: int, step: int, episode: int) -> np.ndarray:
+    """Start evaluation episode number `episode` of run `seed` at `step`; returns its first observation (O,)."""
+    env.reseed(derive_seed(seed, "eval episode", step, episode))
+    return env.reset()
 
 
 class _Roll:

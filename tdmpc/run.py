@@ -3,6 +3,7 @@ evaluate what they kept."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 from collections.abc import Callable, Iterator, Sequence
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from tdmpc import checkpoint, shards
@@ -17,11 +19,13 @@ from tdmpc.agent import Agent
 from tdmpc.checkpoint import NoWeights
 from tdmpc.config import TrainConfig, config_id
 from tdmpc.envs import Env
-from tdmpc.evaluation import Evaluator, Mode
+from tdmpc.evaluation import Evaluator, Mode, begin
 from tdmpc.snapshot import restore_weights
 from tdmpc.trainer import Outcome, Progress, RunHandle, Trainer
 
-__all__ = ["DeviceError", "Evaluation", "NoWeights", "Outcome", "Progress", "RunHandle", "evaluate", "train"]
+__all__ = [
+    "DeviceError", "Evaluation", "Film", "NoWeights", "Outcome", "Progress", "RunHandle", "evaluate", "film", "train",
+]  # fmt: skip
 
 
 class DeviceError(RuntimeError):
@@ -58,14 +62,16 @@ def train(
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Returns of the episodes that one snapshot played. planner: eval | train | policy."""
+    """The episodes that one snapshot played. planner: eval | train | policy. actions: (n, A) of each episode."""
 
     seed: int
     step: int
     planner: str
     returns: tuple[float, ...]
+    actions: tuple[np.ndarray, ...]
 
 
+SHORTEST_FRAME_MS = 20  # what plays animations shows a shorter frame for longer
 PLANNERS: dict[str, Mode] = {"eval": "planner", "train": "train", "policy": "policy"}
 
 
@@ -94,7 +100,38 @@ def evaluate(
     evaluator = Evaluator(config, [seed], device)
     for planner in planners:
         (played,) = evaluator.play(agent, PLANNERS[planner], step, episodes, [0]).values()
-        yield Evaluation(seed, step, planner, tuple(episode.total for episode in played))
+        returns, actions = tuple(e.total for e in played), tuple(e.actions for e in played)
+        yield Evaluation(seed, step, planner, returns, actions)
+
+
+@dataclass(frozen=True)
+class Film:
+    """Pictures (height, width, 3) of bytes, each to be shown for `ms` milliseconds; drawn as they are asked for."""
+
+    ms: int
+    frames: Iterator[np.ndarray]
+
+
+def film(config: TrainConfig, played: Evaluation, width: int, height: int) -> Film:
+    """The episodes of `played` in the simulated world's own time, at most 50 pictures a second.
+
+    Plays them again from their first states and actions, so that filming changes nothing of what is measured.
+    What draws is MUJOCO_GL's, as it stood when this module was imported.
+    """
+    env = Env(config.task, config.action_repeat, 0)
+    every = -(-SHORTEST_FRAME_MS // env.step_ms)
+
+    def frames() -> Iterator[np.ndarray]:
+        with contextlib.closing(env):
+            for episode, actions in enumerate(played.actions):
+                begin(env, played.seed, played.step, episode)
+                yield env.draw(width, height)
+                for n, action in enumerate(actions, start=1):
+                    env.step(action)
+                    if n % every == 0:
+                        yield env.draw(width, height)
+
+    return Film(env.step_ms * every, frames())
 
 
 def _prepare(device: str, threads: int, tf32: bool) -> None:

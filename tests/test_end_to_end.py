@@ -14,6 +14,10 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 import torch
+from PIL import Image
+
+from jobs import video
+from jobs.errors import JobsError
 
 # Episodes of ten agent steps; a run takes seconds, most of them imports.
 PLAN = """\
@@ -96,9 +100,20 @@ class Sweeps:
         return [run["state"] for sweep in found for c in sweep["configurations"] for run in c["runs"]]
 
 
+ONE = ("submit", "one", "--plan", "plan.yaml", "--seeds", "1-1")
+
+
 @pytest.fixture
 def sweeps(tmp_path: Path) -> Sweeps:
     return Sweeps(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Sweeps:
+    """The one run of sweep `one`, which nothing interrupted."""
+    made = Sweeps(tmp_path_factory.mktemp("whole"))
+    made(*ONE, "--cluster", "debug")
+    return made
 
 
 def test_a_sweep_from_submit_to_report(sweeps: Sweeps) -> None:
@@ -137,6 +152,19 @@ def test_killed_in_mid_write_it_leaves_readable_shards_and_rerun_completes_it(sw
     assert len(list(metrics.glob("a002-*.parquet"))) > 0
     sweeps("aggregate", "--out", "report.html")
     assert "2 attempts" in (sweeps.folder / "report.html").read_text()
+
+
+def test_an_episode_is_filmed_without_a_display(whole: Sweeps) -> None:
+    try:
+        video.renderer()
+    except JobsError as error:
+        pytest.skip(str(error))
+    (run,) = whole.folder.glob("results/runs/*/seed-1")
+    told = whole("evaluate", f"{run.parent.name}/seed-1", "--video", "film.gif")
+    assert told.splitlines()[-1] == f"wrote {whole.folder / 'film.gif'}"
+    with Image.open(whole.folder / "film.gif") as found:
+        assert (found.size, found.n_frames) == ((video.WIDTH, video.HEIGHT), 11)  # ten steps and where they began
+        assert len(found.convert("RGB").getcolors(1 << 17) or []) > 100  # a scene, not an empty picture
 
 
 def wait_until(holds: Callable[[], bool]) -> None:

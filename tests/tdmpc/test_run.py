@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
 from tdmpc import agent as agent_module
 from tdmpc.config import ConfigError
 from tdmpc.envs import Env
-from tdmpc.run import DeviceError, NoWeights, evaluate, train
+from tdmpc.run import DeviceError, Evaluation, NoWeights, evaluate, film, train
 from tdmpc.streams import derive_seed
 
 
@@ -235,6 +236,39 @@ def test_a_step_without_a_snapshot_names_those_there_are(tiny, trained):
     none.train(config, snapshots=0)
     with pytest.raises(NoWeights, match="holds no snapshot"):
         list(evaluate(config, 1, none.folder(1), at=None, **given))
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """Envs that draw nothing; the reward of every step they make."""
+    rewards, original = [], Env.step
+
+    def step(self, action):
+        found = original(self, action)
+        rewards.append(found.reward)
+        return found
+
+    monkeypatch.setattr(Env, "step", step)
+    monkeypatch.setattr(Env, "draw", lambda self, width, height: np.zeros((height, width, 3), np.uint8))
+    return rewards
+
+
+def test_a_film_shows_the_very_episodes_that_were_played(tiny, trained, drawn):
+    config = tiny()
+    runs = trained("runs")
+    runs.train(config, snapshots=1)
+    (played,) = evaluate(config, 1, runs.folder(1), at=None, planners=("eval",), episodes=3, device="cpu", threads=1)
+    drawn.clear()
+    found = film(config, played, 4, 2)
+    assert found.ms == 1000  # action repeat 100 x 10 ms
+    assert [frame.shape for frame in found.frames] == [(2, 4, 3)] * 33
+    assert np.array(drawn).reshape(3, 10).sum(1).tolist() == pytest.approx(played.returns)
+
+
+def test_a_film_has_at_most_50_pictures_a_second(tiny, drawn):
+    played = Evaluation(1, 0, "eval", (0.0,), (np.zeros((5, 1), np.float32),))
+    found = film(tiny(action_repeat=1), played, 4, 2)
+    assert (found.ms, len(list(found.frames))) == (20, 3)  # the first state, and those after 2 and 4 steps
 
 
 def test_a_superseded_run_keeps_no_snapshot(tiny, trained):
