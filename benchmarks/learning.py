@@ -1,0 +1,288 @@
+"""The learning study: trains benchmarks/learning.yaml, judges it, and writes docs/learning.md with its figure.
+
+    python benchmarks/learning.py                                          five seeds a task
+    python benchmarks/learning.py --seeds 2 --steps 2600 --out /tmp/try    a try
+
+Runs are trained by `sweeps submit` and lie in OUT/results/learning: called again, it trains only what is missing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import math
+import os
+import platform
+import re
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from aggregate.load import AggregateError
+from aggregate.summary import MODES, SweepSummary, summarise
+from aggregate.verdict import estimate, number
+from jobs import process, status
+from jobs.errors import JobsError
+from jobs.plan import parse_seeds
+from jobs.sources import sweep_sources
+from jobs.store import RunRef, Store, write_bytes
+from plots import curves
+from plots.theme import VARIABLES, Look
+
+ROOT = Path(__file__).resolve().parents[1]
+PLAN = ROOT / "benchmarks" / "learning.yaml"
+SWEEP = "learning"
+
+
+class Reference(NamedTuple):
+    """One run of TD-MPC2's own code: its evaluation with planning after `steps` agent steps.
+
+    random: return of random actions, the highest that was seen where it varied: the narrower margin.
+    """
+
+    steps: int
+    final: float
+    random: float
+
+    @property
+    def bound(self) -> float:
+        """What the interval of our mean must lie above."""
+        return self.final - MARGIN * (self.final - self.random)
+
+
+# Fixed before any run of the study: what is kept is at least 85 % of what the reference gained over random actions.
+# One run has no spread from which a margin could be derived. Five seeds can show it: their interval reaches 1.24
+# standard deviations down, so that seeds at the reference's level may spread by 12 % of its gain.
+MARGIN = 0.15
+REFERENCES = {
+    "cartpole-swingup": Reference(steps=8_800, final=529, random=27),
+    "walker-stand": Reference(steps=8_200, final=508, random=147),
+}
+
+BEGIN, END = "<!-- written by benchmarks/learning.py: -->", "<!-- up to here -->"
+LEGEND = "A: with planning. B: the policy alone. Bands: Student-t 95 % interval of the mean over seeds, at each point."
+WIDTH, HEIGHT, HEAD = 900, 300, 30  # of a picture, and of the line above it
+
+
+# --- training -------------------------------------------------------------------------------------------
+
+
+def train(store: Store, tasks: Sequence[str], args: argparse.Namespace) -> int:
+    """Train what is missing, and what failed before this call once more; 0 where all of it is done."""
+    sweeps = [SWEEP] if set(tasks) == set(REFERENCES) else [f"{SWEEP}.{task}" for task in tasks]
+    packed = args.seeds_per_job or len(parse_seeds(args.seeds))
+    submit = ["--plan", str(PLAN), "--seeds", args.seeds, "--seeds-per-job", str(packed), "--cluster", "local",
+              "--profile", "cpu", "--option", f"cpus={args.threads}"]  # fmt: skip
+    submit += ["--steps", str(args.steps)] if args.steps is not None else []
+    for sweep in sweeps:
+        begun = any(name == sweep or name.startswith(f"{sweep}.") for name in store.view_names())
+        commands = [["submit", sweep, *submit, "--wait"]]
+        commands += [["rerun", sweep, "--failed", "--wait"]] if begun else []
+        for command in commands:
+            if code := _sweeps(store, *command):
+                return code
+    return 0
+
+
+def _sweeps(store: Store, *words: str) -> int:
+    command = [*process.python(), "-m", "jobs.cli", "--results", str(store.root), *words]
+    return subprocess.run(command, env={**os.environ, **process.job_variables()}, check=False).returncode
+
+
+# --- judging --------------------------------------------------------------------------------------------
+
+
+def judge(reference: Reference, steps: int, finished: int, planned: int, low: float) -> str:
+    """Whether `low`, the lower end of the interval, shows non-inferiority; in words."""
+    if steps != reference.steps:
+        return f"not comparable: {steps:,} steps, the reference has {reference.steps:,}"
+    if finished < planned:
+        return f"not shown: {planned - finished} of {planned} seeds did not finish"
+    if not math.isfinite(low):
+        return "not shown: an interval needs two seeds"
+    return "non-inferior" if low > reference.bound else "**not shown**: the interval reaches below"
+
+
+def table(summaries: Mapping[str, SweepSummary]) -> str:
+    """The Markdown table, one line a task."""
+    lines = [
+        "| task | steps (frames) | seeds | with planning | policy alone | random | reference | must exceed | verdict |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for task, sweep in summaries.items():
+        reference, line, config = REFERENCES[task], sweep.ranking.iloc[0], sweep.source.configs[0]
+        n, low = int(line["large_planner_n"]), float(line["large_planner_low"])
+        frames = sweep.total_steps * config.config["action_repeat"]
+        cells = [task, f"{sweep.total_steps:,} ({frames:,})", f"{n}"]
+        cells += [estimate(*(line[f"large_{mode}_{part}"] for part in ("mean", "low", "high"))) for mode in MODES]
+        cells += [f"{number(sweep.random.mean)} (n={sweep.random.n})" if sweep.random else "-"]
+        cells += [f"{reference.final:g}", f"{reference.bound:.0f}"]
+        cells += [judge(reference, sweep.total_steps, n, len(config.runs), low)]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+# --- the runs -------------------------------------------------------------------------------------------
+
+
+def finals(store: Store, summaries: Mapping[str, SweepSummary]) -> list[dict[str, Any]]:
+    """One line per run: its final evaluation, how long it took, and on what.
+
+    wall_s: from start to end of its attempts, those that were killed left out; seeds side by side share it.
+    """
+    lines = []
+    for task, sweep in summaries.items():
+        scores = sweep.scores.set_index(["config_id", "seed"])
+        for run in status.sweeps(store, [sweep.source.name])[0].runs:
+            ref = run.record.ref
+            score, wall = scores.loc[(ref.config_id, ref.seed)], wall_seconds(store, ref, run.record.attempts)
+            packed = run.submission.tasks[run.task or 0].seeds if run.submission else [ref.seed]
+            attempt = run.record.attempt
+            lines.append({
+                "task": task, "seed": ref.seed, "steps": run.record.step,
+                "return_planner": f"{score['large_planner']:.1f}", "return_policy": f"{score['large_policy']:.1f}",
+                "wall_s": f"{wall:.0f}", "steps_per_s": f"{run.record.step / wall:.2f}" if wall else "",
+                "seeds_side_by_side": len(packed), "threads": run.submission.threads if run.submission else "",
+                "cpu": cpu_model(), "cores": os.cpu_count(),
+                "torch": attempt.versions.get("torch", "") if attempt else "",
+                "commit": (attempt.commit or "")[:12] if attempt else "",
+            })  # fmt: skip
+    return lines
+
+
+def wall_seconds(store: Store, run: RunRef, attempts: int) -> float:
+    """Seconds from start to end of those attempts that recorded an end."""
+    pairs = [(store.read_attempt(run, n), store.read_outcome(run, n)) for n in range(1, attempts + 1)]
+    return sum(outcome.time - attempt.started for attempt, outcome in pairs if attempt and outcome)
+
+
+def cpu_model() -> str:
+    """As the system names it."""
+    try:
+        found = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)
+    except OSError:
+        found = None
+    return found[1].strip() if found else platform.processor() or platform.machine()
+
+
+def machine_line(lines: Sequence[Mapping[str, Any]]) -> str:
+    """What the runs took, from the lines of the CSV."""
+    told = {key: ", ".join(sorted({str(line[key]) for line in lines})) for key in lines[0]}
+    hours = [float(line["wall_s"]) / 3600 for line in lines]
+    speeds = [float(line["steps_per_s"]) for line in lines if line["steps_per_s"]]
+    speed = f"{min(speeds):.1f} to {max(speeds):.1f}" if speeds else "-"
+    return (
+        f"Trained on {told['cpu']} with {told['cores']} cores, torch {told['torch']}; threads of a process: "
+        f"{told['threads']}; seeds side by side in it: {told['seeds_side_by_side']}; hours: {min(hours):.2f} to "
+        f"{max(hours):.2f}; agent steps a second of each seed, evaluation included: {speed}; code: {told['commit']}. "
+        "Every seed stands in [learning.csv](../benchmarks/results/learning.csv)."
+    )
+
+
+def as_csv(lines: Sequence[Mapping[str, Any]]) -> str:
+    """The lines as CSV."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(lines[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
+    return text.getvalue()
+
+
+# --- writing --------------------------------------------------------------------------------------------
+
+
+def figure(summaries: Mapping[str, SweepSummary]) -> str:
+    """An SVG file: the tasks' evaluation curves below each other."""
+    parts = [f'<text x="10" y="{HEAD - 10}">{LEGEND}</text>']
+    for index, (task, sweep) in enumerate(summaries.items()):
+        top = HEAD + index * (HEIGHT + HEAD)
+        parts.append(f'<text x="10" y="{top + HEAD - 10}" font-weight="bold">{task}</text>')
+        place = f'<svg x="0" y="{top + HEAD}" width="{WIDTH}" height="{HEIGHT}" '
+        parts.append(_picture(sweep).replace("<svg ", place, 1))
+    height = HEAD + len(summaries) * (HEIGHT + HEAD)
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" '
+        f'font-family="system-ui, sans-serif" font-size="13"><rect width="100%" height="100%" fill="#fff"/>'
+        f"{''.join(parts)}</svg>\n"
+    )
+
+
+def _picture(sweep: SweepSummary) -> str:
+    lines = []
+    for index, mode in enumerate(MODES):
+        metric = f"eval_return_{mode}"
+        mean, seeds = sweep.curves[sweep.curves["metric"] == metric], sweep.seeds["eval"][["seed", "step", metric]]
+        lines.append(curves.Line(curves.letter(index), Look(index, index), mean, seeds, len(sweep.runs)))
+    events = curves.common_events(sweep.events, sweep.total_steps)
+    frame = curves.Frame(sweep.total_steps, events, sweep.random.mean if sweep.random else None)
+    drawn = curves.overview(lines, frame, width=WIDTH, height=HEIGHT, unit="return")
+    for color, variable in VARIABLES.items():  # a file of its own has no style sheet that gives them values
+        drawn = drawn.replace(f"var({variable})", color)
+    return drawn
+
+
+def splice(text: str, section: str) -> str:
+    """`text` with `section` between the markers."""
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise JobsError(f"docs/learning.md: the lines {BEGIN!r} and {END!r} are expected; restore them")
+    return f"{before}{BEGIN}\n\n{section}\n\n{END}{after}"
+
+
+def write(store: Store, out: Path) -> list[Path]:
+    """Judge all runs in `store` and write page, figure and CSV below `out`; their paths."""
+    summary = summarise(sweep_sources(store, []))
+    summaries = {sweep.source.name.removeprefix(f"{SWEEP}."): sweep for sweep in summary.sweeps}
+    lines = finals(store, summaries)
+    page = out / "docs" / "learning.md"
+    text = (page if page.exists() else ROOT / "docs" / "learning.md").read_text(encoding="utf-8")
+    section = f"{table(summaries)}\n\n![Evaluation returns over agent steps](learning.svg)\n\n{machine_line(lines)}"
+    files = {
+        page: splice(text, section),
+        out / "docs" / "learning.svg": figure(summaries),
+        out / "benchmarks" / "results" / "learning.csv": as_csv(lines),
+    }
+    for path, content in files.items():
+        write_bytes(path, content.encode())
+    return list(files)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = made.add_argument
+    add("--tasks", nargs="+", choices=REFERENCES, default=list(REFERENCES), help="to train; all otherwise")
+    add("--seeds", default="5", help="5 (seeds 1 to 5), 4-9 or 1,3,5 (default: %(default)s)")
+    add("--threads", type=int, default=1, help="of a training process; as many processes run as there are cores for")
+    add("--seeds-per-job", type=int, help="seeds trained side by side in a process; all of a task otherwise")
+    add("--steps", type=int, help="agent steps, for a try; those of the reference otherwise")
+    add("--no-train", action="store_true", help="judge the runs that are there")
+    add("--out", type=Path, default=ROOT, help="folder for results, docs and benchmarks (default: the checkout)")
+    return made
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The exit code."""
+    args = parser().parse_args(argv)
+    store = Store(args.out / "results" / "learning")
+    try:
+        code = 0 if args.no_train else train(store, args.tasks, args)
+        if code:
+            print("nothing written: runs are missing; the same command goes on, --no-train judges what is there")
+            return code
+        for path in write(store, args.out):
+            print(f"wrote {path}")
+    except KeyboardInterrupt:
+        return 130
+    except (JobsError, AggregateError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

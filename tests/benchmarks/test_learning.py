@@ -1,0 +1,103 @@
+"""The learning study: the verdict's arithmetic, and every output from made-up runs."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import importlib.util
+import math
+import xml.etree.ElementTree as ET
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from jobs import plan
+from jobs.errors import JobsError
+from jobs.expand import expand
+from jobs.records import Attempt, Outcome
+from jobs.store import RunRef, Store
+from jobs.submit import record_sweeps
+
+
+@pytest.fixture(scope="module")
+def learning(repository: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location("learning", repository / "benchmarks" / "learning.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_bound_is_the_reference_less_15_percent_of_its_gain(learning: ModuleType) -> None:
+    assert learning.Reference(steps=100, final=500, random=100).bound == pytest.approx(440)
+    assert learning.REFERENCES["cartpole-swingup"].bound == pytest.approx(529 - 0.15 * 502)
+
+
+@pytest.mark.parametrize(
+    ("steps", "finished", "low", "says"),
+    [
+        (100, 5, 440.1, "non-inferior"),
+        (100, 5, 440.0, "**not shown**: the interval reaches below"),
+        (90, 5, 499.0, "not comparable: 90 steps, the reference has 100"),
+        (100, 4, 499.0, "not shown: 1 of 5 seeds did not finish"),
+        (100, 5, math.nan, "not shown: an interval needs two seeds"),
+    ],
+)
+def test_verdict(learning: ModuleType, steps: int, finished: int, low: float, says: str) -> None:
+    assert learning.judge(learning.Reference(100, 500, 100), steps, finished, 5, low) == says
+
+
+def test_the_plan_ends_where_the_references_do_with_an_evaluation_there(learning: ModuleType) -> None:
+    loaded = plan.load(learning.PLAN)
+    found = {
+        c.config.task: c.config for sweep in loaded.select("learning") for c in expand(loaded, sweep).configurations
+    }
+    assert {task: config.steps for task, config in found.items()} == {
+        task: reference.steps for task, reference in learning.REFERENCES.items()
+    }
+    assert all(config.steps % config.eval_freq == 0 for config in found.values())
+    assert all(config.steps_are_extendable for config in found.values())  # a try with fewer steps is its beginning
+
+
+def test_a_section_replaces_what_was_between_the_markers(learning: ModuleType) -> None:
+    page = f"# Title\n{learning.BEGIN}\nold\n{learning.END}\nmore\n"
+    once = learning.splice(page, "new")
+    assert once == f"# Title\n{learning.BEGIN}\n\nnew\n\n{learning.END}\nmore\n"
+    assert learning.splice(once, "new") == once
+    with pytest.raises(JobsError, match="are expected"):
+        learning.splice("# Title\n", "new")
+
+
+def test_page_figure_and_csv_come_from_the_runs(learning: ModuleType, synthetic: ModuleType, tmp_path: Path) -> None:
+    store, loaded = Store(tmp_path / "runs"), plan.load(learning.PLAN)
+    store.prepare()
+    for sweep in loaded.select("learning"):
+        expanded = expand(loaded, dataclasses.replace(sweep, seeds=(1, 2, 3)))
+        record_sweeps(store, loaded, [expanded])
+        (found,) = expanded.configurations
+        for seed in expanded.seeds:
+            run = RunRef(found.config_id, seed)
+            final = 900.0 if found.config.task == "walker-stand" else 300.0
+            synthetic.write_run(store.run_folder(run), seed, total=found.config.steps, final=final, lean=True)
+            for begun, ended in ((1000.0, 1100.0), (2000.0, 2300.0)):  # interrupted once: 100 s and 300 s
+                attempt = store.claim_attempt(run, Attempt(0, "n1", 1, "", begun, "cpu", versions={"torch": "2.9"}))
+                outcome = Outcome("finished", found.config.steps, "", ended)
+                store.write_outcome(run, attempt.number, outcome)
+    page, picture, table = learning.write(store, tmp_path / "out")
+
+    lines = {line.split(" | ")[0]: line for line in page.read_text().splitlines() if line.startswith("| ")}
+    assert lines["| walker-stand"].endswith("| 508 | 454 | non-inferior |")
+    assert "**not shown**" in lines["| cartpole-swingup"]
+    assert "8,800 (17,600) | 3 |" in lines["| cartpole-swingup"]
+    assert "Not measured yet" not in page.read_text()
+    assert "## How to read it" in page.read_text()
+    texts = [element.text for element in ET.parse(picture).iter() if element.text]
+    assert {"cartpole-swingup", "walker-stand", "random actions", "A", "B"} <= set(texts)
+    assert "var(" not in picture.read_text()
+    rows = list(csv.DictReader(table.read_text().splitlines()))
+    assert [(row["task"], row["seed"]) for row in rows[:3]] == [("cartpole-swingup", str(seed)) for seed in (1, 2, 3)]
+    assert rows[0]["wall_s"] == "400"
+    assert rows[0]["steps_per_s"] == "22.00"  # 8,800 in 400 s
+    assert rows[0]["torch"] == "2.9"
