@@ -159,6 +159,13 @@ backend_options = _options(
 )  # fmt: skip
 
 
+filter_options = _options(
+    click.option("--where", multiple=True, metavar="KEY=VALUE",
+                 help="Only runs with this value of a key, or seed=N; all of several must hold."),
+    click.option("--indices", metavar="N,N-N", help="Only runs with these numbers in `sweeps status --runs`."),
+)  # fmt: skip
+
+
 foreground_options = _options(
     click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True,
                  help="auto: a GPU where there is one."),
@@ -314,23 +321,77 @@ def submit_command(
 @cli.command("rerun")
 @click.argument("sweep")
 @click.option("--failed", "causes", multiple=True, flag_value="failed", help="Runs that ended by an error.")
+@click.option(
+    "--timeout",
+    "causes",
+    multiple=True,
+    flag_value="timeout",
+    help="Runs whose time limit was reached; twice the time for those that could not save their state.",
+)
+@click.option(
+    "--oom",
+    "causes",
+    multiple=True,
+    flag_value="oom",
+    help="Runs that ran out of memory, with half as much again; on a GPU, with half the seeds per job.",
+)
+@click.option(
+    "--node-fail", "causes", multiple=True, flag_value="node-fail", help="Runs whose node failed, on other nodes."
+)
 @click.option("--missing", "causes", multiple=True, flag_value="missing", help="Runs that never began.")
 @click.option("--diverged", "causes", multiple=True, flag_value="diverged", help="Runs that became NaN or infinite.")
 @click.option("--interrupted", "causes", multiple=True, flag_value="interrupted", help="Runs that were stopped.")
 @click.option("--all", "causes", multiple=True, flag_value="all", help="All that are neither done nor active.")
-@backend_options
+@_options(filter_options, backend_options)
 @click.pass_obj
-def rerun_command(state: Globals, sweep: str, causes: tuple[str, ...], **asked: Any) -> None:
+def rerun_command(
+    state: Globals, sweep: str, causes: tuple[str, ...], where: tuple[str, ...], indices: str | None, **asked: Any
+) -> None:
     """Run part of a submitted SWEEP again, from its checkpoints, with the options it was submitted with."""
-    from jobs import launch, rerun, status
+    from jobs import launch, pick, rerun, status
 
     store = state.store()
-    choose = lambda: rerun.choices(status.sweeps(store, [sweep]), causes)  # noqa: E731
     how, changes = _how(asked)
-    options = rerun.options(status.sweeps(store, [sweep]), changes)
-    code = launch.launch(store, sweep, choose, options, how, list)
+
+    def picked() -> list[pick.Picked]:
+        return pick.pick(store, status.sweeps(store, [sweep]), where, indices)
+
+    filtered = bool(where or indices)
+    code = launch.rerun(
+        store, sweep, lambda: rerun.choices(picked(), causes, filtered),
+        lambda wanted: rerun.batches(picked(), wanted, changes), how,
+    )  # fmt: skip
     _report_problems(store)
     raise click.exceptions.Exit(code)
+
+
+@cli.command("cancel")
+@click.argument("sweeps", nargs=-1, required=True)
+@filter_options
+@click.option("--diverged", is_flag=True, help="Only configurations of which a run diverged.")
+@click.option("--dry-run", is_flag=True, help="Show what would be cancelled.")
+@click.pass_obj
+def cancel_command(
+    state: Globals, sweeps: tuple[str, ...], where: tuple[str, ...], indices: str | None, diverged: bool, dry_run: bool
+) -> None:
+    """End the waiting and running runs of SWEEPS; those that train save their state and can go on later."""
+    from jobs import cancel, handover, lock, pick, status
+
+    store = state.store()
+    status.selected(store, sweeps)  # an unknown one is an error before anything is locked
+    with lock.alone(store) as held:
+        for note in handover.recover(store, held):
+            click.echo(note, err=True)
+        found = status.sweeps(store, sweeps)
+        picked = pick.pick(store, found, where, indices)
+        ending, kept = cancel.plan(store, pick.of_diverged(found, picked) if diverged else picked)
+        if not dry_run:
+            ending, more = cancel.carry_out(store, ending)
+            kept += more
+    for ref, reason in kept:
+        click.echo(f"{ref} goes on: {reason}")
+    click.echo(f"{sum(len(e.runs) for e in ending)} runs {'would be ' if dry_run else ''}cancelled")
+    _report_problems(store)
 
 
 @cli.command("train")
@@ -379,10 +440,10 @@ def evaluate_command(
     video: Path | None, device: str, threads: int | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Play episodes with the weights that RUN kept: ID/seed-N, or ID for all its seeds."""
-    from jobs import evaluate, process
+    from jobs import evaluate, pick, process
 
     store = state.store()
-    chosen = evaluate.runs_named(store, runs)
+    chosen = pick.runs_named(store, runs)
     found = evaluate.evaluate(
         store, chosen, at=at, planners=planners or (("eval",) if video else ("eval", "train", "policy")),
         episodes=episodes or (1 if video else 50), device=_device(device), threads=threads or process.cores(),
@@ -409,31 +470,65 @@ def evaluate_command(
 @cli.command("status")
 @click.argument("sweeps", nargs=-1)
 @click.option("--runs", is_flag=True, help="One row per run.")
+@click.option("--watch", "stay", is_flag=True, help="Stay and show it again, until no run is active.")
 @click.option("--json", "as_json", is_flag=True, help="Everything as JSON.")
 @click.pass_obj
-def status_command(state: Globals, sweeps: tuple[str, ...], runs: bool, as_json: bool) -> None:
+def status_command(state: Globals, sweeps: tuple[str, ...], runs: bool, stay: bool, as_json: bool) -> None:
     """Show what became of the submitted sweeps, or of SWEEPS."""
     from jobs import handover, status
 
     store = state.store()
     for note in handover.recover_if_free(store):
         click.echo(note, err=True)
-    found = status.sweeps(store, sweeps)
     if as_json:
         import json
 
+        found = status.sweeps(store, sweeps)
         click.echo(json.dumps(status.to_json(found, store.problems.values()), indent=1))
         return
+    import time
+
     from jobs import show
 
     console = show.console()
-    for sweep in found:
-        console.print(show.run_table(sweep) if runs else show.configuration_table(sweep))
-        console.print(show.counts_text(status.counts(sweep.runs)))
-        console.print()
+    if stay:
+        from jobs import watch
+
+        watch.watch_status(store, sweeps, runs, console)
+    else:
+        found = status.sweeps(store, sweeps)
+        for part in show.status_tables(found, runs, time.time()):
+            console.print(part)
     _report_problems(store)
-    if not found:
+    if not store.view_names():
         click.echo(f"nothing was submitted to {store.root}")
+
+
+@cli.command("logs")
+@click.argument("run", metavar="RUN")
+@click.option("-f", "--follow", is_flag=True, help="Stay and show what is added, until the run has ended.")
+@click.option("-n", "--lines", type=click.IntRange(min=0), default=50, show_default=True, help="Lines from the end.")
+@click.pass_obj
+def logs_command(state: Globals, run: str, follow: bool, lines: int) -> None:
+    """Show the log of the task that trains RUN (ID/seed-N), or trained it last; packed seeds share one."""
+    from jobs import logs, pick, status
+
+    store = state.store()
+    ref = pick.run_named(store, run)
+    (found,) = status.survey(store, {ref: store.check_config(ref.config_id).steps}).values()
+    if found.submission is None or found.task is None:
+        raise JobsError(f"run {run} has no log: no submission holds it")
+    position: logs.Position = {}
+    for path in logs.paths(store, found.submission, found.task):
+        text = logs.last_lines(path, lines, position)
+        click.echo(f"==> {path} <==", err=True)
+        click.echo(text, nl=False)
+    if not position and not follow:
+        raise JobsError(f"run {run} has no log yet: {found.state.state} {found.state.reason}".rstrip())
+    if follow:
+        from jobs import watch
+
+        watch.follow_log(store, ref, position, lambda text: click.echo(text, nl=False))
 
 
 @cli.command("aggregate")

@@ -137,10 +137,21 @@ class Execution:
         # Slurm started this very task again: whatever is left of its former life is fenced off, not waited for
         if attempt.slurm_job is not None and attempt.slurm_job == slurm.current_job():
             return True
-        if attempt_alive(attempt, record.status, time.time()):
+        if self._lives(run, attempt, record.status):
             _say(f"{run}: attempt {attempt.number} on {attempt.host} (process {attempt.pid}) trains it already")
             return False
         return True
+
+    def _lives(self, run: RunRef, attempt: Attempt, status: Status | None) -> bool:
+        """Whether the process of `attempt` lives. On another host its last heartbeat may be that of a process that
+        was killed a moment ago, so the next one is waited for, until it is overdue."""
+        now = status
+        while attempt_alive(attempt, now, time.time()):
+            if attempt.host == process.host() or now != status:
+                return True
+            time.sleep(HEARTBEAT_S)
+            now = self.store.load_run(run, 0).status
+        return False
 
     def _claim(self, run: RunRef) -> Attempt:
         pid = os.getpid()

@@ -3,32 +3,12 @@
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from jobs import video
 from jobs.errors import JobsError
 from jobs.store import RunRef, Store
-
-_RUN = re.compile(r"(?P<config>[0-9a-f]{10})(?:/seed-(?P<seed>\d+))?")
-
-
-def runs_named(store: Store, texts: Iterable[str]) -> list[RunRef]:
-    """Runs under `ID/seed-N`, and all seeds under `ID`. Raises `JobsError` where there is none."""
-    found: list[RunRef] = []
-    for text in texts:
-        match = _RUN.fullmatch(text)
-        if match is None:
-            raise JobsError(f"run {text!r}: give ID/seed-N, or ID for all its seeds, as `sweeps status --runs` shows")
-        store.check_config(match["config"])
-        there = store.seeds(match["config"])
-        asked = [int(match["seed"])] if match["seed"] else there
-        if not asked or not set(asked) <= set(there):
-            seeds = ", ".join(map(str, there)) or "none"
-            raise JobsError(f"run {text!r} was never started; seeds of {match['config']}: {seeds}")
-        found += [RunRef(match["config"], seed) for seed in asked if RunRef(match["config"], seed) not in found]
-    return found
 
 
 def evaluate(

@@ -7,7 +7,6 @@ Slurm, so its unique name is looked up before it is submitted again.
 from __future__ import annotations
 
 import contextlib
-import getpass
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -115,7 +114,7 @@ def unfinished(store: Store) -> list[Submission]:
     return [
         submission
         for submission in store.submissions()
-        if submission.user == getpass.getuser()
+        if submission.user == process.user()
         and not (submission.handed_over or submission.exported)
         and submission.backend in ("slurm", "local")
         and (submission.backend == "slurm" or submission.host == process.host())

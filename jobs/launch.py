@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
@@ -15,6 +16,7 @@ from jobs.expand import Configuration, Expanded, label
 from jobs.lock import alone
 from jobs.plan import Plan, Sweep
 from jobs.records import Submission, TaskRuns
+from jobs.rerun import Batch
 from jobs.state import ACTIVE
 from jobs.status import survey
 from jobs.store import RunRef, Store
@@ -58,6 +60,34 @@ def launch(
     if submission is not None:
         console.print(Text("follow with `sweeps status`"))
     return 0
+
+
+def rerun(
+    store: Store,
+    sweep: str,
+    choose: Callable[[], list[Choice]],
+    split: Callable[[Sequence[Choice]], list[Batch]],
+    how: How,
+) -> int:
+    """Submit the wanted runs of `choose` again, in batches that go with the same options; the exit code."""
+    console = show.console()
+    batches = split(choose())
+    if not batches:
+        console.print(show.difference_text(choose()))
+        return 0
+    code = 0
+    for batch in batches:
+        if batch.note:
+            console.print(Text(f"{len(batch.runs)} runs go again with {batch.note}"))
+        last = batch is batches[-1]  # which is the one to wait for, and shows all that was asked for
+
+        def chosen(batch: Batch = batch, last: bool = last) -> list[Choice]:
+            found = choose()
+            here = [replace(c, wanted=c.wanted and c.run in batch.runs) for c in found]
+            return here if last else [c for c in here if c.run in batch.runs]
+
+        code = launch(store, sweep, chosen, batch.options, replace(how, wait=how.wait and last), list) or code
+    return code
 
 
 def _tasks(choices: Sequence[Choice], options: Options) -> list[TaskRuns]:

@@ -113,6 +113,7 @@ class Scheduler:
             if self.stopping:
                 self.stop()
             else:
+                self.drop_cancelled()
                 self.start_ready()
             time.sleep(_POLL_S)
 
@@ -122,10 +123,21 @@ class Scheduler:
     def stop(self) -> None:
         """Start nothing more and tell every running task, once, to checkpoint and end."""
         self.waiting.clear()
-        for task, (child, _) in self.running.items():
-            if task not in self.told:
-                self.told.add(task)
-                child.send_signal(signal.SIGTERM)
+        for task in self.running:
+            self._tell(task)
+
+    def drop_cancelled(self) -> None:
+        """End those tasks, and do not start those, that `cancel` marked."""
+        cancelled = self.store.cancelled(self.submission.id)
+        self.waiting = deque(task for task in self.waiting if task not in cancelled)
+        for task in cancelled & set(self.running):
+            self._tell(task)
+
+    def _tell(self, task: int) -> None:
+        """Once: a second signal would not wait for the checkpoint."""
+        if task not in self.told:
+            self.told.add(task)
+            self.running[task][0].send_signal(signal.SIGTERM)
 
     def reap(self) -> None:
         """Record the tasks that ended."""
@@ -189,6 +201,22 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
+def cancel(store: Store, submission: Submission, tasks: Iterable[int]) -> None:
+    """End `tasks` of a submission of this machine: the scheduler does, or where it is gone, this process."""
+    for task in tasks:
+        store.mark_cancelled(submission.id, task)
+    if _alive(store.read_worker(submission.id, None)):
+        return
+    for task in tasks:
+        worker = store.read_worker(submission.id, task)
+        if worker is not None and worker.exit_code is None and _alive(worker):
+            os.kill(worker.pid, signal.SIGTERM)
+
+
+def _alive(worker: Worker | None) -> bool:
+    return worker is not None and process.alive(worker.pid, worker.pid_start)
+
+
 # --- what status asks -------------------------------------------------------------------------------------
 
 
@@ -197,24 +225,29 @@ def task_states(store: Store, submissions: Iterable[Submission]) -> dict[tuple[s
     found = {}
     for submission in submissions:
         scheduler = store.read_worker(submission.id, None)
+        cancelled = store.cancelled(submission.id)
         for task in range(len(submission.tasks)):
-            found[submission.id, task] = _task_state(store, submission, scheduler, task)
+            found[submission.id, task] = _task_state(store, submission, scheduler, task, task in cancelled)
     return found
 
 
-def _task_state(store: Store, submission: Submission, scheduler: Worker | None, task: int) -> TaskState:
+def _task_state(
+    store: Store, submission: Submission, scheduler: Worker | None, task: int, cancelled: bool
+) -> TaskState:
     name = submission.id
     worker = store.read_worker(name, task)
     if submission.host != process.host():
         word = "ended" if worker is not None and worker.exit_code is not None else "unknown"
         return TaskState(name, word)
     if worker is None:
-        if scheduler is not None and process.alive(scheduler.pid, scheduler.pid_start):
+        if cancelled:
+            return TaskState(name, "ended", "cancelled", "cancelled")
+        if _alive(scheduler):
             return TaskState(name, "pending")
         return TaskState(name, "gone", "its scheduler on this machine ended")
-    if worker.exit_code is None and process.alive(worker.pid, worker.pid_start):
+    if worker.exit_code is None and _alive(worker):
         return TaskState(name, "running")
-    return _ended(name, worker.exit_code)
+    return TaskState(name, "ended", "cancelled", "cancelled") if cancelled else _ended(name, worker.exit_code)
 
 
 def _ended(submission: str, code: int | None) -> TaskState:

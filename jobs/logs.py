@@ -11,6 +11,8 @@ from jobs.records import Submission
 from jobs.state import GPU_MEMORY, TaskState
 from jobs.store import Store
 
+Position = dict[Path, int]
+
 _TAIL = 16_384  # bytes at the end in which a cause is looked for
 # What slurmstepd, the kernel and CUDA write last, where Slurm itself only says FAILED or nothing any more.
 _SIGNS = (
@@ -73,12 +75,27 @@ def last_error(text: str) -> str:
     return next((line.strip() for line in rest.splitlines() if line and not line[0].isspace()), "")
 
 
-def follow(files: Sequence[Path], position: dict[Path, int]) -> Iterator[str]:
-    """What was added to `files` behind `position`, which moves on."""
+def added(files: Sequence[Path], position: Position) -> Iterator[str]:
+    """What was added to `files` behind `position`, in bytes, which moves on."""
     for path in files:
         with path.open("rb") as file:
             file.seek(position.get(path, 0))
-            added = file.read()
+            data = file.read()
             position[path] = file.tell()
-        if added:
-            yield added.decode("utf-8", "replace")
+        if data:
+            yield data.decode("utf-8", "replace")
+
+
+def last_lines(path: Path, count: int, position: Position) -> str:
+    """The last `count` lines of a log, read backwards; `position` is set to its end."""
+    with path.open("rb") as file:
+        end = start = file.seek(0, 2)
+        data = b""
+        while start > 0 and data.count(b"\n") <= count:
+            size = min(_TAIL, start)
+            start -= size
+            file.seek(start)
+            data = file.read(size) + data
+    position[path] = end
+    lines = data.decode("utf-8", "replace").splitlines(keepends=True)
+    return "".join(lines[len(lines) - count :] if count < len(lines) else lines)

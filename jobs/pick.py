@@ -1,17 +1,18 @@
-"""Which runs of submitted sweeps a command is about: `--where key=value` and `--indices 3,7-9`."""
+"""Which runs a command is about: `ID/seed-N`, or `--where key=value` and `--indices 3,7-9` of submitted sweeps."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from jobs.errors import JobsError
 from jobs.status import RunStatus, SweepStatus
-from jobs.store import Store
+from jobs.store import RunRef, Store
 from tdmpc.config import parse_value
 
+_RUN = re.compile(r"(?P<config>[0-9a-f]{10})(?:/seed-(?P<seed>\d+))?")
 _SPAN = re.compile(r"(\d+)(?:-(\d+))?")
 
 
@@ -24,7 +25,9 @@ class Picked:
     run: RunStatus
 
 
-def pick(store: Store, sweeps: Sequence[SweepStatus], where: Sequence[str], indices: str | None) -> list[Picked]:
+def pick(
+    store: Store, sweeps: Sequence[SweepStatus], where: Sequence[str] = (), indices: str | None = None
+) -> list[Picked]:
     """Each run of `sweeps` once, of which every `key=value` holds and whose number is among `indices`."""
     wanted = _numbers(indices) if indices is not None else None
     if wanted is not None and len(sweeps) != 1:
@@ -43,6 +46,17 @@ def pick(store: Store, sweeps: Sequence[SweepStatus], where: Sequence[str], indi
     if wanted is not None and (beyond := wanted - {p.number for p in found.values()}) and not conditions:
         raise JobsError(f"--indices {indices}: there is no run {min(beyond)} in {sweeps[0].view.name}")
     return list(found.values())
+
+
+def of_diverged(sweeps: Sequence[SweepStatus], picked: Iterable[Picked]) -> list[Picked]:
+    """Those of `picked` whose configuration diverged with some seed."""
+    diverged = {
+        config.config_id
+        for sweep in sweeps
+        for config, runs in sweep.rows
+        if any(r.state.state == "diverged" for r in runs)
+    }
+    return [p for p in picked if p.run.record.ref.config_id in diverged]
 
 
 def _condition(text: str) -> tuple[str, Any]:
@@ -69,3 +83,29 @@ def _numbers(text: str) -> set[int]:
             raise JobsError(f"--indices {text!r}: give numbers from 1 and ranges of them, such as 3,7-9")
         numbers.update(range(int(span[1]), int(span[2] or span[1]) + 1))
     return numbers
+
+
+def runs_named(store: Store, texts: Iterable[str]) -> list[RunRef]:
+    """Runs under `ID/seed-N`, and all seeds under `ID`. Raises `JobsError` where there is none."""
+    found: list[RunRef] = []
+    for text in texts:
+        match = _RUN.fullmatch(text)
+        if match is None:
+            raise JobsError(f"run {text!r}: give ID/seed-N, or ID for all its seeds, as `sweeps status --runs` shows")
+        store.check_config(match["config"])
+        there = store.seeds(match["config"])
+        asked = [int(match["seed"])] if match["seed"] else there
+        if not asked or not set(asked) <= set(there):
+            seeds = ", ".join(map(str, there)) or "none"
+            raise JobsError(f"run {text!r} was never started; seeds of {match['config']}: {seeds}")
+        found += [RunRef(match["config"], seed) for seed in asked if RunRef(match["config"], seed) not in found]
+    return found
+
+
+def run_named(store: Store, text: str) -> RunRef:
+    """The run under `ID/seed-N` that some submission or attempt knows. Raises `JobsError`."""
+    match = _RUN.fullmatch(text)
+    if match is None or not match["seed"]:
+        raise JobsError(f"run {text!r}: give ID/seed-N, as `sweeps status --runs` shows")
+    store.check_config(match["config"])
+    return RunRef(match["config"], int(match["seed"]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import pwd
 import shutil
 import socket
 import subprocess
@@ -18,6 +19,14 @@ _TIMEOUT_S = 10
 
 def host() -> str:
     return socket.gethostname()
+
+
+def user() -> str:
+    """Who runs this process, as Slurm sees it; LOGNAME may say something else."""
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:  # in a container
+        return str(os.geteuid())
 
 
 def start_time(pid: int) -> str:

@@ -13,7 +13,7 @@ from rich.text import Text
 from jobs.expand import Expanded, show
 from jobs.plan import Plan
 from jobs.state import STATES, State
-from jobs.status import RunStatus, SweepStatus, counts
+from jobs.status import RunStatus, SweepStatus, counts, failures
 from jobs.submit import Choice
 
 _STYLE: dict[State, str] = {
@@ -136,48 +136,84 @@ def difference_text(choices: Sequence[Choice]) -> Text:
 
 
 def configuration_table(sweep: SweepStatus) -> Table:
-    """One row per configuration with the counts of its runs' states."""
+    """One row per configuration: the counts of its runs' states, how far they are, when the last will be."""
     made = table(
-        "id", "configuration", "runs", "progress", "last return",
-        right=("progress", "last return"), title=sweep.view.name,
+        "id", "configuration", "runs", "progress", "steps/s", "left", "last return",
+        right=("progress", "steps/s", "left", "last return"), title=sweep.view.name,
     )  # fmt: skip
     for config, runs in sweep.rows:
         share = sum(min(1.0, r.record.step / r.record.steps) for r in runs) / len(runs) if runs else 0.0
         returns = [r.record.status.last_return for r in runs if r.record.status is not None]
         known = [value for value in returns if value is not None]
+        speeds = [r.steps_per_s for r in runs if r.steps_per_s is not None]
+        left = [r.seconds_left for r in runs if r.seconds_left is not None]
         made.add_row(
             config.config_id, Text(config.label), counts_text(counts(runs)), f"{share:.0%}",
+            f"{sum(speeds) / len(speeds):.1f}" if speeds else "", duration(max(left)) if left else "",
             f"{sum(known) / len(known):.0f}" if known else "",
         )  # fmt: skip
     return made
 
 
 def run_table(sweep: SweepStatus) -> Table:
-    """One row per run."""
+    """One row per run; # is what `--indices` counts."""
     made = table(
-        "run", "configuration", "state", "step", "steps/s", "last return", "attempt", "reason",
-        right=("step", "steps/s", "last return", "attempt"), title=sweep.view.name,
+        "#", "run", "configuration", "state", "step", "steps/s", "left", "last return", "attempt", "node", "reason",
+        right=("#", "step", "steps/s", "left", "last return", "attempt"), title=sweep.view.name,
     )  # fmt: skip
-    for config, runs in sweep.rows:
-        for run in runs:
-            made.add_row(*_run_cells(config.label, run))
+    for number, (label, run) in enumerate(((c.label, run) for c, runs in sweep.rows for run in runs), 1):
+        made.add_row(str(number), *_run_cells(label, run))
     return made
 
 
 def _run_cells(label: str, run: RunStatus) -> list[str | Text]:
     record, status = run.record, run.record.status
-    speed = status.steps_per_s if status is not None and run.state.state == "running" else None
     last = status.last_return if status is not None else None
     return [
         str(record.ref),
         Text(label),
         state_text(run.state.state),
         f"{record.step:,}/{record.steps:,}",
-        f"{speed:.1f}" if speed is not None else "",
+        f"{run.steps_per_s:.1f}" if run.steps_per_s is not None else "",
+        duration(run.seconds_left) if run.seconds_left is not None else "",
         f"{last:.0f}" if last is not None else "",
         str(record.attempts or ""),
+        Text(run.node),
         Text(run.state.reason),
     ]
+
+
+def duration(seconds: float) -> str:
+    """`45 s`, `12 min`, `3 h 20`, `2 d 4 h`."""
+    minutes = round(seconds / 60)
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if minutes < 90:
+        return f"{minutes} min"
+    if minutes < 48 * 60:
+        return f"{minutes // 60} h {minutes % 60:02d}"
+    return f"{minutes // 1440} d {minutes % 1440 // 60} h"
+
+
+def status_tables(found: Sequence[SweepStatus], by_run: bool, now: float) -> Iterable[Table | Text]:
+    """All that `sweeps status` shows of some sweeps."""
+    for sweep in found:
+        yield run_table(sweep) if by_run else configuration_table(sweep)
+        yield counts_text(counts(sweep.runs))
+        yield from _failures(sweep)
+        yield Text()
+    old = [run.state.as_of for sweep in found for run in sweep.runs if run.state.as_of is not None]
+    if old:
+        when = f"this is what it said {duration(now - min(old))} ago" if min(old) else "it never did"
+        yield Text(f"Slurm does not answer; {when}", style="yellow")
+
+
+def _failures(sweep: SweepStatus) -> Iterable[Text]:
+    """Failed runs by what they failed with, each with one that can be looked at."""
+    for reason, runs in failures(sweep.runs):
+        yield Text.assemble(
+            state_text("failed", len(runs)), f": {reason or 'no reason'}; `sweeps logs {runs[0].record.ref}`"
+        )
 
 
 # --- evaluations ------------------------------------------------------------------------------------------

@@ -68,8 +68,10 @@ def belongs(attempt: Attempt | None, task: TaskState | None) -> bool:
     return attempt is not None and (task is None or attempt.submission == task.submission)
 
 
-def run_state(run: RunRecord, task: TaskState | None, now: float) -> RunState:
+def run_state(run: RunRecord, task: TaskState | None, now: float, before: TaskState | None = None) -> RunState:
     """The state of `run`. task: of the newest submission that holds the run; now: unix seconds.
+
+    before: the task that began the newest attempt, where that is another one.
 
     done is what the run wrote, whatever a backend says; no word of a backend makes a run failed while its
     process is known to be alive, and silence of a backend makes nothing failed.
@@ -80,7 +82,7 @@ def run_state(run: RunRecord, task: TaskState | None, now: float) -> RunState:
     begun = belongs(attempt, task)
     if run.attempts and attempt is None:
         return RunState("failed", "its newest attempt's file is damaged", "error")
-    if attempt is not None and run.outcome is None and _open_is_alive(run, attempt, task if begun else None, now):
+    if attempt is not None and run.outcome is None and _open_is_alive(run, attempt, task if begun else before, now):
         return _running(run, attempt, now, as_of)
     if task is not None and task.word in ("pending", "stuck"):
         return RunState("stuck" if task.word == "stuck" else "pending", task.reason, "", as_of)

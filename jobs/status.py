@@ -36,6 +36,11 @@ class RunStatus:
         return self.record.attempt.host if self.record.attempt else ""
 
     @property
+    def job(self) -> str | None:
+        """Slurm's id of its task."""
+        return self.submission.job_of(self.task) if self.submission is not None and self.task is not None else None
+
+    @property
     def steps_per_s(self) -> float | None:
         """Its speed, while it trains."""
         status = self.record.status
@@ -68,14 +73,16 @@ def survey(
     max_age_s: an answer of Slurm that is no older than this will do.
     """
     newest: dict[RunRef, tuple[Submission, int]] = {}
-    for submission in store.submissions():
+    submissions = {submission.id: submission for submission in store.submissions()}
+    for submission in submissions.values():
         for index, task in enumerate(submission.tasks):
             for seed in task.seeds if submission.holds(index) else ():
                 newest[RunRef(task.config_id, seed)] = (submission, index)
     records = {run: store.load_run(run, steps) for run, steps in runs.items()}
-    open_ones = {newest[run][0].id: newest[run][0] for run, r in records.items() if not r.done and run in newest}
+    asked = {newest[run][0].id for run, r in records.items() if not r.done and run in newest}
+    asked |= {r.attempt.submission for r in records.values() if r.attempt and r.attempt.submission and not r.outcome}
     when = time.time() if now is None else now
-    tasks = _task_states(store, open_ones.values(), when, max_age_s)
+    tasks = _task_states(store, [submissions[name] for name in asked & set(submissions)], when, max_age_s)
     found = {}
     for run, record in records.items():
         if run not in newest:
@@ -85,8 +92,16 @@ def survey(
         said = tasks.get((holder.id, place))
         if said is not None and said.word in ("ended", "gone") and _without_words(record, said):
             said = logs.explain(store, holder, place, said)
-        found[run] = RunStatus(record, run_state(record, said, when), holder, place, said)
+        found[run] = RunStatus(record, run_state(record, said, when, _begun_by(record, tasks)), holder, place, said)
     return found
+
+
+def _begun_by(record: RunRecord, tasks: Mapping[tuple[str, int], TaskState]) -> TaskState | None:
+    """The task that began the newest attempt."""
+    attempt = record.attempt
+    if attempt is None or attempt.submission is None or attempt.task is None:
+        return None
+    return tasks.get((attempt.submission, attempt.task))
 
 
 def _without_words(record: RunRecord, said: TaskState) -> bool:
@@ -192,7 +207,7 @@ def _run_json(run: RunStatus) -> dict[str, Any]:
         "host": record.attempt.host if record.attempt else None,
         "submission": run.submission.id if run.submission else None,
         "task": run.task,
-        "job": run.said.job if run.said else None,
+        "job": run.job,
     }
 
 

@@ -34,6 +34,7 @@ from tdmpc.config import IDENTITY_VERSION, ConfigError, TrainConfig, config_id
 
 _CONFIG_ID = re.compile(r"[0-9a-f]{10}")
 _NUMBER = re.compile(r"(\d{3,9})\.json")
+_CANCELLED = re.compile(r"\d{3,9}\.cancelled")
 _SEED = re.compile(r"seed-(\d+)")
 _VIEW = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9][A-Za-z0-9_-]*)?")
 _SUBMISSION = re.compile(r"[0-9]{8}-[0-9]{6}-[0-9]{3}-[A-Za-z0-9_.-]+")
@@ -334,6 +335,15 @@ class Store:
         """Keep what Slurm said; where this user may only read, each command asks for itself."""
         with contextlib.suppress(OSError):
             write_json(self.root / "queue.json", encode(answers), sync=False)
+
+    def mark_cancelled(self, submission: str, task: int) -> None:
+        """Tell the local scheduler that `task` is to end, or not to begin."""
+        self._worker_path(submission, task).with_suffix(".cancelled").touch()
+
+    def cancelled(self, submission: str) -> set[int]:
+        """Tasks that `mark_cancelled` was told of."""
+        names = _listed(self.submission_folder(submission) / "tasks")
+        return {int(name.partition(".")[0]) for name in names if _CANCELLED.fullmatch(name)}
 
     def slot_path(self, slot: int) -> Path:
         """Lock file of a slot of the local backend; whoever holds its lock may train."""

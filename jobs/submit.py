@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import getpass
 import secrets
 import shutil
 import time
@@ -246,7 +245,7 @@ def _written(name: str, sweep: str, tasks: Sequence[TaskRuns], options: Options,
         sweep=sweep,
         backend=place.backend,
         host=process.host(),
-        user=getpass.getuser(),
+        user=process.user(),
         time=time.time(),
         tasks=list(tasks),
         gpus=place.gpus,

@@ -1,21 +1,26 @@
-"""`--wait`: progress on the terminal until the runs of a submission have ended."""
+"""Commands that stay: `--wait` for the runs of a submission, `status --watch`, `logs -f`."""
 
 from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-from rich.console import Console
+from rich.console import Console, Group
+from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from jobs.show import counts_text, state_text
+from jobs import logs
+from jobs.show import counts_text, state_text, status_tables
 from jobs.state import ACTIVE, State
-from jobs.status import RunStatus, survey
+from jobs.status import RunStatus, survey, sweeps
 from jobs.store import RunRef, Store
 from jobs.submit import Choice
 
-_POLL_S = {"local": 1.0, "slurm": 10.0}
+_POLL_S = {"local": 1.0, "slurm": 5.0}
+_WATCH_S = 5.0
+_LOG_S = 1.0
+_ASK_SLURM_S = 20.0  # what the runs write is looked at more often than Slurm is asked
 
 
 def wait(store: Store, choices: Sequence[Choice], backend: str, console: Console) -> Counter[State]:
@@ -25,11 +30,35 @@ def wait(store: Store, choices: Sequence[Choice], backend: str, console: Console
     with _progress(console) as progress:
         view = _View(progress, labels, sum(steps.values()))
         while True:
-            found = survey(store, steps)
+            found = survey(store, steps, max_age_s=_ASK_SLURM_S)
             view.update(found)
             if not any(run.state.state in ACTIVE for run in found.values()):
                 return Counter(run.state.state for run in found.values())
             time.sleep(_POLL_S[backend])
+
+
+def watch_status(store: Store, names: Sequence[str], by_run: bool, console: Console) -> None:
+    """Show the tables of `sweeps status` again and again, until no run is active."""
+    with Live(console=console, auto_refresh=False, vertical_overflow="visible") as live:
+        while True:
+            found = sweeps(store, names, max_age_s=_ASK_SLURM_S)
+            live.update(Group(*status_tables(found, by_run, time.time())), refresh=True)
+            if not any(run.state.state in ACTIVE for sweep in found for run in sweep.runs):
+                return
+            time.sleep(_WATCH_S)
+
+
+def follow_log(store: Store, run: RunRef, position: logs.Position, write: Callable[[str], None]) -> None:
+    """Write what is added to the log of `run` behind `position`, until the run is not active any more."""
+    steps = store.check_config(run.config_id).steps
+    while True:
+        (found,) = survey(store, {run: steps}, max_age_s=_ASK_SLURM_S).values()
+        if found.submission is not None and found.task is not None:
+            for text in logs.added(logs.paths(store, found.submission, found.task), position):
+                write(text)
+        if found.state.state not in ACTIVE:
+            return
+        time.sleep(_LOG_S)
 
 
 def _progress(console: Console) -> Progress:

@@ -249,13 +249,13 @@ def squeue(state: dict[str, Any], arguments: list[str]) -> str:
     ]  # fmt: skip
     pattern = given.get("format") or given.get("o") or "%i|%j|%T|%r"
     lines = []
-    waiting: dict[tuple[str, str], list[Task]] = {}
+    waiting: dict[tuple[str, ...], list[Task]] = {}
     for task in seen:
         if task["state"] == "PENDING" and task["index"] is not None and not {"array", "r"} & set(given):
-            waiting.setdefault((task["job"], task["reason"]), []).append(task)
+            waiting.setdefault((task["job"], task["reason"], task["user"], task["name"]), []).append(task)
         else:
             lines.append(row(pattern, task, task_id(task)))
-    for (job, _), tasks in waiting.items():
+    for (job, *_), tasks in waiting.items():
         found = [t["index"] for t in tasks]
         throttle = f"%{tasks[0]['throttle']}" if tasks[0]["throttle"] else ""
         lines.append(row(pattern, tasks[0], f"{job}_[{spans(found)}{throttle}]"))

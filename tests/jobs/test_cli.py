@@ -17,7 +17,7 @@ COMMANDS = sorted(cli.commands)
 
 
 def test_the_commands() -> None:
-    assert COMMANDS == ["aggregate", "evaluate", "keys", "plan", "rerun", "status", "submit", "train"]
+    assert COMMANDS == ["aggregate", "cancel", "evaluate", "keys", "logs", "plan", "rerun", "status", "submit", "train"]
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -50,6 +50,11 @@ WRONG = {
     "--nope": "No such option",
     "status nope": "was not submitted",
     "rerun ensemble --failed": "was not submitted",
+    "rerun ensemble --cause": "No such option",
+    "cancel nope": "was not submitted",
+    "cancel": "Missing argument 'SWEEPS...'",
+    "logs 3dffecba6e": "give ID/seed-N",
+    "logs 3dffecba6e/seed-1": "submit the sweep again",
     "aggregate": "nothing was submitted",
     "aggregate --out /nowhere/x.html": "there is no folder",
     "keys zzz": "no key has 'zzz'",

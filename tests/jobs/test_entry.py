@@ -14,7 +14,7 @@ import pytest
 from jobs import entry, process, slurm
 from jobs.entry import Execution, Heartbeat, TrainJob
 from jobs.errors import JobsError
-from jobs.records import Attempt, Outcome, Submission, TaskRuns
+from jobs.records import Attempt, Outcome, Status, Submission, TaskRuns
 from jobs.store import RunRef, Store
 from tdmpc.config import TrainConfig, config_id
 
@@ -82,6 +82,26 @@ def test_a_run_that_is_alive_elsewhere_is_left_alone(store: Store, agent: Any) -
     )
     made()
     assert agent.calls == []
+
+
+@pytest.mark.parametrize("beats", [True, False])
+def test_on_another_host_the_next_heartbeat_tells_whether_a_run_is_alive(
+    store: Store, agent: Any, monkeypatch: pytest.MonkeyPatch, beats: bool
+) -> None:
+    """A run that was killed a moment ago, run again at once: nothing but time tells."""
+    made, clock = job(store, [1]), [time.time()]
+    store.claim_attempt(RUNS[0], Attempt(0, "elsewhere", 1, "", clock[0], "cpu", "other", 0))
+    store.write_status(RUNS[0], Status(1, 5, 5000, 1.0, None, clock[0]))
+
+    def sleep(seconds: float) -> None:
+        clock[0] += 60
+        if beats:
+            store.write_status(RUNS[0], Status(1, 6, 5000, 1.0, None, clock[0]))
+
+    monkeypatch.setattr("jobs.entry.time.sleep", sleep)
+    monkeypatch.setattr("jobs.entry.time.time", lambda: clock[0])
+    made()
+    assert len(agent.calls) == (0 if beats else 1)
 
 
 def test_a_run_whose_process_died_is_taken_over(store: Store, agent: Any) -> None:

@@ -114,6 +114,12 @@ def test_the_cause_comes_from_whoever_knows() -> None:
     assert run_state(record(attempt(), ("diverged", 60)), None, NOW).cause == "diverged"
 
 
+def test_an_attempt_of_another_task_is_not_alive_once_its_backend_says_that_this_ended() -> None:
+    old, ended = record(attempt(OLDER), beat=FRESH), TaskState(OLDER, "ended", cause="oom")
+    assert run_state(old, task("pending"), NOW, ended).state == "pending"
+    assert run_state(old, task("pending"), NOW, TaskState(OLDER, "running")).state == "running"
+
+
 def test_an_old_word_of_the_backend_is_marked() -> None:
     for word in ("pending", "stuck", "unknown"):
         assert run_state(record(), task(word, as_of=NOW - 60), NOW).as_of == NOW - 60
