@@ -154,6 +154,13 @@ backend_options = _options(
                  help="Seeds of a configuration trained side by side in one process."),
     click.option("--snapshots", type=click.IntRange(min=0), metavar="N",
                  help="How often a run keeps its weights for `evaluate`, evenly spaced; 4 otherwise."),
+    click.option("--canary", is_flag=True,
+                 help="Train the first seed of every configuration; hold the others until it is healthy."),
+    click.option("--then-aggregate", is_flag=True, help="Write the report when all runs have ended, however they did."),
+    click.option("--max-gpu-hours", type=click.FloatRange(min=0, min_open=True), metavar="N",
+                 help="Submit nothing that is expected to take more."),
+    click.option("--export", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
+                 help="Write the batch script to submit by hand, `FILE-1` and so on where they are several."),
     click.option("--dry-run", is_flag=True, help="Show the runs and the exact script or commands; submit nothing."),
     click.option("--wait", is_flag=True, help="Show progress until the runs have ended; exit code 1 if any failed."),
 )  # fmt: skip
@@ -313,7 +320,8 @@ def submit_command(
     store = state.store()
     choose = lambda: submit.difference(store, found)  # noqa: E731
     prepare = lambda: submit.record_sweeps(store, chosen, found)  # noqa: E731
-    code = launch.launch(store, sweep, choose, submit.Options(**options), how, prepare)
+    changed = lambda: submit.changed(store, found)  # noqa: E731
+    code = launch.launch(store, sweep, choose, submit.Options(**options), how, prepare, changed)
     _report_problems(store)
     raise click.exceptions.Exit(code)
 
@@ -392,6 +400,19 @@ def cancel_command(
         click.echo(f"{ref} goes on: {reason}")
     click.echo(f"{sum(len(e.runs) for e in ending)} runs {'would be ' if dry_run else ''}cancelled")
     _report_problems(store)
+
+
+@cli.command("release")
+@click.argument("sweep")
+@click.pass_obj
+def release_command(state: Globals, sweep: str) -> None:
+    """Let the tasks of SWEEP run that are held: by --canary, or because the first ones died alike."""
+    from jobs import holds, status
+
+    store = state.store()
+    names = status.selected(store, [sweep])
+    count = holds.release_all(store, [s for s in store.submissions() if s.sweep in (sweep, *names)])
+    click.echo(f"released what was held of {count} submissions" if count else f"nothing of {sweep} is held")
 
 
 @cli.command("train")
@@ -475,7 +496,7 @@ def evaluate_command(
 @click.pass_obj
 def status_command(state: Globals, sweeps: tuple[str, ...], runs: bool, stay: bool, as_json: bool) -> None:
     """Show what became of the submitted sweeps, or of SWEEPS."""
-    from jobs import handover, status
+    from jobs import handover, holds, status
 
     store = state.store()
     for note in handover.recover_if_free(store):
@@ -484,6 +505,7 @@ def status_command(state: Globals, sweeps: tuple[str, ...], runs: bool, stay: bo
         import json
 
         found = status.sweeps(store, sweeps)
+        holds.look_after(store, [run for sweep in found for run in sweep.runs])
         click.echo(json.dumps(status.to_json(found, store.problems.values()), indent=1))
         return
     import time
@@ -499,6 +521,8 @@ def status_command(state: Globals, sweeps: tuple[str, ...], runs: bool, stay: bo
         found = status.sweeps(store, sweeps)
         for part in show.status_tables(found, runs, time.time()):
             console.print(part)
+        for note in holds.look_after(store, [run for sweep in found for run in sweep.runs]):
+            console.print(note, markup=False, soft_wrap=True)
     _report_problems(store)
     if not store.view_names():
         click.echo(f"nothing was submitted to {store.root}")

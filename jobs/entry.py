@@ -15,7 +15,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from jobs import process, slurm
+from jobs import holds, process, slurm
 from jobs.errors import JobsError
 from jobs.records import Attempt, Outcome, Status
 from jobs.state import attempt_alive
@@ -80,8 +80,13 @@ class TrainJob:
             submission=self.submission,
             task=self.task,
             snapshots=submission.options.get("snapshots", SNAPSHOTS),
+            listen=holds.listener(store, submission, self.task),
         )
-        execution.train([RunRef(runs.config_id, seed) for seed in runs.seeds])
+        try:
+            execution.train([RunRef(runs.config_id, seed) for seed in runs.seeds])
+        except Exception:
+            holds.after_a_death(store, submission)
+            raise
 
 
 @dataclass(frozen=True)

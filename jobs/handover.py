@@ -38,14 +38,20 @@ def shares(counts: Sequence[int], throttle: int) -> list[int]:
     return found
 
 
-def chunks(job_name: str, counts: Sequence[int], throttle: int) -> list[Chunk]:
-    """Arrays of `counts` tasks each, of which at most `throttle` run at a time."""
+def chunks(job_name: str, counts: Sequence[int], free: int, throttle: int, report: bool) -> list[Chunk]:
+    """Arrays of `counts` tasks each, of which at most `throttle` run at a time; those behind `free` tasks are held.
+
+    report: a last job, that begins when all have ended, however they ended.
+    """
     found: list[Chunk] = []
     start = 0
     for position, count in enumerate(counts):
         name = job_name if len(counts) == 1 else f"{job_name}.{position + 1}"
-        found.append(Chunk(name, start, count, [position - throttle] if position >= throttle else []))
+        after = [position - throttle] if position >= throttle else []
+        found.append(Chunk(name, start, count, after, held=start >= free))
         start += count
+    if report:
+        found.append(Chunk(f"{job_name}.report", start, 0, list(range(len(counts)))))
     return found
 
 
@@ -110,12 +116,12 @@ def _submitted(store: Store, submission: Submission, position: int, asked: bool)
 
 
 def unfinished(store: Store) -> list[Submission]:
-    """Submissions of this user whose hand-over was begun and not ended, as far as this machine can tell."""
+    """Submissions of this user whose hand-over was not ended, as far as this machine can tell; exported ones too."""
     return [
         submission
         for submission in store.submissions()
         if submission.user == process.user()
-        and not (submission.handed_over or submission.exported)
+        and not submission.handed_over
         and submission.backend in ("slurm", "local")
         and (submission.backend == "slurm" or submission.host == process.host())
     ]
@@ -123,21 +129,33 @@ def unfinished(store: Store) -> list[Submission]:
 
 def recover(store: Store, lock: Lock) -> Iterator[str]:
     """Complete what an earlier command left unfinished; a line about each."""
-    for submission in unfinished(store):
+    left = unfinished(store)
+    cluster = slurm.cluster_settings().get("ClusterName") if any(s.backend == "slurm" for s in left) else None
+    for submission in left:
         if submission.backend == "local":
             started = store.read_worker(submission.id, None) is not None
             problem = "" if started else "its submission was interrupted"
             store.write_submission(replace(submission, handed_over=True, problem=problem))
-            continue
-        settings = slurm.cluster_settings()
-        if settings.get("ClusterName", "") != submission.cluster:
-            continue  # another cluster, or none: nothing can be asked about it here
-        try:
-            proceed(store, submission, lock, asked=True)
-        except JobsError as error:
-            yield f"{submission.id}, which was interrupted: {error}"
-        else:
-            yield f"{submission.id} was interrupted while it was submitted; it is complete now"
+        elif cluster is not None and cluster == submission.cluster:
+            try:
+                if submission.exported:
+                    _adopt(store, submission)
+                    continue
+                proceed(store, submission, lock, asked=True)
+                yield f"{submission.id} was interrupted while it was submitted; it is complete now"
+            except JobsError as error:
+                yield f"{submission.id}, which was interrupted: {error}"
+
+
+def _adopt(store: Store, submission: Submission) -> None:
+    """Record the ids of exported scripts that were submitted by hand."""
+    found = [
+        replace(chunk, job_id=chunk.job_id or slurm.find(chunk.job_name, submission.time) or "")
+        for chunk in submission.chunks
+    ]
+    if found != submission.chunks:
+        done = all(chunk.job_id for chunk in found)
+        store.write_submission(replace(submission, chunks=found, handed_over=done))
 
 
 def recover_if_free(store: Store) -> list[str]:

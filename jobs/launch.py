@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
-from jobs import handover, show, submit
+from jobs import cost, handover, show, submit
 from jobs.entry import Execution
 from jobs.errors import JobsError
 from jobs.expand import Configuration, Expanded, label
 from jobs.lock import alone
 from jobs.plan import Plan, Sweep
-from jobs.records import Submission, TaskRuns
+from jobs.records import Submission
 from jobs.rerun import Batch
 from jobs.state import ACTIVE
 from jobs.status import survey
 from jobs.store import RunRef, Store
-from jobs.submit import Choice, How, Options, Target
+from jobs.submit import Choice, How, Options, Request, Target
 from tdmpc.config import TrainConfig, config_id
 
 if TYPE_CHECKING:
@@ -33,33 +33,28 @@ def launch(
     choose: Callable[[], list[Choice]],
     options: Options,
     how: How,
-    prepare: Callable[[], list[str]],
+    prepare: Callable[[], None] = lambda: None,
+    changed: Callable[[], list[str]] = list,
 ) -> int:
-    """Submit the wanted runs of `choose`; the exit code. prepare: writes what they need, tells notes."""
+    """Submit the wanted runs of `choose`; the exit code. prepare: writes what they need. changed: lines about it."""
     place = submit.target(options)
+    submit.check(how, place)
     if how.dry_run:
-        return _show(store, sweep, choose(), options, place)
+        _decide(store, sweep, choose, changed, options, how, place)
+        return 0
     console = show.console()
     store.prepare()
     with alone(store) as lock:
         for note in handover.recover(store, lock):
             console.print(Text(note))
-        choices = choose()
-        for note in prepare():
-            console.print(Text(note))
-        console.print(show.difference_text(choices))
-        _advise(choices, sweep, console)
-        tasks = _tasks(choices, options)
-        submission = submit.submit(store, sweep, tasks, options, place, lock) if tasks else None
+        choices, request = _decide(store, sweep, choose, changed, options, how, place)
+        prepare()
+        submission = submit.submit(store, request, lock) if request.tasks else None
     if submission is not None and place.backend == "debug":
         return _run_here(store, submission)
     if submission is not None:
-        console.print(Text(f"submitted {len(tasks)} tasks to {place.backend} as {submission.id}"))
-    if how.wait:
-        return _wait(store, choices, place.backend, sweep)
-    if submission is not None:
-        console.print(Text("follow with `sweeps status`"))
-    return 0
+        _tell(store, submission, how, console)
+    return _wait(store, choices, place.backend, sweep) if how.wait else 0
 
 
 def rerun(
@@ -86,24 +81,61 @@ def rerun(
             here = [replace(c, wanted=c.wanted and c.run in batch.runs) for c in found]
             return here if last else [c for c in here if c.run in batch.runs]
 
-        code = launch(store, sweep, chosen, batch.options, replace(how, wait=how.wait and last), list) or code
+        code = launch(store, sweep, chosen, batch.options, replace(how, wait=how.wait and last)) or code
     return code
 
 
-def _tasks(choices: Sequence[Choice], options: Options) -> list[TaskRuns]:
-    return submit.pack([c.run for c in choices if c.wanted], options.seeds_per_job)
-
-
-def _show(store: Store, sweep: str, choices: Sequence[Choice], options: Options, place: Target) -> int:
-    """What a submit would do."""
+def _decide(
+    store: Store,
+    sweep: str,
+    choose: Callable[[], list[Choice]],
+    changed: Callable[[], list[str]],
+    options: Options,
+    how: How,
+    place: Target,
+) -> tuple[list[Choice], Request]:
+    """What is to be submitted, shown first. Raises `JobsError` where it may not be."""
     console = show.console()
-    tasks = _tasks(choices, options)
-    console.print(show.choice_table(choices))
+    choices = choose()
+    if how.dry_run:
+        console.print(show.choice_table(choices))
+    for note in changed():
+        console.print(Text(note))
     console.print(show.difference_text(choices))
-    if tasks:
-        console.print(Text(f"\n{len(tasks)} tasks for {place.backend}:"))
-        sys.stdout.write(submit.preview(store, sweep, tasks, options, place) + "\n")
-    return 0
+    _advise(choices, sweep, console)
+    tasks = submit.pack([c.run for c in choices if c.wanted], options.seeds_per_job, how.canary)
+    fitting = submit.fitting(tasks, place)
+    if len(fitting) < len(tasks):
+        told = f"Slurm's queue takes {len(fitting)} of {len(tasks)} tasks now; submit again when they have ended"
+        console.print(Text(told))
+    request = Request(sweep, fitting, options, how, place)
+    if fitting:
+        width = submit.slots(len(fitting), options, place).count if place.backend != "slurm" else place.throttle
+        found = cost.expected(store, fitting, {c.run: c.steps for c in choices}, place.gpus, width)
+        console.print(Text(cost.told(found, place.gpus)))
+        cost.check(found, how.max_gpu_hours, place.gpus)
+    if fitting and how.dry_run:
+        console.print(Text(f"\n{len(fitting)} tasks for {place.backend}:"))
+        sys.stdout.write(submit.preview(store, request) + "\n")
+    return choices, request
+
+
+def _tell(store: Store, submission: Submission, how: How, console: Any) -> None:
+    """What became of a submit."""
+    count = len(submission.tasks)
+    if how.export:
+        files = submit.exports(how.export, len(submission.chunks))
+        console.print(
+            Text(f"wrote {count} tasks as {submission.id}; submit by hand: sbatch {' '.join(map(str, files))}")
+        )
+        return
+    console.print(Text(f"submitted {count} tasks to {submission.backend} as {submission.id}"))
+    if how.canary:
+        console.print(Text("the first seed of every configuration runs; the others are held until it is healthy"))
+    if how.then_aggregate:
+        console.print(Text(f"when all have ended, the report is written to {store.report_path(submission.sweep)}"))
+    if not how.wait:
+        console.print(Text("follow with `sweeps status`"))
 
 
 def _advise(choices: Sequence[Choice], sweep: str, console: Any) -> None:

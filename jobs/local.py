@@ -55,6 +55,12 @@ def command(store: Store, submission: str, task: int) -> list[str]:
     return [*process.python(), "-m", "jobs.entry", str(store.submission_folder(submission)), str(task)]
 
 
+def aggregate_command(store: Store, sweep: str) -> list[str]:
+    """How the report of `--then-aggregate` is written."""
+    options = ["--results", str(store.root), "aggregate", sweep, "--out", str(store.report_path(sweep))]
+    return [*process.python(), "-m", "jobs.cli", *options]
+
+
 def environment(slots: Slots, slot: int) -> dict[str, str]:
     """Variables of a task, beside those of the user. Without GPUs CUDA sees none."""
     return {
@@ -116,6 +122,8 @@ class Scheduler:
                 self.drop_cancelled()
                 self.start_ready()
             time.sleep(_POLL_S)
+        if self.submission.report:
+            subprocess.run(aggregate_command(self.store, self.submission.sweep), check=False)
 
     def _told_to_stop(self, number: int, frame: FrameType | None) -> None:
         self.stopping = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -103,6 +104,11 @@ def load(name: str, options: Sequence[str] = ()) -> Profile:
         )
     text = resources.files("slurm_templates").joinpath(f"{name}.yaml").read_text(encoding="utf-8")
     return _profile(yamlfile.parse(text, f"{name}.yaml"), name, options)
+
+
+def for_report(profile: Profile) -> Profile:
+    """What the job asks for that writes the report of jobs of `profile`."""
+    return dataclasses.replace(profile, gpus=0, gpu_type=None, cpus=1, time_min=min(profile.time_min, 60))
 
 
 def _profile(root: Entry, name: str, options: Sequence[str]) -> Profile:

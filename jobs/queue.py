@@ -94,9 +94,17 @@ class Listed:
 
 def listed(names: Iterable[str]) -> list[Listed] | None:
     """What squeue lists under the job names, ended tasks too while it remembers them; None where it is silent."""
+    return _rows("--states=all", f"--name={','.join(sorted(set(names)))}")
+
+
+def mine() -> list[Listed] | None:
+    """All tasks of this user that wait or run; None where squeue is silent."""
+    return _rows("--me")
+
+
+def _rows(*which: str) -> list[Listed] | None:
     # the reason stands last: it is the only one in free words
-    form = "%i|%T|%N|%u|%j|%r"
-    command = ["squeue", "--noheader", "--states=all", f"--name={','.join(sorted(set(names)))}", f"--format={form}"]
+    command = ["squeue", "--noheader", *which, "--format=%i|%T|%N|%u|%j|%r"]
     text = process.run_quietly(command, TIMEOUT_S, {**os.environ, **_EVERY_INDEX})
     if text is None:
         return None

@@ -129,8 +129,9 @@ class Submission:
     """submissions/<id>/submission.json, written before anything is handed to a backend.
 
     backend: slurm | local | debug. gpus: per task; 0 trains on the CPU. job_name: unique, the beginning of its
-    chunks' names. options: of the backend, for `rerun`. cluster: Slurm's name of itself. exported: its scripts
-    are submitted by hand. handed_over: every step of the hand-over is done. problem: why it failed, where it did.
+    chunks' names. options: of the backend, for `rerun`. cluster: Slurm's name of itself. report: written when all
+    tasks have ended. exported: its scripts are submitted by hand. handed_over: every step of the hand-over is done.
+    problem: why it failed, where it did.
     """
 
     id: str
@@ -146,6 +147,7 @@ class Submission:
     options: dict[str, Any]
     chunks: list[Chunk] = field(default_factory=list)
     cluster: str = ""
+    report: bool = False
     exported: bool = False
     handed_over: bool = False
     problem: str = ""
@@ -157,6 +159,20 @@ class Submission:
     def holds(self, task: int) -> bool:
         """Whether a backend works for `task` or is about to: not one that it refused."""
         return not self.problem or self.job_of(task) is not None
+
+
+@dataclass(frozen=True)
+class Trip:
+    """submissions/<id>/trip.json: its first `tasks` died for one `reason`, so that `held` that waited are held.
+
+    time: unix seconds. released: by the user, since then.
+    """
+
+    tasks: int
+    reason: str
+    held: int
+    time: float
+    released: bool = False
 
 
 @dataclass(frozen=True)

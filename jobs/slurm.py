@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jobs import process
+from jobs import process, queue
 from jobs.errors import JobsError
 from jobs.profiles import Profile
 from jobs.records import Chunk
@@ -174,10 +174,33 @@ def release(jobs: Sequence[str]) -> None:
     code, _, errors = process.run(["scontrol", "release", ",".join(jobs)], _SQUEUE_TIMEOUT_S)
     if code == 0:
         return
-    command = ["squeue", "--noheader", f"--jobs={','.join(jobs)}", "--states=PENDING", "--format=%r"]
-    waiting = process.run_quietly(command, _SQUEUE_TIMEOUT_S)
-    if waiting is None or "JobHeld" in waiting:
+    listed = queue.mine()
+    held = {row.job for row in listed or () if row.reason.startswith("JobHeld")}
+    if listed is None or held & set(jobs) or {job.partition("_")[0] for job in held} & set(jobs):
         raise NoAnswer(f"Slurm did not release {', '.join(jobs)}: {' '.join(errors.split())}")
+
+
+def hold(jobs: Sequence[str]) -> None:
+    """Keep waiting `jobs` from starting, until they are released. Raises `NoAnswer` where Slurm does not."""
+    code, _, errors = process.run(["scontrol", "uhold", ",".join(jobs)], _SQUEUE_TIMEOUT_S)
+    if code != 0:
+        raise NoAnswer(f"Slurm did not hold {', '.join(jobs)}: {' '.join(errors.split())}")
+
+
+def submit_limit(account: str | None) -> int | None:
+    """How many tasks Slurm's accounting lets this user have in the queue; None where it says nothing."""
+    which = [f"user={process.user()}", *([f"account={account}"] if account else [])]
+    command = ["sacctmgr", "--noheader", "--parsable2", "show", "assoc", *which, "format=MaxSubmitJobs"]
+    words = (process.run_quietly(command, _SQUEUE_TIMEOUT_S) or "").split()
+    return min((int(word) for word in words if word.isdigit()), default=None)
+
+
+def queued() -> int:
+    """Tasks of this user that are in Slurm's queue. Raises `NoAnswer`."""
+    listed = queue.mine()
+    if listed is None:
+        raise NoAnswer("no answer from squeue; try again later")
+    return len(listed)
 
 
 def cluster_settings() -> dict[str, str]:

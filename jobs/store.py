@@ -25,6 +25,7 @@ from jobs.records import (
     RecordError,
     Status,
     Submission,
+    Trip,
     View,
     Worker,
     decode,
@@ -86,7 +87,7 @@ class Store:
     def prepare(self) -> None:
         """Make the folders. Raises `JobsError` where that is impossible."""
         try:
-            for name in ("sweeps", "runs", "submissions", "locks"):
+            for name in ("sweeps", "runs", "submissions", "locks", "reports"):
                 (self.root / name).mkdir(parents=True, exist_ok=True)
             probe = self.root / f".probe.{uuid.uuid4().hex}"
             probe.touch()
@@ -155,6 +156,14 @@ class Store:
 
     def run_folder(self, run: RunRef) -> Path:
         return self.config_path(run.config_id).parent / f"seed-{run.seed}"
+
+    def config_ids(self) -> list[str]:
+        """Configurations that are stored here."""
+        return sorted(name for name in _listed(self.root / "runs") if _CONFIG_ID.fullmatch(name))
+
+    def run_files(self, run: RunRef) -> list[int]:
+        """Sizes of a run's files, bytes."""
+        return [path.stat().st_size for path in self.run_folder(run).rglob("*") if path.is_file()]
 
     def seeds(self, config: str) -> list[int]:
         """Seeds of `config` that were ever started."""
@@ -300,6 +309,34 @@ class Store:
     def script_path(self, submission: str, chunk: int) -> Path:
         """The batch script of a chunk."""
         return self.submission_folder(submission) / f"{chunk:03d}.sh"
+
+    def _released_path(self, submission: str, config: str) -> Path:
+        return self.submission_folder(submission) / "released" / f"{config}.json"
+
+    def mark_released(self, submission: str, config: str) -> None:
+        """Note that the seeds of `config` no longer wait for their canary."""
+        write_json(self._released_path(submission, config), {"time": time.time()})
+
+    def released(self, submission: str) -> set[str]:
+        """Configurations whose seeds no longer wait for their canary."""
+        return {name.removesuffix(".json") for name in _listed(self.submission_folder(submission) / "released")}
+
+    def _trip_path(self, submission: str) -> Path:
+        return self.submission_folder(submission) / "trip.json"
+
+    def claim_trip(self, submission: str, trip: Trip) -> bool:
+        """Note that what waits is held; False where that was noted before."""
+        return _create(self._trip_path(submission), trip)
+
+    def write_trip(self, submission: str, trip: Trip) -> None:
+        write_json(self._trip_path(submission), encode(trip))
+
+    def read_trip(self, submission: str) -> Trip | None:
+        return self._read(self._trip_path(submission), Trip)
+
+    def report_path(self, sweep: str) -> Path:
+        """Where `--then-aggregate` has the report written."""
+        return self.root / "reports" / f"{sweep}.html"
 
     def log_folder(self, submission: str) -> Path:
         return self.submission_folder(submission) / "logs"

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 import secrets
+import shlex
 import shutil
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from jobs import handover, local, process, profiles, slurm
 from jobs.entry import SNAPSHOTS, TrainJob
 from jobs.errors import JobsError
 from jobs.expand import Expanded
+from jobs.local import aggregate_command
 from jobs.lock import Lock
 from jobs.plan import Plan
 from jobs.profiles import Profile
-from jobs.records import Submission, TaskRuns, View, ViewConfig
+from jobs.records import Chunk, Submission, TaskRuns, View, ViewConfig
 from jobs.state import RunState, State
 from jobs.status import survey
 from jobs.store import RunRef, Store, write_bytes
@@ -45,10 +48,19 @@ class Options:
 
 @dataclass(frozen=True)
 class How:
-    """What is asked of one submit, and not repeated by `rerun`."""
+    """What is asked of one submit, and not repeated by `rerun`.
+
+    export: where the scripts go, to be submitted by hand. canary: the first seed of every configuration runs, the
+    others wait until it is healthy (`jobs.holds`). then_aggregate: the report is written when all have ended.
+    max_gpu_hours: what costs more is refused.
+    """
 
     dry_run: bool = False
     wait: bool = False
+    export: Path | None = None
+    canary: bool = False
+    then_aggregate: bool = False
+    max_gpu_hours: float | None = None
 
 
 @dataclass(frozen=True)
@@ -75,6 +87,22 @@ class Target:
     throttle: int = 1
     array_size: int = slurm.ARRAY_SIZE
     cluster: str = ""
+
+
+@dataclass(frozen=True)
+class Request:
+    """A submit, decided. tasks: the `canaries` first."""
+
+    sweep: str
+    tasks: Sequence[TaskRuns]
+    options: Options
+    how: How
+    place: Target
+
+    @property
+    def canaries(self) -> int:
+        """Tasks that do not wait for a canary."""
+        return len({task.config_id for task in self.tasks}) if self.how.canary else len(self.tasks)
 
 
 # --- what is missing --------------------------------------------------------------------------------------
@@ -112,16 +140,21 @@ def _steps(store: Store, identity: str, config: TrainConfig) -> int:
     return max(config.steps, store.check_config(identity).steps)
 
 
-def pack(runs: Iterable[RunRef], seeds_per_job: int) -> list[TaskRuns]:
-    """Tasks of at most `seeds_per_job` seeds; the first of every configuration before the second of any."""
+def pack(runs: Iterable[RunRef], seeds_per_job: int, canary: bool = False) -> list[TaskRuns]:
+    """Tasks of at most `seeds_per_job` seeds; the first of every configuration before the second of any.
+
+    canary: the first seed of every configuration is a task of its own.
+    """
     seeds: dict[str, list[int]] = {}
     for run in runs:
         seeds.setdefault(run.config_id, []).append(run.seed)
-    packs = [
-        (start, TaskRuns(config, sorted(found)[start : start + seeds_per_job]))
-        for config, found in seeds.items()
-        for start in range(0, len(found), seeds_per_job)
-    ]
+    alone = 1 if canary else seeds_per_job
+    packs = []
+    for config, found in seeds.items():
+        first, rest = sorted(found)[:alone], sorted(found)[alone:]
+        packs.append((0, TaskRuns(config, first)))
+        for start in range(0, len(rest), seeds_per_job):
+            packs.append((1 + start, TaskRuns(config, rest[start : start + seeds_per_job])))
     return [task for _, task in sorted(packs, key=lambda pack: pack[0])]
 
 
@@ -155,35 +188,64 @@ def slots(tasks: int, options: Options, place: Target) -> local.Slots:
     return local.plan_slots(count, options.max_parallel, bool(place.gpus), cpus)
 
 
-def preview(store: Store, sweep: str, tasks: Sequence[TaskRuns], options: Options, place: Target) -> str:
+def check(how: How, place: Target) -> None:
+    """Raises `JobsError` for what cannot be done together."""
+    if place.backend != "slurm" and (how.canary or how.export):
+        word = "--canary" if how.canary else "--export"
+        raise JobsError(f"{word} needs Slurm, and this goes to {place.backend}; leave it out, or give --cluster slurm")
+    if how.export and (how.canary or how.then_aggregate):
+        raise JobsError("--export writes scripts to submit by hand; it goes without --canary and --then-aggregate")
+    if how.then_aggregate and place.backend == "debug":
+        raise JobsError("--then-aggregate adds a job, and debug has none; `sweeps aggregate` afterwards does the same")
+
+
+def fitting(tasks: Sequence[TaskRuns], place: Target) -> Sequence[TaskRuns]:
+    """The first of `tasks`, as many as the cluster's queue takes of this user. Raises `JobsError` where it is full."""
+    if place.backend != "slurm" or place.profile is None or not tasks:
+        return tasks
+    limit = place.profile.max_submit or slurm.submit_limit(place.profile.account)
+    if limit is None:
+        return tasks
+    room = limit - slurm.queued()
+    if room < 1:
+        raise JobsError(
+            f"Slurm lets you have {limit} tasks in its queue and they are there; submit again when some ended"
+        )
+    return tasks[:room]
+
+
+def preview(store: Store, request: Request) -> str:
     """What would be submitted: the exact batch scripts, or the exact commands."""
-    name = store.submission_name(sweep)
-    if place.backend != "slurm":
-        shared = slots(len(tasks), options, place)
-        return "\n".join(local.shell_line(store, name, index, shared) for index in range(len(tasks)))
-    submission = _written(name, sweep, tasks, options, place)
-    return "\n".join(scripts(store, submission, place))
+    name = store.submission_name(request.sweep)
+    if request.place.backend != "slurm":
+        shared = slots(len(request.tasks), request.options, request.place)
+        return "\n".join(local.shell_line(store, name, index, shared) for index in range(len(request.tasks)))
+    return "\n".join(scripts(store, _written(name, request), request.place))
 
 
 # --- the submission ---------------------------------------------------------------------------------------
 
 
-def record_sweeps(store: Store, plan: Plan, sweeps: Sequence[Expanded]) -> list[str]:
-    """Store configurations and views of `sweeps`; lines to tell the user."""
-    notes = []
+def record_sweeps(store: Store, plan: Plan, sweeps: Sequence[Expanded]) -> None:
+    """Store configurations and views of `sweeps`."""
     for sweep in sweeps:
         for found in sweep.configurations:
             store.write_config(found.config)
+        store.write_view(_view(plan, sweep, store.read_view(sweep.sweep.name)))
+
+
+def changed(store: Store, sweeps: Sequence[Expanded]) -> list[str]:
+    """A line about each of `sweeps` that has other configurations than at the submit before."""
+    notes = []
+    for sweep in sweeps:
         old = store.read_view(sweep.sweep.name)
-        new = _view(plan, sweep, old)
-        if old is not None:
-            gone = {c.config_id for c in old.configs} - {c.config_id for c in new.configs}
-            if gone:
-                notes.append(
-                    f"{sweep.sweep.name}: {len(gone)} configurations of the submit before are no longer part of it "
-                    "(other settings); their runs stay on disk"
-                )
-        store.write_view(new)
+        before = {c.config_id for c in old.configs} if old is not None else set()
+        now = {c.config_id for c in sweep.configurations}
+        if before - now:
+            notes.append(
+                f"{sweep.sweep.name} changed: {len(before - now)} configurations of the submit before are no longer "
+                f"part of it (their runs stay on disk), {len(now - before)} are new"
+            )
     return notes
 
 
@@ -211,38 +273,49 @@ def _view(plan: Plan, expanded: Expanded, old: View | None) -> View:
     )
 
 
-def submit(
-    store: Store, sweep: str, tasks: Sequence[TaskRuns], options: Options, place: Target, lock: Lock
-) -> Submission:
-    """Hand `tasks` to the backend of `place`; all of it is on disk before. Raises `JobsError` if it refuses."""
-    if place.backend == "slurm":
+def submit(store: Store, request: Request, lock: Lock) -> Submission:
+    """Hand the tasks of `request` to its backend; all of it is on disk before. Raises `JobsError` if it refuses."""
+    backend = request.place.backend
+    if backend == "slurm" and not request.how.export:
         slurm.check()
-    submission = _written(store.new_submission(sweep), sweep, tasks, options, place)
-    for position, script in enumerate(scripts(store, submission, place)):
+    submission = _written(store.new_submission(request.sweep), request)
+    made = scripts(store, submission, request.place)
+    for position, script in enumerate(made):
         write_bytes(store.script_path(submission.id, position), script.encode())
     lock.renew()
     store.write_submission(submission)  # from here on it counts, and whoever comes next completes it
-    if place.backend == "slurm":
+    if request.how.export:
+        for path, script in zip(exports(request.how.export, len(made)), made, strict=True):
+            write_bytes(path, script.encode())
+        return submission
+    if backend == "slurm":
         return handover.proceed(store, submission, lock, asked=False)
-    if place.backend == "local":
+    if backend == "local":
         return handover.start_local(store, submission)
     return submission  # debug: the command runs the tasks itself
 
 
-def _written(name: str, sweep: str, tasks: Sequence[TaskRuns], options: Options, place: Target) -> Submission:
+def exports(file: Path, count: int) -> list[Path]:
+    """Where so many scripts go that are exported to `file`: `all.sh`, or `all-1.sh`, `all-2.sh`."""
+    return [file] if count == 1 else [file.with_stem(f"{file.stem}-{number}") for number in range(1, count + 1)]
+
+
+def _written(name: str, request: Request) -> Submission:
     """The record of a submission of which nothing was handed over yet."""
-    recorded: dict[str, Any] = dataclasses.asdict(options)
-    job_name = f"{sweep}-{secrets.token_hex(4)}"
-    chunks = []
+    place, tasks = request.place, request.tasks
+    recorded: dict[str, Any] = dataclasses.asdict(request.options)
+    job_name = f"{request.sweep}-{secrets.token_hex(4)}"
+    chunks: list[Chunk] = []
     threads = place.profile.cpus if place.profile else 1
     if place.backend == "slurm":
-        chunks = handover.chunks(job_name, handover.split([len(tasks)], place.array_size), place.throttle)
+        counts = handover.split([request.canaries, len(tasks) - request.canaries], place.array_size)
+        chunks = handover.chunks(job_name, counts, request.canaries, place.throttle, request.how.then_aggregate)
     else:
-        shared = slots(len(tasks), options, place)
+        shared = slots(len(tasks), request.options, place)
         threads, recorded = shared.threads, {**recorded, "slots": shared.count}
     return Submission(
         id=name,
-        sweep=sweep,
+        sweep=request.sweep,
         backend=place.backend,
         host=process.host(),
         user=process.user(),
@@ -254,6 +327,8 @@ def _written(name: str, sweep: str, tasks: Sequence[TaskRuns], options: Options,
         options=recorded,
         chunks=chunks,
         cluster=place.cluster,
+        report=request.how.then_aggregate,
+        exported=request.how.export is not None,
     )
 
 
@@ -262,11 +337,16 @@ def scripts(store: Store, submission: Submission, place: Target) -> list[str]:
     if place.profile is None or not submission.chunks:
         return []
     folder, logs = store.submission_folder(submission.id), store.log_folder(submission.id)
-    throttles = handover.shares([chunk.count for chunk in submission.chunks], place.throttle)
-    return [
+    arrays = [chunk for chunk in submission.chunks if chunk.count]
+    throttles = handover.shares([chunk.count for chunk in arrays], place.throttle)
+    made = [
         slurm.script(place.profile, logs, chunk.job_name, slurm.task_command(folder, chunk), throttle, chunk.count)
-        for chunk, throttle in zip(submission.chunks, throttles, strict=True)
+        for chunk, throttle in zip(arrays, throttles, strict=True)
     ]
+    if submission.report:
+        command = shlex.join(aggregate_command(store, submission.sweep))
+        made.append(slurm.script(profiles.for_report(place.profile), logs, submission.chunks[-1].job_name, command))
+    return made
 
 
 def jobs_of(store: Store, submission: Submission) -> list[TrainJob]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import submitit  # noqa: F401 - sets logging up: later it would close the stream that absl's handler was given
 
 # Before anything imports torch or mujoco: the tests share few cores, and a bare machine has no display.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

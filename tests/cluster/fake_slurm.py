@@ -333,8 +333,8 @@ def scontrol(state: dict[str, Any], arguments: list[str]) -> str:
 
 
 def change(task: Task, verb: str, values: dict[str, str]) -> None:
-    if verb in ("release", "hold"):
-        task.update(held=verb == "hold", reason="JobHeldUser" if verb == "hold" else "None")
+    if verb in ("release", "hold", "uhold"):
+        task.update(held=verb != "release", reason="None" if verb == "release" else "JobHeldUser")
     elif verb == "requeue":
         task.update(state="PENDING", reason="BeginTime", node="", restarts=task["restarts"] + 1)
     elif verb == "update" and set(values) == {"arraytaskthrottle"}:

@@ -17,7 +17,9 @@ COMMANDS = sorted(cli.commands)
 
 
 def test_the_commands() -> None:
-    assert COMMANDS == ["aggregate", "cancel", "evaluate", "keys", "logs", "plan", "rerun", "status", "submit", "train"]
+    assert COMMANDS == [
+        "aggregate", "cancel", "evaluate", "keys", "logs", "plan", "release", "rerun", "status", "submit", "train",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", COMMANDS)

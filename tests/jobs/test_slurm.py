@@ -98,10 +98,10 @@ def test_a_purged_job_is_found_by_sacct(path: Path) -> None:
     assert slurm.find("name", 0.0) == "12"
 
 
-@pytest.mark.parametrize(("waiting", "held"), [("None", False), ("JobHeldUser", True)])
+@pytest.mark.parametrize(("waiting", "held"), [("7_[0-3]|None", False), ("7_[1-3]|JobHeldUser", True)])
 def test_a_release_that_fails_is_an_error_where_a_job_stays_held(path: Path, waiting: str, held: bool) -> None:
     program(path, "scontrol", "sys.exit('Job has already finished')")
-    program(path, "squeue", f"print('{waiting}')")
+    program(path, "squeue", f"spec, reason = '{waiting}'.split('|'); print(spec + '|PENDING||u|n|' + reason)")
     if not held:
         slurm.release(["7"])
         return

@@ -1,0 +1,79 @@
+"""What a submit is expected to take, by hand: 36,000 steps at 10 steps/s are an hour."""
+
+from __future__ import annotations
+
+import pytest
+
+from jobs import cost
+from jobs.errors import JobsError
+from jobs.records import Attempt, Outcome, Status, Submission, TaskRuns
+from jobs.store import RunRef, Store
+from tdmpc.config import TrainConfig, config_id
+
+CONFIG = TrainConfig(steps=36_000)
+OTHER = TrainConfig(steps=36_000, num_q=CONFIG.num_q + 1)
+A, B = config_id(CONFIG), config_id(OTHER)
+
+
+def earlier(
+    store: Store, config: TrainConfig, seeds: list[int], step: int, seconds: float, device: str = "cpu"
+) -> None:
+    """A task that trained `seeds` side by side, up to `step` in so many seconds."""
+    store.write_config(config)
+    name = store.new_submission("s")
+    tasks = [TaskRuns(config_id(config), seeds)]
+    store.write_submission(Submission(name, "s", "local", "h", "u", 1.0, tasks, 0, 1, "n", {}, handed_over=True))
+    for seed in seeds:
+        run = RunRef(config_id(config), seed)
+        attempt = Attempt(0, "h", 1, "", 1000.0, device, submission=name, task=0)
+        number = store.claim_attempt(run, attempt).number
+        store.write_status(run, Status(number, step, config.steps, 99.0, None, 1000.0 + seconds))
+        if step == config.steps:
+            store.write_outcome(run, number, Outcome("finished", step, "", 1000.0 + seconds))
+
+
+def expected(store: Store, *tasks: TaskRuns, gpus: int = 0, width: int = 8) -> cost.Cost:
+    steps = {RunRef(task.config_id, seed): 36_000 for task in tasks for seed in task.seeds}
+    found = cost.expected(store, tasks, steps, gpus, width)
+    assert found is not None
+    return found
+
+
+def test_hours_are_those_of_the_runs_most_alike(store: Store) -> None:
+    earlier(store, CONFIG, [1], 36_000, 3600)  # 10 steps/s
+    earlier(store, CONFIG, [2, 3], 36_000, 7200)  # 5 steps/s, side by side
+    earlier(store, CONFIG, [4], 3_000, 1)  # too short to judge by
+    assert expected(store, TaskRuns(A, [5])).hours == [1.0]
+    assert expected(store, TaskRuns(A, [5, 6])).hours == [2.0]
+    assert expected(store, TaskRuns(B, [1])).hours == [1.0]
+    assert expected(store, TaskRuns(A, [5, 6, 7])).hours == [2.0]  # none like it: the median of 10, 5 and 5
+    assert expected(store, TaskRuns(A, [4])).hours == [33_000 / 36_000]  # goes on from step 3,000
+
+
+def test_gpu_hours_and_the_end(store: Store) -> None:
+    earlier(store, CONFIG, [1], 36_000, 3600, "cuda")
+    tasks = [TaskRuns(A, [seed]) for seed in range(2, 12)]
+    found = expected(store, *tasks, gpus=2, width=4)
+    assert (found.gpu_hours, found.elapsed_h) == (20.0, 2.5)
+    assert "20.0 GPU-hours (1.0 h a task), done 2.5 h after the start" in cost.told(found, 2)
+    cost.check(found, 20.0, 2)
+    with pytest.raises(JobsError, match=r"--max-gpu-hours 19: 20.0 GPU-hours are expected"):
+        cost.check(found, 19.0, 2)
+
+
+def test_disk_is_that_of_finished_runs(store: Store) -> None:
+    earlier(store, CONFIG, [1], 36_000, 3600)
+    before = store.run_files(RunRef(A, 1))
+    (store.run_folder(RunRef(A, 1)) / "big").write_bytes(b"x" * 1000)
+    found = expected(store, TaskRuns(A, [2, 3]))
+    assert (found.files, found.size) == (2 * (len(before) + 1), 2 * (sum(before) + 1000))
+
+
+def test_what_nobody_knows_is_said_and_refused_under_a_limit(store: Store) -> None:
+    earlier(store, CONFIG, [1], 36_000, 3600, "cpu")
+    found = cost.expected(store, [TaskRuns(A, [2])], {RunRef(A, 2): 36_000}, gpus=1, width=1)
+    assert found is None
+    assert "unknown, no earlier run on cuda" in cost.told(found, 1)
+    cost.check(found, None, 1)
+    with pytest.raises(JobsError, match="no earlier run on cuda"):
+        cost.check(found, 5.0, 1)

@@ -1,0 +1,186 @@
+"""What is held: seeds behind a canary, and everything behind a series of deaths; the job of the report; exports."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from fake_slurm import FakeSlurm
+
+from jobs import holds
+from jobs.cli import cli
+from jobs.entry import TrainJob
+from jobs.store import Store
+from tdmpc.config import TrainConfig
+
+PLAN = """
+plan: mine
+base: {steps: 5000, seed_steps: 1000, eval_freq: 700}
+seeds: 3
+sweeps:
+  q: {grid: {num_q: [1, 2]}}
+"""
+
+pytestmark = pytest.mark.usefixtures("outside_slurm")
+
+
+@pytest.fixture
+def run(tmp_path: Path, slurm: FakeSlurm) -> Any:
+    """`sweeps ...` in this process, with the pretended Slurm."""
+    (tmp_path / "mine.yaml").write_text(PLAN)
+
+    def invoke(*words: str, code: int = 0) -> Result:
+        line = ["--results", str(tmp_path / "results"), *words]
+        if words[0] == "submit":
+            line += ["--plan", str(tmp_path / "mine.yaml"), "--cluster", "slurm", "--profile", "cpu"]
+        result = CliRunner().invoke(cli, line)
+        assert result.exit_code == code, result.output
+        return result
+
+    return invoke
+
+
+def held(slurm: FakeSlurm) -> list[int]:
+    """Tasks that are held, all jobs in a row."""
+    return [number for number, task in enumerate(slurm.tasks()) if task["held"]]
+
+
+def execute(store: Store, slurm: FakeSlurm, task: int) -> None:
+    """A task of the newest submission, as its job would."""
+    submission = store.submissions()[-1]
+    job = submission.job_of(task)
+    assert job is not None
+    slurm.set(job, state="RUNNING")
+    try:
+        TrainJob(str(store.root), submission.id, task)()
+    except ValueError:
+        slurm.set(job, state="FAILED")
+    else:
+        slurm.set(job, state="COMPLETED")
+
+
+def test_healthy_is_past_the_first_evaluation_with_trained_weights() -> None:
+    config = TrainConfig(steps=5000, seed_steps=1000, eval_freq=700)
+    assert holds.healthy_step(config) == 1401  # evaluations at 700, when nothing was trained, and at 1400
+    assert holds.healthy_step(TrainConfig(steps=1200, seed_steps=1000, eval_freq=700)) == 1200
+
+
+# --- the canary ---------------------------------------------------------------------------------------------
+
+
+def test_a_healthy_canary_releases_the_seeds_of_its_configuration(
+    run: Any, slurm: FakeSlurm, agent: Any, store: Store
+) -> None:
+    run("submit", "q", "--canary", "--seeds-per-job", "2")
+    (submission,) = store.submissions()
+    assert [task.seeds for task in submission.tasks] == [[1], [1], [2, 3], [2, 3]]
+    assert held(slurm) == [2, 3]
+    assert "2 tasks are held until the first seeds of their 2 configurations are healthy" in run("status").stdout
+    execute(store, slurm, 0)
+    assert held(slurm) == [3]
+    assert "1 tasks are held until the first seeds of their 1 config" in run("status").stdout
+    assert "1 done, 5 pending; 0 to submit" in run("submit", "q").stdout
+
+
+def test_a_canary_that_dies_keeps_its_seeds_held_until_they_are_released(
+    run: Any, slurm: FakeSlurm, agent: Any, store: Store
+) -> None:
+    agent.ends = {1: ValueError("too bad")}
+    run("submit", "q", "--canary")
+    execute(store, slurm, 1)
+    assert held(slurm) == [2, 3, 4, 5]
+    assert "1 of these ended: ValueError: too bad; `sweeps release q`" in run("status").stdout
+    assert "released what was held of 1" in run("release", "q").stdout
+    assert held(slurm) == []
+    assert "nothing of q is held" in run("release", "q").stdout
+
+
+def test_status_releases_where_the_job_could_not(run: Any, slurm: FakeSlurm, agent: Any, store: Store) -> None:
+    run("submit", "q", "--canary")
+    slurm.fault("scontrol", "before")
+    execute(store, slurm, 0)
+    assert held(slurm) == [2, 3, 4, 5]
+    run("status")
+    assert held(slurm) == [3, 5]
+
+
+# --- deaths -------------------------------------------------------------------------------------------------
+
+
+def test_the_third_that_dies_alike_holds_what_waits(run: Any, slurm: FakeSlurm, agent: Any, store: Store) -> None:
+    agent.ends = {seed: ValueError("no CUDA") for seed in (1, 2, 3)}
+    run("submit", "q")
+    for task in (0, 1):
+        execute(store, slurm, task)
+        assert held(slurm) == []
+    execute(store, slurm, 2)
+    assert held(slurm) == [3, 4, 5]
+    told = run("status").stdout
+    assert "3 tasks are held, the first 3 died alike (ValueError: no CUDA); `sweeps release q` lets them run" in told
+    run("release", "q")
+    execute(store, slurm, 3)
+    assert held(slurm) == []  # the user knows
+
+
+@pytest.mark.parametrize("other", [ValueError("another"), None])
+def test_different_deaths_hold_nothing(run: Any, slurm: FakeSlurm, agent: Any, store: Store, other: Any) -> None:
+    agent.ends = {1: ValueError("one"), 2: other} if other else {1: ValueError("one")}
+    run("submit", "q")
+    for task in (0, 1, 2, 3):
+        execute(store, slurm, task)
+    assert held(slurm) == []
+
+
+def test_status_sees_jobs_that_die_before_they_say_anything(run: Any, slurm: FakeSlurm, store: Store) -> None:
+    run("submit", "q")
+    for task in (0, 1, 2):
+        slurm.set(f"100_{task}", state="FAILED", exit="127:0")
+    run("status")
+    assert held(slurm) == [3, 4, 5]
+
+
+# --- the report, and scripts to submit by hand --------------------------------------------------------------
+
+
+def test_the_report_is_a_job_behind_all_others(run: Any, slurm: FakeSlurm, store: Store) -> None:
+    slurm.configure(MaxArraySize="4")
+    run("submit", "q", "--then-aggregate")
+    assert [word for word in slurm.calls("sbatch")[-1] if "dependency" in word] == ["--dependency=afterany:100:101"]
+    task = slurm.tasks()[-1]
+    assert (task["index"], task["held"]) == (None, False)
+    path = store.root / "reports" / "q.html"
+    assert f"-m jobs.cli --results {store.root} aggregate q --out {path}\n" in task["script"]
+    assert "6 pending; 0 to submit" in run("submit", "q").stdout
+
+
+def test_an_exported_script_is_left_to_the_user_and_found_when_it_was_submitted(
+    run: Any, slurm: FakeSlurm, tmp_path: Path, store: Store
+) -> None:
+    run("submit", "q", "--export", str(tmp_path / "q.sh"))
+    assert slurm.tasks() == []
+    assert "6 new" in run("status").stdout
+    subprocess.run([str(slurm.bin / "sbatch"), str(tmp_path / "q.sh")], check=True)
+    assert "6 pending" in run("status").stdout
+    assert "6 pending; 0 to submit" in run("submit", "q").stdout
+    assert len(slurm.tasks()) == 6
+
+
+def test_what_needs_slurm_says_so(run: Any, tmp_path: Path) -> None:
+    line = ["--results", str(tmp_path / "results"), "submit", "ensemble", "--cluster", "local", "--canary"]
+    result = CliRunner().invoke(cli, line)
+    assert result.exit_code == 1
+    assert "--canary needs Slurm" in result.stderr
+    assert not (tmp_path / "results").exists()
+
+
+def test_no_more_is_submitted_than_the_queue_takes(run: Any, slurm: FakeSlurm) -> None:
+    slurm.answer("sacctmgr", "5\n")
+    slurm.add("somebody", tasks=1)
+    assert "Slurm's queue takes 4 of 6 tasks now" in run("submit", "q").stdout
+    assert "you have 5 tasks in its queue" in run("submit", "q", code=1).stderr
+    slurm.set("100", state="COMPLETED")
+    slurm.set("101", state="COMPLETED")
+    assert len(slurm.tasks()) == 5
