@@ -10,10 +10,9 @@ import itertools
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tdmpc import math as tm
+from tdmpc import fused
 
 INIT_STD = 0.02  # truncated normal, as TD-MPC2
 
@@ -46,22 +45,28 @@ class StackedLinear(nn.Module):
 
     def forward(self, x: Tensor, heads: Heads = None) -> Tensor:
         weight, bias = _pick(self.weight, heads), _pick(self.bias, heads)
-        seeds, size = weight.shape[:2]
-        x = x.expand(-1, size, -1, -1).flatten(0, 1)
-        return torch.baddbmm(bias.flatten(0, 1), x, weight.flatten(0, 1)).unflatten(0, (seeds, size))
+        x = x.expand(-1, weight.shape[1], -1, -1).flatten(0, 1)
+        return torch.baddbmm(bias.flatten(0, 1), x, weight.flatten(0, 1)).unflatten(0, weight.shape[:2])
 
 
-class StackedNorm(nn.Module):
-    """LayerNorm over the last axis with a scale and shift for every seed and head."""
+class NormedLinear(StackedLinear):
+    """Linear -> (dropout) -> LayerNorm -> Mish, or SimNorm in groups of `simnorm`; scale and shift of the norm for
+    every seed and head."""
 
-    def __init__(self, seeds: int, heads: int, size: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(seeds, heads, 1, size))
-        self.bias = nn.Parameter(torch.zeros(seeds, heads, 1, size))
+    def __init__(
+        self, heads: int, size_in: int, size_out: int, generators: Sequence[torch.Generator], simnorm: int = 0
+    ) -> None:
+        super().__init__(heads, size_in, size_out, generators)
+        self.scale = nn.Parameter(torch.ones_like(self.bias))
+        self.shift = nn.Parameter(torch.zeros_like(self.bias))
+        self.simnorm = simnorm
 
-    def forward(self, x: Tensor, heads: Heads = None) -> Tensor:
-        normed = F.layer_norm(x, x.shape[-1:])
-        return torch.addcmul(_pick(self.bias, heads), normed, _pick(self.weight, heads))
+    def forward(self, x: Tensor, heads: Heads = None, dropout: Tensor | None = None) -> Tensor:
+        weight = _pick(self.weight, heads)
+        x = x.expand(-1, weight.shape[1], -1, -1).flatten(0, 1)
+        product = torch.bmm(x, weight.flatten(0, 1)).unflatten(0, weight.shape[:2])
+        bias, scale, shift = (_pick(parameter, heads) for parameter in (self.bias, self.scale, self.shift))
+        return fused.norm_activation(product, bias, dropout, scale, shift, self.simnorm)
 
 
 class StackedMLP(nn.Module):
@@ -80,23 +85,16 @@ class StackedMLP(nn.Module):
         zero_out: bool = False,
     ) -> None:
         super().__init__()
-        pairs = list(itertools.pairwise(sizes))
-        last = len(pairs) - 1
-        self.linears = nn.ModuleList(
-            StackedLinear(heads, i, o, generators, zero=zero_out and n == last) for n, (i, o) in enumerate(pairs)
-        )
-        normed = sizes[1:] if simnorm else sizes[1:-1]
-        self.norms = nn.ModuleList(StackedNorm(len(generators), heads, size) for size in normed)
-        self.simnorm = simnorm
+        *hidden, last = itertools.pairwise(sizes)
+        self.hidden = nn.ModuleList(NormedLinear(heads, i, o, generators) for i, o in hidden)
+        if simnorm:
+            self.out: StackedLinear = NormedLinear(heads, *last, generators, simnorm)
+        else:
+            self.out = StackedLinear(heads, *last, generators, zero=zero_out)
 
     def forward(self, x: Tensor, heads: Heads = None, dropout: Tensor | None = None) -> Tensor:
         """(S, E|1, N, in) -> (S, E, N, out). `dropout`: (S, E, N, hidden) factors on the first layer."""
-        for n, linear in enumerate(self.linears):
-            x = linear(x, heads)
-            if n == 0 and dropout is not None:
-                x = x * dropout
-            if n < len(self.norms):
-                x = self.norms[n](x, heads)
-            if n < len(self.linears) - 1:
-                x = F.mish(x)
-        return tm.simnorm(x, self.simnorm) if self.simnorm else x
+        for layer in self.hidden:
+            x = layer(x, heads, dropout)
+            dropout = None
+        return self.out(x, heads)

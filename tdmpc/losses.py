@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tdmpc import fused
 from tdmpc import math as tm
 
 
@@ -35,8 +36,8 @@ def reward_loss(first: Tensor, later: Tensor, rewards: Tensor, bins: Tensor, rho
     first: (S, R, B, K) at t = 0, where all heads share z_0. later: (S, T-1, H, R, B, K). rewards: (S, T, B).
     """
     target = tm.two_hot(rewards, bins)
-    at_first = tm.soft_cross_entropy(first, target[:, :1]).mean(dim=(1, 2)).unsqueeze(1)
-    at_later = tm.soft_cross_entropy(later, target[:, 1:, None, None]).mean(dim=(2, 3, 4))
+    at_first = fused.soft_cross_entropy(first, target[:, :1]).mean(dim=(1, 2)).unsqueeze(1)
+    at_later = fused.soft_cross_entropy(later, target[:, 1:, None, None]).mean(dim=(2, 3, 4))
     return _over_time(torch.cat([at_first, at_later], dim=1), rho)
 
 
@@ -54,7 +55,7 @@ def td_targets(rewards: Tensor, next_values: Tensor, discounts: Tensor, alive: T
 
 def value_loss(logits: Tensor, target: Tensor, weights: Tensor) -> Tensor:
     """logits (S, Q, T+1, B, K), target distribution (S, T+1, B, K), weights (T+1,) of the steps -> (S, Q)."""
-    errors = tm.soft_cross_entropy(logits, target.unsqueeze(1))
+    errors = fused.soft_cross_entropy(logits, target.unsqueeze(1))
     return (errors.mean(-1) * weights).mean(-1)
 
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from tdmpc import losses
+from tdmpc import fused, losses
 from tdmpc import math as tm
 from tdmpc.config import TrainConfig
 from tdmpc.replay import Batch
@@ -114,8 +114,8 @@ def _reward_logits(model: WorldModel, latents: Latents, actions: Tensor) -> tupl
 @torch.no_grad()
 def _reward_error(model: WorldModel, first: Tensor, later: Tensor, rewards: Tensor) -> Tensor:
     """(S,) mean |predicted - stored reward| over steps, heads and windows."""
-    at_first = (tm.two_hot_inverse(first, model.bins).mean(1) - rewards[:, 0]).abs().mean(1, keepdim=True)
-    at_later = (tm.two_hot_inverse(later, model.bins).mean(3) - rewards[:, 1:, None]).abs().mean(dim=(2, 3))
+    at_first = (fused.two_hot_inverse(first, model.bins).mean(1) - rewards[:, 0]).abs().mean(1, keepdim=True)
+    at_later = (fused.two_hot_inverse(later, model.bins).mean(3) - rewards[:, 1:, None]).abs().mean(dim=(2, 3))
     return torch.cat([at_first, at_later], dim=1).mean(1)
 
 
@@ -129,7 +129,7 @@ def _value_loss(model: WorldModel, found: ValueBatch, noise: Noise, full: bool) 
         return loss, {}
     with torch.no_grad():
         target = found.lowest[:, 0].mean(1)
-        predicted = tm.two_hot_inverse(logits[:, :, : target.shape[1]], model.bins)
+        predicted = fused.two_hot_inverse(logits[:, :, : target.shape[1]], model.bins)
         return loss, _value_metrics(predicted, target, found.per_head[:, 0])
 
 
@@ -153,7 +153,7 @@ def _aux_loss(model: WorldModel, found: ValueBatch) -> Tensor:
     """(S, G) cross-entropy of the auxiliary values; their discounts are the last G of the batch."""
     rows = found.states.shape[1:3]
     logits = aux_logits(model.aux, found.states.flatten(1, 2), model.num_gammas).unflatten(2, rows)
-    errors = tm.soft_cross_entropy(logits, found.target[:, -model.num_gammas :])
+    errors = fused.soft_cross_entropy(logits, found.target[:, -model.num_gammas :])
     return (errors.mean(-1) * found.weights).mean(-1)
 
 

@@ -4,6 +4,7 @@ evaluate what they kept."""
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import platform
 from collections.abc import Callable, Iterator, Sequence
@@ -26,6 +27,9 @@ from tdmpc.trainer import Outcome, Progress, RunHandle, Trainer
 __all__ = [
     "DeviceError", "Evaluation", "Film", "NoWeights", "Outcome", "Progress", "RunHandle", "evaluate", "film", "train",
 ]  # fmt: skip
+
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 
 
 class DeviceError(RuntimeError):
@@ -144,6 +148,16 @@ def _prepare(device: str, threads: int, tf32: bool) -> None:
         )
     torch.set_num_threads(threads)
     torch.backends.cuda.matmul.allow_tf32 = tf32
+    _keep_freed_memory()
+
+
+def _keep_freed_memory() -> None:
+    """Make the allocator reuse large blocks. glibc gives them back to the system, and every tensor of more than
+    128 kB then begins with page faults: two thirds of the time of an elementwise pass."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(M_MMAP_THRESHOLD, 1 << 30)
+        mallopt(M_TRIM_THRESHOLD, (1 << 31) - 1)
 
 
 def _by_position(handles: Sequence[RunHandle]) -> list[tuple[list[int], list[dict[str, Any]]]]:

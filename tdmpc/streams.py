@@ -4,6 +4,7 @@ exactly what they would draw alone, and measuring (evaluation, validation) never
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 
 import torch
@@ -45,10 +46,21 @@ class Draws:
         return torch.stack(picks).sort(-1).values
 
     def dropout(self, rate: float, *shape: int) -> Tensor | None:
-        """(S, *shape) of 0 and 1 / (1 - rate); None at rate 0, where nothing is drawn."""
+        """(S, *shape) of 0, with probability `rate`, and 1 / (1 - rate); None at rate 0, where nothing is drawn.
+
+        Drawn as the distances from one zero to the next, which are geometric: a hundredth of the random numbers.
+        """
         if rate == 0:
             return None
-        return (self.uniform(*shape) >= rate).float() / (1 - rate)
+        size, expected = math.prod(shape), math.prod(shape) * rate
+        count = math.ceil(expected + 10 * math.sqrt(expected) + 10)  # more zeros than that never happen
+        nowhere = len(self.generators) * size  # an element behind the last, for zeros beyond the end
+        factors = torch.full((nowhere + 1,), 1 / (1 - rate), device=self.device)
+        for s, g in enumerate(self.generators):
+            distances = torch.empty(count, dtype=torch.int64, device=self.device).geometric_(rate, generator=g)
+            zeros = distances.cumsum(0) - 1
+            factors.index_fill_(0, torch.where(zeros < size, zeros + s * size, nowhere), 0)
+        return factors[:-1].view(-1, *shape)
 
     def state(self, index: int) -> Tensor:
         return self.generators[index].get_state()

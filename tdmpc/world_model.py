@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from tdmpc import fused
 from tdmpc import math as tm
 from tdmpc.config import TrainConfig
 from tdmpc.layers import Heads, StackedMLP
@@ -87,7 +88,7 @@ class WorldModel(nn.Module):
 
     def rewards(self, z: Tensor, action: Tensor) -> Tensor:
         """z (S, N, L), action (S, N, A) -> (S, R, N) predicted rewards."""
-        return tm.two_hot_inverse(self.reward_logits(z, action), self.bins)
+        return fused.two_hot_inverse(self.reward_logits(z, action), self.bins)
 
     def end_logits(self, z: Tensor) -> Tensor:
         """(S, ..., L) latents after a transition -> (S, ...) logits of its having ended the episode."""
@@ -101,7 +102,7 @@ class WorldModel(nn.Module):
 
     def values(self, z: Tensor, dropout: Tensor | None = None) -> Tensor:
         """(S, N, L) -> (S, Q, N) predicted values."""
-        return tm.two_hot_inverse(self.value(z.unsqueeze(1), dropout=dropout), self.bins)
+        return fused.two_hot_inverse(self.value(z.unsqueeze(1), dropout=dropout), self.bins)
 
 
 class TargetValues(nn.Module):
@@ -117,11 +118,11 @@ class TargetValues(nn.Module):
 
     def values(self, z: Tensor, bins: Tensor) -> Tensor:
         """(S, N, L) -> (S, Q, N)."""
-        return tm.two_hot_inverse(self.value(z.unsqueeze(1)), bins)
+        return fused.two_hot_inverse(self.value(z.unsqueeze(1)), bins)
 
     def aux_values(self, z: Tensor, bins: Tensor) -> Tensor:
         """(S, N, L) -> (S, G, N)."""
-        return tm.two_hot_inverse(aux_logits(self.aux, z, self.num_gammas), bins)
+        return fused.two_hot_inverse(aux_logits(self.aux, z, self.num_gammas), bins)
 
 
 def aux_logits(aux: nn.Module, z: Tensor, num_gammas: int) -> Tensor:

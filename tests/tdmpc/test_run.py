@@ -104,7 +104,7 @@ def test_a_diverged_seed_stops_alone(tiny, trained, equal_weights, monkeypatch):
     def poisoned(self, batch, schedule, draws, log=False):
         if self.update_index == 25 and self.scale.shape[0] == 2:
             with torch.no_grad():
-                self.model.reward.linears[0].weight[0].fill_(float("nan"))
+                self.model.reward.hidden[0].weight[0].fill_(float("nan"))
         return original(self, batch, schedule, draws, log)
 
     monkeypatch.setattr(agent_module.Agent, "update", poisoned)

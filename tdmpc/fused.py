@@ -1,0 +1,222 @@
+"""The agent's elementwise work between matrix products, fused: `kernels.c` on the CPU, plain torch elsewhere.
+
+Layer norm with activation, and softmax over bins, are most of a small agent's time on a CPU as chains of torch
+operations. The C is built once per machine by the compiler that is there, in under a second, and kept in the user's
+cache; without a compiler, or with SWEEPS_KERNELS=torch, the same formulas run as torch operations, to rounding.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import hashlib
+import math
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from tdmpc import math as tm
+
+SOURCE = Path(__file__).with_name("kernels.c")
+FLAGS = ("-O3", "-march=native", "-fPIC", "-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros")
+# Not linked with an OpenMP library: the one torch has loaded serves both, where two would fight over the cores.
+COMPILE, LINK = ("-fopenmp", "-c"), ("-shared",)
+
+
+@functools.cache
+def _library() -> ctypes.CDLL | None:
+    """The kernels of this machine; None where they cannot be had."""
+    compiler = next(
+        (path for name in (os.environ.get("CC", "cc"), "gcc", "clang") if (path := shutil.which(name))), None
+    )
+    if compiler is None or os.environ.get("SWEEPS_KERNELS") == "torch":
+        return None
+    try:
+        return _declared(ctypes.CDLL(str(_built(compiler))))
+    except (OSError, subprocess.SubprocessError):  # a compiler that does not work here, a cache that cannot be written
+        return None
+
+
+def _built(compiler: str) -> Path:
+    """Path of the shared library, built unless the cache has it; the name holds all that the result depends on."""
+    source = SOURCE.read_bytes()
+    key = hashlib.sha256(b"\0".join([source, *map(str.encode, (compiler, *FLAGS, torch.__version__, _processor()))]))
+    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sweeps"
+    path = root / f"kernels-{key.hexdigest()[:16]}.so"
+    if not path.exists():
+        root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with tempfile.TemporaryDirectory(dir=root) as folder:
+            unit, library = Path(folder) / "kernels.o", Path(folder) / "kernels.so"
+            run = functools.partial(subprocess.run, check=True, capture_output=True, timeout=60)
+            run([compiler, *FLAGS, *COMPILE, str(SOURCE), "-o", str(unit)])
+            run([compiler, *LINK, str(unit), "-lm", "-o", str(library)])
+            os.replace(library, path)
+    return path
+
+
+def _processor() -> str:
+    """What `-march=native` means here."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.machine() + platform.processor()
+    return "".join(next((line for line in lines if line.startswith(field)), "") for field in ("model name", "flags"))
+
+
+def _declared(library: ctypes.CDLL) -> ctypes.CDLL:
+    size, pointer, threads = ctypes.c_long, ctypes.c_void_p, ctypes.c_int
+    library.norm_forward.argtypes = [*[size] * 4, *[pointer] * 6, threads]
+    library.norm_backward.argtypes = [*[size] * 4, *[pointer] * 8, threads]
+    library.two_hot_inverse.argtypes = [*[size] * 2, *[pointer] * 4, threads]
+    library.cross_entropy.argtypes = [*[size] * 4, *[pointer] * 4, threads]
+    library.norm_forward.restype = library.two_hot_inverse.restype = library.cross_entropy.restype = None
+    return library
+
+
+def _kernels(x: Tensor) -> ctypes.CDLL | None:
+    return _library() if x.is_cpu and x.dtype == torch.float32 else None
+
+
+def _at(x: Tensor | None) -> int | None:
+    return None if x is None else x.data_ptr()
+
+
+# --- layer norm and activation ----------------------------------------------------------------------------
+
+
+def norm_activation(
+    x: Tensor, bias: Tensor, drop: Tensor | None, scale: Tensor, shift: Tensor, group: int = 0
+) -> Tensor:
+    """x (S, E, N, D) products; bias, scale, shift (S, E, 1, D); drop (S, E, N, D) factors -> (S, E, N, D).
+
+    activation(LayerNorm((x + bias) * drop) * scale + shift); group 0: Mish, otherwise SimNorm. Without gradients x
+    is overwritten: hand over what nobody else reads.
+    """
+    kernels = _kernels(x)
+    if kernels is None:
+        x = x + bias if drop is None else (x + bias) * drop
+        x = torch.addcmul(shift, F.layer_norm(x, x.shape[-1:]), scale)
+        return tm.simnorm(x, group) if group else F.mish(x)
+    if torch.is_grad_enabled():
+        found: Tensor = _NormActivation.apply(x, bias, drop, scale, shift, group)
+        return found
+    return _norm_forward(kernels, x, bias, drop, scale, shift, group, x)
+
+
+def _norm_forward(
+    kernels: ctypes.CDLL,
+    x: Tensor,
+    bias: Tensor,
+    drop: Tensor | None,
+    scale: Tensor,
+    shift: Tensor,
+    group: int,
+    out: Tensor,
+) -> Tensor:
+    bias, scale, shift = bias.contiguous(), scale.contiguous(), shift.contiguous()
+    sizes = (bias.numel() // x.shape[-1], x.shape[-2], x.shape[-1], group)
+    pointers = map(_at, (x, bias, drop, scale, shift, out))
+    kernels.norm_forward(*sizes, *pointers, torch.get_num_threads())
+    return out
+
+
+class _NormActivation(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, bias: Tensor, drop: Tensor | None, scale: Tensor, shift: Tensor, group: int
+    ) -> Tensor:
+        ctx.save_for_backward(x, bias.contiguous(), drop, scale.contiguous(), shift.contiguous())
+        ctx.group = group
+        kernels = _kernels(x)
+        assert kernels is not None
+        return _norm_forward(kernels, x, bias, drop, scale, shift, group, torch.empty_like(x))
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, bias, drop, scale, shift = ctx.saved_tensors
+        kernels = _kernels(x)
+        assert kernels is not None
+        grad, rows, size = grad.contiguous(), x.shape[-2], x.shape[-1]
+        nets = bias.numel() // size
+        own, sums = torch.empty_like(x), torch.empty(nets, 3, size)
+        pointers = map(_at, (x, bias, drop, scale, shift, grad, own, sums))
+        if kernels.norm_backward(nets, rows, size, ctx.group, *pointers, torch.get_num_threads()):
+            raise MemoryError("no memory for the gradient sums of a layer")
+        to_bias, to_scale, to_shift = (part.view(bias.shape) for part in sums.unbind(1))
+        return own, to_bias, None, to_scale, to_shift, None
+
+
+# --- softmax over bins ------------------------------------------------------------------------------------
+
+
+def two_hot_inverse(logits: Tensor, bins: Tensor) -> Tensor:
+    """(..., K) logits -> (...) the return their distribution stands for: symexp of the mean bin."""
+    if _kernels(logits) is None:
+        return tm.two_hot_inverse(logits, bins)
+    found: Tensor = _TwoHotInverse.apply(logits.contiguous(), bins)
+    return found
+
+
+class _TwoHotInverse(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, bins: Tensor) -> Tensor:
+        kernels = _kernels(logits)
+        assert kernels is not None
+        y = logits.new_empty(logits.shape[:-1])
+        slope = torch.empty_like(logits) if ctx.needs_input_grad[0] else None
+        pointers = map(_at, (logits, bins, y, slope))
+        kernels.two_hot_inverse(y.numel(), logits.shape[-1], *pointers, torch.get_num_threads())
+        ctx.save_for_backward(slope)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        (slope,) = ctx.saved_tensors
+        return slope * grad.unsqueeze(-1), None
+
+
+def soft_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
+    """(..., K) logits, (..., K) distributions -> (...) cross-entropy in nats.
+
+    target: as logits, or with size 1 on neighbouring axes over which it is shared.
+    """
+    if _kernels(logits) is None:
+        return tm.soft_cross_entropy(logits, target)
+    found: Tensor = _CrossEntropy.apply(logits.contiguous(), target.contiguous())
+    return found
+
+
+class _CrossEntropy(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, target: Tensor) -> Tensor:
+        kernels = _kernels(logits)
+        assert kernels is not None
+        y = logits.new_empty(logits.shape[:-1])
+        slope = torch.empty_like(logits) if ctx.needs_input_grad[0] else None
+        pointers = map(_at, (logits, target, y, slope))
+        kernels.cross_entropy(*_shared(logits, target), *pointers, torch.get_num_threads())
+        ctx.save_for_backward(slope)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        (slope,) = ctx.saved_tensors
+        return slope * grad.unsqueeze(-1), None
+
+
+def _shared(logits: Tensor, target: Tensor) -> tuple[int, int, int, int]:
+    """Sets, sharers, rows and bins: the axes before, on and behind those over which `target` is shared."""
+    axes = [a for a, (n, m) in enumerate(zip(logits.shape, target.shape, strict=True)) if n != m]
+    first, last = (axes[0], axes[-1] + 1) if axes else (0, 0)
+    if any(target.shape[a] != 1 for a in range(first, last)):
+        raise ValueError(f"target {tuple(target.shape)} is not shared over neighbouring axes of {tuple(logits.shape)}")
+    sizes = logits.shape
+    return math.prod(sizes[:first]), math.prod(sizes[first:last]), math.prod(sizes[last:-1]), sizes[-1]
