@@ -81,6 +81,11 @@ def _declared(library: ctypes.CDLL) -> ctypes.CDLL:
     return library
 
 
+def compiled() -> bool:
+    """Whether this machine has the kernels."""
+    return _library() is not None
+
+
 def _kernels(x: Tensor) -> ctypes.CDLL | None:
     return _library() if x.is_cpu and x.dtype == torch.float32 else None
 

@@ -148,10 +148,10 @@ def _prepare(device: str, threads: int, tf32: bool) -> None:
         )
     torch.set_num_threads(threads)
     torch.backends.cuda.matmul.allow_tf32 = tf32
-    _keep_freed_memory()
+    keep_freed_memory()
 
 
-def _keep_freed_memory() -> None:
+def keep_freed_memory() -> None:
     """Make the allocator reuse large blocks. glibc gives them back to the system, and every tensor of more than
     128 kB then begins with page faults: two thirds of the time of an elementwise pass."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)

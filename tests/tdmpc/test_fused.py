@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from tdmpc import fused
 from tdmpc import math as tm
 
-pytestmark = pytest.mark.skipif(fused._library() is None, reason="no C compiler on this machine: nothing is fused")
+pytestmark = pytest.mark.skipif(not fused.compiled(), reason="no C compiler on this machine: nothing is fused")
 
 
 def draws(*shape: int, seed: int = 0, scale: float = 1.0) -> torch.Tensor:

@@ -1,0 +1,142 @@
+"""How near an update and a planned action come to their arithmetic on this machine, for any configuration.
+
+    python benchmarks/speed.py                                      the base configuration
+    python benchmarks/speed.py --reference --seeds 1,5              the learning study's small networks
+    python benchmarks/speed.py --set num_q=5 --threads 2
+
+GFLOP: of the matrix products that are executed, counted while they run. Floor: GFLOP / this machine's own throughput
+for a float32 product of 512x524 by 524x512 on one thread, measured in the same process. Units: seconds x that
+throughput, which travel between machines better than seconds do. Times are medians of the processor time, so that what
+else runs on the machine counts little; with several threads, of wall time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import os
+import platform
+import resource
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
+
+from jobs.plan import load as load_plan
+from tdmpc import fused
+from tdmpc.agent import Agent, Schedule
+from tdmpc.config import TrainConfig
+from tdmpc.envs import Env
+from tdmpc.planner import plan
+from tdmpc.replay import Batch
+from tdmpc.run import keep_freed_memory
+from tdmpc.streams import Draws
+
+LEARNING = Path(__file__).with_name("learning.yaml")
+SECONDS = 4.0  # of repetitions of each measurement; at least three
+
+
+def main() -> None:
+    args = _arguments()
+    given = dict(pair.split("=", 1) for pair in args.set)
+    base = load_plan(LEARNING).base if args.reference else {}
+    config = TrainConfig().with_overrides({**base, **given})
+    keep_freed_memory()
+    torch.set_num_threads(1)
+    throughput = _throughput()
+    torch.set_num_threads(args.threads)
+    kernels = "C kernels" if fused.compiled() else "torch operations"
+    print(f"{_processor()}, {os.cpu_count()} cores, torch {torch.__version__}, {args.threads} thread(s)")
+    print(f"{config.task}, {kernels}; one product of 512x524x512 on one thread: {throughput:.0f} GFLOP/s\n")
+    print(f"{'seeds':>5} {'':8} {'GFLOP':>8} {'floor ms':>9} {'ms':>9} {'x floor':>8} {'units':>8} {'per seed':>9}")
+    for seeds in map(int, args.seeds.split(",")):
+        for name, work in _work(config, seeds).items():
+            gflop, taken = _gflop(work), _seconds(work, args.threads)
+            floor = gflop / throughput
+            units = taken * throughput
+            print(
+                f"{seeds:5} {name:8} {gflop:8.2f} {1e3 * floor:9.1f} {1e3 * taken:9.1f} {taken / floor:8.2f} "
+                f"{units:8.2f} {units / seeds:9.2f}"
+            )
+    print(f"\npeak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB")
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--reference", action="store_true", help="start from benchmarks/learning.yaml")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="any key; may be repeated")
+    parser.add_argument("--seeds", default="1", help="seeds side by side, such as 1,5")
+    parser.add_argument("--threads", type=int, default=1)
+    return parser.parse_args()
+
+
+def _work(config: TrainConfig, seeds: int) -> dict[str, Callable[[], object]]:
+    """One update and one planned action of `seeds` seeds, on made-up data of the task's sizes."""
+    env = Env(config.task, config.action_repeat, 0)
+    agent = Agent(config, env.obs_size, env.action_size, range(seeds), "cpu")
+    draws = Draws.fresh(range(seeds), "benchmark")
+    shape = (seeds, config.horizon, config.batch_size)
+    obs = torch.randn(seeds, config.horizon + 1, config.batch_size, env.obs_size)
+    batch = Batch(obs, torch.rand(*shape, env.action_size) * 2 - 1, torch.rand(shape), torch.zeros(shape))
+    latent: Tensor = agent.model.encode(obs[:, 0, :1]).detach()
+    warm = torch.zeros(seeds, 1, config.horizon, env.action_size)
+    schedule = Schedule(False, config.start_entropy_coeff)
+    return {
+        "update": functools.partial(agent.update, batch, schedule, draws),
+        "action": lambda: plan(agent.networks, latent, warm, config, draws, heads=None, best=False),
+    }
+
+
+class _Products(TorchDispatchMode):
+    """Counts the operations of matrix products. (torch's FlopCounterMode fails where a view was made without
+    gradients of what has some.)"""
+
+    flops = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        formula = flop_registry.get(func.overloadpacket)
+        if formula is not None:
+            self.flops += formula(*args, **(kwargs or {}), out_val=out)
+        return out
+
+
+def _gflop(work: Callable[[], object]) -> float:
+    with _Products() as counted:
+        work()
+    return counted.flops / 1e9
+
+
+def _throughput() -> float:
+    """GFLOP/s of the product that the units are defined by."""
+    a, b = torch.randn(512, 524), torch.randn(524, 512)
+    return 2 * 512 * 524 * 512 / 1e9 / _seconds(lambda: a @ b, 1, 1.0)
+
+
+def _seconds(work: Callable[[], object], threads: int, budget: float = SECONDS) -> float:
+    clock = time.process_time if threads == 1 else time.perf_counter
+    work()
+    taken: list[float] = []
+    while len(taken) < 3 or sum(taken) < budget:
+        began = clock()
+        work()
+        taken.append(clock() - began)
+    return statistics.median(taken)
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+if __name__ == "__main__":
+    main()
