@@ -143,6 +143,13 @@ value_options = _options(
     click.option("--set", "sets", multiple=True, metavar="KEY=VALUE",
                  help="Override a key (`sweeps keys`); may be repeated."),
 )  # fmt: skip
+settings_options = _options(
+    click.option("--snapshots", type=click.IntRange(min=0), metavar="N",
+                 help="How often a run keeps its weights for `evaluate`, evenly spaced; 4 otherwise."),
+    click.option("--checkpoint-minutes", type=click.FloatRange(min=0), metavar="M",
+                 help="Minutes between checkpoints; 10 otherwise."),
+    click.option("--deterministic", is_flag=True, help="On a GPU, the same numbers every time; slower."),
+)  # fmt: skip
 backend_options = _options(
     click.option("--profile", metavar="NAME|FILE", help="Cluster profile: gpu, a100, cpu ... or a file of yours."),
     click.option("--option", "option", multiple=True, metavar="KEY=VALUE",
@@ -152,8 +159,7 @@ backend_options = _options(
     click.option("--max-parallel", type=click.IntRange(min=1), metavar="N", help="Tasks at a time."),
     click.option("--seeds-per-job", type=click.IntRange(min=1), metavar="K",
                  help="Seeds of a configuration trained side by side in one process."),
-    click.option("--snapshots", type=click.IntRange(min=0), metavar="N",
-                 help="How often a run keeps its weights for `evaluate`, evenly spaced; 4 otherwise."),
+    settings_options,
     click.option("--canary", is_flag=True,
                  help="Train the first seed of every configuration; hold the others until it is healthy."),
     click.option("--then-aggregate", is_flag=True, help="Write the report when all runs have ended, however they did."),
@@ -416,21 +422,22 @@ def release_command(state: Globals, sweep: str) -> None:
 
 
 @cli.command("train")
-@_options(plan_option, seeds_option, value_options)
+@_options(plan_option, seeds_option, value_options, settings_options)
 @foreground_options
 @click.pass_obj
 def train_command(
     state: Globals, plan_file: Path | None, seeds: str | None, preset: str | None, task: str | None,
-    steps: str | None, sets: tuple[str, ...], device: str, threads: int | None,
+    steps: str | None, sets: tuple[str, ...], device: str, threads: int | None, **settings: Any,
 ) -> None:  # fmt: skip
     """Train one configuration in the foreground: the plan's base with --preset and --set; seed 1 unless told."""
-    from jobs import launch, plan, process
+    from jobs import entry, launch, plan, process
 
     chosen = plan.load(plan_file)
     values = {**chosen.base, **_preset(preset), **_overrides(task, steps, sets)}
     asked = plan.parse_seeds(seeds) if seeds is not None else (1,)
     store = state.store()
-    launch.train(store, chosen, values, asked, _device(device), threads or process.cores())
+    given = entry.Settings(**{name: value for name, value in settings.items() if value is not None})
+    launch.train(store, chosen, values, asked, _device(device), threads or process.cores(), given)
 
 
 @cli.command("evaluate")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import errno
 import os
 import signal
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from tdmpc.run import Progress, RunHandle
 
 HEARTBEAT_S = 2.0
-SNAPSHOTS = 4  # of a run, where nobody says otherwise
 _TOLD_EARLY = signal.SIGUSR2  # Slurm sends it ahead of the time limit: checkpoint, then queue again
 _TOLD_NOW = (signal.SIGTERM, signal.SIGINT)  # cancelled, preempted or Ctrl-C: checkpoint and end
 
@@ -59,6 +59,23 @@ class StopFlag:
 
 
 @dataclass(frozen=True)
+class Settings:
+    """How a run is trained; none of it is part of what the run is.
+
+    snapshots: how often it keeps its weights for `sweeps evaluate`, evenly spaced, the last at its end.
+    checkpoint_minutes: time between checkpoints, so what a kill costs at most; 0 takes one at every update.
+    deterministic: on a GPU, the same numbers whenever it is repeated on one model of card.
+    """
+
+    snapshots: int = 4
+    checkpoint_minutes: float = 10.0
+    deterministic: bool = False
+
+
+_SETTINGS = {setting.name for setting in dataclasses.fields(Settings)}
+
+
+@dataclass(frozen=True)
 class TrainJob:
     """One task of a submission; small and picklable, all else is read from the results folder in the job."""
 
@@ -79,7 +96,7 @@ class TrainJob:
             threads=submission.threads,
             submission=self.submission,
             task=self.task,
-            snapshots=submission.options.get("snapshots", SNAPSHOTS),
+            settings=Settings(**{k: v for k, v in submission.options.items() if k in _SETTINGS}),
             listen=holds.listener(store, submission, self.task),
         )
         try:
@@ -98,7 +115,7 @@ class Execution:
     threads: int
     submission: str | None = None
     task: int | None = None
-    snapshots: int = SNAPSHOTS
+    settings: Settings = Settings()
     listen: Listener = lambda run, progress: None
 
     def train(self, runs: Sequence[RunRef]) -> list[Outcome]:
@@ -119,8 +136,8 @@ class Execution:
                         handles,
                         device=self.device,
                         threads=self.threads,
-                        snapshots=self.snapshots,
                         should_stop=stop,
+                        **dataclasses.asdict(self.settings),
                     )
             except BaseException as error:
                 self._record_failure(attempts, error)

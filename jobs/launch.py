@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rich.text import Text
 
 from jobs import cost, handover, show, submit
-from jobs.entry import Execution
+from jobs.entry import Execution, Settings
 from jobs.errors import JobsError
 from jobs.expand import Configuration, Expanded, label
 from jobs.lock import alone
@@ -186,7 +186,13 @@ def _run_here(store: Store, submission: Submission) -> int:
 
 
 def train(
-    store: Store, plan: Plan, values: Mapping[str, Any], seeds: tuple[int, ...], device: str, threads: int
+    store: Store,
+    plan: Plan,
+    values: Mapping[str, Any],
+    seeds: tuple[int, ...],
+    device: str,
+    threads: int,
+    settings: Settings,
 ) -> None:
     """Train one configuration in this process, with a progress bar per seed. Raises `JobsError` if it does not end."""
     config = TrainConfig().with_overrides(values)
@@ -205,7 +211,7 @@ def train(
     runs = [RunRef(identity, seed) for seed in seeds]
     begun = {run: store.load_run(run, config.steps).step for run in runs}
     with Bars(begun, config.steps, console) as listen:
-        outcomes = Execution(store, device, threads, listen=listen).train(runs)
+        outcomes = Execution(store, device, threads, settings=settings, listen=listen).train(runs)
     stopped = [o for o in outcomes if o.state != "finished"]
     if stopped:
         raise JobsError(

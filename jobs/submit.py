@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs import handover, local, process, profiles, slurm
-from jobs.entry import SNAPSHOTS, TrainJob
+from jobs.entry import Settings, TrainJob
 from jobs.errors import JobsError
 from jobs.expand import Expanded
 from jobs.local import aggregate_command
@@ -31,10 +31,9 @@ MISSING: frozenset[State] = frozenset({"new", "interrupted", "lost"})
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(Settings):
     """How runs are executed. cluster: see `BACKENDS`. seeds_per_job: seeds of one configuration in one process.
 
-    snapshots: how often a run keeps its weights for `sweeps evaluate`, evenly spaced, the last at its end.
     option: `key=value`, instead of what the profile says.
     """
 
@@ -42,7 +41,6 @@ class Options:
     profile: str | None = None
     max_parallel: int | None = None
     seeds_per_job: int = 1
-    snapshots: int = SNAPSHOTS
     option: Sequence[str] = ()
 
 

@@ -43,15 +43,17 @@ def train(
     threads: int,
     checkpoint_minutes: float = 10.0,
     snapshots: int = 0,
+    deterministic: bool = False,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> list[Outcome]:
     """Train runs that share a configuration up to the seed, side by side; one `Outcome` a handle, in order.
 
     device: "cpu" or "cuda"; asked for CUDA, it refuses to train on the CPU (`DeviceError`). should_stop is
     polled between any two updates; when it holds, state is saved and the runs end "interrupted". snapshots: how
-    many times, evenly spaced and the last at the end, weights are kept for `evaluate`.
+    many times, evenly spaced and the last at the end, weights are kept for `evaluate`. deterministic: on a GPU,
+    the same numbers whenever this is repeated on one model of card; a CPU's are the same anyway.
     """
-    _prepare(device, threads, handles[0].config.tf32)
+    _prepare(device, threads, handles[0].config.tf32, deterministic)
     found: dict[int, Outcome] = {}
     for group, states in _by_position(handles):
         members = [handles[n] for n in group]
@@ -96,7 +98,7 @@ def evaluate(
     does not plan. All start from the same states, the first of them those of training's own evaluation at that
     step. Raises `NoWeights`, `DeviceError`.
     """
-    _prepare(device, threads, config.tf32)
+    _prepare(device, threads, config.tf32, deterministic=False)
     step, found = checkpoint.weights_at(folder, at)
     env = Env(config.task, config.action_repeat, 0)
     agent = Agent(config, env.obs_size, env.action_size, [seed], device)
@@ -138,7 +140,11 @@ def film(config: TrainConfig, played: Evaluation, width: int, height: int) -> Fi
     return Film(env.step_ms * every, frames())
 
 
-def _prepare(device: str, threads: int, tf32: bool) -> None:
+def _prepare(device: str, threads: int, tf32: bool, deterministic: bool) -> None:
+    if deterministic:
+        os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # read once, when cuBLAS starts
+    torch.use_deterministic_algorithms(deterministic)
+    torch.backends.cudnn.deterministic = deterministic
     if device == "cuda" and not torch.cuda.is_available():
         visible = os.environ.get("CUDA_VISIBLE_DEVICES", "unset")
         raise DeviceError(

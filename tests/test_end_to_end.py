@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -53,24 +54,23 @@ sweeps:
       tau: [0.01]
 """
 
-# Half of the second shard's bytes, then SIGKILL: nothing of Python runs after that.
+# When the `count`th file whose path holds `word` is about to be moved to its name, only half of it is there, and
+# SIGKILL: nothing of Python runs after that.
 KILLED_IN_MID_WRITE = """
-import os, signal, sys
-from pathlib import Path
-from tdmpc import shards
-whole, count = shards.pq.write_table, 0
-def half(table, path, **options):
-    global count
-    count += 1
-    whole(table, path, **options)
-    if count == 2:
-        content = Path(path).read_bytes()
-        Path(path).write_bytes(content[: len(content) // 2])
-        os.kill(os.getpid(), signal.SIGKILL)
-shards.pq.write_table = half
+import os, signal
+word, left, replace = {word!r}, {count}, os.replace
+def half(part, path):
+    global left
+    left -= word in str(path)
+    if left:
+        return replace(part, path)
+    os.truncate(part, os.path.getsize(part) // 2)
+    os.kill(os.getpid(), signal.SIGKILL)
+os.replace = half
 from jobs.cli import main
 main()
 """
+CLOCKED = ("time", "steps_per_s", "updates_per_s")
 
 
 class Sweeps:
@@ -94,6 +94,20 @@ class Sweeps:
         logs = "".join(path.read_text()[-2000:] for path in self.folder.glob("results/submissions/*/logs/*"))
         assert done.returncode == code, done.stdout + done.stderr + logs
         return done.stdout
+
+    def killed(self, word: str, count: int, *arguments: str) -> None:
+        """The command, killed when it has written half of the `count`th file whose path holds `word`."""
+        script = KILLED_IN_MID_WRITE.format(word=word, count=count)
+        assert self.start("-c", script, *arguments).returncode == -signal.SIGKILL
+
+    def rows(self, attempt: str = "a*") -> dict[tuple[Any, ...], dict[str, Any]]:
+        """Rows of the only run, of one attempt or of each row the last; nothing left out but what a clock says."""
+        found = {}
+        for path in sorted(self.folder.glob(f"results/runs/*/seed-1/metrics/{attempt}-*.parquet")):
+            for row in pq.read_table(path).to_pylist():
+                kept = {name: value for name, value in row.items() if name not in CLOCKED and value is not None}
+                found[row["kind"], row["step"], row["event"]] = kept
+        return found
 
     def states(self) -> list[str]:
         found = json.loads(self("status", "--json"))["sweeps"]
@@ -137,21 +151,27 @@ def test_a_sweep_from_submit_to_report(sweeps: Sweeps) -> None:
     assert (sweeps.folder / "again.html").read_bytes() == first
 
 
-def test_killed_in_mid_write_it_leaves_readable_shards_and_rerun_completes_it(sweeps: Sweeps) -> None:
-    submit = ("submit", "one", "--plan", "plan.yaml", "--seeds", "1-1", "--cluster", "debug")
-    assert sweeps.start("-c", KILLED_IN_MID_WRITE, *submit).returncode == -9
-    (metrics,) = sweeps.folder.glob("results/runs/*/seed-1/metrics")
-    half = [path for path in metrics.iterdir() if path.name.endswith(".part")]
-    whole = sorted(metrics.glob("a001-*.parquet"))
-    assert len(half) == len(whole) == 1
-    assert pq.read_table(whole[0]).num_rows > 0
+def test_killed_in_mid_write_it_goes_on_from_the_last_checkpoint_to_the_very_same_rows(
+    sweeps: Sweeps, whole: Sweeps
+) -> None:
+    """Twice: publishing a shard, and publishing a checkpoint. One is taken at every update."""
+    sweeps.killed("/metrics/", 2, *ONE, "--cluster", "debug", "--checkpoint-minutes", "0")
+    (run,) = sweeps.folder.glob("results/runs/*/seed-1")
+    assert [len(list((run / "metrics").glob(name))) for name in (".*.part", "*.parquet")] == [1, 1]
     assert sweeps.states() == ["failed"]
     sweeps("aggregate", "--out", "report.html")  # what there is can be read
+    sweeps.killed("step-000000030-u000000030-a002.pt", 1, "rerun", "one", "--failed")
+    assert max((run / "checkpoints").glob("*.json")).name == "step-000000030-u000000029-a002.json"
     sweeps("rerun", "one", "--failed", "--cluster", "local", "--wait")
     assert sweeps.states() == ["done"]
-    assert len(list(metrics.glob("a002-*.parquet"))) > 0
+    first, second, third = (sweeps.rows(f"a00{n}") for n in (1, 2, 3))
+    assert first.keys() & second.keys() == set()  # what is published with a checkpoint is never computed again
+    again = second.keys() & third.keys()
+    assert {(kind, step) for kind, step, _ in again} == {("train", 30), ("eval", 30), ("validation", 30)}
+    assert [second[key] for key in again] == [third[key] for key in again]
+    assert sweeps.rows() == whole.rows()
     sweeps("aggregate", "--out", "report.html")
-    assert "2 attempts" in (sweeps.folder / "report.html").read_text()
+    assert "3 attempts" in (sweeps.folder / "report.html").read_text()
 
 
 def test_an_episode_is_filmed_without_a_display(whole: Sweeps) -> None:
@@ -184,7 +204,7 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 
 
 def test_told_to_stop_it_saves_and_the_next_submit_ends_as_if_it_had_not_been(sweeps: Sweeps) -> None:
-    submit = ("submit", "one", "--plan", "plan.yaml", "--seeds", "1-1", "--steps", "300", "--set", "eval_freq=1000")
+    submit = (*ONE, "--steps", "300", "--set", "eval_freq=1000")
     sweeps("--results", "whole", *submit, "--cluster", "debug")
     sweeps(*submit, "--cluster", "local")
     wait_until(lambda: any(sweeps.folder.glob("results/runs/*/seed-1/status.json")))

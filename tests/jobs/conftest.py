@@ -57,12 +57,11 @@ class FakeAgent:
         *,
         device: str,
         threads: int,
-        checkpoint_minutes: float = 10.0,
-        snapshots: int = 4,
         should_stop: Callable[[], bool] = lambda: False,
+        **settings: Any,
     ) -> list[Outcome]:
         tags = [(h.seed, h.tag) for h in handles]
-        call = {"runs": tags, "device": device, "threads": threads, "snapshots": snapshots}
+        call = {"runs": tags, "device": device, "threads": threads, **settings}
         self.calls.append({**call, "steps": handles[0].config.steps})
         self.before(handles, should_stop)
         outcomes = []

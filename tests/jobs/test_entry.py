@@ -47,8 +47,9 @@ def _outcome(state: str, step: int) -> Any:
 def test_a_pack_is_trained_side_by_side_and_recorded(store: Store, agent: Any) -> None:
     made = job(store)
     made()
+    settings = {"snapshots": 4, "checkpoint_minutes": 10.0, "deterministic": False}
     assert agent.calls == [
-        {"runs": [(1, "a001"), (2, "a001")], "device": "cpu", "threads": 3, "snapshots": 4, "steps": 9000}
+        {"runs": [(1, "a001"), (2, "a001")], "device": "cpu", "threads": 3, "steps": 9000, **settings}
     ]
     assert [outcome(store, run).state for run in RUNS] == ["finished", "finished"]
     attempt = store.load_run(RUNS[0], 9000).attempt

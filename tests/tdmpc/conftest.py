@@ -55,9 +55,7 @@ class Trained:
         for path in sorted((self.folder(seed) / "metrics").glob("*.parquet")):
             table: pa.Table = read_shard(path)
             for row in table.to_pylist():
-                kept = {
-                    k: v for k, v in row.items() if k not in {"time", "steps_per_s", "updates_per_s"} and v is not None
-                }
+                kept = {k: v for k, v in row.items() if k not in CLOCKED and v is not None}
                 found[row["kind"], row["step"], row["event"]] = kept
         return [found[key] for key in sorted(found, key=str)]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 import torch
@@ -93,6 +95,21 @@ def test_more_steps_continue_a_finished_run_exactly(tiny, trained, equal_weights
     assert equal_weights(whole.weights(1), parts.weights(1))
     training = {"train", "episode", "validation"}  # the short run's final evaluation has more episodes
     assert [r for r in whole.rows(1) if r["kind"] in training] == [r for r in parts.rows(1) if r["kind"] in training]
+
+
+def test_the_deterministic_mode_changes_nothing_on_a_cpu(tiny, trained, equal_weights, monkeypatch):
+    config, strict, plain = tiny(), trained("strict"), trained("plain")
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")
+    held = []
+    watch = lambda: held.append(torch.are_deterministic_algorithms_enabled())  # noqa: E731
+    strict.train(config, deterministic=True, should_stop=watch)
+    assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+    assert all(held)
+    held.clear()
+    plain.train(config, should_stop=watch)
+    assert not any(held)
+    assert equal_weights(strict.weights(1), plain.weights(1))
+    assert strict.rows(1) == plain.rows(1)
 
 
 def test_a_diverged_seed_stops_alone(tiny, trained, equal_weights, monkeypatch):
