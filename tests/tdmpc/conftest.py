@@ -47,7 +47,7 @@ class Trained:
         self, config: TrainConfig, seeds: tuple[int, ...] = (1,), tag: str = "a001", **kwargs: Any
     ) -> list[Outcome]:
         handles = [self.handle(config, seed, tag) for seed in seeds]
-        return train(handles, device="cpu", threads=1, **kwargs)
+        return train(handles, **{"device": "cpu", "threads": 1, **kwargs})
 
     def rows(self, seed: int) -> list[dict[str, Any]]:
         """Rows of a run, nothing left out but what a clock says; a later attempt's row replaces its twin."""
