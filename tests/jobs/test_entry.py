@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pickle
 import signal
 import time
 from collections.abc import Callable, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -202,8 +204,6 @@ def test_the_second_ctrl_c_does_not_wait(store: Store, agent: Any) -> None:
 
 
 def test_heartbeats_are_throttled_but_the_last_step_is_told(store: Store) -> None:
-    from types import SimpleNamespace
-
     run, told, now = RUNS[0], [], [0.0]
     store.claim_attempt(run, Attempt(0, "h", 1, "", 0.0, "cpu"))
     beat = Heartbeat(store, run, 1, lambda r, p: told.append(p.step), clock=lambda: now[0])
@@ -230,6 +230,38 @@ def test_a_full_disk_does_not_end_a_run_by_its_heartbeat(
     store.write_config(CONFIG)
     outcomes = Execution(store, "cpu", 1).train(RUNS)
     assert [o.state for o in outcomes] == ["finished", "finished"]
+
+
+def test_a_full_disk_ends_the_job_in_one_line(store: Store, agent: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    agent.ends[1] = OSError(errno.ENOSPC, "No space left on device", "/results/x.pt")
+    made = job(store)
+    assert entry.main([str(store.submission_folder(made.submission)), "0"]) == 2
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1
+    assert "No space left on device for /results/x.pt: make room, then `sweeps rerun`" in told
+    assert {outcome(store, run).state for run in RUNS} == {"failed"}
+    assert outcome(store, RUNS[0]).message in told
+
+
+def test_an_attempt_that_cannot_be_written_is_not_claimed(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(handle: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("jobs.store.os.fsync", full)
+        with pytest.raises(OSError, match="No space"):
+            store.claim_attempt(RUNS[0], Attempt(0, "h", 1, "", 0.0, "cpu"))
+    assert store.load_run(RUNS[0], 1).attempts == 0
+    assert store.claim_attempt(RUNS[0], Attempt(0, "h", 1, "", 0.0, "cpu")).number == 1
+
+
+def test_a_heartbeat_tells_a_superseded_attempt(store: Store) -> None:
+    run = RUNS[0]
+    for _ in range(2):
+        store.claim_attempt(run, Attempt(0, "h", 1, "", 0.0, "cpu"))
+    told: Any = SimpleNamespace(step=10, total=10, steps_per_s=1.0, last_return=None)
+    beats = [Heartbeat(store, run, number, lambda r, p: None)(told) for number in (1, 2)]
+    assert beats == [False, True]
 
 
 def test_the_job_is_small_to_pickle(store: Store) -> None:
