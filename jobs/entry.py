@@ -16,9 +16,9 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from jobs import holds, process, slurm
+from jobs import holds, process, slurm, source
 from jobs.errors import JobsError
-from jobs.records import Attempt, Outcome, Status
+from jobs.records import Attempt, CodeFile, Outcome, Status
 from jobs.state import attempt_alive
 from jobs.store import RunRef, Store
 
@@ -89,6 +89,7 @@ class TrainJob:
         submission = store.read_submission(self.submission)
         if submission is None or self.task >= len(submission.tasks):
             raise JobsError(f"task {self.task} of submission {self.submission} is not in {store.root}")
+        source.check(store, submission)
         runs = submission.tasks[self.task]
         execution = Execution(
             store,
@@ -123,7 +124,8 @@ class Execution:
         config = self.store.check_config(runs[0].config_id)
         before = {run: self.store.load_run(run, config.steps).step for run in runs}
         with _full_disk_in_one_line():
-            attempts = {run: self._claim(run) for run in runs if self._is_free(run, config.steps)}
+            code = source.record(self.store, source.digest(process.ROOT))
+            attempts = {run: self._claim(run, code) for run in runs if self._is_free(run, config.steps)}
         if not attempts:
             return []
         with StopFlag().installed() as stop:
@@ -175,8 +177,9 @@ class Execution:
             now = self.store.load_run(run, 0).status
         return False
 
-    def _claim(self, run: RunRef) -> Attempt:
+    def _claim(self, run: RunRef, code: CodeFile) -> Attempt:
         pid = os.getpid()
+        gpu, driver = (process.gpu() if self.device == "cuda" else None) or (None, None)
         attempt = Attempt(
             number=0,
             host=process.host(),
@@ -188,7 +191,11 @@ class Execution:
             task=self.task,
             slurm_job=slurm.current_job() if self.submission else None,
             versions=process.versions(),
-            commit=process.commit(),
+            commit=code.commit,
+            code=code.hash,
+            cluster=os.environ.get("SLURM_CLUSTER_NAME", ""),
+            gpu=gpu,
+            driver=driver,
         )
         return self.store.claim_attempt(run, attempt)
 
@@ -204,6 +211,7 @@ class Execution:
             guard=lambda: self.store.is_newest(run, number),
             on_progress=Heartbeat(self.store, run, number, self.listen),
             tell=lambda line: _say(f"{run}: {line}"),
+            origin={"code": source.digest(process.ROOT, source.AGENT)},
         )
 
     def _record(self, run: RunRef, attempt: Attempt, ended: TrainOutcome) -> Outcome:

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
 
-from jobs import process
+from jobs import process, source
 from jobs.records import Submission, Worker
 from jobs.state import TaskState
 from jobs.store import Store
@@ -61,18 +61,19 @@ def aggregate_command(store: Store, sweep: str) -> list[str]:
     return [*process.python(), "-m", "jobs.cli", *options]
 
 
-def environment(slots: Slots, slot: int) -> dict[str, str]:
-    """Variables of a task, beside those of the user. Without GPUs CUDA sees none."""
+def environment(code: Path, slots: Slots, slot: int) -> dict[str, str]:
+    """Variables of a task that imports from `code`, beside those of the user. Without GPUs CUDA sees none."""
     return {
-        **process.job_variables(),
+        **process.job_variables(code),
         "OMP_NUM_THREADS": str(slots.threads),
         "CUDA_VISIBLE_DEVICES": slots.gpu(slot) or "",
     }
 
 
-def shell_line(store: Store, submission: str, task: int, slots: Slots) -> str:
+def shell_line(store: Store, code: Path, submission: str, task: int, slots: Slots) -> str:
     """The exact command of a task, for `--dry-run`."""
-    variables = [f"{name}={shlex.quote(value)}" for name, value in environment(slots, task % slots.count).items()]
+    values = environment(code, slots, task % slots.count)
+    variables = [f"{name}={shlex.quote(value)}" for name, value in values.items()]
     return " ".join([*variables, shlex.join(command(store, submission, task))])
 
 
@@ -86,7 +87,7 @@ def launch(store: Store, submission: Submission) -> int:
             stderr=log,
             start_new_session=True,
             cwd=store.root,
-            env={**os.environ, **process.job_variables()},
+            env={**os.environ, **process.job_variables(source.folder(store, submission))},
         )
     store.write_worker(submission.id, None, _worker(scheduler.pid))
     return scheduler.pid
@@ -166,6 +167,7 @@ class Scheduler:
 
     def _start(self, task: int, slot: int, lock: int) -> None:
         """Start `task`; `lock` goes over to it and is free again when it ends, however it ends."""
+        code = source.folder(self.store, self.submission)
         try:
             with self.store.log_path(self.submission.id, task).open("ab") as log:
                 child = subprocess.Popen(
@@ -174,7 +176,7 @@ class Scheduler:
                     stdout=log,
                     stderr=log,
                     cwd=self.store.root,
-                    env={**os.environ, **environment(self.slots, slot)},
+                    env={**os.environ, **environment(code, self.slots, slot)},
                     pass_fds=(lock,),
                 )
         finally:

@@ -78,7 +78,9 @@ def run(command: list[str], timeout_s: float, env: dict[str, str] | None = None)
     if shutil.which(command[0]) is None:
         return None, "", f"{command[0]} is not on PATH"
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False, env=env)
+        done = subprocess.run(
+            command, capture_output=True, text=True, errors="replace", timeout=timeout_s, check=False, env=env
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         return None, "", str(error)
     return done.returncode, done.stdout, done.stderr
@@ -95,16 +97,9 @@ def python() -> list[str]:
     return [sys.executable, "-P"]
 
 
-def code_path() -> str | None:
-    """PYTHONPATH that makes a job run the code that submitted it; None where that is installed anyway."""
-    return None if ROOT.name in ("site-packages", "dist-packages") else str(ROOT)
-
-
-def job_variables() -> dict[str, str]:
-    """Environment that every job needs, whatever starts it."""
-    variables = {"PYTHONSAFEPATH": "1", "MUJOCO_GL": os.environ.get("MUJOCO_GL", "disabled")}
-    path = code_path()
-    return variables if path is None else {**variables, "PYTHONPATH": path}
+def job_variables(code: Path) -> dict[str, str]:
+    """Environment that every job needs, whatever starts it. code: the folder to import the packages from."""
+    return {"PYTHONSAFEPATH": "1", "MUJOCO_GL": os.environ.get("MUJOCO_GL", "disabled"), "PYTHONPATH": str(code)}
 
 
 @functools.cache
@@ -119,13 +114,10 @@ def versions() -> dict[str, str]:
     return {"python": ".".join(map(str, sys.version_info[:3])), **found}
 
 
-@functools.cache
-def commit() -> str | None:
-    """The commit of the code that runs, with "+" where files differ from it; None outside a repository."""
-    if not (ROOT / ".git").exists():
-        return None
-    head = run_quietly(["git", "-C", str(ROOT), "rev-parse", "HEAD"])
-    if head is None:
-        return None
-    changed = run_quietly(["git", "-C", str(ROOT), "status", "--porcelain", "--untracked-files=no"])
-    return head.strip() + ("+" if changed else "")
+def gpu() -> tuple[str, str] | None:
+    """(name, driver) of the first GPU this process may use; None where nvidia-smi shows none."""
+    first = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0].strip()
+    chosen = ["-i", first] if first else []
+    listed = run_quietly(["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader", *chosen])
+    name, _, driver = (listed or "").partition("\n")[0].partition(", ")
+    return (name, driver.strip()) if driver else None

@@ -29,7 +29,10 @@ class ConfigFile:
 
 @dataclass(frozen=True)
 class Attempt:
-    """One execution of a run. started: unix seconds. pid_start: see `process.start_time`. device: as asked."""
+    """One execution of a run. started: unix seconds. pid_start: see `process.start_time`. device: as asked.
+
+    commit, code: of the code it runs, see `CodeFile`. cluster: Slurm's name of itself. gpu, driver: as nvidia-smi says.
+    """
 
     number: int
     host: str
@@ -42,6 +45,28 @@ class Attempt:
     slurm_job: str | None = None
     versions: dict[str, str] = field(default_factory=dict)
     commit: str | None = None
+    code: str = ""
+    cluster: str = ""
+    gpu: str | None = None
+    driver: str | None = None
+
+
+@dataclass(frozen=True)
+class CodeFile:
+    """code/<hash>.json: where the code of that hash was taken from, and when (unix seconds).
+
+    commit: "+" at its end where files differ. diff: of the packages from the commit; what is `untracked` is not in it.
+    note: why only the diff's hash is kept, where that is so.
+    """
+
+    hash: str
+    root: str
+    time: float
+    commit: str | None = None
+    diff: str = ""
+    diff_sha256: str = ""
+    untracked: list[str] = field(default_factory=list)
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -130,8 +155,8 @@ class Submission:
 
     backend: slurm | local | debug. gpus: per task; 0 trains on the CPU. job_name: unique, the beginning of its
     chunks' names. options: of the backend, for `rerun`. cluster: Slurm's name of itself. report: written when all
-    tasks have ended. exported: its scripts are submitted by hand. handed_over: every step of the hand-over is done.
-    problem: why it failed, where it did.
+    tasks have ended. exported: its scripts are submitted by hand. code: hash of the copy that its jobs run from; ""
+    where they run in place. handed_over: every step of the hand-over is done. problem: why it failed, where it did.
     """
 
     id: str
@@ -149,6 +174,7 @@ class Submission:
     cluster: str = ""
     report: bool = False
     exported: bool = False
+    code: str = ""
     handed_over: bool = False
     problem: str = ""
 

@@ -30,7 +30,7 @@ _UNSURE = ("imed out", "ontact slurm controller", "onnection", "Zero Bytes", "no
 # --- the batch script -------------------------------------------------------------------------------------
 
 
-def parameters(profile: Profile, job_name: str, max_parallel: int | None) -> dict[str, Any]:
+def parameters(profile: Profile, code: Path, job_name: str, max_parallel: int | None) -> dict[str, Any]:
     """`profile` in submitit's words."""
     gpus = f"{profile.gpu_type}:{profile.gpus}" if profile.gpu_type else str(profile.gpus)
     gres = profile.gpu_request == "gres"  # one of the two options: Slurm would add them up
@@ -50,7 +50,7 @@ def parameters(profile: Profile, job_name: str, max_parallel: int | None) -> dic
         "exclude": profile.exclude,
         "signal_delay_s": profile.checkpoint_signal_s,
         "array_parallelism": max_parallel or profile.max_parallel,
-        "setup": setup_lines(profile),
+        "setup": setup_lines(profile, code),
         # since Slurm 22.05 srun does not take the batch job's --cpus-per-task over by itself
         # and without open-mode it empties the log of a task that was requeued
         "srun_args": [f"--cpus-per-task={profile.cpus}", "--open-mode=append"],
@@ -61,9 +61,9 @@ def parameters(profile: Profile, job_name: str, max_parallel: int | None) -> dic
     return {key: value for key, value in wanted.items() if value is not None or key == "wckey"}
 
 
-def setup_lines(profile: Profile) -> list[str]:
+def setup_lines(profile: Profile, code: Path) -> list[str]:
     """Shell lines before the task: modules, the environment's activation, variables, then the user's own."""
-    variables = {**process.job_variables(), "OMP_NUM_THREADS": str(profile.cpus)}
+    variables = {**process.job_variables(code), "OMP_NUM_THREADS": str(profile.cpus)}
     if profile.mujoco_gl:
         variables["MUJOCO_GL"] = profile.mujoco_gl
     folders = {"TMPDIR": profile.scratch} if profile.scratch else {}
@@ -80,10 +80,20 @@ def setup_lines(profile: Profile) -> list[str]:
 
 
 def script(
-    profile: Profile, folder: Path, job_name: str, command: str, throttle: int | None = None, tasks: int = 1
+    profile: Profile,
+    job_name: str,
+    command: str,
+    throttle: int | None = None,
+    tasks: int = 1,
+    *,
+    code: Path,
+    folder: Path,
 ) -> str:
-    """The batch script, as sbatch is given it. command: a shell command; an array where there are several tasks."""
-    executor = _executor(folder, parameters(profile, job_name, throttle))
+    """The batch script, as sbatch is given it: an array where there are several tasks.
+
+    code: the folder its tasks import from. folder: for logs. command: a shell command.
+    """
+    executor = _executor(folder, parameters(profile, code, job_name, throttle))
     if tasks > 1:
         executor.parameters["map_count"] = tasks
     return executor._make_submission_file_text(command, "")

@@ -19,6 +19,7 @@ from jobs.errors import JobsError
 from jobs.records import (
     Answers,
     Attempt,
+    CodeFile,
     ConfigFile,
     Outcome,
     Record,
@@ -34,6 +35,7 @@ from jobs.records import (
 from tdmpc.config import IDENTITY_VERSION, ConfigError, TrainConfig, config_id
 
 _CONFIG_ID = re.compile(r"[0-9a-f]{10}")
+_CODE = re.compile(r"[0-9a-f]{16}")
 _NUMBER = re.compile(r"(\d{3,9})\.json")
 _CANCELLED = re.compile(r"\d{3,9}\.cancelled")
 _SEED = re.compile(r"seed-(\d+)")
@@ -87,6 +89,9 @@ class Store:
     def prepare(self) -> None:
         """Make the folders. Raises `JobsError` where that is impossible."""
         try:
+            self.root.parent.mkdir(parents=True, exist_ok=True)
+            with contextlib.suppress(FileExistsError):
+                self.root.mkdir(mode=0o700)  # logs, diffs and code are nobody else's; one that is there stays as it is
             for name in ("sweeps", "runs", "submissions", "locks", "reports"):
                 (self.root / name).mkdir(parents=True, exist_ok=True)
             probe = self.root / f".probe.{uuid.uuid4().hex}"
@@ -264,6 +269,20 @@ class Store:
 
     def write_view(self, view: View) -> None:
         write_json(self.view_path(view.name), encode(view))
+
+    # --- code ---------------------------------------------------------------------------------------------
+
+    def code_folder(self, code: str) -> Path:
+        """The copy of the code of that hash."""
+        if not _CODE.fullmatch(code):
+            raise JobsError(f"code {code!r}: sixteen hex digits are expected")
+        return self.root / "code" / code
+
+    def write_code(self, code: CodeFile) -> None:
+        write_json(self.code_folder(code.hash).with_suffix(".json"), encode(code))
+
+    def read_code(self, code: str) -> CodeFile | None:
+        return self._read(self.code_folder(code).with_suffix(".json"), CodeFile)
 
     # --- submissions --------------------------------------------------------------------------------------
 

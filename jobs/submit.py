@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import secrets
 import shlex
 import shutil
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jobs import handover, local, process, profiles, slurm
+from jobs import handover, local, process, profiles, slurm, source
 from jobs.entry import Settings, TrainJob
 from jobs.errors import JobsError
 from jobs.expand import Expanded
@@ -215,10 +216,12 @@ def fitting(tasks: Sequence[TaskRuns], place: Target) -> Sequence[TaskRuns]:
 def preview(store: Store, request: Request) -> str:
     """What would be submitted: the exact batch scripts, or the exact commands."""
     name = store.submission_name(request.sweep)
+    code = source.planned(store)
     if request.place.backend != "slurm":
         shared = slots(len(request.tasks), request.options, request.place)
-        return "\n".join(local.shell_line(store, name, index, shared) for index in range(len(request.tasks)))
-    return "\n".join(scripts(store, _written(name, request), request.place))
+        folder = process.ROOT if request.place.backend == "debug" else code.folder
+        return "\n".join(local.shell_line(store, folder, name, index, shared) for index in range(len(request.tasks)))
+    return "\n".join(scripts(store, _written(name, request, code.hash), request.place))
 
 
 # --- the submission ---------------------------------------------------------------------------------------
@@ -276,7 +279,8 @@ def submit(store: Store, request: Request, lock: Lock) -> Submission:
     backend = request.place.backend
     if backend == "slurm" and not request.how.export:
         slurm.check()
-    submission = _written(store.new_submission(request.sweep), request)
+    code = "" if backend == "debug" else source.take(store).hash
+    submission = _written(store.new_submission(request.sweep), request, code)
     made = scripts(store, submission, request.place)
     for position, script in enumerate(made):
         write_bytes(store.script_path(submission.id, position), script.encode())
@@ -298,7 +302,7 @@ def exports(file: Path, count: int) -> list[Path]:
     return [file] if count == 1 else [file.with_stem(f"{file.stem}-{number}") for number in range(1, count + 1)]
 
 
-def _written(name: str, request: Request) -> Submission:
+def _written(name: str, request: Request, code: str) -> Submission:
     """The record of a submission of which nothing was handed over yet."""
     place, tasks = request.place, request.tasks
     recorded: dict[str, Any] = dataclasses.asdict(request.options)
@@ -327,6 +331,7 @@ def _written(name: str, request: Request) -> Submission:
         cluster=place.cluster,
         report=request.how.then_aggregate,
         exported=request.how.export is not None,
+        code=code,
     )
 
 
@@ -335,15 +340,16 @@ def scripts(store: Store, submission: Submission, place: Target) -> list[str]:
     if place.profile is None or not submission.chunks:
         return []
     folder, logs = store.submission_folder(submission.id), store.log_folder(submission.id)
+    write = functools.partial(slurm.script, code=source.folder(store, submission), folder=logs)
     arrays = [chunk for chunk in submission.chunks if chunk.count]
     throttles = handover.shares([chunk.count for chunk in arrays], place.throttle)
     made = [
-        slurm.script(place.profile, logs, chunk.job_name, slurm.task_command(folder, chunk), throttle, chunk.count)
+        write(place.profile, chunk.job_name, slurm.task_command(folder, chunk), throttle, chunk.count)
         for chunk, throttle in zip(arrays, throttles, strict=True)
     ]
     if submission.report:
         command = shlex.join(aggregate_command(store, submission.sweep))
-        made.append(slurm.script(profiles.for_report(place.profile), logs, submission.chunks[-1].job_name, command))
+        made.append(write(profiles.for_report(place.profile), submission.chunks[-1].job_name, command))
     return made
 
 

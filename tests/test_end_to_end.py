@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -201,6 +202,24 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
     newest = max(folder.glob("runs/*/seed-1/checkpoints/*.pt"))
     modules = torch.load(newest, weights_only=True)["agent"]["modules"]
     return {f"{module}.{name}": value for module, values in modules.items() for name, value in values.items()}
+
+
+def test_an_edit_after_submit_does_not_leak_into_what_runs(sweeps: Sweeps, repository: Path) -> None:
+    live = sweeps.folder / "live"
+    for package in ("tdmpc", "jobs", "aggregate", "plots", "slurm_templates"):
+        shutil.copytree(repository / package, live / package)
+    sweeps.environment["PYTHONPATH"] = str(live)
+    sweeps("submit", "one", "--plan", "plan.yaml", "--seeds", "1-1", "--cluster", "local")
+    for name in ("jobs/local.py", "jobs/entry.py", "tdmpc/agent.py"):
+        (live / name).write_text("raise SystemExit('the edit leaked')\n")
+    sweeps.environment["PYTHONPATH"] = str(repository)
+    wait_until(lambda: set(sweeps.states()) <= {"done", "failed", "interrupted"})
+    assert sweeps.states() == ["done"]
+    (attempt,) = sweeps.folder.glob("results/runs/*/seed-1/attempts/001.json")
+    code = json.loads(attempt.read_text())["code"]
+    assert (sweeps.folder / "results" / "code" / code / "tdmpc" / "agent.py").is_file()
+    shard = next(sweeps.folder.glob("results/runs/*/seed-1/metrics/*.parquet"))
+    assert len(pq.read_schema(shard).metadata[b"code"]) == 16
 
 
 def test_told_to_stop_it_saves_and_the_next_submit_ends_as_if_it_had_not_been(sweeps: Sweeps) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,7 @@ class RunHandle:
     guard: Callable[[], bool]
     on_progress: Callable[[Progress], bool]
     tell: Callable[[str], None]
+    origin: Mapping[str, str]
 
 
 @dataclass

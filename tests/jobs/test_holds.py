@@ -28,8 +28,9 @@ pytestmark = pytest.mark.usefixtures("outside_slurm")
 
 
 @pytest.fixture
-def run(tmp_path: Path, slurm: FakeSlurm) -> Any:
+def run(tmp_path: Path, slurm: FakeSlurm, monkeypatch: pytest.MonkeyPatch) -> Any:
     """`sweeps ...` in this process, with the pretended Slurm."""
+    monkeypatch.setattr("jobs.source.check", lambda store, submission: None)  # this process is its jobs as well
     (tmp_path / "mine.yaml").write_text(PLAN)
 
     def invoke(*words: str, code: int = 0) -> Result:

@@ -60,9 +60,10 @@ def test_slots(
 
 def test_a_slot_has_its_gpu_and_without_gpus_cuda_sees_none() -> None:
     assert [Slots(3, 1, ("0", "1")).gpu(slot) for slot in range(3)] == ["0", "1", "0"]
-    assert local.environment(Slots(2, 3), 0)["CUDA_VISIBLE_DEVICES"] == ""
-    assert local.environment(Slots(2, 3, ("4", "7")), 1)["CUDA_VISIBLE_DEVICES"] == "7"
-    assert local.environment(Slots(2, 3), 0)["OMP_NUM_THREADS"] == "3"
+    code = Path("/code")
+    assert local.environment(code, Slots(2, 3), 0)["CUDA_VISIBLE_DEVICES"] == ""
+    assert local.environment(code, Slots(2, 3, ("4", "7")), 1)["CUDA_VISIBLE_DEVICES"] == "7"
+    assert local.environment(code, Slots(2, 3), 0)["OMP_NUM_THREADS"] == "3"
 
 
 def test_visible_devices_are_all_the_gpus_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,6 +175,6 @@ def test_a_hostile_working_directory_does_no_harm(tmp_path: Path) -> None:
     for name in ("plots.py", "jobs.py", "yaml.py", "json.py"):
         (tmp_path / name).write_text("raise SystemExit('imported the wrong one')")
     command = [*process.python(), "-c", "import jobs.entry, yaml, json; print('fine')"]
-    environment = {**os.environ, **process.job_variables()}
+    environment = {**os.environ, **process.job_variables(process.ROOT)}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
     assert done.stdout == "fine\n"

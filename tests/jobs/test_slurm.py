@@ -25,11 +25,10 @@ FULL = Profile(
 
 def script(monkeypatch: pytest.MonkeyPatch, profile: Profile, tasks: int, throttle: int, start: int = 0) -> str:
     monkeypatch.setattr("jobs.process.sys.executable", "/env/bin/python")
-    monkeypatch.setattr("jobs.process.code_path", lambda: "/code")
     monkeypatch.delenv("MUJOCO_GL", raising=False)
     folder = Path("/results/sub missions/x")
     command = slurm.task_command(folder, Chunk("q-1234", start, tasks))
-    return slurm.script(profile, folder / "logs", "q-1234", command, throttle, tasks)
+    return slurm.script(profile, "q-1234", command, throttle, tasks, code=Path("/code"), folder=folder / "logs")
 
 
 @pytest.mark.parametrize(
@@ -50,7 +49,7 @@ def test_script_is_the_golden_one(
 @pytest.mark.parametrize("folder", ["/a%j/logs", "/a\nb/logs"])
 def test_folders_that_slurm_would_misread_are_refused(folder: str) -> None:
     with pytest.raises(JobsError, match="% or control"):
-        slurm.script(profiles.load("cpu"), Path(folder), "n", "true")
+        slurm.script(profiles.load("cpu"), "n", "true", code=Path("/code"), folder=Path(folder))
 
 
 def program(folder: Path, name: str, body: str) -> None:

@@ -125,6 +125,8 @@ def test_names_cannot_leave_the_folder(store: Store, name: str) -> None:
         store.config_path(name)
     with pytest.raises(JobsError):
         store.submission_folder(name)
+    with pytest.raises(JobsError):
+        store.code_folder(name)
 
 
 def test_a_view_with_paths_for_ids_is_foreign(store: Store) -> None:
@@ -136,6 +138,14 @@ def test_a_view_with_paths_for_ids_is_foreign(store: Store) -> None:
     write_bytes(store.view_path("s"), json.dumps(data).encode())
     assert store.read_view("s") is None
     assert "not a sweep of this program" in store.problems[store.view_path("s")]
+
+
+def test_a_new_results_folder_is_private_and_an_old_one_stays(tmp_path: Path) -> None:
+    Store(tmp_path / "a" / "results").prepare()
+    assert (tmp_path / "a" / "results").stat().st_mode & 0o777 == 0o700
+    (tmp_path / "shared").mkdir(mode=0o755)
+    Store(tmp_path / "shared").prepare()
+    assert (tmp_path / "shared").stat().st_mode & 0o777 == 0o755
 
 
 def test_results_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
