@@ -8,7 +8,7 @@ of the row that was NaN or infinite, else None; an absent metric is no such thin
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from aggregate import origins
 from tdmpc import catalogue, shards
 
 DIVERGED, DONE, FAILED, INTERRUPTED, STALLED = "diverged", "done", "failed", "interrupted", "stalled"
@@ -70,10 +71,14 @@ class SweepSource:
 
 @dataclass(frozen=True)
 class Loaded:
-    """`rows` as in the module head; `quarantine`: config_id, seed, file, reason."""
+    """`rows` as in the module head; `quarantine`: config_id, seed, file, reason.
+
+    origins: config_id, seed and `origins.KINDS` ("" where not recorded), one line per shard that rows come from.
+    """
 
     rows: pd.DataFrame
     quarantine: pd.DataFrame
+    origins: pd.DataFrame
 
 
 def load(sweeps: Sequence[SweepSource]) -> Loaded:
@@ -87,18 +92,21 @@ def load(sweeps: Sequence[SweepSource]) -> Loaded:
     tables: list[pa.Table] = []
     owners: list[tuple[str, int, int]] = []
     refused: list[tuple[str, int, str, str]] = []
+    made: list[tuple[str | int, ...]] = []
     for (config_id, seed), run in sorted(runs.items()):
-        read: list[tuple[int, int, pa.Table]] = []
+        read: list[_Read] = []
         for path, attempt in _shards_of(run, refused):
             try:
                 table = shards.read_shard(path)
-                read.append((attempt, shards.start_step(table), _conform(table)))
+                read.append(_Read(attempt, shards.start_step(table), shards.metadata(table), _conform(table)))
             except (shards.ShardError, ValueError) as error:
                 reason = str(error).splitlines()[0].replace(str(path), path.name)
                 refused.append((config_id, seed, path.name, reason))
-        for attempt, table in _built_upon(read):
-            tables.append(table)
-            owners.append((config_id, seed, attempt))
+        for shard in _built_upon(read):
+            tables.append(shard.table)
+            owners.append((config_id, seed, shard.attempt))
+            if shard.table.num_rows:
+                made.append((config_id, seed, *(shard.metadata.get(key, "") for key in origins.KINDS)))
     if not sum(table.num_rows for table in tables):
         bad = f", {len(refused)} bad files (first: {refused[0][2]}: {refused[0][3]})" if refused else ""
         hint = "wait for the first, see `sweeps status`"
@@ -106,16 +114,27 @@ def load(sweeps: Sequence[SweepSource]) -> Loaded:
     return Loaded(
         rows=_to_rows(tables, owners),
         quarantine=pd.DataFrame(refused, columns=["config_id", "seed", "file", "reason"]),
+        origins=pd.DataFrame(made, columns=["config_id", "seed", *origins.KINDS]),
     )
 
 
-def _built_upon(read: list[tuple[int, int, pa.Table]]) -> Iterator[tuple[int, pa.Table]]:
-    """(attempt, rows) from a run's (attempt, start step, rows): of each attempt the rows up to the step from which
-    a later one went on. What it did beyond that was lost with it."""
-    starts = {attempt: start for attempt, start, _ in read}
-    for attempt, _, table in read:
-        later = [start for other, start in starts.items() if other > attempt]
-        yield attempt, table.filter(pc.less_equal(table["step"], min(later))) if later else table
+@dataclass(frozen=True)
+class _Read:
+    """A shard of a run. start: the step from which its attempt went on."""
+
+    attempt: int
+    start: int
+    metadata: dict[str, str]
+    table: pa.Table
+
+
+def _built_upon(read: Sequence[_Read]) -> Iterator[_Read]:
+    """Of each attempt the rows up to the step from which a later one went on. What it did beyond was lost with it."""
+    starts = {shard.attempt: shard.start for shard in read}
+    for shard in read:
+        later = [start for other, start in starts.items() if other > shard.attempt]
+        kept = shard.table.filter(pc.less_equal(shard.table["step"], min(later))) if later else shard.table
+        yield replace(shard, table=kept)
 
 
 def _shards_of(run: RunSource, refused: list[tuple[str, int, str, str]]) -> Iterator[tuple[Path, int]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,7 +38,8 @@ class SweepSummary:
     curves: config_id, kind, metric, step, mean, sd, low, high, n over seeds. seeds: the same per seed, wide,
     by kind. events: config_id, event, step. scores: one line per run (`SCORES` and `final_points`).
     ranking: one line per configuration, best first. contrasts: each configuration against the best
-    (`stats.AgainstBest`). findings, votes: `flags.judge`, `flags.vote`. last_step: of the whole sweep.
+    (`stats.AgainstBest`). findings, votes: `flags.judge`, `flags.vote`. last_step: of the whole sweep. origins: see
+    `load.Loaded`.
     """
 
     source: SweepSource
@@ -53,6 +54,7 @@ class SweepSummary:
     votes: pd.DataFrame
     random: RandomReference | None
     total_steps: int
+    origins: pd.DataFrame
 
     def config(self, config_id: str) -> ConfigSource:
         return next(config for config in self.source.configs if config.config_id == config_id)
@@ -74,12 +76,12 @@ def summarise(sweeps: Sequence[SweepSource]) -> Summary:
         (str(config_id), int(seed)): rows
         for (config_id, seed), rows in loaded.rows.groupby(["config_id", "seed"], observed=True)
     }
-    done = tuple(_summarise_sweep(sweep, by_run, loaded.quarantine) for sweep in sweeps)
+    done = tuple(_summarise_sweep(sweep, by_run, loaded) for sweep in sweeps)
     return Summary(done, loaded.rows, loaded.quarantine)
 
 
 def _summarise_sweep(
-    sweep: SweepSource, by_run: dict[tuple[str, int], pd.DataFrame], quarantine: pd.DataFrame
+    sweep: SweepSource, by_run: dict[tuple[str, int], pd.DataFrame], loaded: load.Loaded
 ) -> SweepSummary:
     # a run may have been extended beyond what this sweep asks for: what lies there is no part of it
     empty = next(iter(by_run.values())).iloc[:0]
@@ -97,7 +99,7 @@ def _summarise_sweep(
     findings = flags.judge((config_id, seed, view) for (config_id, seed), view in views.items())
     return SweepSummary(
         source=sweep,
-        runs=_runs(asked, views, quarantine),
+        runs=_runs(asked, views, loaded.quarantine),
         curves=curves,
         seeds=seeds,
         events=_events(rows),
@@ -108,7 +110,13 @@ def _summarise_sweep(
         votes=flags.vote(findings),
         random=_random_reference(views),
         total_steps=total,
+        origins=loaded.origins[_of_runs(loaded.origins, rows_of)],
     )
+
+
+def _of_runs(frame: pd.DataFrame, runs: Collection[tuple[str, int]]) -> np.ndarray:
+    """Which lines of `frame` are of one of `runs`."""
+    return np.array([run in runs for run in zip(frame["config_id"], frame["seed"], strict=True)], dtype=bool)
 
 
 def _by_kind(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from aggregate import flags
+from aggregate.origins import mixture
 from aggregate.summary import SweepSummary
 from tdmpc.config import LR_SCALED_BY
 
@@ -42,7 +43,7 @@ def estimate(mean: float, low: float, high: float) -> str:
 def verdict(sweep: SweepSummary) -> Verdict:
     """What the final return with planning says, and what it does not."""
     ranking = sweep.ranking
-    points = [_missing(sweep), _flagged(sweep), _entangled(sweep)]
+    points = [_missing(sweep), _flagged(sweep), _entangled(sweep), _mixed(sweep)]
     if ranking.empty or not ranking["final_planner_n"].any():
         return Verdict(*_nothing_finished(sweep, points))
     best = ranking.iloc[0]
@@ -119,6 +120,11 @@ def _entangled(sweep: SweepSummary) -> tuple[str, str]:
             named.append(f"{key} also scales the {module} learning rate")
     text = f"{'; '.join(named)} (ensemble_lr_scaling): what it shows is the effect of both." if named else ""
     return "Learning rates", text
+
+
+def _mixed(sweep: SweepSummary) -> tuple[str, str]:
+    mixed = mixture(sweep.origins)
+    return "Origin", f"The runs come from {mixed}: differences may too." if mixed else ""
 
 
 def _flagged(sweep: SweepSummary) -> tuple[str, str]:

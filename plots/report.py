@@ -18,6 +18,7 @@ from markupsafe import Markup
 
 from aggregate import flags
 from aggregate.load import AggregateError
+from aggregate.origins import seeds_by_origin
 from aggregate.summary import Summary, SweepSummary
 from aggregate.verdict import estimate, number, verdict
 from plots import curves
@@ -48,13 +49,14 @@ STATE_SIGNS = {"done": "✓", "running": "▸", "pending": "…", "new": "…", 
 
 @dataclass(frozen=True)
 class Chip:
-    """A configuration as the page names it everywhere: letter, line sample, label."""
+    """A configuration as the page names it everywhere: letter, line sample, label. mixed: what its seeds mix."""
 
     config_id: str
     letter: str
     label: str
     look: Look
     is_baseline: bool
+    mixed: str
 
 
 def write_report(summary: Summary, out: Path) -> None:
@@ -92,8 +94,9 @@ def render(summary: Summary) -> str:
 
 def _sweep(sweep: SweepSummary, look: dict[str, Look], index: int) -> dict[str, Any]:
     chips = [
-        Chip(c.config_id, curves.letter(i), c.name, look[c.config_id], c.is_baseline)
+        Chip(c.config_id, curves.letter(i), c.name, look[c.config_id], c.is_baseline, mixed)
         for i, c in enumerate(sweep.source.configs)
+        for mixed in [seeds_by_origin(sweep.origins[sweep.origins["config_id"] == c.config_id])]
     ]
     random = sweep.random.mean if sweep.random else None
     frame = curves.Frame(sweep.total_steps, curves.common_events(sweep.events, sweep.total_steps), random)

@@ -138,9 +138,14 @@ class ShardWriter:
         self._part += 1
 
 
+def metadata(table: pa.Table) -> dict[str, str]:
+    """What a shard says of its origin."""
+    return {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
+
+
 def start_step(table: pa.Table) -> int:
     """The step from which the attempt that wrote `table` went on; 0 where it began."""
-    return int((table.schema.metadata or {}).get(START_STEP.encode(), b"0"))
+    return int(metadata(table).get(START_STEP, "0"))
 
 
 def read_shard(path: Path) -> pa.Table:
@@ -149,8 +154,7 @@ def read_shard(path: Path) -> pa.Table:
         table = pq.read_table(path)
     except (pa.ArrowException, OSError) as error:
         raise ShardError(str(error).splitlines()[0]) from error
-    metadata = {k.decode(): v.decode() for k, v in (table.schema.metadata or {}).items()}
-    version = metadata.get("schema_version")
+    version = metadata(table).get("schema_version")
     if version is None or not set(INDEX_SCHEMA.names) <= set(table.column_names):
         raise ShardError("not a metric shard of this project")
     if int(version) > SCHEMA_VERSION:

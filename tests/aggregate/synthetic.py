@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -28,14 +28,15 @@ def write_run(
     evaluations: int = 20,
     tag: str = "a001",
     lean: bool = False,
+    origin: Callable[[int], dict[str, str]] = lambda seed: {},
 ) -> None:
     """One run: a return that rises from about 20 to `final`, diagnostics of a healthy run but for what is asked.
 
     `stop_at`: share of training at which the rows end. `collapse`: the return falls by half in the last quarter.
-    `lean`: few diagnostics, for tests that draw but look elsewhere.
+    `lean`: few diagnostics, for tests that draw but look elsewhere. `origin`: seed -> what its shards say of it.
     """
     rng = np.random.default_rng([rng_key, seed])
-    writer = ShardWriter(folder, tag, {"config_id": "x", "seed": str(seed)}, lambda: True)
+    writer = ShardWriter(folder, tag, {"config_id": "x", "seed": str(seed), **origin(seed)}, lambda: True)
     seed_phase = total // 20
     own = rng.normal(0, 0.06 * final)
 

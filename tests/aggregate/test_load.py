@@ -72,6 +72,18 @@ def test_what_an_attempt_did_beyond_the_step_a_later_one_went_on_from_is_lost(tm
     assert column(loaded, "episode", "episode_return") == {10: 1.0, 20: 1.0, 25: 2.0, 33: 3.0}
 
 
+def test_the_origin_of_a_row_is_that_of_the_shard_it_came_from(tmp_path: Path) -> None:
+    """Attempts 1 and 3 give rows; what the second did is lost, and so is where it was done."""
+    for tag, start, step, code in (("a001", 0, 10, "one"), ("a002", 20, 30, "two"), ("a003", 20, 40, "three")):
+        writer = ShardWriter(tmp_path, tag, {START_STEP: str(start), "code": code}, lambda: True)
+        writer.log("episode", step, 2 * step, step, {"episode_return": 1.0})
+        writer.flush()
+    origins = load([sweep_of(run_at(tmp_path))]).origins
+    assert origins[["config_id", "seed", "code", "device"]].to_numpy().tolist() == [
+        ["c", 1, "one", ""], ["c", 1, "three", ""],
+    ]  # fmt: skip
+
+
 def test_a_row_in_two_pieces_is_put_together(tmp_path: Path) -> None:
     write(tmp_path, "a001", [("train", 5, {"pi_loss": 1.0}), ("train", 5, {"log_std": -3.0})])
     loaded = load([sweep_of(run_at(tmp_path))])

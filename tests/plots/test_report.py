@@ -116,6 +116,17 @@ def test_several_sweeps_share_a_page(tmp_path: Path, synthetic: ModuleType) -> N
     assert {"#sweep-1", "#sweep-2", "#methods"} <= set(page.links)
 
 
+def test_a_configuration_whose_seeds_were_not_made_alike_is_marked(tmp_path: Path, synthetic: ModuleType) -> None:
+    other = {"origin": lambda seed: {"code": "c0ffee", "device": "cuda: H100" if seed == 3 else "cuda: A100"}}
+    alike = {"origin": lambda seed: {"code": "c0ffee", "device": "cuda: A100"}}
+    sweep = synthetic.make_sweep(tmp_path, lean=True, special={0: alike, 1: other})
+    text = render(summarise([sweep]))
+    assert "† B: its seeds mix 2 kinds of device (cuda: A100: 1, 2; cuda: H100: 3)" in text
+    assert "† A:" not in text
+    assert "The runs come from 2 kinds of device: differences may too." in text
+    assert "† mixed" not in render(summarise([synthetic.make_sweep(tmp_path / "alike", lean=True, **alike)]))
+
+
 def test_files_set_aside_are_listed(tmp_path: Path, synthetic: ModuleType) -> None:
     sweep = synthetic.make_sweep(tmp_path, (600.0,), 1, lean=True)
     (sweep.configs[0].runs[0].folder / "metrics" / "a001-p00009.parquet").write_bytes(b"")

@@ -1,0 +1,38 @@
+"""Whether what is averaged was made alike: by one version of the code, on one kind of device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pandas as pd
+
+# Keys of the shards' metadata, and what several of their values are called.
+KINDS = {"code": "versions of the code", "device": "kinds of device", "torch": "versions of torch"}
+
+
+def mixture(origins: pd.DataFrame) -> str:
+    """What runs mix, as in "2 versions of the code"; "" where they are alike. origins: see `load.Loaded`."""
+    return " and ".join(f"{len(seeds)} {words}" for words, seeds in _mixed(origins))
+
+
+def seeds_by_origin(origins: pd.DataFrame) -> str:
+    """The same for one configuration, with the seeds: "2 versions of the code (1f0c: 1, 2; 77ab: 3)"."""
+    return " and ".join(
+        f"{len(seeds)} {words} ({'; '.join(f'{value}: {_seeds(own)}' for value, own in seeds.items())})"
+        for words, seeds in _mixed(origins)
+    )
+
+
+def _mixed(origins: pd.DataFrame) -> Iterator[tuple[str, dict[str, list[int]]]]:
+    """(words, value -> seeds) of every kind of origin that has several values."""
+    for key, words in KINDS.items():
+        seeds = {
+            value or "not recorded": sorted(set(part["seed"].tolist()))
+            for value, part in origins.groupby(key, sort=True)
+        }
+        if len(seeds) > 1:
+            yield words, seeds
+
+
+def _seeds(seeds: list[int]) -> str:
+    return ", ".join(map(str, seeds))
