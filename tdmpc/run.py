@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from tdmpc import checkpoint, shards
+from tdmpc import checkpoint, fused, shards
 from tdmpc.agent import Agent
 from tdmpc.checkpoint import NoWeights
 from tdmpc.config import TrainConfig, config_id
@@ -185,6 +185,8 @@ def _by_position(handles: Sequence[RunHandle]) -> list[tuple[list[int], list[dic
 def _metadata(handle: RunHandle, device: str, step: int) -> dict[str, str]:
     """What every shard says of its origin. step: where this attempt goes on from."""
     name = torch.cuda.get_device_name() if device == "cuda" else platform.processor() or platform.machine()
+    if device == "cpu" and not fused.compiled():
+        name += " without kernels"  # other rounding
     return {
         "config_id": config_id(handle.config),
         "seed": str(handle.seed),
