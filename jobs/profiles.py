@@ -192,15 +192,23 @@ def _gigabytes(entry: Entry) -> float:
     return number
 
 
-def _minutes(entry: Entry) -> int:
-    text = entry.text()
+def minutes(text: str) -> int:
+    """Of a time as Slurm writes it, rounded up. Raises `ValueError`."""
     match = _TIME.fullmatch(text)
-    if text.isdigit() and int(text) > 0:
+    if text.isdigit():
         return int(text)
     if match is None:
-        raise entry.error(f"time={text!r}: give minutes, hours:minutes:seconds or days-hours:minutes:seconds")
+        raise ValueError("give minutes, hours:minutes:seconds or days-hours:minutes:seconds")
     part = {name: int(value or 0) for name, value in match.groupdict().items()}
-    total = (part["days"] * 24 + part["hours"]) * 60 + part["minutes"] + (part["seconds"] > 0)
+    return (part["days"] * 24 + part["hours"]) * 60 + part["minutes"] + (part["seconds"] > 0)
+
+
+def _minutes(entry: Entry) -> int:
+    text = entry.text()
+    try:
+        total = minutes(text)
+    except ValueError as error:
+        raise entry.error(f"time={text!r}: {error}") from None
     if total < 1:
         raise entry.error(f"time={text!r}: must be at least a minute")
     return total

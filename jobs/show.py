@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
@@ -15,6 +15,9 @@ from jobs.plan import Plan
 from jobs.state import STATES, State
 from jobs.status import RunStatus, SweepStatus, counts, failures
 from jobs.submit import Choice
+
+if TYPE_CHECKING:
+    from jobs.doctor import Finding
 
 _STYLE: dict[State, str] = {
     "done": "green", "running": "cyan", "pending": "blue", "stalled": "yellow", "interrupted": "yellow",
@@ -214,6 +217,16 @@ def _failures(sweep: SweepStatus) -> Iterable[Text]:
         yield Text.assemble(
             state_text("failed", len(runs)), f": {reason or 'no reason'}; `sweeps logs {runs[0].record.ref}`"
         )
+
+
+# --- the doctor -------------------------------------------------------------------------------------------
+
+
+def finding_text(finding: Finding) -> Text:
+    """`ok    limits   MaxArraySize 1001`, with the advice below it."""
+    sign, style = {True: ("ok", "green"), False: ("wrong", "bold red"), None: ("", "")}[finding.fine]
+    line = Text.assemble((f"{sign:6}", style), f"{finding.what:24} ", finding.found)
+    return line if not finding.advice else Text.assemble(line, f"\n{'':31} -> {finding.advice}")
 
 
 # --- evaluations ------------------------------------------------------------------------------------------

@@ -86,6 +86,9 @@ def run_state(run: RunRecord, task: TaskState | None, now: float, before: TaskSt
         return _running(run, attempt, now, as_of)
     if task is not None and task.word in ("pending", "stuck"):
         return RunState("stuck" if task.word == "stuck" else "pending", task.reason, "", as_of)
+    stopped = run.outcome is not None and run.outcome.state == "interrupted"
+    if begun and stopped and task is not None and task.word == "running":  # it ends, or was started again just now
+        return RunState("pending", "between two attempts", "", as_of)
     if not begun and task is not None and task.word in ("running", "unknown"):
         word = "starting" if task.word == "running" else task.reason or "no word from its backend"
         return RunState("pending", word, "", as_of)

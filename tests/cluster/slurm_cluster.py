@@ -36,8 +36,8 @@ PACKAGES = {"slurmctld": "slurm-wlm", "slurmd": "slurm-wlm", "sbatch": "slurm-wl
 ACCOUNTING_PACKAGES = {"slurmdbd": "slurmdbd", "mariadbd": "mariadb-server", "mariadb-install-db": "mariadb-server"}
 START_SECONDS = 60.0
 
-# cred_expire, KillWait and the intervals are short so that requeues and kills take seconds; without DefMemPerCPU
-# every job would take a node's whole memory.
+# cred_expire and the intervals are short so that requeues take seconds; KillWait is Slurm's own, so that a job on a
+# busy machine saves its state before it is killed; without DefMemPerCPU every job would take a node's whole memory.
 SLURM_CONF = """\
 ClusterName=sweeps
 SlurmctldHost={host}(127.0.0.1)
@@ -59,7 +59,7 @@ SelectTypeParameters=CR_Core_Memory
 SlurmdParameters=config_overrides
 SchedulerParameters=sched_interval=5,bf_interval=5
 ReturnToService=2
-KillWait=5
+KillWait=30
 SlurmdTimeout={slurmd_timeout}
 MaxArraySize={max_array_size}
 MinJobAge=300

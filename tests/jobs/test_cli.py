@@ -18,7 +18,8 @@ COMMANDS = sorted(cli.commands)
 
 def test_the_commands() -> None:
     assert COMMANDS == [
-        "aggregate", "cancel", "evaluate", "keys", "logs", "plan", "release", "rerun", "status", "submit", "train",
+        "aggregate", "cancel", "doctor", "evaluate", "keys", "logs", "plan", "release", "rerun", "status", "submit",
+        "train",
     ]  # fmt: skip
 
 

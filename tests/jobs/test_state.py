@@ -72,6 +72,8 @@ CASES = [
     (record(attempt(), ("finished", 60), finished=60), task("ended"), "interrupted"),  # more steps are asked now
     (record(attempt(), ("interrupted", 60)), task("ended"), "interrupted"),
     (record(attempt(), ("interrupted", 60)), task("pending"), "pending"),
+    (record(attempt(), ("interrupted", 60)), task("running"), "pending"),  # it ends, or was started again
+    (record(attempt(), ("diverged", 60)), task("running"), "diverged"),  # others of its pack go on
     (record(attempt(), ("superseded", 60)), task("ended"), "interrupted"),
     (record(attempt(), ("diverged", 60)), task("ended", "exit code 1"), "diverged"),
     (record(attempt(), ("failed", 60)), task("ended"), "failed"),
