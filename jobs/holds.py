@@ -6,6 +6,7 @@ is the third to die alike and then holds what has not begun; `sweeps status` doe
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from tdmpc.run import Progress
 
 TRIPS_AT = 3  # tasks
+_NUMBER = re.compile(r"0x[0-9a-f]+|\d+")  # devices, ports, addresses, processes: they differ between deaths alike
 
 
 def healthy_step(config: TrainConfig) -> int:
@@ -90,7 +92,8 @@ def deaths(store: Store, runs: Iterable[RunStatus]) -> tuple[int, str] | None:
             died[run.task] = run.state.reason.partition("; see ")[0]
         if run.state.state in ("done", "diverged", "interrupted") or (config and record.step >= healthy_step(config)):
             return None
-    return (len(died), next(iter(died.values()))) if len(set(died.values())) == 1 else None
+    alike = {_NUMBER.sub("#", reason) for reason in died.values()}
+    return (len(died), next(iter(died.values()))) if len(alike) == 1 else None
 
 
 def trip(store: Store, submission: Submission, runs: Iterable[RunStatus]) -> bool:

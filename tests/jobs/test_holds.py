@@ -112,7 +112,7 @@ def test_status_releases_where_the_job_could_not(run: Any, slurm: FakeSlurm, age
 
 
 def test_the_third_that_dies_alike_holds_what_waits(run: Any, slurm: FakeSlurm, agent: Any, store: Store) -> None:
-    agent.ends = {seed: ValueError("no CUDA") for seed in (1, 2, 3)}
+    agent.ends = {seed: ValueError(f"no CUDA on device {seed}") for seed in (1, 2, 3)}
     run("submit", "q")
     for task in (0, 1):
         execute(store, slurm, task)
@@ -120,7 +120,10 @@ def test_the_third_that_dies_alike_holds_what_waits(run: Any, slurm: FakeSlurm, 
     execute(store, slurm, 2)
     assert held(slurm) == [3, 4, 5]
     told = run("status").stdout
-    assert "3 tasks are held, the first 3 died alike (ValueError: no CUDA); `sweeps release q` lets them run" in told
+    assert (
+        "3 tasks are held, the first 3 died alike (ValueError: no CUDA on device 1); `sweeps release q` lets them run"
+        in told
+    )
     run("release", "q")
     execute(store, slurm, 3)
     assert held(slurm) == []  # the user knows
