@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import mean, median
 
 from jobs.errors import JobsError
-from jobs.records import Submission, TaskRuns
+from jobs.records import Attempt, Submission, TaskRuns
 from jobs.store import RunRecord, RunRef, Store
 
 _SAMPLES = 200  # earlier runs are looked at, at most
@@ -20,7 +20,6 @@ class Sample:
     """An earlier run. steps_per_s: over all its time, evaluations and start included. seeds: trained beside it."""
 
     run: RunRef
-    device: str
     seeds: int
     steps_per_s: float
     done: bool
@@ -50,18 +49,15 @@ class Cost:
         return max(max(self.hours), sum(self.hours) / self.width)
 
 
-def _device(gpus: int) -> str:
-    return "cuda" if gpus else "cpu"
-
-
 def samples(store: Store, device: str, first: Sequence[str]) -> list[Sample]:
     """Earlier runs on `device` whose only attempt went far enough, the configurations `first` before others."""
     submissions = {submission.id: submission for submission in store.submissions()}
     found: list[Sample] = []
     for run in _runs(store, first):
         config = store.read_config(run.config_id)
-        sample = _sample(store.load_run(run, config.steps), submissions) if config is not None else None
-        if sample is not None and sample.device == device:
+        record = store.load_run(run, config.steps) if config is not None else None
+        sample = _sample(record, submissions) if record is not None and _ran_on(record.attempt, device) else None
+        if sample is not None:
             found.append(sample)
         if len(found) == _SAMPLES:
             break
@@ -73,6 +69,14 @@ def _runs(store: Store, first: Sequence[str]) -> Iterator[RunRef]:
         yield from (RunRef(config, seed) for seed in store.seeds(config))
 
 
+def _ran_on(attempt: Attempt | None, device: str) -> bool:
+    """device: cpu, cuda, or a GPU as Slurm names it: a100 is "NVIDIA A100-SXM4-80GB" to nvidia-smi."""
+    if attempt is None or device in ("cpu", "cuda"):
+        return attempt is not None and attempt.device == device
+    asked, had = ("".join(filter(str.isalnum, name)).lower() for name in (device, attempt.gpu or ""))
+    return asked in had
+
+
 def _sample(record: RunRecord, submissions: Mapping[str, Submission]) -> Sample | None:
     attempt, status = record.attempt, record.status
     if attempt is None or status is None or record.attempts != 1 or status.step < _ENOUGH * record.steps:
@@ -80,14 +84,14 @@ def _sample(record: RunRecord, submissions: Mapping[str, Submission]) -> Sample 
     elapsed = status.time - attempt.started
     submission = submissions.get(attempt.submission or "")
     beside = len(submission.tasks[attempt.task].seeds) if submission and attempt.task is not None else 1
-    return Sample(record.ref, attempt.device, beside, status.step / elapsed, record.done) if elapsed > 0 else None
+    return Sample(record.ref, beside, status.step / elapsed, record.done) if elapsed > 0 else None
 
 
 def expected(
-    store: Store, tasks: Sequence[TaskRuns], steps: Mapping[RunRef, int], gpus: int, width: int
+    store: Store, tasks: Sequence[TaskRuns], steps: Mapping[RunRef, int], device: str, gpus: int, width: int
 ) -> Cost | None:
     """The cost of `tasks`, None where no earlier run on such a device says. steps: asked of each run, in all."""
-    earlier = samples(store, _device(gpus), [task.config_id for task in tasks])
+    earlier = samples(store, device, [task.config_id for task in tasks])
     if not earlier:
         return None
     hours = []
@@ -112,25 +116,25 @@ def _speed(earlier: Sequence[Sample], task: TaskRuns) -> float:
     return median(sample.steps_per_s for sample in earlier if likeness(sample) == best)
 
 
-def told(cost: Cost | None, gpus: int) -> str:
+def told(cost: Cost | None, device: str) -> str:
     """`expected: 96.0 GPU-hours (2.0 h a task), done 8.0 h after the start; by 12 earlier runs`."""
     if cost is None:
-        return f"expected cost: unknown, no earlier run on {_device(gpus)} is here to judge by"
+        return f"expected cost: unknown, no earlier run on {device} is here to judge by"
     total = f"{cost.gpu_hours:.1f} GPU-hours" if cost.gpus else f"{sum(cost.hours):.1f} task-hours"
     disk = f", {cost.size / 1e9:.1f} GB in {cost.files:.0f} files" if cost.size and cost.files else ""
     return (
         f"expected: {total} ({mean(cost.hours):.1f} h a task), done {cost.elapsed_h:.1f} h after the start{disk}; "
-        f"by {cost.samples} earlier runs on {_device(gpus)}"
+        f"by {cost.samples} earlier runs on {device}"
     )
 
 
-def check(cost: Cost | None, limit: float | None, gpus: int) -> None:
+def check(cost: Cost | None, limit: float | None, device: str) -> None:
     """Raises `JobsError` where more than `limit` GPU-hours are expected, or nobody knows how many."""
     if limit is None:
         return
     if cost is None:
         raise JobsError(
-            f"--max-gpu-hours {limit:g}: no earlier run on {_device(gpus)} says how long one takes; "
+            f"--max-gpu-hours {limit:g}: no earlier run on {device} says how long one takes; "
             "train one first, or leave it out"
         )
     if cost.gpu_hours > limit:

@@ -111,9 +111,9 @@ def _decide(
     request = Request(sweep, fitting, options, how, place)
     if fitting:
         width = submit.slots(len(fitting), options, place).count if place.backend != "slurm" else place.throttle
-        found = cost.expected(store, fitting, {c.run: c.steps for c in choices}, place.gpus, width)
-        console.print(Text(cost.told(found, place.gpus)))
-        cost.check(found, how.max_gpu_hours, place.gpus)
+        found = cost.expected(store, fitting, {c.run: c.steps for c in choices}, place.device, place.gpus, width)
+        console.print(Text(cost.told(found, place.device)))
+        cost.check(found, how.max_gpu_hours, place.device)
     if fitting and how.dry_run:
         console.print(Text(f"\n{len(fitting)} tasks for {place.backend}:"))
         sys.stdout.write(submit.preview(store, request) + "\n")

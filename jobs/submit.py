@@ -87,6 +87,11 @@ class Target:
     array_size: int = slurm.ARRAY_SIZE
     cluster: str = ""
 
+    @property
+    def device(self) -> str:
+        """cpu, cuda, or the type of GPU that the profile names."""
+        return ((self.profile.gpu_type if self.profile else None) or "cuda") if self.gpus else "cpu"
+
 
 @dataclass(frozen=True)
 class Request:

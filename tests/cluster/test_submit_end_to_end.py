@@ -69,7 +69,7 @@ def test_what_waits_is_held_when_the_first_tasks_die_alike(sweeps: Sweeps) -> No
     sweeps.submit("pair", "--seeds", "6", "--profile", "gpu", *small, "--max-parallel", "3")
     slurm_cluster.wait_until("the hold", lambda: sweeps.results("submissions/*/trip.json") != [], 300, pause=0.2)
     told = sweeps("status")
-    assert "died alike (DeviceError: this job asked for a GPU and torch sees none" in told
+    assert "died alike (tdmpc.run.DeviceError: this job asked for a GPU and torch sees none" in told
     states = sweeps.states("pair")
     assert states.count("failed") >= 3
     assert states.count("pending") >= 3

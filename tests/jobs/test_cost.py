@@ -15,9 +15,7 @@ OTHER = TrainConfig(steps=36_000, num_q=CONFIG.num_q + 1)
 A, B = config_id(CONFIG), config_id(OTHER)
 
 
-def earlier(
-    store: Store, config: TrainConfig, seeds: list[int], step: int, seconds: float, device: str = "cpu"
-) -> None:
+def earlier(store: Store, config: TrainConfig, seeds: list[int], step: int, seconds: float, gpu: str = "") -> None:
     """A task that trained `seeds` side by side, up to `step` in so many seconds."""
     store.write_config(config)
     name = store.new_submission("s")
@@ -25,16 +23,17 @@ def earlier(
     store.write_submission(Submission(name, "s", "local", "h", "u", 1.0, tasks, 0, 1, "n", {}, handed_over=True))
     for seed in seeds:
         run = RunRef(config_id(config), seed)
-        attempt = Attempt(0, "h", 1, "", 1000.0, device, submission=name, task=0)
+        device = "cuda" if gpu else "cpu"
+        attempt = Attempt(0, "h", 1, "", 1000.0, device, submission=name, task=0, gpu=gpu or None)
         number = store.claim_attempt(run, attempt).number
         store.write_status(run, Status(number, step, config.steps, 99.0, None, 1000.0 + seconds))
         if step == config.steps:
             store.write_outcome(run, number, Outcome("finished", step, "", 1000.0 + seconds))
 
 
-def expected(store: Store, *tasks: TaskRuns, gpus: int = 0, width: int = 8) -> cost.Cost:
+def expected(store: Store, *tasks: TaskRuns, device: str = "cpu", gpus: int = 0, width: int = 8) -> cost.Cost:
     steps = {RunRef(task.config_id, seed): 36_000 for task in tasks for seed in task.seeds}
-    found = cost.expected(store, tasks, steps, gpus, width)
+    found = cost.expected(store, tasks, steps, device, gpus, width)
     assert found is not None
     return found
 
@@ -51,14 +50,16 @@ def test_hours_are_those_of_the_runs_most_alike(store: Store) -> None:
 
 
 def test_gpu_hours_and_the_end(store: Store) -> None:
-    earlier(store, CONFIG, [1], 36_000, 3600, "cuda")
+    earlier(store, CONFIG, [1], 36_000, 3600, "NVIDIA A100-SXM4-80GB")
+    earlier(store, CONFIG, [20], 36_000, 1800, "NVIDIA H100 80GB HBM3")
     tasks = [TaskRuns(A, [seed]) for seed in range(2, 12)]
-    found = expected(store, *tasks, gpus=2, width=4)
+    found = expected(store, *tasks, device="a100", gpus=2, width=4)
     assert (found.gpu_hours, found.elapsed_h) == (20.0, 2.5)
-    assert "20.0 GPU-hours (1.0 h a task), done 2.5 h after the start" in cost.told(found, 2)
-    cost.check(found, 20.0, 2)
+    told = "expected: 20.0 GPU-hours (1.0 h a task), done 2.5 h after the start; by 1 earlier runs on a100"
+    assert cost.told(found, "a100").replace(", 0.0 GB in 30 files", "") == told
+    cost.check(found, 20.0, "a100")
     with pytest.raises(JobsError, match=r"--max-gpu-hours 19: 20.0 GPU-hours are expected"):
-        cost.check(found, 19.0, 2)
+        cost.check(found, 19.0, "a100")
 
 
 def test_disk_is_that_of_finished_runs(store: Store) -> None:
@@ -70,10 +71,10 @@ def test_disk_is_that_of_finished_runs(store: Store) -> None:
 
 
 def test_what_nobody_knows_is_said_and_refused_under_a_limit(store: Store) -> None:
-    earlier(store, CONFIG, [1], 36_000, 3600, "cpu")
-    found = cost.expected(store, [TaskRuns(A, [2])], {RunRef(A, 2): 36_000}, gpus=1, width=1)
+    earlier(store, CONFIG, [1], 36_000, 3600)
+    found = cost.expected(store, [TaskRuns(A, [2])], {RunRef(A, 2): 36_000}, "cuda", gpus=1, width=1)
     assert found is None
-    assert "unknown, no earlier run on cuda" in cost.told(found, 1)
-    cost.check(found, None, 1)
+    assert "unknown, no earlier run on cuda" in cost.told(found, "cuda")
+    cost.check(found, None, "cuda")
     with pytest.raises(JobsError, match="no earlier run on cuda"):
-        cost.check(found, 5.0, 1)
+        cost.check(found, 5.0, "cuda")

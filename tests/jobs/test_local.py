@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -81,6 +82,20 @@ def test_tasks_run_and_how_they_ended_is_told(store: Store, monkeypatch: pytest.
     Scheduler(store, made, Slots(2, 1)).run()
     assert words(store, made) == [("ended", ""), ("ended", "exit code 3"), ("ended", "killed by SIGKILL")]
     assert store.log_path(made.id, 0).read_text() == "hi\n"
+
+
+def test_the_report_is_written_when_the_last_task_has_ended(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = [tmp_path / f"done-{task}" for task in range(2)]
+    tasks_run(monkeypatch, f"open({str(tmp_path)!r} + f'/done-{{TASK}}', 'w'); raise SystemExit(TASK)")
+    wrote = (
+        f"import os; open({str(tmp_path / 'report')!r}, 'w').write(str([*map(os.path.exists, {[*map(str, done)]})]))"
+    )
+    monkeypatch.setattr(local, "aggregate_command", lambda store, sweep: [sys.executable, "-c", wrote])
+    made = replace(submission(store, 2), report=True)
+    Scheduler(store, made, Slots(1, 1)).run()
+    assert (tmp_path / "report").read_text() == "[True, True]"
 
 
 def test_never_more_than_n_at_a_time_over_two_submissions(
