@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from tdmpc import catalogue
+from tdmpc import math as tm
 from tdmpc.agent import Agent, Schedule, clip_per_seed, freeze_step, per_seed_norm
-from tdmpc.math import soft_cross_entropy
-from tdmpc.objectives import _value_loss, draw_noise, model_losses
+from tdmpc.math import soft_cross_entropy, two_hot
+from tdmpc.objectives import _value_loss, draw_noise, model_losses, policy_pass
 from tdmpc.replay import Batch
 from tdmpc.streams import Draws
 from tdmpc.targets import Latents, Wanted, value_batch
@@ -70,6 +71,50 @@ def test_the_policy_update_moves_the_policy_alone(tiny):
     agent._update_policy(states, 1e-4, draws)
     assert moved(policy, agent.policy)
     assert not moved(model, agent.model)
+
+
+@pytest.mark.parametrize(
+    ("reduce", "q", "q_with_an_end"), [("min", 1 + 5, 1), ("max", 3 + 10, 3 + 5), ("mean", 2 + 7.5, 2 + 2.5)]
+)
+def test_the_policy_is_judged_by_reward_and_lowest_value_over_heads(tiny, reduce, q, q_with_an_end):
+    """Rewards 1 and 3; latents behind two dynamics heads 1 and 2, worth 10 and 20 times that; discount 1/2."""
+
+    class Model:
+        def __init__(self, ends):
+            self.ends = ends
+
+        def rewards(self, z, action):
+            return torch.tensor([1.0, 3.0])[None, :, None].expand(1, 2, 4)
+
+        def next(self, z, action):
+            return z + torch.tensor([1.0, 2.0])[None, :, None, None]
+
+        def values(self, z, dropout):
+            return torch.stack([20 * z.mean(-1), 10 * z.mean(-1)], dim=1)
+
+        def alive(self, z):
+            return (z.mean(-1) < 2).float() if self.ends else None  # behind the second head it is over
+
+    def policy(z):
+        return torch.zeros(1, 4, ACTIONS), torch.zeros(1, 4, ACTIONS)
+
+    config = tiny(policy_head_reduce=reduce, discount=0.5)
+    for ends, expected in ((False, q), (True, q_with_an_end)):
+        found = policy_pass(Model(ends), policy, torch.zeros(1, 2, 2, 8), torch.zeros(1, 4, ACTIONS), None, config)
+        assert found.terms.q.tolist() == [[[expected] * 2] * 2]
+
+
+def test_the_scale_follows_the_spread_at_the_first_states_and_stays_above_one(tiny, monkeypatch):
+    config = tiny(scale_tau=0.25)
+    agent, draws = trained_agent(config)
+    agent.scale = torch.ones(1)
+    states = torch.randn(1, config.horizon + 1, config.batch_size, config.latent_dim)
+    seen = []
+    for spread, scale in ((21.0, 6.0), (0.3, 4.75)):  # 1 + (21 - 1) / 4, then 6 + (1 - 6) / 4
+        monkeypatch.setattr(tm, "percentile_range", lambda q, to=spread: seen.append(q.shape) or torch.tensor([to]))
+        agent._update_policy(states, 1e-4, draws)
+        assert agent.scale.tolist() == [scale]
+    assert seen == [(1, config.batch_size)] * 2
 
 
 def test_a_frozen_encoder_stands_still_and_the_rest_goes_on(tiny):
@@ -201,6 +246,34 @@ def test_a_replayed_target_is_the_stored_reward_and_the_value_of_what_followed(t
         after = agent.model.encode(batch.obs)[:, 1:].flatten(1, 2)
         values = agent.targets.values(after, agent.model.bins)[:, 0] * (1 - batch.terminated.flatten(1))
     assert metrics["td_target_mean"].item() == pytest.approx((batch.rewards.flatten(1) + 0.9 * values).mean().item())
+
+
+def test_an_imagined_target_is_the_lowest_of_the_drawn_heads_at_every_discount(tiny):
+    config = tiny(discount=0.8, num_reward_heads=2, imagine_initial_source="replay_true")
+    agent, draws = trained_agent(config)
+    model, targets, batch = agent.model, agent.targets, batch_of(config)
+    noise = draw_noise(config, ACTIONS, draws, dropout=False)
+    heads = noise.heads[0].tolist()
+    assert len(heads) == 2 < config.planner_num_dynamics_heads
+    with torch.no_grad():
+        encoded = model.encode(batch.obs)
+        latents, z = Latents(encoded, encoded[:, 1:].unsqueeze(2), encoded), encoded.flatten(1, 2)
+        found = value_batch("imagine", Wanted(True, True), agent.networks, latents, batch, noise, config, True)
+        two_hots = []
+        for n in range(config.num_rollouts):
+            action = agent.policy.sample(z, noise.actions[:, 0, n])
+            reward = model.rewards(z, action).amin(1)
+            next_z = model.next(z.unsqueeze(1), action.unsqueeze(1)).unbind(1)
+            values = [(targets.values(z_h, model.bins).amin(1), *targets.aux_values(z_h, model.bins).unbind(1))
+                      for z_h in next_z]  # fmt: skip
+            for c, gamma in enumerate((0.8, *config.multi_gamma_gammas)):
+                by_head = [reward + gamma * of_head[c] for of_head in values]
+                torch.testing.assert_close(found.per_head[:, c, :, n], torch.stack(by_head, 1))
+                lowest = torch.minimum(*(by_head[h] for h in heads))
+                torch.testing.assert_close(found.lowest[:, c, n], lowest)
+                two_hots.append(two_hot(lowest, model.bins))
+    by_discount = torch.stack(two_hots).unflatten(0, (config.num_rollouts, -1)).mean(0)
+    torch.testing.assert_close(found.target.flatten(2, 3), by_discount.transpose(0, 1))
 
 
 def test_a_longer_imagination_begins_again_where_head_zero_led_until_an_end(tiny):

@@ -81,6 +81,18 @@ def test_elites_are_weighted_by_a_softmax_at_the_temperature(tiny):
     assert actions[0, 0, 0, :, 0].tolist() == pytest.approx([0.1, 0.9])
 
 
+def test_the_plan_is_the_weighted_mean_and_spread_of_the_elites(tiny, monkeypatch):
+    elite = torch.stack([torch.ones(1, 1, 3, ACTIONS), torch.zeros(1, 1, 3, ACTIONS)], dim=3)
+    chosen = (elite, torch.tensor([[[0, 7]]]), torch.tensor([[[0.75, 0.25]]]))  # one of the policy's four, one sampled
+    monkeypatch.setattr(planner, "_elites", lambda seeded, sampled, config: chosen)
+    found = plan_of(moved_agent(tiny(), (1,)), (1,), best=True)
+    torch.testing.assert_close(found.mean, torch.full((1, 1, 3, ACTIONS), 0.75))
+    spread = math.sqrt(0.75 * 0.25**2 + 0.25 * 0.75**2)
+    torch.testing.assert_close(found.std, torch.full((1, 1, ACTIONS), spread))
+    assert found.action.tolist() == [[[1.0] * ACTIONS]]
+    assert found.policy_share.tolist() == [[0.5]]
+
+
 def test_gumbel_choice_draws_by_weight():
     weights = torch.tensor([0.7, 0.2, 0.1]).repeat(1, 4000, 1)
     picks = planner._gumbel_choice(weights, Draws.fresh([1], "x")).flatten()

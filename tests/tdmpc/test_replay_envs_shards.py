@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from tdmpc import catalogue, shards
+from tdmpc.agent import Agent
 from tdmpc.envs import Env
-from tdmpc.evaluation import returns_to_go
+from tdmpc.evaluation import Episode, returns_to_go, value_bias
 from tdmpc.replay import Replay
 
 
@@ -126,6 +127,18 @@ def test_no_episode_as_long_as_a_window_is_said_so():
 
 def test_returns_to_go():
     assert returns_to_go(np.array([1.0, 2.0, 4.0]), 0.5).tolist() == [3.0, 4.0, 4.0]
+
+
+def test_value_bias_is_value_less_the_return_that_followed_over_the_first_200_steps(tiny):
+    agent = Agent(tiny(discount=0.5), 1, 1, [1], "cpu")  # whose values are 0 so far
+
+    def episode(rewards):
+        return Episode(np.zeros((len(rewards) + 1, 1), np.float32), np.zeros((len(rewards), 1)), rewards, False)
+
+    late = np.zeros(250, np.float32)
+    late[249] = 1.0  # 50 steps behind the last state that counts
+    bias = value_bias(agent, {0: [episode(np.ones(2, np.float32)), episode(late)]}, "cpu")
+    assert bias[0] == pytest.approx(-(1.5 + 1) / 202, abs=1e-6)
 
 
 # --- shards -------------------------------------------------------------------------------------------
