@@ -123,7 +123,7 @@ class Execution:
         """Train those of `runs` that are neither done nor alive elsewhere; their outcomes, recorded."""
         config = self.store.check_config(runs[0].config_id)
         before = {run: self.store.load_run(run, config.steps).step for run in runs}
-        with _full_disk_in_one_line():
+        with _full_disk_in_one_line(self.store):
             code = source.record(self.store, source.digest(process.ROOT))
             attempts = {run: self._claim(run, code) for run in runs if self._is_free(run, config.steps)}
         if not attempts:
@@ -133,7 +133,7 @@ class Execution:
                 from tdmpc import run as training
 
                 handles = [self._handle(run, attempt) for run, attempt in attempts.items()]
-                with _full_disk_in_one_line():
+                with _full_disk_in_one_line(self.store):
                     ended = training.train(
                         handles,
                         device=self.device,
@@ -273,15 +273,15 @@ class Heartbeat:
 
 
 @contextlib.contextmanager
-def _full_disk_in_one_line() -> Iterator[None]:
+def _full_disk_in_one_line(store: Store) -> Iterator[None]:
     try:
         yield
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise JobsError(
-            f"{error.strerror} for {error.filename or 'the results folder'}: make room, then `sweeps rerun` goes on "
-            "from the last checkpoint"
+            f"{os.strerror(error.errno)} in {store.root}: make room, then `sweeps rerun` goes on from the last "
+            "checkpoint"
         ) from error
 
 
