@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from jobs import process, queue, slurm
 from jobs.errors import JobsError
 from jobs.records import Submission, Trip
+from jobs.state import ACTIVE
 from jobs.status import RunStatus, survey
 from jobs.store import RunRef, Store
 from tdmpc.config import TrainConfig
@@ -176,6 +177,26 @@ def _told(store: Store, submission: Submission, runs: Sequence[RunStatus]) -> li
     ended = f"; {len(bad)} of these ended: {bad[0].state.reason}" if bad else ""
     where = f"{submission.sweep}: {tasks} tasks are held until the first seeds of their {len(left)} configurations are"
     return [f"{where} healthy{ended}; {again}"] if tasks else []
+
+
+def blocked(store: Store, runs: Sequence[RunStatus]) -> bool:
+    """Whether nothing of `runs` goes on by itself: what is active is held, and no canary is left to release it."""
+    active = [run for run in runs if run.state.state in ACTIVE]
+    return bool(active) and all(_is_blocked(store, run, active) for run in active)
+
+
+def _is_blocked(store: Store, run: RunStatus, active: Sequence[RunStatus]) -> bool:
+    submission, config = run.submission, run.record.ref.config_id
+    if submission is None or submission.backend != "slurm" or run.state.state != "pending":
+        return False
+    tripped = store.read_trip(submission.id)
+    if tripped is not None and not tripped.released:
+        return True
+    return (
+        _held(submission, run.task)
+        and config in waiting(store, submission)
+        and all(_held(submission, other.task) for other in active if other.record.ref.config_id == config)
+    )
 
 
 def release_all(store: Store, submissions: Iterable[Submission]) -> int:

@@ -10,7 +10,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from jobs import logs
+from jobs import holds, logs
 from jobs.show import counts_text, state_text, status_tables
 from jobs.state import ACTIVE, State
 from jobs.status import RunStatus, survey, sweeps
@@ -24,7 +24,7 @@ _ASK_SLURM_S = 20.0  # what the runs write is looked at more often than Slurm is
 
 
 def wait(store: Store, choices: Sequence[Choice], backend: str, console: Console) -> Counter[State]:
-    """Show the runs of `choices` until none is active any more; how they ended."""
+    """Show the runs of `choices` until none is active any more, or what is left is held; how they ended."""
     steps = {choice.run: choice.steps for choice in choices}
     labels = {choice.run: f"{choice.label} seed {choice.run.seed}" for choice in choices}
     with _progress(console) as progress:
@@ -32,7 +32,9 @@ def wait(store: Store, choices: Sequence[Choice], backend: str, console: Console
         while True:
             found = survey(store, steps, max_age_s=_ASK_SLURM_S)
             view.update(found)
-            if not any(run.state.state in ACTIVE for run in found.values()):
+            runs = list(found.values())
+            view.tell(holds.look_after(store, runs))
+            if holds.blocked(store, runs) or not any(run.state.state in ACTIVE for run in runs):
                 return Counter(run.state.state for run in found.values())
             time.sleep(_POLL_S[backend])
 
@@ -42,6 +44,7 @@ def watch_status(store: Store, names: Sequence[str], by_run: bool, console: Cons
     with Live(console=console, auto_refresh=False, vertical_overflow="visible") as live:
         while True:
             found = sweeps(store, names, max_age_s=_ASK_SLURM_S)
+            holds.look_after(store, [run for sweep in found for run in sweep.runs])
             live.update(Group(*status_tables(found, by_run, time.time())), refresh=True)
             if not any(run.state.state in ACTIVE for sweep in found for run in sweep.runs):
                 return
@@ -80,7 +83,15 @@ class _View:
         self._total = progress.add_task("all runs", total=total, told="")
         self._bars: dict[RunRef, TaskID] = {}
         self._ended: set[RunRef] = set()
+        self._notes: set[str] = set()
         self._tenths, self._steps = 0, total
+
+    def tell(self, notes: Sequence[str]) -> None:
+        """Those that were not told before."""
+        for note in notes:
+            if note not in self._notes:
+                self._notes.add(note)
+                self._progress.console.print(note, markup=False, soft_wrap=True)
 
     def update(self, found: Mapping[RunRef, RunStatus]) -> None:
         completed = sum(min(run.record.step, run.record.steps) for run in found.values())

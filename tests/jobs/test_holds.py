@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 from fake_slurm import FakeSlurm
 
-from jobs import holds
+from jobs import holds, status
 from jobs.cli import cli
 from jobs.entry import TrainJob
 from jobs.store import Store
@@ -63,6 +63,10 @@ def execute(store: Store, slurm: FakeSlurm, task: int) -> None:
         slurm.set(job, state="COMPLETED")
 
 
+def is_blocked(store: Store) -> bool:
+    return holds.blocked(store, [found for sweep in status.sweeps(store) for found in sweep.runs])
+
+
 def test_healthy_is_past_the_first_evaluation_with_trained_weights() -> None:
     config = TrainConfig(steps=5000, seed_steps=1000, eval_freq=700)
     assert holds.healthy_step(config) == 1401  # evaluations at 700, when nothing was trained, and at 1400
@@ -93,7 +97,11 @@ def test_a_canary_that_dies_keeps_its_seeds_held_until_they_are_released(
     run("submit", "q", "--canary")
     execute(store, slurm, 1)
     assert held(slurm) == [2, 3, 4, 5]
-    assert "1 of these ended: ValueError: too bad; `sweeps release q`" in run("status").stdout
+    assert not is_blocked(store)  # the other canary may still be healthy
+    execute(store, slurm, 0)
+    assert held(slurm) == [2, 3, 4, 5]
+    assert is_blocked(store)  # nobody would wait for an end
+    assert "2 of these ended: ValueError: too bad; `sweeps release q`" in run("status").stdout
     assert "released what was held of 1" in run("release", "q").stdout
     assert held(slurm) == []
     assert "nothing of q is held" in run("release", "q").stdout
@@ -119,6 +127,7 @@ def test_the_third_that_dies_alike_holds_what_waits(run: Any, slurm: FakeSlurm, 
         assert held(slurm) == []
     execute(store, slurm, 2)
     assert held(slurm) == [3, 4, 5]
+    assert is_blocked(store)
     told = run("status").stdout
     assert (
         "3 tasks are held, the first 3 died alike (ValueError: no CUDA on device 1); `sweeps release q` lets them run"
