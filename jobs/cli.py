@@ -562,6 +562,21 @@ def logs_command(state: Globals, run: str, follow: bool, lines: int) -> None:
         watch.follow_log(store, ref, position, lambda text: click.echo(text, nl=False))
 
 
+@cli.command("usage")
+@click.argument("sweeps", nargs=-1)
+@click.pass_obj
+def usage_command(state: Globals, sweeps: tuple[str, ...]) -> None:
+    """Show what ended tasks of the sweeps, or of SWEEPS, used of what they asked for, and what would do."""
+    from jobs import show, status, usage
+
+    store = state.store()
+    found = usage.reports(run for sweep in status.sweeps(store, sweeps) for run in sweep.runs)
+    _report_problems(store)
+    if not found:
+        raise JobsError("no task has ended whose use is known; see `sweeps status`")
+    show.console().print(show.usage_table(found))
+
+
 @cli.command("doctor")
 @click.option(
     "--profile", default="cpu", show_default=True, metavar="NAME|FILE", help="What the job that looks asks for."

@@ -144,7 +144,8 @@ class Execution:
             except BaseException as error:
                 self._record_failure(attempts, error)
                 raise
-            outcomes = [self._record(run, attempts[run], o) for run, o in zip(attempts, ended, strict=True)]
+            used = process.usage(self.device == "cuda")
+            outcomes = [self._record(run, attempts[run], o, used) for run, o in zip(attempts, ended, strict=True)]
         advanced = any(o.step > before[run] for run, o in zip(attempts, outcomes, strict=True))
         if _TOLD_EARLY in stop.signals and any(o.state == "interrupted" for o in outcomes):
             self._requeue(advanced)
@@ -214,8 +215,8 @@ class Execution:
             origin={"code": source.digest(process.ROOT, source.AGENT)},
         )
 
-    def _record(self, run: RunRef, attempt: Attempt, ended: TrainOutcome) -> Outcome:
-        outcome = Outcome(ended.state, ended.step, ended.message, time.time())
+    def _record(self, run: RunRef, attempt: Attempt, ended: TrainOutcome, used: dict[str, float]) -> Outcome:
+        outcome = Outcome(ended.state, ended.step, ended.message, time.time(), usage=used)
         self.store.write_outcome(run, attempt.number, outcome)
         _say(f"{run}: {outcome.state} at step {outcome.step:,} {outcome.message}".rstrip())
         return outcome

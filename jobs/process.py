@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import pwd
+import resource
 import shutil
 import socket
 import subprocess
@@ -71,6 +72,21 @@ def gpus() -> list[str]:
     listed = run_quietly(["nvidia-smi", "-L"])
     lines = [line for line in (listed or "").splitlines() if line.startswith("GPU ")]
     return [str(index) for index in range(len(lines))]
+
+
+def usage(on_gpu: bool) -> dict[str, float]:
+    """Of this process so far: cpu_s, memory_gb (the most at a time) and, on a GPU, gpu_gb in use on it now."""
+    spent = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    unit = 1024**3 if sys.platform == "darwin" else 1024**2
+    found = {"cpu_s": sum(s.ru_utime + s.ru_stime for s in spent), "memory_gb": spent[0].ru_maxrss / unit}
+    if on_gpu:
+        first = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0].strip()
+        chosen = ["-i", first] if first else []
+        used = run_quietly(["nvidia-smi", "--query-gpu=memory.used", "--format=csv,noheader,nounits", *chosen])
+        line = (used or "").partition("\n")[0].strip()
+        if line.isdigit():
+            found["gpu_gb"] = int(line) / 1024
+    return {name: round(value, 3) for name, value in found.items()}
 
 
 def run(command: list[str], timeout_s: float, env: dict[str, str] | None = None) -> tuple[int | None, str, str]:

@@ -71,13 +71,17 @@ class CodeFile:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How an attempt ended: finished, interrupted, diverged, superseded or failed. time: unix seconds."""
+    """How an attempt ended: finished, interrupted, diverged, superseded or failed. time: unix seconds.
+
+    usage: of its process, see `process.usage`.
+    """
 
     state: str
     step: int
     message: str
     time: float
     traceback: str = ""
+    usage: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

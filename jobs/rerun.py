@@ -11,6 +11,7 @@ from typing import Any
 from jobs import profiles
 from jobs.errors import JobsError
 from jobs.pick import Picked
+from jobs.profiles import Profile
 from jobs.records import Submission
 from jobs.state import GPU_MEMORY, State
 from jobs.status import RunStatus
@@ -90,6 +91,11 @@ def recorded_options(submission: Submission | None) -> Options:
     return Options(**{**recorded, "cluster": submission.backend})
 
 
+def profile(options: Options) -> Profile:
+    """What tasks with `options` ask of Slurm. Raises `JobsError` where it cannot be read any more."""
+    return profiles.load(options.profile or "gpu", options.option)
+
+
 def mend(run: RunStatus, options: Options) -> tuple[Options, str]:
     """`options` changed so that what ended `run` does not end it again, and a note; unchanged where nothing helps."""
     fix = _MENDS.get(run.state.cause)
@@ -107,7 +113,7 @@ def _after_oom(run: RunStatus, options: Options) -> tuple[Options, str]:
         return dataclasses.replace(options, seeds_per_job=fewer), f"{fewer} seeds per job: {GPU_MEMORY} for more"
     if options.cluster != "slurm":
         return options, ""
-    asked = profiles.load(options.profile or "gpu", options.option).mem_gb
+    asked = profile(options).mem_gb
     if asked is None:
         return options, "out of memory, and the profile has no mem_gb; give one with --option mem_gb=..."
     more = math.ceil(asked * _MORE_MEMORY)
@@ -119,7 +125,7 @@ def _after_timeout(run: RunStatus, options: Options) -> tuple[Options, str]:
         return options, ""
     if run.record.outcome is not None:
         return options, ""  # it saved its state in time, and goes on from there
-    asked = profiles.load(options.profile or "gpu", options.option).time_min
+    asked = profile(options).time_min
     more = asked * _MORE_TIME
     return _with(options, f"time={more}"), f"time={more} min instead of {asked}: killed before its state was saved"
 
@@ -128,7 +134,7 @@ def _after_node_failure(run: RunStatus, options: Options) -> tuple[Options, str]
     node = run.said.node if run.said is not None else ""
     if options.cluster != "slurm" or not node:
         return options, ""
-    already = profiles.load(options.profile or "gpu", options.option).exclude
+    already = profile(options).exclude
     return _with(options, f"exclude={already},{node}" if already else f"exclude={node}"), f"not on {node}, which failed"
 
 

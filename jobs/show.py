@@ -18,6 +18,7 @@ from jobs.submit import Choice
 
 if TYPE_CHECKING:
     from jobs.doctor import Finding
+    from jobs.usage import Report
 
 _STYLE: dict[State, str] = {
     "done": "green", "running": "cyan", "pending": "blue", "stalled": "yellow", "interrupted": "yellow",
@@ -217,6 +218,25 @@ def _failures(sweep: SweepStatus) -> Iterable[Text]:
         yield Text.assemble(
             state_text("failed", len(runs)), f": {reason or 'no reason'}; `sweeps logs {runs[0].record.ref}`"
         )
+
+
+def usage_table(reports: Sequence[Report]) -> Table:
+    """What was used of what was asked for, one row per submission."""
+    made = table(
+        "submission", "tasks", "CPUs", "busy", "memory GB", "most", "GPU GB", "limit", "longest", "ask for",
+        right=("tasks", "CPUs", "busy", "memory GB", "most", "GPU GB", "limit", "longest"),
+    )  # fmt: skip
+    for report in reports:
+        uses = report.uses
+        gpu = max(use.gpu_gb for use in uses)
+        made.add_row(
+            report.submission.id, str(len(uses)), str(report.submission.threads),
+            f"{sum(use.cpus for use in uses) / len(uses):.1f}", f"{report.mem_gb:g}" if report.mem_gb else "",
+            f"{max(use.memory_gb for use in uses):.1f}", f"{gpu:.1f}" if gpu else "",
+            duration(60 * report.time_min) if report.time_min else "", duration(max(use.seconds for use in uses)),
+            report.suggestion or "as it is",
+        )  # fmt: skip
+    return made
 
 
 # --- the doctor -------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ COMMANDS = sorted(cli.commands)
 def test_the_commands() -> None:
     assert COMMANDS == [
         "aggregate", "cancel", "doctor", "evaluate", "keys", "logs", "plan", "release", "rerun", "status", "submit",
-        "train",
+        "train", "usage",
     ]  # fmt: skip
 
 
@@ -60,6 +60,7 @@ WRONG = {
     "logs 3dffecba6e/seed-1": "submit the sweep again",
     "aggregate": "nothing was submitted",
     "aggregate --out /nowhere/x.html": "there is no folder",
+    "usage": "no task has ended",
     "keys zzz": "no key has 'zzz'",
 }
 

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 from fake_slurm import FakeSlurm
 
-from jobs import local, process
+from jobs import local, process, usage
 from jobs.cli import cli
 from jobs.records import Attempt, Outcome, Status, Submission, TaskRuns
 from jobs.store import RunRef, Store
@@ -295,3 +295,43 @@ def test_lost_tasks_are_missing_work(run: Any, store: Store, slurm: FakeSlurm) -
     slurm.accounting(False)
     assert set(states(run).values()) == {"lost"}
     assert "6 to submit" in run("submit", "q").stdout
+
+
+# --- usage ----------------------------------------------------------------------------------------------------
+
+
+def used(run: Any) -> list[str]:
+    (row,) = [line.split() for line in run("usage").stdout.splitlines() if line.startswith("20")]
+    return [str(word) for word in row[1:]]
+
+
+def test_what_was_used_comes_from_slurms_books(run: Any, store: Store, slurm: FakeSlurm) -> None:
+    """Half an hour with a core busy for 24 minutes, and with all of it."""
+    run("submit", "q", "--option", "cpus=4", "--option", "mem_gb=16", "--option", "time=12:00:00")
+    for task, cpu, most in ((0, "00:24:00", "1048576K"), (1, "00:30:00", "2.5G")):
+        slurm.set(f"100_{task}", state="COMPLETED", elapsed_raw=1800, total_cpu=cpu, max_rss=most)
+    assert used(run) == [
+        "2", "4", "0.9", "16", "2.5", "12", "h", "00", "30", "min",
+        "--option", "cpus=1", "--option", "mem_gb=4", "--option", "time=45",
+    ]  # fmt: skip
+
+
+def test_without_accounting_what_was_used_comes_from_the_runs(run: Any, store: Store, slurm: FakeSlurm) -> None:
+    slurm.accounting(False)
+    run("submit", "q", "--seeds-per-job", "3")
+    ref = begin(store, 0)
+    now = time.time()
+    store.write_outcome(ref, 1, Outcome("finished", 5000, "", now + 3600, usage={"cpu_s": 1800.0, "memory_gb": 2.0}))
+    assert used(run)[:6] == ["1", "1", "0.5", "4", "2.0", "24"]
+    assert used(run)[-4:] == ["--option", "mem_gb=3", "--option", "time=91"]
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("03:04.500", 184.5), ("02:03:04", 7384), ("1-00:00:01", 86401), ("", 0), ("INVALID", 0)]
+)
+def test_sacct_writes_times_in_three_ways(text: str, seconds: float) -> None:
+    assert usage.cpu_seconds(text) == seconds
+
+
+def test_sacct_writes_sizes_with_units() -> None:
+    assert [usage.gigabytes(text) for text in ("1048576K", "512M", "1.5G", "0", "")] == [1.0, 0.5, 1.5, 0.0, 0.0]
