@@ -77,7 +77,7 @@ _SETTINGS = {setting.name for setting in dataclasses.fields(Settings)}
 
 @dataclass(frozen=True)
 class TrainJob:
-    """One task of a submission; small and picklable, all else is read from the results folder in the job."""
+    """One task of a submission; all else is read from the results folder in the job."""
 
     results: str
     submission: str

@@ -1,4 +1,4 @@
-"""Slurm: the batch script through submitit, the hand-over of a submission, and one question to squeue for all."""
+"""Slurm: the batch script through submitit, and what is asked of sbatch and scontrol."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def task_command(submission: Path, chunk: Chunk) -> str:
 
 
 def _executor(folder: Path, wanted: dict[str, Any]) -> submitit.SlurmExecutor:
-    """submitit's executor; it can write a script without Slurm at hand, and its tasks ignore the working directory."""
+    """submitit's executor; it can write a script without Slurm at hand."""
     import submitit
 
     class Executor(submitit.SlurmExecutor):
@@ -114,7 +114,7 @@ def _executor(folder: Path, wanted: dict[str, Any]) -> submitit.SlurmExecutor:
         def affinity(cls) -> int:
             return 2
 
-    executor = Executor(folder=_plain(folder), python=shlex.join(process.python()))
+    executor = Executor(folder=_plain(folder))
     executor.update_parameters(**wanted)
     return executor
 

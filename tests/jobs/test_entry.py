@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import pickle
 import signal
 import time
 from collections.abc import Callable, Sequence
@@ -262,13 +261,6 @@ def test_a_heartbeat_tells_a_superseded_attempt(store: Store) -> None:
     told: Any = SimpleNamespace(step=10, total=10, steps_per_s=1.0, last_return=None)
     beats = [Heartbeat(store, run, number, lambda r, p: None)(told) for number in (1, 2)]
     assert beats == [False, True]
-
-
-def test_the_job_is_small_to_pickle(store: Store) -> None:
-    made = job(store)
-    data = pickle.dumps(made)
-    assert pickle.loads(data) == made
-    assert len(data) < 1000
 
 
 def test_a_task_that_is_not_in_the_folder_is_one_line(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
