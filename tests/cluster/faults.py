@@ -47,6 +47,8 @@ sweeps:
   one: {goal: see that it survives, grid: {tau: [0.01]}}
   pair: {goal: see that an array trains, grid: {num_q: [1, 2]}}
 """
+ROOT = Path(__file__).resolve().parents[2]
+TIMINGS = {"steps_per_s", "updates_per_s"}  # the only columns that may differ between two runs of one seed
 PATIENCE_S = 240.0  # on a machine that does other things
 
 
@@ -58,14 +60,16 @@ class Sweeps:
         (folder / "plan.yaml").write_text(PLAN)
         hidden = ("SLURM", "SBATCH", "SWEEPS")
         kept = {name: value for name, value in os.environ.items() if not name.startswith(hidden)}
-        self.environment = {**kept, "SLURM_CONF": str(conf), "COLUMNS": "200", "OMP_NUM_THREADS": "1"}
+        ours = {"SLURM_CONF": str(conf), "COLUMNS": "200", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+        self.environment = {**kept, **ours}
         if user is not None:
             shutil.chown(folder, user)
+            self.environment |= {"HOME": str(folder), "USER": user, "LOGNAME": user}
 
     def __call__(self, *words: str, code: int = 0) -> str:
         command = [self.python, "-P", "-m", "jobs.cli", *words]
         done = subprocess.run(
-            command, cwd=self.folder, env=self.environment, capture_output=True, text=True, check=False, timeout=300,
+            command, cwd=self.folder, env=self.environment, capture_output=True, text=True, check=False, timeout=900,
             user=self.user, extra_groups=None if self.user is None else [],
         )  # fmt: skip
         assert done.returncode == code, done.stdout + done.stderr + self.logs()
@@ -179,9 +183,6 @@ def as_uninterrupted(sweeps: Sweeps) -> str:
     ]
     assert set(numbers) - set(same) <= TIMINGS, set(numbers) - set(same)
     return f"{len(same)} columns of {len(found)} rows and {len(whole)} tensors as in one go"
-
-
-TIMINGS: set[str] = set()
 
 
 # --- the faults -----------------------------------------------------------------------------------------------
@@ -361,7 +362,9 @@ def interpreter_for(user: str, folder: Path) -> str | None:
     if subprocess.run(["/usr/bin/python3", "-m", "venv", "--without-pip", str(made)], check=False).returncode != 0:
         return None
     for site in made.glob("lib/python*/site-packages"):
-        (site / "ours.pth").write_text("\n".join(path for path in sys.path if path.endswith("site-packages")))
+        (site / "ours.pth").write_text(
+            "\n".join([str(ROOT), *(path for path in sys.path if path.endswith("site-packages"))])
+        )
     python = str(made / "bin" / "python")
     return python if works(python) else None
 

@@ -1,0 +1,28 @@
+"""Faults on a real Slurm with accounting; `benchmarks/faults.py` tries more of them, and without accounting."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import slurm_cluster
+from faults import FAULTS, Sweeps
+
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux" or os.geteuid() != 0, reason="a throw-away Slurm needs Linux and root"
+)
+
+
+@pytest.fixture(scope="module")
+def conf() -> Iterator[Path]:
+    found = slurm_cluster.start(settings=slurm_cluster.Settings(accounting=True))
+    yield found
+    slurm_cluster.stop(found.parent)
+
+
+@pytest.mark.parametrize("name", [name for name, fault in FAULTS.items() if fault.in_tests])
+def test_it_recovers(tmp_path: Path, conf: Path, name: str) -> None:
+    print(FAULTS[name].try_it(Sweeps(tmp_path, conf)))
