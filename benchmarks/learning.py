@@ -89,7 +89,7 @@ def train(store: Store, tasks: Sequence[str], args: argparse.Namespace) -> int:
 
 def _sweeps(store: Store, *words: str) -> int:
     command = [*process.python(), "-m", "jobs.cli", "--results", str(store.root), *words]
-    return subprocess.run(command, env={**os.environ, **process.job_variables()}, check=False).returncode
+    return subprocess.run(command, env={**os.environ, **process.job_variables(ROOT)}, check=False).returncode
 
 
 # --- judging --------------------------------------------------------------------------------------------
@@ -195,14 +195,15 @@ def as_csv(lines: Sequence[Mapping[str, Any]]) -> str:
 
 
 def figure(summaries: Mapping[str, SweepSummary]) -> str:
-    """An SVG file: the tasks' evaluation curves below each other."""
+    """An SVG file: the evaluation curves of the tasks that were evaluated, below each other."""
+    drawn = {task: _picture(sweep) for task, sweep in summaries.items() if "eval" in sweep.seeds}
     parts = [f'<text x="10" y="{HEAD - 10}">{LEGEND}</text>']
-    for index, (task, sweep) in enumerate(summaries.items()):
+    for index, (task, picture) in enumerate(drawn.items()):
         top = HEAD + index * (HEIGHT + HEAD)
         parts.append(f'<text x="10" y="{top + HEAD - 10}" font-weight="bold">{task}</text>')
         place = f'<svg x="0" y="{top + HEAD}" width="{WIDTH}" height="{HEIGHT}" '
-        parts.append(_picture(sweep).replace("<svg ", place, 1))
-    height = HEAD + len(summaries) * (HEIGHT + HEAD)
+        parts.append(picture.replace("<svg ", place, 1))
+    height = HEAD + len(drawn) * (HEIGHT + HEAD)
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" '
         f'font-family="system-ui, sans-serif" font-size="13"><rect width="100%" height="100%" fill="#fff"/>'

@@ -19,6 +19,19 @@ from jobs.records import Attempt, Outcome
 from jobs.store import RunRef, Store
 from jobs.submit import record_sweeps
 
+# Episodes of ten agent steps; a run takes seconds.
+TINY = """\
+plan: learning
+base: {action_repeat: 100, seed_steps: 20, utd_ratio: 1, batch_size: 8, mlp_dim: 32, enc_dim: 32, latent_dim: 32,
+       iterations: 1, num_samples: 8, num_pi_trajs: 4, num_elites: 4, eval_freq: 10, eval_episodes: 1,
+       final_eval_episodes: 1, end_entropy_coeff: 1e-4, detach_encoder_ratio: 0}
+sweeps:
+  learning:
+    options:
+      cartpole-swingup: {steps: 100, grid: {task: [cartpole-swingup]}}
+      walker-stand: {steps: 100, grid: {task: [walker-stand]}}
+"""
+
 
 @pytest.fixture(scope="module")
 def learning(repository: Path) -> ModuleType:
@@ -70,8 +83,9 @@ def test_a_section_replaces_what_was_between_the_markers(learning: ModuleType) -
         learning.splice("# Title\n", "new")
 
 
-def test_page_figure_and_csv_come_from_the_runs(learning: ModuleType, synthetic: ModuleType, tmp_path: Path) -> None:
-    store, loaded = Store(tmp_path / "runs"), plan.load(learning.PLAN)
+def made_up(learning: ModuleType, synthetic: ModuleType, root: Path, evaluations: int) -> Store:
+    """Three runs a task, interrupted once: 100 s and 300 s. Their final return: 900 and 300."""
+    store, loaded = Store(root), plan.load(learning.PLAN)
     store.prepare()
     for sweep in loaded.select("learning"):
         expanded = expand(loaded, dataclasses.replace(sweep, seeds=(1, 2, 3)))
@@ -80,13 +94,19 @@ def test_page_figure_and_csv_come_from_the_runs(learning: ModuleType, synthetic:
         for seed in expanded.seeds:
             run = RunRef(found.config_id, seed)
             final = 900.0 if found.config.task == "walker-stand" else 300.0
-            synthetic.write_run(store.run_folder(run), seed, total=found.config.steps, final=final, lean=True)
-            for begun, ended in ((1000.0, 1100.0), (2000.0, 2300.0)):  # interrupted once: 100 s and 300 s
+            synthetic.write_run(
+                store.run_folder(run), seed, total=found.config.steps, final=final, evaluations=evaluations, lean=True
+            )
+            for begun, ended in ((1000.0, 1100.0), (2000.0, 2300.0)):
                 attempt = store.claim_attempt(run, Attempt(0, "n1", 1, "", begun, "cpu", versions={"torch": "2.9"}))
                 outcome = Outcome("finished", found.config.steps, "", ended)
                 store.write_outcome(run, attempt.number, outcome)
-    page, picture, table = learning.write(store, tmp_path / "out")
+    return store
 
+
+def test_page_figure_and_csv_come_from_the_runs(learning: ModuleType, synthetic: ModuleType, tmp_path: Path) -> None:
+    store = made_up(learning, synthetic, tmp_path / "runs", evaluations=8)
+    page, picture, table = learning.write(store, tmp_path / "out")
     lines = {line.split(" | ")[0]: line for line in page.read_text().splitlines() if line.startswith("| ")}
     assert lines["| walker-stand"].endswith("| 508 | 454 | non-inferior |")
     assert "**not shown**" in lines["| cartpole-swingup"]
@@ -101,3 +121,29 @@ def test_page_figure_and_csv_come_from_the_runs(learning: ModuleType, synthetic:
     assert rows[0]["wall_s"] == "400"
     assert rows[0]["steps_per_s"] == "22.00"  # 8,800 in 400 s
     assert rows[0]["torch"] == "2.9"
+
+
+def test_before_the_first_evaluation_nothing_is_shown(
+    learning: ModuleType, synthetic: ModuleType, tmp_path: Path
+) -> None:
+    page, picture, _ = learning.write(made_up(learning, synthetic, tmp_path / "runs", evaluations=0), tmp_path / "out")
+    assert page.read_text().count("not shown: 3 of 3 seeds did not finish") == 2
+    assert "cartpole-swingup" not in picture.read_text()
+
+
+def test_it_trains_what_is_missing_and_says_what_cannot_be_compared(
+    learning: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "tiny.yaml").write_text(TINY)
+    monkeypatch.setattr(learning, "PLAN", tmp_path / "tiny.yaml")
+    call = ["--seeds", "2", "--steps", "40", "--out", str(tmp_path)]
+    assert learning.main(call) == 0
+    page, table = tmp_path / "docs" / "learning.md", tmp_path / "benchmarks" / "results" / "learning.csv"
+    assert page.read_text().count("not comparable: 40 steps") == 2
+    first = table.read_text()
+    rows = list(csv.DictReader(first.splitlines()))
+    assert [(row["steps"], row["seeds_side_by_side"], row["threads"]) for row in rows] == [("40", "2", "1")] * 4
+    assert learning.main(call) == 0  # nothing is missing
+    assert table.read_text() == first
+    assert learning.main(["--steps", "10", "--out", str(tmp_path)]) == 1  # shorter than the random actions
+    assert table.read_text() == first
