@@ -11,9 +11,16 @@
 #include <math.h>
 
 #define BLOCK 64 /* rows whose gradients of scale, shift and bias are summed before they are joined, in order */
+#define GRAIN 32768 /* numbers that are worth a thread */
 #define EPS 1e-5f /* of the layer norm */
 #define LANES 16 /* of the widest vectors there are */
 #define PADDED(n) (((n) + LANES - 1) / LANES * LANES)
+
+/* threads for so many numbers: few are done before others have begun */
+static inline int workers(int threads, long numbers)
+{
+    return numbers < (long)threads * GRAIN ? (int)(numbers / GRAIN) + 1 : threads;
+}
 
 static inline float exp_(float x) /* e^x within 2 ulp; saturates outside [-87.3, 88.3] */
 {
@@ -146,7 +153,7 @@ static inline void simnorm_row_grad(long dim, long group, const float *y, float 
 void norm_forward(long nets, long rows, long dim, long group, const float *x, const float *bias, const float *drop,
                   const float *scale, const float *shift, float *y, int threads)
 {
-#pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
+#pragma omp parallel for num_threads(workers(threads, nets * rows * dim)) schedule(static) if (threads > 1)
     for (long row = 0; row < nets * rows; row++) {
         float hat[dim], pre[dim];
         long own = row / rows * dim, at = row * dim;
@@ -163,7 +170,7 @@ int norm_backward(long nets, long rows, long dim, long group, const float *x, co
     long blocks = (rows + BLOCK - 1) / BLOCK;
     float *parts = calloc(nets * blocks * 3 * dim, sizeof(float));
     if (!parts) return 1;
-#pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
+#pragma omp parallel for num_threads(workers(threads, nets * rows * dim)) schedule(static) if (threads > 1)
     for (long part = 0; part < nets * blocks; part++) {
         long net = part / blocks, first = part % blocks * BLOCK, last = first + BLOCK < rows ? first + BLOCK : rows;
         float hat[dim], pre[dim], *sums = parts + part * 3 * dim;
@@ -208,7 +215,7 @@ static inline float softmax_row(long bins, long padded, const float *x, float *p
 /* logits (rows, bins) -> y (rows,): symexp of the mean bin. With `grad`, also d y / d logits (rows, bins). */
 void two_hot_inverse(long rows, long bins, const float *logits, const float *centres, float *y, float *grad, int threads)
 {
-#pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
+#pragma omp parallel for num_threads(workers(threads, rows * bins)) schedule(static) if (threads > 1)
     for (long row = 0; row < rows; row++) {
         long padded = PADDED(bins);
         float p[padded], mean = 0;
@@ -228,7 +235,7 @@ void two_hot_inverse(long rows, long bins, const float *logits, const float *cen
 void cross_entropy(long sets, long heads, long rows, long bins, const float *logits, const float *target, float *y,
                    float *grad, int threads)
 {
-#pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
+#pragma omp parallel for num_threads(workers(threads, sets * heads * rows * bins)) schedule(static) if (threads > 1)
     for (long row = 0; row < sets * heads * rows; row++) {
         const float *x = logits + row * bins, *t = target + (row / (heads * rows) * rows + row % rows) * bins;
         long padded = PADDED(bins);

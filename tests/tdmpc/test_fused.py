@@ -83,7 +83,7 @@ def test_a_target_shared_over_axes_that_are_no_neighbours_is_refused():
 
 
 def test_threads_change_nothing():
-    x, (bias, scale, shift) = draws(2, 1, 200, 32), (draws(2, 1, 1, 32, seed=s) for s in (1, 2, 3))
+    x, (bias, scale, shift) = draws(2, 1, 1100, 32), (draws(2, 1, 1, 32, seed=s) for s in (1, 2, 3))
     found, before = [], torch.get_num_threads()
     try:
         for threads in (1, 2):
