@@ -63,7 +63,9 @@ class WorldModel(nn.Module):
             self.aux = StackedMLP(heads, [latent, *hidden, outputs], generators)
         self.episodic = c.episodic
         if self.episodic:
-            self.termination = StackedMLP(1, [latent, *hidden, 1], generators)
+            # two outputs, whose difference is the logit: a product with a single column is rounded differently for
+            # one seed than for several
+            self.termination = StackedMLP(1, [latent, *hidden, 2], generators)
         self.register_buffer("bins", tm.bin_centres(c.num_bins, c.symlog_max))
 
     def trained_modules(self) -> dict[str, nn.Module]:
@@ -92,7 +94,8 @@ class WorldModel(nn.Module):
 
     def end_logits(self, z: Tensor) -> Tensor:
         """(S, ..., L) latents after a transition -> (S, ...) logits of its having ended the episode."""
-        return self.termination(z.flatten(1, -2).unsqueeze(1)).reshape(z.shape[:-1])
+        goes_on, ends = self.termination(z.flatten(1, -2).unsqueeze(1)).unbind(-1)
+        return (ends - goes_on).reshape(z.shape[:-1])
 
     @torch.no_grad()
     def alive(self, z: Tensor) -> Tensor | None:

@@ -15,8 +15,9 @@ from tdmpc.run import DeviceError, Evaluation, NoWeights, evaluate, film, train
 from tdmpc.streams import derive_seed
 
 
-def test_seeds_side_by_side_equal_seeds_alone(tiny, trained, equal_weights):
-    config = tiny(imagination_horizon=2)
+@pytest.mark.parametrize("changes", [{"imagination_horizon": 2}, {"episodic": True}])
+def test_seeds_side_by_side_equal_seeds_alone(tiny, trained, equal_weights, changes):
+    config = tiny(**changes)
     packed, alone = trained("packed"), trained("alone")
     packed.train(config, seeds=(1, 2, 3))
     for seed in (1, 2, 3):
