@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from aggregate import flags, grid, load, stats
+from aggregate import effects, flags, grid, load, stats
 from aggregate.load import AggregateError, ConfigSource, SweepSource
 from tdmpc import catalogue
 
@@ -17,7 +17,10 @@ __all__ = ["AggregateError", "RandomReference", "Summary", "SweepSummary", "summ
 MODES = ("planner", "policy")
 LAST_SHARE = 0.1  # of training is "final" ...
 LAST_POINTS = 4  # ... where that many evaluations fall in it, else the last so many
-SCORES = ("final_planner", "final_policy", "auc_planner", "auc_policy", "large_planner", "large_policy", "training")
+SCORES = ("final_planner", "final_policy", "auc_planner", "auc_policy", "large_planner", "large_policy", "training",
+          "fall_planner")  # fmt: skip
+APART = ("healthy_planner", "worst_planner")  # the final return again, judged by how runs ended
+CRASHED = (load.DIVERGED, load.FAILED)
 
 
 @dataclass(frozen=True)
@@ -36,10 +39,12 @@ class SweepSummary:
 
     runs: config_id, seed, state, step, total, attempts, quarantined; one line per run asked for.
     curves: config_id, kind, metric, step, mean, sd, low, high, n over seeds. seeds: the same per seed, wide,
-    by kind. events: config_id, event, step. scores: one line per run (`SCORES` and `final_points`).
+    by kind. events: config_id, event, step. scores: one line per run (`SCORES`, `APART`,
+    `final_points`).
     ranking: one line per configuration, best first. contrasts: each configuration against the best
-    (`stats.AgainstBest`). findings, votes: `flags.judge`, `flags.vote`. last_step: of the whole sweep. origins: see
-    `load.Loaded`.
+    (`stats.AgainstBest`). baseline: each against the baseline (`stats.AgainstBaseline`), empty without one.
+    effects: of the factors. findings, votes: `flags.judge`, `flags.vote`. last_step: of the whole
+    sweep. origins: see `load.Loaded`.
     """
 
     source: SweepSource
@@ -50,6 +55,8 @@ class SweepSummary:
     scores: pd.DataFrame
     ranking: pd.DataFrame
     contrasts: pd.DataFrame
+    baseline: pd.DataFrame
+    effects: effects.Effects
     findings: pd.DataFrame
     votes: pd.DataFrame
     random: RandomReference | None
@@ -95,8 +102,12 @@ def _summarise_sweep(
     seeds, curves = _curves(rows, total)
     views = {key: flags.RunView(_by_kind(frame), config.total_steps, run.state)
              for (key, frame), (config, run) in zip(rows_of.items(), asked, strict=True)}  # fmt: skip
-    scores = _scores(views)
     findings = flags.judge((config_id, seed, view) for (config_id, seed), view in views.items())
+    random = _random_reference(views)
+    scores = _apart(_scores(views), views, findings, random)
+    finished = scores.loc[scores["complete"].astype(bool), ["config_id", "seed"]]
+    late = effects.last_quarter(rows, total).merge(finished, on=["config_id", "seed"])
+    baseline = next((config.config_id for config in sweep.configs if config.is_baseline), "")
     return SweepSummary(
         source=sweep,
         runs=_runs(asked, views, loaded.quarantine),
@@ -105,10 +116,12 @@ def _summarise_sweep(
         events=_events(rows),
         scores=scores,
         ranking=_ranking(sweep, scores),
-        contrasts=stats.AgainstBest()(scores, "config_id", "final_planner"),
+        contrasts=stats.AgainstBest()(scores, "config_id", effects.PRIMARY),
+        baseline=stats.AgainstBaseline()(scores, "config_id", effects.PRIMARY, baseline),
+        effects=effects.effects(sweep, scores, late, findings),
         findings=findings,
         votes=flags.vote(findings),
-        random=_random_reference(views),
+        random=random,
         total_steps=total,
         origins=loaded.origins[_of_runs(loaded.origins, rows_of)],
     )
@@ -171,13 +184,33 @@ def _scores(views: dict[tuple[str, int], flags.RunView]) -> pd.DataFrame:
     return pd.DataFrame(lines, columns=["config_id", "seed", "complete", *SCORES, "so_far", "final_points"])
 
 
+def _apart(
+    scores: pd.DataFrame,
+    views: Mapping[tuple[str, int], flags.RunView],
+    findings: pd.DataFrame,
+    random: RandomReference | None,
+) -> pd.DataFrame:
+    """With the columns of `APART`: the final return of runs that did not collapse, and of all runs where one that
+    crashed counts as the worst there is: the lowest that was reached, or random actions where those are lower."""
+    collapsed = findings[(findings["flag"] == "evaluation_collapse") & (findings["state"] == flags.FLAG)]
+    fallen = set(zip(collapsed["config_id"], collapsed["seed"], strict=True))
+    runs = list(zip(scores["config_id"], scores["seed"], strict=True))
+    final = scores["final_planner"]
+    worst = np.nanmin([*final, random.mean if random else np.nan]) if final.notna().any() else np.nan
+    crashed = [views[run].state in CRASHED and np.isnan(value) for run, value in zip(runs, final, strict=True)]
+    return scores.assign(
+        healthy_planner=final.mask([run in fallen for run in runs]), worst_planner=final.mask(crashed, worst)
+    )
+
+
 def run_scores(view: flags.RunView) -> dict[str, float | bool]:
     """Scores of one run, NaN where it has none.
 
     final_*: mean evaluation return over the last 10 % of training, over the last 4 evaluations where fewer
     than 4 fall there (`final_points` says how many entered); auc_*: area under the evaluation curve divided
     by the steps it spans; large_*: the large evaluation after the last step; training: mean return of the
-    training episodes in the last 10 %. All of these need a run that came to its end. so_far: mean of the
+    training episodes in the last 10 %; fall_planner: from the best window of evaluations to the last
+    (`stats.split_fall`). All of these need a run that came to its end. so_far: mean of the
     last 4 evaluations of any run.
     """
     evaluated = view.series("eval", "eval_return_planner")
@@ -194,6 +227,9 @@ def run_scores(view: flags.RunView) -> dict[str, float | bool]:
         scores[f"final_{mode}"] = _mean(series.values[-last:])
         scores[f"auc_{mode}"] = _area(series)
         scores[f"large_{mode}"] = _large_evaluation(view, mode)
+    _, episodes_of = view.lists("eval", "eval_return_planner_episodes")
+    halves = np.array([(e[::2].mean(), e[1::2].mean()) for e in episodes_of if e.size > 1]).reshape(-1, 2)
+    scores["fall_planner"] = stats.split_fall(halves[:, 0], halves[:, 1])
     scores["final_points"] = min(max(int(np.sum(evaluated.steps > border)), LAST_POINTS), evaluated.steps.size)
     episodes = view.series("episode", "episode_return")
     scores["training"] = _mean(episodes.values[episodes.steps > border])
@@ -227,7 +263,7 @@ def _ranking(sweep: SweepSource, scores: pd.DataFrame) -> pd.DataFrame:
         [(c.config_id, c.name, c.is_baseline, len(c.runs)) for c in sweep.configs],
         columns=["config_id", "label", "is_baseline", "planned"],
     )
-    names = [*SCORES, "so_far"]
+    names = [*SCORES, *APART, "so_far"]
     long = stats.Interval()(scores, ["config_id"], names)
     for name in names:
         one = long[long["metric"] == name][["config_id", "mean", "sd", "low", "high", "n"]]

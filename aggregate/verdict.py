@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
-from aggregate import flags
+from aggregate import effects, flags, load, stats
 from aggregate.origins import mixture
 from aggregate.summary import SweepSummary
 from tdmpc.config import LR_SCALED_BY
@@ -43,14 +46,15 @@ def estimate(mean: float, low: float, high: float) -> str:
 def verdict(sweep: SweepSummary) -> Verdict:
     """What the final return with planning says, and what it does not."""
     ranking = sweep.ranking
-    points = [_missing(sweep), _flagged(sweep), _entangled(sweep), _mixed(sweep)]
+    points = [_missing(sweep), _flagged(sweep), _entangled(sweep), _mixed(sweep), _next(sweep)]
     if ranking.empty or not ranking["final_planner_n"].any():
         return Verdict(*_nothing_finished(sweep, points))
     best = ranking.iloc[0]
     shown = estimate(best["final_planner_mean"], best["final_planner_low"], best["final_planner_high"])
     lead = "reaches" if len(ranking) == 1 else "leads with"
     headline = f"{best['label']} {lead} a final return of {shown}, n={best['final_planner_n']}"
-    return Verdict(headline, tuple(p for p in [_told_apart(sweep), _against_random(sweep), *points] if p[1]))
+    answers = [_asked(sweep), *_answers(sweep), _told_apart(sweep)]
+    return Verdict(headline, tuple(p for p in [*answers, _against_random(sweep), *points] if p[1]))
 
 
 def _nothing_finished(sweep: SweepSummary, points: list[tuple[str, str]]) -> tuple[str, tuple[tuple[str, str], ...]]:
@@ -71,11 +75,97 @@ def _told_apart(sweep: SweepSummary) -> tuple[str, str]:
     tied = [labels[c] for c in others.loc[~others["distinct"], "config_id"]]
     worse = int(others["distinct"].sum())
     who = {0: "None", len(others): "All"}.get(worse, f"{worse}")
-    text = f"{who} of the {len(others)} others worse beyond chance (Welch test, Holm-corrected). "
+    text = f"{who} of the {len(others)} others worse beyond chance (Welch test, Holm-corrected over all pairs). "
     if len(others) == 1:
         text = f"The other is {'' if worse else 'not '}worse beyond chance (Welch test). "
     text += f"Cannot be told apart from the leader: {'; '.join(tied)}. " if tied else ""
-    return "Told apart", text + "The leader was picked after the fact, so its mean flatters it."
+    return "Told apart", f"{text}The leader was picked after the fact, so its mean flatters it{_by_how_much(sweep)}."
+
+
+def _by_how_much(sweep: SweepSummary) -> str:
+    known = sweep.ranking[sweep.ranking["final_planner_n"] > 1]
+    if len(known) < 2:
+        return ""
+    sd = float(np.sqrt(np.average(known["final_planner_sd"] ** 2, weights=known["final_planner_n"] - 1)))
+    seeds = int(known["final_planner_n"].median())
+    return (
+        f": the best of {len(known)} equal ones would look {number(sd * stats.winners_curse(len(known), seeds))} better"
+    )
+
+
+def _asked(sweep: SweepSummary) -> tuple[str, str]:
+    """The plan's questions, where what the factors do stands below them."""
+    return "Asked", " ".join(sweep.source.questions) if len(sweep.effects.returns) else ""
+
+
+def _answers(sweep: SweepSummary) -> Iterator[tuple[str, str]]:
+    """What every factor does to the final return, to the fall at the end and to the odds of flags."""
+    returns, odds = sweep.effects.returns, sweep.effects.odds
+    titles = {d.name: d.title for d in flags.DETECTORS}
+    pairs = sweep.effects.interactions
+    together = pairs[(pairs["outcome"] == effects.PRIMARY) & pairs["distinct"].astype(bool)]
+    for line in returns[returns["outcome"] == effects.PRIMARY].to_dict("records"):
+        same = {key: line[key] for key in ("factor", "low", "high")}
+        fall = _matching(returns[returns["outcome"] == "fall_planner"], same)
+        raised = _matching(odds[odds["distinct"].astype(bool)], same)
+        text = f"From {line['low']} to {line['high']}: {_answer(line, _seeds(sweep))}."
+        for pair in together["factor"]:
+            if line["factor"] in pair.split(effects.TIMES):
+                text += f" How much depends on the other: {pair} interact."
+        for other in fall.to_dict("records"):
+            beyond = "beyond chance" if other["distinct"] else "not beyond chance"
+            text += f" The fall at the end changes by {signed(other)}, {beyond}."
+        for flag in raised.to_dict("records"):
+            text += (f" {titles[flag['flag']]}: {flag['raised_low']} of {flag['n_low']} runs, then "
+                     f"{flag['raised_high']} of {flag['n_high']}.")  # fmt: skip
+        yield line["factor"], text
+
+
+def _matching(table: pd.DataFrame, same: Mapping[str, str]) -> pd.DataFrame:
+    return table[(table[list(same)] == pd.Series(same)).all(axis=1)]
+
+
+def _answer(line: Mapping[str, Any], seeds: int) -> str:
+    found = f"final return {signed(line)}"
+    if line["distinct"]:
+        return f"{found}, {'higher' if line['estimate'] > 0 else 'lower'} beyond chance (p = {line['p']:.2g}, Holm)"
+    if not math.isfinite(line["p"]):
+        return f"{found}; not answered: the seeds do not differ, so nothing says what chance does"
+    leaning = "leaning that way, but " if line["p_raw"] < stats.ALPHA else ""
+    more = line["needed"] - seeds
+    enough = f"{more:.0f} more seeds" if math.isfinite(more) else f"more than {stats.MOST_SEEDS} seeds"
+    needs = (
+        f"needs {enough} for a difference of this size" if more > 0 else "the correction for several factors undoes it"
+    )
+    seen = f"{number(line['detectable'])} would be seen"
+    return f"{found}; {leaning}not answered (p = {line['p']:.2g}, Holm): {needs}; {seen}"
+
+
+def signed(line: Mapping[str, Any]) -> str:
+    """An effect with its sign and interval, as in +34 [−20, 88]."""
+    shown = estimate(line["estimate"], line["ci_low"], line["ci_high"])
+    return f"+{shown}" if line["estimate"] > 0 else shown
+
+
+def _seeds(sweep: SweepSummary) -> int:
+    return int(sweep.ranking["final_planner_n"].median())
+
+
+def _next(sweep: SweepSummary) -> tuple[str, str]:
+    """The command to type."""
+    name, states = sweep.source.name, set(sweep.runs["state"])
+    if states & {*load.BROKEN, "lost", "stuck"}:
+        return "Next", f"sweeps rerun {name}"
+    if states - {load.DONE}:
+        return "Next", f"sweeps status {name}, until the rest has finished"
+    returns = sweep.effects.returns
+    open_ones = returns[(returns["outcome"] == effects.PRIMARY) & ~returns["distinct"].astype(bool)]
+    wanted = open_ones.loc[
+        np.isfinite(open_ones["needed"].astype(float)) & (open_ones["needed"] > _seeds(sweep)), "needed"
+    ]
+    if wanted.empty:
+        return "Next", ""
+    return "Next", f"sweeps submit {name} --seeds {wanted.min():.0f}, with the options it was first submitted with"
 
 
 def _against_random(sweep: SweepSummary) -> tuple[str, str]:

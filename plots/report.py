@@ -16,11 +16,11 @@ import pandas as pd
 import scipy
 from markupsafe import Markup
 
-from aggregate import flags
+from aggregate import effects, flags, stats
 from aggregate.load import AggregateError
 from aggregate.origins import seeds_by_origin
 from aggregate.summary import Summary, SweepSummary
-from aggregate.verdict import estimate, number, verdict
+from aggregate.verdict import estimate, number, signed, verdict
 from plots import curves
 from plots.theme import PALETTE, Look, looks
 from tdmpc import catalogue
@@ -109,6 +109,8 @@ def _sweep(sweep: SweepSummary, look: dict[str, Look], index: int) -> dict[str, 
         "chips": chips,
         "by_id": {chip.config_id: chip for chip in chips},
         "ranking": _ranking(sweep, {chip.config_id: chip for chip in chips}),
+        "contrasts": _baseline(sweep, {chip.config_id: chip for chip in chips}),
+        "effects": _effects(sweep),
         "health": _health(sweep, chips),
         "returns": [r for r in (_return_figures(sweep, chips, frame, *which) for which in RETURNS) if r],
         "flags": _flags(sweep, chips),
@@ -139,6 +141,7 @@ def _ranking(sweep: SweepSummary, chips: dict[str, Chip]) -> dict[str, Any]:
             # a narrow cell breaks between mean and interval, not within the interval
             "others": [_estimate(line, name).replace(", ", ",\N{NO-BREAK SPACE}") for name, _, _ in OTHER_SCORES],
             "contrast": _contrast(contrasts, line["config_id"]) if finished else ("", ""),
+            "place": _place(contrasts, line["config_id"]),
             "dots": [_percent(v, low, high) for v in seeds],
             "mean": _percent(line[f"{lead}_mean"], low, high),
             "bar": [_percent(line[f"{lead}_{end}"], low, high) for end in ("low", "high")],
@@ -175,6 +178,83 @@ def _contrast(contrasts: pd.DataFrame, config_id: str) -> tuple[str, str]:
         return number(-line["difference"]), "too few seeds"
     shown = estimate(-line["difference"], -line["high"], -line["low"])
     return shown, "worse" if line["distinct"] else "not told apart"
+
+
+def _place(contrasts: pd.DataFrame, config_id: str) -> str:
+    """The places a configuration can have: a range where it is tied."""
+    if config_id not in contrasts.index:
+        return "-"
+    first, last = contrasts.loc[config_id, ["first", "last"]]
+    return f"{first}" if first == last else f"{first}–{last}"
+
+
+def _baseline(sweep: SweepSummary, chips: dict[str, Chip]) -> list[dict[str, Any]]:
+    """Each configuration against the baseline, and its collapsed and crashed runs apart."""
+    against = {line["config_id"]: line for line in sweep.baseline.to_dict("records")}
+    votes = sweep.votes[sweep.votes["flag"] == "evaluation_collapse"].set_index("config_id")
+    rows = []
+    for line in sweep.ranking[sweep.ranking["final_planner_n"] > 0].to_dict("records"):
+        chip, found = chips[line["config_id"]], against.get(line["config_id"])
+        rows.append({
+            "chip": chip,
+            "observed": _estimate(line, "final_planner"),
+            "healthy": _estimate(line, "healthy_planner"),
+            "worst": _estimate(line, "worst_planner"),
+            "fall": _estimate(line, "fall_planner"),
+            "collapsed": f"{votes.at[chip.config_id, 'raised']} of {votes.at[chip.config_id, 'assessable']}",
+            "cells": _against(found) if found else [""] * 6,
+        })  # fmt: skip
+    return rows
+
+
+def _against(line: dict[str, Any]) -> list[str]:
+    difference = signed({"estimate": line["difference"], "ci_low": line["low"], "ci_high": line["high"]})
+    return [f"{difference}{' *' if line['distinct'] else ''}", _p(line["p"]), _p(line["permutation"]),
+            number(line["better"]), number(line["detectable"]), _needed(line["needed"])]  # fmt: skip
+
+
+def _p(p: float) -> str:
+    if not np.isfinite(p):
+        return "-"
+    return f"{p:.3f}" if p >= 0.001 else "< 0.001"
+
+
+def _needed(seeds: float) -> str:
+    if np.isnan(seeds):
+        return "-"
+    return f"{seeds:.0f}" if np.isfinite(seeds) else f"> {stats.MOST_SEEDS}"
+
+
+OUTCOME_TITLES = ("final return, planning", "area under curve", "fall at the end", "final return, policy alone")
+
+
+def _effects(sweep: SweepSummary) -> dict[str, Any]:
+    found = sweep.effects
+    beyond = found.diagnostics[found.diagnostics["distinct"].astype(bool)].to_dict("records")
+    titles = {d.name: d.title for d in flags.DETECTORS}
+    odds = [{**line, "title": titles[line["flag"]], "odds": estimate(line["odds"], line["ci_low"], line["ci_high"]),
+             "p": _p(line["p"])} for line in found.odds.to_dict("records")]  # fmt: skip
+    return {
+        "titles": OUTCOME_TITLES,
+        "main": _effect_rows(found.returns),
+        "interactions": _effect_rows(found.interactions),
+        "tested": len(found.diagnostics),
+        "diagnostics": [{**line, "shown": signed(line), "p": _p(line["p"])} for line in beyond],
+        "odds": odds,
+    }
+
+
+def _effect_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """A row per factor and step, its cells in the order of `effects.OUTCOMES`: (estimate, p)."""
+    rows = []
+    for (factor, low, high), lines in table.groupby(["factor", "low", "high"], sort=False):
+        of = {line["outcome"]: line for line in lines.to_dict("records")}
+        cells = [(f"{signed(of[name])}{' *' if of[name]['distinct'] else ''}", _p(of[name]["p"])) if name in of
+                 else ("-", "-") for name in effects.OUTCOMES]  # fmt: skip
+        first = lines.iloc[0]
+        rows.append({"factor": factor, "low": low, "high": high, "cells": cells, "runs": first["runs"],
+                     "detectable": number(first["detectable"]), "needed": _needed(first["needed"])})  # fmt: skip
+    return rows
 
 
 def _strip_range(sweep: SweepSummary, lead: str) -> tuple[float, float]:

@@ -7,8 +7,22 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.stats
 
-from aggregate.stats import AgainstBest, Interval, holm
+from aggregate.stats import (
+    AgainstBaseline,
+    AgainstBest,
+    Interval,
+    contrast,
+    false_discovery,
+    holm,
+    improvement,
+    permutation,
+    seeds_needed,
+    split_fall,
+    welch,
+    winners_curse,
+)
 
 
 def seeds(values: list[float], config_id: str = "c", step: int = 1) -> pd.DataFrame:
@@ -45,6 +59,54 @@ def test_holm_by_hand() -> None:
     np.testing.assert_allclose(holm(np.array([0.01, 0.04, np.nan, 0.03])), [0.03, 0.06, np.nan, 0.06])
 
 
+def test_false_discovery_by_hand() -> None:
+    # sorted .01 .02 .04 -> x3/1, x3/2, x3/3 = .03 .03 .04
+    np.testing.assert_allclose(false_discovery(np.array([0.02, np.nan, 0.04, 0.01])), [0.03, np.nan, 0.04, 0.03])
+
+
+def test_a_contrast_of_four_groups_by_hand() -> None:
+    # half of (2 - 1) + (6 - 3) = 2; var = .25 * (4 * 3 / 3) = 1; equal parts, two degrees each: df 8
+    quarter = np.array([-0.5, 0.5, -0.5, 0.5])
+    found = contrast(quarter, np.array([1.0, 2, 3, 6]), np.full(4, 3.0), np.full(4, 3))
+    assert (found.estimate, found.se, found.df) == (2.0, 1.0, 8.0)
+    assert found.half_width() == pytest.approx(2.306, abs=1e-3)
+    assert found.p == pytest.approx(0.0805, abs=1e-4)
+    assert found.detectable() == pytest.approx(2.306 + 0.889, abs=1e-3)
+    assert seeds_needed(found, 3) == 7  # t(.975, 18.7) + t(.8, 18.7) = 2.957, x sqrt(3 / 7) = 1.936; with 6: 2.119
+
+
+def test_welch_is_scipys_on_unequal_groups() -> None:
+    a, b = np.array([1.0, 5.0, 4.0]), np.array([7.0, 9.0, 20.0, 6.0])
+    expected = scipy.stats.ttest_ind(a, b, equal_var=False)
+    found = welch(a, b)
+    assert (found.p, found.df) == (pytest.approx(expected.pvalue), pytest.approx(expected.df))
+
+
+def test_permutation_counts_the_splits() -> None:
+    # of the 20 splits of 1..6 into threes only {1,2,3} and {4,5,6} differ by as much
+    assert permutation(np.array([1.0, 2, 3]), np.array([4.0, 5, 6])) == pytest.approx(0.1)
+    assert permutation(np.array([5.0, 5.0]), np.array([5.0, 5.0])) == 1.0
+    rows = np.arange(24.0).reshape(2, 12)
+    assert permutation(rows[:, :6], rows[:, 6:]) == pytest.approx([2 / 924, 2 / 924])
+
+
+def test_probability_of_improvement_counts_pairs() -> None:
+    assert improvement(np.array([2.0, 3.0]), np.array([1.0, 3.0])) == 2.5 / 4
+
+
+def test_the_best_of_equals_looks_too_good() -> None:
+    assert winners_curse(2, 1) == pytest.approx(1 / math.sqrt(math.pi))
+    assert winners_curse(12, 6) == pytest.approx(0.665, abs=1e-3)  # 1.629 / sqrt(6)
+
+
+def test_the_fall_is_found_on_one_half_and_measured_on_the_other() -> None:
+    # windows of three: a peaks at points 1-3 with b 9 there, b at 2-4 with a 9; last 1 and 3
+    a = np.array([0.0, 12, 12, 12, 3, 0, 1, 2])
+    b = np.array([0.0, 3, 12, 12, 12, 6, 3, 0])
+    assert split_fall(a, b) == pytest.approx(((9 - 3) + (9 - 1)) / 2)
+    assert math.isnan(split_fall(a[:5], b[:5]))
+
+
 def test_contrasts_against_the_best() -> None:
     frame = pd.concat([seeds([10.0, 11.0, 12.0], "near"), seeds([10.5, 11.5, 12.5], "best"), seeds([0.0, 1, 2], "far")])
     out = AgainstBest()(frame, "config_id", "m")
@@ -52,6 +114,7 @@ def test_contrasts_against_the_best() -> None:
     assert out["difference"].tolist() == [0.0, 0.5, 10.5]
     assert out["distinct"].tolist() == [False, False, True]
     assert math.isnan(out["p"][0])
+    assert out[["first", "last"]].to_numpy().tolist() == [[1, 2], [1, 2], [3, 3]]
     # equal variances of 1: se = sqrt(2/3), 4 degrees, t(0.975, 4) = 2.776
     assert out["high"][1] == pytest.approx(0.5 + 2.776 * math.sqrt(2 / 3), abs=1e-3)
 
@@ -65,3 +128,15 @@ def test_too_few_seeds_or_no_spread_are_never_told_apart(other: list[float]) -> 
 
 def test_no_scores_no_contrasts() -> None:
     assert AgainstBest()(seeds([math.nan]), "config_id", "m").empty
+
+
+def test_contrasts_with_the_baseline_by_hand() -> None:
+    parts = [seeds([1.0, 2, 3], "base"), seeds([3.0, 4, 5], "up"), seeds([1.0, 2, 3], "same")]
+    up, same = AgainstBaseline()(pd.concat(parts), "config_id", "m", "base").to_dict("records")
+    assert (up["config_id"], up["difference"]) == ("up", 2.0)
+    assert up["better"] == 8.5 / 9  # of nine pairs one is a tie, 3 with 3
+    raw = scipy.stats.ttest_ind([3.0, 4, 5], [1.0, 2, 3], equal_var=False).pvalue
+    assert up["p"] == pytest.approx(2 * raw)  # the smaller of two
+    assert up["permutation"] == pytest.approx(4 / 20)  # 3 stands twice, so two splits a side are as far apart
+    assert (same["difference"], same["better"], same["needed"]) == (0.0, 0.5, math.inf)
+    assert AgainstBaseline()(pd.concat(parts), "config_id", "m", "absent").empty

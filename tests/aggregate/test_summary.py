@@ -144,3 +144,17 @@ def test_random_episodes_that_configurations_share_count_once(tmp_path: Path) ->
     (summary,) = summarise([SweepSource("s", "", (), (), tuple(configs))]).sweeps
     assert summary.random is not None
     assert (summary.random.mean, summary.random.best, summary.random.n) == (12.0, 14.0, 2)
+
+
+def test_collapsed_seeds_stand_apart_and_crashed_ones_count_as_worst(tmp_path: Path, synthetic: ModuleType) -> None:
+    special = {1: {"collapse": True}}
+    sweep = synthetic.make_sweep(tmp_path, (600.0, 600.0), 3, lean=True, special=special, states={(0, 2): "failed"})
+    (summary,) = summarise([sweep]).sweeps
+    scores = summary.scores.set_index(["config_id", "seed"])
+    crashed = scores.loc[("0000000000", 2)]
+    assert math.isnan(crashed["final_planner"])
+    assert summary.random is not None
+    assert crashed["worst_planner"] == summary.random.mean
+    assert scores.loc["0000000001", "healthy_planner"].isna().all()
+    assert scores.loc["0000000001", "fall_planner"].between(200, 400).all()  # half of about 570
+    assert scores.loc["0000000000", "fall_planner"].drop(2).abs().max() < 30

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -58,7 +59,7 @@ def test_the_indistinct_are_listed(tmp_path: Path, synthetic: ModuleType) -> Non
     leader, other = ("b", "a") if result.headline.startswith("b") else ("a", "b")
     assert result.headline.startswith(leader)
     text = dict(result.points)["Told apart"]
-    assert text.startswith("1 of the 2 others worse beyond chance (Welch test, Holm-corrected). ")
+    assert text.startswith("1 of the 2 others worse beyond chance (Welch test, Holm-corrected over all pairs). ")
     assert f"Cannot be told apart from the leader: {other}." in text
 
 
@@ -106,3 +107,38 @@ def test_a_swept_key_that_changes_a_learning_rate_is_named(
     (summary,) = summarise([dataclasses.replace(sweep, configs=configs, factors=(key,))]).sweeps
     text = dict(verdict(summary).points).get("Learning rates")
     assert (text is None) if said is None else (text or "").startswith(said)
+
+
+def factorial(synthetic: ModuleType, root: Path, finals: tuple[float, ...], **options: Any) -> dict[str, str]:
+    """Points of the verdict on num_q (1, 2) x reduce (min, mean), three seeds each."""
+    sweep = synthetic.make_sweep(root, finals, 3, lean=True, **options)
+    configs = tuple(
+        dataclasses.replace(config, factors={"num_q": i // 2 + 1, "reduce": ("min", "mean")[i % 2]})
+        for i, config in enumerate(sweep.configs)
+    )
+    (summary,) = summarise([dataclasses.replace(sweep, factors=("num_q", "reduce"), configs=configs)]).sweeps
+    return dict(verdict(summary).points)
+
+
+def test_what_factors_do_is_answered_or_said_to_need_more(tmp_path: Path, synthetic: ModuleType) -> None:
+    points = factorial(synthetic, tmp_path, (300.0, 330.0, 600.0, 640.0))
+    assert points["Asked"] == "Which ensemble?"
+    assert points["num_q"].startswith("From 1 to 2: final return +")
+    assert "higher beyond chance (p = " in points["num_q"]
+    assert "not answered (p = " in points["reduce"]
+    needed = re.search(r"needs (\d+) more seeds for a difference of this size; [\d.]+ would be seen", points["reduce"])
+    assert needed is not None
+    assert points["Next"].startswith(f"sweeps submit ensemble --seeds {int(needed[1]) + 3}, ")
+
+
+def test_factors_that_interact_are_named(tmp_path: Path, synthetic: ModuleType) -> None:
+    points = factorial(synthetic, tmp_path, (300.0, 310.0, 300.0, 900.0))
+    assert "How much depends on the other: num_q × reduce interact." in points["num_q"]
+
+
+@pytest.mark.parametrize(
+    ("state", "command"), [("failed", "sweeps rerun ensemble"), ("running", "sweeps status ensemble")]
+)
+def test_what_is_missing_comes_first(tmp_path: Path, synthetic: ModuleType, state: str, command: str) -> None:
+    points = factorial(synthetic, tmp_path, (300.0, 310.0, 600.0, 620.0), states={(0, 1): state})
+    assert points["Next"].startswith(command)

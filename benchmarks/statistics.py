@@ -1,0 +1,256 @@
+"""How far the report's statistics can be trusted: simulates them and writes docs/statistics.md. About a minute.
+
+    python benchmarks/statistics.py                                a minute on one core
+    python benchmarks/statistics.py --trials 200 --out /tmp/try    a try
+
+The same trials give the same page: nothing in it depends on the machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from scipy import stats as scipy_stats
+
+from aggregate import stats
+
+ROOT = Path(__file__).resolve().parents[1]
+BEGIN, END = "<!-- written by benchmarks/statistics.py: -->", "<!-- up to here -->"
+SEEDS, CONFIGURATIONS = (3, 5, 6, 10), (3, 8, 12)
+RESAMPLES = 400
+Draw = Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]
+
+
+def _humps(rng: np.random.Generator, shape: tuple[int, ...], share: float) -> np.ndarray:
+    """1 for a share of the seeds and 0 for the others, with a spread of 0.15."""
+    return (rng.random(shape) < share) + rng.normal(0, 0.15, shape)
+
+
+TRUTHS: dict[str, tuple[str, Draw, float]] = {  # what it is, how it is drawn, its mean
+    "normal": ("", lambda rng, shape: rng.normal(0, 1, shape), 0.0),
+    "skewed": ("exponential", lambda rng, shape: rng.exponential(1, shape), 1.0),
+    "two-humped": ("half of the seeds learn", lambda rng, shape: _humps(rng, shape, 0.5), 0.5),
+    "collapsing": ("one seed in five collapses", lambda rng, shape: _humps(rng, shape, 0.8), 0.8),
+}
+
+
+# --- intervals ------------------------------------------------------------------------------------------
+
+
+def student(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The report's interval of every line of (trials, seeds)."""
+    half = stats.Interval().half_width(x.std(-1, ddof=1), np.full(len(x), x.shape[-1]))
+    return x.mean(-1) - half, x.mean(-1) + half
+
+
+def resampled(x: np.ndarray, of: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """(trials, RESAMPLES): the statistic of resampled seeds, sorted; the same resamples in every trial."""
+    picks = np.random.default_rng(1).integers(0, x.shape[-1], (RESAMPLES, x.shape[-1]))
+    return np.sort(np.stack([of(x[:, pick]) for pick in picks], -1), -1)
+
+
+def percentile(x: np.ndarray, of: Callable[[np.ndarray], np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """The percentile bootstrap's interval."""
+    low, high = np.quantile(resampled(x, of), [0.025, 0.975], axis=-1)
+    return low, high
+
+
+def accelerated(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The bias-corrected and accelerated bootstrap's interval of the mean."""
+    sorted_means, mean = resampled(x, average), x.mean(-1, keepdims=True)
+    below = np.clip((sorted_means < mean).mean(-1), 0.5 / RESAMPLES, 1 - 0.5 / RESAMPLES)
+    bias = scipy_stats.norm.ppf(below)
+    off = x - mean  # in proportion to the jackknife's deviations
+    acceleration = (off**3).sum(-1) / (6 * (off**2).sum(-1) ** 1.5)
+    ends = []
+    for z in scipy_stats.norm.ppf([0.025, 0.975]):
+        share = scipy_stats.norm.cdf(bias + (bias + z) / (1 - acceleration * (bias + z)))
+        index = np.clip(share * RESAMPLES, 0, RESAMPLES - 1).astype(int)
+        ends.append(np.take_along_axis(sorted_means, index[:, None], -1)[:, 0])
+    return ends[0], ends[1]
+
+
+def average(x: np.ndarray) -> np.ndarray:
+    """Mean over the last axis."""
+    return np.asarray(x.mean(-1))
+
+
+def interquartile_mean(x: np.ndarray) -> np.ndarray:
+    """Mean over the last axis without the lowest and the highest quarter, rounded down."""
+    return np.asarray(scipy_stats.trim_mean(x, 0.25, axis=-1))
+
+
+def coverage(trials: int) -> dict[tuple[str, int], tuple[float, ...]]:
+    """(truth, seeds) -> share of intervals that hold the truth: Student, percentile, BCa, and the interquartile
+    mean's percentile bootstrap, which is asked for the truth's own interquartile mean."""
+    found = {}
+    for number, (truth, (_, draw, mean)) in enumerate(TRUTHS.items()):
+        middle = float(interquartile_mean(draw(np.random.default_rng(2), (1_000_000,))))
+        for seeds in SEEDS:
+            x = draw(np.random.default_rng([3, number, seeds]), (trials, seeds))
+            ends = [(student(x), mean), (percentile(x, average), mean), (accelerated(x), mean),
+                    (percentile(x, interquartile_mean), middle)]  # fmt: skip
+            found[truth, seeds] = tuple(float(np.mean((low <= t) & (t <= high))) for (low, high), t in ends)
+    return found
+
+
+# --- contrasts ------------------------------------------------------------------------------------------
+
+
+def false_positives(trials: int, truth: str, seeds: int = 6) -> dict[int, tuple[float, ...]]:
+    """Configurations -> share of trials with any false positive: against the baseline by Welch's test uncorrected,
+    with Holm, by permutation with Holm, by the bootstrap of the difference; against the best with Holm over all
+    pairs, and over the others only."""
+    _, draw, _ = TRUTHS[truth]
+    found = {}
+    for count in CONFIGURATIONS:
+        x = draw(np.random.default_rng([4, count, seeds]), (trials, count, seeds))
+        base, others = np.broadcast_to(x[:, :1], x[:, 1:].shape), x[:, 1:]
+        raw = stats.welch(others, base).p
+        exact = np.stack([stats.permutation(others[:, i], x[:, 0]) for i in range(count - 1)], -1)
+        low, high = _bootstrapped_difference(others, base)
+        best = np.take_along_axis(x, x.mean(-1).argmax(-1)[:, None, None], 1)
+        to_best = stats.welch(x, np.broadcast_to(best, x.shape)).p
+        to_best[(x == best).all(-1)] = np.nan
+        one, two = np.triu_indices(count, 1)
+        pairs = stats.holm(stats.welch(x[:, one], x[:, two]).p)
+        is_best = (x == best).all(-1)
+        with_best = np.where(is_best[:, one] | is_best[:, two], pairs, np.nan)
+        judged = (raw < 0.05, stats.holm(raw) < 0.05, stats.holm(exact) < 0.05, (low > 0) | (high < 0),
+                  with_best < 0.05, stats.holm(to_best) < 0.05)  # fmt: skip
+        found[count] = tuple(float(one.any(-1).mean()) for one in judged)
+    return found
+
+
+def _bootstrapped_difference(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Percentile interval of the difference of means, each side resampled by itself."""
+    picks = np.random.default_rng(5).integers(0, a.shape[-1], (2, RESAMPLES, a.shape[-1]))
+    weights = (picks[..., None] == np.arange(a.shape[-1])).mean(-2)
+    low, high = np.quantile(a @ weights[0].T - b @ weights[1].T, [0.025, 0.975], axis=-1)
+    return low, high
+
+
+def equal_means(trials: int, seeds: int = 6) -> tuple[float, float]:
+    """Share of trials in which a stable configuration differs from collapsing ones of its mean: from one, and from
+    any of seven with Holm."""
+    rng, (_, draw, mean) = np.random.default_rng(6), TRUTHS["collapsing"]
+    stable = rng.normal(mean, 0.15, (trials, 1, seeds))
+    p = stats.welch(draw(rng, (trials, 7, seeds)), np.broadcast_to(stable, (trials, 7, seeds))).p
+    return float((p[:, 0] < 0.05).mean()), float((stats.holm(p) < 0.05).any(-1).mean())
+
+
+# --- power ----------------------------------------------------------------------------------------------
+
+
+def detectable(trials: int, contrasts: int, seeds: int = 6) -> float:
+    """Standard deviations by which one of so many configurations must differ from the baseline to be found by
+    Welch with Holm in 80 % of trials, the others being equal to it."""
+    x = np.random.default_rng([7, contrasts]).normal(0, 1, (trials, contrasts + 1, seeds))
+    base = np.broadcast_to(x[:, :1], x[:, 1:].shape)
+    shifts, shares = np.arange(1.0, 4.0, 0.1), []
+    for shift in shifts:
+        moved = x[:, 1:].copy()
+        moved[:, 0] += shift
+        shares.append(float((stats.holm(stats.welch(moved, base).p)[:, 0] < stats.ALPHA).mean()))
+    return float(np.interp(stats.POWER, shares, shifts))
+
+
+def detectable_effect(trials: int, factors: int = 3, seeds: int = 6) -> float:
+    """The same for one main effect of a grid of two levels each, uncorrected."""
+    cells = 2**factors
+    x = np.random.default_rng([8, factors]).normal(0, 1, (trials, cells, seeds))
+    weights = np.where(np.arange(cells) % 2, 1.0, -1.0) / (cells / 2)
+    means, variances, counts = x.mean(-1), x.var(-1, ddof=1), np.full(cells, seeds)
+    shifts = np.arange(0.3, 2.0, 0.05)
+    shares = [
+        float((stats.contrast(weights, means + shift * (weights > 0), variances, counts).p < stats.ALPHA).mean())
+        for shift in shifts
+    ]
+    return float(np.interp(stats.POWER, shares, shifts))
+
+
+def curse(trials: int, count: int, seeds: int = 6) -> float:
+    """Standard deviations by which the best of so many equal configurations looks better than it is."""
+    x = np.random.default_rng([9, count]).normal(0, 1, (trials, count, seeds))
+    return float(x.mean(-1).max(-1).mean())
+
+
+# --- the page -------------------------------------------------------------------------------------------
+
+
+def table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """A Markdown table."""
+    return "\n".join(f"| {' | '.join(line)} |" for line in [head, ["---"] * len(head), *lines])
+
+
+def section(trials: int) -> str:
+    """What the simulation found, as Markdown."""
+    covered = [
+        [f"{truth}{f' ({words})' if words else ''}", f"{seeds}", *(f"{share:.3f}" for share in found[truth, seeds])]
+        for found in [coverage(trials)]
+        for truth, (words, _, _) in TRUTHS.items()
+        for seeds in SEEDS
+    ]
+    wrong = [
+        [truth, f"{count}", *(f"{share:.3f}" for share in shares)]
+        for truth in ("normal", "collapsing")
+        for count, shares in false_positives(trials, truth).items()
+    ]
+    powers = [[f"{count} against the baseline, Holm", f"{detectable(trials, count):.2f}"] for count in (1, 2, 7, 11)]
+    powers.append(["one main effect of a 2 x 2 x 2 grid", f"{detectable_effect(trials):.2f}"])
+    curses = [[f"{count}", f"+{curse(trials, count):.2f}", f"+{stats.winners_curse(count, 6):.2f}"]
+              for count in CONFIGURATIONS]  # fmt: skip
+    one, seven = equal_means(trials)
+    return "\n\n".join([
+        f"{trials:,} trials each: a share of 0.95 is uncertain by ±{1.96 * (0.95 * 0.05 / trials) ** 0.5:.3f}.",
+        "Share of 95 % intervals that hold the truth:",
+        table(["seeds are", "n", "**Student-t** (the report's)", "percentile bootstrap", "BCa bootstrap",
+               "IQM, bootstrap"], covered),
+        "Share of sweeps of *equal* configurations, six seeds each, in which any difference is claimed at 5 %:",
+        table(["seeds are", "configurations", "baseline, Welch, uncorrected", "**baseline, Welch + Holm**",
+               "baseline, permutation + Holm", "baseline, bootstrap", "**best, Holm over all pairs**",
+               "best, Holm over the others"], wrong),
+        "Difference found in 80 % of sweeps with six seeds, in standard deviations of the seeds:",
+        table(["comparisons", "difference"], powers),
+        "How much too good the best of equal configurations looks, six seeds, in standard deviations of the seeds:",
+        table(["configurations", "simulated", "as the report says"], curses),
+        f"A stable configuration against one that collapses for one seed in five, with equal means: \"different\" in "
+        f"{one:.0%} of trials; against seven such, with Holm, any in {seven:.0%}.",
+    ])  # fmt: skip
+
+
+def splice(text: str, new: str) -> str:
+    """`text` with `new` between the markers. Raises `ValueError` where they are missing."""
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"docs/statistics.md: the lines {BEGIN!r} and {END!r} are expected; restore them")
+    return f"{before}{BEGIN}\n\n{new}\n\n{END}{after}"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--trials", type=int, default=4000, help="of every simulation (default: %(default)s)")
+    parser.add_argument("--out", type=Path, default=ROOT, help="folder that gets docs/statistics.md")
+    args = parser.parse_args(argv)
+    if args.trials < 1:
+        parser.error(f"--trials {args.trials}: at least 1")
+    try:
+        text = splice((ROOT / "docs" / "statistics.md").read_text(encoding="utf-8"), section(args.trials))
+        page = args.out / "docs" / "statistics.md"
+        page.parent.mkdir(parents=True, exist_ok=True)
+        page.write_text(text, encoding="utf-8")
+    except (OSError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(f"wrote {page}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,121 @@
+"""Effects of factors from returns made by hand: every expected number is in the arrangement."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from aggregate import flags
+from aggregate.effects import axes, effects, last_quarter
+from aggregate.load import ConfigSource, RunSource, SweepSource
+
+NOISE = (-1.0, 0.0, 1.0)  # of three seeds: variance 1
+
+
+def sweep_of(*settings: dict[str, Any]) -> SweepSource:
+    """A configuration per setting, named c0, c1, ...; the first is the baseline."""
+    runs = [tuple(RunSource(f"c{i}", seed, Path(), "done", 1) for seed in (1, 2, 3)) for i in range(len(settings))]
+    configs = [ConfigSource(f"c{i}", "", setting, i == 0, {}, 100, runs[i]) for i, setting in enumerate(settings)]
+    return SweepSource("s", "", (), tuple(settings[0]), tuple(configs))
+
+
+def runs_of(**means: float) -> pd.DataFrame:
+    lines = [(name, i, mean + off) for name, mean in means.items() for i, off in enumerate(NOISE, 1)]
+    return pd.DataFrame(lines, columns=["config_id", "seed", "final_planner"]).assign(
+        auc_planner=np.nan, fall_planner=np.nan, final_policy=np.nan
+    )
+
+
+def findings_of(**raised: int) -> pd.DataFrame:
+    """The flag `x` in so many of three seeds."""
+    lines = [(n, s, "x", flags.FLAG if s <= k else flags.OK) for n, k in raised.items() for s in (1, 2, 3)]
+    return pd.DataFrame(lines, columns=["config_id", "seed", "flag", "state"])
+
+
+def grid(**levels: tuple[Any, ...]) -> SweepSource:
+    return sweep_of(*(dict(zip(levels, values, strict=True)) for values in itertools.product(*levels.values())))
+
+
+def by_factor(table: pd.DataFrame) -> dict[str, dict[str, Any]]:
+    return {line["factor"]: line for line in table.to_dict("records")}
+
+
+NO_DIAGNOSTICS, NO_FINDINGS = pd.DataFrame({"config_id": [], "seed": []}), findings_of()
+
+
+def test_main_effects_and_interaction_of_two_by_two() -> None:
+    sweep = grid(num_q=(1, 2), reduce=("min", "mean"))
+    found = effects(sweep, runs_of(c0=0.0, c1=10.0, c2=4.0, c3=20.0), NO_DIAGNOSTICS, NO_FINDINGS)
+    main = by_factor(found.returns)
+    assert main["num_q"]["estimate"] == pytest.approx(((4 - 0) + (20 - 10)) / 2)
+    assert main["reduce"]["estimate"] == pytest.approx(((10 - 0) + (20 - 4)) / 2)
+    assert (main["reduce"]["low"], main["reduce"]["high"]) == ("min", "mean")
+    # weights of a half on four means with variance 1/3: se sqrt(1/3), 8 degrees, t(.975, 8) = 2.306
+    assert main["num_q"]["ci_high"] - 7 == pytest.approx(2.306 * np.sqrt(1 / 3), abs=1e-3)
+    assert (main["num_q"]["runs"], main["num_q"]["sd"]) == (12, 1.0)
+    assert by_factor(found.interactions)["num_q × reduce"]["estimate"] == pytest.approx(20 - 4 - 10 + 0)
+
+
+def test_only_configurations_that_differ_in_nothing_else_are_compared() -> None:
+    """One corner of the grid has no runs: the effect is that of the pair that is left."""
+    sweep = grid(num_q=(1, 2), reduce=("min", "mean"))
+    found = effects(sweep, runs_of(c0=0.0, c1=10.0, c2=4.0), NO_DIAGNOSTICS, NO_FINDINGS)
+    main = by_factor(found.returns)
+    assert (main["num_q"]["estimate"], main["num_q"]["runs"]) == (pytest.approx(4.0), 6)
+    assert main["reduce"]["estimate"] == pytest.approx(10.0)
+    assert found.interactions.empty
+
+
+def test_numbers_have_a_trend_from_lowest_to_highest() -> None:
+    found = effects(grid(tau=(0.02, 0.005, 0.01)), runs_of(c0=8.0, c1=0.0, c2=1.0), NO_DIAGNOSTICS, NO_FINDINGS)
+    (line,) = found.returns.to_dict("records")
+    assert (line["low"], line["high"], line["levels"]) == ("0.005", "0.02", 3)
+    assert line["estimate"] == pytest.approx(8.0)  # the middle one has no weight
+
+
+def test_values_without_an_order_are_compared_with_the_baselines() -> None:
+    gammas = ((0.9, 0.95), (0.9, 0.97), (0.8, 0.9))
+    found = effects(grid(gammas=gammas), runs_of(c0=5.0, c1=7.0, c2=1.0), NO_DIAGNOSTICS, NO_FINDINGS)
+    assert found.returns["low"].tolist() == ["[0.9, 0.95]"] * 2
+    assert found.returns["high"].tolist() == ["[0.9, 0.97]", "[0.8, 0.9]"]
+    assert found.returns["estimate"].tolist() == pytest.approx([2.0, -4.0])
+
+
+def test_factors_that_change_together_are_one() -> None:
+    sweep = sweep_of({"start": 1e-4, "end": 1e-4}, {"start": 1e-5, "end": 1e-5})
+    (axis,) = axes(sweep)[0]
+    assert (axis.factor, axis.low, axis.high) == ("start and end", "1e-05", "0.0001")
+
+
+def test_a_factor_that_never_changes_alone_has_no_effect() -> None:
+    sweep = sweep_of({"ema": False, "rate": None}, {"ema": True, "rate": 0.1}, {"ema": True, "rate": 0.2})
+    found = effects(sweep, runs_of(c0=0.0, c1=10.0, c2=13.0), NO_DIAGNOSTICS, NO_FINDINGS)
+    assert found.returns[["factor", "estimate"]].to_numpy().tolist() == [["rate", pytest.approx(3.0)]]
+
+
+def test_the_odds_of_a_flag_by_hand() -> None:
+    found = effects(grid(tau=(0.1, 0.2)), runs_of(c0=1.0, c1=1.0), NO_DIAGNOSTICS, findings_of(c0=0, c1=3)).odds
+    (line,) = found.to_dict("records")
+    assert (line["raised_low"], line["n_low"], line["raised_high"], line["n_high"]) == (0, 3, 3, 3)
+    assert line["odds"] == pytest.approx((3.5 / 0.5) / (0.5 / 3.5))
+    assert line["p"] == pytest.approx(0.1)  # two of 20 arrangements are as far apart
+
+
+def test_diagnostics_are_means_over_the_last_quarter() -> None:
+    rows = pd.DataFrame({"config_id": "c0", "seed": 1, "step": [75, 80, 100, 100], "pi_loss": [9.0, 1.0, 3.0, np.inf]})
+    (line,) = last_quarter(rows, 100).to_dict("records")
+    assert line["pi_loss"] == 2.0
+
+
+def test_false_discoveries_are_controlled_over_all_metrics() -> None:
+    sweep, noise = grid(tau=(0.1, 0.2)), np.tile(NOISE, 2)
+    shifted = np.repeat([0.0, 9.0], 3) + noise
+    diagnostics = runs_of(c0=0.0, c1=0.0)[["config_id", "seed"]].assign(pi_loss=shifted, grad_norm=noise)
+    found = effects(sweep, runs_of(c0=0.0, c1=0.0), diagnostics, NO_FINDINGS).diagnostics.set_index("outcome")
+    assert found["distinct"].to_dict() == {"pi_loss": True, "grad_norm": False}
+    assert found.loc["pi_loss", "p"] == pytest.approx(2 * found.loc["pi_loss", "p_raw"])

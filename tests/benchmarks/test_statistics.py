@@ -1,0 +1,63 @@
+"""The simulation, with few trials: what must hold for any sound interval and test."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+TRIALS = 300  # a share of 0.95 is within 0.05 in all but one case of 15,000
+
+
+@pytest.fixture(scope="module")
+def simulation(repository: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location("simulation", repository / "benchmarks" / "statistics.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_students_interval_holds_its_level_and_the_bootstrap_does_not(
+    simulation: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(simulation, "RESAMPLES", 100)
+    monkeypatch.setattr(simulation, "SEEDS", (3, 6))
+    found = simulation.coverage(TRIALS)
+    assert found["normal", 6][0] == pytest.approx(0.95, abs=0.05)
+    assert found["normal", 3][0] == pytest.approx(0.95, abs=0.05)
+    assert found["normal", 3][1] < 0.85  # three seeds have ten different resamples
+    assert found["collapsing", 6][0] < 0.92
+    assert found["normal", 3][1] < found["normal", 6][1] < found["normal", 6][0]
+
+
+def test_corrections_hold_five_percent_and_their_absence_does_not(
+    simulation: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(simulation, "RESAMPLES", 100)
+    monkeypatch.setattr(simulation, "CONFIGURATIONS", (8,))
+    uncorrected, holm, permutation, bootstrap, best, _ = simulation.false_positives(TRIALS, "normal")[8]
+    assert max(holm, permutation, best) < 0.10
+    assert uncorrected > 0.10
+    assert bootstrap > uncorrected
+
+
+def test_main_effects_find_what_contrasts_do_not(simulation: ModuleType) -> None:
+    assert simulation.detectable(TRIALS, 1) == pytest.approx(1.85, abs=0.2)
+    assert simulation.detectable_effect(TRIALS) == pytest.approx(0.83, abs=0.1)
+
+
+def test_the_correction_for_the_winner_is_the_simulated_one(simulation: ModuleType) -> None:
+    assert simulation.curse(TRIALS, 12) == pytest.approx(simulation.stats.winners_curse(12, 6), abs=0.1)
+
+
+def test_the_page_has_its_place(simulation: ModuleType, repository: Path) -> None:
+    page = (repository / "docs" / "statistics.md").read_text(encoding="utf-8")
+    once = simulation.splice(page, "new")
+    assert f"{simulation.BEGIN}\n\nnew\n\n{simulation.END}" in once
+    assert simulation.splice(once, "new") == once
+    with pytest.raises(ValueError, match="are expected"):
+        simulation.splice("# Title\n", "new")
