@@ -9,20 +9,22 @@ import pandas as pd
 import pytest
 
 from aggregate.flags import (
+    BY_NAME,
     DETECTORS,
     FLAG,
     NOT_ASSESSABLE,
     OK,
     WARN,
+    Beside,
     Finding,
     RunView,
     judge,
-    spikes,
-    turning_points,
+    variance_split,
     vote,
 )
+from aggregate.flags.pieces import largest_swing, turning_points
+from tdmpc.catalogue import METRICS
 
-BY_NAME = {d.name: d for d in DETECTORS}
 N = 200
 SHARE = np.linspace(0, 1, N)
 RNG = np.random.default_rng(7)
@@ -45,6 +47,11 @@ def state_of(name: str, run: RunView) -> str:
 
 
 # --- pieces ---------------------------------------------------------------------------------------------
+
+
+def test_the_largest_swing_that_turns_twice() -> None:
+    assert largest_swing(np.array([0.0, 3.0, 1.0, 4.0]), 2) == pytest.approx(2.0, abs=0.01)
+    assert largest_swing(np.array([0.0, 3.0, 1.0]), 2) == pytest.approx(0.0, abs=0.01)
 
 
 def test_turning_points_by_hand() -> None:
@@ -127,17 +134,66 @@ def test_a_decaying_loss_has_no_spikes(rate: float) -> None:
         assert state_of("consistency_spikes", view("train", consistency_loss=loss)) == OK
 
 
-@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
-def test_spikes_do_not_care_about_scale(scale: float) -> None:
-    for values in (spiked(CLEAN_LOSS, 150, 0.5), spiked(CLEAN_PI, 120, 6.0), CLEAN_LOSS, CLEAN_PI):
-        expected, got = spikes(values), spikes(scale * values)
-        np.testing.assert_allclose(got[0], expected[0], rtol=1e-6, atol=1e-9)
-        np.testing.assert_array_equal(got[1], expected[1])
+LOSSES = {"pi_loss_spikes": CLEAN_PI, "pi_loss_variance": CLEAN_PI, "consistency_spikes": CLEAN_LOSS,
+          "consistency_rises": CLEAN_LOSS, "reward_degrades": CLEAN_LOSS}  # fmt: skip
 
 
-def test_spikes_of_a_signed_loss_do_not_care_about_shift() -> None:
-    values = spiked(CLEAN_PI, 120, 6.0)
-    np.testing.assert_allclose(spikes(values - 1.0)[0], spikes(values)[0], rtol=1e-6, atol=1e-9)
+@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("fault", ["none", "spike", "growth"])
+def test_losses_are_judged_alike_at_any_scale_and_signed_ones_at_any_level(name: str, fault: str) -> None:
+    metric, signed = BY_NAME[name].metric, name.startswith("pi")
+    loss = spiked(LOSSES[name], 150, 6.0 if signed else 0.5) if fault == "spike" else LOSSES[name]
+    loss = loss + 0.5 * NOISE[39] * (SHARE > 0.5) if signed and fault == "growth" else loss
+    loss = loss * (1 + 3 * (SHARE > 0.7)) if not signed and fault == "growth" else loss
+    base = found(name, view("train", **{metric: loss}))
+    assert base.state == FLAG or (fault, name.split("_")[-1]) not in {("spike", "spikes"), ("growth", "rises")}
+    for same in [1e-6 * loss, 1e6 * loss, *([loss - 100, loss + 100] if signed else [])]:
+        moved = found(name, view("train", **{metric: same}))
+        assert (moved.state, moved.measured, moved.least) == (
+            base.state,
+            pytest.approx(base.measured, rel=1e-4),
+            pytest.approx(base.least, rel=1e-4),
+        )
+
+
+def test_heavy_tails_are_no_spikes() -> None:
+    noise = np.random.default_rng(5).standard_t(4, (100, N))
+    raised = [state_of("consistency_spikes", view("train", consistency_loss=np.exp(0.1 * row))) for row in noise]
+    assert raised.count(FLAG) <= 1
+
+
+def test_a_policy_loss_ever_noisier_is_found() -> None:
+    noisier = CLEAN_PI + 0.3 * NOISE[38] * (SHARE > 0.5)
+    assert state_of("pi_loss_variance", view("train", pi_loss=noisier)) == FLAG
+    assert state_of("pi_loss_variance", view("train", pi_loss=CLEAN_PI)) == OK
+
+
+def test_a_policy_loss_noisier_than_the_baselines_is_found() -> None:
+    runs = [("base", s, view("train", pi_loss=CLEAN_PI + s)) for s in (1, 2)]
+    runs += [("other", 1, view("train", pi_loss=10 * CLEAN_PI))]
+    findings = judge(runs, baseline="base").query("flag == 'pi_loss_variance'").set_index("config_id")
+    assert findings.loc["other", "state"] == FLAG
+    assert "10.0 x the baseline's" in findings.loc["other", "detail"]
+    assert set(findings.loc["base", "state"]) == {OK}
+
+
+def test_an_entropy_that_is_gone_before_anything_is_learnt_is_found() -> None:
+    beside = Beside(low=0.0, best=600.0)
+    early, even = (view("train", policy_entropy=fall) for fall in (4 - 8 * np.minimum(1, 8 * SHARE), 4 - 8 * SHARE))
+    slow, quick = (view("eval", eval_return_planner=curve) for curve in (600 * SHARE, 600 * SHARE**0.1))
+    states = [
+        found("entropy_collapse", RunView({**train.rows, **evaluated.rows}, 1000, "done", beside=beside)).state
+        for train in (early, even)
+        for evaluated in (slow, quick)
+    ]
+    assert states == [FLAG, OK, OK, OK]
+    assert state_of("entropy_collapse", early) == NOT_ASSESSABLE  # no return to compare with
+
+
+def test_the_floor_of_log_std_is_that_of_the_configuration() -> None:
+    run = log_std(np.full(N, -4.9))
+    assert state_of("log_std_at_floor", run) == OK  # of -10 to 2
+    assert state_of("log_std_at_floor", RunView(run.rows, 1000, "done", {"log_std_min": -5.0})) == FLAG
 
 
 # --- return ---------------------------------------------------------------------------------------------
@@ -187,6 +243,28 @@ def test_a_fall_of_training_return_is_found() -> None:
     assert state_of("training_collapse", view("episode", episode_return=np.repeat(RISE, 5) + 20 * NOISE[36])) == OK
 
 
+def test_training_above_evaluation_is_found() -> None:
+    train = view("episode", episode_return=np.repeat(RISE, 5) + 20 * NOISE[36]).rows
+    for share, state in ((1.0, OK), (0.9, OK), (0.5, FLAG)):
+        run = RunView({**train, **evaluations(share * RISE).rows}, 1000, "done")
+        assert state_of("training_above_evaluation", run) == state
+
+
+@pytest.mark.parametrize(("luck", "agent", "state"), [(20, 5, OK), (20, 300, FLAG), (400, 0, FLAG)])
+def test_noisy_evaluation_is_found_and_split(luck: float, agent: float, state: str) -> None:
+    run = evaluations(RISE + agent * NOISE[37][:40], luck)
+    finding = found("evaluation_noise", RunView(run.rows, 1000, "done", beside=Beside(low=0.0, best=600.0)))
+    explained = int(finding.detail.split("explains ")[1].split("%")[0])
+    assert finding.state == state
+    assert explained == 0 if agent == 300 else explained > 60  # of the variance, by the luck of the episodes
+
+
+def test_a_plateau_is_one_only_below_what_the_sweep_reaches() -> None:
+    runs = [("low", 1, evaluations(0.2 * RISE)), ("high", 1, evaluations(RISE))]
+    findings = judge(runs).query("flag == 'plateau'")
+    assert findings["state"].tolist() == [FLAG, OK]
+
+
 # --- value ----------------------------------------------------------------------------------------------
 
 
@@ -209,11 +287,28 @@ def test_small_or_two_signed_bias_is_none(bias: np.ndarray) -> None:
     assert state_of("value_bias", valued(value_bias=bias)) == OK
 
 
-@pytest.mark.parametrize("metric", ["td_target_std_across_heads", "value_std_across_q_heads"])
-def test_heads_that_disagree_more_and_more_are_found(metric: str) -> None:
-    assert state_of("heads_disagree", valued(**{metric: 80 * SHARE})) == FLAG
-    assert state_of("heads_disagree", valued(**{metric: 80 * (1 - SHARE)})) == OK  # settling
-    assert state_of("heads_disagree", valued(**{metric: 10 * SHARE})) == OK  # small
+@pytest.mark.parametrize("name", ["heads_disagree", "q_heads_disagree"])
+def test_heads_that_disagree_more_and_more_are_found(name: str) -> None:
+    metric = BY_NAME[name].metric
+    assert state_of(name, valued(**{metric: 80 * SHARE})) == FLAG
+    assert state_of(name, valued(**{metric: 80 * (1 - SHARE)})) == OK  # settling
+    assert state_of(name, valued(**{metric: 10 * SHARE})) == OK  # small
+
+
+@pytest.mark.parametrize(
+    ("name", "metric", "bad", "good"),
+    [
+        ("value_overshoots", "value_pred_mean", np.minimum(2 * SHARE, 1.5 - SHARE), SHARE),
+        ("value_error_stays", "value_error_abs_mean", np.minimum(1, 4 * SHARE), 4 * SHARE * np.exp(-8 * SHARE)),
+        ("targets_swing", "td_target_mean", SHARE + 0.4 * np.sin(20 * SHARE), SHARE + 0.05 * np.sin(20 * SHARE)),
+    ],
+)
+def test_what_values_do(name: str, metric: str, bad: np.ndarray, good: np.ndarray) -> None:
+    """At any scale of value."""
+    for scale in (1e-4, 1.0, 1e4):
+        for curve, state in ((bad, FLAG), (good, OK)):
+            columns = {"td_target_mean": scale * SHARE, metric: scale * (curve + 0.01 * NOISE[6])}
+            assert state_of(name, view("train", **columns)) == state
 
 
 def test_disagreement_does_not_care_about_scale() -> None:
@@ -246,7 +341,25 @@ def test_stopped_early_follows_the_state(state: str, expected: str) -> None:
     half = RunView({"train": pd.DataFrame({"step": [500]})}, 1000, state)
     finding = found("stopped_early", half)
     assert finding.state == expected
-    assert expected != FLAG or finding.measured == 0.5
+    assert expected != FLAG or finding.detail == f"{state} at step 500 of 1,000, 50% missing"
+
+
+@pytest.mark.parametrize(
+    ("name", "curve", "state"),
+    [
+        ("log_std_oscillates", -4 + 0.4 * np.sin(20 * SHARE), FLAG),
+        ("log_std_oscillates", -4 + SHARE, OK),
+        ("value_overshoots", np.minimum(2 * SHARE, 1.5 - SHARE), FLAG),
+        ("consistency_rises", (1 + 3 * (SHARE > 0.7)) * CLEAN_LOSS, FLAG),
+        ("consistency_rises", CLEAN_LOSS, OK),
+        ("heads_disagree", 0.8 * SHARE, FLAG),
+    ],
+)
+def test_coarser_rows_are_judged_alike(name: str, curve: np.ndarray, state: str) -> None:
+    metric = BY_NAME[name].metric.removesuffix("_per_dim")
+    for rows in (1, 2, 4):
+        columns = {metric: curve.reshape(-1, rows).mean(1), "td_target_mean": SHARE.reshape(-1, rows).mean(1)}
+        assert state_of(name, view("train", **columns)) == state
 
 
 # --- all of them ----------------------------------------------------------------------------------------
@@ -256,11 +369,18 @@ def test_stopped_early_follows_the_state(state: str, expected: str) -> None:
 def test_too_few_points_are_never_ok(detector: object) -> None:
     few = np.arange(detector.min_points - 1, dtype=float)  # type: ignore[attr-defined]
     episodes = [np.ones(4)] * len(few)
-    train = view("train", log_std=few, pi_loss=few, consistency_loss=few, td_target_mean=few)
+    metrics = {d.metric: few for d in DETECTORS if d.metric in METRICS and METRICS[d.metric].kind == "train"}
+    train = view("train", **{**metrics, "log_std_per_dim": [np.array([v]) for v in few]})
     rows = {
         **train.rows,
         **view("episode", episode_return=few).rows,
-        **view("eval", value_bias=few, eval_return_planner=few, eval_return_planner_episodes=episodes).rows,
+        **view(
+            "eval",
+            value_bias=few,
+            eval_return_planner=few,
+            eval_return_planner_episodes=episodes,
+            eval_return_policy=few,
+        ).rows,
         **view("validation", **{"validation/consistency_loss": few}).rows,
     }
     assert state_of(detector.name, RunView(rows, 1000, "done")) == NOT_ASSESSABLE  # type: ignore[attr-defined]
@@ -278,6 +398,24 @@ def test_no_detector_breaks_on_odd_values(damage: Callable[[np.ndarray], np.ndar
     }  # fmt: skip
     findings = judge([("c", 1, RunView(rows, 1000, "done"))])
     assert findings["flag"].tolist() == list(BY_NAME)
+
+
+def test_variance_is_split_by_hand() -> None:
+    def run(*evaluations: list[float]) -> RunView:
+        return view("eval", eval_return_planner_episodes=[np.array(e) for e in evaluations])
+
+    # Two seeds 200 apart; both swing by 30 about their level; episodes are 10 off their mean, a variance of 200.
+    first, second = (
+        run(*[[0.0, 0.0]] * 4, *([level + swing - 10, level + swing + 10] for swing in (30, -30, -30, 30)))
+        for level in (400, 600)
+    )
+    line = variance_split([("c", 1, first), ("c", 2, second)]).set_index("mode").loc["planner"]
+    assert line["episodes"] == pytest.approx(200**0.5)
+    # 4 x 900 over 4 - 2 degrees of freedom, less the 100 that two episodes leave in a mean
+    assert line["time"] == pytest.approx((1800 - 100) ** 0.5)
+    # the variance of 400 and 600 is 20,000, less what four evaluations leave in a mean
+    assert line["seeds"] == pytest.approx((20_000 - 1800 / 4) ** 0.5)
+    assert np.isnan(variance_split([("c", 1, first)])["seeds"]).all()
 
 
 def votes_of(*states: str) -> tuple[str, int, int]:

@@ -1,0 +1,112 @@
+"""What a detector is, what it sees of a run, and what it says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+FLAG, WARN, OK, NOT_ASSESSABLE = "flag", "warn", "ok", "not assessable"
+
+
+@dataclass(frozen=True)
+class Series:
+    """Finite values of one metric over the steps of one run; both of shape (n,), steps ascending."""
+
+    steps: np.ndarray
+    values: np.ndarray
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What a run is compared with; NaN where unknown.
+
+    low, best: lowest start and highest level of the evaluation return with planning, over the sweep's runs.
+    jitter: how far the policy loss of the baseline jumps from row to row in its second half.
+    """
+
+    low: float = np.nan
+    best: float = np.nan
+    jitter: float = np.nan
+
+
+@dataclass(frozen=True)
+class RunView:
+    """What detectors see of one run: its rows by kind, where it should end, how it stands and what it was told."""
+
+    rows: Mapping[str, pd.DataFrame]
+    total_steps: int
+    state: str
+    config: Mapping[str, Any] = field(default_factory=dict)
+    beside: Beside = Beside()
+
+    def series(self, kind: str, metric: str) -> Series:
+        """The metric's finite values; empty where the run never logged it."""
+        rows = self.rows.get(kind)
+        if rows is None or metric not in rows:
+            return Series(np.empty(0), np.empty(0))
+        values = rows[metric].to_numpy(dtype=float)
+        finite = np.isfinite(values)
+        return Series(rows["step"].to_numpy(dtype=float)[finite], values[finite])
+
+    def lists(self, kind: str, metric: str) -> tuple[np.ndarray, list[np.ndarray]]:
+        """(steps, values) of a list metric, rows without it left out."""
+        rows = self.rows.get(kind)
+        if rows is None or metric not in rows:
+            return np.empty(0), []
+        there = rows[rows[metric].notna()]
+        return there["step"].to_numpy(dtype=float), [np.asarray(v, dtype=float) for v in there[metric]]
+
+    @property
+    def last_step(self) -> int:
+        return max((int(rows["step"].max()) for rows in self.rows.values() if len(rows)), default=0)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A detector's judgement of one run.
+
+    `measured` raises the flag above `least`: the detector's threshold, or what this run's noise and the return
+    points at stake demand, whichever is higher. These and `onset` (a step) are NaN where there is none.
+    """
+
+    state: str
+    measured: float = np.nan
+    least: float = np.nan
+    onset: float = np.nan
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Detector:
+    """`judge` looks at `metric`; `measured > threshold` (in `unit`) raises the flag.
+
+    `min_points`: with fewer values of the metric the run is not assessable.
+    """
+
+    name: str
+    title: str
+    group: str
+    metric: str
+    threshold: float
+    unit: str
+    min_points: int
+    help: str
+    judge: Callable[[RunView, Detector], Finding]
+
+
+def too_few(points: int, detector: Detector) -> Finding:
+    return Finding(NOT_ASSESSABLE, detail=f"{points} points, needs {detector.min_points}")
+
+
+def unknown(reason: str) -> Finding:
+    return Finding(NOT_ASSESSABLE, detail=reason)
+
+
+def finding(measured: float, least: float, onset: float, detail: str, also: bool = True) -> Finding:
+    """Raised where `measured` exceeds `least` and the detector's other condition, `also`, holds."""
+    raised = bool(measured > least and also)
+    return Finding(FLAG if raised else OK, float(measured), float(least), float(onset) if raised else np.nan, detail)

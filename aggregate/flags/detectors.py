@@ -1,0 +1,367 @@
+"""How each fault is measured in one run's curves.
+
+Losses are compared on a log scale (asinh where they change sign) relative to the run's own range, so their
+thresholds hold at any scale; metrics with a unit (nats, return points) keep it. What a mean of a noisy curve can
+show is limited by its noise: a difference counts from `SURE` standard errors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+
+from aggregate import load
+from aggregate.flags.base import Beside, Detector, Finding, RunView, Series, finding, too_few, unknown
+from aggregate.flags.pieces import (
+    error_of_mean,
+    jitter,
+    largest_swing,
+    log_or_asinh,
+    quarter,
+    smooth,
+    spikes,
+    spread,
+    thinned,
+    turning_points,
+    window_of,
+)
+from tdmpc.config import TrainConfig
+
+# Judged beside the thresholds of the table.
+SURE = 3.0  # standard errors from which a difference is no noise
+MIN_REVERSALS = 2  # a swing there and back is an oscillation, one way is learning
+SPIKE_CHANCE = 0.001  # of a clean curve with heavy tails to spike anywhere
+WARM_UP = 0.1  # share of points at the start, where losses fall from their initial value
+MIN_FALL = 50.0  # return points
+SAME_SIGN = 0.8  # share of the last quarter on one side of zero
+MIN_ERROR = 0.1  # of the value scale; a smaller value error need not fall
+MIN_ENTROPY_FALL = 1.0  # nat
+EARLY = 0.25  # share of training
+BASELINE_JITTER = 3.0  # times the baseline's
+HALF = 0.5  # of the sweep's best return, counted from its lowest start
+
+Judge = Callable[[RunView, Detector], Finding]
+
+
+def _onset(steps: np.ndarray, over: np.ndarray) -> float:
+    """First step where `over` holds; the last where it never does."""
+    return float(steps[np.argmax(over)] if over.any() else steps[-1])
+
+
+# --- run ------------------------------------------------------------------------------------------------
+
+
+def diverged(run: RunView, d: Detector) -> Finding:
+    events, train = run.rows.get("event"), run.rows.get("train")
+    marked = events[events["event"] == "diverged"] if events is not None else None
+    if marked is not None and len(marked):
+        return finding(1.0, 0.0, marked["step"].iloc[0], "the run stopped itself")
+    bad = train[train["nonfinite"].notna()] if train is not None else None
+    if bad is not None and len(bad):
+        return finding(len(bad), 0.0, bad["step"].iloc[0], f"{bad['nonfinite'].iloc[0]} is not finite")
+    if run.state == load.DIVERGED:
+        return finding(1.0, 0.0, run.last_step, "the run stopped itself")
+    return too_few(0, d) if train is None or train.empty else finding(0.0, 0.0, np.nan, "")
+
+
+def stopped(run: RunView, d: Detector) -> Finding:
+    if run.state in load.BROKEN:
+        missing = 1 - run.last_step / run.total_steps
+        detail = f"{run.state} at step {run.last_step:,} of {run.total_steps:,}, {missing:.0%} missing"
+        return finding(1.0, 0.0, run.last_step, detail)
+    return finding(0.0, 0.0, np.nan, "") if run.state == load.DONE else unknown(f"the run is {run.state}")
+
+
+# --- return ---------------------------------------------------------------------------------------------
+
+
+def _fall(steps: np.ndarray, half_a: np.ndarray, half_b: np.ndarray, d: Detector) -> Finding:
+    """Share of the gain lost at the end. The best window is found on one half of the episodes and measured
+    on the other, and the other way round: a best found and measured on the same noise always falls."""
+    window = window_of(steps.size, 0.1)
+    falls, gains, peaks = [], [], []
+    for found_on, measured_on in ((half_a, half_b), (half_b, half_a)):
+        trace = pd.Series(found_on).rolling(window).mean().to_numpy()[window - 1 :]
+        other = pd.Series(measured_on).rolling(window).mean().to_numpy()[window - 1 :]
+        peak = int(np.argmax(trace))
+        falls.append(other[peak] - other[-1])
+        gains.append(other[peak] - other[0])
+        peaks.append(steps[peak + window - 1])
+    fall, gain = float(np.mean(falls)), float(np.mean(gains))
+    if not gain > 0:
+        return finding(0.0, d.threshold, np.nan, "nothing gained")
+    noise = SURE * np.sqrt(2) * error_of_mean((half_a + half_b) / 2, window)
+    least = max(d.threshold, MIN_FALL / gain, noise / gain)
+    return finding(fall / gain, least, max(peaks), f"{fall:.0f} of {gain:.0f} return points gained lost at the end")
+
+
+def evaluation_falls(run: RunView, d: Detector) -> Finding:
+    steps, episodes = run.lists("eval", f"{d.metric}_episodes")
+    pairs = [(s, e[::2].mean(), e[1::2].mean()) for s, e in zip(steps, episodes, strict=True) if e.size > 1]
+    pairs = [pair for pair in pairs if np.isfinite(pair).all()]
+    if len(pairs) < d.min_points:
+        return too_few(len(pairs), d)
+    at, half_a, half_b = np.array(pairs).T
+    return _fall(at, half_a, half_b, d)
+
+
+def training_falls(run: RunView, d: Detector) -> Finding:
+    series = run.series("episode", d.metric)
+    if series.values.size < d.min_points:
+        return too_few(series.values.size, d)
+    even = series.values.size // 2 * 2
+    pairs = series.values[-even:].reshape(-1, 2)
+    return _fall(series.steps[-even:].reshape(-1, 2)[:, 1], pairs[:, 0], pairs[:, 1], d)
+
+
+def training_above(run: RunView, d: Detector) -> Finding:
+    train, tested = run.series("episode", d.metric), run.series("eval", "eval_return_planner")
+    points = min(train.values.size, tested.values.size)
+    if points < d.min_points:
+        return too_few(points, d)
+    late, below = quarter(train.values, 4), quarter(tested.values, 4)
+    level = smooth(train.values, window_of(train.values.size, 0.1))
+    gain = float(level.max() - level[0])
+    if not gain > 0:
+        return finding(0.0, d.threshold, np.nan, "nothing gained in training")
+    gap = float(late.mean() - below.mean())
+    noise = SURE * np.hypot(error_of_mean(train.values, late.size), error_of_mean(tested.values, below.size))
+    least = max(d.threshold, MIN_FALL / gain, noise / gain)
+    detail = f"training {late.mean():.0f}, evaluation {below.mean():.0f} (training plans with all heads)"
+    return finding(gap / gain, least, train.steps[-late.size], detail)
+
+
+def evaluation_noise(run: RunView, d: Detector) -> Finding:
+    series = run.series("eval", d.metric)
+    if series.values.size < d.min_points:
+        return too_few(series.values.size, d)
+    gain = run.beside.best - run.beside.low
+    if not gain > 0:
+        return unknown("the sweep's returns rise nowhere")
+    late = series.values[series.values.size // 2 :]
+    sd = jitter(late)
+    _, episodes = run.lists("eval", f"{d.metric}_episodes")
+    luck = [e.var(ddof=1) / e.size for e in episodes[-late.size :] if e.size > 1]
+    share = min(1.0, float(np.mean(luck)) / sd**2) if luck and sd else 0.0
+    detail = f"{sd:.0f} return points from one evaluation to the next; luck of the episodes explains {share:.0%} of it"
+    return finding(sd / gain, d.threshold, series.steps[-late.size], detail)
+
+
+def plateau(run: RunView, d: Detector) -> Finding:
+    series = run.series("eval", d.metric)
+    if series.values.size < d.min_points:
+        return too_few(series.values.size, d)
+    gain = run.beside.best - run.beside.low
+    if not gain > 0:
+        return unknown("the sweep's returns rise nowhere")
+    before, late = quarter(series.values, 2), quarter(series.values, 4)
+    noise = SURE * error_of_mean(series.values, late.size)
+    short = 1 - float(late.mean() - run.beside.low) / gain
+    risen = float(late.mean() - before.mean())
+    detail = f"{late.mean():.0f} at the end, {risen:+.0f} since the second quarter; sweep's best: {run.beside.best:.0f}"
+    return finding(short, d.threshold + noise / gain, series.steps[-2 * late.size], detail, risen + noise < gain / 10)
+
+
+# --- policy ---------------------------------------------------------------------------------------------
+
+
+def _log_std(run: RunView) -> tuple[np.ndarray, np.ndarray]:
+    """(steps (n,), values (dimensions, n)): those dimensions that are finite throughout, else the mean."""
+    steps, values = run.lists("train", "log_std_per_dim")
+    if values and len({v.shape for v in values}) == 1:
+        dims = np.stack(values, axis=1)
+        return steps, dims[np.isfinite(dims).all(axis=1)]
+    mean = run.series("train", "log_std")
+    return mean.steps, mean.values[None]
+
+
+def log_std_oscillates(run: RunView, d: Detector) -> Finding:
+    steps, dims = _log_std(run)
+    if steps.size < d.min_points:
+        return too_few(steps.size, d)
+    if not len(dims):
+        return unknown("no dimension is finite throughout")
+    swings = [largest_swing(thinned(steps, dim)[1], MIN_REVERSALS) for dim in dims]
+    worst = int(np.argmax(swings))
+    at, curve = thinned(steps, dims[worst])
+    turns = turning_points(curve, d.threshold)
+    detail = f"{len(turns)} reversals in the busiest of {len(dims)} dimensions"
+    return finding(swings[worst], d.threshold, at[turns[0]] if turns else np.nan, detail)
+
+
+def log_std_at_floor(run: RunView, d: Detector) -> Finding:
+    steps, dims = _log_std(run)
+    if steps.size < d.min_points or not len(dims):
+        return too_few(steps.size if len(dims) else 0, d)
+    low = float(run.config.get("log_std_min", TrainConfig.log_std_min))
+    high = float(run.config.get("log_std_max", TrainConfig.log_std_max))
+    late = np.array([quarter(dim, 4).mean() for dim in dims])
+    depth = (high - dims[np.argmin(late)]) / (high - low)
+    detail = f"lowest of {len(dims)} dimensions at {late.min():.2f}, allowed from {low:g} to {high:g}"
+    return finding((high - late.min()) / (high - low), d.threshold, _onset(steps, depth > d.threshold), detail)
+
+
+def entropy_collapses(run: RunView, d: Detector) -> Finding:
+    series, returns = run.series("train", d.metric), run.series("eval", "eval_return_planner")
+    if series.values.size < d.min_points:
+        return too_few(series.values.size, d)
+    trace = smooth(series.values, window_of(series.values.size))
+    fallen, early = trace[0] - trace, series.steps <= EARLY * run.total_steps
+    if fallen.max() < MIN_ENTROPY_FALL or not early.any():
+        return finding(0.0, d.threshold, np.nan, f"falls by {max(fallen.max(), 0):.1f} nat in all")
+    share = fallen / fallen.max()
+    onset = _onset(series.steps, share > d.threshold)
+    known = returns.values[returns.steps <= max(onset, returns.steps[0])] if returns.values.size else returns.values
+    if not known.size or not run.beside.best > run.beside.low:
+        return unknown("no evaluation return to compare with")
+    reached = (known[-1] - run.beside.low) / (run.beside.best - run.beside.low)
+    detail = f"fell by {fallen.max():.1f} nat in all; the return then stood at {reached:.0%} of the sweep's best"
+    return finding(share[early].max(), d.threshold, onset, detail, bool(reached < HALF))
+
+
+def pi_loss_variance(run: RunView, d: Detector) -> Finding:
+    series = run.series("train", d.metric)
+    if series.values.size < d.min_points:
+        return too_few(series.values.size, d)
+    half = series.values.size // 2
+    first, second = jitter(series.values[int(WARM_UP * series.values.size) : half]), jitter(series.values[half:])
+    if not first > 0:
+        return unknown(f"{d.metric} does not move")
+    error = np.sqrt(
+        2 / (0.37 * 2 * (0.5 - WARM_UP) * series.values.size)
+    )  # of the log of a ratio of median absolute deviations
+    ratio, least = second / first, max(d.threshold, float(np.exp(SURE * error)))
+    detail = f"{ratio:.1f} x its first half"
+    if run.beside.jitter > 0:
+        beside = second / run.beside.jitter
+        detail += f", {beside:.1f} x the baseline's"
+        if beside / BASELINE_JITTER > ratio / least:
+            ratio, least = beside, BASELINE_JITTER
+    return finding(ratio, least, series.steps[-half], detail)
+
+
+# --- value ----------------------------------------------------------------------------------------------
+
+
+def _scale(target: Series) -> float:
+    """The value scale: level of the TD target at the end, and the range it covered."""
+    return float(abs(quarter(target.values, 4).mean()) + spread(target.values))
+
+
+def _with_scale(judge: Callable[[Series, float, RunView, Detector], Finding], kind: str) -> Judge:
+    """A judge of a metric of `kind` relative to the value scale."""
+
+    def scaled(run: RunView, d: Detector) -> Finding:
+        series, target = run.series(kind, d.metric), run.series("train", "td_target_mean")
+        if series.values.size < d.min_points:
+            return too_few(series.values.size, d)
+        if target.values.size < 4 or not (scale := _scale(target)):
+            return unknown("no TD target gives the value scale")
+        return judge(series, scale, run, d)
+
+    return scaled
+
+
+def _biased(bias: Series, scale: float, run: RunView, d: Detector) -> Finding:
+    last = quarter(bias.values, 4)
+    relative = float(last.mean() / scale)
+    one_sided = float(np.mean(np.sign(last) == np.sign(last.mean())))
+    least = max(d.threshold, SURE * error_of_mean(bias.values, last.size) / scale)
+    gap = run.series("train", "optimism_gap").values
+    lag = f"; prediction minus TD target, its lag: {quarter(gap, 4).mean():+.3g}" if gap.size >= 4 else ""
+    word = "optimistic" if relative > 0 else "pessimistic"
+    detail = f"{word}: {last.mean():+.3g} return, one sign for {one_sided:.0%}{lag}"
+    return finding(abs(relative), least, bias.steps[-last.size], detail, one_sided >= SAME_SIGN)
+
+
+def _disagree(series: Series, scale: float, run: RunView, d: Detector) -> Finding:
+    late, early = quarter(series.values, 4).mean(), quarter(series.values, 2).mean()
+    over = smooth(series.values, window_of(series.values.size)) / scale > d.threshold
+    detail = f"{late:.3g} at the end, {early:.3g} in the second quarter"
+    return finding(late / scale, d.threshold, _onset(series.steps, over), detail, bool(late > early))
+
+
+def _targets_swing(series: Series, scale: float, run: RunView, d: Detector) -> Finding:
+    at, curve = thinned(series.steps, series.values)
+    turns = turning_points(curve, d.threshold * scale)
+    swing = largest_swing(curve, MIN_REVERSALS) / scale
+    return finding(swing, d.threshold, at[turns[0]] if turns else np.nan, f"{len(turns)} reversals")
+
+
+def _overshoots(series: Series, scale: float, run: RunView, d: Detector) -> Finding:
+    window = window_of(series.values.size)
+    trace, late = smooth(series.values, window), float(quarter(series.values, 4).mean())
+    peak = int(np.argmax(trace))
+    least = max(d.threshold, SURE * np.sqrt(2) * error_of_mean(series.values, window) / scale)
+    return finding((trace[peak] - late) / scale, least, series.steps[peak], f"peak {trace[peak]:.3g}, then {late:.3g}")
+
+
+def _stays(series: Series, scale: float, run: RunView, d: Detector) -> Finding:
+    early, late = float(quarter(series.values, 2).mean()), float(quarter(series.values, 4).mean())
+    if not early > 0:
+        return unknown(f"{d.metric} is zero")
+    noise = SURE * np.sqrt(2) * error_of_mean(series.values, series.values.size // 4) / early
+    detail = f"{late / scale:.0%} of the value scale at the end, {early / scale:.0%} in the second quarter"
+    large = late > MIN_ERROR * scale
+    return finding(late / early, d.threshold + noise, series.steps[-(series.values.size // 2)], detail, large)
+
+
+value_bias = _with_scale(_biased, "eval")
+heads_disagree = _with_scale(_disagree, "train")
+targets_swing = _with_scale(_targets_swing, "train")
+value_overshoots = _with_scale(_overshoots, "train")
+value_error_stays = _with_scale(_stays, "train")
+
+
+# --- losses ---------------------------------------------------------------------------------------------
+
+
+def spiky(kind: str, positive: bool = True) -> Judge:
+    """A judge of the spikes of a loss that is `positive` by its meaning, or may have any sign."""
+
+    def judge(run: RunView, d: Detector) -> Finding:
+        series = run.series(kind, d.metric)
+        if series.values.size < d.min_points:
+            return too_few(series.values.size, d)
+        height, tail = spikes(log_or_asinh(series.values, positive), SPIKE_CHANCE)
+        height[: int(np.ceil(WARM_UP * height.size))] = 0.0
+        least = max(d.threshold, tail)
+        hits = np.flatnonzero(height > least)
+        return finding(height.max(), least, series.steps[hits[0]] if hits.size else np.nan, f"{hits.size} spikes")
+
+    return judge
+
+
+def rises(run: RunView, d: Detector) -> Finding:
+    """The last quarter over the lower of the two before it, as a factor."""
+    series = run.series("train", d.metric)
+    if series.values.size < d.min_points:
+        return too_few(series.values.size, d)
+    if not (series.values > 0).all():
+        return unknown(f"{d.metric} is not positive throughout")
+    logs = np.log(series.values)
+    low = min(float(quarter(logs, 2).mean()), float(quarter(logs, 3).mean()))
+    risen = float(quarter(logs, 4).mean()) - low
+    noise = SURE * np.sqrt(2) * error_of_mean(logs, logs.size // 4)
+    least = max(d.threshold, float(np.exp(noise)))
+    half = logs.size // 2
+    over = smooth(logs, window_of(logs.size))[half:] > low + np.log(d.threshold)
+    detail = f"{np.exp(low):.3g}, then {np.exp(low + risen):.3g}"
+    return finding(np.exp(risen), least, _onset(series.steps[half:], over), detail)
+
+
+# --- a sweep --------------------------------------------------------------------------------------------
+
+
+def beside(views: list[RunView], baseline: list[RunView]) -> Beside:
+    """What the runs of a sweep are compared with; `baseline`: the runs of its baseline."""
+    levels = [s.values for v in views if (s := v.series("eval", "eval_return_planner")).values.size]
+    traces = [smooth(values, window_of(values.size, 0.1)) for values in levels]
+    losses = [s.values for v in baseline if (s := v.series("train", "pi_loss")).values.size >= 8]
+    return Beside(
+        low=min((float(trace[0]) for trace in traces), default=np.nan),
+        best=max((float(trace.max()) for trace in traces), default=np.nan),
+        jitter=float(np.median([jitter(loss[loss.size // 2 :]) for loss in losses])) if losses else np.nan,
+    )

@@ -1,0 +1,120 @@
+"""What detectors measure curves with. Values are finite, of shape (n,), evenly spaced unless said otherwise."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+TREND_DEGREE = 5  # of the polynomial that noise is measured about
+TAIL_FROM, TAIL_EXPONENT = 0.9, 4.0  # deviations beyond this quantile fall off no slower than Student's t with 4 df
+
+
+def smooth(values: np.ndarray, window: int) -> np.ndarray:
+    """Centred moving mean; at the ends over what there is."""
+    found: np.ndarray = pd.Series(values).rolling(window, center=True, min_periods=1).mean().to_numpy()
+    return found
+
+
+def window_of(count: int, share: float = 0.05) -> int:
+    """Points in `share` of a run, at least three."""
+    return max(3, round(share * count))
+
+
+def quarter(values: np.ndarray, which: int) -> np.ndarray:
+    """The quarter number `which` (1 to 4) of a curve."""
+    n = values.size
+    return values[(which - 1) * n // 4 : which * n // 4]
+
+
+def spread(values: np.ndarray) -> float:
+    """p95 - p5, the range a run's curve covers."""
+    low, high = np.percentile(values, [5, 95])
+    return float(high - low)
+
+
+def robust_sd(values: np.ndarray) -> float:
+    """The median absolute deviation, in units of a normal's standard deviation."""
+    return float(1.4826 * np.median(np.abs(values - np.median(values))))
+
+
+def jitter(values: np.ndarray) -> float:
+    """How far a curve jumps from point to point: robust, blind to level and trend."""
+    return float(robust_sd(np.diff(values)) / np.sqrt(2))
+
+
+def error_of_mean(values: np.ndarray, count: int) -> float:
+    """Standard error of a mean over `count` neighbours of the curve, by its noise about a polynomial.
+
+    Neighbours that move together make a mean surer than one value, but by less than their number says.
+    """
+    n = values.size
+    degree = min(TREND_DEGREE, n // 6)
+    basis = np.polynomial.chebyshev.chebvander(np.linspace(-1, 1, n), degree)
+    rest = values - basis @ np.linalg.lstsq(basis, values, rcond=None)[0]
+    sigma = robust_sd(rest) * np.sqrt(n / (n - degree - 1))
+    if not sigma > 0:
+        return 0.0
+    near = np.clip(rest / sigma, -3, 3)
+    rho = float(near[1:] @ near[:-1] / (near @ near))
+    rho = min(max(rho + (1 + 4 * rho + degree) / n, 0.0), 0.95)  # a fitted trend takes correlation away
+    return float(sigma * np.sqrt(min(1.0, (1 + rho) / (1 - rho) / count)))
+
+
+def turning_points(values: np.ndarray, swing: float) -> list[int]:
+    """Indices where the direction turns after having moved at least `swing` (zigzag), the ends left out."""
+    turns: list[int] = []
+    low = high = 0
+    direction = 0
+    for i, value in enumerate(values):
+        if value > values[high]:
+            high = i
+        if value < values[low]:
+            low = i
+        if direction >= 0 and values[high] - value >= swing:
+            turns += [high] if direction > 0 else []
+            direction, low = -1, i
+            high = i
+        elif direction <= 0 and value - values[low] >= swing:
+            turns += [low] if direction < 0 else []
+            direction, high = 1, i
+            low = i
+    return turns
+
+
+def largest_swing(values: np.ndarray, reversals: int) -> float:
+    """The largest swing that the curve makes with at least `reversals` turning points."""
+    low, high = 0.0, float(np.ptp(values))
+    for _ in range(10):
+        middle = (low + high) / 2
+        enough = len(turning_points(values, middle)) >= reversals
+        low, high = (middle, high) if enough else (low, middle)
+    return low
+
+
+def thinned(steps: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The curve smoothed over 5 % of the run, at no more than four points a window."""
+    window = window_of(values.size)
+    every = max(1, window // 4)
+    return steps[::every], smooth(values, window)[::every]
+
+
+def log_or_asinh(values: np.ndarray, positive: bool) -> np.ndarray:
+    """A loss on a scale where its thresholds hold at any size: the log of one that is `positive` by its meaning;
+    asinh about the median, by the range, of one that may have any level."""
+    logs = positive and (values > 0).all()
+    found: np.ndarray = np.log(values) if logs else np.arcsinh((values - np.median(values)) / (spread(values) or 1.0))
+    return found
+
+
+def spikes(scaled: np.ndarray, chance: float) -> tuple[np.ndarray, float]:
+    """(height (n,), least): distance from the rolling median of 11, and what a spike must exceed.
+
+    least: the height that noise with tails as heavy as Student's t with 4 degrees of freedom passes somewhere in
+    the curve with probability `chance`, extrapolated from the heights' 90 % quantile; both in units of the range.
+    """
+    level = pd.Series(scaled).rolling(11, center=True, min_periods=6).median().to_numpy()
+    height = np.abs(scaled - level)
+    beyond = (1 - TAIL_FROM) * scaled.size / chance
+    least = float(np.quantile(height, TAIL_FROM)) * beyond ** (1 / TAIL_EXPONENT)
+    size = spread(scaled) or np.inf
+    return height / size, least / size

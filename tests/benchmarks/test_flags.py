@@ -1,0 +1,88 @@
+"""The benchmark of the flags: its arithmetic, and with few repetitions the facts that must hold."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from aggregate import flags
+from jobs.errors import JobsError
+
+
+@pytest.fixture(scope="module")
+def bench(repository: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location("flags_benchmark", repository / "benchmarks" / "flags.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_every_flag_of_a_curve_has_a_fault(bench: ModuleType) -> None:
+    assert set(bench.FAULTS) == set(flags.BY_NAME) - {"diverged", "stopped_early"}
+    assert list(bench.FAULTS) == [d.name for d in flags.DETECTORS if d.name in bench.FAULTS]
+
+
+@pytest.mark.parametrize("kind", ["white", "autocorrelated", "heavy-tailed"])
+def test_noise_has_unit_variance_and_its_kind(bench: ModuleType, kind: str) -> None:
+    drawn = np.array([bench.noise(np.random.default_rng(seed), kind, 500) for seed in range(100)])
+    assert drawn.var() == pytest.approx(1, abs=0.1)
+    near = np.mean(drawn[:, 1:] * drawn[:, :-1])
+    assert near == pytest.approx(0.9 if kind == "autocorrelated" else 0.0, abs=0.1)
+    assert (np.abs(drawn).max() > 7) == (kind == "heavy-tailed")
+
+
+def test_the_area_under_roc_by_hand(bench: ModuleType) -> None:
+    assert bench.area_under_roc(np.array([0.0, 1.0]), np.array([0.5, 2.0])) == pytest.approx(3 / 4)
+
+
+def test_what_is_found_from_is_the_worst_noise_and_stays_found(bench: ModuleType) -> None:
+    lines = [(0.1, "white", True), (0.1, "heavy-tailed", False), (0.2, "white", True), (0.2, "heavy-tailed", True)]
+    found = pd.DataFrame(lines, columns=["effect", "noise", "raised"]).assign(size=40)
+    assert bench.found_from(found, 40) == "0.2"
+    assert bench.found_from(found[found["effect"] == 0.1], 40) == "not by 0.1"
+    assert bench.found_from(found, 200) == "n/a"
+
+
+def test_healthy_runs_of_another_seed_raise_next_to_nothing(bench: ModuleType) -> None:
+    findings, votes = bench.clean(3, 1)
+    raised = findings[findings["state"] == flags.FLAG]
+    assert len(raised.groupby(["noise", "size", "seed"])) <= 7  # 10 % of 72 runs
+    assert (votes["state"] != flags.FLAG).all()
+    few = findings[(findings["size"] == 10) & findings["flag"].isin(bench.FAULTS)]
+    assert set(few.loc[few["state"] != flags.NOT_ASSESSABLE, "flag"]) == {"log_std_at_floor"}
+
+
+def test_large_faults_of_another_seed_are_found(bench: ModuleType) -> None:
+    found = bench.faulty(3, 1, sizes=(200,))
+    largest = found[found["effect"] == found.groupby("flag")["effect"].transform("max")]
+    assert set(largest["flag"]) == set(bench.FAULTS)
+    assert largest["raised"].mean() > 0.9
+
+
+def test_a_page_without_its_markers_is_refused_before_the_work(
+    bench: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "flags.md").write_text("# Flags\n")
+    assert bench.main(["--out", str(tmp_path)]) == 1
+    assert "are expected; restore them" in capsys.readouterr().err
+    with pytest.raises(JobsError):
+        bench.splice("", "")
+
+
+def test_the_page_is_written_between_its_markers(bench: ModuleType, tmp_path: Path) -> None:
+    assert bench.main(["--configurations", "1", "--repetitions", "1", "--out", str(tmp_path)]) == 0
+    text = (tmp_path / "docs" / "flags.md").read_text()
+    assert "Not measured yet" not in text
+    assert text.count("| policy loss spikes |") == 2
+    assert "## How to read it" in text
+    assert " nan" not in text
