@@ -43,8 +43,8 @@ class SweepSummary:
     `final_points`).
     ranking: one line per configuration, best first. contrasts: each configuration against the best
     (`stats.AgainstBest`). baseline: each against the baseline (`stats.AgainstBaseline`), empty without one.
-    effects: of the factors. findings, votes: `flags.judge`, `flags.vote`. last_step: of the whole
-    sweep. origins: see `load.Loaded`.
+    effects: of the factors. findings, votes, variance: `flags.judge`, `flags.vote`,
+    `flags.variance_split`. last_step: of the whole sweep. origins: see `load.Loaded`.
     """
 
     source: SweepSource
@@ -59,6 +59,7 @@ class SweepSummary:
     effects: effects.Effects
     findings: pd.DataFrame
     votes: pd.DataFrame
+    variance: pd.DataFrame
     random: RandomReference | None
     total_steps: int
     origins: pd.DataFrame
@@ -100,14 +101,15 @@ def _summarise_sweep(
     rows = pd.concat(rows_of.values(), ignore_index=True) if rows_of else empty
     total = max((config.total_steps for config in sweep.configs), default=1)
     seeds, curves = _curves(rows, total)
-    views = {key: flags.RunView(_by_kind(frame), config.total_steps, run.state)
+    views = {key: flags.RunView(_by_kind(frame), config.total_steps, run.state, config.config)
              for (key, frame), (config, run) in zip(rows_of.items(), asked, strict=True)}  # fmt: skip
-    findings = flags.judge((config_id, seed, view) for (config_id, seed), view in views.items())
+    listed = [(config_id, seed, view) for (config_id, seed), view in views.items()]
+    baseline = next((config.config_id for config in sweep.configs if config.is_baseline), "")
+    findings = flags.judge(listed, baseline)
     random = _random_reference(views)
     scores = _apart(_scores(views), views, findings, random)
     finished = scores.loc[scores["complete"].astype(bool), ["config_id", "seed"]]
     late = effects.last_quarter(rows, total).merge(finished, on=["config_id", "seed"])
-    baseline = next((config.config_id for config in sweep.configs if config.is_baseline), "")
     return SweepSummary(
         source=sweep,
         runs=_runs(asked, views, loaded.quarantine),
@@ -121,6 +123,7 @@ def _summarise_sweep(
         effects=effects.effects(sweep, scores, late, findings),
         findings=findings,
         votes=flags.vote(findings),
+        variance=flags.variance_split(listed),
         random=random,
         total_steps=total,
         origins=loaded.origins[_of_runs(loaded.origins, rows_of)],

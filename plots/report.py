@@ -17,6 +17,7 @@ import scipy
 from markupsafe import Markup
 
 from aggregate import effects, flags, stats
+from aggregate.flags import causes
 from aggregate.load import AggregateError
 from aggregate.origins import seeds_by_origin
 from aggregate.summary import Summary, SweepSummary
@@ -308,7 +309,31 @@ def _flags(sweep: SweepSummary, chips: Sequence[Chip]) -> dict[str, Any]:
         }
         for f in raised
     ]
-    return {"rows": rows, "evidence": evidence}
+    return {"rows": rows, "evidence": evidence, "causes": _causes(sweep, chips), "variance": _variance(sweep)}
+
+
+def _causes(sweep: SweepSummary, chips: Sequence[Chip]) -> list[tuple[Chip, list[tuple[str, str, str]]]]:
+    """Per configuration that shows any sign, (cause, evidence, next knob), best supported first."""
+    found = []
+    for chip in chips:
+        config = sweep.config(chip.config_id).config
+        own = (frame[frame["config_id"] == chip.config_id] for frame in (sweep.findings, sweep.votes))
+        lines = []
+        for hypothesis in causes.hypotheses(*own):
+            now = ", ".join(f"{key} is {_json(config[key])}" for key in hypothesis.cause.keys if key in config)
+            knob = f"{hypothesis.cause.knob} ({now})" if now else hypothesis.cause.knob
+            lines.append((hypothesis.cause.name, causes.told(hypothesis), knob))
+        if lines:
+            found.append((chip, lines))
+    return found
+
+
+def _variance(sweep: SweepSummary) -> dict[str, list[str]]:
+    """Configuration -> standard deviations with planning, then with the policy alone."""
+    told: dict[str, list[str]] = {}
+    for line in sweep.variance.to_dict("records"):
+        told.setdefault(line["config_id"], []).extend(number(line[part]) for part in ("episodes", "time", "seeds"))
+    return told
 
 
 def _keys(sweep: SweepSummary, chips: Sequence[Chip]) -> dict[str, Any]:

@@ -1,0 +1,53 @@
+"""Hypotheses about what is updated too fast, from made-up findings."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+from aggregate.flags import FLAG, NOT_ASSESSABLE, OK, vote
+from aggregate.flags.causes import CAUSES, hypotheses, told
+
+
+def findings_of(*lines: tuple[str, int, str, float]) -> pd.DataFrame:
+    """(flag, seed, state, onset); every other sign was judged ok."""
+    given = {(flag, seed) for flag, seed, _, _ in lines}
+    seeds = {seed for _, seed, _, _ in lines}
+    rest = [(flag, seed, OK, float("nan")) for cause in CAUSES for flag in cause.signs for seed in sorted(seeds)
+            if (flag, seed) not in given]  # fmt: skip
+    return pd.DataFrame([*lines, *rest], columns=["flag", "seed", "state", "onset"]).assign(config_id="c")
+
+
+def test_the_better_supported_cause_leads_with_its_evidence() -> None:
+    findings = findings_of(
+        ("log_std_oscillates", 1, FLAG, 2000), ("log_std_oscillates", 2, FLAG, 4000),
+        ("pi_loss_spikes", 1, FLAG, 1000), ("pi_loss_spikes", 2, FLAG, 9000),
+        ("consistency_spikes", 1, FLAG, 500), ("consistency_spikes", 2, OK, float("nan")),
+    )  # fmt: skip
+    policy, model = hypotheses(findings, vote(findings))
+    assert (policy.cause.name, model.cause.name) == ("policy", "world model")
+    assert policy.score == pytest.approx(2 / 4)
+    assert (policy.onset, policy.first, policy.seeds) == (2500, 1, 2)  # 1000 and 4000; seed 1 began with the model
+    assert told(policy) == (
+        "2 of 4 signs: log_std oscillates 2/2, policy loss spikes 2/2; "
+        "first sign at step 2,500, before the others' in 1 of 2 seeds"
+    )
+    assert (model.signs, model.onset, model.first) == ((("consistency_spikes", 1, 2),), 500, 1)
+
+
+def test_of_equal_support_the_earlier_leads() -> None:
+    findings = findings_of(("targets_swing", 1, FLAG, 300), ("pi_loss_spikes", 1, FLAG, 700))
+    assert [h.cause.name for h in hypotheses(findings, vote(findings))] == ["value", "policy"]
+
+
+def test_a_warning_counts_half_and_what_could_not_be_judged_not_at_all() -> None:
+    lines = [("pi_loss_spikes", seed, FLAG if seed == 1 else OK, 100) for seed in (1, 2, 3)]
+    lines += [("log_std_oscillates", seed, NOT_ASSESSABLE, float("nan")) for seed in (1, 2, 3)]
+    findings = findings_of(*lines)
+    (policy,) = hypotheses(findings, vote(findings))
+    assert (policy.score, policy.judged) == (pytest.approx(0.5 / 3), 3)
+
+
+def test_no_signs_no_hypothesis() -> None:
+    findings = findings_of(("evaluation_collapse", 1, FLAG, 100))
+    assert hypotheses(findings, vote(findings)) == []
