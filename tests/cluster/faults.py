@@ -332,16 +332,18 @@ def as_another_user(sweeps: Sweeps) -> str:
             return "skipped: no interpreter that this user may run"
         (folder / "work").mkdir()
         theirs = Sweeps(folder / "work", sweeps.cluster / "slurm.conf", "nobody", python)
+        theirs.submit("one")  # which is one of the pair
+        said = theirs("cancel", "one")
+        assert "1 runs cancelled" in said, said
+        wait_until("its end", lambda: not {"pending", "running"} & set(theirs.states()), PATIENCE_S)
         theirs.submit("pair", "--wait")
-        assert theirs.states() == ["done", "done"]
+        assert theirs.states() == ["done"] * 3, theirs("status", "--runs")
         theirs("aggregate", "--out", "report.html")
         owners = {path.owner() for path in theirs.folder.glob("results/runs/*/seed-1/*")}
         assert owners == {"nobody"}
-        theirs.submit("one")
-        assert "1 runs cancelled" in theirs("cancel", "one")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    return "trained, reported and cancelled"
+    return "cancelled, trained and reported"
 
 
 def interpreter_for(user: str, folder: Path) -> str | None:
