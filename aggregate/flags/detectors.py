@@ -161,7 +161,8 @@ def plateau(run: RunView, d: Detector) -> Finding:
     short = 1 - float(late.mean() - run.beside.low) / gain
     risen = float(late.mean() - before.mean())
     detail = f"{late.mean():.0f} at the end, {risen:+.0f} since the second quarter; sweep's best: {run.beside.best:.0f}"
-    return finding(short, d.threshold + noise / gain, series.steps[-2 * late.size], detail, risen + noise < gain / 10)
+    flat = -gain / 10 < risen < gain / 10 - noise  # what falls is no plateau
+    return finding(short, d.threshold + noise / gain, series.steps[-2 * late.size], detail, bool(flat))
 
 
 # --- policy ---------------------------------------------------------------------------------------------

@@ -27,7 +27,8 @@ DETECTORS: tuple[Detector, ...] = (
     Detector("policy_alone_noise", "policy alone is noise", "return", "eval_return_policy", 0.15,
              "of the sweep's gain", 16, "the same, evaluated without planning", judges.evaluation_noise),
     Detector("plateau", "stuck on a plateau", "return", "eval_return_planner", 0.5, "of the sweep's gain missing", 16,
-             "ends below half of the sweep's best and has surely gained less than a tenth since the second quarter",
+             "ends below half of the sweep's best, and since the second quarter surely gained less than a tenth of it "
+             "and not lost a tenth",
              judges.plateau),
     Detector("log_std_oscillates", "log_std oscillates", "policy", "log_std_per_dim", 0.25, "nat", 40,
              "at least two reversals of at least 0.25 nat in one action dimension, smoothed over 5 % of the "

@@ -260,9 +260,10 @@ def test_noisy_evaluation_is_found_and_split(luck: float, agent: float, state: s
 
 
 def test_a_plateau_is_one_only_below_what_the_sweep_reaches() -> None:
-    runs = [("low", 1, evaluations(0.2 * RISE)), ("high", 1, evaluations(RISE))]
+    fallen = np.where(np.arange(40) >= 30, 0.2, 1.0) * RISE
+    runs = [("c", seed, evaluations(level)) for seed, level in enumerate((0.2 * RISE, RISE, fallen))]
     findings = judge(runs).query("flag == 'plateau'")
-    assert findings["state"].tolist() == [FLAG, OK]
+    assert findings["state"].tolist() == [FLAG, OK, OK]
 
 
 # --- value ----------------------------------------------------------------------------------------------
