@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -205,17 +206,30 @@ def winners_curse(configurations: int, seeds: int) -> float:
     return float(np.trapezoid(x * density, x) / math.sqrt(seeds))
 
 
-def split_fall(half_a: np.ndarray, half_b: np.ndarray) -> float:
-    """Fall from the best window of a curve to its last, (n,) values of two halves of the data at the same points.
+class Fall(NamedTuple):
+    """From the best window of a curve to its last. peak: the last point of the later of the two best windows."""
 
-    The best window (a tenth of the points, at least three) is found on one half and the fall measured on the
-    other, both ways round: a best found and measured on the same noise always falls. NaN below two windows.
+    fall: float
+    gain: float  # from the first window to the best
+    window: int
+    peak: int
+
+
+def split_fall(half_a: np.ndarray, half_b: np.ndarray) -> Fall | None:
+    """How far a curve fell from its best, (n,) values of two halves of the data at the same points.
+
+    The best window (a tenth of the points, at least three) is found on one half and measured on the other, both ways
+    round: a best found and measured on the same noise always falls. None below two windows.
     """
     window = max(3, round(half_a.size / 10))
     if half_a.size < 2 * window:
-        return math.nan
+        return None
     a, b = (np.convolve(half, np.full(window, 1 / window), "valid") for half in (half_a, half_b))
-    return float((b[a.argmax()] - b[-1] + a[b.argmax()] - a[-1]) / 2)
+    best_a, best_b = int(a.argmax()), int(b.argmax())
+    best = b[best_a] + a[best_b]
+    return Fall(
+        float((best - b[-1] - a[-1]) / 2), float((best - b[0] - a[0]) / 2), window, max(best_a, best_b) + window - 1
+    )
 
 
 def holm(p: np.ndarray) -> np.ndarray:

@@ -232,7 +232,8 @@ def run_scores(view: flags.RunView) -> dict[str, float | bool]:
         scores[f"large_{mode}"] = _large_evaluation(view, mode)
     _, episodes_of = view.lists("eval", "eval_return_planner_episodes")
     halves = np.array([(e[::2].mean(), e[1::2].mean()) for e in episodes_of if e.size > 1]).reshape(-1, 2)
-    scores["fall_planner"] = stats.split_fall(halves[:, 0], halves[:, 1])
+    found = stats.split_fall(halves[:, 0], halves[:, 1])
+    scores["fall_planner"] = found.fall if found is not None else np.nan
     scores["final_points"] = min(max(int(np.sum(evaluated.steps > border)), LAST_POINTS), evaluated.steps.size)
     episodes = view.series("episode", "episode_return")
     scores["training"] = _mean(episodes.values[episodes.steps > border])

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-import pandas as pd
 
 from aggregate import load
 from aggregate.flags.base import Beside, Detector, Finding, RunView, Series, finding, too_few, unknown
@@ -27,6 +26,7 @@ from aggregate.flags.pieces import (
     turning_points,
     window_of,
 )
+from aggregate.stats import split_fall
 from tdmpc.config import TrainConfig
 
 # Judged beside the thresholds of the table.
@@ -78,23 +78,14 @@ def stopped(run: RunView, d: Detector) -> Finding:
 
 
 def _fall(steps: np.ndarray, half_a: np.ndarray, half_b: np.ndarray, d: Detector) -> Finding:
-    """Share of the gain lost at the end. The best window is found on one half of the episodes and measured
-    on the other, and the other way round: a best found and measured on the same noise always falls."""
-    window = window_of(steps.size, 0.1)
-    falls, gains, peaks = [], [], []
-    for found_on, measured_on in ((half_a, half_b), (half_b, half_a)):
-        trace = pd.Series(found_on).rolling(window).mean().to_numpy()[window - 1 :]
-        other = pd.Series(measured_on).rolling(window).mean().to_numpy()[window - 1 :]
-        peak = int(np.argmax(trace))
-        falls.append(other[peak] - other[-1])
-        gains.append(other[peak] - other[0])
-        peaks.append(steps[peak + window - 1])
-    fall, gain = float(np.mean(falls)), float(np.mean(gains))
-    if not gain > 0:
+    """Share of the gain lost at the end (`stats.split_fall`)."""
+    found = split_fall(half_a, half_b)
+    if found is None or not found.gain > 0:
         return finding(0.0, d.threshold, np.nan, "nothing gained")
-    noise = SURE * np.sqrt(2) * error_of_mean((half_a + half_b) / 2, window)
-    least = max(d.threshold, MIN_FALL / gain, noise / gain)
-    return finding(fall / gain, least, max(peaks), f"{fall:.0f} of {gain:.0f} return points gained lost at the end")
+    noise = SURE * np.sqrt(2) * error_of_mean((half_a + half_b) / 2, found.window)
+    least = max(d.threshold, MIN_FALL / found.gain, noise / found.gain)
+    words = f"{found.fall:.0f} of {found.gain:.0f} return points gained lost at the end"
+    return finding(found.fall / found.gain, least, steps[found.peak], words)
 
 
 def evaluation_falls(run: RunView, d: Detector) -> Finding:

@@ -103,8 +103,12 @@ def test_the_fall_is_found_on_one_half_and_measured_on_the_other() -> None:
     # windows of three: a peaks at points 1-3 with b 9 there, b at 2-4 with a 9; last 1 and 3
     a = np.array([0.0, 12, 12, 12, 3, 0, 1, 2])
     b = np.array([0.0, 3, 12, 12, 12, 6, 3, 0])
-    assert split_fall(a, b) == pytest.approx(((9 - 3) + (9 - 1)) / 2)
-    assert math.isnan(split_fall(a[:5], b[:5]))
+    found = split_fall(a, b)
+    assert found is not None
+    assert found.fall == pytest.approx(((9 - 3) + (9 - 1)) / 2)
+    assert found.gain == pytest.approx(((9 - 5) + (9 - 8)) / 2)
+    assert (found.window, found.peak) == (3, 4)
+    assert split_fall(a[:5], b[:5]) is None
 
 
 def test_contrasts_against_the_best() -> None:
