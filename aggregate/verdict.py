@@ -15,6 +15,10 @@ from aggregate.origins import mixture
 from aggregate.summary import SweepSummary
 from tdmpc.config import LR_SCALED_BY
 
+AFFORDABLE_SEEDS = 30  # more for one question are not advised
+# State of a run -> what trains it. A diverged one would diverge again, a stuck one is Slurm's to release.
+RERUN = {"failed": "--failed", "interrupted": "--interrupted", "lost": "--missing", "new": "--missing"}
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -154,9 +158,10 @@ def _seeds(sweep: SweepSummary) -> int:
 def _next(sweep: SweepSummary) -> tuple[str, str]:
     """The command to type."""
     name, states = sweep.source.name, set(sweep.runs["state"])
-    if states & {*load.BROKEN, "lost", "stuck"}:
-        return "Next", f"sweeps rerun {name}"
-    if states - {load.DONE}:
+    again = dict.fromkeys(cause for state, cause in RERUN.items() if state in states)
+    if again:
+        return "Next", f"sweeps rerun {name} {' '.join(again)}"
+    if states - {load.DONE, load.DIVERGED}:
         return "Next", f"sweeps status {name}, until the rest has finished"
     returns = sweep.effects.returns
     open_ones = returns[(returns["outcome"] == effects.PRIMARY) & ~returns["distinct"].astype(bool)]
@@ -165,6 +170,11 @@ def _next(sweep: SweepSummary) -> tuple[str, str]:
     ]
     if wanted.empty:
         return "Next", ""
+    if wanted.min() > AFFORDABLE_SEEDS:
+        return "Next", (
+            f"More than {AFFORDABLE_SEEDS} seeds a configuration ({wanted.min():.0f}) would tell the next factor: take "
+            "either of its values."
+        )
     return "Next", f"sweeps submit {name} --seeds {wanted.min():.0f}, with the options it was first submitted with"
 
 

@@ -121,7 +121,7 @@ def factorial(synthetic: ModuleType, root: Path, finals: tuple[float, ...], **op
 
 
 def test_what_factors_do_is_answered_or_said_to_need_more(tmp_path: Path, synthetic: ModuleType) -> None:
-    points = factorial(synthetic, tmp_path, (300.0, 330.0, 600.0, 640.0))
+    points = factorial(synthetic, tmp_path, (300.0, 345.0, 600.0, 645.0))
     assert points["Asked"] == "Which ensemble?"
     assert points["num_q"].startswith("From 1 to 2: final return +")
     assert "higher beyond chance (p = " in points["num_q"]
@@ -131,13 +131,23 @@ def test_what_factors_do_is_answered_or_said_to_need_more(tmp_path: Path, synthe
     assert points["Next"].startswith(f"sweeps submit ensemble --seeds {int(needed[1]) + 3}, ")
 
 
+def test_a_question_that_is_too_dear_is_said_to_be(tmp_path: Path, synthetic: ModuleType) -> None:
+    points = factorial(synthetic, tmp_path, (300.0, 330.0, 600.0, 640.0))
+    assert points["Next"].startswith("More than 30 seeds a configuration (35) ")
+
+
 def test_factors_that_interact_are_named(tmp_path: Path, synthetic: ModuleType) -> None:
     points = factorial(synthetic, tmp_path, (300.0, 310.0, 300.0, 900.0))
     assert "How much depends on the other: num_q × reduce interact." in points["num_q"]
 
 
 @pytest.mark.parametrize(
-    ("state", "command"), [("failed", "sweeps rerun ensemble"), ("running", "sweeps status ensemble")]
+    ("state", "command"),
+    [
+        ("failed", "sweeps rerun ensemble --failed"),
+        ("new", "sweeps rerun ensemble --missing"),
+        ("running", "sweeps status ensemble"),
+    ],
 )
 def test_what_is_missing_comes_first(tmp_path: Path, synthetic: ModuleType, state: str, command: str) -> None:
     points = factorial(synthetic, tmp_path, (300.0, 310.0, 600.0, 620.0), states={(0, 1): state})
