@@ -13,7 +13,7 @@ TRIALS = 300  # a share of 0.95 is within 0.05 in all but one case of 15,000
 
 @pytest.fixture(scope="module")
 def simulation(repository: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location("simulation", repository / "benchmarks" / "statistics.py")
+    spec = importlib.util.spec_from_file_location("simulation", repository / "benchmarks" / "intervals.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

@@ -1,7 +1,7 @@
 """How far the report's statistics can be trusted: simulates them and writes docs/statistics.md. About a minute.
 
-    python benchmarks/statistics.py                                a minute on one core
-    python benchmarks/statistics.py --trials 200 --out /tmp/try    a try
+    python benchmarks/intervals.py                                a minute on one core
+    python benchmarks/intervals.py --trials 200 --out /tmp/try    a try
 
 The same trials give the same page: nothing in it depends on the machine.
 """
@@ -19,7 +19,7 @@ from scipy import stats as scipy_stats
 from aggregate import stats
 
 ROOT = Path(__file__).resolve().parents[1]
-BEGIN, END = "<!-- written by benchmarks/statistics.py: -->", "<!-- up to here -->"
+BEGIN, END = "<!-- written by benchmarks/intervals.py: -->", "<!-- up to here -->"
 SEEDS, CONFIGURATIONS = (3, 5, 6, 10), (3, 8, 12)
 RESAMPLES = 400
 Draw = Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]
