@@ -16,8 +16,9 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def conf() -> Iterator[Path]:
+    """A cluster of its own for each fault: some leave nodes drained behind."""
     found = slurm_cluster.start(settings=slurm_cluster.Settings(accounting=True))
     yield found
     slurm_cluster.stop(found.parent)
