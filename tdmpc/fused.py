@@ -170,22 +170,31 @@ def two_hot_inverse(logits: Tensor, bins: Tensor) -> Tensor:
     return found
 
 
-class _TwoHotInverse(torch.autograd.Function):
+class _OfLogits(torch.autograd.Function):
+    """A number a row of logits (..., K), whose slope the kernel gives together with it."""
+
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, bins: Tensor) -> Tensor:
+    def prepared(ctx: Any, logits: Tensor) -> tuple[ctypes.CDLL, Tensor, Tensor | None]:
+        """Kernels, and where result and slope go; no slope where nothing asks for a gradient."""
         kernels = _kernels(logits)
         assert kernels is not None
-        y = logits.new_empty(logits.shape[:-1])
         slope = torch.empty_like(logits) if ctx.needs_input_grad[0] else None
-        pointers = map(_at, (logits, bins, y, slope))
-        kernels.two_hot_inverse(y.numel(), logits.shape[-1], *pointers, torch.get_num_threads())
         ctx.save_for_backward(slope)
-        return y
+        return kernels, logits.new_empty(logits.shape[:-1]), slope
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         (slope,) = ctx.saved_tensors
         return slope * grad.unsqueeze(-1), None
+
+
+class _TwoHotInverse(_OfLogits):
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, bins: Tensor) -> Tensor:
+        kernels, y, slope = _OfLogits.prepared(ctx, logits)
+        pointers = map(_at, (logits, bins, y, slope))
+        kernels.two_hot_inverse(y.numel(), logits.shape[-1], *pointers, torch.get_num_threads())
+        return y
 
 
 def soft_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
@@ -199,22 +208,13 @@ def soft_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
     return found
 
 
-class _CrossEntropy(torch.autograd.Function):
+class _CrossEntropy(_OfLogits):
     @staticmethod
     def forward(ctx: Any, logits: Tensor, target: Tensor) -> Tensor:
-        kernels = _kernels(logits)
-        assert kernels is not None
-        y = logits.new_empty(logits.shape[:-1])
-        slope = torch.empty_like(logits) if ctx.needs_input_grad[0] else None
+        kernels, y, slope = _OfLogits.prepared(ctx, logits)
         pointers = map(_at, (logits, target, y, slope))
         kernels.cross_entropy(*_shared(logits, target), *pointers, torch.get_num_threads())
-        ctx.save_for_backward(slope)
         return y
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        (slope,) = ctx.saved_tensors
-        return slope * grad.unsqueeze(-1), None
 
 
 def _shared(logits: Tensor, target: Tensor) -> tuple[int, int, int, int]:

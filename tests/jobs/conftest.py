@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner, Result
 from fake_slurm import FakeSlurm
 
 import tdmpc
+from jobs.cli import cli
 from jobs.store import Store
 from tdmpc.config import TrainConfig
 
@@ -105,3 +107,22 @@ def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeSlurm:
     fake = FakeSlurm(tmp_path / "slurm")
     monkeypatch.setenv("PATH", str(fake.bin))
     return fake
+
+
+@pytest.fixture
+def typed(tmp_path: Path, slurm: FakeSlurm) -> Callable[[str], Callable[..., Result]]:
+    """Given a plan, `sweeps ...` in this process, with its exit code checked; submits go to the pretended Slurm."""
+
+    def with_plan(plan: str) -> Callable[..., Result]:
+        (tmp_path / "mine.yaml").write_text(plan)
+        return invoke
+
+    def invoke(*words: str, code: int = 0) -> Result:
+        line = ["--results", str(tmp_path / "results"), *words]
+        if words[0] == "submit":
+            line += ["--plan", str(tmp_path / "mine.yaml"), "--cluster", "slurm", "--profile", "cpu"]
+        result = CliRunner().invoke(cli, line)
+        assert result.exit_code == code, result.output
+        return result
+
+    return with_plan

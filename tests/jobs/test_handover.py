@@ -6,15 +6,12 @@ import itertools
 import os
 import re
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
 from fake_slurm import FakeSlurm
 
 from jobs import handover, lock, process, store, submit
-from jobs.cli import cli
 from jobs.errors import JobsError
 from jobs.store import Store
 
@@ -30,21 +27,11 @@ pytestmark = pytest.mark.usefixtures("outside_slurm")
 
 
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slurm: FakeSlurm) -> Any:
+def run(monkeypatch: pytest.MonkeyPatch, slurm: FakeSlurm, typed: Any) -> Any:
     """`sweeps ...` in this process, with the pretended Slurm; six runs in arrays of four."""
     slurm.configure(MaxArraySize="4")
     monkeypatch.setattr(handover, "_PAUSES_S", (0.0, 0.0))
-    (tmp_path / "mine.yaml").write_text(PLAN)
-
-    def invoke(*words: str, code: int = 0) -> Result:
-        line = ["--results", str(tmp_path / "results"), *words]
-        if words[0] == "submit":
-            line += ["--plan", str(tmp_path / "mine.yaml"), "--cluster", "slurm", "--profile", "cpu"]
-        result = CliRunner().invoke(cli, line)
-        assert result.exit_code == code, result.output
-        return result
-
-    return invoke
+    return typed(PLAN)
 
 
 def arrays(slurm: FakeSlurm) -> list[tuple[int, int, int]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import CliRunner
 from fake_slurm import FakeSlurm
 
 from jobs import holds, status
@@ -28,20 +28,10 @@ pytestmark = pytest.mark.usefixtures("outside_slurm")
 
 
 @pytest.fixture
-def run(tmp_path: Path, slurm: FakeSlurm, monkeypatch: pytest.MonkeyPatch) -> Any:
+def run(slurm: FakeSlurm, monkeypatch: pytest.MonkeyPatch, typed: Any) -> Any:
     """`sweeps ...` in this process, with the pretended Slurm."""
     monkeypatch.setattr("jobs.source.check", lambda store, submission: None)  # this process is its jobs as well
-    (tmp_path / "mine.yaml").write_text(PLAN)
-
-    def invoke(*words: str, code: int = 0) -> Result:
-        line = ["--results", str(tmp_path / "results"), *words]
-        if words[0] == "submit":
-            line += ["--plan", str(tmp_path / "mine.yaml"), "--cluster", "slurm", "--profile", "cpu"]
-        result = CliRunner().invoke(cli, line)
-        assert result.exit_code == code, result.output
-        return result
-
-    return invoke
+    return typed(PLAN)
 
 
 def held(slurm: FakeSlurm) -> list[int]:

@@ -8,11 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
 from fake_slurm import FakeSlurm
 
 from jobs import local, process, usage
-from jobs.cli import cli
 from jobs.records import Attempt, Outcome, Status, Submission, TaskRuns
 from jobs.store import RunRef, Store
 
@@ -28,20 +26,10 @@ pytestmark = pytest.mark.usefixtures("outside_slurm")
 
 
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slurm: FakeSlurm) -> Any:
+def run(monkeypatch: pytest.MonkeyPatch, slurm: FakeSlurm, typed: Any) -> Any:
     """`sweeps ...` in this process, with the pretended Slurm; tasks 100_0 to 100_5 are q=1, q=2, q=1, ..."""
-    (tmp_path / "mine.yaml").write_text(PLAN)
     monkeypatch.setenv("COLUMNS", "250")
-
-    def invoke(*words: str, code: int = 0) -> Result:
-        line = ["--results", str(tmp_path / "results"), *words]
-        if words[0] == "submit":
-            line += ["--plan", str(tmp_path / "mine.yaml"), "--cluster", "slurm", "--profile", "cpu"]
-        result = CliRunner().invoke(cli, line)
-        assert result.exit_code == code, result.output
-        return result
-
-    return invoke
+    return typed(PLAN)
 
 
 def begin(store: Store, task: int, step: int = 100) -> RunRef:
