@@ -1,0 +1,49 @@
+"""`sweeps doctor`: the machine and its cluster."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from jobs.cli.group import Globals
+
+
+@click.command("doctor")
+@click.option(
+    "--profile", default="cpu", show_default=True, metavar="NAME|FILE", help="What the job that looks asks for."
+)
+@click.option("--option", "option", multiple=True, metavar="KEY=VALUE", help="A value instead of the profile's.")
+@click.option("--job/--no-job", default=True, help="Submit a job that looks around on a node; a minute or two.")
+@click.option(
+    "--patience",
+    type=click.FloatRange(min=1),
+    default=120.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long the job is waited for.",
+)
+@click.option("--write", "file", type=click.Path(path_type=Path, dir_okay=False), help="Write a first profile there.")
+@click.pass_obj
+def doctor_command(
+    state: Globals, profile: str, option: tuple[str, ...], job: bool, patience: float, file: Path | None
+) -> None:  # fmt: skip
+    """Check this machine and its cluster: limits, accounting, requeue, signals, folders, GPU, MuJoCo, torch."""
+    import shutil
+    import time
+
+    from jobs import doctor, probe, profiles, show
+
+    store, asked = state.store(), profiles.load(profile, option)
+    console, sick = show.console(), 0
+    parts = [doctor.machine(probe.facts(), "here"), doctor.results_folder(store), doctor.cluster()]
+    if job and shutil.which("sbatch"):
+        parts.append(doctor.try_a_job(store, asked, patience, time.sleep))
+    for part in parts:
+        for finding in part:
+            console.print(show.finding_text(finding))
+            sick += finding.fine is False
+    if file is not None:
+        doctor.write_profile(file)
+        click.echo(f"wrote {file}; look it over, then `sweeps submit ... --profile {file}`")
+    raise click.exceptions.Exit(1 if sick else 0)

@@ -1,0 +1,109 @@
+"""The group of all commands: errors in one line, what every command is given."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from jobs.errors import JobsError
+from tdmpc.config import ConfigError
+
+if TYPE_CHECKING:
+    from jobs.store import Store
+
+
+@dataclass(frozen=True)
+class Globals:
+    results: Path
+    debug: bool
+
+    def store(self) -> Store:
+        from jobs.store import Store
+
+        return Store(self.results)
+
+
+class UsageLine(click.ClickException):
+    """A wrong option or argument, in one line."""
+
+    exit_code = 2
+
+    def __init__(self, error: click.UsageError) -> None:
+        path = error.ctx.command_path if error.ctx is not None else "sweeps"
+        super().__init__(f"{' '.join(error.format_message().split())} See `{path} --help`.")
+
+
+class Group(click.Group):
+    """Turns errors into one line; `--debug` shows the traceback before it."""
+
+    def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(context, args)
+        except click.exceptions.NoArgsIsHelpError:
+            raise
+        except click.UsageError as error:
+            raise UsageLine(error) from error
+
+    def invoke(self, context: click.Context) -> Any:
+        try:
+            return super().invoke(context)
+        except click.exceptions.NoArgsIsHelpError:
+            raise
+        except click.UsageError as error:
+            raise UsageLine(error) from error
+        except (click.exceptions.Exit, click.Abort, click.ClickException):
+            raise
+        except KeyboardInterrupt:
+            raise click.Abort from None
+        except BrokenPipeError:
+            # the reader of a pipe has seen enough (`sweeps status | head`); nothing may be written at exit either
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise click.exceptions.Exit(0) from None
+        except Exception as error:
+            if context.params.get("debug"):
+                traceback.print_exc()
+            raise click.ClickException(_one_line(error)) from error
+
+
+def _one_line(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    if isinstance(error, (JobsError, ConfigError)) or type(error).__name__ in ("AggregateError", "DeviceError"):
+        return text
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
+    return f"{type(error).__name__}: {text}; this should not happen, `sweeps --debug ...` shows where it did"
+
+
+def _version(context: click.Context, parameter: click.Parameter, asked: bool) -> None:
+    if asked:
+        from importlib import metadata
+
+        try:
+            click.echo(f"sweeps {metadata.version('sweeps')}")
+        except metadata.PackageNotFoundError:
+            click.echo("sweeps, not installed")
+        context.exit()
+
+
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.option(
+    "--results",
+    type=click.Path(path_type=Path),
+    default=Path("results"),
+    envvar="SWEEPS_RESULTS",
+    show_default=True,
+    show_envvar=True,
+    help="Folder that holds runs, sweeps and submissions.",
+)
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show the version.")
+@click.pass_context
+def cli(context: click.Context, results: Path, debug: bool) -> None:
+    """Sweeps of a reinforcement-learning agent: submit to Slurm or this machine, watch, run again, judge."""
+    context.obj = Globals(results, debug)

@@ -1,0 +1,93 @@
+"""`sweeps status`, `logs` and `usage`: what became of the runs."""
+
+from __future__ import annotations
+
+import click
+
+from jobs.cli.group import Globals
+from jobs.cli.options import (
+    report_problems,
+)
+from jobs.errors import JobsError
+
+
+@click.command("status")
+@click.argument("sweeps", nargs=-1)
+@click.option("--runs", is_flag=True, help="One row per run.")
+@click.option("--watch", "stay", is_flag=True, help="Stay and show it again, until no run is active.")
+@click.option("--json", "as_json", is_flag=True, help="Everything as JSON.")
+@click.pass_obj
+def status_command(state: Globals, sweeps: tuple[str, ...], runs: bool, stay: bool, as_json: bool) -> None:
+    """Show what became of the submitted sweeps, or of SWEEPS."""
+    from jobs import handover, holds, status
+
+    store = state.store()
+    for note in handover.recover_if_free(store):
+        click.echo(note, err=True)
+    if as_json:
+        import json
+
+        found = status.sweeps(store, sweeps)
+        holds.look_after(store, [run for sweep in found for run in sweep.runs])
+        click.echo(json.dumps(status.to_json(found, store.problems.values()), indent=1))
+        return
+    import time
+
+    from jobs import show
+
+    console = show.console()
+    if stay:
+        from jobs import watch
+
+        watch.watch_status(store, sweeps, runs, console)
+    else:
+        found = status.sweeps(store, sweeps)
+        for part in show.status_tables(found, runs, time.time()):
+            console.print(part)
+        for note in holds.look_after(store, [run for sweep in found for run in sweep.runs]):
+            console.print(note, markup=False, soft_wrap=True)
+    report_problems(store)
+    if not store.view_names():
+        click.echo(f"nothing was submitted to {store.root}")
+
+
+@click.command("logs")
+@click.argument("run", metavar="RUN")
+@click.option("-f", "--follow", is_flag=True, help="Stay and show what is added, until the run has ended.")
+@click.option("-n", "--lines", type=click.IntRange(min=0), default=50, show_default=True, help="Lines from the end.")
+@click.pass_obj
+def logs_command(state: Globals, run: str, follow: bool, lines: int) -> None:
+    """Show the log of the task that trains RUN (ID/seed-N), or trained it last; packed seeds share one."""
+    from jobs import logs, pick, status
+
+    store = state.store()
+    ref = pick.run_named(store, run)
+    (found,) = status.survey(store, {ref: store.check_config(ref.config_id).steps}).values()
+    if found.submission is None or found.task is None:
+        raise JobsError(f"run {run} has no log: no submission holds it")
+    position: logs.Position = {}
+    for path in logs.paths(store, found.submission, found.task):
+        text = logs.last_lines(path, lines, position)
+        click.echo(f"==> {path} <==", err=True)
+        click.echo(text, nl=False)
+    if not position and not follow:
+        raise JobsError(f"run {run} has no log yet: {found.state.state} {found.state.reason}".rstrip())
+    if follow:
+        from jobs import watch
+
+        watch.follow_log(store, ref, position, lambda text: click.echo(text, nl=False))
+
+
+@click.command("usage")
+@click.argument("sweeps", nargs=-1)
+@click.pass_obj
+def usage_command(state: Globals, sweeps: tuple[str, ...]) -> None:
+    """Show what ended tasks of the sweeps, or of SWEEPS, used of what they asked for, and what would do."""
+    from jobs import show, status, usage
+
+    store = state.store()
+    found = usage.reports(run for sweep in status.sweeps(store, sweeps) for run in sweep.runs)
+    report_problems(store)
+    if not found:
+        raise JobsError("no task has ended whose use is known; see `sweeps status`")
+    show.console().print(show.usage_table(found))

@@ -1,0 +1,143 @@
+"""Options that several commands take, and what they mean."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from jobs.errors import JobsError
+
+if TYPE_CHECKING:
+    from jobs.expand import Expanded
+    from jobs.plan import Plan
+    from jobs.store import Store
+    from jobs.submit import How
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def with_options(*made: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    def add(command: Command) -> Command:
+        for option in reversed(made):
+            command = option(command)
+        return command
+
+    return add
+
+
+plan_option = click.option(
+    "--plan",
+    "plan_file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="A plan of your own; the packaged one otherwise.",
+)
+seeds_option = click.option("--seeds", metavar="SEEDS", help="6 (seeds 1 to 6), 4-9 or 1,3,5; the plan's otherwise.")
+value_options = with_options(
+    click.option("--preset", metavar="NAME", help="Named overrides of the base, such as small."),
+    click.option("--task", metavar="TASK", help="dm_control suite task, such as walker-walk."),
+    click.option("--steps", metavar="N", help="Agent steps of training."),
+    click.option("--set", "sets", multiple=True, metavar="KEY=VALUE",
+                 help="Override a key (`sweeps keys`); may be repeated."),
+)  # fmt: skip
+settings_options = with_options(
+    click.option("--snapshots", type=click.IntRange(min=0), metavar="N",
+                 help="How often a run keeps its weights for `evaluate`, evenly spaced; 4 otherwise."),
+    click.option("--checkpoint-minutes", type=click.FloatRange(min=0), metavar="M",
+                 help="Minutes between checkpoints; 10 otherwise."),
+    click.option("--deterministic", is_flag=True, help="On a GPU, the same numbers every time; slower."),
+)  # fmt: skip
+backend_options = with_options(
+    click.option("--profile", metavar="NAME|FILE", help="Cluster profile: gpu, a100, cpu ... or a file of yours."),
+    click.option("--option", "option", multiple=True, metavar="KEY=VALUE",
+                 help="A value instead of the profile's, such as time=2:00:00; may be repeated."),
+    click.option("--cluster", type=click.Choice(["auto", "slurm", "local", "debug"]),
+                 help="Where jobs run; auto: Slurm where sbatch is, else this machine; debug: in this process."),
+    click.option("--max-parallel", type=click.IntRange(min=1), metavar="N", help="Tasks at a time."),
+    click.option("--seeds-per-job", type=click.IntRange(min=1), metavar="K",
+                 help="Seeds of a configuration trained side by side in one process."),
+    settings_options,
+    click.option("--canary", is_flag=True,
+                 help="Train the first seed of every configuration; hold the others until it is healthy."),
+    click.option("--then-aggregate", is_flag=True, help="Write the report when all runs have ended, however they did."),
+    click.option("--max-gpu-hours", type=click.FloatRange(min=0, min_open=True), metavar="N",
+                 help="Submit nothing that is expected to take more."),
+    click.option("--export", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
+                 help="Write the batch script to submit by hand, `FILE-1` and so on where they are several."),
+    click.option("--dry-run", is_flag=True, help="Show the runs and the exact script or commands; submit nothing."),
+    click.option("--wait", is_flag=True, help="Show progress until the runs have ended; exit code 1 if any failed."),
+)  # fmt: skip
+
+
+filter_options = with_options(
+    click.option("--where", multiple=True, metavar="KEY=VALUE",
+                 help="Only runs with this value of a key, or seed=N; all of several must hold."),
+    click.option("--indices", metavar="N,N-N", help="Only runs with these numbers in `sweeps status --runs`."),
+)  # fmt: skip
+
+
+foreground_options = with_options(
+    click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True,
+                 help="auto: a GPU where there is one."),
+    click.option("--threads", type=click.IntRange(min=1), metavar="N", help="Threads; all cores otherwise."),
+)  # fmt: skip
+
+
+def device_of(asked: str) -> str:
+    from jobs import process
+
+    return "cuda" if asked == "cuda" or (asked == "auto" and process.gpus()) else "cpu"
+
+
+def how_and_options(asked: dict[str, Any]) -> tuple[How, dict[str, Any]]:
+    """What `backend_options` were given: for this one submit, and as fields of `Options`."""
+    from jobs.submit import How
+
+    given = {key: value for key, value in asked.items() if value is not None and value is not False and value != ()}
+    once = {field.name for field in dataclasses.fields(How)}
+    return How(**{k: v for k, v in given.items() if k in once}), {k: v for k, v in given.items() if k not in once}
+
+
+def overrides(task: str | None, steps: str | None, sets: Sequence[str]) -> dict[str, Any]:
+    """--task, --steps and --set as one mapping, read by declared type."""
+    from tdmpc.config import parse_value
+
+    given = [(key, value) for key, value in (("task", task), ("steps", steps)) if value is not None]
+    for text in sets:
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise JobsError(f"--set {text!r}: give key=value, such as --set batch_size=128")
+        given.append((key.strip(), value))
+    values: dict[str, Any] = {}
+    for key, value in given:
+        if key in values:
+            raise JobsError(f"{key} is given twice; keep one")
+        values[key] = parse_value(key, value)
+    return values
+
+
+def preset_values(name: str | None) -> dict[str, Any]:
+    from jobs.plan import load_preset
+
+    return dict(load_preset(name).values) if name is not None else {}
+
+
+def expand_sweeps(
+    plan: Plan, name: str | None, preset: str | None, overrides: dict[str, Any], seeds: str | None
+) -> list[Expanded]:
+    """The sweeps under `name`, or all of the plan in priority order."""
+    from jobs.expand import expand
+    from jobs.plan import parse_seeds
+
+    chosen = plan.select(name) if name else tuple(sorted(plan.sweeps, key=lambda s: s.priority))
+    asked = parse_seeds(seeds) if seeds is not None else None
+    return [expand(plan, sweep, preset_values(preset), overrides, asked) for sweep in chosen]
+
+
+def report_problems(store: Store) -> None:
+    for problem in store.problems.values():
+        click.echo(f"warning: {problem}", err=True)

@@ -1,0 +1,80 @@
+"""`sweeps plan` and `keys`: what can be asked for."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import click
+
+from jobs.cli.options import (
+    expand_sweeps,
+    overrides,
+    plan_option,
+    seeds_option,
+    value_options,
+    with_options,
+)
+from jobs.errors import JobsError
+
+
+@click.command("plan")
+@click.argument("sweep", required=False)
+@with_options(plan_option, seeds_option, value_options)
+@click.option("--example", is_flag=True, help="Print the packaged plan as YAML, to copy.")
+def plan_command(
+    sweep: str | None, plan_file: Path | None, seeds: str | None, preset: str | None, task: str | None,
+    steps: str | None, sets: tuple[str, ...], example: bool,
+) -> None:  # fmt: skip
+    """Show the plan's sweeps, or SWEEP with its configurations."""
+    from jobs import plan as plans
+
+    if example:
+        click.echo(plans.example(), nl=False)
+        return
+    from jobs import show
+
+    plan = plans.load(plan_file)
+    found = expand_sweeps(plan, sweep, preset, overrides(task, steps, sets), seeds)
+    console = show.console()
+    if sweep is None:
+        console.print(show.plan_table(plan, found))
+    for expanded in found if sweep is not None else []:
+        for part in show.sweep_details(plan, expanded):
+            console.print(part)
+        console.print()
+    if len(found) > 1:
+        console.print(show.totals(found))
+
+
+@click.command("keys")
+@click.argument("pattern", required=False)
+def keys_command(pattern: str | None) -> None:
+    """List the configuration's keys with type, default and meaning; those with PATTERN in the name."""
+    from jobs import show
+    from tdmpc.config import TrainConfig, key_types
+
+    shown = [f for f in dataclasses.fields(TrainConfig) if pattern is None or pattern in f.name]
+    if not shown:
+        raise JobsError(f"no key has {pattern!r} in its name; `sweeps keys` lists them all")
+    from rich.text import Text
+
+    from jobs.expand import show as show_value
+
+    made = show.table("key", "type", "default", "meaning")
+    for field in shown:
+        choices = field.metadata["choices"]
+        kind = " | ".join(choices) if choices else _type_name(key_types()[field.name])
+        made.add_row(field.name, Text(kind), Text(show_value(field.default)), Text(field.metadata["help"]))
+    show.console().print(made)
+
+
+def _type_name(kind: Any) -> str:
+    words = {"int": "whole number", "float": "number", "str": "word", "bool": "switch"}
+    text = str(getattr(kind, "__name__", kind)) if kind in (int, float, str, bool) else str(kind)
+    if text.startswith("tuple"):
+        return "list of numbers"
+    for name, word in words.items():
+        text = text.replace(name, word)
+    return text.replace("| None", "or auto")

@@ -1,0 +1,115 @@
+"""`sweeps submit`, `rerun` and `train`: what makes runs train."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from jobs.cli.group import Globals
+from jobs.cli.options import (
+    backend_options,
+    device_of,
+    expand_sweeps,
+    filter_options,
+    foreground_options,
+    how_and_options,
+    overrides,
+    plan_option,
+    preset_values,
+    report_problems,
+    seeds_option,
+    settings_options,
+    value_options,
+    with_options,
+)
+
+
+@click.command("submit")
+@click.argument("sweep")
+@with_options(plan_option, seeds_option, value_options, backend_options)
+@click.pass_obj
+def submit_command(
+    state: Globals, sweep: str, plan_file: Path | None, seeds: str | None, preset: str | None, task: str | None,
+    steps: str | None, sets: tuple[str, ...], **asked: Any,
+) -> None:  # fmt: skip
+    """Submit what is missing of SWEEP, or of one of its options (update-freq.tau)."""
+    from jobs import launch, plan, submit
+
+    chosen = plan.load(plan_file)
+    found = expand_sweeps(chosen, sweep, preset, overrides(task, steps, sets), seeds)
+    how, options = how_and_options(asked)
+    store = state.store()
+    choose = lambda: submit.difference(store, found)  # noqa: E731
+    prepare = lambda: submit.record_sweeps(store, chosen, found)  # noqa: E731
+    changed = lambda: submit.changed(store, found)  # noqa: E731
+    code = launch.launch(store, sweep, choose, submit.Options(**options), how, prepare, changed)
+    report_problems(store)
+    raise click.exceptions.Exit(code)
+
+
+@click.command("rerun")
+@click.argument("sweep")
+@click.option("--failed", "causes", multiple=True, flag_value="failed", help="Runs that ended by an error.")
+@click.option(
+    "--timeout",
+    "causes",
+    multiple=True,
+    flag_value="timeout",
+    help="Runs whose time limit was reached; twice the time for those that could not save their state.",
+)
+@click.option(
+    "--oom",
+    "causes",
+    multiple=True,
+    flag_value="oom",
+    help="Runs that ran out of memory, with half as much again; on a GPU, with half the seeds per job.",
+)
+@click.option(
+    "--node-fail", "causes", multiple=True, flag_value="node-fail", help="Runs whose node failed, on other nodes."
+)
+@click.option("--missing", "causes", multiple=True, flag_value="missing", help="Runs that never began.")
+@click.option("--diverged", "causes", multiple=True, flag_value="diverged", help="Runs that became NaN or infinite.")
+@click.option("--interrupted", "causes", multiple=True, flag_value="interrupted", help="Runs that were stopped.")
+@click.option("--all", "causes", multiple=True, flag_value="all", help="All that are neither done nor active.")
+@with_options(filter_options, backend_options)
+@click.pass_obj
+def rerun_command(
+    state: Globals, sweep: str, causes: tuple[str, ...], where: tuple[str, ...], indices: str | None, **asked: Any
+) -> None:
+    """Run part of a submitted SWEEP again, from its checkpoints, with the options it was submitted with."""
+    from jobs import launch, pick, rerun, status
+
+    store = state.store()
+    how, changes = how_and_options(asked)
+
+    def picked() -> list[pick.Picked]:
+        return pick.pick(store, status.sweeps(store, [sweep]), where, indices)
+
+    filtered = bool(where or indices)
+    code = launch.rerun(
+        store, sweep, lambda: rerun.choices(picked(), causes, filtered),
+        lambda wanted: rerun.batches(picked(), wanted, changes), how,
+    )  # fmt: skip
+    report_problems(store)
+    raise click.exceptions.Exit(code)
+
+
+@click.command("train")
+@with_options(plan_option, seeds_option, value_options, settings_options)
+@foreground_options
+@click.pass_obj
+def train_command(
+    state: Globals, plan_file: Path | None, seeds: str | None, preset: str | None, task: str | None,
+    steps: str | None, sets: tuple[str, ...], device: str, threads: int | None, **settings: Any,
+) -> None:  # fmt: skip
+    """Train one configuration in the foreground: the plan's base with --preset and --set; seed 1 unless told."""
+    from jobs import entry, launch, plan, process
+
+    chosen = plan.load(plan_file)
+    values = {**chosen.base, **preset_values(preset), **overrides(task, steps, sets)}
+    asked = plan.parse_seeds(seeds) if seeds is not None else (1,)
+    store = state.store()
+    given = entry.Settings(**{name: value for name, value in settings.items() if value is not None})
+    launch.train(store, chosen, values, asked, device_of(device), threads or process.cores(), given)
