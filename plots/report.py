@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import importlib.resources
-import json
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,48 +13,14 @@ import pandas as pd
 import scipy
 from markupsafe import Markup
 
-from aggregate import effects, flags, stats
-from aggregate.flags import causes
+from aggregate import flags
 from aggregate.load import AggregateError
 from aggregate.origins import seeds_by_origin
 from aggregate.summary import Summary, SweepSummary
-from aggregate.verdict import estimate, number, signed, verdict
-from plots import curves
+from aggregate.verdict import number, verdict
+from plots import curves, figures, tables
 from plots.theme import PALETTE, Look, looks
-from tdmpc import catalogue
 from tdmpc.shards import atomic_write
-
-RETURNS = (
-    ("eval", "eval_return_planner", "Evaluation with planning"),
-    ("eval", "eval_return_policy", "Evaluation with the policy alone"),
-    ("episode", "episode_return", "Training episodes"),
-)
-GROUPS = (
-    ("policy", "Policy"),
-    ("value", "Value"),
-    ("world model", "World model"),
-    ("return", "Returns: spread and length"),
-    ("run", "Running"),
-)
-FOLDED = (
-    ("grad_norm/", "Gradient norms by loss and module"),
-    ("validation/", "On validation data: all evaluation episodes so far"),
-    ("validation_recent/", "On validation data: the newest evaluation's episodes"),
-)
-STATE_SIGNS = {"done": "✓", "running": "▸", "pending": "…", "new": "…", "failed": "✕", "diverged": "✕",
-               "stalled": "!", "interrupted": "!", "stuck": "!", "lost": "…"}  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Chip:
-    """A configuration as the page names it everywhere: letter, line sample, label. mixed: what its seeds mix."""
-
-    config_id: str
-    letter: str
-    label: str
-    look: Look
-    is_baseline: bool
-    mixed: str
 
 
 def write_report(summary: Summary, out: Path) -> None:
@@ -78,14 +41,13 @@ def _write(path: Path, html: str) -> None:
 
 def render(summary: Summary) -> str:
     """The page as text. The same shards give the same text."""
-    files = importlib.resources.files("plots")
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True,
-                                     undefined=jinja2.StrictUndefined)  # fmt: skip
-    template = environment.from_string(files.joinpath("report.html.j2").read_text(encoding="utf-8"))
+                                     undefined=jinja2.StrictUndefined, loader=jinja2.FunctionLoader(_page))  # fmt: skip
+    template = environment.get_template("report.html.j2")
     look = looks([sweep.source for sweep in summary.sweeps])
     return template.render(
         sweeps=[_sweep(sweep, look, index) for index, sweep in enumerate(summary.sweeps, 1)],
-        css=Markup(files.joinpath("report.css").read_text(encoding="utf-8")),
+        css=Markup(_page("report.css")),
         palette=PALETTE,
         quarantine=summary.quarantine.to_dict("records"),
         detectors=flags.DETECTORS,
@@ -93,9 +55,14 @@ def render(summary: Summary) -> str:
     )
 
 
+def _page(name: str) -> str:
+    """A file of the page: template, style sheet or script."""
+    return importlib.resources.files("plots").joinpath("page", name).read_text(encoding="utf-8")
+
+
 def _sweep(sweep: SweepSummary, look: dict[str, Look], index: int) -> dict[str, Any]:
     chips = [
-        Chip(c.config_id, curves.letter(i), c.name, look[c.config_id], c.is_baseline, mixed)
+        tables.Chip(c.config_id, curves.letter(i), c.name, look[c.config_id], c.is_baseline, mixed)
         for i, c in enumerate(sweep.source.configs)
         for mixed in [seeds_by_origin(sweep.origins[sweep.origins["config_id"] == c.config_id])]
     ]
@@ -109,307 +76,18 @@ def _sweep(sweep: SweepSummary, look: dict[str, Look], index: int) -> dict[str, 
         "verdict": verdict(sweep),
         "chips": chips,
         "by_id": {chip.config_id: chip for chip in chips},
-        "ranking": _ranking(sweep, {chip.config_id: chip for chip in chips}),
-        "contrasts": _baseline(sweep, {chip.config_id: chip for chip in chips}),
-        "effects": _effects(sweep),
-        "health": _health(sweep, chips),
-        "returns": [r for r in (_return_figures(sweep, chips, frame, *which) for which in RETURNS) if r],
-        "flags": _flags(sweep, chips),
-        "diagnostics": _diagnostics(sweep, chips, frame),
+        "ranking": tables.ranking_table(sweep, {chip.config_id: chip for chip in chips}),
+        "contrasts": tables.contrast_table(sweep, {chip.config_id: chip for chip in chips}),
+        "effects": tables.effect_tables(sweep),
+        "health": tables.run_states(sweep, chips),
+        "returns": [r for r in (figures.return_figures(sweep, chips, frame, *which) for which in figures.RETURNS) if r],
+        "flags": tables.flag_tables(sweep, chips),
+        "diagnostics": figures.diagnostics(sweep, chips, frame),
         "events": [(f"{step:,}", words) for step, words in frame.events.items()],
         "random": sweep.random and number(sweep.random.mean),
         "bands": len(chips) <= curves.MOST_BANDS,
-        "keys": _keys(sweep, chips),
+        "keys": tables.key_tables(sweep, chips),
     }
-
-
-# --- tables ---------------------------------------------------------------------------------------------
-
-
-def _ranking(sweep: SweepSummary, chips: dict[str, Chip]) -> dict[str, Any]:
-    finished = bool(sweep.ranking["final_planner_n"].any())
-    lead = "final_planner" if finished else "so_far"
-    contrasts = sweep.contrasts.set_index("config_id")
-    low, high = _strip_range(sweep, lead)
-    rows = []
-    for line in sweep.ranking.to_dict("records"):
-        seeds = sweep.scores.loc[sweep.scores["config_id"] == line["config_id"], lead].dropna()
-        rows.append({
-            "chip": chips[line["config_id"]],
-            "lead": _estimate(line, lead),
-            "n": line[f"{lead}_n"],
-            "planned": line["planned"],
-            # a narrow cell breaks between mean and interval, not within the interval
-            "others": [_estimate(line, name).replace(", ", ",\N{NO-BREAK SPACE}") for name, _, _ in OTHER_SCORES],
-            "contrast": _contrast(contrasts, line["config_id"]) if finished else ("", ""),
-            "place": _place(contrasts, line["config_id"]),
-            "dots": [_percent(v, low, high) for v in seeds],
-            "mean": _percent(line[f"{lead}_mean"], low, high),
-            "bar": [_percent(line[f"{lead}_{end}"], low, high) for end in ("low", "high")],
-        })  # fmt: skip
-    return {
-        "finished": finished,
-        "rows": rows,
-        "others": OTHER_SCORES,
-        "random": _percent(sweep.random.mean, low, high) if sweep.random else None,
-        "range": (number(low, (high - low) / 5), number(high, (high - low) / 5)),
-    }
-
-
-OTHER_SCORES = (
-    ("final_policy", "policy alone", "final return of the policy without planning"),
-    ("large_planner", "large evaluation", "the evaluation after the last step, many episodes, with planning"),
-    ("auc_planner", "area under curve", "mean height of the evaluation curve with planning"),
-    ("training", "training", "training episodes of the last 10 %"),
-)
-
-
-def _estimate(line: dict[str, Any], name: str) -> str:
-    return estimate(line[f"{name}_mean"], line[f"{name}_low"], line[f"{name}_high"])
-
-
-def _contrast(contrasts: pd.DataFrame, config_id: str) -> tuple[str, str]:
-    """(difference from the leader, what it means)."""
-    if config_id not in contrasts.index:
-        return "", ""
-    line = contrasts.loc[config_id]
-    if config_id == contrasts.index[0]:
-        return "", "leads"
-    if np.isnan(line["p"]):
-        return number(-line["difference"]), "too few seeds"
-    shown = estimate(-line["difference"], -line["high"], -line["low"])
-    return shown, "worse" if line["distinct"] else "not told apart"
-
-
-def _place(contrasts: pd.DataFrame, config_id: str) -> str:
-    """The places a configuration can have: a range where it is tied."""
-    if config_id not in contrasts.index:
-        return "-"
-    first, last = contrasts.loc[config_id, ["first", "last"]]
-    return f"{first}" if first == last else f"{first}–{last}"
-
-
-def _baseline(sweep: SweepSummary, chips: dict[str, Chip]) -> list[dict[str, Any]]:
-    """Each configuration against the baseline, and its collapsed and crashed runs apart."""
-    against = {line["config_id"]: line for line in sweep.baseline.to_dict("records")}
-    votes = sweep.votes[sweep.votes["flag"] == "evaluation_collapse"].set_index("config_id")
-    rows = []
-    for line in sweep.ranking[sweep.ranking["final_planner_n"] > 0].to_dict("records"):
-        chip, found = chips[line["config_id"]], against.get(line["config_id"])
-        rows.append({
-            "chip": chip,
-            "observed": _estimate(line, "final_planner"),
-            "healthy": _estimate(line, "healthy_planner"),
-            "worst": _estimate(line, "worst_planner"),
-            "fall": _estimate(line, "fall_planner"),
-            "collapsed": f"{votes.at[chip.config_id, 'raised']} of {votes.at[chip.config_id, 'assessable']}",
-            "cells": _against(found) if found else [""] * 6,
-        })  # fmt: skip
-    return rows
-
-
-def _against(line: dict[str, Any]) -> list[str]:
-    difference = signed({"estimate": line["difference"], "ci_low": line["low"], "ci_high": line["high"]})
-    return [f"{difference}{' *' if line['distinct'] else ''}", _p(line["p"]), _p(line["permutation"]),
-            number(line["better"]), number(line["detectable"]), _needed(line["needed"])]  # fmt: skip
-
-
-def _p(p: float) -> str:
-    if not np.isfinite(p):
-        return "-"
-    return f"{p:.3f}" if p >= 0.001 else "< 0.001"
-
-
-def _needed(seeds: float) -> str:
-    if np.isnan(seeds):
-        return "-"
-    return f"{seeds:.0f}" if np.isfinite(seeds) else f"> {stats.MOST_SEEDS}"
-
-
-OUTCOME_TITLES = ("final return, planning", "area under curve", "fall at the end", "final return, policy alone")
-
-
-def _effects(sweep: SweepSummary) -> dict[str, Any]:
-    found = sweep.effects
-    beyond = found.diagnostics[found.diagnostics["distinct"].astype(bool)].to_dict("records")
-    titles = {d.name: d.title for d in flags.DETECTORS}
-    odds = [{**line, "title": titles[line["flag"]], "odds": estimate(line["odds"], line["ci_low"], line["ci_high"]),
-             "p": _p(line["p"])} for line in found.odds.to_dict("records")]  # fmt: skip
-    return {
-        "titles": OUTCOME_TITLES,
-        "main": _effect_rows(found.returns),
-        "interactions": _effect_rows(found.interactions),
-        "tested": len(found.diagnostics),
-        "diagnostics": [{**line, "shown": signed(line), "p": _p(line["p"])} for line in beyond],
-        "odds": odds,
-    }
-
-
-def _effect_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """A row per factor and step, its cells in the order of `effects.OUTCOMES`: (estimate, p)."""
-    rows = []
-    for (factor, low, high), lines in table.groupby(["factor", "low", "high"], sort=False):
-        of = {line["outcome"]: line for line in lines.to_dict("records")}
-        cells = [(f"{signed(of[name])}{' *' if of[name]['distinct'] else ''}", _p(of[name]["p"])) if name in of
-                 else ("-", "-") for name in effects.OUTCOMES]  # fmt: skip
-        first = lines.iloc[0]
-        rows.append({"factor": factor, "low": low, "high": high, "cells": cells, "runs": first["runs"],
-                     "detectable": number(first["detectable"]), "needed": _needed(first["needed"])})  # fmt: skip
-    return rows
-
-
-def _strip_range(sweep: SweepSummary, lead: str) -> tuple[float, float]:
-    known = [*sweep.scores[lead].dropna(), *([sweep.random.mean] if sweep.random else [])]
-    low, high = (min(known), max(known)) if known else (0.0, 1.0)
-    margin = 0.04 * (high - low) or 1.0
-    return low - margin, high + margin
-
-
-def _percent(value: float, low: float, high: float) -> str | None:
-    """Place on the strip; intervals that leave it end at its border."""
-    if not np.isfinite(value):
-        return None
-    return f"{100 * min(max((value - low) / (high - low), 0.0), 1.0):.1f}%"
-
-
-def _health(sweep: SweepSummary, chips: Sequence[Chip]) -> dict[str, Any]:
-    seeds = sorted(sweep.runs["seed"].unique().tolist())
-    runs = {(r["config_id"], r["seed"]): r for r in sweep.runs.to_dict("records")}
-    rows = []
-    for chip in chips:
-        cells = []
-        for seed in seeds:
-            run = runs.get((chip.config_id, seed))
-            cells.append(run and {
-                "state": run["state"],
-                "sign": STATE_SIGNS.get(run["state"], "?"),
-                "share": f"{100 * run['step'] / run['total']:.0f} %",
-                "step": f"{run['step']:,} of {run['total']:,}",
-                "attempts": run["attempts"],
-                "quarantined": run["quarantined"],
-            })  # fmt: skip
-        rows.append((chip, cells))
-    counts = sweep.runs["state"].value_counts().sort_index()
-    return {"seeds": seeds, "rows": rows, "counts": [(int(n), str(state)) for state, n in counts.items()]}
-
-
-def _flags(sweep: SweepSummary, chips: Sequence[Chip]) -> dict[str, Any]:
-    votes = {(v["config_id"], v["flag"]): v for v in sweep.votes.to_dict("records")}
-    rows = [(d, [(chip, votes[chip.config_id, d.name]) for chip in chips if (chip.config_id, d.name) in votes])
-            for d in flags.DETECTORS]  # fmt: skip
-    raised = sweep.findings[sweep.findings["state"] == flags.FLAG].to_dict("records")
-    details = {d.name: d for d in flags.DETECTORS}
-    evidence = [
-        {
-            **f,
-            "title": details[f["flag"]].title,
-            "measured": number(f["measured"]),
-            "threshold": number(f["threshold"]),
-            "onset": f"{f['onset']:,.0f}" if np.isfinite(f["onset"]) else "-",
-        }
-        for f in raised
-    ]
-    return {"rows": rows, "evidence": evidence, "causes": _causes(sweep, chips), "variance": _variance(sweep)}
-
-
-def _causes(sweep: SweepSummary, chips: Sequence[Chip]) -> list[tuple[Chip, list[tuple[str, str, str]]]]:
-    """Per configuration that shows any sign, (cause, evidence, next knob), best supported first."""
-    found = []
-    for chip in chips:
-        config = sweep.config(chip.config_id).config
-        own = (frame[frame["config_id"] == chip.config_id] for frame in (sweep.findings, sweep.votes))
-        lines = []
-        for hypothesis in causes.hypotheses(*own):
-            now = ", ".join(f"{key} is {_json(config[key])}" for key in hypothesis.cause.keys if key in config)
-            knob = f"{hypothesis.cause.knob} ({now})" if now else hypothesis.cause.knob
-            lines.append((hypothesis.cause.name, causes.told(hypothesis), knob))
-        if lines:
-            found.append((chip, lines))
-    return found
-
-
-def _variance(sweep: SweepSummary) -> dict[str, list[str]]:
-    """Configuration -> standard deviations with planning, then with the policy alone."""
-    told: dict[str, list[str]] = {}
-    for line in sweep.variance.to_dict("records"):
-        told.setdefault(line["config_id"], []).extend(number(line[part]) for part in ("episodes", "time", "seeds"))
-    return told
-
-
-def _keys(sweep: SweepSummary, chips: Sequence[Chip]) -> dict[str, Any]:
-    """The configurations' keys: those all share, and those that differ."""
-    configs = [c.config for c in sweep.source.configs]
-    names = sorted(set().union(*configs)) if configs else []
-    shown = {name: [_json(c[name]) if name in c else "-" for c in configs] for name in names}
-    return {
-        "same": [(name, values[0]) for name, values in shown.items() if len(set(values)) == 1],
-        "differ": [(name, values) for name, values in shown.items() if len(set(values)) > 1],
-    }
-
-
-def _json(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, default=str)
-
-
-# --- figures --------------------------------------------------------------------------------------------
-
-
-def _lines(sweep: SweepSummary, chips: Sequence[Chip], kind: str, metric: str) -> list[tuple[Chip, curves.Line]]:
-    """The configurations that have the metric at all."""
-    means = sweep.curves[(sweep.curves["kind"] == kind) & (sweep.curves["metric"] == metric)]
-    planned = {c.config_id: len(c.runs) for c in sweep.source.configs}
-    lines = []
-    for chip in chips:
-        mean = means[means["config_id"] == chip.config_id]
-        if mean.empty:
-            continue
-        wide = sweep.seeds[kind]
-        seeds = wide.loc[wide["config_id"] == chip.config_id, ["seed", "step", metric]]
-        lines.append((chip, curves.Line(chip.letter, chip.look, mean, seeds, planned[chip.config_id])))
-    return lines
-
-
-def _return_figures(
-    sweep: SweepSummary, chips: Sequence[Chip], frame: curves.Frame, kind: str, metric: str, title: str
-) -> dict[str, Any] | None:
-    pairs = _lines(sweep, chips, kind, metric)
-    if not pairs:
-        return None
-    lines = [line for _, line in pairs]
-    limits = curves.limits_of([line.seeds[metric] for line in lines], frame.random)
-    unit = catalogue.METRICS[metric].unit
-    facets = [(chip, Markup(curves.facet(line, metric, frame, limits, unit=unit))) for chip, line in pairs]
-    return {
-        "title": title,
-        "help": catalogue.METRICS[metric].help,
-        "wide": Markup(curves.overview(lines, frame, width=1000, height=380, unit=unit)),
-        "narrow": Markup(curves.overview(lines, frame, width=360, height=290, unit=unit)),
-        "facets": facets,
-    }
-
-
-def _diagnostics(sweep: SweepSummary, chips: Sequence[Chip], frame: curves.Frame) -> list[dict[str, Any]]:
-    """Groups of small multiples in the catalogue's order; side branches fold away."""
-    shown = {metric for _, metric, _ in RETURNS}
-    there = [m for kind, wide in sweep.seeds.items() for m in wide.columns if m in catalogue.METRICS]
-    metrics = [m for name, m in catalogue.METRICS.items() if name in there and name not in shown]
-    sections: list[dict[str, Any]] = []
-    for group, title in GROUPS:
-        own = [m for m in metrics if m.group == group and not m.name.startswith(tuple(p for p, _ in FOLDED))]
-        sections.append({"title": title, "folded": False, "panels": own})
-    for prefix, title in FOLDED:
-        own = [m for m in metrics if m.name.startswith(prefix)]
-        sections.append({"title": title, "folded": True, "panels": own})
-    for section in sections:
-        section["panels"] = [_panel(sweep, chips, frame, metric) for metric in section["panels"]]
-    return [section for section in sections if section["panels"]]
-
-
-def _panel(
-    sweep: SweepSummary, chips: Sequence[Chip], frame: curves.Frame, metric: catalogue.Metric
-) -> tuple[catalogue.Metric, Markup]:
-    lines = [line for _, line in _lines(sweep, chips, metric.kind, metric.name)]
-    return metric, Markup(curves.small(lines, metric.name, frame, unit=metric.unit))
 
 
 def _provenance(summary: Summary) -> list[tuple[str, str]]:
