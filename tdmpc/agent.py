@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from tdmpc import catalogue, losses
 from tdmpc import math as tm
+from tdmpc.adam import Adam
 from tdmpc.config import TrainConfig
 from tdmpc.objectives import Metrics, draw_noise, model_losses, policy_pass
 from tdmpc.replay import Batch
@@ -63,10 +64,8 @@ class Agent:
         self.update_index = 0  # counts every gradient update, those on the seed data included
         self.policy_metrics: Metrics = {}  # of the newest policy update since they were last taken
         self.optimisers = {
-            "model": torch.optim.Adam(self._model_groups(), foreach=True),
-            "policy": torch.optim.Adam(
-                self.policy.parameters(), lr=config.lr * config.pi_lr_scale, eps=1e-5, foreach=True
-            ),
+            "model": Adam(self._model_groups()),
+            "policy": Adam(self.policy.parameters(), lr=config.lr * config.pi_lr_scale, eps=1e-5),
         }
 
     def _model_groups(self) -> list[dict[str, object]]:

@@ -77,6 +77,8 @@ def _declared(library: ctypes.CDLL) -> ctypes.CDLL:
     library.norm_backward.argtypes = [*[size] * 4, *[pointer] * 8, threads]
     library.two_hot_inverse.argtypes = [*[size] * 2, *[pointer] * 4, threads]
     library.cross_entropy.argtypes = [*[size] * 4, *[pointer] * 4, threads]
+    library.adam.argtypes = [size, *[pointer] * 4, *[ctypes.c_float] * 5, threads]
+    library.adam.restype = None
     library.norm_forward.restype = library.two_hot_inverse.restype = library.cross_entropy.restype = None
     return library
 
@@ -84,6 +86,11 @@ def _declared(library: ctypes.CDLL) -> ctypes.CDLL:
 def compiled() -> bool:
     """Whether this machine has the kernels."""
     return _library() is not None
+
+
+def compiled_for(x: Tensor) -> bool:
+    """Whether the kernels take `x`."""
+    return _kernels(x) is not None
 
 
 def _kernels(x: Tensor) -> ctypes.CDLL | None:
@@ -225,3 +232,18 @@ def _shared(logits: Tensor, target: Tensor) -> tuple[int, int, int, int]:
         raise ValueError(f"target {tuple(target.shape)} is not shared over neighbouring axes of {tuple(logits.shape)}")
     sizes = logits.shape
     return math.prod(sizes[:first]), math.prod(sizes[first:last]), math.prod(sizes[last:-1]), sizes[-1]
+
+
+# --- optimiser --------------------------------------------------------------------------------------------
+
+
+def adam(x: Tensor, mean: Tensor, square: Tensor, *numbers: float) -> None:
+    """One step of Adam along `x.grad` on x and its moments, in place, where `compiled_for(x)`.
+
+    numbers: beta1, beta2, learning rate / (1 - beta1^t), 1 / sqrt(1 - beta2^t), epsilon.
+    """
+    kernels, grad = _kernels(x), x.grad
+    assert kernels is not None
+    assert grad is not None
+    grad = grad.contiguous()
+    kernels.adam(x.numel(), *map(_at, (x, grad, mean, square)), *numbers, torch.get_num_threads())

@@ -248,3 +248,27 @@ void cross_entropy(long sets, long heads, long rows, long bins, const float *log
         for (long k = 0; k < bins; k++) grad[row * bins + k] = total * p[k] - t[k];
     }
 }
+
+static inline void adam_part(long n, float *restrict p, const float *restrict g, float *restrict m, float *restrict v,
+                             float beta1, float beta2, float rate, float root, float eps)
+{
+#pragma omp simd
+    for (long i = 0; i < n; i++) {
+        float mean = m[i] + (1.0f - beta1) * (g[i] - m[i]), square = beta2 * v[i] + (1.0f - beta2) * (g[i] * g[i]);
+        m[i] = mean;
+        v[i] = square;
+        p[i] -= rate * mean / (sqrtf(square) * root + eps);
+    }
+}
+
+/* One step of Adam on n numbers, in place. rate: learning rate / (1 - beta1^t); root: 1 / sqrt(1 - beta2^t). */
+void adam(long n, float *p, const float *g, float *m, float *v, float beta1, float beta2, float rate, float root,
+          float eps, int threads)
+{
+    long parts = (n + GRAIN - 1) / GRAIN;
+#pragma omp parallel for num_threads(workers(threads, n)) schedule(static) if (threads > 1)
+    for (long part = 0; part < parts; part++) {
+        long at = part * GRAIN, count = n - at < GRAIN ? n - at : GRAIN;
+        adam_part(count, p + at, g + at, m + at, v + at, beta1, beta2, rate, root, eps);
+    }
+}
