@@ -5,8 +5,9 @@ All S seeds are updated by the same launches; their parameters, gradients, clips
 
 from __future__ import annotations
 
+import contextlib
 import copy
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -151,7 +152,8 @@ class Agent:
         count = states.shape[1] * states.shape[2]
         eps = draws.normal(count, self.action_size)
         dropout = draws.dropout(c.dropout, c.num_q, c.planner_num_dynamics_heads * count, c.mlp_dim)
-        found = policy_pass(self.model, self.policy, states, eps, dropout, c)
+        with _constant(self.model):
+            found = policy_pass(self.model, self.policy, states, eps, dropout, c)
         spread = tm.percentile_range(found.terms.q[:, 0].detach()).clamp(min=1.0)
         self.scale = torch.lerp(self.scale, spread, c.scale_tau)
         loss = losses.policy_loss(found.terms, self.scale, self.action_size, entropy_coeff, c.hinge_coef, c.rho)
@@ -172,6 +174,16 @@ class Agent:
             move_average(self.targets.aux, self.model.aux, c.aux_value_tau)
         if self.policy_ema:
             move_average(self.policy_ema, self.policy, c.policy_ema_tau)
+
+
+@contextlib.contextmanager
+def _constant(module: nn.Module) -> Iterator[None]:
+    """No gradients of the parameters of `module`, which nobody asks for, are computed for what runs inside."""
+    module.requires_grad_(False)
+    try:
+        yield
+    finally:
+        module.requires_grad_(True)
 
 
 def per_seed_norm(grads: Iterable[Tensor]) -> Tensor:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from tdmpc import fused
+from tdmpc.products import product
 
 INIT_STD = 0.02  # truncated normal, as TD-MPC2
 
@@ -44,9 +45,7 @@ class StackedLinear(nn.Module):
         self.bias = nn.Parameter(torch.zeros(len(generators), heads, 1, size_out))
 
     def forward(self, x: Tensor, heads: Heads = None) -> Tensor:
-        weight, bias = _pick(self.weight, heads), _pick(self.bias, heads)
-        x = x.expand(-1, weight.shape[1], -1, -1).flatten(0, 1)
-        return torch.baddbmm(bias.flatten(0, 1), x, weight.flatten(0, 1)).unflatten(0, weight.shape[:2])
+        return product(x, _pick(self.weight, heads), _pick(self.bias, heads))
 
 
 class NormedLinear(StackedLinear):
@@ -62,11 +61,8 @@ class NormedLinear(StackedLinear):
         self.simnorm = simnorm
 
     def forward(self, x: Tensor, heads: Heads = None, dropout: Tensor | None = None) -> Tensor:
-        weight = _pick(self.weight, heads)
-        x = x.expand(-1, weight.shape[1], -1, -1).flatten(0, 1)
-        product = torch.bmm(x, weight.flatten(0, 1)).unflatten(0, weight.shape[:2])
-        bias, scale, shift = (_pick(parameter, heads) for parameter in (self.bias, self.scale, self.shift))
-        return fused.norm_activation(product, bias, dropout, scale, shift, self.simnorm)
+        weight, bias, scale, shift = (_pick(p, heads) for p in (self.weight, self.bias, self.scale, self.shift))
+        return fused.norm_activation(product(x, weight), bias, dropout, scale, shift, self.simnorm)
 
 
 class StackedMLP(nn.Module):
