@@ -1,4 +1,4 @@
-"""Tables for the terminal. Names and reasons go through `Text`, so that markup in them stays text."""
+"""What the terminal shows. Names and reasons never pass as markup."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from jobs.expand import Expanded, show
@@ -15,6 +14,7 @@ from jobs.plan import Plan
 from jobs.state import STATES, State
 from jobs.status import RunStatus, SweepStatus, counts, failures
 from jobs.submit import Choice
+from jobs.table import Table
 
 if TYPE_CHECKING:
     from jobs.doctor import Finding
@@ -34,12 +34,7 @@ def console() -> Console:
 
 
 def table(*columns: str, right: Iterable[str] = (), title: str | None = None) -> Table:
-    heading = Text(title, style="bold") if title is not None else None
-    made = Table(box=None, header_style="bold", title=heading, title_justify="left", pad_edge=False)
-    for column in columns:
-        keep = column in ("sweep", "id", "run", "state")
-        made.add_column(column, justify="right" if column in right else "left", overflow="fold", no_wrap=keep)
-    return made
+    return Table(columns, tuple(right), keep=("sweep", "id", "run", "state"), title=title)
 
 
 def state_text(state: State, count: int | None = None) -> Text:
@@ -71,12 +66,12 @@ def plan_table(plan: Plan, sweeps: Sequence[Expanded]) -> Table:
             seen.setdefault(config.config_id, sweep.name)
         made.add_row(
             f"{sweep.priority}{', parallel' if sweep.parallel else ''}",
-            Text(sweep.name),
-            Text(" x ".join(_factor(plan, expanded))),
+            sweep.name,
+            " x ".join(_factor(plan, expanded)),
             str(len(expanded.configurations)),
             str(len(expanded.seeds)),
             str(expanded.runs),
-            Text(", ".join(f"{count} with {name}" for name, count in by.items())),
+            ", ".join(f"{count} with {name}" for name, count in by.items()),
         )
     return made
 
@@ -112,7 +107,7 @@ def sweep_details(plan: Plan, expanded: Expanded) -> list[Text | Table]:
         lines.append(Text("  fixed: " + ", ".join(f"{key}={show(value)}" for key, value in sweep.fixed.items())))
     made = table("id", "configuration", "")
     for config in expanded.configurations:
-        made.add_row(config.config_id, Text(config.label), "baseline" if config.is_baseline else "")
+        made.add_row(config.config_id, config.label, "baseline" if config.is_baseline else "")
     return [*lines, made, Text(f"{len(expanded.configurations)} configurations, {expanded.runs} runs")]
 
 
@@ -124,7 +119,7 @@ def choice_table(choices: Sequence[Choice]) -> Table:
     made = table("run", "configuration", "seed", "steps", "state", "", right=("seed", "steps"))
     for choice in choices:
         made.add_row(
-            choice.run.config_id, Text(choice.label), str(choice.run.seed), f"{choice.steps:,}",
+            choice.run.config_id, choice.label, str(choice.run.seed), f"{choice.steps:,}",
             state_text(choice.state.state), "submit" if choice.wanted else "",
         )  # fmt: skip
     return made
@@ -152,7 +147,7 @@ def configuration_table(sweep: SweepStatus) -> Table:
         speeds = [r.steps_per_s for r in runs if r.steps_per_s is not None]
         left = [r.seconds_left for r in runs if r.seconds_left is not None]
         made.add_row(
-            config.config_id, Text(config.label), counts_text(counts(runs)), f"{share:.0%}",
+            config.config_id, config.label, counts_text(counts(runs)), f"{share:.0%}",
             f"{sum(speeds) / len(speeds):.1f}" if speeds else "", duration(max(left)) if left else "",
             f"{sum(known) / len(known):.0f}" if known else "",
         )  # fmt: skip
@@ -175,15 +170,15 @@ def _run_cells(label: str, run: RunStatus) -> list[str | Text]:
     last = status.last_return if status is not None else None
     return [
         str(record.ref),
-        Text(label),
+        label,
         state_text(run.state.state),
         f"{record.step:,}/{record.steps:,}",
         f"{run.steps_per_s:.1f}" if run.steps_per_s is not None else "",
         duration(run.seconds_left) if run.seconds_left is not None else "",
         f"{last:.0f}" if last is not None else "",
         str(record.attempts or ""),
-        Text(run.node),
-        Text(run.state.reason),
+        run.node,
+        run.state.reason,
     ]
 
 
@@ -268,5 +263,5 @@ def evaluations(found: Iterable[dict[str, Any]]) -> Table:
         interval = f"{mean - half:.1f} to {mean + half:.1f}" if count > 1 else "-"
         numbers = (f"{mean:.1f}", interval, f"{sd:.1f}" if count > 1 else "-", f"{returns.min():.1f}",
                    f"{returns.max():.1f}")  # fmt: skip
-        made.add_row(Text(record["run"]), f"{record['step']:,}", record["planner"], str(count), *numbers)
+        made.add_row(record["run"], f"{record['step']:,}", record["planner"], str(count), *numbers)
     return made

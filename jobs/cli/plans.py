@@ -58,15 +58,13 @@ def keys_command(pattern: str | None) -> None:
     shown = [f for f in dataclasses.fields(TrainConfig) if pattern is None or pattern in f.name]
     if not shown:
         raise JobsError(f"no key has {pattern!r} in its name; `sweeps keys` lists them all")
-    from rich.text import Text
-
     from jobs.expand import show as show_value
 
     made = show.table("key", "type", "default", "meaning")
     for field in shown:
         choices = field.metadata["choices"]
         kind = " | ".join(choices) if choices else _type_name(key_types()[field.name])
-        made.add_row(field.name, Text(kind), Text(show_value(field.default)), Text(field.metadata["help"]))
+        made.add_row(field.name, kind, show_value(field.default), field.metadata["help"])
     show.console().print(made)
 
 
