@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from aggregate import origins
-from tdmpc import catalogue, shards
+from tdmpc import catalogue, shardname, shards
 
 DIVERGED, DONE, FAILED, INTERRUPTED, STALLED = "diverged", "done", "failed", "interrupted", "stalled"
 BROKEN = (DIVERGED, FAILED, INTERRUPTED, STALLED)  # states that end a run before its last step
@@ -139,20 +139,19 @@ def _built_upon(read: Sequence[_Read]) -> Iterator[_Read]:
 
 def _shards_of(run: RunSource, refused: list[tuple[str, int, str, str]]) -> Iterator[tuple[Path, int]]:
     """(path, attempt rank) of a run's shards, earliest first; files with foreign names go to `refused`."""
-    folder = run.folder / shards.FOLDER
+    folder = run.folder / shardname.FOLDER
     if not folder.is_dir():
         return
     found = []
     for path in sorted(folder.iterdir()):
-        named = shards.parse_shard_name(path.name)
+        named = shardname.parse(path.name)
         if named and path.is_file():
-            tag, part = named
-            found.append((shards.tag_order(tag), part, path))
+            found.append((named.order, path))
         elif not path.name.endswith(".part"):  # what a killed writer left behind is no fault
             refused.append((run.config_id, run.seed, path.name, "not the name of a metric shard"))
-    ranks = sorted({rank for rank, _, _ in found})
-    for rank, _, path in sorted(found):
-        yield path, ranks.index(rank)
+    tags = sorted({tag for (tag, _), _ in found})
+    for (tag, _), path in sorted(found):
+        yield path, tags.index(tag)
 
 
 def _conform(table: pa.Table) -> pa.Table:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from jobs import holds, process, slurm, source
 from jobs.errors import JobsError
 from jobs.records import Attempt, CodeFile, Outcome, Status
-from jobs.state import attempt_alive
+from jobs.state import attempt_alive, lost_shard
 from jobs.store import RunRef, Store
 
 if TYPE_CHECKING:
@@ -156,6 +156,8 @@ class Execution:
         if record.done:
             _say(f"{run}: done at step {record.finished_step:,}")
             return False
+        if record.lost_shard:  # its checkpoints lie behind those rows: nothing would train them again
+            raise JobsError(f"{run}: {lost_shard(record.lost_shard)}")
         attempt = record.attempt
         if attempt is None or record.outcome is not None:
             return True
@@ -216,7 +218,9 @@ class Execution:
         )
 
     def _record(self, run: RunRef, attempt: Attempt, ended: TrainOutcome, used: dict[str, float]) -> Outcome:
-        outcome = Outcome(ended.state, ended.step, ended.message, time.time(), usage=used)
+        last = self.store.last_shard(run) if ended.state == "finished" else None
+        named = str(last) if last is not None and last.end == ended.step else ""
+        outcome = Outcome(ended.state, ended.step, ended.message, time.time(), usage=used, last_shard=named)
         self.store.write_outcome(run, attempt.number, outcome)
         _say(f"{run}: {outcome.state} at step {outcome.step:,} {outcome.message}".rstrip())
         return outcome
@@ -245,8 +249,8 @@ class Execution:
 
 
 class Heartbeat:
-    """Writes status.json at most every `HEARTBEAT_S` seconds, and always for the last step. Called, it says whether
-    the attempt still owns its run, as far as it has looked."""
+    """Writes the attempt's status at most every `HEARTBEAT_S` seconds, and always for the last step. Called, it says
+    whether the attempt still owns its run, as far as it has looked."""
 
     def __init__(
         self, store: Store, run: RunRef, attempt: int, listen: Listener, clock: Callable[[], float] = time.monotonic

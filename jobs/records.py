@@ -73,7 +73,8 @@ class CodeFile:
 class Outcome:
     """How an attempt ended: finished, interrupted, diverged, superseded or failed. time: unix seconds.
 
-    usage: of its process, see `process.usage`.
+    usage: of its process, see `process.usage`. last_shard: name of the shard that ends the run, where it finished; ""
+    where nothing of it is known.
     """
 
     state: str
@@ -82,11 +83,12 @@ class Outcome:
     time: float
     traceback: str = ""
     usage: dict[str, Any] = field(default_factory=dict)
+    last_shard: str = ""
 
 
 @dataclass(frozen=True)
 class Status:
-    """Heartbeat of the newest attempt. step of total agent steps; time: unix seconds."""
+    """Heartbeat of an attempt. step of total agent steps; time: unix seconds."""
 
     attempt: int
     step: int

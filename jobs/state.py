@@ -118,6 +118,8 @@ def _running(run: RunRecord, attempt: Attempt, now: float, as_of: float | None) 
 
 def _ended(run: RunRecord, outcome: Outcome, task: TaskState | None) -> RunState:
     """task: the one that began the attempt; it knows why somebody told the run to stop."""
+    if outcome.state == "finished" and run.lost_shard:
+        return RunState("failed", lost_shard(run.lost_shard), "error")
     if outcome.state == "finished":
         return RunState("interrupted", f"finished at {outcome.step:,} of {run.steps:,} steps")
     if outcome.state == "diverged":
@@ -128,6 +130,11 @@ def _ended(run: RunRecord, outcome: Outcome, task: TaskState | None) -> RunState
         return RunState("interrupted", outcome.message)
     cause = "oom" if _OUT_OF_MEMORY.search(outcome.message) else "error"
     return RunState("failed", outcome.message, cause)
+
+
+def lost_shard(name: str) -> str:
+    """What is wrong with a run that has finished and lacks the shard of its last rows."""
+    return f"its last shard metrics/{name} is gone; restore it, or move the run's folder away to train it again"
 
 
 def _cut_off(task: TaskState | None, run: RunRecord) -> RunState:

@@ -80,7 +80,8 @@ def survey(
                 newest[RunRef(task.config_id, seed)] = (submission, index)
     records = {run: store.load_run(run, steps) for run, steps in runs.items()}
     asked = {newest[run][0].id for run, r in records.items() if not r.done and run in newest}
-    asked |= {r.attempt.submission for r in records.values() if r.attempt and r.attempt.submission and not r.outcome}
+    open_attempts = (r.attempt for r in records.values() if r.attempt and not (r.outcome or r.done))
+    asked |= {attempt.submission for attempt in open_attempts if attempt.submission}
     when = time.time() if now is None else now
     tasks = _task_states(store, [submissions[name] for name in asked & set(submissions)], when, max_age_s)
     found = {}

@@ -10,7 +10,7 @@ import os
 import re
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,9 @@ from jobs.records import (
     decode,
     encode,
 )
+from tdmpc import shardname
 from tdmpc.config import IDENTITY_VERSION, ConfigError, TrainConfig, config_id
+from tdmpc.shardname import ShardName
 
 _CONFIG_ID = re.compile(r"[0-9a-f]{10}")
 _CODE = re.compile(r"[0-9a-f]{16}")
@@ -58,7 +60,9 @@ class RunRef:
 class RunRecord:
     """What the disk says of a run. steps: agent steps asked for. attempts: how many were claimed.
 
-    attempt, outcome: of the newest attempt. finished_step: the furthest step at which any attempt finished.
+    attempt, outcome: of the newest attempt. status: the newest heartbeat. finished_step: the furthest step at which any
+    attempt finished, by the shard that ends the run, whether its outcome could be written or not. lost_shard: the name
+    of such a shard that is no longer there.
     """
 
     ref: RunRef
@@ -68,6 +72,7 @@ class RunRecord:
     outcome: Outcome | None
     status: Status | None
     finished_step: int
+    lost_shard: str = ""
 
     @property
     def done(self) -> bool:
@@ -203,7 +208,8 @@ class Store:
 
     def write_status(self, run: RunRef, status: Status) -> bool:
         """Publish a heartbeat; False, and nothing is written, where a newer attempt owns the run."""
-        path = self.run_folder(run) / "status.json"
+        # each attempt has its own file: one that is stopped between the guard and the move overwrites nobody's
+        path = self.run_folder(run) / "status" / f"{status.attempt:03d}.json"
         owned = functools.partial(self.is_newest, run, status.attempt)
         return write_bytes(path, _dump(encode(status)), sync=False, guard=owned)
 
@@ -212,16 +218,38 @@ class Store:
         numbers = self._numbers(run, "attempts")
         newest = numbers[-1] if numbers else 0
         outcomes = {n: self.read_outcome(run, n) for n in self._numbers(run, "outcome")}
-        finished = [o.step for o in outcomes.values() if o is not None and o.state == "finished"]
+        finished, lost = self._finished(run, [o for o in outcomes.values() if o is not None and o.state == "finished"])
+        if finished < steps and (last := self.last_shard(run)) is not None:
+            finished = max(finished, last.end or 0)
         return RunRecord(
             ref=run,
             steps=steps,
             attempts=len(numbers),
             attempt=self.read_attempt(run, newest) if newest else None,
             outcome=outcomes.get(newest),
-            status=self._read(self.run_folder(run) / "status.json", Status),
-            finished_step=max(finished, default=0),
+            status=next(filter(None, (self._read_status(run, n) for n in reversed(numbers))), None),
+            finished_step=finished,
+            lost_shard=lost,
         )
+
+    def _read_status(self, run: RunRef, number: int) -> Status | None:
+        return self._read(self.run_folder(run) / "status" / f"{number:03d}.json", Status)
+
+    def _finished(self, run: RunRef, outcomes: Iterable[Outcome]) -> tuple[int, str]:
+        """(the furthest step of finished `outcomes`, the name of a last shard that one names and that is gone)."""
+        folder = self.run_folder(run) / shardname.FOLDER
+        step, lost = 0, ""
+        for outcome in outcomes:
+            named = shardname.parse(outcome.last_shard)
+            if outcome.last_shard and not (named and (folder / str(named)).exists()):
+                lost = outcome.last_shard
+            else:
+                step = max(step, outcome.step)
+        return step, lost
+
+    def last_shard(self, run: RunRef) -> ShardName | None:
+        """The newest metric shard of `run`."""
+        return shardname.last(_listed(self.run_folder(run) / shardname.FOLDER))
 
     # --- the lock -----------------------------------------------------------------------------------------
 

@@ -20,7 +20,8 @@ from typing import Any
 import torch
 
 from tdmpc.journal import FILE_NAME, Journal, JournalError, read_rows
-from tdmpc.shards import Superseded, atomic_write, tag_order
+from tdmpc.shardname import tag_order
+from tdmpc.shards import Superseded, atomic_write
 
 FOLDER = "checkpoints"
 SNAPSHOTS = "snapshots"

@@ -1,14 +1,12 @@
 """Metric shards: the one place that knows their schema, for the writer (trainer) and the reader (aggregate).
 
-A shard is a Parquet file `metrics/<tag>-p<part>.parquet` in a run's folder. Rows are wide: the index columns
-below, then one nullable column per metric of the catalogue that occurs in the shard. `tag` names the attempt
-that wrote it ("a001"), so that two attempts never write the same file.
+A shard is a Parquet file with a name of `tdmpc.shardname`. Rows are wide: the index columns below, then one nullable
+column per metric of the catalogue that occurs in the shard.
 """
 
 from __future__ import annotations
 
 import os
-import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -17,10 +15,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tdmpc import catalogue
+from tdmpc import catalogue, shardname
+from tdmpc.shardname import FOLDER, ShardName
 
 SCHEMA_VERSION = 1
-FOLDER = "metrics"
 START_STEP = "start_step"  # metadata key
 # Shards are small and many, and a reader pays by the column: with zstd and dictionaries of floats, the default, it
 # takes three times as long for files no smaller. Nobody asks for the statistics.
@@ -35,7 +33,6 @@ INDEX_SCHEMA = pa.schema(
         pa.field("event", pa.string()),  # name from catalogue.EVENTS, rows of kind "event" only
     ]
 )
-_NAME = re.compile(r"(?P<tag>[a-z0-9]+)-p(?P<part>\d{5})\.parquet")
 
 
 class ShardError(Exception):
@@ -61,21 +58,6 @@ def atomic_write(path: Path, write: Callable[[Path], object], guard: Callable[[]
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
-
-
-def tag_order(tag: str) -> tuple[int, str]:
-    """Sorts the tags of attempts by age: a999 before a1000."""
-    return len(tag), tag
-
-
-def shard_name(tag: str, part: int) -> str:
-    return f"{tag}-p{part:05d}.parquet"
-
-
-def parse_shard_name(name: str) -> tuple[str, int] | None:
-    """(tag, part) of a shard's file name, None for any other file."""
-    match = _NAME.fullmatch(name)
-    return (match["tag"], int(match["part"])) if match else None
 
 
 def rows_to_table(rows: Sequence[Mapping[str, Any]], metadata: Mapping[str, str]) -> pa.Table:
@@ -112,8 +94,8 @@ class ShardWriter:
         self._tag, self._metadata, self._guard = tag, dict(metadata), guard
         self._rows_per_shard = rows_per_shard
         self._rows: list[dict[str, Any]] = []
-        parts = (parse_shard_name(p.name) for p in self._folder.iterdir())
-        self._part = 1 + max((part for found in parts if found for t, part in [found] if t == tag), default=-1)
+        found = (shardname.parse(path.name) for path in self._folder.iterdir())
+        self._part = 1 + max((shard.part for shard in found if shard and shard.tag == tag), default=-1)
 
     def log(
         self,
@@ -130,17 +112,20 @@ class ShardWriter:
                 raise KeyError(f"metric {name!r} belongs in rows of kind {catalogue.metric(name).kind!r}")
         if event is not None and event not in catalogue.EVENTS:
             raise KeyError(f"event {event!r} is not one of {', '.join(catalogue.EVENTS)}")
+        if len(self._rows) >= self._rows_per_shard:  # ahead of the new row: the last one is left for `flush(end)`
+            self.flush()
         index = {"kind": kind, "step": step, "frames": frames, "update": update, "time": time.time()}
         self._rows.append({**index, "event": event, **metrics})
-        if len(self._rows) >= self._rows_per_shard:
-            self.flush()
 
-    def flush(self) -> None:
-        """Publish what is buffered as one shard. Raises `Superseded` where the guard no longer holds."""
+    def flush(self, end: int | None = None) -> None:
+        """Publish what is buffered as one shard. Raises `Superseded` where the guard no longer holds.
+
+        end: agent steps of the run, where these are its last rows; the shard's name tells it.
+        """
         if not self._rows:
             return
         table = rows_to_table(self._rows, self._metadata)
-        path = self._folder / shard_name(self._tag, self._part)
+        path = self._folder / str(ShardName(self._tag, self._part, end))
         atomic_write(path, lambda part: write_table(table, part), self._guard)
         self._rows.clear()
         self._part += 1

@@ -202,7 +202,7 @@ class Trainer:
         """Save and close every lane that still runs."""
         if not self.live:
             return
-        self.save()
+        self.save(end=self.step if state == "finished" else None)
         for lane in self.live:
             self._end(lane, state, message)
             if state == "finished":
@@ -307,7 +307,7 @@ class Trainer:
             self._log(lane, "eval", metrics)
         if self._due(c.eval_freq):  # an end off the grid adds no episodes, so that a longer run goes on exactly
             self._validate({s: [e for mode in MODES for e in played[mode][s][: c.eval_episodes]] for s in live})
-        for lane in self.live:  # whoever aggregates while runs go on sees every evaluation at once
+        for lane in self.live if not final else []:  # whoever aggregates while runs go on sees it at once
             self._publish(lane, lane.writer.flush)
         self._clock.mark(self.step, self.agent.update_index)
 
@@ -332,13 +332,13 @@ class Trainer:
 
     # --- state -----------------------------------------------------------------------------------------
 
-    def save(self) -> None:
-        """Publish rows and a checkpoint of every live lane."""
+    def save(self, end: int | None = None) -> None:
+        """Publish rows and a checkpoint of every live lane. end: the step that ends the runs, where it is reached."""
         for lane in self.live:
-            self._publish(lane, functools.partial(self._save, lane))
+            self._publish(lane, functools.partial(self._save, lane, end))
 
-    def _save(self, lane: Lane) -> None:
-        lane.writer.flush()
+    def _save(self, lane: Lane, end: int | None) -> None:
+        lane.writer.flush(end)
         lane.checkpoints.save(self._state(lane), self.step, self.agent.update_index)
 
     def _save_weights(self, lane: Lane) -> None:

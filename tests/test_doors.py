@@ -18,7 +18,7 @@ from tdmpc.config import TrainConfig, config_id
 
 ROOMS = ("tdmpc", "jobs", "aggregate", "plots", "slurm_templates")
 # Standard library only; anyone may import them.
-OPEN = ("tdmpc.config", "tdmpc.tasks", "tdmpc.catalogue")
+OPEN = ("tdmpc.config", "tdmpc.tasks", "tdmpc.catalogue", "tdmpc.shardname")
 # What a room may import of the others; None: anything of it.
 ALLOWED = {
     "tdmpc": {"tdmpc"},

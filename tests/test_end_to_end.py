@@ -226,7 +226,7 @@ def test_told_to_stop_it_saves_and_the_next_submit_ends_as_if_it_had_not_been(sw
     submit = (*ONE, "--steps", "300", "--set", "eval_freq=1000")
     sweeps("--results", "whole", *submit, "--cluster", "debug")
     sweeps(*submit, "--cluster", "local")
-    wait_until(lambda: any(sweeps.folder.glob("results/runs/*/seed-1/status.json")))
+    wait_until(lambda: any(sweeps.folder.glob("results/runs/*/seed-1/status/001.json")))
     (attempt,) = sweeps.folder.glob("results/runs/*/seed-1/attempts/001.json")
     os.kill(json.loads(attempt.read_text())["pid"], signal.SIGTERM)
     wait_until(lambda: sweeps.states() == ["interrupted"])  # first its attempt ends, then its process

@@ -68,22 +68,27 @@ def until(holds: Callable[[], Any]) -> None:
 def test_the_older_of_two_attempts_stops_and_the_newer_is_undisturbed(
     folder: Path, start: Callable[[], subprocess.Popen[bytes]]
 ) -> None:
-    run = folder.parents[1] / "runs" / RUN.config_id / f"seed-{RUN.seed}"
+    store = Store(folder.parents[1])
+    run = store.run_folder(RUN)
 
     def read(name: str) -> Any:
         path = run / name
         return json.loads(path.read_text()) if path.exists() else None
 
+    def beating() -> int:
+        status = store.load_run(RUN, CONFIG.steps).status
+        return status.attempt if status is not None else 0
+
     older = start()
-    until(lambda: read("status.json"))
+    until(lambda: beating() == 1)
     os.kill(older.pid, signal.SIGSTOP)  # its node was given up for dead
     assert read("outcome/001.json") is None
     newer = start()
-    until(lambda: read("status.json")["attempt"] == 2)
+    until(lambda: beating() == 2)
     os.kill(older.pid, signal.SIGCONT)
     beats = []
     while older.poll() is None or newer.poll() is None:
-        beats.append(read("status.json")["attempt"])
+        beats.append(beating())
         time.sleep(0.01)
     assert set(beats) == {2}
     assert (older.returncode, newer.returncode) == (0, 0)

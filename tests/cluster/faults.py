@@ -112,7 +112,7 @@ class Sweeps:
         return pid
 
     def step(self) -> int:
-        found = list(self.folder.glob("results/runs/*/seed-1/status.json"))
+        found = list(self.folder.glob("results/runs/*/seed-1/status/*.json"))
         return max((json.loads(path.read_text())["step"] for path in found), default=0)
 
     def attempts(self) -> int:

@@ -50,7 +50,7 @@ def test_an_array_trains_and_is_reported(sweeps: Sweeps) -> None:
 
 def worker(sweeps: Sweeps) -> int | None:
     """The process that trains, once it has reported a step."""
-    if not sweeps.results("runs/*/seed-1/status.json"):
+    if not sweeps.results("runs/*/seed-1/status/001.json"):
         return None
     (attempt,) = sweeps.results("runs/*/seed-1/attempts/001.json")
     return int(json.loads(attempt.read_text())["pid"])

@@ -53,8 +53,8 @@ def test_seeds_wait_for_their_canary_and_one_of_a_pack_is_resumed_alone(sweeps: 
     assert [chunk["held"] for chunk in submission(sweeps)["chunks"]] == [False, True]  # type: ignore[attr-defined]
     assert "1 tasks are held until the first seeds of their 1 configurations" in sweeps("status")
     packed = "runs/*/seed-[23]/"
-    slurm_cluster.wait_until("the pack", lambda: len(sweeps.results(f"{packed}status.json")) == 2, 300, pause=0.05)
-    (canary,) = sweeps.results("runs/*/seed-1/status.json")
+    slurm_cluster.wait_until("the pack", lambda: len(sweeps.results(f"{packed}status/001.json")) == 2, 300, pause=0.05)
+    (canary,) = sweeps.results("runs/*/seed-1/status/001.json")
     assert json.loads(canary.read_text())["step"] >= 560  # its only evaluation with trained weights is the last
     os.kill(int(json.loads(sweeps.results(f"{packed}attempts/001.json")[0].read_text())["pid"]), signal.SIGKILL)
     failed = ["done", "failed", "failed"]

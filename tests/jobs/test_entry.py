@@ -76,6 +76,35 @@ def test_done_runs_are_not_trained_again(store: Store, agent: Any) -> None:
     assert [call["runs"] for call in agent.calls] == [[(1, "a001")], [(2, "a001")]]
 
 
+def end_shard(agent: Any) -> None:
+    """Have the stand-in write what a run's last shard is."""
+
+    def write(handles: Sequence[Any], stop: Callable[[], bool]) -> None:
+        for handle in handles:
+            (handle.folder / "metrics").mkdir()
+            (handle.folder / "metrics" / f"{handle.tag}-p00003-end9000.parquet").write_bytes(b"rows")
+
+    agent.before = write
+
+
+def test_a_run_is_done_by_its_last_shard_where_the_outcome_was_never_written(store: Store, agent: Any) -> None:
+    end_shard(agent)
+    job(store, [1])()
+    assert outcome(store, RUNS[0]).last_shard == "a001-p00003-end9000.parquet"
+    (store.run_folder(RUNS[0]) / "outcome" / "001.json").unlink()
+    job(store, [1])()
+    assert len(agent.calls) == 1
+
+
+def test_a_finished_run_without_its_last_shard_is_refused_in_one_line(store: Store, agent: Any) -> None:
+    end_shard(agent)
+    job(store, [1])()
+    (store.run_folder(RUNS[0]) / "metrics" / "a001-p00003-end9000.parquet").unlink()
+    with pytest.raises(JobsError, match=r"its last shard metrics/a001-p00003-end9000\.parquet is gone; restore it, or"):
+        job(store, [1])()
+    assert store.load_run(RUNS[0], 9000).attempts == 1
+
+
 def test_a_run_that_is_alive_elsewhere_is_left_alone(store: Store, agent: Any) -> None:
     made = job(store, [1])
     pid = os.getpid()

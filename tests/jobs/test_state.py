@@ -41,6 +41,10 @@ def task(word: str, reason: str = "", cause: str = "", as_of: float | None = Non
     return TaskState(THIS, word, reason, cause, as_of=as_of)
 
 
+def without_its_last_shard() -> RunRecord:
+    return dataclasses.replace(record(attempt(), ("finished", 100)), lost_shard="a001-p00003-end100.parquet")
+
+
 FRESH = NOW - 1
 CASES = [
     # nothing yet
@@ -54,6 +58,9 @@ CASES = [
     (record(), task("ended", "why", "node-fail"), "lost"),
     (record(), task("ended", "why", "error"), "failed"),
     (record(), task("ended", "why", "cancelled"), "interrupted"),
+    # finished, and its last rows are gone
+    (without_its_last_shard(), None, "failed"),
+    (without_its_last_shard(), task("ended"), "failed"),
     # begun, by this task
     (record(attempt(), beat=FRESH), task("running"), "running"),
     (record(attempt(), beat=FRESH), task("unknown"), "running"),

@@ -51,10 +51,42 @@ def test_a_superseded_attempt_leaves_the_heartbeat_alone(store: Store) -> None:
     store.claim_attempt(run, ATTEMPT)
     store.claim_attempt(run, ATTEMPT)
     store.write_status(run, Status(2, 20, 100, 1.0, None, 5.0))
+    assert not store.write_status(run, Status(1, 99, 100, 1.0, None, 6.0))
+    assert beat(store, run) == 20
+
+
+def test_an_attempt_that_was_stopped_before_the_move_overwrites_no_newer_heartbeat(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = run_of(TrainConfig())
+    store.claim_attempt(run, ATTEMPT)
+    guard = store.is_newest
+
+    def stopped_after(run: RunRef, number: int) -> bool:
+        answer = guard(run, number)
+        monkeypatch.undo()
+        store.claim_attempt(run, ATTEMPT)
+        store.write_status(run, Status(2, 20, 100, 1.0, None, 5.0))
+        return answer
+
+    monkeypatch.setattr(store, "is_newest", stopped_after)
     store.write_status(run, Status(1, 99, 100, 1.0, None, 6.0))
+    assert beat(store, run) == 20
+
+
+def test_until_its_first_heartbeat_an_attempt_stands_where_the_one_before_stood(store: Store) -> None:
+    run = run_of(TrainConfig())
+    store.claim_attempt(run, ATTEMPT)
+    store.write_status(run, Status(1, 30, 100, 1.0, None, 5.0))
+    store.claim_attempt(run, ATTEMPT)
+    assert beat(store, run) == 30
+
+
+def beat(store: Store, run: RunRef) -> int:
+    """Step of the newest heartbeat."""
     status = store.load_run(run, 100).status
     assert status is not None
-    assert status.step == 20
+    return status.step
 
 
 def test_done_is_what_any_attempt_finished(store: Store) -> None:
@@ -65,6 +97,51 @@ def test_done_is_what_any_attempt_finished(store: Store) -> None:
     assert not store.load_run(run, 101).done
     store.claim_attempt(run, ATTEMPT)  # one more, which found nothing to do and died
     assert store.load_run(run, 100).done
+
+
+def shard(store: Store, run: RunRef, name: str) -> Path:
+    path = store.run_folder(run) / "metrics" / name
+    write_bytes(path, b"rows")
+    return path
+
+
+def test_done_is_the_last_shard_where_the_outcome_is_lost(store: Store) -> None:
+    run = run_of(TrainConfig())
+    store.claim_attempt(run, ATTEMPT)
+    shard(store, run, "a001-p00000.parquet")
+    assert not store.load_run(run, 100).done
+    shard(store, run, "a001-p00001-end100.parquet")
+    assert store.load_run(run, 100).done
+    assert not store.load_run(run, 101).done
+
+
+def test_an_end_is_none_that_a_later_attempt_went_on_from_before(store: Store) -> None:
+    """Its rows beyond that attempt's start do not count, see `aggregate.load`."""
+    run = run_of(TrainConfig())
+    for _ in range(2):
+        store.claim_attempt(run, ATTEMPT)
+    shard(store, run, "a001-p00007-end100.parquet")
+    shard(store, run, "a002-p00000.parquet")
+    assert not store.load_run(run, 100).done
+
+
+def test_an_outcome_whose_last_shard_is_gone_is_not_done(store: Store) -> None:
+    run = run_of(TrainConfig())
+    store.claim_attempt(run, ATTEMPT)
+    path = shard(store, run, "a001-p00001-end100.parquet")
+    store.write_outcome(run, 1, Outcome("finished", 100, "", 1.0, last_shard=path.name))
+    assert store.load_run(run, 100).done
+    path.unlink()
+    assert (store.load_run(run, 100).done, store.load_run(run, 100).lost_shard) == (False, path.name)
+
+
+@pytest.mark.parametrize("name", ["../../config.json", "a\0b", "x"])
+def test_an_outcome_that_names_no_shard_is_not_done(store: Store, name: str) -> None:
+    run = run_of(TrainConfig())
+    store.write_config(TrainConfig())
+    store.claim_attempt(run, ATTEMPT)
+    store.write_outcome(run, 1, Outcome("finished", 100, "", 1.0, last_shard=name))
+    assert not store.load_run(run, 100).done
 
 
 def test_an_interrupted_outcome_at_the_last_step_is_not_done(store: Store) -> None:
@@ -98,7 +175,7 @@ def test_damaged_files_are_reported_and_no_crash(store: Store, text: str) -> Non
     store.claim_attempt(run, ATTEMPT)
     folder = store.run_folder(run)
     damaged = [
-        folder / "attempts" / "001.json", folder / "outcome" / "001.json", folder / "status.json",
+        folder / "attempts" / "001.json", folder / "outcome" / "001.json", folder / "status" / "001.json",
         store.root / "sweeps" / "s.json", store.config_path(run.config_id),
     ]  # fmt: skip
     for path in damaged:

@@ -61,7 +61,8 @@ class Trained:
 
     def begun(self, seed: int, tag: str) -> int:
         """The step from which the attempt `tag` went on."""
-        return start_step(read_shard(self.folder(seed) / "metrics" / f"{tag}-p00000.parquet"))
+        (first,) = (self.folder(seed) / "metrics").glob(f"{tag}-p00000*")
+        return start_step(read_shard(first))
 
     def weights(self, seed: int) -> dict[str, torch.Tensor]:
         """Every weight in the newest checkpoint."""

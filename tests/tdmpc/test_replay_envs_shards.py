@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from tdmpc import catalogue, shards
+from tdmpc import catalogue, shardname, shards
 from tdmpc.agent import Agent
 from tdmpc.envs import Env
 from tdmpc.evaluation import Episode, returns_to_go, value_bias
@@ -170,6 +170,24 @@ def test_a_restarted_writer_numbers_on(tmp_path):
         w.log("episode", 1, 2, 0, {"episode_return": 1.0})
         w.flush()
     assert sorted(p.name for p in (tmp_path / "metrics").iterdir()) == ["a001-p00000.parquet", "a001-p00001.parquet"]
+
+
+def test_the_shard_that_ends_a_run_says_so_and_is_never_empty(tmp_path):
+    w = shards.ShardWriter(tmp_path, "a001", {}, lambda: True, rows_per_shard=2)
+    for step in (1, 2, 3, 4):
+        w.log("episode", step, step, 0, {"episode_return": 1.0})
+    w.flush(end=4)
+    names = sorted(path.name for path in (tmp_path / "metrics").iterdir())
+    assert names == ["a001-p00000.parquet", "a001-p00001-end4.parquet"]
+    assert shards.read_shard(tmp_path / "metrics" / names[1])["step"].to_pylist() == [3, 4]
+
+
+def test_shards_sort_by_attempt_and_part_and_other_names_are_none():
+    names = ["a1000-p00000.parquet", "a999-p00001-end50.parquet", ".a999-p00002.parquet.5.part", "notes.txt"]
+    assert [shardname.parse(name) for name in names[2:]] == [None, None]
+    assert str(shardname.last(names)) == names[0]
+    assert shardname.last(names[1:]).end == 50
+    assert shardname.last([]) is None
 
 
 def test_only_the_catalogue_can_be_logged(tmp_path):

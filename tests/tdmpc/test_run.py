@@ -9,9 +9,11 @@ import pytest
 import torch
 
 from tdmpc import agent as agent_module
+from tdmpc import shardname
 from tdmpc.config import ConfigError
 from tdmpc.envs import Env
 from tdmpc.run import DeviceError, Evaluation, NoWeights, evaluate, film, train
+from tdmpc.shards import read_shard
 from tdmpc.streams import derive_seed
 
 
@@ -166,6 +168,21 @@ def test_a_run_writes_every_kind_of_row_and_the_schedule(tiny, trained):
     assert all(r["frames"] == 100 * r["step"] for r in rows)
     last = [r for r in rows if r["kind"] == "train"][-1]
     assert len(last["aux_value_loss_per_gamma"]) == 2
+
+
+def test_the_last_shard_of_a_run_and_no_other_says_that_it_ends(tiny, trained):
+    config = tiny()
+    runs = trained("runs")
+    polls = iter(range(55))
+    runs.train(config, should_stop=lambda: next(polls, None) is None)
+    folder = runs.folder(1) / "metrics"
+    assert {shardname.parse(path.name).end for path in folder.iterdir()} == {None}
+    runs.train(config, tag="a002")
+    last = shardname.last(path.name for path in folder.iterdir())
+    assert (last.tag, last.end) == ("a002", 40)
+    rows = read_shard(folder / str(last)).to_pylist()
+    assert [row["eval_is_final"] for row in rows if row["kind"] == "eval"] == [1.0]
+    assert max(row["step"] for row in rows if row["kind"] == "train") == 40
 
 
 @pytest.fixture
