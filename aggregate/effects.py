@@ -6,7 +6,6 @@ where all other factors are alike, each keeps its own variance, and none of it a
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,48 +15,17 @@ import pandas as pd
 from scipy import stats as scipy_stats
 
 from aggregate import flags, stats
+from aggregate.axes import Axis, axes
 from aggregate.load import SweepSource
 from tdmpc import catalogue
 
 PRIMARY = "final_planner"
 OUTCOMES = (PRIMARY, "auc_planner", "fall_planner", "final_policy")
 LAST_QUARTER = 0.75
-TIMES = " × "  # between the factors of an interaction
 _COLUMNS = ["outcome", "factor", "low", "high", "levels", "runs", "estimate", "ci_low", "ci_high", "sd", "p_raw",
             "detectable", "needed"]  # fmt: skip
 _ODDS = ["flag", "factor", "low", "high", "raised_low", "n_low", "raised_high", "n_high", "odds", "ci_low", "ci_high",
          "p_raw"]  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Axis:
-    """One question about a factor: what does going from `low` to `high` do?
-
-    position: (configurations,), 0 at `low` to 1 at `high` in equal steps of the factor's order, NaN where a
-    configuration is no part of it. alike: codes (configurations,); configurations are compared within equal
-    codes of each. levels: how many the factor has between the two, both counted.
-    """
-
-    factor: str
-    low: str
-    high: str
-    levels: int
-    position: np.ndarray
-    alike: tuple[np.ndarray, ...]
-
-    def weights(self, there: np.ndarray) -> np.ndarray:
-        """(configurations,) that give the slope over `position` within alike configurations, of those `there`;
-        all zero where these never differ in this factor alone."""
-        out = np.zeros(there.size)
-        used = there & np.isfinite(self.position)
-        if not used.any():
-            return out
-        dummies = np.hstack([codes[used, None] == np.unique(codes[used]) for codes in self.alike]).astype(float)
-        x = self.position[used]
-        rest = x - dummies @ np.linalg.lstsq(dummies, x, rcond=None)[0]
-        rest[np.abs(rest) < 1e-9] = 0.0
-        out[used] = rest / (rest @ rest) if rest.any() else 0.0
-        return out
 
 
 @dataclass(frozen=True)
@@ -105,71 +73,6 @@ def last_quarter(rows: pd.DataFrame, total: int) -> pd.DataFrame:
     return means.dropna(axis=1, how="all").reset_index()
 
 
-# --- axes -----------------------------------------------------------------------------------------------
-
-
-def axes(sweep: SweepSource) -> tuple[list[Axis], list[Axis]]:
-    """(of every factor, of every pair of factors). Factors that always change together count as one."""
-    factors = _factors(sweep)
-    codes = {name: _codes(values) for name, values in factors.items()}
-    baseline = next((i for i, config in enumerate(sweep.configs) if config.is_baseline), 0)
-    main, pairs = [], []
-    positions: dict[str, list[Axis]] = {}
-    for name, values in factors.items():
-        others = _codes(list(zip(*(c for other, c in codes.items() if other != name), strict=True)) or [()])
-        alike = np.broadcast_to(others, len(sweep.configs))
-        positions[name] = [Axis(name, low, high, levels, x, (alike,))
-                           for low, high, levels, x in _positions(values, values[baseline])]  # fmt: skip
-        main += positions[name]
-    for one, two in itertools.combinations(factors, 2):
-        for a, b in itertools.product(positions[one], positions[two]):
-            name = f"{one}{TIMES}{two}"
-            x = a.position * b.position
-            pairs.append(Axis(name, f"{a.low}, {b.low}", f"{a.high}, {b.high}", a.levels * b.levels, x,
-                              a.alike + b.alike))  # fmt: skip
-    return main, pairs
-
-
-def _factors(sweep: SweepSource) -> dict[str, list[Any]]:
-    """Name -> value in every configuration (None: changes nothing there); those that change together are one."""
-    merged: dict[tuple[int, ...], list[str]] = {}
-    for key in sweep.factors:
-        codes = _codes([config.factors.get(key) for config in sweep.configs])
-        merged.setdefault(tuple(codes.tolist()), []).append(key)
-    return {
-        " and ".join(keys): [config.factors.get(keys[0]) for config in sweep.configs]
-        for codes, keys in merged.items()
-        if len(set(codes)) > 1
-    }
-
-
-def _codes(values: Sequence[Any]) -> np.ndarray:
-    """A number for each value, equal where they are."""
-    seen: dict[Any, int] = {}
-    return np.array([seen.setdefault(value, len(seen)) for value in values])
-
-
-def _positions(values: Sequence[Any], baseline: Any) -> Iterator[tuple[str, str, int, np.ndarray]]:
-    """(low, high, levels, position): numbers have an order and one axis, other values one axis each that leads
-    from the baseline's (the first, where the baseline has none)."""
-    levels = list(dict.fromkeys(value for value in values if value is not None))
-    if all(isinstance(level, (int, float)) and not isinstance(level, bool) for level in levels):
-        paths = [sorted(levels)] if len(levels) > 1 else []
-    else:
-        start = baseline if baseline is not None else levels[0]
-        paths = [[start, level] for level in levels if level != start]
-    for path in paths:
-        place = {level: i / (len(path) - 1) for i, level in enumerate(path)}
-        x = np.array([place.get(value, np.nan) for value in values])
-        yield _shown(path[0]), _shown(path[-1]), len(path), x
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, tuple):
-        return f"[{', '.join(map(_shown, value))}]"
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
 # --- tables ---------------------------------------------------------------------------------------------
 
 
@@ -181,26 +84,45 @@ def _table(sweep: SweepSource, asked: Sequence[Axis], runs: pd.DataFrame, outcom
 
 def _effects_on(
     outcome: str, asked: Sequence[Axis], runs: pd.DataFrame, ids: Sequence[str]
-) -> Iterator[tuple[Any, ...]]:
-    samples = stats.samples_of(runs, "config_id", outcome)
-    counts = np.array([samples[name].size if name in samples else 0 for name in ids])
-    there = counts > 1
-    if not there.any():
-        return
-    means, variances = (
-        np.array([of(samples[name]) if known else 0.0 for name, known in zip(ids, there, strict=True)])
-        for of in (np.mean, lambda values: np.var(values, ddof=1))
-    )
-    sd = float(np.sqrt(np.average(variances[there], weights=counts[there] - 1)))
-    weighed = [(axis, axis.weights(there)) for axis in asked]
+) -> Iterator[dict[str, Any]]:
+    cells = Cells.of(runs, outcome, ids)
+    weighed = [(axis, axis.weights(cells.counts > 1)) for axis in asked]
     weighed = [(axis, weights) for axis, weights in weighed if weights.any()]
     for axis, weights in weighed:
-        found = stats.contrast(weights, means, variances, counts)
-        estimate, half = float(found.estimate), float(found.half_width())
-        needed = stats.seeds_needed(found, int(np.median(counts[weights != 0])), len(weighed))
-        yield (outcome, axis.factor, axis.low, axis.high, axis.levels, int(counts[weights != 0].sum()), estimate,
-               estimate - half, estimate + half, sd, float(found.p), float(found.detectable(len(weighed))),
-               needed)  # fmt: skip
+        yield {"outcome": outcome, **effect(axis, weights, cells, len(weighed))}
+
+
+@dataclass(frozen=True)
+class Cells:
+    """One outcome by configuration: means, variances (0 where unknown) and numbers of seeds, each (configurations,)."""
+
+    means: np.ndarray
+    variances: np.ndarray
+    counts: np.ndarray
+
+    @classmethod
+    def of(cls, runs: pd.DataFrame, outcome: str, ids: Sequence[str]) -> Cells:
+        """runs: one line per run with `config_id`. ids: the configurations, in order."""
+        samples = stats.samples_of(runs, "config_id", outcome)
+        own = [samples.get(name, np.empty(0)) for name in ids]
+        return cls(
+            np.array([sample.mean() if sample.size else 0.0 for sample in own]),
+            np.array([sample.var(ddof=1) if sample.size > 1 else 0.0 for sample in own]),
+            np.array([sample.size for sample in own]),
+        )
+
+
+def effect(axis: Axis, weights: np.ndarray, cells: Cells, tests: int) -> dict[str, Any]:
+    """A line of `Effects.returns` without its outcome. tests: how many are corrected together."""
+    there = cells.counts > 1
+    sd = float(np.sqrt(np.average(cells.variances[there], weights=cells.counts[there] - 1)))
+    found = stats.contrast(weights, cells.means, cells.variances, cells.counts)
+    estimate, half, used = float(found.estimate), float(found.half_width()), cells.counts[weights != 0]
+    return {
+        "factor": axis.factor, "low": axis.low, "high": axis.high, "levels": axis.levels, "runs": int(used.sum()),
+        "estimate": estimate, "ci_low": estimate - half, "ci_high": estimate + half, "sd": sd, "p_raw": float(found.p),
+        "detectable": float(found.detectable(tests)), "needed": stats.seeds_needed(found, int(np.median(used)), tests),
+    }  # fmt: skip
 
 
 def flag_odds(sweep: SweepSource, asked: Sequence[Axis], findings: pd.DataFrame) -> Iterator[tuple[Any, ...]]:

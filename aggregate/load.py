@@ -7,8 +7,9 @@ of the row that was NaN or infinite, else None; an absent metric is no such thin
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from aggregate import origins
+from aggregate.asked import Question
 from tdmpc import catalogue, shardname, shards
 
 DIVERGED, DONE, FAILED, INTERRUPTED, STALLED = "diverged", "done", "failed", "interrupted", "stalled"
@@ -62,11 +64,22 @@ class ConfigSource:
 
 @dataclass(frozen=True)
 class SweepSource:
+    """beside: configurations of other sweeps that `questions` need, by sweep; none of one that was not submitted."""
+
     name: str
     goal: str
-    questions: tuple[str, ...]
+    questions: tuple[Question, ...]
     factors: tuple[str, ...]
     configs: tuple[ConfigSource, ...]
+    beside: Mapping[str, tuple[ConfigSource, ...]] = field(default_factory=dict)
+
+    @property
+    def all_configs(self) -> tuple[ConfigSource, ...]:
+        """Its own, then those beside them, each once."""
+        found = {config.config_id: config for config in self.configs}
+        for config in itertools.chain.from_iterable(self.beside.values()):
+            found.setdefault(config.config_id, config)
+        return tuple(found.values())
 
 
 @dataclass(frozen=True)
@@ -86,7 +99,7 @@ def load(sweeps: Sequence[SweepSource]) -> Loaded:
 
     Raises `AggregateError` where there is no run or not one readable row.
     """
-    runs = {(run.config_id, run.seed): run for sweep in sweeps for config in sweep.configs for run in config.runs}
+    runs = {(run.config_id, run.seed): run for sweep in sweeps for config in sweep.all_configs for run in config.runs}
     if not runs:
         raise AggregateError("no runs to aggregate: nothing was submitted; `sweeps submit ensemble --seeds 6` starts")
     tables: list[pa.Table] = []

@@ -199,6 +199,35 @@ def seeds_needed(found: Contrast, seeds: int, tests: int = 1) -> float:
     return float(more[enough.argmax()]) if enough.any() else math.inf
 
 
+def share_interval(k: int, n: int, level: float = 0.95) -> tuple[float, float]:
+    """Wilson's interval of a share of which `k` of `n` were seen; (0, 1) for none seen."""
+    if not n:
+        return 0.0, 1.0
+    z2 = stats.norm.ppf(0.5 + level / 2) ** 2
+    middle = (k + z2 / 2) / (n + z2)
+    half = math.sqrt(z2 * (k * (n - k) / n + z2 / 4)) / (n + z2)
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def share_difference(k0: int, n0: int, k1: int, n1: int) -> tuple[float, float]:
+    """Newcombe's 95 % interval of the share k1/n1 less the share k0/n0."""
+    (low0, high0), (low1, high1) = share_interval(k0, n0), share_interval(k1, n1)
+    p0, p1 = k0 / n0, k1 / n1
+    return p1 - p0 - math.hypot(p1 - low1, high0 - p0), p1 - p0 + math.hypot(high1 - p1, p0 - low0)
+
+
+def runs_needed(p0: float, p1: float, tests: int = 1) -> float:
+    """Runs on either side at which shares as far apart would be told apart in 80 % of cases, about (Casagrande's
+    correction for Fisher's test); infinite where they are equal."""
+    if p0 == p1:
+        return math.inf
+    alpha, beta = stats.norm.ppf(1 - ALPHA / 2 / tests), stats.norm.ppf(POWER)
+    mean = (p0 + p1) / 2
+    spread = alpha * math.sqrt(2 * mean * (1 - mean)) + beta * math.sqrt(p0 * (1 - p0) + p1 * (1 - p1))
+    plain = (spread / (p1 - p0)) ** 2
+    return plain / 4 * (1 + math.sqrt(1 + 4 / (plain * abs(p1 - p0)))) ** 2
+
+
 def winners_curse(configurations: int, seeds: int) -> float:
     """By how many standard deviations of the seeds the best of so many equal means looks too good."""
     x = np.linspace(-8, 8, 4001)

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from aggregate import effects, flags, grid, load, stats
+from aggregate import effects, flags, grid, load, questions, stats
+from aggregate.flags.pieces import jitter
 from aggregate.load import AggregateError, ConfigSource, SweepSource
 from tdmpc import catalogue
 
@@ -18,7 +19,7 @@ MODES = ("planner", "policy")
 LAST_SHARE = 0.1  # of training is "final" ...
 LAST_POINTS = 4  # ... where that many evaluations fall in it, else the last so many
 SCORES = ("final_planner", "final_policy", "auc_planner", "auc_policy", "large_planner", "large_policy", "training",
-          "fall_planner")  # fmt: skip
+          "fall_planner", "noise_planner", "noise_policy")  # fmt: skip
 APART = ("healthy_planner", "worst_planner")  # the final return again, judged by how runs ended
 CRASHED = (load.DIVERGED, load.FAILED)
 
@@ -43,8 +44,8 @@ class SweepSummary:
     `final_points`).
     ranking: one line per configuration, best first. contrasts: each configuration against the best
     (`stats.AgainstBest`). baseline: each against the baseline (`stats.AgainstBaseline`), empty without one.
-    effects: of the factors. findings, votes, variance: `flags.judge`, `flags.vote`,
-    `flags.variance_split`. last_step: of the whole sweep. origins: see `load.Loaded`.
+    effects: of the factors. replies: to the plan's questions (`questions.replies`). findings, votes, variance:
+    `flags.judge`, `flags.vote`, `flags.variance_split`. last_step: of the whole sweep. origins: see `load.Loaded`.
     """
 
     source: SweepSource
@@ -57,6 +58,7 @@ class SweepSummary:
     contrasts: pd.DataFrame
     baseline: pd.DataFrame
     effects: effects.Effects
+    replies: pd.DataFrame
     findings: pd.DataFrame
     votes: pd.DataFrame
     variance: pd.DataFrame
@@ -91,18 +93,12 @@ def summarise(sweeps: Sequence[SweepSource]) -> Summary:
 def _summarise_sweep(
     sweep: SweepSource, by_run: dict[tuple[str, int], pd.DataFrame], loaded: load.Loaded
 ) -> SweepSummary:
-    # a run may have been extended beyond what this sweep asks for: what lies there is no part of it
-    empty = next(iter(by_run.values())).iloc[:0]
     asked = [(config, run) for config in sweep.configs for run in config.runs]
-    rows_of = {}
-    for config, run in asked:
-        rows = by_run.get((run.config_id, run.seed), empty)
-        rows_of[run.config_id, run.seed] = rows[rows["step"] <= config.total_steps]
-    rows = pd.concat(rows_of.values(), ignore_index=True) if rows_of else empty
+    rows_of = _rows_of(asked, by_run)
+    rows = pd.concat(rows_of.values(), ignore_index=True)
     total = max((config.total_steps for config in sweep.configs), default=1)
     seeds, curves = _curves(rows, total)
-    views = {key: flags.RunView(_by_kind(frame), config.total_steps, run.state, config.config)
-             for (key, frame), (config, run) in zip(rows_of.items(), asked, strict=True)}  # fmt: skip
+    views = _views(asked, rows_of)
     listed = [(config_id, seed, view) for (config_id, seed), view in views.items()]
     baseline = next((config.config_id for config in sweep.configs if config.is_baseline), "")
     findings = flags.judge(listed, baseline)
@@ -121,6 +117,7 @@ def _summarise_sweep(
         contrasts=stats.AgainstBest()(scores, "config_id", effects.PRIMARY),
         baseline=stats.AgainstBaseline()(scores, "config_id", effects.PRIMARY, baseline),
         effects=effects.effects(sweep, scores, late, findings),
+        replies=_replies(sweep, by_run, scores, findings),
         findings=findings,
         votes=flags.vote(findings),
         variance=flags.variance_split(listed),
@@ -128,6 +125,46 @@ def _summarise_sweep(
         total_steps=total,
         origins=loaded.origins[_of_runs(loaded.origins, rows_of)],
     )
+
+
+def _rows_of(
+    asked: Sequence[tuple[ConfigSource, load.RunSource]], by_run: Mapping[tuple[str, int], pd.DataFrame]
+) -> dict[tuple[str, int], pd.DataFrame]:
+    """Rows of each run up to the steps asked for: of one that was extended the rest is no part of this."""
+    empty = next(iter(by_run.values())).iloc[:0]
+    found = {}
+    for config, run in asked:
+        rows = by_run.get((run.config_id, run.seed), empty)
+        found[run.config_id, run.seed] = rows[rows["step"] <= config.total_steps]
+    return found or {("", 0): empty}
+
+
+def _views(
+    asked: Sequence[tuple[ConfigSource, load.RunSource]], rows_of: Mapping[tuple[str, int], pd.DataFrame]
+) -> dict[tuple[str, int], flags.RunView]:
+    return {
+        (run.config_id, run.seed): flags.RunView(
+            _by_kind(rows_of[run.config_id, run.seed]), config.total_steps, run.state, config.config
+        )
+        for config, run in asked
+    }
+
+
+def _replies(
+    sweep: SweepSource,
+    by_run: Mapping[tuple[str, int], pd.DataFrame],
+    scores: pd.DataFrame,
+    findings: pd.DataFrame,
+) -> pd.DataFrame:
+    """`questions.replies`, with the configurations of other sweeps that questions need."""
+    own = {config.config_id for config in sweep.configs}
+    others = [(c, run) for c in sweep.all_configs if c.config_id not in own for run in c.runs]
+    if others:
+        views = _views(others, _rows_of(others, by_run))
+        scores = pd.concat([scores, _scores(views)], ignore_index=True)
+        judged = flags.judge([(config_id, seed, view) for (config_id, seed), view in views.items()])
+        findings = pd.concat([findings, judged], ignore_index=True)
+    return questions.replies(sweep, scores, findings)
 
 
 def _of_runs(frame: pd.DataFrame, runs: Collection[tuple[str, int]]) -> np.ndarray:
@@ -213,8 +250,8 @@ def run_scores(view: flags.RunView) -> dict[str, float | bool]:
     than 4 fall there (`final_points` says how many entered); auc_*: area under the evaluation curve divided
     by the steps it spans; large_*: the large evaluation after the last step; training: mean return of the
     training episodes in the last 10 %; fall_planner: from the best window of evaluations to the last
-    (`stats.split_fall`). All of these need a run that came to its end. so_far: mean of the
-    last 4 evaluations of any run.
+    (`stats.split_fall`); noise_*: how far evaluations of the second half jump from one to the next. All of
+    these need a run that came to its end. so_far: mean of the last 4 evaluations of any run.
     """
     evaluated = view.series("eval", "eval_return_planner")
     reached = evaluated.steps[-1] if evaluated.steps.size else 0
@@ -229,6 +266,8 @@ def run_scores(view: flags.RunView) -> dict[str, float | bool]:
         last = max(int(np.sum(series.steps > border)), LAST_POINTS)
         scores[f"final_{mode}"] = _mean(series.values[-last:])
         scores[f"auc_{mode}"] = _area(series)
+        half = series.values[series.steps > view.total_steps / 2]
+        scores[f"noise_{mode}"] = jitter(half) if half.size >= LAST_POINTS else np.nan
         scores[f"large_{mode}"] = _large_evaluation(view, mode)
     _, episodes_of = view.lists("eval", "eval_return_planner_episodes")
     halves = np.array([(e[::2].mean(), e[1::2].mean()) for e in episodes_of if e.size > 1]).reshape(-1, 2)

@@ -1,18 +1,17 @@
-"""A sweep's first answers in words: who leads, by how much, what cannot be told apart, what is missing."""
+"""A sweep's first screen in words: who leads, the plan's questions, what cannot be told apart, what is missing."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import pandas as pd
 
-from aggregate import effects, flags, load, stats
+from aggregate import flags, load, stats
+from aggregate.answers import Answer, answers, seeds
 from aggregate.origins import mixture
 from aggregate.summary import SweepSummary
+from aggregate.words import estimate, number, signed
 from tdmpc.config import LR_SCALED_BY
 
 AFFORDABLE_SEEDS = 30  # more for one question are not advised
@@ -22,43 +21,28 @@ RERUN = {"failed": "--failed", "interrupted": "--interrupted", "lost": "--missin
 
 @dataclass(frozen=True)
 class Verdict:
-    """`headline`: one sentence; `points`: the sentences below it, (topic, text)."""
+    """headline: one sentence. answers: to the plan's questions. points: further sentences, (topic, text)."""
 
     headline: str
+    answers: tuple[Answer, ...]
     points: tuple[tuple[str, str], ...]
-
-
-def number(value: float, half_width: float = math.nan) -> str:
-    """`value` with the digits its uncertainty leaves it (a half width of 5 to 50: whole numbers), else with
-    three significant ones."""
-    if not math.isfinite(value):
-        return "-"
-    size = half_width / 5 if math.isfinite(half_width) and half_width > 0 else abs(value) / 100
-    places = 0 if size == 0 else min(6, max(0, -math.floor(math.log10(size))))
-    text = f"{value:,.{places}f}"
-    return text.replace("-", "−") if float(text.replace(",", "")) else text.lstrip("-")
-
-
-def estimate(mean: float, low: float, high: float) -> str:
-    """Mean and interval as in 621 [596, 646]; the mean alone where there is no interval."""
-    half = (high - low) / 2
-    if not math.isfinite(half):
-        return number(mean)
-    return f"{number(mean, half)} [{number(low, half)}, {number(high, half)}]"
 
 
 def verdict(sweep: SweepSummary) -> Verdict:
     """What the final return with planning says, and what it does not."""
     ranking = sweep.ranking
-    points = [_missing(sweep), _flagged(sweep), _entangled(sweep), _mixed(sweep), _next(sweep)]
+    known = answers(sweep)
+    points = [_missing(sweep), _flagged(sweep), _entangled(sweep), _mixed(sweep), _next(sweep, known)]
     if ranking.empty or not ranking["final_planner_n"].any():
-        return Verdict(*_nothing_finished(sweep, points))
+        headline, told = _nothing_finished(sweep, points)
+        return Verdict(headline, known, told)
     best = ranking.iloc[0]
     shown = estimate(best["final_planner_mean"], best["final_planner_low"], best["final_planner_high"])
     lead = "reaches" if len(ranking) == 1 else "leads with"
     headline = f"{best['label']} {lead} a final return of {shown}, n={best['final_planner_n']}"
-    answers = [_asked(sweep), *_answers(sweep), _told_apart(sweep)]
-    return Verdict(headline, tuple(p for p in [*answers, _against_random(sweep), *points] if p[1]))
+    found = [_told_apart(sweep), _evaluation(sweep), _against_random(sweep), *points]
+    told = tuple(point for point in found if point[1])
+    return Verdict(headline, known, told)
 
 
 def _nothing_finished(sweep: SweepSummary, points: list[tuple[str, str]]) -> tuple[str, tuple[tuple[str, str], ...]]:
@@ -97,65 +81,7 @@ def _by_how_much(sweep: SweepSummary) -> str:
     )
 
 
-def _asked(sweep: SweepSummary) -> tuple[str, str]:
-    """The plan's questions, where what the factors do stands below them."""
-    return "Asked", " ".join(sweep.source.questions) if len(sweep.effects.returns) else ""
-
-
-def _answers(sweep: SweepSummary) -> Iterator[tuple[str, str]]:
-    """What every factor does to the final return, to the fall at the end and to the odds of flags."""
-    returns, odds = sweep.effects.returns, sweep.effects.odds
-    titles = {d.name: d.title for d in flags.DETECTORS}
-    pairs = sweep.effects.interactions
-    together = pairs[(pairs["outcome"] == effects.PRIMARY) & pairs["distinct"].astype(bool)]
-    for line in returns[returns["outcome"] == effects.PRIMARY].to_dict("records"):
-        same = {key: line[key] for key in ("factor", "low", "high")}
-        fall = _matching(returns[returns["outcome"] == "fall_planner"], same)
-        raised = _matching(odds[odds["distinct"].astype(bool)], same)
-        text = f"From {line['low']} to {line['high']}: {_answer(line, _seeds(sweep))}."
-        for pair in together["factor"]:
-            if line["factor"] in pair.split(effects.TIMES):
-                text += f" How much depends on the other: {pair} interact."
-        for other in fall.to_dict("records"):
-            beyond = "beyond chance" if other["distinct"] else "not beyond chance"
-            text += f" The fall at the end changes by {signed(other)}, {beyond}."
-        for flag in raised.to_dict("records"):
-            text += (f" {titles[flag['flag']]}: {flag['raised_low']} of {flag['n_low']} runs, then "
-                     f"{flag['raised_high']} of {flag['n_high']}.")  # fmt: skip
-        yield line["factor"], text
-
-
-def _matching(table: pd.DataFrame, same: Mapping[str, str]) -> pd.DataFrame:
-    return table[(table[list(same)] == pd.Series(same)).all(axis=1)]
-
-
-def _answer(line: Mapping[str, Any], seeds: int) -> str:
-    found = f"final return {signed(line)}"
-    if line["distinct"]:
-        return f"{found}, {'higher' if line['estimate'] > 0 else 'lower'} beyond chance (p = {line['p']:.2g}, Holm)"
-    if not math.isfinite(line["p"]):
-        return f"{found}; not answered: the seeds do not differ, so nothing says what chance does"
-    leaning = "leaning that way, but " if line["p_raw"] < stats.ALPHA else ""
-    more = line["needed"] - seeds
-    enough = f"{more:.0f} more seeds" if math.isfinite(more) else f"more than {stats.MOST_SEEDS} seeds"
-    needs = (
-        f"needs {enough} for a difference of this size" if more > 0 else "the correction for several factors undoes it"
-    )
-    seen = f"{number(line['detectable'])} would be seen"
-    return f"{found}; {leaning}not answered (p = {line['p']:.2g}, Holm): {needs}; {seen}"
-
-
-def signed(line: Mapping[str, Any]) -> str:
-    """An effect with its sign and interval, as in +34 [−20, 88]."""
-    shown = estimate(line["estimate"], line["ci_low"], line["ci_high"])
-    return f"+{shown}" if line["estimate"] > 0 else shown
-
-
-def _seeds(sweep: SweepSummary) -> int:
-    return int(sweep.ranking["final_planner_n"].median())
-
-
-def _next(sweep: SweepSummary) -> tuple[str, str]:
+def _next(sweep: SweepSummary, known: tuple[Answer, ...]) -> tuple[str, str]:
     """The command to type."""
     name, states = sweep.source.name, set(sweep.runs["state"])
     again = dict.fromkeys(cause for state, cause in RERUN.items() if state in states)
@@ -163,19 +89,60 @@ def _next(sweep: SweepSummary) -> tuple[str, str]:
         return "Next", f"sweeps rerun {name} {' '.join(again)}"
     if states - {load.DONE, load.DIVERGED}:
         return "Next", f"sweeps status {name}, until the rest has finished"
-    returns = sweep.effects.returns
-    open_ones = returns[(returns["outcome"] == effects.PRIMARY) & ~returns["distinct"].astype(bool)]
-    wanted = open_ones.loc[
-        np.isfinite(open_ones["needed"].astype(float)) & (open_ones["needed"] > _seeds(sweep)), "needed"
-    ]
-    if wanted.empty:
+    options = "with the options it was first submitted with"
+    for answer in known:
+        for other in answer.missing:
+            return "Next", f"sweeps submit {other} --seeds {_planned(sweep)}, {options}; a question needs its runs"
+    needed = [answer.needed for answer in known if math.isfinite(answer.needed) and answer.needed > seeds(sweep)]
+    if not needed:
         return "Next", ""
-    if wanted.min() > AFFORDABLE_SEEDS:
+    if min(needed) > AFFORDABLE_SEEDS:
         return "Next", (
-            f"More than {AFFORDABLE_SEEDS} seeds a configuration ({wanted.min():.0f}) would tell the next factor: take "
-            "either of its values."
+            f"More than {AFFORDABLE_SEEDS} seeds a configuration ({min(needed):.0f}) would answer the next question: "
+            "take either value."
         )
-    return "Next", f"sweeps submit {name} --seeds {wanted.min():.0f}, with the options it was first submitted with"
+    return "Next", f"sweeps submit {name} --seeds {min(needed):.0f}, {options}"
+
+
+def _planned(sweep: SweepSummary) -> int:
+    return int(sweep.ranking["planned"].max())
+
+
+def _evaluation(sweep: SweepSummary) -> tuple[str, str]:
+    """Whether evaluation is random, where from, and whether planning or the policy is the cause."""
+    parts = sweep.variance.set_index("mode")[["episodes", "time", "seeds"]] ** 2
+    told = []
+    for mode, words in (("planner", "With planning"), ("policy", "with the policy alone")):
+        mean = parts.loc[parts.index == mode].mean()
+        if mean.notna().all() and mean.sum() > 0:
+            shares = mean / mean.sum()
+            told.append(f"{words} {shares['episodes']:.0%} of the variance lies between episodes of one evaluation, "
+                        f"{shares['time']:.0%} over time, {shares['seeds']:.0%} between seeds")  # fmt: skip
+    if not told:
+        return "Evaluation", ""
+    return "Evaluation", f"{'; '.join(told)} (second half of training).{_planning(sweep)}"
+
+
+def _planning(sweep: SweepSummary) -> str:
+    """Jumps of evaluation with planning less those without, run by run."""
+    pairs = sweep.scores[["config_id", "noise_planner", "noise_policy"]].dropna()
+    difference = pairs["noise_planner"] - pairs["noise_policy"]
+    # runs of a configuration are no independent witnesses of planning; configurations are averaged first
+    by_config = difference.groupby(pairs["config_id"]).mean() if pairs["config_id"].nunique() > 1 else difference
+    if len(by_config) < 2:
+        return ""
+    half = float(stats.Interval().half_width(by_config.std(ddof=1), np.array(len(by_config))))
+    mean = float(by_config.mean())
+    shown = signed({"estimate": mean, "ci_low": mean - half, "ci_high": mean + half})
+    word = (
+        "unclear whether planning"
+        if abs(mean) <= half
+        else "planning adds to it:"
+        if mean > 0
+        else "planning calms it:"
+    )
+    end = "adds to it or calms it: " if abs(mean) <= half else ""
+    return f" From one evaluation to the next, {word} {end}{shown} return points against the policy alone."
 
 
 def _against_random(sweep: SweepSummary) -> tuple[str, str]:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from jobs import yamlfile
+from jobs import questions, yamlfile
 from jobs.errors import JobsError, near
 from jobs.yamlfile import Entry
 from tdmpc.config import ConfigError, parse_value
+
+if TYPE_CHECKING:
+    from aggregate.asked import Question
 
 DEFAULT_SEEDS = (1, 2, 3, 4, 5, 6)
 MAX_SEEDS = 1000
@@ -36,7 +39,7 @@ class Sweep:
 
     name: str
     goal: str
-    questions: tuple[str, ...]
+    questions: tuple[Question, ...]
     issues: tuple[str, ...]
     priority: int
     parallel: bool
@@ -51,6 +54,11 @@ class Sweep:
     def factors(self) -> tuple[str, ...]:
         """The swept keys, in the plan's order."""
         return (*self.grid, *self.zipped)
+
+    @property
+    def levels(self) -> dict[str, tuple[Any, ...]]:
+        """Swept key -> its levels."""
+        return {**self.grid, **self.zipped}
 
 
 @dataclass(frozen=True)
@@ -140,9 +148,10 @@ def _plan(root: Entry) -> Plan:
     _add_task_and_steps(base, fields)
     issues = _texts_by_name(fields["issues"]) if "issues" in fields else {}
     seeds = _seeds(fields["seeds"]) if "seeds" in fields else DEFAULT_SEEDS
+    names = _sweep_names(fields["sweeps"])
     sweeps: list[Sweep] = []
     for position, (name, entry) in enumerate(fields["sweeps"].mapping().items(), start=1):
-        sweeps += _sweep(_checked(name, entry), entry, position, seeds, issues)
+        sweeps += _sweep(_checked(name, entry), entry, position, seeds, issues, names)
     if not sweeps:
         raise fields["sweeps"].error("sweeps: there is none; see `sweeps plan --example`")
     return Plan(
@@ -156,7 +165,19 @@ def _plan(root: Entry) -> Plan:
     )
 
 
-def _sweep(name: str, entry: Entry, position: int, seeds: tuple[int, ...], issues: Mapping[str, str]) -> list[Sweep]:
+def _sweep_names(entry: Entry) -> list[str]:
+    """Every sweep and option that has levels of its own."""
+    names = []
+    for name, sweep in entry.mapping().items():
+        fields = sweep.mapping(_SWEEP_KEYS)
+        names += [name] if "grid" in fields or "zip" in fields else []
+        names += [f"{name}.{option}" for option in (fields["options"].mapping() if "options" in fields else ())]
+    return names
+
+
+def _sweep(
+    name: str, entry: Entry, position: int, seeds: tuple[int, ...], issues: Mapping[str, str], names: Sequence[str]
+) -> list[Sweep]:
     """The sweep's own grid, if it has one, then its options."""
     fields = entry.mapping(_SWEEP_KEYS)
     fixed = _values(fields["fixed"]) if "fixed" in fields else {}
@@ -164,7 +185,7 @@ def _sweep(name: str, entry: Entry, position: int, seeds: tuple[int, ...], issue
     common = Sweep(
         name=name,
         goal=fields["goal"].text() if "goal" in fields else "",
-        questions=fields["questions"].texts() if "questions" in fields else (),
+        questions=(),
         issues=_references(fields["issues"], issues) if "issues" in fields else (),
         priority=fields["priority"].whole() if "priority" in fields else position,
         parallel=fields["parallel"].flag() if "parallel" in fields else False,
@@ -177,13 +198,18 @@ def _sweep(name: str, entry: Entry, position: int, seeds: tuple[int, ...], issue
     )
     found = [_vary(common, entry, fields)] if "grid" in fields or "zip" in fields else []
     for option, option_entry in (fields["options"].mapping() if "options" in fields else {}).items():
-        found.append(_option(common, f"{name}.{_checked(option, option_entry)}", option_entry, issues))
+        found.append(_option(common, f"{name}.{_checked(option, option_entry)}", option_entry, issues, names))
     if not found:
         raise entry.error(f"sweep {name!r} varies nothing; give it `grid:`, `zip:` or `options:`")
-    return found
+    if "questions" not in fields:
+        return found
+    inherit = {sweep.name: sweep.levels for sweep in found if not sweep.questions}
+    asked = questions.put(questions.parse(fields["questions"], names), inherit)
+    return [replace(sweep, questions=asked.get(sweep.name, sweep.questions)) for sweep in found]
 
 
-def _option(parent: Sweep, name: str, entry: Entry, issues: Mapping[str, str]) -> Sweep:
+def _option(parent: Sweep, name: str, entry: Entry, issues: Mapping[str, str], names: Sequence[str]) -> Sweep:
+    """With its own questions; without any it has those of `parent` that it can answer."""
     fields = entry.mapping(_VARIES)
     fixed = {**parent.fixed, **(_values(fields["fixed"]) if "fixed" in fields else {})}
     own: dict[str, Any] = {}
@@ -191,7 +217,7 @@ def _option(parent: Sweep, name: str, entry: Entry, issues: Mapping[str, str]) -
     option = Sweep(
         name=name,
         goal=fields["goal"].text() if "goal" in fields else parent.goal,
-        questions=fields["questions"].texts() if "questions" in fields else parent.questions,
+        questions=(),
         issues=_references(fields["issues"], issues) if "issues" in fields else parent.issues,
         priority=parent.priority,
         parallel=parent.parallel,
@@ -202,7 +228,9 @@ def _option(parent: Sweep, name: str, entry: Entry, issues: Mapping[str, str]) -
         seeds=_seeds(fields["seeds"]) if "seeds" in fields else parent.seeds,
         where=f"{entry.file}:{entry.line}",
     )
-    return _vary(option, entry, fields)
+    varied = _vary(option, entry, fields)
+    asked = questions.parse(fields["questions"], names) if "questions" in fields else []
+    return replace(varied, questions=questions.put(asked, {name: varied.levels})[name])
 
 
 def _vary(sweep: Sweep, entry: Entry, fields: Mapping[str, Entry]) -> Sweep:
@@ -226,7 +254,7 @@ def _vary(sweep: Sweep, entry: Entry, fields: Mapping[str, Entry]) -> Sweep:
             raise fields["grid"].mapping()[key].error(f"{key}: the same level stands twice")
     if zipped and len(set(zip(*zipped.values(), strict=True))) < next(iter(lengths.values())):
         raise fields["zip"].error("zip: the same combination stands twice")
-    return Sweep(**{**vars(sweep), "grid": grid, "zipped": zipped})
+    return replace(sweep, grid=grid, zipped=zipped)
 
 
 def _levels(entry: Entry) -> dict[str, tuple[Any, ...]]:

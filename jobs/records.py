@@ -109,12 +109,15 @@ class ViewConfig:
 
 @dataclass(frozen=True)
 class View:
-    """sweeps/<name>.json: the sweep as it was asked for, seeds of all submits together."""
+    """sweeps/<name>.json: the sweep as it was asked for, seeds of all submits together.
+
+    questions: each a text, or the fields of `aggregate.asked.Question`.
+    """
 
     name: str
     plan: str
     goal: str
-    questions: list[str]
+    questions: list[Any]
     factors: list[str]
     configs: list[ViewConfig]
     time: float
@@ -273,6 +276,8 @@ def _decode(kind: Any, data: Any) -> Any:
 
 def _value(hint: Any, value: Any, name: str) -> Any:
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if hint is Any:
+        return value
     if origin in (typing.Union, types.UnionType):
         if value is None:
             return None

@@ -101,7 +101,7 @@ def sweep_details(plan: Plan, expanded: Expanded) -> list[Text | Table]:
     lines = [Text(f"{sweep.name}: {sweep.goal}" if sweep.goal else sweep.name, style="bold")]
     if sweep.why:
         lines.append(Text(f"  priority {sweep.priority}: {sweep.why}"))
-    lines += [Text(f"  ? {question}") for question in sweep.questions]
+    lines += [Text(f"  ? {question.text}") for question in sweep.questions]
     lines += [Text(f"  ! {plan.issues[name]}") for name in sweep.issues]
     if sweep.fixed:
         lines.append(Text("  fixed: " + ", ".join(f"{key}={show(value)}" for key, value in sweep.fixed.items())))

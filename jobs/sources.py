@@ -6,50 +6,76 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from jobs.errors import JobsError
-from jobs.status import sweeps
+from jobs.status import SweepStatus, sweeps
 from jobs.store import Store
 
 if TYPE_CHECKING:
-    from aggregate.load import SweepSource
+    from aggregate.asked import Question
+    from aggregate.load import ConfigSource, SweepSource
 
 
 def sweep_sources(store: Store, names: Sequence[str]) -> list[SweepSource]:
-    """The sweeps under `names`, or all. Raises `JobsError` where nothing was submitted."""
-    from aggregate.load import ConfigSource, RunSource, SweepSource
+    """The sweeps under `names`, or all, with the configurations that their questions need of others. Raises `JobsError`
+    where nothing was submitted."""
+    from aggregate.load import SweepSource
 
     found = sweeps(store, names)
     if not found:
         raise JobsError(f"nothing was submitted to {store.root}; `sweeps submit SWEEP`, or another --results")
+    known = {sweep.view.name: _configs(store, sweep) for sweep in found}
+    asked = {sweep.view.name: _questions(store, sweep) for sweep in found}
+    needed = {name for own in asked.values() for question in own for name in question.beside} - set(known)
+    if there := needed & set(store.view_names()):
+        known |= {sweep.view.name: _configs(store, sweep) for sweep in sweeps(store, sorted(there))}
     sources = []
     for sweep in found:
-        configs = []
-        for config, runs in sweep.rows:
-            stored = store.read_config(config.config_id)
-            if stored is None:
-                continue  # reported among the store's problems
-            configs.append(
-                ConfigSource(
-                    config_id=config.config_id,
-                    label=config.label,
-                    factors={key: _frozen(value) for key, value in config.factors.items()},
-                    is_baseline=config.is_baseline,
-                    config=stored.to_dict(),
-                    total_steps=stored.steps,
-                    runs=tuple(
-                        RunSource(
-                            config.config_id,
-                            run.record.ref.seed,
-                            store.run_folder(run.record.ref),
-                            run.state.state,
-                            run.record.attempts,
-                        )
-                        for run in runs
-                    ),
-                )
-            )
         view = sweep.view
-        sources.append(SweepSource(view.name, view.goal, tuple(view.questions), tuple(view.factors), tuple(configs)))
+        beside = {name: known.get(name, ()) for question in asked[view.name] for name in question.beside}
+        sources.append(
+            SweepSource(view.name, view.goal, asked[view.name], tuple(view.factors), known[view.name], beside)
+        )
     return sources
+
+
+def _questions(store: Store, sweep: SweepStatus) -> tuple[Question, ...]:
+    from aggregate.asked import question
+
+    try:
+        return tuple(question(stored) for stored in sweep.view.questions)
+    except ValueError as error:
+        path = store.view_path(sweep.view.name)
+        raise JobsError(f"{path}: {error}; submit the sweep again, that writes it anew") from error
+
+
+def _configs(store: Store, sweep: SweepStatus) -> tuple[ConfigSource, ...]:
+    from aggregate.load import ConfigSource, RunSource
+
+    configs = []
+    for config, runs in sweep.rows:
+        stored = store.read_config(config.config_id)
+        if stored is None:
+            continue  # reported among the store's problems
+        configs.append(
+            ConfigSource(
+                config_id=config.config_id,
+                label=config.label,
+                factors={key: _frozen(value) for key, value in config.factors.items()},
+                is_baseline=config.is_baseline,
+                config=stored.to_dict(),
+                total_steps=stored.steps,
+                runs=tuple(
+                    RunSource(
+                        config.config_id,
+                        run.record.ref.seed,
+                        store.run_folder(run.record.ref),
+                        run.state.state,
+                        run.record.attempts,
+                    )
+                    for run in runs
+                ),
+            )
+        )
+    return tuple(configs)
 
 
 def _frozen(value: object) -> object:

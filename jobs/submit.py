@@ -263,7 +263,7 @@ def _view(plan: Plan, expanded: Expanded, old: View | None) -> View:
         name=sweep.name,
         plan=plan.name,
         goal=sweep.goal,
-        questions=list(sweep.questions),
+        questions=[dataclasses.asdict(question) for question in sweep.questions],
         factors=list(sweep.factors),
         configs=[
             ViewConfig(

@@ -17,7 +17,8 @@ from aggregate import flags
 from aggregate.load import AggregateError
 from aggregate.origins import seeds_by_origin
 from aggregate.summary import Summary, SweepSummary
-from aggregate.verdict import number, verdict
+from aggregate.verdict import verdict
+from aggregate.words import number
 from plots import curves, figures, tables
 from plots.theme import PALETTE, Look, looks
 from tdmpc.shards import atomic_write

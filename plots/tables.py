@@ -13,7 +13,7 @@ import pandas as pd
 from aggregate import effects, flags, stats
 from aggregate.flags import causes
 from aggregate.summary import SweepSummary
-from aggregate.verdict import estimate, number, signed
+from aggregate.words import estimate, number, signed
 from plots.theme import Look
 
 STATE_SIGNS = {"done": "✓", "running": "▸", "pending": "…", "new": "…", "failed": "✕", "diverged": "✕",

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from aggregate.asked import Question
 from aggregate.load import ConfigSource, RunSource, SweepSource
 from tdmpc.shards import ShardWriter
 
@@ -128,5 +129,5 @@ def make_sweep(
         label = labels[index] if labels else f"num_q={index % 2 + 1}, reduce={'min' if index % 4 < 2 else 'mean'}"
         config = {"task": "quadruped-walk", "eval_episodes": 5, "final_eval_episodes": 30}
         configs.append(ConfigSource(config_id, label, {"num_q": index}, index == 0, config, total, tuple(runs)))
-    return SweepSource(name, "Find optimal ensemble sizes and reduction methods", ("Which ensemble?",), ("num_q",),
-                       tuple(configs))  # fmt: skip
+    goal = "Find optimal ensemble sizes and reduction methods"
+    return SweepSource(name, goal, (Question("Which ensemble?"),), ("num_q",), tuple(configs))

@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 
+from aggregate.asked import Question
 from aggregate.summary import summarise
-from aggregate.verdict import Verdict, estimate, number, verdict
+from aggregate.verdict import Verdict, verdict
+from aggregate.words import estimate, number
 
 
 @pytest.mark.parametrize(
@@ -110,23 +112,26 @@ def test_a_swept_key_that_changes_a_learning_rate_is_named(
 
 
 def factorial(synthetic: ModuleType, root: Path, finals: tuple[float, ...], **options: Any) -> dict[str, str]:
-    """Points of the verdict on num_q (1, 2) x reduce (min, mean), three seeds each."""
+    """Answers and points of the verdict on num_q (1, 2) x reduce (min, mean), three seeds each."""
     sweep = synthetic.make_sweep(root, finals, 3, lean=True, **options)
     configs = tuple(
         dataclasses.replace(config, factors={"num_q": i // 2 + 1, "reduce": ("min", "mean")[i % 2]})
         for i, config in enumerate(sweep.configs)
     )
-    (summary,) = summarise([dataclasses.replace(sweep, factors=("num_q", "reduce"), configs=configs)]).sweeps
-    return dict(verdict(summary).points)
+    asked = (Question("A second head?", ("num_q",), high="Yes", low="No"), Question("Which one?", ("reduce",)))
+    asked_of = dataclasses.replace(sweep, factors=("num_q", "reduce"), configs=configs, questions=asked)
+    (summary,) = summarise([asked_of]).sweeps
+    found = verdict(summary)
+    return {**{answer.question: answer.text for answer in found.answers}, **dict(found.points)}
 
 
 def test_what_factors_do_is_answered_or_said_to_need_more(tmp_path: Path, synthetic: ModuleType) -> None:
     points = factorial(synthetic, tmp_path, (300.0, 345.0, 600.0, 645.0))
-    assert points["Asked"] == "Which ensemble?"
-    assert points["num_q"].startswith("From 1 to 2: final return +")
-    assert "higher beyond chance (p = " in points["num_q"]
-    assert "not answered (p = " in points["reduce"]
-    needed = re.search(r"needs (\d+) more seeds for a difference of this size; [\d.]+ would be seen", points["reduce"])
+    assert re.match(
+        r"Yes, (very |fairly )?sure: final return \+\d+ \[\d+, \d+\] from 1 to 2 \(p ", points["A second head?"]
+    )
+    assert points["Which one?"].startswith("Not answered: final return +")
+    needed = re.search(r"needs (\d+) more seeds for a difference of this size; [\d.]+ would", points["Which one?"])
     assert needed is not None
     assert points["Next"].startswith(f"sweeps submit ensemble --seeds {int(needed[1]) + 3}, ")
 
@@ -138,7 +143,7 @@ def test_a_question_that_is_too_dear_is_said_to_be(tmp_path: Path, synthetic: Mo
 
 def test_factors_that_interact_are_named(tmp_path: Path, synthetic: ModuleType) -> None:
     points = factorial(synthetic, tmp_path, (300.0, 310.0, 300.0, 900.0))
-    assert "How much depends on the other: num_q × reduce interact." in points["num_q"]
+    assert "How much depends on the other: num_q × reduce interact." in points["A second head?"]
 
 
 @pytest.mark.parametrize(

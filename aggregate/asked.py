@@ -1,0 +1,113 @@
+"""What a plan may ask of a sweep: questions, the endpoints that answer them, and what they compare.
+
+Standard library only: plans are checked by it before anything heavy is loaded.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Literal
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """What runs are compared by. column: a score of `summary.run_scores`, or with `rate` the flag whose share of
+    runs is compared. title: as in "final return +34"."""
+
+    column: str
+    title: str
+    better: Literal["up", "down"]
+    help: str
+    rate: bool = False
+
+
+ENDPOINTS: dict[str, Endpoint] = {
+    "final": Endpoint("final_planner", "final return", "up", "with planning, mean over the last 10 % of training"),
+    "area": Endpoint("auc_planner", "area under the curve", "up",
+                     "mean height of the evaluation curve, early learning"),
+    "fall": Endpoint("fall_planner", "fall at the end", "down", "from the best window of evaluations to the last"),
+    "policy": Endpoint("final_policy", "final return of the policy alone", "up", "the same without planning"),
+    "noise": Endpoint("noise_planner", "jumps of evaluation", "down",
+                      "from one evaluation to the next in the second half, with planning"),
+    "collapse": Endpoint("evaluation_collapse", "runs that collapse", "down", "share of runs", rate=True),
+    "oscillation": Endpoint("log_std_oscillates", "runs whose log_std oscillates", "down", "share of runs", rate=True),
+    "lag": Endpoint("training_above_evaluation", "runs whose evaluation lags behind training", "down",
+                    "share of runs", rate=True),
+}  # fmt: skip
+
+_TERM = re.compile(r"(\w+)(?:\s*(/|\*|==)\s*(\w+))?")
+_OPERATIONS: dict[str, Callable[[Any, Any], Any]] = {
+    "/": lambda a, b: float(f"{a / b:.9g}"),  # equal where only rounding differs
+    "*": lambda a, b: float(f"{a * b:.9g}"),
+    "==": lambda a, b: "equal" if a == b else "different",
+}
+
+
+@dataclass(frozen=True)
+class Term:
+    """A key of the configuration, or two with /, * or == between them. Raises `ValueError` for any other text."""
+
+    text: str
+
+    def __post_init__(self) -> None:
+        if not _TERM.fullmatch(self.text.strip()):
+            raise ValueError(f"{self.text!r}: give a key, or two with / or * or == between them")
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        found = _TERM.fullmatch(self.text.strip())
+        return tuple(key for key in (found[1], found[3]) if key) if found else ()
+
+    def value(self, of: Callable[[str], Any]) -> Any:
+        """Of the configuration whose key k has the value of(k); None where a key has none there."""
+        values = [of(key) for key in self.keys]
+        found = _TERM.fullmatch(self.text.strip())
+        if None in values or found is None:
+            return None
+        return _OPERATIONS[found[2]](*values) if found[2] else values[0]
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question of the plan and what answers it.
+
+    by: terms whose effect is asked for, none for every swept key. alike: terms in which compared configurations are
+    alike, None for all other swept keys. on: endpoints, the first decides. levels: the two that are compared where
+    a key has more. low, high: the answer in words where the low or the high end does better. beside: other sweeps
+    whose configurations it needs.
+    """
+
+    text: str
+    by: tuple[str, ...] = ()
+    alike: tuple[str, ...] | None = None
+    on: tuple[str, ...] = ("final",)
+    levels: tuple[Any, ...] = ()
+    low: str = ""
+    high: str = ""
+    beside: tuple[str, ...] = ()
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """All keys that it names."""
+        return tuple(dict.fromkeys(key for text in (*self.by, *(self.alike or ())) for key in Term(text).keys))
+
+
+def question(stored: str | Mapping[str, Any]) -> Question:
+    """A question as it was stored: plain text, or the fields. Raises `ValueError` for what is neither."""
+    if isinstance(stored, str):
+        return Question(stored)
+    legal = [field.name for field in fields(Question)]
+    if not isinstance(stored, Mapping) or "text" not in stored or set(stored) - set(legal):
+        raise ValueError(f"{stored!r:.60} is no question; it has {', '.join(legal)}")
+    found = Question(**{name: _frozen(value) for name, value in stored.items()})
+    if unknown := [name for name in found.on if name not in ENDPOINTS]:
+        raise ValueError(f"unknown endpoint {unknown[0]!r}; legal: {', '.join(ENDPOINTS)}")
+    for text in (*found.by, *(found.alike or ())):
+        Term(text)
+    return found
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(map(_frozen, value)) if isinstance(value, list) else value

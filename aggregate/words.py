@@ -1,0 +1,42 @@
+"""Numbers as they stand in sentences: with the digits that their uncertainty leaves them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+
+def number(value: float, half_width: float = math.nan) -> str:
+    """`value` with the digits its uncertainty leaves it (a half width of 5 to 50: whole numbers), else with
+    three significant ones."""
+    if not math.isfinite(value):
+        return "-"
+    size = half_width / 5 if math.isfinite(half_width) and half_width > 0 else abs(value) / 100
+    places = 0 if size == 0 else min(6, max(0, -math.floor(math.log10(size))))
+    text = f"{value:,.{places}f}"
+    return text.replace("-", "−") if float(text.replace(",", "")) else text.lstrip("-")
+
+
+def estimate(mean: float, low: float, high: float) -> str:
+    """Mean and interval as in 621 [596, 646]; the mean alone where there is no interval."""
+    half = (high - low) / 2
+    if not math.isfinite(half):
+        return number(mean)
+    return f"{number(mean, half)} [{number(low, half)}, {number(high, half)}]"
+
+
+def signed(line: Mapping[str, Any]) -> str:
+    """An effect with its sign and interval, as in +34 [−20, 88]."""
+    shown = estimate(line["estimate"], line["ci_low"], line["ci_high"])
+    return f"+{shown}" if line["estimate"] > 0 else shown
+
+
+def probability(p: float) -> str:
+    """p = 0.012; p < 0.001."""
+    return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
+
+
+def share(k: int, n: int, low: float, high: float) -> str:
+    """2 of 6 runs (33 %, 10 to 70)."""
+    return f"{k} of {n} ({k / n:.0%}, {low:.0%} to {high:.0%})" if n else "none could be judged"

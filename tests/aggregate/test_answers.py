@@ -1,0 +1,107 @@
+"""Answers in words, from made-up replies."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from aggregate.answers import ANSWERED, OPEN, PART, Answer, answers
+from aggregate.asked import Question
+from aggregate.summary import summarise
+from aggregate.verdict import verdict
+
+
+def answered(
+    synthetic: ModuleType,
+    root: Path,
+    finals: tuple[float, ...],
+    question: Question,
+    values: tuple[Any, ...],
+    **how: Any,
+) -> Answer:
+    """The answer about a key `k` with these values, in four seeds each."""
+    sweep = synthetic.make_sweep(root, finals, 4, lean=True, **how)
+    configs = tuple(dataclasses.replace(c, factors={"k": v}) for c, v in zip(sweep.configs, values, strict=True))
+    (summary,) = summarise([dataclasses.replace(sweep, factors=("k",), configs=configs, questions=(question,))]).sweeps
+    return answers(summary)[0]
+
+
+WORDED = Question("Does it help?", ("k",), on=("final", "fall", "collapse"), low="No", high="Yes")
+
+
+def test_the_better_end_has_the_word(tmp_path: Path, synthetic: ModuleType) -> None:
+    up = answered(synthetic, tmp_path / "up", (100.0, 800.0), WORDED, (1, 2))
+    down = answered(synthetic, tmp_path / "down", (800.0, 100.0), WORDED, (1, 2))
+    assert (up.state, down.state) == (ANSWERED, ANSWERED)
+    assert up.text.startswith("Yes, very sure: final return +")
+    assert down.text.startswith("No, very sure: final return −")
+    assert "Secondary: fall at the end " in up.text
+    assert "; runs that collapse: none of 8. " in up.text
+
+
+def test_a_fall_is_better_where_it_is_smaller(tmp_path: Path, synthetic: ModuleType) -> None:
+    question = dataclasses.replace(WORDED, on=("fall", "collapse"))
+    found = answered(synthetic, tmp_path, (600.0, 600.0), question, (1, 2), special={0: {"collapse": True}})
+    assert found.text.startswith("Yes, very sure: fall at the end −")
+    assert "runs that collapse: 4 of 4 at 1, 0 of 4 at 2, −100 [" in found.text
+
+
+def test_without_words_of_its_own_the_level_is_named(tmp_path: Path, synthetic: ModuleType) -> None:
+    found = answered(synthetic, tmp_path, (100.0, 800.0), Question("Which?", ("k",)), ("min", "mean"))
+    assert found.text.startswith("k mean does better than min, very sure: ")
+
+
+def test_a_level_in_between_is_named_with_the_means_of_all(tmp_path: Path, synthetic: ModuleType) -> None:
+    found = answered(synthetic, tmp_path, (100.0, 800.0, 300.0), Question("Which?", ("k",)), (1, 2, 3))
+    assert found.text.startswith("In between: k 2 does better than 1 and 3, ")
+    assert found.text.count("by level, in order: ") == 1
+
+
+def test_what_is_open_says_what_it_needs(tmp_path: Path, synthetic: ModuleType) -> None:
+    found = answered(synthetic, tmp_path, (600.0, 630.0), WORDED, (1, 2))
+    assert found.state == OPEN
+    assert found.text.startswith("Not answered: final return ")
+    assert f"needs {found.needed - 4:.0f} more seeds for a difference of this size; " in found.text
+
+
+def test_some_of_several_keys_may_be_answered(tmp_path: Path, synthetic: ModuleType) -> None:
+    question = Question("Which?", ("k",))
+    sweep = synthetic.make_sweep(tmp_path, (300.0, 310.0, 700.0, 705.0), 4, lean=True)
+    configs = tuple(
+        dataclasses.replace(c, factors={"a": i // 2, "b": i % 2}, label=f"a={i // 2}, b={i % 2}")
+        for i, c in enumerate(sweep.configs)
+    )
+    question = Question("Which?", ("a", "b"))
+    asked = dataclasses.replace(sweep, factors=("a", "b"), configs=configs, questions=(question,))
+    (found,) = answers(summarise([asked]).sweeps[0])
+    assert found.state == PART
+    assert found.text.startswith("a 1 does better than 0, very sure: ")
+    assert " b not answered: " in found.text
+
+
+@pytest.mark.parametrize(
+    ("how", "words"),
+    [
+        ({"states": {(0, seed): "running" for seed in (1, 2, 3, 4)} | {(1, s): "new" for s in (1, 2, 3, 4)}},
+         "no run has finished"),
+        ({"states": {(1, seed): "running" for seed in (1, 2, 3)}}, "needs at least two finished seeds on both sides"),
+    ],
+)  # fmt: skip
+def test_why_nothing_can_be_said(tmp_path: Path, synthetic: ModuleType, how: dict[str, Any], words: str) -> None:
+    found = answered(synthetic, tmp_path, (600.0, 630.0), WORDED, (1, 2), **how)
+    assert (found.state, found.text.startswith(f"Not answered: {words}")) == (OPEN, True)
+
+
+def test_a_sweep_that_was_not_submitted_is_the_next_command(tmp_path: Path, synthetic: ModuleType) -> None:
+    question = Question("Schedule?", ("k == l",), ("k",), beside=("entropy.fixed",))
+    sweep = synthetic.make_sweep(tmp_path, (600.0, 630.0), 2, lean=True)
+    configs = tuple(dataclasses.replace(c, factors={"k": 1, "l": 2 + i}) for i, c in enumerate(sweep.configs))
+    asked = dataclasses.replace(sweep, factors=("k", "l"), configs=configs, questions=(question,),
+                                beside={"entropy.fixed": ()})  # fmt: skip
+    found = verdict(summarise([asked]).sweeps[0])
+    assert found.answers[0].text == "Not answered: needs the runs of entropy.fixed, which was not submitted."
+    assert dict(found.points)["Next"].startswith("sweeps submit entropy.fixed --seeds 2, ")
