@@ -39,6 +39,8 @@ def launch(
     """Submit the wanted runs of `choose`; the exit code. prepare: writes what they need. changed: lines about it."""
     place = submit.target(options)
     submit.check(how, place)
+    if place.note:
+        show.console().print(Text(place.note))
     if how.dry_run:
         _decide(store, sweep, choose, changed, options, how, place)
         return 0

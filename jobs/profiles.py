@@ -95,7 +95,7 @@ def load(name: str, options: Sequence[str] = ()) -> Profile:
     Raises `JobsError`.
     """
     own = _own().get(name)
-    if name.endswith((".yaml", ".yml")) or "/" in name or own is not None:
+    if _is_path(name) or own is not None:
         path = own or Path(name)
         return _profile(yamlfile.read(path), path.stem, options)
     if name not in names():
@@ -104,6 +104,15 @@ def load(name: str, options: Sequence[str] = ()) -> Profile:
         )
     text = resources.files("slurm_templates").joinpath(f"{name}.yaml").read_text(encoding="utf-8")
     return _profile(yamlfile.parse(text, f"{name}.yaml"), name, options)
+
+
+def _is_path(name: str) -> bool:
+    return name.endswith((".yaml", ".yml")) or "/" in name
+
+
+def lasting(name: str | None) -> str | None:
+    """`name` as it can be read from any folder."""
+    return str(Path(name).absolute()) if name is not None and _is_path(name) else name
 
 
 def for_report(profile: Profile) -> Profile:

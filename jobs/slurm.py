@@ -23,6 +23,7 @@ ARRAY_SIZE = 1001  # what MaxArraySize is where nobody set it; an index is below
 _SQUEUE_TIMEOUT_S = 20
 _SBATCH_TIMEOUT_S = 120
 _JOB_ID = re.compile(r"(\d+)(;.*)?\s*$")  # --parsable: the id, and the cluster's name where there are several
+_CONFIGURATIONS = (Path("/etc/slurm/slurm.conf"), Path("/etc/slurm-llnl/slurm.conf"))
 # of messages after which the controller may have taken the job
 _UNSURE = ("imed out", "ontact slurm controller", "onnection", "Zero Bytes", "not responding", "Communication")
 
@@ -218,6 +219,13 @@ def cluster_settings() -> dict[str, str]:
     shown = process.run_quietly(["scontrol", "show", "config"], _SQUEUE_TIMEOUT_S) or ""
     lines = (line.partition("=") for line in shown.splitlines())
     return {key.strip(): value.strip() for key, equals, value in lines if equals}
+
+
+def trace() -> str | None:
+    """What tells of a cluster where sbatch is not at hand; None where nothing does."""
+    named = [f"${name}" for name in ("SLURM_CONF", "SLURM_JOB_ID") if os.environ.get(name)]
+    files = [str(path) for path in _CONFIGURATIONS if path.exists()]
+    return next(iter(named + files), None)
 
 
 def _environment() -> dict[str, str]:

@@ -77,7 +77,8 @@ class Choice:
 class Target:
     """Where tasks go, and what each asks for.
 
-    throttle, array_size, cluster: with Slurm, tasks at a time, tasks of an array at most, its name of itself.
+    throttle, array_size, cluster: with Slurm, tasks at a time, tasks of an array at most, its name of itself. note: why
+    it was chosen, where the user left that to the program.
     """
 
     backend: str
@@ -86,6 +87,7 @@ class Target:
     throttle: int = 1
     array_size: int = slurm.ARRAY_SIZE
     cluster: str = ""
+    note: str = ""
 
     @property
     def device(self) -> str:
@@ -165,24 +167,45 @@ def pack(runs: Iterable[RunRef], seeds_per_job: int, canary: bool = False) -> li
 # --- where it goes ----------------------------------------------------------------------------------------
 
 
+def automatic() -> tuple[str, str]:
+    """What `--cluster auto` takes, and a line that says why.
+
+    Raises `JobsError` where there is a cluster that cannot be reached: what was meant for it does not start on its
+    login node instead.
+    """
+    if shutil.which("sbatch") is not None:
+        name = slurm.cluster_settings().get("ClusterName")
+        if name is None:
+            raise JobsError(
+                "sbatch is on PATH and Slurm's controller does not answer (`scontrol show config`); "
+                "try again later, or train on this machine with --cluster local"
+            )
+        return "slurm", f"goes to the Slurm cluster {name!r}, since sbatch is on PATH"
+    trace = slurm.trace()
+    if trace is not None:
+        raise JobsError(
+            f"{trace} tells of a Slurm cluster and sbatch is not on PATH; load its module, "
+            "or train on this machine with --cluster local"
+        )
+    return "local", "goes to this machine, since sbatch is not on PATH"
+
+
 def target(options: Options) -> Target:
     """The backend of `options`. Raises `JobsError` for a GPU that is not there."""
-    backend = options.cluster
-    if backend == "auto":
-        backend = "slurm" if shutil.which("sbatch") else "local"
+    backend, note = (options.cluster, "") if options.cluster != "auto" else automatic()
     if backend == "slurm":
         profile = profiles.load(options.profile or "gpu", options.option)
         settings = slurm.cluster_settings()
         size = int(settings.get("MaxArraySize", slurm.ARRAY_SIZE))
         throttle = options.max_parallel or profile.max_parallel
-        return Target(backend, profile, profile.gpus, throttle, size, settings.get("ClusterName", ""))
+        return Target(backend, profile, profile.gpus, throttle, size, settings.get("ClusterName", ""), note)
     if options.option and not options.profile:
         raise JobsError("--option changes a profile and there is none on this machine; name one with --profile")
     chosen = profiles.load(options.profile, options.option) if options.profile else None
     there = len(process.gpus())
     if chosen is not None and chosen.gpus and not there:
         raise JobsError(f"profile {chosen.name!r} asks for a GPU and this machine shows none; use --profile cpu")
-    return Target(backend, chosen, (1 if chosen.gpus else 0) if chosen is not None else min(1, there))
+    return Target(backend, chosen, (1 if chosen.gpus else 0) if chosen is not None else min(1, there), note=note)
 
 
 def slots(tasks: int, options: Options, place: Target) -> local.Slots:
@@ -311,6 +334,7 @@ def _written(name: str, request: Request, code: str) -> Submission:
     """The record of a submission of which nothing was handed over yet."""
     place, tasks = request.place, request.tasks
     recorded: dict[str, Any] = dataclasses.asdict(request.options)
+    recorded["profile"] = profiles.lasting(request.options.profile)
     job_name = f"{request.sweep}-{secrets.token_hex(4)}"
     chunks: list[Chunk] = []
     threads = place.profile.cpus if place.profile else 1

@@ -49,7 +49,8 @@ settings_options = with_options(
                  help="How often a run keeps its weights for `evaluate`, evenly spaced; 4 otherwise."),
     click.option("--checkpoint-minutes", type=click.FloatRange(min=0), metavar="M",
                  help="Minutes between checkpoints; 10 otherwise."),
-    click.option("--deterministic", is_flag=True, help="On a GPU, the same numbers every time; slower."),
+    click.option("--deterministic/--no-deterministic", default=None,
+                 help="On a GPU, the same numbers every time; slower."),
 )  # fmt: skip
 backend_options = with_options(
     click.option("--profile", metavar="NAME|FILE", help="Cluster profile: gpu, a100, cpu ... or a file of yours."),
@@ -97,7 +98,7 @@ def how_and_options(asked: dict[str, Any]) -> tuple[How, dict[str, Any]]:
     """What `backend_options` were given: for this one submit, and as fields of `Options`."""
     from jobs.submit import How
 
-    given = {key: value for key, value in asked.items() if value is not None and value is not False and value != ()}
+    given = {key: value for key, value in asked.items() if value is not None and value != ()}
     once = {field.name for field in dataclasses.fields(How)}
     return How(**{k: v for k, v in given.items() if k in once}), {k: v for k, v in given.items() if k not in once}
 

@@ -120,7 +120,8 @@ def typed(tmp_path: Path, slurm: FakeSlurm) -> Callable[[str], Callable[..., Res
     def invoke(*words: str, code: int = 0) -> Result:
         line = ["--results", str(tmp_path / "results"), *words]
         if words[0] == "submit":
-            line += ["--plan", str(tmp_path / "mine.yaml"), "--cluster", "slurm", "--profile", "cpu"]
+            line += ["--plan", str(tmp_path / "mine.yaml"), "--cluster", "slurm"]
+            line += [] if "--profile" in words else ["--profile", "cpu"]
         result = CliRunner().invoke(cli, line)
         assert result.exit_code == code, result.output
         return result

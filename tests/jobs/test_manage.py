@@ -249,6 +249,27 @@ def test_a_gpu_without_memory_gets_fewer_seeds_and_the_command_line_wins(
     assert "4 runs go again with mem_gb=6 instead of 4" in result.stdout
 
 
+def test_a_rerun_has_all_that_its_submit_was_given(
+    run: Any, slurm: FakeSlurm, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "p.yaml").write_text("cpus: 3\nmem_gb: 7\n")
+    monkeypatch.chdir(tmp_path / "mine")
+    given = "--profile p.yaml --option time=5 --max-parallel 2 --seeds-per-job 2 --snapshots 0 --deterministic"
+    run("submit", "q", *given.split())
+    slurm.set("100", state="FAILED")
+    monkeypatch.chdir(tmp_path)  # a relative path means what it meant
+    run("rerun", "q", "--failed", "--indices", "1-2")
+    run("rerun", "q", "--failed", "--indices", "4", "--no-deterministic", "--option", "time=6")
+    first, again, changed = store.submissions()
+    assert first.options == again.options
+    assert (again.tasks[0].seeds, again.threads) == ([1, 2], 3)
+    assert [s.options["deterministic"] for s in (first, again, changed)] == [True, True, False]
+    assert changed.options["option"] == ["time=5", "time=6"]
+    (script,) = (text for text in scripts(slurm) if "time=6" in text)
+    assert "--mem=7168M" in script
+
+
 def test_rerun_by_number_and_value_takes_any_that_ended(run: Any, store: Store, slurm: FakeSlurm) -> None:
     run("submit", "q")
     slurm.set("100", state="FAILED")

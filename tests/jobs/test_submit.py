@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from fake_slurm import FakeSlurm
 
 from jobs import plan
 from jobs.cli import cli
@@ -159,6 +160,51 @@ def test_a_refused_submission_holds_no_runs(
     assert states(run) == ["new"] * 4
     run("submit", "q")
     assert states(run) == ["done"] * 4
+
+
+@pytest.fixture
+def nothing_of_slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("SLURM_CONF", raising=False)
+    monkeypatch.setattr("jobs.slurm._CONFIGURATIONS", ())
+
+
+def auto(run: Any, code: int = 0) -> str:
+    text: str = run("submit", "q", "--cluster", "auto", "--profile", "cpu", "--dry-run", code=code).output
+    return text
+
+
+def test_auto_takes_slurm_where_it_answers_and_says_so(run: Any, slurm: FakeSlurm) -> None:
+    slurm.configure(ClusterName="atlas")
+    text = auto(run)
+    assert text.startswith("goes to the Slurm cluster 'atlas', since sbatch is on PATH\n")
+    assert "4 tasks for slurm" in text
+
+
+def test_auto_takes_no_login_node_while_slurm_is_silent(run: Any, slurm: FakeSlurm, store: Store) -> None:
+    slurm.fault("scontrol", "before")
+    text = auto(run, code=1)
+    assert text.startswith("Error: sbatch is on PATH and Slurm's controller does not answer")
+    assert "--cluster local" in text
+    assert text.count("\n") == 1
+    assert store.submissions() == []
+
+
+@pytest.mark.usefixtures("nothing_of_slurm")
+def test_auto_takes_this_machine_where_nothing_tells_of_slurm(run: Any) -> None:
+    text = auto(run)
+    assert text.startswith("goes to this machine, since sbatch is not on PATH\n")
+    assert "4 tasks for local" in text
+
+
+@pytest.mark.usefixtures("nothing_of_slurm")
+def test_auto_takes_no_machine_of_a_cluster_whose_sbatch_is_out_of_sight(
+    run: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("jobs.slurm._CONFIGURATIONS", (tmp_path,))
+    assert f"Error: {tmp_path} tells of a Slurm cluster and sbatch is not on PATH; load its module" in auto(run, code=1)
+    monkeypatch.setenv("SLURM_CONF", "/x")
+    assert "$SLURM_CONF tells of" in auto(run, code=1)
 
 
 def test_dry_run_writes_nothing(run: Any, tmp_path: Path) -> None:
