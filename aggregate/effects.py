@@ -6,7 +6,7 @@ where all other factors are alike, each keeps its own variance, and none of it a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,18 +59,19 @@ def effects(sweep: SweepSource, scores: pd.DataFrame, diagnostics: pd.DataFrame,
     )
 
 
-def last_quarter(rows: pd.DataFrame, total: int) -> pd.DataFrame:
-    """Rows of runs -> one line per run: mean of every diagnostic over the steps after three quarters of `total`."""
-    metrics = [
-        name
-        for name, metric in catalogue.METRICS.items()
-        if name in rows and metric.kind != "episode" and not metric.is_list and metric.group != "run"
-        and metric.better != "up"
-    ]  # fmt: skip
-    late = rows[rows["step"] > LAST_QUARTER * total]
-    values = late[metrics].replace([np.inf, -np.inf], np.nan)
-    means = values.groupby([late["config_id"].astype(str), late["seed"]]).mean()
-    return means.dropna(axis=1, how="all").reset_index()
+def last_quarter(rows: Mapping[str, pd.DataFrame], total: int) -> dict[str, float]:
+    """Rows of one run by kind -> mean of every diagnostic over the steps after three quarters of `total`, of those
+    that are finite."""
+    found = {}
+    for name, metric in catalogue.METRICS.items():
+        part = rows.get(metric.kind)
+        if part is None or name not in part or metric.kind == "episode" or metric.is_list or metric.group == "run":
+            continue
+        values = part[name].to_numpy(dtype=float)[part["step"].to_numpy() > LAST_QUARTER * total]
+        values = values[np.isfinite(values)]
+        if values.size and metric.better != "up":
+            found[name] = float(values.mean())
+    return found
 
 
 # --- tables ---------------------------------------------------------------------------------------------

@@ -8,50 +8,57 @@ ones stay gaps, and nothing is drawn before a run's first or past its last row.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
 
-MIN_BINS, MAX_BINS, LONGEST_FILL = 50, 200, 2
-_RUN = ["config_id", "seed"]
+MAX_BINS, LONGEST_FILL = 200, 2
 
 
-def bin_count(rows: pd.DataFrame, total: int) -> int:
-    """Bins over (0, total]: at most 200, and no narrower than rows stand apart.
-
-    At least 50 where a run has that many rows; a run with fewer gets one bin per row, as narrower bins
-    would tear its curve into points.
-    """
-    spacing = rows.groupby(_RUN, observed=True)["step"].diff().median()
-    if not spacing > 0:  # one row per run: it shall stand where it is
-        spacing = max(rows["step"].median(), 1)
-    return int(np.clip(total // spacing, 1, MAX_BINS))
+def spacing(steps: np.ndarray) -> float:
+    """How far rows of a run, at ascending `steps` (n,), stand apart; a single one shall stand where it is."""
+    apart = np.diff(steps)
+    apart = apart[apart > 0]
+    return float(np.median(apart)) if apart.size else max(float(np.median(steps)), 1.0)
 
 
-def binned(rows: pd.DataFrame, total: int, metrics: Sequence[str]) -> pd.DataFrame:
-    """Rows of one kind -> columns config_id, seed, step and `metrics`: mean within (run, bin)."""
-    if rows.empty:
-        return rows.loc[:, [*_RUN, "step", *metrics]]
-    width = total / bin_count(rows, total)
-    index = (np.ceil(rows["step"] / width) - 1).clip(lower=0).astype(int)
-    means = rows.groupby([*_RUN, index.rename("bin")], observed=True)[list(metrics)].mean()
-    filled = [_fill_run(config_id, seed, run.droplevel(_RUN)) for (config_id, seed), run in
-              means.groupby(level=_RUN, observed=True)]  # fmt: skip
-    out = pd.concat(filled, ignore_index=True)
-    out["step"] = (out["bin"] + 1) * width
-    return out.loc[:, [*_RUN, "step", *metrics]]
+def bin_count(spacings: Iterable[float], total: int) -> int:
+    """Bins over (0, total]: at most 200, and no narrower than rows of the median run stand apart (`spacing`), as
+    narrower ones would tear its curve into points."""
+    return int(np.clip(total // np.median(list(spacings)), 1, MAX_BINS))
 
 
-def _fill_run(config_id: str, seed: int, run: pd.DataFrame) -> pd.DataFrame:
-    """One run's bins, from its first to its last, short gaps filled."""
-    run = run.reindex(pd.RangeIndex(run.index.min(), run.index.max() + 1, name="bin"))
-    if run.isna().to_numpy().any():
-        run = run.apply(lambda column: pd.Series(fill_short_gaps(column.to_numpy()), index=column.index))
-    run = run.reset_index()
-    run.insert(0, "config_id", config_id)
-    run.insert(1, "seed", seed)
-    return run
+def binned(rows: pd.DataFrame, total: int, bins: int, metrics: Sequence[str]) -> pd.DataFrame:
+    """One run's rows of one kind, by step -> columns step and `metrics`: mean in each bin, short gaps filled."""
+    width = total / bins
+    at, means = _means(np.maximum(np.ceil(rows["step"].to_numpy() / width) - 1, 0).astype(int), rows, metrics)
+    grid = np.full((at[-1] - at[0] + 1, len(metrics)), np.nan)
+    grid[at - at[0]] = means
+    if len(at) < len(grid) or np.isnan(means).any():
+        grid = np.apply_along_axis(fill_short_gaps, 0, grid)
+    return _frame(width * (np.arange(at[0], at[-1] + 1) + 1), grid, metrics)
+
+
+def own_points(rows: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
+    """One run's evaluation or validation rows -> the same, at their own steps (mean where two share one)."""
+    return _frame(*_means(rows["step"].to_numpy(), rows, metrics), metrics)
+
+
+def _means(places: np.ndarray, rows: pd.DataFrame, metrics: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Different `places` (ascending, one per row) and the metrics' means there, without those that are NaN."""
+    at, first = np.unique(places, return_index=True)
+    values = rows[list(metrics)].to_numpy(dtype=float)
+    there = ~np.isnan(values)
+    with np.errstate(invalid="ignore"):  # inf - inf; and no value at all
+        sums = np.add.reduceat(np.where(there, values, 0.0), first, axis=0)
+        return at, sums / np.add.reduceat(there, first, axis=0, dtype=float)
+
+
+def _frame(steps: np.ndarray, values: np.ndarray, metrics: Sequence[str]) -> pd.DataFrame:
+    found = pd.DataFrame(values, columns=list(metrics))
+    found.insert(0, "step", steps)
+    return found
 
 
 def fill_short_gaps(values: np.ndarray, longest: int = LONGEST_FILL) -> np.ndarray:
@@ -64,9 +71,3 @@ def fill_short_gaps(values: np.ndarray, longest: int = LONGEST_FILL) -> np.ndarr
         if 1 < right - left <= longest + 1:
             out[left : right + 1] = np.linspace(values[left], values[right], right - left + 1)
     return out
-
-
-def own_points(rows: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
-    """Evaluation or validation rows -> the same columns, at their own steps (mean where two share one)."""
-    keys = [*_RUN, "step"]
-    return rows.groupby(keys, observed=True)[list(metrics)].mean().reset_index()

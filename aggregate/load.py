@@ -1,32 +1,33 @@
-"""Metric shards of many runs -> one frame of rows, with what could not be read set aside and named.
+"""Metric shards of many runs, with what could not be read set aside and named.
 
-`rows` has one line per logged row: `config_id`, `seed`, `attempt` (rank of the attempt within its run), the
-index columns of `tdmpc.shards`, every metric of the catalogue that occurs, and `nonfinite` (the first metric
-of the row that was NaN or infinite, else None; an absent metric is no such thing).
+Rows are not kept: `RunRows` reads those of one run when asked, so that memory holds what is made of them and not them.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+import os
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from aggregate import origins
+from aggregate import merge, origins, shelf
 from aggregate.asked import Question
-from tdmpc import catalogue, shardname, shards
+from aggregate.grid import spacing
+from aggregate.progress import tracked
 
 DIVERGED, DONE, FAILED, INTERRUPTED, STALLED = "diverged", "done", "failed", "interrupted", "stalled"
 BROKEN = (DIVERGED, FAILED, INTERRUPTED, STALLED)  # states that end a run before its last step
 
-_INDEX = tuple(shards.INDEX_SCHEMA.names)
-_ROW_KEY = ["config_id", "seed", "kind", "step", "event", "eval_is_final"]
+_THREADS = min(8, os.cpu_count() or 1)  # reading leaves Python's lock alone, what is done with it does not
+_CLOCK_BACK = 60.0  # seconds; clocks are set by less all the time
+_CLOCK_RANGE = (946_684_800.0, 4_102_444_800.0)  # 2000 to 2100
 
 
 class AggregateError(Exception):
@@ -35,13 +36,14 @@ class AggregateError(Exception):
 
 @dataclass(frozen=True)
 class RunSource:
-    """A run: where its shards lie and what the store says of it."""
+    """A run: where its shards lie and what the store says of it. cache: a file to keep its merged rows in, or None."""
 
     config_id: str
     seed: int
     folder: Path
     state: str  # see `jobs.state.State`
     attempts: int
+    cache: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -83,141 +85,118 @@ class SweepSource:
 
 
 @dataclass(frozen=True)
-class Loaded:
-    """`rows` as in the module head; `quarantine`: config_id, seed, file, reason.
+class RunRows:
+    """The rows of one run, as its shards were when it was loaded.
 
-    origins: config_id, seed and `origins.KINDS` ("" where not recorded), one line per shard that rows come from.
+    count: of rows. spacing: by kind, see `grid.spacing`. times: unix seconds of the first and the last row, NaN where
+    no clock that logged them told the time. attempts: those that rows come from, by rank.
     """
 
-    rows: pd.DataFrame
+    source: RunSource
+    files: tuple[shelf.File, ...]
+    count: int
+    spacing: Mapping[str, float]
+    times: tuple[float, float]
+    attempts: Mapping[int, shelf.Attempt]
+
+    def frames(self, kinds: Sequence[str] | None = None, upto: float = np.inf) -> dict[str, pd.DataFrame]:
+        """By kind, of `kinds` or all, the rows up to a step, sorted by step; columns as in `merge`.
+
+        Read anew at every call.
+        """
+        if not self.count:
+            return {}
+        found = {}
+        for kind, table in shelf.merged(self.source.folder, self.files, self.source.cache).kinds.items():
+            if kinds is not None and kind not in kinds:
+                continue
+            rows = merge.frame(table)
+            rows = rows.iloc[: int(np.searchsorted(rows["step"], upto, side="right"))]
+            if len(rows):
+                found[kind] = rows
+        return found
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """runs: by (config_id, seed). quarantine: config_id, seed, file, reason. doubts: config_id, seed, note.
+
+    origins: config_id, seed and `origins.KINDS` ("" where not recorded), one line per attempt that rows come from
+    (more where its shards differ).
+    """
+
+    runs: Mapping[tuple[str, int], RunRows]
     quarantine: pd.DataFrame
+    doubts: pd.DataFrame
     origins: pd.DataFrame
+
+    @property
+    def count(self) -> int:
+        """Rows of all runs."""
+        return sum(run.count for run in self.runs.values())
+
+    @property
+    def rows(self) -> pd.DataFrame:
+        """All rows of all runs in one frame: config_id, seed, attempt, kind and the columns of `merge`. Reads them
+        all, so mind the memory."""
+        parts = [rows.assign(config_id=config_id, seed=seed, kind=kind)
+                 for (config_id, seed), run in self.runs.items() for kind, rows in run.frames().items()]  # fmt: skip
+        first = ["config_id", "seed", "attempt", "kind"]
+        rows = pd.concat(parts, ignore_index=True)
+        return rows[[*first, *(name for name in rows if name not in first)]]
 
 
 def load(sweeps: Sequence[SweepSource]) -> Loaded:
-    """Read every shard of every run once, however many sweeps hold it.
+    """Look at every shard of every run once, however many sweeps hold it.
 
     Raises `AggregateError` where there is no run or not one readable row.
     """
     runs = {(run.config_id, run.seed): run for sweep in sweeps for config in sweep.all_configs for run in config.runs}
     if not runs:
         raise AggregateError("no runs to aggregate: nothing was submitted; `sweeps submit ensemble --seeds 6` starts")
-    tables: list[pa.Table] = []
-    owners: list[tuple[str, int, int]] = []
-    refused: list[tuple[str, int, str, str]] = []
-    made: list[tuple[str | int, ...]] = []
-    for (config_id, seed), run in sorted(runs.items()):
-        read: list[_Read] = []
-        for path, attempt in _shards_of(run, refused):
-            try:
-                table = shards.read_shard(path)
-                read.append(_Read(attempt, shards.start_step(table), shards.metadata(table), _conform(table)))
-            except (shards.ShardError, ValueError) as error:
-                reason = str(error).splitlines()[0].replace(str(path), path.name)
-                refused.append((config_id, seed, path.name, reason))
-        for shard in _built_upon(read):
-            tables.append(shard.table)
-            owners.append((config_id, seed, shard.attempt))
-            if shard.table.num_rows:
-                made.append((config_id, seed, *(shard.metadata.get(key, "") for key in origins.KINDS)))
-    if not sum(table.num_rows for table in tables):
+    with ThreadPoolExecutor(_THREADS) as pool:
+        read = list(tracked(pool.map(_load_run, [run for _, run in sorted(runs.items())]), len(runs), "reading runs"))
+    refused = [(run.source.config_id, run.source.seed, *bad) for run, files, _ in read for bad in files]
+    if not any(run.count for run, _, _ in read):
         bad = f", {len(refused)} bad files (first: {refused[0][2]}: {refused[0][3]})" if refused else ""
         hint = "wait for the first, see `sweeps status`"
         raise AggregateError(f"no readable metric shards in {len(runs)} runs{bad}: {hint}")
+    doubts = [(run.source.config_id, run.source.seed, note) for run, _, notes in read for note in notes]
+    made = [(run.source.config_id, run.source.seed, *origin)
+            for run, _, _ in read for attempt in run.attempts.values() for origin in attempt.origins]  # fmt: skip
     return Loaded(
-        rows=_to_rows(tables, owners),
+        runs={(run.source.config_id, run.source.seed): run for run, _, _ in read},
         quarantine=pd.DataFrame(refused, columns=["config_id", "seed", "file", "reason"]),
+        doubts=pd.DataFrame(doubts, columns=["config_id", "seed", "note"]),
         origins=pd.DataFrame(made, columns=["config_id", "seed", *origins.KINDS]),
     )
 
 
-@dataclass(frozen=True)
-class _Read:
-    """A shard of a run. start: the step from which its attempt went on."""
-
-    attempt: int
-    start: int
-    metadata: dict[str, str]
-    table: pa.Table
-
-
-def _built_upon(read: Sequence[_Read]) -> Iterator[_Read]:
-    """Of each attempt the rows up to the step from which a later one went on. What it did beyond was lost with it."""
-    starts = {shard.attempt: shard.start for shard in read}
-    for shard in read:
-        later = [start for other, start in starts.items() if other > shard.attempt]
-        kept = shard.table.filter(pc.less_equal(shard.table["step"], min(later))) if later else shard.table
-        yield replace(shard, table=kept)
-
-
-def _shards_of(run: RunSource, refused: list[tuple[str, int, str, str]]) -> Iterator[tuple[Path, int]]:
-    """(path, attempt rank) of a run's shards, earliest first; files with foreign names go to `refused`."""
-    folder = run.folder / shardname.FOLDER
-    if not folder.is_dir():
-        return
-    found = []
-    for path in sorted(folder.iterdir()):
-        named = shardname.parse(path.name)
-        if named and path.is_file():
-            found.append((named.order, path))
-        elif not path.name.endswith(".part"):  # what a killed writer left behind is no fault
-            refused.append((run.config_id, run.seed, path.name, "not the name of a metric shard"))
-    tags = sorted({tag for (tag, _), _ in found})
-    for (tag, _), path in sorted(found):
-        yield path, tags.index(tag)
+def _load_run(source: RunSource) -> tuple[RunRows, list[shelf.Refused], list[str]]:
+    """(its rows, files set aside, doubts)."""
+    files, foreign = shelf.listed(source.folder)
+    found = shelf.merged(source.folder, files, source.cache)
+    tables = found.kinds.values()
+    times = np.concatenate([table["time"].to_numpy() for table in tables]) if found.kinds else np.empty(0)
+    told = times[(times >= _CLOCK_RANGE[0]) & (times <= _CLOCK_RANGE[1])]
+    notes = [note for kind, table in found.kinds.items() for note in _clock_doubts(kind, table)]
+    if told.size < times.size:
+        notes.append(f"{times.size - told.size} rows bear a time before 2000 or after 2100, or none")
+    there = {int(rank) for table in tables for rank in np.unique(table["attempt"].to_numpy())}
+    run = RunRows(
+        source=source,
+        files=files,
+        count=sum(table.num_rows for table in tables),
+        spacing={kind: spacing(table["step"].to_numpy()) for kind, table in found.kinds.items()},
+        times=(float(told.min()), float(told.max())) if told.size else (np.nan, np.nan),
+        attempts={rank: attempt for rank, attempt in found.attempts.items() if rank in there},
+    )
+    return run, [*found.refused, *foreign], notes
 
 
-def _conform(table: pa.Table) -> pa.Table:
-    """The index columns and the catalogue's metrics, in the catalogue's types. Raises `ValueError`."""
-    known = [name for name in table.column_names if name in _INDEX or name in catalogue.METRICS]
-    fields = [shards.INDEX_SCHEMA.field(name) if name in _INDEX else _metric_field(name) for name in known]
-    table = table.select(known)
-    for name in _INDEX:
-        if name != "event" and table[name].null_count:
-            raise ValueError(f"column {name} has empty cells")
-    schema = pa.schema(fields)
-    if table.schema.remove_metadata() != schema:
-        table = table.replace_schema_metadata(None).cast(schema)  # pa.ArrowInvalid is a ValueError
-    return table
-
-
-def _metric_field(name: str) -> pa.Field:
-    return pa.field(name, pa.list_(pa.float64()) if catalogue.METRICS[name].is_list else pa.float64())
-
-
-def _to_rows(tables: list[pa.Table], owners: list[tuple[str, int, int]]) -> pd.DataFrame:
-    table = pa.concat_tables([t.replace_schema_metadata(None) for t in tables], promote_options="default")
-    lengths = [t.num_rows for t in tables]
-    nonfinite = _first_nonfinite(table)
-    rows = table.to_pandas(strings_to_categorical=True, self_destruct=True)
-    names = sorted({owner[0] for owner in owners})
-    codes = np.repeat([names.index(owner[0]) for owner in owners], lengths)
-    rows.insert(0, "config_id", pd.Categorical.from_codes(codes, names))
-    rows.insert(1, "seed", np.repeat([owner[1] for owner in owners], lengths))
-    rows.insert(2, "attempt", np.repeat([owner[2] for owner in owners], lengths))
-    rows["nonfinite"] = nonfinite
-    if "eval_is_final" not in rows:
-        rows["eval_is_final"] = np.nan
-    return _resolve(rows)
-
-
-def _resolve(rows: pd.DataFrame) -> pd.DataFrame:
-    """One row per (run, kind, step), the latest attempt's; cells that attempt spread over several rows are
-    put together. Two events, or the ordinary and the final evaluation, may share a step."""
-    newest = rows.groupby(_ROW_KEY, observed=True, dropna=False)["attempt"].transform("max")
-    rows = rows[rows["attempt"] == newest]
-    if rows.duplicated(_ROW_KEY).any():
-        columns = rows.columns
-        rows = rows.groupby(_ROW_KEY, observed=True, dropna=False).last().reset_index()[columns]
-    return rows.sort_values(["config_id", "seed", "kind", "step"], kind="stable", ignore_index=True)
-
-
-def _first_nonfinite(table: pa.Table) -> pd.Series:
-    """Per row, the name of the first metric that is present but NaN or infinite, else None."""
-    first = pd.Series([None] * table.num_rows, dtype=object)
-    for name in table.column_names:
-        if name not in catalogue.METRICS or catalogue.METRICS[name].is_list:
-            continue
-        bad = pc.fill_null(pc.invert(pc.is_finite(table[name])), False).to_numpy()
-        first[bad & first.isna()] = name
-    return first
+def _clock_doubts(kind: str, table: pa.Table) -> list[str]:
+    """Where the clock of an attempt went back while its steps went on."""
+    times, attempts, steps = (table[name].to_numpy() for name in ("time", "attempt", "step"))
+    back = np.flatnonzero((np.diff(times) < -_CLOCK_BACK) & (np.diff(attempts) == 0) & (np.diff(steps) > 0))
+    return [f"the clock went back by {times[i] - times[i + 1]:,.0f} s before step {steps[i + 1]:,} ({kind})"
+            for i in back[:1]]  # fmt: skip

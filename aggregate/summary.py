@@ -1,9 +1,11 @@
-"""Everything the report shows, as frames: one `SweepSummary` per sweep, over rows that were read once."""
+"""Everything the report shows, as frames: one `SweepSummary` per sweep, over runs that are read one by one."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import dataclasses
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,6 +13,7 @@ import pandas as pd
 from aggregate import effects, flags, grid, load, questions, stats
 from aggregate.flags.pieces import jitter
 from aggregate.load import AggregateError, ConfigSource, SweepSource
+from aggregate.progress import tracked
 from tdmpc import catalogue
 
 __all__ = ["AggregateError", "RandomReference", "Summary", "SweepSummary", "summarise"]
@@ -21,6 +24,7 @@ LAST_POINTS = 4  # ... where that many evaluations fall in it, else the last so 
 SCORES = ("final_planner", "final_policy", "auc_planner", "auc_policy", "large_planner", "large_policy", "training",
           "fall_planner", "noise_planner", "noise_policy")  # fmt: skip
 APART = ("healthy_planner", "worst_planner")  # the final return again, judged by how runs ended
+BINNED = ("train", "episode")
 CRASHED = (load.DIVERGED, load.FAILED)
 
 
@@ -72,98 +76,116 @@ class SweepSummary:
 
 @dataclass(frozen=True)
 class Summary:
-    """All sweeps asked for. rows and quarantine: see `load.Loaded`."""
+    """All sweeps asked for, and what they were made of."""
 
     sweeps: tuple[SweepSummary, ...]
-    rows: pd.DataFrame
-    quarantine: pd.DataFrame
+    loaded: load.Loaded
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What is made of one run's rows, which are not kept.
+
+    curves: by kind, as in `SweepSummary.seeds`. events: event -> first step. scores: `run_scores`. findings:
+    `flags.judge_run`. late: `effects.last_quarter`. evaluations: `flags.late_evaluations`. random: seed, step and
+    return of the episodes before training.
+    """
+
+    curves: dict[str, pd.DataFrame]
+    events: dict[str, int]
+    scores: dict[str, float | bool]
+    findings: list[tuple[Any, ...]]
+    late: dict[str, float]
+    evaluations: flags.Evaluations
+    random: set[tuple[int, int, float]]
+    last_step: int
 
 
 def summarise(sweeps: Sequence[SweepSource]) -> Summary:
     """Read, bin and judge. Raises `AggregateError` (one line) where there is nothing to aggregate."""
     loaded = load.load(sweeps)
-    by_run = {
-        (str(config_id), int(seed)): rows
-        for (config_id, seed), rows in loaded.rows.groupby(["config_id", "seed"], observed=True)
-    }
-    done = tuple(_summarise_sweep(sweep, by_run, loaded) for sweep in sweeps)
-    return Summary(done, loaded.rows, loaded.quarantine)
+    return Summary(tuple(_summarise_sweep(sweep, loaded) for sweep in sweeps), loaded)
 
 
-def _summarise_sweep(
-    sweep: SweepSource, by_run: dict[tuple[str, int], pd.DataFrame], loaded: load.Loaded
-) -> SweepSummary:
+Asked = Sequence[tuple[ConfigSource, load.RunSource]]
+
+
+def _summarise_sweep(sweep: SweepSource, loaded: load.Loaded) -> SweepSummary:
     asked = [(config, run) for config in sweep.configs for run in config.runs]
-    rows_of = _rows_of(asked, by_run)
-    rows = pd.concat(rows_of.values(), ignore_index=True)
     total = max((config.total_steps for config in sweep.configs), default=1)
-    seeds, curves = _curves(rows, total)
-    views = _views(asked, rows_of)
-    listed = [(config_id, seed, view) for (config_id, seed), view in views.items()]
     baseline = next((config.config_id for config in sweep.configs if config.is_baseline), "")
-    findings = flags.judge(listed, baseline)
-    random = _random_reference(views)
-    scores = _apart(_scores(views), views, findings, random)
-    finished = scores.loc[scores["complete"].astype(bool), ["config_id", "seed"]]
-    late = effects.last_quarter(rows, total).merge(finished, on=["config_id", "seed"])
+    looks = _looks(asked, loaded, total, baseline)
+    seeds, curves = _curves(looks)
+    findings = _findings(looks)
+    random = _random_reference(looks.values())
+    scores = _apart(_scores(looks), {(run.config_id, run.seed): run.state for _, run in asked}, findings, random)
+    late = [{"config_id": c, "seed": s, **look.late} for (c, s), look in looks.items() if look.scores["complete"]]
     return SweepSummary(
         source=sweep,
-        runs=_runs(asked, views, loaded.quarantine),
+        runs=_runs(asked, looks, loaded.quarantine),
         curves=curves,
         seeds=seeds,
-        events=_events(rows),
+        events=_events(looks),
         scores=scores,
         ranking=_ranking(sweep, scores),
         contrasts=stats.AgainstBest()(scores, "config_id", effects.PRIMARY),
         baseline=stats.AgainstBaseline()(scores, "config_id", effects.PRIMARY, baseline),
-        effects=effects.effects(sweep, scores, late, findings),
-        replies=_replies(sweep, by_run, scores, findings),
+        effects=effects.effects(sweep, scores, _in_order(pd.DataFrame(late), ("config_id", "seed")), findings),
+        replies=_replies(sweep, loaded, scores, findings),
         findings=findings,
         votes=flags.vote(findings),
-        variance=flags.variance_split(listed),
+        variance=flags.variance_split((config_id, look.evaluations) for (config_id, _), look in looks.items()),
         random=random,
         total_steps=total,
-        origins=loaded.origins[_of_runs(loaded.origins, rows_of)],
+        origins=loaded.origins[_of_runs(loaded.origins, looks)],
     )
 
 
-def _rows_of(
-    asked: Sequence[tuple[ConfigSource, load.RunSource]], by_run: Mapping[tuple[str, int], pd.DataFrame]
-) -> dict[tuple[str, int], pd.DataFrame]:
-    """Rows of each run up to the steps asked for: of one that was extended the rest is no part of this."""
-    empty = next(iter(by_run.values())).iloc[:0]
-    found = {}
-    for config, run in asked:
-        rows = by_run.get((run.config_id, run.seed), empty)
-        found[run.config_id, run.seed] = rows[rows["step"] <= config.total_steps]
-    return found or {("", 0): empty}
+def _looks(asked: Asked, loaded: load.Loaded, total: int, baseline: str = "") -> dict[tuple[str, int], _Look]:
+    """At every run asked for."""
+    rows_of = [loaded.runs[run.config_id, run.seed] for _, run in asked]
+    bins = {kind: grid.bin_count(known, total) for kind in BINNED
+            if (known := [rows.spacing[kind] for rows in rows_of if kind in rows.spacing])}  # fmt: skip
+
+    def views(kinds: Sequence[str], only: str = "") -> Iterator[flags.RunView]:
+        for (config, run), rows in zip(asked, rows_of, strict=True):
+            if config.config_id == only or not only:
+                # a run may have been extended beyond what this sweep asks for: what lies there is no part of it
+                frames = rows.frames(kinds, config.total_steps)
+                yield flags.RunView(frames, config.total_steps, run.state, config.config)
+
+    beside = flags.beside(views(["eval"]), views(["train"], baseline) if baseline else ())
+    whole = (dataclasses.replace(view, beside=beside) for view in views(catalogue.KINDS))
+    pairs = tracked(zip(asked, whole, strict=True), len(asked), "judging runs")
+    return {(run.config_id, run.seed): _look(run, view, bins, total) for (_, run), view in pairs}
 
 
-def _views(
-    asked: Sequence[tuple[ConfigSource, load.RunSource]], rows_of: Mapping[tuple[str, int], pd.DataFrame]
-) -> dict[tuple[str, int], flags.RunView]:
-    return {
-        (run.config_id, run.seed): flags.RunView(
-            _by_kind(rows_of[run.config_id, run.seed]), config.total_steps, run.state, config.config
-        )
-        for config, run in asked
-    }
+def _look(run: load.RunSource, view: flags.RunView, bins: Mapping[str, int], total: int) -> _Look:
+    events = view.rows["event"].dropna(subset="event") if "event" in view.rows else None
+    return _Look(
+        curves={kind: _run_curves(run, kind, rows, bins, total) for kind, rows in view.rows.items()},
+        events={} if events is None else events.groupby("event")["step"].min().to_dict(),
+        scores=run_scores(view),
+        findings=flags.judge_run(run.config_id, run.seed, view),
+        late=effects.last_quarter(view.rows, total),
+        evaluations=flags.late_evaluations(view),
+        random=_random_episodes(run.seed, view),
+        last_step=view.last_step,
+    )
 
 
-def _replies(
-    sweep: SweepSource,
-    by_run: Mapping[tuple[str, int], pd.DataFrame],
-    scores: pd.DataFrame,
-    findings: pd.DataFrame,
-) -> pd.DataFrame:
+def _findings(looks: Mapping[tuple[str, int], _Look]) -> pd.DataFrame:
+    return pd.DataFrame([line for look in looks.values() for line in look.findings], columns=flags.COLUMNS)
+
+
+def _replies(sweep: SweepSource, loaded: load.Loaded, scores: pd.DataFrame, findings: pd.DataFrame) -> pd.DataFrame:
     """`questions.replies`, with the configurations of other sweeps that questions need."""
     own = {config.config_id for config in sweep.configs}
     others = [(c, run) for c in sweep.all_configs if c.config_id not in own for run in c.runs]
     if others:
-        views = _views(others, _rows_of(others, by_run))
-        scores = pd.concat([scores, _scores(views)], ignore_index=True)
-        judged = flags.judge([(config_id, seed, view) for (config_id, seed), view in views.items()])
-        findings = pd.concat([findings, judged], ignore_index=True)
+        looks = _looks(others, loaded, max(config.total_steps for config, _ in others))
+        scores = pd.concat([scores, _scores(looks)], ignore_index=True)
+        findings = pd.concat([findings, _findings(looks)], ignore_index=True)
     return questions.replies(sweep, scores, findings)
 
 
@@ -172,61 +194,69 @@ def _of_runs(frame: pd.DataFrame, runs: Collection[tuple[str, int]]) -> np.ndarr
     return np.array([run in runs for run in zip(frame["config_id"], frame["seed"], strict=True)], dtype=bool)
 
 
-def _by_kind(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    return {str(kind): part for kind, part in rows.groupby("kind", observed=True)}
+def _run_curves(
+    run: load.RunSource, kind: str, rows: pd.DataFrame, bins: Mapping[str, int], total: int
+) -> pd.DataFrame:
+    metrics = [name for name, metric in catalogue.METRICS.items()
+               if metric.kind == kind and not metric.is_list and metric.unit != "bool" and name in rows]  # fmt: skip
+    curves = grid.binned(rows, total, bins[kind], metrics) if kind in bins else grid.own_points(rows, metrics)
+    curves.insert(0, "config_id", run.config_id)
+    curves.insert(1, "seed", run.seed)
+    return curves
 
 
-def _curves(rows: pd.DataFrame, total: int) -> tuple[dict[str, pd.DataFrame], pd.DataFrame]:
+def _curves(looks: Mapping[tuple[str, int], _Look]) -> tuple[dict[str, pd.DataFrame], pd.DataFrame]:
     """(per seed and wide, by kind; over seeds and long)."""
     seeds: dict[str, pd.DataFrame] = {}
     curves = [pd.DataFrame(columns=["config_id", "kind", "metric", "step", "mean", "sd", "low", "high", "n"])]
-    for kind, part in _by_kind(rows).items():
-        metrics = [
-            name
-            for name, metric in catalogue.METRICS.items()
-            if metric.kind == kind and not metric.is_list and metric.unit != "bool"
-            and name in part and part[name].notna().any()
-        ]  # fmt: skip
-        if not metrics:
-            continue
-        on_bins = kind in ("train", "episode")
-        seeds[kind] = grid.binned(part, total, metrics) if on_bins else grid.own_points(part, metrics)
-        means = stats.Interval()(seeds[kind], ["config_id", "step"], metrics)
-        curves.append(means.assign(kind=kind)[curves[0].columns])
+    for kind in sorted({kind for look in looks.values() for kind in look.curves}):
+        parts = [look.curves[kind] for look in looks.values() if kind in look.curves]
+        wide = _in_order(pd.concat(parts, ignore_index=True), ("config_id", "seed", "step"))
+        metrics = wide.columns[3:]
+        if len(metrics):
+            seeds[kind] = wide
+            curves.append(stats.Interval()(wide, ["config_id", "step"], metrics).assign(kind=kind)[curves[0].columns])
     return seeds, pd.concat(curves[1:], ignore_index=True) if len(curves) > 1 else curves[0]
+
+
+def _in_order(frame: pd.DataFrame, first: Sequence[str]) -> pd.DataFrame:
+    """Columns `first`, then the metrics that have a value anywhere, as the catalogue lists them."""
+    metrics = [name for name in catalogue.METRICS if name in frame and frame[name].notna().any()]
+    return frame.reindex(columns=[*first, *metrics])
 
 
 def _runs(
     asked: Sequence[tuple[ConfigSource, load.RunSource]],
-    views: dict[tuple[str, int], flags.RunView],
+    looks: Mapping[tuple[str, int], _Look],
     quarantine: pd.DataFrame,
 ) -> pd.DataFrame:
     bad = quarantine.groupby(["config_id", "seed"]).size().to_dict()
     lines = [
-        (r.config_id, r.seed, r.state, views[r.config_id, r.seed].last_step, c.total_steps, r.attempts,
+        (r.config_id, r.seed, r.state, looks[r.config_id, r.seed].last_step, c.total_steps, r.attempts,
          bad.get((r.config_id, r.seed), 0))
         for c, r in asked
     ]  # fmt: skip
     return pd.DataFrame(lines, columns=["config_id", "seed", "state", "step", "total", "attempts", "quarantined"])
 
 
-def _events(rows: pd.DataFrame) -> pd.DataFrame:
+def _events(looks: Mapping[tuple[str, int], _Look]) -> pd.DataFrame:
     """First step of every schedule event per configuration."""
-    events = rows[(rows["kind"] == "event") & rows["event"].notna()].astype({"event": str})
-    return events.groupby(["config_id", "event"], observed=True)["step"].min().reset_index()
+    lines = [(config_id, *event) for (config_id, _), look in looks.items() for event in look.events.items()]
+    events = pd.DataFrame(lines, columns=["config_id", "event", "step"])
+    return events.groupby(["config_id", "event"])["step"].min().reset_index()
 
 
 # --- scores ---------------------------------------------------------------------------------------------
 
 
-def _scores(views: dict[tuple[str, int], flags.RunView]) -> pd.DataFrame:
-    lines = [{"config_id": c, "seed": s, **run_scores(view)} for (c, s), view in views.items()]
+def _scores(looks: Mapping[tuple[str, int], _Look]) -> pd.DataFrame:
+    lines = [{"config_id": c, "seed": s, **look.scores} for (c, s), look in looks.items()]
     return pd.DataFrame(lines, columns=["config_id", "seed", "complete", *SCORES, "so_far", "final_points"])
 
 
 def _apart(
     scores: pd.DataFrame,
-    views: Mapping[tuple[str, int], flags.RunView],
+    states: Mapping[tuple[str, int], str],
     findings: pd.DataFrame,
     random: RandomReference | None,
 ) -> pd.DataFrame:
@@ -237,7 +267,7 @@ def _apart(
     runs = list(zip(scores["config_id"], scores["seed"], strict=True))
     final = scores["final_planner"]
     worst = np.nanmin([*final, random.mean if random else np.nan]) if final.notna().any() else np.nan
-    crashed = [views[run].state in CRASHED and np.isnan(value) for run, value in zip(runs, final, strict=True)]
+    crashed = [states[run] in CRASHED and np.isnan(value) for run, value in zip(runs, final, strict=True)]
     return scores.assign(
         healthy_planner=final.mask([run in fallen for run in runs]), worst_planner=final.mask(crashed, worst)
     )
@@ -317,21 +347,26 @@ def _ranking(sweep: SweepSource, scores: pd.DataFrame) -> pd.DataFrame:
     return table.sort_values(by, ascending=False, na_position="last", kind="stable", ignore_index=True)
 
 
-def _random_reference(views: Mapping[tuple[str, int], flags.RunView]) -> RandomReference | None:
-    """From the training episodes that ended before the seed phase did; None where no run marked its end.
+def _random_episodes(seed: int, view: flags.RunView) -> set[tuple[int, int, float]]:
+    """(seed, step, return) of the training episodes that ended before the seed phase did; none where no event marks
+    its end."""
+    events, episodes = view.rows.get("event"), view.rows.get("episode")
+    if events is None or episodes is None or "episode_return" not in episodes:
+        return set()
+    end = events.loc[events["event"] == "seed_phase_end", "step"]
+    if end.empty:
+        return set()
+    before = episodes.loc[episodes["step"] <= end.iloc[0]].dropna(subset="episode_return")
+    return {(seed, int(s), float(r)) for s, r in zip(before["step"], before["episode_return"], strict=True)}
+
+
+def _random_reference(looks: Iterable[_Look]) -> RandomReference | None:
+    """None where no run marked the end of its seed phase.
 
     A seed plays the same random episodes under every configuration that changes nothing before training, so
     equal episodes of one seed count once.
     """
-    found: set[tuple[int, int, float]] = set()
-    for (_, seed), view in views.items():
-        events, episodes = view.rows.get("event"), view.rows.get("episode")
-        if events is None or episodes is None or "episode_return" not in episodes:
-            continue
-        end = events.loc[events["event"] == "seed_phase_end", "step"]
-        if len(end):
-            before = episodes.loc[episodes["step"] <= end.iloc[0]].dropna(subset="episode_return")
-            found |= {(seed, int(s), float(r)) for s, r in zip(before["step"], before["episode_return"], strict=True)}
+    found = set().union(*(look.random for look in looks))
     if not found:
         return None
     returns = [episode_return for _, _, episode_return in sorted(found)]

@@ -70,6 +70,7 @@ def _configs(store: Store, sweep: SweepStatus) -> tuple[ConfigSource, ...]:
                         store.run_folder(run.record.ref),
                         run.state.state,
                         run.record.attempts,
+                        store.cache_path(run.record.ref),
                     )
                     for run in runs
                 ),

@@ -167,6 +167,11 @@ class Store:
     def run_folder(self, run: RunRef) -> Path:
         return self.config_path(run.config_id).parent / f"seed-{run.seed}"
 
+    def cache_path(self, run: RunRef) -> Path:
+        """Where `sweeps aggregate` may keep the run's rows, merged from its shards; can be deleted at any time."""
+        folder = self.run_folder(run)
+        return self.root / "cache" / folder.parent.name / f"{folder.name}.rows"
+
     def config_ids(self) -> list[str]:
         """Configurations that are stored here."""
         return sorted(name for name in _listed(self.root / "runs") if _CONFIG_ID.fullmatch(name))

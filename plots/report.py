@@ -50,7 +50,8 @@ def render(summary: Summary) -> str:
         sweeps=[_sweep(sweep, look, index) for index, sweep in enumerate(summary.sweeps, 1)],
         css=Markup(_page("report.css")),
         palette=PALETTE,
-        quarantine=summary.quarantine.to_dict("records"),
+        quarantine=summary.loaded.quarantine.to_dict("records"),
+        doubts=summary.loaded.doubts.to_dict("records"),
         detectors=flags.DETECTORS,
         provenance=_provenance(summary),
     )
@@ -92,13 +93,17 @@ def _sweep(sweep: SweepSummary, look: dict[str, Look], index: int) -> dict[str, 
 
 
 def _provenance(summary: Summary) -> list[tuple[str, str]]:
-    times = pd.to_datetime(summary.rows["time"], unit="s")
+    loaded = summary.loaded
+    times = [t for run in loaded.runs.values() for t in run.times if np.isfinite(t)]
+    first, last = (
+        (f"{pd.Timestamp(t, unit='s'):%Y-%m-%d %H:%M}" for t in (min(times), max(times))) if times else ("", "")
+    )
     runs = len({(r.config_id, r.seed) for s in summary.sweeps for c in s.source.configs for r in c.runs})
     return [
         ("Runs asked for", f"{runs}"),
-        ("Rows read", f"{len(summary.rows):,}"),
-        ("Logged between", f"{times.min():%Y-%m-%d %H:%M} and {times.max():%Y-%m-%d %H:%M} UTC"),
-        ("Files set aside", f"{len(summary.quarantine)}"),
+        ("Rows read", f"{loaded.count:,}"),
+        ("Logged between", f"{first} and {last} UTC" if times else "no clock told"),
+        ("Files set aside", f"{len(loaded.quarantine)}"),
         ("Computed with", f"numpy {np.__version__}, pandas {pd.__version__}, scipy {scipy.__version__}, "
                           f"matplotlib {matplotlib.__version__}"),
     ]  # fmt: skip

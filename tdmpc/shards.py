@@ -43,16 +43,20 @@ class Superseded(Exception):
     """A newer attempt owns the run: this one may not publish any more."""
 
 
-def atomic_write(path: Path, write: Callable[[Path], object], guard: Callable[[], bool] = lambda: True) -> None:
+def atomic_write(
+    path: Path, write: Callable[[Path], object], guard: Callable[[], bool] = lambda: True, *, sync: bool = True
+) -> None:
     """Have `write` fill a temporary file beside `path`, then move it there; `path` is whole or absent.
 
     guard: asked at the last moment whether that may still be done; raises `Superseded` where it may not.
+    sync: survive a power cut too.
     """
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         write(part)
-        with part.open("rb") as written:
-            os.fsync(written.fileno())
+        if sync:
+            with part.open("rb") as written:
+                os.fsync(written.fileno())
         if not guard():
             raise Superseded(f"{path.parent.parent} belongs to a newer attempt")
         os.replace(part, path)
@@ -147,19 +151,26 @@ def read_shard(path: Path) -> pa.Table:
     The footer is looked at first: of a foreign file, however large, no column is read.
     """
     try:
-        with pq.ParquetFile(path) as file:
-            _check(file.schema_arrow)
-            return file.read(use_threads=False)
+        with pa.OSFile(str(path)) as source, pq.ParquetFile(source) as file:
+            _check_version((file.metadata.metadata or {}).get(b"schema_version", b"").decode(errors="replace"))
+            table = file.read(use_threads=False)
     except (pa.ArrowException, OSError) as error:
         raise ShardError(str(error).splitlines()[0]) from error
+    names = table.column_names
+    if not set(INDEX_SCHEMA.names) <= set(names):
+        raise ShardError(_FOREIGN)
+    if len(set(names)) < len(names):
+        raise ShardError("two columns of one name")
+    return table
 
 
-def _check(schema: pa.Schema) -> None:
-    """Raises `ShardError` where this is no schema of ours, or a later one."""
-    version = (schema.metadata or {}).get(b"schema_version", b"").decode(errors="replace")
-    if not version or not set(INDEX_SCHEMA.names) <= set(schema.names):
-        raise ShardError("not a metric shard of this project")
-    if not version.isdecimal():
-        raise ShardError(f"schema version {version!r} is no number")
-    if int(version) > SCHEMA_VERSION:
-        raise ShardError(f"schema version {version}, this program reads up to {SCHEMA_VERSION}")
+_FOREIGN = "not a metric shard of this project"
+
+
+def _check_version(said: str) -> None:
+    if not said:
+        raise ShardError(_FOREIGN)
+    if not said.isdecimal():
+        raise ShardError(f"schema version {said!r} is no number")
+    if int(said) > SCHEMA_VERSION:
+        raise ShardError(f"schema version {said}, this program reads up to {SCHEMA_VERSION}")

@@ -5,10 +5,11 @@ Every threshold stands in `DETECTORS`.
 """
 
 from aggregate.flags.base import FLAG, NOT_ASSESSABLE, OK, WARN, Beside, Detector, Finding, RunView, Series
-from aggregate.flags.judging import judge, variance_split, vote
+from aggregate.flags.detectors import beside
+from aggregate.flags.judging import COLUMNS, Evaluations, judge, judge_run, late_evaluations, variance_split, vote
 from aggregate.flags.table import BY_NAME, DETECTORS
 
 __all__ = [
-    "BY_NAME", "DETECTORS", "FLAG", "NOT_ASSESSABLE", "OK", "WARN", "Beside", "Detector", "Finding", "RunView",
-    "Series", "judge", "variance_split", "vote",
+    "BY_NAME", "COLUMNS", "DETECTORS", "FLAG", "NOT_ASSESSABLE", "OK", "WARN", "Beside", "Detector", "Evaluations",
+    "Finding", "RunView", "Series", "beside", "judge", "judge_run", "late_evaluations", "variance_split", "vote",
 ]  # fmt: skip

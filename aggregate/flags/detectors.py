@@ -7,7 +7,7 @@ show is limited by its noise: a difference counts from `SURE` standard errors.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
@@ -347,8 +347,9 @@ def rises(run: RunView, d: Detector) -> Finding:
 # --- a sweep --------------------------------------------------------------------------------------------
 
 
-def beside(views: list[RunView], baseline: list[RunView]) -> Beside:
-    """What the runs of a sweep are compared with; `baseline`: the runs of its baseline."""
+def beside(views: Iterable[RunView], baseline: Iterable[RunView]) -> Beside:
+    """What the runs of a sweep are compared with, of which `eval` rows are looked at; `baseline`: the runs of its
+    baseline, of which it is `train` rows."""
     levels = [s.values for v in views if (s := v.series("eval", "eval_return_planner")).values.size]
     traces = [smooth(values, window_of(values.size, 0.1)) for values in levels]
     losses = [s.values for v in baseline if (s := v.series("train", "pi_loss")).values.size >= 8]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,38 +16,48 @@ from aggregate.flags.table import DETECTORS
 WARN_SHARE, FLAG_SHARE = 1 / 3, 1 / 2  # of the seeds that could be judged
 
 
+COLUMNS = ("config_id", "seed", "flag", "state", "metric", "onset", "measured", "threshold", "unit", "detail")
+Evaluations = Mapping[str, list[np.ndarray]]
+
+
 def judge(runs: Iterable[tuple[str, int, RunView]], baseline: str | None = None) -> pd.DataFrame:
-    """One line per (config_id, seed, flag): state, metric, onset, measured, threshold, unit, detail.
+    """One line per (config_id, seed, flag): `COLUMNS`.
 
     threshold: what this run had to exceed (`Finding.least`). `baseline`: identity of the baseline, if there is one.
     """
     listed = list(runs)
-    compared = beside([v for _, _, v in listed], [v for config_id, _, v in listed if config_id == baseline])
-    lines = [
+    compared = beside((v for _, _, v in listed), (v for config_id, _, v in listed if config_id == baseline))
+    views = ((config_id, seed, dataclasses.replace(view, beside=compared)) for config_id, seed, view in listed)
+    return pd.DataFrame([line for run in views for line in judge_run(*run)], columns=COLUMNS)
+
+
+def judge_run(config_id: str, seed: int, view: RunView) -> list[tuple[Any, ...]]:
+    """The lines of one run, which knows what it is `beside`."""
+    return [
         (config_id, seed, d.name, f.state, d.metric, f.onset, f.measured, f.least, d.unit, f.detail)
-        for config_id, seed, view in listed
         for d in DETECTORS
-        for f in [d.judge(dataclasses.replace(view, beside=compared), d)]
+        for f in [d.judge(view, d)]
     ]
-    names = ["config_id", "seed", "flag", "state", "metric", "onset", "measured", "threshold", "unit", "detail"]
-    return pd.DataFrame(lines, columns=names)
 
 
-def variance_split(runs: Iterable[tuple[str, int, RunView]]) -> pd.DataFrame:
-    """Where evaluation returns of the second half vary: one line per configuration and mode (planner, policy).
+def late_evaluations(view: RunView) -> Evaluations:
+    """By mode (planner, policy), each evaluation's episodes in the second half of training."""
+    return {mode: _late_episodes(view, mode) for mode in ("planner", "policy")}
 
-    episodes, time, seeds: standard deviations in return points, between episodes of one evaluation, between a seed's
-    evaluations beyond the luck of their episodes and a straight trend, and between seeds beyond both; NaN where there
-    are too few to tell: one episode, fewer than 4 evaluations, one seed.
+
+def variance_split(runs: Iterable[tuple[str, Evaluations]]) -> pd.DataFrame:
+    """Where evaluation returns of the second half vary: one line per configuration and mode.
+
+    runs: configuration and `late_evaluations` of each. episodes, time, seeds: standard deviations in return points,
+    between episodes of one evaluation, between a seed's evaluations beyond the luck of their episodes and a straight
+    trend, and between seeds beyond both; NaN where there are too few to tell: one episode, fewer than 4 evaluations,
+    one seed.
     """
-    configs: dict[str, list[RunView]] = {}
-    for config_id, _, view in runs:
-        configs.setdefault(config_id, []).append(view)
-    lines = [
-        (config_id, mode, *_components([_late_episodes(view, mode) for view in views]))
-        for config_id, views in configs.items()
-        for mode in ("planner", "policy")
-    ]
+    configs: dict[tuple[str, str], list[list[np.ndarray]]] = {}
+    for config_id, late in runs:
+        for mode, evaluations in late.items():
+            configs.setdefault((config_id, mode), []).append(evaluations)
+    lines = [(*key, *_components(seeds)) for key, seeds in configs.items()]
     return pd.DataFrame(lines, columns=["config_id", "mode", "episodes", "time", "seeds"])
 
 

@@ -19,6 +19,7 @@ from aggregate.flags import (
     Finding,
     RunView,
     judge,
+    late_evaluations,
     variance_split,
     vote,
 )
@@ -410,13 +411,17 @@ def test_variance_is_split_by_hand() -> None:
         run(*[[0.0, 0.0]] * 4, *([level + swing - 10, level + swing + 10] for swing in (30, -30, -30, 30)))
         for level in (400, 600)
     )
-    line = variance_split([("c", 1, first), ("c", 2, second)]).set_index("mode").loc["planner"]
+    line = (
+        variance_split([("c", late_evaluations(first)), ("c", late_evaluations(second))])
+        .set_index("mode")
+        .loc["planner"]
+    )
     assert line["episodes"] == pytest.approx(200**0.5)
     # 4 x 900 over 4 - 2 degrees of freedom, less the 100 that two episodes leave in a mean
     assert line["time"] == pytest.approx((1800 - 100) ** 0.5)
     # the variance of 400 and 600 is 20,000, less what four evaluations leave in a mean
     assert line["seeds"] == pytest.approx((20_000 - 1800 / 4) ** 0.5)
-    assert np.isnan(variance_split([("c", 1, first)])["seeds"]).all()
+    assert np.isnan(variance_split([("c", late_evaluations(first))])["seeds"]).all()
 
 
 def votes_of(*states: str) -> tuple[str, int, int]:

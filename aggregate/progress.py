@@ -1,0 +1,33 @@
+"""How far a long loop is, on a terminal."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+Item = TypeVar("Item")
+
+PATIENCE = 1.0  # seconds without a word
+
+
+def tracked(items: Iterable[Item], total: int, doing: str) -> Iterator[Item]:
+    """The items; once they have taken a second, with a bar on stderr if that is a terminal, gone when they end."""
+    if not sys.stderr.isatty():
+        yield from items
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    bar = Progress(*columns, console=Console(stderr=True), transient=True)
+    task, begun = bar.add_task(doing, total=total), time.monotonic()
+    try:
+        for item in items:
+            yield item
+            bar.advance(task)
+            if not bar.live.is_started and time.monotonic() - begun > PATIENCE:
+                bar.start()
+    finally:
+        bar.stop()
