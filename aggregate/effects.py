@@ -6,6 +6,7 @@ where all other factors are alike, each keeps its own variance, and none of it a
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,13 +16,14 @@ import pandas as pd
 from scipy import stats as scipy_stats
 
 from aggregate import flags, stats
-from aggregate.axes import Axis, axes
+from aggregate.axes import TIMES, Axis, axes
 from aggregate.load import SweepSource
 from tdmpc import catalogue
 
 PRIMARY = "final_planner"
 OUTCOMES = (PRIMARY, "auc_planner", "fall_planner", "final_policy")
 LAST_QUARTER = 0.75
+_CORNERS = ((0, 0), (0, 1), (1, 0), (1, 1))
 _COLUMNS = ["outcome", "factor", "low", "high", "levels", "runs", "estimate", "ci_low", "ci_high", "sd", "p_raw",
             "detectable", "needed"]  # fmt: skip
 _ODDS = ["flag", "factor", "low", "high", "raised_low", "n_low", "raised_high", "n_high", "odds", "ci_low", "ci_high",
@@ -37,25 +39,32 @@ class Effects:
     needed (seeds a configuration at which one as large as the estimate would be), p (Holm within the outcome),
     distinct. diagnostics: the same on every metric's mean over the last quarter, p with the false-discovery rate
     over all of them. odds: flag, factor, low, high, raised and judged runs at both levels, odds ratio with
-    interval, p_raw, p (false-discovery rate).
+    interval, p_raw, p (false-discovery rate). diagnostic_pairs, odds_pairs: the same of interactions; odds is then the
+    ratio of two odds ratios, raised and judged runs are those at the one corner and at the opposite one.
     """
 
     returns: pd.DataFrame
     interactions: pd.DataFrame
     diagnostics: pd.DataFrame
+    diagnostic_pairs: pd.DataFrame
     odds: pd.DataFrame
+    odds_pairs: pd.DataFrame
 
 
 def effects(sweep: SweepSource, scores: pd.DataFrame, diagnostics: pd.DataFrame, findings: pd.DataFrame) -> Effects:
     """scores and diagnostics: one line per run with `config_id`; findings: `flags.judge`."""
     main, pairs = axes(sweep)
     metrics = [name for name in diagnostics if name in catalogue.METRICS]
-    odds = pd.DataFrame(flag_odds(sweep, main, findings), columns=_ODDS)
+    raised = _raised(sweep, findings)
+    odds = pd.DataFrame(_odds(main, raised), columns=_ODDS)
+    odds_pairs = pd.DataFrame(_odds_together(main, raised), columns=_ODDS)
     return Effects(
         returns=_judged(_table(sweep, main, scores, OUTCOMES), stats.holm),
         interactions=_judged(_table(sweep, pairs, scores, OUTCOMES), stats.holm),
         diagnostics=_judged(_table(sweep, main, diagnostics, metrics), stats.false_discovery, by_outcome=False),
+        diagnostic_pairs=_judged(_table(sweep, pairs, diagnostics, metrics), stats.false_discovery, by_outcome=False),
         odds=_judged(odds, stats.false_discovery, by_outcome=False),
+        odds_pairs=_judged(odds_pairs, stats.false_discovery, by_outcome=False),
     )
 
 
@@ -126,27 +135,68 @@ def effect(axis: Axis, weights: np.ndarray, cells: Cells, tests: int) -> dict[st
     }  # fmt: skip
 
 
-def flag_odds(sweep: SweepSource, asked: Sequence[Axis], findings: pd.DataFrame) -> Iterator[tuple[Any, ...]]:
-    """Lines of `Effects.odds`, for flags that any run raised: the two ends of each axis, Fisher's exact test, Woolf's
-    interval with half a run added to every count."""
+def _raised(sweep: SweepSource, findings: pd.DataFrame) -> dict[str, np.ndarray]:
+    """Flags that any run raised -> (configurations, 2): runs that raised it, runs that could be judged."""
     judged = findings[findings["state"] != flags.NOT_ASSESSABLE]
     judged = judged.assign(raised=judged["state"] == flags.FLAG)
     ids = [config.config_id for config in sweep.configs]
-    for flag, lines in judged.groupby("flag", sort=False):
-        if not lines["raised"].any():
-            continue
-        counted = lines.groupby("config_id")["raised"].agg(["sum", "count"]).reindex(ids, fill_value=0).to_numpy()
+    return {
+        str(flag): lines.groupby("config_id")["raised"].agg(["sum", "count"]).reindex(ids, fill_value=0).to_numpy(int)
+        for flag, lines in judged.groupby("flag", sort=False)
+        if lines["raised"].any()
+    }
+
+
+def _odds(asked: Sequence[Axis], raised: Mapping[str, np.ndarray]) -> Iterator[tuple[Any, ...]]:
+    """Lines of `Effects.odds`: the two ends of each axis, Fisher's exact test, Woolf's interval with half a run added
+    to every count."""
+    for flag, counted in raised.items():
         for axis in asked:
             used = axis.weights(counted[:, 1] > 0) != 0
             (k0, n0), (k1, n1) = (counted[used & (axis.position == end)].sum(0).tolist() for end in (0, 1))
             if not n0 or not n1:
                 continue
-            table = np.array([[k1, n1 - k1], [k0, n0 - k0]]) + 0.5
-            log_odds = np.log(table[0, 0] * table[1, 1] / (table[0, 1] * table[1, 0]))
-            half = 1.96 * np.sqrt((1 / table).sum())
+            log_odds, error = _log_odds(np.array([[k1, n1], [k0, n0]]), np.array([1, -1]))
             p = scipy_stats.fisher_exact([[k1, n1 - k1], [k0, n0 - k0]]).pvalue
-            yield (flag, axis.factor, axis.low, axis.high, k0, n0, k1, n1, float(np.exp(log_odds)),
-                   float(np.exp(log_odds - half)), float(np.exp(log_odds + half)), float(p))  # fmt: skip
+            yield (flag, axis.factor, axis.low, axis.high, k0, n0, k1, n1, *_interval(log_odds, error), float(p))
+
+
+def _odds_together(asked: Sequence[Axis], raised: Mapping[str, np.ndarray]) -> Iterator[tuple[Any, ...]]:
+    """Lines of `Effects.odds_pairs`: by what the odds ratio of one factor is multiplied along the other, over the four
+    corners; Wald's test of its logarithm."""
+    for flag, counted in raised.items():
+        for one, two in itertools.combinations(asked, 2):
+            if one.factor == two.factor:
+                continue
+            corners = [counted[(one.position == i) & (two.position == j)].sum(0) for i, j in _CORNERS]
+            if not all(n for _, n in corners):
+                continue
+            log_odds, error = _log_odds(np.array(corners), np.array([1, -1, -1, 1]))
+            (k0, n0), (k1, n1) = corners[0].tolist(), corners[3].tolist()
+            ends = (f"{one.low}, {two.low}", f"{one.high}, {two.high}")
+            p = 2 * scipy_stats.norm.sf(abs(log_odds) / error)
+            yield (
+                flag,
+                f"{one.factor}{TIMES}{two.factor}",
+                *ends,
+                k0,
+                n0,
+                k1,
+                n1,
+                *_interval(log_odds, error),
+                float(p),
+            )
+
+
+def _log_odds(counted: np.ndarray, signs: np.ndarray) -> tuple[float, float]:
+    """(sum of signed log odds of the rows (raised, judged), its standard error), half a run added to every count."""
+    with_, without = counted[:, 0] + 0.5, counted[:, 1] - counted[:, 0] + 0.5
+    return float(signs @ np.log(with_ / without)), float(np.sqrt((1 / with_ + 1 / without).sum()))
+
+
+def _interval(log_odds: float, error: float) -> tuple[float, float, float]:
+    low, high = log_odds - 1.96 * error, log_odds + 1.96 * error
+    return float(np.exp(log_odds)), float(np.exp(low)), float(np.exp(high))
 
 
 def _judged(

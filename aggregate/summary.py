@@ -10,22 +10,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from aggregate import effects, flags, grid, load, questions, stats
-from aggregate.flags.pieces import jitter
+from aggregate import contrasts, effects, flags, grid, load, questions, stats
+from aggregate.crashes import worst_curves
 from aggregate.load import AggregateError, ConfigSource, SweepSource
 from aggregate.progress import tracked
+from aggregate.scores import APART, CRASHED, SCORES, apart, run_scores
 from tdmpc import catalogue
 
 __all__ = ["AggregateError", "RandomReference", "Summary", "SweepSummary", "summarise"]
 
-MODES = ("planner", "policy")
-LAST_SHARE = 0.1  # of training is "final" ...
-LAST_POINTS = 4  # ... where that many evaluations fall in it, else the last so many
-SCORES = ("final_planner", "final_policy", "auc_planner", "auc_policy", "large_planner", "large_policy", "training",
-          "fall_planner", "noise_planner", "noise_policy")  # fmt: skip
-APART = ("healthy_planner", "worst_planner")  # the final return again, judged by how runs ended
 BINNED = ("train", "episode")
-CRASHED = (load.DIVERGED, load.FAILED)
 
 
 @dataclass(frozen=True)
@@ -43,11 +37,13 @@ class SweepSummary:
     """One sweep.
 
     runs: config_id, seed, state, step, total, attempts, quarantined; one line per run asked for.
-    curves: config_id, kind, metric, step, mean, sd, low, high, n over seeds. seeds: the same per seed, wide,
-    by kind. events: config_id, event, step. scores: one line per run (`SCORES`, `APART`,
+    curves: config_id, kind, metric, step, mean, sd, low, high, n over seeds. worst: of configurations with crashed runs
+    the return curves again, a crash counted as the worst (`crashes.worst_curves`). seeds: curves per seed, wide, by
+    kind. events: config_id, event, step. scores: one line per run (`SCORES`, `APART`,
     `final_points`).
     ranking: one line per configuration, best first. contrasts: each configuration against the best
     (`stats.AgainstBest`). baseline: each against the baseline (`stats.AgainstBaseline`), empty without one.
+    secondary, moved: the same on further endpoints and on diagnostics (`aggregate.contrasts`).
     effects: of the factors. replies: to the plan's questions (`questions.replies`). findings, votes, variance:
     `flags.judge`, `flags.vote`, `flags.variance_split`. last_step: of the whole sweep. origins: see `load.Loaded`.
     """
@@ -55,12 +51,15 @@ class SweepSummary:
     source: SweepSource
     runs: pd.DataFrame
     curves: pd.DataFrame
+    worst: pd.DataFrame
     seeds: dict[str, pd.DataFrame]
     events: pd.DataFrame
     scores: pd.DataFrame
     ranking: pd.DataFrame
     contrasts: pd.DataFrame
     baseline: pd.DataFrame
+    secondary: pd.DataFrame
+    moved: pd.DataFrame
     effects: effects.Effects
     replies: pd.DataFrame
     findings: pd.DataFrame
@@ -118,19 +117,24 @@ def _summarise_sweep(sweep: SweepSource, loaded: load.Loaded) -> SweepSummary:
     seeds, curves = _curves(looks)
     findings = _findings(looks)
     random = _random_reference(looks.values())
-    scores = _apart(_scores(looks), {(run.config_id, run.seed): run.state for _, run in asked}, findings, random)
-    late = [{"config_id": c, "seed": s, **look.late} for (c, s), look in looks.items() if look.scores["complete"]]
+    floor = random.mean if random else np.nan
+    states = {(run.config_id, run.seed): run.state for _, run in asked}
+    scores = apart(_scores(looks), states, findings, floor)
+    late = _late(looks)
     return SweepSummary(
         source=sweep,
         runs=_runs(asked, looks, loaded.quarantine),
         curves=curves,
+        worst=worst_curves(seeds, {run for run, state in states.items() if state in CRASHED}, floor),
         seeds=seeds,
         events=_events(looks),
         scores=scores,
         ranking=_ranking(sweep, scores),
         contrasts=stats.AgainstBest()(scores, "config_id", effects.PRIMARY),
         baseline=stats.AgainstBaseline()(scores, "config_id", effects.PRIMARY, baseline),
-        effects=effects.effects(sweep, scores, _in_order(pd.DataFrame(late), ("config_id", "seed")), findings),
+        secondary=contrasts.secondary(scores, baseline),
+        moved=contrasts.diagnostics(late, baseline),
+        effects=effects.effects(sweep, scores, late, findings),
         replies=_replies(sweep, loaded, scores, findings),
         findings=findings,
         votes=flags.vote(findings),
@@ -172,6 +176,12 @@ def _look(run: load.RunSource, view: flags.RunView, bins: Mapping[str, int], tot
         random=_random_episodes(run.seed, view),
         last_step=view.last_step,
     )
+
+
+def _late(looks: Mapping[tuple[str, int], _Look]) -> pd.DataFrame:
+    """Diagnostics at the end of the runs that came to it."""
+    lines = [{"config_id": c, "seed": s, **look.late} for (c, s), look in looks.items() if look.scores["complete"]]
+    return _in_order(pd.DataFrame(lines), ("config_id", "seed"))
 
 
 def _findings(looks: Mapping[tuple[str, int], _Look]) -> pd.DataFrame:
@@ -246,87 +256,12 @@ def _events(looks: Mapping[tuple[str, int], _Look]) -> pd.DataFrame:
     return events.groupby(["config_id", "event"])["step"].min().reset_index()
 
 
-# --- scores ---------------------------------------------------------------------------------------------
-
-
 def _scores(looks: Mapping[tuple[str, int], _Look]) -> pd.DataFrame:
     lines = [{"config_id": c, "seed": s, **look.scores} for (c, s), look in looks.items()]
     return pd.DataFrame(lines, columns=["config_id", "seed", "complete", *SCORES, "so_far", "final_points"])
 
 
-def _apart(
-    scores: pd.DataFrame,
-    states: Mapping[tuple[str, int], str],
-    findings: pd.DataFrame,
-    random: RandomReference | None,
-) -> pd.DataFrame:
-    """With the columns of `APART`: the final return of runs that did not collapse, and of all runs where one that
-    crashed counts as the worst there is: the lowest that was reached, or random actions where those are lower."""
-    collapsed = findings[(findings["flag"] == "evaluation_collapse") & (findings["state"] == flags.FLAG)]
-    fallen = set(zip(collapsed["config_id"], collapsed["seed"], strict=True))
-    runs = list(zip(scores["config_id"], scores["seed"], strict=True))
-    final = scores["final_planner"]
-    worst = np.nanmin([*final, random.mean if random else np.nan]) if final.notna().any() else np.nan
-    crashed = [states[run] in CRASHED and np.isnan(value) for run, value in zip(runs, final, strict=True)]
-    return scores.assign(
-        healthy_planner=final.mask([run in fallen for run in runs]), worst_planner=final.mask(crashed, worst)
-    )
-
-
-def run_scores(view: flags.RunView) -> dict[str, float | bool]:
-    """Scores of one run, NaN where it has none.
-
-    final_*: mean evaluation return over the last 10 % of training, over the last 4 evaluations where fewer
-    than 4 fall there (`final_points` says how many entered); auc_*: area under the evaluation curve divided
-    by the steps it spans; large_*: the large evaluation after the last step; training: mean return of the
-    training episodes in the last 10 %; fall_planner: from the best window of evaluations to the last
-    (`stats.split_fall`); noise_*: how far evaluations of the second half jump from one to the next. All of
-    these need a run that came to its end. so_far: mean of the last 4 evaluations of any run.
-    """
-    evaluated = view.series("eval", "eval_return_planner")
-    reached = evaluated.steps[-1] if evaluated.steps.size else 0
-    border = (1 - LAST_SHARE) * view.total_steps
-    complete = bool(reached >= view.total_steps or (view.state == load.DONE and reached > border))
-    scores: dict[str, float | bool] = dict.fromkeys(SCORES, np.nan)
-    scores |= {"complete": complete, "final_points": 0, "so_far": _mean(evaluated.values[-LAST_POINTS:])}
-    if not complete:
-        return scores
-    for mode in MODES:
-        series = view.series("eval", f"eval_return_{mode}")
-        last = max(int(np.sum(series.steps > border)), LAST_POINTS)
-        scores[f"final_{mode}"] = _mean(series.values[-last:])
-        scores[f"auc_{mode}"] = _area(series)
-        half = series.values[series.steps > view.total_steps / 2]
-        scores[f"noise_{mode}"] = jitter(half) if half.size >= LAST_POINTS else np.nan
-        scores[f"large_{mode}"] = _large_evaluation(view, mode)
-    _, episodes_of = view.lists("eval", "eval_return_planner_episodes")
-    halves = np.array([(e[::2].mean(), e[1::2].mean()) for e in episodes_of if e.size > 1]).reshape(-1, 2)
-    found = stats.split_fall(halves[:, 0], halves[:, 1])
-    scores["fall_planner"] = found.fall if found is not None else np.nan
-    scores["final_points"] = min(max(int(np.sum(evaluated.steps > border)), LAST_POINTS), evaluated.steps.size)
-    episodes = view.series("episode", "episode_return")
-    scores["training"] = _mean(episodes.values[episodes.steps > border])
-    return scores
-
-
-def _mean(values: np.ndarray) -> float:
-    return float(values.mean()) if values.size else np.nan
-
-
-def _area(series: flags.Series) -> float:
-    """Mean height of the curve between its first and last point."""
-    if series.steps.size < 2 or series.steps[-1] == series.steps[0]:
-        return np.nan
-    return float(np.trapezoid(series.values, series.steps) / (series.steps[-1] - series.steps[0]))
-
-
-def _large_evaluation(view: flags.RunView, mode: str) -> float:
-    rows = view.rows["eval"]
-    name = f"eval_return_{mode}"
-    if name not in rows:
-        return np.nan
-    # the newest: a run that was extended has one at its former end too
-    return _mean(rows.loc[rows["eval_is_final"] == 1, name].dropna().to_numpy(dtype=float)[-1:])
+# --- the ranking ---------------------------------------------------------------------------------------
 
 
 def _ranking(sweep: SweepSource, scores: pd.DataFrame) -> pd.DataFrame:

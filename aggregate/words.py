@@ -35,8 +35,3 @@ def signed(line: Mapping[str, Any]) -> str:
 def probability(p: float) -> str:
     """p = 0.012; p < 0.001."""
     return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
-
-
-def share(k: int, n: int, low: float, high: float) -> str:
-    """2 of 6 runs (33 %, 10 to 70)."""
-    return f"{k} of {n} ({k / n:.0%}, {low:.0%} to {high:.0%})" if n else "none could be judged"

@@ -20,6 +20,7 @@ from aggregate.summary import Summary, SweepSummary
 from aggregate.verdict import verdict
 from aggregate.words import number
 from plots import curves, figures, tables
+from plots.secondary import secondary
 from plots.theme import PALETTE, Look, looks
 from tdmpc.shards import atomic_write
 
@@ -81,6 +82,7 @@ def _sweep(sweep: SweepSummary, look: dict[str, Look], index: int) -> dict[str, 
         "ranking": tables.ranking_table(sweep, {chip.config_id: chip for chip in chips}),
         "contrasts": tables.contrast_table(sweep, {chip.config_id: chip for chip in chips}),
         "effects": tables.effect_tables(sweep),
+        "secondary": secondary(sweep, {chip.config_id: chip for chip in chips}),
         "health": tables.run_states(sweep, chips),
         "returns": [r for r in (figures.return_figures(sweep, chips, frame, *which) for which in figures.RETURNS) if r],
         "flags": tables.flag_tables(sweep, chips),

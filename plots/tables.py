@@ -108,10 +108,16 @@ def contrast_table(sweep: SweepSummary, chips: dict[str, Chip]) -> list[dict[str
             "healthy": _estimate(line, "healthy_planner"),
             "worst": _estimate(line, "worst_planner"),
             "fall": _estimate(line, "fall_planner"),
-            "collapsed": f"{votes.at[chip.config_id, 'raised']} of {votes.at[chip.config_id, 'assessable']}",
+            "collapsed": _share(votes.at[chip.config_id, "raised"], votes.at[chip.config_id, "assessable"]),
             "cells": _against(found) if found else [""] * 6,
         })  # fmt: skip
     return rows
+
+
+def _share(raised: int, judged: int) -> str:
+    """2 of 6 [10 %, 70 %]."""
+    low, high = stats.share_interval(raised, judged)
+    return f"{raised} of {judged} [{100 * low:.0f} %, {100 * high:.0f} %]"
 
 
 def _against(line: dict[str, Any]) -> list[str]:

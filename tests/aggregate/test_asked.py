@@ -10,7 +10,7 @@ import pytest
 
 from aggregate.asked import ENDPOINTS, Question, Term, question
 from aggregate.flags import BY_NAME
-from aggregate.summary import SCORES
+from aggregate.scores import SCORES
 
 KEYS: dict[str, Any] = {"rate": 0.3, "every": 2, "start": 1e-4, "end": 1e-4, "off": None}
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import norm
 
 from aggregate import flags
 from aggregate.axes import axes
@@ -119,3 +120,28 @@ def test_false_discoveries_are_controlled_over_all_metrics() -> None:
     found = effects(sweep, runs_of(c0=0.0, c1=0.0), diagnostics, NO_FINDINGS).diagnostics.set_index("outcome")
     assert found["distinct"].to_dict() == {"pi_loss": True, "grad_norm": False}
     assert found.loc["pi_loss", "p"] == pytest.approx(2 * found.loc["pi_loss", "p_raw"])
+
+
+def test_interactions_on_diagnostics_and_on_the_odds_of_flags() -> None:
+    sweep = grid(num_q=(1, 2), reduce=("min", "mean"))
+    diagnostics = runs_of(c0=0.0, c1=1.0, c2=2.0, c3=13.0).rename(columns={"final_planner": "pi_loss"})
+    found = effects(sweep, runs_of(c0=0.0, c1=0.0, c2=0.0, c3=0.0), diagnostics[["config_id", "seed", "pi_loss"]],
+                    findings_of(c0=0, c1=0, c2=0, c3=3))  # fmt: skip
+    (line,) = found.diagnostic_pairs.to_dict("records")
+    assert (line["outcome"], line["factor"]) == ("pi_loss", "num_q × reduce")
+    assert line["estimate"] == pytest.approx(13 - 2 - 1 + 0)
+    assert line["distinct"]
+    (odds,) = found.odds_pairs.to_dict("records")
+    # half a run to every count: the odds are 7 in one corner and 1/7 in the three others
+    assert odds["odds"] == pytest.approx(7 * 7)
+    assert (odds["low"], odds["high"]) == ("1, min", "2, mean")
+    assert (odds["raised_low"], odds["raised_high"]) == (0, 3)
+    error = np.sqrt(4 * (1 / 0.5 + 1 / 3.5))
+    assert np.log(odds["ci_high"] / odds["odds"]) == pytest.approx(1.96 * error)
+    assert odds["p_raw"] == pytest.approx(2 * norm.sf(np.log(49) / error))
+
+
+def test_a_flag_that_no_run_raised_has_no_odds() -> None:
+    found = effects(grid(tau=(0.1, 0.2)), runs_of(c0=1.0, c1=1.0), NO_DIAGNOSTICS, findings_of(c0=0, c1=0))
+    assert found.odds.empty
+    assert found.odds_pairs.empty

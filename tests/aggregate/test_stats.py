@@ -18,7 +18,10 @@ from aggregate.stats import (
     holm,
     improvement,
     permutation,
+    runs_needed,
     seeds_needed,
+    share_difference,
+    share_interval,
     split_fall,
     welch,
     winners_curse,
@@ -144,3 +147,26 @@ def test_contrasts_with_the_baseline_by_hand() -> None:
     assert up["permutation"] == pytest.approx(4 / 20)  # 3 stands twice, so two splits a side are as far apart
     assert (same["difference"], same["better"], same["needed"]) == (0.0, 0.5, math.inf)
     assert AgainstBaseline()(pd.concat(parts), "config_id", "m", "absent").empty
+
+
+@pytest.mark.parametrize(("k", "n", "interval"), [(0, 6, (0.0, 0.390)), (3, 6, (0.188, 0.812)), (0, 0, (0.0, 1.0))])
+def test_wilsons_interval(k: int, n: int, interval: tuple[float, float]) -> None:
+    assert share_interval(k, n) == pytest.approx(interval, abs=1e-3)
+
+
+def test_newcombes_interval_of_a_difference() -> None:
+    """56 of 70 against 48 of 80: Newcombe (1998), method 10, has .0524 to .3339."""
+    assert share_difference(48, 80, 56, 70) == pytest.approx((0.0524, 0.3339), abs=1e-4)
+
+
+def test_runs_needed_find_shares_in_four_of_five_trials() -> None:
+    needed = runs_needed(0.2, 0.8)
+    n = math.ceil(needed)
+    rng = np.random.default_rng(0)
+    low, high = rng.binomial(n, 0.2, 2000), rng.binomial(n, 0.8, 2000)
+    p = {pair: scipy.stats.fisher_exact([[pair[0], n - pair[0]], [pair[1], n - pair[1]]]).pvalue
+         for pair in set(zip(low.tolist(), high.tolist(), strict=True))}  # fmt: skip
+    found = np.mean([p[pair] < 0.05 for pair in zip(low.tolist(), high.tolist(), strict=True)])
+    assert 0.75 < found < 0.9
+    assert runs_needed(0.5, 0.5) == math.inf
+    assert runs_needed(0.2, 0.8, tests=5) > needed

@@ -1,0 +1,36 @@
+"""Configurations against the baseline beyond the endpoint that decides: secondary endpoints, and every diagnostic."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from aggregate import stats
+from aggregate.effects import OUTCOMES
+from tdmpc import catalogue
+
+_COLUMNS = ["outcome", "config_id", "n", "difference", "low", "high", "p_raw"]
+
+
+def secondary(scores: pd.DataFrame, baseline: str) -> pd.DataFrame:
+    """`stats.AgainstBaseline` on every endpoint but the first of `OUTCOMES`, each corrected by itself; `outcome` says
+    which. scores: one line per run with `config_id`. baseline: identity of the configuration, "" for none."""
+    found = [stats.AgainstBaseline()(scores, "config_id", name, baseline).assign(outcome=name) for name in OUTCOMES[1:]]
+    return pd.concat(found, ignore_index=True)
+
+
+def diagnostics(late: pd.DataFrame, baseline: str) -> pd.DataFrame:
+    """Every metric of every configuration against the baseline's: outcome, config_id, n, difference with low and high
+    (uncorrected), p_raw, p (false-discovery rate over all of them), distinct. late: `effects.last_quarter`."""
+    lines = []
+    for metric in (name for name in late if name in catalogue.METRICS):
+        samples = stats.samples_of(late, "config_id", metric)
+        base = samples.pop(baseline, np.empty(0))
+        for config_id, sample in samples.items() if base.size else ():
+            found = stats.welch(sample, base)
+            difference, half = float(found.estimate), float(found.half_width())
+            lines.append((metric, config_id, sample.size, difference, difference - half, difference + half,
+                          float(found.p)))  # fmt: skip
+    table = pd.DataFrame(lines, columns=_COLUMNS)
+    p = stats.false_discovery(table["p_raw"].to_numpy(dtype=float))
+    return table.assign(p=p, distinct=p < stats.ALPHA)
