@@ -48,7 +48,10 @@ class RunSource:
 
 @dataclass(frozen=True)
 class ConfigSource:
-    """A configuration as a sweep sees it; `label` and `factors` hold only what varies there."""
+    """A configuration as a sweep sees it; `label` and `factors` hold only what varies there.
+
+    imported: the import that its curves are of, "" for runs of this project.
+    """
 
     config_id: str
     label: str
@@ -57,6 +60,7 @@ class ConfigSource:
     config: dict[str, Any]
     total_steps: int
     runs: tuple[RunSource, ...]
+    imported: str = ""
 
     @property
     def name(self) -> str:
@@ -66,7 +70,8 @@ class ConfigSource:
 
 @dataclass(frozen=True)
 class SweepSource:
-    """beside: configurations of other sweeps that `questions` need, by sweep; none of one that was not submitted."""
+    """beside: configurations of other sweeps that `questions` need, by sweep; none of one that was not submitted.
+    imported: curves from elsewhere, which are shown beside the sweep's own."""
 
     name: str
     goal: str
@@ -74,6 +79,7 @@ class SweepSource:
     factors: tuple[str, ...]
     configs: tuple[ConfigSource, ...]
     beside: Mapping[str, tuple[ConfigSource, ...]] = field(default_factory=dict)
+    imported: tuple[ConfigSource, ...] = ()
 
     @property
     def all_configs(self) -> tuple[ConfigSource, ...]:
@@ -151,7 +157,8 @@ def load(sweeps: Sequence[SweepSource]) -> Loaded:
 
     Raises `AggregateError` where there is no run or not one readable row.
     """
-    runs = {(run.config_id, run.seed): run for sweep in sweeps for config in sweep.all_configs for run in config.runs}
+    configs = [config for sweep in sweeps for config in (*sweep.all_configs, *sweep.imported)]
+    runs = {(run.config_id, run.seed): run for config in configs for run in config.runs}
     if not runs:
         raise AggregateError("no runs to aggregate: nothing was submitted; `sweeps submit ensemble --seeds 6` starts")
     with ThreadPoolExecutor(_THREADS) as pool:
@@ -180,7 +187,7 @@ def _load_run(source: RunSource) -> tuple[RunRows, list[shelf.Refused], list[str
     times = np.concatenate([table["time"].to_numpy() for table in tables]) if found.kinds else np.empty(0)
     told = times[(times >= _CLOCK_RANGE[0]) & (times <= _CLOCK_RANGE[1])]
     notes = [note for kind, table in found.kinds.items() for note in _clock_doubts(kind, table)]
-    if told.size < times.size:
+    if told.size < times.size and not np.isnan(times).all():  # curves from elsewhere may never have had any
         notes.append(f"{times.size - told.size} rows bear a time before 2000 or after 2100, or none")
     there = {int(rank) for table in tables for rank in np.unique(table["attempt"].to_numpy())}
     run = RunRows(

@@ -39,11 +39,11 @@ def apart(
     )
 
 
-def run_scores(view: flags.RunView) -> dict[str, float | bool]:
+def run_scores(view: flags.RunView, fewest: int = LAST_POINTS) -> dict[str, float | bool]:
     """Scores of one run, NaN where it has none.
 
-    final_*: mean evaluation return over the last 10 % of training, over the last 4 evaluations where fewer
-    than 4 fall there (`final_points` says how many entered); auc_*: area under the evaluation curve divided
+    final_*: mean evaluation return over the last 10 % of training, over the last `fewest` evaluations where fewer
+    fall there (`final_points` says how many entered); auc_*: area under the evaluation curve divided
     by the steps it spans; large_*: the large evaluation after the last step; training: mean return of the
     training episodes in the last 10 %; fall_planner: from the best window of evaluations to the last
     (`stats.split_fall`); noise_*: how far evaluations of the second half jump from one to the next. All of
@@ -59,7 +59,7 @@ def run_scores(view: flags.RunView) -> dict[str, float | bool]:
         return scores
     for mode in MODES:
         series = view.series("eval", f"eval_return_{mode}")
-        last = max(int(np.sum(series.steps > border)), LAST_POINTS)
+        last = max(int(np.sum(series.steps > border)), fewest)
         scores[f"final_{mode}"] = _mean(series.values[-last:])
         scores[f"auc_{mode}"] = _area(series)
         half = series.values[series.steps > view.total_steps / 2]
@@ -69,7 +69,7 @@ def run_scores(view: flags.RunView) -> dict[str, float | bool]:
     halves = np.array([(e[::2].mean(), e[1::2].mean()) for e in episodes_of if e.size > 1]).reshape(-1, 2)
     found = stats.split_fall(halves[:, 0], halves[:, 1])
     scores["fall_planner"] = found.fall if found is not None else np.nan
-    scores["final_points"] = min(max(int(np.sum(evaluated.steps > border)), LAST_POINTS), evaluated.steps.size)
+    scores["final_points"] = min(max(int(np.sum(evaluated.steps > border)), fewest), evaluated.steps.size)
     episodes = view.series("episode", "episode_return")
     scores["training"] = _mean(episodes.values[episodes.steps > border])
     return scores

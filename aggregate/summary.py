@@ -14,7 +14,7 @@ from aggregate import contrasts, effects, flags, grid, load, questions, stats
 from aggregate.crashes import worst_curves
 from aggregate.load import AggregateError, ConfigSource, SweepSource
 from aggregate.progress import tracked
-from aggregate.scores import APART, CRASHED, SCORES, apart, run_scores
+from aggregate.scores import APART, CRASHED, LAST_POINTS, SCORES, apart, run_scores
 from tdmpc import catalogue
 
 __all__ = ["AggregateError", "RandomReference", "Summary", "SweepSummary", "summarise"]
@@ -33,6 +33,18 @@ class RandomReference:
 
 
 @dataclass(frozen=True)
+class Imported:
+    """Curves from elsewhere as a sweep sees them, up to its last step; frames as in `SweepSummary`."""
+
+    runs: pd.DataFrame
+    curves: pd.DataFrame
+    seeds: dict[str, pd.DataFrame]
+    scores: pd.DataFrame
+    ranking: pd.DataFrame
+    baseline: pd.DataFrame
+
+
+@dataclass(frozen=True)
 class SweepSummary:
     """One sweep.
 
@@ -46,6 +58,7 @@ class SweepSummary:
     secondary, moved: the same on further endpoints and on diagnostics (`aggregate.contrasts`).
     effects: of the factors. replies: to the plan's questions (`questions.replies`). findings, votes, variance:
     `flags.judge`, `flags.vote`, `flags.variance_split`. last_step: of the whole sweep. origins: see `load.Loaded`.
+    imported: the curves from elsewhere beside it, which have no part in any of the others; None where there are none.
     """
 
     source: SweepSource
@@ -68,6 +81,7 @@ class SweepSummary:
     random: RandomReference | None
     total_steps: int
     origins: pd.DataFrame
+    imported: Imported | None = None
 
     def config(self, config_id: str) -> ConfigSource:
         return next(config for config in self.source.configs if config.config_id == config_id)
@@ -129,7 +143,7 @@ def _summarise_sweep(sweep: SweepSource, loaded: load.Loaded) -> SweepSummary:
         seeds=seeds,
         events=_events(looks),
         scores=scores,
-        ranking=_ranking(sweep, scores),
+        ranking=_ranking(sweep.configs, scores),
         contrasts=stats.AgainstBest()(scores, "config_id", effects.PRIMARY),
         baseline=stats.AgainstBaseline()(scores, "config_id", effects.PRIMARY, baseline),
         secondary=contrasts.secondary(scores, baseline),
@@ -142,6 +156,31 @@ def _summarise_sweep(sweep: SweepSource, loaded: load.Loaded) -> SweepSummary:
         random=random,
         total_steps=total,
         origins=loaded.origins[_of_runs(loaded.origins, looks)],
+        imported=_imported(sweep.imported, loaded, total, scores[scores["config_id"] == baseline]),
+    )
+
+
+def _imported(
+    configs: Sequence[ConfigSource], loaded: load.Loaded, total: int, baseline: pd.DataFrame
+) -> Imported | None:
+    """baseline: the scores of the sweep's baseline."""
+    if not configs:
+        return None
+    asked = [(config, run) for config in configs for run in config.runs]
+    looks = _looks(asked, loaded, total)
+    seeds, curves = _curves(looks)
+    scores = _scores(looks)
+    # what decides is the height near the last step; "so far" would average a published curve from far back
+    scores = scores.assign(so_far=scores[effects.PRIMARY], **dict.fromkeys(APART, np.nan))
+    compared = pd.concat([scores, baseline], ignore_index=True)
+    against = next(iter(baseline["config_id"]), "")
+    return Imported(
+        runs=_runs(asked, looks, loaded.quarantine),
+        curves=curves,
+        seeds=seeds,
+        scores=scores,
+        ranking=_ranking(configs, scores),
+        baseline=stats.AgainstBaseline()(compared, "config_id", effects.PRIMARY, against),
     )
 
 
@@ -161,15 +200,16 @@ def _looks(asked: Asked, loaded: load.Loaded, total: int, baseline: str = "") ->
     beside = flags.beside(views(["eval"]), views(["train"], baseline) if baseline else ())
     whole = (dataclasses.replace(view, beside=beside) for view in views(catalogue.KINDS))
     pairs = tracked(zip(asked, whole, strict=True), len(asked), "judging runs")
-    return {(run.config_id, run.seed): _look(run, view, bins, total) for (_, run), view in pairs}
+    return {(run.config_id, run.seed): _look(config, run, view, bins, total) for (config, run), view in pairs}
 
 
-def _look(run: load.RunSource, view: flags.RunView, bins: Mapping[str, int], total: int) -> _Look:
+def _look(config: ConfigSource, run: load.RunSource, view: flags.RunView, bins: Mapping[str, int], total: int) -> _Look:
     events = view.rows["event"].dropna(subset="event") if "event" in view.rows else None
     return _Look(
         curves={kind: _run_curves(run, kind, rows, bins, total) for kind, rows in view.rows.items()},
         events={} if events is None else events.groupby("event")["step"].min().to_dict(),
-        scores=run_scores(view),
+        # published evaluations are far apart, and one that lies further back is no final return
+        scores=run_scores(view, fewest=1 if config.imported else LAST_POINTS),
         findings=flags.judge_run(run.config_id, run.seed, view),
         late=effects.last_quarter(view.rows, total),
         evaluations=flags.late_evaluations(view),
@@ -264,11 +304,11 @@ def _scores(looks: Mapping[tuple[str, int], _Look]) -> pd.DataFrame:
 # --- the ranking ---------------------------------------------------------------------------------------
 
 
-def _ranking(sweep: SweepSource, scores: pd.DataFrame) -> pd.DataFrame:
+def _ranking(configs: Sequence[ConfigSource], scores: pd.DataFrame) -> pd.DataFrame:
     """Columns config_id, label, planned, n, and mean, low and high of every score; best first, those without
     a finished run last, in the plan's order."""
     table = pd.DataFrame(
-        [(c.config_id, c.name, c.is_baseline, len(c.runs)) for c in sweep.configs],
+        [(c.config_id, c.name, c.is_baseline, len(c.runs)) for c in configs],
         columns=["config_id", "label", "is_baseline", "planned"],
     )
     names = [*SCORES, *APART, "so_far"]

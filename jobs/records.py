@@ -224,6 +224,32 @@ class Worker:
 
 
 @dataclass(frozen=True)
+class ImportedConfig:
+    """An algorithm on a task, as files from elsewhere have it. last_step: the furthest that any seed reached."""
+
+    config_id: str
+    algorithm: str
+    task: str
+    seeds: list[int]
+    last_step: int
+
+
+@dataclass(frozen=True)
+class Import:
+    """imports/<name>/import.json: learning curves from elsewhere. data: folder beside it that holds their shards.
+
+    files: as they were given. frames_per_step: None where the files counted agent steps. time: unix seconds.
+    """
+
+    name: str
+    data: str
+    files: list[str]
+    frames_per_step: int | None
+    configs: list[ImportedConfig]
+    time: float
+
+
+@dataclass(frozen=True)
 class Answers:
     """queue.json: what Slurm said last, see `jobs.queue`. Times: unix seconds.
 

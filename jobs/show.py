@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from rich.text import Text
 
 from jobs.expand import Expanded, show
 from jobs.plan import Plan
+from jobs.records import Import
 from jobs.state import STATES, State
 from jobs.status import RunStatus, SweepStatus, counts, failures
 from jobs.submit import Choice
@@ -265,3 +267,26 @@ def evaluations(found: Iterable[dict[str, Any]]) -> Table:
                    f"{returns.max():.1f}")  # fmt: skip
         made.add_row(record["run"], f"{record['step']:,}", record["planner"], str(count), *numbers)
     return made
+
+
+# --- imports ------------------------------------------------------------------------------------------------
+
+
+def imports_table(found: Sequence[Import]) -> Table:
+    """A line per import and algorithm."""
+    made = table("name", "algorithm", "tasks", "seeds", "curves", "last step", "imported",
+                 right=("tasks", "seeds", "curves", "last step"))  # fmt: skip
+    for one in found:
+        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(one.time))
+        for algorithm in dict.fromkeys(config.algorithm for config in one.configs):
+            own = [config for config in one.configs if config.algorithm == algorithm]
+            tasks = own[0].task if len(own) == 1 else str(len(own))
+            seeds = [len(config.seeds) for config in own]
+            made.add_row(Text(one.name), Text(algorithm), Text(tasks), _span(seeds), str(sum(seeds)),
+                         _span([config.last_step for config in own]), when)  # fmt: skip
+    return made
+
+
+def _span(counts: Sequence[int]) -> str:
+    low, high = min(counts), max(counts)
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"

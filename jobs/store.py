@@ -8,6 +8,7 @@ import functools
 import json
 import os
 import re
+import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping
@@ -21,6 +22,7 @@ from jobs.records import (
     Attempt,
     CodeFile,
     ConfigFile,
+    Import,
     Outcome,
     Record,
     RecordError,
@@ -42,6 +44,7 @@ _NUMBER = re.compile(r"(\d{3,9})\.json")
 _CANCELLED = re.compile(r"\d{3,9}\.cancelled")
 _SEED = re.compile(r"seed-(\d+)")
 _VIEW = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9][A-Za-z0-9_-]*)?")
+_IMPORT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 _SUBMISSION = re.compile(r"[0-9]{8}-[0-9]{6}-[0-9]{3}-[A-Za-z0-9_.-]+")
 
 
@@ -302,6 +305,44 @@ class Store:
 
     def write_view(self, view: View) -> None:
         write_json(self.view_path(view.name), encode(view))
+
+    # --- imports ------------------------------------------------------------------------------------------
+
+    def import_path(self, name: str) -> Path:
+        if not _IMPORT.fullmatch(name):
+            raise JobsError(f"name {name!r}: letters, digits, - and _ are expected")
+        return self.root / "imports" / name / "import.json"
+
+    def import_names(self) -> list[str]:
+        """Names of all that was imported."""
+        names = filter(_IMPORT.fullmatch, _listed(self.root / "imports"))
+        return sorted(name for name in names if self.import_path(name).is_file())
+
+    def read_import(self, name: str) -> Import | None:
+        path = self.import_path(name)
+        found = self._read(path, Import)
+        if found is not None and not (
+            _CODE.fullmatch(found.data) and all(_CONFIG_ID.fullmatch(c.config_id) for c in found.configs)
+        ):
+            self.problems[path] = f"{path}: not an import of this program"
+            return None
+        return found
+
+    def write_import(self, made: Import) -> None:
+        """Record `made`, whose shards are written: from here on it is what has the name."""
+        write_json(self.import_path(made.name), encode(made))
+
+    def tidy_import(self, name: str) -> None:
+        """Remove the shards of imports that were replaced, or never came to their end."""
+        recorded = self.read_import(name)
+        folder = self.import_path(name).parent
+        for data in _listed(folder):
+            if _CODE.fullmatch(data) and (recorded is None or data != recorded.data):
+                shutil.rmtree(folder / data, ignore_errors=True)
+
+    def imported_folder(self, name: str, data: str, run: RunRef) -> Path:
+        """Of a curve, like a run's."""
+        return self.import_path(name).parent / data / run.config_id / f"seed-{run.seed}"
 
     # --- code ---------------------------------------------------------------------------------------------
 

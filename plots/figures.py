@@ -33,14 +33,16 @@ FOLDED = (
 
 def _lines(sweep: SweepSummary, chips: Sequence[Chip], kind: str, metric: str) -> list[tuple[Chip, curves.Line]]:
     """The configurations that have the metric at all."""
-    means = sweep.curves[(sweep.curves["kind"] == kind) & (sweep.curves["metric"] == metric)]
-    planned = {c.config_id: len(c.runs) for c in sweep.source.configs}
+    planned = {c.config_id: len(c.runs) for c in (*sweep.source.configs, *sweep.source.imported)}
+    own = {c.config_id for c in sweep.source.configs}
     lines = []
     for chip in chips:
+        part = sweep if chip.config_id in own or sweep.imported is None else sweep.imported
+        means = part.curves[(part.curves["kind"] == kind) & (part.curves["metric"] == metric)]
         mean = means[means["config_id"] == chip.config_id]
         if mean.empty:
             continue
-        wide = sweep.seeds[kind]
+        wide = part.seeds[kind]
         seeds = wide.loc[wide["config_id"] == chip.config_id, ["seed", "step", metric]]
         lines.append((chip, curves.Line(chip.letter, chip.look, mean, seeds, planned[chip.config_id])))
     return lines

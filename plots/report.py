@@ -64,11 +64,12 @@ def _page(name: str) -> str:
 
 
 def _sweep(sweep: SweepSummary, look: dict[str, Look], index: int) -> dict[str, Any]:
-    chips = [
-        tables.Chip(c.config_id, curves.letter(i), c.name, look[c.config_id], c.is_baseline, mixed)
-        for i, c in enumerate(sweep.source.configs)
+    drawn = [
+        tables.Chip(c.config_id, curves.letter(i), c.name, look[c.config_id], c.is_baseline, mixed, c.imported)
+        for i, c in enumerate([*sweep.source.configs, *sweep.source.imported])
         for mixed in [seeds_by_origin(sweep.origins[sweep.origins["config_id"] == c.config_id])]
     ]
+    chips, by_id = drawn[: len(sweep.source.configs)], {chip.config_id: chip for chip in drawn}
     random = sweep.random.mean if sweep.random else None
     frame = curves.Frame(sweep.total_steps, curves.common_events(sweep.events, sweep.total_steps), random)
     return {
@@ -78,18 +79,19 @@ def _sweep(sweep: SweepSummary, look: dict[str, Look], index: int) -> dict[str, 
         "total": sweep.total_steps,
         "verdict": verdict(sweep),
         "chips": chips,
-        "by_id": {chip.config_id: chip for chip in chips},
-        "ranking": tables.ranking_table(sweep, {chip.config_id: chip for chip in chips}),
-        "contrasts": tables.contrast_table(sweep, {chip.config_id: chip for chip in chips}),
+        "drawn": drawn,
+        "by_id": by_id,
+        "ranking": tables.ranking_table(sweep, by_id),
+        "contrasts": tables.contrast_table(sweep, by_id),
         "effects": tables.effect_tables(sweep),
         "secondary": secondary(sweep, {chip.config_id: chip for chip in chips}),
         "health": tables.run_states(sweep, chips),
-        "returns": [r for r in (figures.return_figures(sweep, chips, frame, *which) for which in figures.RETURNS) if r],
+        "returns": [r for r in (figures.return_figures(sweep, drawn, frame, *which) for which in figures.RETURNS) if r],
         "flags": tables.flag_tables(sweep, chips),
-        "diagnostics": figures.diagnostics(sweep, chips, frame),
+        "diagnostics": figures.diagnostics(sweep, drawn, frame),
         "events": [(f"{step:,}", words) for step, words in frame.events.items()],
         "random": sweep.random and number(sweep.random.mean),
-        "bands": len(chips) <= curves.MOST_BANDS,
+        "bands": len(drawn) <= curves.MOST_BANDS,
         "keys": tables.key_tables(sweep, chips),
     }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +22,8 @@ STATE_SIGNS = {"done": "✓", "running": "▸", "pending": "…", "new": "…", 
 
 @dataclass(frozen=True)
 class Chip:
-    """A configuration as the page names it everywhere: letter, line sample, label. mixed: what its seeds mix."""
+    """A configuration as the page names it everywhere: letter, line sample, label. mixed: what its seeds mix. imported:
+    the import that its curves are of, "" for runs of this project."""
 
     config_id: str
     letter: str
@@ -30,16 +31,18 @@ class Chip:
     look: Look
     is_baseline: bool
     mixed: str
+    imported: str
 
 
 def ranking_table(sweep: SweepSummary, chips: dict[str, Chip]) -> dict[str, Any]:
     finished = bool(sweep.ranking["final_planner_n"].any())
     lead = "final_planner" if finished else "so_far"
     contrasts = sweep.contrasts.set_index("config_id")
-    low, high = _strip_range(sweep, lead)
+    ranking, scores = _with_imported(sweep, lead)
+    low, high = _strip_range(scores[lead], sweep)
     rows = []
-    for line in sweep.ranking.to_dict("records"):
-        seeds = sweep.scores.loc[sweep.scores["config_id"] == line["config_id"], lead].dropna()
+    for line in ranking.to_dict("records"):
+        seeds = scores.loc[scores["config_id"] == line["config_id"], lead].dropna()
         rows.append({
             "chip": chips[line["config_id"]],
             "lead": _estimate(line, lead),
@@ -62,6 +65,15 @@ def ranking_table(sweep: SweepSummary, chips: dict[str, Chip]) -> dict[str, Any]
     }
 
 
+def _with_imported(sweep: SweepSummary, lead: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """(ranking, scores) with the imported curves where their means stand."""
+    if sweep.imported is None:
+        return sweep.ranking, sweep.scores
+    ranking = pd.concat([sweep.ranking, sweep.imported.ranking], ignore_index=True)
+    ranking = ranking.sort_values(f"{lead}_mean", ascending=False, na_position="last", kind="stable")
+    return ranking, pd.concat([sweep.scores, sweep.imported.scores], ignore_index=True)
+
+
 OTHER_SCORES = (
     ("final_policy", "policy alone", "final return of the policy without planning"),
     ("large_planner", "large evaluation", "the evaluation after the last step, many episodes, with planning"),
@@ -70,7 +82,7 @@ OTHER_SCORES = (
 )
 
 
-def _estimate(line: dict[str, Any], name: str) -> str:
+def _estimate(line: Mapping[str, Any] | pd.Series, name: str) -> str:
     return estimate(line[f"{name}_mean"], line[f"{name}_low"], line[f"{name}_high"])
 
 
@@ -96,7 +108,9 @@ def _place(contrasts: pd.DataFrame, config_id: str) -> str:
 
 
 def contrast_table(sweep: SweepSummary, chips: dict[str, Chip]) -> list[dict[str, Any]]:
-    """Each configuration against the baseline, and its collapsed and crashed runs apart."""
+    """Each configuration against the baseline, and its collapsed and crashed runs apart; then the imported curves."""
+    if all(config.imported for config in sweep.source.configs):
+        return []  # no baseline, and nothing known of how they ended
     against = {line["config_id"]: line for line in sweep.baseline.to_dict("records")}
     votes = sweep.votes[sweep.votes["flag"] == "evaluation_collapse"].set_index("config_id")
     rows = []
@@ -111,7 +125,18 @@ def contrast_table(sweep: SweepSummary, chips: dict[str, Chip]) -> list[dict[str
             "collapsed": _share(votes.at[chip.config_id, "raised"], votes.at[chip.config_id, "assessable"]),
             "cells": _against(found) if found else [""] * 6,
         })  # fmt: skip
-    return rows
+    return rows + _imported_contrasts(sweep, chips)
+
+
+def _imported_contrasts(sweep: SweepSummary, chips: dict[str, Chip]) -> list[dict[str, Any]]:
+    if sweep.imported is None:
+        return []
+    ranking = sweep.imported.ranking.set_index("config_id")
+    return [
+        {"chip": chips[line["config_id"]], "observed": _estimate(ranking.loc[line["config_id"]], "final_planner"),
+         "cells": _against(line), **dict.fromkeys(("healthy", "worst", "fall", "collapsed"), "-")}
+        for line in sweep.imported.baseline.to_dict("records")
+    ]  # fmt: skip
 
 
 def _share(raised: int, judged: int) -> str:
@@ -170,8 +195,8 @@ def _effect_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
     return rows
 
 
-def _strip_range(sweep: SweepSummary, lead: str) -> tuple[float, float]:
-    known = [*sweep.scores[lead].dropna(), *([sweep.random.mean] if sweep.random else [])]
+def _strip_range(scores: pd.Series, sweep: SweepSummary) -> tuple[float, float]:
+    known = [*scores.dropna(), *([sweep.random.mean] if sweep.random else [])]
     low, high = (min(known), max(known)) if known else (0.0, 1.0)
     margin = 0.04 * (high - low) or 1.0
     return low - margin, high + margin

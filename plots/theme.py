@@ -89,8 +89,9 @@ def looks(sweeps: Sequence[SweepSource]) -> dict[str, Look]:
     slots = [Look(i % 8, (i + i // 8) % 4) for i in range(32)]
     given: dict[str, Look] = {}
     for sweep in sweeps:
-        used = {given[c.config_id] for c in sweep.configs if c.config_id in given}
-        for config in sweep.configs:
+        configs = (*sweep.configs, *sweep.imported)
+        used = {given[c.config_id] for c in configs if c.config_id in given}
+        for config in configs:
             if config.config_id not in given:
                 free = [look for look in slots if look not in used] or slots
                 given[config.config_id] = free[0]

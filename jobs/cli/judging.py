@@ -76,18 +76,35 @@ def evaluate_command(
     show_default=True,
     help="The report: one offline HTML file.",
 )
+@click.option(
+    "--format",
+    "formats",
+    multiple=True,
+    type=click.Choice(["csv", "parquet", "json"]),
+    help="Write the numbers too, a file per level beside the report: report-runs.csv and so on; may be repeated.",
+)
 @click.pass_obj
-def aggregate_command(state: Globals, sweeps: tuple[str, ...], out: Path) -> None:
-    """Judge the submitted sweeps, or SWEEPS, and write the report."""
-    from jobs.sources import sweep_sources
+def aggregate_command(state: Globals, sweeps: tuple[str, ...], out: Path, formats: tuple[str, ...]) -> None:
+    """Judge the submitted sweeps, or SWEEPS, and write the report.
+
+    Imported curves stand beside the sweep of their task; where SWEEPS are imports only, NAME or NAME.TASK, these are
+    judged by themselves.
+    """
+    from jobs import imports
 
     store = state.store()
     if not out.absolute().parent.is_dir():
         raise JobsError(f"--out {out}: there is no folder {out.absolute().parent}")
-    sources = sweep_sources(store, sweeps)
+    sources, told = imports.sources(store, sweeps)
     report_problems(store)
+    for line in told:
+        click.echo(f"warning: {line}", err=True)
+    from aggregate import frames
     from aggregate.summary import summarise
     from plots.report import write_report
 
-    write_report(summarise(sources), out)
+    summary = summarise(sources)
+    write_report(summary, out)
     click.echo(f"wrote {out.absolute()}")
+    for path in frames.write(frames.frames(summary), out, formats) if formats else ():
+        click.echo(f"wrote {path.absolute()}")

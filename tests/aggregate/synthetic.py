@@ -1,4 +1,4 @@
-"""Made-up runs with known curves, written as real shards."""
+"""Made-up runs with known curves, written as real shards, by themselves or as a sweep in a results folder."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ import numpy as np
 
 from aggregate.asked import Question
 from aggregate.load import ConfigSource, RunSource, SweepSource
+from jobs.records import Attempt, Outcome, View, ViewConfig
+from jobs.store import RunRef, Store
+from tdmpc.config import TrainConfig, config_id
 from tdmpc.shards import ShardWriter
 
 LEAN = {"pi_loss", "log_std", "log_std_per_dim", "eval_is_final"}
@@ -131,3 +134,22 @@ def make_sweep(
         configs.append(ConfigSource(config_id, label, {"num_q": index}, index == 0, config, total, tuple(runs)))
     goal = "Find optimal ensemble sizes and reduction methods"
     return SweepSource(name, goal, (Question("Which ensemble?"),), ("num_q",), tuple(configs))
+
+
+def submitted(root: Path, finals: Sequence[float] = (600.0, 500.0), seeds: int = 3, *, total: int = 20_000) -> Store:
+    """A results folder with one sweep, `ensemble`, on quadruped-walk: `finals` by num_q, 1 first, all runs done."""
+    store = Store(root)
+    store.prepare()
+    listed = []
+    for index, final in enumerate(finals):
+        config = TrainConfig(task="quadruped-walk", steps=total, num_q=index + 1)
+        store.write_config(config)
+        for seed in range(1, seeds + 1):
+            run = RunRef(config_id(config), seed)
+            attempt = store.claim_attempt(run, Attempt(0, "here", 1, "1", 0.0, "cpu"))
+            write_run(store.run_folder(run), seed, total=total, final=final, rng_key=index, lean=True)
+            store.write_outcome(run, attempt.number, Outcome("finished", total, "", 0.0))
+        listed.append(ViewConfig(config_id(config), f"num_q={index + 1}", {"num_q": index + 1}, index == 0,
+                                 list(range(1, seeds + 1))))  # fmt: skip
+    store.write_view(View("ensemble", "mine", "Find ensemble sizes", [], ["num_q"], listed, 0.0))
+    return store

@@ -18,8 +18,8 @@ COMMANDS = sorted(cli.commands)
 
 def test_the_commands() -> None:
     assert COMMANDS == [
-        "aggregate", "cancel", "doctor", "evaluate", "keys", "logs", "plan", "release", "rerun", "status", "submit",
-        "train", "usage",
+        "aggregate", "cancel", "doctor", "evaluate", "import", "keys", "logs", "plan", "release", "rerun", "status",
+        "submit", "train", "usage",
     ]  # fmt: skip
 
 
@@ -60,6 +60,14 @@ WRONG = {
     "logs 3dffecba6e/seed-1": "submit the sweep again",
     "aggregate": "nothing was submitted",
     "aggregate --out /nowhere/x.html": "there is no folder",
+    "aggregate --format xlsx": "'xlsx' is not one of",
+    "import": "no FILE to import",
+    "import x.csv": "give the curves a name",
+    "import x.csv --name x": "--map names no metric",
+    "import x.csv --name x --map eval_return=y": "x.csv: there is no such file",
+    "import x.csv --name x --map eval_retrn=y": "near matches: eval_return",
+    "import x.csv --name a/b --map eval_return=y": "name 'a/b': letters",
+    "import x.csv --name x --map eval_return=y --frames-per-step 0": "Invalid value for '--frames-per-step'",
     "usage": "no task has ended",
     "keys zzz": "no key has 'zzz'",
 }
