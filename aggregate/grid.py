@@ -50,7 +50,7 @@ def _means(places: np.ndarray, rows: pd.DataFrame, metrics: Sequence[str]) -> tu
     at, first = np.unique(places, return_index=True)
     values = rows[list(metrics)].to_numpy(dtype=float)
     there = ~np.isnan(values)
-    with np.errstate(invalid="ignore"):  # inf - inf; and no value at all
+    with np.errstate(invalid="ignore", over="ignore"):  # inf - inf, or no value at all
         sums = np.add.reduceat(np.where(there, values, 0.0), first, axis=0)
         return at, sums / np.add.reduceat(there, first, axis=0, dtype=float)
 

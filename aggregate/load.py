@@ -21,6 +21,7 @@ from aggregate import merge, origins, shelf
 from aggregate.asked import Question
 from aggregate.grid import spacing
 from aggregate.progress import tracked
+from tdmpc import catalogue
 
 DIVERGED, DONE, FAILED, INTERRUPTED, STALLED = "diverged", "done", "failed", "interrupted", "stalled"
 BROKEN = (DIVERGED, FAILED, INTERRUPTED, STALLED)  # states that end a run before its last step
@@ -189,6 +190,8 @@ def _load_run(source: RunSource) -> tuple[RunRows, list[shelf.Refused], list[str
     notes = [note for kind, table in found.kinds.items() for note in _clock_doubts(kind, table)]
     if told.size < times.size and not np.isnan(times).all():  # curves from elsewhere may never have had any
         notes.append(f"{times.size - told.size} rows bear a time before 2000 or after 2100, or none")
+    if foreign_kinds := sorted(set(found.kinds) - set(catalogue.KINDS)):
+        notes.append(f"rows of kinds that this program does not know: {', '.join(foreign_kinds)}")
     there = {int(rank) for table in tables for rank in np.unique(table["attempt"].to_numpy())}
     run = RunRows(
         source=source,

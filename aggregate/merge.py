@@ -102,8 +102,9 @@ def _first_nonfinite(table: pa.Table) -> pa.Array:
         if name not in catalogue.METRICS or catalogue.METRICS[name].is_list:
             continue
         values = table[name].to_numpy()
-        if math.isfinite(values.sum()):  # the rule; absent ones are NaN here
-            continue
+        with np.errstate(over="ignore", invalid="ignore"):
+            if math.isfinite(values.sum()):  # the rule; absent ones are NaN here
+                continue
         bad = ~np.isfinite(values) & table[name].is_valid().to_numpy()
         first[bad & (first == None)] = name  # noqa: E711
     return pa.array(first, pa.string())

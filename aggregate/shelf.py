@@ -158,7 +158,9 @@ def _read(path: Path, files: Sequence[File]) -> Merged | None:
             data = file.read_buffer()
     except OSError:
         return None
-    content = data.slice(min(_HEADER, data.size))
+    if data.size < _HEADER:
+        return None
+    content = data.slice(_HEADER)
     if data.slice(0, _HEADER).to_pybytes() != _header(content):
         return None
     streams = pa.BufferReader(content)

@@ -270,8 +270,8 @@ def _curves(looks: Mapping[tuple[str, int], _Look]) -> tuple[dict[str, pd.DataFr
 
 
 def _in_order(frame: pd.DataFrame, first: Sequence[str]) -> pd.DataFrame:
-    """Columns `first`, then the metrics that have a value anywhere, as the catalogue lists them."""
-    metrics = [name for name in catalogue.METRICS if name in frame and frame[name].notna().any()]
+    """Columns `first`, then the metrics that are finite anywhere, as the catalogue lists them."""
+    metrics = [name for name in catalogue.METRICS if name in frame and np.isfinite(frame[name]).any()]
     return frame.reindex(columns=[*first, *metrics])
 
 
@@ -331,7 +331,7 @@ def _random_episodes(seed: int, view: flags.RunView) -> set[tuple[int, int, floa
     end = events.loc[events["event"] == "seed_phase_end", "step"]
     if end.empty:
         return set()
-    before = episodes.loc[episodes["step"] <= end.iloc[0]].dropna(subset="episode_return")
+    before = episodes[(episodes["step"] <= end.iloc[0]) & np.isfinite(episodes["episode_return"])]
     return {(seed, int(s), float(r)) for s, r in zip(before["step"], before["episode_return"], strict=True)}
 
 

@@ -58,9 +58,11 @@ def diverged(run: RunView, d: Detector) -> Finding:
     marked = events[events["event"] == "diverged"] if events is not None else None
     if marked is not None and len(marked):
         return finding(1.0, 0.0, marked["step"].iloc[0], "the run stopped itself")
-    bad = train[train["nonfinite"].notna()] if train is not None else None
-    if bad is not None and len(bad):
-        return finding(len(bad), 0.0, bad["step"].iloc[0], f"{bad['nonfinite'].iloc[0]} is not finite")
+    bad = [rows[rows["nonfinite"].notna()] for rows in run.rows.values() if "nonfinite" in rows]
+    bad = sorted((rows for rows in bad if len(rows)), key=lambda rows: rows["step"].iloc[0])
+    if bad:
+        first = bad[0].iloc[0]
+        return finding(sum(map(len, bad)), 0.0, first["step"], f"{first['nonfinite']} is not finite")
     if run.state == load.DIVERGED:
         return finding(1.0, 0.0, run.last_step, "the run stopped itself")
     return too_few(0, d) if train is None or train.empty else finding(0.0, 0.0, np.nan, "")

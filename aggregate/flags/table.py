@@ -9,7 +9,7 @@ SCALE, RANGE, GAIN = "of the value scale", "of the run's range", "share of the g
 
 DETECTORS: tuple[Detector, ...] = (
     Detector("diverged", "NaN or diverged", "run", "nonfinite", 0, "rows", 1,
-             "a training metric became NaN or infinite, or the run recorded that it diverged", judges.diverged),
+             "a metric became NaN or infinite, or the run recorded that it diverged", judges.diverged),
     Detector("stopped_early", "stopped early", "run", "step", 0, "stops", 1,
              "failed, interrupted, stalled or diverged before its last step", judges.stopped),
     Detector("evaluation_collapse", "evaluation collapses late", "return", "eval_return_planner", 0.3, GAIN, 12,

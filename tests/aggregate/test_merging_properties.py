@@ -1,0 +1,133 @@
+"""What must not matter to rows and curves: how rows were spread over shards, in which order, and how often."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aggregate import merge, shelf
+from aggregate.grid import MAX_BINS, bin_count, binned, spacing
+from tdmpc import shards
+from tdmpc.shardname import FOLDER, ShardName
+
+LOSS = st.floats(allow_nan=True, allow_infinity=True, width=32)
+STEPS = st.integers(0, 10_000)
+
+
+@st.composite
+def runs(draw: st.DrawFn) -> list[dict[str, object]]:
+    """Rows of a run, no two of one kind at a step, some metrics absent."""
+    rows = []
+    for kind, names in (("train", ("pi_loss", "grad_norm")), ("episode", ("episode_return",))):
+        for step in draw(st.lists(STEPS, unique=True, max_size=12)):
+            metrics = {name: draw(LOSS) for name in names if draw(st.booleans())}
+            dims = {"log_std_per_dim": [float(step), 1.0]} if kind == "train" and step % 2 else {}
+            index = {"kind": kind, "step": step, "frames": 2 * step, "update": 0, "time": 1e9 + step, "event": None}
+            rows.append({**index, **metrics, **dims})
+    return rows
+
+
+def table(rows: Sequence[dict[str, object]]) -> pa.Table:
+    return merge.conform(shards.rows_to_table(rows, {}))
+
+
+def pieces(rows: Sequence[dict[str, object]], cuts: Sequence[int]) -> Iterator[Sequence[dict[str, object]]]:
+    """`rows` cut at some of their places."""
+    for start, end in itertools.pairwise([0, *sorted(min(cut, len(rows)) for cut in cuts), len(rows)]):
+        if start < end:
+            yield rows[start:end]
+
+
+def merged(tables: Sequence[pa.Table], starts: dict[int, int] | None = None) -> dict[str, pd.DataFrame]:
+    kinds = merge.merge({}, [merge.Shard(0, one) for one in tables], starts or {0: 0})
+    return {kind: merge.frame(found) for kind, found in kinds.items()}
+
+
+def same(one: dict[str, pd.DataFrame], other: dict[str, pd.DataFrame]) -> bool:
+    assert one.keys() == other.keys()
+    for kind in one:
+        pd.testing.assert_frame_equal(one[kind], other[kind], check_like=True)
+    return True
+
+
+@given(runs(), st.lists(st.integers(0, 24), max_size=5), st.randoms(use_true_random=False))
+@settings(max_examples=40, deadline=None)
+def test_neither_the_split_into_shards_nor_the_order_of_rows_matters(rows, cuts, random) -> None:  # type: ignore[no-untyped-def]
+    whole = merged([table(rows)])
+    shuffled = list(rows)
+    random.shuffle(shuffled)
+    assert same(merged([table(piece) for piece in pieces(shuffled, cuts)]), whole)
+
+
+@given(runs(), st.lists(st.integers(0, 24), max_size=3), st.data())
+@settings(max_examples=40, deadline=None)
+def test_a_duplicated_shard_changes_nothing(rows, cuts, data) -> None:  # type: ignore[no-untyped-def]
+    tables = [table(piece) for piece in pieces(rows, cuts)]
+    again = data.draw(st.lists(st.sampled_from(tables), max_size=3)) if tables else []
+    assert same(merged([*tables, *again]), merged(tables))
+
+
+@given(runs(), runs(), st.integers(0, 10_000))
+@settings(max_examples=40, deadline=None)
+def test_a_later_attempt_wins_from_where_it_went_on(first, second, start) -> None:  # type: ignore[no-untyped-def]
+    second = [row for row in second if row["step"] > start]
+    shards_of = [merge.Shard(rank, table(rows)) for rank, rows in enumerate((first, second))]
+    found = merge.merge({}, shards_of, {0: 0, 1: start})
+    expected = merged([table([row for row in first if row["step"] <= start] + second)])
+    assert {kind: rows.drop_columns("attempt").num_rows for kind, rows in found.items()} == {
+        kind: len(rows) for kind, rows in expected.items()
+    }
+    for kind, rows in found.items():
+        steps, attempts = rows["step"].to_numpy(), rows["attempt"].to_numpy()
+        assert (attempts == (steps > start)).all()
+        pd.testing.assert_series_equal(merge.frame(rows)["step"], expected[kind]["step"])
+
+
+@given(runs(), runs(), st.integers(0, 10_000), st.integers(1, 5))
+@settings(max_examples=15, deadline=None)
+def test_what_was_cached_before_the_last_shards_came_is_brought_to_the_same(first, second, start, known) -> None:  # type: ignore[no-untyped-def]
+    with tempfile.TemporaryDirectory() as folder:
+        metrics = Path(folder) / FOLDER
+        metrics.mkdir()
+        parts = [("a001", 0, piece) for piece in pieces(first, [3, 7])]
+        parts += [("a002", start, piece) for piece in pieces(second, [5])]
+        for number, (tag, begun, piece) in enumerate(parts):
+            shard = shards.rows_to_table(piece, {shards.START_STEP: str(begun)})
+            shards.write_table(shard, metrics / str(ShardName(tag, number)))
+        files, _ = shelf.listed(Path(folder))
+        cache = Path(folder) / "run.rows"
+        shelf.merged(Path(folder), files[:known], cache)
+        stepwise, at_once = shelf.merged(Path(folder), files, cache), shelf.merged(Path(folder), files, None)
+        assert stepwise.attempts == at_once.attempts
+        frames = [{kind: merge.frame(rows) for kind, rows in of.kinds.items()} for of in (stepwise, at_once)]
+        assert same(*frames)
+
+
+@given(st.lists(STEPS, min_size=1, max_size=60, unique=True), st.integers(1, 20_000), st.data())
+@settings(max_examples=60, deadline=None)
+def test_bins_hold_the_mean_of_their_rows_whatever_these_are(steps, total, data) -> None:  # type: ignore[no-untyped-def]
+    values = data.draw(st.lists(st.floats(-1e6, 1e6), min_size=len(steps), max_size=len(steps)))
+    rows = pd.DataFrame({"step": sorted(steps), "m": values}).query("step <= @total")
+    if rows.empty:
+        return
+    bins = bin_count([spacing(rows["step"].to_numpy())], total)
+    curve = binned(rows, total, bins, ["m"])
+    width = total / bins
+    assert 1 <= bins <= MAX_BINS
+    assert len(curve) <= bins
+    assert curve["step"].iloc[-1] - width < max(rows["step"].max(), 1) <= curve["step"].iloc[-1] * (1 + 1e-12)
+    assert np.nanmin(curve["m"]) >= rows["m"].min() - 1e-6
+    assert np.nanmax(curve["m"]) <= rows["m"].max() + 1e-6
+    counts = np.bincount(np.maximum(np.ceil(rows["step"] / width).astype(int) - 1, 0))
+    means = curve.set_index((curve["step"] / width).round().astype(int) - 1)["m"]
+    sums = math.fsum(means[place] * count for place, count in enumerate(counts) if count)
+    assert math.isclose(sums, math.fsum(rows["m"]), rel_tol=1e-9, abs_tol=1e-3)
