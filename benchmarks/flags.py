@@ -116,6 +116,7 @@ def healthy(rng: np.random.Generator, kind: str, points: int, expected: float = 
         "pi_loss": -pi_scale * learnt * draw(0.5, 2) + noises["pi_loss"],
         "td_target_mean": target + scale * noisy(0.01, 0.05),
         "value_pred_mean": target + scale * noisy(0.01, 0.05),
+        "optimism_gap": scale * noisy(0.01, 0.07),
         "value_error_abs_mean": scale * (0.02 + share * np.exp(-6 * share)) * np.exp(noisy(0.02, 0.15)),
         "td_target_std_across_heads": scale * draw(0.02, 0.1) * np.exp(noisy(0.02, 0.2)),
         "value_std_across_q_heads": scale * draw(0.02, 0.1) * np.exp(noisy(0.02, 0.2)),
@@ -238,9 +239,13 @@ def heads_part(name: str) -> Callable[[Curves, float, np.random.Generator], Curv
     return lambda c, effect, rng: _put(c, "train", name, lambda v, s: v + effect * c.scale * s**2)
 
 
-def loss_grows(name: str) -> Callable[[Curves, float, np.random.Generator], Curves]:
+def value_lags(c: Curves, effect: float, rng: np.random.Generator) -> Curves:
+    return _put(c, "train", "optimism_gap", lambda v, s: v + effect * c.scale * rng.choice([-1, 1]))
+
+
+def loss_grows(name: str, kind: str = "train") -> Callable[[Curves, float, np.random.Generator], Curves]:
     grow = lambda effect, s: 1 + (effect - 1) * np.clip(4 * s - 2, 0, 1)  # noqa: E731
-    return lambda c, effect, rng: _put(c, "train", name, lambda v, s: v * grow(effect, s))
+    return lambda c, effect, rng: _put(c, kind, name, lambda v, s: v * grow(effect, s))
 
 
 SHARES, RANGES, FACTORS = (0.1, 0.2, 0.3, 0.5, 1.0), (0.5, 1.0, 1.5, 2.0, 4.0), (1.25, 1.5, 2.0, 3.0, 5.0)
@@ -258,6 +263,7 @@ FAULTS: dict[str, tuple[Sequence[float], Callable[[Curves, float, np.random.Gene
     "pi_loss_spikes": (RANGES, spiked("train", "pi_loss", logs=False)),
     "pi_loss_variance": ((1.5, 2.0, 3.0, 4.0, 6.0), pi_loss_noisier),
     "value_bias": (SHARES, value_is_biased),
+    "value_off_target": ((0.05, 0.1, 0.15, 0.2, 0.5), value_lags),
     "value_overshoots": (SHARES, value_goes_too_far),
     "targets_swing": (SHARES, targets_swing),
     "value_error_stays": ((0.5, 0.75, 1.0, 1.5, 2.0), value_error_stays),
@@ -266,6 +272,7 @@ FAULTS: dict[str, tuple[Sequence[float], Callable[[Curves, float, np.random.Gene
     "consistency_spikes": (RANGES, spiked("train", "consistency_loss")),
     "validation_spikes": (RANGES, spiked("validation", "validation/consistency_loss")),
     "consistency_rises": (FACTORS, loss_grows("consistency_loss")),
+    "validation_rises": (FACTORS, loss_grows("validation/consistency_loss", "validation")),
     "reward_degrades": (FACTORS, loss_grows("reward_error_abs_mean")),
 }
 
@@ -398,7 +405,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The exit code."""
     made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     made.add_argument("--seed", type=int, default=HELD_OUT, help="of the generator (default: the held-out %(default)s)")
-    made.add_argument("--configurations", type=int, default=20, help="healthy ones, per noise and number of rows")
+    made.add_argument("--configurations", type=int, default=30, help="healthy ones, per noise and number of rows")
     made.add_argument("--repetitions", type=int, default=10, help="runs per fault, effect, noise and number of rows")
     made.add_argument("--out", type=Path, default=ROOT, help="folder that gets docs/flags.md (default: the checkout)")
     args = made.parse_args(argv)

@@ -270,6 +270,15 @@ def _biased(bias: Series, scale: float, run: RunView, d: Detector) -> Finding:
     return finding(abs(relative), least, bias.steps[-last.size], detail, one_sided >= SAME_SIGN)
 
 
+def _off_target(gap: Series, scale: float, run: RunView, d: Detector) -> Finding:
+    last = quarter(gap.values, 4)
+    one_sided = float(np.mean(np.sign(last) == np.sign(last.mean())))
+    least = max(d.threshold, SURE * error_of_mean(gap.values, last.size) / scale)
+    word = "above" if last.mean() > 0 else "below"
+    detail = f"{word} its target by {abs(last.mean()):.3g} return, one sign for {one_sided:.0%}"
+    return finding(abs(last.mean()) / scale, least, gap.steps[-last.size], detail, one_sided >= SAME_SIGN)
+
+
 def _disagree(series: Series, scale: float, run: RunView, d: Detector) -> Finding:
     late, early = quarter(series.values, 4).mean(), quarter(series.values, 2).mean()
     over = smooth(series.values, window_of(series.values.size)) / scale > d.threshold
@@ -303,6 +312,7 @@ def _stays(series: Series, scale: float, run: RunView, d: Detector) -> Finding:
 
 
 value_bias = _with_scale(_biased, "eval")
+value_off_target = _with_scale(_off_target, "train")
 heads_disagree = _with_scale(_disagree, "train")
 targets_swing = _with_scale(_targets_swing, "train")
 value_overshoots = _with_scale(_overshoots, "train")
@@ -328,9 +338,12 @@ def spiky(kind: str, positive: bool = True) -> Judge:
     return judge
 
 
-def rises(run: RunView, d: Detector) -> Finding:
-    """The last quarter over the lower of the two before it, as a factor."""
-    series = run.series("train", d.metric)
+def rising(kind: str) -> Judge:
+    """A judge of a loss's last quarter over the lower of the two before it, as a factor."""
+    return lambda run, d: _rises(run.series(kind, d.metric), d)
+
+
+def _rises(series: Series, d: Detector) -> Finding:
     if series.values.size < d.min_points:
         return too_few(series.values.size, d)
     if not (series.values > 0).all():

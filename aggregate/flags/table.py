@@ -47,6 +47,10 @@ DETECTORS: tuple[Detector, ...] = (
     Detector("value_bias", "value biased", "value", "value_bias", 0.2, SCALE, 16,
              "true bias of the value keeps one sign for 80 % of the last quarter and exceeds 20 % of the "
              "value scale; positive is optimism", judges.value_bias),
+    Detector("value_off_target", "prediction off its target", "value", "optimism_gap", 0.1, SCALE, 20,
+             "value_pred_mean less td_target_mean keeps one sign for 80 % of the last quarter and exceeds 10 % of the "
+             "value scale: the value lags behind its target; whether both are too high, its bias tells",
+             judges.value_off_target),
     Detector("value_overshoots", "value predictions overshoot", "value", "value_pred_mean", 0.2, SCALE, 20,
              "peak above the level of the last quarter by 20 % of the value scale; where the return falls too, the "
              "value may only follow it", judges.value_overshoots),
@@ -68,9 +72,13 @@ DETECTORS: tuple[Detector, ...] = (
     Detector("validation_spikes", "validation consistency spikes", "world model", "validation/consistency_loss", 0.5,
              RANGE, 20, "the same on evaluation episodes never trained on", judges.spiky("validation")),
     Detector("consistency_rises", "consistency loss rises", "world model", "consistency_loss", 1.5,
-             "x its lowest quarter", 20, "the last quarter lies 1.5 times above the second or third", judges.rises),
+             "x its lowest quarter", 20, "the last quarter lies 1.5 times above the second or third",
+             judges.rising("train")),
+    Detector("validation_rises", "validation consistency rises", "world model", "validation/consistency_loss", 1.5,
+             "x its lowest quarter", 20, "the same rise on evaluation episodes never trained on; where the training "
+             "loss does not rise too, the model overfits", judges.rising("validation")),
     Detector("reward_degrades", "reward prediction degrades", "world model", "reward_error_abs_mean", 1.5,
-             "x its lowest quarter", 20, "the same rise of the error of predicted rewards", judges.rises),
+             "x its lowest quarter", 20, "the same rise of the error of predicted rewards", judges.rising("train")),
 )  # fmt: skip
 
 BY_NAME = {d.name: d for d in DETECTORS}

@@ -313,6 +313,22 @@ def test_what_values_do(name: str, metric: str, bad: np.ndarray, good: np.ndarra
             assert state_of(name, view("train", **columns)) == state
 
 
+def test_a_prediction_that_keeps_off_its_target_is_found() -> None:
+    offset = found("value_off_target", valued(optimism_gap=-30 + 5 * NOISE[0]))
+    assert (offset.state, offset.detail[:21]) == (FLAG, "below its target by 3")
+    assert state_of("value_off_target", valued(optimism_gap=5 * NOISE[0])) == OK
+    assert state_of("value_off_target", valued(optimism_gap=40 * np.resize([1.0, -1.0], N))) == OK
+
+
+def test_a_validation_loss_that_rises_is_found_where_the_training_loss_falls() -> None:
+    rising = (1 + 3 * (SHARE > 0.7)) * CLEAN_LOSS
+    both = {**view("train", consistency_loss=CLEAN_LOSS).rows,
+            **view("validation", **{"validation/consistency_loss": rising[::5]}).rows}  # fmt: skip
+    run = RunView(both, 1000, "done")
+    assert state_of("validation_rises", run) == FLAG
+    assert state_of("consistency_rises", run) == OK
+
+
 def test_disagreement_does_not_care_about_scale() -> None:
     runs = [view("train", td_target_mean=k * 100 * SHARE, td_target_std_across_heads=k * 80 * SHARE) for k in (1, 1e4)]
     a, b = (found("heads_disagree", run) for run in runs)
