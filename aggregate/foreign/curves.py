@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -13,8 +14,10 @@ from aggregate.foreign import asked as words
 from aggregate.foreign.asked import EVENTS_PATH, TABLE_PATH, USUAL, Asked, ForeignError
 from aggregate.foreign.events import MARK, scalars
 from aggregate.foreign.tables import READERS, Table, open_table
+from aggregate.progress import tracked
 from tdmpc import catalogue, shardname, shards
 
+_WRITERS = 16
 _NOT_SEARCHED = ".json"  # in folders of runs it holds settings more often than curves
 
 
@@ -53,7 +56,8 @@ def collect(paths: Sequence[Path], asked: Asked) -> list[Curve]:
     """The curves of files and of the folders below `paths`, sorted by key. Raises `ForeignError`: a file that is not
     as `asked` says is named with the line, and nothing is left out in silence."""
     curves: dict[Key, Curve] = {}
-    for found in _found(paths):
+    files = list(_found(paths))
+    for found in tracked(files, len(files), "reading files"):
         points = _of_table(open_table(found), asked, curves) if found.is_file() else _of_events(found, asked, curves)
         own = False
         for point in points:
@@ -64,10 +68,11 @@ def collect(paths: Sequence[Path], asked: Asked) -> list[Curve]:
     return [curves[key] for key in sorted(curves)]
 
 
-def write(curves: Iterable[Curve], folder_of: Mapping[Key, Path], frames_per_step: int | None) -> None:
+def write(curves: Sequence[Curve], folder_of: Mapping[Key, Path], frames_per_step: int | None) -> None:
     """Every curve as a metric shard below its folder."""
     repeat = frames_per_step or 1
-    for curve in curves:
+
+    def written(curve: Curve) -> None:
         rows = [
             {"kind": kind, "step": step, "frames": step * repeat, "update": 0, "time": math.nan, **own}
             for (kind, step), own in sorted(curve.points.items())
@@ -76,6 +81,9 @@ def write(curves: Iterable[Curve], folder_of: Mapping[Key, Path], frames_per_ste
         target.mkdir(parents=True)
         publish = functools.partial(shards.write_table, shards.rows_to_table(rows, {}))
         shards.atomic_write(target / str(shardname.ShardName("imported", 0)), publish)
+
+    with ThreadPoolExecutor(_WRITERS) as pool:  # a disk takes many files at a time nearly as fast as one
+        list(tracked(pool.map(written, curves), len(curves), "writing curves"))
 
 
 def _add(curves: dict[Key, Curve], point: _Point, frames_per_step: int) -> None:
