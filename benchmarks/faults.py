@@ -18,7 +18,8 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "cluster")]
 
 import slurm_cluster  # noqa: E402 - found on the path that was set above
-from faults import FAULTS, Sweeps  # noqa: E402
+from driver import Sweeps  # noqa: E402
+from faults import FAULTS  # noqa: E402
 
 
 def main() -> int:

@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "cluster")]
 
 import slurm_cluster  # noqa: E402 - found on the path that was set above
-from faults import PLAN, Sweeps, interpreter_for  # noqa: E402
+from driver import PLAN, Sweeps, interpreter_for  # noqa: E402
 from slurm_cluster import Settings  # noqa: E402
 
 SWEEP, RUNS = "ensemble", 48

@@ -63,6 +63,11 @@ def attempt_alive(attempt: Attempt, status: Status | None, now: float) -> bool:
     return now - beat < FRESH_S
 
 
+def ending(run: RunRecord, now: float) -> bool:
+    """Whether a run that is done has a process that still saves its last checkpoint and its outcome."""
+    return run.done and run.outcome is None and run.attempt is not None and attempt_alive(run.attempt, run.status, now)
+
+
 def belongs(attempt: Attempt | None, task: TaskState | None) -> bool:
     """Whether the task began the attempt; without a task it is one of the foreground."""
     return attempt is not None and (task is None or attempt.submission == task.submission)

@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from jobs import holds, logs
 from jobs.show import counts_text, state_text, status_tables
-from jobs.state import ACTIVE, State
+from jobs.state import ACTIVE, State, ending
 from jobs.status import RunStatus, survey, sweeps
 from jobs.store import RunRef, Store
 from jobs.submit import Choice
@@ -34,7 +34,8 @@ def wait(store: Store, choices: Sequence[Choice], backend: str, console: Console
             view.update(found)
             runs = list(found.values())
             view.tell(holds.look_after(store, runs))
-            if holds.blocked(store, runs) or not any(run.state.state in ACTIVE for run in runs):
+            now = time.time()
+            if holds.blocked(store, runs) or not any(r.state.state in ACTIVE or ending(r.record, now) for r in runs):
                 return Counter(run.state.state for run in found.values())
             time.sleep(_POLL_S[backend])
 

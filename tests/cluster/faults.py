@@ -1,129 +1,25 @@
 """Faults on a real Slurm, one function each: what is broken, what must come of it, and what did, in a line.
 
-`test_faults.py` holds the quick ones; `benchmarks/faults.py` tries all and prints the table.
+`test_faults.py` holds the quick ones; `benchmarks/faults.py` tries all and writes the table of docs/slurm.md.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import slurm_cluster
+import submit_faults
+from driver import PATIENCE_S, Sweeps, as_uninterrupted, complete, interpreter_for
 from slurm_cluster import ask, wait_until
-
-# Episodes of ten agent steps; seconds of training, most of them imports.
-PLAN = """\
-plan: tiny
-seeds: 1-1
-base:
-  task: cartpole-swingup
-  action_repeat: 100
-  steps: 120
-  seed_steps: 20
-  utd_ratio: 1
-  batch_size: 8
-  mlp_dim: 32
-  enc_dim: 32
-  latent_dim: 32
-  num_rollouts: 1
-  iterations: 1
-  num_samples: 8
-  num_pi_trajs: 4
-  num_elites: 4
-  eval_freq: 1000
-  eval_episodes: 1
-  final_eval_episodes: 1
-  log_freq: 5
-sweeps:
-  one: {goal: see that it survives, grid: {tau: [0.01]}}
-  pair: {goal: see that an array trains, grid: {num_q: [1, 2]}}
-"""
-ROOT = Path(__file__).resolve().parents[2]
-TIMINGS = {"steps_per_s", "updates_per_s"}  # the only columns that may differ between two runs of one seed
-PATIENCE_S = 600.0  # on a machine that does other things
-
-
-class Sweeps:
-    """The command line in a folder of its own, against a cluster. user: who runs it; python: with which interpreter."""
-
-    def __init__(self, folder: Path, conf: Path, user: str | None = None, python: str = sys.executable) -> None:
-        self.folder, self.cluster, self.user, self.python = folder, conf.parent, user, python
-        (folder / "plan.yaml").write_text(PLAN)
-        hidden = ("SLURM", "SBATCH", "SWEEPS")
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(hidden)}
-        ours = {"SLURM_CONF": str(conf), "COLUMNS": "200", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-        self.environment = {**kept, **ours}
-        if user is not None:
-            shutil.chown(folder, user)
-            self.environment |= {"HOME": str(folder), "USER": user, "LOGNAME": user}
-
-    def __call__(self, *words: str, code: int = 0) -> str:
-        command = [self.python, "-P", "-m", "jobs.cli", *words]
-        done = subprocess.run(
-            command, cwd=self.folder, env=self.environment, capture_output=True, text=True, check=False, timeout=900,
-            user=self.user, extra_groups=None if self.user is None else [],
-        )  # fmt: skip
-        assert done.returncode == code, done.stdout + done.stderr + self.logs()
-        return done.stdout
-
-    def submit(self, sweep: str, *more: str) -> None:
-        self("submit", sweep, "--plan", "plan.yaml", "--cluster", "slurm", "--profile", "cpu", *more)
-
-    def runs(self) -> list[dict[str, Any]]:
-        found = json.loads(self("status", "--json"))["sweeps"]
-        return [run for sweep in found for c in sweep["configurations"] for run in c["runs"]]
-
-    def states(self) -> list[str]:
-        return [run["state"] for run in self.runs()]
-
-    def until(self, *states: str) -> list[str]:
-        """Wait for these states; all those that were seen on the way, in order."""
-        seen: list[str] = []
-
-        def there() -> bool:
-            found = self.states()
-            seen.extend(state for state in found if not seen or seen[-1] != state)
-            return found == list(states)
-
-        wait_until(" ".join(states), there, PATIENCE_S, pause=0.5)
-        return seen
-
-    def train_to(self, step: int) -> dict[str, Any]:
-        """Wait until the run of sweep `one` has reached `step`; its newest attempt."""
-        wait_until(f"step {step}", lambda: self.step() >= step, PATIENCE_S, pause=0.05)
-        newest = max(self.folder.glob("results/runs/*/seed-1/attempts/*.json"))
-        found: dict[str, Any] = json.loads(newest.read_text())
-        return found
-
-    def hold_at(self, step: int) -> int:
-        """Its process, stopped there (SIGSTOP): however fast the machine, the fault hits it in mid-run."""
-        pid = int(self.train_to(step)["pid"])
-        os.kill(pid, signal.SIGSTOP)
-        assert self.step() < 120
-        return pid
-
-    def step(self) -> int:
-        found = list(self.folder.glob("results/runs/*/seed-1/status/*.json"))
-        return max((json.loads(path.read_text())["step"] for path in found), default=0)
-
-    def attempts(self) -> int:
-        return len(list(self.folder.glob("results/runs/*/seed-1/attempts/*.json")))
-
-    def job(self) -> str:
-        return str(self.runs()[0]["job"])
-
-    def logs(self) -> str:
-        found = sorted(self.folder.glob("results/submissions/*/logs/*"))
-        return "".join(f"\n{path}\n{path.read_text(errors='replace')[-2000:]}" for path in found)
 
 
 @dataclass(frozen=True)
@@ -133,59 +29,6 @@ class Fault:
     what: str
     try_it: Callable[[Sweeps], str]
     in_tests: bool = False
-
-
-# --- what must be true of every run that recovered ------------------------------------------------------------
-
-
-def complete(sweeps: Sweeps) -> None:
-    """No row is missing and none is there twice, whatever the number of attempts; the report can be written."""
-    found = rows(sweeps, "results")
-    trained = found.loc[found["kind"] == "train", "step"].tolist()
-    assert trained == list(range(20, 121, 5)), trained
-    sweeps("aggregate", "--out", "report.html")
-
-
-def rows(sweeps: Sweeps, results: str) -> Any:
-    """Every row of sweep `one` as the report sees it."""
-    from aggregate.load import load
-    from jobs.sources import sweep_sources
-    from jobs.store import Store
-
-    return load(sweep_sources(Store(sweeps.folder / results), ["one"])).rows
-
-
-def weights(folder: Path) -> dict[str, Any]:
-    """Every weight of the newest checkpoint below `folder`."""
-    import torch
-
-    newest = max(folder.glob("runs/*/seed-1/checkpoints/*.pt"))
-    modules = torch.load(newest, weights_only=True)["agent"]["modules"]
-    return {f"{module}.{name}": value for module, values in modules.items() for name, value in values.items()}
-
-
-def as_uninterrupted(sweeps: Sweeps) -> str:
-    """Trains the run again in one go, and compares metrics and weights."""
-    import torch
-
-    sweeps("--results", "whole", "submit", "one", "--plan", "plan.yaml", "--cluster", "debug", "--profile", "cpu")
-    whole, parts = weights(sweeps.folder / "whole"), weights(sweeps.folder / "results")
-    assert whole.keys() == parts.keys()
-    assert all(torch.equal(whole[name], parts[name]) for name in whole)
-    expected, found = (
-        table.loc[table["kind"].isin(["train", "episode", "eval", "validation"])].drop(columns=["attempt", "time"])
-        for table in (rows(sweeps, "whole"), rows(sweeps, "results"))
-    )
-    assert len(expected) == len(found)
-    numbers = [name for name in expected.columns if expected[name].dtype.kind in "if"]
-    same = [
-        name for name in numbers if expected[name].reset_index(drop=True).equals(found[name].reset_index(drop=True))
-    ]
-    assert set(numbers) - set(same) <= TIMINGS, set(numbers) - set(same)
-    return f"{len(same)} columns of {len(found)} rows and {len(whole)} tensors as in one go"
-
-
-# --- the faults -----------------------------------------------------------------------------------------------
 
 
 def killed_worker(sweeps: Sweeps) -> str:
@@ -288,22 +131,37 @@ def over_its_time(sweeps: Sweeps) -> str:
     return "saved its state at the signal, queued itself again, and went on"
 
 
-def full_disk(sweeps: Sweeps) -> str:
-    """The runs' folder is a file system of a megabyte, and later of more."""
+def full_disk(sweeps: Sweeps, *more: str) -> str:
+    """The results folder is a file system of its own that something else fills up in mid-run."""
     place = sweeps.folder / "results"
     place.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", str(place)], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=50m", "none", str(place)], check=True)
     try:
-        sweeps.submit("one")
+        sweeps.submit("one", *more)
+        pid = sweeps.hold_at(60)
+        fill(place / "ballast")
+        os.kill(pid, signal.SIGCONT)
         sweeps.until("failed")
-        reason = sweeps.runs()[0]["reason"]
-        subprocess.run(["mount", "-o", "remount,size=200m", str(place)], check=True)
+        reason = sweeps.runs()[0]["reason"].partition(";")[0]
+        (place / "ballast").unlink()
         sweeps("rerun", "one", "--failed", "--wait")
-        assert sweeps.states() == ["done"]
+        assert (sweeps.states(), sweeps.attempts()) == (["done"], 2)
         complete(sweeps)
+        same = as_uninterrupted(sweeps)
     finally:
         subprocess.run(["umount", "-l", str(place)], check=True)
-    return f"failed ({reason.partition(';')[0]}); done after `rerun --failed` with more room"
+    return f"failed ({reason}); done after `rerun --failed` with room again, {same}"
+
+
+def fill(path: Path) -> None:
+    """Write until the disk is full."""
+    with path.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while file.write(bytes(65536)):
+            pass
+
+
+def full_at_a_checkpoint(sweeps: Sweeps) -> str:
+    return full_disk(sweeps, "--checkpoint-minutes", "0")
 
 
 def purged(sweeps: Sweeps) -> str:
@@ -346,30 +204,6 @@ def as_another_user(sweeps: Sweeps) -> str:
     return "cancelled, trained and reported"
 
 
-def interpreter_for(user: str, folder: Path) -> str | None:
-    """One that `user` may run and that finds our packages: this one, or the system's in an environment in `folder`."""
-
-    def works(python: str) -> bool:
-        command = [python, "-P", "-c", "import torch, jobs.entry"]
-        try:
-            done = subprocess.run(command, cwd="/", user=user, extra_groups=[], capture_output=True, check=False)
-        except PermissionError:
-            return False
-        return done.returncode == 0
-
-    if works(sys.executable):
-        return sys.executable
-    made = folder / "environment"
-    if subprocess.run(["/usr/bin/python3", "-m", "venv", "--without-pip", str(made)], check=False).returncode != 0:
-        return None
-    for site in made.glob("lib/python*/site-packages"):
-        (site / "ours.pth").write_text(
-            "\n".join([str(ROOT), *(path for path in sys.path if path.endswith("site-packages"))])
-        )
-    python = str(made / "bin" / "python")
-    return python if works(python) else None
-
-
 FAULTS = {
     "worker": Fault("the worker is killed (SIGKILL)", killed_worker),
     "slurmd": Fault("a node's slurmd is killed and the node given up for dead", killed_slurmd, in_tests=True),
@@ -379,6 +213,11 @@ FAULTS = {
     "cancel": Fault("`sweeps cancel`, then a submit", cancelled),
     "user": Fault("submitted by another user than root", as_another_user, in_tests=True),
     "time": Fault("the time limit is reached", over_its_time),
-    "disk": Fault("the disk is full", full_disk),
+    "disk": Fault("the disk is full when a shard is due", full_disk),
+    "disk-checkpoint": Fault("the disk is full when a checkpoint is due", full_at_a_checkpoint),
     "purged": Fault("the controller has forgotten the job", purged),
+    "submitter": Fault("the submitting process is killed at every step", submit_faults.killed_submitter),
+    "mid-submit": Fault(
+        "slurmctld is killed and started again at every step of a submit", submit_faults.restarted_controller
+    ),
 }

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 import slurm_cluster
-from faults import FAULTS, Sweeps
+from driver import Sweeps
+from faults import FAULTS
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux" or os.geteuid() != 0, reason="a throw-away Slurm needs Linux and root"

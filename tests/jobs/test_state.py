@@ -11,7 +11,7 @@ import pytest
 
 from jobs import process
 from jobs.records import Attempt, Outcome, Status
-from jobs.state import FRESH_S, STALLED_AFTER_S, RunState, TaskState, attempt_alive, run_state
+from jobs.state import FRESH_S, STALLED_AFTER_S, RunState, TaskState, attempt_alive, ending, run_state
 from jobs.store import RunRecord, RunRef
 
 NOW = 100_000.0
@@ -153,3 +153,11 @@ def test_an_ended_process_is_not_alive_even_before_it_is_reaped() -> None:
     assert not process.alive(child.pid, process.start_time(child.pid))
     child.wait()
     assert not process.alive(child.pid, "")
+
+
+def test_a_done_run_ends_while_its_process_has_an_outcome_to_write() -> None:
+    assert ending(record(attempt(), finished=100), NOW)
+    assert not ending(record(attempt(), ("finished", 100), finished=100), NOW)
+    assert not ending(record(attempt(), finished=100), NOW + FRESH_S)  # it was killed
+    assert not ending(record(attempt(), finished=50), NOW)
+    assert not ending(record(finished=100), NOW)

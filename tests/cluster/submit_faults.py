@@ -1,0 +1,111 @@
+"""Faults in mid-submit on a real Slurm: the submitting process, or the controller, dies at one step after another.
+
+A trap, a program of Slurm's name that is first on PATH, fires once at its step and is gone.
+"""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+
+import slurm_cluster
+from driver import PATIENCE_S, SUBMIT, Sweeps, complete
+from slurm_cluster import ask, wait_until
+
+SILENT = "echo 'sbatch: error: Unable to contact slurm controller (connect failure)' >&2; exit 1"
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step of `submit`: before `program` does what it is asked, or after. words: of the calls that are meant."""
+
+    name: str
+    program: str
+    after: bool = False
+    words: str = ""
+
+
+STEPS = (
+    Step("locked", "sacctmgr"),
+    Step("written", "sbatch"),
+    Step("accepted", "sbatch", after=True),
+    Step("recorded", "scontrol", words="release"),
+    Step("released", "scontrol", after=True, words="release"),
+)
+
+
+def trap(sweeps: Sweeps, step: Step, act: str) -> None:
+    """Have shell lines `act` run at `step`, once; those of a step after the call may look at its exit code, $code."""
+    folder = sweeps.folder / "traps"
+    folder.mkdir(exist_ok=True)
+    real = shlex.quote(str(shutil.which(step.program)))
+    call = f'{real} "$@"; code=$?' if step.after else f'{act}\nexec {real} "$@"'
+    lines = [
+        "#!/bin/sh",
+        f'case "$*" in *{step.words}*) ;; *) exec {real} "$@";; esac',
+        'rm "$0"',
+        call,
+        *([act, "exit $code"] if step.after else []),
+    ]
+    path = folder / step.program
+    path.write_text("\n".join(lines) + "\n")
+    path.chmod(0o755)
+    sweeps.environment["PATH"] = f"{folder}:{sweeps.path}"
+
+
+def killed_submitter(sweeps: Sweeps) -> str:
+    """SIGKILL at every step; whichever command comes next completes the submit."""
+    told = []
+    for step in STEPS:
+        place = Sweeps(_folder(sweeps, step), sweeps.cluster / "slurm.conf")
+        trap(place, step, "kill -9 $PPID")
+        place.submit("pair", code=-signal.SIGKILL)
+        if step.name == "locked":
+            assert place.submissions() == []
+            place.submit("pair")
+        else:
+            place("status")
+        told.append(_done_once(place, step.name))
+    return "; ".join(told)
+
+
+def restarted_controller(sweeps: Sweeps) -> str:
+    """slurmctld is killed and started again while a step of the submit waits; its answer is lost, too."""
+    told = []
+    for step in STEPS[1:]:
+        place = Sweeps(_folder(sweeps, step), sweeps.cluster / "slurm.conf")
+        reached, go = place.folder / "reached", place.folder / "go"
+        wait = f"touch {reached}; while [ ! -e {go} ]; do sleep 0.1; done"
+        trap(place, step, f"{wait}; {SILENT}" if step.after else wait)
+        submit = place.start("submit", "pair", *SUBMIT)
+        wait_until(step.name, reached.exists, PATIENCE_S)
+        slurm_cluster.kill_daemon(sweeps.cluster, "slurmctld")
+        go.touch()
+        slurm_cluster.start_daemon(sweeps.cluster, "slurmctld")
+        said = submit.communicate(timeout=PATIENCE_S)[1].strip()
+        assert submit.returncode in (0, 1), said
+        how = "by itself" if submit.returncode == 0 else "by the next `status`"
+        wait_until("the controller", lambda: "is UP" in ask(sweeps.cluster, "scontrol", "ping"), PATIENCE_S)
+        told.append(_done_once(place, step.name, how))
+    return "; ".join(told)
+
+
+def _folder(sweeps: Sweeps, step: Step) -> Path:
+    folder = sweeps.folder / step.name
+    folder.mkdir()
+    return folder
+
+
+def _done_once(sweeps: Sweeps, step: str, how: str = "") -> str:
+    """Both runs are done in one attempt each, in one array that Slurm got once."""
+    sweeps.until("done", "done")
+    (submission,) = sweeps.submissions()
+    (chunk,) = submission["chunks"]
+    listed = ask(sweeps.cluster, "squeue", "-h", "--states=all", f"--name={chunk['job_name']}", "-o", "%F").split()
+    assert set(listed) == {chunk["job_id"]}, listed
+    assert [run["attempts"] for run in sweeps.runs()] == [1, 1]
+    complete(sweeps, "pair")
+    return f"{step}: {how or 'completed by the next command'}"
