@@ -1,8 +1,8 @@
-"""Tries the faults of `tests/cluster/faults.py` on a real, throw-away Slurm, and prints what came of each.
+"""Tries the faults of `tests/cluster/faults.py` on a real, throw-away Slurm; writes what came of them to docs/slurm.md.
 
     python benchmarks/faults.py [--accounting] [NAME ...]
 
-Needs Linux and root; some ten minutes on an idle machine.
+Needs Linux and root; a quarter of an hour on an idle machine with two cores.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "cluster")]
 
-import slurm_cluster  # noqa: E402 - found on the path that was set above
+import rows  # noqa: E402 - found on the path that was set above
+import slurm_cluster  # noqa: E402
 from driver import Sweeps  # noqa: E402
 from faults import FAULTS  # noqa: E402
 
@@ -43,7 +44,9 @@ def main() -> int:
                 came, failed = "NOT AS IT MUST BE, see above", failed + 1
             finally:
                 slurm_cluster.stop(conf.parent)
-        print(f"| {name} | {FAULTS[name].what} | {came} | {time.monotonic() - begun:.0f} s |", flush=True)
+        line = f"| {name} | {FAULTS[name].what} | {came} | {time.monotonic() - begun:.0f} s | {rows.code()} |"
+        print(line, flush=True)
+        rows.record("faults", list(FAULTS), {name: line})
     return 1 if failed else 0
 
 

@@ -3,7 +3,7 @@
     python benchmarks/status.py [--runs 2000]
 
 Half of the runs are done, the others train in jobs that a stand-in for squeue lists. Told apart from the start of the
-interpreter (`python -c ""`) and from the imports (`sweeps --version`); medians of five.
+interpreter (`python -c ""`) and from the imports (`sweeps --version`); medians of five. Writes them to docs/slurm.md.
 """
 
 from __future__ import annotations
@@ -20,13 +20,17 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "cluster")]
 
-from fake_slurm import FakeSlurm  # noqa: E402 - found on the path that was set above
+import rows  # noqa: E402 - found on the path that was set above
+from fake_slurm import FakeSlurm  # noqa: E402
 
 from jobs.records import Attempt, Chunk, Outcome, Status, Submission, TaskRuns, View, ViewConfig  # noqa: E402
 from jobs.store import RunRef, Store  # noqa: E402
 from tdmpc.config import TrainConfig, config_id  # noqa: E402
+from tdmpc.shardname import FOLDER, ShardName  # noqa: E402
 
 SEEDS = 10
+SHARDS = 20  # of every run
+COMMANDS = (["status"], ["status", "--runs"], ["status", "--json"])
 
 
 def fill(store: Store, slurm: FakeSlurm, runs: int) -> None:
@@ -44,8 +48,13 @@ def fill(store: Store, slurm: FakeSlurm, runs: int) -> None:
             attempt = Attempt(0, "n1", 1, "", now, "cpu", name, len(tasks), f"{job}_{len(tasks)}")
             store.claim_attempt(run, attempt)
             store.write_status(run, Status(1, 500, config.steps, 10.0, 100.0, now))
+            names = [ShardName("a001", part) for part in range(SHARDS)]
             if seed % 2:
-                store.write_outcome(run, 1, Outcome("finished", config.steps, "", now))
+                names[-1] = ShardName("a001", SHARDS - 1, config.steps)
+                store.write_outcome(run, 1, Outcome("finished", config.steps, "", now, last_shard=str(names[-1])))
+            (store.run_folder(run) / FOLDER).mkdir()
+            for shard in names:
+                (store.run_folder(run) / FOLDER / str(shard)).touch()
             tasks.append(TaskRuns(identity, [seed]))
     chunk = Chunk("many", 0, runs, job_id=job)
     store.write_submission(
@@ -54,14 +63,16 @@ def fill(store: Store, slurm: FakeSlurm, runs: int) -> None:
     store.write_view(View("many", "many", "", [], [], asked, now))
 
 
-def seconds(command: list[str], environment: dict[str, str], folder: Path) -> float:
-    """Median of five."""
-    taken = []
+def seconds(command: list[str], environment: dict[str, str], folder: Path) -> tuple[float, float]:
+    """By the clock and of the processor, which a busy machine shares out; medians of five."""
+    elapsed, busy = [], []
     for _ in range(5):
-        begun = time.perf_counter()
+        begun, before = time.perf_counter(), os.times()
         subprocess.run(command, env=environment, cwd=folder, check=True, stdout=subprocess.DEVNULL)
-        taken.append(time.perf_counter() - begun)
-    return statistics.median(taken)
+        elapsed.append(time.perf_counter() - begun)
+        after = os.times()
+        busy.append(after.children_user + after.children_system - before.children_user - before.children_system)
+    return statistics.median(elapsed), statistics.median(busy)
 
 
 def main() -> None:
@@ -75,12 +86,18 @@ def main() -> None:
         sweeps = [sys.executable, "-P", "-m", "jobs.cli", "--results", "results"]
         start = seconds([sys.executable, "-P", "-c", ""], environment, Path(folder))
         imports = seconds([*sweeps, "--version"], environment, Path(folder))
-        print(f"interpreter {start:.2f} s, sweeps --version {imports:.2f} s")
-        for words in (["status"], ["status", "--runs"], ["status", "--json"]):
+        print(f"interpreter {start[0]:.2f} s, sweeps --version {imports[0]:.2f} s")
+        lines = {}
+        for words in COMMANDS:
             before = len(slurm.calls("squeue")) + len(slurm.calls("sacct"))
             taken = seconds([*sweeps, *words], environment, Path(folder))
             asked = (len(slurm.calls("squeue")) + len(slurm.calls("sacct")) - before) / 5
-            print(f"sweeps {' '.join(words):15} {taken:.2f} s with {runs} runs, {asked:.0f} question to Slurm")
+            name = f"`sweeps {' '.join(words)}`"
+            beyond = [f"{whole - alone:.2f} s" for whole, alone in zip(taken, start, strict=True)]
+            cells = (name, f"{runs:,}", *beyond, f"{asked:.0f}", rows.code())
+            lines[name] = f"| {' | '.join(cells)} |"
+            print(lines[name])
+        rows.record("status", list(lines), lines)
 
 
 if __name__ == "__main__":

@@ -2,8 +2,8 @@
 
     python benchmarks/whole_sweep.py [NAME ...]
 
-As one array, in chunks under MaxArraySize, six seeds a job, with accounting, and as another user. Prints what came of
-each. Needs Linux and root; about a quarter of an hour on an idle machine with two cores.
+As one array, in chunks under MaxArraySize, six seeds a job, with accounting, and as another user. Writes what came of
+each to docs/slurm.md. Needs Linux and root; about a quarter of an hour on an idle machine with two cores.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "cluster")]
 
-import slurm_cluster  # noqa: E402 - found on the path that was set above
+import rows  # noqa: E402 - found on the path that was set above
+import slurm_cluster  # noqa: E402
 from driver import PLAN, Sweeps, interpreter_for  # noqa: E402
 from slurm_cluster import Settings  # noqa: E402
 
@@ -63,7 +64,9 @@ def main() -> int:
         except Exception:  # noqa: BLE001 - the table tells it, and the other ways are tried too
             traceback.print_exc()
             came, failed = "NOT AS IT MUST BE, see above", failed + 1
-        print(f"| {name} | {came} | {time.monotonic() - begun:.0f} s |", flush=True)
+        line = f"| {name} | {came} | {time.monotonic() - begun:.0f} s | {rows.code()} |"
+        print(line, flush=True)
+        rows.record("whole sweeps", list(WAYS), {name: line})
     return 1 if failed else 0
 
 

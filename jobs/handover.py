@@ -15,7 +15,7 @@ from jobs import local, process, slurm
 from jobs.errors import JobsError
 from jobs.lock import Lock, alone
 from jobs.records import Chunk, Submission
-from jobs.store import Store
+from jobs.store import RunRef, Store
 
 _PAUSES_S = (2.0, 10.0)  # before Slurm is asked again that did not answer
 
@@ -61,7 +61,22 @@ def proceed(store: Store, submission: Submission, lock: Lock, *, asked: bool) ->
     Raises `JobsError` where Slurm refuses, which is recorded as the submission's problem: what it took before stays.
     Raises `NoAnswer` where it does not answer; the submission stays open then.
     """
-    refused: JobsError | None = None
+    submission, refused = _hand_over(store, submission, lock, asked)
+    lock.renew()
+    if not _release(submission):
+        submission, refused = _hand_over(store, _without_lost(store, submission), lock, asked=True)
+        _release(submission)
+    submission = replace(submission, handed_over=True, problem=str(refused) if refused else "")
+    store.write_submission(submission)
+    if refused is not None:
+        taken = sum(chunk.count for chunk in submission.chunks if chunk.job_id)
+        before = f"{taken} of {len(submission.tasks)} tasks were submitted, then " if taken else ""
+        raise JobsError(f"{before}{refused}") from refused
+    return submission
+
+
+def _hand_over(store: Store, submission: Submission, lock: Lock, asked: bool) -> tuple[Submission, JobsError | None]:
+    """`submission` with the ids of all chunks, each recorded as soon as it is known, or of those before a refusal."""
     for position, chunk in enumerate(submission.chunks):
         if chunk.job_id:
             continue
@@ -73,22 +88,34 @@ def proceed(store: Store, submission: Submission, lock: Lock, *, asked: bool) ->
                 f"{error}; the next `sweeps submit` or `status` goes on with {submission.id}"
             ) from error
         except JobsError as error:
-            refused = error
-            break
+            return submission, error
         done = [*submission.chunks[:position], replace(chunk, job_id=job), *submission.chunks[position + 1 :]]
         submission = replace(submission, chunks=done)
         store.write_submission(submission)
-    lock.renew()
+    return submission, None
+
+
+def _release(submission: Submission) -> bool:
+    """Let the jobs run that are to; False where Slurm may have lost one."""
     ready = [chunk.job_id for chunk in submission.chunks if chunk.job_id and not chunk.held]
-    if ready:
-        slurm.release(ready)
-    submission = replace(submission, handed_over=True, problem=str(refused) if refused else "")
-    store.write_submission(submission)
-    if refused is not None:
-        taken = sum(chunk.count for chunk in submission.chunks if chunk.job_id)
-        before = f"{taken} of {len(submission.tasks)} tasks were submitted, then " if taken else ""
-        raise JobsError(f"{before}{refused}") from refused
-    return submission
+    return not ready or slurm.release(ready)
+
+
+def _without_lost(store: Store, submission: Submission) -> Submission:
+    """Without the ids of jobs that a controller forgot which died before it had saved what it accepted."""
+    begun = {
+        attempt.task
+        for task in submission.tasks
+        for seed in task.seeds
+        if (attempt := store.load_run(RunRef(task.config_id, seed), 0).attempt) and attempt.submission == submission.id
+    }
+    chunks = [
+        replace(chunk, job_id="")
+        if chunk.job_id and not begun & set(chunk.tasks) and slurm.find(chunk.job_name, submission.time) is None
+        else chunk
+        for chunk in submission.chunks
+    ]
+    return replace(submission, chunks=chunks)
 
 
 def _submitted(store: Store, submission: Submission, position: int, asked: bool) -> str:

@@ -180,15 +180,19 @@ def find(job_name: str, since: float) -> str | None:
     return listed[0].partition("_")[0] if listed else None
 
 
-def release(jobs: Sequence[str]) -> None:
-    """Let held `jobs` run; those that ran already are no error. Raises `NoAnswer` where one stays held."""
+def release(jobs: Sequence[str]) -> bool:
+    """Let held `jobs` run; those that ran already are no error. Raises `NoAnswer` where one stays held.
+
+    False where Slurm may not know one of them: it ran long ago, or was lost.
+    """
     code, _, errors = process.run(["scontrol", "release", ",".join(jobs)], _SQUEUE_TIMEOUT_S)
     if code == 0:
-        return
+        return True
     listed = queue.mine()
     held = {row.job for row in listed or () if row.reason.startswith("JobHeld")}
     if listed is None or held & set(jobs) or {job.partition("_")[0] for job in held} & set(jobs):
         raise NoAnswer(f"Slurm did not release {', '.join(jobs)}: {' '.join(errors.split())}")
+    return False
 
 
 def hold(jobs: Sequence[str]) -> None:

@@ -87,8 +87,11 @@ def restarted_controller(sweeps: Sweeps) -> str:
         slurm_cluster.start_daemon(sweeps.cluster, "slurmctld")
         said = submit.communicate(timeout=PATIENCE_S)[1].strip()
         assert submit.returncode in (0, 1), said
-        how = "by itself" if submit.returncode == 0 else "by the next `status`"
+        how = "by itself" if submit.returncode == 0 else "by the next command"
         wait_until("the controller", lambda: "is UP" in ask(sweeps.cluster, "scontrol", "ping"), PATIENCE_S)
+        if step.name == "released" and place.states() == ["lost", "lost"]:  # it died before it had saved the jobs
+            place.submit("pair")
+            how = "lost with the controller's memory, done by the next submit"
         told.append(_done_once(place, step.name, how))
     return "; ".join(told)
 
@@ -102,7 +105,7 @@ def _folder(sweeps: Sweeps, step: Step) -> Path:
 def _done_once(sweeps: Sweeps, step: str, how: str = "") -> str:
     """Both runs are done in one attempt each, in one array that Slurm got once."""
     sweeps.until("done", "done")
-    (submission,) = sweeps.submissions()
+    submission = sweeps.submissions()[-1]
     (chunk,) = submission["chunks"]
     listed = ask(sweeps.cluster, "squeue", "-h", "--states=all", f"--name={chunk['job_name']}", "-o", "%F").split()
     assert set(listed) == {chunk["job_id"]}, listed

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -13,7 +13,8 @@ from fake_slurm import FakeSlurm
 
 from jobs import handover, lock, process, store, submit
 from jobs.errors import JobsError
-from jobs.store import Store
+from jobs.records import Attempt
+from jobs.store import RunRef, Store
 
 PLAN = """
 plan: mine
@@ -174,6 +175,34 @@ def test_a_silent_controller_leaves_the_submission_open(run: Any, slurm: FakeSlu
     assert not slurm.tasks()
     assert "6 pending; 0 to submit" in run("submit", "q").stdout
     check(store, slurm)
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_job_that_the_controller_lost_is_submitted_again_unless_it_ran(
+    run: Any, slurm: FakeSlurm, store: Store, monkeypatch: pytest.MonkeyPatch, begun: bool
+) -> None:
+    """slurmctld died before it had saved that it accepted the second array."""
+    release, lost = handover.slurm.release, ["101"]
+
+    def restarted(jobs: Sequence[str]) -> bool:
+        if lost:
+            slurm.forget(lost.pop())
+            if begun:
+                (submission,) = store.submissions()
+                task = submission.tasks[4]
+                store.claim_attempt(
+                    RunRef(task.config_id, task.seeds[0]),
+                    Attempt(0, "n1", 1, "", 1.0, "cpu", submission.id, 4, "101_0"),
+                )
+        return release(jobs)
+
+    slurm.accounting(False)
+    monkeypatch.setattr(handover.slurm, "release", restarted)
+    run("submit", "q")
+    (submission,) = store.submissions()
+    assert submission.handed_over
+    assert [chunk.job_id for chunk in submission.chunks] == ["100", "101" if begun else "102"]
+    assert not any(task["held"] for task in slurm.tasks() if not task["purged"])
 
 
 def test_a_refusal_keeps_what_was_taken_and_frees_the_rest(run: Any, slurm: FakeSlurm, store: Store) -> None:
