@@ -280,6 +280,8 @@ def test(options):
     linux = platform.system() == "Linux"
     if linux and not shutil.which("slurmctld") and not apt_install("slurm-wlm", "munge"):
         say("the tests on a real Slurm are skipped: they want root and the Debian packages slurm-wlm and munge")
+    if linux and not shutil.which("chromium") and not apt_install("chromium"):
+        say("the tests of the report in a browser are skipped: they want the Debian package chromium")
     if linux and not ctypes.util.find_library("OSMesa") and not apt_install("libosmesa6"):
         say("the test that films is skipped where nothing else draws: it wants the Debian package libosmesa6")
     checks = (["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy"], ["pytest", "-q"])

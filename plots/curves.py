@@ -1,10 +1,16 @@
-"""Learning curves as SVG. No text of the user enters a figure: configurations go by their letter."""
+"""Learning curves as SVG. No text of the user enters a figure: configurations go by their letter.
+
+Every figure comes with its `view`, which tells the page's script where its axes lie, so that it can put a cursor over
+the picture, or draw it anew: box (width, height), rect and strip (left, top, right, bottom), all in units of the SVG;
+y (limits), log.
+"""
 
 from __future__ import annotations
 
 import string
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,7 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
-from plots.theme import GRID, INK, MUTED, Look, figure, style, to_svg
+from plots.theme import BAD, GRID, INK, MUTED, Look, figure, style, to_svg
 
 EVENT_WORDS = {
     "seed_phase_end": "training starts",
@@ -20,6 +26,7 @@ EVENT_WORDS = {
     "entropy_start": "entropy falls",
     "entropy_end": "entropy at its end",
 }
+MOST_LETTERS = 8  # in a small picture
 MOST_BANDS = 4  # with more configurations in one picture their bands hide each other
 FEWEST_SEEDS = 3  # with two, Student's interval is 13 times as wide as they lie apart: a wall of colour
 LOG_RATIO = 30.0
@@ -38,12 +45,31 @@ class Line:
 
 
 @dataclass(frozen=True)
+class Drawn:
+    """A figure's markup, and its view (see the module head)."""
+
+    svg: str
+    view: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Mark:
+    """Where a flag begins: on the curve of a seed, or of an action dimension, at a step."""
+
+    number: int
+    step: float
+
+
+@dataclass(frozen=True)
 class Frame:
     """What all pictures of a sweep share. `events`: step -> words; `random`: return of random actions."""
 
     total: int
     events: Mapping[int, str]
     random: float | None
+
+    def without_random(self) -> Frame:
+        return replace(self, random=None)
 
 
 def letter(index: int) -> str:
@@ -62,7 +88,7 @@ def common_events(events: pd.DataFrame, total: int) -> dict[int, str]:
     return {step: ", ".join(texts) for step, texts in sorted(words.items())}
 
 
-def overview(lines: Sequence[Line], frame: Frame, *, width: int, height: int, unit: str) -> str:
+def overview(lines: Sequence[Line], frame: Frame, *, width: int, height: int, unit: str) -> Drawn:
     """All configurations in one picture: means with their letters at the right end, bands where they fit."""
     with style():
         made = figure(width, height)
@@ -75,15 +101,14 @@ def overview(lines: Sequence[Line], frame: Frame, *, width: int, height: int, un
         axes.set_ylim(*limits)
         _marks(axes, frame, words=width > 500)
         _finish(axes, frame, unit)
-        _end_letters(axes, lines, height)
-        return to_svg(made)
+        _end_letters(axes, [(line.letter, line.look, line.mean["step"], line.mean["mean"]) for line in lines])
+        return _drawn(axes)
 
 
-def facet(line: Line, metric: str, frame: Frame, limits: tuple[float, float], *, unit: str) -> str:
+def facet(line: Line, metric: str, frame: Frame, limits: tuple[float, float], *, unit: str) -> Drawn:
     """One configuration: its seeds, faint, mean and band, and n(x) in a strip below. `limits`: of y."""
-    width, height = 300, 190
     with style():
-        made = figure(width, height)
+        made = figure(300, 190)
         axes = _axes(made, left=44, right=14, bottom=52, top=8)
         _seeds(axes, line, metric)
         _band(axes, line, limits)
@@ -93,15 +118,14 @@ def facet(line: Line, metric: str, frame: Frame, limits: tuple[float, float], *,
         _finish(axes, frame, unit)
         axes.tick_params(labelbottom=False)
         axes.set_xlabel("")
-        _count_strip(made, line, frame)
-        return to_svg(made)
+        return _drawn(axes, _count_strip(made, line, frame))
 
 
-def small(lines: Sequence[Line], metric: str, frame: Frame, *, unit: str) -> str:
-    """One diagnostic, all configurations; bands and seeds where they fit."""
+def small(lines: Sequence[Line], metric: str, frame: Frame, *, unit: str) -> Drawn:
+    """One diagnostic, all configurations; bands, seeds and letters where they fit."""
     with style():
         made = figure(300, 170)
-        axes = _axes(made, left=56, right=14, bottom=32, top=8)
+        axes = _axes(made, left=56, right=22, bottom=32, top=8)
         with_seeds = len(lines) <= MOST_BANDS
         drawn = [line.seeds[metric] if with_seeds else line.mean["mean"] for line in lines]
         log = wants_log(pd.concat(drawn))
@@ -114,9 +138,55 @@ def small(lines: Sequence[Line], metric: str, frame: Frame, *, unit: str) -> str
         if log:
             axes.set_yscale("log")
         axes.set_ylim(*limits)
-        _marks(axes, Frame(frame.total, frame.events, None), words=False)
+        _marks(axes, frame.without_random(), words=False)
         _finish(axes, frame, unit)
-        return to_svg(made)
+        if len(lines) <= MOST_LETTERS:
+            ends = [(line.letter, line.look, line.mean["step"], line.mean["mean"]) for line in lines]
+            _end_letters(axes, ends, size=7.5, furthest=9.0)
+        return _drawn(axes)
+
+
+def evidence(
+    look: Look, curves: Mapping[int, pd.DataFrame], marks: Sequence[Mark], frame: Frame, *, unit: str, log: bool
+) -> Drawn:
+    """The curves a flag was raised on, of one configuration, by seed or action dimension (columns step, value): those
+    it was raised on with their number at the end and the onset marked, the others faint."""
+    with style():
+        axes = _evidence_axes()
+        raised = {mark.number: mark for mark in marks if mark.number in curves}
+        if log:
+            axes.set_yscale("log")
+        axes.set_ylim(*limits_of([curve["value"] for curve in curves.values()], None, log=log))
+        for number, curve in curves.items():
+            width, alpha = (1.1, 0.9) if number in raised else (0.7, 0.3)
+            axes.plot(curve["step"], curve["value"], color=look.hex, linewidth=width, alpha=alpha)
+        _marks(axes, frame.without_random(), words=False)
+        _finish(axes, frame, unit)
+        for mark in raised.values():
+            if np.isfinite(mark.step):
+                _onset(axes, curves[mark.number], mark.step)
+        _end_letters(axes, [(str(n), look, curves[n]["step"], curves[n]["value"]) for n in raised])
+        return _drawn(axes)
+
+
+def evidence_view(log: bool) -> dict[str, Any]:
+    """The view of such a figure that is not drawn."""
+    return _view(_evidence_axes()) | {"log": log}
+
+
+def _evidence_axes() -> Axes:
+    return _axes(figure(460, 220), left=56, right=26, bottom=32, top=12)
+
+
+def _onset(axes: Axes, curve: pd.DataFrame, step: float) -> None:
+    """A wedge above the curve's nearest point, on a thin upright."""
+    there = curve.dropna()
+    if there.empty:
+        return
+    nearest = there.iloc[int((there["step"] - step).abs().argmin())]
+    axes.axvline(step, color=BAD, linewidth=0.6, alpha=0.5)
+    axes.annotate("▼", (step, nearest["value"]), xytext=(0, 1), textcoords="offset points", ha="center", va="bottom",
+                  color=BAD, fontsize=7.5)  # fmt: skip
 
 
 def wants_log(values: pd.Series) -> bool:
@@ -196,6 +266,10 @@ def _band(axes: Axes, line: Line, limits: tuple[float, float]) -> None:
     for piece in np.split(there, np.flatnonzero(np.diff(there) > 1) + 1):
         if piece.size:
             _fill(axes, steps[piece], low[piece], high[piece], line.look, alpha=0.16)
+    short = line.mean["n"].to_numpy() < line.planned
+    for edge in (low, high) if there.size and short[there].any() else ():
+        dotted = np.where(short & np.isin(np.arange(steps.size), there), edge, np.nan)
+        axes.plot(steps, dotted, color=line.look.hex, linewidth=0.7, dashes=(1, 2))
 
 
 def _fill(axes: Axes, x: np.ndarray, low: np.ndarray, high: np.ndarray, look: Look, *, alpha: float) -> None:
@@ -218,27 +292,42 @@ def _marks(axes: Axes, frame: Frame, *, words: bool) -> None:
                           color=MUTED, fontsize=7.5)  # fmt: skip
 
 
-def _end_letters(axes: Axes, lines: Sequence[Line], height: int) -> None:
-    """Letters at the ends of the curves, moved apart where they would lie on each other."""
-    ends = [(line.mean.dropna(subset="mean").iloc[-1], line) for line in lines if line.mean["mean"].notna().any()]
-    if not ends:
+def _end_letters(
+    axes: Axes, ends: Sequence[tuple[str, Look, pd.Series, pd.Series]], size: float = 8.5, furthest: float = np.inf
+) -> None:
+    """(letter, look, steps, values): letters at the ends of curves, moved apart where they would lie on each other;
+    none at all where one would stand further than `furthest` points from its curve."""
+    placed = []
+    points = 72 / _figure_of(axes).dpi
+    for letter_, look, steps, values in ends:
+        there = np.flatnonzero(np.isfinite(values))
+        if there.size:
+            step, value = float(steps.iloc[there[-1]]), float(values.iloc[there[-1]])
+            up = float(axes.transData.transform((step, value))[1] - axes.bbox.y0) * points
+            placed.append((up, letter_, look, step))
+    placed.sort(key=lambda end: end[0])
+    places = apart([end[0] for end in placed], size, axes.bbox.height * points)
+    if any(abs(place - end[0]) > furthest for place, end in zip(places, placed, strict=True)):
         return
-    low, high = axes.get_ylim()
-    pixel = (high - low) / (height * axes.get_position().height)
-    ends.sort(key=lambda end: float(end[0]["mean"]))
-    places: list[float] = []
-    for end, _ in ends:
-        places.append(max(float(end["mean"]), places[-1] + 11 * pixel) if places else float(end["mean"]))
-    excess = places[-1] - high
-    for i in range(len(places) - 1, -1, -1):
-        ceiling = places[i + 1] - 11 * pixel if i + 1 < len(places) else high
-        places[i] = min(places[i], ceiling) if excess > 0 else places[i]
-    for place, (end, line) in zip(places, ends, strict=True):
-        axes.annotate(line.letter, (end["step"], place), xytext=(5, 0), va="center",
-                      textcoords="offset points", color=line.look.hex, fontsize=8.5, weight="bold")  # fmt: skip
+    for place, (_, letter_, look, step) in zip(places, placed, strict=True):
+        axes.annotate(letter_, (step, 0), xycoords=("data", "axes points"), xytext=(4, place), va="center",
+                      textcoords=("offset points", "axes points"), color=look.hex, fontsize=size,
+                      weight="bold")  # fmt: skip
 
 
-def _count_strip(made: Figure, line: Line, frame: Frame) -> None:
+def apart(places: Sequence[float], least: float, top: float) -> list[float]:
+    """`places` (ascending) at least `least` apart and, as far as there is room, below `top`."""
+    out: list[float] = []
+    for place in places:
+        out.append(max(place, out[-1] + least) if out else place)
+    ceiling = top
+    for i in range(len(out) - 1, -1, -1):
+        out[i] = min(out[i], ceiling)
+        ceiling = out[i] - least
+    return out
+
+
+def _count_strip(made: Figure, line: Line, frame: Frame) -> Axes:
     """n(x): how many seeds the mean is over, as steps between 0 and the number planned."""
     width, height = made.get_size_inches() * 96
     strip = made.add_axes((44 / width, 30 / height, 1 - 58 / width, 14 / height))
@@ -247,9 +336,39 @@ def _count_strip(made: Figure, line: Line, frame: Frame) -> None:
     _fill(strip, corners, np.zeros(corners.size), heights, line.look, alpha=0.35)
     strip.axhline(line.planned, color=GRID, linewidth=0.6)
     strip.set_ylim(0, line.planned)
-    strip.set_yticks([line.planned], [f"n={line.planned}"])
     strip.grid(False)
     strip.spines["left"].set_visible(False)
     _finish(strip, frame, "")
     strip.set_yticks([line.planned], [f"n={line.planned}"])
     strip.tick_params(axis="y", labelcolor=INK)
+    return strip
+
+
+def _drawn(axes: Axes, strip: Axes | None = None) -> Drawn:
+    """The axes' figure with its view."""
+    return Drawn(to_svg(_figure_of(axes)), _view(axes) | ({"strip": _rect(strip)} if strip is not None else {}))
+
+
+def _view(axes: Axes) -> dict[str, Any]:
+    width, height = _points(axes)
+    limits = [float(f"{value:.5g}") for value in axes.get_ylim()]
+    return {"box": [width, height], "rect": _rect(axes), "y": limits, "log": axes.get_yscale() == "log"}
+
+
+def _rect(axes: Axes) -> list[float]:
+    """Left, top, right, bottom in points, downwards."""
+    (width, height), box = _points(axes), axes.get_position()
+    corners = (box.x0 * width, height * (1 - box.y1), box.x1 * width, height * (1 - box.y0))
+    return [round(float(value), 1) for value in corners]
+
+
+def _points(axes: Axes) -> tuple[float, float]:
+    """The figure's width and height."""
+    width, height = (_figure_of(axes).get_size_inches() * 72).round(1).tolist()
+    return width, height
+
+
+def _figure_of(axes: Axes) -> Figure:
+    made = axes.get_figure(root=True)
+    assert made is not None
+    return made

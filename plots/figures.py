@@ -1,21 +1,25 @@
-"""The report's figures, drawn from a sweep's frames: returns, and small multiples of every diagnostic."""
+"""The report's figures, drawn from a sweep's frames: returns, small multiples of every diagnostic, raised flags."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import pandas as pd
 from markupsafe import Markup
 
 from aggregate.summary import SweepSummary
 from plots import curves
 from plots.tables import Chip
+from plots.theme import DISTINCT
 from tdmpc import catalogue
 
 RETURNS = (
-    ("eval", "eval_return_planner", "Evaluation with planning"),
-    ("eval", "eval_return_policy", "Evaluation with the policy alone"),
-    ("episode", "episode_return", "Training episodes"),
+    ("eval_return_planner", "Evaluation with planning"),
+    ("eval_return_policy", "Evaluation with the policy alone"),
+    ("episode_return", "Training episodes"),
 )
 GROUPS = (
     ("policy", "Policy"),
@@ -29,63 +33,137 @@ FOLDED = (
     ("validation/", "On validation data: all evaluation episodes so far"),
     ("validation_recent/", "On validation data: the newest evaluation's episodes"),
 )
+MOST_DRAWN = 24  # configurations, where there are more than look different
 
 
-def _lines(sweep: SweepSummary, chips: Sequence[Chip], kind: str, metric: str) -> list[tuple[Chip, curves.Line]]:
-    """The configurations that have the metric at all."""
+@dataclass(frozen=True)
+class Picture:
+    """A figure on the page. view: see `plots.curves`, with kind and metric of what it shows and, in a figure of one
+    configuration, its number (`only`); empty where the script has no data to draw it anew."""
+
+    svg: Markup
+    view: dict[str, Any]
+    label: str
+
+
+def drawn_configs(sweep: SweepSummary) -> list[str]:
+    """Whose curves are drawn, in the plan's order: all, or of too many the leading ones and the baseline; then the
+    imported ones."""
+    ids = [config.config_id for config in sweep.source.configs]
+    kept = set(ids)
+    if len(ids) > DISTINCT:
+        kept = set(sweep.ranking["config_id"].head(MOST_DRAWN))
+        kept |= {config.config_id for config in sweep.source.configs if config.is_baseline}
+    return [*(config_id for config_id in ids if config_id in kept), *(c.config_id for c in sweep.source.imported)]
+
+
+def lines(sweep: SweepSummary, chips: Sequence[Chip], metric: str) -> list[tuple[Chip, curves.Line]]:
+    """The configurations that are drawn and have the metric at all."""
+    kind = catalogue.METRICS[metric].kind
+    every = [sweep.curves, *([sweep.imported.curves] if sweep.imported else [])]
+    of = [frame[(frame["kind"] == kind) & (frame["metric"] == metric)] for frame in every]
+    by_config = {str(i): mean for means in of for i, mean in means.groupby("config_id", observed=True)}
     planned = {c.config_id: len(c.runs) for c in (*sweep.source.configs, *sweep.source.imported)}
-    own = {c.config_id for c in sweep.source.configs}
-    lines = []
+    found = []
     for chip in chips:
-        part = sweep if chip.config_id in own or sweep.imported is None else sweep.imported
-        means = part.curves[(part.curves["kind"] == kind) & (part.curves["metric"] == metric)]
-        mean = means[means["config_id"] == chip.config_id]
-        if mean.empty:
+        if not chip.drawn or chip.config_id not in by_config:
             continue
-        wide = part.seeds[kind]
+        wide = (sweep.imported if chip.imported and sweep.imported else sweep).seeds[kind]
         seeds = wide.loc[wide["config_id"] == chip.config_id, ["seed", "step", metric]]
-        lines.append((chip, curves.Line(chip.letter, chip.look, mean, seeds, planned[chip.config_id])))
-    return lines
+        mean = by_config[chip.config_id]
+        found.append((chip, curves.Line(chip.letter, chip.look, mean, seeds, planned[chip.config_id])))
+    return found
 
 
-def return_figures(
-    sweep: SweepSummary, chips: Sequence[Chip], frame: curves.Frame, kind: str, metric: str, title: str
-) -> dict[str, Any] | None:
-    pairs = _lines(sweep, chips, kind, metric)
-    if not pairs:
-        return None
-    lines = [line for _, line in pairs]
-    limits = curves.limits_of([line.seeds[metric] for line in lines], frame.random)
-    unit = catalogue.METRICS[metric].unit
-    facets = [(chip, Markup(curves.facet(line, metric, frame, limits, unit=unit))) for chip, line in pairs]
-    return {
-        "title": title,
-        "help": catalogue.METRICS[metric].help,
-        "wide": Markup(curves.overview(lines, frame, width=1000, height=380, unit=unit)),
-        "narrow": Markup(curves.overview(lines, frame, width=360, height=290, unit=unit)),
-        "facets": facets,
-    }
+def returns(sweep: SweepSummary, chips: Sequence[Chip], frame: curves.Frame) -> list[dict[str, Any]]:
+    """Of each kind of return an overview, for wide and for narrow pages, and a facet per configuration."""
+    found = []
+    for metric, title in RETURNS:
+        pairs = lines(sweep, chips, metric)
+        if not pairs:
+            continue
+        limits = curves.limits_of([line.seeds[metric] for _, line in pairs], frame.random)
+        declared = catalogue.METRICS[metric]
+        label = f"{declared.help}, mean of every configuration over agent steps"
+        wide, narrow = (
+            _picture(curves.overview([line for _, line in pairs], frame, **size, unit=declared.unit), label, declared)
+            for size in ({"width": 1000, "height": 380}, {"width": 360, "height": 290})
+        )
+        facets = [(chip, _facet(chip, line, declared, title, frame, limits)) for chip, line in pairs]
+        found.append({"metric": metric, "title": title, "wide": wide, "narrow": narrow, "facets": facets})
+    return found
+
+
+def _facet(
+    chip: Chip,
+    line: curves.Line,
+    metric: catalogue.Metric,
+    title: str,
+    frame: curves.Frame,
+    limits: tuple[float, float],
+) -> Picture:
+    drawn = curves.facet(line, metric.name, frame, limits, unit=metric.unit)
+    return _picture(drawn, f"{title}, {chip.label}: seeds, mean, interval and number of seeds", metric, chip)
 
 
 def diagnostics(sweep: SweepSummary, chips: Sequence[Chip], frame: curves.Frame) -> list[dict[str, Any]]:
     """Groups of small multiples in the catalogue's order; side branches fold away."""
-    shown = {metric for _, metric, _ in RETURNS}
-    there = [m for kind, wide in sweep.seeds.items() for m in wide.columns if m in catalogue.METRICS]
+    shown = {metric for metric, _ in RETURNS}
+    there = {m for wide in sweep.seeds.values() for m in wide.columns}
     metrics = [m for name, m in catalogue.METRICS.items() if name in there and name not in shown]
     sections: list[dict[str, Any]] = []
     for group, title in GROUPS:
         own = [m for m in metrics if m.group == group and not m.name.startswith(tuple(p for p, _ in FOLDED))]
-        sections.append({"title": title, "folded": False, "panels": own})
+        sections.append({"title": title, "folded": False, "metrics": own})
     for prefix, title in FOLDED:
         own = [m for m in metrics if m.name.startswith(prefix)]
-        sections.append({"title": title, "folded": True, "panels": own})
+        sections.append({"title": title, "folded": True, "metrics": own})
     for section in sections:
-        section["panels"] = [_panel(sweep, chips, frame, metric) for metric in section["panels"]]
+        section["panels"] = [(m, _small(sweep, chips, frame, m)) for m in section["metrics"]]
+        section["panels"] = [(m, picture) for m, picture in section["panels"] if picture]
     return [section for section in sections if section["panels"]]
 
 
-def _panel(
-    sweep: SweepSummary, chips: Sequence[Chip], frame: curves.Frame, metric: catalogue.Metric
-) -> tuple[catalogue.Metric, Markup]:
-    lines = [line for _, line in _lines(sweep, chips, metric.kind, metric.name)]
-    return metric, Markup(curves.small(lines, metric.name, frame, unit=metric.unit))
+def _small(sweep: SweepSummary, chips: Sequence[Chip], frame: curves.Frame, metric: catalogue.Metric) -> Picture | None:
+    pairs = lines(sweep, chips, metric.name)
+    if not pairs:
+        return None
+    drawn = curves.small([line for _, line in pairs], metric.name, frame, unit=metric.unit)
+    return _picture(drawn, f"{metric.name}: {metric.help}, over agent steps", metric)
+
+
+def of_flag(
+    chip: Chip, metric: catalogue.Metric, seeds: pd.DataFrame, marks: Sequence[curves.Mark], frame: curves.Frame | None
+) -> Picture:
+    """The curves that a flag was raised on. seeds: seed, step and the metric, of one configuration. Without a frame
+    the page's script draws it."""
+    by_seed = {int(seed): part for seed, part in seeds.groupby("seed", observed=True)}
+    log = metric.group != "return" and curves.wants_log(seeds[metric.name])
+    if frame is None:
+        drawn = curves.Drawn("", curves.evidence_view(log))
+    else:
+        values = _values(by_seed, metric.name)
+        drawn = curves.evidence(chip.look, values, marks, frame, unit=metric.unit, log=log)
+    picture = _picture(drawn, f"{metric.name} of {chip.label}, each seed, onsets marked", metric, chip)
+    marked = [[mark.number, mark.step if math.isfinite(mark.step) else None] for mark in marks]
+    return Picture(picture.svg, picture.view | {"marks": marked}, picture.label)
+
+
+def of_dimensions(
+    chip: Chip, metric: catalogue.Metric, dimensions: pd.DataFrame, mark: curves.Mark, frame: curves.Frame
+) -> Picture:
+    """Every action dimension of the one seed that is marked. dimensions: dimension, step and the metric."""
+    of = _values({int(number): part for number, part in dimensions.groupby("dimension")}, metric.name)
+    marks = [curves.Mark(number, mark.step) for number in of]
+    drawn = curves.evidence(chip.look, of, marks, frame, unit=metric.unit, log=False)
+    label = f"{metric.name} of {chip.label}, seed {mark.number}, every action dimension, onset marked"
+    return Picture(Markup(drawn.svg), {}, label)
+
+
+def _values(parts: Mapping[int, pd.DataFrame], metric: str) -> dict[int, pd.DataFrame]:
+    return {number: part[["step", metric]].rename(columns={metric: "value"}) for number, part in parts.items()}
+
+
+def _picture(drawn: curves.Drawn, label: str, metric: catalogue.Metric, only: Chip | None = None) -> Picture:
+    view = drawn.view | {"kind": metric.kind, "metric": metric.name, "unit": metric.unit}
+    return Picture(Markup(drawn.svg), view | ({"only": only.index} if only else {}), label)

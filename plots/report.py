@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import importlib.resources
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +16,19 @@ import pandas as pd
 import scipy
 from markupsafe import Markup
 
-from aggregate import flags
-from aggregate.load import AggregateError
+from aggregate import flags, stats
+from aggregate.load import AggregateError, Loaded
 from aggregate.origins import seeds_by_origin
 from aggregate.summary import Summary, SweepSummary
 from aggregate.verdict import verdict
 from aggregate.words import number
-from plots import curves, figures, tables
+from plots import curves, data, evidence, figures, tables
 from plots.secondary import secondary
-from plots.theme import PALETTE, Look, looks
+from plots.tables import Chip
+from plots.theme import COLORS, DASHES, Look, looks
 from tdmpc.shards import atomic_write
+
+SCRIPTS = ("state", "data", "draw", "figure", "controls", "tables", "start")  # of the page, in their order
 
 
 def write_report(summary: Summary, out: Path) -> None:
@@ -45,12 +51,18 @@ def render(summary: Summary) -> str:
     """The page as text. The same shards give the same text."""
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True,
                                      undefined=jinja2.StrictUndefined, loader=jinja2.FunctionLoader(_page))  # fmt: skip
+    environment.policies["json.dumps_kwargs"] = {"sort_keys": True, "separators": (",", ":"), "allow_nan": False}
     template = environment.get_template("report.html.j2")
-    look = looks([sweep.source for sweep in summary.sweeps])
+    drawn = [figures.drawn_configs(sweep) for sweep in summary.sweeps]
+    every = [[config.config_id for config in (*s.source.configs, *s.source.imported)] for s in summary.sweeps]
+    look = looks([[*first, *all_] for first, all_ in zip(drawn, every, strict=True)])
+    script = script_of_page()
     return template.render(
-        sweeps=[_sweep(sweep, look, index) for index, sweep in enumerate(summary.sweeps, 1)],
+        sweeps=[_sweep(sweep, look, index, summary.loaded) for index, sweep in enumerate(summary.sweeps, 1)],
         css=Markup(_page("report.css")),
-        palette=PALETTE,
+        script=Markup(script),
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        colors=COLORS,
         quarantine=summary.loaded.quarantine.to_dict("records"),
         doubts=summary.loaded.doubts.to_dict("records"),
         detectors=flags.DETECTORS,
@@ -58,20 +70,24 @@ def render(summary: Summary) -> str:
     )
 
 
+def script_of_page() -> str:
+    """The page's script, exactly as it stands between its tags: its hash is what the page lets run."""
+    parts = "\n".join(_page(f"{name}.js") for name in SCRIPTS)
+    return f'"use strict";\n(() => {{\n{parts}}})();\n'
+
+
 def _page(name: str) -> str:
     """A file of the page: template, style sheet or script."""
     return importlib.resources.files("plots").joinpath("page", name).read_text(encoding="utf-8")
 
 
-def _sweep(sweep: SweepSummary, look: dict[str, Look], index: int) -> dict[str, Any]:
-    drawn = [
-        tables.Chip(c.config_id, curves.letter(i), c.name, look[c.config_id], c.is_baseline, mixed, c.imported)
-        for i, c in enumerate([*sweep.source.configs, *sweep.source.imported])
-        for mixed in [seeds_by_origin(sweep.origins[sweep.origins["config_id"] == c.config_id])]
-    ]
-    chips, by_id = drawn[: len(sweep.source.configs)], {chip.config_id: chip for chip in drawn}
+def _sweep(sweep: SweepSummary, look: dict[str, Look], index: int, loaded: Loaded) -> dict[str, Any]:
+    every = _chips(sweep, look)
+    chips, by_id = every[: len(sweep.source.configs)], {chip.config_id: chip for chip in every}
     random = sweep.random.mean if sweep.random else None
     frame = curves.Frame(sweep.total_steps, curves.common_events(sweep.events, sweep.total_steps), random)
+    cards = evidence.cards(sweep, chips, frame, loaded)
+    extra = {(card.chip.config_id, card.metric) for card in cards if card.metric}
     return {
         "index": index,
         "source": sweep.source,
@@ -79,20 +95,63 @@ def _sweep(sweep: SweepSummary, look: dict[str, Look], index: int) -> dict[str, 
         "total": sweep.total_steps,
         "verdict": verdict(sweep),
         "chips": chips,
-        "drawn": drawn,
-        "by_id": by_id,
+        "every": every,
         "ranking": tables.ranking_table(sweep, by_id),
         "contrasts": tables.contrast_table(sweep, by_id),
         "effects": tables.effect_tables(sweep),
-        "secondary": secondary(sweep, {chip.config_id: chip for chip in chips}),
+        "secondary": secondary(sweep, by_id),
         "health": tables.run_states(sweep, chips),
-        "returns": [r for r in (figures.return_figures(sweep, drawn, frame, *which) for which in figures.RETURNS) if r],
+        "returns": figures.returns(sweep, every, frame),
         "flags": tables.flag_tables(sweep, chips),
-        "diagnostics": figures.diagnostics(sweep, drawn, frame),
+        "cards": cards,
+        "diagnostics": figures.diagnostics(sweep, every, frame),
         "events": [(f"{step:,}", words) for step, words in frame.events.items()],
         "random": sweep.random and number(sweep.random.mean),
-        "bands": len(drawn) <= curves.MOST_BANDS,
+        "bands": sum(chip.drawn for chip in every) <= curves.MOST_BANDS,
         "keys": tables.key_tables(sweep, chips),
+        "curve_files": data.curve_files(sweep, every, extra),
+        "table_files": data.table_files(sweep, loaded),
+        "model": _model(sweep, every, frame),
+    }
+
+
+def _chips(sweep: SweepSummary, look: dict[str, Look]) -> list[Chip]:
+    drawn = set(figures.drawn_configs(sweep))
+    origins = dict(iter(sweep.origins.groupby("config_id")))
+    none = sweep.origins.iloc[:0]
+    return [
+        Chip(i, c.config_id, curves.letter(i), c.name, look[c.config_id], c.is_baseline,
+             seeds_by_origin(origins.get(c.config_id, none)), c.imported, c.config_id in drawn)
+        for i, c in enumerate([*sweep.source.configs, *sweep.source.imported])
+    ]  # fmt: skip
+
+
+def _model(sweep: SweepSummary, chips: Sequence[Chip], frame: curves.Frame) -> dict[str, Any]:
+    """What the page's script knows of a sweep beside the curves.
+
+    half: by number of seeds, half the width of the interval on a mean, in standard deviations; null for none.
+    """
+    sources = [*sweep.source.configs, *sweep.source.imported]
+    planned = [len(config.runs) for config in sources]
+    counts = np.arange(max(planned, default=0) + 1)
+    half = stats.Interval().half_width(np.ones(counts.size), np.maximum(counts, 1))
+    configs: list[dict[str, Any]] = [
+        {"id": chip.config_id, "letter": chip.letter, "label": chip.label, "color": chip.look.color,
+         "dash": DASHES[chip.look.dash], "baseline": chip.is_baseline, "drawn": chip.drawn, "planned": runs,
+         "factors": {key: tables.shown_value(value) for key, value in config.factors.items()}}
+        for chip, config, runs in zip(chips, sources, planned, strict=True)
+    ]  # fmt: skip
+    return {
+        "name": sweep.source.name,
+        "configs": configs,
+        "leader": int(next((c.index for c in chips if c.config_id == sweep.ranking["config_id"].iloc[0]), 0)),
+        "factors": [key for key in sweep.source.factors if len({c["factors"].get(key) for c in configs}) > 1],
+        "total": frame.total,
+        "events": [[step, words] for step, words in frame.events.items()],
+        "random": frame.random,
+        "half": [float(h) if np.isfinite(h) else None for h in half],
+        "bands": curves.MOST_BANDS,
+        "fewest": curves.FEWEST_SEEDS,
     }
 
 

@@ -22,9 +22,11 @@ STATE_SIGNS = {"done": "✓", "running": "▸", "pending": "…", "new": "…", 
 
 @dataclass(frozen=True)
 class Chip:
-    """A configuration as the page names it everywhere: letter, line sample, label. mixed: what its seeds mix. imported:
-    the import that its curves are of, "" for runs of this project."""
+    """A configuration as the page names it everywhere: letter, line sample, label. index: its number in the sweep;
+    mixed: what its seeds mix; imported: the import that its curves are of, "" for runs of this project; drawn: whether
+    it is in the figures."""
 
+    index: int
     config_id: str
     letter: str
     label: str
@@ -32,6 +34,7 @@ class Chip:
     is_baseline: bool
     mixed: str
     imported: str
+    drawn: bool
 
 
 def ranking_table(sweep: SweepSummary, chips: dict[str, Chip]) -> dict[str, Any]:
@@ -113,7 +116,7 @@ def contrast_table(sweep: SweepSummary, chips: dict[str, Chip]) -> list[dict[str
         return []  # no baseline, and nothing known of how they ended
     against = {line["config_id"]: line for line in sweep.baseline.to_dict("records")}
     votes = sweep.votes[sweep.votes["flag"] == "evaluation_collapse"].set_index("config_id")
-    rows = []
+    rows: list[dict[str, Any]] = []
     for line in sweep.ranking[sweep.ranking["final_planner_n"] > 0].to_dict("records"):
         chip, found = chips[line["config_id"]], against.get(line["config_id"])
         rows.append({
@@ -124,8 +127,18 @@ def contrast_table(sweep: SweepSummary, chips: dict[str, Chip]) -> list[dict[str
             "fall": _estimate(line, "fall_planner"),
             "collapsed": _share(votes.at[chip.config_id, "raised"], votes.at[chip.config_id, "assessable"]),
             "cells": _against(found) if found else [""] * 6,
+            "strip": None,
         })  # fmt: skip
-    return rows + _imported_contrasts(sweep, chips)
+    rows += _imported_contrasts(sweep, chips)
+    against |= (
+        {line["config_id"]: line for line in sweep.imported.baseline.to_dict("records")} if sweep.imported else {}
+    )
+    shown = [row for row in rows if row["chip"].config_id in against]
+    lines = [against[row["chip"].config_id] for row in shown]
+    strips = forest([(line["difference"], line["low"], line["high"]) for line in lines])
+    for row, strip in zip(shown, strips, strict=True):
+        row["strip"] = strip
+    return rows
 
 
 def _imported_contrasts(sweep: SweepSummary, chips: dict[str, Chip]) -> list[dict[str, Any]]:
@@ -134,7 +147,7 @@ def _imported_contrasts(sweep: SweepSummary, chips: dict[str, Chip]) -> list[dic
     ranking = sweep.imported.ranking.set_index("config_id")
     return [
         {"chip": chips[line["config_id"]], "observed": _estimate(ranking.loc[line["config_id"]], "final_planner"),
-         "cells": _against(line), **dict.fromkeys(("healthy", "worst", "fall", "collapsed"), "-")}
+         "cells": _against(line), "strip": None, **dict.fromkeys(("healthy", "worst", "fall", "collapsed"), "-")}
         for line in sweep.imported.baseline.to_dict("records")
     ]  # fmt: skip
 
@@ -191,8 +204,25 @@ def _effect_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
                  else ("-", "-") for name in effects.OUTCOMES]  # fmt: skip
         first = lines.iloc[0]
         rows.append({"factor": factor, "low": low, "high": high, "cells": cells, "runs": first["runs"],
-                     "detectable": number(first["detectable"]), "needed": _needed(first["needed"])})  # fmt: skip
+                     "detectable": number(first["detectable"]), "needed": _needed(first["needed"]),
+                     "primary": tuple(of[effects.PRIMARY][key] if effects.PRIMARY in of else np.nan
+                                      for key in ("estimate", "ci_low", "ci_high"))})  # fmt: skip
+    for row, strip in zip(rows, forest([row["primary"] for row in rows]), strict=True):
+        row["strip"] = strip
     return rows
+
+
+def forest(found: Sequence[tuple[float, float, float]]) -> list[dict[str, Any]]:
+    """(estimate, low, high) of differences as places on strips of one scale that holds zero."""
+    ends = [value for line in found for value in line if np.isfinite(value)]
+    low, high = min([0.0, *ends]), max([0.0, *ends])
+    margin = 0.04 * (high - low) or 1.0
+    low, high = low - margin, high + margin
+    return [
+        {"zero": _percent(0.0, low, high), "mean": _percent(mean, low, high),
+         "bar": [_percent(end, low, high) for end in interval]}
+        for mean, *interval in found
+    ]  # fmt: skip
 
 
 def _strip_range(scores: pd.Series, sweep: SweepSummary) -> tuple[float, float]:
@@ -218,6 +248,7 @@ def run_states(sweep: SweepSummary, chips: Sequence[Chip]) -> dict[str, Any]:
         for seed in seeds:
             run = runs.get((chip.config_id, seed))
             cells.append(run and {
+                "seed": seed,
                 "state": run["state"],
                 "sign": STATE_SIGNS.get(run["state"], "?"),
                 "share": f"{100 * run['step'] / run['total']:.0f} %",
@@ -231,22 +262,23 @@ def run_states(sweep: SweepSummary, chips: Sequence[Chip]) -> dict[str, Any]:
 
 
 def flag_tables(sweep: SweepSummary, chips: Sequence[Chip]) -> dict[str, Any]:
+    """The votes: of every configuration on the flags that any run raises (`raised`); the other flags by name, those
+    that nobody raises (`quiet`) and those that could be judged nowhere (`unknown`)."""
     votes = {(v["config_id"], v["flag"]): v for v in sweep.votes.to_dict("records")}
-    rows = [(d, [(chip, votes[chip.config_id, d.name]) for chip in chips if (chip.config_id, d.name) in votes])
-            for d in flags.DETECTORS]  # fmt: skip
-    raised = sweep.findings[sweep.findings["state"] == flags.FLAG].to_dict("records")
-    details = {d.name: d for d in flags.DETECTORS}
-    evidence = [
-        {
-            **f,
-            "title": details[f["flag"]].title,
-            "measured": number(f["measured"]),
-            "threshold": number(f["threshold"]),
-            "onset": f"{f['onset']:,.0f}" if np.isfinite(f["onset"]) else "-",
-        }
-        for f in raised
-    ]
-    return {"rows": rows, "evidence": evidence, "causes": _causes(sweep, chips), "variance": _variance(sweep)}
+    counts = sweep.votes.groupby("flag")[["raised", "assessable"]].sum()
+    known = [d for d in flags.DETECTORS if d.name in counts.index]
+    raised = [d for d in known if counts.at[d.name, "raised"]]
+    judged = [d for d in known if counts.at[d.name, "assessable"]]
+    voted = {config_id for config_id, _ in votes}
+    rows = [(chip, [(d, votes[chip.config_id, d.name]) for d in raised]) for chip in chips if chip.config_id in voted]
+    return {
+        "raised": raised,
+        "rows": rows,
+        "quiet": [d.title for d in judged if d not in raised],
+        "unknown": [d.title for d in known if d not in judged],
+        "causes": _causes(sweep, chips),
+        "variance": _variance(sweep),
+    }
 
 
 def _causes(sweep: SweepSummary, chips: Sequence[Chip]) -> list[tuple[Chip, list[tuple[str, str, str]]]]:
@@ -257,7 +289,7 @@ def _causes(sweep: SweepSummary, chips: Sequence[Chip]) -> list[tuple[Chip, list
         own = (frame[frame["config_id"] == chip.config_id] for frame in (sweep.findings, sweep.votes))
         lines = []
         for hypothesis in causes.hypotheses(*own):
-            now = ", ".join(f"{key} is {_json(config[key])}" for key in hypothesis.cause.keys if key in config)
+            now = ", ".join(f"{key} is {shown_value(config[key])}" for key in hypothesis.cause.keys if key in config)
             knob = f"{hypothesis.cause.knob} ({now})" if now else hypothesis.cause.knob
             lines.append((hypothesis.cause.name, causes.told(hypothesis), knob))
         if lines:
@@ -274,15 +306,18 @@ def _variance(sweep: SweepSummary) -> dict[str, list[str]]:
 
 
 def key_tables(sweep: SweepSummary, chips: Sequence[Chip]) -> dict[str, Any]:
-    """The configurations' keys: those all share, and those that differ."""
+    """The configurations' keys: those all share, and of each configuration (in `rows`) those that differ."""
     configs = [c.config for c in sweep.source.configs]
     names = sorted(set().union(*configs)) if configs else []
-    shown = {name: [_json(c[name]) if name in c else "-" for c in configs] for name in names}
+    shown = {name: [shown_value(c[name]) if name in c else "-" for c in configs] for name in names}
+    differ = [name for name, values in shown.items() if len(set(values)) > 1]
     return {
-        "same": [(name, values[0]) for name, values in shown.items() if len(set(values)) == 1],
-        "differ": [(name, values) for name, values in shown.items() if len(set(values)) > 1],
+        "same": [(name, values[0]) for name, values in shown.items() if name not in differ],
+        "differ": differ,
+        "rows": [(chip, [shown[name][chip.index] for name in differ]) for chip in chips],
     }
 
 
-def _json(value: Any) -> str:
+def shown_value(value: Any) -> str:
+    """A value of a configuration as it is written in a plan."""
     return value if isinstance(value, str) else json.dumps(value, default=str)

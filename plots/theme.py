@@ -17,18 +17,24 @@ import matplotlib
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-from aggregate.load import SweepSource
-
 # (light, dark), distinguishable under the common colour-vision deficiencies together with the dashes
 PALETTE = (
     ("#0072b2", "#4aa8e0"), ("#d55e00", "#ff8a4c"), ("#009e73", "#2cc79b"), ("#b5508f", "#e79cc6"),
-    ("#c98a00", "#f2b84b"), ("#3d3d8f", "#a9a6f0"), ("#7a5c3e", "#c9a98a"), ("#5b6770", "#a9b4bd"),
+    ("#b97f00", "#f2b84b"), ("#3d3d8f", "#a9a6f0"), ("#7a5c3e", "#c9a98a"), ("#5b6770", "#a9b4bd"),
 )  # fmt: skip
-INK, MUTED, GRID = "#1b1f24", "#636c76", "#d8dee4"
 DASHES: tuple[tuple[float, ...], ...] = ((), (5, 2), (1.5, 1.5), (6, 1.5, 1.5, 1.5))
-VARIABLES = {INK: "--ink", MUTED: "--muted", GRID: "--grid"} | {
-    light: f"--c{i}" for i, (light, _) in enumerate(PALETTE)
-}
+DISTINCT = len(PALETTE) * len(DASHES)  # configurations that look different
+# (light, dark) of everything else on the page
+COLORS = {
+    "paper": ("#ffffff", "#14181d"), "card": ("#f5f7f9", "#1d232a"), "ink": ("#1b1f24", "#e6e9ed"),
+    "muted": ("#57606a", "#a3adb8"), "grid": ("#d8dee4", "#38414b"), "link": ("#0b5cad", "#7db8f2"),
+    "bad": ("#b42318", "#ffb4a9"), "bad-bg": ("#fde4e1", "#5a221c"), "warn": ("#7a4d00", "#f6d28b"),
+    "warn-bg": ("#fdf0d2", "#4d3a10"), "good": ("#1a6b3c", "#9bdcb3"), "good-bg": ("#e3f3e8", "#1d3b2a"),
+    "calm-bg": ("#e6eef7", "#22364b"),
+} | {f"c{i}": pair for i, pair in enumerate(PALETTE)}  # fmt: skip
+INK, MUTED, GRID, BAD = (COLORS[name][0] for name in ("ink", "muted", "grid", "bad"))
+_DRAWN = ("ink", "muted", "grid", "bad", *(f"c{i}" for i in range(len(PALETTE))))
+VARIABLES = {COLORS[name][0]: f"--{name}" for name in _DRAWN}
 
 RC: Any = {
     "svg.fonttype": "none",  # text stays text: small, readable by screen readers
@@ -84,17 +90,17 @@ class Look:
         return " ".join(f"{d * 1.5:g}" for d in DASHES[self.dash])
 
 
-def looks(sweeps: Sequence[SweepSource]) -> dict[str, Look]:
-    """config_id -> look, the same in every sweep; distinct within a sweep while there are looks left."""
-    slots = [Look(i % 8, (i + i // 8) % 4) for i in range(32)]
+def looks(sweeps: Sequence[Sequence[str]]) -> dict[str, Look]:
+    """config_id -> look, the same in every sweep; distinct within a sweep while there are looks left. sweeps: the
+    config_ids of each, those first that shall not share a look."""
+    slots = [Look(i % 8, (i + i // 8) % 4) for i in range(DISTINCT)]
     given: dict[str, Look] = {}
-    for sweep in sweeps:
-        configs = (*sweep.configs, *sweep.imported)
-        used = {given[c.config_id] for c in configs if c.config_id in given}
-        for config in configs:
-            if config.config_id not in given:
+    for configs in sweeps:
+        used = {given[config_id] for config_id in configs if config_id in given}
+        for config_id in configs:
+            if config_id not in given:
                 free = [look for look in slots if look not in used] or slots
-                given[config.config_id] = free[0]
+                given[config_id] = free[0]
                 used.add(free[0])
     return given
 

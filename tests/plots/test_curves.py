@@ -34,24 +34,26 @@ def test_events_are_marked_where_all_configurations_agree() -> None:
 
 
 def test_an_overview_names_events_random_actions_and_configurations() -> None:
-    svg = overview([line([1.0, 9.0]), line([1.0, 8.9], name="B", color=1)], FRAME, width=900, height=300, unit="return")
+    svg = overview(
+        [line([1.0, 9.0]), line([1.0, 8.9], name="B", color=1)], FRAME, width=900, height=300, unit="return"
+    ).svg
     for words in ("encoder frozen", "random actions", ">A<", ">B<", "return", "agent steps"):
         assert words in svg
-    assert "encoder frozen" not in overview([line([1.0, 9.0])], FRAME, width=360, height=300, unit="return")
+    assert "encoder frozen" not in overview([line([1.0, 9.0])], FRAME, width=360, height=300, unit="return").svg
 
 
 @pytest.mark.parametrize(("n", "bands"), [(1, 0), (2, 0), (3, 1)])
 def test_a_band_needs_three_seeds(n: int, bands: int) -> None:
-    svg = facet(line([1.0, 2.0, 3.0], n=n), "m", Frame(100, {}, None), (0.0, 10.0), unit="return")
+    svg = facet(line([1.0, 2.0, 3.0], n=n), "m", Frame(100, {}, None), (0.0, 10.0), unit="return").svg
     assert svg.count("opacity:0.16") == bands
     assert svg.count("stroke-opacity:0.35") == n  # the seeds, faint
 
 
 def test_a_point_without_neighbours_is_a_dot() -> None:
     frame = Frame(100, {}, None)
-    assert small([line([1.0])], "m", frame, unit="1").count("●") == 1
-    assert small([line([1.0, np.nan, 2.0, 3.0])], "m", frame, unit="1").count("●") == 1
-    assert "●" not in small([line([1.0, 2.0])], "m", frame, unit="1")
+    assert small([line([1.0])], "m", frame, unit="1").svg.count("●") == 1
+    assert small([line([1.0, np.nan, 2.0, 3.0])], "m", frame, unit="1").svg.count("●") == 1
+    assert "●" not in small([line([1.0, 2.0])], "m", frame, unit="1").svg
 
 
 def test_limits_hold_everything_drawn_and_the_random_reference() -> None:
@@ -65,4 +67,4 @@ def test_a_logarithmic_axis_only_for_positive_values_over_a_wide_range() -> None
     assert not wants_log(pd.Series([1.0, 10.0]))
     assert not wants_log(pd.Series([0.0, 10.0]))
     assert not wants_log(pd.Series([np.nan]))
-    assert "1e-4" in small([line([1e-4, 1e-1])], "m", Frame(100, {}, None), unit="1")
+    assert "1e-4" in small([line([1e-4, 1e-1])], "m", Frame(100, {}, None), unit="1").svg

@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import re
 
-from aggregate.load import ConfigSource, SweepSource
-from plots.theme import PALETTE, figure, looks, style, to_svg
-
-
-def sweep(*ids: str) -> SweepSource:
-    return SweepSource("s", "", (), (), tuple(ConfigSource(i, i, {}, False, {}, 1, ()) for i in ids))
+from plots.theme import DISTINCT, PALETTE, figure, looks, style, to_svg
 
 
 def test_a_configuration_looks_the_same_in_every_sweep() -> None:
-    one, two = sweep("a", "b", "c"), sweep("d", "c", "e")
+    one, two = "abc", "dce"
     both = looks([one, two])
     assert {k: both[k] for k in "abc"} == looks([one])
     assert len({both[k] for k in "cde"}) == 3
@@ -21,8 +16,8 @@ def test_a_configuration_looks_the_same_in_every_sweep() -> None:
 
 def test_thirty_two_configurations_look_different() -> None:
     ids = [f"c{i}" for i in range(40)]
-    given = looks([sweep(*ids)])
-    assert len({given[i] for i in ids[:32]}) == 32
+    given = looks([ids])
+    assert len({given[i] for i in ids[:DISTINCT]}) == DISTINCT == 32
     assert len({given[i].color for i in ids[:8]}) == 8
     assert set(given) == set(ids)
 

@@ -1,0 +1,58 @@
+// What the reader chose for each sweep on the page. Everything else is drawn from it.
+
+/** An element with attributes (a function: a listener) and children. */
+function make(tag, attributes = {}, ...children) {
+  const made = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (typeof value === "function") made.addEventListener(name, value);
+    else if (value !== false) made.setAttribute(name, value === true ? "" : value);
+  }
+  made.append(...children);
+  return made;
+}
+
+class Sweep {
+  constructor(article) {
+    this.article = article;
+    this.id = article.id;
+    this.model = JSON.parse(document.getElementById(`${this.id}-model`).textContent);
+    this.curves = new Curves(this);
+    this.off = new Set(); // numbers of configurations
+    this.smoothing = 0; // share of a curve's points
+    this.scale = "auto"; // auto, linear, log
+    this.seeds = "auto"; // auto: where they fit; on, off
+    this.run = null; // {config, seed} that is marked
+    this.step = null; // where the cursor stands
+    this.figures = [...article.querySelectorAll(".picture[data-view]")].map((picture) => new Figure(this, picture));
+  }
+
+  /** Configurations whose curves are to be seen. */
+  shown() {
+    return this.model.configs.filter((config, i) => config.drawn && !this.off.has(i));
+  }
+
+  /** After a choice: hides what is off everywhere, and draws the figures in sight anew. */
+  changed() {
+    for (const part of this.article.querySelectorAll("[data-c]:not(.legend *)")) {
+      part.hidden = this.off.has(Number(part.dataset.c));
+    }
+    this.tabStops();
+    for (const figure of this.figures) figure.stale = true;
+    for (const figure of this.figures) figure.refresh();
+    this.controls.refresh();
+  }
+
+  /** One picture that is there in each group takes the tab key. */
+  tabStops() {
+    for (const group of this.article.querySelectorAll(".grid")) {
+      const there = [...group.querySelectorAll("figure:not([hidden]) .picture[role=slider]")];
+      if (there.length && !there.some((picture) => picture.tabIndex === 0)) there[0].tabIndex = 0;
+    }
+  }
+
+  /** The cursor at a step, or nowhere (null), in all figures. */
+  point(step) {
+    this.step = step;
+    for (const figure of this.figures) figure.point();
+  }
+}

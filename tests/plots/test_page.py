@@ -1,0 +1,369 @@
+"""The report in a browser: every interaction, wide and narrow, by keyboard alone, without scripts, audited."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import re
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from aggregate.summary import Summary, summarise
+from plots.report import write_report
+
+Visit = Callable[..., Any]
+PLANNER = "#sweep-1-fig-eval_return_planner"
+LOG_STD = "#sweep-1-fig-log_std .picture"
+
+
+def wide(page: Any) -> Any:
+    """The overview of the evaluation return, in sight."""
+    picture = page.locator(f"{PLANNER} .wide .picture")
+    picture.scroll_into_view_if_needed()
+    return picture
+
+
+def drawn(picture: Any, kind: str = "mean") -> Any:
+    """Curves of a kind in the picture as the script drew it."""
+    return picture.locator(f".drawn path.{kind}")
+
+
+def chip(page: Any, letter: str) -> Any:
+    return page.locator(".legend button").nth(ord(letter) - ord("A"))
+
+
+def choose(page: Any, title: str, value: str) -> None:
+    page.get_by_role("combobox", name=title).select_option(value)
+
+
+def wait_for(page: Any, condition: str) -> None:
+    page.wait_for_function(condition)
+
+
+# --- what is shown --------------------------------------------------------------------------------------
+
+
+def test_a_configuration_that_is_switched_off_leaves_figures_and_tables(visit: Visit, report: Path) -> None:
+    page = visit(report)
+    picture = wide(page)
+    assert drawn(picture).count() == 0  # the still picture is shown
+    chip(page, "B").click()
+    drawn(picture).first.wait_for(state="attached")
+    assert drawn(picture).count() == 2
+    assert page.locator("tr[data-c='1']:visible").count() == 0
+    assert page.locator("tr[data-c='0']:visible").count() > 2
+    assert page.locator(".status").inner_text().startswith("1 of 3 configurations hidden")
+    chip(page, "B").click()
+    picture.locator(".drawn").wait_for(state="detached")
+    assert picture.locator("svg").first.is_visible()
+    page.get_by_role("button", name="None", exact=True).click()
+    picture.locator("text=nothing to draw").wait_for()
+    page.get_by_role("button", name="Leader, baseline").click()
+    drawn(picture).first.wait_for(state="attached")
+    page.get_by_role("button", name="All", exact=True).click()
+    picture.locator(".drawn").wait_for(state="detached")
+
+
+def test_configurations_are_filtered_by_a_factor(visit: Visit, report: Path) -> None:
+    page = visit(report)
+    choose(page, "num_q", "=2")
+    assert [chip(page, letter).get_attribute("aria-pressed") for letter in "ABC"] == ["false", "false", "true"]
+    drawn(wide(page)).first.wait_for(state="attached")
+    assert drawn(wide(page)).count() == 1
+
+
+def test_seeds_are_drawn_on_request(visit: Visit, report: Path) -> None:
+    page = visit(report)
+    picture = wide(page)
+    choose(page, "Seeds", "on")
+    drawn(picture, "seed").first.wait_for(state="attached")
+    assert drawn(picture, "seed").count() == 9
+    choose(page, "Seeds", "off")
+    drawn(picture, "seed").first.wait_for(state="detached")
+    facet = page.locator("figure[data-c='0'] .picture").first
+    facet.scroll_into_view_if_needed()
+    drawn(facet).wait_for(state="attached")
+    assert drawn(facet, "seed").count() == 0
+
+
+def test_smoothing_leaves_the_raw_curve(visit: Visit, report: Path) -> None:
+    page = visit(report)
+    picture = wide(page)
+    page.get_by_role("slider", name="Smoothing").fill("20")
+    drawn(picture, "raw").first.wait_for(state="attached")
+    raw, mean = (drawn(picture, kind).first.get_attribute("d") for kind in ("raw", "mean"))
+    assert raw.count("L") == mean.count("L") == 19
+    assert raw != mean
+
+
+def test_a_logarithmic_scale_where_values_allow_it(visit: Visit, report: Path) -> None:
+    page = visit(report)
+    choose(page, "Scale", "log")
+    texts = [t.text_content() for t in wait_drawn(wide(page)).locator("text").all()]
+    assert {"100", "200", "500"} <= set(texts)
+    page.locator(LOG_STD).scroll_into_view_if_needed()
+    assert wait_drawn(page.locator(LOG_STD)).get_by_text("not above zero").count() == 1
+
+
+def wait_drawn(picture: Any) -> Any:
+    picture.locator(".drawn").wait_for(state="attached")
+    return picture.locator(".drawn")
+
+
+# --- values ---------------------------------------------------------------------------------------------
+
+
+def test_the_cursor_reads_off_what_was_computed(visit: Visit, report: Path, summary: Summary) -> None:
+    page = visit(report)
+    picture = wide(page)
+    box = picture.bounding_box()
+    left, _, right, _ = view_of(picture)["rect"]
+    middle = box["width"] * ((left + right) / 2) / view_of(picture)["box"][0]
+    picture.hover(position={"x": middle, "y": box["height"] / 2})
+    readout = picture.locator(".readout")
+    readout.wait_for()
+    found = {row[0]: row[1:] for row in (line.split("\t") for line in readout.inner_text().splitlines()[1:])}
+    curves = summary.sweeps[0].curves
+    for letter, config_id in zip("ABC", (c.config_id for c in summary.sweeps[0].source.configs), strict=True):
+        (line,) = curves[
+            (curves["config_id"] == config_id)
+            & (curves["metric"] == "eval_return_planner")
+            & (curves["step"] == 10_000)
+        ].to_dict("records")
+        value, rest = found[letter]
+        assert value == f"{line['mean']:.0f}"
+        assert rest.strip() == f"[{line['low']:.0f}, {line['high']:.0f}] n=3".replace("-", "−")
+    assert readout.inner_text().startswith("step 10,000")
+
+
+def view_of(picture: Any) -> dict[str, Any]:
+    return dict(picture.evaluate("picture => JSON.parse(picture.dataset.view)"))
+
+
+def test_one_cursor_stands_in_all_pictures(visit: Visit, report: Path) -> None:
+    page = visit(report)
+    page.locator(LOG_STD).scroll_into_view_if_needed()
+    page.locator(LOG_STD).hover()
+    page.locator(f"{LOG_STD} .readout").wait_for()
+    places = page.locator(".grid .picture .cursor path").evaluate_all(
+        "lines => lines.map(line => line.getAttribute('d'))"
+    )
+    assert len(places) > 3
+    assert len({re.match(r"M([\d.]+)", place)[1] for place in places}) == 1
+    assert page.locator(".readout").count() == 1
+    page.mouse.move(0, 0)
+    page.locator(".cursor").first.wait_for(state="detached")
+
+
+def test_figures_are_saved_as_csv(visit: Visit, report: Path, summary: Summary) -> None:
+    page = visit(report)
+    with page.expect_download() as download:
+        page.locator(f"{PLANNER} button.csv").click()
+    assert download.value.suggested_filename == "ensemble-eval_return_planner.csv"
+    lines = list(csv.DictReader(io.StringIO(Path(download.value.path()).read_text())))
+    curves = summary.sweeps[0].curves
+    known = curves[curves["metric"] == "eval_return_planner"].sort_values(["config_id", "step"])
+    assert [float(line["mean"]) for line in lines] == pytest.approx(known["mean"].tolist(), rel=1e-3)
+    assert [int(line["n"]) for line in lines] == known["n"].tolist()
+    assert lines[0]["label"] == summary.sweeps[0].source.configs[0].label
+    assert set(lines[0]) >= {"seed 1", "seed 2", "seed 3"}
+
+
+def test_tables_are_sorted_by_their_headings(visit: Visit, report: Path) -> None:
+    page = visit(report)
+    table = page.locator("table.ranking")
+    heading = table.locator("th", has_text="policy alone")
+
+    def order() -> list[str]:
+        return table.locator("tbody tr .chip > b").all_inner_texts()
+
+    ranked = order()
+    heading.locator("button").click()
+    heading.locator("button").click()
+    assert heading.get_attribute("aria-sort") == "ascending"
+    assert order() == ranked[::-1]
+    table.locator("th", has_text="Configuration").locator("button").click()
+    assert order() == ["C", "B", "A"]
+    assert heading.get_attribute("aria-sort") is None
+    for _ in range(2):
+        table.locator("th", has_text="Configuration").locator("button").click()
+    assert order() == ranked
+
+
+# --- links ----------------------------------------------------------------------------------------------
+
+
+def test_a_cell_of_the_flags_leads_to_its_curve_and_numbers(visit: Visit, report: Path) -> None:
+    page = visit(report)
+    page.locator("table.flags tr[data-c='2'] a", has_text="2/2").first.click()
+    card = page.locator(".card:target")
+    assert card.is_visible()
+    assert "0000000002-evaluation_collapse" in page.url
+    assert card.locator("svg").get_by_text("▼").count() == 2  # the still picture
+    assert "return points gained lost at the end" in card.locator("tbody").inner_text()
+    assert card.evaluate("card => card === document.activeElement")
+    page.get_by_role("slider", name="Smoothing").fill("10")
+    assert wait_drawn(card.locator(".picture")).locator("path.onset").count() == 2
+
+
+def test_a_link_to_a_run_marks_it(visit: Visit, report: Path) -> None:
+    page = visit(report, "#sweep-1-run-0000000002-3")
+    picture = page.locator(f"{PLANNER} .wide .picture")
+    drawn(picture, "marked").wait_for(state="attached")
+    assert drawn(picture, "marked").count() == 1
+    assert "Marked: C, seed 3" in page.locator(".status").inner_text()
+    page.get_by_role("button", name="Unmark").click()
+    picture.scroll_into_view_if_needed()
+    picture.locator(".drawn").wait_for(state="detached")
+    assert "#" not in page.url
+    chip(page, "C").click()
+    page.locator("#sweep-1-run-0000000001-2 a").click()
+    picture.scroll_into_view_if_needed()
+    drawn(picture, "marked").wait_for(state="attached")
+    assert "Marked: B, seed 2" in page.locator(".status").inner_text()
+
+
+# --- looks ----------------------------------------------------------------------------------------------
+
+
+def test_the_theme_is_switched(visit: Visit, report: Path) -> None:
+    page = visit(report, color_scheme="dark")
+    background = "getComputedStyle(document.body).backgroundColor"
+    dark = page.evaluate(background)
+    page.get_by_role("button", name="Theme").click()
+    light = page.evaluate(background)
+    assert (light, dark) == ("rgb(255, 255, 255)", "rgb(20, 24, 29)")
+    page.get_by_role("button", name="Theme").click()
+    assert page.evaluate(background) == dark
+    page.emulate_media(media="print")
+    assert page.evaluate(background) == light
+    assert not page.locator(".controls").is_visible()
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_nothing_is_wider_than_the_page(visit: Visit, report: Path, width: int) -> None:
+    page = visit(report, width=width)
+    page.evaluate("document.querySelectorAll('details').forEach(part => { part.open = true; })")
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    assert page.locator(f"{PLANNER} .{'narrow' if width < 640 else 'wide'}").is_visible()
+    chip(page, "A").click()
+    page.locator(f"{PLANNER} .picture:visible").scroll_into_view_if_needed()
+    wait_drawn(page.locator(f"{PLANNER} .picture:visible"))
+
+
+def test_a_finger_reads_values_off_a_narrow_page(visit: Visit, report: Path) -> None:
+    page = visit(report, width=390, has_touch=True)
+    picture = page.locator(f"{PLANNER} .narrow .picture")
+    picture.scroll_into_view_if_needed()
+    picture.tap()
+    picture.locator(".cursor").wait_for()
+
+
+# --- for everyone ---------------------------------------------------------------------------------------
+
+
+def test_everything_is_reached_by_keyboard(visit: Visit, report: Path) -> None:
+    page = visit(report)
+    page.locator(".legend button").first.focus()
+    page.keyboard.press("Space")
+    assert chip(page, "A").get_attribute("aria-pressed") == "false"
+    page.keyboard.press("Space")
+    page.locator(f"{PLANNER} .csv").focus()
+    page.keyboard.press("Tab")
+    picture = page.locator(f"{PLANNER} .wide .picture")
+    assert picture.evaluate("picture => picture === document.activeElement")
+    page.keyboard.press("Home")
+    page.keyboard.press("PageUp")
+    page.keyboard.press("ArrowRight")
+    picture.locator(".readout").wait_for()
+    assert picture.get_attribute("aria-valuenow") == "2200"
+    told = picture.get_attribute("aria-valuetext")
+    assert told.startswith("step 2,000: ")
+    assert sorted(re.findall(r"\b([ABC]) \d+", told)) == ["A", "B", "C"]
+    page.keyboard.press("Escape")
+    picture.locator(".cursor").wait_for(state="detached")
+
+
+def test_arrows_lead_from_picture_to_picture(visit: Visit, report: Path) -> None:
+    page = visit(report)
+    names = "document.activeElement.closest('figure').id"
+    page.locator(LOG_STD).focus()
+    page.keyboard.press("ArrowDown")
+    assert page.evaluate(names) == "sweep-1-fig-policy_entropy"
+    page.keyboard.press("ArrowUp")
+    assert page.evaluate(names) == "sweep-1-fig-log_std"
+    stops = page.locator(".grid").filter(has=page.locator(LOG_STD)).locator(".picture[tabindex='0']")
+    assert stops.count() == 1
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
+def test_an_audit_finds_nothing_serious(visit: Visit, report: Path, width: int, scheme: str) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    page = visit(report, width=width, color_scheme=scheme, bypass_csp=True)
+    page.evaluate("document.querySelectorAll('details').forEach(part => { part.open = true; })")
+    chip(page, "B").click()
+    page.locator(f"{PLANNER} .picture:visible").scroll_into_view_if_needed()
+    wait_drawn(page.locator(f"{PLANNER} .picture:visible"))
+    found = axe.run(page).response["violations"]
+    told = [(v["id"], v["nodes"][0]["html"][:150]) for v in found if v["impact"] in ("serious", "critical")]
+    assert told == []
+
+
+# --- without scripts ------------------------------------------------------------------------------------
+
+
+def test_without_scripts_the_page_is_whole(visit: Visit, report: Path, summary: Summary) -> None:
+    page = visit(report, java_script_enabled=False)
+    assert page.locator(".controls, button, select").count() == 0
+    assert page.locator(f"{PLANNER} .wide svg").is_visible()
+    assert page.locator(".legend .chip").first.is_visible()
+    page.locator("table.flags tr[data-c='1'] a").first.click()
+    assert page.locator(".card:target").is_visible()
+    with page.expect_download() as download:
+        page.locator("#sweep-1-curves-eval-csv").click()
+    text = gzip.decompress(Path(download.value.path()).read_bytes()).decode()
+    lines = list(csv.DictReader(io.StringIO(text)))
+    known = summary.sweeps[0].seeds["eval"]
+    assert [float(line["eval_return_planner"]) for line in lines] == pytest.approx(
+        known["eval_return_planner"].tolist(), rel=1e-3
+    )
+
+
+# --- odd sweeps -----------------------------------------------------------------------------------------
+
+EVIL = '<script>alert("x")</script>"><img src=x onerror=y> =1+1 $z$ {{ 7*7 }} \u202e' + "long " * 40
+
+
+@pytest.mark.parametrize(
+    ("finals", "seeds", "options"),
+    [
+        ((600.0,), 1, {}),
+        ((600.0, 500.0), 2, {"states": {(c, s): "running" for c in (0, 1) for s in (1, 2)}}),
+        ((600.0, 500.0), 2, {"name": EVIL, "labels": (EVIL, EVIL + "2")}),
+        (tuple(300.0 + 5 * i for i in range(34)), 1, {"points": 10, "evaluations": 4}),
+    ],
+    ids=["one run", "nothing finished", "evil names", "more than look different"],
+)
+def test_odd_sweeps_open_and_answer(
+    visit: Visit, tmp_path: Path, synthetic: ModuleType, finals: tuple[float, ...], seeds: int, options: dict[str, Any]
+) -> None:
+    sweep = synthetic.make_sweep(tmp_path, finals, seeds, lean=True, **options)
+    write_report(summarise([sweep]), tmp_path / "report.html")
+    page = visit(tmp_path / "report.html", width=390)
+    choose(page, "Scale", "log")
+    picture = page.locator(f"{PLANNER} .narrow .picture")
+    picture.scroll_into_view_if_needed()
+    assert drawn(wait_drawn_in(picture)).count() == min(len(finals), 25)
+    picture.hover()
+    picture.locator(".readout").wait_for()
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+
+
+def wait_drawn_in(picture: Any) -> Any:
+    wait_drawn(picture)
+    return picture
