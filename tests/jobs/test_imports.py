@@ -103,7 +103,6 @@ def test_the_report_marks_what_is_imported(both: Summary) -> None:
     assert "TDMPC2" in text
     assert "Imported curves have no place" in text
     assert "6 done." in text  # the sweep's own runs
-    assert render(both) == text
 
 
 def test_imports_by_themselves_are_a_sweep_per_task(submitted: Store, sweeps: Callable[..., Result]) -> None:
