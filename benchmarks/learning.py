@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from aggregate.load import AggregateError
-from aggregate.summary import MODES, SweepSummary, summarise
+from aggregate.scores import MODES
+from aggregate.summary import SweepSummary, summarise
 from aggregate.verdict import estimate, number
 from jobs import process, status
 from jobs.errors import JobsError
