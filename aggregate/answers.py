@@ -24,13 +24,14 @@ OPEN, PART, ANSWERED = "not answered", "answered in part", "answered"
 
 @dataclass(frozen=True)
 class Answer:
-    """question: as the plan words it. state: `OPEN`, `PART` or `ANSWERED`. text: what is known. needed: seeds a
-    configuration that would answer what is open, NaN where that is not known. missing: sweeps it needs that were not
-    submitted."""
+    """question: as the plan words it. state: `OPEN`, `PART` or `ANSWERED`. text: what is known. beside: what further
+    endpoints, other factors and flags say. needed: seeds a configuration that would answer what is open, NaN where
+    that is not known. missing: sweeps it needs that were not submitted."""
 
     question: str
     state: str
     text: str
+    beside: str = ""
     needed: float = math.nan
     missing: tuple[str, ...] = ()
 
@@ -52,12 +53,17 @@ def _answer(question: Question, lines: pd.DataFrame, sweep: SweepSummary) -> Ans
     split = [own for _, own in deciding.groupby("axis", sort=False)]
     parts = [_part(question, own, sweep, several=len(split) > 1) for own in split]
     known = [part.state == ANSWERED for part in parts]
-    state = ANSWERED if all(known) else PART if any(known) else OPEN
     held = f" Compared at equal {' and '.join(question.alike)}." if question.alike else ""
     held += f" The runs of {' and '.join(missing)} are missing." if missing else ""
     needed = [part.needed for part in parts if np.isfinite(part.needed)]
-    text = " ".join([*(part.text for part in parts), *_beside(question, lines), *_interplay(question, sweep)])
-    return Answer(question.text, state, text + held, min(needed, default=math.nan), missing)
+    return Answer(
+        question=question.text,
+        state=ANSWERED if all(known) else PART if any(known) else OPEN,
+        text=" ".join(part.text for part in parts) + held,
+        beside=" ".join([*_beside(question, lines), *_interplay(question, sweep)]),
+        needed=min(needed, default=math.nan),
+        missing=missing,
+    )
 
 
 def _why_not(sweep: SweepSummary, missing: tuple[str, ...]) -> str:
@@ -86,7 +92,7 @@ def _part(question: Question, lines: pd.DataFrame, sweep: SweepSummary, *, sever
         said = (question.high if high else question.low) or _which(line, high)
         return Answer(question.text, ANSWERED, f"{said}, {_sure(line['p'])}: {evidence}.")
     said = f"{line['factor']} not answered" if several else "Not answered"
-    return Answer(question.text, OPEN, f"{said}: {evidence}; {_lack(line, sweep)}.", line["needed"])
+    return Answer(question.text, OPEN, f"{said}: {evidence}; {_lack(line, sweep)}.", needed=line["needed"])
 
 
 def _in_between(inner: dict[str, Any], slope: dict[str, Any]) -> str:

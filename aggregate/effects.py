@@ -156,9 +156,9 @@ def _odds(asked: Sequence[Axis], raised: Mapping[str, np.ndarray]) -> Iterator[t
             (k0, n0), (k1, n1) = (counted[used & (axis.position == end)].sum(0).tolist() for end in (0, 1))
             if not n0 or not n1:
                 continue
-            log_odds, error = _log_odds(np.array([[k1, n1], [k0, n0]]), np.array([1, -1]))
+            ratio, error = log_odds(np.array([[k1, n1], [k0, n0]]), np.array([1, -1]))
             p = scipy_stats.fisher_exact([[k1, n1 - k1], [k0, n0 - k0]]).pvalue
-            yield (flag, axis.factor, axis.low, axis.high, k0, n0, k1, n1, *_interval(log_odds, error), float(p))
+            yield (flag, axis.factor, axis.low, axis.high, k0, n0, k1, n1, *_interval(ratio, error), float(p))
 
 
 def _odds_together(asked: Sequence[Axis], raised: Mapping[str, np.ndarray]) -> Iterator[tuple[Any, ...]]:
@@ -171,10 +171,10 @@ def _odds_together(asked: Sequence[Axis], raised: Mapping[str, np.ndarray]) -> I
             corners = [counted[(one.position == i) & (two.position == j)].sum(0) for i, j in _CORNERS]
             if not all(n for _, n in corners):
                 continue
-            log_odds, error = _log_odds(np.array(corners), np.array([1, -1, -1, 1]))
+            ratio, error = log_odds(np.array(corners), np.array([1, -1, -1, 1]))
             (k0, n0), (k1, n1) = corners[0].tolist(), corners[3].tolist()
             ends = (f"{one.low}, {two.low}", f"{one.high}, {two.high}")
-            p = 2 * scipy_stats.norm.sf(abs(log_odds) / error)
+            p = 2 * scipy_stats.norm.sf(abs(ratio) / error)
             yield (
                 flag,
                 f"{one.factor}{TIMES}{two.factor}",
@@ -183,20 +183,20 @@ def _odds_together(asked: Sequence[Axis], raised: Mapping[str, np.ndarray]) -> I
                 n0,
                 k1,
                 n1,
-                *_interval(log_odds, error),
+                *_interval(ratio, error),
                 float(p),
             )
 
 
-def _log_odds(counted: np.ndarray, signs: np.ndarray) -> tuple[float, float]:
+def log_odds(counted: np.ndarray, signs: np.ndarray) -> tuple[float, float]:
     """(sum of signed log odds of the rows (raised, judged), its standard error), half a run added to every count."""
     with_, without = counted[:, 0] + 0.5, counted[:, 1] - counted[:, 0] + 0.5
     return float(signs @ np.log(with_ / without)), float(np.sqrt((1 / with_ + 1 / without).sum()))
 
 
-def _interval(log_odds: float, error: float) -> tuple[float, float, float]:
-    low, high = log_odds - 1.96 * error, log_odds + 1.96 * error
-    return float(np.exp(log_odds)), float(np.exp(low)), float(np.exp(high))
+def _interval(log_ratio: float, error: float) -> tuple[float, float, float]:
+    low, high = log_ratio - 1.96 * error, log_ratio + 1.96 * error
+    return float(np.exp(log_ratio)), float(np.exp(low)), float(np.exp(high))
 
 
 def _judged(

@@ -16,12 +16,13 @@ from pathlib import Path
 import numpy as np
 from scipy import stats as scipy_stats
 
-from aggregate import stats
+from aggregate import effects, stats
 
 ROOT = Path(__file__).resolve().parents[1]
 BEGIN, END = "<!-- written by benchmarks/intervals.py: -->", "<!-- up to here -->"
 SEEDS, CONFIGURATIONS = (3, 5, 6, 10), (3, 8, 12)
 RESAMPLES = 400
+EFFECT = np.where(np.arange(8) % 2, 0.25, -0.25)  # weights of a main effect of 2 x 2 x 2
 Draw = Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]
 
 
@@ -98,6 +99,40 @@ def coverage(trials: int) -> dict[tuple[str, int], tuple[float, ...]]:
     return found
 
 
+def difference_coverage(trials: int) -> dict[tuple[str, int], tuple[float, ...]]:
+    """(truth, seeds) -> share of intervals that hold the truth, none: of the difference of two alike configurations,
+    and of a stable one (a normal of the same mean and 0.15 of spread) from one of them; of a main effect of
+    2 x 2 x 2."""
+    found = {}
+    for number, (truth, (_, draw, mean)) in enumerate(TRUTHS.items()):
+        for seeds in SEEDS:
+            rng = np.random.default_rng([10, number, seeds])
+            cells, stable = draw(rng, (trials, 8, seeds)), rng.normal(mean, 0.15, (trials, seeds))
+            effect = stats.contrast(EFFECT, cells.mean(-1), cells.var(-1, ddof=1), np.full(8, seeds))
+            made = (stats.welch(cells[:, 0], cells[:, 1]), stats.welch(stable, cells[:, 0]), effect)
+            # seeds without any spread have no interval: it holds nothing
+            found[truth, seeds] = tuple(float(np.mean(np.abs(c.estimate) <= c.half_width())) for c in made)
+    return found
+
+
+def share_coverage(runs: int, p0: float = 0.2, p1: float = 0.5) -> tuple[float, float, float, float]:
+    """Chance that intervals hold the truth, exactly: Wilson's of each share of so many runs, Newcombe's of their
+    difference, Woolf's of their odds ratio."""
+    counts = np.arange(runs + 1)
+    chance0, chance1 = (scipy_stats.binom.pmf(counts, runs, p) for p in (p0, p1))
+    one = [float(chance @ [low <= p <= high for low, high in (stats.share_interval(int(k), runs) for k in counts)])
+           for p, chance in ((p0, chance0), (p1, chance1))]  # fmt: skip
+    odds = p1 / (1 - p1) / (p0 / (1 - p0))
+    difference = ratio = 0.0
+    for k0, k1 in np.ndindex(runs + 1, runs + 1):
+        low, high = stats.share_difference(k0, runs, k1, runs)
+        estimate, error = effects.log_odds(np.array([[k1, runs], [k0, runs]]), np.array([1, -1]))
+        weight = chance0[k0] * chance1[k1]
+        difference += weight * (low <= p1 - p0 <= high)
+        ratio += weight * (abs(estimate - np.log(odds)) <= 1.96 * error)
+    return one[0], one[1], float(difference), float(ratio)
+
+
 # --- contrasts ------------------------------------------------------------------------------------------
 
 
@@ -134,6 +169,51 @@ def _bootstrapped_difference(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, 
     return low, high
 
 
+def false_answers(trials: int, truth: str, seeds: int = 6) -> tuple[float, ...]:
+    """Share of sweeps of equal configurations in which any question is answered: three main effects of 2 x 2 x 2 and
+    three interactions, each with Holm; a key of 3 and one of 4 values, with Holm over the trend and the values in
+    between; any of 60 independent diagnostics of two configurations by the false-discovery rate."""
+    _, draw, _ = TRUTHS[truth]
+    rng = np.random.default_rng([11, list(TRUTHS).index(truth), seeds])
+    x = draw(rng, (trials, 8, seeds))
+    of = (x.mean(-1)[:, None], x.var(-1, ddof=1)[:, None], np.full(8, seeds))
+    signs = np.array([np.where(np.arange(8) >> bit & 1, 1.0, -1.0) for bit in range(3)])
+    pairs = np.array([signs[0] * signs[1], signs[0] * signs[2], signs[1] * signs[2]])
+    two_way = [
+        (stats.holm(stats.contrast(weights / 4, *of).p) < stats.ALPHA).any(-1).mean() for weights in (signs, pairs)
+    ]
+    ordered = [(stats.holm(_ordered(x[:, :levels])) < stats.ALPHA).any(-1).mean() for levels in (3, 4)]
+    wide = draw(rng, (trials, 2, 60, seeds))
+    p = stats.welch(wide[:, 0], wide[:, 1]).p
+    diagnostics = np.mean([(stats.false_discovery(one) < stats.ALPHA).any() for one in p])
+    return tuple(float(share) for share in (*two_way, *ordered, diagnostics))
+
+
+def _ordered(x: np.ndarray) -> np.ndarray:
+    """p of the trend over (trials, levels, seeds), then of every level in between against both ends."""
+    position = np.linspace(-1, 1, x.shape[1])
+    trend = stats.contrast(
+        position / (position @ position), x.mean(-1), x.var(-1, ddof=1), np.full(x.shape[1], x.shape[2])
+    )
+    p = [trend.p]
+    for inner in range(1, x.shape[1] - 1):
+        low, high = (stats.welch(x[:, inner], x[:, end]) for end in (0, -1))
+        above = (low.estimate > 0) & (high.estimate > 0)
+        p.append(np.where(above, np.maximum(low.p, high.p), 1.0))
+    return np.stack(p, -1)
+
+
+def fisher_false_positives(share: float, runs: int) -> float:
+    """Chance that Fisher's test tells two groups of so many runs apart that collapse alike, exactly."""
+    counts = np.arange(runs + 1)
+    chance = scipy_stats.binom.pmf(counts, runs, share)
+    return float(sum(
+        chance[a] * chance[b]
+        for a, b in np.ndindex(runs + 1, runs + 1)
+        if scipy_stats.fisher_exact([[a, runs - a], [b, runs - b]]).pvalue < stats.ALPHA
+    ))  # fmt: skip
+
+
 def equal_means(trials: int, seeds: int = 6) -> tuple[float, float]:
     """Share of trials in which a stable configuration differs from collapsing ones of its mean: from one, and from
     any of seven with Holm."""
@@ -159,15 +239,13 @@ def detectable(trials: int, contrasts: int, seeds: int = 6) -> float:
     return float(np.interp(stats.POWER, shares, shifts))
 
 
-def detectable_effect(trials: int, factors: int = 3, seeds: int = 6) -> float:
-    """The same for one main effect of a grid of two levels each, uncorrected."""
-    cells = 2**factors
-    x = np.random.default_rng([8, factors]).normal(0, 1, (trials, cells, seeds))
-    weights = np.where(np.arange(cells) % 2, 1.0, -1.0) / (cells / 2)
-    means, variances, counts = x.mean(-1), x.var(-1, ddof=1), np.full(cells, seeds)
+def detectable_effect(trials: int, seeds: int = 6) -> float:
+    """The same for one main effect of 2 x 2 x 2, uncorrected."""
+    x = np.random.default_rng([8, 3]).normal(0, 1, (trials, 8, seeds))
+    means, variances, counts = x.mean(-1), x.var(-1, ddof=1), np.full(8, seeds)
     shifts = np.arange(0.3, 2.0, 0.05)
     shares = [
-        float((stats.contrast(weights, means + shift * (weights > 0), variances, counts).p < stats.ALPHA).mean())
+        float((stats.contrast(EFFECT, means + shift * (EFFECT > 0), variances, counts).p < stats.ALPHA).mean())
         for shift in shifts
     ]
     return float(np.interp(stats.POWER, shares, shifts))
@@ -197,9 +275,15 @@ def section(trials: int) -> str:
     ]
     wrong = [
         [truth, f"{count}", *(f"{share:.3f}" for share in shares)]
-        for truth in ("normal", "collapsing")
+        for truth in TRUTHS
         for count, shares in false_positives(trials, truth).items()
     ]
+    differences = [[truth, f"{seeds}", *(f"{share:.3f}" for share in shares)]
+                   for (truth, seeds), shares in difference_coverage(trials).items()]  # fmt: skip
+    of_shares = [[f"{runs}", *(f"{share:.3f}" for share in share_coverage(runs))] for runs in (*SEEDS, 24)]
+    answered = [[truth, *(f"{share:.3f}" for share in false_answers(trials, truth))] for truth in TRUTHS]
+    fisher = [[f"{runs}", *(f"{fisher_false_positives(share, runs):.3f}" for share in (0.1, 0.2, 0.5))]
+              for runs in (*SEEDS, 24)]  # fmt: skip
     powers = [[f"{count} against the baseline, Holm", f"{detectable(trials, count):.2f}"] for count in (1, 2, 7, 11)]
     powers.append(["one main effect of a 2 x 2 x 2 grid", f"{detectable_effect(trials):.2f}"])
     curses = [[f"{count}", f"+{curse(trials, count):.2f}", f"+{stats.winners_curse(count, 6):.2f}"]
@@ -210,10 +294,21 @@ def section(trials: int) -> str:
         "Share of 95 % intervals that hold the truth:",
         table(["seeds are", "n", "**Student-t** (the report's)", "percentile bootstrap", "BCa bootstrap",
                "IQM, bootstrap"], covered),
+        "The same of differences (Welch, Student-t): of alike configurations, of a stable one from one of them, and of "
+        "a main effect of a 2 x 2 x 2 grid:",
+        table(["seeds are", "n", "two alike", "stable and this", "main effect"], differences),
+        "The same of shares of runs, where 20 % of the one and 50 % of the other configuration collapse (exact):",
+        table(["runs each", "share of 20 %, Wilson", "share of 50 %, Wilson", "difference, Newcombe",
+               "odds ratio, Woolf"], of_shares),
         "Share of sweeps of *equal* configurations, six seeds each, in which any difference is claimed at 5 %:",
         table(["seeds are", "configurations", "baseline, Welch, uncorrected", "**baseline, Welch + Holm**",
                "baseline, permutation + Holm", "baseline, bootstrap", "**best, Holm over all pairs**",
                "best, Holm over the others"], wrong),
+        "The same for factors and questions:",
+        table(["seeds are", "3 main effects, Holm", "3 interactions, Holm", "3 ordered values: trend, in between, Holm",
+               "4 ordered values", "60 diagnostics, false-discovery rate"], answered),
+        "The same for two groups of runs of which one share collapses, by Fisher's exact test (exact):",
+        table(["runs each", "10 % collapse", "20 %", "50 %"], fisher),
         "Difference found in 80 % of sweeps with six seeds, in standard deviations of the seeds:",
         table(["comparisons", "difference"], powers),
         "How much too good the best of equal configurations looks, six seeds, in standard deviations of the seeds:",

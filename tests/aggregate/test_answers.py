@@ -39,15 +39,15 @@ def test_the_better_end_has_the_word(tmp_path: Path, synthetic: ModuleType) -> N
     assert (up.state, down.state) == (ANSWERED, ANSWERED)
     assert up.text.startswith("Yes, very sure: final return +")
     assert down.text.startswith("No, very sure: final return −")
-    assert "Secondary: fall at the end " in up.text
-    assert "; runs that collapse: none of 8. " in up.text
+    assert up.beside.startswith("Secondary: fall at the end ")
+    assert "; runs that collapse: none of 8. " in up.beside
 
 
 def test_a_fall_is_better_where_it_is_smaller(tmp_path: Path, synthetic: ModuleType) -> None:
     question = dataclasses.replace(WORDED, on=("fall", "collapse"))
     found = answered(synthetic, tmp_path, (600.0, 600.0), question, (1, 2), special={0: {"collapse": True}})
     assert found.text.startswith("Yes, very sure: fall at the end −")
-    assert "runs that collapse: 4 of 4 at 1, 0 of 4 at 2, −100 [" in found.text
+    assert "runs that collapse: 4 of 4 at 1, 0 of 4 at 2, −100 [" in found.beside
 
 
 def test_without_words_of_its_own_the_level_is_named(tmp_path: Path, synthetic: ModuleType) -> None:

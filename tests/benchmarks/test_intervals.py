@@ -45,6 +45,29 @@ def test_corrections_hold_five_percent_and_their_absence_does_not(
     assert bootstrap > uncorrected
 
 
+def test_intervals_of_differences_hold_their_level(simulation: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(simulation, "SEEDS", (6,))
+    found = simulation.difference_coverage(TRIALS)
+    assert found["normal", 6] == pytest.approx((0.95, 0.95, 0.95), abs=0.05)
+    assert found["collapsing", 6][1] < 0.92  # a stable one from one that collapses now and then
+
+
+def test_intervals_of_shares_by_hand(simulation: ModuleType) -> None:
+    """Of one run: Wilson's interval is 0 to .79 or .21 to 1, and holds .5 always, .2 where the run did not collapse."""
+    one, half, difference, ratio = simulation.share_coverage(1)
+    assert (one, half) == (pytest.approx(0.8), pytest.approx(1.0))
+    assert difference == pytest.approx(0.9)  # all but 1 of 1 against 0 of 1
+    assert ratio == pytest.approx(1.0)
+
+
+def test_no_question_is_answered_too_often(simulation: ModuleType) -> None:
+    assert max(simulation.false_answers(TRIALS, "normal")) < 0.10
+    assert simulation.fisher_false_positives(0.5, 6) < 0.05
+    assert simulation.fisher_false_positives(0.5, 6) == pytest.approx(
+        2 * (6 + 1 + 6) / 4**6
+    )  # 0 of 6 against 5 or 6, 1 against 6
+
+
 def test_main_effects_find_what_contrasts_do_not(simulation: ModuleType) -> None:
     assert simulation.detectable(TRIALS, 1) == pytest.approx(1.85, abs=0.2)
     assert simulation.detectable_effect(TRIALS) == pytest.approx(0.83, abs=0.1)
