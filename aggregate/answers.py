@@ -137,7 +137,7 @@ def _by_level(line: dict[str, Any]) -> str:
     if line["levels"] < 3 or not isinstance(levels, list) or len(levels) < 3:
         return ""
     half = (line["ci_high"] - line["ci_low"]) / 2
-    return f" (by level, in order: {', '.join(number(mean, half) for _, mean in levels)})"
+    return f" ({', '.join(f'{name}: {number(mean, half)}' for name, mean in levels)})"
 
 
 def _lack(line: dict[str, Any], sweep: SweepSummary) -> str:

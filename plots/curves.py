@@ -121,6 +121,22 @@ def facet(line: Line, metric: str, frame: Frame, limits: tuple[float, float], *,
         return _drawn(axes, _count_strip(made, line, frame))
 
 
+def with_crashes(pairs: Sequence[tuple[Line, pd.DataFrame]], frame: Frame, *, unit: str) -> Drawn:
+    """Means as observed and, dotted, means (step, mean) in which a crash counts as the worst."""
+    with style():
+        axes = _axes(figure(460, 240), left=46, right=26, bottom=34, top=12)
+        for line, worst in pairs:
+            _curve(axes, line)
+            axes.plot(worst["step"], worst["mean"], color=line.look.hex, linewidth=1.5, dashes=(1, 1.6))
+        axes.set_ylim(
+            *limits_of([means["mean"] for line, worst in pairs for means in (line.mean, worst)], frame.random)
+        )
+        _marks(axes, frame, words=False)
+        _finish(axes, frame, unit)
+        _end_letters(axes, [(line.letter, line.look, worst["step"], worst["mean"]) for line, worst in pairs])
+        return _drawn(axes)
+
+
 def small(lines: Sequence[Line], metric: str, frame: Frame, *, unit: str) -> Drawn:
     """One diagnostic, all configurations; bands, seeds and letters where they fit."""
     with style():

@@ -23,6 +23,7 @@ from aggregate.summary import Summary, SweepSummary
 from aggregate.verdict import verdict
 from aggregate.words import number
 from plots import curves, data, evidence, figures, tables
+from plots.crashes import crashes
 from plots.secondary import secondary
 from plots.tables import Chip
 from plots.theme import COLORS, DASHES, Look, looks
@@ -100,6 +101,7 @@ def _sweep(sweep: SweepSummary, look: dict[str, Look], index: int, loaded: Loade
         "contrasts": tables.contrast_table(sweep, by_id),
         "effects": tables.effect_tables(sweep),
         "secondary": secondary(sweep, by_id),
+        "crashes": crashes(sweep, every, frame),
         "health": tables.run_states(sweep, chips),
         "returns": figures.returns(sweep, every, frame),
         "flags": tables.flag_tables(sweep, chips),

@@ -1,0 +1,25 @@
+"""The curves in which a crash counts as the worst."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import ModuleType
+
+from aggregate.summary import summarise
+from plots.report import render
+
+
+def test_only_configurations_with_crashed_runs_are_drawn_again(tmp_path: Path, synthetic: ModuleType) -> None:
+    crashed = synthetic.make_sweep(tmp_path / "a", (600.0, 500.0), 2, lean=True, states={(1, 2): "failed"})
+    whole = synthetic.make_sweep(tmp_path / "b", (600.0,), 1, lean=True, name="whole")
+    summary = summarise([crashed, whole])
+    assert set(summary.sweeps[0].worst["config_id"]) == {"0000000001"}
+    worst = summary.sweeps[0].worst
+    last = worst[(worst["metric"] == "eval_return_planner") & (worst["step"] == 20_000)]
+    final = summary.sweeps[0].scores.set_index(["config_id", "seed"])["so_far"]["0000000001", 1]
+    assert summary.sweeps[0].random is not None
+    # one seed is there, the crashed one is as bad as random actions
+    assert abs(last["mean"].item() - (final + summary.sweeps[0].random.mean) / 2) < 20
+    text = render(summary)
+    assert text.count("where a crash counts as the worst</h2>") == 1
+    assert text.count("dotted with a crash counted as the worst") == 3  # planning, policy alone, training
