@@ -45,6 +45,10 @@ def pick(
                     found.setdefault(run.record.ref, Picked(number, config.label, run))
     if wanted is not None and (beyond := wanted - {p.number for p in found.values()}) and not conditions:
         raise JobsError(f"--indices {indices}: there is no run {min(beyond)} in {sweeps[0].view.name}")
+    if where and not found:
+        names = ", ".join(sweep.view.name for sweep in sweeps)
+        asked = " and ".join(where)
+        raise JobsError(f"--where {asked}: no run of {names} is so; `sweeps status` shows what their values are")
     return list(found.values())
 
 

@@ -289,6 +289,7 @@ def test_rerun_by_number_and_value_takes_any_that_ended(run: Any, store: Store, 
         (("--indices", "7"), "there is no run 7 in q"),
         (("--where", "num_q"), "give key=value"),
         (("--where", "num_z=1"), "num_q"),
+        (("--where", "num_q=5"), "no run of q is so"),
         (("--where", "seed=x"), "a seed is a whole number"),
     ],
 )
