@@ -121,8 +121,8 @@ def cancelled(sweeps: Sweeps) -> str:
 
 
 def over_its_time(sweeps: Sweeps) -> str:
-    """Slurm's shortest limit is a minute; the signal comes up to a minute early."""
-    sweeps.submit("one", "--option", "time=1", "--option", "checkpoint_signal_s=30", "--steps", "20000")
+    """The signal comes up to a minute early, and a run that made no step until then is not queued again."""
+    sweeps.submit("one", "--option", "time=2", "--option", "checkpoint_signal_s=30", "--steps", "20000")
     sweeps.until("running")
     wait_until("a second attempt", lambda: sweeps.attempts() >= 2, PATIENCE_S, pause=1)
     (run,) = sweeps.runs()
