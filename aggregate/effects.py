@@ -23,6 +23,12 @@ from tdmpc import catalogue
 PRIMARY = "final_planner"
 OUTCOMES = (PRIMARY, "auc_planner", "fall_planner", "final_policy")
 LAST_QUARTER = 0.75
+# Diagnostics: what is good when it rises is judged as a score.
+LATE = {
+    name
+    for name, metric in catalogue.METRICS.items()
+    if metric.kind != "episode" and not metric.is_list and metric.group != "run" and metric.better != "up"
+}
 _CORNERS = ((0, 0), (0, 1), (1, 0), (1, 1))
 _COLUMNS = ["outcome", "factor", "low", "high", "levels", "runs", "estimate", "ci_low", "ci_high", "sd", "p_raw",
             "detectable", "needed"]  # fmt: skip
@@ -71,15 +77,13 @@ def effects(sweep: SweepSource, scores: pd.DataFrame, diagnostics: pd.DataFrame,
 def last_quarter(rows: Mapping[str, pd.DataFrame], total: int) -> dict[str, float]:
     """Rows of one run by kind -> mean of every diagnostic over the steps after three quarters of `total`, of those
     that are finite."""
-    found = {}
-    for name, metric in catalogue.METRICS.items():
-        part = rows.get(metric.kind)
-        if part is None or name not in part or metric.kind == "episode" or metric.is_list or metric.group == "run":
-            continue
-        values = part[name].to_numpy(dtype=float)[part["step"].to_numpy() > LAST_QUARTER * total]
-        values = values[np.isfinite(values)]
-        if values.size and metric.better != "up":
-            found[name] = float(values.mean())
+    found: dict[str, float] = {}
+    for kind, part in rows.items():
+        names = [name for name in part if name in LATE and catalogue.METRICS[name].kind == kind]
+        values = part[names].to_numpy(dtype=float)[part["step"].to_numpy() > LAST_QUARTER * total]
+        finite = np.isfinite(values)
+        sums, counts = np.where(finite, values, 0.0).sum(axis=0), finite.sum(axis=0)
+        found |= {name: float(s / n) for name, s, n in zip(names, sums, counts, strict=True) if n}
     return found
 
 

@@ -150,7 +150,8 @@ class Loaded:
                  for (config_id, seed), run in self.runs.items() for kind, rows in run.frames().items()]  # fmt: skip
         first = ["config_id", "seed", "attempt", "kind"]
         rows = pd.concat(parts, ignore_index=True)
-        return rows[[*first, *(name for name in rows if name not in first)]]
+        last = ["event", "nonfinite"]
+        return rows.reindex(columns=[*first, *(name for name in rows if name not in (*first, *last)), *last])
 
 
 def load(sweeps: Sequence[SweepSource]) -> Loaded:

@@ -1,8 +1,9 @@
 """Shards of one run -> its rows by kind, each row once. Tables in, tables out.
 
 The table of a kind has `attempt` (rank within the run, int32), the index columns of `tdmpc.shards` but `kind`, the
-metrics of that kind that occur, and `nonfinite` (the first metric of the row that was NaN or infinite, else null; an
-absent metric is no such thing). Sorted by step. An absent number is NaN.
+metrics of that kind, and `nonfinite` (the first metric of the row that was NaN or infinite, else null; an absent metric
+is no such thing); `event`, `nonfinite` and metrics only where they have a value in any row. Sorted by step. An absent
+number is NaN.
 """
 
 from __future__ import annotations
@@ -90,8 +91,9 @@ def _by_kind(new: Sequence[Shard]) -> Kinds:
             name for name in table.column_names if name in catalogue.METRICS and catalogue.METRICS[name].kind == kind
         ]
         part = table.select(["attempt", *_INDEX[1:], *own]).take(pa.array(np.flatnonzero(codes == code)))
-        part = part.drop_columns([name for name in own if part[name].null_count == part.num_rows])
-        found[kind] = part.append_column("nonfinite", _first_nonfinite(part))
+        part = part.append_column("nonfinite", _first_nonfinite(part))
+        mute = [name for name in part.column_names if part[name].null_count == part.num_rows]
+        found[kind] = part.drop_columns(mute)
     return found
 
 
@@ -155,5 +157,5 @@ def _dense(table: pa.Table) -> pa.Table:
 
 def frame(table: pa.Table) -> pd.DataFrame:
     """A merged table as a frame; `eval_is_final` is there in any case."""
-    found: pd.DataFrame = table.to_pandas(split_blocks=True)
+    found: pd.DataFrame = table.to_pandas()
     return found if "eval_is_final" in found else found.assign(eval_is_final=np.nan)

@@ -99,7 +99,7 @@ class Summary:
 class _Look:
     """What is made of one run's rows, which are not kept.
 
-    curves: by kind, as in `SweepSummary.seeds`. events: event -> first step. scores: `run_scores`. findings:
+    curves: by kind, step and metrics. events: event -> first step. scores: `run_scores`. findings:
     `flags.judge_run`. late: `effects.last_quarter`. evaluations: `flags.late_evaluations`. random: seed, step and
     return of the episodes before training.
     """
@@ -206,7 +206,7 @@ def _looks(asked: Asked, loaded: load.Loaded, total: int, baseline: str = "") ->
 def _look(config: ConfigSource, run: load.RunSource, view: flags.RunView, bins: Mapping[str, int], total: int) -> _Look:
     events = view.rows["event"].dropna(subset="event") if "event" in view.rows else None
     return _Look(
-        curves={kind: _run_curves(run, kind, rows, bins, total) for kind, rows in view.rows.items()},
+        curves={kind: _run_curves(kind, rows, bins, total) for kind, rows in view.rows.items()},
         events={} if events is None else events.groupby("event")["step"].min().to_dict(),
         # published evaluations are far apart, and one that lies further back is no final return
         scores=run_scores(view, fewest=1 if config.imported else LAST_POINTS),
@@ -244,15 +244,10 @@ def _of_runs(frame: pd.DataFrame, runs: Collection[tuple[str, int]]) -> np.ndarr
     return np.array([run in runs for run in zip(frame["config_id"], frame["seed"], strict=True)], dtype=bool)
 
 
-def _run_curves(
-    run: load.RunSource, kind: str, rows: pd.DataFrame, bins: Mapping[str, int], total: int
-) -> pd.DataFrame:
+def _run_curves(kind: str, rows: pd.DataFrame, bins: Mapping[str, int], total: int) -> pd.DataFrame:
     metrics = [name for name, metric in catalogue.METRICS.items()
                if metric.kind == kind and not metric.is_list and metric.unit != "bool" and name in rows]  # fmt: skip
-    curves = grid.binned(rows, total, bins[kind], metrics) if kind in bins else grid.own_points(rows, metrics)
-    curves.insert(0, "config_id", run.config_id)
-    curves.insert(1, "seed", run.seed)
-    return curves
+    return grid.binned(rows, total, bins[kind], metrics) if kind in bins else grid.own_points(rows, metrics)
 
 
 def _curves(looks: Mapping[tuple[str, int], _Look]) -> tuple[dict[str, pd.DataFrame], pd.DataFrame]:
@@ -260,8 +255,11 @@ def _curves(looks: Mapping[tuple[str, int], _Look]) -> tuple[dict[str, pd.DataFr
     seeds: dict[str, pd.DataFrame] = {}
     curves = [pd.DataFrame(columns=["config_id", "kind", "metric", "step", "mean", "sd", "low", "high", "n"])]
     for kind in sorted({kind for look in looks.values() for kind in look.curves}):
-        parts = [look.curves[kind] for look in looks.values() if kind in look.curves]
-        wide = _in_order(pd.concat(parts, ignore_index=True), ("config_id", "seed", "step"))
+        parts = {run: look.curves[kind] for run, look in looks.items() if kind in look.curves}
+        owners = np.repeat(np.arange(len(parts)), [len(part) for part in parts.values()])
+        config_ids, seed_numbers = (np.array(names)[owners] for names in zip(*parts, strict=True))
+        whole = pd.concat(parts.values(), ignore_index=True).assign(config_id=config_ids, seed=seed_numbers)
+        wide = _in_order(whole, ("config_id", "seed", "step"))
         metrics = wide.columns[3:]
         if len(metrics):
             seeds[kind] = wide

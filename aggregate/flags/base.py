@@ -57,8 +57,9 @@ class RunView:
         rows = self.rows.get(kind)
         if rows is None or metric not in rows:
             return np.empty(0), []
-        there = rows[rows[metric].notna()]
-        return there["step"].to_numpy(dtype=float), [np.asarray(v, dtype=float) for v in there[metric]]
+        there = rows[metric].notna().to_numpy()
+        steps, values = rows["step"].to_numpy(dtype=float), rows[metric].to_numpy()
+        return steps[there], [np.asarray(v, dtype=float) for v in values[there]]
 
     @property
     def last_step(self) -> int:

@@ -58,8 +58,8 @@ def diverged(run: RunView, d: Detector) -> Finding:
     marked = events[events["event"] == "diverged"] if events is not None else None
     if marked is not None and len(marked):
         return finding(1.0, 0.0, marked["step"].iloc[0], "the run stopped itself")
-    bad = [rows[rows["nonfinite"].notna()] for rows in run.rows.values() if "nonfinite" in rows]
-    bad = sorted((rows for rows in bad if len(rows)), key=lambda rows: rows["step"].iloc[0])
+    told = [rows[["step", "nonfinite"]].dropna() for rows in run.rows.values() if "nonfinite" in rows]
+    bad = sorted((rows for rows in told if len(rows)), key=lambda rows: rows["step"].iloc[0])
     if bad:
         first = bad[0].iloc[0]
         return finding(sum(map(len, bad)), 0.0, first["step"], f"{first['nonfinite']} is not finite")
