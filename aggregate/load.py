@@ -143,6 +143,17 @@ class Loaded:
         return sum(run.count for run in self.runs.values())
 
     @property
+    def warnings(self) -> list[str]:
+        """What a user should hear of: a line for the files set aside, one for the doubts."""
+        lines = []
+        for frame, what in ((self.quarantine, "files set aside"), (self.doubts, "doubts about clocks or rows")):
+            for first in frame.head(1).to_dict("records"):
+                said = f"{first['file']}: {first['reason'].rstrip('.')}" if "file" in first else first["note"]
+                lines.append(f"{what}: {len(frame)}, the first in {first['config_id']}/seed-{first['seed']}: {said}; "
+                             "the report lists them under Methods")  # fmt: skip
+        return lines
+
+    @property
     def rows(self) -> pd.DataFrame:
         """All rows of all runs in one frame: config_id, seed, attempt, kind and the columns of `merge`. Reads them
         all, so mind the memory."""

@@ -63,7 +63,8 @@ def variance_split(runs: Iterable[tuple[str, Evaluations]]) -> pd.DataFrame:
 
 def _late_episodes(view: RunView, mode: str) -> list[np.ndarray]:
     steps, episodes = view.lists("eval", f"eval_return_{mode}_episodes")
-    return [e for step, e in zip(steps, episodes, strict=True) if step > view.total_steps / 2]
+    # copies: a view of a single number would keep all rows of the run in memory
+    return [e.copy() for step, e in zip(steps, episodes, strict=True) if step > view.total_steps / 2]
 
 
 def _components(seeds: list[list[np.ndarray]]) -> tuple[float, float, float]:

@@ -104,6 +104,8 @@ def aggregate_command(state: Globals, sweeps: tuple[str, ...], out: Path, format
     from plots.report import write_report
 
     summary = summarise(sources)
+    for line in summary.loaded.warnings:
+        click.echo(f"warning: {line}", err=True)
     write_report(summary, out)
     click.echo(f"wrote {out.absolute()}")
     for path in frames.write(frames.frames(summary), out, formats) if formats else ():

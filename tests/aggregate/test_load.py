@@ -176,3 +176,21 @@ def test_no_shards_yet_is_one_line_and_names_a_bad_file(tmp_path: Path) -> None:
     with pytest.raises(AggregateError, match=r"1 bad files \(first: a001-p00000.parquet: ") as caught:
         load([sweep_of(run_at(tmp_path))])
     assert "\n" not in str(caught.value)
+
+
+def test_no_rows_stay_in_memory(tmp_path: Path) -> None:
+    write(tmp_path, "a001", [("train", step, {"pi_loss": 1.0}) for step in range(1000)])
+    before = pa.total_allocated_bytes()
+    loaded = load([sweep_of(run_at(tmp_path))])
+    assert loaded.count == 1000
+    assert pa.total_allocated_bytes() - before < 8 * 1000  # not even one column
+
+
+def test_what_a_user_hears_of(tmp_path: Path) -> None:
+    write(tmp_path, "a001", [("train", 1, {"pi_loss": 1.0})])
+    assert load([sweep_of(run_at(tmp_path))]).warnings == []
+    for part in (1, 2):
+        (tmp_path / "metrics" / f"a001-p{part:05d}.parquet").write_bytes(b"")
+    (line,) = load([sweep_of(run_at(tmp_path))]).warnings
+    assert line.startswith("files set aside: 2, the first in c/seed-1: a001-p00001.parquet: ")
+    assert line.endswith("; the report lists them under Methods")
