@@ -35,6 +35,11 @@ class Answer:
     needed: float = math.nan
     missing: tuple[str, ...] = ()
 
+    @property
+    def short(self) -> str:
+        """What stands before the evidence: "Yes, very sure" or "Not answered"."""
+        return self.text.partition(":")[0]
+
 
 def answers(sweep: SweepSummary) -> tuple[Answer, ...]:
     """One per question of the plan, in its order, then one for what it does not ask about."""
@@ -97,7 +102,7 @@ def _part(question: Question, lines: pd.DataFrame, sweep: SweepSummary, *, sever
 
 def _in_between(inner: dict[str, Any], slope: dict[str, Any]) -> str:
     """The answer where a level between the ends does better than both."""
-    said = f"In between: {inner['factor']} {inner['high']} does better than {slope['low']} and {slope['high']}"
+    said = f"{inner['factor']} {inner['high']} does better than {slope['low']} and {slope['high']}"
     return f"{said}, {_sure(inner['p'])}: {_change(inner)}{_by_level(slope)} ({probability(inner['p'])})."
 
 

@@ -9,9 +9,10 @@ import numpy as np
 
 from aggregate import flags, load, stats
 from aggregate.answers import Answer, answers, seeds
+from aggregate.evaluation import is_random
 from aggregate.origins import mixture
 from aggregate.summary import SweepSummary
-from aggregate.words import estimate, number, signed
+from aggregate.words import estimate, number
 from tdmpc.config import LR_SCALED_BY
 
 AFFORDABLE_SEEDS = 30  # more for one question are not advised
@@ -40,7 +41,7 @@ def verdict(sweep: SweepSummary) -> Verdict:
     shown = estimate(best["final_planner_mean"], best["final_planner_low"], best["final_planner_high"])
     lead = "reaches" if len(ranking) == 1 else "leads with"
     headline = f"{best['label']} {lead} a final return of {shown}, n={best['final_planner_n']}"
-    found = [_told_apart(sweep), _evaluation(sweep), _against_random(sweep), *points]
+    found = [_told_apart(sweep), ("Is evaluation random?", is_random(sweep)), _against_random(sweep), *points]
     told = tuple(point for point in found if point[1])
     return Verdict(headline, known, told)
 
@@ -106,43 +107,6 @@ def _next(sweep: SweepSummary, known: tuple[Answer, ...]) -> tuple[str, str]:
 
 def _planned(sweep: SweepSummary) -> int:
     return int(sweep.ranking["planned"].max())
-
-
-def _evaluation(sweep: SweepSummary) -> tuple[str, str]:
-    """Whether evaluation is random, where from, and whether planning or the policy is the cause."""
-    parts = sweep.variance.set_index("mode")[["episodes", "time", "seeds"]] ** 2
-    told = []
-    for mode, words in (("planner", "With planning"), ("policy", "with the policy alone")):
-        mean = parts.loc[parts.index == mode].mean()
-        if mean.notna().all() and mean.sum() > 0:
-            shares = mean / mean.sum()
-            told.append(f"{words} {shares['episodes']:.0%} of the variance lies between episodes of one evaluation, "
-                        f"{shares['time']:.0%} over time, {shares['seeds']:.0%} between seeds")  # fmt: skip
-    if not told:
-        return "Evaluation", ""
-    return "Evaluation", f"{'; '.join(told)} (second half of training).{_planning(sweep)}"
-
-
-def _planning(sweep: SweepSummary) -> str:
-    """Jumps of evaluation with planning less those without, run by run."""
-    pairs = sweep.scores[["config_id", "noise_planner", "noise_policy"]].dropna()
-    difference = pairs["noise_planner"] - pairs["noise_policy"]
-    # runs of a configuration are no independent witnesses of planning; configurations are averaged first
-    by_config = difference.groupby(pairs["config_id"]).mean() if pairs["config_id"].nunique() > 1 else difference
-    if len(by_config) < 2:
-        return ""
-    half = float(stats.Interval().half_width(by_config.std(ddof=1), np.array(len(by_config))))
-    mean = float(by_config.mean())
-    shown = signed({"estimate": mean, "ci_low": mean - half, "ci_high": mean + half})
-    word = (
-        "unclear whether planning"
-        if abs(mean) <= half
-        else "planning adds to it:"
-        if mean > 0
-        else "planning calms it:"
-    )
-    end = "adds to it or calms it: " if abs(mean) <= half else ""
-    return f" From one evaluation to the next, {word} {end}{shown} return points against the policy alone."
 
 
 def _against_random(sweep: SweepSummary) -> tuple[str, str]:

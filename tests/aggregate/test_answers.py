@@ -39,6 +39,7 @@ def test_the_better_end_has_the_word(tmp_path: Path, synthetic: ModuleType) -> N
     down = answered(synthetic, tmp_path / "down", (800.0, 100.0), WORDED, (1, 2))
     assert (up.state, down.state) == (ANSWERED, ANSWERED)
     assert up.text.startswith("Yes, very sure: final return +")
+    assert up.short == "Yes, very sure"
     assert down.text.startswith("No, very sure: final return −")
     assert up.beside.startswith("Secondary: fall at the end ")
     assert "; runs that collapse: none of 8. " in up.beside
@@ -58,7 +59,7 @@ def test_without_words_of_its_own_the_level_is_named(tmp_path: Path, synthetic: 
 
 def test_a_level_in_between_is_named_with_the_means_of_all(tmp_path: Path, synthetic: ModuleType) -> None:
     found = answered(synthetic, tmp_path, (100.0, 800.0, 300.0), Question("Which?", ("k",)), (1, 2, 3))
-    assert found.text.startswith("In between: k 2 does better than 1 and 3, ")
+    assert found.text.startswith("k 2 does better than 1 and 3, ")
     assert re.search(r" \(1: \d+, 2: \d+, 3: \d+\) ", found.text)
 
 

@@ -114,8 +114,9 @@ def test_odd_sweeps(
 def test_several_sweeps_share_a_page(tmp_path: Path, synthetic: ModuleType) -> None:
     one = synthetic.make_sweep(tmp_path, (600.0, 500.0), 1, lean=True)
     two = synthetic.make_sweep(tmp_path, (600.0,), 1, name="entropy", lean=True)
-    page = check(render(summarise([one, two])))
-    assert {"#sweep-1", "#sweep-2", "#methods"} <= set(page.links)
+    text = render(summarise([one, two]))
+    assert {"#sweep-1", "#sweep-2", "#methods"} <= set(check(text).links)
+    assert text.count('<td class="prose">Which ensemble?</td><td class="prose">Not answered</td>') == 2
 
 
 def test_a_configuration_whose_seeds_were_not_made_alike_is_marked(tmp_path: Path, synthetic: ModuleType) -> None:
