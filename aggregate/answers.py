@@ -24,21 +24,18 @@ OPEN, PART, ANSWERED = "not answered", "answered in part", "answered"
 
 @dataclass(frozen=True)
 class Answer:
-    """question: as the plan words it. state: `OPEN`, `PART` or `ANSWERED`. text: what is known. beside: what further
+    """question: as the plan words it. state: `OPEN`, `PART` or `ANSWERED`. short: the answer
+    without its evidence. text: what is known. beside: what further
     endpoints, other factors and flags say. needed: seeds a configuration that would answer what is open, NaN where
     that is not known. missing: sweeps it needs that were not submitted."""
 
     question: str
     state: str
+    short: str
     text: str
     beside: str = ""
     needed: float = math.nan
     missing: tuple[str, ...] = ()
-
-    @property
-    def short(self) -> str:
-        """What stands before the evidence: "Yes, very sure" or "Not answered"."""
-        return self.text.partition(":")[0]
 
 
 def answers(sweep: SweepSummary) -> tuple[Answer, ...]:
@@ -54,7 +51,9 @@ def _answer(question: Question, lines: pd.DataFrame, sweep: SweepSummary) -> Ans
     missing = tuple(name for name in question.beside if not sweep.source.beside.get(name))
     deciding = lines[lines["deciding"].astype(bool)]
     if deciding.empty:
-        return Answer(question.text, OPEN, f"Not answered: {_why_not(sweep, missing)}.", missing=missing)
+        return Answer(
+            question.text, OPEN, "Not answered", f"Not answered: {_why_not(sweep, missing)}.", missing=missing
+        )
     split = [own for _, own in deciding.groupby("axis", sort=False)]
     parts = [_part(question, own, sweep, several=len(split) > 1) for own in split]
     known = [part.state == ANSWERED for part in parts]
@@ -64,6 +63,7 @@ def _answer(question: Question, lines: pd.DataFrame, sweep: SweepSummary) -> Ans
     return Answer(
         question=question.text,
         state=ANSWERED if all(known) else PART if any(known) else OPEN,
+        short="; ".join(part.short for part in parts),
         text=" ".join(part.text for part in parts) + held,
         beside=" ".join([*_beside(question, lines), *_interplay(question, sweep)]),
         needed=min(needed, default=math.nan),
@@ -87,7 +87,8 @@ def _part(question: Question, lines: pd.DataFrame, sweep: SweepSummary, *, sever
     line = next(iter(lines[lines["inner"] == ""].to_dict("records")))
     inner = lines[(lines["inner"] != "") & lines["distinct"].astype(bool)].sort_values("p").to_dict("records")
     if inner:
-        return Answer(question.text, ANSWERED, _in_between(inner[0], line))
+        said = _in_between(inner[0], line)
+        return Answer(question.text, ANSWERED, said, f"{said}: {_inner_evidence(inner[0], line)}.")
     better = ENDPOINTS[line["endpoint"]].better
     family = int((sweep.replies["family"] == line["family"]).sum())
     chance = f"{probability(line['p'])}{f', Holm over {family}' if family > 1 else ''}"
@@ -95,15 +96,21 @@ def _part(question: Question, lines: pd.DataFrame, sweep: SweepSummary, *, sever
     if line["distinct"]:
         high = (line["estimate"] > 0) == (better == "up")
         said = (question.high if high else question.low) or _which(line, high)
-        return Answer(question.text, ANSWERED, f"{said}, {_sure(line['p'])}: {evidence}.")
+        said = f"{said}, {_sure(line['p'])}"
+        return Answer(question.text, ANSWERED, said, f"{said}: {evidence}.")
     said = f"{line['factor']} not answered" if several else "Not answered"
-    return Answer(question.text, OPEN, f"{said}: {evidence}; {_lack(line, sweep)}.", needed=line["needed"])
+    lack = _lack(line, sweep)
+    short = f"{said}: {lack.partition(';')[0]}"
+    return Answer(question.text, OPEN, short, f"{said}: {evidence}; {lack}.", needed=line["needed"])
 
 
 def _in_between(inner: dict[str, Any], slope: dict[str, Any]) -> str:
     """The answer where a level between the ends does better than both."""
-    said = f"{inner['factor']} {inner['high']} does better than {slope['low']} and {slope['high']}"
-    return f"{said}, {_sure(inner['p'])}: {_change(inner)}{_by_level(slope)} ({probability(inner['p'])})."
+    return f"{inner['factor']} {inner['high']} does better than {slope['low']} and {slope['high']}, {_sure(inner['p'])}"
+
+
+def _inner_evidence(inner: dict[str, Any], slope: dict[str, Any]) -> str:
+    return f"{_change(inner)}{_by_level(slope)} ({probability(inner['p'])})"
 
 
 def _which(line: dict[str, Any], high: bool) -> str:

@@ -67,6 +67,7 @@ def test_what_is_open_says_what_it_needs(tmp_path: Path, synthetic: ModuleType) 
     found = answered(synthetic, tmp_path, (600.0, 630.0), WORDED, (1, 2))
     assert found.state == OPEN
     assert found.text.startswith("Not answered: final return ")
+    assert found.short == f"Not answered: needs {found.needed - 4:.0f} more seeds for a difference of this size"
     assert f"needs {found.needed - 4:.0f} more seeds for a difference of this size; " in found.text
 
 

@@ -116,7 +116,7 @@ def test_several_sweeps_share_a_page(tmp_path: Path, synthetic: ModuleType) -> N
     two = synthetic.make_sweep(tmp_path, (600.0,), 1, name="entropy", lean=True)
     text = render(summarise([one, two]))
     assert {"#sweep-1", "#sweep-2", "#methods"} <= set(check(text).links)
-    assert text.count('<td class="prose">Which ensemble?</td><td class="prose">Not answered</td>') == 2
+    assert text.count("<dt>Which ensemble?</dt><dd>Not answered: needs at least two finished seeds") == 2
 
 
 def test_a_configuration_whose_seeds_were_not_made_alike_is_marked(tmp_path: Path, synthetic: ModuleType) -> None:
