@@ -51,9 +51,8 @@ def _answer(question: Question, lines: pd.DataFrame, sweep: SweepSummary) -> Ans
     missing = tuple(name for name in question.beside if not sweep.source.beside.get(name))
     deciding = lines[lines["deciding"].astype(bool)]
     if deciding.empty:
-        return Answer(
-            question.text, OPEN, "Not answered", f"Not answered: {_why_not(sweep, missing)}.", missing=missing
-        )
+        said = f"Not answered: {_why_not(sweep, missing)}"
+        return Answer(question.text, OPEN, said, f"{said}.", missing=missing)
     split = [own for _, own in deciding.groupby("axis", sort=False)]
     parts = [_part(question, own, sweep, several=len(split) > 1) for own in split]
     known = [part.state == ANSWERED for part in parts]
