@@ -19,7 +19,8 @@ import pyarrow.parquet as pq
 
 from aggregate import questions
 from aggregate.effects import PRIMARY
-from aggregate.load import AggregateError, ConfigSource, Loaded, SweepSource
+from aggregate.errors import AggregateError
+from aggregate.load import ConfigSource, Loaded, SweepSource
 from aggregate.summary import Summary, SweepSummary
 from tdmpc.shards import atomic_write
 

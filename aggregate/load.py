@@ -6,9 +6,7 @@ Rows are not kept: `RunRows` reads those of one run when asked, so that memory h
 from __future__ import annotations
 
 import itertools
-import os
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,20 +17,17 @@ import pyarrow as pa
 
 from aggregate import merge, origins, shelf
 from aggregate.asked import Question
+from aggregate.errors import AggregateError
 from aggregate.grid import spacing
 from aggregate.progress import tracked
+from aggregate.workers import mapping
 from tdmpc import catalogue
 
 DIVERGED, DONE, FAILED, INTERRUPTED, STALLED = "diverged", "done", "failed", "interrupted", "stalled"
 BROKEN = (DIVERGED, FAILED, INTERRUPTED, STALLED)  # states that end a run before its last step
 
-_THREADS = min(8, os.cpu_count() or 1)  # reading leaves Python's lock alone, what is done with it does not
 _CLOCK_BACK = 60.0  # seconds; clocks are set by less all the time
 _CLOCK_RANGE = (946_684_800.0, 4_102_444_800.0)  # 2000 to 2100
-
-
-class AggregateError(Exception):
-    """Nothing to aggregate; the message is one line with the fix."""
 
 
 @dataclass(frozen=True)
@@ -174,8 +169,8 @@ def load(sweeps: Sequence[SweepSource]) -> Loaded:
     runs = {(run.config_id, run.seed): run for config in configs for run in config.runs}
     if not runs:
         raise AggregateError("no runs to aggregate: nothing was submitted; `sweeps submit ensemble --seeds 6` starts")
-    with ThreadPoolExecutor(_THREADS) as pool:
-        read = list(tracked(pool.map(_load_run, [run for _, run in sorted(runs.items())]), len(runs), "reading runs"))
+    with mapping(len(runs), waits=True) as over:
+        read = list(tracked(over(_load_run, [run for _, run in sorted(runs.items())]), len(runs), "reading runs"))
     refused = [(run.source.config_id, run.source.seed, *bad) for run, files, _ in read for bad in files]
     if not any(run.count for run, _, _ in read):
         bad = f", {len(refused)} bad files (first: {refused[0][2]}: {refused[0][3]})" if refused else ""

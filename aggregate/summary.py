@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+import functools
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,9 +13,11 @@ import pandas as pd
 
 from aggregate import contrasts, effects, flags, grid, load, questions, stats
 from aggregate.crashes import worst_curves
-from aggregate.load import AggregateError, ConfigSource, SweepSource
+from aggregate.errors import AggregateError
+from aggregate.load import ConfigSource, SweepSource
 from aggregate.progress import tracked
 from aggregate.scores import APART, CRASHED, LAST_POINTS, SCORES, apart, run_scores
+from aggregate.workers import mapping
 from tdmpc import catalogue
 
 __all__ = ["AggregateError", "RandomReference", "Summary", "SweepSummary", "summarise"]
@@ -186,24 +189,37 @@ def _imported(
 
 def _looks(asked: Asked, loaded: load.Loaded, total: int, baseline: str = "") -> dict[tuple[str, int], _Look]:
     """At every run asked for."""
-    rows_of = [loaded.runs[run.config_id, run.seed] for _, run in asked]
+    pairs = [(config, loaded.runs[run.config_id, run.seed]) for config, run in asked]
     bins = {kind: grid.bin_count(known, total) for kind in BINNED
-            if (known := [rows.spacing[kind] for rows in rows_of if kind in rows.spacing])}  # fmt: skip
-
-    def views(kinds: Sequence[str], only: str = "") -> Iterator[flags.RunView]:
-        for (config, run), rows in zip(asked, rows_of, strict=True):
-            if config.config_id == only or not only:
-                # a run may have been extended beyond what this sweep asks for: what lies there is no part of it
-                frames = rows.frames(kinds, config.total_steps)
-                yield flags.RunView(frames, config.total_steps, run.state, config.config)
-
-    beside = flags.beside(views(["eval"]), views(["train"], baseline) if baseline else ())
-    whole = (dataclasses.replace(view, beside=beside) for view in views(catalogue.KINDS))
-    pairs = tracked(zip(asked, whole, strict=True), len(asked), "judging runs")
-    return {(run.config_id, run.seed): _look(config, run, view, bins, total) for (config, run), view in pairs}
+            if (known := [rows.spacing[kind] for _, rows in pairs if kind in rows.spacing])}  # fmt: skip
+    own = [pair for pair in pairs if pair[0].config_id == baseline]
+    with mapping(len(pairs), waits=False) as over:
+        beside = flags.beside(over(_evaluated, pairs), over(_trained, own))
+        look = functools.partial(_look, beside=beside, bins=bins, total=total)
+        looks = tracked(over(look, pairs), len(pairs), "judging runs")
+        return {(run.config_id, run.seed): found for (_, run), found in zip(asked, looks, strict=True)}
 
 
-def _look(config: ConfigSource, run: load.RunSource, view: flags.RunView, bins: Mapping[str, int], total: int) -> _Look:
+Pair = tuple[ConfigSource, load.RunRows]
+
+
+def _view(pair: Pair, kinds: Sequence[str]) -> flags.RunView:
+    config, rows = pair
+    # a run may have been extended beyond what this sweep asks for: what lies there is no part of it
+    return flags.RunView(rows.frames(kinds, config.total_steps), config.total_steps, rows.source.state, config.config)
+
+
+def _evaluated(pair: Pair) -> flags.RunView:
+    return _view(pair, ("eval",))
+
+
+def _trained(pair: Pair) -> flags.RunView:
+    return _view(pair, ("train",))
+
+
+def _look(pair: Pair, beside: flags.Beside, bins: Mapping[str, int], total: int) -> _Look:
+    config, run = pair[0], pair[1].source
+    view = dataclasses.replace(_view(pair, catalogue.KINDS), beside=beside)
     events = view.rows["event"].dropna(subset="event") if "event" in view.rows else None
     return _Look(
         curves={kind: _run_curves(kind, rows, bins, total) for kind, rows in view.rows.items()},

@@ -21,7 +21,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from aggregate.load import AggregateError
+from aggregate.errors import AggregateError
 from aggregate.scores import MODES
 from aggregate.summary import SweepSummary, summarise
 from aggregate.verdict import estimate, number

@@ -4,10 +4,11 @@
     python benchmarks/loading.py            1,000 runs of 1,000 rows and 50 metrics in shards of 100 rows: 10,000 files
     python benchmarks/loading.py --runs 48 --shard 500
 
-Each line is a fresh process; the files are in the page cache for all of them. Seconds and memory (the most the process
-ever held) are counted from after the imports, the processor's seconds over all threads. "cold" finds no cache of merged
-rows, "cached" the one that "cold" wrote, "new shards" the same with one more shard in every tenth run. The table is for
-docs/loading.md.
+Each line is a fresh process; the files are in the page cache for all of them. Seconds and memory are counted from after
+the imports, the processor's seconds over all threads and processes; memory is the most the process ever held, and as much
+again for each process that it started as the largest of these held beyond what it began with. "cold" finds no cache of
+merged rows, "cached" the one that "cold" wrote, "new shards" the same with one more shard in every tenth run. The table
+is for docs/loading.md.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ import pyarrow as pa
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from aggregate import workers  # noqa: E402
 from aggregate.load import ConfigSource, RunSource, SweepSource, load  # noqa: E402
 from tdmpc import catalogue, shardname, shards  # noqa: E402
 
@@ -144,14 +146,19 @@ def _measure(work: str, root: Path, runs: int, rows: int) -> None:
     """In a fresh process: print seconds, processor seconds and MiB as JSON."""
     if work in NEEDED:
         importlib.import_module(NEEDED[work])
-    before, wall, cpu = _peak(), time.perf_counter(), time.process_time()
+    before, wall, cpu = _peak(resource.RUSAGE_SELF), time.perf_counter(), _processor_seconds()
     WORK[work](root, runs, rows)
-    taken = [time.perf_counter() - wall, time.process_time() - cpu, _peak() - before]
-    print(json.dumps(taken))
+    seconds, cpu = time.perf_counter() - wall, _processor_seconds() - cpu
+    children = max(0.0, _peak(resource.RUSAGE_CHILDREN) - before) * min(workers.MOST, os.cpu_count() or 1)
+    print(json.dumps([seconds, cpu, _peak(resource.RUSAGE_SELF) - before + children]))
 
 
-def _peak() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # MiB on Linux
+def _processor_seconds() -> float:
+    return sum(os.times()[:4])  # with those of processes that ended
+
+
+def _peak(whose: int) -> float:
+    return resource.getrusage(whose).ru_maxrss / 1024  # MiB on Linux
 
 
 def _line(title: str, work: str, root: Path, runs: int, rows: int, times: int = 1) -> list[float]:

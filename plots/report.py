@@ -17,7 +17,8 @@ import scipy
 from markupsafe import Markup
 
 from aggregate import flags, stats
-from aggregate.load import AggregateError, Loaded
+from aggregate.errors import AggregateError
+from aggregate.load import Loaded
 from aggregate.origins import seeds_by_origin
 from aggregate.summary import Summary, SweepSummary
 from aggregate.verdict import verdict

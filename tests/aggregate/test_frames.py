@@ -14,8 +14,8 @@ import pyarrow.csv
 import pytest
 
 from aggregate import frames
+from aggregate.errors import AggregateError
 from aggregate.frames import LEVELS, Frames
-from aggregate.load import AggregateError
 from aggregate.summary import APART, SCORES, summarise
 from tdmpc.config import TrainConfig
 

@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from aggregate.load import AggregateError, ConfigSource, Loaded, RunSource, SweepSource, load
+from aggregate.errors import AggregateError
+from aggregate.load import ConfigSource, Loaded, RunSource, SweepSource, load
 from tdmpc.shards import SCHEMA_VERSION, START_STEP, ShardWriter
 
 

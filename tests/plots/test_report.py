@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from aggregate.load import AggregateError
+from aggregate.errors import AggregateError
 from aggregate.summary import Summary, summarise
 from plots.report import render, write_report
 
