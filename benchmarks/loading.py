@@ -4,11 +4,11 @@
     python benchmarks/loading.py            1,000 runs of 1,000 rows and 50 metrics in shards of 100 rows: 10,000 files
     python benchmarks/loading.py --runs 48 --shard 500
 
-Each line is a fresh process; the files are in the page cache for all of them. Seconds and memory are counted from after
-the imports, the processor's seconds over all threads and processes; memory is the most the process ever held, and as much
-again for each process that it started as the largest of these held beyond what it began with. "cold" finds no cache of
-merged rows, "cached" the one that "cold" wrote, "new shards" the same with one more shard in every tenth run. The table
-is for docs/loading.md.
+Each line is a fresh process; the files are in the page cache for all of them. Seconds and memory are counted from
+after the imports, the processor's seconds over all threads and processes. Memory is the most the process ever held,
+and for each process that it started, what the largest of these held beyond that. "cold" finds no cache of merged
+rows, "cached" the one that "cold" wrote, "new shards" the same with one more shard in every tenth run. The table is
+for docs/loading.md.
 """
 
 from __future__ import annotations
