@@ -18,7 +18,7 @@ def recorded(text: str, table: str, order: Sequence[str], rows: Mapping[str, str
     body, end, after = rest.partition("<!-- end -->")
     head, found = body.splitlines()[:2], body.splitlines()[2:]
     if not begin or not end or len(head) != 2:
-        raise ValueError(f"docs/slurm.md: a table is expected between <!-- {table} --> and <!-- end -->; restore it")
+        raise ValueError(f"a table is expected between <!-- {table} --> and <!-- end -->; restore it")
     kept = {line.split("|")[1].strip(): line for line in found} | dict(rows)
     lines = [*head, *(kept[name] for name in order if name in kept)]
     return f"{before}{begin}{chr(10).join(lines)}\n{end}{after}"
@@ -31,6 +31,6 @@ def code() -> str:
     return source.digest(ROOT)[:8]
 
 
-def record(table: str, order: Sequence[str], rows: Mapping[str, str]) -> None:
-    """The same in docs/slurm.md."""
-    PAGE.write_text(recorded(PAGE.read_text(encoding="utf-8"), table, order, rows), encoding="utf-8")
+def record(table: str, order: Sequence[str], rows: Mapping[str, str], page: Path = PAGE) -> None:
+    """The same in a page of the documentation."""
+    page.write_text(recorded(page.read_text(encoding="utf-8"), table, order, rows), encoding="utf-8")

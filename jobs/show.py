@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+import textwrap
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -19,6 +20,9 @@ from jobs.submit import Choice
 from jobs.table import Table
 
 if TYPE_CHECKING:
+    from aggregate.compare import Comparison
+    from aggregate.summary import SweepSummary
+    from jobs.compare import Side
     from jobs.doctor import Finding
     from jobs.usage import Report
 
@@ -290,3 +294,68 @@ def imports_table(found: Sequence[Import]) -> Table:
 def _span(counts: Sequence[int]) -> str:
     low, high = min(counts), max(counts)
     return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+
+
+# --- what runs are worth ----------------------------------------------------------------------------------
+
+_MARKS = {"answered": ("\u2713", "green"), "answered in part": ("~", "yellow"), "not answered": ("?", "dim")}
+
+
+def verdict_lines(sweep: SweepSummary, width: int) -> Iterator[Text]:
+    """The first screen of the report."""
+    from aggregate.verdict import verdict
+
+    said = verdict(sweep)
+    yield Text()
+    yield from _wrapped(f"{sweep.source.name}: {said.headline}", width, style="bold")
+    for answer in said.answers:
+        mark, style = _MARKS[answer.state]
+        yield from _wrapped(f"{mark} {answer.question}", width, style=style)
+        yield from _wrapped(answer.text, width, indent="  ")
+    for topic, text in said.points:
+        yield from _wrapped(f"{topic}: {text}", width, indent="  ")
+
+
+def _wrapped(text: str, width: int, indent: str = "", style: str = "") -> Iterator[Text]:
+    for line in textwrap.wrap(text, width, initial_indent=indent, subsequent_indent="  "):
+        yield Text(line, style=style)
+
+
+def comparison(sweep: SweepSummary, found: Comparison, sides: Sequence[Side], width: int) -> Iterator[Table | Text]:
+    """Who is who, a table of endpoints, flags, and the keys that differ."""
+    from aggregate.flags import BY_NAME
+
+    configs = [sweep.config(found.a), sweep.config(found.b)]
+    for name, config, side in zip("AB", configs, sides, strict=True):
+        leads = f", which leads {side.text} (picked after the fact, so its mean flatters it)" if side.is_sweep else ""
+        yield from _wrapped(f"{name}  {config.config_id}  {config.name}{leads}", width, style="bold")
+    yield _endpoints(found)
+    yield from _wrapped("The first decides (Welch's p, one comparison); the others explain.", width, style="dim")
+    for line in found.flags.to_dict("records"):
+        counts = (f"{line[f'{side}_raised']} of {line[f'{side}_assessable']}" for side in "ab")
+        told = ", ".join(f"{name} {count}" for name, count in zip("AB", counts, strict=True))
+        yield from _wrapped(f"{BY_NAME[line['flag']].title}: {told} seeds", width)
+    a, b = (config.config for config in configs)
+    keys = [key for key in sorted({*a, *b}) if a.get(key) != b.get(key)]
+    differ = ", ".join(f"{key} {show(a.get(key))} / {show(b.get(key))}" for key in keys)
+    yield from _wrapped(f"They differ in: {differ}." if differ else "They differ in nothing but their seeds.", width)
+
+
+_ENDPOINTS = {"final_planner": "final return, planning", "auc_planner": "area under curve",
+              "fall_planner": "fall at the end", "final_policy": "final return, policy alone"}  # fmt: skip
+
+
+def _endpoints(found: Comparison) -> Table:
+    from aggregate.words import estimate, number, signed
+
+    columns = ("endpoint", "A", "n", "B", "n ", "B less A", "p", "permutation", "P(B above A)")
+    made = table(*columns, right=columns[1:])
+    for line in found.endpoints.to_dict("records"):
+        cells = [_ENDPOINTS[line["outcome"]]]
+        for side in "ab":
+            cells.append(estimate(line[f"{side}_mean"], line[f"{side}_low"], line[f"{side}_high"]))
+            cells.append(str(line[f"{side}_n"]))
+        difference = {"estimate": line["difference"], "ci_low": line["d_low"], "ci_high": line["d_high"]}
+        rest = [number(line[name]) for name in ("p", "permutation", "better")]
+        made.add_row(*cells, signed(difference), *rest)
+    return made

@@ -237,17 +237,22 @@ def _axes(made: Figure, *, left: float, right: float, bottom: float, top: float)
 def _finish(axes: Axes, frame: Frame, unit: str) -> None:
     axes.set_xlim(0, frame.total)
     axes.xaxis.set_major_locator(MaxNLocator(5, steps=ROUND))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: _steps(x)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: steps_text(x)))
     if axes.get_yscale() == "linear":
         axes.yaxis.set_major_locator(MaxNLocator(5, steps=ROUND, min_n_ticks=3))
     else:
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: _power(y)))
-        axes.yaxis.set_minor_formatter(NullFormatter())
+        log_ticks(axes)
     axes.set_xlabel("agent steps", labelpad=2)
     axes.set_ylabel("" if unit == "1" else unit, labelpad=2)
 
 
-def _steps(value: float) -> str:
+def log_ticks(axes: Axes) -> None:
+    """Plain numbers at the powers of ten, nothing between them."""
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: _power(y)))
+    axes.yaxis.set_minor_formatter(NullFormatter())
+
+
+def steps_text(value: float) -> str:
     if value >= 1e6:
         return f"{value / 1e6:g}M"
     return f"{value / 1e3:g}k" if value >= 1e3 else f"{value:g}"

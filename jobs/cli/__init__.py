@@ -6,15 +6,15 @@ from jobs.cli.control import cancel_command, release_command
 from jobs.cli.doctor import doctor_command
 from jobs.cli.group import cli
 from jobs.cli.imports import import_command
-from jobs.cli.judging import aggregate_command, evaluate_command
+from jobs.cli.judging import aggregate_command, compare_command, evaluate_command, plots_command
 from jobs.cli.looking import logs_command, status_command, usage_command
 from jobs.cli.plans import keys_command, plan_command
 from jobs.cli.training import rerun_command, submit_command, train_command
 
 for command in (
     plan_command, keys_command, submit_command, rerun_command, train_command, cancel_command, release_command,
-    status_command, logs_command, usage_command, evaluate_command, import_command, aggregate_command,
-    doctor_command,
+    status_command, logs_command, usage_command, evaluate_command, import_command, aggregate_command, compare_command,
+    plots_command, doctor_command,
 ):  # fmt: skip
     cli.add_command(command)
 

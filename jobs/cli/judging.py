@@ -1,4 +1,4 @@
-"""`sweeps aggregate` and `evaluate`: what the runs are worth."""
+"""`sweeps aggregate`, `compare`, `plots` and `evaluate`: what the runs are worth."""
 
 from __future__ import annotations
 
@@ -83,30 +83,120 @@ def evaluate_command(
     type=click.Choice(["csv", "parquet", "json"]),
     help="Write the numbers too, a file per level beside the report: report-runs.csv and so on; may be repeated.",
 )
+@click.option("--watch", is_flag=True, help="Write it again and again, until no run is active.")
+@click.option(
+    "--every",
+    type=click.FloatRange(min=1),
+    default=60.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Time between two reports of --watch.",
+)
 @click.pass_obj
-def aggregate_command(state: Globals, sweeps: tuple[str, ...], out: Path, formats: tuple[str, ...]) -> None:
-    """Judge the submitted sweeps, or SWEEPS, and write the report.
+def aggregate_command(
+    state: Globals, sweeps: tuple[str, ...], out: Path, formats: tuple[str, ...], watch: bool, every: float
+) -> None:  # fmt: skip
+    """Judge the submitted sweeps, or SWEEPS, write the report and say its verdict.
 
     Imported curves stand beside the sweep of their task; where SWEEPS are imports only, NAME or NAME.TASK, these are
     judged by themselves.
     """
-    from jobs import imports
+    from jobs import judge, show
 
     store = state.store()
-    if not out.absolute().parent.is_dir():
-        raise JobsError(f"--out {out}: there is no folder {out.absolute().parent}")
-    sources, told = imports.sources(store, sweeps)
+    judge.check_out(out)
+    if watch:
+        summary = judge.keep_reporting(store, sweeps, out, formats, every, click.echo, _warn)
+        report_problems(store)
+    else:
+        found = judge.sources(store, sweeps, _warn)
+        report_problems(store)
+        summary = judge.report(found, out, formats, click.echo, _warn)
+    console = show.console()
+    for sweep in summary.sweeps:
+        for line in show.verdict_lines(sweep, console.width):
+            console.print(line)
+
+
+def _warn(line: str) -> None:
+    click.echo(f"warning: {line}", err=True)
+
+
+@click.command("compare")
+@click.argument("a")
+@click.argument("b")
+@click.option(
+    "--out", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Write a report of the two as well."
+)
+@click.pass_obj
+def compare_command(state: Globals, a: str, b: str, out: Path | None) -> None:
+    """Set configuration B against A: the identity `sweeps status` shows, SWEEP:LETTER as in the report, or a sweep.
+
+    Of a sweep the configuration that leads is taken.
+    """
+    from jobs import compare, judge, show
+
+    store = state.store()
+    if out is not None:
+        judge.check_out(out)
+    one, two = compare.sides(store, (a, b))
     report_problems(store)
-    for line in told:
-        click.echo(f"warning: {line}", err=True)
-    from aggregate import frames
+    from aggregate import compare as against
     from aggregate.summary import summarise
     from plots.report import write_report
 
-    summary = summarise(sources)
-    for line in summary.loaded.warnings:
-        click.echo(f"warning: {line}", err=True)
-    write_report(summary, out)
-    click.echo(f"wrote {out.absolute()}")
-    for path in frames.write(frames.frames(summary), out, formats) if formats else ():
-        click.echo(f"wrote {path.absolute()}")
+    (found,) = summarise([compare.source(one, two)]).sweeps
+    chosen = [against.leader(found, tuple(c.config_id for c in side.configs)) for side in (one, two)]
+    if chosen[0] == chosen[1]:
+        raise JobsError(f"the same configuration, {chosen[0]}, leads {a} and {b}; name two configurations")
+    console = show.console()
+    for part in show.comparison(found, against.compare(found, *chosen), (one, two), console.width):
+        console.print(part)
+    if out is not None:
+        write_report(summarise([compare.source(one, two, *chosen)]), out)
+        click.echo(f"wrote {out.absolute()}")
+
+
+@click.command("plots")
+@click.argument("sweeps", nargs=-1)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("figures"),
+    show_default=True,
+    help="Folder of the files, made where it is not there.",
+)
+@click.option("--format", "formats", default="svg", show_default=True, metavar="svg,pdf,png", help="One or several.")
+@click.option(
+    "--columns",
+    type=click.Choice(["1", "2"]),
+    default="1",
+    show_default=True,
+    help="Of the paper: 1 is 3.25 inches wide, 2 are 6.75.",
+)
+@click.option(
+    "--only",
+    multiple=True,
+    metavar="NAME",
+    help="A figure, such as final, effects, flags, policy, or a metric such as pi_loss; may be repeated.",
+)
+@click.pass_obj
+def plots_command(
+    state: Globals, sweeps: tuple[str, ...], out: Path, formats: str, columns: str, only: tuple[str, ...]
+) -> None:  # fmt: skip
+    """Write the figures of the submitted sweeps, or of SWEEPS, as single files for a paper."""
+    from jobs import judge
+
+    asked = [ending.strip() for ending in formats.split(",")]
+    wrong = [ending for ending in asked if ending not in ("svg", "pdf", "png")]
+    if wrong:
+        raise JobsError(f"--format {wrong[0]!r}: give svg, pdf or png, or several as in svg,pdf")
+    store = state.store()
+    found = judge.sources(store, sweeps, _warn)
+    report_problems(store)
+    from aggregate.summary import summarise
+    from plots import paper
+
+    for sweep in summarise(found).sweeps:
+        for path in paper.write(sweep, out, asked, int(columns), only):
+            click.echo(f"wrote {path.absolute()}")

@@ -18,8 +18,8 @@ COMMANDS = sorted(cli.commands)
 
 def test_the_commands() -> None:
     assert COMMANDS == [
-        "aggregate", "cancel", "doctor", "evaluate", "import", "keys", "logs", "plan", "release", "rerun", "status",
-        "submit", "train", "usage",
+        "aggregate", "cancel", "compare", "doctor", "evaluate", "import", "keys", "logs", "plan", "plots", "release",
+        "rerun", "status", "submit", "train", "usage",
     ]  # fmt: skip
 
 
@@ -61,6 +61,12 @@ WRONG = {
     "aggregate": "nothing was submitted",
     "aggregate --out /nowhere/x.html": "there is no folder",
     "aggregate --format xlsx": "'xlsx' is not one of",
+    "aggregate --every 0": "Invalid value for '--every'",
+    "compare ensemble": "Missing argument 'B'",
+    "compare ensemble nope": "nothing was submitted",
+    "plots": "nothing was submitted",
+    "plots --format svg,,png": "--format '': give svg, pdf or png",
+    "plots --columns 3": "'3' is not one of",
     "import": "no FILE to import",
     "import x.csv": "give the curves a name",
     "import x.csv --name x": "--map names no metric",

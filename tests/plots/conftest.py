@@ -25,8 +25,9 @@ def chromium() -> Iterator[Any]:
     if path is None:
         pytest.skip("no Chromium here (Debian's package chromium)")
     root = ["--no-sandbox"] if os.geteuid() == 0 else []
+    small = ["--disable-dev-shm-usage"]  # containers give /dev/shm 64 MB
     with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=root)
+        browser = playwright.chromium.launch(executable_path=path, args=root + small)
         yield browser
         browser.close()
 

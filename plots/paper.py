@@ -1,0 +1,314 @@
+"""Single figures for a paper, by matplotlib and seaborn: sized for one column or two, in the colours and lines of the
+report, the same bytes for the same runs."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import re
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from aggregate import effects, flags, stats
+from aggregate.errors import AggregateError
+from aggregate.summary import SweepSummary
+from plots import curves
+from plots.figures import FOLDED, GROUPS, RETURNS, drawn_configs
+from plots.theme import DASHES, PALETTE, RC, Look, looks
+from tdmpc import catalogue
+from tdmpc.shards import atomic_write
+
+FORMATS = ("svg", "pdf", "png")
+WIDTHS = {1: 3.25, 2: 6.75}  # inches
+DPI = 400  # of PNG
+ROW = 1.55  # inches, height of a small multiple
+SIZES: dict[Any, Any] = {
+    "font.size": 7.5, "axes.titlesize": 6, "axes.labelsize": 7.5, "legend.fontsize": 7, "pdf.fonttype": 42,
+    "figure.constrained_layout.use": True, "legend.frameon": False, "figure.facecolor": "white",
+}  # fmt: skip
+LONGEST = 48  # characters of a name
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """What every figure of a sweep is drawn from. names: config_id -> label, in the plan's order; those drawn only."""
+
+    sweep: SweepSummary
+    names: dict[str, str]
+    look: dict[str, Look]
+    width: float
+
+    @property
+    def palette(self) -> dict[str, str]:
+        return {label: PALETTE[self.look[i].color][0] for i, label in self.names.items()}
+
+    @property
+    def dashes(self) -> dict[str, Any]:
+        return {label: DASHES[self.look[i].dash] or "" for i, label in self.names.items()}
+
+
+def write(sweep: SweepSummary, out: Path, formats: Sequence[str], columns: int, only: Sequence[str]) -> Iterator[Path]:
+    """The figures of a sweep, or those named, in a folder; yields each file once it is there, whole.
+
+    Raises `AggregateError` for an unknown name and where nothing can be written.
+    """
+    sheet = _sheet(sweep, columns)
+    known = _figures(sheet)
+    unknown = [name for name in only if name not in known]
+    if unknown:
+        raise AggregateError(f"--only {unknown[0]}: sweep {sweep.source.name} has {', '.join(known)}")
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", sweep.source.name).strip("-.") or "sweep"
+    for name in only or [name for name in known if name not in catalogue.METRICS]:
+        with _style():
+            made = known[name]()
+            for ending in dict.fromkeys(formats):
+                path = out / f"{plain}-{name.replace('/', '-')}.{ending}"
+                try:
+                    out.mkdir(parents=True, exist_ok=True)
+                    atomic_write(path, functools.partial(_save, made, ending))
+                except OSError as error:
+                    raise AggregateError(f"{path}: {error.strerror}; choose a place you may write to") from error
+                yield path
+
+
+def _save(made: Figure, ending: str, path: Path) -> None:
+    nothing = {"svg": {"Date": None, "Creator": None}, "pdf": {"CreationDate": None, "Producer": None, "Creator": None},
+               "png": {"Software": None}}  # fmt: skip
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # a box stands for it
+        made.savefig(path, format=ending, metadata=nothing[ending], dpi=DPI)
+
+
+@contextlib.contextmanager
+def _style() -> Iterator[None]:
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update({**RC, **SIZES})
+        yield
+
+
+def _sheet(sweep: SweepSummary, columns: int) -> Sheet:
+    every = [*sweep.source.configs, *sweep.source.imported]
+    drawn = drawn_configs(sweep)
+    names = {config.config_id: _cut(config.name) for config in every if config.config_id in drawn}
+    twice = {name for name in names.values() if list(names.values()).count(name) > 1}
+    told = {i: f"{name} ({i})" if name in twice else name for i, name in names.items()}
+    return Sheet(sweep, told, looks([[*drawn, *(config.config_id for config in every)]]), WIDTHS[columns])
+
+
+def _figures(sheet: Sheet) -> dict[str, Callable[[], Figure]]:
+    """Name -> what draws it; of what there is."""
+    sweep = sheet.sweep
+    there = {metric for wide in sweep.seeds.values() for metric in wide.columns if metric in catalogue.METRICS}
+    found: dict[str, Callable[[], Figure]] = {}
+    for metric, title in RETURNS:
+        if metric in there:
+            found[_slug(title)] = functools.partial(_curve, sheet, metric)
+    lead = effects.PRIMARY if sweep.scores[effects.PRIMARY].notna().any() else "so_far"
+    found["final"] = functools.partial(_final, sheet, lead)
+    if len(sweep.effects.returns):
+        found["effects"] = functools.partial(_effects, sheet)
+    if (sweep.votes["raised"] > 0).any():
+        found["flags"] = functools.partial(_flags, sheet)
+    for group, _ in GROUPS:
+        own = [name for name, m in catalogue.METRICS.items()
+               if name in there and m.group == group and not _is_apart(name)]  # fmt: skip
+        if own:
+            found[_slug(group) if group != "return" else "spread"] = functools.partial(_multiples, sheet, own)
+    return found | {name: functools.partial(_curve, sheet, name) for name in catalogue.METRICS if name in there}
+
+
+def _cut(name: str) -> str:
+    return name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…"
+
+
+def _is_apart(metric: str) -> bool:
+    return metric in dict(RETURNS) or metric.startswith(tuple(prefix for prefix, _ in FOLDED))
+
+
+def _slug(title: str) -> str:
+    return title.lower().replace(" ", "-")
+
+
+# --- figures --------------------------------------------------------------------------------------------
+
+
+def _curve(sheet: Sheet, metric: str) -> Figure:
+    """Mean over seeds with its interval, names below."""
+    height = (0.62 if sheet.width < 4 else 0.42) * sheet.width
+    made = _figure(sheet.width, height + 0.16 * _legend_rows(sheet))
+    axes = made.add_subplot()
+    _draw(axes, sheet, metric)
+    random = sheet.sweep.random
+    if random is not None and metric in dict(RETURNS):
+        axes.axhline(random.mean, color="0.45", linewidth=0.8, dashes=(1.5, 1.5))
+    _legend(made, sheet)
+    return made
+
+
+def _multiples(sheet: Sheet, metrics: Sequence[str]) -> Figure:
+    across = 2 if sheet.width < 4 else 4
+    rows = -(-len(metrics) // across)
+    made = _figure(sheet.width, ROW * rows * (0.85 if across == 2 else 1) + 0.16 * _legend_rows(sheet))
+    grid = made.subplots(rows, across, squeeze=False)
+    for axes, metric in zip(grid.flat, metrics, strict=False):
+        _draw(axes, sheet, metric, thin=True)
+        axes.set_title(metric, loc="left")
+    for axes in list(grid.flat)[len(metrics) :]:
+        axes.set_axis_off()
+    _legend(made, sheet)
+    return made
+
+
+def _draw(axes: Axes, sheet: Sheet, metric: str, thin: bool = False) -> None:
+    declared = catalogue.METRICS[metric]
+    frame = _seeds(sheet, metric)
+    bands = frame["name"].nunique() <= curves.MOST_BANDS
+    sns.lineplot(
+        frame, x="step", y=metric, hue="name", style="name", palette=sheet.palette, dashes=sheet.dashes,
+        estimator="mean", errorbar=_interval if bands else None, err_kws={"alpha": 0.16, "linewidth": 0},
+        linewidth=0.9 if thin else 1.2, ax=axes, legend=False, hue_order=list(sheet.names.values()),
+        style_order=list(sheet.names.values()),
+    )  # fmt: skip
+    if declared.group != "return" and curves.wants_log(frame.groupby(["name", "step"])[metric].mean()):
+        axes.set_yscale("log")
+        curves.log_ticks(axes)
+    for step in curves.common_events(sheet.sweep.events, sheet.sweep.total_steps):
+        axes.axvline(step, color="0.45", linewidth=0.6, dashes=(4, 3))
+    axes.set(xlim=(0, sheet.sweep.total_steps), xlabel="" if thin else "agent steps",
+             ylabel="" if declared.unit == "1" else declared.unit)  # fmt: skip
+    axes.xaxis.set_major_locator(MaxNLocator(2 if thin else 5, steps=curves.ROUND))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: curves.steps_text(x)))
+
+
+def _interval(values: pd.Series) -> tuple[float, float]:
+    """Student-t over seeds, from three on, as everywhere in the report."""
+    there = values.dropna().to_numpy()
+    if there.size < curves.FEWEST_SEEDS:
+        return np.nan, np.nan
+    half = float(stats.Interval().half_width(np.array([there.std(ddof=1)]), np.array([there.size]))[0])
+    return there.mean() - half, there.mean() + half
+
+
+def _seeds(sheet: Sheet, metric: str) -> pd.DataFrame:
+    """name, seed, step and the metric, of the configurations that are drawn."""
+    kind = catalogue.METRICS[metric].kind
+    imported = sheet.sweep.imported
+    parts = [part.seeds[kind] for part in (sheet.sweep, imported) if part is not None and kind in part.seeds]
+    wide = pd.concat([part.reindex(columns=["config_id", "seed", "step", metric]) for part in parts])
+    wide = wide[wide["config_id"].isin(list(sheet.names))]
+    return wide.assign(name=wide["config_id"].astype(str).map(sheet.names)).reset_index(drop=True)
+
+
+def _final(sheet: Sheet, lead: str) -> Figure:
+    """A dot per seed, mean and interval, best first."""
+    scores = sheet.sweep.scores[sheet.sweep.scores["config_id"].isin(list(sheet.names))]
+    frame = scores.assign(name=scores["config_id"].map(sheet.names)).dropna(subset=lead)
+    order = frame.groupby("name")[lead].mean().sort_values(ascending=False).index.tolist()
+    made = _figure(sheet.width, 0.55 + 0.22 * max(1, len(order)))
+    axes = made.add_subplot()
+    shared = {"data": frame, "x": lead, "y": "name", "order": order, "hue": "name", "palette": sheet.palette,
+              "ax": axes, "legend": False}  # fmt: skip
+    if order:
+        sns.stripplot(**shared, size=3.2, alpha=0.55, jitter=False)
+        sns.pointplot(**shared, estimator="mean", errorbar=_interval, marker="|", markersize=11, markeredgewidth=1.6,
+                      err_kws={"linewidth": 3.5, "alpha": 0.35}, linestyle="none")  # fmt: skip
+    if sheet.sweep.random is not None:
+        axes.axvline(sheet.sweep.random.mean, color="0.45", linewidth=0.8, dashes=(1.5, 1.5))
+    axes.set_xlabel("final return with planning" if lead != "so_far" else "return so far", loc="right")
+    axes.set_ylabel("")
+    axes.grid(axis="x")
+    axes.grid(visible=False, axis="y")
+    return made
+
+
+def _effects(sheet: Sheet) -> Figure:
+    """What going from one level to the other does to the final return, with its interval."""
+    found = sheet.sweep.effects.returns
+    lines = found[found["outcome"] == effects.PRIMARY].iloc[::-1]
+    made = _figure(sheet.width, 0.55 + 0.24 * max(1, len(lines)))
+    axes = made.add_subplot()
+    places = np.arange(len(lines))
+    half = (lines["ci_high"] - lines["estimate"]).to_numpy(dtype=float)
+    color = PALETTE[0][0]
+    axes.errorbar(lines["estimate"], places, xerr=half, fmt="|", color=color, markersize=10, markeredgewidth=1.6,
+                  elinewidth=3.5, ecolor=f"{color}59")  # fmt: skip
+    axes.axvline(0, color="0.45", linewidth=0.8)
+    turns = lines[["factor", "low", "high"]].itertuples(index=False)
+    axes.set_yticks(places, [_cut(f"{factor}: {low} to {high}") for factor, low, high in turns])
+    axes.set_ylim(-0.6, len(lines) - 0.4)
+    axes.set_xlabel("effect on the final return with planning", loc="right")
+    axes.grid(axis="x")
+    axes.grid(visible=False, axis="y")
+    return made
+
+
+def _flags(sheet: Sheet) -> Figure:
+    """Share of seeds that raise a flag, of the flags that any raises."""
+    votes = sheet.sweep.votes[sheet.sweep.votes["config_id"].isin(list(sheet.names))]
+    raised = set(votes.loc[votes["raised"] > 0, "flag"])
+    shown = [d for d in flags.DETECTORS if d.name in raised]
+    cells = votes.set_index(["config_id", "flag"])
+    grid = cells.index.to_frame(index=False)["config_id"].drop_duplicates().tolist()
+    share = pd.DataFrame([[_share(cells, i, d.name)[0] for d in shown] for i in grid])
+    told = pd.DataFrame([[_share(cells, i, d.name)[1] for d in shown] for i in grid])
+    made = _figure(sheet.width, 1.3 + 0.22 * len(grid))
+    axes = made.add_subplot()
+    sns.heatmap(
+        share, annot=told, fmt="", cmap=sns.light_palette(PALETTE[1][0], as_cmap=True), vmin=0, vmax=1, cbar=False,
+        linewidths=0.6, linecolor="white", ax=axes, annot_kws={"size": 6.5},
+        xticklabels=[d.title for d in shown], yticklabels=[sheet.names[i] for i in grid],
+    )  # fmt: skip
+    axes.tick_params(axis="x", rotation=40)
+    for label in axes.get_xticklabels():
+        label.set(ha="right", rotation_mode="anchor")
+    axes.grid(visible=False)
+    axes.tick_params(axis="y", rotation=0)
+    return made
+
+
+def _share(cells: pd.DataFrame, config_id: str, flag: str) -> tuple[float, str]:
+    if (config_id, flag) not in cells.index or not cells.at[(config_id, flag), "assessable"]:
+        return 0.0, "n/a"
+    raised, judged = (int(cells.at[(config_id, flag), name]) for name in ("raised", "assessable"))
+    return raised / judged, f"{raised}/{judged}" if raised else ""
+
+
+# --- pieces ---------------------------------------------------------------------------------------------
+
+
+def _figure(width: float, height: float) -> Figure:
+    made = Figure(figsize=(width, height))
+    FigureCanvasAgg(made)
+    return made
+
+
+def _across(sheet: Sheet) -> int:
+    """Names beside each other in the legend."""
+    longest = max((len(name) for name in sheet.names.values()), default=1)
+    return max(1, int(sheet.width * 17 / (longest + 6)))
+
+
+def _legend_rows(sheet: Sheet) -> int:
+    return -(-len(sheet.names) // _across(sheet)) if len(sheet.names) > 1 else 0
+
+
+def _legend(made: Figure, sheet: Sheet) -> None:
+    if len(sheet.names) < 2:
+        return
+    handles = [Line2D([], [], **sheet.look[i].line) for i in sheet.names]
+    made.legend(handles=handles, labels=list(sheet.names.values()), loc="outside lower center", ncols=_across(sheet),
+                handlelength=2.6)  # fmt: skip
