@@ -5,10 +5,10 @@
     python benchmarks/loading.py --runs 48 --shard 500
 
 Each line is a fresh process; the files are in the page cache for all of them. Seconds and memory are counted from
-after the imports, the processor's seconds over all threads and processes. Memory is the most the process ever held,
-and for each process that it started, what the largest of these held beyond that. "cold" finds no cache of merged
-rows, "cached" the one that "cold" wrote, "new shards" the same with one more shard in every tenth run. The table is
-for docs/loading.md.
+after the imports, the processor's seconds over all threads and processes. Memory is the most that the process ever
+held; those that it started count in full, though they share most of it with the first. "cold" finds no cache of
+merged rows, "cached" the one that "cold" wrote, "new shards" the same with one more shard in every tenth run. The
+table is for docs/loading.md.
 """
 
 from __future__ import annotations
@@ -149,7 +149,7 @@ def _measure(work: str, root: Path, runs: int, rows: int) -> None:
     before, wall, cpu = _peak(resource.RUSAGE_SELF), time.perf_counter(), _processor_seconds()
     WORK[work](root, runs, rows)
     seconds, cpu = time.perf_counter() - wall, _processor_seconds() - cpu
-    children = max(0.0, _peak(resource.RUSAGE_CHILDREN) - before) * min(workers.MOST, os.cpu_count() or 1)
+    children = _peak(resource.RUSAGE_CHILDREN) * min(workers.MOST, os.cpu_count() or 1)
     print(json.dumps([seconds, cpu, _peak(resource.RUSAGE_SELF) - before + children]))
 
 
