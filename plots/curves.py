@@ -124,7 +124,7 @@ def facet(line: Line, metric: str, frame: Frame, limits: tuple[float, float], *,
 def with_crashes(pairs: Sequence[tuple[Line, pd.DataFrame]], frame: Frame, *, unit: str) -> Drawn:
     """Means as observed and, dotted, means (step, mean) in which a crash counts as the worst."""
     with style():
-        axes = _axes(figure(460, 240), left=46, right=26, bottom=34, top=12)
+        axes = _axes(figure(300, 190), left=46, right=26, bottom=34, top=10)
         for line, worst in pairs:
             _curve(axes, line)
             axes.plot(worst["step"], worst["mean"], color=line.look.hex, linewidth=1.5, dashes=(1, 1.6))

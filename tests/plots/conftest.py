@@ -45,7 +45,7 @@ def visit(chromium: Any) -> Iterator[Callable[..., Any]]:
             viewport={"width": width, "height": 900}, accept_downloads=True, bypass_csp=bypass_csp, **options
         )
         page = context.new_page()
-        page.set_default_timeout(10_000)
+        page.set_default_timeout(60_000)
         page.on("console", lambda message: wrong.append(f"console: {message.text}"))
         page.on("pageerror", lambda error: wrong.append(f"error: {error}"))
         page.on("request", lambda request: request.url.startswith(own) or wrong.append(request.url[:80]))
