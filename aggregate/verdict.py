@@ -10,6 +10,7 @@ import numpy as np
 from aggregate import flags, load, stats
 from aggregate.answers import Answer, answers, seeds
 from aggregate.evaluation import is_random
+from aggregate.leader import clear_leader
 from aggregate.origins import mixture
 from aggregate.summary import SweepSummary
 from aggregate.words import estimate, number
@@ -94,6 +95,9 @@ def _next(sweep: SweepSummary, known: tuple[Answer, ...]) -> tuple[str, str]:
     for answer in known:
         for other in answer.missing:
             return "Next", f"sweeps submit {other} --seeds {_planned(sweep)}, {options}; a question needs its runs"
+    ours = not any(config.imported for config in sweep.source.configs)
+    if ours and sweep.source.factors and clear_leader(sweep):
+        return "Next", f"sweeps adopt {name} --from-verdict, then sweeps next"
     needed = [answer.needed for answer in known if math.isfinite(answer.needed) and answer.needed > seeds(sweep)]
     if not needed:
         return "Next", ""

@@ -47,7 +47,7 @@ def expand(
     overrides: Mapping[str, Any] | None = None,
     seeds: tuple[int, ...] | None = None,
 ) -> Expanded:
-    """All configurations of `sweep`: base < preset < fixed < levels < overrides, the later the stronger.
+    """All configurations of `sweep`: base < preset < adopted < fixed < levels < overrides, the later the stronger.
 
     overrides: from the command line, key -> value or text. Raises `JobsError` for one of a swept key, for a
     configuration that is not legal, and for a swept key that changes nothing.
@@ -56,7 +56,7 @@ def expand(
     for key in asked:
         if key in sweep.factors:
             raise JobsError(f"{key} is what sweep {sweep.name!r} varies: it cannot be set for all of it; leave it out")
-    below = {**plan.base, **(preset or {}), **sweep.fixed}
+    below = {**plan.base, **(preset or {}), **plan.adopted.get(sweep.name, {}), **sweep.fixed}
     try:
         baseline = config_id(TrainConfig().with_overrides({**below, **asked}))
     except ConfigError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,7 +34,7 @@ class Sweep:
     """One view on runs: what varies and what is held. `entropy` and `entropy.fixed` are two of them.
 
     grid: key -> levels, every combination. zipped: key -> levels of equal length, level by level.
-    where: file and line, for messages. priority: 1 first. parallel: need not wait for those before it.
+    where: file and line, for messages. priority: 1 first. parallel: see `Plan.stages`.
     """
 
     name: str
@@ -63,7 +63,10 @@ class Sweep:
 
 @dataclass(frozen=True)
 class Plan:
-    """A whole plan. base: key -> value, over `TrainConfig`'s defaults. names: key -> short name."""
+    """A whole plan. base: key -> value, over `TrainConfig`'s defaults. names: key -> short name.
+
+    adopted: sweep -> key -> value that earlier sweeps decided (`jobs.decisions`), in place of the base's.
+    """
 
     name: str
     title: str
@@ -72,6 +75,19 @@ class Plan:
     names: Mapping[str, str]
     issues: Mapping[str, str]
     sweeps: tuple[Sweep, ...]
+    adopted: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    @property
+    def stages(self) -> tuple[tuple[Sweep, ...], ...]:
+        """Sweeps that can run at the same time, in the plan's order: those of one priority, and with them a `parallel`
+        one that comes next. A stage builds on what the stages before it decided."""
+        found: list[list[Sweep]] = []
+        for sweep in sorted(self.sweeps, key=lambda s: s.priority):
+            if found and (sweep.parallel or sweep.priority == found[-1][0].priority):
+                found[-1].append(sweep)
+            else:
+                found.append([sweep])
+        return tuple(map(tuple, found))
 
     def select(self, name: str) -> tuple[Sweep, ...]:
         """The sweep `name`: its own grid, or all its options where it has no grid of its own."""

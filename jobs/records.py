@@ -111,7 +111,8 @@ class ViewConfig:
 class View:
     """sweeps/<name>.json: the sweep as it was asked for, seeds of all submits together.
 
-    questions: each a text, or the fields of `aggregate.asked.Question`.
+    questions: each a text, or the fields of `aggregate.asked.Question`. adopted: key -> value that decisions had put in
+    the base (`jobs.decisions`).
     """
 
     name: str
@@ -121,6 +122,66 @@ class View:
     factors: list[str]
     configs: list[ViewConfig]
     time: float
+    adopted: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Settled:
+    """A key that a decision settles. old: what the base had, which may be the same."""
+
+    key: str
+    old: Any
+    new: Any
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Final return with planning of a configuration: mean and 95 % interval over so many finished seeds."""
+
+    config_id: str
+    label: str
+    mean: float | None
+    low: float | None
+    high: float | None
+    seeds: int
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the sweep had measured when it was decided. ties: not told apart from the leader."""
+
+    chosen: Measured
+    baseline: Measured | None
+    leader: Measured
+    ties: list[Measured]
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What the sweeps after `sweep` take from it. how: config, verdict, set or keep.
+
+    base: key -> value of earlier decisions under which it was taken, but for the keys that its sweep holds or varies.
+    date: of UTC. evidence: None where it was decided by hand. undone: when it was taken back, "" where it stands.
+    """
+
+    plan: str
+    sweep: str
+    how: str
+    config_id: str
+    settled: list[Settled]
+    base: dict[str, Any]
+    evidence: Evidence | None
+    why: str
+    date: str
+    user: str
+    undone: str = ""
+
+
+@dataclass(frozen=True)
+class Decisions:
+    """decisions.json: all that was ever adopted, the oldest first."""
+
+    decisions: list[Decision]
 
 
 @dataclass(frozen=True)

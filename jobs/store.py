@@ -22,6 +22,8 @@ from jobs.records import (
     Attempt,
     CodeFile,
     ConfigFile,
+    Decision,
+    Decisions,
     Import,
     Outcome,
     Record,
@@ -305,6 +307,23 @@ class Store:
 
     def write_view(self, view: View) -> None:
         write_json(self.view_path(view.name), encode(view))
+
+    # --- decisions ----------------------------------------------------------------------------------------
+
+    def decisions_path(self) -> Path:
+        return self.root / "decisions.json"
+
+    def read_decisions(self) -> list[Decision]:
+        """The oldest first. Raises `JobsError` for a damaged file: without it sweeps would start from another base."""
+        path = self.decisions_path()
+        found = self._read(path, Decisions)
+        if found is None and path in self.problems:
+            raise JobsError(self.problems.pop(path).replace("to be rid of this message", "to decide anew"))
+        return found.decisions if found is not None else []
+
+    def write_decisions(self, decisions: list[Decision]) -> None:
+        """By whoever holds the lock."""
+        write_json(self.decisions_path(), encode(Decisions(decisions)))
 
     # --- imports ------------------------------------------------------------------------------------------
 

@@ -299,6 +299,7 @@ def _view(plan: Plan, expanded: Expanded, old: View | None) -> View:
             for c in expanded.configurations
         ],
         time=time.time(),
+        adopted=dict(plan.adopted.get(sweep.name, {})),
     )
 
 

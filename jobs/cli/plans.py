@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from jobs.cli.group import Globals
 from jobs.cli.options import (
     expand_sweeps,
     overrides,
@@ -23,19 +24,21 @@ from jobs.errors import JobsError
 @click.argument("sweep", required=False)
 @with_options(plan_option, seeds_option, value_options)
 @click.option("--example", is_flag=True, help="Print the packaged plan as YAML, to copy.")
+@click.pass_obj
 def plan_command(
-    sweep: str | None, plan_file: Path | None, seeds: str | None, preset: str | None, task: str | None,
+    state: Globals, sweep: str | None, plan_file: Path | None, seeds: str | None, preset: str | None, task: str | None,
     steps: str | None, sets: tuple[str, ...], example: bool,
 ) -> None:  # fmt: skip
-    """Show the plan's sweeps, or SWEEP with its configurations."""
+    """Show the plan's sweeps and the base with its history, or SWEEP with its configurations."""
     from jobs import plan as plans
 
     if example:
         click.echo(plans.example(), nl=False)
         return
-    from jobs import show
+    from jobs import decisions, show
 
-    plan = plans.load(plan_file)
+    decided = state.store().read_decisions()
+    plan = decisions.carry(plans.load(plan_file), decided)
     found = expand_sweeps(plan, sweep, preset, overrides(task, steps, sets), seeds)
     console = show.console()
     if sweep is None:
@@ -46,6 +49,9 @@ def plan_command(
         console.print()
     if len(found) > 1:
         console.print(show.totals(found))
+    if sweep is None:
+        for line in show.base_lines(plan, [d for d in decided if d.plan == plan.name]):
+            console.print(line)
 
 
 @click.command("keys")

@@ -24,6 +24,7 @@ from jobs.cli.options import (
     value_options,
     with_options,
 )
+from jobs.errors import JobsError
 
 
 @click.command("submit")
@@ -35,14 +36,19 @@ def submit_command(
     steps: str | None, sets: tuple[str, ...], **asked: Any,
 ) -> None:  # fmt: skip
     """Submit what is missing of SWEEP, or of one of its options (update-freq.tau)."""
-    from jobs import launch, plan, submit
+    from jobs import decisions, launch, plan, submit
 
-    chosen = plan.load(plan_file)
+    store = state.store()
+    chosen = decisions.load(store, plan.load(plan_file))
     found = expand_sweeps(chosen, sweep, preset, overrides(task, steps, sets), seeds)
     how, options = how_and_options(asked)
-    store = state.store()
     choose = lambda: submit.difference(store, found)  # noqa: E731
-    prepare = lambda: submit.record_sweeps(store, chosen, found)  # noqa: E731
+
+    def prepare() -> None:
+        if decisions.load(store, chosen).adopted != chosen.adopted:
+            raise JobsError("a decision was taken at this moment, so the base is another; submit again")
+        submit.record_sweeps(store, chosen, found)
+
     changed = lambda: submit.changed(store, found)  # noqa: E731
     code = launch.launch(store, sweep, choose, submit.Options(**options), how, prepare, changed)
     report_problems(store)

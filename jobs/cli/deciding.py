@@ -1,0 +1,102 @@
+"""`sweeps adopt` and `next`: from a sweep's answer to the next sweep."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+from click.core import ParameterSource
+
+from jobs.cli.group import Globals
+from jobs.cli.options import (
+    expand_sweeps,
+    overrides,
+    plan_option,
+    report_problems,
+    seeds_option,
+    value_options,
+    with_options,
+)
+from jobs.errors import JobsError
+
+
+@click.command("adopt")
+@click.argument("sweep", required=False)
+@plan_option
+@click.option("--config", metavar="ID", help="The values of this configuration, whose runs have ended.")
+@click.option("--from-verdict", is_flag=True, help="Those of the leader, where all others are worse beyond chance.")
+@click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="By hand, a swept key; may be repeated.")
+@click.option("--keep", is_flag=True, help="Decide that the base stays as it is.")
+@click.option("--why", default="", metavar="TEXT", help="A note that stands with the decision.")
+@click.option("--replace", "overrule", is_flag=True, help="Decide anew what was decided otherwise.")
+@click.option("--undo", is_flag=True, help="Take back the decision of SWEEP, or the newest.")
+@click.pass_obj
+def adopt_command(
+    state: Globals, sweep: str | None, plan_file: Path | None, config: str | None, from_verdict: bool,
+    sets: tuple[str, ...], keep: bool, why: str, overrule: bool, undo: bool,
+) -> None:  # fmt: skip
+    """Decide SWEEP: later sweeps of the plan start from what is adopted. Runs that are there stay what they are."""
+    from jobs import deciding, decisions, plan, show
+
+    store, chosen = state.store(), plan.load(plan_file)
+    ways = [given for given in (config, from_verdict, sets, keep) if given]
+    if len(ways) + undo != 1 or (undo and (overrule or why)):
+        raise JobsError("say one of --config ID, --from-verdict, --set KEY=VALUE, --keep, or --undo alone")
+    console = show.console()
+    if undo:
+        taken = decisions.record(store, lambda decided: decisions.removed(chosen, decided, sweep))
+        for line in show.decision_lines(taken):
+            console.print(line)
+        return
+    if sweep is None:
+        raise JobsError("say which SWEEP is decided; `sweeps plan` shows them")
+    carried = decisions.load(store, chosen)
+    one = deciding.only(carried, sweep)
+    if config:
+        made = deciding.of_config(store, carried, one, config, why)
+    elif from_verdict:
+        made = deciding.of_verdict(store, carried, one, why)
+    else:
+        made = deciding.by_hand(carried, one, overrides(None, None, sets), why)
+    for line in show.decision_lines(
+        decisions.record(store, lambda decided: decisions.added(chosen, decided, made, overrule))
+    ):
+        console.print(line)
+    click.echo("`sweeps next` says what comes next")
+    report_problems(store)
+
+
+@click.command("next")
+@with_options(plan_option, seeds_option, value_options)
+@click.pass_context
+def next_command(
+    context: click.Context, plan_file: Path | None, seeds: str | None, preset: str | None, task: str | None,
+    steps: str | None, sets: tuple[str, ...],
+) -> None:  # fmt: skip
+    """Say what the plan wants now, what waits for it, what it costs, and the command. Options as of `submit`."""
+    from jobs import agenda, decisions, plan, show
+
+    state: Globals = context.obj
+    store = state.store()
+    decided = store.read_decisions()
+    chosen = decisions.carry(plan.load(plan_file), decided)
+    expanded = {e.sweep.name: e for e in expand_sweeps(chosen, None, preset, overrides(task, steps, sets), seeds)}
+    given = (("--seeds", seeds), ("--preset", preset), ("--task", task), ("--steps", steps))
+    asked = [word for name, value in given if value is not None for word in (name, value)]
+    words = agenda.Words(
+        program=("sweeps", *_results(context, state)),
+        plan=("--plan", str(plan_file)) if plan_file is not None else (),
+        values=(*asked, *(word for value in sets for word in ("--set", value))),
+    )
+    found = agenda.agenda(store, chosen, decided, expanded, words)
+    console = show.console()
+    for part in show.agenda_parts(found):
+        console.print(part, soft_wrap=True)
+    report_problems(store)
+
+
+def _results(context: click.Context, state: Globals) -> tuple[str, ...]:
+    """`--results FOLDER` where it was typed: the commands need it too."""
+    above = context.find_root()
+    typed = above.get_parameter_source("results") is ParameterSource.COMMANDLINE
+    return ("--results", str(state.results)) if typed else ()
