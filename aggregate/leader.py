@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from aggregate.load import AggregateError
+from aggregate.errors import AggregateError
 from aggregate.summary import SweepSummary
 
 
