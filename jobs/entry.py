@@ -157,7 +157,8 @@ class Execution:
             _say(f"{run}: done at step {record.finished_step:,}")
             return False
         if record.lost_shard:  # its checkpoints lie behind those rows: nothing would train them again
-            raise JobsError(f"{run}: {lost_shard(record.lost_shard)}")
+            _say(f"{run}: {lost_shard(record.lost_shard)}")
+            return False
         attempt = record.attempt
         if attempt is None or record.outcome is not None:
             return True

@@ -96,13 +96,17 @@ def test_a_run_is_done_by_its_last_shard_where_the_outcome_was_never_written(sto
     assert len(agent.calls) == 1
 
 
-def test_a_finished_run_without_its_last_shard_is_refused_in_one_line(store: Store, agent: Any) -> None:
+def test_a_finished_run_without_its_last_shard_is_left_alone_and_its_sibling_trains(
+    store: Store, agent: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
     end_shard(agent)
     job(store, [1])()
     (store.run_folder(RUNS[0]) / "metrics" / "a001-p00003-end9000.parquet").unlink()
-    with pytest.raises(JobsError, match=r"its last shard metrics/a001-p00003-end9000\.parquet is gone; restore it, or"):
-        job(store, [1])()
-    assert store.load_run(RUNS[0], 9000).attempts == 1
+    job(store)()
+    assert [call["runs"] for call in agent.calls] == [[(1, "a001")], [(2, "a001")]]
+    told = "its last shard metrics/a001-p00003-end9000.parquet is gone; restore it, or move"
+    assert f"{RUNS[0]}: {told}" in capsys.readouterr().err
+    assert not store.load_run(RUNS[0], 9000).done
 
 
 def test_a_run_that_is_alive_elsewhere_is_left_alone(store: Store, agent: Any) -> None:
