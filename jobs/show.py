@@ -11,12 +11,10 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.text import Text
 
-from jobs.agenda import DECIDE, Agenda
 from jobs.decisions import inherited
-from jobs.decisions import values as decision_values
 from jobs.expand import Expanded, show
 from jobs.plan import Plan
-from jobs.records import Decision, Import, Measured
+from jobs.records import Import
 from jobs.state import STATES, State
 from jobs.status import RunStatus, SweepStatus, counts, failures
 from jobs.submit import Choice
@@ -113,81 +111,21 @@ def sweep_details(plan: Plan, expanded: Expanded) -> list[Text | Table]:
     lines += [Text(f"  ? {question.text}") for question in sweep.questions]
     lines += [Text(f"  ! {plan.issues[name]}") for name in sweep.issues]
     if sweep.fixed:
-        lines.append(Text(f"  fixed: {_pairs(sweep.fixed)}"))
+        lines.append(Text(f"  fixed: {pairs(sweep.fixed)}"))
     adopted = plan.adopted.get(sweep.name, {})
     if reaching := inherited(sweep, adopted):
-        lines.append(Text(f"  adopted: {_pairs(reaching)}"))
+        lines.append(Text(f"  adopted: {pairs(reaching)}"))
     if held := {key: value for key, value in adopted.items() if sweep.fixed.get(key, value) != value}:
-        lines.append(Text(f"  adopted, and fixed otherwise here: {_pairs(held)}"))
+        lines.append(Text(f"  adopted, and fixed otherwise here: {pairs(held)}"))
     made = table("id", "configuration", "")
     for config in expanded.configurations:
         made.add_row(config.config_id, config.label, "baseline" if config.is_baseline else "")
     return [*lines, made, Text(f"{len(expanded.configurations)} configurations, {expanded.runs} runs")]
 
 
-def _pairs(values: Mapping[str, Any]) -> str:
+def pairs(values: Mapping[str, Any]) -> str:
+    """`num_q=2, tau=0.01`."""
     return ", ".join(f"{key}={show(value)}" for key, value in values.items())
-
-
-def base_lines(plan: Plan, decided: Sequence[Decision]) -> Iterable[Text]:
-    """The base as it is now, and the decisions that made it so, taken back ones too."""
-    now = {**plan.base, **{key: v for d in decided if not d.undone for key, v in decision_values(d).items()}}
-    yield Text.assemble(("base: ", "bold"), _pairs(now))
-    yield from decision_lines(decided)
-
-
-def decision_lines(decided: Sequence[Decision]) -> Iterable[Text]:
-    """A line a decision: what it settled, when, by whom, on what; one taken back is dim."""
-    for decision in decided:
-        changes = [f"{s.key} {show(s.old)} -> {show(s.new)}" for s in decision.settled if s.old != s.new]
-        same = [f"{s.key} stays {show(s.new)}" for s in decision.settled if s.old == s.new]
-        told = ", ".join([*changes, *same]) or "the base stays as it is"
-        line = Text(f"  {decision.date[:10]} {decision.sweep}: {told}; by {decision.user}, {_evidence(decision)}")
-        if decision.why:
-            line.append(f": {decision.why}")
-        if decision.undone:
-            line = Text(f"{line.plain} (taken back {decision.undone[:10]})", style="dim")
-        yield line
-
-
-def _evidence(decision: Decision) -> str:
-    """`verdict 3dffecba6e: final return 812 [790, 833], n=6, baseline 700 [640, 760], n=6`."""
-    found = decision.evidence
-    if found is None:
-        return "by hand"
-    beside = f", baseline {_final(found.baseline)}" if found.baseline else ""
-    if found.leader.config_id != found.chosen.config_id:
-        beside += f", leader {_final(found.leader)}"
-    if found.ties:
-        beside += f"; not told apart from the leader: {'; '.join(tied.label for tied in found.ties)}"
-    return f"{decision.how} {decision.config_id}: final return {_final(found.chosen)}{beside}"
-
-
-def _final(measured: Measured) -> str:
-    if measured.mean is None:
-        return "unknown"
-    between = f" [{measured.low:.0f}, {measured.high:.0f}]" if None not in (measured.low, measured.high) else ""
-    return f"{measured.mean:.0f}{between}, n={measured.seeds}"
-
-
-def agenda_parts(found: Agenda) -> Iterable[Table | Text]:
-    """What `sweeps next` says."""
-    if not found.items:
-        yield Text("the plan is done: every sweep is decided; `sweeps plan` shows the base and how it came about")
-        return
-    together = "; these can run at the same time" if len(found.items) > 1 else ""
-    made = table("sweep", "state", "", title=f"stage {found.stage} of {found.stages}{together}")
-    for item in found.items:
-        made.add_row(item.sweep.name, item.state, item.told)
-    yield made
-    if found.cost:
-        yield Text(found.cost)
-    yield Text("\n".join(["", "now:", *(f"  {line}" for line in found.commands)]))
-    if any(item.state == DECIDE for item in found.items):
-        yield Text("  (or `adopt` with --config ID, --keep, or --set KEY=VALUE where the verdict leaves it open)")
-    if found.after:
-        names = ", ".join(expanded.sweep.name for expanded in found.after)
-        yield Text(f"\nthen {names}: {'waits' if len(found.after) == 1 else 'wait'} for {', '.join(found.undecided)}")
 
 
 # --- runs -------------------------------------------------------------------------------------------------

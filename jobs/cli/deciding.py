@@ -36,7 +36,7 @@ def adopt_command(
     sets: tuple[str, ...], keep: bool, why: str, overrule: bool, undo: bool,
 ) -> None:  # fmt: skip
     """Decide SWEEP: later sweeps of the plan start from what is adopted. Runs that are there stay what they are."""
-    from jobs import deciding, decisions, plan, show
+    from jobs import deciding, decisions, plan, show, told
 
     store, chosen = state.store(), plan.load(plan_file)
     ways = [given for given in (config, from_verdict, sets, keep) if given]
@@ -45,8 +45,8 @@ def adopt_command(
     console = show.console()
     if undo:
         taken = decisions.record(store, lambda decided: decisions.removed(chosen, decided, sweep))
-        for line in show.decision_lines(taken):
-            console.print(line)
+        for line in told.decision_lines(taken):
+            console.print(line, soft_wrap=True)
         return
     if sweep is None:
         raise JobsError("say which SWEEP is decided; `sweeps plan` shows them")
@@ -58,10 +58,10 @@ def adopt_command(
         made = deciding.of_verdict(store, carried, one, why)
     else:
         made = deciding.by_hand(carried, one, overrides(None, None, sets), why)
-    for line in show.decision_lines(
+    for line in told.decision_lines(
         decisions.record(store, lambda decided: decisions.added(chosen, decided, made, overrule))
     ):
-        console.print(line)
+        console.print(line, soft_wrap=True)
     click.echo("`sweeps next` says what comes next")
     report_problems(store)
 
@@ -74,7 +74,7 @@ def next_command(
     steps: str | None, sets: tuple[str, ...],
 ) -> None:  # fmt: skip
     """Say what the plan wants now, what waits for it, what it costs, and the command. Options as of `submit`."""
-    from jobs import agenda, decisions, plan, show
+    from jobs import agenda, decisions, plan, show, told
 
     state: Globals = context.obj
     store = state.store()
@@ -90,7 +90,7 @@ def next_command(
     )
     found = agenda.agenda(store, chosen, decided, expanded, words)
     console = show.console()
-    for part in show.agenda_parts(found):
+    for part in told.agenda_parts(found):
         console.print(part, soft_wrap=True)
     report_problems(store)
 

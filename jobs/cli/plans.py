@@ -35,7 +35,7 @@ def plan_command(
     if example:
         click.echo(plans.example(), nl=False)
         return
-    from jobs import decisions, show
+    from jobs import decisions, show, told
 
     decided = state.store().read_decisions()
     plan = decisions.carry(plans.load(plan_file), decided)
@@ -50,8 +50,8 @@ def plan_command(
     if len(found) > 1:
         console.print(show.totals(found))
     if sweep is None:
-        for line in show.base_lines(plan, [d for d in decided if d.plan == plan.name]):
-            console.print(line)
+        for line in told.base_lines(plan, [d for d in decided if d.plan == plan.name]):
+            console.print(line, soft_wrap=True)
 
 
 @click.command("keys")

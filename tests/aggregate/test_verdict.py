@@ -54,6 +54,7 @@ def test_a_clear_leader_is_named_with_its_interval(tmp_path: Path, synthetic: Mo
     assert points["Random actions"].startswith("8 of 8 finished runs end above the best of 40 episodes of random")
     assert "whole interval lies above their mean" in points["Random actions"]
     assert points["Missing"] == "Nothing: all 8 runs finished."
+    assert points["Next"] == "sweeps adopt ensemble --from-verdict, then sweeps next"
 
 
 def test_the_indistinct_are_listed(tmp_path: Path, synthetic: ModuleType) -> None:
