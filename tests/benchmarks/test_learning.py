@@ -9,7 +9,9 @@ import math
 import xml.etree.ElementTree as ET
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
+import pandas as pd
 import pytest
 
 from jobs import plan
@@ -43,32 +45,57 @@ def learning(repository: Path) -> ModuleType:
     return module
 
 
-def test_the_bound_is_the_reference_less_15_percent_of_its_gain(learning: ModuleType) -> None:
-    assert learning.Reference(steps=100, final=500, random=100).bound == pytest.approx(440)
-    assert learning.REFERENCES["cartpole-swingup"].bound == pytest.approx(529 - 0.15 * 502)
+@pytest.fixture(autouse=True)
+def references(learning: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Made-up runs of the reference."""
+    finals = {"cartpole-swingup": (8800, (420, 400, 380)), "walker-stand": (8200, (500, 510, 490))}
+    lines = ["task,seed,step,eval_return_planner"]
+    for task, (steps, returns) in finals.items():
+        for seed, final in enumerate(returns):
+            # the last four count: 100 above and below, then twice the final
+            course = (0, final + 100, final - 100, final, final)
+            lines += [f"{task},{seed},{steps * (n + 1) // 5},{value}" for n, value in enumerate(course)]
+    (tmp_path / "reference.csv").write_text("\n".join(lines))
+    monkeypatch.setattr(learning, "REFERENCE_RUNS", tmp_path / "reference.csv")
+
+
+def reference(learning: ModuleType) -> Any:
+    """One evaluation each of two seeds after 100 steps."""
+    evaluations = {"seed": [1, 2], "step": [100, 100], "eval_return_planner": [450.0, 550.0]}
+    return learning.Reference(pd.DataFrame(evaluations), random=100.0)
+
+
+def test_the_margin_is_15_percent_of_what_the_reference_gained(learning: ModuleType) -> None:
+    assert reference(learning).margin == pytest.approx(60)
+    found = learning.references()["cartpole-swingup"]
+    assert (found.steps, list(found.finals), found.random) == (8800, [420, 400, 380], 27)
 
 
 @pytest.mark.parametrize(
-    ("steps", "finished", "low", "says"),
+    ("steps", "finished", "ends", "says"),
     [
-        (100, 5, 440.1, "non-inferior"),
-        (100, 5, 440.0, "**not shown**: the interval reaches below"),
-        (90, 5, 499.0, "not comparable: 90 steps, the reference has 100"),
-        (100, 4, 499.0, "not shown: 1 of 5 seeds did not finish"),
-        (100, 5, math.nan, "not shown: an interval needs two seeds"),
+        (100, 5, (-59.9, 9.0), "non-inferior"),
+        (100, 5, (-60.0, 9.0), "**not shown**: the interval reaches below"),
+        (100, 5, (-99.0, -0.1), "**inferior**: the interval lies below zero"),
+        (90, 5, (10.0, 20.0), "not comparable: 90 steps, the reference has 100"),
+        (100, 4, (10.0, 20.0), "not shown: 1 of 5 seeds did not finish"),
+        (100, 5, (math.nan, math.nan), "not shown: an interval needs two seeds"),
     ],
 )
-def test_verdict(learning: ModuleType, steps: int, finished: int, low: float, says: str) -> None:
-    assert learning.judge(learning.Reference(100, 500, 100), steps, finished, 5, low) == says
+def test_verdict(learning: ModuleType, steps: int, finished: int, ends: tuple[float, float], says: str) -> None:
+    assert learning.judge(reference(learning), steps, finished, 5, ends) == says
 
 
-def test_the_plan_ends_where_the_references_do_with_an_evaluation_there(learning: ModuleType) -> None:
+def test_the_plan_ends_where_the_references_do_with_an_evaluation_there(
+    learning: ModuleType, repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(learning, "REFERENCE_RUNS", repository / "benchmarks" / "results" / "tdmpc2.csv")
     loaded = plan.load(learning.PLAN)
     found = {
         c.config.task: c.config for sweep in loaded.select("learning") for c in expand(loaded, sweep).configurations
     }
     assert {task: config.steps for task, config in found.items()} == {
-        task: reference.steps for task, reference in learning.REFERENCES.items()
+        task: reference.steps for task, reference in learning.references().items()
     }
     assert all(config.steps % config.eval_freq == 0 for config in found.values())
     assert all(config.steps_are_extendable for config in found.values())  # a try with fewer steps is its beginning
@@ -108,8 +135,8 @@ def test_page_figure_and_csv_come_from_the_runs(learning: ModuleType, synthetic:
     store = made_up(learning, synthetic, tmp_path / "runs", evaluations=8)
     page, picture, table = learning.write(store, tmp_path / "out")
     lines = {line.split(" | ")[0]: line for line in page.read_text().splitlines() if line.startswith("| ")}
-    assert lines["| walker-stand"].endswith("| 508 | 454 | non-inferior |")
-    assert "**not shown**" in lines["| cartpole-swingup"]
+    assert lines["| walker-stand"].endswith("| 500 [475, 525] | 3 | 319 [289, 348] | −52.9 | non-inferior |")
+    assert lines["| cartpole-swingup"].endswith("**inferior**: the interval lies below zero |")
     assert "8,800 (17,600) | 3 |" in lines["| cartpole-swingup"]
     assert "Not measured yet" not in page.read_text()
     assert "## How to read it" in page.read_text()
