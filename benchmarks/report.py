@@ -70,20 +70,25 @@ def opened(browser: Browser, page_file: Path) -> tuple[float, float, float]:
     return taken[0], taken[1], taken[2]
 
 
-def measure(browser: Browser, size: str, folder: Path) -> str:
-    """The table's line of a size such as 8x6."""
-    configurations, seeds = map(int, size.split("x"))
-    sweep = make(folder / "runs", configurations, seeds)
-    started = time.perf_counter()
-    summary = summarise([sweep])
-    judged = time.perf_counter()
-    out = folder / f"{size}.html"
-    write_report(summary, out)
-    written = time.perf_counter()
-    paint, loaded, answers = (
-        statistics.median(times) for times in zip(*(opened(browser, out) for _ in range(3)), strict=True)
-    )
-    seconds = [judged - started, written - judged, paint, loaded, answers]
+def written(size: str, out: Path) -> tuple[float, float]:
+    """Makes the report of a size such as 8x6; seconds to judge and to write."""
+    with tempfile.TemporaryDirectory() as folder:
+        sweep = make(Path(folder), *map(int, size.split("x")))
+        started = time.perf_counter()
+        summary = summarise([sweep])
+        judged = time.perf_counter()
+        write_report(summary, out)
+        return judged - started, time.perf_counter() - judged
+
+
+def measured(chromium: str, size: str, out: Path, taken: tuple[float, float]) -> str:
+    """The table's line."""
+    options = ["--disable-dev-shm-usage", *(["--no-sandbox"] if os.geteuid() == 0 else [])]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=options)
+        times = [opened(browser, out) for _ in range(3)]
+        browser.close()
+    seconds = [*taken, *(statistics.median(column) for column in zip(*times, strict=True))]
     cells = [size, f"{out.stat().st_size / 1e6:.2f} MB", *(f"{s:.2f} s" for s in seconds), rows.code()]
     return f"| {' | '.join(cells)} |"
 
@@ -93,23 +98,19 @@ def main() -> None:
     parser.add_argument("--sizes", nargs="+", default=list(SIZES), metavar="CxS", help="configurations x seeds")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="leave the reports there")
     args = parser.parse_args()
-    path = shutil.which("chromium")
-    if path is None:
+    chromium = shutil.which("chromium")
+    if chromium is None:
         raise SystemExit("no Chromium here: Debian's package chromium")
     lines: dict[str, str] = {}
-    with sync_playwright() as playwright, tempfile.TemporaryDirectory() as folder:
-        options = ["--disable-dev-shm-usage", *(["--no-sandbox"] if os.geteuid() == 0 else [])]
-        browser = playwright.chromium.launch(executable_path=path, args=options)
+    with tempfile.TemporaryDirectory() as folder:
         for size in args.sizes:
-            place = Path(folder) / size
-            place.mkdir()
-            lines[size] = measure(browser, size, place)
+            out = Path(folder) / f"{size}.html"
+            taken = written(size, out)  # while no browser's thread keeps runs from being judged in processes
+            lines[size] = measured(chromium, size, out, taken)
             print(lines[size], flush=True)
             if args.keep:
                 args.keep.mkdir(parents=True, exist_ok=True)
-                shutil.copy(place / f"{size}.html", args.keep)
-            shutil.rmtree(place)
-        browser.close()
+                shutil.copy(out, args.keep)
     rows.record("sizes", SIZES, lines, rows.ROOT / "docs" / "report.md")
 
 
