@@ -138,8 +138,7 @@ def table(summaries: Mapping[str, SweepSummary]) -> str:
     for task, sweep in summaries.items():
         reference, config = references()[task], sweep.source.configs[0]
         finals = {mode: _finite(sweep.scores[f"final_{mode}"]) for mode in MODES}
-        n, apart = len(finals["planner"]), stats.welch(finals["planner"], reference.finals)
-        mean, half = float(apart.estimate), float(apart.half_width())
+        n, (mean, half) = len(finals["planner"]), _apart(finals["planner"], reference.finals)
         frames = sweep.total_steps * config.config["action_repeat"]
         cells = [task, f"{sweep.total_steps:,} ({frames:,})", f"{n}"]
         cells += [_interval(finals[mode]) for mode in MODES]
@@ -149,6 +148,14 @@ def table(summaries: Mapping[str, SweepSummary]) -> str:
         cells += [judge(reference, sweep.total_steps, n, len(config.runs), (mean - half, mean + half))]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _apart(ours: np.ndarray, theirs: np.ndarray) -> tuple[float, float]:
+    """Difference of the means and half the width of its interval (Welch); NaN where there is none."""
+    if not ours.size or not theirs.size:
+        return math.nan, math.nan
+    found = stats.welch(ours, theirs)
+    return float(found.estimate), float(found.half_width())
 
 
 def _finite(values: pd.Series) -> np.ndarray:
