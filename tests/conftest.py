@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -22,11 +24,22 @@ def repository() -> Path:
 
 
 @pytest.fixture(scope="session")
-def synthetic(repository: Path) -> ModuleType:
+def load_script(repository: Path) -> Callable[[str], ModuleType]:
+    """Loads a file of the checkout that no package holds, such as `benchmarks/flags.py`, as a module of its own."""
+
+    def load(path: str) -> ModuleType:
+        spec = importlib.util.spec_from_file_location(f"script_{Path(path).stem}", repository / path)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[spec.name] = module  # dataclasses look their module up
+        spec.loader.exec_module(module)
+        return module
+
+    return load
+
+
+@pytest.fixture(scope="session")
+def synthetic(load_script: Callable[[str], ModuleType]) -> ModuleType:
     """The module that makes runs up and writes them as real shards."""
-    spec = importlib.util.spec_from_file_location("synthetic", repository / "tests" / "aggregate" / "synthetic.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("tests/aggregate/synthetic.py")

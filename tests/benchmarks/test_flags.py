@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -16,14 +15,8 @@ from jobs.errors import JobsError
 
 
 @pytest.fixture(scope="module")
-def bench(repository: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location("flags_benchmark", repository / "benchmarks" / "flags.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
+def bench(load_script: Callable[[str], ModuleType]) -> ModuleType:
+    return load_script("benchmarks/flags.py")
 
 
 def test_every_flag_of_a_curve_has_a_fault(bench: ModuleType) -> None:

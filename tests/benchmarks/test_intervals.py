@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -12,13 +12,8 @@ TRIALS = 300  # a share of 0.95 is within 0.05 in all but one case of 15,000
 
 
 @pytest.fixture(scope="module")
-def simulation(repository: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location("simulation", repository / "benchmarks" / "intervals.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def simulation(load_script: Callable[[str], ModuleType]) -> ModuleType:
+    return load_script("benchmarks/intervals.py")
 
 
 def test_students_interval_holds_its_level_and_the_bootstrap_does_not(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import importlib.util
 import math
 import xml.etree.ElementTree as ET
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -36,13 +36,8 @@ sweeps:
 
 
 @pytest.fixture(scope="module")
-def learning(repository: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location("learning", repository / "benchmarks" / "learning.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def learning(load_script: Callable[[str], ModuleType]) -> ModuleType:
+    return load_script("benchmarks/learning.py")
 
 
 @pytest.fixture(autouse=True)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -16,14 +15,8 @@ RUNS, ROWS, SHARD = 9, 40, 20
 
 
 @pytest.fixture(scope="module")
-def bench(repository: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location("loading_benchmark", repository / "benchmarks" / "loading.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+def bench(load_script: Callable[[str], ModuleType]) -> ModuleType:
+    return load_script("benchmarks/loading.py")
 
 
 @pytest.fixture(scope="module")

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
+from collections.abc import Callable
 from types import ModuleType
 
 import pytest
@@ -14,13 +13,8 @@ PAGE = (
 
 
 @pytest.fixture(scope="module")
-def rows(repository: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location("rows", repository / "benchmarks" / "rows.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def rows(load_script: Callable[[str], ModuleType]) -> ModuleType:
+    return load_script("benchmarks/rows.py")
 
 
 def test_a_row_is_replaced_or_added_in_its_place_and_one_that_is_no_more_goes(rows: ModuleType) -> None:
