@@ -7,7 +7,6 @@ brings with it does not.
 from __future__ import annotations
 
 import functools
-import itertools
 import os
 from pathlib import Path
 from typing import Any
@@ -63,18 +62,13 @@ class _Product(torch.autograd.Function):
 
 def _each(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """x (S, E, N, in), weight (S, E, out, in) -> (S, E, N, out), a call a matrix: nothing depends on its neighbours."""
-    heads = x.shape[1]
     linear = torch.ops.mkldnn._linear_pointwise.default
-    biases = [None] * (x.shape[0] * heads) if bias is None else bias.flatten(0, 2).unbind()
+    seeds, heads = x.shape[:2]
     found = [
-        linear(left, right, row, "none", [], "")
-        for left, right, row in zip(
-            itertools.chain.from_iterable(seed.unbind() for seed in x.unbind()),
-            itertools.chain.from_iterable(seed.unbind() for seed in weight.unbind()),
-            biases,
-            strict=True,
-        )
+        linear(x[s, e], weight[s, e], None if bias is None else bias[s, e, 0], "none", [], "")
+        for s in range(seeds)
+        for e in range(heads)
     ]
     if len(found) == 1:
         return found[0].view(1, 1, *found[0].shape)
-    return torch.stack(found).unflatten(0, (-1, heads))
+    return torch.stack(found).unflatten(0, (seeds, heads))
