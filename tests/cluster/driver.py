@@ -13,14 +13,16 @@ from typing import Any
 
 from slurm_cluster import wait_until
 
-# Episodes of ten agent steps; seconds of training, most of them imports.
-PLAN = """\
+# About ten seconds of training, so that several heartbeats (`jobs.entry.HEARTBEAT_S`) tell of it on the way.
+STEPS = 360
+# Episodes of ten agent steps.
+PLAN = f"""\
 plan: tiny
 seeds: 1-1
 base:
   task: cartpole-swingup
   action_repeat: 100
-  steps: 120
+  steps: {STEPS}
   seed_steps: 20
   utd_ratio: 1
   batch_size: 8
@@ -37,8 +39,8 @@ base:
   final_eval_episodes: 1
   log_freq: 5
 sweeps:
-  one: {goal: see that it survives, grid: {tau: [0.01]}}
-  pair: {goal: see that an array trains, grid: {num_q: [1, 2]}}
+  one: {{goal: see that it survives, grid: {{tau: [0.01]}}}}
+  pair: {{goal: see that an array trains, grid: {{num_q: [1, 2]}}}}
 """
 ROOT = Path(__file__).resolve().parents[2]
 TIMINGS = {"steps_per_s", "updates_per_s"}  # the only columns that may differ between two runs of one seed
@@ -111,10 +113,10 @@ class Sweeps:
         return found
 
     def hold_at(self, step: int) -> int:
-        """Its process, stopped there (SIGSTOP): however fast the machine, the fault hits it in mid-run."""
+        """Its process, stopped there or soon after (SIGSTOP): the fault hits it in mid-run."""
         pid = int(self.train_to(step)["pid"])
         os.kill(pid, signal.SIGSTOP)
-        assert self.step() < 120
+        assert self.step() < STEPS, "this machine trains too fast to be held in mid-run: raise STEPS"
         return pid
 
     def step(self) -> int:
@@ -163,7 +165,7 @@ def complete(sweeps: Sweeps, sweep: str = "one") -> None:
     """No row is missing and none is there twice, whatever the number of attempts; the report can be written."""
     found = rows(sweeps, "results", sweep)
     for run, trained in found[found["kind"] == "train"].groupby("config_id", observed=True)["step"]:
-        assert trained.tolist() == list(range(20, 121, 5)), (run, trained.tolist())
+        assert trained.tolist() == list(range(20, STEPS + 1, 5)), (run, trained.tolist())
     sweeps("aggregate", "--out", "report.html")
 
 
