@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from jobs import cost, submit
 from jobs.deciding import ENDED
@@ -12,7 +13,7 @@ from jobs.decisions import moved, standing, values
 from jobs.errors import JobsError
 from jobs.expand import Expanded, label, show
 from jobs.plan import Plan, Sweep
-from jobs.records import Decision
+from jobs.records import Asked, Decision
 from jobs.state import ACTIVE, STATES
 from jobs.status import SweepStatus, counts
 from jobs.status import sweeps as statuses
@@ -32,6 +33,30 @@ class Words:
     def line(self, command: str, sweep: str, *options: str, with_values: bool = False) -> str:
         given = (*self.plan, *(self.values if with_values else ()))
         return shlex.join([*self.program, command, sweep, *options, *given])
+
+
+def typed(asked: Asked) -> tuple[str, ...]:
+    """The options that ask for it, numbers with all their digits."""
+    given = [("--seeds", asked.seeds), ("--preset", asked.preset)]
+    for key, value in asked.values.items():
+        text = value if isinstance(value, str) else json.dumps(value)
+        given.append((f"--{key}", text) if key in ("task", "steps") else ("--set", f"{key}={text}"))
+    return tuple(word for pair in given if pair[1] for word in pair)
+
+
+def asked_before(store: Store, plan: Plan) -> tuple[Asked, str]:
+    """What the newest submit of `plan` was given, and its sweep, "" where there is none or it was given nothing.
+
+    Not its value of a key that a sweep of the plan varies: no other sweep can be asked for it.
+    """
+    views = [view for sweep in plan.sweeps if (view := store.read_view(sweep.name)) and view.plan == plan.name]
+    newest = max(views, key=lambda view: view.time, default=None)
+    if newest is None:
+        return Asked(), ""
+    varied = {key for sweep in plan.sweeps for key in sweep.factors}
+    kept = {key: value for key, value in newest.asked.values.items() if key not in varied}
+    asked = replace(newest.asked, values=kept)
+    return asked, newest.name if asked != Asked() else ""
 
 
 @dataclass(frozen=True)

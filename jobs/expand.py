@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from jobs.errors import JobsError
 from jobs.plan import Plan, Sweep
+from jobs.records import Asked
 from tdmpc.config import ConfigError, TrainConfig, config_id, inactive_keys, parse_value
 
 
@@ -29,11 +30,12 @@ class Configuration:
 
 @dataclass(frozen=True)
 class Expanded:
-    """A sweep with its configurations, each once, in the plan's order."""
+    """A sweep with its configurations, each once, in the plan's order. asked: for them, beside the plan."""
 
     sweep: Sweep
     configurations: tuple[Configuration, ...]
     seeds: tuple[int, ...]
+    asked: Asked = field(default_factory=Asked)
 
     @property
     def runs(self) -> int:

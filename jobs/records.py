@@ -108,11 +108,21 @@ class ViewConfig:
 
 
 @dataclass(frozen=True)
+class Asked:
+    """What a command was given beside the plan. seeds: as typed, "" for the plan's. values: key -> value of --task,
+    --steps and --set."""
+
+    seeds: str = ""
+    preset: str = ""
+    values: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class View:
     """sweeps/<name>.json: the sweep as it was asked for, seeds of all submits together.
 
     questions: each a text, or the fields of `aggregate.asked.Question`. adopted: key -> value that decisions had put in
-    the base (`jobs.decisions`).
+    the base (`jobs.decisions`). asked: at the newest submit.
     """
 
     name: str
@@ -123,6 +133,7 @@ class View:
     configs: list[ViewConfig]
     time: float
     adopted: dict[str, Any] = field(default_factory=dict)
+    asked: Asked = field(default_factory=Asked)
 
 
 @dataclass(frozen=True)

@@ -300,6 +300,7 @@ def _view(plan: Plan, expanded: Expanded, old: View | None) -> View:
         ],
         time=time.time(),
         adopted=dict(plan.adopted.get(sweep.name, {})),
+        asked=expanded.asked,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import click
@@ -9,6 +10,7 @@ from click.core import ParameterSource
 
 from jobs.cli.group import Globals
 from jobs.cli.options import (
+    asked_for,
     expand_sweeps,
     overrides,
     plan_option,
@@ -73,23 +75,30 @@ def next_command(
     context: click.Context, plan_file: Path | None, seeds: str | None, preset: str | None, task: str | None,
     steps: str | None, sets: tuple[str, ...],
 ) -> None:  # fmt: skip
-    """Say what the plan wants now, what waits for it, what it costs, and the command. Options as of `submit`."""
+    """Say what the plan wants now, what waits for it, what it costs, and the command.
+
+    Options as of `submit`; where none is given, those of the submit before.
+    """
     from jobs import agenda, decisions, plan, show, told
+    from jobs.records import Asked
 
     state: Globals = context.obj
     store = state.store()
     decided = store.read_decisions()
     chosen = decisions.carry(plan.load(plan_file), decided)
-    expanded = {e.sweep.name: e for e in expand_sweeps(chosen, None, preset, overrides(task, steps, sets), seeds)}
-    given = (("--seeds", seeds), ("--preset", preset), ("--task", task), ("--steps", steps))
-    asked = [word for name, value in given if value is not None for word in (name, value)]
+    asked, before = asked_for(seeds, preset, task, steps, sets), ""
+    if asked == Asked():
+        asked, before = agenda.asked_before(store, chosen)
+    expanded = {e.sweep.name: e for e in expand_sweeps(chosen, None, asked)}
     words = agenda.Words(
         program=("sweeps", *_results(context, state)),
         plan=("--plan", str(plan_file)) if plan_file is not None else (),
-        values=(*asked, *(word for value in sets for word in ("--set", value))),
+        values=agenda.typed(asked),
     )
     found = agenda.agenda(store, chosen, decided, expanded, words)
     console = show.console()
+    if before and found.items:
+        click.echo(f"as {before} was submitted: {shlex.join(words.values)}\n")
     for part in told.agenda_parts(found):
         console.print(part, soft_wrap=True)
     report_problems(store)

@@ -14,6 +14,7 @@ from jobs.errors import JobsError
 if TYPE_CHECKING:
     from jobs.expand import Expanded
     from jobs.plan import Plan
+    from jobs.records import Asked
     from jobs.store import Store
     from jobs.submit import How
 
@@ -127,16 +128,24 @@ def preset_values(name: str | None) -> dict[str, Any]:
     return dict(load_preset(name).values) if name is not None else {}
 
 
-def expand_sweeps(
-    plan: Plan, name: str | None, preset: str | None, overrides: dict[str, Any], seeds: str | None
-) -> list[Expanded]:
+def asked_for(
+    seeds: str | None, preset: str | None, task: str | None, steps: str | None, sets: Sequence[str]
+) -> Asked:  # fmt: skip
+    """What `seeds_option` and `value_options` were given."""
+    from jobs.records import Asked
+
+    return Asked(seeds or "", preset or "", overrides(task, steps, sets))
+
+
+def expand_sweeps(plan: Plan, name: str | None, asked: Asked) -> list[Expanded]:
     """The sweeps under `name`, or all of the plan in priority order."""
     from jobs.expand import expand
     from jobs.plan import parse_seeds
 
     chosen = plan.select(name) if name else tuple(sorted(plan.sweeps, key=lambda s: s.priority))
-    asked = parse_seeds(seeds) if seeds is not None else None
-    return [expand(plan, sweep, preset_values(preset), overrides, asked) for sweep in chosen]
+    preset = preset_values(asked.preset or None)
+    seeds = parse_seeds(asked.seeds) if asked.seeds else None
+    return [dataclasses.replace(expand(plan, sweep, preset, asked.values, seeds), asked=asked) for sweep in chosen]
 
 
 def report_problems(store: Store) -> None:

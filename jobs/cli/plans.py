@@ -10,8 +10,8 @@ import click
 
 from jobs.cli.group import Globals
 from jobs.cli.options import (
+    asked_for,
     expand_sweeps,
-    overrides,
     plan_option,
     seeds_option,
     value_options,
@@ -39,7 +39,7 @@ def plan_command(
 
     decided = state.store().read_decisions()
     plan = decisions.carry(plans.load(plan_file), decided)
-    found = expand_sweeps(plan, sweep, preset, overrides(task, steps, sets), seeds)
+    found = expand_sweeps(plan, sweep, asked_for(seeds, preset, task, steps, sets))
     console = show.console()
     if sweep is None:
         console.print(show.plan_table(plan, found))

@@ -9,6 +9,7 @@ import click
 
 from jobs.cli.group import Globals
 from jobs.cli.options import (
+    asked_for,
     backend_options,
     device_of,
     expand_sweeps,
@@ -40,7 +41,7 @@ def submit_command(
 
     store = state.store()
     chosen = decisions.load(store, plan.load(plan_file))
-    found = expand_sweeps(chosen, sweep, preset, overrides(task, steps, sets), seeds)
+    found = expand_sweeps(chosen, sweep, asked_for(seeds, preset, task, steps, sets))
     how, options = how_and_options(asked)
     choose = lambda: submit.difference(store, found)  # noqa: E731
 

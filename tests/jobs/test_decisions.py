@@ -295,6 +295,19 @@ def test_next_leads_through_the_whole_plan(typed: Typed, results: Path, agent: A
     assert typed("next").stdout.startswith("the plan is done")
 
 
+def test_next_goes_on_with_what_the_submit_before_was_given(typed: Typed, agent: Any) -> None:
+    given = ["--seeds", "1", "--preset", "small", "--steps", "700", "--set", "lr=0.00123456789", "--set", "rho=0.3"]
+    typed("submit", "ensemble", *given)
+    typed("adopt", "ensemble", "--keep")
+    typed("train", "--preset", "small", "--seeds", "1")  # no sweep of the plan
+    text = typed("next").stdout
+    words = "--seeds 1 --preset small --steps 700 --set lr=0.00123456789"  # gamma varies rho
+    assert text.startswith(f"as ensemble was submitted: {words}\n")
+    assert "4 configurations, 4 runs" in text
+    assert commands(text)[0].endswith(words)
+    assert commands(typed("next", "--seeds", "2").stdout)[0].endswith("mine.yaml --seeds 2")
+
+
 def test_next_says_what_failed(typed: Typed, agent: Any) -> None:
     agent.ends[2] = RuntimeError("broken")
     typed("submit", "ensemble", code=1)
