@@ -1,4 +1,4 @@
-"""The command line in a folder of its own against a throw-away Slurm, and what must be true of runs that recovered."""
+"""The command line in a folder of its own, here or on a throw-away Slurm; what must be true of runs that recovered."""
 
 from __future__ import annotations
 
@@ -49,28 +49,52 @@ PATIENCE_S = 600.0  # on a machine that does other things
 
 
 class Sweeps:
-    """The command line in a folder of its own, against a cluster. user: who runs it; python: with which interpreter."""
+    """The command line in a folder of its own, which holds files with the names of our packages, as a user's may.
 
-    def __init__(self, folder: Path, conf: Path, user: str | None = None, python: str = sys.executable) -> None:
-        self.folder, self.cluster, self.user, self.python = folder, conf.parent, user, python
+    conf: slurm.conf of a cluster; without one only this machine is seen. user: who runs it; python: with which
+    interpreter.
+    """
+
+    def __init__(
+        self, folder: Path, conf: Path | None = None, user: str | None = None, python: str = sys.executable
+    ) -> None:  # fmt: skip
+        self.folder, self.conf, self.user, self.python = folder, conf, user, python
         (folder / "plan.yaml").write_text(PLAN)
+        for name in ("plots", "jobs", "tdmpc", "submitit"):
+            (folder / f"{name}.py").write_text("raise SystemExit('a file of the user was imported')\n")
         hidden = ("SLURM", "SBATCH", "SWEEPS")
         kept = {name: value for name, value in os.environ.items() if not name.startswith(hidden)}
         self.path = os.environ["PATH"]
-        ours = {"SLURM_CONF": str(conf), "COLUMNS": "200", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-        self.environment = {**kept, **ours}
+        self.environment = {**kept, "COLUMNS": "200", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+        if conf is not None:
+            self.environment["SLURM_CONF"] = str(conf)
         if user is not None:
             shutil.chown(folder, user)
             self.environment |= {"HOME": str(folder), "USER": user, "LOGNAME": user}
 
-    def __call__(self, *words: str, code: int = 0) -> str:
-        command = [self.python, "-P", "-m", "jobs.cli", *words]
-        done = subprocess.run(
-            command, cwd=self.folder, env=self.environment, capture_output=True, text=True, check=False, timeout=900,
-            user=self.user, extra_groups=None if self.user is None else [],
+    @property
+    def cluster(self) -> Path:
+        """The folder of its cluster."""
+        assert self.conf is not None
+        return self.conf.parent
+
+    def python_with(self, *words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [self.python, "-P", *words], cwd=self.folder, env=self.environment, capture_output=True, text=True,
+            check=False, timeout=3600, user=self.user, extra_groups=None if self.user is None else [],
         )  # fmt: skip
+
+    def __call__(self, *words: str, code: int = 0) -> str:
+        done = self.python_with("-m", "jobs.cli", *words)
         assert done.returncode == code, done.stdout + done.stderr + self.logs()
         return done.stdout
+
+    def refusal(self, *words: str) -> str:
+        """The one line in which a command is refused, "" where it is not."""
+        done = self.python_with("-m", "jobs.cli", *words)
+        refused = (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+        assert refused or done.returncode == 0, done.stdout + done.stderr
+        return done.stderr if refused else ""
 
     def submit(self, sweep: str, *more: str, code: int = 0) -> str:
         return self("submit", sweep, *SUBMIT, *more, code=code)

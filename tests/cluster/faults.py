@@ -189,7 +189,7 @@ def as_another_user(sweeps: Sweeps) -> str:
         if python is None:
             return "skipped: no interpreter that this user may run"
         (folder / "work").mkdir()
-        theirs = Sweeps(folder / "work", sweeps.cluster / "slurm.conf", "nobody", python)
+        theirs = Sweeps(folder / "work", sweeps.conf, "nobody", python)
         theirs.submit("one")  # which is one of the pair
         said = theirs("cancel", "one")
         assert "1 runs cancelled" in said, said

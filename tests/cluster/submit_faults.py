@@ -60,7 +60,7 @@ def killed_submitter(sweeps: Sweeps) -> str:
     """SIGKILL at every step; whichever command comes next completes the submit."""
     told = []
     for step in STEPS:
-        place = Sweeps(_folder(sweeps, step), sweeps.cluster / "slurm.conf")
+        place = Sweeps(_folder(sweeps, step), sweeps.conf)
         trap(place, step, "kill -9 $PPID")
         place.submit("pair", code=-signal.SIGKILL)
         if step.name == "locked":
@@ -76,7 +76,7 @@ def restarted_controller(sweeps: Sweeps) -> str:
     """slurmctld is killed and started again while a step of the submit waits; its answer is lost, too."""
     told = []
     for step in STEPS[1:]:
-        place = Sweeps(_folder(sweeps, step), sweeps.cluster / "slurm.conf")
+        place = Sweeps(_folder(sweeps, step), sweeps.conf)
         reached, go = place.folder / "reached", place.folder / "go"
         wait = f"touch {reached}; while [ ! -e {go} ]; do sleep 0.1; done"
         trap(place, step, f"{wait}; {SILENT}" if step.after else wait)
