@@ -21,6 +21,7 @@ from jobs.store import Store, write_bytes
 
 _ASK_S = 20.0
 _GPUS = re.compile(r"gpu:(?:(?P<type>[A-Za-z0-9_.-]+):)?(?P<count>\d+)")
+_GRACE = re.compile(r"^PartitionName=(\S+) .*?\bGraceTime=(\d+)", re.M)
 _HOURS = 12  # of a first profile, where the partition allows as many
 
 
@@ -95,6 +96,9 @@ def cluster() -> Iterator[Finding]:
     requeue = settings.get("JobRequeue") == "1"
     yield Finding("requeue", "on" if requeue else "off for jobs that do not ask; ours do", True)
     yield Finding("preemption", _told(settings, "PreemptMode", "PreemptType", "KillWait"))
+    listed = process.run_quietly(["scontrol", "show", "partition", "--oneliner"], _ASK_S) or ""
+    grace = ", ".join(f"{name} {seconds} s" for name, seconds in _GRACE.findall(listed))
+    yield Finding("grace time", grace or "unknown")  # from the signal of a preemption to the kill
     yield from _accounting(settings)
     for partition in partitions():
         yield Finding(f"partition {partition.name}{' (default)' if partition.default else ''}", _words(partition))

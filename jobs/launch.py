@@ -124,7 +124,9 @@ def _decide(
 
 def _tell(store: Store, submission: Submission, how: How, console: Any) -> None:
     """What became of a submit."""
-    count = len(submission.tasks)
+    count, code = len(submission.tasks), store.read_code(submission.code)
+    if code is not None and code.note:
+        console.print(Text(f"the code differs from its commit; {code.note}"))
     if how.export:
         files = submit.exports(how.export, len(submission.chunks))
         console.print(

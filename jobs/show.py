@@ -235,16 +235,16 @@ def _failures(sweep: SweepStatus) -> Iterable[Text]:
 def usage_table(reports: Sequence[Report]) -> Table:
     """What was used of what was asked for, one row per submission."""
     made = table(
-        "submission", "tasks", "CPUs", "busy", "memory GB", "most", "GPU GB", "limit", "longest", "ask for",
-        right=("tasks", "CPUs", "busy", "memory GB", "most", "GPU GB", "limit", "longest"),
+        "submission", "tasks", "CPUs", "busy", "memory GB", "most", "GPUs", "GPU GB", "limit", "longest", "ask for",
+        right=("tasks", "CPUs", "busy", "memory GB", "most", "GPUs", "GPU GB", "limit", "longest"),
     )  # fmt: skip
     for report in reports:
-        uses = report.uses
-        gpu = max(use.gpu_gb for use in uses)
+        uses, gpus = report.uses, report.submission.gpus
         made.add_row(
             report.submission.id, str(len(uses)), str(report.submission.threads),
             f"{sum(use.cpus for use in uses) / len(uses):.1f}", f"{report.mem_gb:g}" if report.mem_gb else "",
-            f"{max(use.memory_gb for use in uses):.1f}", f"{gpu:.1f}" if gpu else "",
+            f"{max(use.memory_gb for use in uses):.1f}", str(gpus) if gpus else "",
+            f"{report.gpu_gb:.1f}" if report.gpu_gb else "",
             duration(60 * report.time_min) if report.time_min else "", duration(max(use.seconds for use in uses)),
             report.suggestion or "as it is",
         )  # fmt: skip

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from jobs import process, rerun
 from jobs.errors import JobsError
-from jobs.records import Submission
+from jobs.records import Attempt, Outcome, Submission
 from jobs.status import RunStatus
 
 _SACCT_TIMEOUT_S = 30.0
@@ -21,12 +21,11 @@ _SPARE_MEMORY, _SPARE_TIME, _SPARE_CPU = 1.25, 1.5, 1.1
 
 @dataclass(frozen=True)
 class Use:
-    """Of one task in one attempt. cpu_s: of all its processes. memory_gb: the most at a time, gpu_gb that of a GPU."""
+    """Of one task in one attempt. cpu_s: of all its processes. memory_gb: the most at a time."""
 
     seconds: float
     cpu_s: float
     memory_gb: float
-    gpu_gb: float = 0.0
 
     @property
     def cpus(self) -> float:
@@ -36,10 +35,14 @@ class Use:
 
 @dataclass(frozen=True)
 class Report:
-    """A submission with the uses of its tasks that ended. mem_gb, time_min: asked for, None where nobody knows."""
+    """A submission with the uses of its tasks that ended. gpu_gb: the most that was in use on a GPU, 0 without one.
+
+    mem_gb, time_min: asked for, None where nobody knows.
+    """
 
     submission: Submission
     uses: tuple[Use, ...]
+    gpu_gb: float
     mem_gb: float | None
     time_min: int | None
 
@@ -71,8 +74,21 @@ def reports(runs: Iterable[RunStatus]) -> list[Report]:
         assert submission is not None
         uses = _accounted(submission) or _recorded(submission, members)
         if uses:
-            found.append(Report(submission, tuple(uses), *_asked(submission)))
+            found.append(Report(submission, tuple(uses), _gpu_gb(submission, members), *_asked(submission)))
     return found
+
+
+def _gpu_gb(submission: Submission, runs: Sequence[RunStatus]) -> float:
+    """Slurm's books know nothing of it."""
+    return max((float(outcome.usage.get("gpu_gb", 0.0)) for _, _, outcome in _ended(submission, runs)), default=0.0)
+
+
+def _ended(submission: Submission, runs: Sequence[RunStatus]) -> Iterator[tuple[RunStatus, Attempt, Outcome]]:
+    """Runs whose newest attempt was one of `submission` and left word of its end."""
+    for run in runs:
+        attempt, outcome = run.record.attempt, run.record.outcome
+        if attempt is not None and outcome is not None and attempt.submission == submission.id:
+            yield run, attempt, outcome
 
 
 def _asked(submission: Submission) -> tuple[float | None, int | None]:
@@ -89,17 +105,10 @@ def _asked(submission: Submission) -> tuple[float | None, int | None]:
 def _recorded(submission: Submission, runs: Sequence[RunStatus]) -> list[Use]:
     """From the outcomes; the seeds of a pack share a process."""
     found: dict[int | None, Use] = {}
-    for run in runs:
-        attempt, outcome = run.record.attempt, run.record.outcome
-        if attempt is None or outcome is None or attempt.submission != submission.id or "cpu_s" not in outcome.usage:
-            continue
+    for run, attempt, outcome in _ended(submission, runs):
         used = outcome.usage
-        found[run.task] = Use(
-            outcome.time - attempt.started,
-            float(used["cpu_s"]),
-            float(used["memory_gb"]),
-            float(used.get("gpu_gb", 0.0)),
-        )
+        if "cpu_s" in used:
+            found[run.task] = Use(outcome.time - attempt.started, float(used["cpu_s"]), float(used["memory_gb"]))
     return list(found.values())
 
 

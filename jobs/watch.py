@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
 from jobs import holds, logs
 from jobs.show import counts_text, state_text, status_tables
@@ -45,8 +46,8 @@ def watch_status(store: Store, names: Sequence[str], by_run: bool, console: Cons
     with Live(console=console, auto_refresh=False, vertical_overflow="visible") as live:
         while True:
             found = sweeps(store, names, max_age_s=_ASK_SLURM_S)
-            holds.look_after(store, [run for sweep in found for run in sweep.runs])
-            live.update(Group(*status_tables(found, by_run, time.time())), refresh=True)
+            notes = map(Text, holds.look_after(store, [run for sweep in found for run in sweep.runs]))
+            live.update(Group(*status_tables(found, by_run, time.time()), *notes), refresh=True)
             if not any(run.state.state in ACTIVE for sweep in found for run in sweep.runs):
                 return
             time.sleep(_WATCH_S)

@@ -317,6 +317,9 @@ def scontrol(state: dict[str, Any], arguments: list[str]) -> str:
     verb, *words = arguments
     if verb == "show" and words == ["config"]:
         return "".join(f"{key:23} = {value}\n" for key, value in state["config"].items())
+    if verb == "show" and words == ["partition", "--oneliner"]:
+        names = ((name, grace) for name, grace in (("low", 0), ("high", 120)))
+        return "".join(f"PartitionName={name} AllowGroups=ALL GraceTime={grace} Hidden=NO\n" for name, grace in names)
     if verb == "ping":
         return "Slurmctld(primary) at here is UP\n"
     jobs, values = words, {}

@@ -32,6 +32,7 @@ def test_what_slurm_says_of_itself(slurm: FakeSlurm) -> None:
     found = rows(doctor.cluster())
     assert found["Slurm"] == ("fake, version unknown", True)
     assert found["limits"][0] == "MaxArraySize 1001, MinJobAge 300 sec"
+    assert found["grace time"][0] == "low 0 s, high 120 s"
     assert found["accounting"][1] is None  # not wrong, only told
     assert found["partition cpu (default)"][0] == "20 nodes of 64 CPUs, 250 GB, no GPU; at most 168 h"
     assert found["partition gpu"][0] == "4 nodes of 32 CPUs, 500 GB, 4 a100 GPUs; at most 24 h"

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 from fake_slurm import FakeSlurm
 
-from jobs import holds, status
+from jobs import holds, status, watch
 from jobs.cli import cli
 from jobs.entry import TrainJob
 from jobs.store import Store
@@ -95,6 +95,25 @@ def test_a_canary_that_dies_keeps_its_seeds_held_until_they_are_released(
     assert "released what was held of 1" in run("release", "q").stdout
     assert held(slurm) == []
     assert "nothing of q is held" in run("release", "q").stdout
+
+
+def test_a_status_that_stays_tells_what_is_held_until_nothing_is_active(
+    run: Any, slurm: FakeSlurm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = []
+
+    def pause(seconds: float) -> None:
+        if seconds == watch._WATCH_S:  # others wait for processes
+            shown.append(seconds)
+            for job in ("100", "101"):
+                slurm.set(job, state="CANCELLED")
+
+    monkeypatch.setattr("jobs.watch.time.sleep", pause)
+    monkeypatch.setattr(watch, "_ASK_SLURM_S", 0.0)
+    run("submit", "q", "--canary")
+    told = run("status", "--watch").stdout
+    assert len(shown) == 1
+    assert "4 tasks are held until the first seeds of their 2 configurations are healthy" in " ".join(told.split())
 
 
 def test_status_releases_where_the_job_could_not(run: Any, slurm: FakeSlurm, agent: Any, store: Store) -> None:

@@ -336,6 +336,16 @@ def test_without_accounting_what_was_used_comes_from_the_runs(run: Any, store: S
     assert used(run)[-4:] == ["--option", "mem_gb=3", "--option", "time=91"]
 
 
+def test_a_gpus_memory_stands_beside_slurms_books(run: Any, store: Store, slurm: FakeSlurm) -> None:
+    """Slurm does not know it; the run does."""
+    run("submit", "q", "--profile", "gpu")
+    ref = begin(store, 0)
+    used_up = {"cpu_s": 60.0, "memory_gb": 1.0, "gpu_gb": 3.25}
+    store.write_outcome(ref, 1, Outcome("finished", 5000, "", time.time() + 60, usage=used_up))
+    slurm.set("100_0", state="COMPLETED", elapsed_raw=1800, total_cpu="00:24:00", max_rss="1048576K")
+    assert used(run)[:7] == ["1", "4", "0.8", "16", "1.0", "1", "3.2"]
+
+
 @pytest.mark.parametrize(
     ("text", "seconds"), [("03:04.500", 184.5), ("02:03:04", 7384), ("1-00:00:01", 86401), ("", 0), ("INVALID", 0)]
 )
