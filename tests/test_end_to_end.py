@@ -6,54 +6,17 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import plan_walk
 import pyarrow.parquet as pq
 import pytest
-import torch
+from driver import PLAN, Sweeps, as_uninterrupted
 from PIL import Image
 
 from jobs import video
 from jobs.errors import JobsError
-
-# Episodes of ten agent steps; a run takes seconds, most of them imports.
-PLAN = """\
-plan: tiny
-seeds: 2
-base:
-  task: cartpole-swingup
-  action_repeat: 100
-  steps: 40
-  seed_steps: 20
-  utd_ratio: 1
-  batch_size: 8
-  mlp_dim: 32
-  enc_dim: 32
-  latent_dim: 32
-  num_rollouts: 1
-  iterations: 1
-  num_samples: 8
-  num_pi_trajs: 4
-  num_elites: 4
-  eval_freq: 10
-  eval_episodes: 1
-  final_eval_episodes: 1
-  log_freq: 5
-sweeps:
-  pair:
-    goal: see that it trains
-    grid:
-      num_q: [1, 2]
-  one:
-    goal: see that it survives
-    grid:
-      tau: [0.01]
-"""
 
 # When the `count`th file whose path holds `word` is about to be moved to its name, only half of it is there, and
 # SIGKILL: nothing of Python runs after that.
@@ -71,51 +34,32 @@ os.replace = half
 from jobs.cli import main
 main()
 """
+TWO_STAGES = """
+sweeps:
+  first: {goal: decide, questions: ["Do two heads pay?"], grid: {num_q: [1, 2]}}
+  second: {goal: build on it, questions: ["Which rate?"], grid: {pi_lr_scale: [0.5, 1.0]}}
+"""
 CLOCKED = ("time", "steps_per_s", "updates_per_s")
 
 
-class Sweeps:
-    """The command line in a folder of its own; its runs see neither Slurm nor a GPU."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        (folder / "plan.yaml").write_text(PLAN)
-        hidden = ("SLURM", "SBATCH", "SWEEPS")
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(hidden)}
-        self.environment = {**kept, "COLUMNS": "200", "OMP_NUM_THREADS": "1"}
-
-    def start(self, *command: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-P", *command],
-            cwd=self.folder, env=self.environment, capture_output=True, text=True, check=False, timeout=300,
-        )  # fmt: skip
-
-    def __call__(self, *arguments: str, code: int = 0) -> str:
-        done = self.start("-m", "jobs.cli", *arguments)
-        logs = "".join(path.read_text()[-2000:] for path in self.folder.glob("results/submissions/*/logs/*"))
-        assert done.returncode == code, done.stdout + done.stderr + logs
-        return done.stdout
-
-    def killed(self, word: str, count: int, *arguments: str) -> None:
-        """The command, killed when it has written half of the `count`th file whose path holds `word`."""
-        script = KILLED_IN_MID_WRITE.format(word=word, count=count)
-        assert self.start("-c", script, *arguments).returncode == -signal.SIGKILL
-
-    def rows(self, attempt: str = "a*") -> dict[tuple[Any, ...], dict[str, Any]]:
-        """Rows of the only run, of one attempt or of each row the last; nothing left out but what a clock says."""
-        found = {}
-        for path in sorted(self.folder.glob(f"results/runs/*/seed-1/metrics/{attempt}-*.parquet")):
-            for row in pq.read_table(path).to_pylist():
-                kept = {name: value for name, value in row.items() if name not in CLOCKED and value is not None}
-                found[row["kind"], row["step"], row["event"]] = kept
-        return found
-
-    def states(self) -> list[str]:
-        found = json.loads(self("status", "--json"))["sweeps"]
-        return [run["state"] for sweep in found for c in sweep["configurations"] for run in c["runs"]]
+def killed(sweeps: Sweeps, word: str, count: int, *arguments: str) -> None:
+    """The command, killed when it has written half of the `count`th file whose path holds `word`."""
+    script = KILLED_IN_MID_WRITE.format(word=word, count=count)
+    assert sweeps.python_with("-c", script, *arguments).returncode == -signal.SIGKILL
 
 
-ONE = ("submit", "one", "--plan", "plan.yaml", "--seeds", "1-1")
+def rows(sweeps: Sweeps, attempt: str = "a*") -> dict[tuple[Any, ...], dict[str, Any]]:
+    """Rows of the only run, of one attempt or of each row the last; nothing left out but what a clock says."""
+    found = {}
+    for path in sorted(sweeps.folder.glob(f"results/runs/*/seed-1/metrics/{attempt}-*.parquet")):
+        for row in pq.read_table(path).to_pylist():
+            kept = {name: value for name, value in row.items() if name not in CLOCKED and value is not None}
+            found[row["kind"], row["step"], row["event"]] = kept
+    return found
+
+
+SHORT = ("--plan", "plan.yaml", "--profile", "cpu", "--steps", "40", "--set", "eval_freq=10")  # most of it imports
+ONE = ("submit", "one", *SHORT)
 
 
 @pytest.fixture
@@ -132,9 +76,9 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Sweeps:
 
 
 def test_a_sweep_from_submit_to_report(sweeps: Sweeps) -> None:
-    sweeps("submit", "pair", "--plan", "plan.yaml", "--cluster", "local", "--seeds-per-job", "2", "--wait")
+    sweeps("submit", "pair", *SHORT, "--cluster", "local", "--seeds", "2", "--seeds-per-job", "2", "--wait")
     assert sweeps.states() == ["done"] * 4
-    again = sweeps("submit", "pair", "--plan", "plan.yaml", "--cluster", "local", "--seeds", "3", "--wait")
+    again = sweeps("submit", "pair", *SHORT, "--cluster", "local", "--seeds", "3", "--wait")
     assert "4 done, 2 new; 2 to submit" in again
     assert sweeps.states() == ["done"] * 6
     sweeps("aggregate", "--out", "report.html")
@@ -147,7 +91,7 @@ def test_a_sweep_from_submit_to_report(sweeps: Sweeps) -> None:
         (20, "eval", 2), (20, "train", 2), (20, "policy", 2),
     ]  # fmt: skip
     assert "5 % CI" in sweeps("evaluate", run, "--planner", "policy", "--episodes", "3")
-    assert "there are 10, 20, 30, 40" in sweeps.start("-m", "jobs.cli", "evaluate", run, "--at", "25").stderr
+    assert "there are 10, 20, 30, 40" in sweeps.refusal("evaluate", run, "--at", "25")
     sweeps("aggregate", "--out", "again.html")
     assert (sweeps.folder / "again.html").read_bytes() == first
 
@@ -156,21 +100,21 @@ def test_killed_in_mid_write_it_goes_on_from_the_last_checkpoint_to_the_very_sam
     sweeps: Sweeps, whole: Sweeps
 ) -> None:
     """Twice: publishing a shard, and publishing a checkpoint. One is taken at every update."""
-    sweeps.killed("/metrics/", 2, *ONE, "--cluster", "debug", "--checkpoint-minutes", "0")
+    killed(sweeps, "/metrics/", 2, *ONE, "--cluster", "debug", "--checkpoint-minutes", "0")
     (run,) = sweeps.folder.glob("results/runs/*/seed-1")
     assert [len(list((run / "metrics").glob(name))) for name in (".*.part", "*.parquet")] == [1, 1]
     assert sweeps.states() == ["failed"]
     sweeps("aggregate", "--out", "report.html")  # what there is can be read
-    sweeps.killed("step-000000030-u000000030-a002.pt", 1, "rerun", "one", "--failed")
+    killed(sweeps, "step-000000030-u000000030-a002.pt", 1, "rerun", "one", "--failed")
     assert max((run / "checkpoints").glob("*.json")).name == "step-000000030-u000000029-a002.json"
     sweeps("rerun", "one", "--failed", "--cluster", "local", "--wait")
     assert sweeps.states() == ["done"]
-    first, second, third = (sweeps.rows(f"a00{n}") for n in (1, 2, 3))
+    first, second, third = (rows(sweeps, f"a00{n}") for n in (1, 2, 3))
     assert first.keys() & second.keys() == set()  # what is published with a checkpoint is never computed again
     again = second.keys() & third.keys()
     assert {(kind, step) for kind, step, _ in again} == {("train", 30), ("eval", 30), ("validation", 30)}
     assert [second[key] for key in again] == [third[key] for key in again]
-    assert sweeps.rows() == whole.rows()
+    assert rows(sweeps) == rows(whole)
     sweeps("aggregate", "--out", "report.html")
     assert "3 attempts" in (sweeps.folder / "report.html").read_text()
 
@@ -188,33 +132,16 @@ def test_an_episode_is_filmed_without_a_display(whole: Sweeps) -> None:
         assert len(found.convert("RGB").getcolors(1 << 17) or []) > 100  # a scene, not an empty picture
 
 
-def wait_until(holds: Callable[[], bool]) -> None:
-    """Poll what other processes do, for two minutes at most."""
-    for _ in range(1200):
-        if holds():
-            return
-        time.sleep(0.1)
-    pytest.fail("it never came")
-
-
-def weights(folder: Path) -> dict[str, torch.Tensor]:
-    """Every weight of the newest checkpoint below `folder`."""
-    newest = max(folder.glob("runs/*/seed-1/checkpoints/*.pt"))
-    modules = torch.load(newest, weights_only=True)["agent"]["modules"]
-    return {f"{module}.{name}": value for module, values in modules.items() for name, value in values.items()}
-
-
 def test_an_edit_after_submit_does_not_leak_into_what_runs(sweeps: Sweeps, repository: Path) -> None:
     live = sweeps.folder / "live"
     for package in ("tdmpc", "jobs", "aggregate", "plots", "slurm_templates"):
         shutil.copytree(repository / package, live / package)
     sweeps.environment["PYTHONPATH"] = str(live)
-    sweeps("submit", "one", "--plan", "plan.yaml", "--seeds", "1-1", "--cluster", "local")
+    sweeps(*ONE, "--cluster", "local")
     for name in ("jobs/local.py", "jobs/entry.py", "tdmpc/agent.py"):
         (live / name).write_text("raise SystemExit('the edit leaked')\n")
     sweeps.environment["PYTHONPATH"] = str(repository)
-    wait_until(lambda: set(sweeps.states()) <= {"done", "failed", "interrupted"})
-    assert sweeps.states() == ["done"]
+    sweeps.until("done")
     (attempt,) = sweeps.folder.glob("results/runs/*/seed-1/attempts/001.json")
     code = json.loads(attempt.read_text())["code"]
     assert (sweeps.folder / "results" / "code" / code / "tdmpc" / "agent.py").is_file()
@@ -223,15 +150,21 @@ def test_an_edit_after_submit_does_not_leak_into_what_runs(sweeps: Sweeps, repos
 
 
 def test_told_to_stop_it_saves_and_the_next_submit_ends_as_if_it_had_not_been(sweeps: Sweeps) -> None:
-    submit = (*ONE, "--steps", "300", "--set", "eval_freq=1000")
-    sweeps("--results", "whole", *submit, "--cluster", "debug")
-    sweeps(*submit, "--cluster", "local")
-    wait_until(lambda: any(sweeps.folder.glob("results/runs/*/seed-1/status/001.json")))
-    (attempt,) = sweeps.folder.glob("results/runs/*/seed-1/attempts/001.json")
-    os.kill(json.loads(attempt.read_text())["pid"], signal.SIGTERM)
-    wait_until(lambda: sweeps.states() == ["interrupted"])  # first its attempt ends, then its process
-    sweeps(*submit, "--cluster", "local", "--wait")
-    assert sweeps.states() == ["done"]
-    whole, parts = weights(sweeps.folder / "whole"), weights(sweeps.folder / "results")
-    assert whole.keys() == parts.keys()
-    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+    submit = ("submit", "one", "--plan", "plan.yaml", "--cluster", "local", "--profile", "cpu")
+    sweeps(*submit)
+    pid = sweeps.hold_at(30)
+    for number in (signal.SIGTERM, signal.SIGCONT):
+        os.kill(pid, number)
+    sweeps.until("interrupted")  # first its attempt ends, then its process
+    sweeps(*submit, "--wait")
+    assert (sweeps.states(), sweeps.attempts()) == (["done"], 2)
+    as_uninterrupted(sweeps)
+
+
+def test_a_plan_is_walked_as_next_leads(sweeps: Sweeps) -> None:
+    """Two sweeps: what the first decides is the base of the second. `benchmarks/walk.py` walks the packaged plan."""
+    file = sweeps.folder / "plan.yaml"
+    file.write_text(f"{PLAN.partition('sweeps:')[0]}{TWO_STAGES}")
+    asked = ("--cluster", "local", "--profile", "cpu", "--seeds-per-job", "2")
+    plan_walk.walk(sweeps, ("--seeds", "2", "--steps", "40"), asked, file)
+    assert plan_walk.check(sweeps, file).startswith("2 sweeps in 2 stages, 8 runs done once in 4 tasks; ")

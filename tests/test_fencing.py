@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from driver import PATIENCE_S
+from slurm_cluster import wait_until
 
 from aggregate.load import ConfigSource, RunSource, SweepSource, load
 from jobs.records import Submission, TaskRuns
@@ -56,15 +58,6 @@ def start(folder: Path) -> Iterator[Callable[[], subprocess.Popen[bytes]]]:
         process.wait()
 
 
-def until(holds: Callable[[], Any]) -> None:
-    """Poll what other processes do, for two minutes at most."""
-    for _ in range(2400):
-        if holds():
-            return
-        time.sleep(0.05)
-    pytest.fail("it never came")
-
-
 def test_the_older_of_two_attempts_stops_and_the_newer_is_undisturbed(
     folder: Path, start: Callable[[], subprocess.Popen[bytes]]
 ) -> None:
@@ -80,11 +73,11 @@ def test_the_older_of_two_attempts_stops_and_the_newer_is_undisturbed(
         return status.attempt if status is not None else 0
 
     older = start()
-    until(lambda: beating() == 1)
+    wait_until("the first heartbeat", lambda: beating() == 1, PATIENCE_S)
     os.kill(older.pid, signal.SIGSTOP)  # its node was given up for dead
     assert read("outcome/001.json") is None
     newer = start()
-    until(lambda: beating() == 2)
+    wait_until("the second's heartbeat", lambda: beating() == 2, PATIENCE_S)
     os.kill(older.pid, signal.SIGCONT)
     beats = []
     while older.poll() is None or newer.poll() is None:

@@ -8,13 +8,16 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 from slurm_cluster import wait_until
 
-# About ten seconds of training, so that several heartbeats (`jobs.entry.HEARTBEAT_S`) tell of it on the way.
-STEPS = 360
+from jobs.entry import HEARTBEAT_S
+
+STEPS = 360  # about ten seconds of training
+BURST_S = 0.5  # see `Sweeps.hold_at`
 # Episodes of ten agent steps.
 PLAN = f"""\
 plan: tiny
@@ -105,10 +108,11 @@ class Sweeps:
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         return subprocess.Popen(command, cwd=self.folder, env=self.environment, text=True, **pipes)
 
+    def results(self, pattern: str) -> list[Path]:
+        return sorted((self.folder / "results").glob(pattern))
+
     def submissions(self) -> list[dict[str, Any]]:
-        return [
-            json.loads(path.read_text()) for path in sorted(self.folder.glob("results/submissions/*/submission.json"))
-        ]
+        return [json.loads(path.read_text()) for path in self.results("submissions/*/submission.json")]
 
     def runs(self) -> list[dict[str, Any]]:
         found = json.loads(self("status", "--json"))["sweeps"]
@@ -129,32 +133,36 @@ class Sweeps:
         wait_until(" ".join(states), there, PATIENCE_S, pause=0.5)
         return seen
 
-    def train_to(self, step: int) -> dict[str, Any]:
-        """Wait until the run of sweep `one` has reached `step`; its newest attempt."""
-        wait_until(f"step {step}", lambda: self.step() >= step, PATIENCE_S, pause=0.05)
-        newest = max(self.folder.glob("results/runs/*/seed-1/attempts/*.json"))
-        found: dict[str, Any] = json.loads(newest.read_text())
-        return found
-
     def hold_at(self, step: int) -> int:
-        """Its process, stopped there or soon after (SIGSTOP): the fault hits it in mid-run."""
-        pid = int(self.train_to(step)["pid"])
+        """The process of seed 1, stopped (SIGSTOP) at `step` or soon after: the fault hits it in mid-run.
+
+        Until then it works in bursts, each of which ends in a heartbeat: on a fast machine it would be done between
+        two of them.
+        """
+        wait_until("a first step", lambda: self.step() > 0, PATIENCE_S, pause=0.02)
+        pid = int(json.loads(max(self.results("runs/*/seed-1/attempts/*.json")).read_text())["pid"])
+        while (before := self.step()) < step:
+            time.sleep(BURST_S)
+            os.kill(pid, signal.SIGSTOP)
+            time.sleep(HEARTBEAT_S)  # the next step is told at once
+            os.kill(pid, signal.SIGCONT)
+            wait_until("a heartbeat", lambda: self.step() > before, PATIENCE_S, pause=0.02)
         os.kill(pid, signal.SIGSTOP)
         assert self.step() < STEPS, "this machine trains too fast to be held in mid-run: raise STEPS"
         return pid
 
     def step(self) -> int:
-        found = list(self.folder.glob("results/runs/*/seed-1/status/*.json"))
+        found = self.results("runs/*/seed-1/status/*.json")
         return max((json.loads(path.read_text())["step"] for path in found), default=0)
 
     def attempts(self) -> int:
-        return len(list(self.folder.glob("results/runs/*/seed-1/attempts/*.json")))
+        return len(self.results("runs/*/seed-1/attempts/*.json"))
 
     def job(self) -> str:
         return str(self.runs()[0]["job"])
 
     def logs(self) -> str:
-        found = sorted(self.folder.glob("results/submissions/*/logs/*"))
+        found = self.results("submissions/*/logs/*")
         return "".join(f"\n{path}\n{path.read_text(errors='replace')[-2000:]}" for path in found)
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 import sys
 import types
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -127,3 +129,33 @@ def typed(tmp_path: Path, slurm: FakeSlurm) -> Callable[[str], Callable[..., Res
         return result
 
     return with_plan
+
+
+@pytest.fixture
+def killed(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], object], int, Iterable[tuple[Any, str]]], bool]:
+    """Does an action in a process that dies before its n-th effect; whether it died. Effects: (place, its function)."""
+
+    def killed(action: Callable[[], object], step: int, effects: Iterable[tuple[Any, str]]) -> bool:
+        child = os.fork()
+        if child:
+            return os.waitpid(child, 0)[1] != 0
+        steps = itertools.count()
+
+        def dying(effect: Callable[..., Any]) -> Callable[..., Any]:
+            def wrapped(*arguments: Any, **named: Any) -> Any:
+                if next(steps) == step:
+                    os._exit(9)
+                return effect(*arguments, **named)
+
+            return wrapped
+
+        for place, name in effects:
+            monkeypatch.setattr(place, name, dying(getattr(place, name)))
+        code = 1
+        try:
+            action()
+            code = 0
+        finally:
+            os._exit(code)
+
+    return killed

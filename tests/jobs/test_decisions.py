@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import subprocess
 import sys
@@ -12,7 +13,10 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from driver import PATIENCE_S
+from slurm_cluster import wait_until
 
+import jobs.store
 from jobs import decisions, plan
 from jobs.cli import cli
 from jobs.expand import expand
@@ -323,38 +327,73 @@ def begin(results: Path, *words: str, before: str = "") -> subprocess.Popen[str]
     """`sweeps adopt ... --plan mine.yaml` in a process of its own; before: code that runs first."""
     line = ["--results", str(results), "adopt", *words, "--plan", str(results.parent / "mine.yaml")]
     code = f"import sys\n{before}\nfrom jobs.cli import cli\ncli({line!r})"
-    return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen([sys.executable, "-c", code], cwd=results.parent, text=True, **pipes)
 
 
-def test_of_two_at_once_both_are_kept_or_one_is_refused(results: Path) -> None:
-    started = [
-        begin(results, "ensemble", "--set", "num_q=1"),
-        begin(results, "ensemble", "--set", "num_q=2"),
-        begin(results, "gamma", "--set", "rho=0.4"),
+HOLDS = """
+import pathlib, time
+from jobs.store import Store
+write = Store.write_decisions
+def when_told(self, found):
+    pathlib.Path("holds").touch()
+    while not pathlib.Path("go").exists():
+        time.sleep(0.01)
+    write(self, found)
+Store.write_decisions = when_told
+"""
+WAITS = """
+import pathlib
+from jobs import lock
+claim = lock._claim
+def told(store):
+    number = claim(store)
+    if number is None:
+        pathlib.Path("waits-{}").touch()
+    return number
+lock._claim = told
+"""
+
+
+def test_who_comes_while_another_writes_waits_and_looks_again(results: Path) -> None:
+    """The first is about to write what it decided; two that saw nothing of it come, one of which contradicts it."""
+    folder = results.parent
+    first = begin(results, "ensemble", "--set", "num_q=1", before=HOLDS)
+    wait_until("the first to hold the lock", (folder / "holds").exists, PATIENCE_S)
+    others = [
+        begin(results, "ensemble", "--set", "num_q=2", before=WAITS.format(0)),
+        begin(results, "gamma", "--set", "rho=0.4", before=WAITS.format(1)),
     ]
-    errors = [process.communicate()[1] for process in started]
-    codes = [process.returncode for process in started]
-    # ensemble's decision does not reach gamma, which holds num_q: the order of the three does not matter
-    assert sorted(codes[:2]) == [0, 1]
-    assert codes[2] == 0
-    assert "ensemble was decided on" in errors[codes.index(1)]
-    assert sorted(d["sweep"] for d in recorded(results)) == ["ensemble", "gamma"]
-
-
-def test_a_crash_in_mid_write_leaves_the_old_state(typed: Typed, results: Path) -> None:
-    typed("adopt", "ensemble", "--set", "num_q=1")
-    before = (results / "decisions.json").read_bytes()
-    dies = (
-        "import os, pathlib\n"
-        "die = lambda part, to: os._exit(9) if to.name == 'decisions.json' else os.replace(part, to)\n"
-        "pathlib.Path.replace = die"
-    )
-    process = begin(results, "gamma", "--keep", before=dies)
-    process.communicate()
-    assert process.returncode == 9
-    assert (results / "decisions.json").read_bytes() == before
-    typed("adopt", "gamma", "--keep")  # the dead one's lock holds nobody up
+    for number, other in enumerate(others):
+        waits = folder / f"waits-{number}"
+        wait_until("it to wait, or to end", lambda: waits.exists() or other.poll() is not None, PATIENCE_S)  # noqa: B023
+    assert not (results / "decisions.json").exists()
+    (folder / "go").touch()
+    errors = [process.communicate()[1] for process in (first, *others)]
+    assert [process.returncode for process in (first, *others)] == [0, 1, 0], errors
+    assert "ensemble was decided on" in errors[1]
     assert [d["sweep"] for d in recorded(results)] == ["ensemble", "gamma"]
+
+
+def test_a_crash_at_any_write_leaves_the_old_state_or_the_new(
+    typed: Typed, results: Path, killed: Callable[..., bool]
+) -> None:
+    effects = ((jobs.store, "_create"), (jobs.store, "write_bytes"), (Path, "replace"))
+    typed("adopt", "ensemble", "--set", "num_q=1")
+    left = []
+    for step in itertools.count():
+        before = recorded(results)
+        died = killed(lambda: typed("adopt", "gamma", "--keep"), step, effects)
+        left.append(len(recorded(results)) - len(before))  # it can be read, and what was there is
+        assert recorded(results)[: len(before)] == before
+        if not left[-1]:
+            typed("adopt", "gamma", "--keep")  # the dead one's lock holds nobody up
+        assert "gamma was decided on" in refused(typed, "adopt", "gamma", "--keep")
+        typed("adopt", "--undo")
+        if not died:
+            break
+    # the lock is claimed and renewed (filled, moved), then the decisions are written, then the lock is given back
+    assert left == [0, 0, 0, 0, 0, 1, 1, 1]
 
 
 def test_a_decision_in_the_midst_of_a_submit_stops_it(

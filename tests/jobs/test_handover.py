@@ -13,7 +13,7 @@ from fake_slurm import FakeSlurm
 
 from jobs import handover, lock, process, store, submit
 from jobs.errors import JobsError
-from jobs.records import Attempt
+from jobs.records import Attempt, CodeFile
 from jobs.store import RunRef, Store
 
 PLAN = """
@@ -98,40 +98,14 @@ def test_more_chunks_than_may_run_at_a_time_wait_for_one_another(run: Any, slurm
 # --- killed -------------------------------------------------------------------------------------------------
 
 
-def killed(action: Callable[[], object], step: int, monkeypatch: pytest.MonkeyPatch) -> bool:
-    """Do `action` in a process that dies before its `step`-th effect; whether it died.
-
-    An effect: a file written, a lock claimed, a program of Slurm called.
-    """
-    child = os.fork()
-    if child:
-        return os.waitpid(child, 0)[1] != 0
-    steps = itertools.count()
-
-    def dying(effect: Callable[..., Any]) -> Callable[..., Any]:
-        def wrapped(*arguments: Any, **named: Any) -> Any:
-            if next(steps) == step:
-                os._exit(9)
-            return effect(*arguments, **named)
-
-        return wrapped
-
-    for module, name in ((store, "write_bytes"), (submit, "write_bytes"), (store, "_create"), (process, "run")):
-        monkeypatch.setattr(module, name, dying(getattr(module, name)))
-    code = 1
-    try:
-        action()
-        code = 0
-    finally:
-        os._exit(code)
-    return True
+EFFECTS = ((store, "write_bytes"), (submit, "write_bytes"), (store, "_create"), (process, "run"))
 
 
 def test_a_submit_killed_at_any_step_is_completed_by_the_next(
-    run: Any, slurm: FakeSlurm, store: Store, monkeypatch: pytest.MonkeyPatch
+    run: Any, slurm: FakeSlurm, store: Store, killed: Callable[..., bool]
 ) -> None:
     for step in itertools.count():
-        died = killed(lambda: run("submit", "q"), step, monkeypatch)
+        died = killed(lambda: run("submit", "q"), step, EFFECTS)
         if not died:
             break
         if step % 2:
@@ -147,14 +121,20 @@ def test_a_submit_killed_at_any_step_is_completed_by_the_next(
 
 
 def test_status_completes_what_was_killed(
-    run: Any, slurm: FakeSlurm, store: Store, monkeypatch: pytest.MonkeyPatch
+    run: Any, slurm: FakeSlurm, store: Store, killed: Callable[..., bool]
 ) -> None:
-    step = next(s for s in itertools.count() if killed(lambda: run("submit", "q"), s, monkeypatch) and slurm.tasks())
+    step = next(s for s in itertools.count() if killed(lambda: run("submit", "q"), s, EFFECTS) and slurm.tasks())
     assert slurm.tasks()[-1]["held"]
     assert "interrupted" in run("status").stderr
     check(store, slurm)
     assert step
     assert "interrupted" not in run("status").stderr
+
+
+def test_that_a_diff_is_not_kept_is_said(run: Any, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    note = "the diff looks as if it held a secret: only its hash is kept"
+    monkeypatch.setattr("jobs.source._describe", lambda code: CodeFile(code, "/here", 1.0, note=note))
+    assert f"the code differs from its commit; {note}" in run("submit", "q").stdout
 
 
 # --- errors of sbatch ---------------------------------------------------------------------------------------

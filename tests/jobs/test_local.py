@@ -175,13 +175,16 @@ def test_another_machines_tasks_are_unknown_here(store: Store) -> None:
 
 
 def test_the_scheduler_is_launched_in_a_session_of_its_own(store: Store) -> None:
-    made = submission(store, 0)  # no task: it ends at once
+    made = submission(store, 1)
+    slot = local.try_lock(store.slot_path(0))  # its task waits, so that it is there to be looked at
+    assert slot is not None
     pid = local.launch(store, made)
     try:
         assert os.getsid(pid) == pid
     finally:
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
+        os.close(slot)
     assert store.read_worker(made.id, None) is not None
 
 
