@@ -173,7 +173,7 @@ def write(found: Frames, out: Path, formats: Sequence[str]) -> Iterator[Path]:
     The same frames give the same bytes. Raises `AggregateError` where a file cannot be written.
     """
     for level in LEVELS:
-        table = pa.table({name: _column(values) for name, values in getattr(found, level).items()})
+        table = as_table(getattr(found, level))
         for suffix in dict.fromkeys(formats):
             path = out.with_name(f"{out.stem}-{level}.{suffix}")
             try:
@@ -181,6 +181,10 @@ def write(found: Frames, out: Path, formats: Sequence[str]) -> Iterator[Path]:
             except OSError as error:
                 raise AggregateError(f"{path}: {error.strerror or error}; choose a place you may write to") from error
             yield path
+
+
+def as_table(frame: pd.DataFrame) -> pa.Table:
+    return pa.table({name: _column(values) for name, values in frame.items()})
 
 
 def _column(values: pd.Series) -> pa.Array | pa.ChunkedArray:
@@ -198,7 +202,7 @@ def _write_parquet(table: pa.Table, path: Path) -> None:
     pq.write_table(table, path, compression="zstd")
 
 
-def _write_csv(table: pa.Table, path: Path) -> None:
+def write_csv(table: pa.Table, path: Path) -> None:
     """Lists as JSON text in their cell."""
     for index, field in enumerate(table.schema):
         if pa.types.is_list(field.type):
@@ -233,5 +237,5 @@ def _finite(values: list[Any] | None) -> list[Any] | None:
 
 
 _WRITERS: Mapping[str, Callable[[pa.Table, Path], None]] = {
-    "csv": _write_csv, "parquet": _write_parquet, "json": _write_json,
+    "csv": write_csv, "parquet": _write_parquet, "json": _write_json,
 }  # fmt: skip

@@ -89,6 +89,11 @@ def _numbers(text: str) -> set[int]:
     return numbers
 
 
+def names_run(text: str) -> bool:
+    """Whether `text` is how `runs_named` is told a run, or all seeds of a configuration."""
+    return _RUN.fullmatch(text) is not None
+
+
 def runs_named(store: Store, texts: Iterable[str]) -> list[RunRef]:
     """Runs under `ID/seed-N`, and all seeds under `ID`. Raises `JobsError` where there is none."""
     found: list[RunRef] = []

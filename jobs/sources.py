@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from jobs.errors import JobsError
-from jobs.status import SweepStatus, sweeps
-from jobs.store import Store
+from jobs.records import ViewConfig
+from jobs.status import RunStatus, SweepStatus, survey, sweeps
+from jobs.store import RunRef, Store
+from tdmpc.config import TrainConfig
 
 if TYPE_CHECKING:
     from aggregate.asked import Question
@@ -47,36 +49,46 @@ def _questions(store: Store, sweep: SweepStatus) -> tuple[Question, ...]:
         raise JobsError(f"{path}: {error}; submit the sweep again, that writes it anew") from error
 
 
+def run_sources(store: Store, runs: Sequence[RunRef]) -> list[ConfigSource]:
+    """`runs` by configuration, as no sweep sees them. Raises `JobsError` for a damaged configuration."""
+    steps = {run: store.check_config(run.config_id).steps for run in runs}
+    found = survey(store, steps)
+    configs = []
+    for config_id in dict.fromkeys(run.config_id for run in runs):
+        own = [found[run] for run in runs if run.config_id == config_id]
+        asked = ViewConfig(config_id, "", {}, False, [run.record.ref.seed for run in own])
+        configs.append(_config(store, asked, store.check_config(config_id), own))
+    return configs
+
+
 def _configs(store: Store, sweep: SweepStatus) -> tuple[ConfigSource, ...]:
+    """Those whose configuration can be read; others are among the store's problems."""
+    stored = ((config, store.read_config(config.config_id), runs) for config, runs in sweep.rows)
+    return tuple(_config(store, config, found, runs) for config, found, runs in stored if found is not None)
+
+
+def _config(store: Store, config: ViewConfig, stored: TrainConfig, runs: Sequence[RunStatus]) -> ConfigSource:
     from aggregate.load import ConfigSource, RunSource
 
-    configs = []
-    for config, runs in sweep.rows:
-        stored = store.read_config(config.config_id)
-        if stored is None:
-            continue  # reported among the store's problems
-        configs.append(
-            ConfigSource(
-                config_id=config.config_id,
-                label=config.label,
-                factors={key: _frozen(value) for key, value in config.factors.items()},
-                is_baseline=config.is_baseline,
-                config=stored.to_dict(),
-                total_steps=stored.steps,
-                runs=tuple(
-                    RunSource(
-                        config.config_id,
-                        run.record.ref.seed,
-                        store.run_folder(run.record.ref),
-                        run.state.state,
-                        run.record.attempts,
-                        store.cache_path(run.record.ref),
-                    )
-                    for run in runs
-                ),
+    return ConfigSource(
+        config_id=config.config_id,
+        label=config.label,
+        factors={key: _frozen(value) for key, value in config.factors.items()},
+        is_baseline=config.is_baseline,
+        config=stored.to_dict(),
+        total_steps=stored.steps,
+        runs=tuple(
+            RunSource(
+                config.config_id,
+                run.record.ref.seed,
+                store.run_folder(run.record.ref),
+                run.state.state,
+                run.record.attempts,
+                store.cache_path(run.record.ref),
             )
-        )
-    return tuple(configs)
+            for run in runs
+        ),
+    )
 
 
 def _frozen(value: object) -> object:

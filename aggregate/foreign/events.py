@@ -40,12 +40,12 @@ def scalars(path: Path) -> Iterator[Scalar]:
     while place + 12 <= len(data):
         (length,) = struct.unpack_from("<Q", data, place)
         end = place + 12 + length
-        if _checksum(data[place : place + 8]) != struct.unpack_from("<I", data, place + 8)[0]:
+        if checksum(data[place : place + 8]) != struct.unpack_from("<I", data, place + 8)[0]:
             raise ForeignError(f"{path}, byte {place}: damaged, or no event file of TensorBoard")
         if end + 4 > len(data):
             return
         record = data[place + 12 : end]
-        if _checksum(record) != struct.unpack_from("<I", data, end)[0]:
+        if checksum(record) != struct.unpack_from("<I", data, end)[0]:
             raise ForeignError(f"{path}, byte {place}: a damaged record; copy the file again, or leave it out")
         try:
             yield from _scalars_of(record)
@@ -128,7 +128,7 @@ def _varint(message: bytes, place: int) -> tuple[int, int]:
             return value, place
 
 
-def _checksum(data: bytes) -> int:
+def checksum(data: bytes) -> int:
     """CRC-32C, rotated and shifted as TensorFlow masks it."""
     if not _TABLE:
         for byte in range(256):

@@ -1,0 +1,147 @@
+"""A folder of exported runs: where each has its place, and what of it stands there.
+
+`<configuration>/<task>/seed-<n>/` holds run.json, which says whose rows these are and how far they go, and the rows as
+rows.csv or as event files. Whoever exports goes on from there, so that no row is written twice.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from aggregate.errors import AggregateError
+from aggregate.export import table, tensorboard
+from aggregate.export.news import About, Written, news
+from aggregate.export.wandb_runs import WandbRuns
+from aggregate.load import DONE, ConfigSource, RunRows, SweepSource, load
+from aggregate.progress import tracked
+from tdmpc.shards import atomic_write
+
+FORMAT_VERSION = 1  # of run.json
+_RECORD = "run.json"
+# Neither in a path, nor what `sweeps import` takes for the name of an algorithm or a task.
+_FOREIGN = re.compile(r"^[^A-Za-z0-9]+|[^A-Za-z0-9 ._+()=-]+")
+_LONGEST = 60
+
+
+class Exported(NamedTuple):
+    """How many rows were new, of how many runs; files that could not be read, each with the reason."""
+
+    rows: int
+    runs: int
+    refused: list[str]
+
+
+@dataclass
+class _Place:
+    """The folder of a run. written: by format."""
+
+    folder: Path
+    written: dict[str, Written] = field(default_factory=dict)
+
+
+class Folder:
+    """`out`, to export runs to; only one at a time may. form: csv, tensorboard or wandb. project: of W&B.
+
+    Raises `AggregateError` here and later: for what is no export, and where nothing can be written.
+    """
+
+    def __init__(self, out: Path, form: str, project: str) -> None:
+        self._out, self._form = out, form
+        self._places = dict(_read(path) for path in sorted(out.glob(f"*/*/*/{_RECORD}")))
+        self._owners = {place.folder.parent.parent: config_id for (config_id, _), place in self._places.items()}
+        self._wandb = WandbRuns(out, project) if form == "wandb" else None
+        self._seen: dict[tuple[str, int], Any] = {}  # the shards of a run when it was exported
+
+    def export(self, configs: Sequence[tuple[str, ConfigSource]], live: bool) -> Exported:
+        """Write what is new of (sweep, configuration). live: more may come of runs that are not done."""
+        loaded = load([SweepSource("", "", (), (), tuple(config for _, config in configs))])
+        runs = [(About(config.config_id, source.seed, config.label or config.config_id, sweep, config.config),
+                 loaded.runs[source.config_id, source.seed])
+                for sweep, config in configs for source in config.runs]  # fmt: skip
+        try:
+            counts = [self._export(about, run, live and run.source.state != DONE)
+                      for about, run in tracked(runs, len(runs), "exporting runs") if run.count]  # fmt: skip
+        except OSError as error:
+            raise AggregateError(f"--out {self._out}: {error.strerror or error}; choose another place") from error
+        refused = [f"{bad['config_id']}/seed-{bad['seed']}: {bad['file']}: {bad['reason']}; left out"
+                   for bad in loaded.quarantine.to_dict("records")]  # fmt: skip
+        return Exported(sum(counts), sum(count > 0 for count in counts), refused)
+
+    def close(self) -> None:
+        """Nothing will follow."""
+        if self._wandb is not None:
+            self._wandb.close_all()
+
+    def _export(self, about: About, run: RunRows, live: bool) -> int:
+        """Rows that were new."""
+        key = (about.config_id, about.seed)
+        if self._seen.get(key) == (run.files, live):
+            return 0
+        place = self._places.get(key) or self._new_place(about)
+        before = place.written.get(self._form, Written())
+        found = news(run, before, takes_back=self._form != "wandb")
+        if found.rows:
+            place.folder.mkdir(parents=True, exist_ok=True)
+            if self._form == "csv":
+                table.write(place.folder / "rows.csv", run)
+            elif self._wandb is None:
+                tensorboard.write(place.folder, found.written.batches, found.rows, found.back_to)
+            else:
+                self._wandb.write(about, before.rows, found.rows)
+            place.written[self._form] = found.written
+            _write(place, about)
+        if self._wandb is not None and not live:
+            self._wandb.close(about)
+        self._places[key], self._seen[key] = place, (run.files, live)
+        return len(found.rows)
+
+    def _new_place(self, about: About) -> _Place:
+        """Named by the label; with the identity where another configuration has that."""
+        name = _clean(about.label) or about.config_id
+        if self._owners.setdefault(self._out / name, about.config_id) != about.config_id:
+            name = f"{name} {about.config_id}"
+            self._owners[self._out / name] = about.config_id
+        task = _clean(str(about.config.get("task", ""))) or "task"
+        return _Place(self._out / name / task / f"seed-{about.seed}")
+
+
+def _clean(text: str) -> str:
+    return _FOREIGN.sub("", text)[:_LONGEST].strip()
+
+
+def _write(place: _Place, about: About) -> None:
+    record = {
+        "format": FORMAT_VERSION,
+        **about._asdict(),
+        "written": {form: dataclasses.asdict(written) for form, written in sorted(place.written.items())},
+    }
+    text = json.dumps(record, indent=1) + "\n"
+    atomic_write(place.folder / _RECORD, lambda part: part.write_text(text, encoding="utf-8"))
+
+
+def _read(path: Path) -> tuple[tuple[str, int], _Place]:
+    """((config_id, seed), its place)."""
+    fix = "it was not exported by this program; choose another --out"
+    try:
+        record = json.loads(path.read_bytes())
+        if record["format"] > FORMAT_VERSION:
+            fix = f"format {record['format']}, this program reads up to {FORMAT_VERSION}; choose another --out"
+            raise ValueError
+        written = {form: Written(**_checked(said)) for form, said in record["written"].items()}
+        return (str(record["config_id"]), int(record["seed"])), _Place(path.parent, written)
+    except OSError as error:
+        raise AggregateError(f"{path}: cannot be read: {error.strerror}; choose another --out") from error
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise AggregateError(f"{path}: {fix}") from error
+
+
+def _checked(said: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a `Written`, as whole numbers. Raises `ValueError` and `TypeError`."""
+    marks = {str(kind): [int(step), int(count)] for kind, (step, count) in said["marks"].items()}
+    return {**{name: int(said[name]) for name in ("attempt", "batches", "rows")}, "marks": marks}

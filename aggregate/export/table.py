@@ -1,0 +1,23 @@
+"""The rows of a run as CSV."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from aggregate import frames
+from aggregate.load import RunRows
+from tdmpc import catalogue
+from tdmpc.shards import atomic_write
+
+_FIRST = ["kind", "step", "frames", "update", "time", "event"]
+
+
+def write(path: Path, run: RunRows) -> None:
+    """All rows by step, a column per metric that occurs; lists as JSON. The same rows give the same bytes."""
+    parts = [rows.assign(kind=kind) for kind, rows in run.frames().items()]
+    rows = pd.concat(parts, ignore_index=True).sort_values("step", kind="stable")
+    metrics = [name for name in catalogue.METRICS if name in rows]
+    table = frames.as_table(rows.reindex(columns=[*_FIRST, *metrics, "nonfinite"]))
+    atomic_write(path, lambda part: frames.write_csv(table, part))
