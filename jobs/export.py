@@ -6,6 +6,7 @@ It reads what the runs have written and tells them nothing: none waits for it, a
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -89,8 +90,8 @@ def _opened(out: Path, form: str, project: str) -> Iterator[Folder]:
         raise JobsError(f"--out {out}: {error.strerror}; choose a place you may write to") from error
     if lock is None:
         raise JobsError(f"--out {out}: another `sweeps export` writes there; end it, or choose another")
-    folder = Folder(out, form, project)
     try:
-        yield folder
+        with contextlib.closing(Folder(out, form, project)) as folder:
+            yield folder
     finally:
-        folder.close()
+        os.close(lock)

@@ -322,6 +322,23 @@ class Import:
 
 
 @dataclass(frozen=True)
+class Archive:
+    """archive.json, the first file of an archive. versions: of the packages that wrote its report."""
+
+    sweeps: list[str]
+    imports: list[str]
+    runs: int
+    versions: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Checksums:
+    """files.json, the last file of an archive: path -> SHA-256 of every other."""
+
+    files: dict[str, Any]
+
+
+@dataclass(frozen=True)
 class Answers:
     """queue.json: what Slurm said last, see `jobs.queue`. Times: unix seconds.
 

@@ -11,10 +11,10 @@ import re
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from jobs.errors import JobsError
 from jobs.records import (
@@ -47,6 +47,7 @@ _CANCELLED = re.compile(r"\d{3,9}\.cancelled")
 _SEED = re.compile(r"seed-(\d+)")
 _VIEW = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9][A-Za-z0-9_-]*)?")
 _IMPORT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+_PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _SUBMISSION = re.compile(r"[0-9]{8}-[0-9]{6}-[0-9]{3}-[A-Za-z0-9_.-]+")
 
 
@@ -209,6 +210,11 @@ class Store:
 
     def read_attempt(self, run: RunRef, number: int) -> Attempt | None:
         return self._read(self.run_folder(run) / "attempts" / f"{number:03d}.json", Attempt)
+
+    def attempts(self, run: RunRef) -> list[Attempt]:
+        """Those that can be read, the oldest first."""
+        found = (self.read_attempt(run, number) for number in self._numbers(run, "attempts"))
+        return [attempt for attempt in found if attempt is not None]
 
     def read_outcome(self, run: RunRef, number: int) -> Outcome | None:
         return self._read(self.run_folder(run) / "outcome" / f"{number:03d}.json", Outcome)
@@ -377,6 +383,34 @@ class Store:
     def read_code(self, code: str) -> CodeFile | None:
         return self._read(self.code_folder(code).with_suffix(".json"), CodeFile)
 
+    # --- archives -----------------------------------------------------------------------------------------
+
+    def archived(
+        self, views: Iterable[str], runs: Iterable[RunRef], imports: Iterable[str], codes: Iterable[str]
+    ) -> list[str]:
+        """Files of these, and the decisions, that belong in an archive: paths from the root, sorted."""
+        found = [self.decisions_path(), *(self.view_path(name) for name in views)]
+        for run in runs:
+            found += [self.config_path(run.config_id), *self.run_folder(run).rglob("*")]
+        for name in imports:
+            made = self.read_import(name)
+            folder = self.import_path(name).parent
+            found += [self.import_path(name), *((folder / made.data).rglob("*") if made is not None else ())]
+        for code in codes:
+            found += [self.code_folder(code).with_suffix(".json"), *self.code_folder(code).rglob("*")]
+        names = {path.relative_to(self.root).as_posix() for path in found if path.is_file()}
+        return sorted(filter(archivable, names))
+
+    @contextlib.contextmanager
+    def staging(self) -> Iterator[Path]:
+        """A folder beside what is there, gone at the end: to be filled, then moved from."""
+        folder = self.root / f".{uuid.uuid4().hex}.part"
+        folder.mkdir(mode=0o700)
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
     # --- submissions --------------------------------------------------------------------------------------
 
     def submission_folder(self, name: str) -> Path:
@@ -501,6 +535,33 @@ class Store:
         return folder / f"{slot:03d}.lock"
 
 
+def archivable(name: str) -> bool:
+    """Whether an archive may hold a file at `name`, a path from the root: never a checkpoint, never one outside."""
+    match name.split("/"):
+        case ["decisions.json"]:
+            return True
+        case ["sweeps", view]:
+            return view.endswith(".json") and bool(_VIEW.fullmatch(view[:-5]))
+        case ["reports", report]:
+            return report.endswith(".html") and bool(_VIEW.fullmatch(report[:-5]))
+        case ["runs", config, "config.json"]:
+            return bool(_CONFIG_ID.fullmatch(config))
+        case ["runs", config, seed, "attempts" | "outcome" | "status", record]:
+            return bool(_CONFIG_ID.fullmatch(config) and _SEED.fullmatch(seed) and _NUMBER.fullmatch(record))
+        case ["runs", config, seed, shardname.FOLDER, shard]:
+            return bool(_CONFIG_ID.fullmatch(config) and _SEED.fullmatch(seed) and shardname.parse(shard))
+        case ["imports", imported, "import.json"]:
+            return bool(_IMPORT.fullmatch(imported))
+        case ["imports", imported, data, config, seed, shardname.FOLDER, shard]:
+            own = _IMPORT.fullmatch(imported) and _CODE.fullmatch(data)
+            return bool(own and _CONFIG_ID.fullmatch(config) and _SEED.fullmatch(seed) and shardname.parse(shard))
+        case ["code", record] if record.endswith(".json"):
+            return bool(_CODE.fullmatch(record[:-5]))
+        case ["code", code, _, *_] as path:
+            return bool(_CODE.fullmatch(code)) and all(map(_PLAIN.fullmatch, path))
+    return False
+
+
 def _listed(folder: Path) -> list[str]:
     try:
         return [entry.name for entry in folder.iterdir()]
@@ -540,12 +601,19 @@ def write_json(path: Path, value: Mapping[str, Any], sync: bool = True) -> None:
 
 
 def write_bytes(path: Path, data: bytes, sync: bool = True, guard: Callable[[], bool] = lambda: True) -> bool:
-    """Fill a temporary file beside `path`, then move it there, unless `guard()` says no at that moment."""
+    """Write whole or not at all, as `write_file`."""
+    return write_file(path, lambda file: file.write(data), sync, guard)
+
+
+def write_file(
+    path: Path, fill: Callable[[BinaryIO], object], sync: bool = True, guard: Callable[[], bool] = lambda: True
+) -> bool:
+    """Have `fill` write a temporary file beside `path`, then move it there, unless `guard()` says no at that moment."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}.part")
     try:
         with part.open("wb") as file:
-            file.write(data)
+            fill(file)
             file.flush()
             if sync:
                 os.fsync(file.fileno())

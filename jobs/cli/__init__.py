@@ -5,7 +5,7 @@ from __future__ import annotations
 from jobs.cli.control import cancel_command, release_command
 from jobs.cli.deciding import adopt_command, next_command
 from jobs.cli.doctor import doctor_command
-from jobs.cli.exchange import export_command
+from jobs.cli.exchange import archive_command, export_command, unarchive_command
 from jobs.cli.group import cli
 from jobs.cli.imports import import_command
 from jobs.cli.judging import aggregate_command, compare_command, evaluate_command, plots_command
@@ -16,7 +16,7 @@ from jobs.cli.training import rerun_command, submit_command, train_command
 for command in (
     plan_command, keys_command, submit_command, rerun_command, train_command, cancel_command, release_command,
     status_command, logs_command, usage_command, evaluate_command, import_command, aggregate_command, compare_command,
-    plots_command, export_command, adopt_command, next_command, doctor_command,
+    plots_command, export_command, archive_command, unarchive_command, adopt_command, next_command, doctor_command,
 ):  # fmt: skip
     cli.add_command(command)
 

@@ -1,4 +1,4 @@
-"""`sweeps export`: rows for other programs."""
+"""`sweeps export`, `archive` and `unarchive`: what leaves a results folder, and comes to another."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from jobs.cli.group import Globals
+from jobs.cli.options import report_problems
 
 
 @click.command("export")
@@ -47,6 +48,49 @@ def export_command(
     from jobs import export
 
     export.export(state.store(), names, out, form, project, every if watch else None, click.echo, _warn)
+
+
+@click.command("archive")
+@click.argument("sweeps", nargs=-1)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=Path("sweeps.tar"),
+    show_default=True,
+    help="The archive, one file.",
+)
+@click.pass_obj
+def archive_command(state: Globals, sweeps: tuple[str, ...], out: Path) -> None:
+    """Put the submitted sweeps, or SWEEPS, into one file: records, rows, decisions, code and report.
+
+    No checkpoints, snapshots or logs. `sweeps unarchive` takes it into another results folder.
+    """
+    from jobs import archive, judge
+
+    judge.check_out(out)
+    store = state.store()
+    made = archive.write(store, sweeps, out, _warn)
+    report_problems(store)
+    click.echo(f"wrote {out.absolute()} ({made.runs} runs, {out.stat().st_size / 1e6:.1f} MB)")
+
+
+@click.command("unarchive")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.pass_obj
+def unarchive_command(state: Globals, file: Path) -> None:
+    """Take what `sweeps archive` put into FILE into the results folder, to be aggregated there.
+
+    Nothing that is there is changed: where a run or a sweep differs, nothing is taken.
+    """
+    from jobs import archive
+
+    store = state.store()
+    found = archive.unpack(store, file)
+    for name in found.kept:
+        _warn(f"{name} differs, and stays as it is in {store.root}")
+    click.echo(f"{found.files} new files of {found.head.runs} runs are in {store.root}")
+    names = [*found.head.sweeps, *found.head.imports]
+    click.echo(f"`sweeps aggregate {' '.join(names)}` judges them")
 
 
 def _warn(line: str) -> None:

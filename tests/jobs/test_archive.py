@@ -1,0 +1,256 @@
+"""`sweeps archive` and `unarchive`: the same bytes, the same report elsewhere, and nothing taken that is no archive."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import shutil
+import tarfile
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from click.testing import CliRunner, Result
+
+from jobs import archive, imports, source
+from jobs.cli import cli
+from jobs.errors import JobsError
+from jobs.records import Attempt, Outcome
+from jobs.store import RunRef, Store, archivable
+
+TOTAL = 20_000
+
+
+def sweeps(root: Path, *words: object, code: int = 0) -> Result:
+    result = CliRunner().invoke(cli, ["--results", str(root), *map(str, words)])
+    assert result.exit_code == code, result.output
+    assert code == 0 or result.stderr.count("\n") == 1
+    return result
+
+
+@pytest.fixture(scope="module")
+def origin(tmp_path_factory: pytest.TempPathFactory, synthetic: ModuleType) -> Store:
+    """Two configurations with two seeds each, an import beside them, decisions, code and what is not archived."""
+    folder = tmp_path_factory.mktemp("origin")
+    store: Store = synthetic.submitted(folder / "results", seeds=2, total=TOTAL)
+    (folder / "SAC").mkdir()
+    lines = "".join(f"{step},{step / 10},{seed}\n" for seed in (1, 2) for step in range(0, TOTAL + 1, 1000))
+    (folder / "SAC" / "quadruped-walk.csv").write_text("step,reward,seed\n" + lines)
+    imports.take(store, "published", [folder / "SAC"], ["step=step,eval_return=reward,seed=seed"])
+    store.write_decisions([])
+    run = RunRef(store.config_ids()[0], 1)
+    code = source.take(store).hash
+    attempt = store.claim_attempt(run, Attempt(0, "here", 1, "1", 0.0, "cpu", code=code))
+    store.write_outcome(run, attempt.number, Outcome("finished", TOTAL, "", 0.0))
+    (store.run_folder(run) / "checkpoints").mkdir()
+    (store.run_folder(run) / "checkpoints" / "step-000002000-u000000001-a001.pt").write_bytes(b"pickle")
+    return store
+
+
+@pytest.fixture(scope="module")
+def archived(origin: Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("archived") / "all.tar"
+    assert sweeps(origin.root, "archive", "--out", out).stdout.startswith(f"wrote {out} (4 runs, ")
+    return out
+
+
+def content(path: Path) -> dict[str, bytes]:
+    with tarfile.open(path) as tar:
+        return {member.name: tar.extractfile(member).read() for member in tar}  # type: ignore[union-attr]
+
+
+def files(root: Path) -> dict[str, bytes]:
+    """What a results folder holds, but for its locks."""
+    found = (path for path in root.rglob("*") if path.is_file() and "locks" not in path.parts)
+    return {path.relative_to(root).as_posix(): path.read_bytes() for path in found}
+
+
+def test_elsewhere_it_gives_the_same_report(origin: Store, archived: Path, tmp_path: Path) -> None:
+    place = tmp_path / "else" / "where"
+    told = sweeps(place, "unarchive", archived).stdout
+    assert told.splitlines()[-1] == "`sweeps aggregate ensemble published` judges them"
+    sweeps(place, "aggregate", "--out", tmp_path / "there.html")
+    report = content(archived)["reports/ensemble.html"]
+    assert (tmp_path / "there.html").read_bytes() == report
+    assert b"SAC" in report
+    counts = [sweeps(root, "status").stdout for root in (origin.root, place)]
+    assert counts[0] == counts[1]
+
+
+def test_the_same_runs_give_the_same_bytes(archived: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sweeps(tmp_path / "place", "unarchive", archived)
+    report = content(archived)["reports/ensemble.html"]  # the same wherever it is made, see above
+    monkeypatch.setattr(archive.judge, "report", lambda found, out, *_: out.write_bytes(report))
+    sweeps(tmp_path / "place", "archive", "--out", tmp_path / "again.tar")
+    assert (tmp_path / "again.tar").read_bytes() == archived.read_bytes()
+
+
+def test_all_that_is_needed_is_in_it_and_no_more(origin: Store, archived: Path) -> None:
+    held = content(archived)
+    assert next(iter(held)) == "archive.json"
+    assert list(held)[-1] == "files.json"
+    head = json.loads(held["archive.json"])
+    assert (head["format"], head["sweeps"], head["imports"], head["runs"]) == (1, ["ensemble"], ["published"], 4)
+    assert head["versions"]["python"]
+    assert {name.split("/")[0] for name in held} == {
+        "archive.json", "code", "decisions.json", "files.json", "imports", "reports", "runs", "sweeps",
+    }  # fmt: skip
+    assert sum(name.endswith(".parquet") for name in held) == 4 + 2
+    assert [name for name in held if name.endswith(".pt")] == []
+    sums = json.loads(held["files.json"])["files"]
+    assert sums == {n: hashlib.sha256(data).hexdigest() for n, data in held.items() if n in sums}
+    assert len(sums) == len(held) - 2
+
+
+def test_a_second_time_nothing_is_new(archived: Path, tmp_path: Path) -> None:
+    sweeps(tmp_path / "place", "unarchive", archived)
+    before = files(tmp_path / "place")
+    assert sweeps(tmp_path / "place", "unarchive", archived).stdout.startswith("0 new files of 4 runs")
+    assert files(tmp_path / "place") == before
+
+
+def test_what_was_cut_off_while_it_was_moved_is_completed(archived: Path, tmp_path: Path) -> None:
+    whole, place = tmp_path / "whole", tmp_path / "place"
+    sweeps(whole, "unarchive", archived)
+    shutil.copytree(whole, place)
+    (place / "sweeps" / "ensemble.json").unlink()
+    next(place.rglob("*.parquet")).unlink()
+    assert sweeps(place, "unarchive", archived).stdout.startswith("2 new files")
+    assert files(place) == files(whole)
+
+
+@pytest.mark.parametrize(
+    "pattern", ["sweeps/ensemble.json", "runs/*/config.json", "runs/*/seed-1/metrics/*", "imports/*/*.json"]
+)
+def test_a_run_that_differs_is_not_overwritten(archived: Path, tmp_path: Path, pattern: str) -> None:
+    place = tmp_path / "place"
+    sweeps(place, "unarchive", archived)
+    path = next(place.glob(pattern))
+    path.write_bytes(b"{}")
+    next(place.glob("runs/*/seed-2/metrics/*")).unlink()
+    before = files(place)
+    assert f"{path} is there and differs; nothing was unpacked" in sweeps(place, "unarchive", archived, code=1).stderr
+    assert files(place) == before
+    assert list(place.glob(".*")) == []
+
+
+def test_decisions_that_differ_stay_as_they_are(archived: Path, tmp_path: Path) -> None:
+    store = Store(tmp_path / "place")
+    store.prepare()
+    store.decisions_path().write_text("{}")
+    told = sweeps(store.root, "unarchive", archived).stderr
+    assert told == f"warning: decisions.json differs, and stays as it is in {store.root}\n"
+    assert store.decisions_path().read_text() == "{}"
+
+
+# --- what is no archive ---------------------------------------------------------------------------------
+
+
+def made(members: dict[str, bytes | tarfile.TarInfo], target: Path) -> Path:
+    """A tar of these, with a list of its files that fits."""
+    with tarfile.open(target, "w", format=tarfile.PAX_FORMAT) as tar:
+        for name, data in members.items():
+            if isinstance(data, tarfile.TarInfo):
+                tar.addfile(data)
+                continue
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+    return target
+
+
+def refused(path: Path, place: Path) -> str:
+    """What is told; nothing may be left behind."""
+    with pytest.raises(JobsError) as raised:
+        archive.unpack(Store(place), path)
+    assert files(place) == {}
+    assert list(place.glob(".*")) == []
+    assert "\n" not in str(raised.value)
+    return str(raised.value)
+
+
+HEAD = json.dumps({"format": 1, "sweeps": [], "imports": [], "runs": 0, "versions": {}}).encode()
+
+
+def tail(*names: str) -> bytes:
+    return json.dumps({"format": 1, "files": {name: hashlib.sha256(b"x").hexdigest() for name in names}}).encode()
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["../decisions.json", "/decisions.json", "sweeps/../../x.json", "sweeps/..",
+     "runs/0123456789/seed-1/checkpoints/x.pt",
+     "runs/0123456789/seed-1/metrics/../../x", "code/0123456789abcdef/tdmpc/../../../x", "code/0123456789abcdef/.git/x",
+     "submissions/x/submission.json", "decisions.json/x", "imports/a/0123456789abcdef/0123456789/seed-1/metrics/x.pt",
+     "sweeps/a.json\n", "runs/0123456789/seed-1/attempts/x.json"],
+)  # fmt: skip
+def test_a_path_that_has_no_place_is_refused(name: str, tmp_path: Path) -> None:
+    assert not archivable(name)
+    path = made({"archive.json": HEAD, name: b"x", "files.json": tail(name)}, tmp_path / "x.tar")
+    assert "has no place in an archive" in refused(path, tmp_path / "place")
+    assert sorted(child.name for child in tmp_path.iterdir()) == ["place", "x.tar"]
+
+
+def link(kind: bytes) -> tarfile.TarInfo:
+    member = tarfile.TarInfo("sweeps/a.json")
+    member.type, member.linkname = kind, "/etc/passwd"
+    return member
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.DIRTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE])
+def test_only_plain_files_are_taken(kind: bytes, tmp_path: Path) -> None:
+    members = {"archive.json": HEAD, "sweeps/a.json": link(kind), "files.json": tail()}
+    assert "is no plain file" in refused(made(members, tmp_path / "x.tar"), tmp_path / "place")
+
+
+@pytest.mark.parametrize(
+    ("members", "told"),
+    [
+        ({}, "its files are not those that it lists"),
+        ({"README": b"x"}, "no archive of this program"),
+        ({"archive.json": b"{}"}, "not a file of this program"),
+        ({"archive.json": b"[" * 100_000}, "damaged, cut off, or no archive"),
+        ({"archive.json": HEAD.replace(b'"format": 1', b'"format": 2')}, "format 2, this program reads up to 1"),
+        ({"archive.json": HEAD, "sweeps/a.json": b"x", "files.json": tail("sweeps/b.json")}, "not those that it lists"),
+        ({"archive.json": HEAD, "sweeps/a.json": b"y", "files.json": tail("sweeps/a.json")}, "not those that it lists"),
+        ({"archive.json": HEAD, "files.json": tail(), "sweeps/a.json": b"x"}, "no plain file, or stands there twice"),
+        ({"archive.json": HEAD, "code/0123456789abcdef/tdmpc/a.py": b"x",
+          "files.json": tail("code/0123456789abcdef/tdmpc/a.py")}, "is not the code of that hash"),
+    ],
+)  # fmt: skip
+def test_what_is_no_archive_is_one_line(members: dict[str, bytes], told: str, tmp_path: Path) -> None:
+    assert told in refused(made(members, tmp_path / "x.tar"), tmp_path / "place")
+
+
+def test_a_file_of_something_else_or_none_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "x.tar").write_text("hello" * 1000)
+    assert "no archive at all" in refused(tmp_path / "x.tar", tmp_path / "place")
+    assert "No such file" in refused(tmp_path / "none.tar", tmp_path / "place")
+    assert "Is a directory" in refused(tmp_path, tmp_path / "place" / "x")
+
+
+def test_one_that_is_cut_off_anywhere_is_refused_whole(tmp_path: Path) -> None:
+    members = {"archive.json": HEAD, "sweeps/a.json": b"x", "decisions.json": b"x"}
+    path = made({**members, "files.json": tail(*list(members)[1:])}, tmp_path / "x.tar")
+    data = path.read_bytes()
+    end = data.rindex(b"}") + 1
+    for length in (0, 1, 511, 512, *range(600, end, 97), end - 1):
+        path.write_bytes(data[:length])
+        refused(path, tmp_path / "place")
+    path.write_bytes(data)
+    assert archive.unpack(Store(tmp_path / "place"), path).files == 2
+
+
+def test_where_it_cannot_be_written_there_is_nothing(
+    origin: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "there is no folder" in sweeps(origin.root, "archive", "--out", tmp_path / "no" / "x.tar", code=1).stderr
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(archive, "_add", full)
+    monkeypatch.setattr(archive.judge, "report", lambda *_: None)
+    assert "No space left on device" in sweeps(origin.root, "archive", "--out", tmp_path / "x.tar", code=1).stderr
+    assert list(tmp_path.iterdir()) == []
