@@ -18,8 +18,8 @@ COMMANDS = sorted(cli.commands)
 
 def test_the_commands() -> None:
     assert COMMANDS == [
-        "adopt", "aggregate", "cancel", "compare", "doctor", "evaluate", "import", "keys", "logs", "next", "plan",
-        "plots", "release", "rerun", "status", "submit", "train", "usage",
+        "adopt", "aggregate", "archive", "cancel", "compare", "doctor", "evaluate", "export", "import", "keys", "logs",
+        "next", "plan", "plots", "release", "rerun", "status", "submit", "train", "unarchive", "usage",
     ]  # fmt: skip
 
 
