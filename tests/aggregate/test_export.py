@@ -85,6 +85,20 @@ def test_one_process_goes_on_as_several_do(tmp_path: Path) -> None:
     assert list(events(out)) == names(3)
 
 
+def test_a_file_that_was_not_recorded_any_more_is_written_again(tmp_path: Path) -> None:
+    run, out = tmp_path / "run", tmp_path / "out"
+    log(run, "a001", train({10: 1.0}))
+    export(out, config(run))
+    (record,) = out.rglob("run.json")
+    before = record.read_bytes()
+    log(run, "a001", train({20: 2.0}))
+    export(out, config(run))
+    record.write_bytes(before)  # as after a kill between the two
+    log(run, "a001", train({30: 3.0}))
+    assert export(out, config(run)) == 2
+    assert list(events(out).values()) == [[(PI_LOSS, 10, 1.0)], [(PI_LOSS, 20, 2.0), (PI_LOSS, 30, 3.0)]]
+
+
 def test_what_was_lost_with_an_attempt_is_taken_back(tmp_path: Path) -> None:
     run, out = tmp_path / "run", tmp_path / "out"
     log(run, "a001", train({10: 1.0, 20: 2.0, 30: 3.0}))
