@@ -39,7 +39,7 @@ class Exported(NamedTuple):
 
 @dataclass
 class _Place:
-    """The folder of a run. written: by format."""
+    """The folder of a run. written: by format, with W&B by project too."""
 
     folder: Path
     written: dict[str, Written] = field(default_factory=dict)
@@ -53,6 +53,7 @@ class Folder:
 
     def __init__(self, out: Path, form: str, project: str) -> None:
         self._out, self._form = out, form
+        self._target = f"{form} {project}" if form == "wandb" else form
         self._places = dict(_read(path) for path in sorted(out.glob(f"*/*/*/{_RECORD}")))
         self._owners = {place.folder.parent.parent: config_id for (config_id, _), place in self._places.items()}
         self._wandb = WandbRuns(out, project) if form == "wandb" else None
@@ -84,7 +85,7 @@ class Folder:
         if self._seen.get(key) == (run.files, live):
             return 0
         place = self._places.get(key) or self._new_place(about)
-        before = place.written.get(self._form, Written())
+        before = place.written.get(self._target, Written())
         found = news(run, before, takes_back=self._form != "wandb")
         if found.rows:
             place.folder.mkdir(parents=True, exist_ok=True)
@@ -94,7 +95,7 @@ class Folder:
                 tensorboard.write(place.folder, found.written.batches, found.rows, found.back_to)
             else:
                 self._wandb.write(about, before.rows, found.rows)
-            place.written[self._form] = found.written
+            place.written[self._target] = found.written
             _write(place, about)
         if self._wandb is not None and not live:
             self._wandb.close(about)
@@ -119,7 +120,7 @@ def _write(place: _Place, about: About) -> None:
     record = {
         "format": FORMAT_VERSION,
         **about._asdict(),
-        "written": {form: dataclasses.asdict(written) for form, written in sorted(place.written.items())},
+        "written": {target: dataclasses.asdict(written) for target, written in sorted(place.written.items())},
     }
     text = json.dumps(record, indent=1) + "\n"
     atomic_write(place.folder / _RECORD, lambda part: part.write_text(text, encoding="utf-8"))
@@ -133,7 +134,7 @@ def _read(path: Path) -> tuple[tuple[str, int], _Place]:
         if record["format"] > FORMAT_VERSION:
             fix = f"format {record['format']}, this program reads up to {FORMAT_VERSION}; choose another --out"
             raise ValueError
-        written = {form: Written(**_checked(said)) for form, said in record["written"].items()}
+        written = {target: Written(**_checked(said)) for target, said in record["written"].items()}
         return (str(record["config_id"]), int(record["seed"])), _Place(path.parent, written)
     except OSError as error:
         raise AggregateError(f"{path}: cannot be read: {error.strerror}; choose another --out") from error

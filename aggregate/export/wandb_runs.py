@@ -9,6 +9,8 @@ from typing import Any
 from aggregate.errors import AggregateError
 from aggregate.export.news import About, Row
 
+_LONGEST, _LONGEST_TAG = 100, 64  # characters: W&B takes 128 for a name, and 64 for a tag
+
 
 class WandbRuns:
     """Holds runs open while rows may follow, as each opening offline makes a folder of its own; see `close`.
@@ -20,7 +22,8 @@ class WandbRuns:
         try:
             import wandb
         except ImportError as error:
-            raise AggregateError("W&B is not installed here: pip install 'sweeps[wandb]' installs it") from error
+            fix = "`pip install -c constraints.txt -e '.[wandb]'` in the checkout installs it"
+            raise AggregateError(f"W&B is not installed here; {fix}") from error
         self._wandb, self._out, self._project = wandb, out, project
         self._open: dict[str, Any] = {}
 
@@ -39,14 +42,16 @@ class WandbRuns:
         quiet = self._wandb.Settings(
             console="off", silent=True, disable_git=True, disable_code=True, x_disable_stats=True, x_disable_meta=True
         )
+        label = about.label[:_LONGEST]
         try:
             run = self._wandb.init(
-                project=self._project, id=_identity(about), name=f"{about.label} seed {about.seed}", group=about.label,
-                tags=[about.sweep] if about.sweep else None, config={**about.config, "seed": about.seed},
+                project=self._project, id=_identity(about), name=f"{label} seed {about.seed}", group=label,
+                tags=[about.sweep[:_LONGEST_TAG]] if about.sweep else None, config={**about.config, "seed": about.seed},
                 dir=str(self._out), resume="allow", reinit="create_new", settings=quiet,
             )  # fmt: skip
         except self._wandb.Error as error:
-            raise AggregateError(f"W&B: {error}; WANDB_MODE=offline writes files to upload later") from error
+            said = " ".join(str(error).split()).rstrip(".")
+            raise AggregateError(f"W&B: {said}; WANDB_MODE=offline writes files to upload later") from error
         run.define_metric("step")
         run.define_metric("*", step_metric="step")
         self._open[_identity(about)] = run

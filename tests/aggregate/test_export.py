@@ -262,9 +262,17 @@ def test_a_run_of_wandb_stays_open_while_it_trains(tmp_path: Path, wandb: list[F
     assert [made.ended for made in wandb] == [True]
 
 
+def test_another_project_gets_all_rows(tmp_path: Path, wandb: list[FakeRun]) -> None:
+    run, out = tmp_path / "run", tmp_path / "out"
+    log(run, "a001", train({10: 1.0}))
+    for project in ("one", "two", "one"):
+        Folder(out, "wandb", project).export([config(run)], False)
+    assert [(made.begun["project"], len(made.logged)) for made in wandb] == [("one", 1), ("two", 1)]
+
+
 def test_without_wandb_that_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "wandb", None)
-    with pytest.raises(AggregateError, match=r"pip install 'sweeps\[wandb\]'"):
+    with pytest.raises(AggregateError, match=r"W&B is not installed here; `pip install .*\[wandb\]"):
         Folder(tmp_path, "wandb", "project")
 
 
