@@ -7,15 +7,17 @@ import pandas as pd
 
 from aggregate import stats
 from aggregate.effects import OUTCOMES
+from aggregate.looks import Looks
 from tdmpc import catalogue
 
 _COLUMNS = ["outcome", "config_id", "n", "difference", "low", "high", "p_raw"]
 
 
-def secondary(scores: pd.DataFrame, baseline: str) -> pd.DataFrame:
+def secondary(scores: pd.DataFrame, baseline: str, looks: Looks) -> pd.DataFrame:
     """`stats.AgainstBaseline` on every endpoint but the first of `OUTCOMES`, each corrected by itself; `outcome` says
     which. scores: one line per run with `config_id`. baseline: identity of the configuration, "" for none."""
-    found = [stats.AgainstBaseline()(scores, "config_id", name, baseline).assign(outcome=name) for name in OUTCOMES[1:]]
+    judge = stats.AgainstBaseline(looks)
+    found = [judge(scores, "config_id", name, baseline).assign(outcome=name) for name in OUTCOMES[1:]]
     return pd.concat(found, ignore_index=True)
 
 

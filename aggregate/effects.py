@@ -18,6 +18,7 @@ from scipy import stats as scipy_stats
 from aggregate import flags, stats
 from aggregate.axes import TIMES, Axis, axes
 from aggregate.load import SweepSource
+from aggregate.looks import Looks
 from tdmpc import catalogue
 
 PRIMARY = "final_planner"
@@ -61,12 +62,12 @@ def effects(sweep: SweepSource, scores: pd.DataFrame, diagnostics: pd.DataFrame,
     """scores and diagnostics: one line per run with `config_id`; findings: `flags.judge`."""
     main, pairs = axes(sweep)
     metrics = [name for name in diagnostics if name in catalogue.METRICS]
-    raised = _raised(sweep, findings)
+    raised, looks = _raised(sweep, findings), sweep.looks
     odds = pd.DataFrame(_odds(main, raised), columns=_ODDS)
     odds_pairs = pd.DataFrame(_odds_together(main, raised), columns=_ODDS)
     return Effects(
-        returns=_judged(_table(sweep, main, scores, OUTCOMES), stats.holm),
-        interactions=_judged(_table(sweep, pairs, scores, OUTCOMES), stats.holm),
+        returns=_judged(_table(sweep, main, scores, OUTCOMES), lambda p: stats.holm(looks(p))),
+        interactions=_judged(_table(sweep, pairs, scores, OUTCOMES), lambda p: stats.holm(looks(p))),
         diagnostics=_judged(_table(sweep, main, diagnostics, metrics), stats.false_discovery, by_outcome=False),
         diagnostic_pairs=_judged(_table(sweep, pairs, diagnostics, metrics), stats.false_discovery, by_outcome=False),
         odds=_judged(odds, stats.false_discovery, by_outcome=False),
@@ -92,18 +93,19 @@ def last_quarter(rows: Mapping[str, pd.DataFrame], total: int) -> dict[str, floa
 
 def _table(sweep: SweepSource, asked: Sequence[Axis], runs: pd.DataFrame, outcomes: Sequence[str]) -> pd.DataFrame:
     ids = [config.config_id for config in sweep.configs]
-    lines = [line for outcome in outcomes for line in _effects_on(outcome, asked, runs, ids)]
+    lines = [line for outcome in outcomes for line in _effects_on(outcome, asked, runs, ids, sweep.looks)]
     return pd.DataFrame(lines, columns=_COLUMNS)
 
 
 def _effects_on(
-    outcome: str, asked: Sequence[Axis], runs: pd.DataFrame, ids: Sequence[str]
+    outcome: str, asked: Sequence[Axis], runs: pd.DataFrame, ids: Sequence[str], looks: Looks
 ) -> Iterator[dict[str, Any]]:
     cells = Cells.of(runs, outcome, ids)
     weighed = [(axis, axis.weights(cells.counts > 1)) for axis in asked]
     weighed = [(axis, weights) for axis, weights in weighed if weights.any()]
+    tests = looks.tests(max(1, len(weighed)))
     for axis, weights in weighed:
-        yield {"outcome": outcome, **effect(axis, weights, cells, len(weighed))}
+        yield {"outcome": outcome, **effect(axis, weights, cells, tests)}
 
 
 @dataclass(frozen=True)
@@ -126,8 +128,8 @@ class Cells:
         )
 
 
-def effect(axis: Axis, weights: np.ndarray, cells: Cells, tests: int) -> dict[str, Any]:
-    """A line of `Effects.returns` without its outcome. tests: how many are corrected together."""
+def effect(axis: Axis, weights: np.ndarray, cells: Cells, tests: float) -> dict[str, Any]:
+    """A line of `Effects.returns` without its outcome. tests: how many are corrected together (`Looks.tests`)."""
     there = cells.counts > 1
     sd = float(np.sqrt(np.average(cells.variances[there], weights=cells.counts[there] - 1)))
     found = stats.contrast(weights, cells.means, cells.variances, cells.counts)

@@ -19,6 +19,7 @@ from aggregate import merge, origins, shelf
 from aggregate.asked import Question
 from aggregate.errors import AggregateError
 from aggregate.grid import spacing
+from aggregate.looks import ONE_LOOK, Looks
 from aggregate.progress import tracked
 from aggregate.workers import mapping
 from tdmpc import catalogue
@@ -67,7 +68,7 @@ class ConfigSource:
 @dataclass(frozen=True)
 class SweepSource:
     """beside: configurations of other sweeps that `questions` need, by sweep; none of one that was not submitted.
-    imported: curves from elsewhere, which are shown beside the sweep's own."""
+    imported: curves from elsewhere, which are shown beside the sweep's own. looks: those that the sweep had."""
 
     name: str
     goal: str
@@ -76,6 +77,7 @@ class SweepSource:
     configs: tuple[ConfigSource, ...]
     beside: Mapping[str, tuple[ConfigSource, ...]] = field(default_factory=dict)
     imported: tuple[ConfigSource, ...] = ()
+    looks: Looks = ONE_LOOK
 
     @property
     def all_configs(self) -> tuple[ConfigSource, ...]:

@@ -69,12 +69,16 @@ def replies(sweep: SweepSource, scores: pd.DataFrame, findings: pd.DataFrame) ->
     lines = [
         {"question": c.question, "endpoint": c.endpoint, "deciding": c.deciding, "family": c.family,
          "axis": f"{c.axis.factor}: {c.axis.low}, {c.axis.high}", "inner": c.inner,
-         **_judged(c, weights, measured[c.endpoint], families.count(c.family))}
+         **_judged(c, weights, measured[c.endpoint], sweep.looks.tests(families.count(c.family)))}
         for c, weights in listed
     ]  # fmt: skip
     table = pd.DataFrame(lines, columns=COLUMNS[:-2])
     raw = table["p_raw"].astype(float)
-    p = raw.groupby(table["family"]).transform(lambda one: stats.holm(one.to_numpy())) if len(table) else raw
+    p = (
+        raw.groupby(table["family"]).transform(lambda one: stats.holm(sweep.looks(one.to_numpy())))
+        if len(table)
+        else raw
+    )
     return table.assign(p=p, distinct=p < stats.ALPHA)
 
 
@@ -156,7 +160,7 @@ def _weights(contrast: _Contrast, measured: Cells | _Rates) -> np.ndarray:
     return weights
 
 
-def _judged(contrast: _Contrast, weights: np.ndarray, measured: Cells | _Rates, tests: int) -> dict[str, Any]:
+def _judged(contrast: _Contrast, weights: np.ndarray, measured: Cells | _Rates, tests: float) -> dict[str, Any]:
     axis, used = contrast.axis, weights != 0
     if isinstance(measured, _Rates):
         return _rates(axis, used, measured, tests)
@@ -166,7 +170,7 @@ def _judged(contrast: _Contrast, weights: np.ndarray, measured: Cells | _Rates, 
     return {**line, "by_level": by_level}
 
 
-def _inner(contrast: _Contrast, measured: Cells, tests: int) -> dict[str, Any]:
+def _inner(contrast: _Contrast, measured: Cells, tests: float) -> dict[str, Any]:
     """A level between the ends against the better of these. It does better than both where it does so than either, so
     the larger p holds; 1 where it does not."""
     axis, sign = contrast.axis, 1 if ENDPOINTS[contrast.endpoint].better == "up" else -1
@@ -177,7 +181,7 @@ def _inner(contrast: _Contrast, measured: Cells, tests: int) -> dict[str, Any]:
     return {**line, "p_raw": p, "levels": axis.levels}
 
 
-def _rates(axis: Axis, used: np.ndarray, measured: _Rates, tests: int) -> dict[str, Any]:
+def _rates(axis: Axis, used: np.ndarray, measured: _Rates, tests: float) -> dict[str, Any]:
     """Both ends of the axis, by Fisher's exact test; the difference of shares with Newcombe's interval."""
     ends = [used & (axis.position == end) for end in (0, 1)]
     (k0, n0), (k1, n1) = ((int(measured.raised[end].sum()), int(measured.judged[end].sum())) for end in ends)

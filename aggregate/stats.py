@@ -12,7 +12,10 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-ALPHA, POWER = 0.05, 0.8
+from aggregate.looks import ALPHA as ALPHA
+from aggregate.looks import ONE_LOOK, Looks
+
+POWER = 0.8
 MOST_SPLITS = 20_000  # all splits up to eight seeds against eight
 MOST_SEEDS = 200
 
@@ -49,7 +52,7 @@ class Interval:
 @dataclass(frozen=True)
 class AgainstBest:
     """Welch contrasts of every group with the one of the highest mean, Holm-corrected over all pairs of groups:
-    which one is the best is seen in the same data, so any pair could have been asked for.
+    which one is the best is seen in the same data, so any pair could have been asked for. looks: corrected for too.
 
     Called with a frame of one line per seed; returns group, mean, n, difference (best - group), low, high
     (Student-t interval, uncorrected), p (corrected), distinct, and first and last, the places the group can
@@ -57,6 +60,8 @@ class AgainstBest:
     group's own line has difference 0 and p NaN; a group with fewer than two seeds, or without any spread, is
     never told apart.
     """
+
+    looks: Looks = ONE_LOOK
 
     def __call__(self, frame: pd.DataFrame, group: str, value: str) -> pd.DataFrame:
         samples = samples_of(frame, group, value)
@@ -68,7 +73,7 @@ class AgainstBest:
         pairs = list(itertools.combinations(range(count), 2))
         raw = np.array([float(welch(samples[ranked[i]], samples[ranked[j]]).p) for i, j in pairs])
         p = np.full((count, count), np.nan)
-        p[tuple(np.array(pairs, dtype=int).reshape(-1, 2).T)] = holm(raw)
+        p[tuple(np.array(pairs, dtype=int).reshape(-1, 2).T)] = holm(self.looks(raw))
         distinct = p < ALPHA  # [i, j]: i, of the higher mean, is better than j
         lines = []
         for i, name in enumerate(ranked):
@@ -83,7 +88,7 @@ class AgainstBest:
 
 @dataclass(frozen=True)
 class AgainstBaseline:
-    """Welch contrasts of every other group with one fixed beforehand, Holm-corrected over all of them.
+    """Welch contrasts of every other group with one fixed beforehand, Holm-corrected over all of them, and for `looks`.
 
     Called with a frame of one line per seed; returns group, n, difference (group - baseline), low, high (Student-t
     interval, uncorrected), p (corrected), distinct, permutation (exact p, uncorrected, as a check), better
@@ -91,20 +96,23 @@ class AgainstBaseline:
     of cases) and needed (seeds at which one as large as the difference would be), in the frame's order of groups.
     """
 
+    looks: Looks = ONE_LOOK
+
     def __call__(self, frame: pd.DataFrame, group: str, value: str, baseline: str) -> pd.DataFrame:
         columns = [group, "n", "difference", "low", "high", "p", "permutation", "better", "detectable", "needed"]
         samples = samples_of(frame, group, value)
         base = samples.pop(baseline, np.empty(0))
+        tests = self.looks.tests(max(1, len(samples)))
         lines = []
         for name, sample in samples.items() if base.size else ():
             found = welch(sample, base)
             difference, half = float(found.estimate), float(found.half_width())
             lines.append((name, sample.size, difference, difference - half, difference + half, float(found.p),
                           float(permutation(sample, base)), improvement(sample, base),
-                          float(found.detectable(len(samples))),
-                          seeds_needed(found, min(sample.size, base.size), len(samples))))  # fmt: skip
+                          float(found.detectable(tests)),
+                          seeds_needed(found, min(sample.size, base.size), tests)))  # fmt: skip
         out = pd.DataFrame(lines, columns=columns)
-        out["p"] = holm(out["p"].to_numpy(dtype=float))
+        out["p"] = holm(self.looks(out["p"].to_numpy(dtype=float)))
         return out.assign(distinct=out["p"] < ALPHA)
 
 
@@ -133,7 +141,7 @@ class Contrast:
         """Half the width of the Student-t interval."""
         return stats.t.ppf(0.5 + level / 2, self.df) * self.se
 
-    def detectable(self, tests: int = 1, factor: float | np.ndarray = 1.0) -> np.ndarray:
+    def detectable(self, tests: float = 1, factor: float | np.ndarray = 1.0) -> np.ndarray:
         """The true value found in 80 % of cases, where the smallest of `tests` p values must stand Holm's
         correction. factor: with so many times the values in every group."""
         df = self.df * factor
@@ -189,7 +197,7 @@ def improvement(a: np.ndarray, b: np.ndarray) -> float:
     return float((above.mean() + 1) / 2) if above.size else math.nan
 
 
-def seeds_needed(found: Contrast, seeds: int, tests: int = 1) -> float:
+def seeds_needed(found: Contrast, seeds: int, tests: float = 1) -> float:
     """Seeds a configuration at which a difference as large as the one seen, with `seeds` of them, would be found
     in 80 % of cases; infinite beyond `MOST_SEEDS`."""
     if not found.se > 0:
@@ -216,7 +224,7 @@ def share_difference(k0: int, n0: int, k1: int, n1: int) -> tuple[float, float]:
     return p1 - p0 - math.hypot(p1 - low1, high0 - p0), p1 - p0 + math.hypot(high1 - p1, p0 - low0)
 
 
-def runs_needed(p0: float, p1: float, tests: int = 1) -> float:
+def runs_needed(p0: float, p1: float, tests: float = 1) -> float:
     """Runs on either side at which shares as far apart would be told apart in 80 % of cases, about (Casagrande's
     correction for Fisher's test); infinite where they are equal."""
     if p0 == p1:

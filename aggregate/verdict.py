@@ -13,10 +13,10 @@ from aggregate.evaluation import is_random
 from aggregate.leader import clear_leader
 from aggregate.origins import mixture
 from aggregate.summary import SweepSummary
+from aggregate.ties import AFFORDABLE_SEEDS, ties
 from aggregate.words import estimate, number
 from tdmpc.config import LR_SCALED_BY
 
-AFFORDABLE_SEEDS = 30  # more for one question are not advised
 # State of a run -> what trains it. A diverged one would diverge again, a stuck one is Slurm's to release.
 RERUN = {"failed": "--failed", "interrupted": "--interrupted", "lost": "--missing", "new": "--missing"}
 
@@ -34,7 +34,7 @@ def verdict(sweep: SweepSummary) -> Verdict:
     """What the final return with planning says, and what it does not."""
     ranking = sweep.ranking
     known = answers(sweep)
-    points = [_missing(sweep), _flagged(sweep), _entangled(sweep), _mixed(sweep), _next(sweep, known)]
+    points = [_missing(sweep), _looks(sweep), _flagged(sweep), _entangled(sweep), _mixed(sweep), _next(sweep, known)]
     if ranking.empty or not ranking["final_planner_n"].any():
         headline, told = _nothing_finished(sweep, points)
         return Verdict(headline, known, told)
@@ -98,6 +98,8 @@ def _next(sweep: SweepSummary, known: tuple[Answer, ...]) -> tuple[str, str]:
     ours = not any(config.imported for config in sweep.source.configs)
     if ours and sweep.source.factors and clear_leader(sweep):
         return "Next", f"sweeps adopt {name} --from-verdict, then sweeps next"
+    if ours and (more := _more(sweep)):
+        return "Next", more
     needed = [answer.needed for answer in known if math.isfinite(answer.needed) and answer.needed > seeds(sweep)]
     if not needed:
         return "Next", ""
@@ -107,6 +109,32 @@ def _next(sweep: SweepSummary, known: tuple[Answer, ...]) -> tuple[str, str]:
             "take either value."
         )
     return "Next", f"sweeps submit {name} --seeds {min(needed):.0f}, {options}"
+
+
+def _looks(sweep: SweepSummary) -> tuple[str, str]:
+    """Which look this is, where there is more than one."""
+    looks = sweep.source.looks
+    if looks.count == 1:
+        return "Looks", ""
+    before = f", after {' and '.join(map(str, looks.seeds[:-1]))} seeds" if looks.number > 1 else ""
+    were = "was" if looks.planned == 1 else "were"
+    beyond = f" Only {looks.planned} {were} planned, and the first report spent more than its part: it claimed at 5 %."
+    return "Looks", (
+        f"Look {looks.number} of {looks.count}{before}: p values are corrected for all of them; one test alone "
+        f"must reach p < {looks.level():.2g}.{beyond if looks.number > looks.planned else ''}"
+    )
+
+
+def _more(sweep: SweepSummary) -> str:
+    """The command that adds seeds to what is tied with the leader; "" where that would not do."""
+    found = ties(sweep)
+    if not found.more:
+        return ""
+    labels = {config.config_id: config.name for config in sweep.source.configs}
+    return (
+        f"sweeps more {sweep.source.name}: {found.more} more seeds for each of the {len(found.configs)} that cannot be "
+        f"told apart would tell {labels[found.of]} from the leader in 4 of 5 cases, if they differ as much as it looks"
+    )
 
 
 def _planned(sweep: SweepSummary) -> int:

@@ -9,6 +9,7 @@ The same trials give the same page: nothing in it depends on the machine.
 from __future__ import annotations
 
 import argparse
+import itertools
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,12 +18,20 @@ import numpy as np
 from scipy import stats as scipy_stats
 
 from aggregate import effects, stats
+from aggregate.looks import Looks
+from aggregate.ties import AFFORDABLE_SEEDS
 
 ROOT = Path(__file__).resolve().parents[1]
 BEGIN, END = "<!-- written by benchmarks/intervals.py: -->", "<!-- up to here -->"
 SEEDS, CONFIGURATIONS = (3, 5, 6, 10), (3, 8, 12)
 RESAMPLES = 400
 EFFECT = np.where(np.arange(8) % 2, 0.25, -0.25)  # weights of a main effect of 2 x 2 x 2
+# What a look is worth that comes after others, at (seeds of each), where so many were planned.
+JUDGES: dict[str, Callable[[tuple[int, ...], int], Looks]] = {
+    "uncorrected": lambda seeds, looks: Looks(seeds[-1:]),
+    "planned": lambda seeds, looks: Looks(seeds, looks),
+    "afterwards": lambda seeds, looks: Looks(seeds),
+}
 Draw = Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]
 
 
@@ -223,6 +232,59 @@ def equal_means(trials: int, seeds: int = 6) -> tuple[float, float]:
     return float((p[:, 0] < 0.05).mean()), float((stats.holm(p) < 0.05).any(-1).mean())
 
 
+# --- looking again --------------------------------------------------------------------------------------
+
+
+def false_looks(
+    trials: int, truth: str, count: int, looks: int, judge: str, fixed: int = 0, seeds: int = 6
+) -> tuple[float, float]:
+    """Share of sweeps of so many equal configurations in which any of the reports claims that one is worse than the
+    leader, and share that is looked at more than once. Seeds are added to all that are tied as `sweeps more` does, or
+    `fixed` of them whatever the data say, up to so many looks."""
+    _, draw, _ = TRUTHS[truth]
+    x = draw(np.random.default_rng([12, list(TRUTHS).index(truth), count]), (trials, count, AFFORDABLE_SEEDS))
+    claimed, again = np.zeros(trials, dtype=bool), np.zeros(trials, dtype=bool)
+    going: dict[tuple[int, ...], np.ndarray] = {(seeds,): np.arange(trials)}  # by seeds at each look
+    for look in range(looks):
+        following: dict[tuple[int, ...], list[np.ndarray]] = {}
+        for had, which in going.items():
+            claims, found = _with_leader(x[which, :, : had[-1]], JUDGES[judge](had, looks))
+            claimed[which] |= claims
+            more = np.full(which.size, fixed) if fixed else _more(found, had, lambda had: JUDGES[judge](had, looks))
+            for added in set(more[~claims & (more > 0)].tolist()) if look + 1 < looks else ():
+                following.setdefault((*had, had[-1] + added), []).append(which[~claims & (more == added)])
+        going = {had: np.concatenate(parts) for had, parts in following.items()}
+        again[[trial for which in going.values() for trial in which]] = True
+    return float(claimed.mean()), float(again.mean())
+
+
+def looked_again(trials: int, truth: str, count: int, looks: int) -> list[float]:
+    """`false_looks` by every one of `JUDGES`, with seeds as `sweeps more` adds them, then with six at every look."""
+    return [false_looks(trials, truth, count, looks, judge, fixed)[0] for fixed in (0, 6) for judge in JUDGES]
+
+
+def _with_leader(x: np.ndarray, looks: Looks) -> tuple[np.ndarray, stats.Contrast]:
+    """Of (trials, configurations, seeds): whether any is told from the leader, as the report does, and the contrasts of
+    the leader with all."""
+    one, two = np.triu_indices(x.shape[1], 1)
+    p = stats.holm(looks(stats.welch(x[:, one], x[:, two]).p))
+    leader = x.mean(-1).argmax(-1)[:, None]
+    claims = ((p < stats.ALPHA) & ((one == leader) | (two == leader))).any(-1)
+    best = np.take_along_axis(x, leader[..., None], 1)
+    return claims, stats.welch(np.broadcast_to(best, x.shape), x)
+
+
+def _more(found: stats.Contrast, had: tuple[int, ...], judge: Callable[[tuple[int, ...]], Looks]) -> np.ndarray:
+    """Seeds that `aggregate.ties` would add, 0 for none; found: (trials, configurations)."""
+    pairs = found.estimate.shape[-1] * (found.estimate.shape[-1] - 1) // 2
+    more = np.zeros(len(found.estimate), dtype=int)
+    for added in range(AFFORDABLE_SEEDS - had[-1], 0, -1):
+        tests = judge((*had, had[-1] + added)).tests(pairs)
+        enough = found.detectable(tests, 1 + added / had[-1]) <= np.abs(found.estimate)
+        more[enough.any(-1)] = added
+    return more
+
+
 # --- power ----------------------------------------------------------------------------------------------
 
 
@@ -288,6 +350,11 @@ def section(trials: int) -> str:
     powers.append(["one main effect of a 2 x 2 x 2 grid", f"{detectable_effect(trials):.2f}"])
     curses = [[f"{count}", f"+{curse(trials, count):.2f}", f"+{stats.winners_curse(count, 6):.2f}"]
               for count in CONFIGURATIONS]  # fmt: skip
+    repeated = [
+        [truth, f"{count}", f"{looks}", *(f"{share:.3f}" for share in shares)]
+        for truth, count, looks in itertools.product(TRUTHS, (2, 8), (2, 3))
+        for shares in [looked_again(trials, truth, count, looks)]
+    ]
     one, seven = equal_means(trials)
     return "\n\n".join([
         f"{trials:,} trials each: a share of 0.95 is uncertain by ±{1.96 * (0.95 * 0.05 / trials) ** 0.5:.3f}.",
@@ -304,6 +371,12 @@ def section(trials: int) -> str:
         table(["seeds are", "configurations", "baseline, Welch, uncorrected", "**baseline, Welch + Holm**",
                "baseline, permutation + Holm", "baseline, bootstrap", "**best, Holm over all pairs**",
                "best, Holm over the others"], wrong),
+        "The same where a report is followed by more seeds for what is tied with the leader and by another report, six "
+        "seeds at first. False claims are counted of the leader in any of the reports: each at 5 % (uncorrected); with "
+        "the looks planned and corrected for; planned for one look and corrected from the second on. Seeds as `sweeps "
+        "more` adds them, or six at every look whatever the data say:",
+        table(["seeds are", "configurations", "looks", "as `more`: uncorrected", "**planned**", "afterwards",
+               "six: uncorrected", "**planned**", "afterwards"], repeated),
         "The same for factors and questions:",
         table(["seeds are", "3 main effects, Holm", "3 interactions, Holm", "3 ordered values: trend, in between, Holm",
                "4 ordered values", "60 diagnostics, false-discovery rate"], answered),

@@ -59,7 +59,7 @@ def of_verdict(store: Store, plan: Plan, sweep: Sweep, why: str) -> Decision:
             beside = f"cannot be told apart from {'; '.join(f'{f.label} ({f.config_id})' for f in found.ties)}"
         raise JobsError(
             f"{sweep.name} has no clear leader: {found.leader.label} ({found.leader.config_id}) {beside}; "
-            "choose with --config ID, keep the base with --keep, or add seeds"
+            f"choose with --config ID, keep the base with --keep, or add seeds with `sweeps more {sweep.name}`"
         )
     return _measured(store, plan, sweep, found.leader.config_id, "verdict", why, found)
 

@@ -19,13 +19,14 @@ if TYPE_CHECKING:
 
 DEFAULT_SEEDS = (1, 2, 3, 4, 5, 6)
 MAX_SEEDS = 1000
+MAX_LOOKS = 5
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _SHORT = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,31}")
 _SEEDS = re.compile(r"\d{1,6}(-\d{1,6})?(,\d{1,6}(-\d{1,6})?)*")
 
-_PLAN_KEYS = ("plan", "title", "base", "task", "steps", "seeds", "names", "issues", "sweeps")
-_VARIES = ("grid", "zip", "fixed", "task", "steps", "seeds", "goal", "questions", "issues")
+_PLAN_KEYS = ("plan", "title", "base", "task", "steps", "seeds", "looks", "names", "issues", "sweeps")
+_VARIES = ("grid", "zip", "fixed", "task", "steps", "seeds", "looks", "goal", "questions", "issues")
 _SWEEP_KEYS = (*_VARIES, "priority", "parallel", "why", "options")
 
 
@@ -34,7 +35,8 @@ class Sweep:
     """One view on runs: what varies and what is held. `entropy` and `entropy.fixed` are two of them.
 
     grid: key -> levels, every combination. zipped: key -> levels of equal length, level by level.
-    where: file and line, for messages. priority: 1 first. parallel: see `Plan.stages`.
+    where: file and line, for messages. priority: 1 first. parallel: see `Plan.stages`. looks: at its results, between
+    which seeds may be added.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Sweep:
     zipped: Mapping[str, tuple[Any, ...]]
     seeds: tuple[int, ...]
     where: str
+    looks: int = 1
 
     @property
     def factors(self) -> tuple[str, ...]:
@@ -164,10 +167,11 @@ def _plan(root: Entry) -> Plan:
     _add_task_and_steps(base, fields)
     issues = _texts_by_name(fields["issues"]) if "issues" in fields else {}
     seeds = _seeds(fields["seeds"]) if "seeds" in fields else DEFAULT_SEEDS
+    looks = _looks(fields["looks"]) if "looks" in fields else 1
     names = _sweep_names(fields["sweeps"])
     sweeps: list[Sweep] = []
     for position, (name, entry) in enumerate(fields["sweeps"].mapping().items(), start=1):
-        sweeps += _sweep(_checked(name, entry), entry, position, seeds, issues, names)
+        sweeps += _sweep(_checked(name, entry), entry, position, (seeds, looks), issues, names)
     if not sweeps:
         raise fields["sweeps"].error("sweeps: there is none; see `sweeps plan --example`")
     return Plan(
@@ -192,9 +196,14 @@ def _sweep_names(entry: Entry) -> list[str]:
 
 
 def _sweep(
-    name: str, entry: Entry, position: int, seeds: tuple[int, ...], issues: Mapping[str, str], names: Sequence[str]
+    name: str,
+    entry: Entry,
+    position: int,
+    of_plan: tuple[tuple[int, ...], int],
+    issues: Mapping[str, str],
+    names: Sequence[str],
 ) -> list[Sweep]:
-    """The sweep's own grid, if it has one, then its options."""
+    """The sweep's own grid, if it has one, then its options. of_plan: seeds and looks of the plan."""
     fields = entry.mapping(_SWEEP_KEYS)
     fixed = _values(fields["fixed"]) if "fixed" in fields else {}
     _add_task_and_steps(fixed, fields)
@@ -209,8 +218,9 @@ def _sweep(
         fixed=fixed,
         grid={},
         zipped={},
-        seeds=_seeds(fields["seeds"]) if "seeds" in fields else seeds,
+        seeds=_seeds(fields["seeds"]) if "seeds" in fields else of_plan[0],
         where=f"{entry.file}:{entry.line}",
+        looks=_looks(fields["looks"]) if "looks" in fields else of_plan[1],
     )
     found = [_vary(common, entry, fields)] if "grid" in fields or "zip" in fields else []
     for option, option_entry in (fields["options"].mapping() if "options" in fields else {}).items():
@@ -243,6 +253,7 @@ def _option(parent: Sweep, name: str, entry: Entry, issues: Mapping[str, str], n
         zipped={},
         seeds=_seeds(fields["seeds"]) if "seeds" in fields else parent.seeds,
         where=f"{entry.file}:{entry.line}",
+        looks=_looks(fields["looks"]) if "looks" in fields else parent.looks,
     )
     varied = _vary(option, entry, fields)
     asked = questions.parse(fields["questions"], names) if "questions" in fields else []
@@ -311,6 +322,12 @@ def _seeds(entry: Entry) -> tuple[int, ...]:
         return parse_seeds(text)
     except JobsError as error:
         raise entry.error(str(error)) from error
+
+
+def _looks(entry: Entry) -> int:
+    if not 1 <= entry.whole() <= MAX_LOOKS:
+        raise entry.error(f"looks: {entry.whole()}: give 1 (the report is final) to {MAX_LOOKS}")
+    return entry.whole()
 
 
 def _short_names(entry: Entry) -> dict[str, str]:

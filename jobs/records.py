@@ -122,7 +122,8 @@ class View:
     """sweeps/<name>.json: the sweep as it was asked for, seeds of all submits together.
 
     questions: each a text, or the fields of `aggregate.asked.Question`. adopted: key -> value that decisions had put in
-    the base (`jobs.decisions`). asked: at the newest submit.
+    the base (`jobs.decisions`). asked: at the newest submit. looks: how often the plan means to look at its results
+    (`jobs.looks`).
     """
 
     name: str
@@ -134,6 +135,28 @@ class View:
     time: float
     adopted: dict[str, Any] = field(default_factory=dict)
     asked: Asked = field(default_factory=Asked)
+    looks: int = 1
+
+
+@dataclass(frozen=True)
+class Look:
+    """Seeds that were asked for after results could be seen. date: of UTC. command: `more` or `submit`.
+
+    seeds: that had finished, of the configuration that had most. more: config_id -> seeds added.
+    """
+
+    date: str
+    user: str
+    command: str
+    seeds: int
+    more: dict[str, list[int]]
+
+
+@dataclass(frozen=True)
+class LookFile:
+    """looks/<sweep>.json: the oldest first. What has finished since the last one is looked at by the next report."""
+
+    looks: list[Look]
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,13 +72,17 @@ def batches(picked: Sequence[Picked], wanted: Sequence[Choice], changes: dict[st
 
 def _options(run: RunStatus, newest: Submission | None, changes: dict[str, Any]) -> tuple[Options, str]:
     """(options, what is mended)."""
-    recorded = recorded_options(run.submission or newest)
-    given = dict(changes)
-    more = tuple(given.pop("option", ()))
-    options = dataclasses.replace(recorded, **given)
-    mended, note = mend(run, options)
+    recorded = run.submission or newest
+    mended, note = mend(run, changed_options(recorded, {k: v for k, v in changes.items() if k != "option"}))
     # a key that stands twice has its last value
-    return dataclasses.replace(mended, option=(*mended.option, *more)), note
+    return dataclasses.replace(mended, option=(*mended.option, *changes.get("option", ()))), note
+
+
+def changed_options(submission: Submission | None, changes: Mapping[str, Any]) -> Options:
+    """Those that `submission` was made with, and `changes` of the command line, which win."""
+    recorded = recorded_options(submission)
+    option = (*recorded.option, *changes.get("option", ()))
+    return dataclasses.replace(recorded, **{**changes, "option": option})
 
 
 def recorded_options(submission: Submission | None) -> Options:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from jobs import looks
 from jobs.errors import JobsError
 from jobs.records import ViewConfig
 from jobs.status import RunStatus, SweepStatus, survey, sweeps
@@ -33,9 +34,9 @@ def sweep_sources(store: Store, names: Sequence[str]) -> list[SweepSource]:
     for sweep in found:
         view = sweep.view
         beside = {name: known.get(name, ()) for question in asked[view.name] for name in question.beside}
-        sources.append(
-            SweepSource(view.name, view.goal, asked[view.name], tuple(view.factors), known[view.name], beside)
-        )
+        had = looks.of(store, sweep)
+        own = (view.name, view.goal, asked[view.name], tuple(view.factors), known[view.name], beside)
+        sources.append(SweepSource(*own, looks=had))
     return sources
 
 

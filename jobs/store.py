@@ -25,6 +25,8 @@ from jobs.records import (
     Decision,
     Decisions,
     Import,
+    Look,
+    LookFile,
     Outcome,
     Record,
     RecordError,
@@ -313,6 +315,23 @@ class Store:
 
     def write_view(self, view: View) -> None:
         write_json(self.view_path(view.name), encode(view))
+
+    # --- looks --------------------------------------------------------------------------------------------
+
+    def looks_path(self, sweep: str) -> Path:
+        return self.root / "looks" / self.view_path(sweep).name
+
+    def read_looks(self, sweep: str) -> list[Look]:
+        """The oldest first. Raises `JobsError` for a damaged file: without it nothing is corrected for them."""
+        path = self.looks_path(sweep)
+        found = self._read(path, LookFile)
+        if found is None and path in self.problems:
+            raise JobsError(self.problems.pop(path).replace("to be rid of this message", "to forget earlier looks"))
+        return found.looks if found is not None else []
+
+    def write_looks(self, sweep: str, looks: list[Look]) -> None:
+        """By whoever holds the lock."""
+        write_json(self.looks_path(sweep), encode(LookFile(looks)))
 
     # --- decisions ----------------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jobs import handover, local, process, profiles, slurm, source
+from jobs import handover, local, looks, process, profiles, slurm, source
 from jobs.entry import Settings, TrainJob
 from jobs.errors import JobsError
 from jobs.expand import Expanded
@@ -260,14 +260,23 @@ def record_sweeps(store: Store, plan: Plan, sweeps: Sequence[Expanded]) -> None:
     for sweep in sweeps:
         for found in sweep.configurations:
             store.write_config(found.config)
-        store.write_view(_view(plan, sweep, store.read_view(sweep.sweep.name)))
+        old = store.read_view(sweep.sweep.name)
+        new = _view(plan, sweep, old)
+        look = looks.before(store, old, new, "submit")
+        if look is not None:
+            looks.note(store, new.name, look)
+        store.write_view(new)
 
 
-def changed(store: Store, sweeps: Sequence[Expanded]) -> list[str]:
-    """A line about each of `sweeps` that has other configurations than at the submit before."""
+def changed(store: Store, plan: Plan, sweeps: Sequence[Expanded]) -> list[str]:
+    """A line about each of `sweeps` that has other configurations than at the submit before, or seeds that are asked
+    for after a look at its results."""
     notes = []
     for sweep in sweeps:
         old = store.read_view(sweep.sweep.name)
+        look = looks.before(store, old, _view(plan, sweep, old), "submit")
+        if look is not None:
+            notes.append(looks.told(store, sweep.sweep.name, sweep.sweep.looks, look))
         before = {c.config_id for c in old.configs} if old is not None else set()
         now = {c.config_id for c in sweep.configurations}
         if before - now:
@@ -301,6 +310,7 @@ def _view(plan: Plan, expanded: Expanded, old: View | None) -> View:
         time=time.time(),
         adopted=dict(plan.adopted.get(sweep.name, {})),
         asked=expanded.asked,
+        looks=sweep.looks,
     )
 
 

@@ -69,8 +69,12 @@ def agenda_parts(found: Agenda) -> Iterable[Table | Text]:
     if found.cost:
         yield Text(found.cost)
     yield Text("\n".join(["", "now:", *(f"  {line}" for line in found.commands)]))
-    if any(item.state == DECIDE for item in found.items):
-        yield Text("  (or `adopt` with --config ID, --keep, or --set KEY=VALUE where the verdict leaves it open)")
+    if open_ := [item.sweep.name for item in found.items if item.state == DECIDE]:
+        more = " or ".join(f"`sweeps more {name}`" for name in open_)
+        yield Text(
+            f"  (where the verdict leaves it open: {more} adds seeds to what is tied with the leader,\n"
+            "  or `adopt` with --config ID, --keep, or --set KEY=VALUE decides)"
+        )
     if found.after:
         names = ", ".join(expanded.sweep.name for expanded in found.after)
         yield Text(f"\nthen {names}: {'waits' if len(found.after) == 1 else 'wait'} for {', '.join(found.undecided)}")

@@ -50,7 +50,7 @@ def submit_command(
             raise JobsError("a decision was taken at this moment, so the base is another; submit again")
         submit.record_sweeps(store, chosen, found)
 
-    changed = lambda: submit.changed(store, found)  # noqa: E731
+    changed = lambda: submit.changed(store, chosen, found)  # noqa: E731
     code = launch.launch(store, sweep, choose, submit.Options(**options), how, prepare, changed)
     report_problems(store)
     raise click.exceptions.Exit(code)
@@ -98,6 +98,31 @@ def rerun_command(
     code = launch.rerun(
         store, sweep, lambda: rerun.choices(picked(), causes, filtered),
         lambda wanted: rerun.batches(picked(), wanted, changes), how,
+    )  # fmt: skip
+    report_problems(store)
+    raise click.exceptions.Exit(code)
+
+
+@click.command("more")
+@click.argument("sweep")
+@click.option("--at-most", type=click.IntRange(min=3), default=30, show_default=True, metavar="N",
+              help="Seeds of a configuration, all together.")  # fmt: skip
+@backend_options
+@click.pass_obj
+def more_command(state: Globals, sweep: str, at_most: int, **asked: Any) -> None:
+    """Add seeds to what is tied with the leader of SWEEP, as many as would tell one of them apart.
+
+    They train with the options that the sweep was submitted with. The next report corrects for the second look.
+    """
+    from jobs import launch, more
+
+    store = state.store()
+    how, changes = how_and_options(asked)
+    found = more.more(store, sweep, at_most)
+    name = found.view.name
+    code = launch.launch(
+        store, name, lambda: found.choices(store), more.options(store, name, changes), how,
+        lambda: found.record(store), lambda: found.notes(store),
     )  # fmt: skip
     report_problems(store)
     raise click.exceptions.Exit(code)
