@@ -1,0 +1,172 @@
+"""Seeds for what is tied with the leader and for nothing else, and the looks that are recorded for it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from jobs import looks, plan
+from jobs.cli import cli
+from jobs.errors import JobsError
+from jobs.sources import sweep_sources
+from jobs.status import sweeps
+from jobs.store import Store
+
+Typed = Callable[..., Result]
+FINALS = (600.0, 640.0, 200.0)  # by num_q from 1; a spread of about 36 over seeds
+PLAN = """
+plan: mine
+base: {task: quadruped-walk, steps: 20000}
+sweeps: {ensemble: {grid: {num_q: [1, 2, 3]}, SEEDS}}
+"""
+
+pytestmark = pytest.mark.usefixtures("outside_slurm")
+
+
+@pytest.fixture(scope="module")
+def judged(synthetic: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A results folder with one sweep of four seeds that have finished; the caches are there."""
+    root: Path = tmp_path_factory.mktemp("more") / "results"
+    synthetic.submitted(root, FINALS, 4)
+    return root
+
+
+@pytest.fixture
+def store(judged: Path, tmp_path: Path) -> Store:
+    shutil.copytree(judged, tmp_path / "results")
+    return Store(tmp_path / "results")
+
+
+@pytest.fixture
+def typed(store: Store, monkeypatch: pytest.MonkeyPatch) -> Typed:
+    monkeypatch.setattr("jobs.process.gpus", lambda: [])
+
+    def invoke(*words: str, code: int = 0) -> Result:
+        result = CliRunner().invoke(cli, ["--results", str(store.root), *words])
+        assert result.exit_code == code, result.output
+        return result
+
+    return invoke
+
+
+def seeds_of(store: Store) -> list[list[int]]:
+    return [config.seeds for config in store.read_view("ensemble").configs]
+
+
+def recorded(store: Store) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads((store.root / "looks" / "ensemble.json").read_text())["looks"]
+    return found
+
+
+def test_only_what_is_tied_gets_more_seeds_and_the_next_report_knows(
+    typed: Typed, store: Store, agent: Any, synthetic: ModuleType
+) -> None:
+    one, two, three = (config.config_id for config in store.read_view("ensemble").configs)
+
+    def trains(handles: Sequence[Any], stop: Callable[[], bool]) -> None:
+        for handle in handles:
+            final = FINALS[handle.config.num_q - 1]
+            synthetic.write_run(handle.folder, handle.seed, final=final, rng_key=9, lean=True, tag=handle.tag)
+
+    agent.before = trains
+    told = typed("more", "ensemble", "--cluster", "debug").stdout
+    first, more, _ = seeds_of(store)
+    added = len(first) - 4
+    assert first == more == list(range(1, 5 + added))
+    assert seeds_of(store)[2] == [1, 2, 3, 4]
+    assert f"{added} more seeds for each of num_q=2; num_q=1: they would tell num_q=1 from num_q=2 in 4 of 5" in told
+    assert "more seeds after a look at 4: the next report of ensemble is look 2 (1 planned)" in told
+    assert {run for call in agent.calls for run, _ in call["runs"]} == set(first[4:])
+    assert {call["steps"] for call in agent.calls} == {20_000}
+    (look,) = recorded(store)
+    assert (look["command"], look["seeds"], look["more"]) == ("more", 4, {one: first[4:], two: first[4:]})
+    (source,) = sweep_sources(store, ["ensemble"])
+    assert (source.looks.seeds, source.looks.planned, source.looks.count) == ((4, 4 + added), 1, 2)
+    assert [len(config.runs) for config in source.configs] == [4 + added, 4 + added, 4]
+    assert three not in look["more"]
+
+
+def test_a_dry_run_changes_nothing(typed: Typed, store: Store) -> None:
+    before = store.read_view("ensemble")
+    told = typed("more", "ensemble", "--cluster", "local", "--dry-run").stdout
+    assert "more seeds for each of num_q=2; num_q=1" in told
+    assert "look 2 (1 planned)" in told
+    assert store.read_view("ensemble") == before
+    assert not (store.root / "looks").exists()
+
+
+def test_what_would_not_help_is_refused_in_one_line(typed: Typed, store: Store) -> None:
+    told = typed("more", "ensemble", "--at-most", "5", code=1).stderr
+    assert told.count("\n") == 1
+    assert "num_q=2; num_q=1 cannot be told apart, and 5 seeds each would not do it either" in told
+    shutil.rmtree(store.run_folder(store.load_run(_first(store), 0).ref))
+    told = typed("more", "ensemble", code=1).stderr
+    assert "ensemble: 1 of 12 runs have not ended (1 new); `sweeps rerun ensemble --all` trains them" in told
+    assert "was not submitted" in typed("more", "nope", code=1).stderr
+    assert seeds_of(store) == [[1, 2, 3, 4]] * 3
+
+
+def _first(store: Store) -> Any:
+    (sweep,) = sweeps(store, ["ensemble"])
+    return sweep.runs[0].record.ref
+
+
+def test_seeds_that_submit_adds_after_a_look_are_a_look_too(typed: Typed, store: Store, agent: Any) -> None:
+    file = store.root.parent / "mine.yaml"
+    file.write_text(PLAN.replace("SEEDS", "seeds: 5, looks: 3"))
+    words = ("submit", "ensemble", "--plan", str(file), "--cluster", "debug")
+    agent.ends[5] = RuntimeError("broken")
+    assert "look 2 (3 planned)" in typed(*words, code=1).stdout
+    (look,) = recorded(store)
+    assert (look["command"], look["seeds"], list(look["more"].values())) == ("submit", 4, [[5]] * 3)
+    again = typed(*words, "--seeds", "6", code=0).stdout  # nothing has finished since: the same look
+    assert "look 2 (3 planned)" in again
+    (look,) = recorded(store)
+    assert (look["seeds"], list(look["more"].values())) == (4, [[6]] * 3)
+    assert store.read_view("ensemble").looks == 3
+    assert "look 3 (3 planned)" in typed(*words, "--seeds", "7").stdout
+    assert [look["seeds"] for look in recorded(store)] == [4, 5]  # 1 to 4, and 6
+    assert "look" not in typed(*words, "--seeds", "7").stdout
+
+
+def test_the_first_submit_is_no_look(tmp_path: Path, agent: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jobs.process.gpus", lambda: [])
+    (tmp_path / "mine.yaml").write_text(PLAN.replace("SEEDS", "seeds: 1"))
+    line = ["--results", str(tmp_path / "r"), "submit", "ensemble", "--plan", str(tmp_path / "mine.yaml")]
+    for seeds in ("1", "3"):  # of one seed nothing can be claimed
+        result = CliRunner().invoke(cli, [*line, "--cluster", "debug", "--seeds", seeds])
+        assert result.exit_code == 0, result.output
+    assert not (tmp_path / "r" / "looks").exists()
+
+
+def test_a_damaged_record_is_an_error_and_not_a_first_look(typed: Typed, store: Store) -> None:
+    store.write_looks("ensemble", [])
+    store.looks_path("ensemble").write_text("{")
+    for command in (["more", "ensemble"], ["aggregate", "ensemble"]):
+        told = typed(*command, code=1).stderr
+        assert "looks/ensemble.json: not a whole JSON file; move it away to forget earlier looks" in told
+
+
+def test_looks_that_saw_the_same_seeds_count_once(store: Store) -> None:
+    looks.note(store, "ensemble", looks.Look("2026-11-25T10:00:00Z", "me", "more", 2, {}))
+    looks.note(store, "ensemble", looks.Look("2026-11-25T11:00:00Z", "me", "more", 4, {}))
+    (sweep,) = sweeps(store, ["ensemble"])
+    assert looks.of(store, sweep).seeds == (2, 4)  # nothing has finished since the newest
+
+
+@pytest.mark.parametrize("value", ["0", "6", "two"])
+def test_a_plan_says_how_many_looks_it_means(tmp_path: Path, value: str) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(PLAN.replace("SEEDS", f"looks: {value}"))
+    with pytest.raises(JobsError, match=r"mine\.yaml:4: .*looks: "):
+        plan.load(file)
+    file.write_text(PLAN.replace("SEEDS", "seeds: 3") + "looks: 2\n")
+    assert plan.load(file).sweeps[0].looks == 2
+    assert {sweep.looks for sweep in plan.load().sweeps} == {2}
