@@ -25,6 +25,7 @@ from aggregate.workers import mapping
 from tdmpc import catalogue
 
 DIVERGED, DONE, FAILED, INTERRUPTED, STALLED = "diverged", "done", "failed", "interrupted", "stalled"
+STOPPED = "stopped"  # given up by `sweeps prune`
 BROKEN = (DIVERGED, FAILED, INTERRUPTED, STALLED)  # states that end a run before its last step
 
 _CLOCK_BACK = 60.0  # seconds; clocks are set by less all the time
@@ -33,7 +34,8 @@ _CLOCK_RANGE = (946_684_800.0, 4_102_444_800.0)  # 2000 to 2100
 
 @dataclass(frozen=True)
 class RunSource:
-    """A run: where its shards lie and what the store says of it. cache: a file to keep its merged rows in, or None."""
+    """A run: where its shards lie and what the store says of it. cache: a file to keep its merged rows in, or None.
+    reason: why it was stopped, where it was."""
 
     config_id: str
     seed: int
@@ -41,6 +43,7 @@ class RunSource:
     state: str  # see `jobs.state.State`
     attempts: int
     cache: Path | None = None
+    reason: str = ""
 
 
 @dataclass(frozen=True)

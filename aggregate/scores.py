@@ -16,7 +16,7 @@ LAST_POINTS = 4  # ... where that many evaluations fall in it, else the last so 
 SCORES = ("final_planner", "final_policy", "auc_planner", "auc_policy", "large_planner", "large_policy", "training",
           "fall_planner", "noise_planner", "noise_policy")  # fmt: skip
 APART = ("healthy_planner", "worst_planner")  # the final return again, judged by how runs ended
-CRASHED = (load.DIVERGED, load.FAILED)
+CRASHED = (load.DIVERGED, load.FAILED, load.STOPPED)
 
 
 def apart(
@@ -26,8 +26,8 @@ def apart(
     floor: float,
 ) -> pd.DataFrame:
     """With the columns of `APART`: the final return of runs that did not collapse, and of all runs where one that
-    crashed counts as the worst there is: the lowest that was reached, or `floor` (of random actions, NaN where
-    unknown) where that is lower. states: (config_id, seed) -> state."""
+    crashed or was stopped counts as the worst there is: the lowest that was reached, or `floor` (of random actions,
+    NaN where unknown) where that is lower. states: (config_id, seed) -> state."""
     collapsed = findings[(findings["flag"] == "evaluation_collapse") & (findings["state"] == flags.FLAG)]
     fallen = set(zip(collapsed["config_id"], collapsed["seed"], strict=True))
     runs = list(zip(scores["config_id"], scores["seed"], strict=True))

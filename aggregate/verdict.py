@@ -34,7 +34,15 @@ def verdict(sweep: SweepSummary) -> Verdict:
     """What the final return with planning says, and what it does not."""
     ranking = sweep.ranking
     known = answers(sweep)
-    points = [_missing(sweep), _looks(sweep), _flagged(sweep), _entangled(sweep), _mixed(sweep), _next(sweep, known)]
+    points = [
+        _missing(sweep),
+        _stopped(sweep),
+        _looks(sweep),
+        _flagged(sweep),
+        _entangled(sweep),
+        _mixed(sweep),
+        _next(sweep, known),
+    ]
     if ranking.empty or not ranking["final_planner_n"].any():
         headline, told = _nothing_finished(sweep, points)
         return Verdict(headline, known, told)
@@ -89,7 +97,7 @@ def _next(sweep: SweepSummary, known: tuple[Answer, ...]) -> tuple[str, str]:
     again = dict.fromkeys(cause for state, cause in RERUN.items() if state in states)
     if again:
         return "Next", f"sweeps rerun {name} {' '.join(again)}"
-    if states - {load.DONE, load.DIVERGED}:
+    if states - {load.DONE, load.DIVERGED, load.STOPPED}:
         return "Next", f"sweeps status {name}, until the rest has finished"
     options = "with the options it was first submitted with"
     for answer in known:
@@ -109,6 +117,21 @@ def _next(sweep: SweepSummary, known: tuple[Answer, ...]) -> tuple[str, str]:
             "take either value."
         )
     return "Next", f"sweeps submit {name} --seeds {min(needed):.0f}, {options}"
+
+
+def _stopped(sweep: SweepSummary) -> tuple[str, str]:
+    """What `sweeps prune` gave up, and how that is scored."""
+    runs = sweep.runs[sweep.runs["state"] == load.STOPPED]
+    if runs.empty:
+        return "Stopped", ""
+    labels = {config.config_id: config.name for config in sweep.source.configs}
+    planned = sweep.runs["config_id"].value_counts()
+    of = [f"{count} of {planned[config]} seeds of {labels[config]}"
+          for config, count in runs.groupby("config_id", sort=False).size().items()]  # fmt: skip
+    return "Stopped", (
+        f"{'; '.join(of)}, as hopeless (median stopping rule), before their last step. They have no final return and "
+        "are part of no mean or test; where a crash counts as the worst, so do they."
+    )
 
 
 def _looks(sweep: SweepSummary) -> tuple[str, str]:

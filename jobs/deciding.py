@@ -19,7 +19,7 @@ from tdmpc.config import inactive_keys
 if TYPE_CHECKING:
     from aggregate.leader import Final, Standing
 
-ENDED: frozenset[State] = frozenset({"done", "diverged"})
+ENDED: frozenset[State] = frozenset({"done", "diverged", "stopped"})
 
 
 def only(plan: Plan, name: str) -> Sweep:
@@ -54,7 +54,7 @@ def of_verdict(store: Store, plan: Plan, sweep: Sweep, why: str) -> Decision:
     _check_ended(store, sweep)
     found = _standing(store, sweep)
     if not found.clear:
-        beside = "has nothing to be compared with, or seeds that diverged"
+        beside = "has nothing to be compared with, or seeds that diverged or were stopped"
         if found.ties:
             beside = f"cannot be told apart from {'; '.join(f'{f.label} ({f.config_id})' for f in found.ties)}"
         raise JobsError(
@@ -84,7 +84,7 @@ def _view(store: Store, plan: Plan, sweep: Sweep) -> View:
 
 
 def _check_ended(store: Store, sweep: Sweep, config: str | None = None) -> None:
-    """Raises `JobsError` where runs of the sweep, or of its configuration, have neither finished nor diverged."""
+    """Raises `JobsError` where runs of the sweep, or of its configuration, have not ended (`ENDED`)."""
     (found,) = sweeps(store, [sweep.name])
     runs = [run for c, own in found.rows if config in (None, c.config_id) for run in own]
     rest = [run for run in runs if run.state.state not in ENDED]

@@ -143,7 +143,7 @@ def _tell(store: Store, submission: Submission, how: How, console: Any) -> None:
 
 
 def _advise(choices: Sequence[Choice], sweep: str, console: Any) -> None:
-    for cause in ("failed", "diverged"):
+    for cause in ("failed", "diverged", "stopped"):
         count = sum(c.state.state == cause and not c.wanted for c in choices)
         if count:
             console.print(Text(f"{count} {cause} are left alone; `sweeps rerun {sweep} --{cause}` runs them again"))

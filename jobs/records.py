@@ -87,6 +87,20 @@ class Outcome:
 
 
 @dataclass(frozen=True)
+class Stop:
+    """runs/<config_id>/seed-<n>/stopped.json: `sweeps prune` gave the run up, with its task of `submission`.
+
+    It holds until a later submission has the run. date: of UTC.
+    """
+
+    submission: str
+    sweep: str
+    reason: str
+    date: str
+    user: str
+
+
+@dataclass(frozen=True)
 class Status:
     """Heartbeat of an attempt. step of total agent steps; time: unix seconds."""
 

@@ -23,6 +23,7 @@ _STATES: dict[str, frozenset[State]] = {
     "missing": frozenset({"new", "lost"}),
     "diverged": frozenset({"diverged"}),
     "interrupted": frozenset({"interrupted"}),
+    "stopped": frozenset({"stopped"}),
     "all": frozenset({"failed", "new", "lost", "diverged", "interrupted"}),
 }
 _CAUSES = ("timeout", "oom", "node-fail")
@@ -43,7 +44,7 @@ def choices(picked: Sequence[Picked], causes: Sequence[str], filtered: bool) -> 
     """The runs of `picked`; those that ended for one of `causes` are wanted. filtered: no cause stands for any."""
     if not causes and not filtered:
         raise JobsError(f"say what to run again: {', '.join('--' + cause for cause in CAUSES)}")
-    asked = causes or ("all",)
+    asked = causes or ("all", "stopped")
     return [
         Choice(p.run.record.ref, p.label, p.run.record.steps, p.run.state, any(_is(p.run, cause) for cause in asked))
         for p in picked

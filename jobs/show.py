@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 _STYLE: dict[State, str] = {
     "done": "green", "running": "cyan", "pending": "blue", "stalled": "yellow", "interrupted": "yellow",
     "stuck": "bold yellow", "lost": "yellow", "failed": "bold red", "diverged": "magenta", "new": "dim",
+    "stopped": "magenta",
 }  # fmt: skip
 _NARROW = 120  # width where there is no terminal to ask
 

@@ -86,6 +86,7 @@ def _config(store: Store, config: ViewConfig, stored: TrainConfig, runs: Sequenc
                 run.state.state,
                 run.record.attempts,
                 store.cache_path(run.record.ref),
+                run.state.reason if run.state.state == "stopped" else "",
             )
             for run in runs
         ),

@@ -11,14 +11,14 @@ from jobs.records import Attempt, Outcome, Status
 from jobs.store import RunRecord
 
 State = Literal[
-    "new", "pending", "stuck", "running", "stalled", "interrupted", "lost", "failed", "diverged", "done"
+    "new", "pending", "stuck", "running", "stalled", "interrupted", "lost", "failed", "diverged", "stopped", "done"
 ]  # fmt: skip
 STATES: tuple[State, ...] = (
-    "done", "running", "pending", "stuck", "stalled", "interrupted", "lost", "failed", "diverged", "new",
+    "done", "running", "pending", "stuck", "stalled", "interrupted", "lost", "failed", "diverged", "stopped", "new",
 )  # fmt: skip
 ACTIVE: frozenset[State] = frozenset({"pending", "stuck", "running", "stalled"})
 # Why a run is neither done nor active, where that is known.
-Cause = Literal["", "error", "oom", "timeout", "node-fail", "preempted", "cancelled", "diverged"]
+Cause = Literal["", "error", "oom", "timeout", "node-fail", "preempted", "cancelled", "diverged", "stopped"]
 # The world stopped it, not the run itself: it goes on from its checkpoint whenever it is submitted again.
 _FROM_OUTSIDE = ("timeout", "node-fail", "preempted", "cancelled")
 
@@ -104,6 +104,14 @@ def run_state(run: RunRecord, task: TaskState | None, now: float, before: TaskSt
     if task is not None:
         return _never_began(task)
     return RunState("new")
+
+
+def given_up(run: RunRecord, submission: str, state: RunState) -> RunState:
+    """`state`, or that the run was stopped, where `sweeps prune` did so. submission: the newest that holds it."""
+    stop = run.stopped
+    if stop is None or stop.submission != submission or state.state not in ("interrupted", "lost", "failed"):
+        return state
+    return RunState("stopped", stop.reason, "stopped", state.as_of)
 
 
 def _open_is_alive(run: RunRecord, attempt: Attempt, task: TaskState | None, now: float) -> bool:

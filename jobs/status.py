@@ -11,7 +11,7 @@ from typing import Any
 from jobs import local, logs, queue
 from jobs.errors import JobsError, near
 from jobs.records import Submission, View, ViewConfig
-from jobs.state import RunState, State, TaskState, belongs, run_state
+from jobs.state import RunState, State, TaskState, belongs, given_up, run_state
 from jobs.store import RunRecord, RunRef, Store
 
 
@@ -93,7 +93,8 @@ def survey(
         said = tasks.get((holder.id, place))
         if said is not None and said.word in ("ended", "gone") and _without_words(record, said):
             said = logs.explain(store, holder, place, said)
-        found[run] = RunStatus(record, run_state(record, said, when, _begun_by(record, tasks)), holder, place, said)
+        state = given_up(record, holder.id, run_state(record, said, when, _begun_by(record, tasks)))
+        found[run] = RunStatus(record, state, holder, place, said)
     return found
 
 

@@ -31,6 +31,7 @@ from jobs.records import (
     Record,
     RecordError,
     Status,
+    Stop,
     Submission,
     Trip,
     View,
@@ -70,7 +71,7 @@ class RunRecord:
 
     attempt, outcome: of the newest attempt. status: the newest heartbeat. finished_step: the furthest step at which any
     attempt finished, by the shard that ends the run, whether its outcome could be written or not. lost_shard: the name
-    of such a shard that is no longer there.
+    of such a shard that is no longer there. stopped: why it was given up, see `Stop`.
     """
 
     ref: RunRef
@@ -81,6 +82,7 @@ class RunRecord:
     status: Status | None
     finished_step: int
     lost_shard: str = ""
+    stopped: Stop | None = None
 
     @property
     def done(self) -> bool:
@@ -248,7 +250,17 @@ class Store:
             status=next(filter(None, (self._read_status(run, n) for n in reversed(numbers))), None),
             finished_step=finished,
             lost_shard=lost,
+            stopped=self._read(self._stop_path(run), Stop),
         )
+
+    def _stop_path(self, run: RunRef) -> Path:
+        return self.run_folder(run) / "stopped.json"
+
+    def write_stop(self, run: RunRef, stop: Stop) -> None:
+        write_json(self._stop_path(run), encode(stop))
+
+    def clear_stop(self, run: RunRef) -> None:
+        self._stop_path(run).unlink(missing_ok=True)
 
     def _read_status(self, run: RunRef, number: int) -> Status | None:
         return self._read(self.run_folder(run) / "status" / f"{number:03d}.json", Status)

@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from aggregate import effects, flags, stats
+from aggregate import effects, flags, load, stats
 from aggregate.flags import causes
 from aggregate.summary import SweepSummary
 from aggregate.words import estimate, number, signed
 from plots.theme import Look
 
 STATE_SIGNS = {"done": "✓", "running": "▸", "pending": "…", "new": "…", "failed": "✕", "diverged": "✕",
-               "stalled": "!", "interrupted": "!", "stuck": "!", "lost": "…"}  # fmt: skip
+               "stalled": "!", "interrupted": "!", "stuck": "!", "lost": "…", "stopped": "■"}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -258,7 +258,14 @@ def run_states(sweep: SweepSummary, chips: Sequence[Chip]) -> dict[str, Any]:
             })  # fmt: skip
         rows.append((chip, cells))
     counts = sweep.runs["state"].value_counts().sort_index()
-    return {"seeds": seeds, "rows": rows, "counts": [(int(n), str(state)) for state, n in counts.items()]}
+    return {"seeds": seeds, "rows": rows, "counts": [(int(n), str(state)) for state, n in counts.items()],
+            "stopped": _stopped(sweep, chips)}  # fmt: skip
+
+
+def _stopped(sweep: SweepSummary, chips: Sequence[Chip]) -> list[tuple[Chip, int, str]]:
+    """Configurations that were given up: how many of their seeds, and why."""
+    stopped = [[run.reason for run in config.runs if run.state == load.STOPPED] for config in sweep.source.configs]
+    return [(chip, len(reasons), reasons[0]) for chip, reasons in zip(chips, stopped, strict=True) if reasons]
 
 
 def flag_tables(sweep: SweepSummary, chips: Sequence[Chip]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jobs.cli.control import cancel_command, release_command
+from jobs.cli.control import cancel_command, prune_command, release_command
 from jobs.cli.deciding import adopt_command, next_command
 from jobs.cli.doctor import doctor_command
 from jobs.cli.exchange import archive_command, export_command, unarchive_command
@@ -15,7 +15,8 @@ from jobs.cli.training import more_command, rerun_command, submit_command, train
 
 for command in (
     plan_command, keys_command, submit_command, more_command, rerun_command, train_command, cancel_command,
-    release_command, status_command, logs_command, usage_command, evaluate_command, import_command,
+    plan_command, keys_command, submit_command, more_command, rerun_command, train_command, cancel_command,
+    prune_command, release_command, status_command, logs_command, usage_command, evaluate_command, import_command,
     aggregate_command, compare_command, plots_command, export_command, archive_command, unarchive_command,
     adopt_command, next_command, doctor_command,
 ):  # fmt: skip

@@ -40,6 +40,43 @@ def cancel_command(
     report_problems(store)
 
 
+@click.command("prune")
+@click.argument("sweep")
+@click.option("--after", type=click.FloatRange(0, 1), default=0.5, show_default=True, metavar="SHARE",
+              help="Share of training before which nothing is judged.")  # fmt: skip
+@click.option("--dry-run", is_flag=True, help="Show what would be stopped.")
+@click.pass_obj
+def prune_command(state: Globals, sweep: str, after: float, dry_run: bool) -> None:
+    """Stop the hopeless configurations of SWEEP.
+
+    One is hopeless whose best evaluation return is below the median of what the others did on average until that
+    step. Its runs save their state; `sweeps rerun SWEEP --stopped` goes on with them, `submit` does not.
+    """
+    from jobs import cancel, handover, lock, prune
+
+    store = state.store()
+    found = prune.hopeless(store, sweep, after)
+    if not found:
+        click.echo("nothing to stop: no configuration that still trains is hopeless")
+        report_problems(store)
+        return
+    with lock.alone(store) as held:
+        for note in handover.recover(store, held):
+            click.echo(note, err=True)
+        picked = prune.runs_of(store, sweep, found)
+        ending, kept = cancel.plan(store, picked)
+        if not dry_run:
+            ending, more = prune.carry_out(store, sweep, ending, found)
+            kept += more
+    labels = {p.run.record.ref.config_id: p.label for p in picked}
+    for line in found:
+        click.echo(f"{labels[line.config_id]} ({line.config_id}): {prune.told(line)}")
+    for ref, reason in kept:
+        click.echo(f"{ref} goes on: {reason}")
+    click.echo(f"{sum(len(e.runs) for e in ending)} runs {'would be ' if dry_run else ''}stopped")
+    report_problems(store)
+
+
 @click.command("release")
 @click.argument("sweep")
 @click.pass_obj

@@ -78,8 +78,9 @@ def submit_command(
 )
 @click.option("--missing", "causes", multiple=True, flag_value="missing", help="Runs that never began.")
 @click.option("--diverged", "causes", multiple=True, flag_value="diverged", help="Runs that became NaN or infinite.")
-@click.option("--interrupted", "causes", multiple=True, flag_value="interrupted", help="Runs that were stopped.")
-@click.option("--all", "causes", multiple=True, flag_value="all", help="All that are neither done nor active.")
+@click.option("--interrupted", "causes", multiple=True, flag_value="interrupted", help="Runs that were cut off.")
+@click.option("--stopped", "causes", multiple=True, flag_value="stopped", help="Runs that `sweeps prune` gave up.")
+@click.option("--all", "causes", multiple=True, flag_value="all", help="All that are not done, active or given up.")
 @with_options(filter_options, backend_options)
 @click.pass_obj
 def rerun_command(

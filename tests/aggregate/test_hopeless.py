@@ -1,0 +1,45 @@
+"""The median stopping rule by hand: whose best is below what the others did on average."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import ModuleType
+
+import pandas as pd
+import pytest
+
+from aggregate.hopeless import Hopeless, hopeless, judged
+
+STEPS = [1000, 2000, 3000, 4000]
+
+
+def curve(*values: float) -> pd.Series:
+    return pd.Series(values, index=STEPS[: len(values)], dtype=float)
+
+
+# averages up to step 3000 of b, c and d: 20, 30, 50, so the median is 30
+OTHERS = {"b": curve(10, 20, 30, 900), "c": curve(10, 30, 50), "d": curve(30, 50, 70)}
+
+
+@pytest.mark.parametrize(("values", "given_up"), [((29, 5, 7), True), ((5, 7, 29.9), True), ((30, 0, 0), False)])
+def test_the_best_is_set_against_the_median_of_averages(values: tuple[float, ...], given_up: bool) -> None:
+    found = judged("a", {"a": curve(*values), **OTHERS}, 3000)
+    assert found == (Hopeless("a", 3000, max(values), 30.0, 3) if given_up else None)
+
+
+def test_nothing_is_given_up_early_or_beside_few() -> None:
+    hopeless_one = {"a": curve(1, 1, 1)}
+    assert judged("a", {**hopeless_one, **OTHERS}, 3001) is None
+    assert judged("a", {**hopeless_one, "b": OTHERS["b"], "c": OTHERS["c"]}, 0) is None
+    behind = {**OTHERS, "d": curve(30, 50)}  # one that did not come as far says nothing of that step
+    assert judged("a", {**hopeless_one, **behind}, 0) is None
+    assert judged("a", {"a": curve(), **OTHERS}, 0) is None
+
+
+def test_whole_configurations_are_judged_as_far_as_all_their_seeds_came(synthetic: ModuleType, tmp_path: Path) -> None:
+    states = {(3, 1): "running", (3, 2): "running"}
+    sweep = synthetic.make_sweep(tmp_path, (600.0, 610.0, 590.0, 100.0), 2, states=states, lean=True)
+    (found,) = hopeless(sweep, 0.5)
+    assert (found.config_id, found.step, found.others) == ("0000000003", 10_000, 3)
+    assert 50 < found.best < 120 < found.median < 600
+    assert hopeless(sweep, 0.6) == []
