@@ -117,7 +117,7 @@ def contrast_table(sweep: SweepSummary, chips: dict[str, Chip]) -> list[dict[str
     against = {line["config_id"]: line for line in sweep.baseline.to_dict("records")}
     votes = sweep.votes[sweep.votes["flag"] == "evaluation_collapse"].set_index("config_id")
     rows: list[dict[str, Any]] = []
-    for line in sweep.ranking[sweep.ranking["final_planner_n"] > 0].to_dict("records"):
+    for line in sweep.ranking[sweep.ranking["worst_planner_n"] > 0].to_dict("records"):
         chip, found = chips[line["config_id"]], against.get(line["config_id"])
         rows.append({
             "chip": chip,

@@ -1,4 +1,4 @@
-"""`sweeps cancel` and `release`: what holds runs back or lets them go."""
+"""`sweeps cancel`, `prune` and `release`: what holds runs back or lets them go."""
 
 from __future__ import annotations
 

@@ -23,3 +23,15 @@ def test_only_configurations_with_crashed_runs_are_drawn_again(tmp_path: Path, s
     text = render(summary)
     assert text.count("where a crash counts as the worst</h2>") == 1
     assert text.count("dotted with a crash counted as the worst") == 3  # planning, policy alone, training
+
+
+def test_a_configuration_that_was_stopped_whole_is_scored_as_the_worst(tmp_path: Path, synthetic: ModuleType) -> None:
+    states = {(1, 1): "stopped", (1, 2): "stopped"}
+    sweep = synthetic.make_sweep(tmp_path, (600.0, 100.0), 2, lean=True, states=states, labels=("kept", "given up"))
+    summary = summarise([sweep])
+    kept, given_up = summary.sweeps[0].ranking.to_dict("records")
+    assert (kept["final_planner_n"], given_up["final_planner_n"], given_up["worst_planner_n"]) == (2, 0, 2)
+    assert summary.sweeps[0].random is not None
+    assert given_up["worst_planner_mean"] == summary.sweeps[0].random.mean
+    table = render(summary).partition('-contrasts">Contrasts')[2].partition("</section>")[0]
+    assert "given up" in table
