@@ -1,6 +1,6 @@
-"""How far the report's statistics can be trusted: simulates them and writes docs/statistics.md. About a minute.
+"""How far the report's statistics can be trusted: simulates them and writes docs/statistics.md. Two minutes.
 
-    python benchmarks/intervals.py                                a minute on one core
+    python benchmarks/intervals.py                                two minutes on one core
     python benchmarks/intervals.py --trials 200 --out /tmp/try    a try
 
 The same trials give the same page: nothing in it depends on the machine.
