@@ -19,7 +19,7 @@ COMMANDS = sorted(cli.commands)
 def test_the_commands() -> None:
     assert COMMANDS == [
         "adopt", "aggregate", "archive", "cancel", "compare", "doctor", "evaluate", "export", "import", "keys", "logs",
-        "next", "plan", "plots", "release", "rerun", "status", "submit", "train", "unarchive", "usage",
+        "more", "next", "plan", "plots", "prune", "release", "rerun", "status", "submit", "train", "unarchive", "usage",
     ]  # fmt: skip
 
 
