@@ -21,6 +21,7 @@ ACTIVE: frozenset[State] = frozenset({"pending", "stuck", "running", "stalled"})
 Cause = Literal["", "error", "oom", "timeout", "node-fail", "preempted", "cancelled", "diverged", "stopped"]
 # The world stopped it, not the run itself: it goes on from its checkpoint whenever it is submitted again.
 _FROM_OUTSIDE = ("timeout", "node-fail", "preempted", "cancelled")
+_CUT_SHORT = ("interrupted", "lost", "failed", "new")  # states that a stop may have brought about
 
 STALLED_AFTER_S = 900.0  # no heartbeat for this long; a step of the base configuration on a CPU takes a minute
 FRESH_S = 120.0  # a process on another host counts as alive for this long after its last heartbeat
@@ -106,10 +107,11 @@ def run_state(run: RunRecord, task: TaskState | None, now: float, before: TaskSt
     return RunState("new")
 
 
-def given_up(run: RunRecord, submission: str, state: RunState) -> RunState:
-    """`state`, or that the run was stopped, where `sweeps prune` did so. submission: the newest that holds it."""
+def given_up(run: RunRecord, submission: str | None, state: RunState) -> RunState:
+    """`state`, or that the run was stopped, where `sweeps prune` did so. submission: the newest that holds
+    it, None where none does, as in a folder that an archive was unpacked to."""
     stop = run.stopped
-    if stop is None or stop.submission != submission or state.state not in ("interrupted", "lost", "failed"):
+    if stop is None or submission not in (None, stop.submission) or state.state not in _CUT_SHORT:
         return state
     return RunState("stopped", stop.reason, "stopped", state.as_of)
 

@@ -87,7 +87,7 @@ def survey(
     found = {}
     for run, record in records.items():
         if run not in newest:
-            found[run] = RunStatus(record, run_state(record, None, when))
+            found[run] = RunStatus(record, given_up(record, None, run_state(record, None, when)))
             continue
         holder, place = newest[run]
         said = tasks.get((holder.id, place))

@@ -420,7 +420,7 @@ class Store:
         self, views: Iterable[str], runs: Iterable[RunRef], imports: Iterable[str], codes: Iterable[str]
     ) -> list[str]:
         """Files of these, and the decisions, that belong in an archive: paths from the root, sorted."""
-        found = [self.decisions_path(), *(self.view_path(name) for name in views)]
+        found = [self.decisions_path(), *(path(name) for name in views for path in (self.view_path, self.looks_path))]
         for run in runs:
             found += [self.config_path(run.config_id), *self.run_folder(run).rglob("*")]
         for name in imports:
@@ -571,12 +571,14 @@ def archivable(name: str) -> bool:
     match name.split("/"):
         case ["decisions.json"]:
             return True
-        case ["sweeps", view]:
+        case ["sweeps" | "looks", view]:
             return view.endswith(".json") and bool(_VIEW.fullmatch(view[:-5]))
         case ["reports", report]:
             return report.endswith(".html") and bool(_VIEW.fullmatch(report[:-5]))
         case ["runs", config, "config.json"]:
             return bool(_CONFIG_ID.fullmatch(config))
+        case ["runs", config, seed, "stopped.json"]:
+            return bool(_CONFIG_ID.fullmatch(config) and _SEED.fullmatch(seed))
         case ["runs", config, seed, "attempts" | "outcome" | "status", record]:
             return bool(_CONFIG_ID.fullmatch(config) and _SEED.fullmatch(seed) and _NUMBER.fullmatch(record))
         case ["runs", config, seed, shardname.FOLDER, shard]:

@@ -91,6 +91,7 @@ def test_only_what_is_tied_gets_more_seeds_and_the_next_report_knows(
     assert (source.looks.seeds, source.looks.planned, source.looks.count) == ((4, 4 + added), 1, 2)
     assert [len(config.runs) for config in source.configs] == [4 + added, 4 + added, 4]
     assert three not in look["more"]
+    assert "looks/ensemble.json" in store.archived(["ensemble"], [], [], [])
 
 
 def test_a_dry_run_changes_nothing(typed: Typed, store: Store) -> None:

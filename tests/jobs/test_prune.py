@@ -13,6 +13,7 @@ from fake_slurm import FakeSlurm
 
 from jobs import sources
 from jobs.records import Attempt, Outcome
+from jobs.state import RunState, given_up
 from jobs.store import RunRef, Store
 
 PLAN = """
@@ -67,6 +68,10 @@ def test_what_is_stopped_stays_stopped_until_it_is_asked_for(run: Any, store: St
     store.write_outcome(first, 1, Outcome("interrupted", 12_000, "told to stop", time.time()))
     assert states(run) == ["pending"] * 6 + ["stopped"] * 2
     assert "hopeless at step 12,000" in run("status", "--runs").stdout
+    assert f"runs/{first.config_id}/seed-1/stopped.json" in store.archived(["q"], [first], [], [])
+    found = store.load_run(first, 20_000)
+    assert given_up(found, None, RunState("interrupted")).state == "stopped"  # where no submission was unpacked
+    assert given_up(found, "a later one", RunState("interrupted")).state == "interrupted"
     assert "nothing to stop" in run("prune", "q").stdout
 
     assert "2 stopped are left alone; `sweeps rerun q --stopped` runs them again" in run("submit", "q").stdout
