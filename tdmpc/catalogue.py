@@ -24,6 +24,7 @@ class Metric:
 
     name: column name. kind: the kind of row it stands in. unit: for the axis. better: which direction is
     good. group: which room of the agent it watches. is_list: one value per dimension, gamma or episode.
+    formula: what is computed, in the symbols of docs/algorithm.md; "" where help says it all.
     """
 
     name: str
@@ -33,49 +34,70 @@ class Metric:
     better: Better
     help: str
     is_list: bool = False
+    formula: str = ""
 
 
-def _train(group: Group, name: str, unit: str, better: Better, help: str, is_list: bool = False) -> Metric:
-    return Metric(name, "train", group, unit, better, help, is_list)
+def _train(
+    group: Group, name: str, unit: str, better: Better, help: str, is_list: bool = False, formula: str = ""
+) -> Metric:
+    return Metric(name, "train", group, unit, better, help, is_list, formula)
 
 
 _POLICY = [
     _train("policy", "log_std", "nat", "none", "policy log std, mean over states and action dimensions"),
     _train("policy", "log_std_per_dim", "nat", "none", "policy log std per action dimension", is_list=True),
-    _train("policy", "policy_entropy", "nat", "none", "entropy of the squashed policy, by one sample a state"),
-    _train("policy", "pi_loss", "1", "none", "policy loss"),
+    _train("policy", "policy_entropy", "nat", "none", "entropy of the squashed policy, by one sample a state",
+           formula="mean of sum_A log(1 - tanh(u)^2) - log N(u)"),
+    _train("policy", "pi_loss", "1", "none", "policy loss",
+           formula="mean_t rho^t (hinge_coef x hinge - Q-hat / pi_scale - entropy_coeff x entropy)"),
     _train("policy", "pi_grad_norm", "1", "none", "gradient norm of the policy before clipping"),
-    _train("policy", "pi_scale", "return", "none", "running 5-95 percentile range of the policy's objective"),
+    _train("policy", "pi_scale", "return", "none", "running 5-95 percentile range of the policy's objective",
+           formula="moving average of max(1, p95 - p5 of Q-hat at t = 0)"),
     _train("policy", "entropy_coeff", "1", "none", "entropy coefficient of the schedule"),
     _train("policy", "planner_pi_elite_share", "share", "none", "share of policy candidates among the elites"),
     _train("policy", "planner_std", "action", "none", "planner std of the first action, mean over dimensions"),
-    _train("policy", "planner_policy_distance", "action", "none", "|planned action - policy mean action|, mean"),
-]
+    _train("policy", "planner_policy_distance", "action", "none", "|planned action - policy mean action|, mean",
+           formula="mean over A of |a_plan - tanh(mean)|"),
+]  # fmt: skip
 
 _VALUE = [
-    _train("value", "value_loss", "nat", "down", "cross-entropy of the value heads"),
-    _train("value", "value_pred_mean", "return", "none", "predicted value of the start states"),
-    _train("value", "td_target_mean", "return", "none", "TD target of the start states"),
+    _train("value", "value_loss", "nat", "down", "cross-entropy of the value heads",
+           formula="mean over Q of CE(V(z), mean two-hot target)"),
+    _train("value", "value_pred_mean", "return", "none", "predicted value of the start states",
+           formula="mean over Q, M of V(z)"),
+    _train("value", "td_target_mean", "return", "none", "TD target of the start states",
+           formula="mean over N, M of min over the drawn heads of y_h"),
     _train("value", "optimism_gap", "return", "none",
-           "value_pred_mean - td_target_mean: lag behind the target, not bias"),
-    _train("value", "value_error_abs_mean", "return", "down", "|prediction - target|, mean"),
-    _train("value", "td_target_std_across_heads", "return", "down", "std of the target over all dynamics heads"),
-    _train("value", "value_std_across_q_heads", "return", "down", "std of the prediction over the value heads"),
-    _train("value", "aux_value_loss", "nat", "down", "cross-entropy of the auxiliary values, mean over gammas"),
+           "lag of the prediction behind the target, not bias",
+           formula="value_pred_mean - td_target_mean"),
+    _train("value", "value_error_abs_mean", "return", "down", "|prediction - target|, mean",
+           formula="mean over Q, M of |V(z) - target|"),
+    _train("value", "td_target_std_across_heads", "return", "down", "std of the target over all dynamics heads",
+           formula="mean over N, M of std over H of y_h"),
+    _train("value", "value_std_across_q_heads", "return", "down", "std of the prediction over the value heads",
+           formula="mean over M of std over Q of V(z)"),
+    _train("value", "aux_value_loss", "nat", "down", "cross-entropy of the auxiliary values, mean over gammas",
+           formula="mean over G of CE(V_g(z), mean two-hot target)"),
     _train("value", "aux_value_loss_per_gamma", "nat", "down", "the same, per auxiliary discount", is_list=True),
     Metric("value_bias", "eval", "value", "return", "none",
-           "value at visited states of policy-alone episodes minus the discounted return that followed"),
+           "value at visited states of policy-alone episodes minus the discounted return that followed",
+           formula="mean over Q of V(enc(o_t)) - sum_k gamma^k r_{t+k}, mean over t < 200"),
 ]  # fmt: skip
 
 _WORLD_MODEL = [
-    _train("world model", "consistency_loss", "1", "down", "latent prediction error of the dynamics heads"),
-    _train("world model", "encoder_consistency_loss", "1", "down", "the same, as it trains the encoder"),
-    _train("world model", "reward_loss", "nat", "down", "cross-entropy of the reward heads"),
-    _train("world model", "reward_error_abs_mean", "reward", "down", "|predicted - observed reward|, mean"),
+    _train("world model", "consistency_loss", "1", "down", "latent prediction error of the dynamics heads",
+           formula="mean_t rho^t mean over H, B, L of (z'_h - sg enc(o))^2"),
+    _train("world model", "encoder_consistency_loss", "1", "down", "the same, as it trains the encoder",
+           formula="mean_t rho^t mean over H, B, L of (sg z'_h - enc(o))^2"),
+    _train("world model", "reward_loss", "nat", "down", "cross-entropy of the reward heads",
+           formula="mean_t rho^t mean over H, R, B of CE(r-hat, two-hot r)"),
+    _train("world model", "reward_error_abs_mean", "reward", "down", "|predicted - observed reward|, mean",
+           formula="mean over t, H, B of |mean_R r-hat - r|"),
     _train("world model", "termination_loss", "nat", "down", "cross-entropy of the ends of episodes"),
-    _train("world model", "total_loss", "1", "down", "weighted sum the model is trained on"),
+    _train("world model", "total_loss", "1", "down", "weighted sum the model is trained on",
+           formula="sum of the losses, each times its coefficient"),
     _train("world model", "grad_norm", "1", "none", "gradient norm of the model before clipping"),
-]
+]  # fmt: skip
 
 # Which parameters each loss reaches (docs/algorithm.md, section "Gradient flow").
 GRADIENT_FLOW: dict[str, tuple[str, ...]] = {
@@ -106,7 +128,7 @@ _VALIDATION = [
     for prefix in VALIDATION_PREFIXES
     for m in _VALUE + _WORLD_MODEL
     if m.name in _VALIDATED
-]
+]  # fmt: skip
 
 
 def _evaluation(mode: str, how: str) -> list[Metric]:
@@ -123,12 +145,12 @@ _RETURN = [
     *_evaluation("planner", "with planning"),
     *_evaluation("policy", "with the policy alone"),
     Metric("eval_is_final", "eval", "run", "bool", "none", "1 for the larger evaluation after the last step"),
-]
+]  # fmt: skip
 
 _RUN = [
     _train("run", "steps_per_s", "1/s", "up", "agent steps a second since the row before"),
     _train("run", "updates_per_s", "1/s", "up", "gradient updates a second since the row before"),
-]
+]  # fmt: skip
 
 EVENTS = {
     "seed_phase_end": "end of the random actions",

@@ -29,6 +29,13 @@ LR_SCALED_BY = {
     "num_q": "value",
     "multi_gamma_gammas": "auxiliary value",
 }
+# What the `source` of a key may name.
+PAPERS = {
+    "TD-MPC2": "Hansen, Su and Wang, ICLR 2024, arXiv 2310.16828, and its code",
+    "TD3": "Fujimoto, van Hoof and Meger 2018, arXiv 1802.09477: delayed policy updates",
+    "REDQ": "Chen et al. 2021, arXiv 2101.05982: many updates a step, targets over a random subset of the ensemble",
+    "Fedus et al.": "2019, arXiv 1902.06865: values at several discounts as an auxiliary task",
+}
 
 
 class ConfigError(ValueError):
@@ -44,13 +51,15 @@ def key(
     high: float = math.inf,
     above: float = -math.inf,
     neutral: Any = dataclasses.MISSING,
+    source: str = "this plan's",
 ) -> Any:
     """A field of `TrainConfig`: `low <= value <= high` and `value > above`, element by element in lists.
 
     neutral: for a key added after runs were trained without it, the value that stands for what they did.
+    source: where the key comes from, one of `PAPERS` or this project's plan.
     """
-    limits = {"help": help, "choices": choices, "low": low, "high": high, "above": above, "neutral": neutral}
-    return dataclasses.field(default=default, metadata=limits)
+    limits = {"choices": choices, "low": low, "high": high, "above": above, "neutral": neutral}
+    return dataclasses.field(default=default, metadata={"help": help, "source": source, **limits})
 
 
 @dataclass(frozen=True)
@@ -64,32 +73,38 @@ class TrainConfig:
     # task and length
     task: str = key("quadruped-walk", "dm_control suite task, domain-task")
     steps: int = key(100_000, "agent steps of training; frames = steps x action_repeat", low=1)
-    action_repeat: int = key(2, "environment steps per agent step", low=1, high=EPISODE_FRAMES)
-    seed_steps: int | None = key(None, "steps of random actions before training; auto = max(1000, 5 episodes)", low=1)
+    action_repeat: int = key(2, "environment steps per agent step", low=1, high=EPISODE_FRAMES, source="TD-MPC2")
+    seed_steps: int | None = key(
+        None, "steps of random actions before training; auto = max(1000, 5 episodes)", low=1, source="TD-MPC2"
+    )
 
     # optimisation
-    batch_size: int = key(256, "windows per update, B", low=2)
-    horizon: int = key(3, "steps of a window and of a plan, T", low=1)
-    utd_ratio: int = key(4, "gradient updates per agent step", low=1)
-    lr: float = key(3e-4, "Adam learning rate before scaling", above=0)
-    enc_lr_scale: float = key(0.3, "encoder learning rate = lr x this", above=0)
+    batch_size: int = key(256, "windows per update, B", low=2, source="TD-MPC2")
+    horizon: int = key(3, "steps of a window and of a plan, T", low=1, source="TD-MPC2")
+    utd_ratio: int = key(4, "gradient updates per agent step", low=1, source="REDQ; TD-MPC2 has 1")
+    lr: float = key(3e-4, "Adam learning rate before scaling", above=0, source="TD-MPC2")
+    enc_lr_scale: float = key(0.3, "encoder learning rate = lr x this", above=0, source="TD-MPC2")
     pi_lr_scale: float = key(0.3, "policy learning rate = lr x this", above=0)
     ensemble_lr_scaling: bool = key(True, "scale dynamics lr by H, reward by R, value by Q/5, auxiliary by G/5")
-    grad_clip_norm: float = key(20.0, "gradient norm at which each optimiser clips, per seed", above=0)
+    grad_clip_norm: float = key(
+        20.0, "gradient norm at which each optimiser clips, per seed", above=0, source="TD-MPC2"
+    )
     tf32: bool = key(True, "TF32 matrix products on GPUs that have them")
 
     # loss weights
-    consistency_coef: float = key(20.0, "weight of the consistency loss", low=0)
+    consistency_coef: float = key(20.0, "weight of the consistency loss", low=0, source="TD-MPC2")
     encoder_consistency_coef: float = key(1.0, "weight of the encoder consistency loss", low=0)
-    reward_coef: float = key(0.1, "weight of the reward loss", low=0)
-    value_coef: float = key(0.1, "weight of the value loss", low=0)
-    rho: float = key(0.5, "weight of step t of a window is rho^t", above=0, high=1)
+    reward_coef: float = key(0.1, "weight of the reward loss", low=0, source="TD-MPC2")
+    value_coef: float = key(0.1, "weight of the value loss", low=0, source="TD-MPC2")
+    rho: float = key(0.5, "weight of step t of a window is rho^t", above=0, high=1, source="TD-MPC2")
     detach_encoder_ratio: float = key(0.5, "share of training, at its end, with the encoder frozen", low=0, high=1)
 
     # ensembles
-    num_q: int = key(2, "value heads, Q", low=1)
+    num_q: int = key(2, "value heads, Q", low=1, source="TD-MPC2, which has 5 of Q(z, a)")
     planner_num_dynamics_heads: int = key(4, "dynamics heads, H", low=1)
-    td_num_dynamics_heads: int = key(2, "heads drawn per batch for TD targets; 0 = all", low=0)
+    td_num_dynamics_heads: int = key(
+        2, "heads drawn per batch for TD targets; 0 = all", low=0, source="after REDQ, which draws critics"
+    )
     num_reward_heads: int = key(1, "reward heads, R", low=1)
     policy_head_reduce: str = key(
         "mean", "reduction over heads in the policy objective", choices=("min", "mean", "max")
@@ -111,18 +126,26 @@ class TrainConfig:
     )
     num_rollouts: int = key(4, "rollouts imagined from every start state, N", low=1)
     imagination_horizon: int = key(1, "steps of an imagined rollout, each with its TD target", low=1, neutral=1)
-    tau: float = key(0.01, "rate of the target value's moving average", above=0, high=1)
-    scale_tau: float = key(0.01, "rate of the running scale of the policy objective", above=0, high=1)
+    tau: float = key(0.01, "rate of the target value's moving average", above=0, high=1, source="TD-MPC2")
+    scale_tau: float = key(
+        0.01, "rate of the running scale of the policy objective", above=0, high=1, source="TD-MPC2, where it is tau"
+    )
     discount: float | None = key(
-        None, "discount; auto = the episode-length heuristic of TD-MPC2 (0.99 at 500 steps)", above=0, high=1
+        None,
+        "discount; auto = the episode-length heuristic of TD-MPC2 (0.99 at 500 steps)",
+        above=0,
+        high=1,
+        source="TD-MPC2",
     )
 
     # auxiliary values ("multi-gamma")
-    multi_gamma_gammas: tuple[float, ...] = key((0.9, 0.95), "auxiliary discounts", above=0, high=1)
+    multi_gamma_gammas: tuple[float, ...] = key(
+        (0.9, 0.95), "auxiliary discounts", above=0, high=1, source="Fedus et al."
+    )
     multi_gamma_head: str = key(
         "joint", "one network for all auxiliary discounts or one each", choices=("joint", "separate")
     )
-    multi_gamma_loss_weight: float = key(0.01, "weight of the auxiliary loss; 0 = off", low=0)
+    multi_gamma_loss_weight: float = key(0.01, "weight of the auxiliary loss; 0 = off", low=0, source="Fedus et al.")
     aux_value_source: str = key(
         "imagine",
         "transitions of the auxiliary targets",
@@ -136,45 +159,52 @@ class TrainConfig:
         "states the policy is trained on: rolled-out latents or encodings",
         choices=("replay_rollout", "replay_true"),
         neutral="replay_rollout",
+        source="TD-MPC2 for rolled-out latents",
     )
-    pi_update_freq: int = key(1, "update the policy every this many gradient updates (TD3)", low=1)
+    pi_update_freq: int = key(1, "update the policy every this many gradient updates (TD3)", low=1, source="TD3")
     policy_ema_enabled: bool = key(False, "act and imagine with a moving average of the policy")
     policy_ema_tau: float = key(0.05, "rate of the policy's moving average", above=0, high=1)
-    start_entropy_coeff: float = key(1e-4, "entropy coefficient before the schedule", low=0)
+    start_entropy_coeff: float = key(
+        1e-4, "entropy coefficient before the schedule", low=0, source="TD-MPC2, which keeps it"
+    )
     end_entropy_coeff: float = key(1e-6, "entropy coefficient after the schedule", low=0)
     start_dynamic_entropy_ratio: float = key(0.5, "schedule starts at this share of training", low=0, high=1)
     end_dynamic_entropy_ratio: float = key(1.0, "schedule ends at this share of training", low=0, high=1)
     entropy_schedule: str = key("exponential", "interpolation of the coefficient", choices=("exponential", "linear"))
-    log_std_min: float = key(-10.0, "lower end of the policy's log standard deviation")
-    log_std_max: float = key(2.0, "upper end of the policy's log standard deviation")
+    log_std_min: float = key(-10.0, "lower end of the policy's log standard deviation", source="TD-MPC2")
+    log_std_max: float = key(2.0, "upper end of the policy's log standard deviation", source="TD-MPC2")
     hinge_coef: float = key(0.01, "weight of the hinge on the pre-squash mean", low=0)
     hinge_power: float = key(4.0, "power of the hinge", low=1)
     hinge_tau: float = key(2.5, "pre-squash magnitude at which the hinge begins", low=0)
 
     # planner (MPPI)
-    iterations: int = key(6, "planner iterations", low=1)
-    num_samples: int = key(1024, "sampled candidates per iteration", low=1)
-    num_pi_trajs: int = key(512, "candidates from the policy", low=0)
-    num_elites: int = key(64, "candidates that refit the distribution", low=1)
-    temperature: float = key(0.1, "softmax temperature over elite scores", above=0)
-    min_std: float = key(0.0, "lower clamp of the planner's std", low=0)
-    max_std: float = key(1.0, "upper clamp and start of the planner's std", above=0)
+    iterations: int = key(6, "planner iterations", low=1, source="TD-MPC2")
+    num_samples: int = key(
+        1024, "sampled candidates per iteration", low=1, source="TD-MPC2, which has 512 with the policy's"
+    )
+    num_pi_trajs: int = key(512, "candidates from the policy", low=0, source="TD-MPC2, which has 24")
+    num_elites: int = key(64, "candidates that refit the distribution", low=1, source="TD-MPC2")
+    temperature: float = key(
+        0.1, "softmax temperature over elite scores", above=0, source="TD-MPC2, which multiplies by 0.5"
+    )
+    min_std: float = key(0.0, "lower clamp of the planner's std", low=0, source="TD-MPC2, which has 0.05")
+    max_std: float = key(1.0, "upper clamp and start of the planner's std", above=0, source="TD-MPC2, which has 2")
     policy_seed_noise_std: float = key(0.05, "noise on policy candidates", low=0)
     train_act_std_coeff: float = key(0.0, "exploration noise in units of the planner's std", low=0)
 
     # networks
-    mlp_dim: int = key(512, "hidden width", low=1)
-    latent_dim: int = key(512, "latent size, L", low=1)
-    enc_dim: int = key(256, "hidden width of the encoder", low=1)
-    num_enc_layers: int = key(2, "layers of the encoder", low=1)
-    simnorm_dim: int = key(8, "group size of SimNorm", low=1)
-    dropout: float = key(0.01, "dropout in the first layer of value heads", low=0, high=0.99)
-    num_bins: int = key(101, "bins of the two-hot regression, K", low=3)
-    symlog_max: float = key(10.0, "bins span [-this, this] in symlog space", above=0)
+    mlp_dim: int = key(512, "hidden width", low=1, source="TD-MPC2")
+    latent_dim: int = key(512, "latent size, L", low=1, source="TD-MPC2")
+    enc_dim: int = key(256, "hidden width of the encoder", low=1, source="TD-MPC2")
+    num_enc_layers: int = key(2, "layers of the encoder", low=1, source="TD-MPC2")
+    simnorm_dim: int = key(8, "group size of SimNorm", low=1, source="TD-MPC2")
+    dropout: float = key(0.01, "dropout in the first layer of value heads", low=0, high=0.99, source="TD-MPC2")
+    num_bins: int = key(101, "bins of the two-hot regression, K", low=3, source="TD-MPC2")
+    symlog_max: float = key(10.0, "bins span [-this, this] in symlog space", above=0, source="TD-MPC2")
 
     # episodes that end
-    episodic: bool = key(False, "learn when episodes end; for tasks that terminate", neutral=False)
-    termination_coef: float = key(1.0, "weight of the termination loss", low=0, neutral=1.0)
+    episodic: bool = key(False, "learn when episodes end; for tasks that terminate", neutral=False, source="TD-MPC2")
+    termination_coef: float = key(1.0, "weight of the termination loss", low=0, neutral=1.0, source="TD-MPC2")
 
     # replay
     hot_buffer_ratio: float = key(0.01, "share of a batch from the newest transitions", low=0, high=1)
@@ -256,10 +286,11 @@ def _check_limits(field: dataclasses.Field[Any], value: Any) -> None:
             continue
         inside = meta["low"] <= number <= meta["high"] and number > meta["above"] and math.isfinite(number)
         if not inside:
-            raise ConfigError(f"{field.name}={value!r}: must be {_limits_text(meta)}")
+            raise ConfigError(f"{field.name}={value!r}: must be {limits_text(meta)}")
 
 
-def _limits_text(meta: Mapping[str, Any]) -> str:
+def limits_text(meta: Mapping[str, Any]) -> str:
+    """What a number must be, by the metadata of its key; "finite" where nothing else is asked."""
     parts = []
     if meta["above"] > -math.inf:
         parts.append(f"greater than {meta['above']:g}")
@@ -321,6 +352,14 @@ _FALSE = {"false", "no", "off", "0"}
 def key_types() -> dict[str, Any]:
     """Declared type of every key."""
     return typing.get_type_hints(TrainConfig)
+
+
+def type_text(name: str) -> str:
+    """The declared type of key `name` in a few words, such as "whole number or auto"."""
+    kind = key_types()[name]
+    if typing.get_origin(kind) is tuple:
+        return "list of numbers"
+    return _kind_text(kind).removeprefix("a ").removesuffix(" (true or false)")
 
 
 def check_key(name: str) -> None:

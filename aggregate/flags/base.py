@@ -85,7 +85,8 @@ class Finding:
 class Detector:
     """`judge` looks at `metric`; `measured > threshold` (in `unit`) raises the flag.
 
-    `min_points`: with fewer values of the metric the run is not assessable.
+    `min_points`: with fewer values of the metric the run is not assessable. `formula`: what is measured, by
+    which quarters of the run's values where it says so.
     """
 
     name: str
@@ -96,6 +97,7 @@ class Detector:
     unit: str
     min_points: int
     help: str
+    formula: str
     judge: Callable[[RunView, Detector], Finding]
 
 

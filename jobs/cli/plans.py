@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -59,7 +58,7 @@ def plan_command(
 def keys_command(pattern: str | None) -> None:
     """List the configuration's keys with type, default and meaning; those with PATTERN in the name."""
     from jobs import show
-    from tdmpc.config import TrainConfig, key_types
+    from tdmpc.config import TrainConfig, type_text
 
     shown = [f for f in dataclasses.fields(TrainConfig) if pattern is None or pattern in f.name]
     if not shown:
@@ -69,16 +68,6 @@ def keys_command(pattern: str | None) -> None:
     made = show.table("key", "type", "default", "meaning")
     for field in shown:
         choices = field.metadata["choices"]
-        kind = " | ".join(choices) if choices else _type_name(key_types()[field.name])
+        kind = " | ".join(choices) if choices else type_text(field.name)
         made.add_row(field.name, kind, show_value(field.default), field.metadata["help"])
     show.console().print(made)
-
-
-def _type_name(kind: Any) -> str:
-    words = {"int": "whole number", "float": "number", "str": "word", "bool": "switch"}
-    text = str(getattr(kind, "__name__", kind)) if kind in (int, float, str, bool) else str(kind)
-    if text.startswith("tuple"):
-        return "list of numbers"
-    for name, word in words.items():
-        text = text.replace(name, word)
-    return text.replace("| None", "or auto")
