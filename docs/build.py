@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,7 +17,7 @@ from pathlib import Path
 import click
 
 from aggregate.flags import DETECTORS
-from jobs.cli import cli
+from jobs.cli.group import cli
 from jobs.expand import show
 from jobs.store import write_bytes
 from tdmpc import catalogue
@@ -68,7 +69,7 @@ def options(command: click.Command, context: click.Context) -> str:
 def command_section(command: click.Command, context: click.Context) -> str:
     usage = " ".join([context.command_path, *command.collect_usage_pieces(context)])
     help = "\n\n".join(wrapped(part) for part in (command.help or "").split("\n\n"))
-    return "\n\n".join([f"## {context.command_path}", f"`{usage}`", help, options(command, context)])
+    return "\n\n".join([f"## {context.command_path}", f"```\n{usage}\n```", help, options(command, context)])
 
 
 def commands() -> str:
@@ -180,6 +181,7 @@ def pages() -> dict[str, str]:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     for name, text in pages().items():
         (DOCS / name).parent.mkdir(exist_ok=True)
         write_bytes(DOCS / name, text.encode())
