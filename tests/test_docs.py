@@ -46,9 +46,10 @@ def pages(repository: Path) -> dict[str, str]:
 
 
 def typed(text: str) -> list[str]:
-    """The lines of a page's shell blocks, without comments, continued lines joined."""
+    """The lines of a page's shell blocks, without comments and settings of the environment, continued lines joined."""
     blocks = "".join(re.findall(r"```sh\n(.*?)```", text, re.S)).replace("\\\n", " ")
-    return [shlex.join(shlex.split(line, comments=True)) for line in blocks.splitlines() if shlex.split(line, True)]
+    lines = (re.sub(r"^([A-Z_]+=\S* )+", "", line) for line in blocks.splitlines())
+    return [shlex.join(words) for line in lines if (words := shlex.split(line, comments=True))]
 
 
 def told(text: str) -> list[str]:
@@ -184,5 +185,5 @@ def test_the_tutorial_runs(repository: Path, tmp_path: Path) -> None:
             cwd=tmp_path, env={**kept, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False,
         )  # fmt: skip
         assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
-    assert "2 done" in CliRunner().invoke(cli, ["--results", str(tmp_path / "results"), "status", "delay"]).output
+    assert "6 done" in CliRunner().invoke(cli, ["--results", str(tmp_path / "results"), "status", "rates"]).output
     assert (tmp_path / "report.html").stat().st_size > 100_000
