@@ -196,7 +196,7 @@ def interpreter_for(user: str, folder: Path) -> str | None:
 def complete(sweeps: Sweeps, sweep: str = "one") -> None:
     """No row is missing and none is there twice, whatever the number of attempts; the report can be written."""
     found = rows(sweeps, "results", sweep)
-    for run, trained in found[found["kind"] == "train"].groupby("config_id", observed=True)["step"]:
+    for run, trained in found[found["kind"] == "train"].groupby(["config_id", "seed"], observed=True)["step"]:
         assert trained.tolist() == list(range(20, STEPS + 1, 5)), (run, trained.tolist())
     sweeps("aggregate", "--out", "report.html")
 
