@@ -47,16 +47,29 @@ def typed(asked: Asked) -> tuple[str, ...]:
 def asked_before(store: Store, plan: Plan) -> tuple[Asked, str]:
     """What the newest submit of `plan` was given, and its sweep, "" where there is none or it was given nothing.
 
-    Not its value of a key that a sweep of the plan varies: no other sweep can be asked for it.
+    Its seeds are those that every configuration has by now. Not its value of a key that a sweep of the plan varies: no
+    other sweep can be asked for it.
     """
-    views = [view for sweep in plan.sweeps if (view := store.read_view(sweep.name)) and view.plan == plan.name]
-    newest = max(views, key=lambda view: view.time, default=None)
-    if newest is None:
+    views = [(view, sweep) for sweep in plan.sweeps if (view := store.read_view(sweep.name)) and view.configs]
+    there = [(view, sweep) for view, sweep in views if view.plan == plan.name]
+    newest, sweep = max(there, key=lambda pair: pair[0].time, default=(None, None))
+    if newest is None or sweep is None:
         return Asked(), ""
     varied = {key for sweep in plan.sweeps for key in sweep.factors}
     kept = {key: value for key, value in newest.asked.values.items() if key not in varied}
-    asked = replace(newest.asked, values=kept)
+    seeds = sorted(set[int].intersection(*(set(c.seeds) for c in newest.configs)))
+    asked = replace(newest.asked, values=kept, seeds="" if tuple(seeds) == sweep.seeds else _spelled(seeds))
     return asked, newest.name if asked != Asked() else ""
+
+
+def _spelled(seeds: Sequence[int]) -> str:
+    """As `plan.parse_seeds` reads them: a count, a range or a list."""
+    if not seeds:
+        return ""
+    low, high = seeds[0], seeds[-1]
+    if len(seeds) < high - low + 1:
+        return ",".join(map(str, seeds))
+    return f"{low}-{high}" if low > 1 else str(high)
 
 
 @dataclass(frozen=True)

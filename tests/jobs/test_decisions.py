@@ -312,6 +312,16 @@ def test_next_goes_on_with_what_the_submit_before_was_given(typed: Typed, agent:
     assert commands(typed("next", "--seeds", "2").stdout)[0].endswith("mine.yaml --seeds 2")
 
 
+def test_next_asks_for_the_seeds_that_every_configuration_has_by_now(typed: Typed, agent: Any) -> None:
+    typed("submit", "ensemble")
+    typed("adopt", "ensemble", "--keep")
+    assert commands(typed("next").stdout)[0].endswith("mine.yaml")  # the plan's own three
+    typed("submit", "ensemble", "--seeds", "4-5")
+    assert commands(typed("next").stdout)[0].endswith("mine.yaml --seeds 5")
+    typed("submit", "gamma", "--seeds", "2,4")
+    assert commands(typed("next").stdout)[0].endswith("mine.yaml --seeds 2,4")
+
+
 def test_next_says_what_failed(typed: Typed, agent: Any) -> None:
     agent.ends[2] = RuntimeError("broken")
     typed("submit", "ensemble", code=1)
