@@ -145,7 +145,8 @@ def _commands(plan: Plan, items: Sequence[Item], words: Words) -> list[str]:
     for item in items:
         name, parent = item.sweep.name, item.sweep.name.partition(".")[0]
         if item.state == SUBMIT:
-            together = {sweep.name for sweep in plan.select(parent)} <= waiting
+            group = {sweep.name for sweep in plan.select(parent)}  # not the options of one with a grid of its own
+            together = name in group and group <= waiting
             lines.append(words.line("submit", parent if together else name, with_values=True))
         elif item.state == RERUN:
             lines.append(shlex.join([*words.program, "rerun", name, "--failed"]))

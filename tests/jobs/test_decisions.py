@@ -322,6 +322,14 @@ def test_next_asks_for_the_seeds_that_every_configuration_has_by_now(typed: Type
     assert commands(typed("next").stdout)[0].endswith("mine.yaml --seeds 2,4")
 
 
+def test_next_names_the_options_of_a_sweep_with_a_grid_of_its_own(typed: Typed, results: Path) -> None:
+    (results.parent / "mine.yaml").write_text(
+        "plan: mine\nsweeps:\n  both: {grid: {num_q: [1, 2]}, options: {other: {grid: {rho: [0.4, 0.5]}}}}\n"
+    )
+    given = f" --plan {results.parent / 'mine.yaml'}"
+    assert commands(typed("next").stdout) == [f"submit both{given}", f"submit both.other{given}"]
+
+
 def test_next_says_what_failed(typed: Typed, agent: Any) -> None:
     agent.ends[2] = RuntimeError("broken")
     typed("submit", "ensemble", code=1)
