@@ -69,7 +69,7 @@ def check(sweeps: Sweeps, file: Path | None = None) -> str:
     runs, tasks = _each_once(sweeps)
     moved = _carried(store, walked)
     sweeps("aggregate", "--out", "verdict.html")
-    answered = _answered(store, walked, (sweeps.folder / "verdict.html").read_text())
+    answered = _answered(store, walked, html.unescape((sweeps.folder / "verdict.html").read_text()))
     made = Counter(decision.how for decision in store.read_decisions())
     told = ", ".join(f"{count} by {how}" for how, count in sorted(made.items()))
     assert sum(made.values()) == len(walked.sweeps), made
@@ -119,7 +119,7 @@ def _answered(store: Store, walked: plan.Plan, page: str) -> int:
     replies = [answer for sweep in found for answer in answers(sweep)]
     assert len(replies) >= sum(len(sweep.questions) for sweep in walked.sweeps)
     for reply in replies:
-        assert html.escape(reply.question, quote=False) in page, reply
+        assert reply.question in page, reply
         assert reply.short, reply
-        assert html.escape(reply.short, quote=False) in page, reply
+        assert reply.short in page, reply
     return len(replies)
