@@ -75,16 +75,17 @@ def effects(sweep: SweepSource, scores: pd.DataFrame, diagnostics: pd.DataFrame,
     )
 
 
-def last_quarter(rows: Mapping[str, pd.DataFrame], total: int) -> dict[str, float]:
+def last_quarter(rows: Mapping[str, Mapping[str, Any]], total: int) -> dict[str, float]:
     """Rows of one run by kind -> mean of every diagnostic over the steps after three quarters of `total`, of those
     that are finite."""
     found: dict[str, float] = {}
     for kind, part in rows.items():
         names = [name for name in part if name in LATE and catalogue.METRICS[name].kind == kind]
-        values = part[names].to_numpy(dtype=float)[part["step"].to_numpy() > LAST_QUARTER * total]
-        finite = np.isfinite(values)
-        sums, counts = np.where(finite, values, 0.0).sum(axis=0), finite.sum(axis=0)
-        found |= {name: float(s / n) for name, s, n in zip(names, sums, counts, strict=True) if n}
+        late = np.asarray(part["step"]) > LAST_QUARTER * total
+        for name in names if late.any() else ():
+            values = np.asarray(part[name], dtype=float)[late]
+            values = values[np.isfinite(values)]
+            found |= {name: float(values.mean())} if values.size else {}
     return found
 
 
@@ -123,7 +124,7 @@ class Cells:
         own = [samples.get(name, np.empty(0)) for name in ids]
         return cls(
             np.array([sample.mean() if sample.size else 0.0 for sample in own]),
-            np.array([sample.var(ddof=1) if sample.size > 1 else 0.0 for sample in own]),
+            np.array([float(stats.variance(sample)) if sample.size > 1 else 0.0 for sample in own]),
             np.array([sample.size for sample in own]),
         )
 

@@ -8,7 +8,8 @@ ones stay gaps, and nothing is drawn before a run's first or past its last row.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -29,10 +30,10 @@ def bin_count(spacings: Iterable[float], total: int) -> int:
     return int(np.clip(total // np.median(list(spacings)), 1, MAX_BINS))
 
 
-def binned(rows: pd.DataFrame, total: int, bins: int, metrics: Sequence[str]) -> pd.DataFrame:
+def binned(rows: Mapping[str, Any], total: int, bins: int, metrics: Sequence[str]) -> pd.DataFrame:
     """One run's rows of one kind, by step -> columns step and `metrics`: mean in each bin, short gaps filled."""
     width = total / bins
-    at, means = _means(np.maximum(np.ceil(rows["step"].to_numpy() / width) - 1, 0).astype(int), rows, metrics)
+    at, means = _means(np.maximum(np.ceil(np.asarray(rows["step"]) / width) - 1, 0).astype(int), rows, metrics)
     grid = np.full((at[-1] - at[0] + 1, len(metrics)), np.nan)
     grid[at - at[0]] = means
     if len(at) < len(grid) or np.isnan(means).any():
@@ -40,15 +41,15 @@ def binned(rows: pd.DataFrame, total: int, bins: int, metrics: Sequence[str]) ->
     return _frame(width * (np.arange(at[0], at[-1] + 1) + 1), grid, metrics)
 
 
-def own_points(rows: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
+def own_points(rows: Mapping[str, Any], metrics: Sequence[str]) -> pd.DataFrame:
     """One run's evaluation or validation rows -> the same, at their own steps (mean where two share one)."""
-    return _frame(*_means(rows["step"].to_numpy(), rows, metrics), metrics)
+    return _frame(*_means(np.asarray(rows["step"]), rows, metrics), metrics)
 
 
-def _means(places: np.ndarray, rows: pd.DataFrame, metrics: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+def _means(places: np.ndarray, rows: Mapping[str, Any], metrics: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     """Different `places` (ascending, one per row) and the metrics' means there, without those that are NaN."""
     at, first = np.unique(places, return_index=True)
-    values = rows[list(metrics)].to_numpy(dtype=float)
+    values = np.array([np.asarray(rows[name], dtype=float) for name in metrics]).reshape(-1, places.size).T
     there = ~np.isnan(values)
     with np.errstate(invalid="ignore", over="ignore"):  # inf - inf, or no value at all
         sums = np.add.reduceat(np.where(there, values, 0.0), first, axis=0)

@@ -111,17 +111,20 @@ class RunRows:
 
         Read anew at every call.
         """
+        return {kind: merge.frame(table) for kind, table in self._tables(kinds, upto).items()}
+
+    def columns(self, kinds: Sequence[str] | None = None, upto: float = np.inf) -> dict[str, dict[str, np.ndarray]]:
+        """The same as arrays, see `merge.columns`."""
+        return {kind: merge.columns(table) for kind, table in self._tables(kinds, upto).items()}
+
+    def _tables(self, kinds: Sequence[str] | None, upto: float) -> merge.Kinds:
         if not self.count:
             return {}
-        found = {}
-        for kind, table in shelf.merged(self.source.folder, self.files, self.source.cache).kinds.items():
-            if kinds is not None and kind not in kinds:
-                continue
-            rows = merge.frame(table)
-            rows = rows.iloc[: int(np.searchsorted(rows["step"], upto, side="right"))]
-            if len(rows):
-                found[kind] = rows
-        return found
+        merged = shelf.merged(self.source.folder, self.files, self.source.cache).kinds
+        wanted = {kind: table for kind, table in merged.items() if kinds is None or kind in kinds}
+        ends = {kind: int(np.searchsorted(table["step"].to_numpy(), upto, side="right"))
+                for kind, table in wanted.items()}  # fmt: skip
+        return {kind: wanted[kind].slice(0, end) for kind, end in ends.items() if end}
 
 
 @dataclass(frozen=True)

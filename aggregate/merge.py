@@ -159,3 +159,9 @@ def frame(table: pa.Table) -> pd.DataFrame:
     """A merged table as a frame; `eval_is_final` is there in any case."""
     found: pd.DataFrame = table.to_pandas()
     return found if "eval_is_final" in found else found.assign(eval_is_final=np.nan)
+
+
+def columns(table: pa.Table) -> dict[str, np.ndarray]:
+    """The same as arrays, which is many times quicker: column -> (n,), lists as objects."""
+    found = {name: table[name].to_numpy() for name in table.column_names}
+    return {"eval_is_final": np.full(table.num_rows, np.nan), **found}

@@ -65,10 +65,8 @@ def run_scores(view: flags.RunView, fewest: int = LAST_POINTS) -> dict[str, floa
         half = series.values[series.steps > view.total_steps / 2]
         scores[f"noise_{mode}"] = jitter(half) if half.size >= LAST_POINTS else np.nan
         scores[f"large_{mode}"] = _large_evaluation(view, mode)
-    _, episodes_of = view.lists("eval", "eval_return_planner_episodes")
-    finite = [e for e in episodes_of if e.size > 1 and np.isfinite(e).all()]
-    halves = np.array([(e[::2].mean(), e[1::2].mean()) for e in finite]).reshape(-1, 2)
-    found = stats.split_fall(halves[:, 0], halves[:, 1])
+    _, half_a, half_b = view.halves("eval_return_planner_episodes")
+    found = stats.split_fall(half_a, half_b)
     scores["fall_planner"] = found.fall if found is not None else np.nan
     scores["final_points"] = min(max(int(np.sum(evaluated.steps > border)), fewest), evaluated.steps.size)
     episodes = view.series("episode", "episode_return")
@@ -92,5 +90,5 @@ def _large_evaluation(view: flags.RunView, mode: str) -> float:
     name = f"eval_return_{mode}"
     if name not in rows:
         return np.nan
-    values = rows.loc[rows["eval_is_final"] == 1, name].to_numpy(dtype=float)
+    values = np.asarray(rows[name], dtype=float)[np.asarray(rows["eval_is_final"]) == 1]
     return _mean(values[np.isfinite(values)][-1:])  # the newest: a run that was extended has one at its former end too

@@ -161,6 +161,13 @@ def contrast(weights: np.ndarray, means: np.ndarray, variances: np.ndarray, coun
     return Contrast(estimate, se, df, 2 * stats.t.sf(np.abs(estimate) / se, df))
 
 
+def variance(values: np.ndarray) -> np.ndarray:
+    """Unbiased, over the last axis, of two values or more; 0 where they differ by rounding alone: the mean of equal
+    values need not be one of them, and what hardly varies would make any difference sure."""
+    found = values.var(-1, ddof=1)
+    return np.where(found > (1e-12 * np.abs(values).max(-1)) ** 2, found, 0.0)
+
+
 def welch(a: np.ndarray, b: np.ndarray) -> Contrast:
     """Mean of `a` less mean of `b`, over their last axes: (..., n) and (..., m)."""
     sides = (a, b)
@@ -169,7 +176,7 @@ def welch(a: np.ndarray, b: np.ndarray) -> Contrast:
     if counts.min() < 2:
         none = np.full(means.shape[:-1], np.nan)
         return Contrast(means[..., 0] - means[..., 1], none, none, none)
-    variances = np.stack([side.var(-1, ddof=1) for side in sides], -1)
+    variances = np.stack([variance(side) for side in sides], -1)
     return contrast(np.array([1.0, -1.0]), means, variances, counts)
 
 

@@ -206,7 +206,7 @@ Pair = tuple[ConfigSource, load.RunRows]
 def _view(pair: Pair, kinds: Sequence[str]) -> flags.RunView:
     config, rows = pair
     # a run may have been extended beyond what this sweep asks for: what lies there is no part of it
-    return flags.RunView(rows.frames(kinds, config.total_steps), config.total_steps, rows.source.state, config.config)
+    return flags.RunView(rows.columns(kinds, config.total_steps), config.total_steps, rows.source.state, config.config)
 
 
 def _evaluated(pair: Pair) -> flags.RunView:
@@ -220,10 +220,9 @@ def _trained(pair: Pair) -> flags.RunView:
 def _look(pair: Pair, beside: flags.Beside, bins: Mapping[str, int], total: int) -> _Look:
     config, run = pair[0], pair[1].source
     view = dataclasses.replace(_view(pair, catalogue.KINDS), beside=beside)
-    events = view.rows["event"].dropna(subset="event") if "event" in view.rows else None
     return _Look(
         curves={kind: _run_curves(kind, rows, bins, total) for kind, rows in view.rows.items()},
-        events={} if events is None else events.groupby("event")["step"].min().to_dict(),
+        events=_first_steps(view.rows.get("event", {})),
         # published evaluations are far apart, and one that lies further back is no final return
         scores=run_scores(view, fewest=1 if config.imported else LAST_POINTS),
         findings=flags.judge_run(run.config_id, run.seed, view),
@@ -232,6 +231,15 @@ def _look(pair: Pair, beside: flags.Beside, bins: Mapping[str, int], total: int)
         random=_random_episodes(run.seed, view),
         last_step=view.last_step,
     )
+
+
+def _first_steps(rows: Mapping[str, Any]) -> dict[str, int]:
+    """Event -> its first step. rows: of kind event."""
+    found: dict[str, int] = {}
+    for event, step in zip(rows.get("event", ()), rows.get("step", ()), strict=True):
+        if event is not None:
+            found.setdefault(event, int(step))
+    return found
 
 
 def _late(looks: Mapping[tuple[str, int], _Look]) -> pd.DataFrame:
@@ -260,7 +268,7 @@ def _of_runs(frame: pd.DataFrame, runs: Collection[tuple[str, int]]) -> np.ndarr
     return np.array([run in runs for run in zip(frame["config_id"], frame["seed"], strict=True)], dtype=bool)
 
 
-def _run_curves(kind: str, rows: pd.DataFrame, bins: Mapping[str, int], total: int) -> pd.DataFrame:
+def _run_curves(kind: str, rows: Mapping[str, Any], bins: Mapping[str, int], total: int) -> pd.DataFrame:
     metrics = [name for name, metric in catalogue.METRICS.items()
                if metric.kind == kind and not metric.is_list and metric.unit != "bool" and name in rows]  # fmt: skip
     return grid.binned(rows, total, bins[kind], metrics) if kind in bins else grid.own_points(rows, metrics)
@@ -339,14 +347,10 @@ def _ranking(configs: Sequence[ConfigSource], scores: pd.DataFrame) -> pd.DataFr
 def _random_episodes(seed: int, view: flags.RunView) -> set[tuple[int, int, float]]:
     """(seed, step, return) of the training episodes that ended before the seed phase did; none where no event marks
     its end."""
-    events, episodes = view.rows.get("event"), view.rows.get("episode")
-    if events is None or episodes is None or "episode_return" not in episodes:
-        return set()
-    end = events.loc[events["event"] == "seed_phase_end", "step"]
-    if end.empty:
-        return set()
-    before = episodes[(episodes["step"] <= end.iloc[0]) & np.isfinite(episodes["episode_return"])]
-    return {(seed, int(s), float(r)) for s, r in zip(before["step"], before["episode_return"], strict=True)}
+    end = _first_steps(view.rows.get("event", {})).get("seed_phase_end", -1)
+    returns = view.series("episode", "episode_return")
+    before = returns.steps <= end
+    return {(seed, int(s), float(r)) for s, r in zip(returns.steps[before], returns.values[before], strict=True)}
 
 
 def _random_reference(looks: Iterable[_Look]) -> RandomReference | None:

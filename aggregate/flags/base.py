@@ -35,9 +35,12 @@ class Beside:
 
 @dataclass(frozen=True)
 class RunView:
-    """What detectors see of one run: its rows by kind, where it should end, how it stands and what it was told."""
+    """What detectors see of one run: its rows by kind, where it should end, how it stands and what it was told.
 
-    rows: Mapping[str, pd.DataFrame]
+    rows: by kind and column, (n,) values by ascending step, lists as objects; frames serve too.
+    """
+
+    rows: Mapping[str, Mapping[str, Any]]
     total_steps: int
     state: str
     config: Mapping[str, Any] = field(default_factory=dict)
@@ -48,22 +51,30 @@ class RunView:
         rows = self.rows.get(kind)
         if rows is None or metric not in rows:
             return Series(np.empty(0), np.empty(0))
-        values = rows[metric].to_numpy(dtype=float)
+        values = np.asarray(rows[metric], dtype=float)
         finite = np.isfinite(values)
-        return Series(rows["step"].to_numpy(dtype=float)[finite], values[finite])
+        return Series(np.asarray(rows["step"], dtype=float)[finite], values[finite])
 
     def lists(self, kind: str, metric: str) -> tuple[np.ndarray, list[np.ndarray]]:
         """(steps, values) of a list metric, rows without it left out."""
         rows = self.rows.get(kind)
         if rows is None or metric not in rows:
             return np.empty(0), []
-        there = rows[metric].notna().to_numpy()
-        steps, values = rows["step"].to_numpy(dtype=float), rows[metric].to_numpy()
-        return steps[there], [np.asarray(v, dtype=float) for v in values[there]]
+        values = np.asarray(rows[metric], dtype=object)
+        there = pd.notna(values)
+        return np.asarray(rows["step"], dtype=float)[there], [np.asarray(v, dtype=float) for v in values[there]]
+
+    def halves(self, metric: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(steps, mean of the odd, mean of the even episodes) of the evaluations whose episodes are two or more and
+        finite, each (n,). metric: of one value per episode."""
+        steps, episodes = self.lists("eval", metric)
+        kept = [i for i, e in enumerate(episodes) if e.size > 1 and np.isfinite(e).all()]
+        pairs = np.array([(episodes[i][::2].mean(), episodes[i][1::2].mean()) for i in kept]).reshape(-1, 2)
+        return steps[kept], pairs[:, 0], pairs[:, 1]
 
     @property
     def last_step(self) -> int:
-        return max((int(rows["step"].max()) for rows in self.rows.values() if len(rows)), default=0)
+        return max((int(np.max(rows["step"])) for rows in self.rows.values() if len(rows["step"])), default=0)
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,11 @@ show is limited by its noise: a difference counts from `SURE` standard errors.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from aggregate import load
 from aggregate.flags.base import Beside, Detector, Finding, RunView, Series, finding, too_few, unknown
@@ -24,6 +26,7 @@ from aggregate.flags.pieces import (
     spread,
     thinned,
     turning_points,
+    variances,
     window_of,
 )
 from aggregate.stats import split_fall
@@ -54,18 +57,25 @@ def _onset(steps: np.ndarray, over: np.ndarray) -> float:
 
 
 def diverged(run: RunView, d: Detector) -> Finding:
-    events, train = run.rows.get("event"), run.rows.get("train")
-    marked = events[events["event"] == "diverged"] if events is not None else None
-    if marked is not None and len(marked):
-        return finding(1.0, 0.0, marked["step"].iloc[0], "the run stopped itself")
-    told = [rows[["step", "nonfinite"]].dropna() for rows in run.rows.values() if "nonfinite" in rows]
-    bad = sorted((rows for rows in told if len(rows)), key=lambda rows: rows["step"].iloc[0])
+    marked = [step for step, event in _told(run.rows.get("event", {}), "event") if event == "diverged"]
+    if marked:
+        return finding(1.0, 0.0, marked[0], "the run stopped itself")
+    bad = [row for rows in run.rows.values() for row in _told(rows, "nonfinite")]
     if bad:
-        first = bad[0].iloc[0]
-        return finding(sum(map(len, bad)), 0.0, first["step"], f"{first['nonfinite']} is not finite")
+        step, metric = min(bad, key=lambda row: row[0])
+        return finding(len(bad), 0.0, step, f"{metric} is not finite")
     if run.state == load.DIVERGED:
         return finding(1.0, 0.0, run.last_step, "the run stopped itself")
-    return too_few(0, d) if train is None or train.empty else finding(0.0, 0.0, np.nan, "")
+    return finding(0.0, 0.0, np.nan, "") if len(run.rows.get("train", {}).get("step", ())) else too_few(0, d)
+
+
+def _told(rows: Mapping[str, Any], column: str) -> list[tuple[float, str]]:
+    """(step, text) of the rows that have a text in `column`."""
+    if column not in rows:
+        return []
+    texts = np.asarray(rows[column], dtype=object)
+    there = np.flatnonzero(pd.notna(texts))
+    return [(float(step), str(text)) for step, text in zip(np.asarray(rows["step"])[there], texts[there], strict=True)]
 
 
 def stopped(run: RunView, d: Detector) -> Finding:
@@ -91,13 +101,8 @@ def _fall(steps: np.ndarray, half_a: np.ndarray, half_b: np.ndarray, d: Detector
 
 
 def evaluation_falls(run: RunView, d: Detector) -> Finding:
-    steps, episodes = run.lists("eval", f"{d.metric}_episodes")
-    pairs = [(s, e[::2].mean(), e[1::2].mean()) for s, e in zip(steps, episodes, strict=True) if e.size > 1]
-    pairs = [pair for pair in pairs if np.isfinite(pair).all()]
-    if len(pairs) < d.min_points:
-        return too_few(len(pairs), d)
-    at, half_a, half_b = np.array(pairs).T
-    return _fall(at, half_a, half_b, d)
+    steps, half_a, half_b = run.halves(f"{d.metric}_episodes")
+    return _fall(steps, half_a, half_b, d) if steps.size >= d.min_points else too_few(steps.size, d)
 
 
 def training_falls(run: RunView, d: Detector) -> Finding:
@@ -136,8 +141,9 @@ def evaluation_noise(run: RunView, d: Detector) -> Finding:
     late = series.values[series.values.size // 2 :]
     sd = jitter(late)
     _, episodes = run.lists("eval", f"{d.metric}_episodes")
-    luck = [e.var(ddof=1) / e.size for e in episodes[-late.size :] if e.size > 1]
-    share = min(1.0, float(np.mean(luck)) / sd**2) if luck and sd else 0.0
+    told = [e for e in episodes[-late.size :] if e.size > 1]
+    luck = variances(told) / [e.size for e in told]
+    share = min(1.0, float(luck.mean()) / sd**2) if told and sd else 0.0
     detail = f"{sd:.0f} return points from one evaluation to the next; luck of the episodes explains {share:.0%} of it"
     return finding(sd / gain, d.threshold, series.steps[-late.size], detail)
 

@@ -11,6 +11,7 @@ import pandas as pd
 
 from aggregate.flags.base import FLAG, NOT_ASSESSABLE, OK, WARN, RunView
 from aggregate.flags.detectors import beside
+from aggregate.flags.pieces import variances
 from aggregate.flags.table import DETECTORS
 
 WARN_SHARE, FLAG_SHARE = 1 / 3, 1 / 2  # of the seeds that could be judged
@@ -73,8 +74,9 @@ def _components(seeds: list[list[np.ndarray]]) -> tuple[float, float, float]:
     seeds = [evaluations for evaluations in seeds if evaluations]
     if not seeds:
         return np.nan, np.nan, np.nan
-    episodes = float(np.mean([e.var(ddof=1) for evaluations in seeds for e in evaluations]))
-    luck = float(np.mean([e.var(ddof=1) / e.size for evaluations in seeds for e in evaluations]))
+    every = [e for evaluations in seeds for e in evaluations]
+    spreads = variances(every)
+    episodes, luck = float(spreads.mean()), float((spreads / [e.size for e in every]).mean())
     means = [np.array([e.mean() for e in evaluations]) for evaluations in seeds]
     over_time = [_about_trend(m) for m in means if m.size >= 4]
     time = max(0.0, float(np.mean(over_time)) - luck) if over_time else np.nan

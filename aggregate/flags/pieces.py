@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 
@@ -11,7 +13,9 @@ TAIL_FROM, TAIL_EXPONENT = 0.9, 4.0  # deviations beyond this quantile fall off 
 
 def smooth(values: np.ndarray, window: int) -> np.ndarray:
     """Centred moving mean; at the ends over what there is."""
-    found: np.ndarray = pd.Series(values).rolling(window, center=True, min_periods=1).mean().to_numpy()
+    ones, ahead = np.ones(window), (window - 1) // 2
+    sums, counts = (np.convolve(v, ones)[ahead : ahead + values.size] for v in (values, np.ones(values.size)))
+    found: np.ndarray = sums / counts  # pandas' rolling means say the same in ten times the time
     return found
 
 
@@ -24,6 +28,17 @@ def quarter(values: np.ndarray, which: int) -> np.ndarray:
     """The quarter number `which` (1 to 4) of a curve."""
     n = values.size
     return values[(which - 1) * n // 4 : which * n // 4]
+
+
+def variances(samples: Sequence[np.ndarray]) -> np.ndarray:
+    """Of each sample, unbiased; none may have fewer than two values. One by one takes many times as long."""
+    if not samples:
+        return np.empty(0)
+    sizes = np.array([sample.size for sample in samples])
+    starts, values = np.cumsum(sizes) - sizes, np.concatenate(samples)
+    rest = values - np.repeat(np.add.reduceat(values, starts) / sizes, sizes)
+    found: np.ndarray = np.add.reduceat(rest**2, starts) / (sizes - 1)
+    return found
 
 
 def spread(values: np.ndarray) -> float:
@@ -60,11 +75,12 @@ def error_of_mean(values: np.ndarray, count: int) -> float:
     return float(sigma * np.sqrt(min(1.0, (1 + rho) / (1 - rho) / count)))
 
 
-def turning_points(values: np.ndarray, swing: float) -> list[int]:
+def turning_points(curve: np.ndarray, swing: float) -> list[int]:
     """Indices where the direction turns after having moved at least `swing` (zigzag), the ends left out."""
     turns: list[int] = []
     low = high = 0
     direction = 0
+    values = curve.tolist()  # one by one they are read many times faster
     for i, value in enumerate(values):
         if value > values[high]:
             high = i

@@ -23,7 +23,7 @@ from aggregate.flags import (
     variance_split,
     vote,
 )
-from aggregate.flags.pieces import largest_swing, turning_points
+from aggregate.flags.pieces import largest_swing, smooth, turning_points, variances
 from tdmpc.catalogue import METRICS
 
 N = 200
@@ -48,6 +48,16 @@ def state_of(name: str, run: RunView) -> str:
 
 
 # --- pieces ---------------------------------------------------------------------------------------------
+
+
+def test_smoothing_is_the_mean_over_what_there_is() -> None:
+    assert smooth(np.array([1.0, 2.0, 6.0, 0.0]), 3).tolist() == [1.5, 3.0, pytest.approx(8 / 3), 3.0]
+    assert smooth(np.array([4.0, 8.0]), 5).tolist() == [6.0, 6.0]
+
+
+def test_variances_of_many_samples_at_once() -> None:
+    assert variances([np.array([1.0, 2.0, 3.0]), np.array([5.0, 9.0])]).tolist() == [1.0, 8.0]
+    assert variances([]).size == 0
 
 
 def test_the_largest_swing_that_turns_twice() -> None:

@@ -23,6 +23,7 @@ from aggregate.stats import (
     share_difference,
     share_interval,
     split_fall,
+    variance,
     welch,
     winners_curse,
 )
@@ -131,6 +132,14 @@ def test_too_few_seeds_or_no_spread_are_never_told_apart(other: list[float]) -> 
     out = AgainstBest()(pd.concat([seeds([9.0, 9.0], "best"), seeds(other, "other")]), "config_id", "m")
     assert not out["distinct"].any()
     assert out["p"].isna().all()
+
+
+def test_equal_seeds_whose_mean_is_rounded_do_not_spread() -> None:
+    equal = np.array([0.7] * 6)
+    assert 0 < equal.var(ddof=1) < 1e-30  # what rounding makes of it
+    assert variance(equal) == 0
+    assert variance(np.array([[0.7, 0.7, 0.7], [1.0, 2.0, 3.0]])).tolist() == [0.0, 1.0]
+    assert math.isnan(welch(equal, np.array([0.3] * 6)).p)
 
 
 def test_no_scores_no_contrasts() -> None:
