@@ -12,8 +12,7 @@ import pandas as pd
 
 from aggregate import flags, stats
 from aggregate.asked import ENDPOINTS, Question
-from aggregate.axes import TIMES
-from aggregate.effects import PRIMARY
+from aggregate.interplay import caveats
 from aggregate.questions import asked
 from aggregate.summary import SweepSummary
 from aggregate.words import number, probability, signed
@@ -64,7 +63,7 @@ def _answer(question: Question, lines: pd.DataFrame, sweep: SweepSummary) -> Ans
         state=ANSWERED if all(known) else PART if any(known) else OPEN,
         short="; ".join(part.short for part in parts),
         text=" ".join(part.text for part in parts) + held,
-        beside=" ".join([*_beside(question, lines), *_interplay(question, sweep)]),
+        beside=" ".join([*_beside(question, lines), *_flagged(question, sweep)]),
         needed=min(needed, default=math.nan),
         missing=missing,
     )
@@ -86,8 +85,9 @@ def _part(question: Question, lines: pd.DataFrame, sweep: SweepSummary, *, sever
     line = next(iter(lines[lines["inner"] == ""].to_dict("records")))
     inner = lines[(lines["inner"] != "") & lines["distinct"].astype(bool)].sort_values("p").to_dict("records")
     if inner:
+        hidden = caveats(line, sweep, inner[0]["high"])
         said = _in_between(inner[0], line)
-        return Answer(question.text, ANSWERED, said, f"{said}: {_inner_evidence(inner[0], line)}.")
+        return Answer(question.text, ANSWERED, f"{said}{hidden}", f"{said}: {_inner_evidence(inner[0], line)}{hidden}.")
     better = ENDPOINTS[line["endpoint"]].better
     family = int((sweep.replies["family"] == line["family"]).sum())
     chance = f"{probability(line['p'])}{f', Holm over {family}' if family > 1 else ''}"
@@ -95,12 +95,14 @@ def _part(question: Question, lines: pd.DataFrame, sweep: SweepSummary, *, sever
     if line["distinct"]:
         high = (line["estimate"] > 0) == (better == "up")
         said = (question.high if high else question.low) or _which(line, high)
-        said = f"{said}, {_sure(line['p'])}"
-        return Answer(question.text, ANSWERED, said, f"{said}: {evidence}.")
+        hidden = caveats(line, sweep, line["high"] if high else line["low"])
+        said = f"{said}{' on average' if hidden else ''}, {_sure(line['p'])}"
+        return Answer(question.text, ANSWERED, f"{said}{hidden}", f"{said}: {evidence}{hidden}.")
     said = f"{line['factor']} not answered" if several else "Not answered"
     lack = _lack(line, sweep)
-    short = f"{said}: {lack.partition(';')[0]}"
-    return Answer(question.text, OPEN, short, f"{said}: {evidence}; {lack}.", needed=line["needed"])
+    hidden = caveats(line, sweep)
+    short = f"{said}: {lack.partition(';')[0]}{hidden}"
+    return Answer(question.text, OPEN, short, f"{said}: {evidence}; {lack}{hidden}.", needed=line["needed"])
 
 
 def _in_between(inner: dict[str, Any], slope: dict[str, Any]) -> str:
@@ -183,13 +185,9 @@ def _beside(question: Question, lines: pd.DataFrame) -> Iterator[str]:
         yield f"Secondary: {'; '.join(told)}."
 
 
-def _interplay(question: Question, sweep: SweepSummary) -> Iterator[str]:
-    """Factors whose effect depends on another, and flags that go with them."""
-    pairs, odds = sweep.effects.interactions, sweep.effects.odds
-    pairs = pairs[(pairs["outcome"] == PRIMARY) & pairs["distinct"].astype(bool)]
-    for pair in dict.fromkeys(pairs["factor"]):
-        if set(pair.split(TIMES)) & set(question.by):
-            yield f"How much depends on the other: {pair} interact."
+def _flagged(question: Question, sweep: SweepSummary) -> Iterator[str]:
+    """Flags that go with its factors."""
+    odds = sweep.effects.odds
     titles = {d.name: d.title for d in flags.DETECTORS}
     told = {ENDPOINTS[name].column for name in question.on}
     for line in odds[odds["distinct"].astype(bool)].to_dict("records"):

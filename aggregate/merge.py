@@ -47,6 +47,8 @@ def conform(table: pa.Table) -> pa.Table:
             table = table.cast(schema)
         except pa.ArrowException as error:  # some are no ValueError
             raise ValueError(str(error)) from error
+    if table.num_rows and (first := table["step"].to_numpy().min()) < 0:
+        raise ValueError(f"step {first} is negative")
     return table.replace_schema_metadata(None)
 
 

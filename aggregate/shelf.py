@@ -24,7 +24,7 @@ from tdmpc import catalogue, shardname, shards
 
 _HEADER = 64  # bytes: so that what follows is aligned
 # A file says by which rules it was made. Count up when `merge` changes what it makes of the same shards.
-_RULES = 1
+_RULES = 2
 _MADE_BY = zlib.crc32(repr((_RULES, shards.SCHEMA_VERSION, pa.__version__, catalogue.METRICS)).encode())
 
 

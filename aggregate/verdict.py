@@ -8,15 +8,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from aggregate import flags, load, stats
-from aggregate.answers import Answer, answers, seeds
+from aggregate.answers import ANSWERED, Answer, answers, seeds
 from aggregate.evaluation import is_random
-from aggregate.leader import clear_leader
+from aggregate.flags import causes
+from aggregate.leader import clear_leader, standing
 from aggregate.origins import mixture
 from aggregate.summary import SweepSummary
 from aggregate.ties import AFFORDABLE_SEEDS, ties
 from aggregate.words import estimate, number
 from tdmpc.config import LR_SCALED_BY
 
+MOST_NAMED = 3  # configurations whose flags are told one by one
 # State of a run -> what trains it. A diverged one would diverge again, a stuck one is Slurm's to release.
 RERUN = {"failed": "--failed", "interrupted": "--interrupted", "lost": "--missing", "new": "--missing"}
 
@@ -38,19 +40,19 @@ def verdict(sweep: SweepSummary) -> Verdict:
         _missing(sweep),
         _stopped(sweep),
         _looks(sweep),
-        _flagged(sweep),
         _entangled(sweep),
         _mixed(sweep),
         _next(sweep, known),
     ]
     if ranking.empty or not ranking["final_planner_n"].any():
-        headline, told = _nothing_finished(sweep, points)
+        headline, told = _nothing_finished(sweep, [_went_wrong(sweep), *points])
         return Verdict(headline, known, told)
     best = ranking.iloc[0]
     shown = estimate(best["final_planner_mean"], best["final_planner_low"], best["final_planner_high"])
     lead = "reaches" if len(ranking) == 1 else "leads with"
     headline = f"{best['label']} {lead} a final return of {shown}, n={best['final_planner_n']}"
-    found = [_told_apart(sweep), ("Is evaluation random?", is_random(sweep)), _against_random(sweep), *points]
+    random = ("Is evaluation random?", is_random(sweep))
+    found = [_told_apart(sweep), _went_wrong(sweep), random, _against_random(sweep), *points]
     told = tuple(point for point in found if point[1])
     return Verdict(headline, known, told)
 
@@ -110,7 +112,10 @@ def _next(sweep: SweepSummary, known: tuple[Answer, ...]) -> tuple[str, str]:
         return "Next", more
     needed = [answer.needed for answer in known if math.isfinite(answer.needed) and answer.needed > seeds(sweep)]
     if not needed:
-        return "Next", ""
+        if not ours or not known or any(answer.state != ANSWERED for answer in known):
+            return "Next", ""
+        leader = standing(sweep).leader.config_id
+        return "Next", f"sweeps adopt {name} --config {leader}, then sweeps next: what was asked is answered"
     if min(needed) > AFFORDABLE_SEEDS:
         return "Next", (
             f"More than {AFFORDABLE_SEEDS} seeds a configuration ({min(needed):.0f}) would answer the next question: "
@@ -213,12 +218,26 @@ def _mixed(sweep: SweepSummary) -> tuple[str, str]:
     return "Origin", f"The runs come from {mixed}: differences may too." if mixed else ""
 
 
-def _flagged(sweep: SweepSummary) -> tuple[str, str]:
-    raised = sweep.votes[sweep.votes["state"] == flags.FLAG]
+def _went_wrong(sweep: SweepSummary) -> tuple[str, str]:
+    """Flags by configuration, with what they point to; of many configurations, how many raise each."""
+    topic, raised = "What went wrong", sweep.votes[sweep.votes["state"] == flags.FLAG]
     if raised.empty:
         judged = (sweep.votes["state"] != flags.NOT_ASSESSABLE).any()
-        return "Flags", "None raised by half of a configuration's seeds." if judged else "None could be judged yet."
+        return topic, "No flag is raised by half of a configuration's seeds." if judged else "Nothing to judge yet."
     titles = {d.name: d.title for d in flags.DETECTORS}
-    counts = raised.groupby("flag")["config_id"].nunique()
-    named = ", ".join(f"{titles[d.name]} ({counts[d.name]})" for d in flags.DETECTORS if d.name in counts)
-    return "Flags", f"Raised by at least half of the seeds, with the number of configurations: {named}."
+    if raised["config_id"].nunique() > MOST_NAMED:
+        counts = raised.groupby("flag")["config_id"].nunique()
+        named = ", ".join(f"{title} ({counts[name]})" for name, title in titles.items() if name in counts)
+        return topic, f"Flags of at least half of the seeds, with the number of configurations: {named}."
+    told = [f"{sweep.config(config_id).name}: {', '.join(titles[name] for name in own)}{_too_fast(sweep, config_id)}."
+            for config_id, own in raised.groupby("config_id", sort=False)["flag"]]  # fmt: skip
+    return topic, f"{' '.join(told)} Each in at least half of the seeds."
+
+
+def _too_fast(sweep: SweepSummary, config_id: str) -> str:
+    """The best supported hypothesis about a configuration, "" for none."""
+    own = [frame[frame["config_id"] == config_id] for frame in (sweep.findings, sweep.votes)]
+    for best in causes.hypotheses(*own)[:1]:
+        signs = f"{len(best.signs)} of {best.judged} signs"
+        return f" (is its {best.cause.name} updated too fast? {signs}; {best.cause.knob})"
+    return ""

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from rows import spliced
 from scipy import signal, stats
 
 from aggregate import flags
@@ -32,7 +33,6 @@ NOISES = ("white", "autocorrelated", "heavy-tailed")
 SIZES = (10, 40, 200, 1000)  # training rows of a run
 EVALUATIONS = 40  # at most
 SEEDS, DIMENSIONS, EPISODES = 6, 6, 5
-BEGIN, END = "<!-- written by benchmarks/flags.py: -->", "<!-- up to here -->"
 
 
 # --- healthy runs ---------------------------------------------------------------------------------------
@@ -392,15 +392,6 @@ def section(seed: int, configurations: int, repetitions: int) -> str:
     return "\n\n".join([told, *itertools.chain.from_iterable(zip(titles, tables, strict=True))])
 
 
-def splice(text: str, measured: str) -> str:
-    """`text` with `measured` between the markers."""
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise JobsError(f"docs/flags.md: the lines {BEGIN!r} and {END!r} are expected; restore them")
-    return f"{before}{BEGIN}\n\n{measured}\n\n{END}{after}"
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """The exit code."""
     made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -412,9 +403,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     page = args.out / "docs" / "flags.md"
     try:
         text = (page if page.exists() else ROOT / "docs" / "flags.md").read_text(encoding="utf-8")
-        splice(text, "")  # before the work, not after it
-        write_bytes(page, splice(text, section(args.seed, args.configurations, args.repetitions)).encode())
-    except JobsError as error:
+        spliced(text, "flags.py", "")  # before the work, not after it
+        measured = section(args.seed, args.configurations, args.repetitions)
+        write_bytes(page, spliced(text, "flags.py", measured).encode())
+    except (JobsError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     print(f"wrote {page}")

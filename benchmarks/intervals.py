@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+from rows import spliced
 from scipy import stats as scipy_stats
 
 from aggregate import effects, stats
@@ -22,7 +23,6 @@ from aggregate.looks import Looks
 from aggregate.ties import AFFORDABLE_SEEDS
 
 ROOT = Path(__file__).resolve().parents[1]
-BEGIN, END = "<!-- written by benchmarks/intervals.py: -->", "<!-- up to here -->"
 SEEDS, CONFIGURATIONS = (3, 5, 6, 10), (3, 8, 12)
 RESAMPLES = 400
 EFFECT = np.where(np.arange(8) % 2, 0.25, -0.25)  # weights of a main effect of 2 x 2 x 2
@@ -391,15 +391,6 @@ def section(trials: int) -> str:
     ])  # fmt: skip
 
 
-def splice(text: str, new: str) -> str:
-    """`text` with `new` between the markers. Raises `ValueError` where they are missing."""
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"docs/statistics.md: the lines {BEGIN!r} and {END!r} are expected; restore them")
-    return f"{before}{BEGIN}\n\n{new}\n\n{END}{after}"
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """The exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -409,7 +400,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.trials < 1:
         parser.error(f"--trials {args.trials}: at least 1")
     try:
-        text = splice((ROOT / "docs" / "statistics.md").read_text(encoding="utf-8"), section(args.trials))
+        text = (ROOT / "docs" / "statistics.md").read_text(encoding="utf-8")
+        text = spliced(text, "intervals.py", section(args.trials))
         page = args.out / "docs" / "statistics.md"
         page.parent.mkdir(parents=True, exist_ok=True)
         page.write_text(text, encoding="utf-8")

@@ -13,8 +13,6 @@ import csv
 import io
 import math
 import os
-import platform
-import re
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -23,6 +21,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from rows import spliced
 
 from aggregate import stats
 from aggregate.errors import AggregateError
@@ -36,6 +35,7 @@ from jobs.sources import sweep_sources
 from jobs.store import RunRef, Store, write_bytes
 from plots import curves
 from plots.theme import VARIABLES, Look
+from tdmpc import processor
 
 ROOT = Path(__file__).resolve().parents[1]
 PLAN = ROOT / "benchmarks" / "learning.yaml"
@@ -81,7 +81,6 @@ def references() -> dict[str, Reference]:
     return {task: Reference(runs[runs["task"] == task], random) for task, random in RANDOM.items()}
 
 
-BEGIN, END = "<!-- written by benchmarks/learning.py: -->", "<!-- up to here -->"
 LEGEND = "A: with planning. B: the policy alone. C: TD-MPC2's own code, with planning. Bands: 95 % intervals."
 WIDTH, HEIGHT, HEAD = 900, 300, 30  # of a picture, and of the line above it
 
@@ -193,7 +192,7 @@ def finals(store: Store, summaries: Mapping[str, SweepSummary]) -> list[dict[str
                 "large_planner": f"{score['large_planner']:.1f}", "large_policy": f"{score['large_policy']:.1f}",
                 "wall_s": f"{wall:.0f}", "steps_per_s": f"{run.record.step / wall:.2f}" if wall else "",
                 "seeds_side_by_side": len(packed), "threads": run.submission.threads if run.submission else "",
-                "cpu": cpu_model(), "cores": os.cpu_count(),
+                "cpu": processor.name(), "cores": os.cpu_count(),
                 "torch": attempt.versions.get("torch", "") if attempt else "",
                 "commit": (attempt.commit or "")[:12] if attempt else "",
             })  # fmt: skip
@@ -204,15 +203,6 @@ def wall_seconds(store: Store, run: RunRef, attempts: int) -> float:
     """Seconds from start to end of those attempts that recorded an end."""
     pairs = [(store.read_attempt(run, n), store.read_outcome(run, n)) for n in range(1, attempts + 1)]
     return sum(outcome.time - attempt.started for attempt, outcome in pairs if attempt and outcome)
-
-
-def cpu_model() -> str:
-    """As the system names it."""
-    try:
-        found = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)
-    except OSError:
-        found = None
-    return found[1].strip() if found else platform.processor() or platform.machine()
 
 
 def machine_line(lines: Sequence[Mapping[str, Any]]) -> str:
@@ -276,15 +266,6 @@ def _picture(sweep: SweepSummary, reference: Reference) -> str:
     return drawn
 
 
-def splice(text: str, section: str) -> str:
-    """`text` with `section` between the markers."""
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise JobsError(f"docs/learning.md: the lines {BEGIN!r} and {END!r} are expected; restore them")
-    return f"{before}{BEGIN}\n\n{section}\n\n{END}{after}"
-
-
 def write(store: Store, out: Path) -> list[Path]:
     """Judge all runs in `store` and write page, figure and CSV below `out`; their paths."""
     summary = summarise(sweep_sources(store, []))
@@ -294,7 +275,7 @@ def write(store: Store, out: Path) -> list[Path]:
     text = (page if page.exists() else ROOT / "docs" / "learning.md").read_text(encoding="utf-8")
     section = f"{table(summaries)}\n\n![Evaluation returns over agent steps](learning.svg)\n\n{machine_line(lines)}"
     files = {
-        page: splice(text, section),
+        page: spliced(text, "learning.py", section),
         out / "docs" / "learning.svg": figure(summaries),
         out / "benchmarks" / "results" / "learning.csv": as_csv(lines),
     }
@@ -330,7 +311,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"wrote {path}")
     except KeyboardInterrupt:
         return 130
-    except (JobsError, AggregateError) as error:
+    except (JobsError, AggregateError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0

@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import functools
 import os
-import platform
 import resource
 import statistics
 import time
@@ -29,7 +28,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from jobs.plan import load as load_plan
-from tdmpc import fused
+from tdmpc import fused, processor
 from tdmpc.agent import Agent, Schedule
 from tdmpc.config import TrainConfig
 from tdmpc.envs import Env
@@ -52,7 +51,7 @@ def main() -> None:
     throughput = _throughput()
     torch.set_num_threads(args.threads)
     kernels = "C kernels" if fused.compiled() else "torch operations"
-    print(f"{_processor()}, {os.cpu_count()} cores, torch {torch.__version__}, {args.threads} thread(s)")
+    print(f"{processor.name()}, {os.cpu_count()} cores, torch {torch.__version__}, {args.threads} thread(s)")
     print(f"{config.task}, {kernels}; one product of 512x524x512 on one thread: {throughput:.0f} GFLOP/s\n")
     print(f"{'seeds':>5} {'':8} {'GFLOP':>8} {'floor ms':>9} {'ms':>9} {'x floor':>8} {'units':>8} {'per seed':>9}")
     for seeds in map(int, args.seeds.split(",")):
@@ -129,14 +128,6 @@ def _seconds(work: Callable[[], object], threads: int, budget: float = SECONDS) 
         work()
         taken.append(clock() - began)
     return statistics.median(taken)
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ import functools
 import hashlib
 import math
 import os
-import platform
 import shutil
 import subprocess
 import tempfile
@@ -24,6 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tdmpc import math as tm
+from tdmpc import processor
 
 SOURCE = Path(__file__).with_name("kernels.c")
 FLAGS = ("-O3", "-march=native", "-fPIC", "-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros")
@@ -64,11 +64,7 @@ def _built(compiler: str) -> Path:
 
 def _processor() -> str:
     """What `-march=native` means here."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.machine() + platform.processor()
-    return "".join(next((line for line in lines if line.startswith(field)), "") for field in ("model name", "flags"))
+    return processor.name() + processor.told().get("flags", "")
 
 
 def _declared(library: ctypes.CDLL) -> ctypes.CDLL:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import functools
 import os
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from tdmpc import processor
 
 WORTH_A_CALL = 4_000_000  # multiplications of one matrix; a batched product of smaller ones is as fast
 
@@ -36,11 +37,9 @@ def _one_by_one() -> bool:
     when a run is resumed."""
     if os.environ.get("SWEEPS_KERNELS") == "torch" or not torch.backends.mkldnn.is_available():
         return False
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:
-        return False
-    return hasattr(torch.ops.mkldnn, "_linear_pointwise") and "AuthenticAMD" in text and " avx512f " in text
+    told = processor.told()
+    wide = told.get("vendor_id") == "AuthenticAMD" and "avx512f" in told.get("flags", "").split()
+    return hasattr(torch.ops.mkldnn, "_linear_pointwise") and wide
 
 
 class _Product(torch.autograd.Function):

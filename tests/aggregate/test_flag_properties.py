@@ -4,14 +4,10 @@ fault of any detector, in any noise, of any length."""
 from __future__ import annotations
 
 import dataclasses
-import functools
-import importlib.util
-import sys
 from collections.abc import Callable
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
+import flags as generator  # benchmarks/flags.py
 import numpy as np
 import pandas as pd
 import pytest
@@ -29,26 +25,13 @@ RETURNS = {name for name, d in BY_NAME.items() if d.group == "return"}
 SHIFTED = RETURNS | {"pi_loss_spikes", "pi_loss_variance", "log_std_oscillates", "entropy_collapse"}
 
 
-@functools.cache
-def bench() -> ModuleType:
-    spec = importlib.util.spec_from_file_location(
-        "flags_generator", Path(__file__).resolve().parents[2] / "benchmarks" / "flags.py"
-    )
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
-
-
 @st.composite
 def cases(draw: st.DrawFn, names: frozenset[str] = frozenset(BY_NAME)) -> tuple[str, RunView]:
     """(a detector, a run that may have its fault)."""
-    name = draw(st.sampled_from(sorted(names & set(bench().FAULTS))))
-    effects, fault = bench().FAULTS[name]
+    name = draw(st.sampled_from(sorted(names & set(generator.FAULTS))))
+    effects, fault = generator.FAULTS[name]
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    curves = bench().healthy(rng, draw(st.sampled_from(bench().NOISES)), draw(st.sampled_from((10, 40, 100, 400))))
+    curves = generator.healthy(rng, draw(st.sampled_from(generator.NOISES)), draw(st.sampled_from((10, 40, 100, 400))))
     effect = draw(st.sampled_from([None, *effects, 3 * effects[-1]]))
     return name, (curves if effect is None else fault(curves, effect, rng)).view()
 
@@ -143,7 +126,7 @@ def test_a_flag_has_its_evidence_and_what_could_not_be_judged_none(case: tuple[s
 @settings(TRIED, max_examples=8)
 def test_the_order_of_seeds_and_configurations_does_not_matter(seed: int, order: list[int]) -> None:
     rng = np.random.default_rng(seed)
-    runs = [(config, s, bench().healthy(rng, "white", 100).view()) for config in ("a", "b") for s in (1, 2)]
+    runs = [(config, s, generator.healthy(rng, "white", 100).view()) for config in ("a", "b") for s in (1, 2)]
     shuffled = [runs[i] for i in order]
     keys = ["config_id", "seed", "flag"]
     one, other = (flags.judge(listed, "a").sort_values(keys, ignore_index=True) for listed in (runs, shuffled))
@@ -172,11 +155,11 @@ def test_what_other_metrics_do_does_not_matter(case: tuple[str, RunView], seed: 
 def test_coarser_rows_are_judged_alike(seed: int, which: str, bins: int) -> None:
     """Rows averaged in twos or fours: large faults that last stay found, healthy runs stay so."""
     rng = np.random.default_rng(seed)
-    lasting = sorted(set(bench().FAULTS) - {n for n in bench().FAULTS if "spikes" in n or BY_NAME[n].group == "return"}
-                     - {"pi_loss_variance", "log_std_at_floor"})  # fmt: skip
+    passing = {name for name in generator.FAULTS if "spikes" in name or BY_NAME[name].group == "return"}
+    lasting = sorted(set(generator.FAULTS) - passing - {"pi_loss_variance", "log_std_at_floor"})
     name = lasting[int(rng.integers(len(lasting)))]
-    effects, fault = bench().FAULTS[name]
-    curves = bench().healthy(rng, "white", 400)
+    effects, fault = generator.FAULTS[name]
+    curves = generator.healthy(rng, "white", 400)
     run = (fault(curves, effects[-1], rng) if which == "fault" else curves).view()
     train = run.rows["train"].drop(columns="nonfinite")
     stacked = {c: np.stack(train[c].to_numpy()) for c in train.columns}

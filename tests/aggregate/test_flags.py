@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -23,6 +25,7 @@ from aggregate.flags import (
     variance_split,
     vote,
 )
+from aggregate.flags.causes import CAUSES
 from aggregate.flags.pieces import largest_swing, smooth, turning_points, variances
 from tdmpc.catalogue import METRICS
 
@@ -462,3 +465,16 @@ def test_votes_over_seeds() -> None:
     assert votes_of(FLAG, OK, OK, OK, OK, OK) == (OK, 1, 6)
     assert votes_of(FLAG, NOT_ASSESSABLE, NOT_ASSESSABLE) == (FLAG, 1, 1)  # of those that could be judged
     assert votes_of(NOT_ASSESSABLE, NOT_ASSESSABLE) == (NOT_ASSESSABLE, 0, 0)
+
+
+# --- the documentation ----------------------------------------------------------------------------------
+
+
+def test_the_documentation_says_which_item_of_the_plan_each_flag_watches(repository: Path) -> None:
+    section = (repository / "docs" / "flags.md").read_text(encoding="utf-8").partition("## What the plan watches")[2]
+    table = section.partition("## ")[0]
+    cells = {line.split("|")[1].strip(): set(re.findall(r"`(\w+)`", line.split("|")[2]))
+             for line in table.splitlines() if line.startswith("| ")}  # fmt: skip
+    assert set().union(*cells.values()) == set(BY_NAME)
+    for cause in CAUSES:
+        assert cells[f"{cause.name.capitalize()} too fast"] == set(cause.signs)

@@ -134,15 +134,17 @@ def test_bad_files_are_set_aside_with_the_reason(tmp_path: Path) -> None:
     _foreign(metrics / "a001-p00005.parquet", index, {"schema_version": "soon"})
     _foreign(metrics / "a001-p00006.parquet", {**index, "pi_loss": ["high"]}, version)
     _foreign(metrics / "a001-p00007.parquet", {**index, "step": [None]}, version)
+    _foreign(metrics / "a001-p00008.parquet", {**index, "step": [-5]}, version)
     (metrics / "notes.txt").write_text("mine")
-    (metrics / ".a001-p00008.parquet.17.part").write_bytes(good[:10])
+    (metrics / ".a001-p00009.parquet.17.part").write_bytes(good[:10])
     loaded = load([sweep_of(run_at(folder))])
     assert loaded.rows["step"].tolist() == [1]
     reasons = dict(zip(loaded.quarantine["file"], loaded.quarantine["reason"], strict=True))
-    assert sorted(reasons) == [*(f"a001-p{i:05d}.parquet" for i in range(1, 8)), "notes.txt"]
+    assert sorted(reasons) == [*(f"a001-p{i:05d}.parquet" for i in range(1, 9)), "notes.txt"]
     assert reasons["a001-p00003.parquet"] == "not a metric shard of this project"
     assert f"schema version {SCHEMA_VERSION + 1}" in reasons["a001-p00004.parquet"]
     assert "step has empty cells" in reasons["a001-p00007.parquet"]
+    assert reasons["a001-p00008.parquet"] == "step -5 is negative"
     assert all(reason and "\n" not in reason for reason in reasons.values())
 
 

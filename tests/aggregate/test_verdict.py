@@ -84,9 +84,22 @@ def test_nothing_finished_is_said(tmp_path: Path, synthetic: ModuleType) -> None
     assert dict(result.points)["Missing"] == "2 of 2 runs have no final return (1 failed, 1 running)."
 
 
-def test_flags_are_counted_by_configuration(tmp_path: Path, synthetic: ModuleType) -> None:
-    result = verdict_of(synthetic, tmp_path, (600.0, 600.0), 3, special={1: {"oscillate": True}})
-    assert dict(result.points)["Flags"].endswith("log_std oscillates (1).")
+def test_what_went_wrong_is_said_of_each_configuration_with_what_it_points_to(
+    tmp_path: Path, synthetic: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep = synthetic.make_sweep(tmp_path, (600.0, 600.0), 3, special={1: {"oscillate": True}})
+    summary = summarise([sweep])
+    assert dict(verdict(summary.sweeps[0]).points)["What went wrong"] == (
+        "num_q=2, reduce=min: log_std oscillates (is its policy updated too fast? 1 of 4 signs; lower pi_lr_scale, or "
+        "raise pi_update_freq). Each in at least half of the seeds."
+    )
+    monkeypatch.setattr("aggregate.verdict.MOST_NAMED", 0)
+    assert dict(verdict(summary.sweeps[0]).points)["What went wrong"].endswith(": log_std oscillates (1).")
+
+
+def test_where_all_is_answered_but_some_tie_the_leader_may_be_adopted(tmp_path: Path, synthetic: ModuleType) -> None:
+    points = factorial(synthetic, tmp_path, (300.0, 480.0, 600.0, 700.0))
+    assert points["Next"] == "sweeps adopt ensemble --config 0000000003, then sweeps next: what was asked is answered"
 
 
 @pytest.mark.parametrize(
@@ -140,11 +153,6 @@ def test_what_factors_do_is_answered_or_said_to_need_more(tmp_path: Path, synthe
 def test_a_question_that_is_too_dear_is_said_to_be(tmp_path: Path, synthetic: ModuleType) -> None:
     points = factorial(synthetic, tmp_path, (300.0, 330.0, 600.0, 640.0))
     assert points["Next"].startswith("More than 30 seeds a configuration (35) ")
-
-
-def test_factors_that_interact_are_named(tmp_path: Path, synthetic: ModuleType) -> None:
-    points = factorial(synthetic, tmp_path, (300.0, 310.0, 300.0, 900.0))
-    assert "How much depends on the other: num_q × reduce interact." in points["A second head?"]
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from types import ModuleType
 
 import numpy as np
@@ -94,12 +93,3 @@ def test_main_effects_find_what_contrasts_do_not(simulation: ModuleType) -> None
 
 def test_the_correction_for_the_winner_is_the_simulated_one(simulation: ModuleType) -> None:
     assert simulation.curse(TRIALS, 12) == pytest.approx(simulation.stats.winners_curse(12, 6), abs=0.1)
-
-
-def test_the_page_has_its_place(simulation: ModuleType, repository: Path) -> None:
-    page = (repository / "docs" / "statistics.md").read_text(encoding="utf-8")
-    once = simulation.splice(page, "new")
-    assert f"{simulation.BEGIN}\n\nnew\n\n{simulation.END}" in once
-    assert simulation.splice(once, "new") == once
-    with pytest.raises(ValueError, match="are expected"):
-        simulation.splice("# Title\n", "new")

@@ -15,7 +15,6 @@ import pandas as pd
 import pytest
 
 from jobs import plan
-from jobs.errors import JobsError
 from jobs.expand import expand
 from jobs.records import Attempt, Outcome
 from jobs.store import RunRef, Store
@@ -94,15 +93,6 @@ def test_the_plan_ends_where_the_references_do_with_an_evaluation_there(
     }
     assert all(config.steps % config.eval_freq == 0 for config in found.values())
     assert all(config.steps_are_extendable for config in found.values())  # a try with fewer steps is its beginning
-
-
-def test_a_section_replaces_what_was_between_the_markers(learning: ModuleType) -> None:
-    page = f"# Title\n{learning.BEGIN}\nold\n{learning.END}\nmore\n"
-    once = learning.splice(page, "new")
-    assert once == f"# Title\n{learning.BEGIN}\n\nnew\n\n{learning.END}\nmore\n"
-    assert learning.splice(once, "new") == once
-    with pytest.raises(JobsError, match="are expected"):
-        learning.splice("# Title\n", "new")
 
 
 def made_up(learning: ModuleType, synthetic: ModuleType, root: Path, evaluations: int) -> Store:

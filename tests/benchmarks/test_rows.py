@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -20,6 +21,22 @@ def rows(load_script: Callable[[str], ModuleType]) -> ModuleType:
 def test_a_row_is_replaced_or_added_in_its_place_and_one_that_is_no_more_goes(rows: ModuleType) -> None:
     text = rows.recorded(PAGE, "a", ["one", "two"], {"one": "| one | new |"})
     assert text == PAGE.replace("| two | old |\n| gone | old |\n", "| one | new |\n| two | old |\n")
+
+
+def test_a_section_takes_the_place_of_the_one_before(rows: ModuleType) -> None:
+    page = "# T\n<!-- written by benchmarks/x.py: -->\nold\n<!-- up to here -->\nmore\n"
+    once = rows.spliced(page, "x.py", "new")
+    assert once == "# T\n<!-- written by benchmarks/x.py: -->\n\nnew\n\n<!-- up to here -->\nmore\n"
+    assert rows.spliced(once, "x.py", "new") == once
+    with pytest.raises(ValueError, match=r"benchmarks/y.py.* are expected"):
+        rows.spliced(page, "y.py", "new")
+
+
+@pytest.mark.parametrize("page", ["statistics", "flags", "learning"])
+def test_sections_have_their_place_in_the_documentation(rows: ModuleType, repository: Path, page: str) -> None:
+    script = {"statistics": "intervals"}.get(page, page)
+    text = (repository / "docs" / f"{page}.md").read_text(encoding="utf-8")
+    assert "\n\nnew\n\n" in rows.spliced(text, f"{script}.py", "new")
 
 
 @pytest.mark.parametrize("table", ["b", "c"])

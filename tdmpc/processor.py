@@ -1,0 +1,21 @@
+"""What the system tells of this machine's processor. Standard library only."""
+
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+
+
+def told() -> dict[str, str]:
+    """Field -> value, as Linux tells them of the first processor; empty elsewhere."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").partition("\n\n")[0].splitlines()
+    except OSError:
+        return {}
+    pairs = (line.partition(":") for line in lines)
+    return {field.strip(): value.strip() for field, _, value in pairs}
+
+
+def name() -> str:
+    """As the system names it."""
+    return told().get("model name") or platform.processor() or platform.machine()

@@ -1,0 +1,69 @@
+"""What is said with the effect of a factor, from made-up sweeps of num_q (1, 2) x reduce (min, mean)."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from aggregate.answers import ANSWERED, OPEN, Answer, answers
+from aggregate.asked import Question
+from aggregate.summary import SweepSummary, summarise
+
+SECOND = Question("A second head?", ("num_q",), low="No", high="Yes")
+
+
+def factorial(
+    synthetic: ModuleType, root: Path, finals: tuple[float, ...], seeds: int = 3, **options: Any
+) -> tuple[SweepSummary, Answer]:
+    """finals: of (1, min), (1, mean), (2, min), (2, mean)."""
+    sweep = synthetic.make_sweep(root, finals, seeds, lean=True, **options)
+    configs = tuple(
+        dataclasses.replace(c, factors={"num_q": i // 2 + 1, "reduce": ("min", "mean")[i % 2]}, label=f"cell {i}")
+        for i, c in enumerate(sweep.configs)
+    )
+    asked = dataclasses.replace(sweep, factors=("num_q", "reduce"), configs=configs, questions=(SECOND,))
+    (found,) = summarise([asked]).sweeps
+    return found, answers(found)[0]
+
+
+def means(sweep: SweepSummary) -> list[float]:
+    finals = sweep.scores.groupby("config_id")["final_planner"].mean()
+    return [float(finals[config.config_id]) for config in sweep.source.configs]
+
+
+def test_an_effect_that_depends_on_another_factor_is_said_at_each_of_its_levels(
+    tmp_path: Path, synthetic: ModuleType
+) -> None:
+    sweep, found = factorial(synthetic, tmp_path, (300.0, 310.0, 300.0, 900.0))
+    assert found.state == ANSWERED
+    told = re.search(r"; it depends on reduce: from 1 to 2 (\S+) \[.*\] at min, (\S+) \[.*\] at mean", found.short)
+    assert told is not None
+    a, b, c, d = means(sweep)
+    assert [float(shown.replace("−", "-")) for shown in told.groups()] == [round(c - a), round(d - b)]
+    assert found.short.startswith("Yes on average, ")
+    assert told[0] in found.text
+
+
+def test_effects_that_cancel_are_said_though_there_is_none_on_average(tmp_path: Path, synthetic: ModuleType) -> None:
+    _, found = factorial(synthetic, tmp_path, (300.0, 800.0, 800.0, 300.0))
+    assert found.state == OPEN
+    assert re.search(r"it depends on reduce: from 1 to 2 \+.* at min, −.* at mean", found.short)
+
+
+def test_a_configuration_that_collapses_is_left_out_beside_it(tmp_path: Path, synthetic: ModuleType) -> None:
+    sweep, found = factorial(synthetic, tmp_path, (600.0, 600.0, 600.0, 700.0), special={2: {"collapse": True}})
+    a, b, c, d = means(sweep)
+    assert (c - a + d - b) / 2 < 0 < d - b
+    assert found.short.startswith("No on average, ")
+    told = re.search(r"; without what collapses \(cell 2\) (\S+) \[", found.short)
+    assert told is not None
+    assert float(told[1].replace("−", "-")) == round(d - b)
+    assert found.short.endswith("; yet the configuration that leads has num_q 2")
+
+
+def test_nothing_is_added_where_nothing_is_hidden(tmp_path: Path, synthetic: ModuleType) -> None:
+    _, found = factorial(synthetic, tmp_path, (300.0, 320.0, 600.0, 620.0))
+    assert re.fullmatch(r"Yes, (very |fairly )?sure", found.short)
