@@ -1,4 +1,4 @@
-"""Evaluation episodes as moving pictures: what can draw on this machine, and the file."""
+"""Evaluation episodes as moving pictures or a sheet of them: what can draw on this machine, and the file."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from tdmpc.run import Film
 
 WIDTH, HEIGHT = 320, 240
-KINDS = ("gif", "webp", "mp4")
+KINDS = ("gif", "webp", "mp4", "png")
+ACROSS, DOWN = 6, 4  # pictures of a contact sheet
 _OFF = ("", "disabled", "disable", "off", "false", "0")  # words for MUJOCO_GL by which nothing draws
 _RENDERERS = ("egl", "osmesa", "glfw")  # the last one wants a display
 # In a process of its own: a renderer can take its process down, and MUJOCO_GL is read once, by the import.
@@ -59,7 +60,8 @@ def renderer() -> str:
 def write(path: Path, film: Film) -> None:
     """The film in the format that the ending of `path` names, whole or not at all. Raises `JobsError`."""
     kind = _kind(path)
-    write_bytes(path, _mp4(film) if kind == "mp4" else _animation(film, kind))
+    made = {"mp4": _mp4, "png": _sheet}.get(kind)
+    write_bytes(path, made(film) if made else _animation(film, kind))
 
 
 def _kind(path: Path) -> str:
@@ -71,6 +73,22 @@ def _animation(film: Film, kind: str) -> bytes:
     pictures = _pictures(film.frames)
     file = io.BytesIO()
     next(pictures).save(file, kind, save_all=True, append_images=pictures, duration=film.ms, loop=0)
+    return file.getvalue()
+
+
+def _sheet(film: Film) -> bytes:
+    """Pictures evenly spread over the film, its first and its last among them, line by line."""
+    from PIL import Image
+
+    pictures = list(_pictures(film.frames))
+    count = min(len(pictures), ACROSS * DOWN)
+    chosen = [pictures[round(i * (len(pictures) - 1) / max(count - 1, 1))] for i in range(count)]
+    across = min(count, ACROSS)
+    sheet = Image.new("RGB", (across * WIDTH, -(-count // across) * HEIGHT))
+    for place, picture in enumerate(chosen):
+        sheet.paste(picture, (place % across * WIDTH, place // across * HEIGHT))
+    file = io.BytesIO()
+    sheet.save(file, "png")
     return file.getvalue()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,22 +42,24 @@ def ranking_table(sweep: SweepSummary, chips: dict[str, Chip]) -> dict[str, Any]
     lead = "final_planner" if finished else "so_far"
     contrasts = sweep.contrasts.set_index("config_id")
     ranking, scores = _with_imported(sweep, lead)
-    low, high = _strip_range(scores[lead], sweep)
+    random = [sweep.random.mean] if sweep.random else []
+    ends = {lead: _strip_range([*scores[lead].dropna(), *random]), AREA: _strip_range(scores[AREA].dropna())}
+    low, high = ends[lead]
     rows = []
     for line in ranking.to_dict("records"):
-        seeds = scores.loc[scores["config_id"] == line["config_id"], lead].dropna()
+        own = scores[scores["config_id"] == line["config_id"]]
         rows.append({
             "chip": chips[line["config_id"]],
             "lead": _estimate(line, lead),
             "n": line[f"{lead}_n"],
             "planned": line["planned"],
             # a narrow cell breaks between mean and interval, not within the interval
-            "others": [_estimate(line, name).replace(", ", ",\N{NO-BREAK SPACE}") for name, _, _ in OTHER_SCORES],
+            "others": [(_estimate(line, name).replace(", ", ",\N{NO-BREAK SPACE}"),
+                        _seed_strip(line, own, name, ends[name]) if name in ends else None)
+                       for name, _, _ in OTHER_SCORES],
             "contrast": _contrast(contrasts, line["config_id"]) if finished else ("", ""),
             "place": _place(contrasts, line["config_id"]),
-            "dots": [_percent(v, low, high) for v in seeds],
-            "mean": _percent(line[f"{lead}_mean"], low, high),
-            "bar": [_percent(line[f"{lead}_{end}"], low, high) for end in ("low", "high")],
+            "strip": _seed_strip(line, own, lead, ends[lead]),
         })  # fmt: skip
     return {
         "finished": finished,
@@ -77,10 +79,11 @@ def _with_imported(sweep: SweepSummary, lead: str) -> tuple[pd.DataFrame, pd.Dat
     return ranking, pd.concat([sweep.scores, sweep.imported.scores], ignore_index=True)
 
 
+AREA = "auc_planner"
 OTHER_SCORES = (
     ("final_policy", "policy alone", "final return of the policy without planning"),
     ("large_planner", "large evaluation", "the evaluation after the last step, many episodes, with planning"),
-    ("auc_planner", "area under curve", "mean height of the evaluation curve with planning"),
+    (AREA, "area under curve", "mean height of the evaluation curve with planning"),
     ("training", "training", "training episodes of the last 10 %"),
 )
 
@@ -225,8 +228,17 @@ def forest(found: Sequence[tuple[float, float, float]]) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def _strip_range(scores: pd.Series, sweep: SweepSummary) -> tuple[float, float]:
-    known = [*scores.dropna(), *([sweep.random.mean] if sweep.random else [])]
+def _seed_strip(line: Mapping[str, Any], own: pd.DataFrame, name: str, ends: tuple[float, float]) -> dict[str, Any]:
+    """Places of a configuration's seeds, mean and interval on a strip with these `ends`. own: its runs' scores."""
+    return {
+        "dots": [_percent(value, *ends) for value in own[name].dropna()],
+        "mean": _percent(line[f"{name}_mean"], *ends),
+        "bar": [_percent(line[f"{name}_{end}"], *ends) for end in ("low", "high")],
+    }
+
+
+def _strip_range(values: Iterable[float]) -> tuple[float, float]:
+    known = list(values)
     low, high = (min(known), max(known)) if known else (0.0, 1.0)
     margin = 0.04 * (high - low) or 1.0
     return low - margin, high + margin

@@ -33,7 +33,8 @@ from jobs.errors import JobsError
     "--video",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Film the episodes of one run under one planner: .gif, .webp, or .mp4 where ffmpeg is.",
+    help="Film the episodes of one run under one planner: .gif, .webp, .mp4 where ffmpeg is, or .png, a sheet of 24 "
+    "pictures.",
 )
 @foreground_options
 @click.option("--json", "as_json", is_flag=True, help="Every return as JSON.")

@@ -41,7 +41,7 @@ def film(count: int, ms: int) -> Film:
 @pytest.mark.parametrize(
     ("file", "runs", "planners", "message"),
     [
-        ("x.avi", 1, ["eval"], r"must end in one of \.gif, \.webp, \.mp4"),
+        ("x.avi", 1, ["eval"], r"must end in one of \.gif, \.webp, \.mp4, \.png"),
         ("x", 1, ["eval"], "must end in one of"),
         ("nowhere/x.gif", 1, ["eval"], "there is no folder"),
         ("folder.gif", 1, ["eval"], "this is a folder"),
@@ -83,6 +83,19 @@ def test_an_animation_holds_every_frame_for_its_time_and_repeats(tmp_path: Path,
             found.seek(n)
             assert found.convert("L").getpixel((5, 5)) == pytest.approx(20 * n, abs=3)
         assert found.info["duration"] == 40
+
+
+@pytest.mark.parametrize(("count", "size", "greys"), [(3, (3, 1), [0, 20, 40]), (240, (6, 4), [0, 10, 239])])
+def test_a_contact_sheet_is_spread_over_the_film(
+    tmp_path: Path, count: int, size: tuple[int, int], greys: list[int]
+) -> None:
+    step = 20 if count == 3 else 1
+    frames = (np.full((video.HEIGHT, video.WIDTH, 3), step * n, np.uint8) for n in range(count))
+    video.write(tmp_path / "x.png", Film(40, frames))
+    with Image.open(tmp_path / "x.png") as sheet:
+        assert sheet.size == (size[0] * video.WIDTH, size[1] * video.HEIGHT)
+        places = [(0, 0), (1, 0), (size[0] - 1, size[1] - 1)]
+        assert [sheet.getpixel((x * video.WIDTH, y * video.HEIGHT))[0] for x, y in places] == greys
 
 
 @pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg is not on the path")

@@ -72,6 +72,11 @@ def test_a_typical_report_is_whole_and_offline(typical: Summary) -> None:
         assert words in text
 
 
+def test_final_return_and_area_have_a_dot_for_each_seed_that_finished(typical: Summary) -> None:
+    table = render(typical).partition('<table class="ranking">')[2].partition("</table>")[0]
+    assert [row.count("<circle") for row in table.split("<tr")[2:]] == [2 * 3, 2 * 2]
+
+
 def test_the_same_shards_give_the_same_bytes(typical: Summary, tmp_path: Path) -> None:
     again = summarise([sweep.source for sweep in typical.sweeps])
     write_report(typical, tmp_path / "a.html")
