@@ -30,8 +30,8 @@ def caveats(line: Mapping[str, Any], sweep: SweepSummary, better: str = "") -> s
     ids = [config.config_id for config in sweep.source.configs]
     cells = Cells.of(sweep.scores, ENDPOINTS[line["endpoint"]].column, ids)
     told = [
-        *_depends(own, main, cells, line, sweep),
         *_collapsing(own, cells, ids, sweep),
+        *_depends(own, main, cells, line, sweep),
         *_leader(own, better, sweep),
     ]
     return "".join(f"; {words}" for words in told)
@@ -42,11 +42,13 @@ def _depends(own: Axis, main: list[Axis], cells: Cells, line: Mapping[str, Any],
     pairs = sweep.effects.interactions
     pairs = pairs[(pairs["outcome"] == ENDPOINTS[line["endpoint"]].column) & pairs["distinct"].astype(bool)]
     others = {factor for pair in pairs["factor"] for factor in pair.split(TIMES) if own.factor in pair.split(TIMES)}
+    told = []
     for factor in sorted(others - {own.factor}):
         places = {name: axis.at(name) for axis in main if axis.factor == factor for name in axis.names}
         effects = [(name, _within(own, cells, at)) for name, at in places.items()]
-        shown = ", ".join(f"{signed(found)} at {name}" for name, found in effects if found)
-        yield f"it depends on {factor}: from {own.low} to {own.high} {shown}"
+        told.append(f"{factor} ({', '.join(f'{signed(found)} at {name}' for name, found in effects if found)})")
+    if told:
+        yield f"it depends on {' and '.join(told)}"
 
 
 def _collapsing(own: Axis, cells: Cells, ids: list[str], sweep: SweepSummary) -> Iterator[str]:

@@ -39,7 +39,7 @@ def test_an_effect_that_depends_on_another_factor_is_said_at_each_of_its_levels(
 ) -> None:
     sweep, found = factorial(synthetic, tmp_path, (300.0, 310.0, 300.0, 900.0))
     assert found.state == ANSWERED
-    told = re.search(r"; it depends on reduce: from 1 to 2 (\S+) \[.*\] at min, (\S+) \[.*\] at mean", found.short)
+    told = re.search(r"; it depends on reduce \((\S+) \[.*\] at min, (\S+) \[.*\] at mean\)", found.short)
     assert told is not None
     a, b, c, d = means(sweep)
     assert [float(shown.replace("−", "-")) for shown in told.groups()] == [round(c - a), round(d - b)]
@@ -50,7 +50,7 @@ def test_an_effect_that_depends_on_another_factor_is_said_at_each_of_its_levels(
 def test_effects_that_cancel_are_said_though_there_is_none_on_average(tmp_path: Path, synthetic: ModuleType) -> None:
     _, found = factorial(synthetic, tmp_path, (300.0, 800.0, 800.0, 300.0))
     assert found.state == OPEN
-    assert re.search(r"it depends on reduce: from 1 to 2 \+.* at min, −.* at mean", found.short)
+    assert re.search(r"it depends on reduce \(\+.* at min, −.* at mean\)", found.short)
 
 
 def test_a_configuration_that_collapses_is_left_out_beside_it(tmp_path: Path, synthetic: ModuleType) -> None:
