@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -108,20 +109,25 @@ def _next(sweep: SweepSummary, known: tuple[Answer, ...]) -> tuple[str, str]:
     ours = not any(config.imported for config in sweep.source.configs)
     if ours and sweep.source.factors and clear_leader(sweep):
         return "Next", f"sweeps adopt {name} --from-verdict, then sweeps next"
-    if ours and (more := _more(sweep)):
-        return "Next", more
+    if ours and (ways := [way for way in (_settled(sweep, known), _more(sweep)) if way]):
+        return "Next", "; or ".join(ways)
     needed = [answer.needed for answer in known if math.isfinite(answer.needed) and answer.needed > seeds(sweep)]
     if not needed:
-        if not ours or not known or any(answer.state != ANSWERED for answer in known):
-            return "Next", ""
-        leader = standing(sweep).leader.config_id
-        return "Next", f"sweeps adopt {name} --config {leader}, then sweeps next: what was asked is answered"
+        return "Next", ""
     if min(needed) > AFFORDABLE_SEEDS:
         return "Next", (
             f"More than {AFFORDABLE_SEEDS} seeds a configuration ({min(needed):.0f}) would answer the next question: "
             "take either value."
         )
     return "Next", f"sweeps submit {name} --seeds {min(needed):.0f}, {options}"
+
+
+def _settled(sweep: SweepSummary, known: Sequence[Answer]) -> str:
+    """The command that adopts the leader, where all that was asked is answered though others tie; "" otherwise."""
+    if not known or any(answer.state != ANSWERED for answer in known):
+        return ""
+    leader = standing(sweep).leader.config_id
+    return f"sweeps adopt {sweep.source.name} --config {leader}, then sweeps next: what was asked is answered"
 
 
 def _stopped(sweep: SweepSummary) -> tuple[str, str]:
