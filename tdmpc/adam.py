@@ -1,4 +1,4 @@
-"""Adam (Kingma & Ba 2015, alg. 1), each parameter and its moments in one pass on a CPU with the kernels."""
+"""Adam (Kingma & Ba 2015, alg. 1), a group of parameters and their moments in one pass on a CPU with the kernels."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ class Adam(torch.optim.Adam):
         count = states[0]["step"].item()  # the parameters of a group are stepped together or not at all
         first, second = (1 - beta**count for beta in options["betas"])
         numbers = (*options["betas"], options["lr"] / first, 1 / math.sqrt(second), options["eps"])
-        for parameter, state in zip(parameters, states, strict=True):
-            fused.adam(parameter, state["exp_avg"], state["exp_avg_sq"], *numbers)
+        means, squares = ([state[name] for state in states] for name in ("exp_avg", "exp_avg_sq"))
+        fused.adam(parameters, means, squares, *numbers)
 
     def _begin(self, parameter: Tensor) -> dict[str, Tensor]:
         """Moments of a parameter that was never stepped."""

@@ -15,6 +15,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -73,9 +74,10 @@ def _declared(library: ctypes.CDLL) -> ctypes.CDLL:
     library.norm_backward.argtypes = [*[size] * 4, *[pointer] * 8, threads]
     library.two_hot_inverse.argtypes = [*[size] * 2, *[pointer] * 4, threads]
     library.cross_entropy.argtypes = [*[size] * 4, *[pointer] * 4, threads]
-    library.adam.argtypes = [size, *[pointer] * 4, *[ctypes.c_float] * 5, threads]
-    library.adam.restype = None
-    library.norm_forward.restype = library.two_hot_inverse.restype = library.cross_entropy.restype = None
+    library.adam.argtypes = [size, *[pointer] * 5, *[ctypes.c_float] * 5, threads]
+    library.clip.argtypes = [size, size, *[pointer] * 2, ctypes.c_float, pointer]
+    for of in (library.norm_forward, library.two_hot_inverse, library.cross_entropy, library.adam, library.clip):
+        of.restype = None
     return library
 
 
@@ -233,13 +235,32 @@ def _shared(logits: Tensor, target: Tensor) -> tuple[int, int, int, int]:
 # --- optimiser --------------------------------------------------------------------------------------------
 
 
-def adam(x: Tensor, mean: Tensor, square: Tensor, *numbers: float) -> None:
-    """One step of Adam along `x.grad` on x and its moments, in place, where `compiled_for(x)`.
+def _array(kind: Any, values: Sequence[int]) -> Any:
+    return (kind * len(values))(*values)
+
+
+def adam(parameters: Sequence[Tensor], means: Sequence[Tensor], squares: Sequence[Tensor], *numbers: float) -> None:
+    """One step of Adam along their gradients, in place, on parameters and their moments, where `compiled_for` holds.
 
     numbers: beta1, beta2, learning rate / (1 - beta1^t), 1 / sqrt(1 - beta2^t), epsilon.
     """
-    kernels, grad = _kernels(x), x.grad
+    kernels = _kernels(parameters[0])
     assert kernels is not None
-    assert grad is not None
-    grad = grad.contiguous()
-    kernels.adam(x.numel(), *map(_at, (x, grad, mean, square)), *numbers, torch.get_num_threads())
+    grads = [p.grad.contiguous() for p in parameters if p.grad is not None]
+    sizes = _array(ctypes.c_long, [p.numel() for p in parameters])
+    lists = [_array(ctypes.c_void_p, [x.data_ptr() for x in of]) for of in (parameters, grads, means, squares)]
+    kernels.adam(len(parameters), sizes, *lists, *numbers, torch.get_num_threads())
+
+
+def clip(grads: Sequence[Tensor], max_norm: float) -> Tensor:
+    """Scale each seed's part of contiguous tensors (S, ...), in place, to a joint norm of at most `max_norm`.
+
+    Returns the (S,) norms before. Where `compiled_for` holds.
+    """
+    kernels, seeds = _kernels(grads[0]), len(grads[0])
+    assert kernels is not None
+    norms = grads[0].new_empty(seeds)
+    sizes = _array(ctypes.c_long, [g.numel() // seeds for g in grads])
+    pointers = _array(ctypes.c_void_p, [g.data_ptr() for g in grads])
+    kernels.clip(len(grads), seeds, sizes, pointers, max_norm, norms.data_ptr())
+    return norms

@@ -261,14 +261,40 @@ static inline void adam_part(long n, float *restrict p, const float *restrict g,
     }
 }
 
-/* One step of Adam on n numbers, in place. rate: learning rate / (1 - beta1^t); root: 1 / sqrt(1 - beta2^t). */
-void adam(long n, float *p, const float *g, float *m, float *v, float beta1, float beta2, float rate, float root,
-          float eps, int threads)
+/* One step of Adam on `count` tensors of so many numbers, in place. rate: learning rate / (1 - beta1^t); root:
+ * 1 / sqrt(1 - beta2^t). */
+void adam(long count, const long *sizes, float *const *p, float *const *g, float *const *m, float *const *v, float beta1,
+          float beta2, float rate, float root, float eps, int threads)
 {
-    long parts = (n + GRAIN - 1) / GRAIN;
-#pragma omp parallel for num_threads(workers(threads, n)) schedule(static) if (threads > 1)
-    for (long part = 0; part < parts; part++) {
-        long at = part * GRAIN, count = n - at < GRAIN ? n - at : GRAIN;
-        adam_part(count, p + at, g + at, m + at, v + at, beta1, beta2, rate, root, eps);
+    for (long of = 0; of < count; of++) {
+        long n = sizes[of], parts = (n + GRAIN - 1) / GRAIN;
+#pragma omp parallel for num_threads(workers(threads, n)) schedule(static) if (threads > 1 && parts > 1)
+        for (long part = 0; part < parts; part++) {
+            long at = part * GRAIN, size = n - at < GRAIN ? n - at : GRAIN;
+            adam_part(size, p[of] + at, g[of] + at, m[of] + at, v[of] + at, beta1, beta2, rate, root, eps);
+        }
+    }
+}
+
+/* Scales the numbers of every seed in `count` tensors (seeds, sizes[i]), in place, to a 2-norm of at most `most` over all
+ * tensors; norms (seeds,) before. */
+void clip(long count, long seeds, const long *sizes, float *const *tensors, float most, float *norms)
+{
+    for (long seed = 0; seed < seeds; seed++) {
+        double squares = 0;
+        for (long of = 0; of < count; of++) {
+            const float *x = tensors[of] + seed * sizes[of];
+            float sum = 0;
+#pragma omp simd reduction(+ : sum)
+            for (long i = 0; i < sizes[of]; i++) sum += x[i] * x[i];
+            squares += sum;
+        }
+        norms[seed] = sqrtf(squares);
+        float factor = most / (norms[seed] + 1e-6f);
+        if (factor >= 1) continue; /* not where a NaN is among them: all become NaN */
+        for (long of = 0; of < count; of++) {
+            float *x = tensors[of] + seed * sizes[of];
+            for (long i = 0; i < sizes[of]; i++) x[i] *= factor;
+        }
     }
 }
