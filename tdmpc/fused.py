@@ -70,7 +70,7 @@ def _processor() -> str:
 
 def _declared(library: ctypes.CDLL) -> ctypes.CDLL:
     size, pointer, threads = ctypes.c_long, ctypes.c_void_p, ctypes.c_int
-    library.norm_forward.argtypes = [*[size] * 4, *[pointer] * 6, threads]
+    library.norm_forward.argtypes = [*[size] * 4, *[pointer] * 8, threads]
     library.norm_backward.argtypes = [*[size] * 4, *[pointer] * 8, threads]
     library.two_hot_inverse.argtypes = [*[size] * 2, *[pointer] * 4, threads]
     library.cross_entropy.argtypes = [*[size] * 4, *[pointer] * 4, threads]
@@ -115,27 +115,46 @@ def norm_activation(
         x = x + bias if drop is None else (x + bias) * drop
         x = torch.addcmul(shift, F.layer_norm(x, x.shape[-1:]), scale)
         return tm.simnorm(x, group) if group else F.mish(x)
+    bias, scale, shift = bias.contiguous(), scale.contiguous(), shift.contiguous()
     if torch.is_grad_enabled():
         found: Tensor = _NormActivation.apply(x, bias, drop, scale, shift, group)
         return found
-    return _norm_forward(kernels, x, bias, drop, scale, shift, group, x)
+    return norm_forward(x, bias, drop, scale, shift, group, None, None, x)
 
 
-def _norm_forward(
-    kernels: ctypes.CDLL,
+def norm_forward(
     x: Tensor,
     bias: Tensor,
     drop: Tensor | None,
     scale: Tensor,
     shift: Tensor,
     group: int,
+    held: Tensor | None,
+    rstd: Tensor | None,
     out: Tensor,
 ) -> Tensor:
-    bias, scale, shift = bias.contiguous(), scale.contiguous(), shift.contiguous()
+    """`norm_activation` by the kernels, to `out`. held, rstd: where the normed rows and 1 / their standard deviations
+    are left for `norm_backward`; x itself may be any of the two that are like it."""
+    kernels = _kernels(x)
+    assert kernels is not None
     sizes = (bias.numel() // x.shape[-1], x.shape[-2], x.shape[-1], group)
-    pointers = map(_at, (x, bias, drop, scale, shift, out))
-    kernels.norm_forward(*sizes, *pointers, torch.get_num_threads())
+    kernels.norm_forward(*sizes, *map(_at, (x, bias, drop, scale, shift, held, rstd, out)), torch.get_num_threads())
     return out
+
+
+def norm_backward(
+    grad: Tensor, drop: Tensor | None, scale: Tensor, shift: Tensor, group: int, held: Tensor, rstd: Tensor
+) -> tuple[Tensor, ...]:
+    """Gradients of x, bias, scale and shift from that of what `norm_forward` gave."""
+    kernels = _kernels(grad)
+    assert kernels is not None
+    grad, rows, size = grad.contiguous(), grad.shape[-2], grad.shape[-1]
+    nets = scale.numel() // size
+    own, sums = torch.empty_like(grad), grad.new_empty(nets, 3, size)
+    pointers = map(_at, (drop, scale, shift, held, rstd, grad, own, sums))
+    if kernels.norm_backward(nets, rows, size, group, *pointers, torch.get_num_threads()):
+        raise MemoryError("no memory for the gradient sums of a layer")
+    return own, *(part.view(scale.shape) for part in sums.unbind(1))
 
 
 class _NormActivation(torch.autograd.Function):
@@ -143,25 +162,16 @@ class _NormActivation(torch.autograd.Function):
     def forward(
         ctx: Any, x: Tensor, bias: Tensor, drop: Tensor | None, scale: Tensor, shift: Tensor, group: int
     ) -> Tensor:
-        ctx.save_for_backward(x, bias.contiguous(), drop, scale.contiguous(), shift.contiguous())
+        held, rstd = torch.empty_like(x), x.new_empty(x.shape[:-1])
+        ctx.save_for_backward(drop, scale, shift, held, rstd)
         ctx.group = group
-        kernels = _kernels(x)
-        assert kernels is not None
-        return _norm_forward(kernels, x, bias, drop, scale, shift, group, torch.empty_like(x))
+        return norm_forward(x, bias, drop, scale, shift, group, held, rstd, torch.empty_like(x))
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        x, bias, drop, scale, shift = ctx.saved_tensors
-        kernels = _kernels(x)
-        assert kernels is not None
-        grad, rows, size = grad.contiguous(), x.shape[-2], x.shape[-1]
-        nets = bias.numel() // size
-        own, sums = torch.empty_like(x), torch.empty(nets, 3, size)
-        pointers = map(_at, (x, bias, drop, scale, shift, grad, own, sums))
-        if kernels.norm_backward(nets, rows, size, ctx.group, *pointers, torch.get_num_threads()):
-            raise MemoryError("no memory for the gradient sums of a layer")
-        to_bias, to_scale, to_shift = (part.view(bias.shape) for part in sums.unbind(1))
-        return own, to_bias, None, to_scale, to_shift, None
+        drop, scale, shift, held, rstd = ctx.saved_tensors
+        to_x, to_bias, to_scale, to_shift = norm_backward(grad, drop, scale, shift, ctx.group, held, rstd)
+        return to_x, to_bias, None, to_scale, to_shift, None
 
 
 # --- softmax over bins ------------------------------------------------------------------------------------

@@ -149,23 +149,27 @@ static inline void simnorm_row_grad(long dim, long group, const float *y, float 
 }
 
 /* x (nets, rows, dim); bias, scale, shift (nets, dim); drop (nets, rows, dim) or null; y may be x.
- * group: 0 ends in mish, otherwise in SimNorm. */
+ * group: 0 ends in mish, otherwise in SimNorm. `held` like x, or x, and `rstd` (nets, rows), or both null: where the
+ * normed rows and their 1 / standard deviations are kept. */
 void norm_forward(long nets, long rows, long dim, long group, const float *x, const float *bias, const float *drop,
-                  const float *scale, const float *shift, float *y, int threads)
+                  const float *scale, const float *shift, float *held, float *rstd, float *y, int threads)
 {
 #pragma omp parallel for num_threads(workers(threads, nets * rows * dim)) schedule(static) if (threads > 1)
     for (long row = 0; row < nets * rows; row++) {
-        float hat[dim], pre[dim];
+        float own_hat[dim], pre[dim];
         long own = row / rows * dim, at = row * dim;
-        norm_row(dim, x + at, bias + own, drop ? drop + at : 0, scale + own, shift + own, hat, pre);
+        float *hat = held ? held + at : own_hat;
+        float deviation = norm_row(dim, x + at, bias + own, drop ? drop + at : 0, scale + own, shift + own, hat, pre);
+        if (held) rstd[row] = deviation;
         if (group) simnorm_row(dim, group, pre, y + at);
         else mish_row(dim, pre, y + at);
     }
 }
 
-/* gy (nets, rows, dim) -> gx like x, gsums (nets, 3, dim): gradients of bias, scale, shift. Returns 0, or 1 without memory. */
-int norm_backward(long nets, long rows, long dim, long group, const float *x, const float *bias, const float *drop,
-                  const float *scale, const float *shift, const float *gy, float *gx, float *gsums, int threads)
+/* gy (nets, rows, dim) -> gx like gy, gsums (nets, 3, dim): gradients of bias, scale, shift. The other arguments as
+ * norm_forward had and left them. Returns 0, or 1 without memory. */
+int norm_backward(long nets, long rows, long dim, long group, const float *drop, const float *scale, const float *shift,
+                  const float *held, const float *rstd, const float *gy, float *gx, float *gsums, int threads)
 {
     long blocks = (rows + BLOCK - 1) / BLOCK;
     float *parts = calloc(nets * blocks * 3 * dim, sizeof(float));
@@ -173,16 +177,17 @@ int norm_backward(long nets, long rows, long dim, long group, const float *x, co
 #pragma omp parallel for num_threads(workers(threads, nets * rows * dim)) schedule(static) if (threads > 1)
     for (long part = 0; part < nets * blocks; part++) {
         long net = part / blocks, first = part % blocks * BLOCK, last = first + BLOCK < rows ? first + BLOCK : rows;
-        float hat[dim], pre[dim], *sums = parts + part * 3 * dim;
+        float pre[dim], *sums = parts + part * 3 * dim;
         for (long row = first; row < last; row++) {
             long own = net * dim, at = (net * rows + row) * dim;
-            const float *mask = drop ? drop + at : 0;
+            const float *hat = held + at, *factor = scale + own, *add = shift + own;
             float *g = gx + at;
-            float rstd = norm_row(dim, x + at, bias + own, mask, scale + own, shift + own, hat, pre);
+#pragma omp simd
+            for (long i = 0; i < dim; i++) pre[i] = hat[i] * factor[i] + add[i];
             memcpy(g, gy + at, dim * sizeof(float));
             if (group) { simnorm_row(dim, group, pre, pre); simnorm_row_grad(dim, group, pre, g); }
             else mish_row_grad(dim, pre, g);
-            norm_row_grad(dim, mask, scale + own, hat, rstd, g, sums, sums + dim, sums + 2 * dim);
+            norm_row_grad(dim, drop ? drop + at : 0, factor, hat, rstd[net * rows + row], g, sums, sums + dim, sums + 2 * dim);
         }
     }
     memset(gsums, 0, nets * 3 * dim * sizeof(float));
