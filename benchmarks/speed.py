@@ -3,6 +3,7 @@
     python benchmarks/speed.py                                      the base configuration
     python benchmarks/speed.py --reference --seeds 1,5              the learning study's small networks
     python benchmarks/speed.py --set num_q=5 --threads 2
+    python benchmarks/speed.py --start                              the start of a run, part by part
 
 GFLOP: of the matrix products that are executed, counted while they run. Floor: GFLOP / this machine's own throughput
 for a float32 product of 512x524 by 524x512 on one thread, measured in the same process. Units: seconds x that
@@ -14,9 +15,12 @@ from __future__ import annotations
 
 import argparse
 import functools
+import json
 import os
 import resource
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -38,6 +42,7 @@ from tdmpc.run import keep_freed_memory
 from tdmpc.streams import Draws
 
 LEARNING = Path(__file__).with_name("learning.yaml")
+START = Path(__file__).with_name("start.py")
 SECONDS = 4.0  # of repetitions of each measurement; at least three
 
 
@@ -46,6 +51,9 @@ def main() -> None:
     given = dict(pair.split("=", 1) for pair in args.set)
     base = load_plan(LEARNING).base if args.reference else {}
     config = TrainConfig().with_overrides({**base, **given})
+    if args.start:
+        _start({**base, **given}, args.threads)
+        return
     keep_freed_memory()
     torch.set_num_threads(1)
     throughput = _throughput()
@@ -72,6 +80,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="any key; may be repeated")
     parser.add_argument("--seeds", default="1", help="seeds side by side, such as 1,5")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--start", action="store_true", help="measure the start of a run instead")
     return parser.parse_args()
 
 
@@ -90,6 +99,23 @@ def _work(config: TrainConfig, seeds: int) -> dict[str, Callable[[], object]]:
         "update": functools.partial(agent.update, batch, schedule, draws),
         "action": lambda: plan(agent.networks, latent, warm, config, draws, heads=None, best=False),
     }
+
+
+def _start(options: dict[str, Any], threads: int) -> None:
+    """Prints what each part of a run's start takes; what stands before the agent's own import is the floor."""
+    runs = [
+        subprocess.run(
+            [sys.executable, str(START), json.dumps(options), str(threads)], check=True, capture_output=True, text=True
+        )
+        for _ in range(3)
+    ]
+    print(f"{_processor()}, {os.cpu_count()} cores, torch {torch.__version__}, {threads} thread(s)\n")
+    print(f"{'processor s':>11} {'so far':>7}")
+    before = 0.0
+    for of in zip(*(json.loads(run.stdout) for run in runs), strict=True):
+        name, so_far = of[0][0], statistics.median(seconds for _, seconds in of)
+        print(f"{so_far - before:11.2f} {so_far:7.2f}  {name}")
+        before = so_far
 
 
 class _Products(TorchDispatchMode):

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from tdmpc import fused
+from tdmpc import fused, stack
 from tdmpc.products import product
 
 INIT_STD = 0.02  # truncated normal, as TD-MPC2
@@ -43,6 +43,11 @@ class StackedLinear(nn.Module):
                 nn.init.trunc_normal_(per_seed, std=INIT_STD, generator=generator)
         self.weight = nn.Parameter(weight)
         self.bias = nn.Parameter(torch.zeros(len(generators), heads, 1, size_out))
+        self.group = stack.PLAIN
+
+    def parts(self) -> tuple[Tensor | None, ...]:
+        """Weight, bias, scale and shift, as `stack.run` takes them."""
+        return self.weight, self.bias, None, None
 
     def forward(self, x: Tensor, heads: Heads = None) -> Tensor:
         return product(x, _pick(self.weight, heads), _pick(self.bias, heads))
@@ -58,11 +63,14 @@ class NormedLinear(StackedLinear):
         super().__init__(heads, size_in, size_out, generators)
         self.scale = nn.Parameter(torch.ones_like(self.bias))
         self.shift = nn.Parameter(torch.zeros_like(self.bias))
-        self.simnorm = simnorm
+        self.group = simnorm
+
+    def parts(self) -> tuple[Tensor | None, ...]:
+        return self.weight, self.bias, self.scale, self.shift
 
     def forward(self, x: Tensor, heads: Heads = None, dropout: Tensor | None = None) -> Tensor:
         weight, bias, scale, shift = (_pick(p, heads) for p in (self.weight, self.bias, self.scale, self.shift))
-        return fused.norm_activation(product(x, weight), bias, dropout, scale, shift, self.simnorm)
+        return fused.norm_activation(product(x, weight), bias, dropout, scale, shift, self.group)
 
 
 class StackedMLP(nn.Module):
@@ -90,6 +98,10 @@ class StackedMLP(nn.Module):
 
     def forward(self, x: Tensor, heads: Heads = None, dropout: Tensor | None = None) -> Tensor:
         """(S, E|1, N, in) -> (S, E, N, out). `dropout`: (S, E, N, hidden) factors on the first layer."""
+        if torch.is_grad_enabled() and fused.compiled_for(x):
+            layers = (*self.hidden, self.out)
+            picked = [p if p is None else _pick(p, heads) for layer in layers for p in layer.parts()]
+            return stack.run(x, dropout, [layer.group for layer in layers], picked)
         for layer in self.hidden:
             x = layer(x, heads, dropout)
             dropout = None
