@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from typing import Any
 
@@ -17,6 +18,13 @@ class Adam(torch.optim.Adam):
     torch's own fused form rounds the last numbers of a tensor differently, so a seed would train differently beside
     others than alone.
     """
+
+    # torch wraps these to keep torch.compile off them, which is not used here, and imports all of it to do so: more
+    # than a third of a run's start, and memory
+    add_param_group = inspect.unwrap(torch.optim.Adam.add_param_group)
+    zero_grad = inspect.unwrap(torch.optim.Adam.zero_grad)
+    state_dict = inspect.unwrap(torch.optim.Adam.state_dict)
+    load_state_dict = inspect.unwrap(torch.optim.Adam.load_state_dict)
 
     def __init__(self, params: Any, lr: float = 1e-3, eps: float = 1e-8) -> None:
         super().__init__(params, lr=lr, eps=eps, foreach=True)

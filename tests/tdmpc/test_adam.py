@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -84,3 +87,20 @@ def test_the_kernel_clips_as_torch_does_and_passes_nan_on(monkeypatch):
         torch.testing.assert_close(own, other, equal_nan=True)
         assert torch.equal(own[1], before[1])
         assert own[2].isnan().all()
+
+
+@pytest.mark.skipif(not fused.compiled(), reason="no C compiler")
+def test_it_leaves_the_machinery_of_torch_compile_alone():
+    """Its import would be a third of a run's start."""
+    code = """
+import sys, torch
+from tdmpc.adam import Adam
+parameter = torch.nn.Parameter(torch.ones(3))
+for optimiser in (Adam([parameter]), Adam([{"params": [parameter], "lr": 1.0}])):
+    optimiser.zero_grad()
+    parameter.sum().backward()
+    optimiser.step()
+    optimiser.load_state_dict(optimiser.state_dict())
+assert "torch._dynamo" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
