@@ -109,7 +109,7 @@ def _start(options: dict[str, Any], threads: int) -> None:
         )
         for _ in range(3)
     ]
-    print(f"{_processor()}, {os.cpu_count()} cores, torch {torch.__version__}, {threads} thread(s)\n")
+    print(f"{processor.name()}, {os.cpu_count()} cores, torch {torch.__version__}, {threads} thread(s)\n")
     print(f"{'processor s':>11} {'so far':>7}")
     before = 0.0
     for of in zip(*(json.loads(run.stdout) for run in runs), strict=True):
