@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from tdmpc import catalogue, fused, losses
+from tdmpc import catalogue, losses
 from tdmpc import math as tm
 from tdmpc.adam import Adam
 from tdmpc.config import TrainConfig
@@ -198,8 +198,6 @@ def per_seed_norm(grads: Iterable[Tensor]) -> Tensor:
 
 def clip_per_seed(grads: Sequence[Tensor], max_norm: float) -> Tensor:
     """Scale each seed's gradients, in place, to norm at most `max_norm`; returns the (S,) norms before."""
-    if all(fused.compiled_for(grad) and grad.is_contiguous() for grad in grads):
-        return fused.clip(grads, max_norm)
     norm = per_seed_norm(grads)
     factor = (max_norm / (norm + 1e-6)).clamp(max=1.0)
     for grad in grads:

@@ -75,8 +75,7 @@ def _declared(library: ctypes.CDLL) -> ctypes.CDLL:
     library.two_hot_inverse.argtypes = [*[size] * 2, *[pointer] * 4, threads]
     library.cross_entropy.argtypes = [*[size] * 4, *[pointer] * 4, threads]
     library.adam.argtypes = [size, *[pointer] * 5, *[ctypes.c_float] * 5, threads]
-    library.clip.argtypes = [size, size, *[pointer] * 2, ctypes.c_float, pointer]
-    for of in (library.norm_forward, library.two_hot_inverse, library.cross_entropy, library.adam, library.clip):
+    for of in (library.norm_forward, library.two_hot_inverse, library.cross_entropy, library.adam):
         of.restype = None
     return library
 
@@ -260,17 +259,3 @@ def adam(parameters: Sequence[Tensor], means: Sequence[Tensor], squares: Sequenc
     sizes = _array(ctypes.c_long, [p.numel() for p in parameters])
     lists = [_array(ctypes.c_void_p, [x.data_ptr() for x in of]) for of in (parameters, grads, means, squares)]
     kernels.adam(len(parameters), sizes, *lists, *numbers, torch.get_num_threads())
-
-
-def clip(grads: Sequence[Tensor], max_norm: float) -> Tensor:
-    """Scale each seed's part of contiguous tensors (S, ...), in place, to a joint norm of at most `max_norm`.
-
-    Returns the (S,) norms before. Where `compiled_for` holds.
-    """
-    kernels, seeds = _kernels(grads[0]), len(grads[0])
-    assert kernels is not None
-    norms = grads[0].new_empty(seeds)
-    sizes = _array(ctypes.c_long, [g.numel() // seeds for g in grads])
-    pointers = _array(ctypes.c_void_p, [g.data_ptr() for g in grads])
-    kernels.clip(len(grads), seeds, sizes, pointers, max_norm, norms.data_ptr())
-    return norms

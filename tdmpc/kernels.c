@@ -280,26 +280,3 @@ void adam(long count, const long *sizes, float *const *p, float *const *g, float
         }
     }
 }
-
-/* Scales the numbers of every seed in `count` tensors (seeds, sizes[i]), in place, to a 2-norm of at most `most` over all
- * tensors; norms (seeds,) before. */
-void clip(long count, long seeds, const long *sizes, float *const *tensors, float most, float *norms)
-{
-    for (long seed = 0; seed < seeds; seed++) {
-        double squares = 0;
-        for (long of = 0; of < count; of++) {
-            const float *x = tensors[of] + seed * sizes[of];
-            float sum = 0;
-#pragma omp simd reduction(+ : sum)
-            for (long i = 0; i < sizes[of]; i++) sum += x[i] * x[i];
-            squares += sum;
-        }
-        norms[seed] = sqrtf(squares);
-        float factor = most / (norms[seed] + 1e-6f);
-        if (factor >= 1) continue; /* not where a NaN is among them: all become NaN */
-        for (long of = 0; of < count; of++) {
-            float *x = tensors[of] + seed * sizes[of];
-            for (long i = 0; i < sizes[of]; i++) x[i] *= factor;
-        }
-    }
-}
