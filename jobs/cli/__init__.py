@@ -15,7 +15,6 @@ from jobs.cli.training import more_command, rerun_command, submit_command, train
 
 for command in (
     plan_command, keys_command, submit_command, more_command, rerun_command, train_command, cancel_command,
-    plan_command, keys_command, submit_command, more_command, rerun_command, train_command, cancel_command,
     prune_command, release_command, status_command, logs_command, usage_command, evaluate_command, import_command,
     aggregate_command, compare_command, plots_command, export_command, archive_command, unarchive_command,
     adopt_command, next_command, doctor_command,
