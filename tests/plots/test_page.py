@@ -43,7 +43,12 @@ def choose(page: Any, title: str, value: str) -> None:
 
 
 def wait_for(page: Any, condition: str) -> None:
-    page.wait_for_function(condition)
+    """Until it holds, asked anew each time: what Playwright evaluates while it waits, the page's policy forbids."""
+    for _ in range(3000):
+        if page.evaluate(condition):
+            return
+        page.wait_for_timeout(20)
+    raise AssertionError(condition)
 
 
 # --- what is shown --------------------------------------------------------------------------------------
