@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from jobs.cli.group import Globals
-from jobs.cli.options import report_problems
+from jobs.cli.options import report_problems, warn
 
 
 @click.command("export")
@@ -47,7 +47,7 @@ def export_command(
     """
     from jobs import export
 
-    export.export(state.store(), names, out, form, project, every if watch else None, click.echo, _warn)
+    export.export(state.store(), names, out, form, project, every if watch else None, click.echo, warn)
 
 
 @click.command("archive")
@@ -69,7 +69,7 @@ def archive_command(state: Globals, sweeps: tuple[str, ...], out: Path) -> None:
 
     judge.check_out(out)
     store = state.store()
-    made = archive.write(store, sweeps, out, _warn)
+    made = archive.write(store, sweeps, out, warn)
     report_problems(store)
     click.echo(f"wrote {out.absolute()} ({made.runs} runs, {out.stat().st_size / 1e6:.1f} MB)")
 
@@ -87,11 +87,7 @@ def unarchive_command(state: Globals, file: Path) -> None:
     store = state.store()
     found = archive.unpack(store, file)
     for name in found.kept:
-        _warn(f"{name} differs, and stays as it is in {store.root}")
+        warn(f"{name} differs, and stays as it is in {store.root}")
     click.echo(f"{found.files} new files of {found.head.runs} runs are in {store.root}")
     names = [*found.head.sweeps, *found.head.imports]
     click.echo(f"`sweeps aggregate {' '.join(names)}` judges them")
-
-
-def _warn(line: str) -> None:
-    click.echo(f"warning: {line}", err=True)

@@ -11,6 +11,7 @@ from jobs.cli.options import (
     device_of,
     foreground_options,
     report_problems,
+    warn,
 )
 from jobs.errors import JobsError
 
@@ -107,20 +108,16 @@ def aggregate_command(
     store = state.store()
     judge.check_out(out)
     if watch:
-        summary = judge.keep_reporting(store, sweeps, out, formats, every, click.echo, _warn)
+        summary = judge.keep_reporting(store, sweeps, out, formats, every, click.echo, warn)
         report_problems(store)
     else:
-        found = judge.sources(store, sweeps, _warn)
+        found = judge.sources(store, sweeps, warn)
         report_problems(store)
-        summary = judge.report(found, out, formats, click.echo, _warn)
+        summary = judge.report(found, out, formats, click.echo, warn)
     console = show.console()
     for sweep in summary.sweeps:
         for line in show.verdict_lines(sweep, console.width):
             console.print(line)
-
-
-def _warn(line: str) -> None:
-    click.echo(f"warning: {line}", err=True)
 
 
 @click.command("compare")
@@ -193,7 +190,7 @@ def plots_command(
     if wrong:
         raise JobsError(f"--format {wrong[0]!r}: give svg, pdf or png, or several as in svg,pdf")
     store = state.store()
-    found = judge.sources(store, sweeps, _warn)
+    found = judge.sources(store, sweeps, warn)
     report_problems(store)
     from aggregate.summary import summarise
     from plots import paper

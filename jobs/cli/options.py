@@ -148,6 +148,11 @@ def expand_sweeps(plan: Plan, name: str | None, asked: Asked) -> list[Expanded]:
     return [dataclasses.replace(expand(plan, sweep, preset, asked.values, seeds), asked=asked) for sweep in chosen]
 
 
+def warn(line: str) -> None:
+    """Say it beside what a command prints."""
+    click.echo(f"warning: {line}", err=True)
+
+
 def report_problems(store: Store) -> None:
     for problem in store.problems.values():
-        click.echo(f"warning: {problem}", err=True)
+        warn(problem)
