@@ -106,18 +106,14 @@ def norm_activation(
 ) -> Tensor:
     """x (S, E, N, D) products; bias, scale, shift (S, E, 1, D); drop (S, E, N, D) factors -> (S, E, N, D).
 
-    activation(LayerNorm((x + bias) * drop) * scale + shift); group 0: Mish, otherwise SimNorm. Without gradients x
-    is overwritten: hand over what nobody else reads.
+    activation(LayerNorm((x + bias) * drop) * scale + shift); group 0: Mish, otherwise SimNorm. Where nothing asks for
+    gradients the kernels overwrite x: hand over what nobody else reads. Where something does, they are `stack.run`'s.
     """
-    kernels = _kernels(x)
-    if kernels is None:
+    if torch.is_grad_enabled() or _kernels(x) is None:
         x = x + bias if drop is None else (x + bias) * drop
         x = torch.addcmul(shift, F.layer_norm(x, x.shape[-1:]), scale)
         return tm.simnorm(x, group) if group else F.mish(x)
     bias, scale, shift = bias.contiguous(), scale.contiguous(), shift.contiguous()
-    if torch.is_grad_enabled():
-        found: Tensor = _NormActivation.apply(x, bias, drop, scale, shift, group)
-        return found
     return norm_forward(x, bias, drop, scale, shift, group, None, None, x)
 
 
@@ -154,23 +150,6 @@ def norm_backward(
     if kernels.norm_backward(nets, rows, size, group, *pointers, torch.get_num_threads()):
         raise MemoryError("no memory for the gradient sums of a layer")
     return own, *(part.view(scale.shape) for part in sums.unbind(1))
-
-
-class _NormActivation(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, bias: Tensor, drop: Tensor | None, scale: Tensor, shift: Tensor, group: int
-    ) -> Tensor:
-        held, rstd = torch.empty_like(x), x.new_empty(x.shape[:-1])
-        ctx.save_for_backward(drop, scale, shift, held, rstd)
-        ctx.group = group
-        return norm_forward(x, bias, drop, scale, shift, group, held, rstd, torch.empty_like(x))
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        drop, scale, shift, held, rstd = ctx.saved_tensors
-        to_x, to_bias, to_scale, to_shift = norm_backward(grad, drop, scale, shift, ctx.group, held, rstd)
-        return to_x, to_bias, None, to_scale, to_shift, None
 
 
 # --- softmax over bins ------------------------------------------------------------------------------------

@@ -21,6 +21,21 @@ def grads(y: torch.Tensor, inputs: list[torch.Tensor]) -> list[torch.Tensor]:
     return list(torch.autograd.grad((y * weights).sum(), inputs))
 
 
+def norm_with_grads(
+    x: torch.Tensor,
+    bias: torch.Tensor,
+    drop: torch.Tensor | None,
+    scale: torch.Tensor,
+    shift: torch.Tensor,
+    group: int,
+) -> list[torch.Tensor]:
+    """What the kernels make of x, and its gradients by x, bias, scale and shift for the weights of `grads`."""
+    held, rstd, y = torch.empty_like(x), x.new_empty(x.shape[:-1]), torch.empty_like(x)
+    fused.norm_forward(x, bias, drop, scale, shift, group, held, rstd, y)
+    weights = torch.randn(y.shape, generator=torch.Generator().manual_seed(9))
+    return [y, *fused.norm_backward(weights, drop, scale, shift, group, held, rstd)]
+
+
 @pytest.mark.parametrize("group", [0, 8])
 @pytest.mark.parametrize("dropped", [False, True])
 @pytest.mark.parametrize(("rows", "size"), [(1, 8), (70, 24), (129, 136)])
@@ -28,14 +43,16 @@ def test_norm_activation_is_its_formula(group, dropped, rows, size):
     """Odd sizes too: vectors have tails, and gradient sums run in blocks of 64 rows."""
     x, (bias, scale, shift) = draws(2, 3, rows, size, scale=3), (draws(2, 3, 1, size, seed=s) for s in (1, 2, 3))
     drop = torch.tensor([0.0, 1.25]).repeat(2, 3, rows, size // 2) if dropped else None
-    y = fused.norm_activation(x, bias, drop, scale, shift, group)
+    y, *found = norm_with_grads(x, bias, drop, scale, shift, group)
     held = (x + bias) * (1 if drop is None else drop)
     pre = F.layer_norm(held, (size,)) * scale + shift
     expected = torch.softmax(pre.unflatten(-1, (-1, 8)), -1).flatten(-2) if group else F.mish(pre)
     torch.testing.assert_close(y, expected, rtol=1e-5, atol=2e-6)
     inputs = [x, bias, scale, shift]
-    for ours, theirs in zip(grads(y, inputs), grads(expected, inputs), strict=True):
+    for ours, theirs in zip(found, grads(expected, inputs), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=2e-5)
+    with torch.no_grad():
+        assert torch.equal(fused.norm_activation(x.clone(), bias, drop, scale, shift, group), y)
 
 
 def test_mish_of_extreme_values():
@@ -43,7 +60,8 @@ def test_mish_of_extreme_values():
     shift = torch.tensor([-200.0, -30.0, -5.0, 0.0, 5.0, 30.0, 200.0]).reshape(1, 7, 1, 1).expand(1, 7, 1, 2)
     x = torch.tensor([-1e4, 1e4]).expand(1, 7, 1, 2).clone()
     zeros, ones = torch.zeros(1, 7, 1, 2), torch.ones(1, 7, 1, 2)
-    found = fused.norm_activation(x, zeros, None, ones, shift.contiguous())
+    with torch.no_grad():
+        found = fused.norm_activation(x, zeros, None, ones, shift.contiguous())
     torch.testing.assert_close(found, F.mish(shift + torch.tensor([-1.0, 1.0])), rtol=1e-5, atol=1e-30)
 
 
@@ -53,7 +71,8 @@ def test_nan_and_infinity_stay_in_their_row():
     x[0, 0, 0, 3], x[0, 0, 1, 3] = float("nan"), float("inf")
     zeros, ones = torch.zeros(1, 1, 1, 16), torch.ones(1, 1, 1, 16)
     for group in (0, 8):
-        y = fused.norm_activation(x.clone(), zeros, None, ones, zeros, group)
+        with torch.no_grad():
+            y = fused.norm_activation(x.clone(), zeros, None, ones, zeros, group)
         assert y[0, 0].isnan().all(-1).tolist() == [True, True, False]
 
 
@@ -88,21 +107,15 @@ def test_threads_change_nothing():
     try:
         for threads in (1, 2):
             torch.set_num_threads(threads)
-            y = fused.norm_activation(x, bias, None, scale, shift)
-            found.append([y, *grads(y, [x, bias, scale, shift])])
+            found.append(norm_with_grads(x, bias, None, scale, shift, 0))
     finally:
         torch.set_num_threads(before)
     assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
 
 
 def test_without_a_compiler_the_formulas_run_as_torch(monkeypatch):
-    args = (
-        draws(1, 1, 4, 16),
-        *(draws(1, 1, 1, 16, seed=s) for s in (1,)),
-        None,
-        draws(1, 1, 1, 16),
-        draws(1, 1, 1, 16),
-    )
-    ours = fused.norm_activation(*args)
-    monkeypatch.setattr(fused, "_library", lambda: None)
-    torch.testing.assert_close(ours, fused.norm_activation(*args), rtol=1e-5, atol=2e-6)
+    x, (bias, scale, shift) = draws(1, 1, 4, 16), (draws(1, 1, 1, 16, seed=s) for s in (1, 2, 3))
+    with torch.no_grad():
+        ours = fused.norm_activation(x.clone(), bias, None, scale, shift)
+        monkeypatch.setattr(fused, "_library", lambda: None)
+        torch.testing.assert_close(ours, fused.norm_activation(x, bias, None, scale, shift), rtol=1e-5, atol=2e-6)
