@@ -10,8 +10,6 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-import time
-import traceback
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -25,29 +23,20 @@ from faults import FAULTS  # noqa: E402
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(FAULTS)}; all otherwise")
     parser.add_argument("--accounting", action="store_true", help="on a cluster with slurmdbd")
-    options = parser.parse_args()
-    unknown = set(options.names) - set(FAULTS)
-    if unknown:
-        parser.error(f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(FAULTS)}")
-    failed = 0
-    for name in options.names or FAULTS:
+    options = rows.chosen(parser, FAULTS)
+
+    def attempt(name: str) -> str:
         # a cluster of its own for each: some leave nodes drained behind
         conf = slurm_cluster.start(settings=slurm_cluster.Settings(accounting=options.accounting))
-        with tempfile.TemporaryDirectory(prefix="sweeps-fault-") as folder:
-            begun = time.monotonic()
-            try:
-                came = FAULTS[name].try_it(Sweeps(Path(folder), conf))
-            except Exception:  # noqa: BLE001 - the table tells it, and the other faults are tried too
-                traceback.print_exc()
-                came, failed = "NOT AS IT MUST BE, see above", failed + 1
-            finally:
-                slurm_cluster.stop(conf.parent)
-        line = f"| {name} | {FAULTS[name].what} | {came} | {time.monotonic() - begun:.0f} s | {rows.code()} |"
-        print(line, flush=True)
-        rows.record("faults", list(FAULTS), {name: line})
-    return 1 if failed else 0
+        try:
+            with tempfile.TemporaryDirectory(prefix="sweeps-fault-") as folder:
+                return FAULTS[name].try_it(Sweeps(Path(folder), conf))
+        finally:
+            slurm_cluster.stop(conf.parent)
+
+    about = {name: fault.what for name, fault in FAULTS.items()}
+    return rows.try_each(options.names, attempt, "faults", FAULTS, about=about)
 
 
 if __name__ == "__main__":

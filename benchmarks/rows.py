@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import argparse
+import time
+import traceback
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -51,3 +54,37 @@ def code() -> str:
 def record(table: str, order: Sequence[str], rows: Mapping[str, str], page: Path = PAGE) -> None:
     """The same in a page of the documentation."""
     page.write_text(recorded(page.read_text(encoding="utf-8"), table, order, rows), encoding="utf-8")
+
+
+def chosen(parser: argparse.ArgumentParser, order: Iterable[str]) -> argparse.Namespace:
+    """What was typed, with `names` of `order`, all where none was; ends the program at another one."""
+    legal = list(order)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(legal)}; all otherwise")
+    options = parser.parse_args()
+    if unknown := set(options.names) - set(legal):
+        parser.error(f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(legal)}")
+    options.names = options.names or legal
+    return options
+
+
+def try_each(
+    names: Sequence[str], attempt: Callable[[str], str], table: str, order: Iterable[str], page: Path = PAGE,
+    about: Mapping[str, str] | None = None,
+) -> int:  # fmt: skip
+    """Record what `attempt` says of each name, how long it took and of which code; the exit code, 1 if any failed.
+
+    about: by name, a cell before that.
+    """
+    failed = 0
+    for name in names:
+        begun = time.monotonic()
+        try:
+            came = attempt(name)
+        except Exception:  # noqa: BLE001 - the table tells it, and the others are tried too
+            traceback.print_exc()
+            came, failed = "NOT AS IT MUST BE, see above", failed + 1
+        cells = [name, *([about[name]] if about else []), came, f"{time.monotonic() - begun:.0f} s", code()]
+        line = f"| {' | '.join(cells)} |"
+        print(line, flush=True)
+        record(table, list(order), {name: line}, page)
+    return 1 if failed else 0

@@ -12,8 +12,6 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-import time
-import traceback
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -36,22 +34,8 @@ PATIENCE_S = 3600.0
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BACKENDS)}")
-    names = parser.parse_args().names
-    if unknown := set(names) - set(BACKENDS):
-        parser.error(f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(BACKENDS)}")
-    failed = 0
-    for name in names or BACKENDS:
-        begun = time.monotonic()
-        try:
-            came = _walked(name)
-        except Exception:  # noqa: BLE001 - the table tells it, and the other backend is tried too
-            traceback.print_exc()
-            came, failed = "NOT AS IT MUST BE, see above", failed + 1
-        line = f"| {name} | {came} | {time.monotonic() - begun:.0f} s | {rows.code()} |"
-        print(line, flush=True)
-        rows.record("walks", list(BACKENDS), {name: line}, ROOT / "docs" / "decisions.md")
-    return 1 if failed else 0
+    names = rows.chosen(parser, BACKENDS).names
+    return rows.try_each(names, _walked, "walks", BACKENDS, ROOT / "docs" / "decisions.md")
 
 
 def _walked(backend: str) -> str:

@@ -12,8 +12,6 @@ import argparse
 import json
 import sys
 import tempfile
-import time
-import traceback
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -52,22 +50,8 @@ WAYS = {
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(WAYS)}")
-    names = parser.parse_args().names
-    if unknown := set(names) - set(WAYS):
-        parser.error(f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(WAYS)}")
-    failed = 0
-    for name in names or WAYS:
-        begun = time.monotonic()
-        try:
-            came = _try(WAYS[name])
-        except Exception:  # noqa: BLE001 - the table tells it, and the other ways are tried too
-            traceback.print_exc()
-            came, failed = "NOT AS IT MUST BE, see above", failed + 1
-        line = f"| {name} | {came} | {time.monotonic() - begun:.0f} s | {rows.code()} |"
-        print(line, flush=True)
-        rows.record("whole sweeps", list(WAYS), {name: line})
-    return 1 if failed else 0
+    names = rows.chosen(parser, WAYS).names
+    return rows.try_each(names, lambda name: _try(WAYS[name]), "whole sweeps", WAYS)
 
 
 def _try(way: Way) -> str:

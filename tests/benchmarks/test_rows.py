@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -43,3 +44,36 @@ def test_sections_have_their_place_in_the_documentation(rows: ModuleType, reposi
 def test_a_table_that_is_not_there_is_an_error(rows: ModuleType, table: str) -> None:
     with pytest.raises(ValueError, match=f"<!-- {table} -->"):
         rows.recorded(PAGE, table, [], {})
+
+
+def test_what_fails_is_told_and_the_others_are_tried(
+    rows: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(PAGE)
+
+    def attempt(name: str) -> str:
+        if name == "one":
+            raise AssertionError("5 runs, 6 were expected")
+        return "as it must be"
+
+    assert rows.try_each(["one", "two"], attempt, "a", ["one", "two"], page, {"one": "A", "two": "B"}) == 1
+    table = page.read_text().partition("<!-- end -->")[0].splitlines()[-2:]
+    assert [line.split(" | ")[:3] for line in table] == [
+        ["| one", "A", "NOT AS IT MUST BE, see above"],
+        ["| two", "B", "as it must be"],
+    ]
+    assert "5 runs, 6 were expected" in capsys.readouterr().err
+    assert rows.try_each(["two"], attempt, "a", ["one", "two"], page) == 0
+
+
+def test_names_that_are_not_there_end_the_program(
+    rows: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for typed, names in (([], ["one", "two"]), (["two"], ["two"])):
+        monkeypatch.setattr("sys.argv", ["walk.py", *typed])
+        assert rows.chosen(argparse.ArgumentParser(), ["one", "two"]).names == names
+    monkeypatch.setattr("sys.argv", ["walk.py", "three"])
+    with pytest.raises(SystemExit):
+        rows.chosen(argparse.ArgumentParser(), ["one", "two"])
+    assert "unknown: three; there are one, two" in capsys.readouterr().err
