@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from jobs.cli.group import Globals
-from jobs.cli.options import report_problems, warn
+from jobs.cli.options import report_problems, warn, watch_options
 
 
 @click.command("export")
@@ -28,15 +28,7 @@ from jobs.cli.options import report_problems, warn
     help="Folder of the files, made where it is not there.",
 )
 @click.option("--project", default="sweeps", show_default=True, metavar="NAME", help="Project of W&B.")
-@click.option("--watch", is_flag=True, help="Write what is new again and again, until no run is active.")
-@click.option(
-    "--every",
-    type=click.FloatRange(min=1),
-    default=60.0,
-    show_default=True,
-    metavar="SECONDS",
-    help="Time between two looks of --watch.",
-)
+@watch_options
 @click.pass_obj
 def export_command(
     state: Globals, names: tuple[str, ...], form: str, out: Path, project: str, watch: bool, every: float

@@ -7,12 +7,7 @@ from pathlib import Path
 import click
 
 from jobs.cli.group import Globals
-from jobs.cli.options import (
-    device_of,
-    foreground_options,
-    report_problems,
-    warn,
-)
+from jobs.cli.options import device_of, foreground_options, report_problems, warn, watch_options
 from jobs.errors import JobsError
 
 
@@ -85,15 +80,7 @@ def evaluate_command(
     type=click.Choice(["csv", "parquet", "json"]),
     help="Write the numbers too, a file per level beside the report: report-runs.csv and so on; may be repeated.",
 )
-@click.option("--watch", is_flag=True, help="Write it again and again, until no run is active.")
-@click.option(
-    "--every",
-    type=click.FloatRange(min=1),
-    default=60.0,
-    show_default=True,
-    metavar="SECONDS",
-    help="Time between two reports of --watch.",
-)
+@watch_options
 @click.pass_obj
 def aggregate_command(
     state: Globals, sweeps: tuple[str, ...], out: Path, formats: tuple[str, ...], watch: bool, every: float

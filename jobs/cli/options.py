@@ -73,8 +73,11 @@ backend_options = with_options(
     click.option("--dry-run", is_flag=True, help="Show the runs and the exact script or commands; submit nothing."),
     click.option("--wait", is_flag=True, help="Show progress until the runs have ended; exit code 1 if any failed."),
 )  # fmt: skip
-
-
+watch_options = with_options(
+    click.option("--watch", is_flag=True, help="Write what is new again and again, until no run is active."),
+    click.option("--every", type=click.FloatRange(min=1), default=60.0, show_default=True, metavar="SECONDS",
+                 help="Time between two looks of --watch."),
+)  # fmt: skip
 filter_options = with_options(
     click.option("--where", multiple=True, metavar="KEY=VALUE",
                  help="Only runs with this value of a key, or seed=N; all of several must hold."),
