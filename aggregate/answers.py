@@ -50,7 +50,7 @@ def _answer(question: Question, lines: pd.DataFrame, sweep: SweepSummary) -> Ans
     missing = tuple(name for name in question.beside if not sweep.source.beside.get(name))
     deciding = lines[lines["deciding"].astype(bool)]
     if deciding.empty:
-        said = f"Not answered: {_why_not(sweep, missing)}"
+        said = f"Not answered: {_why_not(question, sweep, missing)}"
         return Answer(question.text, OPEN, said, f"{said}.", missing=missing)
     split = [own for _, own in deciding.groupby("axis", sort=False)]
     parts = [_part(question, own, sweep, several=len(split) > 1) for own in split]
@@ -69,11 +69,15 @@ def _answer(question: Question, lines: pd.DataFrame, sweep: SweepSummary) -> Ans
     )
 
 
-def _why_not(sweep: SweepSummary, missing: tuple[str, ...]) -> str:
+def _why_not(question: Question, sweep: SweepSummary, missing: tuple[str, ...]) -> str:
     if missing:
         return f"needs the runs of {' and '.join(missing)}, which was not submitted"
-    if not sweep.scores["complete"].astype(bool).any():
+    finished = sweep.scores[sweep.scores["complete"].astype(bool)]
+    if finished.empty:
         return "no run has finished"
+    endpoint = ENDPOINTS[question.on[0]]
+    if not endpoint.rate and finished[endpoint.column].isna().all():
+        return f"no finished run has enough evaluations for {endpoint.title}"
     return "needs at least two finished seeds on both sides, in configurations that differ in nothing else"
 
 

@@ -99,6 +99,16 @@ def test_why_nothing_can_be_said(tmp_path: Path, synthetic: ModuleType, how: dic
     assert (found.state, found.text.startswith(f"Not answered: {words}")) == (OPEN, True)
 
 
+def test_too_few_evaluations_are_told_from_too_few_seeds(tmp_path: Path, synthetic: ModuleType) -> None:
+    """Jumps want four evaluations in the second half."""
+    question = dataclasses.replace(WORDED, on=("noise",))
+    few, enough = (
+        answered(synthetic, tmp_path / str(n), (600.0, 630.0), question, (1, 2), evaluations=n) for n in (6, 8)
+    )
+    assert few.text == "Not answered: no finished run has enough evaluations for jumps of evaluation."
+    assert re.search(r": jumps of evaluation [+−]", enough.text)
+
+
 def test_a_sweep_that_was_not_submitted_is_the_next_command(tmp_path: Path, synthetic: ModuleType) -> None:
     question = Question("Schedule?", ("k == l",), ("k",), beside=("entropy.fixed",))
     sweep = synthetic.make_sweep(tmp_path, (600.0, 630.0), 2, lean=True)
