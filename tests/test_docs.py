@@ -7,6 +7,7 @@ import os
 import re
 import runpy
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -57,6 +58,12 @@ def told(text: str) -> list[str]:
     return [" ".join(code.split()) for code in re.findall(r"`([^`]+)`", re.sub(r"```.*?```", "", text, flags=re.S))]
 
 
+def in_prose(text: str) -> list[str]:
+    """The command lines of a page's prose. A command's bare name, where it wants arguments, is none."""
+    lines = [line for line in told(text) if line.startswith("sweeps ")]
+    return [line for line in lines if len(line.split()) > 2 or "Missing " not in refused(words_of(line))]
+
+
 def refused(words: list[str]) -> str:
     """Why the command line does not take the words, "" where it does. Nothing is carried out."""
     with patch.object(click.Command, "invoke", lambda *_: None):
@@ -65,19 +72,18 @@ def refused(words: list[str]) -> str:
 
 
 def faults(text: str) -> Iterator[str]:
-    """What is wrong with the commands of a page. Prose may leave arguments away; a block may not."""
+    """What is wrong with the commands of a page."""
     for line in typed(text):
         if line.startswith("sweeps "):
             yield from filter(None, [refused(shlex.split(line)[1:])])
         elif line not in NOT_RUN and not line.startswith("python "):
             yield f"{line}: run it in a test, or say in NOT_RUN why not"
-    for line in told(text):
-        if line.startswith("sweeps ") and "Missing " not in (why := refused(words_of(line))):
-            yield from filter(None, [why])
+    for line in in_prose(text):
+        yield from filter(None, [refused(words_of(line))])
 
 
 def words_of(line: str) -> list[str]:
-    return [word for word in shlex.split(line)[1:] if word != "..."] or ["--help"]
+    return ["--help" if word == "..." else word for word in shlex.split(line)[1:]]
 
 
 def scripts(text: str) -> set[str]:
@@ -100,6 +106,7 @@ def test_a_wrong_command_would_be_seen(line: str) -> None:
     assert list(faults(f"```sh\n{line}\n```\n"))
     assert list(faults("```sh\nsweeps submit ensemble --seeds 6  # --sedes\n```\nand `sweeps submit`")) == []
     assert list(faults("prose on `sweeps submit\nensemble --sedes 6`"))
+    assert list(faults("prose on `sweeps submit --wait`"))
 
 
 def test_every_script_is_there_and_has_help(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -116,6 +123,13 @@ def test_every_script_is_there_and_has_help(repository: Path, capsys: pytest.Cap
         help[path] = capsys.readouterr().out
     options = {(line, word) for line in lines for word in line.split()[2:] if word.startswith("--")}
     assert [line for line, word in options if word not in help[line.split()[1]]] == []
+
+
+def test_the_tests_that_are_to_be_run_are_there(repository: Path) -> None:
+    """`python -m pytest ...`: they are what runs this."""
+    lines = {line for text in pages(repository).values() for line in typed(text) if line.startswith("python -m ")}
+    assert {tuple(line.split()[:3]) for line in lines} == {("python", "-m", "pytest")}
+    assert [path for line in lines for path in line.split()[3:] if not (repository / path).exists()] == []
 
 
 def test_every_command_stands_in_the_reference(repository: Path) -> None:
@@ -147,8 +161,18 @@ def build(load_script: Callable[[str], ModuleType]) -> ModuleType:
     return load_script("docs/build.py")
 
 
-def test_the_reference_is_fresh(build: ModuleType, repository: Path) -> None:
-    stale = [name for name, text in build.pages().items() if (repository / "docs" / name).read_text() != text]
+def test_the_reference_is_fresh(repository: Path, tmp_path: Path) -> None:
+    """`python docs/build.py`, where nothing is written yet, writes what is there."""
+    (tmp_path / "docs").mkdir()
+    for name in ("build.py", "flags.md"):
+        shutil.copy(repository / "docs" / name, tmp_path / "docs")
+    subprocess.run([sys.executable, "docs/build.py"], cwd=tmp_path, check=True, capture_output=True)
+    written, there = (
+        {path.name: path.read_bytes() for path in (folder / "docs" / "reference").iterdir()}
+        for folder in (tmp_path, repository)
+    )
+    assert sorted(written) == sorted(there)
+    stale = [name for name, page in written.items() if page != there[name]]
     assert stale == [], "run `python docs/build.py`"
 
 

@@ -1,7 +1,8 @@
-"""The `sweeps` lines of the documentation's shell blocks are carried out, page by page and in order, and succeed.
+"""The `sweeps` lines of the documentation are carried out and succeed: those of shell blocks page by page and in order,
+those that stand in its prose each in a folder of its own.
 
-They go to a pretended Slurm whose jobs come to made-up curves. The tutorial, which trains for real, is run by
-tests/test_docs.py.
+They go to a pretended Slurm whose jobs come to made-up curves; `train` and `evaluate` are real. The tutorial's blocks,
+which train for real, are run by tests/test_docs.py.
 """
 
 from __future__ import annotations
@@ -10,14 +11,16 @@ import contextlib
 import json
 import os
 import re
+import runpy
 import shlex
 import shutil
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from unittest.mock import MagicMock
 
 import pytest
@@ -26,26 +29,41 @@ from fake_slurm import FakeSlurm
 
 from jobs import probe
 from jobs.cli import cli
-from jobs.records import Attempt, Outcome
+from jobs.records import Attempt, Outcome, Submission
+from jobs.status import survey
 from jobs.store import RunRef, Store
 
 PAGES = ("README.md", "docs/decisions.md", "docs/exchange.md", "docs/howto.md", "docs/imports.md")
 REPOSITORY = Path(__file__).parents[1]
+DOCS = runpy.run_path(str(REPOSITORY / "tests" / "test_docs.py"))
+PATH = os.environ["PATH"]  # as it is before a pretended Slurm takes its place
 MAP = "step=step,eval_return=reward,seed=seed"
 SUBMIT = "sweeps submit ensemble --seeds 6"
 # Final returns of the configurations of `ensemble`: the last is tied with the baseline before it until there are more
 # seeds, the first two are hopeless.
 FINALS = (100.0, 150.0, 300.0, 310.0, 320.0, 330.0, 600.0, 665.0)
+# What prose leaves open, and what it stands for; a run is one of those that are there.
+LEFT_OPEN = {
+    "<sweep>": "ensemble", "SWEEP": "ensemble", "A B": "ensemble:A ensemble:B", "FOLDER": "results",
+    "FILE": "ensemble.sh", "...": "status",
+}  # fmt: skip
+# What a line that is carried out for real is given beside its own words, to take seconds instead of days.
+SHORTER = {
+    "train": ["--threads", "1", *(word for key, value in DOCS["TINY"].items() for word in ("--set", f"{key}={value}"))],
+    "evaluate": ["--threads", "1", "--episodes", "1"],
+}
 SINFO = "cpu*|7-00:00:00|20|64|256000|(null)|up\ngpu|1-00:00:00|4|32|512000|gpu:a100:4|up\n"
 FACTS = {"host": "n1", "cores": 4, "gpus": 1, "torch": "2.4", "cuda": "12.4", "mujoco": "3"}
 
 
 @dataclass
 class World:
-    """A folder to type in, and a pretended Slurm. trained: a folder where `ensemble` is done."""
+    """A folder to type in, and a pretended Slurm. trained: a folder where `ensemble` is done; real: where something was
+    trained for real, as soon as somebody wants it."""
 
     folder: Path
     trained: Path
+    real: Path
     slurm: FakeSlurm
     synthetic: ModuleType
 
@@ -54,10 +72,24 @@ class World:
         return Store(self.folder / "results")
 
     def type(self, line: str) -> str:
+        if line.split()[1] in ("train", "evaluate"):
+            return self.type_for_real(line)
         with contextlib.chdir(self.folder):
             done = CliRunner().invoke(cli, shlex.split(line)[1:])
         assert done.exit_code == 0, f"{line}\n{done.output}"
         return done.output
+
+    def type_for_real(self, line: str) -> str:
+        """In a process of its own, as what draws is chosen before the environment is imported. Made shorter."""
+        words = [*shlex.split(line)[1:], *SHORTER[line.split()[1]]]
+        done = subprocess.run(
+            [sys.executable, "-P", "-m", "jobs.cli", *words], cwd=self.folder, env={**os.environ, "PATH": PATH},
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        if "nothing draws here" in done.stderr:
+            pytest.skip(done.stderr)
+        assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
+        return done.stdout + done.stderr
 
     def carry_out(self, line: str) -> str:
         """With what its jobs come to."""
@@ -66,13 +98,13 @@ class World:
             self.finish()
         return said
 
-    def finish(self) -> None:
-        """All that was submitted is done, but for the first run's first attempt, which fails."""
+    def finish(self, fails: bool = True) -> None:
+        """All that was submitted is done, but for the first run's first attempt, which fails where `fails`."""
         for run, index, steps in self.asked():
             if self.store.load_run(run, steps).done:
                 continue
             number = self.store.claim_attempt(run, Attempt(0, "here", 1, "1", 0.0, "cpu")).number
-            failed = (index, run.seed, number) == (0, 1, 1)
+            failed = fails and (index, run.seed, number) == (0, 1, 1)
             if not failed:
                 self.log(run, index, steps)
             self.store.write_outcome(run, number, Outcome("failed" if failed else "finished", steps, "", 0.0))
@@ -80,13 +112,28 @@ class World:
             self.slurm.set(job, state="COMPLETED")
 
     def asked(self) -> list[tuple[RunRef, int, int]]:
-        """Run, place of its configuration in the sweep, steps."""
-        configs = self.store.read_view("ensemble").configs
+        """Run, place of its configuration in its sweep, steps."""
         return [
             (RunRef(c.config_id, seed), index, self.store.check_config(c.config_id).steps)
-            for index, c in enumerate(configs)
+            for name in self.store.view_names()
+            for index, c in enumerate(self.store.read_view(name).configs)
             for seed in c.seeds
         ]
+
+    def first_task(self) -> tuple[RunRef, Submission, int]:
+        """A run with the submission that holds it and its place there."""
+        run, _, steps = self.asked()[0]
+        (found,) = survey(self.store, {run: steps}).values()
+        assert found.submission is not None
+        assert found.task is not None
+        return run, found.submission, found.task
+
+    def filled(self, line: str) -> str:
+        """A line of prose with what it leaves open."""
+        run = str(self.asked()[0][0]) if self.store.view_names() else ""
+        for words, meant in {**LEFT_OPEN, "ID/seed-1": run, "<run>": run}.items():
+            line = re.sub(rf"(?<!\S){re.escape(words)}(?!\S)", meant, line)
+        return line
 
     def log(self, run: RunRef, index: int, steps: int, share: float = 1.0) -> None:
         self.synthetic.write_run(
@@ -176,6 +223,132 @@ SAYS = {
 }
 
 
+# --- what the lines in prose assume -----------------------------------------------------------------------------
+
+
+def nothing(world: World) -> None:
+    shutil.rmtree(world.folder / "results")
+
+
+def held(world: World) -> None:
+    """All but the first seeds wait for these."""
+    nothing(world)
+    world.type(f"{SUBMIT} --canary")
+
+
+def failed(world: World) -> None:
+    nothing(world)
+    world.carry_out(SUBMIT)
+
+
+def pruned(world: World) -> None:
+    training(world)
+    world.type("sweeps prune ensemble")
+
+
+def diverged(world: World) -> None:
+    training(world)
+    run, submission, task = world.first_task()
+    job = submission.job_of(task)
+    assert job is not None
+    world.slurm.set(job, state="FAILED")
+    world.store.claim_attempt(run, Attempt(0, "here", 1, "1", 0.0, "cpu", submission.id, task, job))
+    world.store.write_outcome(run, 1, Outcome("diverged", 0, "", 0.0))
+
+
+def logged(world: World) -> None:
+    """Slurm wrote the log of the first run's task."""
+    _, submission, task = world.first_task()
+    path, _ = world.store.log_paths(submission.id, task, submission.job_of(task))
+    path.write_text("that is its log\n")
+
+
+def accounted(world: World) -> None:
+    """Slurm's books know what a task used."""
+    _, submission, task = world.first_task()
+    job = submission.job_of(task)
+    assert job is not None
+    world.slurm.set(job, elapsed_raw=3600, total_cpu="01:00:00", max_rss="2G")
+
+
+def decided(world: World) -> None:
+    world.type("sweeps adopt ensemble --keep")
+
+
+def archived(world: World) -> None:
+    """An archive, and another machine."""
+    world.type("sweeps archive ensemble --out ensemble.tar")
+    nothing(world)
+
+
+def imported(world: World) -> None:
+    published(world)
+    world.type(f"sweeps import results/tdmpc2 --name published --map {MAP}")
+
+
+def tutorial(world: World) -> None:
+    """The sweep of docs/tutorial.md, of which a run failed."""
+    nothing(world)
+    shutil.copy(REPOSITORY / "docs" / "tutorial" / "first.yaml", world.folder)
+    world.carry_out("sweeps submit rates --plan first.yaml")
+
+
+def tutorial_done(world: World) -> None:
+    tutorial(world)
+    world.carry_out("sweeps rerun rates --failed")
+    logged(world)
+
+
+def trained_for_real(world: World) -> None:
+    """A run of few steps, of which the weights at step 20 pass for those at 50,000."""
+    if not (world.real / "results").exists():
+        replace(world, folder=world.real).type("sweeps train --preset small")
+    nothing(world)
+    shutil.copytree(world.real, world.folder, dirs_exist_ok=True)
+    (kept,) = world.folder.glob("results/runs/*/seed-1/snapshots/step-000000020.pt")
+    kept.rename(kept.with_name("step-000050000.pt"))
+
+
+# Line of prose -> what happens before it, which is otherwise that `ensemble` is done; what it says.
+PROSE: dict[str, tuple[Callable[[World], None], str]] = {
+    "sweeps adopt --undo": (decided, "ensemble"),
+    "sweeps adopt rates --plan first.yaml --from-verdict": (tutorial_done, "lr"),
+    "sweeps cancel ensemble": (training, "48 runs cancelled"),
+    "sweeps cancel ensemble --diverged": (diverged, "5 runs cancelled"),
+    "sweeps evaluate ID/seed-1 --at 50000": (trained_for_real, "50,000"),
+    "sweeps evaluate ID/seed-1 --video walk.webp": (trained_for_real, "walk.webp"),
+    "sweeps import": (imported, "published"),
+    f"sweeps import results/tdmpc2 --name published --map {MAP}": (published, "tdmpc2"),
+    "sweeps logs ID/seed-1 -f": (logged, "that is its log"),
+    "sweeps logs <run>": (logged, "that is its log"),
+    "sweeps logs fe5ffd68fe/seed-1": (tutorial_done, "that is its log"),
+    "sweeps prune ensemble": (training, "runs stopped"),
+    "sweeps release <sweep>": (held, "released"),
+    "sweeps rerun <sweep> --failed": (failed, "1 to submit"),
+    "sweeps rerun rates --failed": (tutorial, "1 to submit"),
+    "sweeps rerun SWEEP --stopped": (pruned, "submitted"),
+    "sweeps submit ensemble --export FILE": (nothing, "ensemble.sh"),
+    "sweeps submit ensemble --seeds 6 --dry-run": (nothing, "48 to submit"),
+    "sweeps submit ensemble --seeds 6 --wait": (nothing, "48 done"),
+    "sweeps train": (nothing, "done; runs are in"),
+    "sweeps train --preset small": (nothing, "done; runs are in"),
+    "sweeps unarchive ensemble.tar": (archived, "48 runs"),
+    "sweeps usage": (accounted, "time=90"),
+}  # fmt: skip
+
+
+def lines_of(text: str) -> list[str]:
+    """The command lines of a page's prose."""
+    found: list[str] = DOCS["in_prose"](text)
+    return found
+
+
+def carry_out_told(line: str, world: World) -> None:
+    before, says = PROSE.get(line, (lambda world: None, ""))
+    before(world)
+    assert says in " ".join(world.type(world.filled(line)).split()), line
+
+
 @pytest.fixture(scope="module")
 def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeSlurm]:
     """A pretended Slurm, all of PATH."""
@@ -192,16 +365,21 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeSlurm]:
 @pytest.fixture(scope="module")
 def trained(slurm: FakeSlurm, synthetic: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("trained")
-    world = World(folder, folder, slurm, synthetic)
+    world = World(folder, folder, folder, slurm, synthetic)
     world.carry_out(SUBMIT)
     world.carry_out("sweeps rerun ensemble --failed")
     return folder
 
 
+@pytest.fixture(scope="module")
+def real(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("real")
+
+
 @pytest.fixture
-def world(slurm: FakeSlurm, trained: Path, synthetic: ModuleType, tmp_path: Path) -> World:
+def world(slurm: FakeSlurm, trained: Path, real: Path, synthetic: ModuleType, tmp_path: Path) -> World:
     (tmp_path / "here").mkdir()
-    return World(tmp_path / "here", trained, slurm, synthetic)
+    return World(tmp_path / "here", trained, real, slurm, synthetic)
 
 
 @pytest.fixture
@@ -218,20 +396,23 @@ def probed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def documented(load_script: Callable[[str], ModuleType]) -> dict[str, list[str]]:
-    """Page -> its lines."""
-    docs = load_script("tests/test_docs.py")
+def documented() -> dict[str, list[str]]:
+    """Page -> the lines of its blocks."""
     found = {
-        page: [line for line in docs.typed(text) if line.startswith("sweeps ")]
-        for page, text in docs.pages(REPOSITORY).items()
+        page: [line for line in DOCS["typed"](text) if line.startswith("sweeps ")]
+        for page, text in DOCS["pages"](REPOSITORY).items()
     }
     return {page: lines for page, lines in found.items() if lines and page != "docs/tutorial.md"}
+
+
+IN_PROSE = sorted({line for text in DOCS["pages"](REPOSITORY).values() for line in lines_of(text)})
 
 
 def test_the_tables_are_of_lines_that_are_there(documented: dict[str, list[str]]) -> None:
     assert sorted(documented) == sorted(PAGES)
     assert set(SAYS) <= {line for lines in documented.values() for line in lines}
     assert [line for page, lines in BEFORE.items() for line in lines if line not in documented[page]] == []
+    assert set(PROSE) <= set(IN_PROSE)
 
 
 @pytest.fixture
@@ -246,3 +427,28 @@ def test_every_line_of_a_page_succeeds(page: str, documented: dict[str, list[str
     for line in documented[page]:
         BEFORE.get(page, {}).get(line, lambda world: None)(world)
         assert SAYS.get(line, "") in " ".join(world.carry_out(line).split()), line
+
+
+# --- prose --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def prepared(world: World, monkeypatch: pytest.MonkeyPatch) -> World:
+    """`ensemble` is done; who waits sees to it that what was submitted is."""
+    again(world)
+    waiting = SimpleNamespace(time=time.time, sleep=lambda seconds: world.finish(fails=False))
+    monkeypatch.setattr("jobs.watch.time", waiting)
+    return world
+
+
+@pytest.mark.parametrize("line", IN_PROSE)
+def test_every_line_of_prose_succeeds(line: str, prepared: World) -> None:
+    carry_out_told(line, prepared)
+
+
+def test_a_new_line_of_prose_would_be_carried_out(prepared: World) -> None:
+    page = (REPOSITORY / "docs" / "decisions.md").read_text()
+    changed = page.replace("`sweeps plan gamma`", "`sweeps plan delta`")
+    (line,) = set(lines_of(changed)) - set(lines_of(page))
+    with pytest.raises(AssertionError, match="unknown sweep 'delta'"):
+        carry_out_told(line, prepared)
