@@ -1,0 +1,94 @@
+"""Every script under benchmarks/ that the documentation names is run in small, or has parts that another test runs."""
+
+from __future__ import annotations
+
+import re
+import runpy
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+# Script -> the test that runs it in small.
+SMALL = {
+    "flags": "test_flags.py::test_the_page_is_written_between_its_markers",
+    "intervals": "test_small.py::test_intervals",
+    "learning": "test_learning.py::test_it_trains_what_is_missing_and_says_what_cannot_be_compared",
+    "report": "test_small.py::test_report",
+    "speed": "test_small.py::test_speed",
+    "status": "test_small.py::test_status",
+}
+# Script that takes a Slurm of its own or many processes -> the tests that run what it is made of.
+PARTS = {
+    "faults": "../cluster/test_faults.py::test_it_recovers",
+    "loading": "test_loading.py::test_all_that_is_timed_reads_all_rows",
+    "walk": "../test_end_to_end.py::test_a_plan_is_walked_as_next_leads",
+    "whole_sweep": "../cluster/test_slurm_end_to_end.py::test_an_array_trains_and_is_reported",
+}
+Run = Callable[..., dict[str, str]]
+
+
+def test_every_script_that_is_named_is_run(repository: Path) -> None:
+    docs = runpy.run_path(str(repository / "tests" / "test_docs.py"))
+    lines = {line for text in docs["pages"](repository).values() for line in docs["scripts"](text)}
+    named = {Path(path).stem for line in lines if (path := line.split()[1]).startswith("benchmarks/")}
+    assert named == set(SMALL) | set(PARTS)
+    for test in [*SMALL.values(), *PARTS.values()]:
+        file, name = test.split("::")
+        assert f"\ndef {name}(" in (Path(__file__).parent / file).read_text(), test
+
+
+@pytest.fixture
+def run(
+    load_script: Callable[[str], ModuleType], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Run:
+    """Calls a script's `main` with words; what it would write into a page, by name."""
+
+    def main(name: str, *words: str, **instead: Any) -> dict[str, str]:
+        script = load_script(f"benchmarks/{name}.py")
+        written: dict[str, str] = {}
+        if hasattr(script, "rows"):
+            monkeypatch.setattr(script.rows, "record", lambda table, order, rows, *page: written.update(rows))
+        for what, by in instead.items():
+            monkeypatch.setattr(script, what, by(getattr(script, what)))
+        monkeypatch.setattr(sys, "argv", [name, *words])
+        script.main()
+        return {**written, "said": capsys.readouterr().out}
+
+    return main
+
+
+def test_intervals(run: Run, tmp_path: Path) -> None:
+    run("intervals", "--trials", "2", "--out", str(tmp_path))
+    assert re.search(r"found in 80 % of sweeps", (tmp_path / "docs" / "statistics.md").read_text())
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="Chromium is not on the path")
+def test_report(run: Run) -> None:
+    assert re.match(r"\| 1x1 \| 0\.\d+ MB \|( \d+\.\d\d s \|){5}", run("report", "--sizes", "1x1")["1x1"])
+
+
+def test_speed(run: Run) -> None:
+    """As few repetitions as it allows."""
+    small = ("batch_size=8", "mlp_dim=32", "enc_dim=32", "latent_dim=32", "num_samples=8", "num_pi_trajs=4",
+             "num_elites=4", "iterations=1")  # fmt: skip
+    words = [word for value in small for word in ("--set", value)]
+    said = run("speed", *words, _seconds=lambda known: lambda work, threads, budget=0.0: known(work, threads, 0.0))
+    assert re.findall(r"^ +1 (\w+) +\d", said["said"], re.M) == ["update", "action"]
+
+
+def test_status(run: Run) -> None:
+    """Every command once instead of five times."""
+
+    def once(command: list[str], environment: dict[str, str], folder: Path) -> tuple[float, float]:
+        done = subprocess.run(command, env=environment, cwd=folder, check=True, capture_output=True, text=True)
+        assert command[-1] != "status" or "10 done" in done.stdout
+        return 0.0, 0.0
+
+    found = run("status", "--runs", "20", seconds=lambda known: once)
+    assert [line.split("|")[2].strip() for name, line in found.items() if name != "said"] == ["20"] * 3
