@@ -100,6 +100,13 @@ def is_root():
     return os.geteuid() == 0
 
 
+def processors():
+    """How many this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def apt_install(*packages):
     """True when it could: Debian or Ubuntu, and root."""
     if not (is_root() and shutil.which("apt-get")):
@@ -284,7 +291,8 @@ def test(options):
         say("the tests of the report in a browser are skipped: they want the Debian package chromium")
     if linux and not ctypes.util.find_library("OSMesa") and not apt_install("libosmesa6"):
         say("the test that films is skipped where nothing else draws: it wants the Debian package libosmesa6")
-    checks = (["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy"], ["pytest", "-q"])
+    tests = ["pytest", "-q", "-n", str(processors())]
+    checks = (["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy"], tests)
     failed = []
     for check in checks:
         say(" ".join(check))

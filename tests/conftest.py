@@ -1,4 +1,4 @@
-"""What every test stands on: the checkout's path, one thread, no display."""
+"""What every test stands on: the checkout's path, one thread, no display; who takes which file (`pytest -n`)."""
 
 from __future__ import annotations
 
@@ -8,13 +8,39 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 import submitit  # noqa: F401 - sets logging up: later it would close the stream that absl's handler was given
+from xdist.scheduler import LoadFileScheduling
 
 # Before anything imports torch or mujoco: the tests share few cores, and a bare machine has no display.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MUJOCO_GL", "disabled")
+
+CLUSTER = "tests/cluster/"
+# What takes longest: begun last, it would be waited for by the other workers.
+LONGEST = (CLUSTER, "tests/test_end_to_end.py", "tests/test_docs.py")
+
+
+class ByFile(LoadFileScheduling):
+    """A file goes to one worker, for its fixtures; the files that start a Slurm all to the same: one at a time."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return CLUSTER if nodeid.startswith(CLUSTER) else super()._split_scope(nodeid)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile | None:
+    """What `-n` means here where no other `--dist` is asked for."""
+    if config.option.dist != "load":
+        return None
+    config.option.loadscopereorder = False  # by the number of tests: the longest files have few
+    return ByFile(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
 
 
 @pytest.fixture(scope="session")

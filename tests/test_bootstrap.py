@@ -304,9 +304,10 @@ def test_the_test_command_runs_every_check_and_counts_failures(
     bootstrap: ModuleType, recorder: Recorder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(bootstrap, "apt_install", lambda *packages: True)
+    monkeypatch.setattr(bootstrap.os, "sched_getaffinity", lambda pid: {2, 5, 6}, raising=False)
     recorder.answer = lambda command: int("mypy" in command)
     assert bootstrap.test(SimpleNamespace(torch="cpu")) == 1
-    assert recorder.said[-4:] == ["ruff check .", "ruff format --check .", "mypy", "pytest -q"]
+    assert recorder.said[-4:] == ["ruff check .", "ruff format --check .", "mypy", "pytest -q -n 3"]
     assert capsys.readouterr().out.splitlines()[-1] == "== failed: mypy"
 
 
