@@ -15,12 +15,12 @@ import submitit  # noqa: F401 - sets logging up: later it would close the stream
 from xdist.scheduler import LoadFileScheduling
 
 # Before anything imports torch or mujoco: the tests share few cores, and a bare machine has no display.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["OMP_NUM_THREADS"] = "1"
 os.environ.setdefault("MUJOCO_GL", "disabled")
 
 CLUSTER = "tests/cluster/"
 # What takes longest: begun last, it would be waited for by the other workers.
-LONGEST = (CLUSTER, "tests/test_end_to_end.py", "tests/test_docs.py")
+LONGEST = (CLUSTER, "tests/test_end_to_end.py", "tests/test_docs.py", "tests/test_docs_run.py")
 
 
 class ByFile(LoadFileScheduling):

@@ -134,8 +134,9 @@ def test_an_episode_is_filmed_without_a_display(whole: Sweeps) -> None:
 
 def test_an_edit_after_submit_does_not_leak_into_what_runs(sweeps: Sweeps, repository: Path) -> None:
     live = sweeps.folder / "live"
+    fleeting = shutil.ignore_patterns("__pycache__")  # written while others import
     for package in ("tdmpc", "jobs", "aggregate", "plots", "slurm_templates"):
-        shutil.copytree(repository / package, live / package)
+        shutil.copytree(repository / package, live / package, ignore=fleeting)
     sweeps.environment["PYTHONPATH"] = str(live)
     sweeps(*ONE, "--cluster", "local")
     for name in ("jobs/local.py", "jobs/entry.py", "tdmpc/agent.py"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import configparser
 import os
 import re
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -30,9 +31,10 @@ def pip(*arguments: str, python: Path | str = sys.executable) -> None:
 def sources(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the tracked and new files: a build writes beside its sources."""
     copy = tmp_path_factory.mktemp("sources")
-    keep = [*PACKAGES, "setup.cfg", "pyproject.toml", "README.md", "LICENSE"]
-    for name in keep:
-        subprocess.run(["cp", "-r", repository / name, copy / name], check=True)
+    for name in PACKAGES:  # without what is written while others import
+        shutil.copytree(repository / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(repository / name, copy)
     return copy
 
 
