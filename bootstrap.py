@@ -29,6 +29,7 @@ BIN = os.path.join(VENV, "bin")
 # Made before anything else is in .venv; holds the fingerprint of what is installed, and nothing while it is not whole.
 MARKER = os.path.join(VENV, "sweeps-bootstrap")
 DEMO = os.path.join(ROOT, "demo")
+MOST_WORKERS = 8  # each holds torch in memory, and the tests on a Slurm, which one of them runs alone, take the longest
 DRIVER = "/proc/driver/nvidia/version"
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 # They would send packages elsewhere or let foreign modules in.
@@ -291,7 +292,7 @@ def test(options):
         say("the tests of the report in a browser are skipped: they want the Debian package chromium")
     if linux and not ctypes.util.find_library("OSMesa") and not apt_install("libosmesa6"):
         say("the test that films is skipped where nothing else draws: it wants the Debian package libosmesa6")
-    tests = ["pytest", "-q", "-n", str(processors())]
+    tests = ["pytest", "-q", "-n", str(min(processors(), MOST_WORKERS))]
     checks = (["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy"], tests)
     failed = []
     for check in checks:
