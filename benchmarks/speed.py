@@ -6,9 +6,9 @@
     python benchmarks/speed.py --start                              the start of a run, part by part
 
 GFLOP: of the matrix products that are executed, counted while they run. Floor: GFLOP / this machine's own throughput
-for a float32 product of 512x524 by 524x512 on one thread, measured in the same process. Units: seconds x that
-throughput, which travel between machines better than seconds do. Times are medians of the processor time, so that what
-else runs on the machine counts little; with several threads, of wall time.
+for a float32 product of 512x524 by 524x512 on one thread, measured in the same process before and behind every
+repetition: what else runs on the machine changes it from second to second. Units: seconds x that throughput, which
+travel between machines better than seconds do. All are medians, of processor time; with several threads, of wall time.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
 from torch import Tensor
@@ -56,19 +57,16 @@ def main() -> None:
         return
     keep_freed_memory()
     torch.set_num_threads(1)
-    throughput = _throughput()
-    torch.set_num_threads(args.threads)
     kernels = "C kernels" if fused.compiled() else "torch operations"
     print(f"{processor.name()}, {os.cpu_count()} cores, torch {torch.__version__}, {args.threads} thread(s)")
-    print(f"{config.task}, {kernels}; one product of 512x524x512 on one thread: {throughput:.0f} GFLOP/s\n")
+    print(f"{config.task}, {kernels}; one product of 512x524x512 on one thread: {_throughput():.0f} GFLOP/s\n")
     print(f"{'seeds':>5} {'':8} {'GFLOP':>8} {'floor ms':>9} {'ms':>9} {'x floor':>8} {'units':>8} {'per seed':>9}")
     for seeds in map(int, args.seeds.split(",")):
         for name, work in _work(config, seeds).items():
-            gflop, taken = _gflop(work), _seconds(work, args.threads)
-            floor = gflop / throughput
-            units = taken * throughput
+            gflop, (taken, units) = _gflop(work), _measured(work, args.threads)
+            floor = taken * gflop / units
             print(
-                f"{seeds:5} {name:8} {gflop:8.2f} {1e3 * floor:9.1f} {1e3 * taken:9.1f} {taken / floor:8.2f} "
+                f"{seeds:5} {name:8} {gflop:8.2f} {1e3 * floor:9.1f} {1e3 * taken:9.1f} {units / gflop:8.2f} "
                 f"{units:8.2f} {units / seeds:9.2f}"
             )
     print(f"\npeak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB")
@@ -126,34 +124,49 @@ class _Products(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
-        if func is torch.ops.mkldnn._linear_pointwise.default:
-            self.flops += 2 * out.numel() * args[0].shape[-1]
-        elif formula := flop_registry.get(func.overloadpacket):
+        if formula := flop_registry.get(func.overloadpacket):
             self.flops += formula(*args, **(kwargs or {}), out_val=out)
         return out
 
 
 def _gflop(work: Callable[[], object]) -> float:
-    with _Products() as counted:
+    """As torch operations, of which the same products are made."""
+    with mock.patch.object(fused, "_library", return_value=None), _Products() as counted:
         work()
     return counted.flops / 1e9
 
 
 def _throughput() -> float:
-    """GFLOP/s of the product that the units are defined by."""
+    """GFLOP/s, at this moment, of the product that the units are defined by."""
     a, b = torch.randn(512, 524), torch.randn(524, 512)
-    return 2 * 512 * 524 * 512 / 1e9 / _seconds(lambda: a @ b, 1, 1.0)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        taken = statistics.median(_taken(lambda: a @ b, time.process_time) for _ in range(5))
+    finally:
+        torch.set_num_threads(threads)
+    return 2 * 512 * 524 * 512 / 1e9 / taken
 
 
-def _seconds(work: Callable[[], object], threads: int, budget: float = SECONDS) -> float:
+def _measured(work: Callable[[], object], threads: int) -> tuple[float, float]:
+    """Seconds and units of `work`, medians."""
     clock = time.process_time if threads == 1 else time.perf_counter
     work()
-    taken: list[float] = []
-    while len(taken) < 3 or sum(taken) < budget:
-        began = clock()
-        work()
-        taken.append(clock() - began)
-    return statistics.median(taken)
+    found: list[tuple[float, float]] = []
+    before = _throughput()
+    while len(found) < 3 or sum(seconds for seconds, _ in found) < SECONDS:
+        seconds = _taken(work, clock)
+        behind = _throughput()
+        found.append((seconds, seconds * (before + behind) / 2))
+        before = behind
+    seconds, units = map(statistics.median, zip(*found, strict=True))
+    return seconds, units
+
+
+def _taken(work: Callable[[], object], clock: Callable[[], float]) -> float:
+    began = clock()
+    work()
+    return clock() - began
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ class Adam(torch.optim.Adam):
         """One step; parameters without a gradient stay, and so do their moments."""
         assert closure is None
         given = [[p for p in group["params"] if p.grad is not None] for group in self.param_groups]
-        if not all(fused.compiled_for(parameter) for group in given for parameter in group):
+        if not all(fused.compiled_for(group[0]) for group in given if group):  # a group is of one kind
             super().step()
             return
         for options, parameters in zip(self.param_groups, given, strict=True):
@@ -43,12 +43,11 @@ class Adam(torch.optim.Adam):
 
     def _step_group(self, options: dict[str, Any], parameters: list[Tensor]) -> None:
         states = [self.state[parameter] or self._begin(parameter) for parameter in parameters]
-        torch._foreach_add_([state["step"] for state in states], 1.0)
-        count = states[0]["step"].item()  # the parameters of a group are stepped together or not at all
+        count = states[0]["step"].item() + 1  # the parameters of a group are stepped together or not at all
         first, second = (1 - beta**count for beta in options["betas"])
         numbers = (*options["betas"], options["lr"] / first, 1 / math.sqrt(second), options["eps"])
-        means, squares = ([state[name] for state in states] for name in ("exp_avg", "exp_avg_sq"))
-        fused.adam(parameters, means, squares, *numbers)
+        means, squares, steps = ([state[name] for state in states] for name in ("exp_avg", "exp_avg_sq", "step"))
+        fused.adam(parameters, means, squares, steps, *numbers)
 
     def _begin(self, parameter: Tensor) -> dict[str, Tensor]:
         """Moments of a parameter that was never stepped."""

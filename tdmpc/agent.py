@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from tdmpc import catalogue, losses
+from tdmpc import catalogue, fused, losses
 from tdmpc import math as tm
 from tdmpc.adam import Adam
 from tdmpc.config import TrainConfig
@@ -64,6 +64,8 @@ class Agent:
         self.finite = torch.ones(len(seeds), dtype=torch.bool, device=device)
         self.update_index = 0  # counts every gradient update, those on the seed data included
         self.policy_metrics: Metrics = {}  # of the newest policy update since they were last taken
+        # walking through modules for them takes longer than what is done with them
+        self._model_parameters, self._policy_parameters = list(self.model.parameters()), list(self.policy.parameters())
         self.optimisers = {
             "model": Adam(self._model_groups()),
             "policy": Adam(self.policy.parameters(), lr=config.lr * config.pi_lr_scale, eps=1e-5),
@@ -139,12 +141,12 @@ class Agent:
         return norms
 
     def _step_model(self, total: Tensor, frozen: bool) -> Tensor:
-        optimiser = self.optimisers["model"]
-        optimiser.zero_grad(set_to_none=True)  # a frozen encoder keeps no gradient, so Adam leaves it alone
+        for parameter in self._model_parameters:
+            parameter.grad = None  # a frozen encoder keeps none, so Adam leaves it alone
         total.sum().backward()
-        grads = [p.grad for p in self.model.parameters() if p.grad is not None]
+        grads = [p.grad for p in self._model_parameters if p.grad is not None]
         norm = clip_per_seed(grads, self.config.grad_clip_norm)
-        optimiser.step()
+        self.optimisers["model"].step()
         return norm
 
     def _update_policy(self, states: Tensor, entropy_coeff: float, draws: Draws) -> None:
@@ -152,15 +154,14 @@ class Agent:
         count = states.shape[1] * states.shape[2]
         eps = draws.normal(count, self.action_size)
         dropout = draws.dropout(c.dropout, c.num_q, c.planner_num_dynamics_heads * count, c.mlp_dim)
-        with _constant(self.model):
+        with _constant(self._model_parameters):
             found = policy_pass(self.model, self.policy, states, eps, dropout, c)
         spread = tm.percentile_range(found.terms.q[:, 0].detach()).clamp(min=1.0)
         self.scale = torch.lerp(self.scale, spread, c.scale_tau)
         loss = losses.policy_loss(found.terms, self.scale, self.action_size, entropy_coeff, c.hinge_coef, c.rho)
-        params = list(self.policy.parameters())
-        grads = torch.autograd.grad(loss.sum(), params)
+        grads = torch.autograd.grad(loss.sum(), self._policy_parameters)
         norm = clip_per_seed(grads, c.grad_clip_norm)
-        for parameter, grad in zip(params, grads, strict=True):
+        for parameter, grad in zip(self._policy_parameters, grads, strict=True):
             parameter.grad = grad
         self.optimisers["policy"].step()
         self.finite &= torch.isfinite(loss.detach()) & torch.isfinite(norm)
@@ -177,13 +178,15 @@ class Agent:
 
 
 @contextlib.contextmanager
-def _constant(module: nn.Module) -> Iterator[None]:
-    """No gradients of the parameters of `module`, which nobody asks for, are computed for what runs inside."""
-    module.requires_grad_(False)
+def _constant(parameters: Sequence[nn.Parameter]) -> Iterator[None]:
+    """No gradients of `parameters`, which nobody asks for, are computed for what runs inside."""
+    for parameter in parameters:
+        parameter.requires_grad = False
     try:
         yield
     finally:
-        module.requires_grad_(True)
+        for parameter in parameters:
+            parameter.requires_grad = True
 
 
 def per_seed_norm(grads: Iterable[Tensor]) -> Tensor:
@@ -200,6 +203,9 @@ def clip_per_seed(grads: Sequence[Tensor], max_norm: float) -> Tensor:
     """Scale each seed's gradients, in place, to norm at most `max_norm`; returns the (S,) norms before."""
     norm = per_seed_norm(grads)
     factor = (max_norm / (norm + 1e-6)).clamp(max=1.0)
+    if all(fused.compiled_for(grad) and grad.is_contiguous() for grad in grads):
+        fused.scale_seeds(grads, factor)
+        return norm
     for grad in grads:
         grad.mul_(factor.view(-1, *[1] * (grad.dim() - 1)))
     return norm

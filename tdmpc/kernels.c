@@ -1,220 +1,25 @@
-/* Fused elementwise passes between matrix products, row by row, so that a row stays in the innermost cache.
+/* Softmax over bins and Adam's step, in one pass each.
  *
- * Plain C that compilers vectorise; `tdmpc.fused` builds it with the machine's compiler, calls it through ctypes and
- * holds the meaning of every argument. Rows are float32, contiguous. Sums run in one fixed order per row and, over
- * rows, in fixed blocks of BLOCK rows, so results depend neither on threads nor on what lies beside a row. NaN and
- * infinity pass through.
+ * `tdmpc.fused` builds this with the machine's compiler, calls it through ctypes and holds the meaning of every
+ * argument. Arrays are float32, contiguous. Results depend neither on threads nor on what lies beside a row.
  */
-#include <stdint.h>
-#include <string.h>
-#include <stdlib.h>
-#include <math.h>
+#include "rows.h"
 
-#define BLOCK 64 /* rows whose gradients of scale, shift and bias are summed before they are joined, in order */
-#define GRAIN 32768 /* numbers that are worth a thread */
-#define EPS 1e-5f /* of the layer norm */
-#define LANES 16 /* of the widest vectors there are */
-#define PADDED(n) (((n) + LANES - 1) / LANES * LANES)
-
-/* threads for so many numbers: few are done before others have begun */
-static inline int workers(int threads, long numbers)
+/* x (rows,) -> y (rows, bins): weights on the two of the evenly spaced bins around symlog(x) */
+void two_hot(long rows, long bins, const float *centres, const float *x, float *y, int threads)
 {
-    return numbers < (long)threads * GRAIN ? (int)(numbers / GRAIN) + 1 : threads;
-}
-
-static inline float exp_(float x) /* e^x within 2 ulp; saturates outside [-87.3, 88.3] */
-{
-    x = -87.3f > x ? -87.3f : x;
-    x = 88.3f < x ? 88.3f : x;
-    float n = rintf(x * 1.44269504f);
-    float r = (x - n * 0.693359375f) - n * -2.12194440e-4f;
-    float p = 1.9875691500e-4f;
-    p = p * r + 1.3981999507e-3f;
-    p = p * r + 8.3334519073e-3f;
-    p = p * r + 4.1665795894e-2f;
-    p = p * r + 1.6666665459e-1f;
-    p = p * r + 5.0000001201e-1f;
-    p = p * r * r + r + 1.0f;
-    int32_t bits;
-    float scale;
-    bits = ((int32_t)n + 127) << 23;
-    memcpy(&scale, &bits, 4);
-    return p * scale;
-}
-
-static inline float inverse_(float x) /* 1 / x for x in [1, 1e30] within 2 ulp: three Newton steps, a third of a division's time */
-{
-    int32_t bits;
-    float y;
-    memcpy(&bits, &x, 4);
-    bits = 0x7ef311c7 - bits;
-    memcpy(&y, &bits, 4);
-    y *= 2.0f - x * y;
-    y *= 2.0f - x * y;
-    y *= 2.0f - x * y;
-    return y;
-}
-
-/* bias, dropout, layer norm, scale and shift of one row: `hat` the normed row, `pre` what the activation gets */
-static inline float norm_row(long dim, const float *x, const float *bias, const float *drop, const float *scale,
-                             const float *shift, float *hat, float *pre)
-{
-    float sum = 0, squares = 0;
-    if (drop) {
-#pragma omp simd reduction(+ : sum)
-        for (long i = 0; i < dim; i++) { hat[i] = (x[i] + bias[i]) * drop[i]; sum += hat[i]; }
-    } else {
-#pragma omp simd reduction(+ : sum)
-        for (long i = 0; i < dim; i++) { hat[i] = x[i] + bias[i]; sum += hat[i]; }
-    }
-    float mean = sum / dim;
-#pragma omp simd reduction(+ : squares)
-    for (long i = 0; i < dim; i++) { hat[i] -= mean; squares += hat[i] * hat[i]; }
-    float rstd = 1.0f / sqrtf(squares / dim + EPS);
+    float low = centres[0], high = centres[bins - 1];
+#pragma omp parallel for num_threads(workers(threads, rows * bins)) schedule(static) if (threads > 1)
+    for (long row = 0; row < rows; row++) {
+        float at = copysignf(log1pf(fabsf(x[row])), x[row]), *to = y + row * bins;
+        at = at < low ? low : at > high ? high : at; /* NaN stays */
+        float position = (at - low) / (high - low) * (bins - 1);
 #pragma omp simd
-    for (long i = 0; i < dim; i++) { hat[i] *= rstd; pre[i] = hat[i] * scale[i] + shift[i]; }
-    return rstd;
-}
-
-/* gradient of norm_row: `g` comes in as that of `pre` and leaves as that of x + bias; sums go to gscale, gshift, gbias */
-static inline void norm_row_grad(long dim, const float *drop, const float *scale, const float *hat, float rstd, float *g,
-                                 float *gbias, float *gscale, float *gshift)
-{
-    float sum = 0, along = 0;
-#pragma omp simd reduction(+ : sum, along)
-    for (long i = 0; i < dim; i++) {
-        gscale[i] += g[i] * hat[i];
-        gshift[i] += g[i];
-        g[i] *= scale[i];
-        sum += g[i];
-        along += g[i] * hat[i];
-    }
-    sum /= dim;
-    along /= dim;
-    if (drop) {
-#pragma omp simd
-        for (long i = 0; i < dim; i++) { g[i] = rstd * (g[i] - sum - hat[i] * along) * drop[i]; gbias[i] += g[i]; }
-    } else {
-#pragma omp simd
-        for (long i = 0; i < dim; i++) { g[i] = rstd * (g[i] - sum - hat[i] * along); gbias[i] += g[i]; }
-    }
-}
-
-/* mish(x) = x t, t = tanh(softplus(x)) = h / (h + 1), h = w^2 / 2 + w, w = e^x */
-static inline void mish_row(long dim, const float *x, float *y)
-{
-#pragma omp simd
-    for (long i = 0; i < dim; i++) {
-        float w = exp_(20.0f < x[i] ? 20.0f : x[i]), h = w * (0.5f * w + 1.0f);
-        y[i] = x[i] * (h * inverse_(h + 1.0f));
-    }
-}
-
-/* g <- g d mish(x) / dx = g (t + x (1 - t^2) w / (1 + w)) */
-static inline void mish_row_grad(long dim, const float *x, float *g)
-{
-#pragma omp simd
-    for (long i = 0; i < dim; i++) {
-        float w = exp_(20.0f < x[i] ? 20.0f : x[i]), h = w * (0.5f * w + 1.0f);
-        float both = inverse_((h + 1.0f) * (w + 1.0f)), t = h * (w + 1.0f) * both;
-        g[i] *= t + x[i] * (1.0f - t * t) * (w * (h + 1.0f) * both);
-    }
-}
-
-/* softmax over groups of `group` neighbours */
-static inline void simnorm_row(long dim, long group, const float *x, float *y)
-{
-    for (long i = 0; i < dim; i += group) {
-        float top = x[i];
-        for (long j = 1; j < group; j++) top = x[i + j] > top ? x[i + j] : top;
-        for (long j = 0; j < group; j++) y[i + j] = x[i + j] - top;
-    }
-#pragma omp simd
-    for (long i = 0; i < dim; i++) y[i] = exp_(y[i]);
-    for (long i = 0; i < dim; i += group) {
-        float sum = 0;
-        for (long j = 0; j < group; j++) sum += y[i + j];
-        float inverse = 1.0f / sum;
-        for (long j = 0; j < group; j++) y[i + j] *= inverse;
-    }
-}
-
-static inline void simnorm_row_grad(long dim, long group, const float *y, float *g)
-{
-    for (long i = 0; i < dim; i += group) {
-        float along = 0;
-        for (long j = 0; j < group; j++) along += g[i + j] * y[i + j];
-        for (long j = 0; j < group; j++) g[i + j] = y[i + j] * (g[i + j] - along);
-    }
-}
-
-/* x (nets, rows, dim); bias, scale, shift (nets, dim); drop (nets, rows, dim) or null; y may be x.
- * group: 0 ends in mish, otherwise in SimNorm. `held` like x, or x, and `rstd` (nets, rows), or both null: where the
- * normed rows and their 1 / standard deviations are kept. */
-void norm_forward(long nets, long rows, long dim, long group, const float *x, const float *bias, const float *drop,
-                  const float *scale, const float *shift, float *held, float *rstd, float *y, int threads)
-{
-#pragma omp parallel for num_threads(workers(threads, nets * rows * dim)) schedule(static) if (threads > 1)
-    for (long row = 0; row < nets * rows; row++) {
-        float own_hat[dim], pre[dim];
-        long own = row / rows * dim, at = row * dim;
-        float *hat = held ? held + at : own_hat;
-        float deviation = norm_row(dim, x + at, bias + own, drop ? drop + at : 0, scale + own, shift + own, hat, pre);
-        if (held) rstd[row] = deviation;
-        if (group) simnorm_row(dim, group, pre, y + at);
-        else mish_row(dim, pre, y + at);
-    }
-}
-
-/* gy (nets, rows, dim) -> gx like gy, gsums (nets, 3, dim): gradients of bias, scale, shift. The other arguments as
- * norm_forward had and left them. Returns 0, or 1 without memory. */
-int norm_backward(long nets, long rows, long dim, long group, const float *drop, const float *scale, const float *shift,
-                  const float *held, const float *rstd, const float *gy, float *gx, float *gsums, int threads)
-{
-    long blocks = (rows + BLOCK - 1) / BLOCK;
-    float *parts = calloc(nets * blocks * 3 * dim, sizeof(float));
-    if (!parts) return 1;
-#pragma omp parallel for num_threads(workers(threads, nets * rows * dim)) schedule(static) if (threads > 1)
-    for (long part = 0; part < nets * blocks; part++) {
-        long net = part / blocks, first = part % blocks * BLOCK, last = first + BLOCK < rows ? first + BLOCK : rows;
-        float pre[dim], *sums = parts + part * 3 * dim;
-        for (long row = first; row < last; row++) {
-            long own = net * dim, at = (net * rows + row) * dim;
-            const float *hat = held + at, *factor = scale + own, *add = shift + own;
-            float *g = gx + at;
-#pragma omp simd
-            for (long i = 0; i < dim; i++) pre[i] = hat[i] * factor[i] + add[i];
-            memcpy(g, gy + at, dim * sizeof(float));
-            if (group) { simnorm_row(dim, group, pre, pre); simnorm_row_grad(dim, group, pre, g); }
-            else mish_row_grad(dim, pre, g);
-            norm_row_grad(dim, drop ? drop + at : 0, factor, hat, rstd[net * rows + row], g, sums, sums + dim, sums + 2 * dim);
+        for (long k = 0; k < bins; k++) {
+            float tent = 1.0f - fabsf(position - k);
+            to[k] = tent < 0 ? 0 : tent;
         }
     }
-    memset(gsums, 0, nets * 3 * dim * sizeof(float));
-    for (long part = 0; part < nets * blocks; part++)
-        for (long i = 0; i < 3 * dim; i++) gsums[part / blocks * 3 * dim + i] += parts[part * 3 * dim + i];
-    free(parts);
-    return 0;
-}
-
-/* log-sum-exp of one row; `p`, with room for `padded` values, becomes its softmax. The exponentials run over whole
- * vectors: a scalar tail of them would cost more than the vectors before it. */
-static inline float softmax_row(long bins, long padded, const float *x, float *p)
-{
-    float top = x[0], sum = 0;
-#pragma omp simd reduction(max : top)
-    for (long k = 0; k < bins; k++) top = x[k] > top ? x[k] : top;
-    for (long k = bins; k < padded; k++) p[k] = 0;
-#pragma omp simd
-    for (long k = 0; k < bins; k++) p[k] = x[k] - top;
-#pragma omp simd
-    for (long k = 0; k < padded; k++) p[k] = exp_(p[k]);
-#pragma omp simd reduction(+ : sum)
-    for (long k = 0; k < bins; k++) sum += p[k];
-    float inverse = 1.0f / sum;
-#pragma omp simd
-    for (long k = 0; k < bins; k++) p[k] *= inverse;
-    return top + logf(sum);
 }
 
 /* logits (rows, bins) -> y (rows,): symexp of the mean bin. With `grad`, also d y / d logits (rows, bins). */
@@ -266,13 +71,25 @@ static inline void adam_part(long n, float *restrict p, const float *restrict g,
     }
 }
 
-/* One step of Adam on `count` tensors of so many numbers, in place. rate: learning rate / (1 - beta1^t); root:
+/* tensors of (seeds, size / seeds) <- times the factor of each seed, in place */
+void scale_seeds(long count, const long *sizes, float *const *x, long seeds, const float *factors)
+{
+    for (long of = 0; of < count; of++) {
+        long n = sizes[of] / seeds;
+        for (long seed = 0; seed < seeds; seed++)
+#pragma omp simd
+            for (long i = seed * n; i < (seed + 1) * n; i++) x[of][i] *= factors[seed];
+    }
+}
+
+/* One step of Adam on `count` tensors of so many numbers, in place, each with a count of its steps. rate: learning rate / (1 - beta1^t); root:
  * 1 / sqrt(1 - beta2^t). */
-void adam(long count, const long *sizes, float *const *p, float *const *g, float *const *m, float *const *v, float beta1,
-          float beta2, float rate, float root, float eps, int threads)
+void adam(long count, const long *sizes, float *const *p, float *const *g, float *const *m, float *const *v, float *const *steps,
+          float beta1, float beta2, float rate, float root, float eps, int threads)
 {
     for (long of = 0; of < count; of++) {
         long n = sizes[of], parts = (n + GRAIN - 1) / GRAIN;
+        *steps[of] += 1;
 #pragma omp parallel for num_threads(workers(threads, n)) schedule(static) if (threads > 1 && parts > 1)
         for (long part = 0; part < parts; part++) {
             long at = part * GRAIN, size = n - at < GRAIN ? n - at : GRAIN;

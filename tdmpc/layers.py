@@ -6,14 +6,16 @@ A layer's weight is (S, E, in, out): S seeds trained side by side, E heads of th
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tdmpc import fused, stack
-from tdmpc.products import product
+from tdmpc import math as tm
 
 INIT_STD = 0.02  # truncated normal, as TD-MPC2
 
@@ -21,13 +23,19 @@ Heads = Tensor | slice | None
 
 
 def _pick(parameter: Tensor, heads: Heads) -> Tensor:
-    """Parameters of the chosen heads: all (None), a slice, or (S, h) indices that differ between seeds."""
+    """Parameters of the chosen heads: all (None), a slice of neighbours, or (S, h) indices for each seed."""
     if heads is None:
         return parameter
     if isinstance(heads, slice):
         return parameter[:, heads]
     seeds = torch.arange(parameter.shape[0], device=parameter.device).unsqueeze(-1)
     return parameter[seeds, heads]
+
+
+def _product(x: Tensor, weight: Tensor) -> Tensor:
+    """x (S, E|1, N, in), weight (S, E, in, out) -> (S, E, N, out)."""
+    x = x.expand(-1, weight.shape[1], -1, -1)
+    return torch.bmm(x.flatten(0, 1), weight.flatten(0, 1)).unflatten(0, weight.shape[:2])
 
 
 class StackedLinear(nn.Module):
@@ -50,7 +58,7 @@ class StackedLinear(nn.Module):
         return self.weight, self.bias, None, None
 
     def forward(self, x: Tensor, heads: Heads = None) -> Tensor:
-        return product(x, _pick(self.weight, heads), _pick(self.bias, heads))
+        return _product(x, _pick(self.weight, heads)) + _pick(self.bias, heads)
 
 
 class NormedLinear(StackedLinear):
@@ -69,8 +77,10 @@ class NormedLinear(StackedLinear):
         return self.weight, self.bias, self.scale, self.shift
 
     def forward(self, x: Tensor, heads: Heads = None, dropout: Tensor | None = None) -> Tensor:
-        weight, bias, scale, shift = (_pick(p, heads) for p in (self.weight, self.bias, self.scale, self.shift))
-        return fused.norm_activation(product(x, weight), bias, dropout, scale, shift, self.group)
+        x = super().forward(x, heads)
+        x = F.layer_norm(x if dropout is None else x * dropout, x.shape[-1:])
+        x = torch.addcmul(_pick(self.shift, heads), x, _pick(self.scale, heads))
+        return tm.simnorm(x, self.group) if self.group else F.mish(x)
 
 
 class StackedMLP(nn.Module):
@@ -98,11 +108,18 @@ class StackedMLP(nn.Module):
 
     def forward(self, x: Tensor, heads: Heads = None, dropout: Tensor | None = None) -> Tensor:
         """(S, E|1, N, in) -> (S, E, N, out). `dropout`: (S, E, N, hidden) factors on the first layer."""
-        if torch.is_grad_enabled() and fused.compiled_for(x):
-            layers = (*self.hidden, self.out)
-            picked = [p if p is None else _pick(p, heads) for layer in layers for p in layer.parts()]
-            return stack.run(x, dropout, [layer.group for layer in layers], picked)
+        if fused.compiled_for(x):
+            groups, parts = self._described
+            picked = parts if heads is None else [p if p is None else _pick(p, heads) for p in parts]
+            apart = self.out.weight.shape[1] if heads is None or isinstance(heads, slice) else heads.shape[1]
+            return stack.run(x, dropout, groups, apart, picked)
         for layer in self.hidden:
             x = layer(x, heads, dropout)
             dropout = None
         return self.out(x, heads)
+
+    @functools.cached_property
+    def _described(self) -> tuple[list[int], list[Tensor | None]]:
+        """Groups and parameters of all layers, as `stack.run` takes them."""
+        layers = (*self.hidden, self.out)
+        return [layer.group for layer in layers], [part for layer in layers for part in layer.parts()]

@@ -35,7 +35,7 @@ def reward_loss(first: Tensor, later: Tensor, rewards: Tensor, bins: Tensor, rho
 
     first: (S, R, B, K) at t = 0, where all heads share z_0. later: (S, T-1, H, R, B, K). rewards: (S, T, B).
     """
-    target = tm.two_hot(rewards, bins)
+    target = fused.two_hot(rewards, bins)
     at_first = fused.soft_cross_entropy(first, target[:, :1]).mean(dim=(1, 2)).unsqueeze(1)
     at_later = fused.soft_cross_entropy(later, target[:, 1:, None, None]).mean(dim=(2, 3, 4))
     return _over_time(torch.cat([at_first, at_later], dim=1), rho)

@@ -101,13 +101,12 @@ def _unroll(model: WorldModel, batch: Batch, frozen: bool) -> Latents:
 
 def _reward_logits(model: WorldModel, latents: Latents, actions: Tensor) -> tuple[Tensor, Tensor]:
     """At t = 0 (S, R, B, K), once for all dynamics heads; later (S, T-1, H, R, B, K) along each head's rollout."""
-    first = model.reward_logits(latents.encoded[:, 0], actions[:, 0])
     z = latents.rollout[:, :-1]
-    shape = z.shape[1:4]  # T-1, H, B
-    if shape[0] == 0:
-        return first, first.new_zeros(first.shape[0], 0, shape[1], *first.shape[1:])
+    shape, windows = z.shape[1:4], actions.shape[2]  # T-1, H, B
     repeated = actions[:, 1:].unsqueeze(2).expand(*z.shape[:-1], -1)
-    later = model.reward_logits(z.flatten(1, 3), repeated.flatten(1, 3))
+    states = torch.cat([latents.encoded[:, 0], z.flatten(1, 3)], dim=1)
+    logits = model.reward_logits(states, torch.cat([actions[:, 0], repeated.flatten(1, 3)], dim=1))
+    first, later = logits[:, :, :windows], logits[:, :, windows:]
     return first, later.unflatten(2, shape).permute(0, 2, 3, 1, 4, 5)
 
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from tdmpc import losses
+from tdmpc import fused, losses
 from tdmpc import math as tm
 from tdmpc.config import TrainConfig
 from tdmpc.replay import Batch
@@ -84,11 +84,12 @@ def _imagined(
         z, actions, alive = _rollouts(starts.flatten(1, 2), nets, noise.actions)
         flat_z, flat_actions = z.flatten(1, 3), actions.flatten(1, 3)
         rewards = nets.model.rewards(flat_z, flat_actions)
-        next_z = nets.model.next(flat_z.unsqueeze(1), flat_actions.unsqueeze(1), None if all_heads else noise.heads)
+        heads = None if all_heads or config.td_heads == config.planner_num_dynamics_heads else noise.heads
+        next_z = nets.model.next(flat_z.unsqueeze(1), flat_actions.unsqueeze(1), heads)
         per_head = _targets(wanted, nets, rewards, next_z, nets.model.alive(next_z), config)
         lowest = (_drawn(per_head, noise.heads) if all_heads else per_head).amin(2)
         per_head, lowest = (x.unflatten(-1, z.shape[1:4]) for x in (per_head, lowest))
-        two_hot = tm.two_hot(lowest, nets.model.bins)
+        two_hot = fused.two_hot(lowest, nets.model.bins)
         behind = (two_hot[:, :, 1:] * alive[:, None, 1:, ..., None]).flatten(2, 4)
         target = torch.cat([two_hot[:, :, 0].mean(2), behind], dim=2)
     states = torch.cat([starts.flatten(1, 2), z[:, 1:].flatten(1, 3)], dim=1)
@@ -139,7 +140,7 @@ def _replayed(
         drawn = per_head if source == "replay_true" else _drawn(per_head, noise.heads)
         shown = per_head if all_heads else drawn
         lowest = drawn.amin(2)
-        target = tm.two_hot(lowest, nets.model.bins).unflatten(2, states.shape[1:3])
+        target = fused.two_hot(lowest, nets.model.bins).unflatten(2, states.shape[1:3])
     weights = tm.time_weights(states.shape[1], config.rho, states.device)
     return ValueBatch(states, weights, target, shown.unsqueeze(3), lowest.unsqueeze(2))
 

@@ -110,7 +110,7 @@ def test_a_local_job_does_not_see_the_folder_either(sweeps: Path, hostile: Path)
 
 def test_every_module_and_every_data_file_is_in_the_wheel(wheel: Path, sources: Path) -> None:
     held = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
-    suffixes = {".py", ".yaml", ".j2", ".css", ".js", ".sh", ".c"}
+    suffixes = {".py", ".yaml", ".j2", ".css", ".js", ".sh", ".c", ".h"}
     files = {p.relative_to(sources).as_posix() for name in PACKAGES for p in (sources / name).rglob("*")}
     expected = {name for name in files if Path(name).suffix in suffixes}
     assert {"jobs/plans/stability.yaml", "jobs/plans/presets.yaml", "slurm_templates/gpu.yaml"} <= expected

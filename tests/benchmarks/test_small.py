@@ -78,7 +78,7 @@ def test_speed(run: Run) -> None:
     small = ("batch_size=8", "mlp_dim=32", "enc_dim=32", "latent_dim=32", "num_samples=8", "num_pi_trajs=4",
              "num_elites=4", "iterations=1")  # fmt: skip
     words = [word for value in small for word in ("--set", value)]
-    said = run("speed", *words, _seconds=lambda known: lambda work, threads, budget=0.0: known(work, threads, 0.0))
+    said = run("speed", *words, SECONDS=lambda known: 0.0)
     assert re.findall(r"^ +1 (\w+) +\d", said["said"], re.M) == ["update", "action"]
 
 

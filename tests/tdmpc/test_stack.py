@@ -1,23 +1,24 @@
-"""A stack of layers as one node of the graph, against its layers one after another as torch operations."""
+"""A stack of layers by the kernels, against its layers one after another as torch operations."""
 
 from __future__ import annotations
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from tdmpc import fused, products
+from tdmpc import fused
 from tdmpc.layers import StackedMLP
 from tdmpc.streams import generator
 
 pytestmark = pytest.mark.skipif(not fused.compiled(), reason="no C compiler on this machine: nothing is fused")
 
-has_onednn = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="torch without oneDNN")
+SIZES = [17, 24, 32, 8]
 
 
-def stack(seeds: int, heads: int, simnorm: int) -> StackedMLP:
-    """17 -> 24 -> 32 -> 8 with biases, scales and shifts that are no longer what they start at."""
-    net = StackedMLP(heads, [17, 24, 32, 8], [generator(s, "test") for s in range(seeds)], simnorm=simnorm)
+def stack(seeds: int, heads: int, simnorm: int, sizes: list[int] = SIZES) -> StackedMLP:
+    """With biases, scales and shifts that are no longer what they start at."""
+    net = StackedMLP(heads, sizes, [generator(s, "test") for s in range(seeds)], simnorm=simnorm)
     noise = torch.Generator().manual_seed(5)
     with torch.no_grad():
         for parameter in net.parameters():
@@ -30,28 +31,97 @@ def gradients(y: Tensor, inputs: list[Tensor]) -> list[Tensor]:
     return list(torch.autograd.grad((y * weights).sum(), inputs))
 
 
-@pytest.mark.parametrize("one_by_one", [False, pytest.param(True, marks=has_onednn)], ids=["batched", "one by one"])
 @pytest.mark.parametrize("simnorm", [0, 4])
 @pytest.mark.parametrize("shared", [False, True], ids=["own inputs", "shared input"])
 @pytest.mark.parametrize("dropped", [False, True])
+@pytest.mark.parametrize(
+    ("rows", "sizes"),
+    [(70, SIZES), (1, SIZES), (0, SIZES), (600, SIZES), (70, [5, 96]), (9, [3, 2, 20]), (130, [78, 128, 128, 100])],
+)
 def test_it_is_its_layers_one_after_another(
-    monkeypatch: pytest.MonkeyPatch, one_by_one: bool, simnorm: int, shared: bool, dropped: bool
+    monkeypatch: pytest.MonkeyPatch, simnorm: int, shared: bool, dropped: bool, rows: int, sizes: list[int]
 ) -> None:
-    monkeypatch.setattr(products, "_one_by_one", lambda: one_by_one)
-    monkeypatch.setattr(products, "WORTH_A_CALL", 0)
-    net = stack(2, 3, simnorm)
-    x = torch.randn(2, 1 if shared else 3, 70, 17, requires_grad=True)
-    drop = torch.tensor([0.0, 1.25]).repeat(2, 3, 70, 12) if dropped else None
+    """Odd sizes too: vectors have tails, rows go in blocks of 64, and their gradients are summed over spans of 256."""
+    net = stack(2, 3, simnorm, sizes)
+    x = torch.randn(2, 1 if shared else 3, rows, sizes[0], requires_grad=True)
+    drop = torch.tensor([0.0, 1.25]).repeat(2, 3, rows, sizes[1] // 2) if dropped and len(sizes) > 2 else None
     inputs = [x, *net.parameters()]
     found = net(x, dropout=drop)
     ours = gradients(found, inputs)
     with torch.no_grad():
-        torch.testing.assert_close(net(x, dropout=drop), found, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(net(x, dropout=drop), found, rtol=0, atol=0)
     monkeypatch.setattr(fused, "_library", lambda: None)
     expected = net(x, dropout=drop)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
     for own, theirs in zip(ours, gradients(expected, inputs), strict=True):
-        torch.testing.assert_close(own, theirs, rtol=1e-3, atol=2e-4)
+        torch.testing.assert_close(own, theirs, rtol=1e-3, atol=3e-4 * max(1, rows / 70))
+
+
+@pytest.mark.parametrize("heads", [1, 4])
+def test_threads_change_nothing(heads: int) -> None:
+    net, x = stack(2, heads, 4, [17, 128, 128, 8]), torch.randn(2, 1, 1100, 17)
+    threads, found = torch.get_num_threads(), []
+    try:
+        for count in (1, 3):
+            torch.set_num_threads(count)
+            y = net(x)
+            found.append([y, *gradients(y, list(net.parameters()))])
+    finally:
+        torch.set_num_threads(threads)
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+
+
+def test_rows_without_a_gradient_are_left_out_of_it_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the higher of two value heads has none; the gradient lies in memory as no product left it."""
+    net, x = stack(2, 2, 0), torch.randn(2, 2, 150, 17, requires_grad=True)
+    inputs = [x, *net.parameters()]
+
+    def slopes() -> list[Tensor]:
+        y = net(x)
+        lower = y.mean(-1, keepdim=True).argmin(1, keepdim=True)
+        kept = torch.zeros_like(y[..., :1]).scatter(1, lower, 1.0)
+        kept[:, :, 64:128] = 0
+        pull = (torch.randn(8, 150, 2, 2, generator=torch.Generator().manual_seed(3)).permute(3, 2, 1, 0)) * kept
+        return list(torch.autograd.grad(y, inputs, pull))
+
+    ours = slopes()
+    assert not ours[0][:, :, 64:128].any()
+    monkeypatch.setattr(fused, "_library", lambda: None)
+    for own, theirs in zip(ours, slopes(), strict=True):
+        torch.testing.assert_close(own, theirs, rtol=1e-3, atol=3e-4)
+
+
+def test_mish_of_extreme_values() -> None:
+    """Far out on both sides, through a norm that passes its input on: two values become -1 and 1, then the shift."""
+    net = stack(1, 7, 0, [2, 2, 2])
+    shift = torch.tensor([-200.0, -30.0, -5.0, 0.0, 5.0, 30.0, 200.0]).view(1, 7, 1, 1)
+    with torch.no_grad():
+        for layer in (net.hidden[0], net.out):
+            layer.weight.copy_(torch.eye(2))
+            layer.bias.zero_()
+        net.hidden[0].scale.fill_(1)
+        net.hidden[0].shift.copy_(shift.expand(1, 7, 1, 2))
+        found = net(torch.tensor([-1e4, 1e4]).expand(1, 7, 1, 2))
+    torch.testing.assert_close(found, F.mish(shift + torch.tensor([-1.0, 1.0])).view(1, 7, 1, 2), rtol=1e-5, atol=1e-30)
+
+
+@pytest.mark.parametrize("simnorm", [0, 4])
+def test_nan_and_infinity_stay_in_their_row(simnorm: int) -> None:
+    net, x = stack(1, 2, simnorm), torch.zeros(1, 1, 3, 17)
+    x[..., :8] = 1
+    x[0, 0, 0, 3], x[0, 0, 1, 3] = torch.nan, torch.inf
+    for y in (net(x), net(x.requires_grad_())):
+        assert y.isnan().all(-1).tolist() == [[[True, True, False]] * 2]
+
+
+def test_neighbours_that_are_chosen_are_those_of_every_seed() -> None:
+    net, x = stack(2, 3, 0), torch.randn(2, 1, 40, 17)
+    everything, chosen = net(x), net(x, slice(1, 3))
+    assert torch.equal(chosen, everything[:, 1:3])
+    (slope,) = torch.autograd.grad(chosen.sum(), [net.out.weight])
+    assert slope.flatten(2).any(-1).tolist() == [[False, True, True]] * 2
+    with torch.no_grad():
+        assert torch.equal(net(x, slice(1, 3)), chosen)
 
 
 def test_heads_that_are_chosen_get_their_gradient_alone() -> None:

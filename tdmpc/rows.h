@@ -1,0 +1,153 @@
+/* Elementwise work on one row, which stays in the innermost cache, and what the kernels share.
+ *
+ * Plain C that compilers vectorise. Rows are float32, contiguous. Sums run in one fixed order per row. NaN and infinity
+ * pass through.
+ */
+#include <stdint.h>
+#include <string.h>
+#include <stdlib.h>
+#include <math.h>
+
+#define GRAIN 32768 /* numbers that are worth a thread */
+#define LANES 16 /* of the widest vectors there are */
+#define PADDED(n) (((n) + LANES - 1) / LANES * LANES)
+
+/* threads for so many numbers: few are done before others have begun */
+static inline int workers(int threads, long numbers)
+{
+    return numbers < (long)threads * GRAIN ? (int)(numbers / GRAIN) + 1 : threads;
+}
+
+/* e^x within 2 ulp for x up to 88; saturates below -87 */
+static inline float exp_(float x)
+{
+    x = -87.0f > x ? -87.0f : x;
+    float t = x * 1.44269504f + 12583039.0f; /* 1.5 2^23 + 127: the sum's last bits are the exponent of the result */
+    float n = t - 12583039.0f, r = (x - n * 0.693359375f) - n * -2.12194440e-4f;
+    float p = 8.312525172e-3f; /* least greatest error, 1.05e-7 of e^r, where |r| < log(2) / 2 */
+    p = p * r + 4.189011414e-2f;
+    p = p * r + 1.666711447e-1f;
+    p = p * r + 4.999923178e-1f;
+    p = p * r + 1.0f;
+    p = p * r + 1.0f;
+    uint32_t bits;
+    float scale;
+    memcpy(&bits, &t, 4);
+    bits <<= 23;
+    memcpy(&scale, &bits, 4);
+    return p * scale;
+}
+
+/* bias, dropout, layer norm, scale and shift of one row: `hat` the normed row, `pre` what the activation gets */
+static inline float norm_row(long dim, const float *x, const float *bias, const float *drop, const float *scale,
+                             const float *shift, float *hat, float *pre)
+{
+    float sum = 0, squares = 0;
+    if (drop) {
+#pragma omp simd reduction(+ : sum)
+        for (long i = 0; i < dim; i++) { hat[i] = (x[i] + bias[i]) * drop[i]; sum += hat[i]; }
+    } else {
+#pragma omp simd reduction(+ : sum)
+        for (long i = 0; i < dim; i++) { hat[i] = x[i] + bias[i]; sum += hat[i]; }
+    }
+    float mean = sum / dim;
+#pragma omp simd reduction(+ : squares)
+    for (long i = 0; i < dim; i++) { hat[i] -= mean; squares += hat[i] * hat[i]; }
+    float rstd = 1.0f / sqrtf(squares / dim + 1e-5f);
+#pragma omp simd
+    for (long i = 0; i < dim; i++) { hat[i] *= rstd; pre[i] = hat[i] * scale[i] + shift[i]; }
+    return rstd;
+}
+
+/* gradient of norm_row: `g` comes in as that of `pre` and leaves as that of x + bias; sums go to gscale, gshift, gbias */
+static inline void norm_row_grad(long dim, const float *drop, const float *scale, const float *hat, float rstd, float *g,
+                                 float *gbias, float *gscale, float *gshift)
+{
+    float sum = 0, along = 0;
+#pragma omp simd reduction(+ : sum, along)
+    for (long i = 0; i < dim; i++) {
+        gscale[i] += g[i] * hat[i];
+        gshift[i] += g[i];
+        g[i] *= scale[i];
+        sum += g[i];
+        along += g[i] * hat[i];
+    }
+    sum /= dim;
+    along /= dim;
+    if (drop) {
+#pragma omp simd
+        for (long i = 0; i < dim; i++) { g[i] = rstd * (g[i] - sum - hat[i] * along) * drop[i]; gbias[i] += g[i]; }
+    } else {
+#pragma omp simd
+        for (long i = 0; i < dim; i++) { g[i] = rstd * (g[i] - sum - hat[i] * along); gbias[i] += g[i]; }
+    }
+}
+
+/* mish(x) = x t, t = tanh(softplus(x)) = h / (h + 1), h = w^2 / 2 + w, w = e^x */
+static inline void mish_row(long dim, const float *x, float *y)
+{
+#pragma omp simd
+    for (long i = 0; i < dim; i++) {
+        float w = exp_(20.0f < x[i] ? 20.0f : x[i]), h = w * (0.5f * w + 1.0f);
+        y[i] = x[i] * (h / (h + 1.0f));
+    }
+}
+
+/* y <- mish(x), slope <- d mish(x) / dx = t + x (w^2 + w) / (h + 1)^2 */
+static inline void mish_row_and_slope(long dim, const float *x, float *y, float *slope)
+{
+#pragma omp simd
+    for (long i = 0; i < dim; i++) {
+        float of = x[i], w = exp_(20.0f < of ? 20.0f : of), h = w * (0.5f * w + 1.0f);
+        float inverse = 1.0f / (h + 1.0f), t = h * inverse;
+        y[i] = of * t;
+        slope[i] = t + of * (w * w + w) * (inverse * inverse);
+    }
+}
+
+/* softmax over groups of `group` neighbours */
+static inline void simnorm_row(long dim, long group, const float *x, float *y)
+{
+    for (long i = 0; i < dim; i += group) {
+        float top = x[i];
+        for (long j = 1; j < group; j++) top = x[i + j] > top ? x[i + j] : top;
+        for (long j = 0; j < group; j++) y[i + j] = x[i + j] - top;
+    }
+#pragma omp simd
+    for (long i = 0; i < dim; i++) y[i] = exp_(y[i]);
+    for (long i = 0; i < dim; i += group) {
+        float sum = 0;
+        for (long j = 0; j < group; j++) sum += y[i + j];
+        float inverse = 1.0f / sum;
+        for (long j = 0; j < group; j++) y[i + j] *= inverse;
+    }
+}
+
+static inline void simnorm_row_grad(long dim, long group, const float *y, float *g)
+{
+    for (long i = 0; i < dim; i += group) {
+        float along = 0;
+        for (long j = 0; j < group; j++) along += g[i + j] * y[i + j];
+        for (long j = 0; j < group; j++) g[i + j] = y[i + j] * (g[i + j] - along);
+    }
+}
+
+/* log-sum-exp of one row; `p`, with room for `padded` values, becomes its softmax. The exponentials run over whole
+ * vectors: a scalar tail of them would cost more than the vectors before it. */
+static inline float softmax_row(long bins, long padded, const float *x, float *p)
+{
+    float top = x[0], sum = 0;
+#pragma omp simd reduction(max : top)
+    for (long k = 0; k < bins; k++) top = x[k] > top ? x[k] : top;
+    for (long k = bins; k < padded; k++) p[k] = 0;
+#pragma omp simd
+    for (long k = 0; k < bins; k++) p[k] = x[k] - top;
+#pragma omp simd
+    for (long k = 0; k < padded; k++) p[k] = exp_(p[k]);
+#pragma omp simd reduction(+ : sum)
+    for (long k = 0; k < bins; k++) sum += p[k];
+    float inverse = 1.0f / sum;
+#pragma omp simd
+    for (long k = 0; k < bins; k++) p[k] *= inverse;
+    return top + logf(sum);
+}
