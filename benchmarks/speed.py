@@ -3,6 +3,7 @@
     python benchmarks/speed.py                                      the base configuration
     python benchmarks/speed.py --reference --seeds 1,5              the learning study's small networks
     python benchmarks/speed.py --set num_q=5 --threads 2
+    python benchmarks/speed.py --reference --compile                an update through torch.compile, and its start
     python benchmarks/speed.py --start                              the start of a run, part by part
 
 GFLOP: of the matrix products that are executed, counted while they run. Floor: GFLOP / this machine's own throughput
@@ -62,12 +63,14 @@ def main() -> None:
     print(f"{config.task}, {kernels}; one product of 512x524x512 on one thread: {_throughput():.0f} GFLOP/s\n")
     print(f"{'seeds':>5} {'':8} {'GFLOP':>8} {'floor ms':>9} {'ms':>9} {'x floor':>8} {'units':>8} {'per seed':>9}")
     for seeds in map(int, args.seeds.split(",")):
-        for name, work in _work(config, seeds).items():
-            gflop, (taken, units) = _gflop(work), _measured(work, args.threads)
+        counted = {name: _gflop(work) for name, work in _work(config, seeds, False).items()}
+        for name, work in _work(config, seeds, args.compile).items():
+            first = _taken(work, time.perf_counter)
+            gflop, (taken, units) = counted[name], _measured(work, args.threads)
             floor = taken * gflop / units
             print(
                 f"{seeds:5} {name:8} {gflop:8.2f} {1e3 * floor:9.1f} {1e3 * taken:9.1f} {units / gflop:8.2f} "
-                f"{units:8.2f} {units / seeds:9.2f}"
+                f"{units:8.2f} {units / seeds:9.2f}" + (f"   the first one {first:.0f} s" if args.compile else "")
             )
     print(f"\npeak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB")
 
@@ -78,14 +81,15 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="any key; may be repeated")
     parser.add_argument("--seeds", default="1", help="seeds side by side, such as 1,5")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--compile", action="store_true", help="update through torch.compile")
     parser.add_argument("--start", action="store_true", help="measure the start of a run instead")
     return parser.parse_args()
 
 
-def _work(config: TrainConfig, seeds: int) -> dict[str, Callable[[], object]]:
+def _work(config: TrainConfig, seeds: int, compiled: bool) -> dict[str, Callable[[], object]]:
     """One update and one planned action of `seeds` seeds, on made-up data of the task's sizes."""
     env = Env(config.task, config.action_repeat, 0)
-    agent = Agent(config, env.obs_size, env.action_size, range(seeds), "cpu")
+    agent = Agent(config, env.obs_size, env.action_size, range(seeds), "cpu", compiled)
     draws = Draws.fresh(range(seeds), "benchmark")
     shape = (seeds, config.horizon, config.batch_size)
     obs = torch.randn(seeds, config.horizon + 1, config.batch_size, env.obs_size)

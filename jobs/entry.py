@@ -65,11 +65,13 @@ class Settings:
     snapshots: how often it keeps its weights for `sweeps evaluate`, evenly spaced, the last at its end.
     checkpoint_minutes: time between checkpoints, so what a kill costs at most; 0 takes one at every update.
     deterministic: on a GPU, the same numbers whenever it is repeated on one model of card.
+    compile: update through `torch.compile`.
     """
 
     snapshots: int = 4
     checkpoint_minutes: float = 10.0
     deterministic: bool = False
+    compile: bool = False
 
 
 _SETTINGS = {setting.name for setting in dataclasses.fields(Settings)}

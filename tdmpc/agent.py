@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -51,9 +52,20 @@ def freeze_step(config: TrainConfig) -> int:
 
 
 class Agent:
-    """S seeds of one configuration. `update` trains on a batch; acting is the planner's."""
+    """S seeds of one configuration. `update` trains on a batch; acting is the planner's.
 
-    def __init__(self, config: TrainConfig, obs_size: int, action_size: int, seeds: Sequence[int], device: str) -> None:
+    compiled: losses and the policy's objective run through `torch.compile`, except where an update is logged.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        obs_size: int,
+        action_size: int,
+        seeds: Sequence[int],
+        device: str,
+        compiled: bool = False,
+    ) -> None:
         self.config, self.action_size = config, action_size
         init = [generator(seed, "init") for seed in seeds]  # on the CPU: the same weights on every device
         self.model = WorldModel(config, obs_size, action_size, init).to(device)
@@ -62,6 +74,10 @@ class Agent:
         self.policy_ema = copy.deepcopy(self.policy).requires_grad_(False) if config.policy_ema_enabled else None
         self.scale = torch.ones(len(seeds), device=device)
         self.finite = torch.ones(len(seeds), dtype=torch.bool, device=device)
+        self._losses, self._policy_pass = model_losses, policy_pass
+        if compiled:  # whole, or not at all: a part that is left out would be slow without anybody's being told
+            whole = functools.partial(torch.compile, fullgraph=True, dynamic=False)
+            self._losses, self._policy_pass = whole(model_losses), whole(policy_pass)
         self.update_index = 0  # counts every gradient update, those on the seed data included
         self.policy_metrics: Metrics = {}  # of the newest policy update since they were last taken
         # walking through modules for them takes longer than what is done with them
@@ -105,7 +121,8 @@ class Agent:
         Returns the model's metrics where `log`; the policy's wait for `take_policy_metrics`.
         """
         noise = draw_noise(self.config, self.action_size, draws)
-        found = model_losses(self.networks, batch, noise, self.config, schedule.encoder_frozen, full=log)
+        losses_of = model_losses if log else self._losses
+        found = losses_of(self.networks, batch, noise, self.config, schedule.encoder_frozen, full=log)
         metrics = {**found.metrics, **self._gradient_norms(found.weighted)} if log else {}
         grad_norm = self._step_model(found.total, schedule.encoder_frozen)
         self.finite &= torch.isfinite(found.total.detach()) & torch.isfinite(grad_norm)
@@ -155,7 +172,7 @@ class Agent:
         eps = draws.normal(count, self.action_size)
         dropout = draws.dropout(c.dropout, c.num_q, c.planner_num_dynamics_heads * count, c.mlp_dim)
         with _constant(self._model_parameters):
-            found = policy_pass(self.model, self.policy, states, eps, dropout, c)
+            found = self._policy_pass(self.model, self.policy, states, eps, dropout, c)
         spread = tm.percentile_range(found.terms.q[:, 0].detach()).clamp(min=1.0)
         self.scale = torch.lerp(self.scale, spread, c.scale_tau)
         loss = losses.policy_loss(found.terms, self.scale, self.action_size, entropy_coeff, c.hinge_coef, c.rho)

@@ -50,7 +50,7 @@ def _built(compiler: str) -> Path:
     """Path of the shared library, built unless the cache has it; the name holds all that the result depends on."""
     texts = [path.read_bytes() for path in (*SOURCES, HEADER)]
     key = hashlib.sha256(b"\0".join([*texts, *map(str.encode, (compiler, *FLAGS, torch.__version__, _processor()))]))
-    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sweeps"
+    root = cache()
     path = root / f"kernels-{key.hexdigest()[:16]}.so"
     if not path.exists():
         root.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -61,6 +61,11 @@ def _built(compiler: str) -> Path:
             library = Path(folder) / "kernels.so"
             os.replace(library, path)
     return path
+
+
+def cache() -> Path:
+    """Where what is compiled on this machine is kept, for all jobs of a user."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sweeps"
 
 
 def _processor() -> str:
@@ -87,7 +92,7 @@ def compiled() -> bool:
 
 def compiled_for(x: Tensor) -> bool:
     """Whether the kernels take `x`."""
-    return x.is_cpu and x.dtype == torch.float32 and compiled()
+    return not torch.compiler.is_compiling() and x.is_cpu and x.dtype == torch.float32 and compiled()
 
 
 def kernels() -> ctypes.CDLL:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 
 import torch
@@ -79,9 +78,8 @@ def reduce_heads(x: Tensor, how: str, dim: int | tuple[int, ...]) -> Tensor:
     raise ValueError(f"reduction {how!r}: legal values are min, mean, max")
 
 
-@functools.cache
 def time_weights(horizon: int, rho: float, device: torch.device | str = "cpu") -> Tensor:
-    """(T,) weights rho^t; the same tensor each time."""
+    """(T,) weights rho^t."""
     return torch.tensor([rho**t for t in range(horizon)], device=device)
 
 

@@ -44,6 +44,7 @@ def train(
     checkpoint_minutes: float = 10.0,
     snapshots: int = 0,
     deterministic: bool = False,
+    compile: bool = False,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> list[Outcome]:
     """Train runs that share a configuration up to the seed, side by side; one `Outcome` a handle, in order.
@@ -51,14 +52,16 @@ def train(
     device: "cpu" or "cuda"; asked for CUDA, it refuses to train on the CPU (`DeviceError`). should_stop is
     polled between any two updates; when it holds, state is saved and the runs end "interrupted". snapshots: how
     many times, evenly spaced and the last at the end, weights are kept for `evaluate`. deterministic: on a GPU,
-    the same numbers whenever this is repeated on one model of card; a CPU's are the same anyway.
+    the same numbers whenever this is repeated on one model of card; a CPU's are the same anyway. compile: update
+    through `torch.compile`, which takes minutes to start with and, on a CPU, takes the place of the kernels.
     """
     _prepare(device, threads, handles[0].config.tf32, deterministic)
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(fused.cache() / "compiled"))
     found: dict[int, Outcome] = {}
     for group, states in _by_position(handles):
         members = [handles[n] for n in group]
         step = states[0]["step"] if states else 0
-        trainer = Trainer(members, device, [_metadata(handle, device, step) for handle in members], snapshots)
+        trainer = Trainer(members, device, [_metadata(handle, device, step) for handle in members], snapshots, compile)
         if states:
             trainer.restore(states)
         outcomes = trainer.run(should_stop, checkpoint_minutes * 60)

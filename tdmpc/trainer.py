@@ -93,10 +93,16 @@ class Trainer:
     """Trains the runs of `handles`, which share a configuration up to the seed.
 
     snapshots: how many times, evenly spaced and the last at the end, the weights are kept for evaluation.
+    compiled: as the agent's.
     """
 
     def __init__(
-        self, handles: Sequence[RunHandle], device: str, metadata: Sequence[dict[str, str]], snapshots: int
+        self,
+        handles: Sequence[RunHandle],
+        device: str,
+        metadata: Sequence[dict[str, str]],
+        snapshots: int,
+        compiled: bool,
     ) -> None:
         self.config = c = handles[0].config
         self._snapshot_steps = {round(n * c.steps / snapshots) for n in range(1, snapshots + 1)}
@@ -105,7 +111,7 @@ class Trainer:
         seeds = [h.seed for h in handles]
         env = self.lanes[0].env
         sizes = (env.obs_size, env.action_size)
-        self.agent = Agent(c, *sizes, seeds, device)
+        self.agent = Agent(c, *sizes, seeds, device, compiled)
         self.replay = Replay(
             len(seeds), *sizes, c.horizon, device, hot_share=c.hot_buffer_ratio, hot_windows=c.hot_buffer_size
         )

@@ -52,6 +52,8 @@ settings_options = with_options(
                  help="Minutes between checkpoints; 10 otherwise."),
     click.option("--deterministic/--no-deterministic", default=None,
                  help="On a GPU, the same numbers every time; slower."),
+    click.option("--compile/--no-compile", default=None,
+                 help="Update through torch.compile; minutes to start with, and on a CPU slower than without."),
 )  # fmt: skip
 backend_options = with_options(
     click.option("--profile", metavar="NAME|FILE", help="Cluster profile: gpu, a100, cpu ... or a file of yours."),

@@ -283,10 +283,10 @@ def test_sweep_sources_are_what_aggregate_wants(run: Any, agent: Any, store: Sto
 
 def test_how_a_run_is_trained_reaches_it_and_its_rerun(run: Any, agent: Any) -> None:
     agent.ends = {1: end("interrupted"), 2: end("interrupted")}
-    run("submit", "q", "--snapshots", "7", "--checkpoint-minutes", "0.5", "--deterministic", code=1)
+    run("submit", "q", "--snapshots", "7", "--checkpoint-minutes", "0.5", "--deterministic", "--compile", code=1)
     run("rerun", "q", "--all", code=1)
     run("rerun", "q", "--all", "--snapshots", "0", code=1)
     run("train", "--preset", "small", "--device", "cpu", "--checkpoint-minutes", "0", "--deterministic", code=1)
-    names = ("snapshots", "checkpoint_minutes", "deterministic")
+    names = ("snapshots", "checkpoint_minutes", "deterministic", "compile")
     told = [tuple(call[name] for name in names) for call in agent.calls]
-    assert told == [(7, 0.5, True)] * 8 + [(0, 0.5, True)] * 4 + [(4, 0, True)]
+    assert told == [(7, 0.5, True, True)] * 8 + [(0, 0.5, True, True)] * 4 + [(4, 0, True, False)]

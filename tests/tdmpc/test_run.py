@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 
 import numpy as np
@@ -113,6 +114,33 @@ def test_the_deterministic_mode_changes_nothing_on_a_cpu(tiny, trained, equal_we
     assert not any(held)
     assert equal_weights(strict.weights(1), plain.weights(1))
     assert strict.rows(1) == plain.rows(1)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"episodic": True, "policy_ema_enabled": True, "imagination_horizon": 2},
+        {"ac_source": "replay_true", "aux_value_source": "replay_rollout", "multi_gamma_head": "separate"},
+    ],
+)
+def test_compiled_updates_are_the_same_up_to_rounding(tiny, trained, monkeypatch, changes):
+    """As a whole graph, which is what may fail; what is made of it is torch's."""
+    graphs = []
+
+    def as_it_is(graph, _inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=as_it_is))
+    config = tiny(steps=23, detach_encoder_ratio=0, **changes)
+    compiled, eager = trained("compiled"), trained("eager")
+    compiled.train(config, compile=True)
+    assert len(graphs) == 2  # the losses' and the policy's, each once
+    eager.train(config)
+    assert len(graphs) == 2
+    ours, theirs = (torch.cat([w.flatten() for w in runs.weights(1).values()]) for runs in (compiled, eager))
+    assert (ours - theirs).norm() < 1e-3 * theirs.norm()
 
 
 def test_a_diverged_seed_stops_alone(tiny, trained, equal_weights, monkeypatch):
