@@ -57,13 +57,13 @@ def main() -> None:
         _start({**base, **given}, args.threads)
         return
     keep_freed_memory()
-    torch.set_num_threads(1)
+    torch.set_num_threads(args.threads)
     kernels = "C kernels" if fused.compiled() else "torch operations"
     print(f"{processor.name()}, {os.cpu_count()} cores, torch {torch.__version__}, {args.threads} thread(s)")
     print(f"{config.task}, {kernels}; one product of 512x524x512 on one thread: {_throughput():.0f} GFLOP/s\n")
     print(f"{'seeds':>5} {'':8} {'GFLOP':>8} {'floor ms':>9} {'ms':>9} {'x floor':>8} {'units':>8} {'per seed':>9}")
     for seeds in map(int, args.seeds.split(",")):
-        counted = {name: _gflop(work) for name, work in _work(config, seeds, False).items()}
+        counted = {name: _gflop(work) for name, work in _work(config, seeds).items()}
         for name, work in _work(config, seeds, args.compile).items():
             first = _taken(work, time.perf_counter)
             gflop, (taken, units) = counted[name], _measured(work, args.threads)
@@ -86,7 +86,7 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _work(config: TrainConfig, seeds: int, compiled: bool) -> dict[str, Callable[[], object]]:
+def _work(config: TrainConfig, seeds: int, compiled: bool = False) -> dict[str, Callable[[], object]]:
     """One update and one planned action of `seeds` seeds, on made-up data of the task's sizes."""
     env = Env(config.task, config.action_repeat, 0)
     agent = Agent(config, env.obs_size, env.action_size, range(seeds), "cpu", compiled)

@@ -82,6 +82,15 @@ def test_speed(run: Run) -> None:
     assert re.findall(r"^ +1 (\w+) +\d", said["said"], re.M) == ["update", "action"]
 
 
+def test_the_start_of_a_run_is_measured_part_by_part(
+    load_script: Callable[[str], ModuleType], capfd: pytest.CaptureFixture[str]
+) -> None:
+    load_script("benchmarks/speed.py")._start({"mlp_dim": 32, "latent_dim": 32}, 1)
+    so_far = [float(line.split()[1]) for line in capfd.readouterr().out.splitlines()[3:]]
+    assert so_far == sorted(so_far)
+    assert so_far[-1] > 0.1
+
+
 def test_status(run: Run) -> None:
     """Every command once instead of five times."""
 
