@@ -102,9 +102,9 @@ def kernels() -> ctypes.CDLL:
     return library
 
 
-def at(x: Tensor | None) -> int | None:
-    """Where the numbers of `x` lie, as ctypes takes a pointer."""
-    return None if x is None else x.data_ptr()
+def at(x: Tensor | None) -> int:
+    """Where the numbers of `x` lie, as ctypes takes a pointer; 0 for none."""
+    return 0 if x is None else x.data_ptr()
 
 
 # --- bins -------------------------------------------------------------------------------------------------
@@ -116,7 +116,7 @@ def two_hot(x: Tensor, bins: Tensor) -> Tensor:
     if not compiled_for(x):
         return tm.two_hot(x, bins)
     x, y = x.contiguous(), x.new_empty(*x.shape, bins.numel())
-    kernels().two_hot(x.numel(), bins.numel(), bins.data_ptr(), x.data_ptr(), y.data_ptr(), torch.get_num_threads())
+    kernels().two_hot(x.numel(), bins.numel(), *map(at, (bins, x, y)), torch.get_num_threads())
     return y
 
 
@@ -191,12 +191,12 @@ def _sizes(tensors: Sequence[Tensor]) -> Any:
 
 
 def _places(tensors: Sequence[Tensor]) -> Any:
-    return (ctypes.c_void_p * len(tensors))(*[x.data_ptr() for x in tensors])
+    return (ctypes.c_void_p * len(tensors))(*map(at, tensors))
 
 
 def scale_seeds(tensors: Sequence[Tensor], factors: Tensor) -> None:
     """Multiplies contiguous tensors (S, ...) by their seed's factor (S,), in place, where `compiled_for` holds."""
-    kernels().scale_seeds(len(tensors), _sizes(tensors), _places(tensors), factors.numel(), factors.data_ptr())
+    kernels().scale_seeds(len(tensors), _sizes(tensors), _places(tensors), factors.numel(), at(factors))
 
 
 def adam(

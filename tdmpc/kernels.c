@@ -9,7 +9,7 @@
 void two_hot(long rows, long bins, const float *centres, const float *x, float *y, int threads)
 {
     float low = centres[0], high = centres[bins - 1];
-#pragma omp parallel for num_threads(workers(threads, rows * bins)) schedule(static) if (threads > 1)
+#pragma omp parallel for num_threads(workers(threads, rows * bins, GRAIN)) schedule(static) if (threads > 1)
     for (long row = 0; row < rows; row++) {
         float at = copysignf(log1pf(fabsf(x[row])), x[row]), *to = y + row * bins;
         at = at < low ? low : at > high ? high : at; /* NaN stays */
@@ -25,7 +25,7 @@ void two_hot(long rows, long bins, const float *centres, const float *x, float *
 /* logits (rows, bins) -> y (rows,): symexp of the mean bin. With `grad`, also d y / d logits (rows, bins). */
 void two_hot_inverse(long rows, long bins, const float *logits, const float *centres, float *y, float *grad, int threads)
 {
-#pragma omp parallel for num_threads(workers(threads, rows * bins)) schedule(static) if (threads > 1)
+#pragma omp parallel for num_threads(workers(threads, rows * bins, GRAIN)) schedule(static) if (threads > 1)
     for (long row = 0; row < rows; row++) {
         long padded = PADDED(bins);
         float p[padded], mean = 0;
@@ -45,7 +45,7 @@ void two_hot_inverse(long rows, long bins, const float *logits, const float *cen
 void cross_entropy(long sets, long heads, long rows, long bins, const float *logits, const float *target, float *y,
                    float *grad, int threads)
 {
-#pragma omp parallel for num_threads(workers(threads, sets * heads * rows * bins)) schedule(static) if (threads > 1)
+#pragma omp parallel for num_threads(workers(threads, sets * heads * rows * bins, GRAIN)) schedule(static) if (threads > 1)
     for (long row = 0; row < sets * heads * rows; row++) {
         const float *x = logits + row * bins, *t = target + (row / (heads * rows) * rows + row % rows) * bins;
         long padded = PADDED(bins);
@@ -90,7 +90,7 @@ void adam(long count, const long *sizes, float *const *p, float *const *g, float
     for (long of = 0; of < count; of++) {
         long n = sizes[of], parts = (n + GRAIN - 1) / GRAIN;
         *steps[of] += 1;
-#pragma omp parallel for num_threads(workers(threads, n)) schedule(static) if (threads > 1 && parts > 1)
+#pragma omp parallel for num_threads(workers(threads, n, GRAIN)) schedule(static) if (threads > 1 && parts > 1)
         for (long part = 0; part < parts; part++) {
             long at = part * GRAIN, size = n - at < GRAIN ? n - at : GRAIN;
             adam_part(size, p[of] + at, g[of] + at, m[of] + at, v[of] + at, beta1, beta2, rate, root, eps);

@@ -12,10 +12,10 @@
 #define LANES 16 /* of the widest vectors there are */
 #define PADDED(n) (((n) + LANES - 1) / LANES * LANES)
 
-/* threads for so many numbers: few are done before others have begun */
-static inline int workers(int threads, long numbers)
+/* threads for so much work, of which `worth` is worth one: little is done before others have begun */
+static inline int workers(int threads, long work, long worth)
 {
-    return numbers < (long)threads * GRAIN ? (int)(numbers / GRAIN) + 1 : threads;
+    return work < threads * worth ? (int)(work / worth) + 1 : threads;
 }
 
 /* e^x within 2 ulp for x up to 88; saturates below -87 */

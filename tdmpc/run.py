@@ -56,7 +56,8 @@ def train(
     through `torch.compile`, which takes minutes to start with and, on a CPU, takes the place of the kernels.
     """
     _prepare(device, threads, handles[0].config.tf32, deterministic)
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(fused.cache() / "compiled"))
+    if compile:
+        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(fused.cache() / "compiled"))
     found: dict[int, Outcome] = {}
     for group, states in _by_position(handles):
         members = [handles[n] for n in group]

@@ -122,8 +122,7 @@ static int busy(int threads, const Layer *layers, Sizes of)
 {
     long work = 0;
     for (long l = 0; l < of.layers; l++) work += layers[l].in * layers[l].out;
-    work *= of.seeds * of.heads * of.rows;
-    return work < (long)threads * WORTH ? (int)(work / WORTH) + 1 : threads;
+    return workers(threads, work * of.seeds * of.heads * of.rows, WORTH);
 }
 
 static float *room(long numbers) { return aligned_alloc(64, PADDED(numbers) * sizeof(float)); }
@@ -162,8 +161,8 @@ static void forward_block(const Layer *layers, Sizes of, long net, long from, lo
             if (its.group) simnorm_row(dim, its.group, pre, to);
             else mish_row(dim, pre, to);
         }
-        float *free = next;
-        a = made, row = padded, next = made, made = free;
+        float *other = next;
+        a = made, row = padded, next = made, made = other;
     }
 }
 
@@ -235,7 +234,7 @@ static void before(const Layer its, Own own, const Live *live, const float *drop
  * objective */
 static Live having(long own, long at, long many, long dim, const float *gy, float *g)
 {
-    Live live = {own, at, 0};
+    Live live = {.own = own, .at = at};
     for (long r = 0; r < many; r++) {
         const float *from = gy + (at + r) * dim;
         int any = 0;
@@ -272,19 +271,21 @@ static void backward_block(const Layer *layers, Sizes of, const Own *own, long n
         }
         if (!l && !gx) return;
         multiply(0, live.count, its.out, PADDED(in), g, padded, 1, own[l].turned, PADDED(in), next, PADDED(in));
-        float *free = g;
-        g = next, next = free;
+        float *other = g;
+        g = next, next = other;
     }
     if (live.count < many) memset(gx + at * first, 0, many * first * sizeof(float));
     for (long r = 0; r < live.count; r++)
         memcpy(gx + (at + live.rows[r]) * first, g + r * PADDED(first), first * sizeof(float));
 }
 
-/* numbers of a net's sums, and of what a span needs beside them */
-static long sums_of(const Layer *layers, long count)
+/* numbers of a layer's sums, in all of a net's, and of what a span needs beside them */
+static long sums_of(const Layer its) { return PADDED((its.in + 3) * PADDED(its.out)); }
+
+static long all_sums(const Layer *layers, long count)
 {
     long found = 0;
-    for (long l = 0; l < count; l++) found += PADDED((layers[l].in + 3) * PADDED(layers[l].out));
+    for (long l = 0; l < count; l++) found += sums_of(layers[l]);
     return found;
 }
 
@@ -307,7 +308,7 @@ static int backward_span(const Layer *layers, Sizes of, long net, long from, lon
         own[l] = (Own){sums, sums + its.in * PADDED(its.out), free_from, free_from + block, free_from + 2 * block};
         memset(own[l].bias, 0, 3 * its.out * sizeof(float));
         if (l || gx) turn(its.in, its.out, its.weight + place(net, of) * its.in * its.out, own[l].turned);
-        sums += PADDED((its.in + 3) * PADDED(its.out));
+        sums += sums_of(its);
         free_from += 2 * block + its.out * PADDED(its.in);
     }
     for (long row = from; row < to; row += BLOCK)
@@ -336,7 +337,7 @@ static void join(const Layer *layers, long count, long net, long spans, const fl
                 for (long j = 0; j < out; j++) row[j] = beside[n * out + j] + (span ? row[j] : 0);
             }
         }
-        sums += PADDED((in + 3) * padded);
+        sums += sums_of(its);
     }
 }
 
@@ -347,10 +348,10 @@ int stack_backward(const Layer *layers, Sizes of, const float *x, const float *d
 {
     long most = of.heads < SPANS ? SPANS / of.heads : 1, length = (of.rows + most - 1) / most;
     length = length < SPAN ? SPAN : (length + BLOCK - 1) / BLOCK * BLOCK;
-    long spans = (of.rows + length - 1) / length, nets = of.seeds * of.heads, size = sums_of(layers, of.layers);
+    long spans = (of.rows + length - 1) / length, nets = of.seeds * of.heads, size = all_sums(layers, of.layers);
     float *sums = room(nets * spans * size);
-    int failed = !sums;
-    if (failed) return 1;
+    int failed = 0;
+    if (!sums) return 1;
 #pragma omp parallel for num_threads(busy(threads, layers, of)) schedule(static) if (threads > 1)
     for (long task = 0; task < nets * spans; task++) {
         long from = task % spans * length, to = SMALLER(from + length, of.rows);

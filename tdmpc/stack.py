@@ -44,10 +44,11 @@ def run(x: Tensor, drop: Tensor | None, groups: Sequence[int], apart: int, param
     and Mish, or the group size of layer norm and SimNorm. parameters: (S, E, ...), the E of a seed one behind the
     other; those of the next seed begin `apart` nets further on.
     """
+    x, drop = x.contiguous(), drop if drop is None else drop.contiguous()
     if torch.is_grad_enabled():
         found: Tensor = _Stack.apply(x, drop, groups, apart, *parameters)
         return found
-    return _forward(x.contiguous(), drop if drop is None else drop.contiguous(), groups, apart, parameters, None)
+    return _forward(x, drop, groups, apart, parameters, None)
 
 
 def _forward(
@@ -66,7 +67,6 @@ class _Stack(torch.autograd.Function):
     def forward(
         ctx: Any, x: Tensor, drop: Tensor | None, groups: Sequence[int], apart: int, *parameters: Any
     ) -> Tensor:
-        x, drop = x.contiguous(), drop if drop is None else drop.contiguous()
         normed = (weight for weight, group in zip(parameters[::4], groups, strict=True) if group != PLAIN)
         held = x.new_empty(sum(math.prod(w.shape[:2]) * x.shape[2] * (w.shape[-1] + 1) for w in normed))
         ctx.groups, ctx.apart = groups, apart
@@ -99,7 +99,7 @@ def _described(
     first = parameters[0]
     assert first is not None
     (seeds, heads), rows = first.shape[:2], x.shape[2]
-    free, numbers = fused.at(held) or 0, []
+    free, numbers = fused.at(held), []
     for n, group in enumerate(groups):
         own, to = parameters[4 * n : 4 * n + 4], grads[4 * n : 4 * n + 4] if grads else ()
         assert own[0] is not None
@@ -108,8 +108,8 @@ def _described(
         if free and group != PLAIN:
             normed, rstd = free, free + FLOAT * seeds * heads * rows * size_out
             free = rstd + FLOAT * seeds * heads * rows
-        numbers += [size_in, size_out, group, *(fused.at(p) or 0 for p in own), normed, rstd]
-        numbers += [fused.at(p) or 0 for p in to] if to else [0] * 4
+        numbers += [size_in, size_out, group, *map(fused.at, own), normed, rstd]
+        numbers += map(fused.at, to or [None] * 4)
     sizes = _Sizes(len(groups), seeds, heads, apart, x.shape[1] < heads, rows)
     return (ctypes.c_ssize_t * len(numbers))(*numbers), sizes
 
