@@ -30,7 +30,7 @@ _PART = re.compile(r"\.(?P<whole>.+)\.\d+\.part")  # what a killed writer leaves
 _SNAPSHOT = re.compile(r"step-(\d{9})\.pt")
 # What torch.load raises on bytes that are no checkpoint, or only half of one.
 _UNREADABLE = (RuntimeError, OSError, EOFError, pickle.UnpicklingError, LookupError, ValueError, TypeError)
-FORMAT = 2
+FORMAT = 3
 KEPT = 2  # the newest and the one to fall back to
 
 
@@ -153,6 +153,8 @@ def weights_at(folder: Path, step: int | None) -> tuple[int, dict[str, Any]]:
         content = torch.load(files[wanted], map_location="cpu", weights_only=True)
     except _UNREADABLE as error:
         raise NoWeights(f"{files[wanted]} cannot be read: {str(error).splitlines()[0]}") from error
+    if content["format"] != FORMAT:
+        raise NoWeights(f"{files[wanted]} has format {content['format']}, this program reads {FORMAT}: train it anew")
     return wanted, content["weights"]
 
 

@@ -9,6 +9,7 @@
 #include <math.h>
 
 #define GRAIN 32768 /* numbers that are worth a thread */
+#define TOGETHER 8 /* rows */
 #define LANES 16 /* of the widest vectors there are */
 #define PADDED(n) (((n) + LANES - 1) / LANES * LANES)
 
@@ -38,28 +39,43 @@ static inline float exp_(float x)
     return p * scale;
 }
 
-/* bias, dropout, layer norm, scale and shift of one row: `hat` the normed row, `pre` what the activation gets */
-static inline float norm_row(long dim, const float *x, const float *bias, const float *drop, const float *scale,
-                             const float *shift, float *hat, float *pre)
+/* Bias, dropout, layer norm, scale and shift of rows `apart` numbers from each other, in place; `hat`, unless null,
+ * keeps the normed rows, one behind the other, and `rstd` their 1 / std. Step by step for some rows together: a
+ * processor waits less for the sums of one while it is at the next. */
+static inline void norm_rows(long rows, long dim, long apart, const float *bias, const float *drop, const float *scale,
+                             const float *shift, float *x, float *hat, float *rstd)
 {
-    float sum = 0, squares = 0;
-    if (drop) {
+    for (long from = 0; from < rows; from += TOGETHER) {
+        long to = from + TOGETHER < rows ? from + TOGETHER : rows;
+        float mean[TOGETHER], inverse[TOGETHER];
+        for (long r = from; r < to; r++) {
+            float *row = x + r * apart, sum = 0;
+            const float *factor = drop + r * dim;
+            if (drop) {
 #pragma omp simd reduction(+ : sum)
-        for (long i = 0; i < dim; i++) { hat[i] = (x[i] + bias[i]) * drop[i]; sum += hat[i]; }
-    } else {
+                for (long i = 0; i < dim; i++) { row[i] = (row[i] + bias[i]) * factor[i]; sum += row[i]; }
+            } else {
 #pragma omp simd reduction(+ : sum)
-        for (long i = 0; i < dim; i++) { hat[i] = x[i] + bias[i]; sum += hat[i]; }
-    }
-    float mean = sum / dim;
+                for (long i = 0; i < dim; i++) { row[i] += bias[i]; sum += row[i]; }
+            }
+            mean[r - from] = sum / dim;
+        }
+        for (long r = from; r < to; r++) {
+            float *row = x + r * apart, squares = 0, middle = mean[r - from];
 #pragma omp simd reduction(+ : squares)
-    for (long i = 0; i < dim; i++) { hat[i] -= mean; squares += hat[i] * hat[i]; }
-    float rstd = 1.0f / sqrtf(squares / dim + 1e-5f);
+            for (long i = 0; i < dim; i++) { row[i] -= middle; squares += row[i] * row[i]; }
+            inverse[r - from] = 1.0f / sqrtf(squares / dim + 1e-5f);
+        }
+        for (long r = from; r < to; r++) {
+            float *row = x + r * apart, *keep = hat ? hat + r * dim : row, by = inverse[r - from];
 #pragma omp simd
-    for (long i = 0; i < dim; i++) { hat[i] *= rstd; pre[i] = hat[i] * scale[i] + shift[i]; }
-    return rstd;
+            for (long i = 0; i < dim; i++) { float normed = row[i] * by; keep[i] = normed; row[i] = normed * scale[i] + shift[i]; }
+            if (rstd) rstd[r] = by;
+        }
+    }
 }
 
-/* gradient of norm_row: `g` comes in as that of `pre` and leaves as that of x + bias; sums go to gscale, gshift, gbias */
+/* gradient of norm_rows: `g` comes in as that of `pre` and leaves as that of x + bias; sums go to gscale, gshift, gbias */
 static inline void norm_row_grad(long dim, const float *drop, const float *scale, const float *hat, float rstd, float *g,
                                  float *gbias, float *gscale, float *gshift)
 {

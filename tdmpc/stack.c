@@ -27,17 +27,6 @@
 
 typedef float vector __attribute__((vector_size(4 * WIDE), aligned(4), may_alias));
 
-typedef struct { /* `tdmpc.stack` hands these over as an array of numbers, each as wide as a pointer */
-    intptr_t in, out, group;                               /* group: PLAIN, 0 for mish, otherwise of SimNorm */
-    const float *weight, *bias, *scale, *shift;            /* (nets, in, out), (nets, out) */
-    float *held, *rstd;                                    /* (nets, rows, out), (nets, rows): normed rows; or null */
-    float *to_weight, *to_bias, *to_scale, *to_shift;      /* gradients; null where none of them is wanted */
-} Layer;
-
-typedef struct {
-    long layers, seeds, heads, apart, shared, rows; /* apart: nets from a seed's first to the next one's */
-} Sizes;
-
 /* --- products --------------------------------------------------------------------------------------------- */
 
 /* c (m, n vectors) = a b, or c + a b where `more`; a's element (i, k) is a[i * row + k * step] */
@@ -102,81 +91,128 @@ static void through(long rows, long depth, long out, const float *a, long row, c
 /* to (columns, PADDED(rows)) = from (rows, columns) turned, zero behind its rows */
 static void turn(long rows, long columns, const float *from, float *to)
 {
-    long padded = PADDED(rows);
-    memset(to, 0, columns * padded * sizeof(float));
-    for (long i = 0; i < rows; i += LANES)
+    long padded = PADDED(rows), whole = rows / LANES * LANES;
+    for (long i = 0; i < whole; i += LANES)
         for (long j = 0; j < columns; j++)
-            for (long k = i; k < SMALLER(i + LANES, rows); k++) to[j * padded + k] = from[k * columns + j];
+#pragma GCC unroll 16
+            for (long k = 0; k < LANES; k++) to[j * padded + i + k] = from[(i + k) * columns + j];
+    for (long i = whole; i < padded; i++)
+        for (long j = 0; j < columns; j++) to[j * padded + i] = i < rows ? from[i * columns + j] : 0;
 }
 
-/* --- helpers ---------------------------------------------------------------------------------------------- */
+/* --- a call ----------------------------------------------------------------------------------------------- */
 
-static long widest(const Layer *layers, long count)
+typedef struct { intptr_t in, out, group; } Layer; /* group: PLAIN, 0 for mish, otherwise of SimNorm */
+
+typedef struct {
+    const float *x; /* (nets, rows, width); (seeds, rows, width) where shared by a seed's heads */
+    float *to;      /* (nets, rows, width) gradient; null where it is not wanted */
+    long width, shared;
+} Part;
+
+typedef struct { /* as `tdmpc.stack` fills it */
+    const Layer *layers;
+    long count, seeds, heads, apart, rows; /* layers, and numbers from a seed's first net to the next one's */
+    const float *numbers; /* of each net: weight (in, out), bias, and where normed scale and shift, layer by layer */
+    Part part[2];         /* a row of the input is a row of the first and, unless null, one of the second */
+    const float *drop;    /* (nets, rows, out of the first layer), or null */
+    float *held;          /* of each normed layer the normed rows (nets, rows, out) and 1 / std (nets, rows); or null */
+    float *y;             /* (nets, rows, out), or its gradient */
+    float *to;            /* (nets, numbers of a net) gradients; null where they are not wanted */
+} Call;
+
+static long numbers_of(Layer its) { return its.out * (its.in + (its.group == PLAIN ? 1 : 3)); }
+
+static long nets_of(const Call *of) { return of->seeds * of->heads; }
+
+static long over(const Call *of, long (*each)(Layer))
 {
-    long found = layers[0].in;
-    for (long l = 0; l < count; l++) found = layers[l].out > found ? layers[l].out : found;
+    long sum = 0;
+    for (long l = 0; l < of->count; l++) sum += each(of->layers[l]);
+    return sum;
+}
+
+static const float *net_at(const Call *of, long net)
+{
+    return of->numbers + net / of->heads * of->apart + net % of->heads * over(of, numbers_of);
+}
+
+static long products_of(Layer its) { return its.in * its.out; }
+
+static int busy(const Call *of, int threads)
+{
+    return workers(threads, over(of, products_of) * nets_of(of) * of->rows, WORTH);
+}
+
+static long widest(const Call *of)
+{
+    long found = of->layers[0].in;
+    for (long l = 0; l < of->count; l++) found = of->layers[l].out > found ? of->layers[l].out : found;
     return PADDED(found);
-}
-
-static int busy(int threads, const Layer *layers, Sizes of)
-{
-    long work = 0;
-    for (long l = 0; l < of.layers; l++) work += layers[l].in * layers[l].out;
-    return workers(threads, work * of.seeds * of.heads * of.rows, WORTH);
 }
 
 static float *room(long numbers) { return aligned_alloc(64, PADDED(numbers) * sizeof(float)); }
 
-/* where the parameters of a net lie among those of all */
-static long place(long net, Sizes of) { return net / of.heads * of.apart + net % of.heads; }
-
-static const float *input(const float *x, long net, long row, long in, Sizes of)
+/* `which`, null for all of them in order, of a net's rows from `from` on, both parts beside each other: where they lie
+ * if nothing has to be moved, otherwise `to` */
+static const float *input(const Call *of, long net, long from, long many, const long *which, float *to)
 {
-    return x + ((of.shared ? net / of.heads : net) * of.rows + row) * in;
+    long in = of->layers[0].in, done = 0;
+    for (int p = 0; p < 2; p++) {
+        Part its = of->part[p];
+        const float *x = its.x + ((its.shared ? net / of->heads : net) * of->rows + from) * its.width;
+        if (its.width == in && !which) return x;
+        for (long r = 0; r < many; r++)
+            memcpy(to + r * in + done, x + (which ? which[r] : r) * its.width, its.width * sizeof(float));
+        done += its.width;
+    }
+    return to;
 }
 
 /* --- forward ---------------------------------------------------------------------------------------------- */
 
-static void forward_block(const Layer *layers, Sizes of, long net, long from, long many, const float *x,
-                          const float *drop, float *y, float *made, float *next, float *spare)
+static void forward_block(const Call *of, long net, long from, long many, float *made, float *next, float *spare)
 {
-    long row = layers[0].in;
-    const float *a = input(x, net, from, row, of);
-    for (long l = 0; l < of.layers; l++) {
-        Layer its = layers[l];
-        long dim = its.out, padded = PADDED(dim), own = place(net, of), at = net * of.rows + from, last = l == of.layers - 1;
-        const float *bias = its.bias + own * dim;
-        through(many, its.in, dim, a, row, its.weight + own * its.in * dim, made, spare);
-        for (long r = 0; r < many; r++) {
-            float *pre = made + r * padded, *to = last ? y + (at + r) * dim : pre;
-            if (its.group == PLAIN) {
+    long nets = nets_of(of), row = of->layers[0].in, at = net * of->rows + from;
+    const float *own = net_at(of, net), *a = input(of, net, from, many, 0, next), *drop = of->drop;
+    float *held = of->held;
+    for (long l = 0; l < of->count; l++) {
+        Layer its = of->layers[l];
+        long dim = its.out, padded = PADDED(dim), last = l == of->count - 1;
+        const float *bias = own + its.in * dim;
+        float *to = last ? of->y + at * dim : made;
+        through(many, its.in, dim, a, row, own, made, spare);
+        if (its.group == PLAIN)
+            for (long r = 0; r < many; r++)
 #pragma omp simd
-                for (long i = 0; i < dim; i++) to[i] = pre[i] + bias[i];
-                continue;
+                for (long i = 0; i < dim; i++) to[r * dim + i] = made[r * padded + i] + bias[i];
+        else {
+            float *hat = held ? held + at * dim : 0, *rstd = held ? held + nets * of->rows * dim + at : 0;
+            norm_rows(many, dim, padded, bias, drop ? drop + at * dim : 0, bias + dim, bias + 2 * dim, made, hat, rstd);
+            for (long r = 0; r < many; r++) {
+                float *into = to + r * (last ? dim : padded);
+                if (its.group) simnorm_row(dim, its.group, made + r * padded, into);
+                else mish_row(dim, made + r * padded, into);
             }
-            float *hat = its.held ? its.held + (at + r) * dim : spare;
-            float rstd = norm_row(dim, pre, bias, drop && !l ? drop + (at + r) * dim : 0, its.scale + own * dim,
-                                  its.shift + own * dim, hat, pre);
-            if (its.rstd) its.rstd[at + r] = rstd;
-            if (its.group) simnorm_row(dim, its.group, pre, to);
-            else mish_row(dim, pre, to);
+            if (held) held += nets * of->rows * (dim + 1);
         }
+        own += numbers_of(its);
+        drop = 0;
         float *other = next;
         a = made, row = padded, next = made, made = other;
     }
 }
 
-/* x (seeds, 1 where shared, otherwise heads, rows, in) -> y (seeds, heads, rows, out). drop like the first layer's rows,
- * or null. Returns 0, or 1 without memory. */
-int stack_forward(const Layer *layers, Sizes of, const float *x, const float *drop, float *y, int threads)
+/* Fills `y` and, unless null, `held`. Returns 0, or 1 without memory. */
+int stack_forward(const Call *of, int threads)
 {
-    long blocks = (of.rows + BLOCK - 1) / BLOCK, wide = widest(layers, of.layers);
+    long blocks = (of->rows + BLOCK - 1) / BLOCK, wide = widest(of);
     int failed = 0;
-#pragma omp parallel for num_threads(busy(threads, layers, of)) schedule(static) if (threads > 1)
-    for (long task = 0; task < of.seeds * of.heads * blocks; task++) {
-        long from = task % blocks * BLOCK, many = SMALLER(BLOCK, of.rows - from);
+#pragma omp parallel for num_threads(busy(of, threads)) schedule(static) if (threads > 1)
+    for (long task = 0; task < nets_of(of) * blocks; task++) {
+        long from = task % blocks * BLOCK, many = SMALLER(BLOCK, of->rows - from);
         float *made = room((2 * BLOCK + LANES + 1) * wide), *next = made + BLOCK * wide;
-        if (made) forward_block(layers, of, task / blocks, from, many, x, drop, y, made, next, next + BLOCK * wide);
+        if (made) forward_block(of, task / blocks, from, many, made, next, next + BLOCK * wide);
         else failed = 1;
         free(made);
     }
@@ -186,57 +222,59 @@ int stack_forward(const Layer *layers, Sizes of, const float *x, const float *dr
 /* --- backward --------------------------------------------------------------------------------------------- */
 
 typedef struct {
-    float *weight, *bias; /* (in, PADDED(out)), (3, out): gradients of bias, scale and shift */
-    float *y, *slope;     /* (BLOCK, PADDED(out)) what the layer gave, and mish's slope there */
-    float *turned;        /* (out, PADDED(in)) */
+    Layer its;
+    const float *scale, *shift, *held, *rstd;
+    float *weight, *bias;   /* (in, PADDED(out)), (3, out): gradients of bias, scale and shift */
+    float *y, *slope;       /* (BLOCK, PADDED(out)) what the layer gave, and mish's slope there */
+    const float *turned[2]; /* (out, PADDED(in)), of the first layer one of each part of its input */
 } Own;
 
 typedef struct {
-    long own, at, count, rows[BLOCK]; /* where the net's parameters are, the block's first row, and rows from there on */
+    long at, count, rows[BLOCK]; /* a block's first row, and from there on the rows that have a gradient */
 } Live;
 
 /* what the layer gave to these rows, from the normed ones */
-static void again(const Layer its, Own own, const Live *live, float *pre)
+static void again(const Own *own, const Live *live, float *pre)
 {
-    long dim = its.out, padded = PADDED(dim);
-    const float *scale = its.scale + live->own * dim, *shift = its.shift + live->own * dim;
+    long dim = own->its.out, padded = PADDED(dim);
     for (long r = 0; r < live->count; r++) {
-        const float *hat = its.held + (live->at + live->rows[r]) * dim;
+        const float *hat = own->held + (live->at + live->rows[r]) * dim;
 #pragma omp simd
-        for (long i = 0; i < dim; i++) pre[i] = hat[i] * scale[i] + shift[i];
-        if (its.group) simnorm_row(dim, its.group, pre, own.y + r * padded);
-        else mish_row_and_slope(dim, pre, own.y + r * padded, own.slope + r * padded);
+        for (long i = 0; i < dim; i++) pre[i] = hat[i] * own->scale[i] + own->shift[i];
+        if (own->its.group) simnorm_row(dim, own->its.group, pre, own->y + r * padded);
+        else mish_row_and_slope(dim, pre, own->y + r * padded, own->slope + r * padded);
     }
 }
 
 /* gradient of what the layer gave -> that of its product, in place; those of bias, scale and shift are summed */
-static void before(const Layer its, Own own, const Live *live, const float *drop, float *g)
+static void before(const Own *own, const Live *live, const float *drop, float *g)
 {
-    long dim = its.out, padded = PADDED(dim);
+    long dim = own->its.out, padded = PADDED(dim);
     for (long r = 0; r < live->count; r++, g += padded) {
         long row = live->at + live->rows[r];
-        const float *slope = own.slope + r * padded;
-        if (its.group == PLAIN) {
+        const float *slope = own->slope + r * padded;
+        if (own->its.group == PLAIN) {
 #pragma omp simd
-            for (long i = 0; i < dim; i++) own.bias[i] += g[i];
+            for (long i = 0; i < dim; i++) own->bias[i] += g[i];
             continue;
         }
-        if (its.group) simnorm_row_grad(dim, its.group, own.y + r * padded, g);
+        if (own->its.group) simnorm_row_grad(dim, own->its.group, own->y + r * padded, g);
         else
 #pragma omp simd
             for (long i = 0; i < dim; i++) g[i] *= slope[i];
-        norm_row_grad(dim, drop ? drop + row * dim : 0, its.scale + live->own * dim, its.held + row * dim,
-                      its.rstd[row], g, own.bias, own.bias + dim, own.bias + 2 * dim);
+        norm_row_grad(dim, drop ? drop + row * dim : 0, own->scale, own->held + row * dim, own->rstd[row], g, own->bias,
+                      own->bias + dim, own->bias + 2 * dim);
     }
 }
 
 /* the rows of a block that have a gradient, and it: of several value heads, only the lowest has one in the policy's
  * objective */
-static Live having(long own, long at, long many, long dim, const float *gy, float *g)
+static Live having(const Call *of, long at, long many, float *g)
 {
-    Live live = {.own = own, .at = at};
+    Live live = {.at = at};
+    long dim = of->layers[of->count - 1].out;
     for (long r = 0; r < many; r++) {
-        const float *from = gy + (at + r) * dim;
+        const float *from = of->y + (at + r) * dim;
         int any = 0;
 #pragma omp simd reduction(| : any)
         for (long i = 0; i < dim; i++) any |= from[i] != 0;
@@ -249,116 +287,128 @@ static Live having(long own, long at, long many, long dim, const float *gy, floa
     return live;
 }
 
-static void backward_block(const Layer *layers, Sizes of, const Own *own, long net, long from, long many, int more,
-                           const float *x, const float *drop, const float *gy, float *gx, float *g, float *next)
+/* the gradient of one part of the input, from that of the first layer's product; zero where a row has none */
+static void to_input(Part its, const Own *own, const float *turned, const Live *live, long many, const float *g, float *next)
 {
-    long at = net * of.rows + from, first = layers[0].in, last = of.layers - 1;
-    Live live = having(place(net, of), at, many, layers[last].out, gy, g);
-    for (long l = 0; l <= last; l++)
-        if (layers[l].group != PLAIN) again(layers[l], own[l], &live, next);
-    for (long l = last; l >= 0; l--) {
-        Layer its = layers[l];
-        long in = its.in, padded = PADDED(its.out), row = l ? PADDED(in) : in;
-        before(its, own[l], &live, l ? 0 : drop, g);
-        if (its.to_weight) {
-            const float *a = l ? own[l - 1].y : input(x, net, from, in, of);
-            if (!l && live.count < many) {
-                for (long r = 0; r < live.count; r++) memcpy(next + r * in, a + live.rows[r] * in, in * sizeof(float));
-                a = next;
-            }
-            if (more) multiply(1, in, live.count, padded, a, 1, row, g, padded, own[l].weight, padded);
-            else multiply(0, in, live.count, padded, a, 1, row, g, padded, own[l].weight, padded);
+    long padded = PADDED(its.width);
+    float *to = its.to + live->at * its.width;
+    multiply(0, live->count, own->its.out, padded, g, PADDED(own->its.out), 1, turned, padded, next, padded);
+    if (live->count < many) memset(to, 0, many * its.width * sizeof(float));
+    for (long r = 0; r < live->count; r++) memcpy(to + live->rows[r] * its.width, next + r * padded, its.width * sizeof(float));
+}
+
+static void backward_block(const Call *of, const Own *own, long net, long from, long many, int more, float *g, float *next)
+{
+    Live live = having(of, net * of->rows + from, many, g);
+    for (long l = 0; l < of->count; l++)
+        if (own[l].its.group != PLAIN) again(own + l, &live, next);
+    for (long l = of->count - 1; l >= 0; l--) {
+        long in = own[l].its.in, out = own[l].its.out, row = l ? PADDED(in) : in;
+        before(own + l, &live, l ? 0 : of->drop, g);
+        if (of->to) {
+            const float *a = l ? own[l - 1].y : input(of, net, from, live.count, live.count < many ? live.rows : 0, next);
+            if (more) multiply(1, in, live.count, PADDED(out), a, 1, row, g, PADDED(out), own[l].weight, PADDED(out));
+            else multiply(0, in, live.count, PADDED(out), a, 1, row, g, PADDED(out), own[l].weight, PADDED(out));
         }
-        if (!l && !gx) return;
-        multiply(0, live.count, its.out, PADDED(in), g, padded, 1, own[l].turned, PADDED(in), next, PADDED(in));
+        if (!l) break;
+        multiply(0, live.count, out, row, g, PADDED(out), 1, own[l].turned[0], row, next, row);
         float *other = g;
         g = next, next = other;
     }
-    if (live.count < many) memset(gx + at * first, 0, many * first * sizeof(float));
-    for (long r = 0; r < live.count; r++)
-        memcpy(gx + (at + live.rows[r]) * first, g + r * PADDED(first), first * sizeof(float));
+    for (int p = 0; p < 2; p++)
+        if (of->part[p].to) to_input(of->part[p], own, own->turned[p], &live, many, g, next);
 }
 
-/* numbers of a layer's sums, in all of a net's, and of what a span needs beside them */
-static long sums_of(const Layer its) { return PADDED((its.in + 3) * PADDED(its.out)); }
+/* numbers of a layer's sums, of what a block needs of it, and of its weights turned where its input's gradient is wanted */
+static long sums_of(Layer its) { return PADDED((its.in + 3) * PADDED(its.out)); }
+static long block_of(Layer its) { return 2 * BLOCK * PADDED(its.out); }
+static long turned_of(Layer its) { return its.out * (PADDED(its.in) + LANES); }
 
-static long all_sums(const Layer *layers, long count)
+/* turns the weights of a net, and tells `own` where all that a span needs of each layer lies */
+static void describe(const Call *of, long net, Own *own, float *turned, int turns)
 {
-    long found = 0;
-    for (long l = 0; l < count; l++) found += sums_of(layers[l]);
-    return found;
+    const float *weight = net_at(of, net), *held = of->held;
+    for (long l = 0; l < of->count; l++) {
+        Layer its = own[l].its = of->layers[l];
+        long done = 0, parts = l ? 1 : 2;
+        for (long p = 0; p < parts; p++) {
+            long in = l ? its.in : of->part[p].width;
+            if (l || of->part[p].to) {
+                if (turns) turn(in, its.out, weight + done * its.out, turned);
+                own[l].turned[p] = turned;
+                turned += its.out * PADDED(in);
+            }
+            done += in;
+        }
+        weight += numbers_of(its);
+        own[l].scale = weight - 2 * its.out, own[l].shift = weight - its.out;
+        if (its.group == PLAIN) continue;
+        own[l].held = held, own[l].rstd = held + nets_of(of) * of->rows * its.out;
+        held += nets_of(of) * of->rows * (its.out + 1);
+    }
 }
 
-static long rest_of(const Layer *layers, long count)
+static int backward_span(const Call *of, long net, long from, long to, float *turned, float *sums)
 {
-    long found = 2 * BLOCK * widest(layers, count);
-    for (long l = 0; l < count; l++) found += 2 * BLOCK * PADDED(layers[l].out) + layers[l].out * PADDED(layers[l].in);
-    return found;
-}
-
-static int backward_span(const Layer *layers, Sizes of, long net, long from, long to, const float *x, const float *drop,
-                         const float *gy, float *gx, float *sums)
-{
-    float *all = room(rest_of(layers, of.layers)), *free_from = all;
-    Own own[of.layers];
+    float *all = room(over(of, block_of) + 2 * BLOCK * widest(of)), *next = all;
+    Own own[of->count];
     if (!all) return 1;
-    for (long l = 0; l < of.layers; l++) {
-        Layer its = layers[l];
-        long block = BLOCK * PADDED(its.out);
-        own[l] = (Own){sums, sums + its.in * PADDED(its.out), free_from, free_from + block, free_from + 2 * block};
+    describe(of, net, own, turned, 0);
+    for (long l = 0; l < of->count; l++) {
+        Layer its = of->layers[l];
+        own[l].weight = sums, own[l].bias = sums + its.in * PADDED(its.out);
+        own[l].y = next, own[l].slope = next + BLOCK * PADDED(its.out);
         memset(own[l].bias, 0, 3 * its.out * sizeof(float));
-        if (l || gx) turn(its.in, its.out, its.weight + place(net, of) * its.in * its.out, own[l].turned);
         sums += sums_of(its);
-        free_from += 2 * block + its.out * PADDED(its.in);
+        next += block_of(its);
     }
     for (long row = from; row < to; row += BLOCK)
-        backward_block(layers, of, own, net, row, SMALLER(BLOCK, to - row), row > from, x, drop, gy, gx, free_from,
-                       free_from + BLOCK * widest(layers, of.layers));
+        backward_block(of, own, net, row, SMALLER(BLOCK, to - row), row > from, next, next + BLOCK * widest(of));
     free(all);
     return 0;
 }
 
 /* the sums of a net's spans, in order, to where its gradients go */
-static void join(const Layer *layers, long count, long net, long spans, const float *sums, long size)
+static void join(const Call *of, long net, long spans, const float *sums, long size)
 {
-    for (long l = 0; l < count; l++) {
-        Layer its = layers[l];
-        long in = its.in, out = its.out, padded = PADDED(out);
-        float *to[3] = {its.to_bias, its.to_scale, its.to_shift};
-        for (long span = 0; span < spans && its.to_weight; span++) {
-            const float *from = sums + span * size, *beside = from + in * padded;
-            for (long i = 0; i < in; i++) {
-                float *row = its.to_weight + (net * in + i) * out;
+    float *to = of->to + net * over(of, numbers_of);
+    for (long l = 0; l < of->count; l++) {
+        Layer its = of->layers[l];
+        long out = its.out, padded = PADDED(out), rest = numbers_of(its) - its.in * out;
+        for (long span = 0; span < spans; span++) {
+            const float *from = sums + span * size, *beside = from + its.in * padded;
+            for (long i = 0; i < its.in; i++)
 #pragma omp simd
-                for (long j = 0; j < out; j++) row[j] = from[i * padded + j] + (span ? row[j] : 0);
-            }
-            for (long n = 0; n < (its.group == PLAIN ? 1 : 3); n++) {
-                float *row = to[n] + net * out;
-                for (long j = 0; j < out; j++) row[j] = beside[n * out + j] + (span ? row[j] : 0);
-            }
+                for (long j = 0; j < out; j++) to[i * out + j] = from[i * padded + j] + (span ? to[i * out + j] : 0);
+            for (long j = 0; j < rest; j++) to[its.in * out + j] = beside[j] + (span ? to[its.in * out + j] : 0);
         }
+        to += numbers_of(its);
         sums += sums_of(its);
     }
 }
 
-/* gy like y -> gx (seeds, heads, rows, in), null where it is not wanted, and the layers' gradients, nets side by side.
- * `held` and `rstd` as stack_forward left them. Returns 0, or 1 without memory. */
-int stack_backward(const Layer *layers, Sizes of, const float *x, const float *drop, const float *gy, float *gx,
-                   int threads)
+/* From the gradient in `y`, and `held` as stack_forward left it, fills what is wanted of the gradients of numbers and
+ * input. Returns 0, or 1 without memory. */
+int stack_backward(const Call *of, int threads)
 {
-    long most = of.heads < SPANS ? SPANS / of.heads : 1, length = (of.rows + most - 1) / most;
+    long most = of->heads < SPANS ? SPANS / of->heads : 1, length = (of->rows + most - 1) / most;
     length = length < SPAN ? SPAN : (length + BLOCK - 1) / BLOCK * BLOCK;
-    long spans = (of.rows + length - 1) / length, nets = of.seeds * of.heads, size = all_sums(layers, of.layers);
-    float *sums = room(nets * spans * size);
-    int failed = 0;
-    if (!sums) return 1;
-#pragma omp parallel for num_threads(busy(threads, layers, of)) schedule(static) if (threads > 1)
-    for (long task = 0; task < nets * spans; task++) {
-        long from = task % spans * length, to = SMALLER(from + length, of.rows);
-        if (backward_span(layers, of, task / spans, from, to, x, drop, gy, gx, sums + task * size)) failed = 1;
+    long spans = (of->rows + length - 1) / length, nets = nets_of(of), size = over(of, sums_of), once = over(of, turned_of);
+    float *sums = room(nets * spans * size), *turned = room(nets * once);
+    int failed = !sums || !turned;
+#pragma omp parallel for num_threads(busy(of, threads)) schedule(static) if (threads > 1)
+    for (long net = 0; net < nets * !failed; net++) {
+        Own own[of->count];
+        describe(of, net, own, turned + net * once, 1);
     }
-#pragma omp parallel for num_threads(busy(threads, layers, of)) schedule(static) if (threads > 1)
-    for (long net = 0; net < nets; net++) join(layers, of.layers, net, spans, sums + net * spans * size, size);
+#pragma omp parallel for num_threads(busy(of, threads)) schedule(static) if (threads > 1)
+    for (long task = 0; task < nets * spans * !failed; task++) {
+        long net = task / spans, from = task % spans * length;
+        if (backward_span(of, net, from, SMALLER(from + length, of->rows), turned + net * once, sums + task * size)) failed = 1;
+    }
+#pragma omp parallel for num_threads(busy(of, threads)) schedule(static) if (threads > 1)
+    for (long net = 0; net < nets * (of->to && !failed); net++) join(of, net, spans, sums + net * spans * size, size);
     free(sums);
+    free(turned);
     return failed;
 }

@@ -82,11 +82,11 @@ class WorldModel(nn.Module):
 
     def next(self, z: Tensor, action: Tensor, heads: Heads = None) -> Tensor:
         """z (S, H|1, N, L), action (S, H|1, N, A) -> next latents (S, H, N, L) of the chosen heads."""
-        return self.dynamics(torch.cat([z, action.expand(*z.shape[:-1], -1)], dim=-1), heads)
+        return self.dynamics(z, action, heads)
 
     def reward_logits(self, z: Tensor, action: Tensor) -> Tensor:
         """z (S, N, L), action (S, N, A) -> (S, R, N, K)."""
-        return self.reward(torch.cat([z, action], dim=-1).unsqueeze(1))
+        return self.reward(z.unsqueeze(1), action.unsqueeze(1))
 
     def rewards(self, z: Tensor, action: Tensor) -> Tensor:
         """z (S, N, L), action (S, N, A) -> (S, R, N) predicted rewards."""

@@ -296,7 +296,7 @@ def test_a_longer_imagination_begins_again_where_head_zero_led_until_an_end(tiny
 
     nexts = [next_of_head_0(rollout) for rollout in range(2)]
     with torch.no_grad():  # an end behind about half of the transitions
-        model.termination.out.bias[..., 1] -= model.end_logits(nexts[0]).median()
+        model.termination.parts()[-1].bias[..., 1] -= model.end_logits(nexts[0]).median()
     found = imagined(encoded, noise.actions)
     rows, shape = config.horizon + 1, encoded.shape[1:3]
     firsts = [imagined(encoded, noise.actions[:, :1, rollout : rollout + 1]).target for rollout in range(2)]

@@ -152,7 +152,7 @@ def test_a_diverged_seed_stops_alone(tiny, trained, equal_weights, monkeypatch):
     def poisoned(self, batch, schedule, draws, log=False):
         if self.update_index == 25 and self.scale.shape[0] == 2:
             with torch.no_grad():
-                self.model.reward.hidden[0].weight[0].fill_(float("nan"))
+                self.model.reward.parts()[0].weight[0].fill_(float("nan"))
         return original(self, batch, schedule, draws, log)
 
     monkeypatch.setattr(agent_module.Agent, "update", poisoned)
@@ -295,6 +295,9 @@ def test_a_step_without_a_snapshot_names_those_there_are(tiny, trained):
     (runs.folder(1) / "snapshots" / "step-000000040.pt").write_bytes(b"half")
     with pytest.raises(NoWeights, match="cannot be read"):
         list(evaluate(config, 1, runs.folder(1), at=None, **given))
+    torch.save({"format": 1, "weights": {}}, runs.folder(1) / "snapshots" / "step-000000020.pt")
+    with pytest.raises(NoWeights, match="has format 1, this program reads"):
+        list(evaluate(config, 1, runs.folder(1), at=20, **given))
     none = trained("none")
     none.train(config, snapshots=0)
     with pytest.raises(NoWeights, match="holds no snapshot"):

@@ -57,6 +57,30 @@ def test_it_is_its_layers_one_after_another(
         torch.testing.assert_close(own, theirs, rtol=1e-3, atol=3e-4 * max(1, rows / 70))
 
 
+@pytest.mark.parametrize(("heads_of_x", "heads_beside"), [(1, 1), (3, 1), (1, 3), (3, 3)])
+def test_two_inputs_beside_each_other_are_one(heads_of_x: int, heads_beside: int) -> None:
+    """As latents and actions are; a gradient is given to the one that asks for it, also where rows have none."""
+    net = stack(2, 3, 4)
+    x, beside = torch.randn(2, heads_of_x, 150, 12), torch.randn(2, heads_beside, 150, 5)
+    pull = torch.randn(2, 3, 150, 8, generator=torch.Generator().manual_seed(3))
+    pull[:, :, 40:90] = 0
+    one = torch.cat([part.expand(-1, 3, -1, -1) for part in (x, beside)], -1).requires_grad_()
+    expected = net(one)
+    slopes = torch.autograd.grad(expected, [net.numbers, one], pull)
+    to_x, to_beside = slopes[1].split([12, 5], -1)
+    for wanted in ((x,), (beside,), (x, beside)):
+        for part in (x, beside):
+            part.requires_grad_(any(part is one for one in wanted))
+        y = net(x, beside)
+        assert torch.equal(y, expected)
+        of_numbers, *of = torch.autograd.grad(y, [net.numbers, *wanted], pull)
+        assert torch.equal(of_numbers, slopes[0])
+        for part, found in zip(wanted, of, strict=True):
+            whole = to_x if part is x else to_beside
+            whole = whole if part.shape[1] == 3 else whole.sum(1, keepdim=True)
+            torch.testing.assert_close(found, whole, rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("heads", [1, 4])
 def test_threads_change_nothing(heads: int) -> None:
     net, x = stack(2, heads, 4, [17, 128, 128, 8]), torch.randn(2, 1, 1100, 17)
@@ -96,11 +120,12 @@ def test_mish_of_extreme_values() -> None:
     net = stack(1, 7, 0, [2, 2, 2])
     shift = torch.tensor([-200.0, -30.0, -5.0, 0.0, 5.0, 30.0, 200.0]).view(1, 7, 1, 1)
     with torch.no_grad():
-        for layer in (net.hidden[0], net.out):
+        first, last = net.parts()
+        for layer in (first, last):
             layer.weight.copy_(torch.eye(2))
             layer.bias.zero_()
-        net.hidden[0].scale.fill_(1)
-        net.hidden[0].shift.copy_(shift.expand(1, 7, 1, 2))
+        first.scale.fill_(1)
+        first.shift.copy_(shift.expand(1, 7, 1, 2))
         found = net(torch.tensor([-1e4, 1e4]).expand(1, 7, 1, 2))
     torch.testing.assert_close(found, F.mish(shift + torch.tensor([-1.0, 1.0])).view(1, 7, 1, 2), rtol=1e-5, atol=1e-30)
 
@@ -116,20 +141,20 @@ def test_nan_and_infinity_stay_in_their_row(simnorm: int) -> None:
 
 def test_neighbours_that_are_chosen_are_those_of_every_seed() -> None:
     net, x = stack(2, 3, 0), torch.randn(2, 1, 40, 17)
-    everything, chosen = net(x), net(x, slice(1, 3))
+    everything, chosen = net(x), net(x, heads=slice(1, 3))
     assert torch.equal(chosen, everything[:, 1:3])
-    (slope,) = torch.autograd.grad(chosen.sum(), [net.out.weight])
+    slope = net.parts(torch.autograd.grad(chosen.sum(), [net.numbers])[0])[-1].weight
     assert slope.flatten(2).any(-1).tolist() == [[False, True, True]] * 2
     with torch.no_grad():
-        assert torch.equal(net(x, slice(1, 3)), chosen)
+        assert torch.equal(net(x, heads=slice(1, 3)), chosen)
 
 
 def test_heads_that_are_chosen_get_their_gradient_alone() -> None:
     net, x, which = stack(2, 3, 0), torch.randn(2, 1, 40, 17), torch.tensor([[0, 2], [1, 0]])
-    everything, chosen = net(x), net(x, which)
+    everything, chosen = net(x), net(x, heads=which)
     assert torch.equal(chosen[0], everything[0, [0, 2]])
     assert torch.equal(chosen[1], everything[1, [1, 0]])
-    (slope,) = torch.autograd.grad(chosen.sum(), [net.out.weight])
+    slope = net.parts(torch.autograd.grad(chosen.sum(), [net.numbers])[0])[-1].weight
     assert slope.flatten(2).any(-1).tolist() == [[True, False, True], [True, True, False]]
 
 
@@ -137,10 +162,8 @@ def test_only_the_gradients_that_are_asked_for_are_given() -> None:
     net, x = stack(1, 2, 0), torch.randn(1, 1, 8, 17, requires_grad=True)
     (wanted,) = gradients(net(x), [x])
     net.requires_grad_(False)
-    net.out.bias.requires_grad_(True)
-    through, of_bias = gradients(net(x), [x, net.out.bias])
-    torch.testing.assert_close(through, wanted)
-    assert of_bias.shape == net.out.bias.shape
+    (through,) = gradients(net(x), [x])
+    assert torch.equal(through, wanted)
     net.requires_grad_(True)
     net(x.detach()).sum().backward()
     assert x.grad is None
