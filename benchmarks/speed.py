@@ -34,7 +34,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from jobs.plan import load as load_plan
-from tdmpc import fused, processor
+from tdmpc import kernels, processor
 from tdmpc.agent import Agent, Schedule
 from tdmpc.config import TrainConfig
 from tdmpc.envs import Env
@@ -58,9 +58,9 @@ def main() -> None:
         return
     keep_freed_memory()
     torch.set_num_threads(args.threads)
-    kernels = "C kernels" if fused.compiled() else "torch operations"
+    how = "C kernels" if kernels.compiled() else "torch operations"
     print(f"{processor.name()}, {os.cpu_count()} cores, torch {torch.__version__}, {args.threads} thread(s)")
-    print(f"{config.task}, {kernels}; one product of 512x524x512 on one thread: {_throughput():.0f} GFLOP/s\n")
+    print(f"{config.task}, {how}; one product of 512x524x512 on one thread: {_throughput():.0f} GFLOP/s\n")
     print(f"{'seeds':>5} {'':8} {'GFLOP':>8} {'floor ms':>9} {'ms':>9} {'x floor':>8} {'units':>8} {'per seed':>9}")
     for seeds in map(int, args.seeds.split(",")):
         counted = {name: _gflop(work) for name, work in _work(config, seeds).items()}
@@ -135,7 +135,7 @@ class _Products(TorchDispatchMode):
 
 def _gflop(work: Callable[[], object]) -> float:
     """As torch operations: the kernels make the same products, but for rows without a gradient."""
-    with mock.patch.object(fused, "_library", return_value=None), _Products() as counted:
+    with mock.patch.object(kernels, "_library", return_value=None), _Products() as counted:
         work()
     return counted.flops / 1e9
 

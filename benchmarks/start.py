@@ -28,7 +28,7 @@ done("import mujoco")
 from dm_control import suite
 
 done("import dm_control's suite")
-from tdmpc import fused
+from tdmpc import kernels
 from tdmpc.agent import Agent
 from tdmpc.config import TrainConfig
 from tdmpc.envs import Env
@@ -40,7 +40,7 @@ config = TrainConfig().with_overrides(json.loads(sys.argv[1]))
 torch.set_num_threads(int(sys.argv[2]))
 Env(config.task, config.action_repeat, 0).reset()
 done("an environment and its first state")
-fused.compiled()
+kernels.compiled()
 done("load the kernels")
 work = speed._work(config, 1)
 done("networks and optimisers, with a second environment")

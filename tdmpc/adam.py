@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tdmpc import fused
+from tdmpc import fused, kernels
 
 
 class Adam(torch.optim.Adam):
@@ -33,21 +33,19 @@ class Adam(torch.optim.Adam):
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
         """One step; parameters without a gradient stay, and so do their moments."""
         assert closure is None
-        given = [[p for p in group["params"] if p.grad is not None] for group in self.param_groups]
-        if not all(fused.compiled_for(group[0]) for group in given if group):  # a group is of one kind
+        given = [(p, group) for group in self.param_groups for p in group["params"] if p.grad is not None]
+        if not all(kernels.compiled_for(p) for p, _ in given):
             super().step()
             return
-        for options, parameters in zip(self.param_groups, given, strict=True):
-            if parameters:
-                self._step_group(options, parameters)
+        stepped = [self._stepped(p, options) for p, options in given]
+        beta1, beta2 = self.defaults["betas"]
+        fused.adam(stepped, beta1, beta2, self.defaults["eps"])
 
-    def _step_group(self, options: dict[str, Any], parameters: list[Tensor]) -> None:
-        states = [self.state[parameter] or self._begin(parameter) for parameter in parameters]
-        count = states[0]["step"].item() + 1  # the parameters of a group are stepped together or not at all
-        first, second = (1 - beta**count for beta in options["betas"])
-        numbers = (*options["betas"], options["lr"] / first, 1 / math.sqrt(second), options["eps"])
-        means, squares, steps = ([state[name] for state in states] for name in ("exp_avg", "exp_avg_sq", "step"))
-        fused.adam(parameters, means, squares, steps, *numbers)
+    def _stepped(self, parameter: Tensor, options: dict[str, Any]) -> fused.Stepped:
+        state = self.state[parameter] or self._begin(parameter)
+        first, second = (1 - beta ** (state["step"].item() + 1) for beta in options["betas"])
+        rates = options["lr"] / first, 1 / math.sqrt(second)
+        return fused.Stepped(parameter, state["exp_avg"], state["exp_avg_sq"], state["step"], *rates)
 
     def _begin(self, parameter: Tensor) -> dict[str, Tensor]:
         """Moments of a parameter that was never stepped."""

@@ -8,20 +8,20 @@ from __future__ import annotations
 import contextlib
 import copy
 import functools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from tdmpc import catalogue, fused, losses
+from tdmpc import catalogue, fused, kernels, losses
 from tdmpc import math as tm
 from tdmpc.adam import Adam
 from tdmpc.config import TrainConfig
-from tdmpc.objectives import Metrics, draw_noise, model_losses, policy_pass
+from tdmpc.objectives import Metrics, PolicyPass, draw_noise, model_losses, policy_metrics, policy_pass
 from tdmpc.replay import Batch
 from tdmpc.streams import Draws, generator
-from tdmpc.targets import Networks
+from tdmpc.targets import Gaussian, Networks
 from tdmpc.world_model import Policy, TargetValues, WorldModel, move_average
 
 VALUE_LR_UNIT = 5  # TD-MPC2's five value heads are the unit of the value learning rates
@@ -73,15 +73,22 @@ class Agent:
         self.targets = TargetValues(self.model)
         self.policy_ema = copy.deepcopy(self.policy).requires_grad_(False) if config.policy_ema_enabled else None
         self.scale = torch.ones(len(seeds), device=device)
-        self.finite = torch.ones(len(seeds), dtype=torch.bool, device=device)
-        self._losses, self._policy_pass = model_losses, policy_pass
+        # 0 times what must be finite is added to it: once something is not, it stays NaN
+        self._sound = torch.zeros(len(seeds), device=device)
+        self._compiled, self._losses, self._policy_pass = compiled, model_losses, policy_pass
         if compiled:  # whole, or not at all: a part that is left out would be slow without anybody's being told
             whole = functools.partial(torch.compile, fullgraph=True, dynamic=False)
             self._losses, self._policy_pass = whole(model_losses), whole(policy_pass)
         self.update_index = 0  # counts every gradient update, those on the seed data included
-        self.policy_metrics: Metrics = {}  # of the newest policy update since they were last taken
+        self._policy_metrics: Callable[[], Metrics] = dict  # made when they are asked for, which is seldom
         # walking through modules for them takes longer than what is done with them
         self._model_parameters, self._policy_parameters = list(self.model.parameters()), list(self.policy.parameters())
+        averages = [(self.targets.value, self.model.value, config.tau)]
+        if self.model.num_gammas:
+            averages.append((self.targets.aux, self.model.aux, config.aux_value_tau))
+        if self.policy_ema:
+            averages.append((self.policy_ema.net, self.policy.net, config.policy_ema_tau))
+        self._averages = averages
         self.optimisers = {
             "model": Adam(self._model_groups()),
             "policy": Adam(self.policy.parameters(), lr=config.lr * config.pi_lr_scale, eps=1e-5),
@@ -110,6 +117,11 @@ class Agent:
     def networks(self) -> Networks:
         return Networks(self.model, self.targets, self.acting_policy)
 
+    @property
+    def finite(self) -> Tensor:
+        """(S,) whether all losses and gradients of a seed have been finite so far."""
+        return self._sound == 0
+
     def modules(self) -> dict[str, nn.Module]:
         """Everything with weights, for the checkpoint."""
         parts: dict[str, nn.Module] = {"model": self.model, "policy": self.policy, "targets": self.targets}
@@ -124,16 +136,27 @@ class Agent:
         losses_of = model_losses if log else self._losses
         found = losses_of(self.networks, batch, noise, self.config, schedule.encoder_frozen, full=log)
         metrics = {**found.metrics, **self._gradient_norms(found.weighted)} if log else {}
-        grad_norm = self._step_model(found.total, schedule.encoder_frozen)
-        self.finite &= torch.isfinite(found.total.detach()) & torch.isfinite(grad_norm)
+        total = found.total
+        grad_norm = self._step_model(total)
+        self._sound.add_(total.detach() + grad_norm, alpha=0)
         if self.update_index % self.config.pi_update_freq == 0:
-            self._update_policy(found.states, schedule.entropy_coeff, draws)
+            acted = None if self._compiled else found.acted  # one graph more, for the updates that are logged
+            self._update_policy(found.states, schedule.entropy_coeff, draws, acted)
         self._move_averages()
         self.update_index += 1
         return {**metrics, "grad_norm": grad_norm} if log else {}
 
+    @property
+    def policy_metrics(self) -> Metrics:
+        """Of the newest policy update since they were last taken; empty when there was none."""
+        return self._policy_metrics()
+
+    @policy_metrics.setter
+    def policy_metrics(self, metrics: Metrics) -> None:
+        self._policy_metrics = lambda: metrics
+
     def take_policy_metrics(self) -> Metrics:
-        """Metrics of the newest policy update since the last call; empty when there was none."""
+        """`policy_metrics`, which are empty behind this until the policy is updated again."""
         taken, self.policy_metrics = self.policy_metrics, {}
         return taken
 
@@ -157,7 +180,7 @@ class Agent:
                     norms[f"grad_norm/{loss}/{name}"] = per_seed_norm(g for g in grads if g is not None)
         return norms
 
-    def _step_model(self, total: Tensor, frozen: bool) -> Tensor:
+    def _step_model(self, total: Tensor) -> Tensor:
         for parameter in self._model_parameters:
             parameter.grad = None  # a frozen encoder keeps none, so Adam leaves it alone
         total.sum().backward()
@@ -166,13 +189,13 @@ class Agent:
         self.optimisers["model"].step()
         return norm
 
-    def _update_policy(self, states: Tensor, entropy_coeff: float, draws: Draws) -> None:
+    def _update_policy(self, states: Tensor, entropy_coeff: float, draws: Draws, acted: Gaussian | None = None) -> None:
         c = self.config
         count = states.shape[1] * states.shape[2]
         eps = draws.normal(count, self.action_size)
         dropout = draws.dropout(c.dropout, c.num_q, c.planner_num_dynamics_heads * count, c.mlp_dim)
         with _constant(self._model_parameters):
-            found = self._policy_pass(self.model, self.policy, states, eps, dropout, c)
+            found = self._policy_pass(self.model, self.policy, states, eps, dropout, c, acted)
         spread = tm.percentile_range(found.terms.q[:, 0].detach()).clamp(min=1.0)
         self.scale = torch.lerp(self.scale, spread, c.scale_tau)
         loss = losses.policy_loss(found.terms, self.scale, self.action_size, entropy_coeff, c.hinge_coef, c.rho)
@@ -181,17 +204,19 @@ class Agent:
         for parameter, grad in zip(self._policy_parameters, grads, strict=True):
             parameter.grad = grad
         self.optimisers["policy"].step()
-        self.finite &= torch.isfinite(loss.detach()) & torch.isfinite(norm)
-        own = {"pi_loss": loss.detach(), "pi_grad_norm": norm, "pi_scale": self.scale}
-        self.policy_metrics = {**found.metrics, **own, "entropy_coeff": torch.full_like(norm, entropy_coeff)}
+        loss, scale = loss.detach(), self.scale
+        self._sound.add_(loss + norm, alpha=0)
+        found = PolicyPass(losses.PolicyTerms(*(x.detach() for x in found.terms)), *(x.detach() for x in found[1:]))
+
+        def metrics() -> Metrics:
+            own = {"pi_loss": loss, "pi_grad_norm": norm, "pi_scale": scale}
+            return {**policy_metrics(found, eps), **own, "entropy_coeff": torch.full_like(norm, entropy_coeff)}
+
+        self._policy_metrics = metrics
 
     def _move_averages(self) -> None:
-        c = self.config
-        move_average(self.targets.value, self.model.value, c.tau)
-        if self.model.num_gammas:
-            move_average(self.targets.aux, self.model.aux, c.aux_value_tau)
-        if self.policy_ema:
-            move_average(self.policy_ema, self.policy, c.policy_ema_tau)
+        for target, online, tau in self._averages:
+            move_average(target, online, tau)
 
 
 @contextlib.contextmanager
@@ -218,11 +243,10 @@ def per_seed_norm(grads: Iterable[Tensor]) -> Tensor:
 
 def clip_per_seed(grads: Sequence[Tensor], max_norm: float) -> Tensor:
     """Scale each seed's gradients, in place, to norm at most `max_norm`; returns the (S,) norms before."""
+    if all(kernels.compiled_for(grad) and grad.is_contiguous() for grad in grads):
+        return fused.clip(grads, max_norm)
     norm = per_seed_norm(grads)
     factor = (max_norm / (norm + 1e-6)).clamp(max=1.0)
-    if all(fused.compiled_for(grad) and grad.is_contiguous() for grad in grads):
-        fused.scale_seeds(grads, factor)
-        return norm
     for grad in grads:
         grad.mul_(factor.view(-1, *[1] * (grad.dim() - 1)))
     return norm

@@ -1,111 +1,19 @@
-"""C kernels on the CPU: `stack.c`, and here `kernels.c`, with plain torch where they do not serve.
-
-Softmax over bins and Adam are long chains of small torch operations. The C is built once per machine by the compiler
-that is there, in a few seconds, and kept in the user's cache; without a compiler, or with SWEEPS_KERNELS=torch, the
-same formulas run as torch operations, to rounding.
-"""
+"""What the kernels do in one call where a chain of small torch operations would do it: bins, losses, the policy's
+Gaussian, clipping and Adam. Where they do not serve (`tdmpc.kernels`), plain torch does, to rounding."""
 
 from __future__ import annotations
 
 import ctypes
-import functools
-import hashlib
 import math
-import os
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from tdmpc import math as tm
-from tdmpc import processor
-
-SOURCES = [Path(__file__).with_name(name) for name in ("kernels.c", "stack.c")]
-HEADER = Path(__file__).with_name("rows.h")
-FLAGS = ("-O3", "-march=native", "-fPIC", "-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros")
-# Not linked with an OpenMP library: the one torch has loaded serves both, where two would fight over the cores.
-COMPILE, LINK = ("-fopenmp", "-c"), ("-shared",)
-
-
-@functools.cache
-def _library() -> ctypes.CDLL | None:
-    """The kernels of this machine; None where they cannot be had."""
-    compiler = next(
-        (path for name in (os.environ.get("CC", "cc"), "gcc", "clang") if (path := shutil.which(name))), None
-    )
-    if compiler is None or os.environ.get("SWEEPS_KERNELS") == "torch":
-        return None
-    try:
-        return _declared(ctypes.CDLL(str(_built(compiler))))
-    except (OSError, subprocess.SubprocessError):  # a compiler that does not work here, a cache that cannot be written
-        return None
-
-
-def _built(compiler: str) -> Path:
-    """Path of the shared library, built unless the cache has it; the name holds all that the result depends on."""
-    texts = [path.read_bytes() for path in (*SOURCES, HEADER)]
-    key = hashlib.sha256(b"\0".join([*texts, *map(str.encode, (compiler, *FLAGS, torch.__version__, _processor()))]))
-    root = cache()
-    path = root / f"kernels-{key.hexdigest()[:16]}.so"
-    if not path.exists():
-        root.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with tempfile.TemporaryDirectory(dir=root) as folder:
-            run = functools.partial(subprocess.run, check=True, capture_output=True, timeout=120, cwd=folder)
-            run([compiler, *FLAGS, *COMPILE, *map(str, SOURCES)])
-            run([compiler, *LINK, *(path.with_suffix(".o").name for path in SOURCES), "-lm", "-o", "kernels.so"])
-            library = Path(folder) / "kernels.so"
-            os.replace(library, path)
-    return path
-
-
-def cache() -> Path:
-    """Where what is compiled on this machine is kept, for all jobs of a user."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sweeps"
-
-
-def _processor() -> str:
-    """What `-march=native` means here."""
-    return processor.name() + processor.told().get("flags", "")
-
-
-def _declared(library: ctypes.CDLL) -> ctypes.CDLL:
-    size, pointer, threads = ctypes.c_long, ctypes.c_void_p, ctypes.c_int
-    library.two_hot.argtypes = [*[size] * 2, *[pointer] * 3, threads]
-    library.two_hot_inverse.argtypes = [*[size] * 2, *[pointer] * 4, threads]
-    library.cross_entropy.argtypes = [*[size] * 4, *[pointer] * 4, threads]
-    library.adam.argtypes = [size, *[pointer] * 6, *[ctypes.c_float] * 5, threads]
-    library.scale_seeds.argtypes = [size, *[pointer] * 2, size, pointer]
-    for of in (library.two_hot, library.two_hot_inverse, library.cross_entropy, library.adam, library.scale_seeds):
-        of.restype = None
-    return library
-
-
-def compiled() -> bool:
-    """Whether this machine has the kernels."""
-    return _library() is not None
-
-
-def compiled_for(x: Tensor) -> bool:
-    """Whether the kernels take `x`."""
-    return not torch.compiler.is_compiling() and x.is_cpu and x.dtype == torch.float32 and compiled()
-
-
-def kernels() -> ctypes.CDLL:
-    """The kernels, where `compiled` holds."""
-    library = _library()
-    assert library is not None
-    return library
-
-
-def at(x: Tensor | None) -> int:
-    """Where the numbers of `x` lie, as ctypes takes a pointer; 0 for none."""
-    return 0 if x is None else x.data_ptr()
-
+from tdmpc.kernels import at, compiled_for, library
 
 # --- bins -------------------------------------------------------------------------------------------------
 
@@ -113,10 +21,17 @@ def at(x: Tensor | None) -> int:
 @torch.no_grad()
 def two_hot(x: Tensor, bins: Tensor) -> Tensor:
     """(...) returns -> (..., K) weights on the two bins around symlog(x), summing to 1; clamped at the ends."""
+    return mean_two_hot(x.unsqueeze(-2), bins)
+
+
+@torch.no_grad()
+def mean_two_hot(x: Tensor, bins: Tensor) -> Tensor:
+    """(..., N, M) returns -> (..., M, K), the mean of `two_hot` over N."""
     if not compiled_for(x):
-        return tm.two_hot(x, bins)
-    x, y = x.contiguous(), x.new_empty(*x.shape, bins.numel())
-    kernels().two_hot(x.numel(), bins.numel(), *map(at, (bins, x, y)), torch.get_num_threads())
+        return tm.two_hot(x, bins).mean(-3)
+    x, y = x.contiguous(), x.new_empty(*x.shape[:-2], x.shape[-1], bins.numel())
+    sizes = (math.prod(x.shape[:-2]), *x.shape[-2:], bins.numel())
+    library().two_hot(*sizes, *map(at, (bins, x, y)), torch.get_num_threads())
     return y
 
 
@@ -128,15 +43,14 @@ def two_hot_inverse(logits: Tensor, bins: Tensor) -> Tensor:
     return found
 
 
-class _OfLogits(torch.autograd.Function):
-    """A number a row of logits (..., K), whose slope the kernel gives together with it."""
-
+class _TwoHotInverse(torch.autograd.Function):
     @staticmethod
-    def prepared(ctx: Any, logits: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Where result and slope go; no slope where nothing asks for a gradient."""
-        slope = torch.empty_like(logits) if ctx.needs_input_grad[0] else None
+    def forward(ctx: Any, logits: Tensor, bins: Tensor) -> Tensor:
+        y, slope = logits.new_empty(logits.shape[:-1]), torch.empty_like(logits) if ctx.needs_input_grad[0] else None
         ctx.save_for_backward(slope)
-        return logits.new_empty(logits.shape[:-1]), slope
+        pointers = map(at, (logits, bins, y, slope))
+        library().two_hot_inverse(y.numel(), logits.shape[-1], *pointers, torch.get_num_threads())
+        return y
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
@@ -144,43 +58,133 @@ class _OfLogits(torch.autograd.Function):
         return slope * grad.unsqueeze(-1), None
 
 
-class _TwoHotInverse(_OfLogits):
-    @staticmethod
-    def forward(ctx: Any, logits: Tensor, bins: Tensor) -> Tensor:
-        y, slope = _OfLogits.prepared(ctx, logits)
-        pointers = map(at, (logits, bins, y, slope))
-        kernels().two_hot_inverse(y.numel(), logits.shape[-1], *pointers, torch.get_num_threads())
-        return y
+# --- losses -----------------------------------------------------------------------------------------------
 
 
-def soft_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
-    """(..., K) logits, (..., K) distributions -> (...) cross-entropy in nats.
-
-    target: as logits, or with size 1 on neighbouring axes over which it is shared.
-    """
+def cross_entropy(logits: Tensor, target: Tensor, weights: Tensor) -> Tensor:
+    """logits (..., E, X, B, K), target distributions (..., X, B, K) that E heads share, weights (X,) -> (...): mean
+    over E, X and B of the weight times the cross-entropy in nats."""
     if not compiled_for(logits):
-        return tm.soft_cross_entropy(logits, target)
-    found: Tensor = _CrossEntropy.apply(logits.contiguous(), target.contiguous())
+        errors = tm.soft_cross_entropy(logits, target.unsqueeze(-4))
+        return (errors.mean(-1) * weights).mean(dim=(-2, -1))
+    found: Tensor = _CrossEntropy.apply(logits.contiguous(), target.contiguous(), weights)
     return found
 
 
-class _CrossEntropy(_OfLogits):
+class _CrossEntropy(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, target: Tensor) -> Tensor:
-        y, slope = _OfLogits.prepared(ctx, logits)
-        pointers = map(at, (logits, target, y, slope))
-        kernels().cross_entropy(*_shared(logits, target), *pointers, torch.get_num_threads())
+    def forward(ctx: Any, logits: Tensor, target: Tensor, weights: Tensor) -> Tensor:
+        *sets, heads, groups, per, bins = logits.shape
+        slope = torch.empty_like(logits) if ctx.needs_input_grad[0] else None
+        ctx.save_for_backward(slope)
+        y, each = logits.new_empty(sets), logits.new_empty(logits.shape[:-1])
+        pointers = map(at, (logits, target, weights, y, each, slope))
+        library().cross_entropy(y.numel(), heads, groups * per, bins, per, *pointers, torch.get_num_threads())
         return y
 
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        (slope,) = ctx.saved_tensors
+        return slope * grad[..., None, None, None, None], None, None
 
-def _shared(logits: Tensor, target: Tensor) -> tuple[int, int, int, int]:
-    """Sets, sharers, rows and bins: the axes before, on and behind those over which `target` is shared."""
-    axes = [a for a, (n, m) in enumerate(zip(logits.shape, target.shape, strict=True)) if n != m]
-    first, last = (axes[0], axes[-1] + 1) if axes else (0, 0)
-    if any(target.shape[a] != 1 for a in range(first, last)):
-        raise ValueError(f"target {tuple(target.shape)} is not shared over neighbouring axes of {tuple(logits.shape)}")
-    sizes = logits.shape
-    return math.prod(sizes[:first]), math.prod(sizes[first:last]), math.prod(sizes[last:-1]), sizes[-1]
+
+def squared_errors(x: Tensor, near: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """x (S, T, H, ...), near (S, T, ...), weights (T,) -> twice (S,): the mean of weight times (x - near)^2, with its
+    gradient to `x` alone and to `near` alone."""
+    if not compiled_for(x):
+        pairs = ((x, near.detach()), (x.detach(), near))
+        alone = [F.mse_loss(a, b.unsqueeze(2).expand_as(a), reduction="none") for a, b in pairs]
+        to_x, to_near = [(errors.flatten(2).mean(2) * weights).mean(1) for errors in alone]
+        return to_x, to_near
+    found: tuple[Tensor, Tensor] = _SquaredErrors.apply(x.contiguous(), near.contiguous(), weights)
+    return found
+
+
+class _SquaredErrors(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, near: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+        y, each, slope = x.new_empty(x.shape[0]), x.new_empty(x.shape[:3]), torch.empty_like(x)
+        ctx.save_for_backward(slope)
+        pointers = map(at, (x, near, weights, y, each, slope))
+        library().squared_errors(*x.shape[:3], x[0, 0, 0].numel(), *pointers, torch.get_num_threads())
+        return y, y.clone()
+
+    @staticmethod
+    def backward(ctx: Any, to_x: Tensor, to_near: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        (slope,) = ctx.saved_tensors
+        wide = (-1, *[1] * (slope.dim() - 1))
+        of_x = slope * to_x.view(wide) if ctx.needs_input_grad[0] else None
+        of_near = slope.sum(2) * -to_near.view(wide[:-1]) if ctx.needs_input_grad[1] else None
+        return of_x, of_near, None
+
+
+# --- the policy's Gaussian --------------------------------------------------------------------------------
+
+
+def mean_and_log_std(raw: Tensor, low: float, high: float) -> tuple[Tensor, Tensor]:
+    """(..., 2 A) what a policy's network gives -> mean and log std (..., A), the latter squashed into [low, high]."""
+    if not compiled_for(raw):
+        mean, raw_log_std = raw.chunk(2, dim=-1)
+        return mean, tm.squash_log_std(raw_log_std, low, high)
+    found: tuple[Tensor, Tensor] = _MeanAndLogStd.apply(raw.contiguous(), low, high)
+    return found
+
+
+class _MeanAndLogStd(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, raw: Tensor, low: float, high: float) -> tuple[Tensor, Tensor]:
+        mean, log_std = (raw.new_empty(*raw.shape[:-1], raw.shape[-1] // 2) for _ in range(2))
+        library().squash(mean.numel() // mean.shape[-1], mean.shape[-1], low, high, *map(at, (raw, mean, log_std)))
+        ctx.range = low, high
+        ctx.save_for_backward(log_std)
+        return mean, log_std
+
+    @staticmethod
+    def backward(ctx: Any, to_mean: Tensor, to_log_std: Tensor) -> tuple[Tensor, None, None]:
+        (log_std,) = ctx.saved_tensors
+        size = log_std.shape[-1]
+        to_raw = log_std.new_empty(*log_std.shape[:-1], 2 * size)
+        pointers = map(at, (log_std, to_mean.contiguous(), to_log_std.contiguous(), to_raw))
+        library().squash_grad(log_std.numel() // size, size, *ctx.range, *pointers)
+        return to_raw, None, None
+
+
+def gaussian(
+    mean: Tensor, log_std: Tensor, eps: Tensor, threshold: float, power: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """mean, log_std, eps (S, N, A) -> actions tanh(mean + std eps) (S, N, A), the log-density of the Gaussian before
+    the squash, and the mean over actions of relu(|mean| - threshold)^power, (S, N) each."""
+    if not compiled_for(mean):
+        return (
+            torch.tanh(mean + log_std.exp() * eps),
+            tm.gaussian_log_prob(eps, log_std),
+            tm.hinge(mean, threshold, power),
+        )
+    found: tuple[Tensor, Tensor, Tensor] = _Gaussian.apply(
+        mean.contiguous(), log_std.contiguous(), eps.contiguous(), threshold, power
+    )
+    return found
+
+
+class _Gaussian(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, mean: Tensor, log_std: Tensor, eps: Tensor, threshold: float, power: float
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        action, spread, slope = (torch.empty_like(eps) for _ in range(3))
+        log_prob, hinge = (eps.new_empty(eps.shape[:-1]) for _ in range(2))
+        of, to = map(at, (mean, log_std, eps)), map(at, (action, spread, log_prob, hinge, slope))
+        library().gaussian(hinge.numel(), eps.shape[-1], *of, threshold, power, *to)
+        ctx.save_for_backward(action, spread, slope)
+        return action, log_prob, hinge
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
+        saved = ctx.saved_tensors
+        to_mean, to_log_std = (torch.empty_like(saved[0]) for _ in range(2))
+        pointers = map(at, (*saved, *(grad.contiguous() for grad in grads), to_mean, to_log_std))
+        library().gaussian_grad(grads[1].numel(), to_mean.shape[-1], *pointers)
+        return to_mean, to_log_std, None, None, None
 
 
 # --- optimiser --------------------------------------------------------------------------------------------
@@ -194,23 +198,31 @@ def _places(tensors: Sequence[Tensor]) -> Any:
     return (ctypes.c_void_p * len(tensors))(*map(at, tensors))
 
 
-def scale_seeds(tensors: Sequence[Tensor], factors: Tensor) -> None:
-    """Multiplies contiguous tensors (S, ...) by their seed's factor (S,), in place, where `compiled_for` holds."""
-    kernels().scale_seeds(len(tensors), _sizes(tensors), _places(tensors), factors.numel(), at(factors))
+def clip(tensors: Sequence[Tensor], most: float) -> Tensor:
+    """Scales each seed's numbers in contiguous tensors (S, ...), in place, to 2-norm at most `most`, where
+    `compiled_for` holds; returns the norms (S,) before."""
+    norms = tensors[0].new_empty(tensors[0].shape[0])
+    lists = (_sizes(tensors), _places(tensors))
+    library().clip(len(tensors), *lists, norms.numel(), most, at(norms), torch.get_num_threads())
+    return norms
 
 
-def adam(
-    parameters: Sequence[Tensor],
-    means: Sequence[Tensor],
-    squares: Sequence[Tensor],
-    steps: Sequence[Tensor],
-    *numbers: float,
-) -> None:
-    """One step of Adam along their gradients, in place, on parameters, their moments and the counts of their steps,
-    where `compiled_for` holds.
+class Stepped(NamedTuple):
+    """A parameter that has a gradient, and what Adam knows of it."""
 
-    numbers: beta1, beta2, learning rate / (1 - beta1^t), 1 / sqrt(1 - beta2^t), epsilon.
-    """
+    parameter: Tensor
+    mean: Tensor
+    square: Tensor
+    steps: Tensor  # how many it has taken
+    rate: float  # learning rate / (1 - beta1^t)
+    root: float  # 1 / sqrt(1 - beta2^t)
+
+
+def adam(given: Sequence[Stepped], beta1: float, beta2: float, eps: float) -> None:
+    """One step of Adam, in place on parameters, moments and counts, where `compiled_for` holds."""
+    parameters = [of.parameter for of in given]
     grads = [p.grad.contiguous() for p in parameters if p.grad is not None]
-    lists = map(_places, (parameters, grads, means, squares, steps))
-    kernels().adam(len(parameters), _sizes(parameters), *lists, *numbers, torch.get_num_threads())
+    moments = ([of.mean for of in given], [of.square for of in given], [of.steps for of in given])
+    lists = map(_places, (parameters, grads, *moments))
+    numbers = ((ctypes.c_float * len(given))(*of) for of in ([of.rate for of in given], [of.root for of in given]))
+    library().adam(len(given), _sizes(parameters), *lists, *numbers, beta1, beta2, eps, torch.get_num_threads())

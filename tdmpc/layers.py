@@ -1,8 +1,8 @@
 """Networks as stacked numbers: one batched product serves every seed and every head.
 
 All numbers of a network are one parameter (S, E, n): S seeds trained side by side, E heads of the ensemble, and of
-each the weight (in, out), bias, scale and shift of its layers. Inputs are (S, E, N, in), or (S, 1, N, in) where all
-heads see the same input. Nothing crosses the S axis.
+each the weight (in, out), bias, scale and shift of its layers. Inputs are (S, E, N, in), or (S, N, in) where all heads
+see the same input. Nothing crosses the S axis.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tdmpc import fused
+from tdmpc import kernels
 from tdmpc import math as tm
-from tdmpc.stack import PLAIN, Layer, Layers, run
+from tdmpc.stack import PLAIN, How, Layer, Layers, run
+from tdmpc.streams import Dropout
 
 INIT_STD = 0.02  # truncated normal, as TD-MPC2
 
@@ -43,13 +44,13 @@ class Parts(NamedTuple):
     shift: Tensor | None = None
 
 
-def _applied(x: Tensor, layer: Layer, parts: Parts, dropout: Tensor | None) -> Tensor:
+def _applied(x: Tensor, layer: Layer, parts: Parts, dropout: Dropout | None) -> Tensor:
     """x (S, E|1, N, in) -> (S, E, N, out): linear -> (dropout) -> LayerNorm -> Mish or SimNorm, or linear alone."""
     x = x.expand(-1, parts.weight.shape[1], -1, -1)
     x = torch.bmm(x.flatten(0, 1), parts.weight.flatten(0, 1)).unflatten(0, parts.weight.shape[:2]) + parts.bias
     if parts.scale is None or parts.shift is None:
         return x
-    x = F.layer_norm(x if dropout is None else x * dropout, x.shape[-1:])
+    x = F.layer_norm(x if dropout is None else x * dropout.factors(x.shape[2]), x.shape[-1:])
     x = torch.addcmul(parts.shift, x, parts.scale)
     return tm.simnorm(x, layer.group) if layer.group else F.mish(x)
 
@@ -98,19 +99,27 @@ class StackedMLP(nn.Module):
         return [size for layer in self.layers for size in layer.sizes]
 
     def forward(
-        self, x: Tensor, beside: Tensor | None = None, heads: Heads = None, dropout: Tensor | None = None
+        self,
+        x: Tensor,
+        beside: Tensor | None = None,
+        heads: Heads = None,
+        dropout: Dropout | None = None,
+        bins: Tensor | None = None,
+        live: int | None = None,
     ) -> Tensor:
-        """x (S, E|1, N, in) -> (S, E, N, out); with `beside` (S, E|1, N, more), a row of both is one input.
+        """x (S, [E|1], N, in) -> (S, E, N, out); with `beside` (S, [E|1], N, more), a row of both is one input.
 
-        dropout: (S, E, N, hidden) factors on the first layer.
+        dropout: of the first layer, drawn for at least these rows. bins: (K,) centres; with them, the output is
+        (S, E, N), what `two_hot_inverse` makes of it. live: of how many first rows of x a gradient is wanted, if not
+        of all.
         """
         numbers = _pick(self.numbers, heads)
-        if fused.compiled_for(x):
-            return run(x, beside, dropout, self.layers, numbers)
-        if beside is not None:
-            width = max(x.shape[1], beside.shape[1])
-            x = torch.cat([part.expand(-1, width, -1, -1) for part in (x, beside)], dim=-1)
+        if kernels.compiled_for(x):
+            return run(x, beside, How(self.layers, dropout, bins, live), numbers)
+        apart = [part if part.dim() == 4 else part.unsqueeze(1) for part in (x, beside) if part is not None]
+        width = max(part.shape[1] for part in apart)
+        x = torch.cat([part.expand(-1, width, -1, -1) for part in apart], dim=-1)
         for layer, parts in zip(self.layers, self.parts(numbers), strict=True):
             x = _applied(x, layer, parts, dropout)
             dropout = None
-        return x
+        return x if bins is None else tm.two_hot_inverse(x, bins)

@@ -21,24 +21,35 @@ def _over_time(per_step: Tensor, rho: float) -> Tensor:
     return (per_step * tm.time_weights(per_step.shape[1], rho, per_step.device)).mean(1)
 
 
-def consistency_loss(rollout: Tensor, encoded: Tensor, rho: float) -> Tensor:
-    """rollout (S, T, H, B, L) latents of every head, encoded (S, T, B, L) -> (S,).
-
-    Which side carries the gradient is the caller's choice: detach the other one.
-    """
-    errors = F.mse_loss(rollout, encoded.unsqueeze(2).expand_as(rollout), reduction="none")
-    return _over_time(errors.mean(dim=(2, 3, 4)), rho)
+def consistency_losses(rollout: Tensor, encoded: Tensor, rho: float) -> tuple[Tensor, Tensor]:
+    """rollout (S, T, H, B, L) latents of every head, encoded (S, T, B, L) -> twice (S,): the same number, once with its
+    gradient to the rollout alone, once to the encodings alone."""
+    return fused.squared_errors(rollout, encoded, tm.time_weights(encoded.shape[1], rho, encoded.device))
 
 
-def reward_loss(first: Tensor, later: Tensor, rewards: Tensor, bins: Tensor, rho: float) -> Tensor:
+def along_rollouts(per_step: Tensor, heads: int) -> Tensor:
+    """(S, T, ...) of a window's steps -> (S, 1 + (T-1) H, ...), of the states that `reward_loss` looks at."""
+    if heads == 1:
+        return per_step
+    return torch.cat([per_step[:, :1], per_step[:, 1:].repeat_interleave(heads, dim=1)], dim=1)
+
+
+def rollout_weights(steps: int, heads: int, rho: float, device: torch.device) -> Tensor:
+    """(1 + (T-1) H,) weights of these states: a step weighs rho^t, its heads the same, and all T as much as T means."""
+    share = (1 + (steps - 1) * heads) / steps
+    later = [share * rho**t / heads for t in range(1, steps) for _ in range(heads)]
+    return tm.constant((share, *later), device)
+
+
+def reward_loss(logits: Tensor, rewards: Tensor, heads: int, bins: Tensor, rho: float) -> Tensor:
     """Cross-entropy of the reward heads along every dynamics head's rollout -> (S,).
 
-    first: (S, R, B, K) at t = 0, where all heads share z_0. later: (S, T-1, H, R, B, K). rewards: (S, T, B).
+    logits: (S, R, 1 + (T-1) H, B, K): at t = 0 all dynamics heads share z_0, later steps have each head's own, head by
+    head. rewards: (S, T, B).
     """
-    target = fused.two_hot(rewards, bins)
-    at_first = fused.soft_cross_entropy(first, target[:, :1]).mean(dim=(1, 2)).unsqueeze(1)
-    at_later = fused.soft_cross_entropy(later, target[:, 1:, None, None]).mean(dim=(2, 3, 4))
-    return _over_time(torch.cat([at_first, at_later], dim=1), rho)
+    target = fused.two_hot(along_rollouts(rewards, heads), bins)
+    weights = rollout_weights(rewards.shape[1], heads, rho, rewards.device)
+    return fused.cross_entropy(logits, target, weights)
 
 
 def td_targets(rewards: Tensor, next_values: Tensor, discounts: Tensor, alive: Tensor | None = None) -> Tensor:
@@ -51,12 +62,6 @@ def td_targets(rewards: Tensor, next_values: Tensor, discounts: Tensor, alive: T
         next_values = alive.unsqueeze(1) * next_values
     reward = rewards.amin(1)[:, None, None]
     return reward + discounts[:, None, None] * next_values
-
-
-def value_loss(logits: Tensor, target: Tensor, weights: Tensor) -> Tensor:
-    """logits (S, Q, T+1, B, K), target distribution (S, T+1, B, K), weights (T+1,) of the steps -> (S, Q)."""
-    errors = fused.soft_cross_entropy(logits, target.unsqueeze(1))
-    return (errors.mean(-1) * weights).mean(-1)
 
 
 def termination_loss(logits: Tensor, terminated: Tensor) -> Tensor:
@@ -73,11 +78,6 @@ class PolicyTerms(NamedTuple):
     hinge: Tensor
 
 
-def hinge(mean: Tensor, threshold: float, power: float) -> Tensor:
-    """(..., A) pre-squash means -> (...): mean over actions of relu(|mean| - threshold)^power."""
-    return F.relu(mean.abs() - threshold).pow(power).mean(-1)
-
-
 def policy_loss(
     terms: PolicyTerms, scale: Tensor, action_size: int, entropy_coeff: float, hinge_coef: float, rho: float
 ) -> Tensor:
@@ -86,6 +86,5 @@ def policy_loss(
     scale: (S,). The objective's entropy is -A times the log-density of the pre-squash Gaussian: TD-MPC2's
     code, in which the tanh terms cancel, so its gradient reaches log_std only.
     """
-    entropy = -action_size * terms.log_prob
-    objective = terms.q / scale[:, None, None] + entropy_coeff * entropy
-    return _over_time((hinge_coef * terms.hinge - objective).mean(-1), rho)
+    against = hinge_coef * terms.hinge - terms.q / scale[:, None, None]
+    return _over_time(torch.add(against, terms.log_prob, alpha=entropy_coeff * action_size).mean(-1), rho)

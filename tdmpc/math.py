@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import torch
@@ -51,7 +52,8 @@ def simnorm(x: Tensor, group: int) -> Tensor:
 
 def squash_log_std(raw: Tensor, low: float, high: float) -> Tensor:
     """Network output -> log std in [low, high] by tanh; 0 maps to the middle."""
-    return low + 0.5 * (high - low) * (torch.tanh(raw) + 1)
+    half = 0.5 * (high - low)
+    return torch.tanh(raw) * half + (low + half)
 
 
 def gaussian_log_prob(eps: Tensor, log_std: Tensor) -> Tensor:
@@ -67,8 +69,15 @@ def squash_log_det(pre: Tensor) -> Tensor:
     return (2 * (math.log(2) - pre - F.softplus(-2 * pre))).sum(-1)
 
 
+def hinge(mean: Tensor, threshold: float, power: float) -> Tensor:
+    """(..., A) pre-squash means -> (...): mean over actions of relu(|mean| - threshold)^power."""
+    return F.relu(mean.abs() - threshold).pow(power).mean(-1)
+
+
 def reduce_heads(x: Tensor, how: str, dim: int | tuple[int, ...]) -> Tensor:
     """Reduce head axes by min, mean or max."""
+    if isinstance(dim, int) and x.shape[dim] == 1:
+        return x.squeeze(dim)
     if how == "min":
         return x.amin(dim)
     if how == "max":
@@ -78,14 +87,28 @@ def reduce_heads(x: Tensor, how: str, dim: int | tuple[int, ...]) -> Tensor:
     raise ValueError(f"reduction {how!r}: legal values are min, mean, max")
 
 
+def constant(numbers: tuple[float, ...], device: torch.device | str) -> Tensor:
+    """(n,) that nobody changes. Made once: to make it takes as long as several operations on it."""
+    return torch.tensor(numbers, device=device) if torch.compiler.is_compiling() else _made(numbers, device)
+
+
+@functools.cache
+def _made(numbers: tuple[float, ...], device: torch.device | str) -> Tensor:
+    return torch.tensor(numbers, device=device)
+
+
 def time_weights(horizon: int, rho: float, device: torch.device | str = "cpu") -> Tensor:
     """(T,) weights rho^t."""
-    return torch.tensor([rho**t for t in range(horizon)], device=device)
+    return constant(tuple(rho**t for t in range(horizon)), device)
 
 
 def percentile_range(x: Tensor) -> Tensor:
-    """(S, B) -> (S,) distance between the 5th and the 95th percentile of each row."""
-    low, high = torch.quantile(x, torch.tensor([0.05, 0.95], device=x.device, dtype=x.dtype), dim=-1)
+    """(S, B) -> (S,) distance between the 5th and the 95th percentile of each row, linear between its numbers."""
+    ordered, last = x.sort(dim=-1).values, x.shape[-1] - 1
+    low, high = (
+        torch.lerp(ordered[:, math.floor(share * last)], ordered[:, math.ceil(share * last)], share * last % 1)
+        for share in (0.05, 0.95)
+    )
     return high - low
 
 

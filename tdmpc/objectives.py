@@ -15,21 +15,30 @@ from tdmpc import fused, losses
 from tdmpc import math as tm
 from tdmpc.config import TrainConfig
 from tdmpc.replay import Batch
-from tdmpc.streams import Draws
-from tdmpc.targets import Latents, Networks, Noise, ValueBatch, Wanted, value_batch
+from tdmpc.streams import Draws, Dropout
+from tdmpc.targets import Gaussian, Latents, Networks, Noise, ValueBatch, Wanted, value_batch
 from tdmpc.world_model import Policy, WorldModel, aux_logits
 
 Metrics = dict[str, Tensor]  # name -> (S,), list metrics (S, n)
 
 
 class ModelLosses(NamedTuple):
-    weighted: dict[str, Tensor]  # loss -> (S,), times its coefficient
+    raw: dict[str, Tensor]  # loss -> (S,)
+    coefs: dict[str, float]  # of each of these
     metrics: Metrics  # empty unless asked for in full
     states: Tensor  # (S, T+1, B, L) detached start states, for the policy
+    acted: Gaussian | None  # what the policy said there, with its gradient, if it was asked
+
+    @property
+    def weighted(self) -> dict[str, Tensor]:
+        """loss -> (S,), times its coefficient."""
+        return {name: self.coefs[name] * loss for name, loss in self.raw.items()}
 
     @property
     def total(self) -> Tensor:
-        return torch.stack(list(self.weighted.values())).sum(0)
+        """(S,) sum of the weighted losses."""
+        raw = torch.stack(list(self.raw.values()))
+        return (raw * tm.constant(tuple(self.coefs.values()), raw.device).unsqueeze(1)).sum(0)
 
 
 def draw_noise(config: TrainConfig, action_size: int, draws: Draws, dropout: bool = True) -> Noise:
@@ -51,14 +60,15 @@ def model_losses(
 ) -> ModelLosses:
     """All losses of the world model and the values on one batch. `full` adds the diagnostics."""
     c, model = config, nets.model
-    latents = _unroll(model, batch, frozen)
-    truth = latents.encoded[:, 1:]
-    first, later = _reward_logits(model, latents, batch.actions)
+    latents, seen, truth = _unroll(model, batch, frozen)
+    logits = _reward_logits(model, seen, batch.actions)
     values = _value_batches(nets, latents, batch, noise, c, full)
+    to_rollout, to_encoder = losses.consistency_losses(latents.rollout, truth, c.rho)
+    heads = latents.rollout.shape[2]
     raw = {
-        "consistency_loss": losses.consistency_loss(latents.rollout, truth.detach(), c.rho),
-        "encoder_consistency_loss": losses.consistency_loss(latents.rollout.detach(), truth, c.rho),
-        "reward_loss": losses.reward_loss(first, later, batch.rewards, model.bins, c.rho),
+        "consistency_loss": to_rollout,
+        "encoder_consistency_loss": to_encoder,
+        "reward_loss": losses.reward_loss(logits, batch.rewards, heads, model.bins, c.rho),
     }
     raw["value_loss"], value_metrics = _value_loss(model, values[c.ac_source], noise, full)
     metrics: Metrics = {}
@@ -68,7 +78,7 @@ def model_losses(
         metrics["aux_value_loss_per_gamma"] = per_gamma.detach()
     if c.episodic:
         raw["termination_loss"] = losses.termination_loss(model.end_logits(latents.rollout), batch.terminated)
-    coefs = {
+    coefs_of = {
         "consistency_loss": c.consistency_coef,
         "encoder_consistency_loss": c.encoder_consistency_coef,
         "reward_loss": c.reward_coef,
@@ -76,54 +86,51 @@ def model_losses(
         "aux_value_loss": c.multi_gamma_loss_weight,
         "termination_loss": c.termination_coef,
     }
-    weighted = {name: coefs[name] * loss for name, loss in raw.items()}
-    result = ModelLosses(weighted, {}, latents.states(c.actor_source).detach())
+    coefs = {name: coefs_of[name] for name in raw}
+    acted = next((found.acted for found in values.values() if found.acted), None)
+    result = ModelLosses(raw, coefs, {}, latents.states(c.actor_source).detach(), acted)
     if not full:
         return result
     metrics |= {name: loss.detach() for name, loss in raw.items()} | value_metrics
-    metrics["reward_error_abs_mean"] = _reward_error(model, first, later, batch.rewards)
+    metrics["reward_error_abs_mean"] = _reward_error(model, logits, batch.rewards, heads)
     metrics["total_loss"] = result.total.detach()
     return result._replace(metrics=metrics)
 
 
-def _unroll(model: WorldModel, batch: Batch, frozen: bool) -> Latents:
+def _unroll(model: WorldModel, batch: Batch, frozen: bool) -> tuple[Latents, Tensor, Tensor]:
+    """Latents; the states (S, 1 + (T-1) H, B, L) that rewards are predicted from, z_0 and then each head's; and the
+    encodings (S, T, B, L) that the rollout should have met."""
     with torch.set_grad_enabled(torch.is_grad_enabled() and not frozen):
         encoded = model.encode(batch.obs)
-    z = encoded[:, :1]  # one latent, shared by all heads: (S, 1, B, L)
-    steps = []
+    z, truth = encoded.split([1, batch.actions.shape[1]], dim=1)  # z_0: one latent, shared by all heads
+    steps = [z]
     for t in range(batch.actions.shape[1]):
-        z = model.next(z, batch.actions[:, t : t + 1])
-        steps.append(z)
-    rollout = torch.stack(steps, dim=1)
-    starts = torch.cat([encoded[:, :1], rollout[:, :, 0].detach()], dim=1)
-    return Latents(encoded, rollout, starts)
+        steps.append(model.next(steps[-1], batch.actions[:, t : t + 1]))
+    rollout = torch.stack(steps[1:], dim=1)
+    starts = torch.cat([z, rollout[:, :, 0].detach()], dim=1)
+    return Latents(encoded, rollout, starts), torch.cat(steps[:-1], dim=1), truth
 
 
-def _reward_logits(model: WorldModel, latents: Latents, actions: Tensor) -> tuple[Tensor, Tensor]:
-    """At t = 0 (S, R, B, K), once for all dynamics heads; later (S, T-1, H, R, B, K) along each head's rollout."""
-    z = latents.rollout[:, :-1]
-    shape, windows = z.shape[1:4], actions.shape[2]  # T-1, H, B
-    repeated = actions[:, 1:].unsqueeze(2).expand(*z.shape[:-1], -1)
-    states = torch.cat([latents.encoded[:, 0], z.flatten(1, 3)], dim=1)
-    logits = model.reward_logits(states, torch.cat([actions[:, 0], repeated.flatten(1, 3)], dim=1))
-    first, later = logits[:, :, :windows], logits[:, :, windows:]
-    return first, later.unflatten(2, shape).permute(0, 2, 3, 1, 4, 5)
+def _reward_logits(model: WorldModel, states: Tensor, actions: Tensor) -> Tensor:
+    """(S, R, 1 + (T-1) H, B, K): at t = 0 once for all dynamics heads, then along each head's rollout."""
+    heads = (states.shape[1] - 1) // max(actions.shape[1] - 1, 1)
+    at = losses.along_rollouts(actions, heads)
+    return model.reward_logits(states.flatten(1, 2), at.flatten(1, 2)).unflatten(2, states.shape[1:3])
 
 
 @torch.no_grad()
-def _reward_error(model: WorldModel, first: Tensor, later: Tensor, rewards: Tensor) -> Tensor:
+def _reward_error(model: WorldModel, logits: Tensor, rewards: Tensor, heads: int) -> Tensor:
     """(S,) mean |predicted - stored reward| over steps, heads and windows."""
-    at_first = (fused.two_hot_inverse(first, model.bins).mean(1) - rewards[:, 0]).abs().mean(1, keepdim=True)
-    at_later = (fused.two_hot_inverse(later, model.bins).mean(3) - rewards[:, 1:, None]).abs().mean(dim=(2, 3))
-    return torch.cat([at_first, at_later], dim=1).mean(1)
+    predicted = fused.two_hot_inverse(logits, model.bins).mean(1)
+    errors = (predicted - losses.along_rollouts(rewards, heads)).abs().mean(2)
+    return (errors * losses.rollout_weights(rewards.shape[1], heads, 1.0, rewards.device)).mean(1)
 
 
 def _value_loss(model: WorldModel, found: ValueBatch, noise: Noise, full: bool) -> tuple[Tensor, Metrics]:
     """Every value head against one target; the metrics are those of the start states."""
     rows = found.states.shape[1:3]
-    dropout = None if noise.dropout is None else noise.dropout[:, :, : rows.numel()]
-    logits = model.value(found.states.flatten(1, 2).unsqueeze(1), dropout=dropout)
-    loss = losses.value_loss(logits.unflatten(2, rows), found.target[:, 0], found.weights).mean(1)
+    logits = model.value(found.states.flatten(1, 2), dropout=noise.dropout, live=rows[1])
+    loss = fused.cross_entropy(logits.unflatten(2, rows), found.target[:, 0], found.weights)
     if not full:
         return loss, {}
     with torch.no_grad():
@@ -151,22 +158,24 @@ def _value_metrics(predicted: Tensor, target: Tensor, per_head: Tensor) -> Metri
 def _aux_loss(model: WorldModel, found: ValueBatch) -> Tensor:
     """(S, G) cross-entropy of the auxiliary values; their discounts are the last G of the batch."""
     rows = found.states.shape[1:3]
-    logits = aux_logits(model.aux, found.states.flatten(1, 2), model.num_gammas).unflatten(2, rows)
-    errors = fused.soft_cross_entropy(logits, found.target[:, -model.num_gammas :])
-    return (errors.mean(-1) * found.weights).mean(-1)
+    logits = aux_logits(model.aux, found.states.flatten(1, 2), model.num_gammas, rows[1]).unflatten(2, rows)
+    return fused.cross_entropy(logits.unsqueeze(2), found.target[:, -model.num_gammas :], found.weights)
 
 
 def _value_batches(
     nets: Networks, latents: Latents, batch: Batch, noise: Noise, config: TrainConfig, full: bool
 ) -> dict[str, ValueBatch]:
-    """By source, each computed once: primary and auxiliary values may share theirs."""
-    aux = config.aux_value_source if nets.model.num_gammas else None
-    sources = dict.fromkeys([config.ac_source, *([aux] if aux else [])])
+    """By source, each computed once: primary and auxiliary values may share theirs. Imagination asks the policy at its
+    start states, and where the policy's own update will ask the same, that is kept."""
+    c = config
+    aux = c.aux_value_source if nets.model.num_gammas else None
+    same = torch.is_grad_enabled() and not c.policy_ema_enabled and c.imagine_initial_source == c.actor_source
+    same = same and not torch.compiler.is_compiling()  # a compiled graph goes backward once, for all that it gave
     return {
         source: value_batch(
-            source, Wanted(source == config.ac_source, source == aux), nets, latents, batch, noise, config, full
+            source, Wanted(source == c.ac_source, source == aux, same), nets, latents, batch, noise, c, full
         )
-        for source in sources
+        for source in dict.fromkeys([c.ac_source, *([aux] if aux else [])])
     }
 
 
@@ -175,37 +184,38 @@ def _value_batches(
 
 class PolicyPass(NamedTuple):
     terms: losses.PolicyTerms
-    metrics: Metrics
+    mean: Tensor  # (S, M, A) of the Gaussian before the squash, as log_std
+    log_std: Tensor
 
 
 def policy_pass(
-    model: WorldModel, policy: Policy, states: Tensor, eps: Tensor, dropout: Tensor | None, config: TrainConfig
-) -> PolicyPass:
-    """states (S, T+1, B, L), eps (S, M, A), dropout (S, Q, H*M, hidden) -> the terms of the policy's objective.
+    model: WorldModel, policy: Policy, states: Tensor, eps: Tensor, dropout: Dropout | None, config: TrainConfig,
+    acted: Gaussian | None = None,
+) -> PolicyPass:  # fmt: skip
+    """states (S, T+1, B, L), eps (S, M, A), dropout of (S, Q, H*M, hidden) -> the terms of the policy's objective.
 
     Q-hat = reduce_R r + gamma reduce_H min_Q V(z'_h), by the online value heads in training mode as in
-    TD-MPC2. The graph reaches the model too; whoever differentiates asks for the policy's parameters only.
+    TD-MPC2. acted: the policy's answer to the states, where it was asked before. The graph reaches the model too;
+    whoever differentiates asks for the policy's parameters only.
     """
     steps = states.shape[1:3]
     z = states.flatten(1, 2)
-    mean, log_std = policy(z)
-    pre = mean + log_std.exp() * eps
-    action = torch.tanh(pre)
+    mean, log_std = acted or policy(z)
+    action, log_prob, hinge = fused.gaussian(mean, log_std, eps, config.hinge_tau, config.hinge_power)
     how = config.policy_head_reduce
     reward = tm.reduce_heads(model.rewards(z, action), how, 1)
-    next_z = model.next(z.unsqueeze(1), action.unsqueeze(1))
+    next_z = model.next(z, action)
     values = model.values(next_z.flatten(1, 2), dropout).amin(1).unflatten(-1, next_z.shape[1:3])
     alive = model.alive(next_z)
     values = values if alive is None else alive * values
     q = reward + config.gamma * tm.reduce_heads(values, how, 1)
-    log_prob = tm.gaussian_log_prob(eps, log_std)
-    terms = losses.PolicyTerms(
-        q.unflatten(-1, steps),
-        log_prob.unflatten(-1, steps),
-        losses.hinge(mean, config.hinge_tau, config.hinge_power).unflatten(-1, steps),
-    )
-    with torch.no_grad():
-        entropy = tm.squash_log_det(pre) - log_prob
-        per_dim = log_std.mean(1)
-        metrics = {"log_std": per_dim.mean(1), "log_std_per_dim": per_dim, "policy_entropy": entropy.mean(1)}
-    return PolicyPass(terms, metrics)
+    terms = losses.PolicyTerms(*(x.unflatten(-1, steps) for x in (q, log_prob, hinge)))
+    return PolicyPass(terms, mean, log_std)
+
+
+@torch.no_grad()
+def policy_metrics(found: PolicyPass, eps: Tensor) -> Metrics:
+    """What the policy was like in a pass with the noise eps (S, M, A)."""
+    entropy = tm.squash_log_det(found.mean + found.log_std.exp() * eps) - found.terms.log_prob.flatten(1)
+    per_dim = found.log_std.mean(1)
+    return {"log_std": per_dim.mean(1), "log_std_per_dim": per_dim, "policy_entropy": entropy.mean(1)}

@@ -39,10 +39,17 @@ static inline float exp_(float x)
     return p * scale;
 }
 
-/* Bias, dropout, layer norm, scale and shift of rows `apart` numbers from each other, in place; `hat`, unless null,
+/* tanh(x) to 1e-7 */
+static inline float tanh_(float x)
+{
+    float w = exp_(-2 * fabsf(x));
+    return copysignf((1 - w) / (1 + w), x);
+}
+
+/* Bias, a factor, layer norm, scale and shift of rows `apart` numbers from each other, in place; `hat`, unless null,
  * keeps the normed rows, one behind the other, and `rstd` their 1 / std. Step by step for some rows together: a
  * processor waits less for the sums of one while it is at the next. */
-static inline void norm_rows(long rows, long dim, long apart, const float *bias, const float *drop, const float *scale,
+static inline void norm_rows(long rows, long dim, long apart, const float *bias, float factor, const float *scale,
                              const float *shift, float *x, float *hat, float *rstd)
 {
     for (long from = 0; from < rows; from += TOGETHER) {
@@ -50,14 +57,8 @@ static inline void norm_rows(long rows, long dim, long apart, const float *bias,
         float mean[TOGETHER], inverse[TOGETHER];
         for (long r = from; r < to; r++) {
             float *row = x + r * apart, sum = 0;
-            const float *factor = drop + r * dim;
-            if (drop) {
 #pragma omp simd reduction(+ : sum)
-                for (long i = 0; i < dim; i++) { row[i] = (row[i] + bias[i]) * factor[i]; sum += row[i]; }
-            } else {
-#pragma omp simd reduction(+ : sum)
-                for (long i = 0; i < dim; i++) { row[i] += bias[i]; sum += row[i]; }
-            }
+            for (long i = 0; i < dim; i++) { row[i] = (row[i] + bias[i]) * factor; sum += row[i]; }
             mean[r - from] = sum / dim;
         }
         for (long r = from; r < to; r++) {
@@ -69,17 +70,22 @@ static inline void norm_rows(long rows, long dim, long apart, const float *bias,
         for (long r = from; r < to; r++) {
             float *row = x + r * apart, *keep = hat ? hat + r * dim : row, by = inverse[r - from];
 #pragma omp simd
-            for (long i = 0; i < dim; i++) { float normed = row[i] * by; keep[i] = normed; row[i] = normed * scale[i] + shift[i]; }
+            for (long i = 0; i < dim; i++) {
+                float normed = row[i] * by;
+                keep[i] = normed;
+                row[i] = normed * scale[i] + shift[i];
+            }
             if (rstd) rstd[r] = by;
         }
     }
 }
 
-/* gradient of norm_rows: `g` comes in as that of `pre` and leaves as that of x + bias; sums go to gscale, gshift, gbias */
-static inline void norm_row_grad(long dim, const float *drop, const float *scale, const float *hat, float rstd, float *g,
-                                 float *gbias, float *gscale, float *gshift)
+/* gradient of a row of norm_rows: `g` comes in as that of its output and leaves as that of x + bias; sums go to gscale
+ * and gshift */
+static inline void norm_row_grad(long dim, float factor, const float *scale, const float *hat, float rstd, float *g,
+                                 float *gscale, float *gshift)
 {
-    float sum = 0, along = 0;
+    float sum = 0, along = 0, by = rstd * factor;
 #pragma omp simd reduction(+ : sum, along)
     for (long i = 0; i < dim; i++) {
         gscale[i] += g[i] * hat[i];
@@ -90,13 +96,8 @@ static inline void norm_row_grad(long dim, const float *drop, const float *scale
     }
     sum /= dim;
     along /= dim;
-    if (drop) {
 #pragma omp simd
-        for (long i = 0; i < dim; i++) { g[i] = rstd * (g[i] - sum - hat[i] * along) * drop[i]; gbias[i] += g[i]; }
-    } else {
-#pragma omp simd
-        for (long i = 0; i < dim; i++) { g[i] = rstd * (g[i] - sum - hat[i] * along); gbias[i] += g[i]; }
-    }
+    for (long i = 0; i < dim; i++) g[i] = by * (g[i] - sum - hat[i] * along);
 }
 
 /* mish(x) = x t, t = tanh(softplus(x)) = h / (h + 1), h = w^2 / 2 + w, w = e^x */
@@ -148,10 +149,11 @@ static inline void simnorm_row_grad(long dim, long group, const float *y, float 
     }
 }
 
-/* log-sum-exp of one row; `p`, with room for `padded` values, becomes its softmax. The exponentials run over whole
+/* log-sum-exp of one row; `p`, with room for PADDED(bins) values, becomes its softmax. The exponentials run over whole
  * vectors: a scalar tail of them would cost more than the vectors before it. */
-static inline float softmax_row(long bins, long padded, const float *x, float *p)
+static inline float softmax_row(long bins, const float *x, float *p)
 {
+    long padded = PADDED(bins);
     float top = x[0], sum = 0;
 #pragma omp simd reduction(max : top)
     for (long k = 0; k < bins; k++) top = x[k] > top ? x[k] : top;
@@ -166,4 +168,24 @@ static inline float softmax_row(long bins, long padded, const float *x, float *p
 #pragma omp simd
     for (long k = 0; k < bins; k++) p[k] *= inverse;
     return top + logf(sum);
+}
+
+/* the mean of `centres` by the softmax of one row, which `p` becomes; its symexp is the number that a row stands for */
+static inline float mean_bin(long bins, const float *x, const float *centres, float *p)
+{
+    float mean = 0;
+    softmax_row(bins, x, p);
+#pragma omp simd reduction(+ : mean)
+    for (long k = 0; k < bins; k++) mean += p[k] * centres[k];
+    return mean;
+}
+
+static inline float symexp_(float mean) { return copysignf(exp_(fabsf(mean)) - 1, mean); }
+
+/* times `by`, the gradient of that number with respect to the row */
+static inline void mean_bin_grad(long bins, const float *p, const float *centres, float mean, float by, float *to)
+{
+    float slope = by * exp_(fabsf(mean));
+#pragma omp simd
+    for (long k = 0; k < bins; k++) to[k] = slope * p[k] * (centres[k] - mean);
 }

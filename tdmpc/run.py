@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from tdmpc import checkpoint, fused, shards
+from tdmpc import checkpoint, kernels, shards
 from tdmpc.agent import Agent
 from tdmpc.checkpoint import NoWeights
 from tdmpc.config import TrainConfig, config_id
@@ -57,7 +57,7 @@ def train(
     """
     _prepare(device, threads, handles[0].config.tf32, deterministic)
     if compile:
-        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(fused.cache() / "compiled"))
+        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(kernels.cache() / "compiled"))
     found: dict[int, Outcome] = {}
     for group, states in _by_position(handles):
         members = [handles[n] for n in group]
@@ -189,7 +189,7 @@ def _by_position(handles: Sequence[RunHandle]) -> list[tuple[list[int], list[dic
 def _metadata(handle: RunHandle, device: str, step: int) -> dict[str, str]:
     """What every shard says of its origin. step: where this attempt goes on from."""
     name = torch.cuda.get_device_name() if device == "cuda" else platform.processor() or platform.machine()
-    if device == "cpu" and not fused.compiled():
+    if device == "cpu" and not kernels.compiled():
         name += " without kernels"  # other rounding
     return {
         "config_id": config_id(handle.config),

@@ -72,7 +72,8 @@ ALWAYS void multiply(const int more, long rows, long depth, long columns, const 
                      const float *b, long ldb, float *c, long ldc)
 {
     long j = 0;
-    for (; j + PANEL * WIDE <= columns; j += PANEL * WIDE) strip(PANEL, more, rows, depth, a, row, step, b + j, ldb, c + j, ldc);
+    for (; j + PANEL * WIDE <= columns; j += PANEL * WIDE)
+        strip(PANEL, more, rows, depth, a, row, step, b + j, ldb, c + j, ldc);
     for (; j < columns; j += WIDE) strip(1, more, rows, depth, a, row, step, b + j, ldb, c + j, ldc);
 }
 
@@ -107,7 +108,7 @@ typedef struct { intptr_t in, out, group; } Layer; /* group: PLAIN, 0 for mish, 
 typedef struct {
     const float *x; /* (nets, rows, width); (seeds, rows, width) where shared by a seed's heads */
     float *to;      /* (nets, rows, width) gradient; null where it is not wanted */
-    long width, shared;
+    long width, shared, live; /* live: of how many first rows a gradient is wanted; that of later blocks is zero */
 } Part;
 
 typedef struct { /* as `tdmpc.stack` fills it */
@@ -115,10 +116,14 @@ typedef struct { /* as `tdmpc.stack` fills it */
     long count, seeds, heads, apart, rows; /* layers, and numbers from a seed's first net to the next one's */
     const float *numbers; /* of each net: weight (in, out), bias, and where normed scale and shift, layer by layer */
     Part part[2];         /* a row of the input is a row of the first and, unless null, one of the second */
-    const float *drop;    /* (nets, rows, out of the first layer), or null */
-    float *held;          /* of each normed layer the normed rows (nets, rows, out) and 1 / std (nets, rows); or null */
-    float *y;             /* (nets, rows, out), or its gradient */
+    const float *centres; /* of bins, or null: rather than the last layer's rows, the numbers that these stand for */
+    float *held;          /* or null: of each normed layer the normed rows (nets, rows, out) and 1 / std (nets, rows), */
+                          /* and with `centres` the last layer's rows */
+    float *y;             /* (nets, rows, out), with `centres` (nets, rows), or its gradient */
     float *to;            /* (nets, numbers of a net) gradients; null where they are not wanted */
+    const int64_t *zeros; /* (seeds, dropped) what the first layer leaves out before its norm, or null: places among */
+    long dropped, drawn;  /* (heads, drawn, out), ascending */
+    float kept;           /* factor of the rest */
 } Call;
 
 static long numbers_of(Layer its) { return its.out * (its.in + (its.group == PLAIN ? 1 : 3)); }
@@ -169,26 +174,50 @@ static const float *input(const Call *of, long net, long from, long many, const 
     return to;
 }
 
+typedef struct { const int64_t *from, *to; long first; } Zeros; /* of some rows, and the place where these begin */
+
+static Zeros zeros_of(const Call *of, long net, long from, long many)
+{
+    if (!of->zeros) return (Zeros){0, 0, 0};
+    long dim = of->layers[0].out, first = (net % of->heads * of->drawn + from) * dim;
+    const int64_t *low = of->zeros + net / of->heads * of->dropped, *end = low + of->dropped, *to;
+    for (long left = end - low; left;) { /* the first one that is not before these rows */
+        long half = left / 2;
+        if (low[half] < first) low += half + 1, left -= half + 1;
+        else left = half;
+    }
+    for (to = low; to < end && *to < first + many * dim;) to++;
+    return (Zeros){low, to, first};
+}
+
 /* --- forward ---------------------------------------------------------------------------------------------- */
 
 static void forward_block(const Call *of, long net, long from, long many, float *made, float *next, float *spare)
 {
     long nets = nets_of(of), row = of->layers[0].in, at = net * of->rows + from;
-    const float *own = net_at(of, net), *a = input(of, net, from, many, 0, next), *drop = of->drop;
+    const float *own = net_at(of, net), *a = input(of, net, from, many, 0, next);
+    Zeros none = zeros_of(of, net, from, many);
     float *held = of->held;
     for (long l = 0; l < of->count; l++) {
         Layer its = of->layers[l];
         long dim = its.out, padded = PADDED(dim), last = l == of->count - 1;
         const float *bias = own + its.in * dim;
-        float *to = last ? of->y + at * dim : made;
+        float *to = !last ? made : of->centres ? held ? held + at * dim : next : of->y + at * dim;
         through(many, its.in, dim, a, row, own, made, spare);
         if (its.group == PLAIN)
             for (long r = 0; r < many; r++)
 #pragma omp simd
                 for (long i = 0; i < dim; i++) to[r * dim + i] = made[r * padded + i] + bias[i];
-        else {
+        if (last && of->centres)
+            for (long r = 0; r < many; r++) of->y[at + r] = symexp_(mean_bin(dim, to + r * dim, of->centres, spare));
+        if (its.group != PLAIN) {
             float *hat = held ? held + at * dim : 0, *rstd = held ? held + nets * of->rows * dim + at : 0;
-            norm_rows(many, dim, padded, bias, drop ? drop + at * dim : 0, bias + dim, bias + 2 * dim, made, hat, rstd);
+            if (!l)
+                for (const int64_t *z = none.from; z < none.to; z++) {
+                    long place = *z - none.first;
+                    made[place / dim * padded + place % dim] = -bias[place % dim];
+                }
+            norm_rows(many, dim, padded, bias, l ? 1 : of->kept, bias + dim, bias + 2 * dim, made, hat, rstd);
             for (long r = 0; r < many; r++) {
                 float *into = to + r * (last ? dim : padded);
                 if (its.group) simnorm_row(dim, its.group, made + r * padded, into);
@@ -197,7 +226,6 @@ static void forward_block(const Call *of, long net, long from, long many, float 
             if (held) held += nets * of->rows * (dim + 1);
         }
         own += numbers_of(its);
-        drop = 0;
         float *other = next;
         a = made, row = padded, next = made, made = other;
     }
@@ -246,67 +274,84 @@ static void again(const Own *own, const Live *live, float *pre)
     }
 }
 
-/* gradient of what the layer gave -> that of its product, in place; those of bias, scale and shift are summed */
-static void before(const Own *own, const Live *live, const float *drop, float *g)
+/* gradient of what the layer gave -> that of its product, in place; those of bias, scale and shift are summed. none,
+ * factor: the layer's dropout. */
+static void before(const Own *own, const Live *live, Zeros none, float factor, float *g)
 {
     long dim = own->its.out, padded = PADDED(dim);
-    for (long r = 0; r < live->count; r++, g += padded) {
+    for (long r = 0; r < live->count && own->its.group != PLAIN; r++) {
         long row = live->at + live->rows[r];
+        float *of = g + r * padded;
         const float *slope = own->slope + r * padded;
-        if (own->its.group == PLAIN) {
-#pragma omp simd
-            for (long i = 0; i < dim; i++) own->bias[i] += g[i];
-            continue;
-        }
-        if (own->its.group) simnorm_row_grad(dim, own->its.group, own->y + r * padded, g);
+        if (own->its.group) simnorm_row_grad(dim, own->its.group, own->y + r * padded, of);
         else
 #pragma omp simd
-            for (long i = 0; i < dim; i++) g[i] *= slope[i];
-        norm_row_grad(dim, drop ? drop + row * dim : 0, own->scale, own->held + row * dim, own->rstd[row], g, own->bias,
-                      own->bias + dim, own->bias + 2 * dim);
+            for (long i = 0; i < dim; i++) of[i] *= slope[i];
+        norm_row_grad(dim, factor, own->scale, own->held + row * dim, own->rstd[row], of, own->bias + dim,
+                      own->bias + 2 * dim);
     }
+    long r = 0;
+    for (const int64_t *z = none.from; z < none.to; z++) {
+        long place = *z - none.first;
+        while (r < live->count && live->rows[r] < place / dim) r++;
+        if (r < live->count && live->rows[r] == place / dim) g[r * padded + place % dim] = 0;
+    }
+    for (r = 0; r < live->count; r++)
+#pragma omp simd
+        for (long i = 0; i < dim; i++) own->bias[i] += g[r * padded + i];
 }
 
 /* the rows of a block that have a gradient, and it: of several value heads, only the lowest has one in the policy's
- * objective */
-static Live having(const Call *of, long at, long many, float *g)
+ * objective. logits: the last layer's rows, with `centres`. */
+static Live having(const Call *of, const float *logits, long at, long many, float *g, float *spare)
 {
     Live live = {.at = at};
-    long dim = of->layers[of->count - 1].out;
+    long dim = of->layers[of->count - 1].out, wide = of->centres ? 1 : dim;
     for (long r = 0; r < many; r++) {
-        const float *from = of->y + (at + r) * dim;
+        const float *from = of->y + (at + r) * wide;
         int any = 0;
 #pragma omp simd reduction(| : any)
-        for (long i = 0; i < dim; i++) any |= from[i] != 0;
+        for (long i = 0; i < wide; i++) any |= from[i] != 0;
         if (!any) continue;
         float *to = g + live.count * PADDED(dim);
-        memcpy(to, from, dim * sizeof(float));
         memset(to + dim, 0, (PADDED(dim) - dim) * sizeof(float));
+        if (of->centres) {
+            float mean = mean_bin(dim, logits + (at + r) * dim, of->centres, spare);
+            mean_bin_grad(dim, spare, of->centres, mean, *from, to);
+        } else memcpy(to, from, dim * sizeof(float));
         live.rows[live.count++] = r;
     }
     return live;
 }
 
 /* the gradient of one part of the input, from that of the first layer's product; zero where a row has none */
-static void to_input(Part its, const Own *own, const float *turned, const Live *live, long many, const float *g, float *next)
+static void to_input(Part its, int wanted, const Own *own, const float *turned, const Live *live, long many,
+                     const float *g, float *next)
 {
     long padded = PADDED(its.width);
     float *to = its.to + live->at * its.width;
+    if (!wanted) {
+        memset(to, 0, many * its.width * sizeof(float));
+        return;
+    }
     multiply(0, live->count, own->its.out, padded, g, PADDED(own->its.out), 1, turned, padded, next, padded);
     if (live->count < many) memset(to, 0, many * its.width * sizeof(float));
-    for (long r = 0; r < live->count; r++) memcpy(to + live->rows[r] * its.width, next + r * padded, its.width * sizeof(float));
+    for (long r = 0; r < live->count; r++)
+        memcpy(to + live->rows[r] * its.width, next + r * padded, its.width * sizeof(float));
 }
 
-static void backward_block(const Call *of, const Own *own, long net, long from, long many, int more, float *g, float *next)
+static void backward_block(const Call *of, const Own *own, long net, long from, long many, int more, float *g,
+                           float *next)
 {
-    Live live = having(of, net * of->rows + from, many, g);
+    Live live = having(of, own[of->count - 1].held, net * of->rows + from, many, g, next);
     for (long l = 0; l < of->count; l++)
         if (own[l].its.group != PLAIN) again(own + l, &live, next);
     for (long l = of->count - 1; l >= 0; l--) {
         long in = own[l].its.in, out = own[l].its.out, row = l ? PADDED(in) : in;
-        before(own + l, &live, l ? 0 : of->drop, g);
+        before(own + l, &live, l ? (Zeros){0} : zeros_of(of, net, from, many), l ? 1 : of->kept, g);
         if (of->to) {
-            const float *a = l ? own[l - 1].y : input(of, net, from, live.count, live.count < many ? live.rows : 0, next);
+            const long *some = live.count < many ? live.rows : 0;
+            const float *a = l ? own[l - 1].y : input(of, net, from, live.count, some, next);
             if (more) multiply(1, in, live.count, PADDED(out), a, 1, row, g, PADDED(out), own[l].weight, PADDED(out));
             else multiply(0, in, live.count, PADDED(out), a, 1, row, g, PADDED(out), own[l].weight, PADDED(out));
         }
@@ -316,10 +361,10 @@ static void backward_block(const Call *of, const Own *own, long net, long from, 
         g = next, next = other;
     }
     for (int p = 0; p < 2; p++)
-        if (of->part[p].to) to_input(of->part[p], own, own->turned[p], &live, many, g, next);
+        if (of->part[p].to) to_input(of->part[p], from < of->part[p].live, own, own->turned[p], &live, many, g, next);
 }
 
-/* numbers of a layer's sums, of what a block needs of it, and of its weights turned where its input's gradient is wanted */
+/* numbers of a layer's sums, of what a block needs of it, and of its weights turned */
 static long sums_of(Layer its) { return PADDED((its.in + 3) * PADDED(its.out)); }
 static long block_of(Layer its) { return 2 * BLOCK * PADDED(its.out); }
 static long turned_of(Layer its) { return its.out * (PADDED(its.in) + LANES); }
@@ -342,8 +387,9 @@ static void describe(const Call *of, long net, Own *own, float *turned, int turn
         }
         weight += numbers_of(its);
         own[l].scale = weight - 2 * its.out, own[l].shift = weight - its.out;
+        own[l].held = held;
         if (its.group == PLAIN) continue;
-        own[l].held = held, own[l].rstd = held + nets_of(of) * of->rows * its.out;
+        own[l].rstd = held + nets_of(of) * of->rows * its.out;
         held += nets_of(of) * of->rows * (its.out + 1);
     }
 }
@@ -393,7 +439,8 @@ int stack_backward(const Call *of, int threads)
 {
     long most = of->heads < SPANS ? SPANS / of->heads : 1, length = (of->rows + most - 1) / most;
     length = length < SPAN ? SPAN : (length + BLOCK - 1) / BLOCK * BLOCK;
-    long spans = (of->rows + length - 1) / length, nets = nets_of(of), size = over(of, sums_of), once = over(of, turned_of);
+    long spans = (of->rows + length - 1) / length, nets = nets_of(of);
+    long size = over(of, sums_of), once = over(of, turned_of);
     float *sums = room(nets * spans * size), *turned = room(nets * once);
     int failed = !sums || !turned;
 #pragma omp parallel for num_threads(busy(of, threads)) schedule(static) if (threads > 1)
@@ -403,8 +450,8 @@ int stack_backward(const Call *of, int threads)
     }
 #pragma omp parallel for num_threads(busy(of, threads)) schedule(static) if (threads > 1)
     for (long task = 0; task < nets * spans * !failed; task++) {
-        long net = task / spans, from = task % spans * length;
-        if (backward_span(of, net, from, SMALLER(from + length, of->rows), turned + net * once, sums + task * size)) failed = 1;
+        long net = task / spans, from = task % spans * length, to = SMALLER(from + length, of->rows);
+        if (backward_span(of, net, from, to, turned + net * once, sums + task * size)) failed = 1;
     }
 #pragma omp parallel for num_threads(busy(of, threads)) schedule(static) if (threads > 1)
     for (long net = 0; net < nets * (of->to && !failed); net++) join(of, net, spans, sums + net * spans * size, size);

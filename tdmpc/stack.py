@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from tdmpc import fused
+from tdmpc import kernels
+from tdmpc.streams import Dropout
 
 PLAIN = -1  # in the place of a norm's `group`: a layer is its product and its bias; only the last may be
 
@@ -51,108 +52,117 @@ class Layers(tuple[Layer, ...]):
         return (ctypes.c_ssize_t * (3 * len(self)))(*[number for layer in self for number in layer])
 
 
-class _Part(ctypes.Structure):
-    """As in stack.c."""
-
-    _fields_ = [("x", ctypes.c_void_p), ("to", ctypes.c_void_p), ("width", ctypes.c_long), ("shared", ctypes.c_long)]
+_POINTER, _LONG = ctypes.c_void_p, ctypes.c_long
 
 
 class _Call(ctypes.Structure):
-    """As in stack.c."""
+    """As in stack.c. One structure, since filling two takes as long as a small product."""
 
     _fields_ = [
-        ("layers", ctypes.c_void_p),
-        *[(name, ctypes.c_long) for name in ("count", "seeds", "heads", "apart", "rows")],
-        ("numbers", ctypes.c_void_p),
-        ("part", _Part * 2),
-        *[(name, ctypes.c_void_p) for name in ("drop", "held", "y", "to")],
-    ]
+        ("layers", _POINTER), *[(name, _LONG) for name in ("count", "seeds", "heads", "apart", "rows")],
+        ("numbers", _POINTER),
+        *[(of + name, kind) for of in ("x_", "beside_")
+          for name, kind in (("at", _POINTER), ("to", _POINTER), ("width", _LONG), ("shared", _LONG), ("live", _LONG))],
+        *[(name, _POINTER) for name in ("centres", "held", "y", "to", "zeros")],
+        ("dropped", _LONG), ("drawn", _LONG), ("kept", ctypes.c_float),
+    ]  # fmt: skip
 
 
 @functools.cache
 def _library() -> ctypes.CDLL:
-    library = fused.kernels()
+    library = kernels.library()
     library.stack_forward.argtypes = library.stack_backward.argtypes = [ctypes.POINTER(_Call), ctypes.c_int]
     return library
 
 
-def run(x: Tensor, beside: Tensor | None, drop: Tensor | None, layers: Layers, numbers: Tensor) -> Tensor:
-    """x (S, E|1, N, in) and beside (S, E|1, N, more), or nothing -> (S, E, N, out), where `fused.compiled_for(x)`.
+class How(NamedTuple):
+    """What a network does with its input besides its numbers."""
 
-    The first layer takes a row of `x` followed by one of `beside`. drop: (S, E, N, hidden) factors in the first layer,
-    before its norm. numbers: (S, E, `layers.numbers`); those of a network and of neighbouring heads lie side by side.
+    layers: Layers
+    dropout: Dropout | None  # in the first layer, before its norm
+    bins: Tensor | None  # (K,) centres: the output is the number that the last layer's logits stand for
+    live: int | None  # of how many first rows `x` has a gradient: of all where None
+
+
+def run(x: Tensor, beside: Tensor | None, how: How, numbers: Tensor) -> Tensor:
+    """x (S, [E|1], N, in) and beside (S, [E|1], N, more), or nothing -> (S, E, N, out), or with bins (S, E, N), where
+    `kernels.compiled_for(x)`.
+
+    The first layer takes a row of `x` followed by one of `beside`; what has no axis E is shared by the heads.
+    numbers: (S, E, `layers.numbers`); those of a network and of neighbouring heads lie side by side.
     """
-    x = x.contiguous()
-    beside, drop = (tensor if tensor is None else tensor.contiguous() for tensor in (beside, drop))
+    x, beside = x.contiguous(), beside if beside is None else beside.contiguous()
     if torch.is_grad_enabled():
-        found: Tensor = _Stack.apply(x, beside, drop, layers, numbers)
+        found: Tensor = _Stack.apply(x, beside, how, numbers)
         return found
-    y = _output(x, layers, numbers)
-    _forward(_call(layers, numbers, x, beside, drop, y))
+    return _forward(x, beside, how, numbers, None)
+
+
+def _forward(x: Tensor, beside: Tensor | None, how: How, numbers: Tensor, held: Tensor | None) -> Tensor:
+    shape = (*numbers.shape[:2], x.shape[-2])
+    y = x.new_empty(shape if how.bins is not None else (*shape, how.layers[-1].size_out))
+    call = _call(x, beside, how, numbers, held, y)
+    _done(_library().stack_forward(call, torch.get_num_threads()))
     return y
-
-
-def _output(x: Tensor, layers: Layers, numbers: Tensor) -> Tensor:
-    return x.new_empty(*numbers.shape[:2], x.shape[2], layers[-1].size_out)
 
 
 class _Stack(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, beside: Tensor | None, drop: Tensor | None, layers: Layers, numbers: Tensor
-    ) -> Tensor:
-        y = _output(x, layers, numbers)
-        held = x.new_empty(y.shape[0] * y.shape[1] * y.shape[2] * layers.held)
-        _forward(_call(layers, numbers, x, beside, drop, y, held))
-        ctx.layers = layers
-        ctx.save_for_backward(x, beside, drop, held, numbers)
-        return y
+    def forward(ctx: Any, x: Tensor, beside: Tensor | None, how: How, numbers: Tensor) -> Tensor:
+        kept = how.layers.held + (how.layers[-1].size_out if how.bins is not None else 0)
+        held = x.new_empty(numbers.shape[0] * numbers.shape[1] * x.shape[-2] * kept)
+        ctx.how = how
+        ctx.save_for_backward(x, beside, numbers, held)
+        return _forward(x, beside, how, numbers, held)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        x, beside, drop, held, numbers = ctx.saved_tensors
+        x, beside, numbers, held = ctx.saved_tensors
         grad = grad.contiguous()
-        to_x, to_beside, _, _, to_numbers = ctx.needs_input_grad
+        to_x, to_beside, _, to_numbers = ctx.needs_input_grad
         of_x = grad.new_empty(*grad.shape[:3], x.shape[-1]) if to_x else None
         of_beside = grad.new_empty(*grad.shape[:3], beside.shape[-1]) if to_beside else None
-        given = torch.empty if x.shape[2] else torch.zeros  # nothing is summed where there are no rows
+        given = torch.empty if x.shape[-2] else torch.zeros  # nothing is summed where there are no rows
         of_numbers = given(numbers.shape) if to_numbers else None
-        call = _call(ctx.layers, numbers, x, beside, drop, grad, held, of_x, of_beside, of_numbers)
+        call = _call(x, beside, ctx.how, numbers, held, grad, of_x, of_beside, of_numbers)
         _done(_library().stack_backward(call, torch.get_num_threads()))
-        return _summed(of_x, x), _summed(of_beside, beside), None, None, of_numbers
+        return _summed(of_x, x), _summed(of_beside, beside), None, of_numbers
 
 
 def _summed(grad: Tensor | None, of: Tensor) -> Tensor | None:
     """Over the heads that share an input."""
-    return grad if grad is None or grad.shape[1] == of.shape[1] else grad.sum(1, keepdim=True)
+    if grad is None or grad.numel() == of.numel():
+        return grad if grad is None else grad.view(of.shape)
+    return grad.sum(1).view(of.shape)
 
 
 def _call(
-    layers: Layers,
-    numbers: Tensor,
     x: Tensor,
     beside: Tensor | None,
-    drop: Tensor | None,
+    how: How,
+    numbers: Tensor,
+    held: Tensor | None,
     y: Tensor,
-    held: Tensor | None = None,
     to_x: Tensor | None = None,
     to_beside: Tensor | None = None,
     to_numbers: Tensor | None = None,
 ) -> _Call:
+    layers, drop, bins, live = how
     seeds, heads, _ = numbers.shape
-    parts = [_part(x, heads, to_x), _Part() if beside is None else _part(beside, heads, to_beside)]
+    drops = (0, 0, 0, 1.0) if drop is None else (kernels.at(drop.zeros), drop.zeros.shape[1], drop.shape[1], drop.kept)
+    rows = x.shape[-2]
+    parts = (*_part(x, heads, to_x, rows if live is None else live), *_part(beside, heads, to_beside, rows))
     return _Call(
-        ctypes.addressof(layers.told), len(layers), seeds, heads, numbers.stride(0), x.shape[2], fused.at(numbers),
-        (_Part * 2)(*parts), *map(fused.at, (drop, held, y, to_numbers)),
+        ctypes.addressof(layers.told), len(layers), seeds, heads, numbers.stride(0), rows, kernels.at(numbers),
+        *parts, *map(kernels.at, (bins, held, y, to_numbers)), *drops,
     )  # fmt: skip
 
 
-def _part(x: Tensor, heads: int, to: Tensor | None) -> _Part:
-    return _Part(fused.at(x), fused.at(to), x.shape[-1], x.shape[1] < heads)
-
-
-def _forward(call: _Call) -> None:
-    _done(_library().stack_forward(call, torch.get_num_threads()))
+def _part(x: Tensor | None, heads: int, to: Tensor | None, live: int) -> tuple[int, int, int, bool, int]:
+    """As in stack.c."""
+    if x is None:
+        return 0, 0, 0, False, 0
+    return kernels.at(x), kernels.at(to), x.shape[-1], x.dim() == 3 or x.shape[1] < heads, live
 
 
 def _done(failed: int) -> None:

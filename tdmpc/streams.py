@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,6 +21,28 @@ def derive_seed(seed: int, *purpose: object) -> int:
 def generator(seed: int, *purpose: object, device: torch.device | str = "cpu") -> torch.Generator:
     """A fresh generator for one purpose of run `seed`."""
     return torch.Generator(device).manual_seed(derive_seed(seed, *purpose))
+
+
+class Dropout(NamedTuple):
+    """What a layer's dropout leaves out. Far fewer numbers than a factor for each of its outputs."""
+
+    rate: float
+    zeros: Tensor  # (S, n) places among (E, N, hidden), ascending; those behind the last are none
+    shape: tuple[int, int, int]  # E, N, hidden
+
+    @property
+    def kept(self) -> float:
+        """Factor of what is not left out."""
+        return 1 / (1 - self.rate)
+
+    def factors(self, rows: int) -> Tensor:
+        """(S, E, rows, hidden) factors of the first rows: 0 or `kept`."""
+        seeds, size = self.zeros.shape[0], math.prod(self.shape)
+        nowhere = seeds * size  # an element behind the last
+        first = size * torch.arange(seeds, device=self.zeros.device).unsqueeze(1)
+        places = torch.where(self.zeros < size, self.zeros + first, nowhere)
+        factors = torch.full((nowhere + 1,), self.kept, device=self.zeros.device)
+        return factors.index_fill(0, places.flatten(), 0.0)[:-1].view(seeds, *self.shape)[:, :, :rows]
 
 
 class Draws:
@@ -41,26 +64,26 @@ class Draws:
         return torch.stack([torch.rand(shape, generator=g, device=self.device) for g in self.generators])
 
     def subsets(self, of: int, size: int) -> Tensor:
-        """(S, size) sorted distinct indices below `of`."""
+        """(S, size) sorted distinct indices below `of`; nothing is drawn for all of them."""
+        if size == of:
+            return torch.arange(of, device=self.device).expand(len(self.generators), -1)
         picks = [torch.randperm(of, generator=g, device=self.device)[:size] for g in self.generators]
         return torch.stack(picks).sort(-1).values
 
-    def dropout(self, rate: float, *shape: int) -> Tensor | None:
-        """(S, *shape) of 0, with probability `rate`, and 1 / (1 - rate); None at rate 0, where nothing is drawn.
+    def dropout(self, rate: float, *shape: int) -> Dropout | None:
+        """Of outputs (S, *shape), each left out with probability `rate`; None at rate 0, where nothing is drawn.
 
         Drawn as the distances from one zero to the next, which are geometric: a hundredth of the random numbers.
         """
         if rate == 0:
             return None
-        size, expected = math.prod(shape), math.prod(shape) * rate
+        expected = math.prod(shape) * rate
         count = math.ceil(expected + 10 * math.sqrt(expected) + 10)  # more zeros than that never happen
-        nowhere = len(self.generators) * size  # an element behind the last, for zeros beyond the end
-        factors = torch.full((nowhere + 1,), 1 / (1 - rate), device=self.device)
-        for s, g in enumerate(self.generators):
-            distances = torch.empty(count, dtype=torch.int64, device=self.device).geometric_(rate, generator=g)
-            zeros = distances.cumsum(0) - 1
-            factors.index_fill_(0, torch.where(zeros < size, zeros + s * size, nowhere), 0)
-        return factors[:-1].view(-1, *shape)
+        zeros = torch.empty(len(self.generators), count, dtype=torch.int64, device=self.device)
+        for own, g in zip(zeros, self.generators, strict=True):
+            own.geometric_(rate, generator=g)
+        heads, rows, hidden = shape
+        return Dropout(rate, zeros.cumsum_(1).sub_(1), (heads, rows, hidden))
 
     def state(self, index: int) -> Tensor:
         return self.generators[index].get_state()

@@ -15,7 +15,10 @@ from tdmpc import fused, losses
 from tdmpc import math as tm
 from tdmpc.config import TrainConfig
 from tdmpc.replay import Batch
+from tdmpc.streams import Dropout
 from tdmpc.world_model import Policy, TargetValues, WorldModel
+
+Gaussian = tuple[Tensor, Tensor]  # mean and log std before the squash, (S, M, A) each
 
 
 class Networks(NamedTuple):
@@ -29,7 +32,7 @@ class Noise(NamedTuple):
 
     heads: Tensor  # (S, h) dynamics heads of the TD target
     actions: Tensor  # (S, k, N, M, A) noise of the actions of k imagined steps, M = (T+1) B start states
-    dropout: Tensor | None  # (S, Q, M + (k-1) N M, hidden), of the start states and of those imagined behind them
+    dropout: Dropout | None  # of (S, Q, M + (k-1) N M, hidden): start states, and those imagined behind them
 
 
 class Latents(NamedTuple):
@@ -51,18 +54,20 @@ class ValueBatch(NamedTuple):
     mean two-hot one of the rollouts that go on from a state, since cross-entropy is linear in the target.
     """
 
-    states: Tensor  # (S, X, B, L)
+    states: Tensor  # (S, X, B, L), a gradient in the first row at most
     weights: Tensor  # (X,)
     target: Tensor  # (S, C, X, B, K); zero behind a predicted end, and so is the loss there
     per_head: Tensor  # (S, C, h, N, M) returns of the start states: the drawn heads, or all where asked for
     lowest: Tensor  # (S, C, N, M) the same, min over the drawn heads
+    acted: Gaussian | None = None  # of the policy at the start states, with its gradient, where wanted
 
 
 class Wanted(NamedTuple):
-    """Which discounts a source serves."""
+    """Which discounts a source serves, and whether the policy is trained on what imagination asks it first."""
 
     primary: bool
     aux: bool
+    acted: bool = False
 
 
 def value_batch(
@@ -81,29 +86,37 @@ def _imagined(
     """Imagined steps from every start state, N rollouts each; steps, starts and rollouts all weigh the same."""
     starts = latents.states(config.imagine_initial_source)
     with torch.no_grad():
-        z, actions, alive = _rollouts(starts.flatten(1, 2), nets, noise.actions)
+        first = starts.flatten(1, 2).detach()
+        with torch.set_grad_enabled(wanted.acted):
+            acted = nets.actor(first)
+        z, actions, alive = _rollouts(first, (acted[0].detach(), acted[1].detach()), nets, noise.actions)
         flat_z, flat_actions = z.flatten(1, 3), actions.flatten(1, 3)
         rewards = nets.model.rewards(flat_z, flat_actions)
         heads = None if all_heads or config.td_heads == config.planner_num_dynamics_heads else noise.heads
-        next_z = nets.model.next(flat_z.unsqueeze(1), flat_actions.unsqueeze(1), heads)
+        next_z = nets.model.next(flat_z, flat_actions, heads)
         per_head = _targets(wanted, nets, rewards, next_z, nets.model.alive(next_z), config)
         lowest = (_drawn(per_head, noise.heads) if all_heads else per_head).amin(2)
         per_head, lowest = (x.unflatten(-1, z.shape[1:4]) for x in (per_head, lowest))
-        two_hot = fused.two_hot(lowest, nets.model.bins)
-        behind = (two_hot[:, :, 1:] * alive[:, None, 1:, ..., None]).flatten(2, 4)
-        target = torch.cat([two_hot[:, :, 0].mean(2), behind], dim=2)
-    states = torch.cat([starts.flatten(1, 2), z[:, 1:].flatten(1, 3)], dim=1)
+        target = fused.mean_two_hot(lowest[:, :, 0], nets.model.bins)
+        if z.shape[1] > 1:
+            behind = fused.two_hot(lowest[:, :, 1:], nets.model.bins) * alive[:, None, 1:, ..., None]
+            target = torch.cat([target, behind.flatten(2, 4)], dim=2)
+    states = starts.flatten(1, 2)
+    if z.shape[1] > 1:
+        states = torch.cat([states, z[:, 1:].flatten(1, 3)], dim=1)
     rows = (states.shape[1] // starts.shape[2], starts.shape[2])
     # such that the mean over rows is the mean over steps of the mean over their rows
-    weights = states.new_full(rows[:1], rows[0] / starts.shape[1] / z.shape[1])
-    weights[starts.shape[1] :] /= z.shape[2]
+    share, own = rows[0] / starts.shape[1] / z.shape[1], starts.shape[1]
+    weights = tm.constant((share,) * own + (share / z.shape[2],) * (rows[0] - own), states.device)
     return ValueBatch(
-        states.unflatten(1, rows), weights, target.unflatten(2, rows), per_head[:, :, :, 0], lowest[:, :, 0]
-    )
+        states.unflatten(1, rows), weights, target.unflatten(2, rows), per_head[:, :, :, 0], lowest[:, :, 0],
+        acted if wanted.acted else None,
+    )  # fmt: skip
 
 
-def _rollouts(starts: Tensor, nets: Networks, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Rollouts of the acting policy along head 0 from starts (S, M, L), with noise (S, k, N, M, A).
+def _rollouts(starts: Tensor, acted: Gaussian, nets: Networks, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Rollouts of the acting policy along head 0 from starts (S, M, L), where it answers `acted`, with noise
+    (S, k, N, M, A).
 
     Returns states (S, k, N, M, L), actions (S, k, N, M, A) and alive (S, k, N, M): 0 from where an end is
     predicted on.
@@ -113,11 +126,12 @@ def _rollouts(starts: Tensor, nets: Networks, noise: Tensor) -> tuple[Tensor, Te
     for eps in noise.unbind(1):
         if steps:
             before, action, _ = steps[-1]
-            z = nets.model.next(before.flatten(1, 2).unsqueeze(1), action.flatten(1, 2).unsqueeze(1), slice(0, 1))
+            z = nets.model.next(before.flatten(1, 2), action.flatten(1, 2), slice(0, 1))
             z = z.squeeze(1).unflatten(1, alive.shape[1:])
             goes_on = nets.model.alive(z)
             alive = alive if goes_on is None else alive * goes_on
-        mean, log_std = (x.unflatten(1, z.shape[1:3]) for x in nets.actor(z.flatten(1, 2)))  # once for N at the start
+            acted = nets.actor(z.flatten(1, 2))
+        mean, log_std = (x.unflatten(1, z.shape[1:3]) for x in acted)  # once for N at the start
         steps.append((z.expand(-1, eps.shape[1], -1, -1), torch.tanh(mean + log_std.exp() * eps), alive))
     states, actions, alives = zip(*steps, strict=True)
     return torch.stack(states, 1), torch.stack(actions, 1), torch.stack(alives, 1)
@@ -166,4 +180,4 @@ def _targets(
         values.append(nets.targets.aux_values(flat, bins))
         gammas += config.multi_gamma_gammas
     next_values = torch.cat(values, dim=1).unflatten(-1, shape)
-    return losses.td_targets(rewards, next_values, torch.tensor(gammas, device=next_z.device), alive)
+    return losses.td_targets(rewards, next_values, tm.constant(tuple(gammas), next_z.device), alive)

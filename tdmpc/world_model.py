@@ -12,6 +12,7 @@ from tdmpc import fused
 from tdmpc import math as tm
 from tdmpc.config import TrainConfig
 from tdmpc.layers import Heads, StackedMLP
+from tdmpc.streams import Dropout
 
 
 class Policy(nn.Module):
@@ -25,8 +26,7 @@ class Policy(nn.Module):
 
     def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """(S, N, L) -> mean (S, N, A), log_std (S, N, A)."""
-        mean, raw = self.net(z.unsqueeze(1)).squeeze(1).chunk(2, dim=-1)
-        return mean, tm.squash_log_std(raw, *self.log_std_range)
+        return fused.mean_and_log_std(self.net(z).squeeze(1), *self.log_std_range)
 
     def act(self, z: Tensor) -> Tensor:
         """(S, N, L) -> (S, N, A), the action of the mean: what the policy does alone."""
@@ -77,24 +77,24 @@ class WorldModel(nn.Module):
 
     def encode(self, obs: Tensor) -> Tensor:
         """(S, ..., O) -> (S, ..., L)."""
-        flat = obs.flatten(1, -2).unsqueeze(1)
+        flat = obs.flatten(1, -2)
         return self.encoder(flat).reshape(*obs.shape[:-1], -1)
 
     def next(self, z: Tensor, action: Tensor, heads: Heads = None) -> Tensor:
-        """z (S, H|1, N, L), action (S, H|1, N, A) -> next latents (S, H, N, L) of the chosen heads."""
+        """z (S, [H|1], N, L), action (S, [H|1], N, A) -> next latents (S, H, N, L) of the chosen heads."""
         return self.dynamics(z, action, heads)
 
     def reward_logits(self, z: Tensor, action: Tensor) -> Tensor:
         """z (S, N, L), action (S, N, A) -> (S, R, N, K)."""
-        return self.reward(z.unsqueeze(1), action.unsqueeze(1))
+        return self.reward(z, action)
 
     def rewards(self, z: Tensor, action: Tensor) -> Tensor:
         """z (S, N, L), action (S, N, A) -> (S, R, N) predicted rewards."""
-        return fused.two_hot_inverse(self.reward_logits(z, action), self.bins)
+        return self.reward(z, action, bins=self.bins)
 
     def end_logits(self, z: Tensor) -> Tensor:
         """(S, ..., L) latents after a transition -> (S, ...) logits of its having ended the episode."""
-        goes_on, ends = self.termination(z.flatten(1, -2).unsqueeze(1)).unbind(-1)
+        goes_on, ends = self.termination(z.flatten(1, -2)).unbind(-1)
         return (ends - goes_on).reshape(z.shape[:-1])
 
     @torch.no_grad()
@@ -103,9 +103,9 @@ class WorldModel(nn.Module):
         None where episodes never end."""
         return (self.end_logits(z) <= 0).to(z.dtype) if self.episodic else None  # sigmoid(0) = 0.5
 
-    def values(self, z: Tensor, dropout: Tensor | None = None) -> Tensor:
+    def values(self, z: Tensor, dropout: Dropout | None = None) -> Tensor:
         """(S, N, L) -> (S, Q, N) predicted values."""
-        return fused.two_hot_inverse(self.value(z.unsqueeze(1), dropout=dropout), self.bins)
+        return self.value(z, dropout=dropout, bins=self.bins)
 
 
 class TargetValues(nn.Module):
@@ -121,22 +121,22 @@ class TargetValues(nn.Module):
 
     def values(self, z: Tensor, bins: Tensor) -> Tensor:
         """(S, N, L) -> (S, Q, N)."""
-        return fused.two_hot_inverse(self.value(z.unsqueeze(1)), bins)
+        return self.value(z, bins=bins)
 
     def aux_values(self, z: Tensor, bins: Tensor) -> Tensor:
         """(S, N, L) -> (S, G, N)."""
         return fused.two_hot_inverse(aux_logits(self.aux, z, self.num_gammas), bins)
 
 
-def aux_logits(aux: nn.Module, z: Tensor, num_gammas: int) -> Tensor:
-    """(S, N, L) -> (S, G, N, K), whether one network serves all gammas or each has its own."""
-    out = aux(z.unsqueeze(1))
+def aux_logits(aux: nn.Module, z: Tensor, num_gammas: int, live: int | None = None) -> Tensor:
+    """(S, N, L) -> (S, G, N, K), whether one network serves all gammas or each has its own. live: as there."""
+    out = aux(z, live=live)
     if out.shape[1] == num_gammas:
         return out
     return out.squeeze(1).unflatten(-1, (num_gammas, -1)).transpose(1, 2)
 
 
 @torch.no_grad()
-def move_average(target: nn.Module, online: nn.Module, tau: float) -> None:
+def move_average(target: StackedMLP, online: StackedMLP, tau: float) -> None:
     """target += tau (online - target), in place."""
-    torch._foreach_lerp_(list(target.parameters()), list(online.parameters()), tau)
+    target.numbers.lerp_(online.numbers, tau)

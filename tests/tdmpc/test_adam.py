@@ -4,7 +4,7 @@ import sys
 import pytest
 import torch
 
-from tdmpc import fused
+from tdmpc import kernels
 from tdmpc.adam import Adam
 
 RATE, EPS = 3e-3, 1e-5
@@ -58,7 +58,7 @@ def test_what_has_no_gradient_stays_and_begins_when_it_has_one() -> None:
     assert optimiser.state[frozen]["step"] == 1
 
 
-@pytest.mark.skipif(not fused.compiled(), reason="no C compiler")
+@pytest.mark.skipif(not kernels.compiled(), reason="no C compiler")
 def test_threads_change_nothing() -> None:
     start, grads, before = torch.randn(200_000), torch.randn(2, 200_000), torch.get_num_threads()
     try:
@@ -70,7 +70,7 @@ def test_threads_change_nothing() -> None:
         torch.set_num_threads(before)
 
 
-@pytest.mark.skipif(not fused.compiled(), reason="no C compiler")
+@pytest.mark.skipif(not kernels.compiled(), reason="no C compiler")
 def test_it_leaves_the_machinery_of_torch_compile_alone():
     """Its import would be a third of a run's start."""
     code = """

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -335,3 +337,34 @@ def test_spreads_need_two_heads(tiny):
     agent, draws = trained_agent(config)
     metrics = agent.update(batch_of(config), Schedule(False, 1e-4), draws, log=True)
     assert not {"td_target_std_across_heads", "value_std_across_q_heads"} & set(metrics)
+
+
+def test_dropout_leaves_out_its_share_and_scales_the_rest():
+    dropout = Draws.fresh([1, 2], "x").dropout(0.3, 2, 50, 64)
+    factors = dropout.factors(50)
+    assert factors.shape == (2, 2, 50, 64)
+    zero = factors == 0
+    torch.testing.assert_close(factors[~zero], torch.full((int((~zero).sum()),), 1 / 0.7))
+    for share in zero.float().flatten(2).mean(-1).flatten().tolist():
+        assert share == pytest.approx(0.3, abs=0.03)  # 3,200 numbers, sd 0.008
+    assert not torch.equal(zero[0], zero[1])
+    assert torch.equal(dropout.factors(9), factors[:, :, :9])
+    assert Draws.fresh([1], "x").dropout(0.0, 2, 50, 64) is None
+
+
+def test_an_update_imports_nothing_that_takes_long():
+    """A third of a second of a run's start, where gradients are handed to `backward` or torch.compile is touched."""
+    code = """
+import sys, torch
+from tdmpc.agent import Agent, Schedule
+from tdmpc.config import TrainConfig
+from tdmpc.replay import Batch
+from tdmpc.streams import Draws
+config = TrainConfig().with_overrides({"batch_size": 4, "mlp_dim": 32, "latent_dim": 32, "enc_dim": 32, "num_q": 2})
+agent, steps = Agent(config, 5, 3, [1], "cpu"), (1, config.horizon, 4)
+batch = Batch(torch.randn(1, config.horizon + 1, 4, 5), torch.zeros(*steps, 3), torch.zeros(steps), torch.zeros(steps))
+agent.update(batch, Schedule(False, 1e-4), Draws.fresh([1], "x"))
+assert agent.finite.all()
+assert not {"sympy", "torch._dynamo"} & set(sys.modules), "imported"
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -60,7 +60,13 @@ def test_seeds_side_by_side_train_as_alone_up_to_rounding(tiny, device):
 def test_a_seed_draws_the_same_beside_others_as_alone(device):
     def drawn(*seeds):
         draws = Draws.fresh(seeds, "update", device=device)
-        return draws.normal(64, 3), draws.uniform(33), draws.subsets(8, 2), draws.dropout(0.5, 40), draws.normal(7)
+        return (
+            draws.normal(64, 3),
+            draws.uniform(33),
+            draws.subsets(8, 2),
+            draws.dropout(0.5, 1, 4, 10).factors(4),
+            draws.normal(7),
+        )
 
     packed = drawn(*SEEDS)
     for s, seed in enumerate(SEEDS):

@@ -108,15 +108,16 @@ def test_consistency_loss_weighs_steps_and_averages_heads():
     rollout[0, 0, 0] = 1.0  # step 0: head 0 off by 1, head 1 exact -> mean square 0.5
     rollout[0, 1] = 2.0  # step 1: both heads off by 2 -> 4
     encoded = torch.zeros(1, 2, 1, 2)
-    assert losses.consistency_loss(rollout, encoded, rho=0.5).item() == pytest.approx((0.5 + 0.5 * 4) / 2)
+    for found in losses.consistency_losses(rollout, encoded, rho=0.5):
+        assert found.item() == pytest.approx((0.5 + 0.5 * 4) / 2)
 
 
 def test_reward_loss_counts_the_shared_first_step_once():
     bins = tm.bin_centres(3, 1.0)
     rewards = torch.zeros(1, 2, 1)  # two-hot: all weight on the middle bin
-    first = torch.zeros(1, 1, 1, 3)  # uniform: log 3
-    later = torch.log(torch.tensor([0.25, 0.5, 0.25])).expand(1, 1, 2, 1, 1, 3)  # log 2
-    found = losses.reward_loss(first, later, rewards, bins, rho=0.5)
+    first = torch.zeros(1, 1, 1, 1, 3)  # uniform: log 3
+    later = torch.log(torch.tensor([0.25, 0.5, 0.25])).expand(1, 1, 2, 1, 3)  # log 2, of both dynamics heads
+    found = losses.reward_loss(torch.cat([first, later], dim=2), rewards, 2, bins, rho=0.5)
     assert found.item() == pytest.approx((math.log(3) + 0.5 * math.log(2)) / 2)
 
 
@@ -143,7 +144,7 @@ def test_termination_loss():
 
 def test_hinge_begins_at_the_threshold():
     mean = torch.tensor([[2.5, -3.5], [0.0, 4.5]])
-    assert losses.hinge(mean, 2.5, 4).tolist() == [0.5, 8.0]
+    assert tm.hinge(mean, 2.5, 4).tolist() == [0.5, 8.0]
 
 
 def test_policy_loss_and_the_gradient_of_its_entropy():

@@ -7,11 +7,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tdmpc import fused
+from tdmpc import fused, kernels
+from tdmpc import math as tm
 from tdmpc.layers import StackedMLP
-from tdmpc.streams import generator
+from tdmpc.streams import Draws, generator
 
-pytestmark = pytest.mark.skipif(not fused.compiled(), reason="no C compiler on this machine: nothing is fused")
+pytestmark = pytest.mark.skipif(not kernels.compiled(), reason="no C compiler on this machine: nothing is fused")
 
 SIZES = [17, 24, 32, 8]
 
@@ -44,13 +45,15 @@ def test_it_is_its_layers_one_after_another(
     """Odd sizes too: vectors have tails, rows go in blocks of 64, and their gradients are summed over spans of 256."""
     net = stack(2, 3, simnorm, sizes)
     x = torch.randn(2, 1 if shared else 3, rows, sizes[0], requires_grad=True)
-    drop = torch.tensor([0.0, 1.25]).repeat(2, 3, rows, sizes[1] // 2) if dropped and len(sizes) > 2 else None
+    drop = None
+    if dropped and len(sizes) > 2:  # of more rows than there are, as where values are trained on fewer states
+        drop = Draws.fresh([1, 2], "dropout").dropout(0.3, 3, rows + 5, sizes[1])
     inputs = [x, *net.parameters()]
     found = net(x, dropout=drop)
     ours = gradients(found, inputs)
     with torch.no_grad():
         torch.testing.assert_close(net(x, dropout=drop), found, rtol=0, atol=0)
-    monkeypatch.setattr(fused, "_library", lambda: None)
+    monkeypatch.setattr(kernels, "_library", lambda: None)
     expected = net(x, dropout=drop)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
     for own, theirs in zip(ours, gradients(expected, inputs), strict=True):
@@ -79,6 +82,43 @@ def test_two_inputs_beside_each_other_are_one(heads_of_x: int, heads_beside: int
             whole = to_x if part is x else to_beside
             whole = whole if part.shape[1] == 3 else whole.sum(1, keepdim=True)
             torch.testing.assert_close(found, whole, rtol=1e-5, atol=1e-6)
+
+
+def test_an_input_without_heads_is_shared_by_them() -> None:
+    net, x = stack(2, 3, 4), torch.randn(2, 70, 17, requires_grad=True)
+    assert torch.equal(net(x), net(x.unsqueeze(1)))
+    (found,), (expected,) = (gradients(net(each), [x]) for each in (x, x.unsqueeze(1)))
+    assert torch.equal(found, expected)
+
+
+@pytest.mark.parametrize("rows", [1, 70])
+def test_with_bins_it_gives_what_its_logits_stand_for(monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
+    """As rewards and values do; a row without a gradient leaves none."""
+    bins = tm.bin_centres(101, 10.0)
+    net, x = stack(2, 3, 0, [17, 24, 32, 101]), torch.randn(2, 3, rows, 17, requires_grad=True)
+    pull = torch.randn(2, 3, rows, generator=torch.Generator().manual_seed(3))
+    pull[:, 1:, ::3] = 0
+    found = net(x, bins=bins)
+    ours = torch.autograd.grad(found, [x, net.numbers], pull)
+    with torch.no_grad():
+        assert torch.equal(net(x, bins=bins), found)
+    torch.testing.assert_close(found, fused.two_hot_inverse(net(x), bins), rtol=1e-6, atol=1e-6)
+    monkeypatch.setattr(kernels, "_library", lambda: None)
+    expected = net(x, bins=bins)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=2e-5)
+    for own, theirs in zip(ours, torch.autograd.grad(expected, [x, net.numbers], pull), strict=True):
+        torch.testing.assert_close(own, theirs, rtol=1e-3, atol=1e-4 * own.abs().max().item())
+
+
+def test_rows_whose_gradient_nobody_wants_get_none() -> None:
+    """As start states behind the first have none; what the parameters get does not change."""
+    net, x = stack(2, 2, 0), torch.randn(2, 200, 17, requires_grad=True)
+    pull = torch.randn(2, 2, 200, 8, generator=torch.Generator().manual_seed(3))
+    of_all, expected = torch.autograd.grad(net(x), [x, net.numbers], pull)
+    of_first, found = torch.autograd.grad(net(x, live=64), [x, net.numbers], pull)
+    assert torch.equal(found, expected)
+    assert torch.equal(of_first[:, :64], of_all[:, :64])
+    assert not of_first[:, 64:].any()
 
 
 @pytest.mark.parametrize("heads", [1, 4])
@@ -110,7 +150,7 @@ def test_rows_without_a_gradient_are_left_out_of_it_alone(monkeypatch: pytest.Mo
 
     ours = slopes()
     assert not ours[0][:, :, 64:128].any()
-    monkeypatch.setattr(fused, "_library", lambda: None)
+    monkeypatch.setattr(kernels, "_library", lambda: None)
     for own, theirs in zip(ours, slopes(), strict=True):
         torch.testing.assert_close(own, theirs, rtol=1e-3, atol=3e-4)
 
