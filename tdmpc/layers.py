@@ -74,7 +74,7 @@ class StackedMLP(nn.Module):
         super().__init__()
         *hidden, last = itertools.pairwise(sizes)
         self.layers = Layers([*(Layer(i, o, 0) for i, o in hidden), Layer(*last, simnorm or PLAIN)])
-        self.numbers = nn.Parameter(torch.zeros(len(generators), heads, self.layers.numbers))
+        self.numbers = nn.Parameter(torch.zeros(len(generators), heads, sum(self.layers.sizes)))
         for layer, parts in zip(self.layers, self.parts(self.numbers.detach()), strict=True):
             if parts.scale is not None:
                 parts.scale.fill_(1)
@@ -85,7 +85,7 @@ class StackedMLP(nn.Module):
 
     def parts(self, numbers: Tensor | None = None) -> list[Parts]:
         """Views of the parameter, or of others like it, layer by layer."""
-        pieces = iter((self.numbers if numbers is None else numbers).split(self._sizes, dim=-1))
+        pieces = iter((self.numbers if numbers is None else numbers).split(self.layers.sizes, dim=-1))
         return [
             Parts(
                 next(pieces).unflatten(-1, (layer.size_in, layer.size_out)),
@@ -93,10 +93,6 @@ class StackedMLP(nn.Module):
             )
             for layer in self.layers
         ]
-
-    @property
-    def _sizes(self) -> list[int]:
-        return [size for layer in self.layers for size in layer.sizes]
 
     def forward(
         self,

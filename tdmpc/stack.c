@@ -114,7 +114,8 @@ typedef struct {
 typedef struct { /* as `tdmpc.stack` fills it */
     const Layer *layers;
     long count, seeds, heads, apart, rows; /* layers, and numbers from a seed's first net to the next one's */
-    const float *numbers; /* of each net: weight (in, out), bias, and where normed scale and shift, layer by layer */
+    const float *numbers; /* of each net: weight (in, out), bias, and where normed scale and shift, layer by layer, and */
+                          /* zeros up to a whole vector */
     Part part[2];         /* a row of the input is a row of the first and, unless null, one of the second */
     const float *centres; /* of bins, or null: rather than the last layer's rows, the numbers that these stand for */
     float *held;          /* or null: of each normed layer the normed rows (nets, rows, out) and 1 / std (nets, rows), */
@@ -139,7 +140,7 @@ static long over(const Call *of, long (*each)(Layer))
 
 static const float *net_at(const Call *of, long net)
 {
-    return of->numbers + net / of->heads * of->apart + net % of->heads * over(of, numbers_of);
+    return of->numbers + net / of->heads * of->apart + net % of->heads * PADDED(over(of, numbers_of));
 }
 
 static long products_of(Layer its) { return its.in * its.out; }
@@ -417,7 +418,9 @@ static int backward_span(const Call *of, long net, long from, long to, float *tu
 /* the sums of a net's spans, in order, to where its gradients go */
 static void join(const Call *of, long net, long spans, const float *sums, long size)
 {
-    float *to = of->to + net * over(of, numbers_of);
+    long used = over(of, numbers_of);
+    float *to = of->to + net * PADDED(used);
+    memset(to + used, 0, (PADDED(used) - used) * sizeof(float));
     for (long l = 0; l < of->count; l++) {
         Layer its = of->layers[l];
         long out = its.out, padded = PADDED(out), rest = numbers_of(its) - its.in * out;

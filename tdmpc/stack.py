@@ -16,6 +16,7 @@ from torch import Tensor
 from tdmpc import kernels
 from tdmpc.streams import Dropout
 
+LANES = 16  # of the widest vectors there are, as in rows.h
 PLAIN = -1  # in the place of a norm's `group`: a layer is its product and its bias; only the last may be
 
 
@@ -38,9 +39,11 @@ class Layers(tuple[Layer, ...]):
     """The layers of a network, in order, and what `stack.c` asks about them."""
 
     @functools.cached_property
-    def numbers(self) -> int:
-        """How many one network has: weight (in, out), bias, scale and shift, layer by layer."""
-        return sum(sum(layer.sizes) for layer in self)
+    def sizes(self) -> list[int]:
+        """How many numbers the parts of a network are: weight (in, out), bias, scale and shift, layer by layer, and
+        zeros behind them, such that every network begins where a vector does: products are slower elsewhere."""
+        parts = [size for layer in self for size in layer.sizes]
+        return [*parts, -sum(parts) % LANES]
 
     @functools.cached_property
     def held(self) -> int:
@@ -89,7 +92,7 @@ def run(x: Tensor, beside: Tensor | None, how: How, numbers: Tensor) -> Tensor:
     `kernels.compiled_for(x)`.
 
     The first layer takes a row of `x` followed by one of `beside`; what has no axis E is shared by the heads.
-    numbers: (S, E, `layers.numbers`); those of a network and of neighbouring heads lie side by side.
+    numbers: (S, E, sum of `layers.sizes`); those of a network and of neighbouring heads lie side by side.
     """
     x, beside = x.contiguous(), beside if beside is None else beside.contiguous()
     if torch.is_grad_enabled():
