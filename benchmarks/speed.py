@@ -4,12 +4,15 @@
     python benchmarks/speed.py --reference --seeds 1,5              the learning study's small networks
     python benchmarks/speed.py --set num_q=5 --threads 2
     python benchmarks/speed.py --reference --compile                an update through torch.compile, and its start
+    python benchmarks/speed.py --device cuda --seeds 1,2,4,6,12 --compile --set tf32=no
     python benchmarks/speed.py --start                              the start of a run, part by part
 
 GFLOP: of the matrix products, counted while they run as torch operations. Floor: GFLOP / this machine's own throughput
 for a float32 product of 512x524 by 524x512 on one thread, measured in the same process before and behind every
-repetition: what else runs on the machine changes it from second to second. Units: seconds x that throughput, which
-travel between machines better than seconds do. All are medians, of processor time; with several threads, of wall time.
+repetition: what else runs on the machine changes it from second to second; on a GPU that of a product of 4096x4096
+by 4096x4096 there, with the configuration's `tf32`. Units: seconds x that throughput, which
+travel between machines better than seconds do. All are medians, of processor time; with several threads or on a GPU, of
+wall time. Steps/s: agent steps of all seeds, each a planned action and `utd_ratio` updates, without the environment.
 """
 
 from __future__ import annotations
@@ -58,21 +61,35 @@ def main() -> None:
         return
     keep_freed_memory()
     torch.set_num_threads(args.threads)
-    how = "C kernels" if kernels.compiled() else "torch operations"
-    print(f"{processor.name()}, {os.cpu_count()} cores, torch {torch.__version__}, {args.threads} thread(s)")
-    print(f"{config.task}, {how}; one product of 512x524x512 on one thread: {_throughput():.0f} GFLOP/s\n")
+    how = "C kernels" if kernels.compiled() and args.device == "cpu" else "torch operations"
+    torch.backends.cuda.matmul.allow_tf32 = config.tf32
+    at = f"on {torch.cuda.get_device_name()}, " if args.device == "cuda" else ""
+    print(f"{at}{processor.name()}, {os.cpu_count()} cores, torch {torch.__version__}, {args.threads} thread(s)")
+    print(f"{config.task}, {how}; the product of the floor: {_throughput(args.device):.0f} GFLOP/s\n")
     print(f"{'seeds':>5} {'':8} {'GFLOP':>8} {'floor ms':>9} {'ms':>9} {'x floor':>8} {'units':>8} {'per seed':>9}")
     for seeds in map(int, args.seeds.split(",")):
-        counted = {name: _gflop(work) for name, work in _work(config, seeds).items()}
-        for name, work in _work(config, seeds, args.compile).items():
-            first = _taken(work, time.perf_counter)
-            gflop, (taken, units) = counted[name], _measured(work, args.threads)
-            floor = taken * gflop / units
-            print(
-                f"{seeds:5} {name:8} {gflop:8.2f} {1e3 * floor:9.1f} {1e3 * taken:9.1f} {units / gflop:8.2f} "
-                f"{units:8.2f} {units / seeds:9.2f}" + (f"   the first one {first:.0f} s" if args.compile else "")
-            )
+        _print(config, seeds, args)
     print(f"\npeak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB")
+
+
+def _print(config: TrainConfig, seeds: int, args: argparse.Namespace) -> None:
+    """Measures an update and an action of so many seeds, and prints a line for each and one for both."""
+    counted = {name: _gflop(work) for name, work in _work(config, seeds).items()}
+    seconds = {}
+    if args.device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    for name, work in _work(config, seeds, args.compile, args.device).items():
+        first = _taken(work, time.perf_counter, args.device)
+        gflop, (taken, units) = counted[name], _measured(work, args.threads, args.device)
+        floor = taken * gflop / units
+        seconds[name] = taken
+        print(
+            f"{seeds:5} {name:8} {gflop:8.2f} {1e3 * floor:9.1f} {1e3 * taken:9.1f} {units / gflop:8.2f} "
+            f"{units:8.2f} {units / seeds:9.2f}" + (f"   the first one {first:.0f} s" if args.compile else "")
+        )
+    steps = seeds / (seconds["action"] + config.utd_ratio * seconds["update"])
+    memory = f", {torch.cuda.max_memory_allocated() / 2**20:.0f} MB on the GPU" if args.device == "cuda" else ""
+    print(f"{seeds:5} {'steps/s':8} {steps:8.1f}{memory}")
 
 
 def _arguments() -> argparse.Namespace:
@@ -81,21 +98,28 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="any key; may be repeated")
     parser.add_argument("--seeds", default="1", help="seeds side by side, such as 1,5")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--compile", action="store_true", help="update through torch.compile")
     parser.add_argument("--start", action="store_true", help="measure the start of a run instead")
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.device == "cuda" and not torch.cuda.is_available():
+        parser.error("--device cuda: torch finds no GPU here; leave it out to measure the CPU")
+    return args
 
 
-def _work(config: TrainConfig, seeds: int, compiled: bool = False) -> dict[str, Callable[[], object]]:
+def _work(
+    config: TrainConfig, seeds: int, compiled: bool = False, device: str = "cpu"
+) -> dict[str, Callable[[], object]]:
     """One update and one planned action of `seeds` seeds, on made-up data of the task's sizes."""
     env = Env(config.task, config.action_repeat, 0)
-    agent = Agent(config, env.obs_size, env.action_size, range(seeds), "cpu", compiled)
-    draws = Draws.fresh(range(seeds), "benchmark")
+    agent = Agent(config, env.obs_size, env.action_size, range(seeds), device, compiled)
+    draws = Draws.fresh(range(seeds), "benchmark", device=device)
     shape = (seeds, config.horizon, config.batch_size)
     obs = torch.randn(seeds, config.horizon + 1, config.batch_size, env.obs_size)
-    batch = Batch(obs, torch.rand(*shape, env.action_size) * 2 - 1, torch.rand(shape), torch.zeros(shape))
-    latent: Tensor = agent.model.encode(obs[:, 0, :1]).detach()
-    warm = torch.zeros(seeds, 1, config.horizon, env.action_size)
+    made = obs, torch.rand(*shape, env.action_size) * 2 - 1, torch.rand(shape), torch.zeros(shape)
+    batch = Batch(*(data.to(device) for data in made))
+    latent: Tensor = agent.model.encode(batch.obs[:, 0, :1]).detach()
+    warm = torch.zeros(seeds, 1, config.horizon, env.action_size, device=device)
     schedule = Schedule(False, config.start_entropy_coeff)
     return {
         "update": functools.partial(agent.update, batch, schedule, draws),
@@ -140,35 +164,41 @@ def _gflop(work: Callable[[], object]) -> float:
     return counted.flops / 1e9
 
 
-def _throughput() -> float:
+def _throughput(device: str) -> float:
     """GFLOP/s, at this moment, of the product that the units are defined by."""
-    a, b = torch.randn(512, 524), torch.randn(524, 512)
+    rows, depth = (4096, 4096) if device == "cuda" else (512, 524)
+    a, b = torch.randn(rows, depth, device=device), torch.randn(depth, rows, device=device)
+    clock = time.perf_counter if device == "cuda" else time.process_time
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        taken = statistics.median(_taken(lambda: a @ b, time.process_time) for _ in range(5))
+        taken = statistics.median(_taken(lambda: a @ b, clock, device) for _ in range(5))
     finally:
         torch.set_num_threads(threads)
-    return 2 * 512 * 524 * 512 / 1e9 / taken
+    return 2 * rows * depth * rows / 1e9 / taken
 
 
-def _measured(work: Callable[[], object], threads: int) -> tuple[float, float]:
+def _measured(work: Callable[[], object], threads: int, device: str) -> tuple[float, float]:
     """Seconds and units of `work`, which has run before, medians."""
-    clock = time.process_time if threads == 1 else time.perf_counter
+    clock = time.process_time if threads == 1 and device == "cpu" else time.perf_counter
     found: list[tuple[float, float]] = []
-    before = _throughput()
+    before = _throughput(device)
     while len(found) < 3 or sum(seconds for seconds, _ in found) < SECONDS:
-        seconds = _taken(work, clock)
-        behind = _throughput()
+        seconds = _taken(work, clock, device)
+        behind = _throughput(device)
         found.append((seconds, seconds * (before + behind) / 2))
         before = behind
     seconds, units = map(statistics.median, zip(*found, strict=True))
     return seconds, units
 
 
-def _taken(work: Callable[[], object], clock: Callable[[], float]) -> float:
+def _taken(work: Callable[[], object], clock: Callable[[], float], device: str) -> float:
+    """Seconds until it is done, on a GPU too, which goes on behind the call that started it."""
+    wait = torch.cuda.synchronize if device == "cuda" else lambda: None
+    wait()
     began = clock()
     work()
+    wait()
     return clock() - began
 
 

@@ -80,6 +80,17 @@ def test_speed(run: Run) -> None:
     words = [word for value in small for word in ("--set", value)]
     said = run("speed", *words, SECONDS=lambda known: 0.0)
     assert re.findall(r"^ +1 (\w+) +\d", said["said"], re.M) == ["update", "action"]
+    assert re.search(r"^ +1 steps/s +\d", said["said"], re.M)
+
+
+def test_speed_of_a_gpu_that_is_not_there_is_refused_in_a_line(
+    load_script: Callable[[str], ModuleType], capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("sys.argv", ["speed.py", "--device", "cuda"])
+    with pytest.raises(SystemExit):
+        load_script("benchmarks/speed.py").main()
+    assert "torch finds no GPU here" in capfd.readouterr().err
 
 
 def test_the_start_of_a_run_is_measured_part_by_part(
