@@ -164,7 +164,7 @@ static float *room(long numbers) { return aligned_alloc(64, PADDED(numbers) * si
 static const float *input(const Call *of, long net, long from, long many, const long *which, float *to)
 {
     long in = of->layers[0].in, done = 0;
-    for (int p = 0; p < 2; p++) {
+    for (int p = 0; done < in; p++) {
         Part its = of->part[p];
         const float *x = its.x + ((its.shared ? net / of->heads : net) * of->rows + from) * its.width;
         if (its.width == in && !which) return x;

@@ -9,7 +9,7 @@ import sys
 import pytest
 import torch
 
-from tdmpc import catalogue
+from tdmpc import catalogue, kernels
 from tdmpc import math as tm
 from tdmpc.agent import Agent, Schedule, clip_per_seed, freeze_step, per_seed_norm
 from tdmpc.math import soft_cross_entropy, two_hot
@@ -352,6 +352,7 @@ def test_dropout_leaves_out_its_share_and_scales_the_rest():
     assert Draws.fresh([1], "x").dropout(0.0, 2, 50, 64) is None
 
 
+@pytest.mark.skipif(not kernels.compiled(), reason="no C compiler: torch's own Adam imports it all")
 def test_an_update_imports_nothing_that_takes_long():
     """A third of a second of a run's start, where gradients are handed to `backward` or torch.compile is touched."""
     code = """
