@@ -153,8 +153,9 @@ def weights_at(folder: Path, step: int | None) -> tuple[int, dict[str, Any]]:
         content = torch.load(files[wanted], map_location="cpu", weights_only=True)
     except _UNREADABLE as error:
         raise NoWeights(f"{files[wanted]} cannot be read: {str(error).splitlines()[0]}") from error
-    if content["format"] != FORMAT:
-        raise NoWeights(f"{files[wanted]} has format {content['format']}, this program reads {FORMAT}: train it anew")
+    its_format = content.get("format")
+    if its_format != FORMAT:
+        raise NoWeights(f"{files[wanted]} has format {its_format}, this program reads {FORMAT}: train it anew")
     return wanted, content["weights"]
 
 

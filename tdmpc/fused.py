@@ -18,7 +18,6 @@ from tdmpc.kernels import at, compiled_for, library
 # --- bins -------------------------------------------------------------------------------------------------
 
 
-@torch.no_grad()
 def two_hot(x: Tensor, bins: Tensor) -> Tensor:
     """(...) returns -> (..., K) weights on the two bins around symlog(x), summing to 1; clamped at the ends."""
     return mean_two_hot(x.unsqueeze(-2), bins)

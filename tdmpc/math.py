@@ -75,16 +75,14 @@ def hinge(mean: Tensor, threshold: float, power: float) -> Tensor:
 
 
 def reduce_heads(x: Tensor, how: str, dim: int | tuple[int, ...]) -> Tensor:
-    """Reduce head axes by min, mean or max."""
+    """Reduce head axes by min, mean or max; one head alone is what it is."""
+    if how not in ("min", "max", "mean"):
+        raise ValueError(f"reduction {how!r}: legal values are min, mean, max")
     if isinstance(dim, int) and x.shape[dim] == 1:
         return x.squeeze(dim)
-    if how == "min":
-        return x.amin(dim)
-    if how == "max":
-        return x.amax(dim)
     if how == "mean":
         return x.mean(dim)
-    raise ValueError(f"reduction {how!r}: legal values are min, mean, max")
+    return x.amin(dim) if how == "min" else x.amax(dim)
 
 
 def constant(numbers: tuple[float, ...], device: torch.device | str) -> Tensor:

@@ -169,8 +169,9 @@ def _value_batches(
     start states, and where the policy's own update will ask the same, that is kept."""
     c = config
     aux = c.aux_value_source if nets.model.num_gammas else None
-    same = torch.is_grad_enabled() and not c.policy_ema_enabled and c.imagine_initial_source == c.actor_source
-    same = same and not torch.compiler.is_compiling()  # a compiled graph goes backward once, for all that it gave
+    same = not c.policy_ema_enabled and c.imagine_initial_source == c.actor_source
+    # a compiled graph goes backward once, for all that it gave
+    same = same and torch.is_grad_enabled() and not torch.compiler.is_compiling()
     return {
         source: value_batch(
             source, Wanted(source == c.ac_source, source == aux, same), nets, latents, batch, noise, c, full

@@ -98,6 +98,8 @@ def test_reductions():
     assert tm.reduce_heads(x, "max", (0, 1)).item() == 5
     with pytest.raises(ValueError, match="min, mean, max"):
         tm.reduce_heads(x, "median", 0)
+    with pytest.raises(ValueError, match="min, mean, max"):  # of one head too
+        tm.reduce_heads(x[:1], "median", 0)
 
 
 # --- losses -------------------------------------------------------------------------------------------

