@@ -38,9 +38,9 @@ void two_hot_inverse(long rows, long bins, const float *logits, const float *cen
     threads = workers(threads, rows * bins, GRAIN);
 #pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
     for (long row = 0; row < rows; row++) {
-        float p[PADDED(bins)], mean = mean_bin(bins, logits + row * bins, centres, p);
+        float p[PADDED(bins)], sum, mean = mean_bin(bins, logits + row * bins, centres, p, &sum);
         y[row] = symexp_(mean);
-        if (grad) mean_bin_grad(bins, p, centres, mean, 1, grad + row * bins);
+        if (grad) mean_bin_grad(bins, p, sum, centres, mean, 1, grad + row * bins);
     }
 }
 
@@ -56,15 +56,9 @@ void cross_entropy(long sets, long heads, long rows, long bins, long per, const 
     threads = workers(threads, sets * all * bins, GRAIN);
 #pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
     for (long row = 0; row < sets * all; row++) {
-        const float *x = logits + row * bins, *t = target + (row / all * rows + row % rows) * bins;
-        float p[PADDED(bins)], along = 0, total = 0, weight = weights[row % rows / per] / all;
-        float lse = softmax_row(bins, x, p);
-#pragma omp simd reduction(+ : along, total)
-        for (long k = 0; k < bins; k++) { along += t[k] * x[k]; total += t[k]; }
-        each[row] = weight * (total * lse - along);
-        if (!grad) continue;
-#pragma omp simd
-        for (long k = 0; k < bins; k++) grad[row * bins + k] = weight * (total * p[k] - t[k]);
+        const float *t = target + (row / all * rows + row % rows) * bins;
+        float p[PADDED(bins)], weight = weights[row % rows / per] / all;
+        each[row] = cross_entropy_row(bins, logits + row * bins, t, weight, p, grad ? grad + row * bins : 0);
     }
     for (long set = 0; set < sets; set++) {
         double sum = 0;

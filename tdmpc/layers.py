@@ -15,9 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tdmpc import kernels
+from tdmpc import fused, kernels
 from tdmpc import math as tm
-from tdmpc.stack import PLAIN, How, Layer, Layers, run
+from tdmpc.stack import PLAIN, Goal, How, Layer, Layers, learn, run
 from tdmpc.streams import Dropout
 
 INIT_STD = 0.02  # truncated normal, as TD-MPC2
@@ -119,3 +119,19 @@ class StackedMLP(nn.Module):
             x = _applied(x, layer, parts, dropout)
             dropout = None
         return x if bins is None else tm.two_hot_inverse(x, bins)
+
+    def cross_entropy(
+        self,
+        x: Tensor,
+        target: Tensor,
+        weights: Tensor,
+        beside: Tensor | None = None,
+        dropout: Dropout | None = None,
+        live: int | None = None,
+    ) -> Tensor:
+        """`fused.cross_entropy` of the outputs as logits -> (S,). target: (S, X, B, out), for all heads, where X B rows
+        go in; the rest as in `forward`."""
+        if torch.is_grad_enabled() and kernels.compiled_for(x):
+            how = How(self.layers, dropout, None, live)
+            return learn(x, beside, how, self.numbers, Goal(target.contiguous(), weights))
+        return fused.cross_entropy(self(x, beside, dropout=dropout).unflatten(2, target.shape[1:3]), target, weights)

@@ -28,7 +28,7 @@ def consistency_losses(rollout: Tensor, encoded: Tensor, rho: float) -> tuple[Te
 
 
 def along_rollouts(per_step: Tensor, heads: int) -> Tensor:
-    """(S, T, ...) of a window's steps -> (S, 1 + (T-1) H, ...), of the states that `reward_loss` looks at."""
+    """(S, T, ...) of a window's steps -> (S, 1 + (T-1) H, ...), of the states that rewards are predicted from."""
     if heads == 1:
         return per_step
     return torch.cat([per_step[:, :1], per_step[:, 1:].repeat_interleave(heads, dim=1)], dim=1)
@@ -41,15 +41,14 @@ def rollout_weights(steps: int, heads: int, rho: float, device: torch.device) ->
     return tm.constant((share, *later), device)
 
 
-def reward_loss(logits: Tensor, rewards: Tensor, heads: int, bins: Tensor, rho: float) -> Tensor:
-    """Cross-entropy of the reward heads along every dynamics head's rollout -> (S,).
+def reward_targets(rewards: Tensor, heads: int, bins: Tensor, rho: float) -> tuple[Tensor, Tensor]:
+    """What the reward heads learn along every dynamics head's rollout, and how much each state weighs.
 
-    logits: (S, R, 1 + (T-1) H, B, K): at t = 0 all dynamics heads share z_0, later steps have each head's own, head by
-    head. rewards: (S, T, B).
+    rewards: (S, T, B) -> (S, 1 + (T-1) H, B, K), two-hot: at t = 0 all dynamics heads share z_0, later steps have each
+    head's own, head by head.
     """
     target = fused.two_hot(along_rollouts(rewards, heads), bins)
-    weights = rollout_weights(rewards.shape[1], heads, rho, rewards.device)
-    return fused.cross_entropy(logits, target, weights)
+    return target, rollout_weights(rewards.shape[1], heads, rho, rewards.device)
 
 
 def td_targets(rewards: Tensor, next_values: Tensor, discounts: Tensor, alive: Tensor | None = None) -> Tensor:

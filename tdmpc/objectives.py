@@ -61,14 +61,15 @@ def model_losses(
     """All losses of the world model and the values on one batch. `full` adds the diagnostics."""
     c, model = config, nets.model
     latents, seen, truth = _unroll(model, batch, frozen)
-    logits = _reward_logits(model, seen, batch.actions)
+    heads = latents.rollout.shape[2]
+    taken = losses.along_rollouts(batch.actions, heads)
     values = _value_batches(nets, latents, batch, noise, c, full)
     to_rollout, to_encoder = losses.consistency_losses(latents.rollout, truth, c.rho)
-    heads = latents.rollout.shape[2]
+    target, weights = losses.reward_targets(batch.rewards, heads, model.bins, c.rho)
     raw = {
         "consistency_loss": to_rollout,
         "encoder_consistency_loss": to_encoder,
-        "reward_loss": losses.reward_loss(logits, batch.rewards, heads, model.bins, c.rho),
+        "reward_loss": model.reward.cross_entropy(seen.flatten(1, 2), target, weights, taken.flatten(1, 2)),
     }
     raw["value_loss"], value_metrics = _value_loss(model, values[c.ac_source], noise, full)
     metrics: Metrics = {}
@@ -92,7 +93,7 @@ def model_losses(
     if not full:
         return result
     metrics |= {name: loss.detach() for name, loss in raw.items()} | value_metrics
-    metrics["reward_error_abs_mean"] = _reward_error(model, logits, batch.rewards, heads)
+    metrics["reward_error_abs_mean"] = _reward_error(model, seen, taken, batch.rewards, heads)
     metrics["total_loss"] = result.total.detach()
     return result._replace(metrics=metrics)
 
@@ -111,31 +112,23 @@ def _unroll(model: WorldModel, batch: Batch, frozen: bool) -> tuple[Latents, Ten
     return Latents(encoded, rollout, starts), torch.cat(steps[:-1], dim=1), truth
 
 
-def _reward_logits(model: WorldModel, states: Tensor, actions: Tensor) -> Tensor:
-    """(S, R, 1 + (T-1) H, B, K): at t = 0 once for all dynamics heads, then along each head's rollout."""
-    heads = (states.shape[1] - 1) // max(actions.shape[1] - 1, 1)
-    at = losses.along_rollouts(actions, heads)
-    return model.reward_logits(states.flatten(1, 2), at.flatten(1, 2)).unflatten(2, states.shape[1:3])
-
-
 @torch.no_grad()
-def _reward_error(model: WorldModel, logits: Tensor, rewards: Tensor, heads: int) -> Tensor:
+def _reward_error(model: WorldModel, states: Tensor, actions: Tensor, rewards: Tensor, heads: int) -> Tensor:
     """(S,) mean |predicted - stored reward| over steps, heads and windows."""
-    predicted = fused.two_hot_inverse(logits, model.bins).mean(1)
+    predicted = model.rewards(states.flatten(1, 2), actions.flatten(1, 2)).mean(1).unflatten(1, states.shape[1:3])
     errors = (predicted - losses.along_rollouts(rewards, heads)).abs().mean(2)
     return (errors * losses.rollout_weights(rewards.shape[1], heads, 1.0, rewards.device)).mean(1)
 
 
 def _value_loss(model: WorldModel, found: ValueBatch, noise: Noise, full: bool) -> tuple[Tensor, Metrics]:
     """Every value head against one target; the metrics are those of the start states."""
-    rows = found.states.shape[1:3]
-    logits = model.value(found.states.flatten(1, 2), dropout=noise.dropout, live=rows[1])
-    loss = fused.cross_entropy(logits.unflatten(2, rows), found.target[:, 0], found.weights)
+    states, live = found.states.flatten(1, 2), found.states.shape[2]
+    loss = model.value.cross_entropy(states, found.target[:, 0], found.weights, dropout=noise.dropout, live=live)
     if not full:
         return loss, {}
     with torch.no_grad():
         target = found.lowest[:, 0].mean(1)
-        predicted = fused.two_hot_inverse(logits[:, :, : target.shape[1]], model.bins)
+        predicted = model.values(states[:, : target.shape[1]], noise.dropout)
         return loss, _value_metrics(predicted, target, found.per_head[:, 0])
 
 

@@ -1,7 +1,7 @@
 /* Elementwise work on one row, which stays in the innermost cache, and what the kernels share.
  *
- * Plain C that compilers vectorise. Rows are float32, contiguous. Sums run in one fixed order per row. NaN and infinity
- * pass through.
+ * Plain C that compilers vectorise and, where they leave much on the table, the vectors that GCC and clang both have.
+ * Rows are float32, contiguous. Sums run in one fixed order per row. NaN and infinity pass through.
  */
 #include <stdint.h>
 #include <string.h>
@@ -12,6 +12,31 @@
 #define TOGETHER 8 /* rows */
 #define LANES 16 /* of the widest vectors there are */
 #define PADDED(n) (((n) + LANES - 1) / LANES * LANES)
+#define ALWAYS static inline __attribute__((always_inline))
+
+#if defined(__AVX512F__)
+#include <immintrin.h>
+#define WIDE 16 /* numbers of a vector */
+#define EACH(f, s) f(0, s), f(1, s), f(2, s), f(3, s), f(4, s), f(5, s), f(6, s), f(7, s), \
+                   f(8, s), f(9, s), f(10, s), f(11, s), f(12, s), f(13, s), f(14, s), f(15, s)
+#elif defined(__AVX__)
+#define WIDE 8
+#define EACH(f, s) f(0, s), f(1, s), f(2, s), f(3, s), f(4, s), f(5, s), f(6, s), f(7, s)
+#else
+#define WIDE 4
+#define EACH(f, s) f(0, s), f(1, s), f(2, s), f(3, s)
+#endif
+
+typedef float vector __attribute__((vector_size(4 * WIDE), aligned(4), may_alias));
+typedef int lanes __attribute__((vector_size(4 * WIDE), aligned(4), may_alias));
+
+#ifdef __clang__
+#define SHUFFLED(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define SHUFFLED(a, b, ...) __builtin_shuffle(a, b, (lanes){__VA_ARGS__})
+#endif
+#define PARTNER(lane, s) ((lane) ^ ((s) % WIDE))
+#define PARTNERS(v, s) SHUFFLED(v, v, EACH(PARTNER, s)) /* of each lane the one that differs in bit s */
 
 /* threads for so much work, of which `worth` is worth one: little is done before others have begun */
 static inline int workers(int threads, long work, long worth)
@@ -19,7 +44,7 @@ static inline int workers(int threads, long work, long worth)
     return work < threads * worth ? (int)(work / worth) + 1 : threads;
 }
 
-/* e^x within 2 ulp for x up to 88; saturates below -87 */
+/* e^x within 2 ulp for x up to 88; saturates below -87. `exps` is the same for vectors. */
 static inline float exp_(float x)
 {
     x = -87.0f > x ? -87.0f : x;
@@ -39,11 +64,102 @@ static inline float exp_(float x)
     return p * scale;
 }
 
+#if defined(__AVX512F__) /* written as below, compilers make three operations of it */
+ALWAYS vector greater(vector a, vector b) { return (vector)_mm512_max_ps((__m512)a, (__m512)b); }
+ALWAYS vector smaller(vector a, vector b) { return (vector)_mm512_min_ps((__m512)a, (__m512)b); }
+#else
+ALWAYS vector chosen(lanes which, vector a, vector b)
+{
+    return (vector)((which & (lanes)a) | (~which & (lanes)b));
+}
+
+ALWAYS vector greater(vector a, vector b) { return chosen(a > b, a, b); } /* b with a NaN, as the next one */
+ALWAYS vector smaller(vector a, vector b) { return chosen(a < b, a, b); }
+#endif
+
+ALWAYS vector all_of(float x) { return (vector){0} + x; }
+
+ALWAYS vector exps(vector x)
+{
+    x = greater(all_of(-87.0f), x);
+    vector t = x * 1.44269504f + 12583039.0f, n = t - 12583039.0f;
+    vector r = (x - n * 0.693359375f) - n * -2.12194440e-4f, p = r * 8.312525172e-3f + 4.189011414e-2f;
+    p = p * r + 1.666711447e-1f;
+    p = p * r + 4.999923178e-1f;
+    p = p * r + 1.0f;
+    p = p * r + 1.0f;
+    return p * (vector)((lanes)t << 23);
+}
+
+ALWAYS vector inverses(vector x) /* 1 / x of each, to 1e-7; x: from 1 to 1e30 */
+{
+#if WIDE == 16 /* a division takes as long as ten other operations */
+    vector guess = (vector)_mm512_rcp14_ps((__m512)x);
+    return guess + guess * (1.0f - x * guess);
+#else
+    return 1.0f / x;
+#endif
+}
+
 /* tanh(x) to 1e-7 */
 static inline float tanh_(float x)
 {
     float w = exp_(-2 * fabsf(x));
     return copysignf((1 - w) / (1 + w), x);
+}
+
+/* whether vectors hold whole groups of so many lanes, as the next two want */
+ALWAYS int fits(long group) { return group <= WIDE && !(group & (group - 1)); }
+
+/* the sum over each group of lanes, in all of them */
+ALWAYS vector summed(vector v, long group)
+{
+    if (group > 1) v += PARTNERS(v, 1);
+    if (group > 2) v += PARTNERS(v, 2);
+    if (group > 4) v += PARTNERS(v, 4);
+    if (group > 8) v += PARTNERS(v, 8);
+    return v;
+}
+
+/* the greatest of each group of lanes, in all of them; with a NaN, any of its group */
+ALWAYS vector greatest(vector v, long group)
+{
+    if (group > 1) v = greater(v, PARTNERS(v, 1));
+    if (group > 2) v = greater(v, PARTNERS(v, 2));
+    if (group > 4) v = greater(v, PARTNERS(v, 4));
+    if (group > 8) v = greater(v, PARTNERS(v, 8));
+    return v;
+}
+
+/* whether a row is of 4 or 8 vectors, which `norm_row` and `norm_back` keep in registers */
+#define FEW(dim) ((dim) == 4 * WIDE || (dim) == 8 * WIDE)
+
+/* the sum over `n` such vectors and their lanes */
+ALWAYS vector total(const int n, const vector *v)
+{
+    vector sum = (v[0] + v[1]) + (v[2] + v[3]);
+    if (n == 8) sum += (v[4] + v[5]) + (v[6] + v[7]);
+    return summed(sum, WIDE);
+}
+
+/* a row of norm_rows */
+ALWAYS void norm_row(const int n, const float *bias, float factor, const float *scale, const float *shift, float *x,
+                     float *hat, float *rstd)
+{
+    vector row[8], squares[8];
+#pragma GCC unroll 8
+    for (int j = 0; j < n; j++) row[j] = (((const vector *)x)[j] + ((const vector *)bias)[j]) * factor;
+    vector mean = total(n, row) * (1.0f / (n * WIDE));
+#pragma GCC unroll 8
+    for (int j = 0; j < n; j++) row[j] -= mean, squares[j] = row[j] * row[j];
+    float by = 1.0f / sqrtf(total(n, squares)[0] * (1.0f / (n * WIDE)) + 1e-5f);
+#pragma GCC unroll 8
+    for (int j = 0; j < n; j++) {
+        vector normed = row[j] * by;
+        if (hat) ((vector *)hat)[j] = normed;
+        ((vector *)x)[j] = normed * ((const vector *)scale)[j] + ((const vector *)shift)[j];
+    }
+    if (rstd) *rstd = by;
 }
 
 /* Bias, a factor, layer norm, scale and shift of rows `apart` numbers from each other, in place; `hat`, unless null,
@@ -52,6 +168,12 @@ static inline float tanh_(float x)
 static inline void norm_rows(long rows, long dim, long apart, const float *bias, float factor, const float *scale,
                              const float *shift, float *x, float *hat, float *rstd)
 {
+    for (long r = 0; r < rows && FEW(dim); r++) {
+        float *keep = hat ? hat + r * dim : 0, *by = rstd ? rstd + r : 0;
+        if (dim == 4 * WIDE) norm_row(4, bias, factor, scale, shift, x + r * apart, keep, by);
+        else norm_row(8, bias, factor, scale, shift, x + r * apart, keep, by);
+    }
+    if (FEW(dim)) return;
     for (long from = 0; from < rows; from += TOGETHER) {
         long to = from + TOGETHER < rows ? from + TOGETHER : rows;
         float mean[TOGETHER], inverse[TOGETHER];
@@ -80,16 +202,36 @@ static inline void norm_rows(long rows, long dim, long apart, const float *bias,
     }
 }
 
+/* norm_row_grad */
+ALWAYS void norm_back(const int n, float factor, const float *scale, const float *hat, float rstd, float *g,
+                      float *gscale, float *gshift)
+{
+    vector *of = (vector *)g, pull[8], along[8];
+    const vector *normed = (const vector *)hat;
+#pragma GCC unroll 8
+    for (int j = 0; j < n; j++) {
+        if (gscale) ((vector *)gscale)[j] += of[j] * normed[j], ((vector *)gshift)[j] += of[j];
+        pull[j] = of[j] * ((const vector *)scale)[j], along[j] = pull[j] * normed[j];
+    }
+    vector mean = total(n, pull) * (1.0f / (n * WIDE)), slope = total(n, along) * (1.0f / (n * WIDE));
+#pragma GCC unroll 8
+    for (int j = 0; j < n; j++) of[j] = (rstd * factor) * (pull[j] - mean - normed[j] * slope);
+}
+
 /* gradient of a row of norm_rows: `g` comes in as that of its output and leaves as that of x + bias; sums go to gscale
- * and gshift */
+ * and gshift, unless null */
 static inline void norm_row_grad(long dim, float factor, const float *scale, const float *hat, float rstd, float *g,
                                  float *gscale, float *gshift)
 {
+    if (dim == 4 * WIDE) norm_back(4, factor, scale, hat, rstd, g, gscale, gshift);
+    if (dim == 8 * WIDE) norm_back(8, factor, scale, hat, rstd, g, gscale, gshift);
+    if (FEW(dim)) return;
     float sum = 0, along = 0, by = rstd * factor;
+    if (gscale)
+#pragma omp simd
+        for (long i = 0; i < dim; i++) gscale[i] += g[i] * hat[i], gshift[i] += g[i];
 #pragma omp simd reduction(+ : sum, along)
     for (long i = 0; i < dim; i++) {
-        gscale[i] += g[i] * hat[i];
-        gshift[i] += g[i];
         g[i] *= scale[i];
         sum += g[i];
         along += g[i] * hat[i];
@@ -100,92 +242,111 @@ static inline void norm_row_grad(long dim, float factor, const float *scale, con
     for (long i = 0; i < dim; i++) g[i] = by * (g[i] - sum - hat[i] * along);
 }
 
-/* mish(x) = x t, t = tanh(softplus(x)) = h / (h + 1), h = w^2 / 2 + w, w = e^x */
+/* mish(x) = x t, t = tanh(softplus(x)) = h / (h + 1), h = w^2 / 2 + w, w = e^x; whole vectors, as are the next one's */
 static inline void mish_row(long dim, const float *x, float *y)
 {
-#pragma omp simd
-    for (long i = 0; i < dim; i++) {
-        float w = exp_(20.0f < x[i] ? 20.0f : x[i]), h = w * (0.5f * w + 1.0f);
-        y[i] = x[i] * (h / (h + 1.0f));
+    for (long i = 0; i < dim; i += WIDE) {
+        vector of = *(const vector *)(x + i), w = exps(smaller(all_of(20.0f), of)), h = w * (0.5f * w + 1.0f);
+        *(vector *)(y + i) = of * (h * inverses(h + 1.0f));
     }
 }
 
 /* y <- mish(x), slope <- d mish(x) / dx = t + x (w^2 + w) / (h + 1)^2 */
 static inline void mish_row_and_slope(long dim, const float *x, float *y, float *slope)
 {
-#pragma omp simd
-    for (long i = 0; i < dim; i++) {
-        float of = x[i], w = exp_(20.0f < of ? 20.0f : of), h = w * (0.5f * w + 1.0f);
-        float inverse = 1.0f / (h + 1.0f), t = h * inverse;
-        y[i] = of * t;
-        slope[i] = t + of * (w * w + w) * (inverse * inverse);
+    for (long i = 0; i < dim; i += WIDE) {
+        vector of = *(const vector *)(x + i), w = exps(smaller(all_of(20.0f), of)), h = w * (0.5f * w + 1.0f);
+        vector inverse = inverses(h + 1.0f), t = h * inverse;
+        *(vector *)(y + i) = of * t;
+        *(vector *)(slope + i) = t + of * (w * w + w) * (inverse * inverse);
     }
 }
 
 /* softmax over groups of `group` neighbours */
 static inline void simnorm_row(long dim, long group, const float *x, float *y)
 {
-    for (long i = 0; i < dim; i += group) {
-        float top = x[i];
-        for (long j = 1; j < group; j++) top = x[i + j] > top ? x[i + j] : top;
-        for (long j = 0; j < group; j++) y[i + j] = x[i + j] - top;
+    long whole = fits(group) ? dim / WIDE * WIDE : 0;
+    for (long i = 0; i < whole; i += WIDE) {
+        vector of = *(const vector *)(x + i), power = exps(of - greatest(of, group));
+        *(vector *)(y + i) = power / summed(power, group);
     }
-#pragma omp simd
-    for (long i = 0; i < dim; i++) y[i] = exp_(y[i]);
-    for (long i = 0; i < dim; i += group) {
-        float sum = 0;
-        for (long j = 0; j < group; j++) sum += y[i + j];
-        float inverse = 1.0f / sum;
-        for (long j = 0; j < group; j++) y[i + j] *= inverse;
+    for (long i = whole; i < dim; i += group) {
+        float top = x[i], sum = 0;
+        for (long j = 1; j < group; j++) top = x[i + j] > top ? x[i + j] : top;
+        for (long j = 0; j < group; j++) sum += y[i + j] = exp_(x[i + j] - top);
+        for (long j = 0; j < group; j++) y[i + j] /= sum;
     }
 }
 
 static inline void simnorm_row_grad(long dim, long group, const float *y, float *g)
 {
-    for (long i = 0; i < dim; i += group) {
+    long whole = fits(group) ? dim / WIDE * WIDE : 0;
+    for (long i = 0; i < whole; i += WIDE) {
+        vector own = *(const vector *)(y + i), *to = (vector *)(g + i);
+        *to = own * (*to - summed(*to * own, group));
+    }
+    for (long i = whole; i < dim; i += group) {
         float along = 0;
         for (long j = 0; j < group; j++) along += g[i + j] * y[i + j];
         for (long j = 0; j < group; j++) g[i + j] = y[i + j] * (g[i + j] - along);
     }
 }
 
-/* log-sum-exp of one row; `p`, with room for PADDED(bins) values, becomes its softmax. The exponentials run over whole
- * vectors: a scalar tail of them would cost more than the vectors before it. */
-static inline float softmax_row(long bins, const float *x, float *p)
+ALWAYS float dot(long n, const float *a, const float *b)
 {
-    long padded = PADDED(bins);
-    float top = x[0], sum = 0;
-#pragma omp simd reduction(max : top)
-    for (long k = 0; k < bins; k++) top = x[k] > top ? x[k] : top;
-    for (long k = bins; k < padded; k++) p[k] = 0;
-#pragma omp simd
-    for (long k = 0; k < bins; k++) p[k] = x[k] - top;
-#pragma omp simd
-    for (long k = 0; k < padded; k++) p[k] = exp_(p[k]);
-#pragma omp simd reduction(+ : sum)
-    for (long k = 0; k < bins; k++) sum += p[k];
-    float inverse = 1.0f / sum;
-#pragma omp simd
-    for (long k = 0; k < bins; k++) p[k] *= inverse;
-    return top + logf(sum);
+    vector sum = all_of(0);
+    long whole = n / WIDE * WIDE;
+    for (long i = 0; i < whole; i += WIDE) sum += *(const vector *)(a + i) * *(const vector *)(b + i);
+    float found = summed(sum, WIDE)[0];
+    for (long i = whole; i < n; i++) found += a[i] * b[i];
+    return found;
 }
 
-/* the mean of `centres` by the softmax of one row, which `p` becomes; its symexp is the number that a row stands for */
-static inline float mean_bin(long bins, const float *x, const float *centres, float *p)
+/* p <- e^(x - top), top the greatest of a row, which comes back with their sum: the softmax is p / sum. p: room for
+ * PADDED(bins), all of it whole vectors, since a scalar tail would cost more than the vectors before it. */
+static inline float exps_row(long bins, const float *x, float *p, float *top)
 {
-    float mean = 0;
-    softmax_row(bins, x, p);
-#pragma omp simd reduction(+ : mean)
-    for (long k = 0; k < bins; k++) mean += p[k] * centres[k];
-    return mean;
+    long padded = PADDED(bins);
+    memcpy(p, x, bins * sizeof(float));
+    for (long k = bins; k < padded; k++) p[k] = -INFINITY;
+    vector *of = (vector *)p, most = of[0], sum = {0};
+    for (long k = 1; k < padded / WIDE; k++) most = greater(most, of[k]);
+    most = greatest(most, WIDE);
+    for (long k = 0; k < padded / WIDE; k++) sum += of[k] = exps(of[k] - most);
+    *top = most[0];
+    return summed(sum, WIDE)[0];
+}
+
+/* the mean of `centres` by the softmax of one row, whose symexp is the number that a row stands for; `p` and `sum` as
+ * above */
+static inline float mean_bin(long bins, const float *x, const float *centres, float *p, float *sum)
+{
+    float top;
+    *sum = exps_row(bins, x, p, &top);
+    return dot(bins, p, centres) / *sum;
 }
 
 static inline float symexp_(float mean) { return copysignf(exp_(fabsf(mean)) - 1, mean); }
 
 /* times `by`, the gradient of that number with respect to the row */
-static inline void mean_bin_grad(long bins, const float *p, const float *centres, float mean, float by, float *to)
+static inline void mean_bin_grad(long bins, const float *p, float sum, const float *centres, float mean, float by,
+                                 float *to)
 {
-    float slope = by * exp_(fabsf(mean));
+    float slope = by * exp_(fabsf(mean)) / sum;
 #pragma omp simd
     for (long k = 0; k < bins; k++) to[k] = slope * p[k] * (centres[k] - mean);
+}
+
+/* weight times the cross-entropy in nats of a row of logits against `target`, which may sum to 0, and in `to`, unless
+ * null, its gradient; `p`: room for PADDED(bins) */
+static inline float cross_entropy_row(long bins, const float *x, const float *target, float weight, float *p, float *to)
+{
+    float top, sum = exps_row(bins, x, p, &top), along = dot(bins, target, x), all = 0;
+#pragma omp simd reduction(+ : all)
+    for (long k = 0; k < bins; k++) all += target[k];
+    float by = all / sum;
+    if (to)
+#pragma omp simd
+        for (long k = 0; k < bins; k++) to[k] = weight * (by * p[k] - target[k]);
+    return weight * (all * (top + logf(sum)) - along);
 }

@@ -6,14 +6,9 @@
  */
 #include "rows.h"
 
-#if defined(__AVX512F__)
-#define WIDE 16 /* numbers of a vector */
-#define PANEL 4 /* vectors of a tile's row: with TALL rows, as many as the registers hold */
-#elif defined(__AVX__)
-#define WIDE 8
-#define PANEL 2
+#if WIDE == 8
+#define PANEL 2 /* vectors of a tile's row: with TALL rows, as many as the registers hold */
 #else
-#define WIDE 4
 #define PANEL 4
 #endif
 #define TALL 6
@@ -23,9 +18,6 @@
 #define WORTH 2000000 /* multiplications that are worth a thread */
 #define PLAIN -1
 #define SMALLER(a, b) ((a) < (b) ? (a) : (b))
-#define ALWAYS static inline __attribute__((always_inline))
-
-typedef float vector __attribute__((vector_size(4 * WIDE), aligned(4), may_alias));
 
 /* --- products --------------------------------------------------------------------------------------------- */
 
@@ -89,12 +81,47 @@ static void through(long rows, long depth, long out, const float *a, long row, c
     multiply(1, rows, tail, padded, a + depth - tail, row, 1, room, padded, c, padded);
 }
 
+#define UPPER(lane, s) ((lane) & (s) ? WIDE + (lane) - (s) : (lane))
+#define LOWER(lane, s) ((lane) & (s) ? WIDE + (lane) : (lane) + (s))
+#define CROSS(s) /* of every two rows that differ in bit s, two blocks of s columns change places */ \
+    for (int i = 0; i < WIDE; i++) \
+        if (!(i & s)) { \
+            vector upper = v[i], lower = v[i + s]; \
+            v[i] = SHUFFLED(upper, lower, EACH(UPPER, s)); \
+            v[i + s] = SHUFFLED(upper, lower, EACH(LOWER, s)); \
+        }
+
+/* a square of a vector's width, turned */
+ALWAYS void turn_square(const float *from, long row, float *to, long into)
+{
+    vector v[WIDE];
+#pragma GCC unroll 16
+    for (int i = 0; i < WIDE; i++) v[i] = *(const vector *)(from + i * row);
+#pragma GCC unroll 16
+    CROSS(1)
+#pragma GCC unroll 16
+    CROSS(2)
+#if WIDE > 4
+#pragma GCC unroll 16
+    CROSS(4)
+#endif
+#if WIDE > 8
+#pragma GCC unroll 16
+    CROSS(8)
+#endif
+#pragma GCC unroll 16
+    for (int i = 0; i < WIDE; i++) *(vector *)(to + i * into) = v[i];
+}
+
 /* to (columns, PADDED(rows)) = from (rows, columns) turned, zero behind its rows */
 static void turn(long rows, long columns, const float *from, float *to)
 {
-    long padded = PADDED(rows), whole = rows / LANES * LANES;
+    long padded = PADDED(rows), whole = rows / LANES * LANES, square = columns / WIDE * WIDE;
+    for (long i = 0; i < whole; i += WIDE)
+        for (long j = 0; j < square; j += WIDE)
+            turn_square(from + i * columns + j, columns, to + j * padded + i, padded);
     for (long i = 0; i < whole; i += LANES)
-        for (long j = 0; j < columns; j++)
+        for (long j = square; j < columns; j++)
 #pragma GCC unroll 16
             for (long k = 0; k < LANES; k++) to[j * padded + i + k] = from[(i + k) * columns + j];
     for (long i = whole; i < padded; i++)
@@ -125,6 +152,10 @@ typedef struct { /* as `tdmpc.stack` fills it */
     const int64_t *zeros; /* (seeds, dropped) what the first layer leaves out before its norm, or null: places among */
     long dropped, drawn;  /* (heads, drawn, out), ascending */
     float kept;           /* factor of the rest */
+    const float *target;  /* (seeds, rows, out) distributions to learn, the same for all heads of a seed, or null */
+    const float *weights; /* (rows / per) of the cross-entropies with them */
+    long per;
+    float *loss; /* (seeds,) the mean over heads and rows of weight times cross-entropy, and `y` each one's share */
 } Call;
 
 static long numbers_of(Layer its) { return its.out * (its.in + (its.group == PLAIN ? 1 : 3)); }
@@ -191,9 +222,25 @@ static Zeros zeros_of(const Call *of, long net, long from, long many)
     return (Zeros){low, to, first};
 }
 
+typedef struct {
+    Layer its;
+    const float *scale, *shift;
+    float *held, *rstd;     /* normed rows and 1 / std of each: of all rows, or of a block that is learnt from */
+    float *weight, *bias;   /* (in, PADDED(out)), (3, out): gradients of bias, scale and shift */
+    float *y, *slope;       /* (BLOCK, PADDED(out)) what the layer gave, and mish's slope there */
+    const float *turned[2]; /* (out, PADDED(in)), of the first layer one of each part of its input */
+} Own;
+
+typedef struct {
+    long at, held, count, rows[BLOCK]; /* a block's first row, where those that are held begin, and from there on the */
+} Live;                                /* rows that have a gradient */
+
 /* --- forward ---------------------------------------------------------------------------------------------- */
 
-static void forward_block(const Call *of, long net, long from, long many, float *made, float *next, float *spare)
+/* Layers, not null, keep what the way back from a block needs of them, and the last rows are given back; otherwise
+ * `held` and `y` take all. */
+static const float *forward_block(const Call *of, const Own *layers, long net, long from, long many, float *made,
+                                  float *next, float *spare)
 {
     long nets = nets_of(of), row = of->layers[0].in, at = net * of->rows + from;
     const float *own = net_at(of, net), *a = input(of, net, from, many, 0, next);
@@ -203,16 +250,20 @@ static void forward_block(const Call *of, long net, long from, long many, float 
         Layer its = of->layers[l];
         long dim = its.out, padded = PADDED(dim), last = l == of->count - 1;
         const float *bias = own + its.in * dim;
-        float *to = !last ? made : of->centres ? held ? held + at * dim : next : of->y + at * dim;
+        float *to = !last ? made : layers ? next : of->centres ? held ? held + at * dim : next : of->y + at * dim;
         through(many, its.in, dim, a, row, own, made, spare);
         if (its.group == PLAIN)
             for (long r = 0; r < many; r++)
 #pragma omp simd
                 for (long i = 0; i < dim; i++) to[r * dim + i] = made[r * padded + i] + bias[i];
         if (last && of->centres)
-            for (long r = 0; r < many; r++) of->y[at + r] = symexp_(mean_bin(dim, to + r * dim, of->centres, spare));
+            for (long r = 0; r < many; r++) {
+                float sum;
+                of->y[at + r] = symexp_(mean_bin(dim, to + r * dim, of->centres, spare, &sum));
+            }
         if (its.group != PLAIN) {
-            float *hat = held ? held + at * dim : 0, *rstd = held ? held + nets * of->rows * dim + at : 0;
+            float *hat = layers ? layers[l].held : held ? held + at * dim : 0;
+            float *rstd = layers ? layers[l].rstd : held ? held + nets * of->rows * dim + at : 0;
             if (!l)
                 for (const int64_t *z = none.from; z < none.to; z++) {
                     long place = *z - none.first;
@@ -220,16 +271,24 @@ static void forward_block(const Call *of, long net, long from, long many, float 
                 }
             norm_rows(many, dim, padded, bias, l ? 1 : of->kept, bias + dim, bias + 2 * dim, made, hat, rstd);
             for (long r = 0; r < many; r++) {
-                float *into = to + r * (last ? dim : padded);
-                if (its.group) simnorm_row(dim, its.group, made + r * padded, into);
-                else mish_row(dim, made + r * padded, into);
+                float *pre = made + r * padded, *into = to + r * (last ? dim : padded);
+                if (layers) into = layers[l].y + r * padded;
+                if (its.group) simnorm_row(dim, its.group, pre, into);
+                else if (layers) mish_row_and_slope(padded, pre, into, layers[l].slope + r * padded);
+                else mish_row(padded, pre, into);
             }
             if (held) held += nets * of->rows * (dim + 1);
         }
         own += numbers_of(its);
+        row = padded;
+        if (layers) {
+            a = layers[l].y;
+            continue;
+        }
         float *other = next;
-        a = made, row = padded, next = made, made = other;
+        a = made, next = made, made = other;
     }
+    return next;
 }
 
 /* Fills `y` and, unless null, `held`. Returns 0, or 1 without memory. */
@@ -241,7 +300,7 @@ int stack_forward(const Call *of, int threads)
     for (long task = 0; task < nets_of(of) * blocks; task++) {
         long from = task % blocks * BLOCK, many = SMALLER(BLOCK, of->rows - from);
         float *made = room((2 * BLOCK + LANES + 1) * wide), *next = made + BLOCK * wide;
-        if (made) forward_block(of, task / blocks, from, many, made, next, next + BLOCK * wide);
+        if (made) forward_block(of, 0, task / blocks, from, many, made, next, next + BLOCK * wide);
         else failed = 1;
         free(made);
     }
@@ -250,46 +309,34 @@ int stack_forward(const Call *of, int threads)
 
 /* --- backward --------------------------------------------------------------------------------------------- */
 
-typedef struct {
-    Layer its;
-    const float *scale, *shift, *held, *rstd;
-    float *weight, *bias;   /* (in, PADDED(out)), (3, out): gradients of bias, scale and shift */
-    float *y, *slope;       /* (BLOCK, PADDED(out)) what the layer gave, and mish's slope there */
-    const float *turned[2]; /* (out, PADDED(in)), of the first layer one of each part of its input */
-} Own;
-
-typedef struct {
-    long at, count, rows[BLOCK]; /* a block's first row, and from there on the rows that have a gradient */
-} Live;
-
 /* what the layer gave to these rows, from the normed ones */
 static void again(const Own *own, const Live *live, float *pre)
 {
     long dim = own->its.out, padded = PADDED(dim);
     for (long r = 0; r < live->count; r++) {
-        const float *hat = own->held + (live->at + live->rows[r]) * dim;
+        const float *hat = own->held + (live->held + live->rows[r]) * dim;
 #pragma omp simd
         for (long i = 0; i < dim; i++) pre[i] = hat[i] * own->scale[i] + own->shift[i];
         if (own->its.group) simnorm_row(dim, own->its.group, pre, own->y + r * padded);
-        else mish_row_and_slope(dim, pre, own->y + r * padded, own->slope + r * padded);
+        else mish_row_and_slope(padded, pre, own->y + r * padded, own->slope + r * padded);
     }
 }
 
-/* gradient of what the layer gave -> that of its product, in place; those of bias, scale and shift are summed. none,
- * factor: the layer's dropout. */
-static void before(const Own *own, const Live *live, Zeros none, float factor, float *g)
+/* gradient of what the layer gave -> that of its product, in place; those of bias, scale and shift are added to
+ * `sums` (3, out), unless null. none, factor: the layer's dropout. */
+static void before(const Own *own, const Live *live, Zeros none, float factor, float *g, float *sums)
 {
     long dim = own->its.out, padded = PADDED(dim);
     for (long r = 0; r < live->count && own->its.group != PLAIN; r++) {
-        long row = live->at + live->rows[r];
+        long row = live->held + live->rows[r];
         float *of = g + r * padded;
         const float *slope = own->slope + r * padded;
         if (own->its.group) simnorm_row_grad(dim, own->its.group, own->y + r * padded, of);
         else
 #pragma omp simd
             for (long i = 0; i < dim; i++) of[i] *= slope[i];
-        norm_row_grad(dim, factor, own->scale, own->held + row * dim, own->rstd[row], of, own->bias + dim,
-                      own->bias + 2 * dim);
+        norm_row_grad(dim, factor, own->scale, own->held + row * dim, own->rstd[row], of, sums ? sums + dim : 0,
+                      sums ? sums + 2 * dim : 0);
     }
     long r = 0;
     for (const int64_t *z = none.from; z < none.to; z++) {
@@ -297,16 +344,16 @@ static void before(const Own *own, const Live *live, Zeros none, float factor, f
         while (r < live->count && live->rows[r] < place / dim) r++;
         if (r < live->count && live->rows[r] == place / dim) g[r * padded + place % dim] = 0;
     }
-    for (r = 0; r < live->count; r++)
+    for (r = 0; r < live->count && sums; r++)
 #pragma omp simd
-        for (long i = 0; i < dim; i++) own->bias[i] += g[r * padded + i];
+        for (long i = 0; i < dim; i++) sums[i] += g[r * padded + i];
 }
 
 /* the rows of a block that have a gradient, and it: of several value heads, only the lowest has one in the policy's
  * objective. logits: the last layer's rows, with `centres`. */
 static Live having(const Call *of, const float *logits, long at, long many, float *g, float *spare)
 {
-    Live live = {.at = at};
+    Live live = {.at = at, .held = at};
     long dim = of->layers[of->count - 1].out, wide = of->centres ? 1 : dim;
     for (long r = 0; r < many; r++) {
         const float *from = of->y + (at + r) * wide;
@@ -317,8 +364,8 @@ static Live having(const Call *of, const float *logits, long at, long many, floa
         float *to = g + live.count * PADDED(dim);
         memset(to + dim, 0, (PADDED(dim) - dim) * sizeof(float));
         if (of->centres) {
-            float mean = mean_bin(dim, logits + (at + r) * dim, of->centres, spare);
-            mean_bin_grad(dim, spare, of->centres, mean, *from, to);
+            float sum, mean = mean_bin(dim, logits + (at + r) * dim, of->centres, spare, &sum);
+            mean_bin_grad(dim, spare, sum, of->centres, mean, *from, to);
         } else memcpy(to, from, dim * sizeof(float));
         live.rows[live.count++] = r;
     }
@@ -341,15 +388,34 @@ static void to_input(Part its, int wanted, const Own *own, const float *turned, 
         memcpy(to + live->rows[r] * its.width, next + r * padded, its.width * sizeof(float));
 }
 
-static void backward_block(const Call *of, const Own *own, long net, long from, long many, int more, float *g,
-                           float *next)
+/* the rows of a block go forward, and what is learnt there comes back as `g` */
+static Live learning(const Call *of, const Own *own, long net, long from, long many, float *g, float *next,
+                     float *spare)
 {
-    Live live = having(of, own[of->count - 1].held, net * of->rows + from, many, g, next);
-    for (long l = 0; l < of->count; l++)
+    long at = net * of->rows + from, dim = of->layers[of->count - 1].out;
+    const float *rows = forward_block(of, own, net, from, many, g, next, spare);
+    Live live = {.at = at, .count = many};
+    for (long r = 0; r < many; r++) {
+        const float *target = of->target + (net / of->heads * of->rows + from + r) * dim;
+        float weight = of->weights[(from + r) / of->per] / (of->heads * of->rows), *to = g + r * PADDED(dim);
+        of->y[at + r] = cross_entropy_row(dim, rows + r * dim, target, weight, spare, to);
+        memset(to + dim, 0, (PADDED(dim) - dim) * sizeof(float));
+        live.rows[r] = r;
+    }
+    return live;
+}
+
+static void backward_block(const Call *of, const Own *own, long net, long from, long many, int more, float *g,
+                           float *next, float *spare)
+{
+    Live live = of->target ? learning(of, own, net, from, many, g, next, spare)
+                           : having(of, own[of->count - 1].held, net * of->rows + from, many, g, next);
+    for (long l = 0; l < of->count && !of->target; l++)
         if (own[l].its.group != PLAIN) again(own + l, &live, next);
     for (long l = of->count - 1; l >= 0; l--) {
         long in = own[l].its.in, out = own[l].its.out, row = l ? PADDED(in) : in;
-        before(own + l, &live, l ? (Zeros){0} : zeros_of(of, net, from, many), l ? 1 : of->kept, g);
+        Zeros none = l ? (Zeros){0} : zeros_of(of, net, from, many);
+        before(own + l, &live, none, l ? 1 : of->kept, g, of->to ? own[l].bias : 0);
         if (of->to) {
             const long *some = live.count < many ? live.rows : 0;
             const float *a = l ? own[l - 1].y : input(of, net, from, live.count, some, next);
@@ -367,13 +433,14 @@ static void backward_block(const Call *of, const Own *own, long net, long from, 
 
 /* numbers of a layer's sums, of what a block needs of it, and of its weights turned */
 static long sums_of(Layer its) { return PADDED((its.in + 3) * PADDED(its.out)); }
-static long block_of(Layer its) { return 2 * BLOCK * PADDED(its.out); }
+static long block_of(Layer its) { return (3 * BLOCK + LANES) * PADDED(its.out); }
 static long turned_of(Layer its) { return its.out * (PADDED(its.in) + LANES); }
 
 /* turns the weights of a net, and tells `own` where all that a span needs of each layer lies */
 static void describe(const Call *of, long net, Own *own, float *turned, int turns)
 {
-    const float *weight = net_at(of, net), *held = of->held;
+    const float *weight = net_at(of, net);
+    float *held = of->held;
     for (long l = 0; l < of->count; l++) {
         Layer its = own[l].its = of->layers[l];
         long done = 0, parts = l ? 1 : 2;
@@ -389,7 +456,7 @@ static void describe(const Call *of, long net, Own *own, float *turned, int turn
         weight += numbers_of(its);
         own[l].scale = weight - 2 * its.out, own[l].shift = weight - its.out;
         own[l].held = held;
-        if (its.group == PLAIN) continue;
+        if (its.group == PLAIN || !held) continue;
         own[l].rstd = held + nets_of(of) * of->rows * its.out;
         held += nets_of(of) * of->rows * (its.out + 1);
     }
@@ -397,7 +464,8 @@ static void describe(const Call *of, long net, Own *own, float *turned, int turn
 
 static int backward_span(const Call *of, long net, long from, long to, float *turned, float *sums)
 {
-    float *all = room(over(of, block_of) + 2 * BLOCK * widest(of)), *next = all;
+    long wide = widest(of);
+    float *all = room(over(of, block_of) + (2 * BLOCK + LANES + 1) * wide), *next = all;
     Own own[of->count];
     if (!all) return 1;
     describe(of, net, own, turned, 0);
@@ -405,12 +473,17 @@ static int backward_span(const Call *of, long net, long from, long to, float *tu
         Layer its = of->layers[l];
         own[l].weight = sums, own[l].bias = sums + its.in * PADDED(its.out);
         own[l].y = next, own[l].slope = next + BLOCK * PADDED(its.out);
+        if (of->target) {
+            own[l].held = own[l].slope + BLOCK * PADDED(its.out);
+            own[l].rstd = own[l].held + BLOCK * its.out;
+        }
         memset(own[l].bias, 0, 3 * its.out * sizeof(float));
         sums += sums_of(its);
         next += block_of(its);
     }
     for (long row = from; row < to; row += BLOCK)
-        backward_block(of, own, net, row, SMALLER(BLOCK, to - row), row > from, next, next + BLOCK * widest(of));
+        backward_block(of, own, net, row, SMALLER(BLOCK, to - row), row > from, next, next + BLOCK * wide,
+                       next + 2 * BLOCK * wide);
     free(all);
     return 0;
 }
@@ -437,7 +510,8 @@ static void join(const Call *of, long net, long spans, const float *sums, long s
 }
 
 /* From the gradient in `y`, and `held` as stack_forward left it, fills what is wanted of the gradients of numbers and
- * input. Returns 0, or 1 without memory. */
+ * input. With `target`, goes forward too, block by block, and fills `loss` and its gradients. Returns 0, or 1 without
+ * memory. */
 int stack_backward(const Call *of, int threads)
 {
     long most = of->heads < SPANS ? SPANS / of->heads : 1, length = (of->rows + most - 1) / most;
@@ -458,6 +532,11 @@ int stack_backward(const Call *of, int threads)
     }
 #pragma omp parallel for num_threads(busy(of, threads)) schedule(static) if (threads > 1)
     for (long net = 0; net < nets * (of->to && !failed); net++) join(of, net, spans, sums + net * spans * size, size);
+    for (long seed = 0; seed < of->seeds * (of->target && !failed); seed++) {
+        double sum = 0;
+        for (long row = 0; row < of->heads * of->rows; row++) sum += of->y[seed * of->heads * of->rows + row];
+        of->loss[seed] = sum;
+    }
     free(sums);
     free(turned);
     return failed;

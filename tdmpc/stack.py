@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -68,6 +69,7 @@ class _Call(ctypes.Structure):
           for name, kind in (("at", _POINTER), ("to", _POINTER), ("width", _LONG), ("shared", _LONG), ("live", _LONG))],
         *[(name, _POINTER) for name in ("centres", "held", "y", "to", "zeros")],
         ("dropped", _LONG), ("drawn", _LONG), ("kept", ctypes.c_float),
+        ("target", _POINTER), ("weights", _POINTER), ("per", _LONG), ("loss", _POINTER),
     ]  # fmt: skip
 
 
@@ -122,20 +124,70 @@ class _Stack(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, beside, numbers, held = ctx.saved_tensors
         grad = grad.contiguous()
-        to_x, to_beside, _, to_numbers = ctx.needs_input_grad
-        of_x = grad.new_empty(*grad.shape[:3], x.shape[-1]) if to_x else None
-        of_beside = grad.new_empty(*grad.shape[:3], beside.shape[-1]) if to_beside else None
-        given = torch.empty if x.shape[-2] else torch.zeros  # nothing is summed where there are no rows
-        of_numbers = given(numbers.shape) if to_numbers else None
-        call = _call(x, beside, ctx.how, numbers, held, grad, of_x, of_beside, of_numbers)
+        to = _empty(ctx.needs_input_grad, grad, x, beside, numbers)
+        call = _call(x, beside, ctx.how, numbers, held, grad, to)
         _done(_library().stack_backward(call, torch.get_num_threads()))
-        return _summed(of_x, x), _summed(of_beside, beside), None, of_numbers
+        return _summed(to[0], x), _summed(to[1], beside), None, to[2]
 
 
-def _summed(grad: Tensor | None, of: Tensor) -> Tensor | None:
+class Goal(NamedTuple):
+    """What a network's output is to be: logits of these distributions."""
+
+    target: Tensor  # (S, X, B, out), the same for all heads
+    weights: Tensor  # (X,)
+
+
+def learn(x: Tensor, beside: Tensor | None, how: How, numbers: Tensor, goal: Goal) -> Tensor:
+    """`fused.cross_entropy` of what `run` gives with the goal -> (S,), with gradients.
+
+    These are found at once, block by block on the way back from a block's losses: hardly anything is kept in between.
+    """
+    given = (part if part is None else part.contiguous() for part in (x, beside))
+    found: Tensor = _Learn.apply(*given, how, numbers, goal)
+    return found
+
+
+class _Learn(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, beside: Tensor | None, how: How, numbers: Tensor, goal: Goal) -> Tensor:
+        target, weights = goal
+        per, each = target.shape[2], x.new_empty(*numbers.shape[:2], x.shape[-2])
+        loss, to = x.new_empty(numbers.shape[0]), _empty(ctx.needs_input_grad, each, x, beside, numbers)
+        call = _call(x, beside, how, numbers, None, each, to)
+        call.target, call.weights, call.loss = map(kernels.at, (target, weights, loss))
+        call.per = per
+        _done(_library().stack_backward(call, torch.get_num_threads()))
+        ctx.save_for_backward(_summed(to[0], x), _summed(to[1], beside), to[2])
+        return loss
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        of_x, of_beside, of_numbers = (
+            found if found is None else found * grad.view(-1, *[1] * (found.dim() - 1)) for found in ctx.saved_tensors
+        )
+        return of_x, of_beside, None, of_numbers, None
+
+
+_Gradients = tuple[Tensor | None, Tensor | None, Tensor | None]  # of x, (S, E, N, in), of what is beside, of numbers
+
+
+def _empty(needed: Sequence[bool], like: Tensor, x: Tensor, beside: Tensor | None, numbers: Tensor) -> _Gradients:
+    """Room for those that are needed. like: (S, E, N, ...)."""
+    to_x, to_beside, _, to_numbers, *_ = needed
+    given = torch.empty if x.shape[-2] else torch.zeros  # nothing is summed where there are no rows
+    return (
+        like.new_empty(*like.shape[:3], x.shape[-1]) if to_x else None,
+        like.new_empty(*like.shape[:3], beside.shape[-1]) if beside is not None and to_beside else None,
+        given(numbers.shape) if to_numbers else None,
+    )
+
+
+def _summed(grad: Tensor | None, of: Tensor | None) -> Tensor | None:
     """Over the heads that share an input."""
-    if grad is None or grad.numel() == of.numel():
-        return grad if grad is None else grad.view(of.shape)
+    if grad is None or of is None:
+        return None
+    if grad.numel() == of.numel():
+        return grad.view(of.shape)
     return grad.sum(1).view(of.shape)
 
 
@@ -146,11 +198,10 @@ def _call(
     numbers: Tensor,
     held: Tensor | None,
     y: Tensor,
-    to_x: Tensor | None = None,
-    to_beside: Tensor | None = None,
-    to_numbers: Tensor | None = None,
+    to: _Gradients = (None, None, None),
 ) -> _Call:
     layers, drop, bins, live = how
+    to_x, to_beside, to_numbers = to
     seeds, heads, _ = numbers.shape
     drops = (0, 0, 0, 1.0) if drop is None else (kernels.at(drop.zeros), drop.zeros.shape[1], drop.shape[1], drop.kept)
     rows = x.shape[-2]

@@ -84,10 +84,6 @@ class WorldModel(nn.Module):
         """z (S, [H|1], N, L), action (S, [H|1], N, A) -> next latents (S, H, N, L) of the chosen heads."""
         return self.dynamics(z, action, heads)
 
-    def reward_logits(self, z: Tensor, action: Tensor) -> Tensor:
-        """z (S, N, L), action (S, N, A) -> (S, R, N, K)."""
-        return self.reward(z, action)
-
     def rewards(self, z: Tensor, action: Tensor) -> Tensor:
         """z (S, N, L), action (S, N, A) -> (S, R, N) predicted rewards."""
         return self.reward(z, action, bins=self.bins)

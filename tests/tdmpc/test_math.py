@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from tdmpc import losses
+from tdmpc import fused, losses
 from tdmpc import math as tm
 
 
@@ -119,7 +119,8 @@ def test_reward_loss_counts_the_shared_first_step_once():
     rewards = torch.zeros(1, 2, 1)  # two-hot: all weight on the middle bin
     first = torch.zeros(1, 1, 1, 1, 3)  # uniform: log 3
     later = torch.log(torch.tensor([0.25, 0.5, 0.25])).expand(1, 1, 2, 1, 3)  # log 2, of both dynamics heads
-    found = losses.reward_loss(torch.cat([first, later], dim=2), rewards, 2, bins, rho=0.5)
+    target, weights = losses.reward_targets(rewards, 2, bins, rho=0.5)
+    found = fused.cross_entropy(torch.cat([first, later], dim=2), target, weights)
     assert found.item() == pytest.approx((math.log(3) + 0.5 * math.log(2)) / 2)
 
 

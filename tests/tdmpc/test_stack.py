@@ -122,15 +122,48 @@ def test_rows_whose_gradient_nobody_wants_get_none() -> None:
     assert not of_first[:, 64:].any()
 
 
+@pytest.mark.parametrize("dropped", [False, True])
+@pytest.mark.parametrize("shared", [False, True], ids=["own inputs", "shared input"])
+@pytest.mark.parametrize(("groups", "per", "live"), [(1, 1, None), (3, 64, 64), (4, 128, 128), (5, 90, None)])
+def test_what_it_learns_of_distributions_is_the_cross_entropy_of_its_outputs(
+    monkeypatch: pytest.MonkeyPatch, dropped: bool, shared: bool, groups: int, per: int, live: int | None
+) -> None:
+    """Gradients too: those of the numbers, of the first rows of the input, and of what is beside it."""
+    net, rows, noise = stack(2, 3, 0, [17, 64, 24, 101]), groups * per, torch.Generator().manual_seed(7)
+    x, beside = (
+        torch.randn(2, *([] if shared else [3]), rows, n, generator=noise, requires_grad=True) for n in (12, 5)
+    )
+    target = torch.randn(2, groups, per, 101, generator=noise).softmax(-1)
+    target[:, :, ::3] = 0  # as behind the end of an episode
+    weights, pull = torch.arange(1.0, groups + 1), torch.tensor([0.1, 3.0])
+    drop = Draws.fresh([1, 2], "dropout").dropout(0.3, 3, rows + 5, 64) if dropped else None
+    inputs = [net.numbers, x, beside]
+
+    def losses_and_slopes() -> list[Tensor]:
+        loss = net.cross_entropy(x, target, weights, beside, drop, live)
+        return [loss, *torch.autograd.grad(loss, inputs, pull)]
+
+    ours = losses_and_slopes()
+    with torch.no_grad():
+        torch.testing.assert_close(net.cross_entropy(x, target, weights, beside, drop), ours[0], rtol=1e-6, atol=0)
+    assert live is None or not ours[2][..., live:, :].any()
+    monkeypatch.setattr(kernels, "_library", lambda: None)
+    loss, of_numbers, of_x, of_beside = losses_and_slopes()
+    of_x[..., live or rows :, :] = 0  # nobody wants it, and torch's operations give it
+    for own, theirs in zip(ours, (loss, of_numbers, of_x, of_beside), strict=True):
+        torch.testing.assert_close(own, theirs, rtol=1e-3, atol=1e-4 * theirs.abs().max().item())
+
+
 @pytest.mark.parametrize("heads", [1, 4])
 def test_threads_change_nothing(heads: int) -> None:
-    net, x = stack(2, heads, 4, [17, 128, 128, 8]), torch.randn(2, 1, 1100, 17)
+    net, x = stack(2, heads, 0, [17, 128, 128, 8]), torch.randn(2, 1, 1100, 17)
     threads, found = torch.get_num_threads(), []
     try:
         for count in (1, 3):
             torch.set_num_threads(count)
             y = net(x)
-            found.append([y, *gradients(y, list(net.parameters()))])
+            loss = net.cross_entropy(x, torch.full((2, 11, 100, 8), 0.125), torch.ones(11))
+            found.append([y, loss, *gradients(y, list(net.parameters())), *gradients(loss, list(net.parameters()))])
     finally:
         torch.set_num_threads(threads)
     assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
