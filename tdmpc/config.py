@@ -90,6 +90,9 @@ class TrainConfig:
         20.0, "gradient norm at which each optimiser clips, per seed", above=0, source="TD-MPC2"
     )
     tf32: bool = key(True, "TF32 matrix products on GPUs that have them")
+    bfloat16: bool = key(
+        False, "bfloat16 matrix products, for GPUs: a CPU's kernels have none and are left out", neutral=False
+    )
 
     # loss weights
     consistency_coef: float = key(20.0, "weight of the consistency loss", low=0, source="TD-MPC2")

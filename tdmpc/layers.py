@@ -44,10 +44,14 @@ class Parts(NamedTuple):
     shift: Tensor | None = None
 
 
-def _applied(x: Tensor, layer: Layer, parts: Parts, dropout: Dropout | None) -> Tensor:
-    """x (S, E|1, N, in) -> (S, E, N, out): linear -> (dropout) -> LayerNorm -> Mish or SimNorm, or linear alone."""
-    x = x.expand(-1, parts.weight.shape[1], -1, -1)
-    x = torch.bmm(x.flatten(0, 1), parts.weight.flatten(0, 1)).unflatten(0, parts.weight.shape[:2]) + parts.bias
+def _applied(x: Tensor, layer: Layer, parts: Parts, dropout: Dropout | None, precision: torch.dtype) -> Tensor:
+    """x (S, E|1, N, in) -> (S, E, N, out): linear -> (dropout) -> LayerNorm -> Mish or SimNorm, or linear alone.
+
+    precision: of the product's factors and result; all else is float32.
+    """
+    factors = (x.expand(-1, parts.weight.shape[1], -1, -1), parts.weight)
+    product = torch.bmm(*(factor.flatten(0, 1).to(precision) for factor in factors)).to(x.dtype)
+    x = product.unflatten(0, parts.weight.shape[:2]) + parts.bias
     if parts.scale is None or parts.shift is None:
         return x
     x = F.layer_norm(x if dropout is None else x * dropout.factors(x.shape[2]), x.shape[-1:])
@@ -60,7 +64,8 @@ class StackedMLP(nn.Module):
     weights drawn from its own generator.
 
     simnorm: group size of a LayerNorm -> SimNorm output; 0 = plain linear output.
-    zero_out: the output layer starts at zero.
+    zero_out: the output layer starts at zero. bfloat16: matrix products in it, with float32 numbers and sums; for
+    GPUs, since the kernels have float32 alone.
     """
 
     def __init__(
@@ -70,8 +75,10 @@ class StackedMLP(nn.Module):
         generators: Sequence[torch.Generator],
         simnorm: int = 0,
         zero_out: bool = False,
+        bfloat16: bool = False,
     ) -> None:
         super().__init__()
+        self.precision = torch.bfloat16 if bfloat16 else torch.float32
         *hidden, last = itertools.pairwise(sizes)
         self.layers = Layers([*(Layer(i, o, 0) for i, o in hidden), Layer(*last, simnorm or PLAIN)])
         self.numbers = nn.Parameter(torch.zeros(len(generators), heads, sum(self.layers.sizes)))
@@ -110,15 +117,18 @@ class StackedMLP(nn.Module):
         of all.
         """
         numbers = _pick(self.numbers, heads)
-        if kernels.compiled_for(x):
+        if self._compiled_for(x):
             return run(x, beside, How(self.layers, dropout, bins, live), numbers)
         apart = [part if part.dim() == 4 else part.unsqueeze(1) for part in (x, beside) if part is not None]
         width = max(part.shape[1] for part in apart)
         x = torch.cat([part.expand(-1, width, -1, -1) for part in apart], dim=-1)
         for layer, parts in zip(self.layers, self.parts(numbers), strict=True):
-            x = _applied(x, layer, parts, dropout)
+            x = _applied(x, layer, parts, dropout, self.precision)
             dropout = None
         return x if bins is None else tm.two_hot_inverse(x, bins)
+
+    def _compiled_for(self, x: Tensor) -> bool:
+        return self.precision == torch.float32 and kernels.compiled_for(x)
 
     def cross_entropy(
         self,
@@ -131,7 +141,7 @@ class StackedMLP(nn.Module):
     ) -> Tensor:
         """`fused.cross_entropy` of the outputs as logits -> (S,). target: (S, X, B, out), for all heads, where X B rows
         go in; the rest as in `forward`."""
-        if torch.is_grad_enabled() and kernels.compiled_for(x):
+        if torch.is_grad_enabled() and self._compiled_for(x):
             how = How(self.layers, dropout, None, live)
             return learn(x, beside, how, self.numbers, Goal(target.contiguous(), weights))
         return fused.cross_entropy(self(x, beside, dropout=dropout).unflatten(2, target.shape[1:3]), target, weights)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Sequence
 
 import torch
@@ -21,7 +22,7 @@ class Policy(nn.Module):
     def __init__(self, config: TrainConfig, action_size: int, generators: Sequence[torch.Generator]) -> None:
         super().__init__()
         sizes = [config.latent_dim, config.mlp_dim, config.mlp_dim, 2 * action_size]
-        self.net = StackedMLP(1, sizes, generators)
+        self.net = StackedMLP(1, sizes, generators, bfloat16=config.bfloat16)
         self.log_std_range = (config.log_std_min, config.log_std_max)
 
     def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
@@ -49,23 +50,22 @@ class WorldModel(nn.Module):
         super().__init__()
         c = config
         latent, hidden, joint = c.latent_dim, [c.mlp_dim, c.mlp_dim], c.latent_dim + action_size
+        stacked = functools.partial(StackedMLP, generators=generators, bfloat16=c.bfloat16)
         encoder_sizes = [obs_size, *[c.enc_dim] * (c.num_enc_layers - 1), latent]
-        self.encoder = StackedMLP(1, encoder_sizes, generators, simnorm=c.simnorm_dim)
-        self.dynamics = StackedMLP(
-            c.planner_num_dynamics_heads, [joint, *hidden, latent], generators, simnorm=c.simnorm_dim
-        )
-        self.reward = StackedMLP(c.num_reward_heads, [joint, *hidden, c.num_bins], generators, zero_out=True)
-        self.value = StackedMLP(c.num_q, [latent, *hidden, c.num_bins], generators, zero_out=True)
+        self.encoder = stacked(1, encoder_sizes, simnorm=c.simnorm_dim)
+        self.dynamics = stacked(c.planner_num_dynamics_heads, [joint, *hidden, latent], simnorm=c.simnorm_dim)
+        self.reward = stacked(c.num_reward_heads, [joint, *hidden, c.num_bins], zero_out=True)
+        self.value = stacked(c.num_q, [latent, *hidden, c.num_bins], zero_out=True)
         self.num_gammas = len(c.multi_gamma_gammas) if c.uses_aux else 0
         if self.num_gammas:
             together = c.multi_gamma_head == "joint"
             heads, outputs = (1, self.num_gammas * c.num_bins) if together else (self.num_gammas, c.num_bins)
-            self.aux = StackedMLP(heads, [latent, *hidden, outputs], generators)
+            self.aux = stacked(heads, [latent, *hidden, outputs])
         self.episodic = c.episodic
         if self.episodic:
             # two outputs, whose difference is the logit: a product with a single column is rounded differently for
             # one seed than for several
-            self.termination = StackedMLP(1, [latent, *hidden, 2], generators)
+            self.termination = stacked(1, [latent, *hidden, 2])
         self.register_buffer("bins", tm.bin_centres(c.num_bins, c.symlog_max))
 
     def trained_modules(self) -> dict[str, nn.Module]:

@@ -12,6 +12,7 @@ import torch
 from tdmpc import catalogue, kernels
 from tdmpc import math as tm
 from tdmpc.agent import Agent, Schedule, clip_per_seed, freeze_step, per_seed_norm
+from tdmpc.layers import StackedMLP
 from tdmpc.math import soft_cross_entropy, two_hot
 from tdmpc.objectives import _value_loss, draw_noise, model_losses, policy_pass
 from tdmpc.replay import Batch
@@ -337,6 +338,19 @@ def test_spreads_need_two_heads(tiny):
     agent, draws = trained_agent(config)
     metrics = agent.update(batch_of(config), Schedule(False, 1e-4), draws, log=True)
     assert not {"td_target_std_across_heads", "value_std_across_q_heads"} & set(metrics)
+
+
+def test_bfloat16_is_in_the_products_alone():
+    """Numbers, gradients and what comes out stay float32; all of it is as near as eight bits are."""
+    found = []
+    for bfloat16 in (False, True):
+        net = StackedMLP(2, [17, 32, 8], Draws.fresh([1], "test").generators, simnorm=4, bfloat16=bfloat16)
+        x = torch.randn(1, 2, 50, 17, generator=torch.Generator().manual_seed(7))
+        y = net(x)
+        found.append((y, *torch.autograd.grad((y * x[..., :8]).sum(), [net.numbers])))
+    for near, far in zip(*found, strict=True):
+        assert far.dtype == torch.float32
+        assert 0 < (far - near).norm() < 0.02 * near.norm()
 
 
 def test_dropout_leaves_out_its_share_and_scales_the_rest():

@@ -167,6 +167,7 @@ CHANGED = {
     "train_act_std_coeff": (1, {}), "mlp_dim": (64, {}), "latent_dim": (64, {}), "enc_dim": (64, {}),
     "num_enc_layers": (3, {}), "simnorm_dim": (4, {}), "dropout": (0.5, {}), "num_bins": (51, {}),
     "symlog_max": (5, {}), "hot_buffer_ratio": (0.5, {}), "hot_buffer_size": (1, {"hot_buffer_ratio": 0.5}),
+    "bfloat16": (True, {}),
     "log_freq": (4, {}), "eval_freq": (10, {}), "eval_episodes": (1, {}), "final_eval_episodes": (2, {}),
 }  # fmt: skip
 
