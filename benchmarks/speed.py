@@ -3,8 +3,8 @@
     python benchmarks/speed.py                                      the base configuration
     python benchmarks/speed.py --reference --seeds 1,5              the learning study's small networks
     python benchmarks/speed.py --set num_q=5 --threads 2
-    python benchmarks/speed.py --reference --compile                an update through torch.compile, and its start
-    python benchmarks/speed.py --device cuda --seeds 1,2,4,6,12 --compile --set tf32=no
+    python benchmarks/speed.py --reference --compile                both through torch.compile, and their start
+    python benchmarks/speed.py --device cuda --seeds 1,2,4,6,12 --compile reduce-overhead --set bfloat16=yes
     python benchmarks/speed.py --start                              the start of a run, part by part
 
 GFLOP: of the matrix products, counted while they run as torch operations. Floor: GFLOP / this machine's own throughput
@@ -99,7 +99,10 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seeds", default="1", help="seeds side by side, such as 1,5")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
-    parser.add_argument("--compile", action="store_true", help="update through torch.compile")
+    parser.add_argument(
+        "--compile", nargs="?", const="default", metavar="MODE",
+        help="update and score plans through torch.compile; its mode, such as reduce-overhead for CUDA graphs",
+    )  # fmt: skip
     parser.add_argument("--start", action="store_true", help="measure the start of a run instead")
     args = parser.parse_args()
     if args.device == "cuda" and not torch.cuda.is_available():
@@ -108,7 +111,7 @@ def _arguments() -> argparse.Namespace:
 
 
 def _work(
-    config: TrainConfig, seeds: int, compiled: bool = False, device: str = "cpu"
+    config: TrainConfig, seeds: int, compiled: str | None = None, device: str = "cpu"
 ) -> dict[str, Callable[[], object]]:
     """One update and one planned action of `seeds` seeds, on made-up data of the task's sizes."""
     env = Env(config.task, config.action_repeat, 0)
@@ -123,7 +126,7 @@ def _work(
     schedule = Schedule(False, config.start_entropy_coeff)
     return {
         "update": functools.partial(agent.update, batch, schedule, draws),
-        "action": lambda: plan(agent.networks, latent, warm, config, draws, heads=None, best=False),
+        "action": lambda: plan(agent.networks, latent, warm, config, draws, None, False, agent.score),
     }
 
 

@@ -19,6 +19,7 @@ from tdmpc import math as tm
 from tdmpc.adam import Adam
 from tdmpc.config import TrainConfig
 from tdmpc.objectives import Metrics, PolicyPass, draw_noise, model_losses, policy_metrics, policy_pass
+from tdmpc.planner import score
 from tdmpc.replay import Batch
 from tdmpc.streams import Draws, generator
 from tdmpc.targets import Gaussian, Networks
@@ -54,7 +55,8 @@ def freeze_step(config: TrainConfig) -> int:
 class Agent:
     """S seeds of one configuration. `update` trains on a batch; acting is the planner's.
 
-    compiled: losses and the policy's objective run through `torch.compile`, except where an update is logged.
+    compiled: a mode of `torch.compile`, through which losses, the policy's objective and the planner's `score` run,
+    but not updates that are logged.
     """
 
     def __init__(
@@ -64,7 +66,7 @@ class Agent:
         action_size: int,
         seeds: Sequence[int],
         device: str,
-        compiled: bool = False,
+        compiled: str | None = None,
     ) -> None:
         self.config, self.action_size = config, action_size
         init = [generator(seed, "init") for seed in seeds]  # on the CPU: the same weights on every device
@@ -75,10 +77,10 @@ class Agent:
         self.scale = torch.ones(len(seeds), device=device)
         # 0 times what must be finite is added to it: once something is not, it stays NaN
         self._sound = torch.zeros(len(seeds), device=device)
-        self._compiled, self._losses, self._policy_pass = compiled, model_losses, policy_pass
+        self._compiled, self._losses, self._policy_pass, self.score = compiled, model_losses, policy_pass, score
         if compiled:  # whole, or not at all: a part that is left out would be slow without anybody's being told
-            whole = functools.partial(torch.compile, fullgraph=True, dynamic=False)
-            self._losses, self._policy_pass = whole(model_losses), whole(policy_pass)
+            whole = functools.partial(torch.compile, fullgraph=True, dynamic=False, mode=compiled)
+            self._losses, self._policy_pass, self.score = map(whole, (model_losses, policy_pass, score))
         self.update_index = 0  # counts every gradient update, those on the seed data included
         self._policy_metrics: Callable[[], Metrics] = dict  # made when they are asked for, which is seldom
         # walking through modules for them takes longer than what is done with them

@@ -6,6 +6,7 @@ heads, T horizon, E candidates, A action size, L latent size.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -32,12 +33,26 @@ class _Candidates(NamedTuple):
     scores: Tensor  # (S, P, E)
 
 
+def score(nets: Networks, z: Tensor, actions: Tensor, config: TrainConfig, heads: Heads) -> Tensor:
+    """z (S, P, L), actions (S, P, T, E, A) -> (S, P, E): undiscounted rewards plus target value at the end,
+    reduced over dynamics and value heads by `planner_head_reduce`."""
+    episodes, horizon, candidates = actions.shape[1:4]
+    rolled = _Rolled.start(z, candidates)
+    flat = actions.transpose(1, 2).flatten(2, 3)  # (S, T, P*E, A)
+    for t in range(horizon):
+        rolled = _advance(nets, rolled, flat[:, t], config, heads)
+    return _final_score(nets, rolled, config, episodes)
+
+
 @torch.no_grad()
-def plan(nets: Networks, z: Tensor, warm: Tensor, config: TrainConfig, draws: Draws, heads: Heads, best: bool) -> Plan:
+def plan(
+    nets: Networks, z: Tensor, warm: Tensor, config: TrainConfig, draws: Draws, heads: Heads, best: bool,
+    scored: Callable[[Networks, Tensor, Tensor, TrainConfig, Heads], Tensor] = score,
+) -> Plan:  # fmt: skip
     """Plan from latents z (S, P, L), starting at the mean `warm` (S, P, T, A).
 
     heads: dynamics heads that score candidates (None = all). best: take the best elite (evaluation) instead of
-    sampling one by its weight (training).
+    sampling one by its weight (training). scored: `score`, or what was compiled of it.
     """
     c = config
     episodes, horizon, size = warm.shape[1:]
@@ -46,7 +61,7 @@ def plan(nets: Networks, z: Tensor, warm: Tensor, config: TrainConfig, draws: Dr
     noise = draws.normal(c.iterations, episodes, horizon, c.num_samples, size)
     for i in range(c.iterations):
         sampled = (mean.unsqueeze(3) + std.unsqueeze(3) * noise[:, i]).clamp(-1, 1)
-        scores = _score(nets, z, sampled, c, heads)
+        scores = scored(nets, z, sampled, c, heads)
         elite, index, weights = _elites(seeded, _Candidates(sampled, scores), c)
         w = weights[:, :, None, :, None]
         mean = (w * elite).sum(3)
@@ -96,17 +111,6 @@ def _from_policy(nets: Networks, z: Tensor, size: int, config: TrainConfig, draw
         rolled = _advance(nets, rolled, action, c, heads)
     stacked = torch.stack(actions, dim=1).unflatten(2, (episodes, -1)).transpose(1, 2)
     return _Candidates(stacked, _final_score(nets, rolled, c, episodes))
-
-
-def _score(nets: Networks, z: Tensor, actions: Tensor, config: TrainConfig, heads: Heads) -> Tensor:
-    """z (S, P, L), actions (S, P, T, E, A) -> (S, P, E): undiscounted rewards plus target value at the end,
-    reduced over dynamics and value heads by `planner_head_reduce`."""
-    episodes, horizon, candidates = actions.shape[1:4]
-    rolled = _Rolled.start(z, candidates)
-    flat = actions.transpose(1, 2).flatten(2, 3)  # (S, T, P*E, A)
-    for t in range(horizon):
-        rolled = _advance(nets, rolled, flat[:, t], config, heads)
-    return _final_score(nets, rolled, config, episodes)
 
 
 class _Rolled(NamedTuple):

@@ -102,7 +102,9 @@ class Replay:
     def sample(self, batch_size: int, streams: Sequence[torch.Generator]) -> Batch:
         """`batch_size` windows of every lane, lane s by `streams[s]` (CPU generators) alone."""
         rows = [self._window_rows(lane, batch_size, g) for lane, g in zip(self.lanes, streams, strict=True)]
-        first = torch.stack(rows).to(self._device)  # (S, B)
+        first = torch.stack(rows)  # (S, B), all that is sent anywhere: rows lie on the device
+        if self._device != "cpu":  # a copy of pageable memory waits for the device
+            first = first.pin_memory().to(self._device, non_blocking=True)
         steps = torch.arange(self._horizon + 1, device=self._device)
         index = first[:, None] + steps[:, None]  # (S, T+1, B)
         seeds = torch.arange(len(self.lanes), device=self._device)[:, None, None]

@@ -53,16 +53,17 @@ def train(
     polled between any two updates; when it holds, state is saved and the runs end "interrupted". snapshots: how
     many times, evenly spaced and the last at the end, weights are kept for `evaluate`. deterministic: on a GPU,
     the same numbers whenever this is repeated on one model of card; a CPU's are the same anyway. compile: update
-    through `torch.compile`, which takes minutes to start with and, on a CPU, takes the place of the kernels.
+    and plan through `torch.compile`, which takes minutes to start with and, on a CPU, takes the place of the kernels.
     """
     _prepare(device, threads, handles[0].config.tf32, deterministic)
+    how = "default" if compile else None
     if compile:
         os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(kernels.cache() / "compiled"))
     found: dict[int, Outcome] = {}
     for group, states in _by_position(handles):
         members = [handles[n] for n in group]
         step = states[0]["step"] if states else 0
-        trainer = Trainer(members, device, [_metadata(handle, device, step) for handle in members], snapshots, compile)
+        trainer = Trainer(members, device, [_metadata(handle, device, step) for handle in members], snapshots, how)
         if states:
             trainer.restore(states)
         outcomes = trainer.run(should_stop, checkpoint_minutes * 60)

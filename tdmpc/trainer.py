@@ -102,7 +102,7 @@ class Trainer:
         device: str,
         metadata: Sequence[dict[str, str]],
         snapshots: int,
-        compiled: bool,
+        compiled: str | None,
     ) -> None:
         self.config = c = handles[0].config
         self._snapshot_steps = {round(n * c.steps / snapshots) for n in range(1, snapshots + 1)}
@@ -236,7 +236,10 @@ class Trainer:
     def _planned(self) -> np.ndarray:
         with torch.no_grad():
             z = self.agent.model.encode(torch.from_numpy(self.obs).to(self.device).unsqueeze(1))
-            chosen = plan(self.agent.networks, z, self.warm, self.config, self.draws["plan"], heads=None, best=False)
+            chosen = plan(
+                self.agent.networks, z, self.warm, self.config, self.draws["plan"],
+                heads=None, best=False, scored=self.agent.score,
+            )  # fmt: skip
             self.warm = shift(chosen.mean)
             if (self.step + 1) % self.config.log_freq == 0:
                 self._metrics |= self._planner_metrics(chosen, z)

@@ -53,7 +53,7 @@ settings_options = with_options(
     click.option("--deterministic/--no-deterministic", default=None,
                  help="On a GPU, the same numbers every time; slower."),
     click.option("--compile/--no-compile", default=None,
-                 help="Update through torch.compile; minutes to start with, and on a CPU slower than without."),
+                 help="Update and plan through torch.compile; minutes to start with, slower on a CPU."),
 )  # fmt: skip
 backend_options = with_options(
     click.option("--profile", metavar="NAME|FILE", help="Cluster profile: gpu, a100, cpu ... or a file of yours."),

@@ -60,13 +60,13 @@ def test_score_is_undiscounted_reward_plus_value_at_the_end(tiny):
     actions[0, 0, 0, 1] = 0.5
     # rewards: head 0: 0+1+2, head 1: 0+2+4, the second candidate 0.5 more; end latents 3 and 6
     for reduce, value in (("max", 6 + 120), ("min", 3 + 30), ("mean", (3 + 45 + 6 + 90) / 2)):
-        found = planner._score(nets, z, actions, tiny(planner_head_reduce=reduce), None)
+        found = planner.score(nets, z, actions, tiny(planner_head_reduce=reduce), None)
         assert found[0, 0].tolist() == pytest.approx([value, value + 0.5])
-    only_first = planner._score(nets, z, actions, tiny(planner_head_reduce="max"), slice(0, 1))
+    only_first = planner.score(nets, z, actions, tiny(planner_head_reduce="max"), slice(0, 1))
     assert only_first[0, 0].tolist() == pytest.approx([63, 63.5])
     ends_at = 2  # head 0 ends with its second latent, head 1 with its first: nothing is earned from there on
     for reduce, value in (("max", 1), ("min", 0), ("mean", 0.5)):
-        found = planner._score(nets, z, actions, tiny(planner_head_reduce=reduce), None)
+        found = planner.score(nets, z, actions, tiny(planner_head_reduce=reduce), None)
         assert found[0, 0].tolist() == pytest.approx([value, value + 0.5])
 
 

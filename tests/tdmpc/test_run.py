@@ -138,9 +138,9 @@ def test_compiled_updates_are_the_same_up_to_rounding(tiny, trained, monkeypatch
     config = tiny(steps=23, detach_encoder_ratio=0, **changes)
     compiled, eager = trained("compiled"), trained("eager")
     compiled.train(config, compile=True)
-    assert len(graphs) == 2  # the losses' and the policy's, each once
+    assert len(graphs) == 3  # the losses', the policy's and the planner's scores, each once
     eager.train(config)
-    assert len(graphs) == 2
+    assert len(graphs) == 3
     ours, theirs = (torch.cat([w.flatten() for w in runs.weights(1).values()]) for runs in (compiled, eager))
     assert (ours - theirs).norm() < 1e-3 * theirs.norm()
 
