@@ -34,27 +34,14 @@ def mean_two_hot(x: Tensor, bins: Tensor) -> Tensor:
     return y
 
 
+@torch.no_grad()
 def two_hot_inverse(logits: Tensor, bins: Tensor) -> Tensor:
     """(..., K) logits -> (...) the return their distribution stands for: symexp of the mean bin."""
     if not compiled_for(logits):
         return tm.two_hot_inverse(logits, bins)
-    found: Tensor = _TwoHotInverse.apply(logits.contiguous(), bins)
-    return found
-
-
-class _TwoHotInverse(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, logits: Tensor, bins: Tensor) -> Tensor:
-        y, slope = logits.new_empty(logits.shape[:-1]), torch.empty_like(logits) if ctx.needs_input_grad[0] else None
-        ctx.save_for_backward(slope)
-        pointers = map(at, (logits, bins, y, slope))
-        library().two_hot_inverse(y.numel(), logits.shape[-1], *pointers, torch.get_num_threads())
-        return y
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        (slope,) = ctx.saved_tensors
-        return slope * grad.unsqueeze(-1), None
+    logits, y = logits.contiguous(), logits.new_empty(logits.shape[:-1])
+    library().two_hot_inverse(y.numel(), logits.shape[-1], *map(at, (logits, bins, y)), torch.get_num_threads())
+    return y
 
 
 # --- losses -----------------------------------------------------------------------------------------------

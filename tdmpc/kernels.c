@@ -31,16 +31,14 @@ void two_hot(long sets, long many, long rows, long bins, const float *centres, c
     }
 }
 
-/* logits (rows, bins) -> y (rows,): symexp of the mean bin. With `grad`, also d y / d logits (rows, bins). */
-void two_hot_inverse(long rows, long bins, const float *logits, const float *centres, float *y, float *grad,
-                     int threads)
+/* logits (rows, bins) -> y (rows,): symexp of the mean bin */
+void two_hot_inverse(long rows, long bins, const float *logits, const float *centres, float *y, int threads)
 {
     threads = workers(threads, rows * bins, GRAIN);
 #pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
     for (long row = 0; row < rows; row++) {
-        float p[PADDED(bins)], sum, mean = mean_bin(bins, logits + row * bins, centres, p, &sum);
-        y[row] = symexp_(mean);
-        if (grad) mean_bin_grad(bins, p, sum, centres, mean, 1, grad + row * bins);
+        float p[PADDED(bins)], sum;
+        y[row] = symexp_(mean_bin(bins, logits + row * bins, centres, p, &sum));
     }
 }
 

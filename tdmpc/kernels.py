@@ -72,7 +72,7 @@ def _declared(loaded: ctypes.CDLL) -> ctypes.CDLL:
     number = ctypes.c_float
     signatures = {
         "two_hot": [*[size] * 4, *[pointer] * 3, threads],
-        "two_hot_inverse": [*[size] * 2, *[pointer] * 4, threads],
+        "two_hot_inverse": [*[size] * 2, *[pointer] * 3, threads],
         "cross_entropy": [*[size] * 5, *[pointer] * 6, threads],
         "squared_errors": [*[size] * 4, *[pointer] * 6, threads],
         "squash": [*[size] * 2, *[number] * 2, *[pointer] * 3],

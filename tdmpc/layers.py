@@ -49,9 +49,9 @@ def _applied(x: Tensor, layer: Layer, parts: Parts, dropout: Dropout | None, pre
 
     precision: of the product's factors and result; all else is float32.
     """
-    factors = (x.expand(-1, parts.weight.shape[1], -1, -1), parts.weight)
-    product = torch.bmm(*(factor.flatten(0, 1).to(precision) for factor in factors)).to(x.dtype)
-    x = product.unflatten(0, parts.weight.shape[:2]) + parts.bias
+    rows, weight = x.to(precision).expand(-1, parts.weight.shape[1], -1, -1), parts.weight.to(precision)
+    product = torch.bmm(rows.flatten(0, 1), weight.flatten(0, 1))
+    x = product.unflatten(0, weight.shape[:2]).to(x.dtype) + parts.bias
     if parts.scale is None or parts.shift is None:
         return x
     x = F.layer_norm(x if dropout is None else x * dropout.factors(x.shape[2]), x.shape[-1:])
