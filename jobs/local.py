@@ -40,14 +40,16 @@ class Slots:
 
 
 def plan_slots(tasks: int, max_parallel: int | None, use_gpus: bool, cpus: int | None = None) -> Slots:
-    """N from `max_parallel`, else the number of GPUs, else of cores; never more than tasks.
+    """N from `max_parallel`, else the number of GPUs, else of cores.
 
-    cpus: of each task, where a profile says so; otherwise the tasks share the cores.
+    cpus: of each task, where a profile says so; otherwise the tasks share the cores, and where that gives fewer tasks
+    more of them, there are no further slots: another submission's task would want the same cores.
     """
     gpus = tuple(process.gpus()) if use_gpus else ()
     cores = process.cores()
-    count = max(1, min(tasks, max_parallel or len(gpus) or cores // (cpus or 1)))
-    return Slots(count, cpus or max(1, cores // count), gpus)
+    count = max(1, max_parallel or len(gpus) or cores // (cpus or 1))
+    at_once = min(tasks, count)
+    return Slots(count if gpus or cpus else at_once, cpus or max(1, cores // at_once), gpus)
 
 
 def command(store: Store, submission: str, task: int) -> list[str]:

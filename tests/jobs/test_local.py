@@ -47,7 +47,8 @@ def words(store: Store, made: Submission) -> list[tuple[str, str]]:
         (8, 4, ["0", "1"], None, Slots(4, 1, ("0", "1"))),  # two to a GPU
         (8, 9, [], None, Slots(8, 1)),
         (8, None, [], 2, Slots(2, 2)),  # as a profile says
-        (1, None, [], 1, Slots(1, 1)),
+        (1, None, [], 1, Slots(4, 1)),  # the others are for what else is submitted
+        (1, None, ["0", "1"], None, Slots(2, 4, ("0", "1"))),
         (8, None, [], 6, Slots(1, 6)),
     ],
 )
