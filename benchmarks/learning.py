@@ -268,8 +268,8 @@ def _picture(sweep: SweepSummary, reference: Reference) -> str:
 
 def write(store: Store, out: Path) -> list[Path]:
     """Judge all runs in `store` and write page, figure and CSV below `out`; their paths."""
-    summary = summarise(sweep_sources(store, []))
-    summaries = {sweep.source.name.removeprefix(f"{SWEEP}."): sweep for sweep in summary.sweeps}
+    sources = [source for source in sweep_sources(store, []) if source.name.startswith(f"{SWEEP}.")]
+    summaries = {sweep.source.name.removeprefix(f"{SWEEP}."): sweep for sweep in summarise(sources).sweeps}
     lines = finals(store, summaries)
     page = out / "docs" / "learning.md"
     text = (page if page.exists() else ROOT / "docs" / "learning.md").read_text(encoding="utf-8")

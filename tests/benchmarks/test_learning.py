@@ -135,6 +135,17 @@ def test_page_figure_and_csv_come_from_the_runs(learning: ModuleType, synthetic:
     assert rows[0]["torch"] == "2.9"
 
 
+def test_other_sweeps_of_the_plan_beside_it_are_not_judged(
+    learning: ModuleType, synthetic: ModuleType, tmp_path: Path
+) -> None:
+    store, loaded = made_up(learning, synthetic, tmp_path / "runs", evaluations=8), plan.load(learning.PLAN)
+    before = [path.read_bytes() for path in learning.write(store, tmp_path / "before")]
+    others = [expand(loaded, dataclasses.replace(sweep, seeds=(1, 2, 3))) for sweep in loaded.select("precision")]
+    record_sweeps(store, loaded, others)
+    assert len(others) == 2
+    assert [path.read_bytes() for path in learning.write(store, tmp_path / "behind")] == before
+
+
 def test_before_the_first_evaluation_nothing_is_shown(
     learning: ModuleType, synthetic: ModuleType, tmp_path: Path
 ) -> None:
