@@ -126,7 +126,7 @@ def _work(
     schedule = Schedule(False, config.start_entropy_coeff)
     return {
         "update": functools.partial(agent.update, batch, schedule, draws),
-        "action": lambda: plan(agent.networks, latent, warm, config, draws, None, False, agent.score),
+        "action": lambda: plan(agent.networks, latent, warm, config, draws, heads=None, best=False, scored=agent.score),
     }
 
 

@@ -211,9 +211,8 @@ def target(options: Options) -> Target:
 def slots(tasks: int, options: Options, place: Target) -> local.Slots:
     """Of this machine, for so many tasks; the debug backend runs them one by one."""
     cpus = place.profile.cpus if place.profile else None
-    if place.backend == "debug":
-        return local.plan_slots(1, 1, bool(place.gpus), cpus)
-    return local.plan_slots(tasks, options.max_parallel, bool(place.gpus), cpus)
+    at_once = options.max_parallel if place.backend == "local" else 1
+    return local.plan_slots(tasks, at_once, bool(place.gpus), cpus)
 
 
 def check(how: How, place: Target) -> None:

@@ -58,11 +58,7 @@ void cross_entropy(long sets, long heads, long rows, long bins, long per, const 
         float p[PADDED(bins)], weight = weights[row % rows / per] / all;
         each[row] = cross_entropy_row(bins, logits + row * bins, t, weight, p, grad ? grad + row * bins : 0);
     }
-    for (long set = 0; set < sets; set++) {
-        double sum = 0;
-        for (long n = 0; n < all; n++) sum += each[set * all + n];
-        y[set] = sum;
-    }
+    for (long set = 0; set < sets; set++) y[set] = in_order(all, each + set * all);
 }
 
 /* x (seeds, steps, heads, size), near (seeds, steps, size), weights (steps,) -> y (seeds,): mean of weight times
@@ -83,11 +79,7 @@ void squared_errors(long seeds, long steps, long heads, long size, const float *
         }
         each[part] = weight * sum;
     }
-    for (long seed = 0; seed < seeds; seed++) {
-        double sum = 0;
-        for (long part = 0; part < steps * heads; part++) sum += each[seed * steps * heads + part];
-        y[seed] = sum;
-    }
+    for (long seed = 0; seed < seeds; seed++) y[seed] = in_order(steps * heads, each + seed * steps * heads);
 }
 
 /* --- the policy's Gaussian -------------------------------------------------------------------------------- */

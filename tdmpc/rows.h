@@ -64,6 +64,7 @@ static inline float exp_(float x)
     return p * scale;
 }
 
+/* of each two the greater or the smaller one; b with a NaN */
 #if defined(__AVX512F__) /* written as below, compilers make three operations of it */
 ALWAYS vector greater(vector a, vector b) { return (vector)_mm512_max_ps((__m512)a, (__m512)b); }
 ALWAYS vector smaller(vector a, vector b) { return (vector)_mm512_min_ps((__m512)a, (__m512)b); }
@@ -73,7 +74,7 @@ ALWAYS vector chosen(lanes which, vector a, vector b)
     return (vector)((which & (lanes)a) | (~which & (lanes)b));
 }
 
-ALWAYS vector greater(vector a, vector b) { return chosen(a > b, a, b); } /* b with a NaN, as the next one */
+ALWAYS vector greater(vector a, vector b) { return chosen(a > b, a, b); }
 ALWAYS vector smaller(vector a, vector b) { return chosen(a < b, a, b); }
 #endif
 
@@ -99,6 +100,14 @@ ALWAYS vector inverses(vector x) /* 1 / x of each, to 1e-7; x: from 1 to 1e30 */
 #else
     return 1.0f / x;
 #endif
+}
+
+/* the sum of numbers one after another: their order depends on nothing else */
+static inline float in_order(long n, const float *x)
+{
+    double sum = 0;
+    for (long i = 0; i < n; i++) sum += x[i];
+    return sum;
 }
 
 /* tanh(x) to 1e-7 */

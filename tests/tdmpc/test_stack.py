@@ -156,14 +156,15 @@ def test_what_it_learns_of_distributions_is_the_cross_entropy_of_its_outputs(
 
 @pytest.mark.parametrize("heads", [1, 4])
 def test_threads_change_nothing(heads: int) -> None:
-    net, x = stack(2, heads, 0, [17, 128, 128, 8]), torch.randn(2, 1, 1100, 17)
+    net, plain = (stack(2, heads, simnorm, [17, 128, 128, 8]) for simnorm in (4, 0))
+    x = torch.randn(2, 1, 1100, 17)
     threads, found = torch.get_num_threads(), []
     try:
         for count in (1, 3):
             torch.set_num_threads(count)
             y = net(x)
-            loss = net.cross_entropy(x, torch.full((2, 11, 100, 8), 0.125), torch.ones(11))
-            found.append([y, loss, *gradients(y, list(net.parameters())), *gradients(loss, list(net.parameters()))])
+            loss = plain.cross_entropy(x, torch.full((2, 11, 100, 8), 0.125), torch.ones(11))
+            found.append([y, loss, *gradients(y, list(net.parameters())), *gradients(loss, list(plain.parameters()))])
     finally:
         torch.set_num_threads(threads)
     assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
