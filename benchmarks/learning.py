@@ -2,8 +2,9 @@
 
     python benchmarks/learning.py                                          five seeds a task
     python benchmarks/learning.py --seeds 2 --steps 2600 --out /tmp/try    a try
+    python benchmarks/learning.py --tf32                                   as a GPU multiplies; see tf32.py
 
-Runs are trained by `sweeps submit` and lie in OUT/results/learning: called again, it trains only what is missing.
+Runs are trained by `sweeps submit` and lie in OUT/results: called again, it trains only what is missing.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ from tdmpc import processor
 
 ROOT = Path(__file__).resolve().parents[1]
 PLAN = ROOT / "benchmarks" / "learning.yaml"
+TF32 = ROOT / "benchmarks" / "tf32.py"
 SWEEP = "learning"
 
 
@@ -92,7 +94,8 @@ def train(store: Store, tasks: Sequence[str], args: argparse.Namespace) -> int:
     """Train what is missing, and what failed before this call once more; 0 where all of it is done."""
     sweeps = [SWEEP] if set(tasks) == set(RANDOM) else [f"{SWEEP}.{task}" for task in tasks]
     packed = args.seeds_per_job or len(parse_seeds(args.seeds))
-    submit = ["--plan", str(PLAN), "--seeds", args.seeds, "--seeds-per-job", str(packed), "--cluster", "local",
+    submit = ["--plan", str(PLAN), "--seeds", args.seeds, "--seeds-per-job", str(packed),
+              "--cluster", "debug" if args.tf32 else "local",
               "--profile", "cpu", "--option", f"cpus={args.threads}"]  # fmt: skip
     submit += ["--steps", str(args.steps)] if args.steps is not None else []
     for sweep in sweeps:
@@ -100,13 +103,14 @@ def train(store: Store, tasks: Sequence[str], args: argparse.Namespace) -> int:
         commands = [["submit", sweep, *submit, "--wait"]]
         commands += [["rerun", sweep, "--failed", "--wait"]] if begun else []
         for command in commands:
-            if code := _sweeps(store, *command):
+            if code := _sweeps(store, args.tf32, *command):
                 return code
     return 0
 
 
-def _sweeps(store: Store, *words: str) -> int:
-    command = [*process.python(), "-m", "jobs.cli", "--results", str(store.root), *words]
+def _sweeps(store: Store, tf32: bool, *words: str) -> int:
+    program = [str(TF32)] if tf32 else ["-m", "jobs.cli"]
+    command = [*process.python(), *program, "--results", str(store.root), *words]
     return subprocess.run(command, env={**os.environ, **process.job_variables(ROOT)}, check=False).returncode
 
 
@@ -266,10 +270,15 @@ def _picture(sweep: SweepSummary, reference: Reference) -> str:
     return drawn
 
 
+def judged(store: Store) -> dict[str, SweepSummary]:
+    """All runs in `store`, by task."""
+    sources = [source for source in sweep_sources(store, []) if source.name.startswith(f"{SWEEP}.")]
+    return {sweep.source.name.removeprefix(f"{SWEEP}."): sweep for sweep in summarise(sources).sweeps}
+
+
 def write(store: Store, out: Path) -> list[Path]:
     """Judge all runs in `store` and write page, figure and CSV below `out`; their paths."""
-    sources = [source for source in sweep_sources(store, []) if source.name.startswith(f"{SWEEP}.")]
-    summaries = {sweep.source.name.removeprefix(f"{SWEEP}."): sweep for sweep in summarise(sources).sweeps}
+    summaries = judged(store)
     lines = finals(store, summaries)
     page = out / "docs" / "learning.md"
     text = (page if page.exists() else ROOT / "docs" / "learning.md").read_text(encoding="utf-8")
@@ -293,6 +302,7 @@ def parser() -> argparse.ArgumentParser:
     add("--threads", type=int, default=1, help="of a training process; as many processes run as there are cores for")
     add("--seeds-per-job", type=int, help="seeds trained side by side in a process; all of a task otherwise")
     add("--steps", type=int, help="agent steps, for a try; those of the reference otherwise")
+    add("--tf32", action="store_true", help="with a GPU's TF32 products, hours slower; prints the table, writes no page")
     add("--no-train", action="store_true", help="judge the runs that are there")
     add("--out", type=Path, default=ROOT, help="folder for results, docs and benchmarks (default: the checkout)")
     return made
@@ -301,12 +311,15 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """The exit code."""
     args = parser().parse_args(argv)
-    store = Store(args.out / "results" / "learning")
+    store = Store(args.out / "results" / ("tf32" if args.tf32 else "learning"))
     try:
         code = 0 if args.no_train else train(store, args.tasks, args)
         if code:
             print("nothing written: runs are missing; the same command goes on, --no-train judges what is there")
             return code
+        if args.tf32:
+            print(table(judged(store)))
+            return 0
         for path in write(store, args.out):
             print(f"wrote {path}")
     except KeyboardInterrupt:
