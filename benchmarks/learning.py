@@ -302,7 +302,7 @@ def parser() -> argparse.ArgumentParser:
     add("--threads", type=int, default=1, help="of a training process; as many processes run as there are cores for")
     add("--seeds-per-job", type=int, help="seeds trained side by side in a process; all of a task otherwise")
     add("--steps", type=int, help="agent steps, for a try; those of the reference otherwise")
-    add("--tf32", action="store_true", help="with a GPU's TF32 products, hours slower; prints the table, writes no page")
+    add("--tf32", action="store_true", help="with the products of a GPU, slower; prints the table alone")
     add("--no-train", action="store_true", help="judge the runs that are there")
     add("--out", type=Path, default=ROOT, help="folder for results, docs and benchmarks (default: the checkout)")
     return made

@@ -4,7 +4,7 @@
     python benchmarks/speed.py --reference --seeds 1,5              the learning study's small networks
     python benchmarks/speed.py --set num_q=5 --threads 2
     python benchmarks/speed.py --reference --compile                both through torch.compile, and their start
-    python benchmarks/speed.py --device cuda --seeds 1,2,4,6,12 --compile reduce-overhead --set bfloat16=yes
+    python benchmarks/speed.py --device cuda --seeds 1,2,4,6,12 --compile --cuda-graphs --set bfloat16=yes
     python benchmarks/speed.py --start                              the start of a run, part by part
 
 GFLOP: of the matrix products, counted while they run as torch operations. Floor: GFLOP / this machine's own throughput
@@ -32,7 +32,6 @@ from typing import Any
 from unittest import mock
 
 import torch
-from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
@@ -41,7 +40,7 @@ from tdmpc import kernels, processor
 from tdmpc.agent import Agent, Schedule
 from tdmpc.config import TrainConfig
 from tdmpc.envs import Env
-from tdmpc.planner import plan
+from tdmpc.graphs import WARM_UPS
 from tdmpc.replay import Batch
 from tdmpc.run import keep_freed_memory
 from tdmpc.streams import Draws
@@ -78,8 +77,10 @@ def _print(config: TrainConfig, seeds: int, args: argparse.Namespace) -> None:
     seconds = {}
     if args.device == "cuda":
         torch.cuda.reset_peak_memory_stats()
-    for name, work in _work(config, seeds, args.compile, args.device).items():
+    for name, work in _work(config, seeds, args.compile, args.cuda_graphs, args.device).items():
         first = _taken(work, time.perf_counter, args.device)
+        for _ in range(WARM_UPS if args.cuda_graphs else 0):  # and the recording
+            work()
         gflop, (taken, units) = counted[name], _measured(work, args.threads, args.device)
         floor = taken * gflop / units
         seconds[name] = taken
@@ -99,34 +100,33 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seeds", default="1", help="seeds side by side, such as 1,5")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
-    parser.add_argument(
-        "--compile", nargs="?", const="default", metavar="MODE",
-        help="update and score plans through torch.compile; its mode, such as reduce-overhead for CUDA graphs",
-    )  # fmt: skip
+    parser.add_argument("--compile", action="store_true", help="update and plan through torch.compile")
+    parser.add_argument("--cuda-graphs", action="store_true", help="record both and replay them, on a GPU")
     parser.add_argument("--start", action="store_true", help="measure the start of a run instead")
     args = parser.parse_args()
     if args.device == "cuda" and not torch.cuda.is_available():
         parser.error("--device cuda: torch finds no GPU here; leave it out to measure the CPU")
+    if args.device == "cpu" and args.cuda_graphs:
+        parser.error("--cuda-graphs is for a GPU; add --device cuda, or leave it out to measure the CPU")
     return args
 
 
 def _work(
-    config: TrainConfig, seeds: int, compiled: str | None = None, device: str = "cpu"
+    config: TrainConfig, seeds: int, compiled: bool = False, cuda_graphs: bool = False, device: str = "cpu"
 ) -> dict[str, Callable[[], object]]:
     """One update and one planned action of `seeds` seeds, on made-up data of the task's sizes."""
     env = Env(config.task, config.action_repeat, 0)
-    agent = Agent(config, env.obs_size, env.action_size, range(seeds), device, compiled)
+    agent = Agent(config, env.obs_size, env.action_size, range(seeds), device, compiled, cuda_graphs)
     draws = Draws.fresh(range(seeds), "benchmark", device=device)
     shape = (seeds, config.horizon, config.batch_size)
     obs = torch.randn(seeds, config.horizon + 1, config.batch_size, env.obs_size)
     made = obs, torch.rand(*shape, env.action_size) * 2 - 1, torch.rand(shape), torch.zeros(shape)
     batch = Batch(*(data.to(device) for data in made))
-    latent: Tensor = agent.model.encode(batch.obs[:, 0, :1]).detach()
     warm = torch.zeros(seeds, 1, config.horizon, env.action_size, device=device)
     schedule = Schedule(False, config.start_entropy_coeff)
     return {
         "update": functools.partial(agent.update, batch, schedule, draws),
-        "action": lambda: plan(agent.networks, latent, warm, config, draws, heads=None, best=False, scored=agent.score),
+        "action": functools.partial(agent.act, batch.obs[:, 0, 0], warm, draws),
     }
 
 

@@ -1,4 +1,4 @@
-"""`sweeps` with the matrix products of a GPU's TF32, on a CPU: `python benchmarks/learning.py --tf32` trains through it.
+"""`sweeps` with matrix products as a GPU has them in TF32, for `python benchmarks/learning.py --tf32`, on a CPU.
 
 Every product's factors, forward and backward, lose what TF32 has no room for: 13 of the 23 bits behind the point. They
 are cut off, as tensor cores do with numbers that nobody rounded before: the worse of what a library may do, twice the

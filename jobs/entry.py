@@ -66,12 +66,21 @@ class Settings:
     checkpoint_minutes: time between checkpoints, so what a kill costs at most; 0 takes one at every update.
     deterministic: on a GPU, the same numbers whenever it is repeated on one model of card.
     compile: update through `torch.compile`.
+    cuda_graphs: on a GPU, record updates and plans once and replay them.
     """
 
     snapshots: int = 4
     checkpoint_minutes: float = 10.0
     deterministic: bool = False
     compile: bool = False
+    cuda_graphs: bool = False
+
+    def check(self, device: str) -> None:
+        """Raises `JobsError` for what training on `device`, cpu or cuda, does not have."""
+        if self.cuda_graphs and device == "cpu":
+            raise JobsError(
+                "--cuda-graphs is for a GPU, and this trains on the CPU; give --no-cuda-graphs, or train on a GPU"
+            )
 
 
 _SETTINGS = {setting.name for setting in dataclasses.fields(Settings)}

@@ -39,6 +39,7 @@ def launch(
     """Submit the wanted runs of `choose`; the exit code. prepare: writes what they need. changed: lines about it."""
     place = submit.target(options)
     submit.check(how, place)
+    options.check("cuda" if place.gpus else "cpu")
     if place.note:
         show.console().print(Text(place.note))
     if how.dry_run:
@@ -199,6 +200,7 @@ def train(
     settings: Settings,
 ) -> None:
     """Train one configuration in this process, with a progress bar per seed. Raises `JobsError` if it does not end."""
+    settings.check(device)
     config = TrainConfig().with_overrides(values)
     identity = config_id(config)
     name = f"train-{identity}"

@@ -26,8 +26,9 @@ class Adam(torch.optim.Adam):
     state_dict = inspect.unwrap(torch.optim.Adam.state_dict)
     load_state_dict = inspect.unwrap(torch.optim.Adam.load_state_dict)
 
-    def __init__(self, params: Any, lr: float = 1e-3, eps: float = 1e-8) -> None:
-        super().__init__(params, lr=lr, eps=eps, foreach=True)
+    def __init__(self, params: Any, lr: float = 1e-3, eps: float = 1e-8, capturable: bool = False) -> None:
+        """capturable: count steps on the GPU, where a CUDA graph can."""
+        super().__init__(params, lr=lr, eps=eps, foreach=True, capturable=capturable)
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]

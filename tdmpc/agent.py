@@ -10,6 +10,7 @@ import copy
 import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -18,11 +19,21 @@ from tdmpc import catalogue, fused, kernels, losses
 from tdmpc import math as tm
 from tdmpc.adam import Adam
 from tdmpc.config import TrainConfig
-from tdmpc.objectives import Metrics, PolicyPass, draw_noise, model_losses, policy_metrics, policy_pass
-from tdmpc.planner import score
+from tdmpc.graphs import Recorded
+from tdmpc.objectives import (
+    Metrics,
+    PolicyNoise,
+    PolicyPass,
+    draw_noise,
+    draw_policy_noise,
+    model_losses,
+    policy_metrics,
+    policy_pass,
+)
+from tdmpc.planner import Plan, PlanNoise, draw_plan_noise, plan_with, score
 from tdmpc.replay import Batch
 from tdmpc.streams import Draws, generator
-from tdmpc.targets import Gaussian, Networks
+from tdmpc.targets import Gaussian, Networks, Noise
 from tdmpc.world_model import Policy, TargetValues, WorldModel, move_average
 
 VALUE_LR_UNIT = 5  # TD-MPC2's five value heads are the unit of the value learning rates
@@ -52,11 +63,16 @@ def freeze_step(config: TrainConfig) -> int:
     return round((1 - config.detach_encoder_ratio) * config.steps)
 
 
-class Agent:
-    """S seeds of one configuration. `update` trains on a batch; acting is the planner's.
+class _Learnt(NamedTuple):
+    metrics: Metrics  # empty unless logged
+    policy_metrics: Callable[[], Metrics] | None  # None where the policy was not due
 
-    compiled: a mode of `torch.compile`, through which losses, the policy's objective and the planner's `score` run,
-    but not updates that are logged.
+
+class Agent:
+    """S seeds of one configuration. `update` trains on a batch, `act` plans an action of training.
+
+    compiled: losses, the policy's objective and the planner's scores run through `torch.compile`. cuda_graphs: updates
+    and plans are recorded and replayed, on a GPU. Neither is for updates that are logged.
     """
 
     def __init__(
@@ -66,7 +82,8 @@ class Agent:
         action_size: int,
         seeds: Sequence[int],
         device: str,
-        compiled: str | None = None,
+        compiled: bool = False,
+        cuda_graphs: bool = False,
     ) -> None:
         self.config, self.action_size = config, action_size
         init = [generator(seed, "init") for seed in seeds]  # on the CPU: the same weights on every device
@@ -77,10 +94,12 @@ class Agent:
         self.scale = torch.ones(len(seeds), device=device)
         # 0 times what must be finite is added to it: once something is not, it stays NaN
         self._sound = torch.zeros(len(seeds), device=device)
-        self._compiled, self._losses, self._policy_pass, self.score = compiled, model_losses, policy_pass, score
+        self._entropy_coeff = torch.zeros((), device=device)
+        self._compiled, self._losses, self._policy_pass, self._score = compiled, model_losses, policy_pass, score
         if compiled:  # whole, or not at all: a part that is left out would be slow without anybody's being told
-            whole = functools.partial(torch.compile, fullgraph=True, dynamic=False, mode=compiled)
-            self._losses, self._policy_pass, self.score = map(whole, (model_losses, policy_pass, score))
+            whole = functools.partial(torch.compile, fullgraph=True, dynamic=False)
+            self._losses, self._policy_pass, self._score = map(whole, (model_losses, policy_pass, score))
+        self._cuda_graphs, self._graphs, self._frozen = cuda_graphs, dict[str, Recorded](), False
         self.update_index = 0  # counts every gradient update, those on the seed data included
         self._policy_metrics: Callable[[], Metrics] = dict  # made when they are asked for, which is seldom
         # walking through modules for them takes longer than what is done with them
@@ -92,8 +111,8 @@ class Agent:
             averages.append((self.policy_ema.net, self.policy.net, config.policy_ema_tau))
         self._averages = averages
         self.optimisers = {
-            "model": Adam(self._model_groups()),
-            "policy": Adam(self.policy.parameters(), lr=config.lr * config.pi_lr_scale, eps=1e-5),
+            "model": Adam(self._model_groups(), capturable=cuda_graphs),
+            "policy": Adam(self.policy.parameters(), config.lr * config.pi_lr_scale, eps=1e-5, capturable=cuda_graphs),
         }
 
     def _model_groups(self) -> list[dict[str, object]]:
@@ -134,19 +153,53 @@ class Agent:
 
         Returns the model's metrics where `log`; the policy's wait for `take_policy_metrics`.
         """
-        noise = draw_noise(self.config, self.action_size, draws)
+        noise, policy_noise = draw_noise(self.config, self.action_size, draws), None
+        if self.update_index % self.config.pi_update_freq == 0:
+            policy_noise = draw_policy_noise(self.config, self.action_size, draws)
+            self._entropy_coeff.fill_(schedule.entropy_coeff)
+        if schedule.encoder_frozen != self._frozen:
+            self._frozen = schedule.encoder_frozen
+            self._graphs.clear()  # the memory of those that will never be replayed again
+        learn = functools.partial(self._learn, frozen=self._frozen, log=log)
+        name = "update" if policy_noise else "update without policy"
+        done = (learn if log else self._replayed(name, learn))(batch, noise, policy_noise)
+        if done.policy_metrics:
+            self._policy_metrics = done.policy_metrics
+        self.update_index += 1
+        return done.metrics
+
+    @torch.no_grad()
+    def act(self, obs: Tensor, warm: Tensor, draws: Draws) -> Plan:
+        """Plan from obs (S, O), as training does, starting at the mean `warm` (S, 1, T, A)."""
+        noise = draw_plan_noise(self.config, 1, self.action_size, draws, best=False)
+        return self._replayed("plan", self._plan)(obs, warm, noise)
+
+    def _plan(self, obs: Tensor, warm: Tensor, noise: PlanNoise) -> Plan:
+        z = self.model.encode(obs.unsqueeze(1))
+        return plan_with(noise, self.networks, z, warm, self.config, None, self._score)
+
+    def _replayed(self, name: str, work: Callable[..., Any]) -> Callable[..., Any]:
+        """`work`, recorded under `name` where that is wanted."""
+        if not self._cuda_graphs:
+            return work
+        if name not in self._graphs:
+            self._graphs[name] = Recorded(work)
+        return self._graphs[name]
+
+    def _learn(self, batch: Batch, noise: Noise, policy_noise: PolicyNoise | None, frozen: bool, log: bool) -> _Learnt:
+        """The update, without what it draws: all that changes from one to the next comes in through tensors."""
         losses_of = model_losses if log else self._losses
-        found = losses_of(self.networks, batch, noise, self.config, schedule.encoder_frozen, full=log)
+        found = losses_of(self.networks, batch, noise, self.config, frozen, full=log)
         metrics = {**found.metrics, **self._gradient_norms(found.weighted)} if log else {}
         total = found.total
         grad_norm = self._step_model(total)
         self._sound.add_(total.detach() + grad_norm, alpha=0)
-        if self.update_index % self.config.pi_update_freq == 0:
+        of_policy = None
+        if policy_noise:
             acted = None if self._compiled else found.acted  # one graph more, for the updates that are logged
-            self._update_policy(found.states, schedule.entropy_coeff, draws, acted)
+            of_policy = self._update_policy(found.states, self._entropy_coeff, policy_noise, acted)
         self._move_averages()
-        self.update_index += 1
-        return {**metrics, "grad_norm": grad_norm} if log else {}
+        return _Learnt({**metrics, "grad_norm": grad_norm} if log else {}, of_policy)
 
     @property
     def policy_metrics(self) -> Metrics:
@@ -191,30 +244,31 @@ class Agent:
         self.optimisers["model"].step()
         return norm
 
-    def _update_policy(self, states: Tensor, entropy_coeff: float, draws: Draws, acted: Gaussian | None = None) -> None:
-        c = self.config
-        count = states.shape[1] * states.shape[2]
-        eps = draws.normal(count, self.action_size)
-        dropout = draws.dropout(c.dropout, c.num_q, c.planner_num_dynamics_heads * count, c.mlp_dim)
+    def _update_policy(
+        self, states: Tensor, entropy_coeff: Tensor | float, noise: PolicyNoise, acted: Gaussian | None = None
+    ) -> Callable[[], Metrics]:
+        """One step of the policy; its metrics, for whoever asks."""
+        c, (eps, dropout) = self.config, noise
         with _constant(self._model_parameters):
             found = self._policy_pass(self.model, self.policy, states, eps, dropout, c, acted)
         spread = tm.percentile_range(found.terms.q[:, 0].detach()).clamp(min=1.0)
-        self.scale = torch.lerp(self.scale, spread, c.scale_tau)
+        self.scale.lerp_(spread, c.scale_tau)
         loss = losses.policy_loss(found.terms, self.scale, self.action_size, entropy_coeff, c.hinge_coef, c.rho)
         grads = torch.autograd.grad(loss.sum(), self._policy_parameters)
         norm = clip_per_seed(grads, c.grad_clip_norm)
         for parameter, grad in zip(self._policy_parameters, grads, strict=True):
             parameter.grad = grad
         self.optimisers["policy"].step()
-        loss, scale = loss.detach(), self.scale
+        loss = loss.detach()
         self._sound.add_(loss + norm, alpha=0)
         found = PolicyPass(losses.PolicyTerms(*(x.detach() for x in found.terms)), *(x.detach() for x in found[1:]))
 
         def metrics() -> Metrics:
-            own = {"pi_loss": loss, "pi_grad_norm": norm, "pi_scale": scale}
-            return {**policy_metrics(found, eps), **own, "entropy_coeff": torch.full_like(norm, entropy_coeff)}
+            own = {"pi_loss": loss, "pi_grad_norm": norm, "pi_scale": self.scale}
+            own = {name: value.clone() for name, value in own.items()}  # the next update may write into these
+            return {**policy_metrics(found, eps), **own, "entropy_coeff": torch.ones_like(norm) * entropy_coeff}
 
-        self._policy_metrics = metrics
+        return metrics
 
     def _move_averages(self) -> None:
         for target, online, tau in self._averages:

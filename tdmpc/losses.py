@@ -78,7 +78,7 @@ class PolicyTerms(NamedTuple):
 
 
 def policy_loss(
-    terms: PolicyTerms, scale: Tensor, action_size: int, entropy_coeff: float, hinge_coef: float, rho: float
+    terms: PolicyTerms, scale: Tensor, action_size: int, entropy_coeff: Tensor | float, hinge_coef: float, rho: float
 ) -> Tensor:
     """-(Q-hat / scale + coeff * entropy) + hinge, rho^t weighted -> (S,).
 
@@ -86,4 +86,4 @@ def policy_loss(
     code, in which the tanh terms cancel, so its gradient reaches log_std only.
     """
     against = hinge_coef * terms.hinge - terms.q / scale[:, None, None]
-    return _over_time(torch.add(against, terms.log_prob, alpha=entropy_coeff * action_size).mean(-1), rho)
+    return _over_time((against + entropy_coeff * action_size * terms.log_prob).mean(-1), rho)

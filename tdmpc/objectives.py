@@ -52,6 +52,19 @@ def draw_noise(config: TrainConfig, action_size: int, draws: Draws, dropout: boo
     return Noise(heads, actions, draws.dropout(c.dropout if dropout else 0.0, c.num_q, states, c.mlp_dim))
 
 
+class PolicyNoise(NamedTuple):
+    eps: Tensor  # (S, M, A) standard-normal, M = (T+1) B
+    dropout: Dropout | None  # of (S, Q, H*M, hidden)
+
+
+def draw_policy_noise(config: TrainConfig, action_size: int, draws: Draws) -> PolicyNoise:
+    """Noise of one update of the policy, drawn behind that of the model's."""
+    c = config
+    count = (c.horizon + 1) * c.batch_size
+    eps = draws.normal(count, action_size)
+    return PolicyNoise(eps, draws.dropout(c.dropout, c.num_q, c.planner_num_dynamics_heads * count, c.mlp_dim))
+
+
 # --- the model ----------------------------------------------------------------------------------------
 
 

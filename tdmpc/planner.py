@@ -28,6 +28,16 @@ class Plan(NamedTuple):
     policy_share: Tensor  # (S, P) share of policy candidates among the elites
 
 
+class PlanNoise(NamedTuple):
+    """Standard-normal draws of one plan; N policy candidates of P episodes, I iterations, K elites."""
+
+    policy: Tensor  # (S, T, N, A) of the policy's own
+    added: Tensor  # (S, T, N, A) to its actions
+    sampled: Tensor  # (S, I, P, T, E, A)
+    choice: Tensor | None  # (S, P, K) uniform in [0, 1): an elite is sampled by its weight; None takes the best
+    action: Tensor | None  # (S, P, A) to the action; None where nothing is added
+
+
 class _Candidates(NamedTuple):
     actions: Tensor  # (S, P, T, E, A)
     scores: Tensor  # (S, P, E)
@@ -44,32 +54,49 @@ def score(nets: Networks, z: Tensor, actions: Tensor, config: TrainConfig, heads
     return _final_score(nets, rolled, config, episodes)
 
 
-@torch.no_grad()
-def plan(
-    nets: Networks, z: Tensor, warm: Tensor, config: TrainConfig, draws: Draws, heads: Heads, best: bool,
-    scored: Callable[[Networks, Tensor, Tensor, TrainConfig, Heads], Tensor] = score,
-) -> Plan:  # fmt: skip
+def draw_plan_noise(config: TrainConfig, episodes: int, size: int, draws: Draws, best: bool) -> PlanNoise:
+    """For actions of `size`; the order of the draws is part of what a seed stands for."""
+    c = config
+    of_policy = (c.horizon, episodes * c.num_pi_trajs, size)
+    return PlanNoise(
+        draws.normal(*of_policy),
+        draws.normal(*of_policy),
+        draws.normal(c.iterations, episodes, c.horizon, c.num_samples, size),
+        None if best else draws.uniform(episodes, c.num_elites),
+        None if best or c.train_act_std_coeff == 0 else draws.normal(episodes, size),
+    )
+
+
+def plan(nets: Networks, z: Tensor, warm: Tensor, config: TrainConfig, draws: Draws, heads: Heads, best: bool) -> Plan:
     """Plan from latents z (S, P, L), starting at the mean `warm` (S, P, T, A).
 
     heads: dynamics heads that score candidates (None = all). best: take the best elite (evaluation) instead of
-    sampling one by its weight (training). scored: `score`, or what was compiled of it.
+    sampling one by its weight (training).
     """
+    noise = draw_plan_noise(config, warm.shape[1], warm.shape[-1], draws, best)
+    return plan_with(noise, nets, z, warm, config, heads)
+
+
+@torch.no_grad()
+def plan_with(
+    noise: PlanNoise, nets: Networks, z: Tensor, warm: Tensor, config: TrainConfig, heads: Heads,
+    scored: Callable[[Networks, Tensor, Tensor, TrainConfig, Heads], Tensor] = score,
+) -> Plan:  # fmt: skip
+    """`plan` with noise that was drawn. scored: `score`, or what was compiled of it."""
     c = config
-    episodes, horizon, size = warm.shape[1:]
     mean, std = warm, torch.full_like(warm, c.max_std)
-    seeded = _from_policy(nets, z, size, c, draws, heads)
-    noise = draws.normal(c.iterations, episodes, horizon, c.num_samples, size)
+    seeded = _from_policy(nets, z, noise, c, heads)
     for i in range(c.iterations):
-        sampled = (mean.unsqueeze(3) + std.unsqueeze(3) * noise[:, i]).clamp(-1, 1)
+        sampled = (mean.unsqueeze(3) + std.unsqueeze(3) * noise.sampled[:, i]).clamp(-1, 1)
         scores = scored(nets, z, sampled, c, heads)
         elite, index, weights = _elites(seeded, _Candidates(sampled, scores), c)
         w = weights[:, :, None, :, None]
         mean = (w * elite).sum(3)
         std = (w * (elite - mean.unsqueeze(3)).square()).sum(3).sqrt().clamp(c.min_std, c.max_std)
-    choice = weights.argmax(-1) if best else _gumbel_choice(weights, draws)
-    first = elite[:, :, 0].gather(2, choice[:, :, None, None].expand(-1, -1, 1, size)).squeeze(2)
-    if not best and c.train_act_std_coeff > 0:
-        first = (first + c.train_act_std_coeff * std[:, :, 0] * draws.normal(episodes, size)).clamp(-1, 1)
+    choice = weights.argmax(-1) if noise.choice is None else _gumbel_choice(weights, noise.choice)
+    first = elite[:, :, 0].gather(2, choice[:, :, None, None].expand(-1, -1, 1, elite.shape[-1])).squeeze(2)
+    if noise.action is not None:
+        first = (first + c.train_act_std_coeff * std[:, :, 0] * noise.action).clamp(-1, 1)
     share = (index < c.num_pi_trajs).float().mean(-1)
     return Plan(first, mean, std[:, :, 0], share)
 
@@ -89,24 +116,22 @@ def _elites(seeded: _Candidates, sampled: _Candidates, config: TrainConfig) -> t
     return actions.gather(3, index), top.indices, torch.softmax(top.values / config.temperature, dim=-1)
 
 
-def _gumbel_choice(weights: Tensor, draws: Draws) -> Tensor:
-    """(S, P, k) weights -> (S, P) index drawn by weight. Gumbel-max: unlike `torch.multinomial`, a diverged
-    seed's NaN stays in its own row."""
-    uniform = draws.uniform(*weights.shape[1:]).clamp(min=torch.finfo(weights.dtype).tiny)
+def _gumbel_choice(weights: Tensor, uniform: Tensor) -> Tensor:
+    """(S, P, k) weights and draws in [0, 1) -> (S, P) index drawn by weight. Gumbel-max: unlike `torch.multinomial`, a
+    diverged seed's NaN stays in its own row."""
+    uniform = uniform.clamp(min=torch.finfo(weights.dtype).tiny)
     return (weights.clamp(min=1e-30).log() - (-uniform.log()).log()).argmax(-1)
 
 
-def _from_policy(nets: Networks, z: Tensor, size: int, config: TrainConfig, draws: Draws, heads: Heads) -> _Candidates:
+def _from_policy(nets: Networks, z: Tensor, noise: PlanNoise, config: TrainConfig, heads: Heads) -> _Candidates:
     """Candidates of the policy along the first head's latents, rolled and scored once per plan."""
     c = config
     episodes = z.shape[1]
-    count = episodes * c.num_pi_trajs
-    eps = draws.normal(c.horizon, count, size)
-    extra = draws.normal(c.horizon, count, size) * c.policy_seed_noise_std
+    added = noise.added * c.policy_seed_noise_std
     rolled = _Rolled.start(z, c.num_pi_trajs)
     actions = []
     for t in range(c.horizon):
-        action = (nets.actor.sample(rolled.latents[:, 0], eps[:, t]) + extra[:, t]).clamp(-1, 1)
+        action = (nets.actor.sample(rolled.latents[:, 0], noise.policy[:, t]) + added[:, t]).clamp(-1, 1)
         actions.append(action)
         rolled = _advance(nets, rolled, action, c, heads)
     stacked = torch.stack(actions, dim=1).unflatten(2, (episodes, -1)).transpose(1, 2)

@@ -45,6 +45,7 @@ def train(
     snapshots: int = 0,
     deterministic: bool = False,
     compile: bool = False,
+    cuda_graphs: bool = False,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> list[Outcome]:
     """Train runs that share a configuration up to the seed, side by side; one `Outcome` a handle, in order.
@@ -54,16 +55,19 @@ def train(
     many times, evenly spaced and the last at the end, weights are kept for `evaluate`. deterministic: on a GPU,
     the same numbers whenever this is repeated on one model of card; a CPU's are the same anyway. compile: update
     and plan through `torch.compile`, which takes minutes to start with and, on a CPU, takes the place of the kernels.
+    cuda_graphs: on a GPU, record updates and plans once and replay them; more memory, no waiting for launches.
     """
+    if cuda_graphs and device != "cuda":
+        raise DeviceError("CUDA graphs were asked for, which are a GPU's; submit with a GPU profile, or without them")
     _prepare(device, threads, handles[0].config.tf32, deterministic)
-    how = "default" if compile else None
     if compile:
         os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(kernels.cache() / "compiled"))
     found: dict[int, Outcome] = {}
     for group, states in _by_position(handles):
         members = [handles[n] for n in group]
         step = states[0]["step"] if states else 0
-        trainer = Trainer(members, device, [_metadata(handle, device, step) for handle in members], snapshots, how)
+        metadata = [_metadata(handle, device, step) for handle in members]
+        trainer = Trainer(members, device, metadata, snapshots, compile, cuda_graphs)
         if states:
             trainer.restore(states)
         outcomes = trainer.run(should_stop, checkpoint_minutes * 60)

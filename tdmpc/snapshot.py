@@ -52,7 +52,7 @@ def restore_agent(agent: Agent, states: list[dict[str, Any]]) -> None:
     restore_weights(agent, [state["modules"] for state in states])
     for name, optimiser in agent.optimisers.items():
         _restore_moments(optimiser, [state["optimisers"][name] for state in states])
-    agent.scale = torch.stack([state["scale"] for state in states]).to(agent.scale.device)
+    agent.scale.copy_(torch.stack([state["scale"] for state in states]))
     agent.update_index = states[0]["update_index"]
     agent.policy_metrics = {
         key: torch.stack([state["policy_metrics"][key] for state in states]).to(agent.scale.device)
@@ -62,10 +62,13 @@ def restore_agent(agent: Agent, states: list[dict[str, Any]]) -> None:
 
 def _restore_moments(optimiser: torch.optim.Optimizer, per_seed: list[list[dict[str, Tensor]]]) -> None:
     parameters = [p for group in optimiser.param_groups for p in group["params"]]
+    counted_on = parameters[0].device if optimiser.defaults["capturable"] else "cpu"
     for n, parameter in enumerate(parameters):
         moments = [state[n] for state in per_seed]
         if moments[0]:
             optimiser.state[parameter] = {
-                key: value.clone() if value.dim() == 0 else torch.stack([m[key] for m in moments]).to(parameter.device)
+                key: value.to(counted_on, copy=True)
+                if value.dim() == 0
+                else torch.stack([m[key] for m in moments]).to(parameter.device)
                 for key, value in moments[0].items()
             }

@@ -24,7 +24,7 @@ from tdmpc.config import ConfigError, TrainConfig
 from tdmpc.envs import Env
 from tdmpc.evaluation import MODES, Episode, Evaluator, value_bias
 from tdmpc.objectives import Metrics
-from tdmpc.planner import Plan, plan, shift
+from tdmpc.planner import Plan, shift
 from tdmpc.replay import Replay
 from tdmpc.shards import ShardWriter, Superseded
 from tdmpc.snapshot import agent_state, restore_agent, weights
@@ -93,7 +93,7 @@ class Trainer:
     """Trains the runs of `handles`, which share a configuration up to the seed.
 
     snapshots: how many times, evenly spaced and the last at the end, the weights are kept for evaluation.
-    compiled: as the agent's.
+    compiled, cuda_graphs: as the agent's.
     """
 
     def __init__(
@@ -102,7 +102,8 @@ class Trainer:
         device: str,
         metadata: Sequence[dict[str, str]],
         snapshots: int,
-        compiled: str | None,
+        compiled: bool,
+        cuda_graphs: bool,
     ) -> None:
         self.config = c = handles[0].config
         self._snapshot_steps = {round(n * c.steps / snapshots) for n in range(1, snapshots + 1)}
@@ -111,7 +112,7 @@ class Trainer:
         seeds = [h.seed for h in handles]
         env = self.lanes[0].env
         sizes = (env.obs_size, env.action_size)
-        self.agent = Agent(c, *sizes, seeds, device, compiled)
+        self.agent = Agent(c, *sizes, seeds, device, compiled, cuda_graphs)
         self.replay = Replay(
             len(seeds), *sizes, c.horizon, device, hot_share=c.hot_buffer_ratio, hot_windows=c.hot_buffer_size
         )
@@ -234,19 +235,17 @@ class Trainer:
         return uniform * 2 - 1
 
     def _planned(self) -> np.ndarray:
-        with torch.no_grad():
-            z = self.agent.model.encode(torch.from_numpy(self.obs).to(self.device).unsqueeze(1))
-            chosen = plan(
-                self.agent.networks, z, self.warm, self.config, self.draws["plan"],
-                heads=None, best=False, scored=self.agent.score,
-            )  # fmt: skip
-            self.warm = shift(chosen.mean)
-            if (self.step + 1) % self.config.log_freq == 0:
-                self._metrics |= self._planner_metrics(chosen, z)
-            actions: np.ndarray = chosen.action.squeeze(1).cpu().numpy()
+        obs = torch.from_numpy(self.obs).to(self.device)
+        chosen = self.agent.act(obs, self.warm, self.draws["plan"])
+        self.warm = shift(chosen.mean)
+        if (self.step + 1) % self.config.log_freq == 0:
+            self._metrics |= self._planner_metrics(chosen, obs)
+        actions: np.ndarray = chosen.action.squeeze(1).cpu().numpy()
         return actions
 
-    def _planner_metrics(self, chosen: Plan, z: Tensor) -> Metrics:
+    @torch.no_grad()
+    def _planner_metrics(self, chosen: Plan, obs: Tensor) -> Metrics:
+        z = self.agent.model.encode(obs.unsqueeze(1))
         distance = (chosen.action - self.agent.acting_policy.act(z)).abs().mean(dim=(1, 2))
         return {
             "planner_pi_elite_share": chosen.policy_share.mean(1),

@@ -54,6 +54,8 @@ settings_options = with_options(
                  help="On a GPU, the same numbers every time; slower."),
     click.option("--compile/--no-compile", default=None,
                  help="Update and plan through torch.compile; minutes to start with, slower on a CPU."),
+    click.option("--cuda-graphs/--no-cuda-graphs", default=None,
+                 help="On a GPU, record updates and plans once and replay them; more memory."),
 )  # fmt: skip
 backend_options = with_options(
     click.option("--profile", metavar="NAME|FILE", help="Cluster profile: gpu, a100, cpu ... or a file of yours."),

@@ -11,8 +11,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from jobs import plan
 from jobs.expand import expand
@@ -170,3 +172,42 @@ def test_it_trains_what_is_missing_and_says_what_cannot_be_compared(
     assert table.read_text() == first
     assert learning.main(["--steps", "10", "--out", str(tmp_path)]) == 1  # shorter than the random actions
     assert table.read_text() == first
+
+
+def test_tf32_cuts_the_factors_of_products_alone(load_script: Callable[[str], ModuleType]) -> None:
+    """Against products in float64 of factors whose last 13 bits were cleared by hand."""
+    tf32 = load_script("benchmarks/tf32.py")
+    draw = torch.Generator().manual_seed(1)
+    a, b, c = (torch.randn(shape, generator=draw, requires_grad=True) for shape in ((9, 40), (40, 7), (9, 7)))
+
+    def cut(x: torch.Tensor) -> torch.Tensor:
+        kept = x.detach().contiguous().numpy().view("uint32") & np.uint32(0xFFFFE000)
+        return torch.from_numpy(kept.view("float32")).double()
+
+    with tf32.Truncated():
+        product = torch.addmm(c, a, b)
+        batched = torch.bmm(a[None], b[None])[0] + torch.baddbmm(c[None], a[None], b[None])[0]
+        (product * (1 + c.detach())).sum().backward()
+    torch.testing.assert_close(product.double(), cut(a) @ cut(b) + c, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(batched.double(), 2 * cut(a) @ cut(b) + c, rtol=1e-5, atol=1e-5)
+    slope = cut(1 + c)
+    torch.testing.assert_close(a.grad.double(), slope @ cut(b).T, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(b.grad.double(), cut(a).T @ slope, rtol=1e-5, atol=1e-5)
+    assert torch.equal(c.grad, 1 + c.detach())  # no product
+    assert (product - torch.addmm(c, a, b)).abs().max() > 1e-3  # of float32, which it is not
+
+
+def test_it_trains_with_tf32_beside_the_study(
+    learning: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "tiny.yaml").write_text(TINY)
+    monkeypatch.setattr(learning, "PLAN", tmp_path / "tiny.yaml")
+    call = ["--seeds", "2", "--steps", "40", "--tasks", "cartpole-swingup", "--out", str(tmp_path)]
+    assert learning.main([*call, "--tf32"]) == 0
+    assert "| cartpole-swingup | 40 (4,000) | 2 |" in capsys.readouterr().out
+    assert not (tmp_path / "docs").exists()
+    assert learning.main(call) == 0
+    stores = [Store(tmp_path / "results" / name) for name in ("tf32", "learning")]
+    (cut,), (whole,) = (list(store.root.glob("runs/*/seed-1/checkpoints/*.pt")) for store in stores)
+    found = [torch.load(path, weights_only=True)["agent"]["modules"]["policy"]["net.numbers"] for path in (cut, whole)]
+    assert 0 < (found[0] - found[1]).norm() < found[1].norm()

@@ -290,3 +290,17 @@ def test_how_a_run_is_trained_reaches_it_and_its_rerun(run: Any, agent: Any) -> 
     names = ("snapshots", "checkpoint_minutes", "deterministic", "compile")
     told = [tuple(call[name] for name in names) for call in agent.calls]
     assert told == [(7, 0.5, True, True)] * 8 + [(0, 0.5, True, True)] * 4 + [(4, 0, True, False)]
+
+
+def test_cuda_graphs_reach_a_gpu_and_no_cpu(run: Any, agent: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    agent.ends = {1: end("interrupted")}
+    monkeypatch.setattr("jobs.process.gpus", lambda: ["0"])
+    run("submit", "q", "--cuda-graphs", code=1)
+    run("rerun", "q", "--all", code=1)
+    assert {(call["device"], call["cuda_graphs"]) for call in agent.calls} == {("cuda", True)}
+    monkeypatch.setattr("jobs.process.gpus", lambda: [])
+    calls = len(agent.calls)
+    assert "give --no-cuda-graphs" in run("rerun", "q", "--all", code=1).output
+    assert len(agent.calls) == calls
+    run("rerun", "q", "--all", "--no-cuda-graphs", code=1)
+    assert (agent.calls[-1]["device"], agent.calls[-1]["cuda_graphs"]) == ("cpu", False)

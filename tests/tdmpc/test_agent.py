@@ -14,7 +14,7 @@ from tdmpc import math as tm
 from tdmpc.agent import Agent, Schedule, clip_per_seed, freeze_step, per_seed_norm
 from tdmpc.layers import StackedMLP
 from tdmpc.math import soft_cross_entropy, two_hot
-from tdmpc.objectives import _value_loss, draw_noise, model_losses, policy_pass
+from tdmpc.objectives import _value_loss, draw_noise, draw_policy_noise, model_losses, policy_pass
 from tdmpc.replay import Batch
 from tdmpc.streams import Draws
 from tdmpc.targets import Latents, Wanted, value_batch
@@ -71,7 +71,7 @@ def test_the_policy_update_moves_the_policy_alone(tiny):
     agent, draws = trained_agent(config)
     model, policy = copy_of(agent.model), copy_of(agent.policy)
     states = torch.randn(1, config.horizon + 1, config.batch_size, config.latent_dim)
-    agent._update_policy(states, 1e-4, draws)
+    agent._update_policy(states, 1e-4, draw_policy_noise(config, ACTIONS, draws))
     assert moved(policy, agent.policy)
     assert not moved(model, agent.model)
 
@@ -115,7 +115,7 @@ def test_the_scale_follows_the_spread_at_the_first_states_and_stays_above_one(ti
     seen = []
     for spread, scale in ((21.0, 6.0), (0.3, 4.75)):  # 1 + (21 - 1) / 4, then 6 + (1 - 6) / 4
         monkeypatch.setattr(tm, "percentile_range", lambda q, to=spread: seen.append(q.shape) or torch.tensor([to]))
-        agent._update_policy(states, 1e-4, draws)
+        agent._update_policy(states, 1e-4, draw_policy_noise(config, ACTIONS, draws))
         assert agent.scale.tolist() == [scale]
     assert seen == [(1, config.batch_size)] * 2
 

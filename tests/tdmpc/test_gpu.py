@@ -28,9 +28,9 @@ def flat(agent, s):
     return torch.cat([value.flatten() for module in modules for value in module.values()])
 
 
-def updated(config, seeds, device, updates=10):
+def updated(config, seeds, device, updates=10, cuda_graphs=False):
     """Per seed: weights before, and after updates on batches that are the seed's own."""
-    agent = Agent(config, OBS, ACTIONS, seeds, device)
+    agent = Agent(config, OBS, ACTIONS, seeds, device, cuda_graphs=cuda_graphs)
     before = [flat(agent, s) for s in range(len(seeds))]
     data, draws = (Draws.fresh(seeds, purpose, device=device) for purpose in ("data", "update"))
     shape = (config.horizon, config.batch_size)
@@ -71,6 +71,27 @@ def test_a_seed_draws_the_same_beside_others_as_alone(device):
     packed = drawn(*SEEDS)
     for s, seed in enumerate(SEEDS):
         assert all(torch.equal(beside[s], alone[0]) for beside, alone in zip(packed, drawn(seed), strict=True))
+
+
+@needs_gpu
+def test_replayed_updates_are_those_that_were_not_up_to_rounding(tiny):
+    torch.backends.cuda.matmul.allow_tf32 = False
+    config = tiny(policy_ema_enabled=True, pi_update_freq=2)
+    eager, found = (updated(config, SEEDS, "cuda", 20, cuda_graphs) for cuda_graphs in (False, True))
+    for (start, without), (_, replayed) in zip(eager, found, strict=True):
+        assert (replayed - without).norm() < 0.02 * (without - start).norm()
+
+
+@needs_gpu
+def test_a_replayed_run_trains_and_goes_on(tiny, trained):
+    """With plans, evaluations and logged updates between, and an encoder that is frozen on the way."""
+    config, runs = tiny(), trained("replayed")
+    polls = iter(range(30))
+    runs.train(config, should_stop=lambda: next(polls, None) is None, device="cuda", cuda_graphs=True)
+    (outcome,) = runs.train(config, tag="a002", device="cuda", cuda_graphs=True)
+    assert outcome.state == "finished"
+    assert all(value.isfinite().all() for value in runs.weights(1).values())
+    assert any(row["kind"] == "train" and row["step"] == config.steps for row in runs.rows(1))
 
 
 @needs_gpu

@@ -95,7 +95,7 @@ def test_the_plan_is_the_weighted_mean_and_spread_of_the_elites(tiny, monkeypatc
 
 def test_gumbel_choice_draws_by_weight():
     weights = torch.tensor([0.7, 0.2, 0.1]).repeat(1, 4000, 1)
-    picks = planner._gumbel_choice(weights, Draws.fresh([1], "x")).flatten()
+    picks = planner._gumbel_choice(weights, Draws.fresh([1], "x").uniform(4000, 3)).flatten()
     shares = torch.bincount(picks, minlength=3) / len(picks)
     assert shares.tolist() == pytest.approx([0.7, 0.2, 0.1], abs=0.03)
 
