@@ -32,6 +32,11 @@ try:
 except Exception as error:
     found["torch_error"] = f"{type(error).__name__}: {error}".splitlines()[0]
 try:
+    from tdmpc.run import without_kernels
+    found["kernels_missing"] = without_kernels()
+except Exception:
+    pass  # what is wrong is said above or below
+try:
     import mujoco
     from dm_control import suite
     suite.load("cartpole", "swingup").reset()
@@ -43,7 +48,8 @@ print(json.dumps(found))
 
 
 def facts() -> dict[str, Any]:
-    """Of this machine: host, cores, gpus, and versions of torch, mujoco and the GPU's name, or why there is none."""
+    """Of this machine: host, cores, gpus, versions of torch and mujoco, the GPU's name and
+    whether the agent's C kernels are there, or why not."""
     found: dict[str, Any] = {"host": process.host(), "cores": process.cores(), "gpus": len(process.gpus())}
     environment = {**os.environ, **process.job_variables(process.ROOT)}
     code, output, errors = process.run([*process.python(), "-c", _LOOK], _TIMEOUT_S, environment)

@@ -27,18 +27,28 @@ FLAGS = ("-O3", "-march=native", "-fPIC", "-fno-math-errno", "-fno-trapping-math
 COMPILE, LINK = ("-fopenmp", "-c"), ("-shared",)
 
 
-@functools.cache
 def _library() -> ctypes.CDLL | None:
     """The kernels of this machine; None where they cannot be had."""
-    compiler = next(
-        (path for name in (os.environ.get("CC", "cc"), "gcc", "clang") if (path := shutil.which(name))), None
-    )
-    if compiler is None or os.environ.get("SWEEPS_KERNELS") == "torch":
-        return None
+    found = _found()
+    return None if isinstance(found, str) else found
+
+
+@functools.cache
+def _found() -> ctypes.CDLL | str:
+    """The kernels of this machine, or why they cannot be had; an empty string where they are not wanted."""
+    if os.environ.get("SWEEPS_KERNELS") == "torch":
+        return ""
+    names = (os.environ.get("CC", "cc"), "gcc", "clang")
+    compiler = next((path for name in names if (path := shutil.which(name))), None)
+    if compiler is None:
+        return "there is no C compiler (cc, gcc, clang, or CC)"
     try:
         return _declared(ctypes.CDLL(str(_built(compiler))))
-    except (OSError, subprocess.SubprocessError):  # a compiler that does not work here, a cache that cannot be written
-        return None
+    except subprocess.CalledProcessError as error:
+        said = error.stderr.decode(errors="replace").strip().splitlines() or [f"exit code {error.returncode}"]
+        return f"{compiler}: {next((line for line in said if 'error' in line), said[-1])}"
+    except (OSError, subprocess.SubprocessError) as error:  # a cache that cannot be written, a library without OpenMP
+        return f"{compiler}: {error}"
 
 
 def _built(compiler: str) -> Path:
@@ -91,6 +101,12 @@ def _declared(loaded: ctypes.CDLL) -> ctypes.CDLL:
 def compiled() -> bool:
     """Whether this machine has the kernels."""
     return _library() is not None
+
+
+def missing() -> str:
+    """Why this machine has none though they were wanted, in one line; else empty."""
+    found = _found()
+    return " ".join(found.split()) if isinstance(found, str) else ""
 
 
 def compiled_for(x: Tensor) -> bool:

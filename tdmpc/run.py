@@ -26,6 +26,7 @@ from tdmpc.trainer import Outcome, Progress, RunHandle, Trainer
 
 __all__ = [
     "DeviceError", "Evaluation", "Film", "NoWeights", "Outcome", "Progress", "RunHandle", "evaluate", "film", "train",
+    "without_kernels",
 ]  # fmt: skip
 
 
@@ -62,6 +63,8 @@ def train(
     _prepare(device, threads, handles[0].config.tf32, deterministic)
     if compile:
         os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(kernels.cache() / "compiled"))
+    if device == "cpu" and not compile and (reason := without_kernels()):
+        handles[0].tell(f"trains without the C kernels, about three times as long: {reason}")
     found: dict[int, Outcome] = {}
     for group, states in _by_position(handles):
         members = [handles[n] for n in group]
@@ -173,6 +176,11 @@ def keep_freed_memory() -> None:
     if mallopt is not None:
         mallopt(M_MMAP_THRESHOLD, 1 << 30)
         mallopt(M_TRIM_THRESHOLD, (1 << 31) - 1)
+
+
+def without_kernels() -> str:
+    """Why a CPU of this machine trains by torch operations, three times as long, though nobody asked; else empty."""
+    return kernels.missing()
 
 
 def _by_position(handles: Sequence[RunHandle]) -> list[tuple[list[int], list[dict[str, Any]]]]:

@@ -109,3 +109,16 @@ def test_this_machine_is_looked_at_in_a_process_of_its_own() -> None:
     found = probe.facts()
     assert "torch_error" not in found
     assert "mujoco_error" not in found
+    assert "here: C kernels" in rows(doctor.machine({**found, "cuda": ""}, "here"))
+
+
+def test_a_compiler_that_fails_is_told_where_a_cpu_trains(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    broken = tmp_path / "cc"
+    broken.write_text("#!/bin/sh\necho 'x.c: fatal error: out of luck' >&2\necho 'compilation ended' >&2\nexit 1\n")
+    broken.chmod(0o755)
+    monkeypatch.setenv("CC", str(broken))
+    found = {**probe.facts(), "cuda": ""}
+    (kernels,) = (finding for finding in doctor.machine(found, "here") if finding.what == "here: C kernels")
+    assert (kernels.found, kernels.fine) == (f"{broken}: x.c: fatal error: out of luck", None)
+    assert "install gcc" in kernels.advice
+    assert "here: C kernels" not in rows(doctor.machine({**found, "cuda": "H100"}, "here"))  # a GPU needs none

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from tdmpc import agent as agent_module
-from tdmpc import shardname
+from tdmpc import kernels, shardname
 from tdmpc.config import ConfigError
 from tdmpc.envs import Env
 from tdmpc.run import DeviceError, Evaluation, NoWeights, evaluate, film, train
@@ -143,6 +143,16 @@ def test_compiled_updates_are_the_same_up_to_rounding(tiny, trained, monkeypatch
     assert len(graphs) == 3
     ours, theirs = (torch.cat([w.flatten() for w in runs.weights(1).values()]) for runs in (compiled, eager))
     assert (ours - theirs).norm() < 1e-3 * theirs.norm()
+
+
+def test_training_without_the_kernels_is_told_once_unless_asked_for(tiny, trained, monkeypatch):
+    config, told = tiny(steps=23), []
+    runs = trained("told")
+    handles = [runs.handle(config, seed, tell=told.append) for seed in (1, 2)]
+    for reason in ("cc: no header", ""):
+        monkeypatch.setattr(kernels, "_found", lambda reason=reason: reason)
+        train(handles, device="cpu", threads=1, should_stop=lambda: True)
+    assert told == ["trains without the C kernels, about three times as long: cc: no header"]
 
 
 def test_a_diverged_seed_stops_alone(tiny, trained, equal_weights, monkeypatch):
