@@ -30,24 +30,29 @@ class Recorded:
         self._outputs: Any = None
 
     def __call__(self, *inputs: Any) -> Any:
+        self._take(inputs)
         self._calls += 1
         if self._calls <= WARM_UPS:
-            return self._warm_up(*inputs)
+            return self._warm_up()
         if self._calls == WARM_UPS + 1:
-            self._inputs = tree_map_only(torch.Tensor, torch.clone, inputs)
             with torch.cuda.graph(self._graph, stream=self._stream):
                 self._outputs = self._work(*self._inputs)
-        else:
-            for own, given in zip(tree_leaves(self._inputs), tree_leaves(inputs), strict=True):
-                if isinstance(own, torch.Tensor):
-                    own.copy_(given)
         self._graph.replay()
         return self._outputs
 
-    def _warm_up(self, *inputs: Any) -> Any:
+    def _take(self, inputs: tuple[Any, ...]) -> None:
+        """From the first call on into the same tensors: what is compiled is compiled for their strides too."""
+        if not self._calls:
+            self._inputs = tree_map_only(torch.Tensor, torch.clone, inputs)
+            return
+        for own, given in zip(tree_leaves(self._inputs), tree_leaves(inputs), strict=True):
+            if isinstance(own, torch.Tensor):
+                own.copy_(given)
+
+    def _warm_up(self) -> Any:
         """Once as it is, on the stream that will be recorded: gradients accumulate on the stream they were first on."""
         self._stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(self._stream):
-            found = self._work(*inputs)
+            found = self._work(*self._inputs)
         torch.cuda.current_stream().wait_stream(self._stream)
         return found

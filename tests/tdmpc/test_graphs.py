@@ -141,6 +141,22 @@ def test_a_run_goes_on_from_its_checkpoint_with_graphs_or_without(tiny, trained,
         torch.testing.assert_close(parts.weights(1)[name], value, rtol=1e-3, atol=1e-4)
 
 
+def test_inputs_lie_where_they_lay_in_the_first_call(taped):
+    """What was compiled before the recording, for their strides too, must not be compiled anew in it."""
+    seen = []
+
+    def work(pair, factor, none):
+        seen.append([(x.data_ptr(), x.stride()) for x in pair])
+        return pair[0] * factor + pair[1]
+
+    recorded = graphs.Recorded(work)
+    for n in range(6):
+        given = torch.full((2,), float(n)).expand(3, 2), torch.ones(3, 2)
+        assert recorded(given, 2.0, None).tolist() == [[2.0 * n + 1] * 2] * 3
+    assert seen == [seen[0]] * (graphs.WARM_UPS + 1)
+    assert [tape.replays for tape in taped] == [6 - graphs.WARM_UPS]
+
+
 # --- no waiting -----------------------------------------------------------------------------------------
 
 
