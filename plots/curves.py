@@ -94,6 +94,8 @@ def overview(lines: Sequence[Line], frame: Frame, *, width: int, height: int, un
         made = figure(width, height)
         axes = _axes(made, left=46, right=26, bottom=34, top=20)
         limits = limits_of([line.mean["mean"] for line in lines], frame.random)
+        if len(lines) <= MOST_BANDS:
+            limits = _wider(limits, lines)
         for line in lines:
             if len(lines) <= MOST_BANDS:
                 _band(axes, line, limits)
@@ -223,6 +225,16 @@ def limits_of(drawn: Sequence[pd.Series], random: float | None, log: bool = Fals
         return low / margin, high * margin
     margin = 0.05 * (high - low) or 0.05 * abs(high) or 1.0
     return low - margin, high + margin
+
+
+def _wider(limits: tuple[float, float], lines: Sequence[Line]) -> tuple[float, float]:
+    """Limits that hold the bands too, unless they would leave less than half of the height to the means."""
+    low, high = limits
+    room = (high - low) / 2
+    ends = pd.concat([line.mean.loc[line.mean["n"] >= FEWEST_SEEDS, ["low", "high"]] for line in lines])
+    if not np.isfinite(ends.to_numpy(dtype=float)).any():
+        return limits
+    return max(min(low, ends["low"].min()), low - room), min(max(high, ends["high"].max()), high + room)
 
 
 # --- pieces ---------------------------------------------------------------------------------------------

@@ -62,6 +62,21 @@ def test_limits_hold_everything_drawn_and_the_random_reference() -> None:
     assert limits_of([pd.Series([np.nan])], None) == (0.0, 1.0)
 
 
+@pytest.mark.parametrize(
+    ("half_width", "n", "limits"),
+    [
+        (1.0, 3, [-1.0, 11.0]),  # all of the bands
+        (40.0, 3, [-6.0, 16.0]),  # half of the height, 11, is the means' with their margin
+        (40.0, 2, [-0.5, 10.5]),  # no bands
+    ],
+)
+def test_an_overview_is_as_high_as_its_bands_within_reason(half_width: float, n: int, limits: list[float]) -> None:
+    wide = line([0.0, 10.0], n=n)
+    wide.mean["low"], wide.mean["high"] = wide.mean["mean"] - half_width, wide.mean["mean"] + half_width
+    drawn = overview([wide], Frame(100, {}, None), width=400, height=300, unit="return")
+    assert drawn.view["y"] == pytest.approx(limits)
+
+
 def test_a_logarithmic_axis_only_for_positive_values_over_a_wide_range() -> None:
     assert wants_log(pd.Series([0.1, 10.0]))
     assert not wants_log(pd.Series([1.0, 10.0]))
