@@ -159,7 +159,7 @@ class Agent:
             self._entropy_coeff.fill_(schedule.entropy_coeff)
         if schedule.encoder_frozen != self._frozen:
             self._frozen = schedule.encoder_frozen
-            self._graphs.clear()  # the memory of those that will never be replayed again
+            self._graphs.clear()  # never replayed again; none is at work, since the action before was waited for
         learn = functools.partial(self._learn, frozen=self._frozen, log=log)
         name = "update" if policy_noise else "update without policy"
         done = (learn if log else self._replayed(name, learn))(batch, noise, policy_noise)
