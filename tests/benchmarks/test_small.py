@@ -17,6 +17,7 @@ import pytest
 # Script -> the test that runs it in small.
 SMALL = {
     "flags": "test_flags.py::test_the_page_is_written_between_its_markers",
+    "gpu": "test_small.py::test_gpu",
     "intervals": "test_small.py::test_intervals",
     "learning": "test_learning.py::test_it_trains_what_is_missing_and_says_what_cannot_be_compared",
     "report": "test_small.py::test_report",
@@ -73,12 +74,35 @@ def test_report(run: Run) -> None:
     assert re.match(r"\| 1x1 \| 0\.\d+ MB \|( \d+\.\d\d s \|){5}", run("report", "--sizes", "1x1")["1x1"])
 
 
+SMALL_AGENT = [
+    word
+    for value in ("batch_size=8", "mlp_dim=32", "enc_dim=32", "latent_dim=32", "num_samples=8", "num_pi_trajs=4",
+                  "num_elites=4", "iterations=1")
+    for word in ("--set", value)
+]  # fmt: skip
+
+
+def test_gpu(load_script: Callable[[str], ModuleType], monkeypatch: pytest.MonkeyPatch, capfd: Any) -> None:
+    """On the CPU, which has no graphs: the line says so, and the exit code."""
+    words = ["--device", "cpu", "--seeds", "1,3", "--ways", "eager,graphs", "--precisions", "bfloat16", *SMALL_AGENT]
+    monkeypatch.setattr("sys.argv", ["gpu.py", *words])
+    script = load_script("benchmarks/gpu.py")
+    assert script.main() == 1
+    said = capfd.readouterr()
+    assert re.search(r"^\| bfloat16 \| eager \| \d+\.\d \| \d+\.\d \|$", said.out, re.M)
+    assert "| bfloat16 | graphs | failed | failed |" in said.out
+    assert "--cuda-graphs is for a GPU" in said.err
+    (line,) = script.CELL.finditer("   12 steps/s     211.5, 13000 MB on the GPU\n")
+    assert script._words(script.Cell(float(line["steps"]), int(line["mb"])), 12) == "211.5 (1083 MB)"
+    monkeypatch.setattr("sys.argv", ["gpu.py", "--ways", "eager,fast", "--device", "cpu"])
+    with pytest.raises(SystemExit):
+        script.main()
+    assert "--ways 'fast': legal are eager, compiled" in capfd.readouterr().err
+
+
 def test_speed(run: Run) -> None:
     """As few repetitions as it allows."""
-    small = ("batch_size=8", "mlp_dim=32", "enc_dim=32", "latent_dim=32", "num_samples=8", "num_pi_trajs=4",
-             "num_elites=4", "iterations=1")  # fmt: skip
-    words = [word for value in small for word in ("--set", value)]
-    said = run("speed", *words, SECONDS=lambda known: 0.0)
+    said = run("speed", *SMALL_AGENT, SECONDS=lambda known: 0.0)
     assert re.findall(r"^ +1 (\w+) +\d", said["said"], re.M) == ["update", "action"]
     assert re.search(r"^ +1 steps/s +\d", said["said"], re.M)
 
