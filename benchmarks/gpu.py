@@ -1,5 +1,5 @@
-"""Agent steps a second on a GPU, summed over the seeds of a process, and its memory, as Markdown: for numbers of seeds, ways
-of running and precisions. The base configuration, unless `--set` says otherwise.
+"""Agent steps a second on a GPU, summed over the seeds of a process, and its memory, as Markdown: for numbers of seeds,
+ways of running and precisions. The base configuration, unless `--set` says otherwise.
 
     python benchmarks/gpu.py                                        all of it; a quarter of an hour
     python benchmarks/gpu.py --seeds 1,6 --ways eager,graphs --precisions tf32

@@ -61,7 +61,7 @@ def machine(found: dict[str, Any], where: str) -> Iterator[Finding]:
     yield Finding(f"{where}: torch", torch, "torch_error" not in found and not broken, advice)
     why = found.get("kernels_missing")
     if why is not None and not found.get("cuda"):  # they are a CPU's
-        advice = "install gcc: without them training on a CPU takes about three times as long" if why else ""
+        advice = "install gcc: without them training on a CPU takes up to three times as long" if why else ""
         yield Finding(f"{where}: C kernels", why or "built", None if why else True, advice)
     fine = "mujoco_error" not in found
     yield Finding(

@@ -29,7 +29,7 @@ class Plan(NamedTuple):
 
 
 class PlanNoise(NamedTuple):
-    """Standard-normal draws of one plan; N policy candidates of P episodes, I iterations, K elites."""
+    """Draws of one plan, standard-normal unless said; N policy candidates of P episodes, I iterations, K elites."""
 
     policy: Tensor  # (S, T, N, A) of the policy's own
     added: Tensor  # (S, T, N, A) to its actions

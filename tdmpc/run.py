@@ -64,7 +64,7 @@ def train(
     if compile:
         os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(kernels.cache() / "compiled"))
     if device == "cpu" and not compile and (reason := without_kernels()):
-        handles[0].tell(f"trains without the C kernels, about three times as long: {reason}")
+        handles[0].tell(f"trains without the C kernels, up to three times as long: {reason}")
     found: dict[int, Outcome] = {}
     for group, states in _by_position(handles):
         members = [handles[n] for n in group]
@@ -179,7 +179,7 @@ def keep_freed_memory() -> None:
 
 
 def without_kernels() -> str:
-    """Why a CPU of this machine trains by torch operations, three times as long, though nobody asked; else empty."""
+    """Why a CPU of this machine trains by torch operations, up to three times as long, though nobody asked; else empty."""
     return kernels.missing()
 
 
