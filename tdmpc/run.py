@@ -179,7 +179,7 @@ def keep_freed_memory() -> None:
 
 
 def without_kernels() -> str:
-    """Why a CPU of this machine trains by torch operations, up to three times as long, though nobody asked; else empty."""
+    """Why a CPU here trains by torch operations, up to three times as long, though nobody asked; else empty."""
     return kernels.missing()
 
 
