@@ -93,11 +93,12 @@ def overview(lines: Sequence[Line], frame: Frame, *, width: int, height: int, un
     with style():
         made = figure(width, height)
         axes = _axes(made, left=46, right=26, bottom=34, top=20)
+        with_bands = len(lines) <= MOST_BANDS
         limits = limits_of([line.mean["mean"] for line in lines], frame.random)
-        if len(lines) <= MOST_BANDS:
+        if with_bands:
             limits = _wider(limits, lines)
         for line in lines:
-            if len(lines) <= MOST_BANDS:
+            if with_bands:
                 _band(axes, line, limits)
             _curve(axes, line)
         axes.set_ylim(*limits)
