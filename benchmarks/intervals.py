@@ -18,9 +18,10 @@ import numpy as np
 from rows import spliced
 from scipy import stats as scipy_stats
 
-from aggregate import effects, stats
-from aggregate.looks import Looks
-from aggregate.ties import AFFORDABLE_SEEDS
+from aggregate.analysis import factor_effects
+from aggregate.statistics import estimates
+from aggregate.statistics.alpha_spending import Looks
+from aggregate.verdict.seeds_needed import AFFORDABLE_SEEDS
 
 ROOT = Path(__file__).resolve().parents[1]
 SEEDS, CONFIGURATIONS = (3, 5, 6, 10), (3, 8, 12)
@@ -53,7 +54,7 @@ TRUTHS: dict[str, tuple[str, Draw, float]] = {  # what it is, how it is drawn, i
 
 def student(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The report's interval of every line of (trials, seeds)."""
-    half = stats.Interval().half_width(x.std(-1, ddof=1), np.full(len(x), x.shape[-1]))
+    half = estimates.Interval().half_width(x.std(-1, ddof=1), np.full(len(x), x.shape[-1]))
     return x.mean(-1) - half, x.mean(-1) + half
 
 
@@ -117,8 +118,8 @@ def difference_coverage(trials: int) -> dict[tuple[str, int], tuple[float, ...]]
         for seeds in SEEDS:
             rng = np.random.default_rng([10, number, seeds])
             cells, stable = draw(rng, (trials, 8, seeds)), rng.normal(mean, 0.15, (trials, seeds))
-            effect = stats.contrast(EFFECT, cells.mean(-1), cells.var(-1, ddof=1), np.full(8, seeds))
-            made = (stats.welch(cells[:, 0], cells[:, 1]), stats.welch(stable, cells[:, 0]), effect)
+            effect = estimates.contrast(EFFECT, cells.mean(-1), cells.var(-1, ddof=1), np.full(8, seeds))
+            made = (estimates.welch(cells[:, 0], cells[:, 1]), estimates.welch(stable, cells[:, 0]), effect)
             # seeds without any spread have no interval: it holds nothing
             found[truth, seeds] = tuple(float(np.mean(np.abs(c.estimate) <= c.half_width())) for c in made)
     return found
@@ -129,13 +130,13 @@ def share_coverage(runs: int, p0: float = 0.2, p1: float = 0.5) -> tuple[float, 
     difference, Woolf's of their odds ratio."""
     counts = np.arange(runs + 1)
     chance0, chance1 = (scipy_stats.binom.pmf(counts, runs, p) for p in (p0, p1))
-    one = [float(chance @ [low <= p <= high for low, high in (stats.share_interval(int(k), runs) for k in counts)])
+    one = [float(chance @ [low <= p <= high for low, high in (estimates.share_interval(int(k), runs) for k in counts)])
            for p, chance in ((p0, chance0), (p1, chance1))]  # fmt: skip
     odds = p1 / (1 - p1) / (p0 / (1 - p0))
     difference = ratio = 0.0
     for k0, k1 in np.ndindex(runs + 1, runs + 1):
-        low, high = stats.share_difference(k0, runs, k1, runs)
-        estimate, error = effects.log_odds(np.array([[k1, runs], [k0, runs]]), np.array([1, -1]))
+        low, high = estimates.share_difference(k0, runs, k1, runs)
+        estimate, error = factor_effects.log_odds(np.array([[k1, runs], [k0, runs]]), np.array([1, -1]))
         weight = chance0[k0] * chance1[k1]
         difference += weight * (low <= p1 - p0 <= high)
         ratio += weight * (abs(estimate - np.log(odds)) <= 1.96 * error)
@@ -154,18 +155,18 @@ def false_positives(trials: int, truth: str, seeds: int = 6) -> dict[int, tuple[
     for count in CONFIGURATIONS:
         x = draw(np.random.default_rng([4, count, seeds]), (trials, count, seeds))
         base, others = np.broadcast_to(x[:, :1], x[:, 1:].shape), x[:, 1:]
-        raw = stats.welch(others, base).p
-        exact = np.stack([stats.permutation(others[:, i], x[:, 0]) for i in range(count - 1)], -1)
+        raw = estimates.welch(others, base).p
+        exact = np.stack([estimates.permutation(others[:, i], x[:, 0]) for i in range(count - 1)], -1)
         low, high = _bootstrapped_difference(others, base)
         best = np.take_along_axis(x, x.mean(-1).argmax(-1)[:, None, None], 1)
-        to_best = stats.welch(x, np.broadcast_to(best, x.shape)).p
+        to_best = estimates.welch(x, np.broadcast_to(best, x.shape)).p
         to_best[(x == best).all(-1)] = np.nan
         one, two = np.triu_indices(count, 1)
-        pairs = stats.holm(stats.welch(x[:, one], x[:, two]).p)
+        pairs = estimates.holm(estimates.welch(x[:, one], x[:, two]).p)
         is_best = (x == best).all(-1)
         with_best = np.where(is_best[:, one] | is_best[:, two], pairs, np.nan)
-        judged = (raw < 0.05, stats.holm(raw) < 0.05, stats.holm(exact) < 0.05, (low > 0) | (high < 0),
-                  with_best < 0.05, stats.holm(to_best) < 0.05)  # fmt: skip
+        judged = (raw < 0.05, estimates.holm(raw) < 0.05, estimates.holm(exact) < 0.05, (low > 0) | (high < 0),
+                  with_best < 0.05, estimates.holm(to_best) < 0.05)  # fmt: skip
         found[count] = tuple(float(one.any(-1).mean()) for one in judged)
     return found
 
@@ -189,24 +190,24 @@ def false_answers(trials: int, truth: str, seeds: int = 6) -> tuple[float, ...]:
     signs = np.array([np.where(np.arange(8) >> bit & 1, 1.0, -1.0) for bit in range(3)])
     pairs = np.array([signs[0] * signs[1], signs[0] * signs[2], signs[1] * signs[2]])
     two_way = [
-        (stats.holm(stats.contrast(weights / 4, *of).p) < stats.ALPHA).any(-1).mean() for weights in (signs, pairs)
+        (estimates.holm(estimates.contrast(weights / 4, *of).p) < estimates.ALPHA).any(-1).mean() for weights in (signs, pairs)
     ]
-    ordered = [(stats.holm(_ordered(x[:, :levels])) < stats.ALPHA).any(-1).mean() for levels in (3, 4)]
+    ordered = [(estimates.holm(_ordered(x[:, :levels])) < estimates.ALPHA).any(-1).mean() for levels in (3, 4)]
     wide = draw(rng, (trials, 2, 60, seeds))
-    p = stats.welch(wide[:, 0], wide[:, 1]).p
-    diagnostics = np.mean([(stats.false_discovery(one) < stats.ALPHA).any() for one in p])
+    p = estimates.welch(wide[:, 0], wide[:, 1]).p
+    diagnostics = np.mean([(estimates.false_discovery(one) < estimates.ALPHA).any() for one in p])
     return tuple(float(share) for share in (*two_way, *ordered, diagnostics))
 
 
 def _ordered(x: np.ndarray) -> np.ndarray:
     """p of the trend over (trials, levels, seeds), then of every level in between against both ends."""
     position = np.linspace(-1, 1, x.shape[1])
-    trend = stats.contrast(
+    trend = estimates.contrast(
         position / (position @ position), x.mean(-1), x.var(-1, ddof=1), np.full(x.shape[1], x.shape[2])
     )
     p = [trend.p]
     for inner in range(1, x.shape[1] - 1):
-        low, high = (stats.welch(x[:, inner], x[:, end]) for end in (0, -1))
+        low, high = (estimates.welch(x[:, inner], x[:, end]) for end in (0, -1))
         above = (low.estimate > 0) & (high.estimate > 0)
         p.append(np.where(above, np.maximum(low.p, high.p), 1.0))
     return np.stack(p, -1)
@@ -219,7 +220,7 @@ def fisher_false_positives(share: float, runs: int) -> float:
     return float(sum(
         chance[a] * chance[b]
         for a, b in np.ndindex(runs + 1, runs + 1)
-        if scipy_stats.fisher_exact([[a, runs - a], [b, runs - b]]).pvalue < stats.ALPHA
+        if scipy_stats.fisher_exact([[a, runs - a], [b, runs - b]]).pvalue < estimates.ALPHA
     ))  # fmt: skip
 
 
@@ -228,8 +229,8 @@ def equal_means(trials: int, seeds: int = 6) -> tuple[float, float]:
     any of seven with Holm."""
     rng, (_, draw, mean) = np.random.default_rng(6), TRUTHS["collapsing"]
     stable = rng.normal(mean, 0.15, (trials, 1, seeds))
-    p = stats.welch(draw(rng, (trials, 7, seeds)), np.broadcast_to(stable, (trials, 7, seeds))).p
-    return float((p[:, 0] < 0.05).mean()), float((stats.holm(p) < 0.05).any(-1).mean())
+    p = estimates.welch(draw(rng, (trials, 7, seeds)), np.broadcast_to(stable, (trials, 7, seeds))).p
+    return float((p[:, 0] < 0.05).mean()), float((estimates.holm(p) < 0.05).any(-1).mean())
 
 
 # --- looking again --------------------------------------------------------------------------------------
@@ -263,19 +264,19 @@ def looked_again(trials: int, truth: str, count: int, looks: int) -> list[float]
     return [false_looks(trials, truth, count, looks, judge, fixed)[0] for fixed in (0, 6) for judge in JUDGES]
 
 
-def _with_leader(x: np.ndarray, looks: Looks) -> tuple[np.ndarray, stats.Contrast]:
+def _with_leader(x: np.ndarray, looks: Looks) -> tuple[np.ndarray, estimates.Contrast]:
     """Of (trials, configurations, seeds): whether any is told from the leader, as the report does, and the contrasts of
     the leader with all."""
     one, two = np.triu_indices(x.shape[1], 1)
-    p = stats.holm(looks(stats.welch(x[:, one], x[:, two]).p))
+    p = estimates.holm(looks(estimates.welch(x[:, one], x[:, two]).p))
     leader = x.mean(-1).argmax(-1)[:, None]
-    claims = ((p < stats.ALPHA) & ((one == leader) | (two == leader))).any(-1)
+    claims = ((p < estimates.ALPHA) & ((one == leader) | (two == leader))).any(-1)
     best = np.take_along_axis(x, leader[..., None], 1)
-    return claims, stats.welch(np.broadcast_to(best, x.shape), x)
+    return claims, estimates.welch(np.broadcast_to(best, x.shape), x)
 
 
-def _more(found: stats.Contrast, had: tuple[int, ...], judge: Callable[[tuple[int, ...]], Looks]) -> np.ndarray:
-    """Seeds that `aggregate.ties` would add, 0 for none; found: (trials, configurations)."""
+def _more(found: estimates.Contrast, had: tuple[int, ...], judge: Callable[[tuple[int, ...]], Looks]) -> np.ndarray:
+    """Seeds that `aggregate.verdict.seeds_needed` would add, 0 for none; found: (trials, configurations)."""
     pairs = found.estimate.shape[-1] * (found.estimate.shape[-1] - 1) // 2
     more = np.zeros(len(found.estimate), dtype=int)
     for added in range(AFFORDABLE_SEEDS - had[-1], 0, -1):
@@ -297,8 +298,8 @@ def detectable(trials: int, contrasts: int, seeds: int = 6) -> float:
     for shift in shifts:
         moved = x[:, 1:].copy()
         moved[:, 0] += shift
-        shares.append(float((stats.holm(stats.welch(moved, base).p)[:, 0] < stats.ALPHA).mean()))
-    return float(np.interp(stats.POWER, shares, shifts))
+        shares.append(float((estimates.holm(estimates.welch(moved, base).p)[:, 0] < estimates.ALPHA).mean()))
+    return float(np.interp(estimates.POWER, shares, shifts))
 
 
 def detectable_effect(trials: int, seeds: int = 6) -> float:
@@ -307,10 +308,10 @@ def detectable_effect(trials: int, seeds: int = 6) -> float:
     means, variances, counts = x.mean(-1), x.var(-1, ddof=1), np.full(8, seeds)
     shifts = np.arange(0.3, 2.0, 0.05)
     shares = [
-        float((stats.contrast(EFFECT, means + shift * (EFFECT > 0), variances, counts).p < stats.ALPHA).mean())
+        float((estimates.contrast(EFFECT, means + shift * (EFFECT > 0), variances, counts).p < estimates.ALPHA).mean())
         for shift in shifts
     ]
-    return float(np.interp(stats.POWER, shares, shifts))
+    return float(np.interp(estimates.POWER, shares, shifts))
 
 
 def curse(trials: int, count: int, seeds: int = 6) -> float:
@@ -348,7 +349,7 @@ def section(trials: int) -> str:
               for runs in (*SEEDS, 24)]  # fmt: skip
     powers = [[f"{count} against the baseline, Holm", f"{detectable(trials, count):.2f}"] for count in (1, 2, 7, 11)]
     powers.append(["one main effect of a 2 x 2 x 2 grid", f"{detectable_effect(trials):.2f}"])
-    curses = [[f"{count}", f"+{curse(trials, count):.2f}", f"+{stats.winners_curse(count, 6):.2f}"]
+    curses = [[f"{count}", f"+{curse(trials, count):.2f}", f"+{estimates.winners_curse(count, 6):.2f}"]
               for count in CONFIGURATIONS]  # fmt: skip
     repeated = [
         [truth, f"{count}", f"{looks}", *(f"{share:.3f}" for share in shares)]

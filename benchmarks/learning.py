@@ -24,19 +24,20 @@ import numpy as np
 import pandas as pd
 from rows import spliced
 
-from aggregate import stats
+from aggregate.statistics import estimates
 from aggregate.errors import AggregateError
-from aggregate.scores import LAST_POINTS, MODES
-from aggregate.summary import SweepSummary, summarise
-from aggregate.words import estimate, number
-from jobs import process, status
-from jobs.errors import JobsError
-from jobs.plan import parse_seeds
-from jobs.sources import sweep_sources
-from jobs.store import RunRef, Store, write_bytes
+from aggregate.analysis.run_scores import LAST_POINTS, MODES
+from aggregate.analysis.summary import SweepSummary, summarise
+from aggregate.verdict.number_format import estimate, number
+from jobs import process
+from jobs.runs import status
+from sweepwise.core.errors import JobsError
+from jobs.planning.plan import parse_seeds
+from jobs.reports.inputs import sweep_sources
+from jobs.results.results_folder import RunRef, Store, write_bytes
 from plots import curves
 from plots.theme import VARIABLES, Look
-from tdmpc import processor
+from tdmpc.accel import processor
 
 ROOT = Path(__file__).resolve().parents[1]
 PLAN = ROOT / "benchmarks" / "learning.yaml"
@@ -157,7 +158,7 @@ def _apart(ours: np.ndarray, theirs: np.ndarray) -> tuple[float, float]:
     """Difference of the means and half the width of its interval (Welch); NaN where there is none."""
     if not ours.size or not theirs.size:
         return math.nan, math.nan
-    found = stats.welch(ours, theirs)
+    found = estimates.welch(ours, theirs)
     return float(found.estimate), float(found.half_width())
 
 
@@ -170,7 +171,7 @@ def _interval(values: np.ndarray) -> str:
     if not values.size:
         return "-"
     spread = values.std(ddof=1) if values.size > 1 else math.nan
-    mean, half = float(values.mean()), float(stats.Interval().half_width(np.array(spread), np.array(values.size)))
+    mean, half = float(values.mean()), float(estimates.Interval().half_width(np.array(spread), np.array(values.size)))
     return estimate(mean, mean - half, mean + half)
 
 
@@ -259,7 +260,7 @@ def _picture(sweep: SweepSummary, reference: Reference) -> str:
         mean, seeds = sweep.curves[sweep.curves["metric"] == metric], sweep.seeds["eval"][["seed", "step", metric]]
         lines.append(curves.Line(curves.letter(index), Look(index, index), mean, seeds, len(sweep.runs)))
     theirs = reference.evaluations.assign(config_id="")
-    mean = stats.Interval()(theirs, ["config_id", "step"], ["eval_return_planner"])
+    mean = estimates.Interval()(theirs, ["config_id", "step"], ["eval_return_planner"])
     look = Look(len(lines), len(lines))
     lines.append(curves.Line(curves.letter(len(lines)), look, mean, theirs, theirs["seed"].nunique()))
     events = curves.common_events(sweep.events, sweep.total_steps)

@@ -34,9 +34,10 @@ import pyarrow as pa
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from aggregate import workers  # noqa: E402
-from aggregate.load import ConfigSource, RunSource, SweepSource, load  # noqa: E402
-from tdmpc import catalogue, shardname, shards  # noqa: E402
+from aggregate.inputs import parallel  # noqa: E402
+from aggregate.inputs.runs import ConfigSource, RunSource, SweepSource, load  # noqa: E402
+from tdmpc import metrics as catalogue  # noqa: E402
+from sweepwise.core import shard_name, shards
 
 METRICS = 50
 SEEDS, LEVELS = 8, (1, 2, 3, 4, 5)  # three factors of five levels: 125 configurations
@@ -75,11 +76,11 @@ def shard(rng: np.random.Generator, first: int, rows: int) -> pa.Table:
 def write(folder: Path, seed: int, first: int, last: int, per_shard: int) -> None:
     """The shards of a run from row `first` to `last`."""
     rng = np.random.default_rng([seed, first])
-    into = folder / shardname.FOLDER
+    into = folder / shard_name.FOLDER
     into.mkdir(parents=True, exist_ok=True)
     for at in range(first, last, per_shard):
         table = shard(rng, at, min(per_shard, last - at))
-        shards.write_table(table, into / str(shardname.ShardName("a001", at // per_shard)))
+        shards.write_table(table, into / str(shard_name.ShardName("a001", at // per_shard)))
 
 
 def sweep(root: Path, runs: int, rows: int) -> SweepSource:
@@ -101,7 +102,7 @@ def sweep(root: Path, runs: int, rows: int) -> SweepSource:
 
 
 def _files(root: Path) -> list[str]:
-    return sorted(map(str, root.glob(f"runs/*/*/{shardname.FOLDER}/*.parquet")))
+    return sorted(map(str, root.glob(f"runs/*/*/{shard_name.FOLDER}/*.parquet")))
 
 
 def _look(root: Path, runs: int, rows: int) -> None:
@@ -114,7 +115,7 @@ def _load(root: Path, runs: int, rows: int) -> None:
 
 
 def _summarise(root: Path, runs: int, rows: int) -> None:
-    from aggregate.summary import summarise
+    from aggregate.analysis.summary import summarise
 
     summarise([sweep(root, runs, rows)])
 
@@ -139,7 +140,7 @@ def _duckdb(root: Path, runs: int, rows: int) -> None:
 WORK: dict[str, Callable[[Path, int, int], None]] = {
     "look": _look, "load": _load, "summarise": _summarise, "pyarrow": _pyarrow, "polars": _polars, "duckdb": _duckdb,
 }  # fmt: skip
-NEEDED = {"polars": "polars", "duckdb": "duckdb", "summarise": "aggregate.summary"}
+NEEDED = {"polars": "polars", "duckdb": "duckdb", "summarise": "aggregate.analysis.summary"}
 
 
 def _measure(work: str, root: Path, runs: int, rows: int) -> None:
@@ -149,7 +150,7 @@ def _measure(work: str, root: Path, runs: int, rows: int) -> None:
     before, wall, cpu = _peak(resource.RUSAGE_SELF), time.perf_counter(), _processor_seconds()
     WORK[work](root, runs, rows)
     seconds, cpu = time.perf_counter() - wall, _processor_seconds() - cpu
-    children = _peak(resource.RUSAGE_CHILDREN) * min(workers.MOST, os.cpu_count() or 1)
+    children = _peak(resource.RUSAGE_CHILDREN) * min(parallel.MOST, os.cpu_count() or 1)
     print(json.dumps([seconds, cpu, _peak(resource.RUSAGE_SELF) - before + children]))
 
 

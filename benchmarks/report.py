@@ -29,7 +29,7 @@ sys.path.insert(0, str(ROOT))
 import rows  # noqa: E402 - found on the path that was set above
 from playwright.sync_api import Browser, sync_playwright  # noqa: E402
 
-from aggregate.summary import summarise  # noqa: E402
+from aggregate.analysis.summary import summarise  # noqa: E402
 from plots.report import write_report  # noqa: E402
 
 SIZES = ("1x1", "8x6", "200x10")

@@ -46,9 +46,9 @@ def _parts(text: str, begin: str, end: str) -> tuple[str, str, str]:
 
 def code() -> str:
     """Hash of the packages that are measured, as attempts record it."""
-    from jobs import source
+    from jobs.results import code_snapshot
 
-    return source.digest(ROOT)[:8]
+    return code_snapshot.digest(ROOT)[:8]
 
 
 def record(table: str, order: Sequence[str], rows: Mapping[str, str], page: Path = PAGE) -> None:

@@ -35,15 +35,15 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from jobs.plan import load as load_plan
-from tdmpc import kernels, processor
-from tdmpc.agent import Agent, Schedule
+from jobs.planning.plan import load as load_plan
+from tdmpc.accel import kernels, processor
+from tdmpc.agent.agent import Agent, Schedule
 from tdmpc.config import TrainConfig
-from tdmpc.envs import Env
-from tdmpc.graphs import WARM_UPS
-from tdmpc.replay import Batch
-from tdmpc.run import keep_freed_memory
-from tdmpc.streams import Draws
+from tdmpc.training.environment import Env
+from tdmpc.accel.cuda_graphs import WARM_UPS
+from tdmpc.training.replay_buffer import Batch
+from tdmpc.api import keep_freed_memory
+from tdmpc.rng import Draws
 
 LEARNING = Path(__file__).with_name("learning.yaml")
 START = Path(__file__).with_name("start.py")

@@ -28,11 +28,11 @@ done("import mujoco")
 from dm_control import suite
 
 done("import dm_control's suite")
-from tdmpc import kernels
-from tdmpc.agent import Agent
+from tdmpc.accel import kernels
+from tdmpc.agent.agent import Agent
 from tdmpc.config import TrainConfig
-from tdmpc.envs import Env
-import tdmpc.run
+from tdmpc.training.environment import Env
+import tdmpc.api
 import speed
 
 done("import the agent and this benchmark")

@@ -23,10 +23,10 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "cluster")]
 import rows  # noqa: E402 - found on the path that was set above
 from fake_slurm import FakeSlurm  # noqa: E402
 
-from jobs.records import Attempt, Chunk, Outcome, Status, Submission, TaskRuns, View, ViewConfig  # noqa: E402
-from jobs.store import RunRef, Store  # noqa: E402
+from jobs.results.records import Attempt, Chunk, Outcome, Status, Submission, TaskRuns, View, ViewConfig  # noqa: E402
+from jobs.results.results_folder import RunRef, Store  # noqa: E402
 from tdmpc.config import TrainConfig, config_id  # noqa: E402
-from tdmpc.shardname import FOLDER, ShardName  # noqa: E402
+from sweepwise.core.shard_name import FOLDER, ShardName  # noqa: E402
 
 SEEDS = 10
 SHARDS = 20  # of every run

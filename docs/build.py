@@ -18,9 +18,9 @@ import click
 
 from aggregate.flags import DETECTORS
 from jobs.cli.group import cli
-from jobs.expand import show
-from jobs.store import write_bytes
-from tdmpc import catalogue
+from jobs.planning.expand import show
+from jobs.results.results_folder import write_bytes
+from tdmpc import metrics as catalogue
 from tdmpc.config import PAPERS, TrainConfig, limits_text, type_text
 from tdmpc.tasks import TASKS
 

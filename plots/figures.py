@@ -10,11 +10,11 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
-from aggregate.summary import SweepSummary
+from aggregate.analysis.summary import SweepSummary
 from plots import curves
 from plots.tables import Chip
 from plots.theme import DISTINCT
-from tdmpc import catalogue
+from tdmpc import metrics as catalogue
 
 RETURNS = (
     ("eval_return_planner", "Evaluation with planning"),

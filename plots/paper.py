@@ -22,14 +22,16 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from aggregate import effects, flags, stats
+from aggregate.analysis import factor_effects
+from aggregate import flags
+from aggregate.statistics import estimates
 from aggregate.errors import AggregateError
-from aggregate.summary import SweepSummary
+from aggregate.analysis.summary import SweepSummary
 from plots import curves
 from plots.figures import FOLDED, GROUPS, RETURNS, drawn_configs
 from plots.theme import DASHES, PALETTE, RC, Look, looks
-from tdmpc import catalogue
-from tdmpc.shards import atomic_write
+from tdmpc import metrics as catalogue
+from sweepwise.core.shards import atomic_write
 
 FORMATS = ("svg", "pdf", "png")
 WIDTHS = {1: 3.25, 2: 6.75}  # inches
@@ -117,7 +119,7 @@ def _figures(sheet: Sheet) -> dict[str, Callable[[], Figure]]:
     for metric, title in RETURNS:
         if metric in there:
             found[_slug(title)] = functools.partial(_curve, sheet, metric)
-    lead = effects.PRIMARY if sweep.scores[effects.PRIMARY].notna().any() else "so_far"
+    lead = factor_effects.PRIMARY if sweep.scores[factor_effects.PRIMARY].notna().any() else "so_far"
     found["final"] = functools.partial(_final, sheet, lead)
     if len(sweep.effects.returns):
         found["effects"] = functools.partial(_effects, sheet)
@@ -199,7 +201,7 @@ def _interval(values: pd.Series) -> tuple[float, float]:
     there = values.dropna().to_numpy()
     if there.size < curves.FEWEST_SEEDS:
         return np.nan, np.nan
-    half = float(stats.Interval().half_width(np.array([there.std(ddof=1)]), np.array([there.size]))[0])
+    half = float(estimates.Interval().half_width(np.array([there.std(ddof=1)]), np.array([there.size]))[0])
     return there.mean() - half, there.mean() + half
 
 
@@ -238,7 +240,7 @@ def _final(sheet: Sheet, lead: str) -> Figure:
 def _effects(sheet: Sheet) -> Figure:
     """What going from one level to the other does to the final return, with its interval."""
     found = sheet.sweep.effects.returns
-    lines = found[found["outcome"] == effects.PRIMARY].iloc[::-1]
+    lines = found[found["outcome"] == factor_effects.PRIMARY].iloc[::-1]
     made = _figure(sheet.width, 0.55 + 0.24 * max(1, len(lines)))
     axes = made.add_subplot()
     places = np.arange(len(lines))

@@ -16,19 +16,20 @@ import pandas as pd
 import scipy
 from markupsafe import Markup
 
-from aggregate import flags, stats
+from aggregate import flags
+from aggregate.statistics import estimates
 from aggregate.errors import AggregateError
-from aggregate.load import Loaded
-from aggregate.origins import seeds_by_origin
-from aggregate.summary import Summary, SweepSummary
-from aggregate.verdict import verdict
-from aggregate.words import number
-from plots import curves, data, evidence, figures, tables
+from aggregate.inputs.runs import Loaded
+from aggregate.inputs.provenance import seeds_by_origin
+from aggregate.analysis.summary import Summary, SweepSummary
+from aggregate.verdict.verdict import verdict
+from aggregate.verdict.number_format import number
+from plots import curves, csv_downloads, flag_cards, figures, tables
 from plots.crashes import crashes
-from plots.secondary import secondary
+from plots.secondary_tables import secondary
 from plots.tables import Chip
 from plots.theme import COLORS, DASHES, Look, looks
-from tdmpc.shards import atomic_write
+from sweepwise.core.shards import atomic_write
 
 SCRIPTS = ("state", "data", "draw", "figure", "controls", "tables", "start")  # of the page, in their order
 
@@ -88,7 +89,7 @@ def _sweep(sweep: SweepSummary, look: dict[str, Look], index: int, loaded: Loade
     chips, by_id = every[: len(sweep.source.configs)], {chip.config_id: chip for chip in every}
     random = sweep.random.mean if sweep.random else None
     frame = curves.Frame(sweep.total_steps, curves.common_events(sweep.events, sweep.total_steps), random)
-    cards = evidence.cards(sweep, chips, frame, loaded)
+    cards = flag_cards.cards(sweep, chips, frame, loaded)
     extra = {(card.chip.config_id, card.metric) for card in cards if card.metric}
     return {
         "index": index,
@@ -112,8 +113,8 @@ def _sweep(sweep: SweepSummary, look: dict[str, Look], index: int, loaded: Loade
         "random": sweep.random and number(sweep.random.mean),
         "bands": sum(chip.drawn for chip in every) <= curves.MOST_BANDS,
         "keys": tables.key_tables(sweep, chips),
-        "curve_files": data.curve_files(sweep, every, extra),
-        "table_files": data.table_files(sweep, loaded),
+        "curve_files": csv_downloads.curve_files(sweep, every, extra),
+        "table_files": csv_downloads.table_files(sweep, loaded),
         "model": _model(sweep, every, frame),
     }
 
@@ -137,7 +138,7 @@ def _model(sweep: SweepSummary, chips: Sequence[Chip], frame: curves.Frame) -> d
     sources = [*sweep.source.configs, *sweep.source.imported]
     planned = [len(config.runs) for config in sources]
     counts = np.arange(max(planned, default=0) + 1)
-    half = stats.Interval().half_width(np.ones(counts.size), np.maximum(counts, 1))
+    half = estimates.Interval().half_width(np.ones(counts.size), np.maximum(counts, 1))
     configs: list[dict[str, Any]] = [
         {"id": chip.config_id, "letter": chip.letter, "label": chip.label, "color": chip.look.color,
          "dash": DASHES[chip.look.dash], "baseline": chip.is_baseline, "drawn": chip.drawn, "planned": runs,

@@ -10,10 +10,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from aggregate import effects, flags, load, stats
-from aggregate.flags import causes
-from aggregate.summary import SweepSummary
-from aggregate.words import estimate, number, signed
+from aggregate.analysis import factor_effects
+from aggregate import flags
+from aggregate.inputs import runs as load
+from aggregate.statistics import estimates
+from aggregate.flags import hypotheses
+from aggregate.analysis.summary import SweepSummary
+from aggregate.verdict.number_format import estimate, number, signed
 from plots.theme import Look
 
 STATE_SIGNS = {"done": "✓", "running": "▸", "pending": "…", "new": "…", "failed": "✕", "diverged": "✕",
@@ -157,7 +160,7 @@ def _imported_contrasts(sweep: SweepSummary, chips: dict[str, Chip]) -> list[dic
 
 def _share(raised: int, judged: int) -> str:
     """2 of 6 [10 %, 70 %]."""
-    low, high = stats.share_interval(raised, judged)
+    low, high = estimates.share_interval(raised, judged)
     return f"{raised} of {judged} [{100 * low:.0f} %, {100 * high:.0f} %]"
 
 
@@ -176,7 +179,7 @@ def _p(p: float) -> str:
 def _needed(seeds: float) -> str:
     if np.isnan(seeds):
         return "-"
-    return f"{seeds:.0f}" if np.isfinite(seeds) else f"> {stats.MOST_SEEDS}"
+    return f"{seeds:.0f}" if np.isfinite(seeds) else f"> {estimates.MOST_SEEDS}"
 
 
 OUTCOME_TITLES = ("final return, planning", "area under curve", "fall at the end", "final return, policy alone")
@@ -204,11 +207,11 @@ def _effect_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
     for (factor, low, high), lines in table.groupby(["factor", "low", "high"], sort=False):
         of = {line["outcome"]: line for line in lines.to_dict("records")}
         cells = [(f"{signed(of[name])}{' *' if of[name]['distinct'] else ''}", _p(of[name]["p"])) if name in of
-                 else ("-", "-") for name in effects.OUTCOMES]  # fmt: skip
+                 else ("-", "-") for name in factor_effects.OUTCOMES]  # fmt: skip
         first = lines.iloc[0]
         rows.append({"factor": factor, "low": low, "high": high, "cells": cells, "runs": first["runs"],
                      "detectable": number(first["detectable"]), "needed": _needed(first["needed"]),
-                     "primary": tuple(of[effects.PRIMARY][key] if effects.PRIMARY in of else np.nan
+                     "primary": tuple(of[factor_effects.PRIMARY][key] if factor_effects.PRIMARY in of else np.nan
                                       for key in ("estimate", "ci_low", "ci_high"))})  # fmt: skip
     for row, strip in zip(rows, forest([row["primary"] for row in rows]), strict=True):
         row["strip"] = strip
@@ -307,10 +310,10 @@ def _causes(sweep: SweepSummary, chips: Sequence[Chip]) -> list[tuple[Chip, list
         config = sweep.config(chip.config_id).config
         own = (frame[frame["config_id"] == chip.config_id] for frame in (sweep.findings, sweep.votes))
         lines = []
-        for hypothesis in causes.hypotheses(*own):
+        for hypothesis in hypotheses.hypotheses(*own):
             now = ", ".join(f"{key} is {shown_value(config[key])}" for key in hypothesis.cause.keys if key in config)
             knob = f"{hypothesis.cause.knob} ({now})" if now else hypothesis.cause.knob
-            lines.append((hypothesis.cause.name, causes.told(hypothesis), knob))
+            lines.append((hypothesis.cause.name, hypotheses.told(hypothesis), knob))
         if lines:
             found.append((chip, lines))
     return found

@@ -1,1 +1,1 @@
-"""Cluster profiles, read by `jobs.profiles`."""
+"""Cluster profiles, read by `jobs.backends.slurm.profile`."""

@@ -1,7 +1,7 @@
 """The configuration of one training run: every key once, with its type, its range and its meaning.
 
 `TrainConfig` is frozen and holds only what changes the result. How a run is executed (device, threads,
-checkpoint cadence) is handed to `tdmpc.run` separately and is no part of a run's identity.
+checkpoint cadence) is handed to `tdmpc.api` separately and is no part of a run's identity.
 Standard library only: the command line reads this module on every call.
 """
 

@@ -20,7 +20,7 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from jobs import plan
+from jobs.planning import plan
 from jobs.cli import cli
 
 # Lines of shell blocks that no test types, and why.

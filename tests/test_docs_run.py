@@ -27,11 +27,11 @@ import pytest
 from click.testing import CliRunner
 from fake_slurm import FakeSlurm
 
-from jobs import probe
+from jobs.doctor import probe
 from jobs.cli import cli
-from jobs.records import Attempt, Outcome, Submission
-from jobs.status import survey
-from jobs.store import RunRef, Store
+from jobs.results.records import Attempt, Outcome, Submission
+from jobs.runs.status import survey
+from jobs.results.results_folder import RunRef, Store
 
 PAGES = ("README.md", "docs/decisions.md", "docs/exchange.md", "docs/howto.md", "docs/imports.md")
 REPOSITORY = Path(__file__).parents[1]
@@ -437,7 +437,7 @@ def prepared(world: World, monkeypatch: pytest.MonkeyPatch) -> World:
     """`ensemble` is done; who waits sees to it that what was submitted is."""
     again(world)
     waiting = SimpleNamespace(time=time.time, sleep=lambda seconds: world.finish(fails=False))
-    monkeypatch.setattr("jobs.watch.time", waiting)
+    monkeypatch.setattr("jobs.submit.watch.time", waiting)
     return world
 
 

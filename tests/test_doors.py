@@ -12,31 +12,31 @@ from pathlib import Path
 
 import pytest
 
-from jobs.records import View, ViewConfig
-from jobs.store import Store
+from jobs.results.records import View, ViewConfig
+from jobs.results.results_folder import Store
 from tdmpc.config import TrainConfig, config_id
 
 ROOMS = ("tdmpc", "jobs", "aggregate", "plots", "slurm_templates")
 # Standard library only; anyone may import them.
-OPEN = ("tdmpc.config", "tdmpc.tasks", "tdmpc.catalogue", "tdmpc.shardname")
+OPEN = ("tdmpc.config", "tdmpc.tasks", "tdmpc.metrics", "sweepwise.core.shard_name")
 # What a room may import of the others; None: anything of it.
 ALLOWED = {
     "tdmpc": {"tdmpc"},
-    "jobs": {"jobs", "aggregate", "plots", "slurm_templates", "tdmpc.run", *OPEN},
-    "aggregate": {"aggregate", "tdmpc.shards", *OPEN},
+    "jobs": {"jobs", "aggregate", "plots", "slurm_templates", "tdmpc.api", *OPEN},
+    "aggregate": {"aggregate", "sweepwise.core.shards", *OPEN},
     # The one thing plots writes it writes as shards are written; the schema is not its business.
-    "plots": {"plots", "aggregate", "tdmpc.shards.atomic_write", *OPEN},
+    "plots": {"plots", "aggregate", "sweepwise.core.shards.atomic_write", *OPEN},
     "slurm_templates": {"slurm_templates"},
 }
 HEAVY = {"torch", "pandas", "pyarrow", "matplotlib", "mujoco", "dm_control", "scipy"}
 # Never, not even inside a function: the room has no business with them.
 FORBIDDEN = {"jobs": HEAVY, "aggregate": {"torch", "mujoco", "dm_control"}, "plots": {"torch", "mujoco", "dm_control"}}
 # The modules of jobs that may call the agent.
-TRAINING = ("jobs.entry", "jobs.evaluate")
+TRAINING = ("jobs.entry", "jobs.worker.evaluate")
 # The modules of aggregate that know what is in a shard.
-SCHEMA = ("aggregate.merge", "aggregate.shelf", "aggregate.foreign.curves")
+SCHEMA = ("aggregate.inputs.merge_shards", "aggregate.inputs.run_cache", "aggregate.importers.curves")
 # What jobs may import only inside a function, so that status and --help stay quick.
-INSIDE = {"aggregate", "plots", "tdmpc.run", "submitit"}
+INSIDE = {"aggregate", "plots", "tdmpc.api", "submitit"}
 
 
 def imports(source: str) -> Iterator[tuple[str, str]]:
@@ -70,7 +70,7 @@ def breaches(module: str, source: str) -> list[str]:
     for name, when in imports(source):
         if name.split(".")[0] in ROOMS and not within(name, ALLOWED[room]):
             found.append(f"{module} imports {name}")
-        schema = within(name, {"tdmpc.shards"}) and name != "tdmpc.shards.atomic_write"
+        schema = within(name, {"sweepwise.core.shards"}) and name != "sweepwise.core.shards.atomic_write"
         if schema and room == "aggregate" and module not in SCHEMA:
             found.append(f"{module} imports {name}: only {' and '.join(SCHEMA)} know the schema")
         if when == "types":
@@ -79,7 +79,7 @@ def breaches(module: str, source: str) -> list[str]:
             found.append(f"{module} imports {name}")
         if room == "jobs" and when == "load" and within(name, INSIDE):
             found.append(f"{module} imports {name} outside a function")
-        if room == "jobs" and within(name, {"tdmpc.run"}) and module not in TRAINING:
+        if room == "jobs" and within(name, {"tdmpc.api"}) and module not in TRAINING:
             found.append(f"{module} imports {name}: only {' and '.join(TRAINING)} do")
     return found
 
@@ -110,22 +110,22 @@ def test_the_open_modules_are_standard_library_only(repository: Path, module: st
 @pytest.mark.parametrize(
     ("module", "line"),
     [
-        ("tdmpc.agent", "from jobs import store"),
-        ("tdmpc.agent", "def f():\n    import plots.report"),
-        ("aggregate.stats", "import torch"),
-        ("aggregate.stats", "from tdmpc import shards"),
-        ("aggregate.load", "from tdmpc import shards"),
-        ("aggregate.load", "from tdmpc.agent import Agent"),
-        ("aggregate.load", "from jobs.store import Store"),
-        ("plots.report", "from tdmpc.shards import SCHEMA_VERSION"),
+        ("tdmpc.agent.agent", "from jobs import store"),
+        ("tdmpc.agent.agent", "def f():\n    import plots.report"),
+        ("aggregate.statistics.estimates", "import torch"),
+        ("aggregate.statistics.estimates", "from tdmpc import shards"),
+        ("aggregate.inputs.runs", "from tdmpc import shards"),
+        ("aggregate.inputs.runs", "from tdmpc.agent.agent import Agent"),
+        ("aggregate.inputs.runs", "from jobs.results.results_folder import Store"),
+        ("plots.report", "from sweepwise.core.shards import SCHEMA_VERSION"),
         ("plots.report", "def f():\n    from torch import nn"),
-        ("jobs.cli", "from aggregate.summary import summarise"),
+        ("jobs.cli", "from aggregate.analysis.summary import summarise"),
         ("jobs.cli", "import submitit"),
         ("jobs.cli", "def f():\n    import pandas as pd"),
         ("jobs.cli", "def f():\n    from tdmpc import run"),
         ("jobs.entry", "from tdmpc import run"),
-        ("jobs.entry", "if True:\n    from tdmpc.run import train"),
-        ("jobs.entry", "def f():\n    from tdmpc.trainer import Trainer"),
+        ("jobs.entry", "if True:\n    from tdmpc.api import train"),
+        ("jobs.entry", "def f():\n    from tdmpc.training.trainer import Trainer"),
         ("slurm_templates.extra", "import jobs"),
     ],
 )
@@ -136,14 +136,14 @@ def test_a_breach_is_seen(module: str, line: str) -> None:
 @pytest.mark.parametrize(
     ("module", "line"),
     [
-        ("tdmpc.agent", "from tdmpc import losses"),
-        ("aggregate.merge", "from tdmpc import catalogue, shards"),
-        ("plots.report", "from tdmpc.shards import atomic_write"),
-        ("jobs.cli", "def f():\n    from aggregate.summary import summarise"),
-        ("jobs.slurm", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import submitit"),
-        ("jobs.entry", "def f():\n    from tdmpc.run import train"),
-        ("jobs.launch", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from tdmpc.run import Progress"),
-        ("jobs.plan", "from tdmpc.config import TrainConfig"),
+        ("tdmpc.agent.agent", "from tdmpc import losses"),
+        ("aggregate.inputs.merge_shards", "from tdmpc import catalogue, shards"),
+        ("plots.report", "from sweepwise.core.shards import atomic_write"),
+        ("jobs.cli", "def f():\n    from aggregate.analysis.summary import summarise"),
+        ("jobs.backends.slurm.commands", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import submitit"),
+        ("jobs.entry", "def f():\n    from tdmpc.api import train"),
+        ("jobs.submit.launch", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from tdmpc.api import Progress"),
+        ("jobs.planning.plan", "from tdmpc.config import TrainConfig"),
     ],
 )
 def test_what_is_allowed_is_no_breach(module: str, line: str) -> None:

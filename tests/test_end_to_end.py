@@ -15,8 +15,8 @@ import pytest
 from driver import PLAN, Sweeps, as_uninterrupted
 from PIL import Image
 
-from jobs import video
-from jobs.errors import JobsError
+from jobs.worker import video
+from sweepwise.core.errors import JobsError
 
 # When the `count`th file whose path holds `word` is about to be moved to its name, only half of it is there, and
 # SIGKILL: nothing of Python runs after that.
@@ -139,7 +139,7 @@ def test_an_edit_after_submit_does_not_leak_into_what_runs(sweeps: Sweeps, repos
         shutil.copytree(repository / package, live / package, ignore=fleeting)
     sweeps.environment["PYTHONPATH"] = str(live)
     sweeps(*ONE, "--cluster", "local")
-    for name in ("jobs/local.py", "jobs/entry.py", "tdmpc/agent.py"):
+    for name in ("jobs/backends/local.py", "jobs/worker/train_job.py", "tdmpc/agent/agent.py"):
         (live / name).write_text("raise SystemExit('the edit leaked')\n")
     sweeps.environment["PYTHONPATH"] = str(repository)
     sweeps.until("done")

@@ -16,9 +16,9 @@ import pytest
 from driver import PATIENCE_S
 from slurm_cluster import wait_until
 
-from aggregate.load import ConfigSource, RunSource, SweepSource, load
-from jobs.records import Submission, TaskRuns
-from jobs.store import RunRef, Store
+from aggregate.inputs.runs import ConfigSource, RunSource, SweepSource, load
+from jobs.results.records import Submission, TaskRuns
+from jobs.results.results_folder import RunRef, Store
 from tdmpc.config import TrainConfig, config_id
 
 CONFIG = TrainConfig().with_overrides({

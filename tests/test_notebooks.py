@@ -11,9 +11,9 @@ from typing import Any
 import matplotlib as mpl
 import pytest
 
-from aggregate.frames import LEVELS, Frames
-from jobs.errors import JobsError
-from jobs.notebook import frames
+from aggregate.export.frames import LEVELS, Frames
+from sweepwise.core.errors import JobsError
+from jobs.reports.notebook import frames
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs import plan
+from jobs.planning import plan
 
 
 @pytest.fixture(scope="module")

@@ -16,11 +16,11 @@ from typing import Any, NamedTuple
 
 from aggregate.errors import AggregateError
 from aggregate.export import table, tensorboard
-from aggregate.export.news import About, Written, news
+from aggregate.export.new_rows import About, Written, news
 from aggregate.export.wandb_runs import WandbRuns
-from aggregate.load import DONE, ConfigSource, RunRows, SweepSource, load
-from aggregate.progress import tracked
-from tdmpc.shards import atomic_write
+from aggregate.inputs.runs import DONE, ConfigSource, RunRows, SweepSource, load
+from aggregate.inputs.progress import tracked
+from sweepwise.core.shards import atomic_write
 
 FORMAT_VERSION = 1  # of run.json
 _RECORD = "run.json"

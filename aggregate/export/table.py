@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from aggregate import frames
-from aggregate.load import RunRows
-from tdmpc import catalogue
-from tdmpc.shards import atomic_write
+from aggregate.export import frames
+from aggregate.inputs.runs import RunRows
+from tdmpc import metrics as catalogue
+from sweepwise.core.shards import atomic_write
 
 _FIRST = ["kind", "step", "frames", "update", "time", "event"]
 

@@ -1,4 +1,4 @@
-"""Event files of TensorBoard, written without it; `aggregate.foreign.events`, which reads them, says what they are.
+"""Event files of TensorBoard, written without it; `aggregate.importers.event_files`, which reads them, says what they are.
 
 Every batch of rows is a file of its own, moved into place whole: what a reader has seen never changes. TensorBoard
 reads the files of a folder in the order of their names.
@@ -11,9 +11,9 @@ import struct
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from aggregate.export.news import Row
-from aggregate.foreign.events import MARK, checksum
-from tdmpc.shards import atomic_write
+from aggregate.export.new_rows import Row
+from aggregate.importers.event_files import MARK, checksum
+from sweepwise.core.shards import atomic_write
 
 _VERSION = b"brain.Event:2"  # with it TensorBoard drops steps for a session's start alone, not for an order it dislikes
 _SESSION_START = 1

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from aggregate.errors import AggregateError
-from aggregate.export.news import About, Row
+from aggregate.export.new_rows import About, Row
 
 _LONGEST, _LONGEST_TAG = 100, 64  # characters: W&B takes 128 for a name, and 64 for a tag
 

@@ -4,10 +4,10 @@ A finding is `flag`, `ok` or `not assessable` (too few points, or the metric is 
 Every threshold stands in `DETECTORS`.
 """
 
-from aggregate.flags.base import FLAG, NOT_ASSESSABLE, OK, WARN, Beside, Detector, Finding, RunView, Series
+from aggregate.flags.detector import FLAG, NOT_ASSESSABLE, OK, WARN, Beside, Detector, Finding, RunView, Series
 from aggregate.flags.detectors import beside
-from aggregate.flags.judging import COLUMNS, Evaluations, judge, judge_run, late_evaluations, variance_split, vote
-from aggregate.flags.table import BY_NAME, DETECTORS
+from aggregate.flags.votes import COLUMNS, Evaluations, judge, judge_run, late_evaluations, variance_split, vote
+from aggregate.flags.registry import BY_NAME, DETECTORS
 
 __all__ = [
     "BY_NAME", "COLUMNS", "DETECTORS", "FLAG", "NOT_ASSESSABLE", "OK", "WARN", "Beside", "Detector", "Evaluations",

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from aggregate import load
-from aggregate.flags.base import Beside, Detector, Finding, RunView, Series, finding, too_few, unknown
-from aggregate.flags.pieces import (
+from aggregate.inputs import runs
+from aggregate.flags.detector import Beside, Detector, Finding, RunView, Series, finding, too_few, unknown
+from aggregate.flags.curve_features import (
     error_of_mean,
     jitter,
     largest_swing,
@@ -29,7 +29,7 @@ from aggregate.flags.pieces import (
     variances,
     window_of,
 )
-from aggregate.stats import split_fall
+from aggregate.statistics.estimates import split_fall
 from tdmpc.config import TrainConfig
 
 # Judged beside the thresholds of the table.
@@ -64,7 +64,7 @@ def diverged(run: RunView, d: Detector) -> Finding:
     if bad:
         step, metric = min(bad, key=lambda row: row[0])
         return finding(len(bad), 0.0, step, f"{metric} is not finite")
-    if run.state == load.DIVERGED:
+    if run.state == runs.DIVERGED:
         return finding(1.0, 0.0, run.last_step, "the run stopped itself")
     return finding(0.0, 0.0, np.nan, "") if len(run.rows.get("train", {}).get("step", ())) else too_few(0, d)
 
@@ -79,11 +79,11 @@ def _told(rows: Mapping[str, Any], column: str) -> list[tuple[float, str]]:
 
 
 def stopped(run: RunView, d: Detector) -> Finding:
-    if run.state in load.BROKEN:
+    if run.state in runs.BROKEN:
         missing = 1 - run.last_step / run.total_steps
         detail = f"{run.state} at step {run.last_step:,} of {run.total_steps:,}, {missing:.0%} missing"
         return finding(1.0, 0.0, run.last_step, detail)
-    return finding(0.0, 0.0, np.nan, "") if run.state == load.DONE else unknown(f"the run is {run.state}")
+    return finding(0.0, 0.0, np.nan, "") if run.state == runs.DONE else unknown(f"the run is {run.state}")
 
 
 # --- return ---------------------------------------------------------------------------------------------

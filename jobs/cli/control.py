@@ -21,7 +21,10 @@ def cancel_command(
     state: Globals, sweeps: tuple[str, ...], where: tuple[str, ...], indices: str | None, diverged: bool, dry_run: bool
 ) -> None:
     """End the waiting and running runs of SWEEPS; those that train save their state and can go on later."""
-    from jobs import cancel, handover, lock, pick, status
+    from jobs.submit import cancel
+    from jobs.backends.slurm import handover
+    from jobs.results import lock
+    from jobs.runs import select, status
 
     store = state.store()
     status.selected(store, sweeps)  # an unknown one is an error before anything is locked
@@ -29,8 +32,8 @@ def cancel_command(
         for note in handover.recover(store, held):
             click.echo(note, err=True)
         found = status.sweeps(store, sweeps)
-        picked = pick.pick(store, found, where, indices)
-        ending, kept = cancel.plan(store, pick.of_diverged(found, picked) if diverged else picked)
+        picked = select.pick(store, found, where, indices)
+        ending, kept = cancel.plan(store, select.of_diverged(found, picked) if diverged else picked)
         if not dry_run:
             ending, more = cancel.carry_out(store, ending)
             kept += more
@@ -52,7 +55,10 @@ def prune_command(state: Globals, sweep: str, after: float, dry_run: bool) -> No
     One is hopeless whose best evaluation return is below the median of what the others did on average until that
     step. Its runs save their state; `sweeps rerun SWEEP --stopped` goes on with them, `submit` does not.
     """
-    from jobs import cancel, handover, lock, prune
+    from jobs.submit import cancel
+    from jobs.backends.slurm import handover
+    from jobs.results import lock
+    from jobs.decide import prune
 
     store = state.store()
     found = prune.hopeless(store, sweep, after)
@@ -82,9 +88,9 @@ def prune_command(state: Globals, sweep: str, after: float, dry_run: bool) -> No
 @click.pass_obj
 def release_command(state: Globals, sweep: str) -> None:
     """Let the tasks of SWEEP run that are held: by --canary, or because the first ones died alike."""
-    from jobs import holds, status
+    from jobs.runs import canary, status
 
     store = state.store()
     names = status.selected(store, [sweep])
-    count = holds.release_all(store, [s for s in store.submissions() if s.sweep in (sweep, *names)])
+    count = canary.release_all(store, [s for s in store.submissions() if s.sweep in (sweep, *names)])
     click.echo(f"released what was held of {count} submissions" if count else f"nothing of {sweep} is held")

@@ -19,7 +19,7 @@ from jobs.cli.options import (
     value_options,
     with_options,
 )
-from jobs.errors import JobsError
+from sweepwise.core.errors import JobsError
 
 
 @click.command("adopt")
@@ -38,13 +38,15 @@ def adopt_command(
     sets: tuple[str, ...], keep: bool, why: str, overrule: bool, undo: bool,
 ) -> None:  # fmt: skip
     """Decide SWEEP: later sweeps of the plan start from what is adopted. Runs that are there stay what they are."""
-    from jobs import deciding, decisions, plan, show, told
+    from jobs.decide import adopt
+    from jobs.planning import decisions, plan
+    from jobs.terminal import tables, decisions as told
 
     store, chosen = state.store(), plan.load(plan_file)
     ways = [given for given in (config, from_verdict, sets, keep) if given]
     if len(ways) + undo != 1 or (undo and (overrule or why)):
         raise JobsError("say one of --config ID, --from-verdict, --set KEY=VALUE, --keep, or --undo alone")
-    console = show.console()
+    console = tables.console()
     if undo:
         taken = decisions.record(store, lambda decided: decisions.removed(chosen, decided, sweep))
         for line in told.decision_lines(taken):
@@ -53,13 +55,13 @@ def adopt_command(
     if sweep is None:
         raise JobsError("say which SWEEP is decided; `sweeps plan` shows them")
     carried = decisions.load(store, chosen)
-    one = deciding.only(carried, sweep)
+    one = adopt.only(carried, sweep)
     if config:
-        made = deciding.of_config(store, carried, one, config, why)
+        made = adopt.of_config(store, carried, one, config, why)
     elif from_verdict:
-        made = deciding.of_verdict(store, carried, one, why)
+        made = adopt.of_verdict(store, carried, one, why)
     else:
-        made = deciding.by_hand(carried, one, overrides(None, None, sets), why)
+        made = adopt.by_hand(carried, one, overrides(None, None, sets), why)
     for line in told.decision_lines(
         decisions.record(store, lambda decided: decisions.added(chosen, decided, made, overrule))
     ):
@@ -79,8 +81,10 @@ def next_command(
 
     Options as of `submit`; where none is given, those of the submit before.
     """
-    from jobs import agenda, decisions, plan, show, told
-    from jobs.records import Asked
+    from jobs.decide import next_steps
+    from jobs.planning import decisions, plan
+    from jobs.terminal import tables, decisions as told
+    from jobs.results.records import Asked
 
     state: Globals = context.obj
     store = state.store()
@@ -88,15 +92,15 @@ def next_command(
     chosen = decisions.carry(plan.load(plan_file), decided)
     asked, before = asked_for(seeds, preset, task, steps, sets), ""
     if asked == Asked():
-        asked, before = agenda.asked_before(store, chosen)
+        asked, before = next_steps.asked_before(store, chosen)
     expanded = {e.sweep.name: e for e in expand_sweeps(chosen, None, asked)}
-    words = agenda.Words(
+    words = next_steps.Words(
         program=("sweeps", *_results(context, state)),
         plan=("--plan", str(plan_file)) if plan_file is not None else (),
-        values=agenda.typed(asked),
+        values=next_steps.typed(asked),
     )
-    found = agenda.agenda(store, chosen, decided, expanded, words)
-    console = show.console()
+    found = next_steps.agenda(store, chosen, decided, expanded, words)
+    console = tables.console()
     if before and found.items:
         click.echo(f"as {before} was submitted: {shlex.join(words.values)}\n")
     for part in told.agenda_parts(found):

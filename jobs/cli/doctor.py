@@ -32,18 +32,20 @@ def doctor_command(
     import shutil
     import time
 
-    from jobs import doctor, probe, profiles, show
+    from jobs.doctor import checks, probe
+    from jobs.backends.slurm import profile as profiles
+    from jobs.terminal import tables
 
     store, asked = state.store(), profiles.load(profile, option)
-    console, sick = show.console(), 0
-    parts = [doctor.machine(probe.facts(), "here"), doctor.results_folder(store), doctor.cluster()]
+    console, sick = tables.console(), 0
+    parts = [checks.machine(probe.facts(), "here"), checks.results_folder(store), checks.cluster()]
     if job and shutil.which("sbatch"):
-        parts.append(doctor.try_a_job(store, asked, patience, time.sleep))
+        parts.append(checks.try_a_job(store, asked, patience, time.sleep))
     for part in parts:
         for finding in part:
-            console.print(show.finding_text(finding))
+            console.print(tables.finding_text(finding))
             sick += finding.fine is False
     if file is not None:
-        doctor.write_profile(file)
+        checks.write_profile(file)
         click.echo(f"wrote {file}; look it over, then `sweeps submit ... --profile {file}`")
     raise click.exceptions.Exit(1 if sick else 0)

@@ -37,7 +37,7 @@ def export_command(
 
     What is in the folder already is not written again.
     """
-    from jobs import export
+    from jobs.reports import export
 
     export.export(state.store(), names, out, form, project, every if watch else None, click.echo, warn)
 
@@ -57,9 +57,9 @@ def archive_command(state: Globals, sweeps: tuple[str, ...], out: Path) -> None:
 
     No checkpoints, snapshots or logs. `sweeps unarchive` takes it into another results folder.
     """
-    from jobs import archive, judge
+    from jobs.reports import archive, report
 
-    judge.check_out(out)
+    report.check_out(out)
     store = state.store()
     made = archive.write(store, sweeps, out, warn)
     report_problems(store)
@@ -74,7 +74,7 @@ def unarchive_command(state: Globals, file: Path) -> None:
 
     Nothing that is there is changed: where a run or a sweep differs, nothing is taken.
     """
-    from jobs import archive
+    from jobs.reports import archive
 
     store = state.store()
     found = archive.unpack(store, file)

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from jobs.errors import JobsError
+from sweepwise.core.errors import JobsError
 from tdmpc.config import ConfigError
 
 if TYPE_CHECKING:
-    from jobs.store import Store
+    from jobs.results.results_folder import Store
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Globals:
     debug: bool
 
     def store(self) -> Store:
-        from jobs.store import Store
+        from jobs.results.results_folder import Store
 
         return Store(self.results)
 

@@ -8,7 +8,7 @@ import click
 
 from jobs.cli.group import Globals
 from jobs.cli.options import report_problems
-from jobs.errors import JobsError
+from sweepwise.core.errors import JobsError
 
 
 @click.command("import")
@@ -37,7 +37,8 @@ def import_command(
 
     Without FILE, list what was imported.
     """
-    from jobs import imports, show
+    from jobs.reports import imported_curves
+    from jobs.terminal import tables
 
     store = state.store()
     if not files:
@@ -49,7 +50,7 @@ def import_command(
         raise JobsError("give the curves a name: --name published")
     else:
         options = {"path": path, "task": task, "algorithm": algorithm, "frames_per_step": frames_per_step}
-        found = [imports.take(store, name, files, maps, **options)]
-    show.console().print(show.imports_table(found))
+        found = [imported_curves.take(store, name, files, maps, **options)]
+    tables.console().print(tables.imports_table(found))
     if name is not None:
         click.echo(f"`sweeps aggregate SWEEP {name}` sets them beside a sweep of their task")

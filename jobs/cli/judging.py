@@ -8,7 +8,7 @@ import click
 
 from jobs.cli.group import Globals
 from jobs.cli.options import device_of, foreground_options, report_problems, warn, watch_options
-from jobs.errors import JobsError
+from sweepwise.core.errors import JobsError
 
 
 @click.command("evaluate")
@@ -40,10 +40,12 @@ def evaluate_command(
     video: Path | None, device: str, threads: int | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Play episodes with the weights that RUN kept: ID/seed-N, or ID for all its seeds."""
-    from jobs import evaluate, pick, process
+    from jobs.worker import evaluate
+    from jobs.runs import select
+    from jobs import process
 
     store = state.store()
-    chosen = pick.runs_named(store, runs)
+    chosen = select.runs_named(store, runs)
     found = evaluate.evaluate(
         store, chosen, at=at, planners=planners or (("eval",) if video else ("eval", "train", "policy")),
         episodes=episodes or (1 if video else 50), device=device_of(device), threads=threads or process.cores(),
@@ -54,11 +56,11 @@ def evaluate_command(
 
         click.echo(json.dumps(list(found), indent=1))
         return
-    from jobs import show
+    from jobs.terminal import tables
 
-    console = show.console()
+    console = tables.console()
     with console.status("playing episodes"):
-        table = show.evaluations(found)
+        table = tables.evaluations(found)
     console.print(table)
     if video:
         click.echo(f"wrote {video.absolute()}")
@@ -90,20 +92,21 @@ def aggregate_command(
     Imported curves stand beside the sweep of their task; where SWEEPS are imports only, NAME or NAME.TASK, these are
     judged by themselves.
     """
-    from jobs import judge, show
+    from jobs.reports import report
+    from jobs.terminal import tables
 
     store = state.store()
-    judge.check_out(out)
+    report.check_out(out)
     if watch:
-        summary = judge.keep_reporting(store, sweeps, out, formats, every, click.echo, warn)
+        summary = report.keep_reporting(store, sweeps, out, formats, every, click.echo, warn)
         report_problems(store)
     else:
-        found = judge.sources(store, sweeps, warn)
+        found = report.sources(store, sweeps, warn)
         report_problems(store)
-        summary = judge.report(found, out, formats, click.echo, warn)
-    console = show.console()
+        summary = report.report(found, out, formats, click.echo, warn)
+    console = tables.console()
     for sweep in summary.sweeps:
-        for line in show.verdict_lines(sweep, console.width):
+        for line in tables.verdict_lines(sweep, console.width):
             console.print(line)
 
 
@@ -119,23 +122,24 @@ def compare_command(state: Globals, a: str, b: str, out: Path | None) -> None:
 
     Of a sweep the configuration that leads is taken.
     """
-    from jobs import compare, judge, show
+    from jobs.reports import compare, report
+    from jobs.terminal import tables
 
     store = state.store()
     if out is not None:
-        judge.check_out(out)
+        report.check_out(out)
     one, two = compare.sides(store, (a, b))
     report_problems(store)
-    from aggregate import compare as against
-    from aggregate.summary import summarise
+    from aggregate.verdict import compare_two as against
+    from aggregate.analysis.summary import summarise
     from plots.report import write_report
 
     (found,) = summarise([compare.source(one, two)]).sweeps
     chosen = [against.leader(found, tuple(c.config_id for c in side.configs)) for side in (one, two)]
     if chosen[0] == chosen[1]:
         raise JobsError(f"the same configuration, {chosen[0]}, leads {a} and {b}; name two configurations")
-    console = show.console()
-    for part in show.comparison(found, against.compare(found, *chosen), (one, two), console.width):
+    console = tables.console()
+    for part in tables.comparison(found, against.compare(found, *chosen), (one, two), console.width):
         console.print(part)
     if out is not None:
         write_report(summarise([compare.source(one, two, *chosen)]), out)
@@ -170,16 +174,16 @@ def plots_command(
     state: Globals, sweeps: tuple[str, ...], out: Path, formats: str, columns: str, only: tuple[str, ...]
 ) -> None:  # fmt: skip
     """Write the figures of the submitted sweeps, or of SWEEPS, as single files for a paper."""
-    from jobs import judge
+    from jobs.reports import report
 
     asked = [ending.strip() for ending in formats.split(",")]
     wrong = [ending for ending in asked if ending not in ("svg", "pdf", "png")]
     if wrong:
         raise JobsError(f"--format {wrong[0]!r}: give svg, pdf or png, or several as in svg,pdf")
     store = state.store()
-    found = judge.sources(store, sweeps, warn)
+    found = report.sources(store, sweeps, warn)
     report_problems(store)
-    from aggregate.summary import summarise
+    from aggregate.analysis.summary import summarise
     from plots import paper
 
     for sweep in summarise(found).sweeps:

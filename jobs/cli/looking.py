@@ -8,7 +8,7 @@ from jobs.cli.group import Globals
 from jobs.cli.options import (
     report_problems,
 )
-from jobs.errors import JobsError
+from sweepwise.core.errors import JobsError
 
 
 @click.command("status")
@@ -19,7 +19,8 @@ from jobs.errors import JobsError
 @click.pass_obj
 def status_command(state: Globals, sweeps: tuple[str, ...], runs: bool, stay: bool, as_json: bool) -> None:
     """Show what became of the submitted sweeps, or of SWEEPS."""
-    from jobs import handover, holds, status
+    from jobs.backends.slurm import handover
+    from jobs.runs import canary, status
 
     store = state.store()
     for note in handover.recover_if_free(store):
@@ -28,23 +29,23 @@ def status_command(state: Globals, sweeps: tuple[str, ...], runs: bool, stay: bo
         import json
 
         found = status.sweeps(store, sweeps)
-        holds.look_after(store, [run for sweep in found for run in sweep.runs])
+        canary.look_after(store, [run for sweep in found for run in sweep.runs])
         click.echo(json.dumps(status.to_json(found, store.problems.values()), indent=1))
         return
     import time
 
-    from jobs import show
+    from jobs.terminal import tables
 
-    console = show.console()
+    console = tables.console()
     if stay:
-        from jobs import watch
+        from jobs.submit import watch
 
         watch.watch_status(store, sweeps, runs, console)
     else:
         found = status.sweeps(store, sweeps)
-        for part in show.status_tables(found, runs, time.time()):
+        for part in tables.status_tables(found, runs, time.time()):
             console.print(part)
-        for note in holds.look_after(store, [run for sweep in found for run in sweep.runs]):
+        for note in canary.look_after(store, [run for sweep in found for run in sweep.runs]):
             console.print(note, markup=False, soft_wrap=True)
     report_problems(store)
     if not store.view_names():
@@ -58,10 +59,10 @@ def status_command(state: Globals, sweeps: tuple[str, ...], runs: bool, stay: bo
 @click.pass_obj
 def logs_command(state: Globals, run: str, follow: bool, lines: int) -> None:
     """Show the log of the task that trains RUN (ID/seed-N), or trained it last; packed seeds share one."""
-    from jobs import logs, pick, status
+    from jobs.runs import logs, select, status
 
     store = state.store()
-    ref = pick.run_named(store, run)
+    ref = select.run_named(store, run)
     (found,) = status.survey(store, {ref: store.check_config(ref.config_id).steps}).values()
     if found.submission is None or found.task is None:
         raise JobsError(f"run {run} has no log: no submission holds it")
@@ -73,7 +74,7 @@ def logs_command(state: Globals, run: str, follow: bool, lines: int) -> None:
     if not position and not follow:
         raise JobsError(f"run {run} has no log yet: {found.state.state} {found.state.reason}".rstrip())
     if follow:
-        from jobs import watch
+        from jobs.submit import watch
 
         watch.follow_log(store, ref, position, lambda text: click.echo(text, nl=False))
 
@@ -83,11 +84,12 @@ def logs_command(state: Globals, run: str, follow: bool, lines: int) -> None:
 @click.pass_obj
 def usage_command(state: Globals, sweeps: tuple[str, ...]) -> None:
     """Show what ended tasks of the sweeps, or of SWEEPS, used of what they asked for, and what would do."""
-    from jobs import show, status, usage
+    from jobs.terminal import tables
+    from jobs.runs import status, usage
 
     store = state.store()
     found = usage.reports(run for sweep in status.sweeps(store, sweeps) for run in sweep.runs)
     report_problems(store)
     if not found:
         raise JobsError("no task has ended whose use is known; see `sweeps status`")
-    show.console().print(show.usage_table(found))
+    tables.console().print(tables.usage_table(found))

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from jobs.errors import JobsError
+from sweepwise.core.errors import JobsError
 
 if TYPE_CHECKING:
-    from jobs.expand import Expanded
-    from jobs.plan import Plan
-    from jobs.records import Asked
-    from jobs.store import Store
-    from jobs.submit import How
+    from jobs.planning.expand import Expanded
+    from jobs.planning.plan import Plan
+    from jobs.results.records import Asked
+    from jobs.results.results_folder import Store
+    from jobs.submit.submit import How
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -104,7 +104,7 @@ def device_of(asked: str) -> str:
 
 def how_and_options(asked: dict[str, Any]) -> tuple[How, dict[str, Any]]:
     """What `backend_options` were given: for this one submit, and as fields of `Options`."""
-    from jobs.submit import How
+    from jobs.submit.submit import How
 
     given = {key: value for key, value in asked.items() if value is not None and value != ()}
     once = {field.name for field in dataclasses.fields(How)}
@@ -130,7 +130,7 @@ def overrides(task: str | None, steps: str | None, sets: Sequence[str]) -> dict[
 
 
 def preset_values(name: str | None) -> dict[str, Any]:
-    from jobs.plan import load_preset
+    from jobs.planning.plan import load_preset
 
     return dict(load_preset(name).values) if name is not None else {}
 
@@ -139,15 +139,15 @@ def asked_for(
     seeds: str | None, preset: str | None, task: str | None, steps: str | None, sets: Sequence[str]
 ) -> Asked:  # fmt: skip
     """What `seeds_option` and `value_options` were given."""
-    from jobs.records import Asked
+    from jobs.results.records import Asked
 
     return Asked(seeds or "", preset or "", overrides(task, steps, sets))
 
 
 def expand_sweeps(plan: Plan, name: str | None, asked: Asked) -> list[Expanded]:
     """The sweeps under `name`, or all of the plan in priority order."""
-    from jobs.expand import expand
-    from jobs.plan import parse_seeds
+    from jobs.planning.expand import expand
+    from jobs.planning.plan import parse_seeds
 
     chosen = plan.select(name) if name else tuple(sorted(plan.sweeps, key=lambda s: s.priority))
     preset = preset_values(asked.preset or None)

@@ -16,7 +16,7 @@ from jobs.cli.options import (
     value_options,
     with_options,
 )
-from jobs.errors import JobsError
+from sweepwise.core.errors import JobsError
 
 
 @click.command("plan")
@@ -29,25 +29,26 @@ def plan_command(
     steps: str | None, sets: tuple[str, ...], example: bool,
 ) -> None:  # fmt: skip
     """Show the plan's sweeps and the base with its history, or SWEEP with its configurations."""
-    from jobs import plan as plans
+    from jobs.planning import plan as plans
 
     if example:
         click.echo(plans.example(), nl=False)
         return
-    from jobs import decisions, show, told
+    from jobs.planning import decisions
+    from jobs.terminal import tables, decisions as told
 
     decided = state.store().read_decisions()
     plan = decisions.carry(plans.load(plan_file), decided)
     found = expand_sweeps(plan, sweep, asked_for(seeds, preset, task, steps, sets))
-    console = show.console()
+    console = tables.console()
     if sweep is None:
-        console.print(show.plan_table(plan, found))
+        console.print(tables.plan_table(plan, found))
     for expanded in found if sweep is not None else []:
-        for part in show.sweep_details(plan, expanded):
+        for part in tables.sweep_details(plan, expanded):
             console.print(part)
         console.print()
     if len(found) > 1:
-        console.print(show.totals(found))
+        console.print(tables.totals(found))
     if sweep is None:
         for line in told.base_lines(plan, [d for d in decided if d.plan == plan.name]):
             console.print(line, soft_wrap=True)
@@ -57,17 +58,17 @@ def plan_command(
 @click.argument("pattern", required=False)
 def keys_command(pattern: str | None) -> None:
     """List the configuration's keys with type, default and meaning; those with PATTERN in the name."""
-    from jobs import show
+    from jobs.terminal import tables
     from tdmpc.config import TrainConfig, type_text
 
     shown = [f for f in dataclasses.fields(TrainConfig) if pattern is None or pattern in f.name]
     if not shown:
         raise JobsError(f"no key has {pattern!r} in its name; `sweeps keys` lists them all")
-    from jobs.expand import show as show_value
+    from jobs.planning.expand import show as show_value
 
-    made = show.table("key", "type", "default", "meaning")
+    made = tables.table("key", "type", "default", "meaning")
     for field in shown:
         choices = field.metadata["choices"]
         kind = " | ".join(choices) if choices else type_text(field.name)
         made.add_row(field.name, kind, show_value(field.default), field.metadata["help"])
-    show.console().print(made)
+    tables.console().print(made)

@@ -25,7 +25,7 @@ from jobs.cli.options import (
     value_options,
     with_options,
 )
-from jobs.errors import JobsError
+from sweepwise.core.errors import JobsError
 
 
 @click.command("submit")
@@ -37,7 +37,8 @@ def submit_command(
     steps: str | None, sets: tuple[str, ...], **asked: Any,
 ) -> None:  # fmt: skip
     """Submit what is missing of SWEEP, or of one of its options (update-freq.tau)."""
-    from jobs import decisions, launch, plan, submit
+    from jobs.planning import decisions, plan
+    from jobs.submit import launch, submit
 
     store = state.store()
     chosen = decisions.load(store, plan.load(plan_file))
@@ -87,13 +88,14 @@ def rerun_command(
     state: Globals, sweep: str, causes: tuple[str, ...], where: tuple[str, ...], indices: str | None, **asked: Any
 ) -> None:
     """Run part of a submitted SWEEP again, from its checkpoints, with the options it was submitted with."""
-    from jobs import launch, pick, rerun, status
+    from jobs.submit import launch, rerun
+    from jobs.runs import select, status
 
     store = state.store()
     how, changes = how_and_options(asked)
 
-    def picked() -> list[pick.Picked]:
-        return pick.pick(store, status.sweeps(store, [sweep]), where, indices)
+    def picked() -> list[select.Picked]:
+        return select.pick(store, status.sweeps(store, [sweep]), where, indices)
 
     filtered = bool(where or indices)
     code = launch.rerun(
@@ -115,14 +117,15 @@ def more_command(state: Globals, sweep: str, at_most: int, **asked: Any) -> None
 
     They train with the options that the sweep was submitted with. The next report corrects for the second look.
     """
-    from jobs import launch, more
+    from jobs.submit import launch
+    from jobs.decide import add_seeds
 
     store = state.store()
     how, changes = how_and_options(asked)
-    found = more.more(store, sweep, at_most)
+    found = add_seeds.more(store, sweep, at_most)
     name = found.view.name
     code = launch.launch(
-        store, name, lambda: found.choices(store), more.options(store, name, changes), how,
+        store, name, lambda: found.choices(store), add_seeds.options(store, name, changes), how,
         lambda: found.record(store), lambda: found.notes(store),
     )  # fmt: skip
     report_problems(store)
@@ -138,11 +141,14 @@ def train_command(
     steps: str | None, sets: tuple[str, ...], device: str, threads: int | None, **settings: Any,
 ) -> None:  # fmt: skip
     """Train one configuration in the foreground: the plan's base with --preset and --set; seed 1 unless told."""
-    from jobs import entry, launch, plan, process
+    from jobs.worker import train_job
+    from jobs.submit import launch
+    from jobs.planning import plan
+    from jobs import process
 
     chosen = plan.load(plan_file)
     values = {**chosen.base, **preset_values(preset), **overrides(task, steps, sets)}
     asked = plan.parse_seeds(seeds) if seeds is not None else (1,)
     store = state.store()
-    given = entry.Settings(**{name: value for name, value in settings.items() if value is not None})
+    given = train_job.Settings(**{name: value for name, value in settings.items() if value is not None})
     launch.train(store, chosen, values, asked, device_of(device), threads or process.cores(), given)

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from aggregate.asked import Question
-from aggregate.load import ConfigSource, RunSource, SweepSource
-from jobs.records import Attempt, Outcome, View, ViewConfig
-from jobs.store import RunRef, Store
+from aggregate.analysis.plan_questions import Question
+from aggregate.inputs.runs import ConfigSource, RunSource, SweepSource
+from jobs.results.records import Attempt, Outcome, View, ViewConfig
+from jobs.results.results_folder import RunRef, Store
 from tdmpc.config import TrainConfig, config_id
-from tdmpc.shards import ShardWriter
+from sweepwise.core.shards import ShardWriter
 
 LEAN = {"pi_loss", "log_std", "log_std_per_dim", "eval_is_final"}
 FREEZE = 0.5  # share of training at which the schedule events stand

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from aggregate.answers import ANSWERED, OPEN, PART, Answer, answers
-from aggregate.asked import Question
-from aggregate.summary import summarise
-from aggregate.verdict import verdict
+from aggregate.verdict.answers import ANSWERED, OPEN, PART, Answer, answers
+from aggregate.analysis.plan_questions import Question
+from aggregate.analysis.summary import summarise
+from aggregate.verdict.verdict import verdict
 
 
 def answered(

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from aggregate.flags import FLAG, NOT_ASSESSABLE, OK, vote
-from aggregate.flags.causes import CAUSES, hypotheses, told
+from aggregate.flags.hypotheses import CAUSES, hypotheses, told
 
 
 def findings_of(*lines: tuple[str, int, str, float]) -> pd.DataFrame:

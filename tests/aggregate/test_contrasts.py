@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from aggregate.contrasts import diagnostics, secondary
-from aggregate.effects import OUTCOMES
-from aggregate.looks import Looks
+from aggregate.analysis.baseline_contrasts import diagnostics, secondary
+from aggregate.analysis.factor_effects import OUTCOMES
+from aggregate.statistics.alpha_spending import Looks
 
 NOISE = np.array([-1.0, 0.0, 1.0])  # of three seeds: variance 1
 

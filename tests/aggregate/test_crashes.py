@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from aggregate.crashes import worst_curves
+from aggregate.analysis.worst_case_curves import worst_curves
 
 
 def curves(**runs: list[float]) -> dict[str, pd.DataFrame]:

@@ -12,9 +12,9 @@ import pytest
 from scipy.stats import norm
 
 from aggregate import flags
-from aggregate.axes import axes
-from aggregate.effects import effects, last_quarter
-from aggregate.load import ConfigSource, RunSource, SweepSource
+from aggregate.analysis.factor_contrasts import axes
+from aggregate.analysis.factor_effects import effects, last_quarter
+from aggregate.inputs.runs import ConfigSource, RunSource, SweepSource
 
 NOISE = (-1.0, 0.0, 1.0)  # of three seeds: variance 1
 

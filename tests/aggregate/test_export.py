@@ -15,9 +15,9 @@ import pytest
 
 from aggregate.errors import AggregateError
 from aggregate.export import Folder
-from aggregate.foreign.events import Scalar, scalars
-from aggregate.load import ConfigSource, RunSource
-from tdmpc.shards import ShardWriter
+from aggregate.importers.event_files import Scalar, scalars
+from aggregate.inputs.runs import ConfigSource, RunSource
+from sweepwise.core.shards import ShardWriter
 
 CONFIG = {"task": "walker-walk", "num_q": 2}
 PI_LOSS, RETURN = "policy/pi_loss", "return/eval_return_planner"

@@ -25,9 +25,9 @@ from aggregate.flags import (
     variance_split,
     vote,
 )
-from aggregate.flags.causes import CAUSES
-from aggregate.flags.pieces import largest_swing, smooth, turning_points, variances
-from tdmpc.catalogue import METRICS
+from aggregate.flags.hypotheses import CAUSES
+from aggregate.flags.curve_features import largest_swing, smooth, turning_points, variances
+from tdmpc.metrics import METRICS
 
 N = 200
 SHARE = np.linspace(0, 1, N)

@@ -12,10 +12,10 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from aggregate import foreign
-from aggregate.foreign import Asked, Curve, ForeignError
-from aggregate.foreign.events import scalars
-from aggregate.load import DONE, ConfigSource, RunSource, SweepSource, load
+from aggregate import importers
+from aggregate.importers import Asked, Curve, ForeignError
+from aggregate.importers.event_files import scalars
+from aggregate.inputs.runs import DONE, ConfigSource, RunSource, SweepSource, load
 
 PUBLISHED = "step=step,eval_return=reward,seed=seed"
 RETURN = "eval_return_planner"
@@ -31,7 +31,7 @@ EVENTS = zlib.decompress(base64.b64decode(
 
 
 def read(*paths: Path, maps: str = PUBLISHED, **options: Any) -> dict[tuple[str, str, int], Curve]:
-    return {tuple(curve.key): curve for curve in foreign.collect(paths, Asked.of([maps], **options))}
+    return {tuple(curve.key): curve for curve in importers.collect(paths, Asked.of([maps], **options))}
 
 
 def points(curve: Curve, metric: str = RETURN) -> list[tuple[int, float]]:
@@ -224,8 +224,8 @@ def test_a_record_cut_off_is_left_out_and_a_damaged_one_is_not(file: Callable[..
 
 
 def test_what_a_later_file_went_back_over_is_lost(file: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    from aggregate.foreign import curves
-    from aggregate.foreign.events import Scalar
+    from aggregate.importers import curves
+    from aggregate.importers.event_files import Scalar
 
     logged = {"tfevents.1": [(0, 1.0), (10, 2.0), (20, 3.0)], "tfevents.2": [(10, 5.0), (30, 6.0)]}
     paths = [file(f"SAC/walker-walk/1/{name}", b"") for name in logged]
@@ -240,8 +240,8 @@ def test_what_a_later_file_went_back_over_is_lost(file: Callable[..., Path], mon
 def test_a_written_curve_reads_as_a_run(file: Callable[..., Path], tmp_path: Path) -> None:
     path = file("SAC/walker-walk.csv", "step,reward,seed,loss\n4,1.5,7,\n2,,7,0.25\n")
     asked = Asked.of(["step=step,eval_return=reward,seed=seed,pi_loss=loss"], frames_per_step=2)
-    curves = foreign.collect([path], asked)
-    foreign.write(curves, {curve.key: tmp_path / "run" for curve in curves}, 2)
+    curves = importers.collect([path], asked)
+    importers.write(curves, {curve.key: tmp_path / "run" for curve in curves}, 2)
     run = RunSource("0" * 10, 7, tmp_path / "run", DONE, 1)
     config = ConfigSource("0" * 10, "SAC", {}, False, {}, 10, (run,))
     loaded = load([SweepSource("s", "", (), (), (config,))])

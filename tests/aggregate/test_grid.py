@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from aggregate.grid import bin_count, binned, fill_short_gaps, own_points, spacing
+from aggregate.statistics.step_bins import bin_count, binned, fill_short_gaps, own_points, spacing
 
 NAN = np.nan
 

@@ -8,7 +8,7 @@ from types import ModuleType
 import pandas as pd
 import pytest
 
-from aggregate.hopeless import Hopeless, hopeless, judged
+from aggregate.analysis.median_stopping import Hopeless, hopeless, judged
 
 STEPS = [1000, 2000, 3000, 4000]
 

@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from aggregate.errors import AggregateError
-from aggregate.load import ConfigSource, Loaded, RunSource, SweepSource, load
-from tdmpc.shards import SCHEMA_VERSION, START_STEP, ShardWriter
+from aggregate.inputs.runs import ConfigSource, Loaded, RunSource, SweepSource, load
+from sweepwise.core.shards import SCHEMA_VERSION, START_STEP, ShardWriter
 
 
 def sweep_of(*runs: RunSource, name: str = "s") -> SweepSource:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from aggregate.looks import ONE_LOOK, Looks, nominal_levels, pocock_type
+from aggregate.statistics.alpha_spending import ONE_LOOK, Looks, nominal_levels, pocock_type
 
 EQUAL = (1, 2, 3, 4, 5)
 

@@ -14,10 +14,10 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aggregate import merge, shelf
-from aggregate.grid import MAX_BINS, bin_count, binned, spacing
-from tdmpc import shards
-from tdmpc.shardname import FOLDER, ShardName
+from aggregate.inputs import merge_shards, run_cache
+from aggregate.statistics.step_bins import MAX_BINS, bin_count, binned, spacing
+from sweepwise.core import shards
+from sweepwise.core.shard_name import FOLDER, ShardName
 
 LOSS = st.floats(allow_nan=True, allow_infinity=True, width=32)
 STEPS = st.integers(0, 10_000)
@@ -37,7 +37,7 @@ def runs(draw: st.DrawFn) -> list[dict[str, object]]:
 
 
 def table(rows: Sequence[dict[str, object]]) -> pa.Table:
-    return merge.conform(shards.rows_to_table(rows, {}))
+    return merge_shards.conform(shards.rows_to_table(rows, {}))
 
 
 def pieces(rows: Sequence[dict[str, object]], cuts: Sequence[int]) -> Iterator[Sequence[dict[str, object]]]:
@@ -48,8 +48,8 @@ def pieces(rows: Sequence[dict[str, object]], cuts: Sequence[int]) -> Iterator[S
 
 
 def merged(tables: Sequence[pa.Table], starts: dict[int, int] | None = None) -> dict[str, pd.DataFrame]:
-    kinds = merge.merge({}, [merge.Shard(0, one) for one in tables], starts or {0: 0})
-    return {kind: merge.frame(found) for kind, found in kinds.items()}
+    kinds = merge_shards.merge({}, [merge_shards.Shard(0, one) for one in tables], starts or {0: 0})
+    return {kind: merge_shards.frame(found) for kind, found in kinds.items()}
 
 
 def same(one: dict[str, pd.DataFrame], other: dict[str, pd.DataFrame]) -> bool:
@@ -80,8 +80,8 @@ def test_a_duplicated_shard_changes_nothing(rows, cuts, data) -> None:  # type: 
 @settings(max_examples=40, deadline=None)
 def test_a_later_attempt_wins_from_where_it_went_on(first, second, start) -> None:  # type: ignore[no-untyped-def]
     second = [row for row in second if row["step"] > start]
-    shards_of = [merge.Shard(rank, table(rows)) for rank, rows in enumerate((first, second))]
-    found = merge.merge({}, shards_of, {0: 0, 1: start})
+    shards_of = [merge_shards.Shard(rank, table(rows)) for rank, rows in enumerate((first, second))]
+    found = merge_shards.merge({}, shards_of, {0: 0, 1: start})
     expected = merged([table([row for row in first if row["step"] <= start] + second)])
     assert {kind: rows.drop_columns("attempt").num_rows for kind, rows in found.items()} == {
         kind: len(rows) for kind, rows in expected.items()
@@ -89,7 +89,7 @@ def test_a_later_attempt_wins_from_where_it_went_on(first, second, start) -> Non
     for kind, rows in found.items():
         steps, attempts = rows["step"].to_numpy(), rows["attempt"].to_numpy()
         assert (attempts == (steps > start)).all()
-        pd.testing.assert_series_equal(merge.frame(rows)["step"], expected[kind]["step"])
+        pd.testing.assert_series_equal(merge_shards.frame(rows)["step"], expected[kind]["step"])
 
 
 @given(runs(), runs(), st.integers(0, 10_000), st.integers(1, 5))
@@ -103,12 +103,12 @@ def test_what_was_cached_before_the_last_shards_came_is_brought_to_the_same(firs
         for number, (tag, begun, piece) in enumerate(parts):
             shard = shards.rows_to_table(piece, {shards.START_STEP: str(begun)})
             shards.write_table(shard, metrics / str(ShardName(tag, number)))
-        files, _ = shelf.listed(Path(folder))
+        files, _ = run_cache.listed(Path(folder))
         cache = Path(folder) / "run.rows"
-        shelf.merged(Path(folder), files[:known], cache)
-        stepwise, at_once = shelf.merged(Path(folder), files, cache), shelf.merged(Path(folder), files, None)
+        run_cache.merged(Path(folder), files[:known], cache)
+        stepwise, at_once = run_cache.merged(Path(folder), files, cache), run_cache.merged(Path(folder), files, None)
         assert stepwise.attempts == at_once.attempts
-        frames = [{kind: merge.frame(rows) for kind, rows in of.kinds.items()} for of in (stepwise, at_once)]
+        frames = [{kind: merge_shards.frame(rows) for kind, rows in of.kinds.items()} for of in (stepwise, at_once)]
         assert same(*frames)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from aggregate.origins import mixture, seeds_by_origin
+from aggregate.inputs.provenance import mixture, seeds_by_origin
 
 LINES = [
     # seed 2 went on with another code; seed 3 is of before the code was recorded

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from aggregate import progress
+from aggregate.inputs import progress
 
 
 class Terminal(io.StringIO):

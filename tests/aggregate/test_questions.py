@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 
 from aggregate import flags
-from aggregate.asked import Question
-from aggregate.load import ConfigSource, RunSource, SweepSource
-from aggregate.questions import asked, replies
+from aggregate.analysis.plan_questions import Question
+from aggregate.inputs.runs import ConfigSource, RunSource, SweepSource
+from aggregate.analysis.question_contrasts import asked, replies
 
 NOISE = (-1.0, 0.0, 1.0)  # of three seeds: variance 1
 

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from aggregate.flags import RunView
-from aggregate.scores import run_scores
+from aggregate.analysis.run_scores import run_scores
 
 
 def evaluated(steps: list[int], returns: list[float], state: str = "done", **columns: list[float]) -> RunView:

@@ -10,10 +10,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from aggregate import shelf
-from aggregate.load import ConfigSource, Loaded, RunSource, SweepSource, load
-from tdmpc import shards
-from tdmpc.shards import START_STEP, ShardWriter
+from aggregate.inputs import run_cache
+from aggregate.inputs.runs import ConfigSource, Loaded, RunSource, SweepSource, load
+from sweepwise.core import shards
+from sweepwise.core.shards import START_STEP, ShardWriter
 
 Opened = list[str]
 
@@ -132,7 +132,7 @@ def test_a_cache_made_by_other_rules_is_made_anew(
     run: RunSource, opened: Opened, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loaded(run)
-    monkeypatch.setattr(shelf, "_MADE_BY", shelf._MADE_BY ^ 1)
+    monkeypatch.setattr(run_cache, "_MADE_BY", run_cache._MADE_BY ^ 1)
     opened.clear()
     loaded(run)
     assert len(opened) == 3

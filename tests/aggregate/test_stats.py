@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import scipy.stats
 
-from aggregate.stats import (
+from aggregate.statistics.estimates import (
     AgainstBaseline,
     AgainstBest,
     Interval,

@@ -8,9 +8,9 @@ from types import ModuleType
 
 import pytest
 
-from aggregate.load import ConfigSource, RunSource, SweepSource
-from aggregate.summary import summarise
-from tdmpc.shards import ShardWriter
+from aggregate.inputs.runs import ConfigSource, RunSource, SweepSource
+from aggregate.analysis.summary import summarise
+from sweepwise.core.shards import ShardWriter
 
 
 def test_a_sweep_from_shards_to_ranking(tmp_path: Path, synthetic: ModuleType) -> None:

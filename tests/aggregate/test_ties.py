@@ -7,11 +7,11 @@ from types import ModuleType
 
 import pytest
 
-from aggregate import stats
-from aggregate.looks import Looks
-from aggregate.summary import SweepSummary, summarise
-from aggregate.ties import ties
-from aggregate.verdict import verdict
+from aggregate.statistics import estimates
+from aggregate.statistics.alpha_spending import Looks
+from aggregate.analysis.summary import SweepSummary, summarise
+from aggregate.verdict.seeds_needed import ties
+from aggregate.verdict.verdict import verdict
 
 LABELS, FIRST = ("a", "b", "c"), Looks((4,))
 
@@ -26,7 +26,7 @@ def summary(synthetic: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> 
 def with_finals(summary: SweepSummary, finals: tuple[list[float], ...], looks: Looks = FIRST) -> SweepSummary:
     """The summary as it would be with these final returns."""
     scores = summary.scores.assign(final_planner=[value for own in finals for value in own])
-    contrasts = stats.AgainstBest(looks)(scores, "config_id", "final_planner")
+    contrasts = estimates.AgainstBest(looks)(scores, "config_id", "final_planner")
     source = dataclasses.replace(summary.source, looks=looks)
     return dataclasses.replace(summary, scores=scores, contrasts=contrasts, source=source)
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from aggregate.asked import Question
-from aggregate.summary import summarise
-from aggregate.verdict import Verdict, verdict
-from aggregate.words import estimate, number
+from aggregate.analysis.plan_questions import Question
+from aggregate.analysis.summary import summarise
+from aggregate.verdict.verdict import Verdict, verdict
+from aggregate.verdict.number_format import estimate, number
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_what_went_wrong_is_said_of_each_configuration_with_what_it_points_to(
         "num_q=2, reduce=min: log_std oscillates (is its policy updated too fast? 1 of 4 signs; lower pi_lr_scale, or "
         "raise pi_update_freq). Each in at least half of the seeds."
     )
-    monkeypatch.setattr("aggregate.verdict.MOST_NAMED", 0)
+    monkeypatch.setattr("aggregate.verdict.verdict.MOST_NAMED", 0)
     assert dict(verdict(summary.sweeps[0]).points)["What went wrong"].endswith(": log_std oscillates (1).")
 
 

@@ -10,9 +10,9 @@ from types import ModuleType
 import pandas as pd
 import pytest
 
-from aggregate import workers
+from aggregate.inputs import parallel
 from aggregate.errors import AggregateError
-from aggregate.summary import summarise
+from aggregate.analysis.summary import summarise
 
 
 def where(number: int) -> tuple[int, int, str]:
@@ -21,24 +21,24 @@ def where(number: int) -> tuple[int, int, str]:
 
 @pytest.fixture
 def two_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workers, "_cores", lambda: 2)
+    monkeypatch.setattr(parallel, "_cores", lambda: 2)
 
 
-needs_fork = pytest.mark.skipif(not workers._may_fork(), reason="no Linux, or a thread runs")
+needs_fork = pytest.mark.skipif(not parallel._may_fork(), reason="no Linux, or a thread runs")
 
 
 @needs_fork
 def test_many_runs_are_worked_on_in_processes_in_order(two_cores: None) -> None:
-    with workers.mapping(workers.MANY, waits=True) as over:
+    with parallel.mapping(parallel.MANY, waits=True) as over:
         found = list(over(where, range(100)))
     assert [number for number, _, _ in found] == list(range(100))
     assert os.getpid() not in {process for _, process, _ in found}
 
 
 def test_few_runs_are_worked_on_here(two_cores: None) -> None:
-    with workers.mapping(2, waits=False) as over:
+    with parallel.mapping(2, waits=False) as over:
         assert {(p, t) for _, p, t in over(where, range(9))} == {(os.getpid(), threading.current_thread().name)}
-    with workers.mapping(2, waits=True) as over:
+    with parallel.mapping(2, waits=True) as over:
         found = list(over(where, range(9)))
     assert [number for number, _, _ in found] == list(range(9))
     assert {process for _, process, _ in found} == {os.getpid()}
@@ -50,7 +50,7 @@ def test_no_process_is_forked_beside_a_thread(two_cores: None) -> None:
     thread = threading.Thread(target=go.wait)
     thread.start()
     try:
-        with workers.mapping(workers.MANY, waits=False) as over:
+        with parallel.mapping(parallel.MANY, waits=False) as over:
             assert {process for _, process, _ in over(where, range(9))} == {os.getpid()}
     finally:
         go.set()
@@ -61,14 +61,14 @@ def test_no_process_is_forked_beside_a_thread(two_cores: None) -> None:
 def test_a_process_that_is_killed_is_one_line(two_cores: None) -> None:
     with (
         pytest.raises(AggregateError, match="a process that read runs was killed"),
-        workers.mapping(workers.MANY, waits=False) as over,
+        parallel.mapping(parallel.MANY, waits=False) as over,
     ):
         list(over(os._exit, [1]))
 
 
 @needs_fork
 def test_what_fails_in_a_process_fails_here(two_cores: None) -> None:
-    with pytest.raises(ValueError, match="invalid literal"), workers.mapping(workers.MANY, waits=False) as over:
+    with pytest.raises(ValueError, match="invalid literal"), parallel.mapping(parallel.MANY, waits=False) as over:
         list(over(int, ["1", "x", "2"]))
 
 
@@ -78,7 +78,7 @@ def test_processes_judge_as_one_does(
 ) -> None:
     sweep = synthetic.make_sweep(tmp_path, (600.0, 500.0), 2, lean=True, points=40)
     here = summarise([sweep]).sweeps[0]
-    monkeypatch.setattr(workers, "MANY", 2)
+    monkeypatch.setattr(parallel, "MANY", 2)
     apart = summarise([sweep]).sweeps[0]
     for name in ("runs", "curves", "scores", "ranking", "findings", "events", "variance"):
         pd.testing.assert_frame_equal(getattr(apart, name), getattr(here, name))

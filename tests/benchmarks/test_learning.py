@@ -16,11 +16,11 @@ import pandas as pd
 import pytest
 import torch
 
-from jobs import plan
-from jobs.expand import expand
-from jobs.records import Attempt, Outcome
-from jobs.store import RunRef, Store
-from jobs.submit import record_sweeps
+from jobs.planning import plan
+from jobs.planning.expand import expand
+from jobs.results.records import Attempt, Outcome
+from jobs.results.results_folder import RunRef, Store
+from jobs.submit.submit import record_sweeps
 
 # Episodes of ten agent steps; a run takes seconds.
 TINY = """\

@@ -8,8 +8,8 @@ from types import ModuleType
 
 import pytest
 
-from aggregate.load import load
-from aggregate.summary import summarise
+from aggregate.inputs.runs import load
+from aggregate.analysis.summary import summarise
 
 RUNS, ROWS, SHARD = 9, 40, 20
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from slurm_cluster import wait_until
 
-from jobs.entry import HEARTBEAT_S
+from jobs.worker.train_job import HEARTBEAT_S
 
 STEPS = 360  # about ten seconds of training
 BURST_S = 0.5  # see `Sweeps.hold_at`
@@ -170,7 +170,7 @@ def interpreter_for(user: str, folder: Path) -> str | None:
     """One that `user` may run and that finds our packages: this one, or the system's in an environment in `folder`."""
 
     def works(python: str) -> bool:
-        command = [python, "-P", "-c", "import torch, jobs.entry"]
+        command = [python, "-P", "-c", "import torch, jobs.worker.train_job"]
         try:
             done = subprocess.run(command, cwd="/", user=user, extra_groups=[], capture_output=True, check=False)
         except PermissionError:
@@ -203,9 +203,9 @@ def complete(sweeps: Sweeps, sweep: str = "one") -> None:
 
 def rows(sweeps: Sweeps, results: str, sweep: str = "one") -> Any:
     """Every row of `sweep` as the report sees it."""
-    from aggregate.load import load
-    from jobs.sources import sweep_sources
-    from jobs.store import Store
+    from aggregate.inputs.runs import load
+    from jobs.reports.inputs import sweep_sources
+    from jobs.results.results_folder import Store
 
     return load(sweep_sources(Store(sweeps.folder / results), [sweep])).rows
 

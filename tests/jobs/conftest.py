@@ -1,4 +1,4 @@
-"""A stand-in for the agent: `tdmpc.run` that trains nothing and ends as it is told."""
+"""A stand-in for the agent: `tdmpc.api` that trains nothing and ends as it is told."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fake_slurm import FakeSlurm
 
 import tdmpc
 from jobs.cli import cli
-from jobs.store import Store
+from jobs.results.results_folder import Store
 from tdmpc.config import TrainConfig
 
 
@@ -81,11 +81,11 @@ class FakeAgent:
 
 @pytest.fixture
 def agent(monkeypatch: pytest.MonkeyPatch) -> FakeAgent:
-    """Stands where `tdmpc.run` stands, in this process."""
+    """Stands where `tdmpc.api` stands, in this process."""
     fake = FakeAgent()
-    module = types.ModuleType("tdmpc.run")
+    module = types.ModuleType("tdmpc.api")
     vars(module).update(Progress=Progress, Outcome=Outcome, RunHandle=RunHandle, train=fake.train)
-    monkeypatch.setitem(sys.modules, "tdmpc.run", module)
+    monkeypatch.setitem(sys.modules, "tdmpc.api", module)
     monkeypatch.setattr(tdmpc, "run", module, raising=False)
     return fake
 

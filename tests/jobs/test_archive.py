@@ -13,11 +13,12 @@ from types import ModuleType
 import pytest
 from click.testing import CliRunner, Result
 
-from jobs import archive, imports, source
+from jobs.reports import archive, imported_curves
+from jobs.results import code_snapshot
 from jobs.cli import cli
-from jobs.errors import JobsError
-from jobs.records import Attempt, Outcome
-from jobs.store import RunRef, Store, archivable
+from sweepwise.core.errors import JobsError
+from jobs.results.records import Attempt, Outcome
+from jobs.results.results_folder import RunRef, Store, archivable
 
 TOTAL = 20_000
 
@@ -37,10 +38,10 @@ def origin(tmp_path_factory: pytest.TempPathFactory, synthetic: ModuleType) -> S
     (folder / "SAC").mkdir()
     lines = "".join(f"{step},{step / 10},{seed}\n" for seed in (1, 2) for step in range(0, TOTAL + 1, 1000))
     (folder / "SAC" / "quadruped-walk.csv").write_text("step,reward,seed\n" + lines)
-    imports.take(store, "published", [folder / "SAC"], ["step=step,eval_return=reward,seed=seed"])
+    imported_curves.take(store, "published", [folder / "SAC"], ["step=step,eval_return=reward,seed=seed"])
     store.write_decisions([])
     run = RunRef(store.config_ids()[0], 1)
-    code = source.take(store).hash
+    code = code_snapshot.take(store).hash
     attempt = store.claim_attempt(run, Attempt(0, "here", 1, "1", 0.0, "cpu", code=code))
     store.write_outcome(run, attempt.number, Outcome("finished", TOTAL, "", 0.0))
     (store.run_folder(run) / "checkpoints").mkdir()

@@ -10,7 +10,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from jobs import plan
+from jobs.planning import plan
 from jobs.cli import cli
 
 COMMANDS = sorted(cli.commands)

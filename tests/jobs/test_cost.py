@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from jobs import cost
-from jobs.errors import JobsError
-from jobs.records import Attempt, Outcome, Status, Submission, TaskRuns
-from jobs.store import RunRef, Store
+from jobs.runs import cost_estimate
+from sweepwise.core.errors import JobsError
+from jobs.results.records import Attempt, Outcome, Status, Submission, TaskRuns
+from jobs.results.results_folder import RunRef, Store
 from tdmpc.config import TrainConfig, config_id
 
 CONFIG = TrainConfig(steps=36_000)
@@ -31,9 +31,9 @@ def earlier(store: Store, config: TrainConfig, seeds: list[int], step: int, seco
             store.write_outcome(run, number, Outcome("finished", step, "", 1000.0 + seconds))
 
 
-def expected(store: Store, *tasks: TaskRuns, device: str = "cpu", gpus: int = 0, width: int = 8) -> cost.Cost:
+def expected(store: Store, *tasks: TaskRuns, device: str = "cpu", gpus: int = 0, width: int = 8) -> cost_estimate.Cost:
     steps = {RunRef(task.config_id, seed): 36_000 for task in tasks for seed in task.seeds}
-    found = cost.expected(store, tasks, steps, device, gpus, width)
+    found = cost_estimate.expected(store, tasks, steps, device, gpus, width)
     assert found is not None
     return found
 
@@ -56,10 +56,10 @@ def test_gpu_hours_and_the_end(store: Store) -> None:
     found = expected(store, *tasks, device="a100", gpus=2, width=4)
     assert (found.gpu_hours, found.elapsed_h) == (20.0, 2.5)
     told = "expected: 20.0 GPU-hours (1.0 h a task), done 2.5 h after the start; by 1 earlier runs on a100"
-    assert cost.told(found, "a100").replace(", 0.0 GB in 30 files", "") == told
-    cost.check(found, 20.0, "a100")
+    assert cost_estimate.told(found, "a100").replace(", 0.0 GB in 30 files", "") == told
+    cost_estimate.check(found, 20.0, "a100")
     with pytest.raises(JobsError, match=r"--max-gpu-hours 19: 20.0 GPU-hours are expected"):
-        cost.check(found, 19.0, "a100")
+        cost_estimate.check(found, 19.0, "a100")
 
 
 def test_disk_is_that_of_finished_runs(store: Store) -> None:
@@ -72,9 +72,9 @@ def test_disk_is_that_of_finished_runs(store: Store) -> None:
 
 def test_what_nobody_knows_is_said_and_refused_under_a_limit(store: Store) -> None:
     earlier(store, CONFIG, [1], 36_000, 3600)
-    found = cost.expected(store, [TaskRuns(A, [2])], {RunRef(A, 2): 36_000}, "cuda", gpus=1, width=1)
+    found = cost_estimate.expected(store, [TaskRuns(A, [2])], {RunRef(A, 2): 36_000}, "cuda", gpus=1, width=1)
     assert found is None
-    assert "unknown, no earlier run on cuda" in cost.told(found, "cuda")
-    cost.check(found, None, "cuda")
+    assert "unknown, no earlier run on cuda" in cost_estimate.told(found, "cuda")
+    cost_estimate.check(found, None, "cuda")
     with pytest.raises(JobsError, match="no earlier run on cuda"):
-        cost.check(found, 5.0, "cuda")
+        cost_estimate.check(found, 5.0, "cuda")

@@ -16,11 +16,11 @@ from click.testing import CliRunner, Result
 from driver import PATIENCE_S
 from slurm_cluster import wait_until
 
-import jobs.store
-from jobs import decisions, plan
+import jobs.results.results_folder
+from jobs.planning import decisions, plan
 from jobs.cli import cli
-from jobs.expand import expand
-from jobs.store import Store
+from jobs.planning.expand import expand
+from jobs.results.results_folder import Store
 from tdmpc.config import TrainConfig, config_id
 
 PLAN = """
@@ -52,7 +52,7 @@ def results(tmp_path: Path) -> Path:
 def typed(results: Path, monkeypatch: pytest.MonkeyPatch) -> Typed:
     """`sweeps ... --plan mine.yaml` in this process, with its exit code checked."""
     monkeypatch.setattr("jobs.process.gpus", lambda: [])
-    monkeypatch.setattr("jobs.submit.automatic", lambda: ("local", ""))
+    monkeypatch.setattr("jobs.submit.submit.automatic", lambda: ("local", ""))
 
     def invoke(*words: str, code: int = 0) -> Result:
         line = ["--results", str(results), *words, "--plan", str(results.parent / "mine.yaml")]
@@ -351,7 +351,7 @@ def begin(results: Path, *words: str, before: str = "") -> subprocess.Popen[str]
 
 HOLDS = """
 import pathlib, time
-from jobs.store import Store
+from jobs.results.results_folder import Store
 write = Store.write_decisions
 def when_told(self, found):
     pathlib.Path("holds").touch()
@@ -396,7 +396,7 @@ def test_who_comes_while_another_writes_waits_and_looks_again(results: Path) -> 
 def test_a_crash_at_any_write_leaves_the_old_state_or_the_new(
     typed: Typed, results: Path, killed: Callable[..., bool]
 ) -> None:
-    effects = ((jobs.store, "_create"), (jobs.store, "write_bytes"), (Path, "replace"))
+    effects = ((jobs.results.results_folder, "_create"), (jobs.results.results_folder, "write_bytes"), (Path, "replace"))
     typed("adopt", "ensemble", "--set", "num_q=1")
     left = []
     for step in itertools.count():
@@ -417,14 +417,14 @@ def test_a_crash_at_any_write_leaves_the_old_state_or_the_new(
 def test_a_decision_in_the_midst_of_a_submit_stops_it(
     typed: Typed, results: Path, agent: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from jobs import submit
+    from jobs.submit import submit
 
     difference = submit.difference
 
     def decided_meanwhile(store: Store, sweeps: Any) -> Any:
         if not store.read_decisions():
             mine = plan.load(results.parent / "mine.yaml")
-            from jobs.deciding import by_hand
+            from jobs.decide.adopt import by_hand
 
             made = by_hand(mine, mine.select("ensemble")[0], {"num_q": 1}, "")
             store.write_decisions(decisions.added(mine, [], made, overrule=False))

@@ -10,10 +10,11 @@ import pytest
 from click.testing import CliRunner
 from fake_slurm import FakeSlurm
 
-from jobs import doctor, probe, profiles
+from jobs.doctor import checks, probe
+from jobs.backends.slurm import profile
 from jobs.cli import cli
-from jobs.errors import JobsError
-from jobs.store import Store
+from sweepwise.core.errors import JobsError
+from jobs.results.results_folder import Store
 
 SINFO = """\
 cpu*|7-00:00:00|20|64|256000|(null)|up
@@ -29,7 +30,7 @@ def rows(found: Any) -> dict[str, tuple[str, bool | None]]:
 def test_what_slurm_says_of_itself(slurm: FakeSlurm) -> None:
     slurm.answer("sinfo", SINFO)
     slurm.accounting(False)
-    found = rows(doctor.cluster())
+    found = rows(checks.cluster())
     assert found["Slurm"] == ("fake, version unknown", True)
     assert found["limits"][0] == "MaxArraySize 1001, MinJobAge 300 sec"
     assert found["grace time"][0] == "low 0 s, high 120 s"
@@ -39,16 +40,16 @@ def test_what_slurm_says_of_itself(slurm: FakeSlurm) -> None:
     assert "partition old" not in found
     slurm.accounting(True)
     slurm.answer("sacctmgr", "lab||normal||500|gres/gpu=8\n")
-    assert rows(doctor.cluster())["account lab"][0] == "qos normal, in the queue 500, together gres/gpu=8"
+    assert rows(checks.cluster())["account lab"][0] == "qos normal, in the queue 500, together gres/gpu=8"
 
 
 def test_a_silent_controller_and_a_machine_without_slurm(
     slurm: FakeSlurm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slurm.fault("scontrol", "before")
-    assert rows(doctor.cluster())["Slurm"][1] is False
+    assert rows(checks.cluster())["Slurm"][1] is False
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert rows(doctor.cluster())["Slurm"][1] is None
+    assert rows(checks.cluster())["Slurm"][1] is None
 
 
 @pytest.mark.parametrize(
@@ -63,11 +64,11 @@ def test_the_first_profile_loads_and_asks_for_a_tasks_share_of_a_node(
 ) -> None:
     slurm.answer("sinfo", f"p*|infinite|2|32|256000|{gres}|up\n")
     path = tmp_path / "mine.yaml"
-    doctor.write_profile(path)
-    made = profiles.load(str(path))
+    checks.write_profile(path)
+    made = profile.load(str(path))
     assert {name: getattr(made, name) for name in expected} == expected
     with pytest.raises(JobsError, match="there is a file already"):
-        doctor.write_profile(path)
+        checks.write_profile(path)
 
 
 def test_the_job_is_watched_step_by_step_and_cleaned_up(store: Store, slurm: FakeSlurm) -> None:
@@ -81,7 +82,7 @@ def test_the_job_is_watched_step_by_step_and_cleaned_up(store: Store, slurm: Fak
         name = probe.AGAIN if again else probe.TOLD if told else probe.FACTS
         (folder / name).write_text(json.dumps(facts))
 
-    found = rows(doctor.try_a_job(store, profiles.load("cpu"), 5, job))
+    found = rows(checks.try_a_job(store, profile.load("cpu"), 5, job))
     assert [found[name][1] for name in ("job", "signals", "requeue", "job: MuJoCo")] == [True] * 4
     assert found["job: torch"] == ("2.4, no GPU reached", False)  # though the node has one
     assert list(store.root.glob(".probe.*")) == []
@@ -89,7 +90,7 @@ def test_the_job_is_watched_step_by_step_and_cleaned_up(store: Store, slurm: Fak
 
 
 def test_a_job_that_does_not_begin_is_told_with_slurms_reason(store: Store, slurm: FakeSlurm) -> None:
-    (finding,) = doctor.try_a_job(store, profiles.load("cpu"), 2, lambda seconds: None)
+    (finding,) = checks.try_a_job(store, profile.load("cpu"), 2, lambda seconds: None)
     assert finding.found == "job 100 wrote nothing in 2 s: PENDING None"
     assert finding.fine is False
 
@@ -109,7 +110,7 @@ def test_this_machine_is_looked_at_in_a_process_of_its_own() -> None:
     found = probe.facts()
     assert "torch_error" not in found
     assert "mujoco_error" not in found
-    assert "here: C kernels" in rows(doctor.machine({**found, "cuda": ""}, "here"))
+    assert "here: C kernels" in rows(checks.machine({**found, "cuda": ""}, "here"))
 
 
 def test_a_compiler_that_fails_is_told_where_a_cpu_trains(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -118,7 +119,7 @@ def test_a_compiler_that_fails_is_told_where_a_cpu_trains(monkeypatch: pytest.Mo
     broken.chmod(0o755)
     monkeypatch.setenv("CC", str(broken))
     found = {**probe.facts(), "cuda": ""}
-    (kernels,) = (finding for finding in doctor.machine(found, "here") if finding.what == "here: C kernels")
+    (kernels,) = (finding for finding in checks.machine(found, "here") if finding.what == "here: C kernels")
     assert (kernels.found, kernels.fine) == (f"{broken}: x.c: fatal error: out of luck", None)
     assert "install gcc" in kernels.advice
-    assert "here: C kernels" not in rows(doctor.machine({**found, "cuda": "H100"}, "here"))  # a GPU needs none
+    assert "here: C kernels" not in rows(checks.machine({**found, "cuda": "H100"}, "here"))  # a GPU needs none

@@ -12,11 +12,13 @@ from typing import Any
 
 import pytest
 
-from jobs import entry, process, slurm
-from jobs.entry import Execution, Heartbeat, TrainJob
-from jobs.errors import JobsError
-from jobs.records import Attempt, Outcome, Status, Submission, TaskRuns
-from jobs.store import RunRef, Store
+from jobs.worker import train_job
+from jobs import process
+from jobs.backends.slurm import commands
+from jobs.worker.train_job import Execution, Heartbeat, TrainJob
+from sweepwise.core.errors import JobsError
+from jobs.results.records import Attempt, Outcome, Status, Submission, TaskRuns
+from jobs.results.results_folder import RunRef, Store
 from tdmpc.config import TrainConfig, config_id
 
 CONFIG = TrainConfig(steps=9000)
@@ -40,7 +42,7 @@ def outcome(store: Store, run: RunRef) -> Outcome:
 
 
 def _outcome(state: str, step: int) -> Any:
-    from tdmpc.run import Outcome as TrainOutcome
+    from tdmpc.api import Outcome as TrainOutcome
 
     return TrainOutcome(state, step, "why")
 
@@ -203,7 +205,7 @@ def interrupted_by(store: Store, agent: Any, number: int, monkeypatch: pytest.Mo
     agent.before, agent.ends[1] = stop, _outcome("interrupted", step)
     monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "10")
     monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "2")
-    monkeypatch.setattr(slurm, "requeue", requeue)
+    monkeypatch.setattr(commands, "requeue", requeue)
     before = signal.getsignal(number)
     job(store, [1])()
     assert signal.getsignal(number) == before
@@ -268,7 +270,7 @@ def test_a_full_disk_does_not_end_a_run_by_its_heartbeat(
 def test_a_full_disk_ends_the_job_in_one_line(store: Store, agent: Any, capsys: pytest.CaptureFixture[str]) -> None:
     agent.ends[1] = OSError(errno.ENOSPC, "what pyarrow says, in its own words")
     made = job(store)
-    assert entry.main([str(store.submission_folder(made.submission)), "0"]) == 2
+    assert train_job.main([str(store.submission_folder(made.submission)), "0"]) == 2
     told = capsys.readouterr().err
     assert told.count("\n") == 1
     assert f"No space left on device in {store.root}: make room, then `sweeps rerun`" in told
@@ -281,7 +283,7 @@ def test_an_attempt_that_cannot_be_written_is_not_claimed(store: Store, monkeypa
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr("jobs.store.os.fsync", full)
+        patched.setattr("jobs.results.results_folder.os.fsync", full)
         with pytest.raises(OSError, match="No space"):
             store.claim_attempt(RUNS[0], Attempt(0, "h", 1, "", 0.0, "cpu"))
     assert store.load_run(RUNS[0], 1).attempts == 0
@@ -301,5 +303,5 @@ def test_a_task_that_is_not_in_the_folder_is_one_line(store: Store, capsys: pyte
     made = job(store)
     with pytest.raises(JobsError, match="task 7"):
         TrainJob(made.results, made.submission, 7)()
-    assert entry.main([str(store.submission_folder(made.submission)), "7"]) == 2
+    assert train_job.main([str(store.submission_folder(made.submission)), "7"]) == 2
     assert capsys.readouterr().err.count("\n") == 1

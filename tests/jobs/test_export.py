@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from aggregate.load import SweepSource, load
-from jobs import export, imports
+from aggregate.inputs.runs import SweepSource, load
+from jobs.reports import export, imported_curves
 from jobs.cli import cli
-from jobs.local import try_lock
-from jobs.store import Store
+from jobs.backends.local import try_lock
+from jobs.results.results_folder import Store
 
 Sweeps = Callable[..., Result]
 TOTAL = 20_000
@@ -61,8 +61,8 @@ def test_what_is_exported_can_be_imported(form: str, submitted: Store, sweeps: S
     told = sweeps("export", "ensemble", "--format", form, "--out", out).stdout
     assert told.endswith(f"new rows of 4 runs went to {out} (4 done)\n")
     sweeps("--results", back, "import", out, "--name", "again", *MAPS[form])
-    before = curves(imports.sources(submitted, ["ensemble"])[0])
-    after = curves(imports.sources(Store(back), ["again"])[0])
+    before = curves(imported_curves.sources(submitted, ["ensemble"])[0])
+    after = curves(imported_curves.sources(Store(back), ["again"])[0])
     assert len(before) == 8
     kept: Any = np.float32 if form == "tensorboard" else float  # four bytes are all that a scalar of TensorBoard has
     assert {key: {step: float(kept(value)) for step, value in curve.items()} for key, curve in before.items()} == after

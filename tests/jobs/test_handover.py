@@ -11,10 +11,13 @@ from typing import Any
 import pytest
 from fake_slurm import FakeSlurm
 
-from jobs import handover, lock, process, store, submit
-from jobs.errors import JobsError
-from jobs.records import Attempt, CodeFile
-from jobs.store import RunRef, Store
+from jobs.backends.slurm import handover
+from jobs.results import lock, results_folder as store
+from jobs import process
+from jobs.submit import submit
+from sweepwise.core.errors import JobsError
+from jobs.results.records import Attempt, CodeFile
+from jobs.results.results_folder import RunRef, Store
 
 PLAN = """
 plan: mine
@@ -133,7 +136,7 @@ def test_status_completes_what_was_killed(
 
 def test_that_a_diff_is_not_kept_is_said(run: Any, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     note = "the diff looks as if it held a secret: only its hash is kept"
-    monkeypatch.setattr("jobs.source._describe", lambda code: CodeFile(code, "/here", 1.0, note=note))
+    monkeypatch.setattr("jobs.results.code_snapshot._describe", lambda code: CodeFile(code, "/here", 1.0, note=note))
     assert f"the code differs from its commit; {note}" in run("submit", "q").stdout
 
 

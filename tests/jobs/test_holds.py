@@ -10,10 +10,11 @@ import pytest
 from click.testing import CliRunner
 from fake_slurm import FakeSlurm
 
-from jobs import holds, status, watch
+from jobs.runs import canary, status
+from jobs.submit import watch
 from jobs.cli import cli
-from jobs.entry import TrainJob
-from jobs.store import Store
+from jobs.worker.train_job import TrainJob
+from jobs.results.results_folder import Store
 from tdmpc.config import TrainConfig
 
 PLAN = """
@@ -30,7 +31,7 @@ pytestmark = pytest.mark.usefixtures("outside_slurm")
 @pytest.fixture
 def run(slurm: FakeSlurm, monkeypatch: pytest.MonkeyPatch, typed: Any) -> Any:
     """`sweeps ...` in this process, with the pretended Slurm."""
-    monkeypatch.setattr("jobs.source.check", lambda store, submission: None)  # this process is its jobs as well
+    monkeypatch.setattr("jobs.results.code_snapshot.check", lambda store, submission: None)  # this process is its jobs as well
     return typed(PLAN)
 
 
@@ -54,13 +55,13 @@ def execute(store: Store, slurm: FakeSlurm, task: int) -> None:
 
 
 def is_blocked(store: Store) -> bool:
-    return holds.blocked(store, [found for sweep in status.sweeps(store) for found in sweep.runs])
+    return canary.blocked(store, [found for sweep in status.sweeps(store) for found in sweep.runs])
 
 
 def test_healthy_is_past_the_first_evaluation_with_trained_weights() -> None:
     config = TrainConfig(steps=5000, seed_steps=1000, eval_freq=700)
-    assert holds.healthy_step(config) == 1401  # evaluations at 700, when nothing was trained, and at 1400
-    assert holds.healthy_step(TrainConfig(steps=1200, seed_steps=1000, eval_freq=700)) == 1200
+    assert canary.healthy_step(config) == 1401  # evaluations at 700, when nothing was trained, and at 1400
+    assert canary.healthy_step(TrainConfig(steps=1200, seed_steps=1000, eval_freq=700)) == 1200
 
 
 # --- the canary ---------------------------------------------------------------------------------------------
@@ -108,7 +109,7 @@ def test_a_status_that_stays_tells_what_is_held_until_nothing_is_active(
             for job in ("100", "101"):
                 slurm.set(job, state="CANCELLED")
 
-    monkeypatch.setattr("jobs.watch.time.sleep", pause)
+    monkeypatch.setattr("jobs.submit.watch.time.sleep", pause)
     monkeypatch.setattr(watch, "_ASK_SLURM_S", 0.0)
     run("submit", "q", "--canary")
     told = run("status", "--watch").stdout

@@ -13,11 +13,11 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner, Result
 
-from aggregate import foreign
-from aggregate.summary import Summary, summarise
-from jobs import imports
+from aggregate import importers
+from aggregate.analysis.summary import Summary, summarise
+from jobs.reports import imported_curves
 from jobs.cli import cli
-from jobs.store import Store
+from jobs.results.results_folder import Store
 from plots.report import render
 
 MAP = ("--map", "step=step,eval_return=reward,seed=seed")
@@ -55,19 +55,19 @@ def submitted(tmp_path_factory: pytest.TempPathFactory, synthetic: ModuleType) -
     store = synthetic.submitted(folder / "results", total=TOTAL)
     publish(folder / "pub", {"TDMPC2": 900, "SAC": 300})
     publish(folder / "pub", {"SAC": 500}, task="walker-walk")
-    imports.take(store, "published", [folder / "pub"], MAP[1:], frames_per_step=2)
+    imported_curves.take(store, "published", [folder / "pub"], MAP[1:], frames_per_step=2)
     return store
 
 
 @pytest.fixture(scope="module")
 def both(submitted: Store) -> Summary:
-    sources, told = imports.sources(submitted, [])
+    sources, told = imported_curves.sources(submitted, [])
     assert told == []
     return summarise(sources)
 
 
 def test_an_import_changes_nothing_that_is_said_of_the_sweep(submitted: Store, both: Summary) -> None:
-    (alone,) = summarise(imports.sources(submitted, ["ensemble"])[0]).sweeps
+    (alone,) = summarise(imported_curves.sources(submitted, ["ensemble"])[0]).sweeps
     (beside,) = both.sweeps
     for name in ("runs", "curves", "events", "scores", "ranking", "contrasts", "baseline", "findings", "votes"):
         # of the categories, all identities that were read, only those that occur say something of the sweep
@@ -106,9 +106,9 @@ def test_the_report_marks_what_is_imported(both: Summary) -> None:
 
 
 def test_imports_by_themselves_are_a_sweep_per_task(submitted: Store, sweeps: Callable[..., Result]) -> None:
-    sources, _ = imports.sources(submitted, ["published"])
+    sources, _ = imported_curves.sources(submitted, ["published"])
     assert [source.name for source in sources] == ["published.quadruped-walk", "published.walker-walk"]
-    (one,), _ = imports.sources(submitted, ["published.quadruped-walk"])
+    (one,), _ = imported_curves.sources(submitted, ["published.quadruped-walk"])
     summary = summarise([one])
     assert summary.sweeps[0].total_steps == 2 * TOTAL
     assert summary.sweeps[0].contrasts["distinct"].tolist() == [False, True]
@@ -121,8 +121,8 @@ def test_algorithms_of_unequal_length_are_judged_where_all_are(tmp_path: Path, s
     publish(tmp_path / "pub", {"A": 100, "B": 100})
     short = tmp_path / "pub" / "B" / "quadruped-walk.csv"
     short.write_text("".join(line for line in short.open() if not line.startswith("80000,")))
-    imports.take(store, "x", [tmp_path / "pub"], MAP[1:])
-    (source,), _ = imports.sources(store, [])
+    imported_curves.take(store, "x", [tmp_path / "pub"], MAP[1:])
+    (source,), _ = imported_curves.sources(store, [])
     assert {config.total_steps for config in source.configs} == {75_000}
     assert source.goal == "Imported curves, up to the last step that all of them reach (75,000)"
 
@@ -149,8 +149,8 @@ def test_names_that_fit_nothing_are_told(submitted: Store, tmp_path: Path, sweep
 
 def test_frames_of_another_length_are_not_set_beside(submitted: Store, tmp_path: Path) -> None:
     publish(tmp_path / "pub", {"A": 100})
-    imports.take(submitted, "other", [tmp_path / "pub"], MAP[1:], frames_per_step=4)
-    (source,), told = imports.sources(submitted, ["ensemble", "other"])
+    imported_curves.take(submitted, "other", [tmp_path / "pub"], MAP[1:], frames_per_step=4)
+    (source,), told = imported_curves.sources(submitted, ["ensemble", "other"])
     assert source.imported == ()
     assert told[0] == "other has 4 frames to a step and ensemble 2: not beside it"
     (submitted.import_path("other")).unlink()
@@ -169,8 +169,8 @@ def test_what_is_imported_is_listed_and_nobody_elses(tmp_path: Path, sweeps: Cal
 
 
 def test_importing_again_replaces_whole(tmp_path: Path, store: Store) -> None:
-    first = imports.take(store, "x", [publish(tmp_path / "one", {"A": 100, "B": 100})], MAP[1:])
-    second = imports.take(store, "x", [publish(tmp_path / "two", {"B": 200})], MAP[1:])
+    first = imported_curves.take(store, "x", [publish(tmp_path / "one", {"A": 100, "B": 100})], MAP[1:])
+    second = imported_curves.take(store, "x", [publish(tmp_path / "two", {"B": 200})], MAP[1:])
     assert store.read_import("x") == second
     assert {config.algorithm for config in second.configs} == {"B"}
     assert second.configs[0].config_id == first.configs[1].config_id  # the same curve, wherever it was imported from
@@ -181,7 +181,7 @@ def test_a_faulty_file_or_a_full_disk_leaves_what_was_there(
     tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch, sweeps: Callable[..., Result]
 ) -> None:
     good = publish(tmp_path / "pub", {"A": 100})
-    before = imports.take(store, "x", [good], MAP[1:])
+    before = imported_curves.take(store, "x", [good], MAP[1:])
     (good / "A" / "walker-walk.csv").write_text("step,reward,seed\n1,2,3\n1,nope,3\n")
     told = sweeps("import", good, "--name", "x", *MAP, code=1).stderr
     assert "walker-walk.csv, line 3, column 'reward': 'nope' is no number" in told
@@ -193,7 +193,7 @@ def test_a_faulty_file_or_a_full_disk_leaves_what_was_there(
         written.append(path)
         raise OSError(28, "No space left on device", str(path))
 
-    monkeypatch.setattr(foreign.curves.shards, "atomic_write", full)
+    monkeypatch.setattr(importers.curves.shards, "atomic_write", full)
     assert "No space left on device" in sweeps("import", good, "--name", "x", *MAP, code=1).stderr
     assert written
     assert store.read_import("x") == before
@@ -201,7 +201,7 @@ def test_a_faulty_file_or_a_full_disk_leaves_what_was_there(
 
 
 def test_a_foreign_record_is_a_problem_and_no_crash(tmp_path: Path, store: Store) -> None:
-    made = imports.take(store, "x", [publish(tmp_path / "pub", {"A": 100})], MAP[1:])
+    made = imported_curves.take(store, "x", [publish(tmp_path / "pub", {"A": 100})], MAP[1:])
     path = store.import_path("x")
     path.write_text(path.read_text().replace(made.data, "../../../etc"))
     assert store.read_import("x") is None

@@ -11,11 +11,11 @@ import pytest
 from click.testing import CliRunner, Result
 
 from aggregate.errors import AggregateError
-from aggregate.load import SweepSource
-from jobs import judge
+from aggregate.inputs.runs import SweepSource
+from jobs.reports import report
 from jobs.cli import cli
-from jobs.records import View, ViewConfig
-from jobs.store import Store
+from jobs.results.records import View, ViewConfig
+from jobs.results.results_folder import Store
 from tdmpc.config import TrainConfig, config_id
 
 Sweeps = Callable[..., Result]
@@ -56,8 +56,8 @@ def keep(
     """What is told, and how long is slept, where the sweeps look so from round to round."""
     told: list[str] = []
     slept: list[float] = []
-    monkeypatch.setattr(judge, "sources", lambda store, names, warn: rounds.pop(0))
-    judge.keep_reporting(Store(tmp_path), (), tmp_path / "r.html", ["csv"], 7.0, told.append, told.append, slept.append)
+    monkeypatch.setattr(report, "sources", lambda store, names, warn: rounds.pop(0))
+    report.keep_reporting(Store(tmp_path), (), tmp_path / "r.html", ["csv"], 7.0, told.append, told.append, slept.append)
     return told, slept
 
 

@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from jobs import local, process
-from jobs.local import Scheduler, Slots
-from jobs.records import Submission, TaskRuns, Worker
-from jobs.store import Store
+from jobs.backends import local
+from jobs import process
+from jobs.backends.local import Scheduler, Slots
+from jobs.results.records import Submission, TaskRuns, Worker
+from jobs.results.results_folder import Store
 
 
 def submission(store: Store, tasks: int) -> Submission:
@@ -193,7 +194,7 @@ def test_a_hostile_working_directory_does_no_harm(tmp_path: Path) -> None:
     """The results folder is the tasks' working directory; modules in it are not imported."""
     for name in ("plots.py", "jobs.py", "yaml.py", "json.py"):
         (tmp_path / name).write_text("raise SystemExit('imported the wrong one')")
-    command = [*process.python(), "-c", "import jobs.entry, yaml, json; print('fine')"]
+    command = [*process.python(), "-c", "import jobs.worker.train_job, yaml, json; print('fine')"]
     environment = {**os.environ, **process.job_variables(process.ROOT)}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
     assert done.stdout == "fine\n"

@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 from fake_slurm import FakeSlurm
 
-from jobs import local, process, usage
-from jobs.records import Attempt, Outcome, Status, Submission, TaskRuns
-from jobs.store import RunRef, Store
+from jobs.backends import local
+from jobs import process
+from jobs.runs import usage
+from jobs.results.records import Attempt, Outcome, Status, Submission, TaskRuns
+from jobs.results.results_folder import RunRef, Store
 
 PLAN = """
 plan: mine
@@ -138,7 +140,7 @@ def test_a_followed_log_ends_with_its_run(
             file.write("second\n")
         end(store, ref, "finished")
 
-    monkeypatch.setattr("jobs.watch.time.sleep", pause)
+    monkeypatch.setattr("jobs.submit.watch.time.sleep", pause)
     assert run("logs", str(ref), "-f").stdout == "first\nsecond\n"
     assert len(pauses) == 1
 

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from jobs import looks, plan
+from jobs.planning import interim_analyses, plan
 from jobs.cli import cli
-from jobs.errors import JobsError
-from jobs.sources import sweep_sources
-from jobs.status import sweeps
-from jobs.store import Store
+from sweepwise.core.errors import JobsError
+from jobs.reports.inputs import sweep_sources
+from jobs.runs.status import sweeps
+from jobs.results.results_folder import Store
 
 Typed = Callable[..., Result]
 FINALS = (600.0, 640.0, 200.0)  # by num_q from 1; a spread of about 36 over seeds
@@ -156,10 +156,10 @@ def test_a_damaged_record_is_an_error_and_not_a_first_look(typed: Typed, store: 
 
 
 def test_looks_that_saw_the_same_seeds_count_once(store: Store) -> None:
-    looks.note(store, "ensemble", looks.Look("2026-11-25T10:00:00Z", "me", "more", 2, {}))
-    looks.note(store, "ensemble", looks.Look("2026-11-25T11:00:00Z", "me", "more", 4, {}))
+    interim_analyses.note(store, "ensemble", interim_analyses.Look("2026-11-25T10:00:00Z", "me", "more", 2, {}))
+    interim_analyses.note(store, "ensemble", interim_analyses.Look("2026-11-25T11:00:00Z", "me", "more", 4, {}))
     (sweep,) = sweeps(store, ["ensemble"])
-    assert looks.of(store, sweep).seeds == (2, 4)  # nothing has finished since the newest
+    assert interim_analyses.of(store, sweep).seeds == (2, 4)  # nothing has finished since the newest
 
 
 @pytest.mark.parametrize("value", ["0", "6", "two"])

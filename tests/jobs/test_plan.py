@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from jobs import plan
-from jobs.errors import JobsError
-from jobs.expand import Expanded, combinations, expand, show
+from jobs.planning import plan
+from sweepwise.core.errors import JobsError
+from jobs.planning.expand import Expanded, combinations, expand, show
 
 SWEEPS = {  # configurations of the packaged plan, as the plan counts them
     "ensemble": 2 * 2 * 2,

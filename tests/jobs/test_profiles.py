@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from jobs import profiles
-from jobs.errors import JobsError
+from jobs.backends.slurm import profile
+from sweepwise.core.errors import JobsError
 
 
 @pytest.fixture(autouse=True)
@@ -17,14 +17,14 @@ def no_profiles_of_the_tester(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("SWEEPS_PROFILES", str(tmp_path / "profiles"))
 
 
-def own(tmp_path: Path, text: str) -> profiles.Profile:
+def own(tmp_path: Path, text: str) -> profile.Profile:
     path = tmp_path / "mine.yaml"
     path.write_text(text)
-    return profiles.load(str(path))
+    return profile.load(str(path))
 
 
 def test_packaged_profiles_load() -> None:
-    found = {name: profiles.load(name) for name in profiles.names()}
+    found = {name: profile.load(name) for name in profile.names()}
     assert {name: p.gpus for name, p in found.items()} == {
         "a100": 1, "cpu": 0, "gpu": 1, "h100": 1, "preemptible": 1,
     }  # fmt: skip
@@ -43,13 +43,13 @@ def test_a_profile_of_the_users_folder_goes_before_a_packaged_one(tmp_path: Path
     (tmp_path / "profiles").mkdir()
     (tmp_path / "profiles" / "gpu.yaml").write_text("gpus: 3")
     (tmp_path / "profiles" / "ours.yaml").write_text("gpus: 4")
-    assert (profiles.load("gpu").gpus, profiles.load("ours").gpus) == (3, 4)
-    assert "ours" in profiles.names()
+    assert (profile.load("gpu").gpus, profile.load("ours").gpus) == (3, 4)
+    assert "ours" in profile.names()
 
 
 def test_options_change_single_values(tmp_path: Path) -> None:
     options = ["time=2:00:00", "modules=[a, b]", "sbatch.mail-type=FAIL", "env.X=1", "env.Y=2", "account=mine"]
-    found = profiles.load("gpu", options)
+    found = profile.load("gpu", options)
     assert (found.time_min, found.modules, found.account, found.gpus) == (120, ("a", "b"), "mine", 1)
     assert (found.sbatch, found.env) == ({"mail-type": "FAIL"}, {"X": "1", "Y": "2"})
 
@@ -69,7 +69,7 @@ def test_options_change_single_values(tmp_path: Path) -> None:
 )
 def test_wrong_options_are_one_line(option: str, told: str) -> None:
     with pytest.raises(JobsError, match=told) as caught:
-        profiles.load("gpu", [option])
+        profile.load("gpu", [option])
     assert "\n" not in str(caught.value)
 
 
@@ -118,4 +118,4 @@ def test_wrong_profiles_are_one_line(tmp_path: Path, text: str) -> None:
 
 def test_unknown_profile_names_those_there_are() -> None:
     with pytest.raises(JobsError, match=r"did you mean gpu or cpu.*yours lie in"):
-        profiles.load("gpuu")
+        profile.load("gpuu")

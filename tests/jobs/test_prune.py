@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from fake_slurm import FakeSlurm
 
-from jobs import sources
-from jobs.records import Attempt, Outcome
-from jobs.state import RunState, given_up
-from jobs.store import RunRef, Store
+from jobs.reports import inputs
+from jobs.results.records import Attempt, Outcome
+from jobs.results.run_state import RunState, given_up
+from jobs.results.results_folder import RunRef, Store
 
 PLAN = """
 plan: mine
@@ -85,8 +85,8 @@ def test_what_is_stopped_stays_stopped_until_it_is_asked_for(run: Any, store: St
 def test_the_report_says_what_was_stopped_and_how_it_is_scored(
     run: Any, store: Store, slurm: FakeSlurm, tmp_path: Path, synthetic: ModuleType
 ) -> None:
-    from aggregate.summary import summarise
-    from aggregate.verdict import verdict
+    from aggregate.analysis.summary import summarise
+    from aggregate.verdict.verdict import verdict
     from plots.report import render
 
     run("prune", "q")
@@ -94,7 +94,7 @@ def test_the_report_says_what_was_stopped_and_how_it_is_scored(
         attempt = store.claim_attempt(ref, Attempt(0, "here", 1, "1", 0.0, "cpu"))
         synthetic.write_run(store.run_folder(ref), ref.seed, final=FINALS[index], rng_key=index, tag="a002", lean=True)
         store.write_outcome(ref, attempt.number, Outcome("finished", 20_000, "", 0.0))
-    summary = summarise(sources.sweep_sources(store, ["q"]))
+    summary = summarise(inputs.sweep_sources(store, ["q"]))
     (sweep,) = summary.sweeps
     own = sweep.scores[sweep.scores["config_id"] == runs(store)[-1][0].config_id]
     assert own["final_planner"].isna().all()

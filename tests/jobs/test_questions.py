@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from aggregate.asked import Question
-from jobs import plan
-from jobs.errors import JobsError
-from jobs.expand import expand
-from jobs.records import View
-from jobs.sources import sweep_sources
-from jobs.store import Store
-from jobs.submit import record_sweeps
+from aggregate.analysis.plan_questions import Question
+from jobs.planning import plan
+from sweepwise.core.errors import JobsError
+from jobs.planning.expand import expand
+from jobs.results.records import View
+from jobs.reports.inputs import sweep_sources
+from jobs.results.results_folder import Store
+from jobs.submit.submit import record_sweeps
 
 
 def loaded(tmp_path: Path, questions: str, rest: str = "    grid: {num_q: [1, 2], tau: [0.1, 0.2]}") -> plan.Plan:

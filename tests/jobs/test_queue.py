@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from fake_slurm import FakeSlurm
 
-from jobs import logs, queue
-from jobs.records import Chunk, Submission, TaskRuns
-from jobs.store import Store
+from jobs.runs import logs
+from jobs.backends.slurm import queue_state
+from jobs.results.records import Chunk, Submission, TaskRuns
+from jobs.results.results_folder import Store
 
 NOW = 1_000_000.0
 
@@ -28,7 +29,7 @@ def array(slurm: FakeSlurm) -> Submission:
 
 
 def words(store: Store, *made: Submission, now: float = NOW, max_age_s: float = 0.0) -> list[str]:
-    found = queue.task_states(store, made, now, max_age_s)
+    found = queue_state.task_states(store, made, now, max_age_s)
     return [found[s.id, task].word for s in made for task in range(len(s.tasks)) if (s.id, task) in found]
 
 
@@ -41,7 +42,7 @@ def words(store: Store, *made: Submission, now: float = NOW, max_age_s: float = 
     ],
 )  # fmt: skip
 def test_tasks_of_squeues_job_column(job: str, indices: list[str]) -> None:
-    assert queue.expand(job) == indices
+    assert queue_state.expand(job) == indices
 
 
 SAID = {
@@ -58,7 +59,7 @@ SAID = {
 @pytest.mark.parametrize("state", SAID)
 def test_every_state_of_slurm_has_a_word(store: Store, slurm: FakeSlurm, array: Submission, state: str) -> None:
     slurm.answer("squeue", f"100_0|{state}|n1|u|a|None\n")
-    said = queue.task_states(store, [array], NOW)[array.id, 0]
+    said = queue_state.task_states(store, [array], NOW)[array.id, 0]
     assert (said.word, said.cause) == SAID[state]
     assert (said.node, said.job) == ("n1", "100_0")
 
@@ -69,7 +70,7 @@ def test_why_a_task_waits_is_told_in_words_and_what_never_starts_is_stuck(
     reasons = ("Priority", "JobHeldUser", "launch failed requeued held", "QOSMaxJobsPerUserLimit")
     for index, reason in enumerate(reasons):
         slurm.set(f"100_{index}", reason=reason)
-    found = queue.task_states(store, [array], NOW)
+    found = queue_state.task_states(store, [array], NOW)
     assert [(found[array.id, i].word, found[array.id, i].reason) for i in range(4)] == [
         ("pending", "others go first"), ("pending", "held"),
         ("stuck", "its start failed and Slurm holds it; `scontrol release` lets it go"),
@@ -86,7 +87,7 @@ def test_all_submissions_are_asked_about_in_one_question(store: Store, slurm: Fa
     assert found == ["pending"] * 5 + ["running"] * 2 + ["pending"]  # nothing is known of what was exported
     assert len(slurm.calls("squeue")) == 1
     assert slurm.calls("sacct") == []
-    assert queue.task_states(store, [], NOW) == {}
+    assert queue_state.task_states(store, [], NOW) == {}
     assert len(slurm.calls("squeue")) == 1
 
 
@@ -95,7 +96,7 @@ def test_what_squeue_forgot_sacct_tells_once(store: Store, slurm: FakeSlurm, arr
     slurm.set("100_0", state="COMPLETED")
     slurm.set("100_1", state="CANCELLED by 1000")
     slurm.set("100_2", state="TIMEOUT", node="n2")
-    found = queue.task_states(store, [array], NOW)
+    found = queue_state.task_states(store, [array], NOW)
     assert [found[array.id, i].cause for i in range(3)] == ["", "cancelled", "timeout"]
     assert found[array.id, 1].reason == "cancelled by user 1000"
     assert found[array.id, 2].node == "n2"
@@ -116,7 +117,7 @@ def test_without_accounting_purged_tasks_are_gone_and_sacct_is_left_alone(
     assert words(store, array) == ["ended", "gone", "gone", "gone"]  # what was seen to end is remembered
     words(store, array, now=NOW + 1)
     assert len(slurm.calls("sacct")) == 1
-    words(store, array, now=NOW + queue.NO_ACCOUNTING_S)
+    words(store, array, now=NOW + queue_state.NO_ACCOUNTING_S)
     assert len(slurm.calls("sacct")) == 2
 
 
@@ -126,7 +127,7 @@ def test_a_silent_controller_leaves_the_last_word_and_is_asked_less_and_less(
     slurm.set("100_0", state="RUNNING")
     words(store, array)
     slurm.fault("squeue", "before", times=2)
-    said = queue.task_states(store, [array], NOW + 10)[array.id, 0]
+    said = queue_state.task_states(store, [array], NOW + 10)[array.id, 0]
     assert (said.word, said.as_of) == ("running", NOW)
     new = submission("b", Chunk("b", 0, 1, job_id="101"))
     assert words(store, array, new, now=NOW + 11) == ["running", "pending", "pending", "pending", "unknown"]
@@ -134,7 +135,7 @@ def test_a_silent_controller_leaves_the_last_word_and_is_asked_less_and_less(
     words(store, array, now=NOW + 15)
     words(store, array, now=NOW + 24)  # nor within ten after the second failure
     assert len(slurm.calls("squeue")) == 3
-    said = queue.task_states(store, [array], NOW + 25)[array.id, 0]
+    said = queue_state.task_states(store, [array], NOW + 25)[array.id, 0]
     assert (said.word, said.as_of) == ("running", None)
 
 
@@ -176,7 +177,7 @@ def test_the_log_tells_why(store: Store, text: str, cause: str, reason: str) -> 
     store.log_folder(made.id).mkdir(parents=True)
     path = store.log_folder(made.id) / "5_0_log.err"
     path.write_text(text)
-    said = logs.explain(store, made, 0, queue.TaskState(made.id, "ended", "its job failed"))
+    said = logs.explain(store, made, 0, queue_state.TaskState(made.id, "ended", "its job failed"))
     assert (said.cause, said.reason) == (cause, f"{reason}; see {path}")
 
 

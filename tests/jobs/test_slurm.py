@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from jobs import profiles, slurm
-from jobs.errors import JobsError
-from jobs.profiles import Profile
-from jobs.records import Chunk
+from jobs.backends.slurm import profile as profiles, commands
+from sweepwise.core.errors import JobsError
+from jobs.backends.slurm.profile import Profile
+from jobs.results.records import Chunk
 
 GOLDEN = Path(__file__).parent / "golden"
 FULL = Profile(
@@ -27,8 +27,8 @@ def script(monkeypatch: pytest.MonkeyPatch, profile: Profile, tasks: int, thrott
     monkeypatch.setattr("jobs.process.sys.executable", "/env/bin/python")
     monkeypatch.delenv("MUJOCO_GL", raising=False)
     folder = Path("/results/sub missions/x")
-    command = slurm.task_command(folder, Chunk("q-1234", start, tasks))
-    return slurm.script(profile, "q-1234", command, throttle, tasks, code=Path("/code"), folder=folder / "logs")
+    command = commands.task_command(folder, Chunk("q-1234", start, tasks))
+    return commands.script(profile, "q-1234", command, throttle, tasks, code=Path("/code"), folder=folder / "logs")
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_script_is_the_golden_one(
 @pytest.mark.parametrize("folder", ["/a%j/logs", "/a\nb/logs"])
 def test_folders_that_slurm_would_misread_are_refused(folder: str) -> None:
     with pytest.raises(JobsError, match="% or control"):
-        slurm.script(profiles.load("cpu"), "n", "true", code=Path("/code"), folder=Path(folder))
+        commands.script(profiles.load("cpu"), "n", "true", code=Path("/code"), folder=Path(folder))
 
 
 def program(folder: Path, name: str, body: str) -> None:
@@ -78,7 +78,7 @@ print("79;elsewhere")
 """)  # fmt: skip
     monkeypatch.setenv("SLURM_JOB_ID", "1")
     monkeypatch.setenv("SLURM_CONF", "/etc/slurm.conf")
-    assert slurm.sbatch(Path("/x.sh"), ["5", "6"]) == "79"
+    assert commands.sbatch(Path("/x.sh"), ["5", "6"]) == "79"
     assert (tmp_path / "env").read_text() == "SLURM_CONF"
     assert (tmp_path / "got").read_text() == "--parsable --hold --dependency=afterany:5:6 /x.sh"
 
@@ -86,15 +86,15 @@ print("79;elsewhere")
 def test_refusal_is_one_line(path: Path) -> None:
     program(path, "sbatch", "sys.exit('sbatch: error: invalid partition\\nsbatch: error: failed')")
     with pytest.raises(JobsError, match=r"sbatch refused: .*invalid partition") as caught:
-        slurm.sbatch(Path("/x.sh"), [])
+        commands.sbatch(Path("/x.sh"), [])
     assert "\n" not in str(caught.value)
-    assert not isinstance(caught.value, slurm.NoAnswer)
+    assert not isinstance(caught.value, commands.NoAnswer)
 
 
 def test_a_purged_job_is_found_by_sacct(path: Path) -> None:
     program(path, "squeue", "")
     program(path, "sacct", "print('12_0\\n12_[1-3]')")
-    assert slurm.find("name", 0.0) == "12"
+    assert commands.find("name", 0.0) == "12"
 
 
 @pytest.mark.parametrize(("waiting", "held"), [("7_[0-3]|None", False), ("7_[1-3]|JobHeldUser", True)])
@@ -102,10 +102,10 @@ def test_a_release_that_fails_is_an_error_where_a_job_stays_held(path: Path, wai
     program(path, "scontrol", "sys.exit('Job has already finished')")
     program(path, "squeue", f"spec, reason = '{waiting}'.split('|'); print(spec + '|PENDING||u|n|' + reason)")
     if not held:
-        slurm.release(["7"])
+        commands.release(["7"])
         return
-    with pytest.raises(slurm.NoAnswer, match="did not release 7"):
-        slurm.release(["7"])
+    with pytest.raises(commands.NoAnswer, match="did not release 7"):
+        commands.release(["7"])
 
 
 @pytest.mark.parametrize(
@@ -121,4 +121,4 @@ def test_current_job(
 ) -> None:
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    assert slurm.current_job() == job
+    assert commands.current_job() == job

@@ -8,17 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from jobs import process, source
-from jobs.errors import JobsError
-from jobs.records import CodeFile, Submission, TaskRuns
-from jobs.store import Store
+from jobs import process
+from jobs.results import code_snapshot
+from sweepwise.core.errors import JobsError
+from jobs.results.records import CodeFile, Submission, TaskRuns
+from jobs.results.results_folder import Store
 
 
 @pytest.fixture
 def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A small project, as the code that runs."""
     root = tmp_path / "checkout"
-    for package in source.PACKAGES:
+    for package in code_snapshot.PACKAGES:
         (root / package).mkdir(parents=True)
         (root / package / "__init__.py").write_text(f'"""{package}."""\n')
     (root / "plots" / "report.css").write_text("main{}\n")
@@ -45,57 +46,57 @@ def commit(checkout: Path) -> Callable[[], str]:
 
 
 def described(store: Store) -> CodeFile:
-    return source.record(store, source.take(store).hash)
+    return code_snapshot.record(store, code_snapshot.take(store).hash)
 
 
 def test_the_copy_is_the_code_of_now_and_shared_as_long_as_nothing_changes(store: Store, checkout: Path) -> None:
     for litter in ("jobs/__pycache__/a.pyc", "jobs/.entry.py.swp"):
         (checkout / litter).parent.mkdir(exist_ok=True)
         (checkout / litter).write_text("x")
-    first = source.take(store)
-    assert source.planned(store) == first
+    first = code_snapshot.take(store)
+    assert code_snapshot.planned(store) == first
     copied = sorted(str(path.relative_to(first.folder)) for path in first.folder.rglob("*") if path.is_file())
-    assert copied == sorted([*(f"{package}/__init__.py" for package in source.PACKAGES), "plots/report.css"])
+    assert copied == sorted([*(f"{package}/__init__.py" for package in code_snapshot.PACKAGES), "plots/report.css"])
     (checkout / "README.md").write_text("no part of the packages")
-    assert source.take(store) == first
+    assert code_snapshot.take(store) == first
     (checkout / "plots" / "report.css").write_text("main{color:red}\n")
-    second = source.take(store)
+    second = code_snapshot.take(store)
     assert second != first
     assert (first.folder / "plots" / "report.css").read_text() == "main{}\n"
     assert sorted(path.name for path in first.folder.parent.iterdir()) == sorted(
         name for code in (first, second) for name in (code.hash, f"{code.hash}.json")
     )
-    assert source.digest(checkout, source.AGENT) == source.digest(first.folder, source.AGENT)  # the agent is the same
+    assert code_snapshot.digest(checkout, code_snapshot.AGENT) == code_snapshot.digest(first.folder, code_snapshot.AGENT)  # the agent is the same
 
 
 def test_an_edit_during_the_copy_is_under_the_hash_of_what_was_copied(
     store: Store, checkout: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    copy = source.shutil.copyfile
+    copy = code_snapshot.shutil.copyfile
 
     def edited(origin: Path, target: Path) -> None:
         (checkout / "plots" / "report.css").write_text("main{color:red}\n")
         copy(origin, target)
 
-    before = source.planned(store)
-    monkeypatch.setattr(source.shutil, "copyfile", edited)
-    code = source.take(store)
+    before = code_snapshot.planned(store)
+    monkeypatch.setattr(code_snapshot.shutil, "copyfile", edited)
+    code = code_snapshot.take(store)
     assert code != before
-    assert source.digest(code.folder) == code.hash
+    assert code_snapshot.digest(code.folder) == code.hash
 
 
 def test_a_copy_that_was_changed_is_not_used(store: Store, checkout: Path) -> None:
-    code = source.take(store)
+    code = code_snapshot.take(store)
     (code.folder / "jobs" / "__init__.py").write_text("print('leaked')\n")
     with pytest.raises(JobsError, match=r"was changed since it was copied; move it away"):
-        source.take(store)
+        code_snapshot.take(store)
 
 
 def test_a_job_refuses_code_that_is_not_its_own(store: Store) -> None:
-    code = source.take(store)  # of this project, but this process imports the checkout
+    code = code_snapshot.take(store)  # of this project, but this process imports the checkout
     made = Submission("i", "s", "slurm", "h", "u", 1.0, [TaskRuns("0" * 10, [1])], 0, 1, "n", {}, code=code.hash)
     with pytest.raises(JobsError, match=r"would import tdmpc from .*, not from the copy made at submit, .*PYTHONPATH"):
-        source.check(store, made)
+        code_snapshot.check(store, made)
 
 
 def test_commit_and_diff_are_written_down(store: Store, checkout: Path, commit: Callable[[], str]) -> None:
@@ -132,4 +133,4 @@ def test_a_diff_that_may_hold_a_secret_is_not_kept_and_that_is_said(
 
 def test_outside_a_repository_there_is_a_hash_and_no_commit(store: Store, checkout: Path) -> None:
     found = described(store)
-    assert (found.commit, found.diff, found.hash) == (None, "", source.digest(checkout))
+    assert (found.commit, found.diff, found.hash) == (None, "", code_snapshot.digest(checkout))

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from jobs.errors import JobsError
-from jobs.records import Attempt, Outcome, RecordError, Status, Submission, TaskRuns, View, decode, encode
-from jobs.store import RunRef, Store, write_bytes
+from sweepwise.core.errors import JobsError
+from jobs.results.records import Attempt, Outcome, RecordError, Status, Submission, TaskRuns, View, decode, encode
+from jobs.results.results_folder import RunRef, Store, write_bytes
 from tdmpc.config import TrainConfig, config_id
 
 ATTEMPT = Attempt(number=0, host="h", pid=1, pid_start="5", started=10.0, device="cpu")
@@ -116,7 +116,7 @@ def test_done_is_the_last_shard_where_the_outcome_is_lost(store: Store) -> None:
 
 
 def test_an_end_is_none_that_a_later_attempt_went_on_from_before(store: Store) -> None:
-    """Its rows beyond that attempt's start do not count, see `aggregate.load`."""
+    """Its rows beyond that attempt's start do not count, see `aggregate.inputs.runs`."""
     run = run_of(TrainConfig())
     for _ in range(2):
         store.claim_attempt(run, ATTEMPT)
@@ -238,7 +238,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, mon
     def full(handle: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("jobs.store.os.fsync", full)
+    monkeypatch.setattr("jobs.results.results_folder.os.fsync", full)
     with pytest.raises(OSError, match="No space"):
         write_bytes(path, b"new")
     assert path.read_bytes() == b"old"

@@ -10,11 +10,11 @@ import pytest
 from click.testing import CliRunner, Result
 from fake_slurm import FakeSlurm
 
-from jobs import plan
+from jobs.planning import plan
 from jobs.cli import cli
-from jobs.records import TaskRuns
-from jobs.store import RunRef, Store
-from jobs.submit import pack
+from jobs.results.records import TaskRuns
+from jobs.results.results_folder import RunRef, Store
+from jobs.submit.submit import pack
 
 PLAN = """
 plan: mine
@@ -59,7 +59,7 @@ def states(run: Any) -> list[str]:
 
 
 def end(state: str, step: int = 100) -> Any:
-    from tdmpc.run import Outcome
+    from tdmpc.api import Outcome
 
     return Outcome(state, step, "why")
 
@@ -166,7 +166,7 @@ def test_a_refused_submission_holds_no_runs(
 def nothing_of_slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("SLURM_CONF", raising=False)
-    monkeypatch.setattr("jobs.slurm._CONFIGURATIONS", ())
+    monkeypatch.setattr("jobs.backends.slurm.commands._CONFIGURATIONS", ())
 
 
 def auto(run: Any, code: int = 0) -> str:
@@ -201,7 +201,7 @@ def test_auto_takes_this_machine_where_nothing_tells_of_slurm(run: Any) -> None:
 def test_auto_takes_no_machine_of_a_cluster_whose_sbatch_is_out_of_sight(
     run: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("jobs.slurm._CONFIGURATIONS", (tmp_path,))
+    monkeypatch.setattr("jobs.backends.slurm.commands._CONFIGURATIONS", (tmp_path,))
     assert f"Error: {tmp_path} tells of a Slurm cluster and sbatch is not on PATH; load its module" in auto(run, code=1)
     monkeypatch.setenv("SLURM_CONF", "/x")
     assert "$SLURM_CONF tells of" in auto(run, code=1)
@@ -267,8 +267,8 @@ def test_train_trains_one_configuration_here(run: Any, agent: Any) -> None:
 
 
 def test_sweep_sources_are_what_aggregate_wants(run: Any, agent: Any, store: Store) -> None:
-    pytest.importorskip("aggregate.load")
-    from jobs.sources import sweep_sources
+    pytest.importorskip("aggregate.inputs.runs")
+    from jobs.reports.inputs import sweep_sources
 
     run("submit", "q")
     (source,) = sweep_sources(store, [])

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 from rich.text import Text
 
-from jobs.table import Table
+from jobs.terminal.table import Table
 
 
 def shown(table: Table, width: int = 40, color: bool = False) -> list[str]:

@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jobs import evaluate, process, video
-from jobs.errors import JobsError
-from jobs.store import RunRef, Store
+from jobs.worker import evaluate, video
+from jobs import process
+from sweepwise.core.errors import JobsError
+from jobs.results.results_folder import RunRef, Store
 from tdmpc.config import TrainConfig
-from tdmpc.run import Film
+from tdmpc.api import Film
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from aggregate.summary import Summary, summarise
+from aggregate.analysis.summary import Summary, summarise
 from plots.report import write_report
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from types import ModuleType
 
-from aggregate.summary import summarise
+from aggregate.analysis.summary import summarise
 from plots.report import render
 
 

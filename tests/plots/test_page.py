@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from aggregate.summary import Summary, summarise
-from plots import evidence, figures
+from aggregate.analysis.summary import Summary, summarise
+from plots import flag_cards, figures
 from plots.report import write_report
 
 Visit = Callable[..., Any]
@@ -380,7 +380,7 @@ def test_of_more_configurations_than_look_different_the_leading_ones_are_drawn(
 ) -> None:
     monkeypatch.setattr(figures, "DISTINCT", 3)
     monkeypatch.setattr(figures, "MOST_DRAWN", 2)
-    monkeypatch.setattr(evidence, "MOST_PICTURES", 1)
+    monkeypatch.setattr(flag_cards, "MOST_PICTURES", 1)
     special = {3: {"oscillate": True}, 4: {"oscillate": True}}
     sweep = synthetic.make_sweep(tmp_path, (100.0, 500.0, 600.0, 300.0, 200.0), 1, lean=True, special=special)
     write_report(summarise([sweep]), tmp_path / "report.html")

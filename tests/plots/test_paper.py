@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from aggregate.errors import AggregateError
-from aggregate.summary import SweepSummary, summarise
+from aggregate.analysis.summary import SweepSummary, summarise
 from plots import paper
 
 CURVE = "evaluation-with-planning"

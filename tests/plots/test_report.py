@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from aggregate.errors import AggregateError
-from aggregate.summary import Summary, summarise
+from aggregate.analysis.summary import Summary, summarise
 from plots.report import render, write_report
 
 VOID = {"meta", "link", "line", "circle", "path", "br"}

@@ -8,9 +8,9 @@ from types import ModuleType
 
 import pytest
 
-from aggregate.summary import summarise
+from aggregate.analysis.summary import summarise
 from plots.report import render
-from plots.secondary import in_words
+from plots.secondary_tables import in_words
 
 ODDS = {"flag": "log_std_oscillates", "factor": "pi_lr_scale", "low": "0.3", "high": "1", "raised_low": 1, "n_low": 12,
         "raised_high": 9, "n_high": 12, "odds": 20.0, "ci_low": 3.0, "ci_high": 140.0, "p": 0.004}  # fmt: skip

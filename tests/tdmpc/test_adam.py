@@ -4,8 +4,8 @@ import sys
 import pytest
 import torch
 
-from tdmpc import kernels
-from tdmpc.adam import Adam
+from tdmpc.accel import kernels
+from tdmpc.accel.adam import Adam
 
 RATE, EPS = 3e-3, 1e-5
 
@@ -75,7 +75,7 @@ def test_it_leaves_the_machinery_of_torch_compile_alone():
     """Its import would be a third of a run's start."""
     code = """
 import sys, torch
-from tdmpc.adam import Adam
+from tdmpc.accel.adam import Adam
 parameter = torch.nn.Parameter(torch.ones(3))
 for optimiser in (Adam([parameter]), Adam([{"params": [parameter], "lr": 1.0}])):
     optimiser.zero_grad()

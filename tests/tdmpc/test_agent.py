@@ -9,15 +9,16 @@ import sys
 import pytest
 import torch
 
-from tdmpc import catalogue, kernels
+from tdmpc import metrics as catalogue
+from tdmpc.accel import kernels
 from tdmpc import math as tm
-from tdmpc.agent import Agent, Schedule, clip_per_seed, freeze_step, per_seed_norm
-from tdmpc.layers import StackedMLP
+from tdmpc.agent.agent import Agent, Schedule, clip_per_seed, freeze_step, per_seed_norm
+from tdmpc.agent.ensemble_mlp import StackedMLP
 from tdmpc.math import soft_cross_entropy, two_hot
-from tdmpc.objectives import _value_loss, draw_noise, draw_policy_noise, model_losses, policy_pass
-from tdmpc.replay import Batch
-from tdmpc.streams import Draws
-from tdmpc.targets import Latents, Wanted, value_batch
+from tdmpc.agent.objectives import _value_loss, draw_noise, draw_policy_noise, model_losses, policy_pass
+from tdmpc.training.replay_buffer import Batch
+from tdmpc.rng import Draws
+from tdmpc.agent.value_targets import Latents, Wanted, value_batch
 
 OBS, ACTIONS = 5, 3
 
@@ -371,10 +372,10 @@ def test_an_update_imports_nothing_that_takes_long():
     """A third of a second of a run's start, where gradients are handed to `backward` or torch.compile is touched."""
     code = """
 import sys, torch
-from tdmpc.agent import Agent, Schedule
+from tdmpc.agent.agent import Agent, Schedule
 from tdmpc.config import TrainConfig
-from tdmpc.replay import Batch
-from tdmpc.streams import Draws
+from tdmpc.training.replay_buffer import Batch
+from tdmpc.rng import Draws
 config = TrainConfig().with_overrides({"batch_size": 4, "mlp_dim": 32, "latent_dim": 32, "enc_dim": 32, "num_q": 2})
 agent, steps = Agent(config, 5, 3, [1], "cpu"), (1, config.horizon, 4)
 batch = Batch(torch.randn(1, config.horizon + 1, 4, 5), torch.zeros(*steps, 3), torch.zeros(steps), torch.zeros(steps))

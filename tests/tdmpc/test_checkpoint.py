@@ -11,9 +11,9 @@ import subprocess
 import pytest
 import torch
 
-from tdmpc.checkpoint import Checkpoints, load_newest, save_weights
-from tdmpc.journal import JournalError, read_rows
-from tdmpc.shards import ShardWriter, Superseded
+from tdmpc.training.checkpoint import Checkpoints, load_newest, save_weights
+from tdmpc.training.append_only_file import JournalError, read_rows
+from sweepwise.core.shards import ShardWriter, Superseded
 
 
 def rows_to(n):

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tdmpc.config import ConfigError, TrainConfig, check_key, config_id, inactive_keys, parse_value
-from tdmpc.run import train
+from tdmpc.api import train
 from tdmpc.tasks import TASKS
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tdmpc import fused, kernels
+from tdmpc.accel import fused, kernels
 from tdmpc import math as tm
 
 pytestmark = pytest.mark.skipif(not kernels.compiled(), reason="no C compiler on this machine: nothing is fused")

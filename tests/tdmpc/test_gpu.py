@@ -10,10 +10,10 @@ import os
 import pytest
 import torch
 
-from tdmpc.agent import Agent, Schedule
-from tdmpc.replay import Batch
-from tdmpc.snapshot import weights
-from tdmpc.streams import Draws
+from tdmpc.agent.agent import Agent, Schedule
+from tdmpc.training.replay_buffer import Batch
+from tdmpc.training.seed_state import weights
+from tdmpc.rng import Draws
 
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when the first of these tests starts cuBLAS
 

@@ -13,12 +13,13 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import tree_leaves, tree_map_only
 
-from tdmpc import graphs, kernels, run
+from tdmpc.accel import cuda_graphs, kernels
+from tdmpc import api
 from tdmpc import math as tm
-from tdmpc.agent import Agent, Schedule
-from tdmpc.replay import Batch
-from tdmpc.streams import Draws
-from tdmpc.trainer import Trainer
+from tdmpc.agent.agent import Agent, Schedule
+from tdmpc.training.replay_buffer import Batch
+from tdmpc.rng import Draws
+from tdmpc.training.trainer import Trainer
 
 OBS, ACTIONS, SEEDS = 5, 3, (1, 2)
 VARIANTS = [
@@ -118,7 +119,7 @@ def test_replayed_updates_and_plans_are_those_that_were_not(tiny, taped, monkeyp
     # plans, and updates with the policy's and, where it may rest, without; with the encoder frozen all of them anew
     assert sum(tape.replays > 1 for tape in taped) == (4 if config.pi_update_freq == 1 else 6)
     assert replayed.finite.all()
-    monkeypatch.setattr("tdmpc.agent.Recorded", lambda work: work)
+    monkeypatch.setattr("tdmpc.agent.agent.Recorded", lambda work: work)
     agent, theirs = course(config)
     assert len(ours) == len(theirs)
     assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
@@ -133,7 +134,7 @@ def test_a_run_goes_on_from_its_checkpoint_with_graphs_or_without(tiny, trained,
     whole, parts = trained("whole"), trained("parts")
     whole.train(config)
     for tag, with_graphs, ticks in (("a001", False, 27), ("a002", True, 25), ("a003", False, 10**6)):
-        monkeypatch.setattr(run, "Trainer", lambda *given, on=with_graphs: Trainer(*given[:-1], on))
+        monkeypatch.setattr(api, "Trainer", lambda *given, on=with_graphs: Trainer(*given[:-1], on))
         polls = iter(range(ticks))
         parts.train(config, tag=tag, should_stop=lambda polls=polls: next(polls, None) is None)
     assert sum(tape.replays > 1 for tape in taped) == 3  # plans, and updates with and without the policy's
@@ -149,12 +150,12 @@ def test_inputs_lie_where_they_lay_in_the_first_call(taped):
         seen.append([(x.data_ptr(), x.stride()) for x in pair])
         return pair[0] * factor + pair[1]
 
-    recorded = graphs.Recorded(work)
+    recorded = cuda_graphs.Recorded(work)
     for n in range(6):
         given = torch.full((2,), float(n)).expand(3, 2), torch.ones(3, 2)
         assert recorded(given, 2.0, None).tolist() == [[2.0 * n + 1] * 2] * 3
-    assert seen == [seen[0]] * (graphs.WARM_UPS + 1)
-    assert [tape.replays for tape in taped] == [6 - graphs.WARM_UPS]
+    assert seen == [seen[0]] * (cuda_graphs.WARM_UPS + 1)
+    assert [tape.replays for tape in taped] == [6 - cuda_graphs.WARM_UPS]
 
 
 # --- no waiting -----------------------------------------------------------------------------------------
@@ -209,8 +210,8 @@ def test_updates_and_plans_wait_for_nothing_and_send_nothing(tiny, changes):
 
 def test_a_recording_that_would_repeat_a_draw_is_seen(taped):
     """The tape above tells: what draws within what is replayed would draw the same again."""
-    work = graphs.Recorded(lambda x: x + torch.randn(3))
-    for _ in range(graphs.WARM_UPS):
+    work = cuda_graphs.Recorded(lambda x: x + torch.randn(3))
+    for _ in range(cuda_graphs.WARM_UPS):
         work(torch.zeros(3))
     with pytest.raises(AssertionError, match="the same number in every replay"):
         work(torch.zeros(3))

@@ -7,7 +7,8 @@ import math
 import pytest
 import torch
 
-from tdmpc import fused, losses
+from tdmpc.accel import fused
+from tdmpc.agent import losses
 from tdmpc import math as tm
 
 

@@ -7,10 +7,10 @@ import math
 import pytest
 import torch
 
-from tdmpc import planner
-from tdmpc.agent import Agent
-from tdmpc.objectives import Networks
-from tdmpc.streams import Draws
+from tdmpc.agent import mppi
+from tdmpc.agent.agent import Agent
+from tdmpc.agent.objectives import Networks
+from tdmpc.rng import Draws
 
 OBS, ACTIONS = 5, 3
 
@@ -30,7 +30,7 @@ def plan_of(agent, seeds, heads=None, best=False, episodes=1):
     config = agent.config
     z = torch.softmax(Draws.fresh(seeds, "z").normal(episodes, config.latent_dim), -1)
     warm = torch.zeros(len(seeds), episodes, config.horizon, ACTIONS)
-    return planner.plan(agent.networks, z, warm, config, Draws.fresh(seeds, "plan"), heads, best)
+    return mppi.plan(agent.networks, z, warm, config, Draws.fresh(seeds, "plan"), heads, best)
 
 
 def test_score_is_undiscounted_reward_plus_value_at_the_end(tiny):
@@ -60,21 +60,21 @@ def test_score_is_undiscounted_reward_plus_value_at_the_end(tiny):
     actions[0, 0, 0, 1] = 0.5
     # rewards: head 0: 0+1+2, head 1: 0+2+4, the second candidate 0.5 more; end latents 3 and 6
     for reduce, value in (("max", 6 + 120), ("min", 3 + 30), ("mean", (3 + 45 + 6 + 90) / 2)):
-        found = planner.score(nets, z, actions, tiny(planner_head_reduce=reduce), None)
+        found = mppi.score(nets, z, actions, tiny(planner_head_reduce=reduce), None)
         assert found[0, 0].tolist() == pytest.approx([value, value + 0.5])
-    only_first = planner.score(nets, z, actions, tiny(planner_head_reduce="max"), slice(0, 1))
+    only_first = mppi.score(nets, z, actions, tiny(planner_head_reduce="max"), slice(0, 1))
     assert only_first[0, 0].tolist() == pytest.approx([63, 63.5])
     ends_at = 2  # head 0 ends with its second latent, head 1 with its first: nothing is earned from there on
     for reduce, value in (("max", 1), ("min", 0), ("mean", 0.5)):
-        found = planner.score(nets, z, actions, tiny(planner_head_reduce=reduce), None)
+        found = mppi.score(nets, z, actions, tiny(planner_head_reduce=reduce), None)
         assert found[0, 0].tolist() == pytest.approx([value, value + 0.5])
 
 
 def test_elites_are_weighted_by_a_softmax_at_the_temperature(tiny):
     config = tiny(num_elites=2, temperature=0.5, num_pi_trajs=1)
-    seeded = planner._Candidates(torch.full((1, 1, 3, 1, 1), 0.1), torch.tensor([[[2.0]]]))
-    sampled = planner._Candidates(torch.full((1, 1, 3, 2, 1), 0.9), torch.tensor([[[math.nan, 1.0]]]))
-    actions, index, weights = planner._elites(seeded, sampled, config)
+    seeded = mppi._Candidates(torch.full((1, 1, 3, 1, 1), 0.1), torch.tensor([[[2.0]]]))
+    sampled = mppi._Candidates(torch.full((1, 1, 3, 2, 1), 0.9), torch.tensor([[[math.nan, 1.0]]]))
+    actions, index, weights = mppi._elites(seeded, sampled, config)
     assert index.tolist() == [[[0, 2]]]  # the policy's candidate, then the finite one
     first = 1 / (1 + math.exp(-1.0 / 0.5))
     assert weights[0, 0].tolist() == pytest.approx([first, 1 - first])
@@ -84,7 +84,7 @@ def test_elites_are_weighted_by_a_softmax_at_the_temperature(tiny):
 def test_the_plan_is_the_weighted_mean_and_spread_of_the_elites(tiny, monkeypatch):
     elite = torch.stack([torch.ones(1, 1, 3, ACTIONS), torch.zeros(1, 1, 3, ACTIONS)], dim=3)
     chosen = (elite, torch.tensor([[[0, 7]]]), torch.tensor([[[0.75, 0.25]]]))  # one of the policy's four, one sampled
-    monkeypatch.setattr(planner, "_elites", lambda seeded, sampled, config: chosen)
+    monkeypatch.setattr(mppi, "_elites", lambda seeded, sampled, config: chosen)
     found = plan_of(moved_agent(tiny(), (1,)), (1,), best=True)
     torch.testing.assert_close(found.mean, torch.full((1, 1, 3, ACTIONS), 0.75))
     spread = math.sqrt(0.75 * 0.25**2 + 0.25 * 0.75**2)
@@ -95,7 +95,7 @@ def test_the_plan_is_the_weighted_mean_and_spread_of_the_elites(tiny, monkeypatc
 
 def test_gumbel_choice_draws_by_weight():
     weights = torch.tensor([0.7, 0.2, 0.1]).repeat(1, 4000, 1)
-    picks = planner._gumbel_choice(weights, Draws.fresh([1], "x").uniform(4000, 3)).flatten()
+    picks = mppi._gumbel_choice(weights, Draws.fresh([1], "x").uniform(4000, 3)).flatten()
     shares = torch.bincount(picks, minlength=3) / len(picks)
     assert shares.tolist() == pytest.approx([0.7, 0.2, 0.1], abs=0.03)
 
@@ -137,7 +137,7 @@ def test_without_policy_candidates(tiny):
 
 def test_shift_moves_the_plan_one_step_on():
     mean = torch.arange(6.0).view(1, 1, 3, 2)
-    assert planner.shift(mean).tolist() == [[[[2, 3], [4, 5], [0, 0]]]]
+    assert mppi.shift(mean).tolist() == [[[[2, 3], [4, 5], [0, 0]]]]
 
 
 def test_evaluation_hears_one_dynamics_head(tiny):

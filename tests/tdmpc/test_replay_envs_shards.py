@@ -8,11 +8,12 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from tdmpc import catalogue, shardname, shards
-from tdmpc.agent import Agent
-from tdmpc.envs import Env
-from tdmpc.evaluation import Episode, returns_to_go, value_bias
-from tdmpc.replay import Replay
+from tdmpc import metrics
+from sweepwise.core import shard_name, shards
+from tdmpc.agent.agent import Agent
+from tdmpc.training.environment import Env
+from tdmpc.training.evaluator import Episode, returns_to_go, value_bias
+from tdmpc.training.replay_buffer import Replay
 
 
 def filled(lengths, horizon=3, **kwargs):
@@ -184,10 +185,10 @@ def test_the_shard_that_ends_a_run_says_so_and_is_never_empty(tmp_path):
 
 def test_shards_sort_by_attempt_and_part_and_other_names_are_none():
     names = ["a1000-p00000.parquet", "a999-p00001-end50.parquet", ".a999-p00002.parquet.5.part", "notes.txt"]
-    assert [shardname.parse(name) for name in names[2:]] == [None, None]
-    assert str(shardname.last(names)) == names[0]
-    assert shardname.last(names[1:]).end == 50
-    assert shardname.last([]) is None
+    assert [shard_name.parse(name) for name in names[2:]] == [None, None]
+    assert str(shard_name.last(names)) == names[0]
+    assert shard_name.last(names[1:]).end == 50
+    assert shard_name.last([]) is None
 
 
 def test_only_the_catalogue_can_be_logged(tmp_path):
@@ -235,8 +236,8 @@ def test_files_that_are_no_shards_say_why(tmp_path):
 
 
 def test_the_catalogue_is_consistent():
-    assert all(m.name == name for name, m in catalogue.METRICS.items())
-    assert all(m.kind in catalogue.KINDS for m in catalogue.METRICS.values())
-    assert "validation/consistency_loss" in catalogue.METRICS
+    assert all(m.name == name for name, m in metrics.METRICS.items())
+    assert all(m.kind in metrics.KINDS for m in metrics.METRICS.values())
+    assert "validation/consistency_loss" in metrics.METRICS
     with pytest.raises(KeyError, match="near matches: log_std"):
-        catalogue.metric("log_stdd")
+        metrics.metric("log_stdd")

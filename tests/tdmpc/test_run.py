@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 import torch
 
-from tdmpc import agent as agent_module
-from tdmpc import kernels, shardname
+from tdmpc.agent import agent as agent_module
+from tdmpc.accel import kernels
+from sweepwise.core import shard_name
 from tdmpc.config import ConfigError
-from tdmpc.envs import Env
-from tdmpc.run import DeviceError, Evaluation, NoWeights, evaluate, film, train
-from tdmpc.shards import read_shard
-from tdmpc.streams import derive_seed
+from tdmpc.training.environment import Env
+from tdmpc.api import DeviceError, Evaluation, NoWeights, evaluate, film, train
+from sweepwise.core.shards import read_shard
+from tdmpc.rng import derive_seed
 
 
 @pytest.mark.parametrize("changes", [{"imagination_horizon": 2}, {"episodic": True}])
@@ -216,9 +217,9 @@ def test_the_last_shard_of_a_run_and_no_other_says_that_it_ends(tiny, trained):
     polls = iter(range(55))
     runs.train(config, should_stop=lambda: next(polls, None) is None)
     folder = runs.folder(1) / "metrics"
-    assert {shardname.parse(path.name).end for path in folder.iterdir()} == {None}
+    assert {shard_name.parse(path.name).end for path in folder.iterdir()} == {None}
     runs.train(config, tag="a002")
-    last = shardname.last(path.name for path in folder.iterdir())
+    last = shard_name.last(path.name for path in folder.iterdir())
     assert (last.tag, last.end) == ("a002", 40)
     rows = read_shard(folder / str(last)).to_pylist()
     assert [row["eval_is_final"] for row in rows if row["kind"] == "eval"] == [1.0]

@@ -7,10 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tdmpc import fused, kernels
+from tdmpc.accel import fused, kernels
 from tdmpc import math as tm
-from tdmpc.layers import StackedMLP
-from tdmpc.streams import Draws, generator
+from tdmpc.agent.ensemble_mlp import StackedMLP
+from tdmpc.rng import Draws, generator
 
 pytestmark = pytest.mark.skipif(not kernels.compiled(), reason="no C compiler on this machine: nothing is fused")
 

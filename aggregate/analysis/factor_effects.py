@@ -1,0 +1,219 @@
+"""What the swept factors do: main effects that use every run, trends of ordered factors, two-way interactions.
+
+Every effect is a weighted sum of the configurations' means (`stats.contrast`): configurations are compared only
+where all other factors are alike, each keeps its own variance, and none of it assumes that effects add up.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats as scipy_stats
+
+from aggregate import flags
+from aggregate.statistics import estimates
+from aggregate.analysis.factor_contrasts import TIMES, Axis, axes
+from aggregate.inputs.runs import SweepSource
+from aggregate.statistics.alpha_spending import Looks
+from tdmpc import metrics as catalogue
+
+PRIMARY = "final_planner"
+OUTCOMES = (PRIMARY, "auc_planner", "fall_planner", "final_policy")
+LAST_QUARTER = 0.75
+# Diagnostics: what is good when it rises is judged as a score.
+LATE = {
+    name
+    for name, metric in catalogue.METRICS.items()
+    if metric.kind != "episode" and not metric.is_list and metric.group != "run" and metric.better != "up"
+}
+_CORNERS = ((0, 0), (0, 1), (1, 0), (1, 1))
+_COLUMNS = ["outcome", "factor", "low", "high", "levels", "runs", "estimate", "ci_low", "ci_high", "sd", "p_raw",
+            "detectable", "needed"]  # fmt: skip
+_ODDS = ["flag", "factor", "low", "high", "raised_low", "n_low", "raised_high", "n_high", "odds", "ci_low", "ci_high",
+         "p_raw"]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Effects:
+    """What the factors of a sweep do.
+
+    returns and interactions: outcome (one of `OUTCOMES`), factor, low, high (the levels), levels, runs, estimate
+    with ci_low and ci_high (uncorrected), sd of the seeds, p_raw, detectable (true effect found in 80 % of cases),
+    needed (seeds a configuration at which one as large as the estimate would be), p (Holm within the outcome),
+    distinct. diagnostics: the same on every metric's mean over the last quarter, p with the false-discovery rate
+    over all of them. odds: flag, factor, low, high, raised and judged runs at both levels, odds ratio with
+    interval, p_raw, p (false-discovery rate). diagnostic_pairs, odds_pairs: the same of interactions; odds is then the
+    ratio of two odds ratios, raised and judged runs are those at the one corner and at the opposite one.
+    """
+
+    returns: pd.DataFrame
+    interactions: pd.DataFrame
+    diagnostics: pd.DataFrame
+    diagnostic_pairs: pd.DataFrame
+    odds: pd.DataFrame
+    odds_pairs: pd.DataFrame
+
+
+def effects(sweep: SweepSource, scores: pd.DataFrame, diagnostics: pd.DataFrame, findings: pd.DataFrame) -> Effects:
+    """scores and diagnostics: one line per run with `config_id`; findings: `flags.judge`."""
+    main, pairs = axes(sweep)
+    metrics = [name for name in diagnostics if name in catalogue.METRICS]
+    raised, looks = _raised(sweep, findings), sweep.looks
+    odds = pd.DataFrame(_odds(main, raised), columns=_ODDS)
+    odds_pairs = pd.DataFrame(_odds_together(main, raised), columns=_ODDS)
+    return Effects(
+        returns=_judged(_table(sweep, main, scores, OUTCOMES), lambda p: estimates.holm(looks(p))),
+        interactions=_judged(_table(sweep, pairs, scores, OUTCOMES), lambda p: estimates.holm(looks(p))),
+        diagnostics=_judged(_table(sweep, main, diagnostics, metrics), estimates.false_discovery, by_outcome=False),
+        diagnostic_pairs=_judged(_table(sweep, pairs, diagnostics, metrics), estimates.false_discovery, by_outcome=False),
+        odds=_judged(odds, estimates.false_discovery, by_outcome=False),
+        odds_pairs=_judged(odds_pairs, estimates.false_discovery, by_outcome=False),
+    )
+
+
+def last_quarter(rows: Mapping[str, Mapping[str, Any]], total: int) -> dict[str, float]:
+    """Rows of one run by kind -> mean of every diagnostic over the steps after three quarters of `total`, of those
+    that are finite."""
+    found: dict[str, float] = {}
+    for kind, part in rows.items():
+        names = [name for name in part if name in LATE and catalogue.METRICS[name].kind == kind]
+        late = np.asarray(part["step"]) > LAST_QUARTER * total
+        for name in names if late.any() else ():
+            values = np.asarray(part[name], dtype=float)[late]
+            values = values[np.isfinite(values)]
+            found |= {name: float(values.mean())} if values.size else {}
+    return found
+
+
+# --- tables ---------------------------------------------------------------------------------------------
+
+
+def _table(sweep: SweepSource, asked: Sequence[Axis], runs: pd.DataFrame, outcomes: Sequence[str]) -> pd.DataFrame:
+    ids = [config.config_id for config in sweep.configs]
+    lines = [line for outcome in outcomes for line in _effects_on(outcome, asked, runs, ids, sweep.looks)]
+    return pd.DataFrame(lines, columns=_COLUMNS)
+
+
+def _effects_on(
+    outcome: str, asked: Sequence[Axis], runs: pd.DataFrame, ids: Sequence[str], looks: Looks
+) -> Iterator[dict[str, Any]]:
+    cells = Cells.of(runs, outcome, ids)
+    weighed = [(axis, axis.weights(cells.counts > 1)) for axis in asked]
+    weighed = [(axis, weights) for axis, weights in weighed if weights.any()]
+    tests = looks.tests(max(1, len(weighed)))
+    for axis, weights in weighed:
+        yield {"outcome": outcome, **effect(axis, weights, cells, tests)}
+
+
+@dataclass(frozen=True)
+class Cells:
+    """One outcome by configuration: means, variances (0 where unknown) and numbers of seeds, each (configurations,)."""
+
+    means: np.ndarray
+    variances: np.ndarray
+    counts: np.ndarray
+
+    @classmethod
+    def of(cls, runs: pd.DataFrame, outcome: str, ids: Sequence[str]) -> Cells:
+        """runs: one line per run with `config_id`. ids: the configurations, in order."""
+        samples = estimates.samples_of(runs, "config_id", outcome)
+        own = [samples.get(name, np.empty(0)) for name in ids]
+        return cls(
+            np.array([sample.mean() if sample.size else 0.0 for sample in own]),
+            np.array([float(estimates.variance(sample)) if sample.size > 1 else 0.0 for sample in own]),
+            np.array([sample.size for sample in own]),
+        )
+
+
+def effect(axis: Axis, weights: np.ndarray, cells: Cells, tests: float) -> dict[str, Any]:
+    """A line of `Effects.returns` without its outcome. tests: how many are corrected together (`Looks.tests`)."""
+    there = cells.counts > 1
+    sd = float(np.sqrt(np.average(cells.variances[there], weights=cells.counts[there] - 1)))
+    found = estimates.contrast(weights, cells.means, cells.variances, cells.counts)
+    estimate, half, used = float(found.estimate), float(found.half_width()), cells.counts[weights != 0]
+    return {
+        "factor": axis.factor, "low": axis.low, "high": axis.high, "levels": axis.levels, "runs": int(used.sum()),
+        "estimate": estimate, "ci_low": estimate - half, "ci_high": estimate + half, "sd": sd, "p_raw": float(found.p),
+        "detectable": float(found.detectable(tests)), "needed": estimates.seeds_needed(found, int(np.median(used)), tests),
+    }  # fmt: skip
+
+
+def _raised(sweep: SweepSource, findings: pd.DataFrame) -> dict[str, np.ndarray]:
+    """Flags that any run raised -> (configurations, 2): runs that raised it, runs that could be judged."""
+    judged = findings[findings["state"] != flags.NOT_ASSESSABLE]
+    judged = judged.assign(raised=judged["state"] == flags.FLAG)
+    ids = [config.config_id for config in sweep.configs]
+    return {
+        str(flag): lines.groupby("config_id")["raised"].agg(["sum", "count"]).reindex(ids, fill_value=0).to_numpy(int)
+        for flag, lines in judged.groupby("flag", sort=False)
+        if lines["raised"].any()
+    }
+
+
+def _odds(asked: Sequence[Axis], raised: Mapping[str, np.ndarray]) -> Iterator[tuple[Any, ...]]:
+    """Lines of `Effects.odds`: the two ends of each axis, Fisher's exact test, Woolf's interval with half a run added
+    to every count."""
+    for flag, counted in raised.items():
+        for axis in asked:
+            used = axis.weights(counted[:, 1] > 0) != 0
+            (k0, n0), (k1, n1) = (counted[used & (axis.position == end)].sum(0).tolist() for end in (0, 1))
+            if not n0 or not n1:
+                continue
+            ratio, error = log_odds(np.array([[k1, n1], [k0, n0]]), np.array([1, -1]))
+            p = scipy_stats.fisher_exact([[k1, n1 - k1], [k0, n0 - k0]]).pvalue
+            yield (flag, axis.factor, axis.low, axis.high, k0, n0, k1, n1, *_interval(ratio, error), float(p))
+
+
+def _odds_together(asked: Sequence[Axis], raised: Mapping[str, np.ndarray]) -> Iterator[tuple[Any, ...]]:
+    """Lines of `Effects.odds_pairs`: by what the odds ratio of one factor is multiplied along the other, over the four
+    corners; Wald's test of its logarithm."""
+    for flag, counted in raised.items():
+        for one, two in itertools.combinations(asked, 2):
+            if one.factor == two.factor:
+                continue
+            corners = [counted[(one.position == i) & (two.position == j)].sum(0) for i, j in _CORNERS]
+            if not all(n for _, n in corners):
+                continue
+            ratio, error = log_odds(np.array(corners), np.array([1, -1, -1, 1]))
+            (k0, n0), (k1, n1) = corners[0].tolist(), corners[3].tolist()
+            ends = (f"{one.low}, {two.low}", f"{one.high}, {two.high}")
+            p = 2 * scipy_stats.norm.sf(abs(ratio) / error)
+            yield (
+                flag,
+                f"{one.factor}{TIMES}{two.factor}",
+                *ends,
+                k0,
+                n0,
+                k1,
+                n1,
+                *_interval(ratio, error),
+                float(p),
+            )
+
+
+def log_odds(counted: np.ndarray, signs: np.ndarray) -> tuple[float, float]:
+    """(sum of signed log odds of the rows (raised, judged), its standard error), half a run added to every count."""
+    with_, without = counted[:, 0] + 0.5, counted[:, 1] - counted[:, 0] + 0.5
+    return float(signs @ np.log(with_ / without)), float(np.sqrt((1 / with_ + 1 / without).sum()))
+
+
+def _interval(log_ratio: float, error: float) -> tuple[float, float, float]:
+    low, high = log_ratio - 1.96 * error, log_ratio + 1.96 * error
+    return float(np.exp(log_ratio)), float(np.exp(low)), float(np.exp(high))
+
+
+def _judged(
+    table: pd.DataFrame, correct: Callable[[np.ndarray], np.ndarray], *, by_outcome: bool = True
+) -> pd.DataFrame:
+    """With the corrected `p` and `distinct`."""
+    raw = table["p_raw"].astype(float)
+    if by_outcome and len(table):
+        p = raw.groupby(table["outcome"]).transform(lambda one: correct(one.to_numpy()))
+    else:
+        p = pd.Series(correct(raw.to_numpy()), index=table.index)
+    return table.assign(p=p, distinct=p < estimates.ALPHA)

@@ -1,0 +1,71 @@
+"""Which configurations of a running sweep are hopeless: the median stopping rule of Golovin et al. (2017, Vizier).
+
+Whole configurations are judged, never single seeds: to stop the bad seeds of one would leave the mean to its survivors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from aggregate.inputs import runs
+from aggregate.inputs.runs import ConfigSource, SweepSource
+
+FEWEST_OTHERS = 3  # configurations that a median is taken of
+
+
+@dataclass(frozen=True)
+class Hopeless:
+    """best: of the mean evaluation return over the configuration's seeds up to `step`. median: over `others` other
+    configurations, of the average of theirs up to there."""
+
+    config_id: str
+    step: int
+    best: float
+    median: float
+    others: int
+
+
+def hopeless(sweep: SweepSource, after: float) -> list[Hopeless]:
+    """Configurations whose best is below the median of what the others did on average. after: share of training before
+    which nothing is judged. Raises `AggregateError` where no row can be read."""
+    loaded = runs.load([sweep])
+    curves = {config.config_id: _curve(config, loaded) for config in sweep.configs}
+    least = {config.config_id: after * config.total_steps for config in sweep.configs}
+    found = (judged(config_id, curves, least[config_id]) for config_id in curves)
+    return [line for line in found if line is not None]
+
+
+def judged(config_id: str, curves: Mapping[str, pd.Series], least: float) -> Hopeless | None:
+    """None where the configuration is not hopeless, or nothing can be said of it.
+
+    curves: mean evaluation return over seeds by step, up to the last step that all seeds reached. least: steps. Others
+    count that came as far as this one.
+    """
+    own = curves[config_id]
+    step = int(own.index[-1]) if len(own) else 0
+    averages = [
+        float(curve[curve.index <= step].mean())
+        for other, curve in curves.items()
+        if other != config_id and len(curve) and curve.index[-1] >= step
+    ]
+    if not step or step < least or len(averages) < FEWEST_OTHERS:
+        return None
+    best, median = float(own.max()), float(np.median(averages))
+    return Hopeless(config_id, step, best, median, len(averages)) if best < median else None
+
+
+def _curve(config: ConfigSource, loaded: runs.Loaded) -> pd.Series:
+    """See `judged`; empty where a seed has no evaluation yet, unless it diverged."""
+    parts = []
+    for run in config.runs:
+        rows = loaded.runs[run.config_id, run.seed].frames(("eval",), config.total_steps).get("eval")
+        if rows is not None and "eval_return_planner" in rows:
+            parts.append(rows.groupby("step")["eval_return_planner"].mean())
+        elif run.state != runs.DIVERGED:
+            return pd.Series(dtype=float)
+    wide = pd.concat(parts, axis=1) if parts else pd.DataFrame()
+    return wide.dropna().mean(axis=1).sort_index()

@@ -1,0 +1,96 @@
+"""What each run is judged by: one line of scores per run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from aggregate import flags
+from aggregate.inputs import runs as load
+from aggregate.statistics import estimates
+from aggregate.flags.curve_features import jitter
+
+MODES = ("planner", "policy")
+LAST_SHARE = 0.1  # of training is "final" ...
+LAST_POINTS = 4  # ... where that many evaluations fall in it, else the last so many
+SCORES = ("final_planner", "final_policy", "auc_planner", "auc_policy", "large_planner", "large_policy", "training",
+          "fall_planner", "noise_planner", "noise_policy")  # fmt: skip
+APART = ("healthy_planner", "worst_planner")  # the final return again, judged by how runs ended
+CRASHED = (load.DIVERGED, load.FAILED, load.STOPPED)
+
+
+def apart(
+    scores: pd.DataFrame,
+    states: Mapping[tuple[str, int], str],
+    findings: pd.DataFrame,
+    floor: float,
+) -> pd.DataFrame:
+    """With the columns of `APART`: the final return of runs that did not collapse, and of all runs where one that
+    crashed or was stopped counts as the worst there is: the lowest that was reached, or `floor` (of random actions,
+    NaN where unknown) where that is lower. states: (config_id, seed) -> state."""
+    collapsed = findings[(findings["flag"] == "evaluation_collapse") & (findings["state"] == flags.FLAG)]
+    fallen = set(zip(collapsed["config_id"], collapsed["seed"], strict=True))
+    runs = list(zip(scores["config_id"], scores["seed"], strict=True))
+    final = scores["final_planner"]
+    worst = np.nanmin([*final, floor]) if final.notna().any() else np.nan
+    crashed = [states[run] in CRASHED and np.isnan(value) for run, value in zip(runs, final, strict=True)]
+    return scores.assign(
+        healthy_planner=final.mask([run in fallen for run in runs]), worst_planner=final.mask(crashed, worst)
+    )
+
+
+def run_scores(view: flags.RunView, fewest: int = LAST_POINTS) -> dict[str, float | bool]:
+    """Scores of one run, NaN where it has none.
+
+    final_*: mean evaluation return over the last 10 % of training, over the last `fewest` evaluations where fewer
+    fall there (`final_points` says how many entered); auc_*: area under the evaluation curve divided
+    by the steps it spans; large_*: the large evaluation after the last step; training: mean return of the
+    training episodes in the last 10 %; fall_planner: from the best window of evaluations to the last
+    (`stats.split_fall`); noise_*: how far evaluations of the second half jump from one to the next. All of
+    these need a run that came to its end. so_far: mean of the last 4 evaluations of any run.
+    """
+    evaluated = view.series("eval", "eval_return_planner")
+    reached = evaluated.steps[-1] if evaluated.steps.size else 0
+    border = (1 - LAST_SHARE) * view.total_steps
+    complete = bool(reached >= view.total_steps or (view.state == load.DONE and reached > border))
+    scores: dict[str, float | bool] = dict.fromkeys(SCORES, np.nan)
+    scores |= {"complete": complete, "final_points": 0, "so_far": _mean(evaluated.values[-LAST_POINTS:])}
+    if not complete:
+        return scores
+    for mode in MODES:
+        series = view.series("eval", f"eval_return_{mode}")
+        last = max(int(np.sum(series.steps > border)), fewest)
+        scores[f"final_{mode}"] = _mean(series.values[-last:])
+        scores[f"auc_{mode}"] = _area(series)
+        half = series.values[series.steps > view.total_steps / 2]
+        scores[f"noise_{mode}"] = jitter(half) if half.size >= LAST_POINTS else np.nan
+        scores[f"large_{mode}"] = _large_evaluation(view, mode)
+    _, half_a, half_b = view.halves("eval_return_planner_episodes")
+    found = estimates.split_fall(half_a, half_b)
+    scores["fall_planner"] = found.fall if found is not None else np.nan
+    scores["final_points"] = min(max(int(np.sum(evaluated.steps > border)), fewest), evaluated.steps.size)
+    episodes = view.series("episode", "episode_return")
+    scores["training"] = _mean(episodes.values[episodes.steps > border])
+    return scores
+
+
+def _mean(values: np.ndarray) -> float:
+    return float(values.mean()) if values.size else np.nan
+
+
+def _area(series: flags.Series) -> float:
+    """Mean height of the curve between its first and last point."""
+    if series.steps.size < 2 or series.steps[-1] == series.steps[0]:
+        return np.nan
+    return float(np.trapezoid(series.values, series.steps) / (series.steps[-1] - series.steps[0]))
+
+
+def _large_evaluation(view: flags.RunView, mode: str) -> float:
+    rows = view.rows["eval"]
+    name = f"eval_return_{mode}"
+    if name not in rows:
+        return np.nan
+    values = np.asarray(rows[name], dtype=float)[np.asarray(rows["eval_is_final"]) == 1]
+    return _mean(values[np.isfinite(values)][-1:])  # the newest: a run that was extended has one at its former end too

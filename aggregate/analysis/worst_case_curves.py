@@ -1,0 +1,42 @@
+"""Curves once more, with a crash counted as the worst there is: a configuration whose bad runs die must not look better
+for it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+import numpy as np
+import pandas as pd
+
+from aggregate.statistics import estimates
+
+RETURNS = {"eval": ("eval_return_planner", "eval_return_policy"), "episode": ("episode_return",)}
+COLUMNS = ["config_id", "kind", "metric", "step", "mean", "sd", "low", "high", "n"]
+_RUN = ["config_id", "seed"]
+
+
+def worst_curves(seeds: Mapping[str, pd.DataFrame], crashed: Collection[tuple[str, int]], floor: float) -> pd.DataFrame:
+    """`COLUMNS`: the return curves of configurations with crashed runs, these going on at the lowest return that any
+    run has at each step, or at `floor` (of random actions, NaN if unknown) where that is lower.
+
+    seeds: kind -> config_id, seed, step and metrics, on the steps that runs share. crashed: (config_id, seed).
+    """
+    found = [pd.DataFrame(columns=COLUMNS)]
+    for kind, metrics in RETURNS.items():
+        wide = seeds.get(kind, pd.DataFrame())
+        for metric in metrics if crashed else ():
+            if metric in wide:
+                filled = _filled(wide[[*_RUN, "step", metric]].dropna(), metric, crashed, floor)
+                found.append(estimates.Interval()(filled, ["config_id", "step"], [metric]).assign(kind=kind)[COLUMNS])
+    return pd.concat(found[1:], ignore_index=True) if len(found) > 1 else found[0]
+
+
+def _filled(curves: pd.DataFrame, metric: str, crashed: Collection[tuple[str, int]], floor: float) -> pd.DataFrame:
+    """The configurations with crashed runs, these filled up."""
+    lowest = np.fmin(curves.groupby("step")[metric].min(), floor)
+    parts = [curves[curves["config_id"].isin({config_id for config_id, _ in crashed})].astype({"config_id": str})]
+    for config_id, seed in sorted(crashed):
+        own = curves.loc[(curves["config_id"] == config_id) & (curves["seed"] == seed), "step"]
+        rest = lowest[lowest.index > (own.max() if len(own) else -np.inf)]
+        parts.append(pd.DataFrame({"config_id": config_id, "seed": seed, "step": rest.index, metric: rest.to_numpy()}))
+    return pd.concat(parts, ignore_index=True)

@@ -1,5 +1,0 @@
-"""What is raised where there is nothing to judge."""
-
-
-class AggregateError(Exception):
-    """The message is one line with the fix."""

@@ -1,0 +1,107 @@
+"""All detectors on all runs of a sweep, votes over seeds, and where the variance of evaluation comes from."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from aggregate.flags.detector import FLAG, NOT_ASSESSABLE, OK, WARN, RunView
+from aggregate.flags.detectors import beside
+from aggregate.flags.curve_features import variances
+from aggregate.flags.registry import DETECTORS
+
+WARN_SHARE, FLAG_SHARE = 1 / 3, 1 / 2  # of the seeds that could be judged
+
+
+COLUMNS = ("config_id", "seed", "flag", "state", "metric", "onset", "measured", "threshold", "unit", "detail")
+Evaluations = Mapping[str, list[np.ndarray]]
+
+
+def judge(runs: Iterable[tuple[str, int, RunView]], baseline: str | None = None) -> pd.DataFrame:
+    """One line per (config_id, seed, flag): `COLUMNS`.
+
+    threshold: what this run had to exceed (`Finding.least`). `baseline`: identity of the baseline, if there is one.
+    """
+    listed = list(runs)
+    compared = beside((v for _, _, v in listed), (v for config_id, _, v in listed if config_id == baseline))
+    views = ((config_id, seed, dataclasses.replace(view, beside=compared)) for config_id, seed, view in listed)
+    return pd.DataFrame([line for run in views for line in judge_run(*run)], columns=COLUMNS)
+
+
+def judge_run(config_id: str, seed: int, view: RunView) -> list[tuple[Any, ...]]:
+    """The lines of one run, which knows what it is `beside`."""
+    return [
+        (config_id, seed, d.name, f.state, d.metric, f.onset, f.measured, f.least, d.unit, f.detail)
+        for d in DETECTORS
+        for f in [d.judge(view, d)]
+    ]
+
+
+def late_evaluations(view: RunView) -> Evaluations:
+    """By mode (planner, policy), each evaluation's episodes in the second half of training."""
+    return {mode: _late_episodes(view, mode) for mode in ("planner", "policy")}
+
+
+def variance_split(runs: Iterable[tuple[str, Evaluations]]) -> pd.DataFrame:
+    """Where evaluation returns of the second half vary: one line per configuration and mode.
+
+    runs: configuration and `late_evaluations` of each. episodes, time, seeds: standard deviations in return points,
+    between episodes of one evaluation, between a seed's evaluations beyond the luck of their episodes and a straight
+    trend, and between seeds beyond both; NaN where there are too few to tell: one episode, fewer than 4 evaluations,
+    one seed.
+    """
+    configs: dict[tuple[str, str], list[list[np.ndarray]]] = {}
+    for config_id, late in runs:
+        for mode, evaluations in late.items():
+            configs.setdefault((config_id, mode), []).append(evaluations)
+    lines = [(*key, *_components(seeds)) for key, seeds in configs.items()]
+    return pd.DataFrame(lines, columns=["config_id", "mode", "episodes", "time", "seeds"])
+
+
+def _late_episodes(view: RunView, mode: str) -> list[np.ndarray]:
+    steps, episodes = view.lists("eval", f"eval_return_{mode}_episodes")
+    # copies: a view of a single number would keep all rows of the run in memory
+    return [e.copy() for step, e in zip(steps, episodes, strict=True) if step > view.total_steps / 2]
+
+
+def _components(seeds: list[list[np.ndarray]]) -> tuple[float, float, float]:
+    """(episodes, time, seeds) of `variance_split` from each seed's evaluations."""
+    seeds = [[e for e in evaluations if e.size > 1 and np.isfinite(e).all()] for evaluations in seeds]
+    seeds = [evaluations for evaluations in seeds if evaluations]
+    if not seeds:
+        return np.nan, np.nan, np.nan
+    every = [e for evaluations in seeds for e in evaluations]
+    spreads = variances(every)
+    episodes, luck = float(spreads.mean()), float((spreads / [e.size for e in every]).mean())
+    means = [np.array([e.mean() for e in evaluations]) for evaluations in seeds]
+    over_time = [_about_trend(m) for m in means if m.size >= 4]
+    time = max(0.0, float(np.mean(over_time)) - luck) if over_time else np.nan
+    between = np.nan
+    if len(means) > 1 and over_time:
+        within = np.mean([(time + luck) / m.size for m in means])
+        between = max(0.0, float(np.var([m.mean() for m in means], ddof=1) - within))
+    return float(np.sqrt(episodes)), float(np.sqrt(time)), float(np.sqrt(between))
+
+
+def _about_trend(values: np.ndarray) -> float:
+    """Variance about a straight line."""
+    at = np.arange(values.size)
+    rest = values - np.polyval(np.polyfit(at, values, 1), at)
+    return float(rest @ rest / (values.size - 2))
+
+
+def vote(findings: pd.DataFrame) -> pd.DataFrame:
+    """Findings -> one line per (config_id, flag): raised of assessable of seeds, and the vote's state.
+
+    flag from half, warn from a third of the seeds that could be judged; not assessable where none could.
+    """
+    keys = ["config_id", "flag"]
+    counted = findings.assign(raised=findings["state"] == FLAG, assessable=findings["state"] != NOT_ASSESSABLE, seeds=1)
+    votes = counted.groupby(keys, sort=False, observed=True)[["raised", "assessable", "seeds"]].sum().reset_index()
+    share = votes["raised"] / votes["assessable"].where(votes["assessable"] > 0)
+    states = np.select([share.isna(), share >= FLAG_SHARE, share >= WARN_SHARE], [NOT_ASSESSABLE, FLAG, WARN], OK)
+    return votes.assign(state=states)

@@ -1,0 +1,247 @@
+"""Foreign files to curves, one per algorithm, task and seed, and curves to metric shards."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from aggregate.importers import import_options as words
+from aggregate.importers.import_options import EVENTS_PATH, TABLE_PATH, USUAL, Asked, ForeignError
+from aggregate.importers.event_files import MARK, scalars
+from aggregate.importers.tables import READERS, Table, open_table
+from aggregate.inputs.progress import tracked
+from tdmpc import metrics
+from sweepwise.core import shard_name, shards
+
+_WRITERS = 16
+_NOT_SEARCHED = ".json"  # in folders of runs it holds settings more often than curves
+
+
+class Key(NamedTuple):
+    """Whose curve it is."""
+
+    algorithm: str
+    task: str
+    seed: int
+
+
+@dataclass
+class Curve:
+    """What one seed of an algorithm did on a task. points: (kind of row, agent step) -> metric -> value, and time."""
+
+    key: Key
+    points: dict[tuple[metrics.Kind, int], dict[str, float]] = field(default_factory=dict)
+
+    @property
+    def last_step(self) -> int:
+        return max(step for _, step in self.points)
+
+
+class _Point(NamedTuple):
+    """x: as the file counts."""
+
+    key: Key
+    metric: str
+    x: int
+    value: float
+    time: float | None
+    where: str
+
+
+def collect(paths: Sequence[Path], asked: Asked) -> list[Curve]:
+    """The curves of files and of the folders below `paths`, sorted by key. Raises `ForeignError`: a file that is not
+    as `asked` says is named with the line, and nothing is left out in silence."""
+    curves: dict[Key, Curve] = {}
+    files = list(_found(paths))
+    for found in tracked(files, len(files), "reading files"):
+        points = _of_table(open_table(found), asked, curves) if found.is_file() else _of_events(found, asked, curves)
+        own = False
+        for point in points:
+            _add(curves, point, asked.frames_per_step or 1)
+            own = True
+        if not own:
+            raise ForeignError(f"{found}: no value of {' or '.join(asked.metrics.values())} in it; leave the file out")
+    return [curves[key] for key in sorted(curves)]
+
+
+def write(curves: Sequence[Curve], folder_of: Mapping[Key, Path], frames_per_step: int | None) -> None:
+    """Every curve as a metric shard below its folder."""
+    repeat = frames_per_step or 1
+
+    def written(curve: Curve) -> None:
+        rows = [
+            {"kind": kind, "step": step, "frames": step * repeat, "update": 0, "time": math.nan, **own}
+            for (kind, step), own in sorted(curve.points.items())
+        ]
+        target = folder_of[curve.key] / shard_name.FOLDER
+        target.mkdir(parents=True)
+        publish = functools.partial(shards.write_table, shards.rows_to_table(rows, {}))
+        shards.atomic_write(target / str(shard_name.ShardName("imported", 0)), publish)
+
+    with ThreadPoolExecutor(_WRITERS) as pool:  # a disk takes many files at a time nearly as fast as one
+        list(tracked(pool.map(written, curves), len(curves), "writing curves"))
+
+
+def _add(curves: dict[Key, Curve], point: _Point, frames_per_step: int) -> None:
+    curve = curves.setdefault(point.key, Curve(point.key))
+    place = (metrics.metric(point.metric).kind, point.x // frames_per_step)
+    own = curve.points.setdefault(place, {})
+    if point.metric in own:
+        who = f"{point.key.algorithm}, {point.key.task}, seed {point.key.seed}"
+        raise ForeignError(
+            f"{point.where}: step {place[1]:,} of {who} stands there twice; tell seeds apart with --map seed=COLUMN or "
+            "{seed} in --path"
+        )
+    own[point.metric] = point.value
+    if point.time is not None:
+        own["time"] = point.time
+
+
+def _found(paths: Sequence[Path]) -> Iterator[Path]:
+    """Tables as files, and folders that hold event files, in the order of their names."""
+    tables: dict[Path, None] = {}
+    events: dict[Path, None] = {}
+    searched = [suffix for suffix in READERS if suffix != _NOT_SEARCHED]
+    for path in paths:
+        if path.is_dir():
+            below = sorted(p for p in path.rglob("*") if p.is_file() and not p.name.startswith("."))
+            tables |= dict.fromkeys(p for p in below if p.suffix.lower() in searched)
+            events |= dict.fromkeys(p.parent for p in below if MARK in p.name)
+            if not any(p.suffix.lower() in searched or MARK in p.name for p in below):
+                raise ForeignError(f"{path}: holds no file of curves; {_kinds(searched)} are searched for")
+        elif not path.is_file():
+            raise ForeignError(f"{path}: there is no such file")
+        elif MARK in path.name:
+            events[path.parent] = None
+        elif path.suffix.lower() in READERS:
+            tables[path] = None
+        else:
+            raise ForeignError(f"{path}: a file of a kind that is not read; {_kinds(READERS)} are")
+    yield from tables
+    yield from events
+
+
+def _kinds(suffixes: Iterable[str]) -> str:
+    return f"{', '.join(suffixes)} and event files of TensorBoard"
+
+
+# --- tables ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Column:
+    """A column with values. seed: what the * of its pattern stands for, None without one."""
+
+    metric: str
+    name: str
+    seed: int | None
+
+
+def _of_table(table: Table, asked: Asked, curves: Mapping[Key, Curve]) -> Iterator[_Point]:
+    index = {key: name for key, name in USUAL.items() if name in table.columns} | dict(asked.index)
+    if "step" not in index:
+        raise ForeignError(f"{table.path}: which column is the step? --map step=COLUMN; {_has(table)}")
+    for name in index.values():
+        if name not in table.columns:
+            raise ForeignError(f"{table.path}: there is no column {name!r}; {_has(table)}")
+    values = [column for pair in asked.metrics.items() for column in _columns(table, *pair)]
+    named = asked.named(table.path, TABLE_PATH)
+    numbers: dict[tuple[str, str], int] = {}  # of files that name no seed
+    keys = list(index)
+    for line, cells in table.rows([*index.values(), *(column.name for column in values)]):
+        where = f"{table.path}, {table.unit} {line}"
+        said = dict(zip(keys, cells, strict=False))
+        there = [(column, value) for column, cell in zip(values, cells[len(keys) :], strict=True)
+                 if (value := words.number(cell, f"{where}, column {column.name!r}")) is not None]  # fmt: skip
+        if not there:
+            continue
+        x = words.step(said["step"], f"{where}, column {index['step']!r}")
+        time = words.number(said.get("time"), f"{where}, column {index.get('time')!r}")
+        who = (_name("algorithm", said, named, where), _name("task", said, named, where))
+        seed = said.get("seed", named.get("seed"))
+        for column, value in there:
+            if column.seed is not None:
+                own = column.seed
+            elif seed is not None:
+                own = words.seed(seed, where)
+            else:
+                own = numbers.setdefault(who, _next_seed(curves, who))
+            yield _Point(Key(*who, own), column.metric, x, value, time, where)
+
+
+def _columns(table: Table, metric: str, pattern: str) -> Iterator[_Column]:
+    head, star, tail = pattern.partition("*")
+    if not star or pattern in table.columns:
+        if pattern not in table.columns:
+            raise ForeignError(f"{table.path}: there is no column {pattern!r}; {_has(table)}")
+        yield _Column(metric, pattern, None)
+        return
+    found = [name for name in table.columns if len(name) > len(head + tail)
+             and name.startswith(head) and name.endswith(tail)]  # fmt: skip
+    if not found:
+        raise ForeignError(f"{table.path}: no column is like {pattern!r}; {_has(table)}")
+    for name in found:
+        middle = name[len(head) : len(name) - len(tail)]
+        yield _Column(metric, name, words.seed(middle, f"{table.path}, column {name!r}, the * of {pattern!r}"))
+
+
+def _has(table: Table) -> str:
+    shown = ", ".join(name[:40] for name in table.columns[:12])
+    return f"it has {shown}{' ...' if len(table.columns) > 12 else ''}"
+
+
+def _name(key: str, said: Mapping[str, object], named: Mapping[str, str], where: str) -> str:
+    if key in said:
+        return words.checked_name(str(said[key]).strip(), f"{where}, column of the {key}")
+    if key not in named:
+        raise ForeignError(f"{where}: whose {key}? --{key} NAME says it, or {{{key}}} in --path")
+    return words.checked_name(named[key], f"{where}, the {key} by its path; --{key} NAME gives one")
+
+
+# --- TensorBoard ----------------------------------------------------------------------------------------
+
+
+def _of_events(folder: Path, asked: Asked, curves: Mapping[Key, Curve]) -> Iterator[_Point]:
+    """One run: the event files of a folder. Where a file goes back to an earlier step, what stood from there on was
+    lost with the process that wrote it, as TensorBoard has it."""
+    if asked.index:
+        raise ForeignError(f"{folder}: event files have no columns; leave {', '.join(asked.index)} out of --map")
+    metric_of = {tag: metric for metric, tag in asked.metrics.items()}
+    kept: dict[str, list[_Point]] = {metric: [] for metric in asked.metrics}
+    tags: dict[str, None] = {}
+    key: Key | None = None
+    for path in sorted(p for p in folder.iterdir() if MARK in p.name and p.is_file()):
+        for scalar in scalars(path):
+            tags[scalar.tag] = None
+            metric = metric_of.get(scalar.tag)
+            value = words.number(scalar.value, str(path))
+            if metric is None or value is None:
+                continue
+            key = key or _key_of(folder, asked, curves)
+            own = kept[metric]
+            while own and own[-1].x >= scalar.step:
+                own.pop()
+            x = words.step(scalar.step, f"{path}, tag {scalar.tag!r}")
+            own.append(_Point(key, metric, x, value, scalar.time, f"{path}, tag {scalar.tag!r}"))
+    missing = [tag for tag in metric_of if tag not in tags]
+    if missing:
+        there = ", ".join(list(tags)[:12]) or "none"
+        raise ForeignError(f"{folder}: no scalar is called {missing[0]!r}; it has {there}")
+    for own in kept.values():
+        yield from own
+
+
+def _key_of(folder: Path, asked: Asked, curves: Mapping[Key, Curve]) -> Key:
+    named = asked.named(folder, EVENTS_PATH)
+    who = (_name("algorithm", {}, named, str(folder)), _name("task", {}, named, str(folder)))
+    return Key(*who, words.seed(named["seed"], str(folder)) if "seed" in named else _next_seed(curves, who))
+
+
+def _next_seed(curves: Mapping[Key, Curve], who: tuple[str, str]) -> int:
+    """For a file that names none: files of one algorithm and task are counted."""
+    return 1 + sum(key[:2] == who for key in curves)

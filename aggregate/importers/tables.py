@@ -1,0 +1,125 @@
+"""CSV, TSV, JSON, JSON lines and Parquet as rows of the columns that are asked for, each with its place in the file."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from aggregate.importers.import_options import ForeignError
+
+Rows = Iterator[tuple[int, Sequence[Any]]]
+
+
+@dataclass(frozen=True)
+class Table:
+    """columns: all there are. rows: of some of them, (line or row number from 1, cells in that order)."""
+
+    path: Path
+    unit: str  # what the number counts: "line" or "row"
+    columns: tuple[str, ...]
+    rows: Callable[[Sequence[str]], Rows]
+
+
+def open_table(path: Path) -> Table:
+    """Raises `ForeignError`, here or while its rows are read, naming the file and the place."""
+    try:
+        return READERS[path.suffix.lower()](path)
+    except UnicodeDecodeError as error:
+        raise ForeignError(f"{path}: not text in UTF-8; save it so, or name another file") from error
+    except OSError as error:
+        raise ForeignError(f"{path}: cannot be read: {error.strerror or error}") from error
+
+
+def _csv(path: Path) -> Table:
+    text = path.read_text(encoding="utf-8-sig")
+    delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    lines = _lines(path, reader)
+    header = tuple(name.strip() for name in next(lines, (0, []))[1])
+    if not header:
+        raise ForeignError(f"{path}: empty; a first line with the names of the columns is expected")
+
+    def rows(names: Sequence[str]) -> Rows:
+        for name in names:
+            if header.count(name) > 1:
+                raise ForeignError(f"{path}: two columns are called {name!r}; rename one")
+        places = [header.index(name) for name in names]
+        for line, cells in lines:
+            if len(cells) != len(header):
+                raise ForeignError(f"{path}, line {line}: {len(cells)} cells, the first line names {len(header)}")
+            yield line, [cells[place] for place in places]
+
+    return Table(path, "line", header, rows)
+
+
+def _lines(path: Path, reader: Any) -> Iterator[tuple[int, list[str]]]:
+    """Lines with something on them."""
+    try:
+        for cells in reader:
+            if cells:
+                yield reader.line_num, cells
+    except csv.Error as error:
+        raise ForeignError(f"{path}, line {reader.line_num}: {error}") from error
+
+
+def _json(path: Path) -> Table:
+    try:
+        found = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise ForeignError(f"{path}: not a whole JSON file: {error}") from error
+    return _records(path, "row", list(enumerate(found if isinstance(found, list) else [found], 1)))
+
+
+def _json_lines(path: Path) -> Table:
+    found = []
+    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), 1):
+        if line.strip():
+            try:
+                found.append((number, json.loads(line)))
+            except (ValueError, RecursionError) as error:
+                raise ForeignError(f"{path}, line {number}: not JSON: {error}") from error
+    return _records(path, "line", found)
+
+
+def _records(path: Path, unit: str, records: Sequence[tuple[int, Any]]) -> Table:
+    for number, record in records:
+        if not isinstance(record, dict):
+            raise ForeignError(f"{path}, {unit} {number}: an object is expected, with a value per column")
+    columns = tuple(dict.fromkeys(name for _, record in records for name in record))
+
+    def rows(names: Sequence[str]) -> Rows:
+        for number, record in records:
+            yield number, [record.get(name) for name in names]
+
+    return Table(path, unit, columns, rows)
+
+
+def _parquet(path: Path) -> Table:
+    try:
+        file = pq.ParquetFile(path)
+        columns = tuple(file.schema_arrow.names)
+    except pa.ArrowException as error:
+        raise ForeignError(f"{path}: no Parquet file: {str(error).splitlines()[0]}") from error
+
+    def rows(names: Sequence[str]) -> Rows:
+        number = 0
+        for batch in file.iter_batches(columns=list(names)):
+            cells = [batch.column(batch.schema.get_field_index(name)).to_pylist() for name in names]
+            for values in zip(*cells, strict=True):
+                number += 1
+                yield number, values
+
+    return Table(path, "row", columns, rows)
+
+
+READERS: dict[str, Callable[[Path], Table]] = {
+    ".csv": _csv, ".tsv": _csv, ".json": _json, ".jsonl": _json_lines, ".ndjson": _json_lines, ".parquet": _parquet,
+}  # fmt: skip

@@ -1,0 +1,1 @@
+"""From the metric shards of many runs to one table a run."""

@@ -1,0 +1,227 @@
+"""Metric shards of many runs, with what could not be read set aside and named.
+
+Rows are not kept: `RunRows` reads those of one run when asked, so that memory holds what is made of them and not them.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from aggregate.inputs import merge_shards, provenance as origins, run_cache
+from aggregate.analysis.plan_questions import Question
+from aggregate.errors import AggregateError
+from aggregate.statistics.step_bins import spacing
+from aggregate.statistics.alpha_spending import ONE_LOOK, Looks
+from aggregate.inputs.progress import tracked
+from aggregate.inputs.parallel import mapping
+from tdmpc import metrics
+
+DIVERGED, DONE, FAILED, INTERRUPTED, STALLED = "diverged", "done", "failed", "interrupted", "stalled"
+STOPPED = "stopped"  # given up by `sweeps prune`
+BROKEN = (DIVERGED, FAILED, INTERRUPTED, STALLED)  # states that end a run before its last step
+
+_CLOCK_BACK = 60.0  # seconds; clocks are set by less all the time
+_CLOCK_RANGE = (946_684_800.0, 4_102_444_800.0)  # 2000 to 2100
+
+
+@dataclass(frozen=True)
+class RunSource:
+    """A run: where its shards lie and what the store says of it. cache: a file to keep its merged rows in, or None.
+    reason: why it was stopped, where it was."""
+
+    config_id: str
+    seed: int
+    folder: Path
+    state: str  # see `jobs.results.run_state.State`
+    attempts: int
+    cache: Path | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class ConfigSource:
+    """A configuration as a sweep sees it; `label` and `factors` hold only what varies there.
+
+    imported: the import that its curves are of, "" for runs of this project.
+    """
+
+    config_id: str
+    label: str
+    factors: dict[str, Any]
+    is_baseline: bool
+    config: dict[str, Any]
+    total_steps: int
+    runs: tuple[RunSource, ...]
+    imported: str = ""
+
+    @property
+    def name(self) -> str:
+        """The label, or words for a configuration that varies nothing."""
+        return self.label or "the configuration"
+
+
+@dataclass(frozen=True)
+class SweepSource:
+    """beside: configurations of other sweeps that `questions` need, by sweep; none of one that was not submitted.
+    imported: curves from elsewhere, which are shown beside the sweep's own. looks: those that the sweep had."""
+
+    name: str
+    goal: str
+    questions: tuple[Question, ...]
+    factors: tuple[str, ...]
+    configs: tuple[ConfigSource, ...]
+    beside: Mapping[str, tuple[ConfigSource, ...]] = field(default_factory=dict)
+    imported: tuple[ConfigSource, ...] = ()
+    looks: Looks = ONE_LOOK
+
+    @property
+    def all_configs(self) -> tuple[ConfigSource, ...]:
+        """Its own, then those beside them, each once."""
+        found = {config.config_id: config for config in self.configs}
+        for config in itertools.chain.from_iterable(self.beside.values()):
+            found.setdefault(config.config_id, config)
+        return tuple(found.values())
+
+
+@dataclass(frozen=True)
+class RunRows:
+    """The rows of one run, as its shards were when it was loaded.
+
+    count: of rows. spacing: by kind, see `grid.spacing`. times: unix seconds of the first and the last row, NaN where
+    no clock that logged them told the time. attempts: those that rows come from, by rank.
+    """
+
+    source: RunSource
+    files: tuple[run_cache.File, ...]
+    count: int
+    spacing: Mapping[str, float]
+    times: tuple[float, float]
+    attempts: Mapping[int, run_cache.Attempt]
+
+    def frames(self, kinds: Sequence[str] | None = None, upto: float = np.inf) -> dict[str, pd.DataFrame]:
+        """By kind, of `kinds` or all, the rows up to a step, sorted by step; columns as in `merge`.
+
+        Read anew at every call.
+        """
+        return {kind: merge_shards.frame(table) for kind, table in self._tables(kinds, upto).items()}
+
+    def columns(self, kinds: Sequence[str] | None = None, upto: float = np.inf) -> dict[str, dict[str, np.ndarray]]:
+        """The same as arrays, see `merge.columns`."""
+        return {kind: merge_shards.columns(table) for kind, table in self._tables(kinds, upto).items()}
+
+    def _tables(self, kinds: Sequence[str] | None, upto: float) -> merge_shards.Kinds:
+        if not self.count:
+            return {}
+        merged = run_cache.merged(self.source.folder, self.files, self.source.cache).kinds
+        wanted = {kind: table for kind, table in merged.items() if kinds is None or kind in kinds}
+        ends = {kind: int(np.searchsorted(table["step"].to_numpy(), upto, side="right"))
+                for kind, table in wanted.items()}  # fmt: skip
+        return {kind: wanted[kind].slice(0, end) for kind, end in ends.items() if end}
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """runs: by (config_id, seed). quarantine: config_id, seed, file, reason. doubts: config_id, seed, note.
+
+    origins: config_id, seed and `origins.KINDS` ("" where not recorded), one line per attempt that rows come from
+    (more where its shards differ).
+    """
+
+    runs: Mapping[tuple[str, int], RunRows]
+    quarantine: pd.DataFrame
+    doubts: pd.DataFrame
+    origins: pd.DataFrame
+
+    @property
+    def count(self) -> int:
+        """Rows of all runs."""
+        return sum(run.count for run in self.runs.values())
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a user should hear of: a line for the files set aside, one for the doubts."""
+        lines = []
+        for frame, what in ((self.quarantine, "files set aside"), (self.doubts, "doubts about clocks or rows")):
+            for first in frame.head(1).to_dict("records"):
+                said = f"{first['file']}: {first['reason'].rstrip('.')}" if "file" in first else first["note"]
+                lines.append(f"{what}: {len(frame)}, the first in {first['config_id']}/seed-{first['seed']}: {said}; "
+                             "the report lists them under Methods")  # fmt: skip
+        return lines
+
+    @property
+    def rows(self) -> pd.DataFrame:
+        """All rows of all runs in one frame: config_id, seed, attempt, kind and the columns of `merge`. Reads them
+        all, so mind the memory."""
+        parts = [rows.assign(config_id=config_id, seed=seed, kind=kind)
+                 for (config_id, seed), run in self.runs.items() for kind, rows in run.frames().items()]  # fmt: skip
+        first = ["config_id", "seed", "attempt", "kind"]
+        rows = pd.concat(parts, ignore_index=True)
+        last = ["event", "nonfinite"]
+        return rows.reindex(columns=[*first, *(name for name in rows if name not in (*first, *last)), *last])
+
+
+def load(sweeps: Sequence[SweepSource]) -> Loaded:
+    """Look at every shard of every run once, however many sweeps hold it.
+
+    Raises `AggregateError` where there is no run or not one readable row.
+    """
+    configs = [config for sweep in sweeps for config in (*sweep.all_configs, *sweep.imported)]
+    runs = {(run.config_id, run.seed): run for config in configs for run in config.runs}
+    if not runs:
+        raise AggregateError("no runs to aggregate: nothing was submitted; `sweeps submit ensemble --seeds 6` starts")
+    with mapping(len(runs), waits=True) as over:
+        read = list(tracked(over(_load_run, [run for _, run in sorted(runs.items())]), len(runs), "reading runs"))
+    refused = [(run.source.config_id, run.source.seed, *bad) for run, files, _ in read for bad in files]
+    if not any(run.count for run, _, _ in read):
+        bad = f", {len(refused)} bad files (first: {refused[0][2]}: {refused[0][3]})" if refused else ""
+        hint = "wait for the first, see `sweeps status`"
+        raise AggregateError(f"no readable metric shards in {len(runs)} runs{bad}: {hint}")
+    doubts = [(run.source.config_id, run.source.seed, note) for run, _, notes in read for note in notes]
+    made = [(run.source.config_id, run.source.seed, *origin)
+            for run, _, _ in read for attempt in run.attempts.values() for origin in attempt.origins]  # fmt: skip
+    return Loaded(
+        runs={(run.source.config_id, run.source.seed): run for run, _, _ in read},
+        quarantine=pd.DataFrame(refused, columns=["config_id", "seed", "file", "reason"]),
+        doubts=pd.DataFrame(doubts, columns=["config_id", "seed", "note"]),
+        origins=pd.DataFrame(made, columns=["config_id", "seed", *origins.KINDS]),
+    )
+
+
+def _load_run(source: RunSource) -> tuple[RunRows, list[run_cache.Refused], list[str]]:
+    """(its rows, files set aside, doubts)."""
+    files, foreign = run_cache.listed(source.folder)
+    found = run_cache.merged(source.folder, files, source.cache)
+    tables = found.kinds.values()
+    times = np.concatenate([table["time"].to_numpy() for table in tables]) if found.kinds else np.empty(0)
+    told = times[(times >= _CLOCK_RANGE[0]) & (times <= _CLOCK_RANGE[1])]
+    notes = [note for kind, table in found.kinds.items() for note in _clock_doubts(kind, table)]
+    if told.size < times.size and not np.isnan(times).all():  # curves from elsewhere may never have had any
+        notes.append(f"{times.size - told.size} rows bear a time before 2000 or after 2100, or none")
+    if foreign_kinds := sorted(set(found.kinds) - set(metrics.KINDS)):
+        notes.append(f"rows of kinds that this program does not know: {', '.join(foreign_kinds)}")
+    there = {int(rank) for table in tables for rank in np.unique(table["attempt"].to_numpy())}
+    run = RunRows(
+        source=source,
+        files=files,
+        count=sum(table.num_rows for table in tables),
+        spacing={kind: spacing(table["step"].to_numpy()) for kind, table in found.kinds.items()},
+        times=(float(told.min()), float(told.max())) if told.size else (np.nan, np.nan),
+        attempts={rank: attempt for rank, attempt in found.attempts.items() if rank in there},
+    )
+    return run, [*found.refused, *foreign], notes
+
+
+def _clock_doubts(kind: str, table: pa.Table) -> list[str]:
+    """Where the clock of an attempt went back while its steps went on."""
+    times, attempts, steps = (table[name].to_numpy() for name in ("time", "attempt", "step"))
+    back = np.flatnonzero((np.diff(times) < -_CLOCK_BACK) & (np.diff(attempts) == 0) & (np.diff(steps) > 0))
+    return [f"the clock went back by {times[i] - times[i + 1]:,.0f} s before step {steps[i + 1]:,} ({kind})"
+            for i in back[:1]]  # fmt: skip

@@ -1,0 +1,1 @@
+"""Intervals, tests, alpha spending and step bins. Pure functions of arrays."""

@@ -1,0 +1,295 @@
+"""Statistics over seeds: small dataclasses, frame in, frame out."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from aggregate.statistics.alpha_spending import ALPHA as ALPHA
+from aggregate.statistics.alpha_spending import ONE_LOOK, Looks
+
+POWER = 0.8
+MOST_SPLITS = 20_000  # all splits up to eight seeds against eight
+MOST_SEEDS = 200
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Mean over seeds with its Student-t interval (n - 1 degrees of freedom).
+
+    Called with a frame of one line per seed; returns `by`, metric, mean, sd, low, high, n, one line per
+    group and metric. Values that are NaN or infinite do not count; one seed has a mean and no interval.
+    """
+
+    level: float = 0.95
+
+    def __call__(self, frame: pd.DataFrame, by: Sequence[str], metrics: Sequence[str]) -> pd.DataFrame:
+        keys = list(by)
+        values = frame[list(metrics)].replace([np.inf, -np.inf], np.nan)
+        grouped = pd.concat([frame[keys], values], axis=1).groupby(keys, observed=True)
+        parts = {"mean": grouped.mean(), "sd": grouped.std(ddof=1), "n": grouped.count()}
+        long = pd.concat({name: part.stack() for name, part in parts.items()}, axis=1)
+        out = long.rename_axis([*keys, "metric"]).reset_index()
+        out["n"] = out["n"].fillna(0).astype(int)
+        out = out[out["n"] > 0]
+        half = self.half_width(out["sd"].to_numpy(), out["n"].to_numpy())
+        out = out.assign(low=out["mean"] - half, high=out["mean"] + half)
+        return out[[*keys, "metric", "mean", "sd", "low", "high", "n"]].reset_index(drop=True)
+
+    def half_width(self, sd: np.ndarray, n: np.ndarray) -> np.ndarray:
+        """Half the interval's width; NaN for n < 2."""
+        degrees = np.where(n > 1, n - 1, np.nan)
+        return stats.t.ppf(0.5 + self.level / 2, degrees) * sd / np.sqrt(n)
+
+
+@dataclass(frozen=True)
+class AgainstBest:
+    """Welch contrasts of every group with the one of the highest mean, Holm-corrected over all pairs of groups:
+    which one is the best is seen in the same data, so any pair could have been asked for. looks: corrected for too.
+
+    Called with a frame of one line per seed; returns group, mean, n, difference (best - group), low, high
+    (Student-t interval, uncorrected), p (corrected), distinct, and first and last, the places the group can
+    have: behind those that are better beyond chance, before those that are worse. Sorted by mean. The best
+    group's own line has difference 0 and p NaN; a group with fewer than two seeds, or without any spread, is
+    never told apart.
+    """
+
+    looks: Looks = ONE_LOOK
+
+    def __call__(self, frame: pd.DataFrame, group: str, value: str) -> pd.DataFrame:
+        samples = samples_of(frame, group, value)
+        columns = [group, "mean", "n", "difference", "low", "high", "p", "distinct", "first", "last"]
+        if not samples:
+            return pd.DataFrame(columns=columns)
+        ranked = sorted(samples, key=lambda name: (-samples[name].mean(), name))
+        count = len(ranked)
+        pairs = list(itertools.combinations(range(count), 2))
+        raw = np.array([float(welch(samples[ranked[i]], samples[ranked[j]]).p) for i, j in pairs])
+        p = np.full((count, count), np.nan)
+        p[tuple(np.array(pairs, dtype=int).reshape(-1, 2).T)] = holm(self.looks(raw))
+        distinct = p < ALPHA  # [i, j]: i, of the higher mean, is better than j
+        lines = []
+        for i, name in enumerate(ranked):
+            found = welch(samples[ranked[0]], samples[name])
+            half = float(found.half_width()) if i else np.nan
+            difference = float(found.estimate)
+            lines.append((name, samples[name].mean(), len(samples[name]), difference, difference - half,
+                          difference + half, p[0, i], distinct[0, i], 1 + distinct[:, i].sum(),
+                          count - distinct[i].sum()))  # fmt: skip
+        return pd.DataFrame(lines, columns=columns)
+
+
+@dataclass(frozen=True)
+class AgainstBaseline:
+    """Welch contrasts of every other group with one fixed beforehand, Holm-corrected over all of them, and for `looks`.
+
+    Called with a frame of one line per seed; returns group, n, difference (group - baseline), low, high (Student-t
+    interval, uncorrected), p (corrected), distinct, permutation (exact p, uncorrected, as a check), better
+    (probability that a seed of the group is above one of the baseline), detectable (true difference found in 80 %
+    of cases) and needed (seeds at which one as large as the difference would be), in the frame's order of groups.
+    """
+
+    looks: Looks = ONE_LOOK
+
+    def __call__(self, frame: pd.DataFrame, group: str, value: str, baseline: str) -> pd.DataFrame:
+        columns = [group, "n", "difference", "low", "high", "p", "permutation", "better", "detectable", "needed"]
+        samples = samples_of(frame, group, value)
+        base = samples.pop(baseline, np.empty(0))
+        tests = self.looks.tests(max(1, len(samples)))
+        lines = []
+        for name, sample in samples.items() if base.size else ():
+            found = welch(sample, base)
+            difference, half = float(found.estimate), float(found.half_width())
+            lines.append((name, sample.size, difference, difference - half, difference + half, float(found.p),
+                          float(permutation(sample, base)), improvement(sample, base),
+                          float(found.detectable(tests)),
+                          seeds_needed(found, min(sample.size, base.size), tests)))  # fmt: skip
+        out = pd.DataFrame(lines, columns=columns)
+        out["p"] = holm(self.looks(out["p"].to_numpy(dtype=float)))
+        return out.assign(distinct=out["p"] < ALPHA)
+
+
+def samples_of(frame: pd.DataFrame, group: str, value: str) -> dict[str, np.ndarray]:
+    """Group -> its finite values, in the frame's order of groups; groups without any are left out."""
+    there = frame[np.isfinite(frame[value].to_numpy(dtype=float))]
+    return {
+        str(name): part[value].to_numpy(dtype=float) for name, part in there.groupby(group, sort=False, observed=True)
+    }
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """A weighted sum of group means, Welch's way: every group keeps its own variance.
+
+    estimate, se, df, p: arrays of one shape. p is two-sided; NaN where no weighted group spreads, or one has
+    fewer than two values. df: Welch-Satterthwaite.
+    """
+
+    estimate: np.ndarray
+    se: np.ndarray
+    df: np.ndarray
+    p: np.ndarray
+
+    def half_width(self, level: float = 0.95) -> np.ndarray:
+        """Half the width of the Student-t interval."""
+        return stats.t.ppf(0.5 + level / 2, self.df) * self.se
+
+    def detectable(self, tests: float = 1, factor: float | np.ndarray = 1.0) -> np.ndarray:
+        """The true value found in 80 % of cases, where the smallest of `tests` p values must stand Holm's
+        correction. factor: with so many times the values in every group."""
+        df = self.df * factor
+        quantiles = stats.t.ppf(1 - ALPHA / 2 / tests, df) + stats.t.ppf(POWER, df)
+        return quantiles * self.se / np.sqrt(factor)
+
+
+def contrast(weights: np.ndarray, means: np.ndarray, variances: np.ndarray, counts: np.ndarray) -> Contrast:
+    """Over the last axis, the groups; two groups and weights (1, -1) make Welch's test."""
+    used = weights != 0
+    with np.errstate(divide="ignore", invalid="ignore"):
+        parts = np.where(used, weights**2 * variances / counts, 0.0)
+        total = parts.sum(-1)
+        df = total**2 / np.where(used, parts**2 / (counts - 1), 0.0).sum(-1)
+    estimate = np.where(used, weights * means, 0.0).sum(-1)
+    se = np.sqrt(np.where(total > 0, total, np.nan))
+    return Contrast(estimate, se, df, 2 * stats.t.sf(np.abs(estimate) / se, df))
+
+
+def variance(values: np.ndarray) -> np.ndarray:
+    """Unbiased, over the last axis, of two values or more; 0 where they differ by rounding alone: the mean of equal
+    values need not be one of them, and what hardly varies would make any difference sure."""
+    found = values.var(-1, ddof=1)
+    return np.where(found > (1e-12 * np.abs(values).max(-1)) ** 2, found, 0.0)
+
+
+def welch(a: np.ndarray, b: np.ndarray) -> Contrast:
+    """Mean of `a` less mean of `b`, over their last axes: (..., n) and (..., m)."""
+    sides = (a, b)
+    counts = np.array([side.shape[-1] for side in sides])
+    means = np.stack([side.mean(-1) for side in sides], -1)
+    if counts.min() < 2:
+        none = np.full(means.shape[:-1], np.nan)
+        return Contrast(means[..., 0] - means[..., 1], none, none, none)
+    variances = np.stack([variance(side) for side in sides], -1)
+    return contrast(np.array([1.0, -1.0]), means, variances, counts)
+
+
+def permutation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Two-sided p of the difference of means over all splits of (..., n) and (..., m) values into two groups of
+    n and m; over `MOST_SPLITS` of them, drawn once and for all, where there are more."""
+    n, m = a.shape[-1], b.shape[-1]
+    if math.comb(n + m, n) <= MOST_SPLITS:
+        chosen = np.array(list(itertools.combinations(range(n + m), n)))
+    else:
+        drawn = np.random.default_rng(0).permuted(np.tile(np.arange(n + m), (MOST_SPLITS, 1)), axis=1)
+        chosen = np.vstack([np.arange(n), drawn[:, :n]])  # what was seen is one of them
+    first = np.zeros((n + m, len(chosen)))
+    np.put_along_axis(first, chosen.T, 1.0, axis=0)
+    pooled = np.concatenate([a, b], -1)
+    pooled = pooled - pooled.mean(-1, keepdims=True)
+    sums = np.abs(pooled @ first)  # of centred values: goes with the difference of means
+    seen = np.abs(pooled[..., :n].sum(-1, keepdims=True))
+    return (sums >= seen * (1 - 1e-9) - 1e-12 * np.abs(pooled).max(-1, keepdims=True)).mean(-1)
+
+
+def improvement(a: np.ndarray, b: np.ndarray) -> float:
+    """Share of pairs of a value of `a` with one of `b` in which the one of `a` is higher; ties count half."""
+    above = np.sign(a[:, None] - b[None, :])
+    return float((above.mean() + 1) / 2) if above.size else math.nan
+
+
+def seeds_needed(found: Contrast, seeds: int, tests: float = 1) -> float:
+    """Seeds a configuration at which a difference as large as the one seen, with `seeds` of them, would be found
+    in 80 % of cases; infinite beyond `MOST_SEEDS`."""
+    if not found.se > 0:
+        return math.nan
+    more = np.arange(2, MOST_SEEDS + 1)
+    enough = found.detectable(tests, factor=more / seeds) <= abs(found.estimate)
+    return float(more[enough.argmax()]) if enough.any() else math.inf
+
+
+def share_interval(k: int, n: int, level: float = 0.95) -> tuple[float, float]:
+    """Wilson's interval of a share of which `k` of `n` were seen; (0, 1) for none seen."""
+    if not n:
+        return 0.0, 1.0
+    z2 = stats.norm.ppf(0.5 + level / 2) ** 2
+    middle = (k + z2 / 2) / (n + z2)
+    half = math.sqrt(z2 * (k * (n - k) / n + z2 / 4)) / (n + z2)
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def share_difference(k0: int, n0: int, k1: int, n1: int) -> tuple[float, float]:
+    """Newcombe's 95 % interval of the share k1/n1 less the share k0/n0."""
+    (low0, high0), (low1, high1) = share_interval(k0, n0), share_interval(k1, n1)
+    p0, p1 = k0 / n0, k1 / n1
+    return p1 - p0 - math.hypot(p1 - low1, high0 - p0), p1 - p0 + math.hypot(high1 - p1, p0 - low0)
+
+
+def runs_needed(p0: float, p1: float, tests: float = 1) -> float:
+    """Runs on either side at which shares as far apart would be told apart in 80 % of cases, about (Casagrande's
+    correction for Fisher's test); infinite where they are equal."""
+    if p0 == p1:
+        return math.inf
+    alpha, beta = stats.norm.ppf(1 - ALPHA / 2 / tests), stats.norm.ppf(POWER)
+    mean = (p0 + p1) / 2
+    spread = alpha * math.sqrt(2 * mean * (1 - mean)) + beta * math.sqrt(p0 * (1 - p0) + p1 * (1 - p1))
+    plain = (spread / (p1 - p0)) ** 2
+    return plain / 4 * (1 + math.sqrt(1 + 4 / (plain * abs(p1 - p0)))) ** 2
+
+
+def winners_curse(configurations: int, seeds: int) -> float:
+    """By how many standard deviations of the seeds the best of so many equal means looks too good."""
+    x = np.linspace(-8, 8, 4001)
+    density = configurations * stats.norm.pdf(x) * stats.norm.cdf(x) ** (configurations - 1)
+    return float(np.trapezoid(x * density, x) / math.sqrt(seeds))
+
+
+class Fall(NamedTuple):
+    """From the best window of a curve to its last. peak: the last point of the later of the two best windows."""
+
+    fall: float
+    gain: float  # from the first window to the best
+    window: int
+    peak: int
+
+
+def split_fall(half_a: np.ndarray, half_b: np.ndarray) -> Fall | None:
+    """How far a curve fell from its best, (n,) values of two halves of the data at the same points.
+
+    The best window (a tenth of the points, at least three) is found on one half and measured on the other, both ways
+    round: a best found and measured on the same noise always falls. None below two windows.
+    """
+    window = max(3, round(half_a.size / 10))
+    if half_a.size < 2 * window:
+        return None
+    a, b = (np.convolve(half, np.full(window, 1 / window), "valid") for half in (half_a, half_b))
+    best_a, best_b = int(a.argmax()), int(b.argmax())
+    best = b[best_a] + a[best_b]
+    return Fall(
+        float((best - b[-1] - a[-1]) / 2), float((best - b[0] - a[0]) / 2), window, max(best_a, best_b) + window - 1
+    )
+
+
+def holm(p: np.ndarray) -> np.ndarray:
+    """Holm-adjusted p values over the last axis; NaN stays NaN and is not counted."""
+    order = np.argsort(p, axis=-1, kind="stable")  # NaN last
+    left = np.count_nonzero(~np.isnan(p), axis=-1, keepdims=True) - np.arange(p.shape[-1])
+    steps = np.maximum.accumulate(np.take_along_axis(p, order, -1) * left, axis=-1)
+    out = np.empty(p.shape)
+    np.put_along_axis(out, order, np.minimum(steps, 1.0), axis=-1)
+    return out
+
+
+def false_discovery(p: np.ndarray) -> np.ndarray:
+    """Benjamini-Hochberg-adjusted p values (n,); NaN stays NaN and is not counted."""
+    order = np.argsort(p, kind="stable")[: np.count_nonzero(~np.isnan(p))]
+    steps = p[order] * order.size / np.arange(1, order.size + 1)
+    out = np.full(p.shape, np.nan)
+    out[order] = np.minimum.accumulate(steps[::-1])[::-1]
+    return out

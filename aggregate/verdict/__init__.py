@@ -1,0 +1,1 @@
+"""The summary of a sweep in words: best configuration, answers, caveats, seeds needed."""

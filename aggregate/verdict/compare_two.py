@@ -1,0 +1,59 @@
+"""Two configurations against each other: every endpoint, and the flags."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from aggregate import flags
+from aggregate.statistics import estimates
+from aggregate.analysis.factor_effects import OUTCOMES
+from aggregate.analysis.summary import SweepSummary
+
+_SIDES = [f"{side}_{part}" for side in "ab" for part in ("mean", "low", "high", "n")]
+_COLUMNS = ["outcome", *_SIDES, "difference", "d_low", "d_high", "p", "permutation", "better"]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """a, b: config_ids. endpoints: outcome, then mean, low, high and n of both (`a_mean` ...), difference (b - a) with
+    its interval (d_low, d_high), p (Welch), permutation (exact p) and better (probability that a seed of b is above one
+    of a); the first decides, the others are secondary. flags: flag, then raised and assessable seeds of both, of those
+    that any seed raises."""
+
+    a: str
+    b: str
+    endpoints: pd.DataFrame
+    flags: pd.DataFrame
+
+
+def leader(sweep: SweepSummary, among: tuple[str, ...]) -> str:
+    """Of several configurations the one of the highest final return, or of the highest so far; the only one of one."""
+    ranking = sweep.ranking[sweep.ranking["config_id"].isin(among)]
+    return str(ranking["config_id"].iloc[0])
+
+
+def compare(sweep: SweepSummary, a: str, b: str) -> Comparison:
+    """Both are configurations of the sweep."""
+    votes = sweep.votes.set_index(["flag", "config_id"])[["raised", "assessable"]]
+    sides = [votes.xs(side, level="config_id").add_prefix(f"{name}_") for name, side in (("a", a), ("b", b))]
+    both = pd.concat(sides, axis=1).reindex([d.name for d in flags.DETECTORS]).dropna().astype(int)
+    both = both[(both["a_raised"] + both["b_raised"]) > 0].rename_axis("flag").reset_index()
+    endpoints = pd.DataFrame([_endpoint(sweep, name, a, b) for name in OUTCOMES], columns=_COLUMNS)
+    return Comparison(a, b, endpoints, both)
+
+
+def _endpoint(sweep: SweepSummary, outcome: str, a: str, b: str) -> dict[str, str | float]:
+    line: dict[str, str | float] = {"outcome": outcome}
+    ranking = sweep.ranking.set_index("config_id")
+    for name, side in (("a", a), ("b", b)):
+        line |= {f"{name}_{part}": ranking.at[side, f"{outcome}_{part}"] for part in ("mean", "low", "high", "n")}
+    samples = estimates.samples_of(sweep.scores, "config_id", outcome)
+    if a not in samples or b not in samples:
+        return line
+    found = estimates.welch(samples[b], samples[a])
+    difference, half = float(found.estimate), float(found.half_width())
+    line |= {"difference": difference, "d_low": difference - half, "d_high": difference + half, "p": float(found.p)}
+    line |= {"permutation": float(estimates.permutation(samples[b], samples[a]))}
+    return line | {"better": estimates.improvement(samples[b], samples[a])}

@@ -1,0 +1,46 @@
+"""Is evaluation random, where from, and is planning the cause or the policy?"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from aggregate import flags
+from aggregate.statistics import estimates
+from aggregate.analysis.summary import SweepSummary
+from aggregate.verdict.number_format import signed
+
+MODES = (("planner", "evaluation_noise", "with planning"), ("policy", "policy_alone_noise", "with the policy alone"))
+PARTS = {"episodes": "between episodes of one evaluation", "time": "over time", "seeds": "between seeds"}
+
+
+def is_random(sweep: SweepSummary) -> str:
+    """In words, "" where too little was evaluated to say."""
+    told = [words for mode in MODES if (words := _of_mode(sweep, *mode))]
+    return " ".join([*told, _planning(sweep)]).strip() if told else ""
+
+
+def _of_mode(sweep: SweepSummary, mode: str, flag: str, name: str) -> str:
+    variances = sweep.variance.loc[sweep.variance["mode"] == mode, list(PARTS)].pow(2).mean()
+    if variances.isna().any() or not variances.sum() > 0:
+        return ""
+    shares = variances / variances.sum()
+    split = ", ".join(f"{shares[part]:.0%} {words}" for part, words in PARTS.items())
+    votes = sweep.votes[(sweep.votes["flag"] == flag) & (sweep.votes["state"] != flags.NOT_ASSESSABLE)]
+    noisy = int((votes["state"] == flags.FLAG).sum())
+    judged = f"{noisy or 'none'} of {len(votes)} configurations flagged as noise; " if len(votes) else ""
+    return f"{name[0].upper()}{name[1:]}: {judged}of the variance in the second half of training {split}."
+
+
+def _planning(sweep: SweepSummary) -> str:
+    """Jumps of evaluation with planning less those without, run by run."""
+    pairs = sweep.scores[["config_id", "noise_planner", "noise_policy"]].dropna()
+    difference = pairs["noise_planner"] - pairs["noise_policy"]
+    # runs of a configuration are no independent witnesses of planning; configurations are averaged first
+    by_config = difference.groupby(pairs["config_id"]).mean() if pairs["config_id"].nunique() > 1 else difference
+    if len(by_config) < 2:
+        return ""
+    mean = float(by_config.mean())
+    half = float(estimates.Interval().half_width(by_config.std(ddof=1), np.array(len(by_config))))
+    said = "Planning adds to it" if mean > half else "Planning calms it" if mean < -half else "Planning seems no cause"
+    shown = signed({"estimate": mean, "ci_low": mean - half, "ci_high": mean + half})
+    return f"{said}: jumps from one evaluation to the next are {shown} return points against the policy alone."

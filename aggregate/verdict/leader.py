@@ -1,0 +1,62 @@
+"""Who leads a sweep, by how much, and who cannot be told apart from it: what a decision is taken on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from aggregate.errors import AggregateError
+from aggregate.analysis.summary import SweepSummary
+
+
+@dataclass(frozen=True)
+class Final:
+    """Final return with planning of a configuration: mean and 95 % interval over `seeds` finished ones."""
+
+    config_id: str
+    label: str
+    mean: float
+    low: float
+    high: float
+    seeds: int
+
+
+@dataclass(frozen=True)
+class Standing:
+    """finals: by configuration. leader: of the highest mean, `clear` where `clear_leader` says so. ties: not told apart
+    from it. baseline: "" for none."""
+
+    finals: Mapping[str, Final]
+    leader: Final
+    clear: bool
+    ties: tuple[Final, ...]
+    baseline: str
+
+
+def clear_leader(sweep: SweepSummary) -> str:
+    """The configuration that all others are worse than beyond chance and whose seeds all finished, "" for none."""
+    others = sweep.contrasts.iloc[1:]
+    if others.empty or not others["distinct"].astype(bool).all():
+        return ""
+    leader = str(sweep.contrasts["config_id"].iloc[0])
+    (own,) = sweep.ranking[sweep.ranking["config_id"] == leader].to_dict("records")
+    return leader if own["final_planner_n"] == own["planned"] else ""
+
+
+def standing(sweep: SweepSummary) -> Standing:
+    """Raises `AggregateError` where no run has finished."""
+    finals = {
+        line["config_id"]: Final(
+            line["config_id"], line["label"], float(line["final_planner_mean"]), float(line["final_planner_low"]),
+            float(line["final_planner_high"]), int(line["final_planner_n"]),
+        )
+        for line in sweep.ranking.to_dict("records")
+    }  # fmt: skip
+    if sweep.contrasts.empty or not any(final.seeds for final in finals.values()):
+        raise AggregateError(f"{sweep.source.name}: no run has finished; see `sweeps status {sweep.source.name}`")
+    leader, *_ = sweep.contrasts["config_id"]
+    others = sweep.contrasts.iloc[1:]
+    tied = others.loc[~others["distinct"].astype(bool), "config_id"]
+    baseline = next((config.config_id for config in sweep.source.configs if config.is_baseline), "")
+    clear = clear_leader(sweep) == leader
+    return Standing(finals, finals[leader], clear, tuple(finals[config] for config in tied), baseline)

@@ -1,0 +1,251 @@
+"""A sweep's first screen in words: who leads, the plan's questions, what cannot be told apart, what is missing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from aggregate import flags
+from aggregate.inputs import runs as load
+from aggregate.statistics import estimates
+from aggregate.verdict.answers import ANSWERED, Answer, answers, seeds
+from aggregate.verdict.evaluation_noise import is_random
+from aggregate.flags import hypotheses
+from aggregate.verdict.leader import clear_leader, standing
+from aggregate.inputs.provenance import mixture
+from aggregate.analysis.summary import SweepSummary
+from aggregate.verdict.seeds_needed import AFFORDABLE_SEEDS, ties
+from aggregate.verdict.number_format import estimate, number
+from tdmpc.config import LR_SCALED_BY
+
+MOST_NAMED = 3  # configurations whose flags are told one by one
+# State of a run -> what trains it. A diverged one would diverge again, a stuck one is Slurm's to release.
+RERUN = {"failed": "--failed", "interrupted": "--interrupted", "lost": "--missing", "new": "--missing"}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """headline: one sentence. answers: to the plan's questions. points: further sentences, (topic, text)."""
+
+    headline: str
+    answers: tuple[Answer, ...]
+    points: tuple[tuple[str, str], ...]
+
+
+def verdict(sweep: SweepSummary) -> Verdict:
+    """What the final return with planning says, and what it does not."""
+    ranking = sweep.ranking
+    known = answers(sweep)
+    points = [
+        _missing(sweep),
+        _stopped(sweep),
+        _looks(sweep),
+        _entangled(sweep),
+        _mixed(sweep),
+        _next(sweep, known),
+    ]
+    if ranking.empty or not ranking["final_planner_n"].any():
+        headline, told = _nothing_finished(sweep, [_went_wrong(sweep), *points])
+        return Verdict(headline, known, told)
+    best = ranking.iloc[0]
+    shown = estimate(best["final_planner_mean"], best["final_planner_low"], best["final_planner_high"])
+    lead = "reaches" if len(ranking) == 1 else "leads with"
+    headline = f"{best['label']} {lead} a final return of {shown}, n={best['final_planner_n']}"
+    random = ("Is evaluation random?", is_random(sweep))
+    found = [_told_apart(sweep), _went_wrong(sweep), random, _against_random(sweep), *points]
+    told = tuple(point for point in found if point[1])
+    return Verdict(headline, known, told)
+
+
+def _nothing_finished(sweep: SweepSummary, points: list[tuple[str, str]]) -> tuple[str, tuple[tuple[str, str], ...]]:
+    total, step = sweep.total_steps, int(sweep.runs["step"].max()) if len(sweep.runs) else 0
+    headline = f"No run has finished yet: the furthest stands at step {step:,} of {total:,}"
+    so_far = ("So far", "Curves and the ranking below show the last evaluations of runs still under way; "
+                        "they are not final returns and runs at different steps do not compare.")  # fmt: skip
+    return headline, tuple(p for p in [so_far, *points] if p[1])
+
+
+def _told_apart(sweep: SweepSummary) -> tuple[str, str]:
+    others = sweep.contrasts.iloc[1:]
+    labels = {config.config_id: config.name for config in sweep.source.configs}
+    if others.empty:
+        return "Told apart", ""
+    if others["p"].isna().all():
+        return "Told apart", "Nothing: a difference needs at least two finished seeds on both sides."
+    tied = [labels[c] for c in others.loc[~others["distinct"], "config_id"]]
+    worse = int(others["distinct"].sum())
+    who = {0: "None", len(others): "All"}.get(worse, f"{worse}")
+    text = f"{who} of the {len(others)} others worse beyond chance (Welch test, Holm-corrected over all pairs). "
+    if len(others) == 1:
+        text = f"The other is {'' if worse else 'not '}worse beyond chance (Welch test). "
+    text += f"Cannot be told apart from the leader: {'; '.join(tied)}. " if tied else ""
+    return "Told apart", f"{text}The leader was picked after the fact, so its mean flatters it{_by_how_much(sweep)}."
+
+
+def _by_how_much(sweep: SweepSummary) -> str:
+    known = sweep.ranking[sweep.ranking["final_planner_n"] > 1]
+    if len(known) < 2:
+        return ""
+    sd = float(np.sqrt(np.average(known["final_planner_sd"] ** 2, weights=known["final_planner_n"] - 1)))
+    seeds = int(known["final_planner_n"].median())
+    return (
+        f": the best of {len(known)} equal ones would look {number(sd * estimates.winners_curse(len(known), seeds))} better"
+    )
+
+
+def _next(sweep: SweepSummary, known: tuple[Answer, ...]) -> tuple[str, str]:
+    """The command to type."""
+    name, states = sweep.source.name, set(sweep.runs["state"])
+    again = dict.fromkeys(cause for state, cause in RERUN.items() if state in states)
+    if again:
+        return "Next", f"sweeps rerun {name} {' '.join(again)}"
+    if states - {load.DONE, load.DIVERGED, load.STOPPED}:
+        return "Next", f"sweeps status {name}, until the rest has finished"
+    options = "with the options it was first submitted with"
+    for answer in known:
+        for other in answer.missing:
+            return "Next", f"sweeps submit {other} --seeds {_planned(sweep)}, {options}; a question needs its runs"
+    ours = not any(config.imported for config in sweep.source.configs)
+    if ours and sweep.source.factors and clear_leader(sweep):
+        return "Next", f"sweeps adopt {name} --from-verdict, then sweeps next"
+    if ours and (ways := [way for way in (_settled(sweep, known), _more(sweep)) if way]):
+        return "Next", "; or ".join(ways)
+    needed = [answer.needed for answer in known if math.isfinite(answer.needed) and answer.needed > seeds(sweep)]
+    if not needed:
+        return "Next", ""
+    if min(needed) > AFFORDABLE_SEEDS:
+        return "Next", (
+            f"More than {AFFORDABLE_SEEDS} seeds a configuration ({min(needed):.0f}) would answer the next question: "
+            "take either value."
+        )
+    return "Next", f"sweeps submit {name} --seeds {min(needed):.0f}, {options}"
+
+
+def _settled(sweep: SweepSummary, known: Sequence[Answer]) -> str:
+    """The command that adopts the leader, where all that was asked is answered though others tie; "" otherwise."""
+    if not known or any(answer.state != ANSWERED for answer in known):
+        return ""
+    leader = standing(sweep).leader.config_id
+    return f"sweeps adopt {sweep.source.name} --config {leader}, then sweeps next: what was asked is answered"
+
+
+def _stopped(sweep: SweepSummary) -> tuple[str, str]:
+    """What `sweeps prune` gave up, and how that is scored."""
+    runs = sweep.runs[sweep.runs["state"] == load.STOPPED]
+    if runs.empty:
+        return "Stopped", ""
+    labels = {config.config_id: config.name for config in sweep.source.configs}
+    planned = sweep.runs["config_id"].value_counts()
+    of = [f"{count} of {planned[config]} seeds of {labels[config]}"
+          for config, count in runs.groupby("config_id", sort=False).size().items()]  # fmt: skip
+    return "Stopped", (
+        f"{'; '.join(of)}, as hopeless (median stopping rule), before their last step. They have no final return and "
+        "are part of no mean or test; where a crash counts as the worst, so do they."
+    )
+
+
+def _looks(sweep: SweepSummary) -> tuple[str, str]:
+    """Which look this is, where there is more than one."""
+    looks = sweep.source.looks
+    if looks.count == 1:
+        return "Looks", ""
+    before = f", after {' and '.join(map(str, looks.seeds[:-1]))} seeds" if looks.number > 1 else ""
+    were = "was" if looks.planned == 1 else "were"
+    beyond = f" Only {looks.planned} {were} planned, and the first report spent more than its part: it claimed at 5 %."
+    return "Looks", (
+        f"Look {looks.number} of {looks.count}{before}: p values are corrected for all of them; one test alone "
+        f"must reach p < {looks.level():.2g}.{beyond if looks.number > looks.planned else ''}"
+    )
+
+
+def _more(sweep: SweepSummary) -> str:
+    """The command that adds seeds to what is tied with the leader; "" where that would not do."""
+    found = ties(sweep)
+    if not found.more:
+        return ""
+    labels = {config.config_id: config.name for config in sweep.source.configs}
+    return (
+        f"sweeps more {sweep.source.name}: {found.more} more seeds for each of the {len(found.configs)} that cannot be "
+        f"told apart would tell {labels[found.of]} from the leader in 4 of 5 cases, if they differ as much as it looks"
+    )
+
+
+def _planned(sweep: SweepSummary) -> int:
+    return int(sweep.ranking["planned"].max())
+
+
+def _against_random(sweep: SweepSummary) -> tuple[str, str]:
+    if sweep.random is None:
+        return "Random actions", "No run recorded episodes of random actions to compare with."
+    random, finals = sweep.random, sweep.scores["final_planner"].dropna()
+    above = int((finals > random.best).sum())
+    text = (
+        f"{above} of {len(finals)} finished runs end above the best of {random.n} episodes of random actions "
+        f"(mean {number(random.mean)}, best {number(random.best)})"
+    )
+    best = sweep.ranking.iloc[0]
+    gap, low = best["final_planner_mean"] - random.mean, best["final_planner_low"]
+    if not np.isfinite(low):
+        end = f"the leader stands {number(gap)} from their mean, on one seed."
+    elif low > random.mean:
+        end = f"the leader's whole interval lies above their mean, by {number(gap)} on average."
+    else:
+        end = f"the leader's interval over {best['final_planner_n']} seeds does not exclude their mean."
+    return "Random actions", f"{text}; {end}"
+
+
+def _missing(sweep: SweepSummary) -> tuple[str, str]:
+    complete = int(sweep.scores["complete"].sum())
+    planned = len(sweep.runs)
+    if complete == planned:
+        return "Missing", f"Nothing: all {planned} runs finished." if planned > 1 else "Nothing: the run finished."
+    rest = sweep.runs.merge(sweep.scores[["config_id", "seed", "complete"]], on=["config_id", "seed"])
+    states = rest.loc[~rest["complete"].astype(bool), "state"].value_counts().sort_index()
+    named = ", ".join(f"{count} {state}" for state, count in states.items())
+    rest_only = "; means are over the rest" if complete else ""
+    return "Missing", f"{planned - complete} of {planned} runs have no final return ({named}){rest_only}."
+
+
+def _entangled(sweep: SweepSummary) -> tuple[str, str]:
+    """Swept keys that change a learning rate too: their effect cannot be told from its."""
+    scaled = [config.config for config in sweep.source.configs if config.config.get("ensemble_lr_scaling")]
+    named = []
+    for key, module in LR_SCALED_BY.items():
+        levels = {len(c[key]) if isinstance(c[key], (list, tuple)) else c[key] for c in scaled if key in c}
+        if key in sweep.source.factors and len(levels) > 1:
+            named.append(f"{key} also scales the {module} learning rate")
+    text = f"{'; '.join(named)} (ensemble_lr_scaling): what it shows is the effect of both." if named else ""
+    return "Learning rates", text
+
+
+def _mixed(sweep: SweepSummary) -> tuple[str, str]:
+    mixed = mixture(sweep.origins)
+    return "Origin", f"The runs come from {mixed}: differences may too." if mixed else ""
+
+
+def _went_wrong(sweep: SweepSummary) -> tuple[str, str]:
+    """Flags by configuration, with what they point to; of many configurations, how many raise each."""
+    topic, raised = "What went wrong", sweep.votes[sweep.votes["state"] == flags.FLAG]
+    if raised.empty:
+        judged = (sweep.votes["state"] != flags.NOT_ASSESSABLE).any()
+        return topic, "No flag is raised by half of a configuration's seeds." if judged else "Nothing to judge yet."
+    titles = {d.name: d.title for d in flags.DETECTORS}
+    if raised["config_id"].nunique() > MOST_NAMED:
+        counts = raised.groupby("flag")["config_id"].nunique()
+        named = ", ".join(f"{title} ({counts[name]})" for name, title in titles.items() if name in counts)
+        return topic, f"Flags of at least half of the seeds, with the number of configurations: {named}."
+    told = [f"{sweep.config(config_id).name}: {', '.join(titles[name] for name in own)}{_too_fast(sweep, config_id)}."
+            for config_id, own in raised.groupby("config_id", sort=False)["flag"]]  # fmt: skip
+    return topic, f"{' '.join(told)} Each in at least half of the seeds."
+
+
+def _too_fast(sweep: SweepSummary, config_id: str) -> str:
+    """The best supported hypothesis about a configuration, "" for none."""
+    own = [frame[frame["config_id"] == config_id] for frame in (sweep.findings, sweep.votes)]
+    for best in hypotheses.hypotheses(*own)[:1]:
+        signs = f"{len(best.signs)} of {best.judged} signs"
+        return f" (is its {best.cause.name} updated too fast? {signs}; {best.cause.knob})"
+    return ""

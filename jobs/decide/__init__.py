@@ -1,0 +1,1 @@
+"""From results to the next step: adopt, next, more, prune."""

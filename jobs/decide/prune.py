@@ -1,0 +1,66 @@
+"""Early stopping, by hand: ends the runs of hopeless configurations, and keeps the reason beside each of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from jobs.submit import cancel
+from jobs import process
+from jobs.planning.decisions import stamp
+from sweepwise.core.errors import JobsError
+from jobs.runs.select import Picked, pick
+from jobs.results.records import Stop
+from jobs.reports.inputs import sweep_sources
+from jobs.results.run_state import ACTIVE
+from jobs.runs.status import sweeps
+from jobs.results.results_folder import Store
+
+if TYPE_CHECKING:
+    from aggregate.analysis.median_stopping import Hopeless
+
+
+def hopeless(store: Store, name: str, after: float) -> list[Hopeless]:
+    """Configurations of the sweep with active runs that the rule (`aggregate.analysis.median_stopping`) gives up. Raises `JobsError`
+    for a name that stands for several sweeps."""
+    from aggregate.analysis.median_stopping import hopeless as judge
+
+    found = sweeps(store, [name])
+    if len(found) > 1:
+        raise JobsError(f"{name} is several sweeps, each judged by itself: {', '.join(s.view.name for s in found)}")
+    (sweep,) = found
+    active = {c.config_id for c, runs in sweep.rows if any(run.state.state in ACTIVE for run in runs)}
+    if not active:
+        return []
+    (source,) = sweep_sources(store, [sweep.view.name])
+    return [line for line in judge(source, after) if line.config_id in active]
+
+
+def told(line: Hopeless) -> str:
+    """The reason, as it is recorded and shown."""
+    return (
+        f"hopeless at step {line.step:,}: its best evaluation return was {line.best:.0f}, the median of what "
+        f"{line.others} others did on average until then {line.median:.0f}"
+    )
+
+
+def runs_of(store: Store, name: str, lines: Sequence[Hopeless]) -> list[Picked]:
+    """All runs of these configurations."""
+    given_up = {line.config_id for line in lines}
+    return [p for p in pick(store, sweeps(store, [name])) if p.run.record.ref.config_id in given_up]
+
+
+def carry_out(
+    store: Store, name: str, endings: Sequence[cancel.Ending], lines: Sequence[Hopeless]
+) -> tuple[list[cancel.Ending], cancel.Kept]:
+    """End them, by whoever holds the lock; see `cancel.carry_out`."""
+    reasons = {line.config_id: told(line) for line in lines}
+    for ending in endings:
+        for ref in ending.runs:
+            # before: a run that was cancelled without its reason would go on with the next submit
+            stop = Stop(ending.submission.id, name, reasons[ref.config_id], stamp(), process.user())
+            store.write_stop(ref, stop)
+    ended, kept = cancel.carry_out(store, endings)
+    for ref, _ in kept:
+        store.clear_stop(ref)
+    return ended, kept

@@ -1,0 +1,1 @@
+"""`sweeps doctor`: checks of this machine and its cluster, and a first profile."""

@@ -1,0 +1,1 @@
+"""Plans: YAML to configurations and seeds, questions, decisions and interim analyses."""

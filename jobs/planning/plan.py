@@ -1,0 +1,362 @@
+"""The plan: YAML to sweeps. `jobs.planning.expand` makes configurations of them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jobs.planning import questions
+from jobs import yaml_reader
+from sweepwise.core.errors import JobsError, near
+from jobs.yaml_reader import Entry
+from tdmpc.config import ConfigError, parse_value
+
+if TYPE_CHECKING:
+    from aggregate.analysis.plan_questions import Question
+
+DEFAULT_SEEDS = (1, 2, 3, 4, 5, 6)
+MAX_SEEDS = 1000
+MAX_LOOKS = 5
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+_SHORT = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,31}")
+_SEEDS = re.compile(r"\d{1,6}(-\d{1,6})?(,\d{1,6}(-\d{1,6})?)*")
+
+_PLAN_KEYS = ("plan", "title", "base", "task", "steps", "seeds", "looks", "names", "issues", "sweeps")
+_VARIES = ("grid", "zip", "fixed", "task", "steps", "seeds", "looks", "goal", "questions", "issues")
+_SWEEP_KEYS = (*_VARIES, "priority", "parallel", "why", "options")
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """One view on runs: what varies and what is held. `entropy` and `entropy.fixed` are two of them.
+
+    grid: key -> levels, every combination. zipped: key -> levels of equal length, level by level.
+    where: file and line, for messages. priority: 1 first. parallel: see `Plan.stages`. looks: at its results, between
+    which seeds may be added.
+    """
+
+    name: str
+    goal: str
+    questions: tuple[Question, ...]
+    issues: tuple[str, ...]
+    priority: int
+    parallel: bool
+    why: str
+    fixed: Mapping[str, Any]
+    grid: Mapping[str, tuple[Any, ...]]
+    zipped: Mapping[str, tuple[Any, ...]]
+    seeds: tuple[int, ...]
+    where: str
+    looks: int = 1
+
+    @property
+    def factors(self) -> tuple[str, ...]:
+        """The swept keys, in the plan's order."""
+        return (*self.grid, *self.zipped)
+
+    @property
+    def levels(self) -> dict[str, tuple[Any, ...]]:
+        """Swept key -> its levels."""
+        return {**self.grid, **self.zipped}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A whole plan. base: key -> value, over `TrainConfig`'s defaults. names: key -> short name.
+
+    adopted: sweep -> key -> value that earlier sweeps decided (`jobs.planning.decisions`), in place of the base's.
+    """
+
+    name: str
+    title: str
+    file: str
+    base: Mapping[str, Any]
+    names: Mapping[str, str]
+    issues: Mapping[str, str]
+    sweeps: tuple[Sweep, ...]
+    adopted: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    @property
+    def stages(self) -> tuple[tuple[Sweep, ...], ...]:
+        """Sweeps that can run at the same time, in the plan's order: those of one priority, and with them a `parallel`
+        one that comes next. A stage builds on what the stages before it decided."""
+        found: list[list[Sweep]] = []
+        for sweep in sorted(self.sweeps, key=lambda s: s.priority):
+            if found and (sweep.parallel or sweep.priority == found[-1][0].priority):
+                found[-1].append(sweep)
+            else:
+                found.append([sweep])
+        return tuple(map(tuple, found))
+
+    def select(self, name: str) -> tuple[Sweep, ...]:
+        """The sweep `name`: its own grid, or all its options where it has no grid of its own."""
+        exact = tuple(s for s in self.sweeps if s.name == name)
+        options = tuple(s for s in self.sweeps if s.name.startswith(f"{name}."))
+        if exact or options:
+            return exact or options
+        legal = list(dict.fromkeys(n for s in self.sweeps for n in (s.name.split(".")[0], s.name)))
+        what = "option" if "." in name else "sweep"
+        raise JobsError(f"unknown {what} {name!r}; {near(name, legal)}; `sweeps plan` shows them all")
+
+
+@dataclass(frozen=True)
+class Preset:
+    name: str
+    about: str
+    values: Mapping[str, Any]
+
+
+def load(file: Path | None = None) -> Plan:
+    """The plan in `file`, or the packaged one. Raises `JobsError` with line and fix."""
+    if file is None:
+        return _plan(yaml_reader.parse(example(), "stability.yaml", "plan"))
+    return _plan(yaml_reader.read(file, "plan"))
+
+
+def example() -> str:
+    """The text of the packaged plan."""
+    return resources.files("jobs.plans").joinpath("stability.yaml").read_text(encoding="utf-8")
+
+
+def load_presets() -> dict[str, Preset]:
+    text = resources.files("jobs.plans").joinpath("presets.yaml").read_text(encoding="utf-8")
+    presets = {}
+    for name, entry in yaml_reader.parse(text, "presets.yaml").mapping().items():
+        fields = entry.mapping(("about", "set"))
+        presets[name] = Preset(name, fields["about"].text(), _values(fields["set"]))
+    return presets
+
+
+def load_preset(name: str) -> Preset:
+    presets = load_presets()
+    if name not in presets:
+        raise JobsError(f"unknown preset {name!r}; {near(name, presets)}")
+    return presets[name]
+
+
+def parse_seeds(text: str) -> tuple[int, ...]:
+    """`6` -> 1 to 6; `4-9`; `1,3,5`; a mixture. Sorted, each once."""
+    text = text.replace(" ", "")
+    if not _SEEDS.fullmatch(text):
+        raise JobsError(f"seeds={text!r}: give a count (6 = seeds 1 to 6), a range (4-9) or a list (1,3,5)")
+    if text.isdigit():
+        low, high = 1, int(text)
+        spans = [(low, high)]
+    else:
+        ends = [part.split("-") for part in text.split(",")]
+        spans = [(int(e[0]), int(e[-1])) for e in ends]
+    if any(high < low for low, high in spans):
+        raise JobsError(f"seeds={text!r}: holds no seed; give a count from 1, or a range such as 4-9")
+    if sum(high - low + 1 for low, high in spans) > MAX_SEEDS:
+        raise JobsError(f"seeds={text!r}: more than {MAX_SEEDS} seeds; give fewer")
+    return tuple(sorted({seed for low, high in spans for seed in range(low, high + 1)}))
+
+
+# --- YAML to records --------------------------------------------------------------------------------------
+
+
+def _plan(root: Entry) -> Plan:
+    fields = root.mapping(_PLAN_KEYS)
+    if "sweeps" not in fields:
+        raise root.error("a plan needs `sweeps:`; see `sweeps plan --example`")
+    base = _values(fields["base"]) if "base" in fields else {}
+    _add_task_and_steps(base, fields)
+    issues = _texts_by_name(fields["issues"]) if "issues" in fields else {}
+    seeds = _seeds(fields["seeds"]) if "seeds" in fields else DEFAULT_SEEDS
+    looks = _looks(fields["looks"]) if "looks" in fields else 1
+    names = _sweep_names(fields["sweeps"])
+    sweeps: list[Sweep] = []
+    for position, (name, entry) in enumerate(fields["sweeps"].mapping().items(), start=1):
+        sweeps += _sweep(_checked(name, entry), entry, position, (seeds, looks), issues, names)
+    if not sweeps:
+        raise fields["sweeps"].error("sweeps: there is none; see `sweeps plan --example`")
+    return Plan(
+        name=_checked(fields["plan"].text(), fields["plan"]) if "plan" in fields else "plan",
+        title=fields["title"].text() if "title" in fields else "",
+        file=root.file,
+        base=base,
+        names=_short_names(fields["names"]) if "names" in fields else {},
+        issues=issues,
+        sweeps=tuple(sweeps),
+    )
+
+
+def _sweep_names(entry: Entry) -> list[str]:
+    """Every sweep and option that has levels of its own."""
+    names = []
+    for name, sweep in entry.mapping().items():
+        fields = sweep.mapping(_SWEEP_KEYS)
+        names += [name] if "grid" in fields or "zip" in fields else []
+        names += [f"{name}.{option}" for option in (fields["options"].mapping() if "options" in fields else ())]
+    return names
+
+
+def _sweep(
+    name: str,
+    entry: Entry,
+    position: int,
+    of_plan: tuple[tuple[int, ...], int],
+    issues: Mapping[str, str],
+    names: Sequence[str],
+) -> list[Sweep]:
+    """The sweep's own grid, if it has one, then its options. of_plan: seeds and looks of the plan."""
+    fields = entry.mapping(_SWEEP_KEYS)
+    fixed = _values(fields["fixed"]) if "fixed" in fields else {}
+    _add_task_and_steps(fixed, fields)
+    common = Sweep(
+        name=name,
+        goal=fields["goal"].text() if "goal" in fields else "",
+        questions=(),
+        issues=_references(fields["issues"], issues) if "issues" in fields else (),
+        priority=fields["priority"].whole() if "priority" in fields else position,
+        parallel=fields["parallel"].flag() if "parallel" in fields else False,
+        why=fields["why"].text() if "why" in fields else "",
+        fixed=fixed,
+        grid={},
+        zipped={},
+        seeds=_seeds(fields["seeds"]) if "seeds" in fields else of_plan[0],
+        where=f"{entry.file}:{entry.line}",
+        looks=_looks(fields["looks"]) if "looks" in fields else of_plan[1],
+    )
+    found = [_vary(common, entry, fields)] if "grid" in fields or "zip" in fields else []
+    for option, option_entry in (fields["options"].mapping() if "options" in fields else {}).items():
+        found.append(_option(common, f"{name}.{_checked(option, option_entry)}", option_entry, issues, names))
+    if not found:
+        raise entry.error(f"sweep {name!r} varies nothing; give it `grid:`, `zip:` or `options:`")
+    if "questions" not in fields:
+        return found
+    inherit = {sweep.name: sweep.levels for sweep in found if not sweep.questions}
+    asked = questions.put(questions.parse(fields["questions"], names), inherit)
+    return [replace(sweep, questions=asked.get(sweep.name, sweep.questions)) for sweep in found]
+
+
+def _option(parent: Sweep, name: str, entry: Entry, issues: Mapping[str, str], names: Sequence[str]) -> Sweep:
+    """With its own questions; without any it has those of `parent` that it can answer."""
+    fields = entry.mapping(_VARIES)
+    fixed = {**parent.fixed, **(_values(fields["fixed"]) if "fixed" in fields else {})}
+    own: dict[str, Any] = {}
+    _add_task_and_steps(own, fields)
+    option = Sweep(
+        name=name,
+        goal=fields["goal"].text() if "goal" in fields else parent.goal,
+        questions=(),
+        issues=_references(fields["issues"], issues) if "issues" in fields else parent.issues,
+        priority=parent.priority,
+        parallel=parent.parallel,
+        why=parent.why,
+        fixed={**fixed, **own},
+        grid={},
+        zipped={},
+        seeds=_seeds(fields["seeds"]) if "seeds" in fields else parent.seeds,
+        where=f"{entry.file}:{entry.line}",
+        looks=_looks(fields["looks"]) if "looks" in fields else parent.looks,
+    )
+    varied = _vary(option, entry, fields)
+    asked = questions.parse(fields["questions"], names) if "questions" in fields else []
+    return replace(varied, questions=questions.put(asked, {name: varied.levels})[name])
+
+
+def _vary(sweep: Sweep, entry: Entry, fields: Mapping[str, Entry]) -> Sweep:
+    """`sweep` with the levels of its grid and zip."""
+    grid = _levels(fields["grid"]) if "grid" in fields else {}
+    zipped = _levels(fields["zip"]) if "zip" in fields else {}
+    if not grid and not zipped:
+        raise entry.error(f"sweep {sweep.name!r}: empty grid; name at least one key with its levels")
+    for key in zipped:
+        if key in grid:
+            raise fields["zip"].error(f"{key} stands in grid and in zip of {sweep.name!r}; keep one")
+    for key in (*grid, *zipped):
+        if key in sweep.fixed:
+            raise entry.error(f"{key} is fixed and varied in {sweep.name!r}; keep one")
+    lengths = {key: len(levels) for key, levels in zipped.items()}
+    if len(set(lengths.values())) > 1:
+        told = ", ".join(f"{key} has {n}" for key, n in lengths.items())
+        raise fields["zip"].error(f"zip needs lists of one length: {told}")
+    for key, levels in grid.items():
+        if len(set(levels)) < len(levels):
+            raise fields["grid"].mapping()[key].error(f"{key}: the same level stands twice")
+    if zipped and len(set(zip(*zipped.values(), strict=True))) < next(iter(lengths.values())):
+        raise fields["zip"].error("zip: the same combination stands twice")
+    return replace(sweep, grid=grid, zipped=zipped)
+
+
+def _levels(entry: Entry) -> dict[str, tuple[Any, ...]]:
+    levels = {}
+    for key, values in entry.mapping().items():
+        found = tuple(_value(key, item) for item in values.items())
+        if not found:
+            raise values.error(f"{values.name}: empty grid; give at least one level, such as [1, 2]")
+        levels[key] = found
+    return levels
+
+
+def _values(entry: Entry) -> dict[str, Any]:
+    return {key: _value(key, value) for key, value in entry.mapping().items()}
+
+
+def _value(key: str, entry: Entry) -> Any:
+    try:
+        return parse_value(key, entry.raw())
+    except ConfigError as error:
+        raise entry.error(str(error)) from error
+
+
+def _add_task_and_steps(values: dict[str, Any], fields: Mapping[str, Entry]) -> None:
+    for key in ("task", "steps"):
+        if key in fields:
+            if key in values:
+                raise fields[key].error(f"{key} is given twice; keep one")
+            values[key] = _value(key, fields[key])
+
+
+def _seeds(entry: Entry) -> tuple[int, ...]:
+    raw = entry.raw()
+    text = ",".join(map(str, raw)) if isinstance(raw, list) else str(raw)
+    if isinstance(raw, list) and len(raw) == 1:
+        text = f"{text}-{text}"  # a list of one seed, not a count
+    try:
+        return parse_seeds(text)
+    except JobsError as error:
+        raise entry.error(str(error)) from error
+
+
+def _looks(entry: Entry) -> int:
+    if not 1 <= entry.whole() <= MAX_LOOKS:
+        raise entry.error(f"looks: {entry.whole()}: give 1 (the report is final) to {MAX_LOOKS}")
+    return entry.whole()
+
+
+def _short_names(entry: Entry) -> dict[str, str]:
+    names = {}
+    for key, value in entry.mapping().items():
+        try:
+            parse_value(key, None)
+        except ConfigError as error:
+            if str(error).startswith("unknown key"):
+                raise value.error(str(error)) from error
+        if not _SHORT.fullmatch(value.text()):
+            raise value.error(f"names.{key}: {value.text()!r}: give a short word of letters, digits, - and _")
+        names[key] = value.text()
+    return names
+
+
+def _texts_by_name(entry: Entry) -> dict[str, str]:
+    return {_checked(name, value): value.text() for name, value in entry.mapping().items()}
+
+
+def _references(entry: Entry, issues: Mapping[str, str]) -> tuple[str, ...]:
+    for name in entry.texts():
+        if name not in issues:
+            raise entry.error(f"{entry.name}: unknown issue {name!r}; {near(name, issues)}")
+    return entry.texts()
+
+
+def _checked(name: str, entry: Entry) -> str:
+    if not _NAME.fullmatch(name):
+        raise entry.error(f"name {name!r}: use letters, digits, - and _ only, beginning with a letter or digit")
+    return name

@@ -1,1 +1,0 @@
-"""The packaged plan and presets, read by `jobs.plan`."""

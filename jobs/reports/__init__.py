@@ -1,0 +1,1 @@
+"""Commands that read results: report, compare, export, import, archive."""

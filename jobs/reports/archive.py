@@ -1,0 +1,196 @@
+"""Sweeps as one file that another machine can aggregate: a tar of records, metric shards, code and report.
+
+It begins with archive.json and ends with files.json, the checksum of every file before. What may stand between is what
+`store.archivable` says: no checkpoint, no replay, no log, no submission (another machine must not take up its jobs). No
+time of writing is in it, so that the same runs give the same bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import shutil
+import tarfile
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, BinaryIO
+
+from jobs.reports import report as judge
+from jobs import process
+from jobs.results import code_snapshot
+from sweepwise.core.errors import JobsError
+from jobs.results.lock import alone
+from jobs.results.records import Archive, Checksums, RecordError, decode, encode
+from jobs.results.run_state import ACTIVE
+from jobs.results.results_folder import RunRef, Store, archivable, write_file
+
+_HEAD, _TAIL = "archive.json", "files.json"
+_LARGEST_RECORD = 64 * 2**20  # bytes of either
+# Of these the one that is there stays; all else must be the same where it is there.
+_KEPT = ("code", "decisions.json", "reports")
+
+
+@dataclass(frozen=True)
+class Unpacked:
+    """files: how many are new here. kept: those that differ and stay as they are here."""
+
+    head: Archive
+    files: int
+    kept: list[str]
+
+
+# --- writing --------------------------------------------------------------------------------------------
+
+
+def write(store: Store, names: Sequence[str], out: Path, warn: judge.Tell) -> Archive:
+    """Archive `names` (sweeps and imports, all without any) as `sweeps aggregate` would read them, with its report.
+
+    Raises `JobsError` for an unknown name and where `out` cannot be written, `AggregateError` where there is no row.
+    """
+    found = judge.sources(store, names, warn)
+    views = set(store.view_names()) & {name for sweep in found for name in (sweep.name, *sweep.beside)}
+    every = [config for sweep in found for config in (*sweep.all_configs, *sweep.imported)]
+    imported = {config.imported for config in every if config.imported}
+    states = [run.state for config in every for run in config.runs]
+    if active := sum(state in ACTIVE for state in states):
+        warn(f"{active} runs are active: the archive holds what they have written so far")
+    runs = {RunRef(run.config_id, run.seed) for config in every if not config.imported for run in config.runs}
+    codes = {attempt.code for run in runs for attempt in store.attempts(run) if attempt.code}
+    head = Archive(sorted(views), sorted(imported), len(runs), process.versions())
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder) / "report.html"
+        judge.report(found, report, (), lambda line: None, warn)
+        files = {name: store.root / name for name in store.archived(views, runs, imported, codes)}
+        files[f"reports/{found[0].name if len(found) == 1 else 'sweeps'}.html"] = report
+        try:
+            write_file(out, lambda file: _write(file, head, files))
+        except OSError as error:
+            raise JobsError(f"--out {out}: {error.strerror or error}; choose a place you may write to") from error
+    return head
+
+
+def _write(file: BinaryIO, head: Archive, files: dict[str, Path]) -> None:
+    sums = {}
+    with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        _add(tar, _HEAD, _dump(encode(head)))
+        for name in sorted(files):
+            data = files[name].read_bytes()
+            sums[name] = hashlib.sha256(data).hexdigest()
+            _add(tar, name, data)
+        _add(tar, _TAIL, _dump(encode(Checksums(sums))))
+
+
+def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
+    member = tarfile.TarInfo(name)  # of nobody, at time 0
+    member.size = len(data)
+    tar.addfile(member, io.BytesIO(data))
+
+
+def _dump(record: dict[str, object]) -> bytes:
+    return (json.dumps(record, indent=1, sort_keys=True) + "\n").encode()
+
+
+# --- reading --------------------------------------------------------------------------------------------
+
+
+def unpack(store: Store, path: Path) -> Unpacked:
+    """Take an archive into the results folder, where nothing is changed that is there.
+
+    Raises `JobsError` for a file that is no whole archive, and where a run, sweep or import is there that differs; the
+    results folder is then as it was.
+    """
+    store.prepare()
+    with store.staging() as staged:
+        try:
+            head, files = _extracted(path, staged)
+        except (tarfile.TarError, ValueError, RecursionError) as error:
+            said = str(error) if isinstance(error, _Refused | RecordError) else "damaged, cut off, or no archive at all"
+            raise JobsError(f"{path}: {said}; `sweeps archive` makes one anew") from error
+        except OSError as error:
+            raise JobsError(f"{error.filename or path}: {error.strerror or error}") from error
+        os.sync()
+        with alone(store):
+            return _moved(store, staged, head, files)
+
+
+class _Refused(ValueError):
+    """Why a file is not taken."""
+
+
+def _extracted(path: Path, staged: Path) -> tuple[Archive, dict[str, str]]:
+    """(its head, path -> checksum of its files), which lie in `staged` as they shall in the results folder.
+
+    Only plain files at legal paths are taken, by their content alone: no link, owner or mode. Raises `ValueError`,
+    `tarfile.TarError` and `RecursionError` for what is no archive.
+    """
+    head, tail, sums = None, None, {}
+    with tarfile.open(path, "r:") as tar:
+        for member in tar:
+            content = tar.extractfile(member) if member.type == tarfile.REGTYPE and not member.issparse() else None
+            if content is None or tail is not None or member.name in sums:
+                raise _Refused(f"{member.name!r:.80} is no plain file, or stands there twice")
+            if head is None:
+                if member.name != _HEAD:
+                    raise _Refused("no archive of this program")
+                head = decode(Archive, _record(content))
+            elif member.name == _TAIL:
+                tail = decode(Checksums, _record(content))
+            elif archivable(member.name):
+                sums[member.name] = _copied(content, staged / member.name)
+            else:
+                raise _Refused(f"{member.name!r:.80} has no place in an archive")
+    if head is None or tail is None or sums != tail.files:
+        raise _Refused("its files are not those that it lists: damaged or cut off")
+    for code in {name.split("/")[1] for name in sums if name.startswith("code/") and name.count("/") > 1}:
+        if code_snapshot.digest(staged / "code" / code) != code:
+            raise _Refused(f"code/{code} is not the code of that hash")
+    return head, sums
+
+
+def _record(content: IO[bytes]) -> object:
+    data = content.read(_LARGEST_RECORD + 1)
+    if len(data) > _LARGEST_RECORD:
+        raise _Refused("its list of files is larger than any archive's")
+    return json.loads(data)
+
+
+def _copied(content: IO[bytes], target: Path) -> str:
+    """The checksum of what was copied."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with target.open("wb") as file:
+        shutil.copyfileobj(content, file)
+    return _checksum(target)
+
+
+def _checksum(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _moved(store: Store, staged: Path, head: Archive, files: dict[str, str]) -> Unpacked:
+    """Put the staged files where they belong; views, by which sweeps are found, at the end."""
+    new, kept = [], []
+    for name, checksum in files.items():
+        target = store.root / name
+        if name.startswith("code/") and name.count("/") > 1:
+            continue  # as a whole, below
+        if not target.exists():
+            new.append(name)
+        elif _checksum(target) != checksum:
+            if name.split("/")[0] not in _KEPT:
+                raise JobsError(f"{target} is there and differs; nothing was unpacked: choose another --results")
+            kept.append(name)
+    for folder in (staged / "code").glob("*/"):
+        target = store.root / "code" / folder.name
+        if not target.exists():
+            target.parent.mkdir(exist_ok=True)
+            folder.replace(target)
+    for name in sorted(new, key=lambda name: (name.startswith("sweeps/"), name)):
+        target = store.root / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        (staged / name).replace(target)
+    return Unpacked(head, len(new), kept)

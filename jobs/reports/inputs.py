@@ -1,0 +1,98 @@
+"""Submitted sweeps as `aggregate` wants them: folders and labels, no paths of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from jobs.planning import interim_analyses
+from sweepwise.core.errors import JobsError
+from jobs.results.records import ViewConfig
+from jobs.runs.status import RunStatus, SweepStatus, survey, sweeps
+from jobs.results.results_folder import RunRef, Store
+from tdmpc.config import TrainConfig
+
+if TYPE_CHECKING:
+    from aggregate.analysis.plan_questions import Question
+    from aggregate.inputs.runs import ConfigSource, SweepSource
+
+
+def sweep_sources(store: Store, names: Sequence[str]) -> list[SweepSource]:
+    """The sweeps under `names`, or all, with the configurations that their questions need of others. Raises `JobsError`
+    where nothing was submitted."""
+    from aggregate.inputs.runs import SweepSource
+
+    found = sweeps(store, names)
+    if not found:
+        raise JobsError(f"nothing was submitted to {store.root}; `sweeps submit SWEEP`, or another --results")
+    known = {sweep.view.name: _configs(store, sweep) for sweep in found}
+    asked = {sweep.view.name: _questions(store, sweep) for sweep in found}
+    needed = {name for own in asked.values() for question in own for name in question.beside} - set(known)
+    if there := needed & set(store.view_names()):
+        known |= {sweep.view.name: _configs(store, sweep) for sweep in sweeps(store, sorted(there))}
+    sources = []
+    for sweep in found:
+        view = sweep.view
+        beside = {name: known.get(name, ()) for question in asked[view.name] for name in question.beside}
+        had = interim_analyses.of(store, sweep)
+        own = (view.name, view.goal, asked[view.name], tuple(view.factors), known[view.name], beside)
+        sources.append(SweepSource(*own, looks=had))
+    return sources
+
+
+def _questions(store: Store, sweep: SweepStatus) -> tuple[Question, ...]:
+    from aggregate.analysis.plan_questions import question
+
+    try:
+        return tuple(question(stored) for stored in sweep.view.questions)
+    except ValueError as error:
+        path = store.view_path(sweep.view.name)
+        raise JobsError(f"{path}: {error}; submit the sweep again, that writes it anew") from error
+
+
+def run_sources(store: Store, runs: Sequence[RunRef]) -> list[ConfigSource]:
+    """`runs` by configuration, as no sweep sees them. Raises `JobsError` for a damaged configuration."""
+    steps = {run: store.check_config(run.config_id).steps for run in runs}
+    found = survey(store, steps)
+    configs = []
+    for config_id in dict.fromkeys(run.config_id for run in runs):
+        own = [found[run] for run in runs if run.config_id == config_id]
+        asked = ViewConfig(config_id, "", {}, False, [run.record.ref.seed for run in own])
+        configs.append(_config(store, asked, store.check_config(config_id), own))
+    return configs
+
+
+def _configs(store: Store, sweep: SweepStatus) -> tuple[ConfigSource, ...]:
+    """Those whose configuration can be read; others are among the store's problems."""
+    stored = ((config, store.read_config(config.config_id), runs) for config, runs in sweep.rows)
+    return tuple(_config(store, config, found, runs) for config, found, runs in stored if found is not None)
+
+
+def _config(store: Store, config: ViewConfig, stored: TrainConfig, runs: Sequence[RunStatus]) -> ConfigSource:
+    from aggregate.inputs.runs import ConfigSource, RunSource
+
+    return ConfigSource(
+        config_id=config.config_id,
+        label=config.label,
+        factors={key: _frozen(value) for key, value in config.factors.items()},
+        is_baseline=config.is_baseline,
+        config=stored.to_dict(),
+        total_steps=stored.steps,
+        runs=tuple(
+            RunSource(
+                config.config_id,
+                run.record.ref.seed,
+                store.run_folder(run.record.ref),
+                run.state.state,
+                run.record.attempts,
+                store.cache_path(run.record.ref),
+                run.state.reason if run.state.state == "stopped" else "",
+            )
+            for run in runs
+        ),
+    )
+
+
+def _frozen(value: object) -> object:
+    """Lists as tuples: factors are used as keys."""
+    return tuple(value) if isinstance(value, list) else value

@@ -1,0 +1,1 @@
+"""Submitted runs: status, logs, selection, expected cost, canaries and resource usage."""

@@ -1,0 +1,101 @@
+"""Logs of tasks: where they lie, why they end as they do, and following one while it grows."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from jobs.results.records import Submission
+from jobs.results.run_state import GPU_MEMORY, TaskState
+from jobs.results.results_folder import Store
+
+Position = dict[Path, int]
+
+_TAIL = 16_384  # bytes at the end in which a cause is looked for
+# What slurmstepd, the kernel and CUDA write last, where Slurm itself only says FAILED or nothing any more.
+_SIGNS = (
+    (re.compile(r"DUE TO TIME LIMIT"), "timeout", "its time limit was reached"),
+    (re.compile(r"DUE TO NODE FAILURE"), "node-fail", "its node failed"),
+    (re.compile(r"DUE TO PREEMPTION"), "preempted", "another job took its node"),
+    (re.compile(r"oom[-_ ]?kill|Out Of Memory|MemoryError|Cannot allocate memory", re.I), "oom", "out of memory"),
+    (re.compile(r"CUDA out of memory|CUDA error: out of memory|OutOfMemoryError"), "oom", GPU_MEMORY),
+)  # fmt: skip
+_TRACEBACK = "Traceback (most recent call last):"
+
+
+def paths(store: Store, submission: Submission, task: int) -> list[Path]:
+    """Logs of a task that exist, those of errors last."""
+    found = store.log_paths(submission.id, task, submission.job_of(task))
+    return [path for path in found if path.exists()]
+
+
+def tail(path: Path, size: int = _TAIL) -> str:
+    """The end of a file in whole lines; "" where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            end = file.seek(0, 2)
+            file.seek(max(0, end - size))
+            data = file.read()
+    except OSError:
+        return ""
+    text = data.decode("utf-8", "replace")
+    return text if len(data) == end else text.partition("\n")[2]
+
+
+def explain(store: Store, submission: Submission, task: int, said: TaskState) -> TaskState:
+    """`said` of a task that ended without a word of its own, with cause and reason from its log, which is named."""
+    found = paths(store, submission, task)
+    if not found:
+        return said
+    text = "".join(map(tail, found))
+    cause, reason = last_sign(text)
+    line = last_error(text)
+    if line and cause in ("", "oom"):
+        cause, reason = cause or "error", line
+    told = reason or said.reason
+    return replace(said, cause=cause or said.cause, reason=f"{told}; see {found[-1]}" if told else f"see {found[-1]}")
+
+
+def last_sign(text: str) -> tuple[str, str]:
+    """(cause, in words) of the last line that says why a task ended; empty where none does."""
+    for line in reversed(text.splitlines()):
+        for sign, cause, words in reversed(_SIGNS):
+            if sign.search(line):
+                return cause, words
+    return "", ""
+
+
+def last_error(text: str) -> str:
+    """The line that ends the last traceback; "" where there is none."""
+    _, found, rest = text.rpartition(_TRACEBACK)
+    if not found:
+        return ""
+    return next((line.strip() for line in rest.splitlines() if line and not line[0].isspace()), "")
+
+
+def added(files: Sequence[Path], position: Position) -> Iterator[str]:
+    """What was added to `files` behind `position`, in bytes, which moves on."""
+    for path in files:
+        with path.open("rb") as file:
+            file.seek(position.get(path, 0))
+            data = file.read()
+            position[path] = file.tell()
+        if data:
+            yield data.decode("utf-8", "replace")
+
+
+def last_lines(path: Path, count: int, position: Position) -> str:
+    """The last `count` lines of a log, read backwards; `position` is set to its end."""
+    with path.open("rb") as file:
+        end = start = file.seek(0, 2)
+        data = b""
+        while start > 0 and data.count(b"\n") <= count:
+            size = min(_TAIL, start)
+            start -= size
+            file.seek(start)
+            data = file.read(size) + data
+    position[path] = end
+    lines = data.decode("utf-8", "replace").splitlines(keepends=True)
+    return "".join(lines[len(lines) - count :] if count < len(lines) else lines)

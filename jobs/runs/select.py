@@ -1,0 +1,120 @@
+"""Which runs a command is about: `ID/seed-N`, or `--where key=value` and `--indices 3,7-9` of submitted sweeps."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sweepwise.core.errors import JobsError
+from jobs.runs.status import RunStatus, SweepStatus
+from jobs.results.results_folder import RunRef, Store
+from tdmpc.config import parse_value
+
+_RUN = re.compile(r"(?P<config>[0-9a-f]{10})(?:/seed-(?P<seed>\d+))?")
+_SPAN = re.compile(r"(\d+)(?:-(\d+))?")
+
+
+@dataclass(frozen=True)
+class Picked:
+    """A run of a sweep. number: its place there, from 1, as `sweeps status --runs` shows."""
+
+    number: int
+    label: str
+    run: RunStatus
+
+
+def pick(
+    store: Store, sweeps: Sequence[SweepStatus], where: Sequence[str] = (), indices: str | None = None
+) -> list[Picked]:
+    """Each run of `sweeps` once, of which every `key=value` holds and whose number is among `indices`."""
+    wanted = _numbers(indices) if indices is not None else None
+    if wanted is not None and len(sweeps) != 1:
+        raise JobsError(f"--indices count the runs of one sweep; name one of {', '.join(s.view.name for s in sweeps)}")
+    conditions = [_condition(text) for text in where]
+    found: dict[Any, Picked] = {}
+    for sweep in sweeps:
+        number = 0
+        for config, runs in sweep.rows:
+            values = _values(store, config.config_id) if conditions else {}
+            for run in runs:
+                number += 1
+                here = {**values, "seed": run.record.ref.seed}
+                if all(here.get(key) == value for key, value in conditions) and (wanted is None or number in wanted):
+                    found.setdefault(run.record.ref, Picked(number, config.label, run))
+    if wanted is not None and (beyond := wanted - {p.number for p in found.values()}) and not conditions:
+        raise JobsError(f"--indices {indices}: there is no run {min(beyond)} in {sweeps[0].view.name}")
+    if where and not found:
+        names = ", ".join(sweep.view.name for sweep in sweeps)
+        asked = " and ".join(where)
+        raise JobsError(f"--where {asked}: no run of {names} is so; `sweeps status` shows what their values are")
+    return list(found.values())
+
+
+def of_diverged(sweeps: Sequence[SweepStatus], picked: Iterable[Picked]) -> list[Picked]:
+    """Those of `picked` whose configuration diverged with some seed."""
+    diverged = {
+        config.config_id
+        for sweep in sweeps
+        for config, runs in sweep.rows
+        if any(r.state.state == "diverged" for r in runs)
+    }
+    return [p for p in picked if p.run.record.ref.config_id in diverged]
+
+
+def _condition(text: str) -> tuple[str, Any]:
+    key, equals, value = (part.strip() for part in text.partition("="))
+    if not equals or not key:
+        raise JobsError(f"--where {text!r}: give key=value, such as --where num_q=2")
+    if key == "seed":
+        if not value.isdigit():
+            raise JobsError(f"--where {text!r}: a seed is a whole number")
+        return key, int(value)
+    return key, parse_value(key, value)
+
+
+def _values(store: Store, config_id: str) -> dict[str, Any]:
+    config = store.read_config(config_id)
+    return vars(config) if config is not None else {}
+
+
+def _numbers(text: str) -> set[int]:
+    numbers: set[int] = set()
+    for part in text.split(","):
+        span = _SPAN.fullmatch(part.strip())
+        if span is None or not int(span[1]) or int(span[2] or span[1]) < int(span[1]):
+            raise JobsError(f"--indices {text!r}: give numbers from 1 and ranges of them, such as 3,7-9")
+        numbers.update(range(int(span[1]), int(span[2] or span[1]) + 1))
+    return numbers
+
+
+def names_run(text: str) -> bool:
+    """Whether `text` is how `runs_named` is told a run, or all seeds of a configuration."""
+    return _RUN.fullmatch(text) is not None
+
+
+def runs_named(store: Store, texts: Iterable[str]) -> list[RunRef]:
+    """Runs under `ID/seed-N`, and all seeds under `ID`. Raises `JobsError` where there is none."""
+    found: list[RunRef] = []
+    for text in texts:
+        match = _RUN.fullmatch(text)
+        if match is None:
+            raise JobsError(f"run {text!r}: give ID/seed-N, or ID for all its seeds, as `sweeps status --runs` shows")
+        store.check_config(match["config"])
+        there = store.seeds(match["config"])
+        asked = [int(match["seed"])] if match["seed"] else there
+        if not asked or not set(asked) <= set(there):
+            seeds = ", ".join(map(str, there)) or "none"
+            raise JobsError(f"run {text!r} was never started; seeds of {match['config']}: {seeds}")
+        found += [RunRef(match["config"], seed) for seed in asked if RunRef(match["config"], seed) not in found]
+    return found
+
+
+def run_named(store: Store, text: str) -> RunRef:
+    """The run under `ID/seed-N` that some submission or attempt knows. Raises `JobsError`."""
+    match = _RUN.fullmatch(text)
+    if match is None or not match["seed"]:
+        raise JobsError(f"run {text!r}: give ID/seed-N, as `sweeps status --runs` shows")
+    store.check_config(match["config"])
+    return RunRef(match["config"], int(match["seed"]))

@@ -1,0 +1,1 @@
+"""Commands that change what runs: submit, rerun, cancel, and waiting for it."""

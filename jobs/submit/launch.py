@@ -1,0 +1,257 @@
+"""What the commands that start runs have in common: tell the difference, show or submit, wait."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from rich.text import Text
+
+from jobs.runs import cost_estimate
+from jobs.backends.slurm import handover
+from jobs.terminal import tables
+from jobs.submit import submit
+from jobs.worker.train_job import Execution, Settings
+from sweepwise.core.errors import JobsError
+from jobs.planning.expand import Configuration, Expanded, label
+from jobs.results.lock import alone
+from jobs.planning.plan import Plan, Sweep
+from jobs.results.records import Submission
+from jobs.submit.rerun import Batch
+from jobs.results.run_state import ACTIVE
+from jobs.runs.status import survey
+from jobs.results.results_folder import RunRef, Store
+from jobs.submit.submit import Choice, How, Options, Request, Target
+from tdmpc.config import TrainConfig, config_id
+
+if TYPE_CHECKING:
+    from tdmpc.api import Progress
+
+
+def launch(
+    store: Store,
+    sweep: str,
+    choose: Callable[[], list[Choice]],
+    options: Options,
+    how: How,
+    prepare: Callable[[], None] = lambda: None,
+    changed: Callable[[], list[str]] = list,
+) -> int:
+    """Submit the wanted runs of `choose`; the exit code. prepare: writes what they need. changed: lines about it."""
+    place = submit.target(options)
+    submit.check(how, place)
+    options.check("cuda" if place.gpus else "cpu")
+    if place.note:
+        tables.console().print(Text(place.note))
+    if how.dry_run:
+        _decide(store, sweep, choose, changed, options, how, place)
+        return 0
+    console = tables.console()
+    store.prepare()
+    with alone(store) as lock:
+        for note in handover.recover(store, lock):
+            console.print(Text(note))
+        choices, request = _decide(store, sweep, choose, changed, options, how, place)
+        prepare()
+        submission = submit.submit(store, request, lock) if request.tasks else None
+    if submission is not None and place.backend == "debug":
+        return _run_here(store, submission)
+    if submission is not None:
+        _tell(store, submission, how, console)
+    return _wait(store, choices, place.backend, sweep) if how.wait else 0
+
+
+def rerun(
+    store: Store,
+    sweep: str,
+    choose: Callable[[], list[Choice]],
+    split: Callable[[Sequence[Choice]], list[Batch]],
+    how: How,
+) -> int:
+    """Submit the wanted runs of `choose` again, in batches that go with the same options; the exit code."""
+    console = tables.console()
+    batches = split(choose())
+    if not batches:
+        console.print(tables.difference_text(choose()))
+        return 0
+    code = 0
+    for batch in batches:
+        if batch.note:
+            console.print(Text(f"{len(batch.runs)} runs go again with {batch.note}"))
+        last = batch is batches[-1]  # which is the one to wait for, and shows all that was asked for
+
+        def chosen(batch: Batch = batch, last: bool = last) -> list[Choice]:
+            found = choose()
+            here = [replace(c, wanted=c.wanted and c.run in batch.runs) for c in found]
+            return here if last else [c for c in here if c.run in batch.runs]
+
+        code = launch(store, sweep, chosen, batch.options, replace(how, wait=how.wait and last)) or code
+    return code
+
+
+def _decide(
+    store: Store,
+    sweep: str,
+    choose: Callable[[], list[Choice]],
+    changed: Callable[[], list[str]],
+    options: Options,
+    how: How,
+    place: Target,
+) -> tuple[list[Choice], Request]:
+    """What is to be submitted, shown first. Raises `JobsError` where it may not be."""
+    console = tables.console()
+    choices = choose()
+    if how.dry_run:
+        console.print(tables.choice_table(choices))
+    for note in changed():
+        console.print(Text(note))
+    console.print(tables.difference_text(choices))
+    _advise(choices, sweep, console)
+    tasks = submit.pack([c.run for c in choices if c.wanted], options.seeds_per_job, how.canary)
+    fitting = submit.fitting(tasks, place)
+    if len(fitting) < len(tasks):
+        told = f"Slurm's queue takes {len(fitting)} of {len(tasks)} tasks now; submit again when they have ended"
+        console.print(Text(told))
+    request = Request(sweep, fitting, options, how, place)
+    if fitting:
+        width = submit.slots(len(fitting), options, place).count if place.backend != "slurm" else place.throttle
+        found = cost_estimate.expected(store, fitting, {c.run: c.steps for c in choices}, place.device, place.gpus, width)
+        console.print(Text(cost_estimate.told(found, place.device)))
+        cost_estimate.check(found, how.max_gpu_hours, place.device)
+    if fitting and how.dry_run:
+        console.print(Text(f"\n{len(fitting)} tasks for {place.backend}:"))
+        sys.stdout.write(submit.preview(store, request) + "\n")
+    return choices, request
+
+
+def _tell(store: Store, submission: Submission, how: How, console: Any) -> None:
+    """What became of a submit."""
+    count, code = len(submission.tasks), store.read_code(submission.code)
+    if code is not None and code.note:
+        console.print(Text(f"the code differs from its commit; {code.note}"))
+    if how.export:
+        files = submit.exports(how.export, len(submission.chunks))
+        console.print(
+            Text(f"wrote {count} tasks as {submission.id}; submit by hand: sbatch {' '.join(map(str, files))}")
+        )
+        return
+    console.print(Text(f"submitted {count} tasks to {submission.backend} as {submission.id}"))
+    if how.canary:
+        console.print(Text("the first seed of every configuration runs; the others are held until it is healthy"))
+    if how.then_aggregate:
+        console.print(Text(f"when all have ended, the report is written to {store.report_path(submission.sweep)}"))
+    if not how.wait:
+        console.print(Text("follow with `sweeps status`"))
+
+
+def _advise(choices: Sequence[Choice], sweep: str, console: Any) -> None:
+    for cause in ("failed", "diverged", "stopped"):
+        count = sum(c.state.state == cause and not c.wanted for c in choices)
+        if count:
+            console.print(Text(f"{count} {cause} are left alone; `sweeps rerun {sweep} --{cause}` runs them again"))
+
+
+def _wait(store: Store, choices: Sequence[Choice], backend: str, sweep: str) -> int:
+    """Progress until the runs have ended; 1 where any of them is not done."""
+    from jobs.submit import watch
+
+    console = tables.console()
+    ours = [c for c in choices if c.wanted or c.state.state in ACTIVE]
+    if not ours:
+        return 0
+    try:
+        ended = watch.wait(store, ours, backend, console)
+    except KeyboardInterrupt:
+        console.print("stopped waiting; the runs go on, follow with `sweeps status`")
+        return 130
+    console.print(Text.assemble("ended: ", tables.counts_text(ended)))
+    if ended["done"] == sum(ended.values()):
+        return 0
+    console.print(Text(f"reasons: `sweeps status {sweep} --runs`; again: `sweeps rerun {sweep} --all`"))
+    return 1
+
+
+def _run_here(store: Store, submission: Submission) -> int:
+    """The debug backend: tasks one after another in this process; an error ends its task only."""
+    import traceback
+
+    failed = 0
+    for job in submit.jobs_of(store, submission):
+        try:
+            job()
+        except Exception:  # noqa: BLE001 - recorded in the run's outcome; shown here, since debugging is the point
+            traceback.print_exc()
+            failed += 1
+    steps = {RunRef(t.config_id, s): store.check_config(t.config_id).steps for t in submission.tasks for s in t.seeds}
+    done = sum(run.record.done for run in survey(store, steps).values())
+    tables.console().print(Text(f"{done} of {len(steps)} runs done"))
+    return 0 if done == len(steps) and not failed else 1
+
+
+# --- in the foreground ------------------------------------------------------------------------------------
+
+
+def train(
+    store: Store,
+    plan: Plan,
+    values: Mapping[str, Any],
+    seeds: tuple[int, ...],
+    device: str,
+    threads: int,
+    settings: Settings,
+) -> None:
+    """Train one configuration in this process, with a progress bar per seed. Raises `JobsError` if it does not end."""
+    settings.check(device)
+    config = TrainConfig().with_overrides(values)
+    identity = config_id(config)
+    name = f"train-{identity}"
+    sweep = Sweep(name, "", (), (), 0, False, "", {}, {}, {}, seeds, "")
+    told = {key: value for key, value in values.items() if plan.base.get(key) != value}
+    only = Configuration(identity, config, label(told, plan.names), {}, True)
+    store.prepare()
+    with alone(store):
+        submit.record_sweeps(store, plan, [Expanded(sweep, (only,), seeds)])
+    console = tables.console()
+    console.print(
+        Text(f"{only.label} ({identity}), seeds {', '.join(map(str, seeds))}, on {device}: Ctrl-C checkpoints")
+    )
+    runs = [RunRef(identity, seed) for seed in seeds]
+    begun = {run: store.load_run(run, config.steps).step for run in runs}
+    with Bars(begun, config.steps, console) as listen:
+        outcomes = Execution(store, device, threads, settings=settings, listen=listen).train(runs)
+    stopped = [o for o in outcomes if o.state != "finished"]
+    if stopped:
+        raise JobsError(
+            f"{stopped[0].state} at step {stopped[0].step:,}: {stopped[0].message or 'the same command continues'}"
+        )
+    console.print(Text(f"done; runs are in {store.run_folder(runs[0]).parent}"))
+
+
+class Bars:
+    """Progress bars, one a run, from the step where it stands; entering gives the listener that moves them."""
+
+    def __init__(self, begun: Mapping[RunRef, int], total: int, console: Any) -> None:
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self._progress = Progress(
+            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[told]}"),
+            TimeRemainingColumn(), console=console,
+        )  # fmt: skip
+        self._ids = {
+            run: self._progress.add_task(f"seed {run.seed}", completed=step, total=total, told="")
+            for run, step in begun.items()
+        }
+
+    def __enter__(self) -> Callable[[RunRef, Progress], None]:
+        self._progress.start()
+        return self._listen
+
+    def __exit__(self, *details: object) -> None:
+        self._progress.stop()
+
+    def _listen(self, run: RunRef, progress: Progress) -> None:
+        last = f"return {progress.last_return:.0f}" if progress.last_return is not None else ""
+        told = f"{progress.steps_per_s:.1f} steps/s {last}"
+        self._progress.update(self._ids[run], completed=progress.step, total=progress.total, told=told)

@@ -1,0 +1,325 @@
+"""What a job runs: `TrainJob` claims an attempt for each of its runs, trains them, and records how they ended."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import errno
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from jobs.runs import canary
+from jobs import process
+from jobs.backends.slurm import commands
+from jobs.results import code_snapshot
+from sweepwise.core.errors import JobsError
+from jobs.results.records import Attempt, CodeFile, Outcome, Status
+from jobs.results.run_state import attempt_alive, lost_shard
+from jobs.results.results_folder import RunRef, Store
+
+if TYPE_CHECKING:
+    from tdmpc.api import Outcome as TrainOutcome
+    from tdmpc.api import Progress, RunHandle
+
+HEARTBEAT_S = 2.0
+_TOLD_EARLY = signal.SIGUSR2  # Slurm sends it ahead of the time limit: checkpoint, then queue again
+_TOLD_NOW = (signal.SIGTERM, signal.SIGINT)  # cancelled, preempted or Ctrl-C: checkpoint and end
+
+Listener = Callable[[RunRef, "Progress"], None]
+
+
+@dataclass
+class StopFlag:
+    """Set by signals, read by the training loop at every step."""
+
+    signals: list[int] = field(default_factory=list)
+
+    def __call__(self) -> bool:
+        return bool(self.signals)
+
+    def handle(self, number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGINT and number in self.signals:
+            raise KeyboardInterrupt  # the second Ctrl-C does not wait for the checkpoint
+        self.signals.append(number)
+
+    @contextlib.contextmanager
+    def installed(self) -> Iterator[StopFlag]:
+        """Handles the stop signals inside, whoever handled them outside."""
+        previous = {number: signal.signal(number, self.handle) for number in (_TOLD_EARLY, *_TOLD_NOW)}
+        try:
+            yield self
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a run is trained; none of it is part of what the run is.
+
+    snapshots: how often it keeps its weights for `sweeps evaluate`, evenly spaced, the last at its end.
+    checkpoint_minutes: time between checkpoints, so what a kill costs at most; 0 takes one at every update.
+    deterministic: on a GPU, the same numbers whenever it is repeated on one model of card.
+    compile: update through `torch.compile`.
+    cuda_graphs: on a GPU, record updates and plans once and replay them.
+    """
+
+    snapshots: int = 4
+    checkpoint_minutes: float = 10.0
+    deterministic: bool = False
+    compile: bool = False
+    cuda_graphs: bool = False
+
+    def check(self, device: str) -> None:
+        """Raises `JobsError` for what training on `device`, cpu or cuda, does not have."""
+        if self.cuda_graphs and device == "cpu":
+            raise JobsError(
+                "--cuda-graphs is for a GPU, and this trains on the CPU; give --no-cuda-graphs, or train on a GPU"
+            )
+
+
+_SETTINGS = {setting.name for setting in dataclasses.fields(Settings)}
+
+
+@dataclass(frozen=True)
+class TrainJob:
+    """One task of a submission; all else is read from the results folder in the job."""
+
+    results: str
+    submission: str
+    task: int
+
+    def __call__(self) -> None:
+        """Train the task's runs. Raises whatever training raised, after it is recorded, so that the job fails."""
+        store = Store(Path(self.results))
+        submission = store.read_submission(self.submission)
+        if submission is None or self.task >= len(submission.tasks):
+            raise JobsError(f"task {self.task} of submission {self.submission} is not in {store.root}")
+        code_snapshot.check(store, submission)
+        runs = submission.tasks[self.task]
+        execution = Execution(
+            store,
+            device="cuda" if submission.gpus else "cpu",
+            threads=submission.threads,
+            submission=self.submission,
+            task=self.task,
+            settings=Settings(**{k: v for k, v in submission.options.items() if k in _SETTINGS}),
+            listen=canary.listener(store, submission, self.task),
+        )
+        try:
+            execution.train([RunRef(runs.config_id, seed) for seed in runs.seeds])
+        except Exception:
+            canary.after_a_death(store, submission)
+            raise
+
+
+@dataclass(frozen=True)
+class Execution:
+    """Trains runs of one configuration in this process. listen: called with every progress report."""
+
+    store: Store
+    device: str
+    threads: int
+    submission: str | None = None
+    task: int | None = None
+    settings: Settings = Settings()
+    listen: Listener = lambda run, progress: None
+
+    def train(self, runs: Sequence[RunRef]) -> list[Outcome]:
+        """Train those of `runs` that are neither done nor alive elsewhere; their outcomes, recorded."""
+        config = self.store.check_config(runs[0].config_id)
+        before = {run: self.store.load_run(run, config.steps).step for run in runs}
+        with _full_disk_in_one_line(self.store):
+            code = code_snapshot.record(self.store, code_snapshot.digest(process.ROOT))
+            attempts = {run: self._claim(run, code) for run in runs if self._is_free(run, config.steps)}
+        if not attempts:
+            return []
+        with StopFlag().installed() as stop:
+            try:
+                from tdmpc import api as training
+
+                handles = [self._handle(run, attempt) for run, attempt in attempts.items()]
+                with _full_disk_in_one_line(self.store):
+                    ended = training.train(
+                        handles,
+                        device=self.device,
+                        threads=self.threads,
+                        should_stop=stop,
+                        **dataclasses.asdict(self.settings),
+                    )
+            except BaseException as error:
+                self._record_failure(attempts, error)
+                raise
+            used = process.usage(self.device == "cuda")
+            outcomes = [self._record(run, attempts[run], o, used) for run, o in zip(attempts, ended, strict=True)]
+        advanced = any(o.step > before[run] for run, o in zip(attempts, outcomes, strict=True))
+        if _TOLD_EARLY in stop.signals and any(o.state == "interrupted" for o in outcomes):
+            self._requeue(advanced)
+        return outcomes
+
+    def _is_free(self, run: RunRef, steps: int) -> bool:
+        record = self.store.load_run(run, steps)
+        if record.done:
+            _say(f"{run}: done at step {record.finished_step:,}")
+            return False
+        if record.lost_shard:  # its checkpoints lie behind those rows: nothing would train them again
+            _say(f"{run}: {lost_shard(record.lost_shard)}")
+            return False
+        attempt = record.attempt
+        if attempt is None or record.outcome is not None:
+            return True
+        # Slurm started this very task again: whatever is left of its former life is fenced off, not waited for
+        if attempt.slurm_job is not None and attempt.slurm_job == commands.current_job():
+            return True
+        if self._lives(run, attempt, record.status):
+            _say(f"{run}: attempt {attempt.number} on {attempt.host} (process {attempt.pid}) trains it already")
+            return False
+        return True
+
+    def _lives(self, run: RunRef, attempt: Attempt, status: Status | None) -> bool:
+        """Whether the process of `attempt` lives. On another host its last heartbeat may be that of a process that
+        was killed a moment ago, so the next one is waited for, until it is overdue."""
+        now = status
+        while attempt_alive(attempt, now, time.time()):
+            if attempt.host == process.host() or now != status:
+                return True
+            time.sleep(HEARTBEAT_S)
+            now = self.store.load_run(run, 0).status
+        return False
+
+    def _claim(self, run: RunRef, code: CodeFile) -> Attempt:
+        pid = os.getpid()
+        gpu, driver = (process.gpu() if self.device == "cuda" else None) or (None, None)
+        attempt = Attempt(
+            number=0,
+            host=process.host(),
+            pid=pid,
+            pid_start=process.start_time(pid),
+            started=time.time(),
+            device=self.device,
+            submission=self.submission,
+            task=self.task,
+            slurm_job=commands.current_job() if self.submission else None,
+            versions=process.versions(),
+            commit=code.commit,
+            code=code.hash,
+            cluster=os.environ.get("SLURM_CLUSTER_NAME", ""),
+            gpu=gpu,
+            driver=driver,
+        )
+        return self.store.claim_attempt(run, attempt)
+
+    def _handle(self, run: RunRef, attempt: Attempt) -> RunHandle:
+        from tdmpc.api import RunHandle
+
+        number = attempt.number
+        return RunHandle(
+            config=self.store.check_config(run.config_id),
+            seed=run.seed,
+            folder=self.store.run_folder(run),
+            tag=f"a{number:03d}",
+            guard=lambda: self.store.is_newest(run, number),
+            on_progress=Heartbeat(self.store, run, number, self.listen),
+            tell=lambda line: _say(f"{run}: {line}"),
+            origin={"code": code_snapshot.digest(process.ROOT, code_snapshot.AGENT)},
+        )
+
+    def _record(self, run: RunRef, attempt: Attempt, ended: TrainOutcome, used: dict[str, float]) -> Outcome:
+        last = self.store.last_shard(run) if ended.state == "finished" else None
+        named = str(last) if last is not None and last.end == ended.step else ""
+        outcome = Outcome(ended.state, ended.step, ended.message, time.time(), usage=used, last_shard=named)
+        self.store.write_outcome(run, attempt.number, outcome)
+        _say(f"{run}: {outcome.state} at step {outcome.step:,} {outcome.message}".rstrip())
+        return outcome
+
+    def _record_failure(self, attempts: dict[RunRef, Attempt], error: BaseException) -> None:
+        """All runs of the pack failed with `error`; one that cannot be recorded does not hide the others."""
+        text = "".join(traceback.format_exception(error))
+        known = isinstance(error, JobsError)
+        last = str(error) if known else traceback.format_exception_only(error)[-1].strip().splitlines()[0]
+        for run, attempt in attempts.items():
+            status = self.store.load_run(run, 0).status
+            step = status.step if status is not None and status.attempt == attempt.number else 0
+            state = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+            with contextlib.suppress(OSError):  # a full disk; the traceback is in the log
+                self.store.write_outcome(run, attempt.number, Outcome(state, step, last, time.time(), text))
+
+    def _requeue(self, advanced: bool) -> None:
+        """Before a time limit: queue this task again, unless it got nowhere and would do so for ever."""
+        job = commands.current_job()
+        if job is None:
+            return
+        if not advanced:
+            _say(f"job {job} is not queued again: it made no step in its time limit")
+        elif not commands.requeue(job):
+            _say(f"job {job} could not be queued again; `sweeps rerun --interrupted` continues it")
+
+
+class Heartbeat:
+    """Writes the attempt's status at most every `HEARTBEAT_S` seconds, and always for the last step. Called, it says
+    whether the attempt still owns its run, as far as it has looked."""
+
+    def __init__(
+        self, store: Store, run: RunRef, attempt: int, listen: Listener, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._store, self._run, self._attempt, self._listen, self._clock = store, run, attempt, listen, clock
+        self._next = -float("inf")
+
+    def __call__(self, progress: Progress) -> bool:
+        self._listen(self._run, progress)
+        now = self._clock()
+        if now < self._next and progress.step < progress.total:
+            return True
+        self._next = now + HEARTBEAT_S
+        status = Status(
+            attempt=self._attempt,
+            step=progress.step,
+            total=progress.total,
+            steps_per_s=progress.steps_per_s,
+            last_return=progress.last_return,
+            time=time.time(),
+        )
+        with contextlib.suppress(OSError):  # a heartbeat is worth less than the run: shards and checkpoints do raise
+            return self._store.write_status(self._run, status)
+        return True
+
+
+@contextlib.contextmanager
+def _full_disk_in_one_line(store: Store) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise JobsError(
+            f"{os.strerror(error.errno)} in {store.root}: make room, then `sweeps rerun` goes on from the last "
+            "checkpoint"
+        ) from error
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """`python -P -m jobs.entry SUBMISSION_FOLDER TASK`."""
+    folder, task = Path(arguments[0]), int(arguments[1])
+    job = TrainJob(str(folder.parent.parent), folder.name, task)
+    try:
+        job()
+    except JobsError as error:
+        _say(f"error: {error}")
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

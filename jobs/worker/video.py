@@ -1,0 +1,112 @@
+"""Evaluation episodes as moving pictures or a sheet of them: what can draw on this machine, and the file."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jobs import process
+from sweepwise.core.errors import JobsError
+from jobs.results.results_folder import write_bytes
+
+if TYPE_CHECKING:
+    import numpy as np
+    from PIL.Image import Image
+
+    from tdmpc.api import Film
+
+WIDTH, HEIGHT = 320, 240
+KINDS = ("gif", "webp", "mp4", "png")
+ACROSS, DOWN = 6, 4  # pictures of a contact sheet
+_OFF = ("", "disabled", "disable", "off", "false", "0")  # words for MUJOCO_GL by which nothing draws
+_RENDERERS = ("egl", "osmesa", "glfw")  # the last one wants a display
+# In a process of its own: a renderer can take its process down, and MUJOCO_GL is read once, by the import.
+_TRY = f"from dm_control import suite; suite.load('cartpole', 'balance').physics.render({HEIGHT}, {WIDTH})"
+
+
+def check(path: Path) -> None:
+    """Raises `JobsError` where `path` could not be written later."""
+    if _kind(path) not in KINDS:
+        raise JobsError(f"--video {path}: the name must end in one of {', '.join('.' + kind for kind in KINDS)}")
+    if not path.absolute().parent.is_dir():
+        raise JobsError(f"--video {path}: there is no folder {path.absolute().parent}")
+    if path.is_dir():
+        raise JobsError(f"--video {path}: this is a folder; name a file")
+    if _kind(path) == "mp4" and shutil.which("ffmpeg") is None:
+        raise JobsError(f"--video {path}: .mp4 needs ffmpeg, which is not on the path; install it, or name a .gif")
+
+
+def renderer() -> str:
+    """MUJOCO_GL for this machine: the user's, else the first that draws. Raises `JobsError` where none does."""
+    named = os.environ.get("MUJOCO_GL", "")
+    candidates = _RENDERERS if named in _OFF else (named,)
+    for name in candidates:
+        environment = {**os.environ, "MUJOCO_GL": name}
+        if process.run_quietly([*process.python(), "-c", _TRY], timeout_s=120, env=environment) is not None:
+            return name
+    if named in candidates:
+        raise JobsError(f"--video: MUJOCO_GL={named} draws nothing here; unset it to have what works looked for")
+    raise JobsError(
+        f"--video: nothing draws here (tried MUJOCO_GL={', '.join(candidates)}); install libosmesa6, or libegl1 with "
+        "the graphics driver (names of Debian and Ubuntu)"
+    )
+
+
+def write(path: Path, film: Film) -> None:
+    """The film in the format that the ending of `path` names, whole or not at all. Raises `JobsError`."""
+    kind = _kind(path)
+    made = {"mp4": _mp4, "png": _sheet}.get(kind)
+    write_bytes(path, made(film) if made else _animation(film, kind))
+
+
+def _kind(path: Path) -> str:
+    return path.suffix.lower().removeprefix(".")
+
+
+def _animation(film: Film, kind: str) -> bytes:
+    """A GIF counts hundredths of a second; WebP is exact."""
+    pictures = _pictures(film.frames)
+    file = io.BytesIO()
+    next(pictures).save(file, kind, save_all=True, append_images=pictures, duration=film.ms, loop=0)
+    return file.getvalue()
+
+
+def _sheet(film: Film) -> bytes:
+    """Pictures evenly spread over the film, its first and its last among them, line by line."""
+    from PIL import Image
+
+    pictures = list(_pictures(film.frames))
+    count = min(len(pictures), ACROSS * DOWN)
+    chosen = [pictures[round(i * (len(pictures) - 1) / max(count - 1, 1))] for i in range(count)]
+    across = min(count, ACROSS)
+    sheet = Image.new("RGB", (across * WIDTH, -(-count // across) * HEIGHT))
+    for place, picture in enumerate(chosen):
+        sheet.paste(picture, (place % across * WIDTH, place // across * HEIGHT))
+    file = io.BytesIO()
+    sheet.save(file, "png")
+    return file.getvalue()
+
+
+def _pictures(frames: Iterator[np.ndarray]) -> Iterator[Image]:
+    from PIL import Image
+
+    return map(Image.fromarray, frames)
+
+
+def _mp4(film: Film) -> bytes:
+    """In fragments, since a pipe cannot be gone back in; even sizes and yuv420p are what every player takes."""
+    raw = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{WIDTH}x{HEIGHT}", "-r", f"1000/{film.ms}", "-i", "pipe:0"]
+    made = ["-pix_fmt", "yuv420p", "-movflags", "frag_keyframe+empty_moov", "-f", "mp4", "pipe:1"]
+    content = b"".join(frame.tobytes() for frame in film.frames)
+    done = subprocess.run(
+        ["ffmpeg", "-loglevel", "error", *raw, *made], input=content, capture_output=True, check=False
+    )
+    if done.returncode != 0:
+        reason = (done.stderr.decode(errors="replace").strip().splitlines() or ["no reason given"])[-1]
+        raise JobsError(f"ffmpeg failed: {reason}; name a .gif or .webp instead")
+    return done.stdout

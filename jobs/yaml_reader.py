@@ -1,0 +1,119 @@
+"""YAML files with line numbers: every value knows where it stands, so that an error can say so.
+
+Scalars stay text; whoever reads them decides by the declared type. That avoids YAML 1.1's surprises
+(`3e-4` a string, `no` a boolean, `12:00:00` a number), and duplicate keys are errors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from sweepwise.core.errors import JobsError, near
+
+_NULL = "tag:yaml.org,2002:null"
+_MAX_DEPTH = 3  # a list of lists is the deepest value there is
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One value of a YAML file."""
+
+    node: yaml.Node
+    file: str
+    name: str  # how messages call it: "sweeps.ensemble.grid"
+
+    @property
+    def line(self) -> int:
+        return int(self.node.start_mark.line) + 1
+
+    def error(self, message: str) -> JobsError:
+        """An error that begins with file and line."""
+        return JobsError(f"{self.file}:{self.line}: {message}")
+
+    def text(self) -> str:
+        """A scalar as it is written. Raises `JobsError` for a list or a mapping, or where nothing is given."""
+        if not isinstance(self.node, yaml.ScalarNode) or self.node.tag == _NULL:
+            raise self.error(f"{self.name}: give one value here")
+        return str(self.node.value)
+
+    def whole(self) -> int:
+        try:
+            return int(self.text())
+        except ValueError:
+            raise self.error(f"{self.name}: {self.text()!r} is no whole number") from None
+
+    def flag(self) -> bool:
+        words = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+        if self.text().lower() not in words:
+            raise self.error(f"{self.name}: {self.text()!r} is neither true nor false")
+        return words[self.text().lower()]
+
+    def items(self) -> list[Entry]:
+        """The elements of a list."""
+        if not isinstance(self.node, yaml.SequenceNode):
+            raise self.error(f"{self.name}: give a list here, such as [1, 2]")
+        return [Entry(child, self.file, self.name) for child in self.node.value]
+
+    def texts(self) -> tuple[str, ...]:
+        """One text or a list of texts."""
+        if isinstance(self.node, yaml.ScalarNode):
+            return (self.text(),)
+        return tuple(item.text() for item in self.items())
+
+    def mapping(self, legal: Iterable[str] | None = None) -> dict[str, Entry]:
+        """The entries of a mapping; keys outside `legal` and keys that stand twice are errors."""
+        if not isinstance(self.node, yaml.MappingNode):
+            raise self.error(f"{self.name}: give `key: value` lines here")
+        allowed = None if legal is None else list(legal)
+        found: dict[str, Entry] = {}
+        for key_node, value_node in self.node.value:
+            key = Entry(key_node, self.file, self.name).text()
+            if key in found:
+                raise Entry(key_node, self.file, key).error(f"{key!r} stands twice in {self.name}")
+            if allowed is not None and key not in allowed:
+                hint = near(key, allowed)
+                legal = f" Legal: {', '.join(allowed)}" if hint.endswith("?") else ""
+                raise Entry(key_node, self.file, key).error(f"unknown {key!r} in {self.name}; {hint}{legal}")
+            found[key] = Entry(value_node, self.file, key if self.name in ("plan", "file") else f"{self.name}.{key}")
+        return found
+
+    def raw(self, depth: int = 0) -> Any:
+        """Text, None or a list of those, for `tdmpc.config.parse_value`."""
+        if depth >= _MAX_DEPTH or isinstance(self.node, yaml.MappingNode):
+            raise self.error(f"{self.name}: give a value or a list of values here")
+        if isinstance(self.node, yaml.SequenceNode):
+            return [item.raw(depth + 1) for item in self.items()]
+        return None if self.node.tag == _NULL else str(self.node.value)
+
+
+def parse(text: str, file: str, name: str = "file") -> Entry:
+    """The root of a YAML text. Raises `JobsError` with line and reason where it is broken or empty."""
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = f":{mark.line + 1}" if mark else ""
+        raise JobsError(f"{file}{line}: broken YAML: {error.problem or error.context}") from error
+    except yaml.YAMLError as error:
+        raise JobsError(f"{file}: not a YAML text: {str(error).splitlines()[0]}") from error
+    except RecursionError:
+        raise JobsError(f"{file}: nested too deeply") from None
+    if node is None:
+        raise JobsError(f"{file}: empty; see `sweeps plan --example` for a complete plan")
+    return Entry(node, file, name)
+
+
+def read(path: Path, name: str = "file") -> Entry:
+    """The root of a YAML file."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise JobsError(f"cannot read {path}: {error.strerror}") from error
+    except UnicodeDecodeError:
+        raise JobsError(f"{path}: not a text file in UTF-8") from None
+    return parse(text, str(path), name)

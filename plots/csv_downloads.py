@@ -1,0 +1,130 @@
+"""The numbers behind the report, as CSV inside the page: to download, and for the page's script to draw from.
+
+They are `data:` links, so they work with scripts switched off; what is long is compressed.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from aggregate.export import frames
+from aggregate.inputs.runs import Loaded
+from aggregate.analysis.summary import Summary, SweepSummary
+from plots.tables import Chip
+
+MOST_VALUES = 800_000  # of curves in a sweep: about two megabytes
+LONG = 20_000  # characters from which a table is compressed
+BINNED = ("train", "episode")
+FORMULA = re.compile(r"^[=+\-@\t]")
+
+
+@dataclass(frozen=True)
+class Download:
+    """A file inside the page. key: names it for the script; lines: without the heading."""
+
+    key: str
+    file: str
+    title: str
+    lines: int
+    href: str
+
+
+def curve_files(sweep: SweepSummary, chips: Sequence[Chip], extra: Collection[tuple[str, str]]) -> list[Download]:
+    """Per kind of row every curve of every seed: of the configurations that are drawn all metrics, of others those
+    that `extra` names as (config_id, metric). Four significant digits; where all are too many values, the bins of
+    training rows and episodes are averaged in groups."""
+    tables = {kind: _selected(wide, chips, extra) for kind, wide in _seeds(sweep).items()}
+    fine = sum(int(t.iloc[:, 3:].count().sum()) for t in tables.values())
+    group = -(-fine // MOST_VALUES)
+    found = []
+    for kind, table in tables.items():
+        coarse = group > 1 and kind in BINNED
+        shown = _coarser(table, group) if coarse else table
+        title = f"Curves: {kind} rows, every seed{f', means of {group} bins' if coarse else ''}"
+        text = shown.to_csv(index=False, float_format="%.4g", lineterminator="\n")
+        name = f"{_plain(sweep.source.name)}-{kind}"
+        found.append(_download(f"curves-{kind}", name, title, text, len(shown), compress=True))
+    return found
+
+
+def _seeds(sweep: SweepSummary) -> Mapping[str, pd.DataFrame]:
+    """By kind, with the imported ones."""
+    if sweep.imported is None:
+        return sweep.seeds
+    kinds = dict.fromkeys([*sweep.seeds, *sweep.imported.seeds])
+    parts = {kind: [part.seeds[kind] for part in (sweep, sweep.imported) if kind in part.seeds] for kind in kinds}
+    return {kind: pd.concat(known, ignore_index=True) for kind, known in parts.items()}
+
+
+def _selected(wide: pd.DataFrame, chips: Sequence[Chip], extra: Collection[tuple[str, str]]) -> pd.DataFrame:
+    """Lines of configurations that are drawn, and of others the cells that `extra` names."""
+    drawn = [chip.config_id for chip in chips if chip.drawn]
+    out = [wide[wide["config_id"].isin(drawn)]]
+    keys = ["config_id", "seed", "step"]
+    wanted: dict[str, list[str]] = {}
+    for config_id, metric in sorted(extra):
+        if config_id not in drawn and metric in wide:
+            wanted.setdefault(config_id, []).append(metric)
+    for config_id, metrics in wanted.items():
+        out.append(wide.loc[wide["config_id"] == config_id, [*keys, *metrics]])
+    table = pd.concat(out, ignore_index=True)
+    return table.assign(step=table["step"].round().astype(int)).replace([np.inf, -np.inf], np.nan)
+
+
+def _coarser(table: pd.DataFrame, group: int) -> pd.DataFrame:
+    """Means over so many neighbouring bins of a run, at the last one's step; the same bins in all runs."""
+    steps = np.sort(table["step"].unique())
+    groups = np.searchsorted(steps, table["step"]) // group
+    last = steps[np.minimum((groups + 1) * group, steps.size) - 1]
+    runs = table.assign(step=last).groupby(["config_id", "seed", "step"], sort=False, observed=True)
+    return runs.mean().reset_index()
+
+
+TITLES = {
+    "configurations": "Configurations: factors, mean and interval of every score",
+    "runs": "Runs: state and scores",
+    "contrasts": "Differences between configurations",
+    "effects": "Effects and interactions of factors",
+    "odds": "Odds of flags along factors",
+    "answers": "Answers to the plan's questions",
+    "flags": "Flags run by run, raised or not, with the votes",
+}
+
+
+def table_files(sweep: SweepSummary, loaded: Loaded) -> list[Download]:
+    """The frames behind the tables."""
+    found = frames.frames(Summary((sweep,), loaded))
+    levels = [(key, title, getattr(found, key)) for key, title in TITLES.items()]
+    return [
+        _download(key, f"{_plain(sweep.source.name)}-{key}", title, _text(frame), len(frame), compress=False)
+        for key, title, frame in levels
+        if len(frame)
+    ]
+
+
+def _text(frame: pd.DataFrame) -> str:
+    """CSV in which no text can be taken for a formula by a spreadsheet."""
+    texts = frame.select_dtypes(exclude="number").columns
+    safe = frame.assign(**{name: [f"'{v}" if isinstance(v, str) and FORMULA.match(v) else v for v in frame[name]]
+                           for name in texts})  # fmt: skip
+    return safe.to_csv(index=False, float_format="%.6g", lineterminator="\n")
+
+
+def _download(key: str, name: str, title: str, text: str, lines: int, *, compress: bool) -> Download:
+    content, kind, ending = text.encode(), "text/csv;charset=utf-8", "csv"
+    if compress or len(content) > LONG:
+        content, kind, ending = gzip.compress(content, 9, mtime=0), "application/gzip", "csv.gz"
+    href = f"data:{kind};base64,{base64.b64encode(content).decode()}"
+    return Download(key, f"{name}.{ending}", title, lines, href)
+
+
+def _plain(name: str) -> str:
+    """A sweep's name as part of a file's."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "sweep"

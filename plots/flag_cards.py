@@ -1,0 +1,120 @@
+"""Each raised flag of a configuration as a card: the curve with the onsets marked, and the numbers of every seed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from aggregate import flags
+from aggregate.statistics import step_bins
+from aggregate.inputs.runs import Loaded
+from aggregate.analysis.summary import SweepSummary
+from aggregate.verdict.number_format import number
+from plots import curves, figures
+from plots.tables import Chip
+from tdmpc import metrics
+
+MOST_PICTURES = 32  # drawn beforehand; the page's script draws the others from the data
+RUN_LEVEL = ("eval_return_planner", "episode_return")  # shown for flags that are on no curve
+
+
+@dataclass(frozen=True)
+class Card:
+    """seeds: one line per seed that raises the flag. metric: what is drawn, "" where nothing is. picture: without
+    markup where the script draws it. drawn: what it shows, in words."""
+
+    chip: Chip
+    detector: flags.Detector
+    vote: dict[str, Any]
+    seeds: tuple[dict[str, Any], ...]
+    metric: str
+    picture: figures.Picture | None
+    drawn: str
+
+
+def cards(sweep: SweepSummary, chips: Sequence[Chip], frame: curves.Frame, loaded: Loaded) -> list[Card]:
+    """In the order of the flags, then of the configurations."""
+    raised = sweep.findings[sweep.findings["state"] == flags.FLAG]
+    votes = {(v["config_id"], v["flag"]): v for v in sweep.votes[sweep.votes["raised"] > 0].to_dict("records")}
+    shares = sorted(votes, key=lambda key: -votes[key]["raised"] / votes[key]["assessable"])
+    drawn = set(shares[:MOST_PICTURES])
+    found = []
+    for detector in flags.DETECTORS:
+        metric = _shown_metric(sweep, detector)
+        for chip in chips:
+            key = (chip.config_id, detector.name)
+            if key not in votes:
+                continue
+            own = raised[(raised["config_id"] == chip.config_id) & (raised["flag"] == detector.name)]
+            picture = _picture(sweep, chip, detector, metric, own, frame if key in drawn else None, loaded)
+            lines = tuple(_line(line) for line in own.to_dict("records"))
+            found.append(
+                Card(chip, detector, votes[key], lines, metric, picture, _words(detector, metric, picture, own))
+            )
+    return found
+
+
+def _line(finding: dict[str, Any]) -> dict[str, Any]:
+    onset = f"{finding['onset']:,.0f}" if np.isfinite(finding["onset"]) else "-"
+    shown = {key: number(finding[key]) for key in ("measured", "threshold")}
+    return {**finding, **shown, "onset": onset}
+
+
+def _shown_metric(sweep: SweepSummary, detector: flags.Detector) -> str:
+    """The metric whose curve shows the flag best: its own, the mean of its dimensions, or the return."""
+    there = {name for wide in sweep.seeds.values() for name in wide.columns if name in metrics.METRICS}
+    wanted = (detector.metric, detector.metric.removesuffix("_per_dim"), *RUN_LEVEL)
+    return next((name for name in wanted if name in there), "")
+
+
+def _picture(
+    sweep: SweepSummary, chip: Chip, detector: flags.Detector, metric: str, own: pd.DataFrame,
+    frame: curves.Frame | None, loaded: Loaded,
+) -> figures.Picture | None:  # fmt: skip
+    if not metric:
+        return None
+    if frame and _is_list(detector):
+        worst = _worst(own)
+        declared = metrics.METRICS[detector.metric]
+        apart = _dimensions(loaded, worst, declared, sweep.total_steps)
+        mark = curves.Mark(int(worst["seed"]), float(worst["onset"]))
+        return figures.of_dimensions(chip, declared, apart, mark, frame)
+    wide = sweep.seeds[metrics.METRICS[metric].kind]
+    seeds = wide.loc[wide["config_id"] == chip.config_id, ["seed", "step", metric]]
+    if seeds[metric].notna().sum() == 0:
+        return None
+    marks = [curves.Mark(int(s), float(o)) for s, o in zip(own["seed"], own["onset"], strict=True)]
+    return figures.of_flag(chip, metrics.METRICS[metric], seeds, marks, frame)
+
+
+def _is_list(detector: flags.Detector) -> bool:
+    return detector.metric in metrics.METRICS and metrics.METRICS[detector.metric].is_list
+
+
+def _worst(own: pd.DataFrame) -> pd.Series:
+    """The finding that goes furthest beyond what it had to exceed."""
+    return own.iloc[int((own["measured"] / own["threshold"]).fillna(0).to_numpy().argmax())]
+
+
+def _words(detector: flags.Detector, metric: str, picture: figures.Picture | None, own: pd.DataFrame) -> str:
+    if picture is None:
+        return ""
+    if picture.view:
+        return f"{metric}: raised in the seeds with numbers"
+    return f"{detector.metric}: the action dimensions of seed {_worst(own)['seed']}"
+
+
+def _dimensions(loaded: Loaded, finding: pd.Series, metric: metrics.Metric, total: int) -> pd.DataFrame:
+    """dimension (from 1), step and the metric, of the run of a finding, on the grid of the curves."""
+    run = loaded.runs[finding["config_id"], int(finding["seed"])]
+    rows = run.frames([metric.kind], total)[metric.kind]
+    rows = rows[rows[metric.name].notna()]
+    values = pd.DataFrame(rows[metric.name].tolist())
+    names = [str(number) for number in range(1, values.shape[1] + 1)]
+    wide = values.set_axis(names, axis=1).assign(step=rows["step"].to_numpy())
+    binned = step_bins.binned(wide, total, step_bins.bin_count([step_bins.spacing(wide["step"].to_numpy())], total), names)
+    return binned.melt(["step"], names, "dimension", metric.name)

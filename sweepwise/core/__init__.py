@@ -1,0 +1,1 @@
+"""Contracts shared by all packages: standard library only, and pyarrow in `shards`."""

@@ -1,0 +1,177 @@
+"""Metric shards: the one place that knows their schema, for the writer (trainer) and the reader (aggregate).
+
+A shard is a Parquet file with a name of `sweepwise.core.shard_name`. Rows are wide: the index columns below, then one nullable
+column per metric of the catalogue that occurs in the shard.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tdmpc import metrics as catalogue
+from sweepwise.core import shard_name
+from sweepwise.core.shard_name import FOLDER, ShardName
+
+SCHEMA_VERSION = 1
+START_STEP = "start_step"  # metadata key
+# Shards are small and many, and a reader pays by the column: with zstd and dictionaries of floats, the default, it
+# takes three times as long for files no smaller. Nobody asks for the statistics.
+_ENCODING = {"compression": "lz4", "use_dictionary": ["kind", "event"], "write_statistics": False}
+INDEX_SCHEMA = pa.schema(
+    [
+        pa.field("kind", pa.string(), nullable=False),
+        pa.field("step", pa.int64(), nullable=False),  # agent steps
+        pa.field("frames", pa.int64(), nullable=False),  # steps x action repeat
+        pa.field("update", pa.int64(), nullable=False),  # gradient updates so far
+        pa.field("time", pa.float64(), nullable=False),  # unix seconds
+        pa.field("event", pa.string()),  # name from catalogue.EVENTS, rows of kind "event" only
+    ]
+)
+
+
+class ShardError(Exception):
+    """A file that is no readable shard; the message says why."""
+
+
+class Superseded(Exception):
+    """A newer attempt owns the run: this one may not publish any more."""
+
+
+def atomic_write(
+    path: Path, write: Callable[[Path], object], guard: Callable[[], bool] = lambda: True, *, sync: bool = True
+) -> None:
+    """Have `write` fill a temporary file beside `path`, then move it there; `path` is whole or absent.
+
+    guard: asked at the last moment whether that may still be done; raises `Superseded` where it may not.
+    sync: survive a power cut too.
+    """
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        write(part)
+        if sync:
+            with part.open("rb") as written:
+                os.fsync(written.fileno())
+        if not guard():
+            raise Superseded(f"{path.parent.parent} belongs to a newer attempt")
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def rows_to_table(rows: Sequence[Mapping[str, Any]], metadata: Mapping[str, str]) -> pa.Table:
+    """Rows as dicts of index columns and metrics -> a table with the columns that occur."""
+    used = {name for row in rows for name in row} - set(INDEX_SCHEMA.names)
+    fields = [
+        pa.field(name, pa.list_(pa.float64()) if m.is_list else pa.float64())
+        for name, m in catalogue.METRICS.items()
+        if name in used
+    ]
+    schema = pa.schema([*INDEX_SCHEMA, *fields])
+    stamped = {"schema_version": str(SCHEMA_VERSION), **metadata}
+    return pa.Table.from_pylist([dict(row) for row in rows], schema=schema).replace_schema_metadata(stamped)
+
+
+def write_table(table: pa.Table, path: Path) -> None:
+    """A table of `rows_to_table` as the file of a shard."""
+    pq.write_table(table, path, **_ENCODING)
+
+
+class ShardWriter:
+    """Buffers the rows of one run and publishes them as shards, each only while `guard()` still holds."""
+
+    def __init__(
+        self,
+        folder: Path,
+        tag: str,
+        metadata: Mapping[str, str],
+        guard: Callable[[], bool],
+        rows_per_shard: int = 500,
+    ) -> None:
+        self._folder = folder / FOLDER
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._tag, self._metadata, self._guard = tag, dict(metadata), guard
+        self._rows_per_shard = rows_per_shard
+        self._rows: list[dict[str, Any]] = []
+        found = (shard_name.parse(path.name) for path in self._folder.iterdir())
+        self._part = 1 + max((shard.part for shard in found if shard and shard.tag == tag), default=-1)
+
+    def log(
+        self,
+        kind: catalogue.Kind,
+        step: int,
+        frames: int,
+        update: int,
+        metrics: Mapping[str, Any],
+        event: str | None = None,
+    ) -> None:
+        """Add one row. Raises `KeyError` for a metric outside the catalogue or of another kind of row."""
+        for name in metrics:
+            if catalogue.metric(name).kind != kind:
+                raise KeyError(f"metric {name!r} belongs in rows of kind {catalogue.metric(name).kind!r}")
+        if event is not None and event not in catalogue.EVENTS:
+            raise KeyError(f"event {event!r} is not one of {', '.join(catalogue.EVENTS)}")
+        if len(self._rows) >= self._rows_per_shard:  # ahead of the new row: the last one is left for `flush(end)`
+            self.flush()
+        index = {"kind": kind, "step": step, "frames": frames, "update": update, "time": time.time()}
+        self._rows.append({**index, "event": event, **metrics})
+
+    def flush(self, end: int | None = None) -> None:
+        """Publish what is buffered as one shard. Raises `Superseded` where the guard no longer holds.
+
+        end: agent steps of the run, where these are its last rows; the shard's name tells it.
+        """
+        if not self._rows:
+            return
+        table = rows_to_table(self._rows, self._metadata)
+        path = self._folder / str(ShardName(self._tag, self._part, end))
+        atomic_write(path, lambda part: write_table(table, part), self._guard)
+        self._rows.clear()
+        self._part += 1
+
+
+def metadata(table: pa.Table) -> dict[str, str]:
+    """What a shard says of its origin."""
+    return {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
+
+
+def start_step(table: pa.Table) -> int:
+    """The step from which the attempt that wrote `table` went on; 0 where it began."""
+    return int(metadata(table).get(START_STEP, "0"))
+
+
+def read_shard(path: Path) -> pa.Table:
+    """One shard. Raises `ShardError` for a truncated, empty or foreign file, or one of a later schema.
+
+    The footer is looked at first: of a foreign file, however large, no column is read.
+    """
+    try:
+        with pa.OSFile(str(path)) as source, pq.ParquetFile(source) as file:
+            _check_version((file.metadata.metadata or {}).get(b"schema_version", b"").decode(errors="replace"))
+            table = file.read(use_threads=False)
+    except (pa.ArrowException, OSError) as error:
+        raise ShardError(str(error).splitlines()[0]) from error
+    names = table.column_names
+    if not set(INDEX_SCHEMA.names) <= set(names):
+        raise ShardError(_FOREIGN)
+    if len(set(names)) < len(names):
+        raise ShardError("two columns of one name")
+    return table
+
+
+_FOREIGN = "not a metric shard of this project"
+
+
+def _check_version(said: str) -> None:
+    if not said:
+        raise ShardError(_FOREIGN)
+    if not said.isdecimal():
+        raise ShardError(f"schema version {said!r} is no number")
+    if int(said) > SCHEMA_VERSION:
+        raise ShardError(f"schema version {said}, this program reads up to {SCHEMA_VERSION}")

@@ -1,0 +1,1 @@
+"""The algorithm: networks, losses, value targets, the MPPI planner and one update."""

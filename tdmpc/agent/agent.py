@@ -1,0 +1,310 @@
+"""The agent: networks, averages, optimisers, and one update (docs/algorithm.md, "One update").
+
+All S seeds are updated by the same launches; their parameters, gradients, clips and noise stay apart.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import functools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from tdmpc import metrics as catalogue
+from tdmpc.accel import fused, kernels
+from tdmpc.agent import losses
+from tdmpc import math as tm
+from tdmpc.accel.adam import Adam
+from tdmpc.config import TrainConfig
+from tdmpc.accel.cuda_graphs import Recorded
+from tdmpc.agent.objectives import (
+    Metrics,
+    PolicyNoise,
+    PolicyPass,
+    draw_noise,
+    draw_policy_noise,
+    model_losses,
+    policy_metrics,
+    policy_pass,
+)
+from tdmpc.agent.mppi import Plan, PlanNoise, draw_plan_noise, plan_with, score
+from tdmpc.training.replay_buffer import Batch
+from tdmpc.rng import Draws, generator
+from tdmpc.agent.value_targets import Gaussian, Networks, Noise
+from tdmpc.agent.networks import Policy, TargetValues, WorldModel, move_average
+
+VALUE_LR_UNIT = 5  # TD-MPC2's five value heads are the unit of the value learning rates
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """What depends on the environment step."""
+
+    encoder_frozen: bool
+    entropy_coeff: float
+
+    @classmethod
+    def at(cls, step: int, config: TrainConfig) -> Schedule:
+        c = config
+        coeff = tm.scheduled(
+            step / c.steps, c.start_entropy_coeff, c.end_entropy_coeff,
+            c.start_dynamic_entropy_ratio, c.end_dynamic_entropy_ratio, c.entropy_schedule,
+        )  # fmt: skip
+        return cls(step >= freeze_step(c), coeff)
+
+
+def freeze_step(config: TrainConfig) -> int:
+    """First agent step with the encoder frozen; past the end when it never is."""
+    if config.detach_encoder_ratio == 0:
+        return config.steps + 1
+    return round((1 - config.detach_encoder_ratio) * config.steps)
+
+
+class _Learnt(NamedTuple):
+    metrics: Metrics  # empty unless logged
+    policy_metrics: Callable[[], Metrics] | None  # None where the policy was not due
+
+
+class Agent:
+    """S seeds of one configuration. `update` trains on a batch, `act` plans an action of training.
+
+    compiled: losses, the policy's objective and the planner's scores run through `torch.compile`. cuda_graphs: updates
+    and plans are recorded and replayed, on a GPU. Neither is for updates that are logged.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        obs_size: int,
+        action_size: int,
+        seeds: Sequence[int],
+        device: str,
+        compiled: bool = False,
+        cuda_graphs: bool = False,
+    ) -> None:
+        self.config, self.action_size = config, action_size
+        init = [generator(seed, "init") for seed in seeds]  # on the CPU: the same weights on every device
+        self.model = WorldModel(config, obs_size, action_size, init).to(device)
+        self.policy = Policy(config, action_size, init).to(device)
+        self.targets = TargetValues(self.model)
+        self.policy_ema = copy.deepcopy(self.policy).requires_grad_(False) if config.policy_ema_enabled else None
+        self.scale = torch.ones(len(seeds), device=device)
+        # 0 times what must be finite is added to it: once something is not, it stays NaN
+        self._sound = torch.zeros(len(seeds), device=device)
+        self._entropy_coeff = torch.zeros((), device=device)
+        self._compiled, self._losses, self._policy_pass, self._score = compiled, model_losses, policy_pass, score
+        if compiled:  # whole, or not at all: a part that is left out would be slow without anybody's being told
+            whole = functools.partial(torch.compile, fullgraph=True, dynamic=False)
+            self._losses, self._policy_pass, self._score = map(whole, (model_losses, policy_pass, score))
+        self._cuda_graphs, self._graphs, self._frozen = cuda_graphs, dict[str, Recorded](), False
+        self.update_index = 0  # counts every gradient update, those on the seed data included
+        self._policy_metrics: Callable[[], Metrics] = dict  # made when they are asked for, which is seldom
+        # walking through modules for them takes longer than what is done with them
+        self._model_parameters, self._policy_parameters = list(self.model.parameters()), list(self.policy.parameters())
+        averages = [(self.targets.value, self.model.value, config.tau)]
+        if self.model.num_gammas:
+            averages.append((self.targets.aux, self.model.aux, config.aux_value_tau))
+        if self.policy_ema:
+            averages.append((self.policy_ema.net, self.policy.net, config.policy_ema_tau))
+        self._averages = averages
+        self.optimisers = {
+            "model": Adam(self._model_groups(), capturable=cuda_graphs),
+            "policy": Adam(self.policy.parameters(), config.lr * config.pi_lr_scale, eps=1e-5, capturable=cuda_graphs),
+        }
+
+    def _model_groups(self) -> list[dict[str, object]]:
+        """Parameter groups with the learning rates of docs/algorithm.md, "Networks"."""
+        c = self.config
+        scales = {"encoder": c.enc_lr_scale}
+        if c.ensemble_lr_scaling:
+            scales |= {
+                "dynamics": float(c.planner_num_dynamics_heads),
+                "reward": float(c.num_reward_heads),
+                "value": c.num_q / VALUE_LR_UNIT,
+                "aux": self.model.num_gammas / VALUE_LR_UNIT,
+            }
+        modules = self.model.trained_modules().items()
+        return [{"params": list(module.parameters()), "lr": c.lr * scales.get(name, 1.0)} for name, module in modules]
+
+    @property
+    def acting_policy(self) -> Policy:
+        """The policy that imagines, seeds the planner and acts: the moving average where that is enabled."""
+        return self.policy_ema or self.policy
+
+    @property
+    def networks(self) -> Networks:
+        return Networks(self.model, self.targets, self.acting_policy)
+
+    @property
+    def finite(self) -> Tensor:
+        """(S,) whether all losses and gradients of a seed have been finite so far."""
+        return self._sound == 0
+
+    def modules(self) -> dict[str, nn.Module]:
+        """Everything with weights, for the checkpoint."""
+        parts: dict[str, nn.Module] = {"model": self.model, "policy": self.policy, "targets": self.targets}
+        return {**parts, "policy_ema": self.policy_ema} if self.policy_ema else parts
+
+    def update(self, batch: Batch, schedule: Schedule, draws: Draws, log: bool = False) -> Metrics:
+        """One gradient update of the model, of the policy when it is due, and of the averages.
+
+        Returns the model's metrics where `log`; the policy's wait for `take_policy_metrics`.
+        """
+        noise, policy_noise = draw_noise(self.config, self.action_size, draws), None
+        if self.update_index % self.config.pi_update_freq == 0:
+            policy_noise = draw_policy_noise(self.config, self.action_size, draws)
+            self._entropy_coeff.fill_(schedule.entropy_coeff)
+        if schedule.encoder_frozen != self._frozen:
+            self._frozen = schedule.encoder_frozen
+            self._graphs.clear()  # never replayed again; none is at work, since the action before was waited for
+        learn = functools.partial(self._learn, frozen=self._frozen, log=log)
+        name = "update" if policy_noise else "update without policy"
+        done = (learn if log else self._replayed(name, learn))(batch, noise, policy_noise)
+        if done.policy_metrics:
+            self._policy_metrics = done.policy_metrics
+        self.update_index += 1
+        return done.metrics
+
+    @torch.no_grad()
+    def act(self, obs: Tensor, warm: Tensor, draws: Draws) -> Plan:
+        """Plan from obs (S, O), as training does, starting at the mean `warm` (S, 1, T, A)."""
+        noise = draw_plan_noise(self.config, 1, self.action_size, draws, best=False)
+        return self._replayed("plan", self._plan)(obs, warm, noise)
+
+    def _plan(self, obs: Tensor, warm: Tensor, noise: PlanNoise) -> Plan:
+        z = self.model.encode(obs.unsqueeze(1))
+        return plan_with(noise, self.networks, z, warm, self.config, None, self._score)
+
+    def _replayed(self, name: str, work: Callable[..., Any]) -> Callable[..., Any]:
+        """`work`, recorded under `name` where that is wanted."""
+        if not self._cuda_graphs:
+            return work
+        if name not in self._graphs:
+            self._graphs[name] = Recorded(work)
+        return self._graphs[name]
+
+    def _learn(self, batch: Batch, noise: Noise, policy_noise: PolicyNoise | None, frozen: bool, log: bool) -> _Learnt:
+        """The update, without what it draws: all that changes from one to the next comes in through tensors."""
+        losses_of = model_losses if log else self._losses
+        found = losses_of(self.networks, batch, noise, self.config, frozen, full=log)
+        metrics = {**found.metrics, **self._gradient_norms(found.weighted)} if log else {}
+        total = found.total
+        grad_norm = self._step_model(total)
+        self._sound.add_(total.detach() + grad_norm, alpha=0)
+        of_policy = None
+        if policy_noise:
+            acted = None if self._compiled else found.acted  # one graph more, for the updates that are logged
+            of_policy = self._update_policy(found.states, self._entropy_coeff, policy_noise, acted)
+        self._move_averages()
+        return _Learnt({**metrics, "grad_norm": grad_norm} if log else {}, of_policy)
+
+    @property
+    def policy_metrics(self) -> Metrics:
+        """Of the newest policy update since they were last taken; empty when there was none."""
+        return self._policy_metrics()
+
+    @policy_metrics.setter
+    def policy_metrics(self, metrics: Metrics) -> None:
+        self._policy_metrics = lambda: metrics
+
+    def take_policy_metrics(self) -> Metrics:
+        """`policy_metrics`, which are empty behind this until the policy is updated again."""
+        taken, self.policy_metrics = self.policy_metrics, {}
+        return taken
+
+    @torch.no_grad()
+    def validate(self, batch: Batch, draws: Draws) -> Metrics:
+        """Every loss of the model on data never trained on, without dropout; changes nothing."""
+        noise = draw_noise(self.config, self.action_size, draws, dropout=False)
+        return model_losses(self.networks, batch, noise, self.config, frozen=True, full=True).metrics
+
+    def _gradient_norms(self, weighted: dict[str, Tensor]) -> Metrics:
+        """(S,) norm of every weighted loss's gradient in every module it reaches."""
+        modules = self.model.trained_modules()
+        norms = {}
+        for loss, reached in catalogue.GRADIENT_FLOW.items():
+            if loss not in weighted or not weighted[loss].requires_grad:
+                continue
+            for name in reached:
+                params = list(modules[name].parameters())
+                grads = torch.autograd.grad(weighted[loss].sum(), params, retain_graph=True, allow_unused=True)
+                if any(g is not None for g in grads):  # none reach a frozen encoder
+                    norms[f"grad_norm/{loss}/{name}"] = per_seed_norm(g for g in grads if g is not None)
+        return norms
+
+    def _step_model(self, total: Tensor) -> Tensor:
+        for parameter in self._model_parameters:
+            parameter.grad = None  # a frozen encoder keeps none, so Adam leaves it alone
+        total.sum().backward()
+        grads = [p.grad for p in self._model_parameters if p.grad is not None]
+        norm = clip_per_seed(grads, self.config.grad_clip_norm)
+        self.optimisers["model"].step()
+        return norm
+
+    def _update_policy(
+        self, states: Tensor, entropy_coeff: Tensor | float, noise: PolicyNoise, acted: Gaussian | None = None
+    ) -> Callable[[], Metrics]:
+        """One step of the policy; its metrics, for whoever asks."""
+        c, (eps, dropout) = self.config, noise
+        with _constant(self._model_parameters):
+            found = self._policy_pass(self.model, self.policy, states, eps, dropout, c, acted)
+        spread = tm.percentile_range(found.terms.q[:, 0].detach()).clamp(min=1.0)
+        self.scale.lerp_(spread, c.scale_tau)
+        loss = losses.policy_loss(found.terms, self.scale, self.action_size, entropy_coeff, c.hinge_coef, c.rho)
+        grads = torch.autograd.grad(loss.sum(), self._policy_parameters)
+        norm = clip_per_seed(grads, c.grad_clip_norm)
+        for parameter, grad in zip(self._policy_parameters, grads, strict=True):
+            parameter.grad = grad
+        self.optimisers["policy"].step()
+        loss = loss.detach()
+        self._sound.add_(loss + norm, alpha=0)
+        found = PolicyPass(losses.PolicyTerms(*(x.detach() for x in found.terms)), *(x.detach() for x in found[1:]))
+
+        def metrics() -> Metrics:
+            own = {"pi_loss": loss, "pi_grad_norm": norm, "pi_scale": self.scale}
+            own = {name: value.clone() for name, value in own.items()}  # the next update may write into these
+            return {**policy_metrics(found, eps), **own, "entropy_coeff": torch.ones_like(norm) * entropy_coeff}
+
+        return metrics
+
+    def _move_averages(self) -> None:
+        for target, online, tau in self._averages:
+            move_average(target, online, tau)
+
+
+@contextlib.contextmanager
+def _constant(parameters: Sequence[nn.Parameter]) -> Iterator[None]:
+    """No gradients of `parameters`, which nobody asks for, are computed for what runs inside."""
+    for parameter in parameters:
+        parameter.requires_grad = False
+    try:
+        yield
+    finally:
+        for parameter in parameters:
+            parameter.requires_grad = True
+
+
+def per_seed_norm(grads: Iterable[Tensor]) -> Tensor:
+    """(S,) 2-norm over tensors (S, ...).
+
+    Seed by seed: one reduction over (S, n) sums in an order that depends on S, and a seed would train
+    differently beside others than alone.
+    """
+    flat = torch.cat([g.flatten(1) for g in grads], dim=1)
+    return torch.stack([torch.linalg.vector_norm(row) for row in flat])
+
+
+def clip_per_seed(grads: Sequence[Tensor], max_norm: float) -> Tensor:
+    """Scale each seed's gradients, in place, to norm at most `max_norm`; returns the (S,) norms before."""
+    if all(kernels.compiled_for(grad) and grad.is_contiguous() for grad in grads):
+        return fused.clip(grads, max_norm)
+    norm = per_seed_norm(grads)
+    factor = (max_norm / (norm + 1e-6)).clamp(max=1.0)
+    for grad in grads:
+        grad.mul_(factor.view(-1, *[1] * (grad.dim() - 1)))
+    return norm

@@ -1,0 +1,138 @@
+"""The networks: encoder, dynamics, reward, values, policy. Shapes as in docs/algorithm.md, "Networks"."""
+
+from __future__ import annotations
+
+import copy
+import functools
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from tdmpc.accel import fused
+from tdmpc import math as tm
+from tdmpc.config import TrainConfig
+from tdmpc.agent.ensemble_mlp import Heads, StackedMLP
+from tdmpc.rng import Dropout
+
+
+class Policy(nn.Module):
+    """z -> mean and log std of the Gaussian before the squash."""
+
+    def __init__(self, config: TrainConfig, action_size: int, generators: Sequence[torch.Generator]) -> None:
+        super().__init__()
+        sizes = [config.latent_dim, config.mlp_dim, config.mlp_dim, 2 * action_size]
+        self.net = StackedMLP(1, sizes, generators, bfloat16=config.bfloat16)
+        self.log_std_range = (config.log_std_min, config.log_std_max)
+
+    def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """(S, N, L) -> mean (S, N, A), log_std (S, N, A)."""
+        return fused.mean_and_log_std(self.net(z).squeeze(1), *self.log_std_range)
+
+    def act(self, z: Tensor) -> Tensor:
+        """(S, N, L) -> (S, N, A), the action of the mean: what the policy does alone."""
+        return torch.tanh(self(z)[0])
+
+    def sample(self, z: Tensor, eps: Tensor) -> Tensor:
+        """(S, N, L), eps (S, N, A) -> (S, N, A)."""
+        mean, log_std = self(z)
+        return torch.tanh(mean + log_std.exp() * eps)
+
+
+class WorldModel(nn.Module):
+    """Encoder, H dynamics heads, R reward heads, Q value heads and G auxiliary values of S seeds."""
+
+    bins: Tensor
+
+    def __init__(
+        self, config: TrainConfig, obs_size: int, action_size: int, generators: Sequence[torch.Generator]
+    ) -> None:
+        super().__init__()
+        c = config
+        latent, hidden, joint = c.latent_dim, [c.mlp_dim, c.mlp_dim], c.latent_dim + action_size
+        stacked = functools.partial(StackedMLP, generators=generators, bfloat16=c.bfloat16)
+        encoder_sizes = [obs_size, *[c.enc_dim] * (c.num_enc_layers - 1), latent]
+        self.encoder = stacked(1, encoder_sizes, simnorm=c.simnorm_dim)
+        self.dynamics = stacked(c.planner_num_dynamics_heads, [joint, *hidden, latent], simnorm=c.simnorm_dim)
+        self.reward = stacked(c.num_reward_heads, [joint, *hidden, c.num_bins], zero_out=True)
+        self.value = stacked(c.num_q, [latent, *hidden, c.num_bins], zero_out=True)
+        self.num_gammas = len(c.multi_gamma_gammas) if c.uses_aux else 0
+        if self.num_gammas:
+            together = c.multi_gamma_head == "joint"
+            heads, outputs = (1, self.num_gammas * c.num_bins) if together else (self.num_gammas, c.num_bins)
+            self.aux = stacked(heads, [latent, *hidden, outputs])
+        self.episodic = c.episodic
+        if self.episodic:
+            # two outputs, whose difference is the logit: a product with a single column is rounded differently for
+            # one seed than for several
+            self.termination = stacked(1, [latent, *hidden, 2])
+        self.register_buffer("bins", tm.bin_centres(c.num_bins, c.symlog_max))
+
+    def trained_modules(self) -> dict[str, nn.Module]:
+        """The parts the model's optimiser moves, by the names of `catalogue.GRADIENT_FLOW`."""
+        names = ["encoder", "dynamics", "reward", "value"]
+        names += ["aux"] if self.num_gammas else []
+        names += ["termination"] if self.episodic else []
+        return {name: getattr(self, name) for name in names}
+
+    def encode(self, obs: Tensor) -> Tensor:
+        """(S, ..., O) -> (S, ..., L)."""
+        flat = obs.flatten(1, -2)
+        return self.encoder(flat).reshape(*obs.shape[:-1], -1)
+
+    def next(self, z: Tensor, action: Tensor, heads: Heads = None) -> Tensor:
+        """z (S, [H|1], N, L), action (S, [H|1], N, A) -> next latents (S, H, N, L) of the chosen heads."""
+        return self.dynamics(z, action, heads)
+
+    def rewards(self, z: Tensor, action: Tensor) -> Tensor:
+        """z (S, N, L), action (S, N, A) -> (S, R, N) predicted rewards."""
+        return self.reward(z, action, bins=self.bins)
+
+    def end_logits(self, z: Tensor) -> Tensor:
+        """(S, ..., L) latents after a transition -> (S, ...) logits of its having ended the episode."""
+        goes_on, ends = self.termination(z.flatten(1, -2)).unbind(-1)
+        return (ends - goes_on).reshape(z.shape[:-1])
+
+    @torch.no_grad()
+    def alive(self, z: Tensor) -> Tensor | None:
+        """(S, ..., L) latents after a transition -> (S, ...) 1 where the episode goes on, 0 where it ended;
+        None where episodes never end."""
+        return (self.end_logits(z) <= 0).to(z.dtype) if self.episodic else None  # sigmoid(0) = 0.5
+
+    def values(self, z: Tensor, dropout: Dropout | None = None) -> Tensor:
+        """(S, N, L) -> (S, Q, N) predicted values."""
+        return self.value(z, dropout=dropout, bins=self.bins)
+
+
+class TargetValues(nn.Module):
+    """Exponential moving averages of the value heads and of the auxiliary values."""
+
+    def __init__(self, model: WorldModel) -> None:
+        super().__init__()
+        self.value = copy.deepcopy(model.value)
+        self.num_gammas = model.num_gammas
+        if self.num_gammas:
+            self.aux = copy.deepcopy(model.aux)
+        self.requires_grad_(False)
+
+    def values(self, z: Tensor, bins: Tensor) -> Tensor:
+        """(S, N, L) -> (S, Q, N)."""
+        return self.value(z, bins=bins)
+
+    def aux_values(self, z: Tensor, bins: Tensor) -> Tensor:
+        """(S, N, L) -> (S, G, N)."""
+        return fused.two_hot_inverse(aux_logits(self.aux, z, self.num_gammas), bins)
+
+
+def aux_logits(aux: nn.Module, z: Tensor, num_gammas: int, live: int | None = None) -> Tensor:
+    """(S, N, L) -> (S, G, N, K), whether one network serves all gammas or each has its own. live: as there."""
+    out = aux(z, live=live)
+    if out.shape[1] == num_gammas:
+        return out
+    return out.squeeze(1).unflatten(-1, (num_gammas, -1)).transpose(1, 2)
+
+
+@torch.no_grad()
+def move_average(target: StackedMLP, online: StackedMLP, tau: float) -> None:
+    """target += tau (online - target), in place."""
+    target.numbers.lerp_(online.numbers, tau)
