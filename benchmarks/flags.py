@@ -23,8 +23,8 @@ from scipy import signal, stats
 
 from aggregate import flags
 from aggregate.flags.detector import Beside, Finding, RunView
+from sweepwise.core.atomic import write_bytes
 from sweepwise.core.errors import JobsError
-from jobs.results.results_folder import write_bytes
 
 ROOT = Path(__file__).resolve().parents[1]
 CHOSEN_ON, HELD_OUT = 1, 2  # seeds of the generator

@@ -190,7 +190,8 @@ def false_answers(trials: int, truth: str, seeds: int = 6) -> tuple[float, ...]:
     signs = np.array([np.where(np.arange(8) >> bit & 1, 1.0, -1.0) for bit in range(3)])
     pairs = np.array([signs[0] * signs[1], signs[0] * signs[2], signs[1] * signs[2]])
     two_way = [
-        (estimates.holm(estimates.contrast(weights / 4, *of).p) < estimates.ALPHA).any(-1).mean() for weights in (signs, pairs)
+        (estimates.holm(estimates.contrast(weights / 4, *of).p) < estimates.ALPHA).any(-1).mean()
+        for weights in (signs, pairs)
     ]
     ordered = [(estimates.holm(_ordered(x[:, :levels])) < estimates.ALPHA).any(-1).mean() for levels in (3, 4)]
     wide = draw(rng, (trials, 2, 60, seeds))

@@ -24,19 +24,19 @@ import numpy as np
 import pandas as pd
 from rows import spliced
 
-from aggregate.statistics import estimates
-from aggregate.errors import AggregateError
 from aggregate.analysis.run_scores import LAST_POINTS, MODES
 from aggregate.analysis.summary import SweepSummary, summarise
+from aggregate.statistics import estimates
 from aggregate.verdict.number_format import estimate, number
 from jobs import process
-from jobs.runs import status
-from sweepwise.core.errors import JobsError
 from jobs.planning.plan import parse_seeds
 from jobs.reports.inputs import sweep_sources
-from jobs.results.results_folder import RunRef, Store, write_bytes
+from jobs.results.results_folder import RunRef, Store
+from jobs.runs import status
 from plots import curves
 from plots.theme import VARIABLES, Look
+from sweepwise.core.atomic import write_bytes
+from sweepwise.core.errors import AggregateError, JobsError
 from tdmpc.accel import processor
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -36,10 +36,11 @@ sys.path.insert(0, str(ROOT))
 
 from aggregate.inputs import parallel  # noqa: E402
 from aggregate.inputs.runs import ConfigSource, RunSource, SweepSource, load  # noqa: E402
-from tdmpc import metrics as catalogue  # noqa: E402
-from sweepwise.core import shard_name, shards
+from sweepwise.core import shard_name, shards  # noqa: E402
+from sweepwise.core.metrics import Metric  # noqa: E402
+from tdmpc.metrics import METRICS  # noqa: E402
 
-METRICS = 50
+METRIC_COUNT = 50
 SEEDS, LEVELS = 8, (1, 2, 3, 4, 5)  # three factors of five levels: 125 configurations
 PATTERN = ["train"] * 16 + ["episode"] * 3 + ["eval"]  # kinds of row, over and over
 SPACING = 100  # agent steps from row to row
@@ -48,11 +49,11 @@ SPACING = 100  # agent steps from row to row
 # --- what is read ---------------------------------------------------------------------------------------
 
 
-def metrics() -> list[catalogue.Metric]:
+def metrics() -> list[Metric]:
     """Those that the rows have: of every kind in `PATTERN`, lists among them."""
-    of_kind = [m for m in catalogue.METRICS.values() if m.kind in PATTERN]
+    of_kind = [m for m in METRICS.values() if m.kind in PATTERN]
     lists = [m for m in of_kind if m.is_list]
-    return [*lists, *(m for m in of_kind if not m.is_list)][:METRICS]
+    return [*lists, *(m for m in of_kind if not m.is_list)][:METRIC_COUNT]
 
 
 def shard(rng: np.random.Generator, first: int, rows: int) -> pa.Table:

@@ -25,8 +25,8 @@ from fake_slurm import FakeSlurm  # noqa: E402
 
 from jobs.results.records import Attempt, Chunk, Outcome, Status, Submission, TaskRuns, View, ViewConfig  # noqa: E402
 from jobs.results.results_folder import RunRef, Store  # noqa: E402
-from tdmpc.config import TrainConfig, config_id  # noqa: E402
 from sweepwise.core.shard_name import FOLDER, ShardName  # noqa: E402
+from tdmpc.config import TrainConfig, config_id  # noqa: E402
 
 SEEDS = 10
 SHARDS = 20  # of every run

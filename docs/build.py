@@ -19,9 +19,9 @@ import click
 from aggregate.flags import DETECTORS
 from jobs.cli.group import cli
 from jobs.planning.expand import show
-from jobs.results.results_folder import write_bytes
-from tdmpc import metrics as catalogue
+from sweepwise.core.atomic import write_bytes
 from tdmpc.config import PAPERS, TrainConfig, limits_text, type_text
+from tdmpc.metrics import EVENTS, METRICS
 from tdmpc.tasks import TASKS
 
 DOCS = Path(__file__).resolve().parent
@@ -119,10 +119,10 @@ def configuration() -> str:
 
 def metrics() -> str:
     parts = []
-    for group in dict.fromkeys(m.group for m in catalogue.METRICS.values()):
+    for group in dict.fromkeys(m.group for m in METRICS.values()):
         rows = [
             [f"`{m.name}`", m.kind, m.unit + (", a list" if m.is_list else ""), m.better, m.help, formula(m.formula)]
-            for m in catalogue.METRICS.values()
+            for m in METRICS.values()
             if m.group == group
         ]
         parts += [f"## {group.capitalize()}", table(("metric", "row", "unit", "better", "meaning", "formula"), rows)]
@@ -132,7 +132,7 @@ def metrics() -> str:
         "[algorithm.md](../algorithm.md), CE is cross-entropy, sg carries no gradient; those of values are for "
         "`ac_source: imagine`."
     )
-    events = "\n".join(f"- `{name}`: {meaning}" for name, meaning in catalogue.EVENTS.items())
+    events = "\n".join(f"- `{name}`: {meaning}" for name, meaning in EVENTS.items())
     return page("Metrics", wrapped(told), *parts, "## Events", events)
 
 

@@ -13,8 +13,8 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
-PACKAGES = ("sweeps", "torch", "mujoco", "dm_control", "numpy")
-ROOT = Path(__file__).resolve().parent.parent  # the folder that holds the five packages
+PACKAGES = ("sweepwise", "torch", "mujoco", "dm_control", "numpy")
+ROOT = Path(__file__).resolve().parent.parent  # the folder that holds the packages
 _TIMEOUT_S = 10
 
 

@@ -11,7 +11,7 @@ from aggregate.analysis.summary import SweepSummary
 from plots import curves
 from plots.figures import RETURNS, Picture, lines
 from plots.tables import Chip
-from tdmpc import metrics
+from tdmpc.metrics import METRICS
 
 
 def crashes(sweep: SweepSummary, chips: Sequence[Chip], frame: curves.Frame) -> list[tuple[str, Picture]]:
@@ -28,4 +28,4 @@ def crashes(sweep: SweepSummary, chips: Sequence[Chip], frame: curves.Frame) -> 
 
 
 def _drawn(pairs: Sequence[tuple[curves.Line, pd.DataFrame]], frame: curves.Frame, metric: str) -> curves.Drawn:
-    return curves.with_crashes(pairs, frame, unit=metrics.METRICS[metric].unit)
+    return curves.with_crashes(pairs, frame, unit=METRICS[metric].unit)

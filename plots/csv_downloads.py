@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from aggregate.analysis.summary import Summary, SweepSummary
 from aggregate.export import frames
 from aggregate.inputs.runs import Loaded
-from aggregate.analysis.summary import Summary, SweepSummary
 from plots.tables import Chip
 
 MOST_VALUES = 800_000  # of curves in a sweep: about two megabytes

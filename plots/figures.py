@@ -14,7 +14,8 @@ from aggregate.analysis.summary import SweepSummary
 from plots import curves
 from plots.tables import Chip
 from plots.theme import DISTINCT
-from tdmpc import metrics as catalogue
+from sweepwise.core.metrics import Metric
+from tdmpc.metrics import METRICS
 
 RETURNS = (
     ("eval_return_planner", "Evaluation with planning"),
@@ -59,7 +60,7 @@ def drawn_configs(sweep: SweepSummary) -> list[str]:
 
 def lines(sweep: SweepSummary, chips: Sequence[Chip], metric: str) -> list[tuple[Chip, curves.Line]]:
     """The configurations that are drawn and have the metric at all."""
-    kind = catalogue.METRICS[metric].kind
+    kind = METRICS[metric].kind
     every = [sweep.curves, *([sweep.imported.curves] if sweep.imported else [])]
     of = [frame[(frame["kind"] == kind) & (frame["metric"] == metric)] for frame in every]
     by_config = {str(i): mean for means in of for i, mean in means.groupby("config_id", observed=True)}
@@ -83,7 +84,7 @@ def returns(sweep: SweepSummary, chips: Sequence[Chip], frame: curves.Frame) -> 
         if not pairs:
             continue
         limits = curves.limits_of([line.seeds[metric] for _, line in pairs], frame.random)
-        declared = catalogue.METRICS[metric]
+        declared = METRICS[metric]
         label = f"{declared.help}, mean of every configuration over agent steps"
         wide, narrow = (
             _picture(curves.overview([line for _, line in pairs], frame, **size, unit=declared.unit), label, declared)
@@ -97,7 +98,7 @@ def returns(sweep: SweepSummary, chips: Sequence[Chip], frame: curves.Frame) -> 
 def _facet(
     chip: Chip,
     line: curves.Line,
-    metric: catalogue.Metric,
+    metric: Metric,
     title: str,
     frame: curves.Frame,
     limits: tuple[float, float],
@@ -110,7 +111,7 @@ def diagnostics(sweep: SweepSummary, chips: Sequence[Chip], frame: curves.Frame)
     """Groups of small multiples in the catalogue's order; side branches fold away."""
     shown = {metric for metric, _ in RETURNS}
     there = {m for wide in sweep.seeds.values() for m in wide.columns}
-    metrics = [m for name, m in catalogue.METRICS.items() if name in there and name not in shown]
+    metrics = [m for name, m in METRICS.items() if name in there and name not in shown]
     sections: list[dict[str, Any]] = []
     for group, title in GROUPS:
         own = [m for m in metrics if m.group == group and not m.name.startswith(tuple(p for p, _ in FOLDED))]
@@ -124,7 +125,7 @@ def diagnostics(sweep: SweepSummary, chips: Sequence[Chip], frame: curves.Frame)
     return [section for section in sections if section["panels"]]
 
 
-def _small(sweep: SweepSummary, chips: Sequence[Chip], frame: curves.Frame, metric: catalogue.Metric) -> Picture | None:
+def _small(sweep: SweepSummary, chips: Sequence[Chip], frame: curves.Frame, metric: Metric) -> Picture | None:
     pairs = lines(sweep, chips, metric.name)
     if not pairs:
         return None
@@ -133,7 +134,7 @@ def _small(sweep: SweepSummary, chips: Sequence[Chip], frame: curves.Frame, metr
 
 
 def of_flag(
-    chip: Chip, metric: catalogue.Metric, seeds: pd.DataFrame, marks: Sequence[curves.Mark], frame: curves.Frame | None
+    chip: Chip, metric: Metric, seeds: pd.DataFrame, marks: Sequence[curves.Mark], frame: curves.Frame | None
 ) -> Picture:
     """The curves that a flag was raised on. seeds: seed, step and the metric, of one configuration. Without a frame
     the page's script draws it."""
@@ -150,7 +151,7 @@ def of_flag(
 
 
 def of_dimensions(
-    chip: Chip, metric: catalogue.Metric, dimensions: pd.DataFrame, mark: curves.Mark, frame: curves.Frame
+    chip: Chip, metric: Metric, dimensions: pd.DataFrame, mark: curves.Mark, frame: curves.Frame
 ) -> Picture:
     """Every action dimension of the one seed that is marked. dimensions: dimension, step and the metric."""
     of = _values({int(number): part for number, part in dimensions.groupby("dimension")}, metric.name)
@@ -164,6 +165,6 @@ def _values(parts: Mapping[int, pd.DataFrame], metric: str) -> dict[int, pd.Data
     return {number: part[["step", metric]].rename(columns={metric: "value"}) for number, part in parts.items()}
 
 
-def _picture(drawn: curves.Drawn, label: str, metric: catalogue.Metric, only: Chip | None = None) -> Picture:
+def _picture(drawn: curves.Drawn, label: str, metric: Metric, only: Chip | None = None) -> Picture:
     view = drawn.view | {"kind": metric.kind, "metric": metric.name, "unit": metric.unit}
     return Picture(Markup(drawn.svg), view | ({"only": only.index} if only else {}), label)

@@ -10,13 +10,14 @@ import numpy as np
 import pandas as pd
 
 from aggregate import flags
-from aggregate.statistics import step_bins
-from aggregate.inputs.runs import Loaded
 from aggregate.analysis.summary import SweepSummary
+from aggregate.inputs.runs import Loaded
+from aggregate.statistics import step_bins
 from aggregate.verdict.number_format import number
 from plots import curves, figures
 from plots.tables import Chip
-from tdmpc import metrics
+from sweepwise.core.metrics import Metric
+from tdmpc.metrics import METRICS
 
 MOST_PICTURES = 32  # drawn beforehand; the page's script draws the others from the data
 RUN_LEVEL = ("eval_return_planner", "episode_return")  # shown for flags that are on no curve
@@ -66,7 +67,7 @@ def _line(finding: dict[str, Any]) -> dict[str, Any]:
 
 def _shown_metric(sweep: SweepSummary, detector: flags.Detector) -> str:
     """The metric whose curve shows the flag best: its own, the mean of its dimensions, or the return."""
-    there = {name for wide in sweep.seeds.values() for name in wide.columns if name in metrics.METRICS}
+    there = {name for wide in sweep.seeds.values() for name in wide.columns if name in METRICS}
     wanted = (detector.metric, detector.metric.removesuffix("_per_dim"), *RUN_LEVEL)
     return next((name for name in wanted if name in there), "")
 
@@ -79,20 +80,20 @@ def _picture(
         return None
     if frame and _is_list(detector):
         worst = _worst(own)
-        declared = metrics.METRICS[detector.metric]
+        declared = METRICS[detector.metric]
         apart = _dimensions(loaded, worst, declared, sweep.total_steps)
         mark = curves.Mark(int(worst["seed"]), float(worst["onset"]))
         return figures.of_dimensions(chip, declared, apart, mark, frame)
-    wide = sweep.seeds[metrics.METRICS[metric].kind]
+    wide = sweep.seeds[METRICS[metric].kind]
     seeds = wide.loc[wide["config_id"] == chip.config_id, ["seed", "step", metric]]
     if seeds[metric].notna().sum() == 0:
         return None
     marks = [curves.Mark(int(s), float(o)) for s, o in zip(own["seed"], own["onset"], strict=True)]
-    return figures.of_flag(chip, metrics.METRICS[metric], seeds, marks, frame)
+    return figures.of_flag(chip, METRICS[metric], seeds, marks, frame)
 
 
 def _is_list(detector: flags.Detector) -> bool:
-    return detector.metric in metrics.METRICS and metrics.METRICS[detector.metric].is_list
+    return detector.metric in METRICS and METRICS[detector.metric].is_list
 
 
 def _worst(own: pd.DataFrame) -> pd.Series:
@@ -108,7 +109,7 @@ def _words(detector: flags.Detector, metric: str, picture: figures.Picture | Non
     return f"{detector.metric}: the action dimensions of seed {_worst(own)['seed']}"
 
 
-def _dimensions(loaded: Loaded, finding: pd.Series, metric: metrics.Metric, total: int) -> pd.DataFrame:
+def _dimensions(loaded: Loaded, finding: pd.Series, metric: Metric, total: int) -> pd.DataFrame:
     """dimension (from 1), step and the metric, of the run of a finding, on the grid of the curves."""
     run = loaded.runs[finding["config_id"], int(finding["seed"])]
     rows = run.frames([metric.kind], total)[metric.kind]
@@ -116,5 +117,7 @@ def _dimensions(loaded: Loaded, finding: pd.Series, metric: metrics.Metric, tota
     values = pd.DataFrame(rows[metric.name].tolist())
     names = [str(number) for number in range(1, values.shape[1] + 1)]
     wide = values.set_axis(names, axis=1).assign(step=rows["step"].to_numpy())
-    binned = step_bins.binned(wide, total, step_bins.bin_count([step_bins.spacing(wide["step"].to_numpy())], total), names)
+    binned = step_bins.binned(
+        wide, total, step_bins.bin_count([step_bins.spacing(wide["step"].to_numpy())], total), names
+    )
     return binned.melt(["step"], names, "dimension", metric.name)

@@ -22,16 +22,16 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from aggregate.analysis import factor_effects
 from aggregate import flags
-from aggregate.statistics import estimates
-from aggregate.errors import AggregateError
+from aggregate.analysis import factor_effects
 from aggregate.analysis.summary import SweepSummary
+from aggregate.statistics import estimates
 from plots import curves
 from plots.figures import FOLDED, GROUPS, RETURNS, drawn_configs
 from plots.theme import DASHES, PALETTE, RC, Look, looks
-from tdmpc import metrics as catalogue
-from sweepwise.core.shards import atomic_write
+from sweepwise.core import atomic
+from sweepwise.core.errors import AggregateError
+from tdmpc.metrics import METRICS
 
 FORMATS = ("svg", "pdf", "png")
 WIDTHS = {1: 3.25, 2: 6.75}  # inches
@@ -73,14 +73,14 @@ def write(sweep: SweepSummary, out: Path, formats: Sequence[str], columns: int, 
     if unknown:
         raise AggregateError(f"--only {unknown[0]}: sweep {sweep.source.name} has {', '.join(known)}")
     plain = re.sub(r"[^A-Za-z0-9._-]+", "-", sweep.source.name).strip("-.") or "sweep"
-    for name in only or [name for name in known if name not in catalogue.METRICS]:
+    for name in only or [name for name in known if name not in METRICS]:
         with _style():
             made = known[name]()
             for ending in dict.fromkeys(formats):
                 path = out / f"{plain}-{name.replace('/', '-')}.{ending}"
                 try:
                     out.mkdir(parents=True, exist_ok=True)
-                    atomic_write(path, functools.partial(_save, made, ending))
+                    atomic.write(path, functools.partial(_save, made, ending))
                 except OSError as error:
                     raise AggregateError(f"{path}: {error.strerror}; choose a place you may write to") from error
                 yield path
@@ -114,7 +114,7 @@ def _sheet(sweep: SweepSummary, columns: int) -> Sheet:
 def _figures(sheet: Sheet) -> dict[str, Callable[[], Figure]]:
     """Name -> what draws it; of what there is."""
     sweep = sheet.sweep
-    there = {metric for wide in sweep.seeds.values() for metric in wide.columns if metric in catalogue.METRICS}
+    there = {metric for wide in sweep.seeds.values() for metric in wide.columns if metric in METRICS}
     found: dict[str, Callable[[], Figure]] = {}
     for metric, title in RETURNS:
         if metric in there:
@@ -126,11 +126,11 @@ def _figures(sheet: Sheet) -> dict[str, Callable[[], Figure]]:
     if (sweep.votes["raised"] > 0).any():
         found["flags"] = functools.partial(_flags, sheet)
     for group, _ in GROUPS:
-        own = [name for name, m in catalogue.METRICS.items()
+        own = [name for name, m in METRICS.items()
                if name in there and m.group == group and not _is_apart(name)]  # fmt: skip
         if own:
             found[_slug(group) if group != "return" else "spread"] = functools.partial(_multiples, sheet, own)
-    return found | {name: functools.partial(_curve, sheet, name) for name in catalogue.METRICS if name in there}
+    return found | {name: functools.partial(_curve, sheet, name) for name in METRICS if name in there}
 
 
 def _cut(name: str) -> str:
@@ -176,7 +176,7 @@ def _multiples(sheet: Sheet, metrics: Sequence[str]) -> Figure:
 
 
 def _draw(axes: Axes, sheet: Sheet, metric: str, thin: bool = False) -> None:
-    declared = catalogue.METRICS[metric]
+    declared = METRICS[metric]
     frame = _seeds(sheet, metric)
     bands = frame["name"].nunique() <= curves.MOST_BANDS
     sns.lineplot(
@@ -207,7 +207,7 @@ def _interval(values: pd.Series) -> tuple[float, float]:
 
 def _seeds(sheet: Sheet, metric: str) -> pd.DataFrame:
     """name, seed, step and the metric, of the configurations that are drawn."""
-    kind = catalogue.METRICS[metric].kind
+    kind = METRICS[metric].kind
     imported = sheet.sweep.imported
     parts = [part.seeds[kind] for part in (sheet.sweep, imported) if part is not None and kind in part.seeds]
     wide = pd.concat([part.reindex(columns=["config_id", "seed", "step", metric]) for part in parts])

@@ -17,19 +17,19 @@ import scipy
 from markupsafe import Markup
 
 from aggregate import flags
-from aggregate.statistics import estimates
-from aggregate.errors import AggregateError
-from aggregate.inputs.runs import Loaded
-from aggregate.inputs.provenance import seeds_by_origin
 from aggregate.analysis.summary import Summary, SweepSummary
-from aggregate.verdict.verdict import verdict
+from aggregate.inputs.provenance import seeds_by_origin
+from aggregate.inputs.runs import Loaded
+from aggregate.statistics import estimates
 from aggregate.verdict.number_format import number
-from plots import curves, csv_downloads, flag_cards, figures, tables
+from aggregate.verdict.verdict import verdict
+from plots import csv_downloads, curves, figures, flag_cards, tables
 from plots.crashes import crashes
 from plots.secondary_tables import secondary
 from plots.tables import Chip
 from plots.theme import COLORS, DASHES, Look, looks
-from sweepwise.core.shards import atomic_write
+from sweepwise.core import atomic
+from sweepwise.core.errors import AggregateError
 
 SCRIPTS = ("state", "data", "draw", "figure", "controls", "tables", "start")  # of the page, in their order
 
@@ -41,7 +41,7 @@ def write_report(summary: Summary, out: Path) -> None:
     html = render(summary)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        atomic_write(out, lambda part: _write(part, html))
+        atomic.write(out, lambda part: _write(part, html))
     except OSError as error:
         raise AggregateError(f"--out {out}: {error.strerror}; choose a place you may write to") from error
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pandas as pd
 
-from aggregate.analysis import factor_effects
 from aggregate import flags
+from aggregate.analysis import factor_effects
 from aggregate.analysis.factor_contrasts import TIMES
 from aggregate.analysis.summary import SweepSummary
 from aggregate.verdict.number_format import estimate, probability, signed
@@ -42,7 +42,8 @@ def _against_baseline(sweep: SweepSummary, chips: dict[str, Chip]) -> list[tuple
     of = {(line["config_id"], line["outcome"]): _line(line) for line in sweep.secondary.to_dict("records")}
     ids = dict.fromkeys(config_id for config_id, _ in of)
     return [
-        (chips[str(i)], [of.get((i, name), {"shown": "-", "chance": ""}) for name in factor_effects.OUTCOMES[1:]]) for i in ids
+        (chips[str(i)], [of.get((i, name), {"shown": "-", "chance": ""}) for name in factor_effects.OUTCOMES[1:]])
+        for i in ids
     ]
 
 

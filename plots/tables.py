@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from aggregate.analysis import factor_effects
 from aggregate import flags
+from aggregate.analysis import factor_effects
+from aggregate.analysis.summary import SweepSummary
+from aggregate.flags import hypotheses
 from aggregate.inputs import runs as load
 from aggregate.statistics import estimates
-from aggregate.flags import hypotheses
-from aggregate.analysis.summary import SweepSummary
 from aggregate.verdict.number_format import estimate, number, signed
 from plots.theme import Look
 

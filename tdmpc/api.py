@@ -15,16 +15,18 @@ from typing import Any
 import numpy as np
 import torch
 
-from tdmpc.training import checkpoint
-from tdmpc.accel import kernels
 from sweepwise.core import shards
+from sweepwise.core.errors import SweepsError
+from sweepwise.core.trainable import Outcome, Progress, RunHandle
+from tdmpc.accel import kernels
 from tdmpc.agent.agent import Agent
-from tdmpc.training.checkpoint import NoWeights
 from tdmpc.config import TrainConfig, config_id
+from tdmpc.training import checkpoint
+from tdmpc.training.checkpoint import NoWeights
 from tdmpc.training.environment import Env
 from tdmpc.training.evaluator import Evaluator, Mode, begin
 from tdmpc.training.seed_state import restore_weights
-from tdmpc.training.trainer import Outcome, Progress, RunHandle, Trainer
+from tdmpc.training.trainer import Trainer
 
 __all__ = [
     "DeviceError", "Evaluation", "Film", "NoWeights", "Outcome", "Progress", "RunHandle", "evaluate", "film", "train",
@@ -35,7 +37,7 @@ __all__ = [
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 
 
-class DeviceError(RuntimeError):
+class DeviceError(SweepsError):
     """The device asked for is not there."""
 
 

@@ -19,6 +19,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from sweepwise.core.errors import SweepsError
 from tdmpc.tasks import EPISODE_FRAMES, TASKS, canonical_task
 
 IDENTITY_VERSION = 1
@@ -38,7 +39,7 @@ PAPERS = {
 }
 
 
-class ConfigError(ValueError):
+class ConfigError(SweepsError, ValueError):
     """A configuration that cannot be trained; the message is one line: value, what is legal, the fix."""
 
 

@@ -1,4 +1,4 @@
-"""Every metric, declared once. The trainer can log nothing else and the report explains nothing else.
+"""Every metric that the agent logs. The trainer can log nothing else.
 
 Standard library only.
 """
@@ -6,35 +6,13 @@ Standard library only.
 from __future__ import annotations
 
 import dataclasses
-import difflib
-from dataclasses import dataclass
 from typing import Literal
 
+from sweepwise.core.metrics import Better, Catalogue, Metric
+
 Group = Literal["return", "policy", "value", "world model", "run"]
-Better = Literal["up", "down", "none"]
-Kind = Literal["train", "episode", "eval", "validation", "event"]
 
-KINDS: tuple[Kind, ...] = ("train", "episode", "eval", "validation", "event")
 VALIDATION_PREFIXES = ("validation/", "validation_recent/")
-
-
-@dataclass(frozen=True)
-class Metric:
-    """One column of the shards.
-
-    name: column name. kind: the kind of row it stands in. unit: for the axis. better: which direction is
-    good. group: which room of the agent it watches. is_list: one value per dimension, gamma or episode.
-    formula: what is computed, in the symbols of docs/algorithm.md; "" where help says it all.
-    """
-
-    name: str
-    kind: Kind
-    group: Group
-    unit: str
-    better: Better
-    help: str
-    is_list: bool = False
-    formula: str = ""
 
 
 def _train(
@@ -164,10 +142,4 @@ METRICS: dict[str, Metric] = {
     m.name: m for m in _RETURN + _POLICY + _VALUE + _WORLD_MODEL + _GRADIENTS + _VALIDATION + _RUN
 }
 
-
-def metric(name: str) -> Metric:
-    """The declaration of `name`; raises `KeyError` naming near matches."""
-    if name not in METRICS:
-        near = ", ".join(difflib.get_close_matches(name, METRICS, n=3)) or "none near"
-        raise KeyError(f"metric {name!r} is not in the catalogue; near matches: {near}")
-    return METRICS[name]
+CATALOGUE = Catalogue(METRICS, EVENTS)

@@ -20,8 +20,8 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from jobs.planning import plan
 from jobs.cli import cli
+from jobs.planning import plan
 
 # Lines of shell blocks that no test types, and why.
 NOT_RUN = {

@@ -27,11 +27,11 @@ import pytest
 from click.testing import CliRunner
 from fake_slurm import FakeSlurm
 
-from jobs.doctor import probe
 from jobs.cli import cli
+from jobs.doctor import probe
 from jobs.results.records import Attempt, Outcome, Submission
-from jobs.runs.status import survey
 from jobs.results.results_folder import RunRef, Store
+from jobs.runs.status import survey
 
 PAGES = ("README.md", "docs/decisions.md", "docs/exchange.md", "docs/howto.md", "docs/imports.md")
 REPOSITORY = Path(__file__).parents[1]

@@ -135,7 +135,7 @@ def test_an_episode_is_filmed_without_a_display(whole: Sweeps) -> None:
 def test_an_edit_after_submit_does_not_leak_into_what_runs(sweeps: Sweeps, repository: Path) -> None:
     live = sweeps.folder / "live"
     fleeting = shutil.ignore_patterns("__pycache__")  # written while others import
-    for package in ("tdmpc", "jobs", "aggregate", "plots", "slurm_templates"):
+    for package in ("tdmpc", "jobs", "aggregate", "plots", "slurm_templates", "sweepwise"):
         shutil.copytree(repository / package, live / package, ignore=fleeting)
     sweeps.environment["PYTHONPATH"] = str(live)
     sweeps(*ONE, "--cluster", "local")
@@ -145,7 +145,7 @@ def test_an_edit_after_submit_does_not_leak_into_what_runs(sweeps: Sweeps, repos
     sweeps.until("done")
     (attempt,) = sweeps.folder.glob("results/runs/*/seed-1/attempts/001.json")
     code = json.loads(attempt.read_text())["code"]
-    assert (sweeps.folder / "results" / "code" / code / "tdmpc" / "agent.py").is_file()
+    assert (sweeps.folder / "results" / "code" / code / "tdmpc" / "agent" / "agent.py").is_file()
     shard = next(sweeps.folder.glob("results/runs/*/seed-1/metrics/*.parquet"))
     assert len(pq.read_schema(shard).metadata[b"code"]) == 16
 

@@ -12,8 +12,8 @@ import matplotlib as mpl
 import pytest
 
 from aggregate.export.frames import LEVELS, Frames
-from sweepwise.core.errors import JobsError
 from jobs.reports.notebook import frames
+from sweepwise.core.errors import JobsError
 
 
 @pytest.fixture(scope="module")

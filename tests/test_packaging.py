@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-PACKAGES = ("tdmpc", "jobs", "aggregate", "plots", "slurm_templates")
+PACKAGES = ("sweepwise", "tdmpc", "jobs", "aggregate", "plots", "slurm_templates")
 # What a user's folder may hold under the very names of our packages and dependencies.
 HOSTILE = ("plots", "jobs", "aggregate", "tdmpc", "yaml", "click")
 
@@ -42,7 +42,7 @@ def sources(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def wheel(sources: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
     pip("wheel", str(sources), "-w", str(folder))
-    (found,) = folder.glob("sweeps-*.whl")
+    (found,) = folder.glob("sweepwise-*.whl")
     return found
 
 
@@ -52,7 +52,7 @@ def dependencies(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("dependencies")
     installed = sorted(Path(sysconfig.get_path("purelib")).iterdir())
     for path in installed:
-        if not re.match(r"(sweeps-|__editable__|.*\.pth$|__pycache__)", path.name) and path.name not in PACKAGES:
+        if not re.match(r"(sweepwise-|__editable__|.*\.pth$|__pycache__)", path.name) and path.name not in PACKAGES:
             (folder / path.name).symlink_to(path)
     return folder
 
@@ -113,7 +113,7 @@ def test_every_module_and_every_data_file_is_in_the_wheel(wheel: Path, sources: 
     suffixes = {".py", ".yaml", ".j2", ".css", ".js", ".sh", ".c", ".h"}
     files = {p.relative_to(sources).as_posix() for name in PACKAGES for p in (sources / name).rglob("*")}
     expected = {name for name in files if Path(name).suffix in suffixes}
-    assert {"jobs/plans/stability.yaml", "jobs/plans/presets.yaml", "slurm_templates/gpu.yaml"} <= expected
+    assert {"jobs/planning/stability.yaml", "jobs/planning/presets.yaml", "slurm_templates/gpu.yaml"} <= expected
     assert held == expected
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from aggregate.statistics import estimates
 from aggregate.analysis.factor_effects import OUTCOMES
+from aggregate.statistics import estimates
 from aggregate.statistics.alpha_spending import Looks
-from tdmpc import metrics
+from tdmpc.metrics import METRICS
 
 _COLUMNS = ["outcome", "config_id", "n", "difference", "low", "high", "p_raw"]
 
@@ -25,7 +25,7 @@ def diagnostics(late: pd.DataFrame, baseline: str) -> pd.DataFrame:
     """Every metric of every configuration against the baseline's: outcome, config_id, n, difference with low and high
     (uncorrected), p_raw, p (false-discovery rate over all of them), distinct. late: `effects.last_quarter`."""
     lines = []
-    for metric in (name for name in late if name in metrics.METRICS):
+    for metric in (name for name in late if name in METRICS):
         samples = estimates.samples_of(late, "config_id", metric)
         base = samples.pop(baseline, np.empty(0))
         for config_id, sample in samples.items() if base.size else ():

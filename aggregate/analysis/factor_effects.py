@@ -16,11 +16,11 @@ import pandas as pd
 from scipy import stats as scipy_stats
 
 from aggregate import flags
-from aggregate.statistics import estimates
 from aggregate.analysis.factor_contrasts import TIMES, Axis, axes
 from aggregate.inputs.runs import SweepSource
+from aggregate.statistics import estimates
 from aggregate.statistics.alpha_spending import Looks
-from tdmpc import metrics as catalogue
+from tdmpc.metrics import METRICS
 
 PRIMARY = "final_planner"
 OUTCOMES = (PRIMARY, "auc_planner", "fall_planner", "final_policy")
@@ -28,7 +28,7 @@ LAST_QUARTER = 0.75
 # Diagnostics: what is good when it rises is judged as a score.
 LATE = {
     name
-    for name, metric in catalogue.METRICS.items()
+    for name, metric in METRICS.items()
     if metric.kind != "episode" and not metric.is_list and metric.group != "run" and metric.better != "up"
 }
 _CORNERS = ((0, 0), (0, 1), (1, 0), (1, 1))
@@ -62,7 +62,7 @@ class Effects:
 def effects(sweep: SweepSource, scores: pd.DataFrame, diagnostics: pd.DataFrame, findings: pd.DataFrame) -> Effects:
     """scores and diagnostics: one line per run with `config_id`; findings: `flags.judge`."""
     main, pairs = axes(sweep)
-    metrics = [name for name in diagnostics if name in catalogue.METRICS]
+    metrics = [name for name in diagnostics if name in METRICS]
     raised, looks = _raised(sweep, findings), sweep.looks
     odds = pd.DataFrame(_odds(main, raised), columns=_ODDS)
     odds_pairs = pd.DataFrame(_odds_together(main, raised), columns=_ODDS)
@@ -70,7 +70,9 @@ def effects(sweep: SweepSource, scores: pd.DataFrame, diagnostics: pd.DataFrame,
         returns=_judged(_table(sweep, main, scores, OUTCOMES), lambda p: estimates.holm(looks(p))),
         interactions=_judged(_table(sweep, pairs, scores, OUTCOMES), lambda p: estimates.holm(looks(p))),
         diagnostics=_judged(_table(sweep, main, diagnostics, metrics), estimates.false_discovery, by_outcome=False),
-        diagnostic_pairs=_judged(_table(sweep, pairs, diagnostics, metrics), estimates.false_discovery, by_outcome=False),
+        diagnostic_pairs=_judged(
+            _table(sweep, pairs, diagnostics, metrics), estimates.false_discovery, by_outcome=False
+        ),
         odds=_judged(odds, estimates.false_discovery, by_outcome=False),
         odds_pairs=_judged(odds_pairs, estimates.false_discovery, by_outcome=False),
     )
@@ -81,7 +83,7 @@ def last_quarter(rows: Mapping[str, Mapping[str, Any]], total: int) -> dict[str,
     that are finite."""
     found: dict[str, float] = {}
     for kind, part in rows.items():
-        names = [name for name in part if name in LATE and catalogue.METRICS[name].kind == kind]
+        names = [name for name in part if name in LATE and METRICS[name].kind == kind]
         late = np.asarray(part["step"]) > LAST_QUARTER * total
         for name in names if late.any() else ():
             values = np.asarray(part[name], dtype=float)[late]
@@ -139,7 +141,8 @@ def effect(axis: Axis, weights: np.ndarray, cells: Cells, tests: float) -> dict[
     return {
         "factor": axis.factor, "low": axis.low, "high": axis.high, "levels": axis.levels, "runs": int(used.sum()),
         "estimate": estimate, "ci_low": estimate - half, "ci_high": estimate + half, "sd": sd, "p_raw": float(found.p),
-        "detectable": float(found.detectable(tests)), "needed": estimates.seeds_needed(found, int(np.median(used)), tests),
+        "detectable": float(found.detectable(tests)),
+        "needed": estimates.seeds_needed(found, int(np.median(used)), tests),
     }  # fmt: skip
 
 

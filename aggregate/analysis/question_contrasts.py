@@ -16,11 +16,11 @@ import pandas as pd
 from scipy import stats as scipy_stats
 
 from aggregate import flags
-from aggregate.statistics import estimates
-from aggregate.analysis.plan_questions import ENDPOINTS, Question, Term
 from aggregate.analysis.factor_contrasts import Axis, axes, codes, places
 from aggregate.analysis.factor_effects import Cells, effect
+from aggregate.analysis.plan_questions import ENDPOINTS, Question, Term
 from aggregate.inputs.runs import ConfigSource, SweepSource
+from aggregate.statistics import estimates
 
 ASKED, UNASKED = "asked in the plan", "not asked"
 COLUMNS = ["question", "endpoint", "deciding", "family", "axis", "inner", "factor", "low", "high", "levels", "runs",

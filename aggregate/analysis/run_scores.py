@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 
 from aggregate import flags
+from aggregate.flags.curve_features import jitter
 from aggregate.inputs import runs as load
 from aggregate.statistics import estimates
-from aggregate.flags.curve_features import jitter
 
 MODES = ("planner", "policy")
 LAST_SHARE = 0.1  # of training is "final" ...

@@ -11,17 +11,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from aggregate.analysis import baseline_contrasts as contrasts, factor_effects as effects, question_contrasts
 from aggregate import flags
-from aggregate.statistics import step_bins, estimates
-from aggregate.inputs import runs as load
-from aggregate.analysis.worst_case_curves import worst_curves
-from aggregate.errors import AggregateError
-from aggregate.inputs.runs import ConfigSource, SweepSource
-from aggregate.inputs.progress import tracked
+from aggregate.analysis import baseline_contrasts as contrasts
+from aggregate.analysis import factor_effects as effects
+from aggregate.analysis import question_contrasts
 from aggregate.analysis.run_scores import APART, CRASHED, LAST_POINTS, SCORES, apart, run_scores
+from aggregate.analysis.worst_case_curves import worst_curves
+from aggregate.inputs import runs as load
 from aggregate.inputs.parallel import mapping
-from tdmpc import metrics as catalogue
+from aggregate.inputs.progress import tracked
+from aggregate.inputs.runs import ConfigSource, SweepSource
+from aggregate.statistics import estimates, step_bins
+from sweepwise.core.errors import AggregateError
+from sweepwise.core.metrics import KINDS
+from tdmpc.metrics import METRICS
 
 __all__ = ["AggregateError", "RandomReference", "Summary", "SweepSummary", "summarise"]
 
@@ -222,7 +225,7 @@ def _trained(pair: Pair) -> flags.RunView:
 
 def _look(pair: Pair, beside: flags.Beside, bins: Mapping[str, int], total: int) -> _Look:
     config, run = pair[0], pair[1].source
-    view = dataclasses.replace(_view(pair, catalogue.KINDS), beside=beside)
+    view = dataclasses.replace(_view(pair, KINDS), beside=beside)
     return _Look(
         curves={kind: _run_curves(kind, rows, bins, total) for kind, rows in view.rows.items()},
         events=_first_steps(view.rows.get("event", {})),
@@ -272,7 +275,7 @@ def _of_runs(frame: pd.DataFrame, runs: Collection[tuple[str, int]]) -> np.ndarr
 
 
 def _run_curves(kind: str, rows: Mapping[str, Any], bins: Mapping[str, int], total: int) -> pd.DataFrame:
-    metrics = [name for name, metric in catalogue.METRICS.items()
+    metrics = [name for name, metric in METRICS.items()
                if metric.kind == kind and not metric.is_list and metric.unit != "bool" and name in rows]  # fmt: skip
     return step_bins.binned(rows, total, bins[kind], metrics) if kind in bins else step_bins.own_points(rows, metrics)
 
@@ -290,13 +293,15 @@ def _curves(looks: Mapping[tuple[str, int], _Look]) -> tuple[dict[str, pd.DataFr
         metrics = wide.columns[3:]
         if len(metrics):
             seeds[kind] = wide
-            curves.append(estimates.Interval()(wide, ["config_id", "step"], metrics).assign(kind=kind)[curves[0].columns])
+            curves.append(
+                estimates.Interval()(wide, ["config_id", "step"], metrics).assign(kind=kind)[curves[0].columns]
+            )
     return seeds, pd.concat(curves[1:], ignore_index=True) if len(curves) > 1 else curves[0]
 
 
 def _in_order(frame: pd.DataFrame, first: Sequence[str]) -> pd.DataFrame:
     """Columns `first`, then the metrics that are finite anywhere, as the catalogue lists them."""
-    metrics = [name for name in catalogue.METRICS if name in frame and np.isfinite(frame[name]).any()]
+    metrics = [name for name in METRICS if name in frame and np.isfinite(frame[name]).any()]
     return frame.reindex(columns=[*first, *metrics])
 
 

@@ -14,13 +14,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from aggregate.errors import AggregateError
 from aggregate.export import table, tensorboard
 from aggregate.export.new_rows import About, Written, news
 from aggregate.export.wandb_runs import WandbRuns
-from aggregate.inputs.runs import DONE, ConfigSource, RunRows, SweepSource, load
 from aggregate.inputs.progress import tracked
-from sweepwise.core.shards import atomic_write
+from aggregate.inputs.runs import DONE, ConfigSource, RunRows, SweepSource, load
+from sweepwise.core import atomic
+from sweepwise.core.errors import AggregateError
 
 FORMAT_VERSION = 1  # of run.json
 _RECORD = "run.json"
@@ -123,7 +123,7 @@ def _write(place: _Place, about: About) -> None:
         "written": {target: dataclasses.asdict(written) for target, written in sorted(place.written.items())},
     }
     text = json.dumps(record, indent=1) + "\n"
-    atomic_write(place.folder / _RECORD, lambda part: part.write_text(text, encoding="utf-8"))
+    atomic.write(place.folder / _RECORD, lambda part: part.write_text(text, encoding="utf-8"))
 
 
 def _read(path: Path) -> tuple[tuple[str, int], _Place]:

@@ -19,10 +19,10 @@ import pyarrow.parquet as pq
 
 from aggregate.analysis import question_contrasts
 from aggregate.analysis.factor_effects import PRIMARY
-from aggregate.errors import AggregateError
-from aggregate.inputs.runs import ConfigSource, Loaded, SweepSource
 from aggregate.analysis.summary import Summary, SweepSummary
-from sweepwise.core.shards import atomic_write
+from aggregate.inputs.runs import ConfigSource, Loaded, SweepSource
+from sweepwise.core import atomic
+from sweepwise.core.errors import AggregateError
 
 FORMATS = ("csv", "parquet", "json")
 _CONFIG = ["sweep", "config_id", "label", "imported", "is_baseline"]
@@ -177,7 +177,7 @@ def write(found: Frames, out: Path, formats: Sequence[str]) -> Iterator[Path]:
         for suffix in dict.fromkeys(formats):
             path = out.with_name(f"{out.stem}-{level}.{suffix}")
             try:
-                atomic_write(path, functools.partial(_WRITERS[suffix], table))
+                atomic.write(path, functools.partial(_WRITERS[suffix], table))
             except OSError as error:
                 raise AggregateError(f"{path}: {error.strerror or error}; choose a place you may write to") from error
             yield path

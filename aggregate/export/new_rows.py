@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from aggregate.inputs.runs import RunRows
-from tdmpc import metrics
+from tdmpc.metrics import CATALOGUE, METRICS
 
 
 class About(NamedTuple):
@@ -104,7 +104,7 @@ def _flat(kind: str, rows: pd.DataFrame) -> Iterator[Row]:
 def _values(cells: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
     """Tags and numbers of a row. An absent metric is no number; one that became NaN is, and is told."""
     for name, value in cells.items():
-        metric = metrics.METRICS.get(name)
+        metric = METRICS.get(name)
         if metric is None:
             continue
         if not metric.is_list:
@@ -116,4 +116,4 @@ def _values(cells: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
 
 def tag(name: str) -> str:
     """How a metric is called elsewhere: below its group, as panels are grouped by what stands before the slash."""
-    return f"{metrics.metric(name).group.replace(' ', '_')}/{name}"
+    return f"{CATALOGUE.metric(name).group.replace(' ', '_')}/{name}"

@@ -8,8 +8,8 @@ import pandas as pd
 
 from aggregate.export import frames
 from aggregate.inputs.runs import RunRows
-from tdmpc import metrics as catalogue
-from sweepwise.core.shards import atomic_write
+from sweepwise.core import atomic
+from tdmpc.metrics import METRICS
 
 _FIRST = ["kind", "step", "frames", "update", "time", "event"]
 
@@ -18,6 +18,6 @@ def write(path: Path, run: RunRows) -> None:
     """All rows by step, a column per metric that occurs; lists as JSON. The same rows give the same bytes."""
     parts = [rows.assign(kind=kind) for kind, rows in run.frames().items()]
     rows = pd.concat(parts, ignore_index=True).sort_values("step", kind="stable")
-    metrics = [name for name in catalogue.METRICS if name in rows]
+    metrics = [name for name in METRICS if name in rows]
     table = frames.as_table(rows.reindex(columns=[*_FIRST, *metrics, "nonfinite"]))
-    atomic_write(path, lambda part: frames.write_csv(table, part))
+    atomic.write(path, lambda part: frames.write_csv(table, part))

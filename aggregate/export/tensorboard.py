@@ -1,4 +1,4 @@
-"""Event files of TensorBoard, written without it; `aggregate.importers.event_files`, which reads them, says what they are.
+"""Writes TensorBoard event files without TensorBoard. `aggregate.importers.event_files` documents the format.
 
 Every batch of rows is a file of its own, moved into place whole: what a reader has seen never changes. TensorBoard
 reads the files of a folder in the order of their names.
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from aggregate.export.new_rows import Row
 from aggregate.importers.event_files import MARK, checksum
-from sweepwise.core.shards import atomic_write
+from sweepwise.core import atomic
 
 _VERSION = b"brain.Event:2"  # with it TensorBoard drops steps for a session's start alone, not for an order it dislikes
 _SESSION_START = 1
@@ -26,7 +26,7 @@ def write(folder: Path, batch: int, rows: Iterable[Row], back_to: int | None) ->
         with part.open("wb") as file:
             file.writelines(_record(event) for event in _events(list(rows), back_to))
 
-    atomic_write(folder / f"events.out.{MARK}.{batch:010d}.sweeps", fill)
+    atomic.write(folder / f"events.out.{MARK}.{batch:010d}.sweeps", fill)
 
 
 def _events(rows: list[Row], back_to: int | None) -> Iterator[bytes]:

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from aggregate.errors import AggregateError
 from aggregate.export.new_rows import About, Row
+from sweepwise.core.errors import AggregateError
 
 _LONGEST, _LONGEST_TAG = 100, 64  # characters: W&B takes 128 for a name, and 64 for a tag
 

@@ -13,8 +13,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from aggregate.inputs import runs
-from aggregate.flags.detector import Beside, Detector, Finding, RunView, Series, finding, too_few, unknown
 from aggregate.flags.curve_features import (
     error_of_mean,
     jitter,
@@ -29,6 +27,8 @@ from aggregate.flags.curve_features import (
     variances,
     window_of,
 )
+from aggregate.flags.detector import Beside, Detector, Finding, RunView, Series, finding, too_few, unknown
+from aggregate.inputs import runs
 from aggregate.statistics.estimates import split_fall
 from tdmpc.config import TrainConfig
 

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from aggregate.flags.curve_features import variances
 from aggregate.flags.detector import FLAG, NOT_ASSESSABLE, OK, WARN, RunView
 from aggregate.flags.detectors import beside
-from aggregate.flags.curve_features import variances
 from aggregate.flags.registry import DETECTORS
 
 WARN_SHARE, FLAG_SHARE = 1 / 3, 1 / 2  # of the seeds that could be judged

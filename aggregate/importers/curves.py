@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from aggregate.importers import import_options as words
-from aggregate.importers.import_options import EVENTS_PATH, TABLE_PATH, USUAL, Asked, ForeignError
 from aggregate.importers.event_files import MARK, scalars
+from aggregate.importers.import_options import EVENTS_PATH, TABLE_PATH, USUAL, Asked, ForeignError
 from aggregate.importers.tables import READERS, Table, open_table
 from aggregate.inputs.progress import tracked
-from tdmpc import metrics
-from sweepwise.core import shard_name, shards
+from sweepwise.core import atomic, shard_name, shards
+from sweepwise.core.metrics import Kind
+from tdmpc.metrics import CATALOGUE
 
 _WRITERS = 16
 _NOT_SEARCHED = ".json"  # in folders of runs it holds settings more often than curves
@@ -35,7 +36,7 @@ class Curve:
     """What one seed of an algorithm did on a task. points: (kind of row, agent step) -> metric -> value, and time."""
 
     key: Key
-    points: dict[tuple[metrics.Kind, int], dict[str, float]] = field(default_factory=dict)
+    points: dict[tuple[Kind, int], dict[str, float]] = field(default_factory=dict)
 
     @property
     def last_step(self) -> int:
@@ -80,8 +81,8 @@ def write(curves: Sequence[Curve], folder_of: Mapping[Key, Path], frames_per_ste
         ]
         target = folder_of[curve.key] / shard_name.FOLDER
         target.mkdir(parents=True)
-        publish = functools.partial(shards.write_table, shards.rows_to_table(rows, {}))
-        shards.atomic_write(target / str(shard_name.ShardName("imported", 0)), publish)
+        publish = functools.partial(shards.write_table, shards.rows_to_table(rows, {}, CATALOGUE))
+        atomic.write(target / str(shard_name.ShardName("imported", 0)), publish)
 
     with ThreadPoolExecutor(_WRITERS) as pool:  # a disk takes many files at a time nearly as fast as one
         list(tracked(pool.map(written, curves), len(curves), "writing curves"))
@@ -89,7 +90,7 @@ def write(curves: Sequence[Curve], folder_of: Mapping[Key, Path], frames_per_ste
 
 def _add(curves: dict[Key, Curve], point: _Point, frames_per_step: int) -> None:
     curve = curves.setdefault(point.key, Curve(point.key))
-    place = (metrics.metric(point.metric).kind, point.x // frames_per_step)
+    place = (CATALOGUE.metric(point.metric).kind, point.x // frames_per_step)
     own = curve.points.setdefault(place, {})
     if point.metric in own:
         who = f"{point.key.algorithm}, {point.key.task}, seed {point.key.seed}"

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tdmpc import metrics as catalogue
+from sweepwise.core.errors import SweepsError
+from tdmpc.metrics import CATALOGUE
 
 INDEX = ("step", "seed", "task", "algorithm", "time")
 RETURN = "eval_return"  # in short: whoever ran it, it is set beside this project's evaluation with planning
@@ -27,7 +28,7 @@ _SEED = re.compile(r".*?([0-9]+)")
 _LARGEST = 2**53  # whole numbers a float holds
 
 
-class ForeignError(Exception):
+class ForeignError(SweepsError):
     """A file or an option that cannot be taken; the message is one line with the file, the place and the fix."""
 
 
@@ -90,7 +91,7 @@ class Asked:
 def _metric(key: str) -> str:
     name = ALIASES.get(key, key)
     try:
-        metric = catalogue.metric(name)
+        metric = CATALOGUE.metric(name)
     except KeyError as error:
         raise ForeignError(f"--map {key}=...: {error.args[0]}; {', '.join(INDEX)} and {RETURN} are known too") from None
     if metric.is_list or metric.unit == "bool":

@@ -1,9 +1,9 @@
 """Shards of one run -> its rows by kind, each row once. Tables in, tables out.
 
-The table of a kind has `attempt` (rank within the run, int32), the index columns of `sweepwise.core.shards` but `kind`, the
-metrics of that kind, and `nonfinite` (the first metric of the row that was NaN or infinite, else null; an absent metric
-is no such thing); `event`, `nonfinite` and metrics only where they have a value in any row. Sorted by step. An absent
-number is NaN.
+The table of a kind has `attempt` (rank within the run, int32), the index columns of `sweepwise.core.shards` except
+`kind`, the metrics of that kind, and `nonfinite`: the first metric of the row that was NaN or infinite, else null
+(an absent metric is neither). `event`, `nonfinite` and metrics are columns only where some row has a value. Rows are
+sorted by step. An absent number is NaN.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tdmpc import metrics
 from sweepwise.core import shards
+from tdmpc.metrics import METRICS
 
 Kinds = dict[str, pa.Table]
 
@@ -57,12 +57,12 @@ def conform(table: pa.Table) -> pa.Table:
 def _schema(names: tuple[str, ...]) -> pa.Schema:
     """Of a shard with columns `names`, those left out that neither index nor catalogue knows."""
     fields = [shards.INDEX_SCHEMA.field(name) if name in _INDEX else _metric_field(name)
-              for name in names if name in _INDEX or name in metrics.METRICS]  # fmt: skip
+              for name in names if name in _INDEX or name in METRICS]  # fmt: skip
     return pa.schema(fields)
 
 
 def _metric_field(name: str) -> pa.Field:
-    return pa.field(name, pa.list_(pa.float64()) if metrics.METRICS[name].is_list else pa.float64())
+    return pa.field(name, pa.list_(pa.float64()) if METRICS[name].is_list else pa.float64())
 
 
 def merge(before: Kinds, new: Sequence[Shard], starts: Mapping[int, int]) -> Kinds:
@@ -90,9 +90,7 @@ def _by_kind(new: Sequence[Shard]) -> Kinds:
     codes = kinds.indices.to_numpy()
     found = {}
     for code, kind in enumerate(kinds.dictionary.to_pylist()):
-        own = [
-            name for name in table.column_names if name in metrics.METRICS and metrics.METRICS[name].kind == kind
-        ]
+        own = [name for name in table.column_names if name in METRICS and METRICS[name].kind == kind]
         part = table.select(["attempt", *_INDEX[1:], *own]).take(pa.array(np.flatnonzero(codes == code)))
         part = part.append_column("nonfinite", _first_nonfinite(part))
         mute = [name for name in part.column_names if part[name].null_count == part.num_rows]
@@ -104,7 +102,7 @@ def _first_nonfinite(table: pa.Table) -> pa.Array:
     """Per row, the name of the first metric that is present but NaN or infinite, else null."""
     first = np.full(table.num_rows, None, object)
     for name in table.column_names:
-        if name not in metrics.METRICS or metrics.METRICS[name].is_list:
+        if name not in METRICS or METRICS[name].is_list:
             continue
         values = table[name].to_numpy()
         with np.errstate(over="ignore", invalid="ignore"):

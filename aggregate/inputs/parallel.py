@@ -14,7 +14,7 @@ from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
-from aggregate.errors import AggregateError
+from sweepwise.core.errors import AggregateError
 
 MANY = 64  # runs that are worth a start of processes
 MOST = 8  # processes or threads; the machine is not ours alone

@@ -19,14 +19,15 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-from aggregate.inputs import merge_shards, provenance as origins
-from tdmpc import metrics
-from sweepwise.core import shard_name, shards
+from aggregate.inputs import merge_shards
+from aggregate.inputs import provenance as origins
+from sweepwise.core import atomic, shard_name, shards
+from tdmpc.metrics import METRICS
 
 _HEADER = 64  # bytes: so that what follows is aligned
 # A file says by which rules it was made. Count up when `merge` changes what it makes of the same shards.
 _RULES = 2
-_MADE_BY = zlib.crc32(repr((_RULES, shards.SCHEMA_VERSION, pa.__version__, metrics.METRICS)).encode())
+_MADE_BY = zlib.crc32(repr((_RULES, shards.SCHEMA_VERSION, pa.__version__, METRICS)).encode())
 
 
 class File(NamedTuple):
@@ -145,7 +146,7 @@ def _write(path: Path, made: Merged) -> None:
             file.write(_header(content))
             file.write(content)
 
-    shards.atomic_write(path, write, sync=False)  # the checksum finds what a power cut does
+    atomic.write(path, write, sync=False)  # the checksum finds what a power cut does
 
 
 def _header(content: pa.Buffer) -> bytes:

@@ -15,14 +15,15 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from aggregate.inputs import merge_shards, provenance as origins, run_cache
 from aggregate.analysis.plan_questions import Question
-from aggregate.errors import AggregateError
-from aggregate.statistics.step_bins import spacing
-from aggregate.statistics.alpha_spending import ONE_LOOK, Looks
-from aggregate.inputs.progress import tracked
+from aggregate.inputs import merge_shards, run_cache
+from aggregate.inputs import provenance as origins
 from aggregate.inputs.parallel import mapping
-from tdmpc import metrics
+from aggregate.inputs.progress import tracked
+from aggregate.statistics.alpha_spending import ONE_LOOK, Looks
+from aggregate.statistics.step_bins import spacing
+from sweepwise.core.errors import AggregateError
+from sweepwise.core.metrics import KINDS
 
 DIVERGED, DONE, FAILED, INTERRUPTED, STALLED = "diverged", "done", "failed", "interrupted", "stalled"
 STOPPED = "stopped"  # given up by `sweeps prune`
@@ -205,7 +206,7 @@ def _load_run(source: RunSource) -> tuple[RunRows, list[run_cache.Refused], list
     notes = [note for kind, table in found.kinds.items() for note in _clock_doubts(kind, table)]
     if told.size < times.size and not np.isnan(times).all():  # curves from elsewhere may never have had any
         notes.append(f"{times.size - told.size} rows bear a time before 2000 or after 2100, or none")
-    if foreign_kinds := sorted(set(found.kinds) - set(metrics.KINDS)):
+    if foreign_kinds := sorted(set(found.kinds) - set(KINDS)):
         notes.append(f"rows of kinds that this program does not know: {', '.join(foreign_kinds)}")
     there = {int(rank) for table in tables for rank in np.unique(table["attempt"].to_numpy())}
     run = RunRows(

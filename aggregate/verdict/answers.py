@@ -11,11 +11,11 @@ import numpy as np
 import pandas as pd
 
 from aggregate import flags
-from aggregate.statistics import estimates
 from aggregate.analysis.plan_questions import ENDPOINTS, Question
-from aggregate.verdict.caveats import caveats
 from aggregate.analysis.question_contrasts import asked
 from aggregate.analysis.summary import SweepSummary
+from aggregate.statistics import estimates
+from aggregate.verdict.caveats import caveats
 from aggregate.verdict.number_format import number, probability, signed
 
 SURE = ((0.001, "very sure"), (0.01, "sure"), (estimates.ALPHA, "fairly sure"))  # p after the correction

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from aggregate import flags
-from aggregate.analysis.plan_questions import ENDPOINTS
 from aggregate.analysis.factor_contrasts import TIMES, Axis, axes
 from aggregate.analysis.factor_effects import Cells, effect
-from aggregate.verdict.leader import standing
+from aggregate.analysis.plan_questions import ENDPOINTS
 from aggregate.analysis.summary import SweepSummary
+from aggregate.verdict.leader import standing
 from aggregate.verdict.number_format import signed
 
 COLLAPSE = "evaluation_collapse"

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import pandas as pd
 
 from aggregate import flags
-from aggregate.statistics import estimates
 from aggregate.analysis.factor_effects import OUTCOMES
 from aggregate.analysis.summary import SweepSummary
+from aggregate.statistics import estimates
 
 _SIDES = [f"{side}_{part}" for side in "ab" for part in ("mean", "low", "high", "n")]
 _COLUMNS = ["outcome", *_SIDES, "difference", "d_low", "d_high", "p", "permutation", "better"]

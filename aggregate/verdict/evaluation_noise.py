@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from aggregate import flags
-from aggregate.statistics import estimates
 from aggregate.analysis.summary import SweepSummary
+from aggregate.statistics import estimates
 from aggregate.verdict.number_format import signed
 
 MODES = (("planner", "evaluation_noise", "with planning"), ("policy", "policy_alone_noise", "with the policy alone"))

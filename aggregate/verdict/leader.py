@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from aggregate.errors import AggregateError
 from aggregate.analysis.summary import SweepSummary
+from sweepwise.core.errors import AggregateError
 
 
 @dataclass(frozen=True)

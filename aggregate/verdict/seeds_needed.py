@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from aggregate.statistics import estimates
 from aggregate.analysis.factor_effects import PRIMARY
 from aggregate.analysis.summary import SweepSummary
+from aggregate.statistics import estimates
 
 AFFORDABLE_SEEDS = 30  # of a configuration; more are not advised
 

@@ -9,16 +9,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from aggregate import flags
+from aggregate.analysis.summary import SweepSummary
+from aggregate.flags import hypotheses
 from aggregate.inputs import runs as load
+from aggregate.inputs.provenance import mixture
 from aggregate.statistics import estimates
 from aggregate.verdict.answers import ANSWERED, Answer, answers, seeds
 from aggregate.verdict.evaluation_noise import is_random
-from aggregate.flags import hypotheses
 from aggregate.verdict.leader import clear_leader, standing
-from aggregate.inputs.provenance import mixture
-from aggregate.analysis.summary import SweepSummary
-from aggregate.verdict.seeds_needed import AFFORDABLE_SEEDS, ties
 from aggregate.verdict.number_format import estimate, number
+from aggregate.verdict.seeds_needed import AFFORDABLE_SEEDS, ties
 from tdmpc.config import LR_SCALED_BY
 
 MOST_NAMED = 3  # configurations whose flags are told one by one
@@ -91,9 +91,8 @@ def _by_how_much(sweep: SweepSummary) -> str:
         return ""
     sd = float(np.sqrt(np.average(known["final_planner_sd"] ** 2, weights=known["final_planner_n"] - 1)))
     seeds = int(known["final_planner_n"].median())
-    return (
-        f": the best of {len(known)} equal ones would look {number(sd * estimates.winners_curse(len(known), seeds))} better"
-    )
+    bias = number(sd * estimates.winners_curse(len(known), seeds))
+    return f": the best of {len(known)} equal ones would look {bias} better"
 
 
 def _next(sweep: SweepSummary, known: tuple[Answer, ...]) -> tuple[str, str]:

@@ -6,7 +6,6 @@ so that two submissions share the slots and a task outlives a scheduler that die
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shlex
 import signal
@@ -21,9 +20,10 @@ from types import FrameType
 
 from jobs import process
 from jobs.results import code_snapshot
+from jobs.results.file_lock import try_lock
 from jobs.results.records import Submission, Worker
-from jobs.results.run_state import TaskState
 from jobs.results.results_folder import Store
+from jobs.results.run_state import TaskState
 
 _POLL_S = 0.2
 
@@ -187,17 +187,6 @@ class Scheduler:
         worker = _worker(child.pid, self.slots.gpu(slot))
         self.running[task] = (child, worker)
         self.store.write_worker(self.submission.id, task, worker)
-
-
-def try_lock(path: Path) -> int | None:
-    """An open file that holds the lock at `path`, None where another process holds it."""
-    handle = os.open(path, os.O_CREAT | os.O_RDWR, 0o666)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(handle)
-        return None
-    return handle
 
 
 def main(arguments: Sequence[str]) -> int:

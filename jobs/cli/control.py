@@ -21,10 +21,10 @@ def cancel_command(
     state: Globals, sweeps: tuple[str, ...], where: tuple[str, ...], indices: str | None, diverged: bool, dry_run: bool
 ) -> None:
     """End the waiting and running runs of SWEEPS; those that train save their state and can go on later."""
-    from jobs.submit import cancel
     from jobs.backends.slurm import handover
     from jobs.results import lock
     from jobs.runs import select, status
+    from jobs.submit import cancel
 
     store = state.store()
     status.selected(store, sweeps)  # an unknown one is an error before anything is locked
@@ -55,10 +55,10 @@ def prune_command(state: Globals, sweep: str, after: float, dry_run: bool) -> No
     One is hopeless whose best evaluation return is below the median of what the others did on average until that
     step. Its runs save their state; `sweeps rerun SWEEP --stopped` goes on with them, `submit` does not.
     """
-    from jobs.submit import cancel
     from jobs.backends.slurm import handover
-    from jobs.results import lock
     from jobs.decide import prune
+    from jobs.results import lock
+    from jobs.submit import cancel
 
     store = state.store()
     found = prune.hopeless(store, sweep, after)

@@ -40,7 +40,8 @@ def adopt_command(
     """Decide SWEEP: later sweeps of the plan start from what is adopted. Runs that are there stay what they are."""
     from jobs.decide import adopt
     from jobs.planning import decisions, plan
-    from jobs.terminal import tables, decisions as told
+    from jobs.terminal import decisions as told
+    from jobs.terminal import tables
 
     store, chosen = state.store(), plan.load(plan_file)
     ways = [given for given in (config, from_verdict, sets, keep) if given]
@@ -83,8 +84,9 @@ def next_command(
     """
     from jobs.decide import next_steps
     from jobs.planning import decisions, plan
-    from jobs.terminal import tables, decisions as told
     from jobs.results.records import Asked
+    from jobs.terminal import decisions as told
+    from jobs.terminal import tables
 
     state: Globals = context.obj
     store = state.store()

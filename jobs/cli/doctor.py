@@ -32,8 +32,8 @@ def doctor_command(
     import shutil
     import time
 
-    from jobs.doctor import checks, probe
     from jobs.backends.slurm import profile as profiles
+    from jobs.doctor import checks, probe
     from jobs.terminal import tables
 
     store, asked = state.store(), profiles.load(profile, option)

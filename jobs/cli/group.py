@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sweepwise.core.errors import JobsError
-from tdmpc.config import ConfigError
+from sweepwise.core.errors import SweepsError
 
 if TYPE_CHECKING:
     from jobs.results.results_folder import Store
@@ -73,7 +72,7 @@ class Group(click.Group):
 
 def _one_line(error: Exception) -> str:
     text = " ".join(str(error).split())
-    if isinstance(error, (JobsError, ConfigError)) or type(error).__name__ in ("AggregateError", "DeviceError"):
+    if isinstance(error, SweepsError):
         return text
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
@@ -85,7 +84,7 @@ def _version(context: click.Context, parameter: click.Parameter, asked: bool) ->
         from importlib import metadata
 
         try:
-            click.echo(f"sweeps {metadata.version('sweeps')}")
+            click.echo(f"sweeps {metadata.version('sweepwise')}")
         except metadata.PackageNotFoundError:
             click.echo("sweeps, not installed")
         context.exit()

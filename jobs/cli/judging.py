@@ -40,9 +40,9 @@ def evaluate_command(
     video: Path | None, device: str, threads: int | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Play episodes with the weights that RUN kept: ID/seed-N, or ID for all its seeds."""
-    from jobs.worker import evaluate
-    from jobs.runs import select
     from jobs import process
+    from jobs.runs import select
+    from jobs.worker import evaluate
 
     store = state.store()
     chosen = select.runs_named(store, runs)
@@ -130,8 +130,8 @@ def compare_command(state: Globals, a: str, b: str, out: Path | None) -> None:
         report.check_out(out)
     one, two = compare.sides(store, (a, b))
     report_problems(store)
-    from aggregate.verdict import compare_two as against
     from aggregate.analysis.summary import summarise
+    from aggregate.verdict import compare_two as against
     from plots.report import write_report
 
     (found,) = summarise([compare.source(one, two)]).sweeps

@@ -84,8 +84,8 @@ def logs_command(state: Globals, run: str, follow: bool, lines: int) -> None:
 @click.pass_obj
 def usage_command(state: Globals, sweeps: tuple[str, ...]) -> None:
     """Show what ended tasks of the sweeps, or of SWEEPS, used of what they asked for, and what would do."""
-    from jobs.terminal import tables
     from jobs.runs import status, usage
+    from jobs.terminal import tables
 
     store = state.store()
     found = usage.reports(run for sweep in status.sweeps(store, sweeps) for run in sweep.runs)

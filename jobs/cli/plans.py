@@ -35,7 +35,8 @@ def plan_command(
         click.echo(plans.example(), nl=False)
         return
     from jobs.planning import decisions
-    from jobs.terminal import tables, decisions as told
+    from jobs.terminal import decisions as told
+    from jobs.terminal import tables
 
     decided = state.store().read_decisions()
     plan = decisions.carry(plans.load(plan_file), decided)

@@ -88,8 +88,8 @@ def rerun_command(
     state: Globals, sweep: str, causes: tuple[str, ...], where: tuple[str, ...], indices: str | None, **asked: Any
 ) -> None:
     """Run part of a submitted SWEEP again, from its checkpoints, with the options it was submitted with."""
-    from jobs.submit import launch, rerun
     from jobs.runs import select, status
+    from jobs.submit import launch, rerun
 
     store = state.store()
     how, changes = how_and_options(asked)
@@ -117,8 +117,8 @@ def more_command(state: Globals, sweep: str, at_most: int, **asked: Any) -> None
 
     They train with the options that the sweep was submitted with. The next report corrects for the second look.
     """
-    from jobs.submit import launch
     from jobs.decide import add_seeds
+    from jobs.submit import launch
 
     store = state.store()
     how, changes = how_and_options(asked)
@@ -141,14 +141,14 @@ def train_command(
     steps: str | None, sets: tuple[str, ...], device: str, threads: int | None, **settings: Any,
 ) -> None:  # fmt: skip
     """Train one configuration in the foreground: the plan's base with --preset and --set; seed 1 unless told."""
-    from jobs.worker import train_job
-    from jobs.submit import launch
-    from jobs.planning import plan
     from jobs import process
+    from jobs.planning import plan
+    from jobs.submit import launch
+    from sweepwise.core.trainable import Settings
 
     chosen = plan.load(plan_file)
     values = {**chosen.base, **preset_values(preset), **overrides(task, steps, sets)}
     asked = plan.parse_seeds(seeds) if seeds is not None else (1,)
     store = state.store()
-    given = train_job.Settings(**{name: value for name, value in settings.items() if value is not None})
+    given = Settings(**{name: value for name, value in settings.items() if value is not None})
     launch.train(store, chosen, values, asked, device_of(device), threads or process.cores(), given)

@@ -6,16 +6,16 @@ import dataclasses
 import time
 from dataclasses import dataclass
 
-from jobs.planning import interim_analyses
 from jobs.decide.adopt import ENDED
-from sweepwise.core.errors import JobsError
-from jobs.results.records import View
-from jobs.submit.rerun import changed_options
+from jobs.planning import interim_analyses
 from jobs.reports.inputs import sweep_sources
+from jobs.results.records import View
+from jobs.results.results_folder import RunRef, Store
 from jobs.results.run_state import ACTIVE
 from jobs.runs.status import SweepStatus, counts, sweeps
-from jobs.results.results_folder import RunRef, Store
+from jobs.submit.rerun import changed_options
 from jobs.submit.submit import MISSING, Choice, Options, choose
+from sweepwise.core.errors import JobsError
 
 
 @dataclass(frozen=True)

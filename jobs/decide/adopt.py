@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from jobs import process
 from jobs.planning.decisions import in_base, inherited, moved, stamp
-from sweepwise.core.errors import JobsError
 from jobs.planning.expand import label
 from jobs.planning.plan import Plan, Sweep
 from jobs.results.records import Decision, Evidence, Measured, Settled, View
+from jobs.results.results_folder import Store
 from jobs.results.run_state import State
 from jobs.runs.status import counts, sweeps
-from jobs.results.results_folder import Store
+from sweepwise.core.errors import JobsError
 from tdmpc.config import inactive_keys
 
 if TYPE_CHECKING:
@@ -98,8 +98,8 @@ def _check_ended(store: Store, sweep: Sweep, config: str | None = None) -> None:
 
 
 def _standing(store: Store, sweep: Sweep) -> Standing:
-    from aggregate.verdict.leader import standing
     from aggregate.analysis.summary import summarise
+    from aggregate.verdict.leader import standing
     from jobs.reports.inputs import sweep_sources
 
     return standing(summarise(sweep_sources(store, [sweep.name])).sweeps[0])

@@ -7,18 +7,18 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from jobs.runs import cost_estimate as cost
-from jobs.submit import submit
 from jobs.decide.adopt import ENDED
 from jobs.planning.decisions import moved, standing, values
-from sweepwise.core.errors import JobsError
 from jobs.planning.expand import Expanded, label, show
 from jobs.planning.plan import Plan, Sweep
 from jobs.results.records import Asked, Decision
+from jobs.results.results_folder import RunRef, Store
 from jobs.results.run_state import ACTIVE, STATES
+from jobs.runs import cost_estimate as cost
 from jobs.runs.status import SweepStatus, counts
 from jobs.runs.status import sweeps as statuses
-from jobs.results.results_folder import RunRef, Store
+from jobs.submit import submit
+from sweepwise.core.errors import JobsError
 
 SUBMIT, RUNNING, RERUN, DECIDE, DECIDED = "to submit", "running", "failed", "to decide", "decided"
 

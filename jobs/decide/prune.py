@@ -5,24 +5,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from jobs.submit import cancel
 from jobs import process
 from jobs.planning.decisions import stamp
-from sweepwise.core.errors import JobsError
-from jobs.runs.select import Picked, pick
-from jobs.results.records import Stop
 from jobs.reports.inputs import sweep_sources
-from jobs.results.run_state import ACTIVE
-from jobs.runs.status import sweeps
+from jobs.results.records import Stop
 from jobs.results.results_folder import Store
+from jobs.results.run_state import ACTIVE
+from jobs.runs.select import Picked, pick
+from jobs.runs.status import sweeps
+from jobs.submit import cancel
+from sweepwise.core.errors import JobsError
 
 if TYPE_CHECKING:
     from aggregate.analysis.median_stopping import Hopeless
 
 
 def hopeless(store: Store, name: str, after: float) -> list[Hopeless]:
-    """Configurations of the sweep with active runs that the rule (`aggregate.analysis.median_stopping`) gives up. Raises `JobsError`
-    for a name that stands for several sweeps."""
+    """Configurations with active runs that the median stopping rule (`aggregate.analysis.median_stopping`) stops.
+
+    Raises `JobsError` for a name that stands for several sweeps.
+    """
     from aggregate.analysis.median_stopping import hopeless as judge
 
     found = sweeps(store, [name])

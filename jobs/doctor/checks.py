@@ -14,12 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jobs.doctor import probe
 from jobs import process
-from jobs.backends.slurm import profile as profiles, commands
-from sweepwise.core.errors import JobsError
+from jobs.backends.slurm import commands
+from jobs.backends.slurm import profile as profiles
 from jobs.backends.slurm.profile import Profile
-from jobs.results.results_folder import Store, write_bytes
+from jobs.doctor import probe
+from jobs.results.results_folder import Store
+from sweepwise.core.atomic import write_bytes
+from sweepwise.core.errors import JobsError
 
 _ASK_S = 20.0
 _GPUS = re.compile(r"gpu:(?:(?P<type>[A-Za-z0-9_.-]+):)?(?P<count>\d+)")

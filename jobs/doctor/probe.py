@@ -1,7 +1,7 @@
 """What a machine can do: torch, GPU, MuJoCo, and, as a job, whether signals and a requeue arrive. For `sweeps doctor`.
 
-`python -P -m jobs.doctor.probe FOLDER` is the job. It writes facts.json, told.json when SIGUSR2 came, and again.json when it
-was started a second time, where `doctor` looks for them.
+`python -P -m jobs.doctor.probe FOLDER` is the job. In that folder it writes facts.json, then told.json when SIGUSR2
+arrives, and again.json when it is started a second time.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs import process
-from jobs.results.results_folder import write_json
+from sweepwise.core.atomic import write_json
 
 FACTS, TOLD, AGAIN = "facts.json", "told.json", "again.json"
 PATIENCE_S = 240.0  # of the job for the signal

@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sweepwise.core.errors import JobsError
 from jobs.planning.expand import expand, label
-from jobs.results.lock import alone
 from jobs.planning.plan import Plan, Sweep
+from jobs.results.lock import alone
 from jobs.results.records import Decision
 from jobs.results.results_folder import Store
+from sweepwise.core.errors import JobsError
 from tdmpc.config import ConfigError, TrainConfig, parse_value
 
 Change = Callable[[list[Decision]], list[Decision]]

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from sweepwise.core.errors import JobsError
 from jobs.planning.plan import Plan, Sweep
 from jobs.results.records import Asked
+from sweepwise.core.errors import JobsError
 from tdmpc.config import ConfigError, TrainConfig, config_id, inactive_keys, parse_value
 
 

@@ -1,7 +1,7 @@
 """The looks at a sweep: results/looks/<sweep>.json says when seeds were added after its results could be seen.
 
-Who looks, adds seeds where they do not suffice and looks again has two chances to be deceived: `aggregate.statistics.alpha_spending`
-corrects for it, and this is how it knows.
+Adding seeds after seeing results and testing again raises the rate of false positives.
+`aggregate.statistics.alpha_spending` corrects for it and reads these records.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from jobs import process
 from jobs.planning.decisions import stamp
 from jobs.results.records import Look, View
-from jobs.runs.status import SweepStatus
 from jobs.results.results_folder import RunRef, Store
+from jobs.runs.status import SweepStatus
 
 if TYPE_CHECKING:
     from aggregate.statistics.alpha_spending import Looks

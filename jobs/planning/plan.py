@@ -9,10 +9,10 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jobs.planning import questions
 from jobs import yaml_reader
-from sweepwise.core.errors import JobsError, near
+from jobs.planning import questions
 from jobs.yaml_reader import Entry
+from sweepwise.core.errors import JobsError, near
 from tdmpc.config import ConfigError, parse_value
 
 if TYPE_CHECKING:
@@ -120,11 +120,11 @@ def load(file: Path | None = None) -> Plan:
 
 def example() -> str:
     """The text of the packaged plan."""
-    return resources.files("jobs.plans").joinpath("stability.yaml").read_text(encoding="utf-8")
+    return resources.files("jobs.planning").joinpath("stability.yaml").read_text(encoding="utf-8")
 
 
 def load_presets() -> dict[str, Preset]:
-    text = resources.files("jobs.plans").joinpath("presets.yaml").read_text(encoding="utf-8")
+    text = resources.files("jobs.planning").joinpath("presets.yaml").read_text(encoding="utf-8")
     presets = {}
     for name, entry in yaml_reader.parse(text, "presets.yaml").mapping().items():
         fields = entry.mapping(("about", "set"))

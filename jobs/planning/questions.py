@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from sweepwise.core.errors import near
 from jobs.yaml_reader import Entry
+from sweepwise.core.errors import near
 from tdmpc.config import ConfigError, parse_value
 
 if TYPE_CHECKING:

@@ -17,16 +17,17 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, BinaryIO
+from typing import IO
 
-from jobs.reports import report as judge
 from jobs import process
+from jobs.reports import report as judge
 from jobs.results import code_snapshot
-from sweepwise.core.errors import JobsError
 from jobs.results.lock import alone
 from jobs.results.records import Archive, Checksums, RecordError, decode, encode
+from jobs.results.results_folder import RunRef, Store, archivable
 from jobs.results.run_state import ACTIVE
-from jobs.results.results_folder import RunRef, Store, archivable, write_file
+from sweepwise.core import atomic
+from sweepwise.core.errors import JobsError
 
 _HEAD, _TAIL = "archive.json", "files.json"
 _LARGEST_RECORD = 64 * 2**20  # bytes of either
@@ -67,15 +68,16 @@ def write(store: Store, names: Sequence[str], out: Path, warn: judge.Tell) -> Ar
         files = {name: store.root / name for name in store.archived(views, runs, imported, codes)}
         files[f"reports/{found[0].name if len(found) == 1 else 'sweeps'}.html"] = report
         try:
-            write_file(out, lambda file: _write(file, head, files))
+            out.parent.mkdir(parents=True, exist_ok=True)
+            atomic.write(out, lambda part: _write(part, head, files))
         except OSError as error:
             raise JobsError(f"--out {out}: {error.strerror or error}; choose a place you may write to") from error
     return head
 
 
-def _write(file: BinaryIO, head: Archive, files: dict[str, Path]) -> None:
+def _write(path: Path, head: Archive, files: dict[str, Path]) -> None:
     sums = {}
-    with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as tar:
+    with tarfile.open(path, mode="w", format=tarfile.PAX_FORMAT) as tar:
         _add(tar, _HEAD, _dump(encode(head)))
         for name in sorted(files):
             data = files[name].read_bytes()

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from sweepwise.core.errors import JobsError, near
 from jobs.reports.inputs import sweep_sources
 from jobs.results.results_folder import Store
+from sweepwise.core.errors import JobsError, near
 
 if TYPE_CHECKING:
     from aggregate.inputs.runs import ConfigSource, SweepSource

@@ -13,12 +13,12 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from jobs.reports.inputs import run_sources, sweep_sources
+from jobs.results.file_lock import try_lock
+from jobs.results.results_folder import Store
+from jobs.results.run_state import ACTIVE
 from jobs.runs import select
 from sweepwise.core.errors import JobsError
-from jobs.backends.local import try_lock
-from jobs.reports.inputs import run_sources, sweep_sources
-from jobs.results.run_state import ACTIVE
-from jobs.results.results_folder import Store
 
 if TYPE_CHECKING:
     from aggregate.export import Folder
@@ -36,7 +36,7 @@ def export(
     every: seconds until it is done again, until no run is active; None does it once. Raises `JobsError` for an unknown
     name and where another process exports there, `AggregateError` where there is nothing, or nothing can be written.
     """
-    from aggregate.errors import AggregateError
+    from sweepwise.core.errors import AggregateError
 
     found = chosen(store, names)
     for line in store.problems.values():

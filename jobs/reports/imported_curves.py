@@ -15,11 +15,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sweepwise.core.errors import JobsError, near
+from jobs.reports.inputs import sweep_sources
 from jobs.results.lock import alone
 from jobs.results.records import Import, ImportedConfig
-from jobs.reports.inputs import sweep_sources
 from jobs.results.results_folder import RunRef, Store
+from sweepwise.core.errors import JobsError, near
 
 if TYPE_CHECKING:
     from aggregate.importers import Curve

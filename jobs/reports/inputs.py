@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from jobs.planning import interim_analyses
-from sweepwise.core.errors import JobsError
 from jobs.results.records import ViewConfig
-from jobs.runs.status import RunStatus, SweepStatus, survey, sweeps
 from jobs.results.results_folder import RunRef, Store
+from jobs.runs.status import RunStatus, SweepStatus, survey, sweeps
+from sweepwise.core.errors import JobsError
 from tdmpc.config import TrainConfig
 
 if TYPE_CHECKING:

@@ -21,8 +21,8 @@ def frames(*sweeps: str, results: str | Path | None = None) -> Frames:
     without one. What is left out or cannot be read is warned of. Raises `JobsError` for an unknown name or where
     nothing was submitted, `AggregateError` where there is nothing to read.
     """
-    from aggregate.export import frames as levels
     from aggregate.analysis.summary import summarise
+    from aggregate.export import frames as levels
 
     store = Store(Path(results if results is not None else os.environ.get("SWEEPS_RESULTS", "results")))
     sources, told = imported_curves.sources(store, sweeps)

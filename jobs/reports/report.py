@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jobs.reports import imported_curves
-from sweepwise.core.errors import JobsError
-from jobs.results.run_state import ACTIVE
 from jobs.results.results_folder import Store
+from jobs.results.run_state import ACTIVE
+from sweepwise.core.errors import JobsError
 
 if TYPE_CHECKING:
-    from aggregate.inputs.runs import SweepSource
     from aggregate.analysis.summary import Summary
+    from aggregate.inputs.runs import SweepSource
 
 Tell = Callable[[str], None]
 
@@ -30,8 +30,8 @@ def sources(store: Store, names: Sequence[str], warn: Tell) -> list[SweepSource]
 
 def report(found: Sequence[SweepSource], out: Path, formats: Sequence[str], tell: Tell, warn: Tell) -> Summary:
     """Judge, and write the report and the frames beside it; tells each file, and warns of what was left out."""
-    from aggregate.export import frames
     from aggregate.analysis.summary import summarise
+    from aggregate.export import frames
     from plots.report import write_report
 
     summary = summarise(found)
@@ -49,7 +49,7 @@ def keep_reporting(
     sleep: Callable[[float], None] = time.sleep,
 ) -> Summary:  # fmt: skip
     """The same every so many seconds, until no run is active. Runs without a row yet are waited for."""
-    from aggregate.errors import AggregateError
+    from sweepwise.core.errors import AggregateError
 
     warned: set[str] = set()
 

@@ -18,11 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jobs import process
-from sweepwise.core.errors import JobsError
 from jobs.results.records import CodeFile, Submission
 from jobs.results.results_folder import Store
+from sweepwise.core.errors import JobsError
 
-PACKAGES = ("tdmpc", "jobs", "aggregate", "plots", "slurm_templates")
+# New packages go at the end: the hash of a copy made before must stay the same.
+PACKAGES = ("tdmpc", "jobs", "aggregate", "plots", "slurm_templates", "sweepwise")
 AGENT = ("tdmpc",)  # what decides a run's numbers
 _DIGITS = 16
 _LARGEST_DIFF = 1_000_000  # characters

@@ -14,9 +14,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from jobs import process
-from sweepwise.core.errors import JobsError
 from jobs.results.records import Worker
 from jobs.results.results_folder import Store
+from sweepwise.core.errors import JobsError
 
 SILENT_S = 600.0
 _WRITING_S = 20.0  # a lock without words is one whose holder was killed while it wrote them

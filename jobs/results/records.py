@@ -135,9 +135,9 @@ class Asked:
 class View:
     """sweeps/<name>.json: the sweep as it was asked for, seeds of all submits together.
 
-    questions: each a text, or the fields of `aggregate.analysis.plan_questions.Question`. adopted: key -> value that decisions had put in
-    the base (`jobs.planning.decisions`). asked: at the newest submit. looks: how often the plan means to look at its results
-    (`jobs.planning.interim_analyses`).
+    questions: each a text, or the fields of `aggregate.analysis.plan_questions.Question`. adopted: key -> value that
+    decisions had put in the base (`jobs.planning.decisions`). asked: at the newest submit. looks: number of analyses
+    that the plan intends (`jobs.planning.interim_analyses`).
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""The results folder: the only owner of its paths. Layout in docs/architecture.md, records in `jobs.results.records`."""
+"""The results folder and all its paths. docs/architecture.md has the layout, `jobs.results.records` the records."""
 
 from __future__ import annotations
 
@@ -6,17 +6,14 @@ import contextlib
 import dataclasses
 import functools
 import json
-import os
 import re
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
 
-from sweepwise.core.errors import JobsError
 from jobs.results.records import (
     Answers,
     Attempt,
@@ -40,8 +37,10 @@ from jobs.results.records import (
     encode,
 )
 from sweepwise.core import shard_name
-from tdmpc.config import IDENTITY_VERSION, ConfigError, TrainConfig, config_id
+from sweepwise.core.atomic import Superseded, create_json, write_json
+from sweepwise.core.errors import JobsError
 from sweepwise.core.shard_name import ShardName
+from tdmpc.config import IDENTITY_VERSION, ConfigError, TrainConfig, config_id
 
 _CONFIG_ID = re.compile(r"[0-9a-f]{10}")
 _CODE = re.compile(r"[0-9a-f]{16}")
@@ -205,7 +204,7 @@ class Store:
         while True:
             number = max(self._numbers(run, "attempts"), default=0) + 1
             claimed = dataclasses.replace(attempt, number=number)
-            if _create(folder / f"{number:03d}.json", claimed):
+            if create_json(folder / f"{number:03d}.json", encode(claimed)):
                 return claimed
 
     def is_newest(self, run: RunRef, number: int) -> bool:
@@ -231,7 +230,11 @@ class Store:
         # each attempt has its own file: one that is stopped between the guard and the move overwrites nobody's
         path = self.run_folder(run) / "status" / f"{status.attempt:03d}.json"
         owned = functools.partial(self.is_newest, run, status.attempt)
-        return write_bytes(path, _dump(encode(status)), sync=False, guard=owned)
+        try:
+            write_json(path, encode(status), owned, sync=False)
+        except Superseded:
+            return False
+        return True
 
     def load_run(self, run: RunRef, steps: int) -> RunRecord:
         """What the disk says of `run`, of which `steps` agent steps are asked."""
@@ -300,7 +303,7 @@ class Store:
 
     def claim_lock(self, number: int, holder: Worker) -> bool:
         """Take lock `number`; False where somebody has it already."""
-        return _create(self._lock_path(number), holder)
+        return create_json(self._lock_path(number), encode(holder))
 
     def write_lock(self, number: int, holder: Worker) -> None:
         write_json(self._lock_path(number), encode(holder), sync=False)
@@ -503,7 +506,7 @@ class Store:
 
     def claim_trip(self, submission: str, trip: Trip) -> bool:
         """Note that what waits is held; False where that was noted before."""
-        return _create(self._trip_path(submission), trip)
+        return create_json(self._trip_path(submission), encode(trip))
 
     def write_trip(self, submission: str, trip: Trip) -> None:
         write_json(self._trip_path(submission), encode(trip))
@@ -605,54 +608,3 @@ def _listed(folder: Path) -> list[str]:
 def _numbered(folder: Path) -> list[int]:
     """Numbers of the files `<n>.json` in `folder`."""
     return sorted(int(match[1]) for match in map(_NUMBER.fullmatch, _listed(folder)) if match)
-
-
-def _create(path: Path, record: Any) -> bool:
-    """Write `record` by exclusive creation; False where the file is there already."""
-    try:
-        handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
-    except FileExistsError:
-        return False
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(_dump(encode(record)))
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError:
-        path.unlink()  # a full disk: a name without content would be taken for good
-        raise
-    return True
-
-
-def _dump(value: Mapping[str, Any]) -> bytes:
-    return (json.dumps(value, indent=1, allow_nan=False) + "\n").encode()
-
-
-def write_json(path: Path, value: Mapping[str, Any], sync: bool = True) -> None:
-    """Write whole or not at all. sync: survive a power cut too."""
-    write_bytes(path, _dump(value), sync)
-
-
-def write_bytes(path: Path, data: bytes, sync: bool = True, guard: Callable[[], bool] = lambda: True) -> bool:
-    """Write whole or not at all, as `write_file`."""
-    return write_file(path, lambda file: file.write(data), sync, guard)
-
-
-def write_file(
-    path: Path, fill: Callable[[BinaryIO], object], sync: bool = True, guard: Callable[[], bool] = lambda: True
-) -> bool:
-    """Have `fill` write a temporary file beside `path`, then move it there, unless `guard()` says no at that moment."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}.part")
-    try:
-        with part.open("wb") as file:
-            fill(file)
-            file.flush()
-            if sync:
-                os.fsync(file.fileno())
-        allowed = guard()
-        if allowed:
-            part.replace(path)
-        return allowed
-    finally:
-        part.unlink(missing_ok=True)

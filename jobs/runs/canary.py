@@ -10,19 +10,16 @@ import re
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
 
 from jobs import process
-from jobs.backends.slurm import queue_state, commands
-from sweepwise.core.errors import JobsError
+from jobs.backends.slurm import commands, queue_state
 from jobs.results.records import Submission, Trip
+from jobs.results.results_folder import RunRef, Store
 from jobs.results.run_state import ACTIVE
 from jobs.runs.status import RunStatus, survey
-from jobs.results.results_folder import RunRef, Store
+from sweepwise.core.errors import JobsError
+from sweepwise.core.trainable import Progress
 from tdmpc.config import TrainConfig
-
-if TYPE_CHECKING:
-    from tdmpc.api import Progress
 
 TRIPS_AT = 3  # tasks
 _NUMBER = re.compile(r"0x[0-9a-f]+|\d+")  # devices, ports, addresses, processes: they differ between deaths alike

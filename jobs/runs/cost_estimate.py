@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import mean, median
 
-from sweepwise.core.errors import JobsError
 from jobs.results.records import Attempt, Submission, TaskRuns
 from jobs.results.results_folder import RunRecord, RunRef, Store
+from sweepwise.core.errors import JobsError
 
 _SAMPLES = 200  # earlier runs are looked at, at most
 _FOLDERS = 5  # of which files are counted, at most

@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from jobs.results.records import Submission
-from jobs.results.run_state import GPU_MEMORY, TaskState
 from jobs.results.results_folder import Store
+from jobs.results.run_state import GPU_MEMORY, TaskState
 
 Position = dict[Path, int]
 

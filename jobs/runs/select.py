@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sweepwise.core.errors import JobsError
-from jobs.runs.status import RunStatus, SweepStatus
 from jobs.results.results_folder import RunRef, Store
+from jobs.runs.status import RunStatus, SweepStatus
+from sweepwise.core.errors import JobsError
 from tdmpc.config import parse_value
 
 _RUN = re.compile(r"(?P<config>[0-9a-f]{10})(?:/seed-(?P<seed>\d+))?")

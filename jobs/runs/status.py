@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from jobs.backends import local
-from jobs.runs import logs
 from jobs.backends.slurm import queue_state
-from sweepwise.core.errors import JobsError, near
 from jobs.results.records import Submission, View, ViewConfig
-from jobs.results.run_state import RunState, State, TaskState, belongs, given_up, run_state
 from jobs.results.results_folder import RunRecord, RunRef, Store
+from jobs.results.run_state import RunState, State, TaskState, belongs, given_up, run_state
+from jobs.runs import logs
+from sweepwise.core.errors import JobsError, near
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from jobs import process
-from jobs.submit import rerun
-from sweepwise.core.errors import JobsError
 from jobs.results.records import Attempt, Outcome, Submission
 from jobs.runs.status import RunStatus
+from jobs.submit import rerun
+from sweepwise.core.errors import JobsError
 
 _SACCT_TIMEOUT_S = 30.0
 _CPU = re.compile(r"(?:(?:(?P<days>\d+)-)?(?P<hours>\d+):)?(?P<minutes>\d+):(?P<seconds>\d+(?:\.\d+)?)")

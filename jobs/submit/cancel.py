@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from jobs.backends import local
 from jobs import process
-from jobs.backends.slurm import queue_state, commands
-from sweepwise.core.errors import JobsError
-from jobs.runs.select import Picked
+from jobs.backends import local
+from jobs.backends.slurm import commands, queue_state
 from jobs.results.records import Submission
-from jobs.results.run_state import ACTIVE
-from jobs.runs.status import survey
 from jobs.results.results_folder import RunRef, Store
+from jobs.results.run_state import ACTIVE
+from jobs.runs.select import Picked
+from jobs.runs.status import survey
+from sweepwise.core.errors import JobsError
 
 _SCANCEL_TIMEOUT_S = 60.0
 

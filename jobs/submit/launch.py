@@ -5,29 +5,27 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.text import Text
 
-from jobs.runs import cost_estimate
 from jobs.backends.slurm import handover
-from jobs.terminal import tables
-from jobs.submit import submit
-from jobs.worker.train_job import Execution, Settings
-from sweepwise.core.errors import JobsError
 from jobs.planning.expand import Configuration, Expanded, label
-from jobs.results.lock import alone
 from jobs.planning.plan import Plan, Sweep
+from jobs.results.lock import alone
 from jobs.results.records import Submission
-from jobs.submit.rerun import Batch
-from jobs.results.run_state import ACTIVE
-from jobs.runs.status import survey
 from jobs.results.results_folder import RunRef, Store
+from jobs.results.run_state import ACTIVE
+from jobs.runs import cost_estimate
+from jobs.runs.status import survey
+from jobs.submit import submit
+from jobs.submit.rerun import Batch
 from jobs.submit.submit import Choice, How, Options, Request, Target
+from jobs.terminal import tables
+from jobs.worker.train_job import Execution
+from sweepwise.core.errors import JobsError
+from sweepwise.core.trainable import Progress, Settings
 from tdmpc.config import TrainConfig, config_id
-
-if TYPE_CHECKING:
-    from tdmpc.api import Progress
 
 
 def launch(
@@ -117,7 +115,9 @@ def _decide(
     request = Request(sweep, fitting, options, how, place)
     if fitting:
         width = submit.slots(len(fitting), options, place).count if place.backend != "slurm" else place.throttle
-        found = cost_estimate.expected(store, fitting, {c.run: c.steps for c in choices}, place.device, place.gpus, width)
+        found = cost_estimate.expected(
+            store, fitting, {c.run: c.steps for c in choices}, place.device, place.gpus, width
+        )
         console.print(Text(cost_estimate.told(found, place.device)))
         cost_estimate.check(found, how.max_gpu_hours, place.device)
     if fitting and how.dry_run:
@@ -233,11 +233,11 @@ class Bars:
     """Progress bars, one a run, from the step where it stands; entering gives the listener that moves them."""
 
     def __init__(self, begun: Mapping[RunRef, int], total: int, console: Any) -> None:
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+        from rich import progress as bars
 
-        self._progress = Progress(
-            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[told]}"),
-            TimeRemainingColumn(), console=console,
+        self._progress = bars.Progress(
+            bars.TextColumn("{task.description}"), bars.BarColumn(), bars.MofNCompleteColumn(),
+            bars.TextColumn("{task.fields[told]}"), bars.TimeRemainingColumn(), console=console,
         )  # fmt: skip
         self._ids = {
             run: self._progress.add_task(f"seed {run.seed}", completed=step, total=total, told="")

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from jobs.backends.slurm import profile as profiles
-from sweepwise.core.errors import JobsError
-from jobs.runs.select import Picked
 from jobs.backends.slurm.profile import Profile
 from jobs.results.records import Submission
-from jobs.results.run_state import GPU_MEMORY, State
-from jobs.runs.status import RunStatus
 from jobs.results.results_folder import RunRef
+from jobs.results.run_state import GPU_MEMORY, State
+from jobs.runs.select import Picked
+from jobs.runs.status import RunStatus
 from jobs.submit.submit import Choice, Options
+from sweepwise.core.errors import JobsError
 
 _STATES: dict[str, frozenset[State]] = {
     "failed": frozenset({"failed"}),

@@ -13,22 +13,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jobs.backends.slurm import handover, profile as profiles, commands
-from jobs.backends import local
-from jobs.planning import interim_analyses
 from jobs import process
-from jobs.results import code_snapshot
-from jobs.worker.train_job import Settings, TrainJob
-from sweepwise.core.errors import JobsError
-from jobs.planning.expand import Expanded
+from jobs.backends import local
 from jobs.backends.local import aggregate_command
-from jobs.results.lock import Lock
-from jobs.planning.plan import Plan
+from jobs.backends.slurm import commands, handover
+from jobs.backends.slurm import profile as profiles
 from jobs.backends.slurm.profile import Profile
+from jobs.planning import interim_analyses
+from jobs.planning.expand import Expanded
+from jobs.planning.plan import Plan
+from jobs.results import code_snapshot
+from jobs.results.lock import Lock
 from jobs.results.records import Chunk, Submission, TaskRuns, View, ViewConfig
+from jobs.results.results_folder import RunRef, Store
 from jobs.results.run_state import RunState, State
 from jobs.runs.status import survey
-from jobs.results.results_folder import RunRef, Store, write_bytes
+from jobs.worker.train_job import TrainJob
+from sweepwise.core.atomic import write_bytes
+from sweepwise.core.errors import JobsError
+from sweepwise.core.trainable import Settings
 from tdmpc.config import TrainConfig
 
 BACKENDS = ("auto", "slurm", "local", "debug")

@@ -11,12 +11,12 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from jobs.runs import canary, logs
-from jobs.terminal.tables import counts_text, state_text, status_tables
-from jobs.results.run_state import ACTIVE, State, ending
-from jobs.runs.status import RunStatus, survey, sweeps
 from jobs.results.results_folder import RunRef, Store
+from jobs.results.run_state import ACTIVE, State, ending
+from jobs.runs import canary, logs
+from jobs.runs.status import RunStatus, survey, sweeps
 from jobs.submit.submit import Choice
+from jobs.terminal.tables import counts_text, state_text, status_tables
 
 _POLL_S = {"local": 1.0, "slurm": 5.0}
 _WATCH_S = 5.0

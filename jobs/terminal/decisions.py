@@ -11,8 +11,8 @@ from jobs.planning.decisions import values
 from jobs.planning.expand import show
 from jobs.planning.plan import Plan
 from jobs.results.records import Decision, Measured
-from jobs.terminal.tables import pairs, table
 from jobs.terminal.table import Table
+from jobs.terminal.tables import pairs, table
 
 
 def base_lines(plan: Plan, decided: Sequence[Decision]) -> Iterable[Text]:

@@ -21,10 +21,10 @@ from jobs.submit.submit import Choice
 from jobs.terminal.table import Table
 
 if TYPE_CHECKING:
-    from aggregate.verdict.compare_two import Comparison
     from aggregate.analysis.summary import SweepSummary
-    from jobs.reports.compare import Side
+    from aggregate.verdict.compare_two import Comparison
     from jobs.doctor.checks import Finding
+    from jobs.reports.compare import Side
     from jobs.runs.usage import Report
 
 _STYLE: dict[State, str] = {

@@ -6,9 +6,9 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from jobs.results.results_folder import RunRef, Store
 from jobs.worker import video
 from sweepwise.core.errors import JobsError
-from jobs.results.results_folder import RunRef, Store
 
 
 def evaluate(

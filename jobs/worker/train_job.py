@@ -14,26 +14,23 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
 
-from jobs.runs import canary
 from jobs import process
 from jobs.backends.slurm import commands
 from jobs.results import code_snapshot
-from sweepwise.core.errors import JobsError
 from jobs.results.records import Attempt, CodeFile, Outcome, Status
-from jobs.results.run_state import attempt_alive, lost_shard
 from jobs.results.results_folder import RunRef, Store
-
-if TYPE_CHECKING:
-    from tdmpc.api import Outcome as TrainOutcome
-    from tdmpc.api import Progress, RunHandle
+from jobs.results.run_state import attempt_alive, lost_shard
+from jobs.runs import canary
+from sweepwise.core import trainable
+from sweepwise.core.errors import JobsError
+from sweepwise.core.trainable import Progress, RunHandle, Settings
 
 HEARTBEAT_S = 2.0
 _TOLD_EARLY = signal.SIGUSR2  # Slurm sends it ahead of the time limit: checkpoint, then queue again
 _TOLD_NOW = (signal.SIGTERM, signal.SIGINT)  # cancelled, preempted or Ctrl-C: checkpoint and end
 
-Listener = Callable[[RunRef, "Progress"], None]
+Listener = Callable[[RunRef, Progress], None]
 
 
 @dataclass
@@ -59,31 +56,6 @@ class StopFlag:
         finally:
             for number, handler in previous.items():
                 signal.signal(number, handler)
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How a run is trained; none of it is part of what the run is.
-
-    snapshots: how often it keeps its weights for `sweeps evaluate`, evenly spaced, the last at its end.
-    checkpoint_minutes: time between checkpoints, so what a kill costs at most; 0 takes one at every update.
-    deterministic: on a GPU, the same numbers whenever it is repeated on one model of card.
-    compile: update through `torch.compile`.
-    cuda_graphs: on a GPU, record updates and plans once and replay them.
-    """
-
-    snapshots: int = 4
-    checkpoint_minutes: float = 10.0
-    deterministic: bool = False
-    compile: bool = False
-    cuda_graphs: bool = False
-
-    def check(self, device: str) -> None:
-        """Raises `JobsError` for what training on `device`, cpu or cuda, does not have."""
-        if self.cuda_graphs and device == "cpu":
-            raise JobsError(
-                "--cuda-graphs is for a GPU, and this trains on the CPU; give --no-cuda-graphs, or train on a GPU"
-            )
 
 
 _SETTINGS = {setting.name for setting in dataclasses.fields(Settings)}
@@ -130,7 +102,7 @@ class Execution:
     threads: int
     submission: str | None = None
     task: int | None = None
-    settings: Settings = Settings()
+    settings: Settings = field(default_factory=Settings)
     listen: Listener = lambda run, progress: None
 
     def train(self, runs: Sequence[RunRef]) -> list[Outcome]:
@@ -218,8 +190,6 @@ class Execution:
         return self.store.claim_attempt(run, attempt)
 
     def _handle(self, run: RunRef, attempt: Attempt) -> RunHandle:
-        from tdmpc.api import RunHandle
-
         number = attempt.number
         return RunHandle(
             config=self.store.check_config(run.config_id),
@@ -232,7 +202,7 @@ class Execution:
             origin={"code": code_snapshot.digest(process.ROOT, code_snapshot.AGENT)},
         )
 
-    def _record(self, run: RunRef, attempt: Attempt, ended: TrainOutcome, used: dict[str, float]) -> Outcome:
+    def _record(self, run: RunRef, attempt: Attempt, ended: trainable.Outcome, used: dict[str, float]) -> Outcome:
         last = self.store.last_shard(run) if ended.state == "finished" else None
         named = str(last) if last is not None and last.end == ended.step else ""
         outcome = Outcome(ended.state, ended.step, ended.message, time.time(), usage=used, last_shard=named)

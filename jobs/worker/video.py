@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jobs import process
+from sweepwise.core.atomic import write_bytes
 from sweepwise.core.errors import JobsError
-from jobs.results.results_folder import write_bytes
 
 if TYPE_CHECKING:
     import numpy as np

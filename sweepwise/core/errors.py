@@ -1,4 +1,4 @@
-"""The one exception of this room that a user is meant to see."""
+"""Errors that a user can act on. The command line prints their message as it is, in one line."""
 
 from __future__ import annotations
 
@@ -6,8 +6,16 @@ import difflib
 from collections.abc import Iterable
 
 
-class JobsError(Exception):
-    """Something the user can mend; the message is one line: the value, what is legal, the fix."""
+class SweepsError(Exception):
+    """Base class. The message is one line: the value, what is legal, the fix."""
+
+
+class JobsError(SweepsError):
+    """A plan, an option, the results folder or a backend is not as it must be."""
+
+
+class AggregateError(SweepsError):
+    """There is nothing to aggregate, or the output cannot be written."""
 
 
 def near(word: str, legal: Iterable[str]) -> str:

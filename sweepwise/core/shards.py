@@ -1,12 +1,11 @@
 """Metric shards: the one place that knows their schema, for the writer (trainer) and the reader (aggregate).
 
-A shard is a Parquet file with a name of `sweepwise.core.shard_name`. Rows are wide: the index columns below, then one nullable
-column per metric of the catalogue that occurs in the shard.
+A shard is a Parquet file named as in `sweepwise.core.shard_name`. Rows are wide: the index columns below, then one
+nullable column for each metric that occurs in the shard.
 """
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -15,8 +14,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tdmpc import metrics as catalogue
-from sweepwise.core import shard_name
+from sweepwise.core import atomic, shard_name
+from sweepwise.core.metrics import Catalogue, Kind
 from sweepwise.core.shard_name import FOLDER, ShardName
 
 SCHEMA_VERSION = 1
@@ -31,7 +30,7 @@ INDEX_SCHEMA = pa.schema(
         pa.field("frames", pa.int64(), nullable=False),  # steps x action repeat
         pa.field("update", pa.int64(), nullable=False),  # gradient updates so far
         pa.field("time", pa.float64(), nullable=False),  # unix seconds
-        pa.field("event", pa.string()),  # name from catalogue.EVENTS, rows of kind "event" only
+        pa.field("event", pa.string()),  # rows of kind "event" only
     ]
 )
 
@@ -40,37 +39,12 @@ class ShardError(Exception):
     """A file that is no readable shard; the message says why."""
 
 
-class Superseded(Exception):
-    """A newer attempt owns the run: this one may not publish any more."""
-
-
-def atomic_write(
-    path: Path, write: Callable[[Path], object], guard: Callable[[], bool] = lambda: True, *, sync: bool = True
-) -> None:
-    """Have `write` fill a temporary file beside `path`, then move it there; `path` is whole or absent.
-
-    guard: asked at the last moment whether that may still be done; raises `Superseded` where it may not.
-    sync: survive a power cut too.
-    """
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        write(part)
-        if sync:
-            with part.open("rb") as written:
-                os.fsync(written.fileno())
-        if not guard():
-            raise Superseded(f"{path.parent.parent} belongs to a newer attempt")
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def rows_to_table(rows: Sequence[Mapping[str, Any]], metadata: Mapping[str, str]) -> pa.Table:
+def rows_to_table(rows: Sequence[Mapping[str, Any]], metadata: Mapping[str, str], catalogue: Catalogue) -> pa.Table:
     """Rows as dicts of index columns and metrics -> a table with the columns that occur."""
     used = {name for row in rows for name in row} - set(INDEX_SCHEMA.names)
     fields = [
         pa.field(name, pa.list_(pa.float64()) if m.is_list else pa.float64())
-        for name, m in catalogue.METRICS.items()
+        for name, m in catalogue.metrics.items()
         if name in used
     ]
     schema = pa.schema([*INDEX_SCHEMA, *fields])
@@ -92,11 +66,13 @@ class ShardWriter:
         tag: str,
         metadata: Mapping[str, str],
         guard: Callable[[], bool],
+        catalogue: Catalogue,
         rows_per_shard: int = 500,
     ) -> None:
         self._folder = folder / FOLDER
         self._folder.mkdir(parents=True, exist_ok=True)
         self._tag, self._metadata, self._guard = tag, dict(metadata), guard
+        self._catalogue = catalogue
         self._rows_per_shard = rows_per_shard
         self._rows: list[dict[str, Any]] = []
         found = (shard_name.parse(path.name) for path in self._folder.iterdir())
@@ -104,7 +80,7 @@ class ShardWriter:
 
     def log(
         self,
-        kind: catalogue.Kind,
+        kind: Kind,
         step: int,
         frames: int,
         update: int,
@@ -113,10 +89,10 @@ class ShardWriter:
     ) -> None:
         """Add one row. Raises `KeyError` for a metric outside the catalogue or of another kind of row."""
         for name in metrics:
-            if catalogue.metric(name).kind != kind:
-                raise KeyError(f"metric {name!r} belongs in rows of kind {catalogue.metric(name).kind!r}")
-        if event is not None and event not in catalogue.EVENTS:
-            raise KeyError(f"event {event!r} is not one of {', '.join(catalogue.EVENTS)}")
+            if self._catalogue.metric(name).kind != kind:
+                raise KeyError(f"metric {name!r} belongs in rows of kind {self._catalogue.metric(name).kind!r}")
+        if event is not None and event not in self._catalogue.events:
+            raise KeyError(f"event {event!r} is not one of {', '.join(self._catalogue.events)}")
         if len(self._rows) >= self._rows_per_shard:  # ahead of the new row: the last one is left for `flush(end)`
             self.flush()
         index = {"kind": kind, "step": step, "frames": frames, "update": update, "time": time.time()}
@@ -129,9 +105,9 @@ class ShardWriter:
         """
         if not self._rows:
             return
-        table = rows_to_table(self._rows, self._metadata)
+        table = rows_to_table(self._rows, self._metadata, self._catalogue)
         path = self._folder / str(ShardName(self._tag, self._part, end))
-        atomic_write(path, lambda part: write_table(table, part), self._guard)
+        atomic.write(path, lambda part: write_table(table, part), self._guard)
         self._rows.clear()
         self._part += 1
 

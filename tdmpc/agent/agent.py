@@ -15,13 +15,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from tdmpc import metrics as catalogue
-from tdmpc.accel import fused, kernels
-from tdmpc.agent import losses
 from tdmpc import math as tm
+from tdmpc.accel import fused, kernels
 from tdmpc.accel.adam import Adam
-from tdmpc.config import TrainConfig
 from tdmpc.accel.cuda_graphs import Recorded
+from tdmpc.agent import losses
+from tdmpc.agent.mppi import Plan, PlanNoise, draw_plan_noise, plan_with, score
+from tdmpc.agent.networks import Policy, TargetValues, WorldModel, move_average
 from tdmpc.agent.objectives import (
     Metrics,
     PolicyNoise,
@@ -32,11 +32,11 @@ from tdmpc.agent.objectives import (
     policy_metrics,
     policy_pass,
 )
-from tdmpc.agent.mppi import Plan, PlanNoise, draw_plan_noise, plan_with, score
-from tdmpc.training.replay_buffer import Batch
-from tdmpc.rng import Draws, generator
 from tdmpc.agent.value_targets import Gaussian, Networks, Noise
-from tdmpc.agent.networks import Policy, TargetValues, WorldModel, move_average
+from tdmpc.config import TrainConfig
+from tdmpc.metrics import GRADIENT_FLOW
+from tdmpc.rng import Draws, generator
+from tdmpc.training.replay_buffer import Batch
 
 VALUE_LR_UNIT = 5  # TD-MPC2's five value heads are the unit of the value learning rates
 
@@ -227,7 +227,7 @@ class Agent:
         """(S,) norm of every weighted loss's gradient in every module it reaches."""
         modules = self.model.trained_modules()
         norms = {}
-        for loss, reached in catalogue.GRADIENT_FLOW.items():
+        for loss, reached in GRADIENT_FLOW.items():
             if loss not in weighted or not weighted[loss].requires_grad:
                 continue
             for name in reached:

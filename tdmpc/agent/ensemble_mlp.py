@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tdmpc.accel import fused, kernels
 from tdmpc import math as tm
+from tdmpc.accel import fused, kernels
 from tdmpc.accel.stack import PLAIN, Goal, How, Layer, Layers, learn, run
 from tdmpc.rng import Dropout
 

@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tdmpc.accel import fused
 from tdmpc import math as tm
+from tdmpc.accel import fused
 
 
 def _over_time(per_step: Tensor, rho: float) -> Tensor:

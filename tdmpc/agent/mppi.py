@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from tdmpc import math as tm
-from tdmpc.config import TrainConfig
 from tdmpc.agent.ensemble_mlp import Heads
-from tdmpc.rng import Draws
 from tdmpc.agent.value_targets import Networks
+from tdmpc.config import TrainConfig
+from tdmpc.rng import Draws
 
 WORST = -1e9  # score of a candidate whose own is NaN or infinite; finite, so that a softmax over it is too
 

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from tdmpc.accel import fused
 from tdmpc import math as tm
-from tdmpc.config import TrainConfig
+from tdmpc.accel import fused
 from tdmpc.agent.ensemble_mlp import Heads, StackedMLP
+from tdmpc.config import TrainConfig
 from tdmpc.rng import Dropout
 
 

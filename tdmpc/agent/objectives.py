@@ -11,14 +11,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from tdmpc import math as tm
 from tdmpc.accel import fused
 from tdmpc.agent import losses
-from tdmpc import math as tm
-from tdmpc.config import TrainConfig
-from tdmpc.training.replay_buffer import Batch
-from tdmpc.rng import Draws, Dropout
-from tdmpc.agent.value_targets import Gaussian, Latents, Networks, Noise, ValueBatch, Wanted, value_batch
 from tdmpc.agent.networks import Policy, WorldModel, aux_logits
+from tdmpc.agent.value_targets import Gaussian, Latents, Networks, Noise, ValueBatch, Wanted, value_batch
+from tdmpc.config import TrainConfig
+from tdmpc.rng import Draws, Dropout
+from tdmpc.training.replay_buffer import Batch
 
 Metrics = dict[str, Tensor]  # name -> (S,), list metrics (S, n)
 

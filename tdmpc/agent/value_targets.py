@@ -11,13 +11,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from tdmpc import math as tm
 from tdmpc.accel import fused
 from tdmpc.agent import losses
-from tdmpc import math as tm
-from tdmpc.config import TrainConfig
-from tdmpc.training.replay_buffer import Batch
-from tdmpc.rng import Dropout
 from tdmpc.agent.networks import Policy, TargetValues, WorldModel
+from tdmpc.config import TrainConfig
+from tdmpc.rng import Dropout
+from tdmpc.training.replay_buffer import Batch
 
 Gaussian = tuple[Tensor, Tensor]  # mean and log std before the squash, (S, M, A) each
 

@@ -1,9 +1,9 @@
 """Checkpoints: the complete state of one run, whole or absent, verified before it is believed.
 
 `checkpoints/step-<step>-u<update>-<tag>.pt` holds the state but for the rows of growing buffers, which lie in
-journals beside it (`tdmpc.training.append_only_file`); the `.json`, written last, is its done-marker with the SHA-256 of the state and
-of every piece of these. Whatever does not fit is damaged, and the checkpoint before it counts. Loaded with
-`weights_only=True`: a checkpoint cannot run code.
+append-only files beside it (`tdmpc.training.append_only_file`); the `.json`, written last, is its done-marker with the
+SHA-256 of the state and of every piece of these. Where a checksum differs the checkpoint is damaged, and the one before
+it is used. Loaded with `weights_only=True`: a checkpoint cannot run code.
 """
 
 from __future__ import annotations
@@ -19,14 +19,15 @@ from typing import Any
 
 import torch
 
-from tdmpc.training.append_only_file import FILE_NAME, Journal, JournalError, read_rows
+from sweepwise.core import atomic
+from sweepwise.core.atomic import Superseded
 from sweepwise.core.shard_name import tag_order
-from sweepwise.core.shards import Superseded, atomic_write
+from tdmpc.training.append_only_file import FILE_NAME, Journal, JournalError, read_rows
 
 FOLDER = "checkpoints"
 SNAPSHOTS = "snapshots"
 _NAME = re.compile(r"step-(?P<step>\d{9,})-u(?P<update>\d{9,})-(?P<tag>[a-z0-9]+)\.(?:pt|json)")
-_PART = re.compile(r"\.(?P<whole>.+)\.\d+\.part")  # what a killed writer leaves behind
+_PART = re.compile(r"\.(?P<whole>.+?)\.\d+(\.[0-9a-f]{8})?\.part")  # what a killed writer leaves behind
 _SNAPSHOT = re.compile(r"step-(\d{9})\.pt")
 # What torch.load raises on bytes that are no checkpoint, or only half of one.
 _UNREADABLE = (RuntimeError, OSError, EOFError, pickle.UnpicklingError, LookupError, ValueError, TypeError)
@@ -76,12 +77,12 @@ class Checkpoints:
             buffers[name] = {**buffers[name], "rows": rows[-1:].clone()}
         path = self._folder / f"step-{step:09d}-u{update:09d}-{self._tag}.pt"
         data = _dump({"format": FORMAT, **state, "buffers": buffers})
-        atomic_write(path, lambda part: part.write_bytes(data), self._guard)
+        atomic.write(path, lambda part: part.write_bytes(data), self._guard)
         marker = {
             "sha256": hashlib.sha256(data).hexdigest(),
             "journals": {name: journal.extents for name, journal in self._journals.items()},
         }
-        atomic_write(path.with_suffix(".json"), lambda part: part.write_text(json.dumps(marker)), self._guard)
+        atomic.write(path.with_suffix(".json"), lambda part: part.write_text(json.dumps(marker)), self._guard)
         self.prune(KEPT)
 
     def prune(self, keep: int) -> None:
@@ -137,7 +138,7 @@ def save_weights(folder: Path, weights: dict[str, Any], step: int, guard: Callab
     target = folder / SNAPSHOTS
     target.mkdir(parents=True, exist_ok=True)
     data = _dump({"format": FORMAT, "step": step, "weights": weights})
-    atomic_write(target / f"step-{step:09d}.pt", lambda part: part.write_bytes(data), guard)
+    atomic.write(target / f"step-{step:09d}.pt", lambda part: part.write_bytes(data), guard)
 
 
 def weights_at(folder: Path, step: int | None) -> tuple[int, dict[str, Any]]:

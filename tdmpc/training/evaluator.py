@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 
 from tdmpc.agent.agent import Agent
-from tdmpc.config import TrainConfig
-from tdmpc.training.environment import Env
 from tdmpc.agent.mppi import plan, shift
+from tdmpc.config import TrainConfig
 from tdmpc.rng import Draws, derive_seed
+from tdmpc.training.environment import Env
 
 Mode = Literal["planner", "policy", "train"]
 MODES: tuple[Mode, ...] = ("planner", "policy")  # measured during training

@@ -8,71 +8,32 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Literal
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from sweepwise.core.atomic import Superseded
+from sweepwise.core.metrics import Kind
+from sweepwise.core.shards import ShardWriter
+from sweepwise.core.trainable import Outcome, Progress, RunHandle, State
 from tdmpc.agent.agent import Agent, Schedule, freeze_step
-from tdmpc.metrics import METRICS, VALIDATION_PREFIXES, Kind
-from tdmpc.training.checkpoint import Checkpoints, save_weights
+from tdmpc.agent.mppi import Plan, shift
+from tdmpc.agent.objectives import Metrics
 from tdmpc.config import ConfigError, TrainConfig
+from tdmpc.metrics import CATALOGUE, METRICS, VALIDATION_PREFIXES
+from tdmpc.rng import Draws, derive_seed, generator
+from tdmpc.training.checkpoint import Checkpoints, save_weights
 from tdmpc.training.environment import Env
 from tdmpc.training.evaluator import MODES, Episode, Evaluator, value_bias
-from tdmpc.agent.objectives import Metrics
-from tdmpc.agent.mppi import Plan, shift
 from tdmpc.training.replay_buffer import Replay
-from sweepwise.core.shards import ShardWriter, Superseded
 from tdmpc.training.seed_state import agent_state, restore_agent, weights
-from tdmpc.rng import Draws, derive_seed, generator
 
 CPU_STREAMS = ("explore", "replay")
 GROWING = ("replay", "validation/")  # buffers that only ever gain rows
 DEVICE_STREAMS = ("update", "plan")
-
-State = Literal["finished", "interrupted", "diverged", "superseded"]
-
-
-@dataclass(frozen=True)
-class Progress:
-    """What a running training reports."""
-
-    step: int
-    total: int
-    steps_per_s: float
-    last_return: float | None
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a run's attempt ended."""
-
-    state: State
-    step: int
-    message: str
-
-
-@dataclass(frozen=True)
-class RunHandle:
-    """One run as its starter hands it over.
-
-    folder: where metrics/ and checkpoints/ go. tag: names this attempt's files. guard: whether this attempt may
-    still publish. on_progress: called often, the starter decides what to keep; False where a newer attempt owns the
-    run. tell: takes a line for the log. origin: what every shard says of where it comes from.
-    """
-
-    config: TrainConfig
-    seed: int
-    folder: Path
-    tag: str
-    guard: Callable[[], bool]
-    on_progress: Callable[[Progress], bool]
-    tell: Callable[[str], None] = lambda line: None
-    origin: Mapping[str, str] = field(default_factory=dict)
 
 
 class Lane:
@@ -82,7 +43,7 @@ class Lane:
         c = handle.config
         self.index, self.handle = index, handle
         self.env = Env(c.task, c.action_repeat, derive_seed(handle.seed, "env"))
-        self.writer = ShardWriter(handle.folder, handle.tag, metadata, handle.guard)
+        self.writer = ShardWriter(handle.folder, handle.tag, metadata, handle.guard, CATALOGUE)
         self.checkpoints = Checkpoints(handle.folder, handle.tag, handle.guard, GROWING)
         self.episode_return, self.episode_length = 0.0, 0
         self.last_return: float | None = None

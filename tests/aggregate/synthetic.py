@@ -11,8 +11,9 @@ from aggregate.analysis.plan_questions import Question
 from aggregate.inputs.runs import ConfigSource, RunSource, SweepSource
 from jobs.results.records import Attempt, Outcome, View, ViewConfig
 from jobs.results.results_folder import RunRef, Store
-from tdmpc.config import TrainConfig, config_id
 from sweepwise.core.shards import ShardWriter
+from tdmpc.config import TrainConfig, config_id
+from tdmpc.metrics import CATALOGUE
 
 LEAN = {"pi_loss", "log_std", "log_std_per_dim", "eval_is_final"}
 FREEZE = 0.5  # share of training at which the schedule events stand
@@ -40,7 +41,7 @@ def write_run(
     `lean`: few diagnostics, for tests that draw but look elsewhere. `origin`: seed -> what its shards say of it.
     """
     rng = np.random.default_rng([rng_key, seed])
-    writer = ShardWriter(folder, tag, {"config_id": "x", "seed": str(seed), **origin(seed)}, lambda: True)
+    writer = ShardWriter(folder, tag, {"config_id": "x", "seed": str(seed), **origin(seed)}, lambda: True, CATALOGUE)
     seed_phase = total // 20
     own = rng.normal(0, 0.06 * final)
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from aggregate.verdict.answers import ANSWERED, OPEN, PART, Answer, answers
 from aggregate.analysis.plan_questions import Question
 from aggregate.analysis.summary import summarise
+from aggregate.verdict.answers import ANSWERED, OPEN, PART, Answer, answers
 from aggregate.verdict.verdict import verdict
 
 

@@ -7,9 +7,9 @@ from types import ModuleType
 
 import pytest
 
-from aggregate.verdict.compare_two import compare, leader
 from aggregate.analysis.factor_effects import OUTCOMES
 from aggregate.analysis.summary import SweepSummary, summarise
+from aggregate.verdict.compare_two import compare, leader
 
 A, B = "0000000000", "0000000001"
 

@@ -9,8 +9,8 @@ from types import ModuleType
 import pandas as pd
 import pytest
 
-from aggregate.verdict.evaluation_noise import is_random
 from aggregate.analysis.summary import SweepSummary, summarise
+from aggregate.verdict.evaluation_noise import is_random
 
 
 @pytest.fixture(scope="module")

@@ -13,11 +13,12 @@ from typing import Any
 
 import pytest
 
-from aggregate.errors import AggregateError
 from aggregate.export import Folder
 from aggregate.importers.event_files import Scalar, scalars
 from aggregate.inputs.runs import ConfigSource, RunSource
+from sweepwise.core.errors import AggregateError
 from sweepwise.core.shards import ShardWriter
+from tdmpc.metrics import CATALOGUE
 
 CONFIG = {"task": "walker-walk", "num_q": 2}
 PI_LOSS, RETURN = "policy/pi_loss", "return/eval_return_planner"
@@ -30,7 +31,7 @@ def config(folder: Path, label: str = "num_q=2, tau=0.1", config_id: str = "a" *
 
 def log(folder: Path, tag: str, rows: Sequence[tuple[str, int, Mapping[str, Any]]], start: int = 0) -> None:
     """A shard of an attempt that went on from `start`."""
-    writer = ShardWriter(folder, tag, {"start_step": str(start)}, lambda: True)
+    writer = ShardWriter(folder, tag, {"start_step": str(start)}, lambda: True, CATALOGUE)
     for kind, step, metrics in rows:
         writer.log(kind, step, 2 * step, 3 * step, metrics)  # type: ignore[arg-type]
     writer.flush()
@@ -148,7 +149,7 @@ def test_a_number_that_is_none_is_told_and_one_that_is_absent_is_not(tmp_path: P
 
 def test_an_event_and_the_time_are_there(tmp_path: Path) -> None:
     run, out = tmp_path / "run", tmp_path / "out"
-    writer = ShardWriter(run, "a001", {}, lambda: True)
+    writer = ShardWriter(run, "a001", {}, lambda: True, CATALOGUE)
     writer.log("event", 300, 600, 0, {}, "entropy_start")
     writer.flush()
     export(out, config(run))

@@ -25,8 +25,8 @@ from aggregate.flags import (
     variance_split,
     vote,
 )
-from aggregate.flags.hypotheses import CAUSES
 from aggregate.flags.curve_features import largest_swing, smooth, turning_points, variances
+from aggregate.flags.hypotheses import CAUSES
 from tdmpc.metrics import METRICS
 
 N = 200

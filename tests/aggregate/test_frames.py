@@ -13,10 +13,10 @@ import pandas as pd
 import pyarrow.csv
 import pytest
 
-from aggregate.export import frames
-from aggregate.errors import AggregateError
-from aggregate.export.frames import LEVELS, Frames
 from aggregate.analysis.summary import APART, SCORES, summarise
+from aggregate.export import frames
+from aggregate.export.frames import LEVELS, Frames
+from sweepwise.core.errors import AggregateError
 from tdmpc.config import TrainConfig
 
 

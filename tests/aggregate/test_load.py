@@ -10,9 +10,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from aggregate.errors import AggregateError
 from aggregate.inputs.runs import ConfigSource, Loaded, RunSource, SweepSource, load
+from sweepwise.core.errors import AggregateError
 from sweepwise.core.shards import SCHEMA_VERSION, START_STEP, ShardWriter
+from tdmpc.metrics import CATALOGUE
 
 
 def sweep_of(*runs: RunSource, name: str = "s") -> SweepSource:
@@ -35,7 +36,7 @@ def write(
     start: int = 0,
 ) -> None:
     """rows: (kind, step, metrics[, event]). start: the step from which the attempt went on."""
-    writer = ShardWriter(folder, tag, {START_STEP: str(start)}, lambda: True)
+    writer = ShardWriter(folder, tag, {START_STEP: str(start)}, lambda: True, CATALOGUE)
     for kind, step, metrics, *event in rows:
         writer.log(kind, step, 2 * step, step, metrics, *event)
         if flush_each:
@@ -76,7 +77,7 @@ def test_what_an_attempt_did_beyond_the_step_a_later_one_went_on_from_is_lost(tm
 def test_the_origin_of_a_row_is_that_of_the_shard_it_came_from(tmp_path: Path) -> None:
     """Attempts 1 and 3 give rows; what the second did is lost, and so is where it was done."""
     for tag, start, step, code in (("a001", 0, 10, "one"), ("a002", 20, 30, "two"), ("a003", 20, 40, "three")):
-        writer = ShardWriter(tmp_path, tag, {START_STEP: str(start), "code": code}, lambda: True)
+        writer = ShardWriter(tmp_path, tag, {START_STEP: str(start), "code": code}, lambda: True, CATALOGUE)
         writer.log("episode", step, 2 * step, step, {"episode_return": 1.0})
         writer.flush()
     origins = load([sweep_of(run_at(tmp_path))]).origins

@@ -18,6 +18,7 @@ from aggregate.inputs import merge_shards, run_cache
 from aggregate.statistics.step_bins import MAX_BINS, bin_count, binned, spacing
 from sweepwise.core import shards
 from sweepwise.core.shard_name import FOLDER, ShardName
+from tdmpc.metrics import CATALOGUE
 
 LOSS = st.floats(allow_nan=True, allow_infinity=True, width=32)
 STEPS = st.integers(0, 10_000)
@@ -37,7 +38,7 @@ def runs(draw: st.DrawFn) -> list[dict[str, object]]:
 
 
 def table(rows: Sequence[dict[str, object]]) -> pa.Table:
-    return merge_shards.conform(shards.rows_to_table(rows, {}))
+    return merge_shards.conform(shards.rows_to_table(rows, {}, CATALOGUE))
 
 
 def pieces(rows: Sequence[dict[str, object]], cuts: Sequence[int]) -> Iterator[Sequence[dict[str, object]]]:
@@ -101,7 +102,7 @@ def test_what_was_cached_before_the_last_shards_came_is_brought_to_the_same(firs
         parts = [("a001", 0, piece) for piece in pieces(first, [3, 7])]
         parts += [("a002", start, piece) for piece in pieces(second, [5])]
         for number, (tag, begun, piece) in enumerate(parts):
-            shard = shards.rows_to_table(piece, {shards.START_STEP: str(begun)})
+            shard = shards.rows_to_table(piece, {shards.START_STEP: str(begun)}, CATALOGUE)
             shards.write_table(shard, metrics / str(ShardName(tag, number)))
         files, _ = run_cache.listed(Path(folder))
         cache = Path(folder) / "run.rows"

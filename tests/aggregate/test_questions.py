@@ -12,8 +12,8 @@ import pytest
 
 from aggregate import flags
 from aggregate.analysis.plan_questions import Question
-from aggregate.inputs.runs import ConfigSource, RunSource, SweepSource
 from aggregate.analysis.question_contrasts import asked, replies
+from aggregate.inputs.runs import ConfigSource, RunSource, SweepSource
 
 NOISE = (-1.0, 0.0, 1.0)  # of three seeds: variance 1
 

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from aggregate.flags import RunView
 from aggregate.analysis.run_scores import run_scores
+from aggregate.flags import RunView
 
 
 def evaluated(steps: list[int], returns: list[float], state: str = "done", **columns: list[float]) -> RunView:

@@ -14,6 +14,7 @@ from aggregate.inputs import run_cache
 from aggregate.inputs.runs import ConfigSource, Loaded, RunSource, SweepSource, load
 from sweepwise.core import shards
 from sweepwise.core.shards import START_STEP, ShardWriter
+from tdmpc.metrics import CATALOGUE
 
 Opened = list[str]
 
@@ -42,7 +43,7 @@ def run(tmp_path: Path) -> RunSource:
 
 
 def log(folder: Path, tag: str, step: int, start: int = 0, **metrics: object) -> None:
-    writer = ShardWriter(folder, tag, {START_STEP: str(start), "code": tag}, lambda: True)
+    writer = ShardWriter(folder, tag, {START_STEP: str(start), "code": tag}, lambda: True, CATALOGUE)
     writer.log("train", step, 2 * step, step, metrics)
     writer.log("event", step, 2 * step, step, {}, "encoder_freeze")
     writer.log("eval", step, 2 * step, step, {"eval_return_planner": float(step), "eval_is_final": 0.0})

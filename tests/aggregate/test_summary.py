@@ -8,9 +8,10 @@ from types import ModuleType
 
 import pytest
 
-from aggregate.inputs.runs import ConfigSource, RunSource, SweepSource
 from aggregate.analysis.summary import summarise
+from aggregate.inputs.runs import ConfigSource, RunSource, SweepSource
 from sweepwise.core.shards import ShardWriter
+from tdmpc.metrics import CATALOGUE
 
 
 def test_a_sweep_from_shards_to_ranking(tmp_path: Path, synthetic: ModuleType) -> None:
@@ -59,7 +60,7 @@ def test_the_collapse_of_one_configuration_is_flagged_there_only(tmp_path: Path,
 
 def test_a_run_of_random_actions_only(tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    writer = ShardWriter(folder, "a001", {}, lambda: True)
+    writer = ShardWriter(folder, "a001", {}, lambda: True, CATALOGUE)
     for step, value in ((5, 10.0), (10, 14.0)):
         writer.log("episode", step, step, 0, {"episode_return": value})
     writer.flush()
@@ -75,7 +76,7 @@ def test_random_episodes_that_configurations_share_count_once(tmp_path: Path) ->
     """Before training starts a seed plays the same episodes whatever the configuration says of training."""
     configs = []
     for name in ("c", "d"):
-        writer = ShardWriter(tmp_path / name, "a001", {}, lambda: True)
+        writer = ShardWriter(tmp_path / name, "a001", {}, lambda: True, CATALOGUE)
         for step, value in ((5, 10.0), (10, 14.0), (15, 90.0)):
             writer.log("episode", step, step, 0, {"episode_return": value})
         writer.log("event", 10, 10, 0, {}, "seed_phase_end")

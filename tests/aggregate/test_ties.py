@@ -7,9 +7,9 @@ from types import ModuleType
 
 import pytest
 
+from aggregate.analysis.summary import SweepSummary, summarise
 from aggregate.statistics import estimates
 from aggregate.statistics.alpha_spending import Looks
-from aggregate.analysis.summary import SweepSummary, summarise
 from aggregate.verdict.seeds_needed import ties
 from aggregate.verdict.verdict import verdict
 

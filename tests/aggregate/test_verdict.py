@@ -13,8 +13,8 @@ import pytest
 
 from aggregate.analysis.plan_questions import Question
 from aggregate.analysis.summary import summarise
-from aggregate.verdict.verdict import Verdict, verdict
 from aggregate.verdict.number_format import estimate, number
+from aggregate.verdict.verdict import Verdict, verdict
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,9 @@ from types import ModuleType
 import pandas as pd
 import pytest
 
-from aggregate.inputs import parallel
-from aggregate.errors import AggregateError
 from aggregate.analysis.summary import summarise
+from aggregate.inputs import parallel
+from sweepwise.core.errors import AggregateError
 
 
 def where(number: int) -> tuple[int, int, str]:

@@ -8,8 +8,8 @@ from types import ModuleType
 
 import pytest
 
-from aggregate.inputs.runs import load
 from aggregate.analysis.summary import summarise
+from aggregate.inputs.runs import load
 
 RUNS, ROWS, SHARD = 9, 40, 20
 
@@ -34,7 +34,7 @@ def test_the_runs_are_as_many_and_as_large_as_asked(bench: ModuleType, root: Pat
     assert len(loaded.runs) == RUNS
     assert {run.count for run in loaded.runs.values()} == {ROWS}
     assert {len(run.files) for run in loaded.runs.values()} == {ROWS // SHARD}
-    assert len(set(loaded.rows.columns) & {metric.name for metric in bench.metrics()}) == bench.METRICS
+    assert len(set(loaded.rows.columns) & {metric.name for metric in bench.metrics()}) == bench.METRIC_COUNT
 
 
 def test_they_can_be_judged(bench: ModuleType, root: Path) -> None:

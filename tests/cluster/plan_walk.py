@@ -13,12 +13,12 @@ from typing import Any
 from driver import PATIENCE_S, Sweeps
 from slurm_cluster import wait_until
 
-from aggregate.verdict.answers import answers
 from aggregate.analysis.summary import summarise
+from aggregate.verdict.answers import answers
 from jobs.planning import decisions, plan
 from jobs.reports.inputs import sweep_sources
-from jobs.results.run_state import ACTIVE
 from jobs.results.results_folder import RunRef, Store
+from jobs.results.run_state import ACTIVE
 
 
 def walk(

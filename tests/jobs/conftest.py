@@ -86,7 +86,7 @@ def agent(monkeypatch: pytest.MonkeyPatch) -> FakeAgent:
     module = types.ModuleType("tdmpc.api")
     vars(module).update(Progress=Progress, Outcome=Outcome, RunHandle=RunHandle, train=fake.train)
     monkeypatch.setitem(sys.modules, "tdmpc.api", module)
-    monkeypatch.setattr(tdmpc, "run", module, raising=False)
+    monkeypatch.setattr(tdmpc, "api", module, raising=False)
     return fake
 
 

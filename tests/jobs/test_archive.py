@@ -13,12 +13,12 @@ from types import ModuleType
 import pytest
 from click.testing import CliRunner, Result
 
+from jobs.cli import cli
 from jobs.reports import archive, imported_curves
 from jobs.results import code_snapshot
-from jobs.cli import cli
-from sweepwise.core.errors import JobsError
 from jobs.results.records import Attempt, Outcome
 from jobs.results.results_folder import RunRef, Store, archivable
+from sweepwise.core.errors import JobsError
 
 TOTAL = 20_000
 

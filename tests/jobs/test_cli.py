@@ -10,8 +10,8 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from jobs.planning import plan
 from jobs.cli import cli
+from jobs.planning import plan
 
 COMMANDS = sorted(cli.commands)
 

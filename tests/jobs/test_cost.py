@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from jobs.runs import cost_estimate
-from sweepwise.core.errors import JobsError
 from jobs.results.records import Attempt, Outcome, Status, Submission, TaskRuns
 from jobs.results.results_folder import RunRef, Store
+from jobs.runs import cost_estimate
+from sweepwise.core.errors import JobsError
 from tdmpc.config import TrainConfig, config_id
 
 CONFIG = TrainConfig(steps=36_000)

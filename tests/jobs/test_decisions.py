@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,10 +18,11 @@ from driver import PATIENCE_S
 from slurm_cluster import wait_until
 
 import jobs.results.results_folder
-from jobs.planning import decisions, plan
 from jobs.cli import cli
+from jobs.planning import decisions, plan
 from jobs.planning.expand import expand
 from jobs.results.results_folder import Store
+from sweepwise.core import atomic
 from tdmpc.config import TrainConfig, config_id
 
 PLAN = """
@@ -362,7 +364,7 @@ Store.write_decisions = when_told
 """
 WAITS = """
 import pathlib
-from jobs import lock
+from jobs.results import lock
 claim = lock._claim
 def told(store):
     number = claim(store)
@@ -396,7 +398,11 @@ def test_who_comes_while_another_writes_waits_and_looks_again(results: Path) -> 
 def test_a_crash_at_any_write_leaves_the_old_state_or_the_new(
     typed: Typed, results: Path, killed: Callable[..., bool]
 ) -> None:
-    effects = ((jobs.results.results_folder, "_create"), (jobs.results.results_folder, "write_bytes"), (Path, "replace"))
+    effects = (
+        (jobs.results.results_folder, "create_json"),
+        (atomic, "write"),
+        (os, "replace"),
+    )
     typed("adopt", "ensemble", "--set", "num_q=1")
     left = []
     for step in itertools.count():

@@ -10,11 +10,11 @@ import pytest
 from click.testing import CliRunner
 from fake_slurm import FakeSlurm
 
-from jobs.doctor import checks, probe
 from jobs.backends.slurm import profile
 from jobs.cli import cli
-from sweepwise.core.errors import JobsError
+from jobs.doctor import checks, probe
 from jobs.results.results_folder import Store
+from sweepwise.core.errors import JobsError
 
 SINFO = """\
 cpu*|7-00:00:00|20|64|256000|(null)|up

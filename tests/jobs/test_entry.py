@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
-from jobs.worker import train_job
 from jobs import process
 from jobs.backends.slurm import commands
-from jobs.worker.train_job import Execution, Heartbeat, TrainJob
-from sweepwise.core.errors import JobsError
 from jobs.results.records import Attempt, Outcome, Status, Submission, TaskRuns
 from jobs.results.results_folder import RunRef, Store
+from jobs.worker import train_job
+from jobs.worker.train_job import Execution, Heartbeat, TrainJob
+from sweepwise.core.errors import JobsError
 from tdmpc.config import TrainConfig, config_id
 
 CONFIG = TrainConfig(steps=9000)
@@ -136,8 +136,8 @@ def test_on_another_host_the_next_heartbeat_tells_whether_a_run_is_alive(
         if beats:
             store.write_status(RUNS[0], Status(1, 6, 5000, 1.0, None, clock[0]))
 
-    monkeypatch.setattr("jobs.entry.time.sleep", sleep)
-    monkeypatch.setattr("jobs.entry.time.time", lambda: clock[0])
+    monkeypatch.setattr("jobs.worker.train_job.time.sleep", sleep)
+    monkeypatch.setattr("jobs.worker.train_job.time.time", lambda: clock[0])
     made()
     assert len(agent.calls) == (0 if beats else 1)
 
@@ -283,7 +283,7 @@ def test_an_attempt_that_cannot_be_written_is_not_claimed(store: Store, monkeypa
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr("jobs.results.results_folder.os.fsync", full)
+        patched.setattr("sweepwise.core.atomic.os.fsync", full)
         with pytest.raises(OSError, match="No space"):
             store.claim_attempt(RUNS[0], Attempt(0, "h", 1, "", 0.0, "cpu"))
     assert store.load_run(RUNS[0], 1).attempts == 0

@@ -12,9 +12,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from aggregate.inputs.runs import SweepSource, load
-from jobs.reports import export, imported_curves
 from jobs.cli import cli
-from jobs.backends.local import try_lock
+from jobs.reports import export, imported_curves
+from jobs.results.file_lock import try_lock
 from jobs.results.results_folder import Store
 
 Sweeps = Callable[..., Result]

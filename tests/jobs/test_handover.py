@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 from fake_slurm import FakeSlurm
 
-from jobs.backends.slurm import handover
-from jobs.results import lock, results_folder as store
 from jobs import process
-from jobs.submit import submit
-from sweepwise.core.errors import JobsError
+from jobs.backends.slurm import handover
+from jobs.results import lock, results_folder
 from jobs.results.records import Attempt, CodeFile
 from jobs.results.results_folder import RunRef, Store
+from sweepwise.core import atomic
+from sweepwise.core.errors import JobsError
 
 PLAN = """
 plan: mine
@@ -101,7 +101,7 @@ def test_more_chunks_than_may_run_at_a_time_wait_for_one_another(run: Any, slurm
 # --- killed -------------------------------------------------------------------------------------------------
 
 
-EFFECTS = ((store, "write_bytes"), (submit, "write_bytes"), (store, "_create"), (process, "run"))
+EFFECTS = ((atomic, "write"), (results_folder, "create_json"), (process, "run"))
 
 
 def test_a_submit_killed_at_any_step_is_completed_by_the_next(
@@ -165,7 +165,7 @@ def test_a_job_that_the_controller_lost_is_submitted_again_unless_it_ran(
     run: Any, slurm: FakeSlurm, store: Store, monkeypatch: pytest.MonkeyPatch, begun: bool
 ) -> None:
     """slurmctld died before it had saved that it accepted the second array."""
-    release, lost = handover.slurm.release, ["101"]
+    release, lost = handover.commands.release, ["101"]
 
     def restarted(jobs: Sequence[str]) -> bool:
         if lost:
@@ -180,7 +180,7 @@ def test_a_job_that_the_controller_lost_is_submitted_again_unless_it_ran(
         return release(jobs)
 
     slurm.accounting(False)
-    monkeypatch.setattr(handover.slurm, "release", restarted)
+    monkeypatch.setattr(handover.commands, "release", restarted)
     run("submit", "q")
     (submission,) = store.submissions()
     assert submission.handed_over

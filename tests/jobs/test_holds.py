@@ -10,11 +10,11 @@ import pytest
 from click.testing import CliRunner
 from fake_slurm import FakeSlurm
 
+from jobs.cli import cli
+from jobs.results.results_folder import Store
 from jobs.runs import canary, status
 from jobs.submit import watch
-from jobs.cli import cli
 from jobs.worker.train_job import TrainJob
-from jobs.results.results_folder import Store
 from tdmpc.config import TrainConfig
 
 PLAN = """
@@ -31,7 +31,9 @@ pytestmark = pytest.mark.usefixtures("outside_slurm")
 @pytest.fixture
 def run(slurm: FakeSlurm, monkeypatch: pytest.MonkeyPatch, typed: Any) -> Any:
     """`sweeps ...` in this process, with the pretended Slurm."""
-    monkeypatch.setattr("jobs.results.code_snapshot.check", lambda store, submission: None)  # this process is its jobs as well
+    monkeypatch.setattr(
+        "jobs.results.code_snapshot.check", lambda store, submission: None
+    )  # this process is its jobs as well
     return typed(PLAN)
 
 

@@ -10,12 +10,12 @@ from types import ModuleType
 import pytest
 from click.testing import CliRunner, Result
 
-from aggregate.errors import AggregateError
 from aggregate.inputs.runs import SweepSource
-from jobs.reports import report
 from jobs.cli import cli
+from jobs.reports import report
 from jobs.results.records import View, ViewConfig
 from jobs.results.results_folder import Store
+from sweepwise.core.errors import AggregateError
 from tdmpc.config import TrainConfig, config_id
 
 Sweeps = Callable[..., Result]
@@ -57,7 +57,9 @@ def keep(
     told: list[str] = []
     slept: list[float] = []
     monkeypatch.setattr(report, "sources", lambda store, names, warn: rounds.pop(0))
-    report.keep_reporting(Store(tmp_path), (), tmp_path / "r.html", ["csv"], 7.0, told.append, told.append, slept.append)
+    report.keep_reporting(
+        Store(tmp_path), (), tmp_path / "r.html", ["csv"], 7.0, told.append, told.append, slept.append
+    )
     return told, slept
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from jobs.backends import local
 from jobs import process
+from jobs.backends import local
 from jobs.backends.local import Scheduler, Slots
 from jobs.results.records import Submission, TaskRuns, Worker
 from jobs.results.results_folder import Store

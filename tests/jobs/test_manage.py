@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from fake_slurm import FakeSlurm
 
-from jobs.backends import local
 from jobs import process
-from jobs.runs import usage
+from jobs.backends import local
 from jobs.results.records import Attempt, Outcome, Status, Submission, TaskRuns
 from jobs.results.results_folder import RunRef, Store
+from jobs.runs import usage
 
 PLAN = """
 plan: mine

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from jobs.planning import interim_analyses, plan
 from jobs.cli import cli
-from sweepwise.core.errors import JobsError
+from jobs.planning import interim_analyses, plan
 from jobs.reports.inputs import sweep_sources
-from jobs.runs.status import sweeps
 from jobs.results.results_folder import Store
+from jobs.runs.status import sweeps
+from sweepwise.core.errors import JobsError
 
 Typed = Callable[..., Result]
 FINALS = (600.0, 640.0, 200.0)  # by num_q from 1; a spread of about 36 over seeds

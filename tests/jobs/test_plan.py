@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from jobs.planning import plan
-from sweepwise.core.errors import JobsError
 from jobs.planning.expand import Expanded, combinations, expand, show
+from sweepwise.core.errors import JobsError
 
 SWEEPS = {  # configurations of the packaged plan, as the plan counts them
     "ensemble": 2 * 2 * 2,

@@ -13,8 +13,8 @@ from fake_slurm import FakeSlurm
 
 from jobs.reports import inputs
 from jobs.results.records import Attempt, Outcome
-from jobs.results.run_state import RunState, given_up
 from jobs.results.results_folder import RunRef, Store
+from jobs.results.run_state import RunState, given_up
 
 PLAN = """
 plan: mine

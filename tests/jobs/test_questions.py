@@ -8,12 +8,12 @@ import pytest
 
 from aggregate.analysis.plan_questions import Question
 from jobs.planning import plan
-from sweepwise.core.errors import JobsError
 from jobs.planning.expand import expand
-from jobs.results.records import View
 from jobs.reports.inputs import sweep_sources
+from jobs.results.records import View
 from jobs.results.results_folder import Store
 from jobs.submit.submit import record_sweeps
+from sweepwise.core.errors import JobsError
 
 
 def loaded(tmp_path: Path, questions: str, rest: str = "    grid: {num_q: [1, 2], tau: [0.1, 0.2]}") -> plan.Plan:

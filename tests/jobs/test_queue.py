@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from fake_slurm import FakeSlurm
 
-from jobs.runs import logs
 from jobs.backends.slurm import queue_state
 from jobs.results.records import Chunk, Submission, TaskRuns
 from jobs.results.results_folder import Store
+from jobs.runs import logs
 
 NOW = 1_000_000.0
 

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from jobs.backends.slurm import profile as profiles, commands
-from sweepwise.core.errors import JobsError
+from jobs.backends.slurm import commands
+from jobs.backends.slurm import profile as profiles
 from jobs.backends.slurm.profile import Profile
 from jobs.results.records import Chunk
+from sweepwise.core.errors import JobsError
 
 GOLDEN = Path(__file__).parent / "golden"
 FULL = Profile(

@@ -10,9 +10,9 @@ import pytest
 
 from jobs import process
 from jobs.results import code_snapshot
-from sweepwise.core.errors import JobsError
 from jobs.results.records import CodeFile, Submission, TaskRuns
 from jobs.results.results_folder import Store
+from sweepwise.core.errors import JobsError
 
 
 @pytest.fixture
@@ -66,7 +66,9 @@ def test_the_copy_is_the_code_of_now_and_shared_as_long_as_nothing_changes(store
     assert sorted(path.name for path in first.folder.parent.iterdir()) == sorted(
         name for code in (first, second) for name in (code.hash, f"{code.hash}.json")
     )
-    assert code_snapshot.digest(checkout, code_snapshot.AGENT) == code_snapshot.digest(first.folder, code_snapshot.AGENT)  # the agent is the same
+    assert code_snapshot.digest(checkout, code_snapshot.AGENT) == code_snapshot.digest(
+        first.folder, code_snapshot.AGENT
+    )  # the agent is the same
 
 
 def test_an_edit_during_the_copy_is_under_the_hash_of_what_was_copied(

@@ -11,8 +11,8 @@ import pytest
 
 from jobs import process
 from jobs.results.records import Attempt, Outcome, Status
-from jobs.results.run_state import FRESH_S, STALLED_AFTER_S, RunState, TaskState, attempt_alive, ending, run_state
 from jobs.results.results_folder import RunRecord, RunRef
+from jobs.results.run_state import FRESH_S, STALLED_AFTER_S, RunState, TaskState, attempt_alive, ending, run_state
 
 NOW = 100_000.0
 THIS, OLDER = "new-submission", "old-submission"

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from sweepwise.core.errors import JobsError
 from jobs.results.records import Attempt, Outcome, RecordError, Status, Submission, TaskRuns, View, decode, encode
-from jobs.results.results_folder import RunRef, Store, write_bytes
+from jobs.results.results_folder import RunRef, Store
+from sweepwise.core.atomic import write_bytes
+from sweepwise.core.errors import JobsError
 from tdmpc.config import TrainConfig, config_id
 
 ATTEMPT = Attempt(number=0, host="h", pid=1, pid_start="5", started=10.0, device="cpu")
@@ -238,7 +239,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, mon
     def full(handle: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("jobs.results.results_folder.os.fsync", full)
+    monkeypatch.setattr("sweepwise.core.atomic.os.fsync", full)
     with pytest.raises(OSError, match="No space"):
         write_bytes(path, b"new")
     assert path.read_bytes() == b"old"

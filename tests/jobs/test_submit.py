@@ -10,8 +10,8 @@ import pytest
 from click.testing import CliRunner, Result
 from fake_slurm import FakeSlurm
 
-from jobs.planning import plan
 from jobs.cli import cli
+from jobs.planning import plan
 from jobs.results.records import TaskRuns
 from jobs.results.results_folder import RunRef, Store
 from jobs.submit.submit import pack

@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jobs.worker import evaluate, video
 from jobs import process
-from sweepwise.core.errors import JobsError
 from jobs.results.results_folder import RunRef, Store
-from tdmpc.config import TrainConfig
+from jobs.worker import evaluate, video
+from sweepwise.core.errors import JobsError
 from tdmpc.api import Film
+from tdmpc.config import TrainConfig
 
 
 @pytest.fixture

@@ -17,11 +17,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from aggregate import flags
-from aggregate.inputs.runs import SweepSource
 from aggregate.analysis.summary import Summary, summarise
+from aggregate.inputs.runs import SweepSource
 from plots.report import render
-from tdmpc import metrics
 from sweepwise.core import shards
+from tdmpc.metrics import METRICS
 
 pytestmark = pytest.mark.filterwarnings("error")  # numpy's, too: they would end up on the user's terminal
 
@@ -96,7 +96,7 @@ def test_numbers_that_are_none_are_flagged_and_leave_the_other_seeds_alone(
     make: Callable[..., SweepSource], value: float
 ) -> None:
     def spoil(table: pa.Table) -> pa.Table:
-        for name in set(table.column_names) & set(metrics.METRICS) - {"eval_is_final"}:
+        for name in set(table.column_names) & set(METRICS) - {"eval_is_final"}:
             values = table[name].to_pylist()
             spoilt = [[value] * len(v) if isinstance(v, list) else v and value for v in values]
             table = with_column(

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from aggregate.analysis.summary import Summary, summarise
-from plots import flag_cards, figures
+from plots import figures, flag_cards
 from plots.report import write_report
 
 Visit = Callable[..., Any]

@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from aggregate.errors import AggregateError
 from aggregate.analysis.summary import SweepSummary, summarise
 from plots import paper
+from sweepwise.core.errors import AggregateError
 
 CURVE = "evaluation-with-planning"
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from aggregate.errors import AggregateError
 from aggregate.analysis.summary import Summary, summarise
 from plots.report import render, write_report
+from sweepwise.core.errors import AggregateError
 
 VOID = {"meta", "link", "line", "circle", "path", "br"}
 

@@ -10,9 +10,9 @@ import pyarrow as pa
 import pytest
 import torch
 
-from tdmpc.config import TrainConfig
-from tdmpc.api import Outcome, RunHandle, train
 from sweepwise.core.shards import read_shard, start_step
+from tdmpc.api import Outcome, RunHandle, train
+from tdmpc.config import TrainConfig
 
 TINY: dict[str, Any] = {
     "task": "cartpole-swingup", "action_repeat": 100, "steps": 40, "seed_steps": 20, "utd_ratio": 1,

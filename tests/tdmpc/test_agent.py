@@ -9,16 +9,16 @@ import sys
 import pytest
 import torch
 
-from tdmpc import metrics as catalogue
-from tdmpc.accel import kernels
 from tdmpc import math as tm
+from tdmpc.accel import kernels
 from tdmpc.agent.agent import Agent, Schedule, clip_per_seed, freeze_step, per_seed_norm
 from tdmpc.agent.ensemble_mlp import StackedMLP
-from tdmpc.math import soft_cross_entropy, two_hot
 from tdmpc.agent.objectives import _value_loss, draw_noise, draw_policy_noise, model_losses, policy_pass
-from tdmpc.training.replay_buffer import Batch
-from tdmpc.rng import Draws
 from tdmpc.agent.value_targets import Latents, Wanted, value_batch
+from tdmpc.math import soft_cross_entropy, two_hot
+from tdmpc.metrics import GRADIENT_FLOW
+from tdmpc.rng import Draws
+from tdmpc.training.replay_buffer import Batch
 
 OBS, ACTIONS = 5, 3
 
@@ -58,8 +58,8 @@ def test_each_loss_reaches_the_modules_the_catalogue_names_and_no_other(tiny, he
     noise = draw_noise(config, ACTIONS, draws)
     found = model_losses(agent.networks, batch_of(config), noise, config, frozen=False, full=False)
     everything = {**agent.model.trained_modules(), "policy": agent.policy, "targets": agent.targets}
-    assert set(found.weighted) == set(catalogue.GRADIENT_FLOW)
-    for loss, reached in catalogue.GRADIENT_FLOW.items():
+    assert set(found.weighted) == set(GRADIENT_FLOW)
+    for loss, reached in GRADIENT_FLOW.items():
         for name, module in everything.items():
             params = [p.requires_grad_(True) for p in module.parameters()]
             grads = torch.autograd.grad(found.weighted[loss].sum(), params, retain_graph=True, allow_unused=True)

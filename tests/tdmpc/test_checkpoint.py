@@ -11,9 +11,11 @@ import subprocess
 import pytest
 import torch
 
-from tdmpc.training.checkpoint import Checkpoints, load_newest, save_weights
+from sweepwise.core.atomic import Superseded
+from sweepwise.core.shards import ShardWriter
+from tdmpc.metrics import CATALOGUE
 from tdmpc.training.append_only_file import JournalError, read_rows
-from sweepwise.core.shards import ShardWriter, Superseded
+from tdmpc.training.checkpoint import Checkpoints, load_newest, save_weights
 
 
 def rows_to(n):
@@ -179,7 +181,7 @@ def test_on_a_full_disk_a_save_fails_by_its_name_and_can_be_done_when_there_is_r
 
 
 def test_on_a_full_disk_shards_and_snapshots_fail_by_their_name_and_leave_nothing(small_disk):
-    w = ShardWriter(small_disk, "a001", {}, lambda: True)
+    w = ShardWriter(small_disk, "a001", {}, lambda: True, CATALOGUE)
     w.log("episode", 1, 2, 0, {"episode_return": 1.0})
     filler = fill(small_disk)
     for publish in (w.flush, lambda: save_weights(small_disk, {"w": torch.zeros(9999)}, 1, lambda: True)):

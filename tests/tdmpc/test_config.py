@@ -8,8 +8,8 @@ import json
 import pytest
 import torch
 
-from tdmpc.config import ConfigError, TrainConfig, check_key, config_id, inactive_keys, parse_value
 from tdmpc.api import train
+from tdmpc.config import ConfigError, TrainConfig, check_key, config_id, inactive_keys, parse_value
 from tdmpc.tasks import TASKS
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tdmpc.accel import fused, kernels
 from tdmpc import math as tm
+from tdmpc.accel import fused, kernels
 
 pytestmark = pytest.mark.skipif(not kernels.compiled(), reason="no C compiler on this machine: nothing is fused")
 

@@ -13,12 +13,12 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import tree_leaves, tree_map_only
 
-from tdmpc.accel import cuda_graphs, kernels
 from tdmpc import api
 from tdmpc import math as tm
+from tdmpc.accel import cuda_graphs, kernels
 from tdmpc.agent.agent import Agent, Schedule
-from tdmpc.training.replay_buffer import Batch
 from tdmpc.rng import Draws
+from tdmpc.training.replay_buffer import Batch
 from tdmpc.training.trainer import Trainer
 
 OBS, ACTIONS, SEEDS = 5, 3, (1, 2)

@@ -7,9 +7,9 @@ import math
 import pytest
 import torch
 
+from tdmpc import math as tm
 from tdmpc.accel import fused
 from tdmpc.agent import losses
-from tdmpc import math as tm
 
 
 def test_symlog_and_its_inverse():

@@ -8,9 +8,10 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from tdmpc import metrics
-from sweepwise.core import shard_name, shards
+from sweepwise.core import atomic, shard_name, shards
+from sweepwise.core.metrics import KINDS
 from tdmpc.agent.agent import Agent
+from tdmpc.metrics import CATALOGUE, METRICS
 from tdmpc.training.environment import Env
 from tdmpc.training.evaluator import Episode, returns_to_go, value_bias
 from tdmpc.training.replay_buffer import Replay
@@ -146,7 +147,7 @@ def test_value_bias_is_value_less_the_return_that_followed_over_the_first_200_st
 
 
 def writer(folder, guard=lambda: True, tag="a001"):
-    return shards.ShardWriter(folder, tag, {"seed": "1"}, guard)
+    return shards.ShardWriter(folder, tag, {"seed": "1"}, guard, CATALOGUE)
 
 
 def test_rows_come_back(tmp_path):
@@ -174,7 +175,7 @@ def test_a_restarted_writer_numbers_on(tmp_path):
 
 
 def test_the_shard_that_ends_a_run_says_so_and_is_never_empty(tmp_path):
-    w = shards.ShardWriter(tmp_path, "a001", {}, lambda: True, rows_per_shard=2)
+    w = shards.ShardWriter(tmp_path, "a001", {}, lambda: True, CATALOGUE, rows_per_shard=2)
     for step in (1, 2, 3, 4):
         w.log("episode", step, step, 0, {"episode_return": 1.0})
     w.flush(end=4)
@@ -204,7 +205,7 @@ def test_only_the_catalogue_can_be_logged(tmp_path):
 def test_an_old_attempt_publishes_nothing(tmp_path):
     w = writer(tmp_path, guard=lambda: False)
     w.log("episode", 1, 2, 0, {"episode_return": 1.0})
-    with pytest.raises(shards.Superseded):
+    with pytest.raises(atomic.Superseded):
         w.flush()
     assert list((tmp_path / "metrics").iterdir()) == []
 
@@ -215,7 +216,7 @@ def test_a_write_that_fails_leaves_nothing(tmp_path):
         raise OSError("No space left on device")
 
     with pytest.raises(OSError, match="No space"):
-        shards.atomic_write(tmp_path / "x.parquet", half)
+        atomic.write(tmp_path / "x.parquet", half)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -229,15 +230,15 @@ def test_files_that_are_no_shards_say_why(tmp_path):
     pq.write_table(pa.table({"a": [1]}), tmp_path / "other.parquet")
     with pytest.raises(shards.ShardError, match="not a metric shard"):
         shards.read_shard(tmp_path / "other.parquet")
-    table = shards.rows_to_table([], {}).replace_schema_metadata({"schema_version": "99"})
+    table = shards.rows_to_table([], {}, CATALOGUE).replace_schema_metadata({"schema_version": "99"})
     pq.write_table(table, tmp_path / "future.parquet")
     with pytest.raises(shards.ShardError, match="schema version 99"):
         shards.read_shard(tmp_path / "future.parquet")
 
 
 def test_the_catalogue_is_consistent():
-    assert all(m.name == name for name, m in metrics.METRICS.items())
-    assert all(m.kind in metrics.KINDS for m in metrics.METRICS.values())
-    assert "validation/consistency_loss" in metrics.METRICS
+    assert all(m.name == name for name, m in METRICS.items())
+    assert all(m.kind in KINDS for m in METRICS.values())
+    assert "validation/consistency_loss" in METRICS
     with pytest.raises(KeyError, match="near matches: log_std"):
-        metrics.metric("log_stdd")
+        CATALOGUE.metric("log_stdd")

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import torch
 
-from tdmpc.agent import agent as agent_module
-from tdmpc.accel import kernels
 from sweepwise.core import shard_name
-from tdmpc.config import ConfigError
-from tdmpc.training.environment import Env
-from tdmpc.api import DeviceError, Evaluation, NoWeights, evaluate, film, train
 from sweepwise.core.shards import read_shard
+from tdmpc.accel import kernels
+from tdmpc.agent import agent as agent_module
+from tdmpc.api import DeviceError, Evaluation, NoWeights, evaluate, film, train
+from tdmpc.config import ConfigError
 from tdmpc.rng import derive_seed
+from tdmpc.training.environment import Env
 
 
 @pytest.mark.parametrize("changes", [{"imagination_horizon": 2}, {"episodic": True}])

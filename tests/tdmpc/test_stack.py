@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tdmpc.accel import fused, kernels
 from tdmpc import math as tm
+from tdmpc.accel import fused, kernels
 from tdmpc.agent.ensemble_mlp import StackedMLP
 from tdmpc.rng import Draws, generator
 

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from jobs import process
 from jobs.backends.slurm import queue_state
-from sweepwise.core.errors import JobsError
 from jobs.backends.slurm.profile import Profile
 from jobs.results.records import Chunk
+from sweepwise.core.errors import JobsError
 
 if TYPE_CHECKING:
     import submitit
@@ -104,7 +104,7 @@ def script(
 def task_command(submission: Path, chunk: Chunk) -> str:
     """What a task of `chunk` runs. submission: its folder."""
     task = str(chunk.start) if chunk.count == 1 else f"$(({chunk.start} + SLURM_ARRAY_TASK_ID))"
-    return f"{shlex.join([*process.python(), '-u', '-m', 'jobs.worker.train_job', str(submission)])} {task}"
+    return f"{shlex.join([*process.python(), '-u', '-m', 'jobs.entry', str(submission)])} {task}"
 
 
 def _executor(folder: Path, wanted: dict[str, Any]) -> submitit.SlurmExecutor:

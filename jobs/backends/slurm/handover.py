@@ -11,13 +11,13 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from jobs.backends import local
 from jobs import process
+from jobs.backends import local
 from jobs.backends.slurm import commands
-from sweepwise.core.errors import JobsError
 from jobs.results.lock import Lock, alone
 from jobs.results.records import Chunk, Submission
 from jobs.results.results_folder import RunRef, Store
+from sweepwise.core.errors import JobsError
 
 _PAUSES_S = (2.0, 10.0)  # before Slurm is asked again that did not answer
 

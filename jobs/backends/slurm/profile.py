@@ -1,4 +1,4 @@
-"""Cluster profiles: YAML to what `jobs.backends.slurm.commands` asks of sbatch. Packaged ones, and those of the user's own folder."""
+"""Cluster profiles: YAML to the options of sbatch. Reads the packaged profiles and those in the user's own folder."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from jobs import yaml_reader
-from sweepwise.core.errors import JobsError, near
 from jobs.yaml_reader import Entry
+from sweepwise.core.errors import JobsError, near
 
 _TIME = re.compile(r"(?:(?P<days>\d+)-)?(?P<hours>\d+):(?P<minutes>[0-5]?\d)(?::(?P<seconds>[0-5]?\d))?")
 _WORD = re.compile(r"[A-Za-z0-9_.:/+@,=-]+")

@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 
 from jobs import process
 from jobs.results.records import Answers, Chunk, Submission
-from jobs.results.run_state import TaskState
 from jobs.results.results_folder import Store
+from jobs.results.run_state import TaskState
 
 TIMEOUT_S = 20.0
 RETRY_S, RETRY_AT_MOST_S = 5.0, 300.0  # before a silent controller is asked again; doubled with every failure

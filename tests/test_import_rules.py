@@ -142,7 +142,10 @@ def test_a_breach_is_seen(module: str, line: str) -> None:
         ("jobs.cli", "def f():\n    from aggregate.analysis.summary import summarise"),
         ("jobs.backends.slurm.commands", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import submitit"),
         ("jobs.entry", "def f():\n    from tdmpc.api import train"),
-        ("jobs.submit.launch", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from tdmpc.api import Progress"),
+        (
+            "jobs.submit.launch",
+            "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from tdmpc.api import Progress",
+        ),
         ("jobs.planning.plan", "from tdmpc.config import TrainConfig"),
     ],
 )
