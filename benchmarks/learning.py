@@ -31,10 +31,10 @@ from aggregate.verdict.number_format import estimate, number
 from jobs import process
 from jobs.planning.plan import parse_seeds
 from jobs.reports.inputs import sweep_sources
-from jobs.results.results_folder import RunRef, Store
+from jobs.results.results_folder import ResultsFolder, RunRef
 from jobs.runs import status
 from plots import curves
-from plots.theme import VARIABLES, Look
+from plots.theme import VARIABLES, LineStyle
 from sweepwise.core.atomic import write_bytes
 from sweepwise.core.errors import AggregateError, JobsError
 from tdmpc.accel import processor
@@ -91,7 +91,7 @@ WIDTH, HEIGHT, HEAD = 900, 300, 30  # of a picture, and of the line above it
 # --- training -------------------------------------------------------------------------------------------
 
 
-def train(store: Store, tasks: Sequence[str], args: argparse.Namespace) -> int:
+def train(store: ResultsFolder, tasks: Sequence[str], args: argparse.Namespace) -> int:
     """Train what is missing, and what failed before this call once more; 0 where all of it is done."""
     sweeps = [SWEEP] if set(tasks) == set(RANDOM) else [f"{SWEEP}.{task}" for task in tasks]
     packed = args.seeds_per_job or len(parse_seeds(args.seeds))
@@ -109,7 +109,7 @@ def train(store: Store, tasks: Sequence[str], args: argparse.Namespace) -> int:
     return 0
 
 
-def _sweeps(store: Store, tf32: bool, *words: str) -> int:
+def _sweeps(store: ResultsFolder, tf32: bool, *words: str) -> int:
     program = [str(TF32)] if tf32 else ["-m", "jobs.cli"]
     command = [*process.python(), *program, "--results", str(store.root), *words]
     return subprocess.run(command, env={**os.environ, **process.job_variables(ROOT)}, check=False).returncode
@@ -178,7 +178,7 @@ def _interval(values: np.ndarray) -> str:
 # --- the runs -------------------------------------------------------------------------------------------
 
 
-def finals(store: Store, summaries: Mapping[str, SweepSummary]) -> list[dict[str, Any]]:
+def finals(store: ResultsFolder, summaries: Mapping[str, SweepSummary]) -> list[dict[str, Any]]:
     """One line per run: its last evaluations (final), the large one after the last step, how long it took, on what.
 
     wall_s: from start to end of its attempts, those that were killed left out; seeds side by side share it.
@@ -204,7 +204,7 @@ def finals(store: Store, summaries: Mapping[str, SweepSummary]) -> list[dict[str
     return lines
 
 
-def wall_seconds(store: Store, run: RunRef, attempts: int) -> float:
+def wall_seconds(store: ResultsFolder, run: RunRef, attempts: int) -> float:
     """Seconds from start to end of those attempts that recorded an end."""
     pairs = [(store.read_attempt(run, n), store.read_outcome(run, n)) for n in range(1, attempts + 1)]
     return sum(outcome.time - attempt.started for attempt, outcome in pairs if attempt and outcome)
@@ -258,10 +258,10 @@ def _picture(sweep: SweepSummary, reference: Reference) -> str:
     for index, mode in enumerate(MODES):
         metric = f"eval_return_{mode}"
         mean, seeds = sweep.curves[sweep.curves["metric"] == metric], sweep.seeds["eval"][["seed", "step", metric]]
-        lines.append(curves.Line(curves.letter(index), Look(index, index), mean, seeds, len(sweep.runs)))
+        lines.append(curves.Line(curves.letter(index), LineStyle(index, index), mean, seeds, len(sweep.runs)))
     theirs = reference.evaluations.assign(config_id="")
     mean = estimates.Interval()(theirs, ["config_id", "step"], ["eval_return_planner"])
-    look = Look(len(lines), len(lines))
+    look = LineStyle(len(lines), len(lines))
     lines.append(curves.Line(curves.letter(len(lines)), look, mean, theirs, theirs["seed"].nunique()))
     events = curves.common_events(sweep.events, sweep.total_steps)
     frame = curves.Frame(sweep.total_steps, events, sweep.random.mean if sweep.random else None)
@@ -271,13 +271,13 @@ def _picture(sweep: SweepSummary, reference: Reference) -> str:
     return drawn
 
 
-def judged(store: Store) -> dict[str, SweepSummary]:
+def judged(store: ResultsFolder) -> dict[str, SweepSummary]:
     """All runs in `store`, by task."""
     sources = [source for source in sweep_sources(store, []) if source.name.startswith(f"{SWEEP}.")]
     return {sweep.source.name.removeprefix(f"{SWEEP}."): sweep for sweep in summarise(sources).sweeps}
 
 
-def write(store: Store, out: Path) -> list[Path]:
+def write(store: ResultsFolder, out: Path) -> list[Path]:
     """Judge all runs in `store` and write page, figure and CSV below `out`; their paths."""
     summaries = judged(store)
     lines = finals(store, summaries)
@@ -312,7 +312,7 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """The exit code."""
     args = parser().parse_args(argv)
-    store = Store(args.out / "results" / ("tf32" if args.tf32 else "learning"))
+    store = ResultsFolder(args.out / "results" / ("tf32" if args.tf32 else "learning"))
     try:
         code = 0 if args.no_train else train(store, args.tasks, args)
         if code:

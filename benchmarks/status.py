@@ -23,8 +23,17 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "cluster")]
 import rows  # noqa: E402 - found on the path that was set above
 from fake_slurm import FakeSlurm  # noqa: E402
 
-from jobs.results.records import Attempt, Chunk, Outcome, Status, Submission, TaskRuns, View, ViewConfig  # noqa: E402
-from jobs.results.results_folder import RunRef, Store  # noqa: E402
+from jobs.results.records import (  # noqa: E402
+    Attempt,
+    Chunk,
+    Outcome,
+    Status,
+    Submission,
+    SubmittedConfiguration,
+    SubmittedSweep,
+    TaskRuns,
+)
+from jobs.results.results_folder import ResultsFolder, RunRef  # noqa: E402
 from sweepwise.core.shard_name import FOLDER, ShardName  # noqa: E402
 from tdmpc.config import TrainConfig, config_id  # noqa: E402
 
@@ -33,7 +42,7 @@ SHARDS = 20  # of every run
 COMMANDS = (["status"], ["status", "--runs"], ["status", "--json"])
 
 
-def fill(store: Store, slurm: FakeSlurm, runs: int) -> None:
+def fill(store: ResultsFolder, slurm: FakeSlurm, runs: int) -> None:
     """`runs` runs of ten seeds a configuration, all of one submission; every second one is done."""
     store.prepare()
     now, asked, tasks = time.time(), [], []
@@ -42,7 +51,7 @@ def fill(store: Store, slurm: FakeSlurm, runs: int) -> None:
         config = TrainConfig(batch_size=number + 2)
         store.write_config(config)
         identity = config_id(config)
-        asked.append(ViewConfig(identity, f"batch {number}", {}, number == 0, list(range(1, SEEDS + 1))))
+        asked.append(SubmittedConfiguration(identity, f"batch {number}", {}, number == 0, list(range(1, SEEDS + 1))))
         for seed in range(1, SEEDS + 1):
             run = RunRef(identity, seed)
             attempt = Attempt(0, "n1", 1, "", now, "cpu", name, len(tasks), f"{job}_{len(tasks)}")
@@ -60,7 +69,7 @@ def fill(store: Store, slurm: FakeSlurm, runs: int) -> None:
     store.write_submission(
         Submission(name, "many", "slurm", "n1", "u", now, tasks, 0, 1, "many", {}, [chunk], handed_over=True)
     )
-    store.write_view(View("many", "many", "", [], [], asked, now))
+    store.write_view(SubmittedSweep("many", "many", "", [], [], asked, now))
 
 
 def seconds(command: list[str], environment: dict[str, str], folder: Path) -> tuple[float, float]:
@@ -81,7 +90,7 @@ def main() -> None:
     runs = parser.parse_args().runs
     with tempfile.TemporaryDirectory() as folder:
         slurm = FakeSlurm(Path(folder) / "slurm")
-        fill(Store(Path(folder) / "results"), slurm, runs)
+        fill(ResultsFolder(Path(folder) / "results"), slurm, runs)
         environment = {**os.environ, "PATH": str(slurm.bin), "PYTHONPATH": str(ROOT)}
         sweeps = [sys.executable, "-P", "-m", "jobs.cli", "--results", "results"]
         start = seconds([sys.executable, "-P", "-c", ""], environment, Path(folder))

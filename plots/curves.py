@@ -18,7 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
-from plots.theme import BAD, GRID, INK, MUTED, Look, figure, style, to_svg
+from plots.theme import BAD, GRID, INK, MUTED, LineStyle, figure, style, to_svg
 
 EVENT_WORDS = {
     "seed_phase_end": "training starts",
@@ -38,7 +38,7 @@ class Line:
     """One configuration in a picture. mean: step, mean, low, high, n; seeds: seed, step and the metric."""
 
     letter: str
-    look: Look
+    look: LineStyle
     mean: pd.DataFrame
     seeds: pd.DataFrame
     planned: int
@@ -166,7 +166,7 @@ def small(lines: Sequence[Line], metric: str, frame: Frame, *, unit: str) -> Dra
 
 
 def evidence(
-    look: Look, curves: Mapping[int, pd.DataFrame], marks: Sequence[Mark], frame: Frame, *, unit: str, log: bool
+    look: LineStyle, curves: Mapping[int, pd.DataFrame], marks: Sequence[Mark], frame: Frame, *, unit: str, log: bool
 ) -> Drawn:
     """The curves a flag was raised on, of one configuration, by seed or action dimension (columns step, value): those
     it was raised on with their number at the end and the onset marked, the others faint."""
@@ -306,7 +306,7 @@ def _band(axes: Axes, line: Line, limits: tuple[float, float]) -> None:
         axes.plot(steps, dotted, color=line.look.hex, linewidth=0.7, dashes=(1, 2))
 
 
-def _fill(axes: Axes, x: np.ndarray, low: np.ndarray, high: np.ndarray, look: Look, *, alpha: float) -> None:
+def _fill(axes: Axes, x: np.ndarray, low: np.ndarray, high: np.ndarray, look: LineStyle, *, alpha: float) -> None:
     """A polygon; fill_between would write a shared definition, which needs an id."""
     outline = np.concatenate([low, high[::-1]])
     axes.fill(np.concatenate([x, x[::-1]]), outline, color=look.hex, alpha=alpha, linewidth=0)
@@ -327,7 +327,7 @@ def _marks(axes: Axes, frame: Frame, *, words: bool) -> None:
 
 
 def _end_letters(
-    axes: Axes, ends: Sequence[tuple[str, Look, pd.Series, pd.Series]], size: float = 8.5, furthest: float = np.inf
+    axes: Axes, ends: Sequence[tuple[str, LineStyle, pd.Series, pd.Series]], size: float = 8.5, furthest: float = np.inf
 ) -> None:
     """(letter, look, steps, values): letters at the ends of curves, moved apart where they would lie on each other;
     none at all where one would stand further than `furthest` points from its curve."""
@@ -340,7 +340,7 @@ def _end_letters(
             up = float(axes.transData.transform((step, value))[1] - axes.bbox.y0) * points
             placed.append((up, letter_, look, step))
     placed.sort(key=lambda end: end[0])
-    places = apart([end[0] for end in placed], size, axes.bbox.height * points)
+    places = spread_labels([end[0] for end in placed], size, axes.bbox.height * points)
     if any(abs(place - end[0]) > furthest for place, end in zip(places, placed, strict=True)):
         return
     for place, (_, letter_, look, step) in zip(places, placed, strict=True):
@@ -349,7 +349,7 @@ def _end_letters(
                       weight="bold")  # fmt: skip
 
 
-def apart(places: Sequence[float], least: float, top: float) -> list[float]:
+def spread_labels(places: Sequence[float], least: float, top: float) -> list[float]:
     """`places` (ascending) at least `least` apart and, as far as there is room, below `top`."""
     out: list[float] = []
     for place in places:

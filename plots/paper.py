@@ -28,7 +28,7 @@ from aggregate.analysis.summary import SweepSummary
 from aggregate.statistics import estimates
 from plots import curves
 from plots.figures import FOLDED, GROUPS, RETURNS, drawn_configs
-from plots.theme import DASHES, PALETTE, RC, Look, looks
+from plots.theme import DASHES, PALETTE, RC, LineStyle, looks
 from sweepwise.core import atomic
 from sweepwise.core.errors import AggregateError
 from tdmpc.metrics import METRICS
@@ -50,7 +50,7 @@ class Sheet:
 
     sweep: SweepSummary
     names: dict[str, str]
-    look: dict[str, Look]
+    look: dict[str, LineStyle]
     width: float
 
     @property

@@ -27,7 +27,7 @@ from plots import csv_downloads, curves, figures, flag_cards, tables
 from plots.crashes import crashes
 from plots.secondary_tables import secondary
 from plots.tables import Chip
-from plots.theme import COLORS, DASHES, Look, looks
+from plots.theme import COLORS, DASHES, LineStyle, looks
 from sweepwise.core import atomic
 from sweepwise.core.errors import AggregateError
 
@@ -84,7 +84,7 @@ def _page(name: str) -> str:
     return importlib.resources.files("plots").joinpath("page", name).read_text(encoding="utf-8")
 
 
-def _sweep(sweep: SweepSummary, look: dict[str, Look], index: int, loaded: Loaded) -> dict[str, Any]:
+def _sweep(sweep: SweepSummary, look: dict[str, LineStyle], index: int, loaded: Loaded) -> dict[str, Any]:
     every = _chips(sweep, look)
     chips, by_id = every[: len(sweep.source.configs)], {chip.config_id: chip for chip in every}
     random = sweep.random.mean if sweep.random else None
@@ -119,7 +119,7 @@ def _sweep(sweep: SweepSummary, look: dict[str, Look], index: int, loaded: Loade
     }
 
 
-def _chips(sweep: SweepSummary, look: dict[str, Look]) -> list[Chip]:
+def _chips(sweep: SweepSummary, look: dict[str, LineStyle]) -> list[Chip]:
     drawn = set(figures.drawn_configs(sweep))
     origins = dict(iter(sweep.origins.groupby("config_id")))
     none = sweep.origins.iloc[:0]

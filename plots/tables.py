@@ -17,7 +17,7 @@ from aggregate.flags import hypotheses
 from aggregate.inputs import runs as load
 from aggregate.statistics import estimates
 from aggregate.verdict.number_format import estimate, number, signed
-from plots.theme import Look
+from plots.theme import LineStyle
 
 STATE_SIGNS = {"done": "✓", "running": "▸", "pending": "…", "new": "…", "failed": "✕", "diverged": "✕",
                "stalled": "!", "interrupted": "!", "stuck": "!", "lost": "…", "stopped": "■"}  # fmt: skip
@@ -33,7 +33,7 @@ class Chip:
     config_id: str
     letter: str
     label: str
-    look: Look
+    look: LineStyle
     is_baseline: bool
     mixed: str
     imported: str
@@ -313,7 +313,7 @@ def _causes(sweep: SweepSummary, chips: Sequence[Chip]) -> list[tuple[Chip, list
         for hypothesis in hypotheses.hypotheses(*own):
             now = ", ".join(f"{key} is {shown_value(config[key])}" for key in hypothesis.cause.keys if key in config)
             knob = f"{hypothesis.cause.knob} ({now})" if now else hypothesis.cause.knob
-            lines.append((hypothesis.cause.name, hypotheses.told(hypothesis), knob))
+            lines.append((hypothesis.cause.name, hypotheses.format_hypothesis(hypothesis), knob))
         if lines:
             found.append((chip, lines))
     return found

@@ -68,7 +68,7 @@ RC: Any = {
 
 
 @dataclass(frozen=True)
-class Look:
+class LineStyle:
     """How a configuration is drawn everywhere: index into the palette and into the dashes."""
 
     color: int
@@ -90,11 +90,11 @@ class Look:
         return " ".join(f"{d * 1.5:g}" for d in DASHES[self.dash])
 
 
-def looks(sweeps: Sequence[Sequence[str]]) -> dict[str, Look]:
+def looks(sweeps: Sequence[Sequence[str]]) -> dict[str, LineStyle]:
     """config_id -> look, the same in every sweep; distinct within a sweep while there are looks left. sweeps: the
     config_ids of each, those first that shall not share a look."""
-    slots = [Look(i % 8, (i + i // 8) % 4) for i in range(DISTINCT)]
-    given: dict[str, Look] = {}
+    slots = [LineStyle(i % 8, (i + i // 8) % 4) for i in range(DISTINCT)]
+    given: dict[str, LineStyle] = {}
     for configs in sweeps:
         used = {given[config_id] for config_id in configs if config_id in given}
         for config_id in configs:

@@ -30,8 +30,8 @@ from fake_slurm import FakeSlurm
 from jobs.cli import cli
 from jobs.doctor import probe
 from jobs.results.records import Attempt, Outcome, Submission
-from jobs.results.results_folder import RunRef, Store
-from jobs.runs.status import survey
+from jobs.results.results_folder import ResultsFolder, RunRef
+from jobs.runs.status import load_statuses
 
 PAGES = ("README.md", "docs/decisions.md", "docs/exchange.md", "docs/howto.md", "docs/imports.md")
 REPOSITORY = Path(__file__).parents[1]
@@ -68,8 +68,8 @@ class World:
     synthetic: ModuleType
 
     @property
-    def store(self) -> Store:
-        return Store(self.folder / "results")
+    def store(self) -> ResultsFolder:
+        return ResultsFolder(self.folder / "results")
 
     def type(self, line: str) -> str:
         if line.split()[1] in ("train", "evaluate"):
@@ -123,7 +123,7 @@ class World:
     def first_task(self) -> tuple[RunRef, Submission, int]:
         """A run with the submission that holds it and its place there."""
         run, _, steps = self.asked()[0]
-        (found,) = survey(self.store, {run: steps}).values()
+        (found,) = load_statuses(self.store, {run: steps}).values()
         assert found.submission is not None
         assert found.task is not None
         return run, found.submission, found.task

@@ -18,7 +18,7 @@ from slurm_cluster import wait_until
 
 from aggregate.inputs.runs import ConfigSource, RunSource, SweepSource, load
 from jobs.results.records import Submission, TaskRuns
-from jobs.results.results_folder import RunRef, Store
+from jobs.results.results_folder import ResultsFolder, RunRef
 from tdmpc.config import TrainConfig, config_id
 
 CONFIG = TrainConfig().with_overrides({
@@ -32,7 +32,7 @@ RUN = RunRef(config_id(CONFIG), 1)
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A submission of one task."""
-    store = Store(tmp_path / "results")
+    store = ResultsFolder(tmp_path / "results")
     store.prepare()
     store.write_config(CONFIG)
     name = store.new_submission("s")
@@ -61,7 +61,7 @@ def start(folder: Path) -> Iterator[Callable[[], subprocess.Popen[bytes]]]:
 def test_the_older_of_two_attempts_stops_and_the_newer_is_undisturbed(
     folder: Path, start: Callable[[], subprocess.Popen[bytes]]
 ) -> None:
-    store = Store(folder.parents[1])
+    store = ResultsFolder(folder.parents[1])
     run = store.run_folder(RUN)
 
     def read(name: str) -> Any:

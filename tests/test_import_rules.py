@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from jobs.results.records import View, ViewConfig
-from jobs.results.results_folder import Store
+from jobs.results.records import SubmittedConfiguration, SubmittedSweep
+from jobs.results.results_folder import ResultsFolder
 from tdmpc.config import TrainConfig, config_id
 
 ROOMS = ("tdmpc", "jobs", "aggregate", "plots", "slurm_templates")
@@ -190,11 +190,13 @@ def test_what_only_talks_loads_nothing_heavy(tmp_path: Path, arguments: list[str
 
 
 def test_status_of_a_sweep_loads_nothing_heavy(tmp_path: Path) -> None:
-    store, config = Store(tmp_path / "results"), TrainConfig()
+    store, config = ResultsFolder(tmp_path / "results"), TrainConfig()
     store.prepare()
     store.write_config(config)
-    asked = ViewConfig(config_id=config_id(config), label="base", factors={}, is_baseline=True, seeds=[1, 2])
-    store.write_view(View("tried", plan="plan", goal="", questions=[], factors=[], configs=[asked], time=0.0))
+    asked = SubmittedConfiguration(
+        config_id=config_id(config), label="base", factors={}, is_baseline=True, seeds=[1, 2]
+    )
+    store.write_view(SubmittedSweep("tried", plan="plan", goal="", questions=[], factors=[], configs=[asked], time=0.0))
     for arguments in (["status"], ["status", "--runs"], ["status", "--json"]):
         code, names, text = loaded(arguments, tmp_path)
         assert code == 0

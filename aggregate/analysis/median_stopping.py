@@ -18,7 +18,7 @@ FEWEST_OTHERS = 3  # configurations that a median is taken of
 
 
 @dataclass(frozen=True)
-class Hopeless:
+class Underperforming:
     """best: of the mean evaluation return over the configuration's seeds up to `step`. median: over `others` other
     configurations, of the average of theirs up to there."""
 
@@ -29,7 +29,7 @@ class Hopeless:
     others: int
 
 
-def hopeless(sweep: SweepSource, after: float) -> list[Hopeless]:
+def underperforming(sweep: SweepSource, after: float) -> list[Underperforming]:
     """Configurations whose best is below the median of what the others did on average. after: share of training before
     which nothing is judged. Raises `AggregateError` where no row can be read."""
     loaded = runs.load([sweep])
@@ -39,7 +39,7 @@ def hopeless(sweep: SweepSource, after: float) -> list[Hopeless]:
     return [line for line in found if line is not None]
 
 
-def judged(config_id: str, curves: Mapping[str, pd.Series], least: float) -> Hopeless | None:
+def judged(config_id: str, curves: Mapping[str, pd.Series], least: float) -> Underperforming | None:
     """None where the configuration is not hopeless, or nothing can be said of it.
 
     curves: mean evaluation return over seeds by step, up to the last step that all seeds reached. least: steps. Others
@@ -55,7 +55,7 @@ def judged(config_id: str, curves: Mapping[str, pd.Series], least: float) -> Hop
     if not step or step < least or len(averages) < FEWEST_OTHERS:
         return None
     best, median = float(own.max()), float(np.median(averages))
-    return Hopeless(config_id, step, best, median, len(averages)) if best < median else None
+    return Underperforming(config_id, step, best, median, len(averages)) if best < median else None
 
 
 def _curve(config: ConfigSource, loaded: runs.Loaded) -> pd.Series:

@@ -21,7 +21,7 @@ APART = ("healthy_planner", "worst_planner")  # the final return again, judged b
 CRASHED = (load.DIVERGED, load.FAILED, load.STOPPED)
 
 
-def apart(
+def split_by_failure(
     scores: pd.DataFrame,
     states: Mapping[tuple[str, int], str],
     findings: pd.DataFrame,

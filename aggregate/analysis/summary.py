@@ -15,7 +15,7 @@ from aggregate import flags
 from aggregate.analysis import baseline_contrasts as contrasts
 from aggregate.analysis import factor_effects as effects
 from aggregate.analysis import question_contrasts
-from aggregate.analysis.run_scores import APART, CRASHED, LAST_POINTS, SCORES, apart, run_scores
+from aggregate.analysis.run_scores import APART, CRASHED, LAST_POINTS, SCORES, run_scores, split_by_failure
 from aggregate.analysis.worst_case_curves import worst_curves
 from aggregate.inputs import runs as load
 from aggregate.inputs.parallel import mapping
@@ -142,7 +142,7 @@ def _summarise_sweep(sweep: SweepSource, loaded: load.Loaded) -> SweepSummary:
     random = _random_reference(looks.values())
     floor = random.mean if random else np.nan
     states = {(run.config_id, run.seed): run.state for _, run in asked}
-    scores = apart(_scores(looks), states, findings, floor)
+    scores = split_by_failure(_scores(looks), states, findings, floor)
     late = _late(looks)
     return SweepSummary(
         source=sweep,

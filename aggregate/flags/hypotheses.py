@@ -77,7 +77,7 @@ def _onsets(findings: pd.DataFrame, cause: Cause) -> pd.Series:
     return raised.groupby("seed")["onset"].min()
 
 
-def told(hypothesis: Hypothesis) -> str:
+def format_hypothesis(hypothesis: Hypothesis) -> str:
     """The evidence in words."""
     h = hypothesis
     named = ", ".join(f"{BY_NAME[name].title} {raised}/{judged}" for name, raised, judged in h.signs)

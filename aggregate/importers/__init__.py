@@ -1,6 +1,6 @@
 """Learning curves that others wrote (CSV, JSON lines, Parquet, TensorBoard) as runs that the report can read."""
 
 from aggregate.importers.curves import Curve, collect, write
-from aggregate.importers.import_options import Asked, ForeignError
+from aggregate.importers.import_options import CurveImportError, ImportOptions
 
-__all__ = ["Asked", "Curve", "ForeignError", "collect", "write"]
+__all__ = ["Curve", "CurveImportError", "ImportOptions", "collect", "write"]

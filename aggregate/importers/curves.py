@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from aggregate.importers import import_options as words
 from aggregate.importers.event_files import MARK, scalars
-from aggregate.importers.import_options import EVENTS_PATH, TABLE_PATH, USUAL, Asked, ForeignError
+from aggregate.importers.import_options import EVENTS_PATH, TABLE_PATH, USUAL, CurveImportError, ImportOptions
 from aggregate.importers.tables import READERS, Table, open_table
 from aggregate.inputs.progress import tracked
 from sweepwise.core import atomic, shard_name, shards
@@ -54,8 +54,8 @@ class _Point(NamedTuple):
     where: str
 
 
-def collect(paths: Sequence[Path], asked: Asked) -> list[Curve]:
-    """The curves of files and of the folders below `paths`, sorted by key. Raises `ForeignError`: a file that is not
+def collect(paths: Sequence[Path], asked: ImportOptions) -> list[Curve]:
+    """The curves of files and of the folders below `paths`, sorted by key. Raises `CurveImportError`: a file that is not
     as `asked` says is named with the line, and nothing is left out in silence."""
     curves: dict[Key, Curve] = {}
     files = list(_found(paths))
@@ -66,7 +66,9 @@ def collect(paths: Sequence[Path], asked: Asked) -> list[Curve]:
             _add(curves, point, asked.frames_per_step or 1)
             own = True
         if not own:
-            raise ForeignError(f"{found}: no value of {' or '.join(asked.metrics.values())} in it; leave the file out")
+            raise CurveImportError(
+                f"{found}: no value of {' or '.join(asked.metrics.values())} in it; leave the file out"
+            )
     return [curves[key] for key in sorted(curves)]
 
 
@@ -94,7 +96,7 @@ def _add(curves: dict[Key, Curve], point: _Point, frames_per_step: int) -> None:
     own = curve.points.setdefault(place, {})
     if point.metric in own:
         who = f"{point.key.algorithm}, {point.key.task}, seed {point.key.seed}"
-        raise ForeignError(
+        raise CurveImportError(
             f"{point.where}: step {place[1]:,} of {who} stands there twice; tell seeds apart with --map seed=COLUMN or "
             "{seed} in --path"
         )
@@ -114,15 +116,15 @@ def _found(paths: Sequence[Path]) -> Iterator[Path]:
             tables |= dict.fromkeys(p for p in below if p.suffix.lower() in searched)
             events |= dict.fromkeys(p.parent for p in below if MARK in p.name)
             if not any(p.suffix.lower() in searched or MARK in p.name for p in below):
-                raise ForeignError(f"{path}: holds no file of curves; {_kinds(searched)} are searched for")
+                raise CurveImportError(f"{path}: holds no file of curves; {_kinds(searched)} are searched for")
         elif not path.is_file():
-            raise ForeignError(f"{path}: there is no such file")
+            raise CurveImportError(f"{path}: there is no such file")
         elif MARK in path.name:
             events[path.parent] = None
         elif path.suffix.lower() in READERS:
             tables[path] = None
         else:
-            raise ForeignError(f"{path}: a file of a kind that is not read; {_kinds(READERS)} are")
+            raise CurveImportError(f"{path}: a file of a kind that is not read; {_kinds(READERS)} are")
     yield from tables
     yield from events
 
@@ -143,13 +145,13 @@ class _Column:
     seed: int | None
 
 
-def _of_table(table: Table, asked: Asked, curves: Mapping[Key, Curve]) -> Iterator[_Point]:
+def _of_table(table: Table, asked: ImportOptions, curves: Mapping[Key, Curve]) -> Iterator[_Point]:
     index = {key: name for key, name in USUAL.items() if name in table.columns} | dict(asked.index)
     if "step" not in index:
-        raise ForeignError(f"{table.path}: which column is the step? --map step=COLUMN; {_has(table)}")
+        raise CurveImportError(f"{table.path}: which column is the step? --map step=COLUMN; {_has(table)}")
     for name in index.values():
         if name not in table.columns:
-            raise ForeignError(f"{table.path}: there is no column {name!r}; {_has(table)}")
+            raise CurveImportError(f"{table.path}: there is no column {name!r}; {_has(table)}")
     values = [column for pair in asked.metrics.items() for column in _columns(table, *pair)]
     named = asked.named(table.path, TABLE_PATH)
     numbers: dict[tuple[str, str], int] = {}  # of files that name no seed
@@ -179,13 +181,13 @@ def _columns(table: Table, metric: str, pattern: str) -> Iterator[_Column]:
     head, star, tail = pattern.partition("*")
     if not star or pattern in table.columns:
         if pattern not in table.columns:
-            raise ForeignError(f"{table.path}: there is no column {pattern!r}; {_has(table)}")
+            raise CurveImportError(f"{table.path}: there is no column {pattern!r}; {_has(table)}")
         yield _Column(metric, pattern, None)
         return
     found = [name for name in table.columns if len(name) > len(head + tail)
              and name.startswith(head) and name.endswith(tail)]  # fmt: skip
     if not found:
-        raise ForeignError(f"{table.path}: no column is like {pattern!r}; {_has(table)}")
+        raise CurveImportError(f"{table.path}: no column is like {pattern!r}; {_has(table)}")
     for name in found:
         middle = name[len(head) : len(name) - len(tail)]
         yield _Column(metric, name, words.seed(middle, f"{table.path}, column {name!r}, the * of {pattern!r}"))
@@ -200,18 +202,18 @@ def _name(key: str, said: Mapping[str, object], named: Mapping[str, str], where:
     if key in said:
         return words.checked_name(str(said[key]).strip(), f"{where}, column of the {key}")
     if key not in named:
-        raise ForeignError(f"{where}: whose {key}? --{key} NAME says it, or {{{key}}} in --path")
+        raise CurveImportError(f"{where}: whose {key}? --{key} NAME says it, or {{{key}}} in --path")
     return words.checked_name(named[key], f"{where}, the {key} by its path; --{key} NAME gives one")
 
 
 # --- TensorBoard ----------------------------------------------------------------------------------------
 
 
-def _of_events(folder: Path, asked: Asked, curves: Mapping[Key, Curve]) -> Iterator[_Point]:
+def _of_events(folder: Path, asked: ImportOptions, curves: Mapping[Key, Curve]) -> Iterator[_Point]:
     """One run: the event files of a folder. Where a file goes back to an earlier step, what stood from there on was
     lost with the process that wrote it, as TensorBoard has it."""
     if asked.index:
-        raise ForeignError(f"{folder}: event files have no columns; leave {', '.join(asked.index)} out of --map")
+        raise CurveImportError(f"{folder}: event files have no columns; leave {', '.join(asked.index)} out of --map")
     metric_of = {tag: metric for metric, tag in asked.metrics.items()}
     kept: dict[str, list[_Point]] = {metric: [] for metric in asked.metrics}
     tags: dict[str, None] = {}
@@ -232,12 +234,12 @@ def _of_events(folder: Path, asked: Asked, curves: Mapping[Key, Curve]) -> Itera
     missing = [tag for tag in metric_of if tag not in tags]
     if missing:
         there = ", ".join(list(tags)[:12]) or "none"
-        raise ForeignError(f"{folder}: no scalar is called {missing[0]!r}; it has {there}")
+        raise CurveImportError(f"{folder}: no scalar is called {missing[0]!r}; it has {there}")
     for own in kept.values():
         yield from own
 
 
-def _key_of(folder: Path, asked: Asked, curves: Mapping[Key, Curve]) -> Key:
+def _key_of(folder: Path, asked: ImportOptions, curves: Mapping[Key, Curve]) -> Key:
     named = asked.named(folder, EVENTS_PATH)
     who = (_name("algorithm", {}, named, str(folder)), _name("task", {}, named, str(folder)))
     return Key(*who, words.seed(named["seed"], str(folder)) if "seed" in named else _next_seed(curves, who))

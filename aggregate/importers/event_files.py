@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from aggregate.importers.import_options import ForeignError
+from aggregate.importers.import_options import CurveImportError
 
 MARK = "tfevents"  # every event file has it in its name
 _FLOAT, _DOUBLE = 1, 2  # types of tensors
@@ -31,26 +31,26 @@ class Scalar(NamedTuple):
 
 def scalars(path: Path) -> Iterator[Scalar]:
     """In the file's order. A record cut off at its end is left out, as of a writer that was killed; raises
-    `ForeignError` where the file is damaged before that."""
+    `CurveImportError` where the file is damaged before that."""
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise ForeignError(f"{path}: cannot be read: {error.strerror or error}") from error
+        raise CurveImportError(f"{path}: cannot be read: {error.strerror or error}") from error
     place = 0
     while place + 12 <= len(data):
         (length,) = struct.unpack_from("<Q", data, place)
         end = place + 12 + length
         if checksum(data[place : place + 8]) != struct.unpack_from("<I", data, place + 8)[0]:
-            raise ForeignError(f"{path}, byte {place}: damaged, or no event file of TensorBoard")
+            raise CurveImportError(f"{path}, byte {place}: damaged, or no event file of TensorBoard")
         if end + 4 > len(data):
             return
         record = data[place + 12 : end]
         if checksum(record) != struct.unpack_from("<I", data, end)[0]:
-            raise ForeignError(f"{path}, byte {place}: a damaged record; copy the file again, or leave it out")
+            raise CurveImportError(f"{path}, byte {place}: a damaged record; copy the file again, or leave it out")
         try:
             yield from _scalars_of(record)
         except (struct.error, IndexError, ValueError) as error:
-            raise ForeignError(f"{path}, byte {place}: no event of TensorBoard") from error
+            raise CurveImportError(f"{path}, byte {place}: no event of TensorBoard") from error
         place = end + 4
 
 

@@ -28,12 +28,12 @@ _SEED = re.compile(r".*?([0-9]+)")
 _LARGEST = 2**53  # whole numbers a float holds
 
 
-class ForeignError(SweepsError):
+class CurveImportError(SweepsError):
     """A file or an option that cannot be taken; the message is one line with the file, the place and the fix."""
 
 
 @dataclass(frozen=True)
-class Asked:
+class ImportOptions:
     """How files are to be read.
 
     index: any of `INDEX` -> column. metrics: name in the catalogue -> column, where one * stands for the seed, or tag
@@ -49,38 +49,38 @@ class Asked:
     frames_per_step: int | None = None
 
     @classmethod
-    def of(cls, pairs: Sequence[str], **others: Any) -> Asked:
-        """From the words of --map: "step=frames,eval_return=reward". Raises `ForeignError`."""
+    def of(cls, pairs: Sequence[str], **others: Any) -> ImportOptions:
+        """From the words of --map: "step=frames,eval_return=reward". Raises `CurveImportError`."""
         metrics: dict[str, str] = {}
         index: dict[str, str] = {}
         for pair in [pair for text in pairs for pair in _PAIR.split(text)]:
             key, equals, column = (part.strip() for part in pair.partition("="))
             if not equals or not key or not column:
-                raise ForeignError(f"--map {pair!r}: give name=column, such as --map {RETURN}=reward")
+                raise CurveImportError(f"--map {pair!r}: give name=column, such as --map {RETURN}=reward")
             into, name = (index, key) if key in INDEX else (metrics, _metric(key))
             if name in into:
-                raise ForeignError(f"--map gives {key} twice; keep one")
+                raise CurveImportError(f"--map gives {key} twice; keep one")
             into[name] = column
         if not metrics:
-            raise ForeignError(f"--map names no metric; give one, such as --map {RETURN}=reward")
+            raise CurveImportError(f"--map names no metric; give one, such as --map {RETURN}=reward")
         asked = cls(metrics=metrics, index=index, **others)
         for option, value in (("--task", asked.task), ("--algorithm", asked.algorithm)):
             if value is not None:
                 checked_name(value, option)
         if asked.path is not None and not _FIELD.search(asked.path):
-            raise ForeignError(f"--path {asked.path!r}: none of {{algorithm}}, {{task}} and {{seed}} is in it")
+            raise CurveImportError(f"--path {asked.path!r}: none of {{algorithm}}, {{task}} and {{seed}} is in it")
         return asked
 
     def named(self, path: Path, usual: str) -> dict[str, str]:
         """What `path` names by its end (a file's without its suffix): algorithm, task and seed, as far as the user's
-        template says, or `usual` where that fits. Raises `ForeignError` where the user's does not."""
+        template says, or `usual` where that fits. Raises `CurveImportError` where the user's does not."""
         known, template = path.absolute().as_posix(), self.path or usual
         if path.is_file():
             known, template = known.removesuffix(path.suffix), template.removesuffix(path.suffix)
         pattern = "".join(_PATTERNS.get(part) or re.escape(part) for part in _FIELD.split(template.strip("/")))
         found = re.search(f"/{pattern}$", known)
         if found is None and self.path is not None:
-            raise ForeignError(
+            raise CurveImportError(
                 f"{path}: its path does not end as --path {self.path} says; of {{algorithm}}, {{task}}, {{seed}} and * "
                 "for anything, with / between folders"
             )
@@ -93,21 +93,25 @@ def _metric(key: str) -> str:
     try:
         metric = CATALOGUE.metric(name)
     except KeyError as error:
-        raise ForeignError(f"--map {key}=...: {error.args[0]}; {', '.join(INDEX)} and {RETURN} are known too") from None
+        raise CurveImportError(
+            f"--map {key}=...: {error.args[0]}; {', '.join(INDEX)} and {RETURN} are known too"
+        ) from None
     if metric.is_list or metric.unit == "bool":
-        raise ForeignError(f"--map {key}=...: holds no single number; give one that does, such as {RETURN}")
+        raise CurveImportError(f"--map {key}=...: holds no single number; give one that does, such as {RETURN}")
     return name
 
 
 def checked_name(text: str, where: str) -> str:
-    """`text` as the name of a task or an algorithm. Raises `ForeignError`."""
+    """`text` as the name of a task or an algorithm. Raises `CurveImportError`."""
     if not _NAME.fullmatch(text):
-        raise ForeignError(f"{where}: {text!r:.60} is no name: letters, digits, spaces and . _ + - = ( ) are expected")
+        raise CurveImportError(
+            f"{where}: {text!r:.60} is no name: letters, digits, spaces and . _ + - = ( ) are expected"
+        )
     return text
 
 
 def seed(value: object, where: str) -> int:
-    """A seed: a whole number, or a word that ends in one, such as seed-3. Raises `ForeignError`."""
+    """A seed: a whole number, or a word that ends in one, such as seed-3. Raises `CurveImportError`."""
     text = str(value).strip()
     try:
         made = float(text)
@@ -115,12 +119,14 @@ def seed(value: object, where: str) -> int:
         found = _SEED.fullmatch(text)
         made = float(found[1]) if found else math.nan
     if not 0 <= made < _LARGEST or not made.is_integer():
-        raise ForeignError(f"{where}: {text!r:.60} is no seed: a whole number is expected, or a word that ends in one")
+        raise CurveImportError(
+            f"{where}: {text!r:.60} is no seed: a whole number is expected, or a word that ends in one"
+        )
     return int(made)
 
 
 def number(value: object, where: str) -> float | None:
-    """A cell as a number; None for an empty one and for NaN. Raises `ForeignError`."""
+    """A cell as a number; None for an empty one and for NaN. Raises `CurveImportError`."""
     if value is None or (isinstance(value, str) and not value.strip()):
         return None
     try:
@@ -128,14 +134,14 @@ def number(value: object, where: str) -> float | None:
             raise ValueError
         made = float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError, OverflowError):
-        raise ForeignError(f"{where}: {str(value)!r:.60} is no number") from None
+        raise CurveImportError(f"{where}: {str(value)!r:.60} is no number") from None
     return None if math.isnan(made) else made
 
 
 def step(value: object, where: str) -> int:
-    """A cell as a place on the x axis. Raises `ForeignError`."""
+    """A cell as a place on the x axis. Raises `CurveImportError`."""
     made = number(value, where)
     if made is None or not 0 <= made < _LARGEST or not made.is_integer():
         shown = "an empty cell" if made is None else repr(str(value))
-        raise ForeignError(f"{where}: {shown} is no step: a whole number from 0 on is expected")
+        raise CurveImportError(f"{where}: {shown} is no step: a whole number from 0 on is expected")
     return int(made)

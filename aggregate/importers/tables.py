@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from aggregate.importers.import_options import ForeignError
+from aggregate.importers.import_options import CurveImportError
 
 Rows = Iterator[tuple[int, Sequence[Any]]]
 
@@ -29,13 +29,13 @@ class Table:
 
 
 def open_table(path: Path) -> Table:
-    """Raises `ForeignError`, here or while its rows are read, naming the file and the place."""
+    """Raises `CurveImportError`, here or while its rows are read, naming the file and the place."""
     try:
         return READERS[path.suffix.lower()](path)
     except UnicodeDecodeError as error:
-        raise ForeignError(f"{path}: not text in UTF-8; save it so, or name another file") from error
+        raise CurveImportError(f"{path}: not text in UTF-8; save it so, or name another file") from error
     except OSError as error:
-        raise ForeignError(f"{path}: cannot be read: {error.strerror or error}") from error
+        raise CurveImportError(f"{path}: cannot be read: {error.strerror or error}") from error
 
 
 def _csv(path: Path) -> Table:
@@ -45,16 +45,16 @@ def _csv(path: Path) -> Table:
     lines = _lines(path, reader)
     header = tuple(name.strip() for name in next(lines, (0, []))[1])
     if not header:
-        raise ForeignError(f"{path}: empty; a first line with the names of the columns is expected")
+        raise CurveImportError(f"{path}: empty; a first line with the names of the columns is expected")
 
     def rows(names: Sequence[str]) -> Rows:
         for name in names:
             if header.count(name) > 1:
-                raise ForeignError(f"{path}: two columns are called {name!r}; rename one")
+                raise CurveImportError(f"{path}: two columns are called {name!r}; rename one")
         places = [header.index(name) for name in names]
         for line, cells in lines:
             if len(cells) != len(header):
-                raise ForeignError(f"{path}, line {line}: {len(cells)} cells, the first line names {len(header)}")
+                raise CurveImportError(f"{path}, line {line}: {len(cells)} cells, the first line names {len(header)}")
             yield line, [cells[place] for place in places]
 
     return Table(path, "line", header, rows)
@@ -67,14 +67,14 @@ def _lines(path: Path, reader: Any) -> Iterator[tuple[int, list[str]]]:
             if cells:
                 yield reader.line_num, cells
     except csv.Error as error:
-        raise ForeignError(f"{path}, line {reader.line_num}: {error}") from error
+        raise CurveImportError(f"{path}, line {reader.line_num}: {error}") from error
 
 
 def _json(path: Path) -> Table:
     try:
         found = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
-        raise ForeignError(f"{path}: not a whole JSON file: {error}") from error
+        raise CurveImportError(f"{path}: not a whole JSON file: {error}") from error
     return _records(path, "row", list(enumerate(found if isinstance(found, list) else [found], 1)))
 
 
@@ -85,14 +85,14 @@ def _json_lines(path: Path) -> Table:
             try:
                 found.append((number, json.loads(line)))
             except (ValueError, RecursionError) as error:
-                raise ForeignError(f"{path}, line {number}: not JSON: {error}") from error
+                raise CurveImportError(f"{path}, line {number}: not JSON: {error}") from error
     return _records(path, "line", found)
 
 
 def _records(path: Path, unit: str, records: Sequence[tuple[int, Any]]) -> Table:
     for number, record in records:
         if not isinstance(record, dict):
-            raise ForeignError(f"{path}, {unit} {number}: an object is expected, with a value per column")
+            raise CurveImportError(f"{path}, {unit} {number}: an object is expected, with a value per column")
     columns = tuple(dict.fromkeys(name for _, record in records for name in record))
 
     def rows(names: Sequence[str]) -> Rows:
@@ -107,7 +107,7 @@ def _parquet(path: Path) -> Table:
         file = pq.ParquetFile(path)
         columns = tuple(file.schema_arrow.names)
     except pa.ArrowException as error:
-        raise ForeignError(f"{path}: no Parquet file: {str(error).splitlines()[0]}") from error
+        raise CurveImportError(f"{path}: no Parquet file: {str(error).splitlines()[0]}") from error
 
     def rows(names: Sequence[str]) -> Rows:
         number = 0

@@ -38,7 +38,7 @@ class File(NamedTuple):
     mtime_ns: int
 
 
-class Refused(NamedTuple):
+class RejectedFile(NamedTuple):
     """A file that was set aside, and why."""
 
     name: str
@@ -61,10 +61,10 @@ class Merged:
     files: tuple[File, ...]
     attempts: dict[int, Attempt]
     kinds: merge_shards.Kinds
-    refused: tuple[Refused, ...] = ()
+    refused: tuple[RejectedFile, ...] = ()
 
 
-def listed(run_folder: Path) -> tuple[tuple[File, ...], tuple[Refused, ...]]:
+def listed(run_folder: Path) -> tuple[tuple[File, ...], tuple[RejectedFile, ...]]:
     """(shards of a run, earliest first; files that are none)."""
     folder = run_folder / shard_name.FOLDER
     found, foreign = [], []
@@ -77,11 +77,11 @@ def listed(run_folder: Path) -> tuple[tuple[File, ...], tuple[Refused, ...]]:
                     file = File(entry.name, stat.st_size, stat.st_mtime_ns)
                     found.append((named.order, file))
                 elif not entry.name.endswith(".part"):  # what a killed writer left behind is no fault
-                    foreign.append(Refused(entry.name, "not the name of a metric shard"))
+                    foreign.append(RejectedFile(entry.name, "not the name of a metric shard"))
     except FileNotFoundError:
         pass  # nothing was logged yet
     except OSError as error:
-        foreign.append(Refused(shard_name.FOLDER, f"cannot be listed: {error.strerror}"))
+        foreign.append(RejectedFile(shard_name.FOLDER, f"cannot be listed: {error.strerror}"))
     return tuple(file for _, file in sorted(found)), tuple(sorted(foreign))
 
 
@@ -110,7 +110,7 @@ def _extended(before: Merged, run_folder: Path, files: Sequence[File]) -> Merged
             start, said = shards.start_step(table), shards.metadata(table)
             new.append(merge_shards.Shard(rank, merge_shards.conform(table)))
         except (shards.ShardError, ValueError) as error:
-            refused.append(Refused(file.name, str(error).splitlines()[0]))
+            refused.append(RejectedFile(file.name, str(error).splitlines()[0]))
             continue
         known = attempts[rank].origins if rank in attempts else ()
         origin = tuple(said.get(key, "") for key in origins.KINDS)

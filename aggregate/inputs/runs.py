@@ -196,7 +196,7 @@ def load(sweeps: Sequence[SweepSource]) -> Loaded:
     )
 
 
-def _load_run(source: RunSource) -> tuple[RunRows, list[run_cache.Refused], list[str]]:
+def _load_run(source: RunSource) -> tuple[RunRows, list[run_cache.RejectedFile], list[str]]:
     """(its rows, files set aside, doubts)."""
     files, foreign = run_cache.listed(source.folder)
     found = run_cache.merged(source.folder, files, source.cache)

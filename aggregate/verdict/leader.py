@@ -22,7 +22,7 @@ class Final:
 
 
 @dataclass(frozen=True)
-class Standing:
+class Leaderboard:
     """finals: by configuration. leader: of the highest mean, `clear` where `clear_leader` says so. ties: not told apart
     from it. baseline: "" for none."""
 
@@ -43,7 +43,7 @@ def clear_leader(sweep: SweepSummary) -> str:
     return leader if own["final_planner_n"] == own["planned"] else ""
 
 
-def standing(sweep: SweepSummary) -> Standing:
+def standing(sweep: SweepSummary) -> Leaderboard:
     """Raises `AggregateError` where no run has finished."""
     finals = {
         line["config_id"]: Final(
@@ -59,4 +59,4 @@ def standing(sweep: SweepSummary) -> Standing:
     tied = others.loc[~others["distinct"].astype(bool), "config_id"]
     baseline = next((config.config_id for config in sweep.source.configs if config.is_baseline), "")
     clear = clear_leader(sweep) == leader
-    return Standing(finals, finals[leader], clear, tuple(finals[config] for config in tied), baseline)
+    return Leaderboard(finals, finals[leader], clear, tuple(finals[config] for config in tied), baseline)

@@ -22,7 +22,7 @@ from jobs import process
 from jobs.results import code_snapshot
 from jobs.results.file_lock import try_lock
 from jobs.results.records import Submission, Worker
-from jobs.results.results_folder import Store
+from jobs.results.results_folder import ResultsFolder
 from jobs.results.run_state import TaskState
 
 _POLL_S = 0.2
@@ -53,12 +53,12 @@ def plan_slots(tasks: int, max_parallel: int | None, use_gpus: bool, cpus: int |
     return Slots(count if gpus or cpus else at_once, cpus or max(1, cores // at_once), gpus)
 
 
-def command(store: Store, submission: str, task: int) -> list[str]:
+def command(store: ResultsFolder, submission: str, task: int) -> list[str]:
     """How a task is started."""
     return [*process.python(), "-m", "jobs.entry", str(store.submission_folder(submission)), str(task)]
 
 
-def aggregate_command(store: Store, sweep: str) -> list[str]:
+def aggregate_command(store: ResultsFolder, sweep: str) -> list[str]:
     """How the report of `--then-aggregate` is written."""
     options = ["--results", str(store.root), "aggregate", sweep, "--out", str(store.report_path(sweep))]
     return [*process.python(), "-m", "jobs.cli", *options]
@@ -73,14 +73,14 @@ def environment(code: Path, slots: Slots, slot: int) -> dict[str, str]:
     }
 
 
-def shell_line(store: Store, code: Path, submission: str, task: int, slots: Slots) -> str:
+def shell_line(store: ResultsFolder, code: Path, submission: str, task: int, slots: Slots) -> str:
     """The exact command of a task, for `--dry-run`."""
     values = environment(code, slots, task % slots.count)
     variables = [f"{name}={shlex.quote(value)}" for name, value in values.items()]
     return " ".join([*variables, shlex.join(command(store, submission, task))])
 
 
-def launch(store: Store, submission: Submission) -> int:
+def launch(store: ResultsFolder, submission: Submission) -> int:
     """Start the scheduler of `submission`; its process id. It and its tasks survive this terminal."""
     with store.scheduler_log_path(submission.id).open("ab") as log:
         scheduler = subprocess.Popen(
@@ -107,7 +107,7 @@ def _worker(pid: int, gpu: str | None = None) -> Worker:
 class Scheduler:
     """Runs the tasks of one submission; told to stop (SIGTERM) it tells its tasks and starts no more."""
 
-    store: Store
+    store: ResultsFolder
     submission: Submission
     slots: Slots
     waiting: deque[int] = field(default_factory=deque)
@@ -192,7 +192,7 @@ class Scheduler:
 def main(arguments: Sequence[str]) -> int:
     """`python -P -m jobs.backends.local SUBMISSION_FOLDER`."""
     folder = Path(arguments[0])
-    store = Store(folder.parent.parent)
+    store = ResultsFolder(folder.parent.parent)
     submission = store.read_submission(folder.name)
     if submission is None:
         print(f"error: no submission in {folder}", file=sys.stderr)
@@ -203,7 +203,7 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def cancel(store: Store, submission: Submission, tasks: Iterable[int]) -> None:
+def cancel(store: ResultsFolder, submission: Submission, tasks: Iterable[int]) -> None:
     """End `tasks` of a submission of this machine: the scheduler does, or where it is gone, this process."""
     for task in tasks:
         store.mark_cancelled(submission.id, task)
@@ -222,7 +222,7 @@ def _alive(worker: Worker | None) -> bool:
 # --- what status asks -------------------------------------------------------------------------------------
 
 
-def task_states(store: Store, submissions: Iterable[Submission]) -> dict[tuple[str, int], TaskState]:
+def task_states(store: ResultsFolder, submissions: Iterable[Submission]) -> dict[tuple[str, int], TaskState]:
     """(submission, task) -> its state, for `submissions` of this backend."""
     found = {}
     for submission in submissions:
@@ -234,7 +234,7 @@ def task_states(store: Store, submissions: Iterable[Submission]) -> dict[tuple[s
 
 
 def _task_state(
-    store: Store, submission: Submission, scheduler: Worker | None, task: int, cancelled: bool
+    store: ResultsFolder, submission: Submission, scheduler: Worker | None, task: int, cancelled: bool
 ) -> TaskState:
     name = submission.id
     worker = store.read_worker(name, task)

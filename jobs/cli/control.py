@@ -32,7 +32,7 @@ def cancel_command(
         for note in handover.recover(store, held):
             click.echo(note, err=True)
         found = status.sweeps(store, sweeps)
-        picked = select.pick(store, found, where, indices)
+        picked = select.select_runs(store, found, where, indices)
         ending, kept = cancel.plan(store, select.of_diverged(found, picked) if diverged else picked)
         if not dry_run:
             ending, more = cancel.carry_out(store, ending)
@@ -61,7 +61,7 @@ def prune_command(state: Globals, sweep: str, after: float, dry_run: bool) -> No
     from jobs.submit import cancel
 
     store = state.store()
-    found = prune.hopeless(store, sweep, after)
+    found = prune.underperforming(store, sweep, after)
     if not found:
         click.echo("nothing to stop: no configuration that still trains is hopeless")
         report_problems(store)
@@ -76,7 +76,7 @@ def prune_command(state: Globals, sweep: str, after: float, dry_run: bool) -> No
             kept += more
     labels = {p.run.record.ref.config_id: p.label for p in picked}
     for line in found:
-        click.echo(f"{labels[line.config_id]} ({line.config_id}): {prune.told(line)}")
+        click.echo(f"{labels[line.config_id]} ({line.config_id}): {prune.format_pruned(line)}")
     for ref, reason in kept:
         click.echo(f"{ref} goes on: {reason}")
     click.echo(f"{sum(len(e.runs) for e in ending)} runs {'would be ' if dry_run else ''}stopped")

@@ -84,7 +84,7 @@ def next_command(
     """
     from jobs.decide import next_steps
     from jobs.planning import decisions, plan
-    from jobs.results.records import Asked
+    from jobs.results.records import RequestedOverrides
     from jobs.terminal import decisions as told
     from jobs.terminal import tables
 
@@ -93,7 +93,7 @@ def next_command(
     decided = store.read_decisions()
     chosen = decisions.carry(plan.load(plan_file), decided)
     asked, before = asked_for(seeds, preset, task, steps, sets), ""
-    if asked == Asked():
+    if asked == RequestedOverrides():
         asked, before = next_steps.asked_before(store, chosen)
     expanded = {e.sweep.name: e for e in expand_sweeps(chosen, None, asked)}
     words = next_steps.Words(

@@ -14,7 +14,7 @@ import click
 from sweepwise.core.errors import SweepsError
 
 if TYPE_CHECKING:
-    from jobs.results.results_folder import Store
+    from jobs.results.results_folder import ResultsFolder
 
 
 @dataclass(frozen=True)
@@ -22,10 +22,10 @@ class Globals:
     results: Path
     debug: bool
 
-    def store(self) -> Store:
-        from jobs.results.results_folder import Store
+    def store(self) -> ResultsFolder:
+        from jobs.results.results_folder import ResultsFolder
 
-        return Store(self.results)
+        return ResultsFolder(self.results)
 
 
 class UsageLine(click.ClickException):

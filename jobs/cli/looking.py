@@ -29,7 +29,7 @@ def status_command(state: Globals, sweeps: tuple[str, ...], runs: bool, stay: bo
         import json
 
         found = status.sweeps(store, sweeps)
-        canary.look_after(store, [run for sweep in found for run in sweep.runs])
+        canary.update_holds(store, [run for sweep in found for run in sweep.runs])
         click.echo(json.dumps(status.to_json(found, store.problems.values()), indent=1))
         return
     import time
@@ -45,7 +45,7 @@ def status_command(state: Globals, sweeps: tuple[str, ...], runs: bool, stay: bo
         found = status.sweeps(store, sweeps)
         for part in tables.status_tables(found, runs, time.time()):
             console.print(part)
-        for note in canary.look_after(store, [run for sweep in found for run in sweep.runs]):
+        for note in canary.update_holds(store, [run for sweep in found for run in sweep.runs]):
             console.print(note, markup=False, soft_wrap=True)
     report_problems(store)
     if not store.view_names():
@@ -63,7 +63,7 @@ def logs_command(state: Globals, run: str, follow: bool, lines: int) -> None:
 
     store = state.store()
     ref = select.run_named(store, run)
-    (found,) = status.survey(store, {ref: store.check_config(ref.config_id).steps}).values()
+    (found,) = status.load_statuses(store, {ref: store.check_config(ref.config_id).steps}).values()
     if found.submission is None or found.task is None:
         raise JobsError(f"run {run} has no log: no submission holds it")
     position: logs.Position = {}

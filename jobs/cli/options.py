@@ -12,11 +12,11 @@ import click
 from sweepwise.core.errors import JobsError
 
 if TYPE_CHECKING:
-    from jobs.planning.expand import Expanded
+    from jobs.planning.expand import ExpandedSweep
     from jobs.planning.plan import Plan
-    from jobs.results.records import Asked
-    from jobs.results.results_folder import Store
-    from jobs.submit.submit import How
+    from jobs.results.records import RequestedOverrides
+    from jobs.results.results_folder import ResultsFolder
+    from jobs.submit.submit import SubmitOptions
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -102,13 +102,15 @@ def device_of(asked: str) -> str:
     return "cuda" if asked == "cuda" or (asked == "auto" and process.gpus()) else "cpu"
 
 
-def how_and_options(asked: dict[str, Any]) -> tuple[How, dict[str, Any]]:
+def how_and_options(asked: dict[str, Any]) -> tuple[SubmitOptions, dict[str, Any]]:
     """What `backend_options` were given: for this one submit, and as fields of `Options`."""
-    from jobs.submit.submit import How
+    from jobs.submit.submit import SubmitOptions
 
     given = {key: value for key, value in asked.items() if value is not None and value != ()}
-    once = {field.name for field in dataclasses.fields(How)}
-    return How(**{k: v for k, v in given.items() if k in once}), {k: v for k, v in given.items() if k not in once}
+    once = {field.name for field in dataclasses.fields(SubmitOptions)}
+    return SubmitOptions(**{k: v for k, v in given.items() if k in once}), {
+        k: v for k, v in given.items() if k not in once
+    }
 
 
 def overrides(task: str | None, steps: str | None, sets: Sequence[str]) -> dict[str, Any]:
@@ -137,14 +139,14 @@ def preset_values(name: str | None) -> dict[str, Any]:
 
 def asked_for(
     seeds: str | None, preset: str | None, task: str | None, steps: str | None, sets: Sequence[str]
-) -> Asked:  # fmt: skip
+) -> RequestedOverrides:  # fmt: skip
     """What `seeds_option` and `value_options` were given."""
-    from jobs.results.records import Asked
+    from jobs.results.records import RequestedOverrides
 
-    return Asked(seeds or "", preset or "", overrides(task, steps, sets))
+    return RequestedOverrides(seeds or "", preset or "", overrides(task, steps, sets))
 
 
-def expand_sweeps(plan: Plan, name: str | None, asked: Asked) -> list[Expanded]:
+def expand_sweeps(plan: Plan, name: str | None, asked: RequestedOverrides) -> list[ExpandedSweep]:
     """The sweeps under `name`, or all of the plan in priority order."""
     from jobs.planning.expand import expand
     from jobs.planning.plan import parse_seeds
@@ -160,6 +162,6 @@ def warn(line: str) -> None:
     click.echo(f"warning: {line}", err=True)
 
 
-def report_problems(store: Store) -> None:
+def report_problems(store: ResultsFolder) -> None:
     for problem in store.problems.values():
         warn(problem)

@@ -44,7 +44,7 @@ def submit_command(
     chosen = decisions.load(store, plan.load(plan_file))
     found = expand_sweeps(chosen, sweep, asked_for(seeds, preset, task, steps, sets))
     how, options = how_and_options(asked)
-    choose = lambda: submit.difference(store, found)  # noqa: E731
+    choose = lambda: submit.plan_runs(store, found)  # noqa: E731
 
     def prepare() -> None:
         if decisions.load(store, chosen).adopted != chosen.adopted:
@@ -52,7 +52,7 @@ def submit_command(
         submit.record_sweeps(store, chosen, found)
 
     changed = lambda: submit.changed(store, chosen, found)  # noqa: E731
-    code = launch.launch(store, sweep, choose, submit.Options(**options), how, prepare, changed)
+    code = launch.launch(store, sweep, choose, submit.ExecutionOptions(**options), how, prepare, changed)
     report_problems(store)
     raise click.exceptions.Exit(code)
 
@@ -94,8 +94,8 @@ def rerun_command(
     store = state.store()
     how, changes = how_and_options(asked)
 
-    def picked() -> list[select.Picked]:
-        return select.pick(store, status.sweeps(store, [sweep]), where, indices)
+    def picked() -> list[select.SelectedRun]:
+        return select.select_runs(store, status.sweeps(store, [sweep]), where, indices)
 
     filtered = bool(where or indices)
     code = launch.rerun(

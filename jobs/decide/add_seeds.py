@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from jobs.decide.adopt import ENDED
 from jobs.planning import interim_analyses
 from jobs.reports.inputs import sweep_sources
-from jobs.results.records import View
-from jobs.results.results_folder import RunRef, Store
+from jobs.results.records import SubmittedSweep
+from jobs.results.results_folder import ResultsFolder, RunRef
 from jobs.results.run_state import ACTIVE
 from jobs.runs.status import SweepStatus, counts, sweeps
 from jobs.submit.rerun import changed_options
-from jobs.submit.submit import MISSING, Choice, Options, choose
+from jobs.submit.submit import MISSING, ExecutionOptions, PlannedRun, choose
 from sweepwise.core.errors import JobsError
 
 
@@ -22,11 +22,11 @@ from sweepwise.core.errors import JobsError
 class More:
     """before, view: the sweep as it was, and as it is asked for with more seeds. told: of what and why."""
 
-    before: View
-    view: View
+    before: SubmittedSweep
+    view: SubmittedSweep
     told: str
 
-    def choices(self, store: Store) -> list[Choice]:
+    def choices(self, store: ResultsFolder) -> list[PlannedRun]:
         """The runs that are added; those that another sweep has trained are done."""
         asked = {config.config_id: set(config.seeds) for config in self.before.configs}
         added = {
@@ -38,13 +38,17 @@ class More:
         steps = {run: store.check_config(run.config_id).steps for run in added}
         return choose(store, added, steps, MISSING)
 
-    def notes(self, store: Store) -> list[str]:
+    def notes(self, store: ResultsFolder) -> list[str]:
         """What is said before it is submitted."""
         look = interim_analyses.before(store, self.before, self.view, "more")
-        said = interim_analyses.told(store, self.view.name, self.view.looks, look) if look is not None else ""
+        said = (
+            interim_analyses.format_interim_analysis(store, self.view.name, self.view.looks, look)
+            if look is not None
+            else ""
+        )
         return [self.told, *([said] if said else [])]
 
-    def record(self, store: Store) -> None:
+    def record(self, store: ResultsFolder) -> None:
         """By whoever holds the lock. Raises `JobsError` where the sweep was changed since it was judged."""
         name = self.view.name
         if store.read_view(name) != self.before:
@@ -55,7 +59,7 @@ class More:
         store.write_view(self.view)
 
 
-def more(store: Store, name: str, most: int) -> More:
+def more(store: ResultsFolder, name: str, most: int) -> More:
     """What is to be added to the sweep of that name. most: seeds of a configuration, all together.
 
     Raises `JobsError` where runs have not ended, nothing is tied, or no more seeds than `most` would help.
@@ -106,7 +110,7 @@ def _check_ended(sweep: SweepStatus) -> None:
     raise JobsError(f"{name}: {len(rest)} of {len(sweep.runs)} runs have not ended ({told}); {way}, then look again")
 
 
-def options(store: Store, name: str, changes: dict[str, object]) -> Options:
+def options(store: ResultsFolder, name: str, changes: dict[str, object]) -> ExecutionOptions:
     """Those of the newest submit of the sweep's runs, with `changes` of the command line."""
     (sweep,) = sweeps(store, [name])
     known = [run.submission for run in sweep.runs if run.submission is not None]

@@ -9,15 +9,15 @@ from jobs import process
 from jobs.planning.decisions import in_base, inherited, moved, stamp
 from jobs.planning.expand import label
 from jobs.planning.plan import Plan, Sweep
-from jobs.results.records import Decision, Evidence, Measured, Settled, View
-from jobs.results.results_folder import Store
+from jobs.results.records import AdoptedValue, Decision, Evidence, Measured, SubmittedSweep
+from jobs.results.results_folder import ResultsFolder
 from jobs.results.run_state import State
 from jobs.runs.status import counts, sweeps
 from sweepwise.core.errors import JobsError
 from tdmpc.config import inactive_keys
 
 if TYPE_CHECKING:
-    from aggregate.verdict.leader import Final, Standing
+    from aggregate.verdict.leader import Final, Leaderboard
 
 ENDED: frozenset[State] = frozenset({"done", "diverged", "stopped"})
 
@@ -38,7 +38,7 @@ def by_hand(plan: Plan, sweep: Sweep, values: Mapping[str, Any], why: str) -> De
     return _decision(plan, sweep, "set" if values else "keep", values, why)
 
 
-def of_config(store: Store, plan: Plan, sweep: Sweep, config: str, why: str) -> Decision:
+def of_config(store: ResultsFolder, plan: Plan, sweep: Sweep, config: str, why: str) -> Decision:
     """The values of a configuration whose runs have ended. Raises `JobsError` where they have not, or it is stale."""
     view = _view(store, plan, sweep)
     if config not in {c.config_id for c in view.configs}:
@@ -48,7 +48,7 @@ def of_config(store: Store, plan: Plan, sweep: Sweep, config: str, why: str) -> 
     return _measured(store, plan, sweep, config, "config", why, _standing(store, sweep))
 
 
-def of_verdict(store: Store, plan: Plan, sweep: Sweep, why: str) -> Decision:
+def of_verdict(store: ResultsFolder, plan: Plan, sweep: Sweep, why: str) -> Decision:
     """The leader of a sweep all of whose runs have ended. Raises `JobsError` where none is clear."""
     _view(store, plan, sweep)
     _check_ended(store, sweep)
@@ -64,7 +64,7 @@ def of_verdict(store: Store, plan: Plan, sweep: Sweep, why: str) -> Decision:
     return _measured(store, plan, sweep, found.leader.config_id, "verdict", why, found)
 
 
-def _view(store: Store, plan: Plan, sweep: Sweep) -> View:
+def _view(store: ResultsFolder, plan: Plan, sweep: Sweep) -> SubmittedSweep:
     """Of the sweep as it was submitted. Raises `JobsError` where the plan or its base is another now."""
     view = store.read_view(sweep.name)
     if view is None:
@@ -83,7 +83,7 @@ def _view(store: Store, plan: Plan, sweep: Sweep) -> View:
     return view
 
 
-def _check_ended(store: Store, sweep: Sweep, config: str | None = None) -> None:
+def _check_ended(store: ResultsFolder, sweep: Sweep, config: str | None = None) -> None:
     """Raises `JobsError` where runs of the sweep, or of its configuration, have not ended (`ENDED`)."""
     (found,) = sweeps(store, [sweep.name])
     runs = [run for c, own in found.rows if config in (None, c.config_id) for run in own]
@@ -97,7 +97,7 @@ def _check_ended(store: Store, sweep: Sweep, config: str | None = None) -> None:
         )
 
 
-def _standing(store: Store, sweep: Sweep) -> Standing:
+def _standing(store: ResultsFolder, sweep: Sweep) -> Leaderboard:
     from aggregate.analysis.summary import summarise
     from aggregate.verdict.leader import standing
     from jobs.reports.inputs import sweep_sources
@@ -106,7 +106,7 @@ def _standing(store: Store, sweep: Sweep) -> Standing:
 
 
 def _measured(
-    store: Store, plan: Plan, sweep: Sweep, config: str, how: str, why: str, found: Standing
+    store: ResultsFolder, plan: Plan, sweep: Sweep, config: str, how: str, why: str, found: Leaderboard
 ) -> Decision:  # fmt: skip
     stored = store.check_config(config)
     values = {key: getattr(stored, key) for key in sweep.factors if key not in inactive_keys(stored)}
@@ -133,7 +133,7 @@ def _decision(
         sweep=sweep.name,
         how=how,
         config_id=config,
-        settled=[Settled(key, in_base(plan, adopted, key), value) for key, value in values.items()],
+        settled=[AdoptedValue(key, in_base(plan, adopted, key), value) for key, value in values.items()],
         base=inherited(sweep, adopted),
         evidence=evidence,
         why=why,

@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 
 from jobs.decide.adopt import ENDED
 from jobs.planning.decisions import moved, standing, values
-from jobs.planning.expand import Expanded, label, show
+from jobs.planning.expand import ExpandedSweep, label, show
 from jobs.planning.plan import Plan, Sweep
-from jobs.results.records import Asked, Decision
-from jobs.results.results_folder import RunRef, Store
+from jobs.results.records import Decision, RequestedOverrides
+from jobs.results.results_folder import ResultsFolder, RunRef
 from jobs.results.run_state import ACTIVE, STATES
 from jobs.runs import cost_estimate as cost
 from jobs.runs.status import SweepStatus, counts
@@ -36,7 +36,7 @@ class Words:
         return shlex.join([*self.program, command, sweep, *options, *given])
 
 
-def typed(asked: Asked) -> tuple[str, ...]:
+def typed(asked: RequestedOverrides) -> tuple[str, ...]:
     """The options that ask for it, numbers with all their digits."""
     given = [("--seeds", asked.seeds), ("--preset", asked.preset)]
     for key, value in asked.values.items():
@@ -45,7 +45,7 @@ def typed(asked: Asked) -> tuple[str, ...]:
     return tuple(word for pair in given if pair[1] for word in pair)
 
 
-def asked_before(store: Store, plan: Plan) -> tuple[Asked, str]:
+def asked_before(store: ResultsFolder, plan: Plan) -> tuple[RequestedOverrides, str]:
     """What the newest submit of `plan` was given, and its sweep, "" where there is none or it was given nothing.
 
     Its seeds are those that every configuration has by now. Not its value of a key that a sweep of the plan varies: no
@@ -55,12 +55,12 @@ def asked_before(store: Store, plan: Plan) -> tuple[Asked, str]:
     there = [(view, sweep) for view, sweep in views if view.plan == plan.name]
     newest, sweep = max(there, key=lambda pair: pair[0].time, default=(None, None))
     if newest is None or sweep is None:
-        return Asked(), ""
+        return RequestedOverrides(), ""
     varied = {key for sweep in plan.sweeps for key in sweep.factors}
     kept = {key: value for key, value in newest.asked.values.items() if key not in varied}
     seeds = sorted(set[int].intersection(*(set(c.seeds) for c in newest.configs)))
     asked = replace(newest.asked, values=kept, seeds="" if tuple(seeds) == sweep.seeds else _spelled(seeds))
-    return asked, newest.name if asked != Asked() else ""
+    return asked, newest.name if asked != RequestedOverrides() else ""
 
 
 def _spelled(seeds: Sequence[int]) -> str:
@@ -77,7 +77,7 @@ def _spelled(seeds: Sequence[int]) -> str:
 class Item:
     """A sweep of the plan. told: what is known of it."""
 
-    expanded: Expanded
+    expanded: ExpandedSweep
     state: str
     told: str
 
@@ -93,7 +93,7 @@ class Agenda:
     stage: int
     stages: int
     items: tuple[Item, ...]
-    after: tuple[Expanded, ...]
+    after: tuple[ExpandedSweep, ...]
     commands: tuple[str, ...]
     cost: str
 
@@ -103,7 +103,7 @@ class Agenda:
 
 
 def agenda(
-    store: Store, plan: Plan, decided: Sequence[Decision], expanded: Mapping[str, Expanded], words: Words
+    store: ResultsFolder, plan: Plan, decided: Sequence[Decision], expanded: Mapping[str, ExpandedSweep], words: Words
 ) -> Agenda:
     """Of the first stage that is not all decided. plan: with what was adopted. expanded: by sweep."""
     by_sweep = {decision.sweep: decision for decision in standing(plan, decided)}
@@ -120,7 +120,7 @@ def agenda(
     return Agenda(len(plan.stages), len(plan.stages), (), (), (), "")
 
 
-def _item(plan: Plan, expanded: Expanded, status: SweepStatus | None, decision: Decision | None) -> Item:
+def _item(plan: Plan, expanded: ExpandedSweep, status: SweepStatus | None, decision: Decision | None) -> Item:
     """What became of one sweep."""
     if decision is not None:
         kept = label(values(decision), plan.names) if decision.settled else "the base stays"
@@ -159,13 +159,13 @@ def _commands(plan: Plan, items: Sequence[Item], words: Words) -> list[str]:
     return list(dict.fromkeys(lines))
 
 
-def _cost(store: Store, asked: Sequence[Expanded]) -> str:
+def _cost(store: ResultsFolder, asked: Sequence[ExpandedSweep]) -> str:
     """Of what is missing of the sweeps, a run to a job, with what a submit would take without options."""
-    choices = submit.difference(store, asked)
+    choices = submit.plan_runs(store, asked)
     wanted = [choice for choice in choices if choice.wanted]
     if not wanted:
         return ""
-    options = submit.Options()
+    options = submit.ExecutionOptions()
     try:
         place = submit.target(options)
     except JobsError as error:
@@ -174,4 +174,4 @@ def _cost(store: Store, asked: Sequence[Expanded]) -> str:
     width = submit.slots(len(tasks), options, place).count if place.backend != "slurm" else place.throttle
     steps: dict[RunRef, int] = {choice.run: choice.steps for choice in choices}
     found = cost.expected(store, tasks, steps, place.device, place.gpus, width)
-    return f"{len(wanted)} runs, each once; {cost.told(found, place.device)}"
+    return f"{len(wanted)} runs, each once; {cost.format_cost(found, place.device)}"

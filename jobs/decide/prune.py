@@ -8,24 +8,24 @@ from typing import TYPE_CHECKING
 from jobs import process
 from jobs.planning.decisions import stamp
 from jobs.reports.inputs import sweep_sources
-from jobs.results.records import Stop
-from jobs.results.results_folder import Store
+from jobs.results.records import PrunedRun
+from jobs.results.results_folder import ResultsFolder
 from jobs.results.run_state import ACTIVE
-from jobs.runs.select import Picked, pick
+from jobs.runs.select import SelectedRun, select_runs
 from jobs.runs.status import sweeps
 from jobs.submit import cancel
 from sweepwise.core.errors import JobsError
 
 if TYPE_CHECKING:
-    from aggregate.analysis.median_stopping import Hopeless
+    from aggregate.analysis.median_stopping import Underperforming
 
 
-def hopeless(store: Store, name: str, after: float) -> list[Hopeless]:
+def underperforming(store: ResultsFolder, name: str, after: float) -> list[Underperforming]:
     """Configurations with active runs that the median stopping rule (`aggregate.analysis.median_stopping`) stops.
 
     Raises `JobsError` for a name that stands for several sweeps.
     """
-    from aggregate.analysis.median_stopping import hopeless as judge
+    from aggregate.analysis.median_stopping import underperforming as judge
 
     found = sweeps(store, [name])
     if len(found) > 1:
@@ -38,7 +38,7 @@ def hopeless(store: Store, name: str, after: float) -> list[Hopeless]:
     return [line for line in judge(source, after) if line.config_id in active]
 
 
-def told(line: Hopeless) -> str:
+def format_pruned(line: Underperforming) -> str:
     """The reason, as it is recorded and shown."""
     return (
         f"hopeless at step {line.step:,}: its best evaluation return was {line.best:.0f}, the median of what "
@@ -46,21 +46,21 @@ def told(line: Hopeless) -> str:
     )
 
 
-def runs_of(store: Store, name: str, lines: Sequence[Hopeless]) -> list[Picked]:
+def runs_of(store: ResultsFolder, name: str, lines: Sequence[Underperforming]) -> list[SelectedRun]:
     """All runs of these configurations."""
     given_up = {line.config_id for line in lines}
-    return [p for p in pick(store, sweeps(store, [name])) if p.run.record.ref.config_id in given_up]
+    return [p for p in select_runs(store, sweeps(store, [name])) if p.run.record.ref.config_id in given_up]
 
 
 def carry_out(
-    store: Store, name: str, endings: Sequence[cancel.Ending], lines: Sequence[Hopeless]
+    store: ResultsFolder, name: str, endings: Sequence[cancel.Ending], lines: Sequence[Underperforming]
 ) -> tuple[list[cancel.Ending], cancel.Kept]:
     """End them, by whoever holds the lock; see `cancel.carry_out`."""
-    reasons = {line.config_id: told(line) for line in lines}
+    reasons = {line.config_id: format_pruned(line) for line in lines}
     for ending in endings:
         for ref in ending.runs:
             # before: a run that was cancelled without its reason would go on with the next submit
-            stop = Stop(ending.submission.id, name, reasons[ref.config_id], stamp(), process.user())
+            stop = PrunedRun(ending.submission.id, name, reasons[ref.config_id], stamp(), process.user())
             store.write_stop(ref, stop)
     ended, kept = cancel.carry_out(store, endings)
     for ref, _ in kept:

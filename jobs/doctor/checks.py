@@ -19,7 +19,7 @@ from jobs.backends.slurm import commands
 from jobs.backends.slurm import profile as profiles
 from jobs.backends.slurm.profile import Profile
 from jobs.doctor import probe
-from jobs.results.results_folder import Store
+from jobs.results.results_folder import ResultsFolder
 from sweepwise.core.atomic import write_bytes
 from sweepwise.core.errors import JobsError
 
@@ -74,7 +74,7 @@ def machine(found: dict[str, Any], where: str) -> Iterator[Finding]:
     )  # fmt: skip
 
 
-def results_folder(store: Store) -> Iterator[Finding]:
+def results_folder(store: ResultsFolder) -> Iterator[Finding]:
     try:
         store.prepare()
     except JobsError as error:
@@ -171,7 +171,9 @@ def _words(partition: Partition) -> str:
 # --- a job that looks around ----------------------------------------------------------------------------------
 
 
-def try_a_job(store: Store, profile: Profile, patience_s: float, pause: Callable[[float], None]) -> Iterator[Finding]:
+def try_a_job(
+    store: ResultsFolder, profile: Profile, patience_s: float, pause: Callable[[float], None]
+) -> Iterator[Finding]:
     """Submit `probe`, send it the signal, queue it again; a row for each as it comes. Job and files go again."""
     store.prepare()
     folder = store.root / f".probe.{uuid.uuid4().hex}"

@@ -16,14 +16,14 @@ from jobs.planning.expand import expand, label
 from jobs.planning.plan import Plan, Sweep
 from jobs.results.lock import alone
 from jobs.results.records import Decision
-from jobs.results.results_folder import Store
+from jobs.results.results_folder import ResultsFolder
 from sweepwise.core.errors import JobsError
 from tdmpc.config import ConfigError, TrainConfig, parse_value
 
 Change = Callable[[list[Decision]], list[Decision]]
 
 
-def load(store: Store, plan: Plan) -> Plan:
+def load(store: ResultsFolder, plan: Plan) -> Plan:
     """`plan` with what was adopted in the results folder. Raises `JobsError` for decisions that do not fit it."""
     return carry(plan, store.read_decisions())
 
@@ -189,7 +189,7 @@ def removed(plan: Plan, decided: list[Decision], sweep: str | None) -> list[Deci
     return found
 
 
-def record(store: Store, change: Change) -> list[Decision]:
+def record(store: ResultsFolder, change: Change) -> list[Decision]:
     """Write what `change` makes of the decisions, as nobody else does at that time; those that are new or changed.
 
     Raises what `change` raises, before anything is written.

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from jobs.planning.plan import Plan, Sweep
-from jobs.results.records import Asked
+from jobs.results.records import RequestedOverrides
 from sweepwise.core.errors import JobsError
 from tdmpc.config import ConfigError, TrainConfig, config_id, inactive_keys, parse_value
 
@@ -29,13 +29,13 @@ class Configuration:
 
 
 @dataclass(frozen=True)
-class Expanded:
+class ExpandedSweep:
     """A sweep with its configurations, each once, in the plan's order. asked: for them, beside the plan."""
 
     sweep: Sweep
     configurations: tuple[Configuration, ...]
     seeds: tuple[int, ...]
-    asked: Asked = field(default_factory=Asked)
+    asked: RequestedOverrides = field(default_factory=RequestedOverrides)
 
     @property
     def runs(self) -> int:
@@ -48,7 +48,7 @@ def expand(
     preset: Mapping[str, Any] | None = None,
     overrides: Mapping[str, Any] | None = None,
     seeds: tuple[int, ...] | None = None,
-) -> Expanded:
+) -> ExpandedSweep:
     """All configurations of `sweep`: base < preset < adopted < fixed < levels < overrides, the later the stronger.
 
     overrides: from the command line, key -> value or text. Raises `JobsError` for one of a swept key, for a
@@ -77,7 +77,7 @@ def expand(
     for key in sweep.factors:
         if all(key in inactive_keys(c.config) for c in configurations):
             raise JobsError(f"{sweep.where}: sweep {sweep.name!r}: {key} changes nothing in any of its configurations")
-    return Expanded(sweep, configurations, seeds or sweep.seeds)
+    return ExpandedSweep(sweep, configurations, seeds or sweep.seeds)
 
 
 def combinations(sweep: Sweep) -> Iterator[dict[str, Any]]:

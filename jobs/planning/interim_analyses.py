@@ -10,15 +10,17 @@ from typing import TYPE_CHECKING
 
 from jobs import process
 from jobs.planning.decisions import stamp
-from jobs.results.records import Look, View
-from jobs.results.results_folder import RunRef, Store
+from jobs.results.records import InterimAnalysis, SubmittedSweep
+from jobs.results.results_folder import ResultsFolder, RunRef
 from jobs.runs.status import SweepStatus
 
 if TYPE_CHECKING:
     from aggregate.statistics.alpha_spending import Looks
 
 
-def before(store: Store, old: View | None, new: View, command: str) -> Look | None:
+def before(
+    store: ResultsFolder, old: SubmittedSweep | None, new: SubmittedSweep, command: str
+) -> InterimAnalysis | None:
     """What is noted before `new` is asked for; None where it adds no seeds, or to runs that could not yet be compared:
     that takes two configurations with two finished seeds."""
     asked = {config.config_id: set(config.seeds) for config in old.configs} if old is not None else {}
@@ -30,15 +32,15 @@ def before(store: Store, old: View | None, new: View, command: str) -> Look | No
     finished = [_finished(store, config, seeds) for config, seeds in asked.items()] if more else []
     if sum(count > 1 for count in finished) < 2:
         return None
-    return Look(stamp(), process.user(), command, max(finished), more)
+    return InterimAnalysis(stamp(), process.user(), command, max(finished), more)
 
 
-def _finished(store: Store, config: str, seeds: set[int]) -> int:
+def _finished(store: ResultsFolder, config: str, seeds: set[int]) -> int:
     stored = store.read_config(config)
     return sum(store.load_run(RunRef(config, seed), stored.steps).done for seed in seeds) if stored is not None else 0
 
 
-def note(store: Store, sweep: str, look: Look) -> None:
+def note(store: ResultsFolder, sweep: str, look: InterimAnalysis) -> None:
     """Record `look`, by whoever holds the lock. One at the very results of the last is no other one."""
     known = store.read_looks(sweep)
     if known and known[-1].seeds == look.seeds:
@@ -46,7 +48,7 @@ def note(store: Store, sweep: str, look: Look) -> None:
     store.write_looks(sweep, [*known, look])
 
 
-def told(store: Store, sweep: str, planned: int, look: Look) -> str:
+def format_interim_analysis(store: ResultsFolder, sweep: str, planned: int, look: InterimAnalysis) -> str:
     """`this is look 2 at ensemble (2 planned): ...`."""
     number = 2 + len({known.seeds for known in store.read_looks(sweep) if known.seeds < look.seeds})
     return (
@@ -55,7 +57,7 @@ def told(store: Store, sweep: str, planned: int, look: Look) -> str:
     )
 
 
-def of(store: Store, sweep: SweepStatus) -> Looks:
+def of(store: ResultsFolder, sweep: SweepStatus) -> Looks:
     """The looks so far, the one at what has finished now included."""
     from aggregate.statistics.alpha_spending import Looks
 

@@ -24,7 +24,7 @@ from jobs.reports import report as judge
 from jobs.results import code_snapshot
 from jobs.results.lock import alone
 from jobs.results.records import Archive, Checksums, RecordError, decode, encode
-from jobs.results.results_folder import RunRef, Store, archivable
+from jobs.results.results_folder import ResultsFolder, RunRef, archivable
 from jobs.results.run_state import ACTIVE
 from sweepwise.core import atomic
 from sweepwise.core.errors import JobsError
@@ -47,7 +47,7 @@ class Unpacked:
 # --- writing --------------------------------------------------------------------------------------------
 
 
-def write(store: Store, names: Sequence[str], out: Path, warn: judge.Tell) -> Archive:
+def write(store: ResultsFolder, names: Sequence[str], out: Path, warn: judge.Tell) -> Archive:
     """Archive `names` (sweeps and imports, all without any) as `sweeps aggregate` would read them, with its report.
 
     Raises `JobsError` for an unknown name and where `out` cannot be written, `AggregateError` where there is no row.
@@ -99,7 +99,7 @@ def _dump(record: dict[str, object]) -> bytes:
 # --- reading --------------------------------------------------------------------------------------------
 
 
-def unpack(store: Store, path: Path) -> Unpacked:
+def unpack(store: ResultsFolder, path: Path) -> Unpacked:
     """Take an archive into the results folder, where nothing is changed that is there.
 
     Raises `JobsError` for a file that is no whole archive, and where a run, sweep or import is there that differs; the
@@ -110,7 +110,11 @@ def unpack(store: Store, path: Path) -> Unpacked:
         try:
             head, files = _extracted(path, staged)
         except (tarfile.TarError, ValueError, RecursionError) as error:
-            said = str(error) if isinstance(error, _Refused | RecordError) else "damaged, cut off, or no archive at all"
+            said = (
+                str(error)
+                if isinstance(error, _InvalidArchive | RecordError)
+                else "damaged, cut off, or no archive at all"
+            )
             raise JobsError(f"{path}: {said}; `sweeps archive` makes one anew") from error
         except OSError as error:
             raise JobsError(f"{error.filename or path}: {error.strerror or error}") from error
@@ -119,7 +123,7 @@ def unpack(store: Store, path: Path) -> Unpacked:
             return _moved(store, staged, head, files)
 
 
-class _Refused(ValueError):
+class _InvalidArchive(ValueError):
     """Why a file is not taken."""
 
 
@@ -134,29 +138,29 @@ def _extracted(path: Path, staged: Path) -> tuple[Archive, dict[str, str]]:
         for member in tar:
             content = tar.extractfile(member) if member.type == tarfile.REGTYPE and not member.issparse() else None
             if content is None or tail is not None or member.name in sums:
-                raise _Refused(f"{member.name!r:.80} is no plain file, or stands there twice")
+                raise _InvalidArchive(f"{member.name!r:.80} is no plain file, or stands there twice")
             if head is None:
                 if member.name != _HEAD:
-                    raise _Refused("no archive of this program")
+                    raise _InvalidArchive("no archive of this program")
                 head = decode(Archive, _record(content))
             elif member.name == _TAIL:
                 tail = decode(Checksums, _record(content))
             elif archivable(member.name):
                 sums[member.name] = _copied(content, staged / member.name)
             else:
-                raise _Refused(f"{member.name!r:.80} has no place in an archive")
+                raise _InvalidArchive(f"{member.name!r:.80} has no place in an archive")
     if head is None or tail is None or sums != tail.files:
-        raise _Refused("its files are not those that it lists: damaged or cut off")
+        raise _InvalidArchive("its files are not those that it lists: damaged or cut off")
     for code in {name.split("/")[1] for name in sums if name.startswith("code/") and name.count("/") > 1}:
         if code_snapshot.digest(staged / "code" / code) != code:
-            raise _Refused(f"code/{code} is not the code of that hash")
+            raise _InvalidArchive(f"code/{code} is not the code of that hash")
     return head, sums
 
 
 def _record(content: IO[bytes]) -> object:
     data = content.read(_LARGEST_RECORD + 1)
     if len(data) > _LARGEST_RECORD:
-        raise _Refused("its list of files is larger than any archive's")
+        raise _InvalidArchive("its list of files is larger than any archive's")
     return json.loads(data)
 
 
@@ -173,7 +177,7 @@ def _checksum(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _moved(store: Store, staged: Path, head: Archive, files: dict[str, str]) -> Unpacked:
+def _moved(store: ResultsFolder, staged: Path, head: Archive, files: dict[str, str]) -> Unpacked:
     """Put the staged files where they belong; views, by which sweeps are found, at the end."""
     new, kept = [], []
     for name, checksum in files.items():

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from jobs.reports.inputs import sweep_sources
-from jobs.results.results_folder import Store
+from jobs.results.results_folder import ResultsFolder
 from sweepwise.core.errors import JobsError, near
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class Side:
         return len(self.configs) > 1
 
 
-def sides(store: Store, texts: Sequence[str]) -> tuple[Side, Side]:
+def sides(store: ResultsFolder, texts: Sequence[str]) -> tuple[Side, Side]:
     """Raises `JobsError` where one is unknown, both are the same, or they play different tasks."""
     known = sweep_sources(store, ())
     a, b = (_side(store, known, text) for text in texts)
@@ -62,7 +62,7 @@ def _frozen(value: object) -> object:
     return tuple(value) if isinstance(value, list) else value
 
 
-def _side(store: Store, known: Sequence[SweepSource], text: str) -> Side:
+def _side(store: ResultsFolder, known: Sequence[SweepSource], text: str) -> Side:
     for sweep in known:
         if sweep.name == text:
             return Side(text, sweep.configs)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from jobs.reports.inputs import run_sources, sweep_sources
 from jobs.results.file_lock import try_lock
-from jobs.results.results_folder import Store
+from jobs.results.results_folder import ResultsFolder
 from jobs.results.run_state import ACTIVE
 from jobs.runs import select
 from sweepwise.core.errors import JobsError
@@ -28,8 +28,8 @@ Tell = Callable[[str], None]
 
 
 def export(
-    store: Store, names: Sequence[str], out: Path, form: str, project: str, every: float | None, tell: Tell, warn: Tell,
-    sleep: Callable[[float], None] = time.sleep,
+    store: ResultsFolder, names: Sequence[str], out: Path, form: str, project: str, every: float | None, tell: Tell,
+    warn: Tell, sleep: Callable[[float], None] = time.sleep,
 ) -> None:  # fmt: skip
     """Write what is new of `names` (sweeps, ID/seed-N, ID; all sweeps without any) to `out`, see `aggregate.export`.
 
@@ -66,7 +66,7 @@ def export(
             found = chosen(store, names)
 
 
-def chosen(store: Store, names: Sequence[str]) -> list[tuple[str, ConfigSource]]:
+def chosen(store: ResultsFolder, names: Sequence[str]) -> list[tuple[str, ConfigSource]]:
     """(sweep, configuration) of `names`, each configuration once; "" for the sweep of runs that are named."""
     runs = [name for name in names if select.names_run(name) and name not in store.view_names()]
     sweeps = [name for name in names if name not in runs]

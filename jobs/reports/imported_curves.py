@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from jobs.reports.inputs import sweep_sources
 from jobs.results.lock import alone
 from jobs.results.records import Import, ImportedConfig
-from jobs.results.results_folder import RunRef, Store
+from jobs.results.results_folder import ResultsFolder, RunRef
 from sweepwise.core.errors import JobsError, near
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from aggregate.inputs.runs import ConfigSource, SweepSource
 
 
-def take(store: Store, name: str, paths: Sequence[Path], maps: Sequence[str], **options: Any) -> Import:
+def take(store: ResultsFolder, name: str, paths: Sequence[Path], maps: Sequence[str], **options: Any) -> Import:
     """Import files under `name`, in place of what had that name before. options: as in `aggregate.importers.Asked`.
 
     Raises `JobsError` where a file or an option is wrong; the results folder is then as it was.
@@ -37,9 +37,9 @@ def take(store: Store, name: str, paths: Sequence[Path], maps: Sequence[str], **
     if name in store.view_names():
         raise JobsError(f"name {name!r}: a sweep of {store.root} has it; choose another")
     try:
-        asked = importers.Asked.of(maps, **options)
+        asked = importers.ImportOptions.of(maps, **options)
         curves = importers.collect(paths, asked)
-    except importers.ForeignError as error:
+    except importers.CurveImportError as error:
         raise JobsError(str(error)) from error
     made = Import(name, uuid.uuid4().hex[:16], [str(path) for path in paths], asked.frames_per_step,
                   _configs(name, curves), time.time())  # fmt: skip
@@ -74,7 +74,7 @@ def _configs(name: str, curves: Sequence[Curve]) -> list[ImportedConfig]:
 # --- for `aggregate` ------------------------------------------------------------------------------------
 
 
-def sources(store: Store, names: Sequence[str]) -> tuple[list[SweepSource], list[str]]:
+def sources(store: ResultsFolder, names: Sequence[str]) -> tuple[list[SweepSource], list[str]]:
     """What `names` mean, or everything: sweeps, with the imported curves of their task beside them; where only imports
     are named, one source per task (NAME, or NAME.TASK for one). Also what to tell the user of imports left out.
 
@@ -93,7 +93,7 @@ def sources(store: Store, names: Sequence[str]) -> tuple[list[SweepSource], list
     return found, told
 
 
-def _chosen(store: Store, names: Sequence[str]) -> tuple[list[tuple[Import, list[ImportedConfig]]], list[str]]:
+def _chosen(store: ResultsFolder, names: Sequence[str]) -> tuple[list[tuple[Import, list[ImportedConfig]]], list[str]]:
     """(imports with the configurations asked for, other names)."""
     known = {name: made for name in store.import_names() if (made := store.read_import(name)) is not None}
     if not names:
@@ -117,7 +117,7 @@ def _chosen(store: Store, names: Sequence[str]) -> tuple[list[tuple[Import, list
 
 
 def _beside(
-    store: Store, sweep: SweepSource, made: Import, configs: Sequence[ImportedConfig], told: list[str]
+    store: ResultsFolder, sweep: SweepSource, made: Import, configs: Sequence[ImportedConfig], told: list[str]
 ) -> tuple[ConfigSource, ...]:
     """The imported curves of the sweep's task, up to its last step."""
     tasks = {config.config.get("task") for config in sweep.configs}
@@ -131,7 +131,7 @@ def _beside(
     return tuple(_config_source(store, made, config, total) for config in own)
 
 
-def _by_task(store: Store, imports: Sequence[tuple[Import, list[ImportedConfig]]]) -> list[SweepSource]:
+def _by_task(store: ResultsFolder, imports: Sequence[tuple[Import, list[ImportedConfig]]]) -> list[SweepSource]:
     """One source per import and task, judged up to the last step that all its algorithms reach."""
     from aggregate.inputs.runs import SweepSource
 
@@ -148,7 +148,7 @@ def _by_task(store: Store, imports: Sequence[tuple[Import, list[ImportedConfig]]
     return sorted(found, key=lambda source: source.name)
 
 
-def _config_source(store: Store, made: Import, config: ImportedConfig, total: int) -> ConfigSource:
+def _config_source(store: ResultsFolder, made: Import, config: ImportedConfig, total: int) -> ConfigSource:
     from aggregate.inputs.runs import DONE, ConfigSource, RunSource
 
     runs = [RunRef(config.config_id, seed) for seed in config.seeds]

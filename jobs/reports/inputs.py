@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from jobs.planning import interim_analyses
-from jobs.results.records import ViewConfig
-from jobs.results.results_folder import RunRef, Store
-from jobs.runs.status import RunStatus, SweepStatus, survey, sweeps
+from jobs.results.records import SubmittedConfiguration
+from jobs.results.results_folder import ResultsFolder, RunRef
+from jobs.runs.status import RunStatus, SweepStatus, load_statuses, sweeps
 from sweepwise.core.errors import JobsError
 from tdmpc.config import TrainConfig
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from aggregate.inputs.runs import ConfigSource, SweepSource
 
 
-def sweep_sources(store: Store, names: Sequence[str]) -> list[SweepSource]:
+def sweep_sources(store: ResultsFolder, names: Sequence[str]) -> list[SweepSource]:
     """The sweeps under `names`, or all, with the configurations that their questions need of others. Raises `JobsError`
     where nothing was submitted."""
     from aggregate.inputs.runs import SweepSource
@@ -40,7 +40,7 @@ def sweep_sources(store: Store, names: Sequence[str]) -> list[SweepSource]:
     return sources
 
 
-def _questions(store: Store, sweep: SweepStatus) -> tuple[Question, ...]:
+def _questions(store: ResultsFolder, sweep: SweepStatus) -> tuple[Question, ...]:
     from aggregate.analysis.plan_questions import question
 
     try:
@@ -50,25 +50,27 @@ def _questions(store: Store, sweep: SweepStatus) -> tuple[Question, ...]:
         raise JobsError(f"{path}: {error}; submit the sweep again, that writes it anew") from error
 
 
-def run_sources(store: Store, runs: Sequence[RunRef]) -> list[ConfigSource]:
+def run_sources(store: ResultsFolder, runs: Sequence[RunRef]) -> list[ConfigSource]:
     """`runs` by configuration, as no sweep sees them. Raises `JobsError` for a damaged configuration."""
     steps = {run: store.check_config(run.config_id).steps for run in runs}
-    found = survey(store, steps)
+    found = load_statuses(store, steps)
     configs = []
     for config_id in dict.fromkeys(run.config_id for run in runs):
         own = [found[run] for run in runs if run.config_id == config_id]
-        asked = ViewConfig(config_id, "", {}, False, [run.record.ref.seed for run in own])
+        asked = SubmittedConfiguration(config_id, "", {}, False, [run.record.ref.seed for run in own])
         configs.append(_config(store, asked, store.check_config(config_id), own))
     return configs
 
 
-def _configs(store: Store, sweep: SweepStatus) -> tuple[ConfigSource, ...]:
+def _configs(store: ResultsFolder, sweep: SweepStatus) -> tuple[ConfigSource, ...]:
     """Those whose configuration can be read; others are among the store's problems."""
     stored = ((config, store.read_config(config.config_id), runs) for config, runs in sweep.rows)
     return tuple(_config(store, config, found, runs) for config, found, runs in stored if found is not None)
 
 
-def _config(store: Store, config: ViewConfig, stored: TrainConfig, runs: Sequence[RunStatus]) -> ConfigSource:
+def _config(
+    store: ResultsFolder, config: SubmittedConfiguration, stored: TrainConfig, runs: Sequence[RunStatus]
+) -> ConfigSource:
     from aggregate.inputs.runs import ConfigSource, RunSource
 
     return ConfigSource(

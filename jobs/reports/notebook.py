@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jobs.reports import imported_curves
-from jobs.results.results_folder import Store
+from jobs.results.results_folder import ResultsFolder
 
 if TYPE_CHECKING:
     from aggregate.export.frames import Frames
@@ -24,7 +24,7 @@ def frames(*sweeps: str, results: str | Path | None = None) -> Frames:
     from aggregate.analysis.summary import summarise
     from aggregate.export import frames as levels
 
-    store = Store(Path(results if results is not None else os.environ.get("SWEEPS_RESULTS", "results")))
+    store = ResultsFolder(Path(results if results is not None else os.environ.get("SWEEPS_RESULTS", "results")))
     sources, told = imported_curves.sources(store, sweeps)
     for line in [*told, *store.problems.values()]:
         warnings.warn(line, stacklevel=2)

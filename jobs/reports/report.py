@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jobs.reports import imported_curves
-from jobs.results.results_folder import Store
+from jobs.results.results_folder import ResultsFolder
 from jobs.results.run_state import ACTIVE
 from sweepwise.core.errors import JobsError
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 Tell = Callable[[str], None]
 
 
-def sources(store: Store, names: Sequence[str], warn: Tell) -> list[SweepSource]:
+def sources(store: ResultsFolder, names: Sequence[str], warn: Tell) -> list[SweepSource]:
     """What `names` mean (`imports.sources`); what is left out is told."""
     found, told = imported_curves.sources(store, names)
     for line in told:
@@ -45,7 +45,7 @@ def report(found: Sequence[SweepSource], out: Path, formats: Sequence[str], tell
 
 
 def keep_reporting(
-    store: Store, names: Sequence[str], out: Path, formats: Sequence[str], every: float, tell: Tell, warn: Tell,
+    store: ResultsFolder, names: Sequence[str], out: Path, formats: Sequence[str], every: float, tell: Tell, warn: Tell,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Summary:  # fmt: skip
     """The same every so many seconds, until no run is active. Runs without a row yet are waited for."""

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from jobs import process
 from jobs.results.records import CodeFile, Submission
-from jobs.results.results_folder import Store
+from jobs.results.results_folder import ResultsFolder
 from sweepwise.core.errors import JobsError
 
 # New packages go at the end: the hash of a copy made before must stay the same.
@@ -61,13 +61,13 @@ def _files(root: Path, packages: Sequence[str]) -> Iterator[Path]:
                 yield inside
 
 
-def planned(store: Store) -> CodeRef:
+def planned(store: ResultsFolder) -> CodeRef:
     """What `take` gives, without the copy."""
     found = digest(process.ROOT)
     return CodeRef(found, store.code_folder(found))
 
 
-def take(store: Store) -> CodeRef:
+def take(store: ResultsFolder) -> CodeRef:
     """A copy of the code that runs here, made unless there is one. Raises `JobsError` where that was changed."""
     code = planned(store)
     if not code.folder.exists():
@@ -78,7 +78,7 @@ def take(store: Store) -> CodeRef:
     return code
 
 
-def _copied(store: Store, part: Path) -> CodeRef:
+def _copied(store: ResultsFolder, part: Path) -> CodeRef:
     """A new copy, made in `part`, under the hash of what was copied: an edit may come between."""
     try:
         for path in _files(process.ROOT, PACKAGES):
@@ -95,12 +95,12 @@ def _copied(store: Store, part: Path) -> CodeRef:
         shutil.rmtree(part, ignore_errors=True)
 
 
-def folder(store: Store, submission: Submission) -> Path:
+def folder(store: ResultsFolder, submission: Submission) -> Path:
     """Where the jobs of `submission` import their code from."""
     return store.code_folder(submission.code) if submission.code else process.ROOT
 
 
-def check(store: Store, submission: Submission) -> None:
+def check(store: ResultsFolder, submission: Submission) -> None:
     """Raises `JobsError` unless this process runs the code that `submission` was made with."""
     if not submission.code:
         return
@@ -116,7 +116,7 @@ def check(store: Store, submission: Submission) -> None:
         raise JobsError(f"{wanted} was changed since it was copied at submit; move it away and submit again")
 
 
-def record(store: Store, code: str) -> CodeFile:
+def record(store: ResultsFolder, code: str) -> CodeFile:
     """Where the code that runs, of hash `code`, comes from; written down where it is seen for the first time."""
     known = store.read_code(code)
     if known is not None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 
 from jobs import process
 from jobs.results.records import Worker
-from jobs.results.results_folder import Store
+from jobs.results.results_folder import ResultsFolder
 from sweepwise.core.errors import JobsError
 
 SILENT_S = 600.0
@@ -28,7 +28,7 @@ _POLL_S = 0.1
 class Lock:
     """Held; see `alone`."""
 
-    store: Store
+    store: ResultsFolder
     number: int
 
     def renew(self) -> None:
@@ -39,7 +39,7 @@ class Lock:
 
 
 @contextlib.contextmanager
-def alone(store: Store, wait_s: float = _WAIT_S) -> Iterator[Lock]:
+def alone(store: ResultsFolder, wait_s: float = _WAIT_S) -> Iterator[Lock]:
     """Holds the lock inside. Raises `JobsError` where another process has it for longer than `wait_s`."""
     deadline = time.monotonic() + wait_s
     while (number := _claim(store)) is None:
@@ -54,7 +54,7 @@ def alone(store: Store, wait_s: float = _WAIT_S) -> Iterator[Lock]:
         store.write_lock(number, replace(_me(), ended=time.time()))
 
 
-def _claim(store: Store) -> int | None:
+def _claim(store: ResultsFolder) -> int | None:
     number, holder, age = store.newest_lock()
     if number and _held(holder, age):
         return None

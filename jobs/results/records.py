@@ -87,7 +87,7 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Stop:
+class PrunedRun:
     """runs/<config_id>/seed-<n>/stopped.json: `sweeps prune` gave the run up, with its task of `submission`.
 
     It holds until a later submission has the run. date: of UTC.
@@ -113,7 +113,7 @@ class Status:
 
 
 @dataclass(frozen=True)
-class ViewConfig:
+class SubmittedConfiguration:
     config_id: str
     label: str
     factors: dict[str, Any]
@@ -122,7 +122,7 @@ class ViewConfig:
 
 
 @dataclass(frozen=True)
-class Asked:
+class RequestedOverrides:
     """What a command was given beside the plan. seeds: as typed, "" for the plan's. values: key -> value of --task,
     --steps and --set."""
 
@@ -132,7 +132,7 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class View:
+class SubmittedSweep:
     """sweeps/<name>.json: the sweep as it was asked for, seeds of all submits together.
 
     questions: each a text, or the fields of `aggregate.analysis.plan_questions.Question`. adopted: key -> value that
@@ -145,15 +145,15 @@ class View:
     goal: str
     questions: list[Any]
     factors: list[str]
-    configs: list[ViewConfig]
+    configs: list[SubmittedConfiguration]
     time: float
     adopted: dict[str, Any] = field(default_factory=dict)
-    asked: Asked = field(default_factory=Asked)
+    asked: RequestedOverrides = field(default_factory=RequestedOverrides)
     looks: int = 1
 
 
 @dataclass(frozen=True)
-class Look:
+class InterimAnalysis:
     """Seeds that were asked for after results could be seen. date: of UTC. command: `more` or `submit`.
 
     seeds: that had finished, of the configuration that had most. more: config_id -> seeds added.
@@ -167,14 +167,14 @@ class Look:
 
 
 @dataclass(frozen=True)
-class LookFile:
+class InterimAnalysisFile:
     """looks/<sweep>.json: the oldest first. What has finished since the last one is looked at by the next report."""
 
-    looks: list[Look]
+    looks: list[InterimAnalysis]
 
 
 @dataclass(frozen=True)
-class Settled:
+class AdoptedValue:
     """A key that a decision settles. old: what the base had, which may be the same."""
 
     key: str
@@ -216,7 +216,7 @@ class Decision:
     sweep: str
     how: str
     config_id: str
-    settled: list[Settled]
+    settled: list[AdoptedValue]
     base: dict[str, Any]
     evidence: Evidence | None
     why: str
@@ -306,7 +306,7 @@ class Submission:
 
 
 @dataclass(frozen=True)
-class Trip:
+class CircuitBreaker:
     """submissions/<id>/trip.json: its first `tasks` died for one `reason`, so that `held` that waited are held.
 
     time: unix seconds. released: by the user, since then.
@@ -376,7 +376,7 @@ class Checksums:
 
 
 @dataclass(frozen=True)
-class Answers:
+class QueueSnapshot:
     """queue.json: what Slurm said last, see `jobs.backends.slurm.queue_state`. Times: unix seconds.
 
     said: job name -> when it was asked for, and [state, reason, node] of every task that Slurm knew. failures:

@@ -15,23 +15,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jobs.results.records import (
-    Answers,
     Attempt,
+    CircuitBreaker,
     CodeFile,
     ConfigFile,
     Decision,
     Decisions,
     Import,
-    Look,
-    LookFile,
+    InterimAnalysis,
+    InterimAnalysisFile,
     Outcome,
+    PrunedRun,
+    QueueSnapshot,
     Record,
     RecordError,
     Status,
-    Stop,
     Submission,
-    Trip,
-    View,
+    SubmittedSweep,
     Worker,
     decode,
     encode,
@@ -81,7 +81,7 @@ class RunRecord:
     status: Status | None
     finished_step: int
     lost_shard: str = ""
-    stopped: Stop | None = None
+    stopped: PrunedRun | None = None
 
     @property
     def done(self) -> bool:
@@ -93,7 +93,7 @@ class RunRecord:
         return max(self.finished_step, self.outcome.step if self.outcome else 0, self.status.step if self.status else 0)
 
 
-class Store:
+class ResultsFolder:
     """Reads and writes one results folder. Files that are no records of ours are collected in `problems`."""
 
     def __init__(self, root: Path) -> None:
@@ -253,13 +253,13 @@ class Store:
             status=next(filter(None, (self._read_status(run, n) for n in reversed(numbers))), None),
             finished_step=finished,
             lost_shard=lost,
-            stopped=self._read(self._stop_path(run), Stop),
+            stopped=self._read(self._stop_path(run), PrunedRun),
         )
 
     def _stop_path(self, run: RunRef) -> Path:
         return self.run_folder(run) / "stopped.json"
 
-    def write_stop(self, run: RunRef, stop: Stop) -> None:
+    def write_stop(self, run: RunRef, stop: PrunedRun) -> None:
         write_json(self._stop_path(run), encode(stop))
 
     def clear_stop(self, run: RunRef) -> None:
@@ -320,15 +320,15 @@ class Store:
         names = _listed(self.root / "sweeps")
         return sorted(n.removesuffix(".json") for n in names if n.endswith(".json") and _VIEW.fullmatch(n[:-5]))
 
-    def read_view(self, name: str) -> View | None:
+    def read_view(self, name: str) -> SubmittedSweep | None:
         path = self.view_path(name)
-        view = self._read(path, View)
+        view = self._read(path, SubmittedSweep)
         if view is not None and not all(_CONFIG_ID.fullmatch(c.config_id) for c in view.configs):
             self.problems[path] = f"{path}: not a sweep of this program"
             return None
         return view
 
-    def write_view(self, view: View) -> None:
+    def write_view(self, view: SubmittedSweep) -> None:
         write_json(self.view_path(view.name), encode(view))
 
     # --- looks --------------------------------------------------------------------------------------------
@@ -336,17 +336,17 @@ class Store:
     def looks_path(self, sweep: str) -> Path:
         return self.root / "looks" / self.view_path(sweep).name
 
-    def read_looks(self, sweep: str) -> list[Look]:
+    def read_looks(self, sweep: str) -> list[InterimAnalysis]:
         """The oldest first. Raises `JobsError` for a damaged file: without it nothing is corrected for them."""
         path = self.looks_path(sweep)
-        found = self._read(path, LookFile)
+        found = self._read(path, InterimAnalysisFile)
         if found is None and path in self.problems:
             raise JobsError(self.problems.pop(path).replace("to be rid of this message", "to forget earlier looks"))
         return found.looks if found is not None else []
 
-    def write_looks(self, sweep: str, looks: list[Look]) -> None:
+    def write_looks(self, sweep: str, looks: list[InterimAnalysis]) -> None:
         """By whoever holds the lock."""
-        write_json(self.looks_path(sweep), encode(LookFile(looks)))
+        write_json(self.looks_path(sweep), encode(InterimAnalysisFile(looks)))
 
     # --- decisions ----------------------------------------------------------------------------------------
 
@@ -504,15 +504,15 @@ class Store:
     def _trip_path(self, submission: str) -> Path:
         return self.submission_folder(submission) / "trip.json"
 
-    def claim_trip(self, submission: str, trip: Trip) -> bool:
+    def claim_trip(self, submission: str, trip: CircuitBreaker) -> bool:
         """Note that what waits is held; False where that was noted before."""
         return create_json(self._trip_path(submission), encode(trip))
 
-    def write_trip(self, submission: str, trip: Trip) -> None:
+    def write_trip(self, submission: str, trip: CircuitBreaker) -> None:
         write_json(self._trip_path(submission), encode(trip))
 
-    def read_trip(self, submission: str) -> Trip | None:
-        return self._read(self._trip_path(submission), Trip)
+    def read_trip(self, submission: str) -> CircuitBreaker | None:
+        return self._read(self._trip_path(submission), CircuitBreaker)
 
     def report_path(self, sweep: str) -> Path:
         """Where `--then-aggregate` has the report written."""
@@ -545,10 +545,10 @@ class Store:
     def read_worker(self, submission: str, task: int | None) -> Worker | None:
         return self._read(self._worker_path(submission, task), Worker)
 
-    def read_answers(self) -> Answers | None:
-        return self._read(self.root / "queue.json", Answers)
+    def read_answers(self) -> QueueSnapshot | None:
+        return self._read(self.root / "queue.json", QueueSnapshot)
 
-    def write_answers(self, answers: Answers) -> None:
+    def write_answers(self, answers: QueueSnapshot) -> None:
         """Keep what Slurm said; where this user may only read, each command asks for itself."""
         with contextlib.suppress(OSError):
             write_json(self.root / "queue.json", encode(answers), sync=False)

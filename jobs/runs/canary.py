@@ -13,10 +13,10 @@ from dataclasses import dataclass, field, replace
 
 from jobs import process
 from jobs.backends.slurm import commands, queue_state
-from jobs.results.records import Submission, Trip
-from jobs.results.results_folder import RunRef, Store
+from jobs.results.records import CircuitBreaker, Submission
+from jobs.results.results_folder import ResultsFolder, RunRef
 from jobs.results.run_state import ACTIVE
-from jobs.runs.status import RunStatus, survey
+from jobs.runs.status import RunStatus, load_statuses
 from sweepwise.core.errors import JobsError
 from sweepwise.core.trainable import Progress
 from tdmpc.config import TrainConfig
@@ -31,7 +31,7 @@ def healthy_step(config: TrainConfig) -> int:
     return min(config.steps, first + 1)
 
 
-def waiting(store: Store, submission: Submission) -> dict[str, list[str]]:
+def waiting(store: ResultsFolder, submission: Submission) -> dict[str, list[str]]:
     """Configuration -> its jobs that wait for its canary."""
     released = store.released(submission.id)
     found: dict[str, list[str]] = {}
@@ -43,8 +43,8 @@ def waiting(store: Store, submission: Submission) -> dict[str, list[str]]:
     return found
 
 
-def release_configuration(store: Store, submission: Submission, config: str) -> None:
-    """Let the seeds run that wait for the canary of `config`. Raises `NoAnswer` where Slurm does not."""
+def release_configuration(store: ResultsFolder, submission: Submission, config: str) -> None:
+    """Let the seeds run that wait for the canary of `config`. Raises `NoResponse` where Slurm does not."""
     jobs, tripped = waiting(store, submission).get(config), store.read_trip(submission.id)
     if jobs and (tripped is None or tripped.released):
         commands.release(jobs)
@@ -55,7 +55,7 @@ def release_configuration(store: Store, submission: Submission, config: str) -> 
 class Canary:
     """Listens to a canary's progress in its own job, and releases the seeds that wait for it once it is healthy."""
 
-    store: Store
+    store: ResultsFolder
     submission: Submission
     at: dict[str, int] = field(default_factory=dict)
 
@@ -71,7 +71,7 @@ class Canary:
             print(f"{error}; the next `sweeps status` does it", flush=True)
 
 
-def listener(store: Store, submission: Submission, task: int) -> Callable[[RunRef, Progress], None]:
+def listener(store: ResultsFolder, submission: Submission, task: int) -> Callable[[RunRef, Progress], None]:
     """For the progress of a task's runs: releases what waits for them, where something does."""
     if _held(submission, task) or submission.tasks[task].config_id not in waiting(store, submission):
         return lambda run, progress: None
@@ -81,7 +81,7 @@ def listener(store: Store, submission: Submission, task: int) -> Callable[[RunRe
 # --- a series of deaths -------------------------------------------------------------------------------------
 
 
-def deaths(store: Store, runs: Iterable[RunStatus]) -> tuple[int, str] | None:
+def repeated_failures(store: ResultsFolder, runs: Iterable[RunStatus]) -> tuple[int, str] | None:
     """How many tasks of a submission died, and of what, where all that ended died alike and at once."""
     died: dict[int | None, str] = {}
     for run in runs:
@@ -95,11 +95,11 @@ def deaths(store: Store, runs: Iterable[RunStatus]) -> tuple[int, str] | None:
     return (len(died), next(iter(died.values()))) if len(alike) == 1 else None
 
 
-def trip(store: Store, submission: Submission, runs: Iterable[RunStatus]) -> bool:
+def trip_breaker(store: ResultsFolder, submission: Submission, runs: Iterable[RunStatus]) -> bool:
     """Hold what waits of `submission` where its first tasks died alike; whether that was done now."""
     if store.read_trip(submission.id) is not None:
         return False
-    found = deaths(store, runs)
+    found = repeated_failures(store, runs)
     if found is None or found[0] < TRIPS_AT:
         return False
     listed = queue_state.listed(chunk.job_name for chunk in submission.chunks if chunk.count) or []
@@ -107,18 +107,18 @@ def trip(store: Store, submission: Submission, runs: Iterable[RunStatus]) -> boo
     if not left:
         return False
     commands.hold(left)
-    return store.claim_trip(submission.id, Trip(*found, len(left), time.time()))
+    return store.claim_trip(submission.id, CircuitBreaker(*found, len(left), time.time()))
 
 
-def after_a_death(store: Store, submission: Submission) -> None:
+def after_failure(store: ResultsFolder, submission: Submission) -> None:
     """In a job that failed: see whether it is one of a series. Never raises for Slurm's sake."""
     if submission.backend != "slurm" or store.read_trip(submission.id) is not None:
         return
     steps = {task.config_id: store.check_config(task.config_id).steps for task in submission.tasks}
     runs = {RunRef(task.config_id, seed): steps[task.config_id] for task in submission.tasks for seed in task.seeds}
-    found = survey(store, runs).values()
+    found = load_statuses(store, runs).values()
     try:
-        if trip(store, submission, [run for run in found if _of(run, submission)]):
+        if trip_breaker(store, submission, [run for run in found if _of(run, submission)]):
             print("the first tasks died alike: what waits is held; `sweeps status` says more", flush=True)
     except JobsError as error:
         print(error, flush=True)
@@ -131,7 +131,7 @@ def _of(run: RunStatus, submission: Submission) -> bool:
 # --- `status` and `release` ---------------------------------------------------------------------------------
 
 
-def look_after(store: Store, runs: Sequence[RunStatus]) -> list[str]:
+def update_holds(store: ResultsFolder, runs: Sequence[RunStatus]) -> list[str]:
     """Release and hold what is due among the submissions of `runs`; a line about each that is held."""
     submissions = {run.submission.id: run.submission for run in runs if run.submission is not None}
     notes = []
@@ -142,14 +142,14 @@ def look_after(store: Store, runs: Sequence[RunStatus]) -> list[str]:
         if submission.user == process.user():
             try:
                 _release_healthy(store, submission, mine)
-                trip(store, submission, mine)
+                trip_breaker(store, submission, mine)
             except JobsError as error:
                 notes.append(f"{submission.id}: {error}")
         notes += _told(store, submission, mine)
     return notes
 
 
-def _release_healthy(store: Store, submission: Submission, runs: Sequence[RunStatus]) -> None:
+def _release_healthy(store: ResultsFolder, submission: Submission, runs: Sequence[RunStatus]) -> None:
     for config in waiting(store, submission):
         full = store.read_config(config)
         canaries = [run for run in runs if run.record.ref.config_id == config and not _held(submission, run.task)]
@@ -161,7 +161,7 @@ def _held(submission: Submission, task: int | None) -> bool:
     return any(chunk.held for chunk in submission.chunks if task in chunk.tasks)
 
 
-def _told(store: Store, submission: Submission, runs: Sequence[RunStatus]) -> list[str]:
+def _told(store: ResultsFolder, submission: Submission, runs: Sequence[RunStatus]) -> list[str]:
     again = f"`sweeps release {submission.sweep}` lets them run"
     tripped = store.read_trip(submission.id)
     if tripped is not None and not tripped.released:
@@ -177,13 +177,13 @@ def _told(store: Store, submission: Submission, runs: Sequence[RunStatus]) -> li
     return [f"{where} healthy{ended}; {again}"] if tasks else []
 
 
-def blocked(store: Store, runs: Sequence[RunStatus]) -> bool:
+def blocked(store: ResultsFolder, runs: Sequence[RunStatus]) -> bool:
     """Whether nothing of `runs` goes on by itself: what is active is held, and no canary is left to release it."""
     active = [run for run in runs if run.state.state in ACTIVE]
     return bool(active) and all(_is_blocked(store, run, active) for run in active)
 
 
-def _is_blocked(store: Store, run: RunStatus, active: Sequence[RunStatus]) -> bool:
+def _is_blocked(store: ResultsFolder, run: RunStatus, active: Sequence[RunStatus]) -> bool:
     submission, config = run.submission, run.record.ref.config_id
     if submission is None or submission.backend != "slurm" or run.state.state != "pending":
         return False
@@ -197,7 +197,7 @@ def _is_blocked(store: Store, run: RunStatus, active: Sequence[RunStatus]) -> bo
     )
 
 
-def release_all(store: Store, submissions: Iterable[Submission]) -> int:
+def release_all(store: ResultsFolder, submissions: Iterable[Submission]) -> int:
     """Let everything held of `submissions` run; how many submissions had something. Raises `JobsError`."""
     count = 0
     for submission in submissions:

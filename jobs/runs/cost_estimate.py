@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import mean, median
 
 from jobs.results.records import Attempt, Submission, TaskRuns
-from jobs.results.results_folder import RunRecord, RunRef, Store
+from jobs.results.results_folder import ResultsFolder, RunRecord, RunRef
 from sweepwise.core.errors import JobsError
 
 _SAMPLES = 200  # earlier runs are looked at, at most
@@ -49,7 +49,7 @@ class Cost:
         return max(max(self.hours), sum(self.hours) / self.width)
 
 
-def samples(store: Store, device: str, first: Sequence[str]) -> list[Sample]:
+def samples(store: ResultsFolder, device: str, first: Sequence[str]) -> list[Sample]:
     """Earlier runs on `device` whose only attempt went far enough, the configurations `first` before others."""
     submissions = {submission.id: submission for submission in store.submissions()}
     found: list[Sample] = []
@@ -64,7 +64,7 @@ def samples(store: Store, device: str, first: Sequence[str]) -> list[Sample]:
     return found
 
 
-def _runs(store: Store, first: Sequence[str]) -> Iterator[RunRef]:
+def _runs(store: ResultsFolder, first: Sequence[str]) -> Iterator[RunRef]:
     for config in dict.fromkeys([*first, *store.config_ids()]):
         yield from (RunRef(config, seed) for seed in store.seeds(config))
 
@@ -88,7 +88,7 @@ def _sample(record: RunRecord, submissions: Mapping[str, Submission]) -> Sample 
 
 
 def expected(
-    store: Store, tasks: Sequence[TaskRuns], steps: Mapping[RunRef, int], device: str, gpus: int, width: int
+    store: ResultsFolder, tasks: Sequence[TaskRuns], steps: Mapping[RunRef, int], device: str, gpus: int, width: int
 ) -> Cost | None:
     """The cost of `tasks`, None where no earlier run on such a device says. steps: asked of each run, in all."""
     earlier = samples(store, device, [task.config_id for task in tasks])
@@ -116,7 +116,7 @@ def _speed(earlier: Sequence[Sample], task: TaskRuns) -> float:
     return median(sample.steps_per_s for sample in earlier if likeness(sample) == best)
 
 
-def told(cost: Cost | None, device: str) -> str:
+def format_cost(cost: Cost | None, device: str) -> str:
     """`expected: 96.0 GPU-hours (2.0 h a task), done 8.0 h after the start; by 12 earlier runs`."""
     if cost is None:
         return f"expected cost: unknown, no earlier run on {device} is here to judge by"

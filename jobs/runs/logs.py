@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from jobs.results.records import Submission
-from jobs.results.results_folder import Store
+from jobs.results.results_folder import ResultsFolder
 from jobs.results.run_state import GPU_MEMORY, TaskState
 
 Position = dict[Path, int]
@@ -25,7 +25,7 @@ _SIGNS = (
 _TRACEBACK = "Traceback (most recent call last):"
 
 
-def paths(store: Store, submission: Submission, task: int) -> list[Path]:
+def paths(store: ResultsFolder, submission: Submission, task: int) -> list[Path]:
     """Logs of a task that exist, those of errors last."""
     found = store.log_paths(submission.id, task, submission.job_of(task))
     return [path for path in found if path.exists()]
@@ -44,7 +44,7 @@ def tail(path: Path, size: int = _TAIL) -> str:
     return text if len(data) == end else text.partition("\n")[2]
 
 
-def explain(store: Store, submission: Submission, task: int, said: TaskState) -> TaskState:
+def explain(store: ResultsFolder, submission: Submission, task: int, said: TaskState) -> TaskState:
     """`said` of a task that ended without a word of its own, with cause and reason from its log, which is named."""
     found = paths(store, submission, task)
     if not found:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from jobs.results.results_folder import RunRef, Store
+from jobs.results.results_folder import ResultsFolder, RunRef
 from jobs.runs.status import RunStatus, SweepStatus
 from sweepwise.core.errors import JobsError
 from tdmpc.config import parse_value
@@ -17,7 +17,7 @@ _SPAN = re.compile(r"(\d+)(?:-(\d+))?")
 
 
 @dataclass(frozen=True)
-class Picked:
+class SelectedRun:
     """A run of a sweep. number: its place there, from 1, as `sweeps status --runs` shows."""
 
     number: int
@@ -25,15 +25,15 @@ class Picked:
     run: RunStatus
 
 
-def pick(
-    store: Store, sweeps: Sequence[SweepStatus], where: Sequence[str] = (), indices: str | None = None
-) -> list[Picked]:
+def select_runs(
+    store: ResultsFolder, sweeps: Sequence[SweepStatus], where: Sequence[str] = (), indices: str | None = None
+) -> list[SelectedRun]:
     """Each run of `sweeps` once, of which every `key=value` holds and whose number is among `indices`."""
     wanted = _numbers(indices) if indices is not None else None
     if wanted is not None and len(sweeps) != 1:
         raise JobsError(f"--indices count the runs of one sweep; name one of {', '.join(s.view.name for s in sweeps)}")
     conditions = [_condition(text) for text in where]
-    found: dict[Any, Picked] = {}
+    found: dict[Any, SelectedRun] = {}
     for sweep in sweeps:
         number = 0
         for config, runs in sweep.rows:
@@ -42,7 +42,7 @@ def pick(
                 number += 1
                 here = {**values, "seed": run.record.ref.seed}
                 if all(here.get(key) == value for key, value in conditions) and (wanted is None or number in wanted):
-                    found.setdefault(run.record.ref, Picked(number, config.label, run))
+                    found.setdefault(run.record.ref, SelectedRun(number, config.label, run))
     if wanted is not None and (beyond := wanted - {p.number for p in found.values()}) and not conditions:
         raise JobsError(f"--indices {indices}: there is no run {min(beyond)} in {sweeps[0].view.name}")
     if where and not found:
@@ -52,7 +52,7 @@ def pick(
     return list(found.values())
 
 
-def of_diverged(sweeps: Sequence[SweepStatus], picked: Iterable[Picked]) -> list[Picked]:
+def of_diverged(sweeps: Sequence[SweepStatus], picked: Iterable[SelectedRun]) -> list[SelectedRun]:
     """Those of `picked` whose configuration diverged with some seed."""
     diverged = {
         config.config_id
@@ -74,7 +74,7 @@ def _condition(text: str) -> tuple[str, Any]:
     return key, parse_value(key, value)
 
 
-def _values(store: Store, config_id: str) -> dict[str, Any]:
+def _values(store: ResultsFolder, config_id: str) -> dict[str, Any]:
     config = store.read_config(config_id)
     return vars(config) if config is not None else {}
 
@@ -94,7 +94,7 @@ def names_run(text: str) -> bool:
     return _RUN.fullmatch(text) is not None
 
 
-def runs_named(store: Store, texts: Iterable[str]) -> list[RunRef]:
+def runs_named(store: ResultsFolder, texts: Iterable[str]) -> list[RunRef]:
     """Runs under `ID/seed-N`, and all seeds under `ID`. Raises `JobsError` where there is none."""
     found: list[RunRef] = []
     for text in texts:
@@ -111,7 +111,7 @@ def runs_named(store: Store, texts: Iterable[str]) -> list[RunRef]:
     return found
 
 
-def run_named(store: Store, text: str) -> RunRef:
+def run_named(store: ResultsFolder, text: str) -> RunRef:
     """The run under `ID/seed-N` that some submission or attempt knows. Raises `JobsError`."""
     match = _RUN.fullmatch(text)
     if match is None or not match["seed"]:

@@ -10,8 +10,8 @@ from typing import Any
 
 from jobs.backends import local
 from jobs.backends.slurm import queue_state
-from jobs.results.records import Submission, View, ViewConfig
-from jobs.results.results_folder import RunRecord, RunRef, Store
+from jobs.results.records import Submission, SubmittedConfiguration, SubmittedSweep
+from jobs.results.results_folder import ResultsFolder, RunRecord, RunRef
 from jobs.results.run_state import RunState, State, TaskState, belongs, given_up, run_state
 from jobs.runs import logs
 from sweepwise.core.errors import JobsError, near
@@ -59,16 +59,16 @@ class RunStatus:
 class SweepStatus:
     """A submitted sweep; rows: (configuration, its runs in the order of the seeds)."""
 
-    view: View
-    rows: tuple[tuple[ViewConfig, tuple[RunStatus, ...]], ...]
+    view: SubmittedSweep
+    rows: tuple[tuple[SubmittedConfiguration, tuple[RunStatus, ...]], ...]
 
     @property
     def runs(self) -> list[RunStatus]:
         return [run for _, runs in self.rows for run in runs]
 
 
-def survey(
-    store: Store, runs: Mapping[RunRef, int], now: float | None = None, max_age_s: float = 0.0
+def load_statuses(
+    store: ResultsFolder, runs: Mapping[RunRef, int], now: float | None = None, max_age_s: float = 0.0
 ) -> dict[RunRef, RunStatus]:
     """The state of each of `runs` (run -> agent steps asked for); Slurm is asked once at most.
 
@@ -116,7 +116,7 @@ def _without_words(record: RunRecord, said: TaskState) -> bool:
 
 
 def _task_states(
-    store: Store, submissions: Iterable[Submission], now: float, max_age_s: float
+    store: ResultsFolder, submissions: Iterable[Submission], now: float, max_age_s: float
 ) -> dict[tuple[str, int], TaskState]:
     """Of the backends that can be asked; a foreground run is known by its process alone."""
     asked = list(submissions)
@@ -126,7 +126,7 @@ def _task_states(
     }
 
 
-def sweeps(store: Store, names: Sequence[str] = (), max_age_s: float = 0.0) -> list[SweepStatus]:
+def sweeps(store: ResultsFolder, names: Sequence[str] = (), max_age_s: float = 0.0) -> list[SweepStatus]:
     """The sweeps of the results folder, those under `names` or all; a sweep's name stands for its options too.
 
     max_age_s: see `survey`.
@@ -138,7 +138,7 @@ def sweeps(store: Store, names: Sequence[str] = (), max_age_s: float = 0.0) -> l
             stored = store.read_config(config.config_id)
             if stored is not None:
                 steps.update({RunRef(config.config_id, seed): stored.steps for seed in config.seeds})
-    states = survey(store, steps, max_age_s=max_age_s)
+    states = load_statuses(store, steps, max_age_s=max_age_s)
     return [
         SweepStatus(
             view,
@@ -151,7 +151,7 @@ def sweeps(store: Store, names: Sequence[str] = (), max_age_s: float = 0.0) -> l
     ]
 
 
-def selected(store: Store, names: Sequence[str]) -> list[str]:
+def selected(store: ResultsFolder, names: Sequence[str]) -> list[str]:
     """Names of submitted sweeps. Raises `JobsError` for one that was never submitted here."""
     there = store.view_names()
     if not names:

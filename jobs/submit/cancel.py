@@ -9,10 +9,10 @@ from jobs import process
 from jobs.backends import local
 from jobs.backends.slurm import commands, queue_state
 from jobs.results.records import Submission
-from jobs.results.results_folder import RunRef, Store
+from jobs.results.results_folder import ResultsFolder, RunRef
 from jobs.results.run_state import ACTIVE
-from jobs.runs.select import Picked
-from jobs.runs.status import survey
+from jobs.runs.select import SelectedRun
+from jobs.runs.status import load_statuses
 from sweepwise.core.errors import JobsError
 
 _SCANCEL_TIMEOUT_S = 60.0
@@ -30,7 +30,7 @@ class Ending:
 Kept = list[tuple[RunRef, str]]  # runs that go on, and why
 
 
-def plan(store: Store, picked: Sequence[Picked]) -> tuple[list[Ending], Kept]:
+def plan(store: ResultsFolder, picked: Sequence[SelectedRun]) -> tuple[list[Ending], Kept]:
     """What ends with the active ones of `picked`. A task goes on where it also trains a run that is not picked."""
     wanted = {p.run.record.ref: p.run for p in picked if p.run.state.state in ACTIVE}
     kept: Kept = []
@@ -50,14 +50,14 @@ def plan(store: Store, picked: Sequence[Picked]) -> tuple[list[Ending], Kept]:
     return endings, kept
 
 
-def _others(store: Store, submission: Submission, task: int, wanted: Sequence[RunRef]) -> list[RunRef]:
+def _others(store: ResultsFolder, submission: Submission, task: int, wanted: Sequence[RunRef]) -> list[RunRef]:
     """Active runs of the task that are not wanted."""
     runs = submission.tasks[task]
     rest = {RunRef(runs.config_id, seed) for seed in runs.seeds} - set(wanted)
     if not rest:
         return []
     steps = store.check_config(runs.config_id).steps
-    found = survey(store, dict.fromkeys(sorted(rest), steps))
+    found = load_statuses(store, dict.fromkeys(sorted(rest), steps))
     return [
         ref
         for ref, run in found.items()
@@ -67,7 +67,7 @@ def _others(store: Store, submission: Submission, task: int, wanted: Sequence[Ru
     ]
 
 
-def carry_out(store: Store, endings: Sequence[Ending]) -> tuple[list[Ending], Kept]:
+def carry_out(store: ResultsFolder, endings: Sequence[Ending]) -> tuple[list[Ending], Kept]:
     """End those of `endings` that can be; raises `JobsError` where Slurm is silent, and nothing was cancelled then."""
     ended, kept = _on_slurm([e for e in endings if e.submission.backend == "slurm"])
     for ending in endings:

@@ -10,17 +10,17 @@ from typing import Any
 from rich.text import Text
 
 from jobs.backends.slurm import handover
-from jobs.planning.expand import Configuration, Expanded, label
+from jobs.planning.expand import Configuration, ExpandedSweep, label
 from jobs.planning.plan import Plan, Sweep
 from jobs.results.lock import alone
 from jobs.results.records import Submission
-from jobs.results.results_folder import RunRef, Store
+from jobs.results.results_folder import ResultsFolder, RunRef
 from jobs.results.run_state import ACTIVE
 from jobs.runs import cost_estimate
-from jobs.runs.status import survey
+from jobs.runs.status import load_statuses
 from jobs.submit import submit
 from jobs.submit.rerun import Batch
-from jobs.submit.submit import Choice, How, Options, Request, Target
+from jobs.submit.submit import ExecutionOptions, PlannedRun, Request, SubmitOptions, Target
 from jobs.terminal import tables
 from jobs.worker.train_job import Execution
 from sweepwise.core.errors import JobsError
@@ -29,11 +29,11 @@ from tdmpc.config import TrainConfig, config_id
 
 
 def launch(
-    store: Store,
+    store: ResultsFolder,
     sweep: str,
-    choose: Callable[[], list[Choice]],
-    options: Options,
-    how: How,
+    choose: Callable[[], list[PlannedRun]],
+    options: ExecutionOptions,
+    how: SubmitOptions,
     prepare: Callable[[], None] = lambda: None,
     changed: Callable[[], list[str]] = list,
 ) -> int:
@@ -62,11 +62,11 @@ def launch(
 
 
 def rerun(
-    store: Store,
+    store: ResultsFolder,
     sweep: str,
-    choose: Callable[[], list[Choice]],
-    split: Callable[[Sequence[Choice]], list[Batch]],
-    how: How,
+    choose: Callable[[], list[PlannedRun]],
+    split: Callable[[Sequence[PlannedRun]], list[Batch]],
+    how: SubmitOptions,
 ) -> int:
     """Submit the wanted runs of `choose` again, in batches that go with the same options; the exit code."""
     console = tables.console()
@@ -80,7 +80,7 @@ def rerun(
             console.print(Text(f"{len(batch.runs)} runs go again with {batch.note}"))
         last = batch is batches[-1]  # which is the one to wait for, and shows all that was asked for
 
-        def chosen(batch: Batch = batch, last: bool = last) -> list[Choice]:
+        def chosen(batch: Batch = batch, last: bool = last) -> list[PlannedRun]:
             found = choose()
             here = [replace(c, wanted=c.wanted and c.run in batch.runs) for c in found]
             return here if last else [c for c in here if c.run in batch.runs]
@@ -90,14 +90,14 @@ def rerun(
 
 
 def _decide(
-    store: Store,
+    store: ResultsFolder,
     sweep: str,
-    choose: Callable[[], list[Choice]],
+    choose: Callable[[], list[PlannedRun]],
     changed: Callable[[], list[str]],
-    options: Options,
-    how: How,
+    options: ExecutionOptions,
+    how: SubmitOptions,
     place: Target,
-) -> tuple[list[Choice], Request]:
+) -> tuple[list[PlannedRun], Request]:
     """What is to be submitted, shown first. Raises `JobsError` where it may not be."""
     console = tables.console()
     choices = choose()
@@ -108,7 +108,7 @@ def _decide(
     console.print(tables.difference_text(choices))
     _advise(choices, sweep, console)
     tasks = submit.pack([c.run for c in choices if c.wanted], options.seeds_per_job, how.canary)
-    fitting = submit.fitting(tasks, place)
+    fitting = submit.tasks_that_fit(tasks, place)
     if len(fitting) < len(tasks):
         told = f"Slurm's queue takes {len(fitting)} of {len(tasks)} tasks now; submit again when they have ended"
         console.print(Text(told))
@@ -118,7 +118,7 @@ def _decide(
         found = cost_estimate.expected(
             store, fitting, {c.run: c.steps for c in choices}, place.device, place.gpus, width
         )
-        console.print(Text(cost_estimate.told(found, place.device)))
+        console.print(Text(cost_estimate.format_cost(found, place.device)))
         cost_estimate.check(found, how.max_gpu_hours, place.device)
     if fitting and how.dry_run:
         console.print(Text(f"\n{len(fitting)} tasks for {place.backend}:"))
@@ -126,7 +126,7 @@ def _decide(
     return choices, request
 
 
-def _tell(store: Store, submission: Submission, how: How, console: Any) -> None:
+def _tell(store: ResultsFolder, submission: Submission, how: SubmitOptions, console: Any) -> None:
     """What became of a submit."""
     count, code = len(submission.tasks), store.read_code(submission.code)
     if code is not None and code.note:
@@ -146,14 +146,14 @@ def _tell(store: Store, submission: Submission, how: How, console: Any) -> None:
         console.print(Text("follow with `sweeps status`"))
 
 
-def _advise(choices: Sequence[Choice], sweep: str, console: Any) -> None:
+def _advise(choices: Sequence[PlannedRun], sweep: str, console: Any) -> None:
     for cause in ("failed", "diverged", "stopped"):
         count = sum(c.state.state == cause and not c.wanted for c in choices)
         if count:
             console.print(Text(f"{count} {cause} are left alone; `sweeps rerun {sweep} --{cause}` runs them again"))
 
 
-def _wait(store: Store, choices: Sequence[Choice], backend: str, sweep: str) -> int:
+def _wait(store: ResultsFolder, choices: Sequence[PlannedRun], backend: str, sweep: str) -> int:
     """Progress until the runs have ended; 1 where any of them is not done."""
     from jobs.submit import watch
 
@@ -173,7 +173,7 @@ def _wait(store: Store, choices: Sequence[Choice], backend: str, sweep: str) -> 
     return 1
 
 
-def _run_here(store: Store, submission: Submission) -> int:
+def _run_here(store: ResultsFolder, submission: Submission) -> int:
     """The debug backend: tasks one after another in this process; an error ends its task only."""
     import traceback
 
@@ -185,7 +185,7 @@ def _run_here(store: Store, submission: Submission) -> int:
             traceback.print_exc()
             failed += 1
     steps = {RunRef(t.config_id, s): store.check_config(t.config_id).steps for t in submission.tasks for s in t.seeds}
-    done = sum(run.record.done for run in survey(store, steps).values())
+    done = sum(run.record.done for run in load_statuses(store, steps).values())
     tables.console().print(Text(f"{done} of {len(steps)} runs done"))
     return 0 if done == len(steps) and not failed else 1
 
@@ -194,7 +194,7 @@ def _run_here(store: Store, submission: Submission) -> int:
 
 
 def train(
-    store: Store,
+    store: ResultsFolder,
     plan: Plan,
     values: Mapping[str, Any],
     seeds: tuple[int, ...],
@@ -212,7 +212,7 @@ def train(
     only = Configuration(identity, config, label(told, plan.names), {}, True)
     store.prepare()
     with alone(store):
-        submit.record_sweeps(store, plan, [Expanded(sweep, (only,), seeds)])
+        submit.record_sweeps(store, plan, [ExpandedSweep(sweep, (only,), seeds)])
     console = tables.console()
     console.print(
         Text(f"{only.label} ({identity}), seeds {', '.join(map(str, seeds))}, on {device}: Ctrl-C checkpoints")

@@ -13,9 +13,9 @@ from jobs.backends.slurm.profile import Profile
 from jobs.results.records import Submission
 from jobs.results.results_folder import RunRef
 from jobs.results.run_state import GPU_MEMORY, State
-from jobs.runs.select import Picked
+from jobs.runs.select import SelectedRun
 from jobs.runs.status import RunStatus
-from jobs.submit.submit import Choice, Options
+from jobs.submit.submit import ExecutionOptions, PlannedRun
 from sweepwise.core.errors import JobsError
 
 _STATES: dict[str, frozenset[State]] = {
@@ -36,17 +36,19 @@ class Batch:
     """Runs that go again with the same options. note: what is changed for them and why, "" where nothing is."""
 
     runs: frozenset[RunRef]
-    options: Options
+    options: ExecutionOptions
     note: str
 
 
-def choices(picked: Sequence[Picked], causes: Sequence[str], filtered: bool) -> list[Choice]:
+def choices(picked: Sequence[SelectedRun], causes: Sequence[str], filtered: bool) -> list[PlannedRun]:
     """The runs of `picked`; those that ended for one of `causes` are wanted. filtered: no cause stands for any."""
     if not causes and not filtered:
         raise JobsError(f"say what to run again: {', '.join('--' + cause for cause in CAUSES)}")
     asked = causes or ("all", "stopped")
     return [
-        Choice(p.run.record.ref, p.label, p.run.record.steps, p.run.state, any(_is(p.run, cause) for cause in asked))
+        PlannedRun(
+            p.run.record.ref, p.label, p.run.record.steps, p.run.state, any(_is(p.run, cause) for cause in asked)
+        )
         for p in picked
     ]
 
@@ -57,51 +59,51 @@ def _is(run: RunStatus, cause: str) -> bool:
     return run.state.cause == cause and run.state.state in _STATES["all"]
 
 
-def batches(picked: Sequence[Picked], wanted: Sequence[Choice], changes: dict[str, Any]) -> list[Batch]:
+def batches(picked: Sequence[SelectedRun], wanted: Sequence[PlannedRun], changes: dict[str, Any]) -> list[Batch]:
     """The wanted runs by the options that they go with: those of their own submission, mended for what killed them.
 
     A run of no submission has the newest one's. changes: of the command line, which win.
     """
     runs = {p.run.record.ref: p.run for p in picked}
     newest = max((r.submission for r in runs.values() if r.submission is not None), key=lambda s: s.id, default=None)
-    groups: dict[tuple[Options, str], set[RunRef]] = {}
+    groups: dict[tuple[ExecutionOptions, str], set[RunRef]] = {}
     for choice in wanted:
         if choice.wanted:
             groups.setdefault(_options(runs[choice.run], newest, changes), set()).add(choice.run)
     return [Batch(frozenset(refs), options, note) for (options, note), refs in groups.items()]
 
 
-def _options(run: RunStatus, newest: Submission | None, changes: dict[str, Any]) -> tuple[Options, str]:
+def _options(run: RunStatus, newest: Submission | None, changes: dict[str, Any]) -> tuple[ExecutionOptions, str]:
     """(options, what is mended)."""
     recorded = run.submission or newest
-    mended, note = mend(run, changed_options(recorded, {k: v for k, v in changes.items() if k != "option"}))
+    mended, note = raise_resources(run, changed_options(recorded, {k: v for k, v in changes.items() if k != "option"}))
     # a key that stands twice has its last value
     return dataclasses.replace(mended, option=(*mended.option, *changes.get("option", ()))), note
 
 
-def changed_options(submission: Submission | None, changes: Mapping[str, Any]) -> Options:
+def changed_options(submission: Submission | None, changes: Mapping[str, Any]) -> ExecutionOptions:
     """Those that `submission` was made with, and `changes` of the command line, which win."""
     recorded = recorded_options(submission)
     option = (*recorded.option, *changes.get("option", ()))
     return dataclasses.replace(recorded, **{**changes, "option": option})
 
 
-def recorded_options(submission: Submission | None) -> Options:
+def recorded_options(submission: Submission | None) -> ExecutionOptions:
     """Those that `submission` was made with, on the backend that it went to."""
     if submission is None:
-        return Options()
-    names = [f.name for f in dataclasses.fields(Options)]
+        return ExecutionOptions()
+    names = [f.name for f in dataclasses.fields(ExecutionOptions)]
     recorded = {name: submission.options[name] for name in names if submission.options.get(name) is not None}
     recorded["option"] = tuple(recorded.get("option", ()))
-    return Options(**{**recorded, "cluster": submission.backend})
+    return ExecutionOptions(**{**recorded, "cluster": submission.backend})
 
 
-def profile(options: Options) -> Profile:
+def profile(options: ExecutionOptions) -> Profile:
     """What tasks with `options` ask of Slurm. Raises `JobsError` where it cannot be read any more."""
     return profiles.load(options.profile or "gpu", options.option)
 
 
-def mend(run: RunStatus, options: Options) -> tuple[Options, str]:
+def raise_resources(run: RunStatus, options: ExecutionOptions) -> tuple[ExecutionOptions, str]:
     """`options` changed so that what ended `run` does not end it again, and a note; unchanged where nothing helps."""
     fix = _MENDS.get(run.state.cause)
     if fix is None:
@@ -109,7 +111,7 @@ def mend(run: RunStatus, options: Options) -> tuple[Options, str]:
     return fix(run, options)
 
 
-def _after_oom(run: RunStatus, options: Options) -> tuple[Options, str]:
+def _after_oom(run: RunStatus, options: ExecutionOptions) -> tuple[ExecutionOptions, str]:
     gpu = "CUDA" in run.state.reason or GPU_MEMORY in run.state.reason
     if gpu:
         if options.seeds_per_job == 1:
@@ -125,7 +127,7 @@ def _after_oom(run: RunStatus, options: Options) -> tuple[Options, str]:
     return _with(options, f"mem_gb={more}"), f"mem_gb={more} instead of {asked:g}: out of memory"
 
 
-def _after_timeout(run: RunStatus, options: Options) -> tuple[Options, str]:
+def _after_timeout(run: RunStatus, options: ExecutionOptions) -> tuple[ExecutionOptions, str]:
     if options.cluster != "slurm":
         return options, ""
     if run.record.outcome is not None:
@@ -135,7 +137,7 @@ def _after_timeout(run: RunStatus, options: Options) -> tuple[Options, str]:
     return _with(options, f"time={more}"), f"time={more} min instead of {asked}: killed before its state was saved"
 
 
-def _after_node_failure(run: RunStatus, options: Options) -> tuple[Options, str]:
+def _after_node_failure(run: RunStatus, options: ExecutionOptions) -> tuple[ExecutionOptions, str]:
     node = run.said.node if run.said is not None else ""
     if options.cluster != "slurm" or not node:
         return options, ""
@@ -143,12 +145,12 @@ def _after_node_failure(run: RunStatus, options: Options) -> tuple[Options, str]
     return _with(options, f"exclude={already},{node}" if already else f"exclude={node}"), f"not on {node}, which failed"
 
 
-_MENDS: dict[str, Callable[[RunStatus, Options], tuple[Options, str]]] = {
+_MENDS: dict[str, Callable[[RunStatus, ExecutionOptions], tuple[ExecutionOptions, str]]] = {
     "oom": _after_oom,
     "timeout": _after_timeout,
     "node-fail": _after_node_failure,
 }
 
 
-def _with(options: Options, value: str) -> Options:
+def _with(options: ExecutionOptions, value: str) -> ExecutionOptions:
     return dataclasses.replace(options, option=(*options.option, value))

@@ -20,14 +20,14 @@ from jobs.backends.slurm import commands, handover
 from jobs.backends.slurm import profile as profiles
 from jobs.backends.slurm.profile import Profile
 from jobs.planning import interim_analyses
-from jobs.planning.expand import Expanded
+from jobs.planning.expand import ExpandedSweep
 from jobs.planning.plan import Plan
 from jobs.results import code_snapshot
 from jobs.results.lock import Lock
-from jobs.results.records import Chunk, Submission, TaskRuns, View, ViewConfig
-from jobs.results.results_folder import RunRef, Store
+from jobs.results.records import Chunk, Submission, SubmittedConfiguration, SubmittedSweep, TaskRuns
+from jobs.results.results_folder import ResultsFolder, RunRef
 from jobs.results.run_state import RunState, State
-from jobs.runs.status import survey
+from jobs.runs.status import load_statuses
 from jobs.worker.train_job import TrainJob
 from sweepwise.core.atomic import write_bytes
 from sweepwise.core.errors import JobsError
@@ -39,7 +39,7 @@ MISSING: frozenset[State] = frozenset({"new", "interrupted", "lost"})
 
 
 @dataclass(frozen=True)
-class Options(Settings):
+class ExecutionOptions(Settings):
     """How runs are executed. cluster: see `BACKENDS`. seeds_per_job: seeds of one configuration in one process.
 
     option: `key=value`, instead of what the profile says.
@@ -53,7 +53,7 @@ class Options(Settings):
 
 
 @dataclass(frozen=True)
-class How:
+class SubmitOptions:
     """What is asked of one submit, and not repeated by `rerun`.
 
     export: where the scripts go, to be submitted by hand. canary: the first seed of every configuration runs, the
@@ -70,7 +70,7 @@ class How:
 
 
 @dataclass(frozen=True)
-class Choice:
+class PlannedRun:
     """A run that was asked for. wanted: whether it goes into the submission."""
 
     run: RunRef
@@ -108,8 +108,8 @@ class Request:
 
     sweep: str
     tasks: Sequence[TaskRuns]
-    options: Options
-    how: How
+    options: ExecutionOptions
+    how: SubmitOptions
     place: Target
 
     @property
@@ -121,7 +121,9 @@ class Request:
 # --- what is missing --------------------------------------------------------------------------------------
 
 
-def difference(store: Store, sweeps: Sequence[Expanded], states: frozenset[State] = MISSING) -> list[Choice]:
+def plan_runs(
+    store: ResultsFolder, sweeps: Sequence[ExpandedSweep], states: frozenset[State] = MISSING
+) -> list[PlannedRun]:
     """Every run of `sweeps`, each once, with its state; those in `states` are wanted.
 
     A run whose steps may be raised counts as unfinished until it has the steps asked for now.
@@ -138,16 +140,18 @@ def difference(store: Store, sweeps: Sequence[Expanded], states: frozenset[State
     return choose(store, labels, steps, states)
 
 
-def choose(store: Store, labels: dict[RunRef, str], steps: dict[RunRef, int], states: frozenset[State]) -> list[Choice]:
+def choose(
+    store: ResultsFolder, labels: dict[RunRef, str], steps: dict[RunRef, int], states: frozenset[State]
+) -> list[PlannedRun]:
     """The runs of `labels` with their states; those in `states` are wanted."""
-    found = survey(store, steps)
+    found = load_statuses(store, steps)
     return [
-        Choice(run, label, steps[run], found[run].state, found[run].state.state in states)
+        PlannedRun(run, label, steps[run], found[run].state, found[run].state.state in states)
         for run, label in labels.items()
     ]
 
 
-def _steps(store: Store, identity: str, config: TrainConfig) -> int:
+def _steps(store: ResultsFolder, identity: str, config: TrainConfig) -> int:
     if not store.config_path(identity).exists():
         return config.steps
     return max(config.steps, store.check_config(identity).steps)
@@ -174,7 +178,7 @@ def pack(runs: Iterable[RunRef], seeds_per_job: int, canary: bool = False) -> li
 # --- where it goes ----------------------------------------------------------------------------------------
 
 
-def automatic() -> tuple[str, str]:
+def choose_backend() -> tuple[str, str]:
     """What `--cluster auto` takes, and a line that says why.
 
     Raises `JobsError` where there is a cluster that cannot be reached: what was meant for it does not start on its
@@ -197,9 +201,9 @@ def automatic() -> tuple[str, str]:
     return "local", "goes to this machine, since sbatch is not on PATH"
 
 
-def target(options: Options) -> Target:
+def target(options: ExecutionOptions) -> Target:
     """The backend of `options`. Raises `JobsError` for a GPU that is not there."""
-    backend, note = (options.cluster, "") if options.cluster != "auto" else automatic()
+    backend, note = (options.cluster, "") if options.cluster != "auto" else choose_backend()
     if backend == "slurm":
         profile = profiles.load(options.profile or "gpu", options.option)
         settings = commands.cluster_settings()
@@ -215,14 +219,14 @@ def target(options: Options) -> Target:
     return Target(backend, chosen, (1 if chosen.gpus else 0) if chosen is not None else min(1, there), note=note)
 
 
-def slots(tasks: int, options: Options, place: Target) -> local.Slots:
+def slots(tasks: int, options: ExecutionOptions, place: Target) -> local.Slots:
     """Of this machine, for so many tasks; the debug backend runs them one by one."""
     cpus = place.profile.cpus if place.profile else None
     at_once = options.max_parallel if place.backend == "local" else 1
     return local.plan_slots(tasks, at_once, bool(place.gpus), cpus)
 
 
-def check(how: How, place: Target) -> None:
+def check(how: SubmitOptions, place: Target) -> None:
     """Raises `JobsError` for what cannot be done together."""
     if place.backend != "slurm" and (how.canary or how.export):
         word = "--canary" if how.canary else "--export"
@@ -233,7 +237,7 @@ def check(how: How, place: Target) -> None:
         raise JobsError("--then-aggregate adds a job, and debug has none; `sweeps aggregate` afterwards does the same")
 
 
-def fitting(tasks: Sequence[TaskRuns], place: Target) -> Sequence[TaskRuns]:
+def tasks_that_fit(tasks: Sequence[TaskRuns], place: Target) -> Sequence[TaskRuns]:
     """The first of `tasks`, as many as the cluster's queue takes of this user. Raises `JobsError` where it is full."""
     if place.backend != "slurm" or place.profile is None or not tasks:
         return tasks
@@ -248,7 +252,7 @@ def fitting(tasks: Sequence[TaskRuns], place: Target) -> Sequence[TaskRuns]:
     return tasks[:room]
 
 
-def preview(store: Store, request: Request) -> str:
+def preview(store: ResultsFolder, request: Request) -> str:
     """What would be submitted: the exact batch scripts, or the exact commands."""
     name = store.submission_name(request.sweep)
     code = code_snapshot.planned(store)
@@ -262,7 +266,7 @@ def preview(store: Store, request: Request) -> str:
 # --- the submission ---------------------------------------------------------------------------------------
 
 
-def record_sweeps(store: Store, plan: Plan, sweeps: Sequence[Expanded]) -> None:
+def record_sweeps(store: ResultsFolder, plan: Plan, sweeps: Sequence[ExpandedSweep]) -> None:
     """Store configurations and views of `sweeps`."""
     for sweep in sweeps:
         for found in sweep.configurations:
@@ -275,7 +279,7 @@ def record_sweeps(store: Store, plan: Plan, sweeps: Sequence[Expanded]) -> None:
         store.write_view(new)
 
 
-def changed(store: Store, plan: Plan, sweeps: Sequence[Expanded]) -> list[str]:
+def changed(store: ResultsFolder, plan: Plan, sweeps: Sequence[ExpandedSweep]) -> list[str]:
     """A line about each of `sweeps` that has other configurations than at the submit before, or seeds that are asked
     for after a look at its results."""
     notes = []
@@ -283,7 +287,7 @@ def changed(store: Store, plan: Plan, sweeps: Sequence[Expanded]) -> list[str]:
         old = store.read_view(sweep.sweep.name)
         look = interim_analyses.before(store, old, _view(plan, sweep, old), "submit")
         if look is not None:
-            notes.append(interim_analyses.told(store, sweep.sweep.name, sweep.sweep.looks, look))
+            notes.append(interim_analyses.format_interim_analysis(store, sweep.sweep.name, sweep.sweep.looks, look))
         before = {c.config_id for c in old.configs} if old is not None else set()
         now = {c.config_id for c in sweep.configurations}
         if before - now:
@@ -294,18 +298,18 @@ def changed(store: Store, plan: Plan, sweeps: Sequence[Expanded]) -> list[str]:
     return notes
 
 
-def _view(plan: Plan, expanded: Expanded, old: View | None) -> View:
+def _view(plan: Plan, expanded: ExpandedSweep, old: SubmittedSweep | None) -> SubmittedSweep:
     """The sweep as asked for now, with the seeds that were asked for before."""
     before = {c.config_id: c.seeds for c in old.configs} if old is not None else {}
     sweep = expanded.sweep
-    return View(
+    return SubmittedSweep(
         name=sweep.name,
         plan=plan.name,
         goal=sweep.goal,
         questions=[dataclasses.asdict(question) for question in sweep.questions],
         factors=list(sweep.factors),
         configs=[
-            ViewConfig(
+            SubmittedConfiguration(
                 config_id=c.config_id,
                 label=c.label,
                 factors=dict(c.factors),
@@ -321,7 +325,7 @@ def _view(plan: Plan, expanded: Expanded, old: View | None) -> View:
     )
 
 
-def submit(store: Store, request: Request, lock: Lock) -> Submission:
+def submit(store: ResultsFolder, request: Request, lock: Lock) -> Submission:
     """Hand the tasks of `request` to its backend; all of it is on disk before. Raises `JobsError` if it refuses."""
     backend = request.place.backend
     if backend == "slurm" and not request.how.export:
@@ -383,7 +387,7 @@ def _written(name: str, request: Request, code: str) -> Submission:
     )
 
 
-def scripts(store: Store, submission: Submission, place: Target) -> list[str]:
+def scripts(store: ResultsFolder, submission: Submission, place: Target) -> list[str]:
     """The batch script of every chunk of `submission`."""
     if place.profile is None or not submission.chunks:
         return []
@@ -401,5 +405,5 @@ def scripts(store: Store, submission: Submission, place: Target) -> list[str]:
     return made
 
 
-def jobs_of(store: Store, submission: Submission) -> list[TrainJob]:
+def jobs_of(store: ResultsFolder, submission: Submission) -> list[TrainJob]:
     return [TrainJob(str(store.root), submission.id, index) for index in range(len(submission.tasks))]

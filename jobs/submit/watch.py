@@ -11,11 +11,11 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from jobs.results.results_folder import RunRef, Store
+from jobs.results.results_folder import ResultsFolder, RunRef
 from jobs.results.run_state import ACTIVE, State, ending
 from jobs.runs import canary, logs
-from jobs.runs.status import RunStatus, survey, sweeps
-from jobs.submit.submit import Choice
+from jobs.runs.status import RunStatus, load_statuses, sweeps
+from jobs.submit.submit import PlannedRun
 from jobs.terminal.tables import counts_text, state_text, status_tables
 
 _POLL_S = {"local": 1.0, "slurm": 5.0}
@@ -24,40 +24,40 @@ _LOG_S = 1.0
 _ASK_SLURM_S = 20.0  # what the runs write is looked at more often than Slurm is asked
 
 
-def wait(store: Store, choices: Sequence[Choice], backend: str, console: Console) -> Counter[State]:
+def wait(store: ResultsFolder, choices: Sequence[PlannedRun], backend: str, console: Console) -> Counter[State]:
     """Show the runs of `choices` until none is active any more, or what is left is held; how they ended."""
     steps = {choice.run: choice.steps for choice in choices}
     labels = {choice.run: f"{choice.label} seed {choice.run.seed}" for choice in choices}
     with _progress(console) as progress:
-        view = _View(progress, labels, sum(steps.values()))
+        view = _ProgressView(progress, labels, sum(steps.values()))
         while True:
-            found = survey(store, steps, max_age_s=_ASK_SLURM_S)
+            found = load_statuses(store, steps, max_age_s=_ASK_SLURM_S)
             view.update(found)
             runs = list(found.values())
-            view.tell(canary.look_after(store, runs))
+            view.tell(canary.update_holds(store, runs))
             now = time.time()
             if canary.blocked(store, runs) or not any(r.state.state in ACTIVE or ending(r.record, now) for r in runs):
                 return Counter(run.state.state for run in found.values())
             time.sleep(_POLL_S[backend])
 
 
-def watch_status(store: Store, names: Sequence[str], by_run: bool, console: Console) -> None:
+def watch_status(store: ResultsFolder, names: Sequence[str], by_run: bool, console: Console) -> None:
     """Show the tables of `sweeps status` again and again, until no run is active."""
     with Live(console=console, auto_refresh=False, vertical_overflow="visible") as live:
         while True:
             found = sweeps(store, names, max_age_s=_ASK_SLURM_S)
-            notes = map(Text, canary.look_after(store, [run for sweep in found for run in sweep.runs]))
+            notes = map(Text, canary.update_holds(store, [run for sweep in found for run in sweep.runs]))
             live.update(Group(*status_tables(found, by_run, time.time()), *notes), refresh=True)
             if not any(run.state.state in ACTIVE for sweep in found for run in sweep.runs):
                 return
             time.sleep(_WATCH_S)
 
 
-def follow_log(store: Store, run: RunRef, position: logs.Position, write: Callable[[str], None]) -> None:
+def follow_log(store: ResultsFolder, run: RunRef, position: logs.Position, write: Callable[[str], None]) -> None:
     """Write what is added to the log of `run` behind `position`, until the run is not active any more."""
     steps = store.check_config(run.config_id).steps
     while True:
-        (found,) = survey(store, {run: steps}, max_age_s=_ASK_SLURM_S).values()
+        (found,) = load_statuses(store, {run: steps}, max_age_s=_ASK_SLURM_S).values()
         if found.submission is not None and found.task is not None:
             for text in logs.added(logs.paths(store, found.submission, found.task), position):
                 write(text)
@@ -77,7 +77,7 @@ def _progress(console: Console) -> Progress:
     )
 
 
-class _View:
+class _ProgressView:
     """A bar for all runs and one for each that trains; a line for each that ended."""
 
     def __init__(self, progress: Progress, labels: Mapping[RunRef, str], total: int) -> None:

@@ -12,12 +12,12 @@ from rich.console import Console
 from rich.text import Text
 
 from jobs.planning.decisions import inherited
-from jobs.planning.expand import Expanded, show
+from jobs.planning.expand import ExpandedSweep, show
 from jobs.planning.plan import Plan
 from jobs.results.records import Import
 from jobs.results.run_state import STATES, State
 from jobs.runs.status import RunStatus, SweepStatus, counts, failures
-from jobs.submit.submit import Choice
+from jobs.submit.submit import PlannedRun
 from jobs.terminal.table import Table
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def counts_text(found: dict[State, int]) -> Text:
 # --- the plan ---------------------------------------------------------------------------------------------
 
 
-def plan_table(plan: Plan, sweeps: Sequence[Expanded]) -> Table:
+def plan_table(plan: Plan, sweeps: Sequence[ExpandedSweep]) -> Table:
     """Sweeps in priority order with factors, configurations, runs, and what they share with those above."""
     made = table(
         "priority", "sweep", "factors", "configs", "seeds", "runs", "shared",
@@ -84,7 +84,7 @@ def plan_table(plan: Plan, sweeps: Sequence[Expanded]) -> Table:
     return made
 
 
-def _factor(plan: Plan, expanded: Expanded) -> list[str]:
+def _factor(plan: Plan, expanded: ExpandedSweep) -> list[str]:
     sweep = expanded.sweep
     names = {key: plan.names.get(key, key) for key in sweep.factors}
     named = [f"{names[key]} {show(levels)}" for key, levels in sweep.grid.items()]
@@ -93,7 +93,7 @@ def _factor(plan: Plan, expanded: Expanded) -> list[str]:
     return named
 
 
-def totals(sweeps: Sequence[Expanded]) -> str:
+def totals(sweeps: Sequence[ExpandedSweep]) -> str:
     """Distinct configurations and runs of `sweeps` together."""
     runs = {(c.config_id, seed) for s in sweeps for c in s.configurations for seed in s.seeds}
     configurations = {config for config, _ in runs}
@@ -103,7 +103,7 @@ def totals(sweeps: Sequence[Expanded]) -> str:
     )
 
 
-def sweep_details(plan: Plan, expanded: Expanded) -> list[Text | Table]:
+def sweep_details(plan: Plan, expanded: ExpandedSweep) -> list[Text | Table]:
     """One sweep in full: goal, questions, what is held, its configurations."""
     sweep = expanded.sweep
     lines = [Text(f"{sweep.name}: {sweep.goal}" if sweep.goal else sweep.name, style="bold")]
@@ -132,7 +132,7 @@ def pairs(values: Mapping[str, Any]) -> str:
 # --- runs -------------------------------------------------------------------------------------------------
 
 
-def choice_table(choices: Sequence[Choice]) -> Table:
+def choice_table(choices: Sequence[PlannedRun]) -> Table:
     """The runs of a submit, for `--dry-run`."""
     made = table("run", "configuration", "seed", "steps", "state", "", right=("seed", "steps"))
     for choice in choices:
@@ -143,7 +143,7 @@ def choice_table(choices: Sequence[Choice]) -> Table:
     return made
 
 
-def difference_text(choices: Sequence[Choice]) -> Text:
+def difference_text(choices: Sequence[PlannedRun]) -> Text:
     """`48 runs asked for: 40 done, 8 new; 8 to submit`."""
     found: dict[State, int] = {}
     for choice in choices:

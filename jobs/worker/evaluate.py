@@ -6,13 +6,13 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from jobs.results.results_folder import RunRef, Store
+from jobs.results.results_folder import ResultsFolder, RunRef
 from jobs.worker import video
 from sweepwise.core.errors import JobsError
 
 
 def evaluate(
-    store: Store,
+    store: ResultsFolder,
     runs: Sequence[RunRef],
     *,
     at: int | None,

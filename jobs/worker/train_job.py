@@ -19,7 +19,7 @@ from jobs import process
 from jobs.backends.slurm import commands
 from jobs.results import code_snapshot
 from jobs.results.records import Attempt, CodeFile, Outcome, Status
-from jobs.results.results_folder import RunRef, Store
+from jobs.results.results_folder import ResultsFolder, RunRef
 from jobs.results.run_state import attempt_alive, lost_shard
 from jobs.runs import canary
 from sweepwise.core import trainable
@@ -71,7 +71,7 @@ class TrainJob:
 
     def __call__(self) -> None:
         """Train the task's runs. Raises whatever training raised, after it is recorded, so that the job fails."""
-        store = Store(Path(self.results))
+        store = ResultsFolder(Path(self.results))
         submission = store.read_submission(self.submission)
         if submission is None or self.task >= len(submission.tasks):
             raise JobsError(f"task {self.task} of submission {self.submission} is not in {store.root}")
@@ -89,7 +89,7 @@ class TrainJob:
         try:
             execution.train([RunRef(runs.config_id, seed) for seed in runs.seeds])
         except Exception:
-            canary.after_a_death(store, submission)
+            canary.after_failure(store, submission)
             raise
 
 
@@ -97,7 +97,7 @@ class TrainJob:
 class Execution:
     """Trains runs of one configuration in this process. listen: called with every progress report."""
 
-    store: Store
+    store: ResultsFolder
     device: str
     threads: int
     submission: str | None = None
@@ -238,7 +238,12 @@ class Heartbeat:
     whether the attempt still owns its run, as far as it has looked."""
 
     def __init__(
-        self, store: Store, run: RunRef, attempt: int, listen: Listener, clock: Callable[[], float] = time.monotonic
+        self,
+        store: ResultsFolder,
+        run: RunRef,
+        attempt: int,
+        listen: Listener,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store, self._run, self._attempt, self._listen, self._clock = store, run, attempt, listen, clock
         self._next = -float("inf")
@@ -263,7 +268,7 @@ class Heartbeat:
 
 
 @contextlib.contextmanager
-def _full_disk_in_one_line(store: Store) -> Iterator[None]:
+def _full_disk_in_one_line(store: ResultsFolder) -> Iterator[None]:
     try:
         yield
     except OSError as error:

@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 WARM_UPS = 3  # calls that run as they are: what is made at a first use must not be made in the recording
 
 
-class Recorded:
+class CudaGraph:
     """`work`, replayed. Its outputs are overwritten by the next call.
 
     work: takes tensors, or tuples of them, and what never changes; works on tensors that stay where they are, and

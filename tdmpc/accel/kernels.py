@@ -74,7 +74,7 @@ def cache() -> Path:
 
 def _processor() -> str:
     """What `-march=native` means here."""
-    return processor.name() + processor.told().get("flags", "")
+    return processor.name() + processor.cpu_info().get("flags", "")
 
 
 def _declared(loaded: ctypes.CDLL) -> ctypes.CDLL:

@@ -6,7 +6,7 @@ import platform
 from pathlib import Path
 
 
-def told() -> dict[str, str]:
+def cpu_info() -> dict[str, str]:
     """Field -> value, as Linux tells them of the first processor; empty elsewhere."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").partition("\n\n")[0].splitlines()
@@ -18,4 +18,4 @@ def told() -> dict[str, str]:
 
 def name() -> str:
     """As the system names it."""
-    return told().get("model name") or platform.processor() or platform.machine()
+    return cpu_info().get("model name") or platform.processor() or platform.machine()

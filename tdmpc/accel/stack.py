@@ -80,7 +80,7 @@ def _library() -> ctypes.CDLL:
     return library
 
 
-class How(NamedTuple):
+class StackOptions(NamedTuple):
     """What a network does with its input besides its numbers."""
 
     layers: Layers
@@ -89,7 +89,7 @@ class How(NamedTuple):
     live: int | None  # of how many first rows `x` has a gradient: of all where None
 
 
-def run(x: Tensor, beside: Tensor | None, how: How, numbers: Tensor) -> Tensor:
+def run(x: Tensor, beside: Tensor | None, how: StackOptions, numbers: Tensor) -> Tensor:
     """x (S, [E|1], N, in) and beside (S, [E|1], N, more), or nothing -> (S, E, N, out), or with bins (S, E, N), where
     `kernels.compiled_for(x)`.
 
@@ -103,7 +103,7 @@ def run(x: Tensor, beside: Tensor | None, how: How, numbers: Tensor) -> Tensor:
     return _forward(x, beside, how, numbers, None)
 
 
-def _forward(x: Tensor, beside: Tensor | None, how: How, numbers: Tensor, held: Tensor | None) -> Tensor:
+def _forward(x: Tensor, beside: Tensor | None, how: StackOptions, numbers: Tensor, held: Tensor | None) -> Tensor:
     shape = (*numbers.shape[:2], x.shape[-2])
     y = x.new_empty(shape if how.bins is not None else (*shape, how.layers[-1].size_out))
     call = _call(x, beside, how, numbers, held, y)
@@ -113,7 +113,7 @@ def _forward(x: Tensor, beside: Tensor | None, how: How, numbers: Tensor, held: 
 
 class _Stack(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, beside: Tensor | None, how: How, numbers: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, beside: Tensor | None, how: StackOptions, numbers: Tensor) -> Tensor:
         kept = how.layers.held + (how.layers[-1].size_out if how.bins is not None else 0)
         held = x.new_empty(numbers.shape[0] * numbers.shape[1] * x.shape[-2] * kept)
         ctx.how = how
@@ -137,7 +137,7 @@ class Goal(NamedTuple):
     weights: Tensor  # (X,)
 
 
-def learn(x: Tensor, beside: Tensor | None, how: How, numbers: Tensor, goal: Goal) -> Tensor:
+def learn(x: Tensor, beside: Tensor | None, how: StackOptions, numbers: Tensor, goal: Goal) -> Tensor:
     """`fused.cross_entropy` of what `run` gives with the goal -> (S,), with gradients.
 
     These are found at once, block by block on the way back from a block's losses: hardly anything is kept in between.
@@ -149,7 +149,7 @@ def learn(x: Tensor, beside: Tensor | None, how: How, numbers: Tensor, goal: Goa
 
 class _Learn(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, beside: Tensor | None, how: How, numbers: Tensor, goal: Goal) -> Tensor:
+    def forward(ctx: Any, x: Tensor, beside: Tensor | None, how: StackOptions, numbers: Tensor, goal: Goal) -> Tensor:
         target, weights = goal
         per, each = target.shape[2], x.new_empty(*numbers.shape[:2], x.shape[-2])
         loss, to = x.new_empty(numbers.shape[0]), _empty(ctx.needs_input_grad, each, x, beside, numbers)
@@ -194,7 +194,7 @@ def _summed(grad: Tensor | None, of: Tensor | None) -> Tensor | None:
 def _call(
     x: Tensor,
     beside: Tensor | None,
-    how: How,
+    how: StackOptions,
     numbers: Tensor,
     held: Tensor | None,
     y: Tensor,

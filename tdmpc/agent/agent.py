@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from tdmpc import math as tm
 from tdmpc.accel import fused, kernels
 from tdmpc.accel.adam import Adam
-from tdmpc.accel.cuda_graphs import Recorded
+from tdmpc.accel.cuda_graphs import CudaGraph
 from tdmpc.agent import losses
 from tdmpc.agent.mppi import Plan, PlanNoise, draw_plan_noise, plan_with, score
 from tdmpc.agent.networks import Policy, TargetValues, WorldModel, move_average
@@ -101,7 +101,7 @@ class Agent:
         if compiled:  # whole, or not at all: a part that is left out would be slow without anybody's being told
             whole = functools.partial(torch.compile, fullgraph=True, dynamic=False)
             self._losses, self._policy_pass, self._score = map(whole, (model_losses, policy_pass, score))
-        self._cuda_graphs, self._graphs, self._frozen = cuda_graphs, dict[str, Recorded](), False
+        self._cuda_graphs, self._graphs, self._frozen = cuda_graphs, dict[str, CudaGraph](), False
         self.update_index = 0  # counts every gradient update, those on the seed data included
         self._policy_metrics: Callable[[], Metrics] = dict  # made when they are asked for, which is seldom
         # walking through modules for them takes longer than what is done with them
@@ -185,7 +185,7 @@ class Agent:
         if not self._cuda_graphs:
             return work
         if name not in self._graphs:
-            self._graphs[name] = Recorded(work)
+            self._graphs[name] = CudaGraph(work)
         return self._graphs[name]
 
     def _learn(self, batch: Batch, noise: Noise, policy_noise: PolicyNoise | None, frozen: bool, log: bool) -> _Learnt:

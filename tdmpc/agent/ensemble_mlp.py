@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from tdmpc import math as tm
 from tdmpc.accel import fused, kernels
-from tdmpc.accel.stack import PLAIN, Goal, How, Layer, Layers, learn, run
+from tdmpc.accel.stack import PLAIN, Goal, Layer, Layers, StackOptions, learn, run
 from tdmpc.rng import Dropout
 
 INIT_STD = 0.02  # truncated normal, as TD-MPC2
@@ -118,7 +118,7 @@ class StackedMLP(nn.Module):
         """
         numbers = _pick(self.numbers, heads)
         if self._compiled_for(x):
-            return run(x, beside, How(self.layers, dropout, bins, live), numbers)
+            return run(x, beside, StackOptions(self.layers, dropout, bins, live), numbers)
         apart = [part if part.dim() == 4 else part.unsqueeze(1) for part in (x, beside) if part is not None]
         width = max(part.shape[1] for part in apart)
         x = torch.cat([part.expand(-1, width, -1, -1) for part in apart], dim=-1)
@@ -142,6 +142,6 @@ class StackedMLP(nn.Module):
         """`fused.cross_entropy` of the outputs as logits -> (S,). target: (S, X, B, out), for all heads, where X B rows
         go in; the rest as in `forward`."""
         if torch.is_grad_enabled() and self._compiled_for(x):
-            how = How(self.layers, dropout, None, live)
+            how = StackOptions(self.layers, dropout, None, live)
             return learn(x, beside, how, self.numbers, Goal(target.contiguous(), weights))
         return fused.cross_entropy(self(x, beside, dropout=dropout).unflatten(2, target.shape[1:3]), target, weights)

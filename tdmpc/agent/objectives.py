@@ -15,7 +15,7 @@ from tdmpc import math as tm
 from tdmpc.accel import fused
 from tdmpc.agent import losses
 from tdmpc.agent.networks import Policy, WorldModel, aux_logits
-from tdmpc.agent.value_targets import Gaussian, Latents, Networks, Noise, ValueBatch, Wanted, value_batch
+from tdmpc.agent.value_targets import Gaussian, Latents, Networks, Noise, TargetSpec, ValueBatch, value_batch
 from tdmpc.config import TrainConfig
 from tdmpc.rng import Draws, Dropout
 from tdmpc.training.replay_buffer import Batch
@@ -181,7 +181,7 @@ def _value_batches(
     same = same and torch.is_grad_enabled() and not torch.compiler.is_compiling()
     return {
         source: value_batch(
-            source, Wanted(source == c.ac_source, source == aux, same), nets, latents, batch, noise, c, full
+            source, TargetSpec(source == c.ac_source, source == aux, same), nets, latents, batch, noise, c, full
         )
         for source in dict.fromkeys([c.ac_source, *([aux] if aux else [])])
     }

@@ -63,7 +63,7 @@ class ValueBatch(NamedTuple):
     acted: Gaussian | None = None  # of the policy at the start states, with its gradient, where wanted
 
 
-class Wanted(NamedTuple):
+class TargetSpec(NamedTuple):
     """Which discounts a source serves, and whether the policy is trained on what imagination asks it first."""
 
     primary: bool
@@ -72,7 +72,7 @@ class Wanted(NamedTuple):
 
 
 def value_batch(
-    source: str, wanted: Wanted, nets: Networks, latents: Latents, batch: Batch, noise: Noise, config: TrainConfig,
+    source: str, wanted: TargetSpec, nets: Networks, latents: Latents, batch: Batch, noise: Noise, config: TrainConfig,
     all_heads: bool,
 ) -> ValueBatch:  # fmt: skip
     """States and targets from `source` (imagine | replay_rollout | replay_true)."""
@@ -82,7 +82,7 @@ def value_batch(
 
 
 def _imagined(
-    wanted: Wanted, nets: Networks, latents: Latents, noise: Noise, config: TrainConfig, all_heads: bool
+    wanted: TargetSpec, nets: Networks, latents: Latents, noise: Noise, config: TrainConfig, all_heads: bool
 ) -> ValueBatch:
     """Imagined steps from every start state, N rollouts each; steps, starts and rollouts all weigh the same."""
     starts = latents.states(config.imagine_initial_source)
@@ -139,7 +139,7 @@ def _rollouts(starts: Tensor, acted: Gaussian, nets: Networks, noise: Tensor) ->
 
 
 def _replayed(
-    source: str, wanted: Wanted, nets: Networks, latents: Latents, batch: Batch, noise: Noise, config: TrainConfig,
+    source: str, wanted: TargetSpec, nets: Networks, latents: Latents, batch: Batch, noise: Noise, config: TrainConfig,
     all_heads: bool,
 ) -> ValueBatch:  # fmt: skip
     """The stored transitions with their stored rewards and ends, between encodings or between rolled-out latents."""
@@ -167,7 +167,7 @@ def _drawn(per_head: Tensor, heads: Tensor) -> Tensor:
 
 
 def _targets(
-    wanted: Wanted, nets: Networks, rewards: Tensor, next_z: Tensor, alive: Tensor | None, config: TrainConfig
+    wanted: TargetSpec, nets: Networks, rewards: Tensor, next_z: Tensor, alive: Tensor | None, config: TrainConfig
 ) -> Tensor:
     """rewards (S, R, X), next_z (S, h, X, L), alive (S, h|1, X) or None -> (S, C, h, X)."""
     shape = next_z.shape[1:3]

@@ -9,8 +9,8 @@ import numpy as np
 
 from aggregate.analysis.plan_questions import Question
 from aggregate.inputs.runs import ConfigSource, RunSource, SweepSource
-from jobs.results.records import Attempt, Outcome, View, ViewConfig
-from jobs.results.results_folder import RunRef, Store
+from jobs.results.records import Attempt, Outcome, SubmittedConfiguration, SubmittedSweep
+from jobs.results.results_folder import ResultsFolder, RunRef
 from sweepwise.core.shards import ShardWriter
 from tdmpc.config import TrainConfig, config_id
 from tdmpc.metrics import CATALOGUE
@@ -137,9 +137,11 @@ def make_sweep(
     return SweepSource(name, goal, (Question("Which ensemble?"),), ("num_q",), tuple(configs))
 
 
-def submitted(root: Path, finals: Sequence[float] = (600.0, 500.0), seeds: int = 3, *, total: int = 20_000) -> Store:
+def submitted(
+    root: Path, finals: Sequence[float] = (600.0, 500.0), seeds: int = 3, *, total: int = 20_000
+) -> ResultsFolder:
     """A results folder with one sweep, `ensemble`, on quadruped-walk: `finals` by num_q, 1 first, all runs done."""
-    store = Store(root)
+    store = ResultsFolder(root)
     store.prepare()
     listed = []
     for index, final in enumerate(finals):
@@ -150,7 +152,7 @@ def submitted(root: Path, finals: Sequence[float] = (600.0, 500.0), seeds: int =
             attempt = store.claim_attempt(run, Attempt(0, "here", 1, "1", 0.0, "cpu"))
             write_run(store.run_folder(run), seed, total=total, final=final, rng_key=index, lean=True)
             store.write_outcome(run, attempt.number, Outcome("finished", total, "", 0.0))
-        listed.append(ViewConfig(config_id(config), f"num_q={index + 1}", {"num_q": index + 1}, index == 0,
+        listed.append(SubmittedConfiguration(config_id(config), f"num_q={index + 1}", {"num_q": index + 1}, index == 0,
                                  list(range(1, seeds + 1))))  # fmt: skip
-    store.write_view(View("ensemble", "mine", "Find ensemble sizes", [], ["num_q"], listed, 0.0))
+    store.write_view(SubmittedSweep("ensemble", "mine", "Find ensemble sizes", [], ["num_q"], listed, 0.0))
     return store

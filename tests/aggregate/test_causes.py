@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from aggregate.flags import FLAG, NOT_ASSESSABLE, OK, vote
-from aggregate.flags.hypotheses import CAUSES, hypotheses, told
+from aggregate.flags.hypotheses import CAUSES, format_hypothesis, hypotheses
 
 
 def findings_of(*lines: tuple[str, int, str, float]) -> pd.DataFrame:
@@ -28,7 +28,7 @@ def test_the_better_supported_cause_leads_with_its_evidence() -> None:
     assert (policy.cause.name, model.cause.name) == ("policy", "world model")
     assert policy.score == pytest.approx(2 / 4)
     assert (policy.onset, policy.first, policy.seeds) == (2500, 1, 2)  # 1000 and 4000; seed 1 began with the model
-    assert told(policy) == (
+    assert format_hypothesis(policy) == (
         "2 of 4 signs: log_std oscillates 2/2, policy loss spikes 2/2; "
         "first sign at step 2,500, before the others' in 1 of 2 seeds"
     )

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from aggregate import importers
-from aggregate.importers import Asked, Curve, ForeignError
+from aggregate.importers import Curve, CurveImportError, ImportOptions
 from aggregate.importers.event_files import scalars
 from aggregate.inputs.runs import DONE, ConfigSource, RunSource, SweepSource, load
 
@@ -31,7 +31,7 @@ EVENTS = zlib.decompress(base64.b64decode(
 
 
 def read(*paths: Path, maps: str = PUBLISHED, **options: Any) -> dict[tuple[str, str, int], Curve]:
-    return {tuple(curve.key): curve for curve in importers.collect(paths, Asked.of([maps], **options))}
+    return {tuple(curve.key): curve for curve in importers.collect(paths, ImportOptions.of([maps], **options))}
 
 
 def points(curve: Curve, metric: str = RETURN) -> list[tuple[int, float]]:
@@ -74,7 +74,7 @@ def test_a_folder_is_searched_and_names_what_is_in_it(file: Callable[..., Path],
 def test_a_wide_table_has_a_seed_a_column(file: Callable[..., Path]) -> None:
     path = file("x.csv", "frame,return 1,return 12,return mean\n0,1,2,3\n5,,4,5\n")
     maps = "step=frame,eval_return=return *"
-    with pytest.raises(ForeignError, match="'mean' is no seed"):
+    with pytest.raises(CurveImportError, match="'mean' is no seed"):
         read(path, maps=maps, task="t", algorithm="a")
     path.write_text("frame,return 1,return 12\n0,1,2\n5,,4\n")
     curves = read(path, maps=maps, task="t", algorithm="a")
@@ -140,7 +140,7 @@ WRONG = {
 @pytest.mark.parametrize("text", WRONG)
 def test_a_faulty_table_is_named_with_the_line(text: str | bytes, file: Callable[..., Path]) -> None:
     path = file("SAC/walker-walk.csv", text)
-    with pytest.raises(ForeignError) as raised:
+    with pytest.raises(CurveImportError) as raised:
         read(path)
     assert str(raised.value).startswith(str(path))
     assert WRONG[text] in str(raised.value)
@@ -159,13 +159,13 @@ def test_other_faulty_files_are_named(file: Callable[..., Path], tmp_path: Path)
         ("a/events.out.tfevents.1", "no events at all, or", "damaged, or no event file of TensorBoard"),
     ]:
         path = file(name, text)
-        with pytest.raises(ForeignError, match=words) as raised:
+        with pytest.raises(CurveImportError, match=words) as raised:
             read(path, maps="eval_return=reward" if "tfevents" in name else PUBLISHED)
         assert "\n" not in str(raised.value)
-    with pytest.raises(ForeignError, match="there is no such file"):
+    with pytest.raises(CurveImportError, match="there is no such file"):
         read(tmp_path / "nope.csv")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ForeignError, match="holds no file of curves"):
+    with pytest.raises(CurveImportError, match="holds no file of curves"):
         read(tmp_path / "empty")
 
 
@@ -184,13 +184,13 @@ def test_other_faulty_files_are_named(file: Callable[..., Path], tmp_path: Path)
     ],
 )
 def test_wrong_words_are_refused(maps: str, options: dict[str, str], words: str) -> None:
-    with pytest.raises(ForeignError) as raised:
-        Asked.of([maps], **options)
+    with pytest.raises(CurveImportError) as raised:
+        ImportOptions.of([maps], **options)
     assert words in str(raised.value)
 
 
 def test_a_column_may_hold_a_comma() -> None:
-    assert Asked.of(["eval_return=return, mean,step=x"]).metrics == {RETURN: "return, mean"}
+    assert ImportOptions.of(["eval_return=return, mean,step=x"]).metrics == {RETURN: "return, mean"}
 
 
 # --- TensorBoard ----------------------------------------------------------------------------------------
@@ -205,9 +205,9 @@ def test_event_files_of_tensorboard(file: Callable[..., Path]) -> None:
         assert found[1].points["train", 200_000]["pi_loss"] == -0.25
     (curve,) = read(path, maps="eval_return=new/return").values()
     assert points(curve) == [(0, 0.0), (1000, 2500.0), (200_000, 500_000.0)]
-    with pytest.raises(ForeignError, match="no scalar is called 'reward'; it has eval/return, loss"):
+    with pytest.raises(CurveImportError, match="no scalar is called 'reward'; it has eval/return, loss"):
         read(path, maps="eval_return=reward")
-    with pytest.raises(ForeignError, match="event files have no columns; leave step out"):
+    with pytest.raises(CurveImportError, match="event files have no columns; leave step out"):
         read(path, maps="eval_return=loss,step=step")
 
 
@@ -219,7 +219,7 @@ def test_a_record_cut_off_is_left_out_and_a_damaged_one_is_not(file: Callable[..
         assert cut == whole[: len(cut)]
     at = EVENTS.index(b"new/return") + 3
     damaged = file("damaged.tfevents", EVENTS[:at] + b"?" + EVENTS[at + 1 :])
-    with pytest.raises(ForeignError, match=r"damaged.tfevents, byte \d+: a damaged record"):
+    with pytest.raises(CurveImportError, match=r"damaged.tfevents, byte \d+: a damaged record"):
         list(scalars(damaged))
 
 
@@ -239,7 +239,7 @@ def test_what_a_later_file_went_back_over_is_lost(file: Callable[..., Path], mon
 
 def test_a_written_curve_reads_as_a_run(file: Callable[..., Path], tmp_path: Path) -> None:
     path = file("SAC/walker-walk.csv", "step,reward,seed,loss\n4,1.5,7,\n2,,7,0.25\n")
-    asked = Asked.of(["step=step,eval_return=reward,seed=seed,pi_loss=loss"], frames_per_step=2)
+    asked = ImportOptions.of(["step=step,eval_return=reward,seed=seed,pi_loss=loss"], frames_per_step=2)
     curves = importers.collect([path], asked)
     importers.write(curves, {curve.key: tmp_path / "run" for curve in curves}, 2)
     run = RunSource("0" * 10, 7, tmp_path / "run", DONE, 1)

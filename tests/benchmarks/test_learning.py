@@ -19,7 +19,7 @@ import torch
 from jobs.planning import plan
 from jobs.planning.expand import expand
 from jobs.results.records import Attempt, Outcome
-from jobs.results.results_folder import RunRef, Store
+from jobs.results.results_folder import ResultsFolder, RunRef
 from jobs.submit.submit import record_sweeps
 
 # Episodes of ten agent steps; a run takes seconds.
@@ -97,9 +97,9 @@ def test_the_plan_ends_where_the_references_do_with_an_evaluation_there(
     assert all(config.steps_are_extendable for config in found.values())  # a try with fewer steps is its beginning
 
 
-def made_up(learning: ModuleType, synthetic: ModuleType, root: Path, evaluations: int) -> Store:
+def made_up(learning: ModuleType, synthetic: ModuleType, root: Path, evaluations: int) -> ResultsFolder:
     """Three runs a task, interrupted once: 100 s and 300 s. Their final return: 900 and 300."""
-    store, loaded = Store(root), plan.load(learning.PLAN)
+    store, loaded = ResultsFolder(root), plan.load(learning.PLAN)
     store.prepare()
     for sweep in loaded.select("learning"):
         expanded = expand(loaded, dataclasses.replace(sweep, seeds=(1, 2, 3)))
@@ -207,7 +207,7 @@ def test_it_trains_with_tf32_beside_the_study(
     assert "| cartpole-swingup | 40 (4,000) | 2 |" in capsys.readouterr().out
     assert not (tmp_path / "docs").exists()
     assert learning.main(call) == 0
-    stores = [Store(tmp_path / "results" / name) for name in ("tf32", "learning")]
+    stores = [ResultsFolder(tmp_path / "results" / name) for name in ("tf32", "learning")]
     (cut,), (whole,) = (list(store.root.glob("runs/*/seed-1/checkpoints/*.pt")) for store in stores)
     found = [torch.load(path, weights_only=True)["agent"]["modules"]["policy"]["net.numbers"] for path in (cut, whole)]
     assert 0 < (found[0] - found[1]).norm() < found[1].norm()

@@ -205,9 +205,9 @@ def rows(sweeps: Sweeps, results: str, sweep: str = "one") -> Any:
     """Every row of `sweep` as the report sees it."""
     from aggregate.inputs.runs import load
     from jobs.reports.inputs import sweep_sources
-    from jobs.results.results_folder import Store
+    from jobs.results.results_folder import ResultsFolder
 
-    return load(sweep_sources(Store(sweeps.folder / results), [sweep])).rows
+    return load(sweep_sources(ResultsFolder(sweeps.folder / results), [sweep])).rows
 
 
 def weights(folder: Path) -> dict[str, Any]:

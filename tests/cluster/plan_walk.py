@@ -17,7 +17,7 @@ from aggregate.analysis.summary import summarise
 from aggregate.verdict.answers import answers
 from jobs.planning import decisions, plan
 from jobs.reports.inputs import sweep_sources
-from jobs.results.results_folder import RunRef, Store
+from jobs.results.results_folder import ResultsFolder, RunRef
 from jobs.results.run_state import ACTIVE
 
 
@@ -64,7 +64,7 @@ def _decide(sweeps: Sweeps, sweep: str, words: Sequence[str]) -> None:
 
 def check(sweeps: Sweeps, file: Path | None = None) -> str:
     """What must be true of a plan that was walked to its end, in a line. file: the plan's, the packaged one without."""
-    store, walked = Store(sweeps.folder / "results"), plan.load(file)
+    store, walked = ResultsFolder(sweeps.folder / "results"), plan.load(file)
     assert sweeps("next", *_given(file)).startswith("the plan is done")
     runs, tasks = _each_once(sweeps)
     moved = _carried(store, walked)
@@ -91,7 +91,7 @@ def _each_once(sweeps: Sweeps) -> tuple[int, int]:
     return len(trained), len(tasks)
 
 
-def _carried(store: Store, walked: plan.Plan) -> int:
+def _carried(store: ResultsFolder, walked: plan.Plan) -> int:
     """Every configuration has what the stages before decided, but for what its sweep holds or varies; how many have
     another base than the plan's."""
     adopted: dict[str, Any] = {}
@@ -113,7 +113,7 @@ def _carried(store: Store, walked: plan.Plan) -> int:
     return len(moved)
 
 
-def _answered(store: Store, walked: plan.Plan, page: str) -> int:
+def _answered(store: ResultsFolder, walked: plan.Plan, page: str) -> int:
     """The report says an answer to every question of the plan."""
     found = summarise(sweep_sources(store, [sweep.name for sweep in walked.sweeps])).sweeps
     replies = [answer for sweep in found for answer in answers(sweep)]

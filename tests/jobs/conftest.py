@@ -17,7 +17,7 @@ from fake_slurm import FakeSlurm
 
 import tdmpc
 from jobs.cli import cli
-from jobs.results.results_folder import Store
+from jobs.results.results_folder import ResultsFolder
 from tdmpc.config import TrainConfig
 
 
@@ -91,8 +91,8 @@ def agent(monkeypatch: pytest.MonkeyPatch) -> FakeAgent:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
-    made = Store(tmp_path / "results")
+def store(tmp_path: Path) -> ResultsFolder:
+    made = ResultsFolder(tmp_path / "results")
     made.prepare()
     return made
 

@@ -17,7 +17,7 @@ from jobs.cli import cli
 from jobs.reports import archive, imported_curves
 from jobs.results import code_snapshot
 from jobs.results.records import Attempt, Outcome
-from jobs.results.results_folder import RunRef, Store, archivable
+from jobs.results.results_folder import ResultsFolder, RunRef, archivable
 from sweepwise.core.errors import JobsError
 
 TOTAL = 20_000
@@ -31,10 +31,10 @@ def sweeps(root: Path, *words: object, code: int = 0) -> Result:
 
 
 @pytest.fixture(scope="module")
-def origin(tmp_path_factory: pytest.TempPathFactory, synthetic: ModuleType) -> Store:
+def origin(tmp_path_factory: pytest.TempPathFactory, synthetic: ModuleType) -> ResultsFolder:
     """Two configurations with two seeds each, an import beside them, decisions, code and what is not archived."""
     folder = tmp_path_factory.mktemp("origin")
-    store: Store = synthetic.submitted(folder / "results", seeds=2, total=TOTAL)
+    store: ResultsFolder = synthetic.submitted(folder / "results", seeds=2, total=TOTAL)
     (folder / "SAC").mkdir()
     lines = "".join(f"{step},{step / 10},{seed}\n" for seed in (1, 2) for step in range(0, TOTAL + 1, 1000))
     (folder / "SAC" / "quadruped-walk.csv").write_text("step,reward,seed\n" + lines)
@@ -50,7 +50,7 @@ def origin(tmp_path_factory: pytest.TempPathFactory, synthetic: ModuleType) -> S
 
 
 @pytest.fixture(scope="module")
-def archived(origin: Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def archived(origin: ResultsFolder, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("archived") / "all.tar"
     assert sweeps(origin.root, "archive", "--out", out).stdout.startswith(f"wrote {out} (4 runs, ")
     return out
@@ -67,7 +67,7 @@ def files(root: Path) -> dict[str, bytes]:
     return {path.relative_to(root).as_posix(): path.read_bytes() for path in found}
 
 
-def test_elsewhere_it_gives_the_same_report(origin: Store, archived: Path, tmp_path: Path) -> None:
+def test_elsewhere_it_gives_the_same_report(origin: ResultsFolder, archived: Path, tmp_path: Path) -> None:
     place = tmp_path / "else" / "where"
     told = sweeps(place, "unarchive", archived).stdout
     assert told.splitlines()[-1] == "`sweeps aggregate ensemble published` judges them"
@@ -87,7 +87,7 @@ def test_the_same_runs_give_the_same_bytes(archived: Path, tmp_path: Path, monke
     assert (tmp_path / "again.tar").read_bytes() == archived.read_bytes()
 
 
-def test_all_that_is_needed_is_in_it_and_no_more(origin: Store, archived: Path) -> None:
+def test_all_that_is_needed_is_in_it_and_no_more(origin: ResultsFolder, archived: Path) -> None:
     held = content(archived)
     assert next(iter(held)) == "archive.json"
     assert list(held)[-1] == "files.json"
@@ -137,7 +137,7 @@ def test_a_run_that_differs_is_not_overwritten(archived: Path, tmp_path: Path, p
 
 
 def test_decisions_that_differ_stay_as_they_are(archived: Path, tmp_path: Path) -> None:
-    store = Store(tmp_path / "place")
+    store = ResultsFolder(tmp_path / "place")
     store.prepare()
     store.decisions_path().write_text("{}")
     told = sweeps(store.root, "unarchive", archived).stderr
@@ -164,7 +164,7 @@ def made(members: dict[str, bytes | tarfile.TarInfo], target: Path) -> Path:
 def refused(path: Path, place: Path) -> str:
     """What is told; nothing may be left behind."""
     with pytest.raises(JobsError) as raised:
-        archive.unpack(Store(place), path)
+        archive.unpack(ResultsFolder(place), path)
     assert files(place) == {}
     assert list(place.glob(".*")) == []
     assert "\n" not in str(raised.value)
@@ -240,11 +240,11 @@ def test_one_that_is_cut_off_anywhere_is_refused_whole(tmp_path: Path) -> None:
         path.write_bytes(data[:length])
         refused(path, tmp_path / "place")
     path.write_bytes(data)
-    assert archive.unpack(Store(tmp_path / "place"), path).files == 2
+    assert archive.unpack(ResultsFolder(tmp_path / "place"), path).files == 2
 
 
 def test_where_it_cannot_be_written_there_is_nothing(
-    origin: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    origin: ResultsFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert "there is no folder" in sweeps(origin.root, "archive", "--out", tmp_path / "no" / "x.tar", code=1).stderr
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from jobs.results.records import Attempt, Outcome, Status, Submission, TaskRuns
-from jobs.results.results_folder import RunRef, Store
+from jobs.results.results_folder import ResultsFolder, RunRef
 from jobs.runs import cost_estimate
 from sweepwise.core.errors import JobsError
 from tdmpc.config import TrainConfig, config_id
@@ -15,7 +15,9 @@ OTHER = TrainConfig(steps=36_000, num_q=CONFIG.num_q + 1)
 A, B = config_id(CONFIG), config_id(OTHER)
 
 
-def earlier(store: Store, config: TrainConfig, seeds: list[int], step: int, seconds: float, gpu: str = "") -> None:
+def earlier(
+    store: ResultsFolder, config: TrainConfig, seeds: list[int], step: int, seconds: float, gpu: str = ""
+) -> None:
     """A task that trained `seeds` side by side, up to `step` in so many seconds."""
     store.write_config(config)
     name = store.new_submission("s")
@@ -31,14 +33,16 @@ def earlier(store: Store, config: TrainConfig, seeds: list[int], step: int, seco
             store.write_outcome(run, number, Outcome("finished", step, "", 1000.0 + seconds))
 
 
-def expected(store: Store, *tasks: TaskRuns, device: str = "cpu", gpus: int = 0, width: int = 8) -> cost_estimate.Cost:
+def expected(
+    store: ResultsFolder, *tasks: TaskRuns, device: str = "cpu", gpus: int = 0, width: int = 8
+) -> cost_estimate.Cost:
     steps = {RunRef(task.config_id, seed): 36_000 for task in tasks for seed in task.seeds}
     found = cost_estimate.expected(store, tasks, steps, device, gpus, width)
     assert found is not None
     return found
 
 
-def test_hours_are_those_of_the_runs_most_alike(store: Store) -> None:
+def test_hours_are_those_of_the_runs_most_alike(store: ResultsFolder) -> None:
     earlier(store, CONFIG, [1], 36_000, 3600)  # 10 steps/s
     earlier(store, CONFIG, [2, 3], 36_000, 7200)  # 5 steps/s, side by side
     earlier(store, CONFIG, [4], 3_000, 1)  # too short to judge by
@@ -49,20 +53,20 @@ def test_hours_are_those_of_the_runs_most_alike(store: Store) -> None:
     assert expected(store, TaskRuns(A, [4])).hours == [33_000 / 36_000]  # goes on from step 3,000
 
 
-def test_gpu_hours_and_the_end(store: Store) -> None:
+def test_gpu_hours_and_the_end(store: ResultsFolder) -> None:
     earlier(store, CONFIG, [1], 36_000, 3600, "NVIDIA A100-SXM4-80GB")
     earlier(store, CONFIG, [20], 36_000, 1800, "NVIDIA H100 80GB HBM3")
     tasks = [TaskRuns(A, [seed]) for seed in range(2, 12)]
     found = expected(store, *tasks, device="a100", gpus=2, width=4)
     assert (found.gpu_hours, found.elapsed_h) == (20.0, 2.5)
     told = "expected: 20.0 GPU-hours (1.0 h a task), done 2.5 h after the start; by 1 earlier runs on a100"
-    assert cost_estimate.told(found, "a100").replace(", 0.0 GB in 30 files", "") == told
+    assert cost_estimate.format_cost(found, "a100").replace(", 0.0 GB in 30 files", "") == told
     cost_estimate.check(found, 20.0, "a100")
     with pytest.raises(JobsError, match=r"--max-gpu-hours 19: 20.0 GPU-hours are expected"):
         cost_estimate.check(found, 19.0, "a100")
 
 
-def test_disk_is_that_of_finished_runs(store: Store) -> None:
+def test_disk_is_that_of_finished_runs(store: ResultsFolder) -> None:
     earlier(store, CONFIG, [1], 36_000, 3600)
     before = store.run_files(RunRef(A, 1))
     (store.run_folder(RunRef(A, 1)) / "big").write_bytes(b"x" * 1000)
@@ -70,11 +74,11 @@ def test_disk_is_that_of_finished_runs(store: Store) -> None:
     assert (found.files, found.size) == (2 * (len(before) + 1), 2 * (sum(before) + 1000))
 
 
-def test_what_nobody_knows_is_said_and_refused_under_a_limit(store: Store) -> None:
+def test_what_nobody_knows_is_said_and_refused_under_a_limit(store: ResultsFolder) -> None:
     earlier(store, CONFIG, [1], 36_000, 3600)
     found = cost_estimate.expected(store, [TaskRuns(A, [2])], {RunRef(A, 2): 36_000}, "cuda", gpus=1, width=1)
     assert found is None
-    assert "unknown, no earlier run on cuda" in cost_estimate.told(found, "cuda")
+    assert "unknown, no earlier run on cuda" in cost_estimate.format_cost(found, "cuda")
     cost_estimate.check(found, None, "cuda")
     with pytest.raises(JobsError, match="no earlier run on cuda"):
         cost_estimate.check(found, 5.0, "cuda")

@@ -21,7 +21,7 @@ import jobs.results.results_folder
 from jobs.cli import cli
 from jobs.planning import decisions, plan
 from jobs.planning.expand import expand
-from jobs.results.results_folder import Store
+from jobs.results.results_folder import ResultsFolder
 from sweepwise.core import atomic
 from tdmpc.config import TrainConfig, config_id
 
@@ -73,7 +73,7 @@ def refused(typed: Typed, *words: str) -> str:
 
 
 def configs(results: Path, sweep: str) -> list[TrainConfig]:
-    found = decisions.load(Store(results), plan.load(results.parent / "mine.yaml"))
+    found = decisions.load(ResultsFolder(results), plan.load(results.parent / "mine.yaml"))
     return [c.config for c in expand(found, found.select(sweep)[0]).configurations]
 
 
@@ -242,7 +242,7 @@ def test_runs_that_have_not_ended_decide_nothing(typed: Typed, results: Path, sy
 
 def test_runs_under_another_base_decide_nothing(typed: Typed, results: Path, agent: Any) -> None:
     typed("submit", "freq.tau")
-    store = Store(results)
+    store = ResultsFolder(results)
     under_two = [c.config_id for c in store.read_view("freq.tau").configs]
     typed("adopt", "ensemble", "--set", "num_q=1")
     told = refused(typed, "adopt", "freq.tau", "--config", under_two[0])
@@ -425,9 +425,9 @@ def test_a_decision_in_the_midst_of_a_submit_stops_it(
 ) -> None:
     from jobs.submit import submit
 
-    difference = submit.difference
+    difference = submit.plan_runs
 
-    def decided_meanwhile(store: Store, sweeps: Any) -> Any:
+    def decided_meanwhile(store: ResultsFolder, sweeps: Any) -> Any:
         if not store.read_decisions():
             mine = plan.load(results.parent / "mine.yaml")
             from jobs.decide.adopt import by_hand
@@ -436,7 +436,7 @@ def test_a_decision_in_the_midst_of_a_submit_stops_it(
             store.write_decisions(decisions.added(mine, [], made, overrule=False))
         return difference(store, sweeps)
 
-    monkeypatch.setattr(submit, "difference", decided_meanwhile)
+    monkeypatch.setattr(submit, "plan_runs", decided_meanwhile)
     assert "a decision was taken at this moment" in typed("submit", "entropy", code=1).stderr
     assert agent.calls == []
-    assert Store(results).view_names() == []
+    assert ResultsFolder(results).view_names() == []

@@ -13,7 +13,7 @@ from fake_slurm import FakeSlurm
 from jobs.backends.slurm import profile
 from jobs.cli import cli
 from jobs.doctor import checks, probe
-from jobs.results.results_folder import Store
+from jobs.results.results_folder import ResultsFolder
 from sweepwise.core.errors import JobsError
 
 SINFO = """\
@@ -71,7 +71,7 @@ def test_the_first_profile_loads_and_asks_for_a_tasks_share_of_a_node(
         checks.write_profile(path)
 
 
-def test_the_job_is_watched_step_by_step_and_cleaned_up(store: Store, slurm: FakeSlurm) -> None:
+def test_the_job_is_watched_step_by_step_and_cleaned_up(store: ResultsFolder, slurm: FakeSlurm) -> None:
     """The pause plays the job: it writes what it saw, then that the signal came, then that it began again."""
 
     def job(seconds: float) -> None:
@@ -89,7 +89,7 @@ def test_the_job_is_watched_step_by_step_and_cleaned_up(store: Store, slurm: Fak
     assert [task["state"] for task in slurm.tasks()] == ["CANCELLED"]
 
 
-def test_a_job_that_does_not_begin_is_told_with_slurms_reason(store: Store, slurm: FakeSlurm) -> None:
+def test_a_job_that_does_not_begin_is_told_with_slurms_reason(store: ResultsFolder, slurm: FakeSlurm) -> None:
     (finding,) = checks.try_a_job(store, profile.load("cpu"), 2, lambda seconds: None)
     assert finding.found == "job 100 wrote nothing in 2 s: PENDING None"
     assert finding.fine is False

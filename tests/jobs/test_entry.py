@@ -15,7 +15,7 @@ import pytest
 from jobs import process
 from jobs.backends.slurm import commands
 from jobs.results.records import Attempt, Outcome, Status, Submission, TaskRuns
-from jobs.results.results_folder import RunRef, Store
+from jobs.results.results_folder import ResultsFolder, RunRef
 from jobs.worker import train_job
 from jobs.worker.train_job import Execution, Heartbeat, TrainJob
 from sweepwise.core.errors import JobsError
@@ -27,7 +27,7 @@ RUNS = [RunRef(config_id(CONFIG), seed) for seed in (1, 2)]
 pytestmark = pytest.mark.usefixtures("outside_slurm")
 
 
-def job(store: Store, seeds: Sequence[int] = (1, 2), gpus: int = 0) -> TrainJob:
+def job(store: ResultsFolder, seeds: Sequence[int] = (1, 2), gpus: int = 0) -> TrainJob:
     store.write_config(CONFIG)
     name = store.new_submission("s")
     tasks = [TaskRuns(config_id(CONFIG), list(seeds))]
@@ -35,7 +35,7 @@ def job(store: Store, seeds: Sequence[int] = (1, 2), gpus: int = 0) -> TrainJob:
     return TrainJob(str(store.root), name, 0)
 
 
-def outcome(store: Store, run: RunRef) -> Outcome:
+def outcome(store: ResultsFolder, run: RunRef) -> Outcome:
     found = store.load_run(run, CONFIG.steps).outcome
     assert found is not None
     return found
@@ -47,7 +47,7 @@ def _outcome(state: str, step: int) -> Any:
     return TrainOutcome(state, step, "why")
 
 
-def test_a_pack_is_trained_side_by_side_and_recorded(store: Store, agent: Any) -> None:
+def test_a_pack_is_trained_side_by_side_and_recorded(store: ResultsFolder, agent: Any) -> None:
     made = job(store)
     made()
     settings = {"snapshots": 4, "checkpoint_minutes": 10.0, "deterministic": False, "compile": False,
@@ -67,12 +67,12 @@ def test_a_pack_is_trained_side_by_side_and_recorded(store: Store, agent: Any) -
     assert attempt.versions["torch"]
 
 
-def test_a_task_that_asked_for_a_gpu_trains_on_cuda_or_not_at_all(store: Store, agent: Any) -> None:
+def test_a_task_that_asked_for_a_gpu_trains_on_cuda_or_not_at_all(store: ResultsFolder, agent: Any) -> None:
     job(store, gpus=1)()
     assert agent.calls[0]["device"] == "cuda"
 
 
-def test_done_runs_are_not_trained_again(store: Store, agent: Any) -> None:
+def test_done_runs_are_not_trained_again(store: ResultsFolder, agent: Any) -> None:
     job(store, [1])()
     job(store)()
     job(store)()
@@ -90,7 +90,7 @@ def end_shard(agent: Any) -> None:
     agent.before = write
 
 
-def test_a_run_is_done_by_its_last_shard_where_the_outcome_was_never_written(store: Store, agent: Any) -> None:
+def test_a_run_is_done_by_its_last_shard_where_the_outcome_was_never_written(store: ResultsFolder, agent: Any) -> None:
     end_shard(agent)
     job(store, [1])()
     assert outcome(store, RUNS[0]).last_shard == "a001-p00003-end9000.parquet"
@@ -100,7 +100,7 @@ def test_a_run_is_done_by_its_last_shard_where_the_outcome_was_never_written(sto
 
 
 def test_a_finished_run_without_its_last_shard_is_left_alone_and_its_sibling_trains(
-    store: Store, agent: Any, capsys: pytest.CaptureFixture[str]
+    store: ResultsFolder, agent: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     end_shard(agent)
     job(store, [1])()
@@ -112,7 +112,7 @@ def test_a_finished_run_without_its_last_shard_is_left_alone_and_its_sibling_tra
     assert not store.load_run(RUNS[0], 9000).done
 
 
-def test_a_run_that_is_alive_elsewhere_is_left_alone(store: Store, agent: Any) -> None:
+def test_a_run_that_is_alive_elsewhere_is_left_alone(store: ResultsFolder, agent: Any) -> None:
     made = job(store, [1])
     pid = os.getpid()
     store.claim_attempt(
@@ -124,7 +124,7 @@ def test_a_run_that_is_alive_elsewhere_is_left_alone(store: Store, agent: Any) -
 
 @pytest.mark.parametrize("beats", [True, False])
 def test_on_another_host_the_next_heartbeat_tells_whether_a_run_is_alive(
-    store: Store, agent: Any, monkeypatch: pytest.MonkeyPatch, beats: bool
+    store: ResultsFolder, agent: Any, monkeypatch: pytest.MonkeyPatch, beats: bool
 ) -> None:
     """A run that was killed a moment ago, run again at once: nothing but time tells."""
     made, clock = job(store, [1]), [time.time()]
@@ -142,7 +142,7 @@ def test_on_another_host_the_next_heartbeat_tells_whether_a_run_is_alive(
     assert len(agent.calls) == (0 if beats else 1)
 
 
-def test_a_run_whose_process_died_is_taken_over(store: Store, agent: Any) -> None:
+def test_a_run_whose_process_died_is_taken_over(store: ResultsFolder, agent: Any) -> None:
     made = job(store, [1])
     store.claim_attempt(RUNS[0], Attempt(0, process.host(), os.getpid(), "1", time.time(), "cpu", "other", 0))
     made()
@@ -150,7 +150,7 @@ def test_a_run_whose_process_died_is_taken_over(store: Store, agent: Any) -> Non
 
 
 def test_slurm_starting_the_same_task_again_fences_its_former_life(
-    store: Store, agent: Any, monkeypatch: pytest.MonkeyPatch
+    store: ResultsFolder, agent: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = job(store, [1])
     monkeypatch.setenv("SLURM_JOB_ID", "5")
@@ -160,7 +160,7 @@ def test_slurm_starting_the_same_task_again_fences_its_former_life(
     assert agent.calls[0]["runs"] == [(1, "a002")]
 
 
-def test_the_guard_falls_when_a_newer_attempt_is_claimed(store: Store, agent: Any) -> None:
+def test_the_guard_falls_when_a_newer_attempt_is_claimed(store: ResultsFolder, agent: Any) -> None:
     seen = []
 
     def look(handles: Sequence[Any], stop: Callable[[], bool]) -> None:
@@ -173,7 +173,7 @@ def test_the_guard_falls_when_a_newer_attempt_is_claimed(store: Store, agent: An
     assert seen == [True, False]
 
 
-def test_an_exception_is_recorded_for_every_run_and_raised(store: Store, agent: Any) -> None:
+def test_an_exception_is_recorded_for_every_run_and_raised(store: ResultsFolder, agent: Any) -> None:
     agent.ends[2] = ValueError("bad shape\nsecond line")
     with pytest.raises(ValueError, match="bad shape"):
         job(store)()
@@ -182,13 +182,15 @@ def test_an_exception_is_recorded_for_every_run_and_raised(store: Store, agent: 
         assert "Traceback" in outcome(store, run).traceback
 
 
-def test_a_diverged_seed_does_not_fail_its_sibling(store: Store, agent: Any) -> None:
+def test_a_diverged_seed_does_not_fail_its_sibling(store: ResultsFolder, agent: Any) -> None:
     agent.ends[1] = _outcome("diverged", 100)
     job(store)()
     assert [outcome(store, run).state for run in RUNS] == ["diverged", "finished"]
 
 
-def interrupted_by(store: Store, agent: Any, number: int, monkeypatch: pytest.MonkeyPatch, step: int) -> list[str]:
+def interrupted_by(
+    store: ResultsFolder, agent: Any, number: int, monkeypatch: pytest.MonkeyPatch, step: int
+) -> list[str]:
     """Jobs that were queued again after signal `number` in a Slurm job that had come to `step`."""
     queued: list[str] = []
 
@@ -213,20 +215,24 @@ def interrupted_by(store: Store, agent: Any, number: int, monkeypatch: pytest.Mo
 
 
 def test_the_signal_before_the_time_limit_queues_this_task_again(
-    store: Store, agent: Any, monkeypatch: pytest.MonkeyPatch
+    store: ResultsFolder, agent: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert interrupted_by(store, agent, signal.SIGUSR2, monkeypatch, 100) == ["10_2"]
 
 
-def test_a_cancelled_task_is_not_queued_again(store: Store, agent: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cancelled_task_is_not_queued_again(
+    store: ResultsFolder, agent: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert interrupted_by(store, agent, signal.SIGTERM, monkeypatch, 100) == []
 
 
-def test_a_task_that_got_nowhere_is_not_queued_again(store: Store, agent: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_task_that_got_nowhere_is_not_queued_again(
+    store: ResultsFolder, agent: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert interrupted_by(store, agent, signal.SIGUSR2, monkeypatch, 0) == []
 
 
-def test_the_second_ctrl_c_does_not_wait(store: Store, agent: Any) -> None:
+def test_the_second_ctrl_c_does_not_wait(store: ResultsFolder, agent: Any) -> None:
     def twice(handles: Sequence[Any], should_stop: Callable[[], bool]) -> None:
         os.kill(os.getpid(), signal.SIGINT)
         assert should_stop()
@@ -238,7 +244,7 @@ def test_the_second_ctrl_c_does_not_wait(store: Store, agent: Any) -> None:
     assert outcome(store, RUNS[0]).state == "interrupted"
 
 
-def test_heartbeats_are_throttled_but_the_last_step_is_told(store: Store) -> None:
+def test_heartbeats_are_throttled_but_the_last_step_is_told(store: ResultsFolder) -> None:
     run, told, now = RUNS[0], [], [0.0]
     store.claim_attempt(run, Attempt(0, "h", 1, "", 0.0, "cpu"))
     beat = Heartbeat(store, run, 1, lambda r, p: told.append(p.step), clock=lambda: now[0])
@@ -256,7 +262,7 @@ def test_heartbeats_are_throttled_but_the_last_step_is_told(store: Store) -> Non
 
 
 def test_a_full_disk_does_not_end_a_run_by_its_heartbeat(
-    store: Store, agent: Any, monkeypatch: pytest.MonkeyPatch
+    store: ResultsFolder, agent: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*arguments: object) -> None:
         raise OSError(28, "No space left on device")
@@ -267,7 +273,9 @@ def test_a_full_disk_does_not_end_a_run_by_its_heartbeat(
     assert [o.state for o in outcomes] == ["finished", "finished"]
 
 
-def test_a_full_disk_ends_the_job_in_one_line(store: Store, agent: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_full_disk_ends_the_job_in_one_line(
+    store: ResultsFolder, agent: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
     agent.ends[1] = OSError(errno.ENOSPC, "what pyarrow says, in its own words")
     made = job(store)
     assert train_job.main([str(store.submission_folder(made.submission)), "0"]) == 2
@@ -278,7 +286,9 @@ def test_a_full_disk_ends_the_job_in_one_line(store: Store, agent: Any, capsys: 
     assert outcome(store, RUNS[0]).message in told
 
 
-def test_an_attempt_that_cannot_be_written_is_not_claimed(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_attempt_that_cannot_be_written_is_not_claimed(
+    store: ResultsFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def full(handle: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -290,7 +300,7 @@ def test_an_attempt_that_cannot_be_written_is_not_claimed(store: Store, monkeypa
     assert store.claim_attempt(RUNS[0], Attempt(0, "h", 1, "", 0.0, "cpu")).number == 1
 
 
-def test_a_heartbeat_tells_a_superseded_attempt(store: Store) -> None:
+def test_a_heartbeat_tells_a_superseded_attempt(store: ResultsFolder) -> None:
     run = RUNS[0]
     for _ in range(2):
         store.claim_attempt(run, Attempt(0, "h", 1, "", 0.0, "cpu"))
@@ -299,7 +309,7 @@ def test_a_heartbeat_tells_a_superseded_attempt(store: Store) -> None:
     assert beats == [False, True]
 
 
-def test_a_task_that_is_not_in_the_folder_is_one_line(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_task_that_is_not_in_the_folder_is_one_line(store: ResultsFolder, capsys: pytest.CaptureFixture[str]) -> None:
     made = job(store)
     with pytest.raises(JobsError, match="task 7"):
         TrainJob(made.results, made.submission, 7)()

@@ -15,7 +15,7 @@ from aggregate.inputs.runs import SweepSource, load
 from jobs.cli import cli
 from jobs.reports import export, imported_curves
 from jobs.results.file_lock import try_lock
-from jobs.results.results_folder import Store
+from jobs.results.results_folder import ResultsFolder
 
 Sweeps = Callable[..., Result]
 TOTAL = 20_000
@@ -27,14 +27,14 @@ MAPS = {
 
 
 @pytest.fixture(scope="module")
-def submitted(tmp_path_factory: pytest.TempPathFactory, synthetic: ModuleType) -> Store:
+def submitted(tmp_path_factory: pytest.TempPathFactory, synthetic: ModuleType) -> ResultsFolder:
     """num_q 1 and 2 with two seeds each, done."""
-    made: Store = synthetic.submitted(tmp_path_factory.mktemp("submitted") / "results", seeds=2, total=TOTAL)
+    made: ResultsFolder = synthetic.submitted(tmp_path_factory.mktemp("submitted") / "results", seeds=2, total=TOTAL)
     return made
 
 
 @pytest.fixture
-def sweeps(submitted: Store) -> Sweeps:
+def sweeps(submitted: ResultsFolder) -> Sweeps:
     def invoke(*words: object, code: int = 0) -> Result:
         result = CliRunner().invoke(cli, ["--results", str(submitted.root), *map(str, words)])
         assert result.exit_code == code, result.output
@@ -56,20 +56,20 @@ def curves(sources: list[SweepSource]) -> dict[tuple[str, int, str], dict[int, f
 
 
 @pytest.mark.parametrize("form", ["tensorboard", "csv"])
-def test_what_is_exported_can_be_imported(form: str, submitted: Store, sweeps: Sweeps, tmp_path: Path) -> None:
+def test_what_is_exported_can_be_imported(form: str, submitted: ResultsFolder, sweeps: Sweeps, tmp_path: Path) -> None:
     out, back = tmp_path / "out", tmp_path / "back"
     told = sweeps("export", "ensemble", "--format", form, "--out", out).stdout
     assert told.endswith(f"new rows of 4 runs went to {out} (4 done)\n")
     sweeps("--results", back, "import", out, "--name", "again", *MAPS[form])
     before = curves(imported_curves.sources(submitted, ["ensemble"])[0])
-    after = curves(imported_curves.sources(Store(back), ["again"])[0])
+    after = curves(imported_curves.sources(ResultsFolder(back), ["again"])[0])
     assert len(before) == 8
     kept: Any = np.float32 if form == "tensorboard" else float  # four bytes are all that a scalar of TensorBoard has
     assert {key: {step: float(kept(value)) for step, value in curve.items()} for key, curve in before.items()} == after
     assert sweeps("export", "--format", form, "--out", out).stdout.startswith("0 new rows of 0 runs")
 
 
-def test_single_runs_are_exported_by_name(submitted: Store, sweeps: Sweeps, tmp_path: Path) -> None:
+def test_single_runs_are_exported_by_name(submitted: ResultsFolder, sweeps: Sweeps, tmp_path: Path) -> None:
     first, second = submitted.config_ids()
     sweeps("export", f"{first}/seed-2", second, "--out", tmp_path / "out")
     found = {path.parent.relative_to(tmp_path / "out").as_posix() for path in tmp_path.rglob("rows.csv")}
@@ -106,7 +106,7 @@ def test_it_stays_until_no_run_is_active(
     slept: list[float] = []
     monkeypatch.setattr(export, "chosen", lambda store, names: rounds.pop(0))
     out = tmp_path / "out"
-    export.export(Store(tmp_path), (), out, "csv", "", 7.0, told.append, told.append, slept.append)
+    export.export(ResultsFolder(tmp_path), (), out, "csv", "", 7.0, told.append, told.append, slept.append)
     assert slept == [7.0, 7.0]
     assert "nothing was exported: no readable metric shards in 1 runs" in told[0]
     assert [line.rpartition("(")[2] for line in told] == ["1 pending)", "1 running)", "1 done)"]

@@ -15,7 +15,7 @@ from jobs import process
 from jobs.backends.slurm import handover
 from jobs.results import lock, results_folder
 from jobs.results.records import Attempt, CodeFile
-from jobs.results.results_folder import RunRef, Store
+from jobs.results.results_folder import ResultsFolder, RunRef
 from sweepwise.core import atomic
 from sweepwise.core.errors import JobsError
 
@@ -51,7 +51,7 @@ def arrays(slurm: FakeSlurm) -> list[tuple[int, int, int]]:
     ]
 
 
-def check(store: Store, slurm: FakeSlurm) -> None:
+def check(store: ResultsFolder, slurm: FakeSlurm) -> None:
     """Every one of six tasks is with Slurm once, released, and its id recorded."""
     assert [(start, count) for start, count, _ in arrays(slurm)] == [(0, 4), (4, 2)]
     assert not any(task["held"] for task in slurm.tasks())
@@ -82,7 +82,9 @@ def test_the_throttle_is_shared_among_the_chunks(counts: list[int], throttle: in
     assert sum(together) <= throttle
 
 
-def test_chunks_stay_below_the_cap_of_indices_and_begin_at_zero(run: Any, slurm: FakeSlurm, store: Store) -> None:
+def test_chunks_stay_below_the_cap_of_indices_and_begin_at_zero(
+    run: Any, slurm: FakeSlurm, store: ResultsFolder
+) -> None:
     run("submit", "q", "--max-parallel", "3")
     assert arrays(slurm) == [(0, 4, 2), (4, 2, 1)]
     check(store, slurm)
@@ -105,7 +107,7 @@ EFFECTS = ((atomic, "write"), (results_folder, "create_json"), (process, "run"))
 
 
 def test_a_submit_killed_at_any_step_is_completed_by_the_next(
-    run: Any, slurm: FakeSlurm, store: Store, killed: Callable[..., bool]
+    run: Any, slurm: FakeSlurm, store: ResultsFolder, killed: Callable[..., bool]
 ) -> None:
     for step in itertools.count():
         died = killed(lambda: run("submit", "q"), step, EFFECTS)
@@ -124,7 +126,7 @@ def test_a_submit_killed_at_any_step_is_completed_by_the_next(
 
 
 def test_status_completes_what_was_killed(
-    run: Any, slurm: FakeSlurm, store: Store, killed: Callable[..., bool]
+    run: Any, slurm: FakeSlurm, store: ResultsFolder, killed: Callable[..., bool]
 ) -> None:
     step = next(s for s in itertools.count() if killed(lambda: run("submit", "q"), s, EFFECTS) and slurm.tasks())
     assert slurm.tasks()[-1]["held"]
@@ -134,7 +136,7 @@ def test_status_completes_what_was_killed(
     assert "interrupted" not in run("status").stderr
 
 
-def test_that_a_diff_is_not_kept_is_said(run: Any, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_that_a_diff_is_not_kept_is_said(run: Any, store: ResultsFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     note = "the diff looks as if it held a secret: only its hash is kept"
     monkeypatch.setattr("jobs.results.code_snapshot._describe", lambda code: CodeFile(code, "/here", 1.0, note=note))
     assert f"the code differs from its commit; {note}" in run("submit", "q").stdout
@@ -144,13 +146,13 @@ def test_that_a_diff_is_not_kept_is_said(run: Any, store: Store, monkeypatch: py
 
 
 @pytest.mark.parametrize("fault", ["before", "after"])
-def test_an_error_of_sbatch_is_no_second_job(run: Any, slurm: FakeSlurm, store: Store, fault: str) -> None:
+def test_an_error_of_sbatch_is_no_second_job(run: Any, slurm: FakeSlurm, store: ResultsFolder, fault: str) -> None:
     slurm.fault("sbatch", fault)
     run("submit", "q")
     check(store, slurm)
 
 
-def test_a_silent_controller_leaves_the_submission_open(run: Any, slurm: FakeSlurm, store: Store) -> None:
+def test_a_silent_controller_leaves_the_submission_open(run: Any, slurm: FakeSlurm, store: ResultsFolder) -> None:
     slurm.fault("sbatch", "before", times=3)
     result = run("submit", "q", code=1)
     assert "Unable to contact" in result.stderr
@@ -162,7 +164,7 @@ def test_a_silent_controller_leaves_the_submission_open(run: Any, slurm: FakeSlu
 
 @pytest.mark.parametrize("begun", [False, True])
 def test_a_job_that_the_controller_lost_is_submitted_again_unless_it_ran(
-    run: Any, slurm: FakeSlurm, store: Store, monkeypatch: pytest.MonkeyPatch, begun: bool
+    run: Any, slurm: FakeSlurm, store: ResultsFolder, monkeypatch: pytest.MonkeyPatch, begun: bool
 ) -> None:
     """slurmctld died before it had saved that it accepted the second array."""
     release, lost = handover.commands.release, ["101"]
@@ -188,7 +190,7 @@ def test_a_job_that_the_controller_lost_is_submitted_again_unless_it_ran(
     assert not any(task["held"] for task in slurm.tasks() if not task["purged"])
 
 
-def test_a_refusal_keeps_what_was_taken_and_frees_the_rest(run: Any, slurm: FakeSlurm, store: Store) -> None:
+def test_a_refusal_keeps_what_was_taken_and_frees_the_rest(run: Any, slurm: FakeSlurm, store: ResultsFolder) -> None:
     slurm.configure(MaxArraySize="2")
     for mode in ("after", "refuse"):  # the first chunk is found by its name
         slurm.fault("sbatch", mode)
@@ -203,7 +205,7 @@ def test_a_refusal_keeps_what_was_taken_and_frees_the_rest(run: Any, slurm: Fake
 # --- two terminals ------------------------------------------------------------------------------------------
 
 
-def test_two_submits_at_once_submit_once_and_lose_no_seed(run: Any, slurm: FakeSlurm, store: Store) -> None:
+def test_two_submits_at_once_submit_once_and_lose_no_seed(run: Any, slurm: FakeSlurm, store: ResultsFolder) -> None:
     children = []
     for seeds in ("1-3", "2-5"):
         child = os.fork()
@@ -224,7 +226,7 @@ def test_two_submits_at_once_submit_once_and_lose_no_seed(run: Any, slurm: FakeS
     assert len(slurm.tasks()) == 10
 
 
-def test_a_lock_is_waited_for_while_its_holder_lives(store: Store) -> None:
+def test_a_lock_is_waited_for_while_its_holder_lives(store: ResultsFolder) -> None:
     told = f"process {os.getpid()} on .* is submitting"
     with lock.alone(store), pytest.raises(JobsError, match=told), lock.alone(store, wait_s=0.0):
         pass
@@ -232,7 +234,9 @@ def test_a_lock_is_waited_for_while_its_holder_lives(store: Store) -> None:
         assert held.number == 2
 
 
-def test_a_lock_of_another_host_is_given_up_when_it_is_silent(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lock_of_another_host_is_given_up_when_it_is_silent(
+    store: ResultsFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with lock.alone(store) as first:
         monkeypatch.setattr("jobs.process.host", lambda: "elsewhere")
         with pytest.raises(JobsError, match="is submitting"), lock.alone(store, wait_s=0.0):

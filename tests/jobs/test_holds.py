@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from fake_slurm import FakeSlurm
 
 from jobs.cli import cli
-from jobs.results.results_folder import Store
+from jobs.results.results_folder import ResultsFolder
 from jobs.runs import canary, status
 from jobs.submit import watch
 from jobs.worker.train_job import TrainJob
@@ -42,7 +42,7 @@ def held(slurm: FakeSlurm) -> list[int]:
     return [number for number, task in enumerate(slurm.tasks()) if task["held"]]
 
 
-def execute(store: Store, slurm: FakeSlurm, task: int) -> None:
+def execute(store: ResultsFolder, slurm: FakeSlurm, task: int) -> None:
     """A task of the newest submission, as its job would."""
     submission = store.submissions()[-1]
     job = submission.job_of(task)
@@ -56,7 +56,7 @@ def execute(store: Store, slurm: FakeSlurm, task: int) -> None:
         slurm.set(job, state="COMPLETED")
 
 
-def is_blocked(store: Store) -> bool:
+def is_blocked(store: ResultsFolder) -> bool:
     return canary.blocked(store, [found for sweep in status.sweeps(store) for found in sweep.runs])
 
 
@@ -70,7 +70,7 @@ def test_healthy_is_past_the_first_evaluation_with_trained_weights() -> None:
 
 
 def test_a_healthy_canary_releases_the_seeds_of_its_configuration(
-    run: Any, slurm: FakeSlurm, agent: Any, store: Store
+    run: Any, slurm: FakeSlurm, agent: Any, store: ResultsFolder
 ) -> None:
     run("submit", "q", "--canary", "--seeds-per-job", "2")
     (submission,) = store.submissions()
@@ -84,7 +84,7 @@ def test_a_healthy_canary_releases_the_seeds_of_its_configuration(
 
 
 def test_a_canary_that_dies_keeps_its_seeds_held_until_they_are_released(
-    run: Any, slurm: FakeSlurm, agent: Any, store: Store
+    run: Any, slurm: FakeSlurm, agent: Any, store: ResultsFolder
 ) -> None:
     agent.ends = {1: ValueError("too bad")}
     run("submit", "q", "--canary")
@@ -119,7 +119,7 @@ def test_a_status_that_stays_tells_what_is_held_until_nothing_is_active(
     assert "4 tasks are held until the first seeds of their 2 configurations are healthy" in " ".join(told.split())
 
 
-def test_status_releases_where_the_job_could_not(run: Any, slurm: FakeSlurm, agent: Any, store: Store) -> None:
+def test_status_releases_where_the_job_could_not(run: Any, slurm: FakeSlurm, agent: Any, store: ResultsFolder) -> None:
     run("submit", "q", "--canary")
     slurm.fault("scontrol", "before")
     execute(store, slurm, 0)
@@ -131,7 +131,9 @@ def test_status_releases_where_the_job_could_not(run: Any, slurm: FakeSlurm, age
 # --- deaths -------------------------------------------------------------------------------------------------
 
 
-def test_the_third_that_dies_alike_holds_what_waits(run: Any, slurm: FakeSlurm, agent: Any, store: Store) -> None:
+def test_the_third_that_dies_alike_holds_what_waits(
+    run: Any, slurm: FakeSlurm, agent: Any, store: ResultsFolder
+) -> None:
     agent.ends = {seed: ValueError(f"no CUDA on device {seed}") for seed in (1, 2, 3)}
     run("submit", "q")
     for task in (0, 1):
@@ -151,7 +153,9 @@ def test_the_third_that_dies_alike_holds_what_waits(run: Any, slurm: FakeSlurm, 
 
 
 @pytest.mark.parametrize("other", [ValueError("another"), None])
-def test_different_deaths_hold_nothing(run: Any, slurm: FakeSlurm, agent: Any, store: Store, other: Any) -> None:
+def test_different_deaths_hold_nothing(
+    run: Any, slurm: FakeSlurm, agent: Any, store: ResultsFolder, other: Any
+) -> None:
     agent.ends = {1: ValueError("one"), 2: other} if other else {1: ValueError("one")}
     run("submit", "q")
     for task in (0, 1, 2, 3):
@@ -159,7 +163,7 @@ def test_different_deaths_hold_nothing(run: Any, slurm: FakeSlurm, agent: Any, s
     assert held(slurm) == []
 
 
-def test_status_sees_jobs_that_die_before_they_say_anything(run: Any, slurm: FakeSlurm, store: Store) -> None:
+def test_status_sees_jobs_that_die_before_they_say_anything(run: Any, slurm: FakeSlurm, store: ResultsFolder) -> None:
     run("submit", "q")
     for task in (0, 1, 2):
         slurm.set(f"100_{task}", state="FAILED", exit="127:0")
@@ -170,7 +174,7 @@ def test_status_sees_jobs_that_die_before_they_say_anything(run: Any, slurm: Fak
 # --- the report, and scripts to submit by hand --------------------------------------------------------------
 
 
-def test_the_report_is_a_job_behind_all_others(run: Any, slurm: FakeSlurm, store: Store) -> None:
+def test_the_report_is_a_job_behind_all_others(run: Any, slurm: FakeSlurm, store: ResultsFolder) -> None:
     slurm.configure(MaxArraySize="4")
     run("submit", "q", "--then-aggregate")
     assert [word for word in slurm.calls("sbatch")[-1] if "dependency" in word] == ["--dependency=afterany:100:101"]
@@ -182,7 +186,7 @@ def test_the_report_is_a_job_behind_all_others(run: Any, slurm: FakeSlurm, store
 
 
 def test_an_exported_script_is_left_to_the_user_and_found_when_it_was_submitted(
-    run: Any, slurm: FakeSlurm, tmp_path: Path, store: Store
+    run: Any, slurm: FakeSlurm, tmp_path: Path, store: ResultsFolder
 ) -> None:
     run("submit", "q", "--export", str(tmp_path / "q.sh"))
     assert slurm.tasks() == []

@@ -17,7 +17,7 @@ from click.testing import CliRunner, Result
 from aggregate.analysis.summary import Summary, summarise
 from jobs.cli import cli
 from jobs.reports import imported_curves
-from jobs.results.results_folder import Store
+from jobs.results.results_folder import ResultsFolder
 from plots.report import render
 from sweepwise.core import atomic
 
@@ -50,7 +50,7 @@ def sweeps(tmp_path: Path) -> Callable[..., Result]:
 
 
 @pytest.fixture(scope="module")
-def submitted(tmp_path_factory: pytest.TempPathFactory, synthetic: ModuleType) -> Store:
+def submitted(tmp_path_factory: pytest.TempPathFactory, synthetic: ModuleType) -> ResultsFolder:
     """A sweep of two configurations, trained, with an import beside it."""
     folder = tmp_path_factory.mktemp("submitted")
     store = synthetic.submitted(folder / "results", total=TOTAL)
@@ -61,13 +61,13 @@ def submitted(tmp_path_factory: pytest.TempPathFactory, synthetic: ModuleType) -
 
 
 @pytest.fixture(scope="module")
-def both(submitted: Store) -> Summary:
+def both(submitted: ResultsFolder) -> Summary:
     sources, told = imported_curves.sources(submitted, [])
     assert told == []
     return summarise(sources)
 
 
-def test_an_import_changes_nothing_that_is_said_of_the_sweep(submitted: Store, both: Summary) -> None:
+def test_an_import_changes_nothing_that_is_said_of_the_sweep(submitted: ResultsFolder, both: Summary) -> None:
     (alone,) = summarise(imported_curves.sources(submitted, ["ensemble"])[0]).sweeps
     (beside,) = both.sweeps
     for name in ("runs", "curves", "events", "scores", "ranking", "contrasts", "baseline", "findings", "votes"):
@@ -106,7 +106,7 @@ def test_the_report_marks_what_is_imported(both: Summary) -> None:
     assert "6 done." in text  # the sweep's own runs
 
 
-def test_imports_by_themselves_are_a_sweep_per_task(submitted: Store, sweeps: Callable[..., Result]) -> None:
+def test_imports_by_themselves_are_a_sweep_per_task(submitted: ResultsFolder, sweeps: Callable[..., Result]) -> None:
     sources, _ = imported_curves.sources(submitted, ["published"])
     assert [source.name for source in sources] == ["published.quadruped-walk", "published.walker-walk"]
     (one,), _ = imported_curves.sources(submitted, ["published.quadruped-walk"])
@@ -118,7 +118,7 @@ def test_imports_by_themselves_are_a_sweep_per_task(submitted: Store, sweeps: Ca
     assert "no clock told" in text  # when it was logged
 
 
-def test_algorithms_of_unequal_length_are_judged_where_all_are(tmp_path: Path, store: Store) -> None:
+def test_algorithms_of_unequal_length_are_judged_where_all_are(tmp_path: Path, store: ResultsFolder) -> None:
     publish(tmp_path / "pub", {"A": 100, "B": 100})
     short = tmp_path / "pub" / "B" / "quadruped-walk.csv"
     short.write_text("".join(line for line in short.open() if not line.startswith("80000,")))
@@ -128,7 +128,9 @@ def test_algorithms_of_unequal_length_are_judged_where_all_are(tmp_path: Path, s
     assert source.goal == "Imported curves, up to the last step that all of them reach (75,000)"
 
 
-def test_names_that_fit_nothing_are_told(submitted: Store, tmp_path: Path, sweeps: Callable[..., Result]) -> None:
+def test_names_that_fit_nothing_are_told(
+    submitted: ResultsFolder, tmp_path: Path, sweeps: Callable[..., Result]
+) -> None:
     root = ("--results", str(submitted.root))
     out = ("--out", tmp_path / "x.html")
     for words, told in [
@@ -148,7 +150,7 @@ def test_names_that_fit_nothing_are_told(submitted: Store, tmp_path: Path, sweep
     assert "warning: published has no curve beside these sweeps; it has walker-walk" in warned.stderr
 
 
-def test_frames_of_another_length_are_not_set_beside(submitted: Store, tmp_path: Path) -> None:
+def test_frames_of_another_length_are_not_set_beside(submitted: ResultsFolder, tmp_path: Path) -> None:
     publish(tmp_path / "pub", {"A": 100})
     imported_curves.take(submitted, "other", [tmp_path / "pub"], MAP[1:], frames_per_step=4)
     (source,), told = imported_curves.sources(submitted, ["ensemble", "other"])
@@ -169,7 +171,7 @@ def test_what_is_imported_is_listed_and_nobody_elses(tmp_path: Path, sweeps: Cal
     sweeps("aggregate", "mine", "--out", tmp_path / "x.html")
 
 
-def test_importing_again_replaces_whole(tmp_path: Path, store: Store) -> None:
+def test_importing_again_replaces_whole(tmp_path: Path, store: ResultsFolder) -> None:
     first = imported_curves.take(store, "x", [publish(tmp_path / "one", {"A": 100, "B": 100})], MAP[1:])
     second = imported_curves.take(store, "x", [publish(tmp_path / "two", {"B": 200})], MAP[1:])
     assert store.read_import("x") == second
@@ -179,7 +181,7 @@ def test_importing_again_replaces_whole(tmp_path: Path, store: Store) -> None:
 
 
 def test_a_faulty_file_or_a_full_disk_leaves_what_was_there(
-    tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch, sweeps: Callable[..., Result]
+    tmp_path: Path, store: ResultsFolder, monkeypatch: pytest.MonkeyPatch, sweeps: Callable[..., Result]
 ) -> None:
     good = publish(tmp_path / "pub", {"A": 100})
     before = imported_curves.take(store, "x", [good], MAP[1:])
@@ -206,7 +208,7 @@ def test_a_faulty_file_or_a_full_disk_leaves_what_was_there(
     assert sorted(path.name for path in store.import_path("x").parent.iterdir()) == sorted([before.data, "import.json"])
 
 
-def test_a_foreign_record_is_a_problem_and_no_crash(tmp_path: Path, store: Store) -> None:
+def test_a_foreign_record_is_a_problem_and_no_crash(tmp_path: Path, store: ResultsFolder) -> None:
     made = imported_curves.take(store, "x", [publish(tmp_path / "pub", {"A": 100})], MAP[1:])
     path = store.import_path("x")
     path.write_text(path.read_text().replace(made.data, "../../../etc"))

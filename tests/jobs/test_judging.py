@@ -13,8 +13,8 @@ from click.testing import CliRunner, Result
 from aggregate.inputs.runs import SweepSource
 from jobs.cli import cli
 from jobs.reports import report
-from jobs.results.records import View, ViewConfig
-from jobs.results.results_folder import Store
+from jobs.results.records import SubmittedConfiguration, SubmittedSweep
+from jobs.results.results_folder import ResultsFolder
 from sweepwise.core.errors import AggregateError
 from tdmpc.config import TrainConfig, config_id
 
@@ -22,14 +22,14 @@ Sweeps = Callable[..., Result]
 
 
 @pytest.fixture
-def store(tmp_path: Path, synthetic: ModuleType) -> Store:
+def store(tmp_path: Path, synthetic: ModuleType) -> ResultsFolder:
     """num_q 1 and 2 with three seeds each, done."""
-    made: Store = synthetic.submitted(tmp_path / "results")
+    made: ResultsFolder = synthetic.submitted(tmp_path / "results")
     return made
 
 
 @pytest.fixture
-def sweeps(store: Store) -> Sweeps:
+def sweeps(store: ResultsFolder) -> Sweeps:
     def invoke(*words: object, code: int = 0) -> Result:
         result = CliRunner().invoke(cli, ["--results", str(store.root), *map(str, words)])
         assert result.exit_code == code, result.output
@@ -58,7 +58,7 @@ def keep(
     slept: list[float] = []
     monkeypatch.setattr(report, "sources", lambda store, names, warn: rounds.pop(0))
     report.keep_reporting(
-        Store(tmp_path), (), tmp_path / "r.html", ["csv"], 7.0, told.append, told.append, slept.append
+        ResultsFolder(tmp_path), (), tmp_path / "r.html", ["csv"], 7.0, told.append, told.append, slept.append
     )
     return told, slept
 
@@ -91,7 +91,7 @@ def test_where_nothing_was_logged_and_nothing_runs_that_is_an_error(
 # --- two configurations ---------------------------------------------------------------------------------
 
 
-def test_two_configurations_are_compared(sweeps: Sweeps, store: Store, tmp_path: Path) -> None:
+def test_two_configurations_are_compared(sweeps: Sweeps, store: ResultsFolder, tmp_path: Path) -> None:
     a, b = (config.config_id for config in store.read_view("ensemble").configs)  # type: ignore[union-attr]
     by_letter = sweeps("compare", "ensemble:A", "ensemble:B").stdout
     assert by_letter == sweeps("compare", a[:6], b).stdout
@@ -119,12 +119,14 @@ def test_what_cannot_be_compared_is_one_line(sweeps: Sweeps, words: tuple[str, .
     assert message in sweeps("compare", *words, code=1).stderr
 
 
-def test_different_tasks_do_not_compare(sweeps: Sweeps, store: Store, tmp_path: Path, synthetic: ModuleType) -> None:
+def test_different_tasks_do_not_compare(
+    sweeps: Sweeps, store: ResultsFolder, tmp_path: Path, synthetic: ModuleType
+) -> None:
     other = TrainConfig(task="walker-walk", steps=20_000)
     store.write_config(other)
-    asked = ViewConfig(config_id(other), "walker", {}, True, [1])
+    asked = SubmittedConfiguration(config_id(other), "walker", {}, True, [1])
     view = store.read_view("ensemble")
-    assert isinstance(view, View)
+    assert isinstance(view, SubmittedSweep)
     store.write_view(dataclasses.replace(view, name="walk", configs=[asked], factors=[]))
     told = sweeps("compare", "ensemble", "walk", code=1).stderr
     assert "ensemble is of quadruped-walk and walk is of walker-walk: returns of different tasks do not compare" in told

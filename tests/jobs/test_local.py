@@ -16,10 +16,10 @@ from jobs import process
 from jobs.backends import local
 from jobs.backends.local import Scheduler, Slots
 from jobs.results.records import Submission, TaskRuns, Worker
-from jobs.results.results_folder import Store
+from jobs.results.results_folder import ResultsFolder
 
 
-def submission(store: Store, tasks: int) -> Submission:
+def submission(store: ResultsFolder, tasks: int) -> Submission:
     name = store.new_submission("s")
     runs = [TaskRuns("0" * 10, [seed]) for seed in range(tasks)]
     made = Submission(name, "s", "local", process.host(), "u", 1.0, runs, 0, 1, "n", {"slots": 1})
@@ -33,7 +33,7 @@ def tasks_run(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
     monkeypatch.setattr(local, "command", lambda s, name, task: [sys.executable, "-c", f"TASK = {task}\n{code}"])
 
 
-def words(store: Store, made: Submission) -> list[tuple[str, str]]:
+def words(store: ResultsFolder, made: Submission) -> list[tuple[str, str]]:
     found = local.task_states(store, [made])
     return [(found[made.id, i].word, found[made.id, i].reason.partition(";")[0]) for i in range(len(made.tasks))]
 
@@ -76,7 +76,7 @@ def test_visible_devices_are_all_the_gpus_there_are(monkeypatch: pytest.MonkeyPa
     assert process.gpus() == []
 
 
-def test_tasks_run_and_how_they_ended_is_told(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tasks_run_and_how_they_ended_is_told(store: ResultsFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     tasks_run(
         monkeypatch, "import os, sys\nif TASK == 1: sys.exit(3)\nif TASK == 2: os.kill(os.getpid(), 9)\nprint('hi')"
     )
@@ -87,7 +87,7 @@ def test_tasks_run_and_how_they_ended_is_told(store: Store, monkeypatch: pytest.
 
 
 def test_the_report_is_written_when_the_last_task_has_ended(
-    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: ResultsFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done = [tmp_path / f"done-{task}" for task in range(2)]
     tasks_run(monkeypatch, f"open({str(tmp_path)!r} + f'/done-{{TASK}}', 'w'); raise SystemExit(TASK)")
@@ -101,7 +101,7 @@ def test_the_report_is_written_when_the_last_task_has_ended(
 
 
 def test_never_more_than_n_at_a_time_over_two_submissions(
-    store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    store: ResultsFolder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Each task counts those alive beside it while it holds its slot."""
     alive = tmp_path / "alive"
@@ -126,7 +126,9 @@ own.unlink()
     assert max(int(log.read_text()) for log in logs) <= 2
 
 
-def test_the_lock_is_the_tasks_own_and_outlives_the_scheduler(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_lock_is_the_tasks_own_and_outlives_the_scheduler(
+    store: ResultsFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     tasks_run(monkeypatch, "import sys; sys.stdin.read()\nimport time; time.sleep(600)")
     scheduler = Scheduler(store, submission(store, 1), Slots(1, 1))
     scheduler.waiting.append(0)
@@ -140,7 +142,9 @@ def test_the_lock_is_the_tasks_own_and_outlives_the_scheduler(store: Store, monk
     os.close(lock)
 
 
-def test_told_to_stop_it_tells_its_tasks_and_starts_no_more(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_told_to_stop_it_tells_its_tasks_and_starts_no_more(
+    store: ResultsFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     tasks_run(monkeypatch, "import time; time.sleep(600)")
     made = submission(store, 3)
     scheduler = Scheduler(store, made, Slots(1, 1))
@@ -155,7 +159,7 @@ def test_told_to_stop_it_tells_its_tasks_and_starts_no_more(store: Store, monkey
     assert words(store, made)[1][0] == "gone"
 
 
-def test_tasks_of_a_scheduler_that_died_are_lost_and_not_pending(store: Store) -> None:
+def test_tasks_of_a_scheduler_that_died_are_lost_and_not_pending(store: ResultsFolder) -> None:
     made = submission(store, 1)
     store.write_worker(made.id, None, Worker(process.host(), os.getpid(), "1", time.time()))  # a recycled pid
     assert words(store, made) == [("gone", "its scheduler on this machine ended")]
@@ -163,20 +167,20 @@ def test_tasks_of_a_scheduler_that_died_are_lost_and_not_pending(store: Store) -
     assert words(store, made) == [("pending", "")]
 
 
-def test_a_task_that_outlives_its_scheduler_is_running(store: Store) -> None:
+def test_a_task_that_outlives_its_scheduler_is_running(store: ResultsFolder) -> None:
     made = submission(store, 1)
     store.write_worker(made.id, None, Worker(process.host(), os.getpid(), "1", time.time()))
     store.write_worker(made.id, 0, Worker(process.host(), os.getpid(), process.start_time(os.getpid()), time.time()))
     assert words(store, made) == [("running", "")]
 
 
-def test_another_machines_tasks_are_unknown_here(store: Store) -> None:
+def test_another_machines_tasks_are_unknown_here(store: ResultsFolder) -> None:
     name = store.new_submission("s")
     made = Submission(name, "s", "local", "elsewhere", "u", 1.0, [TaskRuns("0" * 10, [1])], 0, 1, "n", {"slots": 1})
     assert words(store, made) == [("unknown", "")]
 
 
-def test_the_scheduler_is_launched_in_a_session_of_its_own(store: Store) -> None:
+def test_the_scheduler_is_launched_in_a_session_of_its_own(store: ResultsFolder) -> None:
     made = submission(store, 1)
     slot = local.try_lock(store.slot_path(0))  # its task waits, so that it is there to be looked at
     assert slot is not None

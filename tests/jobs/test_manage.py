@@ -13,7 +13,7 @@ from fake_slurm import FakeSlurm
 from jobs import process
 from jobs.backends import local
 from jobs.results.records import Attempt, Outcome, Status, Submission, TaskRuns
-from jobs.results.results_folder import RunRef, Store
+from jobs.results.results_folder import ResultsFolder, RunRef
 from jobs.runs import usage
 
 PLAN = """
@@ -34,7 +34,7 @@ def run(monkeypatch: pytest.MonkeyPatch, slurm: FakeSlurm, typed: Any) -> Any:
     return typed(PLAN)
 
 
-def begin(store: Store, task: int, step: int = 100) -> RunRef:
+def begin(store: ResultsFolder, task: int, step: int = 100) -> RunRef:
     """The task's first run has begun and written a heartbeat."""
     (submission,) = store.submissions()
     runs = submission.tasks[task]
@@ -45,12 +45,12 @@ def begin(store: Store, task: int, step: int = 100) -> RunRef:
     return run
 
 
-def end(store: Store, run: RunRef, state: str, message: str = "") -> None:
+def end(store: ResultsFolder, run: RunRef, state: str, message: str = "") -> None:
     step = 5000 if state == "finished" else 100
     store.write_outcome(run, 1, Outcome(state, step, message, time.time()))
 
 
-def log(store: Store, task: int, text: str) -> Path:
+def log(store: ResultsFolder, task: int, text: str) -> Path:
     (submission,) = store.submissions()
     path = store.log_paths(submission.id, task, submission.job_of(task))[-1]
     path.write_text(text)
@@ -81,7 +81,7 @@ def scripts(slurm: FakeSlurm) -> list[str]:
 # --- status and logs ------------------------------------------------------------------------------------------
 
 
-def test_every_run_has_its_own_word(run: Any, store: Store, slurm: FakeSlurm) -> None:
+def test_every_run_has_its_own_word(run: Any, store: ResultsFolder, slurm: FakeSlurm) -> None:
     run("submit", "q")
     slurm.set("100_0", state="RUNNING", node="n7")
     begin(store, 0, step=2000)
@@ -105,7 +105,9 @@ def test_every_run_has_its_own_word(run: Any, store: Store, slurm: FakeSlurm) ->
     assert "1 failed: ImportError: no torch; `sweeps logs " in text
 
 
-def test_while_slurm_is_silent_its_last_word_stands_and_is_marked(run: Any, store: Store, slurm: FakeSlurm) -> None:
+def test_while_slurm_is_silent_its_last_word_stands_and_is_marked(
+    run: Any, store: ResultsFolder, slurm: FakeSlurm
+) -> None:
     run("submit", "q")
     slurm.set("100_0", state="RUNNING")
     before = states(run)
@@ -114,7 +116,7 @@ def test_while_slurm_is_silent_its_last_word_stands_and_is_marked(run: Any, stor
     assert "Slurm does not answer; this is what it said" in run("status").stdout
 
 
-def test_the_log_is_shown_from_its_end(run: Any, store: Store, slurm: FakeSlurm) -> None:
+def test_the_log_is_shown_from_its_end(run: Any, store: ResultsFolder, slurm: FakeSlurm) -> None:
     run("submit", "q")
     ref = begin(store, 0)
     assert "has no log yet" in run("logs", str(ref), code=1).stderr
@@ -126,7 +128,7 @@ def test_the_log_is_shown_from_its_end(run: Any, store: Store, slurm: FakeSlurm)
 
 
 def test_a_followed_log_ends_with_its_run(
-    run: Any, store: Store, slurm: FakeSlurm, monkeypatch: pytest.MonkeyPatch
+    run: Any, store: ResultsFolder, slurm: FakeSlurm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run("submit", "q")
     slurm.set("100_0", state="RUNNING")
@@ -148,7 +150,7 @@ def test_a_followed_log_ends_with_its_run(
 # --- cancel ---------------------------------------------------------------------------------------------------
 
 
-def test_cancel_takes_what_is_asked_for_and_nothing_else(run: Any, store: Store, slurm: FakeSlurm) -> None:
+def test_cancel_takes_what_is_asked_for_and_nothing_else(run: Any, store: ResultsFolder, slurm: FakeSlurm) -> None:
     run("submit", "q")
     assert "3 runs would be cancelled" in run("cancel", "q", "--where", "num_q=2", "--dry-run").stdout
     assert slurm.calls("scancel") == []
@@ -162,7 +164,7 @@ def test_cancel_takes_what_is_asked_for_and_nothing_else(run: Any, store: Store,
 
 
 def test_cancel_of_what_diverged_takes_the_other_seeds_of_its_configuration(
-    run: Any, store: Store, slurm: FakeSlurm
+    run: Any, store: ResultsFolder, slurm: FakeSlurm
 ) -> None:
     run("submit", "q")
     slurm.set("100_1", state="FAILED")
@@ -171,7 +173,7 @@ def test_cancel_of_what_diverged_takes_the_other_seeds_of_its_configuration(
     assert slurm.calls("scancel") == [["100_[3,5]"]]
 
 
-def test_a_recycled_id_is_not_cancelled(run: Any, store: Store, slurm: FakeSlurm) -> None:
+def test_a_recycled_id_is_not_cancelled(run: Any, store: ResultsFolder, slurm: FakeSlurm) -> None:
     """Neither another user's job, nor one of another name, nor one of another cluster."""
     run("submit", "q")
     slurm.set("100_0", user="other")
@@ -184,7 +186,9 @@ def test_a_recycled_id_is_not_cancelled(run: Any, store: Store, slurm: FakeSlurm
     assert len(slurm.calls("scancel")) == 1
 
 
-def test_a_task_goes_on_while_it_trains_a_run_that_is_not_cancelled(run: Any, store: Store, slurm: FakeSlurm) -> None:
+def test_a_task_goes_on_while_it_trains_a_run_that_is_not_cancelled(
+    run: Any, store: ResultsFolder, slurm: FakeSlurm
+) -> None:
     run("submit", "q", "--seeds-per-job", "3")
     result = run("cancel", "q", "--where", "seed=1").stdout
     assert "0 runs cancelled" in result
@@ -193,7 +197,9 @@ def test_a_task_goes_on_while_it_trains_a_run_that_is_not_cancelled(run: Any, st
     assert slurm.calls("scancel") == [["100_[0]"]]
 
 
-def test_on_this_machine_the_scheduler_drops_what_is_cancelled(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_on_this_machine_the_scheduler_drops_what_is_cancelled(
+    store: ResultsFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(local, "command", lambda *_: [process.sys.executable, "-c", "import time; time.sleep(600)"])
     name = store.new_submission("s")
     runs = [TaskRuns("0" * 10, [seed]) for seed in range(3)]
@@ -214,7 +220,7 @@ def test_on_this_machine_the_scheduler_drops_what_is_cancelled(store: Store, mon
 # --- rerun ----------------------------------------------------------------------------------------------------
 
 
-def test_each_cause_goes_again_with_what_it_lacked(run: Any, store: Store, slurm: FakeSlurm) -> None:
+def test_each_cause_goes_again_with_what_it_lacked(run: Any, store: ResultsFolder, slurm: FakeSlurm) -> None:
     run("submit", "q")
     ends = ("OUT_OF_MEMORY", "TIMEOUT", "TIMEOUT", "NODE_FAIL", "FAILED", "CANCELLED")
     for task, state in enumerate(ends):
@@ -236,7 +242,7 @@ def test_each_cause_goes_again_with_what_it_lacked(run: Any, store: Store, slurm
 
 
 def test_a_gpu_without_memory_gets_fewer_seeds_and_the_command_line_wins(
-    run: Any, store: Store, slurm: FakeSlurm
+    run: Any, store: ResultsFolder, slurm: FakeSlurm
 ) -> None:
     run("submit", "q", "--seeds", "4", "--seeds-per-job", "4")
     slurm.set("100_0", state="FAILED")
@@ -252,7 +258,7 @@ def test_a_gpu_without_memory_gets_fewer_seeds_and_the_command_line_wins(
 
 
 def test_a_rerun_has_all_that_its_submit_was_given(
-    run: Any, slurm: FakeSlurm, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Any, slurm: FakeSlurm, store: ResultsFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "p.yaml").write_text("cpus: 3\nmem_gb: 7\n")
@@ -272,7 +278,7 @@ def test_a_rerun_has_all_that_its_submit_was_given(
     assert "--mem=7168M" in script
 
 
-def test_rerun_by_number_and_value_takes_any_that_ended(run: Any, store: Store, slurm: FakeSlurm) -> None:
+def test_rerun_by_number_and_value_takes_any_that_ended(run: Any, store: ResultsFolder, slurm: FakeSlurm) -> None:
     run("submit", "q")
     slurm.set("100", state="FAILED")
     run("rerun", "q", "--indices", "1,5-6")  # of q=1 seed 1, of q=2 seeds 2 and 3
@@ -300,7 +306,7 @@ def test_what_cannot_be_picked_is_an_error(run: Any, words: tuple[str, ...], mes
     assert message in run("rerun", "q", *words, code=1).stderr
 
 
-def test_lost_tasks_are_missing_work(run: Any, store: Store, slurm: FakeSlurm) -> None:
+def test_lost_tasks_are_missing_work(run: Any, store: ResultsFolder, slurm: FakeSlurm) -> None:
     """The controller lost the array before it began: the next submit trains it."""
     run("submit", "q")
     slurm.forget("100")
@@ -317,7 +323,7 @@ def used(run: Any) -> list[str]:
     return [str(word) for word in row[1:]]
 
 
-def test_what_was_used_comes_from_slurms_books(run: Any, store: Store, slurm: FakeSlurm) -> None:
+def test_what_was_used_comes_from_slurms_books(run: Any, store: ResultsFolder, slurm: FakeSlurm) -> None:
     """Half an hour with a core busy for 24 minutes, and with all of it."""
     run("submit", "q", "--option", "cpus=4", "--option", "mem_gb=16", "--option", "time=12:00:00")
     for task, cpu, most in ((0, "00:24:00", "1048576K"), (1, "00:30:00", "2.5G")):
@@ -328,7 +334,7 @@ def test_what_was_used_comes_from_slurms_books(run: Any, store: Store, slurm: Fa
     ]  # fmt: skip
 
 
-def test_without_accounting_what_was_used_comes_from_the_runs(run: Any, store: Store, slurm: FakeSlurm) -> None:
+def test_without_accounting_what_was_used_comes_from_the_runs(run: Any, store: ResultsFolder, slurm: FakeSlurm) -> None:
     slurm.accounting(False)
     run("submit", "q", "--seeds-per-job", "3")
     ref = begin(store, 0)
@@ -338,7 +344,7 @@ def test_without_accounting_what_was_used_comes_from_the_runs(run: Any, store: S
     assert used(run)[-4:] == ["--option", "mem_gb=3", "--option", "time=91"]
 
 
-def test_a_gpus_memory_stands_beside_slurms_books(run: Any, store: Store, slurm: FakeSlurm) -> None:
+def test_a_gpus_memory_stands_beside_slurms_books(run: Any, store: ResultsFolder, slurm: FakeSlurm) -> None:
     """Slurm does not know it; the run does."""
     run("submit", "q", "--profile", "gpu")
     ref = begin(store, 0)

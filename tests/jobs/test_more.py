@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 from jobs.cli import cli
 from jobs.planning import interim_analyses, plan
 from jobs.reports.inputs import sweep_sources
-from jobs.results.results_folder import Store
+from jobs.results.results_folder import ResultsFolder
 from jobs.runs.status import sweeps
 from sweepwise.core.errors import JobsError
 
@@ -39,13 +39,13 @@ def judged(synthetic: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> P
 
 
 @pytest.fixture
-def store(judged: Path, tmp_path: Path) -> Store:
+def store(judged: Path, tmp_path: Path) -> ResultsFolder:
     shutil.copytree(judged, tmp_path / "results")
-    return Store(tmp_path / "results")
+    return ResultsFolder(tmp_path / "results")
 
 
 @pytest.fixture
-def typed(store: Store, monkeypatch: pytest.MonkeyPatch) -> Typed:
+def typed(store: ResultsFolder, monkeypatch: pytest.MonkeyPatch) -> Typed:
     monkeypatch.setattr("jobs.process.gpus", lambda: [])
 
     def invoke(*words: str, code: int = 0) -> Result:
@@ -56,17 +56,17 @@ def typed(store: Store, monkeypatch: pytest.MonkeyPatch) -> Typed:
     return invoke
 
 
-def seeds_of(store: Store) -> list[list[int]]:
+def seeds_of(store: ResultsFolder) -> list[list[int]]:
     return [config.seeds for config in store.read_view("ensemble").configs]
 
 
-def recorded(store: Store) -> list[dict[str, Any]]:
+def recorded(store: ResultsFolder) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = json.loads((store.root / "looks" / "ensemble.json").read_text())["looks"]
     return found
 
 
 def test_only_what_is_tied_gets_more_seeds_and_the_next_report_knows(
-    typed: Typed, store: Store, agent: Any, synthetic: ModuleType
+    typed: Typed, store: ResultsFolder, agent: Any, synthetic: ModuleType
 ) -> None:
     one, two, three = (config.config_id for config in store.read_view("ensemble").configs)
 
@@ -94,7 +94,7 @@ def test_only_what_is_tied_gets_more_seeds_and_the_next_report_knows(
     assert "looks/ensemble.json" in store.archived(["ensemble"], [], [], [])
 
 
-def test_a_dry_run_changes_nothing(typed: Typed, store: Store) -> None:
+def test_a_dry_run_changes_nothing(typed: Typed, store: ResultsFolder) -> None:
     before = store.read_view("ensemble")
     told = typed("more", "ensemble", "--cluster", "local", "--dry-run").stdout
     assert "more seeds for each of num_q=2; num_q=1" in told
@@ -103,7 +103,7 @@ def test_a_dry_run_changes_nothing(typed: Typed, store: Store) -> None:
     assert not (store.root / "looks").exists()
 
 
-def test_what_would_not_help_is_refused_in_one_line(typed: Typed, store: Store) -> None:
+def test_what_would_not_help_is_refused_in_one_line(typed: Typed, store: ResultsFolder) -> None:
     told = typed("more", "ensemble", "--at-most", "5", code=1).stderr
     assert told.count("\n") == 1
     assert "num_q=2; num_q=1 cannot be told apart, and 5 seeds each would not do it either" in told
@@ -114,12 +114,12 @@ def test_what_would_not_help_is_refused_in_one_line(typed: Typed, store: Store) 
     assert seeds_of(store) == [[1, 2, 3, 4]] * 3
 
 
-def _first(store: Store) -> Any:
+def _first(store: ResultsFolder) -> Any:
     (sweep,) = sweeps(store, ["ensemble"])
     return sweep.runs[0].record.ref
 
 
-def test_seeds_that_submit_adds_after_a_look_are_a_look_too(typed: Typed, store: Store, agent: Any) -> None:
+def test_seeds_that_submit_adds_after_a_look_are_a_look_too(typed: Typed, store: ResultsFolder, agent: Any) -> None:
     file = store.root.parent / "mine.yaml"
     file.write_text(PLAN.replace("SEEDS", "seeds: 5, looks: 3"))
     words = ("submit", "ensemble", "--plan", str(file), "--cluster", "debug")
@@ -147,7 +147,7 @@ def test_the_first_submit_is_no_look(tmp_path: Path, agent: Any, monkeypatch: py
     assert not (tmp_path / "r" / "looks").exists()
 
 
-def test_a_damaged_record_is_an_error_and_not_a_first_look(typed: Typed, store: Store) -> None:
+def test_a_damaged_record_is_an_error_and_not_a_first_look(typed: Typed, store: ResultsFolder) -> None:
     store.write_looks("ensemble", [])
     store.looks_path("ensemble").write_text("{")
     for command in (["more", "ensemble"], ["aggregate", "ensemble"]):
@@ -155,7 +155,7 @@ def test_a_damaged_record_is_an_error_and_not_a_first_look(typed: Typed, store: 
         assert "looks/ensemble.json: not a whole JSON file; move it away to forget earlier looks" in told
 
 
-def test_looks_that_saw_the_same_seeds_count_once(store: Store) -> None:
+def test_looks_that_saw_the_same_seeds_count_once(store: ResultsFolder) -> None:
     interim_analyses.note(store, "ensemble", interim_analyses.Look("2026-11-25T10:00:00Z", "me", "more", 2, {}))
     interim_analyses.note(store, "ensemble", interim_analyses.Look("2026-11-25T11:00:00Z", "me", "more", 4, {}))
     (sweep,) = sweeps(store, ["ensemble"])

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from jobs.planning import plan
-from jobs.planning.expand import Expanded, combinations, expand, show
+from jobs.planning.expand import ExpandedSweep, combinations, expand, show
 from sweepwise.core.errors import JobsError
 
 SWEEPS = {  # configurations of the packaged plan, as the plan counts them
@@ -23,12 +23,12 @@ SWEEPS = {  # configurations of the packaged plan, as the plan counts them
 }
 
 
-def packaged(name: str) -> list[Expanded]:
+def packaged(name: str) -> list[ExpandedSweep]:
     loaded = plan.load()
     return [expand(loaded, sweep) for sweep in loaded.select(name)]
 
 
-def ids(sweeps: list[Expanded]) -> set[str]:
+def ids(sweeps: list[ExpandedSweep]) -> set[str]:
     return {c.config_id for sweep in sweeps for c in sweep.configurations}
 
 
@@ -38,7 +38,7 @@ def written(tmp_path: Path, text: str) -> Path:
     return path
 
 
-def expanded(tmp_path: Path, text: str, **layers: object) -> Expanded:
+def expanded(tmp_path: Path, text: str, **layers: object) -> ExpandedSweep:
     loaded = plan.load(written(tmp_path, text))
     return expand(loaded, loaded.sweeps[0], **layers)  # type: ignore[arg-type]
 

@@ -13,7 +13,7 @@ from fake_slurm import FakeSlurm
 
 from jobs.reports import inputs
 from jobs.results.records import Attempt, Outcome
-from jobs.results.results_folder import RunRef, Store
+from jobs.results.results_folder import ResultsFolder, RunRef
 from jobs.results.run_state import RunState, given_up
 
 PLAN = """
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.usefixtures("outside_slurm")
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, typed: Any, store: Store, synthetic: ModuleType) -> Any:
+def run(monkeypatch: pytest.MonkeyPatch, typed: Any, store: ResultsFolder, synthetic: ModuleType) -> Any:
     """`sweeps ...` in this process; eight runs stand at 60 % of their steps, of which the last two are far behind."""
     monkeypatch.setenv("COLUMNS", "250")
     invoke = typed(PLAN)
@@ -39,7 +39,7 @@ def run(monkeypatch: pytest.MonkeyPatch, typed: Any, store: Store, synthetic: Mo
     return invoke
 
 
-def runs(store: Store) -> list[tuple[RunRef, int]]:
+def runs(store: ResultsFolder) -> list[tuple[RunRef, int]]:
     configs = store.read_view("q").configs
     return [(RunRef(config.config_id, seed), i) for i, config in enumerate(configs) for seed in config.seeds]
 
@@ -49,7 +49,7 @@ def states(run: Any) -> list[str]:
     return [r["state"] for c in sweep["configurations"] for r in c["runs"]]
 
 
-def test_what_is_stopped_stays_stopped_until_it_is_asked_for(run: Any, store: Store, slurm: FakeSlurm) -> None:
+def test_what_is_stopped_stays_stopped_until_it_is_asked_for(run: Any, store: ResultsFolder, slurm: FakeSlurm) -> None:
     told = run("prune", "q", "--dry-run").stdout
     assert "2 runs would be stopped" in told
     assert slurm.calls("scancel") == []
@@ -83,7 +83,7 @@ def test_what_is_stopped_stays_stopped_until_it_is_asked_for(run: Any, store: St
 
 
 def test_the_report_says_what_was_stopped_and_how_it_is_scored(
-    run: Any, store: Store, slurm: FakeSlurm, tmp_path: Path, synthetic: ModuleType
+    run: Any, store: ResultsFolder, slurm: FakeSlurm, tmp_path: Path, synthetic: ModuleType
 ) -> None:
     from aggregate.analysis.summary import summarise
     from aggregate.verdict.verdict import verdict
@@ -108,7 +108,7 @@ def test_the_report_says_what_was_stopped_and_how_it_is_scored(
     assert "hopeless at step 12,000" in page
 
 
-def test_a_stop_that_could_not_be_carried_out_is_none(run: Any, store: Store, slurm: FakeSlurm) -> None:
+def test_a_stop_that_could_not_be_carried_out_is_none(run: Any, store: ResultsFolder, slurm: FakeSlurm) -> None:
     slurm.set("100_3", user="somebody")  # a recycled id: not ours to cancel
     run("prune", "q")
     left = [ref for ref, index in runs(store) if index == 3 and store.load_run(ref, 20_000).stopped is None]

@@ -10,8 +10,8 @@ from aggregate.analysis.plan_questions import Question
 from jobs.planning import plan
 from jobs.planning.expand import expand
 from jobs.reports.inputs import sweep_sources
-from jobs.results.records import View
-from jobs.results.results_folder import Store
+from jobs.results.records import SubmittedSweep
+from jobs.results.results_folder import ResultsFolder
 from jobs.submit.submit import record_sweeps
 from sweepwise.core.errors import JobsError
 
@@ -94,7 +94,7 @@ def test_a_question_that_no_option_is_left_for_is_an_error(tmp_path: Path) -> No
 
 
 def test_questions_reach_the_report_with_the_configurations_they_need(tmp_path: Path) -> None:
-    store, packaged = Store(tmp_path / "results"), plan.load()
+    store, packaged = ResultsFolder(tmp_path / "results"), plan.load()
     store.prepare()
     record_sweeps(store, packaged, [expand(packaged, packaged.select("entropy")[0])])
     (alone,) = sweep_sources(store, ["entropy"])
@@ -107,9 +107,9 @@ def test_questions_reach_the_report_with_the_configurations_they_need(tmp_path: 
 
 
 def test_a_view_with_a_foreign_question_is_one_line(tmp_path: Path) -> None:
-    store = Store(tmp_path / "results")
+    store = ResultsFolder(tmp_path / "results")
     store.prepare()
-    store.write_view(View("s", "p", "", [{"text": "?", "on": ["speed"]}], [], [], 1.0))
+    store.write_view(SubmittedSweep("s", "p", "", [{"text": "?", "on": ["speed"]}], [], [], 1.0))
     with pytest.raises(JobsError, match=r"s\.json: unknown endpoint 'speed'.*; submit the sweep again") as caught:
         sweep_sources(store, [])
     assert "\n" not in str(caught.value)

@@ -10,7 +10,7 @@ from fake_slurm import FakeSlurm
 
 from jobs.backends.slurm import queue_state
 from jobs.results.records import Chunk, Submission, TaskRuns
-from jobs.results.results_folder import Store
+from jobs.results.results_folder import ResultsFolder
 from jobs.runs import logs
 
 NOW = 1_000_000.0
@@ -28,7 +28,7 @@ def array(slurm: FakeSlurm) -> Submission:
     return submission("a", Chunk("a", 0, 4, job_id=slurm.add("a", 4)))
 
 
-def words(store: Store, *made: Submission, now: float = NOW, max_age_s: float = 0.0) -> list[str]:
+def words(store: ResultsFolder, *made: Submission, now: float = NOW, max_age_s: float = 0.0) -> list[str]:
     found = queue_state.task_states(store, made, now, max_age_s)
     return [found[s.id, task].word for s in made for task in range(len(s.tasks)) if (s.id, task) in found]
 
@@ -57,7 +57,7 @@ SAID = {
 
 
 @pytest.mark.parametrize("state", SAID)
-def test_every_state_of_slurm_has_a_word(store: Store, slurm: FakeSlurm, array: Submission, state: str) -> None:
+def test_every_state_of_slurm_has_a_word(store: ResultsFolder, slurm: FakeSlurm, array: Submission, state: str) -> None:
     slurm.answer("squeue", f"100_0|{state}|n1|u|a|None\n")
     said = queue_state.task_states(store, [array], NOW)[array.id, 0]
     assert (said.word, said.cause) == SAID[state]
@@ -65,7 +65,7 @@ def test_every_state_of_slurm_has_a_word(store: Store, slurm: FakeSlurm, array: 
 
 
 def test_why_a_task_waits_is_told_in_words_and_what_never_starts_is_stuck(
-    store: Store, slurm: FakeSlurm, array: Submission
+    store: ResultsFolder, slurm: FakeSlurm, array: Submission
 ) -> None:
     reasons = ("Priority", "JobHeldUser", "launch failed requeued held", "QOSMaxJobsPerUserLimit")
     for index, reason in enumerate(reasons):
@@ -78,7 +78,9 @@ def test_why_a_task_waits_is_told_in_words_and_what_never_starts_is_stuck(
     ]  # fmt: skip
 
 
-def test_all_submissions_are_asked_about_in_one_question(store: Store, slurm: FakeSlurm, array: Submission) -> None:
+def test_all_submissions_are_asked_about_in_one_question(
+    store: ResultsFolder, slurm: FakeSlurm, array: Submission
+) -> None:
     chunks = [Chunk("b.1", 0, 2, job_id=slurm.add("b.1", 2)), Chunk("b.2", 2, 1, job_id=slurm.add("b.2"))]
     slurm.set("101_1", state="RUNNING")
     slurm.set("102", state="RUNNING")
@@ -91,7 +93,7 @@ def test_all_submissions_are_asked_about_in_one_question(store: Store, slurm: Fa
     assert len(slurm.calls("squeue")) == 1
 
 
-def test_what_squeue_forgot_sacct_tells_once(store: Store, slurm: FakeSlurm, array: Submission) -> None:
+def test_what_squeue_forgot_sacct_tells_once(store: ResultsFolder, slurm: FakeSlurm, array: Submission) -> None:
     slurm.forget("100")
     slurm.set("100_0", state="COMPLETED")
     slurm.set("100_1", state="CANCELLED by 1000")
@@ -108,7 +110,7 @@ def test_what_squeue_forgot_sacct_tells_once(store: Store, slurm: FakeSlurm, arr
 
 
 def test_without_accounting_purged_tasks_are_gone_and_sacct_is_left_alone(
-    store: Store, slurm: FakeSlurm, array: Submission
+    store: ResultsFolder, slurm: FakeSlurm, array: Submission
 ) -> None:
     slurm.accounting(False)
     slurm.set("100_0", state="FAILED")
@@ -122,7 +124,7 @@ def test_without_accounting_purged_tasks_are_gone_and_sacct_is_left_alone(
 
 
 def test_a_silent_controller_leaves_the_last_word_and_is_asked_less_and_less(
-    store: Store, slurm: FakeSlurm, array: Submission
+    store: ResultsFolder, slurm: FakeSlurm, array: Submission
 ) -> None:
     slurm.set("100_0", state="RUNNING")
     words(store, array)
@@ -139,7 +141,9 @@ def test_a_silent_controller_leaves_the_last_word_and_is_asked_less_and_less(
     assert (said.word, said.as_of) == ("running", None)
 
 
-def test_a_recent_answer_is_shared_by_those_who_watch(store: Store, slurm: FakeSlurm, array: Submission) -> None:
+def test_a_recent_answer_is_shared_by_those_who_watch(
+    store: ResultsFolder, slurm: FakeSlurm, array: Submission
+) -> None:
     words(store, array)
     words(store, array, now=NOW + 5, max_age_s=5)
     assert len(slurm.calls("squeue")) == 1
@@ -172,7 +176,7 @@ srun: error: n1: task 0: Exited with exit code 1
         ("step 1\n", "", "its job failed"),
     ],
 )  # fmt: skip
-def test_the_log_tells_why(store: Store, text: str, cause: str, reason: str) -> None:
+def test_the_log_tells_why(store: ResultsFolder, text: str, cause: str, reason: str) -> None:
     made = submission("a", Chunk("a", 0, 1, job_id="5"))
     store.log_folder(made.id).mkdir(parents=True)
     path = store.log_folder(made.id) / "5_0_log.err"

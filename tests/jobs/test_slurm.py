@@ -89,7 +89,7 @@ def test_refusal_is_one_line(path: Path) -> None:
     with pytest.raises(JobsError, match=r"sbatch refused: .*invalid partition") as caught:
         commands.sbatch(Path("/x.sh"), [])
     assert "\n" not in str(caught.value)
-    assert not isinstance(caught.value, commands.NoAnswer)
+    assert not isinstance(caught.value, commands.NoResponse)
 
 
 def test_a_purged_job_is_found_by_sacct(path: Path) -> None:
@@ -105,7 +105,7 @@ def test_a_release_that_fails_is_an_error_where_a_job_stays_held(path: Path, wai
     if not held:
         commands.release(["7"])
         return
-    with pytest.raises(commands.NoAnswer, match="did not release 7"):
+    with pytest.raises(commands.NoResponse, match="did not release 7"):
         commands.release(["7"])
 
 

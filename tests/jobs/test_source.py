@@ -11,7 +11,7 @@ import pytest
 from jobs import process
 from jobs.results import code_snapshot
 from jobs.results.records import CodeFile, Submission, TaskRuns
-from jobs.results.results_folder import Store
+from jobs.results.results_folder import ResultsFolder
 from sweepwise.core.errors import JobsError
 
 
@@ -45,11 +45,13 @@ def commit(checkout: Path) -> Callable[[], str]:
     return commit
 
 
-def described(store: Store) -> CodeFile:
+def described(store: ResultsFolder) -> CodeFile:
     return code_snapshot.record(store, code_snapshot.take(store).hash)
 
 
-def test_the_copy_is_the_code_of_now_and_shared_as_long_as_nothing_changes(store: Store, checkout: Path) -> None:
+def test_the_copy_is_the_code_of_now_and_shared_as_long_as_nothing_changes(
+    store: ResultsFolder, checkout: Path
+) -> None:
     for litter in ("jobs/__pycache__/a.pyc", "jobs/.entry.py.swp"):
         (checkout / litter).parent.mkdir(exist_ok=True)
         (checkout / litter).write_text("x")
@@ -72,7 +74,7 @@ def test_the_copy_is_the_code_of_now_and_shared_as_long_as_nothing_changes(store
 
 
 def test_an_edit_during_the_copy_is_under_the_hash_of_what_was_copied(
-    store: Store, checkout: Path, monkeypatch: pytest.MonkeyPatch
+    store: ResultsFolder, checkout: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     copy = code_snapshot.shutil.copyfile
 
@@ -87,21 +89,21 @@ def test_an_edit_during_the_copy_is_under_the_hash_of_what_was_copied(
     assert code_snapshot.digest(code.folder) == code.hash
 
 
-def test_a_copy_that_was_changed_is_not_used(store: Store, checkout: Path) -> None:
+def test_a_copy_that_was_changed_is_not_used(store: ResultsFolder, checkout: Path) -> None:
     code = code_snapshot.take(store)
     (code.folder / "jobs" / "__init__.py").write_text("print('leaked')\n")
     with pytest.raises(JobsError, match=r"was changed since it was copied; move it away"):
         code_snapshot.take(store)
 
 
-def test_a_job_refuses_code_that_is_not_its_own(store: Store) -> None:
+def test_a_job_refuses_code_that_is_not_its_own(store: ResultsFolder) -> None:
     code = code_snapshot.take(store)  # of this project, but this process imports the checkout
     made = Submission("i", "s", "slurm", "h", "u", 1.0, [TaskRuns("0" * 10, [1])], 0, 1, "n", {}, code=code.hash)
     with pytest.raises(JobsError, match=r"would import tdmpc from .*, not from the copy made at submit, .*PYTHONPATH"):
         code_snapshot.check(store, made)
 
 
-def test_commit_and_diff_are_written_down(store: Store, checkout: Path, commit: Callable[[], str]) -> None:
+def test_commit_and_diff_are_written_down(store: ResultsFolder, checkout: Path, commit: Callable[[], str]) -> None:
     name = commit()
     assert described(store).commit == name
     (checkout / "jobs" / "__init__.py").write_text("changed = 1\n")
@@ -122,7 +124,7 @@ def test_commit_and_diff_are_written_down(store: Store, checkout: Path, commit: 
     ],
 )  # fmt: skip
 def test_a_diff_that_may_hold_a_secret_is_not_kept_and_that_is_said(
-    store: Store, checkout: Path, commit: Callable[[], str], line: str
+    store: ResultsFolder, checkout: Path, commit: Callable[[], str], line: str
 ) -> None:
     commit()
     (checkout / "jobs" / "__init__.py").write_text(f"{line}\n")
@@ -133,6 +135,6 @@ def test_a_diff_that_may_hold_a_secret_is_not_kept_and_that_is_said(
     assert line not in store.code_folder(found.hash).with_suffix(".json").read_text()
 
 
-def test_outside_a_repository_there_is_a_hash_and_no_commit(store: Store, checkout: Path) -> None:
+def test_outside_a_repository_there_is_a_hash_and_no_commit(store: ResultsFolder, checkout: Path) -> None:
     found = described(store)
     assert (found.commit, found.diff, found.hash) == (None, "", code_snapshot.digest(checkout))

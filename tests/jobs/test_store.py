@@ -10,8 +10,18 @@ from pathlib import Path
 
 import pytest
 
-from jobs.results.records import Attempt, Outcome, RecordError, Status, Submission, TaskRuns, View, decode, encode
-from jobs.results.results_folder import RunRef, Store
+from jobs.results.records import (
+    Attempt,
+    Outcome,
+    RecordError,
+    Status,
+    Submission,
+    SubmittedSweep,
+    TaskRuns,
+    decode,
+    encode,
+)
+from jobs.results.results_folder import ResultsFolder, RunRef
 from sweepwise.core.atomic import write_bytes
 from sweepwise.core.errors import JobsError
 from tdmpc.config import TrainConfig, config_id
@@ -24,14 +34,14 @@ def run_of(config: TrainConfig, seed: int = 1) -> RunRef:
     return RunRef(config_id(config), seed)
 
 
-def test_attempts_count_up_and_only_the_newest_owns_the_run(store: Store) -> None:
+def test_attempts_count_up_and_only_the_newest_owns_the_run(store: ResultsFolder) -> None:
     run = run_of(TrainConfig())
     first, second = store.claim_attempt(run, ATTEMPT), store.claim_attempt(run, ATTEMPT)
     assert (first.number, second.number) == (1, 2)
     assert (store.is_newest(run, 1), store.is_newest(run, 2)) == (False, True)
 
 
-def test_attempts_claimed_at_once_are_all_different(store: Store) -> None:
+def test_attempts_claimed_at_once_are_all_different(store: ResultsFolder) -> None:
     run, numbers = run_of(TrainConfig()), []
     gate = threading.Barrier(8)
 
@@ -47,7 +57,7 @@ def test_attempts_claimed_at_once_are_all_different(store: Store) -> None:
     assert sorted(numbers) == list(range(1, 9))
 
 
-def test_a_superseded_attempt_leaves_the_heartbeat_alone(store: Store) -> None:
+def test_a_superseded_attempt_leaves_the_heartbeat_alone(store: ResultsFolder) -> None:
     run = run_of(TrainConfig())
     store.claim_attempt(run, ATTEMPT)
     store.claim_attempt(run, ATTEMPT)
@@ -57,7 +67,7 @@ def test_a_superseded_attempt_leaves_the_heartbeat_alone(store: Store) -> None:
 
 
 def test_an_attempt_that_was_stopped_before_the_move_overwrites_no_newer_heartbeat(
-    store: Store, monkeypatch: pytest.MonkeyPatch
+    store: ResultsFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = run_of(TrainConfig())
     store.claim_attempt(run, ATTEMPT)
@@ -75,7 +85,7 @@ def test_an_attempt_that_was_stopped_before_the_move_overwrites_no_newer_heartbe
     assert beat(store, run) == 20
 
 
-def test_until_its_first_heartbeat_an_attempt_stands_where_the_one_before_stood(store: Store) -> None:
+def test_until_its_first_heartbeat_an_attempt_stands_where_the_one_before_stood(store: ResultsFolder) -> None:
     run = run_of(TrainConfig())
     store.claim_attempt(run, ATTEMPT)
     store.write_status(run, Status(1, 30, 100, 1.0, None, 5.0))
@@ -83,14 +93,14 @@ def test_until_its_first_heartbeat_an_attempt_stands_where_the_one_before_stood(
     assert beat(store, run) == 30
 
 
-def beat(store: Store, run: RunRef) -> int:
+def beat(store: ResultsFolder, run: RunRef) -> int:
     """Step of the newest heartbeat."""
     status = store.load_run(run, 100).status
     assert status is not None
     return status.step
 
 
-def test_done_is_what_any_attempt_finished(store: Store) -> None:
+def test_done_is_what_any_attempt_finished(store: ResultsFolder) -> None:
     run = run_of(TrainConfig())
     store.claim_attempt(run, ATTEMPT)
     store.write_outcome(run, 1, Outcome("finished", 100, "", 1.0))
@@ -100,13 +110,13 @@ def test_done_is_what_any_attempt_finished(store: Store) -> None:
     assert store.load_run(run, 100).done
 
 
-def shard(store: Store, run: RunRef, name: str) -> Path:
+def shard(store: ResultsFolder, run: RunRef, name: str) -> Path:
     path = store.run_folder(run) / "metrics" / name
     write_bytes(path, b"rows")
     return path
 
 
-def test_done_is_the_last_shard_where_the_outcome_is_lost(store: Store) -> None:
+def test_done_is_the_last_shard_where_the_outcome_is_lost(store: ResultsFolder) -> None:
     run = run_of(TrainConfig())
     store.claim_attempt(run, ATTEMPT)
     shard(store, run, "a001-p00000.parquet")
@@ -116,7 +126,7 @@ def test_done_is_the_last_shard_where_the_outcome_is_lost(store: Store) -> None:
     assert not store.load_run(run, 101).done
 
 
-def test_an_end_is_none_that_a_later_attempt_went_on_from_before(store: Store) -> None:
+def test_an_end_is_none_that_a_later_attempt_went_on_from_before(store: ResultsFolder) -> None:
     """Its rows beyond that attempt's start do not count, see `aggregate.inputs.runs`."""
     run = run_of(TrainConfig())
     for _ in range(2):
@@ -126,7 +136,7 @@ def test_an_end_is_none_that_a_later_attempt_went_on_from_before(store: Store) -
     assert not store.load_run(run, 100).done
 
 
-def test_an_outcome_whose_last_shard_is_gone_is_not_done(store: Store) -> None:
+def test_an_outcome_whose_last_shard_is_gone_is_not_done(store: ResultsFolder) -> None:
     run = run_of(TrainConfig())
     store.claim_attempt(run, ATTEMPT)
     path = shard(store, run, "a001-p00001-end100.parquet")
@@ -137,7 +147,7 @@ def test_an_outcome_whose_last_shard_is_gone_is_not_done(store: Store) -> None:
 
 
 @pytest.mark.parametrize("name", ["../../config.json", "a\0b", "x"])
-def test_an_outcome_that_names_no_shard_is_not_done(store: Store, name: str) -> None:
+def test_an_outcome_that_names_no_shard_is_not_done(store: ResultsFolder, name: str) -> None:
     run = run_of(TrainConfig())
     store.write_config(TrainConfig())
     store.claim_attempt(run, ATTEMPT)
@@ -145,21 +155,21 @@ def test_an_outcome_that_names_no_shard_is_not_done(store: Store, name: str) -> 
     assert not store.load_run(run, 100).done
 
 
-def test_an_interrupted_outcome_at_the_last_step_is_not_done(store: Store) -> None:
+def test_an_interrupted_outcome_at_the_last_step_is_not_done(store: ResultsFolder) -> None:
     run = run_of(TrainConfig())
     store.claim_attempt(run, ATTEMPT)
     store.write_outcome(run, 1, Outcome("interrupted", 100, "", 1.0))
     assert not store.load_run(run, 100).done
 
 
-def test_a_configuration_stays_but_its_steps_may_rise(store: Store) -> None:
+def test_a_configuration_stays_but_its_steps_may_rise(store: ResultsFolder) -> None:
     identity = config_id(EXTENDABLE)
     for steps, stored in ((5000, 5000), (9000, 9000), (6000, 9000)):
         store.write_config(dataclasses.replace(EXTENDABLE, steps=steps))
         assert store.check_config(identity).steps == stored
 
 
-def test_a_configuration_that_is_not_its_identity_is_an_error(store: Store) -> None:
+def test_a_configuration_that_is_not_its_identity_is_an_error(store: ResultsFolder) -> None:
     store.write_config(TrainConfig())
     path = store.config_path(config_id(TrainConfig()))
     path.write_text(path.read_text().replace('"batch_size": 256', '"batch_size": 128'))
@@ -170,7 +180,7 @@ def test_a_configuration_that_is_not_its_identity_is_an_error(store: Store) -> N
 @pytest.mark.parametrize(
     "text", ["", "{", "[]", '"x"', '{"format": 1}', '{"format": 99}', "\x00\xff", "[" * 99999, "NaN"]
 )
-def test_damaged_files_are_reported_and_no_crash(store: Store, text: str) -> None:
+def test_damaged_files_are_reported_and_no_crash(store: ResultsFolder, text: str) -> None:
     store.write_config(TrainConfig())
     run = run_of(TrainConfig())
     store.claim_attempt(run, ATTEMPT)
@@ -189,14 +199,14 @@ def test_damaged_files_are_reported_and_no_crash(store: Store, text: str) -> Non
     assert all("\n" not in problem and str(path) in problem for path, problem in store.problems.items())
 
 
-def test_foreign_files_beside_ours_are_not_looked_at(store: Store) -> None:
+def test_foreign_files_beside_ours_are_not_looked_at(store: ResultsFolder) -> None:
     for path in ("notes.txt", "sweeps/README", "sweeps/.x.json.1.part", "runs/other/file", "submissions/mine/x"):
         write_bytes(store.root / path, b"x")
     assert (store.view_names(), store.submissions(), store.problems) == ([], [], {})
 
 
 @pytest.mark.parametrize("name", ["../x", "a/b", "", ".hidden", "a.b.c", "a b"])
-def test_names_cannot_leave_the_folder(store: Store, name: str) -> None:
+def test_names_cannot_leave_the_folder(store: ResultsFolder, name: str) -> None:
     with pytest.raises(JobsError):
         store.view_path(name)
     with pytest.raises(JobsError):
@@ -207,8 +217,8 @@ def test_names_cannot_leave_the_folder(store: Store, name: str) -> None:
         store.code_folder(name)
 
 
-def test_a_view_with_paths_for_ids_is_foreign(store: Store) -> None:
-    view = View("s", "p", "", [], [], [], 1.0)
+def test_a_view_with_paths_for_ids_is_foreign(store: ResultsFolder) -> None:
+    view = SubmittedSweep("s", "p", "", [], [], [], 1.0)
     data = {
         **encode(view),
         "configs": [{"config_id": "../../x", "label": "", "factors": {}, "is_baseline": False, "seeds": [1]}],
@@ -219,17 +229,17 @@ def test_a_view_with_paths_for_ids_is_foreign(store: Store) -> None:
 
 
 def test_a_new_results_folder_is_private_and_an_old_one_stays(tmp_path: Path) -> None:
-    Store(tmp_path / "a" / "results").prepare()
+    ResultsFolder(tmp_path / "a" / "results").prepare()
     assert (tmp_path / "a" / "results").stat().st_mode & 0o777 == 0o700
     (tmp_path / "shared").mkdir(mode=0o755)
-    Store(tmp_path / "shared").prepare()
+    ResultsFolder(tmp_path / "shared").prepare()
     assert (tmp_path / "shared").stat().st_mode & 0o777 == 0o755
 
 
 def test_results_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(JobsError, match=r"cannot write to the results folder .*--results"):
-        Store(tmp_path / "file").prepare()
+        ResultsFolder(tmp_path / "file").prepare()
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -267,6 +277,6 @@ def test_wrong_types_are_record_errors(change: dict[str, object]) -> None:
         decode(Attempt, {**encode(ATTEMPT), **change})
 
 
-def test_submissions_are_new_and_in_order(store: Store) -> None:
+def test_submissions_are_new_and_in_order(store: ResultsFolder) -> None:
     names = [store.new_submission("s") for _ in range(3)]
     assert names == sorted(set(names))

@@ -13,7 +13,7 @@ from fake_slurm import FakeSlurm
 from jobs.cli import cli
 from jobs.planning import plan
 from jobs.results.records import TaskRuns
-from jobs.results.results_folder import RunRef, Store
+from jobs.results.results_folder import ResultsFolder, RunRef
 from jobs.submit.submit import pack
 
 PLAN = """
@@ -140,7 +140,7 @@ def test_interrupted_runs_go_on_with_the_next_submit(run: Any, agent: Any) -> No
     assert "2 done, 2 interrupted; 2 to submit" in run("submit", "q").stdout
 
 
-def test_missing_runs_are_those_of_a_sweep_that_never_began(run: Any, agent: Any, store: Store) -> None:
+def test_missing_runs_are_those_of_a_sweep_that_never_began(run: Any, agent: Any, store: ResultsFolder) -> None:
     run("submit", "q")
     view = store.read_view("q")
     assert view is not None
@@ -181,7 +181,7 @@ def test_auto_takes_slurm_where_it_answers_and_says_so(run: Any, slurm: FakeSlur
     assert "4 tasks for slurm" in text
 
 
-def test_auto_takes_no_login_node_while_slurm_is_silent(run: Any, slurm: FakeSlurm, store: Store) -> None:
+def test_auto_takes_no_login_node_while_slurm_is_silent(run: Any, slurm: FakeSlurm, store: ResultsFolder) -> None:
     slurm.fault("scontrol", "before")
     text = auto(run, code=1)
     assert text.startswith("Error: sbatch is on PATH and Slurm's controller does not answer")
@@ -232,7 +232,7 @@ def test_status_counts_and_rows(run: Any, agent: Any) -> None:
     assert "why" in rows[1]
 
 
-def test_damaged_files_are_warnings_in_status(run: Any, agent: Any, store: Store) -> None:
+def test_damaged_files_are_warnings_in_status(run: Any, agent: Any, store: ResultsFolder) -> None:
     run("submit", "q")
     (store.root / "sweeps" / "broken.json").write_text('{"format": 1')
     (store.root / "notes.txt").write_text("mine")
@@ -242,7 +242,7 @@ def test_damaged_files_are_warnings_in_status(run: Any, agent: Any, store: Store
     assert "broken.json" in result.stderr
 
 
-def test_a_damaged_configuration_stops_a_submit_in_one_line(run: Any, agent: Any, store: Store) -> None:
+def test_a_damaged_configuration_stops_a_submit_in_one_line(run: Any, agent: Any, store: ResultsFolder) -> None:
     run("submit", "q")
     path = next((store.root / "runs").glob("*/config.json"))
     path.write_text("{")
@@ -266,7 +266,7 @@ def test_train_trains_one_configuration_here(run: Any, agent: Any) -> None:
     )
 
 
-def test_sweep_sources_are_what_aggregate_wants(run: Any, agent: Any, store: Store) -> None:
+def test_sweep_sources_are_what_aggregate_wants(run: Any, agent: Any, store: ResultsFolder) -> None:
     pytest.importorskip("aggregate.inputs.runs")
     from jobs.reports.inputs import sweep_sources
 

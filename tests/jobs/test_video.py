@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from jobs import process
-from jobs.results.results_folder import RunRef, Store
+from jobs.results.results_folder import ResultsFolder, RunRef
 from jobs.worker import evaluate, video
 from sweepwise.core.errors import JobsError
 from tdmpc.api import Film
@@ -22,7 +22,7 @@ from tdmpc.config import TrainConfig
 
 
 @pytest.fixture
-def run(store: Store) -> RunRef:
+def run(store: ResultsFolder) -> RunRef:
     return RunRef(store.write_config(TrainConfig()), 1)
 
 
@@ -53,7 +53,7 @@ def film(count: int, ms: int) -> Film:
     ],
 )
 def test_what_could_not_be_filmed_is_told_before_it_is_played(
-    store: Store, run: RunRef, agent: Any, asked: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    store: ResultsFolder, run: RunRef, agent: Any, asked: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     file: str, runs: int, planners: list[str], message: str,
 ) -> None:  # fmt: skip
     monkeypatch.setenv("PATH", str(tmp_path))

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from plots.curves import Frame, Line, common_events, facet, letter, limits_of, overview, small, wants_log
-from plots.theme import Look
+from plots.theme import LineStyle
 
 FRAME = Frame(100, {50: "encoder frozen"}, 5.0)
 
@@ -17,7 +17,7 @@ def line(means: list[float], n: int = 3, name: str = "A", color: int = 0) -> Lin
     mean = pd.DataFrame({"step": steps, "mean": means, "n": n})
     mean = mean.assign(low=mean["mean"] - 1 if n > 1 else np.nan, high=mean["mean"] + 1 if n > 1 else np.nan)
     seeds = pd.concat([pd.DataFrame({"seed": s, "step": steps, "m": np.array(means) + s}) for s in range(n)])
-    return Line(name, Look(color, 0), mean, seeds, 3)
+    return Line(name, LineStyle(color, 0), mean, seeds, 3)
 
 
 def test_letters_go_on_after_z() -> None:

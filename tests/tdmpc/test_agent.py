@@ -14,7 +14,7 @@ from tdmpc.accel import kernels
 from tdmpc.agent.agent import Agent, Schedule, clip_per_seed, freeze_step, per_seed_norm
 from tdmpc.agent.ensemble_mlp import StackedMLP
 from tdmpc.agent.objectives import _value_loss, draw_noise, draw_policy_noise, model_losses, policy_pass
-from tdmpc.agent.value_targets import Latents, Wanted, value_batch
+from tdmpc.agent.value_targets import Latents, TargetSpec, value_batch
 from tdmpc.math import soft_cross_entropy, two_hot
 from tdmpc.metrics import GRADIENT_FLOW
 from tdmpc.rng import Draws
@@ -262,7 +262,7 @@ def test_an_imagined_target_is_the_lowest_of_the_drawn_heads_at_every_discount(t
     with torch.no_grad():
         encoded = model.encode(batch.obs)
         latents, z = Latents(encoded, encoded[:, 1:].unsqueeze(2), encoded), encoded.flatten(1, 2)
-        found = value_batch("imagine", Wanted(True, True), agent.networks, latents, batch, noise, config, True)
+        found = value_batch("imagine", TargetSpec(True, True), agent.networks, latents, batch, noise, config, True)
         two_hots = []
         for n in range(config.num_rollouts):
             action = agent.policy.sample(z, noise.actions[:, 0, n])
@@ -291,7 +291,7 @@ def test_a_longer_imagination_begins_again_where_head_zero_led_until_an_end(tiny
 
     def imagined(starts, actions):
         given = (nets, latents._replace(encoded=starts), batch, noise._replace(actions=actions), config, False)
-        return value_batch("imagine", Wanted(True, True), *given)
+        return value_batch("imagine", TargetSpec(True, True), *given)
 
     def next_of_head_0(rollout):
         z = encoded.flatten(1, 2)

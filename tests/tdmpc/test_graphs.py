@@ -150,7 +150,7 @@ def test_inputs_lie_where_they_lay_in_the_first_call(taped):
         seen.append([(x.data_ptr(), x.stride()) for x in pair])
         return pair[0] * factor + pair[1]
 
-    recorded = cuda_graphs.Recorded(work)
+    recorded = cuda_graphs.CudaGraph(work)
     for n in range(6):
         given = torch.full((2,), float(n)).expand(3, 2), torch.ones(3, 2)
         assert recorded(given, 2.0, None).tolist() == [[2.0 * n + 1] * 2] * 3
@@ -210,7 +210,7 @@ def test_updates_and_plans_wait_for_nothing_and_send_nothing(tiny, changes):
 
 def test_a_recording_that_would_repeat_a_draw_is_seen(taped):
     """The tape above tells: what draws within what is replayed would draw the same again."""
-    work = cuda_graphs.Recorded(lambda x: x + torch.randn(3))
+    work = cuda_graphs.CudaGraph(lambda x: x + torch.randn(3))
     for _ in range(cuda_graphs.WARM_UPS):
         work(torch.zeros(3))
     with pytest.raises(AssertionError, match="the same number in every replay"):

@@ -135,7 +135,7 @@ def _memory(gigabytes: float | None) -> str | None:
 # --- the hand-over ----------------------------------------------------------------------------------------
 
 
-class NoAnswer(JobsError):
+class NoResponse(JobsError):
     """The controller did not say yes or no: what was asked of it may have been done."""
 
 
@@ -145,13 +145,13 @@ def check() -> None:
         if shutil.which(program) is None:
             raise JobsError(f"{program} is not on PATH; submit where Slurm is, or use --cluster local")
     if not cluster_settings():
-        raise NoAnswer("Slurm's controller does not answer (`scontrol show config`); try again later")
+        raise NoResponse("Slurm's controller does not answer (`scontrol show config`); try again later")
 
 
 def sbatch(script: Path, after: Sequence[str]) -> str:
     """Submit `script` held, to begin after the jobs `after` have ended; its job id.
 
-    Raises `JobsError` where Slurm refuses, `NoAnswer` where it cannot be known whether it took the job.
+    Raises `JobsError` where Slurm refuses, `NoResponse` where it cannot be known whether it took the job.
     """
     depends = [f"--dependency=afterany:{':'.join(after)}"] if after else []
     command = ["sbatch", "--parsable", "--hold", *depends, str(script)]
@@ -161,19 +161,19 @@ def sbatch(script: Path, after: Sequence[str]) -> str:
         return job[1]
     told = " ".join(line.strip() for line in errors.splitlines()[:2]) or f"it said {output.strip()!r}"
     if code is None or code == 0 or any(word in errors for word in _UNSURE):
-        raise NoAnswer(f"no answer from sbatch: {told}")
+        raise NoResponse(f"no answer from sbatch: {told}")
     raise JobsError(f"sbatch refused: {told}")
 
 
 def find(job_name: str, since: float) -> str | None:
     """The id of the job or array of this name, None where Slurm has none; asked of sacct too, where there is one.
 
-    since: unix seconds, before it was submitted. Raises `NoAnswer` where squeue does not answer.
+    since: unix seconds, before it was submitted. Raises `NoResponse` where squeue does not answer.
     """
     command = ["squeue", "--noheader", "--states=all", f"--name={job_name}", "--format=%F"]
     code, output, errors = process.run(command, _SQUEUE_TIMEOUT_S)
     if code != 0:
-        raise NoAnswer(f"no answer from squeue: {' '.join(errors.split())}")
+        raise NoResponse(f"no answer from squeue: {' '.join(errors.split())}")
     begin = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(since - 60))
     command = ["sacct", "--noheader", "--parsable2", "--allocations", f"--name={job_name}", f"--starttime={begin}",
                "--format=JobID"]  # fmt: skip
@@ -182,7 +182,7 @@ def find(job_name: str, since: float) -> str | None:
 
 
 def release(jobs: Sequence[str]) -> bool:
-    """Let held `jobs` run; those that ran already are no error. Raises `NoAnswer` where one stays held.
+    """Let held `jobs` run; those that ran already are no error. Raises `NoResponse` where one stays held.
 
     False where Slurm may not know one of them: it ran long ago, or was lost.
     """
@@ -192,15 +192,15 @@ def release(jobs: Sequence[str]) -> bool:
     listed = queue_state.mine()
     held = {row.job for row in listed or () if row.reason.startswith("JobHeld")}
     if listed is None or held & set(jobs) or {job.partition("_")[0] for job in held} & set(jobs):
-        raise NoAnswer(f"Slurm did not release {', '.join(jobs)}: {' '.join(errors.split())}")
+        raise NoResponse(f"Slurm did not release {', '.join(jobs)}: {' '.join(errors.split())}")
     return False
 
 
 def hold(jobs: Sequence[str]) -> None:
-    """Keep waiting `jobs` from starting, until they are released. Raises `NoAnswer` where Slurm does not."""
+    """Keep waiting `jobs` from starting, until they are released. Raises `NoResponse` where Slurm does not."""
     code, _, errors = process.run(["scontrol", "uhold", ",".join(jobs)], _SQUEUE_TIMEOUT_S)
     if code != 0:
-        raise NoAnswer(f"Slurm did not hold {', '.join(jobs)}: {' '.join(errors.split())}")
+        raise NoResponse(f"Slurm did not hold {', '.join(jobs)}: {' '.join(errors.split())}")
 
 
 def submit_limit(account: str | None) -> int | None:
@@ -212,10 +212,10 @@ def submit_limit(account: str | None) -> int | None:
 
 
 def queued() -> int:
-    """Tasks of this user that are in Slurm's queue. Raises `NoAnswer`."""
+    """Tasks of this user that are in Slurm's queue. Raises `NoResponse`."""
     listed = queue_state.mine()
     if listed is None:
-        raise NoAnswer("no answer from squeue; try again later")
+        raise NoResponse("no answer from squeue; try again later")
     return len(listed)
 
 

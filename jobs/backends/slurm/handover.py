@@ -16,7 +16,7 @@ from jobs.backends import local
 from jobs.backends.slurm import commands
 from jobs.results.lock import Lock, alone
 from jobs.results.records import Chunk, Submission
-from jobs.results.results_folder import RunRef, Store
+from jobs.results.results_folder import ResultsFolder, RunRef
 from sweepwise.core.errors import JobsError
 
 _PAUSES_S = (2.0, 10.0)  # before Slurm is asked again that did not answer
@@ -57,11 +57,11 @@ def chunks(job_name: str, counts: Sequence[int], free: int, throttle: int, repor
     return found
 
 
-def proceed(store: Store, submission: Submission, lock: Lock, *, asked: bool) -> Submission:
+def proceed(store: ResultsFolder, submission: Submission, lock: Lock, *, asked: bool) -> Submission:
     """Hand over what of `submission` (for Slurm) is not, then release it. asked: parts of it may be with Slurm.
 
     Raises `JobsError` where Slurm refuses, which is recorded as the submission's problem: what it took before stays.
-    Raises `NoAnswer` where it does not answer; the submission stays open then.
+    Raises `NoResponse` where it does not answer; the submission stays open then.
     """
     submission, refused = _hand_over(store, submission, lock, asked)
     lock.renew()
@@ -77,7 +77,9 @@ def proceed(store: Store, submission: Submission, lock: Lock, *, asked: bool) ->
     return submission
 
 
-def _hand_over(store: Store, submission: Submission, lock: Lock, asked: bool) -> tuple[Submission, JobsError | None]:
+def _hand_over(
+    store: ResultsFolder, submission: Submission, lock: Lock, asked: bool
+) -> tuple[Submission, JobsError | None]:
     """`submission` with the ids of all chunks, each recorded as soon as it is known, or of those before a refusal."""
     for position, chunk in enumerate(submission.chunks):
         if chunk.job_id:
@@ -85,8 +87,8 @@ def _hand_over(store: Store, submission: Submission, lock: Lock, asked: bool) ->
         lock.renew()
         try:
             job = _submitted(store, submission, position, asked)
-        except commands.NoAnswer as error:
-            raise commands.NoAnswer(
+        except commands.NoResponse as error:
+            raise commands.NoResponse(
                 f"{error}; the next `sweeps submit` or `status` goes on with {submission.id}"
             ) from error
         except JobsError as error:
@@ -103,7 +105,7 @@ def _release(submission: Submission) -> bool:
     return not ready or commands.release(ready)
 
 
-def _without_lost(store: Store, submission: Submission) -> Submission:
+def _without_lost(store: ResultsFolder, submission: Submission) -> Submission:
     """Without the ids of jobs that a controller forgot which died before it had saved what it accepted."""
     begun = {
         attempt.task
@@ -120,7 +122,7 @@ def _without_lost(store: Store, submission: Submission) -> Submission:
     return replace(submission, chunks=chunks)
 
 
-def _submitted(store: Store, submission: Submission, position: int, asked: bool) -> str:
+def _submitted(store: ResultsFolder, submission: Submission, position: int, asked: bool) -> str:
     """The id of a chunk's job: Slurm's, where it has it already, else a new one. Raises as `proceed`."""
     chunk = submission.chunks[position]
     after = [submission.chunks[other].job_id for other in chunk.after]
@@ -130,7 +132,7 @@ def _submitted(store: Store, submission: Submission, position: int, asked: bool)
             return found or commands.sbatch(store.script_path(submission.id, position), after)
         except JobsError as error:
             asked = True
-            if not isinstance(error, commands.NoAnswer):
+            if not isinstance(error, commands.NoResponse):
                 found = commands.find(chunk.job_name, submission.time)
                 if found is None:
                     raise
@@ -144,7 +146,7 @@ def _submitted(store: Store, submission: Submission, position: int, asked: bool)
 # --- what a killed command left -----------------------------------------------------------------------------
 
 
-def unfinished(store: Store) -> list[Submission]:
+def unfinished(store: ResultsFolder) -> list[Submission]:
     """Submissions of this user whose hand-over was not ended, as far as this machine can tell; exported ones too."""
     return [
         submission
@@ -156,7 +158,7 @@ def unfinished(store: Store) -> list[Submission]:
     ]
 
 
-def recover(store: Store, lock: Lock) -> Iterator[str]:
+def recover(store: ResultsFolder, lock: Lock) -> Iterator[str]:
     """Complete what an earlier command left unfinished; a line about each."""
     left = unfinished(store)
     cluster = commands.cluster_settings().get("ClusterName") if any(s.backend == "slurm" for s in left) else None
@@ -176,7 +178,7 @@ def recover(store: Store, lock: Lock) -> Iterator[str]:
                 yield f"{submission.id}, which was interrupted: {error}"
 
 
-def _adopt(store: Store, submission: Submission) -> None:
+def _adopt(store: ResultsFolder, submission: Submission) -> None:
     """Record the ids of exported scripts that were submitted by hand."""
     found = [
         replace(chunk, job_id=chunk.job_id or commands.find(chunk.job_name, submission.time) or "")
@@ -187,7 +189,7 @@ def _adopt(store: Store, submission: Submission) -> None:
         store.write_submission(replace(submission, chunks=found, handed_over=done))
 
 
-def recover_if_free(store: Store) -> list[str]:
+def recover_if_free(store: ResultsFolder) -> list[str]:
     """`recover`, for commands that only look: nothing where there is nothing to do, or somebody is at it."""
     if not unfinished(store):
         return []
@@ -196,7 +198,7 @@ def recover_if_free(store: Store) -> list[str]:
     return []
 
 
-def start_local(store: Store, submission: Submission) -> Submission:
+def start_local(store: ResultsFolder, submission: Submission) -> Submission:
     """Start the scheduler of `submission` on this machine."""
     local.launch(store, submission)
     submission = replace(submission, handed_over=True)

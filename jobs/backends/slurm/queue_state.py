@@ -12,8 +12,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from jobs import process
-from jobs.results.records import Answers, Chunk, Submission
-from jobs.results.results_folder import Store
+from jobs.results.records import Chunk, QueueSnapshot, Submission
+from jobs.results.results_folder import ResultsFolder
 from jobs.results.run_state import TaskState
 
 TIMEOUT_S = 20.0
@@ -113,7 +113,7 @@ def _rows(*which: str) -> list[Listed] | None:
 
 
 def task_states(
-    store: Store, submissions: Iterable[Submission], now: float, max_age_s: float = 0.0
+    store: ResultsFolder, submissions: Iterable[Submission], now: float, max_age_s: float = 0.0
 ) -> dict[tuple[str, int], TaskState]:
     """(submission, task) -> its state, for `submissions` of this backend.
 
@@ -122,7 +122,7 @@ def task_states(
     chunks = [(s, chunk) for s in submissions for chunk in s.chunks if chunk.count]
     if not chunks:
         return {}
-    memory = store.read_answers() or Answers()
+    memory = store.read_answers() or QueueSnapshot()
     fresh = all(now - memory.time_of(chunk.job_name) <= max_age_s for _, chunk in chunks)
     if now >= memory.retry_at and not (fresh and max_age_s):
         memory = _asked(memory, [chunk for _, chunk in chunks], now)
@@ -135,7 +135,7 @@ def task_states(
     }
 
 
-def _asked(memory: Answers, chunks: Sequence[Chunk], now: float) -> Answers:
+def _asked(memory: QueueSnapshot, chunks: Sequence[Chunk], now: float) -> QueueSnapshot:
     """What is known after one question to squeue, and one to sacct about what squeue does not list."""
     rows = listed(chunk.job_name for chunk in chunks)
     if rows is None:
@@ -160,7 +160,7 @@ def _asked(memory: Answers, chunks: Sequence[Chunk], now: float) -> Answers:
     for chunk in chunks:
         tasks = {job: known[job] for job in filter(None, map(chunk.job_of, chunk.tasks)) if job in known}
         kept[chunk.job_name] = {"time": now, "tasks": tasks}
-    return Answers(kept, 0, 0.0, sacct_at)
+    return QueueSnapshot(kept, 0, 0.0, sacct_at)
 
 
 def _accounted(jobs: list[str]) -> dict[str, list[str]] | None:
@@ -181,7 +181,7 @@ def _accounted(jobs: list[str]) -> dict[str, list[str]] | None:
     return found
 
 
-def _task_state(submission: Submission, chunk: Chunk, task: int, memory: Answers) -> TaskState:
+def _task_state(submission: Submission, chunk: Chunk, task: int, memory: QueueSnapshot) -> TaskState:
     job, asked = chunk.job_of(task), memory.time_of(chunk.job_name)
     as_of = asked if memory.failures else None
     if job is None:
