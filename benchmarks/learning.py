@@ -31,7 +31,8 @@ from aggregate.verdict.number_format import estimate, number
 from jobs import process
 from jobs.planning.plan import parse_seeds
 from jobs.reports.inputs import sweep_sources
-from jobs.results.results_folder import ResultsFolder, RunRef
+from jobs.results.attempts import RunRef
+from jobs.results.results_folder import ResultsFolder
 from jobs.runs import status
 from plots import curves
 from plots.theme import VARIABLES, LineStyle
@@ -100,7 +101,7 @@ def train(store: ResultsFolder, tasks: Sequence[str], args: argparse.Namespace) 
               "--profile", "cpu", "--option", f"cpus={args.threads}"]  # fmt: skip
     submit += ["--steps", str(args.steps)] if args.steps is not None else []
     for sweep in sweeps:
-        begun = any(name == sweep or name.startswith(f"{sweep}.") for name in store.view_names())
+        begun = any(name == sweep or name.startswith(f"{sweep}.") for name in store.sweep_names())
         commands = [["submit", sweep, *submit, "--wait"]]
         commands += [["rerun", sweep, "--failed", "--wait"]] if begun else []
         for command in commands:
@@ -206,7 +207,7 @@ def finals(store: ResultsFolder, summaries: Mapping[str, SweepSummary]) -> list[
 
 def wall_seconds(store: ResultsFolder, run: RunRef, attempts: int) -> float:
     """Seconds from start to end of those attempts that recorded an end."""
-    pairs = [(store.read_attempt(run, n), store.read_outcome(run, n)) for n in range(1, attempts + 1)]
+    pairs = [(store.attempts.read(run, n), store.attempts.read_outcome(run, n)) for n in range(1, attempts + 1)]
     return sum(outcome.time - attempt.started for attempt, outcome in pairs if attempt and outcome)
 
 

@@ -23,6 +23,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "cluster")]
 import rows  # noqa: E402 - found on the path that was set above
 from fake_slurm import FakeSlurm  # noqa: E402
 
+from jobs.results.attempts import RunRef  # noqa: E402
 from jobs.results.records import (  # noqa: E402
     Attempt,
     Chunk,
@@ -33,7 +34,7 @@ from jobs.results.records import (  # noqa: E402
     SubmittedSweep,
     TaskRuns,
 )
-from jobs.results.results_folder import ResultsFolder, RunRef  # noqa: E402
+from jobs.results.results_folder import ResultsFolder  # noqa: E402
 from sweepwise.core.shard_name import FOLDER, ShardName  # noqa: E402
 from tdmpc.config import TrainConfig, config_id  # noqa: E402
 
@@ -46,7 +47,7 @@ def fill(store: ResultsFolder, slurm: FakeSlurm, runs: int) -> None:
     """`runs` runs of ten seeds a configuration, all of one submission; every second one is done."""
     store.prepare()
     now, asked, tasks = time.time(), [], []
-    name, job = store.new_submission("many"), slurm.add("many", runs, state="RUNNING", node="n1")
+    name, job = store.submissions.create("many"), slurm.add("many", runs, state="RUNNING", node="n1")
     for number in range(runs // SEEDS):
         config = TrainConfig(batch_size=number + 2)
         store.write_config(config)
@@ -55,21 +56,23 @@ def fill(store: ResultsFolder, slurm: FakeSlurm, runs: int) -> None:
         for seed in range(1, SEEDS + 1):
             run = RunRef(identity, seed)
             attempt = Attempt(0, "n1", 1, "", now, "cpu", name, len(tasks), f"{job}_{len(tasks)}")
-            store.claim_attempt(run, attempt)
-            store.write_status(run, Status(1, 500, config.steps, 10.0, 100.0, now))
+            store.attempts.claim(run, attempt)
+            store.attempts.write_status(run, Status(1, 500, config.steps, 10.0, 100.0, now))
             names = [ShardName("a001", part) for part in range(SHARDS)]
             if seed % 2:
                 names[-1] = ShardName("a001", SHARDS - 1, config.steps)
-                store.write_outcome(run, 1, Outcome("finished", config.steps, "", now, last_shard=str(names[-1])))
-            (store.run_folder(run) / FOLDER).mkdir()
+                store.attempts.write_outcome(
+                    run, 1, Outcome("finished", config.steps, "", now, last_shard=str(names[-1]))
+                )
+            (store.attempts.folder(run) / FOLDER).mkdir()
             for shard in names:
-                (store.run_folder(run) / FOLDER / str(shard)).touch()
+                (store.attempts.folder(run) / FOLDER / str(shard)).touch()
             tasks.append(TaskRuns(identity, [seed]))
     chunk = Chunk("many", 0, runs, job_id=job)
-    store.write_submission(
+    store.submissions.write(
         Submission(name, "many", "slurm", "n1", "u", now, tasks, 0, 1, "many", {}, [chunk], handed_over=True)
     )
-    store.write_view(SubmittedSweep("many", "many", "", [], [], asked, now))
+    store.write_sweep(SubmittedSweep("many", "many", "", [], [], asked, now))
 
 
 def seconds(command: list[str], environment: dict[str, str], folder: Path) -> tuple[float, float]:

@@ -29,8 +29,9 @@ from fake_slurm import FakeSlurm
 
 from jobs.cli import cli
 from jobs.doctor import probe
+from jobs.results.attempts import RunRef
 from jobs.results.records import Attempt, Outcome, Submission
-from jobs.results.results_folder import ResultsFolder, RunRef
+from jobs.results.results_folder import ResultsFolder
 from jobs.runs.status import load_statuses
 
 PAGES = ("README.md", "docs/decisions.md", "docs/exchange.md", "docs/howto.md", "docs/imports.md")
@@ -101,13 +102,13 @@ class World:
     def finish(self, fails: bool = True) -> None:
         """All that was submitted is done, but for the first run's first attempt, which fails where `fails`."""
         for run, index, steps in self.asked():
-            if self.store.load_run(run, steps).done:
+            if self.store.attempts.load(run, steps).done:
                 continue
-            number = self.store.claim_attempt(run, Attempt(0, "here", 1, "1", 0.0, "cpu")).number
+            number = self.store.attempts.claim(run, Attempt(0, "here", 1, "1", 0.0, "cpu")).number
             failed = fails and (index, run.seed, number) == (0, 1, 1)
             if not failed:
                 self.log(run, index, steps)
-            self.store.write_outcome(run, number, Outcome("failed" if failed else "finished", steps, "", 0.0))
+            self.store.attempts.write_outcome(run, number, Outcome("failed" if failed else "finished", steps, "", 0.0))
         for job in {task["job"] for task in self.slurm.tasks()}:
             self.slurm.set(job, state="COMPLETED")
 
@@ -115,8 +116,8 @@ class World:
         """Run, place of its configuration in its sweep, steps."""
         return [
             (RunRef(c.config_id, seed), index, self.store.check_config(c.config_id).steps)
-            for name in self.store.view_names()
-            for index, c in enumerate(self.store.read_view(name).configs)
+            for name in self.store.sweep_names()
+            for index, c in enumerate(self.store.read_sweep(name).configs)
             for seed in c.seeds
         ]
 
@@ -130,14 +131,14 @@ class World:
 
     def filled(self, line: str) -> str:
         """A line of prose with what it leaves open."""
-        run = str(self.asked()[0][0]) if self.store.view_names() else ""
+        run = str(self.asked()[0][0]) if self.store.sweep_names() else ""
         for words, meant in {**LEFT_OPEN, "ID/seed-1": run, "<run>": run}.items():
             line = re.sub(rf"(?<!\S){re.escape(words)}(?!\S)", meant, line)
         return line
 
     def log(self, run: RunRef, index: int, steps: int, share: float = 1.0) -> None:
         self.synthetic.write_run(
-            self.store.run_folder(run), run.seed, total=steps, final=FINALS[index], rng_key=index, stop_at=share,
+            self.store.attempts.folder(run), run.seed, total=steps, final=FINALS[index], rng_key=index, stop_at=share,
             points=20, evaluations=20, lean=True,
         )  # fmt: skip
 

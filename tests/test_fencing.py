@@ -17,8 +17,9 @@ from driver import PATIENCE_S
 from slurm_cluster import wait_until
 
 from aggregate.inputs.runs import ConfigSource, RunSource, SweepSource, load
+from jobs.results.attempts import RunRef
 from jobs.results.records import Submission, TaskRuns
-from jobs.results.results_folder import ResultsFolder, RunRef
+from jobs.results.results_folder import ResultsFolder
 from tdmpc.config import TrainConfig, config_id
 
 CONFIG = TrainConfig().with_overrides({
@@ -35,10 +36,10 @@ def folder(tmp_path: Path) -> Path:
     store = ResultsFolder(tmp_path / "results")
     store.prepare()
     store.write_config(CONFIG)
-    name = store.new_submission("s")
+    name = store.submissions.create("s")
     tasks = [TaskRuns(RUN.config_id, [RUN.seed])]
-    store.write_submission(Submission(name, "s", "slurm", "h", "u", 1.0, tasks, 0, 1, "n", {}))
-    return store.submission_folder(name)
+    store.submissions.write(Submission(name, "s", "slurm", "h", "u", 1.0, tasks, 0, 1, "n", {}))
+    return store.submissions.folder(name)
 
 
 @pytest.fixture
@@ -62,14 +63,14 @@ def test_the_older_of_two_attempts_stops_and_the_newer_is_undisturbed(
     folder: Path, start: Callable[[], subprocess.Popen[bytes]]
 ) -> None:
     store = ResultsFolder(folder.parents[1])
-    run = store.run_folder(RUN)
+    run = store.attempts.folder(RUN)
 
     def read(name: str) -> Any:
         path = run / name
         return json.loads(path.read_text()) if path.exists() else None
 
     def beating() -> int:
-        status = store.load_run(RUN, CONFIG.steps).status
+        status = store.attempts.load(RUN, CONFIG.steps).status
         return status.attempt if status is not None else 0
 
     older = start()

@@ -196,7 +196,9 @@ def test_status_of_a_sweep_loads_nothing_heavy(tmp_path: Path) -> None:
     asked = SubmittedConfiguration(
         config_id=config_id(config), label="base", factors={}, is_baseline=True, seeds=[1, 2]
     )
-    store.write_view(SubmittedSweep("tried", plan="plan", goal="", questions=[], factors=[], configs=[asked], time=0.0))
+    store.write_sweep(
+        SubmittedSweep("tried", plan="plan", goal="", questions=[], factors=[], configs=[asked], time=0.0)
+    )
     for arguments in (["status"], ["status", "--runs"], ["status", "--json"]):
         code, names, text = loaded(arguments, tmp_path)
         assert code == 0

@@ -55,7 +55,7 @@ class _Point(NamedTuple):
 
 
 def collect(paths: Sequence[Path], asked: ImportOptions) -> list[Curve]:
-    """The curves of files and of the folders below `paths`, sorted by key. Raises `CurveImportError`: a file that is not
+    """The curves of files and of the folders below `paths`, sorted by key. Raises `CurveImportError`: a file not
     as `asked` says is named with the line, and nothing is left out in silence."""
     curves: dict[Key, Curve] = {}
     files = list(_found(paths))

@@ -55,7 +55,7 @@ def plan_slots(tasks: int, max_parallel: int | None, use_gpus: bool, cpus: int |
 
 def command(store: ResultsFolder, submission: str, task: int) -> list[str]:
     """How a task is started."""
-    return [*process.python(), "-m", "jobs.entry", str(store.submission_folder(submission)), str(task)]
+    return [*process.python(), "-m", "jobs.entry", str(store.submissions.folder(submission)), str(task)]
 
 
 def aggregate_command(store: ResultsFolder, sweep: str) -> list[str]:
@@ -82,9 +82,9 @@ def shell_line(store: ResultsFolder, code: Path, submission: str, task: int, slo
 
 def launch(store: ResultsFolder, submission: Submission) -> int:
     """Start the scheduler of `submission`; its process id. It and its tasks survive this terminal."""
-    with store.scheduler_log_path(submission.id).open("ab") as log:
+    with store.submissions.scheduler_log_path(submission.id).open("ab") as log:
         scheduler = subprocess.Popen(
-            [*process.python(), "-m", "jobs.backends.local", str(store.submission_folder(submission.id))],
+            [*process.python(), "-m", "jobs.backends.local", str(store.submissions.folder(submission.id))],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -92,7 +92,7 @@ def launch(store: ResultsFolder, submission: Submission) -> int:
             cwd=store.root,
             env={**os.environ, **process.job_variables(code_snapshot.folder(store, submission))},
         )
-    store.write_worker(submission.id, None, _worker(scheduler.pid))
+    store.submissions.write_worker(submission.id, None, _worker(scheduler.pid))
     return scheduler.pid
 
 
@@ -140,7 +140,7 @@ class Scheduler:
 
     def drop_cancelled(self) -> None:
         """End those tasks, and do not start those, that `cancel` marked."""
-        cancelled = self.store.cancelled(self.submission.id)
+        cancelled = self.store.submissions.cancelled(self.submission.id)
         self.waiting = deque(task for task in self.waiting if task not in cancelled)
         for task in cancelled & set(self.running):
             self._tell(task)
@@ -157,7 +157,9 @@ class Scheduler:
             code = child.poll()
             if code is not None:
                 del self.running[task]
-                self.store.write_worker(self.submission.id, task, replace(worker, exit_code=code, ended=time.time()))
+                self.store.submissions.write_worker(
+                    self.submission.id, task, replace(worker, exit_code=code, ended=time.time())
+                )
 
     def start_ready(self) -> None:
         """Start waiting tasks in free slots."""
@@ -172,7 +174,7 @@ class Scheduler:
         """Start `task`; `lock` goes over to it and is free again when it ends, however it ends."""
         code = code_snapshot.folder(self.store, self.submission)
         try:
-            with self.store.log_path(self.submission.id, task).open("ab") as log:
+            with self.store.submissions.log_path(self.submission.id, task).open("ab") as log:
                 child = subprocess.Popen(
                     command(self.store, self.submission.id, task),
                     stdin=subprocess.DEVNULL,
@@ -186,14 +188,14 @@ class Scheduler:
             os.close(lock)
         worker = _worker(child.pid, self.slots.gpu(slot))
         self.running[task] = (child, worker)
-        self.store.write_worker(self.submission.id, task, worker)
+        self.store.submissions.write_worker(self.submission.id, task, worker)
 
 
 def main(arguments: Sequence[str]) -> int:
     """`python -P -m jobs.backends.local SUBMISSION_FOLDER`."""
     folder = Path(arguments[0])
     store = ResultsFolder(folder.parent.parent)
-    submission = store.read_submission(folder.name)
+    submission = store.submissions.read(folder.name)
     if submission is None:
         print(f"error: no submission in {folder}", file=sys.stderr)
         return 2
@@ -206,11 +208,11 @@ def main(arguments: Sequence[str]) -> int:
 def cancel(store: ResultsFolder, submission: Submission, tasks: Iterable[int]) -> None:
     """End `tasks` of a submission of this machine: the scheduler does, or where it is gone, this process."""
     for task in tasks:
-        store.mark_cancelled(submission.id, task)
-    if _alive(store.read_worker(submission.id, None)):
+        store.submissions.mark_cancelled(submission.id, task)
+    if _alive(store.submissions.read_worker(submission.id, None)):
         return
     for task in tasks:
-        worker = store.read_worker(submission.id, task)
+        worker = store.submissions.read_worker(submission.id, task)
         if worker is not None and worker.exit_code is None and _alive(worker):
             os.kill(worker.pid, signal.SIGTERM)
 
@@ -226,8 +228,8 @@ def task_states(store: ResultsFolder, submissions: Iterable[Submission]) -> dict
     """(submission, task) -> its state, for `submissions` of this backend."""
     found = {}
     for submission in submissions:
-        scheduler = store.read_worker(submission.id, None)
-        cancelled = store.cancelled(submission.id)
+        scheduler = store.submissions.read_worker(submission.id, None)
+        cancelled = store.submissions.cancelled(submission.id)
         for task in range(len(submission.tasks)):
             found[submission.id, task] = _task_state(store, submission, scheduler, task, task in cancelled)
     return found
@@ -237,7 +239,7 @@ def _task_state(
     store: ResultsFolder, submission: Submission, scheduler: Worker | None, task: int, cancelled: bool
 ) -> TaskState:
     name = submission.id
-    worker = store.read_worker(name, task)
+    worker = store.submissions.read_worker(name, task)
     if submission.host != process.host():
         word = "ended" if worker is not None and worker.exit_code is not None else "unknown"
         return TaskState(name, word)

@@ -92,5 +92,5 @@ def release_command(state: Globals, sweep: str) -> None:
 
     store = state.store()
     names = status.selected(store, [sweep])
-    count = canary.release_all(store, [s for s in store.submissions() if s.sweep in (sweep, *names)])
+    count = canary.release_all(store, [s for s in store.submissions.all() if s.sweep in (sweep, *names)])
     click.echo(f"released what was held of {count} submissions" if count else f"nothing of {sweep} is held")

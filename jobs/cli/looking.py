@@ -48,7 +48,7 @@ def status_command(state: Globals, sweeps: tuple[str, ...], runs: bool, stay: bo
         for note in canary.update_holds(store, [run for sweep in found for run in sweep.runs]):
             console.print(note, markup=False, soft_wrap=True)
     report_problems(store)
-    if not store.view_names():
+    if not store.sweep_names():
         click.echo(f"nothing was submitted to {store.root}")
 
 

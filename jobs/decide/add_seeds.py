@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from jobs.decide.adopt import ENDED
 from jobs.planning import interim_analyses
 from jobs.reports.inputs import sweep_sources
+from jobs.results.attempts import RunRef
 from jobs.results.records import SubmittedSweep
-from jobs.results.results_folder import ResultsFolder, RunRef
+from jobs.results.results_folder import ResultsFolder
 from jobs.results.run_state import ACTIVE
 from jobs.runs.status import SweepStatus, counts, sweeps
 from jobs.submit.rerun import changed_options
@@ -51,12 +52,12 @@ class More:
     def record(self, store: ResultsFolder) -> None:
         """By whoever holds the lock. Raises `JobsError` where the sweep was changed since it was judged."""
         name = self.view.name
-        if store.read_view(name) != self.before:
+        if store.read_sweep(name) != self.before:
             raise JobsError(f"{name} was changed at this moment; look at `sweeps status {name}`")
         look = interim_analyses.before(store, self.before, self.view, "more")
         if look is not None:  # first: seeds without their look would be judged as if they had always been asked for
             interim_analyses.note(store, name, look)
-        store.write_view(self.view)
+        store.write_sweep(self.view)
 
 
 def more(store: ResultsFolder, name: str, most: int) -> More:

@@ -66,7 +66,7 @@ def of_verdict(store: ResultsFolder, plan: Plan, sweep: Sweep, why: str) -> Deci
 
 def _view(store: ResultsFolder, plan: Plan, sweep: Sweep) -> SubmittedSweep:
     """Of the sweep as it was submitted. Raises `JobsError` where the plan or its base is another now."""
-    view = store.read_view(sweep.name)
+    view = store.read_sweep(sweep.name)
     if view is None:
         raise JobsError(f"{sweep.name} was not submitted to {store.root}; decide by hand with --set or --keep")
     again = f"`sweeps submit {sweep.name}` trains it anew, --set or --keep decides by hand"

@@ -11,8 +11,9 @@ from jobs.decide.adopt import ENDED
 from jobs.planning.decisions import moved, standing, values
 from jobs.planning.expand import ExpandedSweep, label, show
 from jobs.planning.plan import Plan, Sweep
+from jobs.results.attempts import RunRef
 from jobs.results.records import Decision, RequestedOverrides
-from jobs.results.results_folder import ResultsFolder, RunRef
+from jobs.results.results_folder import ResultsFolder
 from jobs.results.run_state import ACTIVE, STATES
 from jobs.runs import cost_estimate as cost
 from jobs.runs.status import SweepStatus, counts
@@ -51,7 +52,7 @@ def asked_before(store: ResultsFolder, plan: Plan) -> tuple[RequestedOverrides, 
     Its seeds are those that every configuration has by now. Not its value of a key that a sweep of the plan varies: no
     other sweep can be asked for it.
     """
-    views = [(view, sweep) for sweep in plan.sweeps if (view := store.read_view(sweep.name)) and view.configs]
+    views = [(view, sweep) for sweep in plan.sweeps if (view := store.read_sweep(sweep.name)) and view.configs]
     there = [(view, sweep) for view, sweep in views if view.plan == plan.name]
     newest, sweep = max(there, key=lambda pair: pair[0].time, default=(None, None))
     if newest is None or sweep is None:
@@ -107,7 +108,7 @@ def agenda(
 ) -> Agenda:
     """Of the first stage that is not all decided. plan: with what was adopted. expanded: by sweep."""
     by_sweep = {decision.sweep: decision for decision in standing(plan, decided)}
-    there = set(store.view_names()) & set(expanded)
+    there = set(store.sweep_names()) & set(expanded)
     found = {status.view.name: status for status in statuses(store, sorted(there))} if there else {}
     for number, stage in enumerate(plan.stages, 1):
         items = tuple(_item(plan, expanded[s.name], found.get(s.name), by_sweep.get(s.name)) for s in stage)

@@ -61,8 +61,8 @@ def carry_out(
         for ref in ending.runs:
             # before: a run that was cancelled without its reason would go on with the next submit
             stop = PrunedRun(ending.submission.id, name, reasons[ref.config_id], stamp(), process.user())
-            store.write_stop(ref, stop)
+            store.attempts.write_pruned(ref, stop)
     ended, kept = cancel.carry_out(store, endings)
     for ref, _ in kept:
-        store.clear_stop(ref)
+        store.attempts.clear_pruned(ref)
     return ended, kept

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 from jobs import process
 from jobs.planning.decisions import stamp
+from jobs.results.attempts import RunRef
 from jobs.results.records import InterimAnalysis, SubmittedSweep
-from jobs.results.results_folder import ResultsFolder, RunRef
+from jobs.results.results_folder import ResultsFolder
 from jobs.runs.status import SweepStatus
 
 if TYPE_CHECKING:
@@ -37,20 +38,22 @@ def before(
 
 def _finished(store: ResultsFolder, config: str, seeds: set[int]) -> int:
     stored = store.read_config(config)
-    return sum(store.load_run(RunRef(config, seed), stored.steps).done for seed in seeds) if stored is not None else 0
+    return (
+        sum(store.attempts.load(RunRef(config, seed), stored.steps).done for seed in seeds) if stored is not None else 0
+    )
 
 
 def note(store: ResultsFolder, sweep: str, look: InterimAnalysis) -> None:
     """Record `look`, by whoever holds the lock. One at the very results of the last is no other one."""
-    known = store.read_looks(sweep)
+    known = store.read_interim_analyses(sweep)
     if known and known[-1].seeds == look.seeds:
         known[-1:] = []
-    store.write_looks(sweep, [*known, look])
+    store.write_interim_analyses(sweep, [*known, look])
 
 
 def format_interim_analysis(store: ResultsFolder, sweep: str, planned: int, look: InterimAnalysis) -> str:
     """`this is look 2 at ensemble (2 planned): ...`."""
-    number = 2 + len({known.seeds for known in store.read_looks(sweep) if known.seeds < look.seeds})
+    number = 2 + len({known.seeds for known in store.read_interim_analyses(sweep) if known.seeds < look.seeds})
     return (
         f"more seeds after a look at {look.seeds}: the next report of {sweep} is look {number} ({planned} planned), "
         "and corrects for that"
@@ -62,5 +65,5 @@ def of(store: ResultsFolder, sweep: SweepStatus) -> Looks:
     from aggregate.statistics.alpha_spending import Looks
 
     now = max((sum(run.record.done for run in runs) for _, runs in sweep.rows), default=0)
-    earlier = {look.seeds for look in store.read_looks(sweep.view.name) if look.seeds < now}
+    earlier = {look.seeds for look in store.read_interim_analyses(sweep.view.name) if look.seeds < now}
     return Looks((*sorted(earlier), max(now, 1)), sweep.view.looks)

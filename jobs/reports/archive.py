@@ -22,9 +22,11 @@ from typing import IO
 from jobs import process
 from jobs.reports import report as judge
 from jobs.results import code_snapshot
+from jobs.results.attempts import RunRef
 from jobs.results.lock import alone
-from jobs.results.records import Archive, Checksums, RecordError, decode, encode
-from jobs.results.results_folder import ResultsFolder, RunRef, archivable
+from jobs.results.record_files import RecordError, decode, encode
+from jobs.results.records import Archive, Checksums
+from jobs.results.results_folder import ResultsFolder, archivable
 from jobs.results.run_state import ACTIVE
 from sweepwise.core import atomic
 from sweepwise.core.errors import JobsError
@@ -53,14 +55,14 @@ def write(store: ResultsFolder, names: Sequence[str], out: Path, warn: judge.Tel
     Raises `JobsError` for an unknown name and where `out` cannot be written, `AggregateError` where there is no row.
     """
     found = judge.sources(store, names, warn)
-    views = set(store.view_names()) & {name for sweep in found for name in (sweep.name, *sweep.beside)}
+    views = set(store.sweep_names()) & {name for sweep in found for name in (sweep.name, *sweep.beside)}
     every = [config for sweep in found for config in (*sweep.all_configs, *sweep.imported)]
     imported = {config.imported for config in every if config.imported}
     states = [run.state for config in every for run in config.runs]
     if active := sum(state in ACTIVE for state in states):
         warn(f"{active} runs are active: the archive holds what they have written so far")
     runs = {RunRef(run.config_id, run.seed) for config in every if not config.imported for run in config.runs}
-    codes = {attempt.code for run in runs for attempt in store.attempts(run) if attempt.code}
+    codes = {attempt.code for run in runs for attempt in store.attempts.all(run) if attempt.code}
     head = Archive(sorted(views), sorted(imported), len(runs), process.versions())
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.html"

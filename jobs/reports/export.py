@@ -68,7 +68,7 @@ def export(
 
 def chosen(store: ResultsFolder, names: Sequence[str]) -> list[tuple[str, ConfigSource]]:
     """(sweep, configuration) of `names`, each configuration once; "" for the sweep of runs that are named."""
-    runs = [name for name in names if select.names_run(name) and name not in store.view_names()]
+    runs = [name for name in names if select.names_run(name) and name not in store.sweep_names()]
     sweeps = [name for name in names if name not in runs]
     found: dict[str, tuple[str, ConfigSource]] = {}
     for sweep in sweep_sources(store, sweeps) if sweeps or not runs else ():

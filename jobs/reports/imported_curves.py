@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jobs.reports.inputs import sweep_sources
+from jobs.results.attempts import RunRef
 from jobs.results.lock import alone
 from jobs.results.records import Import, ImportedConfig
-from jobs.results.results_folder import ResultsFolder, RunRef
+from jobs.results.results_folder import ResultsFolder
 from sweepwise.core.errors import JobsError, near
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def take(store: ResultsFolder, name: str, paths: Sequence[Path], maps: Sequence[
     from aggregate import importers
 
     store.import_path(name)  # refuses a bad name before anything is read
-    if name in store.view_names():
+    if name in store.sweep_names():
         raise JobsError(f"name {name!r}: a sweep of {store.root} has it; choose another")
     try:
         asked = importers.ImportOptions.of(maps, **options)
@@ -81,7 +82,7 @@ def sources(store: ResultsFolder, names: Sequence[str]) -> tuple[list[SweepSourc
     Raises `JobsError` for an unknown name, and where there is nothing.
     """
     imports, rest = _chosen(store, names)
-    if (names and not rest) or (not names and imports and not store.view_names()):
+    if (names and not rest) or (not names and imports and not store.sweep_names()):
         return _by_task(store, imports), []
     found = sweep_sources(store, rest)
     told: list[str] = []
@@ -99,7 +100,7 @@ def _chosen(store: ResultsFolder, names: Sequence[str]) -> tuple[list[tuple[Impo
     if not names:
         return [(made, made.configs) for made in known.values()], []
     chosen: dict[str, dict[str, ImportedConfig]] = {}
-    rest, views = [], store.view_names()
+    rest, views = [], store.sweep_names()
     for asked in names:
         name, dot, task = asked.partition(".")
         if name in known:

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from jobs.planning import interim_analyses
+from jobs.results.attempts import RunRef
 from jobs.results.records import SubmittedConfiguration
-from jobs.results.results_folder import ResultsFolder, RunRef
+from jobs.results.results_folder import ResultsFolder
 from jobs.runs.status import RunStatus, SweepStatus, load_statuses, sweeps
 from sweepwise.core.errors import JobsError
 from tdmpc.config import TrainConfig
@@ -28,7 +29,7 @@ def sweep_sources(store: ResultsFolder, names: Sequence[str]) -> list[SweepSourc
     known = {sweep.view.name: _configs(store, sweep) for sweep in found}
     asked = {sweep.view.name: _questions(store, sweep) for sweep in found}
     needed = {name for own in asked.values() for question in own for name in question.beside} - set(known)
-    if there := needed & set(store.view_names()):
+    if there := needed & set(store.sweep_names()):
         known |= {sweep.view.name: _configs(store, sweep) for sweep in sweeps(store, sorted(there))}
     sources = []
     for sweep in found:
@@ -46,7 +47,7 @@ def _questions(store: ResultsFolder, sweep: SweepStatus) -> tuple[Question, ...]
     try:
         return tuple(question(stored) for stored in sweep.view.questions)
     except ValueError as error:
-        path = store.view_path(sweep.view.name)
+        path = store.sweep_path(sweep.view.name)
         raise JobsError(f"{path}: {error}; submit the sweep again, that writes it anew") from error
 
 
@@ -84,10 +85,10 @@ def _config(
             RunSource(
                 config.config_id,
                 run.record.ref.seed,
-                store.run_folder(run.record.ref),
+                store.attempts.folder(run.record.ref),
                 run.state.state,
                 run.record.attempts,
-                store.cache_path(run.record.ref),
+                store.attempts.cache_path(run.record.ref),
                 run.state.reason if run.state.state == "stopped" else "",
             )
             for run in runs

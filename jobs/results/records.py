@@ -1,21 +1,9 @@
-"""What lies on disk as JSON, record by record, checked when read: a foreign file is an error, never a crash."""
+"""What lies on disk as JSON, record by record. `jobs.results.record_files` reads and writes them."""
 
 from __future__ import annotations
 
-import dataclasses
-import functools
-import math
-import types
-import typing
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
-
-FORMAT_VERSION = 1
-
-
-class RecordError(ValueError):
-    """A JSON value that is not the record it should be; the message says why."""
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -395,68 +383,3 @@ class QueueSnapshot:
     def tasks_of(self, job_name: str) -> dict[str, list[str]]:
         tasks: dict[str, list[str]] = self.said.get(job_name, {}).get("tasks", {})
         return tasks
-
-
-Record = TypeVar("Record")
-
-
-def encode(record: Any) -> dict[str, Any]:
-    """Plain JSON values with the format's version."""
-    return {"format": FORMAT_VERSION, **_finite(dataclasses.asdict(record))}
-
-
-def decode(kind: type[Record], data: Any) -> Record:
-    """`data` as a `kind`. Raises `RecordError` where a field is missing or of another type, or the format is newer."""
-    if not isinstance(data, Mapping) or not isinstance(data.get("format"), int):
-        raise RecordError("not a file of this program")
-    if data["format"] > FORMAT_VERSION:
-        raise RecordError(f"format {data['format']}, this program reads up to {FORMAT_VERSION}")
-    return typing.cast(Record, _decode(kind, data))
-
-
-def _decode(kind: Any, data: Any) -> Any:
-    if not isinstance(data, Mapping):
-        raise RecordError(f"no {kind.__name__}")
-    values = {}
-    for declared in dataclasses.fields(kind):
-        if declared.name in data:
-            values[declared.name] = _value(_hints(kind)[declared.name], data[declared.name], declared.name)
-        elif declared.default is dataclasses.MISSING and declared.default_factory is dataclasses.MISSING:
-            raise RecordError(f"{declared.name!r} is missing")
-    return kind(**values)
-
-
-def _value(hint: Any, value: Any, name: str) -> Any:
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if hint is Any:
-        return value
-    if origin in (typing.Union, types.UnionType):
-        if value is None:
-            return None
-        (hint,) = (a for a in arguments if a is not type(None))
-        return _value(hint, value, name)
-    if origin is list and isinstance(value, list):
-        return [_value(arguments[0], item, name) for item in value]
-    if origin is dict and isinstance(value, dict):
-        return value
-    if dataclasses.is_dataclass(hint):
-        return _decode(hint, value)
-    if hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
-        return float(value)
-    if hint in (int, str, bool) and type(value) is hint:
-        return value
-    raise RecordError(f"{name!r} is {value!r:.40}")
-
-
-@functools.cache
-def _hints(kind: Any) -> dict[str, Any]:
-    return typing.get_type_hints(kind)
-
-
-def _finite(value: Any) -> Any:
-    """JSON has no NaN and no infinity."""
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

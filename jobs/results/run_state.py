@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from jobs import process
+from jobs.results.attempts import RunRecord
 from jobs.results.records import Attempt, Outcome, Status
-from jobs.results.results_folder import RunRecord
 
 State = Literal[
     "new", "pending", "stuck", "running", "stalled", "interrupted", "lost", "failed", "diverged", "stopped", "done"

@@ -13,8 +13,9 @@ from dataclasses import dataclass, field, replace
 
 from jobs import process
 from jobs.backends.slurm import commands, queue_state
+from jobs.results.attempts import RunRef
 from jobs.results.records import CircuitBreaker, Submission
-from jobs.results.results_folder import ResultsFolder, RunRef
+from jobs.results.results_folder import ResultsFolder
 from jobs.results.run_state import ACTIVE
 from jobs.runs.status import RunStatus, load_statuses
 from sweepwise.core.errors import JobsError
@@ -33,7 +34,7 @@ def healthy_step(config: TrainConfig) -> int:
 
 def waiting(store: ResultsFolder, submission: Submission) -> dict[str, list[str]]:
     """Configuration -> its jobs that wait for its canary."""
-    released = store.released(submission.id)
+    released = store.submissions.released(submission.id)
     found: dict[str, list[str]] = {}
     for chunk in submission.chunks:
         for task in chunk.tasks if chunk.held else ():
@@ -45,10 +46,10 @@ def waiting(store: ResultsFolder, submission: Submission) -> dict[str, list[str]
 
 def release_configuration(store: ResultsFolder, submission: Submission, config: str) -> None:
     """Let the seeds run that wait for the canary of `config`. Raises `NoResponse` where Slurm does not."""
-    jobs, tripped = waiting(store, submission).get(config), store.read_trip(submission.id)
+    jobs, tripped = waiting(store, submission).get(config), store.submissions.read_breaker(submission.id)
     if jobs and (tripped is None or tripped.released):
         commands.release(jobs)
-        store.mark_released(submission.id, config)
+        store.submissions.mark_released(submission.id, config)
 
 
 @dataclass
@@ -97,7 +98,7 @@ def repeated_failures(store: ResultsFolder, runs: Iterable[RunStatus]) -> tuple[
 
 def trip_breaker(store: ResultsFolder, submission: Submission, runs: Iterable[RunStatus]) -> bool:
     """Hold what waits of `submission` where its first tasks died alike; whether that was done now."""
-    if store.read_trip(submission.id) is not None:
+    if store.submissions.read_breaker(submission.id) is not None:
         return False
     found = repeated_failures(store, runs)
     if found is None or found[0] < TRIPS_AT:
@@ -107,12 +108,12 @@ def trip_breaker(store: ResultsFolder, submission: Submission, runs: Iterable[Ru
     if not left:
         return False
     commands.hold(left)
-    return store.claim_trip(submission.id, CircuitBreaker(*found, len(left), time.time()))
+    return store.submissions.claim_breaker(submission.id, CircuitBreaker(*found, len(left), time.time()))
 
 
 def after_failure(store: ResultsFolder, submission: Submission) -> None:
     """In a job that failed: see whether it is one of a series. Never raises for Slurm's sake."""
-    if submission.backend != "slurm" or store.read_trip(submission.id) is not None:
+    if submission.backend != "slurm" or store.submissions.read_breaker(submission.id) is not None:
         return
     steps = {task.config_id: store.check_config(task.config_id).steps for task in submission.tasks}
     runs = {RunRef(task.config_id, seed): steps[task.config_id] for task in submission.tasks for seed in task.seeds}
@@ -163,7 +164,7 @@ def _held(submission: Submission, task: int | None) -> bool:
 
 def _told(store: ResultsFolder, submission: Submission, runs: Sequence[RunStatus]) -> list[str]:
     again = f"`sweeps release {submission.sweep}` lets them run"
-    tripped = store.read_trip(submission.id)
+    tripped = store.submissions.read_breaker(submission.id)
     if tripped is not None and not tripped.released:
         return [
             f"{submission.sweep}: {tripped.held} tasks are held, the first {tripped.tasks} died alike "
@@ -187,7 +188,7 @@ def _is_blocked(store: ResultsFolder, run: RunStatus, active: Sequence[RunStatus
     submission, config = run.submission, run.record.ref.config_id
     if submission is None or submission.backend != "slurm" or run.state.state != "pending":
         return False
-    tripped = store.read_trip(submission.id)
+    tripped = store.submissions.read_breaker(submission.id)
     if tripped is not None and not tripped.released:
         return True
     return (
@@ -201,13 +202,13 @@ def release_all(store: ResultsFolder, submissions: Iterable[Submission]) -> int:
     """Let everything held of `submissions` run; how many submissions had something. Raises `JobsError`."""
     count = 0
     for submission in submissions:
-        tripped, left = store.read_trip(submission.id), waiting(store, submission)
+        tripped, left = store.submissions.read_breaker(submission.id), waiting(store, submission)
         if not left and (tripped is None or tripped.released):
             continue
         commands.release([chunk.job_id for chunk in submission.chunks if chunk.job_id])
         for config in left:
-            store.mark_released(submission.id, config)
+            store.submissions.mark_released(submission.id, config)
         if tripped is not None:
-            store.write_trip(submission.id, replace(tripped, released=True))
+            store.submissions.write_breaker(submission.id, replace(tripped, released=True))
         count += 1
     return count

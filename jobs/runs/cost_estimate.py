@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import mean, median
 
+from jobs.results.attempts import RunRecord, RunRef
 from jobs.results.records import Attempt, Submission, TaskRuns
-from jobs.results.results_folder import ResultsFolder, RunRecord, RunRef
+from jobs.results.results_folder import ResultsFolder
 from sweepwise.core.errors import JobsError
 
 _SAMPLES = 200  # earlier runs are looked at, at most
@@ -51,11 +52,11 @@ class Cost:
 
 def samples(store: ResultsFolder, device: str, first: Sequence[str]) -> list[Sample]:
     """Earlier runs on `device` whose only attempt went far enough, the configurations `first` before others."""
-    submissions = {submission.id: submission for submission in store.submissions()}
+    submissions = {submission.id: submission for submission in store.submissions.all()}
     found: list[Sample] = []
     for run in _runs(store, first):
         config = store.read_config(run.config_id)
-        record = store.load_run(run, config.steps) if config is not None else None
+        record = store.attempts.load(run, config.steps) if config is not None else None
         sample = _sample(record, submissions) if record is not None and _ran_on(record.attempt, device) else None
         if sample is not None:
             found.append(sample)
@@ -66,7 +67,7 @@ def samples(store: ResultsFolder, device: str, first: Sequence[str]) -> list[Sam
 
 def _runs(store: ResultsFolder, first: Sequence[str]) -> Iterator[RunRef]:
     for config in dict.fromkeys([*first, *store.config_ids()]):
-        yield from (RunRef(config, seed) for seed in store.seeds(config))
+        yield from (RunRef(config, seed) for seed in store.attempts.seeds(config))
 
 
 def _ran_on(attempt: Attempt | None, device: str) -> bool:
@@ -97,9 +98,9 @@ def expected(
     hours = []
     for task in tasks:
         runs = [RunRef(task.config_id, seed) for seed in task.seeds]
-        left = max(steps[run] - store.load_run(run, steps[run]).step for run in runs)
+        left = max(steps[run] - store.attempts.load(run, steps[run]).step for run in runs)
         hours.append(left / _speed(earlier, task) / 3600)
-    folders = [store.run_files(sample.run) for sample in earlier if sample.done][:_FOLDERS]
+    folders = [store.attempts.file_sizes(sample.run) for sample in earlier if sample.done][:_FOLDERS]
     runs_asked = sum(len(task.seeds) for task in tasks)
     size = mean(sum(sizes) for sizes in folders) * runs_asked if folders else None
     files = mean(len(sizes) for sizes in folders) * runs_asked if folders else None

@@ -27,7 +27,7 @@ _TRACEBACK = "Traceback (most recent call last):"
 
 def paths(store: ResultsFolder, submission: Submission, task: int) -> list[Path]:
     """Logs of a task that exist, those of errors last."""
-    found = store.log_paths(submission.id, task, submission.job_of(task))
+    found = store.submissions.log_paths(submission.id, task, submission.job_of(task))
     return [path for path in found if path.exists()]
 
 

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from jobs.results.results_folder import ResultsFolder, RunRef
+from jobs.results.attempts import RunRef
+from jobs.results.results_folder import ResultsFolder
 from jobs.runs.status import RunStatus, SweepStatus
 from sweepwise.core.errors import JobsError
 from tdmpc.config import parse_value
@@ -102,7 +103,7 @@ def runs_named(store: ResultsFolder, texts: Iterable[str]) -> list[RunRef]:
         if match is None:
             raise JobsError(f"run {text!r}: give ID/seed-N, or ID for all its seeds, as `sweeps status --runs` shows")
         store.check_config(match["config"])
-        there = store.seeds(match["config"])
+        there = store.attempts.seeds(match["config"])
         asked = [int(match["seed"])] if match["seed"] else there
         if not asked or not set(asked) <= set(there):
             seeds = ", ".join(map(str, there)) or "none"

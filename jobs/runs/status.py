@@ -10,8 +10,9 @@ from typing import Any
 
 from jobs.backends import local
 from jobs.backends.slurm import queue_state
+from jobs.results.attempts import RunRecord, RunRef
 from jobs.results.records import Submission, SubmittedConfiguration, SubmittedSweep
-from jobs.results.results_folder import ResultsFolder, RunRecord, RunRef
+from jobs.results.results_folder import ResultsFolder
 from jobs.results.run_state import RunState, State, TaskState, belongs, given_up, run_state
 from jobs.runs import logs
 from sweepwise.core.errors import JobsError, near
@@ -75,12 +76,12 @@ def load_statuses(
     max_age_s: an answer of Slurm that is no older than this will do.
     """
     newest: dict[RunRef, tuple[Submission, int]] = {}
-    submissions = {submission.id: submission for submission in store.submissions()}
+    submissions = {submission.id: submission for submission in store.submissions.all()}
     for submission in submissions.values():
         for index, task in enumerate(submission.tasks):
             for seed in task.seeds if submission.holds(index) else ():
                 newest[RunRef(task.config_id, seed)] = (submission, index)
-    records = {run: store.load_run(run, steps) for run, steps in runs.items()}
+    records = {run: store.attempts.load(run, steps) for run, steps in runs.items()}
     asked = {newest[run][0].id for run, r in records.items() if not r.done and run in newest}
     open_attempts = (r.attempt for r in records.values() if r.attempt and not (r.outcome or r.done))
     asked |= {attempt.submission for attempt in open_attempts if attempt.submission}
@@ -131,7 +132,7 @@ def sweeps(store: ResultsFolder, names: Sequence[str] = (), max_age_s: float = 0
 
     max_age_s: see `survey`.
     """
-    views = [view for view in map(store.read_view, selected(store, names)) if view is not None]
+    views = [view for view in map(store.read_sweep, selected(store, names)) if view is not None]
     steps: dict[RunRef, int] = {}
     for view in views:
         for config in view.configs:
@@ -153,7 +154,7 @@ def sweeps(store: ResultsFolder, names: Sequence[str] = (), max_age_s: float = 0
 
 def selected(store: ResultsFolder, names: Sequence[str]) -> list[str]:
     """Names of submitted sweeps. Raises `JobsError` for one that was never submitted here."""
-    there = store.view_names()
+    there = store.sweep_names()
     if not names:
         return there
     chosen: list[str] = []

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from jobs import process
 from jobs.backends import local
 from jobs.backends.slurm import commands, queue_state
+from jobs.results.attempts import RunRef
 from jobs.results.records import Submission
-from jobs.results.results_folder import ResultsFolder, RunRef
+from jobs.results.results_folder import ResultsFolder
 from jobs.results.run_state import ACTIVE
 from jobs.runs.select import SelectedRun
 from jobs.runs.status import load_statuses

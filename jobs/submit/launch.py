@@ -12,9 +12,10 @@ from rich.text import Text
 from jobs.backends.slurm import handover
 from jobs.planning.expand import Configuration, ExpandedSweep, label
 from jobs.planning.plan import Plan, Sweep
+from jobs.results.attempts import RunRef
 from jobs.results.lock import alone
 from jobs.results.records import Submission
-from jobs.results.results_folder import ResultsFolder, RunRef
+from jobs.results.results_folder import ResultsFolder
 from jobs.results.run_state import ACTIVE
 from jobs.runs import cost_estimate
 from jobs.runs.status import load_statuses
@@ -218,7 +219,7 @@ def train(
         Text(f"{only.label} ({identity}), seeds {', '.join(map(str, seeds))}, on {device}: Ctrl-C checkpoints")
     )
     runs = [RunRef(identity, seed) for seed in seeds]
-    begun = {run: store.load_run(run, config.steps).step for run in runs}
+    begun = {run: store.attempts.load(run, config.steps).step for run in runs}
     with Bars(begun, config.steps, console) as listen:
         outcomes = Execution(store, device, threads, settings=settings, listen=listen).train(runs)
     stopped = [o for o in outcomes if o.state != "finished"]
@@ -226,7 +227,7 @@ def train(
         raise JobsError(
             f"{stopped[0].state} at step {stopped[0].step:,}: {stopped[0].message or 'the same command continues'}"
         )
-    console.print(Text(f"done; runs are in {store.run_folder(runs[0]).parent}"))
+    console.print(Text(f"done; runs are in {store.attempts.folder(runs[0]).parent}"))
 
 
 class Bars:

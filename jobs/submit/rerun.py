@@ -10,8 +10,8 @@ from typing import Any
 
 from jobs.backends.slurm import profile as profiles
 from jobs.backends.slurm.profile import Profile
+from jobs.results.attempts import RunRef
 from jobs.results.records import Submission
-from jobs.results.results_folder import RunRef
 from jobs.results.run_state import GPU_MEMORY, State
 from jobs.runs.select import SelectedRun
 from jobs.runs.status import RunStatus

@@ -23,9 +23,10 @@ from jobs.planning import interim_analyses
 from jobs.planning.expand import ExpandedSweep
 from jobs.planning.plan import Plan
 from jobs.results import code_snapshot
+from jobs.results.attempts import RunRef
 from jobs.results.lock import Lock
 from jobs.results.records import Chunk, Submission, SubmittedConfiguration, SubmittedSweep, TaskRuns
-from jobs.results.results_folder import ResultsFolder, RunRef
+from jobs.results.results_folder import ResultsFolder
 from jobs.results.run_state import RunState, State
 from jobs.runs.status import load_statuses
 from jobs.worker.train_job import TrainJob
@@ -254,7 +255,7 @@ def tasks_that_fit(tasks: Sequence[TaskRuns], place: Target) -> Sequence[TaskRun
 
 def preview(store: ResultsFolder, request: Request) -> str:
     """What would be submitted: the exact batch scripts, or the exact commands."""
-    name = store.submission_name(request.sweep)
+    name = store.submissions.new_name(request.sweep)
     code = code_snapshot.planned(store)
     if request.place.backend != "slurm":
         shared = slots(len(request.tasks), request.options, request.place)
@@ -271,12 +272,12 @@ def record_sweeps(store: ResultsFolder, plan: Plan, sweeps: Sequence[ExpandedSwe
     for sweep in sweeps:
         for found in sweep.configurations:
             store.write_config(found.config)
-        old = store.read_view(sweep.sweep.name)
+        old = store.read_sweep(sweep.sweep.name)
         new = _view(plan, sweep, old)
         look = interim_analyses.before(store, old, new, "submit")
         if look is not None:
             interim_analyses.note(store, new.name, look)
-        store.write_view(new)
+        store.write_sweep(new)
 
 
 def changed(store: ResultsFolder, plan: Plan, sweeps: Sequence[ExpandedSweep]) -> list[str]:
@@ -284,7 +285,7 @@ def changed(store: ResultsFolder, plan: Plan, sweeps: Sequence[ExpandedSweep]) -
     for after a look at its results."""
     notes = []
     for sweep in sweeps:
-        old = store.read_view(sweep.sweep.name)
+        old = store.read_sweep(sweep.sweep.name)
         look = interim_analyses.before(store, old, _view(plan, sweep, old), "submit")
         if look is not None:
             notes.append(interim_analyses.format_interim_analysis(store, sweep.sweep.name, sweep.sweep.looks, look))
@@ -331,12 +332,12 @@ def submit(store: ResultsFolder, request: Request, lock: Lock) -> Submission:
     if backend == "slurm" and not request.how.export:
         commands.check()
     code = "" if backend == "debug" else code_snapshot.take(store).hash
-    submission = _written(store.new_submission(request.sweep), request, code)
+    submission = _written(store.submissions.create(request.sweep), request, code)
     made = scripts(store, submission, request.place)
     for position, script in enumerate(made):
-        write_bytes(store.script_path(submission.id, position), script.encode())
+        write_bytes(store.submissions.script_path(submission.id, position), script.encode())
     lock.renew()
-    store.write_submission(submission)  # from here on it counts, and whoever comes next completes it
+    store.submissions.write(submission)  # from here on it counts, and whoever comes next completes it
     if request.how.export:
         for path, script in zip(exports(request.how.export, len(made)), made, strict=True):
             write_bytes(path, script.encode())
@@ -391,7 +392,7 @@ def scripts(store: ResultsFolder, submission: Submission, place: Target) -> list
     """The batch script of every chunk of `submission`."""
     if place.profile is None or not submission.chunks:
         return []
-    folder, logs = store.submission_folder(submission.id), store.log_folder(submission.id)
+    folder, logs = store.submissions.folder(submission.id), store.submissions.log_folder(submission.id)
     write = functools.partial(commands.script, code=code_snapshot.folder(store, submission), folder=logs)
     arrays = [chunk for chunk in submission.chunks if chunk.count]
     throttles = handover.shares([chunk.count for chunk in arrays], place.throttle)

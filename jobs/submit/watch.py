@@ -11,7 +11,8 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from jobs.results.results_folder import ResultsFolder, RunRef
+from jobs.results.attempts import RunRef
+from jobs.results.results_folder import ResultsFolder
 from jobs.results.run_state import ACTIVE, State, ending
 from jobs.runs import canary, logs
 from jobs.runs.status import RunStatus, load_statuses, sweeps

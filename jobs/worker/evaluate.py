@@ -6,7 +6,8 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from jobs.results.results_folder import ResultsFolder, RunRef
+from jobs.results.attempts import RunRef
+from jobs.results.results_folder import ResultsFolder
 from jobs.worker import video
 from sweepwise.core.errors import JobsError
 
@@ -37,7 +38,7 @@ def evaluate(
     from tdmpc import api as training
 
     for run in runs:
-        config, folder = store.check_config(run.config_id), store.run_folder(run)
+        config, folder = store.check_config(run.config_id), store.attempts.folder(run)
         try:
             for found in training.evaluate(
                 config, run.seed, folder, at=at, planners=planners, episodes=episodes, device=device, threads=threads

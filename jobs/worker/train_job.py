@@ -18,8 +18,9 @@ from types import FrameType
 from jobs import process
 from jobs.backends.slurm import commands
 from jobs.results import code_snapshot
+from jobs.results.attempts import RunRef
 from jobs.results.records import Attempt, CodeFile, Outcome, Status
-from jobs.results.results_folder import ResultsFolder, RunRef
+from jobs.results.results_folder import ResultsFolder
 from jobs.results.run_state import attempt_alive, lost_shard
 from jobs.runs import canary
 from sweepwise.core import trainable
@@ -72,7 +73,7 @@ class TrainJob:
     def __call__(self) -> None:
         """Train the task's runs. Raises whatever training raised, after it is recorded, so that the job fails."""
         store = ResultsFolder(Path(self.results))
-        submission = store.read_submission(self.submission)
+        submission = store.submissions.read(self.submission)
         if submission is None or self.task >= len(submission.tasks):
             raise JobsError(f"task {self.task} of submission {self.submission} is not in {store.root}")
         code_snapshot.check(store, submission)
@@ -108,7 +109,7 @@ class Execution:
     def train(self, runs: Sequence[RunRef]) -> list[Outcome]:
         """Train those of `runs` that are neither done nor alive elsewhere; their outcomes, recorded."""
         config = self.store.check_config(runs[0].config_id)
-        before = {run: self.store.load_run(run, config.steps).step for run in runs}
+        before = {run: self.store.attempts.load(run, config.steps).step for run in runs}
         with _full_disk_in_one_line(self.store):
             code = code_snapshot.record(self.store, code_snapshot.digest(process.ROOT))
             attempts = {run: self._claim(run, code) for run in runs if self._is_free(run, config.steps)}
@@ -138,7 +139,7 @@ class Execution:
         return outcomes
 
     def _is_free(self, run: RunRef, steps: int) -> bool:
-        record = self.store.load_run(run, steps)
+        record = self.store.attempts.load(run, steps)
         if record.done:
             _say(f"{run}: done at step {record.finished_step:,}")
             return False
@@ -164,7 +165,7 @@ class Execution:
             if attempt.host == process.host() or now != status:
                 return True
             time.sleep(HEARTBEAT_S)
-            now = self.store.load_run(run, 0).status
+            now = self.store.attempts.load(run, 0).status
         return False
 
     def _claim(self, run: RunRef, code: CodeFile) -> Attempt:
@@ -187,26 +188,26 @@ class Execution:
             gpu=gpu,
             driver=driver,
         )
-        return self.store.claim_attempt(run, attempt)
+        return self.store.attempts.claim(run, attempt)
 
     def _handle(self, run: RunRef, attempt: Attempt) -> RunHandle:
         number = attempt.number
         return RunHandle(
             config=self.store.check_config(run.config_id),
             seed=run.seed,
-            folder=self.store.run_folder(run),
+            folder=self.store.attempts.folder(run),
             tag=f"a{number:03d}",
-            guard=lambda: self.store.is_newest(run, number),
+            guard=lambda: self.store.attempts.is_newest(run, number),
             on_progress=Heartbeat(self.store, run, number, self.listen),
             tell=lambda line: _say(f"{run}: {line}"),
             origin={"code": code_snapshot.digest(process.ROOT, code_snapshot.AGENT)},
         )
 
     def _record(self, run: RunRef, attempt: Attempt, ended: trainable.Outcome, used: dict[str, float]) -> Outcome:
-        last = self.store.last_shard(run) if ended.state == "finished" else None
+        last = self.store.attempts.last_shard(run) if ended.state == "finished" else None
         named = str(last) if last is not None and last.end == ended.step else ""
         outcome = Outcome(ended.state, ended.step, ended.message, time.time(), usage=used, last_shard=named)
-        self.store.write_outcome(run, attempt.number, outcome)
+        self.store.attempts.write_outcome(run, attempt.number, outcome)
         _say(f"{run}: {outcome.state} at step {outcome.step:,} {outcome.message}".rstrip())
         return outcome
 
@@ -216,11 +217,11 @@ class Execution:
         known = isinstance(error, JobsError)
         last = str(error) if known else traceback.format_exception_only(error)[-1].strip().splitlines()[0]
         for run, attempt in attempts.items():
-            status = self.store.load_run(run, 0).status
+            status = self.store.attempts.load(run, 0).status
             step = status.step if status is not None and status.attempt == attempt.number else 0
             state = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
             with contextlib.suppress(OSError):  # a full disk; the traceback is in the log
-                self.store.write_outcome(run, attempt.number, Outcome(state, step, last, time.time(), text))
+                self.store.attempts.write_outcome(run, attempt.number, Outcome(state, step, last, time.time(), text))
 
     def _requeue(self, advanced: bool) -> None:
         """Before a time limit: queue this task again, unless it got nowhere and would do so for ever."""
@@ -263,7 +264,7 @@ class Heartbeat:
             time=time.time(),
         )
         with contextlib.suppress(OSError):  # a heartbeat is worth less than the run: shards and checkpoints do raise
-            return self._store.write_status(self._run, status)
+            return self._store.attempts.write_status(self._run, status)
         return True
 
 

@@ -9,8 +9,9 @@ import numpy as np
 
 from aggregate.analysis.plan_questions import Question
 from aggregate.inputs.runs import ConfigSource, RunSource, SweepSource
+from jobs.results.attempts import RunRef
 from jobs.results.records import Attempt, Outcome, SubmittedConfiguration, SubmittedSweep
-from jobs.results.results_folder import ResultsFolder, RunRef
+from jobs.results.results_folder import ResultsFolder
 from sweepwise.core.shards import ShardWriter
 from tdmpc.config import TrainConfig, config_id
 from tdmpc.metrics import CATALOGUE
@@ -149,10 +150,10 @@ def submitted(
         store.write_config(config)
         for seed in range(1, seeds + 1):
             run = RunRef(config_id(config), seed)
-            attempt = store.claim_attempt(run, Attempt(0, "here", 1, "1", 0.0, "cpu"))
-            write_run(store.run_folder(run), seed, total=total, final=final, rng_key=index, lean=True)
-            store.write_outcome(run, attempt.number, Outcome("finished", total, "", 0.0))
+            attempt = store.attempts.claim(run, Attempt(0, "here", 1, "1", 0.0, "cpu"))
+            write_run(store.attempts.folder(run), seed, total=total, final=final, rng_key=index, lean=True)
+            store.attempts.write_outcome(run, attempt.number, Outcome("finished", total, "", 0.0))
         listed.append(SubmittedConfiguration(config_id(config), f"num_q={index + 1}", {"num_q": index + 1}, index == 0,
                                  list(range(1, seeds + 1))))  # fmt: skip
-    store.write_view(SubmittedSweep("ensemble", "mine", "Find ensemble sizes", [], ["num_q"], listed, 0.0))
+    store.write_sweep(SubmittedSweep("ensemble", "mine", "Find ensemble sizes", [], ["num_q"], listed, 0.0))
     return store

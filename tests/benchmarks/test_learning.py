@@ -18,8 +18,9 @@ import torch
 
 from jobs.planning import plan
 from jobs.planning.expand import expand
+from jobs.results.attempts import RunRef
 from jobs.results.records import Attempt, Outcome
-from jobs.results.results_folder import ResultsFolder, RunRef
+from jobs.results.results_folder import ResultsFolder
 from jobs.submit.submit import record_sweeps
 
 # Episodes of ten agent steps; a run takes seconds.
@@ -109,12 +110,17 @@ def made_up(learning: ModuleType, synthetic: ModuleType, root: Path, evaluations
             run = RunRef(found.config_id, seed)
             final = 900.0 if found.config.task == "walker-stand" else 300.0
             synthetic.write_run(
-                store.run_folder(run), seed, total=found.config.steps, final=final, evaluations=evaluations, lean=True
+                store.attempts.folder(run),
+                seed,
+                total=found.config.steps,
+                final=final,
+                evaluations=evaluations,
+                lean=True,
             )
             for begun, ended in ((1000.0, 1100.0), (2000.0, 2300.0)):
-                attempt = store.claim_attempt(run, Attempt(0, "n1", 1, "", begun, "cpu", versions={"torch": "2.9"}))
+                attempt = store.attempts.claim(run, Attempt(0, "n1", 1, "", begun, "cpu", versions={"torch": "2.9"}))
                 outcome = Outcome("finished", found.config.steps, "", ended)
-                store.write_outcome(run, attempt.number, outcome)
+                store.attempts.write_outcome(run, attempt.number, outcome)
     return store
 
 

@@ -17,7 +17,8 @@ from aggregate.analysis.summary import summarise
 from aggregate.verdict.answers import answers
 from jobs.planning import decisions, plan
 from jobs.reports.inputs import sweep_sources
-from jobs.results.results_folder import ResultsFolder, RunRef
+from jobs.results.attempts import RunRef
+from jobs.results.results_folder import ResultsFolder
 from jobs.results.run_state import ACTIVE
 
 
@@ -99,7 +100,7 @@ def _carried(store: ResultsFolder, walked: plan.Plan) -> int:
     made = {decision.sweep: decision for decision in store.read_decisions()}
     for stage in walked.stages:
         for sweep in stage:
-            view = store.read_view(sweep.name)
+            view = store.read_sweep(sweep.name)
             assert view is not None
             kept = {key: v for key, v in adopted.items() if key not in (*sweep.fixed, *sweep.factors)}
             base = {key: decisions.in_base(walked, {}, key) for key in kept}

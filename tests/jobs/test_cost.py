@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from jobs.results.attempts import RunRef
 from jobs.results.records import Attempt, Outcome, Status, Submission, TaskRuns
-from jobs.results.results_folder import ResultsFolder, RunRef
+from jobs.results.results_folder import ResultsFolder
 from jobs.runs import cost_estimate
 from sweepwise.core.errors import JobsError
 from tdmpc.config import TrainConfig, config_id
@@ -20,17 +21,17 @@ def earlier(
 ) -> None:
     """A task that trained `seeds` side by side, up to `step` in so many seconds."""
     store.write_config(config)
-    name = store.new_submission("s")
+    name = store.submissions.create("s")
     tasks = [TaskRuns(config_id(config), seeds)]
-    store.write_submission(Submission(name, "s", "local", "h", "u", 1.0, tasks, 0, 1, "n", {}, handed_over=True))
+    store.submissions.write(Submission(name, "s", "local", "h", "u", 1.0, tasks, 0, 1, "n", {}, handed_over=True))
     for seed in seeds:
         run = RunRef(config_id(config), seed)
         device = "cuda" if gpu else "cpu"
         attempt = Attempt(0, "h", 1, "", 1000.0, device, submission=name, task=0, gpu=gpu or None)
-        number = store.claim_attempt(run, attempt).number
-        store.write_status(run, Status(number, step, config.steps, 99.0, None, 1000.0 + seconds))
+        number = store.attempts.claim(run, attempt).number
+        store.attempts.write_status(run, Status(number, step, config.steps, 99.0, None, 1000.0 + seconds))
         if step == config.steps:
-            store.write_outcome(run, number, Outcome("finished", step, "", 1000.0 + seconds))
+            store.attempts.write_outcome(run, number, Outcome("finished", step, "", 1000.0 + seconds))
 
 
 def expected(
@@ -68,8 +69,8 @@ def test_gpu_hours_and_the_end(store: ResultsFolder) -> None:
 
 def test_disk_is_that_of_finished_runs(store: ResultsFolder) -> None:
     earlier(store, CONFIG, [1], 36_000, 3600)
-    before = store.run_files(RunRef(A, 1))
-    (store.run_folder(RunRef(A, 1)) / "big").write_bytes(b"x" * 1000)
+    before = store.attempts.file_sizes(RunRef(A, 1))
+    (store.attempts.folder(RunRef(A, 1)) / "big").write_bytes(b"x" * 1000)
     found = expected(store, TaskRuns(A, [2, 3]))
     assert (found.files, found.size) == (2 * (len(before) + 1), 2 * (sum(before) + 1000))
 

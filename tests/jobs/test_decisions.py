@@ -201,7 +201,7 @@ def test_a_damaged_file_is_an_error_and_not_another_base(typed: Typed, results: 
 
 def test_the_verdict_is_adopted_where_one_leads_clearly(typed: Typed, results: Path, synthetic: ModuleType) -> None:
     store = synthetic.submitted(results, (600.0, 100.0))
-    one, two = (c.config_id for c in store.read_view("ensemble").configs)
+    one, two = (c.config_id for c in store.read_sweep("ensemble").configs)
     told = typed("adopt", "ensemble", "--from-verdict").stdout
     assert "num_q 2 -> 1" in told
     (made,) = recorded(results)
@@ -228,7 +228,7 @@ def test_without_a_clear_leader_the_choice_is_left_to_the_user(
 
 def test_runs_that_have_not_ended_decide_nothing(typed: Typed, results: Path, synthetic: ModuleType) -> None:
     store = synthetic.submitted(results, (600.0, 100.0))
-    one, two = (c.config_id for c in store.read_view("ensemble").configs)
+    one, two = (c.config_id for c in store.read_sweep("ensemble").configs)
     for path in store.config_path(two).parent.glob("seed-2/*/*"):
         path.unlink()
     told = refused(typed, "adopt", "ensemble", "--config", two)
@@ -243,17 +243,17 @@ def test_runs_that_have_not_ended_decide_nothing(typed: Typed, results: Path, sy
 def test_runs_under_another_base_decide_nothing(typed: Typed, results: Path, agent: Any) -> None:
     typed("submit", "freq.tau")
     store = ResultsFolder(results)
-    under_two = [c.config_id for c in store.read_view("freq.tau").configs]
+    under_two = [c.config_id for c in store.read_sweep("freq.tau").configs]
     typed("adopt", "ensemble", "--set", "num_q=1")
     told = refused(typed, "adopt", "freq.tau", "--config", under_two[0])
     assert "freq.tau was submitted under num_q=2, and the base has num_q=1 now" in told
     assert "freq.tau   to submit  its runs have num_q=2, the base 1 now: anew, 6 runs" in typed("next").stdout
-    assert [c.config_id for c in store.read_view("freq.tau").configs] == under_two  # views stay as they were
+    assert [c.config_id for c in store.read_sweep("freq.tau").configs] == under_two  # views stay as they were
     typed("submit", "freq.tau")
-    under_one = [c.config_id for c in store.read_view("freq.tau").configs]
+    under_one = [c.config_id for c in store.read_sweep("freq.tau").configs]
     assert under_one == [config_id(c) for c in configs(results, "freq.tau")]
     assert not set(under_one) & set(under_two)
-    assert all(store.seeds(config) == [1, 2, 3] for config in (*under_one, *under_two))
+    assert all(store.attempts.seeds(config) == [1, 2, 3] for config in (*under_one, *under_two))
 
 
 # --- what comes next --------------------------------------------------------------------------------------
@@ -353,7 +353,7 @@ def begin(results: Path, *words: str, before: str = "") -> subprocess.Popen[str]
 
 HOLDS = """
 import pathlib, time
-from jobs.results.results_folder import Store
+from jobs.results.results_folder import ResultsFolder as Store
 write = Store.write_decisions
 def when_told(self, found):
     pathlib.Path("holds").touch()
@@ -439,4 +439,4 @@ def test_a_decision_in_the_midst_of_a_submit_stops_it(
     monkeypatch.setattr(submit, "plan_runs", decided_meanwhile)
     assert "a decision was taken at this moment" in typed("submit", "entropy", code=1).stderr
     assert agent.calls == []
-    assert ResultsFolder(results).view_names() == []
+    assert ResultsFolder(results).sweep_names() == []

@@ -14,8 +14,9 @@ import pytest
 
 from jobs import process
 from jobs.backends.slurm import commands
+from jobs.results.attempts import RunRef
 from jobs.results.records import Attempt, Outcome, Status, Submission, TaskRuns
-from jobs.results.results_folder import ResultsFolder, RunRef
+from jobs.results.results_folder import ResultsFolder
 from jobs.worker import train_job
 from jobs.worker.train_job import Execution, Heartbeat, TrainJob
 from sweepwise.core.errors import JobsError
@@ -29,14 +30,14 @@ pytestmark = pytest.mark.usefixtures("outside_slurm")
 
 def job(store: ResultsFolder, seeds: Sequence[int] = (1, 2), gpus: int = 0) -> TrainJob:
     store.write_config(CONFIG)
-    name = store.new_submission("s")
+    name = store.submissions.create("s")
     tasks = [TaskRuns(config_id(CONFIG), list(seeds))]
-    store.write_submission(Submission(name, "s", "local", "h", "u", 1.0, tasks, gpus, 3, "n", {}))
+    store.submissions.write(Submission(name, "s", "local", "h", "u", 1.0, tasks, gpus, 3, "n", {}))
     return TrainJob(str(store.root), name, 0)
 
 
 def outcome(store: ResultsFolder, run: RunRef) -> Outcome:
-    found = store.load_run(run, CONFIG.steps).outcome
+    found = store.attempts.load(run, CONFIG.steps).outcome
     assert found is not None
     return found
 
@@ -56,7 +57,7 @@ def test_a_pack_is_trained_side_by_side_and_recorded(store: ResultsFolder, agent
         {"runs": [(1, "a001"), (2, "a001")], "device": "cpu", "threads": 3, "steps": 9000, **settings}
     ]
     assert [outcome(store, run).state for run in RUNS] == ["finished", "finished"]
-    attempt = store.load_run(RUNS[0], 9000).attempt
+    attempt = store.attempts.load(RUNS[0], 9000).attempt
     assert attempt is not None
     assert (attempt.host, attempt.pid, attempt.submission, attempt.task) == (
         process.host(),
@@ -94,7 +95,7 @@ def test_a_run_is_done_by_its_last_shard_where_the_outcome_was_never_written(sto
     end_shard(agent)
     job(store, [1])()
     assert outcome(store, RUNS[0]).last_shard == "a001-p00003-end9000.parquet"
-    (store.run_folder(RUNS[0]) / "outcome" / "001.json").unlink()
+    (store.attempts.folder(RUNS[0]) / "outcome" / "001.json").unlink()
     job(store, [1])()
     assert len(agent.calls) == 1
 
@@ -104,18 +105,18 @@ def test_a_finished_run_without_its_last_shard_is_left_alone_and_its_sibling_tra
 ) -> None:
     end_shard(agent)
     job(store, [1])()
-    (store.run_folder(RUNS[0]) / "metrics" / "a001-p00003-end9000.parquet").unlink()
+    (store.attempts.folder(RUNS[0]) / "metrics" / "a001-p00003-end9000.parquet").unlink()
     job(store)()
     assert [call["runs"] for call in agent.calls] == [[(1, "a001")], [(2, "a001")]]
     told = "its last shard metrics/a001-p00003-end9000.parquet is gone; restore it, or move"
     assert f"{RUNS[0]}: {told}" in capsys.readouterr().err
-    assert not store.load_run(RUNS[0], 9000).done
+    assert not store.attempts.load(RUNS[0], 9000).done
 
 
 def test_a_run_that_is_alive_elsewhere_is_left_alone(store: ResultsFolder, agent: Any) -> None:
     made = job(store, [1])
     pid = os.getpid()
-    store.claim_attempt(
+    store.attempts.claim(
         RUNS[0], Attempt(0, process.host(), pid, process.start_time(pid), time.time(), "cpu", "other", 0)
     )
     made()
@@ -128,13 +129,13 @@ def test_on_another_host_the_next_heartbeat_tells_whether_a_run_is_alive(
 ) -> None:
     """A run that was killed a moment ago, run again at once: nothing but time tells."""
     made, clock = job(store, [1]), [time.time()]
-    store.claim_attempt(RUNS[0], Attempt(0, "elsewhere", 1, "", clock[0], "cpu", "other", 0))
-    store.write_status(RUNS[0], Status(1, 5, 5000, 1.0, None, clock[0]))
+    store.attempts.claim(RUNS[0], Attempt(0, "elsewhere", 1, "", clock[0], "cpu", "other", 0))
+    store.attempts.write_status(RUNS[0], Status(1, 5, 5000, 1.0, None, clock[0]))
 
     def sleep(seconds: float) -> None:
         clock[0] += 60
         if beats:
-            store.write_status(RUNS[0], Status(1, 6, 5000, 1.0, None, clock[0]))
+            store.attempts.write_status(RUNS[0], Status(1, 6, 5000, 1.0, None, clock[0]))
 
     monkeypatch.setattr("jobs.worker.train_job.time.sleep", sleep)
     monkeypatch.setattr("jobs.worker.train_job.time.time", lambda: clock[0])
@@ -144,7 +145,7 @@ def test_on_another_host_the_next_heartbeat_tells_whether_a_run_is_alive(
 
 def test_a_run_whose_process_died_is_taken_over(store: ResultsFolder, agent: Any) -> None:
     made = job(store, [1])
-    store.claim_attempt(RUNS[0], Attempt(0, process.host(), os.getpid(), "1", time.time(), "cpu", "other", 0))
+    store.attempts.claim(RUNS[0], Attempt(0, process.host(), os.getpid(), "1", time.time(), "cpu", "other", 0))
     made()
     assert agent.calls[0]["runs"] == [(1, "a002")]
 
@@ -155,7 +156,7 @@ def test_slurm_starting_the_same_task_again_fences_its_former_life(
     made = job(store, [1])
     monkeypatch.setenv("SLURM_JOB_ID", "5")
     former = Attempt(0, "other-node", 1, "", time.time(), "cpu", made.submission, 0, slurm_job="5")
-    store.claim_attempt(RUNS[0], former)
+    store.attempts.claim(RUNS[0], former)
     made()
     assert agent.calls[0]["runs"] == [(1, "a002")]
 
@@ -165,7 +166,7 @@ def test_the_guard_falls_when_a_newer_attempt_is_claimed(store: ResultsFolder, a
 
     def look(handles: Sequence[Any], stop: Callable[[], bool]) -> None:
         seen.append(handles[0].guard())
-        store.claim_attempt(RUNS[0], Attempt(0, "h", 1, "", 0.0, "cpu"))
+        store.attempts.claim(RUNS[0], Attempt(0, "h", 1, "", 0.0, "cpu"))
         seen.append(handles[0].guard())
 
     agent.before = look
@@ -246,13 +247,13 @@ def test_the_second_ctrl_c_does_not_wait(store: ResultsFolder, agent: Any) -> No
 
 def test_heartbeats_are_throttled_but_the_last_step_is_told(store: ResultsFolder) -> None:
     run, told, now = RUNS[0], [], [0.0]
-    store.claim_attempt(run, Attempt(0, "h", 1, "", 0.0, "cpu"))
+    store.attempts.claim(run, Attempt(0, "h", 1, "", 0.0, "cpu"))
     beat = Heartbeat(store, run, 1, lambda r, p: told.append(p.step), clock=lambda: now[0])
 
     def step_after(step: int, when: float) -> int:
         now[0] = when
         beat(SimpleNamespace(step=step, total=10, steps_per_s=1.0, last_return=None))  # type: ignore[arg-type]
-        status = store.load_run(run, 10).status
+        status = store.attempts.load(run, 10).status
         assert status is not None
         return status.step
 
@@ -267,7 +268,7 @@ def test_a_full_disk_does_not_end_a_run_by_its_heartbeat(
     def full(*arguments: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(store, "write_status", full)
+    monkeypatch.setattr(store.attempts, "write_status", full)
     store.write_config(CONFIG)
     outcomes = Execution(store, "cpu", 1).train(RUNS)
     assert [o.state for o in outcomes] == ["finished", "finished"]
@@ -278,7 +279,7 @@ def test_a_full_disk_ends_the_job_in_one_line(
 ) -> None:
     agent.ends[1] = OSError(errno.ENOSPC, "what pyarrow says, in its own words")
     made = job(store)
-    assert train_job.main([str(store.submission_folder(made.submission)), "0"]) == 2
+    assert train_job.main([str(store.submissions.folder(made.submission)), "0"]) == 2
     told = capsys.readouterr().err
     assert told.count("\n") == 1
     assert f"No space left on device in {store.root}: make room, then `sweeps rerun`" in told
@@ -295,15 +296,15 @@ def test_an_attempt_that_cannot_be_written_is_not_claimed(
     with monkeypatch.context() as patched:
         patched.setattr("sweepwise.core.atomic.os.fsync", full)
         with pytest.raises(OSError, match="No space"):
-            store.claim_attempt(RUNS[0], Attempt(0, "h", 1, "", 0.0, "cpu"))
-    assert store.load_run(RUNS[0], 1).attempts == 0
-    assert store.claim_attempt(RUNS[0], Attempt(0, "h", 1, "", 0.0, "cpu")).number == 1
+            store.attempts.claim(RUNS[0], Attempt(0, "h", 1, "", 0.0, "cpu"))
+    assert store.attempts.load(RUNS[0], 1).attempts == 0
+    assert store.attempts.claim(RUNS[0], Attempt(0, "h", 1, "", 0.0, "cpu")).number == 1
 
 
 def test_a_heartbeat_tells_a_superseded_attempt(store: ResultsFolder) -> None:
     run = RUNS[0]
     for _ in range(2):
-        store.claim_attempt(run, Attempt(0, "h", 1, "", 0.0, "cpu"))
+        store.attempts.claim(run, Attempt(0, "h", 1, "", 0.0, "cpu"))
     told: Any = SimpleNamespace(step=10, total=10, steps_per_s=1.0, last_return=None)
     beats = [Heartbeat(store, run, number, lambda r, p: None)(told) for number in (1, 2)]
     assert beats == [False, True]
@@ -313,5 +314,5 @@ def test_a_task_that_is_not_in_the_folder_is_one_line(store: ResultsFolder, caps
     made = job(store)
     with pytest.raises(JobsError, match="task 7"):
         TrainJob(made.results, made.submission, 7)()
-    assert train_job.main([str(store.submission_folder(made.submission)), "7"]) == 2
+    assert train_job.main([str(store.submissions.folder(made.submission)), "7"]) == 2
     assert capsys.readouterr().err.count("\n") == 1

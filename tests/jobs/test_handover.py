@@ -14,8 +14,9 @@ from fake_slurm import FakeSlurm
 from jobs import process
 from jobs.backends.slurm import handover
 from jobs.results import lock, results_folder
+from jobs.results.attempts import RunRef
 from jobs.results.records import Attempt, CodeFile
-from jobs.results.results_folder import ResultsFolder, RunRef
+from jobs.results.results_folder import ResultsFolder
 from sweepwise.core import atomic
 from sweepwise.core.errors import JobsError
 
@@ -55,7 +56,7 @@ def check(store: ResultsFolder, slurm: FakeSlurm) -> None:
     """Every one of six tasks is with Slurm once, released, and its id recorded."""
     assert [(start, count) for start, count, _ in arrays(slurm)] == [(0, 4), (4, 2)]
     assert not any(task["held"] for task in slurm.tasks())
-    (submission,) = store.submissions()
+    (submission,) = store.submissions.all()
     assert submission.handed_over
     assert not submission.problem
     ids = {(task["name"], f"{task['job']}_{task['index']}") for task in slurm.tasks()}
@@ -88,7 +89,7 @@ def test_chunks_stay_below_the_cap_of_indices_and_begin_at_zero(
     run("submit", "q", "--max-parallel", "3")
     assert arrays(slurm) == [(0, 4, 2), (4, 2, 1)]
     check(store, slurm)
-    (submission,) = store.submissions()
+    (submission,) = store.submissions.all()
     assert [submission.job_of(task) for task in (0, 3, 4, 5)] == ["100_0", "100_3", "101_0", "101_1"]
 
 
@@ -173,9 +174,9 @@ def test_a_job_that_the_controller_lost_is_submitted_again_unless_it_ran(
         if lost:
             slurm.forget(lost.pop())
             if begun:
-                (submission,) = store.submissions()
+                (submission,) = store.submissions.all()
                 task = submission.tasks[4]
-                store.claim_attempt(
+                store.attempts.claim(
                     RunRef(task.config_id, task.seeds[0]),
                     Attempt(0, "n1", 1, "", 1.0, "cpu", submission.id, 4, "101_0"),
                 )
@@ -184,7 +185,7 @@ def test_a_job_that_the_controller_lost_is_submitted_again_unless_it_ran(
     slurm.accounting(False)
     monkeypatch.setattr(handover.commands, "release", restarted)
     run("submit", "q")
-    (submission,) = store.submissions()
+    (submission,) = store.submissions.all()
     assert submission.handed_over
     assert [chunk.job_id for chunk in submission.chunks] == ["100", "101" if begun else "102"]
     assert not any(task["held"] for task in slurm.tasks() if not task["purged"])
@@ -218,10 +219,10 @@ def test_two_submits_at_once_submit_once_and_lose_no_seed(run: Any, slurm: FakeS
                 os._exit(code)
         children.append(child)
     assert [os.waitpid(child, 0)[1] for child in children] == [0, 0]
-    view = store.read_view("q")
+    view = store.read_sweep("q")
     assert view is not None
     assert [config.seeds for config in view.configs] == [[1, 2, 3, 4, 5]] * 2
-    runs = [(t.config_id, seed) for s in store.submissions() for t in s.tasks for seed in t.seeds]
+    runs = [(t.config_id, seed) for s in store.submissions.all() for t in s.tasks for seed in t.seeds]
     assert len(runs) == len(set(runs)) == 10
     assert len(slurm.tasks()) == 10
 
@@ -241,8 +242,8 @@ def test_a_lock_of_another_host_is_given_up_when_it_is_silent(
         monkeypatch.setattr("jobs.process.host", lambda: "elsewhere")
         with pytest.raises(JobsError, match="is submitting"), lock.alone(store, wait_s=0.0):
             pass
-        long_ago = store._lock_path(first.number).stat().st_mtime - lock.SILENT_S - 1
-        os.utime(store._lock_path(first.number), (long_ago, long_ago))
+        long_ago = store.lock_path(first.number).stat().st_mtime - lock.SILENT_S - 1
+        os.utime(store.lock_path(first.number), (long_ago, long_ago))
         with lock.alone(store, wait_s=0.0) as second:
             assert second.number == first.number + 1
             with pytest.raises(JobsError, match="another one took over"):

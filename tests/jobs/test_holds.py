@@ -44,7 +44,7 @@ def held(slurm: FakeSlurm) -> list[int]:
 
 def execute(store: ResultsFolder, slurm: FakeSlurm, task: int) -> None:
     """A task of the newest submission, as its job would."""
-    submission = store.submissions()[-1]
+    submission = store.submissions.all()[-1]
     job = submission.job_of(task)
     assert job is not None
     slurm.set(job, state="RUNNING")
@@ -73,7 +73,7 @@ def test_a_healthy_canary_releases_the_seeds_of_its_configuration(
     run: Any, slurm: FakeSlurm, agent: Any, store: ResultsFolder
 ) -> None:
     run("submit", "q", "--canary", "--seeds-per-job", "2")
-    (submission,) = store.submissions()
+    (submission,) = store.submissions.all()
     assert [task.seeds for task in submission.tasks] == [[1], [1], [2, 3], [2, 3]]
     assert held(slurm) == [2, 3]
     assert "2 tasks are held until the first seeds of their 2 configurations are healthy" in run("status").stdout

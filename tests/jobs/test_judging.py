@@ -92,7 +92,7 @@ def test_where_nothing_was_logged_and_nothing_runs_that_is_an_error(
 
 
 def test_two_configurations_are_compared(sweeps: Sweeps, store: ResultsFolder, tmp_path: Path) -> None:
-    a, b = (config.config_id for config in store.read_view("ensemble").configs)  # type: ignore[union-attr]
+    a, b = (config.config_id for config in store.read_sweep("ensemble").configs)  # type: ignore[union-attr]
     by_letter = sweeps("compare", "ensemble:A", "ensemble:B").stdout
     assert by_letter == sweeps("compare", a[:6], b).stdout
     assert by_letter.splitlines()[:2] == [f"A  {a}  num_q=1", f"B  {b}  num_q=2"]
@@ -125,9 +125,9 @@ def test_different_tasks_do_not_compare(
     other = TrainConfig(task="walker-walk", steps=20_000)
     store.write_config(other)
     asked = SubmittedConfiguration(config_id(other), "walker", {}, True, [1])
-    view = store.read_view("ensemble")
+    view = store.read_sweep("ensemble")
     assert isinstance(view, SubmittedSweep)
-    store.write_view(dataclasses.replace(view, name="walk", configs=[asked], factors=[]))
+    store.write_sweep(dataclasses.replace(view, name="walk", configs=[asked], factors=[]))
     told = sweeps("compare", "ensemble", "walk", code=1).stderr
     assert "ensemble is of quadruped-walk and walk is of walker-walk: returns of different tasks do not compare" in told
 

@@ -20,10 +20,10 @@ from jobs.results.results_folder import ResultsFolder
 
 
 def submission(store: ResultsFolder, tasks: int) -> Submission:
-    name = store.new_submission("s")
+    name = store.submissions.create("s")
     runs = [TaskRuns("0" * 10, [seed]) for seed in range(tasks)]
     made = Submission(name, "s", "local", process.host(), "u", 1.0, runs, 0, 1, "n", {"slots": 1})
-    store.write_submission(made)
+    store.submissions.write(made)
     return made
 
 
@@ -83,7 +83,7 @@ def test_tasks_run_and_how_they_ended_is_told(store: ResultsFolder, monkeypatch:
     made = submission(store, 3)
     Scheduler(store, made, Slots(2, 1)).run()
     assert words(store, made) == [("ended", ""), ("ended", "exit code 3"), ("ended", "killed by SIGKILL")]
-    assert store.log_path(made.id, 0).read_text() == "hi\n"
+    assert store.submissions.log_path(made.id, 0).read_text() == "hi\n"
 
 
 def test_the_report_is_written_when_the_last_task_has_ended(
@@ -122,7 +122,7 @@ own.unlink()
             scheduler.reap()
             scheduler.start_ready()
         assert len(first.running) + len(second.running) <= 4  # reaping lags behind, the locks do not
-    logs = [store.log_path(s.submission.id, task) for s in (first, second) for task in range(4)]
+    logs = [store.submissions.log_path(s.submission.id, task) for s in (first, second) for task in range(4)]
     assert max(int(log.read_text()) for log in logs) <= 2
 
 
@@ -161,21 +161,27 @@ def test_told_to_stop_it_tells_its_tasks_and_starts_no_more(
 
 def test_tasks_of_a_scheduler_that_died_are_lost_and_not_pending(store: ResultsFolder) -> None:
     made = submission(store, 1)
-    store.write_worker(made.id, None, Worker(process.host(), os.getpid(), "1", time.time()))  # a recycled pid
+    store.submissions.write_worker(
+        made.id, None, Worker(process.host(), os.getpid(), "1", time.time())
+    )  # a recycled pid
     assert words(store, made) == [("gone", "its scheduler on this machine ended")]
-    store.write_worker(made.id, None, Worker(process.host(), os.getpid(), process.start_time(os.getpid()), time.time()))
+    store.submissions.write_worker(
+        made.id, None, Worker(process.host(), os.getpid(), process.start_time(os.getpid()), time.time())
+    )
     assert words(store, made) == [("pending", "")]
 
 
 def test_a_task_that_outlives_its_scheduler_is_running(store: ResultsFolder) -> None:
     made = submission(store, 1)
-    store.write_worker(made.id, None, Worker(process.host(), os.getpid(), "1", time.time()))
-    store.write_worker(made.id, 0, Worker(process.host(), os.getpid(), process.start_time(os.getpid()), time.time()))
+    store.submissions.write_worker(made.id, None, Worker(process.host(), os.getpid(), "1", time.time()))
+    store.submissions.write_worker(
+        made.id, 0, Worker(process.host(), os.getpid(), process.start_time(os.getpid()), time.time())
+    )
     assert words(store, made) == [("running", "")]
 
 
 def test_another_machines_tasks_are_unknown_here(store: ResultsFolder) -> None:
-    name = store.new_submission("s")
+    name = store.submissions.create("s")
     made = Submission(name, "s", "local", "elsewhere", "u", 1.0, [TaskRuns("0" * 10, [1])], 0, 1, "n", {"slots": 1})
     assert words(store, made) == [("unknown", "")]
 
@@ -191,7 +197,7 @@ def test_the_scheduler_is_launched_in_a_session_of_its_own(store: ResultsFolder)
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
         os.close(slot)
-    assert store.read_worker(made.id, None) is not None
+    assert store.submissions.read_worker(made.id, None) is not None
 
 
 def test_a_hostile_working_directory_does_no_harm(tmp_path: Path) -> None:

@@ -12,8 +12,9 @@ from fake_slurm import FakeSlurm
 
 from jobs import process
 from jobs.backends import local
+from jobs.results.attempts import RunRef
 from jobs.results.records import Attempt, Outcome, Status, Submission, TaskRuns
-from jobs.results.results_folder import ResultsFolder, RunRef
+from jobs.results.results_folder import ResultsFolder
 from jobs.runs import usage
 
 PLAN = """
@@ -36,23 +37,23 @@ def run(monkeypatch: pytest.MonkeyPatch, slurm: FakeSlurm, typed: Any) -> Any:
 
 def begin(store: ResultsFolder, task: int, step: int = 100) -> RunRef:
     """The task's first run has begun and written a heartbeat."""
-    (submission,) = store.submissions()
+    (submission,) = store.submissions.all()
     runs = submission.tasks[task]
     run = RunRef(runs.config_id, runs.seeds[0])
     attempt = Attempt(0, "elsewhere", 1, "", time.time(), "cpu", submission.id, task, submission.job_of(task))
-    number = store.claim_attempt(run, attempt).number
-    store.write_status(run, Status(number, step, 5000, 10.0, 250.0, time.time()))
+    number = store.attempts.claim(run, attempt).number
+    store.attempts.write_status(run, Status(number, step, 5000, 10.0, 250.0, time.time()))
     return run
 
 
 def end(store: ResultsFolder, run: RunRef, state: str, message: str = "") -> None:
     step = 5000 if state == "finished" else 100
-    store.write_outcome(run, 1, Outcome(state, step, message, time.time()))
+    store.attempts.write_outcome(run, 1, Outcome(state, step, message, time.time()))
 
 
 def log(store: ResultsFolder, task: int, text: str) -> Path:
-    (submission,) = store.submissions()
-    path = store.log_paths(submission.id, task, submission.job_of(task))[-1]
+    (submission,) = store.submissions.all()
+    path = store.submissions.log_paths(submission.id, task, submission.job_of(task))[-1]
     path.write_text(text)
     return path
 
@@ -201,14 +202,14 @@ def test_on_this_machine_the_scheduler_drops_what_is_cancelled(
     store: ResultsFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(local, "command", lambda *_: [process.sys.executable, "-c", "import time; time.sleep(600)"])
-    name = store.new_submission("s")
+    name = store.submissions.create("s")
     runs = [TaskRuns("0" * 10, [seed]) for seed in range(3)]
     made = Submission(name, "s", "local", process.host(), "u", 1.0, runs, 0, 1, "n", {"slots": 1})
     scheduler = local.Scheduler(store, made, local.Slots(1, 1))
     scheduler.waiting.extend(range(3))
     scheduler.start_ready()
-    store.mark_cancelled(name, 0)
-    store.mark_cancelled(name, 2)
+    store.submissions.mark_cancelled(name, 0)
+    store.submissions.mark_cancelled(name, 2)
     scheduler.drop_cancelled()
     assert list(scheduler.waiting) == [1]
     scheduler.running[0][0].wait()
@@ -269,7 +270,7 @@ def test_a_rerun_has_all_that_its_submit_was_given(
     monkeypatch.chdir(tmp_path)  # a relative path means what it meant
     run("rerun", "q", "--failed", "--indices", "1-2")
     run("rerun", "q", "--failed", "--indices", "4", "--no-deterministic", "--option", "time=6")
-    first, again, changed = store.submissions()
+    first, again, changed = store.submissions.all()
     assert first.options == again.options
     assert (again.tasks[0].seeds, again.threads) == ([1, 2], 3)
     assert [s.options["deterministic"] for s in (first, again, changed)] == [True, True, False]
@@ -339,7 +340,9 @@ def test_without_accounting_what_was_used_comes_from_the_runs(run: Any, store: R
     run("submit", "q", "--seeds-per-job", "3")
     ref = begin(store, 0)
     now = time.time()
-    store.write_outcome(ref, 1, Outcome("finished", 5000, "", now + 3600, usage={"cpu_s": 1800.0, "memory_gb": 2.0}))
+    store.attempts.write_outcome(
+        ref, 1, Outcome("finished", 5000, "", now + 3600, usage={"cpu_s": 1800.0, "memory_gb": 2.0})
+    )
     assert used(run)[:6] == ["1", "1", "0.5", "4", "2.0", "24"]
     assert used(run)[-4:] == ["--option", "mem_gb=3", "--option", "time=91"]
 
@@ -349,7 +352,7 @@ def test_a_gpus_memory_stands_beside_slurms_books(run: Any, store: ResultsFolder
     run("submit", "q", "--profile", "gpu")
     ref = begin(store, 0)
     used_up = {"cpu_s": 60.0, "memory_gb": 1.0, "gpu_gb": 3.25}
-    store.write_outcome(ref, 1, Outcome("finished", 5000, "", time.time() + 60, usage=used_up))
+    store.attempts.write_outcome(ref, 1, Outcome("finished", 5000, "", time.time() + 60, usage=used_up))
     slurm.set("100_0", state="COMPLETED", elapsed_raw=1800, total_cpu="00:24:00", max_rss="1048576K")
     assert used(run)[:7] == ["1", "4", "0.8", "16", "1.0", "1", "3.2"]
 

@@ -57,7 +57,7 @@ def typed(store: ResultsFolder, monkeypatch: pytest.MonkeyPatch) -> Typed:
 
 
 def seeds_of(store: ResultsFolder) -> list[list[int]]:
-    return [config.seeds for config in store.read_view("ensemble").configs]
+    return [config.seeds for config in store.read_sweep("ensemble").configs]
 
 
 def recorded(store: ResultsFolder) -> list[dict[str, Any]]:
@@ -68,7 +68,7 @@ def recorded(store: ResultsFolder) -> list[dict[str, Any]]:
 def test_only_what_is_tied_gets_more_seeds_and_the_next_report_knows(
     typed: Typed, store: ResultsFolder, agent: Any, synthetic: ModuleType
 ) -> None:
-    one, two, three = (config.config_id for config in store.read_view("ensemble").configs)
+    one, two, three = (config.config_id for config in store.read_sweep("ensemble").configs)
 
     def trains(handles: Sequence[Any], stop: Callable[[], bool]) -> None:
         for handle in handles:
@@ -95,11 +95,11 @@ def test_only_what_is_tied_gets_more_seeds_and_the_next_report_knows(
 
 
 def test_a_dry_run_changes_nothing(typed: Typed, store: ResultsFolder) -> None:
-    before = store.read_view("ensemble")
+    before = store.read_sweep("ensemble")
     told = typed("more", "ensemble", "--cluster", "local", "--dry-run").stdout
     assert "more seeds for each of num_q=2; num_q=1" in told
     assert "look 2 (1 planned)" in told
-    assert store.read_view("ensemble") == before
+    assert store.read_sweep("ensemble") == before
     assert not (store.root / "looks").exists()
 
 
@@ -107,7 +107,7 @@ def test_what_would_not_help_is_refused_in_one_line(typed: Typed, store: Results
     told = typed("more", "ensemble", "--at-most", "5", code=1).stderr
     assert told.count("\n") == 1
     assert "num_q=2; num_q=1 cannot be told apart, and 5 seeds each would not do it either" in told
-    shutil.rmtree(store.run_folder(store.load_run(_first(store), 0).ref))
+    shutil.rmtree(store.attempts.folder(store.attempts.load(_first(store), 0).ref))
     told = typed("more", "ensemble", code=1).stderr
     assert "ensemble: 1 of 12 runs have not ended (1 new); `sweeps rerun ensemble --all` trains them" in told
     assert "was not submitted" in typed("more", "nope", code=1).stderr
@@ -131,7 +131,7 @@ def test_seeds_that_submit_adds_after_a_look_are_a_look_too(typed: Typed, store:
     assert "look 2 (3 planned)" in again
     (look,) = recorded(store)
     assert (look["seeds"], list(look["more"].values())) == (4, [[6]] * 3)
-    assert store.read_view("ensemble").looks == 3
+    assert store.read_sweep("ensemble").looks == 3
     assert "look 3 (3 planned)" in typed(*words, "--seeds", "7").stdout
     assert [look["seeds"] for look in recorded(store)] == [4, 5]  # 1 to 4, and 6
     assert "look" not in typed(*words, "--seeds", "7").stdout
@@ -148,16 +148,16 @@ def test_the_first_submit_is_no_look(tmp_path: Path, agent: Any, monkeypatch: py
 
 
 def test_a_damaged_record_is_an_error_and_not_a_first_look(typed: Typed, store: ResultsFolder) -> None:
-    store.write_looks("ensemble", [])
-    store.looks_path("ensemble").write_text("{")
+    store.write_interim_analyses("ensemble", [])
+    store.interim_analyses_path("ensemble").write_text("{")
     for command in (["more", "ensemble"], ["aggregate", "ensemble"]):
         told = typed(*command, code=1).stderr
         assert "looks/ensemble.json: not a whole JSON file; move it away to forget earlier looks" in told
 
 
 def test_looks_that_saw_the_same_seeds_count_once(store: ResultsFolder) -> None:
-    interim_analyses.note(store, "ensemble", interim_analyses.Look("2026-11-25T10:00:00Z", "me", "more", 2, {}))
-    interim_analyses.note(store, "ensemble", interim_analyses.Look("2026-11-25T11:00:00Z", "me", "more", 4, {}))
+    interim_analyses.note(store, "ensemble", interim_analyses.InterimAnalysis("2026-11-25T10:00:00Z", "me", "more", 2, {}))
+    interim_analyses.note(store, "ensemble", interim_analyses.InterimAnalysis("2026-11-25T11:00:00Z", "me", "more", 4, {}))
     (sweep,) = sweeps(store, ["ensemble"])
     assert interim_analyses.of(store, sweep).seeds == (2, 4)  # nothing has finished since the newest
 

@@ -12,8 +12,9 @@ import pytest
 from fake_slurm import FakeSlurm
 
 from jobs.reports import inputs
+from jobs.results.attempts import RunRef
 from jobs.results.records import Attempt, Outcome
-from jobs.results.results_folder import ResultsFolder, RunRef
+from jobs.results.results_folder import ResultsFolder
 from jobs.results.run_state import RunState, given_up
 
 PLAN = """
@@ -35,12 +36,14 @@ def run(monkeypatch: pytest.MonkeyPatch, typed: Any, store: ResultsFolder, synth
     invoke = typed(PLAN)
     invoke("submit", "q")
     for ref, index in runs(store):
-        synthetic.write_run(store.run_folder(ref), ref.seed, final=FINALS[index], rng_key=index, stop_at=0.6, lean=True)
+        synthetic.write_run(
+            store.attempts.folder(ref), ref.seed, final=FINALS[index], rng_key=index, stop_at=0.6, lean=True
+        )
     return invoke
 
 
 def runs(store: ResultsFolder) -> list[tuple[RunRef, int]]:
-    configs = store.read_view("q").configs
+    configs = store.read_sweep("q").configs
     return [(RunRef(config.config_id, seed), i) for i, config in enumerate(configs) for seed in config.seeds]
 
 
@@ -56,29 +59,29 @@ def test_what_is_stopped_stays_stopped_until_it_is_asked_for(run: Any, store: Re
     assert states(run) == ["pending"] * 8
 
     (first, _), *_ = (pair for pair in runs(store) if pair[1] == 3)
-    (submission,) = store.submissions()
+    (submission,) = store.submissions.all()
     place = next(i for i, task in enumerate(submission.tasks) if (task.config_id, task.seeds) == (first.config_id, [1]))
     attempt = Attempt(0, "elsewhere", 1, "", time.time(), "cpu", submission.id, place, submission.job_of(place))
-    store.claim_attempt(first, attempt)
+    store.attempts.claim(first, attempt)
     slurm.set(submission.job_of(place), state="RUNNING")
     told = run("prune", "q").stdout
     assert f"num_q=4 ({first.config_id}): hopeless at step 12,000: its best evaluation return was " in told
     assert "of what 3 others did on average until then" in told
     assert "2 runs stopped" in told
-    store.write_outcome(first, 1, Outcome("interrupted", 12_000, "told to stop", time.time()))
+    store.attempts.write_outcome(first, 1, Outcome("interrupted", 12_000, "told to stop", time.time()))
     assert states(run) == ["pending"] * 6 + ["stopped"] * 2
     assert "hopeless at step 12,000" in run("status", "--runs").stdout
     assert f"runs/{first.config_id}/seed-1/stopped.json" in store.archived(["q"], [first], [], [])
-    found = store.load_run(first, 20_000)
+    found = store.attempts.load(first, 20_000)
     assert given_up(found, None, RunState("interrupted")).state == "stopped"  # where no submission was unpacked
     assert given_up(found, "a later one", RunState("interrupted")).state == "interrupted"
     assert "nothing to stop" in run("prune", "q").stdout
 
     assert "2 stopped are left alone; `sweeps rerun q --stopped` runs them again" in run("submit", "q").stdout
     assert "0 to submit" in run("rerun", "q", "--all", "--cluster", "slurm").stdout
-    assert len(store.submissions()) == 1
+    assert len(store.submissions.all()) == 1
     run("rerun", "q", "--stopped")
-    assert [task.seeds for task in store.submissions()[-1].tasks] == [[1], [2]]
+    assert [task.seeds for task in store.submissions.all()[-1].tasks] == [[1], [2]]
     assert states(run) == ["pending"] * 8
 
 
@@ -91,9 +94,11 @@ def test_the_report_says_what_was_stopped_and_how_it_is_scored(
 
     run("prune", "q")
     for ref, index in runs(store)[:6]:
-        attempt = store.claim_attempt(ref, Attempt(0, "here", 1, "1", 0.0, "cpu"))
-        synthetic.write_run(store.run_folder(ref), ref.seed, final=FINALS[index], rng_key=index, tag="a002", lean=True)
-        store.write_outcome(ref, attempt.number, Outcome("finished", 20_000, "", 0.0))
+        attempt = store.attempts.claim(ref, Attempt(0, "here", 1, "1", 0.0, "cpu"))
+        synthetic.write_run(
+            store.attempts.folder(ref), ref.seed, final=FINALS[index], rng_key=index, tag="a002", lean=True
+        )
+        store.attempts.write_outcome(ref, attempt.number, Outcome("finished", 20_000, "", 0.0))
     summary = summarise(inputs.sweep_sources(store, ["q"]))
     (sweep,) = summary.sweeps
     own = sweep.scores[sweep.scores["config_id"] == runs(store)[-1][0].config_id]
@@ -111,6 +116,6 @@ def test_the_report_says_what_was_stopped_and_how_it_is_scored(
 def test_a_stop_that_could_not_be_carried_out_is_none(run: Any, store: ResultsFolder, slurm: FakeSlurm) -> None:
     slurm.set("100_3", user="somebody")  # a recycled id: not ours to cancel
     run("prune", "q")
-    left = [ref for ref, index in runs(store) if index == 3 and store.load_run(ref, 20_000).stopped is None]
+    left = [ref for ref, index in runs(store) if index == 3 and store.attempts.load(ref, 20_000).stopped is None]
     assert len(left) == 1
     assert states(run).count("stopped") == 1

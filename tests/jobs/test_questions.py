@@ -109,7 +109,7 @@ def test_questions_reach_the_report_with_the_configurations_they_need(tmp_path: 
 def test_a_view_with_a_foreign_question_is_one_line(tmp_path: Path) -> None:
     store = ResultsFolder(tmp_path / "results")
     store.prepare()
-    store.write_view(SubmittedSweep("s", "p", "", [{"text": "?", "on": ["speed"]}], [], [], 1.0))
+    store.write_sweep(SubmittedSweep("s", "p", "", [{"text": "?", "on": ["speed"]}], [], [], 1.0))
     with pytest.raises(JobsError, match=r"s\.json: unknown endpoint 'speed'.*; submit the sweep again") as caught:
         sweep_sources(store, [])
     assert "\n" not in str(caught.value)

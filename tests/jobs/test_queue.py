@@ -178,8 +178,8 @@ srun: error: n1: task 0: Exited with exit code 1
 )  # fmt: skip
 def test_the_log_tells_why(store: ResultsFolder, text: str, cause: str, reason: str) -> None:
     made = submission("a", Chunk("a", 0, 1, job_id="5"))
-    store.log_folder(made.id).mkdir(parents=True)
-    path = store.log_folder(made.id) / "5_0_log.err"
+    store.submissions.log_folder(made.id).mkdir(parents=True)
+    path = store.submissions.log_folder(made.id) / "5_0_log.err"
     path.write_text(text)
     said = logs.explain(store, made, 0, queue_state.TaskState(made.id, "ended", "its job failed"))
     assert (said.cause, said.reason) == (cause, f"{reason}; see {path}")

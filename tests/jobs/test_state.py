@@ -10,8 +10,8 @@ import sys
 import pytest
 
 from jobs import process
+from jobs.results.attempts import RunRecord, RunRef
 from jobs.results.records import Attempt, Outcome, Status
-from jobs.results.results_folder import RunRecord, RunRef
 from jobs.results.run_state import FRESH_S, STALLED_AFTER_S, RunState, TaskState, attempt_alive, ending, run_state
 
 NOW = 100_000.0

@@ -10,18 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from jobs.results.records import (
-    Attempt,
-    Outcome,
-    RecordError,
-    Status,
-    Submission,
-    SubmittedSweep,
-    TaskRuns,
-    decode,
-    encode,
-)
-from jobs.results.results_folder import ResultsFolder, RunRef
+from jobs.results.attempts import RunRef
+from jobs.results.record_files import RecordError, decode, encode
+from jobs.results.records import Attempt, Outcome, Status, Submission, SubmittedSweep, TaskRuns
+from jobs.results.results_folder import ResultsFolder
 from sweepwise.core.atomic import write_bytes
 from sweepwise.core.errors import JobsError
 from tdmpc.config import TrainConfig, config_id
@@ -36,9 +28,9 @@ def run_of(config: TrainConfig, seed: int = 1) -> RunRef:
 
 def test_attempts_count_up_and_only_the_newest_owns_the_run(store: ResultsFolder) -> None:
     run = run_of(TrainConfig())
-    first, second = store.claim_attempt(run, ATTEMPT), store.claim_attempt(run, ATTEMPT)
+    first, second = store.attempts.claim(run, ATTEMPT), store.attempts.claim(run, ATTEMPT)
     assert (first.number, second.number) == (1, 2)
-    assert (store.is_newest(run, 1), store.is_newest(run, 2)) == (False, True)
+    assert (store.attempts.is_newest(run, 1), store.attempts.is_newest(run, 2)) == (False, True)
 
 
 def test_attempts_claimed_at_once_are_all_different(store: ResultsFolder) -> None:
@@ -47,7 +39,7 @@ def test_attempts_claimed_at_once_are_all_different(store: ResultsFolder) -> Non
 
     def claim() -> None:
         gate.wait()
-        numbers.append(store.claim_attempt(run, ATTEMPT).number)
+        numbers.append(store.attempts.claim(run, ATTEMPT).number)
 
     threads = [threading.Thread(target=claim) for _ in range(8)]
     for thread in threads:
@@ -59,10 +51,10 @@ def test_attempts_claimed_at_once_are_all_different(store: ResultsFolder) -> Non
 
 def test_a_superseded_attempt_leaves_the_heartbeat_alone(store: ResultsFolder) -> None:
     run = run_of(TrainConfig())
-    store.claim_attempt(run, ATTEMPT)
-    store.claim_attempt(run, ATTEMPT)
-    store.write_status(run, Status(2, 20, 100, 1.0, None, 5.0))
-    assert not store.write_status(run, Status(1, 99, 100, 1.0, None, 6.0))
+    store.attempts.claim(run, ATTEMPT)
+    store.attempts.claim(run, ATTEMPT)
+    store.attempts.write_status(run, Status(2, 20, 100, 1.0, None, 5.0))
+    assert not store.attempts.write_status(run, Status(1, 99, 100, 1.0, None, 6.0))
     assert beat(store, run) == 20
 
 
@@ -70,96 +62,96 @@ def test_an_attempt_that_was_stopped_before_the_move_overwrites_no_newer_heartbe
     store: ResultsFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = run_of(TrainConfig())
-    store.claim_attempt(run, ATTEMPT)
-    guard = store.is_newest
+    store.attempts.claim(run, ATTEMPT)
+    guard = store.attempts.is_newest
 
     def stopped_after(run: RunRef, number: int) -> bool:
         answer = guard(run, number)
         monkeypatch.undo()
-        store.claim_attempt(run, ATTEMPT)
-        store.write_status(run, Status(2, 20, 100, 1.0, None, 5.0))
+        store.attempts.claim(run, ATTEMPT)
+        store.attempts.write_status(run, Status(2, 20, 100, 1.0, None, 5.0))
         return answer
 
-    monkeypatch.setattr(store, "is_newest", stopped_after)
-    store.write_status(run, Status(1, 99, 100, 1.0, None, 6.0))
+    monkeypatch.setattr(store.attempts, "is_newest", stopped_after)
+    store.attempts.write_status(run, Status(1, 99, 100, 1.0, None, 6.0))
     assert beat(store, run) == 20
 
 
 def test_until_its_first_heartbeat_an_attempt_stands_where_the_one_before_stood(store: ResultsFolder) -> None:
     run = run_of(TrainConfig())
-    store.claim_attempt(run, ATTEMPT)
-    store.write_status(run, Status(1, 30, 100, 1.0, None, 5.0))
-    store.claim_attempt(run, ATTEMPT)
+    store.attempts.claim(run, ATTEMPT)
+    store.attempts.write_status(run, Status(1, 30, 100, 1.0, None, 5.0))
+    store.attempts.claim(run, ATTEMPT)
     assert beat(store, run) == 30
 
 
 def beat(store: ResultsFolder, run: RunRef) -> int:
     """Step of the newest heartbeat."""
-    status = store.load_run(run, 100).status
+    status = store.attempts.load(run, 100).status
     assert status is not None
     return status.step
 
 
 def test_done_is_what_any_attempt_finished(store: ResultsFolder) -> None:
     run = run_of(TrainConfig())
-    store.claim_attempt(run, ATTEMPT)
-    store.write_outcome(run, 1, Outcome("finished", 100, "", 1.0))
-    assert store.load_run(run, 100).done
-    assert not store.load_run(run, 101).done
-    store.claim_attempt(run, ATTEMPT)  # one more, which found nothing to do and died
-    assert store.load_run(run, 100).done
+    store.attempts.claim(run, ATTEMPT)
+    store.attempts.write_outcome(run, 1, Outcome("finished", 100, "", 1.0))
+    assert store.attempts.load(run, 100).done
+    assert not store.attempts.load(run, 101).done
+    store.attempts.claim(run, ATTEMPT)  # one more, which found nothing to do and died
+    assert store.attempts.load(run, 100).done
 
 
 def shard(store: ResultsFolder, run: RunRef, name: str) -> Path:
-    path = store.run_folder(run) / "metrics" / name
+    path = store.attempts.folder(run) / "metrics" / name
     write_bytes(path, b"rows")
     return path
 
 
 def test_done_is_the_last_shard_where_the_outcome_is_lost(store: ResultsFolder) -> None:
     run = run_of(TrainConfig())
-    store.claim_attempt(run, ATTEMPT)
+    store.attempts.claim(run, ATTEMPT)
     shard(store, run, "a001-p00000.parquet")
-    assert not store.load_run(run, 100).done
+    assert not store.attempts.load(run, 100).done
     shard(store, run, "a001-p00001-end100.parquet")
-    assert store.load_run(run, 100).done
-    assert not store.load_run(run, 101).done
+    assert store.attempts.load(run, 100).done
+    assert not store.attempts.load(run, 101).done
 
 
 def test_an_end_is_none_that_a_later_attempt_went_on_from_before(store: ResultsFolder) -> None:
     """Its rows beyond that attempt's start do not count, see `aggregate.inputs.runs`."""
     run = run_of(TrainConfig())
     for _ in range(2):
-        store.claim_attempt(run, ATTEMPT)
+        store.attempts.claim(run, ATTEMPT)
     shard(store, run, "a001-p00007-end100.parquet")
     shard(store, run, "a002-p00000.parquet")
-    assert not store.load_run(run, 100).done
+    assert not store.attempts.load(run, 100).done
 
 
 def test_an_outcome_whose_last_shard_is_gone_is_not_done(store: ResultsFolder) -> None:
     run = run_of(TrainConfig())
-    store.claim_attempt(run, ATTEMPT)
+    store.attempts.claim(run, ATTEMPT)
     path = shard(store, run, "a001-p00001-end100.parquet")
-    store.write_outcome(run, 1, Outcome("finished", 100, "", 1.0, last_shard=path.name))
-    assert store.load_run(run, 100).done
+    store.attempts.write_outcome(run, 1, Outcome("finished", 100, "", 1.0, last_shard=path.name))
+    assert store.attempts.load(run, 100).done
     path.unlink()
-    assert (store.load_run(run, 100).done, store.load_run(run, 100).lost_shard) == (False, path.name)
+    assert (store.attempts.load(run, 100).done, store.attempts.load(run, 100).lost_shard) == (False, path.name)
 
 
 @pytest.mark.parametrize("name", ["../../config.json", "a\0b", "x"])
 def test_an_outcome_that_names_no_shard_is_not_done(store: ResultsFolder, name: str) -> None:
     run = run_of(TrainConfig())
     store.write_config(TrainConfig())
-    store.claim_attempt(run, ATTEMPT)
-    store.write_outcome(run, 1, Outcome("finished", 100, "", 1.0, last_shard=name))
-    assert not store.load_run(run, 100).done
+    store.attempts.claim(run, ATTEMPT)
+    store.attempts.write_outcome(run, 1, Outcome("finished", 100, "", 1.0, last_shard=name))
+    assert not store.attempts.load(run, 100).done
 
 
 def test_an_interrupted_outcome_at_the_last_step_is_not_done(store: ResultsFolder) -> None:
     run = run_of(TrainConfig())
-    store.claim_attempt(run, ATTEMPT)
-    store.write_outcome(run, 1, Outcome("interrupted", 100, "", 1.0))
-    assert not store.load_run(run, 100).done
+    store.attempts.claim(run, ATTEMPT)
+    store.attempts.write_outcome(run, 1, Outcome("interrupted", 100, "", 1.0))
+    assert not store.attempts.load(run, 100).done
 
 
 def test_a_configuration_stays_but_its_steps_may_rise(store: ResultsFolder) -> None:
@@ -183,17 +175,17 @@ def test_a_configuration_that_is_not_its_identity_is_an_error(store: ResultsFold
 def test_damaged_files_are_reported_and_no_crash(store: ResultsFolder, text: str) -> None:
     store.write_config(TrainConfig())
     run = run_of(TrainConfig())
-    store.claim_attempt(run, ATTEMPT)
-    folder = store.run_folder(run)
+    store.attempts.claim(run, ATTEMPT)
+    folder = store.attempts.folder(run)
     damaged = [
         folder / "attempts" / "001.json", folder / "outcome" / "001.json", folder / "status" / "001.json",
         store.root / "sweeps" / "s.json", store.config_path(run.config_id),
     ]  # fmt: skip
     for path in damaged:
         write_bytes(path, text.encode("latin-1"))
-    record = store.load_run(run, 100)
+    record = store.attempts.load(run, 100)
     assert (record.attempts, record.attempt, record.outcome, record.status) == (1, None, None, None)
-    assert store.read_view("s") is None
+    assert store.read_sweep("s") is None
     assert store.read_config(run.config_id) is None
     assert set(store.problems) == set(damaged)
     assert all("\n" not in problem and str(path) in problem for path, problem in store.problems.items())
@@ -202,17 +194,17 @@ def test_damaged_files_are_reported_and_no_crash(store: ResultsFolder, text: str
 def test_foreign_files_beside_ours_are_not_looked_at(store: ResultsFolder) -> None:
     for path in ("notes.txt", "sweeps/README", "sweeps/.x.json.1.part", "runs/other/file", "submissions/mine/x"):
         write_bytes(store.root / path, b"x")
-    assert (store.view_names(), store.submissions(), store.problems) == ([], [], {})
+    assert (store.sweep_names(), store.submissions.all(), store.problems) == ([], [], {})
 
 
 @pytest.mark.parametrize("name", ["../x", "a/b", "", ".hidden", "a.b.c", "a b"])
 def test_names_cannot_leave_the_folder(store: ResultsFolder, name: str) -> None:
     with pytest.raises(JobsError):
-        store.view_path(name)
+        store.sweep_path(name)
     with pytest.raises(JobsError):
         store.config_path(name)
     with pytest.raises(JobsError):
-        store.submission_folder(name)
+        store.submissions.folder(name)
     with pytest.raises(JobsError):
         store.code_folder(name)
 
@@ -223,9 +215,9 @@ def test_a_view_with_paths_for_ids_is_foreign(store: ResultsFolder) -> None:
         **encode(view),
         "configs": [{"config_id": "../../x", "label": "", "factors": {}, "is_baseline": False, "seeds": [1]}],
     }
-    write_bytes(store.view_path("s"), json.dumps(data).encode())
-    assert store.read_view("s") is None
-    assert "not a sweep of this program" in store.problems[store.view_path("s")]
+    write_bytes(store.sweep_path("s"), json.dumps(data).encode())
+    assert store.read_sweep("s") is None
+    assert "not a sweep of this program" in store.problems[store.sweep_path("s")]
 
 
 def test_a_new_results_folder_is_private_and_an_old_one_stays(tmp_path: Path) -> None:
@@ -278,5 +270,5 @@ def test_wrong_types_are_record_errors(change: dict[str, object]) -> None:
 
 
 def test_submissions_are_new_and_in_order(store: ResultsFolder) -> None:
-    names = [store.new_submission("s") for _ in range(3)]
+    names = [store.submissions.create("s") for _ in range(3)]
     assert names == sorted(set(names))

@@ -12,8 +12,9 @@ from fake_slurm import FakeSlurm
 
 from jobs.cli import cli
 from jobs.planning import plan
+from jobs.results.attempts import RunRef
 from jobs.results.records import TaskRuns
-from jobs.results.results_folder import ResultsFolder, RunRef
+from jobs.results.results_folder import ResultsFolder
 from jobs.submit.submit import pack
 
 PLAN = """
@@ -142,10 +143,10 @@ def test_interrupted_runs_go_on_with_the_next_submit(run: Any, agent: Any) -> No
 
 def test_missing_runs_are_those_of_a_sweep_that_never_began(run: Any, agent: Any, store: ResultsFolder) -> None:
     run("submit", "q")
-    view = store.read_view("q")
+    view = store.read_sweep("q")
     assert view is not None
     view.configs[0].seeds.append(9)
-    store.write_view(view)
+    store.write_sweep(view)
     agent.calls.clear()
     run("rerun", "q", "--missing")
     assert trained(agent) == [(9, "a001")]
@@ -187,7 +188,7 @@ def test_auto_takes_no_login_node_while_slurm_is_silent(run: Any, slurm: FakeSlu
     assert text.startswith("Error: sbatch is on PATH and Slurm's controller does not answer")
     assert "--cluster local" in text
     assert text.count("\n") == 1
-    assert store.submissions() == []
+    assert store.submissions.all() == []
 
 
 @pytest.mark.usefixtures("nothing_of_slurm")
@@ -277,7 +278,7 @@ def test_sweep_sources_are_what_aggregate_wants(run: Any, agent: Any, store: Res
         ("num_q=1", {"num_q": 1}, False, 5000), ("num_q=2", {"num_q": 2}, True, 5000),
     ]  # fmt: skip
     assert [(r.seed, r.state, r.attempts, r.folder) for r in source.configs[0].runs] == [
-        (seed, "done", 1, store.run_folder(RunRef(source.configs[0].config_id, seed))) for seed in (1, 2)
+        (seed, "done", 1, store.attempts.folder(RunRef(source.configs[0].config_id, seed))) for seed in (1, 2)
     ]
 
 

@@ -14,7 +14,8 @@ import pytest
 from PIL import Image
 
 from jobs import process
-from jobs.results.results_folder import ResultsFolder, RunRef
+from jobs.results.attempts import RunRef
+from jobs.results.results_folder import ResultsFolder
 from jobs.worker import evaluate, video
 from sweepwise.core.errors import JobsError
 from tdmpc.api import Film

@@ -14,9 +14,10 @@ from dataclasses import replace
 from jobs import process
 from jobs.backends import local
 from jobs.backends.slurm import commands
+from jobs.results.attempts import RunRef
 from jobs.results.lock import Lock, alone
 from jobs.results.records import Chunk, Submission
-from jobs.results.results_folder import ResultsFolder, RunRef
+from jobs.results.results_folder import ResultsFolder
 from sweepwise.core.errors import JobsError
 
 _PAUSES_S = (2.0, 10.0)  # before Slurm is asked again that did not answer
@@ -69,7 +70,7 @@ def proceed(store: ResultsFolder, submission: Submission, lock: Lock, *, asked: 
         submission, refused = _hand_over(store, _without_lost(store, submission), lock, asked=True)
         _release(submission)
     submission = replace(submission, handed_over=True, problem=str(refused) if refused else "")
-    store.write_submission(submission)
+    store.submissions.write(submission)
     if refused is not None:
         taken = sum(chunk.count for chunk in submission.chunks if chunk.job_id)
         before = f"{taken} of {len(submission.tasks)} tasks were submitted, then " if taken else ""
@@ -95,7 +96,7 @@ def _hand_over(
             return submission, error
         done = [*submission.chunks[:position], replace(chunk, job_id=job), *submission.chunks[position + 1 :]]
         submission = replace(submission, chunks=done)
-        store.write_submission(submission)
+        store.submissions.write(submission)
     return submission, None
 
 
@@ -111,7 +112,8 @@ def _without_lost(store: ResultsFolder, submission: Submission) -> Submission:
         attempt.task
         for task in submission.tasks
         for seed in task.seeds
-        if (attempt := store.load_run(RunRef(task.config_id, seed), 0).attempt) and attempt.submission == submission.id
+        if (attempt := store.attempts.load(RunRef(task.config_id, seed), 0).attempt)
+        and attempt.submission == submission.id
     }
     chunks = [
         replace(chunk, job_id="")
@@ -129,7 +131,7 @@ def _submitted(store: ResultsFolder, submission: Submission, position: int, aske
     for pause in (*_PAUSES_S, None):
         try:
             found = commands.find(chunk.job_name, submission.time) if asked else None
-            return found or commands.sbatch(store.script_path(submission.id, position), after)
+            return found or commands.sbatch(store.submissions.script_path(submission.id, position), after)
         except JobsError as error:
             asked = True
             if not isinstance(error, commands.NoResponse):
@@ -150,7 +152,7 @@ def unfinished(store: ResultsFolder) -> list[Submission]:
     """Submissions of this user whose hand-over was not ended, as far as this machine can tell; exported ones too."""
     return [
         submission
-        for submission in store.submissions()
+        for submission in store.submissions.all()
         if submission.user == process.user()
         and not submission.handed_over
         and submission.backend in ("slurm", "local")
@@ -164,9 +166,9 @@ def recover(store: ResultsFolder, lock: Lock) -> Iterator[str]:
     cluster = commands.cluster_settings().get("ClusterName") if any(s.backend == "slurm" for s in left) else None
     for submission in left:
         if submission.backend == "local":
-            started = store.read_worker(submission.id, None) is not None
+            started = store.submissions.read_worker(submission.id, None) is not None
             problem = "" if started else "its submission was interrupted"
-            store.write_submission(replace(submission, handed_over=True, problem=problem))
+            store.submissions.write(replace(submission, handed_over=True, problem=problem))
         elif cluster is not None and cluster == submission.cluster:
             try:
                 if submission.exported:
@@ -186,7 +188,7 @@ def _adopt(store: ResultsFolder, submission: Submission) -> None:
     ]
     if found != submission.chunks:
         done = all(chunk.job_id for chunk in found)
-        store.write_submission(replace(submission, chunks=found, handed_over=done))
+        store.submissions.write(replace(submission, chunks=found, handed_over=done))
 
 
 def recover_if_free(store: ResultsFolder) -> list[str]:
@@ -202,5 +204,5 @@ def start_local(store: ResultsFolder, submission: Submission) -> Submission:
     """Start the scheduler of `submission` on this machine."""
     local.launch(store, submission)
     submission = replace(submission, handed_over=True)
-    store.write_submission(submission)
+    store.submissions.write(submission)
     return submission

@@ -122,11 +122,11 @@ def task_states(
     chunks = [(s, chunk) for s in submissions for chunk in s.chunks if chunk.count]
     if not chunks:
         return {}
-    memory = store.read_answers() or QueueSnapshot()
+    memory = store.read_queue() or QueueSnapshot()
     fresh = all(now - memory.time_of(chunk.job_name) <= max_age_s for _, chunk in chunks)
     if now >= memory.retry_at and not (fresh and max_age_s):
         memory = _asked(memory, [chunk for _, chunk in chunks], now)
-        store.write_answers(memory)
+        store.write_queue(memory)
     return {
         (submission.id, task): _task_state(submission, chunk, task, memory)
         for submission, chunk in chunks

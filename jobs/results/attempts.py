@@ -1,0 +1,175 @@
+"""Runs on disk: attempts, heartbeats, outcomes and how far each run is."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from jobs.results.record_files import RecordReader, encode, names_in, numbers_in
+from jobs.results.records import Attempt, Outcome, PrunedRun, Status
+from sweepwise.core import shard_name
+from sweepwise.core.atomic import Superseded, create_json, write_json
+from sweepwise.core.shard_name import ShardName
+
+_SEED = re.compile(r"seed-(\d+)")
+
+
+@dataclass(frozen=True, order=True)
+class RunRef:
+    """A run: configuration and seed."""
+
+    config_id: str
+    seed: int
+
+    def __str__(self) -> str:
+        return f"{self.config_id}/seed-{self.seed}"
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """What the disk says of a run. steps: agent steps asked for. attempts: how many were claimed.
+
+    attempt, outcome: of the newest attempt. status: the newest heartbeat. finished_step: the furthest step at which any
+    attempt finished, by the shard that ends the run, whether its outcome could be written or not. lost_shard: the name
+    of such a shard that is no longer there. stopped: why it was given up, see `Stop`.
+    """
+
+    ref: RunRef
+    steps: int
+    attempts: int
+    attempt: Attempt | None
+    outcome: Outcome | None
+    status: Status | None
+    finished_step: int
+    lost_shard: str = ""
+    stopped: PrunedRun | None = None
+
+    @property
+    def done(self) -> bool:
+        return self.finished_step >= self.steps
+
+    @property
+    def step(self) -> int:
+        """The furthest step known."""
+        return max(self.finished_step, self.outcome.step if self.outcome else 0, self.status.step if self.status else 0)
+
+
+class Attempts:
+    """The runs of a results folder. An attempt is one execution of a run.
+
+    config_folder: config_id -> its folder; raises `JobsError` for a malformed ID.
+    """
+
+    def __init__(self, root: Path, config_folder: Callable[[str], Path], reader: RecordReader) -> None:
+        self._root, self._config_folder, self._reader = root, config_folder, reader
+
+    def folder(self, run: RunRef) -> Path:
+        return self._config_folder(run.config_id) / f"seed-{run.seed}"
+
+    def cache_path(self, run: RunRef) -> Path:
+        """Where `sweeps aggregate` may keep the run's rows, merged from its shards; can be deleted at any time."""
+        folder = self.folder(run)
+        return self._root / "cache" / folder.parent.name / f"{folder.name}.rows"
+
+    def file_sizes(self, run: RunRef) -> list[int]:
+        """Sizes of a run's files, bytes."""
+        return [path.stat().st_size for path in self.folder(run).rglob("*") if path.is_file()]
+
+    def seeds(self, config: str) -> list[int]:
+        """Seeds of `config` that were ever started."""
+        names = names_in(self._config_folder(config))
+        return sorted(int(match[1]) for match in map(_SEED.fullmatch, names) if match)
+
+    def _numbers(self, run: RunRef, folder: str) -> list[int]:
+        return numbers_in(self.folder(run) / folder)
+
+    def claim(self, run: RunRef, attempt: Attempt) -> Attempt:
+        """Write `attempt` under the next free number; exclusive creation decides between two who try at once."""
+        folder = self.folder(run) / "attempts"
+        folder.mkdir(parents=True, exist_ok=True)
+        while True:
+            number = max(self._numbers(run, "attempts"), default=0) + 1
+            claimed = dataclasses.replace(attempt, number=number)
+            if create_json(folder / f"{number:03d}.json", encode(claimed)):
+                return claimed
+
+    def is_newest(self, run: RunRef, number: int) -> bool:
+        """Whether attempt `number` still owns the run: nobody claimed a later one."""
+        return max(self._numbers(run, "attempts"), default=0) == number
+
+    def read(self, run: RunRef, number: int) -> Attempt | None:
+        return self._reader.read(self.folder(run) / "attempts" / f"{number:03d}.json", Attempt)
+
+    def all(self, run: RunRef) -> list[Attempt]:
+        """Those that can be read, the oldest first."""
+        found = (self.read(run, number) for number in self._numbers(run, "attempts"))
+        return [attempt for attempt in found if attempt is not None]
+
+    def read_outcome(self, run: RunRef, number: int) -> Outcome | None:
+        return self._reader.read(self.folder(run) / "outcome" / f"{number:03d}.json", Outcome)
+
+    def write_outcome(self, run: RunRef, number: int, outcome: Outcome) -> None:
+        write_json(self.folder(run) / "outcome" / f"{number:03d}.json", encode(outcome))
+
+    def write_status(self, run: RunRef, status: Status) -> bool:
+        """Publish a heartbeat; False, and nothing is written, where a newer attempt owns the run."""
+        # each attempt has its own file: one that is stopped between the guard and the move overwrites nobody's
+        path = self.folder(run) / "status" / f"{status.attempt:03d}.json"
+        owned = functools.partial(self.is_newest, run, status.attempt)
+        try:
+            write_json(path, encode(status), owned, sync=False)
+        except Superseded:
+            return False
+        return True
+
+    def load(self, run: RunRef, steps: int) -> RunRecord:
+        """What the disk says of `run`, of which `steps` agent steps are asked."""
+        numbers = self._numbers(run, "attempts")
+        newest = numbers[-1] if numbers else 0
+        outcomes = {n: self.read_outcome(run, n) for n in self._numbers(run, "outcome")}
+        finished, lost = self._finished(run, [o for o in outcomes.values() if o is not None and o.state == "finished"])
+        if finished < steps and (last := self.last_shard(run)) is not None:
+            finished = max(finished, last.end or 0)
+        return RunRecord(
+            ref=run,
+            steps=steps,
+            attempts=len(numbers),
+            attempt=self.read(run, newest) if newest else None,
+            outcome=outcomes.get(newest),
+            status=next(filter(None, (self._read_status(run, n) for n in reversed(numbers))), None),
+            finished_step=finished,
+            lost_shard=lost,
+            stopped=self._reader.read(self._pruned_path(run), PrunedRun),
+        )
+
+    def _pruned_path(self, run: RunRef) -> Path:
+        return self.folder(run) / "stopped.json"
+
+    def write_pruned(self, run: RunRef, stop: PrunedRun) -> None:
+        write_json(self._pruned_path(run), encode(stop))
+
+    def clear_pruned(self, run: RunRef) -> None:
+        self._pruned_path(run).unlink(missing_ok=True)
+
+    def _read_status(self, run: RunRef, number: int) -> Status | None:
+        return self._reader.read(self.folder(run) / "status" / f"{number:03d}.json", Status)
+
+    def _finished(self, run: RunRef, outcomes: Iterable[Outcome]) -> tuple[int, str]:
+        """(the furthest step of finished `outcomes`, the name of a last shard that one names and that is gone)."""
+        folder = self.folder(run) / shard_name.FOLDER
+        step, lost = 0, ""
+        for outcome in outcomes:
+            named = shard_name.parse(outcome.last_shard)
+            if outcome.last_shard and not (named and (folder / str(named)).exists()):
+                lost = outcome.last_shard
+            else:
+                step = max(step, outcome.step)
+        return step, lost
+
+    def last_shard(self, run: RunRef) -> ShardName | None:
+        """The newest metric shard of `run`."""
+        return shard_name.last(names_in(self.folder(run) / shard_name.FOLDER))

@@ -1,0 +1,119 @@
+"""Records as JSON files: encoded with the format's version, checked when they are read."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import math
+import re
+import types
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+FORMAT_VERSION = 1
+_NUMBER = re.compile(r"(\d{3,9})\.json")
+
+
+class RecordError(ValueError):
+    """A JSON value that is not the record it should be; the message says why."""
+
+
+Record = TypeVar("Record")
+
+
+def encode(record: Any) -> dict[str, Any]:
+    """Plain JSON values with the format's version."""
+    return {"format": FORMAT_VERSION, **_finite(dataclasses.asdict(record))}
+
+
+def decode(kind: type[Record], data: Any) -> Record:
+    """`data` as a `kind`. Raises `RecordError` where a field is missing or of another type, or the format is newer."""
+    if not isinstance(data, Mapping) or not isinstance(data.get("format"), int):
+        raise RecordError("not a file of this program")
+    if data["format"] > FORMAT_VERSION:
+        raise RecordError(f"format {data['format']}, this program reads up to {FORMAT_VERSION}")
+    return typing.cast(Record, _decode(kind, data))
+
+
+def _decode(kind: Any, data: Any) -> Any:
+    if not isinstance(data, Mapping):
+        raise RecordError(f"no {kind.__name__}")
+    values = {}
+    for declared in dataclasses.fields(kind):
+        if declared.name in data:
+            values[declared.name] = _value(_hints(kind)[declared.name], data[declared.name], declared.name)
+        elif declared.default is dataclasses.MISSING and declared.default_factory is dataclasses.MISSING:
+            raise RecordError(f"{declared.name!r} is missing")
+    return kind(**values)
+
+
+def _value(hint: Any, value: Any, name: str) -> Any:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if hint is Any:
+        return value
+    if origin in (typing.Union, types.UnionType):
+        if value is None:
+            return None
+        (hint,) = (a for a in arguments if a is not type(None))
+        return _value(hint, value, name)
+    if origin is list and isinstance(value, list):
+        return [_value(arguments[0], item, name) for item in value]
+    if origin is dict and isinstance(value, dict):
+        return value
+    if dataclasses.is_dataclass(hint):
+        return _decode(hint, value)
+    if hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+        return float(value)
+    if hint in (int, str, bool) and type(value) is hint:
+        return value
+    raise RecordError(f"{name!r} is {value!r:.40}")
+
+
+@functools.cache
+def _hints(kind: Any) -> dict[str, Any]:
+    return typing.get_type_hints(kind)
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no NaN and no infinity."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+class RecordReader:
+    """Reads records. Files that are no records of this program are collected in `problems`: path -> one line."""
+
+    def __init__(self) -> None:
+        self.problems: dict[Path, str] = {}
+
+    def read(self, path: Path, kind: type[Record]) -> Record | None:
+        """The record at `path`; None where there is none, and where it is not ours (see `problems`)."""
+        try:
+            return decode(kind, json.loads(path.read_bytes()))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            self.problems[path] = f"{path}: cannot be read: {error.strerror}"
+        except (ValueError, RecursionError) as error:  # RecordError, JSONDecodeError, UnicodeDecodeError
+            reason = str(error) if isinstance(error, RecordError) else "not a whole JSON file"
+            self.problems[path] = f"{path}: {reason}; move it away to be rid of this message"
+        return None
+
+
+def names_in(folder: Path) -> list[str]:
+    """Names in a folder; none where it is missing or may not be read."""
+    try:
+        return [entry.name for entry in folder.iterdir()]
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return []
+
+
+def numbers_in(folder: Path) -> list[int]:
+    """Numbers of the files `<n>.json` in a folder, ascending."""
+    return sorted(int(match[1]) for match in map(_NUMBER.fullmatch, names_in(folder)) if match)

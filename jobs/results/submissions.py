@@ -1,0 +1,126 @@
+"""Submissions on disk: what was asked of a backend, its scripts, logs and processes."""
+
+from __future__ import annotations
+
+import re
+import time
+from pathlib import Path
+
+from jobs.results.record_files import RecordReader, encode, names_in
+from jobs.results.records import CircuitBreaker, Submission, Worker
+from sweepwise.core.atomic import create_json, write_json
+from sweepwise.core.errors import JobsError
+
+_CANCELLED = re.compile(r"\d{3,9}\.cancelled")
+_CONFIG_ID = re.compile(r"[0-9a-f]{10}")
+_SUBMISSION = re.compile(r"[0-9]{8}-[0-9]{6}-[0-9]{3}-[A-Za-z0-9_.-]+")
+
+
+class Submissions:
+    """The submissions of a results folder."""
+
+    def __init__(self, root: Path, reader: RecordReader) -> None:
+        self._root, self._reader = root, reader
+
+    def folder(self, name: str) -> Path:
+        if not _SUBMISSION.fullmatch(name):
+            raise JobsError(f"submission {name!r}: not a name of this program")
+        return self._root / "submissions" / name
+
+    def new_name(self, sweep: str) -> str:
+        """A name that sorts by time (UTC, to the millisecond)."""
+        now = time.time()
+        stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime(now))
+        return f"{stamp}-{int(now * 1000) % 1000:03d}-{sweep}"
+
+    def create(self, sweep: str) -> str:
+        """The name of a new, empty submission, made by exclusive creation of its folder."""
+        while True:
+            name = self.new_name(sweep)
+            try:
+                self.folder(name).mkdir(mode=0o700)  # its scripts are run as they stand
+            except FileExistsError:
+                continue
+            self.log_folder(name).mkdir()
+            (self.folder(name) / "tasks").mkdir()
+            return name
+
+    def write(self, submission: Submission) -> None:
+        write_json(self.folder(submission.id) / "submission.json", encode(submission))
+
+    def read(self, name: str) -> Submission | None:
+        found = self._reader.read(self.folder(name) / "submission.json", Submission)
+        if found is not None and not all(_CONFIG_ID.fullmatch(t.config_id) for t in found.tasks):
+            path = self.folder(name) / "submission.json"
+            self._reader.problems[path] = f"{path}: not a submission of this program"
+            return None
+        return found
+
+    def all(self) -> list[Submission]:
+        """All of them, the oldest first."""
+        names = sorted(n for n in names_in(self._root / "submissions") if _SUBMISSION.fullmatch(n))
+        return [found for found in map(self.read, names) if found is not None]
+
+    def script_path(self, submission: str, chunk: int) -> Path:
+        """The batch script of a chunk."""
+        return self.folder(submission) / f"{chunk:03d}.sh"
+
+    def _released_path(self, submission: str, config: str) -> Path:
+        return self.folder(submission) / "released" / f"{config}.json"
+
+    def mark_released(self, submission: str, config: str) -> None:
+        """Note that the seeds of `config` no longer wait for their canary."""
+        write_json(self._released_path(submission, config), {"time": time.time()})
+
+    def released(self, submission: str) -> set[str]:
+        """Configurations whose seeds no longer wait for their canary."""
+        return {name.removesuffix(".json") for name in names_in(self.folder(submission) / "released")}
+
+    def breaker_path(self, submission: str) -> Path:
+        return self.folder(submission) / "trip.json"
+
+    def claim_breaker(self, submission: str, trip: CircuitBreaker) -> bool:
+        """Note that what waits is held; False where that was noted before."""
+        return create_json(self.breaker_path(submission), encode(trip))
+
+    def write_breaker(self, submission: str, trip: CircuitBreaker) -> None:
+        write_json(self.breaker_path(submission), encode(trip))
+
+    def read_breaker(self, submission: str) -> CircuitBreaker | None:
+        return self._reader.read(self.breaker_path(submission), CircuitBreaker)
+
+    def log_folder(self, submission: str) -> Path:
+        return self.folder(submission) / "logs"
+
+    def log_path(self, submission: str, task: int) -> Path:
+        """The log of a task of the local backend."""
+        return self.log_folder(submission) / f"{task:03d}.log"
+
+    def log_paths(self, submission: str, task: int, job: str | None) -> list[Path]:
+        """Logs of a task, output before errors; job: its id with Slurm. Some may not exist."""
+        if job is None:
+            return [self.log_path(submission, task)]
+        return [self.log_folder(submission) / f"{job}_0_log.{end}" for end in ("out", "err")]
+
+    def scheduler_log_path(self, submission: str) -> Path:
+        return self.log_folder(submission) / "scheduler.log"
+
+    def worker_path(self, submission: str, task: int | None) -> Path:
+        folder = self.folder(submission)
+        return folder / "scheduler.json" if task is None else folder / "tasks" / f"{task:03d}.json"
+
+    def write_worker(self, submission: str, task: int | None, worker: Worker) -> None:
+        """The process of a task of the local backend, of its scheduler where `task` is None."""
+        write_json(self.worker_path(submission, task), encode(worker))
+
+    def read_worker(self, submission: str, task: int | None) -> Worker | None:
+        return self._reader.read(self.worker_path(submission, task), Worker)
+
+    def mark_cancelled(self, submission: str, task: int) -> None:
+        """Tell the local scheduler that `task` is to end, or not to begin."""
+        self.worker_path(submission, task).with_suffix(".cancelled").touch()
+
+    def cancelled(self, submission: str) -> set[int]:
+        """Tasks that `mark_cancelled` was told of."""
+        names = names_in(self.folder(submission) / "tasks")
+        return {int(name.partition(".")[0]) for name in names if _CANCELLED.fullmatch(name)}
