@@ -1,7 +1,8 @@
-"""The local backend: a scheduler in a session of its own runs N tasks at a time on this machine.
+"""The local backend: tasks run on this machine, in processes that outlive the terminal.
 
-It survives the terminal. A slot is a lock file in the results folder; the lock is held by the task itself,
-so that two submissions share the slots and a task outlives a scheduler that died.
+A scheduler in a session of its own (`jobs.backends.local_scheduler`) runs N tasks at a time. A slot is a lock file in
+the results folder; the lock is held by the task itself, so that two submissions share the slots and a task outlives a
+scheduler that died.
 """
 
 from __future__ import annotations
@@ -10,22 +11,21 @@ import os
 import shlex
 import signal
 import subprocess
-import sys
 import time
-from collections import deque
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from types import FrameType
 
 from jobs import process
+from jobs.backends import profile
+from jobs.backends.base import Allocation, Backend, ExecutionOptions, Request, Target, Task, TaskKey
+from jobs.backends.job_command import task_command
 from jobs.results import code_snapshot
-from jobs.results.file_lock import try_lock
+from jobs.results.lock import Lock
 from jobs.results.records import Submission, Worker
 from jobs.results.results_folder import ResultsFolder
 from jobs.results.run_state import TaskState
-
-_POLL_S = 0.2
+from sweepwise.core.errors import JobsError
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,8 @@ class Slots:
 def plan_slots(tasks: int, max_parallel: int | None, use_gpus: bool, cpus: int | None = None) -> Slots:
     """N from `max_parallel`, else the number of GPUs, else of cores.
 
-    cpus: of each task, where a profile says so; otherwise the tasks share the cores, and where that gives fewer tasks
-    more of them, there are no further slots: another submission's task would want the same cores.
+    cpus: of each task, where a profile says so. Otherwise the tasks share the cores; where that gives fewer tasks more
+    cores each, there are no further slots, since another submission's task would want the same cores.
     """
     gpus = tuple(process.gpus()) if use_gpus else ()
     cores = process.cores()
@@ -53,15 +53,15 @@ def plan_slots(tasks: int, max_parallel: int | None, use_gpus: bool, cpus: int |
     return Slots(count if gpus or cpus else at_once, cpus or max(1, cores // at_once), gpus)
 
 
+def slots_of(submission: Submission) -> Slots:
+    """As they were planned when `submission` was recorded."""
+    gpus = tuple(process.gpus()) if submission.gpus else ()
+    return Slots(int(submission.options["slots"]), submission.threads, gpus)
+
+
 def command(store: ResultsFolder, submission: str, task: int) -> list[str]:
     """How a task is started."""
-    return [*process.python(), "-m", "jobs.entry", str(store.submissions.folder(submission)), str(task)]
-
-
-def aggregate_command(store: ResultsFolder, sweep: str) -> list[str]:
-    """How the report of `--then-aggregate` is written."""
-    options = ["--results", str(store.root), "aggregate", sweep, "--out", str(store.report_path(sweep))]
-    return [*process.python(), "-m", "jobs.cli", *options]
+    return [*task_command(store.submissions.folder(submission)), str(task)]
 
 
 def environment(code: Path, slots: Slots, slot: int) -> dict[str, str]:
@@ -80,11 +80,87 @@ def shell_line(store: ResultsFolder, code: Path, submission: str, task: int, slo
     return " ".join([*variables, shlex.join(command(store, submission, task))])
 
 
+class LocalBackend(Backend):
+    name = "local"
+    poll_s = 1.0
+
+    def detect(self) -> str | None:
+        return "goes to this machine, since sbatch is not on PATH"
+
+    def target(self, options: ExecutionOptions) -> Target:
+        if options.option and not options.profile:
+            raise JobsError("--option changes a profile and there is none on this machine; name one with --profile")
+        chosen = profile.load(options.profile, options.option) if options.profile else None
+        gpu_count = len(process.gpus())
+        if chosen is not None and chosen.gpus and not gpu_count:
+            raise JobsError(f"profile {chosen.name!r} asks for a GPU and this machine shows none; use --profile cpu")
+        return Target(self.name, chosen, (1 if chosen.gpus else 0) if chosen is not None else min(1, gpu_count))
+
+    def at_once(self, options: ExecutionOptions) -> int | None:
+        """Tasks at a time, None for as many as the machine has room for."""
+        return options.max_parallel
+
+    def _slots(self, tasks: int, options: ExecutionOptions, place: Target) -> Slots:
+        cpus = place.profile.cpus if place.profile else None
+        return plan_slots(tasks, self.at_once(options), bool(place.gpus), cpus)
+
+    def width(self, tasks: int, options: ExecutionOptions, place: Target) -> int:
+        return self._slots(tasks, options, place).count
+
+    def allocate(self, request: Request, job_name: str) -> Allocation:
+        slots = self._slots(len(request.tasks), request.options, request.place)
+        return Allocation(slots.threads, recorded={"slots": slots.count})
+
+    def preview(self, store: ResultsFolder, submission: Submission, place: Target) -> str:
+        code, slots = code_snapshot.folder(store, submission), slots_of(submission)
+        tasks = range(len(submission.tasks))
+        return "\n".join(shell_line(store, code, submission.id, task, slots) for task in tasks)
+
+    def submit(self, store: ResultsFolder, submission: Submission, lock: Lock) -> Submission:
+        launch(store, submission)
+        submission = replace(submission, handed_over=True)
+        store.submissions.write(submission)
+        return submission
+
+    def can_recover(self, submission: Submission) -> bool:
+        return submission.host == process.host()
+
+    def recover(self, store: ResultsFolder, submissions: Sequence[Submission], lock: Lock) -> Iterator[str]:
+        for submission in submissions:
+            started = store.submissions.read_worker(submission.id, None) is not None
+            problem = "" if started else "its submission was interrupted"
+            store.submissions.write(replace(submission, handed_over=True, problem=problem))
+        yield from ()
+
+    def task_states(
+        self, store: ResultsFolder, submissions: Sequence[Submission], now: float, max_age_s: float
+    ) -> dict[TaskKey, TaskState]:
+        states = {}
+        for submission in submissions:
+            scheduler = store.submissions.read_worker(submission.id, None)
+            cancelled = store.submissions.cancelled(submission.id)
+            for task in range(len(submission.tasks)):
+                states[submission.id, task] = _task_state(store, submission, scheduler, task, task in cancelled)
+        return states
+
+    def cancel(self, store: ResultsFolder, tasks: Sequence[Task]) -> dict[TaskKey, str]:
+        going_on = {}
+        for submission, task in tasks:
+            if submission.host != process.host():
+                going_on[submission.id, task] = f"it is a process of {submission.host}; cancel it there"
+            else:
+                _cancel(store, submission, task)
+        return going_on
+
+
+# --- the scheduler and its tasks, from outside ------------------------------------------------------------
+
+
 def launch(store: ResultsFolder, submission: Submission) -> int:
     """Start the scheduler of `submission`; its process id. It and its tasks survive this terminal."""
     with store.submissions.scheduler_log_path(submission.id).open("ab") as log:
         scheduler = subprocess.Popen(
-            [*process.python(), "-m", "jobs.backends.local", str(store.submissions.folder(submission.id))],
+            [*process.python(), "-m", "jobs.backends.local_scheduler", str(store.submissions.folder(submission.id))],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -92,166 +168,46 @@ def launch(store: ResultsFolder, submission: Submission) -> int:
             cwd=store.root,
             env={**os.environ, **process.job_variables(code_snapshot.folder(store, submission))},
         )
-    store.submissions.write_worker(submission.id, None, _worker(scheduler.pid))
+    store.submissions.write_worker(submission.id, None, worker(scheduler.pid))
     return scheduler.pid
 
 
-def _worker(pid: int, gpu: str | None = None) -> Worker:
+def worker(pid: int, gpu: str | None = None) -> Worker:
+    """The record of a process of this machine."""
     return Worker(process.host(), pid, process.start_time(pid), time.time(), gpu=gpu)
 
 
-# --- the scheduler's process ------------------------------------------------------------------------------
-
-
-@dataclass
-class Scheduler:
-    """Runs the tasks of one submission; told to stop (SIGTERM) it tells its tasks and starts no more."""
-
-    store: ResultsFolder
-    submission: Submission
-    slots: Slots
-    waiting: deque[int] = field(default_factory=deque)
-    running: dict[int, tuple[subprocess.Popen[bytes], Worker]] = field(default_factory=dict)
-    told: set[int] = field(default_factory=set)
-    stopping: bool = False
-
-    def run(self) -> None:
-        self.waiting.extend(range(len(self.submission.tasks)))
-        signal.signal(signal.SIGTERM, self._told_to_stop)
-        while self.waiting or self.running:
-            self.reap()
-            if self.stopping:
-                self.stop()
-            else:
-                self.drop_cancelled()
-                self.start_ready()
-            time.sleep(_POLL_S)
-        if self.submission.report:
-            subprocess.run(aggregate_command(self.store, self.submission.sweep), check=False)
-
-    def _told_to_stop(self, number: int, frame: FrameType | None) -> None:
-        self.stopping = True
-
-    def stop(self) -> None:
-        """Start nothing more and tell every running task, once, to checkpoint and end."""
-        self.waiting.clear()
-        for task in self.running:
-            self._tell(task)
-
-    def drop_cancelled(self) -> None:
-        """End those tasks, and do not start those, that `cancel` marked."""
-        cancelled = self.store.submissions.cancelled(self.submission.id)
-        self.waiting = deque(task for task in self.waiting if task not in cancelled)
-        for task in cancelled & set(self.running):
-            self._tell(task)
-
-    def _tell(self, task: int) -> None:
-        """Once: a second signal would not wait for the checkpoint."""
-        if task not in self.told:
-            self.told.add(task)
-            self.running[task][0].send_signal(signal.SIGTERM)
-
-    def reap(self) -> None:
-        """Record the tasks that ended."""
-        for task, (child, worker) in list(self.running.items()):
-            code = child.poll()
-            if code is not None:
-                del self.running[task]
-                self.store.submissions.write_worker(
-                    self.submission.id, task, replace(worker, exit_code=code, ended=time.time())
-                )
-
-    def start_ready(self) -> None:
-        """Start waiting tasks in free slots."""
-        for slot in range(self.slots.count):
-            if not self.waiting or len(self.running) >= self.slots.count:
-                return
-            lock = try_lock(self.store.slot_path(slot))
-            if lock is not None:
-                self._start(self.waiting.popleft(), slot, lock)
-
-    def _start(self, task: int, slot: int, lock: int) -> None:
-        """Start `task`; `lock` goes over to it and is free again when it ends, however it ends."""
-        code = code_snapshot.folder(self.store, self.submission)
-        try:
-            with self.store.submissions.log_path(self.submission.id, task).open("ab") as log:
-                child = subprocess.Popen(
-                    command(self.store, self.submission.id, task),
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    cwd=self.store.root,
-                    env={**os.environ, **environment(code, self.slots, slot)},
-                    pass_fds=(lock,),
-                )
-        finally:
-            os.close(lock)
-        worker = _worker(child.pid, self.slots.gpu(slot))
-        self.running[task] = (child, worker)
-        self.store.submissions.write_worker(self.submission.id, task, worker)
-
-
-def main(arguments: Sequence[str]) -> int:
-    """`python -P -m jobs.backends.local SUBMISSION_FOLDER`."""
-    folder = Path(arguments[0])
-    store = ResultsFolder(folder.parent.parent)
-    submission = store.submissions.read(folder.name)
-    if submission is None:
-        print(f"error: no submission in {folder}", file=sys.stderr)
-        return 2
-    gpus = tuple(process.gpus()) if submission.gpus else ()
-    count = int(submission.options["slots"])
-    Scheduler(store, submission, Slots(count, submission.threads, gpus)).run()
-    return 0
-
-
-def cancel(store: ResultsFolder, submission: Submission, tasks: Iterable[int]) -> None:
-    """End `tasks` of a submission of this machine: the scheduler does, or where it is gone, this process."""
-    for task in tasks:
-        store.submissions.mark_cancelled(submission.id, task)
+def _cancel(store: ResultsFolder, submission: Submission, task: int) -> None:
+    """The scheduler ends the task, or where it is gone, this process does."""
+    store.submissions.mark_cancelled(submission.id, task)
     if _alive(store.submissions.read_worker(submission.id, None)):
         return
-    for task in tasks:
-        worker = store.submissions.read_worker(submission.id, task)
-        if worker is not None and worker.exit_code is None and _alive(worker):
-            os.kill(worker.pid, signal.SIGTERM)
+    running = store.submissions.read_worker(submission.id, task)
+    if running is not None and running.exit_code is None and _alive(running):
+        os.kill(running.pid, signal.SIGTERM)
 
 
-def _alive(worker: Worker | None) -> bool:
-    return worker is not None and process.alive(worker.pid, worker.pid_start)
-
-
-# --- what status asks -------------------------------------------------------------------------------------
-
-
-def task_states(store: ResultsFolder, submissions: Iterable[Submission]) -> dict[tuple[str, int], TaskState]:
-    """(submission, task) -> its state, for `submissions` of this backend."""
-    found = {}
-    for submission in submissions:
-        scheduler = store.submissions.read_worker(submission.id, None)
-        cancelled = store.submissions.cancelled(submission.id)
-        for task in range(len(submission.tasks)):
-            found[submission.id, task] = _task_state(store, submission, scheduler, task, task in cancelled)
-    return found
+def _alive(running: Worker | None) -> bool:
+    return running is not None and process.alive(running.pid, running.pid_start)
 
 
 def _task_state(
     store: ResultsFolder, submission: Submission, scheduler: Worker | None, task: int, cancelled: bool
 ) -> TaskState:
     name = submission.id
-    worker = store.submissions.read_worker(name, task)
+    running = store.submissions.read_worker(name, task)
     if submission.host != process.host():
-        word = "ended" if worker is not None and worker.exit_code is not None else "unknown"
+        word = "ended" if running is not None and running.exit_code is not None else "unknown"
         return TaskState(name, word)
-    if worker is None:
+    if running is None:
         if cancelled:
             return TaskState(name, "ended", "cancelled", "cancelled")
         if _alive(scheduler):
             return TaskState(name, "pending")
         return TaskState(name, "gone", "its scheduler on this machine ended")
-    if worker.exit_code is None and _alive(worker):
+    if running.exit_code is None and _alive(running):
         return TaskState(name, "running")
-    return TaskState(name, "ended", "cancelled", "cancelled") if cancelled else _ended(name, worker.exit_code)
+    return TaskState(name, "ended", "cancelled", "cancelled") if cancelled else _ended(name, running.exit_code)
 
 
 def _ended(submission: str, code: int | None) -> TaskState:
@@ -268,7 +224,3 @@ def _signal_name(number: int) -> str:
         return signal.Signals(number).name
     except ValueError:
         return f"signal {number}"
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

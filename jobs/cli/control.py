@@ -21,15 +21,14 @@ def cancel_command(
     state: Globals, sweeps: tuple[str, ...], where: tuple[str, ...], indices: str | None, diverged: bool, dry_run: bool
 ) -> None:
     """End the waiting and running runs of SWEEPS; those that train save their state and can go on later."""
-    from jobs.backends.slurm import handover
     from jobs.results import lock
-    from jobs.runs import select, status
+    from jobs.runs import recover, select, status
     from jobs.submit import cancel
 
     store = state.store()
     status.selected(store, sweeps)  # an unknown one is an error before anything is locked
     with lock.alone(store) as held:
-        for note in handover.recover(store, held):
+        for note in recover.recover(store, held):
             click.echo(note, err=True)
         found = status.sweeps(store, sweeps)
         picked = select.select_runs(store, found, where, indices)
@@ -55,9 +54,9 @@ def prune_command(state: Globals, sweep: str, after: float, dry_run: bool) -> No
     One is hopeless whose best evaluation return is below the median of what the others did on average until that
     step. Its runs save their state; `sweeps rerun SWEEP --stopped` goes on with them, `submit` does not.
     """
-    from jobs.backends.slurm import handover
     from jobs.decide import prune
     from jobs.results import lock
+    from jobs.runs import recover
     from jobs.submit import cancel
 
     store = state.store()
@@ -67,7 +66,7 @@ def prune_command(state: Globals, sweep: str, after: float, dry_run: bool) -> No
         report_problems(store)
         return
     with lock.alone(store) as held:
-        for note in handover.recover(store, held):
+        for note in recover.recover(store, held):
             click.echo(note, err=True)
         picked = prune.runs_of(store, sweep, found)
         ending, kept = cancel.plan(store, picked)

@@ -32,7 +32,7 @@ def doctor_command(
     import shutil
     import time
 
-    from jobs.backends.slurm import profile as profiles
+    from jobs.backends import profile as profiles
     from jobs.doctor import checks, probe
     from jobs.terminal import tables
 

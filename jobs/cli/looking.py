@@ -19,11 +19,10 @@ from sweepwise.core.errors import JobsError
 @click.pass_obj
 def status_command(state: Globals, sweeps: tuple[str, ...], runs: bool, stay: bool, as_json: bool) -> None:
     """Show what became of the submitted sweeps, or of SWEEPS."""
-    from jobs.backends.slurm import handover
-    from jobs.runs import canary, status
+    from jobs.runs import canary, recover, status
 
     store = state.store()
-    for note in handover.recover_if_free(store):
+    for note in recover.recover_if_free(store):
         click.echo(note, err=True)
     if as_json:
         import json

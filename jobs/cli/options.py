@@ -12,11 +12,11 @@ import click
 from sweepwise.core.errors import JobsError
 
 if TYPE_CHECKING:
+    from jobs.backends.base import SubmitOptions
     from jobs.planning.expand import ExpandedSweep
     from jobs.planning.plan import Plan
     from jobs.results.records import RequestedOverrides
     from jobs.results.results_folder import ResultsFolder
-    from jobs.submit.submit import SubmitOptions
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -28,6 +28,25 @@ def with_options(*made: Callable[[Command], Command]) -> Callable[[Command], Com
         return command
 
     return add
+
+
+class BackendName(click.ParamType):
+    """auto, or a backend of `jobs.backends.registry`, which is only asked when the option is given or shown."""
+
+    name = "backend"
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
+        return f"[{'|'.join(self._legal())}]"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if value not in self._legal():
+            self.fail(f"{value!r} is not one of {', '.join(map(repr, self._legal()))}.", param, ctx)
+        return value
+
+    def _legal(self) -> list[str]:
+        from jobs.backends import registry
+
+        return [registry.AUTO, *registry.names()]
 
 
 plan_option = click.option(
@@ -61,7 +80,7 @@ backend_options = with_options(
     click.option("--profile", metavar="NAME|FILE", help="Cluster profile: gpu, a100, cpu ... or a file of yours."),
     click.option("--option", "option", multiple=True, metavar="KEY=VALUE",
                  help="A value instead of the profile's, such as time=2:00:00; may be repeated."),
-    click.option("--cluster", type=click.Choice(["auto", "slurm", "local", "debug"]),
+    click.option("--cluster", type=BackendName(),
                  help="Where jobs run; auto: Slurm where sbatch is, else this machine; debug: in this process."),
     click.option("--max-parallel", type=click.IntRange(min=1), metavar="N", help="Tasks at a time."),
     click.option("--seeds-per-job", type=click.IntRange(min=1), metavar="K",
@@ -104,7 +123,7 @@ def device_of(asked: str) -> str:
 
 def how_and_options(asked: dict[str, Any]) -> tuple[SubmitOptions, dict[str, Any]]:
     """What `backend_options` were given: for this one submit, and as fields of `Options`."""
-    from jobs.submit.submit import SubmitOptions
+    from jobs.backends.base import SubmitOptions
 
     given = {key: value for key, value in asked.items() if value is not None and value != ()}
     once = {field.name for field in dataclasses.fields(SubmitOptions)}

@@ -37,6 +37,7 @@ def submit_command(
     steps: str | None, sets: tuple[str, ...], **asked: Any,
 ) -> None:  # fmt: skip
     """Submit what is missing of SWEEP, or of one of its options (update-freq.tau)."""
+    from jobs.backends.base import ExecutionOptions
     from jobs.planning import decisions, plan
     from jobs.submit import launch, submit
 
@@ -52,7 +53,7 @@ def submit_command(
         submit.record_sweeps(store, chosen, found)
 
     changed = lambda: submit.changed(store, chosen, found)  # noqa: E731
-    code = launch.launch(store, sweep, choose, submit.ExecutionOptions(**options), how, prepare, changed)
+    code = launch.launch(store, sweep, choose, ExecutionOptions(**options), how, prepare, changed)
     report_problems(store)
     raise click.exceptions.Exit(code)
 

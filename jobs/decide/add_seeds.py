@@ -6,6 +6,7 @@ import dataclasses
 import time
 from dataclasses import dataclass
 
+from jobs.backends.base import ExecutionOptions
 from jobs.decide.adopt import ENDED
 from jobs.planning import interim_analyses
 from jobs.reports.inputs import sweep_sources
@@ -15,7 +16,7 @@ from jobs.results.results_folder import ResultsFolder
 from jobs.results.run_state import ACTIVE
 from jobs.runs.status import SweepStatus, counts, sweeps
 from jobs.submit.rerun import changed_options
-from jobs.submit.submit import MISSING, ExecutionOptions, PlannedRun, choose
+from jobs.submit.submit import MISSING, PlannedRun, choose
 from sweepwise.core.errors import JobsError
 
 

@@ -7,6 +7,8 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from jobs.backends import registry
+from jobs.backends.base import ExecutionOptions
 from jobs.decide.adopt import ENDED
 from jobs.planning.decisions import moved, standing, values
 from jobs.planning.expand import ExpandedSweep, label, show
@@ -85,6 +87,10 @@ class Item:
     @property
     def sweep(self) -> Sweep:
         return self.expanded.sweep
+
+    @property
+    def to_decide(self) -> bool:
+        return self.state == DECIDE
 
 
 @dataclass(frozen=True)
@@ -166,13 +172,13 @@ def _cost(store: ResultsFolder, asked: Sequence[ExpandedSweep]) -> str:
     wanted = [choice for choice in choices if choice.wanted]
     if not wanted:
         return ""
-    options = submit.ExecutionOptions()
+    options = ExecutionOptions()
     try:
         place = submit.target(options)
     except JobsError as error:
         return f"{len(wanted)} runs; expected cost: unknown, {error}"
     tasks = submit.pack([choice.run for choice in wanted], options.seeds_per_job)
-    width = submit.slots(len(tasks), options, place).count if place.backend != "slurm" else place.throttle
+    width = registry.get(place.backend).width(len(tasks), options, place)
     steps: dict[RunRef, int] = {choice.run: choice.steps for choice in choices}
     found = cost.expected(store, tasks, steps, place.device, place.gpus, width)
     return f"{len(wanted)} runs, each once; {cost.format_cost(found, place.device)}"

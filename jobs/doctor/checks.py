@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from jobs import process
-from jobs.backends.slurm import commands
-from jobs.backends.slurm import profile as profiles
-from jobs.backends.slurm.profile import Profile
+from jobs.backends import profile as profiles
+from jobs.backends.profile import Profile
+from jobs.backends.slurm import batch_script, commands, job_environment
 from jobs.doctor import probe
 from jobs.results.results_folder import ResultsFolder
 from sweepwise.core.atomic import write_bytes
@@ -183,7 +183,7 @@ def try_a_job(
         script = folder / "probe.sh"
         command = shlex.join([*process.python(), "-u", "-m", "jobs.doctor.probe", str(folder)])
         name = f"sweeps-probe-{folder.name[-8:]}"
-        write_bytes(script, commands.script(profile, name, command, code=process.ROOT, folder=folder).encode())
+        write_bytes(script, batch_script.script(profile, name, command, code=process.ROOT, folder=folder).encode())
         job = commands.sbatch(script, [])
         commands.release([job])
         yield from _steps(folder, job, patience_s, pause)
@@ -207,7 +207,7 @@ def _steps(folder: Path, job: str, patience_s: float, pause: Callable[[float], N
     told = _appears(folder / probe.TOLD, patience_s, pause)
     advice = "" if told else "checkpoints are written on a timer only; choose a shorter checkpoint interval"
     yield Finding("signals", "arrive" if told else "SIGUSR2 did not arrive", told, advice)
-    if not commands.requeue(job):
+    if not job_environment.requeue(job):
         yield Finding(
             "requeue", "refused", False, "tasks end at their time limit; `sweeps submit` again continues them"
         )

@@ -96,12 +96,6 @@ class Submissions:
         """The log of a task of the local backend."""
         return self.log_folder(submission) / f"{task:03d}.log"
 
-    def log_paths(self, submission: str, task: int, job: str | None) -> list[Path]:
-        """Logs of a task, output before errors; job: its id with Slurm. Some may not exist."""
-        if job is None:
-            return [self.log_path(submission, task)]
-        return [self.log_folder(submission) / f"{job}_0_log.{end}" for end in ("out", "err")]
-
     def scheduler_log_path(self, submission: str) -> Path:
         return self.log_folder(submission) / "scheduler.log"
 

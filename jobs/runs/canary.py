@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from jobs import process
-from jobs.backends.slurm import commands, queue_state
+from jobs.backends import registry
 from jobs.results.attempts import RunRef
 from jobs.results.records import CircuitBreaker, Submission
 from jobs.results.results_folder import ResultsFolder
@@ -48,7 +48,7 @@ def release_configuration(store: ResultsFolder, submission: Submission, config: 
     """Let the seeds run that wait for the canary of `config`. Raises `NoResponse` where Slurm does not."""
     jobs, tripped = waiting(store, submission).get(config), store.submissions.read_breaker(submission.id)
     if jobs and (tripped is None or tripped.released):
-        commands.release(jobs)
+        registry.get(submission.backend).release(jobs)
         store.submissions.mark_released(submission.id, config)
 
 
@@ -82,6 +82,10 @@ def listener(store: ResultsFolder, submission: Submission, task: int) -> Callabl
 # --- a series of deaths -------------------------------------------------------------------------------------
 
 
+def _can_hold(submission: Submission) -> bool:
+    return registry.is_known(submission.backend) and registry.get(submission.backend).can_hold
+
+
 def repeated_failures(store: ResultsFolder, runs: Iterable[RunStatus]) -> tuple[int, str] | None:
     """How many tasks of a submission died, and of what, where all that ended died alike and at once."""
     died: dict[int | None, str] = {}
@@ -103,17 +107,15 @@ def trip_breaker(store: ResultsFolder, submission: Submission, runs: Iterable[Ru
     found = repeated_failures(store, runs)
     if found is None or found[0] < TRIPS_AT:
         return False
-    listed = queue_state.listed(chunk.job_name for chunk in submission.chunks if chunk.count) or []
-    left = [row.job for row in listed if row.state == "PENDING"]
-    if not left:
+    held = registry.get(submission.backend).hold_pending(submission)
+    if not held:
         return False
-    commands.hold(left)
-    return store.submissions.claim_breaker(submission.id, CircuitBreaker(*found, len(left), time.time()))
+    return store.submissions.claim_breaker(submission.id, CircuitBreaker(*found, held, time.time()))
 
 
 def after_failure(store: ResultsFolder, submission: Submission) -> None:
-    """In a job that failed: see whether it is one of a series. Never raises for Slurm's sake."""
-    if submission.backend != "slurm" or store.submissions.read_breaker(submission.id) is not None:
+    """In a job that failed: see whether it is one of a series. A backend that does not answer is no error here."""
+    if not _can_hold(submission) or store.submissions.read_breaker(submission.id) is not None:
         return
     steps = {task.config_id: store.check_config(task.config_id).steps for task in submission.tasks}
     runs = {RunRef(task.config_id, seed): steps[task.config_id] for task in submission.tasks for seed in task.seeds}
@@ -137,7 +139,7 @@ def update_holds(store: ResultsFolder, runs: Sequence[RunStatus]) -> list[str]:
     submissions = {run.submission.id: run.submission for run in runs if run.submission is not None}
     notes = []
     for submission in submissions.values():
-        if submission.backend != "slurm" or not submission.handed_over:
+        if not _can_hold(submission) or not submission.handed_over:
             continue
         mine = [run for run in runs if _of(run, submission)]
         if submission.user == process.user():
@@ -186,7 +188,7 @@ def blocked(store: ResultsFolder, runs: Sequence[RunStatus]) -> bool:
 
 def _is_blocked(store: ResultsFolder, run: RunStatus, active: Sequence[RunStatus]) -> bool:
     submission, config = run.submission, run.record.ref.config_id
-    if submission is None or submission.backend != "slurm" or run.state.state != "pending":
+    if submission is None or not _can_hold(submission) or run.state.state != "pending":
         return False
     tripped = store.submissions.read_breaker(submission.id)
     if tripped is not None and not tripped.released:
@@ -205,7 +207,7 @@ def release_all(store: ResultsFolder, submissions: Iterable[Submission]) -> int:
         tripped, left = store.submissions.read_breaker(submission.id), waiting(store, submission)
         if not left and (tripped is None or tripped.released):
             continue
-        commands.release([chunk.job_id for chunk in submission.chunks if chunk.job_id])
+        registry.get(submission.backend).release([chunk.job_id for chunk in submission.chunks if chunk.job_id])
         for config in left:
             store.submissions.mark_released(submission.id, config)
         if tripped is not None:

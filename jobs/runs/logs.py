@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from jobs.backends import registry
 from jobs.results.records import Submission
 from jobs.results.results_folder import ResultsFolder
 from jobs.results.run_state import GPU_MEMORY, TaskState
@@ -27,7 +28,9 @@ _TRACEBACK = "Traceback (most recent call last):"
 
 def paths(store: ResultsFolder, submission: Submission, task: int) -> list[Path]:
     """Logs of a task that exist, those of errors last."""
-    found = store.submissions.log_paths(submission.id, task, submission.job_of(task))
+    if not registry.is_known(submission.backend):
+        return []
+    found = registry.get(submission.backend).log_paths(store, submission, task)
     return [path for path in found if path.exists()]
 
 

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from jobs.backends import local
-from jobs.backends.slurm import queue_state
+from jobs.backends import registry
+from jobs.backends.base import TaskKey
 from jobs.results.attempts import RunRecord, RunRef
 from jobs.results.records import Submission, SubmittedConfiguration, SubmittedSweep
 from jobs.results.results_folder import ResultsFolder
@@ -118,12 +118,26 @@ def _without_words(record: RunRecord, said: TaskState) -> bool:
 
 def _task_states(
     store: ResultsFolder, submissions: Iterable[Submission], now: float, max_age_s: float
-) -> dict[tuple[str, int], TaskState]:
-    """Of the backends that can be asked; a foreground run is known by its process alone."""
-    asked = list(submissions)
+) -> dict[TaskKey, TaskState]:
+    """What the backends of `submissions` say of their tasks."""
+    by_backend: dict[str, list[Submission]] = {}
+    for submission in submissions:
+        by_backend.setdefault(submission.backend, []).append(submission)
+    states: dict[TaskKey, TaskState] = {}
+    for name, own in by_backend.items():
+        if registry.is_known(name):
+            states |= registry.get(name).task_states(store, own, now, max_age_s)
+        else:
+            states |= _unknown(name, own)
+    return states
+
+
+def _unknown(backend: str, submissions: Iterable[Submission]) -> dict[TaskKey, TaskState]:
+    reason = f"backend {backend!r} is not installed here"
     return {
-        **local.task_states(store, [s for s in asked if s.backend == "local"]),
-        **queue_state.task_states(store, [s for s in asked if s.backend == "slurm"], now, max_age_s),
+        (submission.id, task): TaskState(submission.id, "unknown", reason)
+        for submission in submissions
+        for task in range(len(submission.tasks))
     }
 
 

@@ -9,7 +9,8 @@ from typing import Any
 
 from rich.text import Text
 
-from jobs.backends.slurm import handover
+from jobs.backends import registry
+from jobs.backends.base import ExecutionOptions, Request, SubmitOptions, Target
 from jobs.planning.expand import Configuration, ExpandedSweep, label
 from jobs.planning.plan import Plan, Sweep
 from jobs.results.attempts import RunRef
@@ -17,13 +18,13 @@ from jobs.results.lock import alone
 from jobs.results.records import Submission
 from jobs.results.results_folder import ResultsFolder
 from jobs.results.run_state import ACTIVE
-from jobs.runs import cost_estimate
+from jobs.runs import cost_estimate, recover
 from jobs.runs.status import load_statuses
 from jobs.submit import submit
 from jobs.submit.rerun import Batch
-from jobs.submit.submit import ExecutionOptions, PlannedRun, Request, SubmitOptions, Target
+from jobs.submit.submit import PlannedRun
 from jobs.terminal import tables
-from jobs.worker.train_job import Execution
+from jobs.worker.train_job import Execution, TrainJob
 from sweepwise.core.errors import JobsError
 from sweepwise.core.trainable import Progress, Settings
 from tdmpc.config import TrainConfig, config_id
@@ -50,12 +51,12 @@ def launch(
     console = tables.console()
     store.prepare()
     with alone(store) as lock:
-        for note in handover.recover(store, lock):
+        for note in recover.recover(store, lock):
             console.print(Text(note))
         choices, request = _decide(store, sweep, choose, changed, options, how, place)
         prepare()
         submission = submit.submit(store, request, lock) if request.tasks else None
-    if submission is not None and place.backend == "debug":
+    if submission is not None and registry.get(place.backend).in_process:
         return _run_here(store, submission)
     if submission is not None:
         _tell(store, submission, how, console)
@@ -115,7 +116,7 @@ def _decide(
         console.print(Text(told))
     request = Request(sweep, fitting, options, how, place)
     if fitting:
-        width = submit.slots(len(fitting), options, place).count if place.backend != "slurm" else place.throttle
+        width = registry.get(place.backend).width(len(fitting), options, place)
         found = cost_estimate.expected(
             store, fitting, {c.run: c.steps for c in choices}, place.device, place.gpus, width
         )
@@ -179,9 +180,9 @@ def _run_here(store: ResultsFolder, submission: Submission) -> int:
     import traceback
 
     failed = 0
-    for job in submit.jobs_of(store, submission):
+    for task in range(len(submission.tasks)):
         try:
-            job()
+            TrainJob(str(store.root), submission.id, task)()
         except Exception:  # noqa: BLE001 - recorded in the run's outcome; shown here, since debugging is the point
             traceback.print_exc()
             failed += 1

@@ -8,14 +8,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from jobs.backends.slurm import profile as profiles
-from jobs.backends.slurm.profile import Profile
+from jobs.backends import registry
+from jobs.backends.base import ExecutionOptions
 from jobs.results.attempts import RunRef
 from jobs.results.records import Submission
 from jobs.results.run_state import GPU_MEMORY, State
 from jobs.runs.select import SelectedRun
 from jobs.runs.status import RunStatus
-from jobs.submit.submit import ExecutionOptions, PlannedRun
+from jobs.submit.submit import PlannedRun
 from sweepwise.core.errors import JobsError
 
 _STATES: dict[str, frozenset[State]] = {
@@ -83,24 +83,13 @@ def _options(run: RunStatus, newest: Submission | None, changes: dict[str, Any])
 
 def changed_options(submission: Submission | None, changes: Mapping[str, Any]) -> ExecutionOptions:
     """Those that `submission` was made with, and `changes` of the command line, which win."""
-    recorded = recorded_options(submission)
+    recorded = ExecutionOptions.of(submission)
     option = (*recorded.option, *changes.get("option", ()))
     return dataclasses.replace(recorded, **{**changes, "option": option})
 
 
-def recorded_options(submission: Submission | None) -> ExecutionOptions:
-    """Those that `submission` was made with, on the backend that it went to."""
-    if submission is None:
-        return ExecutionOptions()
-    names = [f.name for f in dataclasses.fields(ExecutionOptions)]
-    recorded = {name: submission.options[name] for name in names if submission.options.get(name) is not None}
-    recorded["option"] = tuple(recorded.get("option", ()))
-    return ExecutionOptions(**{**recorded, "cluster": submission.backend})
-
-
-def profile(options: ExecutionOptions) -> Profile:
-    """What tasks with `options` ask of Slurm. Raises `JobsError` where it cannot be read any more."""
-    return profiles.load(options.profile or "gpu", options.option)
+def _has_limits(options: ExecutionOptions) -> bool:
+    return options.cluster != registry.AUTO and registry.get(options.cluster).enforces_limits
 
 
 def raise_resources(run: RunStatus, options: ExecutionOptions) -> tuple[ExecutionOptions, str]:
@@ -118,9 +107,9 @@ def _after_oom(run: RunStatus, options: ExecutionOptions) -> tuple[ExecutionOpti
             return options, "the GPU's memory was too small for one seed; a larger GPU (--option gpu_type=...) helps"
         fewer = max(1, options.seeds_per_job // 2)
         return dataclasses.replace(options, seeds_per_job=fewer), f"{fewer} seeds per job: {GPU_MEMORY} for more"
-    if options.cluster != "slurm":
+    if not _has_limits(options):
         return options, ""
-    asked = profile(options).mem_gb
+    asked = options.load_profile().mem_gb
     if asked is None:
         return options, "out of memory, and the profile has no mem_gb; give one with --option mem_gb=..."
     more = math.ceil(asked * _MORE_MEMORY)
@@ -128,20 +117,20 @@ def _after_oom(run: RunStatus, options: ExecutionOptions) -> tuple[ExecutionOpti
 
 
 def _after_timeout(run: RunStatus, options: ExecutionOptions) -> tuple[ExecutionOptions, str]:
-    if options.cluster != "slurm":
+    if not _has_limits(options):
         return options, ""
     if run.record.outcome is not None:
         return options, ""  # it saved its state in time, and goes on from there
-    asked = profile(options).time_min
+    asked = options.load_profile().time_min
     more = asked * _MORE_TIME
     return _with(options, f"time={more}"), f"time={more} min instead of {asked}: killed before its state was saved"
 
 
 def _after_node_failure(run: RunStatus, options: ExecutionOptions) -> tuple[ExecutionOptions, str]:
     node = run.said.node if run.said is not None else ""
-    if options.cluster != "slurm" or not node:
+    if not _has_limits(options) or not node:
         return options, ""
-    already = profile(options).exclude
+    already = options.load_profile().exclude
     return _with(options, f"exclude={already},{node}" if already else f"exclude={node}"), f"not on {node}, which failed"
 
 

@@ -11,6 +11,7 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
+from jobs.backends import registry
 from jobs.results.attempts import RunRef
 from jobs.results.results_folder import ResultsFolder
 from jobs.results.run_state import ACTIVE, State, ending
@@ -19,7 +20,6 @@ from jobs.runs.status import RunStatus, load_statuses, sweeps
 from jobs.submit.submit import PlannedRun
 from jobs.terminal.tables import counts_text, state_text, status_tables
 
-_POLL_S = {"local": 1.0, "slurm": 5.0}
 _WATCH_S = 5.0
 _LOG_S = 1.0
 _ASK_SLURM_S = 20.0  # what the runs write is looked at more often than Slurm is asked
@@ -39,7 +39,7 @@ def wait(store: ResultsFolder, choices: Sequence[PlannedRun], backend: str, cons
             now = time.time()
             if canary.blocked(store, runs) or not any(r.state.state in ACTIVE or ending(r.record, now) for r in runs):
                 return Counter(run.state.state for run in found.values())
-            time.sleep(_POLL_S[backend])
+            time.sleep(registry.get(backend).poll_s)
 
 
 def watch_status(store: ResultsFolder, names: Sequence[str], by_run: bool, console: Console) -> None:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from jobs.decide.next_steps import DECIDE, Agenda
 from jobs.planning.decisions import values
 from jobs.planning.expand import show
 from jobs.planning.plan import Plan
 from jobs.results.records import Decision, Measured
 from jobs.terminal.table import Table
 from jobs.terminal.tables import pairs, table
+
+if TYPE_CHECKING:
+    from jobs.decide.next_steps import Agenda
 
 
 def base_lines(plan: Plan, decided: Sequence[Decision]) -> Iterable[Text]:
@@ -69,7 +72,7 @@ def agenda_parts(found: Agenda) -> Iterable[Table | Text]:
     if found.cost:
         yield Text(found.cost)
     yield Text("\n".join(["", "now:", *(f"  {line}" for line in found.commands)]))
-    if open_ := [item.sweep.name for item in found.items if item.state == DECIDE]:
+    if open_ := [item.sweep.name for item in found.items if item.to_decide]:
         more = " or ".join(f"`sweeps more {name}`" for name in open_)
         yield Text(
             f"  (where the verdict leaves it open: {more} adds seeds to what is tied with the leader,\n"

@@ -17,7 +17,6 @@ from jobs.planning.plan import Plan
 from jobs.results.records import Import
 from jobs.results.run_state import STATES, State
 from jobs.runs.status import RunStatus, SweepStatus, counts, failures
-from jobs.submit.submit import PlannedRun
 from jobs.terminal.table import Table
 
 if TYPE_CHECKING:
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from jobs.doctor.checks import Finding
     from jobs.reports.compare import Side
     from jobs.runs.usage import Report
+    from jobs.submit.submit import PlannedRun
 
 _STYLE: dict[State, str] = {
     "done": "green", "running": "cyan", "pending": "blue", "stalled": "yellow", "interrupted": "yellow",

@@ -16,7 +16,8 @@ from pathlib import Path
 from types import FrameType
 
 from jobs import process
-from jobs.backends.slurm import commands
+from jobs.backends import registry
+from jobs.backends.base import Backend
 from jobs.results import code_snapshot
 from jobs.results.attempts import RunRef
 from jobs.results.records import Attempt, CodeFile, Outcome, Status
@@ -84,6 +85,7 @@ class TrainJob:
             threads=submission.threads,
             submission=self.submission,
             task=self.task,
+            backend=registry.get(submission.backend),
             settings=Settings(**{k: v for k, v in submission.options.items() if k in _SETTINGS}),
             listen=canary.listener(store, submission, self.task),
         )
@@ -96,13 +98,17 @@ class TrainJob:
 
 @dataclass(frozen=True)
 class Execution:
-    """Trains runs of one configuration in this process. listen: called with every progress report."""
+    """Trains runs of one configuration in this process.
+
+    backend: of the submission; None in the foreground. listen: called with every progress report.
+    """
 
     store: ResultsFolder
     device: str
     threads: int
     submission: str | None = None
     task: int | None = None
+    backend: Backend | None = None
     settings: Settings = field(default_factory=Settings)
     listen: Listener = lambda run, progress: None
 
@@ -150,7 +156,7 @@ class Execution:
         if attempt is None or record.outcome is not None:
             return True
         # Slurm started this very task again: whatever is left of its former life is fenced off, not waited for
-        if attempt.slurm_job is not None and attempt.slurm_job == commands.current_job():
+        if attempt.slurm_job is not None and attempt.slurm_job == self._current_task():
             return True
         if self._lives(run, attempt, record.status):
             _say(f"{run}: attempt {attempt.number} on {attempt.host} (process {attempt.pid}) trains it already")
@@ -180,11 +186,11 @@ class Execution:
             device=self.device,
             submission=self.submission,
             task=self.task,
-            slurm_job=commands.current_job() if self.submission else None,
+            slurm_job=self._current_task(),
             versions=process.versions(),
             commit=code.commit,
             code=code.hash,
-            cluster=os.environ.get("SLURM_CLUSTER_NAME", ""),
+            cluster=around.current_cluster() if (around := registry.around_this_process()) else "",
             gpu=gpu,
             driver=driver,
         )
@@ -223,14 +229,19 @@ class Execution:
             with contextlib.suppress(OSError):  # a full disk; the traceback is in the log
                 self.store.attempts.write_outcome(run, attempt.number, Outcome(state, step, last, time.time(), text))
 
+    def _current_task(self) -> str | None:
+        """The backend's ID of the job that trains; None in the foreground and where the backend has no IDs."""
+        return self.backend.current_task() if self.backend is not None else None
+
     def _requeue(self, advanced: bool) -> None:
-        """Before a time limit: queue this task again, unless it got nowhere and would do so for ever."""
-        job = commands.current_job()
-        if job is None:
+        """Before a time limit: queue this task again, unless it made no progress and would do so for ever."""
+        backend = self.backend or registry.around_this_process()
+        job = backend.current_task() if backend is not None else None
+        if backend is None or job is None:
             return
         if not advanced:
             _say(f"job {job} is not queued again: it made no step in its time limit")
-        elif not commands.requeue(job):
+        elif not backend.requeue(job):
             _say(f"job {job} could not be queued again; `sweeps rerun --interrupted` continues it")
 
 

@@ -54,7 +54,7 @@ def results(tmp_path: Path) -> Path:
 def typed(results: Path, monkeypatch: pytest.MonkeyPatch) -> Typed:
     """`sweeps ... --plan mine.yaml` in this process, with its exit code checked."""
     monkeypatch.setattr("jobs.process.gpus", lambda: [])
-    monkeypatch.setattr("jobs.submit.submit.automatic", lambda: ("local", ""))
+    monkeypatch.setattr("jobs.backends.registry.choose", lambda: ("local", ""))
 
     def invoke(*words: str, code: int = 0) -> Result:
         line = ["--results", str(results), *words, "--plan", str(results.parent / "mine.yaml")]

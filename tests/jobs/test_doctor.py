@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 from fake_slurm import FakeSlurm
 
-from jobs.backends.slurm import profile
+from jobs.backends import profile
 from jobs.cli import cli
 from jobs.doctor import checks, probe
 from jobs.results.results_folder import ResultsFolder

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from jobs import process
-from jobs.backends.slurm import commands
+from jobs.backends.slurm import job_environment
 from jobs.results.attempts import RunRef
 from jobs.results.records import Attempt, Outcome, Status, Submission, TaskRuns
 from jobs.results.results_folder import ResultsFolder
@@ -28,11 +28,11 @@ RUNS = [RunRef(config_id(CONFIG), seed) for seed in (1, 2)]
 pytestmark = pytest.mark.usefixtures("outside_slurm")
 
 
-def job(store: ResultsFolder, seeds: Sequence[int] = (1, 2), gpus: int = 0) -> TrainJob:
+def job(store: ResultsFolder, seeds: Sequence[int] = (1, 2), gpus: int = 0, backend: str = "local") -> TrainJob:
     store.write_config(CONFIG)
     name = store.submissions.create("s")
     tasks = [TaskRuns(config_id(CONFIG), list(seeds))]
-    store.submissions.write(Submission(name, "s", "local", "h", "u", 1.0, tasks, gpus, 3, "n", {}))
+    store.submissions.write(Submission(name, "s", backend, "h", "u", 1.0, tasks, gpus, 3, "n", {}))
     return TrainJob(str(store.root), name, 0)
 
 
@@ -74,7 +74,7 @@ def test_a_task_that_asked_for_a_gpu_trains_on_cuda_or_not_at_all(store: Results
 
 
 def test_done_runs_are_not_trained_again(store: ResultsFolder, agent: Any) -> None:
-    job(store, [1])()
+    job(store, [1], backend="slurm")()
     job(store)()
     job(store)()
     assert [call["runs"] for call in agent.calls] == [[(1, "a001")], [(2, "a001")]]
@@ -93,10 +93,10 @@ def end_shard(agent: Any) -> None:
 
 def test_a_run_is_done_by_its_last_shard_where_the_outcome_was_never_written(store: ResultsFolder, agent: Any) -> None:
     end_shard(agent)
-    job(store, [1])()
+    job(store, [1], backend="slurm")()
     assert outcome(store, RUNS[0]).last_shard == "a001-p00003-end9000.parquet"
     (store.attempts.folder(RUNS[0]) / "outcome" / "001.json").unlink()
-    job(store, [1])()
+    job(store, [1], backend="slurm")()
     assert len(agent.calls) == 1
 
 
@@ -104,7 +104,7 @@ def test_a_finished_run_without_its_last_shard_is_left_alone_and_its_sibling_tra
     store: ResultsFolder, agent: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     end_shard(agent)
-    job(store, [1])()
+    job(store, [1], backend="slurm")()
     (store.attempts.folder(RUNS[0]) / "metrics" / "a001-p00003-end9000.parquet").unlink()
     job(store)()
     assert [call["runs"] for call in agent.calls] == [[(1, "a001")], [(2, "a001")]]
@@ -153,7 +153,7 @@ def test_a_run_whose_process_died_is_taken_over(store: ResultsFolder, agent: Any
 def test_slurm_starting_the_same_task_again_fences_its_former_life(
     store: ResultsFolder, agent: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = job(store, [1])
+    made = job(store, [1], backend="slurm")
     monkeypatch.setenv("SLURM_JOB_ID", "5")
     former = Attempt(0, "other-node", 1, "", time.time(), "cpu", made.submission, 0, slurm_job="5")
     store.attempts.claim(RUNS[0], former)
@@ -208,9 +208,9 @@ def interrupted_by(
     agent.before, agent.ends[1] = stop, _outcome("interrupted", step)
     monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "10")
     monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "2")
-    monkeypatch.setattr(commands, "requeue", requeue)
+    monkeypatch.setattr(job_environment, "requeue", requeue)
     before = signal.getsignal(number)
-    job(store, [1])()
+    job(store, [1], backend="slurm")()
     assert signal.getsignal(number) == before
     return queued
 
@@ -241,7 +241,7 @@ def test_the_second_ctrl_c_does_not_wait(store: ResultsFolder, agent: Any) -> No
 
     agent.before = twice
     with pytest.raises(KeyboardInterrupt):
-        job(store, [1])()
+        job(store, [1], backend="slurm")()
     assert outcome(store, RUNS[0]).state == "interrupted"
 
 

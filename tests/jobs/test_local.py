@@ -13,8 +13,10 @@ from pathlib import Path
 import pytest
 
 from jobs import process
-from jobs.backends import local
-from jobs.backends.local import Scheduler, Slots
+from jobs.backends import local, local_scheduler
+from jobs.backends.local import LocalBackend, Slots
+from jobs.backends.local_scheduler import Scheduler
+from jobs.results.file_lock import try_lock
 from jobs.results.records import Submission, TaskRuns, Worker
 from jobs.results.results_folder import ResultsFolder
 
@@ -29,12 +31,14 @@ def submission(store: ResultsFolder, tasks: int) -> Submission:
 
 def tasks_run(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
     """Every task runs `code`, with its index as TASK."""
-    monkeypatch.setattr(local, "_POLL_S", 0.01)
-    monkeypatch.setattr(local, "command", lambda s, name, task: [sys.executable, "-c", f"TASK = {task}\n{code}"])
+    monkeypatch.setattr(local_scheduler, "_POLL_S", 0.01)
+    monkeypatch.setattr(
+        local_scheduler, "command", lambda s, name, task: [sys.executable, "-c", f"TASK = {task}\n{code}"]
+    )
 
 
 def words(store: ResultsFolder, made: Submission) -> list[tuple[str, str]]:
-    found = local.task_states(store, [made])
+    found = LocalBackend().task_states(store, [made], 0.0, 0.0)
     return [(found[made.id, i].word, found[made.id, i].reason.partition(";")[0]) for i in range(len(made.tasks))]
 
 
@@ -94,7 +98,7 @@ def test_the_report_is_written_when_the_last_task_has_ended(
     wrote = (
         f"import os; open({str(tmp_path / 'report')!r}, 'w').write(str([*map(os.path.exists, {[*map(str, done)]})]))"
     )
-    monkeypatch.setattr(local, "aggregate_command", lambda store, sweep: [sys.executable, "-c", wrote])
+    monkeypatch.setattr(local_scheduler, "report_command", lambda store, sweep: [sys.executable, "-c", wrote])
     made = replace(submission(store, 2), report=True)
     Scheduler(store, made, Slots(1, 1)).run()
     assert (tmp_path / "report").read_text() == "[True, True]"
@@ -134,10 +138,10 @@ def test_the_lock_is_the_tasks_own_and_outlives_the_scheduler(
     scheduler.waiting.append(0)
     scheduler.start_ready()
     child, _ = scheduler.running[0]
-    assert local.try_lock(store.slot_path(0)) is None  # though this process has closed its own handle
+    assert try_lock(store.slot_path(0)) is None  # though this process has closed its own handle
     child.kill()
     child.wait()
-    lock = local.try_lock(store.slot_path(0))
+    lock = try_lock(store.slot_path(0))
     assert lock is not None
     os.close(lock)
 
@@ -188,7 +192,7 @@ def test_another_machines_tasks_are_unknown_here(store: ResultsFolder) -> None:
 
 def test_the_scheduler_is_launched_in_a_session_of_its_own(store: ResultsFolder) -> None:
     made = submission(store, 1)
-    slot = local.try_lock(store.slot_path(0))  # its task waits, so that it is there to be looked at
+    slot = try_lock(store.slot_path(0))  # its task waits, so that it is there to be looked at
     assert slot is not None
     pid = local.launch(store, made)
     try:

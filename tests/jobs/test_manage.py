@@ -11,11 +11,12 @@ import pytest
 from fake_slurm import FakeSlurm
 
 from jobs import process
-from jobs.backends import local
+from jobs.backends import local, local_scheduler, registry
+from jobs.backends.local_scheduler import Scheduler
+from jobs.backends.slurm import accounting
 from jobs.results.attempts import RunRef
 from jobs.results.records import Attempt, Outcome, Status, Submission, TaskRuns
 from jobs.results.results_folder import ResultsFolder
-from jobs.runs import usage
 
 PLAN = """
 plan: mine
@@ -53,7 +54,7 @@ def end(store: ResultsFolder, run: RunRef, state: str, message: str = "") -> Non
 
 def log(store: ResultsFolder, task: int, text: str) -> Path:
     (submission,) = store.submissions.all()
-    path = store.submissions.log_paths(submission.id, task, submission.job_of(task))[-1]
+    path = registry.get(submission.backend).log_paths(store, submission, task)[-1]
     path.write_text(text)
     return path
 
@@ -201,11 +202,13 @@ def test_a_task_goes_on_while_it_trains_a_run_that_is_not_cancelled(
 def test_on_this_machine_the_scheduler_drops_what_is_cancelled(
     store: ResultsFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(local, "command", lambda *_: [process.sys.executable, "-c", "import time; time.sleep(600)"])
+    monkeypatch.setattr(
+        local_scheduler, "command", lambda *_: [process.sys.executable, "-c", "import time; time.sleep(600)"]
+    )
     name = store.submissions.create("s")
     runs = [TaskRuns("0" * 10, [seed]) for seed in range(3)]
     made = Submission(name, "s", "local", process.host(), "u", 1.0, runs, 0, 1, "n", {"slots": 1})
-    scheduler = local.Scheduler(store, made, local.Slots(1, 1))
+    scheduler = Scheduler(store, made, local.Slots(1, 1))
     scheduler.waiting.extend(range(3))
     scheduler.start_ready()
     store.submissions.mark_cancelled(name, 0)
@@ -214,7 +217,7 @@ def test_on_this_machine_the_scheduler_drops_what_is_cancelled(
     assert list(scheduler.waiting) == [1]
     scheduler.running[0][0].wait()
     scheduler.reap()
-    found = local.task_states(store, [made])
+    found = local.LocalBackend().task_states(store, [made], 0.0, 0.0)
     assert [found[name, task].cause for task in range(3)] == ["cancelled", "", "cancelled"]
 
 
@@ -361,8 +364,8 @@ def test_a_gpus_memory_stands_beside_slurms_books(run: Any, store: ResultsFolder
     ("text", "seconds"), [("03:04.500", 184.5), ("02:03:04", 7384), ("1-00:00:01", 86401), ("", 0), ("INVALID", 0)]
 )
 def test_sacct_writes_times_in_three_ways(text: str, seconds: float) -> None:
-    assert usage.cpu_seconds(text) == seconds
+    assert accounting.cpu_seconds(text) == seconds
 
 
 def test_sacct_writes_sizes_with_units() -> None:
-    assert [usage.gigabytes(text) for text in ("1048576K", "512M", "1.5G", "0", "")] == [1.0, 0.5, 1.5, 0.0, 0.0]
+    assert [accounting.gigabytes(text) for text in ("1048576K", "512M", "1.5G", "0", "")] == [1.0, 0.5, 1.5, 0.0, 0.0]

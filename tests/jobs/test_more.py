@@ -156,8 +156,12 @@ def test_a_damaged_record_is_an_error_and_not_a_first_look(typed: Typed, store: 
 
 
 def test_looks_that_saw_the_same_seeds_count_once(store: ResultsFolder) -> None:
-    interim_analyses.note(store, "ensemble", interim_analyses.InterimAnalysis("2026-11-25T10:00:00Z", "me", "more", 2, {}))
-    interim_analyses.note(store, "ensemble", interim_analyses.InterimAnalysis("2026-11-25T11:00:00Z", "me", "more", 4, {}))
+    interim_analyses.note(
+        store, "ensemble", interim_analyses.InterimAnalysis("2026-11-25T10:00:00Z", "me", "more", 2, {})
+    )
+    interim_analyses.note(
+        store, "ensemble", interim_analyses.InterimAnalysis("2026-11-25T11:00:00Z", "me", "more", 4, {})
+    )
     (sweep,) = sweeps(store, ["ensemble"])
     assert interim_analyses.of(store, sweep).seeds == (2, 4)  # nothing has finished since the newest
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.backends.slurm import profile
+from jobs.backends import profile
 from sweepwise.core.errors import JobsError
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from jobs.backends.slurm import commands
-from jobs.backends.slurm import profile as profiles
-from jobs.backends.slurm.profile import Profile
+from jobs.backends import profile as profiles
+from jobs.backends.profile import Profile
+from jobs.backends.slurm import batch_script, commands, job_environment
 from jobs.results.records import Chunk
 from sweepwise.core.errors import JobsError
 
@@ -28,8 +28,8 @@ def script(monkeypatch: pytest.MonkeyPatch, profile: Profile, tasks: int, thrott
     monkeypatch.setattr("jobs.process.sys.executable", "/env/bin/python")
     monkeypatch.delenv("MUJOCO_GL", raising=False)
     folder = Path("/results/sub missions/x")
-    command = commands.task_command(folder, Chunk("q-1234", start, tasks))
-    return commands.script(profile, "q-1234", command, throttle, tasks, code=Path("/code"), folder=folder / "logs")
+    command = batch_script.chunk_command(folder, Chunk("q-1234", start, tasks))
+    return batch_script.script(profile, "q-1234", command, throttle, tasks, code=Path("/code"), folder=folder / "logs")
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_script_is_the_golden_one(
 @pytest.mark.parametrize("folder", ["/a%j/logs", "/a\nb/logs"])
 def test_folders_that_slurm_would_misread_are_refused(folder: str) -> None:
     with pytest.raises(JobsError, match="% or control"):
-        commands.script(profiles.load("cpu"), "n", "true", code=Path("/code"), folder=Path(folder))
+        batch_script.script(profiles.load("cpu"), "n", "true", code=Path("/code"), folder=Path(folder))
 
 
 def program(folder: Path, name: str, body: str) -> None:
@@ -122,4 +122,4 @@ def test_current_job(
 ) -> None:
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    assert commands.current_job() == job
+    assert job_environment.current_job() == job

@@ -6,16 +6,14 @@ Slurm, so its unique name is looked up before it is submitted again.
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from jobs import process
-from jobs.backends import local
+from jobs.backends.base import NoResponse
 from jobs.backends.slurm import commands
 from jobs.results.attempts import RunRef
-from jobs.results.lock import Lock, alone
+from jobs.results.lock import Lock
 from jobs.results.records import Chunk, Submission
 from jobs.results.results_folder import ResultsFolder
 from sweepwise.core.errors import JobsError
@@ -88,10 +86,8 @@ def _hand_over(
         lock.renew()
         try:
             job = _submitted(store, submission, position, asked)
-        except commands.NoResponse as error:
-            raise commands.NoResponse(
-                f"{error}; the next `sweeps submit` or `status` goes on with {submission.id}"
-            ) from error
+        except NoResponse as error:
+            raise NoResponse(f"{error}; the next `sweeps submit` or `status` goes on with {submission.id}") from error
         except JobsError as error:
             return submission, error
         done = [*submission.chunks[:position], replace(chunk, job_id=job), *submission.chunks[position + 1 :]]
@@ -134,7 +130,7 @@ def _submitted(store: ResultsFolder, submission: Submission, position: int, aske
             return found or commands.sbatch(store.submissions.script_path(submission.id, position), after)
         except JobsError as error:
             asked = True
-            if not isinstance(error, commands.NoResponse):
+            if not isinstance(error, NoResponse):
                 found = commands.find(chunk.job_name, submission.time)
                 if found is None:
                     raise
@@ -148,36 +144,17 @@ def _submitted(store: ResultsFolder, submission: Submission, position: int, aske
 # --- what a killed command left -----------------------------------------------------------------------------
 
 
-def unfinished(store: ResultsFolder) -> list[Submission]:
-    """Submissions of this user whose hand-over was not ended, as far as this machine can tell; exported ones too."""
-    return [
-        submission
-        for submission in store.submissions.all()
-        if submission.user == process.user()
-        and not submission.handed_over
-        and submission.backend in ("slurm", "local")
-        and (submission.backend == "slurm" or submission.host == process.host())
-    ]
-
-
-def recover(store: ResultsFolder, lock: Lock) -> Iterator[str]:
-    """Complete what an earlier command left unfinished; a line about each."""
-    left = unfinished(store)
-    cluster = commands.cluster_settings().get("ClusterName") if any(s.backend == "slurm" for s in left) else None
-    for submission in left:
-        if submission.backend == "local":
-            started = store.submissions.read_worker(submission.id, None) is not None
-            problem = "" if started else "its submission was interrupted"
-            store.submissions.write(replace(submission, handed_over=True, problem=problem))
-        elif cluster is not None and cluster == submission.cluster:
-            try:
-                if submission.exported:
-                    _adopt(store, submission)
-                    continue
-                proceed(store, submission, lock, asked=True)
-                yield f"{submission.id} was interrupted while it was submitted; it is complete now"
-            except JobsError as error:
-                yield f"{submission.id}, which was interrupted: {error}"
+def recover(store: ResultsFolder, submissions: Sequence[Submission], lock: Lock) -> Iterator[str]:
+    """Complete the interrupted hand-over of `submissions` of this cluster; a line about each for the user."""
+    for submission in submissions:
+        try:
+            if submission.exported:
+                _adopt(store, submission)
+                continue
+            proceed(store, submission, lock, asked=True)
+            yield f"{submission.id} was interrupted while it was submitted; it is complete now"
+        except JobsError as error:
+            yield f"{submission.id}, which was interrupted: {error}"
 
 
 def _adopt(store: ResultsFolder, submission: Submission) -> None:
@@ -189,20 +166,3 @@ def _adopt(store: ResultsFolder, submission: Submission) -> None:
     if found != submission.chunks:
         done = all(chunk.job_id for chunk in found)
         store.submissions.write(replace(submission, chunks=found, handed_over=done))
-
-
-def recover_if_free(store: ResultsFolder) -> list[str]:
-    """`recover`, for commands that only look: nothing where there is nothing to do, or somebody is at it."""
-    if not unfinished(store):
-        return []
-    with contextlib.suppress(JobsError), alone(store, wait_s=0.0) as lock:
-        return list(recover(store, lock))
-    return []
-
-
-def start_local(store: ResultsFolder, submission: Submission) -> Submission:
-    """Start the scheduler of `submission` on this machine."""
-    local.launch(store, submission)
-    submission = replace(submission, handed_over=True)
-    store.submissions.write(submission)
-    return submission

@@ -33,6 +33,7 @@ _FORBIDDEN = (
     "no-requeue", "dependency", "parsable", "wait", "test-only",
 )  # fmt: skip
 _GPU_REQUESTS = ("gpus-per-node", "gres")
+DEFAULT = "gpu"  # of a cluster
 _RENDERERS = ("disabled", "egl", "osmesa", "glfw")
 
 

@@ -1,0 +1,19 @@
+"""The commands that a backend starts, and the environment that every job needs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from jobs import process
+from jobs.results.results_folder import ResultsFolder
+
+
+def task_command(submission_folder: Path, *python_options: str) -> list[str]:
+    """Trains one task of a submission; the task's number follows as the last argument."""
+    return [*process.python(), *python_options, "-m", "jobs.entry", str(submission_folder)]
+
+
+def report_command(store: ResultsFolder, sweep: str) -> list[str]:
+    """Writes the report of `--then-aggregate`."""
+    options = ["--results", str(store.root), "aggregate", sweep, "--out", str(store.report_path(sweep))]
+    return [*process.python(), "-m", "jobs.cli", *options]

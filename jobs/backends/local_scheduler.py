@@ -1,0 +1,130 @@
+"""The scheduler of the local backend: one process for each submission, in a session of its own.
+
+`python -P -m jobs.backends.local_scheduler SUBMISSION_FOLDER`
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import FrameType
+
+from jobs.backends.job_command import report_command
+from jobs.backends.local import Slots, command, environment, slots_of, worker
+from jobs.results import code_snapshot
+from jobs.results.file_lock import try_lock
+from jobs.results.records import Submission, Worker
+from jobs.results.results_folder import ResultsFolder
+
+_POLL_S = 0.2
+
+
+@dataclass
+class Scheduler:
+    """Runs the tasks of one submission. On SIGTERM it terminates its tasks and starts no more."""
+
+    store: ResultsFolder
+    submission: Submission
+    slots: Slots
+    waiting: deque[int] = field(default_factory=deque)
+    running: dict[int, tuple[subprocess.Popen[bytes], Worker]] = field(default_factory=dict)
+    terminated: set[int] = field(default_factory=set)
+    stopping: bool = False
+
+    def run(self) -> None:
+        self.waiting.extend(range(len(self.submission.tasks)))
+        signal.signal(signal.SIGTERM, self._handle_stop)
+        while self.waiting or self.running:
+            self.reap()
+            if self.stopping:
+                self.stop()
+            else:
+                self.drop_cancelled()
+                self.start_ready()
+            time.sleep(_POLL_S)
+        if self.submission.report:
+            subprocess.run(report_command(self.store, self.submission.sweep), check=False)
+
+    def _handle_stop(self, number: int, frame: FrameType | None) -> None:
+        self.stopping = True
+
+    def stop(self) -> None:
+        """Start nothing more; every running task is told once to checkpoint and end."""
+        self.waiting.clear()
+        for task in self.running:
+            self._terminate(task)
+
+    def drop_cancelled(self) -> None:
+        """End those tasks, and do not start those, that `cancel` marked."""
+        cancelled = self.store.submissions.cancelled(self.submission.id)
+        self.waiting = deque(task for task in self.waiting if task not in cancelled)
+        for task in cancelled & set(self.running):
+            self._terminate(task)
+
+    def _terminate(self, task: int) -> None:
+        """Once: a second signal would not wait for the checkpoint."""
+        if task not in self.terminated:
+            self.terminated.add(task)
+            self.running[task][0].send_signal(signal.SIGTERM)
+
+    def reap(self) -> None:
+        """Record the tasks that ended."""
+        for task, (child, started) in list(self.running.items()):
+            code = child.poll()
+            if code is not None:
+                del self.running[task]
+                self.store.submissions.write_worker(
+                    self.submission.id, task, replace(started, exit_code=code, ended=time.time())
+                )
+
+    def start_ready(self) -> None:
+        """Start waiting tasks in free slots."""
+        for slot in range(self.slots.count):
+            if not self.waiting or len(self.running) >= self.slots.count:
+                return
+            lock = try_lock(self.store.slot_path(slot))
+            if lock is not None:
+                self._start(self.waiting.popleft(), slot, lock)
+
+    def _start(self, task: int, slot: int, lock: int) -> None:
+        """Start `task`; `lock` goes over to it and is free again when it ends, however it ends."""
+        code = code_snapshot.folder(self.store, self.submission)
+        try:
+            with self.store.submissions.log_path(self.submission.id, task).open("ab") as log:
+                child = subprocess.Popen(
+                    command(self.store, self.submission.id, task),
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    cwd=self.store.root,
+                    env={**os.environ, **environment(code, self.slots, slot)},
+                    pass_fds=(lock,),
+                )
+        finally:
+            os.close(lock)
+        started = worker(child.pid, self.slots.gpu(slot))
+        self.running[task] = (child, started)
+        self.store.submissions.write_worker(self.submission.id, task, started)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """`python -P -m jobs.backends.local_scheduler SUBMISSION_FOLDER`."""
+    folder = Path(arguments[0])
+    store = ResultsFolder(folder.parent.parent)
+    submission = store.submissions.read(folder.name)
+    if submission is None:
+        print(f"error: no submission in {folder}", file=sys.stderr)
+        return 2
+    Scheduler(store, submission, slots_of(submission)).run()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

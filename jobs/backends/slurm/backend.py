@@ -1,0 +1,163 @@
+"""The Slurm backend: job arrays, submitted held, recorded, then released."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from jobs.backends import profile
+from jobs.backends.base import (
+    Allocation,
+    Backend,
+    ExecutionOptions,
+    Request,
+    Target,
+    Task,
+    TaskKey,
+    Usage,
+)
+from jobs.backends.job_command import report_command
+from jobs.backends.slurm import accounting, batch_script, cancelling, commands, handover, job_environment, queue_state
+from jobs.results import code_snapshot
+from jobs.results.lock import Lock
+from jobs.results.records import Submission
+from jobs.results.results_folder import ResultsFolder
+from jobs.results.run_state import TaskState
+from sweepwise.core.errors import JobsError
+
+
+class SlurmBackend(Backend):
+    name = "slurm"
+    can_hold = True
+    can_export = True
+    enforces_limits = True
+
+    # --- before a submit ----------------------------------------------------------------------------------
+
+    def detect(self) -> str | None:
+        if shutil.which("sbatch") is not None:
+            cluster = commands.cluster_settings().get("ClusterName")
+            if cluster is None:
+                raise JobsError(
+                    "sbatch is on PATH and Slurm's controller does not answer (`scontrol show config`); "
+                    "try again later, or train on this machine with --cluster local"
+                )
+            return f"goes to the Slurm cluster {cluster!r}, since sbatch is on PATH"
+        trace = commands.trace()
+        if trace is not None:
+            raise JobsError(
+                f"{trace} tells of a Slurm cluster and sbatch is not on PATH; load its module, "
+                "or train on this machine with --cluster local"
+            )
+        return None
+
+    def target(self, options: ExecutionOptions) -> Target:
+        chosen = options.load_profile()
+        settings = commands.cluster_settings()
+        size = int(settings.get("MaxArraySize", commands.ARRAY_SIZE))
+        throttle = options.max_parallel or chosen.max_parallel
+        return Target(self.name, chosen, chosen.gpus, throttle, size, settings.get("ClusterName", ""))
+
+    def check(self) -> None:
+        commands.check()
+
+    def room(self, place: Target) -> int | None:
+        if place.profile is None:
+            return None
+        limit = place.profile.max_submit or commands.submit_limit(place.profile.account)
+        if limit is None:
+            return None
+        room = limit - commands.queued()
+        if room < 1:
+            raise JobsError(
+                f"Slurm lets you have {limit} tasks in its queue and they are there; submit again when some ended"
+            )
+        return room
+
+    def width(self, tasks: int, options: ExecutionOptions, place: Target) -> int:
+        return place.throttle
+
+    def allocate(self, request: Request, job_name: str) -> Allocation:
+        place, canaries = request.place, request.canaries
+        counts = handover.split([canaries, len(request.tasks) - canaries], place.array_size)
+        chunks = handover.chunks(job_name, counts, canaries, place.throttle, request.how.then_aggregate)
+        return Allocation(place.profile.cpus if place.profile else 1, chunks)
+
+    def scripts(self, store: ResultsFolder, submission: Submission, place: Target) -> list[str]:
+        if place.profile is None or not submission.chunks:
+            return []
+        folder, logs = store.submissions.folder(submission.id), store.submissions.log_folder(submission.id)
+        code = code_snapshot.folder(store, submission)
+        arrays = [chunk for chunk in submission.chunks if chunk.count]
+        throttles = handover.shares([chunk.count for chunk in arrays], place.throttle)
+        scripts = []
+        for chunk, throttle in zip(arrays, throttles, strict=True):
+            command = batch_script.chunk_command(folder, chunk)
+            scripts.append(
+                batch_script.script(
+                    place.profile, chunk.job_name, command, throttle, chunk.count, code=code, folder=logs
+                )
+            )
+        if submission.report:
+            command = shlex.join(report_command(store, submission.sweep))
+            wanted, job_name = profile.for_report(place.profile), submission.chunks[-1].job_name
+            scripts.append(batch_script.script(wanted, job_name, command, code=code, folder=logs))
+        return scripts
+
+    def preview(self, store: ResultsFolder, submission: Submission, place: Target) -> str:
+        return "\n".join(self.scripts(store, submission, place))
+
+    # --- hand-over ----------------------------------------------------------------------------------------
+
+    def submit(self, store: ResultsFolder, submission: Submission, lock: Lock) -> Submission:
+        return handover.proceed(store, submission, lock, asked=False)
+
+    def can_recover(self, submission: Submission) -> bool:
+        return True
+
+    def recover(self, store: ResultsFolder, submissions: Sequence[Submission], lock: Lock) -> Iterator[str]:
+        cluster = commands.cluster_settings().get("ClusterName")
+        own = [submission for submission in submissions if cluster is not None and submission.cluster == cluster]
+        yield from handover.recover(store, own, lock)
+
+    # --- while tasks wait and run ---------------------------------------------------------------------------
+
+    def task_states(
+        self, store: ResultsFolder, submissions: Sequence[Submission], now: float, max_age_s: float
+    ) -> dict[TaskKey, TaskState]:
+        return queue_state.task_states(store, submissions, now, max_age_s)
+
+    def cancel(self, store: ResultsFolder, tasks: Sequence[Task]) -> dict[TaskKey, str]:
+        return cancelling.cancel(tasks)
+
+    def hold_pending(self, submission: Submission) -> int:
+        rows = queue_state.listed(chunk.job_name for chunk in submission.chunks if chunk.count) or []
+        pending = [row.job for row in rows if row.state == "PENDING"]
+        if pending:
+            commands.hold(pending)
+        return len(pending)
+
+    def release(self, jobs: Sequence[str]) -> None:
+        commands.release(jobs)
+
+    def log_paths(self, store: ResultsFolder, submission: Submission, task: int) -> list[Path]:
+        job, folder = submission.job_of(task), store.submissions.log_folder(submission.id)
+        if job is None:
+            return [store.submissions.log_path(submission.id, task)]
+        return [folder / f"{job}_0_log.{ending}" for ending in ("out", "err")]
+
+    def accounted_usage(self, submission: Submission) -> list[Usage]:
+        return accounting.usage(submission)
+
+    # --- inside a job ---------------------------------------------------------------------------------------
+
+    def current_task(self) -> str | None:
+        return job_environment.current_job()
+
+    def current_cluster(self) -> str:
+        return job_environment.cluster_name()
+
+    def requeue(self, task: str) -> bool:
+        return job_environment.requeue(task)

@@ -1,0 +1,42 @@
+"""Completes submissions whose hand-over to a backend was interrupted, for example by a kill of the command."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+from jobs import process
+from jobs.backends import registry
+from jobs.results.lock import Lock, alone
+from jobs.results.records import Submission
+from jobs.results.results_folder import ResultsFolder
+from sweepwise.core.errors import JobsError
+
+
+def unfinished(store: ResultsFolder) -> list[Submission]:
+    """Submissions of this user whose hand-over was not ended, as far as this machine can tell; exported ones too."""
+    return [
+        submission
+        for submission in store.submissions.all()
+        if submission.user == process.user()
+        and not submission.handed_over
+        and registry.is_known(submission.backend)
+        and registry.get(submission.backend).can_recover(submission)
+    ]
+
+
+def recover(store: ResultsFolder, lock: Lock) -> Iterator[str]:
+    """Complete what an earlier command left unfinished; a line about each."""
+    left = unfinished(store)
+    for name in dict.fromkeys(submission.backend for submission in left):
+        own = [submission for submission in left if submission.backend == name]
+        yield from registry.get(name).recover(store, own, lock)
+
+
+def recover_if_free(store: ResultsFolder) -> list[str]:
+    """`recover`, for commands that only look: nothing where there is nothing to do, or another command does it."""
+    if not unfinished(store):
+        return []
+    with contextlib.suppress(JobsError), alone(store, wait_s=0.0) as lock:
+        return list(recover(store, lock))
+    return []
