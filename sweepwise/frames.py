@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from jobs.reports import imported_curves
 from jobs.results.results_folder import ResultsFolder
-from sweepwise.core.errors import JobsError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,8 +36,6 @@ def load(results: str | Path | None = None, sweeps: str | Sequence[str] = ()) ->
     unknown name and for a folder without sweeps.
     """
     folder = ResultsFolder(Path(results if results is not None else os.environ.get("SWEEPS_RESULTS", "results")))
-    if not folder.view_names() and not folder.import_names():
-        raise JobsError(f"{folder.root} holds no sweeps; give the folder that `sweeps submit` wrote to")
     sources, notes = imported_curves.sources(folder, [sweeps] if isinstance(sweeps, str) else sweeps)
     for line in [*notes, *folder.problems.values()]:
         warnings.warn(line, stacklevel=2)

@@ -158,7 +158,7 @@ def test_a_script_beside_a_file_that_hides_a_package_gets_a_one_line_error(sweep
     (tmp_path / "plots.py").touch()
     missing = tmp_path / "missing"
     python = sweeps.with_name("python")
-    assert call(python, tmp_path, str(script), str(missing)).startswith(f"error: {missing} holds no sweeps; ")
+    assert call(python, tmp_path, str(script), str(missing)).startswith(f"error: nothing was submitted to {missing};")
     (tmp_path / "jobs.py").touch()
     said = f"error: import jobs finds {tmp_path / 'jobs.py'}, which hides the package of sweepwise; rename that file\n"
     assert call(python, tmp_path, str(script), str(missing)) == said

@@ -156,7 +156,7 @@ def test_the_default_folder(results: Path, monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.mark.parametrize("name", ["missing", "empty"])
 def test_a_folder_without_sweeps_is_an_error(tmp_path: Path, name: str) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(sweepwise.SweepsError, match=rf"^{tmp_path / name} holds no sweeps; give the folder .*$"):
+    with pytest.raises(sweepwise.SweepsError, match=rf"^nothing was submitted to {tmp_path / name};.*$"):
         sweepwise.load(tmp_path / name)
     assert [path.name for path in tmp_path.iterdir()] == ["empty"]
 
