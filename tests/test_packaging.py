@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import json
 import os
 import re
 import shutil
@@ -17,7 +18,24 @@ import pytest
 
 PACKAGES = ("sweepwise", "tdmpc", "jobs", "aggregate", "plots", "slurm_templates")
 # What a user's folder may hold under the very names of our packages and dependencies.
-HOSTILE = ("plots", "jobs", "aggregate", "tdmpc", "yaml", "click")
+HOSTILE = ("plots", "jobs", "aggregate", "tdmpc", "sweepwise", "sweeps", "yaml", "click")
+TINY = """\
+plan: tiny
+seeds: 1-1
+base: {task: cartpole-swingup, action_repeat: 100, steps: 30, seed_steps: 20, utd_ratio: 1, batch_size: 8, mlp_dim: 32,
+  enc_dim: 32, latent_dim: 32, num_rollouts: 1, iterations: 1, num_samples: 8, num_pi_trajs: 4, num_elites: 4,
+  eval_freq: 1000, eval_episodes: 1, final_eval_episodes: 1, log_freq: 5}
+sweeps:
+  one: {goal: see that it trains, grid: {tau: [0.01]}}
+"""
+LOAD = """
+import json, sys
+import sweepwise
+try:
+    print(json.dumps(sweepwise.load(sys.argv[1]).runs["state"].tolist()))
+except sweepwise.SweepsError as error:
+    print(f"error: {error}")
+"""
 
 
 def pip(*arguments: str, python: Path | str = sys.executable) -> None:
@@ -78,15 +96,27 @@ def sweeps(request: pytest.FixtureRequest, dependencies: Path, tmp_path: Path) -
 
 @pytest.fixture
 def hostile(tmp_path: Path) -> Path:
+    """A working directory with files of those names, and with a folder `sweeps` as a results folder has."""
     folder = tmp_path / "elsewhere"
-    folder.mkdir()
+    (folder / "sweeps").mkdir(parents=True)
     for name in HOSTILE:
         (folder / f"{name}.py").write_text(f"raise SystemExit('the user\\'s own {name}.py was imported')\n")
     return folder
 
 
+@pytest.fixture(scope="module")
+def other_sweeps(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Sources of a distribution `sweeps` with a package `sweeps`, as PyPI has one; its import fails."""
+    folder = tmp_path_factory.mktemp("other")
+    (folder / "sweeps").mkdir()
+    (folder / "sweeps" / "__init__.py").write_text("raise SystemExit('the other package sweeps was imported')\n")
+    (folder / "setup.cfg").write_text("[metadata]\nname = sweeps\nversion = 9.9.9\n[options]\npackages = sweeps\n")
+    (folder / "pyproject.toml").write_text('[build-system]\nrequires = ["setuptools"]\n')
+    return folder
+
+
 def call(sweeps: Path, folder: Path, *arguments: str) -> str:
-    """What the command prints, run in the folder with a clean environment."""
+    """What a command prints, run in the folder with a clean environment."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "SWEEPS"))}
     done = subprocess.run([sweeps, *arguments], cwd=folder, env=kept, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -106,6 +136,44 @@ def test_a_local_job_does_not_see_the_folder_either(sweeps: Path, hostile: Path)
     assert commands
     assert all(" -P -m jobs.entry" in line for line in commands)
     assert not (hostile / "results").exists()
+
+
+def test_local_jobs_train_in_a_folder_with_the_same_names(sweeps: Path, hostile: Path) -> None:
+    """The command, the scheduler, the task and the Python API, each with the user's files in or beside its folder."""
+    results = hostile / "results"
+    results.mkdir()
+    for name in HOSTILE:  # tasks run in the results folder
+        shutil.copy(hostile / f"{name}.py", results)
+    (hostile / "plan.yaml").write_text(TINY)
+    call(sweeps, hostile, "submit", "one", "--plan", "plan.yaml", "--profile", "cpu", "--cluster", "local", "--wait")
+    (outcome,) = results.glob("runs/*/seed-1/outcome/001.json")
+    assert json.loads(outcome.read_text())["state"] == "finished"
+    assert call(sweeps.with_name("python"), hostile, "-P", "-c", LOAD, str(results)) == '["done"]\n'
+
+
+def test_a_script_beside_a_file_that_hides_a_package_gets_a_one_line_error(sweeps: Path, tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(LOAD)
+    (tmp_path / "sweeps.py").touch()
+    (tmp_path / "plots.py").touch()
+    missing = tmp_path / "missing"
+    python = sweeps.with_name("python")
+    assert call(python, tmp_path, str(script), str(missing)).startswith(f"error: nothing was submitted to {missing};")
+    (tmp_path / "jobs.py").touch()
+    said = f"error: import jobs finds {tmp_path / 'jobs.py'}, which hides the package of sweepwise; rename that file\n"
+    assert call(python, tmp_path, str(script), str(missing)) == said
+
+
+def test_a_distribution_sweeps_beside_it_does_no_harm(sweeps: Path, other_sweeps: Path, tmp_path: Path) -> None:
+    python = sweeps.with_name("python")
+    before = [call(sweeps, tmp_path, *words) for words in (["--version"], ["plan"], ["plan", "ensemble"])]
+    pip("install", str(other_sweeps), python=python)
+    after = [call(sweeps, tmp_path, *words) for words in (["--version"], ["plan"], ["plan", "ensemble"])]
+    assert after == before
+    assert re.fullmatch(r"sweeps \d+\.\d+\.\d+\n", after[0])
+    assert call(python, tmp_path, "-c", "import sweepwise; print(sweepwise.load.__name__)") == "load\n"
+    installed = "from importlib.metadata import version; print(version('sweeps'))"
+    assert call(python, tmp_path, "-c", installed) == "9.9.9\n"
 
 
 def test_every_module_and_every_data_file_is_in_the_wheel(wheel: Path, sources: Path) -> None:

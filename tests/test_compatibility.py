@@ -1,0 +1,265 @@
+"""Results folders, archives and jobs of the code before the packages were divided still work.
+
+The code before is taken from the repository and runs as its own process; the present code runs on what it left.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import io
+import json
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from driver import ROOT, Sweeps
+from fake_slurm import FakeSlurm
+
+COMMIT = "9682294348be889540b865acc417f0b582b0bbb4"  # the last one with all modules of `jobs` in one folder
+PACKAGES = ("tdmpc", "jobs", "aggregate", "plots", "slurm_templates")
+CLOCKED = ("time", "steps_per_s", "updates_per_s")
+SHORT = ("--plan", "plan.yaml", "--profile", "cpu", "--steps", "40", "--set", "eval_freq=10")
+ONE = ("submit", "one", *SHORT)
+PAIR = ("submit", "pair", *SHORT)
+# When the fourth shard is about to be moved to its name, the process gets a signal. SIGKILL leaves half of the file.
+SIGNALLED = """
+import os, signal, sys
+number, shards, replace = int(sys.argv.pop(1)), 0, os.replace
+def signalled(part, path):
+    global shards
+    shards += "/metrics/" in str(path)
+    if shards == 4 and "/metrics/" in str(path):
+        if number == signal.SIGKILL:
+            os.truncate(part, os.path.getsize(part) // 2)
+        os.kill(os.getpid(), number)
+    return replace(part, path)
+os.replace = signalled
+from jobs.cli import main
+main()
+"""
+# Every argument is the line of a command.
+COMMANDS = """
+import shlex, sys
+from jobs.cli import cli
+for line in sys.argv[1:]:
+    print("$", line, flush=True)
+    cli.main(shlex.split(line), standalone_mode=False)
+"""
+
+
+class Folder(Sweeps):
+    """A working directory with a plan, in which the code before and the present code run in turn."""
+
+    def __init__(self, folder: Path, before: Path) -> None:
+        super().__init__(folder)
+        self.before = before
+
+    def python_before(self, *words: str) -> subprocess.CompletedProcess[str]:
+        self.environment["PYTHONPATH"] = str(self.before)
+        try:
+            return self.python_with(*words)
+        finally:
+            self.environment["PYTHONPATH"] = str(ROOT)
+
+    def old(self, *words: str) -> str:
+        """What a command of the code before prints."""
+        done = self.python_before("-m", "jobs.cli", *words)
+        assert done.returncode == 0, done.stdout + done.stderr + self.logs()
+        return done.stdout
+
+    def tasks(self) -> list[int]:
+        """Number of tasks of every submission, the oldest first."""
+        return [len(submission["tasks"]) for submission in self.submissions()]
+
+
+@pytest.fixture(scope="module")
+def before(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the code before."""
+    if shutil.which("git") is None or not (repository / ".git").exists():
+        pytest.skip("the code before is taken from a clone of the repository with git")
+    command = ["git", "-C", str(repository), "archive", "--format=tar", COMMIT, *PACKAGES]
+    done = subprocess.run(command, capture_output=True, check=False)
+    if done.returncode != 0:
+        pytest.skip(f"commit {COMMIT[:7]} is not in this clone: {done.stderr.decode().strip()}")
+    folder = tmp_path_factory.mktemp("before")
+    with tarfile.open(fileobj=io.BytesIO(done.stdout)) as archive:
+        archive.extractall(folder, filter="data")
+    return folder
+
+
+@pytest.fixture
+def sweeps(tmp_path: Path, before: Path) -> Folder:
+    return Folder(tmp_path, before)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, before: Path) -> Folder:
+    """Sweep `pair` with two seeds, trained by the code before; tests copy its results."""
+    made = Folder(tmp_path_factory.mktemp("trained"), before)
+    made.old(*PAIR, "--seeds", "2", "--seeds-per-job", "2", "--cluster", "debug")
+    return made
+
+
+@pytest.fixture
+def copy(trained: Folder, sweeps: Folder) -> Folder:
+    shutil.copytree(trained.folder / "results", sweeps.folder / "results")
+    return sweeps
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, before: Path) -> Folder:
+    """The run of sweep `one`, trained by the code before in one go."""
+    made = Folder(tmp_path_factory.mktemp("undisturbed"), before)
+    made.old(*ONE, "--cluster", "debug")
+    return made
+
+
+def rows(sweeps: Sweeps) -> dict[tuple[Any, ...], dict[str, Any]]:
+    """Rows of the only run, of each the last that was logged, without the columns that depend on a clock."""
+    found = {}
+    for path in sweeps.results("runs/*/seed-1/metrics/*.parquet"):
+        for row in pq.read_table(path).to_pylist():
+            kept = {name: value for name, value in row.items() if name not in CLOCKED and value is not None}
+            found[row["kind"], row["step"], row["event"]] = kept
+    return found
+
+
+def csv_files(folder: Path, stem: str) -> dict[str, bytes]:
+    """Level -> its file."""
+    return {path.stem.removeprefix(f"{stem}-"): path.read_bytes() for path in folder.glob(f"{stem}-*.csv")}
+
+
+def test_configuration_ids_are_the_same(sweeps: Folder) -> None:
+    """Of the packaged plan and of the preset."""
+    names = ("ensemble", "update-freq", "gamma", "entropy")
+    options = ("", " --preset small", " --task walker-walk --set batch_size=128")
+    lines = [f"plan {name}{more}" for name in names for more in options]
+    old, new = sweeps.python_before("-c", COMMANDS, *lines), sweeps.python_with("-c", COMMANDS, *lines)
+    assert (old.returncode, new.returncode) == (0, 0), old.stderr + new.stderr
+    ids, expected = (re.findall(r"^(?:\$ .*|[0-9a-f]{10}\b)", text.stdout, re.M) for text in (new, old))
+    assert ids == expected
+    assert len({line for line in ids if not line.startswith("$")}) > 90  # 34 distinct ones in the plan as it stands
+
+
+def test_finished_runs_are_done_and_not_trained_again(copy: Folder) -> None:
+    old, new = (json.loads(status)["sweeps"] for status in (copy.old("status", "--json"), copy("status", "--json")))
+    named = ("config_id", "label")
+    for one, other in zip(old, new, strict=True):
+        assert one["name"] == other["name"] == "pair"
+        for config, present in zip(one["configurations"], other["configurations"], strict=True):
+            assert [present[name] for name in named] == [config[name] for name in named]
+            assert [(run["seed"], run["state"]) for run in present["runs"]] == [(1, "done"), (2, "done")]
+    copy(*PAIR, "--seeds", "2", "--cluster", "debug")
+    assert copy.tasks() == [2]
+    assert len(copy.results("runs/*/seed-*/attempts/*.json")) == 4
+
+
+def test_the_csv_files_are_equal_byte_for_byte(copy: Folder) -> None:
+    """The present code finds the cache of the code before for one configuration, and none for the other."""
+    copy.old("aggregate", "--format", "csv", "--out", "old.html")
+    expected = csv_files(copy.folder, "old")
+    assert len(expected) == 9
+    assert expected["runs"].count(b"\n") == 5
+    cached, other = copy.results("cache/*")
+    shutil.rmtree(other)
+    copy("aggregate", "--format", "csv", "--out", "new.html")
+    assert copy.results("cache/*") == [cached, other]
+    found = csv_files(copy.folder, "new")
+    assert found.keys() == expected.keys()
+    assert [level for level in expected if found[level] != expected[level]] == []
+
+
+@pytest.mark.parametrize("by", ["old", "new"])
+def test_an_archive_is_read(copy: Folder, by: str) -> None:
+    archive = ("archive", "--out", "sweeps.tar")
+    (copy.old if by == "old" else copy)(*archive)
+    copy("--results", "read", "unarchive", "sweeps.tar")
+    kept = [path.relative_to(copy.folder / "results") for path in copy.results("runs/*/seed-*/metrics/*.parquet")]
+    assert len(kept) >= 4
+    assert all((copy.folder / "read" / path).read_bytes() == (copy.folder / "results" / path).read_bytes()
+               for path in kept)  # fmt: skip
+    listed = json.loads(copy("--results", "read", "status", "--json"))["sweeps"]
+    states = [run["state"] for sweep in listed for config in sweep["configurations"] for run in config["runs"]]
+    assert states == ["done"] * 4
+
+
+@pytest.mark.parametrize(
+    ("number", "state", "option"),
+    [(signal.SIGKILL, "failed", "--failed"), (signal.SIGTERM, "interrupted", "--interrupted")],
+)
+def test_a_run_that_did_not_end_goes_on_to_the_rows_of_an_undisturbed_one(
+    sweeps: Folder, undisturbed: Folder, number: signal.Signals, state: str, option: str
+) -> None:
+    submit = (*ONE, "--cluster", "debug", "--checkpoint-minutes", "0")
+    code = sweeps.python_before("-c", SIGNALLED, str(int(number)), *submit).returncode
+    assert code == -number if number == signal.SIGKILL else code >= 0
+    assert sweeps.states() == [state]
+    sweeps("rerun", "one", option, "--cluster", "debug")
+    assert sweeps.states() == ["done"]
+    assert sweeps.attempts() == 2
+    (first, *_) = sweeps.results("runs/*/seed-1/metrics/a002-*.parquet")
+    assert 20 < int(pq.read_schema(first).metadata[b"start_step"]) < 40  # it goes on from a checkpoint
+    assert rows(sweeps) == rows(undisturbed)
+
+
+def start_queued(sweeps: Sweeps) -> None:
+    """Run the job of the only submission as its batch script does, with the set-up of the script."""
+    (script,) = sweeps.results("submissions/*/*.sh")
+    text = script.read_text()
+    exported = dict(re.findall(r"^export (\w+)=(.*)$", text, re.M))
+    (line,) = re.findall(r"^srun .*$", text, re.M)
+    words = shlex.split(line)
+    command = words[words.index(sys.executable) :]
+    assert command[1:-2] == ["-P", "-u", "-m", "jobs.entry"]
+    environment = {**sweeps.environment, **exported, "SLURM_JOB_ID": "100", "SLURM_PROCID": "0"}
+    done = subprocess.run(command, cwd=sweeps.folder, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_job_queued_by_the_code_before_starts_and_finishes(sweeps: Folder, undisturbed: Folder) -> None:
+    """It waits in Slurm's queue while the present code is used on the folder."""
+    slurm = FakeSlurm(sweeps.folder / "slurm")
+    sweeps.environment["PATH"] = f"{slurm.bin}{os.pathsep}{sweeps.environment['PATH']}"
+    sweeps.old(*ONE, "--cluster", "slurm")
+    assert sweeps.states() == ["pending"]
+    sweeps(*ONE, "--cluster", "slurm")
+    sweeps(*PAIR, "--cluster", "debug", "--dry-run")
+    slurm.set("100", state="RUNNING", node="n1")
+    start_queued(sweeps)
+    slurm.set("100", state="COMPLETED")
+    assert sweeps.states() == ["done"]
+    sweeps(*ONE, "--cluster", "slurm")
+    assert sweeps.tasks() == [1]
+    assert rows(sweeps) == rows(undisturbed)
+
+
+def test_local_schedulers_of_both_share_the_slots_and_train_nothing_twice(sweeps: Folder) -> None:
+    """The run of sweep `one` is also a run of sweep `pair`."""
+    one_slot = ("--cluster", "local", "--max-parallel", "1")
+    slot = sweeps.folder / "results" / "slots" / "000.lock"
+    slot.parent.mkdir(parents=True)
+    with slot.open("w") as held:  # nothing starts before both tasks wait
+        fcntl.flock(held, fcntl.LOCK_EX)
+        sweeps.old(*ONE, *one_slot)
+        assert sweeps.states() == ["pending"]
+        sweeps(*ONE, *one_slot)
+        sweeps(*PAIR, *one_slot)
+        assert sweeps.states() == ["pending"] * 3
+        assert sweeps.tasks() == [1, 1]
+    sweeps.until(*["done"] * 3)
+    attempts = [json.loads(path.read_text()) for path in sweeps.results("runs/*/seed-1/attempts/*.json")]
+    ends = [json.loads(path.read_text()) for path in sweeps.results("runs/*/seed-1/outcome/*.json")]
+    assert [end["state"] for end in ends] == ["finished"] * 2
+    first, second = sorted((attempt["started"], end["time"]) for attempt, end in zip(attempts, ends, strict=True))
+    assert first[1] <= second[0]  # one at a time
+    copies = [sweeps.folder / "results" / "code" / attempt["code"] / "sweepwise" for attempt in attempts]
+    assert sorted(path.is_dir() for path in copies) == [False, True]
