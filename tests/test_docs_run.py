@@ -27,6 +27,7 @@ import pytest
 from click.testing import CliRunner
 from fake_slurm import FakeSlurm
 
+from jobs.backends import registry
 from jobs.cli import cli
 from jobs.doctor import probe
 from jobs.results.attempts import RunRef
@@ -253,14 +254,14 @@ def diverged(world: World) -> None:
     job = submission.job_of(task)
     assert job is not None
     world.slurm.set(job, state="FAILED")
-    world.store.claim_attempt(run, Attempt(0, "here", 1, "1", 0.0, "cpu", submission.id, task, job))
-    world.store.write_outcome(run, 1, Outcome("diverged", 0, "", 0.0))
+    world.store.attempts.claim(run, Attempt(0, "here", 1, "1", 0.0, "cpu", submission.id, task, job))
+    world.store.attempts.write_outcome(run, 1, Outcome("diverged", 0, "", 0.0))
 
 
 def logged(world: World) -> None:
     """Slurm wrote the log of the first run's task."""
     _, submission, task = world.first_task()
-    path, _ = world.store.log_paths(submission.id, task, submission.job_of(task))
+    path, _ = registry.get(submission.backend).log_paths(world.store, submission, task)
     path.write_text("that is its log\n")
 
 

@@ -248,6 +248,7 @@ def test_submit_status_logs_usage_and_report(pbs: Sweeps) -> None:
     assert "finished at step 40" in pbs("logs", f"{identity}/seed-1")
     assert "done" in pbs("status", "--runs")
     assert re.search(r"-pair +2 ", pbs("usage"))  # two tasks whose usage the accounting knows
+    pbs.python_with("-c", "import pbs_backend; pbs_backend.qstat()")  # starts the report, which waited for both tasks
     wait_until("the report", (pbs.folder / "results" / "reports" / "pair.html").exists, PATIENCE_S, pause=0.2)
     assert "0 to submit" in pbs("submit", "pair", *SHORT)
     assert len(pbs_jobs(pbs)) == 3
