@@ -39,11 +39,11 @@ from jobs.planning.plan import load as load_plan
 from tdmpc.accel import kernels, processor
 from tdmpc.accel.cuda_graphs import WARM_UPS
 from tdmpc.agent.agent import Agent, Schedule
+from tdmpc.agent.batch import Batch
 from tdmpc.api import keep_freed_memory
 from tdmpc.config import TrainConfig
 from tdmpc.rng import Draws
 from tdmpc.training.environment import Env
-from tdmpc.training.replay_buffer import Batch
 
 LEARNING = Path(__file__).with_name("learning.yaml")
 START = Path(__file__).with_name("start.py")

@@ -19,24 +19,25 @@ from tdmpc import math as tm
 from tdmpc.accel import fused, kernels
 from tdmpc.accel.adam import Adam
 from tdmpc.accel.cuda_graphs import CudaGraph
-from tdmpc.agent import losses
-from tdmpc.agent.mppi import Plan, PlanNoise, draw_plan_noise, plan_with, score
-from tdmpc.agent.networks import Policy, TargetValues, WorldModel, move_average
-from tdmpc.agent.objectives import (
+from tdmpc.agent.batch import Batch
+from tdmpc.agent.losses import (
     Metrics,
     PolicyNoise,
     PolicyPass,
+    PolicyTerms,
     draw_noise,
     draw_policy_noise,
     model_losses,
+    policy_loss,
     policy_metrics,
     policy_pass,
 )
+from tdmpc.agent.mppi import Plan, PlanNoise, draw_plan_noise, plan_with, score
+from tdmpc.agent.networks import Policy, TargetValues, WorldModel, move_average
 from tdmpc.agent.value_targets import Gaussian, Networks, Noise
 from tdmpc.config import TrainConfig
 from tdmpc.metrics import GRADIENT_FLOW
 from tdmpc.rng import Draws, generator
-from tdmpc.training.replay_buffer import Batch
 
 VALUE_LR_UNIT = 5  # TD-MPC2's five value heads are the unit of the value learning rates
 
@@ -255,7 +256,7 @@ class Agent:
             found = self._policy_pass(self.model, self.policy, states, eps, dropout, c, acted)
         spread = tm.percentile_range(found.terms.q[:, 0].detach()).clamp(min=1.0)
         self.scale.lerp_(spread, c.scale_tau)
-        loss = losses.policy_loss(found.terms, self.scale, self.action_size, entropy_coeff, c.hinge_coef, c.rho)
+        loss = policy_loss(found.terms, self.scale, self.action_size, entropy_coeff, c.hinge_coef, c.rho)
         grads = torch.autograd.grad(loss.sum(), self._policy_parameters)
         norm = clip_per_seed(grads, c.grad_clip_norm)
         for parameter, grad in zip(self._policy_parameters, grads, strict=True):
@@ -263,7 +264,7 @@ class Agent:
         self.optimisers["policy"].step()
         loss = loss.detach()
         self._sound.add_(loss + norm, alpha=0)
-        found = PolicyPass(losses.PolicyTerms(*(x.detach() for x in found.terms)), *(x.detach() for x in found[1:]))
+        found = PolicyPass(PolicyTerms(*(x.detach() for x in found.terms)), *(x.detach() for x in found[1:]))
 
         def metrics() -> Metrics:
             own = {"pi_loss": loss, "pi_grad_norm": norm, "pi_scale": self.scale}

@@ -13,11 +13,10 @@ from torch import Tensor
 
 from tdmpc import math as tm
 from tdmpc.accel import fused
-from tdmpc.agent import losses
+from tdmpc.agent.batch import Batch
 from tdmpc.agent.networks import Policy, TargetValues, WorldModel
 from tdmpc.config import TrainConfig
 from tdmpc.rng import Dropout
-from tdmpc.training.replay_buffer import Batch
 
 Gaussian = tuple[Tensor, Tensor]  # mean and log std before the squash, (S, M, A) each
 
@@ -181,4 +180,16 @@ def _targets(
         values.append(nets.targets.aux_values(flat, bins))
         gammas += config.multi_gamma_gammas
     next_values = torch.cat(values, dim=1).unflatten(-1, shape)
-    return losses.td_targets(rewards, next_values, tm.constant(tuple(gammas), next_z.device), alive)
+    return td_targets(rewards, next_values, tm.constant(tuple(gammas), next_z.device), alive)
+
+
+def td_targets(rewards: Tensor, next_values: Tensor, discounts: Tensor, alive: Tensor | None = None) -> Tensor:
+    """y_h = min_R r + gamma (1 - done_h) V(z'_h) for every discount and dynamics head.
+
+    rewards: (S, R, X). next_values: (S, C, h, X), already reduced over the value heads of each discount.
+    discounts: (C,). alive: 1 - done, (S, h|1, X); None where nothing ends. Returns (S, C, h, X).
+    """
+    if alive is not None:
+        next_values = alive.unsqueeze(1) * next_values
+    reward = rewards.amin(1)[:, None, None]
+    return reward + discounts[:, None, None] * next_values

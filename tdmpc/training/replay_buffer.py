@@ -4,22 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from tdmpc.agent.batch import Batch
+
 FIRST_ROWS = 4096  # storage starts here and doubles
-
-
-class Batch(NamedTuple):
-    """Windows of T transitions."""
-
-    obs: Tensor  # (S, T+1, B, O)
-    actions: Tensor  # (S, T, B, A)
-    rewards: Tensor  # (S, T, B)
-    terminated: Tensor  # (S, T, B) 1 where the transition ended the episode for good, not by the clock
 
 
 @dataclass

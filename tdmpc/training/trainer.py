@@ -20,8 +20,8 @@ from sweepwise.core.metrics import Kind
 from sweepwise.core.shards import ShardWriter
 from sweepwise.core.trainable import Outcome, Progress, RunHandle, State
 from tdmpc.agent.agent import Agent, Schedule, freeze_step
+from tdmpc.agent.losses import Metrics
 from tdmpc.agent.mppi import Plan, shift
-from tdmpc.agent.objectives import Metrics
 from tdmpc.config import ConfigError, TrainConfig
 from tdmpc.metrics import CATALOGUE, METRICS, VALIDATION_PREFIXES
 from tdmpc.rng import Draws, derive_seed, generator

@@ -9,7 +9,7 @@ import torch
 
 from tdmpc import math as tm
 from tdmpc.accel import fused
-from tdmpc.agent import losses
+from tdmpc.agent import losses, value_targets
 
 
 def test_symlog_and_its_inverse():
@@ -128,7 +128,7 @@ def test_reward_loss_counts_the_shared_first_step_once():
 def test_td_targets_take_the_lowest_reward_and_each_discount_itself():
     rewards = torch.tensor([[[1.0], [3.0]]])  # S=1, R=2, X=1
     values = torch.tensor([[[[10.0], [20.0]], [[10.0], [20.0]]]])  # S=1, C=2, h=2, X=1
-    found = losses.td_targets(rewards, values, torch.tensor([0.99, 0.9]))
+    found = value_targets.td_targets(rewards, values, torch.tensor([0.99, 0.9]))
     torch.testing.assert_close(found, torch.tensor([[[[10.9], [20.8]], [[10.0], [19.0]]]]))
 
 
@@ -136,7 +136,7 @@ def test_td_targets_stop_at_an_end():
     rewards = torch.tensor([[[1.0, 1.0]]])
     values = torch.tensor([[[[10.0, 10.0], [20.0, 20.0]]]])  # S=1, C=1, h=2, X=2
     alive = torch.tensor([[[1.0, 0.0], [0.0, 1.0]]])
-    found = losses.td_targets(rewards, values, torch.tensor([0.5]), alive)
+    found = value_targets.td_targets(rewards, values, torch.tensor([0.5]), alive)
     assert found.tolist() == [[[[6.0, 1.0], [1.0, 11.0]]]]
 
 
