@@ -6,7 +6,7 @@ import pytest
 
 # From the lowest layer up. A module may import its own layer and those below; of `base`, every module may import all.
 LAYERS = {
-    "base": ("tdmpc.config", "tdmpc.math", "tdmpc.metrics", "tdmpc.rng", "tdmpc.tasks"),
+    "base": ("tdmpc.config", "tdmpc.math", "tdmpc.metrics", "tdmpc.rng", "tdmpc.schema", "tdmpc.tasks"),
     "accel": ("tdmpc.accel",),
     "agent": ("tdmpc.agent",),
     "training": ("tdmpc.training",),
