@@ -1,5 +1,9 @@
-"""What the kernels do in one call where a chain of small torch operations would do it: bins, losses, the policy's
-Gaussian, clipping and Adam. Where they do not serve (`tdmpc.accel.kernels`), plain torch does, to rounding."""
+"""The kernels of `kernels.c` as torch functions with gradients: two-hot targets, losses, the policy's Gaussian,
+gradient clipping and Adam.
+
+Each does in one call what `tdmpc.agent.ops` does with several torch operations, to rounding. All of them require
+`kernels.compiled_for` to hold for their tensors.
+"""
 
 from __future__ import annotations
 
@@ -9,25 +13,16 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from tdmpc import math as tm
-from tdmpc.accel.kernels import at, compiled_for, library
+from tdmpc.accel.kernels import at, library
 
-# --- bins -------------------------------------------------------------------------------------------------
-
-
-def two_hot(x: Tensor, bins: Tensor) -> Tensor:
-    """(...) returns -> (..., K) weights on the two bins around symlog(x), summing to 1; clamped at the ends."""
-    return mean_two_hot(x.unsqueeze(-2), bins)
+# --- two-hot distributions over bins ------------------------------------------------------------------
 
 
 @torch.no_grad()
 def mean_two_hot(x: Tensor, bins: Tensor) -> Tensor:
     """(..., N, M) returns -> (..., M, K), the mean of `two_hot` over N."""
-    if not compiled_for(x):
-        return tm.two_hot(x, bins).mean(-3)
     x, y = x.contiguous(), x.new_empty(*x.shape[:-2], x.shape[-1], bins.numel())
     sizes = (math.prod(x.shape[:-2]), *x.shape[-2:], bins.numel())
     library().two_hot(*sizes, *map(at, (bins, x, y)), torch.get_num_threads())
@@ -37,8 +32,6 @@ def mean_two_hot(x: Tensor, bins: Tensor) -> Tensor:
 @torch.no_grad()
 def two_hot_inverse(logits: Tensor, bins: Tensor) -> Tensor:
     """(..., K) logits -> (...) the return their distribution stands for: symexp of the mean bin."""
-    if not compiled_for(logits):
-        return tm.two_hot_inverse(logits, bins)
     logits, y = logits.contiguous(), logits.new_empty(logits.shape[:-1])
     library().two_hot_inverse(y.numel(), logits.shape[-1], *map(at, (logits, bins, y)), torch.get_num_threads())
     return y
@@ -50,9 +43,6 @@ def two_hot_inverse(logits: Tensor, bins: Tensor) -> Tensor:
 def cross_entropy(logits: Tensor, target: Tensor, weights: Tensor) -> Tensor:
     """logits (..., E, X, B, K), target distributions (..., X, B, K) that E heads share, weights (X,) -> (...): mean
     over E, X and B of the weight times the cross-entropy in nats."""
-    if not compiled_for(logits):
-        errors = tm.soft_cross_entropy(logits, target.unsqueeze(-4))
-        return (errors.mean(-1) * weights).mean(dim=(-2, -1))
     found: Tensor = _CrossEntropy.apply(logits.contiguous(), target.contiguous(), weights)
     return found
 
@@ -77,11 +67,6 @@ class _CrossEntropy(torch.autograd.Function):
 def squared_errors(x: Tensor, near: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
     """x (S, T, H, ...), near (S, T, ...), weights (T,) -> twice (S,): the mean of weight times (x - near)^2, with its
     gradient to `x` alone and to `near` alone."""
-    if not compiled_for(x):
-        pairs = ((x, near.detach()), (x.detach(), near))
-        alone = [F.mse_loss(a, b.unsqueeze(2).expand_as(a), reduction="none") for a, b in pairs]
-        to_x, to_near = [(errors.flatten(2).mean(2) * weights).mean(1) for errors in alone]
-        return to_x, to_near
     found: tuple[Tensor, Tensor] = _SquaredErrors.apply(x.contiguous(), near.contiguous(), weights)
     return found
 
@@ -109,9 +94,6 @@ class _SquaredErrors(torch.autograd.Function):
 
 def mean_and_log_std(raw: Tensor, low: float, high: float) -> tuple[Tensor, Tensor]:
     """(..., 2 A) what a policy's network gives -> mean and log std (..., A), the latter squashed into [low, high]."""
-    if not compiled_for(raw):
-        mean, raw_log_std = raw.chunk(2, dim=-1)
-        return mean, tm.squash_log_std(raw_log_std, low, high)
     found: tuple[Tensor, Tensor] = _MeanAndLogStd.apply(raw.contiguous(), low, high)
     return found
 
@@ -140,12 +122,6 @@ def gaussian(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """mean, log_std, eps (S, N, A) -> actions tanh(mean + std eps) (S, N, A), the log-density of the Gaussian before
     the squash, and the mean over actions of relu(|mean| - threshold)^power, (S, N) each."""
-    if not compiled_for(mean):
-        return (
-            torch.tanh(mean + log_std.exp() * eps),
-            tm.gaussian_log_prob(eps, log_std),
-            tm.hinge(mean, threshold, power),
-        )
     found: tuple[Tensor, Tensor, Tensor] = _Gaussian.apply(
         mean.contiguous(), log_std.contiguous(), eps.contiguous(), threshold, power
     )

@@ -8,17 +8,16 @@ from __future__ import annotations
 import contextlib
 import copy
 import functools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from tdmpc import math as tm
-from tdmpc.accel import fused, kernels
 from tdmpc.accel.adam import Adam
-from tdmpc.accel.cuda_graphs import CudaGraph
+from tdmpc.accel.execution import Execution
 from tdmpc.agent.batch import Batch
 from tdmpc.agent.losses import (
     Metrics,
@@ -34,6 +33,7 @@ from tdmpc.agent.losses import (
 )
 from tdmpc.agent.mppi import Plan, PlanNoise, draw_plan_noise, plan_with, score
 from tdmpc.agent.networks import Policy, TargetValues, WorldModel, move_average
+from tdmpc.agent.ops import clip_per_seed, per_seed_norm
 from tdmpc.agent.value_targets import Gaussian, Networks, Noise
 from tdmpc.config import TrainConfig
 from tdmpc.metrics import GRADIENT_FLOW
@@ -98,11 +98,11 @@ class Agent:
         # 0 times what must be finite is added to it: once something is not, it stays NaN
         self._sound = torch.zeros(len(seeds), device=device)
         self._entropy_coeff = torch.zeros((), device=device)
-        self._compiled, self._losses, self._policy_pass, self._score = compiled, model_losses, policy_pass, score
-        if compiled:  # whole, or not at all: a part that is left out would be slow without anybody's being told
-            whole = functools.partial(torch.compile, fullgraph=True, dynamic=False)
-            self._losses, self._policy_pass, self._score = map(whole, (model_losses, policy_pass, score))
-        self._cuda_graphs, self._graphs, self._frozen = cuda_graphs, dict[str, CudaGraph](), False
+        self._execution = Execution(compiled, cuda_graphs)
+        self._model_losses = self._execution.compile(model_losses)
+        self._policy_pass = self._execution.compile(policy_pass)
+        self._score = self._execution.compile(score)
+        self._frozen = False
         self.update_index = 0  # counts every gradient update, those on the seed data included
         self._policy_metrics: Callable[[], Metrics] = dict  # made when they are asked for, which is seldom
         # walking through modules for them takes longer than what is done with them
@@ -162,10 +162,10 @@ class Agent:
             self._entropy_coeff.fill_(schedule.entropy_coeff)
         if schedule.encoder_frozen != self._frozen:
             self._frozen = schedule.encoder_frozen
-            self._graphs.clear()  # never replayed again; none is at work, since the action before was waited for
+            self._execution.discard_graphs()  # none is running, since the action before was waited for
         learn = functools.partial(self._learn, frozen=self._frozen, log=log)
         name = "update" if policy_noise else "update without policy"
-        done = (learn if log else self._replayed(name, learn))(batch, noise, policy_noise)
+        done = (learn if log else self._execution.record(name, learn))(batch, noise, policy_noise)
         if done.policy_metrics:
             self._policy_metrics = done.policy_metrics
         self.update_index += 1
@@ -175,23 +175,15 @@ class Agent:
     def act(self, obs: Tensor, warm: Tensor, draws: Draws) -> Plan:
         """Plan from obs (S, O), as training does, starting at the mean `warm` (S, 1, T, A)."""
         noise = draw_plan_noise(self.config, 1, self.action_size, draws, best=False)
-        return self._replayed("plan", self._plan)(obs, warm, noise)
+        return self._execution.record("plan", self._plan)(obs, warm, noise)
 
     def _plan(self, obs: Tensor, warm: Tensor, noise: PlanNoise) -> Plan:
         z = self.model.encode(obs.unsqueeze(1))
         return plan_with(noise, self.networks, z, warm, self.config, None, self._score)
 
-    def _replayed(self, name: str, work: Callable[..., Any]) -> Callable[..., Any]:
-        """`work`, recorded under `name` where that is wanted."""
-        if not self._cuda_graphs:
-            return work
-        if name not in self._graphs:
-            self._graphs[name] = CudaGraph(work)
-        return self._graphs[name]
-
     def _learn(self, batch: Batch, noise: Noise, policy_noise: PolicyNoise | None, frozen: bool, log: bool) -> _Learnt:
         """The update, without what it draws: all that changes from one to the next comes in through tensors."""
-        losses_of = model_losses if log else self._losses
+        losses_of, policy_pass_of = (model_losses, policy_pass) if log else (self._model_losses, self._policy_pass)
         found = losses_of(self.networks, batch, noise, self.config, frozen, full=log)
         metrics = {**found.metrics, **self._gradient_norms(found.weighted)} if log else {}
         total = found.total
@@ -199,8 +191,9 @@ class Agent:
         self._sound.add_(total.detach() + grad_norm, alpha=0)
         of_policy = None
         if policy_noise:
-            acted = None if self._compiled else found.acted  # one graph more, for the updates that are logged
-            of_policy = self._update_policy(found.states, self._entropy_coeff, policy_noise, acted)
+            of_policy = self._update_policy(
+                found.states, self._entropy_coeff, policy_noise, found.acted, policy_pass_of
+            )
         self._move_averages()
         return _Learnt({**metrics, "grad_norm": grad_norm} if log else {}, of_policy)
 
@@ -248,12 +241,17 @@ class Agent:
         return norm
 
     def _update_policy(
-        self, states: Tensor, entropy_coeff: Tensor | float, noise: PolicyNoise, acted: Gaussian | None = None
+        self,
+        states: Tensor,
+        entropy_coeff: Tensor | float,
+        noise: PolicyNoise,
+        acted: Gaussian | None = None,
+        pass_of: Callable[..., PolicyPass] = policy_pass,
     ) -> Callable[[], Metrics]:
         """One step of the policy; its metrics, for whoever asks."""
         c, (eps, dropout) = self.config, noise
         with _constant(self._model_parameters):
-            found = self._policy_pass(self.model, self.policy, states, eps, dropout, c, acted)
+            found = pass_of(self.model, self.policy, states, eps, dropout, c, acted)
         spread = tm.percentile_range(found.terms.q[:, 0].detach()).clamp(min=1.0)
         self.scale.lerp_(spread, c.scale_tau)
         loss = policy_loss(found.terms, self.scale, self.action_size, entropy_coeff, c.hinge_coef, c.rho)
@@ -288,24 +286,3 @@ def _constant(parameters: Sequence[nn.Parameter]) -> Iterator[None]:
     finally:
         for parameter in parameters:
             parameter.requires_grad = True
-
-
-def per_seed_norm(grads: Iterable[Tensor]) -> Tensor:
-    """(S,) 2-norm over tensors (S, ...).
-
-    Seed by seed: one reduction over (S, n) sums in an order that depends on S, and a seed would train
-    differently beside others than alone.
-    """
-    flat = torch.cat([g.flatten(1) for g in grads], dim=1)
-    return torch.stack([torch.linalg.vector_norm(row) for row in flat])
-
-
-def clip_per_seed(grads: Sequence[Tensor], max_norm: float) -> Tensor:
-    """Scale each seed's gradients, in place, to norm at most `max_norm`; returns the (S,) norms before."""
-    if all(kernels.compiled_for(grad) and grad.is_contiguous() for grad in grads):
-        return fused.clip(grads, max_norm)
-    norm = per_seed_norm(grads)
-    factor = (max_norm / (norm + 1e-6)).clamp(max=1.0)
-    for grad in grads:
-        grad.mul_(factor.view(-1, *[1] * (grad.dim() - 1)))
-    return norm

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tdmpc import math as tm
-from tdmpc.accel import fused
+from tdmpc.agent import ops
 from tdmpc.agent.batch import Batch
 from tdmpc.agent.networks import Policy, WorldModel, aux_logits
 from tdmpc.agent.value_targets import Gaussian, Latents, Networks, Noise, TargetSpec, ValueBatch, value_batch
@@ -35,7 +35,7 @@ def _over_time(per_step: Tensor, rho: float) -> Tensor:
 def consistency_losses(rollout: Tensor, encoded: Tensor, rho: float) -> tuple[Tensor, Tensor]:
     """rollout (S, T, H, B, L) latents of every head, encoded (S, T, B, L) -> twice (S,): the same number, once with its
     gradient to the rollout alone, once to the encodings alone."""
-    return fused.squared_errors(rollout, encoded, tm.time_weights(encoded.shape[1], rho, encoded.device))
+    return ops.squared_errors(rollout, encoded, tm.time_weights(encoded.shape[1], rho, encoded.device))
 
 
 def along_rollouts(per_step: Tensor, heads: int) -> Tensor:
@@ -58,7 +58,7 @@ def reward_targets(rewards: Tensor, heads: int, bins: Tensor, rho: float) -> tup
     rewards: (S, T, B) -> (S, 1 + (T-1) H, B, K), two-hot: at t = 0 all dynamics heads share z_0, later steps have each
     head's own, head by head.
     """
-    target = fused.two_hot(along_rollouts(rewards, heads), bins)
+    target = ops.two_hot(along_rollouts(rewards, heads), bins)
     return target, rollout_weights(rewards.shape[1], heads, rho, rewards.device)
 
 
@@ -234,7 +234,7 @@ def _aux_loss(model: WorldModel, found: ValueBatch) -> Tensor:
     """(S, G) cross-entropy of the auxiliary values; their discounts are the last G of the batch."""
     rows = found.states.shape[1:3]
     logits = aux_logits(model.aux, found.states.flatten(1, 2), model.num_gammas, rows[1]).unflatten(2, rows)
-    return fused.cross_entropy(logits.unsqueeze(2), found.target[:, -model.num_gammas :], found.weights)
+    return ops.cross_entropy(logits.unsqueeze(2), found.target[:, -model.num_gammas :], found.weights)
 
 
 def _value_batches(
@@ -245,8 +245,7 @@ def _value_batches(
     c = config
     aux = c.aux_value_source if nets.model.num_gammas else None
     same = not c.policy_ema_enabled and c.imagine_initial_source == c.actor_source
-    # a compiled graph goes backward once, for all that it gave
-    same = same and torch.is_grad_enabled() and not torch.compiler.is_compiling()
+    same = same and ops.can_share_graph()
     return {
         source: value_batch(
             source, TargetSpec(source == c.ac_source, source == aux, same), nets, latents, batch, noise, c, full
@@ -277,7 +276,7 @@ def policy_pass(
     steps = states.shape[1:3]
     z = states.flatten(1, 2)
     mean, log_std = acted or policy(z)
-    action, log_prob, hinge = fused.gaussian(mean, log_std, eps, config.hinge_tau, config.hinge_power)
+    action, log_prob, hinge = ops.gaussian(mean, log_std, eps, config.hinge_tau, config.hinge_power)
     how = config.policy_head_reduce
     reward = tm.reduce_heads(model.rewards(z, action), how, 1)
     next_z = model.next(z, action)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from tdmpc import math as tm
-from tdmpc.accel import fused
+from tdmpc.agent import ops
 from tdmpc.agent.ensemble_mlp import Heads, StackedMLP
 from tdmpc.config import TrainConfig
 from tdmpc.rng import Dropout
@@ -27,7 +27,7 @@ class Policy(nn.Module):
 
     def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """(S, N, L) -> mean (S, N, A), log_std (S, N, A)."""
-        return fused.mean_and_log_std(self.net(z).squeeze(1), *self.log_std_range)
+        return ops.mean_and_log_std(self.net(z).squeeze(1), *self.log_std_range)
 
     def act(self, z: Tensor) -> Tensor:
         """(S, N, L) -> (S, N, A), the action of the mean: what the policy does alone."""
@@ -121,7 +121,7 @@ class TargetValues(nn.Module):
 
     def aux_values(self, z: Tensor, bins: Tensor) -> Tensor:
         """(S, N, L) -> (S, G, N)."""
-        return fused.two_hot_inverse(aux_logits(self.aux, z, self.num_gammas), bins)
+        return ops.two_hot_inverse(aux_logits(self.aux, z, self.num_gammas), bins)
 
 
 def aux_logits(aux: nn.Module, z: Tensor, num_gammas: int, live: int | None = None) -> Tensor:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from tdmpc import math as tm
-from tdmpc.accel import fused
+from tdmpc.agent import ops
 from tdmpc.agent.batch import Batch
 from tdmpc.agent.networks import Policy, TargetValues, WorldModel
 from tdmpc.config import TrainConfig
@@ -97,9 +97,9 @@ def _imagined(
         per_head = _targets(wanted, nets, rewards, next_z, nets.model.alive(next_z), config)
         lowest = (_drawn(per_head, noise.heads) if all_heads else per_head).amin(2)
         per_head, lowest = (x.unflatten(-1, z.shape[1:4]) for x in (per_head, lowest))
-        target = fused.mean_two_hot(lowest[:, :, 0], nets.model.bins)
+        target = ops.mean_two_hot(lowest[:, :, 0], nets.model.bins)
         if z.shape[1] > 1:
-            behind = fused.two_hot(lowest[:, :, 1:], nets.model.bins) * alive[:, None, 1:, ..., None]
+            behind = ops.two_hot(lowest[:, :, 1:], nets.model.bins) * alive[:, None, 1:, ..., None]
             target = torch.cat([target, behind.flatten(2, 4)], dim=2)
     states = starts.flatten(1, 2)
     if z.shape[1] > 1:
@@ -154,7 +154,7 @@ def _replayed(
         drawn = per_head if source == "replay_true" else _drawn(per_head, noise.heads)
         shown = per_head if all_heads else drawn
         lowest = drawn.amin(2)
-        target = fused.two_hot(lowest, nets.model.bins).unflatten(2, states.shape[1:3])
+        target = ops.two_hot(lowest, nets.model.bins).unflatten(2, states.shape[1:3])
     weights = tm.time_weights(states.shape[1], config.rho, states.device)
     return ValueBatch(states, weights, target, shown.unsqueeze(3), lowest.unsqueeze(2))
 

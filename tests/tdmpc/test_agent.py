@@ -11,10 +11,11 @@ import torch
 
 from tdmpc import math as tm
 from tdmpc.accel import kernels
-from tdmpc.agent.agent import Agent, Schedule, clip_per_seed, freeze_step, per_seed_norm
+from tdmpc.agent.agent import Agent, Schedule, freeze_step
 from tdmpc.agent.batch import Batch
 from tdmpc.agent.ensemble_mlp import StackedMLP
 from tdmpc.agent.losses import _value_loss, draw_noise, draw_policy_noise, model_losses, policy_pass
+from tdmpc.agent.ops import clip_per_seed, per_seed_norm
 from tdmpc.agent.value_targets import Latents, TargetSpec, value_batch
 from tdmpc.math import soft_cross_entropy, two_hot
 from tdmpc.metrics import GRADIENT_FLOW

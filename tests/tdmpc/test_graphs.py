@@ -119,7 +119,7 @@ def test_replayed_updates_and_plans_are_those_that_were_not(tiny, taped, monkeyp
     # plans, and updates with the policy's and, where it may rest, without; with the encoder frozen all of them anew
     assert sum(tape.replays > 1 for tape in taped) == (4 if config.pi_update_freq == 1 else 6)
     assert replayed.finite.all()
-    monkeypatch.setattr("tdmpc.agent.agent.CudaGraph", lambda work: work)
+    monkeypatch.setattr("tdmpc.accel.execution.CudaGraph", lambda work: work)
     agent, theirs = course(config)
     assert len(ours) == len(theirs)
     assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
