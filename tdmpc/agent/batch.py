@@ -13,4 +13,4 @@ class Batch(NamedTuple):
     obs: Tensor  # (S, T+1, B, O)
     actions: Tensor  # (S, T, B, A)
     rewards: Tensor  # (S, T, B)
-    terminated: Tensor  # (S, T, B) 1 where the transition ended the episode for good, not by the clock
+    terminated: Tensor  # (S, T, B) 1 where the episode terminated, not where it reached the time limit

@@ -1,8 +1,8 @@
-"""Networks as stacked numbers: one batched product serves every seed and every head.
+"""Ensembles of MLPs: one batched product for all seeds and all heads.
 
-All numbers of a network are one parameter (S, E, n): S seeds trained side by side, E heads of the ensemble, and of
-each the weight (in, out), bias, scale and shift of its layers. Inputs are (S, E, N, in), or (S, N, in) where all heads
-see the same input. Nothing crosses the S axis.
+The parameters of an ensemble are one tensor `numbers` (S, E, n): for each of S seeds trained together and E heads the
+weight (in, out), bias, scale and shift of each layer. Inputs are (S, E, N, in), or (S, N, in) where all heads have the
+same input. No operation mixes seeds.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ INIT_STD = 0.02  # truncated normal, as TD-MPC2
 Heads = Tensor | slice | None
 
 
-def _pick(numbers: Tensor, heads: Heads) -> Tensor:
-    """Numbers of the chosen heads: all (None), a slice of neighbours, or (S, h) indices for each seed."""
+def _select_heads(numbers: Tensor, heads: Heads) -> Tensor:
+    """numbers (S, E, n) -> (S, h, n) of the chosen heads: all (None), a slice, or indices (S, h) for each seed."""
     if heads is None:
         return numbers
     if isinstance(heads, slice):
@@ -34,12 +34,11 @@ def _pick(numbers: Tensor, heads: Heads) -> Tensor:
 
 
 class StackedMLP(nn.Module):
-    """Hidden layers Linear -> (dropout) -> LayerNorm -> Mish, then a plain or a SimNorm output layer; each seed's
-    weights drawn from its own generator.
+    """Hidden layers Linear -> (Dropout) -> LayerNorm -> Mish, then an output layer.
 
-    simnorm: group size of a LayerNorm -> SimNorm output; 0 = plain linear output.
-    zero_out: the output layer starts at zero. bfloat16: matrix products in it, with float32 numbers and sums; for
-    GPUs, since the kernels have float32 alone.
+    generators: one for each seed, from which its weights are drawn. simnorm: the output layer is Linear -> LayerNorm ->
+    SimNorm with this group size; 0: Linear only. zero_out: the weights of the output layer start at zero. bfloat16:
+    matrix products in bfloat16, with float32 parameters; for GPUs, since the C kernels support float32 only.
     """
 
     def __init__(
@@ -59,13 +58,12 @@ class StackedMLP(nn.Module):
         for layer, parts in zip(self.layers, self.parts(self.numbers.detach()), strict=True):
             if parts.scale is not None:
                 parts.scale.fill_(1)
-            for of_seed, generator in zip(parts.weight, generators, strict=True):
+            for weight, generator in zip(parts.weight, generators, strict=True):
                 if layer is not self.layers[-1] or not zero_out:
-                    drawn = nn.init.trunc_normal_(torch.empty(of_seed.shape), std=INIT_STD, generator=generator)
-                    of_seed.copy_(drawn)
+                    weight.copy_(nn.init.trunc_normal_(torch.empty(weight.shape), std=INIT_STD, generator=generator))
 
     def parts(self, numbers: Tensor | None = None) -> list[LayerParameters]:
-        """Views of the parameter, or of others like it, layer by layer."""
+        """Views into the parameters, or into a tensor of the same layout such as their gradient, layer by layer."""
         return ops.layer_parameters(self.numbers if numbers is None else numbers, self.layers)
 
     def forward(
@@ -77,14 +75,14 @@ class StackedMLP(nn.Module):
         bins: Tensor | None = None,
         live: int | None = None,
     ) -> Tensor:
-        """x (S, [E|1], N, in) -> (S, E, N, out); with `beside` (S, [E|1], N, more), a row of both is one input.
+        """x (S, [E|1], N, in) -> (S, E, N, out).
 
-        dropout: of the first layer, drawn for at least these rows. bins: (K,) centres; with them, the output is
-        (S, E, N), what `two_hot_inverse` makes of it. live: of how many first rows of x a gradient is wanted, if not
-        of all.
+        beside: (S, [E|1], N, more), concatenated to x. heads: the heads to apply. dropout: of the first layer, for at
+        least N rows. bins: (K,) centres; the output is then `ops.two_hot_inverse` of the logits, (S, E, N). live: the
+        number of first rows of x that need a gradient; None: all.
         """
         options = StackOptions(self.layers, dropout, bins, live)
-        return ops.mlp(x, beside, _pick(self.numbers, heads), options, self.precision)
+        return ops.mlp(x, beside, _select_heads(self.numbers, heads), options, self.precision)
 
     def cross_entropy(
         self,
@@ -95,7 +93,10 @@ class StackedMLP(nn.Module):
         dropout: Dropout | None = None,
         live: int | None = None,
     ) -> Tensor:
-        """`ops.cross_entropy` of the outputs as logits -> (S,). target: (S, X, B, out), for all heads, where X B rows
-        go in; the rest as in `forward`."""
+        """`ops.cross_entropy` of the outputs as logits -> (S,).
+
+        target: (S, X, B, out) distributions that all heads share, where x has N = X B rows. weights: (X,). The rest as
+        in `forward`.
+        """
         options = StackOptions(self.layers, dropout, None, live)
         return ops.mlp_cross_entropy(x, beside, self.numbers, options, self.precision, target, weights)

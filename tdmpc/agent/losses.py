@@ -7,6 +7,7 @@ each seed the gradient it would have alone. Shapes and symbols: docs/algorithm.m
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import torch
@@ -33,43 +34,46 @@ def _over_time(per_step: Tensor, rho: float) -> Tensor:
 
 
 def consistency_losses(rollout: Tensor, encoded: Tensor, rho: float) -> tuple[Tensor, Tensor]:
-    """rollout (S, T, H, B, L) latents of every head, encoded (S, T, B, L) -> twice (S,): the same number, once with its
-    gradient to the rollout alone, once to the encodings alone."""
+    """rollout (S, T, H, B, L) latents of all heads, encoded (S, T, B, L) -> consistency and encoder consistency (S,).
+
+    Both have the same value. The gradient of the first reaches the rollout only, that of the second the encodings only.
+    """
     return ops.squared_errors(rollout, encoded, tm.time_weights(encoded.shape[1], rho, encoded.device))
 
 
 def along_rollouts(per_step: Tensor, heads: int) -> Tensor:
-    """(S, T, ...) of a window's steps -> (S, 1 + (T-1) H, ...), of the states that rewards are predicted from."""
+    """(S, T, ...) values of the steps of a window -> (S, 1 + (T-1) H, ...) of the states along the heads' rollouts.
+
+    At t = 0 all heads share one state; each later step is repeated for each head.
+    """
     if heads == 1:
         return per_step
     return torch.cat([per_step[:, :1], per_step[:, 1:].repeat_interleave(heads, dim=1)], dim=1)
 
 
 def rollout_weights(steps: int, heads: int, rho: float, device: torch.device) -> Tensor:
-    """(1 + (T-1) H,) weights of these states: a step weighs rho^t, its heads the same, and all T as much as T means."""
-    share = (1 + (steps - 1) * heads) / steps
-    later = [share * rho**t / heads for t in range(1, steps) for _ in range(heads)]
-    return tm.constant((share, *later), device)
+    """(1 + (T-1) H,) weights of the states of `along_rollouts`: the weighted mean over states equals the mean over t of
+    rho^t times the mean over heads."""
+    scale = (1 + (steps - 1) * heads) / steps
+    later = [scale * rho**t / heads for t in range(1, steps) for _ in range(heads)]
+    return tm.constant((scale, *later), device)
 
 
 def reward_targets(rewards: Tensor, heads: int, bins: Tensor, rho: float) -> tuple[Tensor, Tensor]:
-    """What the reward heads learn along every dynamics head's rollout, and how much each state weighs.
-
-    rewards: (S, T, B) -> (S, 1 + (T-1) H, B, K), two-hot: at t = 0 all dynamics heads share z_0, later steps have each
-    head's own, head by head.
-    """
+    """rewards (S, T, B) -> two-hot targets (S, 1 + (T-1) H, B, K) of the reward heads along the rollouts of H dynamics
+    heads, and the weights (1 + (T-1) H,) of their states."""
     target = ops.two_hot(along_rollouts(rewards, heads), bins)
     return target, rollout_weights(rewards.shape[1], heads, rho, rewards.device)
 
 
 def termination_loss(logits: Tensor, terminated: Tensor) -> Tensor:
-    """Binary cross-entropy of the ends of a window's transitions: logits (S, T, H, B), terminated (S, T, B) -> (S,)."""
+    """Binary cross-entropy of terminal transitions: logits (S, T, H, B), terminated (S, T, B) -> (S,)."""
     target = terminated.unsqueeze(2).expand_as(logits)
     return F.binary_cross_entropy_with_logits(logits, target, reduction="none").mean(dim=(1, 2, 3))
 
 
 class PolicyTerms(NamedTuple):
-    """What the policy is judged by; (S, T, B) each, T counting all states of a window."""
+    """Terms of the policy's objective, (S, T+1, B) each."""
 
     q: Tensor
     log_prob: Tensor  # of the pre-squash Gaussian
@@ -79,20 +83,21 @@ class PolicyTerms(NamedTuple):
 def policy_loss(
     terms: PolicyTerms, scale: Tensor, action_size: int, entropy_coeff: Tensor | float, hinge_coef: float, rho: float
 ) -> Tensor:
-    """-(Q-hat / scale + coeff * entropy) + hinge, rho^t weighted -> (S,).
+    """-(Q-hat / scale + entropy_coeff * entropy) + hinge_coef * hinge, weighted by rho^t -> (S,).
 
-    scale: (S,). The objective's entropy is -A times the log-density of the pre-squash Gaussian: TD-MPC2's
-    code, in which the tanh terms cancel, so its gradient reaches log_std only.
+    scale: (S,). The entropy is -A times the log-density of the pre-squash Gaussian, as in TD-MPC2's code, where the
+    tanh terms cancel. Its gradient reaches log_std only.
     """
-    against = hinge_coef * terms.hinge - terms.q / scale[:, None, None]
-    return _over_time((against + entropy_coeff * action_size * terms.log_prob).mean(-1), rho)
+    without_entropy = hinge_coef * terms.hinge - terms.q / scale[:, None, None]
+    return _over_time((without_entropy + entropy_coeff * action_size * terms.log_prob).mean(-1), rho)
 
 
 # --- noise --------------------------------------------------------------------------------------------
 
 
 def draw_noise(config: TrainConfig, action_size: int, draws: Draws, dropout: bool = True) -> Noise:
-    """Noise of one pass; the order of the draws is part of what a seed stands for."""
+    """Noise of the model's losses on one batch. Another order of the draws would be another result for the same
+    seed."""
     c = config
     starts = (c.horizon + 1) * c.batch_size
     steps = c.imagination_horizon if c.imagines else 0
@@ -104,11 +109,11 @@ def draw_noise(config: TrainConfig, action_size: int, draws: Draws, dropout: boo
 
 class PolicyNoise(NamedTuple):
     eps: Tensor  # (S, M, A) standard-normal, M = (T+1) B
-    dropout: Dropout | None  # of (S, Q, H*M, hidden)
+    dropout: Dropout | None  # for (S, Q, H*M, hidden)
 
 
 def draw_policy_noise(config: TrainConfig, action_size: int, draws: Draws) -> PolicyNoise:
-    """Noise of one update of the policy, drawn behind that of the model's."""
+    """Noise of one update of the policy, drawn after that of the model."""
     c = config
     count = (c.horizon + 1) * c.batch_size
     eps = draws.normal(count, action_size)
@@ -120,14 +125,14 @@ def draw_policy_noise(config: TrainConfig, action_size: int, draws: Draws) -> Po
 
 class ModelLosses(NamedTuple):
     raw: dict[str, Tensor]  # loss -> (S,)
-    coefs: dict[str, float]  # of each of these
-    metrics: Metrics  # empty unless asked for in full
-    states: Tensor  # (S, T+1, B, L) detached start states, for the policy
-    acted: Gaussian | None  # what the policy said there, with its gradient, if it was asked
+    coefs: dict[str, float]  # loss -> its coefficient
+    metrics: Metrics  # empty unless `full`
+    states: Tensor  # (S, T+1, B, L) detached states that the policy is trained on
+    acted: Gaussian | None  # the policy's output at these states with its gradient, where imagination computed it
 
     @property
     def weighted(self) -> dict[str, Tensor]:
-        """loss -> (S,), times its coefficient."""
+        """loss -> (S,) its value times its coefficient."""
         return {name: self.coefs[name] * loss for name, loss in self.raw.items()}
 
     @property
@@ -140,18 +145,21 @@ class ModelLosses(NamedTuple):
 def model_losses(
     nets: Networks, batch: Batch, noise: Noise, config: TrainConfig, frozen: bool, full: bool
 ) -> ModelLosses:
-    """All losses of the world model and the values on one batch. `full` adds the diagnostics."""
+    """All losses of the world model and the values on one batch.
+
+    frozen: without gradient to the encoder. full: with metrics.
+    """
     c, model = config, nets.model
-    latents, seen, truth = _unroll(model, batch, frozen)
+    latents, inputs, encoded = _unroll(model, batch, frozen)
     heads = latents.rollout.shape[2]
-    taken = along_rollouts(batch.actions, heads)
+    actions = along_rollouts(batch.actions, heads)
     values = _value_batches(nets, latents, batch, noise, c, full)
-    to_rollout, to_encoder = consistency_losses(latents.rollout, truth, c.rho)
+    to_rollout, to_encoder = consistency_losses(latents.rollout, encoded, c.rho)
     target, weights = reward_targets(batch.rewards, heads, model.bins, c.rho)
     raw = {
         "consistency_loss": to_rollout,
         "encoder_consistency_loss": to_encoder,
-        "reward_loss": model.reward.cross_entropy(seen.flatten(1, 2), target, weights, taken.flatten(1, 2)),
+        "reward_loss": model.reward.cross_entropy(inputs.flatten(1, 2), target, weights, actions.flatten(1, 2)),
     }
     raw["value_loss"], value_metrics = _value_loss(model, values[c.ac_source], noise, full)
     metrics: Metrics = {}
@@ -161,7 +169,20 @@ def model_losses(
         metrics["aux_value_loss_per_gamma"] = per_gamma.detach()
     if c.episodic:
         raw["termination_loss"] = termination_loss(model.end_logits(latents.rollout), batch.terminated)
-    coefs_of = {
+    acted = next((batch_of.acted for batch_of in values.values() if batch_of.acted), None)
+    result = ModelLosses(raw, _coefficients(c, raw), {}, latents.states(c.actor_source).detach(), acted)
+    if not full:
+        return result
+    metrics |= {name: loss.detach() for name, loss in raw.items()} | value_metrics
+    metrics["reward_error_abs_mean"] = _reward_error(model, inputs, actions, batch.rewards, heads)
+    metrics["total_loss"] = result.total.detach()
+    return result._replace(metrics=metrics)
+
+
+def _coefficients(config: TrainConfig, names: Iterable[str]) -> dict[str, float]:
+    """Loss -> its coefficient, for the losses `names`."""
+    c = config
+    coefficients = {
         "consistency_loss": c.consistency_coef,
         "encoder_consistency_loss": c.encoder_consistency_coef,
         "reward_loss": c.reward_coef,
@@ -169,53 +190,48 @@ def model_losses(
         "aux_value_loss": c.multi_gamma_loss_weight,
         "termination_loss": c.termination_coef,
     }
-    coefs = {name: coefs_of[name] for name in raw}
-    acted = next((found.acted for found in values.values() if found.acted), None)
-    result = ModelLosses(raw, coefs, {}, latents.states(c.actor_source).detach(), acted)
-    if not full:
-        return result
-    metrics |= {name: loss.detach() for name, loss in raw.items()} | value_metrics
-    metrics["reward_error_abs_mean"] = _reward_error(model, seen, taken, batch.rewards, heads)
-    metrics["total_loss"] = result.total.detach()
-    return result._replace(metrics=metrics)
+    return {name: coefficients[name] for name in names}
 
 
 def _unroll(model: WorldModel, batch: Batch, frozen: bool) -> tuple[Latents, Tensor, Tensor]:
-    """Latents; the states (S, 1 + (T-1) H, B, L) that rewards are predicted from, z_0 and then each head's; and the
-    encodings (S, T, B, L) that the rollout should have met."""
+    """Encode the observations and roll every dynamics head from z_0 over the stored actions.
+
+    Returns all latents; the states (S, 1 + (T-1) H, B, L) that rewards are predicted from: z_0, then those of each
+    head; and the encodings (S, T, B, L) that the rollout predicts.
+    """
     with torch.set_grad_enabled(torch.is_grad_enabled() and not frozen):
         encoded = model.encode(batch.obs)
-    z, truth = encoded.split([1, batch.actions.shape[1]], dim=1)  # z_0: one latent, shared by all heads
+    z, predicted = encoded.split([1, batch.actions.shape[1]], dim=1)  # all heads start from z_0
     steps = [z]
     for t in range(batch.actions.shape[1]):
         steps.append(model.next(steps[-1], batch.actions[:, t : t + 1]))
     rollout = torch.stack(steps[1:], dim=1)
     starts = torch.cat([z, rollout[:, :, 0].detach()], dim=1)
-    return Latents(encoded, rollout, starts), torch.cat(steps[:-1], dim=1), truth
+    return Latents(encoded, rollout, starts), torch.cat(steps[:-1], dim=1), predicted
 
 
 @torch.no_grad()
 def _reward_error(model: WorldModel, states: Tensor, actions: Tensor, rewards: Tensor, heads: int) -> Tensor:
-    """(S,) mean |predicted - stored reward| over steps, heads and windows."""
+    """states, actions (S, 1 + (T-1) H, B, ...), rewards (S, T, B) -> (S,) mean |predicted - stored reward|."""
     predicted = model.rewards(states.flatten(1, 2), actions.flatten(1, 2)).mean(1).unflatten(1, states.shape[1:3])
     errors = (predicted - along_rollouts(rewards, heads)).abs().mean(2)
     return (errors * rollout_weights(rewards.shape[1], heads, 1.0, rewards.device)).mean(1)
 
 
-def _value_loss(model: WorldModel, found: ValueBatch, noise: Noise, full: bool) -> tuple[Tensor, Metrics]:
-    """Every value head against one target; the metrics are those of the start states."""
-    states, live = found.states.flatten(1, 2), found.states.shape[2]
-    loss = model.value.cross_entropy(states, found.target[:, 0], found.weights, dropout=noise.dropout, live=live)
+def _value_loss(model: WorldModel, batch: ValueBatch, noise: Noise, full: bool) -> tuple[Tensor, Metrics]:
+    """(S,) cross-entropy of all value heads with the same target, and where `full` the metrics of the start states."""
+    states, live = batch.states.flatten(1, 2), batch.states.shape[2]
+    loss = model.value.cross_entropy(states, batch.target[:, 0], batch.weights, dropout=noise.dropout, live=live)
     if not full:
         return loss, {}
     with torch.no_grad():
-        target = found.lowest[:, 0].mean(1)
+        target = batch.lowest[:, 0].mean(1)
         predicted = model.values(states[:, : target.shape[1]], noise.dropout)
-        return loss, _value_metrics(predicted, target, found.per_head[:, 0])
+        return loss, _value_metrics(predicted, target, batch.per_head[:, 0])
 
 
 def _value_metrics(predicted: Tensor, target: Tensor, per_head: Tensor) -> Metrics:
-    """predicted (S, Q, M), target (S, M), per_head (S, H, N, M). Spreads need two heads and are absent otherwise."""
+    """predicted (S, Q, M), target (S, M), per_head (S, H, N, M). Standard deviations over one head are left out."""
     pred_mean, target_mean = predicted.mean(dim=(1, 2)), target.mean(1)
     metrics = {
         "value_pred_mean": pred_mean,
@@ -230,27 +246,29 @@ def _value_metrics(predicted: Tensor, target: Tensor, per_head: Tensor) -> Metri
     return metrics
 
 
-def _aux_loss(model: WorldModel, found: ValueBatch) -> Tensor:
-    """(S, G) cross-entropy of the auxiliary values; their discounts are the last G of the batch."""
-    rows = found.states.shape[1:3]
-    logits = aux_logits(model.aux, found.states.flatten(1, 2), model.num_gammas, rows[1]).unflatten(2, rows)
-    return ops.cross_entropy(logits.unsqueeze(2), found.target[:, -model.num_gammas :], found.weights)
+def _aux_loss(model: WorldModel, batch: ValueBatch) -> Tensor:
+    """(S, G) cross-entropy of the auxiliary values, whose discounts are the last G of the batch."""
+    rows = batch.states.shape[1:3]
+    logits = aux_logits(model.aux, batch.states.flatten(1, 2), model.num_gammas, rows[1]).unflatten(2, rows)
+    return ops.cross_entropy(logits.unsqueeze(2), batch.target[:, -model.num_gammas :], batch.weights)
 
 
 def _value_batches(
     nets: Networks, latents: Latents, batch: Batch, noise: Noise, config: TrainConfig, full: bool
 ) -> dict[str, ValueBatch]:
-    """By source, each computed once: primary and auxiliary values may share theirs. Imagination asks the policy at its
-    start states, and where the policy's own update will ask the same, that is kept."""
+    """Source -> states and targets. Primary and auxiliary values with the same source share one batch.
+
+    Imagination evaluates the policy at the start states. Where the policy is trained on the same states, that output is
+    kept for its update.
+    """
     c = config
-    aux = c.aux_value_source if nets.model.num_gammas else None
-    same = not c.policy_ema_enabled and c.imagine_initial_source == c.actor_source
-    same = same and ops.can_share_graph()
+    aux_source = c.aux_value_source if nets.model.num_gammas else None
+    reuse = not c.policy_ema_enabled and c.imagine_initial_source == c.actor_source and ops.can_share_graph()
     return {
         source: value_batch(
-            source, TargetSpec(source == c.ac_source, source == aux, same), nets, latents, batch, noise, c, full
+            source, TargetSpec(source == c.ac_source, source == aux_source, reuse), nets, latents, batch, noise, c, full
         )
-        for source in dict.fromkeys([c.ac_source, *([aux] if aux else [])])
+        for source in dict.fromkeys([c.ac_source, *([aux_source] if aux_source else [])])
     }
 
 
@@ -259,38 +277,38 @@ def _value_batches(
 
 class PolicyPass(NamedTuple):
     terms: PolicyTerms
-    mean: Tensor  # (S, M, A) of the Gaussian before the squash, as log_std
-    log_std: Tensor
+    mean: Tensor  # (S, M, A) of the Gaussian before the squash
+    log_std: Tensor  # (S, M, A)
 
 
 def policy_pass(
     model: WorldModel, policy: Policy, states: Tensor, eps: Tensor, dropout: Dropout | None, config: TrainConfig,
     acted: Gaussian | None = None,
 ) -> PolicyPass:  # fmt: skip
-    """states (S, T+1, B, L), eps (S, M, A), dropout of (S, Q, H*M, hidden) -> the terms of the policy's objective.
+    """states (S, T+1, B, L), eps (S, M, A), dropout for (S, Q, H*M, hidden) -> the terms of the policy's objective.
 
-    Q-hat = reduce_R r + gamma reduce_H min_Q V(z'_h), by the online value heads in training mode as in
-    TD-MPC2. acted: the policy's answer to the states, where it was asked before. The graph reaches the model too;
-    whoever differentiates asks for the policy's parameters only.
+    Q-hat = reduce_R r + gamma reduce_H min_Q V(z'_h), with the online value heads and their dropout as in TD-MPC2.
+    acted: the policy's output at the states, where it was computed before. The autograd graph includes the model, so
+    differentiate with respect to the policy's parameters only.
     """
     steps = states.shape[1:3]
     z = states.flatten(1, 2)
     mean, log_std = acted or policy(z)
     action, log_prob, hinge = ops.gaussian(mean, log_std, eps, config.hinge_tau, config.hinge_power)
-    how = config.policy_head_reduce
-    reward = tm.reduce_heads(model.rewards(z, action), how, 1)
+    reduction = config.policy_head_reduce
+    reward = tm.reduce_heads(model.rewards(z, action), reduction, 1)
     next_z = model.next(z, action)
     values = model.values(next_z.flatten(1, 2), dropout).amin(1).unflatten(-1, next_z.shape[1:3])
     alive = model.alive(next_z)
     values = values if alive is None else alive * values
-    q = reward + config.gamma * tm.reduce_heads(values, how, 1)
+    q = reward + config.gamma * tm.reduce_heads(values, reduction, 1)
     terms = PolicyTerms(*(x.unflatten(-1, steps) for x in (q, log_prob, hinge)))
     return PolicyPass(terms, mean, log_std)
 
 
 @torch.no_grad()
-def policy_metrics(found: PolicyPass, eps: Tensor) -> Metrics:
-    """What the policy was like in a pass with the noise eps (S, M, A)."""
-    entropy = tm.squash_log_det(found.mean + found.log_std.exp() * eps) - found.terms.log_prob.flatten(1)
-    per_dim = found.log_std.mean(1)
+def policy_metrics(passed: PolicyPass, eps: Tensor) -> Metrics:
+    """Metrics of a `policy_pass` with noise eps (S, M, A)."""
+    entropy = tm.squash_log_det(passed.mean + passed.log_std.exp() * eps) - passed.terms.log_prob.flatten(1)
+    per_dim = passed.log_std.mean(1)
     return {"log_std": per_dim.mean(1), "log_std_per_dim": per_dim, "policy_entropy": entropy.mean(1)}
