@@ -96,8 +96,7 @@ def policy_loss(
 
 
 def draw_noise(config: TrainConfig, action_size: int, draws: Draws, dropout: bool = True) -> Noise:
-    """Noise of the model's losses on one batch. Another order of the draws would be another result for the same
-    seed."""
+    """Noise of the model's losses on one batch. The order of the draws determines the results of a seed."""
     c = config
     starts = (c.horizon + 1) * c.batch_size
     steps = c.imagination_horizon if c.imagines else 0

@@ -58,7 +58,7 @@ def score(nets: Networks, z: Tensor, actions: Tensor, config: TrainConfig, heads
 
 
 def draw_plan_noise(config: TrainConfig, episodes: int, size: int, draws: Draws, best: bool) -> PlanNoise:
-    """Noise of one plan for actions (size,). Another order of the draws would be another result for the same seed."""
+    """Noise of one plan for actions (size,). The order of the draws determines the results of a seed."""
     c = config
     policy_shape = (c.horizon, episodes * c.num_pi_trajs, size)
     return PlanNoise(

@@ -94,7 +94,7 @@ def mlp_cross_entropy(
     target: (S, X, B, out) distributions that all heads share, where N = X B. weights: (X,).
     """
     if torch.is_grad_enabled() and precision == torch.float32 and kernels.compiled_for(x):
-        return stack.learn(x, beside, options, numbers, stack.Goal(target.contiguous(), weights))
+        return stack.cross_entropy(x, beside, options, numbers, stack.Targets(target.contiguous(), weights))
     logits = mlp(x, beside, numbers, options, precision)
     return cross_entropy(logits.unflatten(2, target.shape[1:3]), target, weights)
 

@@ -196,7 +196,7 @@ class OnOneDevice(TorchDispatchMode):
 def test_updates_and_plans_wait_for_nothing_and_send_nothing(tiny, changes):
     """The device "meta" has no numbers: whoever reads one, as a branch or `.item()` does, fails."""
     config = tiny(**changes)
-    tm._made.cache_clear()  # constants are sent once
+    tm._cached_constant.cache_clear()  # constants are sent once
     agent = Agent(config, OBS, ACTIONS, SEEDS, "meta")
     data, draws = Draws.fresh(SEEDS, "data"), Elsewhere.fresh(SEEDS, "draws")
     warm = torch.zeros(len(SEEDS), 1, config.horizon, ACTIONS, device="meta")

@@ -151,7 +151,7 @@ def test_training_without_the_kernels_is_told_once_unless_asked_for(tiny, traine
     runs = trained("told")
     handles = [runs.handle(config, seed, tell=told.append) for seed in (1, 2)]
     for reason in ("cc: no header", ""):
-        monkeypatch.setattr(kernels, "_found", lambda reason=reason: reason)
+        monkeypatch.setattr(kernels, "_load", lambda reason=reason: reason)
         train(handles, device="cpu", threads=1, should_stop=lambda: True)
     assert told == ["trains without the C kernels, up to three times as long: cc: no header"]
 
