@@ -1,10 +1,10 @@
-"""Agent steps a second on a GPU, summed over the seeds of a process, and its memory, as Markdown: for numbers of seeds,
-ways of running and precisions. The base configuration, unless `--set` says otherwise.
+"""Agent steps per second on a GPU, summed over the seeds of a process, and GPU memory, as Markdown: for numbers of
+seeds, ways of execution and precisions. Default: the base configuration; `--set` changes it.
 
     python benchmarks/gpu.py                                        all of it; a quarter of an hour
     python benchmarks/gpu.py --seeds 1,6 --ways eager,graphs --precisions tf32
 
-Each line is one process of benchmarks/speed.py with made-up data, without environments.
+Each line is one process of benchmarks/speed.py with random data, without environments.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ CELL = re.compile(r"^ *(?P<seeds>\d+) steps/s +(?P<steps>[\d.]+)(?:, (?P<mb>\d+)
 
 
 class Cell(NamedTuple):
-    steps: float  # agent steps a second, all seeds together
-    mb: int | None  # the most on the GPU; None on a CPU
+    steps: float  # agent steps per second, all seeds together
+    mb: int | None  # peak memory on the GPU; None on a CPU
 
 
 def main() -> int:
@@ -43,19 +43,19 @@ def main() -> int:
     for precision in args.precisions:
         for way in args.ways:
             words = [*WAYS[way], *PRECISIONS[precision], *(word for pair in args.set for word in ("--set", pair))]
-            found = measured(["--device", args.device, "--seeds", args.seeds, *words])
-            failed += len(found) < len(seeds)
-            print(f"| {precision} | {way} | {' | '.join(_words(found.get(n), n) for n in seeds)} |", flush=True)
+            cells = measured(["--device", args.device, "--seeds", args.seeds, *words])
+            failed += len(cells) < len(seeds)
+            print(f"| {precision} | {way} | {' | '.join(_words(cells.get(n), n) for n in seeds)} |", flush=True)
     print("\nAgent steps a second of all seeds together; MB on the GPU for each of them.")
     return 1 if failed else 0
 
 
 def measured(words: Sequence[str]) -> dict[int, Cell]:
-    """Number of seeds -> what speed.py says, as far as it came; why it came no further goes to the terminal."""
-    done = subprocess.run([sys.executable, str(SPEED), *words], check=False, stdout=subprocess.PIPE, text=True)
+    """Number of seeds -> result of speed.py, for those that it completed. Its error messages go to the terminal."""
+    completed = subprocess.run([sys.executable, str(SPEED), *words], check=False, stdout=subprocess.PIPE, text=True)
     return {
         int(cell["seeds"]): Cell(float(cell["steps"]), int(cell["mb"]) if cell["mb"] else None)
-        for cell in CELL.finditer(done.stdout)
+        for cell in CELL.finditer(completed.stdout)
     }
 
 

@@ -1,4 +1,4 @@
-"""How near an update and a planned action come to their arithmetic on this machine, for any configuration.
+"""Time of an update and of a planned action compared with that of their matrix products, for any configuration.
 
     python benchmarks/speed.py                                      the base configuration
     python benchmarks/speed.py --reference --seeds 1,5              the learning study's small networks
@@ -7,12 +7,12 @@
     python benchmarks/speed.py --device cuda --seeds 1,2,4,6,12 --compile --cuda-graphs --set bfloat16=yes
     python benchmarks/speed.py --start                              the start of a run, part by part
 
-GFLOP: of the matrix products, counted while they run as torch operations. Floor: GFLOP / this machine's own throughput
-for a float32 product of 512x524 by 524x512 on one thread, measured in the same process before and behind every
-repetition: what else runs on the machine changes it from second to second; on a GPU that of a product of 4096x4096
-by 4096x4096 there, with the configuration's `tf32`. Units: seconds x that throughput, which
-travel between machines better than seconds do. All are medians, of processor time; with several threads or on a GPU, of
-wall time. Steps/s: agent steps of all seeds, each a planned action and `utd_ratio` updates, without the environment.
+GFLOP: of the matrix products, counted while they run as torch operations. Floor: GFLOP / throughput of this machine for
+a float32 product of 512x524 by 524x512 on one thread, or on a GPU for a product of 4096x4096 by 4096x4096 with the
+configuration's `tf32`. It is measured in the same process before and after every repetition, since the load of the
+machine changes. Units: seconds x throughput, which are more comparable between machines than seconds. All figures are
+medians, of processor time; with several threads or on a GPU, of wall time. Steps/s: agent steps of all seeds, each with
+a planned action and `utd_ratio` updates, without the environment.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ from jobs.planning.plan import load as load_plan
 from tdmpc.accel import kernels, processor
 from tdmpc.accel.cuda_graphs import WARM_UPS
 from tdmpc.agent.agent import Agent, Schedule
+from tdmpc.agent.batch import Batch
 from tdmpc.api import keep_freed_memory
 from tdmpc.config import TrainConfig
 from tdmpc.rng import Draws
 from tdmpc.training.environment import Env
-from tdmpc.training.replay_buffer import Batch
 
 LEARNING = Path(__file__).with_name("learning.yaml")
 START = Path(__file__).with_name("start.py")
@@ -72,13 +72,13 @@ def main() -> None:
 
 
 def _print(config: TrainConfig, seeds: int, args: argparse.Namespace) -> None:
-    """Measures an update and an action of so many seeds, and prints a line for each and one for both."""
+    """Measures an update and an action of `seeds` seeds, and prints a line for each and one for both."""
     counted = {name: _gflop(work) for name, work in _work(config, seeds).items()}
     seconds = {}
     if args.device == "cuda":
         torch.cuda.reset_peak_memory_stats()
     for name, work in _work(config, seeds, args.compile, args.cuda_graphs, args.device).items():
-        first = _taken(work, time.perf_counter, args.device)
+        first = _seconds(work, time.perf_counter, args.device)
         for _ in range(WARM_UPS if args.cuda_graphs else 0):  # and the recording
             work()
         gflop, (taken, units) = counted[name], _measured(work, args.threads, args.device)
@@ -114,14 +114,14 @@ def _arguments() -> argparse.Namespace:
 def _work(
     config: TrainConfig, seeds: int, compiled: bool = False, cuda_graphs: bool = False, device: str = "cpu"
 ) -> dict[str, Callable[[], object]]:
-    """One update and one planned action of `seeds` seeds, on made-up data of the task's sizes."""
+    """One update and one planned action of `seeds` seeds, on random data of the task's sizes."""
     env = Env(config.task, config.action_repeat, 0)
     agent = Agent(config, env.obs_size, env.action_size, range(seeds), device, compiled, cuda_graphs)
     draws = Draws.fresh(range(seeds), "benchmark", device=device)
     shape = (seeds, config.horizon, config.batch_size)
     obs = torch.randn(seeds, config.horizon + 1, config.batch_size, env.obs_size)
-    made = obs, torch.rand(*shape, env.action_size) * 2 - 1, torch.rand(shape), torch.zeros(shape)
-    batch = Batch(*(data.to(device) for data in made))
+    data = obs, torch.rand(*shape, env.action_size) * 2 - 1, torch.rand(shape), torch.zeros(shape)
+    batch = Batch(*(tensor.to(device) for tensor in data))
     warm = torch.zeros(seeds, 1, config.horizon, env.action_size, device=device)
     schedule = Schedule(False, config.start_entropy_coeff)
     return {
@@ -131,7 +131,7 @@ def _work(
 
 
 def _start(options: dict[str, Any], threads: int) -> None:
-    """Prints what each part of a run's start takes; what stands before the agent's own import is the floor."""
+    """Prints the time of each part of a run's start. The parts before the import of the agent are the lower bound."""
     runs = [
         subprocess.run(
             [sys.executable, str(START), json.dumps(options), str(threads)], check=True, capture_output=True, text=True
@@ -148,8 +148,8 @@ def _start(options: dict[str, Any], threads: int) -> None:
 
 
 class _Products(TorchDispatchMode):
-    """Counts the operations of matrix products. (torch's FlopCounterMode fails where a view was made without
-    gradients of what has some.)"""
+    """Counts the operations of matrix products. (torch's FlopCounterMode fails for a view made without gradients of a
+    tensor that requires them.)"""
 
     flops = 0
 
@@ -161,48 +161,49 @@ class _Products(TorchDispatchMode):
 
 
 def _gflop(work: Callable[[], object]) -> float:
-    """As torch operations: the kernels make the same products, but for rows without a gradient."""
+    """GFLOP of `work` as torch operations. The kernels compute the same products, except for rows without a
+    gradient."""
     with mock.patch.object(kernels, "_library", return_value=None), _Products() as counted:
         work()
     return counted.flops / 1e9
 
 
 def _throughput(device: str) -> float:
-    """GFLOP/s, at this moment, of the product that the units are defined by."""
+    """Current GFLOP/s of the product that defines the units."""
     rows, depth = (4096, 4096) if device == "cuda" else (512, 524)
     a, b = torch.randn(rows, depth, device=device), torch.randn(depth, rows, device=device)
     clock = time.perf_counter if device == "cuda" else time.process_time
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        taken = statistics.median(_taken(lambda: a @ b, clock, device) for _ in range(5))
+        seconds = statistics.median(_seconds(lambda: a @ b, clock, device) for _ in range(5))
     finally:
         torch.set_num_threads(threads)
-    return 2 * rows * depth * rows / 1e9 / taken
+    return 2 * rows * depth * rows / 1e9 / seconds
 
 
 def _measured(work: Callable[[], object], threads: int, device: str) -> tuple[float, float]:
-    """Seconds and units of `work`, which has run before, medians."""
+    """Median seconds and units of `work`, which must have run before."""
     clock = time.process_time if threads == 1 and device == "cpu" else time.perf_counter
-    found: list[tuple[float, float]] = []
+    repetitions: list[tuple[float, float]] = []
     before = _throughput(device)
-    while len(found) < 3 or sum(seconds for seconds, _ in found) < SECONDS:
-        seconds = _taken(work, clock, device)
-        behind = _throughput(device)
-        found.append((seconds, seconds * (before + behind) / 2))
-        before = behind
-    seconds, units = map(statistics.median, zip(*found, strict=True))
+    while len(repetitions) < 3 or sum(seconds for seconds, _ in repetitions) < SECONDS:
+        seconds = _seconds(work, clock, device)
+        after = _throughput(device)
+        repetitions.append((seconds, seconds * (before + after) / 2))
+        before = after
+    seconds, units = map(statistics.median, zip(*repetitions, strict=True))
     return seconds, units
 
 
-def _taken(work: Callable[[], object], clock: Callable[[], float], device: str) -> float:
-    """Seconds until it is done, on a GPU too, which goes on behind the call that started it."""
+def _seconds(work: Callable[[], object], clock: Callable[[], float], device: str) -> float:
+    """Seconds until `work` is complete, including the operations that it has launched on a GPU."""
     wait = torch.cuda.synchronize if device == "cuda" else lambda: None
     wait()
-    began = clock()
+    start = clock()
     work()
     wait()
-    return clock() - began
+    return clock() - start
 
 
 if __name__ == "__main__":

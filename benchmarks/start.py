@@ -1,5 +1,5 @@
-"""One start of a run, for `speed.py --start`: prints [part, processor seconds so far], from the interpreter's start to
-the first update and the first planned action.
+"""One start of a run, for `speed.py --start`: prints [part, processor seconds so far] as JSON, from the start of the
+interpreter to the first update and the first planned action.
 
     python benchmarks/start.py OPTIONS THREADS                      options as JSON
 """

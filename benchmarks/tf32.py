@@ -1,8 +1,8 @@
-"""`sweeps` with matrix products as a GPU has them in TF32, for `python benchmarks/learning.py --tf32`, on a CPU.
+"""`sweeps` on a CPU with the matrix products of a GPU in TF32, for `python benchmarks/learning.py --tf32`.
 
-Every product's factors, forward and backward, lose what TF32 has no room for: 13 of the 23 bits behind the point. They
-are cut off, as tensor cores do with numbers that nobody rounded before: the worse of what a library may do, twice the
-error of rounding and towards zero. Sums are a CPU's float32. Its jobs run in this process (`--cluster debug`).
+The factors of every product, forward and backward, are truncated to TF32: 13 of the 23 bits of the mantissa are
+dropped, as tensor cores do with unrounded inputs. Rounding, which a library may do first, would have half the error.
+Sums are float32. Jobs run in this process (`--cluster debug`).
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-KEPT = -1 << 13  # of a float32's bits
+MASK = -1 << 13  # bits of a float32 that TF32 keeps
 aten = torch.ops.aten
-FACTORS = {aten.mm: (0, 1), aten.bmm: (0, 1), aten.addmm: (1, 2), aten.baddbmm: (1, 2)}  # which arguments they are
+FACTORS = {aten.mm: (0, 1), aten.bmm: (0, 1), aten.addmm: (1, 2), aten.baddbmm: (1, 2)}  # indices of the arguments
 
 
 class Truncated(TorchDispatchMode):
-    """Matrix products of float32 tensors, their gradients' too, with factors cut to TF32."""
+    """Truncates the factors of float32 matrix products to TF32, in the backward pass too."""
 
     def __torch_dispatch__(self, op: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         factors = FACTORS.get(op.overloadpacket, ())
@@ -28,13 +28,13 @@ class Truncated(TorchDispatchMode):
 
 
 def truncated(x: Tensor) -> Tensor:
-    """float32 numbers of any shape, each the nearest TF32 number towards zero."""
-    return (x.contiguous().view(torch.int32) & KEPT).view(torch.float32)
+    """float32 (...) -> (...) truncated to TF32, towards zero."""
+    return (x.contiguous().view(torch.int32) & MASK).view(torch.float32)
 
 
 if __name__ == "__main__":
     from jobs.cli import main
 
-    os.environ["SWEEPS_KERNELS"] = "torch"  # the kernels' products are not torch's
+    os.environ["SWEEPS_KERNELS"] = "torch"  # the products of the C kernels are no torch operations
     with Truncated():
         main()

@@ -1,5 +1,5 @@
-"""The door of the agent: train the runs of one configuration, resuming each from its newest checkpoint, and
-evaluate what they kept."""
+"""Interface of the agent: train the runs of one configuration, each from its newest checkpoint, and evaluate their
+snapshots."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 
 
 class DeviceError(SweepsError):
-    """The device asked for is not there."""
+    """The requested device is not available."""
 
 
 def train(
@@ -53,14 +53,14 @@ def train(
     cuda_graphs: bool = False,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> list[Outcome]:
-    """Train runs that share a configuration up to the seed, side by side; one `Outcome` a handle, in order.
+    """Train runs that share a configuration except for the seed, together; one `Outcome` for each handle, in order.
 
-    device: "cpu" or "cuda"; asked for CUDA, it refuses to train on the CPU (`DeviceError`). should_stop is
-    polled between any two updates; when it holds, state is saved and the runs end "interrupted". snapshots: how
-    many times, evenly spaced and the last at the end, weights are kept for `evaluate`. deterministic: on a GPU,
-    the same numbers whenever this is repeated on one model of card; a CPU's are the same anyway. compile: update
-    and plan through `torch.compile`, which takes minutes to start with and, on a CPU, takes the place of the kernels.
-    cuda_graphs: on a GPU, record updates and plans once and replay them; more memory, no waiting for launches.
+    device: "cpu" or "cuda"; raises `DeviceError` where "cuda" is not available. checkpoint_minutes: time between
+    checkpoints. snapshots: number of times, evenly spaced and the last at the end, that weights are kept for
+    `evaluate`. deterministic: bitwise repeatable on one GPU model; on a CPU training always is. compile: update and
+    plan through `torch.compile`, which takes minutes at the start and, on a CPU, replaces the C kernels. cuda_graphs:
+    on a GPU, record updates and plans once and replay them; takes more memory and removes launch overhead. should_stop:
+    called between any two updates; once it returns True, the state is saved and the runs end as "interrupted".
     """
     if cuda_graphs and device != "cuda":
         raise DeviceError("CUDA graphs were asked for, which are a GPU's; submit with a GPU profile, or without them")
@@ -69,7 +69,7 @@ def train(
         os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(kernels.cache() / "compiled"))
     if device == "cpu" and not compile and (reason := without_kernels()):
         handles[0].tell(f"trains without the C kernels, up to three times as long: {reason}")
-    found: dict[int, Outcome] = {}
+    outcome_of: dict[int, Outcome] = {}
     for group, states in _by_position(handles):
         members = [handles[n] for n in group]
         step = states[0]["step"] if states else 0
@@ -78,13 +78,13 @@ def train(
         if states:
             trainer.restore(states)
         outcomes = trainer.run(should_stop, checkpoint_minutes * 60)
-        found.update(zip(group, outcomes, strict=True))
-    return [found[n] for n in range(len(handles))]
+        outcome_of.update(zip(group, outcomes, strict=True))
+    return [outcome_of[n] for n in range(len(handles))]
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The episodes that one snapshot played. planner: eval | train | policy. actions: (n, A) of each episode."""
+    """Episodes of one snapshot. planner: eval, train or policy. actions: (n, A) for each episode."""
 
     seed: int
     step: int
@@ -93,7 +93,7 @@ class Evaluation:
     actions: tuple[np.ndarray, ...]
 
 
-SHORTEST_FRAME_MS = 20  # what plays animations shows a shorter frame for longer
+SHORTEST_FRAME_MS = 20  # players of animations show shorter frames for longer
 PLANNERS: dict[str, Mode] = {"eval": "planner", "train": "train", "policy": "policy"}
 
 
@@ -108,17 +108,17 @@ def evaluate(
     device: str,
     threads: int,
 ) -> Iterator[Evaluation]:
-    """Play `episodes` with the snapshot of step `at` (None: the newest) under each of `planners`.
+    """Run `episodes` episodes with the snapshot of step `at` (None: the newest), for each of `planners`.
 
-    "eval" plans with one dynamics head, "train" as training does (all heads, sampling among the elites), "policy"
-    does not plan. All start from the same states, the first of them those of training's own evaluation at that
-    step. Raises `NoWeights`, `DeviceError`.
+    planners: "eval" plans with one dynamics head, "train" as in training (all heads, an elite sampled by weight),
+    "policy" acts without MPC. All start from the same states; the first of these are those of the evaluation during
+    training at that step. Raises `NoWeights`, `DeviceError`.
     """
     _prepare(device, threads, config.tf32, deterministic=False)
-    step, found = checkpoint.weights_at(folder, at)
+    step, weights = checkpoint.weights_at(folder, at)
     env = Env(config.task, config.action_repeat, 0)
     agent = Agent(config, env.obs_size, env.action_size, [seed], device)
-    restore_weights(agent, [found])
+    restore_weights(agent, [weights])
     evaluator = Evaluator(config, [seed], device)
     for planner in planners:
         (played,) = evaluator.play(agent, PLANNERS[planner], step, episodes, [0]).values()
@@ -128,17 +128,17 @@ def evaluate(
 
 @dataclass(frozen=True)
 class Film:
-    """Pictures (height, width, 3) of bytes, each to be shown for `ms` milliseconds; drawn as they are asked for."""
+    """Images (height, width, 3) of bytes, rendered on iteration. ms: duration of each in milliseconds."""
 
     ms: int
     frames: Iterator[np.ndarray]
 
 
 def film(config: TrainConfig, played: Evaluation, width: int, height: int) -> Film:
-    """The episodes of `played` in the simulated world's own time, at most 50 pictures a second.
+    """The episodes of `played` in simulated time, at most 50 images per second.
 
-    Plays them again from their first states and actions, so that filming changes nothing of what is measured.
-    What draws is MUJOCO_GL's, as it stood when this module was imported.
+    Replays them from their initial states and actions, so that rendering does not affect the evaluation. The renderer
+    is the one that MUJOCO_GL named when this module was imported.
     """
     env = Env(config.task, config.action_repeat, 0)
     every = -(-SHORTEST_FRAME_MS // env.step_ms)
@@ -157,6 +157,7 @@ def film(config: TrainConfig, played: Evaluation, width: int, height: int) -> Fi
 
 
 def _prepare(device: str, threads: int, tf32: bool, deterministic: bool) -> None:
+    """Set torch's global options. Raises `DeviceError` where the device is not available."""
     if deterministic:
         os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # read once, when cuBLAS starts
     torch.use_deterministic_algorithms(deterministic)
@@ -174,8 +175,10 @@ def _prepare(device: str, threads: int, tf32: bool, deterministic: bool) -> None
 
 
 def keep_freed_memory() -> None:
-    """Make the allocator reuse large blocks. glibc gives them back to the system, and every tensor of more than
-    128 kB then begins with page faults: two thirds of the time of an elementwise pass."""
+    """Make glibc's allocator reuse large blocks instead of returning them to the system.
+
+    Otherwise every tensor of more than 128 kB causes page faults, two thirds of the time of an elementwise operation.
+    """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
         mallopt(M_MMAP_THRESHOLD, 1 << 30)
@@ -183,14 +186,15 @@ def keep_freed_memory() -> None:
 
 
 def without_kernels() -> str:
-    """Why a CPU here trains by torch operations, up to three times as long, though nobody asked; else empty."""
+    """Why training on this CPU uses torch operations, up to three times slower, though the C kernels are not switched
+    off; "" where it uses the kernels or they are switched off."""
     return kernels.missing()
 
 
 def _by_position(handles: Sequence[RunHandle]) -> list[tuple[list[int], list[dict[str, Any]]]]:
-    """Handles in groups that stand at the same update, each with its checkpoints (none for new runs).
+    """Groups of handles (their indices) at the same update, each with its checkpoints (none for new runs).
 
-    Seeds advance in lockstep, so those that were stopped at different points train one group after another.
+    Seeds are updated together, so runs that were stopped at different updates are trained one group after another.
     """
     groups: dict[tuple[int, int], tuple[list[int], list[dict[str, Any]]]] = {}
     for n, handle in enumerate(handles):
@@ -204,7 +208,7 @@ def _by_position(handles: Sequence[RunHandle]) -> list[tuple[list[int], list[dic
 
 
 def _metadata(handle: RunHandle, device: str, step: int) -> dict[str, str]:
-    """What every shard says of its origin. step: where this attempt goes on from."""
+    """Metadata of every shard. step: the step that this attempt resumes from."""
     name = torch.cuda.get_device_name() if device == "cuda" else platform.processor() or platform.machine()
     if device == "cpu" and not kernels.compiled():
         name += " without kernels"  # other rounding

@@ -1,7 +1,7 @@
-"""The configuration of one training run: every key once, with its type, its range and its meaning.
+"""The configuration of one training run: every hyperparameter with its type, its limits and its meaning.
 
-`TrainConfig` is frozen and holds only what changes the result. How a run is executed (device, threads,
-checkpoint cadence) is handed to `tdmpc.api` separately and is no part of a run's identity.
+`TrainConfig` is frozen and holds only what changes the result. How a run is executed (device, threads, time between
+checkpoints) is passed to `tdmpc.api` separately and is not part of the configuration ID.
 Standard library only: the command line reads this module on every call.
 """
 
@@ -13,24 +13,28 @@ import functools
 import hashlib
 import json
 import math
-import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sweepwise.core.errors import SweepsError
+from tdmpc.schema import ConfigError, check_limits, declared_short_text, declared_text, key, limits_text, parse_as
 from tdmpc.tasks import EPISODE_FRAMES, TASKS, canonical_task
 
+__all__ = [
+    "IDENTITY_VERSION", "LR_SCALED_BY", "PAPERS", "ConfigError", "TrainConfig", "check_key", "config_id",
+    "inactive_keys", "key_types", "limits_text", "parse_value", "type_text",
+]  # fmt: skip
+
 IDENTITY_VERSION = 1
-# Keys that set the size of an ensemble -> whose learning rate `ensemble_lr_scaling` scales by it.
+# Hyperparameter with the size of an ensemble -> the network whose learning rate `ensemble_lr_scaling` scales by it.
 LR_SCALED_BY = {
     "planner_num_dynamics_heads": "dynamics",
     "num_reward_heads": "reward",
     "num_q": "value",
     "multi_gamma_gammas": "auxiliary value",
 }
-# What the `source` of a key may name.
+# Papers that the `source` of a hyperparameter may name.
 PAPERS = {
     "TD-MPC2": "Hansen, Su and Wang, ICLR 2024, arXiv 2310.16828, and its code",
     "TD3": "Fujimoto, van Hoof and Meger 2018, arXiv 1802.09477: delayed policy updates",
@@ -39,36 +43,12 @@ PAPERS = {
 }
 
 
-class ConfigError(SweepsError, ValueError):
-    """A configuration that cannot be trained; the message is one line: value, what is legal, the fix."""
-
-
-def key(
-    default: Any,
-    help: str,
-    *,
-    choices: tuple[str, ...] = (),
-    low: float = -math.inf,
-    high: float = math.inf,
-    above: float = -math.inf,
-    neutral: Any = dataclasses.MISSING,
-    source: str = "this plan's",
-) -> Any:
-    """A field of `TrainConfig`: `low <= value <= high` and `value > above`, element by element in lists.
-
-    neutral: for a key added after runs were trained without it, the value that stands for what they did.
-    source: where the key comes from, one of `PAPERS` or this project's plan.
-    """
-    limits = {"choices": choices, "low": low, "high": high, "above": above, "neutral": neutral}
-    return dataclasses.field(default=default, metadata={"help": help, "source": source, **limits})
-
-
 @dataclass(frozen=True)
 class TrainConfig:
-    """All that decides what a run computes; defaults are the sweep plan's base configuration.
+    """Everything that decides what a run computes. Defaults are the base configuration of the sweep plan.
 
-    Symbols as in `docs/algorithm.md`. A key that is added later carries `neutral` in its metadata: the
-    value at which nothing changes, so that runs trained before it keep their identity.
+    Symbols as in `docs/algorithm.md`. A hyperparameter that is added later declares `neutral`, the value at which
+    nothing changes, so that runs trained before it keep their configuration ID.
     """
 
     # task and length
@@ -222,9 +202,9 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
-            _check_limits(field, getattr(self, field.name))
+            check_limits(field, getattr(self, field.name))
         object.__setattr__(self, "task", canonical_task(self.task))
-        _check_across(self)
+        _check_combinations(self)
 
     @property
     def episode_steps(self) -> int:
@@ -238,7 +218,7 @@ class TrainConfig:
 
     @property
     def gamma(self) -> float:
-        """Discount: given, or TD-MPC2's heuristic clip((T/5 - 1) / (T/5), 0.95, 0.995), T = episode steps."""
+        """The discount; where it is auto, TD-MPC2's heuristic clip((n/5 - 1)/(n/5), 0.95, 0.995), n = episode_steps."""
         if self.discount is not None:
             return self.discount
         effective = self.episode_steps / 5
@@ -269,11 +249,11 @@ class TrainConfig:
         return self.entropy_is_fixed and self.detach_encoder_ratio == 0
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values, every key."""
+        """JSON values of all hyperparameters."""
         return {name: list(value) if isinstance(value, tuple) else value for name, value in vars(self).items()}
 
     def with_overrides(self, overrides: Mapping[str, Any]) -> TrainConfig:
-        """A copy with `overrides`, whose values may be text; raises `ConfigError` on an unknown key."""
+        """A copy with `overrides`, whose values may be text. Raises `ConfigError` for an unknown hyperparameter."""
         return dataclasses.replace(self, **{name: parse_value(name, raw) for name, raw in overrides.items()})
 
     @classmethod
@@ -281,32 +261,8 @@ class TrainConfig:
         return cls().with_overrides(values)
 
 
-def _check_limits(field: dataclasses.Field[Any], value: Any) -> None:
-    meta = field.metadata
-    if meta["choices"] and value not in meta["choices"]:
-        raise ConfigError(f"{field.name}={value!r}: legal values are {', '.join(meta['choices'])}")
-    for number in value if isinstance(value, tuple) else (value,):
-        if isinstance(number, bool) or not isinstance(number, (int, float)):
-            continue
-        inside = meta["low"] <= number <= meta["high"] and number > meta["above"] and math.isfinite(number)
-        if not inside:
-            raise ConfigError(f"{field.name}={value!r}: must be {limits_text(meta)}")
-
-
-def limits_text(meta: Mapping[str, Any]) -> str:
-    """What a number must be, by the metadata of its key; "finite" where nothing else is asked."""
-    parts = []
-    if meta["above"] > -math.inf:
-        parts.append(f"greater than {meta['above']:g}")
-    if meta["low"] > -math.inf:
-        parts.append(f"at least {meta['low']:g}")
-    if meta["high"] < math.inf:
-        parts.append(f"at most {meta['high']:g}")
-    return " and ".join(parts) or "finite"
-
-
-def _check_across(c: TrainConfig) -> None:
-    """Rules that hold between keys."""
+def _check_combinations(c: TrainConfig) -> None:
+    """Raise `ConfigError` where hyperparameters contradict each other."""
     if c.task not in TASKS:
         near = difflib.get_close_matches(c.task, TASKS, n=3)
         raise ConfigError(
@@ -348,26 +304,20 @@ def _check_across(c: TrainConfig) -> None:
 
 # --- values from text and YAML ------------------------------------------------------------------------
 
-_TRUE = {"true", "yes", "on", "1"}
-_FALSE = {"false", "no", "off", "0"}
-
 
 @functools.cache
 def key_types() -> dict[str, Any]:
-    """Declared type of every key."""
+    """Declared type of every hyperparameter."""
     return typing.get_type_hints(TrainConfig)
 
 
 def type_text(name: str) -> str:
-    """The declared type of key `name` in a few words, such as "whole number or auto"."""
-    kind = key_types()[name]
-    if typing.get_origin(kind) is tuple:
-        return "list of numbers"
-    return _kind_text(kind).removeprefix("a ").removesuffix(" (true or false)")
+    """The declared type of the hyperparameter `name` in a few words, such as "whole number or auto"."""
+    return declared_short_text(key_types()[name])
 
 
 def check_key(name: str) -> None:
-    """Raise `ConfigError` naming near matches where `name` is no key."""
+    """Raise `ConfigError` naming near matches where `name` is no hyperparameter."""
     if name not in key_types():
         near = difflib.get_close_matches(name, key_types(), n=3, cutoff=0.5)
         hint = f"did you mean {' or '.join(near)}?" if near else "`sweeps keys` lists them all"
@@ -375,83 +325,20 @@ def check_key(name: str) -> None:
 
 
 def parse_value(name: str, raw: Any) -> Any:
-    """`raw` (text from a command line, or a YAML or JSON value) as the declared type of key `name`.
-
-    Text is read by the declared type, never by its looks: `1e-4` and `3e5` are numbers, `no` is False
-    for a switch and an error elsewhere.
-    """
+    """`raw` (text from a command line, or a YAML or JSON value) as the declared type of the hyperparameter `name`."""
     check_key(name)
-    kind = key_types()[name]
+    declared = key_types()[name]
     try:
-        return _parse(kind, raw)
+        return parse_as(declared, raw)
     except (TypeError, ValueError):
-        raise ConfigError(f"{name}={raw!r}: not {_kind_text(kind)}") from None
+        raise ConfigError(f"{name}={raw!r}: not {declared_text(declared)}") from None
 
 
-def _parse(kind: Any, raw: Any) -> Any:
-    if isinstance(raw, str):
-        raw = raw.strip()
-    if typing.get_origin(kind) in (typing.Union, types.UnionType):
-        if raw is None or (isinstance(raw, str) and raw.lower() in {"auto", "none", "null"}):
-            return None
-        (kind,) = (arg for arg in typing.get_args(kind) if arg is not type(None))
-    if typing.get_origin(kind) is tuple:
-        return _parse_list(typing.get_args(kind)[0], raw)
-    if kind is bool:
-        return _parse_bool(raw)
-    if kind is str:
-        if not isinstance(raw, str):
-            raise TypeError
-        return raw
-    if isinstance(raw, bool) or not isinstance(raw, (int, float, str)):
-        raise TypeError
-    number = float(raw)
-    if kind is float:
-        return number
-    if not number.is_integer():
-        raise ValueError
-    return int(number)
-
-
-def _parse_bool(raw: Any) -> bool:
-    if isinstance(raw, bool):
-        return raw
-    word = str(raw).lower()
-    if word in _TRUE:
-        return True
-    if word in _FALSE:
-        return False
-    raise ValueError
-
-
-def _parse_list(item: Any, raw: Any) -> tuple[Any, ...]:
-    if isinstance(raw, str):
-        inner = raw.removeprefix("[").removesuffix("]").strip()
-        raw = inner.split(",") if inner else []
-    if not isinstance(raw, Iterable) or isinstance(raw, Mapping):
-        raise TypeError
-    return tuple(_parse(item, element) for element in raw)
-
-
-def _kind_text(kind: Any) -> str:
-    if typing.get_origin(kind) in (typing.Union, types.UnionType):
-        (kind,) = (arg for arg in typing.get_args(kind) if arg is not type(None))
-        return f"{_kind_text(kind)} or auto"
-    if typing.get_origin(kind) is tuple:
-        return "a list of numbers such as [0.9, 0.95]"
-    return {
-        bool: "a switch (true or false)",
-        int: "a whole number",
-        float: "a number",
-        str: "a word",
-    }[kind]
-
-
-# --- identity -----------------------------------------------------------------------------------------
+# --- configuration ID ---------------------------------------------------------------------------------
 
 
 def inactive_keys(config: TrainConfig) -> set[str]:
-    """Keys that change nothing under `config`, so that two configurations differing only there are one."""
+    """Hyperparameters without effect in `config`. Configurations that differ only there have the same ID."""
     names: set[str] = set()
     if not config.policy_ema_enabled:
         names.add("policy_ema_tau")
@@ -472,16 +359,16 @@ def inactive_keys(config: TrainConfig) -> set[str]:
 
 
 def config_id(config: TrainConfig) -> str:
-    """Ten hex digits over everything in `config` that matters to the result, the seed left out.
+    """The configuration ID: ten hex digits of a hash over everything in `config` that changes the result.
 
-    Versioned; keys at the `neutral` value their metadata declares are left out, and so are inactive ones.
+    The seed is not part of it, nor are inactive hyperparameters and those at the `neutral` value that they declare.
     """
     inactive = inactive_keys(config)
     values = config.to_dict()
     for field in dataclasses.fields(config):
         if field.name in inactive or values[field.name] == field.metadata["neutral"]:
             del values[field.name]
-    # automatic values are hashed as what they resolve to: naming the default explicitly changes nothing
+    # automatic values are hashed as what they resolve to, so that setting the same value explicitly changes nothing
     values["seed_steps"], values["discount"] = config.seed_phase_steps, config.gamma
     text = json.dumps({"identity": IDENTITY_VERSION, **values}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:10]

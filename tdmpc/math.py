@@ -1,4 +1,4 @@
-"""Pure tensor functions of the agent. Shapes: `...` is any leading axes; symbols as in docs/algorithm.md."""
+"""Pure tensor functions of the agent. Shapes: `...` is any number of leading axes; symbols as in docs/algorithm.md."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ def two_hot(x: Tensor, bins: Tensor) -> Tensor:
     """(...) returns -> (..., K) weights on the two bins around symlog(x), summing to 1; clamped at the ends."""
     low, high, last = bins[0], bins[-1], bins.shape[0] - 1
     position = (symlog(x).clamp(low, high) - low) / (high - low) * last
-    # a tent of width one bin, rather than a scatter: a diverged seed's NaN stays a NaN and is no bad index
+    # a triangle one bin wide instead of a scatter: with a scatter, a NaN of a diverged seed would be an invalid index
     return (1 - (position.unsqueeze(-1) - torch.arange(last + 1, device=x.device)).abs()).clamp(min=0)
 
 
 def two_hot_inverse(logits: Tensor, bins: Tensor) -> Tensor:
-    """(..., K) logits -> (...) the return their distribution stands for: symexp of the mean bin."""
+    """(..., K) logits -> (...) the return that their distribution stands for: symexp of the mean bin."""
     return symexp(torch.softmax(logits, dim=-1) @ bins)
 
 
@@ -46,12 +46,12 @@ def soft_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
 
 
 def simnorm(x: Tensor, group: int) -> Tensor:
-    """Softmax over groups of `group` neighbours of the last axis (Hansen et al. 2024, eq. 5)."""
+    """(..., L) -> (..., L) softmax over each group of `group` consecutive elements (Hansen et al. 2024, eq. 5)."""
     return torch.softmax(x.unflatten(-1, (-1, group)), dim=-1).flatten(-2)
 
 
 def squash_log_std(raw: Tensor, low: float, high: float) -> Tensor:
-    """Network output -> log std in [low, high] by tanh; 0 maps to the middle."""
+    """(...) network output -> (...) log std in [low, high] by tanh; 0 maps to the middle."""
     half = 0.5 * (high - low)
     return torch.tanh(raw) * half + (low + half)
 
@@ -75,7 +75,7 @@ def hinge(mean: Tensor, threshold: float, power: float) -> Tensor:
 
 
 def reduce_heads(x: Tensor, how: str, dim: int | tuple[int, ...]) -> Tensor:
-    """Reduce head axes by min, mean or max; one head alone is what it is."""
+    """Reduce the head axes `dim` by how = min, mean or max."""
     if how not in ("min", "max", "mean"):
         raise ValueError(f"reduction {how!r}: legal values are min, mean, max")
     if isinstance(dim, int) and x.shape[dim] == 1:
@@ -86,12 +86,12 @@ def reduce_heads(x: Tensor, how: str, dim: int | tuple[int, ...]) -> Tensor:
 
 
 def constant(numbers: tuple[float, ...], device: torch.device | str) -> Tensor:
-    """(n,) that nobody changes. Made once: to make it takes as long as several operations on it."""
-    return torch.tensor(numbers, device=device) if torch.compiler.is_compiling() else _made(numbers, device)
+    """(n,) numbers; never write into it. Cached, since creating a tensor takes as long as several operations on it."""
+    return torch.tensor(numbers, device=device) if torch.compiler.is_compiling() else _cached_constant(numbers, device)
 
 
 @functools.cache
-def _made(numbers: tuple[float, ...], device: torch.device | str) -> Tensor:
+def _cached_constant(numbers: tuple[float, ...], device: torch.device | str) -> Tensor:
     return torch.tensor(numbers, device=device)
 
 
@@ -101,7 +101,7 @@ def time_weights(horizon: int, rho: float, device: torch.device | str = "cpu") -
 
 
 def percentile_range(x: Tensor) -> Tensor:
-    """(S, B) -> (S,) distance between the 5th and the 95th percentile of each row, linear between its numbers."""
+    """(S, B) -> (S,) distance between the 5th and the 95th percentile of each row, linearly interpolated."""
     ordered, last = x.sort(dim=-1).values, x.shape[-1] - 1
     low, high = (
         torch.lerp(ordered[:, math.floor(share * last)], ordered[:, math.ceil(share * last)], share * last % 1)
@@ -111,15 +111,15 @@ def percentile_range(x: Tensor) -> Tensor:
 
 
 def scheduled(progress: float, start: float, end: float, begin: float, finish: float, how: str) -> float:
-    """Value at `progress` in [0, 1]: `start` until `begin`, `end` from `finish`, between them `how`.
+    """Value at `progress` in [0, 1]: `start` until `begin`, `end` from `finish`, interpolated in between.
 
-    how: "linear" or "exponential" (linear in the logarithm).
+    how: interpolation, "linear" or "exponential" (linear in the logarithm).
     """
     if start == end or progress >= finish:
         return end
     if progress <= begin:
         return start
-    share = (progress - begin) / (finish - begin)
+    fraction = (progress - begin) / (finish - begin)
     if how == "linear":
-        return start + share * (end - start)
-    return start * (end / start) ** share
+        return start + fraction * (end - start)
+    return start * (end / start) ** fraction

@@ -1,7 +1,4 @@
-"""Every metric that the agent logs. The trainer can log nothing else.
-
-Standard library only.
-"""
+"""All metrics that the agent logs. The trainer cannot log an undeclared one. Standard library only."""
 
 from __future__ import annotations
 

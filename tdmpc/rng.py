@@ -1,5 +1,8 @@
-"""Random streams: every seed owns its generators, one per purpose, so that seeds trained side by side draw
-exactly what they would draw alone, and measuring (evaluation, validation) never moves training's streams."""
+"""Random number generators: one for each seed and purpose.
+
+Seeds trained together therefore draw the same numbers as alone, and evaluation and validation do not advance the
+generators of training.
+"""
 
 from __future__ import annotations
 
@@ -19,34 +22,34 @@ def derive_seed(seed: int, *purpose: object) -> int:
 
 
 def generator(seed: int, *purpose: object, device: torch.device | str = "cpu") -> torch.Generator:
-    """A fresh generator for one purpose of run `seed`."""
+    """A new generator for one purpose of run `seed`."""
     return torch.Generator(device).manual_seed(derive_seed(seed, *purpose))
 
 
 class Dropout(NamedTuple):
-    """What a layer's dropout leaves out. Far fewer numbers than a factor for each of its outputs."""
+    """Dropout of one layer as the indices of its zeros, which are far fewer than its outputs."""
 
     rate: float
-    zeros: Tensor  # (S, n) places among (E, N, hidden), ascending; those behind the last are none
+    zeros: Tensor  # (S, n) ascending indices into the flattened (E, N, hidden); those beyond its size have no effect
     shape: tuple[int, int, int]  # E, N, hidden
 
     @property
     def kept(self) -> float:
-        """Factor of what is not left out."""
+        """Factor of the outputs that are not dropped."""
         return 1 / (1 - self.rate)
 
     def factors(self, rows: int) -> Tensor:
         """(S, E, rows, hidden) factors of the first rows: 0 or `kept`."""
         seeds, size = self.zeros.shape[0], math.prod(self.shape)
-        nowhere = seeds * size  # an element behind the last
+        no_effect = seeds * size  # index of an additional element, removed below
         first = size * torch.arange(seeds, device=self.zeros.device).unsqueeze(1)
-        places = torch.where(self.zeros < size, self.zeros + first, nowhere)
-        factors = torch.full((nowhere + 1,), self.kept, device=self.zeros.device)
-        return factors.index_fill(0, places.flatten(), 0.0)[:-1].view(seeds, *self.shape)[:, :, :rows]
+        indices = torch.where(self.zeros < size, self.zeros + first, no_effect)
+        factors = torch.full((no_effect + 1,), self.kept, device=self.zeros.device)
+        return factors.index_fill(0, indices.flatten(), 0.0)[:-1].view(seeds, *self.shape)[:, :, :rows]
 
 
 class Draws:
-    """One generator per seed; every draw is (S, *shape), row s from generator s alone."""
+    """One generator per seed. Every draw is (S, *shape), row s from generator s only."""
 
     def __init__(self, generators: Sequence[torch.Generator]) -> None:
         self.generators = list(generators)
@@ -54,34 +57,37 @@ class Draws:
 
     @classmethod
     def fresh(cls, seeds: Sequence[int], *purpose: object, device: torch.device | str = "cpu") -> Draws:
+        """New generators for one purpose of each seed."""
         return cls([generator(seed, *purpose, device=device) for seed in seeds])
 
     def normal(self, *shape: int) -> Tensor:
+        """(S, *shape) standard-normal."""
         return torch.stack([torch.randn(shape, generator=g, device=self.device) for g in self.generators])
 
     def uniform(self, *shape: int) -> Tensor:
-        """In [0, 1)."""
+        """(S, *shape) uniform in [0, 1)."""
         return torch.stack([torch.rand(shape, generator=g, device=self.device) for g in self.generators])
 
     def subsets(self, of: int, size: int) -> Tensor:
-        """(S, size) sorted distinct indices below `of`; nothing is drawn for all of them."""
+        """(S, size) sorted distinct indices below `of`. Draws no random number where size == of."""
         if size == of:
             return torch.arange(of, device=self.device).expand(len(self.generators), -1)
         picks = [torch.randperm(of, generator=g, device=self.device)[:size] for g in self.generators]
         return torch.stack(picks).sort(-1).values
 
     def dropout(self, rate: float, *shape: int) -> Dropout | None:
-        """Of outputs (S, *shape), each left out with probability `rate`; None at rate 0, where nothing is drawn.
+        """Dropout with probability `rate` for outputs (S, *shape); None at rate 0, where no random number is drawn.
 
-        Drawn as the distances from one zero to the next, which are geometric: a hundredth of the random numbers.
+        Draws the distances between zeros, which are geometric. At a rate of 0.01 that takes a hundredth of the random
+        numbers.
         """
         if rate == 0:
             return None
         expected = math.prod(shape) * rate
-        count = math.ceil(expected + 10 * math.sqrt(expected) + 10)  # more zeros than that never happen
+        count = math.ceil(expected + 10 * math.sqrt(expected) + 10)  # ten standard deviations above the mean, and 10
         zeros = torch.empty(len(self.generators), count, dtype=torch.int64, device=self.device)
-        for own, g in zip(zeros, self.generators, strict=True):
-            own.geometric_(rate, generator=g)
+        for zeros_of_seed, g in zip(zeros, self.generators, strict=True):
+            zeros_of_seed.geometric_(rate, generator=g)
         heads, rows, hidden = shape
         return Dropout(rate, zeros.cumsum_(1).sub_(1), (heads, rows, hidden))
 

@@ -1,12 +1,12 @@
-"""The tasks of the dm_control suite, by the names the field uses for them.
+"""The tasks of the dm_control suite by their usual names, domain-task.
 
 Standard library only, so that a wrong task name is an error at the prompt and not in the job.
-A test holds this table against `dm_control.suite.ALL_TASKS`.
+A test compares this table with `dm_control.suite.ALL_TASKS`.
 """
 
 from __future__ import annotations
 
-EPISODE_FRAMES = 1000  # every suite task runs 1,000 control steps, whatever its time step; lqr is given as many
+EPISODE_FRAMES = 1000  # control steps of an episode of every task; lqr, which has no limit, gets the same
 
 _BY_DOMAIN = {
     "acrobot": "swingup swingup_sparse",
@@ -46,6 +46,6 @@ TASKS: dict[str, tuple[str, str]] = _table()
 
 
 def canonical_task(name: str) -> str:
-    """The one spelling of a task under which runs are identified ("cup-catch" -> "ball-in-cup-catch")."""
+    """The spelling of a task name that configuration IDs use ("cup-catch" -> "ball-in-cup-catch")."""
     spelled = name.replace("_", "-").lower()
     return _ALIASES.get(spelled, spelled)

@@ -1,1 +1,1 @@
-"""Second implementations for speed: C kernels on a CPU, CUDA graphs on a GPU."""
+"""Optional faster execution: C kernels on a CPU, `torch.compile`, and CUDA graphs on a GPU."""

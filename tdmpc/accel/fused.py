@@ -1,5 +1,9 @@
-"""What the kernels do in one call where a chain of small torch operations would do it: bins, losses, the policy's
-Gaussian, clipping and Adam. Where they do not serve (`tdmpc.accel.kernels`), plain torch does, to rounding."""
+"""The kernels of `kernels.c` as torch functions with gradients: two-hot targets, losses, the policy's Gaussian,
+gradient clipping and Adam.
+
+Each does in one call what `tdmpc.agent.ops` does with several torch operations, to rounding. All of them require
+`kernels.compiled_for` to hold for their tensors.
+"""
 
 from __future__ import annotations
 
@@ -9,38 +13,27 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from tdmpc import math as tm
-from tdmpc.accel.kernels import at, compiled_for, library
+from tdmpc.accel.kernels import library, pointer
 
-# --- bins -------------------------------------------------------------------------------------------------
-
-
-def two_hot(x: Tensor, bins: Tensor) -> Tensor:
-    """(...) returns -> (..., K) weights on the two bins around symlog(x), summing to 1; clamped at the ends."""
-    return mean_two_hot(x.unsqueeze(-2), bins)
+# --- two-hot distributions over bins ------------------------------------------------------------------
 
 
 @torch.no_grad()
 def mean_two_hot(x: Tensor, bins: Tensor) -> Tensor:
-    """(..., N, M) returns -> (..., M, K), the mean of `two_hot` over N."""
-    if not compiled_for(x):
-        return tm.two_hot(x, bins).mean(-3)
+    """(..., N, M) returns -> (..., M, K), the mean over N of their two-hot targets."""
     x, y = x.contiguous(), x.new_empty(*x.shape[:-2], x.shape[-1], bins.numel())
     sizes = (math.prod(x.shape[:-2]), *x.shape[-2:], bins.numel())
-    library().two_hot(*sizes, *map(at, (bins, x, y)), torch.get_num_threads())
+    library().two_hot(*sizes, *map(pointer, (bins, x, y)), torch.get_num_threads())
     return y
 
 
 @torch.no_grad()
 def two_hot_inverse(logits: Tensor, bins: Tensor) -> Tensor:
-    """(..., K) logits -> (...) the return their distribution stands for: symexp of the mean bin."""
-    if not compiled_for(logits):
-        return tm.two_hot_inverse(logits, bins)
+    """(..., K) logits -> (...) the return that their distribution stands for: symexp of the mean bin."""
     logits, y = logits.contiguous(), logits.new_empty(logits.shape[:-1])
-    library().two_hot_inverse(y.numel(), logits.shape[-1], *map(at, (logits, bins, y)), torch.get_num_threads())
+    library().two_hot_inverse(y.numel(), logits.shape[-1], *map(pointer, (logits, bins, y)), torch.get_num_threads())
     return y
 
 
@@ -48,13 +41,12 @@ def two_hot_inverse(logits: Tensor, bins: Tensor) -> Tensor:
 
 
 def cross_entropy(logits: Tensor, target: Tensor, weights: Tensor) -> Tensor:
-    """logits (..., E, X, B, K), target distributions (..., X, B, K) that E heads share, weights (X,) -> (...): mean
-    over E, X and B of the weight times the cross-entropy in nats."""
-    if not compiled_for(logits):
-        errors = tm.soft_cross_entropy(logits, target.unsqueeze(-4))
-        return (errors.mean(-1) * weights).mean(dim=(-2, -1))
-    found: Tensor = _CrossEntropy.apply(logits.contiguous(), target.contiguous(), weights)
-    return found
+    """logits (..., E, X, B, K), target distributions (..., X, B, K) that E heads share, weights (X,) -> (...).
+
+    The mean over E, X and B of the weight times the cross-entropy in nats.
+    """
+    loss: Tensor = _CrossEntropy.apply(logits.contiguous(), target.contiguous(), weights)
+    return loss
 
 
 class _CrossEntropy(torch.autograd.Function):
@@ -64,7 +56,7 @@ class _CrossEntropy(torch.autograd.Function):
         slope = torch.empty_like(logits) if ctx.needs_input_grad[0] else None
         ctx.save_for_backward(slope)
         y, each = logits.new_empty(sets), logits.new_empty(logits.shape[:-1])
-        pointers = map(at, (logits, target, weights, y, each, slope))
+        pointers = map(pointer, (logits, target, weights, y, each, slope))
         library().cross_entropy(y.numel(), heads, groups * per, bins, per, *pointers, torch.get_num_threads())
         return y
 
@@ -75,15 +67,12 @@ class _CrossEntropy(torch.autograd.Function):
 
 
 def squared_errors(x: Tensor, near: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-    """x (S, T, H, ...), near (S, T, ...), weights (T,) -> twice (S,): the mean of weight times (x - near)^2, with its
-    gradient to `x` alone and to `near` alone."""
-    if not compiled_for(x):
-        pairs = ((x, near.detach()), (x.detach(), near))
-        alone = [F.mse_loss(a, b.unsqueeze(2).expand_as(a), reduction="none") for a, b in pairs]
-        to_x, to_near = [(errors.flatten(2).mean(2) * weights).mean(1) for errors in alone]
-        return to_x, to_near
-    found: tuple[Tensor, Tensor] = _SquaredErrors.apply(x.contiguous(), near.contiguous(), weights)
-    return found
+    """x (S, T, H, ...), near (S, T, ...), weights (T,) -> twice (S,): the mean of weight times (x - near)^2.
+
+    The gradient of the first reaches `x` only, that of the second `near` only.
+    """
+    losses: tuple[Tensor, Tensor] = _SquaredErrors.apply(x.contiguous(), near.contiguous(), weights)
+    return losses
 
 
 class _SquaredErrors(torch.autograd.Function):
@@ -91,7 +80,7 @@ class _SquaredErrors(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, near: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
         y, each, slope = x.new_empty(x.shape[0]), x.new_empty(x.shape[:3]), torch.empty_like(x)
         ctx.save_for_backward(slope)
-        pointers = map(at, (x, near, weights, y, each, slope))
+        pointers = map(pointer, (x, near, weights, y, each, slope))
         library().squared_errors(*x.shape[:3], x[0, 0, 0].numel(), *pointers, torch.get_num_threads())
         return y, y.clone()
 
@@ -108,19 +97,16 @@ class _SquaredErrors(torch.autograd.Function):
 
 
 def mean_and_log_std(raw: Tensor, low: float, high: float) -> tuple[Tensor, Tensor]:
-    """(..., 2 A) what a policy's network gives -> mean and log std (..., A), the latter squashed into [low, high]."""
-    if not compiled_for(raw):
-        mean, raw_log_std = raw.chunk(2, dim=-1)
-        return mean, tm.squash_log_std(raw_log_std, low, high)
-    found: tuple[Tensor, Tensor] = _MeanAndLogStd.apply(raw.contiguous(), low, high)
-    return found
+    """(..., 2 A) outputs of the policy network -> mean and log std (..., A), the latter squashed into [low, high]."""
+    outputs: tuple[Tensor, Tensor] = _MeanAndLogStd.apply(raw.contiguous(), low, high)
+    return outputs
 
 
 class _MeanAndLogStd(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, raw: Tensor, low: float, high: float) -> tuple[Tensor, Tensor]:
         mean, log_std = (raw.new_empty(*raw.shape[:-1], raw.shape[-1] // 2) for _ in range(2))
-        library().squash(mean.numel() // mean.shape[-1], mean.shape[-1], low, high, *map(at, (raw, mean, log_std)))
+        library().squash(mean.numel() // mean.shape[-1], mean.shape[-1], low, high, *map(pointer, (raw, mean, log_std)))
         ctx.range = low, high
         ctx.save_for_backward(log_std)
         return mean, log_std
@@ -130,7 +116,7 @@ class _MeanAndLogStd(torch.autograd.Function):
         (log_std,) = ctx.saved_tensors
         size = log_std.shape[-1]
         to_raw = log_std.new_empty(*log_std.shape[:-1], 2 * size)
-        pointers = map(at, (log_std, to_mean.contiguous(), to_log_std.contiguous(), to_raw))
+        pointers = map(pointer, (log_std, to_mean.contiguous(), to_log_std.contiguous(), to_raw))
         library().squash_grad(log_std.numel() // size, size, *ctx.range, *pointers)
         return to_raw, None, None
 
@@ -138,18 +124,11 @@ class _MeanAndLogStd(torch.autograd.Function):
 def gaussian(
     mean: Tensor, log_std: Tensor, eps: Tensor, threshold: float, power: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """mean, log_std, eps (S, N, A) -> actions tanh(mean + std eps) (S, N, A), the log-density of the Gaussian before
-    the squash, and the mean over actions of relu(|mean| - threshold)^power, (S, N) each."""
-    if not compiled_for(mean):
-        return (
-            torch.tanh(mean + log_std.exp() * eps),
-            tm.gaussian_log_prob(eps, log_std),
-            tm.hinge(mean, threshold, power),
-        )
-    found: tuple[Tensor, Tensor, Tensor] = _Gaussian.apply(
+    """mean, log_std, eps (S, N, A) -> actions (S, N, A), log-density (S, N), hinge (S, N), as `ops.gaussian`."""
+    outputs: tuple[Tensor, Tensor, Tensor] = _Gaussian.apply(
         mean.contiguous(), log_std.contiguous(), eps.contiguous(), threshold, power
     )
-    return found
+    return outputs
 
 
 class _Gaussian(torch.autograd.Function):
@@ -159,8 +138,8 @@ class _Gaussian(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor, Tensor]:
         action, spread, slope = (torch.empty_like(eps) for _ in range(3))
         log_prob, hinge = (eps.new_empty(eps.shape[:-1]) for _ in range(2))
-        of, to = map(at, (mean, log_std, eps)), map(at, (action, spread, log_prob, hinge, slope))
-        library().gaussian(hinge.numel(), eps.shape[-1], *of, threshold, power, *to)
+        inputs, outputs = map(pointer, (mean, log_std, eps)), map(pointer, (action, spread, log_prob, hinge, slope))
+        library().gaussian(hinge.numel(), eps.shape[-1], *inputs, threshold, power, *outputs)
         ctx.save_for_backward(action, spread, slope)
         return action, log_prob, hinge
 
@@ -168,7 +147,7 @@ class _Gaussian(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
         saved = ctx.saved_tensors
         to_mean, to_log_std = (torch.empty_like(saved[0]) for _ in range(2))
-        pointers = map(at, (*saved, *(grad.contiguous() for grad in grads), to_mean, to_log_std))
+        pointers = map(pointer, (*saved, *(grad.contiguous() for grad in grads), to_mean, to_log_std))
         library().gaussian_grad(grads[1].numel(), to_mean.shape[-1], *pointers)
         return to_mean, to_log_std, None, None, None
 
@@ -180,35 +159,34 @@ def _sizes(tensors: Sequence[Tensor]) -> Any:
     return (ctypes.c_long * len(tensors))(*[x.numel() for x in tensors])
 
 
-def _places(tensors: Sequence[Tensor]) -> Any:
-    return (ctypes.c_void_p * len(tensors))(*map(at, tensors))
+def _pointers(tensors: Sequence[Tensor]) -> Any:
+    return (ctypes.c_void_p * len(tensors))(*map(pointer, tensors))
 
 
-def clip(tensors: Sequence[Tensor], most: float) -> Tensor:
-    """Scales each seed's numbers in contiguous tensors (S, ...), in place, to 2-norm at most `most`, where
-    `compiled_for` holds; returns the norms (S,) before."""
+def clip(tensors: Sequence[Tensor], max_norm: float) -> Tensor:
+    """Scale each seed's elements of contiguous tensors (S, ...), in place, to 2-norm at most `max_norm`; returns the
+    norms (S,) before."""
     norms = tensors[0].new_empty(tensors[0].shape[0])
-    lists = (_sizes(tensors), _places(tensors))
-    library().clip(len(tensors), *lists, norms.numel(), most, at(norms), torch.get_num_threads())
+    lists = (_sizes(tensors), _pointers(tensors))
+    library().clip(len(tensors), *lists, norms.numel(), max_norm, pointer(norms), torch.get_num_threads())
     return norms
 
 
-class Stepped(NamedTuple):
-    """A parameter that has a gradient, and what Adam knows of it."""
+class AdamState(NamedTuple):
+    """A parameter that has a gradient, and its optimiser state."""
 
     parameter: Tensor
     mean: Tensor
     square: Tensor
-    steps: Tensor  # how many it has taken
+    steps: Tensor  # number of steps taken, t
     rate: float  # learning rate / (1 - beta1^t)
     root: float  # 1 / sqrt(1 - beta2^t)
 
 
-def adam(given: Sequence[Stepped], beta1: float, beta2: float, eps: float) -> None:
-    """One step of Adam, in place on parameters, moments and counts, where `compiled_for` holds."""
-    parameters = [of.parameter for of in given]
+def adam(states: Sequence[AdamState], beta1: float, beta2: float, eps: float) -> None:
+    """One step of Adam, in place on parameters, moments and step counts."""
+    parameters, means, squares, steps, rates, roots = map(list, zip(*states, strict=True))
     grads = [p.grad.contiguous() for p in parameters if p.grad is not None]
-    moments = ([of.mean for of in given], [of.square for of in given], [of.steps for of in given])
-    lists = map(_places, (parameters, grads, *moments))
-    numbers = ((ctypes.c_float * len(given))(*of) for of in ([of.rate for of in given], [of.root for of in given]))
-    library().adam(len(given), _sizes(parameters), *lists, *numbers, beta1, beta2, eps, torch.get_num_threads())
+    lists = map(_pointers, (parameters, grads, means, squares, steps))
+    factors = ((ctypes.c_float * len(states))(*values) for values in (rates, roots))
+    library().adam(len(states), _sizes(parameters), *lists, *factors, beta1, beta2, eps, torch.get_num_threads())

@@ -1,7 +1,7 @@
-/* Bins, losses, the policy's Gaussian and Adam's step, in one pass each.
+/* Two-hot targets, losses, the policy's Gaussian, gradient clipping and Adam, each in one pass.
  *
- * `tdmpc.accel.fused` builds this with the machine's compiler, calls it through ctypes and holds the meaning of every
- * argument. Arrays are float32, contiguous. Results depend neither on threads nor on what lies beside a row.
+ * `tdmpc.accel.kernels` builds this file, `tdmpc.accel.fused` calls it through ctypes and documents the arguments.
+ * Arrays are float32, contiguous. Results do not depend on the number of threads or on the other rows.
  */
 #include "rows.h"
 
@@ -19,7 +19,7 @@ void two_hot(long sets, long many, long rows, long bins, const float *centres, c
         const float *from = x + row / rows * many * rows + row % rows;
         for (long n = 0; n < many; n++) {
             float at = copysignf(log1pf(fabsf(from[n * rows])), from[n * rows]);
-            at = at < low ? low : at > high ? high : at; /* NaN stays */
+            at = at < low ? low : at > high ? high : at; /* NaN is propagated */
             float position = (at - low) / (high - low) * (bins - 1);
 #pragma omp simd
             for (long k = 0; k < bins; k++) {
@@ -130,7 +130,7 @@ void gaussian(long rows, long size, const float *mean, const float *log_std, con
         for (long i = row * size; i < (row + 1) * size; i++) {
             float beyond = fabsf(mean[i]) - threshold;
             log_density -= 0.5f * eps[i] * eps[i] + log_std[i] + 0.918938533f; /* log(2 pi) / 2 */
-            if (beyond <= 0) continue; /* NaN goes on */
+            if (beyond <= 0) continue; /* false for NaN, which is propagated */
             sum += powf(beyond, power);
             slope[i] = copysignf(power * powf(beyond, power - 1) / size, mean[i]);
         }
@@ -167,8 +167,8 @@ static inline void adam_part(long n, float *restrict p, const float *restrict g,
     }
 }
 
-/* norms (seeds,) of each seed's numbers in tensors of (seeds, size / seeds), which are scaled to `most` where beyond
- * it */
+/* norms (seeds,) over the elements of each seed in tensors of (seeds, size / seeds), which are scaled to norm `most`
+ * where theirs is larger */
 void clip(long count, const long *sizes, float *const *x, long seeds, float most, float *norms, int threads)
 {
 #pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1 && seeds > 1)
@@ -186,7 +186,7 @@ void clip(long count, const long *sizes, float *const *x, long seeds, float most
         }
         norms[seed] = sqrt(squares);
         float factor = most / (norms[seed] + 1e-6f);
-        if (factor >= 1) continue; /* NaN goes on */
+        if (factor >= 1) continue; /* false for NaN, which is propagated */
         for (long of = 0; of < count; of++) {
             long n = sizes[of] / seeds;
 #pragma omp simd
@@ -195,8 +195,8 @@ void clip(long count, const long *sizes, float *const *x, long seeds, float most
     }
 }
 
-/* One step of Adam on `count` tensors of so many numbers, in place, each with a count of its steps, its learning rate /
- * (1 - beta1^t) and its 1 / sqrt(1 - beta2^t). */
+/* One step of Adam on `count` tensors of `sizes` elements, in place, each with its number of steps t, learning rate /
+ * (1 - beta1^t) and 1 / sqrt(1 - beta2^t). */
 void adam(long count, const long *sizes, float *const *p, float *const *g, float *const *m, float *const *v,
           float *const *steps, const float *rates, const float *roots, float beta1, float beta2, float eps, int threads)
 {

@@ -1,7 +1,7 @@
-"""The C kernels for CPUs, `kernels.c` and `stack.c`: built, loaded, and the memory they are told of.
+"""Builds and loads the C kernels for CPUs, `kernels.c` and `stack.c`.
 
-The C is built once per machine by the compiler that is there, in a few seconds, and kept in the user's cache; without a
-compiler, or with SWEEPS_KERNELS=torch, the same formulas run as torch operations, to rounding.
+They are compiled once per machine, in a few seconds, into the user's cache. Without a C compiler, or with
+SWEEPS_KERNELS=torch, the same formulas run as torch operations, equal to rounding.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from tdmpc.accel import processor
 SOURCES = [Path(__file__).with_name(name) for name in ("kernels.c", "stack.c")]
 HEADER = Path(__file__).with_name("rows.h")
 FLAGS = ("-O3", "-march=native", "-fPIC", "-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros")
-# Not linked with an OpenMP library: the one torch has loaded serves both, where two would fight over the cores.
+# Not linked with an OpenMP library: the one that torch has loaded is used. Two would compete for the cores.
 COMPILE, LINK = ("-fopenmp", "-c"), ("-shared",)
 
 
 def _library() -> ctypes.CDLL | None:
-    """The kernels of this machine; None where they cannot be had."""
-    found = _found()
-    return None if isinstance(found, str) else found
+    """The kernels of this machine; None where there are none."""
+    loaded = _load()
+    return None if isinstance(loaded, str) else loaded
 
 
 @functools.cache
-def _found() -> ctypes.CDLL | str:
-    """The kernels of this machine, or why they cannot be had; an empty string where they are not wanted."""
+def _load() -> ctypes.CDLL | str:
+    """The kernels of this machine, or the reason why there are none; "" where they are switched off."""
     if os.environ.get("SWEEPS_KERNELS") == "torch":
         return ""
     names = (os.environ.get("CC", "cc"), "gcc", "clang")
@@ -43,16 +43,16 @@ def _found() -> ctypes.CDLL | str:
     if compiler is None:
         return "there is no C compiler (cc, gcc, clang, or CC)"
     try:
-        return _declared(ctypes.CDLL(str(_built(compiler))))
+        return _declare_signatures(ctypes.CDLL(str(_build(compiler))))
     except subprocess.CalledProcessError as error:
-        said = error.stderr.decode(errors="replace").strip().splitlines() or [f"exit code {error.returncode}"]
-        return f"{compiler}: {next((line for line in said if 'error' in line), said[-1])}"
+        lines = error.stderr.decode(errors="replace").strip().splitlines() or [f"exit code {error.returncode}"]
+        return f"{compiler}: {next((line for line in lines if 'error' in line), lines[-1])}"
     except (OSError, subprocess.SubprocessError) as error:  # a cache that cannot be written, a library without OpenMP
         return f"{compiler}: {error}"
 
 
-def _built(compiler: str) -> Path:
-    """Path of the shared library, built unless the cache has it; the name holds all that the result depends on."""
+def _build(compiler: str) -> Path:
+    """Path of the shared library, built unless the cache has it. Its name is a hash of all that it depends on."""
     texts = [path.read_bytes() for path in (*SOURCES, HEADER)]
     key = hashlib.sha256(b"\0".join([*texts, *map(str.encode, (compiler, *FLAGS, torch.__version__, _processor()))]))
     root = cache()
@@ -68,29 +68,29 @@ def _built(compiler: str) -> Path:
 
 
 def cache() -> Path:
-    """Where what is compiled on this machine is kept, for all jobs of a user."""
+    """The user's cache of compiled code on this machine."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sweeps"
 
 
 def _processor() -> str:
-    """What `-march=native` means here."""
+    """Identifies what `-march=native` means on this machine."""
     return processor.name() + processor.cpu_info().get("flags", "")
 
 
-def _declared(loaded: ctypes.CDLL) -> ctypes.CDLL:
-    size, pointer, threads = ctypes.c_long, ctypes.c_void_p, ctypes.c_int
+def _declare_signatures(loaded: ctypes.CDLL) -> ctypes.CDLL:
+    size, address, threads = ctypes.c_long, ctypes.c_void_p, ctypes.c_int
     number = ctypes.c_float
     signatures = {
-        "two_hot": [*[size] * 4, *[pointer] * 3, threads],
-        "two_hot_inverse": [*[size] * 2, *[pointer] * 3, threads],
-        "cross_entropy": [*[size] * 5, *[pointer] * 6, threads],
-        "squared_errors": [*[size] * 4, *[pointer] * 6, threads],
-        "squash": [*[size] * 2, *[number] * 2, *[pointer] * 3],
-        "squash_grad": [*[size] * 2, *[number] * 2, *[pointer] * 4],
-        "gaussian": [*[size] * 2, *[pointer] * 3, *[number] * 2, *[pointer] * 5],
-        "gaussian_grad": [*[size] * 2, *[pointer] * 8],
-        "clip": [size, *[pointer] * 2, size, number, pointer, threads],
-        "adam": [size, *[pointer] * 8, *[number] * 3, threads],
+        "two_hot": [*[size] * 4, *[address] * 3, threads],
+        "two_hot_inverse": [*[size] * 2, *[address] * 3, threads],
+        "cross_entropy": [*[size] * 5, *[address] * 6, threads],
+        "squared_errors": [*[size] * 4, *[address] * 6, threads],
+        "squash": [*[size] * 2, *[number] * 2, *[address] * 3],
+        "squash_grad": [*[size] * 2, *[number] * 2, *[address] * 4],
+        "gaussian": [*[size] * 2, *[address] * 3, *[number] * 2, *[address] * 5],
+        "gaussian_grad": [*[size] * 2, *[address] * 8],
+        "clip": [size, *[address] * 2, size, number, address, threads],
+        "adam": [size, *[address] * 8, *[number] * 3, threads],
     }  # fmt: skip
     for name, types in signatures.items():
         kernel = getattr(loaded, name)
@@ -104,23 +104,23 @@ def compiled() -> bool:
 
 
 def missing() -> str:
-    """Why this machine has none though they were wanted, in one line; else empty."""
-    found = _found()
-    return " ".join(found.split()) if isinstance(found, str) else ""
+    """Why this machine has no kernels, in one line; "" where it has them or they are switched off."""
+    loaded = _load()
+    return " ".join(loaded.split()) if isinstance(loaded, str) else ""
 
 
 def compiled_for(x: Tensor) -> bool:
-    """Whether the kernels take `x`."""
+    """Whether the kernels support `x`: float32 on the CPU, and not traced by torch.compile."""
     return not torch.compiler.is_compiling() and x.is_cpu and x.dtype == torch.float32 and compiled()
 
 
 def library() -> ctypes.CDLL:
-    """The kernels, where `compiled` holds."""
-    found = _library()
-    assert found is not None
-    return found
+    """The kernels. Only where `compiled` holds."""
+    loaded = _library()
+    assert loaded is not None
+    return loaded
 
 
-def at(x: Tensor | None) -> int:
-    """Where the numbers of `x` lie, as ctypes takes a pointer; 0 for none."""
+def pointer(x: Tensor | None) -> int:
+    """Address of the elements of `x` for ctypes; 0 for None."""
     return 0 if x is None else x.data_ptr()

@@ -1,4 +1,4 @@
-"""What the system tells of this machine's processor. Standard library only."""
+"""Name and features of this machine's processor. Standard library only."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def cpu_info() -> dict[str, str]:
-    """Field -> value, as Linux tells them of the first processor; empty elsewhere."""
+    """Field -> value of the first processor in /proc/cpuinfo; empty on systems without it."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").partition("\n\n")[0].splitlines()
     except OSError:
@@ -17,5 +17,5 @@ def cpu_info() -> dict[str, str]:
 
 
 def name() -> str:
-    """As the system names it."""
+    """Name of the processor."""
     return cpu_info().get("model name") or platform.processor() or platform.machine()

@@ -1,22 +1,22 @@
-/* Elementwise work on one row, which stays in the innermost cache, and what the kernels share.
+/* Operations on one row, which fits into the innermost cache, and definitions that the kernels share.
  *
- * Plain C that compilers vectorise and, where they leave much on the table, the vectors that GCC and clang both have.
- * Rows are float32, contiguous. Sums run in one fixed order per row. NaN and infinity pass through.
+ * Plain C that compilers vectorise, and vector extensions of GCC and clang where that is much faster. Rows are float32,
+ * contiguous. The order of the sums of a row is fixed. NaN and infinity are propagated.
  */
 #include <stdint.h>
 #include <string.h>
 #include <stdlib.h>
 #include <math.h>
 
-#define GRAIN 32768 /* numbers that are worth a thread */
-#define TOGETHER 8 /* rows */
-#define LANES 16 /* of the widest vectors there are */
+#define GRAIN 32768 /* elements from which a thread is worth starting */
+#define TOGETHER 8 /* rows that are processed together */
+#define LANES 16 /* elements of the widest vector registers */
 #define PADDED(n) (((n) + LANES - 1) / LANES * LANES)
 #define ALWAYS static inline __attribute__((always_inline))
 
 #if defined(__AVX512F__)
 #include <immintrin.h>
-#define WIDE 16 /* numbers of a vector */
+#define WIDE 16 /* elements of a vector on this processor */
 #define EACH(f, s) f(0, s), f(1, s), f(2, s), f(3, s), f(4, s), f(5, s), f(6, s), f(7, s), \
                    f(8, s), f(9, s), f(10, s), f(11, s), f(12, s), f(13, s), f(14, s), f(15, s)
 #elif defined(__AVX__)
@@ -38,7 +38,7 @@ typedef int lanes __attribute__((vector_size(4 * WIDE), aligned(4), may_alias));
 #define PARTNER(lane, s) ((lane) ^ ((s) % WIDE))
 #define PARTNERS(v, s) SHUFFLED(v, v, EACH(PARTNER, s)) /* of each lane the one that differs in bit s */
 
-/* threads for so much work, of which `worth` is worth one: little is done before others have begun */
+/* number of threads for `work`, one for each `worth` of it */
 static inline int workers(int threads, long work, long worth)
 {
     return work < threads * worth ? (int)(work / worth) + 1 : threads;
@@ -64,8 +64,8 @@ static inline float exp_(float x)
     return p * scale;
 }
 
-/* of each two the greater or the smaller one; b with a NaN */
-#if defined(__AVX512F__) /* written as below, compilers make three operations of it */
+/* elementwise maximum or minimum; b where one is NaN */
+#if defined(__AVX512F__) /* compilers make three operations of the form below */
 ALWAYS vector greater(vector a, vector b) { return (vector)_mm512_max_ps((__m512)a, (__m512)b); }
 ALWAYS vector smaller(vector a, vector b) { return (vector)_mm512_min_ps((__m512)a, (__m512)b); }
 #else
@@ -102,7 +102,7 @@ ALWAYS vector inverses(vector x) /* 1 / x of each, to 1e-7; x: from 1 to 1e30 */
 #endif
 }
 
-/* the sum of numbers one after another: their order depends on nothing else */
+/* the sum in order of index, independent of the number of threads */
 static inline float in_order(long n, const float *x)
 {
     double sum = 0;
@@ -117,10 +117,10 @@ static inline float tanh_(float x)
     return copysignf((1 - w) / (1 + w), x);
 }
 
-/* whether vectors hold whole groups of so many lanes, as the next two want */
+/* whether a vector consists of whole groups of that size, which the next two functions require */
 ALWAYS int fits(long group) { return group <= WIDE && !(group & (group - 1)); }
 
-/* the sum over each group of lanes, in all of them */
+/* the sum of each group of lanes, in all of them */
 ALWAYS vector summed(vector v, long group)
 {
     if (group > 1) v += PARTNERS(v, 1);
@@ -130,7 +130,7 @@ ALWAYS vector summed(vector v, long group)
     return v;
 }
 
-/* the greatest of each group of lanes, in all of them; with a NaN, any of its group */
+/* the maximum of each group of lanes, in all of them; undefined for a group with a NaN */
 ALWAYS vector greatest(vector v, long group)
 {
     if (group > 1) v = greater(v, PARTNERS(v, 1));
@@ -171,9 +171,9 @@ ALWAYS void norm_row(const int n, const float *bias, float factor, const float *
     if (rstd) *rstd = by;
 }
 
-/* Bias, a factor, layer norm, scale and shift of rows `apart` numbers from each other, in place; `hat`, unless null,
- * keeps the normed rows, one behind the other, and `rstd` their 1 / std. Step by step for some rows together: a
- * processor waits less for the sums of one while it is at the next. */
+/* Bias, a factor, layer norm, scale and shift of rows at a distance of `apart` elements, in place; `hat`, unless null,
+ * gets the normalised rows, contiguous, and `rstd` their 1 / std. Several rows are processed together, so that the
+ * processor does not wait for the sums of one. */
 static inline void norm_rows(long rows, long dim, long apart, const float *bias, float factor, const float *scale,
                              const float *shift, float *x, float *hat, float *rstd)
 {
@@ -227,8 +227,8 @@ ALWAYS void norm_back(const int n, float factor, const float *scale, const float
     for (int j = 0; j < n; j++) of[j] = (rstd * factor) * (pull[j] - mean - normed[j] * slope);
 }
 
-/* gradient of a row of norm_rows: `g` comes in as that of its output and leaves as that of x + bias; sums go to gscale
- * and gshift, unless null */
+/* gradient of a row of norm_rows: `g` is that of its output on entry and that of x + bias on return; the gradients of
+ * scale and shift are added to gscale and gshift, unless null */
 static inline void norm_row_grad(long dim, float factor, const float *scale, const float *hat, float rstd, float *g,
                                  float *gscale, float *gshift)
 {
@@ -271,7 +271,7 @@ static inline void mish_row_and_slope(long dim, const float *x, float *y, float 
     }
 }
 
-/* softmax over groups of `group` neighbours */
+/* softmax over each group of `group` consecutive elements */
 static inline void simnorm_row(long dim, long group, const float *x, float *y)
 {
     long whole = fits(group) ? dim / WIDE * WIDE : 0;

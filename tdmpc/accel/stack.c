@@ -1,21 +1,21 @@
-/* A stack of layers, forward and backward: blocks of rows go through all of them while they are in the inner caches.
+/* MLPs, forward and backward: blocks of rows pass through all layers while they are in the inner caches.
  *
- * A batched matrix product of small matrices is mostly the traffic around it, so products stand here with the norms
- * between them. `tdmpc.accel.stack` calls this and holds the meaning of every argument. Every sum runs in an order that
- * depends on the sizes of a net alone, not on threads or on the nets beside it.
+ * Most of the time of a batched product of small matrices is memory traffic, so products and norms share one loop.
+ * `tdmpc.accel.stack` calls this and documents the arguments. The order of every sum depends on the sizes of a network
+ * only, not on the number of threads or of networks.
  */
 #include "rows.h"
 
 #if WIDE == 8
-#define PANEL 2 /* vectors of a tile's row: with TALL rows, as many as the registers hold */
+#define PANEL 2 /* vectors in a row of a tile; TALL rows of them fill the registers */
 #else
 #define PANEL 4
 #endif
 #define TALL 6
-#define BLOCK 64 /* rows that go through the layers together */
-#define SPAN 256 /* rows whose gradients of parameters are summed before they are joined, in order */
-#define SPANS 8 /* at most, of all heads of a seed: each holds sums as large as a net */
-#define WORTH 2000000 /* multiplications that are worth a thread */
+#define BLOCK 64 /* rows that pass through the layers together */
+#define SPAN 256 /* rows whose parameter gradients are summed together; the sums of all spans are then added in order */
+#define SPANS 8 /* maximum for all heads of a seed: each needs memory as large as a network */
+#define WORTH 2000000 /* multiplications from which a thread is worth starting */
 #define PLAIN -1
 #define SMALLER(a, b) ((a) < (b) ? (a) : (b))
 
@@ -69,8 +69,8 @@ ALWAYS void multiply(const int more, long rows, long depth, long columns, const 
     for (; j < columns; j += WIDE) strip(1, more, rows, depth, a, row, step, b + j, ldb, c + j, ldc);
 }
 
-/* c (rows, PADDED(out)) = a (rows, depth) b (depth, out); what lies behind `out` in a row of c is of no meaning.
- * Vectors read beyond a row of b, so its last rows are multiplied from a copy: room for (LANES + 1) * PADDED(out). */
+/* c (rows, PADDED(out)) = a (rows, depth) b (depth, out); elements beyond `out` in a row of c are undefined.
+ * Vectors read beyond a row of b, so its last rows are copied to `room`, (LANES + 1) * PADDED(out) elements. */
 static void through(long rows, long depth, long out, const float *a, long row, const float *b, float *c, float *room)
 {
     long padded = PADDED(out), tail = SMALLER(depth, (padded - out + out - 1) / out);
@@ -83,7 +83,7 @@ static void through(long rows, long depth, long out, const float *a, long row, c
 
 #define UPPER(lane, s) ((lane) & (s) ? WIDE + (lane) - (s) : (lane))
 #define LOWER(lane, s) ((lane) & (s) ? WIDE + (lane) : (lane) + (s))
-#define CROSS(s) /* of every two rows that differ in bit s, two blocks of s columns change places */ \
+#define CROSS(s) /* swaps two blocks of s columns of every two rows that differ in bit s */ \
     for (int i = 0; i < WIDE; i++) \
         if (!(i & s)) { \
             vector upper = v[i], lower = v[i + s]; \
@@ -91,7 +91,7 @@ static void through(long rows, long depth, long out, const float *a, long row, c
             v[i + s] = SHUFFLED(upper, lower, EACH(LOWER, s)); \
         }
 
-/* a square of a vector's width, turned */
+/* transposes a square of the width of a vector */
 ALWAYS void turn_square(const float *from, long row, float *to, long into)
 {
     vector v[WIDE];
@@ -113,7 +113,7 @@ ALWAYS void turn_square(const float *from, long row, float *to, long into)
     for (int i = 0; i < WIDE; i++) *(vector *)(to + i * into) = v[i];
 }
 
-/* to (columns, PADDED(rows)) = from (rows, columns) turned, zero behind its rows */
+/* to (columns, PADDED(rows)) = transpose of from (rows, columns), zero beyond its rows */
 static void turn(long rows, long columns, const float *from, float *to)
 {
     long padded = PADDED(rows), whole = rows / LANES * LANES, square = columns / WIDE * WIDE;
@@ -309,7 +309,7 @@ int stack_forward(const Call *of, int threads)
 
 /* --- backward --------------------------------------------------------------------------------------------- */
 
-/* what the layer gave to these rows, from the normed ones */
+/* the outputs of the layer for these rows, from the normalised rows */
 static void again(const Own *own, const Live *live, float *pre)
 {
     long dim = own->its.out, padded = PADDED(dim);
@@ -322,7 +322,7 @@ static void again(const Own *own, const Live *live, float *pre)
     }
 }
 
-/* gradient of what the layer gave -> that of its product, in place; those of bias, scale and shift are added to
+/* gradient of the layer's output -> that of its product, in place; the gradients of bias, scale and shift are added to
  * `sums` (3, out), unless null. none, factor: the layer's dropout. */
 static void before(const Own *own, const Live *live, Zeros none, float factor, float *g, float *sums)
 {
@@ -349,8 +349,8 @@ static void before(const Own *own, const Live *live, Zeros none, float factor, f
         for (long i = 0; i < dim; i++) sums[i] += g[r * padded + i];
 }
 
-/* the rows of a block that have a gradient, and it: of several value heads, only the lowest has one in the policy's
- * objective. logits: the last layer's rows, with `centres`. */
+/* the rows of a block that have a gradient, and their gradients: in the policy's objective only the lowest of several
+ * value heads has one. logits: the last layer's rows, with `centres`. */
 static Live having(const Call *of, const float *logits, long at, long many, float *g, float *spare)
 {
     Live live = {.at = at, .held = at};
@@ -388,7 +388,7 @@ static void to_input(Part its, int wanted, const Own *own, const float *turned, 
         memcpy(to + live->rows[r] * its.width, next + r * padded, its.width * sizeof(float));
 }
 
-/* the rows of a block go forward, and what is learnt there comes back as `g` */
+/* forward pass of the rows of a block; `g` becomes the gradient of their cross-entropies */
 static Live learning(const Call *of, const Own *own, long net, long from, long many, float *g, float *next,
                      float *spare)
 {
@@ -431,12 +431,12 @@ static void backward_block(const Call *of, const Own *own, long net, long from, 
         if (of->part[p].to) to_input(of->part[p], from < of->part[p].live, own, own->turned[p], &live, many, g, next);
 }
 
-/* numbers of a layer's sums, of what a block needs of it, and of its weights turned */
+/* number of elements of a layer's sums, of the memory of a block, and of its transposed weights */
 static long sums_of(Layer its) { return PADDED((its.in + 3) * PADDED(its.out)); }
 static long block_of(Layer its) { return (3 * BLOCK + LANES) * PADDED(its.out); }
 static long turned_of(Layer its) { return its.out * (PADDED(its.in) + LANES); }
 
-/* turns the weights of a net, and tells `own` where all that a span needs of each layer lies */
+/* transposes the weights of a network, and sets the pointers in `own` for a span */
 static void describe(const Call *of, long net, Own *own, float *turned, int turns)
 {
     const float *weight = net_at(of, net);
@@ -488,7 +488,7 @@ static int backward_span(const Call *of, long net, long from, long to, float *tu
     return 0;
 }
 
-/* the sums of a net's spans, in order, to where its gradients go */
+/* adds the sums of the spans of a network, in order, into its gradients */
 static void join(const Call *of, long net, long spans, const float *sums, long size)
 {
     long used = over(of, numbers_of);

@@ -1,1 +1,1 @@
-"""The algorithm: networks, losses, value targets, the MPPI planner and one update."""
+"""The algorithm: networks, losses, value targets, the MPPI planner and the update."""

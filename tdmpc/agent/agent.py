@@ -1,6 +1,7 @@
-"""The agent: networks, averages, optimisers, and one update (docs/algorithm.md, "One update").
+"""The agent: networks, moving averages, optimisers, and one update (docs/algorithm.md, "One update").
 
-All S seeds are updated by the same launches; their parameters, gradients, clips and noise stay apart.
+S seeds are updated together, by the same operations. Their parameters, gradients, gradient clipping and noise are
+separate.
 """
 
 from __future__ import annotations
@@ -8,42 +9,43 @@ from __future__ import annotations
 import contextlib
 import copy
 import functools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from tdmpc import math as tm
-from tdmpc.accel import fused, kernels
 from tdmpc.accel.adam import Adam
-from tdmpc.accel.cuda_graphs import CudaGraph
-from tdmpc.agent import losses
-from tdmpc.agent.mppi import Plan, PlanNoise, draw_plan_noise, plan_with, score
-from tdmpc.agent.networks import Policy, TargetValues, WorldModel, move_average
-from tdmpc.agent.objectives import (
+from tdmpc.accel.execution import Execution
+from tdmpc.agent.batch import Batch
+from tdmpc.agent.losses import (
     Metrics,
     PolicyNoise,
     PolicyPass,
+    PolicyTerms,
     draw_noise,
     draw_policy_noise,
     model_losses,
+    policy_loss,
     policy_metrics,
     policy_pass,
 )
+from tdmpc.agent.mppi import Plan, PlanNoise, draw_plan_noise, plan_with, score
+from tdmpc.agent.networks import Policy, TargetValues, WorldModel, move_average
+from tdmpc.agent.ops import clip_per_seed, per_seed_norm
 from tdmpc.agent.value_targets import Gaussian, Networks, Noise
 from tdmpc.config import TrainConfig
 from tdmpc.metrics import GRADIENT_FLOW
 from tdmpc.rng import Draws, generator
-from tdmpc.training.replay_buffer import Batch
 
 VALUE_LR_UNIT = 5  # TD-MPC2's five value heads are the unit of the value learning rates
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """What depends on the environment step."""
+    """Values that depend on the agent step."""
 
     encoder_frozen: bool
     entropy_coeff: float
@@ -59,22 +61,22 @@ class Schedule:
 
 
 def freeze_step(config: TrainConfig) -> int:
-    """First agent step with the encoder frozen; past the end when it never is."""
+    """First agent step with the encoder frozen; beyond the last step where it is never frozen."""
     if config.detach_encoder_ratio == 0:
         return config.steps + 1
     return round((1 - config.detach_encoder_ratio) * config.steps)
 
 
-class _Learnt(NamedTuple):
-    metrics: Metrics  # empty unless logged
-    policy_metrics: Callable[[], Metrics] | None  # None where the policy was not due
+class _UpdateResult(NamedTuple):
+    metrics: Metrics  # of the model; empty unless logged
+    policy_metrics: Callable[[], Metrics] | None  # None where the policy was not updated
 
 
 class Agent:
-    """S seeds of one configuration. `update` trains on a batch, `act` plans an action of training.
+    """S seeds of one configuration. `update` trains on a batch, `act` plans an action for training.
 
-    compiled: losses, the policy's objective and the planner's scores run through `torch.compile`. cuda_graphs: updates
-    and plans are recorded and replayed, on a GPU. Neither is for updates that are logged.
+    compiled: the model's losses, the policy's objective and the planner's scores run through `torch.compile`.
+    cuda_graphs: updates and plans are recorded as CUDA graphs and replayed, on a GPU. Logged updates run eagerly.
     """
 
     def __init__(
@@ -94,17 +96,17 @@ class Agent:
         self.targets = TargetValues(self.model)
         self.policy_ema = copy.deepcopy(self.policy).requires_grad_(False) if config.policy_ema_enabled else None
         self.scale = torch.ones(len(seeds), device=device)
-        # 0 times what must be finite is added to it: once something is not, it stays NaN
-        self._sound = torch.zeros(len(seeds), device=device)
+        # (S,) NaN once a loss or gradient norm of the seed was not finite, otherwise 0
+        self._nonfinite = torch.zeros(len(seeds), device=device)
         self._entropy_coeff = torch.zeros((), device=device)
-        self._compiled, self._losses, self._policy_pass, self._score = compiled, model_losses, policy_pass, score
-        if compiled:  # whole, or not at all: a part that is left out would be slow without anybody's being told
-            whole = functools.partial(torch.compile, fullgraph=True, dynamic=False)
-            self._losses, self._policy_pass, self._score = map(whole, (model_losses, policy_pass, score))
-        self._cuda_graphs, self._graphs, self._frozen = cuda_graphs, dict[str, CudaGraph](), False
-        self.update_index = 0  # counts every gradient update, those on the seed data included
-        self._policy_metrics: Callable[[], Metrics] = dict  # made when they are asked for, which is seldom
-        # walking through modules for them takes longer than what is done with them
+        self._execution = Execution(compiled, cuda_graphs)
+        self._model_losses = self._execution.compile(model_losses)
+        self._policy_pass = self._execution.compile(policy_pass)
+        self._score = self._execution.compile(score)
+        self._frozen = False
+        self.update_index = 0  # counts every gradient update, including those on the data of the seed phase
+        self._policy_metrics: Callable[[], Metrics] = dict  # computed on access only: most updates are not logged
+        # lists, because iterating over modules takes longer than the operations on their parameters
         self._model_parameters, self._policy_parameters = list(self.model.parameters()), list(self.policy.parameters())
         averages = [(self.targets.value, self.model.value, config.tau)]
         if self.model.num_gammas:
@@ -133,7 +135,7 @@ class Agent:
 
     @property
     def acting_policy(self) -> Policy:
-        """The policy that imagines, seeds the planner and acts: the moving average where that is enabled."""
+        """The policy used in imagination, in the planner and for acting: the moving average where it is enabled."""
         return self.policy_ema or self.policy
 
     @property
@@ -142,18 +144,18 @@ class Agent:
 
     @property
     def finite(self) -> Tensor:
-        """(S,) whether all losses and gradients of a seed have been finite so far."""
-        return self._sound == 0
+        """(S,) whether all losses and gradient norms of a seed have been finite so far."""
+        return self._nonfinite == 0
 
     def modules(self) -> dict[str, nn.Module]:
-        """Everything with weights, for the checkpoint."""
+        """All modules with parameters, by their names in checkpoints."""
         parts: dict[str, nn.Module] = {"model": self.model, "policy": self.policy, "targets": self.targets}
         return {**parts, "policy_ema": self.policy_ema} if self.policy_ema else parts
 
     def update(self, batch: Batch, schedule: Schedule, draws: Draws, log: bool = False) -> Metrics:
-        """One gradient update of the model, of the policy when it is due, and of the averages.
+        """One gradient update of the model, of the policy every `pi_update_freq` updates, and of the moving averages.
 
-        Returns the model's metrics where `log`; the policy's wait for `take_policy_metrics`.
+        log: return the model's metrics, otherwise {}. Those of the policy are read by `take_policy_metrics`.
         """
         noise, policy_noise = draw_noise(self.config, self.action_size, draws), None
         if self.update_index % self.config.pi_update_freq == 0:
@@ -161,51 +163,47 @@ class Agent:
             self._entropy_coeff.fill_(schedule.entropy_coeff)
         if schedule.encoder_frozen != self._frozen:
             self._frozen = schedule.encoder_frozen
-            self._graphs.clear()  # never replayed again; none is at work, since the action before was waited for
-        learn = functools.partial(self._learn, frozen=self._frozen, log=log)
-        name = "update" if policy_noise else "update without policy"
-        done = (learn if log else self._replayed(name, learn))(batch, noise, policy_noise)
-        if done.policy_metrics:
-            self._policy_metrics = done.policy_metrics
+            self._execution.discard_graphs()  # none is running: the previous action has been read from the device
+        update: Callable[..., _UpdateResult] = functools.partial(self._update, frozen=self._frozen, log=log)
+        if not log:
+            update = self._execution.record("update" if policy_noise else "update without policy", update)
+        result = update(batch, noise, policy_noise)
+        if result.policy_metrics:
+            self._policy_metrics = result.policy_metrics
         self.update_index += 1
-        return done.metrics
+        return result.metrics
 
     @torch.no_grad()
     def act(self, obs: Tensor, warm: Tensor, draws: Draws) -> Plan:
-        """Plan from obs (S, O), as training does, starting at the mean `warm` (S, 1, T, A)."""
+        """Plan from obs (S, O), as in training, starting at the mean `warm` (S, 1, T, A)."""
         noise = draw_plan_noise(self.config, 1, self.action_size, draws, best=False)
-        return self._replayed("plan", self._plan)(obs, warm, noise)
+        return self._execution.record("plan", self._plan)(obs, warm, noise)
 
     def _plan(self, obs: Tensor, warm: Tensor, noise: PlanNoise) -> Plan:
         z = self.model.encode(obs.unsqueeze(1))
         return plan_with(noise, self.networks, z, warm, self.config, None, self._score)
 
-    def _replayed(self, name: str, work: Callable[..., Any]) -> Callable[..., Any]:
-        """`work`, recorded under `name` where that is wanted."""
-        if not self._cuda_graphs:
-            return work
-        if name not in self._graphs:
-            self._graphs[name] = CudaGraph(work)
-        return self._graphs[name]
-
-    def _learn(self, batch: Batch, noise: Noise, policy_noise: PolicyNoise | None, frozen: bool, log: bool) -> _Learnt:
-        """The update, without what it draws: all that changes from one to the next comes in through tensors."""
-        losses_of = model_losses if log else self._losses
-        found = losses_of(self.networks, batch, noise, self.config, frozen, full=log)
-        metrics = {**found.metrics, **self._gradient_norms(found.weighted)} if log else {}
-        total = found.total
+    def _update(
+        self, batch: Batch, noise: Noise, policy_noise: PolicyNoise | None, frozen: bool, log: bool
+    ) -> _UpdateResult:
+        """The update with noise that was drawn. A CUDA graph repeats it, so whatever changes is in a tensor."""
+        losses_of, pass_of = (model_losses, policy_pass) if log else (self._model_losses, self._policy_pass)
+        losses = losses_of(self.networks, batch, noise, self.config, frozen, full=log)
+        metrics = {**losses.metrics, **self._gradient_norms(losses.weighted)} if log else {}
+        total = losses.total
         grad_norm = self._step_model(total)
-        self._sound.add_(total.detach() + grad_norm, alpha=0)
-        of_policy = None
+        self._nonfinite.add_(total.detach() + grad_norm, alpha=0)
+        metrics_of_policy = None
         if policy_noise:
-            acted = None if self._compiled else found.acted  # one graph more, for the updates that are logged
-            of_policy = self._update_policy(found.states, self._entropy_coeff, policy_noise, acted)
+            metrics_of_policy = self._update_policy(
+                losses.states, self._entropy_coeff, policy_noise, losses.acted, pass_of
+            )
         self._move_averages()
-        return _Learnt({**metrics, "grad_norm": grad_norm} if log else {}, of_policy)
+        return _UpdateResult({**metrics, "grad_norm": grad_norm} if log else {}, metrics_of_policy)
 
     @property
     def policy_metrics(self) -> Metrics:
-        """Of the newest policy update since they were last taken; empty when there was none."""
+        """Metrics of the newest policy update since `take_policy_metrics`; empty where there was none."""
         return self._policy_metrics()
 
     @policy_metrics.setter
@@ -213,33 +211,34 @@ class Agent:
         self._policy_metrics = lambda: metrics
 
     def take_policy_metrics(self) -> Metrics:
-        """`policy_metrics`, which are empty behind this until the policy is updated again."""
-        taken, self.policy_metrics = self.policy_metrics, {}
-        return taken
+        """Return `policy_metrics` and clear them."""
+        metrics, self.policy_metrics = self.policy_metrics, {}
+        return metrics
 
     @torch.no_grad()
     def validate(self, batch: Batch, draws: Draws) -> Metrics:
-        """Every loss of the model on data never trained on, without dropout; changes nothing."""
+        """All losses of the model on validation data, without dropout. Does not change the agent."""
         noise = draw_noise(self.config, self.action_size, draws, dropout=False)
         return model_losses(self.networks, batch, noise, self.config, frozen=True, full=True).metrics
 
     def _gradient_norms(self, weighted: dict[str, Tensor]) -> Metrics:
-        """(S,) norm of every weighted loss's gradient in every module it reaches."""
+        """(S,) gradient norm of each weighted loss in each module that it trains."""
         modules = self.model.trained_modules()
         norms = {}
-        for loss, reached in GRADIENT_FLOW.items():
+        for loss, module_names in GRADIENT_FLOW.items():
             if loss not in weighted or not weighted[loss].requires_grad:
                 continue
-            for name in reached:
+            for name in module_names:
                 params = list(modules[name].parameters())
                 grads = torch.autograd.grad(weighted[loss].sum(), params, retain_graph=True, allow_unused=True)
-                if any(g is not None for g in grads):  # none reach a frozen encoder
+                if any(g is not None for g in grads):  # a frozen encoder has none
                     norms[f"grad_norm/{loss}/{name}"] = per_seed_norm(g for g in grads if g is not None)
         return norms
 
     def _step_model(self, total: Tensor) -> Tensor:
+        """Adam step on the total loss (S,); returns the gradient norms (S,) before clipping."""
         for parameter in self._model_parameters:
-            parameter.grad = None  # a frozen encoder keeps none, so Adam leaves it alone
+            parameter.grad = None  # stays None for a frozen encoder, which Adam then skips
         total.sum().backward()
         grads = [p.grad for p in self._model_parameters if p.grad is not None]
         norm = clip_per_seed(grads, self.config.grad_clip_norm)
@@ -247,28 +246,37 @@ class Agent:
         return norm
 
     def _update_policy(
-        self, states: Tensor, entropy_coeff: Tensor | float, noise: PolicyNoise, acted: Gaussian | None = None
+        self,
+        states: Tensor,
+        entropy_coeff: Tensor | float,
+        noise: PolicyNoise,
+        acted: Gaussian | None = None,
+        pass_of: Callable[..., PolicyPass] = policy_pass,
     ) -> Callable[[], Metrics]:
-        """One step of the policy; its metrics, for whoever asks."""
+        """One step of the policy on states (S, T+1, B, L); returns a function that computes its metrics.
+
+        acted: the policy's mean and log std at these states, where they were computed before. pass_of: `policy_pass`,
+        or its compiled form.
+        """
         c, (eps, dropout) = self.config, noise
-        with _constant(self._model_parameters):
-            found = self._policy_pass(self.model, self.policy, states, eps, dropout, c, acted)
-        spread = tm.percentile_range(found.terms.q[:, 0].detach()).clamp(min=1.0)
+        with _without_gradients(self._model_parameters):
+            passed = pass_of(self.model, self.policy, states, eps, dropout, c, acted)
+        spread = tm.percentile_range(passed.terms.q[:, 0].detach()).clamp(min=1.0)
         self.scale.lerp_(spread, c.scale_tau)
-        loss = losses.policy_loss(found.terms, self.scale, self.action_size, entropy_coeff, c.hinge_coef, c.rho)
+        loss = policy_loss(passed.terms, self.scale, self.action_size, entropy_coeff, c.hinge_coef, c.rho)
         grads = torch.autograd.grad(loss.sum(), self._policy_parameters)
         norm = clip_per_seed(grads, c.grad_clip_norm)
         for parameter, grad in zip(self._policy_parameters, grads, strict=True):
             parameter.grad = grad
         self.optimisers["policy"].step()
         loss = loss.detach()
-        self._sound.add_(loss + norm, alpha=0)
-        found = PolicyPass(losses.PolicyTerms(*(x.detach() for x in found.terms)), *(x.detach() for x in found[1:]))
+        self._nonfinite.add_(loss + norm, alpha=0)
+        passed = PolicyPass(PolicyTerms(*(x.detach() for x in passed.terms)), *(x.detach() for x in passed[1:]))
 
         def metrics() -> Metrics:
-            own = {"pi_loss": loss, "pi_grad_norm": norm, "pi_scale": self.scale}
-            own = {name: value.clone() for name, value in own.items()}  # the next update may write into these
-            return {**policy_metrics(found, eps), **own, "entropy_coeff": torch.ones_like(norm) * entropy_coeff}
+            of_step = {"pi_loss": loss, "pi_grad_norm": norm, "pi_scale": self.scale}
+            of_step = {name: value.clone() for name, value in of_step.items()}  # the next update may overwrite these
+            return {**policy_metrics(passed, eps), **of_step, "entropy_coeff": torch.ones_like(norm) * entropy_coeff}
 
         return metrics
 
@@ -278,8 +286,8 @@ class Agent:
 
 
 @contextlib.contextmanager
-def _constant(parameters: Sequence[nn.Parameter]) -> Iterator[None]:
-    """No gradients of `parameters`, which nobody asks for, are computed for what runs inside."""
+def _without_gradients(parameters: Sequence[nn.Parameter]) -> Iterator[None]:
+    """Functions called inside do not compute gradients with respect to `parameters`."""
     for parameter in parameters:
         parameter.requires_grad = False
     try:
@@ -287,24 +295,3 @@ def _constant(parameters: Sequence[nn.Parameter]) -> Iterator[None]:
     finally:
         for parameter in parameters:
             parameter.requires_grad = True
-
-
-def per_seed_norm(grads: Iterable[Tensor]) -> Tensor:
-    """(S,) 2-norm over tensors (S, ...).
-
-    Seed by seed: one reduction over (S, n) sums in an order that depends on S, and a seed would train
-    differently beside others than alone.
-    """
-    flat = torch.cat([g.flatten(1) for g in grads], dim=1)
-    return torch.stack([torch.linalg.vector_norm(row) for row in flat])
-
-
-def clip_per_seed(grads: Sequence[Tensor], max_norm: float) -> Tensor:
-    """Scale each seed's gradients, in place, to norm at most `max_norm`; returns the (S,) norms before."""
-    if all(kernels.compiled_for(grad) and grad.is_contiguous() for grad in grads):
-        return fused.clip(grads, max_norm)
-    norm = per_seed_norm(grads)
-    factor = (max_norm / (norm + 1e-6)).clamp(max=1.0)
-    for grad in grads:
-        grad.mul_(factor.view(-1, *[1] * (grad.dim() - 1)))
-    return norm

@@ -1,23 +1,21 @@
-"""Networks as stacked numbers: one batched product serves every seed and every head.
+"""Ensembles of MLPs: one batched product for all seeds and all heads.
 
-All numbers of a network are one parameter (S, E, n): S seeds trained side by side, E heads of the ensemble, and of
-each the weight (in, out), bias, scale and shift of its layers. Inputs are (S, E, N, in), or (S, N, in) where all heads
-see the same input. Nothing crosses the S axis.
+The parameters of an ensemble are one tensor `numbers` (S, E, n): for each of S seeds trained together and E heads the
+weight (in, out), bias, scale and shift of each layer. Inputs are (S, E, N, in), or (S, N, in) where all heads have the
+same input. No operation mixes seeds.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tdmpc import math as tm
-from tdmpc.accel import fused, kernels
-from tdmpc.accel.stack import PLAIN, Goal, Layer, Layers, StackOptions, learn, run
+from tdmpc.accel.stack import PLAIN, Layer, Layers, StackOptions
+from tdmpc.agent import ops
+from tdmpc.agent.ops import LayerParameters
 from tdmpc.rng import Dropout
 
 INIT_STD = 0.02  # truncated normal, as TD-MPC2
@@ -25,8 +23,8 @@ INIT_STD = 0.02  # truncated normal, as TD-MPC2
 Heads = Tensor | slice | None
 
 
-def _pick(numbers: Tensor, heads: Heads) -> Tensor:
-    """Numbers of the chosen heads: all (None), a slice of neighbours, or (S, h) indices for each seed."""
+def _select_heads(numbers: Tensor, heads: Heads) -> Tensor:
+    """numbers (S, E, n) -> (S, h, n) of the chosen heads: all (None), a slice, or indices (S, h) for each seed."""
     if heads is None:
         return numbers
     if isinstance(heads, slice):
@@ -35,37 +33,12 @@ def _pick(numbers: Tensor, heads: Heads) -> Tensor:
     return numbers[seeds, heads]
 
 
-class Parts(NamedTuple):
-    """A layer's numbers for every seed and head; scale and shift where it is normed."""
-
-    weight: Tensor  # (S, E, in, out)
-    bias: Tensor  # (S, E, 1, out), as scale and shift
-    scale: Tensor | None = None
-    shift: Tensor | None = None
-
-
-def _applied(x: Tensor, layer: Layer, parts: Parts, dropout: Dropout | None, precision: torch.dtype) -> Tensor:
-    """x (S, E|1, N, in) -> (S, E, N, out): linear -> (dropout) -> LayerNorm -> Mish or SimNorm, or linear alone.
-
-    precision: of the product's factors and result; all else is float32.
-    """
-    rows, weight = x.to(precision).expand(-1, parts.weight.shape[1], -1, -1), parts.weight.to(precision)
-    product = torch.bmm(rows.flatten(0, 1), weight.flatten(0, 1))
-    x = product.unflatten(0, weight.shape[:2]).to(x.dtype) + parts.bias
-    if parts.scale is None or parts.shift is None:
-        return x
-    x = F.layer_norm(x if dropout is None else x * dropout.factors(x.shape[2]), x.shape[-1:])
-    x = torch.addcmul(parts.shift, x, parts.scale)
-    return tm.simnorm(x, layer.group) if layer.group else F.mish(x)
-
-
 class StackedMLP(nn.Module):
-    """Hidden layers Linear -> (dropout) -> LayerNorm -> Mish, then a plain or a SimNorm output layer; each seed's
-    weights drawn from its own generator.
+    """Hidden layers Linear -> (Dropout) -> LayerNorm -> Mish, then an output layer.
 
-    simnorm: group size of a LayerNorm -> SimNorm output; 0 = plain linear output.
-    zero_out: the output layer starts at zero. bfloat16: matrix products in it, with float32 numbers and sums; for
-    GPUs, since the kernels have float32 alone.
+    generators: one for each seed, from which its weights are drawn. simnorm: the output layer is Linear -> LayerNorm ->
+    SimNorm with this group size; 0: Linear only. zero_out: the weights of the output layer start at zero. bfloat16:
+    matrix products in bfloat16, with float32 parameters; for GPUs, since the C kernels support float32 only.
     """
 
     def __init__(
@@ -85,21 +58,13 @@ class StackedMLP(nn.Module):
         for layer, parts in zip(self.layers, self.parts(self.numbers.detach()), strict=True):
             if parts.scale is not None:
                 parts.scale.fill_(1)
-            for of_seed, generator in zip(parts.weight, generators, strict=True):
+            for weight, generator in zip(parts.weight, generators, strict=True):
                 if layer is not self.layers[-1] or not zero_out:
-                    drawn = nn.init.trunc_normal_(torch.empty(of_seed.shape), std=INIT_STD, generator=generator)
-                    of_seed.copy_(drawn)
+                    weight.copy_(nn.init.trunc_normal_(torch.empty(weight.shape), std=INIT_STD, generator=generator))
 
-    def parts(self, numbers: Tensor | None = None) -> list[Parts]:
-        """Views of the parameter, or of others like it, layer by layer."""
-        pieces = iter((self.numbers if numbers is None else numbers).split(self.layers.sizes, dim=-1))
-        return [
-            Parts(
-                next(pieces).unflatten(-1, (layer.size_in, layer.size_out)),
-                *(next(pieces).unsqueeze(-2) for _ in layer.sizes[1:]),
-            )
-            for layer in self.layers
-        ]
+    def parts(self, numbers: Tensor | None = None) -> list[LayerParameters]:
+        """Views into the parameters, or into a tensor of the same layout such as their gradient, layer by layer."""
+        return ops.layer_parameters(self.numbers if numbers is None else numbers, self.layers)
 
     def forward(
         self,
@@ -110,25 +75,14 @@ class StackedMLP(nn.Module):
         bins: Tensor | None = None,
         live: int | None = None,
     ) -> Tensor:
-        """x (S, [E|1], N, in) -> (S, E, N, out); with `beside` (S, [E|1], N, more), a row of both is one input.
+        """x (S, [E|1], N, in) -> (S, E, N, out).
 
-        dropout: of the first layer, drawn for at least these rows. bins: (K,) centres; with them, the output is
-        (S, E, N), what `two_hot_inverse` makes of it. live: of how many first rows of x a gradient is wanted, if not
-        of all.
+        beside: (S, [E|1], N, more), concatenated to x. heads: the heads to apply. dropout: of the first layer, for at
+        least N rows. bins: (K,) centres; the output is then `ops.two_hot_inverse` of the logits, (S, E, N). live: the
+        number of first rows of x that need a gradient; None: all.
         """
-        numbers = _pick(self.numbers, heads)
-        if self._compiled_for(x):
-            return run(x, beside, StackOptions(self.layers, dropout, bins, live), numbers)
-        apart = [part if part.dim() == 4 else part.unsqueeze(1) for part in (x, beside) if part is not None]
-        width = max(part.shape[1] for part in apart)
-        x = torch.cat([part.expand(-1, width, -1, -1) for part in apart], dim=-1)
-        for layer, parts in zip(self.layers, self.parts(numbers), strict=True):
-            x = _applied(x, layer, parts, dropout, self.precision)
-            dropout = None
-        return x if bins is None else tm.two_hot_inverse(x, bins)
-
-    def _compiled_for(self, x: Tensor) -> bool:
-        return self.precision == torch.float32 and kernels.compiled_for(x)
+        options = StackOptions(self.layers, dropout, bins, live)
+        return ops.mlp(x, beside, _select_heads(self.numbers, heads), options, self.precision)
 
     def cross_entropy(
         self,
@@ -139,9 +93,10 @@ class StackedMLP(nn.Module):
         dropout: Dropout | None = None,
         live: int | None = None,
     ) -> Tensor:
-        """`fused.cross_entropy` of the outputs as logits -> (S,). target: (S, X, B, out), for all heads, where X B rows
-        go in; the rest as in `forward`."""
-        if torch.is_grad_enabled() and self._compiled_for(x):
-            how = StackOptions(self.layers, dropout, None, live)
-            return learn(x, beside, how, self.numbers, Goal(target.contiguous(), weights))
-        return fused.cross_entropy(self(x, beside, dropout=dropout).unflatten(2, target.shape[1:3]), target, weights)
+        """`ops.cross_entropy` of the outputs as logits -> (S,).
+
+        target: (S, X, B, out) distributions that all heads share, where x has N = X B rows. weights: (X,). The rest as
+        in `forward`.
+        """
+        options = StackOptions(self.layers, dropout, None, live)
+        return ops.mlp_cross_entropy(x, beside, self.numbers, options, self.precision, target, weights)

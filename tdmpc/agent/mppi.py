@@ -1,7 +1,7 @@
-"""MPPI in latent space (Hansen et al. 2022, alg. 1; Hansen et al. 2024, sec. 3), over S seeds and P episodes.
+"""MPPI in latent space (Hansen et al. 2022, alg. 1; Hansen et al. 2024, sec. 3).
 
-Shapes: S seeds, P episodes planned at once for each seed (1 in training, several in evaluation), H dynamics
-heads, T horizon, E candidates, A action size, L latent size.
+Shapes: S seeds, P episodes planned together for each seed (1 in training, several in evaluation), H dynamics heads, T
+horizon, E candidates, A action size, L latent size.
 """
 
 from __future__ import annotations
@@ -18,24 +18,27 @@ from tdmpc.agent.value_targets import Networks
 from tdmpc.config import TrainConfig
 from tdmpc.rng import Draws
 
-WORST = -1e9  # score of a candidate whose own is NaN or infinite; finite, so that a softmax over it is too
+WORST = -1e9  # in place of a score that is NaN or infinite; finite, so that a softmax over scores is finite
 
 
 class Plan(NamedTuple):
     action: Tensor  # (S, P, A)
-    mean: Tensor  # (S, P, T, A), the next plan's warm start
+    mean: Tensor  # (S, P, T, A), from which the next plan starts
     std: Tensor  # (S, P, A) of the first action
     policy_share: Tensor  # (S, P) share of policy candidates among the elites
 
 
 class PlanNoise(NamedTuple):
-    """Draws of one plan, standard-normal unless said; N policy candidates of P episodes, I iterations, K elites."""
+    """Random numbers of one plan, standard-normal if not stated otherwise.
 
-    policy: Tensor  # (S, T, N, A) of the policy's own
-    added: Tensor  # (S, T, N, A) to its actions
-    sampled: Tensor  # (S, I, P, T, E, A)
-    choice: Tensor | None  # (S, P, K) uniform in [0, 1): an elite is sampled by its weight; None takes the best
-    action: Tensor | None  # (S, P, A) to the action; None where nothing is added
+    N: policy candidates of all P episodes together. I: iterations. K: elites.
+    """
+
+    policy: Tensor  # (S, T, N, A) for sampling from the policy
+    added: Tensor  # (S, T, N, A) added to the policy's actions
+    sampled: Tensor  # (S, I, P, T, E, A) for sampled candidates
+    choice: Tensor | None  # (S, P, K) uniform in [0, 1), for sampling an elite by weight; None: take the best
+    action: Tensor | None  # (S, P, A) added to the action; None: no exploration noise
 
 
 class _Candidates(NamedTuple):
@@ -44,23 +47,23 @@ class _Candidates(NamedTuple):
 
 
 def score(nets: Networks, z: Tensor, actions: Tensor, config: TrainConfig, heads: Heads) -> Tensor:
-    """z (S, P, L), actions (S, P, T, E, A) -> (S, P, E): undiscounted rewards plus target value at the end,
+    """z (S, P, L), actions (S, P, T, E, A) -> (S, P, E): undiscounted rewards plus target value of the last state,
     reduced over dynamics and value heads by `planner_head_reduce`."""
     episodes, horizon, candidates = actions.shape[1:4]
-    rolled = _Rolled.start(z, candidates)
+    rollout = _Rollout.start(z, candidates)
     flat = actions.transpose(1, 2).flatten(2, 3)  # (S, T, P*E, A)
     for t in range(horizon):
-        rolled = _advance(nets, rolled, flat[:, t], config, heads)
-    return _final_score(nets, rolled, config, episodes)
+        rollout = _advance(nets, rollout, flat[:, t], config, heads)
+    return _final_score(nets, rollout, config, episodes)
 
 
 def draw_plan_noise(config: TrainConfig, episodes: int, size: int, draws: Draws, best: bool) -> PlanNoise:
-    """For actions of `size`; the order of the draws is part of what a seed stands for."""
+    """Noise of one plan for actions (size,). The order of the draws determines the results of a seed."""
     c = config
-    of_policy = (c.horizon, episodes * c.num_pi_trajs, size)
+    policy_shape = (c.horizon, episodes * c.num_pi_trajs, size)
     return PlanNoise(
-        draws.normal(*of_policy),
-        draws.normal(*of_policy),
+        draws.normal(*policy_shape),
+        draws.normal(*policy_shape),
         draws.normal(c.iterations, episodes, c.horizon, c.num_samples, size),
         None if best else draws.uniform(episodes, c.num_elites),
         None if best or c.train_act_std_coeff == 0 else draws.normal(episodes, size),
@@ -70,8 +73,8 @@ def draw_plan_noise(config: TrainConfig, episodes: int, size: int, draws: Draws,
 def plan(nets: Networks, z: Tensor, warm: Tensor, config: TrainConfig, draws: Draws, heads: Heads, best: bool) -> Plan:
     """Plan from latents z (S, P, L), starting at the mean `warm` (S, P, T, A).
 
-    heads: dynamics heads that score candidates (None = all). best: take the best elite (evaluation) instead of
-    sampling one by its weight (training).
+    heads: dynamics heads that score candidates (None: all). best: take the best elite (evaluation) instead of sampling
+    one by its weight (training).
     """
     noise = draw_plan_noise(config, warm.shape[1], warm.shape[-1], draws, best)
     return plan_with(noise, nets, z, warm, config, heads)
@@ -80,16 +83,16 @@ def plan(nets: Networks, z: Tensor, warm: Tensor, config: TrainConfig, draws: Dr
 @torch.no_grad()
 def plan_with(
     noise: PlanNoise, nets: Networks, z: Tensor, warm: Tensor, config: TrainConfig, heads: Heads,
-    scored: Callable[[Networks, Tensor, Tensor, TrainConfig, Heads], Tensor] = score,
+    score_of: Callable[[Networks, Tensor, Tensor, TrainConfig, Heads], Tensor] = score,
 ) -> Plan:  # fmt: skip
-    """`plan` with noise that was drawn. scored: `score`, or what was compiled of it."""
+    """`plan` with noise that was drawn before. score_of: `score`, or its compiled form."""
     c = config
     mean, std = warm, torch.full_like(warm, c.max_std)
-    seeded = _from_policy(nets, z, noise, c, heads)
+    from_policy = _policy_candidates(nets, z, noise, c, heads)
     for i in range(c.iterations):
         sampled = (mean.unsqueeze(3) + std.unsqueeze(3) * noise.sampled[:, i]).clamp(-1, 1)
-        scores = scored(nets, z, sampled, c, heads)
-        elite, index, weights = _elites(seeded, _Candidates(sampled, scores), c)
+        scores = score_of(nets, z, sampled, c, heads)
+        elite, index, weights = _elites(from_policy, _Candidates(sampled, scores), c)
         w = weights[:, :, None, :, None]
         mean = (w * elite).sum(3)
         std = (w * (elite - mean.unsqueeze(3)).square()).sum(3).sqrt().clamp(c.min_std, c.max_std)
@@ -102,80 +105,85 @@ def plan_with(
 
 
 def shift(mean: Tensor) -> Tensor:
-    """(S, P, T, A) -> the same one step later, zeros at the end: the next plan's warm start."""
+    """(S, P, T, A) -> (S, P, T, A) one step later, with zeros at the end: the start of the next plan."""
     return torch.cat([mean[:, :, 1:], torch.zeros_like(mean[:, :, :1])], dim=2)
 
 
-def _elites(seeded: _Candidates, sampled: _Candidates, config: TrainConfig) -> tuple[Tensor, Tensor, Tensor]:
-    """Elite actions (S, P, T, k, A), their candidate indices (S, P, k), policy candidates first, and weights."""
-    scores = torch.cat([seeded.scores, sampled.scores], dim=-1)
+def _elites(from_policy: _Candidates, sampled: _Candidates, config: TrainConfig) -> tuple[Tensor, Tensor, Tensor]:
+    """Elite actions (S, P, T, K, A), their indices among all candidates (S, P, K) and their weights (S, P, K).
+
+    Policy candidates come first.
+    """
+    scores = torch.cat([from_policy.scores, sampled.scores], dim=-1)
     scores = torch.nan_to_num(scores, nan=WORST, posinf=WORST, neginf=WORST)
     top = torch.topk(scores, config.num_elites, dim=-1)
-    actions = torch.cat([seeded.actions, sampled.actions], dim=3)
+    actions = torch.cat([from_policy.actions, sampled.actions], dim=3)
     index = top.indices[:, :, None, :, None].expand(*actions.shape[:3], -1, actions.shape[-1])
     return actions.gather(3, index), top.indices, torch.softmax(top.values / config.temperature, dim=-1)
 
 
 def _gumbel_choice(weights: Tensor, uniform: Tensor) -> Tensor:
-    """(S, P, k) weights and draws in [0, 1) -> (S, P) index drawn by weight. Gumbel-max: unlike `torch.multinomial`, a
-    diverged seed's NaN stays in its own row."""
+    """weights (S, P, K), uniform (S, P, K) in [0, 1) -> (S, P) index sampled by weight (Gumbel-max).
+
+    `torch.multinomial` would fail for all seeds where one has diverged to NaN.
+    """
     uniform = uniform.clamp(min=torch.finfo(weights.dtype).tiny)
     return (weights.clamp(min=1e-30).log() - (-uniform.log()).log()).argmax(-1)
 
 
-def _from_policy(nets: Networks, z: Tensor, noise: PlanNoise, config: TrainConfig, heads: Heads) -> _Candidates:
-    """Candidates of the policy along the first head's latents, rolled and scored once per plan."""
+def _policy_candidates(nets: Networks, z: Tensor, noise: PlanNoise, config: TrainConfig, heads: Heads) -> _Candidates:
+    """Candidates of the policy along the latents of the first head, rolled out and scored once per plan."""
     c = config
     episodes = z.shape[1]
     added = noise.added * c.policy_seed_noise_std
-    rolled = _Rolled.start(z, c.num_pi_trajs)
+    rollout = _Rollout.start(z, c.num_pi_trajs)
     actions = []
     for t in range(c.horizon):
-        action = (nets.actor.sample(rolled.latents[:, 0], noise.policy[:, t]) + added[:, t]).clamp(-1, 1)
+        action = (nets.actor.sample(rollout.latents[:, 0], noise.policy[:, t]) + added[:, t]).clamp(-1, 1)
         actions.append(action)
-        rolled = _advance(nets, rolled, action, c, heads)
+        rollout = _advance(nets, rollout, action, c, heads)
     stacked = torch.stack(actions, dim=1).unflatten(2, (episodes, -1)).transpose(1, 2)
-    return _Candidates(stacked, _final_score(nets, rolled, c, episodes))
+    return _Candidates(stacked, _final_score(nets, rollout, c, episodes))
 
 
-class _Rolled(NamedTuple):
-    """Candidates on their way; the axis H is 1 while all heads share the start."""
+class _Rollout(NamedTuple):
+    """State of all candidates after some steps. At the start, which all heads share, the axis H is 1."""
 
     latents: Tensor  # (S, H|1, N, L), N = P*E
-    total: Tensor  # (S, H|1, N) rewards so far
-    alive: Tensor | None  # (S, H, N) 0 behind a predicted end; None where episodes never end
+    total: Tensor  # (S, H|1, N) sum of the rewards so far
+    alive: Tensor | None  # (S, H, N) 0 after a predicted termination; None where episodes never terminate
 
     @classmethod
-    def start(cls, z: Tensor, count: int) -> _Rolled:
+    def start(cls, z: Tensor, count: int) -> _Rollout:
         """`count` candidates from each latent of z (S, P, L)."""
         latents = z.repeat_interleave(count, dim=1).unsqueeze(1)
         return cls(latents, latents.new_zeros(latents.shape[:-1]), None)
 
 
-def _advance(nets: Networks, rolled: _Rolled, action: Tensor, config: TrainConfig, heads: Heads) -> _Rolled:
-    """One step under action (S, N, A); nothing is earned behind the end of an episode."""
-    reward = _reward(nets, rolled.latents, action, config)
-    total = rolled.total + (reward if rolled.alive is None else rolled.alive * reward)
-    latents = nets.model.next(rolled.latents, action.unsqueeze(1), heads)
+def _advance(nets: Networks, rollout: _Rollout, action: Tensor, config: TrainConfig, heads: Heads) -> _Rollout:
+    """One step with action (S, N, A). Rewards after a predicted termination do not count."""
+    reward = _reward(nets, rollout.latents, action, config)
+    total = rollout.total + (reward if rollout.alive is None else rollout.alive * reward)
+    latents = nets.model.next(rollout.latents, action.unsqueeze(1), heads)
     alive = nets.model.alive(latents)
-    if alive is not None and rolled.alive is not None:
-        alive = alive * rolled.alive
-    return _Rolled(latents, total, alive)
+    if alive is not None and rollout.alive is not None:
+        alive = alive * rollout.alive
+    return _Rollout(latents, total, alive)
 
 
 def _reward(nets: Networks, latents: Tensor, action: Tensor, config: TrainConfig) -> Tensor:
-    """latents (S, H|1, N, L), action (S, N, A) -> (S, H|1, N), once for all heads while they share a latent."""
+    """latents (S, H|1, N, L), action (S, N, A) -> (S, H|1, N) predicted rewards, reduced over reward heads."""
     heads, count = latents.shape[1:3]
     repeated = action.unsqueeze(1).expand(-1, heads, -1, -1).flatten(1, 2)
     rewards = nets.model.rewards(latents.flatten(1, 2), repeated)
     return tm.reduce_heads(rewards, config.planner_head_reduce, 1).unflatten(-1, (heads, count))
 
 
-def _final_score(nets: Networks, rolled: _Rolled, config: TrainConfig, episodes: int) -> Tensor:
-    """Rewards plus the target value where the episode still goes on -> (S, P, E)."""
-    shape = rolled.latents.shape[1:3]
-    values = nets.targets.values(rolled.latents.flatten(1, 2), nets.model.bins).unflatten(-1, shape)
-    if rolled.alive is not None:
-        values = values * rolled.alive.unsqueeze(1)
-    scores = tm.reduce_heads(values + rolled.total.unsqueeze(1), config.planner_head_reduce, (1, 2))
+def _final_score(nets: Networks, rollout: _Rollout, config: TrainConfig, episodes: int) -> Tensor:
+    """Rewards plus the target value of the last state where the episode has not terminated -> (S, P, E)."""
+    shape = rollout.latents.shape[1:3]
+    values = nets.targets.values(rollout.latents.flatten(1, 2), nets.model.bins).unflatten(-1, shape)
+    if rollout.alive is not None:
+        values = values * rollout.alive.unsqueeze(1)
+    scores = tm.reduce_heads(values + rollout.total.unsqueeze(1), config.planner_head_reduce, (1, 2))
     return scores.unflatten(-1, (episodes, -1))

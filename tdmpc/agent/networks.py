@@ -1,4 +1,4 @@
-"""The networks: encoder, dynamics, reward, values, policy. Shapes as in docs/algorithm.md, "Networks"."""
+"""The networks: encoder, dynamics, rewards, values, policy. Symbols as in docs/algorithm.md."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from tdmpc import math as tm
-from tdmpc.accel import fused
+from tdmpc.agent import ops
 from tdmpc.agent.ensemble_mlp import Heads, StackedMLP
 from tdmpc.config import TrainConfig
 from tdmpc.rng import Dropout
 
 
 class Policy(nn.Module):
-    """z -> mean and log std of the Gaussian before the squash."""
+    """Latents -> mean and log std of a Gaussian that is squashed by tanh."""
 
     def __init__(self, config: TrainConfig, action_size: int, generators: Sequence[torch.Generator]) -> None:
         super().__init__()
@@ -27,14 +27,14 @@ class Policy(nn.Module):
 
     def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """(S, N, L) -> mean (S, N, A), log_std (S, N, A)."""
-        return fused.mean_and_log_std(self.net(z).squeeze(1), *self.log_std_range)
+        return ops.mean_and_log_std(self.net(z).squeeze(1), *self.log_std_range)
 
     def act(self, z: Tensor) -> Tensor:
-        """(S, N, L) -> (S, N, A), the action of the mean: what the policy does alone."""
+        """(S, N, L) -> (S, N, A) tanh(mean), the action of the policy without MPC."""
         return torch.tanh(self(z)[0])
 
     def sample(self, z: Tensor, eps: Tensor) -> Tensor:
-        """(S, N, L), eps (S, N, A) -> (S, N, A)."""
+        """z (S, N, L), standard-normal eps (S, N, A) -> sampled actions (S, N, A)."""
         mean, log_std = self(z)
         return torch.tanh(mean + log_std.exp() * eps)
 
@@ -58,25 +58,25 @@ class WorldModel(nn.Module):
         self.value = stacked(c.num_q, [latent, *hidden, c.num_bins], zero_out=True)
         self.num_gammas = len(c.multi_gamma_gammas) if c.uses_aux else 0
         if self.num_gammas:
-            together = c.multi_gamma_head == "joint"
-            heads, outputs = (1, self.num_gammas * c.num_bins) if together else (self.num_gammas, c.num_bins)
+            is_joint = c.multi_gamma_head == "joint"
+            heads, outputs = (1, self.num_gammas * c.num_bins) if is_joint else (self.num_gammas, c.num_bins)
             self.aux = stacked(heads, [latent, *hidden, outputs])
         self.episodic = c.episodic
         if self.episodic:
-            # two outputs, whose difference is the logit: a product with a single column is rounded differently for
-            # one seed than for several
+            # The logit is the difference of two outputs: a product with a single column is rounded differently for one
+            # seed than for several.
             self.termination = stacked(1, [latent, *hidden, 2])
         self.register_buffer("bins", tm.bin_centres(c.num_bins, c.symlog_max))
 
     def trained_modules(self) -> dict[str, nn.Module]:
-        """The parts the model's optimiser moves, by the names of `catalogue.GRADIENT_FLOW`."""
+        """The modules that the model's optimiser trains, by their names in `tdmpc.metrics.GRADIENT_FLOW`."""
         names = ["encoder", "dynamics", "reward", "value"]
         names += ["aux"] if self.num_gammas else []
         names += ["termination"] if self.episodic else []
         return {name: getattr(self, name) for name in names}
 
     def encode(self, obs: Tensor) -> Tensor:
-        """(S, ..., O) -> (S, ..., L)."""
+        """Observations (S, ..., O) -> latents (S, ..., L)."""
         flat = obs.flatten(1, -2)
         return self.encoder(flat).reshape(*obs.shape[:-1], -1)
 
@@ -89,14 +89,14 @@ class WorldModel(nn.Module):
         return self.reward(z, action, bins=self.bins)
 
     def end_logits(self, z: Tensor) -> Tensor:
-        """(S, ..., L) latents after a transition -> (S, ...) logits of its having ended the episode."""
-        goes_on, ends = self.termination(z.flatten(1, -2)).unbind(-1)
-        return (ends - goes_on).reshape(z.shape[:-1])
+        """(S, ..., L) latents after a transition -> (S, ...) logits of the transition being terminal."""
+        continues, terminates = self.termination(z.flatten(1, -2)).unbind(-1)
+        return (terminates - continues).reshape(z.shape[:-1])
 
     @torch.no_grad()
     def alive(self, z: Tensor) -> Tensor | None:
-        """(S, ..., L) latents after a transition -> (S, ...) 1 where the episode goes on, 0 where it ended;
-        None where episodes never end."""
+        """(S, ..., L) latents after a transition -> (S, ...) 1 where the episode continues, 0 where it is predicted to
+        have terminated; None where episodes never terminate."""
         return (self.end_logits(z) <= 0).to(z.dtype) if self.episodic else None  # sigmoid(0) = 0.5
 
     def values(self, z: Tensor, dropout: Dropout | None = None) -> Tensor:
@@ -116,20 +116,20 @@ class TargetValues(nn.Module):
         self.requires_grad_(False)
 
     def values(self, z: Tensor, bins: Tensor) -> Tensor:
-        """(S, N, L) -> (S, Q, N)."""
+        """(S, N, L) -> (S, Q, N) predicted values. bins: (K,)."""
         return self.value(z, bins=bins)
 
     def aux_values(self, z: Tensor, bins: Tensor) -> Tensor:
-        """(S, N, L) -> (S, G, N)."""
-        return fused.two_hot_inverse(aux_logits(self.aux, z, self.num_gammas), bins)
+        """(S, N, L) -> (S, G, N) predicted auxiliary values. bins: (K,)."""
+        return ops.two_hot_inverse(aux_logits(self.aux, z, self.num_gammas), bins)
 
 
 def aux_logits(aux: nn.Module, z: Tensor, num_gammas: int, live: int | None = None) -> Tensor:
-    """(S, N, L) -> (S, G, N, K), whether one network serves all gammas or each has its own. live: as there."""
-    out = aux(z, live=live)
-    if out.shape[1] == num_gammas:
-        return out
-    return out.squeeze(1).unflatten(-1, (num_gammas, -1)).transpose(1, 2)
+    """(S, N, L) -> (S, G, N, K), for one network of all gammas as for one network each. live: as in `StackedMLP`."""
+    logits = aux(z, live=live)
+    if logits.shape[1] == num_gammas:
+        return logits
+    return logits.squeeze(1).unflatten(-1, (num_gammas, -1)).transpose(1, 2)
 
 
 @torch.no_grad()

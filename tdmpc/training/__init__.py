@@ -1,1 +1,1 @@
-"""The training loop and what it stands on: environments, replay, evaluation, checkpoints."""
+"""The training loop, environments, replay, evaluation and checkpoints."""

@@ -1,8 +1,8 @@
-"""Rows of a buffer on disk, each written once: files that only grow and that checkpoints name by length and hash.
+"""Append-only files with the rows of a buffer, so that each row is written once.
 
-`checkpoints/<buffer>-<tag>-<n>.rows` holds float32 rows, one after another. An attempt writes to files of its own
-and goes on reading those of the attempts before it. What lies beyond the named length is the end of a write that
-never became part of a checkpoint.
+`checkpoints/<buffer>-<tag>-<n>.rows` holds consecutive float32 rows. Each attempt writes new files and reads those of
+the attempts before it. A checkpoint records the length and hash of every file it needs. Bytes beyond that length come
+from a write after the checkpoint and are ignored.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ FILE_NAME = re.compile(r"[a-z_]+-(?P<tag>[a-z0-9]+)-\d{3,}\.rows")
 
 
 class Extent(TypedDict):
-    """The first `rows` rows of a file, as a checkpoint names them."""
+    """The first `rows` rows of a file, as a checkpoint records them."""
 
     file: str
     rows: int
@@ -32,36 +32,36 @@ class Extent(TypedDict):
 
 
 class JournalError(Exception):
-    """An extent that is not what the checkpoint names; the message says why."""
+    """A file that does not hold what the checkpoint recorded; the message says why."""
 
 
 class Journal:
-    """Appends one buffer's rows for one attempt."""
+    """Appends the rows of one buffer for one attempt."""
 
     def __init__(self, folder: Path, buffer: str, tag: str) -> None:
         self._folder, self._buffer, self._tag = folder, buffer, tag
-        self._before: list[Extent] = []
+        self._earlier: list[Extent] = []  # of earlier attempts
         self._path: Path | None = None
         self._rows, self._hash = 0, hashlib.sha256()
 
     def resume(self, extents: Sequence[Extent]) -> None:
-        """Go on behind the rows that `extents` hold."""
-        self._before = list(extents)
+        """Continue after the rows of `extents`."""
+        self._earlier = list(extents)
 
     @property
     def extents(self) -> list[Extent]:
-        """All that is on disk, in order."""
+        """Everything on disk, in order."""
         if self._path is None:
-            return self._before
-        return [*self._before, Extent(file=self._path.name, rows=self._rows, sha256=self._hash.hexdigest())]
+            return self._earlier
+        return [*self._earlier, Extent(file=self._path.name, rows=self._rows, sha256=self._hash.hexdigest())]
 
     @property
     def rows(self) -> int:
-        """How many rows are on disk, those of earlier attempts included."""
+        """Number of rows on disk, including those of earlier attempts."""
         return sum(extent["rows"] for extent in self.extents)
 
     def append(self, rows: Tensor) -> None:
-        """Put `rows` (n, W) on disk. One that fails, on a full disk, can be tried again."""
+        """Write `rows` (n, W) to disk. After a failure, such as a full disk, the call can be repeated."""
         if not len(rows):
             return
         if self._path is None:
@@ -76,13 +76,13 @@ class Journal:
                 os.fsync(file.fileno())
         except OSError:
             with contextlib.suppress(OSError):
-                os.truncate(self._path, end)  # gives the room back
+                os.truncate(self._path, end)  # frees the disk space
             raise
         self._hash.update(data)
         self._rows += len(rows)
 
     def _create(self) -> Path:
-        """A file that nobody else has; a tag that is used again does not write into what checkpoints name."""
+        """A new file, also where the tag was used before, since checkpoints may refer to the existing files."""
         for number in itertools.count():
             path = self._folder / f"{self._buffer}-{self._tag}-{number:03d}.rows"
             try:
@@ -94,7 +94,7 @@ class Journal:
 
 
 def read_rows(folder: Path, extents: Sequence[Extent], width: int) -> Tensor:
-    """(n, width) rows that `extents` name. Raises `JournalError` where one is missing, too short or changed."""
+    """(n, width) rows of `extents`. Raises `JournalError` where a file is missing, too short or changed."""
     data = b"".join(_read(folder, extent, width) for extent in extents)
     return torch.from_numpy(np.frombuffer(data, np.float32).reshape(-1, width).copy())
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any, NamedTuple
 
-os.environ.setdefault("MUJOCO_GL", "disabled")  # training draws nothing; whoever films says what draws, before this
+os.environ.setdefault("MUJOCO_GL", "disabled")  # training renders nothing; to render, set it before this import
 
 import numpy as np
 import torch
@@ -13,31 +13,31 @@ from dm_control import suite
 
 from tdmpc.tasks import TASKS
 
-DISCARDED = 2**32
-CAMERAS = {"quadruped": 2}  # the first one elsewhere; here it stands far off
-LQR_SECONDS = 30.0  # lqr has no time limit of its own; this makes the 1,000 control steps of every other task
+SEED_MODULUS = 2**32  # numpy's random states take 32-bit seeds
+CAMERAS = {"quadruped": 2}  # default: camera 0, which is too far away here
+LQR_SECONDS = 30.0  # lqr has no time limit; this gives it the 1,000 control steps of all other tasks
 
 
 class Step(NamedTuple):
     obs: np.ndarray  # (O,) float32
     reward: float  # summed over the repeats
-    last: bool  # the episode ends here
-    terminated: bool  # for good, not by the clock: nothing can be earned behind this step
+    last: bool  # the episode ends with this step
+    terminated: bool  # it ends by termination, not by the time limit
 
 
 class Env:
-    """One task. Its random state is its own; `state` and `restore` replay the running episode exactly."""
+    """One task with its own random state. `state` and `restore` reproduce the running episode exactly."""
 
     def __init__(self, task: str, action_repeat: int, seed: int) -> None:
         domain, name = TASKS[task]
         limit = {"time_limit": LQR_SECONDS} if domain == "lqr" else {}
-        self._env = suite.load(domain, name, task_kwargs={"random": seed % DISCARDED, **limit})
+        self._env = suite.load(domain, name, task_kwargs={"random": seed % SEED_MODULUS, **limit})
         self._repeat, self._camera = action_repeat, CAMERAS.get(domain, 0)
         spec = self._env.action_spec()
         self._low, self._half = spec.minimum, (spec.maximum - spec.minimum) / 2
         self.action_size = int(np.prod(spec.shape))
         self.obs_size = int(sum(np.prod(s.shape) for s in self._env.observation_spec().values()))
-        self._random_at_reset: Any = ()  # as numpy gives it
+        self._random_at_reset: Any = ()  # numpy's state tuple
         self._actions: list[np.ndarray] = []
 
     @property
@@ -45,8 +45,8 @@ class Env:
         return self._env.task.random
 
     def reseed(self, seed: int) -> None:
-        """Make the next `reset` depend on `seed` alone."""
-        self._random.seed(seed % DISCARDED)
+        """Make the next `reset` depend on `seed` only."""
+        self._random.seed(seed % SEED_MODULUS)
 
     def reset(self) -> np.ndarray:
         """Start an episode; returns its first observation (O,)."""
@@ -60,28 +60,29 @@ class Env:
         native = self._low + (self._actions[-1].astype(np.float64) + 1) * self._half
         total = 0.0
         for _ in range(self._repeat):
-            found = self._env.step(native)
-            total += float(found.reward or 0.0)
-            if found.last():
+            time_step = self._env.step(native)
+            total += float(time_step.reward or 0.0)
+            if time_step.last():
                 break
-        return Step(_flat(found.observation), total, found.last(), found.last() and found.discount == 0)
+        terminated = time_step.last() and time_step.discount == 0
+        return Step(_flat(time_step.observation), total, time_step.last(), terminated)
 
     @property
     def step_ms(self) -> int:
-        """Milliseconds that one step takes in the simulated world."""
+        """Simulated milliseconds of one step."""
         return round(1000 * float(self._env.control_timestep()) * self._repeat)
 
     def draw(self, width: int, height: int) -> np.ndarray:
-        """The scene as it stands, (height, width, 3) bytes; MUJOCO_GL named what draws when this was imported."""
-        found: np.ndarray = self._env.physics.render(height, width, camera_id=self._camera)
-        return found
+        """Image of the current state, (height, width, 3) bytes, rendered by what MUJOCO_GL named at import."""
+        image: np.ndarray = self._env.physics.render(height, width, camera_id=self._camera)
+        return image
 
     def close(self) -> None:
-        """Give back what `draw` holds, which complains when it is left to the interpreter's end."""
+        """Free the resources of `draw`. Left to the interpreter's exit, they cause error messages."""
         self._env.physics.free()
 
     def state(self) -> dict[str, Any]:
-        """The random state at the last reset and the actions since: enough to stand here again."""
+        """The random state at the last reset and the actions since, from which `restore` replays the episode."""
         name, keys, position, has_gauss, gauss = self._random_at_reset
         actions = np.stack(self._actions) if self._actions else np.zeros((0, self.action_size), np.float32)
         return {
@@ -90,7 +91,7 @@ class Env:
         }
 
     def restore(self, state: dict[str, Any]) -> np.ndarray:
-        """Replay a `state`; returns the observation it stood at (O,)."""
+        """Replay a `state`; returns its newest observation (O,)."""
         name, keys, position, has_gauss, gauss = state["random"]
         self._random.set_state((name, keys.numpy().astype(np.uint32), position, has_gauss, gauss))
         obs = self.reset()

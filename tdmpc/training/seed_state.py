@@ -1,4 +1,4 @@
-"""One seed's slice of an agent, out and in again: what checkpoints and snapshots hold of it."""
+"""The state of one seed of an agent, for checkpoints and snapshots."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def agent_state(agent: Agent, s: int) -> dict[str, Any]:
 
 
 def weights(agent: Agent, s: int) -> dict[str, dict[str, Tensor]]:
-    """Every weight of seed index `s`, averages included: all that acting and evaluating needs."""
+    """All weights of seed index `s`, including moving averages: what acting and evaluation need."""
     return {
         name: {key: value[s].detach().cpu().clone() for key, value in module.named_parameters()}
         for name, module in agent.modules().items()
@@ -31,24 +31,24 @@ def weights(agent: Agent, s: int) -> dict[str, dict[str, Tensor]]:
 
 @torch.no_grad()
 def restore_weights(agent: Agent, per_seed: list[dict[str, dict[str, Tensor]]]) -> None:
-    """Fill every seed of `agent` from its `weights`."""
+    """Set the weights of all seeds of `agent`, one `weights` each."""
     for name, module in agent.modules().items():
         for key, value in module.named_parameters():
-            value.copy_(torch.stack([found[name][key] for found in per_seed]))
+            value.copy_(torch.stack([weights_of_seed[name][key] for weights_of_seed in per_seed]))
 
 
 def _moments(optimiser: torch.optim.Optimizer, s: int) -> list[dict[str, Tensor]]:
-    """Per parameter; empty for one that was never stepped (an encoder frozen from the start)."""
-    found = []
+    """Optimiser state of each parameter; empty for one without a step (an encoder frozen from the start)."""
+    moments = []
     for group in optimiser.param_groups:
         for parameter in group["params"]:
             state = optimiser.state.get(parameter, {})
-            found.append({k: (v if v.dim() == 0 else v[s]).cpu().clone() for k, v in state.items()})
-    return found
+            moments.append({k: (v if v.dim() == 0 else v[s]).cpu().clone() for k, v in state.items()})
+    return moments
 
 
 def restore_agent(agent: Agent, states: list[dict[str, Any]]) -> None:
-    """Fill every seed of `agent` from its `agent_state`, all of the same update."""
+    """Set the state of all seeds of `agent`, one `agent_state` each, all of the same update."""
     restore_weights(agent, [state["modules"] for state in states])
     for name, optimiser in agent.optimisers.items():
         _restore_moments(optimiser, [state["optimisers"][name] for state in states])
@@ -62,12 +62,12 @@ def restore_agent(agent: Agent, states: list[dict[str, Any]]) -> None:
 
 def _restore_moments(optimiser: torch.optim.Optimizer, per_seed: list[list[dict[str, Tensor]]]) -> None:
     parameters = [p for group in optimiser.param_groups for p in group["params"]]
-    counted_on = parameters[0].device if optimiser.defaults["capturable"] else "cpu"
+    step_device = parameters[0].device if optimiser.defaults["capturable"] else "cpu"
     for n, parameter in enumerate(parameters):
         moments = [state[n] for state in per_seed]
         if moments[0]:
             optimiser.state[parameter] = {
-                key: value.to(counted_on, copy=True)
+                key: value.to(step_device, copy=True)
                 if value.dim() == 0
                 else torch.stack([m[key] for m in moments]).to(parameter.device)
                 for key, value in moments[0].items()

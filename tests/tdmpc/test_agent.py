@@ -11,14 +11,15 @@ import torch
 
 from tdmpc import math as tm
 from tdmpc.accel import kernels
-from tdmpc.agent.agent import Agent, Schedule, clip_per_seed, freeze_step, per_seed_norm
+from tdmpc.agent.agent import Agent, Schedule, freeze_step
+from tdmpc.agent.batch import Batch
 from tdmpc.agent.ensemble_mlp import StackedMLP
-from tdmpc.agent.objectives import _value_loss, draw_noise, draw_policy_noise, model_losses, policy_pass
+from tdmpc.agent.losses import _value_loss, draw_noise, draw_policy_noise, model_losses, policy_pass
+from tdmpc.agent.ops import clip_per_seed, per_seed_norm
 from tdmpc.agent.value_targets import Latents, TargetSpec, value_batch
 from tdmpc.math import soft_cross_entropy, two_hot
 from tdmpc.metrics import GRADIENT_FLOW
 from tdmpc.rng import Draws
-from tdmpc.training.replay_buffer import Batch
 
 OBS, ACTIONS = 5, 3
 
@@ -374,7 +375,7 @@ def test_an_update_imports_nothing_that_takes_long():
 import sys, torch
 from tdmpc.agent.agent import Agent, Schedule
 from tdmpc.config import TrainConfig
-from tdmpc.training.replay_buffer import Batch
+from tdmpc.agent.batch import Batch
 from tdmpc.rng import Draws
 config = TrainConfig().with_overrides({"batch_size": 4, "mlp_dim": 32, "latent_dim": 32, "enc_dim": 32, "num_q": 2})
 agent, steps = Agent(config, 5, 3, [1], "cpu"), (1, config.horizon, 4)

@@ -39,19 +39,19 @@ def names(folder, pattern="*"):
 
 
 def test_the_newest_two_are_kept_and_code_is_refused(tmp_path):
-    w, told = Writer(tmp_path), []
+    w, messages = Writer(tmp_path), []
     for step in (1, 2, 3):
         w.save(step)
     assert len(names(tmp_path, "*.pt")) == 2
-    assert load_newest(tmp_path, told.append)["step"] == 3
+    assert load_newest(tmp_path, messages.append)["step"] == 3
     max((tmp_path / "checkpoints").glob("*.json")).unlink()  # killed between the state and its marker
-    assert load_newest(tmp_path, told.append)["step"] == 2
-    assert told == ["checkpoint step-000000003-u000000003-a001.pt is passed over: it was never finished"]
+    assert load_newest(tmp_path, messages.append)["step"] == 2
+    assert messages == ["checkpoint step-000000003-u000000003-a001.pt is passed over: it was never finished"]
     w.save(4, code=print)
     assert [name[5:14] for name in names(tmp_path, "*.pt")] == ["000000002", "000000004"]
     assert load_newest(tmp_path)["step"] == 2
-    assert load_newest(tmp_path / "nothing", told.append) is None
-    assert len(told) == 1
+    assert load_newest(tmp_path / "nothing", messages.append) is None
+    assert len(messages) == 1
 
 
 def test_every_row_is_written_once_and_comes_back_through_attempts(tmp_path):

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from tdmpc.agent.agent import Agent, Schedule
+from tdmpc.agent.batch import Batch
 from tdmpc.rng import Draws
-from tdmpc.training.replay_buffer import Batch
 from tdmpc.training.seed_state import weights
 
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when the first of these tests starts cuBLAS

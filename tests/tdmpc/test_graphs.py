@@ -17,8 +17,8 @@ from tdmpc import api
 from tdmpc import math as tm
 from tdmpc.accel import cuda_graphs, kernels
 from tdmpc.agent.agent import Agent, Schedule
+from tdmpc.agent.batch import Batch
 from tdmpc.rng import Draws
-from tdmpc.training.replay_buffer import Batch
 from tdmpc.training.trainer import Trainer
 
 OBS, ACTIONS, SEEDS = 5, 3, (1, 2)
@@ -119,7 +119,7 @@ def test_replayed_updates_and_plans_are_those_that_were_not(tiny, taped, monkeyp
     # plans, and updates with the policy's and, where it may rest, without; with the encoder frozen all of them anew
     assert sum(tape.replays > 1 for tape in taped) == (4 if config.pi_update_freq == 1 else 6)
     assert replayed.finite.all()
-    monkeypatch.setattr("tdmpc.agent.agent.Recorded", lambda work: work)
+    monkeypatch.setattr("tdmpc.accel.execution.CudaGraph", lambda work: work)
     agent, theirs = course(config)
     assert len(ours) == len(theirs)
     assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
@@ -196,7 +196,7 @@ class OnOneDevice(TorchDispatchMode):
 def test_updates_and_plans_wait_for_nothing_and_send_nothing(tiny, changes):
     """The device "meta" has no numbers: whoever reads one, as a branch or `.item()` does, fails."""
     config = tiny(**changes)
-    tm._made.cache_clear()  # constants are sent once
+    tm._cached_constant.cache_clear()  # constants are sent once
     agent = Agent(config, OBS, ACTIONS, SEEDS, "meta")
     data, draws = Draws.fresh(SEEDS, "data"), Elsewhere.fresh(SEEDS, "draws")
     warm = torch.zeros(len(SEEDS), 1, config.horizon, ACTIONS, device="meta")

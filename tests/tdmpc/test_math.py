@@ -8,8 +8,7 @@ import pytest
 import torch
 
 from tdmpc import math as tm
-from tdmpc.accel import fused
-from tdmpc.agent import losses
+from tdmpc.agent import losses, ops, value_targets
 
 
 def test_symlog_and_its_inverse():
@@ -121,14 +120,14 @@ def test_reward_loss_counts_the_shared_first_step_once():
     first = torch.zeros(1, 1, 1, 1, 3)  # uniform: log 3
     later = torch.log(torch.tensor([0.25, 0.5, 0.25])).expand(1, 1, 2, 1, 3)  # log 2, of both dynamics heads
     target, weights = losses.reward_targets(rewards, 2, bins, rho=0.5)
-    found = fused.cross_entropy(torch.cat([first, later], dim=2), target, weights)
+    found = ops.cross_entropy(torch.cat([first, later], dim=2), target, weights)
     assert found.item() == pytest.approx((math.log(3) + 0.5 * math.log(2)) / 2)
 
 
 def test_td_targets_take_the_lowest_reward_and_each_discount_itself():
     rewards = torch.tensor([[[1.0], [3.0]]])  # S=1, R=2, X=1
     values = torch.tensor([[[[10.0], [20.0]], [[10.0], [20.0]]]])  # S=1, C=2, h=2, X=1
-    found = losses.td_targets(rewards, values, torch.tensor([0.99, 0.9]))
+    found = value_targets.td_targets(rewards, values, torch.tensor([0.99, 0.9]))
     torch.testing.assert_close(found, torch.tensor([[[[10.9], [20.8]], [[10.0], [19.0]]]]))
 
 
@@ -136,7 +135,7 @@ def test_td_targets_stop_at_an_end():
     rewards = torch.tensor([[[1.0, 1.0]]])
     values = torch.tensor([[[[10.0, 10.0], [20.0, 20.0]]]])  # S=1, C=1, h=2, X=2
     alive = torch.tensor([[[1.0, 0.0], [0.0, 1.0]]])
-    found = losses.td_targets(rewards, values, torch.tensor([0.5]), alive)
+    found = value_targets.td_targets(rewards, values, torch.tensor([0.5]), alive)
     assert found.tolist() == [[[[6.0, 1.0], [1.0, 11.0]]]]
 
 

@@ -9,7 +9,7 @@ import torch
 
 from tdmpc.agent import mppi
 from tdmpc.agent.agent import Agent
-from tdmpc.agent.objectives import Networks
+from tdmpc.agent.value_targets import Networks
 from tdmpc.rng import Draws
 
 OBS, ACTIONS = 5, 3

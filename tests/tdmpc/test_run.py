@@ -64,11 +64,11 @@ def test_what_is_damaged_falls_back_to_what_is_whole(tiny, trained, equal_weight
     polls = iter(range(55))
     parts.train(config, should_stop=lambda: next(polls, None) is None, checkpoint_minutes=0)
     damage(max((parts.folder(1) / "checkpoints").glob(file)), place)
-    told = []
-    (outcome,) = train([parts.handle(config, 1, "a002", tell=told.append)], device="cpu", threads=1)
+    messages = []
+    (outcome,) = train([parts.handle(config, 1, "a002", tell=messages.append)], device="cpu", threads=1)
     assert outcome.state == "finished"
     assert parts.begun(1, "a002") == begun
-    assert len(told) == (1 if begun else 3)  # every checkpoint that was passed over, and that none is left
+    assert len(messages) == (1 if begun else 3)  # every checkpoint that was passed over, and that none is left
     assert equal_weights(whole.weights(1), parts.weights(1))
     assert whole.rows(1) == parts.rows(1)
     assert [p.name[5:14] for p in (parts.folder(1) / "checkpoints").glob("*.pt")] == ["000000040"]
@@ -147,13 +147,13 @@ def test_compiled_updates_are_the_same_up_to_rounding(tiny, trained, monkeypatch
 
 
 def test_training_without_the_kernels_is_told_once_unless_asked_for(tiny, trained, monkeypatch):
-    config, told = tiny(steps=23), []
+    config, messages = tiny(steps=23), []
     runs = trained("told")
-    handles = [runs.handle(config, seed, tell=told.append) for seed in (1, 2)]
+    handles = [runs.handle(config, seed, tell=messages.append) for seed in (1, 2)]
     for reason in ("cc: no header", ""):
-        monkeypatch.setattr(kernels, "_found", lambda reason=reason: reason)
+        monkeypatch.setattr(kernels, "_load", lambda reason=reason: reason)
         train(handles, device="cpu", threads=1, should_stop=lambda: True)
-    assert told == ["trains without the C kernels, up to three times as long: cc: no header"]
+    assert messages == ["trains without the C kernels, up to three times as long: cc: no header"]
 
 
 def test_a_diverged_seed_stops_alone(tiny, trained, equal_weights, monkeypatch):

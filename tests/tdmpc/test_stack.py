@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tdmpc import math as tm
-from tdmpc.accel import fused, kernels
+from tdmpc.accel import kernels
+from tdmpc.agent import ops
 from tdmpc.agent.ensemble_mlp import StackedMLP
 from tdmpc.rng import Draws, generator
 
@@ -103,7 +104,7 @@ def test_with_bins_it_gives_what_its_logits_stand_for(monkeypatch: pytest.Monkey
     ours = torch.autograd.grad(found, [x, net.numbers], pull)
     with torch.no_grad():
         assert torch.equal(net(x, bins=bins), found)
-    torch.testing.assert_close(found, fused.two_hot_inverse(net(x), bins), rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(found, ops.two_hot_inverse(net(x), bins), rtol=1e-6, atol=1e-6)
     monkeypatch.setattr(kernels, "_library", lambda: None)
     expected = net(x, bins=bins)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=2e-5)
