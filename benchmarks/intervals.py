@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 from rows import spliced
-from scipy import stats as scipy_stats
+from scipy import stats
 
 from aggregate.analysis import factor_effects
 from aggregate.statistics import estimates
@@ -74,12 +74,12 @@ def accelerated(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The bias-corrected and accelerated bootstrap's interval of the mean."""
     sorted_means, mean = resampled(x, average), x.mean(-1, keepdims=True)
     below = np.clip((sorted_means < mean).mean(-1), 0.5 / RESAMPLES, 1 - 0.5 / RESAMPLES)
-    bias = scipy_stats.norm.ppf(below)
+    bias = stats.norm.ppf(below)
     off = x - mean  # in proportion to the jackknife's deviations
     acceleration = (off**3).sum(-1) / (6 * (off**2).sum(-1) ** 1.5)
     ends = []
-    for z in scipy_stats.norm.ppf([0.025, 0.975]):
-        share = scipy_stats.norm.cdf(bias + (bias + z) / (1 - acceleration * (bias + z)))
+    for z in stats.norm.ppf([0.025, 0.975]):
+        share = stats.norm.cdf(bias + (bias + z) / (1 - acceleration * (bias + z)))
         index = np.clip(share * RESAMPLES, 0, RESAMPLES - 1).astype(int)
         ends.append(np.take_along_axis(sorted_means, index[:, None], -1)[:, 0])
     return ends[0], ends[1]
@@ -92,7 +92,7 @@ def average(x: np.ndarray) -> np.ndarray:
 
 def interquartile_mean(x: np.ndarray) -> np.ndarray:
     """Mean over the last axis without the lowest and the highest quarter, rounded down."""
-    return np.asarray(scipy_stats.trim_mean(x, 0.25, axis=-1))
+    return np.asarray(stats.trim_mean(x, 0.25, axis=-1))
 
 
 def coverage(trials: int) -> dict[tuple[str, int], tuple[float, ...]]:
@@ -129,7 +129,7 @@ def share_coverage(runs: int, p0: float = 0.2, p1: float = 0.5) -> tuple[float, 
     """Chance that intervals hold the truth, exactly: Wilson's of each share of so many runs, Newcombe's of their
     difference, Woolf's of their odds ratio."""
     counts = np.arange(runs + 1)
-    chance0, chance1 = (scipy_stats.binom.pmf(counts, runs, p) for p in (p0, p1))
+    chance0, chance1 = (stats.binom.pmf(counts, runs, p) for p in (p0, p1))
     one = [float(chance @ [low <= p <= high for low, high in (estimates.share_interval(int(k), runs) for k in counts)])
            for p, chance in ((p0, chance0), (p1, chance1))]  # fmt: skip
     odds = p1 / (1 - p1) / (p0 / (1 - p0))
@@ -217,11 +217,11 @@ def _ordered(x: np.ndarray) -> np.ndarray:
 def fisher_false_positives(share: float, runs: int) -> float:
     """Chance that Fisher's test tells two groups of so many runs apart that collapse alike, exactly."""
     counts = np.arange(runs + 1)
-    chance = scipy_stats.binom.pmf(counts, runs, share)
+    chance = stats.binom.pmf(counts, runs, share)
     return float(sum(
         chance[a] * chance[b]
         for a, b in np.ndindex(runs + 1, runs + 1)
-        if scipy_stats.fisher_exact([[a, runs - a], [b, runs - b]]).pvalue < estimates.ALPHA
+        if stats.fisher_exact([[a, runs - a], [b, runs - b]]).pvalue < estimates.ALPHA
     ))  # fmt: skip
 
 

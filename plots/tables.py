@@ -14,7 +14,7 @@ from aggregate import flags
 from aggregate.analysis import factor_effects
 from aggregate.analysis.summary import SweepSummary
 from aggregate.flags import hypotheses
-from aggregate.inputs import runs as load
+from aggregate.inputs.runs import STOPPED
 from aggregate.statistics import estimates
 from aggregate.verdict.number_format import estimate, number, signed
 from plots.theme import LineStyle
@@ -202,7 +202,7 @@ def effect_tables(sweep: SweepSummary) -> dict[str, Any]:
 
 
 def _effect_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """A row per factor and step, its cells in the order of `effects.OUTCOMES`: (estimate, p)."""
+    """A row per factor and step, its cells in the order of `factor_effects.OUTCOMES`: (estimate, p)."""
     rows = []
     for (factor, low, high), lines in table.groupby(["factor", "low", "high"], sort=False):
         of = {line["outcome"]: line for line in lines.to_dict("records")}
@@ -279,7 +279,7 @@ def run_states(sweep: SweepSummary, chips: Sequence[Chip]) -> dict[str, Any]:
 
 def _stopped(sweep: SweepSummary, chips: Sequence[Chip]) -> list[tuple[Chip, int, str]]:
     """Configurations that were given up: how many of their seeds, and why."""
-    stopped = [[run.reason for run in config.runs if run.state == load.STOPPED] for config in sweep.source.configs]
+    stopped = [[run.reason for run in config.runs if run.state == STOPPED] for config in sweep.source.configs]
     return [(chip, len(reasons), reasons[0]) for chip, reasons in zip(chips, stopped, strict=True) if reasons]
 
 

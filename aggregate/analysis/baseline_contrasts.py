@@ -14,8 +14,8 @@ _COLUMNS = ["outcome", "config_id", "n", "difference", "low", "high", "p_raw"]
 
 
 def secondary(scores: pd.DataFrame, baseline: str, looks: Looks) -> pd.DataFrame:
-    """`stats.AgainstBaseline` on every endpoint but the first of `OUTCOMES`, each corrected by itself; `outcome` says
-    which. scores: one line per run with `config_id`. baseline: identity of the configuration, "" for none."""
+    """`estimates.AgainstBaseline` on every endpoint but the first of `OUTCOMES`, each corrected by itself; `outcome`
+    says which. scores: one line per run with `config_id`. baseline: identity of the configuration, "" for none."""
     judge = estimates.AgainstBaseline(looks)
     found = [judge(scores, "config_id", name, baseline).assign(outcome=name) for name in OUTCOMES[1:]]
     return pd.concat(found, ignore_index=True)
@@ -23,7 +23,7 @@ def secondary(scores: pd.DataFrame, baseline: str, looks: Looks) -> pd.DataFrame
 
 def diagnostics(late: pd.DataFrame, baseline: str) -> pd.DataFrame:
     """Every metric of every configuration against the baseline's: outcome, config_id, n, difference with low and high
-    (uncorrected), p_raw, p (false-discovery rate over all of them), distinct. late: `effects.last_quarter`."""
+    (uncorrected), p_raw, p (false-discovery rate over all of them), distinct. late: `factor_effects.last_quarter`."""
     lines = []
     for metric in (name for name in late if name in METRICS):
         samples = estimates.samples_of(late, "config_id", metric)

@@ -1,6 +1,6 @@
 """What the swept factors do: main effects that use every run, trends of ordered factors, two-way interactions.
 
-Every effect is a weighted sum of the configurations' means (`stats.contrast`): configurations are compared only
+Every effect is a weighted sum of the configurations' means (`estimates.contrast`): configurations are compared only
 where all other factors are alike, each keeps its own variance, and none of it assumes that effects add up.
 """
 
@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats as scipy_stats
+from scipy import stats
 
 from aggregate import flags
 from aggregate.analysis.factor_contrasts import TIMES, Axis, axes
@@ -168,7 +168,7 @@ def _odds(asked: Sequence[Axis], raised: Mapping[str, np.ndarray]) -> Iterator[t
             if not n0 or not n1:
                 continue
             ratio, error = log_odds(np.array([[k1, n1], [k0, n0]]), np.array([1, -1]))
-            p = scipy_stats.fisher_exact([[k1, n1 - k1], [k0, n0 - k0]]).pvalue
+            p = stats.fisher_exact([[k1, n1 - k1], [k0, n0 - k0]]).pvalue
             yield (flag, axis.factor, axis.low, axis.high, k0, n0, k1, n1, *_interval(ratio, error), float(p))
 
 
@@ -185,7 +185,7 @@ def _odds_together(asked: Sequence[Axis], raised: Mapping[str, np.ndarray]) -> I
             ratio, error = log_odds(np.array(corners), np.array([1, -1, -1, 1]))
             (k0, n0), (k1, n1) = corners[0].tolist(), corners[3].tolist()
             ends = (f"{one.low}, {two.low}", f"{one.high}, {two.high}")
-            p = 2 * scipy_stats.norm.sf(abs(ratio) / error)
+            p = 2 * stats.norm.sf(abs(ratio) / error)
             yield (
                 flag,
                 f"{one.factor}{TIMES}{two.factor}",

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from aggregate.inputs import runs
-from aggregate.inputs.runs import ConfigSource, SweepSource
+from aggregate.inputs.runs import DIVERGED, ConfigSource, Loaded, SweepSource, load
 
 FEWEST_OTHERS = 3  # configurations that a median is taken of
 
@@ -32,7 +31,7 @@ class Underperforming:
 def underperforming(sweep: SweepSource, after: float) -> list[Underperforming]:
     """Configurations whose best is below the median of what the others did on average. after: share of training before
     which nothing is judged. Raises `AggregateError` where no row can be read."""
-    loaded = runs.load([sweep])
+    loaded = load([sweep])
     curves = {config.config_id: _curve(config, loaded) for config in sweep.configs}
     least = {config.config_id: after * config.total_steps for config in sweep.configs}
     found = (judged(config_id, curves, least[config_id]) for config_id in curves)
@@ -58,14 +57,14 @@ def judged(config_id: str, curves: Mapping[str, pd.Series], least: float) -> Und
     return Underperforming(config_id, step, best, median, len(averages)) if best < median else None
 
 
-def _curve(config: ConfigSource, loaded: runs.Loaded) -> pd.Series:
+def _curve(config: ConfigSource, loaded: Loaded) -> pd.Series:
     """See `judged`; empty where a seed has no evaluation yet, unless it diverged."""
     parts = []
     for run in config.runs:
         rows = loaded.runs[run.config_id, run.seed].frames(("eval",), config.total_steps).get("eval")
         if rows is not None and "eval_return_planner" in rows:
             parts.append(rows.groupby("step")["eval_return_planner"].mean())
-        elif run.state != runs.DIVERGED:
+        elif run.state != DIVERGED:
             return pd.Series(dtype=float)
     wide = pd.concat(parts, axis=1) if parts else pd.DataFrame()
     return wide.dropna().mean(axis=1).sort_index()

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 @dataclass(frozen=True)
 class Endpoint:
-    """What runs are compared by. column: a score of `summary.run_scores`, or with `rate` the flag whose share of
+    """What runs are compared by. column: a score of `run_scores.run_scores`, or with `rate` the flag whose share of
     runs is compared. title: as in "final return +34"."""
 
     column: str

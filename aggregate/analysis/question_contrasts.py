@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats as scipy_stats
+from scipy import stats
 
 from aggregate import flags
 from aggregate.analysis.factor_contrasts import Axis, axes, codes, places
@@ -192,7 +192,7 @@ def _rates(axis: Axis, used: np.ndarray, measured: _Rates, tests: float) -> dict
     return {
         "factor": axis.factor, "low": axis.low, "high": axis.high, "levels": axis.levels, "runs": n0 + n1,
         "estimate": k1 / n1 - k0 / n0, "ci_low": low, "ci_high": high,
-        "p_raw": float(scipy_stats.fisher_exact([[k1, n1 - k1], [k0, n0 - k0]]).pvalue), "detectable": np.nan,
+        "p_raw": float(stats.fisher_exact([[k1, n1 - k1], [k0, n0 - k0]]).pvalue), "detectable": np.nan,
         "needed": float(np.ceil(runs_needed / min(n0, n1) * seeds)),
         "k_low": k0, "n_low": n0, "k_high": k1, "n_high": n1, "by_level": [],
     }  # fmt: skip

@@ -9,7 +9,7 @@ import pandas as pd
 
 from aggregate import flags
 from aggregate.flags.curve_features import jitter
-from aggregate.inputs import runs as load
+from aggregate.inputs.runs import DIVERGED, DONE, FAILED, STOPPED
 from aggregate.statistics import estimates
 
 MODES = ("planner", "policy")
@@ -18,7 +18,7 @@ LAST_POINTS = 4  # ... where that many evaluations fall in it, else the last so 
 SCORES = ("final_planner", "final_policy", "auc_planner", "auc_policy", "large_planner", "large_policy", "training",
           "fall_planner", "noise_planner", "noise_policy")  # fmt: skip
 APART = ("healthy_planner", "worst_planner")  # the final return again, judged by how runs ended
-CRASHED = (load.DIVERGED, load.FAILED, load.STOPPED)
+CRASHED = (DIVERGED, FAILED, STOPPED)
 
 
 def split_by_failure(
@@ -48,13 +48,13 @@ def run_scores(view: flags.RunView, fewest: int = LAST_POINTS) -> dict[str, floa
     fall there (`final_points` says how many entered); auc_*: area under the evaluation curve divided
     by the steps it spans; large_*: the large evaluation after the last step; training: mean return of the
     training episodes in the last 10 %; fall_planner: from the best window of evaluations to the last
-    (`stats.split_fall`); noise_*: how far evaluations of the second half jump from one to the next. All of
+    (`estimates.split_fall`); noise_*: how far evaluations of the second half jump from one to the next. All of
     these need a run that came to its end. so_far: mean of the last 4 evaluations of any run.
     """
     evaluated = view.series("eval", "eval_return_planner")
     reached = evaluated.steps[-1] if evaluated.steps.size else 0
     border = (1 - LAST_SHARE) * view.total_steps
-    complete = bool(reached >= view.total_steps or (view.state == load.DONE and reached > border))
+    complete = bool(reached >= view.total_steps or (view.state == DONE and reached > border))
     scores: dict[str, float | bool] = dict.fromkeys(SCORES, np.nan)
     scores |= {"complete": complete, "final_points": 0, "so_far": _mean(evaluated.values[-LAST_POINTS:])}
     if not complete:

@@ -12,15 +12,12 @@ import numpy as np
 import pandas as pd
 
 from aggregate import flags
-from aggregate.analysis import baseline_contrasts as contrasts
-from aggregate.analysis import factor_effects as effects
-from aggregate.analysis import question_contrasts
+from aggregate.analysis import baseline_contrasts, factor_effects, question_contrasts
 from aggregate.analysis.run_scores import APART, CRASHED, LAST_POINTS, SCORES, run_scores, split_by_failure
 from aggregate.analysis.worst_case_curves import worst_curves
-from aggregate.inputs import runs as load
 from aggregate.inputs.parallel import mapping
 from aggregate.inputs.progress import tracked
-from aggregate.inputs.runs import ConfigSource, SweepSource
+from aggregate.inputs.runs import ConfigSource, Loaded, RunRows, RunSource, SweepSource, load
 from aggregate.statistics import estimates, step_bins
 from sweepwise.core.errors import AggregateError
 from sweepwise.core.metrics import KINDS
@@ -57,17 +54,16 @@ class Imported:
 class SweepSummary:
     """One sweep.
 
-    runs: config_id, seed, state, step, total, attempts, quarantined; one line per run asked for.
-    curves: config_id, kind, metric, step, mean, sd, low, high, n over seeds. worst: of configurations with crashed runs
-    the return curves again, a crash counted as the worst (`crashes.worst_curves`). seeds: curves per seed, wide, by
-    kind. events: config_id, event, step. scores: one line per run (`SCORES`, `APART`,
-    `final_points`).
-    ranking: one line per configuration, best first. contrasts: each configuration against the best
-    (`stats.AgainstBest`). baseline: each against the baseline (`stats.AgainstBaseline`), empty without one.
-    secondary, moved: the same on further endpoints and on diagnostics (`aggregate.analysis.baseline_contrasts`).
-    effects: of the factors. replies: to the plan's questions (`questions.replies`). findings, votes, variance:
-    `flags.judge`, `flags.vote`, `flags.variance_split`. last_step: of the whole sweep. origins: see `load.Loaded`.
-    imported: the curves from elsewhere beside it, which have no part in any of the others; None where there are none.
+    runs: config_id, seed, state, step, total, attempts, quarantined; one line per run asked for. curves: config_id,
+    kind, metric, step, mean, sd, low, high, n over seeds. worst: of configurations with crashed runs the return curves
+    again, a crash counted as the worst (`worst_case_curves.worst_curves`). seeds: curves per seed, wide, by kind.
+    events: config_id, event, step. scores: one line per run (`SCORES`, `APART`, `final_points`). ranking: one line per
+    configuration, best first. contrasts: each configuration against the best (`estimates.AgainstBest`). baseline: each
+    against the baseline (`estimates.AgainstBaseline`), empty without one. secondary, moved: the same on further
+    endpoints and on diagnostics (`baseline_contrasts`). effects: of the factors. replies: to the plan's questions
+    (`question_contrasts.replies`). findings, votes, variance: `flags.judge`, `flags.vote`, `flags.variance_split`.
+    last_step: of the whole sweep. origins: see `runs.Loaded`. imported: the curves from elsewhere beside it, which have
+    no part in any of the others; None where there are none.
     """
 
     source: SweepSource
@@ -82,7 +78,7 @@ class SweepSummary:
     baseline: pd.DataFrame
     secondary: pd.DataFrame
     moved: pd.DataFrame
-    effects: effects.Effects
+    effects: factor_effects.Effects
     replies: pd.DataFrame
     findings: pd.DataFrame
     votes: pd.DataFrame
@@ -101,16 +97,16 @@ class Summary:
     """All sweeps asked for, and what they were made of."""
 
     sweeps: tuple[SweepSummary, ...]
-    loaded: load.Loaded
+    loaded: Loaded
 
 
 @dataclass(frozen=True)
 class _Look:
     """What is made of one run's rows, which are not kept.
 
-    curves: by kind, step and metrics. events: event -> first step. scores: `run_scores`. findings:
-    `flags.judge_run`. late: `effects.last_quarter`. evaluations: `flags.late_evaluations`. random: seed, step and
-    return of the episodes before training.
+    curves: by kind, step and metrics. events: event -> first step. scores: `run_scores`. findings: `flags.judge_run`.
+    late: `factor_effects.last_quarter`. evaluations: `flags.late_evaluations`. random: seed, step and return of the
+    episodes before training.
     """
 
     curves: dict[str, pd.DataFrame]
@@ -125,14 +121,14 @@ class _Look:
 
 def summarise(sweeps: Sequence[SweepSource]) -> Summary:
     """Read, bin and judge. Raises `AggregateError` (one line) where there is nothing to aggregate."""
-    loaded = load.load(sweeps)
+    loaded = load(sweeps)
     return Summary(tuple(_summarise_sweep(sweep, loaded) for sweep in sweeps), loaded)
 
 
-Asked = Sequence[tuple[ConfigSource, load.RunSource]]
+Asked = Sequence[tuple[ConfigSource, RunSource]]
 
 
-def _summarise_sweep(sweep: SweepSource, loaded: load.Loaded) -> SweepSummary:
+def _summarise_sweep(sweep: SweepSource, loaded: Loaded) -> SweepSummary:
     asked = [(config, run) for config in sweep.configs for run in config.runs]
     total = max((config.total_steps for config in sweep.configs), default=1)
     baseline = next((config.config_id for config in sweep.configs if config.is_baseline), "")
@@ -153,11 +149,11 @@ def _summarise_sweep(sweep: SweepSource, loaded: load.Loaded) -> SweepSummary:
         events=_events(looks),
         scores=scores,
         ranking=_ranking(sweep.configs, scores),
-        contrasts=estimates.AgainstBest(sweep.looks)(scores, "config_id", effects.PRIMARY),
-        baseline=estimates.AgainstBaseline(sweep.looks)(scores, "config_id", effects.PRIMARY, baseline),
-        secondary=contrasts.secondary(scores, baseline, sweep.looks),
-        moved=contrasts.diagnostics(late, baseline),
-        effects=effects.effects(sweep, scores, late, findings),
+        contrasts=estimates.AgainstBest(sweep.looks)(scores, "config_id", factor_effects.PRIMARY),
+        baseline=estimates.AgainstBaseline(sweep.looks)(scores, "config_id", factor_effects.PRIMARY, baseline),
+        secondary=baseline_contrasts.secondary(scores, baseline, sweep.looks),
+        moved=baseline_contrasts.diagnostics(late, baseline),
+        effects=factor_effects.effects(sweep, scores, late, findings),
         replies=_replies(sweep, loaded, scores, findings),
         findings=findings,
         votes=flags.vote(findings),
@@ -169,9 +165,7 @@ def _summarise_sweep(sweep: SweepSource, loaded: load.Loaded) -> SweepSummary:
     )
 
 
-def _imported(
-    configs: Sequence[ConfigSource], loaded: load.Loaded, total: int, baseline: pd.DataFrame
-) -> Imported | None:
+def _imported(configs: Sequence[ConfigSource], loaded: Loaded, total: int, baseline: pd.DataFrame) -> Imported | None:
     """baseline: the scores of the sweep's baseline."""
     if not configs:
         return None
@@ -180,7 +174,7 @@ def _imported(
     seeds, curves = _curves(looks)
     scores = _scores(looks)
     # what decides is the height near the last step; "so far" would average a published curve from far back
-    scores = scores.assign(so_far=scores[effects.PRIMARY], **dict.fromkeys(APART, np.nan))
+    scores = scores.assign(so_far=scores[factor_effects.PRIMARY], **dict.fromkeys(APART, np.nan))
     compared = pd.concat([scores, baseline], ignore_index=True)
     against = next(iter(baseline["config_id"]), "")
     return Imported(
@@ -189,11 +183,11 @@ def _imported(
         seeds=seeds,
         scores=scores,
         ranking=_ranking(configs, scores),
-        baseline=estimates.AgainstBaseline()(compared, "config_id", effects.PRIMARY, against),
+        baseline=estimates.AgainstBaseline()(compared, "config_id", factor_effects.PRIMARY, against),
     )
 
 
-def _looks(asked: Asked, loaded: load.Loaded, total: int, baseline: str = "") -> dict[tuple[str, int], _Look]:
+def _looks(asked: Asked, loaded: Loaded, total: int, baseline: str = "") -> dict[tuple[str, int], _Look]:
     """At every run asked for."""
     pairs = [(config, loaded.runs[run.config_id, run.seed]) for config, run in asked]
     bins = {kind: step_bins.bin_count(known, total) for kind in BINNED
@@ -206,7 +200,7 @@ def _looks(asked: Asked, loaded: load.Loaded, total: int, baseline: str = "") ->
         return {(run.config_id, run.seed): found for (_, run), found in zip(asked, looks, strict=True)}
 
 
-Pair = tuple[ConfigSource, load.RunRows]
+Pair = tuple[ConfigSource, RunRows]
 
 
 def _view(pair: Pair, kinds: Sequence[str]) -> flags.RunView:
@@ -232,7 +226,7 @@ def _look(pair: Pair, beside: flags.Beside, bins: Mapping[str, int], total: int)
         # published evaluations are far apart, and one that lies further back is no final return
         scores=run_scores(view, fewest=1 if config.imported else LAST_POINTS),
         findings=flags.judge_run(run.config_id, run.seed, view),
-        late=effects.last_quarter(view.rows, total),
+        late=factor_effects.last_quarter(view.rows, total),
         evaluations=flags.late_evaluations(view),
         random=_random_episodes(run.seed, view),
         last_step=view.last_step,
@@ -258,8 +252,8 @@ def _findings(looks: Mapping[tuple[str, int], _Look]) -> pd.DataFrame:
     return pd.DataFrame([line for look in looks.values() for line in look.findings], columns=flags.COLUMNS)
 
 
-def _replies(sweep: SweepSource, loaded: load.Loaded, scores: pd.DataFrame, findings: pd.DataFrame) -> pd.DataFrame:
-    """`questions.replies`, with the configurations of other sweeps that questions need."""
+def _replies(sweep: SweepSource, loaded: Loaded, scores: pd.DataFrame, findings: pd.DataFrame) -> pd.DataFrame:
+    """`question_contrasts.replies`, with the configurations of other sweeps that questions need."""
     own = {config.config_id for config in sweep.configs}
     others = [(c, run) for c in sweep.all_configs if c.config_id not in own for run in c.runs]
     if others:
@@ -306,7 +300,7 @@ def _in_order(frame: pd.DataFrame, first: Sequence[str]) -> pd.DataFrame:
 
 
 def _runs(
-    asked: Sequence[tuple[ConfigSource, load.RunSource]],
+    asked: Sequence[tuple[ConfigSource, RunSource]],
     looks: Mapping[tuple[str, int], _Look],
     quarantine: pd.DataFrame,
 ) -> pd.DataFrame:

@@ -33,12 +33,12 @@ _BLOCK = 10_000  # rows that are plain Python values at a time
 class Frames:
     """All sweeps below each other; `sweep` names them, `config_id` and `seed` tie the levels together.
 
-    rows: what the runs logged (`load.Loaded.rows`), read when asked for. runs: one line per sweep and
-    run with its state and scores. configurations: one line per sweep and configuration with mean, sd, low, high and n
-    of every score. contrasts: `config_id` less `against`, the leader or the baseline, on an `outcome`. effects:
-    what factors do (`effects.Effects`). odds: of flags. answers: to the plan's questions (`asked`). flags: what every
-    detector says of every run, and its configuration's vote. curves: mean over seeds at every step. Runs and
-    configurations have a column per factor, empty where a sweep does not vary it. docs/notebooks.md has the columns.
+    rows: what the runs logged (`runs.Loaded.rows`), read when asked for. runs: one line per sweep and run with its
+    state and scores. configurations: one line per sweep and configuration with mean, sd, low, high and n of every
+    score. contrasts: `config_id` less `against`, the leader or the baseline, on an `outcome`. effects: what factors do
+    (`factor_effects.Effects`). odds: of flags. answers: to the plan's questions (`asked`). flags: what every detector
+    says of every run, and its configuration's vote. curves: mean over seeds at every step. Runs and configurations have
+    a column per factor, empty where a sweep does not vary it. docs/notebooks.md has the columns.
     """
 
     loaded: Loaded

@@ -90,7 +90,7 @@ def stopped(run: RunView, d: Detector) -> Finding:
 
 
 def _fall(steps: np.ndarray, half_a: np.ndarray, half_b: np.ndarray, d: Detector) -> Finding:
-    """Share of the gain lost at the end (`stats.split_fall`)."""
+    """Share of the gain lost at the end (`estimates.split_fall`)."""
     found = split_fall(half_a, half_b)
     if found is None or not found.gain > 0:
         return finding(0.0, d.threshold, np.nan, "nothing gained")

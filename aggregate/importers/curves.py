@@ -10,9 +10,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from aggregate.importers import import_options as words
 from aggregate.importers.event_files import MARK, scalars
-from aggregate.importers.import_options import EVENTS_PATH, TABLE_PATH, USUAL, CurveImportError, ImportOptions
+from aggregate.importers.import_options import (
+    EVENTS_PATH,
+    TABLE_PATH,
+    USUAL,
+    CurveImportError,
+    ImportOptions,
+    checked_name,
+    parse_number,
+    parse_seed,
+    parse_step,
+)
 from aggregate.importers.tables import READERS, Table, open_table
 from aggregate.inputs.progress import tracked
 from sweepwise.core import atomic, shard_name, shards
@@ -55,8 +64,8 @@ class _Point(NamedTuple):
 
 
 def collect(paths: Sequence[Path], asked: ImportOptions) -> list[Curve]:
-    """The curves of files and of the folders below `paths`, sorted by key. Raises `CurveImportError`: a file that is not
-    as `asked` says is named with the line, and nothing is left out in silence."""
+    """The curves of files and of the folders below `paths`, sorted by key. Raises `CurveImportError`: a file that is
+    not as `asked` says is named with the line, and nothing is left out in silence."""
     curves: dict[Key, Curve] = {}
     files = list(_found(paths))
     for found in tracked(files, len(files), "reading files"):
@@ -160,18 +169,18 @@ def _of_table(table: Table, asked: ImportOptions, curves: Mapping[Key, Curve]) -
         where = f"{table.path}, {table.unit} {line}"
         said = dict(zip(keys, cells, strict=False))
         there = [(column, value) for column, cell in zip(values, cells[len(keys) :], strict=True)
-                 if (value := words.number(cell, f"{where}, column {column.name!r}")) is not None]  # fmt: skip
+                 if (value := parse_number(cell, f"{where}, column {column.name!r}")) is not None]  # fmt: skip
         if not there:
             continue
-        x = words.step(said["step"], f"{where}, column {index['step']!r}")
-        time = words.number(said.get("time"), f"{where}, column {index.get('time')!r}")
+        x = parse_step(said["step"], f"{where}, column {index['step']!r}")
+        time = parse_number(said.get("time"), f"{where}, column {index.get('time')!r}")
         who = (_name("algorithm", said, named, where), _name("task", said, named, where))
         seed = said.get("seed", named.get("seed"))
         for column, value in there:
             if column.seed is not None:
                 own = column.seed
             elif seed is not None:
-                own = words.seed(seed, where)
+                own = parse_seed(seed, where)
             else:
                 own = numbers.setdefault(who, _next_seed(curves, who))
             yield _Point(Key(*who, own), column.metric, x, value, time, where)
@@ -190,7 +199,7 @@ def _columns(table: Table, metric: str, pattern: str) -> Iterator[_Column]:
         raise CurveImportError(f"{table.path}: no column is like {pattern!r}; {_has(table)}")
     for name in found:
         middle = name[len(head) : len(name) - len(tail)]
-        yield _Column(metric, name, words.seed(middle, f"{table.path}, column {name!r}, the * of {pattern!r}"))
+        yield _Column(metric, name, parse_seed(middle, f"{table.path}, column {name!r}, the * of {pattern!r}"))
 
 
 def _has(table: Table) -> str:
@@ -200,10 +209,10 @@ def _has(table: Table) -> str:
 
 def _name(key: str, said: Mapping[str, object], named: Mapping[str, str], where: str) -> str:
     if key in said:
-        return words.checked_name(str(said[key]).strip(), f"{where}, column of the {key}")
+        return checked_name(str(said[key]).strip(), f"{where}, column of the {key}")
     if key not in named:
         raise CurveImportError(f"{where}: whose {key}? --{key} NAME says it, or {{{key}}} in --path")
-    return words.checked_name(named[key], f"{where}, the {key} by its path; --{key} NAME gives one")
+    return checked_name(named[key], f"{where}, the {key} by its path; --{key} NAME gives one")
 
 
 # --- TensorBoard ----------------------------------------------------------------------------------------
@@ -222,14 +231,14 @@ def _of_events(folder: Path, asked: ImportOptions, curves: Mapping[Key, Curve]) 
         for scalar in scalars(path):
             tags[scalar.tag] = None
             metric = metric_of.get(scalar.tag)
-            value = words.number(scalar.value, str(path))
+            value = parse_number(scalar.value, str(path))
             if metric is None or value is None:
                 continue
             key = key or _key_of(folder, asked, curves)
             own = kept[metric]
             while own and own[-1].x >= scalar.step:
                 own.pop()
-            x = words.step(scalar.step, f"{path}, tag {scalar.tag!r}")
+            x = parse_step(scalar.step, f"{path}, tag {scalar.tag!r}")
             own.append(_Point(key, metric, x, value, scalar.time, f"{path}, tag {scalar.tag!r}"))
     missing = [tag for tag in metric_of if tag not in tags]
     if missing:
@@ -242,7 +251,7 @@ def _of_events(folder: Path, asked: ImportOptions, curves: Mapping[Key, Curve]) 
 def _key_of(folder: Path, asked: ImportOptions, curves: Mapping[Key, Curve]) -> Key:
     named = asked.named(folder, EVENTS_PATH)
     who = (_name("algorithm", {}, named, str(folder)), _name("task", {}, named, str(folder)))
-    return Key(*who, words.seed(named["seed"], str(folder)) if "seed" in named else _next_seed(curves, who))
+    return Key(*who, parse_seed(named["seed"], str(folder)) if "seed" in named else _next_seed(curves, who))
 
 
 def _next_seed(curves: Mapping[Key, Curve], who: tuple[str, str]) -> int:

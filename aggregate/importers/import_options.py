@@ -110,7 +110,7 @@ def checked_name(text: str, where: str) -> str:
     return text
 
 
-def seed(value: object, where: str) -> int:
+def parse_seed(value: object, where: str) -> int:
     """A seed: a whole number, or a word that ends in one, such as seed-3. Raises `CurveImportError`."""
     text = str(value).strip()
     try:
@@ -125,7 +125,7 @@ def seed(value: object, where: str) -> int:
     return int(made)
 
 
-def number(value: object, where: str) -> float | None:
+def parse_number(value: object, where: str) -> float | None:
     """A cell as a number; None for an empty one and for NaN. Raises `CurveImportError`."""
     if value is None or (isinstance(value, str) and not value.strip()):
         return None
@@ -138,9 +138,9 @@ def number(value: object, where: str) -> float | None:
     return None if math.isnan(made) else made
 
 
-def step(value: object, where: str) -> int:
+def parse_step(value: object, where: str) -> int:
     """A cell as a place on the x axis. Raises `CurveImportError`."""
-    made = number(value, where)
+    made = parse_number(value, where)
     if made is None or not 0 <= made < _LARGEST or not made.is_integer():
         shown = "an empty cell" if made is None else repr(str(value))
         raise CurveImportError(f"{where}: {shown} is no step: a whole number from 0 on is expected")

@@ -11,7 +11,7 @@ KINDS = {"code": "versions of the code", "device": "kinds of device", "torch": "
 
 
 def mixture(origins: pd.DataFrame) -> str:
-    """What runs mix, as in "2 versions of the code"; "" where they are alike. origins: see `load.Loaded`."""
+    """What runs mix, as in "2 versions of the code"; "" where they are alike. origins: see `runs.Loaded`."""
     return " and ".join(f"{len(seeds)} {words}" for words, seeds in _mixed(origins))
 
 

@@ -19,8 +19,7 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-from aggregate.inputs import merge_shards
-from aggregate.inputs import provenance as origins
+from aggregate.inputs import merge_shards, provenance
 from sweepwise.core import atomic, shard_name, shards
 from tdmpc.metrics import METRICS
 
@@ -47,7 +46,7 @@ class RejectedFile(NamedTuple):
 
 @dataclass(frozen=True)
 class Attempt:
-    """start: the step from which it went on. origins: values of `origins.KINDS`, more than one set only where its
+    """start: the step from which it went on. origins: values of `provenance.KINDS`, more than one set only where its
     shards differ."""
 
     start: int
@@ -113,7 +112,7 @@ def _extended(before: Merged, run_folder: Path, files: Sequence[File]) -> Merged
             refused.append(RejectedFile(file.name, str(error).splitlines()[0]))
             continue
         known = attempts[rank].origins if rank in attempts else ()
-        origin = tuple(said.get(key, "") for key in origins.KINDS)
+        origin = tuple(said.get(key, "") for key in provenance.KINDS)
         attempts[rank] = Attempt(start, known if origin in known else (*known, origin))
     starts = {rank: attempt.start for rank, attempt in attempts.items()}
     return Merged(tuple(files), attempts, merge_shards.merge(before.kinds, new, starts), tuple(refused))

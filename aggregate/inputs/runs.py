@@ -16,8 +16,7 @@ import pandas as pd
 import pyarrow as pa
 
 from aggregate.analysis.plan_questions import Question
-from aggregate.inputs import merge_shards, run_cache
-from aggregate.inputs import provenance as origins
+from aggregate.inputs import merge_shards, provenance, run_cache
 from aggregate.inputs.parallel import mapping
 from aggregate.inputs.progress import tracked
 from aggregate.statistics.alpha_spending import ONE_LOOK, Looks
@@ -96,8 +95,8 @@ class SweepSource:
 class RunRows:
     """The rows of one run, as its shards were when it was loaded.
 
-    count: of rows. spacing: by kind, see `grid.spacing`. times: unix seconds of the first and the last row, NaN where
-    no clock that logged them told the time. attempts: those that rows come from, by rank.
+    count: of rows. spacing: by kind, see `step_bins.spacing`. times: unix seconds of the first and the last row, NaN
+    where no clock that logged them told the time. attempts: those that rows come from, by rank.
     """
 
     source: RunSource
@@ -108,14 +107,14 @@ class RunRows:
     attempts: Mapping[int, run_cache.Attempt]
 
     def frames(self, kinds: Sequence[str] | None = None, upto: float = np.inf) -> dict[str, pd.DataFrame]:
-        """By kind, of `kinds` or all, the rows up to a step, sorted by step; columns as in `merge`.
+        """By kind, of `kinds` or all, the rows up to a step, sorted by step; columns as in `merge_shards`.
 
         Read anew at every call.
         """
         return {kind: merge_shards.frame(table) for kind, table in self._tables(kinds, upto).items()}
 
     def columns(self, kinds: Sequence[str] | None = None, upto: float = np.inf) -> dict[str, dict[str, np.ndarray]]:
-        """The same as arrays, see `merge.columns`."""
+        """The same as arrays, see `merge_shards.columns`."""
         return {kind: merge_shards.columns(table) for kind, table in self._tables(kinds, upto).items()}
 
     def _tables(self, kinds: Sequence[str] | None, upto: float) -> merge_shards.Kinds:
@@ -132,7 +131,7 @@ class RunRows:
 class Loaded:
     """runs: by (config_id, seed). quarantine: config_id, seed, file, reason. doubts: config_id, seed, note.
 
-    origins: config_id, seed and `origins.KINDS` ("" where not recorded), one line per attempt that rows come from
+    origins: config_id, seed and `provenance.KINDS` ("" where not recorded), one line per attempt that rows come from
     (more where its shards differ).
     """
 
@@ -159,8 +158,8 @@ class Loaded:
 
     @property
     def rows(self) -> pd.DataFrame:
-        """All rows of all runs in one frame: config_id, seed, attempt, kind and the columns of `merge`. Reads them
-        all, so mind the memory."""
+        """All rows of all runs in one frame: config_id, seed, attempt, kind and the columns of `merge_shards`. Reads
+        them all, so mind the memory."""
         parts = [rows.assign(config_id=config_id, seed=seed, kind=kind)
                  for (config_id, seed), run in self.runs.items() for kind, rows in run.frames().items()]  # fmt: skip
         first = ["config_id", "seed", "attempt", "kind"]
@@ -192,7 +191,7 @@ def load(sweeps: Sequence[SweepSource]) -> Loaded:
         runs={(run.source.config_id, run.source.seed): run for run, _, _ in read},
         quarantine=pd.DataFrame(refused, columns=["config_id", "seed", "file", "reason"]),
         doubts=pd.DataFrame(doubts, columns=["config_id", "seed", "note"]),
-        origins=pd.DataFrame(made, columns=["config_id", "seed", *origins.KINDS]),
+        origins=pd.DataFrame(made, columns=["config_id", "seed", *provenance.KINDS]),
     )
 
 

@@ -20,8 +20,8 @@ COLLAPSE = "evaluation_collapse"
 
 
 def caveats(line: Mapping[str, Any], sweep: SweepSummary, better: str = "") -> str:
-    """What has to be said with the effect of a factor, "" for nothing. line: of `questions.replies`, the slope of the
-    question's factor on a score. better: the level that was found to do better, "" for none."""
+    """What has to be said with the effect of a factor, "" for nothing. line: of `question_contrasts.replies`, the slope
+    of the question's factor on a score. better: the level that was found to do better, "" for none."""
     main, _ = axes(sweep.source)
     own = next((axis for axis in main if (axis.factor, axis.low, axis.high) == (
         line["factor"], line["low"], line["high"])), None)  # fmt: skip

@@ -11,8 +11,8 @@ import numpy as np
 from aggregate import flags
 from aggregate.analysis.summary import SweepSummary
 from aggregate.flags import hypotheses
-from aggregate.inputs import runs as load
 from aggregate.inputs.provenance import mixture
+from aggregate.inputs.runs import DIVERGED, DONE, STOPPED
 from aggregate.statistics import estimates
 from aggregate.verdict.answers import ANSWERED, Answer, answers, seeds
 from aggregate.verdict.evaluation_noise import is_random
@@ -101,7 +101,7 @@ def _next(sweep: SweepSummary, known: tuple[Answer, ...]) -> tuple[str, str]:
     again = dict.fromkeys(cause for state, cause in RERUN.items() if state in states)
     if again:
         return "Next", f"sweeps rerun {name} {' '.join(again)}"
-    if states - {load.DONE, load.DIVERGED, load.STOPPED}:
+    if states - {DONE, DIVERGED, STOPPED}:
         return "Next", f"sweeps status {name}, until the rest has finished"
     options = "with the options it was first submitted with"
     for answer in known:
@@ -133,7 +133,7 @@ def _settled(sweep: SweepSummary, known: Sequence[Answer]) -> str:
 
 def _stopped(sweep: SweepSummary) -> tuple[str, str]:
     """What `sweeps prune` gave up, and how that is scored."""
-    runs = sweep.runs[sweep.runs["state"] == load.STOPPED]
+    runs = sweep.runs[sweep.runs["state"] == STOPPED]
     if runs.empty:
         return "Stopped", ""
     labels = {config.config_id: config.name for config in sweep.source.configs}
