@@ -14,14 +14,13 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from aggregate.analysis.summary import Summary, SweepSummary
+from aggregate.analysis.summary import BINNED, Summary, SweepSummary
 from aggregate.export import frames
 from aggregate.inputs.runs import Loaded
 from plots.tables import Chip
 
 MOST_VALUES = 800_000  # of curves in a sweep: about two megabytes
 LONG = 20_000  # characters from which a table is compressed
-BINNED = ("train", "episode")
 FORMULA = re.compile(r"^[=+\-@\t]")
 
 
@@ -49,7 +48,7 @@ def curve_files(sweep: SweepSummary, chips: Sequence[Chip], extra: Collection[tu
         shown = _coarser(table, group) if coarse else table
         title = f"Curves: {kind} rows, every seed{f', means of {group} bins' if coarse else ''}"
         text = shown.to_csv(index=False, float_format="%.4g", lineterminator="\n")
-        name = f"{_plain(sweep.source.name)}-{kind}"
+        name = f"{file_stem(sweep.source.name)}-{kind}"
         found.append(_download(f"curves-{kind}", name, title, text, len(shown), compress=True))
     return found
 
@@ -103,7 +102,7 @@ def table_files(sweep: SweepSummary, loaded: Loaded) -> list[Download]:
     found = frames.frames(Summary((sweep,), loaded))
     levels = [(key, title, getattr(found, key)) for key, title in TITLES.items()]
     return [
-        _download(key, f"{_plain(sweep.source.name)}-{key}", title, _text(frame), len(frame), compress=False)
+        _download(key, f"{file_stem(sweep.source.name)}-{key}", title, _text(frame), len(frame), compress=False)
         for key, title, frame in levels
         if len(frame)
     ]
@@ -125,6 +124,6 @@ def _download(key: str, name: str, title: str, text: str, lines: int, *, compres
     return Download(key, f"{name}.{ending}", title, lines, href)
 
 
-def _plain(name: str) -> str:
-    """A sweep's name as part of a file's."""
+def file_stem(name: str) -> str:
+    """A sweep's name as the first part of a file's name."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "sweep"

@@ -7,7 +7,6 @@ y (limits), log.
 
 from __future__ import annotations
 
-import string
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -70,12 +69,6 @@ class Frame:
 
     def without_random(self) -> Frame:
         return replace(self, random=None)
-
-
-def letter(index: int) -> str:
-    """A, B, ... Z, AA, AB, ..."""
-    head, tail = divmod(index, 26)
-    return (letter(head - 1) if head else "") + string.ascii_uppercase[tail]
 
 
 def common_events(events: pd.DataFrame, total: int) -> dict[int, str]:

@@ -3,16 +3,13 @@ report, the same bytes for the same runs."""
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
 import pandas as pd
 import seaborn as sns
@@ -27,8 +24,9 @@ from aggregate.analysis import factor_effects
 from aggregate.analysis.summary import SweepSummary
 from aggregate.statistics import estimates
 from plots import curves
+from plots.csv_downloads import file_stem
 from plots.figures import FOLDED, GROUPS, RETURNS, drawn_configs
-from plots.theme import DASHES, PALETTE, RC, LineStyle, looks
+from plots.theme import DASHES, PALETTE, LineStyle, looks, style
 from sweepwise.core import atomic
 from sweepwise.core.errors import AggregateError
 from tdmpc.metrics import METRICS
@@ -72,12 +70,11 @@ def write(sweep: SweepSummary, out: Path, formats: Sequence[str], columns: int, 
     unknown = [name for name in only if name not in known]
     if unknown:
         raise AggregateError(f"--only {unknown[0]}: sweep {sweep.source.name} has {', '.join(known)}")
-    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", sweep.source.name).strip("-.") or "sweep"
     for name in only or [name for name in known if name not in METRICS]:
-        with _style():
+        with style(SIZES):
             made = known[name]()
             for ending in dict.fromkeys(formats):
-                path = out / f"{plain}-{name.replace('/', '-')}.{ending}"
+                path = out / f"{file_stem(sweep.source.name)}-{name.replace('/', '-')}.{ending}"
                 try:
                     out.mkdir(parents=True, exist_ok=True)
                     atomic.write(path, functools.partial(_save, made, ending))
@@ -92,14 +89,6 @@ def _save(made: Figure, ending: str, path: Path) -> None:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # a box stands for it
         made.savefig(path, format=ending, metadata=nothing[ending], dpi=DPI)
-
-
-@contextlib.contextmanager
-def _style() -> Iterator[None]:
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()
-        matplotlib.rcParams.update({**RC, **SIZES})
-        yield
 
 
 def _sheet(sweep: SweepSummary, columns: int) -> Sheet:

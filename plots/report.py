@@ -19,7 +19,7 @@ from markupsafe import Markup
 from aggregate import flags
 from aggregate.analysis.summary import Summary, SweepSummary
 from aggregate.inputs.provenance import seeds_by_origin
-from aggregate.inputs.runs import Loaded
+from aggregate.inputs.runs import Loaded, config_letter
 from aggregate.statistics import estimates
 from aggregate.verdict.number_format import number
 from aggregate.verdict.verdict import verdict
@@ -124,7 +124,7 @@ def _chips(sweep: SweepSummary, look: dict[str, LineStyle]) -> list[Chip]:
     origins = dict(iter(sweep.origins.groupby("config_id")))
     none = sweep.origins.iloc[:0]
     return [
-        Chip(i, c.config_id, curves.letter(i), c.name, look[c.config_id], c.is_baseline,
+        Chip(i, c.config_id, config_letter(i), c.name, look[c.config_id], c.is_baseline,
              seeds_by_origin(origins.get(c.config_id, none)), c.imported, c.config_id in drawn)
         for i, c in enumerate([*sweep.source.configs, *sweep.source.imported])
     ]  # fmt: skip
@@ -142,7 +142,7 @@ def _model(sweep: SweepSummary, chips: Sequence[Chip], frame: curves.Frame) -> d
     configs: list[dict[str, Any]] = [
         {"id": chip.config_id, "letter": chip.letter, "label": chip.label, "color": chip.look.color,
          "dash": DASHES[chip.look.dash], "baseline": chip.is_baseline, "drawn": chip.drawn, "planned": runs,
-         "factors": {key: tables.shown_value(value) for key, value in config.factors.items()}}
+         "factors": {key: tables.format_plan_value(value) for key, value in config.factors.items()}}
         for chip, config, runs in zip(chips, sources, planned, strict=True)
     ]  # fmt: skip
     return {

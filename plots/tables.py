@@ -121,7 +121,7 @@ def contrast_table(sweep: SweepSummary, chips: dict[str, Chip]) -> list[dict[str
     if all(config.imported for config in sweep.source.configs):
         return []  # no baseline, and nothing known of how they ended
     against = {line["config_id"]: line for line in sweep.baseline.to_dict("records")}
-    votes = sweep.votes[sweep.votes["flag"] == "evaluation_collapse"].set_index("config_id")
+    votes = sweep.votes[sweep.votes["flag"] == flags.COLLAPSE].set_index("config_id")
     rows: list[dict[str, Any]] = []
     for line in sweep.ranking[sweep.ranking["worst_planner_n"] > 0].to_dict("records"):
         chip, found = chips[line["config_id"]], against.get(line["config_id"])
@@ -311,7 +311,9 @@ def _causes(sweep: SweepSummary, chips: Sequence[Chip]) -> list[tuple[Chip, list
         own = (frame[frame["config_id"] == chip.config_id] for frame in (sweep.findings, sweep.votes))
         lines = []
         for hypothesis in hypotheses.hypotheses(*own):
-            now = ", ".join(f"{key} is {shown_value(config[key])}" for key in hypothesis.cause.keys if key in config)
+            now = ", ".join(
+                f"{key} is {format_plan_value(config[key])}" for key in hypothesis.cause.keys if key in config
+            )
             knob = f"{hypothesis.cause.knob} ({now})" if now else hypothesis.cause.knob
             lines.append((hypothesis.cause.name, hypotheses.format_hypothesis(hypothesis), knob))
         if lines:
@@ -331,7 +333,7 @@ def key_tables(sweep: SweepSummary, chips: Sequence[Chip]) -> dict[str, Any]:
     """The configurations' keys: those all share, and of each configuration (in `rows`) those that differ."""
     configs = [c.config for c in sweep.source.configs]
     names = sorted(set().union(*configs)) if configs else []
-    shown = {name: [shown_value(c[name]) if name in c else "-" for c in configs] for name in names}
+    shown = {name: [format_plan_value(c[name]) if name in c else "-" for c in configs] for name in names}
     differ = [name for name, values in shown.items() if len(set(values)) > 1]
     return {
         "same": [(name, values[0]) for name, values in shown.items() if name not in differ],
@@ -340,6 +342,6 @@ def key_tables(sweep: SweepSummary, chips: Sequence[Chip]) -> dict[str, Any]:
     }
 
 
-def shown_value(value: Any) -> str:
-    """A value of a configuration as it is written in a plan."""
+def format_plan_value(value: Any) -> str:
+    """A value of a configuration with all its digits, as a plan takes it (YAML reads JSON)."""
     return value if isinstance(value, str) else json.dumps(value, default=str)

@@ -9,8 +9,9 @@ from __future__ import annotations
 import contextlib
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import matplotlib
@@ -113,11 +114,12 @@ def figure(width: float, height: float) -> Figure:
 
 
 @contextlib.contextmanager
-def style() -> Iterator[None]:
-    """Context in which figures are drawn and saved; the reader's own matplotlibrc has no say."""
+def style(own: Mapping[Any, Any] = MappingProxyType({})) -> Iterator[None]:
+    """Context in which figures are drawn and saved, whatever the user's matplotlibrc says. own: settings that replace
+    those of `RC`."""
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
-        matplotlib.rcParams.update(RC)
+        matplotlib.rcParams.update({**RC, **own})
         yield
 
 

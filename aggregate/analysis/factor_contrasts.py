@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from aggregate.inputs.runs import SweepSource
+from sweepwise.core.value_format import format_value
 
 TIMES = " × "  # between the factors of an interaction
 
@@ -120,16 +121,4 @@ def places(
     for path in paths:
         place = {level: i / (len(path) - 1) for i, level in enumerate(path)}
         x = np.array([place.get(value, np.nan) for value in values])
-        yield tuple(map(shown, path)), x
-
-
-def shown(value: Any) -> str:
-    """A value as a researcher writes it: 1e-4, 0.05, true, [0.9, 0.95]."""
-    if isinstance(value, tuple):
-        return f"[{', '.join(map(shown, value))}]"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, float) and 0 < abs(value) <= 1e-3:
-        mantissa, exponent = f"{value:.6e}".split("e")
-        return f"{float(mantissa):g}e{int(exponent)}"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+        yield tuple(map(format_value, path)), x

@@ -30,7 +30,7 @@ def split_by_failure(
     """With the columns of `APART`: the final return of runs that did not collapse, and of all runs where one that
     crashed or was stopped counts as the worst there is: the lowest that was reached, or `floor` (of random actions,
     NaN where unknown) where that is lower. states: (config_id, seed) -> state."""
-    collapsed = findings[(findings["flag"] == "evaluation_collapse") & (findings["state"] == flags.FLAG)]
+    collapsed = findings[(findings["flag"] == flags.COLLAPSE) & (findings["state"] == flags.FLAG)]
     fallen = set(zip(collapsed["config_id"], collapsed["seed"], strict=True))
     runs = list(zip(scores["config_id"], scores["seed"], strict=True))
     final = scores["final_planner"]

@@ -6,10 +6,11 @@ Every threshold stands in `DETECTORS`.
 
 from aggregate.flags.detector import FLAG, NOT_ASSESSABLE, OK, WARN, Beside, Detector, Finding, RunView, Series
 from aggregate.flags.detectors import beside
-from aggregate.flags.registry import BY_NAME, DETECTORS
+from aggregate.flags.registry import BY_NAME, COLLAPSE, DETECTORS
 from aggregate.flags.votes import COLUMNS, Evaluations, judge, judge_run, late_evaluations, variance_split, vote
 
 __all__ = [
-    "BY_NAME", "COLUMNS", "DETECTORS", "FLAG", "NOT_ASSESSABLE", "OK", "WARN", "Beside", "Detector", "Evaluations",
-    "Finding", "RunView", "Series", "beside", "judge", "judge_run", "late_evaluations", "variance_split", "vote",
+    "BY_NAME", "COLLAPSE", "COLUMNS", "DETECTORS", "FLAG", "NOT_ASSESSABLE", "OK", "WARN", "Beside", "Detector",
+    "Evaluations", "Finding", "RunView", "Series", "beside", "judge", "judge_run", "late_evaluations",
+    "variance_split", "vote",
 ]  # fmt: skip

@@ -125,3 +125,4 @@ DETECTORS: tuple[Detector, ...] = (
 )  # fmt: skip
 
 BY_NAME = {d.name: d for d in DETECTORS}
+COLLAPSE = BY_NAME["evaluation_collapse"].name  # of the return with planning: endpoints and caveats use it too

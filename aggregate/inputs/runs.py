@@ -6,6 +6,7 @@ Rows are not kept: `RunRows` reads those of one run when asked, so that memory h
 from __future__ import annotations
 
 import itertools
+import string
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -66,6 +67,12 @@ class ConfigSource:
     def name(self) -> str:
         """The label, or words for a configuration that varies nothing."""
         return self.label or "the configuration"
+
+
+def config_letter(place: int) -> str:
+    """The short name of the configuration at `place` in `SweepSource.configs`: A, B, ... Z, AA, AB, ..."""
+    head, tail = divmod(place, len(string.ascii_uppercase))
+    return (config_letter(head - 1) if head else "") + string.ascii_uppercase[tail]
 
 
 @dataclass(frozen=True)

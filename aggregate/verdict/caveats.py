@@ -16,8 +16,6 @@ from aggregate.analysis.summary import SweepSummary
 from aggregate.verdict.leader import standing
 from aggregate.verdict.number_format import signed
 
-COLLAPSE = "evaluation_collapse"
-
 
 def caveats(line: Mapping[str, Any], sweep: SweepSummary, better: str = "") -> str:
     """What has to be said with the effect of a factor, "" for nothing. line: of `question_contrasts.replies`, the slope
@@ -53,7 +51,7 @@ def _depends(own: Axis, main: list[Axis], cells: Cells, line: Mapping[str, Any],
 
 def _collapsing(own: Axis, cells: Cells, ids: list[str], sweep: SweepSummary) -> Iterator[str]:
     """The effect without the configurations of which half of the seeds collapse, where there are others."""
-    votes = sweep.votes[(sweep.votes["flag"] == COLLAPSE) & (sweep.votes["state"] == flags.FLAG)]
+    votes = sweep.votes[(sweep.votes["flag"] == flags.COLLAPSE) & (sweep.votes["state"] == flags.FLAG)]
     sound = ~np.isin(ids, votes["config_id"])
     found = _within(own, cells, sound) if not sound.all() else None
     if found:
