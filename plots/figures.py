@@ -107,6 +107,21 @@ def _facet(
     return _picture(drawn, f"{title}, {chip.label}: seeds, mean, interval and number of seeds", metric, chip)
 
 
+def worst_case_returns(sweep: SweepSummary, chips: Sequence[Chip], frame: curves.Frame) -> list[tuple[str, Picture]]:
+    """(title, picture) per kind of return: the mean curves of the configurations with crashed runs, as observed and
+    with a crash counted as the worst; empty where no run crashed."""
+    pictures = []
+    for metric, title in RETURNS:
+        worst = sweep.worst[sweep.worst["metric"] == metric]
+        means = dict(iter(worst.groupby("config_id")))
+        pairs = [(line, means[chip.config_id]) for chip, line in lines(sweep, chips, metric) if chip.config_id in means]
+        if pairs:
+            drawn = curves.with_crashes(pairs, frame, unit=METRICS[metric].unit)
+            label = f"{title}: observed, and dotted with a crash counted as the worst"
+            pictures.append((title, Picture(Markup(drawn.svg), {}, label)))
+    return pictures
+
+
 def diagnostics(sweep: SweepSummary, chips: Sequence[Chip], frame: curves.Frame) -> list[dict[str, Any]]:
     """Groups of small multiples in the catalogue's order; side branches fold away."""
     shown = {metric for metric, _ in RETURNS}

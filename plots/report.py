@@ -24,7 +24,6 @@ from aggregate.statistics import estimates
 from aggregate.verdict.number_format import number
 from aggregate.verdict.verdict import verdict
 from plots import csv_downloads, curves, figures, flag_cards, tables
-from plots.crashes import crashes
 from plots.secondary_tables import secondary
 from plots.tables import Chip
 from plots.theme import COLORS, DASHES, LineStyle, looks
@@ -103,7 +102,7 @@ def _sweep(sweep: SweepSummary, look: dict[str, LineStyle], index: int, loaded: 
         "contrasts": tables.contrast_table(sweep, by_id),
         "effects": tables.effect_tables(sweep),
         "secondary": secondary(sweep, by_id),
-        "crashes": crashes(sweep, every, frame),
+        "crashes": figures.worst_case_returns(sweep, every, frame),
         "health": tables.run_states(sweep, chips),
         "returns": figures.returns(sweep, every, frame),
         "flags": tables.flag_tables(sweep, chips),
