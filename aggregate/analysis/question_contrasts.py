@@ -18,7 +18,7 @@ from scipy import stats
 from aggregate import flags
 from aggregate.analysis.factor_contrasts import Axis, axes, codes, places
 from aggregate.analysis.factor_effects import Cells, effect
-from aggregate.analysis.plan_questions import ENDPOINTS, Question, Term
+from aggregate.inputs.plan_questions import ENDPOINTS, Question, Term
 from aggregate.inputs.runs import ConfigSource, SweepSource
 from aggregate.statistics import estimates
 

@@ -16,9 +16,9 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from aggregate.analysis.plan_questions import Question
 from aggregate.inputs import merge_shards, provenance, run_cache
 from aggregate.inputs.parallel import mapping
+from aggregate.inputs.plan_questions import Question
 from aggregate.inputs.progress import tracked
 from aggregate.statistics.alpha_spending import ONE_LOOK, Looks
 from aggregate.statistics.step_bins import spacing

@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 
 from aggregate import flags
-from aggregate.analysis.plan_questions import ENDPOINTS, Question
 from aggregate.analysis.question_contrasts import asked
 from aggregate.analysis.summary import SweepSummary
+from aggregate.inputs.plan_questions import ENDPOINTS, Question
 from aggregate.statistics import estimates
 from aggregate.verdict.caveats import caveats
 from aggregate.verdict.number_format import number, probability, signed

@@ -11,8 +11,8 @@ import numpy as np
 from aggregate import flags
 from aggregate.analysis.factor_contrasts import TIMES, Axis, axes
 from aggregate.analysis.factor_effects import Cells, effect
-from aggregate.analysis.plan_questions import ENDPOINTS
 from aggregate.analysis.summary import SweepSummary
+from aggregate.inputs.plan_questions import ENDPOINTS
 from aggregate.verdict.leader import standing
 from aggregate.verdict.number_format import signed
 

@@ -13,7 +13,7 @@ from sweepwise.core.errors import JobsError
 from tdmpc.config import TrainConfig
 
 if TYPE_CHECKING:
-    from aggregate.analysis.plan_questions import Question
+    from aggregate.inputs.plan_questions import Question
     from aggregate.inputs.runs import ConfigSource, SweepSource
 
 
@@ -41,7 +41,7 @@ def sweep_sources(store: ResultsFolder, names: Sequence[str]) -> list[SweepSourc
 
 
 def _questions(store: ResultsFolder, sweep: SweepStatus) -> tuple[Question, ...]:
-    from aggregate.analysis.plan_questions import question
+    from aggregate.inputs.plan_questions import question
 
     try:
         return tuple(question(stored) for stored in sweep.view.questions)

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from aggregate.analysis.plan_questions import Question
 from aggregate.analysis.summary import summarise
+from aggregate.inputs.plan_questions import Question
 from aggregate.verdict.answers import ANSWERED, OPEN, PART, Answer, answers
 from aggregate.verdict.verdict import verdict
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from aggregate.analysis.plan_questions import Question
 from aggregate.analysis.summary import SweepSummary, summarise
+from aggregate.inputs.plan_questions import Question
 from aggregate.verdict.answers import ANSWERED, OPEN, Answer, answers
 
 SECOND = Question("A second head?", ("num_q",), low="No", high="Yes")

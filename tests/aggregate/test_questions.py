@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 
 from aggregate import flags
-from aggregate.analysis.plan_questions import Question
 from aggregate.analysis.question_contrasts import asked, replies
+from aggregate.inputs.plan_questions import Question
 from aggregate.inputs.runs import ConfigSource, RunSource, SweepSource
 
 NOISE = (-1.0, 0.0, 1.0)  # of three seeds: variance 1

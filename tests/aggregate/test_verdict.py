@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from aggregate.analysis.plan_questions import Question
 from aggregate.analysis.summary import summarise
+from aggregate.inputs.plan_questions import Question
 from aggregate.verdict.number_format import estimate, number
 from aggregate.verdict.verdict import Verdict, verdict
 
