@@ -22,7 +22,7 @@ from rows import spliced
 from scipy import signal, stats
 
 from aggregate import flags
-from aggregate.flags.detector import Beside, Finding, RunView
+from aggregate.flags.detector import Finding, RunView, SweepReference
 from sweepwise.core.atomic import write_bytes
 from sweepwise.core.errors import JobsError
 
@@ -59,7 +59,7 @@ class Curves:
             steps = np.round(share_of(len(next(iter(columns.values())))) * TOTAL)
             listed = {name: list(values) if values.ndim > 1 else values for name, values in columns.items()}
             rows[kind] = pd.DataFrame({"step": steps, "nonfinite": None, **listed})
-        return RunView(rows, TOTAL, "done", beside=Beside(low=self.level[0], best=self.level[0] + self.gain))
+        return RunView(rows, TOTAL, "done", reference=SweepReference(low=self.level[0], best=self.level[0] + self.gain))
 
     def with_columns(self, kind: str, **columns: np.ndarray) -> Curves:
         return dataclasses.replace(self, columns={**self.columns, kind: {**self.columns[kind], **columns}})

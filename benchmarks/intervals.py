@@ -20,7 +20,7 @@ from scipy import stats
 
 from aggregate.analysis import factor_effects
 from aggregate.statistics import estimates
-from aggregate.statistics.alpha_spending import Looks
+from aggregate.statistics.alpha_spending import InterimAnalyses
 from aggregate.verdict.seeds_needed import AFFORDABLE_SEEDS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -28,10 +28,10 @@ SEEDS, CONFIGURATIONS = (3, 5, 6, 10), (3, 8, 12)
 RESAMPLES = 400
 EFFECT = np.where(np.arange(8) % 2, 0.25, -0.25)  # weights of a main effect of 2 x 2 x 2
 # What a look is worth that comes after others, at (seeds of each), where so many were planned.
-JUDGES: dict[str, Callable[[tuple[int, ...], int], Looks]] = {
-    "uncorrected": lambda seeds, looks: Looks(seeds[-1:]),
-    "planned": lambda seeds, looks: Looks(seeds, looks),
-    "afterwards": lambda seeds, looks: Looks(seeds),
+JUDGES: dict[str, Callable[[tuple[int, ...], int], InterimAnalyses]] = {
+    "uncorrected": lambda seeds, planned: InterimAnalyses(seeds[-1:]),
+    "planned": lambda seeds, planned: InterimAnalyses(seeds, planned),
+    "afterwards": lambda seeds, planned: InterimAnalyses(seeds),
 }
 Draw = Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]
 
@@ -265,18 +265,20 @@ def looked_again(trials: int, truth: str, count: int, looks: int) -> list[float]
     return [false_looks(trials, truth, count, looks, judge, fixed)[0] for fixed in (0, 6) for judge in JUDGES]
 
 
-def _with_leader(x: np.ndarray, looks: Looks) -> tuple[np.ndarray, estimates.Contrast]:
+def _with_leader(x: np.ndarray, analyses: InterimAnalyses) -> tuple[np.ndarray, estimates.Contrast]:
     """Of (trials, configurations, seeds): whether any is told from the leader, as the report does, and the contrasts of
     the leader with all."""
     one, two = np.triu_indices(x.shape[1], 1)
-    p = estimates.holm(looks(estimates.welch(x[:, one], x[:, two]).p))
+    p = estimates.holm(analyses(estimates.welch(x[:, one], x[:, two]).p))
     leader = x.mean(-1).argmax(-1)[:, None]
     claims = ((p < estimates.ALPHA) & ((one == leader) | (two == leader))).any(-1)
     best = np.take_along_axis(x, leader[..., None], 1)
     return claims, estimates.welch(np.broadcast_to(best, x.shape), x)
 
 
-def _more(found: estimates.Contrast, had: tuple[int, ...], judge: Callable[[tuple[int, ...]], Looks]) -> np.ndarray:
+def _more(
+    found: estimates.Contrast, had: tuple[int, ...], judge: Callable[[tuple[int, ...]], InterimAnalyses]
+) -> np.ndarray:
     """Seeds that `aggregate.verdict.seeds_needed` would add, 0 for none; found: (trials, configurations)."""
     pairs = found.estimate.shape[-1] * (found.estimate.shape[-1] - 1) // 2
     more = np.zeros(len(found.estimate), dtype=int)

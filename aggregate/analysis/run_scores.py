@@ -1,4 +1,4 @@
-"""What each run is judged by: one line of scores per run."""
+"""Scores of a run: one line per run."""
 
 from __future__ import annotations
 
@@ -13,11 +13,14 @@ from aggregate.inputs.runs import DIVERGED, DONE, FAILED, STOPPED
 from aggregate.statistics import estimates
 
 MODES = ("planner", "policy")
-LAST_SHARE = 0.1  # of training is "final" ...
-LAST_POINTS = 4  # ... where that many evaluations fall in it, else the last so many
+LAST_SHARE = 0.1  # of training is "final",
+LAST_POINTS = 4  # if at least so many evaluations fall in it; else the last so many
 SCORES = ("final_planner", "final_policy", "auc_planner", "auc_policy", "large_planner", "large_policy", "training",
           "fall_planner", "noise_planner", "noise_policy")  # fmt: skip
-APART = ("healthy_planner", "worst_planner")  # the final return again, judged by how runs ended
+FAILURE_SCORES = (
+    "healthy_planner",
+    "worst_planner",
+)  # the final return without collapsed runs, and with crashes as worst
 CRASHED = (DIVERGED, FAILED, STOPPED)
 
 
@@ -27,9 +30,9 @@ def split_by_failure(
     findings: pd.DataFrame,
     floor: float,
 ) -> pd.DataFrame:
-    """With the columns of `APART`: the final return of runs that did not collapse, and of all runs where one that
-    crashed or was stopped counts as the worst there is: the lowest that was reached, or `floor` (of random actions,
-    NaN where unknown) where that is lower. states: (config_id, seed) -> state."""
+    """With the columns of `FAILURE_SCORES`: the final return of runs that did not collapse, and of all runs where one
+    that crashed or was stopped counts as the worst there is: the lowest that was reached, or `floor` (of random
+    actions, NaN where unknown) where that is lower. states: (config_id, seed) -> state."""
     collapsed = findings[(findings["flag"] == flags.COLLAPSE) & (findings["state"] == flags.FLAG)]
     fallen = set(zip(collapsed["config_id"], collapsed["seed"], strict=True))
     runs = list(zip(scores["config_id"], scores["seed"], strict=True))
@@ -68,8 +71,8 @@ def run_scores(view: flags.RunView, fewest: int = LAST_POINTS) -> dict[str, floa
         scores[f"noise_{mode}"] = jitter(half) if half.size >= LAST_POINTS else np.nan
         scores[f"large_{mode}"] = _large_evaluation(view, mode)
     _, half_a, half_b = view.halves("eval_return_planner_episodes")
-    found = estimates.split_fall(half_a, half_b)
-    scores["fall_planner"] = found.fall if found is not None else np.nan
+    decline = estimates.split_fall(half_a, half_b)
+    scores["fall_planner"] = decline.fall if decline is not None else np.nan
     scores["final_points"] = min(max(int(np.sum(evaluated.steps > border)), fewest), evaluated.steps.size)
     episodes = view.series("episode", "episode_return")
     scores["training"] = _mean(episodes.values[episodes.steps > border])

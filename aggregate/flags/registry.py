@@ -1,4 +1,4 @@
-"""The one table of detectors and their thresholds; docs/flags.md has what each finds and how often it is wrong."""
+"""All detectors with their thresholds. docs/flags.md has what each detects and its error rates."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ def sweep_sources(store: ResultsFolder, names: Sequence[str]) -> list[SweepSourc
         beside = {name: known.get(name, ()) for question in asked[view.name] for name in question.beside}
         had = interim_analyses.of(store, sweep)
         own = (view.name, view.goal, asked[view.name], tuple(view.factors), known[view.name], beside)
-        sources.append(SweepSource(*own, looks=had))
+        sources.append(SweepSource(*own, interim_analyses=had))
     return sources
 
 

@@ -41,15 +41,15 @@ def test_the_better_end_has_the_word(tmp_path: Path, synthetic: ModuleType) -> N
     assert up.text.startswith("Yes, very sure: final return +")
     assert up.short == "Yes, very sure"
     assert down.text.startswith("No, very sure: final return −")
-    assert up.beside.startswith("Secondary: fall at the end ")
-    assert "; runs that collapse: none of 8. " in up.beside
+    assert up.further.startswith("Secondary: fall at the end ")
+    assert "; runs that collapse: none of 8. " in up.further
 
 
 def test_a_fall_is_better_where_it_is_smaller(tmp_path: Path, synthetic: ModuleType) -> None:
     question = dataclasses.replace(WORDED, on=("fall", "collapse"))
     found = answered(synthetic, tmp_path, (600.0, 600.0), question, (1, 2), special={0: {"collapse": True}})
     assert found.text.startswith("Yes, very sure: fall at the end −")
-    assert "runs that collapse: 4 of 4 at 1, 0 of 4 at 2, −100 [" in found.beside
+    assert "runs that collapse: 4 of 4 at 1, 0 of 4 at 2, −100 [" in found.further
 
 
 def test_without_words_of_its_own_the_level_is_named(tmp_path: Path, synthetic: ModuleType) -> None:

@@ -91,8 +91,8 @@ def test_levels_do_not_matter_where_changes_are_judged(case: tuple[str, RunView]
 
     moved = mapped(run, change)
     if name in RETURNS:
-        beside = dataclasses.replace(run.beside, low=run.beside.low + by, best=run.beside.best + by)
-        moved = dataclasses.replace(moved, beside=beside)
+        beside = dataclasses.replace(run.reference, low=run.reference.low + by, best=run.reference.best + by)
+        moved = dataclasses.replace(moved, reference=beside)
     alike(found(name, run), found(name, moved))
 
 

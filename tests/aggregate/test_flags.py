@@ -17,9 +17,9 @@ from aggregate.flags import (
     NOT_ASSESSABLE,
     OK,
     WARN,
-    Beside,
     Finding,
     RunView,
+    SweepReference,
     judge,
     late_evaluations,
     variance_split,
@@ -192,11 +192,11 @@ def test_a_policy_loss_noisier_than_the_baselines_is_found() -> None:
 
 
 def test_an_entropy_that_is_gone_before_anything_is_learnt_is_found() -> None:
-    beside = Beside(low=0.0, best=600.0)
+    beside = SweepReference(low=0.0, best=600.0)
     early, even = (view("train", policy_entropy=fall) for fall in (4 - 8 * np.minimum(1, 8 * SHARE), 4 - 8 * SHARE))
     slow, quick = (view("eval", eval_return_planner=curve) for curve in (600 * SHARE, 600 * SHARE**0.1))
     states = [
-        found("entropy_collapse", RunView({**train.rows, **evaluated.rows}, 1000, "done", beside=beside)).state
+        found("entropy_collapse", RunView({**train.rows, **evaluated.rows}, 1000, "done", reference=beside)).state
         for train in (early, even)
         for evaluated in (slow, quick)
     ]
@@ -267,7 +267,7 @@ def test_training_above_evaluation_is_found() -> None:
 @pytest.mark.parametrize(("luck", "agent", "state"), [(20, 5, OK), (20, 300, FLAG), (400, 0, FLAG)])
 def test_noisy_evaluation_is_found_and_split(luck: float, agent: float, state: str) -> None:
     run = evaluations(RISE + agent * NOISE[37][:40], luck)
-    finding = found("evaluation_noise", RunView(run.rows, 1000, "done", beside=Beside(low=0.0, best=600.0)))
+    finding = found("evaluation_noise", RunView(run.rows, 1000, "done", reference=SweepReference(low=0.0, best=600.0)))
     explained = int(finding.detail.split("explains ")[1].split("%")[0])
     assert finding.state == state
     assert explained == 0 if agent == 300 else explained > 60  # of the variance, by the luck of the episodes

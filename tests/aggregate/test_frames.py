@@ -13,7 +13,7 @@ import pandas as pd
 import pyarrow.csv
 import pytest
 
-from aggregate.analysis.summary import APART, SCORES, summarise
+from aggregate.analysis.summary import FAILURE_SCORES, SCORES, summarise
 from aggregate.export import frames
 from aggregate.export.frames import LEVELS, Frames
 from sweepwise.core.errors import AggregateError
@@ -62,7 +62,7 @@ def test_a_contrast_is_the_configuration_less_the_other(found: Frames) -> None:
 
 
 def test_the_scores_of_a_run_are_those_of_the_report(found: Frames) -> None:
-    assert {*SCORES, *APART} <= set(found.runs.columns)
+    assert {*SCORES, *FAILURE_SCORES} <= set(found.runs.columns)
     mean = found.runs[(found.runs["sweep"] == "gamma")]["final_planner"].mean()
     assert found.configurations["final_planner_mean"].tolist()[2] == pytest.approx(mean)
 

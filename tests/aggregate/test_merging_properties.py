@@ -104,10 +104,13 @@ def test_what_was_cached_before_the_last_shards_came_is_brought_to_the_same(firs
         for number, (tag, begun, piece) in enumerate(parts):
             shard = shards.rows_to_table(piece, {shards.START_STEP: str(begun)}, CATALOGUE)
             shards.write_table(shard, metrics / str(ShardName(tag, number)))
-        files, _ = run_cache.listed(Path(folder))
+        files, _ = run_cache.list_shards(Path(folder))
         cache = Path(folder) / "run.rows"
-        run_cache.merged(Path(folder), files[:known], cache)
-        stepwise, at_once = run_cache.merged(Path(folder), files, cache), run_cache.merged(Path(folder), files, None)
+        run_cache.load_merged(Path(folder), files[:known], cache)
+        stepwise, at_once = (
+            run_cache.load_merged(Path(folder), files, cache),
+            run_cache.load_merged(Path(folder), files, None),
+        )
         assert stepwise.attempts == at_once.attempts
         frames = [{kind: merge_shards.frame(rows) for kind, rows in of.kinds.items()} for of in (stepwise, at_once)]
         assert same(*frames)

@@ -9,11 +9,11 @@ import pytest
 
 from aggregate.analysis.summary import SweepSummary, summarise
 from aggregate.statistics import estimates
-from aggregate.statistics.alpha_spending import Looks
+from aggregate.statistics.alpha_spending import InterimAnalyses
 from aggregate.verdict.seeds_needed import ties
 from aggregate.verdict.verdict import verdict
 
-LABELS, FIRST = ("a", "b", "c"), Looks((4,))
+LABELS, FIRST = ("a", "b", "c"), InterimAnalyses((4,))
 
 
 @pytest.fixture(scope="module")
@@ -23,11 +23,13 @@ def summary(synthetic: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> 
     return summarise([sweep]).sweeps[0]
 
 
-def with_finals(summary: SweepSummary, finals: tuple[list[float], ...], looks: Looks = FIRST) -> SweepSummary:
+def with_finals(
+    summary: SweepSummary, finals: tuple[list[float], ...], analyses: InterimAnalyses = FIRST
+) -> SweepSummary:
     """The summary as it would be with these final returns."""
     scores = summary.scores.assign(final_planner=[value for own in finals for value in own])
-    contrasts = estimates.AgainstBest(looks)(scores, "config_id", "final_planner")
-    source = dataclasses.replace(summary.source, looks=looks)
+    contrasts = estimates.AgainstBest(analyses)(scores, "config_id", "final_planner")
+    source = dataclasses.replace(summary.source, interim_analyses=analyses)
     return dataclasses.replace(summary, scores=scores, contrasts=contrasts, source=source)
 
 
@@ -58,9 +60,9 @@ def test_the_verdict_says_the_command_and_the_look(summary: SweepSummary) -> Non
     more = "sweeps more ensemble: 13 more seeds for each of the 2 that cannot be told apart would tell a"
     assert more in points["Next"]
     assert "Looks" not in points
-    first = dict(verdict(with_finals(summary, finals, Looks((4,), planned=2))).points)["Looks"]
+    first = dict(verdict(with_finals(summary, finals, InterimAnalyses((4,), planned=2))).points)["Looks"]
     assert first.startswith("Look 1 of 2: p values are corrected for all of them; one test alone must reach p < 0.031.")
-    third = dict(verdict(with_finals(summary, finals, Looks((4, 6, 9), planned=2))).points)["Looks"]
+    third = dict(verdict(with_finals(summary, finals, InterimAnalyses((4, 6, 9), planned=2))).points)["Looks"]
     assert third.startswith("Look 3 of 3, after 4 and 6 seeds: ")
     assert "Only 2 was planned" not in third
     assert "Only 2 were planned" in third

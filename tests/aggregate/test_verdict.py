@@ -138,7 +138,7 @@ def factorial(synthetic: ModuleType, root: Path, finals: tuple[float, ...], **op
     asked_of = dataclasses.replace(sweep, factors=("num_q", "reduce"), configs=configs, questions=asked)
     (summary,) = summarise([asked_of]).sweeps
     found = verdict(summary)
-    return {**{a.question: f"{a.text} {a.beside}" for a in found.answers}, **dict(found.points)}
+    return {**{a.question: f"{a.text} {a.further}" for a in found.answers}, **dict(found.points)}
 
 
 def test_what_factors_do_is_answered_or_said_to_need_more(tmp_path: Path, synthetic: ModuleType) -> None:

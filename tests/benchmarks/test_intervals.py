@@ -59,7 +59,7 @@ def test_seeds_are_added_where_a_difference_is_in_reach(simulation: ModuleType) 
         np.ones((2, 2, 2)),
         np.full(2, 6),
     )
-    more = simulation._more(found, (6,), lambda had: simulation.Looks(had[-1:]))
+    more = simulation._more(found, (6,), lambda had: simulation.InterimAnalyses(had[-1:]))
     assert more.tolist() == [3, 0]
 
 
