@@ -20,7 +20,7 @@ from aggregate.verdict.number_format import signed
 def caveats(line: Mapping[str, Any], sweep: SweepSummary, better: str = "") -> str:
     """The caveats of a factor's effect as one text, "" for none. line: of
     `question_contrasts.contrasts_by_question`, the slope of the question's factor on a score. better: the level that
-    was found to do better, "" for none."""
+    does significantly better, "" for none."""
     main, _ = axes(sweep.source)
     own = next((axis for axis in main if (axis.factor, axis.low, axis.high) == (
         line["factor"], line["low"], line["high"])), None)  # fmt: skip

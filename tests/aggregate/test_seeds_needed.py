@@ -35,14 +35,14 @@ def with_finals(
 
 def test_the_number_is_what_the_smallest_p_of_the_open_pairs_needs(summary: SweepSummary) -> None:
     far = [-500.0, -501, -499, -502]
-    found = ties(with_finals(summary, ([10.0, 12, 14, 16], [13.0, 15, 17, 19], far)))
+    tied = ties(with_finals(summary, ([10.0, 12, 14, 16], [13.0, 15, 17, 19], far)))
     leader, other = "0000000001", "0000000000"
-    assert found.configs == (leader, other)
-    assert found.of == other
-    # difference 3, se sqrt(2 * 6.667 / 4) = 1.826, df 6; one pair is open, as the third is told from both. At 17 seeds
+    assert tied.configs == (leader, other)
+    assert tied.of == other
+    # difference 3, se sqrt(2 * 6.667 / 4) = 1.826, df 6; one pair is open, as the third differs from both. At 17 seeds
     # (f = 17 / 4) the second look has level .0226: t(.9887, 6 f) + t(.8, 6 f) = 2.427 + .856, x 1.826 / sqrt(f) = 2.908
     # <= 3; at 16 seeds 2.432 + .857, x 1.826 / sqrt(4) = 3.003
-    assert found.more == 17 - 4
+    assert tied.more == 17 - 4
 
 
 def test_seeds_that_would_not_do_are_not_asked_for(summary: SweepSummary) -> None:

@@ -23,8 +23,8 @@ OTHERS = {"b": curve(10, 20, 30, 900), "c": curve(10, 30, 50), "d": curve(30, 50
 
 @pytest.mark.parametrize(("values", "given_up"), [((29, 5, 7), True), ((5, 7, 29.9), True), ((30, 0, 0), False)])
 def test_the_best_is_set_against_the_median_of_averages(values: tuple[float, ...], given_up: bool) -> None:
-    found = judge_configuration("a", {"a": curve(*values), **OTHERS}, 3000)
-    assert found == (Underperforming("a", 3000, max(values), 30.0, 3) if given_up else None)
+    judgement = judge_configuration("a", {"a": curve(*values), **OTHERS}, 3000)
+    assert judgement == (Underperforming("a", 3000, max(values), 30.0, 3) if given_up else None)
 
 
 def test_nothing_is_given_up_early_or_beside_few() -> None:
@@ -39,7 +39,7 @@ def test_nothing_is_given_up_early_or_beside_few() -> None:
 def test_whole_configurations_are_judged_as_far_as_all_their_seeds_came(synthetic: ModuleType, tmp_path: Path) -> None:
     states = {(3, 1): "running", (3, 2): "running"}
     sweep = synthetic.make_sweep(tmp_path, (600.0, 610.0, 590.0, 100.0), 2, states=states, lean=True)
-    (found,) = underperforming(sweep, 0.5)
-    assert (found.config_id, found.step, found.others) == ("0000000003", 10_000, 3)
-    assert 50 < found.best < 120 < found.median < 600
+    (worst,) = underperforming(sweep, 0.5)
+    assert (worst.config_id, worst.step, worst.others) == ("0000000003", 10_000, 3)
+    assert 50 < worst.best < 120 < worst.median < 600
     assert underperforming(sweep, 0.6) == []

@@ -78,8 +78,8 @@ def test_two_levels_of_more_are_compared_in_the_order_of_the_question() -> None:
 
 def test_a_level_between_the_ends_is_set_against_the_better_of_them() -> None:
     taus = [{"tau": tau} for tau in (0.01, 0.005, 0.02)]
-    found = contrasts_by_question(sweep_of(Question("?", ("tau",)), *taus), runs_of(c0=20.0, c1=8.0, c2=2.0), NONE)
-    slope, inner = found.to_dict("records")
+    table = contrasts_by_question(sweep_of(Question("?", ("tau",)), *taus), runs_of(c0=20.0, c1=8.0, c2=2.0), NONE)
+    slope, inner = table.to_dict("records")
     assert (slope["inner"], slope["estimate"]) == ("", pytest.approx(2 - 8))
     assert slope["by_level"] == [("0.005", 8.0), ("0.01", 20.0), ("0.02", 2.0)]
     assert (inner["low"], inner["high"], inner["estimate"]) == ("0.005", "0.01", pytest.approx(12.0))
@@ -90,8 +90,8 @@ def test_a_level_between_the_ends_is_set_against_the_better_of_them() -> None:
 
 def test_a_level_between_the_ends_that_is_not_better_than_both_has_no_case() -> None:
     taus = [{"tau": tau} for tau in (0.01, 0.005, 0.02)]
-    found = contrasts_by_question(sweep_of(Question("?", ("tau",)), *taus), runs_of(c0=20.0, c1=8.0, c2=90.0), NONE)
-    assert found.set_index("inner").loc["0.01", "p_raw"] == 1.0
+    table = contrasts_by_question(sweep_of(Question("?", ("tau",)), *taus), runs_of(c0=20.0, c1=8.0, c2=90.0), NONE)
+    assert table.set_index("inner").loc["0.01", "p_raw"] == 1.0
     worse = contrasts_by_question(
         sweep_of(Question("?", ("tau",), on=("fall",)), *taus), runs_of(c0=20.0, c1=8.0, c2=2.0), NONE
     )
@@ -102,13 +102,13 @@ def test_what_decides_is_corrected_together_and_what_stands_beside_by_endpoint()
     questions = (Question("?", ("rate",)), Question("?", ("every",), on=("final", "fall")))
     settings = [{"rate": rate, "every": every} for rate in (1, 2) for every in (1, 2)]
     sweep = dataclasses.replace(sweep_of(questions[0], *settings), questions=questions)
-    found = contrasts_by_question(sweep, runs_of(c0=0.0, c1=1.0, c2=1.0, c3=2.5), NONE).set_index(
+    table = contrasts_by_question(sweep, runs_of(c0=0.0, c1=1.0, c2=1.0, c3=2.5), NONE).set_index(
         ["question", "endpoint"]
     )
-    raw, p = found["p_raw"], found["p"]
+    raw, p = table["p_raw"], table["p"]
     assert p[0, "final"] == pytest.approx(2 * min(raw[0, "final"], raw[1, "final"]))
     assert p[1, "fall"] == pytest.approx(raw[1, "fall"])
-    assert found["deciding"].tolist() == [True, True, False]
+    assert table["deciding"].tolist() == [True, True, False]
 
 
 def test_shares_of_runs_by_hand() -> None:
@@ -131,14 +131,14 @@ def test_configurations_of_another_sweep_take_part_where_they_are_asked_for() ->
     fixed = configs_of({"start": 3, "end": 3}, {"start": 9, "end": 9}, prefix="d")
     scores = runs_of(c0=10.0, c1=14.0, d0=2.0, d1=99.0)
     for beside in ({"fixed": fixed}, {"fixed": ()}):
-        found = contrasts_by_question(dataclasses.replace(sweep, beside=beside), scores, NONE).set_index("question")
-        assert found.loc[1, ["low", "high", "estimate"]].tolist() == ["1", "2", pytest.approx(4.0)]
-        assert (0 in found.index) == bool(beside["fixed"])
-    found = contrasts_by_question(dataclasses.replace(sweep, beside={"fixed": fixed}), scores, NONE).set_index(
+        table = contrasts_by_question(dataclasses.replace(sweep, beside=beside), scores, NONE).set_index("question")
+        assert table.loc[1, ["low", "high", "estimate"]].tolist() == ["1", "2", pytest.approx(4.0)]
+        assert (0 in table.index) == bool(beside["fixed"])
+    table = contrasts_by_question(dataclasses.replace(sweep, beside={"fixed": fixed}), scores, NONE).set_index(
         "question"
     )
-    assert found.loc[0, ["low", "high"]].tolist() == ["different", "equal"]
-    assert found.loc[0, "estimate"] == pytest.approx(2 - 12)  # start 9 has no partner
+    assert table.loc[0, ["low", "high"]].tolist() == ["different", "equal"]
+    assert table.loc[0, "estimate"] == pytest.approx(2 - 12)  # start 9 has no partner
 
 
 def test_configurations_that_differ_in_what_no_sweep_varies_are_not_compared() -> None:
@@ -149,8 +149,8 @@ def test_configurations_that_differ_in_what_no_sweep_varies_are_not_compared() -
 def test_what_the_plan_does_not_ask_is_asked_in_its_own_family() -> None:
     sweep = sweep_of(Question("Rate?", ("rate",)), *PAIRS)
     assert [question.text for question in all_questions(sweep)] == ["Rate?", "What does every do?"]
-    found = contrasts_by_question(sweep, runs_of(c0=0.0, c1=1.0, c2=0.0, c3=1.0, c4=0.0, c5=1.5), NONE)
-    assert found[found["deciding"]].groupby("question")["family"].first().nunique() == 2
+    table = contrasts_by_question(sweep, runs_of(c0=0.0, c1=1.0, c2=0.0, c3=1.0, c4=0.0, c5=1.5), NONE)
+    assert table[table["deciding"]].groupby("question")["family"].first().nunique() == 2
     assert [q.text for q in all_questions(dataclasses.replace(sweep, questions=()))] == ["What do the swept keys do?"]
     assert len(all_questions(dataclasses.replace(sweep, questions=(Question("Which?"),)))) == 1
 
