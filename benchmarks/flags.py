@@ -22,7 +22,7 @@ from rows import spliced
 from scipy import signal, stats
 
 from aggregate import flags
-from aggregate.flags.detector import Beside, Finding, RunView
+from aggregate.flags.detector import Finding, RunView, SweepReference
 from sweepwise.core.atomic import write_bytes
 from sweepwise.core.errors import JobsError
 
@@ -59,7 +59,7 @@ class Curves:
             steps = np.round(share_of(len(next(iter(columns.values())))) * TOTAL)
             listed = {name: list(values) if values.ndim > 1 else values for name, values in columns.items()}
             rows[kind] = pd.DataFrame({"step": steps, "nonfinite": None, **listed})
-        return RunView(rows, TOTAL, "done", beside=Beside(low=self.level[0], best=self.level[0] + self.gain))
+        return RunView(rows, TOTAL, "done", reference=SweepReference(low=self.level[0], best=self.level[0] + self.gain))
 
     def with_columns(self, kind: str, **columns: np.ndarray) -> Curves:
         return dataclasses.replace(self, columns={**self.columns, kind: {**self.columns[kind], **columns}})
@@ -78,8 +78,8 @@ def noise(rng: np.random.Generator, kind: str, points: int) -> np.ndarray:
     if kind == "white":
         return white
     start = white[0] / np.sqrt(1 - 0.9**2)
-    found: np.ndarray = signal.lfilter([np.sqrt(1 - 0.9**2)], [1, -0.9], white, zi=[0.9 * start])[0]
-    return found
+    noise: np.ndarray = signal.lfilter([np.sqrt(1 - 0.9**2)], [1, -0.9], white, zi=[0.9 * start])[0]
+    return noise
 
 
 def healthy(rng: np.random.Generator, kind: str, points: int, expected: float = 600.0) -> Curves:
@@ -288,7 +288,7 @@ def score(state: str, measured: float, least: float) -> float:
 
 def clean(seed: int, configurations: int) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Healthy configurations of six seeds, in every noise and size: (findings, votes), both with noise and size."""
-    found, voted = [], []
+    judged, voted = [], []
     for noise_kind, size in itertools.product(NOISES, SIZES):
         where = {"noise": noise_kind, "size": size}
         rng = np.random.default_rng([seed, 0, NOISES.index(noise_kind), size])
@@ -296,9 +296,9 @@ def clean(seed: int, configurations: int) -> tuple[pd.DataFrame, pd.DataFrame]:
             expected = rng.uniform(300, 900)
             runs = [(f"{number}", s, healthy(rng, noise_kind, size, expected).view()) for s in range(SEEDS)]
             findings = flags.judge(runs)
-            found.append(findings.assign(**where))
+            judged.append(findings.assign(**where))
             voted.append(flags.vote(findings).assign(**where))
-    return pd.concat(found, ignore_index=True), pd.concat(voted, ignore_index=True)
+    return pd.concat(judged, ignore_index=True), pd.concat(voted, ignore_index=True)
 
 
 def faulty(seed: int, repetitions: int, sizes: Sequence[int] = SIZES[1:]) -> pd.DataFrame:
@@ -342,15 +342,15 @@ def clean_table(findings: pd.DataFrame, votes: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
-def found_from(found: pd.DataFrame, size: int) -> str:
-    """Smallest effect tried from which on 90 % of the runs of every noise are found."""
-    shares = found[found["size"] == size].groupby(["effect", "noise"])["raised"].mean().groupby("effect").min()
+def smallest_effect(findings: pd.DataFrame, size: int) -> str:
+    """Smallest simulated effect from which on 90 % of the runs of every noise are flagged."""
+    shares = findings[findings["size"] == size].groupby(["effect", "noise"])["raised"].mean().groupby("effect").min()
     enough = [effect for effect in shares.index if (shares[shares.index >= effect] >= 0.9).all()]
     return f"{enough[0]:g}" if enough else f"not by {shares.index.max():g}" if len(shares) else "n/a"
 
 
-def power_table(findings: pd.DataFrame, found: pd.DataFrame) -> str:
-    """Per detector: false alarms, and the effect that is found in 90 % of cases."""
+def power_table(findings: pd.DataFrame, faulty_findings: pd.DataFrame) -> str:
+    """Per detector: false alarms, and the effect that is flagged in 90 % of cases."""
     lines = [
         "| flag | threshold | needs | false alarms | found from, 40 rows | 200 rows | 1,000 rows |",
         "|---|---|---|---|---|---|---|",
@@ -359,14 +359,14 @@ def power_table(findings: pd.DataFrame, found: pd.DataFrame) -> str:
         d = flags.BY_NAME[name]
         judged = findings[(findings["flag"] == name) & (findings["state"] != flags.NOT_ASSESSABLE)]
         alarms = f"{(judged['state'] == flags.FLAG).mean():.2%} of {len(judged):,}"
-        sizes = [found_from(found[found["flag"] == name], size) for size in SIZES[1:]]
+        sizes = [smallest_effect(faulty_findings[faulty_findings["flag"] == name], size) for size in SIZES[1:]]
         cells = [d.title, f"{d.threshold:g} {d.unit}", f"{d.min_points}", alarms, *sizes]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def roc_table(findings: pd.DataFrame, found: pd.DataFrame, size: int = 200) -> str:
-    """Per detector and effect: area under the ROC curve, and the share found at the threshold; all noises."""
+def roc_table(findings: pd.DataFrame, faulty_findings: pd.DataFrame, size: int = 200) -> str:
+    """Per detector and effect: area under the ROC curve, and the share flagged at the threshold; all noises."""
     lines = [f"| flag | effect: area under ROC, found ({size} rows, all noises) |||||", "|---|---|---|---|---|---|"]
     for name, (effects, _) in FAULTS.items():
         own = findings[(findings["flag"] == name) & (findings["size"] == size)]
@@ -374,7 +374,8 @@ def roc_table(findings: pd.DataFrame, found: pd.DataFrame, size: int = 200) -> s
         healthy_scores = np.array([score(*line) for line in own[["state", "measured", "threshold"]].to_numpy()])
         cells = []
         for effect in effects:
-            part = found[(found["flag"] == name) & (found["effect"] == effect) & (found["size"] == size)]
+            part = faulty_findings
+            part = part[(part["flag"] == name) & (part["effect"] == effect) & (part["size"] == size)]
             area = area_under_roc(healthy_scores, part["score"].to_numpy())
             cells.append(f"{effect:g}: {area:.2f}, {part['raised'].mean():.0%}")
         lines.append(f"| {flags.BY_NAME[name].title} | {' | '.join(cells)} |")
@@ -384,12 +385,16 @@ def roc_table(findings: pd.DataFrame, found: pd.DataFrame, size: int = 200) -> s
 def section(seed: int, configurations: int, repetitions: int) -> str:
     """The measured part of docs/flags.md."""
     findings, votes = clean(seed, configurations)
-    found = faulty(seed, repetitions)
-    told = (f"Seed {seed} of the generator, {configurations} configurations of {SEEDS} seeds and {repetitions} runs a "
+    faulty_findings = faulty(seed, repetitions)
+    intro = (f"Seed {seed} of the generator, {configurations} configurations of {SEEDS} seeds and {repetitions} runs a "
             f"fault, effect, noise and number of rows.")  # fmt: skip
     titles = ("### False alarms", "### What is found", "### ROC against effect size")
-    tables = (clean_table(findings, votes), power_table(findings, found), roc_table(findings, found))
-    return "\n\n".join([told, *itertools.chain.from_iterable(zip(titles, tables, strict=True))])
+    tables = (
+        clean_table(findings, votes),
+        power_table(findings, faulty_findings),
+        roc_table(findings, faulty_findings),
+    )
+    return "\n\n".join([intro, *itertools.chain.from_iterable(zip(titles, tables, strict=True))])
 
 
 def main(argv: Sequence[str] | None = None) -> int:

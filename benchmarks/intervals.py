@@ -16,11 +16,11 @@ from pathlib import Path
 
 import numpy as np
 from rows import spliced
-from scipy import stats as scipy_stats
+from scipy import stats
 
 from aggregate.analysis import factor_effects
 from aggregate.statistics import estimates
-from aggregate.statistics.alpha_spending import Looks
+from aggregate.statistics.alpha_spending import InterimAnalyses
 from aggregate.verdict.seeds_needed import AFFORDABLE_SEEDS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -28,10 +28,10 @@ SEEDS, CONFIGURATIONS = (3, 5, 6, 10), (3, 8, 12)
 RESAMPLES = 400
 EFFECT = np.where(np.arange(8) % 2, 0.25, -0.25)  # weights of a main effect of 2 x 2 x 2
 # What a look is worth that comes after others, at (seeds of each), where so many were planned.
-JUDGES: dict[str, Callable[[tuple[int, ...], int], Looks]] = {
-    "uncorrected": lambda seeds, looks: Looks(seeds[-1:]),
-    "planned": lambda seeds, looks: Looks(seeds, looks),
-    "afterwards": lambda seeds, looks: Looks(seeds),
+JUDGES: dict[str, Callable[[tuple[int, ...], int], InterimAnalyses]] = {
+    "uncorrected": lambda seeds, planned: InterimAnalyses(seeds[-1:]),
+    "planned": lambda seeds, planned: InterimAnalyses(seeds, planned),
+    "afterwards": lambda seeds, planned: InterimAnalyses(seeds),
 }
 Draw = Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]
 
@@ -74,12 +74,12 @@ def accelerated(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The bias-corrected and accelerated bootstrap's interval of the mean."""
     sorted_means, mean = resampled(x, average), x.mean(-1, keepdims=True)
     below = np.clip((sorted_means < mean).mean(-1), 0.5 / RESAMPLES, 1 - 0.5 / RESAMPLES)
-    bias = scipy_stats.norm.ppf(below)
+    bias = stats.norm.ppf(below)
     off = x - mean  # in proportion to the jackknife's deviations
     acceleration = (off**3).sum(-1) / (6 * (off**2).sum(-1) ** 1.5)
     ends = []
-    for z in scipy_stats.norm.ppf([0.025, 0.975]):
-        share = scipy_stats.norm.cdf(bias + (bias + z) / (1 - acceleration * (bias + z)))
+    for z in stats.norm.ppf([0.025, 0.975]):
+        share = stats.norm.cdf(bias + (bias + z) / (1 - acceleration * (bias + z)))
         index = np.clip(share * RESAMPLES, 0, RESAMPLES - 1).astype(int)
         ends.append(np.take_along_axis(sorted_means, index[:, None], -1)[:, 0])
     return ends[0], ends[1]
@@ -92,28 +92,28 @@ def average(x: np.ndarray) -> np.ndarray:
 
 def interquartile_mean(x: np.ndarray) -> np.ndarray:
     """Mean over the last axis without the lowest and the highest quarter, rounded down."""
-    return np.asarray(scipy_stats.trim_mean(x, 0.25, axis=-1))
+    return np.asarray(stats.trim_mean(x, 0.25, axis=-1))
 
 
 def coverage(trials: int) -> dict[tuple[str, int], tuple[float, ...]]:
     """(truth, seeds) -> share of intervals that hold the truth: Student, percentile, BCa, and the interquartile
     mean's percentile bootstrap, which is asked for the truth's own interquartile mean."""
-    found = {}
+    shares = {}
     for number, (truth, (_, draw, mean)) in enumerate(TRUTHS.items()):
         middle = float(interquartile_mean(draw(np.random.default_rng(2), (1_000_000,))))
         for seeds in SEEDS:
             x = draw(np.random.default_rng([3, number, seeds]), (trials, seeds))
             ends = [(student(x), mean), (percentile(x, average), mean), (accelerated(x), mean),
                     (percentile(x, interquartile_mean), middle)]  # fmt: skip
-            found[truth, seeds] = tuple(float(np.mean((low <= t) & (t <= high))) for (low, high), t in ends)
-    return found
+            shares[truth, seeds] = tuple(float(np.mean((low <= t) & (t <= high))) for (low, high), t in ends)
+    return shares
 
 
 def difference_coverage(trials: int) -> dict[tuple[str, int], tuple[float, ...]]:
     """(truth, seeds) -> share of intervals that hold the truth, none: of the difference of two alike configurations,
     and of a stable one (a normal of the same mean and 0.15 of spread) from one of them; of a main effect of
     2 x 2 x 2."""
-    found = {}
+    shares = {}
     for number, (truth, (_, draw, mean)) in enumerate(TRUTHS.items()):
         for seeds in SEEDS:
             rng = np.random.default_rng([10, number, seeds])
@@ -121,15 +121,15 @@ def difference_coverage(trials: int) -> dict[tuple[str, int], tuple[float, ...]]
             effect = estimates.contrast(EFFECT, cells.mean(-1), cells.var(-1, ddof=1), np.full(8, seeds))
             made = (estimates.welch(cells[:, 0], cells[:, 1]), estimates.welch(stable, cells[:, 0]), effect)
             # seeds without any spread have no interval: it holds nothing
-            found[truth, seeds] = tuple(float(np.mean(np.abs(c.estimate) <= c.half_width())) for c in made)
-    return found
+            shares[truth, seeds] = tuple(float(np.mean(np.abs(c.estimate) <= c.half_width())) for c in made)
+    return shares
 
 
 def share_coverage(runs: int, p0: float = 0.2, p1: float = 0.5) -> tuple[float, float, float, float]:
     """Chance that intervals hold the truth, exactly: Wilson's of each share of so many runs, Newcombe's of their
     difference, Woolf's of their odds ratio."""
     counts = np.arange(runs + 1)
-    chance0, chance1 = (scipy_stats.binom.pmf(counts, runs, p) for p in (p0, p1))
+    chance0, chance1 = (stats.binom.pmf(counts, runs, p) for p in (p0, p1))
     one = [float(chance @ [low <= p <= high for low, high in (estimates.share_interval(int(k), runs) for k in counts)])
            for p, chance in ((p0, chance0), (p1, chance1))]  # fmt: skip
     odds = p1 / (1 - p1) / (p0 / (1 - p0))
@@ -151,7 +151,7 @@ def false_positives(trials: int, truth: str, seeds: int = 6) -> dict[int, tuple[
     with Holm, by permutation with Holm, by the bootstrap of the difference; against the best with Holm over all
     pairs, and over the others only."""
     _, draw, _ = TRUTHS[truth]
-    found = {}
+    shares = {}
     for count in CONFIGURATIONS:
         x = draw(np.random.default_rng([4, count, seeds]), (trials, count, seeds))
         base, others = np.broadcast_to(x[:, :1], x[:, 1:].shape), x[:, 1:]
@@ -167,8 +167,8 @@ def false_positives(trials: int, truth: str, seeds: int = 6) -> dict[int, tuple[
         with_best = np.where(is_best[:, one] | is_best[:, two], pairs, np.nan)
         judged = (raw < 0.05, estimates.holm(raw) < 0.05, estimates.holm(exact) < 0.05, (low > 0) | (high < 0),
                   with_best < 0.05, estimates.holm(to_best) < 0.05)  # fmt: skip
-        found[count] = tuple(float(one.any(-1).mean()) for one in judged)
-    return found
+        shares[count] = tuple(float(one.any(-1).mean()) for one in judged)
+    return shares
 
 
 def _bootstrapped_difference(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -215,13 +215,14 @@ def _ordered(x: np.ndarray) -> np.ndarray:
 
 
 def fisher_false_positives(share: float, runs: int) -> float:
-    """Chance that Fisher's test tells two groups of so many runs apart that collapse alike, exactly."""
+    """Exact probability that Fisher's test finds a difference between two groups of `runs` runs that collapse equally
+    often."""
     counts = np.arange(runs + 1)
-    chance = scipy_stats.binom.pmf(counts, runs, share)
+    chance = stats.binom.pmf(counts, runs, share)
     return float(sum(
         chance[a] * chance[b]
         for a, b in np.ndindex(runs + 1, runs + 1)
-        if scipy_stats.fisher_exact([[a, runs - a], [b, runs - b]]).pvalue < estimates.ALPHA
+        if stats.fisher_exact([[a, runs - a], [b, runs - b]]).pvalue < estimates.ALPHA
     ))  # fmt: skip
 
 
@@ -234,55 +235,60 @@ def equal_means(trials: int, seeds: int = 6) -> tuple[float, float]:
     return float((p[:, 0] < 0.05).mean()), float((estimates.holm(p) < 0.05).any(-1).mean())
 
 
-# --- looking again --------------------------------------------------------------------------------------
+# --- interim analyses -----------------------------------------------------------------------------------
 
 
-def false_looks(
-    trials: int, truth: str, count: int, looks: int, judge: str, fixed: int = 0, seeds: int = 6
+def false_claims(
+    trials: int, truth: str, count: int, planned: int, judge: str, fixed: int = 0, seeds: int = 6
 ) -> tuple[float, float]:
-    """Share of sweeps of so many equal configurations in which any of the reports claims that one is worse than the
-    leader, and share that is looked at more than once. Seeds are added to all that are tied as `sweeps more` does, or
-    `fixed` of them whatever the data say, up to so many looks."""
+    """Share of sweeps of `count` equal configurations in which any interim analysis finds one significantly worse than
+    the best, and share with more than one analysis. Seeds are added to all tied configurations as `sweeps more` does,
+    or `fixed` of them independently of the data, up to `planned` analyses."""
     _, draw, _ = TRUTHS[truth]
     x = draw(np.random.default_rng([12, list(TRUTHS).index(truth), count]), (trials, count, AFFORDABLE_SEEDS))
     claimed, again = np.zeros(trials, dtype=bool), np.zeros(trials, dtype=bool)
-    going: dict[tuple[int, ...], np.ndarray] = {(seeds,): np.arange(trials)}  # by seeds at each look
-    for look in range(looks):
+    going: dict[tuple[int, ...], np.ndarray] = {(seeds,): np.arange(trials)}  # by seeds at each analysis
+    for number in range(planned):
         following: dict[tuple[int, ...], list[np.ndarray]] = {}
         for had, which in going.items():
-            claims, found = _with_leader(x[which, :, : had[-1]], JUDGES[judge](had, looks))
+            claims, contrasts = _with_leader(x[which, :, : had[-1]], JUDGES[judge](had, planned))
             claimed[which] |= claims
-            more = np.full(which.size, fixed) if fixed else _more(found, had, lambda had: JUDGES[judge](had, looks))
-            for added in set(more[~claims & (more > 0)].tolist()) if look + 1 < looks else ():
+            more = (
+                np.full(which.size, fixed) if fixed else _more(contrasts, had, lambda had: JUDGES[judge](had, planned))
+            )
+            for added in set(more[~claims & (more > 0)].tolist()) if number + 1 < planned else ():
                 following.setdefault((*had, had[-1] + added), []).append(which[~claims & (more == added)])
         going = {had: np.concatenate(parts) for had, parts in following.items()}
         again[[trial for which in going.values() for trial in which]] = True
     return float(claimed.mean()), float(again.mean())
 
 
-def looked_again(trials: int, truth: str, count: int, looks: int) -> list[float]:
-    """`false_looks` by every one of `JUDGES`, with seeds as `sweeps more` adds them, then with six at every look."""
-    return [false_looks(trials, truth, count, looks, judge, fixed)[0] for fixed in (0, 6) for judge in JUDGES]
+def repeated_analyses(trials: int, truth: str, count: int, planned: int) -> list[float]:
+    """`false_claims` by every one of `JUDGES`, with seeds as `sweeps more` adds them, then with six at every
+    analysis."""
+    return [false_claims(trials, truth, count, planned, judge, fixed)[0] for fixed in (0, 6) for judge in JUDGES]
 
 
-def _with_leader(x: np.ndarray, looks: Looks) -> tuple[np.ndarray, estimates.Contrast]:
-    """Of (trials, configurations, seeds): whether any is told from the leader, as the report does, and the contrasts of
-    the leader with all."""
+def _with_leader(x: np.ndarray, analyses: InterimAnalyses) -> tuple[np.ndarray, estimates.Contrast]:
+    """Of (trials, configurations, seeds): whether any differs significantly from the best, as the report tests it, and
+    the contrasts of the best with all."""
     one, two = np.triu_indices(x.shape[1], 1)
-    p = estimates.holm(looks(estimates.welch(x[:, one], x[:, two]).p))
+    p = estimates.holm(analyses(estimates.welch(x[:, one], x[:, two]).p))
     leader = x.mean(-1).argmax(-1)[:, None]
     claims = ((p < estimates.ALPHA) & ((one == leader) | (two == leader))).any(-1)
     best = np.take_along_axis(x, leader[..., None], 1)
     return claims, estimates.welch(np.broadcast_to(best, x.shape), x)
 
 
-def _more(found: estimates.Contrast, had: tuple[int, ...], judge: Callable[[tuple[int, ...]], Looks]) -> np.ndarray:
-    """Seeds that `aggregate.verdict.seeds_needed` would add, 0 for none; found: (trials, configurations)."""
-    pairs = found.estimate.shape[-1] * (found.estimate.shape[-1] - 1) // 2
-    more = np.zeros(len(found.estimate), dtype=int)
+def _more(
+    contrasts: estimates.Contrast, had: tuple[int, ...], judge: Callable[[tuple[int, ...]], InterimAnalyses]
+) -> np.ndarray:
+    """Seeds that `aggregate.verdict.seeds_needed` would add, 0 for none; contrasts: (trials, configurations)."""
+    pairs = contrasts.estimate.shape[-1] * (contrasts.estimate.shape[-1] - 1) // 2
+    more = np.zeros(len(contrasts.estimate), dtype=int)
     for added in range(AFFORDABLE_SEEDS - had[-1], 0, -1):
         tests = judge((*had, had[-1] + added)).tests(pairs)
-        enough = found.detectable(tests, 1 + added / had[-1]) <= np.abs(found.estimate)
+        enough = contrasts.detectable(tests, 1 + added / had[-1]) <= np.abs(contrasts.estimate)
         more[enough.any(-1)] = added
     return more
 
@@ -330,10 +336,10 @@ def table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
 
 
 def section(trials: int) -> str:
-    """What the simulation found, as Markdown."""
+    """The results of the simulations, as Markdown."""
     covered = [
-        [f"{truth}{f' ({words})' if words else ''}", f"{seeds}", *(f"{share:.3f}" for share in found[truth, seeds])]
-        for found in [coverage(trials)]
+        [f"{truth}{f' ({words})' if words else ''}", f"{seeds}", *(f"{share:.3f}" for share in by_truth[truth, seeds])]
+        for by_truth in [coverage(trials)]
         for truth, (words, _, _) in TRUTHS.items()
         for seeds in SEEDS
     ]
@@ -353,9 +359,9 @@ def section(trials: int) -> str:
     curses = [[f"{count}", f"+{curse(trials, count):.2f}", f"+{estimates.winners_curse(count, 6):.2f}"]
               for count in CONFIGURATIONS]  # fmt: skip
     repeated = [
-        [truth, f"{count}", f"{looks}", *(f"{share:.3f}" for share in shares)]
-        for truth, count, looks in itertools.product(TRUTHS, (2, 8), (2, 3))
-        for shares in [looked_again(trials, truth, count, looks)]
+        [truth, f"{count}", f"{planned}", *(f"{share:.3f}" for share in shares)]
+        for truth, count, planned in itertools.product(TRUTHS, (2, 8), (2, 3))
+        for shares in [repeated_analyses(trials, truth, count, planned)]
     ]
     one, seven = equal_means(trials)
     return "\n\n".join([

@@ -26,6 +26,7 @@ from rows import spliced
 
 from aggregate.analysis.run_scores import LAST_POINTS, MODES
 from aggregate.analysis.summary import SweepSummary, summarise
+from aggregate.inputs.runs import config_letter
 from aggregate.statistics import estimates
 from aggregate.verdict.number_format import estimate, number
 from jobs import process
@@ -259,11 +260,11 @@ def _picture(sweep: SweepSummary, reference: Reference) -> str:
     for index, mode in enumerate(MODES):
         metric = f"eval_return_{mode}"
         mean, seeds = sweep.curves[sweep.curves["metric"] == metric], sweep.seeds["eval"][["seed", "step", metric]]
-        lines.append(curves.Line(curves.letter(index), LineStyle(index, index), mean, seeds, len(sweep.runs)))
+        lines.append(curves.Line(config_letter(index), LineStyle(index, index), mean, seeds, len(sweep.runs)))
     theirs = reference.evaluations.assign(config_id="")
     mean = estimates.Interval()(theirs, ["config_id", "step"], ["eval_return_planner"])
     look = LineStyle(len(lines), len(lines))
-    lines.append(curves.Line(curves.letter(len(lines)), look, mean, theirs, theirs["seed"].nunique()))
+    lines.append(curves.Line(config_letter(len(lines)), look, mean, theirs, theirs["seed"].nunique()))
     events = curves.common_events(sweep.events, sweep.total_steps)
     frame = curves.Frame(sweep.total_steps, events, sweep.random.mean if sweep.random else None)
     drawn = curves.overview(lines, frame, width=WIDTH, height=HEIGHT, unit="return").svg

@@ -177,8 +177,8 @@ def _line(title: str, work: str, root: Path, runs: int, rows: int, times: int = 
         "--rows",
         str(rows),
     ]
-    said = [subprocess.run(command, check=True, capture_output=True, text=True).stdout for _ in range(times)]
-    best: list[float] = min(map(json.loads, said))
+    outputs = [subprocess.run(command, check=True, capture_output=True, text=True).stdout for _ in range(times)]
+    best: list[float] = min(map(json.loads, outputs))
     print(f"| {title} | {best[0]:.1f} | {best[1]:.1f} | {best[2]:,.0f} |", flush=True)
     return best
 
@@ -220,14 +220,14 @@ def main() -> None:
     parser.add_argument("--times", type=int, default=3, help="processes per line, of which the quickest counts")
     parser.add_argument("--measure", choices=WORK, help=argparse.SUPPRESS)
     parser.add_argument("--root", type=Path, help="folder for the files, which stay there; a temporary one otherwise")
-    asked = parser.parse_args()
-    if asked.measure:
-        _measure(asked.measure, asked.root, asked.runs, asked.rows)
-    elif asked.root:
-        _compare(asked.root, asked.runs, asked.rows, asked.shard, asked.times)
+    args = parser.parse_args()
+    if args.measure:
+        _measure(args.measure, args.root, args.runs, args.rows)
+    elif args.root:
+        _compare(args.root, args.runs, args.rows, args.shard, args.times)
     else:
         with tempfile.TemporaryDirectory() as folder:
-            _compare(Path(folder), asked.runs, asked.rows, asked.shard, asked.times)
+            _compare(Path(folder), args.runs, args.rows, args.shard, args.times)
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""Judgement to pictures: house style, curves, and the report as one offline file."""
+"""Figures of the summary: style, curves, the report as one offline file, single figures for a paper."""

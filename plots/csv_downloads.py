@@ -1,6 +1,6 @@
-"""The numbers behind the report, as CSV inside the page: to download, and for the page's script to draw from.
+"""The numbers of the report as CSV inside the page, for download and for the page's script.
 
-They are `data:` links, so they work with scripts switched off; what is long is compressed.
+They are `data:` links and work without scripts; long ones are compressed.
 """
 
 from __future__ import annotations
@@ -14,20 +14,19 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from aggregate.analysis.summary import Summary, SweepSummary
+from aggregate.analysis.summary import BINNED, Summary, SweepSummary
 from aggregate.export import frames
 from aggregate.inputs.runs import Loaded
 from plots.tables import Chip
 
-MOST_VALUES = 800_000  # of curves in a sweep: about two megabytes
+MOST_VALUES = 800_000  # of the curves of a sweep, about two megabytes
 LONG = 20_000  # characters from which a table is compressed
-BINNED = ("train", "episode")
 FORMULA = re.compile(r"^[=+\-@\t]")
 
 
 @dataclass(frozen=True)
 class Download:
-    """A file inside the page. key: names it for the script; lines: without the heading."""
+    """A file inside the page. key: its name for the script. lines: without the header."""
 
     key: str
     file: str
@@ -37,25 +36,25 @@ class Download:
 
 
 def curve_files(sweep: SweepSummary, chips: Sequence[Chip], extra: Collection[tuple[str, str]]) -> list[Download]:
-    """Per kind of row every curve of every seed: of the configurations that are drawn all metrics, of others those
-    that `extra` names as (config_id, metric). Four significant digits; where all are too many values, the bins of
-    training rows and episodes are averaged in groups."""
+    """Per kind of row the curves of every seed: all metrics of drawn configurations, and of the others those that
+    `extra` names as (config_id, metric). Four significant digits; above `MOST_VALUES` values, groups of bins of
+    training rows and episodes are averaged."""
     tables = {kind: _selected(wide, chips, extra) for kind, wide in _seeds(sweep).items()}
     fine = sum(int(t.iloc[:, 3:].count().sum()) for t in tables.values())
     group = -(-fine // MOST_VALUES)
-    found = []
+    downloads = []
     for kind, table in tables.items():
         coarse = group > 1 and kind in BINNED
         shown = _coarser(table, group) if coarse else table
         title = f"Curves: {kind} rows, every seed{f', means of {group} bins' if coarse else ''}"
         text = shown.to_csv(index=False, float_format="%.4g", lineterminator="\n")
-        name = f"{_plain(sweep.source.name)}-{kind}"
-        found.append(_download(f"curves-{kind}", name, title, text, len(shown), compress=True))
-    return found
+        name = f"{file_stem(sweep.source.name)}-{kind}"
+        downloads.append(_download(f"curves-{kind}", name, title, text, len(shown), compress=True))
+    return downloads
 
 
 def _seeds(sweep: SweepSummary) -> Mapping[str, pd.DataFrame]:
-    """By kind, with the imported ones."""
+    """Curves per seed by kind, those of imports included."""
     if sweep.imported is None:
         return sweep.seeds
     kinds = dict.fromkeys([*sweep.seeds, *sweep.imported.seeds])
@@ -64,22 +63,22 @@ def _seeds(sweep: SweepSummary) -> Mapping[str, pd.DataFrame]:
 
 
 def _selected(wide: pd.DataFrame, chips: Sequence[Chip], extra: Collection[tuple[str, str]]) -> pd.DataFrame:
-    """Lines of configurations that are drawn, and of others the cells that `extra` names."""
+    """Lines of drawn configurations, and the cells of others that `extra` names."""
     drawn = [chip.config_id for chip in chips if chip.drawn]
-    out = [wide[wide["config_id"].isin(drawn)]]
+    parts = [wide[wide["config_id"].isin(drawn)]]
     keys = ["config_id", "seed", "step"]
     wanted: dict[str, list[str]] = {}
     for config_id, metric in sorted(extra):
         if config_id not in drawn and metric in wide:
             wanted.setdefault(config_id, []).append(metric)
     for config_id, metrics in wanted.items():
-        out.append(wide.loc[wide["config_id"] == config_id, [*keys, *metrics]])
-    table = pd.concat(out, ignore_index=True)
+        parts.append(wide.loc[wide["config_id"] == config_id, [*keys, *metrics]])
+    table = pd.concat(parts, ignore_index=True)
     return table.assign(step=table["step"].round().astype(int)).replace([np.inf, -np.inf], np.nan)
 
 
 def _coarser(table: pd.DataFrame, group: int) -> pd.DataFrame:
-    """Means over so many neighbouring bins of a run, at the last one's step; the same bins in all runs."""
+    """Means over groups of `group` neighbouring bins, at the step of the last bin; the same groups in all runs."""
     steps = np.sort(table["step"].unique())
     groups = np.searchsorted(steps, table["step"]) // group
     last = steps[np.minimum((groups + 1) * group, steps.size) - 1]
@@ -100,17 +99,17 @@ TITLES = {
 
 def table_files(sweep: SweepSummary, loaded: Loaded) -> list[Download]:
     """The frames behind the tables."""
-    found = frames.frames(Summary((sweep,), loaded))
-    levels = [(key, title, getattr(found, key)) for key, title in TITLES.items()]
+    by_level = frames.frames(Summary((sweep,), loaded))
+    levels = [(key, title, getattr(by_level, key)) for key, title in TITLES.items()]
     return [
-        _download(key, f"{_plain(sweep.source.name)}-{key}", title, _text(frame), len(frame), compress=False)
+        _download(key, f"{file_stem(sweep.source.name)}-{key}", title, _text(frame), len(frame), compress=False)
         for key, title, frame in levels
         if len(frame)
     ]
 
 
 def _text(frame: pd.DataFrame) -> str:
-    """CSV in which no text can be taken for a formula by a spreadsheet."""
+    """CSV in which a spreadsheet takes no text for a formula."""
     texts = frame.select_dtypes(exclude="number").columns
     safe = frame.assign(**{name: [f"'{v}" if isinstance(v, str) and FORMULA.match(v) else v for v in frame[name]]
                            for name in texts})  # fmt: skip
@@ -125,6 +124,6 @@ def _download(key: str, name: str, title: str, text: str, lines: int, *, compres
     return Download(key, f"{name}.{ending}", title, lines, href)
 
 
-def _plain(name: str) -> str:
-    """A sweep's name as part of a file's."""
+def file_stem(name: str) -> str:
+    """A sweep's name as the first part of a file's name."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "sweep"

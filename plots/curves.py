@@ -1,13 +1,11 @@
-"""Learning curves as SVG. No text of the user enters a figure: configurations go by their letter.
+"""Learning curves as SVG. Figures hold no text of the user: configurations are named by their letter.
 
-Every figure comes with its `view`, which tells the page's script where its axes lie, so that it can put a cursor over
-the picture, or draw it anew: box (width, height), rect and strip (left, top, right, bottom), all in units of the SVG;
-y (limits), log.
+Every figure has a `view` for the page's script, which draws a cursor on it or redraws it: box (width, height), rect and
+strip (left, top, right, bottom) of the axes, all in units of the SVG; y (limits), log.
 """
 
 from __future__ import annotations
 
-import string
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -26,26 +24,27 @@ EVENT_WORDS = {
     "entropy_start": "entropy falls",
     "entropy_end": "entropy at its end",
 }
-MOST_LETTERS = 8  # in a small picture
-MOST_BANDS = 4  # with more configurations in one picture their bands hide each other
-FEWEST_SEEDS = 3  # with two, Student's interval is 13 times as wide as they lie apart: a wall of colour
-LOG_RATIO = 30.0
-ROUND = (1, 2, 2.5, 5, 10)  # steps between ticks
+MOST_LETTERS = 8  # in a small figure
+MOST_BANDS = 4  # bands of more configurations hide each other
+FEWEST_SEEDS = 3  # for a band: with two seeds, Student's interval is 13 times as wide as their distance
+LOG_RATIO = 30.0  # of maximum to minimum, from which an axis is logarithmic
+ROUND = (1, 2, 2.5, 5, 10)  # distances between ticks
 
 
 @dataclass(frozen=True)
 class Line:
-    """One configuration in a picture. mean: step, mean, low, high, n; seeds: seed, step and the metric."""
+    """One configuration in a figure. mean: step, mean, low, high, n. seeds: seed, step and the metric. planned:
+    seeds."""
 
     letter: str
-    look: LineStyle
+    line_style: LineStyle
     mean: pd.DataFrame
     seeds: pd.DataFrame
     planned: int
 
 
 @dataclass(frozen=True)
-class Drawn:
+class SvgFigure:
     """A figure's markup, and its view (see the module head)."""
 
     svg: str
@@ -54,7 +53,7 @@ class Drawn:
 
 @dataclass(frozen=True)
 class Mark:
-    """Where a flag begins: on the curve of a seed, or of an action dimension, at a step."""
+    """The onset of a flag on the curve of a seed or of an action dimension (`number`)."""
 
     number: int
     step: float
@@ -62,7 +61,7 @@ class Mark:
 
 @dataclass(frozen=True)
 class Frame:
-    """What all pictures of a sweep share. `events`: step -> words; `random`: return of random actions."""
+    """What all figures of a sweep share. events: step -> text. random: return of random actions."""
 
     total: int
     events: Mapping[int, str]
@@ -72,14 +71,8 @@ class Frame:
         return replace(self, random=None)
 
 
-def letter(index: int) -> str:
-    """A, B, ... Z, AA, AB, ..."""
-    head, tail = divmod(index, 26)
-    return (letter(head - 1) if head else "") + string.ascii_uppercase[tail]
-
-
 def common_events(events: pd.DataFrame, total: int) -> dict[int, str]:
-    """step -> words, for events that fall at one step in all configurations that have them, before the end."""
+    """step -> text, for events at the same step in all configurations that have them, before the end."""
     words: dict[int, list[str]] = {}
     for event, text in EVENT_WORDS.items():
         steps = events.loc[events["event"] == event, "step"].unique()
@@ -88,11 +81,11 @@ def common_events(events: pd.DataFrame, total: int) -> dict[int, str]:
     return {step: ", ".join(texts) for step, texts in sorted(words.items())}
 
 
-def overview(lines: Sequence[Line], frame: Frame, *, width: int, height: int, unit: str) -> Drawn:
-    """All configurations in one picture: means with their letters at the right end, bands where they fit."""
+def overview(lines: Sequence[Line], frame: Frame, *, width: int, height: int, unit: str) -> SvgFigure:
+    """All configurations in one figure: means with their letters at the right end, bands for up to `MOST_BANDS`."""
     with style():
-        made = figure(width, height)
-        axes = _axes(made, left=46, right=26, bottom=34, top=20)
+        fig = figure(width, height)
+        axes = _axes(fig, left=46, right=26, bottom=34, top=20)
         with_bands = len(lines) <= MOST_BANDS
         limits = limits_of([line.mean["mean"] for line in lines], frame.random)
         if with_bands:
@@ -104,15 +97,15 @@ def overview(lines: Sequence[Line], frame: Frame, *, width: int, height: int, un
         axes.set_ylim(*limits)
         _marks(axes, frame, words=width > 500)
         _finish(axes, frame, unit)
-        _end_letters(axes, [(line.letter, line.look, line.mean["step"], line.mean["mean"]) for line in lines])
-        return _drawn(axes)
+        _end_letters(axes, [(line.letter, line.line_style, line.mean["step"], line.mean["mean"]) for line in lines])
+        return _svg_figure(axes)
 
 
-def facet(line: Line, metric: str, frame: Frame, limits: tuple[float, float], *, unit: str) -> Drawn:
-    """One configuration: its seeds, faint, mean and band, and n(x) in a strip below. `limits`: of y."""
+def facet(line: Line, metric: str, frame: Frame, limits: tuple[float, float], *, unit: str) -> SvgFigure:
+    """One configuration: faint curves of its seeds, mean and band, and n(x) in a strip below. limits: of y."""
     with style():
-        made = figure(300, 190)
-        axes = _axes(made, left=44, right=14, bottom=52, top=8)
+        fig = figure(300, 190)
+        axes = _axes(fig, left=44, right=14, bottom=52, top=8)
         _seeds(axes, line, metric)
         _band(axes, line, limits)
         _curve(axes, line)
@@ -121,30 +114,31 @@ def facet(line: Line, metric: str, frame: Frame, limits: tuple[float, float], *,
         _finish(axes, frame, unit)
         axes.tick_params(labelbottom=False)
         axes.set_xlabel("")
-        return _drawn(axes, _count_strip(made, line, frame))
+        return _svg_figure(axes, _count_strip(fig, line, frame))
 
 
-def with_crashes(pairs: Sequence[tuple[Line, pd.DataFrame]], frame: Frame, *, unit: str) -> Drawn:
-    """Means as observed and, dotted, means (step, mean) in which a crash counts as the worst."""
+def with_crashes(pairs: Sequence[tuple[Line, pd.DataFrame]], frame: Frame, *, unit: str) -> SvgFigure:
+    """Means as observed, and dotted the means (step, mean) in which a crash counts as the worst."""
     with style():
         axes = _axes(figure(300, 190), left=46, right=26, bottom=34, top=10)
         for line, worst in pairs:
             _curve(axes, line)
-            axes.plot(worst["step"], worst["mean"], color=line.look.hex, linewidth=1.5, dashes=(1, 1.6))
+            axes.plot(worst["step"], worst["mean"], color=line.line_style.hex, linewidth=1.5, dashes=(1, 1.6))
         axes.set_ylim(
             *limits_of([means["mean"] for line, worst in pairs for means in (line.mean, worst)], frame.random)
         )
         _marks(axes, frame, words=False)
         _finish(axes, frame, unit)
-        _end_letters(axes, [(line.letter, line.look, worst["step"], worst["mean"]) for line, worst in pairs])
-        return _drawn(axes)
+        _end_letters(axes, [(line.letter, line.line_style, worst["step"], worst["mean"]) for line, worst in pairs])
+        return _svg_figure(axes)
 
 
-def small(lines: Sequence[Line], metric: str, frame: Frame, *, unit: str) -> Drawn:
-    """One diagnostic, all configurations; bands, seeds and letters where they fit."""
+def small(lines: Sequence[Line], metric: str, frame: Frame, *, unit: str) -> SvgFigure:
+    """One diagnostic of all configurations; bands and seeds for up to `MOST_BANDS`, letters for up to
+    `MOST_LETTERS`."""
     with style():
-        made = figure(300, 170)
-        axes = _axes(made, left=56, right=22, bottom=32, top=8)
+        fig = figure(300, 170)
+        axes = _axes(fig, left=56, right=22, bottom=32, top=8)
         with_seeds = len(lines) <= MOST_BANDS
         drawn = [line.seeds[metric] if with_seeds else line.mean["mean"] for line in lines]
         log = wants_log(pd.concat(drawn))
@@ -160,16 +154,22 @@ def small(lines: Sequence[Line], metric: str, frame: Frame, *, unit: str) -> Dra
         _marks(axes, frame.without_random(), words=False)
         _finish(axes, frame, unit)
         if len(lines) <= MOST_LETTERS:
-            ends = [(line.letter, line.look, line.mean["step"], line.mean["mean"]) for line in lines]
+            ends = [(line.letter, line.line_style, line.mean["step"], line.mean["mean"]) for line in lines]
             _end_letters(axes, ends, size=7.5, furthest=9.0)
-        return _drawn(axes)
+        return _svg_figure(axes)
 
 
 def evidence(
-    look: LineStyle, curves: Mapping[int, pd.DataFrame], marks: Sequence[Mark], frame: Frame, *, unit: str, log: bool
-) -> Drawn:
-    """The curves a flag was raised on, of one configuration, by seed or action dimension (columns step, value): those
-    it was raised on with their number at the end and the onset marked, the others faint."""
+    line_style: LineStyle,
+    curves: Mapping[int, pd.DataFrame],
+    marks: Sequence[Mark],
+    frame: Frame,
+    *,
+    unit: str,
+    log: bool,
+) -> SvgFigure:
+    """Curves of one configuration by seed or action dimension (columns step, value): those that raised a flag with
+    their number at the end and the onset marked, the others faint."""
     with style():
         axes = _evidence_axes()
         raised = {mark.number: mark for mark in marks if mark.number in curves}
@@ -178,18 +178,18 @@ def evidence(
         axes.set_ylim(*limits_of([curve["value"] for curve in curves.values()], None, log=log))
         for number, curve in curves.items():
             width, alpha = (1.1, 0.9) if number in raised else (0.7, 0.3)
-            axes.plot(curve["step"], curve["value"], color=look.hex, linewidth=width, alpha=alpha)
+            axes.plot(curve["step"], curve["value"], color=line_style.hex, linewidth=width, alpha=alpha)
         _marks(axes, frame.without_random(), words=False)
         _finish(axes, frame, unit)
         for mark in raised.values():
             if np.isfinite(mark.step):
                 _onset(axes, curves[mark.number], mark.step)
-        _end_letters(axes, [(str(n), look, curves[n]["step"], curves[n]["value"]) for n in raised])
-        return _drawn(axes)
+        _end_letters(axes, [(str(n), line_style, curves[n]["step"], curves[n]["value"]) for n in raised])
+        return _svg_figure(axes)
 
 
 def evidence_view(log: bool) -> dict[str, Any]:
-    """The view of such a figure that is not drawn."""
+    """The view of a figure of `evidence` that the page's script draws."""
     return _view(_evidence_axes()) | {"log": log}
 
 
@@ -198,7 +198,7 @@ def _evidence_axes() -> Axes:
 
 
 def _onset(axes: Axes, curve: pd.DataFrame, step: float) -> None:
-    """A wedge above the curve's nearest point, on a thin upright."""
+    """A triangle above the nearest point of the curve, and a thin vertical line."""
     there = curve.dropna()
     if there.empty:
         return
@@ -209,13 +209,13 @@ def _onset(axes: Axes, curve: pd.DataFrame, step: float) -> None:
 
 
 def wants_log(values: pd.Series) -> bool:
-    """Whether a positive quantity spans so much that a linear axis would show one end only."""
+    """Whether values are positive and span more than a factor of `LOG_RATIO`."""
     finite = values[np.isfinite(values)]
     return len(finite) > 0 and bool(finite.min() > 0) and bool(finite.max() / finite.min() > LOG_RATIO)
 
 
 def limits_of(drawn: Sequence[pd.Series], random: float | None, log: bool = False) -> tuple[float, float]:
-    """Limits of y that hold all that is `drawn`, with a margin."""
+    """Limits of y that contain all that is `drawn`, with a margin."""
     values = pd.concat(drawn).to_numpy(dtype=float)
     values = np.append(values[np.isfinite(values)], [] if random is None else [random])
     if not values.size:
@@ -229,7 +229,7 @@ def limits_of(drawn: Sequence[pd.Series], random: float | None, log: bool = Fals
 
 
 def _wider(limits: tuple[float, float], lines: Sequence[Line]) -> tuple[float, float]:
-    """Limits that hold the bands too, unless they would leave less than half of the height to the means."""
+    """Limits that contain the bands too, but leave at least half of the height to the means."""
     low, high = limits
     room = (high - low) / 2
     ends = pd.concat([line.mean.loc[line.mean["n"] >= FEWEST_SEEDS, ["low", "high"]] for line in lines])
@@ -238,13 +238,13 @@ def _wider(limits: tuple[float, float], lines: Sequence[Line]) -> tuple[float, f
     return max(min(low, ends["low"].min()), low - room), min(max(high, ends["high"].max()), high + room)
 
 
-# --- pieces ---------------------------------------------------------------------------------------------
+# --- elements -------------------------------------------------------------------------------------------
 
 
-def _axes(made: Figure, *, left: float, right: float, bottom: float, top: float) -> Axes:
+def _axes(fig: Figure, *, left: float, right: float, bottom: float, top: float) -> Axes:
     """Axes with margins in pixels."""
-    width, height = made.get_size_inches() * 96
-    return made.add_axes((left / width, bottom / height, 1 - (left + right) / width, 1 - (top + bottom) / height))
+    width, height = fig.get_size_inches() * 96
+    return fig.add_axes((left / width, bottom / height, 1 - (left + right) / width, 1 - (top + bottom) / height))
 
 
 def _finish(axes: Axes, frame: Frame, unit: str) -> None:
@@ -260,7 +260,7 @@ def _finish(axes: Axes, frame: Frame, unit: str) -> None:
 
 
 def log_ticks(axes: Axes) -> None:
-    """Plain numbers at the powers of ten, nothing between them."""
+    """Plain numbers at the powers of ten, no labels in between."""
     axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: _power(y)))
     axes.yaxis.set_minor_formatter(NullFormatter())
 
@@ -272,44 +272,44 @@ def steps_text(value: float) -> str:
 
 
 def _power(value: float) -> str:
-    """1e-4, 0.01, 1, 100, 1e4; nothing between the powers of ten."""
+    """1e-4, 0.01, 1, 100, 1e4."""
     return f"{value:g}" if 0.01 <= value <= 1000 else f"{value:.0e}".replace("e-0", "e-").replace("e+0", "e")
 
 
 def _curve(axes: Axes, line: Line, width: float = 1.5) -> None:
-    """The mean; a point without neighbours, which a line would not show, as a dot."""
+    """The mean; an isolated point, which a line would not show, as a dot."""
     steps, values = line.mean["step"].to_numpy(), line.mean["mean"].to_numpy()
-    axes.plot(steps, values, **line.look.line, linewidth=width)
+    axes.plot(steps, values, **line.line_style.line, linewidth=width)
     there = np.pad(np.isfinite(values), 1)
     for i in np.flatnonzero(there[1:-1] & ~there[:-2] & ~there[2:]):
-        # a character: matplotlib's markers are shared definitions and need ids
-        axes.annotate("●", (steps[i], values[i]), ha="center", va="center", color=line.look.hex, fontsize=6)
+        # a character, because matplotlib's markers are shared definitions with ids
+        axes.annotate("●", (steps[i], values[i]), ha="center", va="center", color=line.line_style.hex, fontsize=6)
 
 
 def _seeds(axes: Axes, line: Line, metric: str) -> None:
     for _, seed in line.seeds.groupby("seed"):
-        axes.plot(seed["step"], seed[metric], color=line.look.hex, linewidth=0.6, alpha=0.35)
+        axes.plot(seed["step"], seed[metric], color=line.line_style.hex, linewidth=0.6, alpha=0.35)
 
 
 def _band(axes: Axes, line: Line, limits: tuple[float, float]) -> None:
-    """The interval, cut at the limits of the axes, where there are seeds enough for it to be a picture."""
+    """The interval, clipped to the limits of the axes, where at least `FEWEST_SEEDS` seeds contribute."""
     low = line.mean["low"].clip(*limits).to_numpy()
     high = line.mean["high"].clip(*limits).to_numpy()
     steps = line.mean["step"].to_numpy()
     there = np.flatnonzero(line.mean["n"].to_numpy() >= FEWEST_SEEDS)
     for piece in np.split(there, np.flatnonzero(np.diff(there) > 1) + 1):
         if piece.size:
-            _fill(axes, steps[piece], low[piece], high[piece], line.look, alpha=0.16)
+            _fill(axes, steps[piece], low[piece], high[piece], line.line_style, alpha=0.16)
     short = line.mean["n"].to_numpy() < line.planned
     for edge in (low, high) if there.size and short[there].any() else ():
         dotted = np.where(short & np.isin(np.arange(steps.size), there), edge, np.nan)
-        axes.plot(steps, dotted, color=line.look.hex, linewidth=0.7, dashes=(1, 2))
+        axes.plot(steps, dotted, color=line.line_style.hex, linewidth=0.7, dashes=(1, 2))
 
 
-def _fill(axes: Axes, x: np.ndarray, low: np.ndarray, high: np.ndarray, look: LineStyle, *, alpha: float) -> None:
-    """A polygon; fill_between would write a shared definition, which needs an id."""
+def _fill(axes: Axes, x: np.ndarray, low: np.ndarray, high: np.ndarray, line_style: LineStyle, *, alpha: float) -> None:
+    """A polygon, because fill_between writes a shared definition with an id."""
     outline = np.concatenate([low, high[::-1]])
-    axes.fill(np.concatenate([x, x[::-1]]), outline, color=look.hex, alpha=alpha, linewidth=0)
+    axes.fill(np.concatenate([x, x[::-1]]), outline, color=line_style.hex, alpha=alpha, linewidth=0)
 
 
 def _marks(axes: Axes, frame: Frame, *, words: bool) -> None:
@@ -329,28 +329,28 @@ def _marks(axes: Axes, frame: Frame, *, words: bool) -> None:
 def _end_letters(
     axes: Axes, ends: Sequence[tuple[str, LineStyle, pd.Series, pd.Series]], size: float = 8.5, furthest: float = np.inf
 ) -> None:
-    """(letter, look, steps, values): letters at the ends of curves, moved apart where they would lie on each other;
-    none at all where one would stand further than `furthest` points from its curve."""
+    """Letters at the ends of curves, given as (letter, line_style, steps, values), spread where they would overlap;
+    none if one would be further than `furthest` points from its curve."""
     placed = []
     points = 72 / _figure_of(axes).dpi
-    for letter_, look, steps, values in ends:
+    for letter, line_style, steps, values in ends:
         there = np.flatnonzero(np.isfinite(values))
         if there.size:
             step, value = float(steps.iloc[there[-1]]), float(values.iloc[there[-1]])
             up = float(axes.transData.transform((step, value))[1] - axes.bbox.y0) * points
-            placed.append((up, letter_, look, step))
+            placed.append((up, letter, line_style, step))
     placed.sort(key=lambda end: end[0])
     places = spread_labels([end[0] for end in placed], size, axes.bbox.height * points)
     if any(abs(place - end[0]) > furthest for place, end in zip(places, placed, strict=True)):
         return
-    for place, (_, letter_, look, step) in zip(places, placed, strict=True):
-        axes.annotate(letter_, (step, 0), xycoords=("data", "axes points"), xytext=(4, place), va="center",
-                      textcoords=("offset points", "axes points"), color=look.hex, fontsize=size,
+    for place, (_, letter, line_style, step) in zip(places, placed, strict=True):
+        axes.annotate(letter, (step, 0), xycoords=("data", "axes points"), xytext=(4, place), va="center",
+                      textcoords=("offset points", "axes points"), color=line_style.hex, fontsize=size,
                       weight="bold")  # fmt: skip
 
 
 def spread_labels(places: Sequence[float], least: float, top: float) -> list[float]:
-    """`places` (ascending) at least `least` apart and, as far as there is room, below `top`."""
+    """`places` (ascending), moved to be at least `least` apart and, if there is room, below `top`."""
     out: list[float] = []
     for place in places:
         out.append(max(place, out[-1] + least) if out else place)
@@ -361,13 +361,13 @@ def spread_labels(places: Sequence[float], least: float, top: float) -> list[flo
     return out
 
 
-def _count_strip(made: Figure, line: Line, frame: Frame) -> Axes:
-    """n(x): how many seeds the mean is over, as steps between 0 and the number planned."""
-    width, height = made.get_size_inches() * 96
-    strip = made.add_axes((44 / width, 30 / height, 1 - 58 / width, 14 / height))
+def _count_strip(fig: Figure, line: Line, frame: Frame) -> Axes:
+    """n(x): the number of seeds that the mean is over, as a step function between 0 and the number planned."""
+    width, height = fig.get_size_inches() * 96
+    strip = fig.add_axes((44 / width, 30 / height, 1 - 58 / width, 14 / height))
     steps, counts = line.mean["step"].to_numpy(), line.mean["n"].to_numpy()
     corners, heights = np.repeat(steps, 2)[1:], np.repeat(counts, 2)[:-1]
-    _fill(strip, corners, np.zeros(corners.size), heights, line.look, alpha=0.35)
+    _fill(strip, corners, np.zeros(corners.size), heights, line.line_style, alpha=0.35)
     strip.axhline(line.planned, color=GRID, linewidth=0.6)
     strip.set_ylim(0, line.planned)
     strip.grid(False)
@@ -378,9 +378,9 @@ def _count_strip(made: Figure, line: Line, frame: Frame) -> Axes:
     return strip
 
 
-def _drawn(axes: Axes, strip: Axes | None = None) -> Drawn:
+def _svg_figure(axes: Axes, strip: Axes | None = None) -> SvgFigure:
     """The axes' figure with its view."""
-    return Drawn(to_svg(_figure_of(axes)), _view(axes) | ({"strip": _rect(strip)} if strip is not None else {}))
+    return SvgFigure(to_svg(_figure_of(axes)), _view(axes) | ({"strip": _rect(strip)} if strip is not None else {}))
 
 
 def _view(axes: Axes) -> dict[str, Any]:
@@ -403,6 +403,6 @@ def _points(axes: Axes) -> tuple[float, float]:
 
 
 def _figure_of(axes: Axes) -> Figure:
-    made = axes.get_figure(root=True)
-    assert made is not None
-    return made
+    fig = axes.get_figure(root=True)
+    assert fig is not None
+    return fig

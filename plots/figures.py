@@ -1,4 +1,4 @@
-"""The report's figures, drawn from a sweep's frames: returns, small multiples of every diagnostic, raised flags."""
+"""The figures of the report: returns, small multiples of all diagnostics, raised flags."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ FOLDED = (
     ("validation/", "On validation data: all evaluation episodes so far"),
     ("validation_recent/", "On validation data: the newest evaluation's episodes"),
 )
-MOST_DRAWN = 24  # configurations, where there are more than look different
+MOST_DRAWN = 24  # configurations, if there are more than line styles
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure on the page. view: see `plots.curves`, with kind and metric of what it shows and, in a figure of one
-    configuration, its number (`only`); empty where the script has no data to draw it anew."""
+    """A figure on the page. view: see `plots.curves`, with kind and metric and, for a single configuration, its number
+    (`only`); empty where the script has no data to redraw it."""
 
     svg: Markup
     view: dict[str, Any]
@@ -48,8 +48,8 @@ class Picture:
 
 
 def drawn_configs(sweep: SweepSummary) -> list[str]:
-    """Whose curves are drawn, in the plan's order: all, or of too many the leading ones and the baseline; then the
-    imported ones."""
+    """The configurations whose curves are drawn, in the plan's order: all, or of too many the best ones and the
+    baseline; then the imported ones."""
     ids = [config.config_id for config in sweep.source.configs]
     kept = set(ids)
     if len(ids) > DISTINCT:
@@ -58,29 +58,29 @@ def drawn_configs(sweep: SweepSummary) -> list[str]:
     return [*(config_id for config_id in ids if config_id in kept), *(c.config_id for c in sweep.source.imported)]
 
 
-def lines(sweep: SweepSummary, chips: Sequence[Chip], metric: str) -> list[tuple[Chip, curves.Line]]:
-    """The configurations that are drawn and have the metric at all."""
+def drawn_lines(sweep: SweepSummary, chips: Sequence[Chip], metric: str) -> list[tuple[Chip, curves.Line]]:
+    """(chip, line) of the drawn configurations that have the metric."""
     kind = METRICS[metric].kind
     every = [sweep.curves, *([sweep.imported.curves] if sweep.imported else [])]
     of = [frame[(frame["kind"] == kind) & (frame["metric"] == metric)] for frame in every]
     by_config = {str(i): mean for means in of for i, mean in means.groupby("config_id", observed=True)}
     planned = {c.config_id: len(c.runs) for c in (*sweep.source.configs, *sweep.source.imported)}
-    found = []
+    drawn = []
     for chip in chips:
         if not chip.drawn or chip.config_id not in by_config:
             continue
         wide = (sweep.imported if chip.imported and sweep.imported else sweep).seeds[kind]
         seeds = wide.loc[wide["config_id"] == chip.config_id, ["seed", "step", metric]]
         mean = by_config[chip.config_id]
-        found.append((chip, curves.Line(chip.letter, chip.look, mean, seeds, planned[chip.config_id])))
-    return found
+        drawn.append((chip, curves.Line(chip.letter, chip.line_style, mean, seeds, planned[chip.config_id])))
+    return drawn
 
 
 def returns(sweep: SweepSummary, chips: Sequence[Chip], frame: curves.Frame) -> list[dict[str, Any]]:
-    """Of each kind of return an overview, for wide and for narrow pages, and a facet per configuration."""
-    found = []
+    """Per kind of return an overview, for wide and for narrow pages, and a facet per configuration."""
+    figures = []
     for metric, title in RETURNS:
-        pairs = lines(sweep, chips, metric)
+        pairs = drawn_lines(sweep, chips, metric)
         if not pairs:
             continue
         limits = curves.limits_of([line.seeds[metric] for _, line in pairs], frame.random)
@@ -91,8 +91,8 @@ def returns(sweep: SweepSummary, chips: Sequence[Chip], frame: curves.Frame) -> 
             for size in ({"width": 1000, "height": 380}, {"width": 360, "height": 290})
         )
         facets = [(chip, _facet(chip, line, declared, title, frame, limits)) for chip, line in pairs]
-        found.append({"metric": metric, "title": title, "wide": wide, "narrow": narrow, "facets": facets})
-    return found
+        figures.append({"metric": metric, "title": title, "wide": wide, "narrow": narrow, "facets": facets})
+    return figures
 
 
 def _facet(
@@ -107,8 +107,25 @@ def _facet(
     return _picture(drawn, f"{title}, {chip.label}: seeds, mean, interval and number of seeds", metric, chip)
 
 
+def worst_case_returns(sweep: SweepSummary, chips: Sequence[Chip], frame: curves.Frame) -> list[tuple[str, Picture]]:
+    """(title, picture) per kind of return: the mean curves of the configurations with crashed runs, as observed and
+    with a crash counted as the worst; empty where no run crashed."""
+    pictures = []
+    for metric, title in RETURNS:
+        worst = sweep.worst_curves[sweep.worst_curves["metric"] == metric]
+        means = dict(iter(worst.groupby("config_id")))
+        pairs = [
+            (line, means[chip.config_id]) for chip, line in drawn_lines(sweep, chips, metric) if chip.config_id in means
+        ]
+        if pairs:
+            drawn = curves.with_crashes(pairs, frame, unit=METRICS[metric].unit)
+            label = f"{title}: observed, and dotted with a crash counted as the worst"
+            pictures.append((title, Picture(Markup(drawn.svg), {}, label)))
+    return pictures
+
+
 def diagnostics(sweep: SweepSummary, chips: Sequence[Chip], frame: curves.Frame) -> list[dict[str, Any]]:
-    """Groups of small multiples in the catalogue's order; side branches fold away."""
+    """Groups of small multiples in the catalogue's order; the groups of `FOLDED` are collapsed."""
     shown = {metric for metric, _ in RETURNS}
     there = {m for wide in sweep.seeds.values() for m in wide.columns}
     metrics = [m for name, m in METRICS.items() if name in there and name not in shown]
@@ -126,37 +143,37 @@ def diagnostics(sweep: SweepSummary, chips: Sequence[Chip], frame: curves.Frame)
 
 
 def _small(sweep: SweepSummary, chips: Sequence[Chip], frame: curves.Frame, metric: Metric) -> Picture | None:
-    pairs = lines(sweep, chips, metric.name)
+    pairs = drawn_lines(sweep, chips, metric.name)
     if not pairs:
         return None
     drawn = curves.small([line for _, line in pairs], metric.name, frame, unit=metric.unit)
     return _picture(drawn, f"{metric.name}: {metric.help}, over agent steps", metric)
 
 
-def of_flag(
+def flag_figure(
     chip: Chip, metric: Metric, seeds: pd.DataFrame, marks: Sequence[curves.Mark], frame: curves.Frame | None
 ) -> Picture:
-    """The curves that a flag was raised on. seeds: seed, step and the metric, of one configuration. Without a frame
-    the page's script draws it."""
+    """The curves on which a flag was raised. seeds: seed, step and the metric, of one configuration. Without a frame
+    the page's script draws the figure."""
     by_seed = {int(seed): part for seed, part in seeds.groupby("seed", observed=True)}
     log = metric.group != "return" and curves.wants_log(seeds[metric.name])
     if frame is None:
-        drawn = curves.Drawn("", curves.evidence_view(log))
+        drawn = curves.SvgFigure("", curves.evidence_view(log))
     else:
         values = _values(by_seed, metric.name)
-        drawn = curves.evidence(chip.look, values, marks, frame, unit=metric.unit, log=log)
+        drawn = curves.evidence(chip.line_style, values, marks, frame, unit=metric.unit, log=log)
     picture = _picture(drawn, f"{metric.name} of {chip.label}, each seed, onsets marked", metric, chip)
     marked = [[mark.number, mark.step if math.isfinite(mark.step) else None] for mark in marks]
     return Picture(picture.svg, picture.view | {"marks": marked}, picture.label)
 
 
-def of_dimensions(
+def dimensions_figure(
     chip: Chip, metric: Metric, dimensions: pd.DataFrame, mark: curves.Mark, frame: curves.Frame
 ) -> Picture:
-    """Every action dimension of the one seed that is marked. dimensions: dimension, step and the metric."""
+    """All action dimensions of the seed of `mark`. dimensions: dimension, step and the metric."""
     of = _values({int(number): part for number, part in dimensions.groupby("dimension")}, metric.name)
     marks = [curves.Mark(number, mark.step) for number in of]
-    drawn = curves.evidence(chip.look, of, marks, frame, unit=metric.unit, log=False)
+    drawn = curves.evidence(chip.line_style, of, marks, frame, unit=metric.unit, log=False)
     label = f"{metric.name} of {chip.label}, seed {mark.number}, every action dimension, onset marked"
     return Picture(Markup(drawn.svg), {}, label)
 
@@ -165,6 +182,6 @@ def _values(parts: Mapping[int, pd.DataFrame], metric: str) -> dict[int, pd.Data
     return {number: part[["step", metric]].rename(columns={metric: "value"}) for number, part in parts.items()}
 
 
-def _picture(drawn: curves.Drawn, label: str, metric: Metric, only: Chip | None = None) -> Picture:
+def _picture(drawn: curves.SvgFigure, label: str, metric: Metric, only: Chip | None = None) -> Picture:
     view = drawn.view | {"kind": metric.kind, "metric": metric.name, "unit": metric.unit}
     return Picture(Markup(drawn.svg), view | ({"only": only.index} if only else {}), label)

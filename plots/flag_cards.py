@@ -1,4 +1,4 @@
-"""Each raised flag of a configuration as a card: the curve with the onsets marked, and the numbers of every seed."""
+"""One card per configuration and raised flag: the curve with marked onsets, and the numbers of every seed."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from plots.tables import Chip
 from sweepwise.core.metrics import Metric
 from tdmpc.metrics import METRICS
 
-MOST_PICTURES = 32  # drawn beforehand; the page's script draws the others from the data
-RUN_LEVEL = ("eval_return_planner", "episode_return")  # shown for flags that are on no curve
+MOST_PICTURES = 32  # drawn in advance; the page's script draws the others
+RUN_LEVEL = ("eval_return_planner", "episode_return")  # shown for flags without a metric
 
 
 @dataclass(frozen=True)
 class Card:
-    """seeds: one line per seed that raises the flag. metric: what is drawn, "" where nothing is. picture: without
-    markup where the script draws it. drawn: what it shows, in words."""
+    """seeds: one line per seed that raises the flag. metric: the one drawn, "" without a figure. picture: without
+    markup where the script draws it. drawn: caption of the figure."""
 
     chip: Chip
     detector: flags.Detector
@@ -38,12 +38,12 @@ class Card:
 
 
 def cards(sweep: SweepSummary, chips: Sequence[Chip], frame: curves.Frame, loaded: Loaded) -> list[Card]:
-    """In the order of the flags, then of the configurations."""
+    """Sorted by flag, then by configuration."""
     raised = sweep.findings[sweep.findings["state"] == flags.FLAG]
     votes = {(v["config_id"], v["flag"]): v for v in sweep.votes[sweep.votes["raised"] > 0].to_dict("records")}
     shares = sorted(votes, key=lambda key: -votes[key]["raised"] / votes[key]["assessable"])
     drawn = set(shares[:MOST_PICTURES])
-    found = []
+    made = []
     for detector in flags.DETECTORS:
         metric = _shown_metric(sweep, detector)
         for chip in chips:
@@ -52,21 +52,21 @@ def cards(sweep: SweepSummary, chips: Sequence[Chip], frame: curves.Frame, loade
                 continue
             own = raised[(raised["config_id"] == chip.config_id) & (raised["flag"] == detector.name)]
             picture = _picture(sweep, chip, detector, metric, own, frame if key in drawn else None, loaded)
-            lines = tuple(_line(line) for line in own.to_dict("records"))
-            found.append(
-                Card(chip, detector, votes[key], lines, metric, picture, _words(detector, metric, picture, own))
+            lines = tuple(_seed_line(line) for line in own.to_dict("records"))
+            made.append(
+                Card(chip, detector, votes[key], lines, metric, picture, _caption(detector, metric, picture, own))
             )
-    return found
+    return made
 
 
-def _line(finding: dict[str, Any]) -> dict[str, Any]:
+def _seed_line(finding: dict[str, Any]) -> dict[str, Any]:
     onset = f"{finding['onset']:,.0f}" if np.isfinite(finding["onset"]) else "-"
-    shown = {key: number(finding[key]) for key in ("measured", "threshold")}
-    return {**finding, **shown, "onset": onset}
+    texts = {key: number(finding[key]) for key in ("measured", "threshold")}
+    return {**finding, **texts, "onset": onset}
 
 
 def _shown_metric(sweep: SweepSummary, detector: flags.Detector) -> str:
-    """The metric whose curve shows the flag best: its own, the mean of its dimensions, or the return."""
+    """The metric whose curve is shown: the detector's own, the mean over its dimensions, or the return."""
     there = {name for wide in sweep.seeds.values() for name in wide.columns if name in METRICS}
     wanted = (detector.metric, detector.metric.removesuffix("_per_dim"), *RUN_LEVEL)
     return next((name for name in wanted if name in there), "")
@@ -79,37 +79,37 @@ def _picture(
     if not metric:
         return None
     if frame and _is_list(detector):
-        worst = _worst(own)
+        worst = _strongest(own)
         declared = METRICS[detector.metric]
-        apart = _dimensions(loaded, worst, declared, sweep.total_steps)
+        dimensions = _dimension_curves(loaded, worst, declared, sweep.total_steps)
         mark = curves.Mark(int(worst["seed"]), float(worst["onset"]))
-        return figures.of_dimensions(chip, declared, apart, mark, frame)
+        return figures.dimensions_figure(chip, declared, dimensions, mark, frame)
     wide = sweep.seeds[METRICS[metric].kind]
     seeds = wide.loc[wide["config_id"] == chip.config_id, ["seed", "step", metric]]
     if seeds[metric].notna().sum() == 0:
         return None
     marks = [curves.Mark(int(s), float(o)) for s, o in zip(own["seed"], own["onset"], strict=True)]
-    return figures.of_flag(chip, METRICS[metric], seeds, marks, frame)
+    return figures.flag_figure(chip, METRICS[metric], seeds, marks, frame)
 
 
 def _is_list(detector: flags.Detector) -> bool:
     return detector.metric in METRICS and METRICS[detector.metric].is_list
 
 
-def _worst(own: pd.DataFrame) -> pd.Series:
-    """The finding that goes furthest beyond what it had to exceed."""
+def _strongest(own: pd.DataFrame) -> pd.Series:
+    """The finding with the largest ratio of measured value to threshold."""
     return own.iloc[int((own["measured"] / own["threshold"]).fillna(0).to_numpy().argmax())]
 
 
-def _words(detector: flags.Detector, metric: str, picture: figures.Picture | None, own: pd.DataFrame) -> str:
+def _caption(detector: flags.Detector, metric: str, picture: figures.Picture | None, own: pd.DataFrame) -> str:
     if picture is None:
         return ""
     if picture.view:
         return f"{metric}: raised in the seeds with numbers"
-    return f"{detector.metric}: the action dimensions of seed {_worst(own)['seed']}"
+    return f"{detector.metric}: the action dimensions of seed {_strongest(own)['seed']}"
 
 
-def _dimensions(loaded: Loaded, finding: pd.Series, metric: Metric, total: int) -> pd.DataFrame:
+def _dimension_curves(loaded: Loaded, finding: pd.Series, metric: Metric, total: int) -> pd.DataFrame:
     """dimension (from 1), step and the metric, of the run of a finding, on the grid of the curves."""
     run = loaded.runs[finding["config_id"], int(finding["seed"])]
     rows = run.frames([metric.kind], total)[metric.kind]

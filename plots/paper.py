@@ -1,18 +1,15 @@
-"""Single figures for a paper, by matplotlib and seaborn: sized for one column or two, in the colours and lines of the
-report, the same bytes for the same runs."""
+"""Single figures for a paper, by matplotlib and seaborn, for one or two columns, in the report's colours and line
+styles. Deterministic: equal runs give equal bytes."""
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
 import pandas as pd
 import seaborn as sns
@@ -27,8 +24,9 @@ from aggregate.analysis import factor_effects
 from aggregate.analysis.summary import SweepSummary
 from aggregate.statistics import estimates
 from plots import curves
+from plots.csv_downloads import file_stem
 from plots.figures import FOLDED, GROUPS, RETURNS, drawn_configs
-from plots.theme import DASHES, PALETTE, RC, LineStyle, looks
+from plots.theme import DASHES, PALETTE, LineStyle, line_styles, style
 from sweepwise.core import atomic
 from sweepwise.core.errors import AggregateError
 from tdmpc.metrics import METRICS
@@ -36,34 +34,34 @@ from tdmpc.metrics import METRICS
 FORMATS = ("svg", "pdf", "png")
 WIDTHS = {1: 3.25, 2: 6.75}  # inches
 DPI = 400  # of PNG
-ROW = 1.55  # inches, height of a small multiple
+ROW = 1.55  # inches, height of a small figure
 SIZES: dict[Any, Any] = {
     "font.size": 7.5, "axes.titlesize": 6, "axes.labelsize": 7.5, "legend.fontsize": 7, "pdf.fonttype": 42,
     "figure.constrained_layout.use": True, "legend.frameon": False, "figure.facecolor": "white",
 }  # fmt: skip
-LONGEST = 48  # characters of a name
+LONGEST = 48  # characters of a label
 
 
 @dataclass(frozen=True)
 class Sheet:
-    """What every figure of a sweep is drawn from. names: config_id -> label, in the plan's order; those drawn only."""
+    """What all figures of a sweep share. names: config_id -> label of drawn configurations, in the plan's order."""
 
     sweep: SweepSummary
     names: dict[str, str]
-    look: dict[str, LineStyle]
+    line_styles: dict[str, LineStyle]
     width: float
 
     @property
     def palette(self) -> dict[str, str]:
-        return {label: PALETTE[self.look[i].color][0] for i, label in self.names.items()}
+        return {label: PALETTE[self.line_styles[i].color][0] for i, label in self.names.items()}
 
     @property
     def dashes(self) -> dict[str, Any]:
-        return {label: DASHES[self.look[i].dash] or "" for i, label in self.names.items()}
+        return {label: DASHES[self.line_styles[i].dash] or "" for i, label in self.names.items()}
 
 
 def write(sweep: SweepSummary, out: Path, formats: Sequence[str], columns: int, only: Sequence[str]) -> Iterator[Path]:
-    """The figures of a sweep, or those named, in a folder; yields each file once it is there, whole.
+    """Write the figures of a sweep, or those named, to a folder; yields the path of each complete file.
 
     Raises `AggregateError` for an unknown name and where nothing can be written.
     """
@@ -72,34 +70,28 @@ def write(sweep: SweepSummary, out: Path, formats: Sequence[str], columns: int, 
     unknown = [name for name in only if name not in known]
     if unknown:
         raise AggregateError(f"--only {unknown[0]}: sweep {sweep.source.name} has {', '.join(known)}")
-    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", sweep.source.name).strip("-.") or "sweep"
     for name in only or [name for name in known if name not in METRICS]:
-        with _style():
-            made = known[name]()
+        with style(SIZES):
+            fig = known[name]()
             for ending in dict.fromkeys(formats):
-                path = out / f"{plain}-{name.replace('/', '-')}.{ending}"
+                path = out / f"{file_stem(sweep.source.name)}-{name.replace('/', '-')}.{ending}"
                 try:
                     out.mkdir(parents=True, exist_ok=True)
-                    atomic.write(path, functools.partial(_save, made, ending))
+                    atomic.write(path, functools.partial(_save, fig, ending))
                 except OSError as error:
                     raise AggregateError(f"{path}: {error.strerror}; choose a place you may write to") from error
                 yield path
 
 
-def _save(made: Figure, ending: str, path: Path) -> None:
-    nothing = {"svg": {"Date": None, "Creator": None}, "pdf": {"CreationDate": None, "Producer": None, "Creator": None},
-               "png": {"Software": None}}  # fmt: skip
+def _save(fig: Figure, ending: str, path: Path) -> None:
+    no_metadata = {
+        "svg": {"Date": None, "Creator": None},
+        "pdf": {"CreationDate": None, "Producer": None, "Creator": None},
+        "png": {"Software": None},
+    }
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # a box stands for it
-        made.savefig(path, format=ending, metadata=nothing[ending], dpi=DPI)
-
-
-@contextlib.contextmanager
-def _style() -> Iterator[None]:
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()
-        matplotlib.rcParams.update({**RC, **SIZES})
-        yield
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # a box is drawn instead
+        fig.savefig(path, format=ending, metadata=no_metadata[ending], dpi=DPI)
 
 
 def _sheet(sweep: SweepSummary, columns: int) -> Sheet:
@@ -107,37 +99,37 @@ def _sheet(sweep: SweepSummary, columns: int) -> Sheet:
     drawn = drawn_configs(sweep)
     names = {config.config_id: _cut(config.name) for config in every if config.config_id in drawn}
     twice = {name for name in names.values() if list(names.values()).count(name) > 1}
-    told = {i: f"{name} ({i})" if name in twice else name for i, name in names.items()}
-    return Sheet(sweep, told, looks([[*drawn, *(config.config_id for config in every)]]), WIDTHS[columns])
+    unique = {i: f"{name} ({i})" if name in twice else name for i, name in names.items()}
+    return Sheet(sweep, unique, line_styles([[*drawn, *(config.config_id for config in every)]]), WIDTHS[columns])
 
 
 def _figures(sheet: Sheet) -> dict[str, Callable[[], Figure]]:
-    """Name -> what draws it; of what there is."""
+    """Name -> function that draws the figure, for all figures with data."""
     sweep = sheet.sweep
     there = {metric for wide in sweep.seeds.values() for metric in wide.columns if metric in METRICS}
-    found: dict[str, Callable[[], Figure]] = {}
+    figures: dict[str, Callable[[], Figure]] = {}
     for metric, title in RETURNS:
         if metric in there:
-            found[_slug(title)] = functools.partial(_curve, sheet, metric)
+            figures[_slug(title)] = functools.partial(_curve, sheet, metric)
     lead = factor_effects.PRIMARY if sweep.scores[factor_effects.PRIMARY].notna().any() else "so_far"
-    found["final"] = functools.partial(_final, sheet, lead)
+    figures["final"] = functools.partial(_final, sheet, lead)
     if len(sweep.effects.returns):
-        found["effects"] = functools.partial(_effects, sheet)
+        figures["effects"] = functools.partial(_effects, sheet)
     if (sweep.votes["raised"] > 0).any():
-        found["flags"] = functools.partial(_flags, sheet)
+        figures["flags"] = functools.partial(_flags, sheet)
     for group, _ in GROUPS:
         own = [name for name, m in METRICS.items()
-               if name in there and m.group == group and not _is_apart(name)]  # fmt: skip
+               if name in there and m.group == group and not _not_in_group(name)]  # fmt: skip
         if own:
-            found[_slug(group) if group != "return" else "spread"] = functools.partial(_multiples, sheet, own)
-    return found | {name: functools.partial(_curve, sheet, name) for name in METRICS if name in there}
+            figures[_slug(group) if group != "return" else "spread"] = functools.partial(_multiples, sheet, own)
+    return figures | {name: functools.partial(_curve, sheet, name) for name in METRICS if name in there}
 
 
 def _cut(name: str) -> str:
     return name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…"
 
 
-def _is_apart(metric: str) -> bool:
+def _not_in_group(metric: str) -> bool:
     return metric in dict(RETURNS) or metric.startswith(tuple(prefix for prefix, _ in FOLDED))
 
 
@@ -149,30 +141,30 @@ def _slug(title: str) -> str:
 
 
 def _curve(sheet: Sheet, metric: str) -> Figure:
-    """Mean over seeds with its interval, names below."""
+    """Mean over seeds with interval, labels below."""
     height = (0.62 if sheet.width < 4 else 0.42) * sheet.width
-    made = _figure(sheet.width, height + 0.16 * _legend_rows(sheet))
-    axes = made.add_subplot()
+    fig = _figure(sheet.width, height + 0.16 * _legend_rows(sheet))
+    axes = fig.add_subplot()
     _draw(axes, sheet, metric)
     random = sheet.sweep.random
     if random is not None and metric in dict(RETURNS):
         axes.axhline(random.mean, color="0.45", linewidth=0.8, dashes=(1.5, 1.5))
-    _legend(made, sheet)
-    return made
+    _legend(fig, sheet)
+    return fig
 
 
 def _multiples(sheet: Sheet, metrics: Sequence[str]) -> Figure:
     across = 2 if sheet.width < 4 else 4
     rows = -(-len(metrics) // across)
-    made = _figure(sheet.width, ROW * rows * (0.85 if across == 2 else 1) + 0.16 * _legend_rows(sheet))
-    grid = made.subplots(rows, across, squeeze=False)
+    fig = _figure(sheet.width, ROW * rows * (0.85 if across == 2 else 1) + 0.16 * _legend_rows(sheet))
+    grid = fig.subplots(rows, across, squeeze=False)
     for axes, metric in zip(grid.flat, metrics, strict=False):
         _draw(axes, sheet, metric, thin=True)
         axes.set_title(metric, loc="left")
     for axes in list(grid.flat)[len(metrics) :]:
         axes.set_axis_off()
-    _legend(made, sheet)
-    return made
+    _legend(fig, sheet)
+    return fig
 
 
 def _draw(axes: Axes, sheet: Sheet, metric: str, thin: bool = False) -> None:
@@ -197,7 +189,7 @@ def _draw(axes: Axes, sheet: Sheet, metric: str, thin: bool = False) -> None:
 
 
 def _interval(values: pd.Series) -> tuple[float, float]:
-    """Student-t over seeds, from three on, as everywhere in the report."""
+    """Student-t interval over at least `curves.FEWEST_SEEDS` seeds, as in the report."""
     there = values.dropna().to_numpy()
     if there.size < curves.FEWEST_SEEDS:
         return np.nan, np.nan
@@ -206,7 +198,7 @@ def _interval(values: pd.Series) -> tuple[float, float]:
 
 
 def _seeds(sheet: Sheet, metric: str) -> pd.DataFrame:
-    """name, seed, step and the metric, of the configurations that are drawn."""
+    """name, seed, step and the metric, of the drawn configurations."""
     kind = METRICS[metric].kind
     imported = sheet.sweep.imported
     parts = [part.seeds[kind] for part in (sheet.sweep, imported) if part is not None and kind in part.seeds]
@@ -216,12 +208,12 @@ def _seeds(sheet: Sheet, metric: str) -> pd.DataFrame:
 
 
 def _final(sheet: Sheet, lead: str) -> Figure:
-    """A dot per seed, mean and interval, best first."""
+    """One dot per seed, mean and interval, sorted by mean."""
     scores = sheet.sweep.scores[sheet.sweep.scores["config_id"].isin(list(sheet.names))]
     frame = scores.assign(name=scores["config_id"].map(sheet.names)).dropna(subset=lead)
     order = frame.groupby("name")[lead].mean().sort_values(ascending=False).index.tolist()
-    made = _figure(sheet.width, 0.55 + 0.22 * max(1, len(order)))
-    axes = made.add_subplot()
+    fig = _figure(sheet.width, 0.55 + 0.22 * max(1, len(order)))
+    axes = fig.add_subplot()
     shared = {"data": frame, "x": lead, "y": "name", "order": order, "hue": "name", "palette": sheet.palette,
               "ax": axes, "legend": False}  # fmt: skip
     if order:
@@ -234,15 +226,15 @@ def _final(sheet: Sheet, lead: str) -> Figure:
     axes.set_ylabel("")
     axes.grid(axis="x")
     axes.grid(visible=False, axis="y")
-    return made
+    return fig
 
 
 def _effects(sheet: Sheet) -> Figure:
-    """What going from one level to the other does to the final return, with its interval."""
-    found = sheet.sweep.effects.returns
-    lines = found[found["outcome"] == factor_effects.PRIMARY].iloc[::-1]
-    made = _figure(sheet.width, 0.55 + 0.24 * max(1, len(lines)))
-    axes = made.add_subplot()
+    """Effect of each factor on the final return, with its interval."""
+    effects = sheet.sweep.effects.returns
+    lines = effects[effects["outcome"] == factor_effects.PRIMARY].iloc[::-1]
+    fig = _figure(sheet.width, 0.55 + 0.24 * max(1, len(lines)))
+    axes = fig.add_subplot()
     places = np.arange(len(lines))
     half = (lines["ci_high"] - lines["estimate"]).to_numpy(dtype=float)
     color = PALETTE[0][0]
@@ -255,22 +247,22 @@ def _effects(sheet: Sheet) -> Figure:
     axes.set_xlabel("effect on the final return with planning", loc="right")
     axes.grid(axis="x")
     axes.grid(visible=False, axis="y")
-    return made
+    return fig
 
 
 def _flags(sheet: Sheet) -> Figure:
-    """Share of seeds that raise a flag, of the flags that any raises."""
+    """Share of seeds that raise each flag, of the flags that any seed raises."""
     votes = sheet.sweep.votes[sheet.sweep.votes["config_id"].isin(list(sheet.names))]
     raised = set(votes.loc[votes["raised"] > 0, "flag"])
     shown = [d for d in flags.DETECTORS if d.name in raised]
     cells = votes.set_index(["config_id", "flag"])
     grid = cells.index.to_frame(index=False)["config_id"].drop_duplicates().tolist()
     share = pd.DataFrame([[_share(cells, i, d.name)[0] for d in shown] for i in grid])
-    told = pd.DataFrame([[_share(cells, i, d.name)[1] for d in shown] for i in grid])
-    made = _figure(sheet.width, 1.3 + 0.22 * len(grid))
-    axes = made.add_subplot()
+    counts = pd.DataFrame([[_share(cells, i, d.name)[1] for d in shown] for i in grid])
+    fig = _figure(sheet.width, 1.3 + 0.22 * len(grid))
+    axes = fig.add_subplot()
     sns.heatmap(
-        share, annot=told, fmt="", cmap=sns.light_palette(PALETTE[1][0], as_cmap=True), vmin=0, vmax=1, cbar=False,
+        share, annot=counts, fmt="", cmap=sns.light_palette(PALETTE[1][0], as_cmap=True), vmin=0, vmax=1, cbar=False,
         linewidths=0.6, linecolor="white", ax=axes, annot_kws={"size": 6.5},
         xticklabels=[d.title for d in shown], yticklabels=[sheet.names[i] for i in grid],
     )  # fmt: skip
@@ -279,7 +271,7 @@ def _flags(sheet: Sheet) -> Figure:
         label.set(ha="right", rotation_mode="anchor")
     axes.grid(visible=False)
     axes.tick_params(axis="y", rotation=0)
-    return made
+    return fig
 
 
 def _share(cells: pd.DataFrame, config_id: str, flag: str) -> tuple[float, str]:
@@ -289,28 +281,28 @@ def _share(cells: pd.DataFrame, config_id: str, flag: str) -> tuple[float, str]:
     return raised / judged, f"{raised}/{judged}" if raised else ""
 
 
-# --- pieces ---------------------------------------------------------------------------------------------
+# --- elements -------------------------------------------------------------------------------------------
 
 
 def _figure(width: float, height: float) -> Figure:
-    made = Figure(figsize=(width, height))
-    FigureCanvasAgg(made)
-    return made
+    fig = Figure(figsize=(width, height))
+    FigureCanvasAgg(fig)
+    return fig
 
 
-def _across(sheet: Sheet) -> int:
-    """Names beside each other in the legend."""
+def _legend_columns(sheet: Sheet) -> int:
+    """Columns of the legend."""
     longest = max((len(name) for name in sheet.names.values()), default=1)
     return max(1, int(sheet.width * 17 / (longest + 6)))
 
 
 def _legend_rows(sheet: Sheet) -> int:
-    return -(-len(sheet.names) // _across(sheet)) if len(sheet.names) > 1 else 0
+    return -(-len(sheet.names) // _legend_columns(sheet)) if len(sheet.names) > 1 else 0
 
 
-def _legend(made: Figure, sheet: Sheet) -> None:
+def _legend(fig: Figure, sheet: Sheet) -> None:
     if len(sheet.names) < 2:
         return
-    handles = [Line2D([], [], **sheet.look[i].line) for i in sheet.names]
-    made.legend(handles=handles, labels=list(sheet.names.values()), loc="outside lower center", ncols=_across(sheet),
-                handlelength=2.6)  # fmt: skip
+    handles = [Line2D([], [], **sheet.line_styles[i].line) for i in sheet.names]
+    labels, columns = list(sheet.names.values()), _legend_columns(sheet)
+    fig.legend(handles=handles, labels=labels, loc="outside lower center", ncols=columns, handlelength=2.6)

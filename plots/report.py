@@ -1,4 +1,4 @@
-"""The report: one offline file, complete without scripts. The template only places what is prepared here."""
+"""The report: one offline file that works without scripts. The template only places the values prepared here."""
 
 from __future__ import annotations
 
@@ -19,15 +19,14 @@ from markupsafe import Markup
 from aggregate import flags
 from aggregate.analysis.summary import Summary, SweepSummary
 from aggregate.inputs.provenance import seeds_by_origin
-from aggregate.inputs.runs import Loaded
+from aggregate.inputs.runs import Loaded, config_letter
 from aggregate.statistics import estimates
 from aggregate.verdict.number_format import number
 from aggregate.verdict.verdict import verdict
 from plots import csv_downloads, curves, figures, flag_cards, tables
-from plots.crashes import crashes
 from plots.secondary_tables import secondary
 from plots.tables import Chip
-from plots.theme import COLORS, DASHES, LineStyle, looks
+from plots.theme import COLORS, DASHES, LineStyle, line_styles
 from sweepwise.core import atomic
 from sweepwise.core.errors import AggregateError
 
@@ -35,7 +34,7 @@ SCRIPTS = ("state", "data", "draw", "figure", "controls", "tables", "start")  # 
 
 
 def write_report(summary: Summary, out: Path) -> None:
-    """Write the report to `out`, whole or not at all. Raises `AggregateError` where that is impossible."""
+    """Write the report to `out` atomically. Raises `AggregateError` where that is impossible."""
     if out.is_dir():
         raise AggregateError(f"--out {out}: is a folder; name a file such as {out / 'report.html'}")
     html = render(summary)
@@ -51,17 +50,17 @@ def _write(path: Path, html: str) -> None:
 
 
 def render(summary: Summary) -> str:
-    """The page as text. The same shards give the same text."""
+    """The page as text. Deterministic: equal shards give equal text."""
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True,
                                      undefined=jinja2.StrictUndefined, loader=jinja2.FunctionLoader(_page))  # fmt: skip
     environment.policies["json.dumps_kwargs"] = {"sort_keys": True, "separators": (",", ":"), "allow_nan": False}
     template = environment.get_template("report.html.j2")
     drawn = [figures.drawn_configs(sweep) for sweep in summary.sweeps]
     every = [[config.config_id for config in (*s.source.configs, *s.source.imported)] for s in summary.sweeps]
-    look = looks([[*first, *all_] for first, all_ in zip(drawn, every, strict=True)])
+    styles = line_styles([[*first, *all_] for first, all_ in zip(drawn, every, strict=True)])
     script = script_of_page()
     return template.render(
-        sweeps=[_sweep(sweep, look, index, summary.loaded) for index, sweep in enumerate(summary.sweeps, 1)],
+        sweeps=[_sweep(sweep, styles, index, summary.loaded) for index, sweep in enumerate(summary.sweeps, 1)],
         css=Markup(_page("report.css")),
         script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
@@ -74,7 +73,7 @@ def render(summary: Summary) -> str:
 
 
 def script_of_page() -> str:
-    """The page's script, exactly as it stands between its tags: its hash is what the page lets run."""
+    """The page's script exactly as between its tags, as the content security policy allows it by its hash."""
     parts = "\n".join(_page(f"{name}.js") for name in SCRIPTS)
     return f'"use strict";\n(() => {{\n{parts}}})();\n'
 
@@ -84,8 +83,8 @@ def _page(name: str) -> str:
     return importlib.resources.files("plots").joinpath("page", name).read_text(encoding="utf-8")
 
 
-def _sweep(sweep: SweepSummary, look: dict[str, LineStyle], index: int, loaded: Loaded) -> dict[str, Any]:
-    every = _chips(sweep, look)
+def _sweep(sweep: SweepSummary, styles: dict[str, LineStyle], index: int, loaded: Loaded) -> dict[str, Any]:
+    every = _chips(sweep, styles)
     chips, by_id = every[: len(sweep.source.configs)], {chip.config_id: chip for chip in every}
     random = sweep.random.mean if sweep.random else None
     frame = curves.Frame(sweep.total_steps, curves.common_events(sweep.events, sweep.total_steps), random)
@@ -103,7 +102,7 @@ def _sweep(sweep: SweepSummary, look: dict[str, LineStyle], index: int, loaded: 
         "contrasts": tables.contrast_table(sweep, by_id),
         "effects": tables.effect_tables(sweep),
         "secondary": secondary(sweep, by_id),
-        "crashes": crashes(sweep, every, frame),
+        "crashes": figures.worst_case_returns(sweep, every, frame),
         "health": tables.run_states(sweep, chips),
         "returns": figures.returns(sweep, every, frame),
         "flags": tables.flag_tables(sweep, chips),
@@ -112,37 +111,37 @@ def _sweep(sweep: SweepSummary, look: dict[str, LineStyle], index: int, loaded: 
         "events": [(f"{step:,}", words) for step, words in frame.events.items()],
         "random": sweep.random and number(sweep.random.mean),
         "bands": sum(chip.drawn for chip in every) <= curves.MOST_BANDS,
-        "keys": tables.key_tables(sweep, chips),
+        "keys": tables.hyperparameter_tables(sweep, chips),
         "curve_files": csv_downloads.curve_files(sweep, every, extra),
         "table_files": csv_downloads.table_files(sweep, loaded),
-        "model": _model(sweep, every, frame),
+        "model": _script_data(sweep, every, frame),
     }
 
 
-def _chips(sweep: SweepSummary, look: dict[str, LineStyle]) -> list[Chip]:
+def _chips(sweep: SweepSummary, styles: dict[str, LineStyle]) -> list[Chip]:
     drawn = set(figures.drawn_configs(sweep))
     origins = dict(iter(sweep.origins.groupby("config_id")))
     none = sweep.origins.iloc[:0]
     return [
-        Chip(i, c.config_id, curves.letter(i), c.name, look[c.config_id], c.is_baseline,
+        Chip(i, c.config_id, config_letter(i), c.name, styles[c.config_id], c.is_baseline,
              seeds_by_origin(origins.get(c.config_id, none)), c.imported, c.config_id in drawn)
         for i, c in enumerate([*sweep.source.configs, *sweep.source.imported])
     ]  # fmt: skip
 
 
-def _model(sweep: SweepSummary, chips: Sequence[Chip], frame: curves.Frame) -> dict[str, Any]:
-    """What the page's script knows of a sweep beside the curves.
+def _script_data(sweep: SweepSummary, chips: Sequence[Chip], frame: curves.Frame) -> dict[str, Any]:
+    """The data of a sweep for the page's script, in addition to the curves.
 
-    half: by number of seeds, half the width of the interval on a mean, in standard deviations; null for none.
+    half: by number of seeds, half the width of the interval of a mean in standard deviations; null without one.
     """
     sources = [*sweep.source.configs, *sweep.source.imported]
     planned = [len(config.runs) for config in sources]
     counts = np.arange(max(planned, default=0) + 1)
     half = estimates.Interval().half_width(np.ones(counts.size), np.maximum(counts, 1))
     configs: list[dict[str, Any]] = [
-        {"id": chip.config_id, "letter": chip.letter, "label": chip.label, "color": chip.look.color,
-         "dash": DASHES[chip.look.dash], "baseline": chip.is_baseline, "drawn": chip.drawn, "planned": runs,
-         "factors": {key: tables.shown_value(value) for key, value in config.factors.items()}}
+        {"id": chip.config_id, "letter": chip.letter, "label": chip.label, "color": chip.line_style.color,
+         "dash": DASHES[chip.line_style.dash], "baseline": chip.is_baseline, "drawn": chip.drawn, "planned": runs,
+         "factors": {key: tables.format_plan_value(value) for key, value in config.factors.items()}}
         for chip, config, runs in zip(chips, sources, planned, strict=True)
     ]  # fmt: skip
     return {

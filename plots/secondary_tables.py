@@ -1,4 +1,4 @@
-"""What stands beside the endpoint that decides: further endpoints, diagnostics, flags, each corrected in its way."""
+"""Tables in addition to the primary endpoint: secondary endpoints, diagnostics and flags, with their corrections."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ TITLES = {detector.name: detector.title for detector in flags.DETECTORS}
 
 
 def secondary(sweep: SweepSummary, chips: dict[str, Chip]) -> dict[str, Any]:
-    """For the template of the same name."""
-    found = sweep.effects
+    """The values of the template of the same name."""
+    effects = sweep.effects
     return {
         "titles": OUTCOME_TITLES[1:],
         "rows": _against_baseline(sweep, chips),
-        "moved": [(chips[str(line["config_id"])], _line(line)) for line in _beyond(sweep.moved)],
-        "moved_tested": len(sweep.moved),
-        "pairs": [_line(line) for line in _beyond(found.diagnostic_pairs)],
-        "pairs_tested": len(found.diagnostic_pairs),
-        "odds": [in_words(line) for line in _beyond(found.odds)],
-        "odds_tested": len(found.odds),
-        "odds_pairs": [_together(line) for line in _beyond(found.odds_pairs)],
-        "odds_pairs_tested": len(found.odds_pairs),
+        "moved": [(chips[str(line["config_id"])], _with_text(line)) for line in _significant(sweep.diagnostics)],
+        "moved_tested": len(sweep.diagnostics),
+        "pairs": [_with_text(line) for line in _significant(effects.diagnostic_pairs)],
+        "pairs_tested": len(effects.diagnostic_pairs),
+        "odds": [format_odds(line) for line in _significant(effects.odds)],
+        "odds_tested": len(effects.odds),
+        "odds_pairs": [_format_odds_interaction(line) for line in _significant(effects.odds_pairs)],
+        "odds_pairs_tested": len(effects.odds_pairs),
     }
 
 
-def _beyond(table: pd.DataFrame) -> list[dict[str, Any]]:
+def _significant(table: pd.DataFrame) -> list[dict[str, Any]]:
     return table[table["distinct"].astype(bool)].to_dict("records")
 
 
 def _against_baseline(sweep: SweepSummary, chips: dict[str, Chip]) -> list[tuple[Chip, list[dict[str, Any]]]]:
-    """(configuration, (difference, p) of every endpoint but the first)."""
-    of = {(line["config_id"], line["outcome"]): _line(line) for line in sweep.secondary.to_dict("records")}
+    """(configuration, cells of every endpoint but the first)."""
+    of = {(line["config_id"], line["outcome"]): _with_text(line) for line in sweep.secondary.to_dict("records")}
     ids = dict.fromkeys(config_id for config_id, _ in of)
     return [
         (chips[str(i)], [of.get((i, name), {"shown": "-", "chance": ""}) for name in factor_effects.OUTCOMES[1:]])
@@ -47,28 +47,28 @@ def _against_baseline(sweep: SweepSummary, chips: dict[str, Chip]) -> list[tuple
     ]
 
 
-def _line(line: dict[str, Any]) -> dict[str, Any]:
-    """With `shown`, the difference or effect, and `chance`."""
+def _with_text(line: dict[str, Any]) -> dict[str, Any]:
+    """The line with `shown`, the difference or effect as text, and `chance`, its p value as text."""
     low, high = ("low", "high") if "difference" in line else ("ci_low", "ci_high")
     value = line["difference"] if "difference" in line else line["estimate"]
-    shown = signed({"estimate": value, "ci_low": line[low], "ci_high": line[high]})
-    return {**line, "shown": f"{shown}{' *' if line['distinct'] else ''}", "chance": _chance(line["p"])}
+    text = signed({"estimate": value, "ci_low": line[low], "ci_high": line[high]})
+    return {**line, "shown": f"{text}{' *' if line['distinct'] else ''}", "chance": _format_chance(line["p"])}
 
 
-def _chance(p: float) -> str:
+def _format_chance(p: float) -> str:
     return probability(p) if p == p else "too few seeds"
 
 
-def in_words(line: dict[str, Any]) -> str:
+def format_odds(line: dict[str, Any]) -> str:
     """A line of `Effects.odds` as a sentence."""
     ratio = estimate(line["odds"], line["ci_low"], line["ci_high"])
     counts = f"{line['raised_low']} of {line['n_low']} runs, then {line['raised_high']} of {line['n_high']}"
-    return (f"{_turn(line)} multiplies the odds of “{TITLES[line['flag']]}” by {ratio}: {counts} "
-            f"({_chance(line['p'])})")  # fmt: skip
+    return (f"{_format_step(line)} multiplies the odds of “{TITLES[line['flag']]}” by {ratio}: {counts} "
+            f"({_format_chance(line['p'])})")  # fmt: skip
 
 
-def _turn(line: dict[str, Any]) -> str:
-    """`Raising num_q from 1 to 2`; values without an order are set."""
+def _format_step(line: dict[str, Any]) -> str:
+    """`Raising num_q from 1 to 2`; `Setting` for levels without an order."""
     try:
         rising = float(line["high"]) > float(line["low"])
     except ValueError:
@@ -76,8 +76,8 @@ def _turn(line: dict[str, Any]) -> str:
     return f"{'Raising' if rising else 'Lowering'} {line['factor']} from {line['low']} to {line['high']}"
 
 
-def _together(line: dict[str, Any]) -> str:
+def _format_odds_interaction(line: dict[str, Any]) -> str:
     one, two = line["factor"].split(TIMES)
     ratio = estimate(line["odds"], line["ci_low"], line["ci_high"])
     return (f"What {one} does to the odds of “{TITLES[line['flag']]}” is multiplied by {ratio} along {two}, from "
-            f"({line['low']}) to ({line['high']}) ({_chance(line['p'])})")  # fmt: skip
+            f"({line['low']}) to ({line['high']}) ({_format_chance(line['p'])})")  # fmt: skip

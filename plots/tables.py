@@ -1,4 +1,4 @@
-"""The report's tables, as the template places them: every number in words, every configuration as its chip."""
+"""The tables of the report, ready for the template: numbers as text, configurations as chips."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from aggregate import flags
 from aggregate.analysis import factor_effects
 from aggregate.analysis.summary import SweepSummary
 from aggregate.flags import hypotheses
-from aggregate.inputs import runs as load
+from aggregate.inputs.runs import STOPPED
 from aggregate.statistics import estimates
 from aggregate.verdict.number_format import estimate, number, signed
 from plots.theme import LineStyle
@@ -25,15 +25,17 @@ STATE_SIGNS = {"done": "✓", "running": "▸", "pending": "…", "new": "…", 
 
 @dataclass(frozen=True)
 class Chip:
-    """A configuration as the page names it everywhere: letter, line sample, label. index: its number in the sweep;
-    mixed: what its seeds mix; imported: the import that its curves are of, "" for runs of this project; drawn: whether
-    it is in the figures."""
+    """How the page names a configuration: letter, line sample, label.
+
+    index: its place in the sweep. mixed: differences in provenance between its seeds, "" for none. imported: name of
+    the import that its curves come from, "" for runs of this project. drawn: whether it is in the figures.
+    """
 
     index: int
     config_id: str
     letter: str
     label: str
-    look: LineStyle
+    line_style: LineStyle
     is_baseline: bool
     mixed: str
     imported: str
@@ -53,15 +55,15 @@ def ranking_table(sweep: SweepSummary, chips: dict[str, Chip]) -> dict[str, Any]
         own = scores[scores["config_id"] == line["config_id"]]
         rows.append({
             "chip": chips[line["config_id"]],
-            "lead": _estimate(line, lead),
+            "lead": _format_estimate(line, lead),
             "n": line[f"{lead}_n"],
             "planned": line["planned"],
-            # a narrow cell breaks between mean and interval, not within the interval
-            "others": [(_estimate(line, name).replace(", ", ",\N{NO-BREAK SPACE}"),
+            # a narrow cell breaks the line between mean and interval, not within the interval
+            "others": [(_format_estimate(line, name).replace(", ", ",\N{NO-BREAK SPACE}"),
                         _seed_strip(line, own, name, ends[name]) if name in ends else None)
                        for name, _, _ in OTHER_SCORES],
-            "contrast": _contrast(contrasts, line["config_id"]) if finished else ("", ""),
-            "place": _place(contrasts, line["config_id"]),
+            "contrast": _difference_from_best(contrasts, line["config_id"]) if finished else ("", ""),
+            "place": _rank(contrasts, line["config_id"]),
             "strip": _seed_strip(line, own, lead, ends[lead]),
         })  # fmt: skip
     return {
@@ -74,7 +76,7 @@ def ranking_table(sweep: SweepSummary, chips: dict[str, Chip]) -> dict[str, Any]
 
 
 def _with_imported(sweep: SweepSummary, lead: str) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """(ranking, scores) with the imported curves where their means stand."""
+    """(ranking, scores) with the imported curves, sorted by mean."""
     if sweep.imported is None:
         return sweep.ranking, sweep.scores
     ranking = pd.concat([sweep.ranking, sweep.imported.ranking], ignore_index=True)
@@ -91,12 +93,12 @@ OTHER_SCORES = (
 )
 
 
-def _estimate(line: Mapping[str, Any] | pd.Series, name: str) -> str:
+def _format_estimate(line: Mapping[str, Any] | pd.Series, name: str) -> str:
     return estimate(line[f"{name}_mean"], line[f"{name}_low"], line[f"{name}_high"])
 
 
-def _contrast(contrasts: pd.DataFrame, config_id: str) -> tuple[str, str]:
-    """(difference from the leader, what it means)."""
+def _difference_from_best(contrasts: pd.DataFrame, config_id: str) -> tuple[str, str]:
+    """(difference from the best configuration, its meaning)."""
     if config_id not in contrasts.index:
         return "", ""
     line = contrasts.loc[config_id]
@@ -104,12 +106,12 @@ def _contrast(contrasts: pd.DataFrame, config_id: str) -> tuple[str, str]:
         return "", "leads"
     if np.isnan(line["p"]):
         return number(-line["difference"]), "too few seeds"
-    shown = estimate(-line["difference"], -line["high"], -line["low"])
-    return shown, "worse" if line["distinct"] else "not told apart"
+    difference = estimate(-line["difference"], -line["high"], -line["low"])
+    return difference, "worse" if line["distinct"] else "not told apart"
 
 
-def _place(contrasts: pd.DataFrame, config_id: str) -> str:
-    """The places a configuration can have: a range where it is tied."""
+def _rank(contrasts: pd.DataFrame, config_id: str) -> str:
+    """The rank of a configuration, a range where it is tied."""
     if config_id not in contrasts.index:
         return "-"
     first, last = contrasts.loc[config_id, ["first", "last"]]
@@ -117,32 +119,32 @@ def _place(contrasts: pd.DataFrame, config_id: str) -> str:
 
 
 def contrast_table(sweep: SweepSummary, chips: dict[str, Chip]) -> list[dict[str, Any]]:
-    """Each configuration against the baseline, and its collapsed and crashed runs apart; then the imported curves."""
+    """Each configuration against the baseline, with and without collapsed and crashed runs; then imported curves."""
     if all(config.imported for config in sweep.source.configs):
-        return []  # no baseline, and nothing known of how they ended
+        return []  # no baseline, and unknown how they ended
     against = {line["config_id"]: line for line in sweep.baseline.to_dict("records")}
-    votes = sweep.votes[sweep.votes["flag"] == "evaluation_collapse"].set_index("config_id")
+    votes = sweep.votes[sweep.votes["flag"] == flags.COLLAPSE].set_index("config_id")
     rows: list[dict[str, Any]] = []
     for line in sweep.ranking[sweep.ranking["worst_planner_n"] > 0].to_dict("records"):
-        chip, found = chips[line["config_id"]], against.get(line["config_id"])
+        chip, contrast = chips[line["config_id"]], against.get(line["config_id"])
         rows.append({
             "chip": chip,
-            "observed": _estimate(line, "final_planner"),
-            "healthy": _estimate(line, "healthy_planner"),
-            "worst": _estimate(line, "worst_planner"),
-            "fall": _estimate(line, "fall_planner"),
-            "collapsed": _share(votes.at[chip.config_id, "raised"], votes.at[chip.config_id, "assessable"]),
-            "cells": _against(found) if found else [""] * 6,
+            "observed": _format_estimate(line, "final_planner"),
+            "healthy": _format_estimate(line, "healthy_planner"),
+            "worst": _format_estimate(line, "worst_planner"),
+            "fall": _format_estimate(line, "fall_planner"),
+            "collapsed": _format_share(votes.at[chip.config_id, "raised"], votes.at[chip.config_id, "assessable"]),
+            "cells": _contrast_cells(contrast) if contrast else [""] * 6,
             "strip": None,
         })  # fmt: skip
     rows += _imported_contrasts(sweep, chips)
     against |= (
         {line["config_id"]: line for line in sweep.imported.baseline.to_dict("records")} if sweep.imported else {}
     )
-    shown = [row for row in rows if row["chip"].config_id in against]
-    lines = [against[row["chip"].config_id] for row in shown]
-    strips = forest([(line["difference"], line["low"], line["high"]) for line in lines])
-    for row, strip in zip(shown, strips, strict=True):
+    contrasted = [row for row in rows if row["chip"].config_id in against]
+    lines = [against[row["chip"].config_id] for row in contrasted]
+    strips = forest_strips([(line["difference"], line["low"], line["high"]) for line in lines])
+    for row, strip in zip(contrasted, strips, strict=True):
         row["strip"] = strip
     return rows
 
@@ -152,31 +154,32 @@ def _imported_contrasts(sweep: SweepSummary, chips: dict[str, Chip]) -> list[dic
         return []
     ranking = sweep.imported.ranking.set_index("config_id")
     return [
-        {"chip": chips[line["config_id"]], "observed": _estimate(ranking.loc[line["config_id"]], "final_planner"),
-         "cells": _against(line), "strip": None, **dict.fromkeys(("healthy", "worst", "fall", "collapsed"), "-")}
+        {"chip": chips[line["config_id"]], "cells": _contrast_cells(line), "strip": None,
+         "observed": _format_estimate(ranking.loc[line["config_id"]], "final_planner"),
+         **dict.fromkeys(("healthy", "worst", "fall", "collapsed"), "-")}
         for line in sweep.imported.baseline.to_dict("records")
     ]  # fmt: skip
 
 
-def _share(raised: int, judged: int) -> str:
+def _format_share(raised: int, judged: int) -> str:
     """2 of 6 [10 %, 70 %]."""
     low, high = estimates.share_interval(raised, judged)
     return f"{raised} of {judged} [{100 * low:.0f} %, {100 * high:.0f} %]"
 
 
-def _against(line: dict[str, Any]) -> list[str]:
+def _contrast_cells(line: dict[str, Any]) -> list[str]:
     difference = signed({"estimate": line["difference"], "ci_low": line["low"], "ci_high": line["high"]})
-    return [f"{difference}{' *' if line['distinct'] else ''}", _p(line["p"]), _p(line["permutation"]),
-            number(line["better"]), number(line["detectable"]), _needed(line["needed"])]  # fmt: skip
+    return [f"{difference}{' *' if line['distinct'] else ''}", _format_p(line["p"]), _format_p(line["permutation"]),
+            number(line["better"]), number(line["detectable"]), _format_seeds_needed(line["needed"])]  # fmt: skip
 
 
-def _p(p: float) -> str:
+def _format_p(p: float) -> str:
     if not np.isfinite(p):
         return "-"
     return f"{p:.3f}" if p >= 0.001 else "< 0.001"
 
 
-def _needed(seeds: float) -> str:
+def _format_seeds_needed(seeds: float) -> str:
     if np.isnan(seeds):
         return "-"
     return f"{seeds:.0f}" if np.isfinite(seeds) else f"> {estimates.MOST_SEEDS}"
@@ -186,53 +189,54 @@ OUTCOME_TITLES = ("final return, planning", "area under curve", "fall at the end
 
 
 def effect_tables(sweep: SweepSummary) -> dict[str, Any]:
-    found = sweep.effects
-    beyond = found.diagnostics[found.diagnostics["distinct"].astype(bool)].to_dict("records")
+    effects = sweep.effects
+    significant = effects.diagnostics[effects.diagnostics["distinct"].astype(bool)].to_dict("records")
     titles = {d.name: d.title for d in flags.DETECTORS}
     odds = [{**line, "title": titles[line["flag"]], "odds": estimate(line["odds"], line["ci_low"], line["ci_high"]),
-             "p": _p(line["p"])} for line in found.odds.to_dict("records")]  # fmt: skip
+             "p": _format_p(line["p"])} for line in effects.odds.to_dict("records")]  # fmt: skip
     return {
         "titles": OUTCOME_TITLES,
-        "main": _effect_rows(found.returns),
-        "interactions": _effect_rows(found.interactions),
-        "tested": len(found.diagnostics),
-        "diagnostics": [{**line, "shown": signed(line), "p": _p(line["p"])} for line in beyond],
+        "main": _effect_rows(effects.returns),
+        "interactions": _effect_rows(effects.interactions),
+        "tested": len(effects.diagnostics),
+        "diagnostics": [{**line, "shown": signed(line), "p": _format_p(line["p"])} for line in significant],
         "odds": odds,
     }
 
 
 def _effect_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """A row per factor and step, its cells in the order of `effects.OUTCOMES`: (estimate, p)."""
+    """One row per contrast of a factor, its cells in the order of `factor_effects.OUTCOMES`: (estimate, p)."""
     rows = []
     for (factor, low, high), lines in table.groupby(["factor", "low", "high"], sort=False):
         of = {line["outcome"]: line for line in lines.to_dict("records")}
-        cells = [(f"{signed(of[name])}{' *' if of[name]['distinct'] else ''}", _p(of[name]["p"])) if name in of
+        cells = [(f"{signed(of[name])}{' *' if of[name]['distinct'] else ''}", _format_p(of[name]["p"])) if name in of
                  else ("-", "-") for name in factor_effects.OUTCOMES]  # fmt: skip
         first = lines.iloc[0]
         rows.append({"factor": factor, "low": low, "high": high, "cells": cells, "runs": first["runs"],
-                     "detectable": number(first["detectable"]), "needed": _needed(first["needed"]),
+                     "detectable": number(first["detectable"]), "needed": _format_seeds_needed(first["needed"]),
                      "primary": tuple(of[factor_effects.PRIMARY][key] if factor_effects.PRIMARY in of else np.nan
                                       for key in ("estimate", "ci_low", "ci_high"))})  # fmt: skip
-    for row, strip in zip(rows, forest([row["primary"] for row in rows]), strict=True):
+    for row, strip in zip(rows, forest_strips([row["primary"] for row in rows]), strict=True):
         row["strip"] = strip
     return rows
 
 
-def forest(found: Sequence[tuple[float, float, float]]) -> list[dict[str, Any]]:
-    """(estimate, low, high) of differences as places on strips of one scale that holds zero."""
-    ends = [value for line in found for value in line if np.isfinite(value)]
+def forest_strips(differences: Sequence[tuple[float, float, float]]) -> list[dict[str, Any]]:
+    """Differences as (estimate, low, high) -> positions on strips with one common scale that includes zero."""
+    ends = [value for line in differences for value in line if np.isfinite(value)]
     low, high = min([0.0, *ends]), max([0.0, *ends])
     margin = 0.04 * (high - low) or 1.0
     low, high = low - margin, high + margin
     return [
         {"zero": _percent(0.0, low, high), "mean": _percent(mean, low, high),
          "bar": [_percent(end, low, high) for end in interval]}
-        for mean, *interval in found
+        for mean, *interval in differences
     ]  # fmt: skip
 
 
 def _seed_strip(line: Mapping[str, Any], own: pd.DataFrame, name: str, ends: tuple[float, float]) -> dict[str, Any]:
-    """Places of a configuration's seeds, mean and interval on a strip with these `ends`. own: its runs' scores."""
+    """Positions of a configuration's seeds, mean and interval on a strip from `ends[0]` to `ends[1]`. own: its
+    scores."""
     return {
         "dots": [_percent(value, *ends) for value in own[name].dropna()],
         "mean": _percent(line[f"{name}_mean"], *ends),
@@ -248,7 +252,7 @@ def _strip_range(values: Iterable[float]) -> tuple[float, float]:
 
 
 def _percent(value: float, low: float, high: float) -> str | None:
-    """Place on the strip; intervals that leave it end at its border."""
+    """Position on a strip from `low` to `high`, clipped to it."""
     if not np.isfinite(value):
         return None
     return f"{100 * min(max((value - low) / (high - low), 0.0), 1.0):.1f}%"
@@ -274,18 +278,18 @@ def run_states(sweep: SweepSummary, chips: Sequence[Chip]) -> dict[str, Any]:
         rows.append((chip, cells))
     counts = sweep.runs["state"].value_counts().sort_index()
     return {"seeds": seeds, "rows": rows, "counts": [(int(n), str(state)) for state, n in counts.items()],
-            "stopped": _stopped(sweep, chips)}  # fmt: skip
+            "stopped": _stopped_configurations(sweep, chips)}  # fmt: skip
 
 
-def _stopped(sweep: SweepSummary, chips: Sequence[Chip]) -> list[tuple[Chip, int, str]]:
-    """Configurations that were given up: how many of their seeds, and why."""
-    stopped = [[run.reason for run in config.runs if run.state == load.STOPPED] for config in sweep.source.configs]
+def _stopped_configurations(sweep: SweepSummary, chips: Sequence[Chip]) -> list[tuple[Chip, int, str]]:
+    """(configuration, number of stopped seeds, reason) of configurations that `sweeps prune` stopped."""
+    stopped = [[run.reason for run in config.runs if run.state == STOPPED] for config in sweep.source.configs]
     return [(chip, len(reasons), reasons[0]) for chip, reasons in zip(chips, stopped, strict=True) if reasons]
 
 
 def flag_tables(sweep: SweepSummary, chips: Sequence[Chip]) -> dict[str, Any]:
-    """The votes: of every configuration on the flags that any run raises (`raised`); the other flags by name, those
-    that nobody raises (`quiet`) and those that could be judged nowhere (`unknown`)."""
+    """The votes of every configuration on flags that any run raises (`raised`); titles of flags that no run raises
+    (`quiet`) and of those that could be judged in no run (`unknown`)."""
     votes = {(v["config_id"], v["flag"]): v for v in sweep.votes.to_dict("records")}
     counts = sweep.votes.groupby("flag")[["raised", "assessable"]].sum()
     known = [d for d in flags.DETECTORS if d.name in counts.index]
@@ -304,34 +308,36 @@ def flag_tables(sweep: SweepSummary, chips: Sequence[Chip]) -> dict[str, Any]:
 
 
 def _causes(sweep: SweepSummary, chips: Sequence[Chip]) -> list[tuple[Chip, list[tuple[str, str, str]]]]:
-    """Per configuration that shows any sign, (cause, evidence, next knob), best supported first."""
-    found = []
+    """Per configuration with any sign, (cause, evidence, recommended change), best supported first."""
+    by_chip = []
     for chip in chips:
         config = sweep.config(chip.config_id).config
         own = (frame[frame["config_id"] == chip.config_id] for frame in (sweep.findings, sweep.votes))
         lines = []
         for hypothesis in hypotheses.hypotheses(*own):
-            now = ", ".join(f"{key} is {shown_value(config[key])}" for key in hypothesis.cause.keys if key in config)
+            now = ", ".join(
+                f"{key} is {format_plan_value(config[key])}" for key in hypothesis.cause.keys if key in config
+            )
             knob = f"{hypothesis.cause.knob} ({now})" if now else hypothesis.cause.knob
             lines.append((hypothesis.cause.name, hypotheses.format_hypothesis(hypothesis), knob))
         if lines:
-            found.append((chip, lines))
-    return found
+            by_chip.append((chip, lines))
+    return by_chip
 
 
 def _variance(sweep: SweepSummary) -> dict[str, list[str]]:
-    """Configuration -> standard deviations with planning, then with the policy alone."""
-    told: dict[str, list[str]] = {}
+    """config_id -> standard deviations with planning, then of the policy without MPC."""
+    texts: dict[str, list[str]] = {}
     for line in sweep.variance.to_dict("records"):
-        told.setdefault(line["config_id"], []).extend(number(line[part]) for part in ("episodes", "time", "seeds"))
-    return told
+        texts.setdefault(line["config_id"], []).extend(number(line[part]) for part in ("episodes", "time", "seeds"))
+    return texts
 
 
-def key_tables(sweep: SweepSummary, chips: Sequence[Chip]) -> dict[str, Any]:
-    """The configurations' keys: those all share, and of each configuration (in `rows`) those that differ."""
+def hyperparameter_tables(sweep: SweepSummary, chips: Sequence[Chip]) -> dict[str, Any]:
+    """Hyperparameters: those equal in all configurations (`same`), and the values of the others (`rows`)."""
     configs = [c.config for c in sweep.source.configs]
     names = sorted(set().union(*configs)) if configs else []
-    shown = {name: [shown_value(c[name]) if name in c else "-" for c in configs] for name in names}
+    shown = {name: [format_plan_value(c[name]) if name in c else "-" for c in configs] for name in names}
     differ = [name for name, values in shown.items() if len(set(values)) > 1]
     return {
         "same": [(name, values[0]) for name, values in shown.items() if name not in differ],
@@ -340,6 +346,6 @@ def key_tables(sweep: SweepSummary, chips: Sequence[Chip]) -> dict[str, Any]:
     }
 
 
-def shown_value(value: Any) -> str:
-    """A value of a configuration as it is written in a plan."""
+def format_plan_value(value: Any) -> str:
+    """A value of a configuration with all its digits, as a plan takes it (YAML reads JSON)."""
     return value if isinstance(value, str) else json.dumps(value, default=str)

@@ -1,7 +1,7 @@
-"""House style: one palette for light and dark, line styles as second cue, small deterministic SVG.
+"""Style of all figures: a palette for light and dark pages, line styles, compact deterministic SVG.
 
-Figures are drawn once, in placeholder colours that `to_svg` replaces by CSS variables: the page gives them
-their light or dark values.
+Figures are drawn in the light colours, which `to_svg` replaces by CSS variables, so that the page sets light or dark
+values.
 """
 
 from __future__ import annotations
@@ -9,21 +9,22 @@ from __future__ import annotations
 import contextlib
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import matplotlib
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-# (light, dark), distinguishable under the common colour-vision deficiencies together with the dashes
+# (light, dark); together with the dashes distinguishable under common colour-vision deficiencies
 PALETTE = (
     ("#0072b2", "#4aa8e0"), ("#d55e00", "#ff8a4c"), ("#009e73", "#2cc79b"), ("#b5508f", "#e79cc6"),
     ("#b97f00", "#f2b84b"), ("#3d3d8f", "#a9a6f0"), ("#7a5c3e", "#c9a98a"), ("#5b6770", "#a9b4bd"),
 )  # fmt: skip
 DASHES: tuple[tuple[float, ...], ...] = ((), (5, 2), (1.5, 1.5), (6, 1.5, 1.5, 1.5))
-DISTINCT = len(PALETTE) * len(DASHES)  # configurations that look different
+DISTINCT = len(PALETTE) * len(DASHES)  # number of line styles
 # (light, dark) of everything else on the page
 COLORS = {
     "paper": ("#ffffff", "#14181d"), "card": ("#f5f7f9", "#1d232a"), "ink": ("#1b1f24", "#e6e9ed"),
@@ -37,7 +38,7 @@ _DRAWN = ("ink", "muted", "grid", "bad", *(f"c{i}" for i in range(len(PALETTE)))
 VARIABLES = {COLORS[name][0]: f"--{name}" for name in _DRAWN}
 
 RC: Any = {
-    "svg.fonttype": "none",  # text stays text: small, readable by screen readers
+    "svg.fonttype": "none",  # text, not paths: small, and accessible to screen readers
     "svg.hashsalt": "sweeps",
     "font.family": "DejaVu Sans",
     "font.size": 8.5,
@@ -69,7 +70,7 @@ RC: Any = {
 
 @dataclass(frozen=True)
 class LineStyle:
-    """How a configuration is drawn everywhere: index into the palette and into the dashes."""
+    """Colour and dashes of a configuration in all figures: index into `PALETTE` and into `DASHES`."""
 
     color: int
     dash: int
@@ -90,34 +91,35 @@ class LineStyle:
         return " ".join(f"{d * 1.5:g}" for d in DASHES[self.dash])
 
 
-def looks(sweeps: Sequence[Sequence[str]]) -> dict[str, LineStyle]:
-    """config_id -> look, the same in every sweep; distinct within a sweep while there are looks left. sweeps: the
-    config_ids of each, those first that shall not share a look."""
-    slots = [LineStyle(i % 8, (i + i // 8) % 4) for i in range(DISTINCT)]
-    given: dict[str, LineStyle] = {}
+def line_styles(sweeps: Sequence[Sequence[str]]) -> dict[str, LineStyle]:
+    """config_id -> style, the same in every sweep; distinct within a sweep as long as there are unused styles. sweeps:
+    config_ids of each, first those that must not share a style."""
+    all_styles = [LineStyle(i % 8, (i + i // 8) % 4) for i in range(DISTINCT)]
+    style_of: dict[str, LineStyle] = {}
     for configs in sweeps:
-        used = {given[config_id] for config_id in configs if config_id in given}
+        used = {style_of[config_id] for config_id in configs if config_id in style_of}
         for config_id in configs:
-            if config_id not in given:
-                free = [look for look in slots if look not in used] or slots
-                given[config_id] = free[0]
+            if config_id not in style_of:
+                free = [line_style for line_style in all_styles if line_style not in used] or all_styles
+                style_of[config_id] = free[0]
                 used.add(free[0])
-    return given
+    return style_of
 
 
 def figure(width: float, height: float) -> Figure:
-    """An empty figure, in pixels of the page. Draw under `style()`."""
-    made = Figure(figsize=(width / 96, height / 96), dpi=96)
-    FigureCanvasSVG(made)
-    return made
+    """An empty figure of a size in pixels of the page. Draw within `style()`."""
+    fig = Figure(figsize=(width / 96, height / 96), dpi=96)
+    FigureCanvasSVG(fig)
+    return fig
 
 
 @contextlib.contextmanager
-def style() -> Iterator[None]:
-    """Context in which figures are drawn and saved; the reader's own matplotlibrc has no say."""
+def style(own: Mapping[Any, Any] = MappingProxyType({})) -> Iterator[None]:
+    """Context in which figures are drawn and saved, whatever the user's matplotlibrc says. own: settings that replace
+    those of `RC`."""
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
-        matplotlib.rcParams.update(RC)
+        matplotlib.rcParams.update({**RC, **own})
         yield
 
 
@@ -139,9 +141,9 @@ _VECTOR = re.compile(r"([ML])\s+(\S+)\s+(\S+)|z")
 
 
 def to_svg(drawn: Figure) -> str:
-    """Markup to stand inside a page: sized by its container, without ids, dates or outside references.
+    """Markup for use inside a page: sized by its container, without ids, dates and external references.
 
-    Nothing is clipped (that would need ids): what is drawn must lie within the axes.
+    Nothing is clipped, as clip paths need ids: everything drawn must lie within the axes.
     """
     buffer = io.StringIO()
     drawn.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
@@ -162,7 +164,7 @@ def to_svg(drawn: Figure) -> str:
 
 
 def _compact(path: str) -> str:
-    """Straight paths as relative steps of tenths of a point; a fifth of the characters."""
+    """Straight paths in relative coordinates of tenths of a point, a fifth of the length."""
     if not _POLYLINE.fullmatch(path):
         return " ".join(_rounded(path).split())
     out: list[str] = []

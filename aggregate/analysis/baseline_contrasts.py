@@ -1,4 +1,4 @@
-"""Configurations against the baseline beyond the endpoint that decides: secondary endpoints, and every diagnostic."""
+"""Contrasts with the baseline on secondary endpoints and on every diagnostic."""
 
 from __future__ import annotations
 
@@ -7,32 +7,32 @@ import pandas as pd
 
 from aggregate.analysis.factor_effects import OUTCOMES
 from aggregate.statistics import estimates
-from aggregate.statistics.alpha_spending import Looks
+from aggregate.statistics.alpha_spending import InterimAnalyses
 from tdmpc.metrics import METRICS
 
 _COLUMNS = ["outcome", "config_id", "n", "difference", "low", "high", "p_raw"]
 
 
-def secondary(scores: pd.DataFrame, baseline: str, looks: Looks) -> pd.DataFrame:
-    """`stats.AgainstBaseline` on every endpoint but the first of `OUTCOMES`, each corrected by itself; `outcome` says
-    which. scores: one line per run with `config_id`. baseline: identity of the configuration, "" for none."""
-    judge = estimates.AgainstBaseline(looks)
-    found = [judge(scores, "config_id", name, baseline).assign(outcome=name) for name in OUTCOMES[1:]]
-    return pd.concat(found, ignore_index=True)
+def secondary(scores: pd.DataFrame, baseline: str, analyses: InterimAnalyses) -> pd.DataFrame:
+    """`estimates.AgainstBaseline` on every endpoint but the first of `OUTCOMES`, each corrected by itself; `outcome`
+    says which. scores: one line per run with `config_id`. baseline: identity of the configuration, "" for none."""
+    contrast = estimates.AgainstBaseline(analyses)
+    parts = [contrast(scores, "config_id", name, baseline).assign(outcome=name) for name in OUTCOMES[1:]]
+    return pd.concat(parts, ignore_index=True)
 
 
 def diagnostics(late: pd.DataFrame, baseline: str) -> pd.DataFrame:
     """Every metric of every configuration against the baseline's: outcome, config_id, n, difference with low and high
-    (uncorrected), p_raw, p (false-discovery rate over all of them), distinct. late: `effects.last_quarter`."""
+    (uncorrected), p_raw, p (false-discovery rate over all of them), distinct. late: `factor_effects.last_quarter`."""
     lines = []
     for metric in (name for name in late if name in METRICS):
         samples = estimates.samples_of(late, "config_id", metric)
         base = samples.pop(baseline, np.empty(0))
         for config_id, sample in samples.items() if base.size else ():
-            found = estimates.welch(sample, base)
-            difference, half = float(found.estimate), float(found.half_width())
+            contrast = estimates.welch(sample, base)
+            difference, half = float(contrast.estimate), float(contrast.half_width())
             lines.append((metric, config_id, sample.size, difference, difference - half, difference + half,
-                          float(found.p)))  # fmt: skip
+                          float(contrast.p)))  # fmt: skip
     table = pd.DataFrame(lines, columns=_COLUMNS)
     p = estimates.false_discovery(table["p_raw"].to_numpy(dtype=float))
     return table.assign(p=p, distinct=p < estimates.ALPHA)

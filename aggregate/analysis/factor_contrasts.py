@@ -1,4 +1,4 @@
-"""What is compared: configurations along a swept factor, where all else is alike."""
+"""Contrasts along swept factors: which configurations are compared, and with which weights."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ from typing import Any
 import numpy as np
 
 from aggregate.inputs.runs import SweepSource
+from sweepwise.core.value_format import format_value
 
 TIMES = " × "  # between the factors of an interaction
 
 
 @dataclass(frozen=True)
 class Axis:
-    """One question about a factor: what does going from its first level to its last do?
+    """The contrast from the first level of a factor to its last.
 
-    names: of its levels, two at least. position: (configurations,), 0 at the first to 1 at the last in equal steps, NaN
-    where a configuration is no part of it. alike: codes (configurations,); configurations are compared within equal
-    codes of each.
+    names: of its levels, at least two. position: (configurations,), from 0 at the first level to 1 at the last in equal
+    steps, NaN for configurations that take no part. alike: codes, each (configurations,); configurations are compared
+    only within equal codes.
     """
 
     factor: str
@@ -41,18 +42,18 @@ class Axis:
         return len(self.names)
 
     def at(self, level: str) -> np.ndarray:
-        """(configurations,) that have the level."""
+        """(configurations,), True where a configuration has the level."""
         place = self.names.index(level) / (self.levels - 1)
         return np.abs(self.position - place) < 0.5 / self.levels
 
     def between(self, one: str, other: str) -> Axis:
-        """From level `one` to level `other`, nothing between them."""
+        """The contrast from level `one` to level `other` alone."""
         x = np.select([self.at(one), self.at(other)], [0.0, 1.0], np.nan)
         return Axis(self.factor, (one, other), x, self.alike)
 
     def weights(self, there: np.ndarray) -> np.ndarray:
-        """(configurations,) that give the slope over `position` within alike configurations, of those `there`;
-        all zero where these never differ in this factor alone."""
+        """Weights (configurations,) of the least-squares slope over `position` within alike configurations, of those
+        `there`; all zero where no two of these differ in this factor alone."""
         out = np.zeros(there.size)
         used = there & np.isfinite(self.position)
         if not used.any():
@@ -66,16 +67,16 @@ class Axis:
 
 
 def axes(sweep: SweepSource) -> tuple[list[Axis], list[Axis]]:
-    """(of every factor, of every pair of factors). Factors that always change together count as one."""
+    """(main effects, two-way interactions). Factors that always change together count as one."""
     factors = _factors(sweep)
-    coded = {name: codes(values) for name, values in factors.items()}
+    coded = {name: group_codes(values) for name, values in factors.items()}
     baseline = next((i for i, config in enumerate(sweep.configs) if config.is_baseline), 0)
     main, pairs = [], []
     positions: dict[str, list[Axis]] = {}
     for name, values in factors.items():
-        others = codes(list(zip(*(c for other, c in coded.items() if other != name), strict=True)) or [()])
+        others = group_codes(list(zip(*(c for other, c in coded.items() if other != name), strict=True)) or [()])
         alike = np.broadcast_to(others, len(sweep.configs))
-        positions[name] = [Axis(name, names, x, (alike,)) for names, x in places(values, values[baseline])]
+        positions[name] = [Axis(name, names, x, (alike,)) for names, x in level_positions(values, values[baseline])]
         main += positions[name]
     for one, two in itertools.combinations(factors, 2):
         for a, b in itertools.product(positions[one], positions[two]):
@@ -86,10 +87,10 @@ def axes(sweep: SweepSource) -> tuple[list[Axis], list[Axis]]:
 
 
 def _factors(sweep: SweepSource) -> dict[str, list[Any]]:
-    """Name -> value in every configuration (None: changes nothing there); those that change together are one."""
+    """Name -> value in every configuration, None where it is not varied; factors that change together are merged."""
     merged: dict[tuple[int, ...], list[str]] = {}
     for key in sweep.factors:
-        coded = codes([config.factors.get(key) for config in sweep.configs])
+        coded = group_codes([config.factors.get(key) for config in sweep.configs])
         merged.setdefault(tuple(coded.tolist()), []).append(key)
     return {
         " and ".join(keys): [config.factors.get(keys[0]) for config in sweep.configs]
@@ -98,17 +99,17 @@ def _factors(sweep: SweepSource) -> dict[str, list[Any]]:
     }
 
 
-def codes(values: Sequence[Any]) -> np.ndarray:
-    """A number for each value, equal where they are."""
+def group_codes(values: Sequence[Any]) -> np.ndarray:
+    """Integer codes (n,), equal for equal values."""
     seen: dict[Any, int] = {}
     return np.array([seen.setdefault(value, len(seen)) for value in values])
 
 
-def places(
+def level_positions(
     values: Sequence[Any], baseline: Any, only: Sequence[Any] = ()
 ) -> Iterator[tuple[tuple[str, ...], np.ndarray]]:
-    """(names of levels, position): numbers have an order and one axis, other values one axis each that leads
-    from the baseline's (the first, where the baseline has none). only: the two values that are compared."""
+    """(names of levels, position) of each contrast. Numeric levels are ordered and make one contrast; other levels make
+    one each, against the baseline's level (the first, if the baseline has none). only: the two levels to compare."""
     levels = list(dict.fromkeys(value for value in values if value is not None))
     if only:
         paths = [list(only)] if set(only) <= set(levels) else []
@@ -118,18 +119,6 @@ def places(
         start = baseline if baseline is not None else levels[0]
         paths = [[start, level] for level in levels if level != start]
     for path in paths:
-        place = {level: i / (len(path) - 1) for i, level in enumerate(path)}
-        x = np.array([place.get(value, np.nan) for value in values])
-        yield tuple(map(shown, path)), x
-
-
-def shown(value: Any) -> str:
-    """A value as a researcher writes it: 1e-4, 0.05, true, [0.9, 0.95]."""
-    if isinstance(value, tuple):
-        return f"[{', '.join(map(shown, value))}]"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, float) and 0 < abs(value) <= 1e-3:
-        mantissa, exponent = f"{value:.6e}".split("e")
-        return f"{float(mantissa):g}e{int(exponent)}"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+        at = {level: i / (len(path) - 1) for i, level in enumerate(path)}
+        x = np.array([at.get(value, np.nan) for value in values])
+        yield tuple(map(format_value, path)), x

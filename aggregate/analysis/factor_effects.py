@@ -1,7 +1,7 @@
-"""What the swept factors do: main effects that use every run, trends of ordered factors, two-way interactions.
+"""Effects of the swept factors: main effects over all runs, trends of ordered factors, two-way interactions.
 
-Every effect is a weighted sum of the configurations' means (`stats.contrast`): configurations are compared only
-where all other factors are alike, each keeps its own variance, and none of it assumes that effects add up.
+Every effect is a weighted sum of the configurations' means (`estimates.contrast`): configurations are compared only
+where all other factors are equal, each keeps its own variance, and additivity is not assumed.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats as scipy_stats
+from scipy import stats
 
 from aggregate import flags
 from aggregate.analysis.factor_contrasts import TIMES, Axis, axes
 from aggregate.inputs.runs import SweepSource
 from aggregate.statistics import estimates
-from aggregate.statistics.alpha_spending import Looks
+from aggregate.statistics.alpha_spending import InterimAnalyses
 from tdmpc.metrics import METRICS
 
 PRIMARY = "final_planner"
 OUTCOMES = (PRIMARY, "auc_planner", "fall_planner", "final_policy")
 LAST_QUARTER = 0.75
-# Diagnostics: what is good when it rises is judged as a score.
+# Diagnostics. Metrics that are better when higher are scores instead.
 LATE = {
     name
     for name, metric in METRICS.items()
@@ -40,7 +40,7 @@ _ODDS = ["flag", "factor", "low", "high", "raised_low", "n_low", "raised_high", 
 
 @dataclass(frozen=True)
 class Effects:
-    """What the factors of a sweep do.
+    """Effects of the factors of a sweep.
 
     returns and interactions: outcome (one of `OUTCOMES`), factor, low, high (the levels), levels, runs, estimate
     with ci_low and ci_high (uncorrected), sd of the seeds, p_raw, detectable (true effect found in 80 % of cases),
@@ -48,7 +48,7 @@ class Effects:
     distinct. diagnostics: the same on every metric's mean over the last quarter, p with the false-discovery rate
     over all of them. odds: flag, factor, low, high, raised and judged runs at both levels, odds ratio with
     interval, p_raw, p (false-discovery rate). diagnostic_pairs, odds_pairs: the same of interactions; odds is then the
-    ratio of two odds ratios, raised and judged runs are those at the one corner and at the opposite one.
+    ratio of two odds ratios; raised and judged runs are those at two opposite corners.
     """
 
     returns: pd.DataFrame
@@ -63,58 +63,62 @@ def effects(sweep: SweepSource, scores: pd.DataFrame, diagnostics: pd.DataFrame,
     """scores and diagnostics: one line per run with `config_id`; findings: `flags.judge`."""
     main, pairs = axes(sweep)
     metrics = [name for name in diagnostics if name in METRICS]
-    raised, looks = _raised(sweep, findings), sweep.looks
+    raised, analyses = _flag_counts(sweep, findings), sweep.interim_analyses
     odds = pd.DataFrame(_odds(main, raised), columns=_ODDS)
-    odds_pairs = pd.DataFrame(_odds_together(main, raised), columns=_ODDS)
+    odds_pairs = pd.DataFrame(_odds_interactions(main, raised), columns=_ODDS)
     return Effects(
-        returns=_judged(_table(sweep, main, scores, OUTCOMES), lambda p: estimates.holm(looks(p))),
-        interactions=_judged(_table(sweep, pairs, scores, OUTCOMES), lambda p: estimates.holm(looks(p))),
-        diagnostics=_judged(_table(sweep, main, diagnostics, metrics), estimates.false_discovery, by_outcome=False),
-        diagnostic_pairs=_judged(
+        returns=_with_corrected_p(_table(sweep, main, scores, OUTCOMES), lambda p: estimates.holm(analyses(p))),
+        interactions=_with_corrected_p(_table(sweep, pairs, scores, OUTCOMES), lambda p: estimates.holm(analyses(p))),
+        diagnostics=_with_corrected_p(
+            _table(sweep, main, diagnostics, metrics), estimates.false_discovery, by_outcome=False
+        ),
+        diagnostic_pairs=_with_corrected_p(
             _table(sweep, pairs, diagnostics, metrics), estimates.false_discovery, by_outcome=False
         ),
-        odds=_judged(odds, estimates.false_discovery, by_outcome=False),
-        odds_pairs=_judged(odds_pairs, estimates.false_discovery, by_outcome=False),
+        odds=_with_corrected_p(odds, estimates.false_discovery, by_outcome=False),
+        odds_pairs=_with_corrected_p(odds_pairs, estimates.false_discovery, by_outcome=False),
     )
 
 
 def last_quarter(rows: Mapping[str, Mapping[str, Any]], total: int) -> dict[str, float]:
     """Rows of one run by kind -> mean of every diagnostic over the steps after three quarters of `total`, of those
     that are finite."""
-    found: dict[str, float] = {}
+    means: dict[str, float] = {}
     for kind, part in rows.items():
         names = [name for name in part if name in LATE and METRICS[name].kind == kind]
         late = np.asarray(part["step"]) > LAST_QUARTER * total
         for name in names if late.any() else ():
             values = np.asarray(part[name], dtype=float)[late]
             values = values[np.isfinite(values)]
-            found |= {name: float(values.mean())} if values.size else {}
-    return found
+            means |= {name: float(values.mean())} if values.size else {}
+    return means
 
 
 # --- tables ---------------------------------------------------------------------------------------------
 
 
-def _table(sweep: SweepSource, asked: Sequence[Axis], runs: pd.DataFrame, outcomes: Sequence[str]) -> pd.DataFrame:
+def _table(sweep: SweepSource, contrasts: Sequence[Axis], runs: pd.DataFrame, outcomes: Sequence[str]) -> pd.DataFrame:
     ids = [config.config_id for config in sweep.configs]
-    lines = [line for outcome in outcomes for line in _effects_on(outcome, asked, runs, ids, sweep.looks)]
+    lines = [
+        line for outcome in outcomes for line in _effects_on(outcome, contrasts, runs, ids, sweep.interim_analyses)
+    ]
     return pd.DataFrame(lines, columns=_COLUMNS)
 
 
 def _effects_on(
-    outcome: str, asked: Sequence[Axis], runs: pd.DataFrame, ids: Sequence[str], looks: Looks
+    outcome: str, contrasts: Sequence[Axis], runs: pd.DataFrame, ids: Sequence[str], analyses: InterimAnalyses
 ) -> Iterator[dict[str, Any]]:
     cells = Cells.of(runs, outcome, ids)
-    weighed = [(axis, axis.weights(cells.counts > 1)) for axis in asked]
-    weighed = [(axis, weights) for axis, weights in weighed if weights.any()]
-    tests = looks.tests(max(1, len(weighed)))
-    for axis, weights in weighed:
+    weighted = [(axis, axis.weights(cells.counts > 1)) for axis in contrasts]
+    weighted = [(axis, weights) for axis, weights in weighted if weights.any()]
+    tests = analyses.tests(max(1, len(weighted)))
+    for axis, weights in weighted:
         yield {"outcome": outcome, **effect(axis, weights, cells, tests)}
 
 
 @dataclass(frozen=True)
 class Cells:
-    """One outcome by configuration: means, variances (0 where unknown) and numbers of seeds, each (configurations,)."""
+    """One outcome by configuration: means, variances (0 where unknown) and seed counts, each (configurations,)."""
 
     means: np.ndarray
     variances: np.ndarray
@@ -133,20 +137,21 @@ class Cells:
 
 
 def effect(axis: Axis, weights: np.ndarray, cells: Cells, tests: float) -> dict[str, Any]:
-    """A line of `Effects.returns` without its outcome. tests: how many are corrected together (`Looks.tests`)."""
+    """A line of `Effects.returns` without its outcome. tests: how many are corrected together
+    (`InterimAnalyses.tests`)."""
     there = cells.counts > 1
     sd = float(np.sqrt(np.average(cells.variances[there], weights=cells.counts[there] - 1)))
-    found = estimates.contrast(weights, cells.means, cells.variances, cells.counts)
-    estimate, half, used = float(found.estimate), float(found.half_width()), cells.counts[weights != 0]
+    contrast = estimates.contrast(weights, cells.means, cells.variances, cells.counts)
+    estimate, half, used = float(contrast.estimate), float(contrast.half_width()), cells.counts[weights != 0]
     return {
         "factor": axis.factor, "low": axis.low, "high": axis.high, "levels": axis.levels, "runs": int(used.sum()),
-        "estimate": estimate, "ci_low": estimate - half, "ci_high": estimate + half, "sd": sd, "p_raw": float(found.p),
-        "detectable": float(found.detectable(tests)),
-        "needed": estimates.seeds_needed(found, int(np.median(used)), tests),
+        "estimate": estimate, "ci_low": estimate - half, "ci_high": estimate + half, "sd": sd,
+        "p_raw": float(contrast.p), "detectable": float(contrast.detectable(tests)),
+        "needed": estimates.seeds_needed(contrast, int(np.median(used)), tests),
     }  # fmt: skip
 
 
-def _raised(sweep: SweepSource, findings: pd.DataFrame) -> dict[str, np.ndarray]:
+def _flag_counts(sweep: SweepSource, findings: pd.DataFrame) -> dict[str, np.ndarray]:
     """Flags that any run raised -> (configurations, 2): runs that raised it, runs that could be judged."""
     judged = findings[findings["state"] != flags.NOT_ASSESSABLE]
     judged = judged.assign(raised=judged["state"] == flags.FLAG)
@@ -158,25 +163,25 @@ def _raised(sweep: SweepSource, findings: pd.DataFrame) -> dict[str, np.ndarray]
     }
 
 
-def _odds(asked: Sequence[Axis], raised: Mapping[str, np.ndarray]) -> Iterator[tuple[Any, ...]]:
-    """Lines of `Effects.odds`: the two ends of each axis, Fisher's exact test, Woolf's interval with half a run added
-    to every count."""
+def _odds(contrasts: Sequence[Axis], raised: Mapping[str, np.ndarray]) -> Iterator[tuple[Any, ...]]:
+    """Lines of `Effects.odds`: the two end levels of each contrast, Fisher's exact test, Woolf's interval with 0.5
+    added to every count."""
     for flag, counted in raised.items():
-        for axis in asked:
+        for axis in contrasts:
             used = axis.weights(counted[:, 1] > 0) != 0
             (k0, n0), (k1, n1) = (counted[used & (axis.position == end)].sum(0).tolist() for end in (0, 1))
             if not n0 or not n1:
                 continue
             ratio, error = log_odds(np.array([[k1, n1], [k0, n0]]), np.array([1, -1]))
-            p = scipy_stats.fisher_exact([[k1, n1 - k1], [k0, n0 - k0]]).pvalue
+            p = stats.fisher_exact([[k1, n1 - k1], [k0, n0 - k0]]).pvalue
             yield (flag, axis.factor, axis.low, axis.high, k0, n0, k1, n1, *_interval(ratio, error), float(p))
 
 
-def _odds_together(asked: Sequence[Axis], raised: Mapping[str, np.ndarray]) -> Iterator[tuple[Any, ...]]:
-    """Lines of `Effects.odds_pairs`: by what the odds ratio of one factor is multiplied along the other, over the four
-    corners; Wald's test of its logarithm."""
+def _odds_interactions(contrasts: Sequence[Axis], raised: Mapping[str, np.ndarray]) -> Iterator[tuple[Any, ...]]:
+    """Lines of `Effects.odds_pairs`: the factor by which the odds ratio of one factor changes along the other, over the
+    four corners; Wald's test of its logarithm."""
     for flag, counted in raised.items():
-        for one, two in itertools.combinations(asked, 2):
+        for one, two in itertools.combinations(contrasts, 2):
             if one.factor == two.factor:
                 continue
             corners = [counted[(one.position == i) & (two.position == j)].sum(0) for i, j in _CORNERS]
@@ -185,7 +190,7 @@ def _odds_together(asked: Sequence[Axis], raised: Mapping[str, np.ndarray]) -> I
             ratio, error = log_odds(np.array(corners), np.array([1, -1, -1, 1]))
             (k0, n0), (k1, n1) = corners[0].tolist(), corners[3].tolist()
             ends = (f"{one.low}, {two.low}", f"{one.high}, {two.high}")
-            p = 2 * scipy_stats.norm.sf(abs(ratio) / error)
+            p = 2 * stats.norm.sf(abs(ratio) / error)
             yield (
                 flag,
                 f"{one.factor}{TIMES}{two.factor}",
@@ -200,7 +205,7 @@ def _odds_together(asked: Sequence[Axis], raised: Mapping[str, np.ndarray]) -> I
 
 
 def log_odds(counted: np.ndarray, signs: np.ndarray) -> tuple[float, float]:
-    """(sum of signed log odds of the rows (raised, judged), its standard error), half a run added to every count."""
+    """(sum of signed log odds of the rows (raised, judged), its standard error), with 0.5 added to every count."""
     with_, without = counted[:, 0] + 0.5, counted[:, 1] - counted[:, 0] + 0.5
     return float(signs @ np.log(with_ / without)), float(np.sqrt((1 / with_ + 1 / without).sum()))
 
@@ -210,7 +215,7 @@ def _interval(log_ratio: float, error: float) -> tuple[float, float, float]:
     return float(np.exp(log_ratio)), float(np.exp(low)), float(np.exp(high))
 
 
-def _judged(
+def _with_corrected_p(
     table: pd.DataFrame, correct: Callable[[np.ndarray], np.ndarray], *, by_outcome: bool = True
 ) -> pd.DataFrame:
     """With the corrected `p` and `distinct`."""

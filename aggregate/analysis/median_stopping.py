@@ -1,6 +1,6 @@
-"""Which configurations of a running sweep are hopeless: the median stopping rule of Golovin et al. (2017, Vizier).
+"""Underperforming configurations of a running sweep, by the median stopping rule of Golovin et al. (2017, Vizier).
 
-Whole configurations are judged, never single seeds: to stop the bad seeds of one would leave the mean to its survivors.
+The rule stops whole configurations, never single seeds: stopping bad seeds would bias the mean of the others upwards.
 """
 
 from __future__ import annotations
@@ -11,16 +11,15 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from aggregate.inputs import runs
-from aggregate.inputs.runs import ConfigSource, SweepSource
+from aggregate.inputs.runs import DIVERGED, ConfigSource, Loaded, SweepSource, load
 
-FEWEST_OTHERS = 3  # configurations that a median is taken of
+FEWEST_OTHERS = 3  # configurations needed for a median
 
 
 @dataclass(frozen=True)
 class Underperforming:
-    """best: of the mean evaluation return over the configuration's seeds up to `step`. median: over `others` other
-    configurations, of the average of theirs up to there."""
+    """best: maximum up to `step` of the evaluation return, averaged over the configuration's seeds. median: over
+    `others` other configurations, of the average of their curves up to `step`."""
 
     config_id: str
     step: int
@@ -30,20 +29,20 @@ class Underperforming:
 
 
 def underperforming(sweep: SweepSource, after: float) -> list[Underperforming]:
-    """Configurations whose best is below the median of what the others did on average. after: share of training before
-    which nothing is judged. Raises `AggregateError` where no row can be read."""
-    loaded = runs.load([sweep])
+    """Configurations whose best return is below the median of the others' averages. after: share of training before
+    which none is judged. Raises `AggregateError` where no row can be read."""
+    loaded = load([sweep])
     curves = {config.config_id: _curve(config, loaded) for config in sweep.configs}
     least = {config.config_id: after * config.total_steps for config in sweep.configs}
-    found = (judged(config_id, curves, least[config_id]) for config_id in curves)
-    return [line for line in found if line is not None]
+    judged = (judge_configuration(config_id, curves, least[config_id]) for config_id in curves)
+    return [configuration for configuration in judged if configuration is not None]
 
 
-def judged(config_id: str, curves: Mapping[str, pd.Series], least: float) -> Underperforming | None:
-    """None where the configuration is not hopeless, or nothing can be said of it.
+def judge_configuration(config_id: str, curves: Mapping[str, pd.Series], least: float) -> Underperforming | None:
+    """None where the configuration does not underperform, or cannot be judged yet.
 
-    curves: mean evaluation return over seeds by step, up to the last step that all seeds reached. least: steps. Others
-    count that came as far as this one.
+    curves: mean evaluation return over seeds by step, up to the last step that all seeds reached. least: step before
+    which it is not judged. Only configurations that reached the same step are compared with it.
     """
     own = curves[config_id]
     step = int(own.index[-1]) if len(own) else 0
@@ -58,14 +57,14 @@ def judged(config_id: str, curves: Mapping[str, pd.Series], least: float) -> Und
     return Underperforming(config_id, step, best, median, len(averages)) if best < median else None
 
 
-def _curve(config: ConfigSource, loaded: runs.Loaded) -> pd.Series:
-    """See `judged`; empty where a seed has no evaluation yet, unless it diverged."""
+def _curve(config: ConfigSource, loaded: Loaded) -> pd.Series:
+    """See `judge_configuration`; empty where a seed has no evaluation yet, unless it diverged."""
     parts = []
     for run in config.runs:
         rows = loaded.runs[run.config_id, run.seed].frames(("eval",), config.total_steps).get("eval")
         if rows is not None and "eval_return_planner" in rows:
             parts.append(rows.groupby("step")["eval_return_planner"].mean())
-        elif run.state != runs.DIVERGED:
+        elif run.state != DIVERGED:
             return pd.Series(dtype=float)
     wide = pd.concat(parts, axis=1) if parts else pd.DataFrame()
     return wide.dropna().mean(axis=1).sort_index()

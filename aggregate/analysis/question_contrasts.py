@@ -1,7 +1,7 @@
-"""The plan's questions as contrasts: what each compares, on which endpoint, corrected for how many were asked.
+"""The plan's questions as contrasts: what each compares, on which endpoint, corrected for multiple testing.
 
-All contrasts that decide a question of a sweep are one family, corrected by Holm together. What stands beside them, on
-further endpoints, is secondary: corrected within its endpoint, told, and decides nothing.
+All contrasts on primary endpoints are one family for Holm's correction. Those on further endpoints are secondary:
+corrected within their endpoint and reported, but they answer no question.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats as scipy_stats
+from scipy import stats
 
 from aggregate import flags
-from aggregate.analysis.factor_contrasts import Axis, axes, codes, places
+from aggregate.analysis.factor_contrasts import Axis, axes, group_codes, level_positions
 from aggregate.analysis.factor_effects import Cells, effect
-from aggregate.analysis.plan_questions import ENDPOINTS, Question, Term
+from aggregate.inputs.plan_questions import ENDPOINTS, Question, Term
 from aggregate.inputs.runs import ConfigSource, SweepSource
 from aggregate.statistics import estimates
 
-ASKED, UNASKED = "asked in the plan", "not asked"
+PLANNED, ADDED = "asked in the plan", "not asked"
 COLUMNS = ["question", "endpoint", "deciding", "family", "axis", "inner", "factor", "low", "high", "levels", "runs",
            "estimate", "ci_low", "ci_high", "sd", "p_raw", "detectable", "needed", "k_low", "n_low", "k_high", "n_high",
            "by_level", "p", "distinct"]  # fmt: skip
@@ -30,9 +30,12 @@ COLUMNS = ["question", "endpoint", "deciding", "family", "axis", "inner", "facto
 
 @dataclass(frozen=True)
 class _Contrast:
-    """One comparison. question: its place in `asked`. deciding: on the endpoint that answers it. family: what is
-    corrected together. inner: a level between the ends of the axis that is compared with both of them, "" for the
-    slope between these."""
+    """One contrast.
+
+    question: index in `all_questions`. deciding: whether it is on the primary endpoint. family: contrasts of equal
+    family are corrected together. inner: a level between the ends of the axis that is compared with both ends, "" for
+    the slope between these.
+    """
 
     question: int
     endpoint: str
@@ -42,8 +45,8 @@ class _Contrast:
     inner: str = ""
 
 
-def asked(sweep: SweepSource) -> tuple[Question, ...]:
-    """The plan's questions, then one for all keys, or for every swept key, that it does not ask about."""
+def all_questions(sweep: SweepSource) -> tuple[Question, ...]:
+    """The plan's questions, then one per swept hyperparameter that they do not name; one for all without questions."""
     if not sweep.questions:
         return (Question("What do the swept keys do?", on=("final", "fall")),) if sweep.factors else ()
     named = {key for question in sweep.questions for key in question.keys or sweep.factors}
@@ -54,46 +57,46 @@ def asked(sweep: SweepSource) -> tuple[Question, ...]:
             if any(axis.weights(everywhere).any() for axis in _axes(question, sweep))))  # fmt: skip
 
 
-def replies(sweep: SweepSource, scores: pd.DataFrame, findings: pd.DataFrame) -> pd.DataFrame:
-    """`COLUMNS`, one line per question, endpoint and factor that runs can say something about.
+def contrasts_by_question(sweep: SweepSource, scores: pd.DataFrame, findings: pd.DataFrame) -> pd.DataFrame:
+    """`COLUMNS`, one line per question, endpoint and factor for which there are runs to compare.
 
-    scores, findings: of `sweep.all_configs`. inner: a level between the ends, set against the better of these (`low`);
-    "" for the slope. estimate: the change of the mean, or of the share of runs. k_low of n_low, k_high of n_high: runs
-    with the flag at both ends, empty for other endpoints. by_level: (level, mean) of each. p: after Holm within the
-    family: all that decide the plan's questions, all that decide others, each further endpoint.
+    scores, findings: of `sweep.all_configs`. inner: a level between the ends, compared with the better of these
+    (`low`); "" for the slope. estimate: the change of the mean, or of the share of runs. k_low of n_low, k_high of
+    n_high: runs with the flag at both ends, empty for other endpoints. by_level: (level, mean) of each. p: after Holm's
+    correction within the family: primary endpoints of the plan's questions, of other questions, each further endpoint.
     """
     ids = [config.config_id for config in sweep.all_configs]
-    measured = {name: _cells(name, scores, findings, ids) for name in {n for q in asked(sweep) for n in q.on}}
-    listed = [(c, weights) for c in _contrasts(sweep) for weights in [_weights(c, measured[c.endpoint])]
-              if weights.any()]  # fmt: skip
-    families = [contrast.family for contrast, _ in listed]
+    measured = {name: _cells(name, scores, findings, ids) for name in {n for q in all_questions(sweep) for n in q.on}}
+    weighted = [(c, weights) for c in _contrasts(sweep) for weights in [_weights(c, measured[c.endpoint])]
+                if weights.any()]  # fmt: skip
+    families = [contrast.family for contrast, _ in weighted]
     lines = [
         {"question": c.question, "endpoint": c.endpoint, "deciding": c.deciding, "family": c.family,
          "axis": f"{c.axis.factor}: {c.axis.low}, {c.axis.high}", "inner": c.inner,
-         **_judged(c, weights, measured[c.endpoint], sweep.looks.tests(families.count(c.family)))}
-        for c, weights in listed
+         **_judged(c, weights, measured[c.endpoint], sweep.interim_analyses.tests(families.count(c.family)))}
+        for c, weights in weighted
     ]  # fmt: skip
     table = pd.DataFrame(lines, columns=COLUMNS[:-2])
     raw = table["p_raw"].astype(float)
     p = (
-        raw.groupby(table["family"]).transform(lambda one: estimates.holm(sweep.looks(one.to_numpy())))
+        raw.groupby(table["family"]).transform(lambda one: estimates.holm(sweep.interim_analyses(one.to_numpy())))
         if len(table)
         else raw
     )
     return table.assign(p=p, distinct=p < estimates.ALPHA)
 
 
-# --- what is compared -----------------------------------------------------------------------------------
+# --- contrasts ------------------------------------------------------------------------------------------
 
 
 def _contrasts(sweep: SweepSource) -> Iterator[_Contrast]:
-    for number, question in enumerate(asked(sweep)):
-        decides = ASKED if number < len(sweep.questions) else UNASKED
+    for number, question in enumerate(all_questions(sweep)):
+        family = PLANNED if number < len(sweep.questions) else ADDED
         for axis in _axes(question, sweep):
             for place, endpoint in enumerate(question.on):
-                yield _Contrast(number, endpoint, place == 0, axis, endpoint if place else decides)
+                yield _Contrast(number, endpoint, place == 0, axis, endpoint if place else family)
                 for inner in axis.names[1:-1] if not place and not ENDPOINTS[endpoint].rate else ():
-                    yield _Contrast(number, endpoint, True, axis, decides, inner)
+                    yield _Contrast(number, endpoint, True, axis, family, inner)
 
 
 def _axes(question: Question, sweep: SweepSource) -> Iterator[Axis]:
@@ -104,33 +107,34 @@ def _axes(question: Question, sweep: SweepSource) -> Iterator[Axis]:
         return
     baseline = next((i for i, config in enumerate(configs) if config.is_baseline), 0)
     others = (config for name in question.beside for config in sweep.beside.get(name, ()))
-    asked_of = {config.config_id for config in (*sweep.configs, *others)}
+    compared = {config.config_id for config in (*sweep.configs, *others)}
     for text in question.by:
-        values = [Term(text).value(_values_of(config)) if config.config_id in asked_of else None for config in configs]
+        values = [Term(text).value(_values_of(config)) if config.config_id in compared else None for config in configs]
         alike = _alike(question, Term(text), configs)
-        for names, x in places(values, values[baseline], question.levels):
+        for names, x in level_positions(values, values[baseline], question.levels):
             yield Axis(text, names, x, (alike,))
 
 
 def _values_of(config: ConfigSource) -> Any:
-    """Key -> value; None for one that changes nothing there."""
+    """Function from hyperparameter to value in the configuration; None for one that it does not vary."""
     frozen = {key: tuple(value) if isinstance(value, list) else value for key, value in config.config.items()}
     return lambda key: config.factors.get(key) if key in config.factors else frozen.get(key)
 
 
 def _alike(question: Question, term: Term, configs: Sequence[ConfigSource]) -> np.ndarray:
-    """(configurations,) codes, equal where what the question holds alike is, and all that no sweep varies."""
+    """Codes (configurations,), equal where all terms that the question holds equal are, and all that no sweep
+    varies."""
     swept = dict.fromkeys(key for config in configs for key in config.factors)
     terms = question.alike if question.alike is not None else [key for key in swept if key not in term.keys]
     rest = sorted({key for config in configs for key in config.config} - set(swept))
-    return codes([
+    return group_codes([
         (*(Term(text).value(_values_of(config)) for text in terms),
          *(json.dumps(config.config.get(key), default=str) for key in rest))
         for config in configs
     ])  # fmt: skip
 
 
-# --- what is measured -----------------------------------------------------------------------------------
+# --- measurements ---------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -172,18 +176,18 @@ def _judged(contrast: _Contrast, weights: np.ndarray, measured: Cells | _Rates, 
 
 
 def _inner(contrast: _Contrast, measured: Cells, tests: float) -> dict[str, Any]:
-    """A level between the ends against the better of these. It does better than both where it does so than either, so
-    the larger p holds; 1 where it does not."""
+    """An inner level against the better end level. "Better than both ends" is significant where both comparisons are,
+    so the larger p is taken; 1 where the inner level is not better."""
     axis, sign = contrast.axis, 1 if ENDPOINTS[contrast.endpoint].better == "up" else -1
     both = [axis.between(end, contrast.inner) for end in (axis.low, axis.high)]
     lines = [effect(one, one.weights(measured.counts > 1), measured, tests) for one in both]
-    line = min(lines, key=lambda found: sign * found["estimate"])
-    p = max(found["p_raw"] for found in lines) if sign * line["estimate"] > 0 else 1.0
+    line = min(lines, key=lambda end: sign * end["estimate"])
+    p = max(end["p_raw"] for end in lines) if sign * line["estimate"] > 0 else 1.0
     return {**line, "p_raw": p, "levels": axis.levels}
 
 
 def _rates(axis: Axis, used: np.ndarray, measured: _Rates, tests: float) -> dict[str, Any]:
-    """Both ends of the axis, by Fisher's exact test; the difference of shares with Newcombe's interval."""
+    """The two end levels, by Fisher's exact test; the difference of shares with Newcombe's interval."""
     ends = [used & (axis.position == end) for end in (0, 1)]
     (k0, n0), (k1, n1) = ((int(measured.raised[end].sum()), int(measured.judged[end].sum())) for end in ends)
     low, high = estimates.share_difference(k0, n0, k1, n1)
@@ -192,7 +196,7 @@ def _rates(axis: Axis, used: np.ndarray, measured: _Rates, tests: float) -> dict
     return {
         "factor": axis.factor, "low": axis.low, "high": axis.high, "levels": axis.levels, "runs": n0 + n1,
         "estimate": k1 / n1 - k0 / n0, "ci_low": low, "ci_high": high,
-        "p_raw": float(scipy_stats.fisher_exact([[k1, n1 - k1], [k0, n0 - k0]]).pvalue), "detectable": np.nan,
+        "p_raw": float(stats.fisher_exact([[k1, n1 - k1], [k0, n0 - k0]]).pvalue), "detectable": np.nan,
         "needed": float(np.ceil(runs_needed / min(n0, n1) * seeds)),
         "k_low": k0, "n_low": n0, "k_high": k1, "n_high": n1, "by_level": [],
     }  # fmt: skip

@@ -1,4 +1,4 @@
-"""What each run is judged by: one line of scores per run."""
+"""Scores of a run: one line per run."""
 
 from __future__ import annotations
 
@@ -9,16 +9,19 @@ import pandas as pd
 
 from aggregate import flags
 from aggregate.flags.curve_features import jitter
-from aggregate.inputs import runs as load
+from aggregate.inputs.runs import DIVERGED, DONE, FAILED, STOPPED
 from aggregate.statistics import estimates
 
 MODES = ("planner", "policy")
-LAST_SHARE = 0.1  # of training is "final" ...
-LAST_POINTS = 4  # ... where that many evaluations fall in it, else the last so many
+LAST_SHARE = 0.1  # of training is "final",
+LAST_POINTS = 4  # if at least so many evaluations fall in it; else the last so many
 SCORES = ("final_planner", "final_policy", "auc_planner", "auc_policy", "large_planner", "large_policy", "training",
           "fall_planner", "noise_planner", "noise_policy")  # fmt: skip
-APART = ("healthy_planner", "worst_planner")  # the final return again, judged by how runs ended
-CRASHED = (load.DIVERGED, load.FAILED, load.STOPPED)
+FAILURE_SCORES = (
+    "healthy_planner",
+    "worst_planner",
+)  # the final return without collapsed runs, and with crashes as worst
+CRASHED = (DIVERGED, FAILED, STOPPED)
 
 
 def split_by_failure(
@@ -27,10 +30,10 @@ def split_by_failure(
     findings: pd.DataFrame,
     floor: float,
 ) -> pd.DataFrame:
-    """With the columns of `APART`: the final return of runs that did not collapse, and of all runs where one that
-    crashed or was stopped counts as the worst there is: the lowest that was reached, or `floor` (of random actions,
-    NaN where unknown) where that is lower. states: (config_id, seed) -> state."""
-    collapsed = findings[(findings["flag"] == "evaluation_collapse") & (findings["state"] == flags.FLAG)]
+    """With the columns of `FAILURE_SCORES`: the final return of runs that did not collapse, and of all runs where one
+    that crashed or was stopped counts as the worst there is: the lowest that was reached, or `floor` (of random
+    actions, NaN where unknown) where that is lower. states: (config_id, seed) -> state."""
+    collapsed = findings[(findings["flag"] == flags.COLLAPSE) & (findings["state"] == flags.FLAG)]
     fallen = set(zip(collapsed["config_id"], collapsed["seed"], strict=True))
     runs = list(zip(scores["config_id"], scores["seed"], strict=True))
     final = scores["final_planner"]
@@ -48,13 +51,13 @@ def run_scores(view: flags.RunView, fewest: int = LAST_POINTS) -> dict[str, floa
     fall there (`final_points` says how many entered); auc_*: area under the evaluation curve divided
     by the steps it spans; large_*: the large evaluation after the last step; training: mean return of the
     training episodes in the last 10 %; fall_planner: from the best window of evaluations to the last
-    (`stats.split_fall`); noise_*: how far evaluations of the second half jump from one to the next. All of
+    (`estimates.split_fall`); noise_*: how far evaluations of the second half jump from one to the next. All of
     these need a run that came to its end. so_far: mean of the last 4 evaluations of any run.
     """
     evaluated = view.series("eval", "eval_return_planner")
     reached = evaluated.steps[-1] if evaluated.steps.size else 0
     border = (1 - LAST_SHARE) * view.total_steps
-    complete = bool(reached >= view.total_steps or (view.state == load.DONE and reached > border))
+    complete = bool(reached >= view.total_steps or (view.state == DONE and reached > border))
     scores: dict[str, float | bool] = dict.fromkeys(SCORES, np.nan)
     scores |= {"complete": complete, "final_points": 0, "so_far": _mean(evaluated.values[-LAST_POINTS:])}
     if not complete:
@@ -68,8 +71,8 @@ def run_scores(view: flags.RunView, fewest: int = LAST_POINTS) -> dict[str, floa
         scores[f"noise_{mode}"] = jitter(half) if half.size >= LAST_POINTS else np.nan
         scores[f"large_{mode}"] = _large_evaluation(view, mode)
     _, half_a, half_b = view.halves("eval_return_planner_episodes")
-    found = estimates.split_fall(half_a, half_b)
-    scores["fall_planner"] = found.fall if found is not None else np.nan
+    decline = estimates.split_fall(half_a, half_b)
+    scores["fall_planner"] = decline.fall if decline is not None else np.nan
     scores["final_points"] = min(max(int(np.sum(evaluated.steps > border)), fewest), evaluated.steps.size)
     episodes = view.series("episode", "episode_return")
     scores["training"] = _mean(episodes.values[episodes.steps > border])

@@ -1,4 +1,4 @@
-"""Everything the report shows, as frames: one `SweepSummary` per sweep, over runs that are read one by one."""
+"""The content of the report as frames: one `SweepSummary` per sweep. Runs are read one by one."""
 
 from __future__ import annotations
 
@@ -12,15 +12,12 @@ import numpy as np
 import pandas as pd
 
 from aggregate import flags
-from aggregate.analysis import baseline_contrasts as contrasts
-from aggregate.analysis import factor_effects as effects
-from aggregate.analysis import question_contrasts
-from aggregate.analysis.run_scores import APART, CRASHED, LAST_POINTS, SCORES, run_scores, split_by_failure
+from aggregate.analysis import baseline_contrasts, factor_effects, question_contrasts
+from aggregate.analysis.run_scores import CRASHED, FAILURE_SCORES, LAST_POINTS, SCORES, run_scores, split_by_failure
 from aggregate.analysis.worst_case_curves import worst_curves
-from aggregate.inputs import runs as load
 from aggregate.inputs.parallel import mapping
 from aggregate.inputs.progress import tracked
-from aggregate.inputs.runs import ConfigSource, SweepSource
+from aggregate.inputs.runs import ConfigSource, Loaded, RunRows, RunSource, SweepSource, load
 from aggregate.statistics import estimates, step_bins
 from sweepwise.core.errors import AggregateError
 from sweepwise.core.metrics import KINDS
@@ -33,7 +30,7 @@ BINNED = ("train", "episode")
 
 @dataclass(frozen=True)
 class RandomReference:
-    """Return of the `n` different episodes of random actions before training, all runs together."""
+    """Returns of the `n` distinct episodes of random actions before training, over all runs."""
 
     mean: float
     sd: float
@@ -43,7 +40,7 @@ class RandomReference:
 
 @dataclass(frozen=True)
 class Imported:
-    """Curves from elsewhere as a sweep sees them, up to its last step; frames as in `SweepSummary`."""
+    """Imported curves of a sweep, up to its last step; frames as in `SweepSummary`."""
 
     runs: pd.DataFrame
     curves: pd.DataFrame
@@ -57,23 +54,22 @@ class Imported:
 class SweepSummary:
     """One sweep.
 
-    runs: config_id, seed, state, step, total, attempts, quarantined; one line per run asked for.
-    curves: config_id, kind, metric, step, mean, sd, low, high, n over seeds. worst: of configurations with crashed runs
-    the return curves again, a crash counted as the worst (`crashes.worst_curves`). seeds: curves per seed, wide, by
-    kind. events: config_id, event, step. scores: one line per run (`SCORES`, `APART`,
-    `final_points`).
-    ranking: one line per configuration, best first. contrasts: each configuration against the best
-    (`stats.AgainstBest`). baseline: each against the baseline (`stats.AgainstBaseline`), empty without one.
-    secondary, moved: the same on further endpoints and on diagnostics (`aggregate.analysis.baseline_contrasts`).
-    effects: of the factors. replies: to the plan's questions (`questions.replies`). findings, votes, variance:
-    `flags.judge`, `flags.vote`, `flags.variance_split`. last_step: of the whole sweep. origins: see `load.Loaded`.
-    imported: the curves from elsewhere beside it, which have no part in any of the others; None where there are none.
+    runs: config_id, seed, state, step, total, attempts, quarantined; one line per requested run.
+    curves: config_id, kind, metric, step, mean, sd, low, high, n over seeds. worst_curves: the return curves of
+    configurations with crashed runs, a crash counted as the worst. seeds: wide curves per seed, by kind.
+    events: config_id, event, step. scores: one line per run (`SCORES`, `FAILURE_SCORES`, `final_points`).
+    ranking: one line per configuration, best first. contrasts: each configuration against the best one
+    (`estimates.AgainstBest`). baseline: each against the baseline (`estimates.AgainstBaseline`), empty without one.
+    secondary, diagnostics: the same on secondary endpoints and on diagnostics (`baseline_contrasts`).
+    effects: of the factors. question_contrasts: of the plan's questions (`contrasts_by_question`).
+    findings, votes, variance: `flags.judge`, `flags.vote`, `flags.variance_split`. total_steps: of the whole sweep.
+    origins: see `runs.Loaded`. imported: imported curves, which enter none of the other fields; None without them.
     """
 
     source: SweepSource
     runs: pd.DataFrame
     curves: pd.DataFrame
-    worst: pd.DataFrame
+    worst_curves: pd.DataFrame
     seeds: dict[str, pd.DataFrame]
     events: pd.DataFrame
     scores: pd.DataFrame
@@ -81,9 +77,9 @@ class SweepSummary:
     contrasts: pd.DataFrame
     baseline: pd.DataFrame
     secondary: pd.DataFrame
-    moved: pd.DataFrame
-    effects: effects.Effects
-    replies: pd.DataFrame
+    diagnostics: pd.DataFrame
+    effects: factor_effects.Effects
+    question_contrasts: pd.DataFrame
     findings: pd.DataFrame
     votes: pd.DataFrame
     variance: pd.DataFrame
@@ -98,19 +94,19 @@ class SweepSummary:
 
 @dataclass(frozen=True)
 class Summary:
-    """All sweeps asked for, and what they were made of."""
+    """Summaries of all requested sweeps, and the runs they were computed from."""
 
     sweeps: tuple[SweepSummary, ...]
-    loaded: load.Loaded
+    loaded: Loaded
 
 
 @dataclass(frozen=True)
-class _Look:
-    """What is made of one run's rows, which are not kept.
+class _RunResults:
+    """Results of one run. Its rows are not kept.
 
-    curves: by kind, step and metrics. events: event -> first step. scores: `run_scores`. findings:
-    `flags.judge_run`. late: `effects.last_quarter`. evaluations: `flags.late_evaluations`. random: seed, step and
-    return of the episodes before training.
+    curves: by kind, step and metrics. events: event -> first step. scores: `run_scores`. findings: `flags.judge_run`.
+    late: `factor_effects.last_quarter`. evaluations: `flags.late_evaluations`. random: seed, step and return of the
+    episodes before training.
     """
 
     curves: dict[str, pd.DataFrame]
@@ -124,94 +120,96 @@ class _Look:
 
 
 def summarise(sweeps: Sequence[SweepSource]) -> Summary:
-    """Read, bin and judge. Raises `AggregateError` (one line) where there is nothing to aggregate."""
-    loaded = load.load(sweeps)
+    """Read, bin and judge all runs. Raises `AggregateError` where there is nothing to aggregate."""
+    loaded = load(sweeps)
     return Summary(tuple(_summarise_sweep(sweep, loaded) for sweep in sweeps), loaded)
 
 
-Asked = Sequence[tuple[ConfigSource, load.RunSource]]
+RequestedRuns = Sequence[tuple[ConfigSource, RunSource]]
 
 
-def _summarise_sweep(sweep: SweepSource, loaded: load.Loaded) -> SweepSummary:
-    asked = [(config, run) for config in sweep.configs for run in config.runs]
+def _summarise_sweep(sweep: SweepSource, loaded: Loaded) -> SweepSummary:
+    requested = [(config, run) for config in sweep.configs for run in config.runs]
     total = max((config.total_steps for config in sweep.configs), default=1)
     baseline = next((config.config_id for config in sweep.configs if config.is_baseline), "")
-    looks = _looks(asked, loaded, total, baseline)
-    seeds, curves = _curves(looks)
-    findings = _findings(looks)
-    random = _random_reference(looks.values())
+    results = _judge_runs(requested, loaded, total, baseline)
+    seeds, curves = _curves(results)
+    findings = _findings(results)
+    random = _random_reference(results.values())
     floor = random.mean if random else np.nan
-    states = {(run.config_id, run.seed): run.state for _, run in asked}
-    scores = split_by_failure(_scores(looks), states, findings, floor)
-    late = _late(looks)
+    states = {(run.config_id, run.seed): run.state for _, run in requested}
+    scores = split_by_failure(_scores(results), states, findings, floor)
+    late = _late(results)
     return SweepSummary(
         source=sweep,
-        runs=_runs(asked, looks, loaded.quarantine),
+        runs=_runs(requested, results, loaded.quarantine),
         curves=curves,
-        worst=worst_curves(seeds, {run for run, state in states.items() if state in CRASHED}, floor),
+        worst_curves=worst_curves(seeds, {run for run, state in states.items() if state in CRASHED}, floor),
         seeds=seeds,
-        events=_events(looks),
+        events=_events(results),
         scores=scores,
         ranking=_ranking(sweep.configs, scores),
-        contrasts=estimates.AgainstBest(sweep.looks)(scores, "config_id", effects.PRIMARY),
-        baseline=estimates.AgainstBaseline(sweep.looks)(scores, "config_id", effects.PRIMARY, baseline),
-        secondary=contrasts.secondary(scores, baseline, sweep.looks),
-        moved=contrasts.diagnostics(late, baseline),
-        effects=effects.effects(sweep, scores, late, findings),
-        replies=_replies(sweep, loaded, scores, findings),
+        contrasts=estimates.AgainstBest(sweep.interim_analyses)(scores, "config_id", factor_effects.PRIMARY),
+        baseline=estimates.AgainstBaseline(sweep.interim_analyses)(
+            scores, "config_id", factor_effects.PRIMARY, baseline
+        ),
+        secondary=baseline_contrasts.secondary(scores, baseline, sweep.interim_analyses),
+        diagnostics=baseline_contrasts.diagnostics(late, baseline),
+        effects=factor_effects.effects(sweep, scores, late, findings),
+        question_contrasts=_question_contrasts(sweep, loaded, scores, findings),
         findings=findings,
         votes=flags.vote(findings),
-        variance=flags.variance_split((config_id, look.evaluations) for (config_id, _), look in looks.items()),
+        variance=flags.variance_split((config_id, result.evaluations) for (config_id, _), result in results.items()),
         random=random,
         total_steps=total,
-        origins=loaded.origins[_of_runs(loaded.origins, looks)],
+        origins=loaded.origins[_of_runs(loaded.origins, results)],
         imported=_imported(sweep.imported, loaded, total, scores[scores["config_id"] == baseline]),
     )
 
 
-def _imported(
-    configs: Sequence[ConfigSource], loaded: load.Loaded, total: int, baseline: pd.DataFrame
-) -> Imported | None:
+def _imported(configs: Sequence[ConfigSource], loaded: Loaded, total: int, baseline: pd.DataFrame) -> Imported | None:
     """baseline: the scores of the sweep's baseline."""
     if not configs:
         return None
-    asked = [(config, run) for config in configs for run in config.runs]
-    looks = _looks(asked, loaded, total)
-    seeds, curves = _curves(looks)
-    scores = _scores(looks)
-    # what decides is the height near the last step; "so far" would average a published curve from far back
-    scores = scores.assign(so_far=scores[effects.PRIMARY], **dict.fromkeys(APART, np.nan))
+    requested = [(config, run) for config in configs for run in config.runs]
+    results = _judge_runs(requested, loaded, total)
+    seeds, curves = _curves(results)
+    scores = _scores(results)
+    # the primary score is the return near the last step; "so far" would average distant points of a published curve
+    scores = scores.assign(so_far=scores[factor_effects.PRIMARY], **dict.fromkeys(FAILURE_SCORES, np.nan))
     compared = pd.concat([scores, baseline], ignore_index=True)
     against = next(iter(baseline["config_id"]), "")
     return Imported(
-        runs=_runs(asked, looks, loaded.quarantine),
+        runs=_runs(requested, results, loaded.quarantine),
         curves=curves,
         seeds=seeds,
         scores=scores,
         ranking=_ranking(configs, scores),
-        baseline=estimates.AgainstBaseline()(compared, "config_id", effects.PRIMARY, against),
+        baseline=estimates.AgainstBaseline()(compared, "config_id", factor_effects.PRIMARY, against),
     )
 
 
-def _looks(asked: Asked, loaded: load.Loaded, total: int, baseline: str = "") -> dict[tuple[str, int], _Look]:
-    """At every run asked for."""
-    pairs = [(config, loaded.runs[run.config_id, run.seed]) for config, run in asked]
+def _judge_runs(
+    requested: RequestedRuns, loaded: Loaded, total: int, baseline: str = ""
+) -> dict[tuple[str, int], _RunResults]:
+    """Results of every requested run, by (config_id, seed). baseline: config_id, "" for none."""
+    pairs = [(config, loaded.runs[run.config_id, run.seed]) for config, run in requested]
     bins = {kind: step_bins.bin_count(known, total) for kind in BINNED
             if (known := [rows.spacing[kind] for _, rows in pairs if kind in rows.spacing])}  # fmt: skip
     own = [pair for pair in pairs if pair[0].config_id == baseline]
     with mapping(len(pairs), waits=False) as over:
-        beside = flags.beside(over(_evaluated, pairs), over(_trained, own))
-        look = functools.partial(_look, beside=beside, bins=bins, total=total)
-        looks = tracked(over(look, pairs), len(pairs), "judging runs")
-        return {(run.config_id, run.seed): found for (_, run), found in zip(asked, looks, strict=True)}
+        reference = flags.sweep_reference(over(_evaluated, pairs), over(_trained, own))
+        judge = functools.partial(_judge_run, reference=reference, bins=bins, total=total)
+        results = tracked(over(judge, pairs), len(pairs), "judging runs")
+        return {(run.config_id, run.seed): result for (_, run), result in zip(requested, results, strict=True)}
 
 
-Pair = tuple[ConfigSource, load.RunRows]
+Pair = tuple[ConfigSource, RunRows]
 
 
 def _view(pair: Pair, kinds: Sequence[str]) -> flags.RunView:
     config, rows = pair
-    # a run may have been extended beyond what this sweep asks for: what lies there is no part of it
+    # a run may have been extended beyond the last step of this sweep: later rows are not part of it
     return flags.RunView(rows.columns(kinds, config.total_steps), config.total_steps, rows.source.state, config.config)
 
 
@@ -223,16 +221,16 @@ def _trained(pair: Pair) -> flags.RunView:
     return _view(pair, ("train",))
 
 
-def _look(pair: Pair, beside: flags.Beside, bins: Mapping[str, int], total: int) -> _Look:
+def _judge_run(pair: Pair, reference: flags.SweepReference, bins: Mapping[str, int], total: int) -> _RunResults:
     config, run = pair[0], pair[1].source
-    view = dataclasses.replace(_view(pair, KINDS), beside=beside)
-    return _Look(
+    view = dataclasses.replace(_view(pair, KINDS), reference=reference)
+    return _RunResults(
         curves={kind: _run_curves(kind, rows, bins, total) for kind, rows in view.rows.items()},
         events=_first_steps(view.rows.get("event", {})),
-        # published evaluations are far apart, and one that lies further back is no final return
+        # published evaluations are far apart: an earlier one is not a final return
         scores=run_scores(view, fewest=1 if config.imported else LAST_POINTS),
         findings=flags.judge_run(run.config_id, run.seed, view),
-        late=effects.last_quarter(view.rows, total),
+        late=factor_effects.last_quarter(view.rows, total),
         evaluations=flags.late_evaluations(view),
         random=_random_episodes(run.seed, view),
         last_step=view.last_step,
@@ -241,36 +239,40 @@ def _look(pair: Pair, beside: flags.Beside, bins: Mapping[str, int], total: int)
 
 def _first_steps(rows: Mapping[str, Any]) -> dict[str, int]:
     """Event -> its first step. rows: of kind event."""
-    found: dict[str, int] = {}
+    first: dict[str, int] = {}
     for event, step in zip(rows.get("event", ()), rows.get("step", ()), strict=True):
         if event is not None:
-            found.setdefault(event, int(step))
-    return found
+            first.setdefault(event, int(step))
+    return first
 
 
-def _late(looks: Mapping[tuple[str, int], _Look]) -> pd.DataFrame:
-    """Diagnostics at the end of the runs that came to it."""
-    lines = [{"config_id": c, "seed": s, **look.late} for (c, s), look in looks.items() if look.scores["complete"]]
+def _late(results: Mapping[tuple[str, int], _RunResults]) -> pd.DataFrame:
+    """Diagnostics over the last quarter of the runs that finished."""
+    lines = [
+        {"config_id": c, "seed": s, **result.late} for (c, s), result in results.items() if result.scores["complete"]
+    ]
     return _in_order(pd.DataFrame(lines), ("config_id", "seed"))
 
 
-def _findings(looks: Mapping[tuple[str, int], _Look]) -> pd.DataFrame:
-    return pd.DataFrame([line for look in looks.values() for line in look.findings], columns=flags.COLUMNS)
+def _findings(results: Mapping[tuple[str, int], _RunResults]) -> pd.DataFrame:
+    return pd.DataFrame([line for result in results.values() for line in result.findings], columns=flags.COLUMNS)
 
 
-def _replies(sweep: SweepSource, loaded: load.Loaded, scores: pd.DataFrame, findings: pd.DataFrame) -> pd.DataFrame:
-    """`questions.replies`, with the configurations of other sweeps that questions need."""
+def _question_contrasts(
+    sweep: SweepSource, loaded: Loaded, scores: pd.DataFrame, findings: pd.DataFrame
+) -> pd.DataFrame:
+    """`contrasts_by_question`, with the configurations of other sweeps that the questions need."""
     own = {config.config_id for config in sweep.configs}
     others = [(c, run) for c in sweep.all_configs if c.config_id not in own for run in c.runs]
     if others:
-        looks = _looks(others, loaded, max(config.total_steps for config, _ in others))
-        scores = pd.concat([scores, _scores(looks)], ignore_index=True)
-        findings = pd.concat([findings, _findings(looks)], ignore_index=True)
-    return question_contrasts.replies(sweep, scores, findings)
+        results = _judge_runs(others, loaded, max(config.total_steps for config, _ in others))
+        scores = pd.concat([scores, _scores(results)], ignore_index=True)
+        findings = pd.concat([findings, _findings(results)], ignore_index=True)
+    return question_contrasts.contrasts_by_question(sweep, scores, findings)
 
 
 def _of_runs(frame: pd.DataFrame, runs: Collection[tuple[str, int]]) -> np.ndarray:
-    """Which lines of `frame` are of one of `runs`."""
+    """Mask of the lines of `frame` that belong to one of `runs`."""
     return np.array([run in runs for run in zip(frame["config_id"], frame["seed"], strict=True)], dtype=bool)
 
 
@@ -280,12 +282,12 @@ def _run_curves(kind: str, rows: Mapping[str, Any], bins: Mapping[str, int], tot
     return step_bins.binned(rows, total, bins[kind], metrics) if kind in bins else step_bins.own_points(rows, metrics)
 
 
-def _curves(looks: Mapping[tuple[str, int], _Look]) -> tuple[dict[str, pd.DataFrame], pd.DataFrame]:
-    """(per seed and wide, by kind; over seeds and long)."""
+def _curves(results: Mapping[tuple[str, int], _RunResults]) -> tuple[dict[str, pd.DataFrame], pd.DataFrame]:
+    """(wide curves per seed by kind of row, long curves with mean and interval over seeds)."""
     seeds: dict[str, pd.DataFrame] = {}
     curves = [pd.DataFrame(columns=["config_id", "kind", "metric", "step", "mean", "sd", "low", "high", "n"])]
-    for kind in sorted({kind for look in looks.values() for kind in look.curves}):
-        parts = {run: look.curves[kind] for run, look in looks.items() if kind in look.curves}
+    for kind in sorted({kind for result in results.values() for kind in result.curves}):
+        parts = {run: result.curves[kind] for run, result in results.items() if kind in result.curves}
         owners = np.repeat(np.arange(len(parts)), [len(part) for part in parts.values()])
         config_ids, seed_numbers = (np.array(names)[owners] for names in zip(*parts, strict=True))
         whole = pd.concat(parts.values(), ignore_index=True).assign(config_id=config_ids, seed=seed_numbers)
@@ -300,34 +302,34 @@ def _curves(looks: Mapping[tuple[str, int], _Look]) -> tuple[dict[str, pd.DataFr
 
 
 def _in_order(frame: pd.DataFrame, first: Sequence[str]) -> pd.DataFrame:
-    """Columns `first`, then the metrics that are finite anywhere, as the catalogue lists them."""
+    """Columns `first`, then the metrics with any finite value, in the catalogue's order."""
     metrics = [name for name in METRICS if name in frame and np.isfinite(frame[name]).any()]
     return frame.reindex(columns=[*first, *metrics])
 
 
 def _runs(
-    asked: Sequence[tuple[ConfigSource, load.RunSource]],
-    looks: Mapping[tuple[str, int], _Look],
+    requested: RequestedRuns,
+    results: Mapping[tuple[str, int], _RunResults],
     quarantine: pd.DataFrame,
 ) -> pd.DataFrame:
     bad = quarantine.groupby(["config_id", "seed"]).size().to_dict()
     lines = [
-        (r.config_id, r.seed, r.state, looks[r.config_id, r.seed].last_step, c.total_steps, r.attempts,
+        (r.config_id, r.seed, r.state, results[r.config_id, r.seed].last_step, c.total_steps, r.attempts,
          bad.get((r.config_id, r.seed), 0))
-        for c, r in asked
+        for c, r in requested
     ]  # fmt: skip
     return pd.DataFrame(lines, columns=["config_id", "seed", "state", "step", "total", "attempts", "quarantined"])
 
 
-def _events(looks: Mapping[tuple[str, int], _Look]) -> pd.DataFrame:
+def _events(results: Mapping[tuple[str, int], _RunResults]) -> pd.DataFrame:
     """First step of every schedule event per configuration."""
-    lines = [(config_id, *event) for (config_id, _), look in looks.items() for event in look.events.items()]
+    lines = [(config_id, *event) for (config_id, _), result in results.items() for event in result.events.items()]
     events = pd.DataFrame(lines, columns=["config_id", "event", "step"])
     return events.groupby(["config_id", "event"])["step"].min().reset_index()
 
 
-def _scores(looks: Mapping[tuple[str, int], _Look]) -> pd.DataFrame:
-    lines = [{"config_id": c, "seed": s, **look.scores} for (c, s), look in looks.items()]
+def _scores(results: Mapping[tuple[str, int], _RunResults]) -> pd.DataFrame:
+    lines = [{"config_id": c, "seed": s, **result.scores} for (c, s), result in results.items()]
     return pd.DataFrame(lines, columns=["config_id", "seed", "complete", *SCORES, "so_far", "final_points"])
 
 
@@ -341,7 +343,7 @@ def _ranking(configs: Sequence[ConfigSource], scores: pd.DataFrame) -> pd.DataFr
         [(c.config_id, c.name, c.is_baseline, len(c.runs)) for c in configs],
         columns=["config_id", "label", "is_baseline", "planned"],
     )
-    names = [*SCORES, *APART, "so_far"]
+    names = [*SCORES, *FAILURE_SCORES, "so_far"]
     long = estimates.Interval()(scores, ["config_id"], names)
     for name in names:
         one = long[long["metric"] == name][["config_id", "mean", "sd", "low", "high", "n"]]
@@ -361,15 +363,15 @@ def _random_episodes(seed: int, view: flags.RunView) -> set[tuple[int, int, floa
     return {(seed, int(s), float(r)) for s, r in zip(returns.steps[before], returns.values[before], strict=True)}
 
 
-def _random_reference(looks: Iterable[_Look]) -> RandomReference | None:
+def _random_reference(results: Iterable[_RunResults]) -> RandomReference | None:
     """None where no run marked the end of its seed phase.
 
     A seed plays the same random episodes under every configuration that changes nothing before training, so
     equal episodes of one seed count once.
     """
-    found = set().union(*(look.random for look in looks))
-    if not found:
+    episodes = set().union(*(result.random for result in results))
+    if not episodes:
         return None
-    returns = [episode_return for _, _, episode_return in sorted(found)]
+    returns = [episode_return for _, _, episode_return in sorted(episodes)]
     sd = float(np.std(returns, ddof=1)) if len(returns) > 1 else np.nan
     return RandomReference(float(np.mean(returns)), sd, max(returns), len(returns))

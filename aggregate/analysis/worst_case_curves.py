@@ -1,5 +1,5 @@
-"""Curves once more, with a crash counted as the worst there is: a configuration whose bad runs die must not look better
-for it."""
+"""Return curves in which a crash counts as the worst return, so that a configuration gains nothing from crashed
+runs."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ _RUN = ["config_id", "seed"]
 
 
 def worst_curves(seeds: Mapping[str, pd.DataFrame], crashed: Collection[tuple[str, int]], floor: float) -> pd.DataFrame:
-    """`COLUMNS`: the return curves of configurations with crashed runs, these going on at the lowest return that any
-    run has at each step, or at `floor` (of random actions, NaN if unknown) where that is lower.
+    """`COLUMNS`: the return curves of configurations with crashed runs. A crashed run continues at the lowest return of
+    any run at each step, or at `floor` (return of random actions, NaN if unknown) where that is lower.
 
     seeds: kind -> config_id, seed, step and metrics, on the steps that runs share. crashed: (config_id, seed).
     """
-    found = [pd.DataFrame(columns=COLUMNS)]
+    parts = [pd.DataFrame(columns=COLUMNS)]
     for kind, metrics in RETURNS.items():
         wide = seeds.get(kind, pd.DataFrame())
         for metric in metrics if crashed else ():
             if metric in wide:
                 filled = _filled(wide[[*_RUN, "step", metric]].dropna(), metric, crashed, floor)
-                found.append(estimates.Interval()(filled, ["config_id", "step"], [metric]).assign(kind=kind)[COLUMNS])
-    return pd.concat(found[1:], ignore_index=True) if len(found) > 1 else found[0]
+                parts.append(estimates.Interval()(filled, ["config_id", "step"], [metric]).assign(kind=kind)[COLUMNS])
+    return pd.concat(parts[1:], ignore_index=True) if len(parts) > 1 else parts[0]
 
 
 def _filled(curves: pd.DataFrame, metric: str, crashed: Collection[tuple[str, int]], floor: float) -> pd.DataFrame:
-    """The configurations with crashed runs, these filled up."""
+    """The curves of configurations with crashed runs, with the crashed runs continued."""
     lowest = np.fmin(curves.groupby("step")[metric].min(), floor)
     parts = [curves[curves["config_id"].isin({config_id for config_id, _ in crashed})].astype({"config_id": str})]
     for config_id, seed in sorted(crashed):

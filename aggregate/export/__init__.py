@@ -1,4 +1,4 @@
-"""Rows of runs to where others look at them: CSV, TensorBoard, Weights & Biases."""
+"""Export of logged metrics (CSV, TensorBoard, Weights & Biases) and of the summary as frames."""
 
 from aggregate.export.folder import Exported, Folder
 

@@ -1,7 +1,7 @@
-"""A folder of exported runs: where each has its place, and what of it stands there.
+"""A folder of exported runs.
 
-`<configuration>/<task>/seed-<n>/` holds run.json, which says whose rows these are and how far they go, and the rows as
-rows.csv or as event files. Whoever exports goes on from there, so that no row is written twice.
+`<configuration>/<task>/seed-<n>/` holds the rows as rows.csv or as event files, and run.json, which identifies the run
+and records which rows were written. The next export continues from there, so that no row is written twice.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from aggregate.export import table, tensorboard
-from aggregate.export.new_rows import About, Written, news
+from aggregate.export.new_rows import ExportState, RunInfo, new_rows
 from aggregate.export.wandb_runs import WandbRuns
 from aggregate.inputs.progress import tracked
 from aggregate.inputs.runs import DONE, ConfigSource, RunRows, SweepSource, load
@@ -24,13 +24,13 @@ from sweepwise.core.errors import AggregateError
 
 FORMAT_VERSION = 1  # of run.json
 _RECORD = "run.json"
-# Neither in a path, nor what `sweeps import` takes for the name of an algorithm or a task.
+# Characters that neither paths nor names of algorithms and tasks in `sweeps import` may have.
 _FOREIGN = re.compile(r"^[^A-Za-z0-9]+|[^A-Za-z0-9 ._+()=-]+")
 _LONGEST = 60
 
 
 class Exported(NamedTuple):
-    """How many rows were new, of how many runs; files that could not be read, each with the reason."""
+    """Number of new rows and of runs with new rows; files that could not be read, each with the reason."""
 
     rows: int
     runs: int
@@ -39,16 +39,16 @@ class Exported(NamedTuple):
 
 @dataclass
 class _Place:
-    """The folder of a run. written: by format, with W&B by project too."""
+    """The folder of a run. written: by format, for W&B also by project."""
 
     folder: Path
-    written: dict[str, Written] = field(default_factory=dict)
+    written: dict[str, ExportState] = field(default_factory=dict)
 
 
 class Folder:
-    """`out`, to export runs to; only one at a time may. form: csv, tensorboard or wandb. project: of W&B.
+    """The folder `out`, into which one process at a time exports. form: csv, tensorboard or wandb. project: of W&B.
 
-    Raises `AggregateError` here and later: for what is no export, and where nothing can be written.
+    Methods raise `AggregateError` where the folder holds something else or cannot be written.
     """
 
     def __init__(self, out: Path, form: str, project: str) -> None:
@@ -57,12 +57,12 @@ class Folder:
         self._places = dict(_read(path) for path in sorted(out.glob(f"*/*/*/{_RECORD}")))
         self._owners = {place.folder.parent.parent: config_id for (config_id, _), place in self._places.items()}
         self._wandb = WandbRuns(out, project) if form == "wandb" else None
-        self._seen: dict[tuple[str, int], Any] = {}  # the shards of a run when it was exported
+        self._seen: dict[tuple[str, int], Any] = {}  # shards of a run at its last export
 
     def export(self, configs: Sequence[tuple[str, ConfigSource]], live: bool) -> Exported:
-        """Write what is new of (sweep, configuration). live: more may come of runs that are not done."""
+        """Write the new rows of (sweep, configuration). live: runs that are not done may log more."""
         loaded = load([SweepSource("", "", (), (), tuple(config for _, config in configs))])
-        runs = [(About(config.config_id, source.seed, config.label or config.config_id, sweep, config.config),
+        runs = [(RunInfo(config.config_id, source.seed, config.label or config.config_id, sweep, config.config),
                  loaded.runs[source.config_id, source.seed])
                 for sweep, config in configs for source in config.runs]  # fmt: skip
         try:
@@ -75,35 +75,35 @@ class Folder:
         return Exported(sum(counts), sum(count > 0 for count in counts), refused)
 
     def close(self) -> None:
-        """Nothing will follow."""
+        """End the export."""
         if self._wandb is not None:
             self._wandb.close_all()
 
-    def _export(self, about: About, run: RunRows, live: bool) -> int:
-        """Rows that were new."""
+    def _export(self, about: RunInfo, run: RunRows, live: bool) -> int:
+        """The number of new rows."""
         key = (about.config_id, about.seed)
         if self._seen.get(key) == (run.files, live):
             return 0
         place = self._places.get(key) or self._new_place(about)
-        before = place.written.get(self._target, Written())
-        found = news(run, before, takes_back=self._form != "wandb")
-        if found.rows:
+        before = place.written.get(self._target, ExportState())
+        new = new_rows(run, before, can_replace=self._form != "wandb")
+        if new.rows:
             place.folder.mkdir(parents=True, exist_ok=True)
             if self._form == "csv":
                 table.write(place.folder / "rows.csv", run)
             elif self._wandb is None:
-                tensorboard.write(place.folder, found.written.batches, found.rows, found.back_to)
+                tensorboard.write(place.folder, new.written.batches, new.rows, new.back_to)
             else:
-                self._wandb.write(about, before.rows, found.rows)
-            place.written[self._target] = found.written
+                self._wandb.write(about, before.rows, new.rows)
+            place.written[self._target] = new.written
             _write(place, about)
         if self._wandb is not None and not live:
             self._wandb.close(about)
         self._places[key], self._seen[key] = place, (run.files, live)
-        return len(found.rows)
+        return len(new.rows)
 
-    def _new_place(self, about: About) -> _Place:
-        """Named by the label; with the identity where another configuration has that."""
+    def _new_place(self, about: RunInfo) -> _Place:
+        """Named by the label, with the config ID appended where another configuration has the same label."""
         name = _clean(about.label) or about.config_id
         if self._owners.setdefault(self._out / name, about.config_id) != about.config_id:
             name = f"{name} {about.config_id}"
@@ -116,7 +116,7 @@ def _clean(text: str) -> str:
     return _FOREIGN.sub("", text)[:_LONGEST].strip()
 
 
-def _write(place: _Place, about: About) -> None:
+def _write(place: _Place, about: RunInfo) -> None:
     record = {
         "format": FORMAT_VERSION,
         **about._asdict(),
@@ -134,7 +134,7 @@ def _read(path: Path) -> tuple[tuple[str, int], _Place]:
         if record["format"] > FORMAT_VERSION:
             fix = f"format {record['format']}, this program reads up to {FORMAT_VERSION}; choose another --out"
             raise ValueError
-        written = {target: Written(**_checked(said)) for target, said in record["written"].items()}
+        written = {target: ExportState(**_checked(state)) for target, state in record["written"].items()}
         return (str(record["config_id"]), int(record["seed"])), _Place(path.parent, written)
     except OSError as error:
         raise AggregateError(f"{path}: cannot be read: {error.strerror}; choose another --out") from error
@@ -142,7 +142,7 @@ def _read(path: Path) -> tuple[tuple[str, int], _Place]:
         raise AggregateError(f"{path}: {fix}") from error
 
 
-def _checked(said: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a `Written`, as whole numbers. Raises `ValueError` and `TypeError`."""
-    marks = {str(kind): [int(step), int(count)] for kind, (step, count) in said["marks"].items()}
-    return {**{name: int(said[name]) for name in ("attempt", "batches", "rows")}, "marks": marks}
+def _checked(state: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of an `ExportState`, as whole numbers. Raises `ValueError` and `TypeError`."""
+    marks = {str(kind): [int(step), int(count)] for kind, (step, count) in state["marks"].items()}
+    return {**{name: int(state[name]) for name in ("attempt", "batches", "rows")}, "marks": marks}

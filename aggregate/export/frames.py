@@ -1,4 +1,4 @@
-"""The judgement as frames, one per level, for notebooks and for other programs."""
+"""The summary as data frames, one per level, for notebooks and other programs."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ from sweepwise.core.errors import AggregateError
 
 FORMATS = ("csv", "parquet", "json")
 _CONFIG = ["sweep", "config_id", "label", "imported", "is_baseline"]
-_BLOCK = 10_000  # rows that are plain Python values at a time
+_BLOCK = 10_000  # rows converted to Python values at a time
 
 
 @dataclass(frozen=True)
 class Frames:
-    """All sweeps below each other; `sweep` names them, `config_id` and `seed` tie the levels together.
+    """All sweeps, concatenated; column `sweep` names them, `config_id` and `seed` connect the levels.
 
-    rows: what the runs logged (`load.Loaded.rows`), read when asked for. runs: one line per sweep and
-    run with its state and scores. configurations: one line per sweep and configuration with mean, sd, low, high and n
-    of every score. contrasts: `config_id` less `against`, the leader or the baseline, on an `outcome`. effects:
-    what factors do (`effects.Effects`). odds: of flags. answers: to the plan's questions (`asked`). flags: what every
+    rows: logged metrics (`runs.Loaded.rows`), read on first access. runs: one line per sweep and run with its state and
+    scores. configurations: one line per sweep and configuration with mean, sd, low, high and n of every score.
+    contrasts: `config_id` minus `against`, the best configuration or the baseline, on an `outcome`. effects: what
+    factors do (`factor_effects.Effects`). odds: of flags. answers: to the plan's questions (`asked`). flags: what every
     detector says of every run, and its configuration's vote. curves: mean over seeds at every step. Runs and
     configurations have a column per factor, empty where a sweep does not vary it. docs/notebooks.md has the columns.
     """
@@ -93,7 +93,7 @@ def _contrasts(sweep: SweepSummary) -> pd.DataFrame:
         turned.drop(columns=["mean", "first", "last"]).assign(family="leader", against=first, outcome=PRIMARY),
         sweep.baseline.assign(family="baseline", against=baseline, outcome=PRIMARY),
         sweep.secondary.assign(family="secondary", against=baseline),
-        sweep.moved.assign(family="diagnostic", against=baseline),
+        sweep.diagnostics.assign(family="diagnostic", against=baseline),
     ]
     if sweep.imported is not None:
         parts.append(sweep.imported.baseline.assign(family="imported", against=baseline, outcome=PRIMARY))
@@ -101,9 +101,9 @@ def _contrasts(sweep: SweepSummary) -> pd.DataFrame:
 
 
 def _effects(sweep: SweepSummary) -> pd.DataFrame:
-    found = sweep.effects
-    parts = {"main": found.returns, "interaction": found.interactions, "diagnostic": found.diagnostics,
-             "diagnostic interaction": found.diagnostic_pairs}  # fmt: skip
+    effects = sweep.effects
+    parts = {"main": effects.returns, "interaction": effects.interactions, "diagnostic": effects.diagnostics,
+             "diagnostic interaction": effects.diagnostic_pairs}  # fmt: skip
     return _named(sweep, _stacked([part.assign(family=family) for family, part in parts.items()]))
 
 
@@ -113,8 +113,10 @@ def _odds(sweep: SweepSummary) -> pd.DataFrame:
 
 
 def _answers(sweep: SweepSummary) -> pd.DataFrame:
-    texts = [question.text for question in question_contrasts.asked(sweep.source)]
-    return _named(sweep, sweep.replies.assign(asked=[texts[place] for place in sweep.replies["question"]]))
+    texts = [question.text for question in question_contrasts.all_questions(sweep.source)]
+    return _named(
+        sweep, sweep.question_contrasts.assign(asked=[texts[place] for place in sweep.question_contrasts["question"]])
+    )
 
 
 def _flags(sweep: SweepSummary) -> pd.DataFrame:
@@ -134,7 +136,7 @@ _MAKERS: Mapping[str, Callable[[SweepSummary], pd.DataFrame]] = {
 
 
 def _stacked(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """Below each other; of empty parts only the columns, as pandas would have their types decide."""
+    """Concatenated, without empty parts, whose types would change those of the columns."""
     filled = [part for part in parts if len(part)] or list(parts[:1])
     return pd.concat(filled, ignore_index=True)
 
@@ -149,7 +151,8 @@ def _named(sweep: SweepSummary, frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _configs(source: SweepSource) -> pd.DataFrame:
-    """What a sweep says of its configurations, a column per factor. Whole numbers stay whole where some have none."""
+    """Configurations of a sweep with a column per factor. Integers stay integers where some configurations have
+    none."""
     configs = _all_configs(source)
     lines = [(source.name, c.config_id, c.label, c.imported, c.is_baseline) for c in configs]
     frame = pd.DataFrame(lines, columns=_CONFIG)
@@ -167,13 +170,13 @@ def _all_configs(source: SweepSource) -> tuple[ConfigSource, ...]:
 # --- files ----------------------------------------------------------------------------------------------
 
 
-def write(found: Frames, out: Path, formats: Sequence[str]) -> Iterator[Path]:
-    """Every level in every format beside `out`, named after it; yields each file once it is there, whole.
+def write(levels: Frames, out: Path, formats: Sequence[str]) -> Iterator[Path]:
+    """Write every level in every format next to `out`, named after it; yields the path of each complete file.
 
     The same frames give the same bytes. Raises `AggregateError` where a file cannot be written.
     """
     for level in LEVELS:
-        table = as_table(getattr(found, level))
+        table = as_table(getattr(levels, level))
         for suffix in dict.fromkeys(formats):
             path = out.with_name(f"{out.stem}-{level}.{suffix}")
             try:
@@ -188,7 +191,7 @@ def as_table(frame: pd.DataFrame) -> pa.Table:
 
 
 def _column(values: pd.Series) -> pa.Array | pa.ChunkedArray:
-    """A column in Arrow, where nothing is what pandas has NaN for; factors of mixed types as JSON text."""
+    """A column in Arrow, with null for NaN of pandas; factors of mixed types as JSON text."""
     if isinstance(values.dtype, pd.CategoricalDtype):
         values = values.astype(object)
     try:
@@ -203,16 +206,16 @@ def _write_parquet(table: pa.Table, path: Path) -> None:
 
 
 def write_csv(table: pa.Table, path: Path) -> None:
-    """Lists as JSON text in their cell."""
+    """Lists as JSON text."""
     for index, field in enumerate(table.schema):
         if pa.types.is_list(field.type):
-            told = [None if value is None else json.dumps(value) for value in table.column(index).to_pylist()]
-            table = table.set_column(index, field.name, pa.array(told, pa.string()))
+            texts = [None if value is None else json.dumps(value) for value in table.column(index).to_pylist()]
+            table = table.set_column(index, field.name, pa.array(texts, pa.string()))
     pyarrow.csv.write_csv(table, path)
 
 
 def _write_json(table: pa.Table, path: Path) -> None:
-    """An array of objects, one to a line; JSON has no NaN and no infinity, both are null."""
+    """An array of objects, one per line; null for NaN and infinity, which JSON lacks."""
     lists = []
     for index, field in enumerate(table.schema):
         if pa.types.is_floating(field.type):

@@ -1,4 +1,4 @@
-"""Which rows of a run are new to a place that holds some already, as flat numbers."""
+"""Which rows of a run an export does not hold yet, as flat numbers."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from aggregate.inputs.runs import RunRows
 from tdmpc.metrics import CATALOGUE, METRICS
 
 
-class About(NamedTuple):
-    """Whose rows they are. sweep: "" for runs that were named one by one."""
+class RunInfo(NamedTuple):
+    """Identifies the run of exported rows. sweep: "" for runs that were named individually."""
 
     config_id: str
     seed: int
@@ -23,7 +23,7 @@ class About(NamedTuple):
     config: dict[str, Any]
 
 
-class Row(NamedTuple):
+class ExportedRow(NamedTuple):
     """step: agent steps. frames: environment frames. time: unix seconds. values: tag -> number."""
 
     step: int
@@ -34,11 +34,11 @@ class Row(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Written:
-    """What of a run stands in a place.
+class ExportState:
+    """How much of a run was exported.
 
-    attempt: rank of the newest attempt that rows came from. batches, rows: how many were written. marks: kind of row ->
-    [the furthest step written, rows of that kind at this step].
+    attempt: rank of the newest attempt with exported rows. batches, rows: number written. marks: kind of row -> [last
+    step written, rows of that kind at this step].
     """
 
     attempt: int = -1
@@ -47,62 +47,62 @@ class Written:
     marks: Mapping[str, list[int]] = field(default_factory=dict)
 
 
-class News(NamedTuple):
-    """rows: those that are new, by step. back_to: the step from which on what was written is void, None where all of it
-    stands. written: what stands there once they are."""
+class NewRows(NamedTuple):
+    """rows: new ones, sorted by step. back_to: step from which on earlier exported rows are invalid, None if all are
+    valid. written: the state after these rows are written."""
 
-    rows: list[Row]
+    rows: list[ExportedRow]
     back_to: int | None
-    written: Written
+    written: ExportState
 
 
-def news(run: RunRows, written: Written, takes_back: bool) -> News:
-    """What of `run` is missing where `written` is.
+def new_rows(run: RunRows, written: ExportState, can_replace: bool) -> NewRows:
+    """The rows of `run` that `written` lacks.
 
-    A later attempt goes on from a checkpoint, so what an earlier one logged beyond that step was lost with it. A place
-    that `takes_back` is given those steps again; any other keeps the rows it has.
+    A later attempt resumes from a checkpoint, so rows of an earlier one beyond that step are invalid. A target that
+    `can_replace` rows gets those steps again; any other keeps the old rows.
     """
     marks = {kind: (step, count) for kind, (step, count) in written.marks.items()}
     furthest = max((step for step, _ in marks.values()), default=-1)
     starts = [attempt.start for rank, attempt in run.attempts.items() if rank > written.attempt]
     back_to = min(starts, default=furthest + 1)
-    if back_to <= furthest and takes_back:
+    if back_to <= furthest and can_replace:
         marks = {kind: min(mark, (back_to, 0)) for kind, mark in marks.items()}
-    found: list[Row] = []
+    new: list[ExportedRow] = []
     for kind, rows in run.frames().items():
         rows = _beyond(rows, *marks.get(kind, (-1, 0)))
         if len(rows):
             last = int(rows["step"].iloc[-1])
             before = marks[kind][1] if kind in marks and marks[kind][0] == last else 0
             marks[kind] = last, before + int((rows["step"] == last).sum())
-            found += _flat(kind, rows)
-    now = Written(
+            new += _flat(kind, rows)
+    state = ExportState(
         attempt=max(run.attempts, default=written.attempt),
-        batches=written.batches + bool(found),
-        rows=written.rows + len(found),
+        batches=written.batches + bool(new),
+        rows=written.rows + len(new),
         marks={kind: list(mark) for kind, mark in sorted(marks.items())},
     )
-    found.sort(key=lambda row: row.step)
-    return News(found, back_to if back_to <= furthest and takes_back else None, now)
+    new.sort(key=lambda row: row.step)
+    return NewRows(new, back_to if back_to <= furthest and can_replace else None, state)
 
 
 def _beyond(rows: pd.DataFrame, step: int, count: int) -> pd.DataFrame:
-    """Rows, sorted by step, without those before `step` and the first `count` at it."""
+    """Rows, sorted by step, from `step` on without the first `count` at that step."""
     first, behind = (int(rows["step"].searchsorted(step, side=side)) for side in ("left", "right"))
     return rows.iloc[min(first + count, behind) :]
 
 
-def _flat(kind: str, rows: pd.DataFrame) -> Iterator[Row]:
-    """Those that hold a number."""
+def _flat(kind: str, rows: pd.DataFrame) -> Iterator[ExportedRow]:
+    """The rows that hold a number."""
     for cells in rows.to_dict("records"):
         step, frames, update = (int(cells[name]) for name in ("step", "frames", "update"))
         values = {f"event/{cells['event']}": 1.0} if kind == "event" else dict(_values(cells))
         if values:
-            yield Row(step, frames, update, float(cells["time"]), values)
+            yield ExportedRow(step, frames, update, float(cells["time"]), values)
 
 
 def _values(cells: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
-    """Tags and numbers of a row. An absent metric is no number; one that became NaN is, and is told."""
+    """Tags and numbers of a row. Absent metrics are left out; a metric that became NaN is kept."""
     for name, value in cells.items():
         metric = METRICS.get(name)
         if metric is None:
@@ -110,10 +110,10 @@ def _values(cells: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
         if not metric.is_list:
             if not math.isnan(value) or cells.get("nonfinite") == name:
                 yield tag(name), float(value)
-        elif metric.kind != "eval" and value is not None:  # single episodes: their mean and spread stand beside them
+        elif metric.kind != "eval" and value is not None:  # not single episodes: their mean and spread are metrics too
             yield from ((f"{tag(name)}/{place}", float(item)) for place, item in enumerate(value))
 
 
 def tag(name: str) -> str:
-    """How a metric is called elsewhere: below its group, as panels are grouped by what stands before the slash."""
+    """Name of a metric in other programs, which group panels by the part before the slash."""
     return f"{CATALOGUE.metric(name).group.replace(' ', '_')}/{name}"

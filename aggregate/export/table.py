@@ -15,7 +15,7 @@ _FIRST = ["kind", "step", "frames", "update", "time", "event"]
 
 
 def write(path: Path, run: RunRows) -> None:
-    """All rows by step, a column per metric that occurs; lists as JSON. The same rows give the same bytes."""
+    """All rows by step, a column per logged metric; lists as JSON. Deterministic: equal rows give equal bytes."""
     parts = [rows.assign(kind=kind) for kind, rows in run.frames().items()]
     rows = pd.concat(parts, ignore_index=True).sort_values("step", kind="stable")
     metrics = [name for name in METRICS if name in rows]

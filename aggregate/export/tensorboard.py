@@ -1,7 +1,7 @@
 """Writes TensorBoard event files without TensorBoard. `aggregate.importers.event_files` documents the format.
 
-Every batch of rows is a file of its own, moved into place whole: what a reader has seen never changes. TensorBoard
-reads the files of a folder in the order of their names.
+Every batch of rows is a separate file, written atomically, so that files never change. TensorBoard reads the files of a
+folder in the order of their names.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ import struct
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from aggregate.export.new_rows import Row
+from aggregate.export.new_rows import ExportedRow
 from aggregate.importers.event_files import MARK, checksum
 from sweepwise.core import atomic
 
-_VERSION = b"brain.Event:2"  # with it TensorBoard drops steps for a session's start alone, not for an order it dislikes
+_VERSION = b"brain.Event:2"  # with it TensorBoard drops steps only at a session start, not where steps go back
 _SESSION_START = 1
 
 
-def write(folder: Path, batch: int, rows: Iterable[Row], back_to: int | None) -> None:
-    """The file of the `batch`th rows of a run. back_to: what earlier files say from this step on is void."""
+def write(folder: Path, batch: int, rows: Iterable[ExportedRow], back_to: int | None) -> None:
+    """The file of one batch of rows of a run. back_to: earlier files are invalid from this step on."""
 
     def fill(part: Path) -> None:
         with part.open("wb") as file:
@@ -29,7 +29,7 @@ def write(folder: Path, batch: int, rows: Iterable[Row], back_to: int | None) ->
     atomic.write(folder / f"events.out.{MARK}.{batch:010d}.sweeps", fill)
 
 
-def _events(rows: list[Row], back_to: int | None) -> Iterator[bytes]:
+def _events(rows: list[ExportedRow], back_to: int | None) -> Iterator[bytes]:
     begun = next((row.time for row in rows), 0.0)
     yield _event(begun, 0, _bytes(3, _VERSION))
     if back_to is not None:

@@ -1,15 +1,33 @@
-"""Flags: what a careful eye would see in one run's curves, with the evidence, then votes over seeds.
+"""Flags: detectors of faults in the curves of single runs, with the evidence, and votes over seeds.
 
-A finding is `flag`, `ok` or `not assessable` (too few points, or the metric is absent): never ok by silence.
-Every threshold stands in `DETECTORS`.
+A finding is `flag`, `ok` or `not assessable` (too few points, or the metric is absent). All thresholds are in
+`DETECTORS`.
 """
 
-from aggregate.flags.detector import FLAG, NOT_ASSESSABLE, OK, WARN, Beside, Detector, Finding, RunView, Series
-from aggregate.flags.detectors import beside
-from aggregate.flags.registry import BY_NAME, DETECTORS
+from aggregate.flags.detector import FLAG, NOT_ASSESSABLE, OK, WARN, Detector, Finding, RunView, Series, SweepReference
+from aggregate.flags.detectors import sweep_reference
+from aggregate.flags.registry import BY_NAME, COLLAPSE, DETECTORS
 from aggregate.flags.votes import COLUMNS, Evaluations, judge, judge_run, late_evaluations, variance_split, vote
 
 __all__ = [
-    "BY_NAME", "COLUMNS", "DETECTORS", "FLAG", "NOT_ASSESSABLE", "OK", "WARN", "Beside", "Detector", "Evaluations",
-    "Finding", "RunView", "Series", "beside", "judge", "judge_run", "late_evaluations", "variance_split", "vote",
+    "BY_NAME",
+    "COLLAPSE",
+    "COLUMNS",
+    "DETECTORS",
+    "FLAG",
+    "NOT_ASSESSABLE",
+    "OK",
+    "WARN",
+    "Detector",
+    "Evaluations",
+    "Finding",
+    "RunView",
+    "Series",
+    "SweepReference",
+    "judge",
+    "judge_run",
+    "late_evaluations",
+    "sweep_reference",
+    "variance_split",
+    "vote",
 ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""What detectors measure curves with. Values are finite, of shape (n,), evenly spaced unless said otherwise."""
+"""Features of curves that detectors use. Values are finite, of shape (n,), evenly spaced unless stated otherwise."""
 
 from __future__ import annotations
 
@@ -7,16 +7,19 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-TREND_DEGREE = 5  # of the polynomial that noise is measured about
-TAIL_FROM, TAIL_EXPONENT = 0.9, 4.0  # deviations beyond this quantile fall off no slower than Student's t with 4 df
+TREND_DEGREE = 5  # of the polynomial whose residuals are taken as noise
+TAIL_FROM, TAIL_EXPONENT = (
+    0.9,
+    4.0,
+)  # beyond this quantile, tails as heavy as those of Student's t with 4 degrees of freedom are assumed
 
 
 def smooth(values: np.ndarray, window: int) -> np.ndarray:
-    """Centred moving mean; at the ends over what there is."""
+    """Centred moving mean; at the ends over the points inside the curve."""
     ones, ahead = np.ones(window), (window - 1) // 2
     sums, counts = (np.convolve(v, ones)[ahead : ahead + values.size] for v in (values, np.ones(values.size)))
-    found: np.ndarray = sums / counts  # pandas' rolling means say the same in ten times the time
-    return found
+    means: np.ndarray = sums / counts  # ten times as fast as a rolling mean of pandas, with the same result
+    return means
 
 
 def window_of(count: int, share: float = 0.05) -> int:
@@ -31,14 +34,14 @@ def quarter(values: np.ndarray, which: int) -> np.ndarray:
 
 
 def variances(samples: Sequence[np.ndarray]) -> np.ndarray:
-    """Of each sample, unbiased; none may have fewer than two values. One by one takes many times as long."""
+    """Unbiased variance of each sample of two or more values, in one pass over all of them."""
     if not samples:
         return np.empty(0)
     sizes = np.array([sample.size for sample in samples])
     starts, values = np.cumsum(sizes) - sizes, np.concatenate(samples)
     rest = values - np.repeat(np.add.reduceat(values, starts) / sizes, sizes)
-    found: np.ndarray = np.add.reduceat(rest**2, starts) / (sizes - 1)
-    return found
+    unbiased: np.ndarray = np.add.reduceat(rest**2, starts) / (sizes - 1)
+    return unbiased
 
 
 def spread(values: np.ndarray) -> float:
@@ -48,19 +51,19 @@ def spread(values: np.ndarray) -> float:
 
 
 def robust_sd(values: np.ndarray) -> float:
-    """The median absolute deviation, in units of a normal's standard deviation."""
+    """The median absolute deviation, scaled to the standard deviation of a normal distribution."""
     return float(1.4826 * np.median(np.abs(values - np.median(values))))
 
 
 def jitter(values: np.ndarray) -> float:
-    """How far a curve jumps from point to point: robust, blind to level and trend."""
+    """Robust standard deviation of point-to-point noise, independent of level and trend."""
     return float(robust_sd(np.diff(values)) / np.sqrt(2))
 
 
 def error_of_mean(values: np.ndarray, count: int) -> float:
-    """Standard error of a mean over `count` neighbours of the curve, by its noise about a polynomial.
+    """Standard error of a mean over `count` neighbouring points, from the residuals about a polynomial.
 
-    Neighbours that move together make a mean surer than one value, but by less than their number says.
+    Corrected for autocorrelation: correlated points reduce the error less than independent ones.
     """
     n = values.size
     degree = min(TREND_DEGREE, n // 6)
@@ -71,16 +74,18 @@ def error_of_mean(values: np.ndarray, count: int) -> float:
         return 0.0
     near = np.clip(rest / sigma, -3, 3)
     rho = float(near[1:] @ near[:-1] / (near @ near))
-    rho = min(max(rho + (1 + 4 * rho + degree) / n, 0.0), 0.95)  # a fitted trend takes correlation away
+    rho = min(
+        max(rho + (1 + 4 * rho + degree) / n, 0.0), 0.95
+    )  # corrects the bias of the estimate, as the fitted trend removes correlation
     return float(sigma * np.sqrt(min(1.0, (1 + rho) / (1 - rho) / count)))
 
 
 def turning_points(curve: np.ndarray, swing: float) -> list[int]:
-    """Indices where the direction turns after having moved at least `swing` (zigzag), the ends left out."""
+    """Indices where the direction reverses after a move of at least `swing` (zigzag), without the ends."""
     turns: list[int] = []
     low = high = 0
     direction = 0
-    values = curve.tolist()  # one by one they are read many times faster
+    values = curve.tolist()  # a list is read element by element many times faster than an array
     for i, value in enumerate(values):
         if value > values[high]:
             high = i
@@ -98,7 +103,7 @@ def turning_points(curve: np.ndarray, swing: float) -> list[int]:
 
 
 def largest_swing(values: np.ndarray, reversals: int) -> float:
-    """The largest swing that the curve makes with at least `reversals` turning points."""
+    """The largest swing for which the curve has at least `reversals` turning points."""
     low, high = 0.0, float(np.ptp(values))
     for _ in range(10):
         middle = (low + high) / 2
@@ -108,25 +113,25 @@ def largest_swing(values: np.ndarray, reversals: int) -> float:
 
 
 def thinned(steps: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The curve smoothed over 5 % of the run, at no more than four points a window."""
+    """The curve smoothed over 5 % of the run and subsampled to at most four points per window."""
     window = window_of(values.size)
     every = max(1, window // 4)
     return steps[::every], smooth(values, window)[::every]
 
 
 def log_or_asinh(values: np.ndarray, positive: bool) -> np.ndarray:
-    """A loss on a scale where its thresholds hold at any size: the log of one that is `positive` by its meaning;
-    asinh about the median, by the range, of one that may have any level."""
+    """A loss on a scale on which thresholds do not depend on its magnitude: the log of a `positive` loss, else asinh of
+    the deviation from the median in units of the range."""
     logs = positive and (values > 0).all()
-    found: np.ndarray = np.log(values) if logs else np.arcsinh((values - np.median(values)) / (spread(values) or 1.0))
-    return found
+    scaled: np.ndarray = np.log(values) if logs else np.arcsinh((values - np.median(values)) / (spread(values) or 1.0))
+    return scaled
 
 
 def spikes(scaled: np.ndarray, chance: float) -> tuple[np.ndarray, float]:
-    """(height (n,), least): distance from the rolling median of 11, and what a spike must exceed.
+    """(height (n,), least): distance from the rolling median of 11 points, and the height that a spike must exceed.
 
-    least: the height that noise with tails as heavy as Student's t with 4 degrees of freedom passes somewhere in
-    the curve with probability `chance`, extrapolated from the heights' 90 % quantile; both in units of the range.
+    least: the height that noise with tails of Student's t with 4 degrees of freedom exceeds anywhere in the curve with
+    probability `chance`, extrapolated from the heights' 90 % quantile; both in units of the range.
     """
     level = pd.Series(scaled).rolling(11, center=True, min_periods=6).median().to_numpy()
     height = np.abs(scaled - level)

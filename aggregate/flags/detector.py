@@ -1,4 +1,4 @@
-"""What a detector is, what it sees of a run, and what it says."""
+"""The interface of detectors: a detector, its view of a run, and its finding."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class Series:
 
 
 @dataclass(frozen=True)
-class Beside:
-    """What a run is compared with; NaN where unknown.
+class SweepReference:
+    """Values of the whole sweep that a run is compared with; NaN where unknown.
 
     low, best: lowest start and highest level of the evaluation return with planning, over the sweep's runs.
-    jitter: how far the policy loss of the baseline jumps from row to row in its second half.
+    jitter: row-to-row noise of the baseline's policy loss in the second half of training.
     """
 
     low: float = np.nan
@@ -35,19 +35,20 @@ class Beside:
 
 @dataclass(frozen=True)
 class RunView:
-    """What detectors see of one run: its rows by kind, where it should end, how it stands and what it was told.
+    """The input of detectors: one run.
 
-    rows: by kind and column, (n,) values by ascending step, lists as objects; frames serve too.
+    rows: by kind and column, (n,) values by ascending step, lists as objects; data frames work too. total_steps: where
+    the run should end. state: of the run, see `jobs.results.run_state`. config: its hyperparameters.
     """
 
     rows: Mapping[str, Mapping[str, Any]]
     total_steps: int
     state: str
     config: Mapping[str, Any] = field(default_factory=dict)
-    beside: Beside = Beside()
+    reference: SweepReference = SweepReference()
 
     def series(self, kind: str, metric: str) -> Series:
-        """The metric's finite values; empty where the run never logged it."""
+        """The metric's finite values; empty if the run never logged it."""
         rows = self.rows.get(kind)
         if rows is None or metric not in rows:
             return Series(np.empty(0), np.empty(0))
@@ -56,7 +57,7 @@ class RunView:
         return Series(np.asarray(rows["step"], dtype=float)[finite], values[finite])
 
     def lists(self, kind: str, metric: str) -> tuple[np.ndarray, list[np.ndarray]]:
-        """(steps, values) of a list metric, rows without it left out."""
+        """(steps, values) of a list metric, of the rows that have it."""
         rows = self.rows.get(kind)
         if rows is None or metric not in rows:
             return np.empty(0), []
@@ -79,10 +80,10 @@ class RunView:
 
 @dataclass(frozen=True)
 class Finding:
-    """A detector's judgement of one run.
+    """The result of a detector on one run.
 
-    `measured` raises the flag above `least`: the detector's threshold, or what this run's noise and the return
-    points at stake demand, whichever is higher. These and `onset` (a step) are NaN where there is none.
+    The flag is raised where `measured` exceeds `least`, the largest of the detector's threshold, the noise of this run
+    and the minimum difference in return points. onset: step. measured, least and onset are NaN where there is none.
     """
 
     state: str
@@ -94,10 +95,10 @@ class Finding:
 
 @dataclass(frozen=True)
 class Detector:
-    """`judge` looks at `metric`; `measured > threshold` (in `unit`) raises the flag.
+    """A fault and how it is detected: `judge` measures `metric`; `measured > threshold` (in `unit`) raises the flag.
 
-    `min_points`: with fewer values of the metric the run is not assessable. `formula`: what is measured, by
-    which quarters of the run's values where it says so.
+    min_points: with fewer values of the metric the run is not assessable. formula: the measured quantity; quarters are
+    quarters of the metric's values.
     """
 
     name: str
@@ -121,6 +122,6 @@ def unknown(reason: str) -> Finding:
 
 
 def finding(measured: float, least: float, onset: float, detail: str, also: bool = True) -> Finding:
-    """Raised where `measured` exceeds `least` and the detector's other condition, `also`, holds."""
+    """A flag where `measured` exceeds `least` and a second condition, `also`, holds; else ok."""
     raised = bool(measured > least and also)
     return Finding(FLAG if raised else OK, float(measured), float(least), float(onset) if raised else np.nan, detail)

@@ -1,8 +1,8 @@
-"""How each fault is measured in one run's curves.
+"""The detectors: how each fault is measured in the curves of one run.
 
-Losses are compared on a log scale (asinh where they change sign) relative to the run's own range, so their
-thresholds hold at any scale; metrics with a unit (nats, return points) keep it. What a mean of a noisy curve can
-show is limited by its noise: a difference counts from `SURE` standard errors.
+Losses are compared on a log scale (asinh where they change sign) relative to the run's own range, so that thresholds
+do not depend on their magnitude; metrics with a unit (nats, return points) keep it. A difference of means of a noisy
+curve counts from `STANDARD_ERRORS` standard errors.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ from aggregate.flags.curve_features import (
     variances,
     window_of,
 )
-from aggregate.flags.detector import Beside, Detector, Finding, RunView, Series, finding, too_few, unknown
+from aggregate.flags.detector import Detector, Finding, RunView, Series, SweepReference, finding, too_few, unknown
 from aggregate.inputs import runs
 from aggregate.statistics.estimates import split_fall
 from tdmpc.config import TrainConfig
 
-# Judged beside the thresholds of the table.
-SURE = 3.0  # standard errors from which a difference is no noise
-MIN_REVERSALS = 2  # a swing there and back is an oscillation, one way is learning
-SPIKE_CHANCE = 0.001  # of a clean curve with heavy tails to spike anywhere
+# Constants in addition to the thresholds of `registry.DETECTORS`.
+STANDARD_ERRORS = 3.0  # from which a difference is not attributed to noise
+MIN_REVERSALS = 2  # turning points of an oscillation; a monotonic change has none
+SPIKE_CHANCE = 0.001  # probability that a curve without a fault but with heavy tails has a spike
 WARM_UP = 0.1  # share of points at the start, where losses fall from their initial value
 MIN_FALL = 50.0  # return points
 SAME_SIGN = 0.8  # share of the last quarter on one side of zero
@@ -49,7 +49,7 @@ Judge = Callable[[RunView, Detector], Finding]
 
 
 def _onset(steps: np.ndarray, over: np.ndarray) -> float:
-    """First step where `over` holds; the last where it never does."""
+    """First step where `over` is True; the last step if it never is."""
     return float(steps[np.argmax(over)] if over.any() else steps[-1])
 
 
@@ -57,10 +57,10 @@ def _onset(steps: np.ndarray, over: np.ndarray) -> float:
 
 
 def diverged(run: RunView, d: Detector) -> Finding:
-    marked = [step for step, event in _told(run.rows.get("event", {}), "event") if event == "diverged"]
+    marked = [step for step, event in _texts(run.rows.get("event", {}), "event") if event == "diverged"]
     if marked:
         return finding(1.0, 0.0, marked[0], "the run stopped itself")
-    bad = [row for rows in run.rows.values() for row in _told(rows, "nonfinite")]
+    bad = [row for rows in run.rows.values() for row in _texts(rows, "nonfinite")]
     if bad:
         step, metric = min(bad, key=lambda row: row[0])
         return finding(len(bad), 0.0, step, f"{metric} is not finite")
@@ -69,8 +69,8 @@ def diverged(run: RunView, d: Detector) -> Finding:
     return finding(0.0, 0.0, np.nan, "") if len(run.rows.get("train", {}).get("step", ())) else too_few(0, d)
 
 
-def _told(rows: Mapping[str, Any], column: str) -> list[tuple[float, str]]:
-    """(step, text) of the rows that have a text in `column`."""
+def _texts(rows: Mapping[str, Any], column: str) -> list[tuple[float, str]]:
+    """(step, text) of the rows with a text in `column`."""
     if column not in rows:
         return []
     texts = np.asarray(rows[column], dtype=object)
@@ -90,14 +90,14 @@ def stopped(run: RunView, d: Detector) -> Finding:
 
 
 def _fall(steps: np.ndarray, half_a: np.ndarray, half_b: np.ndarray, d: Detector) -> Finding:
-    """Share of the gain lost at the end (`stats.split_fall`)."""
-    found = split_fall(half_a, half_b)
-    if found is None or not found.gain > 0:
+    """Share of the gain lost at the end (`estimates.split_fall`)."""
+    decline = split_fall(half_a, half_b)
+    if decline is None or not decline.gain > 0:
         return finding(0.0, d.threshold, np.nan, "nothing gained")
-    noise = SURE * np.sqrt(2) * error_of_mean((half_a + half_b) / 2, found.window)
-    least = max(d.threshold, MIN_FALL / found.gain, noise / found.gain)
-    words = f"{found.fall:.0f} of {found.gain:.0f} return points gained lost at the end"
-    return finding(found.fall / found.gain, least, steps[found.peak], words)
+    noise = STANDARD_ERRORS * np.sqrt(2) * error_of_mean((half_a + half_b) / 2, decline.window)
+    least = max(d.threshold, MIN_FALL / decline.gain, noise / decline.gain)
+    detail = f"{decline.fall:.0f} of {decline.gain:.0f} return points gained lost at the end"
+    return finding(decline.fall / decline.gain, least, steps[decline.peak], detail)
 
 
 def evaluation_falls(run: RunView, d: Detector) -> Finding:
@@ -125,7 +125,7 @@ def training_above(run: RunView, d: Detector) -> Finding:
     if not gain > 0:
         return finding(0.0, d.threshold, np.nan, "nothing gained in training")
     gap = float(late.mean() - below.mean())
-    noise = SURE * np.hypot(error_of_mean(train.values, late.size), error_of_mean(tested.values, below.size))
+    noise = STANDARD_ERRORS * np.hypot(error_of_mean(train.values, late.size), error_of_mean(tested.values, below.size))
     least = max(d.threshold, MIN_FALL / gain, noise / gain)
     detail = f"training {late.mean():.0f}, evaluation {below.mean():.0f} (training plans with all heads)"
     return finding(gap / gain, least, train.steps[-late.size], detail)
@@ -135,15 +135,15 @@ def evaluation_noise(run: RunView, d: Detector) -> Finding:
     series = run.series("eval", d.metric)
     if series.values.size < d.min_points:
         return too_few(series.values.size, d)
-    gain = run.beside.best - run.beside.low
+    gain = run.reference.best - run.reference.low
     if not gain > 0:
         return unknown("the sweep's returns rise nowhere")
     late = series.values[series.values.size // 2 :]
     sd = jitter(late)
     _, episodes = run.lists("eval", f"{d.metric}_episodes")
-    told = [e for e in episodes[-late.size :] if e.size > 1]
-    luck = variances(told) / [e.size for e in told]
-    share = min(1.0, float(luck.mean()) / sd**2) if told and sd else 0.0
+    several = [e for e in episodes[-late.size :] if e.size > 1]
+    sampling = variances(several) / [e.size for e in several]
+    share = min(1.0, float(sampling.mean()) / sd**2) if several and sd else 0.0
     detail = f"{sd:.0f} return points from one evaluation to the next; luck of the episodes explains {share:.0%} of it"
     return finding(sd / gain, d.threshold, series.steps[-late.size], detail)
 
@@ -152,15 +152,17 @@ def plateau(run: RunView, d: Detector) -> Finding:
     series = run.series("eval", d.metric)
     if series.values.size < d.min_points:
         return too_few(series.values.size, d)
-    gain = run.beside.best - run.beside.low
+    gain = run.reference.best - run.reference.low
     if not gain > 0:
         return unknown("the sweep's returns rise nowhere")
     before, late = quarter(series.values, 2), quarter(series.values, 4)
-    noise = SURE * error_of_mean(series.values, late.size)
-    short = 1 - float(late.mean() - run.beside.low) / gain
+    noise = STANDARD_ERRORS * error_of_mean(series.values, late.size)
+    short = 1 - float(late.mean() - run.reference.low) / gain
     risen = float(late.mean() - before.mean())
-    detail = f"{late.mean():.0f} at the end, {risen:+.0f} since the second quarter; sweep's best: {run.beside.best:.0f}"
-    flat = -gain / 10 < risen < gain / 10 - noise  # what falls is no plateau
+    detail = (
+        f"{late.mean():.0f} at the end, {risen:+.0f} since the second quarter; sweep's best: {run.reference.best:.0f}"
+    )
+    flat = -gain / 10 < risen < gain / 10 - noise  # a falling curve is not a plateau
     return finding(short, d.threshold + noise / gain, series.steps[-2 * late.size], detail, bool(flat))
 
 
@@ -168,7 +170,8 @@ def plateau(run: RunView, d: Detector) -> Finding:
 
 
 def _log_std(run: RunView) -> tuple[np.ndarray, np.ndarray]:
-    """(steps (n,), values (dimensions, n)): those dimensions that are finite throughout, else the mean."""
+    """(steps (n,), values (dimensions, n)): the dimensions that are finite throughout, else the mean over
+    dimensions."""
     steps, values = run.lists("train", "log_std_per_dim")
     if values and len({v.shape for v in values}) == 1:
         dims = np.stack(values, axis=1)
@@ -214,9 +217,9 @@ def entropy_collapses(run: RunView, d: Detector) -> Finding:
     share = fallen / fallen.max()
     onset = _onset(series.steps, share > d.threshold)
     known = returns.values[returns.steps <= max(onset, returns.steps[0])] if returns.values.size else returns.values
-    if not known.size or not run.beside.best > run.beside.low:
+    if not known.size or not run.reference.best > run.reference.low:
         return unknown("no evaluation return to compare with")
-    reached = (known[-1] - run.beside.low) / (run.beside.best - run.beside.low)
+    reached = (known[-1] - run.reference.low) / (run.reference.best - run.reference.low)
     detail = f"fell by {fallen.max():.1f} nat in all; the return then stood at {reached:.0%} of the sweep's best"
     return finding(share[early].max(), d.threshold, onset, detail, bool(reached < HALF))
 
@@ -232,10 +235,10 @@ def pi_loss_variance(run: RunView, d: Detector) -> Finding:
     error = np.sqrt(
         2 / (0.37 * 2 * (0.5 - WARM_UP) * series.values.size)
     )  # of the log of a ratio of median absolute deviations
-    ratio, least = second / first, max(d.threshold, float(np.exp(SURE * error)))
+    ratio, least = second / first, max(d.threshold, float(np.exp(STANDARD_ERRORS * error)))
     detail = f"{ratio:.1f} x its first half"
-    if run.beside.jitter > 0:
-        beside = second / run.beside.jitter
+    if run.reference.jitter > 0:
+        beside = second / run.reference.jitter
         detail += f", {beside:.1f} x the baseline's"
         if beside / BASELINE_JITTER > ratio / least:
             ratio, least = beside, BASELINE_JITTER
@@ -246,12 +249,12 @@ def pi_loss_variance(run: RunView, d: Detector) -> Finding:
 
 
 def _scale(target: Series) -> float:
-    """The value scale: level of the TD target at the end, and the range it covered."""
+    """The value scale: level of the TD target at the end plus the range it covered."""
     return float(abs(quarter(target.values, 4).mean()) + spread(target.values))
 
 
 def _with_scale(judge: Callable[[Series, float, RunView, Detector], Finding], kind: str) -> Judge:
-    """A judge of a metric of `kind` relative to the value scale."""
+    """A detector function for a metric of `kind`, relative to the value scale."""
 
     def scaled(run: RunView, d: Detector) -> Finding:
         series, target = run.series(kind, d.metric), run.series("train", "td_target_mean")
@@ -268,7 +271,7 @@ def _biased(bias: Series, scale: float, run: RunView, d: Detector) -> Finding:
     last = quarter(bias.values, 4)
     relative = float(last.mean() / scale)
     one_sided = float(np.mean(np.sign(last) == np.sign(last.mean())))
-    least = max(d.threshold, SURE * error_of_mean(bias.values, last.size) / scale)
+    least = max(d.threshold, STANDARD_ERRORS * error_of_mean(bias.values, last.size) / scale)
     gap = run.series("train", "optimism_gap").values
     lag = f"; prediction minus TD target, its lag: {quarter(gap, 4).mean():+.3g}" if gap.size >= 4 else ""
     word = "optimistic" if relative > 0 else "pessimistic"
@@ -279,7 +282,7 @@ def _biased(bias: Series, scale: float, run: RunView, d: Detector) -> Finding:
 def _off_target(gap: Series, scale: float, run: RunView, d: Detector) -> Finding:
     last = quarter(gap.values, 4)
     one_sided = float(np.mean(np.sign(last) == np.sign(last.mean())))
-    least = max(d.threshold, SURE * error_of_mean(gap.values, last.size) / scale)
+    least = max(d.threshold, STANDARD_ERRORS * error_of_mean(gap.values, last.size) / scale)
     word = "above" if last.mean() > 0 else "below"
     detail = f"{word} its target by {abs(last.mean()):.3g} return, one sign for {one_sided:.0%}"
     return finding(abs(last.mean()) / scale, least, gap.steps[-last.size], detail, one_sided >= SAME_SIGN)
@@ -303,7 +306,7 @@ def _overshoots(series: Series, scale: float, run: RunView, d: Detector) -> Find
     window = window_of(series.values.size)
     trace, late = smooth(series.values, window), float(quarter(series.values, 4).mean())
     peak = int(np.argmax(trace))
-    least = max(d.threshold, SURE * np.sqrt(2) * error_of_mean(series.values, window) / scale)
+    least = max(d.threshold, STANDARD_ERRORS * np.sqrt(2) * error_of_mean(series.values, window) / scale)
     return finding((trace[peak] - late) / scale, least, series.steps[peak], f"peak {trace[peak]:.3g}, then {late:.3g}")
 
 
@@ -311,7 +314,7 @@ def _stays(series: Series, scale: float, run: RunView, d: Detector) -> Finding:
     early, late = float(quarter(series.values, 2).mean()), float(quarter(series.values, 4).mean())
     if not early > 0:
         return unknown(f"{d.metric} is zero")
-    noise = SURE * np.sqrt(2) * error_of_mean(series.values, series.values.size // 4) / early
+    noise = STANDARD_ERRORS * np.sqrt(2) * error_of_mean(series.values, series.values.size // 4) / early
     detail = f"{late / scale:.0%} of the value scale at the end, {early / scale:.0%} in the second quarter"
     large = late > MIN_ERROR * scale
     return finding(late / early, d.threshold + noise, series.steps[-(series.values.size // 2)], detail, large)
@@ -329,7 +332,7 @@ value_error_stays = _with_scale(_stays, "train")
 
 
 def spiky(kind: str, positive: bool = True) -> Judge:
-    """A judge of the spikes of a loss that is `positive` by its meaning, or may have any sign."""
+    """A detector function for spikes of a loss that is always `positive`, or may have any sign."""
 
     def judge(run: RunView, d: Detector) -> Finding:
         series = run.series(kind, d.metric)
@@ -345,7 +348,7 @@ def spiky(kind: str, positive: bool = True) -> Judge:
 
 
 def rising(kind: str) -> Judge:
-    """A judge of a loss's last quarter over the lower of the two before it, as a factor."""
+    """A detector function for the ratio of a loss's last quarter to the lower of its second and third."""
     return lambda run, d: _rises(run.series(kind, d.metric), d)
 
 
@@ -357,7 +360,7 @@ def _rises(series: Series, d: Detector) -> Finding:
     logs = np.log(series.values)
     low = min(float(quarter(logs, 2).mean()), float(quarter(logs, 3).mean()))
     risen = float(quarter(logs, 4).mean()) - low
-    noise = SURE * np.sqrt(2) * error_of_mean(logs, logs.size // 4)
+    noise = STANDARD_ERRORS * np.sqrt(2) * error_of_mean(logs, logs.size // 4)
     least = max(d.threshold, float(np.exp(noise)))
     half = logs.size // 2
     over = smooth(logs, window_of(logs.size))[half:] > low + np.log(d.threshold)
@@ -365,16 +368,16 @@ def _rises(series: Series, d: Detector) -> Finding:
     return finding(np.exp(risen), least, _onset(series.steps[half:], over), detail)
 
 
-# --- a sweep --------------------------------------------------------------------------------------------
+# --- reference values of a sweep -----------------------------------------------------------------------
 
 
-def beside(views: Iterable[RunView], baseline: Iterable[RunView]) -> Beside:
-    """What the runs of a sweep are compared with, of which `eval` rows are looked at; `baseline`: the runs of its
-    baseline, of which it is `train` rows."""
+def sweep_reference(views: Iterable[RunView], baseline: Iterable[RunView]) -> SweepReference:
+    """The values that all runs of a sweep are compared with. views: all runs, with `eval` rows. baseline: the runs of
+    the baseline, with `train` rows."""
     levels = [s.values for v in views if (s := v.series("eval", "eval_return_planner")).values.size]
     traces = [smooth(values, window_of(values.size, 0.1)) for values in levels]
     losses = [s.values for v in baseline if (s := v.series("train", "pi_loss")).values.size >= 8]
-    return Beside(
+    return SweepReference(
         low=min((float(trace[0]) for trace in traces), default=np.nan),
         best=max((float(trace.max()) for trace in traces), default=np.nan),
         jitter=float(np.median([jitter(loss[loss.size // 2 :]) for loss in losses])) if losses else np.nan,

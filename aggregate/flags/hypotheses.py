@@ -1,4 +1,4 @@
-"""What is updated too fast? Hypotheses for policy, value and world model, from flags and which came first."""
+"""Which part is updated too fast: hypotheses for policy, value and world model, from flags and their order."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from aggregate.flags.registry import BY_NAME
 
 @dataclass(frozen=True)
 class Cause:
-    """`signs`: flags that speak for it. `knob`: what to turn next, and `keys` whose value is told with it."""
+    """signs: flags that support it. knob: the recommended change. keys: hyperparameters whose value is reported."""
 
     name: str
     signs: tuple[str, ...]
@@ -33,12 +33,12 @@ CAUSES = (
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """That a configuration updates `cause` too fast.
+    """The hypothesis that a configuration updates `cause` too fast.
 
-    signs: (flag, seeds that raise it, seeds that could be judged), of those voted up. judged: signs that could be
-    judged. score: share of them that were voted up, a warning counting half. onset: median over seeds of the step
-    of its first sign. first: seeds in which one of its signs came before those of the other causes, of `seeds` that
-    raise any sign of any cause.
+    signs: (flag, seeds that raise it, seeds that could be judged), of the flags that the vote raised. judged: number of
+    signs that could be judged. score: share of them that the vote raised, a warning counting half. onset: median over
+    seeds of the step of its first sign. first: number of seeds in which one of its signs came before those of the other
+    causes, of `seeds` seeds that raise any sign of any cause.
     """
 
     cause: Cause
@@ -51,14 +51,14 @@ class Hypothesis:
 
 
 def hypotheses(findings: pd.DataFrame, votes: pd.DataFrame) -> list[Hypothesis]:
-    """Those that the findings and votes of one configuration speak for, best supported first.
+    """Hypotheses that the findings and votes of one configuration support, best supported first.
 
-    One sign is enough; the score, and where scores are equal the earlier onset, orders them.
+    One sign is enough. They are ordered by score, then by earlier onset.
     """
     onsets = pd.DataFrame({cause.name: _onsets(findings, cause) for cause in CAUSES}).dropna(how="all")
     earliest = onsets.min(axis=1)
     by_flag = votes.set_index("flag")
-    found = []
+    supported = []
     for cause in CAUSES:
         own = by_flag[by_flag.index.isin(cause.signs) & (by_flag["state"] != NOT_ASSESSABLE)]
         up = own[own["state"] != OK]
@@ -67,18 +67,18 @@ def hypotheses(findings: pd.DataFrame, votes: pd.DataFrame) -> list[Hypothesis]:
         weights = np.where(up["state"] == FLAG, 1.0, 0.5)
         signs = tuple((str(name), int(line["raised"]), int(line["assessable"])) for name, line in up.iterrows())
         onset, first = float(onsets[cause.name].median()), int((onsets[cause.name] == earliest).sum())
-        found.append(Hypothesis(cause, signs, len(own), weights.sum() / len(own), onset, first, len(onsets)))
-    return sorted(found, key=lambda h: (-h.score, h.onset))
+        supported.append(Hypothesis(cause, signs, len(own), weights.sum() / len(own), onset, first, len(onsets)))
+    return sorted(supported, key=lambda h: (-h.score, h.onset))
 
 
 def _onsets(findings: pd.DataFrame, cause: Cause) -> pd.Series:
-    """Step of the cause's first sign, by seed."""
+    """Step of the first sign of the cause, by seed."""
     raised = findings[(findings["state"] == FLAG) & findings["flag"].isin(cause.signs)]
     return raised.groupby("seed")["onset"].min()
 
 
 def format_hypothesis(hypothesis: Hypothesis) -> str:
-    """The evidence in words."""
+    """The evidence as text."""
     h = hypothesis
     named = ", ".join(f"{BY_NAME[name].title} {raised}/{judged}" for name, raised, judged in h.signs)
     order = f"; first sign at step {h.onset:,.0f}, before the others' in {h.first} of {h.seeds} seeds"

@@ -1,4 +1,4 @@
-"""All detectors on all runs of a sweep, votes over seeds, and where the variance of evaluation comes from."""
+"""Detectors on all runs of a sweep, votes over seeds, and the components of the variance of evaluation."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pandas as pd
 
 from aggregate.flags.curve_features import variances
 from aggregate.flags.detector import FLAG, NOT_ASSESSABLE, OK, WARN, RunView
-from aggregate.flags.detectors import beside
+from aggregate.flags.detectors import sweep_reference
 from aggregate.flags.registry import DETECTORS
 
 WARN_SHARE, FLAG_SHARE = 1 / 3, 1 / 2  # of the seeds that could be judged
@@ -24,16 +24,16 @@ Evaluations = Mapping[str, list[np.ndarray]]
 def judge(runs: Iterable[tuple[str, int, RunView]], baseline: str | None = None) -> pd.DataFrame:
     """One line per (config_id, seed, flag): `COLUMNS`.
 
-    threshold: what this run had to exceed (`Finding.least`). `baseline`: identity of the baseline, if there is one.
+    threshold: the value that this run had to exceed (`Finding.least`). baseline: config_id, None without one.
     """
     listed = list(runs)
-    compared = beside((v for _, _, v in listed), (v for config_id, _, v in listed if config_id == baseline))
-    views = ((config_id, seed, dataclasses.replace(view, beside=compared)) for config_id, seed, view in listed)
+    compared = sweep_reference((v for _, _, v in listed), (v for config_id, _, v in listed if config_id == baseline))
+    views = ((config_id, seed, dataclasses.replace(view, reference=compared)) for config_id, seed, view in listed)
     return pd.DataFrame([line for run in views for line in judge_run(*run)], columns=COLUMNS)
 
 
 def judge_run(config_id: str, seed: int, view: RunView) -> list[tuple[Any, ...]]:
-    """The lines of one run, which knows what it is `beside`."""
+    """The lines of one run, whose `reference` is set."""
     return [
         (config_id, seed, d.name, f.state, d.metric, f.onset, f.measured, f.least, d.unit, f.detail)
         for d in DETECTORS
@@ -42,16 +42,16 @@ def judge_run(config_id: str, seed: int, view: RunView) -> list[tuple[Any, ...]]
 
 
 def late_evaluations(view: RunView) -> Evaluations:
-    """By mode (planner, policy), each evaluation's episodes in the second half of training."""
+    """By mode (planner, policy), the episode returns of each evaluation in the second half of training."""
     return {mode: _late_episodes(view, mode) for mode in ("planner", "policy")}
 
 
 def variance_split(runs: Iterable[tuple[str, Evaluations]]) -> pd.DataFrame:
-    """Where evaluation returns of the second half vary: one line per configuration and mode.
+    """Components of variance of the evaluation returns in the second half: one line per configuration and mode.
 
-    runs: configuration and `late_evaluations` of each. episodes, time, seeds: standard deviations in return points,
-    between episodes of one evaluation, between a seed's evaluations beyond the luck of their episodes and a straight
-    trend, and between seeds beyond both; NaN where there are too few to tell: one episode, fewer than 4 evaluations,
+    runs: config_id and `late_evaluations` of each run. episodes, time, seeds: standard deviations in return points
+    between episodes of one evaluation, between evaluations of a seed (without sampling error of the episodes and a
+    linear trend), and between seeds (without both); NaN with too few of them: one episode, fewer than 4 evaluations,
     one seed.
     """
     configs: dict[tuple[str, str], list[list[np.ndarray]]] = {}
@@ -64,7 +64,7 @@ def variance_split(runs: Iterable[tuple[str, Evaluations]]) -> pd.DataFrame:
 
 def _late_episodes(view: RunView, mode: str) -> list[np.ndarray]:
     steps, episodes = view.lists("eval", f"eval_return_{mode}_episodes")
-    # copies: a view of a single number would keep all rows of the run in memory
+    # copies: a view of one value would keep all rows of the run in memory
     return [e.copy() for step, e in zip(steps, episodes, strict=True) if step > view.total_steps / 2]
 
 
@@ -76,26 +76,26 @@ def _components(seeds: list[list[np.ndarray]]) -> tuple[float, float, float]:
         return np.nan, np.nan, np.nan
     every = [e for evaluations in seeds for e in evaluations]
     spreads = variances(every)
-    episodes, luck = float(spreads.mean()), float((spreads / [e.size for e in every]).mean())
+    episodes, sampling = float(spreads.mean()), float((spreads / [e.size for e in every]).mean())
     means = [np.array([e.mean() for e in evaluations]) for evaluations in seeds]
     over_time = [_about_trend(m) for m in means if m.size >= 4]
-    time = max(0.0, float(np.mean(over_time)) - luck) if over_time else np.nan
+    time = max(0.0, float(np.mean(over_time)) - sampling) if over_time else np.nan
     between = np.nan
     if len(means) > 1 and over_time:
-        within = np.mean([(time + luck) / m.size for m in means])
+        within = np.mean([(time + sampling) / m.size for m in means])
         between = max(0.0, float(np.var([m.mean() for m in means], ddof=1) - within))
     return float(np.sqrt(episodes)), float(np.sqrt(time)), float(np.sqrt(between))
 
 
 def _about_trend(values: np.ndarray) -> float:
-    """Variance about a straight line."""
+    """Variance about a linear trend."""
     at = np.arange(values.size)
     rest = values - np.polyval(np.polyfit(at, values, 1), at)
     return float(rest @ rest / (values.size - 2))
 
 
 def vote(findings: pd.DataFrame) -> pd.DataFrame:
-    """Findings -> one line per (config_id, flag): raised of assessable of seeds, and the vote's state.
+    """Votes over seeds: one line per (config_id, flag) with the counts raised, assessable and seeds, and the state.
 
     flag from half, warn from a third of the seeds that could be judged; not assessable where none could.
     """

@@ -1,4 +1,4 @@
-"""Foreign files to curves, one per algorithm, task and seed, and curves to metric shards."""
+"""Files of other programs -> curves, one per algorithm, task and seed -> metric shards."""
 
 from __future__ import annotations
 
@@ -10,21 +10,30 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from aggregate.importers import import_options as words
 from aggregate.importers.event_files import MARK, scalars
-from aggregate.importers.import_options import EVENTS_PATH, TABLE_PATH, USUAL, CurveImportError, ImportOptions
-from aggregate.importers.tables import READERS, Table, open_table
+from aggregate.importers.import_options import (
+    EVENTS_PATH,
+    TABLE_PATH,
+    USUAL,
+    CurveImportError,
+    ImportOptions,
+    checked_name,
+    parse_number,
+    parse_seed,
+    parse_step,
+)
+from aggregate.importers.tables import READERS, InputTable, open_table
 from aggregate.inputs.progress import tracked
 from sweepwise.core import atomic, shard_name, shards
 from sweepwise.core.metrics import Kind
 from tdmpc.metrics import CATALOGUE
 
 _WRITERS = 16
-_NOT_SEARCHED = ".json"  # in folders of runs it holds settings more often than curves
+_NOT_SEARCHED = ".json"  # in folders of runs these files usually hold settings
 
 
-class Key(NamedTuple):
-    """Whose curve it is."""
+class CurveKey(NamedTuple):
+    """Identifies a curve."""
 
     algorithm: str
     task: str
@@ -33,9 +42,9 @@ class Key(NamedTuple):
 
 @dataclass
 class Curve:
-    """What one seed of an algorithm did on a task. points: (kind of row, agent step) -> metric -> value, and time."""
+    """Metrics of one seed of an algorithm on a task. points: (kind of row, agent step) -> metric -> value, and time."""
 
-    key: Key
+    key: CurveKey
     points: dict[tuple[Kind, int], dict[str, float]] = field(default_factory=dict)
 
     @property
@@ -44,9 +53,9 @@ class Curve:
 
 
 class _Point(NamedTuple):
-    """x: as the file counts."""
+    """One value of a file. x: step in the file's unit. where: place in the file, for error messages."""
 
-    key: Key
+    key: CurveKey
     metric: str
     x: int
     value: float
@@ -54,29 +63,29 @@ class _Point(NamedTuple):
     where: str
 
 
-def collect(paths: Sequence[Path], asked: ImportOptions) -> list[Curve]:
-    """The curves of files and of the folders below `paths`, sorted by key. Raises `CurveImportError`: a file not
-    as `asked` says is named with the line, and nothing is left out in silence."""
-    curves: dict[Key, Curve] = {}
-    files = list(_found(paths))
-    for found in tracked(files, len(files), "reading files"):
-        points = _of_table(open_table(found), asked, curves) if found.is_file() else _of_events(found, asked, curves)
-        own = False
+def collect(paths: Sequence[Path], options: ImportOptions) -> list[Curve]:
+    """The curves of files and of the folders below `paths`, sorted by key. Raises `CurveImportError`,
+    with file and line, for anything that `options` does not describe; no value is skipped silently."""
+    curves: dict[CurveKey, Curve] = {}
+    files = list(_files_in(paths))
+    for path in tracked(files, len(files), "reading files"):
+        points = _of_table(open_table(path), options, curves) if path.is_file() else _of_events(path, options, curves)
+        empty = True
         for point in points:
-            _add(curves, point, asked.frames_per_step or 1)
-            own = True
-        if not own:
+            _add(curves, point, options.frames_per_step or 1)
+            empty = False
+        if empty:
             raise CurveImportError(
-                f"{found}: no value of {' or '.join(asked.metrics.values())} in it; leave the file out"
+                f"{path}: no value of {' or '.join(options.metrics.values())} in it; leave the file out"
             )
     return [curves[key] for key in sorted(curves)]
 
 
-def write(curves: Sequence[Curve], folder_of: Mapping[Key, Path], frames_per_step: int | None) -> None:
-    """Every curve as a metric shard below its folder."""
+def write(curves: Sequence[Curve], folder_of: Mapping[CurveKey, Path], frames_per_step: int | None) -> None:
+    """Write every curve as a metric shard below its folder."""
     repeat = frames_per_step or 1
 
-    def written(curve: Curve) -> None:
+    def write_curve(curve: Curve) -> None:
         rows = [
             {"kind": kind, "step": step, "frames": step * repeat, "update": 0, "time": math.nan, **own}
             for (kind, step), own in sorted(curve.points.items())
@@ -86,11 +95,11 @@ def write(curves: Sequence[Curve], folder_of: Mapping[Key, Path], frames_per_ste
         publish = functools.partial(shards.write_table, shards.rows_to_table(rows, {}, CATALOGUE))
         atomic.write(target / str(shard_name.ShardName("imported", 0)), publish)
 
-    with ThreadPoolExecutor(_WRITERS) as pool:  # a disk takes many files at a time nearly as fast as one
-        list(tracked(pool.map(written, curves), len(curves), "writing curves"))
+    with ThreadPoolExecutor(_WRITERS) as pool:  # latency of the file system dominates
+        list(tracked(pool.map(write_curve, curves), len(curves), "writing curves"))
 
 
-def _add(curves: dict[Key, Curve], point: _Point, frames_per_step: int) -> None:
+def _add(curves: dict[CurveKey, Curve], point: _Point, frames_per_step: int) -> None:
     curve = curves.setdefault(point.key, Curve(point.key))
     place = (CATALOGUE.metric(point.metric).kind, point.x // frames_per_step)
     own = curve.points.setdefault(place, {})
@@ -105,8 +114,8 @@ def _add(curves: dict[Key, Curve], point: _Point, frames_per_step: int) -> None:
         own["time"] = point.time
 
 
-def _found(paths: Sequence[Path]) -> Iterator[Path]:
-    """Tables as files, and folders that hold event files, in the order of their names."""
+def _files_in(paths: Sequence[Path]) -> Iterator[Path]:
+    """Table files, then folders with event files, sorted by name."""
     tables: dict[Path, None] = {}
     events: dict[Path, None] = {}
     searched = [suffix for suffix in READERS if suffix != _NOT_SEARCHED]
@@ -138,98 +147,98 @@ def _kinds(suffixes: Iterable[str]) -> str:
 
 @dataclass(frozen=True)
 class _Column:
-    """A column with values. seed: what the * of its pattern stands for, None without one."""
+    """A column with values. seed: the number that the * of its pattern matched, None without *."""
 
     metric: str
     name: str
     seed: int | None
 
 
-def _of_table(table: Table, asked: ImportOptions, curves: Mapping[Key, Curve]) -> Iterator[_Point]:
-    index = {key: name for key, name in USUAL.items() if name in table.columns} | dict(asked.index)
+def _of_table(table: InputTable, options: ImportOptions, curves: Mapping[CurveKey, Curve]) -> Iterator[_Point]:
+    index = {key: name for key, name in USUAL.items() if name in table.columns} | dict(options.index)
     if "step" not in index:
         raise CurveImportError(f"{table.path}: which column is the step? --map step=COLUMN; {_has(table)}")
     for name in index.values():
         if name not in table.columns:
             raise CurveImportError(f"{table.path}: there is no column {name!r}; {_has(table)}")
-    values = [column for pair in asked.metrics.items() for column in _columns(table, *pair)]
-    named = asked.named(table.path, TABLE_PATH)
-    numbers: dict[tuple[str, str], int] = {}  # of files that name no seed
+    values = [column for pair in options.metrics.items() for column in _columns(table, *pair)]
+    named = options.named(table.path, TABLE_PATH)
+    numbered: dict[tuple[str, str], int] = {}  # seeds given to tables that name none
     keys = list(index)
     for line, cells in table.rows([*index.values(), *(column.name for column in values)]):
         where = f"{table.path}, {table.unit} {line}"
-        said = dict(zip(keys, cells, strict=False))
+        fields = dict(zip(keys, cells, strict=False))
         there = [(column, value) for column, cell in zip(values, cells[len(keys) :], strict=True)
-                 if (value := words.number(cell, f"{where}, column {column.name!r}")) is not None]  # fmt: skip
+                 if (value := parse_number(cell, f"{where}, column {column.name!r}")) is not None]  # fmt: skip
         if not there:
             continue
-        x = words.step(said["step"], f"{where}, column {index['step']!r}")
-        time = words.number(said.get("time"), f"{where}, column {index.get('time')!r}")
-        who = (_name("algorithm", said, named, where), _name("task", said, named, where))
-        seed = said.get("seed", named.get("seed"))
+        x = parse_step(fields["step"], f"{where}, column {index['step']!r}")
+        time = parse_number(fields.get("time"), f"{where}, column {index.get('time')!r}")
+        who = (_name("algorithm", fields, named, where), _name("task", fields, named, where))
+        seed = fields.get("seed", named.get("seed"))
         for column, value in there:
             if column.seed is not None:
                 own = column.seed
             elif seed is not None:
-                own = words.seed(seed, where)
+                own = parse_seed(seed, where)
             else:
-                own = numbers.setdefault(who, _next_seed(curves, who))
-            yield _Point(Key(*who, own), column.metric, x, value, time, where)
+                own = numbered.setdefault(who, _next_seed(curves, who))
+            yield _Point(CurveKey(*who, own), column.metric, x, value, time, where)
 
 
-def _columns(table: Table, metric: str, pattern: str) -> Iterator[_Column]:
+def _columns(table: InputTable, metric: str, pattern: str) -> Iterator[_Column]:
     head, star, tail = pattern.partition("*")
     if not star or pattern in table.columns:
         if pattern not in table.columns:
             raise CurveImportError(f"{table.path}: there is no column {pattern!r}; {_has(table)}")
         yield _Column(metric, pattern, None)
         return
-    found = [name for name in table.columns if len(name) > len(head + tail)
-             and name.startswith(head) and name.endswith(tail)]  # fmt: skip
-    if not found:
+    matching = [name for name in table.columns if len(name) > len(head + tail)
+                and name.startswith(head) and name.endswith(tail)]  # fmt: skip
+    if not matching:
         raise CurveImportError(f"{table.path}: no column is like {pattern!r}; {_has(table)}")
-    for name in found:
+    for name in matching:
         middle = name[len(head) : len(name) - len(tail)]
-        yield _Column(metric, name, words.seed(middle, f"{table.path}, column {name!r}, the * of {pattern!r}"))
+        yield _Column(metric, name, parse_seed(middle, f"{table.path}, column {name!r}, the * of {pattern!r}"))
 
 
-def _has(table: Table) -> str:
+def _has(table: InputTable) -> str:
     shown = ", ".join(name[:40] for name in table.columns[:12])
     return f"it has {shown}{' ...' if len(table.columns) > 12 else ''}"
 
 
-def _name(key: str, said: Mapping[str, object], named: Mapping[str, str], where: str) -> str:
-    if key in said:
-        return words.checked_name(str(said[key]).strip(), f"{where}, column of the {key}")
+def _name(key: str, fields: Mapping[str, object], named: Mapping[str, str], where: str) -> str:
+    if key in fields:
+        return checked_name(str(fields[key]).strip(), f"{where}, column of the {key}")
     if key not in named:
         raise CurveImportError(f"{where}: whose {key}? --{key} NAME says it, or {{{key}}} in --path")
-    return words.checked_name(named[key], f"{where}, the {key} by its path; --{key} NAME gives one")
+    return checked_name(named[key], f"{where}, the {key} by its path; --{key} NAME gives one")
 
 
 # --- TensorBoard ----------------------------------------------------------------------------------------
 
 
-def _of_events(folder: Path, asked: ImportOptions, curves: Mapping[Key, Curve]) -> Iterator[_Point]:
-    """One run: the event files of a folder. Where a file goes back to an earlier step, what stood from there on was
-    lost with the process that wrote it, as TensorBoard has it."""
-    if asked.index:
-        raise CurveImportError(f"{folder}: event files have no columns; leave {', '.join(asked.index)} out of --map")
-    metric_of = {tag: metric for metric, tag in asked.metrics.items()}
-    kept: dict[str, list[_Point]] = {metric: [] for metric in asked.metrics}
+def _of_events(folder: Path, options: ImportOptions, curves: Mapping[CurveKey, Curve]) -> Iterator[_Point]:
+    """One run: the event files of a folder. Where steps go back, earlier values from that step on are dropped, as
+    TensorBoard does: the process that wrote them was lost and resumed."""
+    if options.index:
+        raise CurveImportError(f"{folder}: event files have no columns; leave {', '.join(options.index)} out of --map")
+    metric_of = {tag: metric for metric, tag in options.metrics.items()}
+    kept: dict[str, list[_Point]] = {metric: [] for metric in options.metrics}
     tags: dict[str, None] = {}
-    key: Key | None = None
+    key: CurveKey | None = None
     for path in sorted(p for p in folder.iterdir() if MARK in p.name and p.is_file()):
         for scalar in scalars(path):
             tags[scalar.tag] = None
             metric = metric_of.get(scalar.tag)
-            value = words.number(scalar.value, str(path))
+            value = parse_number(scalar.value, str(path))
             if metric is None or value is None:
                 continue
-            key = key or _key_of(folder, asked, curves)
+            key = key or _key_of(folder, options, curves)
             own = kept[metric]
             while own and own[-1].x >= scalar.step:
                 own.pop()
-            x = words.step(scalar.step, f"{path}, tag {scalar.tag!r}")
+            x = parse_step(scalar.step, f"{path}, tag {scalar.tag!r}")
             own.append(_Point(key, metric, x, value, scalar.time, f"{path}, tag {scalar.tag!r}"))
     missing = [tag for tag in metric_of if tag not in tags]
     if missing:
@@ -239,12 +248,12 @@ def _of_events(folder: Path, asked: ImportOptions, curves: Mapping[Key, Curve]) 
         yield from own
 
 
-def _key_of(folder: Path, asked: ImportOptions, curves: Mapping[Key, Curve]) -> Key:
-    named = asked.named(folder, EVENTS_PATH)
+def _key_of(folder: Path, options: ImportOptions, curves: Mapping[CurveKey, Curve]) -> CurveKey:
+    named = options.named(folder, EVENTS_PATH)
     who = (_name("algorithm", {}, named, str(folder)), _name("task", {}, named, str(folder)))
-    return Key(*who, words.seed(named["seed"], str(folder)) if "seed" in named else _next_seed(curves, who))
+    return CurveKey(*who, parse_seed(named["seed"], str(folder)) if "seed" in named else _next_seed(curves, who))
 
 
-def _next_seed(curves: Mapping[Key, Curve], who: tuple[str, str]) -> int:
-    """For a file that names none: files of one algorithm and task are counted."""
+def _next_seed(curves: Mapping[CurveKey, Curve], who: tuple[str, str]) -> int:
+    """The seed of a file that names none: files of one algorithm and task are numbered."""
     return 1 + sum(key[:2] == who for key in curves)

@@ -1,8 +1,8 @@
-"""Scalars of TensorBoard's event files, read without TensorBoard.
+"""Reads scalars of TensorBoard's event files without TensorBoard.
 
 A file is a sequence of records: length (8 bytes), its checksum (4), data, its checksum (4), all little-endian. The data
-is an `Event` in protobuf's wire format, of which four things matter: the time, the step and, per value of its summary,
-the tag and the number, which old writers store plain and new ones as a tensor.
+is an `Event` in protobuf's wire format. Its time, its step and, per value of its summary, tag and number are read; old
+writers store the number directly, new ones as a tensor.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from aggregate.importers.import_options import CurveImportError
 
-MARK = "tfevents"  # every event file has it in its name
+MARK = "tfevents"  # in the name of every event file
 _FLOAT, _DOUBLE = 1, 2  # types of tensors
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # wire types
 _TABLE: list[int] = []
@@ -30,8 +30,8 @@ class Scalar(NamedTuple):
 
 
 def scalars(path: Path) -> Iterator[Scalar]:
-    """In the file's order. A record cut off at its end is left out, as of a writer that was killed; raises
-    `CurveImportError` where the file is damaged before that."""
+    """In the file's order. An incomplete last record, of a killed writer, is left out. Raises `CurveImportError` where
+    the file is damaged elsewhere."""
     try:
         data = path.read_bytes()
     except OSError as error:

@@ -1,4 +1,4 @@
-"""What the user says of foreign files: which column is what, what a path names, what a step is."""
+"""Options of an import: the meaning of columns, of parts of a path, and of a step."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from sweepwise.core.errors import SweepsError
 from tdmpc.metrics import CATALOGUE
 
 INDEX = ("step", "seed", "task", "algorithm", "time")
-RETURN = "eval_return"  # in short: whoever ran it, it is set beside this project's evaluation with planning
+RETURN = "eval_return"  # short name; compared with this project's evaluation with planning
 ALIASES = {RETURN: "eval_return_planner"}
-# Columns of a Weights & Biases history, taken where nothing else is said.
+# Default columns: those of a Weights & Biases history.
 USUAL = {"step": "_step", "time": "_timestamp"}
 TABLE_PATH, EVENTS_PATH = "{algorithm}/{task}", "{algorithm}/{task}/{seed}"
 
@@ -29,7 +29,7 @@ _LARGEST = 2**53  # whole numbers a float holds
 
 
 class CurveImportError(SweepsError):
-    """A file or an option that cannot be taken; the message is one line with the file, the place and the fix."""
+    """A file or an option that cannot be used; the message is one line with the file, the place and the fix."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,8 @@ class ImportOptions:
     """How files are to be read.
 
     index: any of `INDEX` -> column. metrics: name in the catalogue -> column, where one * stands for the seed, or tag
-    of TensorBoard. path: how the end of a file's path names what no column does. frames_per_step: environment frames
-    to an agent step; None where the files count agent steps.
+    of TensorBoard. path: pattern of the end of a file's path, for names that no column has. frames_per_step:
+    environment frames to an agent step; None where the files count agent steps.
     """
 
     metrics: Mapping[str, str]
@@ -50,7 +50,7 @@ class ImportOptions:
 
     @classmethod
     def of(cls, pairs: Sequence[str], **others: Any) -> ImportOptions:
-        """From the words of --map: "step=frames,eval_return=reward". Raises `CurveImportError`."""
+        """From the values of --map, such as "step=frames,eval_return=reward". Raises `CurveImportError`."""
         metrics: dict[str, str] = {}
         index: dict[str, str] = {}
         for pair in [pair for text in pairs for pair in _PAIR.split(text)]:
@@ -63,29 +63,29 @@ class ImportOptions:
             into[name] = column
         if not metrics:
             raise CurveImportError(f"--map names no metric; give one, such as --map {RETURN}=reward")
-        asked = cls(metrics=metrics, index=index, **others)
-        for option, value in (("--task", asked.task), ("--algorithm", asked.algorithm)):
+        options = cls(metrics=metrics, index=index, **others)
+        for option, value in (("--task", options.task), ("--algorithm", options.algorithm)):
             if value is not None:
                 checked_name(value, option)
-        if asked.path is not None and not _FIELD.search(asked.path):
-            raise CurveImportError(f"--path {asked.path!r}: none of {{algorithm}}, {{task}} and {{seed}} is in it")
-        return asked
+        if options.path is not None and not _FIELD.search(options.path):
+            raise CurveImportError(f"--path {options.path!r}: none of {{algorithm}}, {{task}} and {{seed}} is in it")
+        return options
 
     def named(self, path: Path, usual: str) -> dict[str, str]:
-        """What `path` names by its end (a file's without its suffix): algorithm, task and seed, as far as the user's
-        template says, or `usual` where that fits. Raises `CurveImportError` where the user's does not."""
+        """Algorithm, task and seed from the end of `path` (of a file without its suffix), by the user's pattern, or by
+        `usual` if that matches. Raises `CurveImportError` where the user's pattern does not match."""
         known, template = path.absolute().as_posix(), self.path or usual
         if path.is_file():
             known, template = known.removesuffix(path.suffix), template.removesuffix(path.suffix)
         pattern = "".join(_PATTERNS.get(part) or re.escape(part) for part in _FIELD.split(template.strip("/")))
-        found = re.search(f"/{pattern}$", known)
-        if found is None and self.path is not None:
+        match = re.search(f"/{pattern}$", known)
+        if match is None and self.path is not None:
             raise CurveImportError(
                 f"{path}: its path does not end as --path {self.path} says; of {{algorithm}}, {{task}}, {{seed}} and * "
                 "for anything, with / between folders"
             )
         given = {"task": self.task, "algorithm": self.algorithm}
-        return (found.groupdict() if found else {}) | {key: value for key, value in given.items() if value is not None}
+        return (match.groupdict() if match else {}) | {key: value for key, value in given.items() if value is not None}
 
 
 def _metric(key: str) -> str:
@@ -110,38 +110,38 @@ def checked_name(text: str, where: str) -> str:
     return text
 
 
-def seed(value: object, where: str) -> int:
+def parse_seed(value: object, where: str) -> int:
     """A seed: a whole number, or a word that ends in one, such as seed-3. Raises `CurveImportError`."""
     text = str(value).strip()
     try:
-        made = float(text)
+        seed = float(text)
     except ValueError:
-        found = _SEED.fullmatch(text)
-        made = float(found[1]) if found else math.nan
-    if not 0 <= made < _LARGEST or not made.is_integer():
+        match = _SEED.fullmatch(text)
+        seed = float(match[1]) if match else math.nan
+    if not 0 <= seed < _LARGEST or not seed.is_integer():
         raise CurveImportError(
             f"{where}: {text!r:.60} is no seed: a whole number is expected, or a word that ends in one"
         )
-    return int(made)
+    return int(seed)
 
 
-def number(value: object, where: str) -> float | None:
+def parse_number(value: object, where: str) -> float | None:
     """A cell as a number; None for an empty one and for NaN. Raises `CurveImportError`."""
     if value is None or (isinstance(value, str) and not value.strip()):
         return None
     try:
         if isinstance(value, bool):
             raise ValueError
-        made = float(value)  # type: ignore[arg-type]
+        number = float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError, OverflowError):
         raise CurveImportError(f"{where}: {str(value)!r:.60} is no number") from None
-    return None if math.isnan(made) else made
+    return None if math.isnan(number) else number
 
 
-def step(value: object, where: str) -> int:
-    """A cell as a place on the x axis. Raises `CurveImportError`."""
-    made = number(value, where)
-    if made is None or not 0 <= made < _LARGEST or not made.is_integer():
-        shown = "an empty cell" if made is None else repr(str(value))
-        raise CurveImportError(f"{where}: {shown} is no step: a whole number from 0 on is expected")
-    return int(made)
+def parse_step(value: object, where: str) -> int:
+    """A cell as a step. Raises `CurveImportError`."""
+    step = parse_number(value, where)
+    if step is None or not 0 <= step < _LARGEST or not step.is_integer():
+        cell = "an empty cell" if step is None else repr(str(value))
+        raise CurveImportError(f"{where}: {cell} is no step: a whole number from 0 on is expected")
+    return int(step)

@@ -1,4 +1,4 @@
-"""CSV, TSV, JSON, JSON lines and Parquet as rows of the columns that are asked for, each with its place in the file."""
+"""CSV, TSV, JSON, JSON lines and Parquet as rows of requested columns, each with its place in the file."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ Rows = Iterator[tuple[int, Sequence[Any]]]
 
 
 @dataclass(frozen=True)
-class Table:
-    """columns: all there are. rows: of some of them, (line or row number from 1, cells in that order)."""
+class InputTable:
+    """columns: all of the file. rows: requested columns -> (line or row number from 1, cells in that order)."""
 
     path: Path
-    unit: str  # what the number counts: "line" or "row"
+    unit: str  # of the number: "line" or "row"
     columns: tuple[str, ...]
     rows: Callable[[Sequence[str]], Rows]
 
 
-def open_table(path: Path) -> Table:
-    """Raises `CurveImportError`, here or while its rows are read, naming the file and the place."""
+def open_table(path: Path) -> InputTable:
+    """Raises `CurveImportError` with file and place, here or while rows are read."""
     try:
         return READERS[path.suffix.lower()](path)
     except UnicodeDecodeError as error:
@@ -38,7 +38,7 @@ def open_table(path: Path) -> Table:
         raise CurveImportError(f"{path}: cannot be read: {error.strerror or error}") from error
 
 
-def _csv(path: Path) -> Table:
+def _csv(path: Path) -> InputTable:
     text = path.read_text(encoding="utf-8-sig")
     delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
@@ -57,11 +57,11 @@ def _csv(path: Path) -> Table:
                 raise CurveImportError(f"{path}, line {line}: {len(cells)} cells, the first line names {len(header)}")
             yield line, [cells[place] for place in places]
 
-    return Table(path, "line", header, rows)
+    return InputTable(path, "line", header, rows)
 
 
 def _lines(path: Path, reader: Any) -> Iterator[tuple[int, list[str]]]:
-    """Lines with something on them."""
+    """Lines that are not empty."""
     try:
         for cells in reader:
             if cells:
@@ -70,26 +70,26 @@ def _lines(path: Path, reader: Any) -> Iterator[tuple[int, list[str]]]:
         raise CurveImportError(f"{path}, line {reader.line_num}: {error}") from error
 
 
-def _json(path: Path) -> Table:
+def _json(path: Path) -> InputTable:
     try:
-        found = json.loads(path.read_bytes())
+        content = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
         raise CurveImportError(f"{path}: not a whole JSON file: {error}") from error
-    return _records(path, "row", list(enumerate(found if isinstance(found, list) else [found], 1)))
+    return _records(path, "row", list(enumerate(content if isinstance(content, list) else [content], 1)))
 
 
-def _json_lines(path: Path) -> Table:
-    found = []
+def _json_lines(path: Path) -> InputTable:
+    records = []
     for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), 1):
         if line.strip():
             try:
-                found.append((number, json.loads(line)))
+                records.append((number, json.loads(line)))
             except (ValueError, RecursionError) as error:
                 raise CurveImportError(f"{path}, line {number}: not JSON: {error}") from error
-    return _records(path, "line", found)
+    return _records(path, "line", records)
 
 
-def _records(path: Path, unit: str, records: Sequence[tuple[int, Any]]) -> Table:
+def _records(path: Path, unit: str, records: Sequence[tuple[int, Any]]) -> InputTable:
     for number, record in records:
         if not isinstance(record, dict):
             raise CurveImportError(f"{path}, {unit} {number}: an object is expected, with a value per column")
@@ -99,10 +99,10 @@ def _records(path: Path, unit: str, records: Sequence[tuple[int, Any]]) -> Table
         for number, record in records:
             yield number, [record.get(name) for name in names]
 
-    return Table(path, unit, columns, rows)
+    return InputTable(path, unit, columns, rows)
 
 
-def _parquet(path: Path) -> Table:
+def _parquet(path: Path) -> InputTable:
     try:
         file = pq.ParquetFile(path)
         columns = tuple(file.schema_arrow.names)
@@ -117,9 +117,9 @@ def _parquet(path: Path) -> Table:
                 number += 1
                 yield number, values
 
-    return Table(path, "row", columns, rows)
+    return InputTable(path, "row", columns, rows)
 
 
-READERS: dict[str, Callable[[Path], Table]] = {
+READERS: dict[str, Callable[[Path], InputTable]] = {
     ".csv": _csv, ".tsv": _csv, ".json": _json, ".jsonl": _json_lines, ".ndjson": _json_lines, ".parquet": _parquet,
 }  # fmt: skip

@@ -1,1 +1,1 @@
-"""From the metric shards of many runs to one table a run."""
+"""From the metric shards of many runs to one table per run; questions of a plan."""

@@ -1,4 +1,4 @@
-"""Shards of one run -> its rows by kind, each row once. Tables in, tables out.
+"""Shards of one run -> its rows by kind, without duplicates. Tables in, tables out.
 
 The table of a kind has `attempt` (rank within the run, int32), the index columns of `sweepwise.core.shards` except
 `kind`, the metrics of that kind, and `nonfinite`: the first metric of the row that was NaN or infinite, else null
@@ -55,7 +55,7 @@ def conform(table: pa.Table) -> pa.Table:
 
 @functools.lru_cache
 def _schema(names: tuple[str, ...]) -> pa.Schema:
-    """Of a shard with columns `names`, those left out that neither index nor catalogue knows."""
+    """The schema of a shard with columns `names`, without those that neither index nor catalogue has."""
     fields = [shards.INDEX_SCHEMA.field(name) if name in _INDEX else _metric_field(name)
               for name in names if name in _INDEX or name in METRICS]  # fmt: skip
     return pa.schema(fields)
@@ -66,17 +66,17 @@ def _metric_field(name: str) -> pa.Field:
 
 
 def merge(before: Kinds, new: Sequence[Shard], starts: Mapping[int, int]) -> Kinds:
-    """What was merged `before` with `new` shards, which are later than all of that, earliest first.
+    """Append `new` shards, in order and later than all shards merged `before`.
 
-    starts: by attempt, the step from which it went on. What an earlier attempt did beyond was lost with it; what two
-    logged is the later one's.
+    starts: by attempt, the step from which it resumed. Rows of earlier attempts beyond that step are dropped; of rows
+    that two attempts logged, those of the later one are kept.
     """
     split = _by_kind(new)
     merged = {}
     for kind in sorted({*before, *split}):
         parts = [kinds[kind] for kinds in (before, split) if kind in kinds]
         table = pa.concat_tables(parts, promote_options="default") if len(parts) > 1 else parts[0]
-        merged[kind] = _dense(_settled(table, starts))
+        merged[kind] = _dense(_deduplicated(table, starts))
     return {kind: table for kind, table in merged.items() if table.num_rows}
 
 
@@ -88,14 +88,14 @@ def _by_kind(new: Sequence[Shard]) -> Kinds:
     table = table.append_column("attempt", pa.array(attempts))
     kinds = table["kind"].combine_chunks().dictionary_encode()
     codes = kinds.indices.to_numpy()
-    found = {}
+    by_kind = {}
     for code, kind in enumerate(kinds.dictionary.to_pylist()):
         own = [name for name in table.column_names if name in METRICS and METRICS[name].kind == kind]
         part = table.select(["attempt", *_INDEX[1:], *own]).take(pa.array(np.flatnonzero(codes == code)))
         part = part.append_column("nonfinite", _first_nonfinite(part))
-        mute = [name for name in part.column_names if part[name].null_count == part.num_rows]
-        found[kind] = part.drop_columns(mute)
-    return found
+        empty = [name for name in part.column_names if part[name].null_count == part.num_rows]
+        by_kind[kind] = part.drop_columns(empty)
+    return by_kind
 
 
 def _first_nonfinite(table: pa.Table) -> pa.Array:
@@ -106,15 +106,15 @@ def _first_nonfinite(table: pa.Table) -> pa.Array:
             continue
         values = table[name].to_numpy()
         with np.errstate(over="ignore", invalid="ignore"):
-            if math.isfinite(values.sum()):  # the rule; absent ones are NaN here
+            if math.isfinite(values.sum()):  # nearly always so; an absent value is NaN here
                 continue
         bad = ~np.isfinite(values) & table[name].is_valid().to_numpy()
         first[bad & (first == None)] = name  # noqa: E711
     return pa.array(first, pa.string())
 
 
-def _settled(table: pa.Table, starts: Mapping[int, int]) -> pa.Table:
-    """Without what was lost, sorted by step, each row once."""
+def _deduplicated(table: pa.Table, starts: Mapping[int, int]) -> pa.Table:
+    """Without dropped rows and duplicates, sorted by step."""
     attempts = table["attempt"].to_numpy()
     limits = np.array([min((start for later, start in starts.items() if later > attempt), default=math.inf)
                        for attempt in range(1 + max(starts, default=0))])  # fmt: skip
@@ -124,7 +124,7 @@ def _settled(table: pa.Table, starts: Mapping[int, int]) -> pa.Table:
     steps = table["step"].to_numpy()
     if (np.diff(steps) < 0).any():
         table = table.take(pa.array(np.argsort(steps, kind="stable")))
-    return _resolved(table) if _has_duplicates(table) else table
+    return _latest_rows(table) if _has_duplicates(table) else table
 
 
 def _has_duplicates(table: pa.Table) -> bool:
@@ -137,9 +137,9 @@ def _has_duplicates(table: pa.Table) -> bool:
     return len({str(list(key.values())).replace("nan", "None") for key in keys}) < len(keys)
 
 
-def _resolved(table: pa.Table) -> pa.Table:
-    """One row per (step, event, which evaluation), the latest attempt's; cells that attempt spread over several rows
-    are put together."""
+def _latest_rows(table: pa.Table) -> pa.Table:
+    """One row per (step, event, which evaluation), of the latest attempt; cells that it spread over several rows are
+    merged."""
     rows = table.to_pandas()
     key = [name for name in _ROW_KEY if name in rows]
     newest = rows.groupby(key, dropna=False)["attempt"].transform("max")
@@ -149,7 +149,7 @@ def _resolved(table: pa.Table) -> pa.Table:
 
 
 def _dense(table: pa.Table) -> pa.Table:
-    """With NaN for absent numbers, each column in one piece."""
+    """With NaN for absent numbers, each column in one chunk."""
     for index, field in enumerate(table.schema):
         if field.type == pa.float64() and table[index].null_count:
             table = table.set_column(index, field, pc.fill_null(table[index], math.nan))
@@ -157,12 +157,12 @@ def _dense(table: pa.Table) -> pa.Table:
 
 
 def frame(table: pa.Table) -> pd.DataFrame:
-    """A merged table as a frame; `eval_is_final` is there in any case."""
-    found: pd.DataFrame = table.to_pandas()
-    return found if "eval_is_final" in found else found.assign(eval_is_final=np.nan)
+    """A merged table as a data frame, always with `eval_is_final`."""
+    rows: pd.DataFrame = table.to_pandas()
+    return rows if "eval_is_final" in rows else rows.assign(eval_is_final=np.nan)
 
 
 def columns(table: pa.Table) -> dict[str, np.ndarray]:
-    """The same as arrays, which is many times quicker: column -> (n,), lists as objects."""
-    found = {name: table[name].to_numpy() for name in table.column_names}
-    return {"eval_is_final": np.full(table.num_rows, np.nan), **found}
+    """The same as arrays, many times faster: column -> (n,), lists as objects."""
+    arrays = {name: table[name].to_numpy() for name in table.column_names}
+    return {"eval_is_final": np.full(table.num_rows, np.nan), **arrays}

@@ -1,4 +1,4 @@
-"""Work on many runs at once."""
+"""Parallel map over many runs."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from typing import Any
 
 from sweepwise.core.errors import AggregateError
 
-MANY = 64  # runs that are worth a start of processes
-MOST = 8  # processes or threads; the machine is not ours alone
-CHUNK = 4  # runs that a process is sent at a time
+MANY = 64  # runs from which starting processes pays off
+MOST = 8  # processes or threads, as login nodes are shared
+CHUNK = 4  # runs sent to a process at a time
 
 Map = Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]
 
 
 @contextlib.contextmanager
 def mapping(runs: int, *, waits: bool) -> Iterator[Map]:
-    """A `map`, results in order: in processes for many runs, else in threads where the work `waits` for a file system,
+    """A `map` with results in order: in processes for many runs, else in threads if the work `waits` for a file system,
     else in this thread. Raises `AggregateError` where a process was killed."""
     processes = min(MOST, _cores())
     pool: Executor
     if runs >= MANY and processes > 1 and _may_fork():
-        fork = multiprocessing.get_context("fork")  # others would import all there is once more in each process
+        fork = multiprocessing.get_context("fork")  # spawned processes would import everything again
         pool = ProcessPoolExecutor(processes, fork, initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN))
     elif waits:
         pool = ThreadPoolExecutor(MOST)
@@ -50,5 +50,6 @@ def _cores() -> int:
 
 
 def _may_fork() -> bool:
-    """Another thread of ours might hold a lock that the child would wait for, as might a library of macOS."""
+    """Forking is safe on Linux with a single thread: a lock held by another thread would never be released in the
+    child."""
     return sys.platform == "linux" and threading.active_count() == 1

@@ -1,4 +1,4 @@
-"""How far a long loop is, on a terminal."""
+"""A progress bar on a terminal."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import TypeVar
 
 Item = TypeVar("Item")
 
-PATIENCE = 1.0  # seconds without a word
+PATIENCE = 1.0  # seconds before the bar appears
 
 
 def tracked(items: Iterable[Item], total: int, doing: str) -> Iterator[Item]:
-    """The items; once they have taken a second, with a bar on stderr if that is a terminal, gone when they end."""
+    """The items. If stderr is a terminal, a progress bar appears after `PATIENCE` seconds and disappears at the end."""
     if not sys.stderr.isatty():
         yield from items
         return

@@ -1,4 +1,4 @@
-"""Whether what is averaged was made alike: by one version of the code, on one kind of device."""
+"""Provenance of runs: whether averaged runs share the version of the code, the kind of device and of torch."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-# Keys of the shards' metadata, and what several of their values are called.
+# Key of the shards' metadata -> plural name of its values.
 KINDS = {"code": "versions of the code", "device": "kinds of device", "torch": "versions of torch"}
 
 
 def mixture(origins: pd.DataFrame) -> str:
-    """What runs mix, as in "2 versions of the code"; "" where they are alike. origins: see `load.Loaded`."""
+    """Differences between runs, as in "2 versions of the code"; "" without any. origins: see `runs.Loaded`."""
     return " and ".join(f"{len(seeds)} {words}" for words, seeds in _mixed(origins))
 
 
@@ -24,7 +24,7 @@ def seeds_by_origin(origins: pd.DataFrame) -> str:
 
 
 def _mixed(origins: pd.DataFrame) -> Iterator[tuple[str, dict[str, list[int]]]]:
-    """(words, value -> seeds) of every kind of origin that has several values."""
+    """(plural name, value -> seeds) of every key with several values."""
     for key, words in KINDS.items():
         seeds = {
             value or "not recorded": sorted(set(part["seed"].tolist()))

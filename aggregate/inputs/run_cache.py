@@ -1,9 +1,8 @@
-"""The shards of one run, merged: in memory, and in one file that stands for them as long as they stay as they are.
+"""The merged shards of one run, in memory and in a cache file that is valid as long as the shards do not change.
 
-The file is a cache and nothing more: the shards remain the truth, and a file that is missing, damaged, of another
-version or of other shards is made anew from them. It holds an Arrow stream for the head and one for every kind of row,
-after 64 bytes that begin with the checksum of the rest; readers see a whole file or none, and where it cannot be
-written there is none.
+The shards remain the source: a cache file that is missing, damaged, of another version or of other shards is rebuilt
+from them. It holds one Arrow stream for the head and one per kind of row, after 64 bytes that begin with the checksum
+of the rest. It is replaced atomically, and skipped where it cannot be written.
 """
 
 from __future__ import annotations
@@ -19,19 +18,18 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-from aggregate.inputs import merge_shards
-from aggregate.inputs import provenance as origins
+from aggregate.inputs import merge_shards, provenance
 from sweepwise.core import atomic, shard_name, shards
 from tdmpc.metrics import METRICS
 
-_HEADER = 64  # bytes: so that what follows is aligned
-# A file says by which rules it was made. Count up when `merge` changes what it makes of the same shards.
+_HEADER = 64  # bytes, which keeps the streams aligned
+# Version of the merging rules: increase it when `merge_shards.merge` gives another result for the same shards.
 _RULES = 2
 _MADE_BY = zlib.crc32(repr((_RULES, shards.SCHEMA_VERSION, pa.__version__, METRICS)).encode())
 
 
-class File(NamedTuple):
-    """A shard as the folder lists it; one that was replaced differs."""
+class ShardFile(NamedTuple):
+    """A shard as the folder lists it; a replaced file compares unequal."""
 
     name: str
     size: int
@@ -39,96 +37,96 @@ class File(NamedTuple):
 
 
 class RejectedFile(NamedTuple):
-    """A file that was set aside, and why."""
+    """A file that was not read, and why."""
 
     name: str
     reason: str
 
 
 @dataclass(frozen=True)
-class Attempt:
-    """start: the step from which it went on. origins: values of `origins.KINDS`, more than one set only where its
-    shards differ."""
+class MergedAttempt:
+    """start: the step from which it resumed. origins: values of `provenance.KINDS`, several only if its shards
+    differ."""
 
     start: int
     origins: tuple[tuple[str, ...], ...]
 
 
 @dataclass(frozen=True)
-class Merged:
-    """The rows of `files`, which are all shards of a run. attempts: by rank, of those with a readable shard."""
+class MergedRun:
+    """The rows of `files`, all shards of a run. attempts: by rank, of those with a readable shard."""
 
-    files: tuple[File, ...]
-    attempts: dict[int, Attempt]
+    files: tuple[ShardFile, ...]
+    attempts: dict[int, MergedAttempt]
     kinds: merge_shards.Kinds
-    refused: tuple[RejectedFile, ...] = ()
+    rejected: tuple[RejectedFile, ...] = ()
 
 
-def listed(run_folder: Path) -> tuple[tuple[File, ...], tuple[RejectedFile, ...]]:
-    """(shards of a run, earliest first; files that are none)."""
+def list_shards(run_folder: Path) -> tuple[tuple[ShardFile, ...], tuple[RejectedFile, ...]]:
+    """(shards of a run, earliest first; other files)."""
     folder = run_folder / shard_name.FOLDER
-    found, foreign = [], []
+    ordered, foreign = [], []
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
                 named = shard_name.parse(entry.name)
                 if named and entry.is_file():
                     stat = entry.stat()
-                    file = File(entry.name, stat.st_size, stat.st_mtime_ns)
-                    found.append((named.order, file))
-                elif not entry.name.endswith(".part"):  # what a killed writer left behind is no fault
+                    file = ShardFile(entry.name, stat.st_size, stat.st_mtime_ns)
+                    ordered.append((named.order, file))
+                elif not entry.name.endswith(".part"):  # left by a killed writer: not an error
                     foreign.append(RejectedFile(entry.name, "not the name of a metric shard"))
     except FileNotFoundError:
-        pass  # nothing was logged yet
+        pass  # nothing logged yet
     except OSError as error:
         foreign.append(RejectedFile(shard_name.FOLDER, f"cannot be listed: {error.strerror}"))
-    return tuple(file for _, file in sorted(found)), tuple(sorted(foreign))
+    return tuple(file for _, file in sorted(ordered)), tuple(sorted(foreign))
 
 
-def merged(run_folder: Path, files: Sequence[File], cache: Path | None) -> Merged:
-    """All rows of `files`. Of shards that `cache` knows, none is opened; it is brought up to date.
+def load_merged(run_folder: Path, files: Sequence[ShardFile], cache: Path | None) -> MergedRun:
+    """All rows of `files`. Shards that are in `cache` are not opened; new ones are added to it.
 
-    Runs with files that are set aside are not cached: what is wrong with them may pass.
+    Runs with rejected files are not cached, as the cause may be temporary.
     """
     before = _read(cache, files) if cache is not None else None
     if before is not None and len(before.files) == len(files):
         return before
-    made = _extended(before or Merged((), {}, {}), run_folder, files)
-    if cache is not None and not made.refused:
-        with contextlib.suppress(OSError):  # a folder of somebody else, a full disk
+    made = _with_new_shards(before or MergedRun((), {}, {}), run_folder, files)
+    if cache is not None and not made.rejected:
+        with contextlib.suppress(OSError):  # no permission, or a full disk
             _write(cache, made)
     return made
 
 
-def _extended(before: Merged, run_folder: Path, files: Sequence[File]) -> Merged:
-    attempts, new, refused = dict(before.attempts), [], []
+def _with_new_shards(before: MergedRun, run_folder: Path, files: Sequence[ShardFile]) -> MergedRun:
+    attempts, new, rejected = dict(before.attempts), [], []
     tags = sorted({_tag(file) for file in files})
     for file in files[len(before.files) :]:
         rank = tags.index(_tag(file))
         try:
             table = shards.read_shard(run_folder / shard_name.FOLDER / file.name)
-            start, said = shards.start_step(table), shards.metadata(table)
+            start, metadata = shards.start_step(table), shards.metadata(table)
             new.append(merge_shards.Shard(rank, merge_shards.conform(table)))
         except (shards.ShardError, ValueError) as error:
-            refused.append(RejectedFile(file.name, str(error).splitlines()[0]))
+            rejected.append(RejectedFile(file.name, str(error).splitlines()[0]))
             continue
         known = attempts[rank].origins if rank in attempts else ()
-        origin = tuple(said.get(key, "") for key in origins.KINDS)
-        attempts[rank] = Attempt(start, known if origin in known else (*known, origin))
+        origin = tuple(metadata.get(key, "") for key in provenance.KINDS)
+        attempts[rank] = MergedAttempt(start, known if origin in known else (*known, origin))
     starts = {rank: attempt.start for rank, attempt in attempts.items()}
-    return Merged(tuple(files), attempts, merge_shards.merge(before.kinds, new, starts), tuple(refused))
+    return MergedRun(tuple(files), attempts, merge_shards.merge(before.kinds, new, starts), tuple(rejected))
 
 
-def _tag(file: File) -> tuple[int, str]:
+def _tag(file: ShardFile) -> tuple[int, str]:
     named = shard_name.parse(file.name)
-    assert named is not None  # `listed` saw to it
+    assert named is not None  # checked in `list_shards`
     return shard_name.tag_order(named.tag)
 
 
-# --- the file -------------------------------------------------------------------------------------------
+# --- the cache file -------------------------------------------------------------------------------------
 
 
-def _write(path: Path, made: Merged) -> None:
+def _write(path: Path, made: MergedRun) -> None:
     head = {
         "files": made.files,
         "attempts": [(rank, attempt.start, attempt.origins) for rank, attempt in made.attempts.items()],
@@ -146,15 +144,15 @@ def _write(path: Path, made: Merged) -> None:
             file.write(_header(content))
             file.write(content)
 
-    atomic.write(path, write, sync=False)  # the checksum finds what a power cut does
+    atomic.write(path, write, sync=False)  # the checksum detects damage by a power failure
 
 
 def _header(content: pa.Buffer) -> bytes:
     return f"{zlib.crc32(content):08x} {_MADE_BY:08x} sweeps: rows of a run, merged".encode().ljust(_HEADER)
 
 
-def _read(path: Path, files: Sequence[File]) -> Merged | None:
-    """What the file holds, if that is whole and of the first of `files`."""
+def _read(path: Path, files: Sequence[ShardFile]) -> MergedRun | None:
+    """The content of the cache file; None unless it is intact and its shards are the first of `files`."""
     try:
         with pa.OSFile(str(path)) as file:
             data = file.read_buffer()
@@ -167,8 +165,8 @@ def _read(path: Path, files: Sequence[File]) -> Merged | None:
         return None
     streams = pa.BufferReader(content)
     head = json.loads(pa.ipc.open_stream(streams).read_all().schema.metadata[b"head"])
-    known = tuple(File(*file) for file in head["files"])
+    known = tuple(ShardFile(*file) for file in head["files"])
     if known != tuple(files[: len(known)]):
         return None
-    attempts = {rank: Attempt(start, tuple(map(tuple, said))) for rank, start, said in head["attempts"]}
-    return Merged(known, attempts, {kind: pa.ipc.open_stream(streams).read_all() for kind in head["kinds"]})
+    attempts = {rank: MergedAttempt(start, tuple(map(tuple, origins))) for rank, start, origins in head["attempts"]}
+    return MergedRun(known, attempts, {kind: pa.ipc.open_stream(streams).read_all() for kind in head["kinds"]})

@@ -1,11 +1,12 @@
-"""Metric shards of many runs, with what could not be read set aside and named.
+"""Sweeps, configurations and runs as inputs, and the metric shards of many runs.
 
-Rows are not kept: `RunRows` reads those of one run when asked, so that memory holds what is made of them and not them.
+Rows are not kept in memory: `RunRows` reads those of one run on demand. Files that cannot be read are listed.
 """
 
 from __future__ import annotations
 
 import itertools
+import string
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,28 +16,27 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from aggregate.analysis.plan_questions import Question
-from aggregate.inputs import merge_shards, run_cache
-from aggregate.inputs import provenance as origins
+from aggregate.inputs import merge_shards, provenance, run_cache
 from aggregate.inputs.parallel import mapping
+from aggregate.inputs.plan_questions import Question
 from aggregate.inputs.progress import tracked
-from aggregate.statistics.alpha_spending import ONE_LOOK, Looks
+from aggregate.statistics.alpha_spending import ONE_ANALYSIS, InterimAnalyses
 from aggregate.statistics.step_bins import spacing
 from sweepwise.core.errors import AggregateError
 from sweepwise.core.metrics import KINDS
 
 DIVERGED, DONE, FAILED, INTERRUPTED, STALLED = "diverged", "done", "failed", "interrupted", "stalled"
-STOPPED = "stopped"  # given up by `sweeps prune`
+STOPPED = "stopped"  # by `sweeps prune`
 BROKEN = (DIVERGED, FAILED, INTERRUPTED, STALLED)  # states that end a run before its last step
 
-_CLOCK_BACK = 60.0  # seconds; clocks are set by less all the time
+_CLOCK_BACK = 60.0  # seconds; smaller corrections of a clock are normal
 _CLOCK_RANGE = (946_684_800.0, 4_102_444_800.0)  # 2000 to 2100
 
 
 @dataclass(frozen=True)
 class RunSource:
-    """A run: where its shards lie and what the store says of it. cache: a file to keep its merged rows in, or None.
-    reason: why it was stopped, where it was."""
+    """A run: the folder of its shards, and its state in the results folder. cache: file for its merged rows, or None.
+    reason: why it was stopped, "" otherwise."""
 
     config_id: str
     seed: int
@@ -49,9 +49,9 @@ class RunSource:
 
 @dataclass(frozen=True)
 class ConfigSource:
-    """A configuration as a sweep sees it; `label` and `factors` hold only what varies there.
+    """A configuration in a sweep; `label` and `factors` hold the hyperparameters that vary in that sweep.
 
-    imported: the import that its curves are of, "" for runs of this project.
+    imported: name of the import that its curves come from, "" for runs of this project.
     """
 
     config_id: str
@@ -65,14 +65,20 @@ class ConfigSource:
 
     @property
     def name(self) -> str:
-        """The label, or words for a configuration that varies nothing."""
+        """The label, or a phrase for a configuration without factors."""
         return self.label or "the configuration"
+
+
+def config_letter(place: int) -> str:
+    """The short name of the configuration at `place` in `SweepSource.configs`: A, B, ... Z, AA, AB, ..."""
+    head, tail = divmod(place, len(string.ascii_uppercase))
+    return (config_letter(head - 1) if head else "") + string.ascii_uppercase[tail]
 
 
 @dataclass(frozen=True)
 class SweepSource:
-    """beside: configurations of other sweeps that `questions` need, by sweep; none of one that was not submitted.
-    imported: curves from elsewhere, which are shown beside the sweep's own. looks: those that the sweep had."""
+    """beside: configurations of other sweeps that `questions` need, by sweep; empty for one that was not submitted.
+    imported: imported curves, shown next to the sweep's own. interim_analyses: of this sweep, the current included."""
 
     name: str
     goal: str
@@ -81,47 +87,47 @@ class SweepSource:
     configs: tuple[ConfigSource, ...]
     beside: Mapping[str, tuple[ConfigSource, ...]] = field(default_factory=dict)
     imported: tuple[ConfigSource, ...] = ()
-    looks: Looks = ONE_LOOK
+    interim_analyses: InterimAnalyses = ONE_ANALYSIS
 
     @property
     def all_configs(self) -> tuple[ConfigSource, ...]:
-        """Its own, then those beside them, each once."""
-        found = {config.config_id: config for config in self.configs}
+        """Its own configurations, then those of other sweeps, each once."""
+        by_id = {config.config_id: config for config in self.configs}
         for config in itertools.chain.from_iterable(self.beside.values()):
-            found.setdefault(config.config_id, config)
-        return tuple(found.values())
+            by_id.setdefault(config.config_id, config)
+        return tuple(by_id.values())
 
 
 @dataclass(frozen=True)
 class RunRows:
-    """The rows of one run, as its shards were when it was loaded.
+    """The rows of one run, from the shards that existed when it was loaded.
 
-    count: of rows. spacing: by kind, see `grid.spacing`. times: unix seconds of the first and the last row, NaN where
-    no clock that logged them told the time. attempts: those that rows come from, by rank.
+    count: of rows. spacing: by kind, see `step_bins.spacing`. times: unix seconds of the first and the last row, NaN
+    without a plausible clock. attempts: by rank, of those with rows.
     """
 
     source: RunSource
-    files: tuple[run_cache.File, ...]
+    files: tuple[run_cache.ShardFile, ...]
     count: int
     spacing: Mapping[str, float]
     times: tuple[float, float]
-    attempts: Mapping[int, run_cache.Attempt]
+    attempts: Mapping[int, run_cache.MergedAttempt]
 
     def frames(self, kinds: Sequence[str] | None = None, upto: float = np.inf) -> dict[str, pd.DataFrame]:
-        """By kind, of `kinds` or all, the rows up to a step, sorted by step; columns as in `merge`.
+        """By kind, of `kinds` or all, the rows up to a step, sorted by step; columns as in `merge_shards`.
 
-        Read anew at every call.
+        Every call reads the cache or the shards.
         """
         return {kind: merge_shards.frame(table) for kind, table in self._tables(kinds, upto).items()}
 
     def columns(self, kinds: Sequence[str] | None = None, upto: float = np.inf) -> dict[str, dict[str, np.ndarray]]:
-        """The same as arrays, see `merge.columns`."""
+        """The same as arrays, see `merge_shards.columns`."""
         return {kind: merge_shards.columns(table) for kind, table in self._tables(kinds, upto).items()}
 
     def _tables(self, kinds: Sequence[str] | None, upto: float) -> merge_shards.Kinds:
         if not self.count:
             return {}
-        merged = run_cache.merged(self.source.folder, self.files, self.source.cache).kinds
+        merged = run_cache.load_merged(self.source.folder, self.files, self.source.cache).kinds
         wanted = {kind: table for kind, table in merged.items() if kinds is None or kind in kinds}
         ends = {kind: int(np.searchsorted(table["step"].to_numpy(), upto, side="right"))
                 for kind, table in wanted.items()}  # fmt: skip
@@ -130,9 +136,10 @@ class RunRows:
 
 @dataclass(frozen=True)
 class Loaded:
-    """runs: by (config_id, seed). quarantine: config_id, seed, file, reason. doubts: config_id, seed, note.
+    """All runs. runs: by (config_id, seed). quarantine: config_id, seed, file, reason of files that were not read.
+    doubts: config_id, seed, note on implausible clocks and unknown rows.
 
-    origins: config_id, seed and `origins.KINDS` ("" where not recorded), one line per attempt that rows come from
+    origins: config_id, seed and `provenance.KINDS` ("" where not recorded), one line per attempt that rows come from
     (more where its shards differ).
     """
 
@@ -148,19 +155,19 @@ class Loaded:
 
     @property
     def warnings(self) -> list[str]:
-        """What a user should hear of: a line for the files set aside, one for the doubts."""
+        """Warnings for the user: one line about files that were not read, one about doubts."""
         lines = []
         for frame, what in ((self.quarantine, "files set aside"), (self.doubts, "doubts about clocks or rows")):
             for first in frame.head(1).to_dict("records"):
-                said = f"{first['file']}: {first['reason'].rstrip('.')}" if "file" in first else first["note"]
-                lines.append(f"{what}: {len(frame)}, the first in {first['config_id']}/seed-{first['seed']}: {said}; "
+                text = f"{first['file']}: {first['reason'].rstrip('.')}" if "file" in first else first["note"]
+                lines.append(f"{what}: {len(frame)}, the first in {first['config_id']}/seed-{first['seed']}: {text}; "
                              "the report lists them under Methods")  # fmt: skip
         return lines
 
     @property
     def rows(self) -> pd.DataFrame:
-        """All rows of all runs in one frame: config_id, seed, attempt, kind and the columns of `merge`. Reads them
-        all, so mind the memory."""
+        """All rows of all runs in one frame: config_id, seed, attempt, kind and the columns of `merge_shards`. Reads
+        all of them into memory."""
         parts = [rows.assign(config_id=config_id, seed=seed, kind=kind)
                  for (config_id, seed), run in self.runs.items() for kind, rows in run.frames().items()]  # fmt: skip
         first = ["config_id", "seed", "attempt", "kind"]
@@ -170,7 +177,7 @@ class Loaded:
 
 
 def load(sweeps: Sequence[SweepSource]) -> Loaded:
-    """Look at every shard of every run once, however many sweeps hold it.
+    """Read every run once, however many sweeps share it.
 
     Raises `AggregateError` where there is no run or not one readable row.
     """
@@ -180,48 +187,48 @@ def load(sweeps: Sequence[SweepSource]) -> Loaded:
         raise AggregateError("no runs to aggregate: nothing was submitted; `sweeps submit ensemble --seeds 6` starts")
     with mapping(len(runs), waits=True) as over:
         read = list(tracked(over(_load_run, [run for _, run in sorted(runs.items())]), len(runs), "reading runs"))
-    refused = [(run.source.config_id, run.source.seed, *bad) for run, files, _ in read for bad in files]
+    rejected = [(run.source.config_id, run.source.seed, *bad) for run, files, _ in read for bad in files]
     if not any(run.count for run, _, _ in read):
-        bad = f", {len(refused)} bad files (first: {refused[0][2]}: {refused[0][3]})" if refused else ""
+        bad = f", {len(rejected)} bad files (first: {rejected[0][2]}: {rejected[0][3]})" if rejected else ""
         hint = "wait for the first, see `sweeps status`"
         raise AggregateError(f"no readable metric shards in {len(runs)} runs{bad}: {hint}")
     doubts = [(run.source.config_id, run.source.seed, note) for run, _, notes in read for note in notes]
-    made = [(run.source.config_id, run.source.seed, *origin)
-            for run, _, _ in read for attempt in run.attempts.values() for origin in attempt.origins]  # fmt: skip
+    origins = [(run.source.config_id, run.source.seed, *origin)
+               for run, _, _ in read for attempt in run.attempts.values() for origin in attempt.origins]  # fmt: skip
     return Loaded(
         runs={(run.source.config_id, run.source.seed): run for run, _, _ in read},
-        quarantine=pd.DataFrame(refused, columns=["config_id", "seed", "file", "reason"]),
+        quarantine=pd.DataFrame(rejected, columns=["config_id", "seed", "file", "reason"]),
         doubts=pd.DataFrame(doubts, columns=["config_id", "seed", "note"]),
-        origins=pd.DataFrame(made, columns=["config_id", "seed", *origins.KINDS]),
+        origins=pd.DataFrame(origins, columns=["config_id", "seed", *provenance.KINDS]),
     )
 
 
 def _load_run(source: RunSource) -> tuple[RunRows, list[run_cache.RejectedFile], list[str]]:
-    """(its rows, files set aside, doubts)."""
-    files, foreign = run_cache.listed(source.folder)
-    found = run_cache.merged(source.folder, files, source.cache)
-    tables = found.kinds.values()
-    times = np.concatenate([table["time"].to_numpy() for table in tables]) if found.kinds else np.empty(0)
-    told = times[(times >= _CLOCK_RANGE[0]) & (times <= _CLOCK_RANGE[1])]
-    notes = [note for kind, table in found.kinds.items() for note in _clock_doubts(kind, table)]
-    if told.size < times.size and not np.isnan(times).all():  # curves from elsewhere may never have had any
-        notes.append(f"{times.size - told.size} rows bear a time before 2000 or after 2100, or none")
-    if foreign_kinds := sorted(set(found.kinds) - set(KINDS)):
+    """(its rows, rejected files, doubts)."""
+    files, foreign = run_cache.list_shards(source.folder)
+    merged = run_cache.load_merged(source.folder, files, source.cache)
+    tables = merged.kinds.values()
+    times = np.concatenate([table["time"].to_numpy() for table in tables]) if merged.kinds else np.empty(0)
+    plausible = times[(times >= _CLOCK_RANGE[0]) & (times <= _CLOCK_RANGE[1])]
+    notes = [note for kind, table in merged.kinds.items() for note in _clock_doubts(kind, table)]
+    if plausible.size < times.size and not np.isnan(times).all():  # imported curves may have no times at all
+        notes.append(f"{times.size - plausible.size} rows bear a time before 2000 or after 2100, or none")
+    if foreign_kinds := sorted(set(merged.kinds) - set(KINDS)):
         notes.append(f"rows of kinds that this program does not know: {', '.join(foreign_kinds)}")
     there = {int(rank) for table in tables for rank in np.unique(table["attempt"].to_numpy())}
     run = RunRows(
         source=source,
         files=files,
         count=sum(table.num_rows for table in tables),
-        spacing={kind: spacing(table["step"].to_numpy()) for kind, table in found.kinds.items()},
-        times=(float(told.min()), float(told.max())) if told.size else (np.nan, np.nan),
-        attempts={rank: attempt for rank, attempt in found.attempts.items() if rank in there},
+        spacing={kind: spacing(table["step"].to_numpy()) for kind, table in merged.kinds.items()},
+        times=(float(plausible.min()), float(plausible.max())) if plausible.size else (np.nan, np.nan),
+        attempts={rank: attempt for rank, attempt in merged.attempts.items() if rank in there},
     )
-    return run, [*found.refused, *foreign], notes
+    return run, [*merged.rejected, *foreign], notes
 
 
 def _clock_doubts(kind: str, table: pa.Table) -> list[str]:
-    """Where the clock of an attempt went back while its steps went on."""
+    """A note where the clock of an attempt went back while its steps increased."""
     times, attempts, steps = (table[name].to_numpy() for name in ("time", "attempt", "step"))
     back = np.flatnonzero((np.diff(times) < -_CLOCK_BACK) & (np.diff(attempts) == 0) & (np.diff(steps) > 0))
     return [f"the clock went back by {times[i] - times[i + 1]:,.0f} s before step {steps[i + 1]:,} ({kind})"

@@ -1,8 +1,8 @@
-"""Looking again: what a claim is worth where more seeds were added after an earlier look at the data.
+"""Corrections for interim analyses, where seeds are added after results were seen.
 
-Group-sequential tests with alpha spending (Lan & DeMets 1983): a sweep spends its 5 % over its looks. A hypothesis that
-is tested at every look has for each p value the smallest overall level at which it would be claimed (a sequential
-p value, Liu & Anderson 2008); Holm's correction takes these in place of p values (Maurer & Bretz 2013).
+Group-sequential tests with alpha spending (Lan & DeMets 1983): a sweep spends its 5 % over its analyses. A hypothesis
+that is tested at every analysis has for each p value the smallest overall level at which it would be rejected (a
+sequential p value, Liu & Anderson 2008); Holm's correction takes these in place of p values (Maurer & Bretz 2013).
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from scipy import optimize, special
 
 ALPHA = 0.05
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(101)
-_LEVELS = np.geomspace(1e-9, 0.5, 25)  # between them is interpolated, to within 1 % of the level
+_LEVELS = np.geomspace(1e-9, 0.5, 25)  # interpolated in between, to within 1 % of the level
 
 
 @dataclass(frozen=True)
-class Looks:
-    """The looks that a sweep had, this one included.
+class InterimAnalyses:
+    """The interim analyses of a sweep, the current one included.
 
-    seeds: of a configuration at each of them, rising. planned: how many were meant when the first one was taken; where
-    there were more, as many as there were. What a look spends depends on its number alone, not on what was seen.
+    seeds: per configuration at each analysis, ascending. planned: number of analyses planned at the first one; if there
+    are more, their number counts. The level of an analysis depends on its number only, not on the data.
     """
 
     seeds: tuple[int, ...] = (1,)
@@ -37,19 +37,19 @@ class Looks:
 
     @property
     def count(self) -> int:
-        """Looks over which the 5 % are spread."""
+        """Number of analyses over which the 5 % are spent."""
         return max(self.planned, self.number)
 
     def level(self, alpha: float = ALPHA) -> float:
-        """Below which a p value of this look is claimed, where `alpha` is shared by all of them."""
+        """Nominal level of the current analysis, where all of them share `alpha`."""
         return _level(self, alpha)
 
     def tests(self, count: int) -> float:
-        """As how many tests of a single look so many count, which are corrected together."""
+        """Number of tests without interim analyses that `count` jointly corrected tests are equivalent to."""
         return count if self.count == 1 else ALPHA / self.level(ALPHA / count)
 
     def __call__(self, p: np.ndarray) -> np.ndarray:
-        """p values of this look -> the smallest `alpha` at which each is claimed; NaN stays NaN."""
+        """p values of the current analysis -> the smallest `alpha` at which each would be rejected; NaN stays NaN."""
         if self.count == 1:
             return p
         nominal, alphas = _table(self)
@@ -57,43 +57,48 @@ class Looks:
             ratio = np.exp(np.interp(np.log(p), np.log(nominal), np.log(alphas / nominal)))
         return np.minimum(p * ratio, 1.0)
 
-    def next(self, seeds: int) -> Looks:
-        """With one more look, at so many seeds."""
-        return Looks((*self.seeds, seeds), self.planned)
+    def next(self, seeds: int) -> InterimAnalyses:
+        """With one more analysis, at so many seeds."""
+        return InterimAnalyses((*self.seeds, seeds), self.planned)
 
 
-ONE_LOOK = Looks()
+ONE_ANALYSIS = InterimAnalyses()
 
 
 @functools.lru_cache(maxsize=100_000)
-def _level(looks: Looks, alpha: float) -> float:
-    if looks.count == 1:
+def _level(analyses: InterimAnalyses, alpha: float) -> float:
+    if analyses.count == 1:
         return alpha
-    spent = [alpha * pocock_type(look / looks.count) for look in range(1, looks.number + 1)]
-    return nominal_levels(spent, looks.seeds)[-1]
+    spent = [alpha * pocock_type(number / analyses.count) for number in range(1, analyses.number + 1)]
+    return nominal_levels(spent, analyses.seeds)[-1]
 
 
 @functools.lru_cache(maxsize=1000)
-def _table(looks: Looks) -> tuple[np.ndarray, np.ndarray]:
-    """(nominal levels of this look, the overall levels they belong to)."""
-    return np.array([_level(looks, float(alpha)) for alpha in _LEVELS]), _LEVELS
+def _table(analyses: InterimAnalyses) -> tuple[np.ndarray, np.ndarray]:
+    """(nominal levels of the current analysis, the overall levels they correspond to)."""
+    return np.array([_level(analyses, float(alpha)) for alpha in _LEVELS]), _LEVELS
 
 
 def pocock_type(share: float) -> float:
-    """Part of alpha that is spent by a share of the looks (Lan & DeMets 1983, their second function): about as much at
-    each, so that the first report is nearly worth what it would be alone."""
+    """Part of alpha spent after a share of the analyses (Lan & DeMets 1983, their second function): about equal parts,
+    so that the first report loses little power."""
     return math.log(1 + (math.e - 1) * share)
 
 
 def nominal_levels(spent: Sequence[float], information: Sequence[float]) -> list[float]:
-    """Two-sided p level of each look, such that equal means are told apart by look k in a share `spent[k]` of cases.
+    """Two-sided nominal level of each analysis, such that under the null hypothesis a share `spent[k]` of cases is
+    rejected by analysis k.
 
-    spent: rising. information: at each look, rising, in any unit; seeds, where all looks have one spread. The looks'
-    statistics are joint normal with correlations sqrt(information_j / information_k); integrated as by Armitage,
-    McPherson & Rowe (1969).
+    spent: ascending. information: at each analysis, ascending, in any unit; seeds, where all analyses have one
+    variance. The statistics are joint normal with correlations sqrt(information_j / information_k); integrated as by
+    Armitage, McPherson & Rowe (1969).
     """
     levels, before = [], 0.0
-    points, masses, size = np.zeros(1), np.ones(1), 0.0  # of the sum so far, where nothing was told apart yet
+    points, masses, size = (
+        np.zeros(1),
+        np.ones(1),
+        0.0,
+    )  # distribution of the sum so far, where nothing was rejected yet
     for total, now in zip(spent, information, strict=True):
         spread = math.sqrt(now - size)
 
@@ -106,6 +111,6 @@ def nominal_levels(spent: Sequence[float], information: Sequence[float]) -> list
 
 
 def _excess(border: float, points: np.ndarray, masses: np.ndarray, spread: float, share: float) -> float:
-    """How much more than `share` lies beyond +-`border` after one more step of so much spread from `points`."""
+    """Probability beyond +-`border` after a step of standard deviation `spread` from `points`, minus `share`."""
     tails = special.ndtr((points - border) / spread) + special.ndtr((-border - points) / spread)
     return float(masses @ tails) - share

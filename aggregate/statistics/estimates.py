@@ -1,4 +1,4 @@
-"""Statistics over seeds: small dataclasses, frame in, frame out."""
+"""Statistics over seeds: intervals, Welch contrasts, corrections for multiple testing, power."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ import pandas as pd
 from scipy import stats
 
 from aggregate.statistics.alpha_spending import ALPHA as ALPHA
-from aggregate.statistics.alpha_spending import ONE_LOOK, Looks
+from aggregate.statistics.alpha_spending import ONE_ANALYSIS, InterimAnalyses
 
 POWER = 0.8
-MOST_SPLITS = 20_000  # all splits up to eight seeds against eight
+MOST_SPLITS = 20_000  # enough for all splits of up to eight seeds against eight
 MOST_SEEDS = 200
 
 
@@ -25,7 +25,7 @@ class Interval:
     """Mean over seeds with its Student-t interval (n - 1 degrees of freedom).
 
     Called with a frame of one line per seed; returns `by`, metric, mean, sd, low, high, n, one line per
-    group and metric. Values that are NaN or infinite do not count; one seed has a mean and no interval.
+    group and metric. NaN and infinite values are left out; a single seed has a mean and no interval.
     """
 
     level: float = 0.95
@@ -51,17 +51,18 @@ class Interval:
 
 @dataclass(frozen=True)
 class AgainstBest:
-    """Welch contrasts of every group with the one of the highest mean, Holm-corrected over all pairs of groups:
-    which one is the best is seen in the same data, so any pair could have been asked for. looks: corrected for too.
+    """Welch contrasts of every group with the one of the highest mean.
 
-    Called with a frame of one line per seed; returns group, mean, n, difference (best - group), low, high
-    (Student-t interval, uncorrected), p (corrected), distinct, and first and last, the places the group can
-    have: behind those that are better beyond chance, before those that are worse. Sorted by mean. The best
-    group's own line has difference 0 and p NaN; a group with fewer than two seeds, or without any spread, is
-    never told apart.
+    Holm-corrected over all pairs of groups, because the best group is selected from the same data; corrected for
+    interim `analyses` too.
+
+    Called with a frame of one line per seed; returns group, mean, n, difference (best - group), low, high (Student-t
+    interval, uncorrected), p (corrected), distinct (significant), and first and last, the ranks that the group can
+    have: below those that are significantly better, above those that are significantly worse. Sorted by mean. The best
+    group has difference 0 and p NaN; a group with fewer than two seeds, or without variance, never differs.
     """
 
-    looks: Looks = ONE_LOOK
+    analyses: InterimAnalyses = ONE_ANALYSIS
 
     def __call__(self, frame: pd.DataFrame, group: str, value: str) -> pd.DataFrame:
         samples = samples_of(frame, group, value)
@@ -73,13 +74,13 @@ class AgainstBest:
         pairs = list(itertools.combinations(range(count), 2))
         raw = np.array([float(welch(samples[ranked[i]], samples[ranked[j]]).p) for i, j in pairs])
         p = np.full((count, count), np.nan)
-        p[tuple(np.array(pairs, dtype=int).reshape(-1, 2).T)] = holm(self.looks(raw))
+        p[tuple(np.array(pairs, dtype=int).reshape(-1, 2).T)] = holm(self.analyses(raw))
         distinct = p < ALPHA  # [i, j]: i, of the higher mean, is better than j
         lines = []
         for i, name in enumerate(ranked):
-            found = welch(samples[ranked[0]], samples[name])
-            half = float(found.half_width()) if i else np.nan
-            difference = float(found.estimate)
+            best_less_group = welch(samples[ranked[0]], samples[name])
+            half = float(best_less_group.half_width()) if i else np.nan
+            difference = float(best_less_group.estimate)
             lines.append((name, samples[name].mean(), len(samples[name]), difference, difference - half,
                           difference + half, p[0, i], distinct[0, i], 1 + distinct[:, i].sum(),
                           count - distinct[i].sum()))  # fmt: skip
@@ -88,36 +89,37 @@ class AgainstBest:
 
 @dataclass(frozen=True)
 class AgainstBaseline:
-    """Welch contrasts of every other group with one fixed beforehand, Holm-corrected over all of them, and for `looks`.
+    """Welch contrasts of every other group with a prespecified one, corrected by Holm and for interim `analyses`.
 
     Called with a frame of one line per seed; returns group, n, difference (group - baseline), low, high (Student-t
-    interval, uncorrected), p (corrected), distinct, permutation (exact p, uncorrected, as a check), better
-    (probability that a seed of the group is above one of the baseline), detectable (true difference found in 80 %
-    of cases) and needed (seeds at which one as large as the difference would be), in the frame's order of groups.
+    interval, uncorrected), p (corrected), distinct (significant), permutation (exact p, uncorrected, as a check),
+    better (probability that a seed of the group is above one of the baseline), detectable (minimum detectable
+    difference at 80 % power) and needed (seeds with which one as large as the difference would be detected), in the
+    frame's order of groups.
     """
 
-    looks: Looks = ONE_LOOK
+    analyses: InterimAnalyses = ONE_ANALYSIS
 
     def __call__(self, frame: pd.DataFrame, group: str, value: str, baseline: str) -> pd.DataFrame:
         columns = [group, "n", "difference", "low", "high", "p", "permutation", "better", "detectable", "needed"]
         samples = samples_of(frame, group, value)
         base = samples.pop(baseline, np.empty(0))
-        tests = self.looks.tests(max(1, len(samples)))
+        tests = self.analyses.tests(max(1, len(samples)))
         lines = []
         for name, sample in samples.items() if base.size else ():
-            found = welch(sample, base)
-            difference, half = float(found.estimate), float(found.half_width())
-            lines.append((name, sample.size, difference, difference - half, difference + half, float(found.p),
+            less_baseline = welch(sample, base)
+            difference, half = float(less_baseline.estimate), float(less_baseline.half_width())
+            lines.append((name, sample.size, difference, difference - half, difference + half, float(less_baseline.p),
                           float(permutation(sample, base)), improvement(sample, base),
-                          float(found.detectable(tests)),
-                          seeds_needed(found, min(sample.size, base.size), tests)))  # fmt: skip
+                          float(less_baseline.detectable(tests)),
+                          seeds_needed(less_baseline, min(sample.size, base.size), tests)))  # fmt: skip
         out = pd.DataFrame(lines, columns=columns)
-        out["p"] = holm(self.looks(out["p"].to_numpy(dtype=float)))
+        out["p"] = holm(self.analyses(out["p"].to_numpy(dtype=float)))
         return out.assign(distinct=out["p"] < ALPHA)
 
 
 def samples_of(frame: pd.DataFrame, group: str, value: str) -> dict[str, np.ndarray]:
-    """Group -> its finite values, in the frame's order of groups; groups without any are left out."""
+    """Group -> its finite values, in the frame's order of groups; groups without any are omitted."""
     there = frame[np.isfinite(frame[value].to_numpy(dtype=float))]
     return {
         str(name): part[value].to_numpy(dtype=float) for name, part in there.groupby(group, sort=False, observed=True)
@@ -126,10 +128,10 @@ def samples_of(frame: pd.DataFrame, group: str, value: str) -> dict[str, np.ndar
 
 @dataclass(frozen=True)
 class Contrast:
-    """A weighted sum of group means, Welch's way: every group keeps its own variance.
+    """A weighted sum of group means with unequal variances (Welch).
 
-    estimate, se, df, p: arrays of one shape. p is two-sided; NaN where no weighted group spreads, or one has
-    fewer than two values. df: Welch-Satterthwaite.
+    estimate, se, df, p: arrays of one shape. p is two-sided; NaN where all weighted groups have zero variance, or
+    one has fewer than two values. df: Welch-Satterthwaite.
     """
 
     estimate: np.ndarray
@@ -142,15 +144,15 @@ class Contrast:
         return stats.t.ppf(0.5 + level / 2, self.df) * self.se
 
     def detectable(self, tests: float = 1, factor: float | np.ndarray = 1.0) -> np.ndarray:
-        """The true value found in 80 % of cases, where the smallest of `tests` p values must stand Holm's
-        correction. factor: with so many times the values in every group."""
+        """Minimum detectable value: the true value detected with 80 % power where the smallest of `tests` p values is
+        corrected by Holm. factor: for so many times the values in every group."""
         df = self.df * factor
         quantiles = stats.t.ppf(1 - ALPHA / 2 / tests, df) + stats.t.ppf(POWER, df)
         return quantiles * self.se / np.sqrt(factor)
 
 
 def contrast(weights: np.ndarray, means: np.ndarray, variances: np.ndarray, counts: np.ndarray) -> Contrast:
-    """Over the last axis, the groups; two groups and weights (1, -1) make Welch's test."""
+    """The contrast over the last axis, the groups. Two groups with weights (1, -1) give Welch's test."""
     used = weights != 0
     with np.errstate(divide="ignore", invalid="ignore"):
         parts = np.where(used, weights**2 * variances / counts, 0.0)
@@ -162,14 +164,14 @@ def contrast(weights: np.ndarray, means: np.ndarray, variances: np.ndarray, coun
 
 
 def variance(values: np.ndarray) -> np.ndarray:
-    """Unbiased, over the last axis, of two values or more; 0 where they differ by rounding alone: the mean of equal
-    values need not be one of them, and what hardly varies would make any difference sure."""
-    found = values.var(-1, ddof=1)
-    return np.where(found > (1e-12 * np.abs(values).max(-1)) ** 2, found, 0.0)
+    """Unbiased variance over the last axis, of two values or more; 0 where they differ by rounding alone, as a variance
+    of rounding errors would make any difference significant."""
+    unbiased = values.var(-1, ddof=1)
+    return np.where(unbiased > (1e-12 * np.abs(values).max(-1)) ** 2, unbiased, 0.0)
 
 
 def welch(a: np.ndarray, b: np.ndarray) -> Contrast:
-    """Mean of `a` less mean of `b`, over their last axes: (..., n) and (..., m)."""
+    """Mean of `a` minus mean of `b`, over their last axes: (..., n) and (..., m)."""
     sides = (a, b)
     counts = np.array([side.shape[-1] for side in sides])
     means = np.stack([side.mean(-1) for side in sides], -1)
@@ -182,40 +184,40 @@ def welch(a: np.ndarray, b: np.ndarray) -> Contrast:
 
 def permutation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Two-sided p of the difference of means over all splits of (..., n) and (..., m) values into two groups of
-    n and m; over `MOST_SPLITS` of them, drawn once and for all, where there are more."""
+    n and m; over `MOST_SPLITS` of them, drawn with a fixed seed, where there are more."""
     n, m = a.shape[-1], b.shape[-1]
     if math.comb(n + m, n) <= MOST_SPLITS:
         chosen = np.array(list(itertools.combinations(range(n + m), n)))
     else:
         drawn = np.random.default_rng(0).permuted(np.tile(np.arange(n + m), (MOST_SPLITS, 1)), axis=1)
-        chosen = np.vstack([np.arange(n), drawn[:, :n]])  # what was seen is one of them
+        chosen = np.vstack([np.arange(n), drawn[:, :n]])  # the observed split is one of them
     first = np.zeros((n + m, len(chosen)))
     np.put_along_axis(first, chosen.T, 1.0, axis=0)
     pooled = np.concatenate([a, b], -1)
     pooled = pooled - pooled.mean(-1, keepdims=True)
-    sums = np.abs(pooled @ first)  # of centred values: goes with the difference of means
-    seen = np.abs(pooled[..., :n].sum(-1, keepdims=True))
-    return (sums >= seen * (1 - 1e-9) - 1e-12 * np.abs(pooled).max(-1, keepdims=True)).mean(-1)
+    sums = np.abs(pooled @ first)  # of centred values: proportional to the difference of means
+    observed = np.abs(pooled[..., :n].sum(-1, keepdims=True))
+    return (sums >= observed * (1 - 1e-9) - 1e-12 * np.abs(pooled).max(-1, keepdims=True)).mean(-1)
 
 
 def improvement(a: np.ndarray, b: np.ndarray) -> float:
-    """Share of pairs of a value of `a` with one of `b` in which the one of `a` is higher; ties count half."""
+    """Probability of improvement: share of pairs in which the value of `a` is above that of `b`; ties count half."""
     above = np.sign(a[:, None] - b[None, :])
     return float((above.mean() + 1) / 2) if above.size else math.nan
 
 
-def seeds_needed(found: Contrast, seeds: int, tests: float = 1) -> float:
-    """Seeds a configuration at which a difference as large as the one seen, with `seeds` of them, would be found
-    in 80 % of cases; infinite beyond `MOST_SEEDS`."""
-    if not found.se > 0:
+def seeds_needed(observed: Contrast, seeds: int, tests: float = 1) -> float:
+    """Seeds per configuration with which a difference as large as the observed one, which is over `seeds` seeds, would
+    be detected with 80 % power; infinite beyond `MOST_SEEDS`."""
+    if not observed.se > 0:
         return math.nan
     more = np.arange(2, MOST_SEEDS + 1)
-    enough = found.detectable(tests, factor=more / seeds) <= abs(found.estimate)
+    enough = observed.detectable(tests, factor=more / seeds) <= abs(observed.estimate)
     return float(more[enough.argmax()]) if enough.any() else math.inf
 
 
 def share_interval(k: int, n: int, level: float = 0.95) -> tuple[float, float]:
-    """Wilson's interval of a share of which `k` of `n` were seen; (0, 1) for none seen."""
+    """Wilson's interval of a proportion with `k` of `n` observed; (0, 1) for n = 0."""
     if not n:
         return 0.0, 1.0
     z2 = stats.norm.ppf(0.5 + level / 2) ** 2
@@ -225,15 +227,15 @@ def share_interval(k: int, n: int, level: float = 0.95) -> tuple[float, float]:
 
 
 def share_difference(k0: int, n0: int, k1: int, n1: int) -> tuple[float, float]:
-    """Newcombe's 95 % interval of the share k1/n1 less the share k0/n0."""
+    """Newcombe's 95 % interval of the difference of proportions k1/n1 - k0/n0."""
     (low0, high0), (low1, high1) = share_interval(k0, n0), share_interval(k1, n1)
     p0, p1 = k0 / n0, k1 / n1
     return p1 - p0 - math.hypot(p1 - low1, high0 - p0), p1 - p0 + math.hypot(high1 - p1, p0 - low0)
 
 
 def runs_needed(p0: float, p1: float, tests: float = 1) -> float:
-    """Runs on either side at which shares as far apart would be told apart in 80 % of cases, about (Casagrande's
-    correction for Fisher's test); infinite where they are equal."""
+    """Approximate number of runs per side with which proportions p0 and p1 would differ significantly with 80 % power
+    (Casagrande's correction for Fisher's test); infinite where they are equal."""
     if p0 == p1:
         return math.inf
     alpha, beta = stats.norm.ppf(1 - ALPHA / 2 / tests), stats.norm.ppf(POWER)
@@ -244,14 +246,14 @@ def runs_needed(p0: float, p1: float, tests: float = 1) -> float:
 
 
 def winners_curse(configurations: int, seeds: int) -> float:
-    """By how many standard deviations of the seeds the best of so many equal means looks too good."""
+    """Selection bias of the best of so many equal means, in standard deviations of the seeds."""
     x = np.linspace(-8, 8, 4001)
     density = configurations * stats.norm.pdf(x) * stats.norm.cdf(x) ** (configurations - 1)
     return float(np.trapezoid(x * density, x) / math.sqrt(seeds))
 
 
 class Fall(NamedTuple):
-    """From the best window of a curve to its last. peak: the last point of the later of the two best windows."""
+    """Decline from the best window of a curve to its last. peak: last point of the later of the two best windows."""
 
     fall: float
     gain: float  # from the first window to the best
@@ -260,10 +262,10 @@ class Fall(NamedTuple):
 
 
 def split_fall(half_a: np.ndarray, half_b: np.ndarray) -> Fall | None:
-    """How far a curve fell from its best, (n,) values of two halves of the data at the same points.
+    """Decline of a curve from its best window, from (n,) values of two halves of the data at the same points.
 
-    The best window (a tenth of the points, at least three) is found on one half and measured on the other, both ways
-    round: a best found and measured on the same noise always falls. None below two windows.
+    The best window (a tenth of the points, at least three) is selected on one half and measured on the other, and the
+    other way round: selected and measured on the same noise it would always decline. None below two windows.
     """
     window = max(3, round(half_a.size / 10))
     if half_a.size < 2 * window:
@@ -277,7 +279,7 @@ def split_fall(half_a: np.ndarray, half_b: np.ndarray) -> Fall | None:
 
 
 def holm(p: np.ndarray) -> np.ndarray:
-    """Holm-adjusted p values over the last axis; NaN stays NaN and is not counted."""
+    """Holm-adjusted p values over the last axis; NaN stays NaN and does not count as a test."""
     order = np.argsort(p, axis=-1, kind="stable")  # NaN last
     left = np.count_nonzero(~np.isnan(p), axis=-1, keepdims=True) - np.arange(p.shape[-1])
     steps = np.maximum.accumulate(np.take_along_axis(p, order, -1) * left, axis=-1)
@@ -287,7 +289,7 @@ def holm(p: np.ndarray) -> np.ndarray:
 
 
 def false_discovery(p: np.ndarray) -> np.ndarray:
-    """Benjamini-Hochberg-adjusted p values (n,); NaN stays NaN and is not counted."""
+    """Benjamini-Hochberg-adjusted p values (n,); NaN stays NaN and does not count as a test."""
     order = np.argsort(p, kind="stable")[: np.count_nonzero(~np.isnan(p))]
     steps = p[order] * order.size / np.arange(1, order.size + 1)
     out = np.full(p.shape, np.nan)

@@ -1,8 +1,8 @@
-"""Steps to a grid that runs share.
+"""A grid of steps that all runs share.
 
-Training rows and episodes are averaged in equal bins of steps, each drawn at its right edge; evaluation and
-validation rows stand at their own steps. Gaps of at most two bins within a run are filled linearly; longer
-ones stay gaps, and nothing is drawn before a run's first or past its last row.
+Training rows and episodes are averaged in equal bins of steps, placed at the right edge; evaluation and validation rows
+keep their own steps. Gaps of at most two bins within a run are interpolated linearly; longer gaps remain, and a curve
+does not extend beyond its run's first and last row.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ MAX_BINS, LONGEST_FILL = 200, 2
 
 
 def spacing(steps: np.ndarray) -> float:
-    """How far rows of a run, at ascending `steps` (n,), stand apart; a single one shall stand where it is."""
-    apart = np.diff(steps)
-    apart = apart[apart > 0]
-    return float(np.median(apart)) if apart.size else max(float(np.median(steps)), 1.0)
+    """Median distance between rows of a run at ascending `steps` (n,); the step itself of a single row."""
+    distances = np.diff(steps)
+    distances = distances[distances > 0]
+    return float(np.median(distances)) if distances.size else max(float(np.median(steps)), 1.0)
 
 
 def bin_count(spacings: Iterable[float], total: int) -> int:
-    """Bins over (0, total]: at most 200, and no narrower than rows of the median run stand apart (`spacing`), as
-    narrower ones would tear its curve into points."""
+    """Number of bins over (0, total]: at most `MAX_BINS`, and no narrower than the median `spacing`, below which a
+    curve would break into points."""
     return int(np.clip(total // np.median(list(spacings)), 1, MAX_BINS))
 
 
 def binned(rows: Mapping[str, Any], total: int, bins: int, metrics: Sequence[str]) -> pd.DataFrame:
-    """One run's rows of one kind, by step -> columns step and `metrics`: mean in each bin, short gaps filled."""
+    """One run's rows of one kind, sorted by step -> columns step and `metrics`: mean per bin, short gaps filled."""
     width = total / bins
     at, means = _means(np.maximum(np.ceil(np.asarray(rows["step"]) / width) - 1, 0).astype(int), rows, metrics)
     grid = np.full((at[-1] - at[0] + 1, len(metrics)), np.nan)
@@ -42,12 +42,12 @@ def binned(rows: Mapping[str, Any], total: int, bins: int, metrics: Sequence[str
 
 
 def own_points(rows: Mapping[str, Any], metrics: Sequence[str]) -> pd.DataFrame:
-    """One run's evaluation or validation rows -> the same, at their own steps (mean where two share one)."""
+    """One run's evaluation or validation rows -> the same columns at their own steps (mean of rows at one step)."""
     return _frame(*_means(np.asarray(rows["step"]), rows, metrics), metrics)
 
 
 def _means(places: np.ndarray, rows: Mapping[str, Any], metrics: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Different `places` (ascending, one per row) and the metrics' means there, without those that are NaN."""
+    """Distinct `places` (given ascending, one per row) and the means of the metrics there, NaN left out."""
     at, first = np.unique(places, return_index=True)
     values = np.array([np.asarray(rows[name], dtype=float) for name in metrics]).reshape(-1, places.size).T
     there = ~np.isnan(values)
@@ -57,9 +57,9 @@ def _means(places: np.ndarray, rows: Mapping[str, Any], metrics: Sequence[str]) 
 
 
 def _frame(steps: np.ndarray, values: np.ndarray, metrics: Sequence[str]) -> pd.DataFrame:
-    found = pd.DataFrame(values, columns=list(metrics))
-    found.insert(0, "step", steps)
-    return found
+    frame = pd.DataFrame(values, columns=list(metrics))
+    frame.insert(0, "step", steps)
+    return frame
 
 
 def fill_short_gaps(values: np.ndarray, longest: int = LONGEST_FILL) -> np.ndarray:

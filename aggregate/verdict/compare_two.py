@@ -1,4 +1,4 @@
-"""Two configurations against each other: every endpoint, and the flags."""
+"""Comparison of two configurations: every endpoint, and the flags."""
 
 from __future__ import annotations
 
@@ -17,10 +17,13 @@ _COLUMNS = ["outcome", *_SIDES, "difference", "d_low", "d_high", "p", "permutati
 
 @dataclass(frozen=True)
 class Comparison:
-    """a, b: config_ids. endpoints: outcome, then mean, low, high and n of both (`a_mean` ...), difference (b - a) with
-    its interval (d_low, d_high), p (Welch), permutation (exact p) and better (probability that a seed of b is above one
-    of a); the first decides, the others are secondary. flags: flag, then raised and assessable seeds of both, of those
-    that any seed raises."""
+    """a, b: config_ids.
+
+    endpoints: outcome, mean, low, high and n of both (`a_mean` ...), difference (b - a) with its interval (d_low,
+    d_high), p (Welch), permutation (exact p) and better (probability that a seed of b is above one of a); the first
+    line is the primary endpoint, the others are secondary. flags: flag, then raised and assessable seeds of both, for
+    flags that at least one seed raises.
+    """
 
     a: str
     b: str
@@ -29,7 +32,7 @@ class Comparison:
 
 
 def leader(sweep: SweepSummary, among: tuple[str, ...]) -> str:
-    """Of several configurations the one of the highest final return, or of the highest so far; the only one of one."""
+    """The best of several configurations: by final return, or by return so far where no run has finished."""
     ranking = sweep.ranking[sweep.ranking["config_id"].isin(among)]
     return str(ranking["config_id"].iloc[0])
 
@@ -52,8 +55,8 @@ def _endpoint(sweep: SweepSummary, outcome: str, a: str, b: str) -> dict[str, st
     samples = estimates.samples_of(sweep.scores, "config_id", outcome)
     if a not in samples or b not in samples:
         return line
-    found = estimates.welch(samples[b], samples[a])
-    difference, half = float(found.estimate), float(found.half_width())
-    line |= {"difference": difference, "d_low": difference - half, "d_high": difference + half, "p": float(found.p)}
+    b_less_a = estimates.welch(samples[b], samples[a])
+    difference, half = float(b_less_a.estimate), float(b_less_a.half_width())
+    line |= {"difference": difference, "d_low": difference - half, "d_high": difference + half, "p": float(b_less_a.p)}
     line |= {"permutation": float(estimates.permutation(samples[b], samples[a]))}
     return line | {"better": estimates.improvement(samples[b], samples[a])}

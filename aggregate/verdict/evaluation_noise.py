@@ -1,4 +1,4 @@
-"""Is evaluation random, where from, and is planning the cause or the policy?"""
+"""Where the variance of evaluation returns comes from, and whether planning adds to it."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ MODES = (("planner", "evaluation_noise", "with planning"), ("policy", "policy_al
 PARTS = {"episodes": "between episodes of one evaluation", "time": "over time", "seeds": "between seeds"}
 
 
-def is_random(sweep: SweepSummary) -> str:
-    """In words, "" where too little was evaluated to say."""
-    told = [words for mode in MODES if (words := _of_mode(sweep, *mode))]
-    return " ".join([*told, _planning(sweep)]).strip() if told else ""
+def format_evaluation_noise(sweep: SweepSummary) -> str:
+    """Sentences about the variance with and without planning; "" with too few evaluations."""
+    sentences = [text for mode in MODES if (text := _format_variance(sweep, *mode))]
+    return " ".join([*sentences, _format_planning_noise(sweep)]).strip() if sentences else ""
 
 
-def _of_mode(sweep: SweepSummary, mode: str, flag: str, name: str) -> str:
+def _format_variance(sweep: SweepSummary, mode: str, flag: str, name: str) -> str:
     variances = sweep.variance.loc[sweep.variance["mode"] == mode, list(PARTS)].pow(2).mean()
     if variances.isna().any() or not variances.sum() > 0:
         return ""
@@ -31,16 +31,18 @@ def _of_mode(sweep: SweepSummary, mode: str, flag: str, name: str) -> str:
     return f"{name[0].upper()}{name[1:]}: {judged}of the variance in the second half of training {split}."
 
 
-def _planning(sweep: SweepSummary) -> str:
-    """Jumps of evaluation with planning less those without, run by run."""
+def _format_planning_noise(sweep: SweepSummary) -> str:
+    """Noise of evaluation with planning less that without planning, compared within runs."""
     pairs = sweep.scores[["config_id", "noise_planner", "noise_policy"]].dropna()
     difference = pairs["noise_planner"] - pairs["noise_policy"]
-    # runs of a configuration are no independent witnesses of planning; configurations are averaged first
+    # runs of one configuration are not independent: average within configurations first
     by_config = difference.groupby(pairs["config_id"]).mean() if pairs["config_id"].nunique() > 1 else difference
     if len(by_config) < 2:
         return ""
     mean = float(by_config.mean())
     half = float(estimates.Interval().half_width(by_config.std(ddof=1), np.array(len(by_config))))
-    said = "Planning adds to it" if mean > half else "Planning calms it" if mean < -half else "Planning seems no cause"
+    effect = (
+        "Planning adds to it" if mean > half else "Planning calms it" if mean < -half else "Planning seems no cause"
+    )
     shown = signed({"estimate": mean, "ci_low": mean - half, "ci_high": mean + half})
-    return f"{said}: jumps from one evaluation to the next are {shown} return points against the policy alone."
+    return f"{effect}: jumps from one evaluation to the next are {shown} return points against the policy alone."

@@ -1,4 +1,4 @@
-"""Who leads a sweep, by how much, and who cannot be told apart from it: what a decision is taken on."""
+"""The best configuration of a sweep, and those that do not differ from it significantly."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class Final:
 
 @dataclass(frozen=True)
 class Leaderboard:
-    """finals: by configuration. leader: of the highest mean, `clear` where `clear_leader` says so. ties: not told apart
-    from it. baseline: "" for none."""
+    """finals: by config_id. leader: the configuration of the highest mean; clear: see `clear_leader`. ties: those that
+    are not significantly worse. baseline: config_id, "" for none."""
 
     finals: Mapping[str, Final]
     leader: Final
@@ -34,7 +34,8 @@ class Leaderboard:
 
 
 def clear_leader(sweep: SweepSummary) -> str:
-    """The configuration that all others are worse than beyond chance and whose seeds all finished, "" for none."""
+    """The configuration that is significantly better than every other and whose planned seeds all finished, "" for
+    none."""
     others = sweep.contrasts.iloc[1:]
     if others.empty or not others["distinct"].astype(bool).all():
         return ""
@@ -43,8 +44,8 @@ def clear_leader(sweep: SweepSummary) -> str:
     return leader if own["final_planner_n"] == own["planned"] else ""
 
 
-def standing(sweep: SweepSummary) -> Leaderboard:
-    """Raises `AggregateError` where no run has finished."""
+def leaderboard(sweep: SweepSummary) -> Leaderboard:
+    """The final returns of all configurations, ranked. Raises `AggregateError` where no run has finished."""
     finals = {
         line["config_id"]: Final(
             line["config_id"], line["label"], float(line["final_planner_mean"]), float(line["final_planner_low"]),

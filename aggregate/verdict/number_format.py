@@ -1,4 +1,4 @@
-"""Numbers as they stand in sentences: with the digits that their uncertainty leaves them."""
+"""Numbers in sentences, rounded by their uncertainty."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from typing import Any
 
 
 def number(value: float, half_width: float = math.nan) -> str:
-    """`value` with the digits its uncertainty leaves it (a half width of 5 to 50: whole numbers), else with
-    three significant ones."""
+    """`value` rounded by its uncertainty (half width 5 to 50: whole numbers), else to three significant digits."""
     if not math.isfinite(value):
         return "-"
     size = half_width / 5 if math.isfinite(half_width) and half_width > 0 else abs(value) / 100
@@ -19,7 +18,7 @@ def number(value: float, half_width: float = math.nan) -> str:
 
 
 def estimate(mean: float, low: float, high: float) -> str:
-    """Mean and interval as in 621 [596, 646]; the mean alone where there is no interval."""
+    """Mean and interval as in 621 [596, 646]; the mean alone without an interval."""
     half = (high - low) / 2
     if not math.isfinite(half):
         return number(mean)
@@ -28,8 +27,8 @@ def estimate(mean: float, low: float, high: float) -> str:
 
 def signed(line: Mapping[str, Any]) -> str:
     """An effect with its sign and interval, as in +34 [−20, 88]."""
-    shown = estimate(line["estimate"], line["ci_low"], line["ci_high"])
-    return f"+{shown}" if line["estimate"] > 0 else shown
+    text = estimate(line["estimate"], line["ci_low"], line["ci_high"])
+    return f"+{text}" if line["estimate"] > 0 else text
 
 
 def probability(p: float) -> str:

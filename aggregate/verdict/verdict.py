@@ -1,4 +1,4 @@
-"""A sweep's first screen in words: who leads, the plan's questions, what cannot be told apart, what is missing."""
+"""The summary of a sweep in sentences: best configuration, answers, significance, what is missing, next command."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ import numpy as np
 from aggregate import flags
 from aggregate.analysis.summary import SweepSummary
 from aggregate.flags import hypotheses
-from aggregate.inputs import runs as load
 from aggregate.inputs.provenance import mixture
+from aggregate.inputs.runs import DIVERGED, DONE, STOPPED
 from aggregate.statistics import estimates
-from aggregate.verdict.answers import ANSWERED, Answer, answers, seeds
-from aggregate.verdict.evaluation_noise import is_random
-from aggregate.verdict.leader import clear_leader, standing
+from aggregate.verdict.answers import ANSWERED, Answer, answers, median_seeds
+from aggregate.verdict.evaluation_noise import format_evaluation_noise
+from aggregate.verdict.leader import clear_leader, leaderboard
 from aggregate.verdict.number_format import estimate, number
 from aggregate.verdict.seeds_needed import AFFORDABLE_SEEDS, ties
 from tdmpc.config import LR_SCALED_BY
 
-MOST_NAMED = 3  # configurations whose flags are told one by one
-# State of a run -> what trains it. A diverged one would diverge again, a stuck one is Slurm's to release.
+MOST_NAMED = 3  # configurations whose flags are listed one by one
+# State of a run -> option of `sweeps rerun`. A diverged run would diverge again; a stuck one waits in Slurm.
 RERUN = {"failed": "--failed", "interrupted": "--interrupted", "lost": "--missing", "new": "--missing"}
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """headline: one sentence. answers: to the plan's questions. points: further sentences, (topic, text)."""
+    """headline: one sentence. answers: to the plan's questions. points: (topic, text), one or more sentences each."""
 
     headline: str
     answers: tuple[Answer, ...]
@@ -36,28 +36,27 @@ class Verdict:
 
 
 def verdict(sweep: SweepSummary) -> Verdict:
-    """What the final return with planning says, and what it does not."""
+    """The verdict on the final return with planning."""
     ranking = sweep.ranking
     known = answers(sweep)
     points = [
         _missing(sweep),
         _stopped(sweep),
-        _looks(sweep),
-        _entangled(sweep),
-        _mixed(sweep),
-        _next(sweep, known),
+        _interim_analyses(sweep),
+        _learning_rates(sweep),
+        _origins(sweep),
+        _next_command(sweep, known),
     ]
     if ranking.empty or not ranking["final_planner_n"].any():
-        headline, told = _nothing_finished(sweep, [_went_wrong(sweep), *points])
-        return Verdict(headline, known, told)
+        headline, unfinished = _nothing_finished(sweep, [_raised_flags(sweep), *points])
+        return Verdict(headline, known, unfinished)
     best = ranking.iloc[0]
-    shown = estimate(best["final_planner_mean"], best["final_planner_low"], best["final_planner_high"])
+    final = estimate(best["final_planner_mean"], best["final_planner_low"], best["final_planner_high"])
     lead = "reaches" if len(ranking) == 1 else "leads with"
-    headline = f"{best['label']} {lead} a final return of {shown}, n={best['final_planner_n']}"
-    random = ("Is evaluation random?", is_random(sweep))
-    found = [_told_apart(sweep), _went_wrong(sweep), random, _against_random(sweep), *points]
-    told = tuple(point for point in found if point[1])
-    return Verdict(headline, known, told)
+    headline = f"{best['label']} {lead} a final return of {final}, n={best['final_planner_n']}"
+    random = ("Is evaluation random?", format_evaluation_noise(sweep))
+    points = [_significance(sweep), _raised_flags(sweep), random, _against_random(sweep), *points]
+    return Verdict(headline, known, tuple(point for point in points if point[1]))
 
 
 def _nothing_finished(sweep: SweepSummary, points: list[tuple[str, str]]) -> tuple[str, tuple[tuple[str, str], ...]]:
@@ -68,7 +67,7 @@ def _nothing_finished(sweep: SweepSummary, points: list[tuple[str, str]]) -> tup
     return headline, tuple(p for p in [so_far, *points] if p[1])
 
 
-def _told_apart(sweep: SweepSummary) -> tuple[str, str]:
+def _significance(sweep: SweepSummary) -> tuple[str, str]:
     others = sweep.contrasts.iloc[1:]
     labels = {config.config_id: config.name for config in sweep.source.configs}
     if others.empty:
@@ -82,10 +81,11 @@ def _told_apart(sweep: SweepSummary) -> tuple[str, str]:
     if len(others) == 1:
         text = f"The other is {'' if worse else 'not '}worse beyond chance (Welch test). "
     text += f"Cannot be told apart from the leader: {'; '.join(tied)}. " if tied else ""
-    return "Told apart", f"{text}The leader was picked after the fact, so its mean flatters it{_by_how_much(sweep)}."
+    return "Told apart", f"{text}The leader was picked after the fact, so its mean flatters it{_selection_bias(sweep)}."
 
 
-def _by_how_much(sweep: SweepSummary) -> str:
+def _selection_bias(sweep: SweepSummary) -> str:
+    """By how much the best of equal configurations would look better than it is; "" where the variance is unknown."""
     known = sweep.ranking[sweep.ranking["final_planner_n"] > 1]
     if len(known) < 2:
         return ""
@@ -95,24 +95,27 @@ def _by_how_much(sweep: SweepSummary) -> str:
     return f": the best of {len(known)} equal ones would look {bias} better"
 
 
-def _next(sweep: SweepSummary, known: tuple[Answer, ...]) -> tuple[str, str]:
-    """The command to type."""
+def _next_command(sweep: SweepSummary, known: tuple[Answer, ...]) -> tuple[str, str]:
+    """The command to run next."""
     name, states = sweep.source.name, set(sweep.runs["state"])
-    again = dict.fromkeys(cause for state, cause in RERUN.items() if state in states)
-    if again:
-        return "Next", f"sweeps rerun {name} {' '.join(again)}"
-    if states - {load.DONE, load.DIVERGED, load.STOPPED}:
+    options_of_rerun = dict.fromkeys(option for state, option in RERUN.items() if state in states)
+    if options_of_rerun:
+        return "Next", f"sweeps rerun {name} {' '.join(options_of_rerun)}"
+    if states - {DONE, DIVERGED, STOPPED}:
         return "Next", f"sweeps status {name}, until the rest has finished"
     options = "with the options it was first submitted with"
     for answer in known:
         for other in answer.missing:
-            return "Next", f"sweeps submit {other} --seeds {_planned(sweep)}, {options}; a question needs its runs"
+            return (
+                "Next",
+                f"sweeps submit {other} --seeds {_planned_seeds(sweep)}, {options}; a question needs its runs",
+            )
     ours = not any(config.imported for config in sweep.source.configs)
     if ours and sweep.source.factors and clear_leader(sweep):
         return "Next", f"sweeps adopt {name} --from-verdict, then sweeps next"
-    if ours and (ways := [way for way in (_settled(sweep, known), _more(sweep)) if way]):
+    if ours and (ways := [way for way in (_adopt_command(sweep, known), _add_seeds_command(sweep)) if way]):
         return "Next", "; or ".join(ways)
-    needed = [answer.needed for answer in known if math.isfinite(answer.needed) and answer.needed > seeds(sweep)]
+    needed = [answer.needed for answer in known if math.isfinite(answer.needed) and answer.needed > median_seeds(sweep)]
     if not needed:
         return "Next", ""
     if min(needed) > AFFORDABLE_SEEDS:
@@ -123,17 +126,17 @@ def _next(sweep: SweepSummary, known: tuple[Answer, ...]) -> tuple[str, str]:
     return "Next", f"sweeps submit {name} --seeds {min(needed):.0f}, {options}"
 
 
-def _settled(sweep: SweepSummary, known: Sequence[Answer]) -> str:
-    """The command that adopts the leader, where all that was asked is answered though others tie; "" otherwise."""
+def _adopt_command(sweep: SweepSummary, known: Sequence[Answer]) -> str:
+    """The command that adopts the best configuration, where all questions are answered though others tie; else ""."""
     if not known or any(answer.state != ANSWERED for answer in known):
         return ""
-    leader = standing(sweep).leader.config_id
+    leader = leaderboard(sweep).leader.config_id
     return f"sweeps adopt {sweep.source.name} --config {leader}, then sweeps next: what was asked is answered"
 
 
 def _stopped(sweep: SweepSummary) -> tuple[str, str]:
-    """What `sweeps prune` gave up, and how that is scored."""
-    runs = sweep.runs[sweep.runs["state"] == load.STOPPED]
+    """Runs that `sweeps prune` stopped, and how they are scored."""
+    runs = sweep.runs[sweep.runs["state"] == STOPPED]
     if runs.empty:
         return "Stopped", ""
     labels = {config.config_id: config.name for config in sweep.source.configs}
@@ -146,33 +149,35 @@ def _stopped(sweep: SweepSummary) -> tuple[str, str]:
     )
 
 
-def _looks(sweep: SweepSummary) -> tuple[str, str]:
-    """Which look this is, where there is more than one."""
-    looks = sweep.source.looks
-    if looks.count == 1:
+def _interim_analyses(sweep: SweepSummary) -> tuple[str, str]:
+    """Which interim analysis this is, where there is more than one."""
+    analyses = sweep.source.interim_analyses
+    if analyses.count == 1:
         return "Looks", ""
-    before = f", after {' and '.join(map(str, looks.seeds[:-1]))} seeds" if looks.number > 1 else ""
-    were = "was" if looks.planned == 1 else "were"
-    beyond = f" Only {looks.planned} {were} planned, and the first report spent more than its part: it claimed at 5 %."
+    before = f", after {' and '.join(map(str, analyses.seeds[:-1]))} seeds" if analyses.number > 1 else ""
+    were = "was" if analyses.planned == 1 else "were"
+    beyond = (
+        f" Only {analyses.planned} {were} planned, and the first report spent more than its part: it claimed at 5 %."
+    )
     return "Looks", (
-        f"Look {looks.number} of {looks.count}{before}: p values are corrected for all of them; one test alone "
-        f"must reach p < {looks.level():.2g}.{beyond if looks.number > looks.planned else ''}"
+        f"Look {analyses.number} of {analyses.count}{before}: p values are corrected for all of them; one test alone "
+        f"must reach p < {analyses.level():.2g}.{beyond if analyses.number > analyses.planned else ''}"
     )
 
 
-def _more(sweep: SweepSummary) -> str:
-    """The command that adds seeds to what is tied with the leader; "" where that would not do."""
-    found = ties(sweep)
-    if not found.more:
+def _add_seeds_command(sweep: SweepSummary) -> str:
+    """The command that adds seeds to configurations tied with the best one; "" where too many would be needed."""
+    tied = ties(sweep)
+    if not tied.more:
         return ""
     labels = {config.config_id: config.name for config in sweep.source.configs}
     return (
-        f"sweeps more {sweep.source.name}: {found.more} more seeds for each of the {len(found.configs)} that cannot be "
-        f"told apart would tell {labels[found.of]} from the leader in 4 of 5 cases, if they differ as much as it looks"
+        f"sweeps more {sweep.source.name}: {tied.more} more seeds for each of the {len(tied.configs)} that cannot be "
+        f"told apart would tell {labels[tied.of]} from the leader in 4 of 5 cases, if they differ as much as it looks"
     )
 
 
-def _planned(sweep: SweepSummary) -> int:
+def _planned_seeds(sweep: SweepSummary) -> int:
     return int(sweep.ranking["planned"].max())
 
 
@@ -208,8 +213,8 @@ def _missing(sweep: SweepSummary) -> tuple[str, str]:
     return "Missing", f"{planned - complete} of {planned} runs have no final return ({named}){rest_only}."
 
 
-def _entangled(sweep: SweepSummary) -> tuple[str, str]:
-    """Swept keys that change a learning rate too: their effect cannot be told from its."""
+def _learning_rates(sweep: SweepSummary) -> tuple[str, str]:
+    """Swept hyperparameters that also scale a learning rate: the two effects are confounded."""
     scaled = [config.config for config in sweep.source.configs if config.config.get("ensemble_lr_scaling")]
     named = []
     for key, module in LR_SCALED_BY.items():
@@ -220,13 +225,13 @@ def _entangled(sweep: SweepSummary) -> tuple[str, str]:
     return "Learning rates", text
 
 
-def _mixed(sweep: SweepSummary) -> tuple[str, str]:
+def _origins(sweep: SweepSummary) -> tuple[str, str]:
     mixed = mixture(sweep.origins)
     return "Origin", f"The runs come from {mixed}: differences may too." if mixed else ""
 
 
-def _went_wrong(sweep: SweepSummary) -> tuple[str, str]:
-    """Flags by configuration, with what they point to; of many configurations, how many raise each."""
+def _raised_flags(sweep: SweepSummary) -> tuple[str, str]:
+    """Flags by configuration with the best supported hypothesis; of many configurations, how many raise each flag."""
     topic, raised = "What went wrong", sweep.votes[sweep.votes["state"] == flags.FLAG]
     if raised.empty:
         judged = (sweep.votes["state"] != flags.NOT_ASSESSABLE).any()
@@ -236,13 +241,15 @@ def _went_wrong(sweep: SweepSummary) -> tuple[str, str]:
         counts = raised.groupby("flag")["config_id"].nunique()
         named = ", ".join(f"{title} ({counts[name]})" for name, title in titles.items() if name in counts)
         return topic, f"Flags of at least half of the seeds, with the number of configurations: {named}."
-    told = [f"{sweep.config(config_id).name}: {', '.join(titles[name] for name in own)}{_too_fast(sweep, config_id)}."
-            for config_id, own in raised.groupby("config_id", sort=False)["flag"]]  # fmt: skip
-    return topic, f"{' '.join(told)} Each in at least half of the seeds."
+    sentences = []
+    for config_id, own in raised.groupby("config_id", sort=False)["flag"]:
+        named = ", ".join(titles[name] for name in own)
+        sentences.append(f"{sweep.config(config_id).name}: {named}{_best_hypothesis(sweep, config_id)}.")
+    return topic, f"{' '.join(sentences)} Each in at least half of the seeds."
 
 
-def _too_fast(sweep: SweepSummary, config_id: str) -> str:
-    """The best supported hypothesis about a configuration, "" for none."""
+def _best_hypothesis(sweep: SweepSummary, config_id: str) -> str:
+    """The best supported hypothesis about what a configuration updates too fast, "" for none."""
     own = [frame[frame["config_id"] == config_id] for frame in (sweep.findings, sweep.votes)]
     for best in hypotheses.hypotheses(*own)[:1]:
         signs = f"{len(best.signs)} of {best.judged} signs"

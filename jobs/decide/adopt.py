@@ -99,10 +99,10 @@ def _check_ended(store: ResultsFolder, sweep: Sweep, config: str | None = None) 
 
 def _standing(store: ResultsFolder, sweep: Sweep) -> Leaderboard:
     from aggregate.analysis.summary import summarise
-    from aggregate.verdict.leader import standing
+    from aggregate.verdict.leader import leaderboard
     from jobs.reports.inputs import sweep_sources
 
-    return standing(summarise(sweep_sources(store, [sweep.name])).sweeps[0])
+    return leaderboard(summarise(sweep_sources(store, [sweep.name])).sweeps[0])
 
 
 def _measured(

@@ -16,7 +16,7 @@ from jobs.results.results_folder import ResultsFolder
 from jobs.runs.status import SweepStatus
 
 if TYPE_CHECKING:
-    from aggregate.statistics.alpha_spending import Looks
+    from aggregate.statistics.alpha_spending import InterimAnalyses
 
 
 def before(
@@ -60,10 +60,10 @@ def format_interim_analysis(store: ResultsFolder, sweep: str, planned: int, look
     )
 
 
-def of(store: ResultsFolder, sweep: SweepStatus) -> Looks:
+def of(store: ResultsFolder, sweep: SweepStatus) -> InterimAnalyses:
     """The looks so far, the one at what has finished now included."""
-    from aggregate.statistics.alpha_spending import Looks
+    from aggregate.statistics.alpha_spending import InterimAnalyses
 
     now = max((sum(run.record.done for run in runs) for _, runs in sweep.rows), default=0)
     earlier = {look.seeds for look in store.read_interim_analyses(sweep.view.name) if look.seeds < now}
-    return Looks((*sorted(earlier), max(now, 1)), sweep.view.looks)
+    return InterimAnalyses((*sorted(earlier), max(now, 1)), sweep.view.looks)

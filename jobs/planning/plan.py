@@ -16,7 +16,7 @@ from sweepwise.core.errors import JobsError, near
 from tdmpc.config import ConfigError, parse_value
 
 if TYPE_CHECKING:
-    from aggregate.analysis.plan_questions import Question
+    from aggregate.inputs.plan_questions import Question
 
 DEFAULT_SEEDS = (1, 2, 3, 4, 5, 6)
 MAX_SEEDS = 1000

@@ -1,4 +1,4 @@
-"""Questions of a plan: YAML to `aggregate.analysis.plan_questions.Question`, and which sweep each is put to."""
+"""Questions of a plan: YAML to `aggregate.inputs.plan_questions.Question`, and which sweep each is put to."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sweepwise.core.errors import near
 from tdmpc.config import ConfigError, parse_value
 
 if TYPE_CHECKING:
-    from aggregate.analysis.plan_questions import Question
+    from aggregate.inputs.plan_questions import Question
 
 _KEYS = ("ask", "by", "alike", "on", "levels", "low", "high", "with")
 Asked = tuple["Question", Entry]
@@ -20,7 +20,7 @@ Asked = tuple["Question", Entry]
 
 def parse(entry: Entry, sweeps: Collection[str]) -> list[Asked]:
     """A text, or a list of texts and mappings. sweeps: names that `with` may give. Raises `JobsError` with line."""
-    from aggregate.analysis.plan_questions import Question
+    from aggregate.inputs.plan_questions import Question
 
     items = [entry] if isinstance(entry.node, yaml.ScalarNode) else entry.items()
     return [
@@ -30,7 +30,7 @@ def parse(entry: Entry, sweeps: Collection[str]) -> list[Asked]:
 
 
 def _question(entry: Entry, sweeps: Collection[str]) -> Question:
-    from aggregate.analysis.plan_questions import ENDPOINTS, Question
+    from aggregate.inputs.plan_questions import ENDPOINTS, Question
 
     given = entry.mapping(_KEYS)
     if "ask" not in given:
@@ -60,7 +60,7 @@ def _question(entry: Entry, sweeps: Collection[str]) -> Question:
 
 
 def _terms(entry: Entry) -> tuple[str, ...]:
-    from aggregate.analysis.plan_questions import Term
+    from aggregate.inputs.plan_questions import Term
 
     for text in entry.texts():
         try:

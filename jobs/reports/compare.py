@@ -83,9 +83,9 @@ def _side(store: ResultsFolder, known: Sequence[SweepSource], text: str) -> Side
 
 
 def _lettered(sweep: SweepSource, letters: str) -> ConfigSource:
-    from plots.curves import letter
+    from aggregate.inputs.runs import config_letter
 
-    by_letter = {letter(place): config for place, config in enumerate(sweep.configs)}
+    by_letter = {config_letter(place): config for place, config in enumerate(sweep.configs)}
     if letters not in by_letter:
         raise JobsError(f"sweep {sweep.name} has no configuration {letters!r}; it has {', '.join(by_letter)}")
     return by_letter[letters]

@@ -14,7 +14,7 @@ from sweepwise.core.errors import JobsError
 from tdmpc.config import TrainConfig
 
 if TYPE_CHECKING:
-    from aggregate.analysis.plan_questions import Question
+    from aggregate.inputs.plan_questions import Question
     from aggregate.inputs.runs import ConfigSource, SweepSource
 
 
@@ -37,12 +37,12 @@ def sweep_sources(store: ResultsFolder, names: Sequence[str]) -> list[SweepSourc
         beside = {name: known.get(name, ()) for question in asked[view.name] for name in question.beside}
         had = interim_analyses.of(store, sweep)
         own = (view.name, view.goal, asked[view.name], tuple(view.factors), known[view.name], beside)
-        sources.append(SweepSource(*own, looks=had))
+        sources.append(SweepSource(*own, interim_analyses=had))
     return sources
 
 
 def _questions(store: ResultsFolder, sweep: SweepStatus) -> tuple[Question, ...]:
-    from aggregate.analysis.plan_questions import question
+    from aggregate.inputs.plan_questions import question
 
     try:
         return tuple(question(stored) for stored in sweep.view.questions)

@@ -123,7 +123,7 @@ class RequestedOverrides:
 class SubmittedSweep:
     """sweeps/<name>.json: the sweep as it was asked for, seeds of all submits together.
 
-    questions: each a text, or the fields of `aggregate.analysis.plan_questions.Question`. adopted: key -> value that
+    questions: each a text, or the fields of `aggregate.inputs.plan_questions.Question`. adopted: key -> value that
     decisions had put in the base (`jobs.planning.decisions`). asked: at the newest submit. looks: number of analyses
     that the plan intends (`jobs.planning.interim_analyses`).
     """

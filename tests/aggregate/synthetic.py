@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from aggregate.analysis.plan_questions import Question
+from aggregate.inputs.plan_questions import Question
 from aggregate.inputs.runs import ConfigSource, RunSource, SweepSource
 from jobs.results.attempts import RunRef
 from jobs.results.records import Attempt, Outcome, SubmittedConfiguration, SubmittedSweep

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from aggregate.analysis.plan_questions import Question
 from aggregate.analysis.summary import summarise
+from aggregate.inputs.plan_questions import Question
 from aggregate.verdict.answers import ANSWERED, OPEN, PART, Answer, answers
 from aggregate.verdict.verdict import verdict
 
@@ -41,34 +41,34 @@ def test_the_better_end_has_the_word(tmp_path: Path, synthetic: ModuleType) -> N
     assert up.text.startswith("Yes, very sure: final return +")
     assert up.short == "Yes, very sure"
     assert down.text.startswith("No, very sure: final return −")
-    assert up.beside.startswith("Secondary: fall at the end ")
-    assert "; runs that collapse: none of 8. " in up.beside
+    assert up.further.startswith("Secondary: fall at the end ")
+    assert "; runs that collapse: none of 8. " in up.further
 
 
 def test_a_fall_is_better_where_it_is_smaller(tmp_path: Path, synthetic: ModuleType) -> None:
     question = dataclasses.replace(WORDED, on=("fall", "collapse"))
-    found = answered(synthetic, tmp_path, (600.0, 600.0), question, (1, 2), special={0: {"collapse": True}})
-    assert found.text.startswith("Yes, very sure: fall at the end −")
-    assert "runs that collapse: 4 of 4 at 1, 0 of 4 at 2, −100 [" in found.beside
+    answer = answered(synthetic, tmp_path, (600.0, 600.0), question, (1, 2), special={0: {"collapse": True}})
+    assert answer.text.startswith("Yes, very sure: fall at the end −")
+    assert "runs that collapse: 4 of 4 at 1, 0 of 4 at 2, −100 [" in answer.further
 
 
 def test_without_words_of_its_own_the_level_is_named(tmp_path: Path, synthetic: ModuleType) -> None:
-    found = answered(synthetic, tmp_path, (100.0, 800.0), Question("Which?", ("k",)), ("min", "mean"))
-    assert found.text.startswith("k mean does better than min, very sure: ")
+    answer = answered(synthetic, tmp_path, (100.0, 800.0), Question("Which?", ("k",)), ("min", "mean"))
+    assert answer.text.startswith("k mean does better than min, very sure: ")
 
 
 def test_a_level_in_between_is_named_with_the_means_of_all(tmp_path: Path, synthetic: ModuleType) -> None:
-    found = answered(synthetic, tmp_path, (100.0, 800.0, 300.0), Question("Which?", ("k",)), (1, 2, 3))
-    assert found.text.startswith("k 2 does better than 1 and 3, ")
-    assert re.search(r" \(1: \d+, 2: \d+, 3: \d+\) ", found.text)
+    answer = answered(synthetic, tmp_path, (100.0, 800.0, 300.0), Question("Which?", ("k",)), (1, 2, 3))
+    assert answer.text.startswith("k 2 does better than 1 and 3, ")
+    assert re.search(r" \(1: \d+, 2: \d+, 3: \d+\) ", answer.text)
 
 
 def test_what_is_open_says_what_it_needs(tmp_path: Path, synthetic: ModuleType) -> None:
-    found = answered(synthetic, tmp_path, (600.0, 630.0), WORDED, (1, 2))
-    assert found.state == OPEN
-    assert found.text.startswith("Not answered: final return ")
-    assert found.short == f"Not answered: needs {found.needed - 4:.0f} more seeds for a difference of this size"
-    assert f"needs {found.needed - 4:.0f} more seeds for a difference of this size; " in found.text
+    answer = answered(synthetic, tmp_path, (600.0, 630.0), WORDED, (1, 2))
+    assert answer.state == OPEN
+    assert answer.text.startswith("Not answered: final return ")
+    assert answer.short == f"Not answered: needs {answer.needed - 4:.0f} more seeds for a difference of this size"
+    assert f"needs {answer.needed - 4:.0f} more seeds for a difference of this size; " in answer.text
 
 
 def test_some_of_several_keys_may_be_answered(tmp_path: Path, synthetic: ModuleType) -> None:
@@ -80,10 +80,10 @@ def test_some_of_several_keys_may_be_answered(tmp_path: Path, synthetic: ModuleT
     )
     question = Question("Which?", ("a", "b"))
     asked = dataclasses.replace(sweep, factors=("a", "b"), configs=configs, questions=(question,))
-    (found,) = answers(summarise([asked]).sweeps[0])
-    assert found.state == PART
-    assert found.text.startswith("a 1 does better than 0, very sure: ")
-    assert " b not answered: " in found.text
+    (answer,) = answers(summarise([asked]).sweeps[0])
+    assert answer.state == PART
+    assert answer.text.startswith("a 1 does better than 0, very sure: ")
+    assert " b not answered: " in answer.text
 
 
 @pytest.mark.parametrize(
@@ -95,8 +95,8 @@ def test_some_of_several_keys_may_be_answered(tmp_path: Path, synthetic: ModuleT
     ],
 )  # fmt: skip
 def test_why_nothing_can_be_said(tmp_path: Path, synthetic: ModuleType, how: dict[str, Any], words: str) -> None:
-    found = answered(synthetic, tmp_path, (600.0, 630.0), WORDED, (1, 2), **how)
-    assert (found.state, found.text.startswith(f"Not answered: {words}")) == (OPEN, True)
+    answer = answered(synthetic, tmp_path, (600.0, 630.0), WORDED, (1, 2), **how)
+    assert (answer.state, answer.text.startswith(f"Not answered: {words}")) == (OPEN, True)
 
 
 def test_too_few_evaluations_are_told_from_too_few_seeds(tmp_path: Path, synthetic: ModuleType) -> None:
@@ -115,6 +115,6 @@ def test_a_sweep_that_was_not_submitted_is_the_next_command(tmp_path: Path, synt
     configs = tuple(dataclasses.replace(c, factors={"k": 1, "l": 2 + i}) for i, c in enumerate(sweep.configs))
     asked = dataclasses.replace(sweep, factors=("k", "l"), configs=configs, questions=(question,),
                                 beside={"entropy.fixed": ()})  # fmt: skip
-    found = verdict(summarise([asked]).sweeps[0])
-    assert found.answers[0].text == "Not answered: needs the runs of entropy.fixed, which was not submitted."
-    assert dict(found.points)["Next"].startswith("sweeps submit entropy.fixed --seeds 2, ")
+    result = verdict(summarise([asked]).sweeps[0])
+    assert result.answers[0].text == "Not answered: needs the runs of entropy.fixed, which was not submitted."
+    assert dict(result.points)["Next"].startswith("sweeps submit entropy.fixed --seeds 2, ")

@@ -69,10 +69,10 @@ def test_every_row_is_written_once(tmp_path: Path) -> None:
     log(run, "a001", [("eval", 20, {"eval_return_planner": 7.0, "eval_is_final": 1.0}), *train({30: 3.0})])
     assert export(out, config(run)) == 2
     assert export(out, config(run)) == 0
-    found = events(out / "num_q=2 tau=0.1" / "walker-walk" / "seed-1")
-    assert list(found) == names(2)
-    assert sorted(found[names(2)[0]]) == [(PI_LOSS, 10, 1.0), (PI_LOSS, 20, 2.0), (RETURN, 20, 5.0)]
-    assert found[names(2)[1]] == [(RETURN, 20, 7.0), ("run/eval_is_final", 20, 1.0), (PI_LOSS, 30, 3.0)]
+    scalars_by_file = events(out / "num_q=2 tau=0.1" / "walker-walk" / "seed-1")
+    assert list(scalars_by_file) == names(2)
+    assert sorted(scalars_by_file[names(2)[0]]) == [(PI_LOSS, 10, 1.0), (PI_LOSS, 20, 2.0), (RETURN, 20, 5.0)]
+    assert scalars_by_file[names(2)[1]] == [(RETURN, 20, 7.0), ("run/eval_is_final", 20, 1.0), (PI_LOSS, 30, 3.0)]
 
 
 def test_one_process_goes_on_as_several_do(tmp_path: Path) -> None:
@@ -168,12 +168,12 @@ def test_places_are_named_by_the_label_and_stay(tmp_path: Path) -> None:
     )  # fmt: skip
     log(run, "a001", train({20: 1.0}))
     export(out, config(run, "same, renamed"))
-    found = {path.relative_to(out).parts[0]: len(events(path)) for path in out.iterdir()}
-    assert found == {"same": 2, "same bbbbbbbbbb": 1, "0.9 0.95": 1, "dddddddddd": 1}
+    runs = {path.relative_to(out).parts[0]: len(events(path)) for path in out.iterdir()}
+    assert runs == {"same": 2, "same bbbbbbbbbb": 1, "0.9 0.95": 1, "dddddddddd": 1}
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("{}", "not exported by this program"),
         ("[1", "not exported by this program"),
@@ -184,11 +184,11 @@ def test_places_are_named_by_the_label_and_stay(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_a_record_of_something_else_is_one_line(tmp_path: Path, text: str, told: str) -> None:
+def test_a_record_of_something_else_is_one_line(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "a" / "b" / "seed-1" / "run.json"
     path.parent.mkdir(parents=True)
     path.write_text(text)
-    with pytest.raises(AggregateError, match=told) as raised:
+    with pytest.raises(AggregateError, match=message) as raised:
         Folder(tmp_path, "csv", "project")
     assert str(path) in str(raised.value)
 
@@ -237,8 +237,8 @@ def test_a_run_of_wandb_goes_on_where_it_was(tmp_path: Path, wandb: list[FakeRun
     assert export(out, config(run), form="wandb") == 1  # what W&B has cannot be taken back
     assert export(out, config(run), form="wandb") == 0
     first, second = wandb
-    told = {key: first.begun[key] for key in ("project", "id", "name", "group", "tags", "config", "resume")}
-    assert told == {
+    settings = {key: first.begun[key] for key in ("project", "id", "name", "group", "tags", "config", "resume")}
+    assert settings == {
         "project": "project", "id": "aaaaaaaaaa-seed-1", "name": "num_q=2, tau=0.1 seed 1", "tags": ["tried"],
         "group": "num_q=2, tau=0.1", "config": {**CONFIG, "seed": 1}, "resume": "allow",
     }  # fmt: skip

@@ -36,7 +36,7 @@ def cases(draw: st.DrawFn, names: frozenset[str] = frozenset(BY_NAME)) -> tuple[
     return name, (curves if effect is None else fault(curves, effect, rng)).view()
 
 
-def found(name: str, run: RunView) -> Finding:
+def finding_of(name: str, run: RunView) -> Finding:
     return BY_NAME[name].judge(run, BY_NAME[name])
 
 
@@ -67,7 +67,7 @@ def test_losses_have_any_scale(case: tuple[str, RunView], power: float) -> None:
     name, run = case
     metric = BY_NAME[name].metric
     scaled = mapped(run, lambda _, column, values: values * 10**power if column == metric else values)
-    alike(found(name, run), found(name, scaled))
+    alike(finding_of(name, run), finding_of(name, scaled))
 
 
 @given(cases(frozenset(VALUES)), st.floats(-6, 6))
@@ -76,7 +76,7 @@ def test_values_have_any_scale(case: tuple[str, RunView], power: float) -> None:
     name, run = case
     of_value = {BY_NAME[n].metric for n in VALUES} | {"td_target_mean"}
     scaled = mapped(run, lambda _, column, values: values * 10**power if column in of_value else values)
-    alike(found(name, run), found(name, scaled))
+    alike(finding_of(name, run), finding_of(name, scaled))
 
 
 @given(cases(frozenset(SHIFTED)), st.floats(-1000, 1000))
@@ -91,9 +91,9 @@ def test_levels_do_not_matter_where_changes_are_judged(case: tuple[str, RunView]
 
     moved = mapped(run, change)
     if name in RETURNS:
-        beside = dataclasses.replace(run.beside, low=run.beside.low + by, best=run.beside.best + by)
-        moved = dataclasses.replace(moved, beside=beside)
-    alike(found(name, run), found(name, moved))
+        beside = dataclasses.replace(run.reference, low=run.reference.low + by, best=run.reference.best + by)
+        moved = dataclasses.replace(moved, reference=beside)
+    alike(finding_of(name, run), finding_of(name, moved))
 
 
 @given(cases(), st.sampled_from([2, 4, 500]))
@@ -104,14 +104,14 @@ def test_the_unit_of_time_does_not_matter(case: tuple[str, RunView], factor: int
     longer = mapped(run, lambda _, column, values: values * factor if column == "step" else values)
     longer = dataclasses.replace(longer, total_steps=factor * run.total_steps)
     for name in BY_NAME:
-        alike(found(name, run), found(name, longer), onset=factor)
+        alike(finding_of(name, run), finding_of(name, longer), onset=factor)
 
 
 @given(cases())
 @TRIED
 def test_a_flag_has_its_evidence_and_what_could_not_be_judged_none(case: tuple[str, RunView]) -> None:
     name, run = case
-    for finding in (found(other, run) for other in BY_NAME):
+    for finding in (finding_of(other, run) for other in BY_NAME):
         if finding.state == FLAG:
             assert finding.measured > finding.least >= 0
             assert 0 < finding.onset <= run.total_steps
@@ -119,7 +119,7 @@ def test_a_flag_has_its_evidence_and_what_could_not_be_judged_none(case: tuple[s
     metric = BY_NAME[name].metric
     without = {kind: rows.drop(columns=metric, errors="ignore") for kind, rows in run.rows.items()}
     without = {kind: rows.drop(columns=f"{metric}_episodes", errors="ignore") for kind, rows in without.items()}
-    assert found(name, dataclasses.replace(run, rows=without)).state == NOT_ASSESSABLE
+    assert finding_of(name, dataclasses.replace(run, rows=without)).state == NOT_ASSESSABLE
 
 
 @given(st.integers(0, 2**32 - 1), st.permutations(range(4)))
@@ -147,13 +147,13 @@ def test_what_other_metrics_do_does_not_matter(case: tuple[str, RunView], seed: 
         returns = kind in ("eval", "episode") and "return" in column
         return values if column in seen or returns else rng.permutation(values)
 
-    alike(found(name, run), found(name, mapped(run, change)))
+    alike(finding_of(name, run), finding_of(name, mapped(run, change)))
 
 
 @given(st.integers(0, 2**32 - 1), st.sampled_from(["none", "fault"]), st.sampled_from([2, 4]))
 @settings(TRIED, max_examples=25)
 def test_coarser_rows_are_judged_alike(seed: int, which: str, bins: int) -> None:
-    """Rows averaged in twos or fours: large faults that last stay found, healthy runs stay so."""
+    """Rows averaged in twos or fours: large faults that last stay detected, healthy runs stay so."""
     rng = np.random.default_rng(seed)
     passing = {name for name in generator.FAULTS if "spikes" in name or BY_NAME[name].group == "return"}
     lasting = sorted(set(generator.FAULTS) - passing - {"pi_loss_variance", "log_std_at_floor"})
@@ -167,4 +167,4 @@ def test_coarser_rows_are_judged_alike(seed: int, which: str, bins: int) -> None
               for c, v in stacked.items()}  # fmt: skip
     rows = pd.DataFrame({c: list(v) if v.ndim > 1 else v for c, v in coarse.items()}).assign(nonfinite=None)
     binned = dataclasses.replace(run, rows={**run.rows, "train": rows})
-    assert found(name, run).state == found(name, binned).state
+    assert finding_of(name, run).state == finding_of(name, binned).state

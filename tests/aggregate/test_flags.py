@@ -16,14 +16,10 @@ from aggregate.flags import (
     FLAG,
     NOT_ASSESSABLE,
     OK,
-    WARN,
-    Beside,
     Finding,
     RunView,
+    SweepReference,
     judge,
-    late_evaluations,
-    variance_split,
-    vote,
 )
 from aggregate.flags.curve_features import largest_swing, smooth, turning_points, variances
 from aggregate.flags.hypotheses import CAUSES
@@ -42,12 +38,12 @@ def view(kind: str, state: str = "done", total: int = 1000, **columns: object) -
     return RunView({kind: pd.DataFrame({"step": steps, "nonfinite": None, **columns})}, total, state)
 
 
-def found(name: str, run: RunView) -> Finding:
+def finding_of(name: str, run: RunView) -> Finding:
     return BY_NAME[name].judge(run, BY_NAME[name])
 
 
 def state_of(name: str, run: RunView) -> str:
-    return found(name, run).state
+    return finding_of(name, run).state
 
 
 # --- pieces ---------------------------------------------------------------------------------------------
@@ -83,7 +79,7 @@ def log_std(dim: np.ndarray) -> RunView:
 
 
 def test_a_swinging_dimension_oscillates_and_its_onset_is_the_first_turn() -> None:
-    finding = found("log_std_oscillates", log_std(-4 + 0.4 * np.sin(2 * np.pi * 3 * SHARE)))
+    finding = finding_of("log_std_oscillates", log_std(-4 + 0.4 * np.sin(2 * np.pi * 3 * SHARE)))
     assert finding.state == FLAG
     assert finding.measured == pytest.approx(0.8, abs=0.05)  # peak to trough
     assert finding.onset == pytest.approx(1000 / 12, abs=15)  # a quarter of the first of three periods
@@ -110,7 +106,7 @@ def test_oscillation_falls_back_on_the_mean() -> None:
 
 def test_oscillation_does_not_care_about_level() -> None:
     dim = -4 + 0.4 * np.sin(20 * SHARE) + 0.02 * NOISE[2]
-    a, b = found("log_std_oscillates", log_std(dim)), found("log_std_oscillates", log_std(dim + 3))
+    a, b = finding_of("log_std_oscillates", log_std(dim)), finding_of("log_std_oscillates", log_std(dim + 3))
     assert (a.state, a.onset) == (b.state, b.onset)
     assert a.measured == pytest.approx(b.measured)
 
@@ -127,7 +123,7 @@ CLEAN_LOSS = (0.02 + 0.1 * np.exp(-6 * SHARE)) * np.exp(0.05 * NOISE[4])
 
 def test_a_spike_of_the_policy_loss_is_found_where_it_is() -> None:
     run = view("train", pi_loss=spiked(CLEAN_PI, 120, 6.0))
-    finding = found("pi_loss_spikes", run)
+    finding = finding_of("pi_loss_spikes", run)
     assert (finding.state, finding.onset) == (FLAG, run.rows["train"]["step"][120])
 
 
@@ -159,10 +155,10 @@ def test_losses_are_judged_alike_at_any_scale_and_signed_ones_at_any_level(name:
     loss = spiked(LOSSES[name], 150, 6.0 if signed else 0.5) if fault == "spike" else LOSSES[name]
     loss = loss + 0.5 * NOISE[39] * (SHARE > 0.5) if signed and fault == "growth" else loss
     loss = loss * (1 + 3 * (SHARE > 0.7)) if not signed and fault == "growth" else loss
-    base = found(name, view("train", **{metric: loss}))
+    base = finding_of(name, view("train", **{metric: loss}))
     assert base.state == FLAG or (fault, name.split("_")[-1]) not in {("spike", "spikes"), ("growth", "rises")}
     for same in [1e-6 * loss, 1e6 * loss, *([loss - 100, loss + 100] if signed else [])]:
-        moved = found(name, view("train", **{metric: same}))
+        moved = finding_of(name, view("train", **{metric: same}))
         assert (moved.state, moved.measured, moved.least) == (
             base.state,
             pytest.approx(base.measured, rel=1e-4),
@@ -192,11 +188,11 @@ def test_a_policy_loss_noisier_than_the_baselines_is_found() -> None:
 
 
 def test_an_entropy_that_is_gone_before_anything_is_learnt_is_found() -> None:
-    beside = Beside(low=0.0, best=600.0)
+    beside = SweepReference(low=0.0, best=600.0)
     early, even = (view("train", policy_entropy=fall) for fall in (4 - 8 * np.minimum(1, 8 * SHARE), 4 - 8 * SHARE))
     slow, quick = (view("eval", eval_return_planner=curve) for curve in (600 * SHARE, 600 * SHARE**0.1))
     states = [
-        found("entropy_collapse", RunView({**train.rows, **evaluated.rows}, 1000, "done", beside=beside)).state
+        finding_of("entropy_collapse", RunView({**train.rows, **evaluated.rows}, 1000, "done", reference=beside)).state
         for train in (early, even)
         for evaluated in (slow, quick)
     ]
@@ -224,7 +220,7 @@ COLLAPSE = np.where(np.arange(40) >= 34, 0.5, 1.0) * RISE
 
 
 def test_a_late_fall_of_evaluation_is_found() -> None:
-    finding = found("evaluation_collapse", evaluations(COLLAPSE))
+    finding = finding_of("evaluation_collapse", evaluations(COLLAPSE))
     assert finding.state == FLAG
     # from 597 to 298, having risen from the first window's 117
     assert finding.measured == pytest.approx((597 - 298) / (597 - 117), abs=0.03)
@@ -232,7 +228,7 @@ def test_a_late_fall_of_evaluation_is_found() -> None:
 
 @pytest.mark.parametrize("shift", [-500.0, 0.0, 500.0])
 def test_a_late_fall_does_not_care_about_the_level(shift: float) -> None:
-    base, moved = (found("evaluation_collapse", evaluations(COLLAPSE + s)) for s in (0.0, shift))
+    base, moved = (finding_of("evaluation_collapse", evaluations(COLLAPSE + s)) for s in (0.0, shift))
     assert (moved.state, moved.onset) == (base.state, base.onset)
     assert moved.measured == pytest.approx(base.measured)
 
@@ -267,7 +263,9 @@ def test_training_above_evaluation_is_found() -> None:
 @pytest.mark.parametrize(("luck", "agent", "state"), [(20, 5, OK), (20, 300, FLAG), (400, 0, FLAG)])
 def test_noisy_evaluation_is_found_and_split(luck: float, agent: float, state: str) -> None:
     run = evaluations(RISE + agent * NOISE[37][:40], luck)
-    finding = found("evaluation_noise", RunView(run.rows, 1000, "done", beside=Beside(low=0.0, best=600.0)))
+    finding = finding_of(
+        "evaluation_noise", RunView(run.rows, 1000, "done", reference=SweepReference(low=0.0, best=600.0))
+    )
     explained = int(finding.detail.split("explains ")[1].split("%")[0])
     assert finding.state == state
     assert explained == 0 if agent == 300 else explained > 60  # of the variance, by the luck of the episodes
@@ -292,7 +290,7 @@ def valued(**columns: np.ndarray) -> RunView:
 
 @pytest.mark.parametrize(("offset", "word"), [(80.0, "optimistic"), (-80.0, "pessimistic")])
 def test_a_bias_of_one_sign_is_found(offset: float, word: str) -> None:
-    finding = found("value_bias", valued(value_bias=offset + 5 * NOISE[0][:40]))
+    finding = finding_of("value_bias", valued(value_bias=offset + 5 * NOISE[0][:40]))
     assert finding.state == FLAG
     assert finding.detail.startswith(word)
 
@@ -327,7 +325,7 @@ def test_what_values_do(name: str, metric: str, bad: np.ndarray, good: np.ndarra
 
 
 def test_a_prediction_that_keeps_off_its_target_is_found() -> None:
-    offset = found("value_off_target", valued(optimism_gap=-30 + 5 * NOISE[0]))
+    offset = finding_of("value_off_target", valued(optimism_gap=-30 + 5 * NOISE[0]))
     assert (offset.state, offset.detail[:21]) == (FLAG, "below its target by 3")
     assert state_of("value_off_target", valued(optimism_gap=5 * NOISE[0])) == OK
     assert state_of("value_off_target", valued(optimism_gap=40 * np.resize([1.0, -1.0], N))) == OK
@@ -344,7 +342,7 @@ def test_a_validation_loss_that_rises_is_found_where_the_training_loss_falls() -
 
 def test_disagreement_does_not_care_about_scale() -> None:
     runs = [view("train", td_target_mean=k * 100 * SHARE, td_target_std_across_heads=k * 80 * SHARE) for k in (1, 1e4)]
-    a, b = (found("heads_disagree", run) for run in runs)
+    a, b = (finding_of("heads_disagree", run) for run in runs)
     assert a.state == b.state == FLAG
     assert a.measured == pytest.approx(b.measured)
 
@@ -357,9 +355,9 @@ def test_divergence_is_seen_in_rows_events_and_state() -> None:
     assert state_of("diverged", clean) == OK
     bad = view("train", pi_loss=CLEAN_PI)
     bad.rows["train"].loc[50, "nonfinite"] = "pi_loss"
-    assert found("diverged", bad).onset == bad.rows["train"]["step"][50]
+    assert finding_of("diverged", bad).onset == bad.rows["train"]["step"][50]
     event = pd.DataFrame({"step": [70], "event": ["diverged"]})
-    assert found("diverged", RunView({**clean.rows, "event": event}, 1000, "done")).onset == 70
+    assert finding_of("diverged", RunView({**clean.rows, "event": event}, 1000, "done")).onset == 70
     assert state_of("diverged", RunView(clean.rows, 1000, "diverged")) == FLAG
     assert state_of("diverged", RunView({}, 1000, "pending")) == NOT_ASSESSABLE
 
@@ -370,7 +368,7 @@ def test_divergence_is_seen_in_rows_events_and_state() -> None:
 )
 def test_stopped_early_follows_the_state(state: str, expected: str) -> None:
     half = RunView({"train": pd.DataFrame({"step": [500]})}, 1000, state)
-    finding = found("stopped_early", half)
+    finding = finding_of("stopped_early", half)
     assert finding.state == expected
     assert expected != FLAG or finding.detail == f"{state} at step 500 of 1,000, 50% missing"
 
@@ -429,42 +427,6 @@ def test_no_detector_breaks_on_odd_values(damage: Callable[[np.ndarray], np.ndar
     }  # fmt: skip
     findings = judge([("c", 1, RunView(rows, 1000, "done"))])
     assert findings["flag"].tolist() == list(BY_NAME)
-
-
-def test_variance_is_split_by_hand() -> None:
-    def run(*evaluations: list[float]) -> RunView:
-        return view("eval", eval_return_planner_episodes=[np.array(e) for e in evaluations])
-
-    # Two seeds 200 apart; both swing by 30 about their level; episodes are 10 off their mean, a variance of 200.
-    first, second = (
-        run(*[[0.0, 0.0]] * 4, *([level + swing - 10, level + swing + 10] for swing in (30, -30, -30, 30)))
-        for level in (400, 600)
-    )
-    line = (
-        variance_split([("c", late_evaluations(first)), ("c", late_evaluations(second))])
-        .set_index("mode")
-        .loc["planner"]
-    )
-    assert line["episodes"] == pytest.approx(200**0.5)
-    # 4 x 900 over 4 - 2 degrees of freedom, less the 100 that two episodes leave in a mean
-    assert line["time"] == pytest.approx((1800 - 100) ** 0.5)
-    # the variance of 400 and 600 is 20,000, less what four evaluations leave in a mean
-    assert line["seeds"] == pytest.approx((20_000 - 1800 / 4) ** 0.5)
-    assert np.isnan(variance_split([("c", late_evaluations(first))])["seeds"]).all()
-
-
-def votes_of(*states: str) -> tuple[str, int, int]:
-    findings = pd.DataFrame({"config_id": "c", "flag": "f", "seed": range(len(states)), "state": states})
-    (line,) = vote(findings).to_dict("records")
-    return line["state"], line["raised"], line["assessable"]
-
-
-def test_votes_over_seeds() -> None:
-    assert votes_of(FLAG, FLAG, FLAG, OK, OK, OK) == (FLAG, 3, 6)
-    assert votes_of(FLAG, FLAG, OK, OK, OK, OK) == (WARN, 2, 6)
-    assert votes_of(FLAG, OK, OK, OK, OK, OK) == (OK, 1, 6)
-    assert votes_of(FLAG, NOT_ASSESSABLE, NOT_ASSESSABLE) == (FLAG, 1, 1)  # of those that could be judged
-    assert votes_of(NOT_ASSESSABLE, NOT_ASSESSABLE) == (NOT_ASSESSABLE, 0, 0)
 
 
 # --- the documentation ----------------------------------------------------------------------------------

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from aggregate.analysis.plan_questions import Question
 from aggregate.analysis.summary import summarise
+from aggregate.inputs.plan_questions import Question
 from aggregate.verdict.number_format import estimate, number
 from aggregate.verdict.verdict import Verdict, verdict
 
@@ -137,8 +137,8 @@ def factorial(synthetic: ModuleType, root: Path, finals: tuple[float, ...], **op
     asked = (Question("A second head?", ("num_q",), high="Yes", low="No"), Question("Which one?", ("reduce",)))
     asked_of = dataclasses.replace(sweep, factors=("num_q", "reduce"), configs=configs, questions=asked)
     (summary,) = summarise([asked_of]).sweeps
-    found = verdict(summary)
-    return {**{a.question: f"{a.text} {a.beside}" for a in found.answers}, **dict(found.points)}
+    result = verdict(summary)
+    return {**{a.question: f"{a.text} {a.further}" for a in result.answers}, **dict(result.points)}
 
 
 def test_what_factors_do_is_answered_or_said_to_need_more(tmp_path: Path, synthetic: ModuleType) -> None:

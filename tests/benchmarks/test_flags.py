@@ -39,9 +39,9 @@ def test_the_area_under_roc_by_hand(bench: ModuleType) -> None:
 def test_what_is_found_from_is_the_worst_noise_and_stays_found(bench: ModuleType) -> None:
     lines = [(0.1, "white", True), (0.1, "heavy-tailed", False), (0.2, "white", True), (0.2, "heavy-tailed", True)]
     found = pd.DataFrame(lines, columns=["effect", "noise", "raised"]).assign(size=40)
-    assert bench.found_from(found, 40) == "0.2"
-    assert bench.found_from(found[found["effect"] == 0.1], 40) == "not by 0.1"
-    assert bench.found_from(found, 200) == "n/a"
+    assert bench.smallest_effect(found, 40) == "0.2"
+    assert bench.smallest_effect(found[found["effect"] == 0.1], 40) == "not by 0.1"
+    assert bench.smallest_effect(found, 200) == "n/a"
 
 
 def test_healthy_runs_of_another_seed_raise_next_to_nothing(bench: ModuleType) -> None:

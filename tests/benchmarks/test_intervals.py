@@ -42,24 +42,24 @@ def test_corrections_hold_five_percent_and_their_absence_does_not(
 
 def test_looking_again_is_paid_for(simulation: ModuleType) -> None:
     """Two equal configurations, six seeds, then six more, whatever was seen: 8 %, 5 % and 6.5 % with many trials."""
-    shares = {judge: simulation.false_looks(TRIALS, "normal", 2, 2, judge, fixed=6) for judge in simulation.JUDGES}
+    shares = {judge: simulation.false_claims(TRIALS, "normal", 2, 2, judge, fixed=6) for judge in simulation.JUDGES}
     claimed = {judge: share for judge, (share, _) in shares.items()}
     assert claimed["planned"] < 0.09
     assert claimed["planned"] <= claimed["afterwards"] < claimed["uncorrected"]
     assert all(again > 0.9 for _, again in shares.values())
-    assert simulation.false_looks(TRIALS, "normal", 2, 1, "uncorrected") == (pytest.approx(0.05, abs=0.04), 0.0)
+    assert simulation.false_claims(TRIALS, "normal", 2, 1, "uncorrected") == (pytest.approx(0.05, abs=0.04), 0.0)
 
 
 def test_seeds_are_added_where_a_difference_is_in_reach(simulation: ModuleType) -> None:
     # the leader is 1.5 and .01 above the other, spread 1. With nine seeds se = sqrt(2 / 9) = .471, df 15:
     # (t(.975) + t(.8)) x .471 = (2.131 + .866) x .471 = 1.413 <= 1.5; with eight 1.512
-    found = simulation.stats.contrast(
+    found = simulation.estimates.contrast(
         np.array([1.0, -1.0]),
         np.array([[[0.0, 0.0], [0.0, -1.5]], [[0.0, 0.0], [0.0, -0.01]]]),
         np.ones((2, 2, 2)),
         np.full(2, 6),
     )
-    more = simulation._more(found, (6,), lambda had: simulation.Looks(had[-1:]))
+    more = simulation._more(found, (6,), lambda had: simulation.InterimAnalyses(had[-1:]))
     assert more.tolist() == [3, 0]
 
 
@@ -92,4 +92,4 @@ def test_main_effects_find_what_contrasts_do_not(simulation: ModuleType) -> None
 
 
 def test_the_correction_for_the_winner_is_the_simulated_one(simulation: ModuleType) -> None:
-    assert simulation.curse(TRIALS, 12) == pytest.approx(simulation.stats.winners_curse(12, 6), abs=0.1)
+    assert simulation.curse(TRIALS, 12) == pytest.approx(simulation.estimates.winners_curse(12, 6), abs=0.1)

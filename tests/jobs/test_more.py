@@ -88,7 +88,8 @@ def test_only_what_is_tied_gets_more_seeds_and_the_next_report_knows(
     (look,) = recorded(store)
     assert (look["command"], look["seeds"], look["more"]) == ("more", 4, {one: first[4:], two: first[4:]})
     (source,) = sweep_sources(store, ["ensemble"])
-    assert (source.looks.seeds, source.looks.planned, source.looks.count) == ((4, 4 + added), 1, 2)
+    analyses = source.interim_analyses
+    assert (analyses.seeds, analyses.planned, analyses.count) == ((4, 4 + added), 1, 2)
     assert [len(config.runs) for config in source.configs] == [4 + added, 4 + added, 4]
     assert three not in look["more"]
     assert "looks/ensemble.json" in store.archived(["ensemble"], [], [], [])

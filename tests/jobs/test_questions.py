@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from aggregate.analysis.plan_questions import Question
+from aggregate.inputs.plan_questions import Question
 from jobs.planning import plan
 from jobs.planning.expand import expand
 from jobs.reports.inputs import sweep_sources

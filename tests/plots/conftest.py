@@ -21,7 +21,7 @@ NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"
 def chromium() -> Iterator[Any]:
     """The browser of this machine; without one the test is skipped."""
     sync_api = pytest.importorskip("playwright.sync_api")
-    path = next((found for name in NAMES if (found := shutil.which(name))), None)
+    path = next((browser for name in NAMES if (browser := shutil.which(name))), None)
     if path is None:
         pytest.skip("no Chromium here (Debian's package chromium)")
     root = ["--no-sandbox"] if os.geteuid() == 0 else []

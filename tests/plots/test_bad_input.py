@@ -108,8 +108,8 @@ def test_numbers_that_are_none_are_flagged_and_leave_the_other_seeds_alone(
     clean = summarise([sweep])
     summary, text = page(rewrite(sweep, spoil))
     pd.testing.assert_frame_equal(scores(summary, 2, 3), scores(clean, 2, 3))
-    found = summary.sweeps[0].findings.query("flag == 'diverged'").set_index("seed")
-    assert found["state"].tolist() == [flags.OK if value == 3e38 else flags.FLAG, flags.OK, flags.OK]
+    diverged = summary.sweeps[0].findings.query("flag == 'diverged'").set_index("seed")
+    assert diverged["state"].tolist() == [flags.OK if value == 3e38 else flags.FLAG, flags.OK, flags.OK]
     assert ("is not finite" in text) == (value != 3e38)
 
 

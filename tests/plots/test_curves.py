@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from plots.curves import Frame, Line, common_events, facet, letter, limits_of, overview, small, wants_log
+from plots.curves import Frame, Line, common_events, facet, limits_of, overview, small, wants_log
 from plots.theme import LineStyle
 
 FRAME = Frame(100, {50: "encoder frozen"}, 5.0)
@@ -18,10 +18,6 @@ def line(means: list[float], n: int = 3, name: str = "A", color: int = 0) -> Lin
     mean = mean.assign(low=mean["mean"] - 1 if n > 1 else np.nan, high=mean["mean"] + 1 if n > 1 else np.nan)
     seeds = pd.concat([pd.DataFrame({"seed": s, "step": steps, "m": np.array(means) + s}) for s in range(n)])
     return Line(name, LineStyle(color, 0), mean, seeds, 3)
-
-
-def test_letters_go_on_after_z() -> None:
-    assert [letter(i) for i in (0, 25, 26, 27, 52)] == ["A", "Z", "AA", "AB", "BA"]
 
 
 def test_events_are_marked_where_all_configurations_agree() -> None:

@@ -133,7 +133,7 @@ def test_the_cursor_reads_off_what_was_computed(visit: Visit, report: Path, summ
     picture.hover(position={"x": middle, "y": box["height"] / 2})
     readout = picture.locator(".readout")
     readout.wait_for()
-    found = {row[0]: row[1:] for row in (line.split("\t") for line in readout.inner_text().splitlines()[1:])}
+    cells = {row[0]: row[1:] for row in (line.split("\t") for line in readout.inner_text().splitlines()[1:])}
     curves = summary.sweeps[0].curves
     for letter, config_id in zip("ABC", (c.config_id for c in summary.sweeps[0].source.configs), strict=True):
         (line,) = curves[
@@ -141,7 +141,7 @@ def test_the_cursor_reads_off_what_was_computed(visit: Visit, report: Path, summ
             & (curves["metric"] == "eval_return_planner")
             & (curves["step"] == 10_000)
         ].to_dict("records")
-        value, rest = found[letter]
+        value, rest = cells[letter]
         assert value == f"{line['mean']:.0f}"
         assert rest.strip() == f"[{line['low']:.0f}, {line['high']:.0f}] n=3".replace("-", "−")
     assert readout.inner_text().startswith("step 10,000")
@@ -288,9 +288,9 @@ def test_everything_is_reached_by_keyboard(visit: Visit, report: Path) -> None:
     page.keyboard.press("ArrowRight")
     picture.locator(".readout").wait_for()
     assert picture.get_attribute("aria-valuenow") == "2200"
-    told = picture.get_attribute("aria-valuetext")
-    assert told.startswith("step 2,000: ")
-    assert sorted(re.findall(r"\b([ABC]) \d+", told)) == ["A", "B", "C"]
+    text = picture.get_attribute("aria-valuetext")
+    assert text.startswith("step 2,000: ")
+    assert sorted(re.findall(r"\b([ABC]) \d+", text)) == ["A", "B", "C"]
     page.keyboard.press("Escape")
     picture.locator(".cursor").wait_for(state="detached")
 
@@ -316,9 +316,9 @@ def test_an_audit_finds_nothing_serious(visit: Visit, report: Path, width: int, 
     chip(page, "B").click()
     page.locator(f"{PLANNER} .picture:visible").scroll_into_view_if_needed()
     wait_drawn(page.locator(f"{PLANNER} .picture:visible"))
-    found = axe.run(page).response["violations"]
-    told = [(v["id"], v["nodes"][0]["html"][:150]) for v in found if v["impact"] in ("serious", "critical")]
-    assert told == []
+    violations = axe.run(page).response["violations"]
+    severe = [(v["id"], v["nodes"][0]["html"][:150]) for v in violations if v["impact"] in ("serious", "critical")]
+    assert severe == []
 
 
 # --- without scripts ------------------------------------------------------------------------------------

@@ -1,22 +1,22 @@
-"""Looks of configurations, and SVG that can stand in a page."""
+"""InterimAnalyses of configurations, and SVG that can stand in a page."""
 
 from __future__ import annotations
 
 import re
 
-from plots.theme import DISTINCT, PALETTE, figure, looks, style, to_svg
+from plots.theme import DISTINCT, PALETTE, figure, line_styles, style, to_svg
 
 
 def test_a_configuration_looks_the_same_in_every_sweep() -> None:
     one, two = "abc", "dce"
-    both = looks([one, two])
-    assert {k: both[k] for k in "abc"} == looks([one])
+    both = line_styles([one, two])
+    assert {k: both[k] for k in "abc"} == line_styles([one])
     assert len({both[k] for k in "cde"}) == 3
 
 
 def test_thirty_two_configurations_look_different() -> None:
     ids = [f"c{i}" for i in range(40)]
-    given = looks([ids])
+    given = line_styles([ids])
     assert len({given[i] for i in ids[:DISTINCT]}) == DISTINCT == 32
     assert len({given[i].color for i in ids[:8]}) == 8
     assert set(given) == set(ids)

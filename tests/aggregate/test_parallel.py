@@ -30,19 +30,19 @@ needs_fork = pytest.mark.skipif(not parallel._may_fork(), reason="no Linux, or a
 @needs_fork
 def test_many_runs_are_worked_on_in_processes_in_order(two_cores: None) -> None:
     with parallel.mapping(parallel.MANY, waits=True) as over:
-        found = list(over(where, range(100)))
-    assert [number for number, _, _ in found] == list(range(100))
-    assert os.getpid() not in {process for _, process, _ in found}
+        places = list(over(where, range(100)))
+    assert [number for number, _, _ in places] == list(range(100))
+    assert os.getpid() not in {process for _, process, _ in places}
 
 
 def test_few_runs_are_worked_on_here(two_cores: None) -> None:
     with parallel.mapping(2, waits=False) as over:
         assert {(p, t) for _, p, t in over(where, range(9))} == {(os.getpid(), threading.current_thread().name)}
     with parallel.mapping(2, waits=True) as over:
-        found = list(over(where, range(9)))
-    assert [number for number, _, _ in found] == list(range(9))
-    assert {process for _, process, _ in found} == {os.getpid()}
-    assert threading.current_thread().name not in {thread for _, _, thread in found}
+        places = list(over(where, range(9)))
+    assert [number for number, _, _ in places] == list(range(9))
+    assert {process for _, process, _ in places} == {os.getpid()}
+    assert threading.current_thread().name not in {thread for _, _, thread in places}
 
 
 def test_no_process_is_forked_beside_a_thread(two_cores: None) -> None:
@@ -79,6 +79,6 @@ def test_processes_judge_as_one_does(
     sweep = synthetic.make_sweep(tmp_path, (600.0, 500.0), 2, lean=True, points=40)
     here = summarise([sweep]).sweeps[0]
     monkeypatch.setattr(parallel, "MANY", 2)
-    apart = summarise([sweep]).sweeps[0]
+    forked = summarise([sweep]).sweeps[0]
     for name in ("runs", "curves", "scores", "ranking", "findings", "events", "variance"):
-        pd.testing.assert_frame_equal(getattr(apart, name), getattr(here, name))
+        pd.testing.assert_frame_equal(getattr(forked, name), getattr(here, name))

@@ -8,7 +8,7 @@ import pytest
 
 from aggregate.analysis.baseline_contrasts import diagnostics, secondary
 from aggregate.analysis.factor_effects import OUTCOMES
-from aggregate.statistics.alpha_spending import Looks
+from aggregate.statistics.alpha_spending import InterimAnalyses
 
 NOISE = np.array([-1.0, 0.0, 1.0])  # of three seeds: variance 1
 
@@ -23,22 +23,22 @@ def runs(**columns: dict[str, float]) -> pd.DataFrame:
 def test_every_secondary_endpoint_is_corrected_by_itself() -> None:
     means = {"base": 0.0, "a": 3.0, "b": 2.0}
     scores = runs(**dict.fromkeys(OUTCOMES[1:], means))
-    found = secondary(scores, "base", Looks()).set_index(["outcome", "config_id"])
-    assert set(found.index.get_level_values("outcome")) == set(OUTCOMES[1:])
-    own = found.loc["fall_planner"]
+    table = secondary(scores, "base", InterimAnalyses()).set_index(["outcome", "config_id"])
+    assert set(table.index.get_level_values("outcome")) == set(OUTCOMES[1:])
+    own = table.loc["fall_planner"]
     assert own["difference"].to_dict() == {"a": 3.0, "b": 2.0}
     # Welch with se sqrt(2/3) and 4 degrees of freedom: p of 3 and of 2; Holm over two
     assert own["p"].to_dict() == {"a": pytest.approx(2 * 0.02131, rel=1e-3), "b": pytest.approx(0.07048, rel=1e-3)}
-    assert secondary(scores, "", Looks()).empty
+    assert secondary(scores, "", InterimAnalyses()).empty
 
 
 def test_diagnostics_are_judged_by_the_false_discovery_rate_over_all_of_them() -> None:
     late = runs(pi_loss={"base": 0.0, "a": 9.0, "b": 0.0}, grad_norm={"base": 0.0, "a": 0.1, "b": 0.0})
-    found = diagnostics(late, "base").set_index(["outcome", "config_id"])
-    assert found["distinct"].to_dict() == {
+    table = diagnostics(late, "base").set_index(["outcome", "config_id"])
+    assert table["distinct"].to_dict() == {
         ("pi_loss", "a"): True, ("pi_loss", "b"): False, ("grad_norm", "a"): False, ("grad_norm", "b"): False,
     }  # fmt: skip
-    assert found.loc[("pi_loss", "a"), "p"] == pytest.approx(4 * found.loc[("pi_loss", "a"), "p_raw"])
+    assert table.loc[("pi_loss", "a"), "p"] == pytest.approx(4 * table.loc[("pi_loss", "a"), "p_raw"])
     assert diagnostics(late, "").empty
 
 

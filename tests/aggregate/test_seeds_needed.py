@@ -9,11 +9,11 @@ import pytest
 
 from aggregate.analysis.summary import SweepSummary, summarise
 from aggregate.statistics import estimates
-from aggregate.statistics.alpha_spending import Looks
+from aggregate.statistics.alpha_spending import InterimAnalyses
 from aggregate.verdict.seeds_needed import ties
 from aggregate.verdict.verdict import verdict
 
-LABELS, FIRST = ("a", "b", "c"), Looks((4,))
+LABELS, FIRST = ("a", "b", "c"), InterimAnalyses((4,))
 
 
 @pytest.fixture(scope="module")
@@ -23,24 +23,26 @@ def summary(synthetic: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> 
     return summarise([sweep]).sweeps[0]
 
 
-def with_finals(summary: SweepSummary, finals: tuple[list[float], ...], looks: Looks = FIRST) -> SweepSummary:
+def with_finals(
+    summary: SweepSummary, finals: tuple[list[float], ...], analyses: InterimAnalyses = FIRST
+) -> SweepSummary:
     """The summary as it would be with these final returns."""
     scores = summary.scores.assign(final_planner=[value for own in finals for value in own])
-    contrasts = estimates.AgainstBest(looks)(scores, "config_id", "final_planner")
-    source = dataclasses.replace(summary.source, looks=looks)
+    contrasts = estimates.AgainstBest(analyses)(scores, "config_id", "final_planner")
+    source = dataclasses.replace(summary.source, interim_analyses=analyses)
     return dataclasses.replace(summary, scores=scores, contrasts=contrasts, source=source)
 
 
 def test_the_number_is_what_the_smallest_p_of_the_open_pairs_needs(summary: SweepSummary) -> None:
     far = [-500.0, -501, -499, -502]
-    found = ties(with_finals(summary, ([10.0, 12, 14, 16], [13.0, 15, 17, 19], far)))
+    tied = ties(with_finals(summary, ([10.0, 12, 14, 16], [13.0, 15, 17, 19], far)))
     leader, other = "0000000001", "0000000000"
-    assert found.configs == (leader, other)
-    assert found.of == other
-    # difference 3, se sqrt(2 * 6.667 / 4) = 1.826, df 6; one pair is open, as the third is told from both. At 17 seeds
+    assert tied.configs == (leader, other)
+    assert tied.of == other
+    # difference 3, se sqrt(2 * 6.667 / 4) = 1.826, df 6; one pair is open, as the third differs from both. At 17 seeds
     # (f = 17 / 4) the second look has level .0226: t(.9887, 6 f) + t(.8, 6 f) = 2.427 + .856, x 1.826 / sqrt(f) = 2.908
     # <= 3; at 16 seeds 2.432 + .857, x 1.826 / sqrt(4) = 3.003
-    assert found.more == 17 - 4
+    assert tied.more == 17 - 4
 
 
 def test_seeds_that_would_not_do_are_not_asked_for(summary: SweepSummary) -> None:
@@ -58,9 +60,9 @@ def test_the_verdict_says_the_command_and_the_look(summary: SweepSummary) -> Non
     more = "sweeps more ensemble: 13 more seeds for each of the 2 that cannot be told apart would tell a"
     assert more in points["Next"]
     assert "Looks" not in points
-    first = dict(verdict(with_finals(summary, finals, Looks((4,), planned=2))).points)["Looks"]
+    first = dict(verdict(with_finals(summary, finals, InterimAnalyses((4,), planned=2))).points)["Looks"]
     assert first.startswith("Look 1 of 2: p values are corrected for all of them; one test alone must reach p < 0.031.")
-    third = dict(verdict(with_finals(summary, finals, Looks((4, 6, 9), planned=2))).points)["Looks"]
+    third = dict(verdict(with_finals(summary, finals, InterimAnalyses((4, 6, 9), planned=2))).points)["Looks"]
     assert third.startswith("Look 3 of 3, after 4 and 6 seeds: ")
     assert "Only 2 was planned" not in third
     assert "Only 2 were planned" in third

@@ -199,10 +199,10 @@ def test_a_column_may_hold_a_comma() -> None:
 def test_event_files_of_tensorboard(file: Callable[..., Path]) -> None:
     path = file("logs/SAC/walker-walk/seed-3/events.out.tfevents.1", EVENTS)
     for given in (path, path.parent, path.parents[3]):
-        (found,) = read(given, maps="eval_return=eval/return,pi_loss=loss").items()
-        assert found[0] == ("SAC", "walker-walk", 3)
-        assert found[1].points["eval", 1000] == {RETURN: 1500.0, "time": 1_700_001_000.5}
-        assert found[1].points["train", 200_000]["pi_loss"] == -0.25
+        ((key, curve),) = read(given, maps="eval_return=eval/return,pi_loss=loss").items()
+        assert key == ("SAC", "walker-walk", 3)
+        assert curve.points["eval", 1000] == {RETURN: 1500.0, "time": 1_700_001_000.5}
+        assert curve.points["train", 200_000]["pi_loss"] == -0.25
     (curve,) = read(path, maps="eval_return=new/return").values()
     assert points(curve) == [(0, 0.0), (1000, 2500.0), (200_000, 500_000.0)]
     with pytest.raises(CurveImportError, match="no scalar is called 'reward'; it has eval/return, loss"):

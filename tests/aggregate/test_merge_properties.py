@@ -50,7 +50,7 @@ def pieces(rows: Sequence[dict[str, object]], cuts: Sequence[int]) -> Iterator[S
 
 def merged(tables: Sequence[pa.Table], starts: dict[int, int] | None = None) -> dict[str, pd.DataFrame]:
     kinds = merge_shards.merge({}, [merge_shards.Shard(0, one) for one in tables], starts or {0: 0})
-    return {kind: merge_shards.frame(found) for kind, found in kinds.items()}
+    return {kind: merge_shards.frame(table) for kind, table in kinds.items()}
 
 
 def same(one: dict[str, pd.DataFrame], other: dict[str, pd.DataFrame]) -> bool:
@@ -82,12 +82,12 @@ def test_a_duplicated_shard_changes_nothing(rows, cuts, data) -> None:  # type: 
 def test_a_later_attempt_wins_from_where_it_went_on(first, second, start) -> None:  # type: ignore[no-untyped-def]
     second = [row for row in second if row["step"] > start]
     shards_of = [merge_shards.Shard(rank, table(rows)) for rank, rows in enumerate((first, second))]
-    found = merge_shards.merge({}, shards_of, {0: 0, 1: start})
+    tables = merge_shards.merge({}, shards_of, {0: 0, 1: start})
     expected = merged([table([row for row in first if row["step"] <= start] + second)])
-    assert {kind: rows.drop_columns("attempt").num_rows for kind, rows in found.items()} == {
+    assert {kind: rows.drop_columns("attempt").num_rows for kind, rows in tables.items()} == {
         kind: len(rows) for kind, rows in expected.items()
     }
-    for kind, rows in found.items():
+    for kind, rows in tables.items():
         steps, attempts = rows["step"].to_numpy(), rows["attempt"].to_numpy()
         assert (attempts == (steps > start)).all()
         pd.testing.assert_series_equal(merge_shards.frame(rows)["step"], expected[kind]["step"])
@@ -104,10 +104,13 @@ def test_what_was_cached_before_the_last_shards_came_is_brought_to_the_same(firs
         for number, (tag, begun, piece) in enumerate(parts):
             shard = shards.rows_to_table(piece, {shards.START_STEP: str(begun)}, CATALOGUE)
             shards.write_table(shard, metrics / str(ShardName(tag, number)))
-        files, _ = run_cache.listed(Path(folder))
+        files, _ = run_cache.list_shards(Path(folder))
         cache = Path(folder) / "run.rows"
-        run_cache.merged(Path(folder), files[:known], cache)
-        stepwise, at_once = run_cache.merged(Path(folder), files, cache), run_cache.merged(Path(folder), files, None)
+        run_cache.load_merged(Path(folder), files[:known], cache)
+        stepwise, at_once = (
+            run_cache.load_merged(Path(folder), files, cache),
+            run_cache.load_merged(Path(folder), files, None),
+        )
         assert stepwise.attempts == at_once.attempts
         frames = [{kind: merge_shards.frame(rows) for kind, rows in of.kinds.items()} for of in (stepwise, at_once)]
         assert same(*frames)

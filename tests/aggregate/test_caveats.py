@@ -8,8 +8,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from aggregate.analysis.plan_questions import Question
 from aggregate.analysis.summary import SweepSummary, summarise
+from aggregate.inputs.plan_questions import Question
 from aggregate.verdict.answers import ANSWERED, OPEN, Answer, answers
 
 SECOND = Question("A second head?", ("num_q",), low="No", high="Yes")
@@ -25,8 +25,8 @@ def factorial(
         for i, c in enumerate(sweep.configs)
     )
     asked = dataclasses.replace(sweep, factors=("num_q", "reduce"), configs=configs, questions=(SECOND,))
-    (found,) = summarise([asked]).sweeps
-    return found, answers(found)[0]
+    (sweep,) = summarise([asked]).sweeps
+    return sweep, answers(sweep)[0]
 
 
 def means(sweep: SweepSummary) -> list[float]:
@@ -37,33 +37,33 @@ def means(sweep: SweepSummary) -> list[float]:
 def test_an_effect_that_depends_on_another_factor_is_said_at_each_of_its_levels(
     tmp_path: Path, synthetic: ModuleType
 ) -> None:
-    sweep, found = factorial(synthetic, tmp_path, (300.0, 310.0, 300.0, 900.0))
-    assert found.state == ANSWERED
-    told = re.search(r"; it depends on reduce \((\S+) \[.*\] at min, (\S+) \[.*\] at mean\)", found.short)
-    assert told is not None
+    sweep, answer = factorial(synthetic, tmp_path, (300.0, 310.0, 300.0, 900.0))
+    assert answer.state == ANSWERED
+    match = re.search(r"; it depends on reduce \((\S+) \[.*\] at min, (\S+) \[.*\] at mean\)", answer.short)
+    assert match is not None
     a, b, c, d = means(sweep)
-    assert [float(shown.replace("−", "-")) for shown in told.groups()] == [round(c - a), round(d - b)]
-    assert found.short.startswith("Yes on average, ")
-    assert told[0] in found.text
+    assert [float(shown.replace("−", "-")) for shown in match.groups()] == [round(c - a), round(d - b)]
+    assert answer.short.startswith("Yes on average, ")
+    assert match[0] in answer.text
 
 
 def test_effects_that_cancel_are_said_though_there_is_none_on_average(tmp_path: Path, synthetic: ModuleType) -> None:
-    _, found = factorial(synthetic, tmp_path, (300.0, 800.0, 800.0, 300.0))
-    assert found.state == OPEN
-    assert re.search(r"it depends on reduce \(\+.* at min, −.* at mean\)", found.short)
+    _, answer = factorial(synthetic, tmp_path, (300.0, 800.0, 800.0, 300.0))
+    assert answer.state == OPEN
+    assert re.search(r"it depends on reduce \(\+.* at min, −.* at mean\)", answer.short)
 
 
 def test_a_configuration_that_collapses_is_left_out_beside_it(tmp_path: Path, synthetic: ModuleType) -> None:
-    sweep, found = factorial(synthetic, tmp_path, (600.0, 600.0, 600.0, 700.0), special={2: {"collapse": True}})
+    sweep, answer = factorial(synthetic, tmp_path, (600.0, 600.0, 600.0, 700.0), special={2: {"collapse": True}})
     a, b, c, d = means(sweep)
     assert (c - a + d - b) / 2 < 0 < d - b
-    assert found.short.startswith("No on average, ")
-    told = re.search(r"; without what collapses \(cell 2\) (\S+) \[", found.short)
-    assert told is not None
-    assert float(told[1].replace("−", "-")) == round(d - b)
-    assert found.short.endswith("; yet the configuration that leads has num_q 2")
+    assert answer.short.startswith("No on average, ")
+    match = re.search(r"; without what collapses \(cell 2\) (\S+) \[", answer.short)
+    assert match is not None
+    assert float(match[1].replace("−", "-")) == round(d - b)
+    assert answer.short.endswith("; yet the configuration that leads has num_q 2")
 
 
 def test_nothing_is_added_where_nothing_is_hidden(tmp_path: Path, synthetic: ModuleType) -> None:
-    _, found = factorial(synthetic, tmp_path, (300.0, 320.0, 600.0, 620.0))
-    assert re.fullmatch(r"Yes, (very |fairly )?sure", found.short)
+    _, answer = factorial(synthetic, tmp_path, (300.0, 320.0, 600.0, 620.0))
+    assert re.fullmatch(r"Yes, (very |fairly )?sure", answer.short)

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from aggregate.analysis.summary import SweepSummary, summarise
-from aggregate.verdict.evaluation_noise import is_random
+from aggregate.verdict.evaluation_noise import format_evaluation_noise
 
 
 @pytest.fixture(scope="module")
@@ -35,13 +35,13 @@ def with_noise(sweep: SweepSummary, planner: tuple[float, ...], policy: float) -
     ],
 )
 def test_planning_is_judged_by_configuration(calm: SweepSummary, planner: tuple[float, ...], said: str) -> None:
-    assert said in is_random(with_noise(calm, planner, 10.0))
+    assert said in format_evaluation_noise(with_noise(calm, planner, 10.0))
 
 
 def test_the_variance_is_split_for_both_ways_of_acting(calm: SweepSummary) -> None:
     split = pd.DataFrame([("c", "planner", 3.0, 0.0, 4.0), ("c", "policy", 1.0, 1.0, 1.0)],
                          columns=["config_id", "mode", "episodes", "time", "seeds"])  # fmt: skip
-    text = is_random(dataclasses.replace(calm, variance=split))
+    text = format_evaluation_noise(dataclasses.replace(calm, variance=split))
     assert ("With planning: none of 3 configurations flagged as noise; of the variance in the second half of training "
             "36% between episodes of one evaluation, 0% over time, 64% between seeds.") in text  # fmt: skip
     assert "With the policy alone: none of 3" in text
@@ -49,4 +49,4 @@ def test_the_variance_is_split_for_both_ways_of_acting(calm: SweepSummary) -> No
 
 
 def test_nothing_is_said_of_one_seed(tmp_path: Path, synthetic: ModuleType) -> None:
-    assert is_random(summarise([synthetic.make_sweep(tmp_path, (600.0,), 1, lean=True)]).sweeps[0]) == ""
+    assert format_evaluation_noise(summarise([synthetic.make_sweep(tmp_path, (600.0,), 1, lean=True)]).sweeps[0]) == ""

@@ -13,8 +13,8 @@ def test_only_configurations_with_crashed_runs_are_drawn_again(tmp_path: Path, s
     crashed = synthetic.make_sweep(tmp_path / "a", (600.0, 500.0), 2, lean=True, states={(1, 2): "failed"})
     whole = synthetic.make_sweep(tmp_path / "b", (600.0,), 1, lean=True, name="whole")
     summary = summarise([crashed, whole])
-    assert set(summary.sweeps[0].worst["config_id"]) == {"0000000001"}
-    worst = summary.sweeps[0].worst
+    assert set(summary.sweeps[0].worst_curves["config_id"]) == {"0000000001"}
+    worst = summary.sweeps[0].worst_curves
     last = worst[(worst["metric"] == "eval_return_planner") & (worst["step"] == 20_000)]
     final = summary.sweeps[0].scores.set_index(["config_id", "seed"])["so_far"]["0000000001", 1]
     assert summary.sweeps[0].random is not None

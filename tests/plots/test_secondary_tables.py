@@ -10,7 +10,7 @@ import pytest
 
 from aggregate.analysis.summary import summarise
 from plots.report import render
-from plots.secondary_tables import in_words
+from plots.secondary_tables import format_odds
 
 ODDS = {"flag": "log_std_oscillates", "factor": "pi_lr_scale", "low": "0.3", "high": "1", "raised_low": 1, "n_low": 12,
         "raised_high": 9, "n_high": 12, "odds": 20.0, "ci_low": 3.0, "ci_high": 140.0, "p": 0.004}  # fmt: skip
@@ -25,7 +25,7 @@ ODDS = {"flag": "log_std_oscillates", "factor": "pi_lr_scale", "low": "0.3", "hi
     ],
 )  # fmt: skip
 def test_odds_in_words(change: dict[str, str], words: str) -> None:
-    assert in_words({**ODDS, **change}).startswith(words)
+    assert format_odds({**ODDS, **change}).startswith(words)
 
 
 def test_a_factor_that_raises_flags_and_moves_diagnostics_is_told(tmp_path: Path, synthetic: ModuleType) -> None:

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from aggregate.inputs.runs import ConfigSource, Loaded, RunSource, SweepSource, load
+from aggregate.inputs.runs import ConfigSource, Loaded, RunSource, SweepSource, config_letter, load
 from sweepwise.core.errors import AggregateError
 from sweepwise.core.shards import SCHEMA_VERSION, START_STEP, ShardWriter
 from tdmpc.metrics import CATALOGUE
@@ -198,3 +198,7 @@ def test_what_a_user_hears_of(tmp_path: Path) -> None:
     (line,) = load([sweep_of(run_at(tmp_path))]).warnings
     assert line.startswith("files set aside: 2, the first in c/seed-1: a001-p00001.parquet: ")
     assert line.endswith("; the report lists them under Methods")
+
+
+def test_letters_of_configurations_go_on_after_z() -> None:
+    assert [config_letter(place) for place in (0, 25, 26, 27, 52)] == ["A", "Z", "AA", "AB", "BA"]

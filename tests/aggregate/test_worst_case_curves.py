@@ -15,16 +15,16 @@ def curves(**runs: list[float]) -> dict[str, pd.DataFrame]:
     return {"eval": pd.DataFrame(lines, columns=["config_id", "seed", "step", "eval_return_planner"])}
 
 
-def means(found: pd.DataFrame) -> dict[int, float]:
-    return dict(zip(found["step"], found["mean"], strict=True))
+def means(worst: pd.DataFrame) -> dict[int, float]:
+    return dict(zip(worst["step"], worst["mean"], strict=True))
 
 
 def test_a_crashed_run_goes_on_at_the_lowest_of_all() -> None:
     seeds = curves(a1=[10.0, 20.0, 30.0], a2=[12.0], b1=[11.0, 4.0, 50.0])
-    found = worst_curves(seeds, {("a", 2)}, floor=np.nan)
-    assert set(found["config_id"]) == {"a"}  # the others have no other curve
-    assert means(found) == {10: 11.0, 20: (20 + 4) / 2, 30: (30 + 30) / 2}
-    assert found["n"].tolist() == [2, 2, 2]
+    worst = worst_curves(seeds, {("a", 2)}, floor=np.nan)
+    assert set(worst["config_id"]) == {"a"}  # the others have no other curve
+    assert means(worst) == {10: 11.0, 20: (20 + 4) / 2, 30: (30 + 30) / 2}
+    assert worst["n"].tolist() == [2, 2, 2]
 
 
 def test_where_random_actions_do_worse_it_is_as_bad_as_they() -> None:
@@ -33,13 +33,13 @@ def test_where_random_actions_do_worse_it_is_as_bad_as_they() -> None:
 
 
 def test_a_run_that_crashed_before_its_first_evaluation_counts_from_the_start() -> None:
-    found = worst_curves(curves(a1=[10.0, 20.0]), {("a", 2)}, floor=0.0)
-    assert means(found) == {10: 5.0, 20: 10.0}
+    worst = worst_curves(curves(a1=[10.0, 20.0]), {("a", 2)}, floor=0.0)
+    assert means(worst) == {10: 5.0, 20: 10.0}
 
 
 def test_a_configuration_of_which_all_crashed_has_a_curve_too() -> None:
-    found = worst_curves(curves(a1=[10.0], b1=[8.0, 9.0]), {("a", 1), ("a", 2)}, floor=np.nan)
-    assert means(found) == {10: (10 + 8) / 2, 20: 9.0}
+    worst = worst_curves(curves(a1=[10.0], b1=[8.0, 9.0]), {("a", 1), ("a", 2)}, floor=np.nan)
+    assert means(worst) == {10: (10 + 8) / 2, 20: 9.0}
 
 
 @pytest.mark.parametrize("crashed", [set(), {("a", 2)}])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from aggregate.statistics.alpha_spending import ONE_LOOK, Looks, nominal_levels, pocock_type
+from aggregate.statistics.alpha_spending import ONE_ANALYSIS, InterimAnalyses, nominal_levels, pocock_type
 
 EQUAL = (1, 2, 3, 4, 5)
 
@@ -41,26 +41,26 @@ def test_the_classic_boundaries_spend_five_percent(first: float, last: float) ->
 
 def test_one_look_changes_nothing() -> None:
     p = np.array([1e-9, 0.04, 0.9, np.nan])
-    assert ONE_LOOK(p) is p
-    assert (ONE_LOOK.level(), ONE_LOOK.tests(28)) == (0.05, 28)
+    assert ONE_ANALYSIS(p) is p
+    assert (ONE_ANALYSIS.level(), ONE_ANALYSIS.tests(28)) == (0.05, 28)
 
 
 def test_the_first_of_two_planned_looks_by_hand() -> None:
     # spends ln(1 + (e - 1) / 2) = .62011 of alpha, whatever alpha is
-    looks = Looks((6,), planned=2)
-    assert looks.level() == pytest.approx(0.05 * 0.62011, rel=1e-4)
-    assert looks(np.array([0.031, 0.01])) == pytest.approx([0.031 / 0.62011, 0.01 / 0.62011], rel=1e-4)
-    assert looks.tests(10) == pytest.approx(10 / 0.62011, rel=1e-4)
+    analyses = InterimAnalyses((6,), planned=2)
+    assert analyses.level() == pytest.approx(0.05 * 0.62011, rel=1e-4)
+    assert analyses(np.array([0.031, 0.01])) == pytest.approx([0.031 / 0.62011, 0.01 / 0.62011], rel=1e-4)
+    assert analyses.tests(10) == pytest.approx(10 / 0.62011, rel=1e-4)
 
 
 def test_a_p_value_becomes_the_level_that_would_claim_it() -> None:
-    looks = Looks((6, 10, 17), planned=2)  # one more than planned
+    analyses = InterimAnalyses((6, 10, 17), planned=2)  # one more than planned
     p = np.array([1e-6, 0.001, 0.02, 0.15])
-    found = looks(p)
-    assert [looks.level(alpha) for alpha in found] == pytest.approx(p, rel=1e-2)
-    assert np.isnan(looks(np.array([np.nan])))
-    assert looks(np.array([0.0, 1.0])).tolist() == [0.0, 1.0]
-    assert (looks.number, looks.count) == (3, 3)
+    alphas = analyses(p)
+    assert [analyses.level(alpha) for alpha in alphas] == pytest.approx(p, rel=1e-2)
+    assert np.isnan(analyses(np.array([np.nan])))
+    assert analyses(np.array([0.0, 1.0])).tolist() == [0.0, 1.0]
+    assert (analyses.number, analyses.count) == (3, 3)
 
 
 def test_equal_means_are_told_apart_in_five_percent_of_cases() -> None:
@@ -69,5 +69,5 @@ def test_equal_means_are_told_apart_in_five_percent_of_cases() -> None:
     claimed = np.zeros(len(draws), dtype=bool)
     for had in ((6,), (6, 10), (6, 10, 17)):
         p = 2 * stats.norm.sf(np.abs(draws[:, had[-1] - 1]) / math.sqrt(had[-1]))
-        claimed |= p < Looks(had, planned=3).level()
+        claimed |= p < InterimAnalyses(had, planned=3).level()
     assert claimed.mean() == pytest.approx(0.05, abs=0.004)

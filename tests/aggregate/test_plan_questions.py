@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from aggregate.analysis.plan_questions import ENDPOINTS, Question, Term, question
 from aggregate.analysis.run_scores import SCORES
 from aggregate.flags import BY_NAME
+from aggregate.inputs.plan_questions import ENDPOINTS, Question, Term, question
 
 KEYS: dict[str, Any] = {"rate": 0.3, "every": 2, "start": 1e-4, "end": 1e-4, "off": None}
 

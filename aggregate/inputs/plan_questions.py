@@ -1,6 +1,6 @@
-"""What a plan may ask of a sweep: questions, the endpoints that answer them, and what they compare.
+"""Questions of a plan, the endpoints that answer them, and the terms that they compare.
 
-Standard library only: plans are checked by it before anything heavy is loaded.
+Standard library only, so that a plan is checked before pandas is loaded.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import Any, Literal
 
 @dataclass(frozen=True)
 class Endpoint:
-    """What runs are compared by. column: a score of `summary.run_scores`, or with `rate` the flag whose share of
-    runs is compared. title: as in "final return +34"."""
+    """What runs are compared on. column: a score of `run_scores.run_scores`, or with `rate` a flag, of which the share
+    of runs is compared. title: as in "final return +34"."""
 
     column: str
     title: str
@@ -47,7 +47,7 @@ _OPERATIONS: dict[str, Callable[[Any, Any], Any]] = {
 
 @dataclass(frozen=True)
 class Term:
-    """A key of the configuration, or two with /, * or == between them. Raises `ValueError` for any other text."""
+    """A hyperparameter, or two with /, * or == between them. Raises `ValueError` for any other text."""
 
     text: str
 
@@ -57,26 +57,26 @@ class Term:
 
     @property
     def keys(self) -> tuple[str, ...]:
-        found = _TERM.fullmatch(self.text.strip())
-        return tuple(key for key in (found[1], found[3]) if key) if found else ()
+        match = _TERM.fullmatch(self.text.strip())
+        return tuple(key for key in (match[1], match[3]) if key) if match else ()
 
     def value(self, of: Callable[[str], Any]) -> Any:
-        """Of the configuration whose key k has the value of(k); None where a key has none there."""
+        """The term's value in a configuration. of: hyperparameter -> value there; None where one has none."""
         values = [of(key) for key in self.keys]
-        found = _TERM.fullmatch(self.text.strip())
-        if None in values or found is None:
+        match = _TERM.fullmatch(self.text.strip())
+        if None in values or match is None:
             return None
-        return _OPERATIONS[found[2]](*values) if found[2] else values[0]
+        return _OPERATIONS[match[2]](*values) if match[2] else values[0]
 
 
 @dataclass(frozen=True)
 class Question:
-    """A question of the plan and what answers it.
+    """A question of the plan, and the contrast that answers it.
 
-    by: terms whose effect is asked for, none for every swept key. alike: terms in which compared configurations are
-    alike, None for all other swept keys. on: endpoints, the first decides. levels: the two that are compared where
-    a key has more. low, high: the answer in words where the low or the high end does better. beside: other sweeps
-    whose configurations it needs.
+    by: terms whose effect is asked for; empty for all swept hyperparameters. alike: terms that are equal in compared
+    configurations, None for all other swept hyperparameters. on: endpoints; the first is the primary one. levels: the
+    two levels to compare where there are more. low, high: the answer as text where the low or the high end does better.
+    beside: other sweeps whose configurations the question needs.
     """
 
     text: str
@@ -90,23 +90,23 @@ class Question:
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """All keys that it names."""
+        """All hyperparameters that it names."""
         return tuple(dict.fromkeys(key for text in (*self.by, *(self.alike or ())) for key in Term(text).keys))
 
 
 def question(stored: str | Mapping[str, Any]) -> Question:
-    """A question as it was stored: plain text, or the fields. Raises `ValueError` for what is neither."""
+    """A question from its stored form, a text or a mapping of the fields. Raises `ValueError` for anything else."""
     if isinstance(stored, str):
         return Question(stored)
     legal = [field.name for field in fields(Question)]
     if not isinstance(stored, Mapping) or "text" not in stored or set(stored) - set(legal):
         raise ValueError(f"{stored!r:.60} is no question; it has {', '.join(legal)}")
-    found = Question(**{name: _frozen(value) for name, value in stored.items()})
-    if unknown := [name for name in found.on if name not in ENDPOINTS]:
+    made = Question(**{name: _frozen(value) for name, value in stored.items()})
+    if unknown := [name for name in made.on if name not in ENDPOINTS]:
         raise ValueError(f"unknown endpoint {unknown[0]!r}; legal: {', '.join(ENDPOINTS)}")
-    for text in (*found.by, *(found.alike or ())):
+    for text in (*made.by, *(made.alike or ())):
         Term(text)
-    return found
+    return made
 
 
 def _frozen(value: Any) -> Any:

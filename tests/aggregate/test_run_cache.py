@@ -170,6 +170,6 @@ def test_another_aggregate_in_between_changes_nothing_for_the_first(run: RunSour
 def test_a_run_that_logged_nothing_is_no_trouble(run: RunSource, tmp_path: Path) -> None:
     empty = RunSource("c", 2, tmp_path / "nowhere", "pending", 0, tmp_path / "cache" / "c" / "seed-2.rows")
     config = ConfigSource("c", "", {}, True, {}, 100, (run, empty))
-    found = load([SweepSource("s", "", (), (), (config,))])
-    assert found.runs["c", 2].frames() == {}
-    assert found.rows["seed"].unique().tolist() == [1]
+    loaded = load([SweepSource("s", "", (), (), (config,))])
+    assert loaded.runs["c", 2].frames() == {}
+    assert loaded.rows["seed"].unique().tolist() == [1]

@@ -23,9 +23,9 @@ def sweep(tmp_path_factory: pytest.TempPathFactory, synthetic: ModuleType) -> Sw
 
 
 def test_the_difference_is_the_one_from_the_baseline(sweep: SweepSummary) -> None:
-    found = compare(sweep, A, B).endpoints
-    assert found["outcome"].tolist() == list(OUTCOMES)
-    first = found.iloc[0]
+    endpoints = compare(sweep, A, B).endpoints
+    assert endpoints["outcome"].tolist() == list(OUTCOMES)
+    first = endpoints.iloc[0]
     known = sweep.baseline.set_index("config_id").loc[B]
     assert first[["difference", "d_low", "d_high", "permutation", "better"]].tolist() == pytest.approx(
         known[["difference", "low", "high", "permutation", "better"]].tolist()
@@ -42,9 +42,9 @@ def test_turned_round_the_signs_change(sweep: SweepSummary) -> None:
 
 
 def test_flags_that_either_raises_are_counted(sweep: SweepSummary) -> None:
-    found = compare(sweep, A, B).flags.set_index("flag")
-    assert found.loc["log_std_oscillates"].tolist() == [0, 3, 3, 3]
-    assert "evaluation_collapse" not in found.index
+    flags = compare(sweep, A, B).flags.set_index("flag")
+    assert flags.loc["log_std_oscillates"].tolist() == [0, 3, 3, 3]
+    assert "evaluation_collapse" not in flags.index
 
 
 def test_without_a_finished_run_there_is_no_difference(tmp_path: Path, synthetic: ModuleType) -> None:

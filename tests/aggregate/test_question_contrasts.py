@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 
 from aggregate import flags
-from aggregate.analysis.plan_questions import Question
-from aggregate.analysis.question_contrasts import asked, replies
+from aggregate.analysis.question_contrasts import all_questions, contrasts_by_question
+from aggregate.inputs.plan_questions import Question
 from aggregate.inputs.runs import ConfigSource, RunSource, SweepSource
 
 NOISE = (-1.0, 0.0, 1.0)  # of three seeds: variance 1
@@ -53,29 +53,33 @@ def test_rate_and_count_are_compared_at_equal_product() -> None:
     """0.15 every update against 0.3 every second one, and 0.3 against 0.6: the others have no partner."""
     question = Question("Which knob?", ("every",), ("rate / every",))
     means = {"c0": 10.0, "c1": 99.0, "c2": 20.0, "c3": 4.0, "c4": 50.0, "c5": 16.0}
-    (line,) = replies(sweep_of(question, *PAIRS), runs_of(**means), NONE).to_dict("records")
+    (line,) = contrasts_by_question(sweep_of(question, *PAIRS), runs_of(**means), NONE).to_dict("records")
     assert line["estimate"] == pytest.approx(((4 - 10) + (16 - 20)) / 2)
     assert (line["low"], line["high"], line["runs"], line["deciding"]) == ("1", "2", 12, True)
 
 
 def test_everything_else_is_alike_unless_the_question_says_so() -> None:
     means = {"c0": 10.0, "c1": 12.0, "c2": 20.0, "c3": 24.0, "c4": 30.0, "c5": 36.0}
-    line, *_ = replies(sweep_of(Question("?", ("every",)), *PAIRS), runs_of(**means), NONE).to_dict("records")
+    line, *_ = contrasts_by_question(sweep_of(Question("?", ("every",)), *PAIRS), runs_of(**means), NONE).to_dict(
+        "records"
+    )
     assert line["estimate"] == pytest.approx((2 + 4 + 6) / 3)
 
 
 def test_two_levels_of_more_are_compared_in_the_order_of_the_question() -> None:
     gammas = [{"g": g} for g in ((0.9, 0.95), (0.9, 0.97), (0.8, 0.97))]
     question = Question("?", ("g",), levels=((0.9, 0.97), (0.8, 0.97)))
-    (line,) = replies(sweep_of(question, *gammas), runs_of(c0=0.0, c1=5.0, c2=3.0), NONE).to_dict("records")
+    (line,) = contrasts_by_question(sweep_of(question, *gammas), runs_of(c0=0.0, c1=5.0, c2=3.0), NONE).to_dict(
+        "records"
+    )
     assert (line["low"], line["high"]) == ("[0.9, 0.97]", "[0.8, 0.97]")
     assert line["estimate"] == pytest.approx(-2.0)
 
 
 def test_a_level_between_the_ends_is_set_against_the_better_of_them() -> None:
     taus = [{"tau": tau} for tau in (0.01, 0.005, 0.02)]
-    found = replies(sweep_of(Question("?", ("tau",)), *taus), runs_of(c0=20.0, c1=8.0, c2=2.0), NONE)
-    slope, inner = found.to_dict("records")
+    table = contrasts_by_question(sweep_of(Question("?", ("tau",)), *taus), runs_of(c0=20.0, c1=8.0, c2=2.0), NONE)
+    slope, inner = table.to_dict("records")
     assert (slope["inner"], slope["estimate"]) == ("", pytest.approx(2 - 8))
     assert slope["by_level"] == [("0.005", 8.0), ("0.01", 20.0), ("0.02", 2.0)]
     assert (inner["low"], inner["high"], inner["estimate"]) == ("0.005", "0.01", pytest.approx(12.0))
@@ -86,9 +90,11 @@ def test_a_level_between_the_ends_is_set_against_the_better_of_them() -> None:
 
 def test_a_level_between_the_ends_that_is_not_better_than_both_has_no_case() -> None:
     taus = [{"tau": tau} for tau in (0.01, 0.005, 0.02)]
-    found = replies(sweep_of(Question("?", ("tau",)), *taus), runs_of(c0=20.0, c1=8.0, c2=90.0), NONE)
-    assert found.set_index("inner").loc["0.01", "p_raw"] == 1.0
-    worse = replies(sweep_of(Question("?", ("tau",), on=("fall",)), *taus), runs_of(c0=20.0, c1=8.0, c2=2.0), NONE)
+    table = contrasts_by_question(sweep_of(Question("?", ("tau",)), *taus), runs_of(c0=20.0, c1=8.0, c2=90.0), NONE)
+    assert table.set_index("inner").loc["0.01", "p_raw"] == 1.0
+    worse = contrasts_by_question(
+        sweep_of(Question("?", ("tau",), on=("fall",)), *taus), runs_of(c0=20.0, c1=8.0, c2=2.0), NONE
+    )
     assert worse.set_index("inner").loc["0.01", "estimate"] == pytest.approx(-12.0)  # falls less than both
 
 
@@ -96,17 +102,21 @@ def test_what_decides_is_corrected_together_and_what_stands_beside_by_endpoint()
     questions = (Question("?", ("rate",)), Question("?", ("every",), on=("final", "fall")))
     settings = [{"rate": rate, "every": every} for rate in (1, 2) for every in (1, 2)]
     sweep = dataclasses.replace(sweep_of(questions[0], *settings), questions=questions)
-    found = replies(sweep, runs_of(c0=0.0, c1=1.0, c2=1.0, c3=2.5), NONE).set_index(["question", "endpoint"])
-    raw, p = found["p_raw"], found["p"]
+    table = contrasts_by_question(sweep, runs_of(c0=0.0, c1=1.0, c2=1.0, c3=2.5), NONE).set_index(
+        ["question", "endpoint"]
+    )
+    raw, p = table["p_raw"], table["p"]
     assert p[0, "final"] == pytest.approx(2 * min(raw[0, "final"], raw[1, "final"]))
     assert p[1, "fall"] == pytest.approx(raw[1, "fall"])
-    assert found["deciding"].tolist() == [True, True, False]
+    assert table["deciding"].tolist() == [True, True, False]
 
 
 def test_shares_of_runs_by_hand() -> None:
     question = Question("?", ("tau",), on=("collapse",))
     taus = [{"tau": tau} for tau in (0.1, 0.2, 0.3)]
-    (line,) = replies(sweep_of(question, *taus), runs_of(c0=1.0), findings_of(c0=0, c1=1, c2=3)).to_dict("records")
+    (line,) = contrasts_by_question(sweep_of(question, *taus), runs_of(c0=1.0), findings_of(c0=0, c1=1, c2=3)).to_dict(
+        "records"
+    )
     assert (line["k_low"], line["n_low"], line["k_high"], line["n_high"]) == (0, 3, 3, 3)
     assert line["estimate"] == 1.0
     assert line["p_raw"] == pytest.approx(0.1)  # two of 20 arrangements are as far apart
@@ -121,31 +131,33 @@ def test_configurations_of_another_sweep_take_part_where_they_are_asked_for() ->
     fixed = configs_of({"start": 3, "end": 3}, {"start": 9, "end": 9}, prefix="d")
     scores = runs_of(c0=10.0, c1=14.0, d0=2.0, d1=99.0)
     for beside in ({"fixed": fixed}, {"fixed": ()}):
-        found = replies(dataclasses.replace(sweep, beside=beside), scores, NONE).set_index("question")
-        assert found.loc[1, ["low", "high", "estimate"]].tolist() == ["1", "2", pytest.approx(4.0)]
-        assert (0 in found.index) == bool(beside["fixed"])
-    found = replies(dataclasses.replace(sweep, beside={"fixed": fixed}), scores, NONE).set_index("question")
-    assert found.loc[0, ["low", "high"]].tolist() == ["different", "equal"]
-    assert found.loc[0, "estimate"] == pytest.approx(2 - 12)  # start 9 has no partner
+        table = contrasts_by_question(dataclasses.replace(sweep, beside=beside), scores, NONE).set_index("question")
+        assert table.loc[1, ["low", "high", "estimate"]].tolist() == ["1", "2", pytest.approx(4.0)]
+        assert (0 in table.index) == bool(beside["fixed"])
+    table = contrasts_by_question(dataclasses.replace(sweep, beside={"fixed": fixed}), scores, NONE).set_index(
+        "question"
+    )
+    assert table.loc[0, ["low", "high"]].tolist() == ["different", "equal"]
+    assert table.loc[0, "estimate"] == pytest.approx(2 - 12)  # start 9 has no partner
 
 
 def test_configurations_that_differ_in_what_no_sweep_varies_are_not_compared() -> None:
     own = [{"tau": 1, "steps": 5}, {"tau": 2, "steps": 6}]
-    assert replies(sweep_of(Question("?", ("tau",)), *own), runs_of(c0=1.0, c1=2.0), NONE).empty
+    assert contrasts_by_question(sweep_of(Question("?", ("tau",)), *own), runs_of(c0=1.0, c1=2.0), NONE).empty
 
 
 def test_what_the_plan_does_not_ask_is_asked_in_its_own_family() -> None:
     sweep = sweep_of(Question("Rate?", ("rate",)), *PAIRS)
-    assert [question.text for question in asked(sweep)] == ["Rate?", "What does every do?"]
-    found = replies(sweep, runs_of(c0=0.0, c1=1.0, c2=0.0, c3=1.0, c4=0.0, c5=1.5), NONE)
-    assert found[found["deciding"]].groupby("question")["family"].first().nunique() == 2
-    assert [q.text for q in asked(dataclasses.replace(sweep, questions=()))] == ["What do the swept keys do?"]
-    assert len(asked(dataclasses.replace(sweep, questions=(Question("Which?"),)))) == 1
+    assert [question.text for question in all_questions(sweep)] == ["Rate?", "What does every do?"]
+    table = contrasts_by_question(sweep, runs_of(c0=0.0, c1=1.0, c2=0.0, c3=1.0, c4=0.0, c5=1.5), NONE)
+    assert table[table["deciding"]].groupby("question")["family"].first().nunique() == 2
+    assert [q.text for q in all_questions(dataclasses.replace(sweep, questions=()))] == ["What do the swept keys do?"]
+    assert len(all_questions(dataclasses.replace(sweep, questions=(Question("Which?"),)))) == 1
 
 
 def test_a_key_that_never_changes_alone_is_not_asked_about() -> None:
     pairs = [{"start": 1, "end": 1}, {"start": 2, "end": 2}]
     sweep = sweep_of(Question("How high?", ("start",), ()), *pairs)
-    assert len(asked(sweep)) == 1
-    (line,) = replies(sweep, runs_of(c0=0.0, c1=7.0), NONE).to_dict("records")
+    assert len(all_questions(sweep)) == 1
+    (line,) = contrasts_by_question(sweep, runs_of(c0=0.0, c1=7.0), NONE).to_dict("records")
     assert line["estimate"] == pytest.approx(7.0)

@@ -71,19 +71,19 @@ def test_false_discovery_by_hand() -> None:
 def test_a_contrast_of_four_groups_by_hand() -> None:
     # half of (2 - 1) + (6 - 3) = 2; var = .25 * (4 * 3 / 3) = 1; equal parts, two degrees each: df 8
     quarter = np.array([-0.5, 0.5, -0.5, 0.5])
-    found = contrast(quarter, np.array([1.0, 2, 3, 6]), np.full(4, 3.0), np.full(4, 3))
-    assert (found.estimate, found.se, found.df) == (2.0, 1.0, 8.0)
-    assert found.half_width() == pytest.approx(2.306, abs=1e-3)
-    assert found.p == pytest.approx(0.0805, abs=1e-4)
-    assert found.detectable() == pytest.approx(2.306 + 0.889, abs=1e-3)
-    assert seeds_needed(found, 3) == 7  # t(.975, 18.7) + t(.8, 18.7) = 2.957, x sqrt(3 / 7) = 1.936; with 6: 2.119
+    slope = contrast(quarter, np.array([1.0, 2, 3, 6]), np.full(4, 3.0), np.full(4, 3))
+    assert (slope.estimate, slope.se, slope.df) == (2.0, 1.0, 8.0)
+    assert slope.half_width() == pytest.approx(2.306, abs=1e-3)
+    assert slope.p == pytest.approx(0.0805, abs=1e-4)
+    assert slope.detectable() == pytest.approx(2.306 + 0.889, abs=1e-3)
+    assert seeds_needed(slope, 3) == 7  # t(.975, 18.7) + t(.8, 18.7) = 2.957, x sqrt(3 / 7) = 1.936; with 6: 2.119
 
 
 def test_welch_is_scipys_on_unequal_groups() -> None:
     a, b = np.array([1.0, 5.0, 4.0]), np.array([7.0, 9.0, 20.0, 6.0])
     expected = scipy.stats.ttest_ind(a, b, equal_var=False)
-    found = welch(a, b)
-    assert (found.p, found.df) == (pytest.approx(expected.pvalue), pytest.approx(expected.df))
+    difference = welch(a, b)
+    assert (difference.p, difference.df) == (pytest.approx(expected.pvalue), pytest.approx(expected.df))
 
 
 def test_permutation_counts_the_splits() -> None:
@@ -107,11 +107,11 @@ def test_the_fall_is_found_on_one_half_and_measured_on_the_other() -> None:
     # windows of three: a peaks at points 1-3 with b 9 there, b at 2-4 with a 9; last 1 and 3
     a = np.array([0.0, 12, 12, 12, 3, 0, 1, 2])
     b = np.array([0.0, 3, 12, 12, 12, 6, 3, 0])
-    found = split_fall(a, b)
-    assert found is not None
-    assert found.fall == pytest.approx(((9 - 3) + (9 - 1)) / 2)
-    assert found.gain == pytest.approx(((9 - 5) + (9 - 8)) / 2)
-    assert (found.window, found.peak) == (3, 4)
+    decline = split_fall(a, b)
+    assert decline is not None
+    assert decline.fall == pytest.approx(((9 - 3) + (9 - 1)) / 2)
+    assert decline.gain == pytest.approx(((9 - 5) + (9 - 8)) / 2)
+    assert (decline.window, decline.peak) == (3, 4)
     assert split_fall(a[:5], b[:5]) is None
 
 
@@ -175,7 +175,7 @@ def test_runs_needed_find_shares_in_four_of_five_trials() -> None:
     low, high = rng.binomial(n, 0.2, 2000), rng.binomial(n, 0.8, 2000)
     p = {pair: scipy.stats.fisher_exact([[pair[0], n - pair[0]], [pair[1], n - pair[1]]]).pvalue
          for pair in set(zip(low.tolist(), high.tolist(), strict=True))}  # fmt: skip
-    found = np.mean([p[pair] < 0.05 for pair in zip(low.tolist(), high.tolist(), strict=True)])
-    assert 0.75 < found < 0.9
+    power = np.mean([p[pair] < 0.05 for pair in zip(low.tolist(), high.tolist(), strict=True)])
+    assert 0.75 < power < 0.9
     assert runs_needed(0.5, 0.5) == math.inf
     assert runs_needed(0.2, 0.8, tests=5) > needed

@@ -52,40 +52,40 @@ NO_DIAGNOSTICS, NO_FINDINGS = pd.DataFrame({"config_id": [], "seed": []}), findi
 
 def test_main_effects_and_interaction_of_two_by_two() -> None:
     sweep = grid(num_q=(1, 2), reduce=("min", "mean"))
-    found = effects(sweep, runs_of(c0=0.0, c1=10.0, c2=4.0, c3=20.0), NO_DIAGNOSTICS, NO_FINDINGS)
-    main = by_factor(found.returns)
+    result = effects(sweep, runs_of(c0=0.0, c1=10.0, c2=4.0, c3=20.0), NO_DIAGNOSTICS, NO_FINDINGS)
+    main = by_factor(result.returns)
     assert main["num_q"]["estimate"] == pytest.approx(((4 - 0) + (20 - 10)) / 2)
     assert main["reduce"]["estimate"] == pytest.approx(((10 - 0) + (20 - 4)) / 2)
     assert (main["reduce"]["low"], main["reduce"]["high"]) == ("min", "mean")
     # weights of a half on four means with variance 1/3: se sqrt(1/3), 8 degrees, t(.975, 8) = 2.306
     assert main["num_q"]["ci_high"] - 7 == pytest.approx(2.306 * np.sqrt(1 / 3), abs=1e-3)
     assert (main["num_q"]["runs"], main["num_q"]["sd"]) == (12, 1.0)
-    assert by_factor(found.interactions)["num_q × reduce"]["estimate"] == pytest.approx(20 - 4 - 10 + 0)
+    assert by_factor(result.interactions)["num_q × reduce"]["estimate"] == pytest.approx(20 - 4 - 10 + 0)
 
 
 def test_only_configurations_that_differ_in_nothing_else_are_compared() -> None:
     """One corner of the grid has no runs: the effect is that of the pair that is left."""
     sweep = grid(num_q=(1, 2), reduce=("min", "mean"))
-    found = effects(sweep, runs_of(c0=0.0, c1=10.0, c2=4.0), NO_DIAGNOSTICS, NO_FINDINGS)
-    main = by_factor(found.returns)
+    result = effects(sweep, runs_of(c0=0.0, c1=10.0, c2=4.0), NO_DIAGNOSTICS, NO_FINDINGS)
+    main = by_factor(result.returns)
     assert (main["num_q"]["estimate"], main["num_q"]["runs"]) == (pytest.approx(4.0), 6)
     assert main["reduce"]["estimate"] == pytest.approx(10.0)
-    assert found.interactions.empty
+    assert result.interactions.empty
 
 
 def test_numbers_have_a_trend_from_lowest_to_highest() -> None:
-    found = effects(grid(tau=(0.02, 0.005, 0.01)), runs_of(c0=8.0, c1=0.0, c2=1.0), NO_DIAGNOSTICS, NO_FINDINGS)
-    (line,) = found.returns.to_dict("records")
+    result = effects(grid(tau=(0.02, 0.005, 0.01)), runs_of(c0=8.0, c1=0.0, c2=1.0), NO_DIAGNOSTICS, NO_FINDINGS)
+    (line,) = result.returns.to_dict("records")
     assert (line["low"], line["high"], line["levels"]) == ("0.005", "0.02", 3)
     assert line["estimate"] == pytest.approx(8.0)  # the middle one has no weight
 
 
 def test_values_without_an_order_are_compared_with_the_baselines() -> None:
     gammas = ((0.9, 0.95), (0.9, 0.97), (0.8, 0.9))
-    found = effects(grid(gammas=gammas), runs_of(c0=5.0, c1=7.0, c2=1.0), NO_DIAGNOSTICS, NO_FINDINGS)
-    assert found.returns["low"].tolist() == ["[0.9, 0.95]"] * 2
-    assert found.returns["high"].tolist() == ["[0.9, 0.97]", "[0.8, 0.9]"]
-    assert found.returns["estimate"].tolist() == pytest.approx([2.0, -4.0])
+    result = effects(grid(gammas=gammas), runs_of(c0=5.0, c1=7.0, c2=1.0), NO_DIAGNOSTICS, NO_FINDINGS)
+    assert result.returns["low"].tolist() == ["[0.9, 0.95]"] * 2
+    assert result.returns["high"].tolist() == ["[0.9, 0.97]", "[0.8, 0.9]"]
+    assert result.returns["estimate"].tolist() == pytest.approx([2.0, -4.0])
 
 
 def test_factors_that_change_together_are_one() -> None:
@@ -96,13 +96,13 @@ def test_factors_that_change_together_are_one() -> None:
 
 def test_a_factor_that_never_changes_alone_has_no_effect() -> None:
     sweep = sweep_of({"ema": False, "rate": None}, {"ema": True, "rate": 0.1}, {"ema": True, "rate": 0.2})
-    found = effects(sweep, runs_of(c0=0.0, c1=10.0, c2=13.0), NO_DIAGNOSTICS, NO_FINDINGS)
-    assert found.returns[["factor", "estimate"]].to_numpy().tolist() == [["rate", pytest.approx(3.0)]]
+    result = effects(sweep, runs_of(c0=0.0, c1=10.0, c2=13.0), NO_DIAGNOSTICS, NO_FINDINGS)
+    assert result.returns[["factor", "estimate"]].to_numpy().tolist() == [["rate", pytest.approx(3.0)]]
 
 
 def test_the_odds_of_a_flag_by_hand() -> None:
-    found = effects(grid(tau=(0.1, 0.2)), runs_of(c0=1.0, c1=1.0), NO_DIAGNOSTICS, findings_of(c0=0, c1=3)).odds
-    (line,) = found.to_dict("records")
+    odds = effects(grid(tau=(0.1, 0.2)), runs_of(c0=1.0, c1=1.0), NO_DIAGNOSTICS, findings_of(c0=0, c1=3)).odds
+    (line,) = odds.to_dict("records")
     assert (line["raised_low"], line["n_low"], line["raised_high"], line["n_high"]) == (0, 3, 3, 3)
     assert line["odds"] == pytest.approx((3.5 / 0.5) / (0.5 / 3.5))
     assert line["p"] == pytest.approx(0.1)  # two of 20 arrangements are as far apart
@@ -117,21 +117,21 @@ def test_false_discoveries_are_controlled_over_all_metrics() -> None:
     sweep, noise = grid(tau=(0.1, 0.2)), np.tile(NOISE, 2)
     shifted = np.repeat([0.0, 9.0], 3) + noise
     diagnostics = runs_of(c0=0.0, c1=0.0)[["config_id", "seed"]].assign(pi_loss=shifted, grad_norm=noise)
-    found = effects(sweep, runs_of(c0=0.0, c1=0.0), diagnostics, NO_FINDINGS).diagnostics.set_index("outcome")
-    assert found["distinct"].to_dict() == {"pi_loss": True, "grad_norm": False}
-    assert found.loc["pi_loss", "p"] == pytest.approx(2 * found.loc["pi_loss", "p_raw"])
+    result = effects(sweep, runs_of(c0=0.0, c1=0.0), diagnostics, NO_FINDINGS).diagnostics.set_index("outcome")
+    assert result["distinct"].to_dict() == {"pi_loss": True, "grad_norm": False}
+    assert result.loc["pi_loss", "p"] == pytest.approx(2 * result.loc["pi_loss", "p_raw"])
 
 
 def test_interactions_on_diagnostics_and_on_the_odds_of_flags() -> None:
     sweep = grid(num_q=(1, 2), reduce=("min", "mean"))
     diagnostics = runs_of(c0=0.0, c1=1.0, c2=2.0, c3=13.0).rename(columns={"final_planner": "pi_loss"})
-    found = effects(sweep, runs_of(c0=0.0, c1=0.0, c2=0.0, c3=0.0), diagnostics[["config_id", "seed", "pi_loss"]],
+    result = effects(sweep, runs_of(c0=0.0, c1=0.0, c2=0.0, c3=0.0), diagnostics[["config_id", "seed", "pi_loss"]],
                     findings_of(c0=0, c1=0, c2=0, c3=3))  # fmt: skip
-    (line,) = found.diagnostic_pairs.to_dict("records")
+    (line,) = result.diagnostic_pairs.to_dict("records")
     assert (line["outcome"], line["factor"]) == ("pi_loss", "num_q × reduce")
     assert line["estimate"] == pytest.approx(13 - 2 - 1 + 0)
     assert line["distinct"]
-    (odds,) = found.odds_pairs.to_dict("records")
+    (odds,) = result.odds_pairs.to_dict("records")
     # half a run to every count: the odds are 7 in one corner and 1/7 in the three others
     assert odds["odds"] == pytest.approx(7 * 7)
     assert (odds["low"], odds["high"]) == ("1, min", "2, mean")
@@ -142,6 +142,6 @@ def test_interactions_on_diagnostics_and_on_the_odds_of_flags() -> None:
 
 
 def test_a_flag_that_no_run_raised_has_no_odds() -> None:
-    found = effects(grid(tau=(0.1, 0.2)), runs_of(c0=1.0, c1=1.0), NO_DIAGNOSTICS, findings_of(c0=0, c1=0))
-    assert found.odds.empty
-    assert found.odds_pairs.empty
+    result = effects(grid(tau=(0.1, 0.2)), runs_of(c0=1.0, c1=1.0), NO_DIAGNOSTICS, findings_of(c0=0, c1=0))
+    assert result.odds.empty
+    assert result.odds_pairs.empty
