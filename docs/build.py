@@ -18,8 +18,8 @@ import click
 
 from aggregate.flags import DETECTORS
 from jobs.cli.group import cli
-from jobs.planning.expand import show
 from sweepwise.core.atomic import write_bytes
+from sweepwise.core.value_format import format_value
 from tdmpc.config import PAPERS, TrainConfig, limits_text, type_text
 from tdmpc.metrics import EVENTS, METRICS
 from tdmpc.tasks import TASKS
@@ -100,7 +100,14 @@ def legal(field: dataclasses.Field[object]) -> str:
 
 def configuration() -> str:
     rows = [
-        [f"`{f.name}`", type_text(f.name), f"`{show(f.default)}`", legal(f), f.metadata["help"], f.metadata["source"]]
+        [
+            f"`{f.name}`",
+            type_text(f.name),
+            f"`{format_value(f.default)}`",
+            legal(f),
+            f.metadata["help"],
+            f.metadata["source"],
+        ]
         for f in dataclasses.fields(TrainConfig)
     ]
     told = (

@@ -20,7 +20,14 @@ os.environ.setdefault("MUJOCO_GL", "disabled")
 
 CLUSTER = "tests/cluster/"
 # What takes longest: begun last, it would be waited for by the other workers.
-LONGEST = (CLUSTER, "tests/test_end_to_end.py", "tests/test_docs.py", "tests/test_docs_run.py")
+LONGEST = (
+    CLUSTER,
+    "tests/test_compatibility.py",
+    "tests/jobs/test_third_backend.py",
+    "tests/test_end_to_end.py",
+    "tests/test_docs.py",
+    "tests/test_docs_run.py",
+)
 
 
 class ByFile(LoadFileScheduling):

@@ -105,13 +105,13 @@ class Request:
     sweep: str
     tasks: Sequence[TaskRuns]
     options: ExecutionOptions
-    how: SubmitOptions
-    place: Target
+    submit_options: SubmitOptions
+    target: Target
 
     @property
     def canaries(self) -> int:
         """Tasks that do not wait for a canary."""
-        return len({task.config_id for task in self.tasks}) if self.how.canary else len(self.tasks)
+        return len({task.config_id for task in self.tasks}) if self.submit_options.canary else len(self.tasks)
 
 
 @dataclass(frozen=True)
@@ -165,7 +165,7 @@ class Backend(ABC):
     def check(self) -> None:  # noqa: B027 - nothing to check by default
         """Raises `JobsError` where nothing can be submitted from here."""
 
-    def room(self, place: Target) -> int | None:
+    def room(self, target: Target) -> int | None:
         """How many more tasks the backend takes of this user now; None for any number.
 
         Raises `JobsError` where it takes none.
@@ -173,19 +173,19 @@ class Backend(ABC):
         return None
 
     @abstractmethod
-    def width(self, tasks: int, options: ExecutionOptions, place: Target) -> int:
+    def width(self, tasks: int, options: ExecutionOptions, target: Target) -> int:
         """How many of `tasks` run at a time."""
 
     @abstractmethod
     def allocate(self, request: Request, job_name: str) -> Allocation:
         """What the tasks of `request` get. job_name: unique; begins the names of all its jobs."""
 
-    def scripts(self, store: ResultsFolder, submission: Submission, place: Target) -> list[str]:
+    def scripts(self, store: ResultsFolder, submission: Submission, target: Target) -> list[str]:
         """The batch script of every chunk of `submission`."""
         return []
 
     @abstractmethod
-    def preview(self, store: ResultsFolder, submission: Submission, place: Target) -> str:
+    def preview(self, store: ResultsFolder, submission: Submission, target: Target) -> str:
         """What would be submitted: exact scripts or commands."""
 
     # --- hand-over ----------------------------------------------------------------------------------------

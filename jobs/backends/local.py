@@ -100,18 +100,18 @@ class LocalBackend(Backend):
         """Tasks at a time, None for as many as the machine has room for."""
         return options.max_parallel
 
-    def _slots(self, tasks: int, options: ExecutionOptions, place: Target) -> Slots:
-        cpus = place.profile.cpus if place.profile else None
-        return plan_slots(tasks, self.at_once(options), bool(place.gpus), cpus)
+    def _slots(self, tasks: int, options: ExecutionOptions, target: Target) -> Slots:
+        cpus = target.profile.cpus if target.profile else None
+        return plan_slots(tasks, self.at_once(options), bool(target.gpus), cpus)
 
-    def width(self, tasks: int, options: ExecutionOptions, place: Target) -> int:
-        return self._slots(tasks, options, place).count
+    def width(self, tasks: int, options: ExecutionOptions, target: Target) -> int:
+        return self._slots(tasks, options, target).count
 
     def allocate(self, request: Request, job_name: str) -> Allocation:
-        slots = self._slots(len(request.tasks), request.options, request.place)
+        slots = self._slots(len(request.tasks), request.options, request.target)
         return Allocation(slots.threads, recorded={"slots": slots.count})
 
-    def preview(self, store: ResultsFolder, submission: Submission, place: Target) -> str:
+    def preview(self, store: ResultsFolder, submission: Submission, target: Target) -> str:
         code, slots = code_snapshot.folder(store, submission), slots_of(submission)
         tasks = range(len(submission.tasks))
         return "\n".join(shell_line(store, code, submission.id, task, slots) for task in tasks)

@@ -121,7 +121,7 @@ def device_of(asked: str) -> str:
     return "cuda" if asked == "cuda" or (asked == "auto" and process.gpus()) else "cpu"
 
 
-def how_and_options(asked: dict[str, Any]) -> tuple[SubmitOptions, dict[str, Any]]:
+def split_options(asked: dict[str, Any]) -> tuple[SubmitOptions, dict[str, Any]]:
     """What `backend_options` were given: for this one submit, and as fields of `Options`."""
     from jobs.backends.base import SubmitOptions
 

@@ -65,11 +65,11 @@ def keys_command(pattern: str | None) -> None:
     shown = [f for f in dataclasses.fields(TrainConfig) if pattern is None or pattern in f.name]
     if not shown:
         raise JobsError(f"no key has {pattern!r} in its name; `sweeps keys` lists them all")
-    from jobs.planning.expand import show as show_value
+    from sweepwise.core.value_format import format_value
 
     made = tables.table("key", "type", "default", "meaning")
     for field in shown:
         choices = field.metadata["choices"]
         kind = " | ".join(choices) if choices else type_text(field.name)
-        made.add_row(field.name, kind, show_value(field.default), field.metadata["help"])
+        made.add_row(field.name, kind, format_value(field.default), field.metadata["help"])
     tables.console().print(made)

@@ -15,13 +15,13 @@ from jobs.cli.options import (
     expand_sweeps,
     filter_options,
     foreground_options,
-    how_and_options,
     overrides,
     plan_option,
     preset_values,
     report_problems,
     seeds_option,
     settings_options,
+    split_options,
     value_options,
     with_options,
 )
@@ -44,7 +44,7 @@ def submit_command(
     store = state.store()
     chosen = decisions.load(store, plan.load(plan_file))
     found = expand_sweeps(chosen, sweep, asked_for(seeds, preset, task, steps, sets))
-    how, options = how_and_options(asked)
+    submit_options, options = split_options(asked)
     choose = lambda: submit.plan_runs(store, found)  # noqa: E731
 
     def prepare() -> None:
@@ -53,7 +53,7 @@ def submit_command(
         submit.record_sweeps(store, chosen, found)
 
     changed = lambda: submit.changed(store, chosen, found)  # noqa: E731
-    code = launch.launch(store, sweep, choose, ExecutionOptions(**options), how, prepare, changed)
+    code = launch.launch(store, sweep, choose, ExecutionOptions(**options), submit_options, prepare, changed)
     report_problems(store)
     raise click.exceptions.Exit(code)
 
@@ -93,7 +93,7 @@ def rerun_command(
     from jobs.submit import launch, rerun
 
     store = state.store()
-    how, changes = how_and_options(asked)
+    how, changes = split_options(asked)
 
     def picked() -> list[select.SelectedRun]:
         return select.select_runs(store, status.sweeps(store, [sweep]), where, indices)
@@ -122,7 +122,7 @@ def more_command(state: Globals, sweep: str, at_most: int, **asked: Any) -> None
     from jobs.submit import launch
 
     store = state.store()
-    how, changes = how_and_options(asked)
+    how, changes = split_options(asked)
     found = add_seeds.more(store, sweep, at_most)
     name = found.view.name
     code = launch.launch(

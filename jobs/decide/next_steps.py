@@ -11,7 +11,7 @@ from jobs.backends import registry
 from jobs.backends.base import ExecutionOptions
 from jobs.decide.adopt import ENDED
 from jobs.planning.decisions import moved, standing, values
-from jobs.planning.expand import ExpandedSweep, label, show
+from jobs.planning.expand import ExpandedSweep, label
 from jobs.planning.plan import Plan, Sweep
 from jobs.results.attempts import RunRef
 from jobs.results.records import Decision, RequestedOverrides
@@ -22,6 +22,7 @@ from jobs.runs.status import SweepStatus, counts
 from jobs.runs.status import sweeps as statuses
 from jobs.submit import submit
 from sweepwise.core.errors import JobsError
+from sweepwise.core.value_format import format_value
 
 SUBMIT, RUNNING, RERUN, DECIDE, DECIDED = "to submit", "running", "failed", "to decide", "decided"
 
@@ -135,7 +136,7 @@ def _item(plan: Plan, expanded: ExpandedSweep, status: SweepStatus | None, decis
     if status is None or status.view.plan != plan.name:
         return Item(expanded, SUBMIT, f"{len(expanded.configurations)} configurations, {expanded.runs} runs")
     for key, then, now in moved(plan, expanded.sweep, status.view.adopted):
-        told = f"its runs have {key}={show(then)}, the base {show(now)} now: anew, {expanded.runs} runs"
+        told = f"its runs have {key}={format_value(then)}, the base {format_value(now)} now: anew, {expanded.runs} runs"
         return Item(expanded, SUBMIT, told)
     found = counts(status.runs)
     told = ", ".join(f"{found[state]} {state}" for state in STATES if found[state])
@@ -174,11 +175,11 @@ def _cost(store: ResultsFolder, asked: Sequence[ExpandedSweep]) -> str:
         return ""
     options = ExecutionOptions()
     try:
-        place = submit.target(options)
+        target = submit.choose_target(options)
     except JobsError as error:
         return f"{len(wanted)} runs; expected cost: unknown, {error}"
     tasks = submit.pack([choice.run for choice in wanted], options.seeds_per_job)
-    width = registry.get(place.backend).width(len(tasks), options, place)
+    width = registry.get(target.backend).width(len(tasks), options, target)
     steps: dict[RunRef, int] = {choice.run: choice.steps for choice in choices}
-    found = cost.expected(store, tasks, steps, place.device, place.gpus, width)
-    return f"{len(wanted)} runs, each once; {cost.format_cost(found, place.device)}"
+    found = cost.expected(store, tasks, steps, target.device, target.gpus, width)
+    return f"{len(wanted)} runs, each once; {cost.format_cost(found, target.device)}"

@@ -10,6 +10,7 @@ from typing import Any
 from jobs.planning.plan import Plan, Sweep
 from jobs.results.records import RequestedOverrides
 from sweepwise.core.errors import JobsError
+from sweepwise.core.value_format import format_value
 from tdmpc.config import ConfigError, TrainConfig, config_id, inactive_keys, parse_value
 
 
@@ -101,18 +102,4 @@ def _train_config(
 
 def label(factors: Mapping[str, Any], names: Mapping[str, str]) -> str:
     """`num_q=2, reduce=mean`."""
-    return ", ".join(f"{names.get(key, key)}={show(value)}" for key, value in factors.items()) or "base"
-
-
-def show(value: Any) -> str:
-    """A value as a researcher writes it: 1e-4, 0.05, true, [0.9, 0.95]."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, (list, tuple)):
-        return "[" + ", ".join(show(v) for v in value) + "]"
-    if isinstance(value, float):
-        if 0 < abs(value) <= 1e-3:
-            mantissa, exponent = f"{value:.6e}".split("e")
-            return f"{float(mantissa):g}e{int(exponent)}"
-        return f"{value:g}"
-    return "auto" if value is None else str(value)
+    return ", ".join(f"{names.get(key, key)}={format_value(value)}" for key, value in factors.items()) or "base"

@@ -35,32 +35,32 @@ def launch(
     sweep: str,
     choose: Callable[[], list[PlannedRun]],
     options: ExecutionOptions,
-    how: SubmitOptions,
+    submit_options: SubmitOptions,
     prepare: Callable[[], None] = lambda: None,
     changed: Callable[[], list[str]] = list,
 ) -> int:
     """Submit the wanted runs of `choose`; the exit code. prepare: writes what they need. changed: lines about it."""
-    place = submit.target(options)
-    submit.check(how, place)
-    options.check("cuda" if place.gpus else "cpu")
-    if place.note:
-        tables.console().print(Text(place.note))
-    if how.dry_run:
-        _decide(store, sweep, choose, changed, options, how, place)
+    target = submit.choose_target(options)
+    submit.check(submit_options, target)
+    options.check("cuda" if target.gpus else "cpu")
+    if target.note:
+        tables.console().print(Text(target.note))
+    if submit_options.dry_run:
+        _decide(store, sweep, choose, changed, options, submit_options, target)
         return 0
     console = tables.console()
     store.prepare()
     with alone(store) as lock:
         for note in recover.recover(store, lock):
             console.print(Text(note))
-        choices, request = _decide(store, sweep, choose, changed, options, how, place)
+        choices, request = _decide(store, sweep, choose, changed, options, submit_options, target)
         prepare()
         submission = submit.submit(store, request, lock) if request.tasks else None
-    if submission is not None and registry.get(place.backend).in_process:
+    if submission is not None and registry.get(target.backend).in_process:
         return _run_here(store, submission)
     if submission is not None:
-        _tell(store, submission, how, console)
-    return _wait(store, choices, place.backend, sweep) if how.wait else 0
+        _tell(store, submission, submit_options, console)
+    return _wait(store, choices, target.backend, sweep) if submit_options.wait else 0
 
 
 def rerun(
@@ -68,7 +68,7 @@ def rerun(
     sweep: str,
     choose: Callable[[], list[PlannedRun]],
     split: Callable[[Sequence[PlannedRun]], list[Batch]],
-    how: SubmitOptions,
+    submit_options: SubmitOptions,
 ) -> int:
     """Submit the wanted runs of `choose` again, in batches that go with the same options; the exit code."""
     console = tables.console()
@@ -87,7 +87,10 @@ def rerun(
             here = [replace(c, wanted=c.wanted and c.run in batch.runs) for c in found]
             return here if last else [c for c in here if c.run in batch.runs]
 
-        code = launch(store, sweep, chosen, batch.options, replace(how, wait=how.wait and last)) or code
+        code = (
+            launch(store, sweep, chosen, batch.options, replace(submit_options, wait=submit_options.wait and last))
+            or code
+        )
     return code
 
 
@@ -97,54 +100,54 @@ def _decide(
     choose: Callable[[], list[PlannedRun]],
     changed: Callable[[], list[str]],
     options: ExecutionOptions,
-    how: SubmitOptions,
-    place: Target,
+    submit_options: SubmitOptions,
+    target: Target,
 ) -> tuple[list[PlannedRun], Request]:
     """What is to be submitted, shown first. Raises `JobsError` where it may not be."""
     console = tables.console()
     choices = choose()
-    if how.dry_run:
+    if submit_options.dry_run:
         console.print(tables.choice_table(choices))
     for note in changed():
         console.print(Text(note))
     console.print(tables.difference_text(choices))
     _advise(choices, sweep, console)
-    tasks = submit.pack([c.run for c in choices if c.wanted], options.seeds_per_job, how.canary)
-    fitting = submit.tasks_that_fit(tasks, place)
+    tasks = submit.pack([c.run for c in choices if c.wanted], options.seeds_per_job, submit_options.canary)
+    fitting = submit.tasks_that_fit(tasks, target)
     if len(fitting) < len(tasks):
         told = f"Slurm's queue takes {len(fitting)} of {len(tasks)} tasks now; submit again when they have ended"
         console.print(Text(told))
-    request = Request(sweep, fitting, options, how, place)
+    request = Request(sweep, fitting, options, submit_options, target)
     if fitting:
-        width = registry.get(place.backend).width(len(fitting), options, place)
+        width = registry.get(target.backend).width(len(fitting), options, target)
         found = cost_estimate.expected(
-            store, fitting, {c.run: c.steps for c in choices}, place.device, place.gpus, width
+            store, fitting, {c.run: c.steps for c in choices}, target.device, target.gpus, width
         )
-        console.print(Text(cost_estimate.format_cost(found, place.device)))
-        cost_estimate.check(found, how.max_gpu_hours, place.device)
-    if fitting and how.dry_run:
-        console.print(Text(f"\n{len(fitting)} tasks for {place.backend}:"))
+        console.print(Text(cost_estimate.format_cost(found, target.device)))
+        cost_estimate.check(found, submit_options.max_gpu_hours, target.device)
+    if fitting and submit_options.dry_run:
+        console.print(Text(f"\n{len(fitting)} tasks for {target.backend}:"))
         sys.stdout.write(submit.preview(store, request) + "\n")
     return choices, request
 
 
-def _tell(store: ResultsFolder, submission: Submission, how: SubmitOptions, console: Any) -> None:
+def _tell(store: ResultsFolder, submission: Submission, submit_options: SubmitOptions, console: Any) -> None:
     """What became of a submit."""
     count, code = len(submission.tasks), store.read_code(submission.code)
     if code is not None and code.note:
         console.print(Text(f"the code differs from its commit; {code.note}"))
-    if how.export:
-        files = submit.exports(how.export, len(submission.chunks))
+    if submit_options.export:
+        files = submit.exports(submit_options.export, len(submission.chunks))
         console.print(
             Text(f"wrote {count} tasks as {submission.id}; submit by hand: sbatch {' '.join(map(str, files))}")
         )
         return
     console.print(Text(f"submitted {count} tasks to {submission.backend} as {submission.id}"))
-    if how.canary:
+    if submit_options.canary:
         console.print(Text("the first seed of every configuration runs; the others are held until it is healthy"))
-    if how.then_aggregate:
+    if submit_options.then_aggregate:
         console.print(Text(f"when all have ended, the report is written to {store.report_path(submission.sweep)}"))
-    if not how.wait:
+    if not submit_options.wait:
         console.print(Text("follow with `sweeps status`"))
 
 

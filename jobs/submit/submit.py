@@ -101,38 +101,38 @@ def pack(runs: Iterable[RunRef], seeds_per_job: int, canary: bool = False) -> li
 # --- where it goes ----------------------------------------------------------------------------------------
 
 
-def target(options: ExecutionOptions) -> Target:
+def choose_target(options: ExecutionOptions) -> Target:
     """Where tasks with `options` go. Raises `JobsError` for a GPU that is not there."""
     name, note = (options.cluster, "") if options.cluster != registry.AUTO else registry.choose()
     return dataclasses.replace(registry.get(name).target(options), note=note)
 
 
-def check(how: SubmitOptions, place: Target) -> None:
+def check(submit_options: SubmitOptions, target: Target) -> None:
     """Raises `JobsError` for what cannot be done together."""
-    backend = registry.get(place.backend)
-    if (how.canary and not backend.can_hold) or (how.export and not backend.can_export):
-        word = "--canary" if how.canary else "--export"
-        raise JobsError(f"{word} needs Slurm, and this goes to {place.backend}; leave it out, or give --cluster slurm")
-    if how.export and (how.canary or how.then_aggregate):
+    backend = registry.get(target.backend)
+    if (submit_options.canary and not backend.can_hold) or (submit_options.export and not backend.can_export):
+        word = "--canary" if submit_options.canary else "--export"
+        raise JobsError(f"{word} needs Slurm, and this goes to {target.backend}; leave it out, or give --cluster slurm")
+    if submit_options.export and (submit_options.canary or submit_options.then_aggregate):
         raise JobsError("--export writes scripts to submit by hand; it goes without --canary and --then-aggregate")
-    if how.then_aggregate and not backend.can_report:
+    if submit_options.then_aggregate and not backend.can_report:
         raise JobsError(
-            f"--then-aggregate adds a job, and {place.backend} has none; `sweeps aggregate` afterwards does the same"
+            f"--then-aggregate adds a job, and {target.backend} has none; `sweeps aggregate` afterwards does the same"
         )
 
 
-def tasks_that_fit(tasks: Sequence[TaskRuns], place: Target) -> Sequence[TaskRuns]:
+def tasks_that_fit(tasks: Sequence[TaskRuns], target: Target) -> Sequence[TaskRuns]:
     """The first of `tasks`, as many as the backend takes of this user. Raises `JobsError` where it takes none."""
-    room = registry.get(place.backend).room(place) if tasks else None
+    room = registry.get(target.backend).room(target) if tasks else None
     return tasks if room is None else tasks[:room]
 
 
 def preview(store: ResultsFolder, request: Request) -> str:
     """What would be submitted: the exact batch scripts, or the exact commands."""
-    backend = registry.get(request.place.backend)
+    backend = registry.get(request.target.backend)
     code = "" if backend.in_process else code_snapshot.planned(store).hash
     submission = _record(store.submissions.new_name(request.sweep), request, code)
-    return backend.preview(store, submission, request.place)
+    return backend.preview(store, submission, request.target)
 
 
 # --- the submission ---------------------------------------------------------------------------------------
@@ -199,18 +199,18 @@ def _view(plan: Plan, expanded: ExpandedSweep, old: SubmittedSweep | None) -> Su
 
 def submit(store: ResultsFolder, request: Request, lock: Lock) -> Submission:
     """Hand the tasks of `request` to its backend; all of it is on disk before. Raises `JobsError` if it refuses."""
-    backend = registry.get(request.place.backend)
-    if not request.how.export:
+    backend = registry.get(request.target.backend)
+    if not request.submit_options.export:
         backend.check()
     code = "" if backend.in_process else code_snapshot.take(store).hash
     submission = _record(store.submissions.create(request.sweep), request, code)
-    scripts = backend.scripts(store, submission, request.place)
+    scripts = backend.scripts(store, submission, request.target)
     for position, script in enumerate(scripts):
         write_bytes(store.submissions.script_path(submission.id, position), script.encode())
     lock.renew()
     store.submissions.write(submission)  # from here on it counts, and the next command completes it
-    if request.how.export:
-        for path, script in zip(exports(request.how.export, len(scripts)), scripts, strict=True):
+    if request.submit_options.export:
+        for path, script in zip(exports(request.submit_options.export, len(scripts)), scripts, strict=True):
             write_bytes(path, script.encode())
         return submission
     return backend.submit(store, submission, lock)
@@ -223,26 +223,26 @@ def exports(file: Path, count: int) -> list[Path]:
 
 def _record(name: str, request: Request, code: str) -> Submission:
     """The record of a submission before anything of it was handed over."""
-    place = request.place
+    target = request.target
     job_name = f"{request.sweep}-{secrets.token_hex(4)}"
-    allocation = registry.get(place.backend).allocate(request, job_name)
+    allocation = registry.get(target.backend).allocate(request, job_name)
     options: dict[str, Any] = dataclasses.asdict(request.options)
     options["profile"] = profile.lasting(request.options.profile)
     return Submission(
         id=name,
         sweep=request.sweep,
-        backend=place.backend,
+        backend=target.backend,
         host=process.host(),
         user=process.user(),
         time=time.time(),
         tasks=list(request.tasks),
-        gpus=place.gpus,
+        gpus=target.gpus,
         threads=allocation.threads,
         job_name=job_name,
         options={**options, **allocation.recorded},
         chunks=list(allocation.chunks),
-        cluster=place.cluster,
-        report=request.how.then_aggregate,
-        exported=request.how.export is not None,
+        cluster=target.cluster,
+        report=request.submit_options.then_aggregate,
+        exported=request.submit_options.export is not None,
         code=code,
     )

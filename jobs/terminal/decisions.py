@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from jobs.planning.decisions import values
-from jobs.planning.expand import show
 from jobs.planning.plan import Plan
 from jobs.results.records import Decision, Measured
 from jobs.terminal.table import Table
 from jobs.terminal.tables import pairs, table
+from sweepwise.core.value_format import format_value
 
 if TYPE_CHECKING:
     from jobs.decide.next_steps import Agenda
@@ -28,8 +28,10 @@ def base_lines(plan: Plan, decided: Sequence[Decision]) -> Iterable[Text]:
 def decision_lines(decided: Sequence[Decision]) -> Iterable[Text]:
     """A line a decision: what it settled, when, by whom, on what; one taken back is dim."""
     for decision in decided:
-        changes = [f"{s.key} {show(s.old)} -> {show(s.new)}" for s in decision.settled if s.old != s.new]
-        same = [f"{s.key} stays {show(s.new)}" for s in decision.settled if s.old == s.new]
+        changes = [
+            f"{s.key} {format_value(s.old)} -> {format_value(s.new)}" for s in decision.settled if s.old != s.new
+        ]
+        same = [f"{s.key} stays {format_value(s.new)}" for s in decision.settled if s.old == s.new]
         told = ", ".join([*changes, *same]) or "the base stays as it is"
         line = Text(f"  {decision.date[:10]} {decision.sweep}: {told}; by {decision.user}, {_evidence(decision)}")
         if decision.why:

@@ -12,12 +12,13 @@ from rich.console import Console
 from rich.text import Text
 
 from jobs.planning.decisions import inherited
-from jobs.planning.expand import ExpandedSweep, show
+from jobs.planning.expand import ExpandedSweep
 from jobs.planning.plan import Plan
 from jobs.results.records import Import
 from jobs.results.run_state import STATES, State
 from jobs.runs.status import RunStatus, SweepStatus, counts, failures
 from jobs.terminal.table import Table
+from sweepwise.core.value_format import format_value
 
 if TYPE_CHECKING:
     from aggregate.analysis.summary import SweepSummary
@@ -87,9 +88,9 @@ def plan_table(plan: Plan, sweeps: Sequence[ExpandedSweep]) -> Table:
 def _factor(plan: Plan, expanded: ExpandedSweep) -> list[str]:
     sweep = expanded.sweep
     names = {key: plan.names.get(key, key) for key in sweep.factors}
-    named = [f"{names[key]} {show(levels)}" for key, levels in sweep.grid.items()]
+    named = [f"{names[key]} {format_value(levels)}" for key, levels in sweep.grid.items()]
     if sweep.zipped:
-        named.append(" with ".join(f"{names[key]} {show(levels)}" for key, levels in sweep.zipped.items()))
+        named.append(" with ".join(f"{names[key]} {format_value(levels)}" for key, levels in sweep.zipped.items()))
     return named
 
 
@@ -126,7 +127,7 @@ def sweep_details(plan: Plan, expanded: ExpandedSweep) -> list[Text | Table]:
 
 def pairs(values: Mapping[str, Any]) -> str:
     """`num_q=2, tau=0.01`."""
-    return ", ".join(f"{key}={show(value)}" for key, value in values.items())
+    return ", ".join(f"{key}={format_value(value)}" for key, value in values.items())
 
 
 # --- runs -------------------------------------------------------------------------------------------------
@@ -349,7 +350,7 @@ def comparison(sweep: SweepSummary, found: Comparison, sides: Sequence[Side], wi
         yield from _wrapped(f"{BY_NAME[line['flag']].title}: {told} seeds", width)
     a, b = (config.config for config in configs)
     keys = [key for key in sorted({*a, *b}) if a.get(key) != b.get(key)]
-    differ = ", ".join(f"{key} {show(a.get(key))} / {show(b.get(key))}" for key in keys)
+    differ = ", ".join(f"{key} {format_value(a.get(key))} / {format_value(b.get(key))}" for key in keys)
     yield from _wrapped(f"They differ in: {differ}." if differ else "They differ in nothing but their seeds.", width)
 
 

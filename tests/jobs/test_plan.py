@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from jobs.planning import plan
-from jobs.planning.expand import ExpandedSweep, combinations, expand, show
+from jobs.planning.expand import ExpandedSweep, combinations, expand
 from sweepwise.core.errors import JobsError
+from sweepwise.core.value_format import format_value
 
 SWEEPS = {  # configurations of the packaged plan, as the plan counts them
     "ensemble": 2 * 2 * 2,
@@ -256,5 +257,5 @@ def test_seeds_errors(text: str) -> None:
 
 
 def test_values_are_shown_as_they_are_written() -> None:
-    shown = [show(v) for v in (1e-3, 1e-5, 3e-4, 0.005, 0.3, 1.0, 2, True, (0.9, 0.95), "min", None, 0.0)]
+    shown = [format_value(v) for v in (1e-3, 1e-5, 3e-4, 0.005, 0.3, 1.0, 2, True, (0.9, 0.95), "min", None, 0.0)]
     assert shown == ["1e-3", "1e-5", "3e-4", "0.005", "0.3", "1", "2", "true", "[0.9, 0.95]", "min", "auto", "0"]

@@ -102,16 +102,16 @@ class PbsBackend(Backend):
         profile = options.load_profile()
         return Target(self.name, profile, profile.gpus, options.max_parallel or profile.max_parallel, cluster="pbs")
 
-    def width(self, tasks: int, options: ExecutionOptions, place: Target) -> int:
+    def width(self, tasks: int, options: ExecutionOptions, target: Target) -> int:
         return SLOTS
 
     def allocate(self, request: Request, job_name: str) -> Allocation:
         chunks = [Chunk(f"{job_name}.{task}", task, 1) for task in range(len(request.tasks))]
-        if request.how.then_aggregate:
+        if request.submit_options.then_aggregate:
             chunks.append(Chunk(f"{job_name}.report", len(chunks), 0, list(range(len(chunks)))))
         return Allocation(1, chunks)
 
-    def scripts(self, store: ResultsFolder, submission: Submission, place: Target) -> list[str]:
+    def scripts(self, store: ResultsFolder, submission: Submission, target: Target) -> list[str]:
         variables = process.job_variables(code_snapshot.folder(store, submission))
         variables["PYTHONPATH"] += os.pathsep + os.environ["PBS_PLUGIN"]  # where this backend is installed
         exports = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in variables.items())
@@ -121,8 +121,8 @@ class PbsBackend(Backend):
             commands.append(report_command(store, submission.sweep))
         return [f"#PBS -N {submission.job_name}\n{exports}exec {shlex.join(command)}\n" for command in commands]
 
-    def preview(self, store: ResultsFolder, submission: Submission, place: Target) -> str:
-        return "\n".join(self.scripts(store, submission, place))
+    def preview(self, store: ResultsFolder, submission: Submission, target: Target) -> str:
+        return "\n".join(self.scripts(store, submission, target))
 
     def submit(self, store: ResultsFolder, submission: Submission, lock: Lock) -> Submission:
         taken = {job["name"]: job_id for job_id, job in jobs().items()}

@@ -63,10 +63,10 @@ class SlurmBackend(Backend):
     def check(self) -> None:
         commands.check()
 
-    def room(self, place: Target) -> int | None:
-        if place.profile is None:
+    def room(self, target: Target) -> int | None:
+        if target.profile is None:
             return None
-        limit = place.profile.max_submit or commands.submit_limit(place.profile.account)
+        limit = target.profile.max_submit or commands.submit_limit(target.profile.account)
         if limit is None:
             return None
         room = limit - commands.queued()
@@ -76,38 +76,38 @@ class SlurmBackend(Backend):
             )
         return room
 
-    def width(self, tasks: int, options: ExecutionOptions, place: Target) -> int:
-        return place.throttle
+    def width(self, tasks: int, options: ExecutionOptions, target: Target) -> int:
+        return target.throttle
 
     def allocate(self, request: Request, job_name: str) -> Allocation:
-        place, canaries = request.place, request.canaries
-        counts = handover.split([canaries, len(request.tasks) - canaries], place.array_size)
-        chunks = handover.chunks(job_name, counts, canaries, place.throttle, request.how.then_aggregate)
-        return Allocation(place.profile.cpus if place.profile else 1, chunks)
+        target, canaries = request.target, request.canaries
+        counts = handover.split([canaries, len(request.tasks) - canaries], target.array_size)
+        chunks = handover.chunks(job_name, counts, canaries, target.throttle, request.submit_options.then_aggregate)
+        return Allocation(target.profile.cpus if target.profile else 1, chunks)
 
-    def scripts(self, store: ResultsFolder, submission: Submission, place: Target) -> list[str]:
-        if place.profile is None or not submission.chunks:
+    def scripts(self, store: ResultsFolder, submission: Submission, target: Target) -> list[str]:
+        if target.profile is None or not submission.chunks:
             return []
         folder, logs = store.submissions.folder(submission.id), store.submissions.log_folder(submission.id)
         code = code_snapshot.folder(store, submission)
         arrays = [chunk for chunk in submission.chunks if chunk.count]
-        throttles = handover.shares([chunk.count for chunk in arrays], place.throttle)
+        throttles = handover.shares([chunk.count for chunk in arrays], target.throttle)
         scripts = []
         for chunk, throttle in zip(arrays, throttles, strict=True):
             command = batch_script.chunk_command(folder, chunk)
             scripts.append(
                 batch_script.script(
-                    place.profile, chunk.job_name, command, throttle, chunk.count, code=code, folder=logs
+                    target.profile, chunk.job_name, command, throttle, chunk.count, code=code, folder=logs
                 )
             )
         if submission.report:
             command = shlex.join(report_command(store, submission.sweep))
-            wanted, job_name = profile.for_report(place.profile), submission.chunks[-1].job_name
+            wanted, job_name = profile.for_report(target.profile), submission.chunks[-1].job_name
             scripts.append(batch_script.script(wanted, job_name, command, code=code, folder=logs))
         return scripts
 
-    def preview(self, store: ResultsFolder, submission: Submission, place: Target) -> str:
-        return "\n".join(self.scripts(store, submission, place))
+    def preview(self, store: ResultsFolder, submission: Submission, target: Target) -> str:
+        return "\n".join(self.scripts(store, submission, target))
 
     # --- hand-over ----------------------------------------------------------------------------------------
 
