@@ -26,8 +26,9 @@ CONTRACTS = (
     "sweepwise.core.metrics",
     "sweepwise.core.shard_name",
     "sweepwise.core.trainable",
+    "sweepwise.core.value_format",
 )
-AGENT_DECLARATIONS = ("tdmpc.config", "tdmpc.tasks", "tdmpc.metrics")
+AGENT_DECLARATIONS = ("tdmpc.config", "tdmpc.schema", "tdmpc.tasks", "tdmpc.metrics")
 OPEN = (*CONTRACTS, *AGENT_DECLARATIONS)
 # What a package may import of the others.
 ALLOWED = {

@@ -6,7 +6,7 @@ import itertools
 import os
 import sys
 import types
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,34 +18,7 @@ from fake_slurm import FakeSlurm
 import tdmpc
 from jobs.cli import cli
 from jobs.results.results_folder import ResultsFolder
-from tdmpc.config import TrainConfig
-
-
-@dataclass(frozen=True)
-class Progress:
-    step: int
-    total: int
-    steps_per_s: float
-    last_return: float | None
-
-
-@dataclass(frozen=True)
-class Outcome:
-    state: str
-    step: int
-    message: str
-
-
-@dataclass(frozen=True)
-class RunHandle:
-    config: TrainConfig
-    seed: int
-    folder: Path
-    tag: str
-    guard: Callable[[], bool]
-    on_progress: Callable[[Progress], bool]
-    tell: Callable[[str], None]
-    origin: Mapping[str, str]
+from sweepwise.core.trainable import Outcome, Progress, RunHandle
 
 
 @dataclass
@@ -84,7 +57,7 @@ def agent(monkeypatch: pytest.MonkeyPatch) -> FakeAgent:
     """Stands where `tdmpc.api` stands, in this process."""
     fake = FakeAgent()
     module = types.ModuleType("tdmpc.api")
-    vars(module).update(Progress=Progress, Outcome=Outcome, RunHandle=RunHandle, train=fake.train)
+    vars(module).update(train=fake.train)
     monkeypatch.setitem(sys.modules, "tdmpc.api", module)
     monkeypatch.setattr(tdmpc, "api", module, raising=False)
     return fake

@@ -60,7 +60,7 @@ def states(run: Any) -> list[str]:
 
 
 def end(state: str, step: int = 100) -> Any:
-    from tdmpc.api import Outcome
+    from sweepwise.core.trainable import Outcome
 
     return Outcome(state, step, "why")
 

@@ -19,6 +19,7 @@ from jobs.results.records import Attempt, Outcome, Status, Submission, TaskRuns
 from jobs.results.results_folder import ResultsFolder
 from jobs.worker import train_job
 from jobs.worker.train_job import Execution, Heartbeat, TrainJob
+from sweepwise.core import trainable
 from sweepwise.core.errors import JobsError
 from tdmpc.config import TrainConfig, config_id
 
@@ -43,9 +44,7 @@ def outcome(store: ResultsFolder, run: RunRef) -> Outcome:
 
 
 def _outcome(state: str, step: int) -> Any:
-    from tdmpc.api import Outcome as TrainOutcome
-
-    return TrainOutcome(state, step, "why")
+    return trainable.Outcome(state, step, "why")
 
 
 def test_a_pack_is_trained_side_by_side_and_recorded(store: ResultsFolder, agent: Any) -> None:
