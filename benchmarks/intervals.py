@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -337,66 +337,90 @@ def table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
 
 def section(trials: int) -> str:
     """The results of the simulations, as Markdown."""
-    covered = [
-        [f"{truth}{f' ({words})' if words else ''}", f"{seeds}", *(f"{share:.3f}" for share in by_truth[truth, seeds])]
-        for by_truth in [coverage(trials)]
+    one, seven = equal_means(trials)
+    return "\n\n".join([
+        f"{trials:,} trials each: a share of 0.95 is uncertain by ±{1.96 * (0.95 * 0.05 / trials) ** 0.5:.3f}.",
+        *_coverage_part(trials),
+        *_claims_part(trials),
+        *_factors_part(trials),
+        *_power_part(trials),
+        f"A stable configuration against one that collapses for one seed in five, with equal means: \"different\" in "
+        f"{one:.0%} of trials; against seven such, with Holm, any in {seven:.0%}.",
+    ])  # fmt: skip
+
+
+def _coverage_part(trials: int) -> Iterator[str]:
+    """Coverage of the intervals of means, of differences and of shares."""
+    by_truth = coverage(trials)
+    means = [
+        [f"{truth}{f' ({words})' if words else ''}", f"{seeds}", *_shares(by_truth[truth, seeds])]
         for truth, (words, _, _) in TRUTHS.items()
         for seeds in SEEDS
     ]
-    wrong = [
-        [truth, f"{count}", *(f"{share:.3f}" for share in shares)]
+    differences = [[truth, f"{seeds}", *_shares(shares)]
+                   for (truth, seeds), shares in difference_coverage(trials).items()]  # fmt: skip
+    of_shares = [[f"{runs}", *_shares(share_coverage(runs))] for runs in (*SEEDS, 24)]
+    yield "Share of 95 % intervals that hold the truth:"
+    yield table(["seeds are", "n", "**Student-t** (the report's)", "percentile bootstrap", "BCa bootstrap",
+                 "IQM, bootstrap"], means)  # fmt: skip
+    yield ("The same of differences (Welch, Student-t): of alike configurations, of a stable one from one of them, and "
+           "of a main effect of a 2 x 2 x 2 grid:")  # fmt: skip
+    yield table(["seeds are", "n", "two alike", "stable and this", "main effect"], differences)
+    yield "The same of shares of runs, where 20 % of the one and 50 % of the other configuration collapse (exact):"
+    yield table(["runs each", "share of 20 %, Wilson", "share of 50 %, Wilson", "difference, Newcombe",
+                 "odds ratio, Woolf"], of_shares)  # fmt: skip
+
+
+def _claims_part(trials: int) -> Iterator[str]:
+    """False positives between equal configurations, in one report and over interim analyses."""
+    once = [
+        [truth, f"{count}", *_shares(shares)]
         for truth in TRUTHS
         for count, shares in false_positives(trials, truth).items()
     ]
-    differences = [[truth, f"{seeds}", *(f"{share:.3f}" for share in shares)]
-                   for (truth, seeds), shares in difference_coverage(trials).items()]  # fmt: skip
-    of_shares = [[f"{runs}", *(f"{share:.3f}" for share in share_coverage(runs))] for runs in (*SEEDS, 24)]
-    answered = [[truth, *(f"{share:.3f}" for share in false_answers(trials, truth))] for truth in TRUTHS]
-    fisher = [[f"{runs}", *(f"{fisher_false_positives(share, runs):.3f}" for share in (0.1, 0.2, 0.5))]
+    repeated = [
+        [truth, f"{count}", f"{planned}", *_shares(repeated_analyses(trials, truth, count, planned))]
+        for truth, count, planned in itertools.product(TRUTHS, (2, 8), (2, 3))
+    ]
+    yield "Share of sweeps of *equal* configurations, six seeds each, in which any difference is claimed at 5 %:"
+    yield table(["seeds are", "configurations", "baseline, Welch, uncorrected", "**baseline, Welch + Holm**",
+                 "baseline, permutation + Holm", "baseline, bootstrap", "**best, Holm over all pairs**",
+                 "best, Holm over the others"], once)  # fmt: skip
+    yield ("The same where a report is followed by more seeds for what is tied with the leader and by another report, "
+           "six seeds at first. False claims are counted of the leader in any of the reports: each at 5 % "
+           "(uncorrected); with the looks planned and corrected for; planned for one look and corrected from the "
+           "second on. Seeds as `sweeps more` adds them, or six at every look whatever the data say:")  # fmt: skip
+    yield table(["seeds are", "configurations", "looks", "as `more`: uncorrected", "**planned**", "afterwards",
+                 "six: uncorrected", "**planned**", "afterwards"], repeated)  # fmt: skip
+
+
+def _factors_part(trials: int) -> Iterator[str]:
+    """False positives of factors, questions and flags."""
+    answered = [[truth, *_shares(false_answers(trials, truth))] for truth in TRUTHS]
+    fisher = [[f"{runs}", *_shares(fisher_false_positives(share, runs) for share in (0.1, 0.2, 0.5))]
               for runs in (*SEEDS, 24)]  # fmt: skip
+    yield "The same for factors and questions:"
+    yield table(["seeds are", "3 main effects, Holm", "3 interactions, Holm",
+                 "3 ordered values: trend, in between, Holm", "4 ordered values",
+                 "60 diagnostics, false-discovery rate"], answered)  # fmt: skip
+    yield "The same for two groups of runs of which one share collapses, by Fisher's exact test (exact):"
+    yield table(["runs each", "10 % collapse", "20 %", "50 %"], fisher)
+
+
+def _power_part(trials: int) -> Iterator[str]:
+    """Minimum detectable differences, and the selection bias of the best configuration."""
     powers = [[f"{count} against the baseline, Holm", f"{detectable(trials, count):.2f}"] for count in (1, 2, 7, 11)]
     powers.append(["one main effect of a 2 x 2 x 2 grid", f"{detectable_effect(trials):.2f}"])
     curses = [[f"{count}", f"+{curse(trials, count):.2f}", f"+{estimates.winners_curse(count, 6):.2f}"]
               for count in CONFIGURATIONS]  # fmt: skip
-    repeated = [
-        [truth, f"{count}", f"{planned}", *(f"{share:.3f}" for share in shares)]
-        for truth, count, planned in itertools.product(TRUTHS, (2, 8), (2, 3))
-        for shares in [repeated_analyses(trials, truth, count, planned)]
-    ]
-    one, seven = equal_means(trials)
-    return "\n\n".join([
-        f"{trials:,} trials each: a share of 0.95 is uncertain by ±{1.96 * (0.95 * 0.05 / trials) ** 0.5:.3f}.",
-        "Share of 95 % intervals that hold the truth:",
-        table(["seeds are", "n", "**Student-t** (the report's)", "percentile bootstrap", "BCa bootstrap",
-               "IQM, bootstrap"], covered),
-        "The same of differences (Welch, Student-t): of alike configurations, of a stable one from one of them, and of "
-        "a main effect of a 2 x 2 x 2 grid:",
-        table(["seeds are", "n", "two alike", "stable and this", "main effect"], differences),
-        "The same of shares of runs, where 20 % of the one and 50 % of the other configuration collapse (exact):",
-        table(["runs each", "share of 20 %, Wilson", "share of 50 %, Wilson", "difference, Newcombe",
-               "odds ratio, Woolf"], of_shares),
-        "Share of sweeps of *equal* configurations, six seeds each, in which any difference is claimed at 5 %:",
-        table(["seeds are", "configurations", "baseline, Welch, uncorrected", "**baseline, Welch + Holm**",
-               "baseline, permutation + Holm", "baseline, bootstrap", "**best, Holm over all pairs**",
-               "best, Holm over the others"], wrong),
-        "The same where a report is followed by more seeds for what is tied with the leader and by another report, six "
-        "seeds at first. False claims are counted of the leader in any of the reports: each at 5 % (uncorrected); with "
-        "the looks planned and corrected for; planned for one look and corrected from the second on. Seeds as `sweeps "
-        "more` adds them, or six at every look whatever the data say:",
-        table(["seeds are", "configurations", "looks", "as `more`: uncorrected", "**planned**", "afterwards",
-               "six: uncorrected", "**planned**", "afterwards"], repeated),
-        "The same for factors and questions:",
-        table(["seeds are", "3 main effects, Holm", "3 interactions, Holm", "3 ordered values: trend, in between, Holm",
-               "4 ordered values", "60 diagnostics, false-discovery rate"], answered),
-        "The same for two groups of runs of which one share collapses, by Fisher's exact test (exact):",
-        table(["runs each", "10 % collapse", "20 %", "50 %"], fisher),
-        "Difference found in 80 % of sweeps with six seeds, in standard deviations of the seeds:",
-        table(["comparisons", "difference"], powers),
-        "How much too good the best of equal configurations looks, six seeds, in standard deviations of the seeds:",
-        table(["configurations", "simulated", "as the report says"], curses),
-        f"A stable configuration against one that collapses for one seed in five, with equal means: \"different\" in "
-        f"{one:.0%} of trials; against seven such, with Holm, any in {seven:.0%}.",
-    ])  # fmt: skip
+    yield "Difference found in 80 % of sweeps with six seeds, in standard deviations of the seeds:"
+    yield table(["comparisons", "difference"], powers)
+    yield "How much too good the best of equal configurations looks, six seeds, in standard deviations of the seeds:"
+    yield table(["configurations", "simulated", "as the report says"], curses)
+
+
+def _shares(shares: Iterable[float]) -> Iterator[str]:
+    return (f"{share:.3f}" for share in shares)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

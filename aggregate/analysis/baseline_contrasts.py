@@ -15,7 +15,7 @@ _COLUMNS = ["outcome", "config_id", "n", "difference", "low", "high", "p_raw"]
 
 def secondary(scores: pd.DataFrame, baseline: str, analyses: InterimAnalyses) -> pd.DataFrame:
     """`estimates.AgainstBaseline` on every endpoint but the first of `OUTCOMES`, each corrected by itself; `outcome`
-    says which. scores: one line per run with `config_id`. baseline: identity of the configuration, "" for none."""
+    says which. scores: one line per run with `config_id`. baseline: config_id, "" for none."""
     contrast = estimates.AgainstBaseline(analyses)
     parts = [contrast(scores, "config_id", name, baseline).assign(outcome=name) for name in OUTCOMES[1:]]
     return pd.concat(parts, ignore_index=True)

@@ -161,7 +161,7 @@ def _weights(contrast: _Contrast, measured: Cells | _Rates) -> np.ndarray:
     if contrast.inner and not all((contrast.axis.at(name) & there).any() for name in contrast.axis.names):
         return np.zeros(there.size)
     if isinstance(measured, _Rates) and not all((weights[contrast.axis.position == end] != 0).any() for end in (0, 1)):
-        return np.zeros(there.size)  # the ends are what is compared
+        return np.zeros(there.size)  # only the two ends are compared
     return weights
 
 

@@ -17,10 +17,8 @@ LAST_SHARE = 0.1  # of training is "final",
 LAST_POINTS = 4  # if at least so many evaluations fall in it; else the last so many
 SCORES = ("final_planner", "final_policy", "auc_planner", "auc_policy", "large_planner", "large_policy", "training",
           "fall_planner", "noise_planner", "noise_policy")  # fmt: skip
-FAILURE_SCORES = (
-    "healthy_planner",
-    "worst_planner",
-)  # the final return without collapsed runs, and with crashes as worst
+# The final return without collapsed runs, and with crashed runs scored as the worst.
+FAILURE_SCORES = ("healthy_planner", "worst_planner")
 CRASHED = (DIVERGED, FAILED, STOPPED)
 
 

@@ -8,10 +8,8 @@ import numpy as np
 import pandas as pd
 
 TREND_DEGREE = 5  # of the polynomial whose residuals are taken as noise
-TAIL_FROM, TAIL_EXPONENT = (
-    0.9,
-    4.0,
-)  # beyond this quantile, tails as heavy as those of Student's t with 4 degrees of freedom are assumed
+# Beyond this quantile, tails as heavy as those of Student's t with 4 degrees of freedom are assumed.
+TAIL_FROM, TAIL_EXPONENT = 0.9, 4.0
 
 
 def smooth(values: np.ndarray, window: int) -> np.ndarray:
@@ -74,9 +72,8 @@ def error_of_mean(values: np.ndarray, count: int) -> float:
         return 0.0
     near = np.clip(rest / sigma, -3, 3)
     rho = float(near[1:] @ near[:-1] / (near @ near))
-    rho = min(
-        max(rho + (1 + 4 * rho + degree) / n, 0.0), 0.95
-    )  # corrects the bias of the estimate, as the fitted trend removes correlation
+    # the fitted trend removes correlation: correct for this bias
+    rho = min(max(rho + (1 + 4 * rho + degree) / n, 0.0), 0.95)
     return float(sigma * np.sqrt(min(1.0, (1 + rho) / (1 - rho) / count)))
 
 

@@ -232,9 +232,8 @@ def pi_loss_variance(run: RunView, d: Detector) -> Finding:
     first, second = jitter(series.values[int(WARM_UP * series.values.size) : half]), jitter(series.values[half:])
     if not first > 0:
         return unknown(f"{d.metric} does not move")
-    error = np.sqrt(
-        2 / (0.37 * 2 * (0.5 - WARM_UP) * series.values.size)
-    )  # of the log of a ratio of median absolute deviations
+    # standard error of the log of a ratio of median absolute deviations
+    error = np.sqrt(2 / (0.37 * 2 * (0.5 - WARM_UP) * series.values.size))
     ratio, least = second / first, max(d.threshold, float(np.exp(STANDARD_ERRORS * error)))
     detail = f"{ratio:.1f} x its first half"
     if run.reference.jitter > 0:

@@ -94,14 +94,10 @@ def nominal_levels(spent: Sequence[float], information: Sequence[float]) -> list
     Armitage, McPherson & Rowe (1969).
     """
     levels, before = [], 0.0
-    points, masses, size = (
-        np.zeros(1),
-        np.ones(1),
-        0.0,
-    )  # distribution of the sum so far, where nothing was rejected yet
+    # distribution of the sum so far, where nothing was rejected yet
+    points, masses, size = np.zeros(1), np.ones(1), 0.0
     for total, now in zip(spent, information, strict=True):
         spread = math.sqrt(now - size)
-
         border = optimize.brentq(_excess, 0.0, 12 * math.sqrt(now), (points, masses, spread, total - before), 1e-12)
         levels.append(float(2 * special.ndtr(-border / math.sqrt(now))))
         inside = border * _NODES

@@ -67,7 +67,7 @@ class _Call(ctypes.Structure):
     _fields_ = [
         ("layers", _POINTER), *[(name, _LONG) for name in ("count", "seeds", "heads", "apart", "rows")],
         ("numbers", _POINTER),
-        *[(of + name, kind) for of in ("x_", "beside_")
+        *[(part + name, kind) for part in ("x_", "extra_")
           for name, kind in (("at", _POINTER), ("to", _POINTER), ("width", _LONG), ("shared", _LONG), ("live", _LONG))],
         *[(name, _POINTER) for name in ("centres", "held", "y", "to", "zeros")],
         ("dropped", _LONG), ("drawn", _LONG), ("kept", ctypes.c_float),
@@ -91,46 +91,46 @@ class StackOptions(NamedTuple):
     live: int | None  # number of first rows of `x` that need a gradient; None: all
 
 
-def run(x: Tensor, beside: Tensor | None, options: StackOptions, numbers: Tensor) -> Tensor:
+def run(x: Tensor, extra: Tensor | None, options: StackOptions, numbers: Tensor) -> Tensor:
     """x (S, [E|1], N, in), numbers (S, E, n) -> (S, E, N, out), or with bins (S, E, N). Requires
     `kernels.compiled_for(x)`.
 
-    beside: (S, [E|1], N, more) or None; a row of the input is one of x followed by one of `beside`. An input without
+    extra: (S, [E|1], N, more) or None; a row of the input is one of x followed by one of `extra`. An input without
     the axis E is shared by the heads. numbers: n = sum of `layers.sizes`; the heads of a seed must be contiguous.
     """
-    x, beside = x.contiguous(), beside if beside is None else beside.contiguous()
+    x, extra = x.contiguous(), extra if extra is None else extra.contiguous()
     if torch.is_grad_enabled():
-        output: Tensor = _Stack.apply(x, beside, options, numbers)
+        output: Tensor = _Stack.apply(x, extra, options, numbers)
         return output
-    return _forward(x, beside, options, numbers, None)
+    return _forward(x, extra, options, numbers, None)
 
 
-def _forward(x: Tensor, beside: Tensor | None, options: StackOptions, numbers: Tensor, saved: Tensor | None) -> Tensor:
+def _forward(x: Tensor, extra: Tensor | None, options: StackOptions, numbers: Tensor, saved: Tensor | None) -> Tensor:
     """saved: None, or the memory for what the backward pass needs."""
     shape = (*numbers.shape[:2], x.shape[-2])
     y = x.new_empty(shape if options.bins is not None else (*shape, options.layers[-1].size_out))
-    call = _call(x, beside, options, numbers, saved, y)
+    call = _call(x, extra, options, numbers, saved, y)
     _check(_library().stack_forward(call, torch.get_num_threads()))
     return y
 
 
 class _Stack(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, beside: Tensor | None, options: StackOptions, numbers: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, extra: Tensor | None, options: StackOptions, numbers: Tensor) -> Tensor:
         row_size = options.layers.saved_size + (options.layers[-1].size_out if options.bins is not None else 0)
         saved = x.new_empty(numbers.shape[0] * numbers.shape[1] * x.shape[-2] * row_size)
         ctx.options = options
-        ctx.save_for_backward(x, beside, numbers, saved)
-        return _forward(x, beside, options, numbers, saved)
+        ctx.save_for_backward(x, extra, numbers, saved)
+        return _forward(x, extra, options, numbers, saved)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        x, beside, numbers, saved = ctx.saved_tensors
+        x, extra, numbers, saved = ctx.saved_tensors
         grad = grad.contiguous()
-        grads = _empty_grads(ctx.needs_input_grad, grad, x, beside, numbers)
-        call = _call(x, beside, ctx.options, numbers, saved, grad, grads)
+        grads = _empty_grads(ctx.needs_input_grad, grad, x, extra, numbers)
+        call = _call(x, extra, ctx.options, numbers, saved, grad, grads)
         _check(_library().stack_backward(call, torch.get_num_threads()))
-        return _sum_over_heads(grads.x, x), _sum_over_heads(grads.beside, beside), None, grads.numbers
+        return _sum_over_heads(grads.x, x), _sum_over_heads(grads.extra, extra), None, grads.numbers
 
 
 class Targets(NamedTuple):
@@ -140,12 +140,12 @@ class Targets(NamedTuple):
     weights: Tensor  # (X,)
 
 
-def cross_entropy(x: Tensor, beside: Tensor | None, options: StackOptions, numbers: Tensor, targets: Targets) -> Tensor:
+def cross_entropy(x: Tensor, extra: Tensor | None, options: StackOptions, numbers: Tensor, targets: Targets) -> Tensor:
     """`fused.cross_entropy` of the output of `run` with the targets -> (S,).
 
     The gradients are computed in the forward pass, block by block, so that hardly anything is saved.
     """
-    inputs = (part if part is None else part.contiguous() for part in (x, beside))
+    inputs = (part if part is None else part.contiguous() for part in (x, extra))
     loss: Tensor = _StackCrossEntropy.apply(*inputs, options, numbers, targets)
     return loss
 
@@ -153,42 +153,42 @@ def cross_entropy(x: Tensor, beside: Tensor | None, options: StackOptions, numbe
 class _StackCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, beside: Tensor | None, options: StackOptions, numbers: Tensor, targets: Targets
+        ctx: Any, x: Tensor, extra: Tensor | None, options: StackOptions, numbers: Tensor, targets: Targets
     ) -> Tensor:
         target, weights = targets
         loss_of_row = x.new_empty(*numbers.shape[:2], x.shape[-2])
         loss = x.new_empty(numbers.shape[0])
-        grads = _empty_grads(ctx.needs_input_grad, loss_of_row, x, beside, numbers)
-        call = _call(x, beside, options, numbers, None, loss_of_row, grads)
+        grads = _empty_grads(ctx.needs_input_grad, loss_of_row, x, extra, numbers)
+        call = _call(x, extra, options, numbers, None, loss_of_row, grads)
         call.target, call.weights, call.loss = map(kernels.pointer, (target, weights, loss))
         call.per = target.shape[2]
         _check(_library().stack_backward(call, torch.get_num_threads()))
-        ctx.save_for_backward(_sum_over_heads(grads.x, x), _sum_over_heads(grads.beside, beside), grads.numbers)
+        ctx.save_for_backward(_sum_over_heads(grads.x, x), _sum_over_heads(grads.extra, extra), grads.numbers)
         return loss
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        of_x, of_beside, of_numbers = (
+        of_x, of_extra, of_numbers = (
             saved if saved is None else saved * grad.view(-1, *[1] * (saved.dim() - 1)) for saved in ctx.saved_tensors
         )
-        return of_x, of_beside, None, of_numbers, None
+        return of_x, of_extra, None, of_numbers, None
 
 
 class _Gradients(NamedTuple):
     """Gradients of the inputs; None where they are not needed."""
 
     x: Tensor | None = None  # (S, E, N, in)
-    beside: Tensor | None = None  # (S, E, N, more)
+    extra: Tensor | None = None  # (S, E, N, more)
     numbers: Tensor | None = None  # (S, E, n)
 
 
-def _empty_grads(needed: Sequence[bool], like: Tensor, x: Tensor, beside: Tensor | None, numbers: Tensor) -> _Gradients:
+def _empty_grads(needed: Sequence[bool], like: Tensor, x: Tensor, extra: Tensor | None, numbers: Tensor) -> _Gradients:
     """Memory for the gradients that are needed. like: (S, E, N, ...)."""
-    x_needed, beside_needed, _, numbers_needed, *_ = needed
+    x_needed, extra_needed, _, numbers_needed, *_ = needed
     allocate = torch.empty if x.shape[-2] else torch.zeros  # without rows, nothing is written
     return _Gradients(
         like.new_empty(*like.shape[:3], x.shape[-1]) if x_needed else None,
-        like.new_empty(*like.shape[:3], beside.shape[-1]) if beside is not None and beside_needed else None,
+        like.new_empty(*like.shape[:3], extra.shape[-1]) if extra is not None and extra_needed else None,
         allocate(numbers.shape) if numbers_needed else None,
     )
 
@@ -204,7 +204,7 @@ def _sum_over_heads(grad: Tensor | None, part: Tensor | None) -> Tensor | None:
 
 def _call(
     x: Tensor,
-    beside: Tensor | None,
+    extra: Tensor | None,
     options: StackOptions,
     numbers: Tensor,
     saved: Tensor | None,
@@ -213,12 +213,12 @@ def _call(
 ) -> _Call:
     """The arguments of stack.c. y: the output in the forward pass, its gradient in the backward pass."""
     layers, drop, bins, live = options
-    to_x, to_beside, to_numbers = grads or (None, None, None)
+    to_x, to_extra, to_numbers = grads or (None, None, None)
     seeds, heads, _ = numbers.shape
     pointer = kernels.pointer
     drops = (0, 0, 0, 1.0) if drop is None else (pointer(drop.zeros), drop.zeros.shape[1], drop.shape[1], drop.kept)
     rows = x.shape[-2]
-    parts = (*_part(x, heads, to_x, rows if live is None else live), *_part(beside, heads, to_beside, rows))
+    parts = (*_part(x, heads, to_x, rows if live is None else live), *_part(extra, heads, to_extra, rows))
     return _Call(
         ctypes.addressof(layers.as_c_array), len(layers), seeds, heads, numbers.stride(0), rows, pointer(numbers),
         *parts, *map(pointer, (bins, saved, y, to_numbers)), *drops,

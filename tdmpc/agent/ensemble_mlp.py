@@ -69,7 +69,7 @@ class StackedMLP(nn.Module):
     def forward(
         self,
         x: Tensor,
-        beside: Tensor | None = None,
+        extra: Tensor | None = None,
         heads: Heads = None,
         dropout: Dropout | None = None,
         bins: Tensor | None = None,
@@ -77,19 +77,19 @@ class StackedMLP(nn.Module):
     ) -> Tensor:
         """x (S, [E|1], N, in) -> (S, E, N, out).
 
-        beside: (S, [E|1], N, more), concatenated to x. heads: the heads to apply. dropout: of the first layer, for at
+        extra: (S, [E|1], N, more), concatenated to x. heads: the heads to apply. dropout: of the first layer, for at
         least N rows. bins: (K,) centres; the output is then `ops.two_hot_inverse` of the logits, (S, E, N). live: the
         number of first rows of x that need a gradient; None: all.
         """
         options = StackOptions(self.layers, dropout, bins, live)
-        return ops.mlp(x, beside, _select_heads(self.numbers, heads), options, self.precision)
+        return ops.mlp(x, extra, _select_heads(self.numbers, heads), options, self.precision)
 
     def cross_entropy(
         self,
         x: Tensor,
         target: Tensor,
         weights: Tensor,
-        beside: Tensor | None = None,
+        extra: Tensor | None = None,
         dropout: Dropout | None = None,
         live: int | None = None,
     ) -> Tensor:
@@ -99,4 +99,4 @@ class StackedMLP(nn.Module):
         in `forward`.
         """
         options = StackOptions(self.layers, dropout, None, live)
-        return ops.mlp_cross_entropy(x, beside, self.numbers, options, self.precision, target, weights)
+        return ops.mlp_cross_entropy(x, extra, self.numbers, options, self.precision, target, weights)

@@ -43,15 +43,15 @@ def layer_parameters(numbers: Tensor, layers: Layers) -> list[LayerParameters]:
     ]
 
 
-def mlp(x: Tensor, beside: Tensor | None, numbers: Tensor, options: StackOptions, precision: torch.dtype) -> Tensor:
+def mlp(x: Tensor, extra: Tensor | None, numbers: Tensor, options: StackOptions, precision: torch.dtype) -> Tensor:
     """x (S, [E|1], N, in), numbers (S, E, n) -> (S, E, N, out), or with `options.bins` (S, E, N).
 
-    beside: (S, [E|1], N, more) or None; a row of the input is one of x followed by one of `beside`. An input without
+    extra: (S, [E|1], N, more) or None; a row of the input is one of x followed by one of `extra`. An input without
     the axis E is shared by the heads. precision: of the matrix products.
     """
     if precision == torch.float32 and kernels.compiled_for(x):
-        return stack.run(x, beside, options, numbers)
-    inputs = [part if part.dim() == 4 else part.unsqueeze(1) for part in (x, beside) if part is not None]
+        return stack.run(x, extra, options, numbers)
+    inputs = [part if part.dim() == 4 else part.unsqueeze(1) for part in (x, extra) if part is not None]
     heads = max(part.shape[1] for part in inputs)
     x = torch.cat([part.expand(-1, heads, -1, -1) for part in inputs], dim=-1)
     dropout = options.dropout
@@ -86,7 +86,7 @@ def _linear(x: Tensor, weight: Tensor, bias: Tensor, precision: torch.dtype) -> 
 
 
 def mlp_cross_entropy(
-    x: Tensor, beside: Tensor | None, numbers: Tensor, options: StackOptions, precision: torch.dtype,
+    x: Tensor, extra: Tensor | None, numbers: Tensor, options: StackOptions, precision: torch.dtype,
     target: Tensor, weights: Tensor,
 ) -> Tensor:  # fmt: skip
     """`cross_entropy` of the logits that `mlp` gives -> (S,).
@@ -94,8 +94,8 @@ def mlp_cross_entropy(
     target: (S, X, B, out) distributions that all heads share, where N = X B. weights: (X,).
     """
     if torch.is_grad_enabled() and precision == torch.float32 and kernels.compiled_for(x):
-        return stack.cross_entropy(x, beside, options, numbers, stack.Targets(target.contiguous(), weights))
-    logits = mlp(x, beside, numbers, options, precision)
+        return stack.cross_entropy(x, extra, options, numbers, stack.Targets(target.contiguous(), weights))
+    logits = mlp(x, extra, numbers, options, precision)
     return cross_entropy(logits.unflatten(2, target.shape[1:3]), target, weights)
 
 
