@@ -26,8 +26,8 @@ from fake_slurm import FakeSlurm  # noqa: E402
 from jobs.results.attempts import RunRef  # noqa: E402
 from jobs.results.records import (  # noqa: E402
     Attempt,
+    AttemptOutcome,
     Chunk,
-    Outcome,
     Status,
     Submission,
     SubmittedConfiguration,
@@ -62,7 +62,7 @@ def fill(store: ResultsFolder, slurm: FakeSlurm, runs: int) -> None:
             if seed % 2:
                 names[-1] = ShardName("a001", SHARDS - 1, config.steps)
                 store.attempts.write_outcome(
-                    run, 1, Outcome("finished", config.steps, "", now, last_shard=str(names[-1]))
+                    run, 1, AttemptOutcome("finished", config.steps, "", now, last_shard=str(names[-1]))
                 )
             (store.attempts.folder(run) / FOLDER).mkdir()
             for shard in names:

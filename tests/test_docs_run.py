@@ -31,7 +31,7 @@ from jobs.backends import registry
 from jobs.cli import cli
 from jobs.doctor import probe
 from jobs.results.attempts import RunRef
-from jobs.results.records import Attempt, Outcome, Submission
+from jobs.results.records import Attempt, AttemptOutcome, Submission
 from jobs.results.results_folder import ResultsFolder
 from jobs.runs.status import load_statuses
 
@@ -109,7 +109,9 @@ class World:
             failed = fails and (index, run.seed, number) == (0, 1, 1)
             if not failed:
                 self.log(run, index, steps)
-            self.store.attempts.write_outcome(run, number, Outcome("failed" if failed else "finished", steps, "", 0.0))
+            self.store.attempts.write_outcome(
+                run, number, AttemptOutcome("failed" if failed else "finished", steps, "", 0.0)
+            )
         for job in {task["job"] for task in self.slurm.tasks()}:
             self.slurm.set(job, state="COMPLETED")
 
@@ -255,7 +257,7 @@ def diverged(world: World) -> None:
     assert job is not None
     world.slurm.set(job, state="FAILED")
     world.store.attempts.claim(run, Attempt(0, "here", 1, "1", 0.0, "cpu", submission.id, task, job))
-    world.store.attempts.write_outcome(run, 1, Outcome("diverged", 0, "", 0.0))
+    world.store.attempts.write_outcome(run, 1, AttemptOutcome("diverged", 0, "", 0.0))
 
 
 def logged(world: World) -> None:

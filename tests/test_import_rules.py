@@ -150,6 +150,12 @@ def test_folders_and_files_stay_small_enough_to_find_things(repository: Path) ->
     assert {name: text.count("\n") for name, text in sources.items() if text.count("\n") >= 450} == {}
 
 
+def test_a_class_name_means_one_thing(repository: Path) -> None:
+    trees = {module: ast.parse(source) for module, source in modules(repository).items()}
+    names = Counter(node.name for tree in trees.values() for node in ast.walk(tree) if isinstance(node, ast.ClassDef))
+    assert {name: count for name, count in names.items() if count > 1} == {}
+
+
 def test_only_the_registry_names_backends(repository: Path) -> None:
     """A comparison with a backend's name elsewhere would have to be edited for a new backend."""
     named = []

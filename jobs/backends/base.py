@@ -10,20 +10,20 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 from jobs.backends import profile
 from jobs.backends.profile import Profile
-from jobs.results.records import Chunk, Submission, TaskRuns
-from jobs.results.results_folder import ResultsFolder
-from jobs.results.run_state import TaskState
 from sweepwise.core.errors import JobsError
 from sweepwise.core.trainable import Settings
 
 if TYPE_CHECKING:
     from jobs.results.lock import Lock
+    from jobs.results.records import Chunk, Submission, TaskRuns
+    from jobs.results.results_folder import ResultsFolder
+    from jobs.results.run_state import TaskState
 
-Task = tuple[Submission, int]
+Task: TypeAlias = "tuple[Submission, int]"
 TaskKey = tuple[str, int]  # ID of the submission, number of the task
 
 

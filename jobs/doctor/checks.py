@@ -30,7 +30,7 @@ _HOURS = 12  # of a first profile, where the partition allows as many
 
 
 @dataclass(frozen=True)
-class Finding:
+class CheckResult:
     """One row. fine: None where it is only told. advice: what to do about what is not fine."""
 
     what: str
@@ -56,33 +56,33 @@ class Partition:
 # --- this machine ---------------------------------------------------------------------------------------------
 
 
-def machine(found: dict[str, Any], where: str) -> Iterator[Finding]:
+def machine(found: dict[str, Any], where: str) -> Iterator[CheckResult]:
     """Rows of `probe.facts`."""
-    yield Finding(f"{where}: host", f"{found['host']}, {found['cores']} cores, {found['gpus']} GPUs")
+    yield CheckResult(f"{where}: host", f"{found['host']}, {found['cores']} cores, {found['gpus']} GPUs")
     torch = found.get("torch_error") or f"{found['torch']}, {found['cuda'] or 'no GPU reached'}"
     broken = found["gpus"] > 0 and not found.get("cuda")
     advice = "python3 bootstrap.py setup --torch cuda" if broken else ""
-    yield Finding(f"{where}: torch", torch, "torch_error" not in found and not broken, advice)
+    yield CheckResult(f"{where}: torch", torch, "torch_error" not in found and not broken, advice)
     why = found.get("kernels_missing")
     if why is not None and not found.get("cuda"):  # they are a CPU's
         advice = "install gcc: without them training on a CPU takes up to three times as long" if why else ""
-        yield Finding(f"{where}: C kernels", why or "built", None if why else True, advice)
+        yield CheckResult(f"{where}: C kernels", why or "built", None if why else True, advice)
     fine = "mujoco_error" not in found
-    yield Finding(
+    yield CheckResult(
         f"{where}: MuJoCo", found.get("mujoco") or found["mujoco_error"], fine,
         "" if fine else "try mujoco_gl: disabled in the profile",
     )  # fmt: skip
 
 
-def results_folder(store: ResultsFolder) -> Iterator[Finding]:
+def results_folder(store: ResultsFolder) -> Iterator[CheckResult]:
     try:
         store.prepare()
     except JobsError as error:
-        yield Finding("results folder", str(error), False, "name another with --results")
+        yield CheckResult("results folder", str(error), False, "name another with --results")
         return
     free = shutil.disk_usage(store.root).free / 1e9
     kind = (process.run_quietly(["stat", "-f", "-c", "%T", str(store.root)]) or "unknown").strip()
-    yield Finding(
+    yield CheckResult(
         "results folder", f"{store.root}, {kind}, {free:.0f} GB free", free > 1, "" if free > 1 else "make room"
     )
 
@@ -90,47 +90,50 @@ def results_folder(store: ResultsFolder) -> Iterator[Finding]:
 # --- Slurm ----------------------------------------------------------------------------------------------------
 
 
-def cluster() -> Iterator[Finding]:
+def cluster() -> Iterator[CheckResult]:
     """Rows about Slurm's settings, as far as it says."""
     if shutil.which("sbatch") is None:
-        yield Finding("Slurm", "sbatch is not on PATH: jobs run on this machine (--cluster local)")
+        yield CheckResult("Slurm", "sbatch is not on PATH: jobs run on this machine (--cluster local)")
         return
     settings = commands.cluster_settings()
     if not settings:
-        yield Finding("Slurm", "its controller does not answer", False, "try again later; is SLURM_CONF right?")
+        yield CheckResult("Slurm", "its controller does not answer", False, "try again later; is SLURM_CONF right?")
         return
-    yield Finding("Slurm", f"{settings.get('ClusterName')}, version {settings.get('SLURM_VERSION', 'unknown')}", True)
-    yield Finding("limits", _told(settings, "MaxArraySize", "MaxJobCount", "MinJobAge"))
+    yield CheckResult(
+        "Slurm", f"{settings.get('ClusterName')}, version {settings.get('SLURM_VERSION', 'unknown')}", True
+    )
+    yield CheckResult("limits", _told(settings, "MaxArraySize", "MaxJobCount", "MinJobAge"))
     requeue = settings.get("JobRequeue") == "1"
-    yield Finding("requeue", "on" if requeue else "off for jobs that do not ask; ours do", True)
-    yield Finding("preemption", _told(settings, "PreemptMode", "PreemptType", "KillWait"))
+    yield CheckResult("requeue", "on" if requeue else "off for jobs that do not ask; ours do", True)
+    yield CheckResult("preemption", _told(settings, "PreemptMode", "PreemptType", "KillWait"))
     listed = process.run_quietly(["scontrol", "show", "partition", "--oneliner"], _ASK_S) or ""
     grace = ", ".join(f"{name} {seconds} s" for name, seconds in _GRACE.findall(listed))
-    yield Finding("grace time", grace or "unknown")  # from the signal of a preemption to the kill
+    yield CheckResult("grace time", grace or "unknown")  # from the signal of a preemption to the kill
     yield from _accounting(settings)
     for partition in partitions():
-        yield Finding(f"partition {partition.name}{' (default)' if partition.default else ''}", _words(partition))
+        yield CheckResult(f"partition {partition.name}{' (default)' if partition.default else ''}", _words(partition))
 
 
 def _told(settings: dict[str, str], *names: str) -> str:
     return ", ".join(f"{name} {settings[name]}" for name in names if name in settings)
 
 
-def _accounting(settings: dict[str, str]) -> Iterator[Finding]:
+def _accounting(settings: dict[str, str]) -> Iterator[CheckResult]:
     kind = settings.get("AccountingStorageType", "")
     answer = process.run_quietly(["sacct", "--noheader", "--allocations", "--format=JobID"], _ASK_S)
     if answer is None:
-        yield Finding("accounting", f"sacct does not answer ({kind.rpartition('/')[2] or 'unknown'}): states come from "
-                      "squeue, the logs and the runs")  # fmt: skip
+        storage = kind.rpartition("/")[2] or "unknown"
+        text = f"sacct does not answer ({storage}): states come from squeue, the logs and the runs"
+        yield CheckResult("accounting", text)
         return
-    yield Finding("accounting", "sacct answers", True)
+    yield CheckResult("accounting", "sacct answers", True)
     form = "format=Account,Partition,QOS,MaxJobs,MaxSubmit,GrpTRES"
     rows = process.run_quietly(["sacctmgr", "-nP", "show", "assoc", f"user={process.user()}", form], _ASK_S)
     for row in (rows or "").splitlines():
         account, partition, qos, jobs, submit, tres = [*row.split("|"), *[""] * 6][:6]
         limits = {"partition": partition, "qos": qos, "at a time": jobs, "in the queue": submit, "together": tres}
         told = ", ".join(f"{name} {value}" for name, value in limits.items() if value) or "no limits"
-        yield Finding(f"account {account}", told)
+        yield CheckResult(f"account {account}", told)
 
 
 def partitions() -> list[Partition]:
@@ -173,7 +176,7 @@ def _words(partition: Partition) -> str:
 
 def try_a_job(
     store: ResultsFolder, profile: Profile, patience_s: float, pause: Callable[[float], None]
-) -> Iterator[Finding]:
+) -> Iterator[CheckResult]:
     """Submit `probe`, send it the signal, queue it again; a row for each as it comes. Job and files go again."""
     store.prepare()
     folder = store.root / f".probe.{uuid.uuid4().hex}"
@@ -193,28 +196,28 @@ def try_a_job(
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _steps(folder: Path, job: str, patience_s: float, pause: Callable[[float], None]) -> Iterator[Finding]:
+def _steps(folder: Path, job: str, patience_s: float, pause: Callable[[float], None]) -> Iterator[CheckResult]:
     begun = time.monotonic()
     if not _appears(folder / probe.FACTS, patience_s, pause):
         said = (process.run_quietly(["squeue", "-h", "-j", job, "-o", "%T %r"], _ASK_S) or "").strip()
         log = "".join(path.read_text(errors="replace")[-300:] for path in folder.glob("*_log.err"))
         advice = " ".join(log.split()) or "give it more time with --patience"
-        yield Finding("job", f"job {job} wrote nothing in {patience_s:.0f} s: {said or 'it ended'}", False, advice)
+        yield CheckResult("job", f"job {job} wrote nothing in {patience_s:.0f} s: {said or 'it ended'}", False, advice)
         return
-    yield Finding("job", f"began and wrote to the results folder after {time.monotonic() - begun:.0f} s", True)
+    yield CheckResult("job", f"began and wrote to the results folder after {time.monotonic() - begun:.0f} s", True)
     yield from machine(json.loads((folder / probe.FACTS).read_text()), "job")
     process.run_quietly(["scancel", "--signal=USR2", job], _ASK_S)
     told = _appears(folder / probe.TOLD, patience_s, pause)
     advice = "" if told else "checkpoints are written on a timer only; choose a shorter checkpoint interval"
-    yield Finding("signals", "arrive" if told else "SIGUSR2 did not arrive", told, advice)
+    yield CheckResult("signals", "arrive" if told else "SIGUSR2 did not arrive", told, advice)
     if not job_environment.requeue(job):
-        yield Finding(
+        yield CheckResult(
             "requeue", "refused", False, "tasks end at their time limit; `sweeps submit` again continues them"
         )
         return
     again = _appears(folder / probe.AGAIN, patience_s, pause)
     text = "a job that was queued again began again" if again else "a job that was queued again did not begin in time"
-    yield Finding("requeue", text, again, "" if again else "the queue may be full; try again with --patience")
+    yield CheckResult("requeue", text, again, "" if again else "the queue may be full; try again with --patience")
 
 
 def _appears(path: Path, patience_s: float, pause: Callable[[float], None]) -> bool:

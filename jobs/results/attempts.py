@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jobs.results.record_files import RecordReader, encode, names_in, numbers_in
-from jobs.results.records import Attempt, Outcome, PrunedRun, Status
+from jobs.results.records import Attempt, AttemptOutcome, PrunedRun, Status
 from sweepwise.core import shard_name
 from sweepwise.core.atomic import Superseded, create_json, write_json
 from sweepwise.core.shard_name import ShardName
@@ -42,7 +42,7 @@ class RunRecord:
     steps: int
     attempts: int
     attempt: Attempt | None
-    outcome: Outcome | None
+    outcome: AttemptOutcome | None
     status: Status | None
     finished_step: int
     lost_shard: str = ""
@@ -109,10 +109,10 @@ class Attempts:
         found = (self.read(run, number) for number in self._numbers(run, "attempts"))
         return [attempt for attempt in found if attempt is not None]
 
-    def read_outcome(self, run: RunRef, number: int) -> Outcome | None:
-        return self._reader.read(self.folder(run) / "outcome" / f"{number:03d}.json", Outcome)
+    def read_outcome(self, run: RunRef, number: int) -> AttemptOutcome | None:
+        return self._reader.read(self.folder(run) / "outcome" / f"{number:03d}.json", AttemptOutcome)
 
-    def write_outcome(self, run: RunRef, number: int, outcome: Outcome) -> None:
+    def write_outcome(self, run: RunRef, number: int, outcome: AttemptOutcome) -> None:
         write_json(self.folder(run) / "outcome" / f"{number:03d}.json", encode(outcome))
 
     def write_status(self, run: RunRef, status: Status) -> bool:
@@ -158,7 +158,7 @@ class Attempts:
     def _read_status(self, run: RunRef, number: int) -> Status | None:
         return self._reader.read(self.folder(run) / "status" / f"{number:03d}.json", Status)
 
-    def _finished(self, run: RunRef, outcomes: Iterable[Outcome]) -> tuple[int, str]:
+    def _finished(self, run: RunRef, outcomes: Iterable[AttemptOutcome]) -> tuple[int, str]:
         """(the furthest step of finished `outcomes`, the name of a last shard that one names and that is gone)."""
         folder = self.folder(run) / shard_name.FOLDER
         step, lost = 0, ""

@@ -58,7 +58,7 @@ class CodeFile:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class AttemptOutcome:
     """How an attempt ended: finished, interrupted, diverged, superseded or failed. time: unix seconds.
 
     usage: of its process, see `process.usage`. last_shard: name of the shard that ends the run, where it finished; ""

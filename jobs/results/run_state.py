@@ -8,7 +8,7 @@ from typing import Literal
 
 from jobs import process
 from jobs.results.attempts import RunRecord
-from jobs.results.records import Attempt, Outcome, Status
+from jobs.results.records import Attempt, AttemptOutcome, Status
 
 State = Literal[
     "new", "pending", "stuck", "running", "stalled", "interrupted", "lost", "failed", "diverged", "stopped", "done"
@@ -131,7 +131,7 @@ def _running(run: RunRecord, attempt: Attempt, now: float, as_of: float | None) 
     return RunState("running", "", "", as_of)
 
 
-def _ended(run: RunRecord, outcome: Outcome, task: TaskState | None) -> RunState:
+def _ended(run: RunRecord, outcome: AttemptOutcome, task: TaskState | None) -> RunState:
     """task: the one that began the attempt; it knows why somebody told the run to stop."""
     if outcome.state == "finished" and run.lost_shard:
         return RunState("failed", lost_shard(run.lost_shard), "error")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from jobs.backends import registry
 from jobs.backends.base import ExecutionOptions, Usage
-from jobs.results.records import Attempt, Outcome, Submission
+from jobs.results.records import Attempt, AttemptOutcome, Submission
 from jobs.runs.status import RunStatus
 from sweepwise.core.errors import JobsError
 
@@ -65,7 +65,7 @@ def _gpu_gb(submission: Submission, runs: Sequence[RunStatus]) -> float:
     return max((float(outcome.usage.get("gpu_gb", 0.0)) for _, _, outcome in _ended(submission, runs)), default=0.0)
 
 
-def _ended(submission: Submission, runs: Sequence[RunStatus]) -> Iterator[tuple[RunStatus, Attempt, Outcome]]:
+def _ended(submission: Submission, runs: Sequence[RunStatus]) -> Iterator[tuple[RunStatus, Attempt, AttemptOutcome]]:
     """Runs whose newest attempt was one of `submission` and left word of its end."""
     for run in runs:
         attempt, outcome = run.record.attempt, run.record.outcome

@@ -21,10 +21,10 @@ from jobs.results.run_state import ACTIVE
 from jobs.runs import cost_estimate, recover
 from jobs.runs.status import load_statuses
 from jobs.submit import submit
-from jobs.submit.rerun import Batch
+from jobs.submit.rerun import RerunGroup
 from jobs.submit.submit import PlannedRun
 from jobs.terminal import tables
-from jobs.worker.train_job import Execution, TrainJob
+from jobs.worker.train_job import AttemptRunner, TrainJob
 from sweepwise.core.errors import JobsError
 from sweepwise.core.trainable import Progress, Settings
 from tdmpc.config import TrainConfig, config_id
@@ -67,7 +67,7 @@ def rerun(
     store: ResultsFolder,
     sweep: str,
     choose: Callable[[], list[PlannedRun]],
-    split: Callable[[Sequence[PlannedRun]], list[Batch]],
+    split: Callable[[Sequence[PlannedRun]], list[RerunGroup]],
     submit_options: SubmitOptions,
 ) -> int:
     """Submit the wanted runs of `choose` again, in batches that go with the same options; the exit code."""
@@ -82,7 +82,7 @@ def rerun(
             console.print(Text(f"{len(batch.runs)} runs go again with {batch.note}"))
         last = batch is batches[-1]  # which is the one to wait for, and shows all that was asked for
 
-        def chosen(batch: Batch = batch, last: bool = last) -> list[PlannedRun]:
+        def chosen(batch: RerunGroup = batch, last: bool = last) -> list[PlannedRun]:
             found = choose()
             here = [replace(c, wanted=c.wanted and c.run in batch.runs) for c in found]
             return here if last else [c for c in here if c.run in batch.runs]
@@ -225,7 +225,7 @@ def train(
     runs = [RunRef(identity, seed) for seed in seeds]
     begun = {run: store.attempts.load(run, config.steps).step for run in runs}
     with Bars(begun, config.steps, console) as listen:
-        outcomes = Execution(store, device, threads, settings=settings, listen=listen).train(runs)
+        outcomes = AttemptRunner(store, device, threads, settings=settings, listen=listen).train(runs)
     stopped = [o for o in outcomes if o.state != "finished"]
     if stopped:
         raise JobsError(

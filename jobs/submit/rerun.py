@@ -32,7 +32,7 @@ _MORE_MEMORY, _MORE_TIME = 1.5, 2
 
 
 @dataclass(frozen=True)
-class Batch:
+class RerunGroup:
     """Runs that go again with the same options. note: what is changed for them and why, "" where nothing is."""
 
     runs: frozenset[RunRef]
@@ -59,7 +59,7 @@ def _is(run: RunStatus, cause: str) -> bool:
     return run.state.cause == cause and run.state.state in _STATES["all"]
 
 
-def batches(picked: Sequence[SelectedRun], wanted: Sequence[PlannedRun], changes: dict[str, Any]) -> list[Batch]:
+def batches(picked: Sequence[SelectedRun], wanted: Sequence[PlannedRun], changes: dict[str, Any]) -> list[RerunGroup]:
     """The wanted runs by the options that they go with: those of their own submission, mended for what killed them.
 
     A run of no submission has the newest one's. changes: of the command line, which win.
@@ -70,7 +70,7 @@ def batches(picked: Sequence[SelectedRun], wanted: Sequence[PlannedRun], changes
     for choice in wanted:
         if choice.wanted:
             groups.setdefault(_options(runs[choice.run], newest, changes), set()).add(choice.run)
-    return [Batch(frozenset(refs), options, note) for (options, note), refs in groups.items()]
+    return [RerunGroup(frozenset(refs), options, note) for (options, note), refs in groups.items()]
 
 
 def _options(run: RunStatus, newest: Submission | None, changes: dict[str, Any]) -> tuple[ExecutionOptions, str]:

@@ -23,7 +23,7 @@ from sweepwise.core.value_format import format_value
 if TYPE_CHECKING:
     from aggregate.analysis.summary import SweepSummary
     from aggregate.verdict.compare_two import Comparison
-    from jobs.doctor.checks import Finding
+    from jobs.doctor.checks import CheckResult
     from jobs.reports.compare import Side
     from jobs.runs.usage import Report
     from jobs.submit.submit import PlannedRun
@@ -256,7 +256,7 @@ def usage_table(reports: Sequence[Report]) -> Table:
 # --- the doctor -------------------------------------------------------------------------------------------
 
 
-def finding_text(finding: Finding) -> Text:
+def finding_text(finding: CheckResult) -> Text:
     """`ok    limits   MaxArraySize 1001`, with the advice below it."""
     sign, style = {True: ("ok", "green"), False: ("wrong", "bold red"), None: ("", "")}[finding.fine]
     line = Text.assemble((f"{sign:6}", style), f"{finding.what:24} ", finding.found)

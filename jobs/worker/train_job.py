@@ -20,7 +20,7 @@ from jobs.backends import registry
 from jobs.backends.base import Backend
 from jobs.results import code_snapshot
 from jobs.results.attempts import RunRef
-from jobs.results.records import Attempt, CodeFile, Outcome, Status
+from jobs.results.records import Attempt, AttemptOutcome, CodeFile, Status
 from jobs.results.results_folder import ResultsFolder
 from jobs.results.run_state import attempt_alive, lost_shard
 from jobs.runs import canary
@@ -79,7 +79,7 @@ class TrainJob:
             raise JobsError(f"task {self.task} of submission {self.submission} is not in {store.root}")
         code_snapshot.check(store, submission)
         runs = submission.tasks[self.task]
-        execution = Execution(
+        execution = AttemptRunner(
             store,
             device="cuda" if submission.gpus else "cpu",
             threads=submission.threads,
@@ -97,7 +97,7 @@ class TrainJob:
 
 
 @dataclass(frozen=True)
-class Execution:
+class AttemptRunner:
     """Trains runs of one configuration in this process.
 
     backend: of the submission; None in the foreground. listen: called with every progress report.
@@ -112,7 +112,7 @@ class Execution:
     settings: Settings = field(default_factory=Settings)
     listen: Listener = lambda run, progress: None
 
-    def train(self, runs: Sequence[RunRef]) -> list[Outcome]:
+    def train(self, runs: Sequence[RunRef]) -> list[AttemptOutcome]:
         """Train those of `runs` that are neither done nor alive elsewhere; their outcomes, recorded."""
         config = self.store.check_config(runs[0].config_id)
         before = {run: self.store.attempts.load(run, config.steps).step for run in runs}
@@ -209,10 +209,12 @@ class Execution:
             origin={"code": code_snapshot.digest(process.ROOT, code_snapshot.AGENT)},
         )
 
-    def _record(self, run: RunRef, attempt: Attempt, ended: trainable.Outcome, used: dict[str, float]) -> Outcome:
+    def _record(
+        self, run: RunRef, attempt: Attempt, ended: trainable.Outcome, used: dict[str, float]
+    ) -> AttemptOutcome:
         last = self.store.attempts.last_shard(run) if ended.state == "finished" else None
         named = str(last) if last is not None and last.end == ended.step else ""
-        outcome = Outcome(ended.state, ended.step, ended.message, time.time(), usage=used, last_shard=named)
+        outcome = AttemptOutcome(ended.state, ended.step, ended.message, time.time(), usage=used, last_shard=named)
         self.store.attempts.write_outcome(run, attempt.number, outcome)
         _say(f"{run}: {outcome.state} at step {outcome.step:,} {outcome.message}".rstrip())
         return outcome
@@ -227,7 +229,9 @@ class Execution:
             step = status.step if status is not None and status.attempt == attempt.number else 0
             state = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
             with contextlib.suppress(OSError):  # a full disk; the traceback is in the log
-                self.store.attempts.write_outcome(run, attempt.number, Outcome(state, step, last, time.time(), text))
+                self.store.attempts.write_outcome(
+                    run, attempt.number, AttemptOutcome(state, step, last, time.time(), text)
+                )
 
     def _current_task(self) -> str | None:
         """The backend's ID of the job that trains; None in the foreground and where the backend has no IDs."""

@@ -32,7 +32,7 @@ from tdmpc.agent.losses import (
     policy_metrics,
     policy_pass,
 )
-from tdmpc.agent.mppi import Plan, PlanNoise, draw_plan_noise, plan_with, score
+from tdmpc.agent.mppi import MppiPlan, PlanNoise, draw_plan_noise, plan_with, score
 from tdmpc.agent.networks import Policy, TargetValues, WorldModel, move_average
 from tdmpc.agent.ops import clip_per_seed, per_seed_norm
 from tdmpc.agent.value_targets import Gaussian, Networks, Noise
@@ -174,12 +174,12 @@ class Agent:
         return result.metrics
 
     @torch.no_grad()
-    def act(self, obs: Tensor, warm: Tensor, draws: Draws) -> Plan:
+    def act(self, obs: Tensor, warm: Tensor, draws: Draws) -> MppiPlan:
         """Plan from obs (S, O), as in training, starting at the mean `warm` (S, 1, T, A)."""
         noise = draw_plan_noise(self.config, 1, self.action_size, draws, best=False)
         return self._execution.record("plan", self._plan)(obs, warm, noise)
 
-    def _plan(self, obs: Tensor, warm: Tensor, noise: PlanNoise) -> Plan:
+    def _plan(self, obs: Tensor, warm: Tensor, noise: PlanNoise) -> MppiPlan:
         z = self.model.encode(obs.unsqueeze(1))
         return plan_with(noise, self.networks, z, warm, self.config, None, self._score)
 

@@ -21,7 +21,7 @@ from tdmpc.rng import Draws
 WORST = -1e9  # in place of a score that is NaN or infinite; finite, so that a softmax over scores is finite
 
 
-class Plan(NamedTuple):
+class MppiPlan(NamedTuple):
     action: Tensor  # (S, P, A)
     mean: Tensor  # (S, P, T, A), from which the next plan starts
     std: Tensor  # (S, P, A) of the first action
@@ -70,7 +70,9 @@ def draw_plan_noise(config: TrainConfig, episodes: int, size: int, draws: Draws,
     )
 
 
-def plan(nets: Networks, z: Tensor, warm: Tensor, config: TrainConfig, draws: Draws, heads: Heads, best: bool) -> Plan:
+def plan(
+    nets: Networks, z: Tensor, warm: Tensor, config: TrainConfig, draws: Draws, heads: Heads, best: bool
+) -> MppiPlan:
     """Plan from latents z (S, P, L), starting at the mean `warm` (S, P, T, A).
 
     heads: dynamics heads that score candidates (None: all). best: take the best elite (evaluation) instead of sampling
@@ -84,7 +86,7 @@ def plan(nets: Networks, z: Tensor, warm: Tensor, config: TrainConfig, draws: Dr
 def plan_with(
     noise: PlanNoise, nets: Networks, z: Tensor, warm: Tensor, config: TrainConfig, heads: Heads,
     score_of: Callable[[Networks, Tensor, Tensor, TrainConfig, Heads], Tensor] = score,
-) -> Plan:  # fmt: skip
+) -> MppiPlan:  # fmt: skip
     """`plan` with noise that was drawn before. score_of: `score`, or its compiled form."""
     c = config
     mean, std = warm, torch.full_like(warm, c.max_std)
@@ -101,7 +103,7 @@ def plan_with(
     if noise.action is not None:
         first = (first + c.train_act_std_coeff * std[:, :, 0] * noise.action).clamp(-1, 1)
     share = (index < c.num_pi_trajs).float().mean(-1)
-    return Plan(first, mean, std[:, :, 0], share)
+    return MppiPlan(first, mean, std[:, :, 0], share)
 
 
 def shift(mean: Tensor) -> Tensor:

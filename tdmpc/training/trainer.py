@@ -21,7 +21,7 @@ from sweepwise.core.shards import ShardWriter
 from sweepwise.core.trainable import Outcome, Progress, RunHandle, State
 from tdmpc.agent.agent import Agent, Schedule, freeze_step
 from tdmpc.agent.losses import Metrics
-from tdmpc.agent.mppi import Plan, shift
+from tdmpc.agent.mppi import MppiPlan, shift
 from tdmpc.config import ConfigError, TrainConfig
 from tdmpc.metrics import CATALOGUE, METRICS, VALIDATION_PREFIXES
 from tdmpc.rng import Draws, derive_seed, generator
@@ -207,7 +207,7 @@ class Trainer:
         return actions
 
     @torch.no_grad()
-    def _planner_metrics(self, plan: Plan, obs: Tensor) -> Metrics:
+    def _planner_metrics(self, plan: MppiPlan, obs: Tensor) -> Metrics:
         z = self.agent.model.encode(obs.unsqueeze(1))
         distance = (plan.action - self.agent.acting_policy.act(z)).abs().mean(dim=(1, 2))
         return {

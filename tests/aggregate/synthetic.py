@@ -10,7 +10,7 @@ import numpy as np
 from aggregate.inputs.plan_questions import Question
 from aggregate.inputs.runs import ConfigSource, RunSource, SweepSource
 from jobs.results.attempts import RunRef
-from jobs.results.records import Attempt, Outcome, SubmittedConfiguration, SubmittedSweep
+from jobs.results.records import Attempt, AttemptOutcome, SubmittedConfiguration, SubmittedSweep
 from jobs.results.results_folder import ResultsFolder
 from sweepwise.core.shards import ShardWriter
 from tdmpc.config import TrainConfig, config_id
@@ -152,7 +152,7 @@ def submitted(
             run = RunRef(config_id(config), seed)
             attempt = store.attempts.claim(run, Attempt(0, "here", 1, "1", 0.0, "cpu"))
             write_run(store.attempts.folder(run), seed, total=total, final=final, rng_key=index, lean=True)
-            store.attempts.write_outcome(run, attempt.number, Outcome("finished", total, "", 0.0))
+            store.attempts.write_outcome(run, attempt.number, AttemptOutcome("finished", total, "", 0.0))
         listed.append(SubmittedConfiguration(config_id(config), f"num_q={index + 1}", {"num_q": index + 1}, index == 0,
                                  list(range(1, seeds + 1))))  # fmt: skip
     store.write_sweep(SubmittedSweep("ensemble", "mine", "Find ensemble sizes", [], ["num_q"], listed, 0.0))

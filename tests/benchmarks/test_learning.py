@@ -19,7 +19,7 @@ import torch
 from jobs.planning import plan
 from jobs.planning.expand import expand
 from jobs.results.attempts import RunRef
-from jobs.results.records import Attempt, Outcome
+from jobs.results.records import Attempt, AttemptOutcome
 from jobs.results.results_folder import ResultsFolder
 from jobs.submit.submit import record_sweeps
 
@@ -119,7 +119,7 @@ def made_up(learning: ModuleType, synthetic: ModuleType, root: Path, evaluations
             )
             for begun, ended in ((1000.0, 1100.0), (2000.0, 2300.0)):
                 attempt = store.attempts.claim(run, Attempt(0, "n1", 1, "", begun, "cpu", versions={"torch": "2.9"}))
-                outcome = Outcome("finished", found.config.steps, "", ended)
+                outcome = AttemptOutcome("finished", found.config.steps, "", ended)
                 store.attempts.write_outcome(run, attempt.number, outcome)
     return store
 

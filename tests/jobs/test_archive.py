@@ -17,7 +17,7 @@ from jobs.cli import cli
 from jobs.reports import archive, imported_curves
 from jobs.results import code_snapshot
 from jobs.results.attempts import RunRef
-from jobs.results.records import Attempt, Outcome
+from jobs.results.records import Attempt, AttemptOutcome
 from jobs.results.results_folder import ResultsFolder, archivable
 from sweepwise.core.errors import JobsError
 
@@ -44,7 +44,7 @@ def origin(tmp_path_factory: pytest.TempPathFactory, synthetic: ModuleType) -> R
     run = RunRef(store.config_ids()[0], 1)
     code = code_snapshot.take(store).hash
     attempt = store.attempts.claim(run, Attempt(0, "here", 1, "1", 0.0, "cpu", code=code))
-    store.attempts.write_outcome(run, attempt.number, Outcome("finished", TOTAL, "", 0.0))
+    store.attempts.write_outcome(run, attempt.number, AttemptOutcome("finished", TOTAL, "", 0.0))
     (store.attempts.folder(run) / "checkpoints").mkdir()
     (store.attempts.folder(run) / "checkpoints" / "step-000002000-u000000001-a001.pt").write_bytes(b"pickle")
     return store

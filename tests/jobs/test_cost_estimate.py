@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from jobs.results.attempts import RunRef
-from jobs.results.records import Attempt, Outcome, Status, Submission, TaskRuns
+from jobs.results.records import Attempt, AttemptOutcome, Status, Submission, TaskRuns
 from jobs.results.results_folder import ResultsFolder
 from jobs.runs import cost_estimate
 from sweepwise.core.errors import JobsError
@@ -31,7 +31,7 @@ def earlier(
         number = store.attempts.claim(run, attempt).number
         store.attempts.write_status(run, Status(number, step, config.steps, 99.0, None, 1000.0 + seconds))
         if step == config.steps:
-            store.attempts.write_outcome(run, number, Outcome("finished", step, "", 1000.0 + seconds))
+            store.attempts.write_outcome(run, number, AttemptOutcome("finished", step, "", 1000.0 + seconds))
 
 
 def expected(

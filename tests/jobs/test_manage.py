@@ -15,7 +15,7 @@ from jobs.backends import local, local_scheduler, registry
 from jobs.backends.local_scheduler import Scheduler
 from jobs.backends.slurm import accounting
 from jobs.results.attempts import RunRef
-from jobs.results.records import Attempt, Outcome, Status, Submission, TaskRuns
+from jobs.results.records import Attempt, AttemptOutcome, Status, Submission, TaskRuns
 from jobs.results.results_folder import ResultsFolder
 
 PLAN = """
@@ -49,7 +49,7 @@ def begin(store: ResultsFolder, task: int, step: int = 100) -> RunRef:
 
 def end(store: ResultsFolder, run: RunRef, state: str, message: str = "") -> None:
     step = 5000 if state == "finished" else 100
-    store.attempts.write_outcome(run, 1, Outcome(state, step, message, time.time()))
+    store.attempts.write_outcome(run, 1, AttemptOutcome(state, step, message, time.time()))
 
 
 def log(store: ResultsFolder, task: int, text: str) -> Path:
@@ -344,7 +344,7 @@ def test_without_accounting_what_was_used_comes_from_the_runs(run: Any, store: R
     ref = begin(store, 0)
     now = time.time()
     store.attempts.write_outcome(
-        ref, 1, Outcome("finished", 5000, "", now + 3600, usage={"cpu_s": 1800.0, "memory_gb": 2.0})
+        ref, 1, AttemptOutcome("finished", 5000, "", now + 3600, usage={"cpu_s": 1800.0, "memory_gb": 2.0})
     )
     assert used(run)[:6] == ["1", "1", "0.5", "4", "2.0", "24"]
     assert used(run)[-4:] == ["--option", "mem_gb=3", "--option", "time=91"]
@@ -355,7 +355,7 @@ def test_a_gpus_memory_stands_beside_slurms_books(run: Any, store: ResultsFolder
     run("submit", "q", "--profile", "gpu")
     ref = begin(store, 0)
     used_up = {"cpu_s": 60.0, "memory_gb": 1.0, "gpu_gb": 3.25}
-    store.attempts.write_outcome(ref, 1, Outcome("finished", 5000, "", time.time() + 60, usage=used_up))
+    store.attempts.write_outcome(ref, 1, AttemptOutcome("finished", 5000, "", time.time() + 60, usage=used_up))
     slurm.set("100_0", state="COMPLETED", elapsed_raw=1800, total_cpu="00:24:00", max_rss="1048576K")
     assert used(run)[:7] == ["1", "4", "0.8", "16", "1.0", "1", "3.2"]
 

@@ -13,7 +13,7 @@ from fake_slurm import FakeSlurm
 
 from jobs.reports import inputs
 from jobs.results.attempts import RunRef
-from jobs.results.records import Attempt, Outcome
+from jobs.results.records import Attempt, AttemptOutcome
 from jobs.results.results_folder import ResultsFolder
 from jobs.results.run_state import RunState, given_up
 
@@ -68,7 +68,7 @@ def test_what_is_stopped_stays_stopped_until_it_is_asked_for(run: Any, store: Re
     assert f"num_q=4 ({first.config_id}): hopeless at step 12,000: its best evaluation return was " in told
     assert "of what 3 others did on average until then" in told
     assert "2 runs stopped" in told
-    store.attempts.write_outcome(first, 1, Outcome("interrupted", 12_000, "told to stop", time.time()))
+    store.attempts.write_outcome(first, 1, AttemptOutcome("interrupted", 12_000, "told to stop", time.time()))
     assert states(run) == ["pending"] * 6 + ["stopped"] * 2
     assert "hopeless at step 12,000" in run("status", "--runs").stdout
     assert f"runs/{first.config_id}/seed-1/stopped.json" in store.archived(["q"], [first], [], [])
@@ -98,7 +98,7 @@ def test_the_report_says_what_was_stopped_and_how_it_is_scored(
         synthetic.write_run(
             store.attempts.folder(ref), ref.seed, final=FINALS[index], rng_key=index, tag="a002", lean=True
         )
-        store.attempts.write_outcome(ref, attempt.number, Outcome("finished", 20_000, "", 0.0))
+        store.attempts.write_outcome(ref, attempt.number, AttemptOutcome("finished", 20_000, "", 0.0))
     summary = summarise(inputs.sweep_sources(store, ["q"]))
     (sweep,) = summary.sweeps
     own = sweep.scores[sweep.scores["config_id"] == runs(store)[-1][0].config_id]

@@ -12,7 +12,7 @@ import pytest
 
 from jobs.results.attempts import RunRef
 from jobs.results.record_files import RecordError, decode, encode
-from jobs.results.records import Attempt, Outcome, Status, Submission, SubmittedSweep, TaskRuns
+from jobs.results.records import Attempt, AttemptOutcome, Status, Submission, SubmittedSweep, TaskRuns
 from jobs.results.results_folder import ResultsFolder
 from sweepwise.core.atomic import write_bytes
 from sweepwise.core.errors import JobsError
@@ -95,7 +95,7 @@ def beat(store: ResultsFolder, run: RunRef) -> int:
 def test_done_is_what_any_attempt_finished(store: ResultsFolder) -> None:
     run = run_of(TrainConfig())
     store.attempts.claim(run, ATTEMPT)
-    store.attempts.write_outcome(run, 1, Outcome("finished", 100, "", 1.0))
+    store.attempts.write_outcome(run, 1, AttemptOutcome("finished", 100, "", 1.0))
     assert store.attempts.load(run, 100).done
     assert not store.attempts.load(run, 101).done
     store.attempts.claim(run, ATTEMPT)  # one more, which found nothing to do and died
@@ -132,7 +132,7 @@ def test_an_outcome_whose_last_shard_is_gone_is_not_done(store: ResultsFolder) -
     run = run_of(TrainConfig())
     store.attempts.claim(run, ATTEMPT)
     path = shard(store, run, "a001-p00001-end100.parquet")
-    store.attempts.write_outcome(run, 1, Outcome("finished", 100, "", 1.0, last_shard=path.name))
+    store.attempts.write_outcome(run, 1, AttemptOutcome("finished", 100, "", 1.0, last_shard=path.name))
     assert store.attempts.load(run, 100).done
     path.unlink()
     assert (store.attempts.load(run, 100).done, store.attempts.load(run, 100).lost_shard) == (False, path.name)
@@ -143,14 +143,14 @@ def test_an_outcome_that_names_no_shard_is_not_done(store: ResultsFolder, name: 
     run = run_of(TrainConfig())
     store.write_config(TrainConfig())
     store.attempts.claim(run, ATTEMPT)
-    store.attempts.write_outcome(run, 1, Outcome("finished", 100, "", 1.0, last_shard=name))
+    store.attempts.write_outcome(run, 1, AttemptOutcome("finished", 100, "", 1.0, last_shard=name))
     assert not store.attempts.load(run, 100).done
 
 
 def test_an_interrupted_outcome_at_the_last_step_is_not_done(store: ResultsFolder) -> None:
     run = run_of(TrainConfig())
     store.attempts.claim(run, ATTEMPT)
-    store.attempts.write_outcome(run, 1, Outcome("interrupted", 100, "", 1.0))
+    store.attempts.write_outcome(run, 1, AttemptOutcome("interrupted", 100, "", 1.0))
     assert not store.attempts.load(run, 100).done
 
 

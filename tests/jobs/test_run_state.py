@@ -11,7 +11,7 @@ import pytest
 
 from jobs import process
 from jobs.results.attempts import RunRecord, RunRef
-from jobs.results.records import Attempt, Outcome, Status
+from jobs.results.records import Attempt, AttemptOutcome, Status
 from jobs.results.run_state import FRESH_S, STALLED_AFTER_S, RunState, TaskState, attempt_alive, ending, run_state
 
 NOW = 100_000.0
@@ -31,7 +31,7 @@ def record(
         steps=100,
         attempts=1 if made else 0,
         attempt=made,
-        outcome=Outcome(*outcome, "why", NOW) if outcome else None,
+        outcome=AttemptOutcome(*outcome, "why", NOW) if outcome else None,
         status=Status(1, 50, 100, 1.0, None, beat) if beat is not None else None,
         finished_step=finished,
     )
@@ -116,7 +116,7 @@ def test_the_cause_comes_from_whoever_knows() -> None:
     state = run_state(told_to_stop, task("ended", "its time limit was reached", "timeout"), NOW)
     assert state == RunState("interrupted", "its time limit was reached; state saved", "timeout")
     assert run_state(told_to_stop, task("ended", "exit code 1", "error"), NOW).cause == ""
-    error = Outcome("failed", 60, "OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB", NOW)
+    error = AttemptOutcome("failed", 60, "OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB", NOW)
     on_gpu = dataclasses.replace(told_to_stop, outcome=error)
     assert run_state(on_gpu, task("ended", "its job failed", "error"), NOW).cause == "oom"
     assert run_state(record(attempt(), ("failed", 60)), None, NOW).cause == "error"

@@ -15,10 +15,10 @@ import pytest
 from jobs import process
 from jobs.backends.slurm import job_environment
 from jobs.results.attempts import RunRef
-from jobs.results.records import Attempt, Outcome, Status, Submission, TaskRuns
+from jobs.results.records import Attempt, AttemptOutcome, Status, Submission, TaskRuns
 from jobs.results.results_folder import ResultsFolder
 from jobs.worker import train_job
-from jobs.worker.train_job import Execution, Heartbeat, TrainJob
+from jobs.worker.train_job import AttemptRunner, Heartbeat, TrainJob
 from sweepwise.core import trainable
 from sweepwise.core.errors import JobsError
 from tdmpc.config import TrainConfig, config_id
@@ -37,7 +37,7 @@ def job(store: ResultsFolder, seeds: Sequence[int] = (1, 2), gpus: int = 0, back
     return TrainJob(str(store.root), name, 0)
 
 
-def outcome(store: ResultsFolder, run: RunRef) -> Outcome:
+def outcome(store: ResultsFolder, run: RunRef) -> AttemptOutcome:
     found = store.attempts.load(run, CONFIG.steps).outcome
     assert found is not None
     return found
@@ -269,7 +269,7 @@ def test_a_full_disk_does_not_end_a_run_by_its_heartbeat(
 
     monkeypatch.setattr(store.attempts, "write_status", full)
     store.write_config(CONFIG)
-    outcomes = Execution(store, "cpu", 1).train(RUNS)
+    outcomes = AttemptRunner(store, "cpu", 1).train(RUNS)
     assert [o.state for o in outcomes] == ["finished", "finished"]
 
 
