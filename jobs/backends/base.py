@@ -165,7 +165,7 @@ class Backend(ABC):
     def check(self) -> None:  # noqa: B027 - nothing to check by default
         """Raises `JobsError` where nothing can be submitted from here."""
 
-    def room(self, target: Target) -> int | None:
+    def remaining_tasks(self, target: Target) -> int | None:
         """How many more tasks the backend takes of this user now; None for any number.
 
         Raises `JobsError` where it takes none.

@@ -1,4 +1,4 @@
-"""The command line: each command a thin layer over the rooms, heavy imports inside the commands."""
+"""The command line: thin commands over the other packages, with heavy imports inside the commands."""
 
 from __future__ import annotations
 

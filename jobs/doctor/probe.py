@@ -21,7 +21,7 @@ from sweepwise.core.atomic import write_json
 FACTS, TOLD, AGAIN = "facts.json", "told.json", "again.json"
 PATIENCE_S = 240.0  # of the job for the signal
 _TIMEOUT_S = 180.0
-# In a process of its own: this room never loads what is heavy, and a crash of a driver is a finding.
+# In a process of its own: `jobs` never loads heavy packages, and a crash of a driver is a result too.
 _LOOK = """
 import json
 found = {}

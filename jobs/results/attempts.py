@@ -98,7 +98,7 @@ class Attempts:
                 return claimed
 
     def is_newest(self, run: RunRef, number: int) -> bool:
-        """Whether attempt `number` still owns the run: nobody claimed a later one."""
+        """Whether attempt `number` still owns the run: no later one was claimed."""
         return max(self._numbers(run, "attempts"), default=0) == number
 
     def read(self, run: RunRef, number: int) -> Attempt | None:
@@ -117,7 +117,7 @@ class Attempts:
 
     def write_status(self, run: RunRef, status: Status) -> bool:
         """Publish a heartbeat; False, and nothing is written, where a newer attempt owns the run."""
-        # each attempt has its own file: one that is stopped between the guard and the move overwrites nobody's
+        # each attempt has its own file: one that is stopped between the guard and the move overwrites no other's
         path = self.folder(run) / "status" / f"{status.attempt:03d}.json"
         owned = functools.partial(self.is_newest, run, status.attempt)
         try:

@@ -184,7 +184,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the sweep had measured when it was decided. ties: not told apart from the leader."""
+    """What the sweep had measured at the decision. ties: not significantly different from the best configuration."""
 
     chosen: Measured
     baseline: Measured | None

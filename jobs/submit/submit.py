@@ -123,8 +123,8 @@ def check(submit_options: SubmitOptions, target: Target) -> None:
 
 def tasks_that_fit(tasks: Sequence[TaskRuns], target: Target) -> Sequence[TaskRuns]:
     """The first of `tasks`, as many as the backend takes of this user. Raises `JobsError` where it takes none."""
-    room = registry.get(target.backend).room(target) if tasks else None
-    return tasks if room is None else tasks[:room]
+    remaining = registry.get(target.backend).remaining_tasks(target) if tasks else None
+    return tasks if remaining is None else tasks[:remaining]
 
 
 def preview(store: ResultsFolder, request: Request) -> str:

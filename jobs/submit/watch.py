@@ -111,7 +111,7 @@ class _ProgressView:
                 self._say(ref, run)
 
     def _tell_a_file(self, completed: int, told: str) -> None:
-        """Where nobody sees bars move, a line for every tenth of the steps."""
+        """Where the output is not a terminal, a line for every tenth of the steps."""
         tenths = 10 * completed // max(1, self._steps)
         if tenths > self._tenths and not self._progress.console.is_terminal:
             self._tenths = tenths

@@ -63,18 +63,18 @@ class SlurmBackend(Backend):
     def check(self) -> None:
         commands.check()
 
-    def room(self, target: Target) -> int | None:
+    def remaining_tasks(self, target: Target) -> int | None:
         if target.profile is None:
             return None
         limit = target.profile.max_submit or commands.submit_limit(target.profile.account)
         if limit is None:
             return None
-        room = limit - commands.queued()
-        if room < 1:
+        remaining_tasks = limit - commands.queued()
+        if remaining_tasks < 1:
             raise JobsError(
                 f"Slurm lets you have {limit} tasks in its queue and they are there; submit again when some ended"
             )
-        return room
+        return remaining_tasks
 
     def width(self, tasks: int, options: ExecutionOptions, target: Target) -> int:
         return target.throttle

@@ -14,7 +14,7 @@ from jobs.backends.base import NoResponse
 from jobs.backends.slurm import queue_state
 from sweepwise.core.errors import JobsError
 
-ARRAY_SIZE = 1001  # what MaxArraySize is where nobody set it; an index is below it
+ARRAY_SIZE = 1001  # Slurm's default of MaxArraySize; an index is below it
 QUERY_TIMEOUT_S = 20
 _SBATCH_TIMEOUT_S = 120
 _JOB_ID = re.compile(r"(\d+)(;.*)?\s*$")  # --parsable: the id, and the cluster's name where there are several

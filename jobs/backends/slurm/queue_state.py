@@ -19,7 +19,7 @@ from jobs.results.run_state import TaskState
 TIMEOUT_S = 20.0
 RETRY_S, RETRY_AT_MOST_S = 5.0, 300.0  # before a silent controller is asked again; doubled with every failure
 NO_ACCOUNTING_S = 600.0  # before sacct is asked again that had no answer
-FORGOTTEN_S = 30 * 86400.0  # answers that nobody asked for in this time are dropped
+FORGOTTEN_S = 30 * 86400.0  # answers that were not asked for in this time are dropped
 _EVERY_INDEX = {"SLURM_BITSTR_LEN": "0"}  # otherwise lists of indices end in "..." after 64 bytes
 
 _WAITING = {"PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_FED"}
@@ -131,7 +131,7 @@ def task_states(
         (submission.id, task): _task_state(submission, chunk, task, memory)
         for submission, chunk in chunks
         for task in chunk.tasks
-        if not (submission.exported and not chunk.job_id)  # nobody knows whether its script was submitted
+        if not (submission.exported and not chunk.job_id)  # it is unknown whether its script was submitted
     }
 
 
