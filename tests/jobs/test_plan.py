@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,8 @@ SWEEPS = {  # configurations of the packaged plan, as the plan counts them
     "entropy.fixed": 3,
 }
 
+GOLDEN_IDS = json.loads((Path(__file__).parent / "golden" / "config_ids.json").read_text())
+
 
 def packaged(name: str) -> list[ExpandedSweep]:
     loaded = plan.load()
@@ -31,6 +34,16 @@ def packaged(name: str) -> list[ExpandedSweep]:
 
 def ids(sweeps: list[ExpandedSweep]) -> set[str]:
     return {c.config_id for sweep in sweeps for c in sweep.configurations}
+
+
+def test_configuration_ids_do_not_change() -> None:
+    """Runs that are on disk are found by these IDs (golden/config_ids.json, made by the code of November 2026)."""
+    loaded = plan.load()
+    for suffix, preset in (("", {}), (" --preset small", dict(plan.load_preset("small").values))):
+        for sweep in loaded.sweeps:
+            made = expand(loaded, sweep, preset).configurations
+            assert {c.label: c.config_id for c in made} == GOLDEN_IDS[sweep.name + suffix]
+    assert len(GOLDEN_IDS) == 2 * len(loaded.sweeps)
 
 
 def written(tmp_path: Path, text: str) -> Path:

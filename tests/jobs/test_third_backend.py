@@ -49,10 +49,10 @@ def write_job(job_id: str, job: dict[str, Any]) -> None:
     atomic.write_json(server() / f"{job_id}.json", job)
 
 
-def qsub(script: Path, name: str, after: Sequence[str]) -> str:
-    """Takes a job that begins when those of `after` have ended; its ID."""
+def qsub(script: Path, name: str, after: Sequence[str], held: bool) -> str:
+    """Takes a job that begins when those of `after` have ended, and it is not held; its ID."""
     job_id = f"{len(jobs()) + 1:03d}"
-    write_job(job_id, {"name": name, "script": str(script), "state": "Q", "after": list(after)})
+    write_job(job_id, {"name": name, "script": str(script), "state": "H" if held else "Q", "after": list(after)})
     if len(jobs()) == int(os.environ.get(DIES_AFTER, "0")):
         os.kill(os.getpid(), signal.SIGKILL)
     return job_id
@@ -95,6 +95,7 @@ def run_job(job_id: str) -> None:
 class PbsBackend(Backend):
     name = "pbs"
     poll_s = 0.2
+    can_hold = True
     can_export = True
     enforces_limits = True
 
@@ -106,7 +107,8 @@ class PbsBackend(Backend):
         return SLOTS
 
     def allocate(self, request: Request, job_name: str) -> Allocation:
-        chunks = [Chunk(f"{job_name}.{task}", task, 1) for task in range(len(request.tasks))]
+        tasks = range(len(request.tasks))
+        chunks = [Chunk(f"{job_name}.{task}", task, 1, held=task >= request.canaries) for task in tasks]
         if request.submit_options.then_aggregate:
             chunks.append(Chunk(f"{job_name}.report", len(chunks), 0, list(range(len(chunks)))))
         return Allocation(1, chunks)
@@ -129,7 +131,7 @@ class PbsBackend(Backend):
         for position, chunk in enumerate(submission.chunks):
             script = store.submissions.script_path(submission.id, position)
             after = [submission.chunks[other].job_id for other in chunk.after]
-            job_id = taken.get(chunk.job_name) or qsub(script, chunk.job_name, after)
+            job_id = taken.get(chunk.job_name) or qsub(script, chunk.job_name, after, chunk.held)
             chunks = list(submission.chunks)
             chunks[position] = dataclasses.replace(chunk, job_id=job_id)
             submission = dataclasses.replace(submission, chunks=chunks)
@@ -160,10 +162,21 @@ class PbsBackend(Backend):
         for submission, task in tasks:
             job_id = submission.job_of(task) or ""
             job = jobs()[job_id]
-            write_job(job_id, {**job, "cancelled": True, **({"state": "F"} if job["state"] == "Q" else {})})
+            write_job(job_id, {**job, "cancelled": True, **({"state": "F"} if job["state"] in "QH" else {})})
             if "pid" in job:
                 os.kill(job["pid"], signal.SIGTERM)
         return {}
+
+    def hold_pending(self, submission: Submission) -> int:
+        waiting = [chunk.job_id for chunk in submission.chunks if jobs()[chunk.job_id]["state"] == "Q"]
+        for job_id in waiting:
+            write_job(job_id, {**jobs()[job_id], "state": "H"})
+        return len(waiting)
+
+    def release(self, jobs_held: Sequence[str]) -> None:
+        for job_id in jobs_held:
+            if jobs()[job_id]["state"] == "H":
+                write_job(job_id, {**jobs()[job_id], "state": "Q"})
 
     def log_paths(self, store: ResultsFolder, submission: Submission, task: int) -> list[Path]:
         script = store.submissions.script_path(submission.id, task)
@@ -188,7 +201,9 @@ def _state(submission: str, job_id: str, job: dict[str, Any] | None) -> TaskStat
         return TaskState(submission, "ended", "cancelled", "cancelled", "node1", job_id)
     if job["state"] == "F":
         return TaskState(submission, "ended", f"exit code {job['code']}" if job["code"] else "", "", "node1", job_id)
-    return TaskState(submission, {"Q": "pending", "R": "running"}[job["state"]], "", "", "node1", job_id)
+    return TaskState(
+        submission, {"Q": "pending", "H": "pending", "R": "running"}[job["state"]], "", "", "node1", job_id
+    )
 
 
 if __name__ == "__main__":
@@ -252,6 +267,13 @@ def test_submit_status_logs_usage_and_report(pbs: Sweeps) -> None:
     wait_until("the report", (pbs.folder / "results" / "reports" / "pair.html").exists, PATIENCE_S, pause=0.2)
     assert "0 to submit" in pbs("submit", "pair", *SHORT)
     assert len(pbs_jobs(pbs)) == 3
+
+
+def test_the_other_seeds_wait_until_the_first_is_healthy(pbs: Sweeps) -> None:
+    pbs("submit", "one", *SHORT, "--seeds", "3", "--canary")
+    assert [job["state"] for job in pbs_jobs(pbs)] == ["Q", "H", "H"]
+    assert "2 tasks are held" in pbs("status")
+    pbs.until("done", "done", "done")  # the first seed's own job releases the others
 
 
 def test_a_cancelled_run_goes_on_with_rerun(pbs: Sweeps) -> None:
