@@ -142,6 +142,7 @@ class Backend(ABC):
     """Subclasses override what they have; the defaults are those of a backend without that feature."""
 
     name: ClassVar[str]
+    title: ClassVar[str] = ""  # how messages name it, where that is not its name
     poll_s: ClassVar[float] = 5.0  # how often `--wait` looks at the runs
     in_process: ClassVar[bool] = False  # the submitting command runs the tasks itself, from the live code
     can_hold: ClassVar[bool] = False  # jobs can be held and released: canaries, the circuit breaker

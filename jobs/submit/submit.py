@@ -109,10 +109,17 @@ def choose_target(options: ExecutionOptions) -> Target:
 
 def check(submit_options: SubmitOptions, target: Target) -> None:
     """Raises `JobsError` for what cannot be done together."""
-    backend = registry.get(target.backend)
-    if (submit_options.canary and not backend.can_hold) or (submit_options.export and not backend.can_export):
-        word = "--canary" if submit_options.canary else "--export"
-        raise JobsError(f"{word} needs Slurm, and this goes to {target.backend}; leave it out, or give --cluster slurm")
+    backend, others = registry.get(target.backend), [registry.get(name) for name in registry.names()]
+    for word, asked, able in (
+        ("--canary", submit_options.canary, [other for other in others if other.can_hold]),
+        ("--export", submit_options.export, [other for other in others if other.can_export]),
+    ):
+        if asked and backend not in able:
+            titles = " or ".join(other.title or other.name for other in able)
+            raise JobsError(
+                f"{word} needs {titles}, and this goes to {target.backend}; "
+                f"leave it out, or give --cluster {able[0].name}"
+            )
     if submit_options.export and (submit_options.canary or submit_options.then_aggregate):
         raise JobsError("--export writes scripts to submit by hand; it goes without --canary and --then-aggregate")
     if submit_options.then_aggregate and not backend.can_report:

@@ -30,6 +30,7 @@ from sweepwise.core.errors import JobsError
 
 class SlurmBackend(Backend):
     name = "slurm"
+    title = "Slurm"
     can_hold = True
     can_export = True
     enforces_limits = True
