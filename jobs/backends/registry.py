@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import functools
 import importlib
-from importlib import metadata
+from typing import TYPE_CHECKING
 
 from jobs.backends.base import Backend
 from sweepwise.core.errors import JobsError, near
+
+if TYPE_CHECKING:
+    from importlib import metadata
 
 AUTO = "auto"
 GROUP = "sweepwise.backends"
@@ -25,6 +28,8 @@ PACKAGED = tuple(_PACKAGED)
 
 @functools.cache
 def _installed() -> dict[str, metadata.EntryPoint]:
+    from importlib import metadata  # slow to import, and seldom needed
+
     return {point.name: point for point in metadata.entry_points(group=GROUP) if point.name not in _PACKAGED}
 
 

@@ -39,9 +39,14 @@ class BackendName(click.ParamType):
         return f"[{'|'.join(self._legal())}]"
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        if value not in self._legal():
+        if not self._is_legal(value):
             self.fail(f"{value!r} is not one of {', '.join(map(repr, self._legal()))}.", param, ctx)
         return value
+
+    def _is_legal(self, value: str) -> bool:
+        from jobs.backends import registry
+
+        return value == registry.AUTO or registry.is_known(value)
 
     def _legal(self) -> list[str]:
         from jobs.backends import registry

@@ -5,14 +5,14 @@ from __future__ import annotations
 import dataclasses
 import secrets
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from jobs import process
 from jobs.backends import profile, registry
-from jobs.backends.base import ExecutionOptions, Request, SubmitOptions, Target
+from jobs.backends.base import Backend, ExecutionOptions, Request, SubmitOptions, Target
 from jobs.planning import interim_analyses
 from jobs.planning.expand import ExpandedSweep
 from jobs.planning.plan import Plan
@@ -109,23 +109,26 @@ def choose_target(options: ExecutionOptions) -> Target:
 
 def check(submit_options: SubmitOptions, target: Target) -> None:
     """Raises `JobsError` for what cannot be done together."""
-    backend, others = registry.get(target.backend), [registry.get(name) for name in registry.names()]
-    for word, asked, able in (
-        ("--canary", submit_options.canary, [other for other in others if other.can_hold]),
-        ("--export", submit_options.export, [other for other in others if other.can_export]),
-    ):
-        if asked and backend not in able:
-            titles = " or ".join(other.title or other.name for other in able)
-            raise JobsError(
-                f"{word} needs {titles}, and this goes to {target.backend}; "
-                f"leave it out, or give --cluster {able[0].name}"
-            )
+    backend = registry.get(target.backend)
+    if submit_options.canary and not backend.can_hold:
+        raise _needs("--canary", target, lambda other: other.can_hold)
+    if submit_options.export and not backend.can_export:
+        raise _needs("--export", target, lambda other: other.can_export)
     if submit_options.export and (submit_options.canary or submit_options.then_aggregate):
         raise JobsError("--export writes scripts to submit by hand; it goes without --canary and --then-aggregate")
     if submit_options.then_aggregate and not backend.can_report:
         raise JobsError(
             f"--then-aggregate adds a job, and {target.backend} has none; `sweeps aggregate` afterwards does the same"
         )
+
+
+def _needs(option: str, target: Target, able: Callable[[Backend], bool]) -> JobsError:
+    """That the backend of `target` lacks what `option` needs, and which ones have it."""
+    others = [other for other in map(registry.get, registry.names()) if able(other)]
+    titles = " or ".join(other.title or other.name for other in others)
+    return JobsError(
+        f"{option} needs {titles}, and this goes to {target.backend}; leave it out, or give --cluster {others[0].name}"
+    )
 
 
 def tasks_that_fit(tasks: Sequence[TaskRuns], target: Target) -> Sequence[TaskRuns]:
