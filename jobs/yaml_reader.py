@@ -1,7 +1,7 @@
-"""YAML files with line numbers: every value knows where it stands, so that an error can say so.
+"""Read YAML files with line numbers, so that every error can name file and line.
 
-Scalars stay text; whoever reads them decides by the declared type. That avoids YAML 1.1's surprises
-(`3e-4` a string, `no` a boolean, `12:00:00` a number), and duplicate keys are errors.
+Scalars stay text; the caller parses them by the declared type. That avoids YAML 1.1's implicit types (`3e-4` a string,
+`no` a boolean, `12:00:00` a number). Duplicate keys are errors.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import yaml
 from sweepwise.core.errors import JobsError, near
 
 _NULL = "tag:yaml.org,2002:null"
-_MAX_DEPTH = 3  # a list of lists is the deepest value there is
+_MAX_DEPTH = 3  # the deepest legal value is a list of lists
 
 
 @dataclass(frozen=True)
@@ -25,18 +25,18 @@ class Entry:
 
     node: yaml.Node
     file: str
-    name: str  # how messages call it: "sweeps.ensemble.grid"
+    name: str  # name in messages: "sweeps.ensemble.grid"
 
     @property
     def line(self) -> int:
         return int(self.node.start_mark.line) + 1
 
     def error(self, message: str) -> JobsError:
-        """An error that begins with file and line."""
+        """An error whose message begins with file and line."""
         return JobsError(f"{self.file}:{self.line}: {message}")
 
     def text(self) -> str:
-        """A scalar as it is written. Raises `JobsError` for a list or a mapping, or where nothing is given."""
+        """A scalar as it is written. Raises `JobsError` for a list, a mapping or an empty value."""
         if not isinstance(self.node, yaml.ScalarNode) or self.node.tag == _NULL:
             raise self.error(f"{self.name}: give one value here")
         return str(self.node.value)
@@ -60,30 +60,30 @@ class Entry:
         return [Entry(child, self.file, self.name) for child in self.node.value]
 
     def texts(self) -> tuple[str, ...]:
-        """One text or a list of texts."""
+        """One text or a list of texts, as a tuple."""
         if isinstance(self.node, yaml.ScalarNode):
             return (self.text(),)
         return tuple(item.text() for item in self.items())
 
     def mapping(self, legal: Iterable[str] | None = None) -> dict[str, Entry]:
-        """The entries of a mapping; keys outside `legal` and keys that stand twice are errors."""
+        """The entries of a mapping. Raises `JobsError` for keys outside `legal` and for duplicate keys."""
         if not isinstance(self.node, yaml.MappingNode):
             raise self.error(f"{self.name}: give `key: value` lines here")
         allowed = None if legal is None else list(legal)
-        found: dict[str, Entry] = {}
+        entries: dict[str, Entry] = {}
         for key_node, value_node in self.node.value:
             key = Entry(key_node, self.file, self.name).text()
-            if key in found:
+            if key in entries:
                 raise Entry(key_node, self.file, key).error(f"{key!r} stands twice in {self.name}")
             if allowed is not None and key not in allowed:
                 hint = near(key, allowed)
                 legal = f" Legal: {', '.join(allowed)}" if hint.endswith("?") else ""
                 raise Entry(key_node, self.file, key).error(f"unknown {key!r} in {self.name}; {hint}{legal}")
-            found[key] = Entry(value_node, self.file, key if self.name in ("plan", "file") else f"{self.name}.{key}")
-        return found
+            entries[key] = Entry(value_node, self.file, key if self.name in ("plan", "file") else f"{self.name}.{key}")
+        return entries
 
     def raw(self, depth: int = 0) -> Any:
-        """Text, None or a list of those, for `tdmpc.config.parse_value`."""
+        """Text, None or a nested list of these, for `tdmpc.config.parse_value`."""
         if depth >= _MAX_DEPTH or isinstance(self.node, yaml.MappingNode):
             raise self.error(f"{self.name}: give a value or a list of values here")
         if isinstance(self.node, yaml.SequenceNode):
@@ -92,7 +92,7 @@ class Entry:
 
 
 def parse(text: str, file: str, name: str = "file") -> Entry:
-    """The root of a YAML text. Raises `JobsError` with line and reason where it is broken or empty."""
+    """The root of a YAML text. Raises `JobsError` with line and reason if it is invalid or empty."""
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
@@ -109,7 +109,7 @@ def parse(text: str, file: str, name: str = "file") -> Entry:
 
 
 def read(path: Path, name: str = "file") -> Entry:
-    """The root of a YAML file."""
+    """The root of a YAML file. Raises `JobsError` if it cannot be read or parsed."""
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:

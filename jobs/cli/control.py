@@ -1,4 +1,4 @@
-"""`sweeps cancel`, `prune` and `release`: what holds runs back or lets them go."""
+"""`sweeps cancel`, `prune` and `release`: stop runs, or release held ones."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ def cancel_command(
     from jobs.submit import cancel
 
     store = state.store()
-    status.selected(store, sweeps)  # an unknown one is an error before anything is locked
+    status.selected(store, sweeps)  # raises for an unknown name before anything is locked
     with lock.alone(store) as held:
         for note in recover.recover(store, held):
             click.echo(note, err=True)
-        found = status.sweeps(store, sweeps)
-        picked = select.select_runs(store, found, where, indices)
-        ending, kept = cancel.plan(store, select.of_diverged(found, picked) if diverged else picked)
+        statuses = status.sweeps(store, sweeps)
+        picked = select.select_runs(store, statuses, where, indices)
+        endings, kept = cancel.plan(store, select.of_diverged(statuses, picked) if diverged else picked)
         if not dry_run:
-            ending, more = cancel.carry_out(store, ending)
-            kept += more
+            endings, also_kept = cancel.carry_out(store, endings)
+            kept += also_kept
     for ref, reason in kept:
         click.echo(f"{ref} goes on: {reason}")
-    click.echo(f"{sum(len(e.runs) for e in ending)} runs {'would be ' if dry_run else ''}cancelled")
+    click.echo(f"{sum(len(e.runs) for e in endings)} runs {'would be ' if dry_run else ''}cancelled")
     report_problems(store)
 
 
@@ -60,25 +60,25 @@ def prune_command(state: Globals, sweep: str, after: float, dry_run: bool) -> No
     from jobs.submit import cancel
 
     store = state.store()
-    found = prune.underperforming(store, sweep, after)
-    if not found:
+    lines = prune.underperforming(store, sweep, after)
+    if not lines:
         click.echo("nothing to stop: no configuration that still trains is hopeless")
         report_problems(store)
         return
     with lock.alone(store) as held:
         for note in recover.recover(store, held):
             click.echo(note, err=True)
-        picked = prune.runs_of(store, sweep, found)
-        ending, kept = cancel.plan(store, picked)
+        picked = prune.runs_of(store, sweep, lines)
+        endings, kept = cancel.plan(store, picked)
         if not dry_run:
-            ending, more = prune.carry_out(store, sweep, ending, found)
-            kept += more
-    labels = {p.run.record.ref.config_id: p.label for p in picked}
-    for line in found:
+            endings, also_kept = prune.carry_out(store, sweep, endings, lines)
+            kept += also_kept
+    labels = {selected.run.record.ref.config_id: selected.label for selected in picked}
+    for line in lines:
         click.echo(f"{labels[line.config_id]} ({line.config_id}): {prune.format_pruned(line)}")
     for ref, reason in kept:
         click.echo(f"{ref} goes on: {reason}")
-    click.echo(f"{sum(len(e.runs) for e in ending)} runs {'would be ' if dry_run else ''}stopped")
+    click.echo(f"{sum(len(e.runs) for e in endings)} runs {'would be ' if dry_run else ''}stopped")
     report_problems(store)
 
 

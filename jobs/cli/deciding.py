@@ -1,4 +1,4 @@
-"""`sweeps adopt` and `next`: from a sweep's answer to the next sweep."""
+"""`sweeps adopt` and `next`: record decisions, and show the next steps of the plan."""
 
 from __future__ import annotations
 
@@ -40,31 +40,31 @@ def adopt_command(
     """Decide SWEEP: later sweeps of the plan start from what is adopted. Runs that are there stay what they are."""
     from jobs.decide import adopt
     from jobs.planning import decisions, plan
-    from jobs.terminal import decisions as told
+    from jobs.terminal import decisions as decision_texts
     from jobs.terminal import tables
 
-    store, chosen = state.store(), plan.load(plan_file)
-    ways = [given for given in (config, from_verdict, sets, keep) if given]
-    if len(ways) + undo != 1 or (undo and (overrule or why)):
+    store, loaded_plan = state.store(), plan.load(plan_file)
+    given_ways = [way for way in (config, from_verdict, sets, keep) if way]
+    if len(given_ways) + undo != 1 or (undo and (overrule or why)):
         raise JobsError("say one of --config ID, --from-verdict, --set KEY=VALUE, --keep, or --undo alone")
     console = tables.console()
     if undo:
-        taken = decisions.record(store, lambda decided: decisions.removed(chosen, decided, sweep))
-        for line in told.decision_lines(taken):
+        undone = decisions.record(store, lambda decided: decisions.removed(loaded_plan, decided, sweep))
+        for line in decision_texts.decision_lines(undone):
             console.print(line, soft_wrap=True)
         return
     if sweep is None:
         raise JobsError("say which SWEEP is decided; `sweeps plan` shows them")
-    carried = decisions.load(store, chosen)
-    one = adopt.only(carried, sweep)
+    carried = decisions.load(store, loaded_plan)
+    chosen_sweep = adopt.only(carried, sweep)
     if config:
-        made = adopt.of_config(store, carried, one, config, why)
+        decision = adopt.of_config(store, carried, chosen_sweep, config, why)
     elif from_verdict:
-        made = adopt.of_verdict(store, carried, one, why)
+        decision = adopt.of_verdict(store, carried, chosen_sweep, why)
     else:
-        made = adopt.by_hand(carried, one, overrides(None, None, sets), why)
-    for line in told.decision_lines(
-        decisions.record(store, lambda decided: decisions.added(chosen, decided, made, overrule))
+        decision = adopt.by_hand(carried, chosen_sweep, overrides(None, None, sets), why)
+    for line in decision_texts.decision_lines(
+        decisions.record(store, lambda decided: decisions.added(loaded_plan, decided, decision, overrule))
     ):
         console.print(line, soft_wrap=True)
     click.echo("`sweeps next` says what comes next")
@@ -85,33 +85,33 @@ def next_command(
     from jobs.decide import next_steps
     from jobs.planning import decisions, plan
     from jobs.results.records import RequestedOverrides
-    from jobs.terminal import decisions as told
+    from jobs.terminal import decisions as decision_texts
     from jobs.terminal import tables
 
     state: Globals = context.obj
     store = state.store()
     decided = store.read_decisions()
-    chosen = decisions.carry(plan.load(plan_file), decided)
-    asked, before = asked_for(seeds, preset, task, steps, sets), ""
-    if asked == RequestedOverrides():
-        asked, before = next_steps.asked_before(store, chosen)
-    expanded = {e.sweep.name: e for e in expand_sweeps(chosen, None, asked)}
+    carried_plan = decisions.carry(plan.load(plan_file), decided)
+    requested, previous_sweep = asked_for(seeds, preset, task, steps, sets), ""
+    if requested == RequestedOverrides():
+        requested, previous_sweep = next_steps.asked_before(store, carried_plan)
+    expanded = {e.sweep.name: e for e in expand_sweeps(carried_plan, None, requested)}
     words = next_steps.Words(
-        program=("sweeps", *_results(context, state)),
+        program=("sweeps", *_results_option(context, state)),
         plan=("--plan", str(plan_file)) if plan_file is not None else (),
-        values=next_steps.typed(asked),
+        values=next_steps.typed(requested),
     )
-    found = next_steps.agenda(store, chosen, decided, expanded, words)
+    agenda = next_steps.agenda(store, carried_plan, decided, expanded, words)
     console = tables.console()
-    if before and found.items:
-        click.echo(f"as {before} was submitted: {shlex.join(words.values)}\n")
-    for part in told.agenda_parts(found):
+    if previous_sweep and agenda.items:
+        click.echo(f"as {previous_sweep} was submitted: {shlex.join(words.values)}\n")
+    for part in decision_texts.agenda_parts(agenda):
         console.print(part, soft_wrap=True)
     report_problems(store)
 
 
-def _results(context: click.Context, state: Globals) -> tuple[str, ...]:
-    """`--results FOLDER` where it was typed: the commands need it too."""
-    above = context.find_root()
-    typed = above.get_parameter_source("results") is ParameterSource.COMMANDLINE
-    return ("--results", str(state.results)) if typed else ()
+def _results_option(context: click.Context, state: Globals) -> tuple[str, ...]:
+    """`--results FOLDER` if it was given on the command line, for the commands that `next` prints."""
+    root = context.find_root()
+    is_typed = root.get_parameter_source("results") is ParameterSource.COMMANDLINE
+    return ("--results", str(state.results)) if is_typed else ()

@@ -1,4 +1,4 @@
-"""`sweeps doctor`: the machine and its cluster."""
+"""`sweeps doctor`: check the machine and its cluster."""
 
 from __future__ import annotations
 
@@ -36,16 +36,16 @@ def doctor_command(
     from jobs.doctor import checks, probe
     from jobs.terminal import tables
 
-    store, asked = state.store(), profiles.load(profile, option)
-    console, sick = tables.console(), 0
+    store, chosen_profile = state.store(), profiles.load(profile, option)
+    console, wrong_count = tables.console(), 0
     parts = [checks.machine(probe.facts(), "here"), checks.results_folder(store), checks.cluster()]
     if job and shutil.which("sbatch"):
-        parts.append(checks.try_a_job(store, asked, patience, time.sleep))
+        parts.append(checks.try_a_job(store, chosen_profile, patience, time.sleep))
     for part in parts:
         for finding in part:
             console.print(tables.finding_text(finding))
-            sick += finding.fine is False
+            wrong_count += finding.fine is False
     if file is not None:
         checks.write_profile(file)
         click.echo(f"wrote {file}; look it over, then `sweeps submit ... --profile {file}`")
-    raise click.exceptions.Exit(1 if sick else 0)
+    raise click.exceptions.Exit(1 if wrong_count else 0)

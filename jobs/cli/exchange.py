@@ -1,4 +1,4 @@
-"""`sweeps export`, `archive` and `unarchive`: what leaves a results folder, and comes to another."""
+"""`sweeps export`, `archive` and `unarchive`: move data out of a results folder and into another."""
 
 from __future__ import annotations
 
@@ -61,9 +61,9 @@ def archive_command(state: Globals, sweeps: tuple[str, ...], out: Path) -> None:
 
     report.check_out(out)
     store = state.store()
-    made = archive.write(store, sweeps, out, warn)
+    head = archive.write(store, sweeps, out, warn)
     report_problems(store)
-    click.echo(f"wrote {out.absolute()} ({made.runs} runs, {out.stat().st_size / 1e6:.1f} MB)")
+    click.echo(f"wrote {out.absolute()} ({head.runs} runs, {out.stat().st_size / 1e6:.1f} MB)")
 
 
 @click.command("unarchive")
@@ -77,9 +77,9 @@ def unarchive_command(state: Globals, file: Path) -> None:
     from jobs.reports import archive
 
     store = state.store()
-    found = archive.unpack(store, file)
-    for name in found.kept:
+    unpacked = archive.unpack(store, file)
+    for name in unpacked.kept:
         warn(f"{name} differs, and stays as it is in {store.root}")
-    click.echo(f"{found.files} new files of {found.head.runs} runs are in {store.root}")
-    names = [*found.head.sweeps, *found.head.imports]
+    click.echo(f"{unpacked.files} new files of {unpacked.head.runs} runs are in {store.root}")
+    names = [*unpacked.head.sweeps, *unpacked.head.imports]
     click.echo(f"`sweeps aggregate {' '.join(names)}` judges them")

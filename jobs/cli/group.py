@@ -1,4 +1,4 @@
-"""The group of all commands: errors in one line, what every command is given."""
+"""The group of all commands: one-line errors and the global options."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Globals:
 
 
 class UsageLine(click.ClickException):
-    """A wrong option or argument, in one line."""
+    """A wrong option or argument, reported in one line."""
 
     exit_code = 2
 
@@ -39,7 +39,7 @@ class UsageLine(click.ClickException):
 
 
 class Group(click.Group):
-    """Turns errors into one line; `--debug` shows the traceback before it."""
+    """Reports errors in one line; `--debug` shows the traceback before it."""
 
     def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
         try:
@@ -61,7 +61,7 @@ class Group(click.Group):
         except KeyboardInterrupt:
             raise click.Abort from None
         except BrokenPipeError:
-            # the reader of a pipe has seen enough (`sweeps status | head`); nothing may be written at exit either
+            # the reader closed the pipe (`sweeps status | head`); the flush at exit must not fail either
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise click.exceptions.Exit(0) from None
         except Exception as error:
@@ -79,8 +79,8 @@ def _one_line(error: Exception) -> str:
     return f"{type(error).__name__}: {text}; this should not happen, `sweeps --debug ...` shows where it did"
 
 
-def _version(context: click.Context, parameter: click.Parameter, asked: bool) -> None:
-    if asked:
+def _show_version(context: click.Context, parameter: click.Parameter, is_given: bool) -> None:
+    if is_given:
         from importlib import metadata
 
         try:
@@ -101,7 +101,9 @@ def _version(context: click.Context, parameter: click.Parameter, asked: bool) ->
     help="Folder that holds runs, sweeps and submissions.",
 )
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
-@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show the version.")
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_show_version, help="Show the version."
+)
 @click.pass_context
 def cli(context: click.Context, results: Path, debug: bool) -> None:
     """Sweeps of a reinforcement-learning agent: submit to Slurm or this machine, watch, run again, judge."""

@@ -1,4 +1,4 @@
-"""`sweeps import`: learning curves from elsewhere."""
+"""`sweeps import`: learning curves of other programs."""
 
 from __future__ import annotations
 
@@ -42,15 +42,15 @@ def import_command(
 
     store = state.store()
     if not files:
-        found = [made for made in map(store.read_import, store.import_names()) if made is not None]
+        imports = [record for record in map(store.read_import, store.import_names()) if record is not None]
         report_problems(store)
-        if name is not None or maps or not found:
+        if name is not None or maps or not imports:
             raise JobsError("no FILE to import: `sweeps import FILE... --name NAME --map step=step,eval_return=reward`")
     elif name is None:
         raise JobsError("give the curves a name: --name published")
     else:
         options = {"path": path, "task": task, "algorithm": algorithm, "frames_per_step": frames_per_step}
-        found = [imported_curves.take(store, name, files, maps, **options)]
-    tables.console().print(tables.imports_table(found))
+        imports = [imported_curves.take(store, name, files, maps, **options)]
+    tables.console().print(tables.imports_table(imports))
     if name is not None:
         click.echo(f"`sweeps aggregate SWEEP {name}` sets them beside a sweep of their task")

@@ -1,4 +1,4 @@
-"""`sweeps aggregate`, `compare`, `plots` and `evaluate`: what the runs are worth."""
+"""`sweeps aggregate`, `compare`, `plots` and `evaluate`: analyse the results of runs."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def evaluate_command(
 
     store = state.store()
     chosen = select.runs_named(store, runs)
-    found = evaluate.evaluate(
+    evaluations = evaluate.evaluate(
         store, chosen, at=at, planners=planners or (("eval",) if video else ("eval", "train", "policy")),
         episodes=episodes or (1 if video else 50), device=device_of(device), threads=threads or process.cores(),
         film_to=video,
@@ -54,13 +54,13 @@ def evaluate_command(
     if as_json:
         import json
 
-        click.echo(json.dumps(list(found), indent=1))
+        click.echo(json.dumps(list(evaluations), indent=1))
         return
     from jobs.terminal import tables
 
     console = tables.console()
     with console.status("playing episodes"):
-        table = tables.evaluations(found)
+        table = tables.evaluations(evaluations)
     console.print(table)
     if video:
         click.echo(f"wrote {video.absolute()}")
@@ -101,9 +101,9 @@ def aggregate_command(
         summary = report.keep_reporting(store, sweeps, out, formats, every, click.echo, warn)
         report_problems(store)
     else:
-        found = report.sources(store, sweeps, warn)
+        sources = report.sources(store, sweeps, warn)
         report_problems(store)
-        summary = report.report(found, out, formats, click.echo, warn)
+        summary = report.report(sources, out, formats, click.echo, warn)
     console = tables.console()
     for sweep in summary.sweeps:
         for line in tables.verdict_lines(sweep, console.width):
@@ -128,21 +128,21 @@ def compare_command(state: Globals, a: str, b: str, out: Path | None) -> None:
     store = state.store()
     if out is not None:
         report.check_out(out)
-    one, two = compare.sides(store, (a, b))
+    side_a, side_b = compare.sides(store, (a, b))
     report_problems(store)
     from aggregate.analysis.summary import summarise
-    from aggregate.verdict import compare_two as against
+    from aggregate.verdict import compare_two
     from plots.report import write_report
 
-    (found,) = summarise([compare.source(one, two)]).sweeps
-    chosen = [against.leader(found, tuple(c.config_id for c in side.configs)) for side in (one, two)]
-    if chosen[0] == chosen[1]:
-        raise JobsError(f"the same configuration, {chosen[0]}, leads {a} and {b}; name two configurations")
+    (summary,) = summarise([compare.source(side_a, side_b)]).sweeps
+    config_ids = [compare_two.leader(summary, tuple(c.config_id for c in side.configs)) for side in (side_a, side_b)]
+    if config_ids[0] == config_ids[1]:
+        raise JobsError(f"the same configuration, {config_ids[0]}, leads {a} and {b}; name two configurations")
     console = tables.console()
-    for part in tables.comparison(found, against.compare(found, *chosen), (one, two), console.width):
+    for part in tables.comparison(summary, compare_two.compare(summary, *config_ids), (side_a, side_b), console.width):
         console.print(part)
     if out is not None:
-        write_report(summarise([compare.source(one, two, *chosen)]), out)
+        write_report(summarise([compare.source(side_a, side_b, *config_ids)]), out)
         click.echo(f"wrote {out.absolute()}")
 
 
@@ -176,16 +176,16 @@ def plots_command(
     """Write the figures of the submitted sweeps, or of SWEEPS, as single files for a paper."""
     from jobs.reports import report
 
-    asked = [ending.strip() for ending in formats.split(",")]
-    wrong = [ending for ending in asked if ending not in ("svg", "pdf", "png")]
-    if wrong:
-        raise JobsError(f"--format {wrong[0]!r}: give svg, pdf or png, or several as in svg,pdf")
+    endings = [ending.strip() for ending in formats.split(",")]
+    unknown = [ending for ending in endings if ending not in ("svg", "pdf", "png")]
+    if unknown:
+        raise JobsError(f"--format {unknown[0]!r}: give svg, pdf or png, or several as in svg,pdf")
     store = state.store()
-    found = report.sources(store, sweeps, warn)
+    sources = report.sources(store, sweeps, warn)
     report_problems(store)
     from aggregate.analysis.summary import summarise
     from plots import paper
 
-    for sweep in summarise(found).sweeps:
-        for path in paper.write(sweep, out, asked, int(columns), only):
+    for sweep in summarise(sources).sweeps:
+        for path in paper.write(sweep, out, endings, int(columns), only):
             click.echo(f"wrote {path.absolute()}")

@@ -1,4 +1,4 @@
-"""`sweeps status`, `logs` and `usage`: what became of the runs."""
+"""`sweeps status`, `logs` and `usage`: the state, logs and resource usage of runs."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def status_command(state: Globals, sweeps: tuple[str, ...], runs: bool, stay: bo
     if as_json:
         import json
 
-        found = status.sweeps(store, sweeps)
-        canary.update_holds(store, [run for sweep in found for run in sweep.runs])
-        click.echo(json.dumps(status.to_json(found, store.problems.values()), indent=1))
+        statuses = status.sweeps(store, sweeps)
+        canary.update_holds(store, [run for sweep in statuses for run in sweep.runs])
+        click.echo(json.dumps(status.to_json(statuses, store.problems.values()), indent=1))
         return
     import time
 
@@ -41,10 +41,10 @@ def status_command(state: Globals, sweeps: tuple[str, ...], runs: bool, stay: bo
 
         watch.watch_status(store, sweeps, runs, console)
     else:
-        found = status.sweeps(store, sweeps)
-        for part in tables.status_tables(found, runs, time.time()):
+        statuses = status.sweeps(store, sweeps)
+        for part in tables.status_tables(statuses, runs, time.time()):
             console.print(part)
-        for note in canary.update_holds(store, [run for sweep in found for run in sweep.runs]):
+        for note in canary.update_holds(store, [run for sweep in statuses for run in sweep.runs]):
             console.print(note, markup=False, soft_wrap=True)
     report_problems(store)
     if not store.sweep_names():
@@ -62,16 +62,16 @@ def logs_command(state: Globals, run: str, follow: bool, lines: int) -> None:
 
     store = state.store()
     ref = select.run_named(store, run)
-    (found,) = status.load_statuses(store, {ref: store.check_config(ref.config_id).steps}).values()
-    if found.submission is None or found.task is None:
+    (run_status,) = status.load_statuses(store, {ref: store.check_config(ref.config_id).steps}).values()
+    if run_status.submission is None or run_status.task is None:
         raise JobsError(f"run {run} has no log: no submission holds it")
     position: logs.Position = {}
-    for path in logs.paths(store, found.submission, found.task):
+    for path in logs.paths(store, run_status.submission, run_status.task):
         text = logs.last_lines(path, lines, position)
         click.echo(f"==> {path} <==", err=True)
         click.echo(text, nl=False)
     if not position and not follow:
-        raise JobsError(f"run {run} has no log yet: {found.state.state} {found.state.reason}".rstrip())
+        raise JobsError(f"run {run} has no log yet: {run_status.state.state} {run_status.state.reason}".rstrip())
     if follow:
         from jobs.submit import watch
 
@@ -87,8 +87,8 @@ def usage_command(state: Globals, sweeps: tuple[str, ...]) -> None:
     from jobs.terminal import tables
 
     store = state.store()
-    found = usage.reports(run for sweep in status.sweeps(store, sweeps) for run in sweep.runs)
+    reports = usage.reports(run for sweep in status.sweeps(store, sweeps) for run in sweep.runs)
     report_problems(store)
-    if not found:
+    if not reports:
         raise JobsError("no task has ended whose use is known; see `sweeps status`")
-    tables.console().print(tables.usage_table(found))
+    tables.console().print(tables.usage_table(reports))

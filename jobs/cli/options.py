@@ -1,4 +1,4 @@
-"""Options that several commands take, and what they mean."""
+"""Options shared by several commands, and their interpretation."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
-def with_options(*made: Callable[[Command], Command]) -> Callable[[Command], Command]:
+def with_options(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
     def add(command: Command) -> Command:
-        for option in reversed(made):
+        for option in reversed(options):
             command = option(command)
         return command
 
@@ -31,7 +31,7 @@ def with_options(*made: Callable[[Command], Command]) -> Callable[[Command], Com
 
 
 class BackendName(click.ParamType):
-    """auto, or a backend of `jobs.backends.registry`, which is only asked when the option is given or shown."""
+    """auto, or a backend of `jobs.backends.registry`, which is loaded only if the option is given or shown."""
 
     name = "backend"
 
@@ -120,25 +120,25 @@ foreground_options = with_options(
 )  # fmt: skip
 
 
-def device_of(asked: str) -> str:
+def device_of(requested: str) -> str:
     from jobs import process
 
-    return "cuda" if asked == "cuda" or (asked == "auto" and process.gpus()) else "cpu"
+    return "cuda" if requested == "cuda" or (requested == "auto" and process.gpus()) else "cpu"
 
 
-def split_options(asked: dict[str, Any]) -> tuple[SubmitOptions, dict[str, Any]]:
-    """What `backend_options` were given: for this one submit, and as fields of `Options`."""
+def split_options(values: dict[str, Any]) -> tuple[SubmitOptions, dict[str, Any]]:
+    """The given `backend_options`: those of this submit only, and those that are fields of `ExecutionOptions`."""
     from jobs.backends.base import SubmitOptions
 
-    given = {key: value for key, value in asked.items() if value is not None and value != ()}
-    once = {field.name for field in dataclasses.fields(SubmitOptions)}
-    return SubmitOptions(**{k: v for k, v in given.items() if k in once}), {
-        k: v for k, v in given.items() if k not in once
+    given = {key: value for key, value in values.items() if value is not None and value != ()}
+    submit_fields = {field.name for field in dataclasses.fields(SubmitOptions)}
+    return SubmitOptions(**{k: v for k, v in given.items() if k in submit_fields}), {
+        k: v for k, v in given.items() if k not in submit_fields
     }
 
 
 def overrides(task: str | None, steps: str | None, sets: Sequence[str]) -> dict[str, Any]:
-    """--task, --steps and --set as one mapping, read by declared type."""
+    """--task, --steps and --set as one mapping, parsed by declared type. Raises `JobsError` for a duplicate key."""
     from tdmpc.config import parse_value
 
     given = [(key, value) for key, value in (("task", task), ("steps", steps)) if value is not None]
@@ -164,25 +164,27 @@ def preset_values(name: str | None) -> dict[str, Any]:
 def asked_for(
     seeds: str | None, preset: str | None, task: str | None, steps: str | None, sets: Sequence[str]
 ) -> RequestedOverrides:  # fmt: skip
-    """What `seeds_option` and `value_options` were given."""
+    """The given `seeds_option` and `value_options`."""
     from jobs.results.records import RequestedOverrides
 
     return RequestedOverrides(seeds or "", preset or "", overrides(task, steps, sets))
 
 
-def expand_sweeps(plan: Plan, name: str | None, asked: RequestedOverrides) -> list[ExpandedSweep]:
+def expand_sweeps(plan: Plan, name: str | None, requested: RequestedOverrides) -> list[ExpandedSweep]:
     """The sweeps under `name`, or all of the plan in priority order."""
     from jobs.planning.expand import expand
     from jobs.planning.plan import parse_seeds
 
-    chosen = plan.select(name) if name else tuple(sorted(plan.sweeps, key=lambda s: s.priority))
-    preset = preset_values(asked.preset or None)
-    seeds = parse_seeds(asked.seeds) if asked.seeds else None
-    return [dataclasses.replace(expand(plan, sweep, preset, asked.values, seeds), asked=asked) for sweep in chosen]
+    sweeps = plan.select(name) if name else tuple(sorted(plan.sweeps, key=lambda s: s.priority))
+    preset = preset_values(requested.preset or None)
+    seeds = parse_seeds(requested.seeds) if requested.seeds else None
+    return [
+        dataclasses.replace(expand(plan, sweep, preset, requested.values, seeds), asked=requested) for sweep in sweeps
+    ]
 
 
 def warn(line: str) -> None:
-    """Say it beside what a command prints."""
+    """Print a warning to standard error."""
     click.echo(f"warning: {line}", err=True)
 
 

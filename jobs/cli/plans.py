@@ -1,4 +1,4 @@
-"""`sweeps plan` and `keys`: what can be asked for."""
+"""`sweeps plan` and `keys`: show the plan and the configuration keys."""
 
 from __future__ import annotations
 
@@ -35,23 +35,23 @@ def plan_command(
         click.echo(plans.example(), nl=False)
         return
     from jobs.planning import decisions
-    from jobs.terminal import decisions as told
+    from jobs.terminal import decisions as decision_texts
     from jobs.terminal import tables
 
     decided = state.store().read_decisions()
     plan = decisions.carry(plans.load(plan_file), decided)
-    found = expand_sweeps(plan, sweep, asked_for(seeds, preset, task, steps, sets))
+    expanded_sweeps = expand_sweeps(plan, sweep, asked_for(seeds, preset, task, steps, sets))
     console = tables.console()
     if sweep is None:
-        console.print(tables.plan_table(plan, found))
-    for expanded in found if sweep is not None else []:
+        console.print(tables.plan_table(plan, expanded_sweeps))
+    for expanded in expanded_sweeps if sweep is not None else []:
         for part in tables.sweep_details(plan, expanded):
             console.print(part)
         console.print()
-    if len(found) > 1:
-        console.print(tables.totals(found))
+    if len(expanded_sweeps) > 1:
+        console.print(tables.totals(expanded_sweeps))
     if sweep is None:
-        for line in told.base_lines(plan, [d for d in decided if d.plan == plan.name]):
+        for line in decision_texts.base_lines(plan, [d for d in decided if d.plan == plan.name]):
             console.print(line, soft_wrap=True)
 
 
@@ -62,14 +62,14 @@ def keys_command(pattern: str | None) -> None:
     from jobs.terminal import tables
     from tdmpc.config import TrainConfig, type_text
 
-    shown = [f for f in dataclasses.fields(TrainConfig) if pattern is None or pattern in f.name]
-    if not shown:
+    fields = [f for f in dataclasses.fields(TrainConfig) if pattern is None or pattern in f.name]
+    if not fields:
         raise JobsError(f"no key has {pattern!r} in its name; `sweeps keys` lists them all")
     from sweepwise.core.value_format import format_value
 
-    made = tables.table("key", "type", "default", "meaning")
-    for field in shown:
+    result = tables.table("key", "type", "default", "meaning")
+    for field in fields:
         choices = field.metadata["choices"]
         kind = " | ".join(choices) if choices else type_text(field.name)
-        made.add_row(field.name, kind, format_value(field.default), field.metadata["help"])
-    tables.console().print(made)
+        result.add_row(field.name, kind, format_value(field.default), field.metadata["help"])
+    tables.console().print(result)

@@ -1,4 +1,4 @@
-"""`sweeps submit`, `rerun` and `train`: what makes runs train."""
+"""`sweeps submit`, `rerun`, `more` and `train`: start training runs."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from sweepwise.core.errors import JobsError
 @click.pass_obj
 def submit_command(
     state: Globals, sweep: str, plan_file: Path | None, seeds: str | None, preset: str | None, task: str | None,
-    steps: str | None, sets: tuple[str, ...], **asked: Any,
+    steps: str | None, sets: tuple[str, ...], **backend_values: Any,
 ) -> None:  # fmt: skip
     """Submit what is missing of SWEEP, or of one of its options (update-freq.tau)."""
     from jobs.backends.base import ExecutionOptions
@@ -42,18 +42,18 @@ def submit_command(
     from jobs.submit import launch, submit
 
     store = state.store()
-    chosen = decisions.load(store, plan.load(plan_file))
-    found = expand_sweeps(chosen, sweep, asked_for(seeds, preset, task, steps, sets))
-    submit_options, options = split_options(asked)
-    choose = lambda: submit.plan_runs(store, found)  # noqa: E731
+    carried_plan = decisions.load(store, plan.load(plan_file))
+    expanded_sweeps = expand_sweeps(carried_plan, sweep, asked_for(seeds, preset, task, steps, sets))
+    submit_options, options = split_options(backend_values)
+    choose_runs = lambda: submit.plan_runs(store, expanded_sweeps)  # noqa: E731
 
     def prepare() -> None:
-        if decisions.load(store, chosen).adopted != chosen.adopted:
+        if decisions.load(store, carried_plan).adopted != carried_plan.adopted:
             raise JobsError("a decision was taken at this moment, so the base is another; submit again")
-        submit.record_sweeps(store, chosen, found)
+        submit.record_sweeps(store, carried_plan, expanded_sweeps)
 
-    changed = lambda: submit.changed(store, chosen, found)  # noqa: E731
-    code = launch.launch(store, sweep, choose, ExecutionOptions(**options), submit_options, prepare, changed)
+    changed = lambda: submit.changed(store, carried_plan, expanded_sweeps)  # noqa: E731
+    code = launch.launch(store, sweep, choose_runs, ExecutionOptions(**options), submit_options, prepare, changed)
     report_problems(store)
     raise click.exceptions.Exit(code)
 
@@ -86,22 +86,23 @@ def submit_command(
 @with_options(filter_options, backend_options)
 @click.pass_obj
 def rerun_command(
-    state: Globals, sweep: str, causes: tuple[str, ...], where: tuple[str, ...], indices: str | None, **asked: Any
-) -> None:
+    state: Globals, sweep: str, causes: tuple[str, ...], where: tuple[str, ...], indices: str | None,
+    **backend_values: Any,
+) -> None:  # fmt: skip
     """Run part of a submitted SWEEP again, from its checkpoints, with the options it was submitted with."""
     from jobs.runs import select, status
     from jobs.submit import launch, rerun
 
     store = state.store()
-    how, changes = split_options(asked)
+    submit_options, changes = split_options(backend_values)
 
-    def picked() -> list[select.SelectedRun]:
+    def select_runs() -> list[select.SelectedRun]:
         return select.select_runs(store, status.sweeps(store, [sweep]), where, indices)
 
     filtered = bool(where or indices)
     code = launch.rerun(
-        store, sweep, lambda: rerun.choices(picked(), causes, filtered),
-        lambda wanted: rerun.batches(picked(), wanted, changes), how,
+        store, sweep, lambda: rerun.choices(select_runs(), causes, filtered),
+        lambda wanted: rerun.batches(select_runs(), wanted, changes), submit_options,
     )  # fmt: skip
     report_problems(store)
     raise click.exceptions.Exit(code)
@@ -113,7 +114,7 @@ def rerun_command(
               help="Seeds of a configuration, all together.")  # fmt: skip
 @backend_options
 @click.pass_obj
-def more_command(state: Globals, sweep: str, at_most: int, **asked: Any) -> None:
+def more_command(state: Globals, sweep: str, at_most: int, **backend_values: Any) -> None:
     """Add seeds to what is tied with the leader of SWEEP, as many as would tell one of them apart.
 
     They train with the options that the sweep was submitted with. The next report corrects for the second look.
@@ -122,12 +123,12 @@ def more_command(state: Globals, sweep: str, at_most: int, **asked: Any) -> None
     from jobs.submit import launch
 
     store = state.store()
-    how, changes = split_options(asked)
-    found = add_seeds.more(store, sweep, at_most)
-    name = found.view.name
+    submit_options, changes = split_options(backend_values)
+    addition = add_seeds.more(store, sweep, at_most)
+    name = addition.view.name
     code = launch.launch(
-        store, name, lambda: found.choices(store), add_seeds.options(store, name, changes), how,
-        lambda: found.record(store), lambda: found.notes(store),
+        store, name, lambda: addition.choices(store), add_seeds.options(store, name, changes), submit_options,
+        lambda: addition.record(store), lambda: addition.notes(store),
     )  # fmt: skip
     report_problems(store)
     raise click.exceptions.Exit(code)
@@ -147,9 +148,9 @@ def train_command(
     from jobs.submit import launch
     from sweepwise.core.trainable import Settings
 
-    chosen = plan.load(plan_file)
-    values = {**chosen.base, **preset_values(preset), **overrides(task, steps, sets)}
-    asked = plan.parse_seeds(seeds) if seeds is not None else (1,)
+    loaded_plan = plan.load(plan_file)
+    values = {**loaded_plan.base, **preset_values(preset), **overrides(task, steps, sets)}
+    seed_numbers = plan.parse_seeds(seeds) if seeds is not None else (1,)
     store = state.store()
-    given = Settings(**{name: value for name, value in settings.items() if value is not None})
-    launch.train(store, chosen, values, asked, device_of(device), threads or process.cores(), given)
+    run_settings = Settings(**{name: value for name, value in settings.items() if value is not None})
+    launch.train(store, loaded_plan, values, seed_numbers, device_of(device), threads or process.cores(), run_settings)

@@ -1,4 +1,4 @@
-"""More seeds for what is tied with a sweep's leader, and for nothing else."""
+"""Add seeds to the configurations that are not significantly different from a sweep's best configuration."""
 
 from __future__ import annotations
 
@@ -22,98 +22,104 @@ from sweepwise.core.errors import JobsError
 
 @dataclass(frozen=True)
 class More:
-    """before, view: the sweep as it was, and as it is asked for with more seeds. told: of what and why."""
+    """Added seeds. before, view: the sweep before and after. told: the message that explains
+    which configurations get seeds and why."""
 
     before: SubmittedSweep
     view: SubmittedSweep
     told: str
 
     def choices(self, store: ResultsFolder) -> list[PlannedRun]:
-        """The runs that are added; those that another sweep has trained are done."""
-        asked = {config.config_id: set(config.seeds) for config in self.before.configs}
+        """The added runs; runs that another sweep has trained already are done."""
+        seeds_before = {config.config_id: set(config.seeds) for config in self.before.configs}
         added = {
             RunRef(config.config_id, seed): config.label
             for config in self.view.configs
             for seed in config.seeds
-            if seed not in asked[config.config_id]
+            if seed not in seeds_before[config.config_id]
         }
         steps = {run: store.check_config(run.config_id).steps for run in added}
         return choose(store, added, steps, MISSING)
 
     def notes(self, store: ResultsFolder) -> list[str]:
-        """What is said before it is submitted."""
-        look = interim_analyses.before(store, self.before, self.view, "more")
-        said = (
-            interim_analyses.format_interim_analysis(store, self.view.name, self.view.looks, look)
-            if look is not None
+        """Messages to show before the submit."""
+        analysis = interim_analyses.before(store, self.before, self.view, "more")
+        analysis_note = (
+            interim_analyses.format_interim_analysis(store, self.view.name, self.view.looks, analysis)
+            if analysis is not None
             else ""
         )
-        return [self.told, *([said] if said else [])]
+        return [self.told, *([analysis_note] if analysis_note else [])]
 
     def record(self, store: ResultsFolder) -> None:
-        """By whoever holds the lock. Raises `JobsError` where the sweep was changed since it was judged."""
+        """Record the added seeds; the caller holds the lock. Raises `JobsError` if the sweep has changed meanwhile."""
         name = self.view.name
         if store.read_sweep(name) != self.before:
             raise JobsError(f"{name} was changed at this moment; look at `sweeps status {name}`")
-        look = interim_analyses.before(store, self.before, self.view, "more")
-        if look is not None:  # first: seeds without their look would be judged as if they had always been asked for
-            interim_analyses.note(store, name, look)
+        analysis = interim_analyses.before(store, self.before, self.view, "more")
+        if analysis is not None:  # first: without this record a crash in between would leave the test uncorrected
+            interim_analyses.note(store, name, analysis)
         store.write_sweep(self.view)
 
 
-def more(store: ResultsFolder, name: str, most: int) -> More:
-    """What is to be added to the sweep of that name. most: seeds of a configuration, all together.
+def more(store: ResultsFolder, name: str, max_seeds: int) -> More:
+    """The seeds to add to the sweep `name`. max_seeds: limit on the total seeds of a configuration.
 
-    Raises `JobsError` where runs have not ended, nothing is tied, or no more seeds than `most` would help.
+    Raises `JobsError` if runs have not ended, if no configuration is tied with the best one, or if `max_seeds` seeds
+    would not be enough for a significant difference.
     """
     from aggregate.analysis.summary import summarise
     from aggregate.verdict.seeds_needed import ties
 
-    found = sweeps(store, [name])
-    if len(found) > 1:
-        raise JobsError(f"{name} is several sweeps, each judged by itself: {', '.join(s.view.name for s in found)}")
-    (sweep,) = found
+    statuses = sweeps(store, [name])
+    if len(statuses) > 1:
+        raise JobsError(f"{name} is several sweeps, each judged by itself: {', '.join(s.view.name for s in statuses)}")
+    (sweep,) = statuses
     _check_ended(sweep)
     (summary,) = summarise(sweep_sources(store, [sweep.view.name])).sweeps
-    tied = ties(summary, most)
+    tied = ties(summary, max_seeds)
     if not tied.configs:
         raise JobsError(f"{name}: nothing is tied with the leader; `sweeps adopt {name} --from-verdict` takes it")
     labels = {config.config_id: config.label for config in sweep.view.configs}
     if not tied.more:
         raise JobsError(
-            f"{name}: {'; '.join(labels[c] for c in tied.configs)} cannot be told apart, and {most} seeds each would "
-            "not do it either, so small are the differences; take any of them, or allow more with --at-most"
+            f"{name}: {'; '.join(labels[c] for c in tied.configs)} cannot be told apart, and {max_seeds} seeds each "
+            "would not do it either, so small are the differences; take any of them, or allow more with --at-most"
         )
-    configs = [_extended(c.seeds, tied.more) if c.config_id in tied.configs else c.seeds for c in sweep.view.configs]
+    seeds_by_config = [
+        _extend_seeds(c.seeds, tied.more) if c.config_id in tied.configs else c.seeds for c in sweep.view.configs
+    ]
     view = dataclasses.replace(
         sweep.view,
-        configs=[dataclasses.replace(c, seeds=s) for c, s in zip(sweep.view.configs, configs, strict=True)],
+        configs=[dataclasses.replace(c, seeds=s) for c, s in zip(sweep.view.configs, seeds_by_config, strict=True)],
         time=time.time(),
     )
-    told = (
+    explanation = (
         f"{tied.more} more seeds for each of {'; '.join(labels[c] for c in tied.configs)}: they would tell "
         f"{labels[tied.of]} from {labels[tied.configs[0]]} in 4 of 5 cases, if they differ as much as they seem to"
     )
-    return More(sweep.view, view, told)
+    return More(sweep.view, view, explanation)
 
 
-def _extended(seeds: list[int], more: int) -> list[int]:
-    return [*seeds, *range(max(seeds) + 1, max(seeds) + 1 + more)]
+def _extend_seeds(seeds: list[int], count: int) -> list[int]:
+    return [*seeds, *range(max(seeds) + 1, max(seeds) + 1 + count)]
 
 
 def _check_ended(sweep: SweepStatus) -> None:
-    name, rest = sweep.view.name, [run for run in sweep.runs if run.state.state not in ENDED]
-    if not rest:
+    name, unfinished = sweep.view.name, [run for run in sweep.runs if run.state.state not in ENDED]
+    if not unfinished:
         return
-    told = ", ".join(f"{count} {state}" for state, count in counts(rest).items())
-    way = f"wait for `sweeps status {name}`"
-    if not any(run.state.state in ACTIVE for run in rest):
-        way = f"`sweeps rerun {name} --all` trains them"
-    raise JobsError(f"{name}: {len(rest)} of {len(sweep.runs)} runs have not ended ({told}); {way}, then look again")
+    states_text = ", ".join(f"{count} {state}" for state, count in counts(unfinished).items())
+    advice = f"wait for `sweeps status {name}`"
+    if not any(run.state.state in ACTIVE for run in unfinished):
+        advice = f"`sweeps rerun {name} --all` trains them"
+    raise JobsError(
+        f"{name}: {len(unfinished)} of {len(sweep.runs)} runs have not ended ({states_text}); {advice}, then look again"
+    )
 
 
 def options(store: ResultsFolder, name: str, changes: dict[str, object]) -> ExecutionOptions:
-    """Those of the newest submit of the sweep's runs, with `changes` of the command line."""
+    """The options of the newest submission of the sweep's runs, with `changes` from the command line."""
     (sweep,) = sweeps(store, [name])
-    known = [run.submission for run in sweep.runs if run.submission is not None]
-    return changed_options(max(known, key=lambda s: s.id, default=None), changes)
+    submissions = [run.submission for run in sweep.runs if run.submission is not None]
+    return changed_options(max(submissions, key=lambda s: s.id, default=None), changes)

@@ -1,4 +1,4 @@
-"""From a sweep's runs, or by hand, to a decision with its evidence."""
+"""Make a decision from a sweep's runs, with its evidence, or by hand."""
 
 from __future__ import annotations
 
@@ -23,81 +23,84 @@ ENDED: frozenset[State] = frozenset({"done", "diverged", "stopped"})
 
 
 def only(plan: Plan, name: str) -> Sweep:
-    """The one sweep of that name. Raises `JobsError` for one that is several options."""
-    found = plan.select(name)
-    if len(found) > 1:
-        raise JobsError(f"{name} is several sweeps, each decided by itself: {', '.join(s.name for s in found)}")
-    return found[0]
+    """The sweep of that name. Raises `JobsError` for a name that stands for several options."""
+    matches = plan.select(name)
+    if len(matches) > 1:
+        raise JobsError(f"{name} is several sweeps, each decided by itself: {', '.join(s.name for s in matches)}")
+    return matches[0]
 
 
 def by_hand(plan: Plan, sweep: Sweep, values: Mapping[str, Any], why: str) -> Decision:
-    """values: of swept keys; none keeps the base. Raises `JobsError` for a key that `sweep` does not vary."""
+    """A decision for `values` of swept keys; without values the base stays. Raises `JobsError` for a key that `sweep`
+    does not vary."""
     for key in values:
         if key not in sweep.factors:
             raise JobsError(f"--set {key}: sweep {sweep.name!r} varies {', '.join(sweep.factors)}; adopt one of these")
-    return _decision(plan, sweep, "set" if values else "keep", values, why)
+    return _make_decision(plan, sweep, "set" if values else "keep", values, why)
 
 
 def of_config(store: ResultsFolder, plan: Plan, sweep: Sweep, config: str, why: str) -> Decision:
-    """The values of a configuration whose runs have ended. Raises `JobsError` where they have not, or it is stale."""
-    view = _view(store, plan, sweep)
+    """A decision for the values of `config`. Raises `JobsError` if its runs have not ended, or if the
+    submitted sweep does not match the plan or its base."""
+    view = _read_current_view(store, plan, sweep)
     if config not in {c.config_id for c in view.configs}:
-        there = "; ".join(f"{c.config_id} ({c.label})" for c in view.configs)
-        raise JobsError(f"configuration {config!r} is none of {sweep.name}: {there}")
+        legal_text = "; ".join(f"{c.config_id} ({c.label})" for c in view.configs)
+        raise JobsError(f"configuration {config!r} is none of {sweep.name}: {legal_text}")
     _check_ended(store, sweep, config)
-    return _measured(store, plan, sweep, config, "config", why, _standing(store, sweep))
+    return _decide_with_evidence(store, plan, sweep, config, "config", why, _leaderboard(store, sweep))
 
 
 def of_verdict(store: ResultsFolder, plan: Plan, sweep: Sweep, why: str) -> Decision:
-    """The leader of a sweep all of whose runs have ended. Raises `JobsError` where none is clear."""
-    _view(store, plan, sweep)
+    """A decision for the best configuration. Raises `JobsError` if runs have not ended, or if no configuration is
+    clearly the best."""
+    _read_current_view(store, plan, sweep)
     _check_ended(store, sweep)
-    found = _standing(store, sweep)
-    if not found.clear:
-        beside = "has nothing to be compared with, or seeds that diverged or were stopped"
-        if found.ties:
-            beside = f"cannot be told apart from {'; '.join(f'{f.label} ({f.config_id})' for f in found.ties)}"
+    board = _leaderboard(store, sweep)
+    if not board.clear:
+        reason = "has nothing to be compared with, or seeds that diverged or were stopped"
+        if board.ties:
+            reason = f"cannot be told apart from {'; '.join(f'{f.label} ({f.config_id})' for f in board.ties)}"
         raise JobsError(
-            f"{sweep.name} has no clear leader: {found.leader.label} ({found.leader.config_id}) {beside}; "
+            f"{sweep.name} has no clear leader: {board.leader.label} ({board.leader.config_id}) {reason}; "
             f"choose with --config ID, keep the base with --keep, or add seeds with `sweeps more {sweep.name}`"
         )
-    return _measured(store, plan, sweep, found.leader.config_id, "verdict", why, found)
+    return _decide_with_evidence(store, plan, sweep, board.leader.config_id, "verdict", why, board)
 
 
-def _view(store: ResultsFolder, plan: Plan, sweep: Sweep) -> SubmittedSweep:
-    """Of the sweep as it was submitted. Raises `JobsError` where the plan or its base is another now."""
+def _read_current_view(store: ResultsFolder, plan: Plan, sweep: Sweep) -> SubmittedSweep:
+    """The sweep as it was submitted. Raises `JobsError` if the plan or its base has changed since."""
     view = store.read_sweep(sweep.name)
     if view is None:
         raise JobsError(f"{sweep.name} was not submitted to {store.root}; decide by hand with --set or --keep")
-    again = f"`sweeps submit {sweep.name}` trains it anew, --set or --keep decides by hand"
+    advice = f"`sweeps submit {sweep.name}` trains it anew, --set or --keep decides by hand"
     if view.plan != plan.name:
         raise JobsError(f"{sweep.name} was submitted by plan {view.plan!r}, not by {plan.name!r}; give its --plan")
     if set(view.factors) != set(sweep.factors):
-        varied = f"{', '.join(view.factors)}, and the plan says {', '.join(sweep.factors)} now"
-        raise JobsError(f"{sweep.name} was submitted to vary {varied}; {again}")
+        varied_text = f"{', '.join(view.factors)}, and the plan says {', '.join(sweep.factors)} now"
+        raise JobsError(f"{sweep.name} was submitted to vary {varied_text}; {advice}")
     for key, then, now in moved(plan, sweep, view.adopted):
         raise JobsError(
             f"{sweep.name} was submitted under {label({key: then}, {})}, and the base has {label({key: now}, {})} now; "
-            f"{again}"
+            f"{advice}"
         )
     return view
 
 
 def _check_ended(store: ResultsFolder, sweep: Sweep, config: str | None = None) -> None:
-    """Raises `JobsError` where runs of the sweep, or of its configuration, have not ended (`ENDED`)."""
-    (found,) = sweeps(store, [sweep.name])
-    runs = [run for c, own in found.rows if config in (None, c.config_id) for run in own]
-    rest = [run for run in runs if run.state.state not in ENDED]
-    if rest or not runs:
-        told = ", ".join(f"{count} {state}" for state, count in counts(rest).items())
-        what = f"{sweep.name}" if config is None else f"configuration {config} of {sweep.name}"
+    """Raises `JobsError` if runs of the sweep, or of its configuration `config`, have not ended (`ENDED`)."""
+    (status,) = sweeps(store, [sweep.name])
+    runs = [run for c, config_runs in status.rows if config in (None, c.config_id) for run in config_runs]
+    unfinished = [run for run in runs if run.state.state not in ENDED]
+    if unfinished or not runs:
+        states_text = ", ".join(f"{count} {state}" for state, count in counts(unfinished).items())
+        subject = f"{sweep.name}" if config is None else f"configuration {config} of {sweep.name}"
         raise JobsError(
-            f"{what}: {len(rest)} of {len(runs)} runs have not ended ({told or 'none is known'}); "
+            f"{subject}: {len(unfinished)} of {len(runs)} runs have not ended ({states_text or 'none is known'}); "
             f"`sweeps status {sweep.name}`, or decide by hand with --set or --keep"
         )
 
 
-def _standing(store: ResultsFolder, sweep: Sweep) -> Leaderboard:
+def _leaderboard(store: ResultsFolder, sweep: Sweep) -> Leaderboard:
     from aggregate.analysis.summary import summarise
     from aggregate.verdict.leader import leaderboard
     from jobs.reports.inputs import sweep_sources
@@ -105,25 +108,25 @@ def _standing(store: ResultsFolder, sweep: Sweep) -> Leaderboard:
     return leaderboard(summarise(sweep_sources(store, [sweep.name])).sweeps[0])
 
 
-def _measured(
-    store: ResultsFolder, plan: Plan, sweep: Sweep, config: str, how: str, why: str, found: Leaderboard
+def _decide_with_evidence(
+    store: ResultsFolder, plan: Plan, sweep: Sweep, config: str, how: str, why: str, board: Leaderboard
 ) -> Decision:  # fmt: skip
     stored = store.check_config(config)
     values = {key: getattr(stored, key) for key in sweep.factors if key not in inactive_keys(stored)}
     evidence = Evidence(
-        chosen=_record(found.finals[config]),
-        baseline=_record(found.finals[found.baseline]) if found.baseline else None,
-        leader=_record(found.leader),
-        ties=[_record(final) for final in found.ties],
+        chosen=_to_measured(board.finals[config]),
+        baseline=_to_measured(board.finals[board.baseline]) if board.baseline else None,
+        leader=_to_measured(board.leader),
+        ties=[_to_measured(final) for final in board.ties],
     )
-    return _decision(plan, sweep, how, values, why, config, evidence)
+    return _make_decision(plan, sweep, how, values, why, config, evidence)
 
 
-def _record(final: Final) -> Measured:
+def _to_measured(final: Final) -> Measured:
     return Measured(final.config_id, final.label, final.mean, final.low, final.high, final.seeds)
 
 
-def _decision(
+def _make_decision(
     plan: Plan, sweep: Sweep, how: str, values: Mapping[str, Any], why: str,
     config: str = "", evidence: Evidence | None = None,
 ) -> Decision:  # fmt: skip

@@ -1,4 +1,4 @@
-"""What the plan wants now: of every sweep what became of it, what it waits for, and the command to type."""
+"""The next steps of a plan: the state of every sweep in the current stage, what waits for it, and the commands."""
 
 from __future__ import annotations
 
@@ -29,46 +29,49 @@ SUBMIT, RUNNING, RERUN, DECIDE, DECIDED = "to submit", "running", "failed", "to 
 
 @dataclass(frozen=True)
 class Words:
-    """What a command is given: `sweeps`, then what stands before its name; the plan's file; what a submit is given."""
+    """Parts of a command line. program: `sweeps` with its options. plan: the --plan option. values: submit
+    options."""
 
     program: tuple[str, ...]
     plan: tuple[str, ...]
     values: tuple[str, ...]
 
     def line(self, command: str, sweep: str, *options: str, with_values: bool = False) -> str:
-        given = (*self.plan, *(self.values if with_values else ()))
-        return shlex.join([*self.program, command, sweep, *options, *given])
+        plan_options = (*self.plan, *(self.values if with_values else ()))
+        return shlex.join([*self.program, command, sweep, *options, *plan_options])
 
 
-def typed(asked: RequestedOverrides) -> tuple[str, ...]:
-    """The options that ask for it, numbers with all their digits."""
-    given = [("--seeds", asked.seeds), ("--preset", asked.preset)]
-    for key, value in asked.values.items():
+def typed(requested: RequestedOverrides) -> tuple[str, ...]:
+    """The command line options for `requested`; numbers keep full precision."""
+    options = [("--seeds", requested.seeds), ("--preset", requested.preset)]
+    for key, value in requested.values.items():
         text = value if isinstance(value, str) else json.dumps(value)
-        given.append((f"--{key}", text) if key in ("task", "steps") else ("--set", f"{key}={text}"))
-    return tuple(word for pair in given if pair[1] for word in pair)
+        options.append((f"--{key}", text) if key in ("task", "steps") else ("--set", f"{key}={text}"))
+    return tuple(word for pair in options if pair[1] for word in pair)
 
 
 def asked_before(store: ResultsFolder, plan: Plan) -> tuple[RequestedOverrides, str]:
-    """What the newest submit of `plan` was given, and its sweep, "" where there is none or it was given nothing.
+    """The overrides of the newest submission of `plan`, and its sweep; "" if there is none or it had no overrides.
 
-    Its seeds are those that every configuration has by now. Not its value of a key that a sweep of the plan varies: no
-    other sweep can be asked for it.
+    The seeds are those that every configuration has now. Values of keys that any sweep of the plan varies are left
+    out, since such a sweep would refuse them.
     """
     views = [(view, sweep) for sweep in plan.sweeps if (view := store.read_sweep(sweep.name)) and view.configs]
-    there = [(view, sweep) for view, sweep in views if view.plan == plan.name]
-    newest, sweep = max(there, key=lambda pair: pair[0].time, default=(None, None))
+    submitted = [(view, sweep) for view, sweep in views if view.plan == plan.name]
+    newest, sweep = max(submitted, key=lambda pair: pair[0].time, default=(None, None))
     if newest is None or sweep is None:
         return RequestedOverrides(), ""
     varied = {key for sweep in plan.sweeps for key in sweep.factors}
-    kept = {key: value for key, value in newest.asked.values.items() if key not in varied}
+    shared_values = {key: value for key, value in newest.asked.values.items() if key not in varied}
     seeds = sorted(set[int].intersection(*(set(c.seeds) for c in newest.configs)))
-    asked = replace(newest.asked, values=kept, seeds="" if tuple(seeds) == sweep.seeds else _spelled(seeds))
-    return asked, newest.name if asked != RequestedOverrides() else ""
+    requested = replace(
+        newest.asked, values=shared_values, seeds="" if tuple(seeds) == sweep.seeds else _format_seeds(seeds)
+    )
+    return requested, newest.name if requested != RequestedOverrides() else ""
 
 
-def _spelled(seeds: Sequence[int]) -> str:
-    """As `plan.parse_seeds` reads them: a count, a range or a list."""
+def _format_seeds(seeds: Sequence[int]) -> str:
+    """Format seeds for `plan.parse_seeds`: a count, a range or a list."""
     if not seeds:
         return ""
     low, high = seeds[0], seeds[-1]
@@ -79,7 +82,7 @@ def _spelled(seeds: Sequence[int]) -> str:
 
 @dataclass(frozen=True)
 class Item:
-    """A sweep of the plan. told: what is known of it."""
+    """A sweep of the plan and its state. told: details of the state, as text."""
 
     expanded: ExpandedSweep
     state: str
@@ -96,7 +99,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Agenda:
-    """items: of the stage that is on, none where the plan is done. after: of the stages that wait for it."""
+    """items: sweeps of the current stage, empty if the plan is done. after: sweeps of later stages."""
 
     stage: int
     stages: int
@@ -113,50 +116,54 @@ class Agenda:
 def agenda(
     store: ResultsFolder, plan: Plan, decided: Sequence[Decision], expanded: Mapping[str, ExpandedSweep], words: Words
 ) -> Agenda:
-    """Of the first stage that is not all decided. plan: with what was adopted. expanded: by sweep."""
+    """The agenda of the first stage with an undecided sweep. plan: with its decisions. expanded: by sweep name."""
     by_sweep = {decision.sweep: decision for decision in standing(plan, decided)}
-    there = set(store.sweep_names()) & set(expanded)
-    found = {status.view.name: status for status in statuses(store, sorted(there))} if there else {}
+    submitted_names = set(store.sweep_names()) & set(expanded)
+    status_by_sweep = (
+        {status.view.name: status for status in statuses(store, sorted(submitted_names))} if submitted_names else {}
+    )
     for number, stage in enumerate(plan.stages, 1):
-        items = tuple(_item(plan, expanded[s.name], found.get(s.name), by_sweep.get(s.name)) for s in stage)
+        items = tuple(
+            _make_item(plan, expanded[s.name], status_by_sweep.get(s.name), by_sweep.get(s.name)) for s in stage
+        )
         if all(item.state == DECIDED for item in items):
             continue
         after = tuple(expanded[sweep.name] for later in plan.stages[number:] for sweep in later)
-        asked = [item.expanded for item in items if item.state == SUBMIT]
-        told = _cost(store, asked) if asked else ""
-        return Agenda(number, len(plan.stages), items, after, tuple(_commands(plan, items, words)), told)
+        to_submit = [item.expanded for item in items if item.state == SUBMIT]
+        cost_text = _format_cost(store, to_submit) if to_submit else ""
+        return Agenda(number, len(plan.stages), items, after, tuple(_list_commands(plan, items, words)), cost_text)
     return Agenda(len(plan.stages), len(plan.stages), (), (), (), "")
 
 
-def _item(plan: Plan, expanded: ExpandedSweep, status: SweepStatus | None, decision: Decision | None) -> Item:
-    """What became of one sweep."""
+def _make_item(plan: Plan, expanded: ExpandedSweep, status: SweepStatus | None, decision: Decision | None) -> Item:
+    """The state of one sweep."""
     if decision is not None:
-        kept = label(values(decision), plan.names) if decision.settled else "the base stays"
-        return Item(expanded, DECIDED, f"{decision.date[:10]}: {kept}")
+        settled_text = label(values(decision), plan.names) if decision.settled else "the base stays"
+        return Item(expanded, DECIDED, f"{decision.date[:10]}: {settled_text}")
     if status is None or status.view.plan != plan.name:
         return Item(expanded, SUBMIT, f"{len(expanded.configurations)} configurations, {expanded.runs} runs")
     for key, then, now in moved(plan, expanded.sweep, status.view.adopted):
-        told = f"its runs have {key}={format_value(then)}, the base {format_value(now)} now: anew, {expanded.runs} runs"
-        return Item(expanded, SUBMIT, told)
-    found = counts(status.runs)
-    told = ", ".join(f"{found[state]} {state}" for state in STATES if found[state])
-    if any(found[state] for state in ACTIVE):
-        return Item(expanded, RUNNING, told)
-    if not found or any(found[state] for state in submit.MISSING):
-        return Item(expanded, SUBMIT, told or "none of its configurations can be read")
-    return Item(expanded, DECIDE if set(found) <= ENDED else RERUN, told)
+        text = f"its runs have {key}={format_value(then)}, the base {format_value(now)} now: anew, {expanded.runs} runs"
+        return Item(expanded, SUBMIT, text)
+    state_counts = counts(status.runs)
+    text = ", ".join(f"{state_counts[state]} {state}" for state in STATES if state_counts[state])
+    if any(state_counts[state] for state in ACTIVE):
+        return Item(expanded, RUNNING, text)
+    if not state_counts or any(state_counts[state] for state in submit.MISSING):
+        return Item(expanded, SUBMIT, text or "none of its configurations can be read")
+    return Item(expanded, DECIDE if set(state_counts) <= ENDED else RERUN, text)
 
 
-def _commands(plan: Plan, items: Sequence[Item], words: Words) -> list[str]:
-    """Each on a line; the options of one sweep that are all to be submitted go together."""
+def _list_commands(plan: Plan, items: Sequence[Item], words: Words) -> list[str]:
+    """One command per line; a sweep whose options must all be submitted gets a single command."""
     lines: list[str] = []
     waiting = {item.sweep.name for item in items if item.state == SUBMIT}
     for item in items:
         name, parent = item.sweep.name, item.sweep.name.partition(".")[0]
         if item.state == SUBMIT:
-            group = {sweep.name for sweep in plan.select(parent)}  # not the options of one with a grid of its own
-            together = name in group and group <= waiting
-            lines.append(words.line("submit", parent if together else name, with_values=True))
+            group = {sweep.name for sweep in plan.select(parent)}  # without the options of a sweep that has a grid
+            submit_together = name in group and group <= waiting
+            lines.append(words.line("submit", parent if submit_together else name, with_values=True))
         elif item.state == RERUN:
             lines.append(shlex.join([*words.program, "rerun", name, "--failed"]))
         elif item.state == DECIDE:
@@ -167,9 +174,9 @@ def _commands(plan: Plan, items: Sequence[Item], words: Words) -> list[str]:
     return list(dict.fromkeys(lines))
 
 
-def _cost(store: ResultsFolder, asked: Sequence[ExpandedSweep]) -> str:
-    """Of what is missing of the sweeps, a run to a job, with what a submit would take without options."""
-    choices = submit.plan_runs(store, asked)
+def _format_cost(store: ResultsFolder, sweeps: Sequence[ExpandedSweep]) -> str:
+    """The expected cost of the missing runs, one run per job, with the default options of a submit."""
+    choices = submit.plan_runs(store, sweeps)
     wanted = [choice for choice in choices if choice.wanted]
     if not wanted:
         return ""
@@ -181,5 +188,5 @@ def _cost(store: ResultsFolder, asked: Sequence[ExpandedSweep]) -> str:
     tasks = submit.pack([choice.run for choice in wanted], options.seeds_per_job)
     width = registry.get(target.backend).width(len(tasks), options, target)
     steps: dict[RunRef, int] = {choice.run: choice.steps for choice in choices}
-    found = cost.expected(store, tasks, steps, target.device, target.gpus, width)
-    return f"{len(wanted)} runs, each once; {cost.format_cost(found, target.device)}"
+    estimate = cost.expected(store, tasks, steps, target.device, target.gpus, width)
+    return f"{len(wanted)} runs, each once; {cost.format_cost(estimate, target.device)}"

@@ -1,4 +1,4 @@
-"""Early stopping, by hand: ends the runs of hopeless configurations, and keeps the reason beside each of them."""
+"""Manual early stopping: stop the runs of underperforming configurations and record the reason for each run."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ if TYPE_CHECKING:
 
 
 def underperforming(store: ResultsFolder, name: str, after: float) -> list[Underperforming]:
-    """Configurations with active runs that the median stopping rule (`aggregate.analysis.median_stopping`) stops.
+    """Configurations with active runs that fail the median stopping rule (`aggregate.analysis.median_stopping`).
 
     Raises `JobsError` for a name that stands for several sweeps.
     """
-    from aggregate.analysis.median_stopping import underperforming as judge
+    from aggregate.analysis.median_stopping import underperforming as apply_rule
 
-    found = sweeps(store, [name])
-    if len(found) > 1:
-        raise JobsError(f"{name} is several sweeps, each judged by itself: {', '.join(s.view.name for s in found)}")
-    (sweep,) = found
+    statuses = sweeps(store, [name])
+    if len(statuses) > 1:
+        raise JobsError(f"{name} is several sweeps, each judged by itself: {', '.join(s.view.name for s in statuses)}")
+    (sweep,) = statuses
     active = {c.config_id for c, runs in sweep.rows if any(run.state.state in ACTIVE for run in runs)}
     if not active:
         return []
     (source,) = sweep_sources(store, [sweep.view.name])
-    return [line for line in judge(source, after) if line.config_id in active]
+    return [line for line in apply_rule(source, after) if line.config_id in active]
 
 
 def format_pruned(line: Underperforming) -> str:
-    """The reason, as it is recorded and shown."""
+    """The reason as text, for the record and the terminal."""
     return (
         f"hopeless at step {line.step:,}: its best evaluation return was {line.best:.0f}, the median of what "
         f"{line.others} others did on average until then {line.median:.0f}"
@@ -48,18 +48,22 @@ def format_pruned(line: Underperforming) -> str:
 
 def runs_of(store: ResultsFolder, name: str, lines: Sequence[Underperforming]) -> list[SelectedRun]:
     """All runs of these configurations."""
-    given_up = {line.config_id for line in lines}
-    return [p for p in select_runs(store, sweeps(store, [name])) if p.run.record.ref.config_id in given_up]
+    config_ids = {line.config_id for line in lines}
+    return [
+        selected
+        for selected in select_runs(store, sweeps(store, [name]))
+        if selected.run.record.ref.config_id in config_ids
+    ]
 
 
 def carry_out(
     store: ResultsFolder, name: str, endings: Sequence[cancel.Ending], lines: Sequence[Underperforming]
 ) -> tuple[list[cancel.Ending], cancel.Kept]:
-    """End them, by whoever holds the lock; see `cancel.carry_out`."""
+    """Stop the runs; the caller holds the lock. See `cancel.carry_out`."""
     reasons = {line.config_id: format_pruned(line) for line in lines}
     for ending in endings:
         for ref in ending.runs:
-            # before: a run that was cancelled without its reason would go on with the next submit
+            # before the cancel: without this record the next submit would resume the run
             stop = PrunedRun(ending.submission.id, name, reasons[ref.config_id], stamp(), process.user())
             store.attempts.write_pruned(ref, stop)
     ended, kept = cancel.carry_out(store, endings)

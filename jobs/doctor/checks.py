@@ -1,4 +1,4 @@
-"""What this machine and its cluster offer, checked one by one; and a first profile written from it."""
+"""Checks of this machine and its cluster, and a first profile written from the partitions."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from jobs.results.results_folder import ResultsFolder
 from sweepwise.core.atomic import write_bytes
 from sweepwise.core.errors import JobsError
 
-_ASK_S = 20.0
+_COMMAND_TIMEOUT_S = 20.0
 _GPUS = re.compile(r"gpu:(?:(?P<type>[A-Za-z0-9_.-]+):)?(?P<count>\d+)")
 _GRACE = re.compile(r"^PartitionName=(\S+) .*?\bGraceTime=(\d+)", re.M)
-_HOURS = 12  # of a first profile, where the partition allows as many
+_HOURS = 12  # time limit of a first profile, if the partition allows it
 
 
 @dataclass(frozen=True)
 class CheckResult:
-    """One row. fine: None where it is only told. advice: what to do about what is not fine."""
+    """One row. fine: None if the row is for information only. advice: what to do if the check failed."""
 
     what: str
     found: str
@@ -41,7 +41,7 @@ class CheckResult:
 
 @dataclass(frozen=True)
 class Partition:
-    """As sinfo lists it. limit_min: None for infinite. gpus, cpus, memory_gb: of a node."""
+    """A partition as sinfo lists it. limit_min: minutes, None for infinite. gpus, cpus, memory_gb: per node."""
 
     name: str
     default: bool
@@ -56,20 +56,20 @@ class Partition:
 # --- this machine ---------------------------------------------------------------------------------------------
 
 
-def machine(found: dict[str, Any], where: str) -> Iterator[CheckResult]:
-    """Rows of `probe.facts`."""
-    yield CheckResult(f"{where}: host", f"{found['host']}, {found['cores']} cores, {found['gpus']} GPUs")
-    torch = found.get("torch_error") or f"{found['torch']}, {found['cuda'] or 'no GPU reached'}"
-    broken = found["gpus"] > 0 and not found.get("cuda")
-    advice = "python3 bootstrap.py setup --torch cuda" if broken else ""
-    yield CheckResult(f"{where}: torch", torch, "torch_error" not in found and not broken, advice)
-    why = found.get("kernels_missing")
-    if why is not None and not found.get("cuda"):  # they are a CPU's
-        advice = "install gcc: without them training on a CPU takes up to three times as long" if why else ""
-        yield CheckResult(f"{where}: C kernels", why or "built", None if why else True, advice)
-    fine = "mujoco_error" not in found
+def machine(facts: dict[str, Any], where: str) -> Iterator[CheckResult]:
+    """Rows for the results of `probe.facts`. where: "here" or "job"."""
+    yield CheckResult(f"{where}: host", f"{facts['host']}, {facts['cores']} cores, {facts['gpus']} GPUs")
+    torch = facts.get("torch_error") or f"{facts['torch']}, {facts['cuda'] or 'no GPU reached'}"
+    gpu_unreached = facts["gpus"] > 0 and not facts.get("cuda")
+    advice = "python3 bootstrap.py setup --torch cuda" if gpu_unreached else ""
+    yield CheckResult(f"{where}: torch", torch, "torch_error" not in facts and not gpu_unreached, advice)
+    missing_reason = facts.get("kernels_missing")
+    if missing_reason is not None and not facts.get("cuda"):  # the C kernels are for training on a CPU
+        advice = "install gcc: without them training on a CPU takes up to three times as long" if missing_reason else ""
+        yield CheckResult(f"{where}: C kernels", missing_reason or "built", None if missing_reason else True, advice)
+    fine = "mujoco_error" not in facts
     yield CheckResult(
-        f"{where}: MuJoCo", found.get("mujoco") or found["mujoco_error"], fine,
+        f"{where}: MuJoCo", facts.get("mujoco") or facts["mujoco_error"], fine,
         "" if fine else "try mujoco_gl: disabled in the profile",
     )  # fmt: skip
 
@@ -91,7 +91,7 @@ def results_folder(store: ResultsFolder) -> Iterator[CheckResult]:
 
 
 def cluster() -> Iterator[CheckResult]:
-    """Rows about Slurm's settings, as far as it says."""
+    """Rows for Slurm's settings, as far as Slurm reports them."""
     if shutil.which("sbatch") is None:
         yield CheckResult("Slurm", "sbatch is not on PATH: jobs run on this machine (--cluster local)")
         return
@@ -102,82 +102,87 @@ def cluster() -> Iterator[CheckResult]:
     yield CheckResult(
         "Slurm", f"{settings.get('ClusterName')}, version {settings.get('SLURM_VERSION', 'unknown')}", True
     )
-    yield CheckResult("limits", _told(settings, "MaxArraySize", "MaxJobCount", "MinJobAge"))
+    yield CheckResult("limits", _format_settings(settings, "MaxArraySize", "MaxJobCount", "MinJobAge"))
     requeue = settings.get("JobRequeue") == "1"
     yield CheckResult("requeue", "on" if requeue else "off for jobs that do not ask; ours do", True)
-    yield CheckResult("preemption", _told(settings, "PreemptMode", "PreemptType", "KillWait"))
-    listed = process.run_quietly(["scontrol", "show", "partition", "--oneliner"], _ASK_S) or ""
-    grace = ", ".join(f"{name} {seconds} s" for name, seconds in _GRACE.findall(listed))
-    yield CheckResult("grace time", grace or "unknown")  # from the signal of a preemption to the kill
+    yield CheckResult("preemption", _format_settings(settings, "PreemptMode", "PreemptType", "KillWait"))
+    listing = process.run_quietly(["scontrol", "show", "partition", "--oneliner"], _COMMAND_TIMEOUT_S) or ""
+    grace_text = ", ".join(f"{name} {seconds} s" for name, seconds in _GRACE.findall(listing))
+    yield CheckResult("grace time", grace_text or "unknown")  # seconds between the preemption signal and the kill
     yield from _accounting(settings)
     for partition in partitions():
-        yield CheckResult(f"partition {partition.name}{' (default)' if partition.default else ''}", _words(partition))
+        yield CheckResult(
+            f"partition {partition.name}{' (default)' if partition.default else ''}", _describe_partition(partition)
+        )
 
 
-def _told(settings: dict[str, str], *names: str) -> str:
+def _format_settings(settings: dict[str, str], *names: str) -> str:
     return ", ".join(f"{name} {settings[name]}" for name in names if name in settings)
 
 
 def _accounting(settings: dict[str, str]) -> Iterator[CheckResult]:
-    kind = settings.get("AccountingStorageType", "")
-    answer = process.run_quietly(["sacct", "--noheader", "--allocations", "--format=JobID"], _ASK_S)
+    storage_type = settings.get("AccountingStorageType", "")
+    answer = process.run_quietly(["sacct", "--noheader", "--allocations", "--format=JobID"], _COMMAND_TIMEOUT_S)
     if answer is None:
-        storage = kind.rpartition("/")[2] or "unknown"
+        storage = storage_type.rpartition("/")[2] or "unknown"
         text = f"sacct does not answer ({storage}): states come from squeue, the logs and the runs"
         yield CheckResult("accounting", text)
         return
     yield CheckResult("accounting", "sacct answers", True)
-    form = "format=Account,Partition,QOS,MaxJobs,MaxSubmit,GrpTRES"
-    rows = process.run_quietly(["sacctmgr", "-nP", "show", "assoc", f"user={process.user()}", form], _ASK_S)
+    format_option = "format=Account,Partition,QOS,MaxJobs,MaxSubmit,GrpTRES"
+    rows = process.run_quietly(
+        ["sacctmgr", "-nP", "show", "assoc", f"user={process.user()}", format_option], _COMMAND_TIMEOUT_S
+    )
     for row in (rows or "").splitlines():
         account, partition, qos, jobs, submit, tres = [*row.split("|"), *[""] * 6][:6]
         limits = {"partition": partition, "qos": qos, "at a time": jobs, "in the queue": submit, "together": tres}
-        told = ", ".join(f"{name} {value}" for name, value in limits.items() if value) or "no limits"
-        yield CheckResult(f"account {account}", told)
+        limits_text = ", ".join(f"{name} {value}" for name, value in limits.items() if value) or "no limits"
+        yield CheckResult(f"account {account}", limits_text)
 
 
 def partitions() -> list[Partition]:
-    """Those that are up, the default one first."""
-    listed = process.run_quietly(["sinfo", "--noheader", "--format=%P|%l|%D|%c|%m|%G|%a"], _ASK_S) or ""
-    found = []
-    for line in listed.splitlines():
+    """The partitions that are up, the default one first."""
+    listing = process.run_quietly(["sinfo", "--noheader", "--format=%P|%l|%D|%c|%m|%G|%a"], _COMMAND_TIMEOUT_S) or ""
+    available = []
+    for line in listing.splitlines():
         name, limit, nodes, cpus, memory, gres, up = [*line.split("|"), *[""] * 7][:7]
         gpus = _GPUS.search(gres)
         if up == "up":
-            found.append(
+            available.append(
                 Partition(
-                    name.rstrip("*"), name.endswith("*"), _minutes(limit), _number(nodes), _number(cpus),
-                    _number(memory) / 1024, int(gpus["count"]) if gpus else 0, (gpus["type"] or "") if gpus else "",
+                    name.rstrip("*"), name.endswith("*"), _parse_minutes(limit), _parse_number(nodes),
+                    _parse_number(cpus), _parse_number(memory) / 1024, int(gpus["count"]) if gpus else 0,
+                    (gpus["type"] or "") if gpus else "",
                 )
             )  # fmt: skip
-    return sorted(found, key=lambda p: not p.default)
+    return sorted(available, key=lambda p: not p.default)
 
 
-def _number(text: str) -> int:
-    """sinfo writes `4+` where nodes differ."""
+def _parse_number(text: str) -> int:
+    """Parse `4+`, which sinfo writes if nodes differ, as 4."""
     return int(re.sub(r"\D", "", text) or 0)
 
 
-def _minutes(limit: str) -> int | None:
+def _parse_minutes(limit: str) -> int | None:
     try:
         return profiles.minutes(limit)
     except ValueError:
         return None
 
 
-def _words(partition: Partition) -> str:
+def _describe_partition(partition: Partition) -> str:
     gpus = f"{partition.gpus} {partition.gpu_type} GPUs".replace("  ", " ") if partition.gpus else "no GPU"
     limit = f"at most {partition.limit_min / 60:g} h" if partition.limit_min else "no time limit"
     return f"{partition.nodes} nodes of {partition.cpus} CPUs, {partition.memory_gb:.0f} GB, {gpus}; {limit}"
 
 
-# --- a job that looks around ----------------------------------------------------------------------------------
+# --- a probe job ----------------------------------------------------------------------------------------------
 
 
 def try_a_job(
     store: ResultsFolder, profile: Profile, patience_s: float, pause: Callable[[float], None]
 ) -> Iterator[CheckResult]:
-    """Submit `probe`, send it the signal, queue it again; a row for each as it comes. Job and files go again."""
+    """Submit `probe` as a job, send it SIGUSR2 and requeue it; yields a row per step. Removes the job and its files."""
     store.prepare()
     folder = store.root / f".probe.{uuid.uuid4().hex}"
     folder.mkdir(mode=0o700)
@@ -189,57 +194,63 @@ def try_a_job(
         write_bytes(script, batch_script.script(profile, name, command, code=process.ROOT, folder=folder).encode())
         job = commands.sbatch(script, [])
         commands.release([job])
-        yield from _steps(folder, job, patience_s, pause)
+        yield from _probe_steps(folder, job, patience_s, pause)
     finally:
         if job is not None:
-            process.run_quietly(["scancel", job], _ASK_S)
+            process.run_quietly(["scancel", job], _COMMAND_TIMEOUT_S)
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _steps(folder: Path, job: str, patience_s: float, pause: Callable[[float], None]) -> Iterator[CheckResult]:
-    begun = time.monotonic()
-    if not _appears(folder / probe.FACTS, patience_s, pause):
-        said = (process.run_quietly(["squeue", "-h", "-j", job, "-o", "%T %r"], _ASK_S) or "").strip()
+def _probe_steps(folder: Path, job: str, patience_s: float, pause: Callable[[float], None]) -> Iterator[CheckResult]:
+    started = time.monotonic()
+    if not _wait_for_file(folder / probe.FACTS, patience_s, pause):
+        queue_state = (
+            process.run_quietly(["squeue", "-h", "-j", job, "-o", "%T %r"], _COMMAND_TIMEOUT_S) or ""
+        ).strip()
         log = "".join(path.read_text(errors="replace")[-300:] for path in folder.glob("*_log.err"))
         advice = " ".join(log.split()) or "give it more time with --patience"
-        yield CheckResult("job", f"job {job} wrote nothing in {patience_s:.0f} s: {said or 'it ended'}", False, advice)
+        yield CheckResult(
+            "job", f"job {job} wrote nothing in {patience_s:.0f} s: {queue_state or 'it ended'}", False, advice
+        )
         return
-    yield CheckResult("job", f"began and wrote to the results folder after {time.monotonic() - begun:.0f} s", True)
+    yield CheckResult("job", f"began and wrote to the results folder after {time.monotonic() - started:.0f} s", True)
     yield from machine(json.loads((folder / probe.FACTS).read_text()), "job")
-    process.run_quietly(["scancel", "--signal=USR2", job], _ASK_S)
-    told = _appears(folder / probe.TOLD, patience_s, pause)
-    advice = "" if told else "checkpoints are written on a timer only; choose a shorter checkpoint interval"
-    yield CheckResult("signals", "arrive" if told else "SIGUSR2 did not arrive", told, advice)
+    process.run_quietly(["scancel", "--signal=USR2", job], _COMMAND_TIMEOUT_S)
+    signalled = _wait_for_file(folder / probe.TOLD, patience_s, pause)
+    advice = "" if signalled else "checkpoints are written on a timer only; choose a shorter checkpoint interval"
+    yield CheckResult("signals", "arrive" if signalled else "SIGUSR2 did not arrive", signalled, advice)
     if not job_environment.requeue(job):
         yield CheckResult(
             "requeue", "refused", False, "tasks end at their time limit; `sweeps submit` again continues them"
         )
         return
-    again = _appears(folder / probe.AGAIN, patience_s, pause)
-    text = "a job that was queued again began again" if again else "a job that was queued again did not begin in time"
-    yield CheckResult("requeue", text, again, "" if again else "the queue may be full; try again with --patience")
+    requeued = _wait_for_file(folder / probe.AGAIN, patience_s, pause)
+    text = (
+        "a job that was queued again began again" if requeued else "a job that was queued again did not begin in time"
+    )
+    yield CheckResult("requeue", text, requeued, "" if requeued else "the queue may be full; try again with --patience")
 
 
-def _appears(path: Path, patience_s: float, pause: Callable[[float], None]) -> bool:
+def _wait_for_file(path: Path, patience_s: float, pause: Callable[[float], None]) -> bool:
     waited = 0.0
     while not path.exists():
         if waited >= patience_s:
             return False
         pause(0.5)
         waited += 0.5
-        os.listdir(path.parent)  # noqa: PTH208 - a network file system looks again
+        os.listdir(path.parent)  # noqa: PTH208 - listing refreshes the cache of a network file system
     return True
 
 
 # --- a first profile ------------------------------------------------------------------------------------------
 
 
-def first_profile(found: list[Partition]) -> str:
-    """YAML for the partition with GPUs, else the default one; a share of its node that fits one task."""
-    if not found:
+def first_profile(available: list[Partition]) -> str:
+    """Profile YAML for the first partition with GPUs, else the first one; requests the share of a node for one task."""
+    if not available:
         raise JobsError("sinfo lists no partition that is up; copy a packaged profile instead (`slurm_templates`)")
-    chosen = next((p for p in found if p.gpus), found[0])
-    share = max(1, chosen.gpus or chosen.cpus // 2)
+    chosen = next((p for p in available if p.gpus), available[0])
+    tasks_per_node = max(1, chosen.gpus or chosen.cpus // 2)
     minutes = min(_HOURS * 60, chosen.limit_min or _HOURS * 60)
     lines = [
         "# Written by `sweeps doctor` from what Slurm says of itself; look it over, and fill in what it cannot know.",
@@ -247,8 +258,8 @@ def first_profile(found: list[Partition]) -> str:
         "# account: my-group",
         f"gpus: {1 if chosen.gpus else 0}",
         *([f"gpu_type: {chosen.gpu_type}"] if chosen.gpu_type else []),
-        f"cpus: {max(1, min(8, chosen.cpus // share))}",
-        f"mem_gb: {max(1, int(min(32.0, 0.9 * chosen.memory_gb / share)))}",
+        f"cpus: {max(1, min(8, chosen.cpus // tasks_per_node))}",
+        f"mem_gb: {max(1, int(min(32.0, 0.9 * chosen.memory_gb / tasks_per_node)))}",
         f"time: {minutes}",
         "checkpoint_signal_s: 120",
         "# modules: []",
@@ -258,7 +269,7 @@ def first_profile(found: list[Partition]) -> str:
 
 
 def write_profile(path: Path) -> None:
-    """Raises `JobsError` where a file is there already."""
+    """Write `first_profile`. Raises `JobsError` for a name that does not end in .yaml, and if the file exists."""
     if path.suffix not in (".yaml", ".yml"):
         raise JobsError(f"--write {path}: a profile's name ends in .yaml")
     if path.exists():

@@ -1,4 +1,4 @@
-"""What a machine can do: torch, GPU, MuJoCo, and, as a job, whether signals and a requeue arrive. For `sweeps doctor`.
+"""Probe a machine for `sweeps doctor`: torch, GPU, MuJoCo and, as a job, whether signals and a requeue work.
 
 `python -P -m jobs.doctor.probe FOLDER` is the job. In that folder it writes facts.json, then told.json when SIGUSR2
 arrives, and again.json when it is started a second time.
@@ -19,10 +19,10 @@ from jobs import process
 from sweepwise.core.atomic import write_json
 
 FACTS, TOLD, AGAIN = "facts.json", "told.json", "again.json"
-PATIENCE_S = 240.0  # of the job for the signal
+PATIENCE_S = 240.0  # how long the job waits for the signal
 _TIMEOUT_S = 180.0
-# In a process of its own: `jobs` never loads heavy packages, and a crash of a driver is a result too.
-_LOOK = """
+# Runs in a separate process: `jobs` never imports heavy packages, and a driver crash must be reported.
+_CHECK_SCRIPT = """
 import json
 found = {}
 try:
@@ -48,30 +48,30 @@ print(json.dumps(found))
 
 
 def facts() -> dict[str, Any]:
-    """Of this machine: host, cores, gpus, versions of torch and mujoco, the GPU's name and
-    whether the agent's C kernels are there, or why not."""
-    found: dict[str, Any] = {"host": process.host(), "cores": process.cores(), "gpus": len(process.gpus())}
+    """This machine: host, cores, gpus, versions of torch and mujoco, the GPU's name, and why the agent's C kernels are
+    missing. An import that fails is reported as torch_error or mujoco_error."""
+    basics: dict[str, Any] = {"host": process.host(), "cores": process.cores(), "gpus": len(process.gpus())}
     environment = {**os.environ, **process.job_variables(process.ROOT)}
-    code, output, errors = process.run([*process.python(), "-c", _LOOK], _TIMEOUT_S, environment)
+    code, output, errors = process.run([*process.python(), "-c", _CHECK_SCRIPT], _TIMEOUT_S, environment)
     try:
-        return {**found, **json.loads(output.strip().splitlines()[-1])}
+        return {**basics, **json.loads(output.strip().splitlines()[-1])}
     except (ValueError, IndexError):
         reason = (errors.strip().splitlines() or [f"exit code {code}"])[-1]
-        return {**found, "torch_error": reason, "mujoco_error": reason}
+        return {**basics, "torch_error": reason, "mujoco_error": reason}
 
 
 def main(arguments: Sequence[str]) -> int:
-    folder, told = Path(arguments[0]), []
+    folder, signals = Path(arguments[0]), []
     if (folder / FACTS).exists():
         write_json(folder / AGAIN, {"restarts": os.environ.get("SLURM_RESTART_COUNT", "0")})
         return 0
-    signal.signal(signal.SIGUSR2, lambda number, frame: told.append(number))
+    signal.signal(signal.SIGUSR2, lambda number, frame: signals.append(number))
     write_json(folder / FACTS, facts())
     deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline:
-        if told:
+        if signals:
             write_json(folder / TOLD, {})
-            told.clear()
+            signals.clear()
         time.sleep(0.2)
     return 0
 

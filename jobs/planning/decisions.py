@@ -1,7 +1,8 @@
-"""What sweeps decided, carried to the sweeps after them: checked, recorded, taken back. Pure but for `record`.
+"""Decisions: values adopted from one sweep for later sweeps; check, add, undo and record them.
 
-A sweep's base is the plan's with what the stages before it decided (`Plan.stages`), so that decisions never change what
-the sweep they were taken from, or one beside it, would train.
+Only `load` and `record` access the results folder. A sweep's base is the plan's base with the decisions of earlier
+stages (`Plan.stages`), so a decision never changes the configurations of the sweep it came from, or of a sweep in the
+same stage.
 """
 
 from __future__ import annotations
@@ -24,20 +25,20 @@ Change = Callable[[list[Decision]], list[Decision]]
 
 
 def load(store: ResultsFolder, plan: Plan) -> Plan:
-    """`plan` with what was adopted in the results folder. Raises `JobsError` for decisions that do not fit it."""
+    """`plan` with the decisions in the results folder. Raises `JobsError` for decisions that do not fit the plan."""
     return carry(plan, store.read_decisions())
 
 
 def carry(plan: Plan, decided: Sequence[Decision]) -> Plan:
-    """`plan` with the decisions that stand. Raises `JobsError` for those that do not fit it, or not each other."""
+    """`plan` with its active decisions. Raises `JobsError` if they do not fit the plan or contradict each other."""
     active = standing(plan, decided)
     for decision in active:
-        _check(plan, decision)
+        _check_decision(plan, decision)
     for position, decision in enumerate(active):
         if any(decision.sweep == other.sweep for other in active[:position]):
             raise JobsError(f"{decision.sweep} is decided twice; `sweeps adopt --undo {decision.sweep}` takes one back")
-    carried = replace(plan, adopted=_carried(plan, active))
-    for decision, key, then, now in _stale(carried, active):
+    carried = replace(plan, adopted=_adopted_by_sweep(plan, active))
+    for decision, key, then, now in _stale_decisions(carried, active):
         raise JobsError(
             f"{decision.sweep} was decided under {label({key: then}, {})}, the base has {label({key: now}, {})} now; "
             f"`sweeps adopt --undo {decision.sweep}` takes the decision back"
@@ -46,47 +47,47 @@ def carry(plan: Plan, decided: Sequence[Decision]) -> Plan:
 
 
 def standing(plan: Plan, decided: Iterable[Decision]) -> list[Decision]:
-    """Those of `plan` that were not taken back, the oldest first."""
+    """The decisions of `plan` that were not undone, oldest first."""
     return [decision for decision in decided if decision.plan == plan.name and not decision.undone]
 
 
 def values(decision: Decision) -> dict[str, Any]:
-    """Key -> value, as the configuration has them."""
+    """Key -> decided value, parsed to the type that `TrainConfig` declares."""
     return {settled.key: parse_value(settled.key, settled.new) for settled in decision.settled}
 
 
 def inherited(sweep: Sweep, adopted: Mapping[str, Any]) -> dict[str, Any]:
-    """What of the adopted values reaches a sweep's runs: not what it varies or holds itself."""
+    """The adopted values that apply to a sweep: those of keys that it neither varies nor fixes."""
     return {key: value for key, value in adopted.items() if key not in sweep.factors and key not in sweep.fixed}
 
 
 def in_base(plan: Plan, adopted: Mapping[str, Any], key: str) -> Any:
-    """The value of `key` in the plan's base with what was adopted."""
+    """The value of `key` in the plan's base with the adopted values."""
     value = adopted.get(key, plan.base.get(key, getattr(TrainConfig(), key)))
     return parse_value(key, value)
 
 
 def moved(plan: Plan, sweep: Sweep, then: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
-    """(key, value then, value now) where the base of `sweep` is another than with `then` adopted."""
+    """(key, old value, new value) where the base of `sweep` differs from its base with `then` adopted."""
     now = inherited(sweep, plan.adopted.get(sweep.name, {}))
     old = inherited(sweep, then)
     pairs = ((key, in_base(plan, old, key), in_base(plan, now, key)) for key in {**old, **now})
     return [(key, before, after) for key, before, after in pairs if before != after]
 
 
-def _carried(plan: Plan, active: Sequence[Decision]) -> dict[str, dict[str, Any]]:
-    """Sweep -> key -> value, by the decisions of earlier stages, the newest the strongest."""
-    found: dict[str, dict[str, Any]] = {}
+def _adopted_by_sweep(plan: Plan, active: Sequence[Decision]) -> dict[str, dict[str, Any]]:
+    """Sweep -> key -> value decided in earlier stages; the newest decision on a key wins."""
+    by_sweep: dict[str, dict[str, Any]] = {}
     before: set[str] = set()
     for stage in plan.stages:
         adopted = {key: v for d in active if d.sweep in before for key, v in values(d).items()}
-        found.update({sweep.name: adopted for sweep in stage})
+        by_sweep.update({sweep.name: adopted for sweep in stage})
         before |= {sweep.name for sweep in stage}
-    return found
+    return by_sweep
 
 
-def _check(plan: Plan, decision: Decision) -> None:
-    """Raises `JobsError` where `plan` has no such sweep, or it does not vary these keys."""
+def _check_decision(plan: Plan, decision: Decision) -> None:
+    """Raises `JobsError` if `plan` has no such sweep, or if the sweep does not vary the decided keys."""
     undo = f"`sweeps adopt --undo {decision.sweep}` takes the decision back"
     sweep = next((s for s in plan.sweeps if s.name == decision.sweep), None)
     if sweep is None:
@@ -103,8 +104,8 @@ def _check(plan: Plan, decision: Decision) -> None:
         )
 
 
-def _stale(plan: Plan, active: Sequence[Decision]) -> list[tuple[Decision, str, Any, Any]]:
-    """(decision, key, value then, value now) where a decision was taken under another base than it has now."""
+def _stale_decisions(plan: Plan, active: Sequence[Decision]) -> list[tuple[Decision, str, Any, Any]]:
+    """(decision, key, old value, new value) where the base of the sweep has changed since the decision."""
     sweeps = {sweep.name: sweep for sweep in plan.sweeps}
     known = [decision for decision in active if decision.sweep in sweeps]
     return [(d, *change) for d in known for change in moved(plan, sweeps[d.sweep], d.base)]
@@ -114,25 +115,29 @@ def _stale(plan: Plan, active: Sequence[Decision]) -> list[tuple[Decision, str, 
 
 
 def added(plan: Plan, decided: list[Decision], new: Decision, overrule: bool) -> list[Decision]:
-    """`decided` with `new`. Raises `JobsError` where it contradicts what was decided, unless that is to be overruled,
-    and where a decision builds on what it changes."""
+    """`decided` with `new`.
+
+    Raises `JobsError` if `new` contradicts an active decision and `overrule` is False, if a later decision depends on
+    a value that it changes, or if the resulting base is not a legal configuration.
+    """
     active = standing(plan, decided)
-    own = [decision for decision in active if decision.sweep == new.sweep]
+    same_sweep = [decision for decision in active if decision.sweep == new.sweep]
     if not overrule:
-        _refuse_contradiction(active, own, new)
-    kept = [replace(d, undone=stamp()) if d in own else d for d in decided]
-    found = [*kept, new]
-    _refuse_broken(plan, active, found)
-    before, after = _illegal(plan, decided), _illegal(plan, found)
+        _refuse_contradiction(active, same_sweep, new)
+    kept = [replace(d, undone=stamp()) if d in same_sweep else d for d in decided]
+    updated = [*kept, new]
+    _refuse_broken(plan, active, updated)
+    before, after = _find_illegal(plan, decided), _find_illegal(plan, updated)
     if after and not before:
         raise JobsError(f"the plan does not stand on {label(values(new), {})}: {after}; adopt other values")
-    return found
+    return updated
 
 
-def _refuse_contradiction(active: Sequence[Decision], own: Sequence[Decision], new: Decision) -> None:
-    if own:
+def _refuse_contradiction(active: Sequence[Decision], same_sweep: Sequence[Decision], new: Decision) -> None:
+    if same_sweep:
         raise JobsError(
-            f"{new.sweep} was decided on {own[0].date[:10]} by {own[0].user}: {label(values(own[0]), {})}; "
+            f"{new.sweep} was decided on {same_sweep[0].date[:10]} by {same_sweep[0].user}: "
+            f"{label(values(same_sweep[0]), {})}; "
             f"--replace decides anew, `sweeps adopt --undo {new.sweep}` takes it back"
         )
     for decision in reversed(active):
@@ -144,11 +149,11 @@ def _refuse_contradiction(active: Sequence[Decision], own: Sequence[Decision], n
                 )
 
 
-def _refuse_broken(plan: Plan, active: Sequence[Decision], found: list[Decision]) -> None:
-    """Raises `JobsError` where a decision that was sound is not any more."""
-    left = standing(plan, found)
-    sound = {id(d) for d in active} - {id(d) for d, *_ in _stale(_unchecked(plan, active), active)}
-    for decision, key, then, now in _stale(_unchecked(plan, left), left):
+def _refuse_broken(plan: Plan, active: Sequence[Decision], updated: list[Decision]) -> None:
+    """Raises `JobsError` if the update changes the base under which a still valid decision was taken."""
+    active_after = standing(plan, updated)
+    sound = {id(d) for d in active} - {id(d) for d, *_ in _stale_decisions(_carry_unchecked(plan, active), active)}
+    for decision, key, then, now in _stale_decisions(_carry_unchecked(plan, active_after), active_after):
         if id(decision) in sound:
             raise JobsError(
                 f"{decision.sweep} was decided under {label({key: then}, {})}, which would become "
@@ -156,12 +161,12 @@ def _refuse_broken(plan: Plan, active: Sequence[Decision], found: list[Decision]
             )
 
 
-def _unchecked(plan: Plan, active: Sequence[Decision]) -> Plan:
-    return replace(plan, adopted=_carried(plan, active))
+def _carry_unchecked(plan: Plan, active: Sequence[Decision]) -> Plan:
+    return replace(plan, adopted=_adopted_by_sweep(plan, active))
 
 
-def _illegal(plan: Plan, decided: Sequence[Decision]) -> str:
-    """Why the base with all that was adopted, or a sweep on it, is no legal configuration; "" where all are."""
+def _find_illegal(plan: Plan, decided: Sequence[Decision]) -> str:
+    """Why the base with all adopted values, or a sweep on that base, is not legal; "" if all are legal."""
     carried = carry(plan, decided)
     try:
         adopted = {key: value for decision in standing(plan, decided) for key, value in values(decision).items()}
@@ -174,23 +179,23 @@ def _illegal(plan: Plan, decided: Sequence[Decision]) -> str:
 
 
 def removed(plan: Plan, decided: list[Decision], sweep: str | None) -> list[Decision]:
-    """`decided` without the newest decision, or the one of `sweep`; it stays in the file as taken back.
+    """`decided` with the newest decision, or that of `sweep`, marked as undone.
 
-    Raises `JobsError` where there is none, or a later decision builds on it.
+    Raises `JobsError` if there is none, or if a later decision depends on it.
     """
     active = standing(plan, decided)
     chosen = [decision for decision in active if sweep in (None, decision.sweep)]
     if not chosen:
-        there = f"; there is {', '.join(d.sweep for d in active)}" if active else ""
-        raise JobsError(f"nothing of {sweep or 'the plan'} is adopted{there}; `sweeps plan` shows what is")
-    found = [replace(d, undone=stamp()) if d is chosen[-1] else d for d in decided]
-    with contextlib.suppress(ConfigError):  # of a key that is no more: to take that back is the way out
-        _refuse_broken(plan, active, found)
-    return found
+        adopted_text = f"; there is {', '.join(d.sweep for d in active)}" if active else ""
+        raise JobsError(f"nothing of {sweep or 'the plan'} is adopted{adopted_text}; `sweeps plan` shows what is")
+    updated = [replace(d, undone=stamp()) if d is chosen[-1] else d for d in decided]
+    with contextlib.suppress(ConfigError):  # a key that no longer exists: undoing the decision is the fix
+        _refuse_broken(plan, active, updated)
+    return updated
 
 
 def record(store: ResultsFolder, change: Change) -> list[Decision]:
-    """Write what `change` makes of the decisions, as nobody else does at that time; those that are new or changed.
+    """Apply `change` to the stored decisions under the lock; returns the new and changed decisions.
 
     Raises what `change` raises, before anything is written.
     """
@@ -198,12 +203,12 @@ def record(store: ResultsFolder, change: Change) -> list[Decision]:
     store.prepare()
     with alone(store) as lock:
         before = store.read_decisions()
-        found = change(before)
+        updated = change(before)
         lock.renew()
-        store.write_decisions(found)
-    return [decision for decision in found if decision not in before]
+        store.write_decisions(updated)
+    return [decision for decision in updated if decision not in before]
 
 
 def stamp() -> str:
-    """Now, as the file has it: 2026-11-23T17:20:05Z."""
+    """The current UTC time in the file's format: 2026-11-23T17:20:05Z."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

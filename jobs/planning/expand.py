@@ -1,4 +1,4 @@
-"""Sweeps to configurations: layers of values, levels combined, duplicates merged, labels made."""
+"""Expand sweeps to configurations: layer values, combine levels, merge duplicates, make labels."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from tdmpc.config import ConfigError, TrainConfig, config_id, inactive_keys, par
 class Configuration:
     """One configuration of a sweep.
 
-    label: only what varies ("num_q=2, reduce=mean"). factors: swept key -> value, None where the key changes
-    nothing in this configuration. is_baseline: the base with what the sweep holds fixed, nothing varied.
+    label: the varied hyperparameters ("num_q=2, reduce=mean"). factors: swept key -> value, None if the key has no
+    effect in this configuration. is_baseline: equal to the base with the sweep's fixed values.
     """
 
     config_id: str
@@ -31,7 +31,7 @@ class Configuration:
 
 @dataclass(frozen=True)
 class ExpandedSweep:
-    """A sweep with its configurations, each once, in the plan's order. asked: for them, beside the plan."""
+    """A sweep with its distinct configurations, in the plan's order. asked: overrides from the command line."""
 
     sweep: Sweep
     configurations: tuple[Configuration, ...]
@@ -50,31 +50,31 @@ def expand(
     overrides: Mapping[str, Any] | None = None,
     seeds: tuple[int, ...] | None = None,
 ) -> ExpandedSweep:
-    """All configurations of `sweep`: base < preset < adopted < fixed < levels < overrides, the later the stronger.
+    """All configurations of `sweep`. Precedence: base < preset < adopted < fixed < levels < overrides.
 
-    overrides: from the command line, key -> value or text. Raises `JobsError` for one of a swept key, for a
-    configuration that is not legal, and for a swept key that changes nothing.
+    overrides: from the command line, key -> value or text. Raises `JobsError` for an override of a swept key, for an
+    illegal configuration, and for a swept key that has no effect in any configuration.
     """
-    asked = {key: parse_value(key, value) for key, value in (overrides or {}).items()}
-    for key in asked:
+    parsed_overrides = {key: parse_value(key, value) for key, value in (overrides or {}).items()}
+    for key in parsed_overrides:
         if key in sweep.factors:
             raise JobsError(f"{key} is what sweep {sweep.name!r} varies: it cannot be set for all of it; leave it out")
-    below = {**plan.base, **(preset or {}), **plan.adopted.get(sweep.name, {}), **sweep.fixed}
+    base_values = {**plan.base, **(preset or {}), **plan.adopted.get(sweep.name, {}), **sweep.fixed}
     try:
-        baseline = config_id(TrainConfig().with_overrides({**below, **asked}))
+        baseline = config_id(TrainConfig().with_overrides({**base_values, **parsed_overrides}))
     except ConfigError:
-        baseline = ""  # the base alone need not be legal; its levels must be
-    found: dict[str, Configuration] = {}
+        baseline = ""  # the base alone may be illegal; the configurations must be legal
+    by_id: dict[str, Configuration] = {}
     for levels in combinations(sweep):
-        config = _train_config(sweep, {**below, **levels, **asked}, levels, asked)
+        config = _train_config(sweep, {**base_values, **levels, **parsed_overrides}, levels, parsed_overrides)
         inactive = inactive_keys(config)
         active = {key: value for key, value in levels.items() if key not in inactive}
         factors = {key: active.get(key) for key in levels}
         identity = config_id(config)
-        found.setdefault(
+        by_id.setdefault(
             identity, Configuration(identity, config, label(active, plan.names), factors, identity == baseline)
         )
-    configurations = tuple(found.values())
+    configurations = tuple(by_id.values())
     for key in sweep.factors:
         if all(key in inactive_keys(c.config) for c in configurations):
             raise JobsError(f"{sweep.where}: sweep {sweep.name!r}: {key} changes nothing in any of its configurations")
@@ -82,24 +82,27 @@ def expand(
 
 
 def combinations(sweep: Sweep) -> Iterator[dict[str, Any]]:
-    """Key -> level of every combination: the grid's product, times the zipped rows."""
-    rows = list(zip(*sweep.zipped.values(), strict=True)) if sweep.zipped else [()]
-    for chosen in itertools.product(*sweep.grid.values()):
-        for row in rows:
-            yield {**dict(zip(sweep.grid, chosen, strict=True)), **dict(zip(sweep.zipped, row, strict=True))}
+    """Key -> level for every combination: the product of the grid and the zipped rows."""
+    zip_rows = list(zip(*sweep.zipped.values(), strict=True)) if sweep.zipped else [()]
+    for grid_levels in itertools.product(*sweep.grid.values()):
+        for zip_levels in zip_rows:
+            yield {
+                **dict(zip(sweep.grid, grid_levels, strict=True)),
+                **dict(zip(sweep.zipped, zip_levels, strict=True)),
+            }
 
 
 def _train_config(
-    sweep: Sweep, values: Mapping[str, Any], levels: Mapping[str, Any], asked: Mapping[str, Any]
+    sweep: Sweep, values: Mapping[str, Any], levels: Mapping[str, Any], overrides: Mapping[str, Any]
 ) -> TrainConfig:
     try:
         return TrainConfig().with_overrides(values)
     except ConfigError as error:
-        if str(error).partition("=")[0] in asked:
+        if str(error).partition("=")[0] in overrides:
             raise JobsError(str(error)) from error
         raise JobsError(f"sweep {sweep.name!r} ({label(levels, {})}): {error}") from error
 
 
 def label(factors: Mapping[str, Any], names: Mapping[str, str]) -> str:
-    """`num_q=2, reduce=mean`."""
+    """The varied values as text: `num_q=2, reduce=mean`; "base" if nothing varies."""
     return ", ".join(f"{names.get(key, key)}={format_value(value)}" for key, value in factors.items()) or "base"

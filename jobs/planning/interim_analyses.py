@@ -1,6 +1,6 @@
-"""The looks at a sweep: results/looks/<sweep>.json says when seeds were added after its results could be seen.
+"""Interim analyses: results/looks/<sweep>.json records when seeds were added to a sweep that already had results.
 
-Adding seeds after seeing results and testing again raises the rate of false positives.
+Adding seeds after seeing results and testing again raises the false positive rate.
 `aggregate.statistics.alpha_spending` corrects for it and reads these records.
 """
 
@@ -22,48 +22,57 @@ if TYPE_CHECKING:
 def before(
     store: ResultsFolder, old: SubmittedSweep | None, new: SubmittedSweep, command: str
 ) -> InterimAnalysis | None:
-    """What is noted before `new` is asked for; None where it adds no seeds, or to runs that could not yet be compared:
-    that takes two configurations with two finished seeds."""
-    asked = {config.config_id: set(config.seeds) for config in old.configs} if old is not None else {}
-    more = {
-        config.config_id: sorted(set(config.seeds) - asked[config.config_id])
+    """The interim analysis to record before `new` replaces `old`.
+
+    None if `new` adds no seeds, or if nothing could be compared yet: a comparison needs two configurations with at
+    least two finished seeds each.
+    """
+    seeds_before = {config.config_id: set(config.seeds) for config in old.configs} if old is not None else {}
+    added_seeds = {
+        config.config_id: sorted(set(config.seeds) - seeds_before[config.config_id])
         for config in new.configs
-        if set(config.seeds) - asked.get(config.config_id, set(config.seeds))
+        if set(config.seeds) - seeds_before.get(config.config_id, set(config.seeds))
     }
-    finished = [_finished(store, config, seeds) for config, seeds in asked.items()] if more else []
-    if sum(count > 1 for count in finished) < 2:
+    finished_counts = (
+        [_count_finished(store, config, seeds) for config, seeds in seeds_before.items()] if added_seeds else []
+    )
+    if sum(count > 1 for count in finished_counts) < 2:
         return None
-    return InterimAnalysis(stamp(), process.user(), command, max(finished), more)
+    return InterimAnalysis(stamp(), process.user(), command, max(finished_counts), added_seeds)
 
 
-def _finished(store: ResultsFolder, config: str, seeds: set[int]) -> int:
+def _count_finished(store: ResultsFolder, config: str, seeds: set[int]) -> int:
     stored = store.read_config(config)
     return (
         sum(store.attempts.load(RunRef(config, seed), stored.steps).done for seed in seeds) if stored is not None else 0
     )
 
 
-def note(store: ResultsFolder, sweep: str, look: InterimAnalysis) -> None:
-    """Record `look`, by whoever holds the lock. One at the very results of the last is no other one."""
-    known = store.read_interim_analyses(sweep)
-    if known and known[-1].seeds == look.seeds:
-        known[-1:] = []
-    store.write_interim_analyses(sweep, [*known, look])
+def note(store: ResultsFolder, sweep: str, analysis: InterimAnalysis) -> None:
+    """Record `analysis`; the caller holds the lock. It replaces the last one if both have the same number of seeds."""
+    recorded = store.read_interim_analyses(sweep)
+    if recorded and recorded[-1].seeds == analysis.seeds:
+        recorded[-1:] = []
+    store.write_interim_analyses(sweep, [*recorded, analysis])
 
 
-def format_interim_analysis(store: ResultsFolder, sweep: str, planned: int, look: InterimAnalysis) -> str:
-    """`this is look 2 at ensemble (2 planned): ...`."""
-    number = 2 + len({known.seeds for known in store.read_interim_analyses(sweep) if known.seeds < look.seeds})
+def format_interim_analysis(store: ResultsFolder, sweep: str, planned: int, analysis: InterimAnalysis) -> str:
+    """The message shown when seeds are added: the number of the next analysis and how many were planned."""
+    number = 2 + len(
+        {recorded.seeds for recorded in store.read_interim_analyses(sweep) if recorded.seeds < analysis.seeds}
+    )
     return (
-        f"more seeds after a look at {look.seeds}: the next report of {sweep} is look {number} ({planned} planned), "
-        "and corrects for that"
+        f"more seeds after a look at {analysis.seeds}: the next report of {sweep} is look {number} "
+        f"({planned} planned), and corrects for that"
     )
 
 
 def of(store: ResultsFolder, sweep: SweepStatus) -> InterimAnalyses:
-    """The looks so far, the one at what has finished now included."""
+    """The interim analyses so far, including the one of the runs that have finished now."""
     from aggregate.statistics.alpha_spending import InterimAnalyses
 
-    now = max((sum(run.record.done for run in runs) for _, runs in sweep.rows), default=0)
-    earlier = {look.seeds for look in store.read_interim_analyses(sweep.view.name) if look.seeds < now}
-    return InterimAnalyses((*sorted(earlier), max(now, 1)), sweep.view.looks)
+    finished_now = max((sum(run.record.done for run in runs) for _, runs in sweep.rows), default=0)
+    earlier_seeds = {
+        analysis.seeds for analysis in store.read_interim_analyses(sweep.view.name) if analysis.seeds < finished_now
+    }
+    return InterimAnalyses((*sorted(earlier_seeds), max(finished_now, 1)), sweep.view.looks)

@@ -1,4 +1,4 @@
-"""The plan: YAML to sweeps. `jobs.planning.expand` makes configurations of them."""
+"""The plan: parse YAML to sweeps. `jobs.planning.expand` expands them to configurations."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ _SWEEP_KEYS = (*_VARIES, "priority", "parallel", "why", "options")
 
 @dataclass(frozen=True)
 class Sweep:
-    """One view on runs: what varies and what is held. `entropy` and `entropy.fixed` are two of them.
+    """One sweep: the hyperparameters that vary and those that are fixed. `entropy` and `entropy.fixed` are two sweeps.
 
-    grid: key -> levels, every combination. zipped: key -> levels of equal length, level by level.
-    where: file and line, for messages. priority: 1 first. parallel: see `Plan.stages`. looks: at its results, between
-    which seeds may be added.
+    grid: key -> levels, all combinations. zipped: key -> levels of equal length, combined level by level.
+    where: file and line, for messages. priority: 1 runs first. parallel: see `Plan.stages`. looks: planned analyses of
+    the results; seeds may be added between them.
     """
 
     name: str
@@ -56,7 +56,7 @@ class Sweep:
 
     @property
     def factors(self) -> tuple[str, ...]:
-        """The swept keys, in the plan's order."""
+        """The swept hyperparameters, in the plan's order."""
         return (*self.grid, *self.zipped)
 
     @property
@@ -67,9 +67,9 @@ class Sweep:
 
 @dataclass(frozen=True)
 class Plan:
-    """A whole plan. base: key -> value, over `TrainConfig`'s defaults. names: key -> short name.
+    """A whole plan. base: key -> value that overrides `TrainConfig`'s default. names: key -> short name.
 
-    adopted: sweep -> key -> value that earlier sweeps decided (`jobs.planning.decisions`), in place of the base's.
+    adopted: sweep -> key -> value decided by earlier sweeps (`jobs.planning.decisions`); it overrides the base.
     """
 
     name: str
@@ -83,18 +83,21 @@ class Plan:
 
     @property
     def stages(self) -> tuple[tuple[Sweep, ...], ...]:
-        """Sweeps that can run at the same time, in the plan's order: those of one priority, and with them a `parallel`
-        one that comes next. A stage builds on what the stages before it decided."""
-        found: list[list[Sweep]] = []
+        """Sweeps grouped by when they can run, in order of priority.
+
+        A stage holds the sweeps of one priority and any `parallel` sweeps that follow. It starts from the decisions of
+        the earlier stages.
+        """
+        stages: list[list[Sweep]] = []
         for sweep in sorted(self.sweeps, key=lambda s: s.priority):
-            if found and (sweep.parallel or sweep.priority == found[-1][0].priority):
-                found[-1].append(sweep)
+            if stages and (sweep.parallel or sweep.priority == stages[-1][0].priority):
+                stages[-1].append(sweep)
             else:
-                found.append([sweep])
-        return tuple(map(tuple, found))
+                stages.append([sweep])
+        return tuple(map(tuple, stages))
 
     def select(self, name: str) -> tuple[Sweep, ...]:
-        """The sweep `name`: its own grid, or all its options where it has no grid of its own."""
+        """The sweep `name`, or all its options if it has no grid. Raises `JobsError` for an unknown name."""
         exact = tuple(s for s in self.sweeps if s.name == name)
         options = tuple(s for s in self.sweeps if s.name.startswith(f"{name}."))
         if exact or options:
@@ -140,7 +143,7 @@ def load_preset(name: str) -> Preset:
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:
-    """`6` -> 1 to 6; `4-9`; `1,3,5`; a mixture. Sorted, each once."""
+    """Parse `6` (seeds 1 to 6), `4-9`, `1,3,5` or a mixture of ranges and seeds; sorted, without duplicates."""
     text = text.replace(" ", "")
     if not _SEEDS.fullmatch(text):
         raise JobsError(f"seeds={text!r}: give a count (6 = seeds 1 to 6), a range (4-9) or a list (1,3,5)")
@@ -172,11 +175,11 @@ def _plan(root: Entry) -> Plan:
     names = _sweep_names(fields["sweeps"])
     sweeps: list[Sweep] = []
     for position, (name, entry) in enumerate(fields["sweeps"].mapping().items(), start=1):
-        sweeps += _sweep(_checked(name, entry), entry, position, (seeds, looks), issues, names)
+        sweeps += _sweep(_check_name(name, entry), entry, position, (seeds, looks), issues, names)
     if not sweeps:
         raise fields["sweeps"].error("sweeps: there is none; see `sweeps plan --example`")
     return Plan(
-        name=_checked(fields["plan"].text(), fields["plan"]) if "plan" in fields else "plan",
+        name=_check_name(fields["plan"].text(), fields["plan"]) if "plan" in fields else "plan",
         title=fields["title"].text() if "title" in fields else "",
         file=root.file,
         base=base,
@@ -187,7 +190,7 @@ def _plan(root: Entry) -> Plan:
 
 
 def _sweep_names(entry: Entry) -> list[str]:
-    """Every sweep and option that has levels of its own."""
+    """The names of all options, and of all sweeps that have a grid or zip."""
     names = []
     for name, sweep in entry.mapping().items():
         fields = sweep.mapping(_SWEEP_KEYS)
@@ -200,11 +203,11 @@ def _sweep(
     name: str,
     entry: Entry,
     position: int,
-    of_plan: tuple[tuple[int, ...], int],
+    plan_defaults: tuple[tuple[int, ...], int],
     issues: Mapping[str, str],
     names: Sequence[str],
 ) -> list[Sweep]:
-    """The sweep's own grid, if it has one, then its options. of_plan: seeds and looks of the plan."""
+    """The sweep itself if it has a grid or zip, then its options. plan_defaults: the plan's seeds and looks."""
     fields = entry.mapping(_SWEEP_KEYS)
     fixed = _values(fields["fixed"]) if "fixed" in fields else {}
     _add_task_and_steps(fixed, fields)
@@ -219,28 +222,28 @@ def _sweep(
         fixed=fixed,
         grid={},
         zipped={},
-        seeds=_seeds(fields["seeds"]) if "seeds" in fields else of_plan[0],
+        seeds=_seeds(fields["seeds"]) if "seeds" in fields else plan_defaults[0],
         where=f"{entry.file}:{entry.line}",
-        looks=_looks(fields["looks"]) if "looks" in fields else of_plan[1],
+        looks=_looks(fields["looks"]) if "looks" in fields else plan_defaults[1],
     )
-    found = [_vary(common, entry, fields)] if "grid" in fields or "zip" in fields else []
+    sweeps = [_vary(common, entry, fields)] if "grid" in fields or "zip" in fields else []
     for option, option_entry in (fields["options"].mapping() if "options" in fields else {}).items():
-        found.append(_option(common, f"{name}.{_checked(option, option_entry)}", option_entry, issues, names))
-    if not found:
+        sweeps.append(_option(common, f"{name}.{_check_name(option, option_entry)}", option_entry, issues, names))
+    if not sweeps:
         raise entry.error(f"sweep {name!r} varies nothing; give it `grid:`, `zip:` or `options:`")
     if "questions" not in fields:
-        return found
-    inherit = {sweep.name: sweep.levels for sweep in found if not sweep.questions}
-    asked = questions.put(questions.parse(fields["questions"], names), inherit)
-    return [replace(sweep, questions=asked.get(sweep.name, sweep.questions)) for sweep in found]
+        return sweeps
+    inherit = {sweep.name: sweep.levels for sweep in sweeps if not sweep.questions}
+    questions_by_sweep = questions.put(questions.parse(fields["questions"], names), inherit)
+    return [replace(sweep, questions=questions_by_sweep.get(sweep.name, sweep.questions)) for sweep in sweeps]
 
 
 def _option(parent: Sweep, name: str, entry: Entry, issues: Mapping[str, str], names: Sequence[str]) -> Sweep:
-    """With its own questions; without any it has those of `parent` that it can answer."""
+    """One option of a sweep, with its own questions only; `_sweep` adds those of the sweep to options without any."""
     fields = entry.mapping(_VARIES)
     fixed = {**parent.fixed, **(_values(fields["fixed"]) if "fixed" in fields else {})}
-    own: dict[str, Any] = {}
-    _add_task_and_steps(own, fields)
+    task_and_steps: dict[str, Any] = {}
+    _add_task_and_steps(task_and_steps, fields)
     option = Sweep(
         name=name,
         goal=fields["goal"].text() if "goal" in fields else parent.goal,
@@ -249,7 +252,7 @@ def _option(parent: Sweep, name: str, entry: Entry, issues: Mapping[str, str], n
         priority=parent.priority,
         parallel=parent.parallel,
         why=parent.why,
-        fixed={**fixed, **own},
+        fixed={**fixed, **task_and_steps},
         grid={},
         zipped={},
         seeds=_seeds(fields["seeds"]) if "seeds" in fields else parent.seeds,
@@ -257,8 +260,8 @@ def _option(parent: Sweep, name: str, entry: Entry, issues: Mapping[str, str], n
         looks=_looks(fields["looks"]) if "looks" in fields else parent.looks,
     )
     varied = _vary(option, entry, fields)
-    asked = questions.parse(fields["questions"], names) if "questions" in fields else []
-    return replace(varied, questions=questions.put(asked, {name: varied.levels})[name])
+    parsed_questions = questions.parse(fields["questions"], names) if "questions" in fields else []
+    return replace(varied, questions=questions.put(parsed_questions, {name: varied.levels})[name])
 
 
 def _vary(sweep: Sweep, entry: Entry, fields: Mapping[str, Entry]) -> Sweep:
@@ -275,8 +278,8 @@ def _vary(sweep: Sweep, entry: Entry, fields: Mapping[str, Entry]) -> Sweep:
             raise entry.error(f"{key} is fixed and varied in {sweep.name!r}; keep one")
     lengths = {key: len(levels) for key, levels in zipped.items()}
     if len(set(lengths.values())) > 1:
-        told = ", ".join(f"{key} has {n}" for key, n in lengths.items())
-        raise fields["zip"].error(f"zip needs lists of one length: {told}")
+        lengths_text = ", ".join(f"{key} has {n}" for key, n in lengths.items())
+        raise fields["zip"].error(f"zip needs lists of one length: {lengths_text}")
     for key, levels in grid.items():
         if len(set(levels)) < len(levels):
             raise fields["grid"].mapping()[key].error(f"{key}: the same level stands twice")
@@ -288,10 +291,10 @@ def _vary(sweep: Sweep, entry: Entry, fields: Mapping[str, Entry]) -> Sweep:
 def _levels(entry: Entry) -> dict[str, tuple[Any, ...]]:
     levels = {}
     for key, values in entry.mapping().items():
-        found = tuple(_value(key, item) for item in values.items())
-        if not found:
+        parsed_levels = tuple(_value(key, item) for item in values.items())
+        if not parsed_levels:
             raise values.error(f"{values.name}: empty grid; give at least one level, such as [1, 2]")
-        levels[key] = found
+        levels[key] = parsed_levels
     return levels
 
 
@@ -346,7 +349,7 @@ def _short_names(entry: Entry) -> dict[str, str]:
 
 
 def _texts_by_name(entry: Entry) -> dict[str, str]:
-    return {_checked(name, value): value.text() for name, value in entry.mapping().items()}
+    return {_check_name(name, value): value.text() for name, value in entry.mapping().items()}
 
 
 def _references(entry: Entry, issues: Mapping[str, str]) -> tuple[str, ...]:
@@ -356,7 +359,7 @@ def _references(entry: Entry, issues: Mapping[str, str]) -> tuple[str, ...]:
     return entry.texts()
 
 
-def _checked(name: str, entry: Entry) -> str:
+def _check_name(name: str, entry: Entry) -> str:
     if not _NAME.fullmatch(name):
         raise entry.error(f"name {name!r}: use letters, digits, - and _ only, beginning with a letter or digit")
     return name

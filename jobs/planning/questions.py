@@ -1,4 +1,4 @@
-"""Questions of a plan: YAML to `aggregate.inputs.plan_questions.Question`, and which sweep each is put to."""
+"""Questions of a plan: parse YAML to `aggregate.inputs.plan_questions.Question`, and assign them to sweeps."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from aggregate.inputs.plan_questions import Question
 
 _KEYS = ("ask", "by", "alike", "on", "levels", "low", "high", "with")
-Asked = tuple["Question", Entry]
+ParsedQuestion = tuple["Question", Entry]
 
 
-def parse(entry: Entry, sweeps: Collection[str]) -> list[Asked]:
-    """A text, or a list of texts and mappings. sweeps: names that `with` may give. Raises `JobsError` with line."""
+def parse(entry: Entry, sweeps: Collection[str]) -> list[ParsedQuestion]:
+    """Parse a text, or a list of texts and mappings. sweeps: legal names for `with`. Raises `JobsError` with line."""
     from aggregate.inputs.plan_questions import Question
 
     items = [entry] if isinstance(entry.node, yaml.ScalarNode) else entry.items()
@@ -32,30 +32,30 @@ def parse(entry: Entry, sweeps: Collection[str]) -> list[Asked]:
 def _question(entry: Entry, sweeps: Collection[str]) -> Question:
     from aggregate.inputs.plan_questions import ENDPOINTS, Question
 
-    given = entry.mapping(_KEYS)
-    if "ask" not in given:
+    fields = entry.mapping(_KEYS)
+    if "ask" not in fields:
         raise entry.error(f"{entry.name}: a question needs `ask:`, its text")
-    by = _terms(given["by"]) if "by" in given else ()
-    on = given["on"].texts() if "on" in given else ("final",)
+    by = _terms(fields["by"]) if "by" in fields else ()
+    on = fields["on"].texts() if "on" in fields else ("final",)
     for name in on:
         if name not in ENDPOINTS:
-            raise given["on"].error(f"{given['on'].name}: unknown endpoint {name!r}; {near(name, ENDPOINTS)}")
-    beside = given["with"].texts() if "with" in given else ()
-    for name in beside:
+            raise fields["on"].error(f"{fields['on'].name}: unknown endpoint {name!r}; {near(name, ENDPOINTS)}")
+    other_sweeps = fields["with"].texts() if "with" in fields else ()
+    for name in other_sweeps:
         if name not in sweeps:
-            raise given["with"].error(f"{given['with'].name}: unknown sweep {name!r}; {near(name, sweeps)}")
+            raise fields["with"].error(f"{fields['with'].name}: unknown sweep {name!r}; {near(name, sweeps)}")
     for key in ("levels", "low", "high"):
-        if key in given and len(by) != 1:
-            raise given[key].error(f"{given[key].name}: needs `by:` with one key")
+        if key in fields and len(by) != 1:
+            raise fields[key].error(f"{fields[key].name}: needs `by:` with one key")
     return Question(
-        text=given["ask"].text(),
+        text=fields["ask"].text(),
         by=by,
-        alike=_terms(given["alike"]) if "alike" in given else None,
+        alike=_terms(fields["alike"]) if "alike" in fields else None,
         on=on,
-        levels=_levels(by[0], given["levels"]) if "levels" in given else (),
-        low=given["low"].text() if "low" in given else "",
-        high=given["high"].text() if "high" in given else "",
-        beside=beside,
+        levels=_levels(by[0], fields["levels"]) if "levels" in fields else (),
+        low=fields["low"].text() if "low" in fields else "",
+        high=fields["high"].text() if "high" in fields else "",
+        beside=other_sweeps,
     )
 
 
@@ -68,19 +68,19 @@ def _terms(entry: Entry) -> tuple[str, ...]:
         except ValueError as error:
             raise entry.error(f"{entry.name}: {error}") from error
         for key in keys:
-            _legal(key, None, entry)
+            _parse_legal_value(key, None, entry)
     return entry.texts()
 
 
 def _levels(term: str, entry: Entry) -> tuple[Any, ...]:
-    found = tuple(_legal(term, item.raw(), entry) for item in entry.items())
-    if len(found) != 2 or found[0] == found[1]:
+    levels = tuple(_parse_legal_value(term, item.raw(), entry) for item in entry.items())
+    if len(levels) != 2 or levels[0] == levels[1]:
         raise entry.error(f"{entry.name}: give the two levels that are compared")
-    return found
+    return levels
 
 
-def _legal(key: str, value: Any, entry: Entry) -> Any:
-    """`value` as the key declares it; of None only whether there is such a key."""
+def _parse_legal_value(key: str, value: Any, entry: Entry) -> Any:
+    """`value` parsed to the key's declared type; with None, only check that the key exists. Raises `JobsError`."""
     try:
         return parse_value(key, value)
     except ConfigError as error:
@@ -89,22 +89,26 @@ def _legal(key: str, value: Any, entry: Entry) -> Any:
         raise entry.error(str(error)) from error
 
 
-def put(asked: Sequence[Asked], varied: Mapping[str, Mapping[str, Collection[Any]]]) -> dict[str, tuple[Question, ...]]:
-    """Sweep -> its questions. varied: sweep -> key -> levels. Of questions that several sweeps inherit, each gets those
-    that its levels can answer. Raises `JobsError` for one that none can."""
-    found: dict[str, tuple[Question, ...]] = dict.fromkeys(varied, ())
-    for question, entry in asked:
-        reasons = {name: _misfit(question, levels) for name, levels in varied.items()}
+def put(
+    parsed: Sequence[ParsedQuestion], varied: Mapping[str, Mapping[str, Collection[Any]]]
+) -> dict[str, tuple[Question, ...]]:
+    """Sweep -> the questions that its levels can answer. varied: sweep -> key -> levels.
+
+    Raises `JobsError` for a question that no sweep can answer.
+    """
+    by_sweep: dict[str, tuple[Question, ...]] = dict.fromkeys(varied, ())
+    for question, entry in parsed:
+        reasons = {name: _reason_unanswerable(question, levels) for name, levels in varied.items()}
         if all(reasons.values()):
             reason = next(iter(reasons.values()), "all options have questions of their own")
             raise entry.error(f"{entry.name}: {question.text!r}: {reason}")
         for name, reason in reasons.items():
-            found[name] += () if reason else (question,)
-    return found
+            by_sweep[name] += () if reason else (question,)
+    return by_sweep
 
 
-def _misfit(question: Question, levels: Mapping[str, Collection[Any]]) -> str:
-    """Why these levels cannot answer; "" where they can."""
+def _reason_unanswerable(question: Question, levels: Mapping[str, Collection[Any]]) -> str:
+    """Why these levels cannot answer the question; "" if they can."""
     for key in question.keys if not question.beside else ():
         if key not in levels:
             return f"{key} is not varied; {', '.join(levels)} {'is' if len(levels) == 1 else 'are'}"

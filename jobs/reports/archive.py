@@ -1,8 +1,8 @@
-"""Sweeps as one file that another machine can aggregate: a tar of records, metric shards, code and report.
+"""Archive sweeps to one file that another machine can aggregate: a tar of records, metric shards, code and report.
 
-It begins with archive.json and ends with files.json, the checksum of every file before. What may stand between is what
-`store.archivable` says: no checkpoint, no replay, no log, no submission (another machine must not take up its jobs). No
-time of writing is in it, so that the same runs give the same bytes.
+The first file is archive.json, the last is files.json with the checksum of every other file. `archivable` decides which
+files are legal in between: no checkpoints, replay buffers, logs or submissions (another machine must not resume their
+jobs). The archive holds no time of writing, so the same runs give the same bytes.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ from sweepwise.core import atomic
 from sweepwise.core.errors import JobsError
 
 _HEAD, _TAIL = "archive.json", "files.json"
-_LARGEST_RECORD = 64 * 2**20  # bytes of either
-# Of these the one that is there stays; all else must be the same where it is there.
+_LARGEST_RECORD = 64 * 2**20  # bytes, of archive.json or files.json
+# For these, an existing file is kept if it differs. Any other existing file that differs is an error.
 _KEPT = ("code", "decisions.json", "reports")
 
 
 @dataclass(frozen=True)
 class Unpacked:
-    """files: how many are new here. kept: those that differ and stay as they are here."""
+    """files: number of new files. kept: existing files that differ from the archive and were not changed."""
 
     head: Archive
     files: int
@@ -50,25 +50,26 @@ class Unpacked:
 
 
 def write(store: ResultsFolder, names: Sequence[str], out: Path, warn: judge.Tell) -> Archive:
-    """Archive `names` (sweeps and imports, all without any) as `sweeps aggregate` would read them, with its report.
+    """Archive `names` (sweeps and imports; default: all) as `sweeps aggregate` would read them, with its report.
 
-    Raises `JobsError` for an unknown name and where `out` cannot be written, `AggregateError` where there is no row.
+    Raises `JobsError` for an unknown name and if `out` cannot be written, `AggregateError` if there are no logged
+    metrics.
     """
-    found = judge.sources(store, names, warn)
-    views = set(store.sweep_names()) & {name for sweep in found for name in (sweep.name, *sweep.beside)}
-    every = [config for sweep in found for config in (*sweep.all_configs, *sweep.imported)]
-    imported = {config.imported for config in every if config.imported}
-    states = [run.state for config in every for run in config.runs]
+    sources = judge.sources(store, names, warn)
+    views = set(store.sweep_names()) & {name for sweep in sources for name in (sweep.name, *sweep.beside)}
+    configs = [config for sweep in sources for config in (*sweep.all_configs, *sweep.imported)]
+    imported = {config.imported for config in configs if config.imported}
+    states = [run.state for config in configs for run in config.runs]
     if active := sum(state in ACTIVE for state in states):
         warn(f"{active} runs are active: the archive holds what they have written so far")
-    runs = {RunRef(run.config_id, run.seed) for config in every if not config.imported for run in config.runs}
+    runs = {RunRef(run.config_id, run.seed) for config in configs if not config.imported for run in config.runs}
     codes = {attempt.code for run in runs for attempt in store.attempts.all(run) if attempt.code}
     head = Archive(sorted(views), sorted(imported), len(runs), process.versions())
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.html"
-        judge.report(found, report, (), lambda line: None, warn)
+        judge.report(sources, report, (), lambda line: None, warn)
         files = {name: store.root / name for name in store.archived(views, runs, imported, codes)}
-        files[f"reports/{found[0].name if len(found) == 1 else 'sweeps'}.html"] = report
+        files[f"reports/{sources[0].name if len(sources) == 1 else 'sweeps'}.html"] = report
         try:
             out.parent.mkdir(parents=True, exist_ok=True)
             atomic.write(out, lambda part: _write(part, head, files))
@@ -89,7 +90,7 @@ def _write(path: Path, head: Archive, files: dict[str, Path]) -> None:
 
 
 def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
-    member = tarfile.TarInfo(name)  # of nobody, at time 0
+    member = tarfile.TarInfo(name)  # no owner, time 0: the bytes must depend on the contents only
     member.size = len(data)
     tar.addfile(member, io.BytesIO(data))
 
@@ -102,38 +103,38 @@ def _dump(record: dict[str, object]) -> bytes:
 
 
 def unpack(store: ResultsFolder, path: Path) -> Unpacked:
-    """Take an archive into the results folder, where nothing is changed that is there.
+    """Unpack an archive into the results folder without changing existing files.
 
-    Raises `JobsError` for a file that is no whole archive, and where a run, sweep or import is there that differs; the
-    results folder is then as it was.
+    Raises `JobsError` for a file that is not a complete archive, and if an existing run, sweep or import differs; the
+    results folder is then unchanged.
     """
     store.prepare()
     with store.staging() as staged:
         try:
-            head, files = _extracted(path, staged)
+            head, files = _extract(path, staged)
         except (tarfile.TarError, ValueError, RecursionError) as error:
-            said = (
+            reason = (
                 str(error)
                 if isinstance(error, _InvalidArchive | RecordError)
                 else "damaged, cut off, or no archive at all"
             )
-            raise JobsError(f"{path}: {said}; `sweeps archive` makes one anew") from error
+            raise JobsError(f"{path}: {reason}; `sweeps archive` makes one anew") from error
         except OSError as error:
             raise JobsError(f"{error.filename or path}: {error.strerror or error}") from error
         os.sync()
         with alone(store):
-            return _moved(store, staged, head, files)
+            return _move_into_place(store, staged, head, files)
 
 
 class _InvalidArchive(ValueError):
-    """Why a file is not taken."""
+    """The reason why a file is not a valid archive."""
 
 
-def _extracted(path: Path, staged: Path) -> tuple[Archive, dict[str, str]]:
-    """(its head, path -> checksum of its files), which lie in `staged` as they shall in the results folder.
+def _extract(path: Path, staged: Path) -> tuple[Archive, dict[str, str]]:
+    """Extract the files to `staged`, at their paths in the results folder; returns (head, path -> checksum).
 
-    Only plain files at legal paths are taken, by their content alone: no link, owner or mode. Raises `ValueError`,
-    `tarfile.TarError` and `RecursionError` for what is no archive.
+    Extracts the content of plain files at legal paths only: no links, owners or modes. Raises `ValueError`,
+    `tarfile.TarError` and `RecursionError` for an invalid archive.
     """
     head, tail, sums = None, None, {}
     with tarfile.open(path, "r:") as tar:
@@ -144,11 +145,11 @@ def _extracted(path: Path, staged: Path) -> tuple[Archive, dict[str, str]]:
             if head is None:
                 if member.name != _HEAD:
                     raise _InvalidArchive("no archive of this program")
-                head = decode(Archive, _record(content))
+                head = decode(Archive, _read_record(content))
             elif member.name == _TAIL:
-                tail = decode(Checksums, _record(content))
+                tail = decode(Checksums, _read_record(content))
             elif archivable(member.name):
-                sums[member.name] = _copied(content, staged / member.name)
+                sums[member.name] = _copy_with_checksum(content, staged / member.name)
             else:
                 raise _InvalidArchive(f"{member.name!r:.80} has no place in an archive")
     if head is None or tail is None or sums != tail.files:
@@ -159,15 +160,15 @@ def _extracted(path: Path, staged: Path) -> tuple[Archive, dict[str, str]]:
     return head, sums
 
 
-def _record(content: IO[bytes]) -> object:
+def _read_record(content: IO[bytes]) -> object:
     data = content.read(_LARGEST_RECORD + 1)
     if len(data) > _LARGEST_RECORD:
         raise _InvalidArchive("its list of files is larger than any archive's")
     return json.loads(data)
 
 
-def _copied(content: IO[bytes], target: Path) -> str:
-    """The checksum of what was copied."""
+def _copy_with_checksum(content: IO[bytes], target: Path) -> str:
+    """Copy `content` to `target`; returns its checksum."""
     target.parent.mkdir(parents=True, exist_ok=True)
     with target.open("wb") as file:
         shutil.copyfileobj(content, file)
@@ -179,13 +180,13 @@ def _checksum(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _moved(store: ResultsFolder, staged: Path, head: Archive, files: dict[str, str]) -> Unpacked:
-    """Put the staged files where they belong; views, by which sweeps are found, at the end."""
+def _move_into_place(store: ResultsFolder, staged: Path, head: Archive, files: dict[str, str]) -> Unpacked:
+    """Move the staged files into the results folder; sweep files last, since sweeps are found by them."""
     new, kept = [], []
     for name, checksum in files.items():
         target = store.root / name
         if name.startswith("code/") and name.count("/") > 1:
-            continue  # as a whole, below
+            continue  # moved below, one folder at a time
         if not target.exists():
             new.append(name)
         elif _checksum(target) != checksum:

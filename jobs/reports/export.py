@@ -1,6 +1,6 @@
-"""Rows of sweeps and runs to CSV, TensorBoard or W&B, once or again and again while runs go on.
+"""Export the logged metrics of sweeps and runs to CSV, TensorBoard or W&B, once or repeatedly while runs are active.
 
-It reads what the runs have written and tells them nothing: none waits for it, and none fails with it.
+The export only reads the files of the runs: it cannot delay a run or make it fail.
 """
 
 from __future__ import annotations
@@ -31,56 +31,56 @@ def export(
     store: ResultsFolder, names: Sequence[str], out: Path, form: str, project: str, every: float | None, tell: Tell,
     warn: Tell, sleep: Callable[[float], None] = time.sleep,
 ) -> None:  # fmt: skip
-    """Write what is new of `names` (sweeps, ID/seed-N, ID; all sweeps without any) to `out`, see `aggregate.export`.
+    """Write new metrics of `names` (sweeps, ID/seed-N, ID; default: all sweeps) to `out`, see `aggregate.export`.
 
-    every: seconds until it is done again, until no run is active; None does it once. Raises `JobsError` for an unknown
-    name and where another process exports there, `AggregateError` where there is nothing, or nothing can be written.
+    every: seconds between two exports while runs are active; None exports once. Raises `JobsError` for an unknown name
+    and if another process exports to `out`, `AggregateError` if there are no metrics or none can be written.
     """
     from sweepwise.core.errors import AggregateError
 
-    found = chosen(store, names)
+    configs = chosen(store, names)
     for line in store.problems.values():
         warn(line)
     warned: set[str] = set()
-    with _opened(out, form, project) as folder:
+    with _open_folder(out, form, project) as folder:
         while True:
-            states = Counter(run.state for _, config in found for run in config.runs)
-            more = every is not None and any(state in ACTIVE for state in states)
+            states = Counter(run.state for _, config in configs for run in config.runs)
+            goes_on = every is not None and any(state in ACTIVE for state in states)
             try:
-                done = folder.export(found, more)
+                exported = folder.export(configs, goes_on)
             except AggregateError as error:
-                if not more:
+                if not goes_on:
                     raise
-                told = f"nothing was exported: {error}"
+                outcome = f"nothing was exported: {error}"
             else:
-                told = f"{done.rows:,} new rows of {done.runs} runs went to {out.absolute()}"
-                for line in [line for line in done.refused if line not in warned]:
+                outcome = f"{exported.rows:,} new rows of {exported.runs} runs went to {out.absolute()}"
+                for line in [line for line in exported.refused if line not in warned]:
                     warn(line)
                     warned.add(line)
-            standing = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
+            states_text = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
             clock = f"{time.strftime('%H:%M:%S')} " if every is not None else ""
-            tell(f"{clock}{told} ({standing})")
-            if every is None or not more:
+            tell(f"{clock}{outcome} ({states_text})")
+            if every is None or not goes_on:
                 return
             sleep(every)
-            found = chosen(store, names)
+            configs = chosen(store, names)
 
 
 def chosen(store: ResultsFolder, names: Sequence[str]) -> list[tuple[str, ConfigSource]]:
-    """(sweep, configuration) of `names`, each configuration once; "" for the sweep of runs that are named."""
+    """(sweep, configuration) of `names`, each configuration once; for runs given by name the sweep is ""."""
     runs = [name for name in names if select.names_run(name) and name not in store.sweep_names()]
     sweeps = [name for name in names if name not in runs]
-    found: dict[str, tuple[str, ConfigSource]] = {}
+    by_id: dict[str, tuple[str, ConfigSource]] = {}
     for sweep in sweep_sources(store, sweeps) if sweeps or not runs else ():
         for config in sweep.configs:
-            found.setdefault(config.config_id, (sweep.name, config))
+            by_id.setdefault(config.config_id, (sweep.name, config))
     for config in run_sources(store, select.runs_named(store, runs)):
-        found.setdefault(config.config_id, ("", config))
-    return list(found.values())
+        by_id.setdefault(config.config_id, ("", config))
+    return list(by_id.values())
 
 
 @contextlib.contextmanager
-def _opened(out: Path, form: str, project: str) -> Iterator[Folder]:
+def _open_folder(out: Path, form: str, project: str) -> Iterator[Folder]:
     from aggregate.export import Folder
 
     try:

@@ -1,6 +1,6 @@
-"""Learning curves from elsewhere: taken into the results folder, and set beside sweeps when these are judged.
+"""Learning curves of other programs: import them into the results folder, and show them in reports beside sweeps.
 
-They are no runs of this project: `status`, `submit` and `rerun` do not know them.
+Imported curves are not runs of this project: `status`, `submit` and `rerun` ignore them.
 """
 
 from __future__ import annotations
@@ -28,47 +28,49 @@ if TYPE_CHECKING:
 
 
 def take(store: ResultsFolder, name: str, paths: Sequence[Path], maps: Sequence[str], **options: Any) -> Import:
-    """Import files under `name`, in place of what had that name before. options: as in `aggregate.importers.Asked`.
+    """Import files under `name`, replacing an earlier import. options: see `aggregate.importers.ImportOptions`.
 
-    Raises `JobsError` where a file or an option is wrong; the results folder is then as it was.
+    Raises `JobsError` if a file or an option is invalid; the results folder is then unchanged.
     """
     from aggregate import importers
 
-    store.import_path(name)  # refuses a bad name before anything is read
+    store.import_path(name)  # raises for an illegal name before any file is read
     if name in store.sweep_names():
         raise JobsError(f"name {name!r}: a sweep of {store.root} has it; choose another")
     try:
-        asked = importers.ImportOptions.of(maps, **options)
-        curves = importers.collect(paths, asked)
+        import_options = importers.ImportOptions.of(maps, **options)
+        curves = importers.collect(paths, import_options)
     except importers.CurveImportError as error:
         raise JobsError(str(error)) from error
-    made = Import(name, uuid.uuid4().hex[:16], [str(path) for path in paths], asked.frames_per_step,
+    record = Import(name, uuid.uuid4().hex[:16], [str(path) for path in paths], import_options.frames_per_step,
                   _configs(name, curves), time.time())  # fmt: skip
     folders = {
-        curve.key: store.imported_folder(name, made.data, RunRef(_identity(name, *curve.key[:2]), curve.key.seed))
+        curve.key: store.imported_folder(
+            name, record.data, RunRef(_hash_config_id(name, *curve.key[:2]), curve.key.seed)
+        )
         for curve in curves
     }
     store.prepare()
     with alone(store):
         try:
-            importers.write(curves, folders, asked.frames_per_step)
-            store.write_import(made)
+            importers.write(curves, folders, import_options.frames_per_step)
+            store.write_import(record)
         finally:
             store.tidy_import(name)
-    return made
+    return record
 
 
-def _identity(name: str, algorithm: str, task: str) -> str:
+def _hash_config_id(name: str, algorithm: str, task: str) -> str:
     return hashlib.sha256(json.dumps([name, algorithm, task]).encode()).hexdigest()[:10]
 
 
 def _configs(name: str, curves: Sequence[Curve]) -> list[ImportedConfig]:
     configs = []
     for (algorithm, task), group in itertools.groupby(curves, key=lambda curve: curve.key[:2]):
-        own = list(group)
-        seeds = [curve.key.seed for curve in own]
-        last = max(curve.last_step for curve in own)
-        configs.append(ImportedConfig(_identity(name, algorithm, task), algorithm, task, seeds, last))
+        task_curves = list(group)
+        seeds = [curve.key.seed for curve in task_curves]
+        last = max(curve.last_step for curve in task_curves)
+        configs.append(ImportedConfig(_hash_config_id(name, algorithm, task), algorithm, task, seeds, last))
     return configs
 
 
@@ -76,80 +78,90 @@ def _configs(name: str, curves: Sequence[Curve]) -> list[ImportedConfig]:
 
 
 def sources(store: ResultsFolder, names: Sequence[str]) -> tuple[list[SweepSource], list[str]]:
-    """What `names` mean, or everything: sweeps, with the imported curves of their task beside them; where only imports
-    are named, one source per task (NAME, or NAME.TASK for one). Also what to tell the user of imports left out.
+    """(sources, warnings about imports that were left out) for `names`, or for everything.
 
-    Raises `JobsError` for an unknown name, and where there is nothing.
+    Sweeps get the imported curves of their task. If only imports are named, there is one source per import and task
+    (NAME, or NAME.TASK for one task). Raises `JobsError` for an unknown name, and if there are no results.
     """
-    imports, rest = _chosen(store, names)
+    imports, rest = _select_imports(store, names)
     if (names and not rest) or (not names and imports and not store.sweep_names()):
-        return _by_task(store, imports), []
-    found = sweep_sources(store, rest)
-    told: list[str] = []
-    for made, configs in imports:
-        new = [_beside(store, sweep, made, configs, told) for sweep in found]
-        found = [replace(sweep, imported=sweep.imported + own) for sweep, own in zip(found, new, strict=True)]
-        if names and not any(new):
-            told.append(f"{made.name} has no curve beside these sweeps; it has {_listed(c.task for c in configs)}")
-    return found, told
+        return _sources_by_task(store, imports), []
+    sweeps = sweep_sources(store, rest)
+    notes: list[str] = []
+    for record, configs in imports:
+        curves_by_sweep = [_curves_for_sweep(store, sweep, record, configs, notes) for sweep in sweeps]
+        sweeps = [
+            replace(sweep, imported=sweep.imported + curves)
+            for sweep, curves in zip(sweeps, curves_by_sweep, strict=True)
+        ]
+        if names and not any(curves_by_sweep):
+            notes.append(
+                f"{record.name} has no curve beside these sweeps; it has {_join_some(c.task for c in configs)}"
+            )
+    return sweeps, notes
 
 
-def _chosen(store: ResultsFolder, names: Sequence[str]) -> tuple[list[tuple[Import, list[ImportedConfig]]], list[str]]:
-    """(imports with the configurations asked for, other names)."""
-    known = {name: made for name in store.import_names() if (made := store.read_import(name)) is not None}
+def _select_imports(
+    store: ResultsFolder, names: Sequence[str]
+) -> tuple[list[tuple[Import, list[ImportedConfig]]], list[str]]:
+    """(imports with the selected configurations, other names)."""
+    known = {name: record for name in store.import_names() if (record := store.read_import(name)) is not None}
     if not names:
-        return [(made, made.configs) for made in known.values()], []
+        return [(record, record.configs) for record in known.values()], []
     chosen: dict[str, dict[str, ImportedConfig]] = {}
     rest, views = [], store.sweep_names()
-    for asked in names:
-        name, dot, task = asked.partition(".")
+    for requested in names:
+        name, dot, task = requested.partition(".")
         if name in known:
             configs = {c.config_id: c for c in known[name].configs if not dot or c.task == task}
             if not configs:
                 legal = near(task, dict.fromkeys(c.task for c in known[name].configs))
                 raise JobsError(f"import {name!r} has no task {task!r}; {legal}")
             chosen[name] = chosen.get(name, {}) | configs
-        elif known and not any(view == asked or view.startswith(f"{asked}.") for view in views):
-            legal = near(asked, [*views, *known])
-            raise JobsError(f"{asked!r} was neither submitted to {store.root} nor imported; {legal}")
+        elif known and not any(view == requested or view.startswith(f"{requested}.") for view in views):
+            legal = near(requested, [*views, *known])
+            raise JobsError(f"{requested!r} was neither submitted to {store.root} nor imported; {legal}")
         else:
-            rest.append(asked)
+            rest.append(requested)
     return [(known[name], list(configs.values())) for name, configs in chosen.items()], rest
 
 
-def _beside(
-    store: ResultsFolder, sweep: SweepSource, made: Import, configs: Sequence[ImportedConfig], told: list[str]
+def _curves_for_sweep(
+    store: ResultsFolder, sweep: SweepSource, record: Import, configs: Sequence[ImportedConfig], notes: list[str]
 ) -> tuple[ConfigSource, ...]:
-    """The imported curves of the sweep's task, up to its last step."""
+    """The imported curves of the sweep's task, up to its last step. Adds a note if the frames per step differ."""
     tasks = {config.config.get("task") for config in sweep.configs}
-    own = [config for config in configs if len(tasks) == 1 and config.task in tasks]
+    matching = [config for config in configs if len(tasks) == 1 and config.task in tasks]
     repeats = {config.config.get("action_repeat") for config in sweep.configs}
-    if own and made.frames_per_step is not None and repeats != {made.frames_per_step}:
-        said = _listed(str(repeat) for repeat in repeats)
-        told.append(f"{made.name} has {made.frames_per_step} frames to a step and {sweep.name} {said}: not beside it")
+    if matching and record.frames_per_step is not None and repeats != {record.frames_per_step}:
+        repeats_text = _join_some(str(repeat) for repeat in repeats)
+        notes.append(
+            f"{record.name} has {record.frames_per_step} frames to a step and {sweep.name} {repeats_text}: "
+            "not beside it"
+        )
         return ()
     total = max((config.total_steps for config in sweep.configs), default=1)
-    return tuple(_config_source(store, made, config, total) for config in own)
+    return tuple(_config_source(store, record, config, total) for config in matching)
 
 
-def _by_task(store: ResultsFolder, imports: Sequence[tuple[Import, list[ImportedConfig]]]) -> list[SweepSource]:
-    """One source per import and task, judged up to the last step that all its algorithms reach."""
+def _sources_by_task(store: ResultsFolder, imports: Sequence[tuple[Import, list[ImportedConfig]]]) -> list[SweepSource]:
+    """One source per import and task, evaluated up to the last step that all its algorithms reach."""
     from aggregate.inputs.runs import SweepSource
 
-    found = []
-    for made, configs in imports:
+    task_sources = []
+    for record, configs in imports:
         for task in dict.fromkeys(config.task for config in configs):
-            own = [config for config in configs if config.task == task]
-            total = max(1, min(config.last_step for config in own))
+            task_configs = [config for config in configs if config.task == task]
+            total = max(1, min(config.last_step for config in task_configs))
             goal = "Imported curves"
-            if any(config.last_step > total for config in own):
+            if any(config.last_step > total for config in task_configs):
                 goal += f", up to the last step that all of them reach ({total:,})"
-            made_sources = tuple(_config_source(store, made, config, total) for config in own)
-            found.append(SweepSource(f"{made.name}.{task}", goal, (), (), made_sources))
-    return sorted(found, key=lambda source: source.name)
+            config_sources = tuple(_config_source(store, record, config, total) for config in task_configs)
+            task_sources.append(SweepSource(f"{record.name}.{task}", goal, (), (), config_sources))
+    return sorted(task_sources, key=lambda source: source.name)
 
 
-def _config_source(store: ResultsFolder, made: Import, config: ImportedConfig, total: int) -> ConfigSource:
+def _config_source(store: ResultsFolder, record: Import, config: ImportedConfig, total: int) -> ConfigSource:
     from aggregate.inputs.runs import DONE, ConfigSource, RunSource
 
     runs = [RunRef(config.config_id, seed) for seed in config.seeds]
@@ -158,16 +170,16 @@ def _config_source(store: ResultsFolder, made: Import, config: ImportedConfig, t
         label=config.algorithm,
         factors={},
         is_baseline=False,
-        config={"task": config.task, "algorithm": config.algorithm, "imported": made.name},
+        config={"task": config.task, "algorithm": config.algorithm, "imported": record.name},
         total_steps=total,
         runs=tuple(
-            RunSource(run.config_id, run.seed, store.imported_folder(made.name, made.data, run), DONE, 1)
+            RunSource(run.config_id, run.seed, store.imported_folder(record.name, record.data, run), DONE, 1)
             for run in runs
         ),
-        imported=made.name,
+        imported=record.name,
     )
 
 
-def _listed(words: Any) -> str:
-    found = list(dict.fromkeys(words))
-    return ", ".join(found[:8]) + (f" and {len(found) - 8} more" if len(found) > 8 else "")
+def _join_some(words: Any) -> str:
+    unique = list(dict.fromkeys(words))
+    return ", ".join(unique[:8]) + (f" and {len(unique) - 8} more" if len(unique) > 8 else "")

@@ -1,4 +1,4 @@
-"""Submitted sweeps as `aggregate` wants them: folders and labels, no paths of its own."""
+"""Submitted sweeps and runs as input for `aggregate`, which gets its folders and labels from here."""
 
 from __future__ import annotations
 
@@ -19,25 +19,29 @@ if TYPE_CHECKING:
 
 
 def sweep_sources(store: ResultsFolder, names: Sequence[str]) -> list[SweepSource]:
-    """The sweeps under `names`, or all, with the configurations that their questions need of others. Raises `JobsError`
-    where nothing was submitted."""
+    """The sweeps under `names`, or all, with the configurations of other sweeps that their questions need.
+
+    Raises `JobsError` if nothing was submitted.
+    """
     from aggregate.inputs.runs import SweepSource
 
-    found = sweeps(store, names)
-    if not found:
+    statuses = sweeps(store, names)
+    if not statuses:
         raise JobsError(f"nothing was submitted to {store.root}; `sweeps submit SWEEP`, or another --results")
-    known = {sweep.view.name: _configs(store, sweep) for sweep in found}
-    asked = {sweep.view.name: _questions(store, sweep) for sweep in found}
-    needed = {name for own in asked.values() for question in own for name in question.beside} - set(known)
-    if there := needed & set(store.sweep_names()):
-        known |= {sweep.view.name: _configs(store, sweep) for sweep in sweeps(store, sorted(there))}
+    known = {sweep.view.name: _configs(store, sweep) for sweep in statuses}
+    questions = {sweep.view.name: _questions(store, sweep) for sweep in statuses}
+    needed = {
+        name for sweep_questions in questions.values() for question in sweep_questions for name in question.beside
+    } - set(known)
+    if other_names := needed & set(store.sweep_names()):
+        known |= {sweep.view.name: _configs(store, sweep) for sweep in sweeps(store, sorted(other_names))}
     sources = []
-    for sweep in found:
+    for sweep in statuses:
         view = sweep.view
-        beside = {name: known.get(name, ()) for question in asked[view.name] for name in question.beside}
-        had = interim_analyses.of(store, sweep)
-        own = (view.name, view.goal, asked[view.name], tuple(view.factors), known[view.name], beside)
-        sources.append(SweepSource(*own, interim_analyses=had))
+        beside = {name: known.get(name, ()) for question in questions[view.name] for name in question.beside}
+        analyses = interim_analyses.of(store, sweep)
+        source_fields = (view.name, view.goal, questions[view.name], tuple(view.factors), known[view.name], beside)
+        sources.append(SweepSource(*source_fields, interim_analyses=analyses))
     return sources
 
 
@@ -52,21 +56,21 @@ def _questions(store: ResultsFolder, sweep: SweepStatus) -> tuple[Question, ...]
 
 
 def run_sources(store: ResultsFolder, runs: Sequence[RunRef]) -> list[ConfigSource]:
-    """`runs` by configuration, as no sweep sees them. Raises `JobsError` for a damaged configuration."""
+    """`runs` grouped by configuration, without a sweep. Raises `JobsError` for a damaged configuration."""
     steps = {run: store.check_config(run.config_id).steps for run in runs}
-    found = load_statuses(store, steps)
+    statuses = load_statuses(store, steps)
     configs = []
     for config_id in dict.fromkeys(run.config_id for run in runs):
-        own = [found[run] for run in runs if run.config_id == config_id]
-        asked = SubmittedConfiguration(config_id, "", {}, False, [run.record.ref.seed for run in own])
-        configs.append(_config(store, asked, store.check_config(config_id), own))
+        config_runs = [statuses[run] for run in runs if run.config_id == config_id]
+        as_submitted = SubmittedConfiguration(config_id, "", {}, False, [run.record.ref.seed for run in config_runs])
+        configs.append(_config(store, as_submitted, store.check_config(config_id), config_runs))
     return configs
 
 
 def _configs(store: ResultsFolder, sweep: SweepStatus) -> tuple[ConfigSource, ...]:
-    """Those whose configuration can be read; others are among the store's problems."""
+    """The readable configurations of a sweep; unreadable ones are listed in the store's problems."""
     stored = ((config, store.read_config(config.config_id), runs) for config, runs in sweep.rows)
-    return tuple(_config(store, config, found, runs) for config, found, runs in stored if found is not None)
+    return tuple(_config(store, config, loaded, runs) for config, loaded, runs in stored if loaded is not None)
 
 
 def _config(
@@ -77,7 +81,7 @@ def _config(
     return ConfigSource(
         config_id=config.config_id,
         label=config.label,
-        factors={key: _frozen(value) for key, value in config.factors.items()},
+        factors={key: _to_hashable(value) for key, value in config.factors.items()},
         is_baseline=config.is_baseline,
         config=stored.to_dict(),
         total_steps=stored.steps,
@@ -96,6 +100,6 @@ def _config(
     )
 
 
-def _frozen(value: object) -> object:
-    """Lists as tuples: factors are used as keys."""
+def _to_hashable(value: object) -> object:
+    """Lists become tuples, since factors are used as dictionary keys."""
     return tuple(value) if isinstance(value, list) else value

@@ -1,4 +1,4 @@
-"""What `sweeps aggregate` does: the report, once or again and again while runs go on, and its verdict in words."""
+"""`sweeps aggregate`: write the report, once or repeatedly while runs are active."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ Tell = Callable[[str], None]
 
 
 def sources(store: ResultsFolder, names: Sequence[str], warn: Tell) -> list[SweepSource]:
-    """What `names` mean (`imports.sources`); what is left out is told."""
-    found, told = imported_curves.sources(store, names)
-    for line in told:
+    """The sources for `names` (`imported_curves.sources`); warns of imports that were left out."""
+    sweep_sources, notes = imported_curves.sources(store, names)
+    for line in notes:
         warn(line)
-    return found
+    return sweep_sources
 
 
-def report(found: Sequence[SweepSource], out: Path, formats: Sequence[str], tell: Tell, warn: Tell) -> Summary:
-    """Judge, and write the report and the frames beside it; tells each file, and warns of what was left out."""
+def report(sweep_sources: Sequence[SweepSource], out: Path, formats: Sequence[str], tell: Tell, warn: Tell) -> Summary:
+    """Summarise, and write the report and the data frames beside it; prints each path and the warnings."""
     from aggregate.analysis.summary import summarise
     from aggregate.export import frames
     from plots.report import write_report
 
-    summary = summarise(found)
+    summary = summarise(sweep_sources)
     for line in summary.loaded.warnings:
         warn(line)
     write_report(summary, out)
@@ -48,7 +48,7 @@ def keep_reporting(
     store: ResultsFolder, names: Sequence[str], out: Path, formats: Sequence[str], every: float, tell: Tell, warn: Tell,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Summary:  # fmt: skip
-    """The same every so many seconds, until no run is active. Runs without a row yet are waited for."""
+    """`report` every `every` seconds until no run is active; waits for the first logged metrics."""
     from sweepwise.core.errors import AggregateError
 
     warned: set[str] = set()
@@ -59,25 +59,25 @@ def keep_reporting(
             warn(line)
 
     while True:
-        found = sources(store, names, warn_once)
-        states = Counter(run.state for sweep in found for config in sweep.configs for run in config.runs)
+        sweep_sources = sources(store, names, warn_once)
+        states = Counter(run.state for sweep in sweep_sources for config in sweep.configs for run in config.runs)
         active = any(state in ACTIVE for state in states)
         try:
-            summary = report(found, out, formats, lambda line: None, warn_once)
+            summary = report(sweep_sources, out, formats, lambda line: None, warn_once)
         except AggregateError as error:
             if not active:
                 raise
-            told = f"nothing to report yet: {error}"
+            outcome = f"nothing to report yet: {error}"
         else:
-            told = f"wrote {out.absolute()}"
-        standing = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
-        tell(f"{time.strftime('%H:%M:%S')} {told} ({standing})")
+            outcome = f"wrote {out.absolute()}"
+        states_text = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
+        tell(f"{time.strftime('%H:%M:%S')} {outcome} ({states_text})")
         if not active:
             return summary
         sleep(every)
 
 
 def check_out(out: Path) -> None:
-    """Raises `JobsError` where the folder of a file to be written is not there."""
+    """Raises `JobsError` if the folder of `out` does not exist."""
     if not out.absolute().parent.is_dir():
         raise JobsError(f"--out {out}: there is no folder {out.absolute().parent}")

@@ -1,4 +1,4 @@
-"""What the terminal says of decisions and of what comes next."""
+"""Decisions and next steps as terminal output."""
 
 from __future__ import annotations
 
@@ -19,21 +19,23 @@ if TYPE_CHECKING:
 
 
 def base_lines(plan: Plan, decided: Sequence[Decision]) -> Iterable[Text]:
-    """The base as it is now, and the decisions that made it so, taken back ones too."""
-    now = {**plan.base, **{key: v for d in decided if not d.undone for key, v in values(d).items()}}
-    yield Text.assemble(("base: ", "bold"), pairs(now))
+    """The current base, and all decisions, including undone ones."""
+    base_now = {**plan.base, **{key: v for d in decided if not d.undone for key, v in values(d).items()}}
+    yield Text.assemble(("base: ", "bold"), pairs(base_now))
     yield from decision_lines(decided)
 
 
 def decision_lines(decided: Sequence[Decision]) -> Iterable[Text]:
-    """A line a decision: what it settled, when, by whom, on what; one taken back is dim."""
+    """One line per decision: date, sweep, values, user and evidence; undone decisions are dim."""
     for decision in decided:
         changes = [
             f"{s.key} {format_value(s.old)} -> {format_value(s.new)}" for s in decision.settled if s.old != s.new
         ]
-        same = [f"{s.key} stays {format_value(s.new)}" for s in decision.settled if s.old == s.new]
-        told = ", ".join([*changes, *same]) or "the base stays as it is"
-        line = Text(f"  {decision.date[:10]} {decision.sweep}: {told}; by {decision.user}, {_evidence(decision)}")
+        unchanged = [f"{s.key} stays {format_value(s.new)}" for s in decision.settled if s.old == s.new]
+        settled_text = ", ".join([*changes, *unchanged]) or "the base stays as it is"
+        line = Text(
+            f"  {decision.date[:10]} {decision.sweep}: {settled_text}; by {decision.user}, {_format_evidence(decision)}"
+        )
         if decision.why:
             line.append(f": {decision.why}")
         if decision.undone:
@@ -41,45 +43,45 @@ def decision_lines(decided: Sequence[Decision]) -> Iterable[Text]:
         yield line
 
 
-def _evidence(decision: Decision) -> str:
+def _format_evidence(decision: Decision) -> str:
     """`verdict 3dffecba6e: final return 812 [790, 833], n=6, baseline 700 [640, 760], n=6`."""
-    found = decision.evidence
-    if found is None:
+    evidence = decision.evidence
+    if evidence is None:
         return "by hand"
-    beside = f", baseline {_final(found.baseline)}" if found.baseline else ""
-    if found.leader.config_id != found.chosen.config_id:
-        beside += f", leader {_final(found.leader)}"
-    if found.ties:
-        beside += f"; not told apart from the leader: {'; '.join(tied.label for tied in found.ties)}"
-    return f"{decision.how} {decision.config_id}: final return {_final(found.chosen)}{beside}"
+    details = f", baseline {_format_measured(evidence.baseline)}" if evidence.baseline else ""
+    if evidence.leader.config_id != evidence.chosen.config_id:
+        details += f", leader {_format_measured(evidence.leader)}"
+    if evidence.ties:
+        details += f"; not told apart from the leader: {'; '.join(tied.label for tied in evidence.ties)}"
+    return f"{decision.how} {decision.config_id}: final return {_format_measured(evidence.chosen)}{details}"
 
 
-def _final(measured: Measured) -> str:
+def _format_measured(measured: Measured) -> str:
     if measured.mean is None:
         return "unknown"
-    between = f" [{measured.low:.0f}, {measured.high:.0f}]" if None not in (measured.low, measured.high) else ""
-    return f"{measured.mean:.0f}{between}, n={measured.seeds}"
+    interval = f" [{measured.low:.0f}, {measured.high:.0f}]" if None not in (measured.low, measured.high) else ""
+    return f"{measured.mean:.0f}{interval}, n={measured.seeds}"
 
 
-def agenda_parts(found: Agenda) -> Iterable[Table | Text]:
-    """What `sweeps next` says."""
-    if not found.items:
+def agenda_parts(agenda: Agenda) -> Iterable[Table | Text]:
+    """The output of `sweeps next`."""
+    if not agenda.items:
         yield Text("the plan is done: every sweep is decided; `sweeps plan` shows the base and how it came about")
         return
-    together = "; these can run at the same time" if len(found.items) > 1 else ""
-    made = table("sweep", "state", "", title=f"stage {found.stage} of {found.stages}{together}")
-    for item in found.items:
-        made.add_row(item.sweep.name, item.state, item.told)
-    yield made
-    if found.cost:
-        yield Text(found.cost)
-    yield Text("\n".join(["", "now:", *(f"  {line}" for line in found.commands)]))
-    if open_ := [item.sweep.name for item in found.items if item.to_decide]:
-        more = " or ".join(f"`sweeps more {name}`" for name in open_)
+    parallel_note = "; these can run at the same time" if len(agenda.items) > 1 else ""
+    stage_table = table("sweep", "state", "", title=f"stage {agenda.stage} of {agenda.stages}{parallel_note}")
+    for item in agenda.items:
+        stage_table.add_row(item.sweep.name, item.state, item.told)
+    yield stage_table
+    if agenda.cost:
+        yield Text(agenda.cost)
+    yield Text("\n".join(["", "now:", *(f"  {line}" for line in agenda.commands)]))
+    if undecided := [item.sweep.name for item in agenda.items if item.to_decide]:
+        more_commands = " or ".join(f"`sweeps more {name}`" for name in undecided)
         yield Text(
-            f"  (where the verdict leaves it open: {more} adds seeds to what is tied with the leader,\n"
+            f"  (where the verdict leaves it open: {more_commands} adds seeds to what is tied with the leader,\n"
             "  or `adopt` with --config ID, --keep, or --set KEY=VALUE decides)"
         )
-    if found.after:
-        names = ", ".join(expanded.sweep.name for expanded in found.after)
-        yield Text(f"\nthen {names}: {'waits' if len(found.after) == 1 else 'wait'} for {', '.join(found.undecided)}")
+    if agenda.after:
+        names = ", ".join(expanded.sweep.name for expanded in agenda.after)
+        yield Text(f"\nthen {names}: {'waits' if len(agenda.after) == 1 else 'wait'} for {', '.join(agenda.undecided)}")

@@ -1,4 +1,4 @@
-"""A table for the terminal that takes thousands of rows: rich's own needs 3 ms for each, mostly to measure cells."""
+"""A terminal table for thousands of rows; rich's own table takes 3 ms per row, mostly to measure cells."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from rich.text import Text
 Cell = str | Text
 
 _GAP = "  "
-_LEAST = 12  # characters; a column is made no narrower than this while others can still give
+_MIN_WIDTH = 12  # characters; no column gets narrower than this while a wider one can still shrink
 
 
 class Table:
-    """Columns as wide as their cells; where the terminal is narrower, the widest fold, those of `keep` last.
+    """Columns as wide as their cells; on a narrower terminal the widest columns fold, those of `keep` last.
 
-    Strings are shown as they are, never read as markup; a control character, from an error's message, is a blank.
+    Strings are shown verbatim, not parsed as markup. Control characters, as in error messages, become blanks.
     """
 
     def __init__(
@@ -31,10 +31,10 @@ class Table:
         self._title = title
 
     def add_row(self, *cells: Cell) -> None:
-        """Raises `ValueError` where there is not one cell for each column."""
+        """Raises `ValueError` if the number of cells is not the number of columns."""
         if len(cells) != len(self._right):
             raise ValueError(f"{len(cells)} cells for {len(self._right)} columns")
-        self.rows.append(tuple(_printable(cell) if isinstance(cell, str) else cell for cell in cells))
+        self.rows.append(tuple(_replace_controls(cell) if isinstance(cell, str) else cell for cell in cells))
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         if self._title is not None:
@@ -46,23 +46,23 @@ class Table:
                 yield from self._line(console, line, widths)
 
     def _widths(self, available: int) -> list[int]:
-        """Of the columns; together with the gaps at most `available` characters, where that is possible."""
-        widths = [max(map(_width, cells)) for cells in zip(*self.rows, strict=True)]
-        over = sum(widths) + len(_GAP) * (len(widths) - 1) - available
-        giving = [place for place, keep in enumerate(self._keep) if not keep]
-        for places, least in ((giving, _LEAST), (list(range(len(widths))), 1)):
-            while over > 0 and places:
-                widest = max(places, key=widths.__getitem__)
-                if widths[widest] <= least:
+        """The column widths; with the gaps at most `available` characters, if that is possible."""
+        widths = [max(map(_measure_width, cells)) for cells in zip(*self.rows, strict=True)]
+        excess = sum(widths) + len(_GAP) * (len(widths) - 1) - available
+        shrinkable = [position for position, keep in enumerate(self._keep) if not keep]
+        for positions, min_width in ((shrinkable, _MIN_WIDTH), (list(range(len(widths))), 1)):
+            while excess > 0 and positions:
+                widest = max(positions, key=widths.__getitem__)
+                if widths[widest] <= min_width:
                     break
                 widths[widest] -= 1
-                over -= 1
+                excess -= 1
         return widths
 
     def _line(self, console: Console, cells: Sequence[Cell], widths: Sequence[int]) -> Iterator[Segment]:
-        blank = ""  # what is not written yet, so that no line ends in blanks
+        blank = ""  # pending blanks, written before the next cell only: lines have no trailing blanks
         for cell, width, right in zip(cells, widths, self._right, strict=True):
-            used = _width(cell)
+            used = _measure_width(cell)
             if used:
                 yield Segment(blank + " " * (width - used) if right else blank)
                 yield from [Segment(cell)] if isinstance(cell, str) else cell.render(console)
@@ -72,17 +72,17 @@ class Table:
         yield Segment.line()
 
 
-def _printable(text: str) -> str:
+def _replace_controls(text: str) -> str:
     return text if text.isprintable() else "".join(c if c.isprintable() else " " for c in text)
 
 
-def _width(cell: Cell) -> int:
+def _measure_width(cell: Cell) -> int:
     return cell_len(cell if isinstance(cell, str) else cell.plain)
 
 
 def _fold(console: Console, cell: Cell, width: int) -> list[Cell]:
-    """The cell in lines of at most `width` characters."""
-    if _width(cell) <= width:
+    """The cell split into lines of at most `width` characters."""
+    if _measure_width(cell) <= width:
         return [cell]
     text = Text(cell) if isinstance(cell, str) else cell
     return list(text.wrap(console, width, overflow="fold"))

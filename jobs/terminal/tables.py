@@ -1,4 +1,4 @@
-"""What the terminal shows. Names and reasons never pass as markup."""
+"""Tables and texts for the terminal. Names and reasons are never parsed as markup."""
 
 from __future__ import annotations
 
@@ -33,13 +33,17 @@ _STYLE: dict[State, str] = {
     "stuck": "bold yellow", "lost": "yellow", "failed": "bold red", "diverged": "magenta", "new": "dim",
     "stopped": "magenta",
 }  # fmt: skip
-_NARROW = 120  # width where there is no terminal to ask
+_NARROW = 120  # characters, the least width if output is not a terminal
 
 
 def console() -> Console:
-    """Writes to standard output; wide enough for the tables where that is a file or a pipe."""
-    plain = Console(file=sys.stdout, highlight=False)
-    return plain if plain.is_terminal else Console(file=sys.stdout, highlight=False, width=max(_NARROW, plain.width))
+    """A console for standard output, wide enough for the tables if that is a file or a pipe."""
+    default_console = Console(file=sys.stdout, highlight=False)
+    return (
+        default_console
+        if default_console.is_terminal
+        else Console(file=sys.stdout, highlight=False, width=max(_NARROW, default_console.width))
+    )
 
 
 def table(*columns: str, right: Iterable[str] = (), title: str | None = None) -> Table:
@@ -50,52 +54,52 @@ def state_text(state: State, count: int | None = None) -> Text:
     return Text(state if count is None else f"{count} {state}", style=_STYLE[state])
 
 
-def counts_text(found: dict[State, int]) -> Text:
+def counts_text(by_state: dict[State, int]) -> Text:
     """`12 done, 3 running`."""
-    return Text(", ").join(state_text(state, found[state]) for state in STATES if found.get(state))
+    return Text(", ").join(state_text(state, by_state[state]) for state in STATES if by_state.get(state))
 
 
 # --- the plan ---------------------------------------------------------------------------------------------
 
 
 def plan_table(plan: Plan, sweeps: Sequence[ExpandedSweep]) -> Table:
-    """Sweeps in priority order with factors, configurations, runs, and what they share with those above."""
-    made = table(
+    """Sweeps in priority order with factors, configurations, runs, and configurations shared with sweeps above."""
+    result = table(
         "priority", "sweep", "factors", "configs", "seeds", "runs", "shared",
         right=("configs", "runs", "seeds"), title=f"{plan.name}: {plan.title}" if plan.title else plan.name,
     )  # fmt: skip
-    seen: dict[str, str] = {}
+    first_sweep: dict[str, str] = {}
     for expanded in sweeps:
         sweep = expanded.sweep
-        by: dict[str, int] = {}
+        shared_counts: dict[str, int] = {}
         for config in expanded.configurations:
-            if config.config_id in seen:
-                by[seen[config.config_id]] = by.get(seen[config.config_id], 0) + 1
+            if config.config_id in first_sweep:
+                shared_counts[first_sweep[config.config_id]] = shared_counts.get(first_sweep[config.config_id], 0) + 1
         for config in expanded.configurations:
-            seen.setdefault(config.config_id, sweep.name)
-        made.add_row(
+            first_sweep.setdefault(config.config_id, sweep.name)
+        result.add_row(
             f"{sweep.priority}{', parallel' if sweep.parallel else ''}",
             sweep.name,
-            " x ".join(_factor(plan, expanded)),
+            " x ".join(_factor_texts(plan, expanded)),
             str(len(expanded.configurations)),
             str(len(expanded.seeds)),
             str(expanded.runs),
-            ", ".join(f"{count} with {name}" for name, count in by.items()),
+            ", ".join(f"{count} with {name}" for name, count in shared_counts.items()),
         )
-    return made
+    return result
 
 
-def _factor(plan: Plan, expanded: ExpandedSweep) -> list[str]:
+def _factor_texts(plan: Plan, expanded: ExpandedSweep) -> list[str]:
     sweep = expanded.sweep
     names = {key: plan.names.get(key, key) for key in sweep.factors}
-    named = [f"{names[key]} {format_value(levels)}" for key, levels in sweep.grid.items()]
+    texts = [f"{names[key]} {format_value(levels)}" for key, levels in sweep.grid.items()]
     if sweep.zipped:
-        named.append(" with ".join(f"{names[key]} {format_value(levels)}" for key, levels in sweep.zipped.items()))
-    return named
+        texts.append(" with ".join(f"{names[key]} {format_value(levels)}" for key, levels in sweep.zipped.items()))
+    return texts
 
 
 def totals(sweeps: Sequence[ExpandedSweep]) -> str:
-    """Distinct configurations and runs of `sweeps` together."""
+    """The total of distinct configurations and runs in `sweeps`."""
     runs = {(c.config_id, seed) for s in sweeps for c in s.configurations for seed in s.seeds}
     configurations = {config for config, _ in runs}
     return (
@@ -105,7 +109,7 @@ def totals(sweeps: Sequence[ExpandedSweep]) -> str:
 
 
 def sweep_details(plan: Plan, expanded: ExpandedSweep) -> list[Text | Table]:
-    """One sweep in full: goal, questions, what is held, its configurations."""
+    """One sweep in full: goal, questions, fixed and adopted values, configurations."""
     sweep = expanded.sweep
     lines = [Text(f"{sweep.name}: {sweep.goal}" if sweep.goal else sweep.name, style="bold")]
     if sweep.why:
@@ -117,12 +121,12 @@ def sweep_details(plan: Plan, expanded: ExpandedSweep) -> list[Text | Table]:
     adopted = plan.adopted.get(sweep.name, {})
     if reaching := inherited(sweep, adopted):
         lines.append(Text(f"  adopted: {pairs(reaching)}"))
-    if held := {key: value for key, value in adopted.items() if sweep.fixed.get(key, value) != value}:
-        lines.append(Text(f"  adopted, and fixed otherwise here: {pairs(held)}"))
-    made = table("id", "configuration", "")
+    if overridden := {key: value for key, value in adopted.items() if sweep.fixed.get(key, value) != value}:
+        lines.append(Text(f"  adopted, and fixed otherwise here: {pairs(overridden)}"))
+    result = table("id", "configuration", "")
     for config in expanded.configurations:
-        made.add_row(config.config_id, config.label, "baseline" if config.is_baseline else "")
-    return [*lines, made, Text(f"{len(expanded.configurations)} configurations, {expanded.runs} runs")]
+        result.add_row(config.config_id, config.label, "baseline" if config.is_baseline else "")
+    return [*lines, result, Text(f"{len(expanded.configurations)} configurations, {expanded.runs} runs")]
 
 
 def pairs(values: Mapping[str, Any]) -> str:
@@ -135,53 +139,53 @@ def pairs(values: Mapping[str, Any]) -> str:
 
 def choice_table(choices: Sequence[PlannedRun]) -> Table:
     """The runs of a submit, for `--dry-run`."""
-    made = table("run", "configuration", "seed", "steps", "state", "", right=("seed", "steps"))
+    result = table("run", "configuration", "seed", "steps", "state", "", right=("seed", "steps"))
     for choice in choices:
-        made.add_row(
+        result.add_row(
             choice.run.config_id, choice.label, str(choice.run.seed), f"{choice.steps:,}",
             state_text(choice.state.state), "submit" if choice.wanted else "",
         )  # fmt: skip
-    return made
+    return result
 
 
 def difference_text(choices: Sequence[PlannedRun]) -> Text:
     """`48 runs asked for: 40 done, 8 new; 8 to submit`."""
-    found: dict[State, int] = {}
+    by_state: dict[State, int] = {}
     for choice in choices:
-        found[choice.state.state] = found.get(choice.state.state, 0) + 1
+        by_state[choice.state.state] = by_state.get(choice.state.state, 0) + 1
     wanted = sum(choice.wanted for choice in choices)
-    return Text.assemble(f"{len(choices)} runs asked for: ", counts_text(found), f"; {wanted} to submit")
+    return Text.assemble(f"{len(choices)} runs asked for: ", counts_text(by_state), f"; {wanted} to submit")
 
 
 def configuration_table(sweep: SweepStatus) -> Table:
-    """One row per configuration: the counts of its runs' states, how far they are, when the last will be."""
-    made = table(
+    """One row per configuration: counts of run states, progress, speed, time left and mean last return."""
+    result = table(
         "id", "configuration", "runs", "progress", "steps/s", "left", "last return",
         right=("progress", "steps/s", "left", "last return"), title=sweep.view.name,
     )  # fmt: skip
     for config, runs in sweep.rows:
-        share = sum(min(1.0, r.record.step / r.record.steps) for r in runs) / len(runs) if runs else 0.0
+        progress = sum(min(1.0, r.record.step / r.record.steps) for r in runs) / len(runs) if runs else 0.0
         returns = [r.record.status.last_return for r in runs if r.record.status is not None]
-        known = [value for value in returns if value is not None]
+        known_returns = [value for value in returns if value is not None]
         speeds = [r.steps_per_s for r in runs if r.steps_per_s is not None]
-        left = [r.seconds_left for r in runs if r.seconds_left is not None]
-        made.add_row(
-            config.config_id, config.label, counts_text(counts(runs)), f"{share:.0%}",
-            f"{sum(speeds) / len(speeds):.1f}" if speeds else "", duration(max(left)) if left else "",
-            f"{sum(known) / len(known):.0f}" if known else "",
+        remaining = [r.seconds_left for r in runs if r.seconds_left is not None]
+        result.add_row(
+            config.config_id, config.label, counts_text(counts(runs)), f"{progress:.0%}",
+            f"{sum(speeds) / len(speeds):.1f}" if speeds else "", duration(max(remaining)) if remaining else "",
+            f"{sum(known_returns) / len(known_returns):.0f}" if known_returns else "",
         )  # fmt: skip
-    return made
+    return result
 
 
 def run_table(sweep: SweepStatus) -> Table:
-    """One row per run; # is what `--indices` counts."""
-    made = table(
+    """One row per run; # is the number that `--indices` takes."""
+    result = table(
         "#", "run", "configuration", "state", "step", "steps/s", "left", "last return", "attempt", "node", "reason",
         right=("#", "step", "steps/s", "left", "last return", "attempt"), title=sweep.view.name,
     )  # fmt: skip
     for number, (label, run) in enumerate(((c.label, run) for c, runs in sweep.rows for run in runs), 1):
-        made.add_row(str(number), *_run_cells(label, run))
-    return made
+        result.add_row(str(number), *_run_cells(label, run))
+    return result
 
 
 def _run_cells(label: str, run: RunStatus) -> list[str | Text]:
@@ -213,21 +217,23 @@ def duration(seconds: float) -> str:
     return f"{minutes // 1440} d {minutes % 1440 // 60} h"
 
 
-def status_tables(found: Sequence[SweepStatus], by_run: bool, now: float) -> Iterable[Table | Text]:
-    """All that `sweeps status` shows of some sweeps."""
-    for sweep in found:
+def status_tables(statuses: Sequence[SweepStatus], by_run: bool, now: float) -> Iterable[Table | Text]:
+    """The output of `sweeps status`."""
+    for sweep in statuses:
         yield run_table(sweep) if by_run else configuration_table(sweep)
         yield counts_text(counts(sweep.runs))
-        yield from _failures(sweep)
+        yield from _failure_lines(sweep)
         yield Text()
-    old = [run.state.as_of for sweep in found for run in sweep.runs if run.state.as_of is not None]
-    if old:
-        when = f"this is what it said {duration(now - min(old))} ago" if min(old) else "it never did"
-        yield Text(f"Slurm does not answer; {when}", style="yellow")
+    answer_times = [run.state.as_of for sweep in statuses for run in sweep.runs if run.state.as_of is not None]
+    if answer_times:
+        age_text = (
+            f"this is what it said {duration(now - min(answer_times))} ago" if min(answer_times) else "it never did"
+        )
+        yield Text(f"Slurm does not answer; {age_text}", style="yellow")
 
 
-def _failures(sweep: SweepStatus) -> Iterable[Text]:
-    """Failed runs by what they failed with, each with one that can be looked at."""
+def _failure_lines(sweep: SweepStatus) -> Iterable[Text]:
+    """Failed runs grouped by reason, each group with the command for the log of one run."""
     for reason, runs in failures(sweep.runs):
         yield Text.assemble(
             state_text("failed", len(runs)), f": {reason or 'no reason'}; `sweeps logs {runs[0].record.ref}`"
@@ -235,14 +241,14 @@ def _failures(sweep: SweepStatus) -> Iterable[Text]:
 
 
 def usage_table(reports: Sequence[Report]) -> Table:
-    """What was used of what was asked for, one row per submission."""
-    made = table(
+    """Used and requested resources, one row per submission."""
+    result = table(
         "submission", "tasks", "CPUs", "busy", "memory GB", "most", "GPUs", "GPU GB", "limit", "longest", "ask for",
         right=("tasks", "CPUs", "busy", "memory GB", "most", "GPUs", "GPU GB", "limit", "longest"),
     )  # fmt: skip
     for report in reports:
         uses, gpus = report.uses, report.submission.gpus
-        made.add_row(
+        result.add_row(
             report.submission.id, str(len(uses)), str(report.submission.threads),
             f"{sum(use.cpus for use in uses) / len(uses):.1f}", f"{report.mem_gb:g}" if report.mem_gb else "",
             f"{max(use.memory_gb for use in uses):.1f}", str(gpus) if gpus else "",
@@ -250,14 +256,14 @@ def usage_table(reports: Sequence[Report]) -> Table:
             duration(60 * report.time_min) if report.time_min else "", duration(max(use.seconds for use in uses)),
             report.suggestion or "as it is",
         )  # fmt: skip
-    return made
+    return result
 
 
 # --- the doctor -------------------------------------------------------------------------------------------
 
 
 def finding_text(finding: CheckResult) -> Text:
-    """`ok    limits   MaxArraySize 1001`, with the advice below it."""
+    """One check, as in `ok    limits   MaxArraySize 1001`, with its advice below."""
     sign, style = {True: ("ok", "green"), False: ("wrong", "bold red"), None: ("", "")}[finding.fine]
     line = Text.assemble((f"{sign:6}", style), f"{finding.what:24} ", finding.found)
     return line if not finding.advice else Text.assemble(line, f"\n{'':31} -> {finding.advice}")
@@ -266,15 +272,15 @@ def finding_text(finding: CheckResult) -> Text:
 # --- evaluations ------------------------------------------------------------------------------------------
 
 
-def evaluations(found: Iterable[dict[str, Any]]) -> Table:
-    """Mean return over episodes with its 95 % Student-t interval, and the spread of single episodes."""
+def evaluations(records: Iterable[dict[str, Any]]) -> Table:
+    """Mean return over episodes with its 95 % Student-t interval, and standard deviation and range of the episodes."""
     import numpy as np
 
     from aggregate.statistics.estimates import Interval
 
     columns = ("run", "step", "planner", "episodes", "mean", "95 % CI", "sd", "lowest", "highest")
-    made = table(*columns, right=columns[3:])
-    for record in found:
+    result = table(*columns, right=columns[3:])
+    for record in records:
         returns = np.array(record["returns"])
         count, mean = len(returns), float(returns.mean())
         sd = float(returns.std(ddof=1)) if count > 1 else float("nan")
@@ -282,93 +288,93 @@ def evaluations(found: Iterable[dict[str, Any]]) -> Table:
         interval = f"{mean - half:.1f} to {mean + half:.1f}" if count > 1 else "-"
         numbers = (f"{mean:.1f}", interval, f"{sd:.1f}" if count > 1 else "-", f"{returns.min():.1f}",
                    f"{returns.max():.1f}")  # fmt: skip
-        made.add_row(record["run"], f"{record['step']:,}", record["planner"], str(count), *numbers)
-    return made
+        result.add_row(record["run"], f"{record['step']:,}", record["planner"], str(count), *numbers)
+    return result
 
 
 # --- imports ------------------------------------------------------------------------------------------------
 
 
-def imports_table(found: Sequence[Import]) -> Table:
-    """A line per import and algorithm."""
-    made = table("name", "algorithm", "tasks", "seeds", "curves", "last step", "imported",
+def imports_table(imports: Sequence[Import]) -> Table:
+    """One row per import and algorithm."""
+    result = table("name", "algorithm", "tasks", "seeds", "curves", "last step", "imported",
                  right=("tasks", "seeds", "curves", "last step"))  # fmt: skip
-    for one in found:
-        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(one.time))
-        for algorithm in dict.fromkeys(config.algorithm for config in one.configs):
-            own = [config for config in one.configs if config.algorithm == algorithm]
-            tasks = own[0].task if len(own) == 1 else str(len(own))
-            seeds = [len(config.seeds) for config in own]
-            made.add_row(Text(one.name), Text(algorithm), Text(tasks), _span(seeds), str(sum(seeds)),
-                         _span([config.last_step for config in own]), when)  # fmt: skip
-    return made
+    for imported in imports:
+        time_text = time.strftime("%Y-%m-%d %H:%M", time.localtime(imported.time))
+        for algorithm in dict.fromkeys(config.algorithm for config in imported.configs):
+            configs = [config for config in imported.configs if config.algorithm == algorithm]
+            tasks = configs[0].task if len(configs) == 1 else str(len(configs))
+            seeds = [len(config.seeds) for config in configs]
+            result.add_row(Text(imported.name), Text(algorithm), Text(tasks), _format_range(seeds), str(sum(seeds)),
+                         _format_range([config.last_step for config in configs]), time_text)  # fmt: skip
+    return result
 
 
-def _span(counts: Sequence[int]) -> str:
+def _format_range(counts: Sequence[int]) -> str:
     low, high = min(counts), max(counts)
     return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 
 
-# --- what runs are worth ----------------------------------------------------------------------------------
+# --- verdict and comparison -------------------------------------------------------------------------------
 
 _MARKS = {"answered": ("\u2713", "green"), "answered in part": ("~", "yellow"), "not answered": ("?", "dim")}
 
 
 def verdict_lines(sweep: SweepSummary, width: int) -> Iterator[Text]:
-    """The first screen of the report."""
+    """The headline, answers and points of the verdict, as at the top of the report."""
     from aggregate.verdict.verdict import verdict
 
-    said = verdict(sweep)
+    sweep_verdict = verdict(sweep)
     yield Text()
-    yield from _wrapped(f"{sweep.source.name}: {said.headline}", width, style="bold")
-    for answer in said.answers:
+    yield from _wrap_lines(f"{sweep.source.name}: {sweep_verdict.headline}", width, style="bold")
+    for answer in sweep_verdict.answers:
         mark, style = _MARKS[answer.state]
-        yield from _wrapped(f"{mark} {answer.question}", width, style=style)
-        yield from _wrapped(answer.text, width, indent="  ")
-    for topic, text in said.points:
-        yield from _wrapped(f"{topic}: {text}", width, indent="  ")
+        yield from _wrap_lines(f"{mark} {answer.question}", width, style=style)
+        yield from _wrap_lines(answer.text, width, indent="  ")
+    for topic, text in sweep_verdict.points:
+        yield from _wrap_lines(f"{topic}: {text}", width, indent="  ")
 
 
-def _wrapped(text: str, width: int, indent: str = "", style: str = "") -> Iterator[Text]:
+def _wrap_lines(text: str, width: int, indent: str = "", style: str = "") -> Iterator[Text]:
     for line in textwrap.wrap(text, width, initial_indent=indent, subsequent_indent="  "):
         yield Text(line, style=style)
 
 
-def comparison(sweep: SweepSummary, found: Comparison, sides: Sequence[Side], width: int) -> Iterator[Table | Text]:
-    """Who is who, a table of endpoints, flags, and the keys that differ."""
+def comparison(sweep: SweepSummary, result: Comparison, sides: Sequence[Side], width: int) -> Iterator[Table | Text]:
+    """The two configurations, a table of endpoints, flags, and the hyperparameters that differ."""
     from aggregate.flags import BY_NAME
 
-    configs = [sweep.config(found.a), sweep.config(found.b)]
+    configs = [sweep.config(result.a), sweep.config(result.b)]
     for name, config, side in zip("AB", configs, sides, strict=True):
         leads = f", which leads {side.text} (picked after the fact, so its mean flatters it)" if side.is_sweep else ""
-        yield from _wrapped(f"{name}  {config.config_id}  {config.name}{leads}", width, style="bold")
-    yield _endpoints(found)
-    yield from _wrapped("The first decides (Welch's p, one comparison); the others explain.", width, style="dim")
-    for line in found.flags.to_dict("records"):
+        yield from _wrap_lines(f"{name}  {config.config_id}  {config.name}{leads}", width, style="bold")
+    yield _endpoint_table(result)
+    yield from _wrap_lines("The first decides (Welch's p, one comparison); the others explain.", width, style="dim")
+    for line in result.flags.to_dict("records"):
         counts = (f"{line[f'{side}_raised']} of {line[f'{side}_assessable']}" for side in "ab")
-        told = ", ".join(f"{name} {count}" for name, count in zip("AB", counts, strict=True))
-        yield from _wrapped(f"{BY_NAME[line['flag']].title}: {told} seeds", width)
+        raised_text = ", ".join(f"{name} {count}" for name, count in zip("AB", counts, strict=True))
+        yield from _wrap_lines(f"{BY_NAME[line['flag']].title}: {raised_text} seeds", width)
     a, b = (config.config for config in configs)
     keys = [key for key in sorted({*a, *b}) if a.get(key) != b.get(key)]
     differ = ", ".join(f"{key} {format_value(a.get(key))} / {format_value(b.get(key))}" for key in keys)
-    yield from _wrapped(f"They differ in: {differ}." if differ else "They differ in nothing but their seeds.", width)
+    yield from _wrap_lines(f"They differ in: {differ}." if differ else "They differ in nothing but their seeds.", width)
 
 
 _ENDPOINTS = {"final_planner": "final return, planning", "auc_planner": "area under curve",
               "fall_planner": "fall at the end", "final_policy": "final return, policy alone"}  # fmt: skip
 
 
-def _endpoints(found: Comparison) -> Table:
+def _endpoint_table(comparison_result: Comparison) -> Table:
     from aggregate.verdict.number_format import estimate, number, signed
 
     columns = ("endpoint", "A", "n", "B", "n ", "B less A", "p", "permutation", "P(B above A)")
-    made = table(*columns, right=columns[1:])
-    for line in found.endpoints.to_dict("records"):
+    result = table(*columns, right=columns[1:])
+    for line in comparison_result.endpoints.to_dict("records"):
         cells = [_ENDPOINTS[line["outcome"]]]
         for side in "ab":
             cells.append(estimate(line[f"{side}_mean"], line[f"{side}_low"], line[f"{side}_high"]))
             cells.append(str(line[f"{side}_n"]))
         difference = {"estimate": line["difference"], "ci_low": line["d_low"], "ci_high": line["d_high"]}
-        rest = [number(line[name]) for name in ("p", "permutation", "better")]
-        made.add_row(*cells, signed(difference), *rest)
-    return made
+        test_cells = [number(line[name]) for name in ("p", "permutation", "better")]
+        result.add_row(*cells, signed(difference), *test_cells)
+    return result
