@@ -1,1 +1,1 @@
-"""Where tasks run. One module or folder for each backend, and one registry."""
+"""The backends that run tasks: one module or folder per backend, and a registry."""

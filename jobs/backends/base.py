@@ -1,4 +1,4 @@
-"""The interface of a backend: where tasks run, and everything that the rest of the program asks of it.
+"""The interface of a backend, which runs tasks: all methods that the rest of the program calls.
 
 A new backend is one subclass of `Backend`, found through `jobs.backends.registry`.
 """
@@ -28,14 +28,14 @@ TaskKey = tuple[str, int]  # ID of the submission, number of the task
 
 
 class NoResponse(JobsError):
-    """The backend did not say yes or no: what was asked of it may have been done."""
+    """The backend did not respond: the requested action may or may not have been carried out."""
 
 
 @dataclass(frozen=True)
 class ExecutionOptions(Settings):
-    """How runs are executed; a rerun has the same. cluster: name of a backend, or auto.
+    """How runs are executed; a rerun uses the same options. cluster: name of a backend, or auto.
 
-    seeds_per_job: seeds of one configuration in one process. option: `key=value`, instead of what the profile says.
+    seeds_per_job: seeds of one configuration per process. option: `key=value` pairs that override the profile.
     """
 
     cluster: str = "auto"
@@ -46,7 +46,7 @@ class ExecutionOptions(Settings):
 
     @classmethod
     def of(cls, submission: Submission | None) -> ExecutionOptions:
-        """Those that `submission` was made with, on the backend that it went to; the defaults without one."""
+        """The options of `submission`, with the backend that it was submitted to; the defaults for None."""
         if submission is None:
             return cls()
         names = [field.name for field in dataclasses.fields(cls)]
@@ -55,7 +55,7 @@ class ExecutionOptions(Settings):
         return cls(**{**recorded, "cluster": submission.backend})
 
     def load_profile(self) -> Profile:
-        """What tasks ask a cluster for. Raises `JobsError` where the profile cannot be read."""
+        """The resources that tasks request. Raises `JobsError` if the profile cannot be read."""
         return profile.load(self.profile or profile.DEFAULT, self.option)
 
 
@@ -63,9 +63,9 @@ class ExecutionOptions(Settings):
 class SubmitOptions:
     """Options of one submit, which a rerun does not repeat.
 
-    export: where the scripts go, to be submitted by hand. canary: the first seed of every configuration runs, the
-    others wait until it is healthy (`jobs.runs.canary`). then_aggregate: the report is written when all have ended.
-    max_gpu_hours: what costs more is refused.
+    export: path of the scripts, to be submitted by hand. canary: the first seed of every configuration runs, the
+    others are held until it is healthy (`jobs.runs.canary`). then_aggregate: write the report when all tasks have
+    ended. max_gpu_hours: refuse a submit that is expected to cost more.
     """
 
     dry_run: bool = False
@@ -78,10 +78,10 @@ class SubmitOptions:
 
 @dataclass(frozen=True)
 class Target:
-    """Where tasks go, and what each asks for.
+    """The backend of tasks, and the resources that each requests.
 
-    throttle: tasks at a time. array_size: tasks of one array at most. cluster: its own name. note: why this backend was
-    chosen, where the user left that to the program.
+    throttle: tasks at a time. array_size: largest number of tasks in one array. cluster: the cluster's name. note: why
+    this backend was chosen, with `--cluster auto`.
     """
 
     backend: str
@@ -94,13 +94,13 @@ class Target:
 
     @property
     def device(self) -> str:
-        """cpu, cuda, or the type of GPU that the profile names."""
+        """cpu, cuda, or the GPU type of the profile."""
         return ((self.profile.gpu_type if self.profile else None) or "cuda") if self.gpus else "cpu"
 
 
 @dataclass(frozen=True)
 class Request:
-    """A submit, decided. tasks: the `canaries` first."""
+    """What one submit hands over. tasks: the canaries first, see `canaries`."""
 
     sweep: str
     tasks: Sequence[TaskRuns]
@@ -110,14 +110,14 @@ class Request:
 
     @property
     def canaries(self) -> int:
-        """Tasks that do not wait for a canary."""
+        """The number of tasks that do not wait for a canary."""
         return len({task.config_id for task in self.tasks}) if self.submit_options.canary else len(self.tasks)
 
 
 @dataclass(frozen=True)
 class Allocation:
-    """What a backend gives the tasks of a request. threads: of each. chunks: arrays of tasks that are submitted
-    together. recorded: further options for the submission's record."""
+    """What a backend allocates to the tasks of a request. threads: per task. chunks: arrays of tasks that are
+    submitted together. recorded: further options for the submission's record."""
 
     threads: int = 1
     chunks: Sequence[Chunk] = ()
@@ -126,7 +126,7 @@ class Allocation:
 
 @dataclass(frozen=True)
 class Usage:
-    """Of one task in one attempt. cpu_s: of all its processes. memory_gb: the most at a time."""
+    """Resource usage of one task in one attempt. cpu_s: over all its processes. memory_gb: peak."""
 
     seconds: float
     cpu_s: float
@@ -134,42 +134,42 @@ class Usage:
 
     @property
     def cpus(self) -> float:
-        """How many were busy on average."""
+        """The average number of busy CPUs."""
         return self.cpu_s / self.seconds if self.seconds > 0 else 0.0
 
 
 class Backend(ABC):
-    """Subclasses override what they have; the defaults are those of a backend without that feature."""
+    """Subclasses override the features that they support; the defaults are for a backend without the feature."""
 
     name: ClassVar[str]
-    title: ClassVar[str] = ""  # how messages name it, where that is not its name
-    poll_s: ClassVar[float] = 5.0  # how often `--wait` looks at the runs
+    title: ClassVar[str] = ""  # its name in messages, if that differs from `name`
+    poll_s: ClassVar[float] = 5.0  # seconds between the updates of `--wait`
     in_process: ClassVar[bool] = False  # the submitting command runs the tasks itself, from the live code
-    can_hold: ClassVar[bool] = False  # jobs can be held and released: canaries, the circuit breaker
-    can_export: ClassVar[bool] = False  # tasks are batch scripts, which can be submitted by hand
-    can_report: ClassVar[bool] = True  # a last job can follow when all tasks have ended
-    enforces_limits: ClassVar[bool] = False  # the profile's memory, time and excluded nodes count
+    can_hold: ClassVar[bool] = False  # jobs can be held and released, which canaries and the circuit breaker need
+    can_export: ClassVar[bool] = False  # tasks are batch scripts that can be submitted by hand
+    can_report: ClassVar[bool] = True  # a report job can run after all tasks have ended
+    enforces_limits: ClassVar[bool] = False  # the profile's memory, time limit and excluded nodes take effect
 
     # --- before a submit ----------------------------------------------------------------------------------
 
     def detect(self) -> str | None:
-        """Why `--cluster auto` takes this backend, as a line for the user; None where it is not available.
+        """Why `--cluster auto` chooses this backend, as a line for the user; None if it is not available.
 
-        Raises `JobsError` where it is there and cannot be reached.
+        Raises `JobsError` if it is installed but cannot be reached.
         """
         return None
 
     @abstractmethod
     def target(self, options: ExecutionOptions) -> Target:
-        """Where tasks with `options` go. Raises `JobsError` for what is not there, such as a GPU."""
+        """The target of tasks with `options`. Raises `JobsError` for missing hardware, such as a GPU."""
 
     def check(self) -> None:  # noqa: B027 - nothing to check by default
-        """Raises `JobsError` where nothing can be submitted from here."""
+        """Raises `JobsError` if nothing can be submitted from this machine."""
 
     def remaining_tasks(self, target: Target) -> int | None:
-        """How many more tasks the backend takes of this user now; None for any number.
+        """How many more tasks the backend accepts from this user now; None for no limit.
 
-        Raises `JobsError` where it takes none.
+        Raises `JobsError` if it accepts none.
         """
         return None
 
@@ -179,7 +179,7 @@ class Backend(ABC):
 
     @abstractmethod
     def allocate(self, request: Request, job_name: str) -> Allocation:
-        """What the tasks of `request` get. job_name: unique; begins the names of all its jobs."""
+        """The allocation of the tasks of `request`. job_name: unique prefix of the names of its jobs."""
 
     def scripts(self, store: ResultsFolder, submission: Submission, target: Target) -> list[str]:
         """The batch script of every chunk of `submission`."""
@@ -187,20 +187,20 @@ class Backend(ABC):
 
     @abstractmethod
     def preview(self, store: ResultsFolder, submission: Submission, target: Target) -> str:
-        """What would be submitted: exact scripts or commands."""
+        """The exact scripts or commands that would be submitted."""
 
     # --- hand-over ----------------------------------------------------------------------------------------
 
     @abstractmethod
     def submit(self, store: ResultsFolder, submission: Submission, lock: Lock) -> Submission:
-        """Hand over `submission`, which is on disk; the record as it is afterwards. Raises `JobsError`."""
+        """Hand over `submission`, which is already on disk. Returns the updated record. Raises `JobsError`."""
 
     def can_recover(self, submission: Submission) -> bool:
         """Whether this machine can complete an interrupted hand-over of `submission`."""
         return False
 
     def recover(self, store: ResultsFolder, submissions: Sequence[Submission], lock: Lock) -> Iterator[str]:
-        """Complete interrupted hand-overs; a line about each for the user."""
+        """Complete interrupted hand-overs; yields a line for the user about each."""
         yield from ()
 
     # --- while tasks wait and run ---------------------------------------------------------------------------
@@ -209,31 +209,31 @@ class Backend(ABC):
     def task_states(
         self, store: ResultsFolder, submissions: Sequence[Submission], now: float, max_age_s: float
     ) -> dict[TaskKey, TaskState]:
-        """What the backend says of the tasks of `submissions`; a task it cannot say anything about is left out.
+        """The states of the tasks of `submissions`; tasks that the backend knows nothing about are left out.
 
-        now: unix seconds. max_age_s: an answer that is no older will do.
+        now: unix seconds. max_age_s: seconds; cached answers that are no older may be used.
         """
 
     @abstractmethod
     def cancel(self, store: ResultsFolder, tasks: Sequence[Task]) -> dict[TaskKey, str]:
-        """Tell `tasks` to end. Returns those that go on, each with the reason.
+        """Cancel `tasks`. Returns the tasks that were not cancelled, each with the reason.
 
-        Raises `JobsError` where the backend does not answer; nothing was cancelled then.
+        Raises `JobsError` if the backend does not respond; nothing was cancelled then.
         """
 
     def hold_pending(self, submission: Submission) -> int:
-        """Hold what waits of `submission`; how many tasks. Raises `NoResponse`."""
+        """Hold the pending tasks of `submission`. Returns their number. Raises `NoResponse`."""
         return 0
 
     def release(self, jobs: Sequence[str]) -> None:  # noqa: B027 - nothing is ever held by default
-        """Let held `jobs` run. Raises `NoResponse` where one stays held."""
+        """Release held `jobs`. Raises `NoResponse` if one stays held."""
 
     def log_paths(self, store: ResultsFolder, submission: Submission, task: int) -> list[Path]:
-        """Logs of a task, output before errors. Some may not exist."""
+        """Paths of the logs of a task, stdout before stderr. Some may not exist."""
         return [store.submissions.log_path(submission.id, task)]
 
     def accounted_usage(self, submission: Submission) -> list[Usage]:
-        """From the backend's accounting; empty where it has none."""
+        """Usage from the backend's accounting; empty if it has none."""
         return []
 
     # --- inside a job ---------------------------------------------------------------------------------------
@@ -243,9 +243,9 @@ class Backend(ABC):
         return None
 
     def current_cluster(self) -> str:
-        """The name of the cluster that this process runs on; "" where it has none."""
+        """The name of the cluster that this process runs on; "" if it has none."""
         return ""
 
     def requeue(self, task: str) -> bool:
-        """Queue `task`, as `current_task` names it, again; False where that is refused."""
+        """Requeue `task`, an ID from `current_task`; False if the backend refuses."""
         return False

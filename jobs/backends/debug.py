@@ -32,7 +32,7 @@ class DebugBackend(LocalBackend):
     def task_states(
         self, store: ResultsFolder, submissions: Sequence[Submission], now: float, max_age_s: float
     ) -> dict[TaskKey, TaskState]:
-        return {}  # a run in the foreground is known by its process alone
+        return {}  # the state of a foreground run follows from its own process
 
     def cancel(self, store: ResultsFolder, tasks: Sequence[Task]) -> dict[TaskKey, str]:
         return {(submission.id, task): "it trains in the foreground of another terminal" for submission, task in tasks}

@@ -1,4 +1,4 @@
-"""The commands that a backend starts, and the environment that every job needs."""
+"""The commands that a backend starts."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from jobs.results.results_folder import ResultsFolder
 
 
 def task_command(submission_folder: Path, *python_options: str) -> list[str]:
-    """Trains one task of a submission; the task's number follows as the last argument."""
+    """The command that trains one task of a submission; the task's number must be appended."""
     return [*process.python(), *python_options, "-m", "jobs.entry", str(submission_folder)]
 
 
 def report_command(store: ResultsFolder, sweep: str) -> list[str]:
-    """Writes the report of `--then-aggregate`."""
+    """The command that writes the report of `--then-aggregate`."""
     options = ["--results", str(store.root), "aggregate", sweep, "--out", str(store.report_path(sweep))]
     return [*process.python(), "-m", "jobs.cli", *options]

@@ -1,8 +1,8 @@
-"""The local backend: tasks run on this machine, in processes that outlive the terminal.
+"""The local backend: tasks run on this machine, in processes that continue after the terminal is closed.
 
-A scheduler in a session of its own (`jobs.backends.local_scheduler`) runs N tasks at a time. A slot is a lock file in
-the results folder; the lock is held by the task itself, so that two submissions share the slots and a task outlives a
-scheduler that died.
+A scheduler in its own session (`jobs.backends.local_scheduler`) runs N tasks at a time. A slot is a lock file in the
+results folder. The task itself holds the lock, so that submissions share the slots, and a slot stays taken if the
+scheduler ends before the task.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from sweepwise.core.errors import JobsError
 
 @dataclass(frozen=True)
 class Slots:
-    """How many tasks run at a time, and with what. gpus: name of a slot's GPU by slot % len; empty: CPU only."""
+    """How many tasks run at a time, with threads and GPUs of each. gpus: slot i uses gpus[i % len]; empty: CPU only."""
 
     count: int
     threads: int
@@ -41,10 +41,10 @@ class Slots:
 
 
 def plan_slots(tasks: int, max_parallel: int | None, use_gpus: bool, cpus: int | None = None) -> Slots:
-    """N from `max_parallel`, else the number of GPUs, else of cores.
+    """The slots: `max_parallel` of them, else one per GPU, else as many as the cores allow.
 
-    cpus: of each task, where a profile says so. Otherwise the tasks share the cores; where that gives fewer tasks more
-    cores each, there are no further slots, since another submission's task would want the same cores.
+    cpus: cores per task, if a profile sets them. Otherwise the tasks share all cores; without GPUs, fewer
+    tasks than slots get one slot each, since another submission's task would compete for the same cores.
     """
     gpus = tuple(process.gpus()) if use_gpus else ()
     cores = process.cores()
@@ -54,18 +54,18 @@ def plan_slots(tasks: int, max_parallel: int | None, use_gpus: bool, cpus: int |
 
 
 def slots_of(submission: Submission) -> Slots:
-    """As they were planned when `submission` was recorded."""
+    """The slots that were planned when `submission` was recorded."""
     gpus = tuple(process.gpus()) if submission.gpus else ()
     return Slots(int(submission.options["slots"]), submission.threads, gpus)
 
 
 def command(store: ResultsFolder, submission: str, task: int) -> list[str]:
-    """How a task is started."""
+    """The command that trains a task."""
     return [*task_command(store.submissions.folder(submission)), str(task)]
 
 
 def environment(code: Path, slots: Slots, slot: int) -> dict[str, str]:
-    """Variables of a task that imports from `code`, beside those of the user. Without GPUs CUDA sees none."""
+    """Variables of a task that imports from `code`, added to the user's. Without GPUs, CUDA devices are hidden."""
     return {
         **process.job_variables(code),
         "OMP_NUM_THREADS": str(slots.threads),
@@ -97,7 +97,7 @@ class LocalBackend(Backend):
         return Target(self.name, chosen, (1 if chosen.gpus else 0) if chosen is not None else min(1, gpu_count))
 
     def at_once(self, options: ExecutionOptions) -> int | None:
-        """Tasks at a time, None for as many as the machine has room for."""
+        """The largest number of tasks at a time; None to choose it from the hardware."""
         return options.max_parallel
 
     def _slots(self, tasks: int, options: ExecutionOptions, target: Target) -> Slots:
@@ -153,11 +153,11 @@ class LocalBackend(Backend):
         return going_on
 
 
-# --- the scheduler and its tasks, from outside ------------------------------------------------------------
+# --- control of the scheduler and its tasks ---------------------------------------------------------------
 
 
 def launch(store: ResultsFolder, submission: Submission) -> int:
-    """Start the scheduler of `submission`; its process id. It and its tasks survive this terminal."""
+    """Start the scheduler of `submission` in a new session. Returns its process id."""
     with store.submissions.scheduler_log_path(submission.id).open("ab") as log:
         scheduler = subprocess.Popen(
             [*process.python(), "-m", "jobs.backends.local_scheduler", str(store.submissions.folder(submission.id))],
@@ -173,12 +173,12 @@ def launch(store: ResultsFolder, submission: Submission) -> int:
 
 
 def worker(pid: int, gpu: str | None = None) -> Worker:
-    """The record of a process of this machine."""
+    """The record of a process on this machine."""
     return Worker(process.host(), pid, process.start_time(pid), time.time(), gpu=gpu)
 
 
 def _cancel(store: ResultsFolder, submission: Submission, task: int) -> None:
-    """The scheduler ends the task, or where it is gone, this process does."""
+    """Mark the task as cancelled for the scheduler; without a live scheduler, terminate the task directly."""
     store.submissions.mark_cancelled(submission.id, task)
     if _alive(store.submissions.read_worker(submission.id, None)):
         return

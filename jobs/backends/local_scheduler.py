@@ -1,4 +1,4 @@
-"""The scheduler of the local backend: one process for each submission, in a session of its own.
+"""The scheduler of the local backend: one process per submission, in its own session.
 
 `python -P -m jobs.backends.local_scheduler SUBMISSION_FOLDER`
 """
@@ -56,26 +56,26 @@ class Scheduler:
         self.stopping = True
 
     def stop(self) -> None:
-        """Start nothing more; every running task is told once to checkpoint and end."""
+        """Start no further tasks. Send SIGTERM once to every running task, which then checkpoints and ends."""
         self.waiting.clear()
         for task in self.running:
             self._terminate(task)
 
     def drop_cancelled(self) -> None:
-        """End those tasks, and do not start those, that `cancel` marked."""
+        """Terminate the running tasks that `cancel` marked, and remove the waiting ones."""
         cancelled = self.store.submissions.cancelled(self.submission.id)
         self.waiting = deque(task for task in self.waiting if task not in cancelled)
         for task in cancelled & set(self.running):
             self._terminate(task)
 
     def _terminate(self, task: int) -> None:
-        """Once: a second signal would not wait for the checkpoint."""
+        """Send SIGTERM at most once, since a second signal would interrupt the checkpoint."""
         if task not in self.terminated:
             self.terminated.add(task)
             self.running[task][0].send_signal(signal.SIGTERM)
 
     def reap(self) -> None:
-        """Record the tasks that ended."""
+        """Record the tasks that have ended."""
         for task, (child, started) in list(self.running.items()):
             code = child.poll()
             if code is not None:
@@ -94,7 +94,7 @@ class Scheduler:
                 self._start(self.waiting.popleft(), slot, lock)
 
     def _start(self, task: int, slot: int, lock: int) -> None:
-        """Start `task`; `lock` goes over to it and is free again when it ends, however it ends."""
+        """Start `task`, which inherits the file descriptor `lock`; the lock is released when the task ends."""
         code = code_snapshot.folder(self.store, self.submission)
         try:
             with self.store.submissions.log_path(self.submission.id, task).open("ab") as log:

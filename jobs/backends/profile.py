@@ -1,4 +1,4 @@
-"""Cluster profiles: YAML to the options of sbatch. Reads the packaged profiles and those in the user's own folder."""
+"""Cluster profiles: YAML files with options of sbatch, packaged or in the user's own folder."""
 
 from __future__ import annotations
 
@@ -20,32 +20,32 @@ _WORD = re.compile(r"[A-Za-z0-9_.:/+@,=-]+")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _FOLDER = re.compile(r"[A-Za-z0-9_./:+@={}$-]+")  # variables, no commands
 _OPTION = re.compile(r"[a-z][a-z-]*")
-# sbatch options that are made elsewhere: twice would add up or contradict
+# sbatch options that are set through a profile key: set twice, they would add up or conflict
 _OWNED = {
     "array": "max_parallel", "time": "time", "mem": "mem_gb", "gres": "gpus", "gpus": "gpus",
     "gpus-per-node": "gpus", "gpus-per-task": "gpus", "cpus-per-task": "cpus", "partition": "partition",
     "account": "account", "qos": "qos", "exclude": "exclude", "constraint": "constraint",
     "signal": "checkpoint_signal_s",
 }  # fmt: skip
-# what the program relies on
+# sbatch options that the program sets itself
 _FORBIDDEN = (
     "job-name", "output", "error", "open-mode", "wrap", "chdir", "export", "nodes", "ntasks", "hold", "requeue",
     "no-requeue", "dependency", "parsable", "wait", "test-only",
 )  # fmt: skip
 _GPU_REQUESTS = ("gpus-per-node", "gres")
-DEFAULT = "gpu"  # of a cluster
+DEFAULT = "gpu"  # the profile for clusters
 _RENDERERS = ("disabled", "egl", "osmesa", "glfw")
 
 
 @dataclass(frozen=True)
 class Profile:
-    """What a task asks of a cluster.
+    """The resources that a task requests from a cluster.
 
-    gpu_request: the one option of sbatch that asks for GPUs. time_min: limit in minutes. mem_gb: memory per task.
-    checkpoint_signal_s: seconds before the limit at which the task is told to checkpoint. max_parallel: tasks at a
-    time. max_submit: tasks that the cluster lets a user have in its queue. scratch, compile_cache: folders, in which
-    variables of the job are filled in. activate, setup: shell lines, run as they are before the task: a profile is
-    trusted like a script. sbatch: further options of sbatch.
+    gpu_request: the sbatch option that requests GPUs. time_min: time limit in minutes. mem_gb: memory per task.
+    checkpoint_signal_s: how many seconds before the time limit the task receives the signal to checkpoint.
+    max_parallel: tasks at a time. max_submit: largest number of tasks that a user may have in the queue. scratch,
+    compile_cache: folders, in which the job's variables are expanded. activate, setup: shell lines that run unchanged
+    before the task, so a profile must be as trusted as a script. sbatch: further options of sbatch.
     """
 
     name: str
@@ -74,30 +74,30 @@ class Profile:
 
 
 def own_folder() -> Path:
-    """Where a user keeps profiles: $SWEEPS_PROFILES, else ~/.config/sweeps/profiles."""
-    asked = os.environ.get("SWEEPS_PROFILES")
+    """The folder of the user's profiles: $SWEEPS_PROFILES, else ~/.config/sweeps/profiles."""
+    chosen = os.environ.get("SWEEPS_PROFILES")
     config = Path(os.environ.get("XDG_CONFIG_HOME") or "~/.config").expanduser()
-    return Path(asked).expanduser() if asked else config / "sweeps" / "profiles"
+    return Path(chosen).expanduser() if chosen else config / "sweeps" / "profiles"
 
 
-def _own() -> dict[str, Path]:
+def _own_files() -> dict[str, Path]:
     return {path.stem: path for path in sorted(own_folder().glob("*.yaml"))}
 
 
 def names() -> list[str]:
-    """The profiles that come with the program, and those in the user's folder."""
+    """The names of the packaged profiles and of those in the user's folder."""
     files = resources.files("slurm_templates").iterdir()
-    return sorted({f.name.removesuffix(".yaml") for f in files if f.name.endswith(".yaml")} | set(_own()))
+    return sorted({f.name.removesuffix(".yaml") for f in files if f.name.endswith(".yaml")} | set(_own_files()))
 
 
 def load(name: str, options: Sequence[str] = ()) -> Profile:
-    """A profile by name, the user's own before a packaged one, or a file by its path; `key=value` of `options` win.
+    """A profile by name (the user's own before a packaged one) or path; `key=value` in `options` override it.
 
     Raises `JobsError`.
     """
-    own = _own().get(name)
-    if _is_path(name) or own is not None:
-        path = own or Path(name)
+    own_path = _own_files().get(name)
+    if _is_path(name) or own_path is not None:
+        path = own_path or Path(name)
         return _profile(yaml_reader.read(path), path.stem, options)
     if name not in names():
         raise JobsError(
@@ -112,12 +112,12 @@ def _is_path(name: str) -> bool:
 
 
 def lasting(name: str | None) -> str | None:
-    """`name` as it can be read from any folder."""
+    """`name`, made absolute if it is a path, so that it is valid from any working directory."""
     return str(Path(name).absolute()) if name is not None and _is_path(name) else name
 
 
 def for_report(profile: Profile) -> Profile:
-    """What the job asks for that writes the report of jobs of `profile`."""
+    """The profile of the job that writes the report, derived from `profile` of the tasks."""
     return dataclasses.replace(profile, gpus=0, gpu_type=None, cpus=1, time_min=min(profile.time_min, 60))
 
 
@@ -130,11 +130,11 @@ def _profile(root: Entry, name: str, options: Sequence[str]) -> Profile:
             raise JobsError(f"--option {option!r}: give key=value, such as --option time=2:00:00")
         text = f"{outer}: {{{inner}: {value}}}" if dot else f"{outer}: {value}"
         try:
-            given = _values(yaml_reader.parse(text, "option", "profile"))
+            overrides = _values(yaml_reader.parse(text, "option", "profile"))
         except JobsError as error:
             raise JobsError(f"--option {option!r}: {str(error).removeprefix('option:1: ')}") from error
-        for field_name, found in given.items():
-            values[field_name] = {**values.get(field_name, {}), **found} if isinstance(found, dict) else found
+        for field_name, override in overrides.items():
+            values[field_name] = {**values.get(field_name, {}), **override} if isinstance(override, dict) else override
     profile = Profile(name, **values)
     if profile.gpu_type and not profile.gpus:
         raise root.error(f"gpu_type={profile.gpu_type!r} needs gpus of at least 1")
@@ -160,7 +160,7 @@ def _line(entry: Entry) -> str:
 
 
 def _value(entry: Entry) -> str:
-    """Of an option of sbatch, to which % is a pattern."""
+    """The value of an sbatch option; % is refused, since sbatch expands it."""
     text = _line(entry)
     if "%" in text:
         raise entry.error(f"{entry.name}={text!r}: % is not allowed")
@@ -203,7 +203,7 @@ def _gigabytes(entry: Entry) -> float:
 
 
 def minutes(text: str) -> int:
-    """Of a time as Slurm writes it, rounded up. Raises `ValueError`."""
+    """The minutes of a time as Slurm writes it, rounded up. Raises `ValueError`."""
     match = _TIME.fullmatch(text)
     if text.isdigit():
         return int(text)

@@ -1,6 +1,6 @@
-"""Backends by name: the packaged ones, and those that installed packages offer.
+"""Backends by name: the packaged ones, and those that installed packages provide.
 
-A package offers a backend by an entry point in the group `sweepwise.backends`: `pbs = my_package.pbs:PbsBackend`.
+A package provides a backend by an entry point in the group `sweepwise.backends`: `pbs = my_package.pbs:PbsBackend`.
 """
 
 from __future__ import annotations
@@ -48,16 +48,16 @@ def get(name: str) -> Backend:
     """Raises `JobsError` for a backend that is not installed here."""
     if name in _PACKAGED:
         module, _, attribute = _PACKAGED[name].partition(":")
-        made: type[Backend] = getattr(importlib.import_module(module), attribute)
+        backend_class: type[Backend] = getattr(importlib.import_module(module), attribute)
     elif name in _installed():
-        made = _installed()[name].load()
+        backend_class = _installed()[name].load()
     else:
         raise JobsError(f"backend {name!r} is not installed here; {near(name, names())}")
-    return made()
+    return backend_class()
 
 
 def choose() -> tuple[str, str]:
-    """What `--cluster auto` takes, and a line that says why. Raises `JobsError` where a cluster cannot be reached."""
+    """The backend that `--cluster auto` chooses, and the reason. Raises `JobsError` if a cluster cannot be reached."""
     for name in names():
         why = get(name).detect()
         if why is not None:
@@ -66,5 +66,5 @@ def choose() -> tuple[str, str]:
 
 
 def around_this_process() -> Backend | None:
-    """The backend in one of whose jobs this process runs."""
+    """The backend whose job this process is part of; None outside jobs."""
     return next((get(name) for name in names() if get(name).current_task() is not None), None)

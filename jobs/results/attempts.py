@@ -31,11 +31,11 @@ class RunRef:
 
 @dataclass(frozen=True)
 class RunRecord:
-    """What the disk says of a run. steps: agent steps asked for. attempts: how many were claimed.
+    """The files of a run. steps: agent steps requested. attempts: how many were claimed.
 
     attempt, outcome: of the newest attempt. status: the newest heartbeat. finished_step: the furthest step at which any
-    attempt finished, by the shard that ends the run, whether its outcome could be written or not. lost_shard: the name
-    of such a shard that is no longer there. stopped: why it was given up, see `Stop`.
+    attempt finished, according to the shard that ends the run, even if no outcome was written. lost_shard: the name of
+    such a shard that is missing. stopped: who pruned the run and why, see `PrunedRun`.
     """
 
     ref: RunRef
@@ -71,12 +71,12 @@ class Attempts:
         return self._config_folder(run.config_id) / f"seed-{run.seed}"
 
     def cache_path(self, run: RunRef) -> Path:
-        """Where `sweeps aggregate` may keep the run's rows, merged from its shards; can be deleted at any time."""
+        """The cache of the run's metrics, merged from its shards by `sweeps aggregate`; can be deleted at any time."""
         folder = self.folder(run)
         return self._root / "cache" / folder.parent.name / f"{folder.name}.rows"
 
     def file_sizes(self, run: RunRef) -> list[int]:
-        """Sizes of a run's files, bytes."""
+        """Sizes of a run's files, in bytes."""
         return [path.stat().st_size for path in self.folder(run).rglob("*") if path.is_file()]
 
     def seeds(self, config: str) -> list[int]:
@@ -88,7 +88,7 @@ class Attempts:
         return numbers_in(self.folder(run) / folder)
 
     def claim(self, run: RunRef, attempt: Attempt) -> Attempt:
-        """Write `attempt` under the next free number; exclusive creation decides between two who try at once."""
+        """Write `attempt` under the next free number; exclusive creation gives every attempt its own number."""
         folder = self.folder(run) / "attempts"
         folder.mkdir(parents=True, exist_ok=True)
         while True:
@@ -105,9 +105,9 @@ class Attempts:
         return self._reader.read(self.folder(run) / "attempts" / f"{number:03d}.json", Attempt)
 
     def all(self, run: RunRef) -> list[Attempt]:
-        """Those that can be read, the oldest first."""
-        found = (self.read(run, number) for number in self._numbers(run, "attempts"))
-        return [attempt for attempt in found if attempt is not None]
+        """The attempts that can be read, the oldest first."""
+        attempts = (self.read(run, number) for number in self._numbers(run, "attempts"))
+        return [attempt for attempt in attempts if attempt is not None]
 
     def read_outcome(self, run: RunRef, number: int) -> AttemptOutcome | None:
         return self._reader.read(self.folder(run) / "outcome" / f"{number:03d}.json", AttemptOutcome)
@@ -116,8 +116,8 @@ class Attempts:
         write_json(self.folder(run) / "outcome" / f"{number:03d}.json", encode(outcome))
 
     def write_status(self, run: RunRef, status: Status) -> bool:
-        """Publish a heartbeat; False, and nothing is written, where a newer attempt owns the run."""
-        # each attempt has its own file: one that is stopped between the guard and the move overwrites no other's
+        """Write a heartbeat. If the attempt is superseded, return False and write nothing."""
+        # a file per attempt: one suspended between the check and the rename must not overwrite a newer heartbeat
         path = self.folder(run) / "status" / f"{status.attempt:03d}.json"
         owned = functools.partial(self.is_newest, run, status.attempt)
         try:
@@ -127,7 +127,7 @@ class Attempts:
         return True
 
     def load(self, run: RunRef, steps: int) -> RunRecord:
-        """What the disk says of `run`, of which `steps` agent steps are asked."""
+        """Read the files of `run`, for which `steps` agent steps are requested."""
         numbers = self._numbers(run, "attempts")
         newest = numbers[-1] if numbers else 0
         outcomes = {n: self.read_outcome(run, n) for n in self._numbers(run, "outcome")}
@@ -159,7 +159,7 @@ class Attempts:
         return self._reader.read(self.folder(run) / "status" / f"{number:03d}.json", Status)
 
     def _finished(self, run: RunRef, outcomes: Iterable[AttemptOutcome]) -> tuple[int, str]:
-        """(the furthest step of finished `outcomes`, the name of a last shard that one names and that is gone)."""
+        """(the furthest step of finished `outcomes`, the name of a last shard that is missing)."""
         folder = self.folder(run) / shard_name.FOLDER
         step, lost = 0, ""
         for outcome in outcomes:

@@ -1,8 +1,8 @@
-"""The code that runs: its hash, where it comes from, and the copy of it that jobs run from.
+"""The code that runs: its hash, its origin, and the copy of it that jobs run from.
 
-A job may wait for days, and edits made meanwhile must not leak into it. `results/code/<hash>/` holds the packages as
-they were at submit, shared by all submissions of the same code; `<hash>.json` beside it names the commit and how it
-differs from that.
+A job may wait for days, and later edits must not affect it. `results/code/<hash>/` holds the packages as they were at
+submit, shared by all submissions of the same code; `<hash>.json` beside it records the commit and the differences from
+it.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from jobs.results.records import CodeFile, Submission
 from jobs.results.results_folder import ResultsFolder
 from sweepwise.core.errors import JobsError
 
-# New packages go at the end: the hash of a copy made before must stay the same.
+# Append new packages at the end, so that the hashes of existing copies stay the same.
 PACKAGES = ("tdmpc", "jobs", "aggregate", "plots", "slurm_templates", "sweepwise")
-AGENT = ("tdmpc",)  # what decides a run's numbers
+AGENT = ("tdmpc",)  # the packages that determine a run's results
 _DIGITS = 16
 _LARGEST_DIFF = 1_000_000  # characters
-# Rather one line too many: what is left out is a convenience, what is let in may be read by others.
+# Prefers false positives: a missing diff is only inconvenient, but others may read a secret that is stored.
 _SECRET = re.compile(
     r"(?i)pass(word|wd|phrase)|secret|credential|(api|access|private|auth)[_-]?(key|token)|\btoken\b\s*[:=]"
     r"|bearer\s+\S{8}|-----BEGIN|://[^/\s:@]+:[^/\s:@]+@|\b(AKIA|ASIA)[0-9A-Z]{12}|\b(gh[opsu]|glpat|hf|sk|xox[a-z])[_-]\w{8}"
@@ -36,50 +36,50 @@ _SECRET = re.compile(
 
 @dataclass(frozen=True)
 class CodeRef:
-    """hash: over every file of the packages. folder: where jobs import them from."""
+    """hash: over every file of the packages. folder: the one that jobs import them from."""
 
     hash: str
     folder: Path
 
 
 def digest(root: Path, packages: Sequence[str] = PACKAGES) -> str:
-    """A hash over names and contents of all files of `packages` below `root`."""
-    found = hashlib.sha256()
+    """A hash over the names and contents of all files of `packages` below `root`."""
+    hasher = hashlib.sha256()
     for path in _files(root, packages):
         data = (root / path).read_bytes()
-        found.update(f"{path.as_posix()}\0{len(data)}\0".encode())
-        found.update(data)
-    return found.hexdigest()[:_DIGITS]
+        hasher.update(f"{path.as_posix()}\0{len(data)}\0".encode())
+        hasher.update(data)
+    return hasher.hexdigest()[:_DIGITS]
 
 
 def _files(root: Path, packages: Sequence[str]) -> Iterator[Path]:
-    """Relative paths, sorted; without what Python and editors leave behind."""
+    """Relative paths, sorted, without bytecode caches and hidden files."""
     for package in packages:
         for path in sorted((root / package).rglob("*")):
-            inside = path.relative_to(root)
-            if path.is_file() and "__pycache__" not in inside.parts and not path.name.startswith("."):
-                yield inside
+            relative = path.relative_to(root)
+            if path.is_file() and "__pycache__" not in relative.parts and not path.name.startswith("."):
+                yield relative
 
 
 def planned(store: ResultsFolder) -> CodeRef:
-    """What `take` gives, without the copy."""
-    found = digest(process.ROOT)
-    return CodeRef(found, store.code_folder(found))
+    """The result of `take`, without copying."""
+    code = digest(process.ROOT)
+    return CodeRef(code, store.code_folder(code))
 
 
 def take(store: ResultsFolder) -> CodeRef:
-    """A copy of the code that runs here, made unless there is one. Raises `JobsError` where that was changed."""
+    """Copy the code of this process, unless a copy exists. Raises `JobsError` if that copy was changed."""
     code = planned(store)
     if not code.folder.exists():
-        code = _copied(store, code.folder.with_name(f".{uuid.uuid4().hex}.part"))
+        code = _copy(store, code.folder.with_name(f".{uuid.uuid4().hex}.part"))
     if digest(code.folder) != code.hash:
         raise JobsError(f"{code.folder} was changed since it was copied; move it away and submit again")
     record(store, code.hash)
     return code
 
 
-def _copied(store: ResultsFolder, part: Path) -> CodeRef:
-    """A new copy, made in `part`, under the hash of what was copied: an edit may come between."""
+def _copy(store: ResultsFolder, part: Path) -> CodeRef:
+    """A new copy, made in `part`. Its hash is that of the copied files, since the code may be edited meanwhile."""
     try:
         for path in _files(process.ROOT, PACKAGES):
             (part / path).parent.mkdir(parents=True, exist_ok=True)
@@ -88,7 +88,7 @@ def _copied(store: ResultsFolder, part: Path) -> CodeRef:
         try:
             part.rename(code.folder)
         except OSError:
-            if not code.folder.exists():  # else another submit was first
+            if not code.folder.exists():  # otherwise another submit made the same copy first
                 raise
         return code
     finally:
@@ -96,7 +96,7 @@ def _copied(store: ResultsFolder, part: Path) -> CodeRef:
 
 
 def folder(store: ResultsFolder, submission: Submission) -> Path:
-    """Where the jobs of `submission` import their code from."""
+    """The folder that the jobs of `submission` import their code from."""
     return store.code_folder(submission.code) if submission.code else process.ROOT
 
 
@@ -104,26 +104,26 @@ def check(store: ResultsFolder, submission: Submission) -> None:
     """Raises `JobsError` unless this process runs the code that `submission` was made with."""
     if not submission.code:
         return
-    wanted = store.code_folder(submission.code)
+    expected = store.code_folder(submission.code)
     for package in PACKAGES:
-        found = importlib.util.find_spec(package)
-        if found is None or found.origin is None or Path(found.origin).resolve().parents[1] != wanted.resolve():
+        spec = importlib.util.find_spec(package)
+        if spec is None or spec.origin is None or Path(spec.origin).resolve().parents[1] != expected.resolve():
             raise JobsError(
-                f"this job would import {package} from {found and found.origin}, not from the copy made at submit, "
-                f"{wanted}: something in its set-up changes PYTHONPATH"
+                f"this job would import {package} from {spec and spec.origin}, not from the copy made at submit, "
+                f"{expected}: something in its set-up changes PYTHONPATH"
             )
-    if digest(wanted) != submission.code:
-        raise JobsError(f"{wanted} was changed since it was copied at submit; move it away and submit again")
+    if digest(expected) != submission.code:
+        raise JobsError(f"{expected} was changed since it was copied at submit; move it away and submit again")
 
 
 def record(store: ResultsFolder, code: str) -> CodeFile:
-    """Where the code that runs, of hash `code`, comes from; written down where it is seen for the first time."""
-    known = store.read_code(code)
-    if known is not None:
-        return known
-    found = _describe(code)
-    store.write_code(found)
-    return found
+    """The origin of the running code, whose hash is `code`; recorded when this hash is seen for the first time."""
+    recorded = store.read_code(code)
+    if recorded is not None:
+        return recorded
+    origin = _describe(code)
+    store.write_code(origin)
+    return origin
 
 
 def _describe(code: str) -> CodeFile:

@@ -1,4 +1,4 @@
-"""Locks on files (flock). The lock ends with the process that holds it, however that ends."""
+"""File locks (flock). A lock is released when the process that holds it ends, even if it is killed."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from sweepwise.core.errors import JobsError
 
 
 def try_lock(path: Path) -> int | None:
-    """A file descriptor that holds the lock at `path`; None where another process holds it.
+    """A file descriptor that holds the lock at `path`; None if another process holds it.
 
-    Raises `JobsError` where the file system has no locks, and `OSError` where the file cannot be opened.
+    Raises `JobsError` if the file system has no locks, and `OSError` if the file cannot be opened.
     """
     handle = os.open(path, os.O_CREAT | os.O_RDWR, 0o666)
     try:

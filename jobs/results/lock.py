@@ -1,8 +1,8 @@
-"""One at a time: whoever changes what a results folder asks for (views, configurations, submissions) holds its lock.
+"""The lock on a results folder, held by the one command that changes its views, configurations or submissions.
 
-A lock is a numbered file, claimed by exclusive creation and never removed. The newest one holds until it says that it
-has ended, its process is gone, or, written on another host, it was silent for `SILENT_S`. flock cannot be relied on on
-network file systems, and two who remove a dead holder's file both get in.
+A lock is a numbered file, claimed by exclusive creation and never removed. The newest one is held until its file
+records the end, its process is gone or, for a holder on another host, it was not renewed for `SILENT_S` seconds. flock
+is not reliable on network file systems, and if stale files were removed, two processes could both take the lock.
 """
 
 from __future__ import annotations
@@ -19,28 +19,28 @@ from jobs.results.results_folder import ResultsFolder
 from sweepwise.core.errors import JobsError
 
 SILENT_S = 600.0
-_WRITING_S = 20.0  # a lock without words is one whose holder was killed while it wrote them
+_WRITING_S = 20.0  # after this, a lock file without a record belongs to a holder that was killed while it wrote it
 _WAIT_S = 120.0
 _POLL_S = 0.1
 
 
 @dataclass(frozen=True)
 class Lock:
-    """Held; see `alone`."""
+    """A lock that is held; see `alone`."""
 
     store: ResultsFolder
     number: int
 
     def renew(self) -> None:
-        """Say that the holder lives; before every step that others see. Raises `JobsError` where it was given up."""
+        """Renew the lock, before every step that others can see. Raises `JobsError` if another process took it over."""
         if self.store.newest_lock()[0] != self.number:
             raise JobsError("this command was silent for so long that another one took over; look at `sweeps status`")
-        self.store.write_lock(self.number, _me())
+        self.store.write_lock(self.number, _this_process())
 
 
 @contextlib.contextmanager
 def alone(store: ResultsFolder, wait_s: float = _WAIT_S) -> Iterator[Lock]:
-    """Holds the lock inside. Raises `JobsError` where another process has it for longer than `wait_s`."""
+    """Hold the lock inside the block. Raises `JobsError` if another process holds it for more than `wait_s` seconds."""
     deadline = time.monotonic() + wait_s
     while (number := _claim(store)) is None:
         if time.monotonic() >= deadline:
@@ -51,17 +51,17 @@ def alone(store: ResultsFolder, wait_s: float = _WAIT_S) -> Iterator[Lock]:
     try:
         yield Lock(store, number)
     finally:
-        store.write_lock(number, replace(_me(), ended=time.time()))
+        store.write_lock(number, replace(_this_process(), ended=time.time()))
 
 
 def _claim(store: ResultsFolder) -> int | None:
     number, holder, age = store.newest_lock()
-    if number and _held(holder, age):
+    if number and _is_held(holder, age):
         return None
-    return number + 1 if store.claim_lock(number + 1, _me()) else None
+    return number + 1 if store.claim_lock(number + 1, _this_process()) else None
 
 
-def _held(holder: Worker | None, age: float) -> bool:
+def _is_held(holder: Worker | None, age: float) -> bool:
     """age: seconds since the lock was written."""
     if holder is None:
         return age < _WRITING_S
@@ -72,6 +72,6 @@ def _held(holder: Worker | None, age: float) -> bool:
     return process.alive(holder.pid, holder.pid_start)
 
 
-def _me() -> Worker:
+def _this_process() -> Worker:
     pid = os.getpid()
     return Worker(process.host(), pid, process.start_time(pid), time.time())

@@ -1,4 +1,4 @@
-"""Records as JSON files: encoded with the format's version, checked when they are read."""
+"""Records as JSON files: encoded with the format version, checked when they are read."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ _NUMBER = re.compile(r"(\d{3,9})\.json")
 
 
 class RecordError(ValueError):
-    """A JSON value that is not the record it should be; the message says why."""
+    """A JSON value that is not a valid record; the message says why."""
 
 
 Record = TypeVar("Record")
 
 
 def encode(record: Any) -> dict[str, Any]:
-    """Plain JSON values with the format's version."""
+    """The record as plain JSON values, with the format version."""
     return {"format": FORMAT_VERSION, **_finite(dataclasses.asdict(record))}
 
 
 def decode(kind: type[Record], data: Any) -> Record:
-    """`data` as a `kind`. Raises `RecordError` where a field is missing or of another type, or the format is newer."""
+    """`data` as a `kind`. Raises `RecordError` if a field is missing or has another type, or the format is newer."""
     if not isinstance(data, Mapping) or not isinstance(data.get("format"), int):
         raise RecordError("not a file of this program")
     if data["format"] > FORMAT_VERSION:
@@ -78,7 +78,7 @@ def _hints(kind: Any) -> dict[str, Any]:
 
 
 def _finite(value: Any) -> Any:
-    """JSON has no NaN and no infinity."""
+    """`value` with None for NaN and infinities, which JSON does not have."""
     if isinstance(value, dict):
         return {key: _finite(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -87,13 +87,13 @@ def _finite(value: Any) -> Any:
 
 
 class RecordReader:
-    """Reads records. Files that are no records of this program are collected in `problems`: path -> one line."""
+    """Reads records. Invalid files are collected in `problems`: path -> message of one line."""
 
     def __init__(self) -> None:
         self.problems: dict[Path, str] = {}
 
     def read(self, path: Path, kind: type[Record]) -> Record | None:
-        """The record at `path`; None where there is none, and where it is not ours (see `problems`)."""
+        """The record at `path`; None if there is no file, or an invalid one (see `problems`)."""
         try:
             return decode(kind, json.loads(path.read_bytes()))
         except (FileNotFoundError, NotADirectoryError):
@@ -107,7 +107,7 @@ class RecordReader:
 
 
 def names_in(folder: Path) -> list[str]:
-    """Names in a folder; none where it is missing or may not be read."""
+    """Names in a folder; empty if it is missing or not readable."""
     try:
         return [entry.name for entry in folder.iterdir()]
     except (FileNotFoundError, NotADirectoryError, PermissionError):

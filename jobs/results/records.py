@@ -1,4 +1,4 @@
-"""What lies on disk as JSON, record by record. `jobs.results.record_files` reads and writes them."""
+"""The records that are stored as JSON. `jobs.results.record_files` reads and writes them."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class ConfigFile:
 
 @dataclass(frozen=True)
 class Attempt:
-    """One execution of a run. started: unix seconds. pid_start: see `process.start_time`. device: as asked.
+    """One execution of a run. started: unix seconds. pid_start: see `process.start_time`. device: as requested.
 
-    commit, code: of the code it runs, see `CodeFile`. cluster: Slurm's name of itself. gpu, driver: as nvidia-smi says.
+    commit, code: of the code it runs, see `CodeFile`. cluster: its name in Slurm. gpu, driver: from nvidia-smi.
     """
 
     number: int
@@ -41,10 +41,10 @@ class Attempt:
 
 @dataclass(frozen=True)
 class CodeFile:
-    """code/<hash>.json: where the code of that hash was taken from, and when (unix seconds).
+    """code/<hash>.json: the origin of the code with that hash. time: unix seconds, when it was recorded.
 
-    commit: "+" at its end where files differ. diff: of the packages from the commit; what is `untracked` is not in it.
-    note: why only the diff's hash is kept, where that is so.
+    commit: ends in "+" if files differ from it. diff: of the packages against the commit, without `untracked` files.
+    note: the reason if only the diff's hash is kept.
     """
 
     hash: str
@@ -61,8 +61,8 @@ class CodeFile:
 class AttemptOutcome:
     """How an attempt ended: finished, interrupted, diverged, superseded or failed. time: unix seconds.
 
-    usage: of its process, see `process.usage`. last_shard: name of the shard that ends the run, where it finished; ""
-    where nothing of it is known.
+    usage: of its process, see `process.usage`. last_shard: name of the shard that ends a finished run; "" if it is
+    unknown.
     """
 
     state: str
@@ -76,9 +76,9 @@ class AttemptOutcome:
 
 @dataclass(frozen=True)
 class PrunedRun:
-    """runs/<config_id>/seed-<n>/stopped.json: `sweeps prune` gave the run up, with its task of `submission`.
+    """runs/<config_id>/seed-<n>/stopped.json: `sweeps prune` stopped the run, with its task of `submission`.
 
-    It holds until a later submission has the run. date: of UTC.
+    Valid until a later submission includes the run. date: in UTC.
     """
 
     submission: str
@@ -90,7 +90,7 @@ class PrunedRun:
 
 @dataclass(frozen=True)
 class Status:
-    """Heartbeat of an attempt. step of total agent steps; time: unix seconds."""
+    """Heartbeat of an attempt. step, total: agent steps. time: unix seconds."""
 
     attempt: int
     step: int
@@ -111,7 +111,7 @@ class SubmittedConfiguration:
 
 @dataclass(frozen=True)
 class RequestedOverrides:
-    """What a command was given beside the plan. seeds: as typed, "" for the plan's. values: key -> value of --task,
+    """Options of a command that override the plan. seeds: as typed, "" for the plan's. values: key -> value of --task,
     --steps and --set."""
 
     seeds: str = ""
@@ -121,11 +121,11 @@ class RequestedOverrides:
 
 @dataclass(frozen=True)
 class SubmittedSweep:
-    """sweeps/<name>.json: the sweep as it was asked for, seeds of all submits together.
+    """sweeps/<name>.json: the sweep as it was submitted, with the seeds of all submits.
 
-    questions: each a text, or the fields of `aggregate.inputs.plan_questions.Question`. adopted: key -> value that
-    decisions had put in the base (`jobs.planning.decisions`). asked: at the newest submit. looks: number of analyses
-    that the plan intends (`jobs.planning.interim_analyses`).
+    questions: each a text, or the fields of `aggregate.inputs.plan_questions.Question`. adopted: key -> value in the
+    base from earlier decisions (`jobs.planning.decisions`). asked: overrides at the newest submit. looks: planned
+    number of analyses (`jobs.planning.interim_analyses`).
     """
 
     name: str
@@ -142,9 +142,9 @@ class SubmittedSweep:
 
 @dataclass(frozen=True)
 class InterimAnalysis:
-    """Seeds that were asked for after results could be seen. date: of UTC. command: `more` or `submit`.
+    """Seeds that were added after results were available. date: in UTC. command: `more` or `submit`.
 
-    seeds: that had finished, of the configuration that had most. more: config_id -> seeds added.
+    seeds: the largest number of finished seeds of a configuration. more: config_id -> seeds added.
     """
 
     date: str
@@ -156,14 +156,14 @@ class InterimAnalysis:
 
 @dataclass(frozen=True)
 class InterimAnalysisFile:
-    """looks/<sweep>.json: the oldest first. What has finished since the last one is looked at by the next report."""
+    """looks/<sweep>.json, the oldest first. Runs that finished after the last one belong to the next analysis."""
 
     looks: list[InterimAnalysis]
 
 
 @dataclass(frozen=True)
 class AdoptedValue:
-    """A key that a decision settles. old: what the base had, which may be the same."""
+    """A hyperparameter that a decision settles. old: its value in the base before, which may be the same."""
 
     key: str
     old: Any
@@ -172,7 +172,7 @@ class AdoptedValue:
 
 @dataclass(frozen=True)
 class Measured:
-    """Final return with planning of a configuration: mean and 95 % interval over so many finished seeds."""
+    """Final return with planning of a configuration: mean and 95 % confidence interval over `seeds` finished seeds."""
 
     config_id: str
     label: str
@@ -184,7 +184,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the sweep had measured at the decision. ties: not significantly different from the best configuration."""
+    """Results of the sweep at the decision. leader: best configuration. ties: not significantly different from it."""
 
     chosen: Measured
     baseline: Measured | None
@@ -194,10 +194,10 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Decision:
-    """What the sweeps after `sweep` take from it. how: config, verdict, set or keep.
+    """The values that later sweeps adopt from `sweep`. how: config, verdict, set or keep.
 
-    base: key -> value of earlier decisions under which it was taken, but for the keys that its sweep holds or varies.
-    date: of UTC. evidence: None where it was decided by hand. undone: when it was taken back, "" where it stands.
+    base: key -> value from earlier decisions at that time, without the keys that its sweep holds or varies. date: in
+    UTC. evidence: None for a decision by hand. undone: date when it was undone, "" if it is in force.
     """
 
     plan: str
@@ -215,7 +215,7 @@ class Decision:
 
 @dataclass(frozen=True)
 class Decisions:
-    """decisions.json: all that was ever adopted, the oldest first."""
+    """decisions.json: all decisions, the oldest first."""
 
     decisions: list[Decision]
 
@@ -230,10 +230,10 @@ class TaskRuns:
 
 @dataclass(frozen=True)
 class Chunk:
-    """Tasks of a submission that Slurm gets as one array, or as a plain job where it is one task.
+    """Tasks of a submission that are one array in Slurm, or a plain job if there is only one task.
 
-    start, count: its tasks; none in the job that writes the report. job_name: unique, how Slurm is asked.
-    after: positions of the chunks that end before this one begins. held: it stays held when the others are
+    start, count: the range of its tasks, empty for the report job. job_name: unique, used for queries.
+    after: positions of the chunks that must end before this one starts. held: stays held when the other chunks are
     released, until its canaries are healthy. job_id: "" until Slurm's answer is recorded.
     """
 
@@ -249,7 +249,7 @@ class Chunk:
         return range(self.start, self.start + self.count)
 
     def job_of(self, task: int) -> str | None:
-        """The id of the job that is `task`; None for a task of another chunk, or before there is an id."""
+        """The job id of `task`; None for a task of another chunk, and while there is no id."""
         if not self.job_id or task not in self.tasks:
             return None
         return f"{self.job_id}_{task - self.start}" if self.count > 1 else self.job_id
@@ -259,10 +259,10 @@ class Chunk:
 class Submission:
     """submissions/<id>/submission.json, written before anything is handed to a backend.
 
-    backend: slurm | local | debug. gpus: per task; 0 trains on the CPU. job_name: unique, the beginning of its
-    chunks' names. options: of the backend, for `rerun`. cluster: Slurm's name of itself. report: written when all
+    backend: slurm | local | debug. gpus: per task; 0 trains on the CPU. job_name: unique prefix of its chunks' names.
+    options: of the backend, for `rerun`. cluster: its name in Slurm. report: whether a report is written when all
     tasks have ended. exported: its scripts are submitted by hand. code: hash of the copy that its jobs run from; ""
-    where they run in place. handed_over: every step of the hand-over is done. problem: why it failed, where it did.
+    if they run from the live code. handed_over: the hand-over is complete. problem: why the hand-over failed, else "".
     """
 
     id: str
@@ -285,19 +285,19 @@ class Submission:
     problem: str = ""
 
     def job_of(self, task: int) -> str | None:
-        """Slurm's id of `task`, None where there is none."""
+        """The Slurm job id of `task`; None if there is none."""
         return next((job for chunk in self.chunks if (job := chunk.job_of(task)) is not None), None)
 
     def holds(self, task: int) -> bool:
-        """Whether a backend works for `task` or is about to: not one that it refused."""
+        """Whether `task` was handed over or still will be; False if the backend refused it."""
         return not self.problem or self.job_of(task) is not None
 
 
 @dataclass(frozen=True)
 class CircuitBreaker:
-    """submissions/<id>/trip.json: its first `tasks` died for one `reason`, so that `held` that waited are held.
+    """submissions/<id>/trip.json: the first `tasks` all failed for one `reason`, so `held` pending tasks were held.
 
-    time: unix seconds. released: by the user, since then.
+    time: unix seconds. released: whether the user has released them since.
     """
 
     tasks: int
@@ -309,7 +309,7 @@ class CircuitBreaker:
 
 @dataclass(frozen=True)
 class Worker:
-    """A process on `host` that works for a submission: the local scheduler, or one task of it."""
+    """A process of a submission on `host`: the local scheduler or one of its tasks. started, ended: unix seconds."""
 
     host: str
     pid: int
@@ -322,7 +322,7 @@ class Worker:
 
 @dataclass(frozen=True)
 class ImportedConfig:
-    """An algorithm on a task, as files from elsewhere have it. last_step: the furthest that any seed reached."""
+    """An algorithm on a task, from imported files. last_step: the furthest step that any seed reached."""
 
     config_id: str
     algorithm: str
@@ -333,9 +333,9 @@ class ImportedConfig:
 
 @dataclass(frozen=True)
 class Import:
-    """imports/<name>/import.json: learning curves from elsewhere. data: folder beside it that holds their shards.
+    """imports/<name>/import.json: imported learning curves. data: name of the folder beside it with their shards.
 
-    files: as they were given. frames_per_step: None where the files counted agent steps. time: unix seconds.
+    files: as they were given. frames_per_step: None if the files count agent steps. time: unix seconds.
     """
 
     name: str
@@ -348,7 +348,7 @@ class Import:
 
 @dataclass(frozen=True)
 class Archive:
-    """archive.json, the first file of an archive. versions: of the packages that wrote its report."""
+    """archive.json, the first file of an archive. versions: of the packages that created its report."""
 
     sweeps: list[str]
     imports: list[str]
@@ -358,17 +358,17 @@ class Archive:
 
 @dataclass(frozen=True)
 class Checksums:
-    """files.json, the last file of an archive: path -> SHA-256 of every other."""
+    """files.json, the last file of an archive. files: path -> SHA-256 of every other file."""
 
     files: dict[str, Any]
 
 
 @dataclass(frozen=True)
 class QueueSnapshot:
-    """queue.json: what Slurm said last, see `jobs.backends.slurm.queue_state`. Times: unix seconds.
+    """queue.json: the last answers of Slurm, see `jobs.backends.slurm.queue_state`. Times: unix seconds.
 
-    said: job name -> when it was asked for, and [state, reason, node] of every task that Slurm knew. failures:
-    questions in a row without an answer. retry_at, sacct_at: before, squeue and sacct are not asked.
+    said: job name -> time of the answer, and [state, reason, node] of every task that Slurm listed. failures:
+    consecutive calls without a response. retry_at, sacct_at: squeue and sacct are not called before these times.
     """
 
     said: dict[str, Any] = field(default_factory=dict)
@@ -377,7 +377,7 @@ class QueueSnapshot:
     sacct_at: float = 0.0
 
     def time_of(self, job_name: str) -> float:
-        """When Slurm last answered about the name; 0 for never."""
+        """Time of the last answer about `job_name`, in unix seconds; 0 if there was none."""
         return float(self.said.get(job_name, {}).get("time", 0.0))
 
     def tasks_of(self, job_name: str) -> dict[str, list[str]]:

@@ -43,8 +43,7 @@ _PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 class ResultsFolder:
     """One results folder: configurations, sweeps, decisions, imports, code copies, and the lock on them.
 
-    attempts: the runs in it. submissions: what was submitted. Files that are no records of this program are
-    collected in `problems`.
+    attempts: the runs in it. submissions: the submissions in it. Invalid files are collected in `problems`.
     """
 
     def __init__(self, root: Path) -> None:
@@ -55,15 +54,15 @@ class ResultsFolder:
 
     @property
     def problems(self) -> dict[Path, str]:
-        """Path -> what is wrong with that file, in one line."""
+        """Path -> what is wrong with that file, as a message of one line."""
         return self.reader.problems
 
     def prepare(self) -> None:
-        """Make the folders. Raises `JobsError` where that is impossible."""
+        """Create the folders. Raises `JobsError` if that is impossible."""
         try:
             self.root.parent.mkdir(parents=True, exist_ok=True)
             with contextlib.suppress(FileExistsError):
-                self.root.mkdir(mode=0o700)  # logs, diffs and code are nobody else's; one that is there stays as it is
+                self.root.mkdir(mode=0o700)  # logs, diffs and code are private; an existing folder keeps its mode
             for name in ("sweeps", "runs", "submissions", "locks", "reports"):
                 (self.root / name).mkdir(parents=True, exist_ok=True)
             probe = self.root / f".probe.{uuid.uuid4().hex}"
@@ -85,29 +84,29 @@ class ResultsFolder:
         return self.config_path(config).parent
 
     def read_config(self, config: str) -> TrainConfig | None:
-        """The configuration, None where it is not stored, or stored but damaged (see `problems`)."""
+        """The configuration; None if it is not stored, or damaged (see `problems`)."""
         path = self.config_path(config)
-        found = self.reader.read(path, ConfigFile)
-        if found is None:
+        record = self.reader.read(path, ConfigFile)
+        if record is None:
             return None
         try:
-            return TrainConfig.from_dict(found.config)
+            return TrainConfig.from_dict(record.config)
         except ConfigError as error:
             self.problems[path] = f"{path}: {error}"
             return None
 
     def check_config(self, config: str) -> TrainConfig:
-        """The configuration, which must be whole and match its identity. Raises `JobsError` otherwise."""
+        """The configuration. Raises `JobsError` if it is missing, damaged or does not match its config ID."""
         path = self.config_path(config)
-        found = self.read_config(config)
-        if found is None:
+        stored = self.read_config(config)
+        if stored is None:
             raise JobsError(self.problems.get(path, f"{path} is missing; submit the sweep again"))
-        if config_id(found) != config:
+        if config_id(stored) != config:
             raise JobsError(f"{path}: its values are not those of {config}; restore it or move the folder away")
-        return found
+        return stored
 
     def write_config(self, config: TrainConfig) -> None:
-        """Store `config`. One that is there already stays, but for `steps`, which may rise."""
+        """Store `config`. If it is already stored, only `steps` may change, and only to a larger value."""
         identity = config_id(config)
         path = self.config_path(identity)
         if path.exists():
@@ -127,7 +126,7 @@ class ResultsFolder:
         return self.root / "locks" / f"{number:03d}.json"
 
     def newest_lock(self) -> tuple[int, Worker | None, float]:
-        """Its number (0: there was none), its holder (None while it is being written), seconds since it was written."""
+        """Its number (0 if there is none), holder (None while it is being written) and seconds since it was written."""
         number = max(numbers_in(self.root / "locks"), default=0)
         path = self.lock_path(number)
         try:
@@ -139,7 +138,7 @@ class ResultsFolder:
         return number, holder, age
 
     def claim_lock(self, number: int, holder: Worker) -> bool:
-        """Take lock `number`; False where somebody has it already."""
+        """Claim lock `number`; False if it was claimed before."""
         return create_json(self.lock_path(number), encode(holder))
 
     def write_lock(self, number: int, holder: Worker) -> None:
@@ -168,21 +167,21 @@ class ResultsFolder:
     def write_sweep(self, view: SubmittedSweep) -> None:
         write_json(self.sweep_path(view.name), encode(view))
 
-    # --- looks --------------------------------------------------------------------------------------------
+    # --- interim analyses ---------------------------------------------------------------------------------
 
     def interim_analyses_path(self, sweep: str) -> Path:
         return self.root / "looks" / self.sweep_path(sweep).name
 
     def read_interim_analyses(self, sweep: str) -> list[InterimAnalysis]:
-        """The oldest first. Raises `JobsError` for a damaged file: without it nothing is corrected for them."""
+        """The oldest first. Raises `JobsError` for a damaged file: without it, results are not corrected for them."""
         path = self.interim_analyses_path(sweep)
-        found = self.reader.read(path, InterimAnalysisFile)
-        if found is None and path in self.problems:
+        record = self.reader.read(path, InterimAnalysisFile)
+        if record is None and path in self.problems:
             raise JobsError(self.problems.pop(path).replace("to be rid of this message", "to forget earlier looks"))
-        return found.looks if found is not None else []
+        return record.looks if record is not None else []
 
     def write_interim_analyses(self, sweep: str, looks: list[InterimAnalysis]) -> None:
-        """By whoever holds the lock."""
+        """Write them; the caller must hold the lock."""
         write_json(self.interim_analyses_path(sweep), encode(InterimAnalysisFile(looks)))
 
     # --- decisions ----------------------------------------------------------------------------------------
@@ -191,15 +190,15 @@ class ResultsFolder:
         return self.root / "decisions.json"
 
     def read_decisions(self) -> list[Decision]:
-        """The oldest first. Raises `JobsError` for a damaged file: without it sweeps would start from another base."""
+        """The oldest first. Raises `JobsError` for a damaged file: without it, sweeps would start from another base."""
         path = self.decisions_path()
-        found = self.reader.read(path, Decisions)
-        if found is None and path in self.problems:
+        record = self.reader.read(path, Decisions)
+        if record is None and path in self.problems:
             raise JobsError(self.problems.pop(path).replace("to be rid of this message", "to decide anew"))
-        return found.decisions if found is not None else []
+        return record.decisions if record is not None else []
 
     def write_decisions(self, decisions: list[Decision]) -> None:
-        """By whoever holds the lock."""
+        """Write them; the caller must hold the lock."""
         write_json(self.decisions_path(), encode(Decisions(decisions)))
 
     # --- imports ------------------------------------------------------------------------------------------
@@ -210,26 +209,26 @@ class ResultsFolder:
         return self.root / "imports" / name / "import.json"
 
     def import_names(self) -> list[str]:
-        """Names of all that was imported."""
+        """Names of all imports."""
         names = filter(_IMPORT.fullmatch, names_in(self.root / "imports"))
         return sorted(name for name in names if self.import_path(name).is_file())
 
     def read_import(self, name: str) -> Import | None:
         path = self.import_path(name)
-        found = self.reader.read(path, Import)
-        if found is not None and not (
-            _CODE.fullmatch(found.data) and all(_CONFIG_ID.fullmatch(c.config_id) for c in found.configs)
+        record = self.reader.read(path, Import)
+        if record is not None and not (
+            _CODE.fullmatch(record.data) and all(_CONFIG_ID.fullmatch(c.config_id) for c in record.configs)
         ):
             self.problems[path] = f"{path}: not an import of this program"
             return None
-        return found
+        return record
 
-    def write_import(self, made: Import) -> None:
-        """Record `made`, whose shards are written: from here on it is what has the name."""
-        write_json(self.import_path(made.name), encode(made))
+    def write_import(self, record: Import) -> None:
+        """Write `record`, after its shards are written. It replaces an earlier import of the same name."""
+        write_json(self.import_path(record.name), encode(record))
 
     def tidy_import(self, name: str) -> None:
-        """Remove the shards of imports that were replaced, or never came to their end."""
+        """Remove the shards of imports that were replaced or interrupted."""
         recorded = self.read_import(name)
         folder = self.import_path(name).parent
         for data in names_in(folder):
@@ -237,13 +236,13 @@ class ResultsFolder:
                 shutil.rmtree(folder / data, ignore_errors=True)
 
     def imported_folder(self, name: str, data: str, run: RunRef) -> Path:
-        """Of a curve, like a run's."""
+        """The folder of an imported curve, with the layout of a run's folder."""
         return self.import_path(name).parent / data / run.config_id / f"seed-{run.seed}"
 
     # --- code ---------------------------------------------------------------------------------------------
 
     def code_folder(self, code: str) -> Path:
-        """The copy of the code of that hash."""
+        """The folder of the copy of the code with that hash."""
         if not _CODE.fullmatch(code):
             raise JobsError(f"code {code!r}: sixteen hex digits are expected")
         return self.root / "code" / code
@@ -259,25 +258,25 @@ class ResultsFolder:
     def archived(
         self, views: Iterable[str], runs: Iterable[RunRef], imports: Iterable[str], codes: Iterable[str]
     ) -> list[str]:
-        """Files of these, and the decisions, that belong in an archive: paths from the root, sorted."""
-        found = [
+        """The files of these and of the decisions that belong in an archive: paths relative to the root, sorted."""
+        paths = [
             self.decisions_path(),
             *(path(name) for name in views for path in (self.sweep_path, self.interim_analyses_path)),
         ]
         for run in runs:
-            found += [self.config_path(run.config_id), *self.attempts.folder(run).rglob("*")]
+            paths += [self.config_path(run.config_id), *self.attempts.folder(run).rglob("*")]
         for name in imports:
-            made = self.read_import(name)
+            record = self.read_import(name)
             folder = self.import_path(name).parent
-            found += [self.import_path(name), *((folder / made.data).rglob("*") if made is not None else ())]
+            paths += [self.import_path(name), *((folder / record.data).rglob("*") if record is not None else ())]
         for code in codes:
-            found += [self.code_folder(code).with_suffix(".json"), *self.code_folder(code).rglob("*")]
-        names = {path.relative_to(self.root).as_posix() for path in found if path.is_file()}
+            paths += [self.code_folder(code).with_suffix(".json"), *self.code_folder(code).rglob("*")]
+        names = {path.relative_to(self.root).as_posix() for path in paths if path.is_file()}
         return sorted(filter(archivable, names))
 
     @contextlib.contextmanager
     def staging(self) -> Iterator[Path]:
-        """A folder beside what is there, gone at the end: to be filled, then moved from."""
+        """A temporary folder in the results folder; files written there can be moved to their final place."""
         folder = self.root / f".{uuid.uuid4().hex}.part"
         folder.mkdir(mode=0o700)
         try:
@@ -288,26 +287,26 @@ class ResultsFolder:
     # --- submissions --------------------------------------------------------------------------------------
 
     def report_path(self, sweep: str) -> Path:
-        """Where `--then-aggregate` has the report written."""
+        """The path of the report that `--then-aggregate` writes."""
         return self.root / "reports" / f"{sweep}.html"
 
     def read_queue(self) -> QueueSnapshot | None:
         return self.reader.read(self.root / "queue.json", QueueSnapshot)
 
     def write_queue(self, answers: QueueSnapshot) -> None:
-        """Keep what Slurm said; where this user may only read, each command asks for itself."""
+        """Cache the answers of Slurm. Does nothing if the folder is read-only; each command then calls Slurm itself."""
         with contextlib.suppress(OSError):
             write_json(self.root / "queue.json", encode(answers), sync=False)
 
     def slot_path(self, slot: int) -> Path:
-        """Lock file of a slot of the local backend; whoever holds its lock may train."""
+        """Lock file of a slot of the local backend; the process that holds the lock may train."""
         folder = self.root / "slots"
         folder.mkdir(exist_ok=True)
         return folder / f"{slot:03d}.lock"
 
 
 def archivable(name: str) -> bool:
-    """Whether an archive may hold a file at `name`, a path from the root: never a checkpoint, never one outside."""
+    """Whether an archive may hold a file at `name`, a path relative to the root: no checkpoints, no paths outside."""
     match name.split("/"):
         case ["decisions.json"]:
             return True
@@ -326,8 +325,8 @@ def archivable(name: str) -> bool:
         case ["imports", imported, "import.json"]:
             return bool(_IMPORT.fullmatch(imported))
         case ["imports", imported, data, config, seed, shard_name.FOLDER, shard]:
-            own = _IMPORT.fullmatch(imported) and _CODE.fullmatch(data)
-            return bool(own and _CONFIG_ID.fullmatch(config) and _SEED.fullmatch(seed) and shard_name.parse(shard))
+            valid = _IMPORT.fullmatch(imported) and _CODE.fullmatch(data)
+            return bool(valid and _CONFIG_ID.fullmatch(config) and _SEED.fullmatch(seed) and shard_name.parse(shard))
         case ["code", record] if record.endswith(".json"):
             return bool(_CODE.fullmatch(record[:-5]))
         case ["code", code, _, *_] as path:

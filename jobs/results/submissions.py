@@ -1,4 +1,4 @@
-"""Submissions on disk: what was asked of a backend, its scripts, logs and processes."""
+"""Submissions on disk: their records, scripts, logs and processes."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Submissions:
         while True:
             name = self.new_name(sweep)
             try:
-                self.folder(name).mkdir(mode=0o700)  # its scripts are run as they stand
+                self.folder(name).mkdir(mode=0o700)  # its scripts are executed, so nobody else may change them
             except FileExistsError:
                 continue
             self.log_folder(name).mkdir()
@@ -49,17 +49,17 @@ class Submissions:
         write_json(self.folder(submission.id) / "submission.json", encode(submission))
 
     def read(self, name: str) -> Submission | None:
-        found = self._reader.read(self.folder(name) / "submission.json", Submission)
-        if found is not None and not all(_CONFIG_ID.fullmatch(t.config_id) for t in found.tasks):
+        submission = self._reader.read(self.folder(name) / "submission.json", Submission)
+        if submission is not None and not all(_CONFIG_ID.fullmatch(t.config_id) for t in submission.tasks):
             path = self.folder(name) / "submission.json"
             self._reader.problems[path] = f"{path}: not a submission of this program"
             return None
-        return found
+        return submission
 
     def all(self) -> list[Submission]:
-        """All of them, the oldest first."""
+        """All submissions that can be read, the oldest first."""
         names = sorted(n for n in names_in(self._root / "submissions") if _SUBMISSION.fullmatch(n))
-        return [found for found in map(self.read, names) if found is not None]
+        return [submission for submission in map(self.read, names) if submission is not None]
 
     def script_path(self, submission: str, chunk: int) -> Path:
         """The batch script of a chunk."""
@@ -69,7 +69,7 @@ class Submissions:
         return self.folder(submission) / "released" / f"{config}.json"
 
     def mark_released(self, submission: str, config: str) -> None:
-        """Note that the seeds of `config` no longer wait for their canary."""
+        """Record that the seeds of `config` no longer wait for their canary."""
         write_json(self._released_path(submission, config), {"time": time.time()})
 
     def released(self, submission: str) -> set[str]:
@@ -79,12 +79,12 @@ class Submissions:
     def breaker_path(self, submission: str) -> Path:
         return self.folder(submission) / "trip.json"
 
-    def claim_breaker(self, submission: str, trip: CircuitBreaker) -> bool:
-        """Note that what waits is held; False where that was noted before."""
-        return create_json(self.breaker_path(submission), encode(trip))
+    def claim_breaker(self, submission: str, breaker: CircuitBreaker) -> bool:
+        """Record that pending tasks are held after repeated failures; False if that was recorded before."""
+        return create_json(self.breaker_path(submission), encode(breaker))
 
-    def write_breaker(self, submission: str, trip: CircuitBreaker) -> None:
-        write_json(self.breaker_path(submission), encode(trip))
+    def write_breaker(self, submission: str, breaker: CircuitBreaker) -> None:
+        write_json(self.breaker_path(submission), encode(breaker))
 
     def read_breaker(self, submission: str) -> CircuitBreaker | None:
         return self._reader.read(self.breaker_path(submission), CircuitBreaker)
@@ -104,17 +104,17 @@ class Submissions:
         return folder / "scheduler.json" if task is None else folder / "tasks" / f"{task:03d}.json"
 
     def write_worker(self, submission: str, task: int | None, worker: Worker) -> None:
-        """The process of a task of the local backend, of its scheduler where `task` is None."""
+        """Record the process of a task of the local backend, or of its scheduler if `task` is None."""
         write_json(self.worker_path(submission, task), encode(worker))
 
     def read_worker(self, submission: str, task: int | None) -> Worker | None:
         return self._reader.read(self.worker_path(submission, task), Worker)
 
     def mark_cancelled(self, submission: str, task: int) -> None:
-        """Tell the local scheduler that `task` is to end, or not to begin."""
+        """Request that the local scheduler terminates `task`, or does not start it."""
         self.worker_path(submission, task).with_suffix(".cancelled").touch()
 
     def cancelled(self, submission: str) -> set[int]:
-        """Tasks that `mark_cancelled` was told of."""
+        """The tasks that `mark_cancelled` marked."""
         names = names_in(self.folder(submission) / "tasks")
         return {int(name.partition(".")[0]) for name in names if _CANCELLED.fullmatch(name)}

@@ -1,7 +1,8 @@
-"""What is held at Slurm: seeds that wait for their configuration's canary, and all that waits after a series of deaths.
+"""Jobs held at Slurm: seeds that wait for their configuration's canary, and pending tasks after repeated failures.
 
-Nobody stays behind to watch. A canary's own job releases the seeds that wait for it, a job that dies looks whether it
-is the third to die alike and then holds what has not begun; `sweeps status` does either where a job could not.
+No process has to keep running for this. A canary's own job releases the seeds that wait for it. A job that fails holds
+the pending tasks if at least `TRIPS_AT` tasks failed for one reason and no run was healthy. `sweeps status` does both
+if a job could not.
 """
 
 from __future__ import annotations
@@ -23,38 +24,39 @@ from sweepwise.core.trainable import Progress
 from tdmpc.config import TrainConfig
 
 TRIPS_AT = 3  # tasks
-_NUMBER = re.compile(r"0x[0-9a-f]+|\d+")  # devices, ports, addresses, processes: they differ between deaths alike
+# Devices, ports, addresses and process ids differ between failures of the same kind.
+_NUMBER = re.compile(r"0x[0-9a-f]+|\d+")
 
 
 def healthy_step(config: TrainConfig) -> int:
-    """The step at which a run has trained, was evaluated, and went on."""
-    first = -(-config.seed_phase_steps // config.eval_freq) * config.eval_freq
-    return min(config.steps, first + 1)
+    """The step from which a run counts as healthy: it has trained, was evaluated, and continued."""
+    first_evaluation = -(-config.seed_phase_steps // config.eval_freq) * config.eval_freq
+    return min(config.steps, first_evaluation + 1)
 
 
-def waiting(store: ResultsFolder, submission: Submission) -> dict[str, list[str]]:
-    """Configuration -> its jobs that wait for its canary."""
+def held_jobs(store: ResultsFolder, submission: Submission) -> dict[str, list[str]]:
+    """Config ID -> the jobs of its seeds that wait for its canary."""
     released = store.submissions.released(submission.id)
-    found: dict[str, list[str]] = {}
+    jobs: dict[str, list[str]] = {}
     for chunk in submission.chunks:
         for task in chunk.tasks if chunk.held else ():
             config, job = submission.tasks[task].config_id, chunk.job_of(task)
             if config not in released and job is not None:
-                found.setdefault(config, []).append(job)
-    return found
+                jobs.setdefault(config, []).append(job)
+    return jobs
 
 
 def release_configuration(store: ResultsFolder, submission: Submission, config: str) -> None:
-    """Let the seeds run that wait for the canary of `config`. Raises `NoResponse` where Slurm does not."""
-    jobs, tripped = waiting(store, submission).get(config), store.submissions.read_breaker(submission.id)
-    if jobs and (tripped is None or tripped.released):
+    """Release the seeds that wait for the canary of `config`. Raises `NoResponse` if Slurm did not release them."""
+    jobs, breaker = held_jobs(store, submission).get(config), store.submissions.read_breaker(submission.id)
+    if jobs and (breaker is None or breaker.released):
         registry.get(submission.backend).release(jobs)
         store.submissions.mark_released(submission.id, config)
 
 
 @dataclass
 class Canary:
-    """Listens to a canary's progress in its own job, and releases the seeds that wait for it once it is healthy."""
+    """A listener in a canary's own job that releases the seeds that wait for it, once it is healthy."""
 
     store: ResultsFolder
     submission: Submission
@@ -65,7 +67,7 @@ class Canary:
             self.at[run.config_id] = healthy_step(self.store.check_config(run.config_id))
         if progress.step < self.at[run.config_id]:
             return
-        self.at[run.config_id] = progress.total + 1  # once
+        self.at[run.config_id] = progress.total + 1  # never reached again, so that the release happens only once
         try:
             release_configuration(self.store, self.submission, run.config_id)
         except JobsError as error:
@@ -73,13 +75,13 @@ class Canary:
 
 
 def listener(store: ResultsFolder, submission: Submission, task: int) -> Callable[[RunRef, Progress], None]:
-    """For the progress of a task's runs: releases what waits for them, where something does."""
-    if _held(submission, task) or submission.tasks[task].config_id not in waiting(store, submission):
+    """The progress listener of a task: a `Canary` if seeds wait for the task, else one that does nothing."""
+    if _held(submission, task) or submission.tasks[task].config_id not in held_jobs(store, submission):
         return lambda run, progress: None
     return Canary(store, submission)
 
 
-# --- a series of deaths -------------------------------------------------------------------------------------
+# --- repeated failures --------------------------------------------------------------------------------------
 
 
 def _can_hold(submission: Submission) -> bool:
@@ -87,47 +89,47 @@ def _can_hold(submission: Submission) -> bool:
 
 
 def repeated_failures(store: ResultsFolder, runs: Iterable[RunStatus]) -> tuple[int, str] | None:
-    """How many tasks of a submission died, and of what, where all that ended died alike and at once."""
-    died: dict[int | None, str] = {}
+    """(number of failed tasks, reason) if all tasks that ended failed for one reason before they were healthy."""
+    reasons: dict[int | None, str] = {}
     for run in runs:
         record = run.record
         config = store.read_config(record.ref.config_id)
         if run.state.state == "failed":
-            died[run.task] = run.state.reason.partition("; see ")[0]
+            reasons[run.task] = run.state.reason.partition("; see ")[0]
         if run.state.state in ("done", "diverged", "interrupted") or (config and record.step >= healthy_step(config)):
             return None
-    alike = {_NUMBER.sub("#", reason) for reason in died.values()}
-    return (len(died), next(iter(died.values()))) if len(alike) == 1 else None
+    kinds = {_NUMBER.sub("#", reason) for reason in reasons.values()}
+    return (len(reasons), next(iter(reasons.values()))) if len(kinds) == 1 else None
 
 
 def trip_breaker(store: ResultsFolder, submission: Submission, runs: Iterable[RunStatus]) -> bool:
-    """Hold what waits of `submission` where its first tasks died alike; whether that was done now."""
+    """Hold the pending tasks of `submission` after repeated failures. Returns whether this call did so."""
     if store.submissions.read_breaker(submission.id) is not None:
         return False
-    found = repeated_failures(store, runs)
-    if found is None or found[0] < TRIPS_AT:
+    failures = repeated_failures(store, runs)
+    if failures is None or failures[0] < TRIPS_AT:
         return False
     held = registry.get(submission.backend).hold_pending(submission)
     if not held:
         return False
-    return store.submissions.claim_breaker(submission.id, CircuitBreaker(*found, held, time.time()))
+    return store.submissions.claim_breaker(submission.id, CircuitBreaker(*failures, held, time.time()))
 
 
 def after_failure(store: ResultsFolder, submission: Submission) -> None:
-    """In a job that failed: see whether it is one of a series. A backend that does not answer is no error here."""
+    """Called in a job that failed: check for repeated failures. No error if the backend does not respond."""
     if not _can_hold(submission) or store.submissions.read_breaker(submission.id) is not None:
         return
     steps = {task.config_id: store.check_config(task.config_id).steps for task in submission.tasks}
     runs = {RunRef(task.config_id, seed): steps[task.config_id] for task in submission.tasks for seed in task.seeds}
-    found = load_statuses(store, runs).values()
+    statuses = load_statuses(store, runs).values()
     try:
-        if trip_breaker(store, submission, [run for run in found if _of(run, submission)]):
+        if trip_breaker(store, submission, [run for run in statuses if _belongs_to(run, submission)]):
             print("the first tasks died alike: what waits is held; `sweeps status` says more", flush=True)
     except JobsError as error:
         print(error, flush=True)
 
 
-def _of(run: RunStatus, submission: Submission) -> bool:
+def _belongs_to(run: RunStatus, submission: Submission) -> bool:
     return run.submission is not None and run.submission.id == submission.id
 
 
@@ -135,28 +137,28 @@ def _of(run: RunStatus, submission: Submission) -> bool:
 
 
 def update_holds(store: ResultsFolder, runs: Sequence[RunStatus]) -> list[str]:
-    """Release and hold what is due among the submissions of `runs`; a line about each that is held."""
+    """Release and hold jobs of the submissions of `runs` where due. Returns a line about each one with held jobs."""
     submissions = {run.submission.id: run.submission for run in runs if run.submission is not None}
     notes = []
     for submission in submissions.values():
         if not _can_hold(submission) or not submission.handed_over:
             continue
-        mine = [run for run in runs if _of(run, submission)]
+        members = [run for run in runs if _belongs_to(run, submission)]
         if submission.user == process.user():
             try:
-                _release_healthy(store, submission, mine)
-                trip_breaker(store, submission, mine)
+                _release_healthy(store, submission, members)
+                trip_breaker(store, submission, members)
             except JobsError as error:
                 notes.append(f"{submission.id}: {error}")
-        notes += _told(store, submission, mine)
+        notes += _describe_holds(store, submission, members)
     return notes
 
 
 def _release_healthy(store: ResultsFolder, submission: Submission, runs: Sequence[RunStatus]) -> None:
-    for config in waiting(store, submission):
-        full = store.read_config(config)
+    for config in held_jobs(store, submission):
+        train_config = store.read_config(config)
         canaries = [run for run in runs if run.record.ref.config_id == config and not _held(submission, run.task)]
-        if full is not None and any(run.record.step >= healthy_step(full) for run in canaries):
+        if train_config is not None and any(run.record.step >= healthy_step(train_config) for run in canaries):
             release_configuration(store, submission, config)
 
 
@@ -164,24 +166,26 @@ def _held(submission: Submission, task: int | None) -> bool:
     return any(chunk.held for chunk in submission.chunks if task in chunk.tasks)
 
 
-def _told(store: ResultsFolder, submission: Submission, runs: Sequence[RunStatus]) -> list[str]:
+def _describe_holds(store: ResultsFolder, submission: Submission, runs: Sequence[RunStatus]) -> list[str]:
     again = f"`sweeps release {submission.sweep}` lets them run"
-    tripped = store.submissions.read_breaker(submission.id)
-    if tripped is not None and not tripped.released:
+    breaker = store.submissions.read_breaker(submission.id)
+    if breaker is not None and not breaker.released:
         return [
-            f"{submission.sweep}: {tripped.held} tasks are held, the first {tripped.tasks} died alike "
-            f"({tripped.reason}); {again}"
+            f"{submission.sweep}: {breaker.held} tasks are held, the first {breaker.tasks} died alike "
+            f"({breaker.reason}); {again}"
         ]
-    left = waiting(store, submission)
-    tasks = sum(map(len, left.values()))
-    bad = [r for r in runs if r.record.ref.config_id in left and r.state.state in ("failed", "diverged", "interrupted")]
-    ended = f"; {len(bad)} of these ended: {bad[0].state.reason}" if bad else ""
-    where = f"{submission.sweep}: {tasks} tasks are held until the first seeds of their {len(left)} configurations are"
-    return [f"{where} healthy{ended}; {again}"] if tasks else []
+    held = held_jobs(store, submission)
+    tasks = sum(map(len, held.values()))
+    ended_runs = [
+        r for r in runs if r.record.ref.config_id in held and r.state.state in ("failed", "diverged", "interrupted")
+    ]
+    ended = f"; {len(ended_runs)} of these ended: {ended_runs[0].state.reason}" if ended_runs else ""
+    prefix = f"{submission.sweep}: {tasks} tasks are held until the first seeds of their {len(held)} configurations are"
+    return [f"{prefix} healthy{ended}; {again}"] if tasks else []
 
 
 def blocked(store: ResultsFolder, runs: Sequence[RunStatus]) -> bool:
-    """Whether nothing of `runs` goes on by itself: what is active is held, and no canary is left to release it."""
+    """Whether all active `runs` are held and no active canary is left to release them."""
     active = [run for run in runs if run.state.state in ACTIVE]
     return bool(active) and all(_is_blocked(store, run, active) for run in active)
 
@@ -190,27 +194,27 @@ def _is_blocked(store: ResultsFolder, run: RunStatus, active: Sequence[RunStatus
     submission, config = run.submission, run.record.ref.config_id
     if submission is None or not _can_hold(submission) or run.state.state != "pending":
         return False
-    tripped = store.submissions.read_breaker(submission.id)
-    if tripped is not None and not tripped.released:
+    breaker = store.submissions.read_breaker(submission.id)
+    if breaker is not None and not breaker.released:
         return True
     return (
         _held(submission, run.task)
-        and config in waiting(store, submission)
+        and config in held_jobs(store, submission)
         and all(_held(submission, other.task) for other in active if other.record.ref.config_id == config)
     )
 
 
 def release_all(store: ResultsFolder, submissions: Iterable[Submission]) -> int:
-    """Let everything held of `submissions` run; how many submissions had something. Raises `JobsError`."""
+    """Release all held jobs of `submissions`. Returns how many submissions had held jobs. Raises `JobsError`."""
     count = 0
     for submission in submissions:
-        tripped, left = store.submissions.read_breaker(submission.id), waiting(store, submission)
-        if not left and (tripped is None or tripped.released):
+        breaker, held = store.submissions.read_breaker(submission.id), held_jobs(store, submission)
+        if not held and (breaker is None or breaker.released):
             continue
         registry.get(submission.backend).release([chunk.job_id for chunk in submission.chunks if chunk.job_id])
-        for config in left:
+        for config in held:
             store.submissions.mark_released(submission.id, config)
-        if tripped is not None:
-            store.submissions.write_breaker(submission.id, replace(tripped, released=True))
+        if breaker is not None:
+            store.submissions.write_breaker(submission.id, replace(breaker, released=True))
         count += 1
     return count

@@ -1,4 +1,4 @@
-"""What a submit is expected to take, before it is spent: hours, files and bytes, from the runs that are there."""
+"""The expected cost of a submit, in hours, files and bytes, estimated from earlier runs."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from jobs.results.records import Attempt, Submission, TaskRuns
 from jobs.results.results_folder import ResultsFolder
 from sweepwise.core.errors import JobsError
 
-_SAMPLES = 200  # earlier runs are looked at, at most
-_FOLDERS = 5  # of which files are counted, at most
-_ENOUGH = 0.1  # of its steps, before a run says how fast it is: the first ones are random and quick
+_SAMPLES = 200  # largest number of earlier runs to read
+_FOLDERS = 5  # largest number of run folders whose files are counted
+_ENOUGH = 0.1  # fraction of its steps before a run's speed counts: the first steps act randomly, which is faster
 
 
 @dataclass(frozen=True)
 class Sample:
-    """An earlier run. steps_per_s: over all its time, evaluations and start included. seeds: trained beside it."""
+    """An earlier run. steps_per_s: including start and evaluations. seeds: trained by its process, its own included."""
 
     run: RunRef
     seeds: int
@@ -28,9 +28,9 @@ class Sample:
 
 @dataclass(frozen=True)
 class Cost:
-    """hours: of every task. gpus: of each. width: tasks at a time. size, files: on disk; None where nothing is known.
+    """hours: per task. gpus: of each task. width: tasks at a time. size, files: bytes and files, None if unknown.
 
-    samples: how many earlier runs say so.
+    samples: number of earlier runs that this is estimated from.
     """
 
     hours: Sequence[float]
@@ -46,23 +46,23 @@ class Cost:
 
     @property
     def elapsed_h(self) -> float:
-        """From the first start to the last end, where nobody waits for a node."""
+        """Hours from the first start to the last end, without waiting for nodes."""
         return max(max(self.hours), sum(self.hours) / self.width)
 
 
 def samples(store: ResultsFolder, device: str, first: Sequence[str]) -> list[Sample]:
-    """Earlier runs on `device` whose only attempt went far enough, the configurations `first` before others."""
+    """Earlier runs on `device` with one attempt that went far enough; the configurations `first` come first."""
     submissions = {submission.id: submission for submission in store.submissions.all()}
-    found: list[Sample] = []
+    earlier: list[Sample] = []
     for run in _runs(store, first):
         config = store.read_config(run.config_id)
         record = store.attempts.load(run, config.steps) if config is not None else None
         sample = _sample(record, submissions) if record is not None and _ran_on(record.attempt, device) else None
         if sample is not None:
-            found.append(sample)
-        if len(found) == _SAMPLES:
+            earlier.append(sample)
+        if len(earlier) == _SAMPLES:
             break
-    return found
+    return earlier
 
 
 def _runs(store: ResultsFolder, first: Sequence[str]) -> Iterator[RunRef]:
@@ -71,11 +71,11 @@ def _runs(store: ResultsFolder, first: Sequence[str]) -> Iterator[RunRef]:
 
 
 def _ran_on(attempt: Attempt | None, device: str) -> bool:
-    """device: cpu, cuda, or a GPU as Slurm names it: a100 is "NVIDIA A100-SXM4-80GB" to nvidia-smi."""
+    """device: cpu, cuda, or a GPU type as Slurm names it: a100 for "NVIDIA A100-SXM4-80GB" in nvidia-smi."""
     if attempt is None or device in ("cpu", "cuda"):
         return attempt is not None and attempt.device == device
-    asked, had = ("".join(filter(str.isalnum, name)).lower() for name in (device, attempt.gpu or ""))
-    return asked in had
+    wanted, used = ("".join(filter(str.isalnum, name)).lower() for name in (device, attempt.gpu or ""))
+    return wanted in used
 
 
 def _sample(record: RunRecord, submissions: Mapping[str, Submission]) -> Sample | None:
@@ -84,37 +84,37 @@ def _sample(record: RunRecord, submissions: Mapping[str, Submission]) -> Sample 
         return None
     elapsed = status.time - attempt.started
     submission = submissions.get(attempt.submission or "")
-    beside = len(submission.tasks[attempt.task].seeds) if submission and attempt.task is not None else 1
-    return Sample(record.ref, beside, status.step / elapsed, record.done) if elapsed > 0 else None
+    seeds = len(submission.tasks[attempt.task].seeds) if submission and attempt.task is not None else 1
+    return Sample(record.ref, seeds, status.step / elapsed, record.done) if elapsed > 0 else None
 
 
 def expected(
     store: ResultsFolder, tasks: Sequence[TaskRuns], steps: Mapping[RunRef, int], device: str, gpus: int, width: int
 ) -> Cost | None:
-    """The cost of `tasks`, None where no earlier run on such a device says. steps: asked of each run, in all."""
+    """The expected cost of `tasks`; None without earlier runs on `device`. steps: total agent steps of each run."""
     earlier = samples(store, device, [task.config_id for task in tasks])
     if not earlier:
         return None
     hours = []
     for task in tasks:
         runs = [RunRef(task.config_id, seed) for seed in task.seeds]
-        left = max(steps[run] - store.attempts.load(run, steps[run]).step for run in runs)
-        hours.append(left / _speed(earlier, task) / 3600)
+        remaining = max(steps[run] - store.attempts.load(run, steps[run]).step for run in runs)
+        hours.append(remaining / _speed(earlier, task) / 3600)
     folders = [store.attempts.file_sizes(sample.run) for sample in earlier if sample.done][:_FOLDERS]
-    runs_asked = sum(len(task.seeds) for task in tasks)
-    size = mean(sum(sizes) for sizes in folders) * runs_asked if folders else None
-    files = mean(len(sizes) for sizes in folders) * runs_asked if folders else None
+    run_count = sum(len(task.seeds) for task in tasks)
+    size = mean(sum(sizes) for sizes in folders) * run_count if folders else None
+    files = mean(len(sizes) for sizes in folders) * run_count if folders else None
     return Cost(hours, gpus, max(1, min(width, len(tasks))), len(earlier), size, files)
 
 
 def _speed(earlier: Sequence[Sample], task: TaskRuns) -> float:
-    """Of the runs most like `task`: with as many seeds side by side, of its configuration."""
+    """Median steps per second of the runs most similar to `task`: same number of seeds, then same configuration."""
 
-    def likeness(sample: Sample) -> tuple[bool, bool]:
+    def similarity(sample: Sample) -> tuple[bool, bool]:
         return sample.seeds == len(task.seeds), sample.run.config_id == task.config_id
 
-    best = max(map(likeness, earlier))
-    return median(sample.steps_per_s for sample in earlier if likeness(sample) == best)
+    best = max(map(similarity, earlier))
+    return median(sample.steps_per_s for sample in earlier if similarity(sample) == best)
 
 
 def format_cost(cost: Cost | None, device: str) -> str:
@@ -130,7 +130,7 @@ def format_cost(cost: Cost | None, device: str) -> str:
 
 
 def check(cost: Cost | None, limit: float | None, device: str) -> None:
-    """Raises `JobsError` where more than `limit` GPU-hours are expected, or nobody knows how many."""
+    """Raises `JobsError` if more than `limit` GPU-hours are expected, or if the cost is unknown."""
     if limit is None:
         return
     if cost is None:

@@ -1,4 +1,4 @@
-"""Logs of tasks: where they lie, why they end as they do, and following one while it grows."""
+"""Logs of tasks: their paths, the cause of a failure in them, and following a log while it grows."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from jobs.results.run_state import GPU_MEMORY, TaskState
 
 Position = dict[Path, int]
 
-_TAIL = 16_384  # bytes at the end in which a cause is looked for
-# What slurmstepd, the kernel and CUDA write last, where Slurm itself only says FAILED or nothing any more.
+_TAIL = 16_384  # bytes at the end of a log that are searched for a cause
+# Messages of slurmstepd, the kernel and CUDA, for tasks that Slurm only lists as FAILED or no longer lists.
 _SIGNS = (
     (re.compile(r"DUE TO TIME LIMIT"), "timeout", "its time limit was reached"),
     (re.compile(r"DUE TO NODE FAILURE"), "node-fail", "its node failed"),
@@ -27,15 +27,15 @@ _TRACEBACK = "Traceback (most recent call last):"
 
 
 def paths(store: ResultsFolder, submission: Submission, task: int) -> list[Path]:
-    """Logs of a task that exist, those of errors last."""
+    """The existing logs of a task, stderr last."""
     if not registry.is_known(submission.backend):
         return []
-    found = registry.get(submission.backend).log_paths(store, submission, task)
-    return [path for path in found if path.exists()]
+    candidates = registry.get(submission.backend).log_paths(store, submission, task)
+    return [path for path in candidates if path.exists()]
 
 
 def tail(path: Path, size: int = _TAIL) -> str:
-    """The end of a file in whole lines; "" where it cannot be read."""
+    """The end of a file in whole lines, from its last `size` bytes; "" if it cannot be read."""
     try:
         with path.open("rb") as file:
             end = file.seek(0, 2)
@@ -47,22 +47,24 @@ def tail(path: Path, size: int = _TAIL) -> str:
     return text if len(data) == end else text.partition("\n")[2]
 
 
-def explain(store: ResultsFolder, submission: Submission, task: int, said: TaskState) -> TaskState:
-    """`said` of a task that ended without a word of its own, with cause and reason from its log, which is named."""
-    found = paths(store, submission, task)
-    if not found:
-        return said
-    text = "".join(map(tail, found))
+def explain(store: ResultsFolder, submission: Submission, task: int, state: TaskState) -> TaskState:
+    """`state` of a task without an outcome, with cause and reason from its log and with the log's path."""
+    files = paths(store, submission, task)
+    if not files:
+        return state
+    text = "".join(map(tail, files))
     cause, reason = last_sign(text)
     line = last_error(text)
     if line and cause in ("", "oom"):
         cause, reason = cause or "error", line
-    told = reason or said.reason
-    return replace(said, cause=cause or said.cause, reason=f"{told}; see {found[-1]}" if told else f"see {found[-1]}")
+    words = reason or state.reason
+    return replace(
+        state, cause=cause or state.cause, reason=f"{words}; see {files[-1]}" if words else f"see {files[-1]}"
+    )
 
 
 def last_sign(text: str) -> tuple[str, str]:
-    """(cause, in words) of the last line that says why a task ended; empty where none does."""
+    """(cause, text for the user) from the last line that shows why a task ended; empty strings if there is none."""
     for line in reversed(text.splitlines()):
         for sign, cause, words in reversed(_SIGNS):
             if sign.search(line):
@@ -71,15 +73,15 @@ def last_sign(text: str) -> tuple[str, str]:
 
 
 def last_error(text: str) -> str:
-    """The line that ends the last traceback; "" where there is none."""
-    _, found, rest = text.rpartition(_TRACEBACK)
-    if not found:
+    """The error line at the end of the last traceback; "" if there is none."""
+    _, marker, rest = text.rpartition(_TRACEBACK)
+    if not marker:
         return ""
     return next((line.strip() for line in rest.splitlines() if line and not line[0].isspace()), "")
 
 
 def added(files: Sequence[Path], position: Position) -> Iterator[str]:
-    """What was added to `files` behind `position`, in bytes, which moves on."""
+    """The text that was added to `files` after `position` (byte offsets), which is then advanced."""
     for path in files:
         with path.open("rb") as file:
             file.seek(position.get(path, 0))

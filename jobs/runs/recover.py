@@ -14,7 +14,7 @@ from sweepwise.core.errors import JobsError
 
 
 def unfinished(store: ResultsFolder) -> list[Submission]:
-    """Submissions of this user whose hand-over was not ended, as far as this machine can tell; exported ones too."""
+    """Submissions of this user with an incomplete hand-over that this machine can complete, including exported ones."""
     return [
         submission
         for submission in store.submissions.all()
@@ -26,15 +26,15 @@ def unfinished(store: ResultsFolder) -> list[Submission]:
 
 
 def recover(store: ResultsFolder, lock: Lock) -> Iterator[str]:
-    """Complete what an earlier command left unfinished; a line about each."""
-    left = unfinished(store)
-    for name in dict.fromkeys(submission.backend for submission in left):
-        own = [submission for submission in left if submission.backend == name]
-        yield from registry.get(name).recover(store, own, lock)
+    """Complete the hand-overs that earlier commands did not finish; yields a line about each."""
+    submissions = unfinished(store)
+    for name in dict.fromkeys(submission.backend for submission in submissions):
+        members = [submission for submission in submissions if submission.backend == name]
+        yield from registry.get(name).recover(store, members, lock)
 
 
 def recover_if_free(store: ResultsFolder) -> list[str]:
-    """`recover`, for commands that only look: nothing where there is nothing to do, or another command does it."""
+    """`recover` for read-only commands: does nothing if there is nothing to do or another command holds the lock."""
     if not unfinished(store):
         return []
     with contextlib.suppress(JobsError), alone(store, wait_s=0.0) as lock:

@@ -1,4 +1,4 @@
-"""Which runs a command is about: `ID/seed-N`, or `--where key=value` and `--indices 3,7-9` of submitted sweeps."""
+"""Select the runs of a command: by `ID/seed-N`, or by `--where key=value` and `--indices 3,7-9` of submitted sweeps."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SPAN = re.compile(r"(\d+)(?:-(\d+))?")
 
 @dataclass(frozen=True)
 class SelectedRun:
-    """A run of a sweep. number: its place there, from 1, as `sweeps status --runs` shows."""
+    """A run of a sweep. number: its position in the sweep, from 1, as shown by `sweeps status --runs`."""
 
     number: int
     label: str
@@ -29,32 +29,32 @@ class SelectedRun:
 def select_runs(
     store: ResultsFolder, sweeps: Sequence[SweepStatus], where: Sequence[str] = (), indices: str | None = None
 ) -> list[SelectedRun]:
-    """Each run of `sweeps` once, of which every `key=value` holds and whose number is among `indices`."""
+    """Each run of `sweeps` once that matches every `key=value` of `where` and whose number is in `indices`."""
     wanted = _numbers(indices) if indices is not None else None
     if wanted is not None and len(sweeps) != 1:
         raise JobsError(f"--indices count the runs of one sweep; name one of {', '.join(s.view.name for s in sweeps)}")
     conditions = [_condition(text) for text in where]
-    found: dict[Any, SelectedRun] = {}
+    selection: dict[Any, SelectedRun] = {}
     for sweep in sweeps:
         number = 0
         for config, runs in sweep.rows:
             values = _values(store, config.config_id) if conditions else {}
             for run in runs:
                 number += 1
-                here = {**values, "seed": run.record.ref.seed}
-                if all(here.get(key) == value for key, value in conditions) and (wanted is None or number in wanted):
-                    found.setdefault(run.record.ref, SelectedRun(number, config.label, run))
-    if wanted is not None and (beyond := wanted - {p.number for p in found.values()}) and not conditions:
+                row = {**values, "seed": run.record.ref.seed}
+                if all(row.get(key) == value for key, value in conditions) and (wanted is None or number in wanted):
+                    selection.setdefault(run.record.ref, SelectedRun(number, config.label, run))
+    if wanted is not None and (beyond := wanted - {p.number for p in selection.values()}) and not conditions:
         raise JobsError(f"--indices {indices}: there is no run {min(beyond)} in {sweeps[0].view.name}")
-    if where and not found:
+    if where and not selection:
         names = ", ".join(sweep.view.name for sweep in sweeps)
-        asked = " and ".join(where)
-        raise JobsError(f"--where {asked}: no run of {names} is so; `sweeps status` shows what their values are")
-    return list(found.values())
+        condition = " and ".join(where)
+        raise JobsError(f"--where {condition}: no run of {names} is so; `sweeps status` shows what their values are")
+    return list(selection.values())
 
 
 def of_diverged(sweeps: Sequence[SweepStatus], picked: Iterable[SelectedRun]) -> list[SelectedRun]:
-    """Those of `picked` whose configuration diverged with some seed."""
+    """The `picked` runs whose configuration diverged for at least one seed."""
     diverged = {
         config.config_id
         for sweep in sweeps
@@ -91,29 +91,29 @@ def _numbers(text: str) -> set[int]:
 
 
 def names_run(text: str) -> bool:
-    """Whether `text` is how `runs_named` is told a run, or all seeds of a configuration."""
+    """Whether `text` has a form that `runs_named` accepts: `ID/seed-N` or `ID`."""
     return _RUN.fullmatch(text) is not None
 
 
 def runs_named(store: ResultsFolder, texts: Iterable[str]) -> list[RunRef]:
-    """Runs under `ID/seed-N`, and all seeds under `ID`. Raises `JobsError` where there is none."""
-    found: list[RunRef] = []
+    """The run of each `ID/seed-N`, and all started seeds of each `ID`. Raises `JobsError` if a run never started."""
+    refs: list[RunRef] = []
     for text in texts:
         match = _RUN.fullmatch(text)
         if match is None:
             raise JobsError(f"run {text!r}: give ID/seed-N, or ID for all its seeds, as `sweeps status --runs` shows")
         store.check_config(match["config"])
-        there = store.attempts.seeds(match["config"])
-        asked = [int(match["seed"])] if match["seed"] else there
-        if not asked or not set(asked) <= set(there):
-            seeds = ", ".join(map(str, there)) or "none"
+        started = store.attempts.seeds(match["config"])
+        wanted = [int(match["seed"])] if match["seed"] else started
+        if not wanted or not set(wanted) <= set(started):
+            seeds = ", ".join(map(str, started)) or "none"
             raise JobsError(f"run {text!r} was never started; seeds of {match['config']}: {seeds}")
-        found += [RunRef(match["config"], seed) for seed in asked if RunRef(match["config"], seed) not in found]
-    return found
+        refs += [RunRef(match["config"], seed) for seed in wanted if RunRef(match["config"], seed) not in refs]
+    return refs
 
 
 def run_named(store: ResultsFolder, text: str) -> RunRef:
-    """The run under `ID/seed-N` that some submission or attempt knows. Raises `JobsError`."""
+    """The run `ID/seed-N` of a stored configuration. Raises `JobsError`."""
     match = _RUN.fullmatch(text)
     if match is None or not match["seed"]:
         raise JobsError(f"run {text!r}: give ID/seed-N, as `sweeps status --runs` shows")

@@ -1,4 +1,4 @@
-"""What has become of the runs: disk, local schedulers and Slurm, merged."""
+"""The status of runs, from the results folder and the backends of their submissions."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from sweepwise.core.errors import JobsError, near
 
 @dataclass(frozen=True)
 class RunStatus:
-    """A run with its state. submission, task: the newest that holds it, None for one trained in the foreground.
+    """A run with its state. submission, task: the newest that includes it; None for one trained in the foreground.
 
-    said: what the task's backend says, None where it was not asked.
+    said: the state of the task in its backend; None if the backend was not queried.
     """
 
     record: RunRecord
@@ -33,25 +33,25 @@ class RunStatus:
 
     @property
     def node(self) -> str:
-        """Where it runs, or ran last."""
+        """The node where it runs, or ran last."""
         if self.said is not None and self.said.node:
             return self.said.node
         return self.record.attempt.host if self.record.attempt else ""
 
     @property
     def job(self) -> str | None:
-        """Slurm's id of its task."""
+        """The Slurm job id of its task."""
         return self.submission.job_of(self.task) if self.submission is not None and self.task is not None else None
 
     @property
     def steps_per_s(self) -> float | None:
-        """Its speed, while it trains."""
+        """Its speed while it trains, else None."""
         status = self.record.status
         return status.steps_per_s if status is not None and self.state.state == "running" else None
 
     @property
     def seconds_left(self) -> float | None:
-        """Of training at its present speed."""
+        """Remaining training time at its current speed."""
         speed = self.steps_per_s
         return (self.record.steps - self.record.step) / speed if speed else None
 
@@ -71,9 +71,9 @@ class SweepStatus:
 def load_statuses(
     store: ResultsFolder, runs: Mapping[RunRef, int], now: float | None = None, max_age_s: float = 0.0
 ) -> dict[RunRef, RunStatus]:
-    """The state of each of `runs` (run -> agent steps asked for); Slurm is asked once at most.
+    """The status of each of `runs` (run -> agent steps requested); every backend is queried at most once.
 
-    max_age_s: an answer of Slurm that is no older than this will do.
+    max_age_s: seconds; cached answers of Slurm that are no older are used.
     """
     newest: dict[RunRef, tuple[Submission, int]] = {}
     submissions = {submission.id: submission for submission in store.submissions.all()}
@@ -82,53 +82,53 @@ def load_statuses(
             for seed in task.seeds if submission.holds(index) else ():
                 newest[RunRef(task.config_id, seed)] = (submission, index)
     records = {run: store.attempts.load(run, steps) for run, steps in runs.items()}
-    asked = {newest[run][0].id for run, r in records.items() if not r.done and run in newest}
+    to_query = {newest[run][0].id for run, r in records.items() if not r.done and run in newest}
     open_attempts = (r.attempt for r in records.values() if r.attempt and not (r.outcome or r.done))
-    asked |= {attempt.submission for attempt in open_attempts if attempt.submission}
+    to_query |= {attempt.submission for attempt in open_attempts if attempt.submission}
     when = time.time() if now is None else now
-    tasks = _task_states(store, [submissions[name] for name in asked & set(submissions)], when, max_age_s)
-    found = {}
+    tasks = _task_states(store, [submissions[name] for name in to_query & set(submissions)], when, max_age_s)
+    statuses = {}
     for run, record in records.items():
         if run not in newest:
-            found[run] = RunStatus(record, given_up(record, None, run_state(record, None, when)))
+            statuses[run] = RunStatus(record, given_up(record, None, run_state(record, None, when)))
             continue
-        holder, place = newest[run]
-        said = tasks.get((holder.id, place))
-        if said is not None and said.word in ("ended", "gone") and _without_words(record, said):
-            said = logs.explain(store, holder, place, said)
-        state = given_up(record, holder.id, run_state(record, said, when, _begun_by(record, tasks)))
-        found[run] = RunStatus(record, state, holder, place, said)
-    return found
+        holder, task_index = newest[run]
+        task_state = tasks.get((holder.id, task_index))
+        if task_state is not None and task_state.word in ("ended", "gone") and _lacks_cause(record, task_state):
+            task_state = logs.explain(store, holder, task_index, task_state)
+        state = given_up(record, holder.id, run_state(record, task_state, when, _starting_task(record, tasks)))
+        statuses[run] = RunStatus(record, state, holder, task_index, task_state)
+    return statuses
 
 
-def _begun_by(record: RunRecord, tasks: Mapping[tuple[str, int], TaskState]) -> TaskState | None:
-    """The task that began the newest attempt."""
+def _starting_task(record: RunRecord, tasks: Mapping[tuple[str, int], TaskState]) -> TaskState | None:
+    """The state of the task that started the newest attempt; None if there is none."""
     attempt = record.attempt
     if attempt is None or attempt.submission is None or attempt.task is None:
         return None
     return tasks.get((attempt.submission, attempt.task))
 
 
-def _without_words(record: RunRecord, said: TaskState) -> bool:
-    """Whether the run itself says nothing of how its task ended."""
+def _lacks_cause(record: RunRecord, task: TaskState) -> bool:
+    """Whether the run's files do not show how its task ended, so that its log must be searched."""
     if record.done:
         return False
-    return record.outcome is None if belongs(record.attempt, said) else bool(said.reason or said.cause)
+    return record.outcome is None if belongs(record.attempt, task) else bool(task.reason or task.cause)
 
 
 def _task_states(
     store: ResultsFolder, submissions: Iterable[Submission], now: float, max_age_s: float
 ) -> dict[TaskKey, TaskState]:
-    """What the backends of `submissions` say of their tasks."""
+    """The states of the tasks of `submissions` in their backends."""
     by_backend: dict[str, list[Submission]] = {}
     for submission in submissions:
         by_backend.setdefault(submission.backend, []).append(submission)
     states: dict[TaskKey, TaskState] = {}
-    for name, own in by_backend.items():
+    for name, members in by_backend.items():
         if registry.is_known(name):
-            states |= registry.get(name).task_states(store, own, now, max_age_s)
+            states |= registry.get(name).task_states(store, members, now, max_age_s)
         else:
-            states |= _unknown(name, own)
+            states |= _unknown(name, members)
     return states
 
 
@@ -142,9 +142,9 @@ def _unknown(backend: str, submissions: Iterable[Submission]) -> dict[TaskKey, T
 
 
 def sweeps(store: ResultsFolder, names: Sequence[str] = (), max_age_s: float = 0.0) -> list[SweepStatus]:
-    """The sweeps of the results folder, those under `names` or all; a sweep's name stands for its options too.
+    """The sweeps of the results folder: those in `names` or all. A name also selects the sweeps `name.OPTION`.
 
-    max_age_s: see `survey`.
+    max_age_s: see `load_statuses`.
     """
     views = [view for view in map(store.read_sweep, selected(store, names)) if view is not None]
     steps: dict[RunRef, int] = {}
@@ -167,15 +167,15 @@ def sweeps(store: ResultsFolder, names: Sequence[str] = (), max_age_s: float = 0
 
 
 def selected(store: ResultsFolder, names: Sequence[str]) -> list[str]:
-    """Names of submitted sweeps. Raises `JobsError` for one that was never submitted here."""
-    there = store.sweep_names()
+    """The names of the submitted sweeps that `names` select, all for none. Raises `JobsError` for an unknown name."""
+    submitted = store.sweep_names()
     if not names:
-        return there
+        return submitted
     chosen: list[str] = []
     for name in names:
-        matches = [t for t in there if t == name] or [t for t in there if t.startswith(f"{name}.")]
+        matches = [t for t in submitted if t == name] or [t for t in submitted if t.startswith(f"{name}.")]
         if not matches:
-            what = near(name, there) if there else "nothing was"
+            what = near(name, submitted) if submitted else "nothing was"
             raise JobsError(f"sweep {name!r} was not submitted to {store.root}; {what}")
         chosen += matches
     return list(dict.fromkeys(chosen))
@@ -185,8 +185,8 @@ def counts(runs: Iterable[RunStatus]) -> Counter[State]:
     return Counter(run.state.state for run in runs)
 
 
-def to_json(found: Sequence[SweepStatus], problems: Iterable[str]) -> dict[str, Any]:
-    """For `status --json`: plain values, stable keys."""
+def to_json(sweep_statuses: Sequence[SweepStatus], problems: Iterable[str]) -> dict[str, Any]:
+    """The output of `status --json`: plain values with stable keys."""
     return {
         "sweeps": [
             {
@@ -202,7 +202,7 @@ def to_json(found: Sequence[SweepStatus], problems: Iterable[str]) -> dict[str, 
                     for config, runs in sweep.rows
                 ],
             }
-            for sweep in found
+            for sweep in sweep_statuses
         ],
         "problems": list(problems),
     }
@@ -231,7 +231,7 @@ def _run_json(run: RunStatus) -> dict[str, Any]:
 
 
 def failures(runs: Iterable[RunStatus]) -> list[tuple[str, list[RunStatus]]]:
-    """Failed runs by what they failed with, the most frequent first."""
+    """Failed runs grouped by reason, the most frequent reason first."""
     groups: dict[str, list[RunStatus]] = {}
     for run in runs:
         if run.state.state == "failed":

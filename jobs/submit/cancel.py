@@ -1,4 +1,4 @@
-"""Cancelling: what is to end, and only jobs of this cluster, these names and that user. Runs save their state first."""
+"""Cancelling: which tasks end with the selected runs. Running runs save a checkpoint first."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from jobs.runs.status import load_statuses
 
 @dataclass(frozen=True)
 class Ending:
-    """A task that is to end, and its runs that end with it."""
+    """A task to cancel, and its runs."""
 
     submission: Submission
     task: int
     runs: tuple[RunRef, ...]
 
 
-Kept = list[tuple[RunRef, str]]  # runs that go on, and why
+Kept = list[tuple[RunRef, str]]  # runs that are not cancelled, and why
 
 
 def plan(store: ResultsFolder, picked: Sequence[SelectedRun]) -> tuple[list[Ending], Kept]:
-    """What ends with the active ones of `picked`. A task goes on where it also trains a run that is not picked."""
+    """The tasks to cancel for the active `picked` runs. A task that also trains other runs is not cancelled."""
     wanted = {p.run.record.ref: p.run for p in picked if p.run.state.state in ACTIVE}
     kept: Kept = []
     tasks: dict[tuple[str, int], tuple[Submission, list[RunRef]]] = {}
@@ -53,10 +53,10 @@ def _others(store: ResultsFolder, submission: Submission, task: int, wanted: Seq
     if not rest:
         return []
     steps = store.check_config(runs.config_id).steps
-    found = load_statuses(store, dict.fromkeys(sorted(rest), steps))
+    statuses = load_statuses(store, dict.fromkeys(sorted(rest), steps))
     return [
         ref
-        for ref, run in found.items()
+        for ref, run in statuses.items()
         if run.state.state in ACTIVE
         and run.submission is not None
         and (run.submission.id, run.task) == (submission.id, task)
@@ -64,15 +64,15 @@ def _others(store: ResultsFolder, submission: Submission, task: int, wanted: Seq
 
 
 def carry_out(store: ResultsFolder, endings: Sequence[Ending]) -> tuple[list[Ending], Kept]:
-    """End those of `endings` that can be. Raises `JobsError` where a backend does not answer."""
+    """Cancel `endings`. Returns the cancelled ones and the rest. Raises `JobsError` if a backend does not respond."""
     ended: list[Ending] = []
     kept: Kept = []
-    for name in registry.names():  # clusters first: where one is silent, nothing was cancelled yet
-        own = [ending for ending in endings if ending.submission.backend == name]
-        if not own:
+    for name in registry.names():  # clusters first: if one does not respond, nothing has been cancelled yet
+        members = [ending for ending in endings if ending.submission.backend == name]
+        if not members:
             continue
-        going_on = registry.get(name).cancel(store, [(ending.submission, ending.task) for ending in own])
-        for ending in own:
+        going_on = registry.get(name).cancel(store, [(ending.submission, ending.task) for ending in members])
+        for ending in members:
             reason = going_on.get((ending.submission.id, ending.task))
             if reason is None:
                 ended.append(ending)

@@ -1,4 +1,4 @@
-"""What the commands that start runs have in common: tell the difference, show or submit, wait."""
+"""The common part of the commands that start runs: show the difference, submit or preview, wait."""
 
 from __future__ import annotations
 
@@ -39,27 +39,30 @@ def launch(
     prepare: Callable[[], None] = lambda: None,
     changed: Callable[[], list[str]] = list,
 ) -> int:
-    """Submit the wanted runs of `choose`; the exit code. prepare: writes what they need. changed: lines about it."""
+    """Submit the wanted runs of `choose`. Returns the exit code.
+
+    prepare: writes the files that they need. changed: lines about changed sweeps for the user.
+    """
     target = submit.choose_target(options)
     submit.check(submit_options, target)
     options.check("cuda" if target.gpus else "cpu")
     if target.note:
         tables.console().print(Text(target.note))
     if submit_options.dry_run:
-        _decide(store, sweep, choose, changed, options, submit_options, target)
+        _choose_and_show(store, sweep, choose, changed, options, submit_options, target)
         return 0
     console = tables.console()
     store.prepare()
     with alone(store) as lock:
         for note in recover.recover(store, lock):
             console.print(Text(note))
-        choices, request = _decide(store, sweep, choose, changed, options, submit_options, target)
+        choices, request = _choose_and_show(store, sweep, choose, changed, options, submit_options, target)
         prepare()
         submission = submit.submit(store, request, lock) if request.tasks else None
     if submission is not None and registry.get(target.backend).in_process:
         return _run_here(store, submission)
     if submission is not None:
-        _tell(store, submission, submit_options, console)
+        _report_submission(store, submission, submit_options, console)
     return _wait(store, choices, target.backend, sweep) if submit_options.wait else 0
 
 
@@ -70,7 +73,7 @@ def rerun(
     split: Callable[[Sequence[PlannedRun]], list[RerunGroup]],
     submit_options: SubmitOptions,
 ) -> int:
-    """Submit the wanted runs of `choose` again, in batches that go with the same options; the exit code."""
+    """Resubmit the wanted runs of `choose`, in one batch for each set of options. Returns the exit code."""
     console = tables.console()
     batches = split(choose())
     if not batches:
@@ -80,12 +83,12 @@ def rerun(
     for batch in batches:
         if batch.note:
             console.print(Text(f"{len(batch.runs)} runs go again with {batch.note}"))
-        last = batch is batches[-1]  # which is the one to wait for, and shows all that was asked for
+        last = batch is batches[-1]  # the last batch lists all requested runs and is the one to wait for
 
         def chosen(batch: RerunGroup = batch, last: bool = last) -> list[PlannedRun]:
-            found = choose()
-            here = [replace(c, wanted=c.wanted and c.run in batch.runs) for c in found]
-            return here if last else [c for c in here if c.run in batch.runs]
+            choices = choose()
+            marked = [replace(c, wanted=c.wanted and c.run in batch.runs) for c in choices]
+            return marked if last else [c for c in marked if c.run in batch.runs]
 
         code = (
             launch(store, sweep, chosen, batch.options, replace(submit_options, wait=submit_options.wait and last))
@@ -94,7 +97,7 @@ def rerun(
     return code
 
 
-def _decide(
+def _choose_and_show(
     store: ResultsFolder,
     sweep: str,
     choose: Callable[[], list[PlannedRun]],
@@ -103,7 +106,7 @@ def _decide(
     submit_options: SubmitOptions,
     target: Target,
 ) -> tuple[list[PlannedRun], Request]:
-    """What is to be submitted, shown first. Raises `JobsError` where it may not be."""
+    """Show what is to be submitted, and return it. Raises `JobsError` if it may not be submitted."""
     console = tables.console()
     choices = choose()
     if submit_options.dry_run:
@@ -115,24 +118,26 @@ def _decide(
     tasks = submit.pack([c.run for c in choices if c.wanted], options.seeds_per_job, submit_options.canary)
     fitting = submit.tasks_that_fit(tasks, target)
     if len(fitting) < len(tasks):
-        told = f"Slurm's queue takes {len(fitting)} of {len(tasks)} tasks now; submit again when they have ended"
-        console.print(Text(told))
+        line = f"Slurm's queue takes {len(fitting)} of {len(tasks)} tasks now; submit again when they have ended"
+        console.print(Text(line))
     request = Request(sweep, fitting, options, submit_options, target)
     if fitting:
         width = registry.get(target.backend).width(len(fitting), options, target)
-        found = cost_estimate.expected(
+        cost = cost_estimate.expected(
             store, fitting, {c.run: c.steps for c in choices}, target.device, target.gpus, width
         )
-        console.print(Text(cost_estimate.format_cost(found, target.device)))
-        cost_estimate.check(found, submit_options.max_gpu_hours, target.device)
+        console.print(Text(cost_estimate.format_cost(cost, target.device)))
+        cost_estimate.check(cost, submit_options.max_gpu_hours, target.device)
     if fitting and submit_options.dry_run:
         console.print(Text(f"\n{len(fitting)} tasks for {target.backend}:"))
         sys.stdout.write(submit.preview(store, request) + "\n")
     return choices, request
 
 
-def _tell(store: ResultsFolder, submission: Submission, submit_options: SubmitOptions, console: Any) -> None:
-    """What became of a submit."""
+def _report_submission(
+    store: ResultsFolder, submission: Submission, submit_options: SubmitOptions, console: Any
+) -> None:
+    """Print the result of a submit."""
     count, code = len(submission.tasks), store.read_code(submission.code)
     if code is not None and code.note:
         console.print(Text(f"the code differs from its commit; {code.note}"))
@@ -159,15 +164,15 @@ def _advise(choices: Sequence[PlannedRun], sweep: str, console: Any) -> None:
 
 
 def _wait(store: ResultsFolder, choices: Sequence[PlannedRun], backend: str, sweep: str) -> int:
-    """Progress until the runs have ended; 1 where any of them is not done."""
+    """Show progress until the runs have ended. Returns the exit code: 0 if all are done, 1 if not, 130 after Ctrl-C."""
     from jobs.submit import watch
 
     console = tables.console()
-    ours = [c for c in choices if c.wanted or c.state.state in ACTIVE]
-    if not ours:
+    awaited = [c for c in choices if c.wanted or c.state.state in ACTIVE]
+    if not awaited:
         return 0
     try:
-        ended = watch.wait(store, ours, backend, console)
+        ended = watch.wait(store, awaited, backend, console)
     except KeyboardInterrupt:
         console.print("stopped waiting; the runs go on, follow with `sweeps status`")
         return 130
@@ -179,7 +184,7 @@ def _wait(store: ResultsFolder, choices: Sequence[PlannedRun], backend: str, swe
 
 
 def _run_here(store: ResultsFolder, submission: Submission) -> int:
-    """The debug backend: tasks one after another in this process; an error ends its task only."""
+    """Run the tasks one after another in this process (debug backend); an error ends only its own task."""
     import traceback
 
     failed = 0
@@ -207,14 +212,14 @@ def train(
     threads: int,
     settings: Settings,
 ) -> None:
-    """Train one configuration in this process, with a progress bar per seed. Raises `JobsError` if it does not end."""
+    """Train one configuration in this process, with a progress bar per seed. Raises `JobsError` if it stops early."""
     settings.check(device)
     config = TrainConfig().with_overrides(values)
     identity = config_id(config)
     name = f"train-{identity}"
     sweep = Sweep(name, "", (), (), 0, False, "", {}, {}, {}, seeds, "")
-    told = {key: value for key, value in values.items() if plan.base.get(key) != value}
-    only = Configuration(identity, config, label(told, plan.names), {}, True)
+    shown = {key: value for key, value in values.items() if plan.base.get(key) != value}
+    only = Configuration(identity, config, label(shown, plan.names), {}, True)
     store.prepare()
     with alone(store):
         submit.record_sweeps(store, plan, [ExpandedSweep(sweep, (only,), seeds)])
@@ -223,8 +228,8 @@ def train(
         Text(f"{only.label} ({identity}), seeds {', '.join(map(str, seeds))}, on {device}: Ctrl-C checkpoints")
     )
     runs = [RunRef(identity, seed) for seed in seeds]
-    begun = {run: store.attempts.load(run, config.steps).step for run in runs}
-    with Bars(begun, config.steps, console) as listen:
+    steps_before = {run: store.attempts.load(run, config.steps).step for run in runs}
+    with Bars(steps_before, config.steps, console) as listen:
         outcomes = AttemptRunner(store, device, threads, settings=settings, listen=listen).train(runs)
     stopped = [o for o in outcomes if o.state != "finished"]
     if stopped:
@@ -235,18 +240,18 @@ def train(
 
 
 class Bars:
-    """Progress bars, one a run, from the step where it stands; entering gives the listener that moves them."""
+    """Progress bars, one per run, that start at its current step; entering returns the listener that updates them."""
 
-    def __init__(self, begun: Mapping[RunRef, int], total: int, console: Any) -> None:
+    def __init__(self, steps_before: Mapping[RunRef, int], total: int, console: Any) -> None:
         from rich import progress as bars
 
         self._progress = bars.Progress(
             bars.TextColumn("{task.description}"), bars.BarColumn(), bars.MofNCompleteColumn(),
-            bars.TextColumn("{task.fields[told]}"), bars.TimeRemainingColumn(), console=console,
+            bars.TextColumn("{task.fields[detail]}"), bars.TimeRemainingColumn(), console=console,
         )  # fmt: skip
         self._ids = {
-            run: self._progress.add_task(f"seed {run.seed}", completed=step, total=total, told="")
-            for run, step in begun.items()
+            run: self._progress.add_task(f"seed {run.seed}", completed=step, total=total, detail="")
+            for run, step in steps_before.items()
         }
 
     def __enter__(self) -> Callable[[RunRef, Progress], None]:
@@ -258,5 +263,5 @@ class Bars:
 
     def _listen(self, run: RunRef, progress: Progress) -> None:
         last = f"return {progress.last_return:.0f}" if progress.last_return is not None else ""
-        told = f"{progress.steps_per_s:.1f} steps/s {last}"
-        self._progress.update(self._ids[run], completed=progress.step, total=progress.total, told=told)
+        detail = f"{progress.steps_per_s:.1f} steps/s {last}"
+        self._progress.update(self._ids[run], completed=progress.step, total=progress.total, detail=detail)

@@ -1,4 +1,4 @@
-"""Which runs of a submitted sweep go again, and with which options: what killed them is not asked for again."""
+"""Which runs of a sweep to submit again, and with which options: resources are raised after OOM or a timeout."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _MORE_MEMORY, _MORE_TIME = 1.5, 2
 
 @dataclass(frozen=True)
 class RerunGroup:
-    """Runs that go again with the same options. note: what is changed for them and why, "" where nothing is."""
+    """Runs to submit again with the same options. note: which options were changed and why, "" if none."""
 
     runs: frozenset[RunRef]
     options: ExecutionOptions
@@ -41,28 +41,32 @@ class RerunGroup:
 
 
 def choices(picked: Sequence[SelectedRun], causes: Sequence[str], filtered: bool) -> list[PlannedRun]:
-    """The runs of `picked`; those that ended for one of `causes` are wanted. filtered: no cause stands for any."""
+    """The `picked` runs; those that ended for one of `causes` are wanted. filtered: no causes means any cause."""
     if not causes and not filtered:
         raise JobsError(f"say what to run again: {', '.join('--' + cause for cause in CAUSES)}")
-    asked = causes or ("all", "stopped")
+    wanted_causes = causes or ("all", "stopped")
     return [
         PlannedRun(
-            p.run.record.ref, p.label, p.run.record.steps, p.run.state, any(_is(p.run, cause) for cause in asked)
+            p.run.record.ref,
+            p.label,
+            p.run.record.steps,
+            p.run.state,
+            any(_ended_for(p.run, cause) for cause in wanted_causes),
         )
         for p in picked
     ]
 
 
-def _is(run: RunStatus, cause: str) -> bool:
+def _ended_for(run: RunStatus, cause: str) -> bool:
     if cause in _STATES:
         return run.state.state in _STATES[cause]
     return run.state.cause == cause and run.state.state in _STATES["all"]
 
 
 def batches(picked: Sequence[SelectedRun], wanted: Sequence[PlannedRun], changes: dict[str, Any]) -> list[RerunGroup]:
-    """The wanted runs by the options that they go with: those of their own submission, mended for what killed them.
+    """The wanted runs grouped by options: those of their own submission, changed as `raise_resources` does.
 
-    A run of no submission has the newest one's. changes: of the command line, which win.
+    A run without a submission uses the options of the newest one. changes: from the command line, which override them.
     """
     runs = {p.run.record.ref: p.run for p in picked}
     newest = max((r.submission for r in runs.values() if r.submission is not None), key=lambda s: s.id, default=None)
@@ -74,15 +78,15 @@ def batches(picked: Sequence[SelectedRun], wanted: Sequence[PlannedRun], changes
 
 
 def _options(run: RunStatus, newest: Submission | None, changes: dict[str, Any]) -> tuple[ExecutionOptions, str]:
-    """(options, what is mended)."""
+    """(options for `run`, note about what was changed)."""
     recorded = run.submission or newest
-    mended, note = raise_resources(run, changed_options(recorded, {k: v for k, v in changes.items() if k != "option"}))
-    # a key that stands twice has its last value
-    return dataclasses.replace(mended, option=(*mended.option, *changes.get("option", ()))), note
+    raised, note = raise_resources(run, changed_options(recorded, {k: v for k, v in changes.items() if k != "option"}))
+    # the last value of a repeated key counts
+    return dataclasses.replace(raised, option=(*raised.option, *changes.get("option", ()))), note
 
 
 def changed_options(submission: Submission | None, changes: Mapping[str, Any]) -> ExecutionOptions:
-    """Those that `submission` was made with, and `changes` of the command line, which win."""
+    """The options of `submission`, overridden by `changes` from the command line."""
     recorded = ExecutionOptions.of(submission)
     option = (*recorded.option, *changes.get("option", ()))
     return dataclasses.replace(recorded, **{**changes, "option": option})
@@ -93,8 +97,8 @@ def _has_limits(options: ExecutionOptions) -> bool:
 
 
 def raise_resources(run: RunStatus, options: ExecutionOptions) -> tuple[ExecutionOptions, str]:
-    """`options` changed so that what ended `run` does not end it again, and a note; unchanged where nothing helps."""
-    fix = _MENDS.get(run.state.cause)
+    """`options` changed to avoid the failure of `run` (such as more memory after OOM), and a note; else unchanged."""
+    fix = _FIXES.get(run.state.cause)
     if fix is None:
         return options, ""
     return fix(run, options)
@@ -109,32 +113,32 @@ def _after_oom(run: RunStatus, options: ExecutionOptions) -> tuple[ExecutionOpti
         return dataclasses.replace(options, seeds_per_job=fewer), f"{fewer} seeds per job: {GPU_MEMORY} for more"
     if not _has_limits(options):
         return options, ""
-    asked = options.load_profile().mem_gb
-    if asked is None:
+    mem_gb = options.load_profile().mem_gb
+    if mem_gb is None:
         return options, "out of memory, and the profile has no mem_gb; give one with --option mem_gb=..."
-    more = math.ceil(asked * _MORE_MEMORY)
-    return _with(options, f"mem_gb={more}"), f"mem_gb={more} instead of {asked:g}: out of memory"
+    more = math.ceil(mem_gb * _MORE_MEMORY)
+    return _with(options, f"mem_gb={more}"), f"mem_gb={more} instead of {mem_gb:g}: out of memory"
 
 
 def _after_timeout(run: RunStatus, options: ExecutionOptions) -> tuple[ExecutionOptions, str]:
     if not _has_limits(options):
         return options, ""
     if run.record.outcome is not None:
-        return options, ""  # it saved its state in time, and goes on from there
-    asked = options.load_profile().time_min
-    more = asked * _MORE_TIME
-    return _with(options, f"time={more}"), f"time={more} min instead of {asked}: killed before its state was saved"
+        return options, ""  # it saved a checkpoint in time and continues from there
+    time_min = options.load_profile().time_min
+    more = time_min * _MORE_TIME
+    return _with(options, f"time={more}"), f"time={more} min instead of {time_min}: killed before its state was saved"
 
 
 def _after_node_failure(run: RunStatus, options: ExecutionOptions) -> tuple[ExecutionOptions, str]:
     node = run.said.node if run.said is not None else ""
     if not _has_limits(options) or not node:
         return options, ""
-    already = options.load_profile().exclude
-    return _with(options, f"exclude={already},{node}" if already else f"exclude={node}"), f"not on {node}, which failed"
+    nodes = options.load_profile().exclude
+    return _with(options, f"exclude={nodes},{node}" if nodes else f"exclude={node}"), f"not on {node}, which failed"
 
 
-_MENDS: dict[str, Callable[[RunStatus, ExecutionOptions], tuple[ExecutionOptions, str]]] = {
+_FIXES: dict[str, Callable[[RunStatus, ExecutionOptions], tuple[ExecutionOptions, str]]] = {
     "oom": _after_oom,
     "timeout": _after_timeout,
     "node-fail": _after_node_failure,

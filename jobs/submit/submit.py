@@ -1,4 +1,4 @@
-"""From configurations and seeds to tasks of a backend: only what is missing, written down before it is handed over."""
+"""Submits missing runs as tasks of a backend. The submission is recorded before it is handed over."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ MISSING: frozenset[State] = frozenset({"new", "interrupted", "lost"})
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """A run that was asked for. wanted: whether it goes into the submission."""
+    """A requested run. wanted: whether it is part of the submission."""
 
     run: RunRef
     label: str
@@ -41,7 +41,7 @@ class PlannedRun:
     wanted: bool
 
 
-# --- what is missing --------------------------------------------------------------------------------------
+# --- planned runs -----------------------------------------------------------------------------------------
 
 
 def plan_runs(
@@ -49,16 +49,16 @@ def plan_runs(
 ) -> list[PlannedRun]:
     """Every run of `sweeps`, each once, with its state; those in `states` are wanted.
 
-    A run whose steps may be raised counts as unfinished until it has the steps asked for now.
+    If more steps are requested than before, a run is unfinished until it has reached them.
     """
     labels: dict[RunRef, str] = {}
     steps: dict[RunRef, int] = {}
     for sweep in sweeps:
-        for found in sweep.configurations:
-            needed = _steps(store, found.config_id, found.config)
+        for configuration in sweep.configurations:
+            needed = _steps(store, configuration.config_id, configuration.config)
             for seed in sweep.seeds:
-                run = RunRef(found.config_id, seed)
-                labels.setdefault(run, found.label)
+                run = RunRef(configuration.config_id, seed)
+                labels.setdefault(run, configuration.label)
                 steps[run] = needed
     return choose(store, labels, steps, states)
 
@@ -67,9 +67,9 @@ def choose(
     store: ResultsFolder, labels: dict[RunRef, str], steps: dict[RunRef, int], states: frozenset[State]
 ) -> list[PlannedRun]:
     """The runs of `labels` with their states; those in `states` are wanted."""
-    found = load_statuses(store, steps)
+    statuses = load_statuses(store, steps)
     return [
-        PlannedRun(run, label, steps[run], found[run].state, found[run].state.state in states)
+        PlannedRun(run, label, steps[run], statuses[run].state, statuses[run].state.state in states)
         for run, label in labels.items()
     ]
 
@@ -81,34 +81,34 @@ def _steps(store: ResultsFolder, identity: str, config: TrainConfig) -> int:
 
 
 def pack(runs: Iterable[RunRef], seeds_per_job: int, canary: bool = False) -> list[TaskRuns]:
-    """Tasks of at most `seeds_per_job` seeds; the first of every configuration before the second of any.
+    """Tasks of at most `seeds_per_job` seeds, ordered: the first of every configuration, then the others.
 
     canary: the first seed of every configuration is a task of its own.
     """
     seeds: dict[str, list[int]] = {}
     for run in runs:
         seeds.setdefault(run.config_id, []).append(run.seed)
-    alone = 1 if canary else seeds_per_job
+    first_size = 1 if canary else seeds_per_job
     packs = []
-    for config, found in seeds.items():
-        first, rest = sorted(found)[:alone], sorted(found)[alone:]
+    for config, config_seeds in seeds.items():
+        first, rest = sorted(config_seeds)[:first_size], sorted(config_seeds)[first_size:]
         packs.append((0, TaskRuns(config, first)))
         for start in range(0, len(rest), seeds_per_job):
             packs.append((1 + start, TaskRuns(config, rest[start : start + seeds_per_job])))
     return [task for _, task in sorted(packs, key=lambda pack: pack[0])]
 
 
-# --- where it goes ----------------------------------------------------------------------------------------
+# --- the target -------------------------------------------------------------------------------------------
 
 
 def choose_target(options: ExecutionOptions) -> Target:
-    """Where tasks with `options` go. Raises `JobsError` for a GPU that is not there."""
+    """The target of tasks with `options`. Raises `JobsError` for a missing GPU."""
     name, note = (options.cluster, "") if options.cluster != registry.AUTO else registry.choose()
     return dataclasses.replace(registry.get(name).target(options), note=note)
 
 
 def check(submit_options: SubmitOptions, target: Target) -> None:
-    """Raises `JobsError` for what cannot be done together."""
+    """Raises `JobsError` for options that conflict with each other or with the backend."""
     backend = registry.get(target.backend)
     if submit_options.canary and not backend.can_hold:
         raise _needs("--canary", target, lambda other: other.can_hold)
@@ -123,7 +123,7 @@ def check(submit_options: SubmitOptions, target: Target) -> None:
 
 
 def _needs(option: str, target: Target, able: Callable[[Backend], bool]) -> JobsError:
-    """That the backend of `target` lacks what `option` needs, and which ones have it."""
+    """The error for an `option` that the backend of `target` does not support; it names the backends that do."""
     others = [other for other in map(registry.get, registry.names()) if able(other)]
     titles = " or ".join(other.title or other.name for other in others)
     return JobsError(
@@ -132,13 +132,13 @@ def _needs(option: str, target: Target, able: Callable[[Backend], bool]) -> Jobs
 
 
 def tasks_that_fit(tasks: Sequence[TaskRuns], target: Target) -> Sequence[TaskRuns]:
-    """The first of `tasks`, as many as the backend takes of this user. Raises `JobsError` where it takes none."""
+    """The first of `tasks`, as many as the backend accepts from this user. Raises `JobsError` if it accepts none."""
     remaining = registry.get(target.backend).remaining_tasks(target) if tasks else None
     return tasks if remaining is None else tasks[:remaining]
 
 
 def preview(store: ResultsFolder, request: Request) -> str:
-    """What would be submitted: the exact batch scripts, or the exact commands."""
+    """The exact batch scripts or commands that would be submitted."""
     backend = registry.get(request.target.backend)
     code = "" if backend.in_process else code_snapshot.planned(store).hash
     submission = _record(store.submissions.new_name(request.sweep), request, code)
@@ -149,40 +149,40 @@ def preview(store: ResultsFolder, request: Request) -> str:
 
 
 def record_sweeps(store: ResultsFolder, plan: Plan, sweeps: Sequence[ExpandedSweep]) -> None:
-    """Store configurations and views of `sweeps`."""
+    """Store the configurations and records of `sweeps`, and note an interim analysis if seeds were added."""
     for sweep in sweeps:
-        for found in sweep.configurations:
-            store.write_config(found.config)
+        for configuration in sweep.configurations:
+            store.write_config(configuration.config)
         old = store.read_sweep(sweep.sweep.name)
         new = _view(plan, sweep, old)
-        look = interim_analyses.before(store, old, new, "submit")
-        if look is not None:
-            interim_analyses.note(store, new.name, look)
+        analysis = interim_analyses.before(store, old, new, "submit")
+        if analysis is not None:
+            interim_analyses.note(store, new.name, analysis)
         store.write_sweep(new)
 
 
 def changed(store: ResultsFolder, plan: Plan, sweeps: Sequence[ExpandedSweep]) -> list[str]:
-    """A line about each of `sweeps` that has other configurations than at the submit before, or seeds that are asked
-    for after a look at its results."""
+    """A line about each of `sweeps` whose configurations changed since the last submit, or whose seeds are added after
+    an interim analysis."""
     notes = []
     for sweep in sweeps:
         old = store.read_sweep(sweep.sweep.name)
-        look = interim_analyses.before(store, old, _view(plan, sweep, old), "submit")
-        if look is not None:
-            notes.append(interim_analyses.format_interim_analysis(store, sweep.sweep.name, sweep.sweep.looks, look))
-        before = {c.config_id for c in old.configs} if old is not None else set()
-        now = {c.config_id for c in sweep.configurations}
-        if before - now:
+        analysis = interim_analyses.before(store, old, _view(plan, sweep, old), "submit")
+        if analysis is not None:
+            notes.append(interim_analyses.format_interim_analysis(store, sweep.sweep.name, sweep.sweep.looks, analysis))
+        old_ids = {c.config_id for c in old.configs} if old is not None else set()
+        ids = {c.config_id for c in sweep.configurations}
+        if old_ids - ids:
             notes.append(
-                f"{sweep.sweep.name} changed: {len(before - now)} configurations of the submit before are no longer "
-                f"part of it (their runs stay on disk), {len(now - before)} are new"
+                f"{sweep.sweep.name} changed: {len(old_ids - ids)} configurations of the submit before are no longer "
+                f"part of it (their runs stay on disk), {len(ids - old_ids)} are new"
             )
     return notes
 
 
 def _view(plan: Plan, expanded: ExpandedSweep, old: SubmittedSweep | None) -> SubmittedSweep:
-    """The sweep as asked for now, with the seeds that were asked for before."""
-    before = {c.config_id: c.seeds for c in old.configs} if old is not None else {}
+    """The record of the sweep as requested now, including the seeds of earlier submits."""
+    earlier_seeds = {c.config_id: c.seeds for c in old.configs} if old is not None else {}
     sweep = expanded.sweep
     return SubmittedSweep(
         name=sweep.name,
@@ -196,7 +196,7 @@ def _view(plan: Plan, expanded: ExpandedSweep, old: SubmittedSweep | None) -> Su
                 label=c.label,
                 factors=dict(c.factors),
                 is_baseline=c.is_baseline,
-                seeds=sorted({*expanded.seeds, *before.get(c.config_id, [])}),
+                seeds=sorted({*expanded.seeds, *earlier_seeds.get(c.config_id, [])}),
             )
             for c in expanded.configurations
         ],
@@ -208,7 +208,7 @@ def _view(plan: Plan, expanded: ExpandedSweep, old: SubmittedSweep | None) -> Su
 
 
 def submit(store: ResultsFolder, request: Request, lock: Lock) -> Submission:
-    """Hand the tasks of `request` to its backend; all of it is on disk before. Raises `JobsError` if it refuses."""
+    """Record the tasks of `request`, then hand them to its backend. Raises `JobsError` if the backend refuses."""
     backend = registry.get(request.target.backend)
     if not request.submit_options.export:
         backend.check()
@@ -218,7 +218,8 @@ def submit(store: ResultsFolder, request: Request, lock: Lock) -> Submission:
     for position, script in enumerate(scripts):
         write_bytes(store.submissions.script_path(submission.id, position), script.encode())
     lock.renew()
-    store.submissions.write(submission)  # from here on it counts, and the next command completes it
+    # from here on, the next command completes the submission if this one is interrupted
+    store.submissions.write(submission)
     if request.submit_options.export:
         for path, script in zip(exports(request.submit_options.export, len(scripts)), scripts, strict=True):
             write_bytes(path, script.encode())
@@ -227,12 +228,12 @@ def submit(store: ResultsFolder, request: Request, lock: Lock) -> Submission:
 
 
 def exports(file: Path, count: int) -> list[Path]:
-    """Where so many scripts go that are exported to `file`: `all.sh`, or `all-1.sh`, `all-2.sh`."""
+    """The paths of `count` scripts that are exported to `file`: `all.sh`, or `all-1.sh`, `all-2.sh`."""
     return [file] if count == 1 else [file.with_stem(f"{file.stem}-{number}") for number in range(1, count + 1)]
 
 
 def _record(name: str, request: Request, code: str) -> Submission:
-    """The record of a submission before anything of it was handed over."""
+    """The record of a submission that is not handed over yet."""
     target = request.target
     job_name = f"{request.sweep}-{secrets.token_hex(4)}"
     allocation = registry.get(target.backend).allocate(request, job_name)

@@ -1,4 +1,4 @@
-"""Evaluate what runs kept: from `ID/seed-N` on the command line to returns under each planner."""
+"""Evaluate the checkpoints of runs: returns under each planner."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def evaluate(
 ) -> Iterator[dict[str, object]]:
     """One record per run and planner: run, step, planner, returns. Raises `JobsError`.
 
-    film_to: file that shows the episodes, which must then be of one run and one planner.
+    film_to: file for a video of the episodes, which requires exactly one run and one planner.
     """
     if film_to is not None:
         if len(runs) != 1 or len(planners) != 1:
@@ -40,16 +40,16 @@ def evaluate(
     for run in runs:
         config, folder = store.check_config(run.config_id), store.attempts.folder(run)
         try:
-            for found in training.evaluate(
+            for evaluation in training.evaluate(
                 config, run.seed, folder, at=at, planners=planners, episodes=episodes, device=device, threads=threads
             ):
                 yield {
                     "run": str(run),
-                    "step": found.step,
-                    "planner": found.planner,
-                    "returns": list(found.returns),
+                    "step": evaluation.step,
+                    "planner": evaluation.planner,
+                    "returns": list(evaluation.returns),
                 }
                 if film_to is not None:
-                    video.write(film_to, training.film(config, found, video.WIDTH, video.HEIGHT))
+                    video.write(film_to, training.film(config, evaluation, video.WIDTH, video.HEIGHT))
         except training.NoWeights as error:
             raise JobsError(f"{run}: {error}") from error

@@ -29,8 +29,8 @@ from sweepwise.core.errors import JobsError
 from sweepwise.core.trainable import Progress, RunHandle, Settings
 
 HEARTBEAT_S = 2.0
-_TOLD_EARLY = signal.SIGUSR2  # Slurm sends it ahead of the time limit: checkpoint, then queue again
-_TOLD_NOW = (signal.SIGTERM, signal.SIGINT)  # cancelled, preempted or Ctrl-C: checkpoint and end
+_TIME_LIMIT_SIGNAL = signal.SIGUSR2  # Slurm sends it before the time limit: checkpoint, then requeue
+_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)  # cancelled, preempted or Ctrl-C: checkpoint and end
 
 Listener = Callable[[RunRef, Progress], None]
 
@@ -46,13 +46,13 @@ class StopFlag:
 
     def handle(self, number: int, frame: FrameType | None) -> None:
         if number == signal.SIGINT and number in self.signals:
-            raise KeyboardInterrupt  # the second Ctrl-C does not wait for the checkpoint
+            raise KeyboardInterrupt  # a second Ctrl-C does not wait for the checkpoint
         self.signals.append(number)
 
     @contextlib.contextmanager
     def installed(self) -> Iterator[StopFlag]:
-        """Handles the stop signals inside, whoever handled them outside."""
-        previous = {number: signal.signal(number, self.handle) for number in (_TOLD_EARLY, *_TOLD_NOW)}
+        """Handles the stop signals inside the block, and restores the previous handlers afterwards."""
+        previous = {number: signal.signal(number, self.handle) for number in (_TIME_LIMIT_SIGNAL, *_STOP_SIGNALS)}
         try:
             yield self
         finally:
@@ -65,14 +65,14 @@ _SETTINGS = {setting.name for setting in dataclasses.fields(Settings)}
 
 @dataclass(frozen=True)
 class TrainJob:
-    """One task of a submission; all else is read from the results folder in the job."""
+    """One task of a submission; everything else is read from the results folder in the job."""
 
     results: str
     submission: str
     task: int
 
     def __call__(self) -> None:
-        """Train the task's runs. Raises whatever training raised, after it is recorded, so that the job fails."""
+        """Train the task's runs. An error of the training is recorded, then raised, so that the job fails."""
         store = ResultsFolder(Path(self.results))
         submission = store.submissions.read(self.submission)
         if submission is None or self.task >= len(submission.tasks):
@@ -113,12 +113,12 @@ class AttemptRunner:
     listen: Listener = lambda run, progress: None
 
     def train(self, runs: Sequence[RunRef]) -> list[AttemptOutcome]:
-        """Train those of `runs` that are neither done nor alive elsewhere; their outcomes, recorded."""
+        """Train the `runs` that are neither done nor running elsewhere. Returns their outcomes, which are recorded."""
         config = self.store.check_config(runs[0].config_id)
-        before = {run: self.store.attempts.load(run, config.steps).step for run in runs}
+        steps_before = {run: self.store.attempts.load(run, config.steps).step for run in runs}
         with _full_disk_in_one_line(self.store):
             code = code_snapshot.record(self.store, code_snapshot.digest(process.ROOT))
-            attempts = {run: self._claim(run, code) for run in runs if self._is_free(run, config.steps)}
+            attempts = {run: self._claim(run, code) for run in runs if self._is_trainable(run, config.steps)}
         if not attempts:
             return []
         with StopFlag().installed() as stop:
@@ -137,41 +137,41 @@ class AttemptRunner:
             except BaseException as error:
                 self._record_failure(attempts, error)
                 raise
-            used = process.usage(self.device == "cuda")
-            outcomes = [self._record(run, attempts[run], o, used) for run, o in zip(attempts, ended, strict=True)]
-        advanced = any(o.step > before[run] for run, o in zip(attempts, outcomes, strict=True))
-        if _TOLD_EARLY in stop.signals and any(o.state == "interrupted" for o in outcomes):
+            usage = process.usage(self.device == "cuda")
+            outcomes = [self._record(run, attempts[run], o, usage) for run, o in zip(attempts, ended, strict=True)]
+        advanced = any(o.step > steps_before[run] for run, o in zip(attempts, outcomes, strict=True))
+        if _TIME_LIMIT_SIGNAL in stop.signals and any(o.state == "interrupted" for o in outcomes):
             self._requeue(advanced)
         return outcomes
 
-    def _is_free(self, run: RunRef, steps: int) -> bool:
+    def _is_trainable(self, run: RunRef, steps: int) -> bool:
         record = self.store.attempts.load(run, steps)
         if record.done:
-            _say(f"{run}: done at step {record.finished_step:,}")
+            _print(f"{run}: done at step {record.finished_step:,}")
             return False
-        if record.lost_shard:  # its checkpoints lie behind those rows: nothing would train them again
-            _say(f"{run}: {lost_shard(record.lost_shard)}")
+        if record.lost_shard:  # its checkpoints are later than the lost metrics, so no attempt would log them again
+            _print(f"{run}: {lost_shard(record.lost_shard)}")
             return False
         attempt = record.attempt
         if attempt is None or record.outcome is not None:
             return True
-        # Slurm started this very task again: whatever is left of its former life is fenced off, not waited for
+        # Slurm requeued this task: its previous attempt becomes superseded, so there is no need to wait for it
         if attempt.slurm_job is not None and attempt.slurm_job == self._current_task():
             return True
-        if self._lives(run, attempt, record.status):
-            _say(f"{run}: attempt {attempt.number} on {attempt.host} (process {attempt.pid}) trains it already")
+        if self._is_alive(run, attempt, record.status):
+            _print(f"{run}: attempt {attempt.number} on {attempt.host} (process {attempt.pid}) trains it already")
             return False
         return True
 
-    def _lives(self, run: RunRef, attempt: Attempt, status: Status | None) -> bool:
-        """Whether the process of `attempt` lives. On another host its last heartbeat may be that of a process that
-        was killed a moment ago, so the next one is waited for, until it is overdue."""
-        now = status
-        while attempt_alive(attempt, now, time.time()):
-            if attempt.host == process.host() or now != status:
+    def _is_alive(self, run: RunRef, attempt: Attempt, status: Status | None) -> bool:
+        """Whether the process of `attempt` is alive. A process on another host may have been killed just after its
+        last heartbeat, so this waits for the next heartbeat, until it is overdue."""
+        newest = status
+        while attempt_alive(attempt, newest, time.time()):
+            if attempt.host == process.host() or newest != status:
                 return True
             time.sleep(HEARTBEAT_S)
-            now = self.store.attempts.load(run, 0).status
+            newest = self.store.attempts.load(run, 0).status
         return False
 
     def _claim(self, run: RunRef, code: CodeFile) -> Attempt:
@@ -205,22 +205,20 @@ class AttemptRunner:
             tag=f"a{number:03d}",
             guard=lambda: self.store.attempts.is_newest(run, number),
             on_progress=Heartbeat(self.store, run, number, self.listen),
-            tell=lambda line: _say(f"{run}: {line}"),
+            tell=lambda line: _print(f"{run}: {line}"),
             origin={"code": code_snapshot.digest(process.ROOT, code_snapshot.AGENT)},
         )
 
-    def _record(
-        self, run: RunRef, attempt: Attempt, ended: trainable.Outcome, used: dict[str, float]
-    ) -> AttemptOutcome:
-        last = self.store.attempts.last_shard(run) if ended.state == "finished" else None
-        named = str(last) if last is not None and last.end == ended.step else ""
-        outcome = AttemptOutcome(ended.state, ended.step, ended.message, time.time(), usage=used, last_shard=named)
+    def _record(self, run: RunRef, attempt: Attempt, end: trainable.Outcome, usage: dict[str, float]) -> AttemptOutcome:
+        last = self.store.attempts.last_shard(run) if end.state == "finished" else None
+        shard = str(last) if last is not None and last.end == end.step else ""
+        outcome = AttemptOutcome(end.state, end.step, end.message, time.time(), usage=usage, last_shard=shard)
         self.store.attempts.write_outcome(run, attempt.number, outcome)
-        _say(f"{run}: {outcome.state} at step {outcome.step:,} {outcome.message}".rstrip())
+        _print(f"{run}: {outcome.state} at step {outcome.step:,} {outcome.message}".rstrip())
         return outcome
 
     def _record_failure(self, attempts: dict[RunRef, Attempt], error: BaseException) -> None:
-        """All runs of the pack failed with `error`; one that cannot be recorded does not hide the others."""
+        """Record that all runs of the task ended with `error`, even if one of them cannot be recorded."""
         text = "".join(traceback.format_exception(error))
         known = isinstance(error, JobsError)
         last = str(error) if known else traceback.format_exception_only(error)[-1].strip().splitlines()[0]
@@ -234,24 +232,24 @@ class AttemptRunner:
                 )
 
     def _current_task(self) -> str | None:
-        """The backend's ID of the job that trains; None in the foreground and where the backend has no IDs."""
+        """The backend's ID of the current job; None in the foreground and for a backend without IDs."""
         return self.backend.current_task() if self.backend is not None else None
 
     def _requeue(self, advanced: bool) -> None:
-        """Before a time limit: queue this task again, unless it made no progress and would do so for ever."""
+        """Requeue this task before its time limit, unless it made no progress, since it would then loop forever."""
         backend = self.backend or registry.around_this_process()
         job = backend.current_task() if backend is not None else None
         if backend is None or job is None:
             return
         if not advanced:
-            _say(f"job {job} is not queued again: it made no step in its time limit")
+            _print(f"job {job} is not queued again: it made no step in its time limit")
         elif not backend.requeue(job):
-            _say(f"job {job} could not be queued again; `sweeps rerun --interrupted` continues it")
+            _print(f"job {job} could not be queued again; `sweeps rerun --interrupted` continues it")
 
 
 class Heartbeat:
-    """Writes the attempt's status at most every `HEARTBEAT_S` seconds, and always for the last step. Called, it says
-    whether the attempt still owns its run, as far as it has looked."""
+    """Writes the attempt's status at most every `HEARTBEAT_S` seconds, and always for the last step. A call returns
+    whether the attempt still owns its run, as of the last write."""
 
     def __init__(
         self,
@@ -278,7 +276,7 @@ class Heartbeat:
             last_return=progress.last_return,
             time=time.time(),
         )
-        with contextlib.suppress(OSError):  # a heartbeat is worth less than the run: shards and checkpoints do raise
+        with contextlib.suppress(OSError):  # a failed heartbeat must not end the run; shards and checkpoints do raise
             return self._store.attempts.write_status(self._run, status)
         return True
 
@@ -296,7 +294,7 @@ def _full_disk_in_one_line(store: ResultsFolder) -> Iterator[None]:
         ) from error
 
 
-def _say(text: str) -> None:
+def _print(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
@@ -307,7 +305,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         job()
     except JobsError as error:
-        _say(f"error: {error}")
+        _print(f"error: {error}")
         return 2
     return 0
 

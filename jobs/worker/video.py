@@ -1,4 +1,4 @@
-"""Evaluation episodes as moving pictures or a sheet of them: what can draw on this machine, and the file."""
+"""Videos and contact sheets of evaluation episodes: finding a renderer on this machine, and writing the file."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 
 WIDTH, HEIGHT = 320, 240
 KINDS = ("gif", "webp", "mp4", "png")
-ACROSS, DOWN = 6, 4  # pictures of a contact sheet
-_OFF = ("", "disabled", "disable", "off", "false", "0")  # words for MUJOCO_GL by which nothing draws
-_RENDERERS = ("egl", "osmesa", "glfw")  # the last one wants a display
-# In a process of its own: a renderer can take its process down, and MUJOCO_GL is read once, by the import.
+ACROSS, DOWN = 6, 4  # columns and rows of a contact sheet
+_OFF = ("", "disabled", "disable", "off", "false", "0")  # values of MUJOCO_GL that disable rendering
+_RENDERERS = ("egl", "osmesa", "glfw")  # the last one needs a display
+# Runs in its own process, since a renderer can crash it, and MUJOCO_GL is read only once, at import.
 _TRY = f"from dm_control import suite; suite.load('cartpole', 'balance').physics.render({HEIGHT}, {WIDTH})"
 
 
 def check(path: Path) -> None:
-    """Raises `JobsError` where `path` could not be written later."""
+    """Raises `JobsError` if a video could not be written to `path`."""
     if _kind(path) not in KINDS:
         raise JobsError(f"--video {path}: the name must end in one of {', '.join('.' + kind for kind in KINDS)}")
     if not path.absolute().parent.is_dir():
@@ -42,15 +42,15 @@ def check(path: Path) -> None:
 
 
 def renderer() -> str:
-    """MUJOCO_GL for this machine: the user's, else the first that draws. Raises `JobsError` where none does."""
-    named = os.environ.get("MUJOCO_GL", "")
-    candidates = _RENDERERS if named in _OFF else (named,)
+    """MUJOCO_GL for this machine: the user's value, else the first that works. Raises `JobsError` if none works."""
+    requested = os.environ.get("MUJOCO_GL", "")
+    candidates = _RENDERERS if requested in _OFF else (requested,)
     for name in candidates:
         environment = {**os.environ, "MUJOCO_GL": name}
         if process.run_quietly([*process.python(), "-c", _TRY], timeout_s=120, env=environment) is not None:
             return name
-    if named in candidates:
-        raise JobsError(f"--video: MUJOCO_GL={named} draws nothing here; unset it to have what works looked for")
+    if requested in candidates:
+        raise JobsError(f"--video: MUJOCO_GL={requested} draws nothing here; unset it to have what works looked for")
     raise JobsError(
         f"--video: nothing draws here (tried MUJOCO_GL={', '.join(candidates)}); install libosmesa6, or libegl1 with "
         "the graphics driver (names of Debian and Ubuntu)"
@@ -58,10 +58,10 @@ def renderer() -> str:
 
 
 def write(path: Path, film: Film) -> None:
-    """The film in the format that the ending of `path` names, whole or not at all. Raises `JobsError`."""
+    """Write the film atomically, in the format given by the suffix of `path`. Raises `JobsError`."""
     kind = _kind(path)
-    made = {"mp4": _mp4, "png": _sheet}.get(kind)
-    write_bytes(path, made(film) if made else _animation(film, kind))
+    encode = {"mp4": _mp4, "png": _sheet}.get(kind)
+    write_bytes(path, encode(film) if encode else _animation(film, kind))
 
 
 def _kind(path: Path) -> str:
@@ -69,7 +69,7 @@ def _kind(path: Path) -> str:
 
 
 def _animation(film: Film, kind: str) -> bytes:
-    """A GIF counts hundredths of a second; WebP is exact."""
+    """The film as GIF or WebP. GIF stores durations in hundredths of a second; WebP is exact."""
     pictures = _pictures(film.frames)
     file = io.BytesIO()
     next(pictures).save(file, kind, save_all=True, append_images=pictures, duration=film.ms, loop=0)
@@ -77,7 +77,7 @@ def _animation(film: Film, kind: str) -> bytes:
 
 
 def _sheet(film: Film) -> bytes:
-    """Pictures evenly spread over the film, its first and its last among them, line by line."""
+    """A contact sheet: evenly spaced frames of the film, including the first and last, row by row."""
     from PIL import Image
 
     pictures = list(_pictures(film.frames))
@@ -85,8 +85,8 @@ def _sheet(film: Film) -> bytes:
     chosen = [pictures[round(i * (len(pictures) - 1) / max(count - 1, 1))] for i in range(count)]
     across = min(count, ACROSS)
     sheet = Image.new("RGB", (across * WIDTH, -(-count // across) * HEIGHT))
-    for place, picture in enumerate(chosen):
-        sheet.paste(picture, (place % across * WIDTH, place // across * HEIGHT))
+    for position, picture in enumerate(chosen):
+        sheet.paste(picture, (position % across * WIDTH, position // across * HEIGHT))
     file = io.BytesIO()
     sheet.save(file, "png")
     return file.getvalue()
@@ -99,14 +99,14 @@ def _pictures(frames: Iterator[np.ndarray]) -> Iterator[Image]:
 
 
 def _mp4(film: Film) -> bytes:
-    """In fragments, since a pipe cannot be gone back in; even sizes and yuv420p are what every player takes."""
-    raw = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{WIDTH}x{HEIGHT}", "-r", f"1000/{film.ms}", "-i", "pipe:0"]
-    made = ["-pix_fmt", "yuv420p", "-movflags", "frag_keyframe+empty_moov", "-f", "mp4", "pipe:1"]
+    """A fragmented MP4, since ffmpeg cannot seek in a pipe; all players support even sizes with yuv420p."""
+    source = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{WIDTH}x{HEIGHT}", "-r", f"1000/{film.ms}", "-i", "pipe:0"]
+    target = ["-pix_fmt", "yuv420p", "-movflags", "frag_keyframe+empty_moov", "-f", "mp4", "pipe:1"]
     content = b"".join(frame.tobytes() for frame in film.frames)
-    done = subprocess.run(
-        ["ffmpeg", "-loglevel", "error", *raw, *made], input=content, capture_output=True, check=False
+    result = subprocess.run(
+        ["ffmpeg", "-loglevel", "error", *source, *target], input=content, capture_output=True, check=False
     )
-    if done.returncode != 0:
-        reason = (done.stderr.decode(errors="replace").strip().splitlines() or ["no reason given"])[-1]
+    if result.returncode != 0:
+        reason = (result.stderr.decode(errors="replace").strip().splitlines() or ["no reason given"])[-1]
         raise JobsError(f"ffmpeg failed: {reason}; name a .gif or .webp instead")
-    return done.stdout
+    return result.stdout

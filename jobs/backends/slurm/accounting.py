@@ -1,4 +1,4 @@
-"""What sacct's accounting says that tasks used."""
+"""The resource usage of tasks, from sacct."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _GB = {"": 1 / 1024**3, "K": 1 / 1024**2, "M": 1 / 1024, "G": 1.0, "T": 1024.0}
 
 
 def usage(submission: Submission) -> list[Usage]:
-    """From sacct; nothing where there is no accounting, or none of memory."""
+    """Usage per task, from sacct. Empty without accounting or without memory accounting."""
     jobs = [chunk.job_id for chunk in submission.chunks if chunk.job_id and chunk.count]
     if not jobs:
         return []
@@ -35,7 +35,7 @@ def usage(submission: Submission) -> list[Usage]:
 
 
 def cpu_seconds(text: str) -> float:
-    """Of sacct's `1-02:03:04`, `02:03:04` or `03:04.500`; 0 where it is none."""
+    """Parse `1-02:03:04`, `02:03:04` or `03:04.500` as sacct prints it; 0 for other text."""
     match = _CPU.fullmatch(text)
     if match is None:
         return 0.0
@@ -44,6 +44,6 @@ def cpu_seconds(text: str) -> float:
 
 
 def gigabytes(text: str) -> float:
-    """Of sacct's `512000K`; 0 where it is none."""
+    """Parse `512000K` as sacct prints it; 0 for other text."""
     match = _SIZE.fullmatch(text)
     return float(match["number"]) * _GB[match["unit"]] if match else 0.0

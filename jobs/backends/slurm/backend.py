@@ -103,8 +103,8 @@ class SlurmBackend(Backend):
             )
         if submission.report:
             command = shlex.join(report_command(store, submission.sweep))
-            wanted, job_name = profile.for_report(target.profile), submission.chunks[-1].job_name
-            scripts.append(batch_script.script(wanted, job_name, command, code=code, folder=logs))
+            report_profile, job_name = profile.for_report(target.profile), submission.chunks[-1].job_name
+            scripts.append(batch_script.script(report_profile, job_name, command, code=code, folder=logs))
         return scripts
 
     def preview(self, store: ResultsFolder, submission: Submission, target: Target) -> str:
@@ -113,15 +113,17 @@ class SlurmBackend(Backend):
     # --- hand-over ----------------------------------------------------------------------------------------
 
     def submit(self, store: ResultsFolder, submission: Submission, lock: Lock) -> Submission:
-        return handover.proceed(store, submission, lock, asked=False)
+        return handover.proceed(store, submission, lock, may_exist=False)
 
     def can_recover(self, submission: Submission) -> bool:
         return True
 
     def recover(self, store: ResultsFolder, submissions: Sequence[Submission], lock: Lock) -> Iterator[str]:
         cluster = commands.cluster_settings().get("ClusterName")
-        own = [submission for submission in submissions if cluster is not None and submission.cluster == cluster]
-        yield from handover.recover(store, own, lock)
+        on_this_cluster = [
+            submission for submission in submissions if cluster is not None and submission.cluster == cluster
+        ]
+        yield from handover.recover(store, on_this_cluster, lock)
 
     # --- while tasks wait and run ---------------------------------------------------------------------------
 

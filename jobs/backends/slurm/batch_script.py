@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 
 def parameters(profile: Profile, code: Path, job_name: str, max_parallel: int | None) -> dict[str, Any]:
-    """`profile` in submitit's words."""
+    """`profile` as submitit's parameters."""
     gpus = f"{profile.gpu_type}:{profile.gpus}" if profile.gpu_type else str(profile.gpus)
-    gres = profile.gpu_request == "gres"  # one of the two options: Slurm would add them up
-    wanted = {
+    gres = profile.gpu_request == "gres"  # only one of the two options, since Slurm would add them up
+    options = {
         "job_name": job_name,
         "time": profile.time_min,
         "nodes": 1,
@@ -37,14 +37,14 @@ def parameters(profile: Profile, code: Path, job_name: str, max_parallel: int | 
         "signal_delay_s": profile.checkpoint_signal_s,
         "array_parallelism": max_parallel or profile.max_parallel,
         "setup": setup_lines(profile, code),
-        # since Slurm 22.05 srun does not take the batch job's --cpus-per-task over by itself
-        # and without open-mode it empties the log of a task that was requeued
+        # since Slurm 22.05 srun does not inherit the batch job's --cpus-per-task,
+        # and without open-mode=append it truncates the log of a requeued task
         "srun_args": [f"--cpus-per-task={profile.cpus}", "--open-mode=append"],
         "additional_parameters": {"requeue": True, **profile.sbatch},
-        # submitit would put its own name there, and clusters with wckeys refuse an unknown one
+        # submitit's default is its own name, and clusters that use wckeys reject an unknown one
         "wckey": None,
     }
-    return {key: value for key, value in wanted.items() if value is not None or key == "wckey"}
+    return {key: value for key, value in options.items() if value is not None or key == "wckey"}
 
 
 def setup_lines(profile: Profile, code: Path) -> list[str]:
@@ -75,9 +75,9 @@ def script(
     code: Path,
     folder: Path,
 ) -> str:
-    """The batch script, as sbatch is given it: an array where there are several tasks.
+    """The batch script for sbatch: a job array if there are several tasks.
 
-    code: the folder its tasks import from. folder: for logs. command: a shell command.
+    code: the folder that its tasks import from. folder: for logs. command: a shell command.
     """
     executor = _executor(folder, parameters(profile, code, job_name, throttle))
     if tasks > 1:
@@ -91,8 +91,8 @@ def chunk_command(submission_folder: Path, chunk: Chunk) -> str:
     return f"{shlex.join(task_command(submission_folder, '-u'))} {task}"
 
 
-def _executor(folder: Path, wanted: dict[str, Any]) -> submitit.SlurmExecutor:
-    """submitit's executor; it can write a script without Slurm at hand."""
+def _executor(folder: Path, parameters: dict[str, Any]) -> submitit.SlurmExecutor:
+    """submitit's executor, changed so that it can write a script on a machine without Slurm."""
     import submitit
 
     class Executor(submitit.SlurmExecutor):
@@ -101,12 +101,12 @@ def _executor(folder: Path, wanted: dict[str, Any]) -> submitit.SlurmExecutor:
             return 2
 
     executor = Executor(folder=_plain(folder))
-    executor.update_parameters(**wanted)
+    executor.update_parameters(**parameters)
     return executor
 
 
 def _plain(folder: Path) -> Path:
-    """Log names are patterns to Slurm and lines to the shell."""
+    """`folder`, checked: Slurm expands % in names of logs, and the batch script needs them on one line."""
     if "%" in str(folder) or not str(folder).isprintable():
         raise JobsError(f"results folder {str(folder)!r}: Slurm cannot take % or control characters in it")
     return folder

@@ -1,4 +1,4 @@
-"""Cancelling tasks: only jobs of this cluster, under the recorded names and of the recorded user."""
+"""Cancel tasks: only jobs on this cluster with the recorded name and user."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _SCANCEL_TIMEOUT_S = 60.0
 
 def cancel(tasks: Sequence[Task]) -> dict[TaskKey, str]:
     """As `Backend.cancel`."""
-    here = commands.cluster_settings().get("ClusterName")
+    cluster = commands.cluster_settings().get("ClusterName")
     names = {chunk.job_name for submission, _ in tasks for chunk in submission.chunks}
-    rows = queue_state.listed(names) if here is not None else None
+    rows = queue_state.listed(names) if cluster is not None else None
     if rows is None:
         raise JobsError("Slurm does not answer; nothing was cancelled, try again later")
     listed = {(row.job, row.name, row.user) for row in rows}
@@ -25,8 +25,8 @@ def cancel(tasks: Sequence[Task]) -> dict[TaskKey, str]:
     for submission, task in tasks:
         name = next((chunk.job_name for chunk in submission.chunks if task in chunk.tasks), "")
         job = submission.job_of(task) or ""
-        if submission.cluster != here:
-            going_on[submission.id, task] = f"it is on cluster {submission.cluster}, and this is {here}"
+        if submission.cluster != cluster:
+            going_on[submission.id, task] = f"it is on cluster {submission.cluster}, and this is {cluster}"
         elif (job, name, submission.user) not in listed:
             reason = f"Slurm lists no job {job} of the name {name} and the user {submission.user}"
             going_on[submission.id, task] = reason
@@ -40,7 +40,7 @@ def cancel(tasks: Sequence[Task]) -> dict[TaskKey, str]:
 
 
 def _compact(jobs: Sequence[str]) -> str:
-    """Tasks of one array as `7_[0-3,5]`; a job that is no array as it is."""
+    """The tasks of one array as `7_[0-3,5]`; a job that is not an array is unchanged."""
     array, _, first = jobs[0].partition("_")
     if not first:
         return jobs[0]

@@ -1,4 +1,4 @@
-"""What is asked of sbatch, squeue, scontrol and sacctmgr for a hand-over."""
+"""The calls of sbatch, squeue, scontrol and sacctmgr that a hand-over needs."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from sweepwise.core.errors import JobsError
 ARRAY_SIZE = 1001  # Slurm's default of MaxArraySize; an index is below it
 QUERY_TIMEOUT_S = 20
 _SBATCH_TIMEOUT_S = 120
-_JOB_ID = re.compile(r"(\d+)(;.*)?\s*$")  # --parsable: the id, and the cluster's name where there are several
+_JOB_ID = re.compile(r"(\d+)(;.*)?\s*$")  # --parsable prints the id, and with several clusters also the cluster's name
 _CONFIGURATIONS = (Path("/etc/slurm/slurm.conf"), Path("/etc/slurm-llnl/slurm.conf"))
-# of messages after which the controller may have taken the job
+# parts of error messages after which the controller may have accepted the job
 _UNSURE = ("imed out", "ontact slurm controller", "onnection", "Zero Bytes", "not responding", "Communication")
 
 
 def check() -> None:
-    """Raises `JobsError` where jobs cannot be submitted from."""
+    """Raises `JobsError` if jobs cannot be submitted from this machine."""
     for program in ("sbatch", "squeue", "scontrol"):
         if shutil.which(program) is None:
             raise JobsError(f"{program} is not on PATH; submit where Slurm is, or use --cluster local")
@@ -33,26 +33,26 @@ def check() -> None:
 
 
 def sbatch(script: Path, after: Sequence[str]) -> str:
-    """Submit `script` held, to begin after the jobs `after` have ended; its job id.
+    """Submit `script` held, to start after the jobs `after` have ended. Returns its job id.
 
-    Raises `JobsError` where Slurm refuses, `NoResponse` where it cannot be known whether it took the job.
+    Raises `JobsError` if Slurm refuses, `NoResponse` if it is unknown whether Slurm accepted the job.
     """
-    depends = [f"--dependency=afterany:{':'.join(after)}"] if after else []
-    command = ["sbatch", "--parsable", "--hold", *depends, str(script)]
+    dependency = [f"--dependency=afterany:{':'.join(after)}"] if after else []
+    command = ["sbatch", "--parsable", "--hold", *dependency, str(script)]
     code, output, errors = process.run(command, _SBATCH_TIMEOUT_S, _environment())
     job = _JOB_ID.match(output)
     if code == 0 and job is not None:
         return job[1]
-    told = " ".join(line.strip() for line in errors.splitlines()[:2]) or f"it said {output.strip()!r}"
+    message = " ".join(line.strip() for line in errors.splitlines()[:2]) or f"it said {output.strip()!r}"
     if code is None or code == 0 or any(word in errors for word in _UNSURE):
-        raise NoResponse(f"no answer from sbatch: {told}")
-    raise JobsError(f"sbatch refused: {told}")
+        raise NoResponse(f"no answer from sbatch: {message}")
+    raise JobsError(f"sbatch refused: {message}")
 
 
 def find(job_name: str, since: float) -> str | None:
-    """The id of the job or array of this name, None where Slurm has none; asked of sacct too, where there is one.
+    """The id of the job or array with this name, from squeue, else from sacct; None if neither lists it.
 
-    since: unix seconds, before it was submitted. Raises `NoResponse` where squeue does not answer.
+    since: unix seconds, before it was submitted. Raises `NoResponse` if squeue does not respond.
     """
     command = ["squeue", "--noheader", "--states=all", f"--name={job_name}", "--format=%F"]
     code, output, errors = process.run(command, QUERY_TIMEOUT_S)
@@ -66,9 +66,9 @@ def find(job_name: str, since: float) -> str | None:
 
 
 def release(jobs: Sequence[str]) -> bool:
-    """Let held `jobs` run; those that ran already are no error. Raises `NoResponse` where one stays held.
+    """Release held `jobs`; jobs that have already run are not an error. Raises `NoResponse` if one stays held.
 
-    False where Slurm may not know one of them: it ran long ago, or was lost.
+    False if Slurm may not know one of them: it ran long ago, or was lost.
     """
     code, _, errors = process.run(["scontrol", "release", ",".join(jobs)], QUERY_TIMEOUT_S)
     if code == 0:
@@ -81,22 +81,22 @@ def release(jobs: Sequence[str]) -> bool:
 
 
 def hold(jobs: Sequence[str]) -> None:
-    """Keep waiting `jobs` from starting, until they are released. Raises `NoResponse` where Slurm does not."""
+    """Hold pending `jobs` until they are released. Raises `NoResponse` if Slurm did not hold them."""
     code, _, errors = process.run(["scontrol", "uhold", ",".join(jobs)], QUERY_TIMEOUT_S)
     if code != 0:
         raise NoResponse(f"Slurm did not hold {', '.join(jobs)}: {' '.join(errors.split())}")
 
 
 def submit_limit(account: str | None) -> int | None:
-    """How many tasks Slurm's accounting lets this user have in the queue; None where it says nothing."""
-    which = [f"user={process.user()}", *([f"account={account}"] if account else [])]
-    command = ["sacctmgr", "--noheader", "--parsable2", "show", "assoc", *which, "format=MaxSubmitJobs"]
+    """The largest number of tasks that this user may have in the queue; None if accounting sets no limit."""
+    association = [f"user={process.user()}", *([f"account={account}"] if account else [])]
+    command = ["sacctmgr", "--noheader", "--parsable2", "show", "assoc", *association, "format=MaxSubmitJobs"]
     words = (process.run_quietly(command, QUERY_TIMEOUT_S) or "").split()
     return min((int(word) for word in words if word.isdigit()), default=None)
 
 
 def queued() -> int:
-    """Tasks of this user that are in Slurm's queue. Raises `NoResponse`."""
+    """The number of tasks of this user in Slurm's queue. Raises `NoResponse`."""
     listed = queue_state.mine()
     if listed is None:
         raise NoResponse("no answer from squeue; try again later")
@@ -104,20 +104,20 @@ def queued() -> int:
 
 
 def cluster_settings() -> dict[str, str]:
-    """`scontrol show config` as it stands; empty where the controller does not answer."""
-    shown = process.run_quietly(["scontrol", "show", "config"], QUERY_TIMEOUT_S) or ""
-    lines = (line.partition("=") for line in shown.splitlines())
+    """The settings from `scontrol show config`; empty if the controller does not respond."""
+    output = process.run_quietly(["scontrol", "show", "config"], QUERY_TIMEOUT_S) or ""
+    lines = (line.partition("=") for line in output.splitlines())
     return {key.strip(): value.strip() for key, equals, value in lines if equals}
 
 
 def trace() -> str | None:
-    """What tells of a cluster where sbatch is not at hand; None where nothing does."""
-    named = [f"${name}" for name in ("SLURM_CONF", "SLURM_JOB_ID") if os.environ.get(name)]
+    """A variable or file that indicates a Slurm cluster although sbatch is not on PATH; None if there is none."""
+    variables = [f"${name}" for name in ("SLURM_CONF", "SLURM_JOB_ID") if os.environ.get(name)]
     files = [str(path) for path in _CONFIGURATIONS if path.exists()]
-    return next(iter(named + files), None)
+    return next(iter(variables + files), None)
 
 
 def _environment() -> dict[str, str]:
-    """Submitting from inside a job must not pass that job's SLURM_* on; SLURM_CONF names the cluster and stays."""
+    """The environment for sbatch, without the SLURM_* variables of a surrounding job; SLURM_CONF stays."""
     inherited = ("SLURM_", "SUBMITIT_")
     return {k: v for k, v in os.environ.items() if not k.startswith(inherited) or k == "SLURM_CONF"}

@@ -1,7 +1,7 @@
-"""Submissions from written down to released, every step recorded: any later command goes on where one was killed.
+"""Hand submissions over to Slurm. Every step is recorded, so that a later command can complete an interrupted one.
 
-Jobs are submitted held, their ids recorded, then they are released. A chunk whose id is not recorded may still be with
-Slurm, so its unique name is looked up before it is submitted again.
+Jobs are submitted held, their job ids are recorded, then they are released. A chunk without a recorded job id may
+still be known to Slurm, so its unique name is looked up before it is submitted again.
 """
 
 from __future__ import annotations
@@ -18,54 +18,54 @@ from jobs.results.records import Chunk, Submission
 from jobs.results.results_folder import ResultsFolder
 from sweepwise.core.errors import JobsError
 
-_PAUSES_S = (2.0, 10.0)  # before Slurm is asked again that did not answer
+_PAUSES_S = (2.0, 10.0)  # before a command is repeated to which Slurm did not respond
 
 
 def split(counts: Sequence[int], size: int) -> list[int]:
-    """Sizes of arrays of at most `size` tasks for groups of `counts` tasks, group by group."""
+    """The sizes of the arrays, each of at most `size` tasks, for groups of `counts` tasks, in order."""
     return [min(size, count - start) for count in counts for start in range(0, count, size)]
 
 
 def shares(counts: Sequence[int], throttle: int) -> list[int]:
-    """How many tasks of each array may run at a time, by its size: together at most `throttle`, and at least one each.
+    """How many tasks of each array may run at a time, by its size: at least one, in total at most `throttle`.
 
-    Where there are more arrays than `throttle` they wait for one another, see `chunks`.
+    With more arrays than `throttle`, later arrays wait for earlier ones, see `chunks`.
     """
-    found: list[int] = []
+    limits: list[int] = []
     for position, count in enumerate(counts):
-        left, later = throttle - sum(found), counts[position + 1 :]
-        fair = -(-left * count // (count + sum(later)))  # rounded up
-        found.append(max(1, min(fair, count, left - len(later))))
-    return found
+        remaining, later = throttle - sum(limits), counts[position + 1 :]
+        fair = -(-remaining * count // (count + sum(later)))  # rounded up
+        limits.append(max(1, min(fair, count, remaining - len(later))))
+    return limits
 
 
 def chunks(job_name: str, counts: Sequence[int], free: int, throttle: int, report: bool) -> list[Chunk]:
-    """Arrays of `counts` tasks each, of which at most `throttle` run at a time; those behind `free` tasks are held.
+    """Arrays of `counts` tasks each, of which at most `throttle` run at a time; those after `free` tasks are held.
 
-    report: a last job, that begins when all have ended, however they ended.
+    report: adds a last job that starts when all arrays have ended, whether they succeeded or not.
     """
-    found: list[Chunk] = []
+    arrays: list[Chunk] = []
     start = 0
     for position, count in enumerate(counts):
         name = job_name if len(counts) == 1 else f"{job_name}.{position + 1}"
         after = [position - throttle] if position >= throttle else []
-        found.append(Chunk(name, start, count, after, held=start >= free))
+        arrays.append(Chunk(name, start, count, after, held=start >= free))
         start += count
     if report:
-        found.append(Chunk(f"{job_name}.report", start, 0, list(range(len(counts)))))
-    return found
+        arrays.append(Chunk(f"{job_name}.report", start, 0, list(range(len(counts)))))
+    return arrays
 
 
-def proceed(store: ResultsFolder, submission: Submission, lock: Lock, *, asked: bool) -> Submission:
-    """Hand over what of `submission` (for Slurm) is not, then release it. asked: parts of it may be with Slurm.
+def proceed(store: ResultsFolder, submission: Submission, lock: Lock, *, may_exist: bool) -> Submission:
+    """Submit the chunks of `submission` without a job id, then release them. may_exist: Slurm may know some already.
 
-    Raises `JobsError` where Slurm refuses, which is recorded as the submission's problem: what it took before stays.
-    Raises `NoResponse` where it does not answer; the submission stays open then.
+    Raises `JobsError` if Slurm refuses a chunk; this is recorded as the submission's problem, and the chunks before it
+    stay submitted. Raises `NoResponse` if Slurm does not respond; the hand-over then stays incomplete.
     """
-    submission, refused = _hand_over(store, submission, lock, asked)
+    submission, refused = _hand_over(store, submission, lock, may_exist)
     lock.renew()
     if not _release(submission):
-        submission, refused = _hand_over(store, _without_lost(store, submission), lock, asked=True)
+        submission, refused = _hand_over(store, _without_lost_jobs(store, submission), lock, may_exist=True)
         _release(submission)
     submission = replace(submission, handed_over=True, problem=str(refused) if refused else "")
     store.submissions.write(submission)
@@ -77,34 +77,34 @@ def proceed(store: ResultsFolder, submission: Submission, lock: Lock, *, asked: 
 
 
 def _hand_over(
-    store: ResultsFolder, submission: Submission, lock: Lock, asked: bool
+    store: ResultsFolder, submission: Submission, lock: Lock, may_exist: bool
 ) -> tuple[Submission, JobsError | None]:
-    """`submission` with the ids of all chunks, each recorded as soon as it is known, or of those before a refusal."""
+    """`submission` with job ids up to the first refusal, and the refusal. Each id is recorded at once."""
     for position, chunk in enumerate(submission.chunks):
         if chunk.job_id:
             continue
         lock.renew()
         try:
-            job = _submitted(store, submission, position, asked)
+            job_id = _submit_chunk(store, submission, position, may_exist)
         except NoResponse as error:
             raise NoResponse(f"{error}; the next `sweeps submit` or `status` goes on with {submission.id}") from error
         except JobsError as error:
             return submission, error
-        done = [*submission.chunks[:position], replace(chunk, job_id=job), *submission.chunks[position + 1 :]]
+        done = [*submission.chunks[:position], replace(chunk, job_id=job_id), *submission.chunks[position + 1 :]]
         submission = replace(submission, chunks=done)
         store.submissions.write(submission)
     return submission, None
 
 
 def _release(submission: Submission) -> bool:
-    """Let the jobs run that are to; False where Slurm may have lost one."""
+    """Release the jobs that are not to stay held; False if Slurm may have lost one."""
     ready = [chunk.job_id for chunk in submission.chunks if chunk.job_id and not chunk.held]
     return not ready or commands.release(ready)
 
 
-def _without_lost(store: ResultsFolder, submission: Submission) -> Submission:
-    """Without the ids of jobs that a controller forgot which died before it had saved what it accepted."""
-    begun = {
+def _without_lost_jobs(store: ResultsFolder, submission: Submission) -> Submission:
+    """Without the ids of lost jobs: a controller that crashes may not have saved the jobs that it accepted."""
+    started = {
         attempt.task
         for task in submission.tasks
         for seed in task.seeds
@@ -113,56 +113,56 @@ def _without_lost(store: ResultsFolder, submission: Submission) -> Submission:
     }
     chunks = [
         replace(chunk, job_id="")
-        if chunk.job_id and not begun & set(chunk.tasks) and commands.find(chunk.job_name, submission.time) is None
+        if chunk.job_id and not started & set(chunk.tasks) and commands.find(chunk.job_name, submission.time) is None
         else chunk
         for chunk in submission.chunks
     ]
     return replace(submission, chunks=chunks)
 
 
-def _submitted(store: ResultsFolder, submission: Submission, position: int, asked: bool) -> str:
-    """The id of a chunk's job: Slurm's, where it has it already, else a new one. Raises as `proceed`."""
+def _submit_chunk(store: ResultsFolder, submission: Submission, position: int, may_exist: bool) -> str:
+    """The job id of a chunk, which is submitted unless Slurm knows its name already. Raises as `proceed`."""
     chunk = submission.chunks[position]
     after = [submission.chunks[other].job_id for other in chunk.after]
     for pause in (*_PAUSES_S, None):
         try:
-            found = commands.find(chunk.job_name, submission.time) if asked else None
-            return found or commands.sbatch(store.submissions.script_path(submission.id, position), after)
+            job_id = commands.find(chunk.job_name, submission.time) if may_exist else None
+            return job_id or commands.sbatch(store.submissions.script_path(submission.id, position), after)
         except JobsError as error:
-            asked = True
+            may_exist = True
             if not isinstance(error, NoResponse):
-                found = commands.find(chunk.job_name, submission.time)
-                if found is None:
+                job_id = commands.find(chunk.job_name, submission.time)
+                if job_id is None:
                     raise
-                return found
+                return job_id
             if pause is None:
                 raise
         time.sleep(pause)
     raise AssertionError("the last try returns or raises")
 
 
-# --- what a killed command left -----------------------------------------------------------------------------
+# --- interrupted hand-overs ---------------------------------------------------------------------------------
 
 
 def recover(store: ResultsFolder, submissions: Sequence[Submission], lock: Lock) -> Iterator[str]:
-    """Complete the interrupted hand-over of `submissions` of this cluster; a line about each for the user."""
+    """Complete the interrupted hand-over of `submissions` of this cluster; yields a line for the user about each."""
     for submission in submissions:
         try:
             if submission.exported:
                 _adopt(store, submission)
                 continue
-            proceed(store, submission, lock, asked=True)
+            proceed(store, submission, lock, may_exist=True)
             yield f"{submission.id} was interrupted while it was submitted; it is complete now"
         except JobsError as error:
             yield f"{submission.id}, which was interrupted: {error}"
 
 
 def _adopt(store: ResultsFolder, submission: Submission) -> None:
-    """Record the ids of exported scripts that were submitted by hand."""
-    found = [
+    """Record the job ids of exported scripts that were submitted by hand."""
+    chunks = [
         replace(chunk, job_id=chunk.job_id or commands.find(chunk.job_name, submission.time) or "")
         for chunk in submission.chunks
     ]
-    if found != submission.chunks:
-        done = all(chunk.job_id for chunk in found)
-        store.submissions.write(replace(submission, chunks=found, handed_over=done))
+    if chunks != submission.chunks:
+        done = all(chunk.job_id for chunk in chunks)
+        store.submissions.write(replace(submission, chunks=chunks, handed_over=done))

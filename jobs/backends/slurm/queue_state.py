@@ -1,7 +1,7 @@
-"""What Slurm says of the tasks of submissions: one question to squeue, one to sacct for what squeue forgot.
+"""The states of tasks in Slurm: one call of squeue, and one of sacct for tasks that squeue no longer lists.
 
-Answers are kept in the results folder: while Slurm is silent its last word stands, marked with its time, and it is
-asked less and less often. Without accounting sacct is asked once in a while, and what it would say stays unknown.
+Answers are cached in the results folder. While Slurm does not respond, the last answer is used and marked with its
+time, and the pause between calls grows. Without accounting, sacct is called only every `NO_ACCOUNTING_S` seconds.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from jobs.results.results_folder import ResultsFolder
 from jobs.results.run_state import TaskState
 
 TIMEOUT_S = 20.0
-RETRY_S, RETRY_AT_MOST_S = 5.0, 300.0  # before a silent controller is asked again; doubled with every failure
-NO_ACCOUNTING_S = 600.0  # before sacct is asked again that had no answer
-FORGOTTEN_S = 30 * 86400.0  # answers that were not asked for in this time are dropped
-_EVERY_INDEX = {"SLURM_BITSTR_LEN": "0"}  # otherwise lists of indices end in "..." after 64 bytes
+RETRY_S, RETRY_AT_MOST_S = 5.0, 300.0  # pause after a call without a response; doubled with every failure
+NO_ACCOUNTING_S = 600.0  # pause after sacct did not respond
+FORGOTTEN_S = 30 * 86400.0  # cached answers that were not renewed in this time are dropped
+_EVERY_INDEX = {"SLURM_BITSTR_LEN": "0"}  # otherwise squeue truncates lists of indices to 64 bytes
 
 _WAITING = {"PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_FED"}
 _STUCK = {"REQUEUE_HOLD", "SPECIAL_EXIT", "RESV_DEL_HOLD"}
 _RUNNING = {"RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "RESIZING", "SIGNALING", "STAGE_OUT"}
-# Slurm's word -> (cause as in `jobs.results.run_state`, in words)
+# Slurm's state -> (cause as in `jobs.results.run_state`, text for the user)
 _ENDED = {
     "COMPLETED": ("", ""),
     "FAILED": ("error", "its job failed"),
@@ -38,14 +38,14 @@ _ENDED = {
     "CANCELLED": ("cancelled", "cancelled"),
     "REVOKED": ("cancelled", "withdrawn by Slurm"),
 }
-# Why a job waits, in words; others are shown as Slurm writes them.
+# Slurm's reason for a pending job -> text for the user; other reasons are shown as Slurm writes them.
 _WHY = {
     "None": "", "Priority": "others go first", "Resources": "no node is free", "JobHeldUser": "held",
     "JobArrayTaskLimit": "as many as allowed run already", "BeginTime": "queued again, begins in a moment",
     "Dependency": "waits for another job", "Licenses": "no licence is free",
     "ReqNodeNotAvail": "the nodes it asks for are down or reserved", "Reservation": "waits for its reservation",
 }  # fmt: skip
-# Reasons that do not pass by themselves.
+# Reasons for which a job never starts unless somebody intervenes.
 _NEVER = {
     "JobHeldAdmin": "held by an administrator",
     "launch failed requeued held": "its start failed and Slurm holds it; `scontrol release` lets it go",
@@ -64,20 +64,20 @@ _SPAN = re.compile(r"(?P<low>\d+)(?:-(?P<high>\d+)(?::(?P<stride>\d+))?)?")
 
 
 def expand(job: str) -> list[str]:
-    """Tasks of squeue's job column: `7_3`, `7_[0-9:3,12%4]` (or `7` alone) as `JOBID_INDEX`; none if it is foreign."""
+    """Expand squeue's job column (`7`, `7_3`, `7_[0-9:3,12%4]`) to `JOBID` or `JOBID_INDEX`; empty for other text."""
     match = _ARRAY.fullmatch(job)
     if match is None:
         return []
     if match["spans"] is None:
         return [job]
-    found: list[str] = []
+    tasks: list[str] = []
     for part in match["spans"].split(","):
         span = _SPAN.fullmatch(part)
         if span is not None:
             low = int(span["low"])
             indices = range(low, int(span["high"] or low) + 1, int(span["stride"] or 1))
-            found += [f"{match['job']}_{index}" for index in indices]
-    return found
+            tasks += [f"{match['job']}_{index}" for index in indices]
+    return tasks
 
 
 @dataclass(frozen=True)
@@ -93,18 +93,18 @@ class Listed:
 
 
 def listed(names: Iterable[str]) -> list[Listed] | None:
-    """What squeue lists under the job names, ended tasks too while it remembers them; None where it is silent."""
-    return _rows("--states=all", f"--name={','.join(sorted(set(names)))}")
+    """The tasks that squeue lists under the job names, recently ended ones too; None if squeue does not respond."""
+    return _query_squeue("--states=all", f"--name={','.join(sorted(set(names)))}")
 
 
 def mine() -> list[Listed] | None:
-    """All tasks of this user that wait or run; None where squeue is silent."""
-    return _rows("--me")
+    """All pending and running tasks of this user; None if squeue does not respond."""
+    return _query_squeue("--me")
 
 
-def _rows(*which: str) -> list[Listed] | None:
-    # the reason stands last: it is the only one in free words
-    command = ["squeue", "--noheader", *which, "--format=%i|%T|%N|%u|%j|%r"]
+def _query_squeue(*selection: str) -> list[Listed] | None:
+    # the reason is the last column: it is free text and may contain the separator
+    command = ["squeue", "--noheader", *selection, "--format=%i|%T|%N|%u|%j|%r"]
     text = process.run_quietly(command, TIMEOUT_S, {**os.environ, **_EVERY_INDEX})
     if text is None:
         return None
@@ -117,86 +117,86 @@ def task_states(
 ) -> dict[tuple[str, int], TaskState]:
     """(submission, task) -> its state, for `submissions` of this backend.
 
-    max_age_s: an answer that is no older than this is not asked for again.
+    max_age_s: seconds; cached answers that are no older are used without a new call.
     """
     chunks = [(s, chunk) for s in submissions for chunk in s.chunks if chunk.count]
     if not chunks:
         return {}
-    memory = store.read_queue() or QueueSnapshot()
-    fresh = all(now - memory.time_of(chunk.job_name) <= max_age_s for _, chunk in chunks)
-    if now >= memory.retry_at and not (fresh and max_age_s):
-        memory = _asked(memory, [chunk for _, chunk in chunks], now)
-        store.write_queue(memory)
+    snapshot = store.read_queue() or QueueSnapshot()
+    fresh = all(now - snapshot.time_of(chunk.job_name) <= max_age_s for _, chunk in chunks)
+    if now >= snapshot.retry_at and not (fresh and max_age_s):
+        snapshot = _query(snapshot, [chunk for _, chunk in chunks], now)
+        store.write_queue(snapshot)
     return {
-        (submission.id, task): _task_state(submission, chunk, task, memory)
+        (submission.id, task): _task_state(submission, chunk, task, snapshot)
         for submission, chunk in chunks
         for task in chunk.tasks
         if not (submission.exported and not chunk.job_id)  # it is unknown whether its script was submitted
     }
 
 
-def _asked(memory: QueueSnapshot, chunks: Sequence[Chunk], now: float) -> QueueSnapshot:
-    """What is known after one question to squeue, and one to sacct about what squeue does not list."""
+def _query(snapshot: QueueSnapshot, chunks: Sequence[Chunk], now: float) -> QueueSnapshot:
+    """`snapshot` updated by one call of squeue, and one of sacct for tasks that squeue does not list."""
     rows = listed(chunk.job_name for chunk in chunks)
     if rows is None:
-        pause = min(RETRY_AT_MOST_S, RETRY_S * 2**memory.failures)
-        return replace(memory, failures=memory.failures + 1, retry_at=now + pause)
-    known = {row.job: [row.state, row.reason, row.node] for row in rows}
+        pause = min(RETRY_AT_MOST_S, RETRY_S * 2**snapshot.failures)
+        return replace(snapshot, failures=snapshot.failures + 1, retry_at=now + pause)
+    states = {row.job: [row.state, row.reason, row.node] for row in rows}
     unlisted = []
     for chunk in chunks:
-        before = memory.tasks_of(chunk.job_name)
+        previous = snapshot.tasks_of(chunk.job_name)
         for job in filter(None, map(chunk.job_of, chunk.tasks)):
-            if job not in known and job in before and before[job][0] in _ENDED:
-                known[job] = before[job]
-            elif job not in known:
+            if job not in states and job in previous and previous[job][0] in _ENDED:
+                states[job] = previous[job]
+            elif job not in states:
                 unlisted.append(job)
-    sacct_at = memory.sacct_at
+    sacct_at = snapshot.sacct_at
     if unlisted and now >= sacct_at:
-        accounted = _accounted(unlisted)
+        accounted = _query_sacct(unlisted)
         if accounted is None:
             sacct_at = now + NO_ACCOUNTING_S
-        known |= accounted or {}
-    kept = {name: said for name, said in memory.said.items() if now - memory.time_of(name) < FORGOTTEN_S}
+        states |= accounted or {}
+    answers = {name: answer for name, answer in snapshot.said.items() if now - snapshot.time_of(name) < FORGOTTEN_S}
     for chunk in chunks:
-        tasks = {job: known[job] for job in filter(None, map(chunk.job_of, chunk.tasks)) if job in known}
-        kept[chunk.job_name] = {"time": now, "tasks": tasks}
-    return QueueSnapshot(kept, 0, 0.0, sacct_at)
+        tasks = {job: states[job] for job in filter(None, map(chunk.job_of, chunk.tasks)) if job in states}
+        answers[chunk.job_name] = {"time": now, "tasks": tasks}
+    return QueueSnapshot(answers, 0, 0.0, sacct_at)
 
 
-def _accounted(jobs: list[str]) -> dict[str, list[str]] | None:
-    """How `jobs` ended by sacct's books; None where it has none. One that it believes to wait or run is not told."""
+def _query_sacct(jobs: list[str]) -> dict[str, list[str]] | None:
+    """How `jobs` ended according to sacct; None without accounting. Jobs that have not ended are left out."""
     arrays = sorted({job.partition("_")[0] for job in jobs})
     command = ["sacct", "--noheader", "--parsable2", "--allocations", f"--jobs={','.join(arrays)}",
                "--format=JobID,State,NodeList"]  # fmt: skip
     text = process.run_quietly(command, TIMEOUT_S, {**os.environ, **_EVERY_INDEX})
     if text is None:
         return None
-    found = {}
+    ended = {}
     wanted = set(jobs)
     for line in text.splitlines():
         job, state, node = [*line.split("|"), "", ""][:3]
         word, _, more = state.partition(" ")  # "CANCELLED by 1000"
         if word in _ENDED:
-            found.update({task: [word, more, node] for task in expand(job) if task in wanted})
-    return found
+            ended.update({task: [word, more, node] for task in expand(job) if task in wanted})
+    return ended
 
 
-def _task_state(submission: Submission, chunk: Chunk, task: int, memory: QueueSnapshot) -> TaskState:
-    job, asked = chunk.job_of(task), memory.time_of(chunk.job_name)
-    as_of = asked if memory.failures else None
+def _task_state(submission: Submission, chunk: Chunk, task: int, snapshot: QueueSnapshot) -> TaskState:
+    job, answered_at = chunk.job_of(task), snapshot.time_of(chunk.job_name)
+    as_of = answered_at if snapshot.failures else None
     if job is None:
         text = "not handed to Slurm yet; the next `sweeps submit` does if need be"
         return TaskState(submission.id, "pending", text, as_of=as_of)
-    said = memory.tasks_of(chunk.job_name).get(job)
-    if said is not None:
-        word, reason, node = said
-        return _in_words(submission.id, job, word, reason, node, as_of)
-    if memory.failures:
+    entry = snapshot.tasks_of(chunk.job_name).get(job)
+    if entry is not None:
+        word, reason, node = entry
+        return _describe(submission.id, job, word, reason, node, as_of)
+    if snapshot.failures:
         return TaskState(submission.id, "unknown", "Slurm does not answer", job=job, as_of=as_of)
     return TaskState(submission.id, "gone", "Slurm no longer knows its job", job=job)
 
 
-def _in_words(submission: str, job: str, word: str, reason: str, node: str, as_of: float | None) -> TaskState:
+def _describe(submission: str, job: str, word: str, reason: str, node: str, as_of: float | None) -> TaskState:
     def state(kind: str, text: str = "", cause: str = "") -> TaskState:
         return TaskState(submission, kind, text, cause, node, job, as_of)
 
