@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from aggregate.inputs.runs import ConfigSource, Loaded, SweepSource
 
 PRIMARY = "eval_return_planner"  # what `eval_return` repeats
-_CONFIG = ("sweep", "config_id", "label", "imported", "is_baseline")
 _INDEX = ("seed", "step", "frames", "update", "time", "attempt")
 _WIDTH = 80
 _LONGEST = 60  # characters of a path or of a list of names
@@ -163,29 +162,18 @@ class Results:
         """
         import pandas as pd
 
+        from aggregate.export.frames import with_factors
+
         parts = [pd.DataFrame({"sweep": [], "config_id": [], "seed": [], "step": []})]
         for sweep, config in self._configs():
             for run in config.runs:
                 logged = self._loaded.runs[run.config_id, run.seed].frames((kind,), config.total_steps)
                 parts += [rows.assign(sweep=sweep, config_id=run.config_id, seed=run.seed) for rows in logged.values()]
         rows = pd.concat(parts[1:] or parts, ignore_index=True)
-        hyperparameters = self._hyperparameters()
+        hyperparameters = with_factors(list(self._configs()))
         frame = hyperparameters.merge(rows, on=["sweep", "config_id"], suffixes=("", "_logged"))
         first = [*hyperparameters, *(name for name in _INDEX if name in frame)]
         return frame[[*first, *(name for name in frame if name not in first)]]
-
-    def _hyperparameters(self) -> pd.DataFrame:
-        """One row per sweep and configuration: its names, and a column per swept hyperparameter."""
-        import pandas as pd
-
-        configs = list(self._configs())
-        lines = [(sweep, c.config_id, c.label, c.imported, c.is_baseline) for sweep, c in configs]
-        frame = pd.DataFrame(lines, columns=list(_CONFIG))
-        for name in dict.fromkeys(name for _, config in configs for name in config.factors):
-            values = pd.Series([config.factors.get(name) for _, config in configs], dtype=object)
-            whole = all(type(value) is int for value in values.dropna())  # stay whole where a sweep lacks the column
-            frame[name] = values.astype("Int64") if whole else values.infer_objects()
-        return frame
 
     def __repr__(self) -> str:
         runs = {(run.config_id, run.seed): run.state for _, config in self._configs() for run in config.runs}

@@ -151,13 +151,16 @@ def _named(sweep: SweepSummary, frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _configs(source: SweepSource) -> pd.DataFrame:
-    """Configurations of a sweep with a column per factor. Integers stay integers where some configurations have
-    none."""
-    configs = _all_configs(source)
-    lines = [(source.name, c.config_id, c.label, c.imported, c.is_baseline) for c in configs]
+    return with_factors([(source.name, config) for config in _all_configs(source)])
+
+
+def with_factors(configs: Sequence[tuple[str, ConfigSource]]) -> pd.DataFrame:
+    """One row per (sweep, configuration), with a column per factor. Integers stay integers where some configurations
+    have none."""
+    lines = [(sweep, c.config_id, c.label, c.imported, c.is_baseline) for sweep, c in configs]
     frame = pd.DataFrame(lines, columns=_CONFIG)
-    for name in dict.fromkeys(name for config in configs for name in config.factors):
-        values = pd.Series([config.factors.get(name) for config in configs], dtype=object)
+    for name in dict.fromkeys(name for _, config in configs for name in config.factors):
+        values = pd.Series([config.factors.get(name) for _, config in configs], dtype=object)
         whole = all(type(value) is int for value in values.dropna())
         frame[name] = values.astype("Int64") if whole else values.infer_objects()
     return frame

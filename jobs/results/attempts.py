@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from jobs.results.record_files import RecordReader, encode, names_in, numbers_in
+from jobs.results.record_files import SEED_FOLDER, RecordReader, encode, names_in, numbers_in
 from jobs.results.records import Attempt, AttemptOutcome, PrunedRun, Status
 from sweepwise.core import shard_name
 from sweepwise.core.atomic import Superseded, create_json, write_json
 from sweepwise.core.shard_name import ShardName
-
-_SEED = re.compile(r"seed-(\d+)")
 
 
 @dataclass(frozen=True, order=True)
@@ -82,7 +79,7 @@ class Attempts:
     def seeds(self, config: str) -> list[int]:
         """Seeds of `config` that were ever started."""
         names = names_in(self._config_folder(config))
-        return sorted(int(match[1]) for match in map(_SEED.fullmatch, names) if match)
+        return sorted(int(match[1]) for match in map(SEED_FOLDER.fullmatch, names) if match)
 
     def _numbers(self, run: RunRef, folder: str) -> list[int]:
         return numbers_in(self.folder(run) / folder)

@@ -14,7 +14,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 FORMAT_VERSION = 1
-_NUMBER = re.compile(r"(\d{3,9})\.json")
+# Names on disk: of a configuration's folder, of a run's folder in it, and of a numbered record.
+CONFIG_ID = re.compile(r"[0-9a-f]{10}")
+SEED_FOLDER = re.compile(r"seed-(\d+)")
+NUMBERED = re.compile(r"(\d{3,9})\.json")
 
 
 class RecordError(ValueError):
@@ -116,4 +119,4 @@ def names_in(folder: Path) -> list[str]:
 
 def numbers_in(folder: Path) -> list[int]:
     """Numbers of the files `<n>.json` in a folder, ascending."""
-    return sorted(int(match[1]) for match in map(_NUMBER.fullmatch, names_in(folder)) if match)
+    return sorted(int(match[1]) for match in map(NUMBERED.fullmatch, names_in(folder)) if match)

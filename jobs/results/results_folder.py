@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from jobs.results.attempts import Attempts, RunRef
-from jobs.results.record_files import RecordReader, encode, names_in, numbers_in
+from jobs.results.record_files import CONFIG_ID, NUMBERED, SEED_FOLDER, RecordReader, encode, names_in, numbers_in
 from jobs.results.records import (
     CodeFile,
     ConfigFile,
@@ -31,10 +31,7 @@ from sweepwise.core.atomic import create_json, write_json
 from sweepwise.core.errors import JobsError
 from tdmpc.config import IDENTITY_VERSION, ConfigError, TrainConfig, config_id
 
-_CONFIG_ID = re.compile(r"[0-9a-f]{10}")
 _CODE = re.compile(r"[0-9a-f]{16}")
-_NUMBER = re.compile(r"(\d{3,9})\.json")
-_SEED = re.compile(r"seed-(\d+)")
 _SWEEP = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9][A-Za-z0-9_-]*)?")
 _IMPORT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 _PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
@@ -76,7 +73,7 @@ class ResultsFolder:
     # --- configurations -----------------------------------------------------------------------------------
 
     def config_path(self, config: str) -> Path:
-        if not _CONFIG_ID.fullmatch(config):
+        if not CONFIG_ID.fullmatch(config):
             raise JobsError(f"configuration id {config!r}: ten hex digits are expected")
         return self.root / "runs" / config / "config.json"
 
@@ -118,7 +115,7 @@ class ResultsFolder:
 
     def config_ids(self) -> list[str]:
         """Configurations that are stored here."""
-        return sorted(name for name in names_in(self.root / "runs") if _CONFIG_ID.fullmatch(name))
+        return sorted(name for name in names_in(self.root / "runs") if CONFIG_ID.fullmatch(name))
 
     # --- the lock -----------------------------------------------------------------------------------------
 
@@ -159,7 +156,7 @@ class ResultsFolder:
     def read_sweep(self, name: str) -> SubmittedSweep | None:
         path = self.sweep_path(name)
         view = self.reader.read(path, SubmittedSweep)
-        if view is not None and not all(_CONFIG_ID.fullmatch(c.config_id) for c in view.configs):
+        if view is not None and not all(CONFIG_ID.fullmatch(c.config_id) for c in view.configs):
             self.problems[path] = f"{path}: not a sweep of this program"
             return None
         return view
@@ -217,7 +214,7 @@ class ResultsFolder:
         path = self.import_path(name)
         record = self.reader.read(path, Import)
         if record is not None and not (
-            _CODE.fullmatch(record.data) and all(_CONFIG_ID.fullmatch(c.config_id) for c in record.configs)
+            _CODE.fullmatch(record.data) and all(CONFIG_ID.fullmatch(c.config_id) for c in record.configs)
         ):
             self.problems[path] = f"{path}: not an import of this program"
             return None
@@ -315,18 +312,20 @@ def archivable(name: str) -> bool:
         case ["reports", report]:
             return report.endswith(".html") and bool(_SWEEP.fullmatch(report[:-5]))
         case ["runs", config, "config.json"]:
-            return bool(_CONFIG_ID.fullmatch(config))
+            return bool(CONFIG_ID.fullmatch(config))
         case ["runs", config, seed, "stopped.json"]:
-            return bool(_CONFIG_ID.fullmatch(config) and _SEED.fullmatch(seed))
+            return bool(CONFIG_ID.fullmatch(config) and SEED_FOLDER.fullmatch(seed))
         case ["runs", config, seed, "attempts" | "outcome" | "status", record]:
-            return bool(_CONFIG_ID.fullmatch(config) and _SEED.fullmatch(seed) and _NUMBER.fullmatch(record))
+            return bool(CONFIG_ID.fullmatch(config) and SEED_FOLDER.fullmatch(seed) and NUMBERED.fullmatch(record))
         case ["runs", config, seed, shard_name.FOLDER, shard]:
-            return bool(_CONFIG_ID.fullmatch(config) and _SEED.fullmatch(seed) and shard_name.parse(shard))
+            return bool(CONFIG_ID.fullmatch(config) and SEED_FOLDER.fullmatch(seed) and shard_name.parse(shard))
         case ["imports", imported, "import.json"]:
             return bool(_IMPORT.fullmatch(imported))
         case ["imports", imported, data, config, seed, shard_name.FOLDER, shard]:
             valid = _IMPORT.fullmatch(imported) and _CODE.fullmatch(data)
-            return bool(valid and _CONFIG_ID.fullmatch(config) and _SEED.fullmatch(seed) and shard_name.parse(shard))
+            return bool(
+                valid and CONFIG_ID.fullmatch(config) and SEED_FOLDER.fullmatch(seed) and shard_name.parse(shard)
+            )
         case ["code", record] if record.endswith(".json"):
             return bool(_CODE.fullmatch(record[:-5]))
         case ["code", code, _, *_] as path:

@@ -6,13 +6,12 @@ import re
 import time
 from pathlib import Path
 
-from jobs.results.record_files import RecordReader, encode, names_in
+from jobs.results.record_files import CONFIG_ID, RecordReader, encode, names_in
 from jobs.results.records import CircuitBreaker, Submission, Worker
 from sweepwise.core.atomic import create_json, write_json
 from sweepwise.core.errors import JobsError
 
 _CANCELLED = re.compile(r"\d{3,9}\.cancelled")
-_CONFIG_ID = re.compile(r"[0-9a-f]{10}")
 _SUBMISSION = re.compile(r"[0-9]{8}-[0-9]{6}-[0-9]{3}-[A-Za-z0-9_.-]+")
 
 
@@ -50,7 +49,7 @@ class Submissions:
 
     def read(self, name: str) -> Submission | None:
         submission = self._reader.read(self.folder(name) / "submission.json", Submission)
-        if submission is not None and not all(_CONFIG_ID.fullmatch(t.config_id) for t in submission.tasks):
+        if submission is not None and not all(CONFIG_ID.fullmatch(t.config_id) for t in submission.tasks):
             path = self.folder(name) / "submission.json"
             self._reader.problems[path] = f"{path}: not a submission of this program"
             return None
