@@ -43,7 +43,7 @@ def main() -> int:
     for precision in args.precisions:
         for way in args.ways:
             words = [*WAYS[way], *PRECISIONS[precision], *(word for pair in args.set for word in ("--set", pair))]
-            cells = measured(["--device", args.device, "--seeds", args.seeds, *words])
+            cells = measured(["--device", args.device, "--seeds", args.seeds, "--seconds", "1", *words])
             failed += len(cells) < len(seeds)
             print(f"| {precision} | {way} | {' | '.join(_words(cells.get(n), n) for n in seeds)} |", flush=True)
     print("\nAgent steps a second of all seeds together; MB on the GPU for each of them.")

@@ -47,7 +47,6 @@ from tdmpc.training.environment import Env
 
 LEARNING = Path(__file__).with_name("learning.yaml")
 START = Path(__file__).with_name("start.py")
-SECONDS = 4.0  # of repetitions of each measurement; at least three
 
 
 def main() -> None:
@@ -73,7 +72,7 @@ def main() -> None:
 
 def _print(config: TrainConfig, seeds: int, args: argparse.Namespace) -> None:
     """Measures an update and an action of `seeds` seeds, and prints a line for each and one for both."""
-    counted = {name: _gflop(work) for name, work in _work(config, seeds).items()}
+    counted = {name: _gflop(work) for name, work in _work(config, seeds, device=args.device).items()}
     seconds = {}
     if args.device == "cuda":
         torch.cuda.reset_peak_memory_stats()
@@ -81,7 +80,7 @@ def _print(config: TrainConfig, seeds: int, args: argparse.Namespace) -> None:
         first = _seconds(work, time.perf_counter, args.device)
         for _ in range(WARM_UPS if args.cuda_graphs else 0):  # and the recording
             work()
-        gflop, (taken, units) = counted[name], _measured(work, args.threads, args.device)
+        gflop, (taken, units) = counted[name], _measured(work, args)
         floor = taken * gflop / units
         seconds[name] = taken
         print(
@@ -100,6 +99,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seeds", default="1", help="seeds side by side, such as 1,5")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument(
+        "--seconds", type=float, default=4.0, help="of repetitions of each measurement; at least three (default: 4)"
+    )
     parser.add_argument("--compile", action="store_true", help="update and plan through torch.compile")
     parser.add_argument("--cuda-graphs", action="store_true", help="record both and replay them, on a GPU")
     parser.add_argument("--start", action="store_true", help="measure the start of a run instead")
@@ -182,14 +184,14 @@ def _throughput(device: str) -> float:
     return 2 * rows * depth * rows / 1e9 / seconds
 
 
-def _measured(work: Callable[[], object], threads: int, device: str) -> tuple[float, float]:
+def _measured(work: Callable[[], object], args: argparse.Namespace) -> tuple[float, float]:
     """Median seconds and units of `work`, which must have run before."""
-    clock = time.process_time if threads == 1 and device == "cpu" else time.perf_counter
+    clock = time.process_time if args.threads == 1 and args.device == "cpu" else time.perf_counter
     repetitions: list[tuple[float, float]] = []
-    before = _throughput(device)
-    while len(repetitions) < 3 or sum(seconds for seconds, _ in repetitions) < SECONDS:
-        seconds = _seconds(work, clock, device)
-        after = _throughput(device)
+    before = _throughput(args.device)
+    while len(repetitions) < 3 or sum(seconds for seconds, _ in repetitions) < args.seconds:
+        seconds = _seconds(work, clock, args.device)
+        after = _throughput(args.device)
         repetitions.append((seconds, seconds * (before + after) / 2))
         before = after
     seconds, units = map(statistics.median, zip(*repetitions, strict=True))
