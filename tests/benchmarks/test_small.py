@@ -102,7 +102,7 @@ def test_gpu(load_script: Callable[[str], ModuleType], monkeypatch: pytest.Monke
 
 def test_speed(run: Run) -> None:
     """As few repetitions as it allows."""
-    said = run("speed", *SMALL_AGENT, SECONDS=lambda known: 0.0)
+    said = run("speed", "--seconds", "0", *SMALL_AGENT)
     assert re.findall(r"^ +1 (\w+) +\d", said["said"], re.M) == ["update", "action"]
     assert re.search(r"^ +1 steps/s +\d", said["said"], re.M)
 
