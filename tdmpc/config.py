@@ -18,7 +18,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tdmpc.schema import ConfigError, check_limits, declared_short_text, declared_text, key, limits_text, parse_as
+from sweepwise.core.hyperparameters import (
+    ConfigError,
+    check_limits,
+    declared_short_text,
+    declared_text,
+    key,
+    limits_text,
+    parse_as,
+)
 from tdmpc.tasks import EPISODE_FRAMES, TASKS, canonical_task
 
 __all__ = [
@@ -202,7 +210,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
-            check_limits(field, getattr(self, field.name))
+            check_limits(field.name, field.metadata, getattr(self, field.name))
         object.__setattr__(self, "task", canonical_task(self.task))
         _check_combinations(self)
 

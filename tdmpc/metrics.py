@@ -10,6 +10,29 @@ from sweepwise.core.metrics import Better, Catalogue, Metric
 Group = Literal["return", "policy", "value", "world model", "run"]
 
 VALIDATION_PREFIXES = ("validation/", "validation_recent/")
+# Metric -> what it stands for (`sweepwise.core.metrics.ROLES`).
+ROLES = {
+    "eval_return_planner": "primary",
+    "eval_return_planner_episodes": "primary_episodes",
+    "eval_return_policy": "policy_without_mpc",
+    "eval_return_policy_episodes": "policy_without_mpc_episodes",
+    "episode_return": "training_return",
+    "log_std": "log_std",
+    "log_std_per_dim": "log_std_per_dim",
+    "policy_entropy": "policy_entropy",
+    "pi_loss": "policy_loss",
+    "value_pred_mean": "value_prediction",
+    "td_target_mean": "value_target",
+    "optimism_gap": "value_lag",
+    "value_bias": "value_bias",
+    "value_error_abs_mean": "value_error",
+    "value_std_across_q_heads": "value_spread",
+    "td_target_std_across_heads": "target_spread",
+    "consistency_loss": "consistency",
+    "validation/consistency_loss": "validation_consistency",
+    "reward_error_abs_mean": "reward_error",
+}
+TITLES = {"eval_return_planner": "return", "eval_return_policy": "return of the policy alone"}
 
 
 def _train(
@@ -136,7 +159,8 @@ EVENTS = {
 }
 
 METRICS: dict[str, Metric] = {
-    m.name: m for m in _RETURN + _POLICY + _VALUE + _WORLD_MODEL + _GRADIENTS + _VALIDATION + _RUN
+    m.name: dataclasses.replace(m, role=ROLES.get(m.name, ""), title=TITLES.get(m.name, ""))
+    for m in _RETURN + _POLICY + _VALUE + _WORLD_MODEL + _GRADIENTS + _VALIDATION + _RUN
 }
 
 CATALOGUE = Catalogue(METRICS, EVENTS)

@@ -28,7 +28,7 @@ CONTRACTS = (
     "sweepwise.core.trainable",
     "sweepwise.core.value_format",
 )
-AGENT_DECLARATIONS = ("tdmpc.config", "tdmpc.schema", "tdmpc.tasks", "tdmpc.metrics")
+AGENT_DECLARATIONS = ("tdmpc.config", "tdmpc.tasks", "tdmpc.metrics")
 OPEN = (*CONTRACTS, *AGENT_DECLARATIONS)
 # What a package may import of the others.
 ALLOWED = {

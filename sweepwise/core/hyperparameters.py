@@ -1,7 +1,7 @@
 """Typed hyperparameters: their declaration, their limits, and their values from text. Standard library only.
 
-A hyperparameter is a field of a frozen dataclass, declared by `key`. Its type is the field's annotation: bool, int,
-float or str, one of these or None ("auto"), or a tuple of floats.
+A `Hyperparameter` is data. The packaged agent declares its own as fields of a frozen dataclass with `key`, where the
+type is the field's annotation: bool, int, float or str, one of these or None ("auto"), or a tuple of floats.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import math
 import types
 import typing
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from sweepwise.core.errors import SweepsError
@@ -44,17 +45,98 @@ def key(
     return dataclasses.field(default=default, metadata={"help": help, "source": source, **limits})
 
 
-def check_limits(field: dataclasses.Field[Any], value: Any) -> None:
-    """Raise `ConfigError` where `value` is outside the limits that `field` declares."""
-    limits = field.metadata
+TYPES: dict[str, Any] = {"bool": bool, "int": int, "float": float, "str": str, "floats": tuple[float, ...]}
+
+
+@dataclass(frozen=True)
+class Hyperparameter:
+    """default: its value where a plan gives none. type: one of `TYPES`; "" for that of the default. optional: whether
+    it may be None ("auto"). choices: legal words. low, high, above: limits of a number, None for none. identity:
+    whether it is part of the configuration ID; False for what does not change the result.
+
+    Raises `ConfigError` where the default does not fit.
+    """
+
+    name: str
+    default: Any
+    help: str = ""
+    type: str = ""
+    optional: bool = False
+    choices: tuple[str, ...] = ()
+    low: float | None = None
+    high: float | None = None
+    above: float | None = None
+    identity: bool = True
+
+    def __post_init__(self) -> None:
+        if not self.name.isidentifier():
+            raise ConfigError(f"hyperparameter {self.name!r}: use letters, digits and _, such as learning_rate")
+        if not self.type:
+            kind = "floats" if isinstance(self.default, (list, tuple)) else type(self.default).__name__
+            object.__setattr__(self, "type", kind)
+        if self.type not in TYPES:
+            raise ConfigError(f"hyperparameter {self.name}: type {self.type!r}: legal types are {', '.join(TYPES)}")
+        object.__setattr__(self, "default", self.parse(self.default))
+
+    @property
+    def declared(self) -> Any:
+        """The type as an annotation."""
+        return TYPES[self.type] | None if self.optional else TYPES[self.type]
+
+    def parse(self, raw: Any) -> Any:
+        """`raw` (text, or a YAML or JSON value) as a legal value. Raises `ConfigError`."""
+        try:
+            value = parse_as(self.declared, raw)
+        except (TypeError, ValueError):
+            raise ConfigError(f"{self.name}={raw!r}: not {declared_text(self.declared)}") from None
+        if value is not None:
+            check_limits(self.name, self.limits, value)
+        return value
+
+    @property
+    def limits(self) -> dict[str, Any]:
+        """As the metadata of `key`."""
+        low, above = (-math.inf if limit is None else limit for limit in (self.low, self.above))
+        return {
+            "choices": self.choices,
+            "low": low,
+            "high": math.inf if self.high is None else self.high,
+            "above": above,
+        }
+
+    def to_json(self) -> dict[str, Any]:
+        lists = {name: list(value) for name, value in vars(self).items() if isinstance(value, tuple)}
+        return {**vars(self), **lists}
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> Hyperparameter:
+        """Fields of later versions are ignored."""
+        known = {name: value for name, value in stored.items() if name in cls.__dataclass_fields__}
+        return cls(**{**known, "choices": tuple(known.get("choices", ()))})
+
+    @classmethod
+    def from_field(cls, field: dataclasses.Field[Any], declared: Any) -> Hyperparameter:
+        """The hyperparameter that a field made by `key` declares. declared: its annotation, resolved."""
+        optional = _is_optional(declared)
+        kind = _required(declared) if optional else declared
+        (name,) = (name for name, known in TYPES.items() if known == kind)
+        limits = {
+            side: field.metadata[side] for side in ("low", "high", "above") if math.isfinite(field.metadata[side])
+        }
+        help, choices = field.metadata["help"], field.metadata["choices"]
+        return cls(field.name, field.default, help, name, optional, choices, **limits)
+
+
+def check_limits(name: str, limits: Mapping[str, Any], value: Any) -> None:
+    """Raise `ConfigError` where `value` of the hyperparameter `name` is outside `limits` (see `key`)."""
     if limits["choices"] and value not in limits["choices"]:
-        raise ConfigError(f"{field.name}={value!r}: legal values are {', '.join(limits['choices'])}")
+        raise ConfigError(f"{name}={value!r}: legal values are {', '.join(limits['choices'])}")
     for number in value if isinstance(value, tuple) else (value,):
         if isinstance(number, bool) or not isinstance(number, (int, float)):
             continue
         inside = limits["low"] <= number <= limits["high"] and number > limits["above"] and math.isfinite(number)
         if not inside:
-            raise ConfigError(f"{field.name}={value!r}: must be {limits_text(limits)}")
+            raise ConfigError(f"{name}={value!r}: must be {limits_text(limits)}")
 
 
 def limits_text(limits: Mapping[str, Any]) -> str:

@@ -1,0 +1,104 @@
+"""Hyperparameters of an agent as a whole: values from a plan -> one configuration with its ID."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from sweepwise.core.agent import AgentDescription
+from sweepwise.core.errors import near
+from sweepwise.core.hyperparameters import ConfigError, Hyperparameter
+
+_IDENTITY_VERSION = 1
+_HEALTHY_SHARE = 0.05  # of the steps, after which a run counts as healthy where the agent says nothing else
+
+
+@dataclass(frozen=True)
+class ResolvedConfig:
+    """The values of all hyperparameters of one training.
+
+    values: checked, by name; lists are tuples. steps: of training. inactive: hyperparameters without effect here.
+    healthy_step: the step from which a run counts as healthy, for `--canary`.
+    """
+
+    agent: str
+    values: Mapping[str, Any]
+    config_id: str
+    steps: int
+    inactive: frozenset[str]
+    healthy_step: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values of all hyperparameters."""
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in self.values.items()}
+
+
+class Schema(Protocol):
+    """The hyperparameters of one agent."""
+
+    @property
+    def description(self) -> AgentDescription: ...
+
+    def parse_value(self, name: str, raw: Any) -> Any:
+        """`raw` (text, or a YAML or JSON value) as the type of the hyperparameter `name`; limits are checked by
+        `resolve`. Raises `ConfigError`, for an unknown name with near matches."""
+        ...
+
+    def resolve(self, values: Mapping[str, Any]) -> ResolvedConfig:
+        """The configuration with `values`, the others at their defaults. Raises `ConfigError`."""
+        ...
+
+
+@dataclass(frozen=True)
+class DeclaredSchema:
+    """The schema of an agent that is known by its description only.
+
+    late: hyperparameters that were added after runs were trained without them. They are part of the configuration ID
+    only where they differ from their default, so that those runs keep their ID.
+    """
+
+    description: AgentDescription
+    late: Collection[str] = ()
+
+    def _parameter(self, name: str) -> Hyperparameter:
+        by_name = {parameter.name: parameter for parameter in self.description.hyperparameters}
+        if name not in by_name:
+            raise ConfigError(unknown_name(name, by_name))
+        return by_name[name]
+
+    def parse_value(self, name: str, raw: Any) -> Any:
+        return self._parameter(name).parse(raw)
+
+    def resolve(self, values: Mapping[str, Any]) -> ResolvedConfig:
+        parsed = {name: self.parse_value(name, raw) for name, raw in values.items()}
+        resolved = {p.name: parsed.get(p.name, p.default) for p in self.description.hyperparameters}
+        steps = resolved[self.description.steps]
+        if not isinstance(steps, int) or isinstance(steps, bool) or steps < 1:
+            raise ConfigError(f"{self.description.steps}={steps!r}: must be a whole number of at least 1")
+        return ResolvedConfig(
+            agent=self.description.name,
+            values=resolved,
+            config_id=self._config_id(resolved),
+            steps=steps,
+            inactive=frozenset(),
+            healthy_step=max(1, round(_HEALTHY_SHARE * steps)),
+        )
+
+    def _config_id(self, values: Mapping[str, Any]) -> str:
+        """Ten hex digits of a hash over name and version of the agent and everything that changes the result."""
+        hashed = {
+            p.name: values[p.name]
+            for p in self.description.hyperparameters
+            if p.identity and not (p.name in self.late and values[p.name] == p.default)
+        }
+        head = {"identity": _IDENTITY_VERSION, "agent": self.description.name, "version": self.description.version}
+        text = json.dumps({**head, "values": hashed}, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+
+def unknown_name(name: str, legal: Iterable[str]) -> str:
+    """The error message for an unknown hyperparameter."""
+    return f"unknown key {name!r}; {near(name, legal)}"

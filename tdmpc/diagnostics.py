@@ -1,0 +1,27 @@
+"""What the flags and the verdict know of this agent: the sizes that count, and what to change."""
+
+from __future__ import annotations
+
+from sweepwise.core.agent import Cause, Confounding, Diagnostics
+from tdmpc.config import LR_SCALED_BY
+
+CAUSES = (
+    Cause("policy", ("log_std_oscillates", "pi_loss_spikes", "pi_loss_variance", "training_above_evaluation"),
+          "lower pi_lr_scale, or raise pi_update_freq", ("pi_lr_scale", "pi_update_freq")),
+    Cause("value", ("targets_swing", "value_overshoots", "heads_disagree", "q_heads_disagree"),
+          "lower tau, or utd_ratio", ("tau", "utd_ratio")),
+    Cause("world model", ("consistency_spikes", "validation_spikes", "consistency_rises", "reward_degrades"),
+          "lower lr, or utd_ratio", ("lr", "utd_ratio")),
+)  # fmt: skip
+
+DIAGNOSTICS = Diagnostics(
+    smallest_change=50.0,  # return points of an episode of dm_control, which are 0 to 1000
+    causes=CAUSES,
+    confounded=tuple(
+        Confounding(key, f"{key} also scales the {network} learning rate", "ensemble_lr_scaling")
+        for key, network in LR_SCALED_BY.items()
+    ),
+    log_std_limits=("log_std_min", "log_std_max"),
+    training_differs="training plans with all heads",
+    random_until="seed_phase_end",
+)
