@@ -195,8 +195,8 @@ def finals(store: ResultsFolder, summaries: Mapping[str, SweepSummary]) -> list[
             attempt = run.record.attempt
             lines.append({
                 "task": task, "seed": ref.seed, "steps": run.record.step,
-                "final_planner": f"{score['final_planner']:.1f}", "final_policy": f"{score['final_policy']:.1f}",
-                "large_planner": f"{score['large_planner']:.1f}", "large_policy": f"{score['large_policy']:.1f}",
+                "final_primary": f"{score['final_primary']:.1f}", "final_policy": f"{score['final_policy']:.1f}",
+                "large_primary": f"{score['large_primary']:.1f}", "large_policy": f"{score['large_policy']:.1f}",
                 "wall_s": f"{wall:.0f}", "steps_per_s": f"{run.record.step / wall:.2f}" if wall else "",
                 "seeds_side_by_side": len(packed), "threads": run.submission.threads if run.submission else "",
                 "cpu": processor.name(), "cores": os.cpu_count(),

@@ -43,8 +43,8 @@ class Chip:
 
 
 def ranking_table(sweep: SweepSummary, chips: dict[str, Chip]) -> dict[str, Any]:
-    finished = bool(sweep.ranking["final_planner_n"].any())
-    lead = "final_planner" if finished else "so_far"
+    finished = bool(sweep.ranking["final_primary_n"].any())
+    lead = "final_primary" if finished else "so_far"
     contrasts = sweep.contrasts.set_index("config_id")
     ranking, scores = _with_imported(sweep, lead)
     random = [sweep.random.mean] if sweep.random else []
@@ -84,10 +84,10 @@ def _with_imported(sweep: SweepSummary, lead: str) -> tuple[pd.DataFrame, pd.Dat
     return ranking, pd.concat([sweep.scores, sweep.imported.scores], ignore_index=True)
 
 
-AREA = "auc_planner"
+AREA = "auc_primary"
 OTHER_SCORES = (
     ("final_policy", "policy alone", "final return of the policy without planning"),
-    ("large_planner", "large evaluation", "the evaluation after the last step, many episodes, with planning"),
+    ("large_primary", "large evaluation", "the evaluation after the last step, many episodes, with planning"),
     (AREA, "area under curve", "mean height of the evaluation curve with planning"),
     ("training", "training", "training episodes of the last 10 %"),
 )
@@ -125,14 +125,14 @@ def contrast_table(sweep: SweepSummary, chips: dict[str, Chip]) -> list[dict[str
     against = {line["config_id"]: line for line in sweep.baseline.to_dict("records")}
     votes = sweep.votes[sweep.votes["flag"] == flags.COLLAPSE].set_index("config_id")
     rows: list[dict[str, Any]] = []
-    for line in sweep.ranking[sweep.ranking["worst_planner_n"] > 0].to_dict("records"):
+    for line in sweep.ranking[sweep.ranking["worst_primary_n"] > 0].to_dict("records"):
         chip, contrast = chips[line["config_id"]], against.get(line["config_id"])
         rows.append({
             "chip": chip,
-            "observed": _format_estimate(line, "final_planner"),
-            "healthy": _format_estimate(line, "healthy_planner"),
-            "worst": _format_estimate(line, "worst_planner"),
-            "fall": _format_estimate(line, "fall_planner"),
+            "observed": _format_estimate(line, "final_primary"),
+            "healthy": _format_estimate(line, "healthy_primary"),
+            "worst": _format_estimate(line, "worst_primary"),
+            "fall": _format_estimate(line, "fall_primary"),
             "collapsed": _format_share(votes.at[chip.config_id, "raised"], votes.at[chip.config_id, "assessable"]),
             "cells": _contrast_cells(contrast) if contrast else [""] * 6,
             "strip": None,
@@ -155,7 +155,7 @@ def _imported_contrasts(sweep: SweepSummary, chips: dict[str, Chip]) -> list[dic
     ranking = sweep.imported.ranking.set_index("config_id")
     return [
         {"chip": chips[line["config_id"]], "cells": _contrast_cells(line), "strip": None,
-         "observed": _format_estimate(ranking.loc[line["config_id"]], "final_planner"),
+         "observed": _format_estimate(ranking.loc[line["config_id"]], "final_primary"),
          **dict.fromkeys(("healthy", "worst", "fall", "collapsed"), "-")}
         for line in sweep.imported.baseline.to_dict("records")
     ]  # fmt: skip

@@ -52,7 +52,7 @@ def after(text: str, folder: Path) -> dict[str, Any]:
 def test_its_code_runs_and_gives_what_the_text_says(after: dict[str, Any], folder: Path) -> None:
     results = after["results"]
     assert isinstance(results, Results)
-    assert after["finished"].groupby("num_q")["final_planner"].count().tolist() == [3, 3]
+    assert after["finished"].groupby("num_q")["final_primary"].count().tolist() == [3, 3]
     assert after["against"]["distinct"].tolist() == [True]
     assert len(after["run"]) == 95  # one row per 200 steps after 1,000 seed steps
     assert after["run"]["config_id"].nunique() == 1

@@ -106,7 +106,7 @@ def test_frames_of_the_report_are_the_same_as_before(results: Path) -> None:
     loaded = sweepwise.load(results)
     for level in LEVELS:
         assert getattr(loaded, level).equals(getattr(expected, level)), level
-    assert loaded.runs["final_planner"].tolist() == [20.0, 35.0, 1.5, 4.5]  # the mean of the two evaluations
+    assert loaded.runs["final_primary"].tolist() == [20.0, 35.0, 1.5, 4.5]  # the mean of the two evaluations
 
 
 def test_a_run_of_two_sweeps_has_rows_for_both(results: Path) -> None:

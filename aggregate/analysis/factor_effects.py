@@ -22,8 +22,8 @@ from aggregate.statistics import estimates
 from aggregate.statistics.alpha_spending import InterimAnalyses
 from tdmpc.metrics import METRICS
 
-PRIMARY = "final_planner"
-OUTCOMES = (PRIMARY, "auc_planner", "fall_planner", "final_policy")
+PRIMARY = "final_primary"
+OUTCOMES = (PRIMARY, "auc_primary", "fall_primary", "final_policy")
 LAST_QUARTER = 0.75
 # Diagnostics. Metrics that are better when higher are scores instead.
 LATE = {

@@ -12,13 +12,14 @@ from aggregate.flags.curve_features import jitter
 from aggregate.inputs.runs import DIVERGED, DONE, FAILED, STOPPED
 from aggregate.statistics import estimates
 
-MODES = ("planner", "policy")
+METRIC_OF = {"primary": "eval_return_planner", "policy": "eval_return_policy"}
+MODES = tuple(METRIC_OF)
 LAST_SHARE = 0.1  # of training is "final",
 LAST_POINTS = 4  # if at least so many evaluations fall in it; else the last so many
-SCORES = ("final_planner", "final_policy", "auc_planner", "auc_policy", "large_planner", "large_policy", "training",
-          "fall_planner", "noise_planner", "noise_policy")  # fmt: skip
+SCORES = ("final_primary", "final_policy", "auc_primary", "auc_policy", "large_primary", "large_policy", "training",
+          "fall_primary", "noise_primary", "noise_policy")  # fmt: skip
 # The final return without collapsed runs, and with crashed runs scored as the worst.
-FAILURE_SCORES = ("healthy_planner", "worst_planner")
+FAILURE_SCORES = ("healthy_primary", "worst_primary")
 CRASHED = (DIVERGED, FAILED, STOPPED)
 
 
@@ -34,11 +35,11 @@ def split_by_failure(
     collapsed = findings[(findings["flag"] == flags.COLLAPSE) & (findings["state"] == flags.FLAG)]
     fallen = set(zip(collapsed["config_id"], collapsed["seed"], strict=True))
     runs = list(zip(scores["config_id"], scores["seed"], strict=True))
-    final = scores["final_planner"]
+    final = scores["final_primary"]
     worst = np.nanmin([*final, floor]) if final.notna().any() else np.nan
     crashed = [states[run] in CRASHED and np.isnan(value) for run, value in zip(runs, final, strict=True)]
     return scores.assign(
-        healthy_planner=final.mask([run in fallen for run in runs]), worst_planner=final.mask(crashed, worst)
+        healthy_primary=final.mask([run in fallen for run in runs]), worst_primary=final.mask(crashed, worst)
     )
 
 
@@ -48,7 +49,7 @@ def run_scores(view: flags.RunView, fewest: int = LAST_POINTS) -> dict[str, floa
     final_*: mean evaluation return over the last 10 % of training, over the last `fewest` evaluations where fewer
     fall there (`final_points` says how many entered); auc_*: area under the evaluation curve divided
     by the steps it spans; large_*: the large evaluation after the last step; training: mean return of the
-    training episodes in the last 10 %; fall_planner: from the best window of evaluations to the last
+    training episodes in the last 10 %; fall_primary: from the best window of evaluations to the last
     (`estimates.split_fall`); noise_*: how far evaluations of the second half jump from one to the next. All of
     these need a run that came to its end. so_far: mean of the last 4 evaluations of any run.
     """
@@ -61,7 +62,7 @@ def run_scores(view: flags.RunView, fewest: int = LAST_POINTS) -> dict[str, floa
     if not complete:
         return scores
     for mode in MODES:
-        series = view.series("eval", f"eval_return_{mode}")
+        series = view.series("eval", METRIC_OF[mode])
         last = max(int(np.sum(series.steps > border)), fewest)
         scores[f"final_{mode}"] = _mean(series.values[-last:])
         scores[f"auc_{mode}"] = _area(series)
@@ -70,7 +71,7 @@ def run_scores(view: flags.RunView, fewest: int = LAST_POINTS) -> dict[str, floa
         scores[f"large_{mode}"] = _large_evaluation(view, mode)
     _, half_a, half_b = view.halves("eval_return_planner_episodes")
     decline = estimates.split_fall(half_a, half_b)
-    scores["fall_planner"] = decline.fall if decline is not None else np.nan
+    scores["fall_primary"] = decline.fall if decline is not None else np.nan
     scores["final_points"] = min(max(int(np.sum(evaluated.steps > border)), fewest), evaluated.steps.size)
     episodes = view.series("episode", "episode_return")
     scores["training"] = _mean(episodes.values[episodes.steps > border])
@@ -90,7 +91,7 @@ def _area(series: flags.Series) -> float:
 
 def _large_evaluation(view: flags.RunView, mode: str) -> float:
     rows = view.rows["eval"]
-    name = f"eval_return_{mode}"
+    name = METRIC_OF[mode]
     if name not in rows:
         return np.nan
     values = np.asarray(rows[name], dtype=float)[np.asarray(rows["eval_is_final"]) == 1]

@@ -350,7 +350,7 @@ def _ranking(configs: Sequence[ConfigSource], scores: pd.DataFrame) -> pd.DataFr
         table = table.merge(one.rename(columns=lambda c, name=name: c if c == "config_id" else f"{name}_{c}"),
                             on="config_id", how="left")  # fmt: skip
         table[f"{name}_n"] = table[f"{name}_n"].fillna(0).astype(int)
-    by = ["final_planner_mean", "so_far_mean"]
+    by = ["final_primary_mean", "so_far_mean"]
     return table.sort_values(by, ascending=False, na_position="last", kind="stable", ignore_index=True)
 
 

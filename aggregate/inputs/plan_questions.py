@@ -24,12 +24,12 @@ class Endpoint:
 
 
 ENDPOINTS: dict[str, Endpoint] = {
-    "final": Endpoint("final_planner", "final return", "up", "with planning, mean over the last 10 % of training"),
-    "area": Endpoint("auc_planner", "area under the curve", "up",
+    "final": Endpoint("final_primary", "final return", "up", "with planning, mean over the last 10 % of training"),
+    "area": Endpoint("auc_primary", "area under the curve", "up",
                      "mean height of the evaluation curve, early learning"),
-    "fall": Endpoint("fall_planner", "fall at the end", "down", "from the best window of evaluations to the last"),
+    "fall": Endpoint("fall_primary", "fall at the end", "down", "from the best window of evaluations to the last"),
     "policy": Endpoint("final_policy", "final return of the policy alone", "up", "the same without planning"),
-    "noise": Endpoint("noise_planner", "jumps of evaluation", "down",
+    "noise": Endpoint("noise_primary", "jumps of evaluation", "down",
                       "from one evaluation to the next in the second half, with planning"),
     "collapse": Endpoint("evaluation_collapse", "runs that collapse", "down", "share of runs", rate=True),
     "oscillation": Endpoint("log_std_oscillates", "runs whose log_std oscillates", "down", "share of runs", rate=True),

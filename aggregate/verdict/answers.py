@@ -179,7 +179,7 @@ def _format_needed(line: dict[str, Any], sweep: SweepSummary) -> str:
 
 def median_seeds(sweep: SweepSummary) -> int:
     """Median over the configurations of the number of finished seeds."""
-    return int(sweep.ranking["final_planner_n"].median())
+    return int(sweep.ranking["final_primary_n"].median())
 
 
 # --- secondary endpoints and flags ----------------------------------------------------------------------

@@ -33,8 +33,8 @@ def _format_variance(sweep: SweepSummary, mode: str, flag: str, name: str) -> st
 
 def _format_planning_noise(sweep: SweepSummary) -> str:
     """Noise of evaluation with planning less that without planning, compared within runs."""
-    pairs = sweep.scores[["config_id", "noise_planner", "noise_policy"]].dropna()
-    difference = pairs["noise_planner"] - pairs["noise_policy"]
+    pairs = sweep.scores[["config_id", "noise_primary", "noise_policy"]].dropna()
+    difference = pairs["noise_primary"] - pairs["noise_policy"]
     # runs of one configuration are not independent: average within configurations first
     by_config = difference.groupby(pairs["config_id"]).mean() if pairs["config_id"].nunique() > 1 else difference
     if len(by_config) < 2:

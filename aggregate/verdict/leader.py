@@ -41,15 +41,15 @@ def clear_leader(sweep: SweepSummary) -> str:
         return ""
     leader = str(sweep.contrasts["config_id"].iloc[0])
     (own,) = sweep.ranking[sweep.ranking["config_id"] == leader].to_dict("records")
-    return leader if own["final_planner_n"] == own["planned"] else ""
+    return leader if own["final_primary_n"] == own["planned"] else ""
 
 
 def leaderboard(sweep: SweepSummary) -> Leaderboard:
     """The final returns of all configurations, ranked. Raises `AggregateError` where no run has finished."""
     finals = {
         line["config_id"]: Final(
-            line["config_id"], line["label"], float(line["final_planner_mean"]), float(line["final_planner_low"]),
-            float(line["final_planner_high"]), int(line["final_planner_n"]),
+            line["config_id"], line["label"], float(line["final_primary_mean"]), float(line["final_primary_low"]),
+            float(line["final_primary_high"]), int(line["final_primary_n"]),
         )
         for line in sweep.ranking.to_dict("records")
     }  # fmt: skip

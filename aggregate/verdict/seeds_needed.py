@@ -47,7 +47,7 @@ def ties(sweep: SweepSummary, most: int = AFFORDABLE_SEEDS) -> Ties:
 def _affordable(sweep: SweepSummary, seeds: int, most: int) -> Iterator[tuple[int, float]]:
     """(additional seeds, number of tests that the smallest p is then corrected for), of the pairs that do not
     differ."""
-    known = int((sweep.ranking["final_planner_n"] > 1).sum())
+    known = int((sweep.ranking["final_primary_n"] > 1).sum())
     pairs = known * (known - 1) // 2 - int(np.sum(sweep.contrasts["first"] - 1))
     now = max(seeds, sweep.source.interim_analyses.seeds[-1])
     for more in range(1, most + 1):

@@ -47,13 +47,13 @@ def verdict(sweep: SweepSummary) -> Verdict:
         _origins(sweep),
         _next_command(sweep, known),
     ]
-    if ranking.empty or not ranking["final_planner_n"].any():
+    if ranking.empty or not ranking["final_primary_n"].any():
         headline, unfinished = _nothing_finished(sweep, [_raised_flags(sweep), *points])
         return Verdict(headline, known, unfinished)
     best = ranking.iloc[0]
-    final = estimate(best["final_planner_mean"], best["final_planner_low"], best["final_planner_high"])
+    final = estimate(best["final_primary_mean"], best["final_primary_low"], best["final_primary_high"])
     lead = "reaches" if len(ranking) == 1 else "leads with"
-    headline = f"{best['label']} {lead} a final return of {final}, n={best['final_planner_n']}"
+    headline = f"{best['label']} {lead} a final return of {final}, n={best['final_primary_n']}"
     random = ("Is evaluation random?", format_evaluation_noise(sweep))
     points = [_significance(sweep), _raised_flags(sweep), random, _against_random(sweep), *points]
     return Verdict(headline, known, tuple(point for point in points if point[1]))
@@ -86,11 +86,11 @@ def _significance(sweep: SweepSummary) -> tuple[str, str]:
 
 def _selection_bias(sweep: SweepSummary) -> str:
     """By how much the best of equal configurations would look better than it is; "" where the variance is unknown."""
-    known = sweep.ranking[sweep.ranking["final_planner_n"] > 1]
+    known = sweep.ranking[sweep.ranking["final_primary_n"] > 1]
     if len(known) < 2:
         return ""
-    sd = float(np.sqrt(np.average(known["final_planner_sd"] ** 2, weights=known["final_planner_n"] - 1)))
-    seeds = int(known["final_planner_n"].median())
+    sd = float(np.sqrt(np.average(known["final_primary_sd"] ** 2, weights=known["final_primary_n"] - 1)))
+    seeds = int(known["final_primary_n"].median())
     bias = number(sd * estimates.winners_curse(len(known), seeds))
     return f": the best of {len(known)} equal ones would look {bias} better"
 
@@ -184,20 +184,20 @@ def _planned_seeds(sweep: SweepSummary) -> int:
 def _against_random(sweep: SweepSummary) -> tuple[str, str]:
     if sweep.random is None:
         return "Random actions", "No run recorded episodes of random actions to compare with."
-    random, finals = sweep.random, sweep.scores["final_planner"].dropna()
+    random, finals = sweep.random, sweep.scores["final_primary"].dropna()
     above = int((finals > random.best).sum())
     text = (
         f"{above} of {len(finals)} finished runs end above the best of {random.n} episodes of random actions "
         f"(mean {number(random.mean)}, best {number(random.best)})"
     )
     best = sweep.ranking.iloc[0]
-    gap, low = best["final_planner_mean"] - random.mean, best["final_planner_low"]
+    gap, low = best["final_primary_mean"] - random.mean, best["final_primary_low"]
     if not np.isfinite(low):
         end = f"the leader stands {number(gap)} from their mean, on one seed."
     elif low > random.mean:
         end = f"the leader's whole interval lies above their mean, by {number(gap)} on average."
     else:
-        end = f"the leader's interval over {best['final_planner_n']} seeds does not exclude their mean."
+        end = f"the leader's interval over {best['final_primary_n']} seeds does not exclude their mean."
     return "Random actions", f"{text}; {end}"
 
 

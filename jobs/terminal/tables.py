@@ -360,8 +360,8 @@ def comparison(sweep: SweepSummary, result: Comparison, sides: Sequence[Side], w
     yield from _wrap_lines(f"They differ in: {differ}." if differ else "They differ in nothing but their seeds.", width)
 
 
-_ENDPOINTS = {"final_planner": "final return, planning", "auc_planner": "area under curve",
-              "fall_planner": "fall at the end", "final_policy": "final return, policy alone"}  # fmt: skip
+_ENDPOINTS = {"final_primary": "final return, planning", "auc_primary": "area under curve",
+              "fall_primary": "fall at the end", "final_policy": "final return, policy alone"}  # fmt: skip
 
 
 def _endpoint_table(comparison_result: Comparison) -> Table:

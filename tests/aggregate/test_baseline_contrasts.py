@@ -25,7 +25,7 @@ def test_every_secondary_endpoint_is_corrected_by_itself() -> None:
     scores = runs(**dict.fromkeys(OUTCOMES[1:], means))
     table = secondary(scores, "base", InterimAnalyses()).set_index(["outcome", "config_id"])
     assert set(table.index.get_level_values("outcome")) == set(OUTCOMES[1:])
-    own = table.loc["fall_planner"]
+    own = table.loc["fall_primary"]
     assert own["difference"].to_dict() == {"a": 3.0, "b": 2.0}
     # Welch with se sqrt(2/3) and 4 degrees of freedom: p of 3 and of 2; Holm over two
     assert own["p"].to_dict() == {"a": pytest.approx(2 * 0.02131, rel=1e-3), "b": pytest.approx(0.07048, rel=1e-3)}

@@ -30,7 +30,7 @@ def factorial(
 
 
 def means(sweep: SweepSummary) -> list[float]:
-    finals = sweep.scores.groupby("config_id")["final_planner"].mean()
+    finals = sweep.scores.groupby("config_id")["final_primary"].mean()
     return [float(finals[config.config_id]) for config in sweep.source.configs]
 
 

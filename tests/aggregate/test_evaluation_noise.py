@@ -23,7 +23,7 @@ def with_noise(sweep: SweepSummary, planner: tuple[float, ...], policy: float) -
     """The jumps of the three configurations with planning; those of the policy alone."""
     ids = sorted(sweep.scores["config_id"].unique())
     noise = sweep.scores["config_id"].map(dict(zip(ids, planner, strict=True)))
-    return dataclasses.replace(sweep, scores=sweep.scores.assign(noise_planner=noise, noise_policy=policy))
+    return dataclasses.replace(sweep, scores=sweep.scores.assign(noise_primary=noise, noise_policy=policy))
 
 
 @pytest.mark.parametrize(

@@ -28,8 +28,8 @@ def sweep_of(*settings: dict[str, Any]) -> SweepSource:
 
 def runs_of(**means: float) -> pd.DataFrame:
     lines = [(name, i, mean + off) for name, mean in means.items() for i, off in enumerate(NOISE, 1)]
-    return pd.DataFrame(lines, columns=["config_id", "seed", "final_planner"]).assign(
-        auc_planner=np.nan, fall_planner=np.nan, final_policy=np.nan
+    return pd.DataFrame(lines, columns=["config_id", "seed", "final_primary"]).assign(
+        auc_primary=np.nan, fall_primary=np.nan, final_policy=np.nan
     )
 
 
@@ -124,7 +124,7 @@ def test_false_discoveries_are_controlled_over_all_metrics() -> None:
 
 def test_interactions_on_diagnostics_and_on_the_odds_of_flags() -> None:
     sweep = grid(num_q=(1, 2), reduce=("min", "mean"))
-    diagnostics = runs_of(c0=0.0, c1=1.0, c2=2.0, c3=13.0).rename(columns={"final_planner": "pi_loss"})
+    diagnostics = runs_of(c0=0.0, c1=1.0, c2=2.0, c3=13.0).rename(columns={"final_primary": "pi_loss"})
     result = effects(sweep, runs_of(c0=0.0, c1=0.0, c2=0.0, c3=0.0), diagnostics[["config_id", "seed", "pi_loss"]],
                     findings_of(c0=0, c1=0, c2=0, c3=3))  # fmt: skip
     (line,) = result.diagnostic_pairs.to_dict("records")

@@ -35,7 +35,7 @@ def test_each_level_has_its_lines(levels: Frames) -> None:
         ["ensemble", 1, "done"], ["ensemble", 2, "done"], ["ensemble", 1, "done"], ["ensemble", 2, "failed"],
         ["gamma", 1, "done"], ["gamma", 2, "done"],
     ]  # fmt: skip
-    assert levels.configurations[["sweep", "planned", "final_planner_n"]].to_numpy().tolist() == [
+    assert levels.configurations[["sweep", "planned", "final_primary_n"]].to_numpy().tolist() == [
         ["ensemble", 2, 2], ["ensemble", 2, 1], ["gamma", 2, 2],
     ]  # fmt: skip
     assert set(levels.rows["config_id"].astype(str)) == set(levels.runs["config_id"])
@@ -52,8 +52,8 @@ def test_a_factor_is_a_column_where_it_is_varied(levels: Frames) -> None:
 
 
 def test_a_contrast_is_the_configuration_less_the_other(levels: Frames) -> None:
-    finals = levels.configurations.set_index(["sweep", "config_id"])["final_planner_mean"]
-    deciding = levels.contrasts[levels.contrasts["outcome"] == "final_planner"]
+    finals = levels.configurations.set_index(["sweep", "config_id"])["final_primary_mean"]
+    deciding = levels.contrasts[levels.contrasts["outcome"] == "final_primary"]
     assert deciding["family"].tolist() == ["leader", "baseline"]
     for line in deciding.to_dict("records"):
         difference = finals[line["sweep"], line["config_id"]] - finals[line["sweep"], line["against"]]
@@ -63,8 +63,8 @@ def test_a_contrast_is_the_configuration_less_the_other(levels: Frames) -> None:
 
 def test_the_scores_of_a_run_are_those_of_the_report(levels: Frames) -> None:
     assert {*SCORES, *FAILURE_SCORES} <= set(levels.runs.columns)
-    mean = levels.runs[(levels.runs["sweep"] == "gamma")]["final_planner"].mean()
-    assert levels.configurations["final_planner_mean"].tolist()[2] == pytest.approx(mean)
+    mean = levels.runs[(levels.runs["sweep"] == "gamma")]["final_primary"].mean()
+    assert levels.configurations["final_primary_mean"].tolist()[2] == pytest.approx(mean)
 
 
 @pytest.mark.parametrize("suffix", frames.FORMATS)

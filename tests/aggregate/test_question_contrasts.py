@@ -34,8 +34,8 @@ def sweep_of(question: Question, *settings: dict[str, Any]) -> SweepSource:
 
 def runs_of(**means: float) -> pd.DataFrame:
     lines = [(name, seed, mean + off) for name, mean in means.items() for seed, off in enumerate(NOISE, 1)]
-    scores = pd.DataFrame(lines, columns=["config_id", "seed", "final_planner"])
-    return scores.assign(auc_planner=np.nan, fall_planner=-scores["final_planner"], final_policy=0.0, noise_planner=0.0)
+    scores = pd.DataFrame(lines, columns=["config_id", "seed", "final_primary"])
+    return scores.assign(auc_primary=np.nan, fall_primary=-scores["final_primary"], final_policy=0.0, noise_primary=0.0)
 
 
 def findings_of(**raised: int) -> pd.DataFrame:

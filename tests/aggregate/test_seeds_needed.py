@@ -27,8 +27,8 @@ def with_finals(
     summary: SweepSummary, finals: tuple[list[float], ...], analyses: InterimAnalyses = FIRST
 ) -> SweepSummary:
     """The summary as it would be with these final returns."""
-    scores = summary.scores.assign(final_planner=[value for own in finals for value in own])
-    contrasts = estimates.AgainstBest(analyses)(scores, "config_id", "final_planner")
+    scores = summary.scores.assign(final_primary=[value for own in finals for value in own])
+    contrasts = estimates.AgainstBest(analyses)(scores, "config_id", "final_primary")
     source = dataclasses.replace(summary.source, interim_analyses=analyses)
     return dataclasses.replace(summary, scores=scores, contrasts=contrasts, source=source)
 

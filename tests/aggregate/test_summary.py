@@ -19,7 +19,7 @@ def test_a_sweep_from_shards_to_ranking(tmp_path: Path, synthetic: ModuleType) -
     sweep = synthetic.make_sweep(tmp_path, (300.0, 600.0, 900.0), 3, states=states)
     (summary,) = summarise([sweep]).sweeps
     assert summary.ranking["config_id"].tolist() == ["0000000002", "0000000001", "0000000000"]
-    assert summary.ranking["final_planner_n"].tolist() == [2, 2, 2]
+    assert summary.ranking["final_primary_n"].tolist() == [2, 2, 2]
     assert summary.ranking["planned"].tolist() == [3, 3, 3]
     assert dict(zip(summary.runs["state"], summary.runs["step"], strict=False))["pending"] == 0
     assert summary.scores["complete"].sum() == 6
@@ -47,7 +47,7 @@ def test_rows_beyond_the_steps_a_sweep_asks_for_are_no_part_of_it(tmp_path: Path
     assert of_long.curves["step"].max() == 20_000
     assert of_short.curves["step"].max() == 10_000
     assert of_short.scores["complete"].all()
-    assert of_short.scores["final_planner"].item() < of_long.scores["final_planner"].item()
+    assert of_short.scores["final_primary"].item() < of_long.scores["final_primary"].item()
 
 
 def test_the_collapse_of_one_configuration_is_flagged_there_only(tmp_path: Path, synthetic: ModuleType) -> None:
@@ -94,9 +94,9 @@ def test_collapsed_seeds_stand_apart_and_crashed_ones_count_as_worst(tmp_path: P
     (summary,) = summarise([sweep]).sweeps
     scores = summary.scores.set_index(["config_id", "seed"])
     crashed = scores.loc[("0000000000", 2)]
-    assert math.isnan(crashed["final_planner"])
+    assert math.isnan(crashed["final_primary"])
     assert summary.random is not None
-    assert crashed["worst_planner"] == summary.random.mean
-    assert scores.loc["0000000001", "healthy_planner"].isna().all()
-    assert scores.loc["0000000001", "fall_planner"].between(200, 400).all()  # half of about 570
-    assert scores.loc["0000000000", "fall_planner"].drop(2).abs().max() < 30
+    assert crashed["worst_primary"] == summary.random.mean
+    assert scores.loc["0000000001", "healthy_primary"].isna().all()
+    assert scores.loc["0000000001", "fall_primary"].between(200, 400).all()  # half of about 570
+    assert scores.loc["0000000000", "fall_primary"].drop(2).abs().max() < 30

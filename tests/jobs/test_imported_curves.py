@@ -87,15 +87,15 @@ def test_imported_curves_are_cut_at_the_sweeps_last_step_and_set_against_its_bas
     assert [config.label for config in sweep.source.imported] == ["SAC", "TDMPC2"]
     assert found.curves["step"].max() == TOTAL
     assert found.ranking["label"].tolist() == ["TDMPC2", "SAC"]
-    assert found.ranking["final_planner_n"].tolist() == [3, 3]
+    assert found.ranking["final_primary_n"].tolist() == [3, 3]
     assert found.scores["final_points"].tolist() == [1] * 6  # published every 2,500 steps: one in the last 2,000
     last = found.seeds["eval"].set_index(["config_id", "seed", "step"])["eval_return_planner"]
     for line in found.scores.to_dict("records"):
-        assert line["final_planner"] == last[line["config_id"], line["seed"], TOTAL]
+        assert line["final_primary"] == last[line["config_id"], line["seed"], TOTAL]
     contrasts = found.baseline.set_index("config_id")
-    base = sweep.ranking.loc[sweep.ranking["is_baseline"], "final_planner_mean"].item()
+    base = sweep.ranking.loc[sweep.ranking["is_baseline"], "final_primary_mean"].item()
     for line in found.ranking.to_dict("records"):
-        assert contrasts.at[line["config_id"], "difference"] == pytest.approx(line["final_planner_mean"] - base)
+        assert contrasts.at[line["config_id"], "difference"] == pytest.approx(line["final_primary_mean"] - base)
 
 
 def test_the_report_marks_what_is_imported(both: Summary) -> None:

@@ -30,8 +30,8 @@ def test_a_configuration_that_was_stopped_whole_is_scored_as_the_worst(tmp_path:
     sweep = synthetic.make_sweep(tmp_path, (600.0, 100.0), 2, lean=True, states=states, labels=("kept", "given up"))
     summary = summarise([sweep])
     kept, given_up = summary.sweeps[0].ranking.to_dict("records")
-    assert (kept["final_planner_n"], given_up["final_planner_n"], given_up["worst_planner_n"]) == (2, 0, 2)
+    assert (kept["final_primary_n"], given_up["final_primary_n"], given_up["worst_primary_n"]) == (2, 0, 2)
     assert summary.sweeps[0].random is not None
-    assert given_up["worst_planner_mean"] == summary.sweeps[0].random.mean
+    assert given_up["worst_primary_mean"] == summary.sweeps[0].random.mean
     table = render(summary).partition('-contrasts">Contrasts')[2].partition("</section>")[0]
     assert "given up" in table
