@@ -144,7 +144,7 @@ def table(summaries: Mapping[str, SweepSummary]) -> str:
     for task, sweep in summaries.items():
         reference, config = references()[task], sweep.source.configs[0]
         finals = {mode: _finite(sweep.scores[f"final_{mode}"]) for mode in MODES}
-        n, (mean, half) = len(finals["planner"]), _apart(finals["planner"], reference.finals)
+        n, (mean, half) = len(finals["primary"]), _apart(finals["primary"], reference.finals)
         frames = sweep.total_steps * config.config["action_repeat"]
         cells = [task, f"{sweep.total_steps:,} ({frames:,})", f"{n}"]
         cells += [_interval(finals[mode]) for mode in MODES]
@@ -257,8 +257,7 @@ def figure(summaries: Mapping[str, SweepSummary]) -> str:
 
 def _picture(sweep: SweepSummary, reference: Reference) -> str:
     lines = []
-    for index, mode in enumerate(MODES):
-        metric = f"eval_return_{mode}"
+    for index, metric in enumerate(("eval_return_planner", "eval_return_policy")):
         mean, seeds = sweep.curves[sweep.curves["metric"] == metric], sweep.seeds["eval"][["seed", "step", metric]]
         lines.append(curves.Line(config_letter(index), LineStyle(index, index), mean, seeds, len(sweep.runs)))
     theirs = reference.evaluations.assign(config_id="")

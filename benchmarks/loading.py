@@ -38,6 +38,7 @@ from aggregate.inputs import parallel  # noqa: E402
 from aggregate.inputs.runs import ConfigSource, RunSource, SweepSource, load  # noqa: E402
 from sweepwise.core import shard_name, shards  # noqa: E402
 from sweepwise.core.metrics import Metric  # noqa: E402
+from tdmpc.description import DESCRIPTION  # noqa: E402
 from tdmpc.metrics import METRICS  # noqa: E402
 
 METRIC_COUNT = 50
@@ -96,7 +97,7 @@ def sweep(root: Path, runs: int, rows: int) -> SweepSource:
         factors = dict(zip(("tau", "lr", "utd_ratio"), chosen, strict=True))
         label = ", ".join(f"{key}={value}" for key, value in factors.items())
         configs.append(ConfigSource(identity, label, factors, number == 0, {}, rows * SPACING, own))
-    return SweepSource("many", "", (), ("tau", "lr", "utd_ratio"), tuple(configs))
+    return SweepSource("many", "", (), ("tau", "lr", "utd_ratio"), tuple(configs), DESCRIPTION)
 
 
 # --- what is timed --------------------------------------------------------------------------------------

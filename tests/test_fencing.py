@@ -21,6 +21,7 @@ from jobs.results.attempts import RunRef
 from jobs.results.records import Submission, TaskRuns
 from jobs.results.results_folder import ResultsFolder
 from tdmpc.config import TrainConfig, config_id
+from tdmpc.description import DESCRIPTION
 
 CONFIG = TrainConfig().with_overrides({
     "task": "cartpole-swingup", "action_repeat": 100, "steps": 400, "seed_steps": 20, "utd_ratio": 1, "batch_size": 8,
@@ -92,6 +93,6 @@ def test_the_older_of_two_attempts_stops_and_the_newer_is_undisturbed(
     assert {path.name.split("-")[3][:4] for path in (run / "checkpoints").glob("*.pt")} == {"a002"}
     source = RunSource(RUN.config_id, RUN.seed, run, "done", 2)
     config = ConfigSource(RUN.config_id, "", {}, True, {}, CONFIG.steps, (source,))
-    rows = load([SweepSource("s", "", (), (), (config,))]).rows
+    rows = load([SweepSource("s", "", (), (), (config,), DESCRIPTION)]).rows
     training = rows.loc[rows["kind"] == "train", "step"].tolist()
     assert training == list(range(20, CONFIG.steps + 1, CONFIG.log_freq))  # no gap, nothing twice

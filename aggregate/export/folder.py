@@ -21,6 +21,7 @@ from aggregate.inputs.progress import tracked
 from aggregate.inputs.runs import DONE, ConfigSource, RunRows, SweepSource, load
 from sweepwise.core import atomic
 from sweepwise.core.errors import AggregateError
+from tdmpc.description import DESCRIPTION
 
 FORMAT_VERSION = 1  # of run.json
 _RECORD = "run.json"
@@ -61,7 +62,7 @@ class Folder:
 
     def export(self, configs: Sequence[tuple[str, ConfigSource]], live: bool) -> Exported:
         """Write the new rows of (sweep, configuration). live: runs that are not done may log more."""
-        loaded = load([SweepSource("", "", (), (), tuple(config for _, config in configs))])
+        loaded = load([SweepSource("", "", (), (), tuple(config for _, config in configs), DESCRIPTION)])
         runs = [(RunInfo(config.config_id, source.seed, config.label or config.config_id, sweep, config.config),
                  loaded.runs[source.config_id, source.seed])
                 for sweep, config in configs for source in config.runs]  # fmt: skip

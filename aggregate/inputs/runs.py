@@ -22,6 +22,7 @@ from aggregate.inputs.plan_questions import Question
 from aggregate.inputs.progress import tracked
 from aggregate.statistics.alpha_spending import ONE_ANALYSIS, InterimAnalyses
 from aggregate.statistics.step_bins import spacing
+from sweepwise.core.agent import AgentDescription
 from sweepwise.core.errors import AggregateError
 from sweepwise.core.metrics import KINDS
 
@@ -77,14 +78,17 @@ def config_letter(place: int) -> str:
 
 @dataclass(frozen=True)
 class SweepSource:
-    """beside: configurations of other sweeps that `questions` need, by sweep; empty for one that was not submitted.
-    imported: imported curves, shown next to the sweep's own. interim_analyses: of this sweep, the current included."""
+    """agent: what all its runs train. beside: configurations of other sweeps that `questions` need, by sweep; empty for
+    one that was not submitted. imported: imported curves, shown next to the sweep's own. interim_analyses: of this
+    sweep, the current included.
+    """
 
     name: str
     goal: str
     questions: tuple[Question, ...]
     factors: tuple[str, ...]
     configs: tuple[ConfigSource, ...]
+    agent: AgentDescription
     beside: Mapping[str, tuple[ConfigSource, ...]] = field(default_factory=dict)
     imported: tuple[ConfigSource, ...] = ()
     interim_analyses: InterimAnalyses = ONE_ANALYSIS

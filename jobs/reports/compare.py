@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from jobs.reports.inputs import sweep_sources
 from jobs.results.results_folder import ResultsFolder
 from sweepwise.core.errors import JobsError, near
+from tdmpc.description import DESCRIPTION
 
 if TYPE_CHECKING:
     from aggregate.inputs.runs import ConfigSource, SweepSource
@@ -59,7 +60,7 @@ def source(a: Side, b: Side, *chosen: str) -> SweepSource:
         )
         for position, config in enumerate(configs)
     ]
-    return SweepSource(f"{a.text} and {b.text}", "", (), differ, tuple(sources))
+    return SweepSource(f"{a.text} and {b.text}", "", (), differ, tuple(sources), DESCRIPTION)
 
 
 def _to_hashable(value: object) -> object:

@@ -21,6 +21,7 @@ from jobs.results.lock import alone
 from jobs.results.records import Import, ImportedConfig
 from jobs.results.results_folder import ResultsFolder
 from sweepwise.core.errors import JobsError, near
+from tdmpc.description import DESCRIPTION
 
 if TYPE_CHECKING:
     from aggregate.importers import Curve
@@ -157,7 +158,7 @@ def _sources_by_task(store: ResultsFolder, imports: Sequence[tuple[Import, list[
             if any(config.last_step > total for config in task_configs):
                 goal += f", up to the last step that all of them reach ({total:,})"
             config_sources = tuple(_config_source(store, record, config, total) for config in task_configs)
-            task_sources.append(SweepSource(f"{record.name}.{task}", goal, (), (), config_sources))
+            task_sources.append(SweepSource(f"{record.name}.{task}", goal, (), (), config_sources, DESCRIPTION))
     return sorted(task_sources, key=lambda source: source.name)
 
 

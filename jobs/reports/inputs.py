@@ -12,6 +12,7 @@ from jobs.results.results_folder import ResultsFolder
 from jobs.runs.status import RunStatus, SweepStatus, load_statuses, sweeps
 from sweepwise.core.errors import JobsError
 from tdmpc.config import TrainConfig
+from tdmpc.description import DESCRIPTION
 
 if TYPE_CHECKING:
     from aggregate.inputs.plan_questions import Question
@@ -39,9 +40,18 @@ def sweep_sources(store: ResultsFolder, names: Sequence[str]) -> list[SweepSourc
     for sweep in statuses:
         view = sweep.view
         beside = {name: known.get(name, ()) for question in questions[view.name] for name in question.beside}
-        analyses = interim_analyses.of(store, sweep)
-        source_fields = (view.name, view.goal, questions[view.name], tuple(view.factors), known[view.name], beside)
-        sources.append(SweepSource(*source_fields, interim_analyses=analyses))
+        sources.append(
+            SweepSource(
+                name=view.name,
+                goal=view.goal,
+                questions=questions[view.name],
+                factors=tuple(view.factors),
+                configs=known[view.name],
+                agent=DESCRIPTION,
+                beside=beside,
+                interim_analyses=interim_analyses.of(store, sweep),
+            )
+        )
     return sources
 
 

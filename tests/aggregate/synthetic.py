@@ -14,6 +14,7 @@ from jobs.results.records import Attempt, AttemptOutcome, SubmittedConfiguration
 from jobs.results.results_folder import ResultsFolder
 from sweepwise.core.shards import ShardWriter
 from tdmpc.config import TrainConfig, config_id
+from tdmpc.description import DESCRIPTION
 from tdmpc.metrics import CATALOGUE
 
 LEAN = {"pi_loss", "log_std", "log_std_per_dim", "eval_is_final"}
@@ -135,7 +136,7 @@ def make_sweep(
         config = {"task": "quadruped-walk", "eval_episodes": 5, "final_eval_episodes": 30}
         configs.append(ConfigSource(config_id, label, {"num_q": index}, index == 0, config, total, tuple(runs)))
     goal = "Find optimal ensemble sizes and reduction methods"
-    return SweepSource(name, goal, (Question("Which ensemble?"),), ("num_q",), tuple(configs))
+    return SweepSource(name, goal, (Question("Which ensemble?"),), ("num_q",), tuple(configs), DESCRIPTION)
 
 
 def submitted(

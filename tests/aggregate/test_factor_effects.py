@@ -15,6 +15,7 @@ from aggregate import flags
 from aggregate.analysis.factor_contrasts import axes
 from aggregate.analysis.factor_effects import effects, last_quarter
 from aggregate.inputs.runs import ConfigSource, RunSource, SweepSource
+from tdmpc.description import DESCRIPTION
 
 NOISE = (-1.0, 0.0, 1.0)  # of three seeds: variance 1
 
@@ -23,7 +24,7 @@ def sweep_of(*settings: dict[str, Any]) -> SweepSource:
     """A configuration per setting, named c0, c1, ...; the first is the baseline."""
     runs = [tuple(RunSource(f"c{i}", seed, Path(), "done", 1) for seed in (1, 2, 3)) for i in range(len(settings))]
     configs = [ConfigSource(f"c{i}", "", setting, i == 0, {}, 100, runs[i]) for i, setting in enumerate(settings)]
-    return SweepSource("s", "", (), tuple(settings[0]), tuple(configs))
+    return SweepSource("s", "", (), tuple(settings[0]), tuple(configs), DESCRIPTION)
 
 
 def runs_of(**means: float) -> pd.DataFrame:

@@ -16,6 +16,7 @@ from aggregate import importers
 from aggregate.importers import Curve, CurveImportError, ImportOptions
 from aggregate.importers.event_files import scalars
 from aggregate.inputs.runs import DONE, ConfigSource, RunSource, SweepSource, load
+from tdmpc.description import DESCRIPTION
 
 PUBLISHED = "step=step,eval_return=reward,seed=seed"
 RETURN = "eval_return_planner"
@@ -244,7 +245,7 @@ def test_a_written_curve_reads_as_a_run(file: Callable[..., Path], tmp_path: Pat
     importers.write(curves, {curve.key: tmp_path / "run" for curve in curves}, 2)
     run = RunSource("0" * 10, 7, tmp_path / "run", DONE, 1)
     config = ConfigSource("0" * 10, "SAC", {}, False, {}, 10, (run,))
-    loaded = load([SweepSource("s", "", (), (), (config,))])
+    loaded = load([SweepSource("s", "", (), (), (config,), DESCRIPTION)])
     rows = loaded.rows.sort_values("step")
     assert rows[["kind", "step", "frames"]].to_numpy().tolist() == [["train", 1, 2], ["eval", 2, 4]]
     assert rows["pi_loss"].tolist()[0] == 0.25

@@ -14,6 +14,7 @@ from aggregate import flags
 from aggregate.analysis.question_contrasts import all_questions, contrasts_by_question
 from aggregate.inputs.plan_questions import Question
 from aggregate.inputs.runs import ConfigSource, RunSource, SweepSource
+from tdmpc.description import DESCRIPTION
 
 NOISE = (-1.0, 0.0, 1.0)  # of three seeds: variance 1
 
@@ -29,7 +30,7 @@ def configs_of(*settings: dict[str, Any], prefix: str = "c") -> tuple[ConfigSour
 
 
 def sweep_of(question: Question, *settings: dict[str, Any]) -> SweepSource:
-    return SweepSource("s", "", (question,), tuple(settings[0]), configs_of(*settings))
+    return SweepSource("s", "", (question,), tuple(settings[0]), configs_of(*settings), DESCRIPTION)
 
 
 def runs_of(**means: float) -> pd.DataFrame:

@@ -14,6 +14,7 @@ from aggregate.inputs import run_cache
 from aggregate.inputs.runs import ConfigSource, Loaded, RunSource, SweepSource, load
 from sweepwise.core import shards
 from sweepwise.core.shards import START_STEP, ShardWriter
+from tdmpc.description import DESCRIPTION
 from tdmpc.metrics import CATALOGUE
 
 Opened = list[str]
@@ -52,7 +53,7 @@ def log(folder: Path, tag: str, step: int, start: int = 0, **metrics: object) ->
 
 
 def loaded(run: RunSource) -> Loaded:
-    return load([SweepSource("s", "", (), (), (ConfigSource("c", "", {}, True, {}, 100, (run,)),))])
+    return load([SweepSource("s", "", (), (), (ConfigSource("c", "", {}, True, {}, 100, (run,)),), DESCRIPTION)])
 
 
 def uncached(run: RunSource) -> pd.DataFrame:
@@ -170,6 +171,6 @@ def test_another_aggregate_in_between_changes_nothing_for_the_first(run: RunSour
 def test_a_run_that_logged_nothing_is_no_trouble(run: RunSource, tmp_path: Path) -> None:
     empty = RunSource("c", 2, tmp_path / "nowhere", "pending", 0, tmp_path / "cache" / "c" / "seed-2.rows")
     config = ConfigSource("c", "", {}, True, {}, 100, (run, empty))
-    loaded = load([SweepSource("s", "", (), (), (config,))])
+    loaded = load([SweepSource("s", "", (), (), (config,), DESCRIPTION)])
     assert loaded.runs["c", 2].frames() == {}
     assert loaded.rows["seed"].unique().tolist() == [1]

@@ -13,6 +13,7 @@ import pytest
 from aggregate.inputs.runs import ConfigSource, Loaded, RunSource, SweepSource, config_letter, load
 from sweepwise.core.errors import AggregateError
 from sweepwise.core.shards import SCHEMA_VERSION, START_STEP, ShardWriter
+from tdmpc.description import DESCRIPTION
 from tdmpc.metrics import CATALOGUE
 
 
@@ -21,7 +22,7 @@ def sweep_of(*runs: RunSource, name: str = "s") -> SweepSource:
     configs = tuple(
         ConfigSource(i, i, {}, False, {}, 100, tuple(run for run in runs if run.config_id == i)) for i in ids
     )
-    return SweepSource(name, "", (), (), configs)
+    return SweepSource(name, "", (), (), configs, DESCRIPTION)
 
 
 def run_at(folder: Path, seed: int = 1) -> RunSource:

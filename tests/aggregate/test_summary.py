@@ -11,6 +11,7 @@ import pytest
 from aggregate.analysis.summary import summarise
 from aggregate.inputs.runs import ConfigSource, RunSource, SweepSource
 from sweepwise.core.shards import ShardWriter
+from tdmpc.description import DESCRIPTION
 from tdmpc.metrics import CATALOGUE
 
 
@@ -42,7 +43,7 @@ def test_the_count_of_seeds_falls_where_a_run_ends(tmp_path: Path, synthetic: Mo
 def test_rows_beyond_the_steps_a_sweep_asks_for_are_no_part_of_it(tmp_path: Path, synthetic: ModuleType) -> None:
     long = synthetic.make_sweep(tmp_path, (600.0,), 1, total=20_000)
     (config,) = long.configs
-    short = type(long)("short", "", (), (), (type(config)(**{**vars(config), "total_steps": 10_000}),))
+    short = type(long)("short", "", (), (), (type(config)(**{**vars(config), "total_steps": 10_000}),), long.agent)
     of_long, of_short = summarise([long, short]).sweeps
     assert of_long.curves["step"].max() == 20_000
     assert of_short.curves["step"].max() == 10_000
@@ -66,7 +67,7 @@ def test_a_run_of_random_actions_only(tmp_path: Path) -> None:
     writer.flush()
     # no event marks the end of the seed phase yet: nothing says these were random
     run = RunSource("c", 1, folder, "running", 1)
-    sweep = SweepSource("s", "", (), (), (ConfigSource("c", "", {}, True, {}, 100, (run,)),))
+    sweep = SweepSource("s", "", (), (), (ConfigSource("c", "", {}, True, {}, 100, (run,)),), DESCRIPTION)
     (summary,) = summarise([sweep]).sweeps
     assert summary.random is None
     assert summary.ranking["label"].tolist() == ["the configuration"]
@@ -83,7 +84,7 @@ def test_random_episodes_that_configurations_share_count_once(tmp_path: Path) ->
         writer.flush()
         run = RunSource(name, 1, tmp_path / name, "running", 1)
         configs.append(ConfigSource(name, name, {}, False, {}, 100, (run,)))
-    (summary,) = summarise([SweepSource("s", "", (), (), tuple(configs))]).sweeps
+    (summary,) = summarise([SweepSource("s", "", (), (), tuple(configs), DESCRIPTION)]).sweeps
     assert summary.random is not None
     assert (summary.random.mean, summary.random.best, summary.random.n) == (12.0, 14.0, 2)
 
