@@ -37,6 +37,7 @@ from jobs.results.records import (  # noqa: E402
 from jobs.results.results_folder import ResultsFolder  # noqa: E402
 from sweepwise.core.shard_name import FOLDER, ShardName  # noqa: E402
 from tdmpc.config import TrainConfig, config_id  # noqa: E402
+from tdmpc.description import SCHEMA  # noqa: E402
 
 SEEDS = 10
 SHARDS = 20  # of every run
@@ -50,7 +51,7 @@ def fill(store: ResultsFolder, slurm: FakeSlurm, runs: int) -> None:
     name, job = store.submissions.create("many"), slurm.add("many", runs, state="RUNNING", node="n1")
     for number in range(runs // SEEDS):
         config = TrainConfig(batch_size=number + 2)
-        store.write_config(config)
+        store.write_config(SCHEMA.resolve(vars(config)))
         identity = config_id(config)
         asked.append(SubmittedConfiguration(identity, f"batch {number}", {}, number == 0, list(range(1, SEEDS + 1))))
         for seed in range(1, SEEDS + 1):

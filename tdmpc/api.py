@@ -8,7 +8,6 @@ import ctypes
 import os
 import platform
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +16,11 @@ import torch
 
 from sweepwise.core import shards
 from sweepwise.core.errors import SweepsError
-from sweepwise.core.trainable import Outcome, Progress, RunHandle
+from sweepwise.core.trainable import Evaluation, Film, NoWeights, Outcome, Progress, RunHandle
 from tdmpc.accel import kernels
 from tdmpc.agent.agent import Agent
 from tdmpc.config import TrainConfig, config_id
 from tdmpc.training import checkpoint
-from tdmpc.training.checkpoint import NoWeights
 from tdmpc.training.environment import Env
 from tdmpc.training.evaluator import Evaluator, Mode, begin
 from tdmpc.training.seed_state import restore_weights
@@ -82,17 +80,6 @@ def train(
     return [outcome_of[n] for n in range(len(handles))]
 
 
-@dataclass(frozen=True)
-class Evaluation:
-    """Episodes of one snapshot. planner: eval, train or policy. actions: (n, A) for each episode."""
-
-    seed: int
-    step: int
-    planner: str
-    returns: tuple[float, ...]
-    actions: tuple[np.ndarray, ...]
-
-
 SHORTEST_FRAME_MS = 20  # players of animations show shorter frames for longer
 PLANNERS: dict[str, Mode] = {"eval": "planner", "train": "train", "policy": "policy"}
 
@@ -124,14 +111,6 @@ def evaluate(
         (played,) = evaluator.play(agent, PLANNERS[planner], step, episodes, [0]).values()
         returns, actions = tuple(e.total for e in played), tuple(e.actions for e in played)
         yield Evaluation(seed, step, planner, returns, actions)
-
-
-@dataclass(frozen=True)
-class Film:
-    """Images (height, width, 3) of bytes, rendered on iteration. ms: duration of each in milliseconds."""
-
-    ms: int
-    frames: Iterator[np.ndarray]
 
 
 def film(config: TrainConfig, played: Evaluation, width: int, height: int) -> Film:

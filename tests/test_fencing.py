@@ -21,7 +21,7 @@ from jobs.results.attempts import RunRef
 from jobs.results.records import Submission, TaskRuns
 from jobs.results.results_folder import ResultsFolder
 from tdmpc.config import TrainConfig, config_id
-from tdmpc.description import DESCRIPTION
+from tdmpc.description import DESCRIPTION, SCHEMA
 
 CONFIG = TrainConfig().with_overrides({
     "task": "cartpole-swingup", "action_repeat": 100, "steps": 400, "seed_steps": 20, "utd_ratio": 1, "batch_size": 8,
@@ -36,7 +36,7 @@ def folder(tmp_path: Path) -> Path:
     """A submission of one task."""
     store = ResultsFolder(tmp_path / "results")
     store.prepare()
-    store.write_config(CONFIG)
+    store.write_config(SCHEMA.resolve(vars(CONFIG)))
     name = store.submissions.create("s")
     tasks = [TaskRuns(RUN.config_id, [RUN.seed])]
     store.submissions.write(Submission(name, "s", "slurm", "h", "u", 1.0, tasks, 0, 1, "n", {}))

@@ -16,19 +16,23 @@ import pytest
 from jobs.backends import registry
 from jobs.results.records import SubmittedConfiguration, SubmittedSweep
 from jobs.results.results_folder import ResultsFolder
+from tdmpc import description
 from tdmpc.config import TrainConfig, config_id
 
 PACKAGES = ("sweepwise", "tdmpc", "jobs", "aggregate", "plots", "slurm_templates")
 # Standard library only; any package may import them.
 CONTRACTS = (
+    "sweepwise.core.agent",
     "sweepwise.core.atomic",
     "sweepwise.core.errors",
+    "sweepwise.core.hyperparameters",
     "sweepwise.core.metrics",
+    "sweepwise.core.schema",
     "sweepwise.core.shard_name",
     "sweepwise.core.trainable",
     "sweepwise.core.value_format",
 )
-AGENT_DECLARATIONS = ("tdmpc.config", "tdmpc.tasks", "tdmpc.metrics")
+AGENT_DECLARATIONS = ("tdmpc.config", "tdmpc.tasks", "tdmpc.metrics", "tdmpc.diagnostics", "tdmpc.description")
 OPEN = (*CONTRACTS, *AGENT_DECLARATIONS)
 # What a package may import of the others.
 ALLOWED = {
@@ -51,15 +55,19 @@ INSIDE = {"aggregate", "plots", "tdmpc.api", "submitit"}
 # Parts of a package from the bottom up: a module imports parts that stand before its own, and modules of its own part.
 LEVELS: dict[str, tuple[set[str], ...]] = {
     "tdmpc": (
-        {"tasks", "schema", "math", "rng", "metrics"},
+        {"tasks", "math", "rng", "metrics"},
         {"config"},
+        {"diagnostics"},
+        {"description"},
         {"accel"},
         {"agent"},
         {"training"},
         {"api"},
+        {"trainable"},
     ),
     "jobs": (
         {"process", "yaml_reader"},
+        {"programs"},
         {"results"},
         {"backends"},
         {"runs"},
@@ -318,7 +326,7 @@ def test_what_only_talks_loads_nothing_heavy(tmp_path: Path, arguments: list[str
 def test_status_of_a_sweep_loads_nothing_heavy(tmp_path: Path) -> None:
     store, config = ResultsFolder(tmp_path / "results"), TrainConfig()
     store.prepare()
-    store.write_config(config)
+    store.write_config(description.SCHEMA.resolve(vars(config)))
     asked = SubmittedConfiguration(
         config_id=config_id(config), label="base", factors={}, is_baseline=True, seeds=[1, 2]
     )

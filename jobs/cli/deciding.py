@@ -43,7 +43,8 @@ def adopt_command(
     from jobs.terminal import decisions as decision_texts
     from jobs.terminal import tables
 
-    store, loaded_plan = state.store(), plan.load(plan_file)
+    store = state.store()
+    loaded_plan = plan.load(plan_file, store.agents)
     given_ways = [way for way in (config, from_verdict, sets, keep) if way]
     if len(given_ways) + undo != 1 or (undo and (overrule or why)):
         raise JobsError("say one of --config ID, --from-verdict, --set KEY=VALUE, --keep, or --undo alone")
@@ -62,7 +63,7 @@ def adopt_command(
     elif from_verdict:
         decision = adopt.of_verdict(store, carried, chosen_sweep, why)
     else:
-        decision = adopt.by_hand(carried, chosen_sweep, overrides(None, None, sets), why)
+        decision = adopt.by_hand(carried, chosen_sweep, overrides(loaded_plan.schema, None, None, sets), why)
     for line in decision_texts.decision_lines(
         decisions.record(store, lambda decided: decisions.added(loaded_plan, decided, decision, overrule))
     ):
@@ -91,8 +92,8 @@ def next_command(
     state: Globals = context.obj
     store = state.store()
     decided = store.read_decisions()
-    carried_plan = decisions.carry(plan.load(plan_file), decided)
-    requested, previous_sweep = asked_for(seeds, preset, task, steps, sets), ""
+    carried_plan = decisions.carry(plan.load(plan_file, store.agents), decided)
+    requested, previous_sweep = asked_for(carried_plan.schema, seeds, preset, task, steps, sets), ""
     if requested == RequestedOverrides():
         requested, previous_sweep = next_steps.asked_before(store, carried_plan)
     expanded = {e.sweep.name: e for e in expand_sweeps(carried_plan, None, requested)}

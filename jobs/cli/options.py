@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from jobs.planning.plan import Plan
     from jobs.results.records import RequestedOverrides
     from jobs.results.results_folder import ResultsFolder
+    from sweepwise.core.schema import Schema
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -137,11 +138,10 @@ def split_options(values: dict[str, Any]) -> tuple[SubmitOptions, dict[str, Any]
     }
 
 
-def overrides(task: str | None, steps: str | None, sets: Sequence[str]) -> dict[str, Any]:
+def overrides(schema: Schema, task: str | None, steps: str | None, sets: Sequence[str]) -> dict[str, Any]:
     """--task, --steps and --set as one mapping, parsed by declared type. Raises `JobsError` for a duplicate key."""
-    from tdmpc.config import parse_value
-
-    given = [(key, value) for key, value in (("task", task), ("steps", steps)) if value is not None]
+    named = (("task", task), (schema.description.steps, steps))
+    given = [(key, value) for key, value in named if value is not None]
     for text in sets:
         key, equals, value = text.partition("=")
         if not equals or not key:
@@ -151,23 +151,29 @@ def overrides(task: str | None, steps: str | None, sets: Sequence[str]) -> dict[
     for key, value in given:
         if key in values:
             raise JobsError(f"{key} is given twice; keep one")
-        values[key] = parse_value(key, value)
+        values[key] = schema.parse_value(key, value)
     return values
 
 
-def preset_values(name: str | None) -> dict[str, Any]:
+def preset_values(plan: Plan, name: str | None) -> dict[str, Any]:
+    """The values of a preset. Raises `JobsError` for an unknown one, and for a plan of another agent."""
     from jobs.planning.plan import load_preset
 
+    if name is not None and plan.source is not None:
+        raise JobsError(
+            f"--preset {name}: presets are of the packaged agent, and this plan trains "
+            f"{plan.schema.description.name}; set values in the plan's base or with --set"
+        )
     return dict(load_preset(name).values) if name is not None else {}
 
 
 def asked_for(
-    seeds: str | None, preset: str | None, task: str | None, steps: str | None, sets: Sequence[str]
+    schema: Schema, seeds: str | None, preset: str | None, task: str | None, steps: str | None, sets: Sequence[str]
 ) -> RequestedOverrides:  # fmt: skip
     """The given `seeds_option` and `value_options`."""
     from jobs.results.records import RequestedOverrides
 
-    return RequestedOverrides(seeds or "", preset or "", overrides(task, steps, sets))
+    return RequestedOverrides(seeds or "", preset or "", overrides(schema, task, steps, sets))
 
 
 def expand_sweeps(plan: Plan, name: str | None, requested: RequestedOverrides) -> list[ExpandedSweep]:
@@ -176,7 +182,7 @@ def expand_sweeps(plan: Plan, name: str | None, requested: RequestedOverrides) -
     from jobs.planning.plan import parse_seeds
 
     sweeps = plan.select(name) if name else tuple(sorted(plan.sweeps, key=lambda s: s.priority))
-    preset = preset_values(requested.preset or None)
+    preset = preset_values(plan, requested.preset or None)
     seeds = parse_seeds(requested.seeds) if requested.seeds else None
     return [
         dataclasses.replace(expand(plan, sweep, preset, requested.values, seeds), asked=requested) for sweep in sweeps

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
 import click
@@ -38,9 +37,10 @@ def plan_command(
     from jobs.terminal import decisions as decision_texts
     from jobs.terminal import tables
 
-    decided = state.store().read_decisions()
-    plan = decisions.carry(plans.load(plan_file), decided)
-    expanded_sweeps = expand_sweeps(plan, sweep, asked_for(seeds, preset, task, steps, sets))
+    store = state.store()
+    decided = store.read_decisions()
+    plan = decisions.carry(plans.load(plan_file, store.agents), decided)
+    expanded_sweeps = expand_sweeps(plan, sweep, asked_for(plan.schema, seeds, preset, task, steps, sets))
     console = tables.console()
     if sweep is None:
         console.print(tables.plan_table(plan, expanded_sweeps))
@@ -57,19 +57,20 @@ def plan_command(
 
 @click.command("keys")
 @click.argument("pattern", required=False)
-def keys_command(pattern: str | None) -> None:
-    """List the configuration's keys with type, default and meaning; those with PATTERN in the name."""
+@plan_option
+def keys_command(pattern: str | None, plan_file: Path | None) -> None:
+    """List the keys of the plan's agent with type, default and meaning; those with PATTERN in the name."""
+    from jobs.planning import plan as plans
     from jobs.terminal import tables
-    from tdmpc.config import TrainConfig, type_text
-
-    fields = [f for f in dataclasses.fields(TrainConfig) if pattern is None or pattern in f.name]
-    if not fields:
-        raise JobsError(f"no key has {pattern!r} in its name; `sweeps keys` lists them all")
+    from sweepwise.core.hyperparameters import declared_short_text
     from sweepwise.core.value_format import format_value
 
+    parameters = plans.load(plan_file).schema.description.hyperparameters
+    chosen = [parameter for parameter in parameters if pattern is None or pattern in parameter.name]
+    if not chosen:
+        raise JobsError(f"no key has {pattern!r} in its name; `sweeps keys` lists them all")
     result = tables.table("key", "type", "default", "meaning")
-    for field in fields:
-        choices = field.metadata["choices"]
-        kind = " | ".join(choices) if choices else type_text(field.name)
-        result.add_row(field.name, kind, format_value(field.default), field.metadata["help"])
+    for parameter in chosen:
+        kind = " | ".join(parameter.choices) or declared_short_text(parameter.declared)
+        result.add_row(parameter.name, kind, format_value(parameter.default), parameter.help)
     tables.console().print(result)

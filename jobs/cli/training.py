@@ -42,8 +42,9 @@ def submit_command(
     from jobs.submit import launch, submit
 
     store = state.store()
-    carried_plan = decisions.load(store, plan.load(plan_file))
-    expanded_sweeps = expand_sweeps(carried_plan, sweep, asked_for(seeds, preset, task, steps, sets))
+    carried_plan = decisions.load(store, plan.load(plan_file, store.agents))
+    requested = asked_for(carried_plan.schema, seeds, preset, task, steps, sets)
+    expanded_sweeps = expand_sweeps(carried_plan, sweep, requested)
     submit_options, options = split_options(backend_values)
     choose_runs = lambda: submit.plan_runs(store, expanded_sweeps)  # noqa: E731
 
@@ -148,9 +149,10 @@ def train_command(
     from jobs.submit import launch
     from sweepwise.core.trainable import Settings
 
-    loaded_plan = plan.load(plan_file)
-    values = {**loaded_plan.base, **preset_values(preset), **overrides(task, steps, sets)}
-    seed_numbers = plan.parse_seeds(seeds) if seeds is not None else (1,)
     store = state.store()
+    loaded_plan = plan.load(plan_file, store.agents)
+    given = overrides(loaded_plan.schema, task, steps, sets)
+    values = {**loaded_plan.base, **preset_values(loaded_plan, preset), **given}
+    seed_numbers = plan.parse_seeds(seeds) if seeds is not None else (1,)
     run_settings = Settings(**{name: value for name, value in settings.items() if value is not None})
     launch.train(store, loaded_plan, values, seed_numbers, device_of(device), threads or process.cores(), run_settings)

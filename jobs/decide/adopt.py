@@ -14,7 +14,6 @@ from jobs.results.results_folder import ResultsFolder
 from jobs.results.run_state import State
 from jobs.runs.status import counts, sweeps
 from sweepwise.core.errors import JobsError
-from tdmpc.config import inactive_keys
 
 if TYPE_CHECKING:
     from aggregate.verdict.leader import Final, Leaderboard
@@ -112,7 +111,7 @@ def _decide_with_evidence(
     store: ResultsFolder, plan: Plan, sweep: Sweep, config: str, how: str, why: str, board: Leaderboard
 ) -> Decision:  # fmt: skip
     stored = store.check_config(config)
-    values = {key: getattr(stored, key) for key in sweep.factors if key not in inactive_keys(stored)}
+    values = {key: stored.values[key] for key in sweep.factors if key not in stored.inactive}
     evidence = Evidence(
         chosen=_to_measured(board.finals[config]),
         baseline=_to_measured(board.finals[board.baseline]) if board.baseline else None,

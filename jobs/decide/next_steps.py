@@ -138,7 +138,7 @@ def agenda(
 def _make_item(plan: Plan, expanded: ExpandedSweep, status: SweepStatus | None, decision: Decision | None) -> Item:
     """The state of one sweep."""
     if decision is not None:
-        settled_text = label(values(decision), plan.names) if decision.settled else "the base stays"
+        settled_text = label(values(plan, decision), plan.names) if decision.settled else "the base stays"
         return Item(expanded, DECIDED, f"{decision.date[:10]}: {settled_text}")
     if status is None or status.view.plan != plan.name:
         return Item(expanded, SUBMIT, f"{len(expanded.configurations)} configurations, {expanded.runs} runs")

@@ -19,7 +19,7 @@ from jobs.results.lock import alone
 from jobs.results.records import Decision
 from jobs.results.results_folder import ResultsFolder
 from sweepwise.core.errors import JobsError
-from tdmpc.config import ConfigError, TrainConfig, parse_value
+from sweepwise.core.hyperparameters import ConfigError
 
 Change = Callable[[list[Decision]], list[Decision]]
 
@@ -51,9 +51,9 @@ def standing(plan: Plan, decided: Iterable[Decision]) -> list[Decision]:
     return [decision for decision in decided if decision.plan == plan.name and not decision.undone]
 
 
-def values(decision: Decision) -> dict[str, Any]:
-    """Key -> decided value, parsed to the type that `TrainConfig` declares."""
-    return {settled.key: parse_value(settled.key, settled.new) for settled in decision.settled}
+def values(plan: Plan, decision: Decision) -> dict[str, Any]:
+    """Key -> decided value, parsed to the type that the plan's agent declares."""
+    return {settled.key: plan.schema.parse_value(settled.key, settled.new) for settled in decision.settled}
 
 
 def inherited(sweep: Sweep, adopted: Mapping[str, Any]) -> dict[str, Any]:
@@ -63,8 +63,8 @@ def inherited(sweep: Sweep, adopted: Mapping[str, Any]) -> dict[str, Any]:
 
 def in_base(plan: Plan, adopted: Mapping[str, Any], key: str) -> Any:
     """The value of `key` in the plan's base with the adopted values."""
-    value = adopted.get(key, plan.base.get(key, getattr(TrainConfig(), key)))
-    return parse_value(key, value)
+    default = {parameter.name: parameter.default for parameter in plan.schema.description.hyperparameters}
+    return plan.schema.parse_value(key, adopted.get(key, plan.base.get(key, default.get(key))))
 
 
 def moved(plan: Plan, sweep: Sweep, then: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
@@ -80,7 +80,7 @@ def _adopted_by_sweep(plan: Plan, active: Sequence[Decision]) -> dict[str, dict[
     by_sweep: dict[str, dict[str, Any]] = {}
     before: set[str] = set()
     for stage in plan.stages:
-        adopted = {key: v for d in active if d.sweep in before for key, v in values(d).items()}
+        adopted = {key: v for d in active if d.sweep in before for key, v in values(plan, d).items()}
         by_sweep.update({sweep.name: adopted for sweep in stage})
         before |= {sweep.name for sweep in stage}
     return by_sweep
@@ -93,9 +93,9 @@ def _check_decision(plan: Plan, decision: Decision) -> None:
     if sweep is None:
         raise JobsError(f"{decision.sweep} was decided, and plan {plan.name!r} has no such sweep now; {undo}")
     try:
-        foreign = [key for key in values(decision) if key not in sweep.factors]
+        foreign = [key for key in values(plan, decision) if key not in sweep.factors]
         for key, value in decision.base.items():
-            parse_value(key, value)
+            plan.schema.parse_value(key, value)
     except ConfigError as error:
         raise JobsError(f"{decision.sweep} was decided: {error}; {undo}") from error
     if foreign:
@@ -123,29 +123,31 @@ def added(plan: Plan, decided: list[Decision], new: Decision, overrule: bool) ->
     active = standing(plan, decided)
     same_sweep = [decision for decision in active if decision.sweep == new.sweep]
     if not overrule:
-        _refuse_contradiction(active, same_sweep, new)
+        _refuse_contradiction(plan, active, same_sweep, new)
     kept = [replace(d, undone=stamp()) if d in same_sweep else d for d in decided]
     updated = [*kept, new]
     _refuse_broken(plan, active, updated)
     before, after = _find_illegal(plan, decided), _find_illegal(plan, updated)
     if after and not before:
-        raise JobsError(f"the plan does not stand on {label(values(new), {})}: {after}; adopt other values")
+        raise JobsError(f"the plan does not stand on {label(values(plan, new), {})}: {after}; adopt other values")
     return updated
 
 
-def _refuse_contradiction(active: Sequence[Decision], same_sweep: Sequence[Decision], new: Decision) -> None:
+def _refuse_contradiction(
+    plan: Plan, active: Sequence[Decision], same_sweep: Sequence[Decision], new: Decision
+) -> None:
     if same_sweep:
         raise JobsError(
             f"{new.sweep} was decided on {same_sweep[0].date[:10]} by {same_sweep[0].user}: "
-            f"{label(values(same_sweep[0]), {})}; "
+            f"{label(values(plan, same_sweep[0]), {})}; "
             f"--replace decides anew, `sweeps adopt --undo {new.sweep}` takes it back"
         )
     for decision in reversed(active):
-        for key, value in values(decision).items():
-            if values(new).get(key, value) != value:
+        for key, value in values(plan, decision).items():
+            if values(plan, new).get(key, value) != value:
                 raise JobsError(
                     f"{decision.sweep} settled {label({key: value}, {})} on {decision.date[:10]}, and not "
-                    f"{label({key: values(new)[key]}, {})}; --replace overrules it, --keep leaves it"
+                    f"{label({key: values(plan, new)[key]}, {})}; --replace overrules it, --keep leaves it"
                 )
 
 
@@ -169,8 +171,8 @@ def _find_illegal(plan: Plan, decided: Sequence[Decision]) -> str:
     """Why the base with all adopted values, or a sweep on that base, is not legal; "" if all are legal."""
     carried = carry(plan, decided)
     try:
-        adopted = {key: value for decision in standing(plan, decided) for key, value in values(decision).items()}
-        TrainConfig().with_overrides({**plan.base, **adopted})
+        adopted = {key: value for decision in standing(plan, decided) for key, value in values(plan, decision).items()}
+        plan.schema.resolve({**plan.base, **adopted})
         for sweep in plan.sweeps:
             expand(carried, sweep)
     except (JobsError, ConfigError) as error:

@@ -10,8 +10,9 @@ from typing import Any
 from jobs.planning.plan import Plan, Sweep
 from jobs.results.records import RequestedOverrides
 from sweepwise.core.errors import JobsError
+from sweepwise.core.hyperparameters import ConfigError
+from sweepwise.core.schema import ResolvedConfig, Schema
 from sweepwise.core.value_format import format_value
-from tdmpc.config import ConfigError, TrainConfig, config_id, inactive_keys, parse_value
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Configuration:
     """
 
     config_id: str
-    config: TrainConfig
+    config: ResolvedConfig
     label: str
     factors: Mapping[str, Any]
     is_baseline: bool
@@ -55,28 +56,28 @@ def expand(
     overrides: from the command line, key -> value or text. Raises `JobsError` for an override of a swept key, for an
     illegal configuration, and for a swept key that has no effect in any configuration.
     """
-    parsed_overrides = {key: parse_value(key, value) for key, value in (overrides or {}).items()}
+    parsed_overrides = {key: plan.schema.parse_value(key, value) for key, value in (overrides or {}).items()}
     for key in parsed_overrides:
         if key in sweep.factors:
             raise JobsError(f"{key} is what sweep {sweep.name!r} varies: it cannot be set for all of it; leave it out")
     base_values = {**plan.base, **(preset or {}), **plan.adopted.get(sweep.name, {}), **sweep.fixed}
     try:
-        baseline = config_id(TrainConfig().with_overrides({**base_values, **parsed_overrides}))
+        baseline = plan.schema.resolve({**base_values, **parsed_overrides}).config_id
     except ConfigError:
         baseline = ""  # the base alone may be illegal; the configurations must be legal
     by_id: dict[str, Configuration] = {}
     for levels in combinations(sweep):
-        config = _train_config(sweep, {**base_values, **levels, **parsed_overrides}, levels, parsed_overrides)
-        inactive = inactive_keys(config)
-        active = {key: value for key, value in levels.items() if key not in inactive}
+        values = {**base_values, **levels, **parsed_overrides}
+        config = _resolved(plan.schema, sweep, values, levels, parsed_overrides)
+        active = {key: value for key, value in levels.items() if key not in config.inactive}
         factors = {key: active.get(key) for key in levels}
-        identity = config_id(config)
+        identity = config.config_id
         by_id.setdefault(
             identity, Configuration(identity, config, label(active, plan.names), factors, identity == baseline)
         )
     configurations = tuple(by_id.values())
     for key in sweep.factors:
-        if all(key in inactive_keys(c.config) for c in configurations):
+        if all(key in c.config.inactive for c in configurations):
             raise JobsError(f"{sweep.where}: sweep {sweep.name!r}: {key} changes nothing in any of its configurations")
     return ExpandedSweep(sweep, configurations, seeds or sweep.seeds)
 
@@ -92,11 +93,15 @@ def combinations(sweep: Sweep) -> Iterator[dict[str, Any]]:
             }
 
 
-def _train_config(
-    sweep: Sweep, values: Mapping[str, Any], levels: Mapping[str, Any], overrides: Mapping[str, Any]
-) -> TrainConfig:
+def _resolved(
+    schema: Schema,
+    sweep: Sweep,
+    values: Mapping[str, Any],
+    levels: Mapping[str, Any],
+    overrides: Mapping[str, Any],
+) -> ResolvedConfig:
     try:
-        return TrainConfig().with_overrides(values)
+        return schema.resolve(values)
     except ConfigError as error:
         if str(error).partition("=")[0] in overrides:
             raise JobsError(str(error)) from error

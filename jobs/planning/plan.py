@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from jobs import yaml_reader
 from jobs.planning import questions
+from jobs.programs import python, registry
+from jobs.results.agents import Agents
 from jobs.yaml_reader import Entry
 from sweepwise.core.errors import JobsError, near
-from tdmpc.config import ConfigError, parse_value
+from sweepwise.core.hyperparameters import ConfigError
+from sweepwise.core.schema import Schema
 
 if TYPE_CHECKING:
     from aggregate.inputs.plan_questions import Question
@@ -26,7 +29,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _SHORT = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,31}")
 _SEEDS = re.compile(r"\d{1,6}(-\d{1,6})?(,\d{1,6}(-\d{1,6})?)*")
 
-_PLAN_KEYS = ("plan", "title", "base", "task", "steps", "seeds", "looks", "names", "issues", "sweeps")
+_PLAN_KEYS = ("plan", "title", "agent", "base", "task", "steps", "seeds", "looks", "names", "issues", "sweeps")
 _VARIES = ("grid", "zip", "fixed", "task", "steps", "seeds", "looks", "goal", "questions", "issues")
 _SWEEP_KEYS = (*_VARIES, "priority", "parallel", "why", "options")
 
@@ -67,7 +70,8 @@ class Sweep:
 
 @dataclass(frozen=True)
 class Plan:
-    """A whole plan. base: key -> value that overrides `TrainConfig`'s default. names: key -> short name.
+    """A whole plan. base: key -> value that overrides the agent's default. names: key -> short name. schema: of the
+    agent. source: where its code is; None for the packaged agent.
 
     adopted: sweep -> key -> value decided by earlier sweeps (`jobs.planning.decisions`); it overrides the base.
     """
@@ -80,6 +84,13 @@ class Plan:
     issues: Mapping[str, str]
     sweeps: tuple[Sweep, ...]
     adopted: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    schema: Schema = registry.PACKAGED_SCHEMA
+    source: python.AgentSource | None = None
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the plan's file."""
+        return Path(self.file).absolute().parent
 
     @property
     def stages(self) -> tuple[tuple[Sweep, ...], ...]:
@@ -114,11 +125,26 @@ class Preset:
     values: Mapping[str, Any]
 
 
-def load(file: Path | None = None) -> Plan:
-    """The plan in `file`, or the packaged one. Raises `JobsError` with line and fix."""
+@dataclass(frozen=True)
+class _Defaults:
+    """What the sweeps of a plan have in common. names: of all sweeps."""
+
+    schema: Schema
+    issues: Mapping[str, str]
+    names: Sequence[str]
+    seeds: tuple[int, ...]
+    looks: int
+
+
+def load(file: Path | None = None, agents: Agents | None = None) -> Plan:
+    """The plan in `file`, or the packaged one. Raises `JobsError` with line and fix.
+
+    agents: of the results folder, which know the hyperparameters that an agent had when it was first submitted; None
+    if there is no results folder.
+    """
     if file is None:
-        return _plan(yaml_reader.parse(example(), "stability.yaml", "plan"))
-    return _plan(yaml_reader.read(file, "plan"))
+        return _plan(yaml_reader.parse(example(), "stability.yaml", "plan"), agents)
+    return _plan(yaml_reader.read(file, "plan"), agents)
 
 
 def example() -> str:
@@ -131,7 +157,7 @@ def load_presets() -> dict[str, Preset]:
     presets = {}
     for name, entry in yaml_reader.parse(text, "presets.yaml").mapping().items():
         fields = entry.mapping(("about", "set"))
-        presets[name] = Preset(name, fields["about"].text(), _values(fields["set"]))
+        presets[name] = Preset(name, fields["about"].text(), _values(fields["set"], registry.PACKAGED_SCHEMA))
     return presets
 
 
@@ -163,19 +189,24 @@ def parse_seeds(text: str) -> tuple[int, ...]:
 # --- YAML to records --------------------------------------------------------------------------------------
 
 
-def _plan(root: Entry) -> Plan:
+def _plan(root: Entry, agents: Agents | None) -> Plan:
     fields = root.mapping(_PLAN_KEYS)
     if "sweeps" not in fields:
         raise root.error("a plan needs `sweeps:`; see `sweeps plan --example`")
-    base = _values(fields["base"]) if "base" in fields else {}
-    _add_task_and_steps(base, fields)
-    issues = _texts_by_name(fields["issues"]) if "issues" in fields else {}
-    seeds = _seeds(fields["seeds"]) if "seeds" in fields else DEFAULT_SEEDS
-    looks = _looks(fields["looks"]) if "looks" in fields else 1
-    names = _sweep_names(fields["sweeps"])
+    source = _agent(fields["agent"], Path(root.file).absolute().parent) if "agent" in fields else None
+    schema = _schema(source, agents)
+    base = _values(fields["base"], schema) if "base" in fields else {}
+    _add_task_and_steps(base, fields, schema)
+    defaults = _Defaults(
+        schema=schema,
+        issues=_texts_by_name(fields["issues"]) if "issues" in fields else {},
+        names=_sweep_names(fields["sweeps"]),
+        seeds=_seeds(fields["seeds"]) if "seeds" in fields else DEFAULT_SEEDS,
+        looks=_looks(fields["looks"]) if "looks" in fields else 1,
+    )
     sweeps: list[Sweep] = []
     for position, (name, entry) in enumerate(fields["sweeps"].mapping().items(), start=1):
-        sweeps += _sweep(_check_name(name, entry), entry, position, (seeds, looks), issues, names)
+        sweeps += _sweep(_check_name(name, entry), entry, position, defaults)
     if not sweeps:
         raise fields["sweeps"].error("sweeps: there is none; see `sweeps plan --example`")
     return Plan(
@@ -183,10 +214,28 @@ def _plan(root: Entry) -> Plan:
         title=fields["title"].text() if "title" in fields else "",
         file=root.file,
         base=base,
-        names=_short_names(fields["names"]) if "names" in fields else {},
-        issues=issues,
+        names=_short_names(fields["names"], schema) if "names" in fields else {},
+        issues=defaults.issues,
         sweeps=tuple(sweeps),
+        schema=schema,
+        source=source,
     )
+
+
+def _agent(entry: Entry, folder: Path) -> python.AgentSource | None:
+    """The agent that a plan names; None for the packaged one. folder: of the plan."""
+    if entry.text() == registry.PACKAGED:
+        return None
+    try:
+        return python.describe(entry.text(), folder)
+    except JobsError as error:
+        raise entry.error(str(error)) from error
+
+
+def _schema(source: python.AgentSource | None, agents: Agents | None) -> Schema:
+    if source is None:
+        return registry.PACKAGED_SCHEMA
+    return agents.schema_of(source.description) if agents is not None else registry.schema(source.description)
 
 
 def _sweep_names(entry: Entry) -> list[str]:
@@ -199,56 +248,49 @@ def _sweep_names(entry: Entry) -> list[str]:
     return names
 
 
-def _sweep(
-    name: str,
-    entry: Entry,
-    position: int,
-    plan_defaults: tuple[tuple[int, ...], int],
-    issues: Mapping[str, str],
-    names: Sequence[str],
-) -> list[Sweep]:
-    """The sweep itself if it has a grid or zip, then its options. plan_defaults: the plan's seeds and looks."""
+def _sweep(name: str, entry: Entry, position: int, defaults: _Defaults) -> list[Sweep]:
+    """The sweep itself if it has a grid or zip, then its options."""
     fields = entry.mapping(_SWEEP_KEYS)
-    fixed = _values(fields["fixed"]) if "fixed" in fields else {}
-    _add_task_and_steps(fixed, fields)
+    fixed = _values(fields["fixed"], defaults.schema) if "fixed" in fields else {}
+    _add_task_and_steps(fixed, fields, defaults.schema)
     common = Sweep(
         name=name,
         goal=fields["goal"].text() if "goal" in fields else "",
         questions=(),
-        issues=_references(fields["issues"], issues) if "issues" in fields else (),
+        issues=_references(fields["issues"], defaults.issues) if "issues" in fields else (),
         priority=fields["priority"].whole() if "priority" in fields else position,
         parallel=fields["parallel"].flag() if "parallel" in fields else False,
         why=fields["why"].text() if "why" in fields else "",
         fixed=fixed,
         grid={},
         zipped={},
-        seeds=_seeds(fields["seeds"]) if "seeds" in fields else plan_defaults[0],
+        seeds=_seeds(fields["seeds"]) if "seeds" in fields else defaults.seeds,
         where=f"{entry.file}:{entry.line}",
-        looks=_looks(fields["looks"]) if "looks" in fields else plan_defaults[1],
+        looks=_looks(fields["looks"]) if "looks" in fields else defaults.looks,
     )
-    sweeps = [_vary(common, entry, fields)] if "grid" in fields or "zip" in fields else []
+    sweeps = [_vary(common, entry, fields, defaults.schema)] if "grid" in fields or "zip" in fields else []
     for option, option_entry in (fields["options"].mapping() if "options" in fields else {}).items():
-        sweeps.append(_option(common, f"{name}.{_check_name(option, option_entry)}", option_entry, issues, names))
+        sweeps.append(_option(common, f"{name}.{_check_name(option, option_entry)}", option_entry, defaults))
     if not sweeps:
         raise entry.error(f"sweep {name!r} varies nothing; give it `grid:`, `zip:` or `options:`")
     if "questions" not in fields:
         return sweeps
     inherit = {sweep.name: sweep.levels for sweep in sweeps if not sweep.questions}
-    questions_by_sweep = questions.put(questions.parse(fields["questions"], names), inherit)
+    questions_by_sweep = questions.put(questions.parse(fields["questions"], defaults.names, defaults.schema), inherit)
     return [replace(sweep, questions=questions_by_sweep.get(sweep.name, sweep.questions)) for sweep in sweeps]
 
 
-def _option(parent: Sweep, name: str, entry: Entry, issues: Mapping[str, str], names: Sequence[str]) -> Sweep:
+def _option(parent: Sweep, name: str, entry: Entry, defaults: _Defaults) -> Sweep:
     """One option of a sweep, with its own questions only; `_sweep` adds those of the sweep to options without any."""
     fields = entry.mapping(_VARIES)
-    fixed = {**parent.fixed, **(_values(fields["fixed"]) if "fixed" in fields else {})}
+    fixed = {**parent.fixed, **(_values(fields["fixed"], defaults.schema) if "fixed" in fields else {})}
     task_and_steps: dict[str, Any] = {}
-    _add_task_and_steps(task_and_steps, fields)
+    _add_task_and_steps(task_and_steps, fields, defaults.schema)
     option = Sweep(
         name=name,
         goal=fields["goal"].text() if "goal" in fields else parent.goal,
         questions=(),
-        issues=_references(fields["issues"], issues) if "issues" in fields else parent.issues,
+        issues=_references(fields["issues"], defaults.issues) if "issues" in fields else parent.issues,
         priority=parent.priority,
         parallel=parent.parallel,
         why=parent.why,
@@ -259,15 +301,16 @@ def _option(parent: Sweep, name: str, entry: Entry, issues: Mapping[str, str], n
         where=f"{entry.file}:{entry.line}",
         looks=_looks(fields["looks"]) if "looks" in fields else parent.looks,
     )
-    varied = _vary(option, entry, fields)
-    parsed_questions = questions.parse(fields["questions"], names) if "questions" in fields else []
+    varied = _vary(option, entry, fields, defaults.schema)
+    asked = fields.get("questions")
+    parsed_questions = questions.parse(asked, defaults.names, defaults.schema) if asked is not None else []
     return replace(varied, questions=questions.put(parsed_questions, {name: varied.levels})[name])
 
 
-def _vary(sweep: Sweep, entry: Entry, fields: Mapping[str, Entry]) -> Sweep:
+def _vary(sweep: Sweep, entry: Entry, fields: Mapping[str, Entry], schema: Schema) -> Sweep:
     """`sweep` with the levels of its grid and zip."""
-    grid = _levels(fields["grid"]) if "grid" in fields else {}
-    zipped = _levels(fields["zip"]) if "zip" in fields else {}
+    grid = _levels(fields["grid"], schema) if "grid" in fields else {}
+    zipped = _levels(fields["zip"], schema) if "zip" in fields else {}
     if not grid and not zipped:
         raise entry.error(f"sweep {sweep.name!r}: empty grid; name at least one key with its levels")
     for key in zipped:
@@ -288,33 +331,33 @@ def _vary(sweep: Sweep, entry: Entry, fields: Mapping[str, Entry]) -> Sweep:
     return replace(sweep, grid=grid, zipped=zipped)
 
 
-def _levels(entry: Entry) -> dict[str, tuple[Any, ...]]:
+def _levels(entry: Entry, schema: Schema) -> dict[str, tuple[Any, ...]]:
     levels = {}
     for key, values in entry.mapping().items():
-        parsed_levels = tuple(_value(key, item) for item in values.items())
+        parsed_levels = tuple(_value(key, item, schema) for item in values.items())
         if not parsed_levels:
             raise values.error(f"{values.name}: empty grid; give at least one level, such as [1, 2]")
         levels[key] = parsed_levels
     return levels
 
 
-def _values(entry: Entry) -> dict[str, Any]:
-    return {key: _value(key, value) for key, value in entry.mapping().items()}
+def _values(entry: Entry, schema: Schema) -> dict[str, Any]:
+    return {key: _value(key, value, schema) for key, value in entry.mapping().items()}
 
 
-def _value(key: str, entry: Entry) -> Any:
+def _value(key: str, entry: Entry, schema: Schema) -> Any:
     try:
-        return parse_value(key, entry.raw())
+        return schema.parse_value(key, entry.raw())
     except ConfigError as error:
         raise entry.error(str(error)) from error
 
 
-def _add_task_and_steps(values: dict[str, Any], fields: Mapping[str, Entry]) -> None:
-    for key in ("task", "steps"):
+def _add_task_and_steps(values: dict[str, Any], fields: Mapping[str, Entry], schema: Schema) -> None:
+    for key, name in (("task", "task"), ("steps", schema.description.steps)):
         if key in fields:
-            if key in values:
-                raise fields[key].error(f"{key} is given twice; keep one")
-            values[key] = _value(key, fields[key])
+            if name in values:
+                raise fields[key].error(f"{name} is given twice; keep one")
+            values[name] = _value(name, fields[key], schema)
 
 
 def _seeds(entry: Entry) -> tuple[int, ...]:
@@ -334,11 +377,11 @@ def _looks(entry: Entry) -> int:
     return entry.whole()
 
 
-def _short_names(entry: Entry) -> dict[str, str]:
+def _short_names(entry: Entry, schema: Schema) -> dict[str, str]:
     names = {}
     for key, value in entry.mapping().items():
         try:
-            parse_value(key, None)
+            schema.parse_value(key, None)
         except ConfigError as error:
             if str(error).startswith("unknown key"):
                 raise value.error(str(error)) from error

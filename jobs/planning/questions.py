@@ -9,7 +9,8 @@ import yaml
 
 from jobs.yaml_reader import Entry
 from sweepwise.core.errors import near
-from tdmpc.config import ConfigError, parse_value
+from sweepwise.core.hyperparameters import ConfigError
+from sweepwise.core.schema import Schema
 
 if TYPE_CHECKING:
     from aggregate.inputs.plan_questions import Question
@@ -18,24 +19,24 @@ _KEYS = ("ask", "by", "alike", "on", "levels", "low", "high", "with")
 ParsedQuestion = tuple["Question", Entry]
 
 
-def parse(entry: Entry, sweeps: Collection[str]) -> list[ParsedQuestion]:
+def parse(entry: Entry, sweeps: Collection[str], schema: Schema) -> list[ParsedQuestion]:
     """Parse a text, or a list of texts and mappings. sweeps: legal names for `with`. Raises `JobsError` with line."""
     from aggregate.inputs.plan_questions import Question
 
     items = [entry] if isinstance(entry.node, yaml.ScalarNode) else entry.items()
     return [
-        (_question(item, sweeps) if isinstance(item.node, yaml.MappingNode) else Question(item.text()), item)
+        (_question(item, sweeps, schema) if isinstance(item.node, yaml.MappingNode) else Question(item.text()), item)
         for item in items
     ]
 
 
-def _question(entry: Entry, sweeps: Collection[str]) -> Question:
+def _question(entry: Entry, sweeps: Collection[str], schema: Schema) -> Question:
     from aggregate.inputs.plan_questions import ENDPOINTS, Question
 
     fields = entry.mapping(_KEYS)
     if "ask" not in fields:
         raise entry.error(f"{entry.name}: a question needs `ask:`, its text")
-    by = _terms(fields["by"]) if "by" in fields else ()
+    by = _terms(fields["by"], schema) if "by" in fields else ()
     on = fields["on"].texts() if "on" in fields else ("final",)
     for name in on:
         if name not in ENDPOINTS:
@@ -50,16 +51,16 @@ def _question(entry: Entry, sweeps: Collection[str]) -> Question:
     return Question(
         text=fields["ask"].text(),
         by=by,
-        alike=_terms(fields["alike"]) if "alike" in fields else None,
+        alike=_terms(fields["alike"], schema) if "alike" in fields else None,
         on=on,
-        levels=_levels(by[0], fields["levels"]) if "levels" in fields else (),
+        levels=_levels(by[0], fields["levels"], schema) if "levels" in fields else (),
         low=fields["low"].text() if "low" in fields else "",
         high=fields["high"].text() if "high" in fields else "",
         beside=other_sweeps,
     )
 
 
-def _terms(entry: Entry) -> tuple[str, ...]:
+def _terms(entry: Entry, schema: Schema) -> tuple[str, ...]:
     from aggregate.inputs.plan_questions import Term
 
     for text in entry.texts():
@@ -68,21 +69,21 @@ def _terms(entry: Entry) -> tuple[str, ...]:
         except ValueError as error:
             raise entry.error(f"{entry.name}: {error}") from error
         for key in keys:
-            _parse_legal_value(key, None, entry)
+            _parse_legal_value(key, None, entry, schema)
     return entry.texts()
 
 
-def _levels(term: str, entry: Entry) -> tuple[Any, ...]:
-    levels = tuple(_parse_legal_value(term, item.raw(), entry) for item in entry.items())
+def _levels(term: str, entry: Entry, schema: Schema) -> tuple[Any, ...]:
+    levels = tuple(_parse_legal_value(term, item.raw(), entry, schema) for item in entry.items())
     if len(levels) != 2 or levels[0] == levels[1]:
         raise entry.error(f"{entry.name}: give the two levels that are compared")
     return levels
 
 
-def _parse_legal_value(key: str, value: Any, entry: Entry) -> Any:
+def _parse_legal_value(key: str, value: Any, entry: Entry, schema: Schema) -> Any:
     """`value` parsed to the key's declared type; with None, only check that the key exists. Raises `JobsError`."""
     try:
-        return parse_value(key, value)
+        return schema.parse_value(key, value)
     except ConfigError as error:
         if value is None and not str(error).startswith("unknown key"):
             return None

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import IO
 
 from jobs import process
+from jobs.programs import agent_code
 from jobs.reports import report as judge
 from jobs.results import code_snapshot
 from jobs.results.attempts import RunRef
@@ -64,11 +65,13 @@ def write(store: ResultsFolder, names: Sequence[str], out: Path, warn: judge.Tel
         warn(f"{active} runs are active: the archive holds what they have written so far")
     runs = {RunRef(run.config_id, run.seed) for config in configs if not config.imported for run in config.runs}
     codes = {attempt.code for run in runs for attempt in store.attempts.all(run) if attempt.code}
+    agents = {config.agent for run in runs if (config := store.read_config(run.config_id)) is not None}
+    codes |= {record.code for name in agents if (record := store.agents.read(name)) is not None and record.code}
     head = Archive(sorted(views), sorted(imported), len(runs), process.versions())
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.html"
         judge.report(sources, report, (), lambda line: None, warn)
-        files = {name: store.root / name for name in store.archived(views, runs, imported, codes)}
+        files = {name: store.root / name for name in store.archived(views, runs, imported, codes, agents)}
         files[f"reports/{sources[0].name if len(sources) == 1 else 'sweeps'}.html"] = report
         try:
             out.parent.mkdir(parents=True, exist_ok=True)
@@ -155,7 +158,8 @@ def _extract(path: Path, staged: Path) -> tuple[Archive, dict[str, str]]:
     if head is None or tail is None or sums != tail.files:
         raise _InvalidArchive("its files are not those that it lists: damaged or cut off")
     for code in {name.split("/")[1] for name in sums if name.startswith("code/") and name.count("/") > 1}:
-        if code_snapshot.digest(staged / "code" / code) != code:
+        folder = staged / "code" / code
+        if code not in (code_snapshot.digest(folder), agent_code.digest(folder, agent_code.copied_files(folder))):
             raise _InvalidArchive(f"code/{code} is not the code of that hash")
     return head, sums
 
@@ -189,6 +193,8 @@ def _move_into_place(store: ResultsFolder, staged: Path, head: Archive, files: d
             continue  # moved below, one folder at a time
         if not target.exists():
             new.append(name)
+        elif name.startswith("agents/"):
+            store.agents.merge(target.stem, staged / name)
         elif _checksum(target) != checksum:
             if name.split("/")[0] not in _KEPT:
                 raise JobsError(f"{target} is there and differs; nothing was unpacked: choose another --results")

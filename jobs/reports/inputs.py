@@ -11,8 +11,7 @@ from jobs.results.records import SubmittedConfiguration
 from jobs.results.results_folder import ResultsFolder
 from jobs.runs.status import RunStatus, SweepStatus, load_statuses, sweeps
 from sweepwise.core.errors import JobsError
-from tdmpc.config import TrainConfig
-from tdmpc.description import DESCRIPTION
+from sweepwise.core.schema import ResolvedConfig
 
 if TYPE_CHECKING:
     from aggregate.inputs.plan_questions import Question
@@ -47,7 +46,7 @@ def sweep_sources(store: ResultsFolder, names: Sequence[str]) -> list[SweepSourc
                 questions=questions[view.name],
                 factors=tuple(view.factors),
                 configs=known[view.name],
-                agent=DESCRIPTION,
+                agent=store.agents.description(view.agent),
                 beside=beside,
                 interim_analyses=interim_analyses.of(store, sweep),
             )
@@ -84,7 +83,7 @@ def _configs(store: ResultsFolder, sweep: SweepStatus) -> tuple[ConfigSource, ..
 
 
 def _config(
-    store: ResultsFolder, config: SubmittedConfiguration, stored: TrainConfig, runs: Sequence[RunStatus]
+    store: ResultsFolder, config: SubmittedConfiguration, stored: ResolvedConfig, runs: Sequence[RunStatus]
 ) -> ConfigSource:
     from aggregate.inputs.runs import ConfigSource, RunSource
 

@@ -8,11 +8,27 @@ from typing import Any
 
 @dataclass(frozen=True)
 class ConfigFile:
-    """runs/<config_id>/config.json."""
+    """runs/<config_id>/config.json. agent: its name; files of earlier versions are of the packaged agent."""
 
     config_id: str
     config: dict[str, Any]
     identity_version: int
+    agent: str = "tdmpc"
+
+
+@dataclass(frozen=True)
+class AgentFile:
+    """agents/<name>.json: the agent as of the last submit.
+
+    description: `AgentDescription.to_json`. reference: `package.module:NAME`. code: hash of the copy of its code, ""
+    for the packaged agent, which is part of this project. first: the hyperparameters at the first submit; those that
+    were added later are part of a configuration ID only where they differ from their default.
+    """
+
+    description: dict[str, Any]
+    reference: str
+    code: str
+    first: list[str]
 
 
 @dataclass(frozen=True)
@@ -125,7 +141,7 @@ class SubmittedSweep:
 
     questions: each a text, or the fields of `aggregate.inputs.plan_questions.Question`. adopted: key -> value in the
     base from earlier decisions (`jobs.planning.decisions`). asked: overrides at the newest submit. looks: planned
-    number of analyses (`jobs.planning.interim_analyses`).
+    number of analyses (`jobs.planning.interim_analyses`). agent: name of what is trained.
     """
 
     name: str
@@ -138,6 +154,7 @@ class SubmittedSweep:
     adopted: dict[str, Any] = field(default_factory=dict)
     asked: RequestedOverrides = field(default_factory=RequestedOverrides)
     looks: int = 1
+    agent: str = "tdmpc"
 
 
 @dataclass(frozen=True)
@@ -262,7 +279,8 @@ class Submission:
     backend: slurm | local | debug. gpus: per task; 0 trains on the CPU. job_name: unique prefix of its chunks' names.
     options: of the backend, for `rerun`. cluster: its name in Slurm. report: whether a report is written when all
     tasks have ended. exported: its scripts are submitted by hand. code: hash of the copy that its jobs run from; ""
-    if they run from the live code. handed_over: the hand-over is complete. problem: why the hand-over failed, else "".
+    if they run from the live code. agent, agent_code: reference to what is trained and hash of the copy of its code,
+    both "" for the packaged agent. handed_over: the hand-over is complete. problem: why the hand-over failed, else "".
     """
 
     id: str
@@ -281,6 +299,8 @@ class Submission:
     report: bool = False
     exported: bool = False
     code: str = ""
+    agent: str = ""
+    agent_code: str = ""
     handed_over: bool = False
     problem: str = ""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import re
 import shutil
 import time
@@ -11,6 +10,8 @@ import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from jobs.results.agents import NAME as AGENT_NAME
+from jobs.results.agents import Agents
 from jobs.results.attempts import Attempts, RunRef
 from jobs.results.record_files import CONFIG_ID, NUMBERED, SEED_FOLDER, RecordReader, encode, names_in, numbers_in
 from jobs.results.records import (
@@ -29,7 +30,8 @@ from jobs.results.submissions import Submissions
 from sweepwise.core import shard_name
 from sweepwise.core.atomic import create_json, write_json
 from sweepwise.core.errors import JobsError
-from tdmpc.config import IDENTITY_VERSION, ConfigError, TrainConfig, config_id
+from sweepwise.core.hyperparameters import ConfigError
+from sweepwise.core.schema import IDENTITY_VERSION, ResolvedConfig
 
 _CODE = re.compile(r"[0-9a-f]{16}")
 _SWEEP = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9][A-Za-z0-9_-]*)?")
@@ -40,7 +42,8 @@ _PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 class ResultsFolder:
     """One results folder: configurations, sweeps, decisions, imports, code copies, and the lock on them.
 
-    attempts: the runs in it. submissions: the submissions in it. Invalid files are collected in `problems`.
+    attempts: the runs in it. submissions: the submissions in it. agents: what they train. Invalid files are collected
+    in `problems`.
     """
 
     def __init__(self, root: Path) -> None:
@@ -48,6 +51,7 @@ class ResultsFolder:
         self.reader = RecordReader()
         self.attempts = Attempts(self.root, self._config_folder, self.reader)
         self.submissions = Submissions(self.root, self.reader)
+        self.agents = Agents(self.root, self.code_folder, self.reader)
 
     @property
     def problems(self) -> dict[Path, str]:
@@ -80,38 +84,38 @@ class ResultsFolder:
     def _config_folder(self, config: str) -> Path:
         return self.config_path(config).parent
 
-    def read_config(self, config: str) -> TrainConfig | None:
+    def read_config(self, config: str) -> ResolvedConfig | None:
         """The configuration; None if it is not stored, or damaged (see `problems`)."""
         path = self.config_path(config)
         record = self.reader.read(path, ConfigFile)
         if record is None:
             return None
         try:
-            return TrainConfig.from_dict(record.config)
-        except ConfigError as error:
+            return self.agents.schema(record.agent).resolve(record.config)
+        except (ConfigError, JobsError) as error:
             self.problems[path] = f"{path}: {error}"
             return None
 
-    def check_config(self, config: str) -> TrainConfig:
+    def check_config(self, config: str) -> ResolvedConfig:
         """The configuration. Raises `JobsError` if it is missing, damaged or does not match its config ID."""
         path = self.config_path(config)
         stored = self.read_config(config)
         if stored is None:
             raise JobsError(self.problems.get(path, f"{path} is missing; submit the sweep again"))
-        if config_id(stored) != config:
+        if stored.config_id != config:
             raise JobsError(f"{path}: its values are not those of {config}; restore it or move the folder away")
         return stored
 
-    def write_config(self, config: TrainConfig) -> None:
-        """Store `config`. If it is already stored, only `steps` may change, and only to a larger value."""
-        identity = config_id(config)
-        path = self.config_path(identity)
+    def write_config(self, config: ResolvedConfig) -> None:
+        """Store `config`. If it is already stored, only its steps may change, and only to a larger value."""
+        path = self.config_path(config.config_id)
         if path.exists():
-            stored = self.check_config(identity)
+            stored = self.check_config(config.config_id)
             if stored.steps >= config.steps:
                 return
-            config = dataclasses.replace(stored, steps=config.steps)
-        write_json(path, encode(ConfigFile(identity, config.to_dict(), IDENTITY_VERSION)))
+            schema = self.agents.schema(stored.agent)
+            config = schema.resolve({**stored.values, schema.description.steps: config.steps})
+        write_json(path, encode(ConfigFile(config.config_id, config.to_dict(), IDENTITY_VERSION, config.agent)))
 
     def config_ids(self) -> list[str]:
         """Configurations that are stored here."""
@@ -253,7 +257,12 @@ class ResultsFolder:
     # --- archives -----------------------------------------------------------------------------------------
 
     def archived(
-        self, views: Iterable[str], runs: Iterable[RunRef], imports: Iterable[str], codes: Iterable[str]
+        self,
+        views: Iterable[str],
+        runs: Iterable[RunRef],
+        imports: Iterable[str],
+        codes: Iterable[str],
+        agents: Iterable[str] = (),
     ) -> list[str]:
         """The files of these and of the decisions that belong in an archive: paths relative to the root, sorted."""
         paths = [
@@ -266,6 +275,7 @@ class ResultsFolder:
             record = self.read_import(name)
             folder = self.import_path(name).parent
             paths += [self.import_path(name), *((folder / record.data).rglob("*") if record is not None else ())]
+        paths += [self.agents.path(name) for name in agents]
         for code in codes:
             paths += [self.code_folder(code).with_suffix(".json"), *self.code_folder(code).rglob("*")]
         names = {path.relative_to(self.root).as_posix() for path in paths if path.is_file()}
@@ -311,6 +321,8 @@ def archivable(name: str) -> bool:
             return view.endswith(".json") and bool(_SWEEP.fullmatch(view[:-5]))
         case ["reports", report]:
             return report.endswith(".html") and bool(_SWEEP.fullmatch(report[:-5]))
+        case ["agents", agent]:
+            return agent.endswith(".json") and bool(AGENT_NAME.fullmatch(agent[:-5]))
         case ["runs", config, "config.json"]:
             return bool(CONFIG_ID.fullmatch(config))
         case ["runs", config, seed, "stopped.json"]:

@@ -21,17 +21,10 @@ from jobs.results.run_state import ACTIVE
 from jobs.runs.status import RunStatus, load_statuses
 from sweepwise.core.errors import JobsError
 from sweepwise.core.trainable import Progress
-from tdmpc.config import TrainConfig
 
 TRIPS_AT = 3  # tasks
 # Devices, ports, addresses and process ids differ between failures of the same kind.
 _NUMBER = re.compile(r"0x[0-9a-f]+|\d+")
-
-
-def healthy_step(config: TrainConfig) -> int:
-    """The step from which a run counts as healthy: it has trained, was evaluated, and continued."""
-    first_evaluation = -(-config.seed_phase_steps // config.eval_freq) * config.eval_freq
-    return min(config.steps, first_evaluation + 1)
 
 
 def held_jobs(store: ResultsFolder, submission: Submission) -> dict[str, list[str]]:
@@ -64,7 +57,7 @@ class Canary:
 
     def __call__(self, run: RunRef, progress: Progress) -> None:
         if run.config_id not in self.at:
-            self.at[run.config_id] = healthy_step(self.store.check_config(run.config_id))
+            self.at[run.config_id] = self.store.check_config(run.config_id).healthy_step
         if progress.step < self.at[run.config_id]:
             return
         self.at[run.config_id] = progress.total + 1  # never reached again, so that the release happens only once
@@ -96,7 +89,7 @@ def repeated_failures(store: ResultsFolder, runs: Iterable[RunStatus]) -> tuple[
         config = store.read_config(record.ref.config_id)
         if run.state.state == "failed":
             reasons[run.task] = run.state.reason.partition("; see ")[0]
-        if run.state.state in ("done", "diverged", "interrupted") or (config and record.step >= healthy_step(config)):
+        if run.state.state in ("done", "diverged", "interrupted") or (config and record.step >= config.healthy_step):
             return None
     kinds = {_NUMBER.sub("#", reason) for reason in reasons.values()}
     return (len(reasons), next(iter(reasons.values()))) if len(kinds) == 1 else None
@@ -156,9 +149,9 @@ def update_holds(store: ResultsFolder, runs: Sequence[RunStatus]) -> list[str]:
 
 def _release_healthy(store: ResultsFolder, submission: Submission, runs: Sequence[RunStatus]) -> None:
     for config in held_jobs(store, submission):
-        train_config = store.read_config(config)
+        stored = store.read_config(config)
         canaries = [run for run in runs if run.record.ref.config_id == config and not _held(submission, run.task)]
-        if train_config is not None and any(run.record.step >= healthy_step(train_config) for run in canaries):
+        if stored is not None and any(run.record.step >= stored.healthy_step for run in canaries):
             release_configuration(store, submission, config)
 
 

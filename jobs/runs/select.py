@@ -11,7 +11,7 @@ from jobs.results.attempts import RunRef
 from jobs.results.results_folder import ResultsFolder
 from jobs.runs.status import RunStatus, SweepStatus
 from sweepwise.core.errors import JobsError
-from tdmpc.config import parse_value
+from sweepwise.core.schema import Schema
 
 _RUN = re.compile(r"(?P<config>[0-9a-f]{10})(?:/seed-(?P<seed>\d+))?")
 _SPAN = re.compile(r"(\d+)(?:-(\d+))?")
@@ -33,10 +33,10 @@ def select_runs(
     wanted = _numbers(indices) if indices is not None else None
     if wanted is not None and len(sweeps) != 1:
         raise JobsError(f"--indices count the runs of one sweep; name one of {', '.join(s.view.name for s in sweeps)}")
-    conditions = [_condition(text) for text in where]
     selection: dict[Any, SelectedRun] = {}
     for sweep in sweeps:
         number = 0
+        conditions = [_condition(text, store.agents.schema(sweep.view.agent)) for text in where]
         for config, runs in sweep.rows:
             values = _values(store, config.config_id) if conditions else {}
             for run in runs:
@@ -44,7 +44,7 @@ def select_runs(
                 row = {**values, "seed": run.record.ref.seed}
                 if all(row.get(key) == value for key, value in conditions) and (wanted is None or number in wanted):
                     selection.setdefault(run.record.ref, SelectedRun(number, config.label, run))
-    if wanted is not None and (beyond := wanted - {p.number for p in selection.values()}) and not conditions:
+    if wanted is not None and (beyond := wanted - {p.number for p in selection.values()}) and not where:
         raise JobsError(f"--indices {indices}: there is no run {min(beyond)} in {sweeps[0].view.name}")
     if where and not selection:
         names = ", ".join(sweep.view.name for sweep in sweeps)
@@ -64,7 +64,7 @@ def of_diverged(sweeps: Sequence[SweepStatus], picked: Iterable[SelectedRun]) ->
     return [p for p in picked if p.run.record.ref.config_id in diverged]
 
 
-def _condition(text: str) -> tuple[str, Any]:
+def _condition(text: str, schema: Schema) -> tuple[str, Any]:
     key, equals, value = (part.strip() for part in text.partition("="))
     if not equals or not key:
         raise JobsError(f"--where {text!r}: give key=value, such as --where num_q=2")
@@ -72,12 +72,12 @@ def _condition(text: str) -> tuple[str, Any]:
         if not value.isdigit():
             raise JobsError(f"--where {text!r}: a seed is a whole number")
         return key, int(value)
-    return key, parse_value(key, value)
+    return key, schema.parse_value(key, value)
 
 
 def _values(store: ResultsFolder, config_id: str) -> dict[str, Any]:
     config = store.read_config(config_id)
-    return vars(config) if config is not None else {}
+    return dict(config.values) if config is not None else {}
 
 
 def _numbers(text: str) -> set[int]:

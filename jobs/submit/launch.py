@@ -27,7 +27,6 @@ from jobs.terminal import tables
 from jobs.worker.train_job import AttemptRunner, TrainJob
 from sweepwise.core.errors import JobsError
 from sweepwise.core.trainable import Progress, Settings
-from tdmpc.config import TrainConfig, config_id
 
 
 def launch(
@@ -214,8 +213,8 @@ def train(
 ) -> None:
     """Train one configuration in this process, with a progress bar per seed. Raises `JobsError` if it stops early."""
     settings.check(device)
-    config = TrainConfig().with_overrides(values)
-    identity = config_id(config)
+    config = plan.schema.resolve(values)
+    identity = config.config_id
     name = f"train-{identity}"
     sweep = Sweep(name, "", (), (), 0, False, "", {}, {}, {}, seeds, "")
     shown = {key: value for key, value in values.items() if plan.base.get(key) != value}

@@ -16,16 +16,17 @@ from jobs.backends.base import Backend, ExecutionOptions, Request, SubmitOptions
 from jobs.planning import interim_analyses
 from jobs.planning.expand import ExpandedSweep
 from jobs.planning.plan import Plan
+from jobs.programs import registry as registry_of_agents
 from jobs.results import code_snapshot
 from jobs.results.attempts import RunRef
 from jobs.results.lock import Lock
-from jobs.results.records import Submission, SubmittedConfiguration, SubmittedSweep, TaskRuns
+from jobs.results.records import AgentFile, Submission, SubmittedConfiguration, SubmittedSweep, TaskRuns
 from jobs.results.results_folder import ResultsFolder
 from jobs.results.run_state import RunState, State
 from jobs.runs.status import load_statuses
 from sweepwise.core.atomic import write_bytes
 from sweepwise.core.errors import JobsError
-from tdmpc.config import TrainConfig
+from sweepwise.core.schema import ResolvedConfig
 
 MISSING: frozenset[State] = frozenset({"new", "interrupted", "lost"})
 
@@ -74,7 +75,7 @@ def choose(
     ]
 
 
-def _steps(store: ResultsFolder, identity: str, config: TrainConfig) -> int:
+def _steps(store: ResultsFolder, identity: str, config: ResolvedConfig) -> int:
     if not store.config_path(identity).exists():
         return config.steps
     return max(config.steps, store.check_config(identity).steps)
@@ -141,7 +142,7 @@ def preview(store: ResultsFolder, request: Request) -> str:
     """The exact batch scripts or commands that would be submitted."""
     backend = registry.get(request.target.backend)
     code = "" if backend.in_process else code_snapshot.planned(store).hash
-    submission = _record(store.submissions.new_name(request.sweep), request, code)
+    submission = _record(store, store.submissions.new_name(request.sweep), request, code)
     return backend.preview(store, submission, request.target)
 
 
@@ -149,7 +150,9 @@ def preview(store: ResultsFolder, request: Request) -> str:
 
 
 def record_sweeps(store: ResultsFolder, plan: Plan, sweeps: Sequence[ExpandedSweep]) -> None:
-    """Store the configurations and records of `sweeps`, and note an interim analysis if seeds were added."""
+    """Store the agent, the configurations and the records of `sweeps`; note an interim analysis if seeds were
+    added."""
+    store.agents.record(plan.source, plan.folder)
     for sweep in sweeps:
         for configuration in sweep.configurations:
             store.write_config(configuration.config)
@@ -204,6 +207,7 @@ def _view(plan: Plan, expanded: ExpandedSweep, old: SubmittedSweep | None) -> Su
         adopted=dict(plan.adopted.get(sweep.name, {})),
         asked=expanded.asked,
         looks=sweep.looks,
+        agent=plan.schema.description.name,
     )
 
 
@@ -213,7 +217,7 @@ def submit(store: ResultsFolder, request: Request, lock: Lock) -> Submission:
     if not request.submit_options.export:
         backend.check()
     code = "" if backend.in_process else code_snapshot.take(store).hash
-    submission = _record(store.submissions.create(request.sweep), request, code)
+    submission = _record(store, store.submissions.create(request.sweep), request, code)
     scripts = backend.scripts(store, submission, request.target)
     for position, script in enumerate(scripts):
         write_bytes(store.submissions.script_path(submission.id, position), script.encode())
@@ -232,9 +236,9 @@ def exports(file: Path, count: int) -> list[Path]:
     return [file] if count == 1 else [file.with_stem(f"{file.stem}-{number}") for number in range(1, count + 1)]
 
 
-def _record(name: str, request: Request, code: str) -> Submission:
+def _record(store: ResultsFolder, name: str, request: Request, code: str) -> Submission:
     """The record of a submission that is not handed over yet."""
-    target = request.target
+    target, agent = request.target, _agent(store, request)
     job_name = f"{request.sweep}-{secrets.token_hex(4)}"
     allocation = registry.get(target.backend).allocate(request, job_name)
     options: dict[str, Any] = dataclasses.asdict(request.options)
@@ -256,4 +260,15 @@ def _record(name: str, request: Request, code: str) -> Submission:
         report=request.submit_options.then_aggregate,
         exported=request.submit_options.export is not None,
         code=code,
+        agent=agent.reference if agent else "",
+        agent_code=agent.code if agent else "",
     )
+
+
+def _agent(store: ResultsFolder, request: Request) -> AgentFile | None:
+    """What the tasks train, as of the newest submit of its plan; None for the packaged agent, and before the first
+    submit, of which only a preview is made."""
+    config = store.read_config(request.tasks[0].config_id) if request.tasks else None
+    if config is None or config.agent == registry_of_agents.PACKAGED:
+        return None
+    return store.agents.read(config.agent)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def base_lines(plan: Plan, decided: Sequence[Decision]) -> Iterable[Text]:
     """The current base, and all decisions, including undone ones."""
-    base_now = {**plan.base, **{key: v for d in decided if not d.undone for key, v in values(d).items()}}
+    base_now = {**plan.base, **{key: v for d in decided if not d.undone for key, v in values(plan, d).items()}}
     yield Text.assemble(("base: ", "bold"), pairs(base_now))
     yield from decision_lines(decided)
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import cast
 
 from jobs.results.attempts import RunRef
 from jobs.results.results_folder import ResultsFolder
 from jobs.worker import video
+from jobs.worker.agent import load_agent
 from sweepwise.core.errors import JobsError
+from sweepwise.core.trainable import Evaluable, NoWeights
 
 
 def evaluate(
@@ -35,14 +38,14 @@ def evaluate(
             )
         video.check(film_to)
         os.environ["MUJOCO_GL"] = video.renderer()  # read when the next line imports dm_control
-    from tdmpc import api as training
-
     for run in runs:
         config, folder = store.check_config(run.config_id), store.attempts.folder(run)
+        agent = _evaluable(store, run, config.agent)
         try:
-            for evaluation in training.evaluate(
-                config, run.seed, folder, at=at, planners=planners, episodes=episodes, device=device, threads=threads
-            ):
+            for evaluation in agent.evaluate(
+                config.values, run.seed, folder,
+                at=at, planners=planners, episodes=episodes, device=device, threads=threads,
+            ):  # fmt: skip
                 yield {
                     "run": str(run),
                     "step": evaluation.step,
@@ -50,6 +53,16 @@ def evaluate(
                     "returns": list(evaluation.returns),
                 }
                 if film_to is not None:
-                    video.write(film_to, training.film(config, evaluation, video.WIDTH, video.HEIGHT))
-        except training.NoWeights as error:
+                    video.write(film_to, agent.film(config.values, evaluation, video.WIDTH, video.HEIGHT))
+        except NoWeights as error:
             raise JobsError(f"{run}: {error}") from error
+
+
+def _evaluable(store: ResultsFolder, run: RunRef, name: str) -> Evaluable:
+    """The agent of a run, with the code that the run was submitted with. Raises `JobsError` if it cannot evaluate."""
+    if not store.agents.description(name).capabilities.evaluate:
+        raise JobsError(f"{run}: agent {name} keeps no weights that `sweeps evaluate` can use")
+    attempt = store.attempts.load(run, 0).attempt
+    submission = store.submissions.read(attempt.submission) if attempt and attempt.submission else None
+    agent, _ = load_agent(store, name, submission)
+    return cast(Evaluable, agent)

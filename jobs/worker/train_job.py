@@ -24,9 +24,10 @@ from jobs.results.records import Attempt, AttemptOutcome, CodeFile, Status
 from jobs.results.results_folder import ResultsFolder
 from jobs.results.run_state import attempt_alive, lost_shard
 from jobs.runs import canary
+from jobs.worker.agent import load_agent
 from sweepwise.core import trainable
 from sweepwise.core.errors import JobsError
-from sweepwise.core.trainable import Progress, RunHandle, Settings
+from sweepwise.core.trainable import Progress, RunHandle, Settings, Trainable
 
 HEARTBEAT_S = 2.0
 _TIME_LIMIT_SIGNAL = signal.SIGUSR2  # Slurm sends it before the time limit: checkpoint, then requeue
@@ -123,16 +124,11 @@ class AttemptRunner:
             return []
         with StopFlag().installed() as stop:
             try:
-                from tdmpc import api as training
-
-                handles = [self._handle(run, attempt) for run, attempt in attempts.items()]
+                agent, agent_code = self._load_agent(config.agent)
+                handles = [self._handle(run, attempt, agent, agent_code) for run, attempt in attempts.items()]
                 with _full_disk_in_one_line(self.store):
-                    ended = training.train(
-                        handles,
-                        device=self.device,
-                        threads=self.threads,
-                        should_stop=stop,
-                        **dataclasses.asdict(self.settings),
+                    ended = agent.train(
+                        handles, device=self.device, threads=self.threads, settings=self.settings, should_stop=stop
                     )
             except BaseException as error:
                 self._record_failure(attempts, error)
@@ -196,17 +192,24 @@ class AttemptRunner:
         )
         return self.store.attempts.claim(run, attempt)
 
-    def _handle(self, run: RunRef, attempt: Attempt) -> RunHandle:
+    def _load_agent(self, name: str) -> tuple[Trainable, str]:
+        """The agent, and the hash of its code."""
+        submission = self.store.submissions.read(self.submission) if self.submission is not None else None
+        return load_agent(self.store, name, submission)
+
+    def _handle(self, run: RunRef, attempt: Attempt, agent: Trainable, agent_code: str) -> RunHandle:
         number = attempt.number
         return RunHandle(
-            config=self.store.check_config(run.config_id),
+            config=self.store.check_config(run.config_id).values,
             seed=run.seed,
             folder=self.store.attempts.folder(run),
             tag=f"a{number:03d}",
             guard=lambda: self.store.attempts.is_newest(run, number),
             on_progress=Heartbeat(self.store, run, number, self.listen),
             tell=lambda line: _print(f"{run}: {line}"),
-            origin={"code": code_snapshot.digest(process.ROOT, code_snapshot.AGENT)},
+            origin={"code": agent_code},
+            catalogue=agent.description.catalogue,
+            config_id=run.config_id,
         )
 
     def _record(self, run: RunRef, attempt: Attempt, end: trainable.Outcome, usage: dict[str, float]) -> AttemptOutcome:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
     from PIL.Image import Image
 
-    from tdmpc.api import Film
+    from sweepwise.core.trainable import Film
 
 WIDTH, HEIGHT = 320, 240
 KINDS = ("gif", "webp", "mp4", "png")

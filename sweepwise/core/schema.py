@@ -12,7 +12,7 @@ from sweepwise.core.agent import AgentDescription
 from sweepwise.core.errors import near
 from sweepwise.core.hyperparameters import ConfigError, Hyperparameter
 
-_IDENTITY_VERSION = 1
+IDENTITY_VERSION = 1
 _HEALTHY_SHARE = 0.05  # of the steps, after which a run counts as healthy where the agent says nothing else
 
 
@@ -94,7 +94,7 @@ class DeclaredSchema:
             for p in self.description.hyperparameters
             if p.identity and not (p.name in self.late and values[p.name] == p.default)
         }
-        head = {"identity": _IDENTITY_VERSION, "agent": self.description.name, "version": self.description.version}
+        head = {"identity": IDENTITY_VERSION, "agent": self.description.name, "version": self.description.version}
         text = json.dumps({**head, "values": hashed}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:10]
 

@@ -6,6 +6,7 @@ nullable column for each metric that occurs in the shard.
 
 from __future__ import annotations
 
+import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ import pyarrow.parquet as pq
 from sweepwise.core import atomic, shard_name
 from sweepwise.core.metrics import Catalogue, Kind
 from sweepwise.core.shard_name import FOLDER, ShardName
+from sweepwise.core.trainable import RunHandle
 
 SCHEMA_VERSION = 1
 START_STEP = "start_step"  # metadata key
@@ -77,6 +79,23 @@ class ShardWriter:
         self._rows: list[dict[str, Any]] = []
         found = (shard_name.parse(path.name) for path in self._folder.iterdir())
         self._part = 1 + max((shard.part for shard in found if shard and shard.tag == tag), default=-1)
+
+    @classmethod
+    def of_run(cls, handle: RunHandle, start_step: int = 0, device: str = "cpu") -> ShardWriter:
+        """The log of an attempt. start_step: the step of the checkpoint that it resumes from, 0 without one; rows of
+        earlier attempts beyond it are dropped when the run is read.
+
+        Call `flush()` before every checkpoint is written, and `flush(end=steps)` after the last step.
+        """
+        origin = {
+            "config_id": handle.config_id,
+            "seed": str(handle.seed),
+            "host": platform.node(),
+            "device": f"{device}: {platform.processor() or platform.machine()}",
+            START_STEP: str(start_step),
+            **handle.origin,
+        }
+        return cls(handle.folder, handle.tag, origin, handle.guard, handle.catalogue)
 
     def log(
         self,

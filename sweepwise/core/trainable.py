@@ -1,13 +1,15 @@
-"""What the jobs and a trained agent exchange: a run to train, its settings, its progress and how it ended."""
+"""The interface of agents: what a job asks of one, and what both exchange. docs/own-agent.md has an example."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
-from sweepwise.core.errors import JobsError
+from sweepwise.core.agent import AgentDescription
+from sweepwise.core.errors import JobsError, SweepsError
+from sweepwise.core.metrics import Catalogue
 
 State = Literal["finished", "interrupted", "diverged", "superseded"]
 
@@ -35,9 +37,10 @@ class Outcome:
 class RunHandle:
     """A run to train.
 
-    config: the agent's own configuration. folder: for metrics/ and checkpoints/. tag: begins the names of this
-    attempt's files. guard: whether this attempt may still publish. on_progress: called at every step; returns False
-    where a newer attempt owns the run. tell: writes a line to the log. origin: metadata for every shard.
+    config: the values of all hyperparameters, by name. folder: for metrics/ and checkpoints/. tag: begins the names of
+    this attempt's files. guard: whether this attempt may still publish. on_progress: called at every step; returns
+    False where a newer attempt owns the run. tell: writes a line to the log. origin: metadata for every shard.
+    catalogue: the metrics that may be logged. config_id: of `config`.
     """
 
     config: Any
@@ -48,6 +51,15 @@ class RunHandle:
     on_progress: Callable[[Progress], bool]
     tell: Callable[[str], None] = lambda line: None
     origin: Mapping[str, str] = field(default_factory=dict)
+    catalogue: Catalogue = field(default_factory=lambda: Catalogue({}, {}))
+    config_id: str = ""
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder for the agent's checkpoints, created. Archives leave it out."""
+        folder = self.folder / "checkpoints"
+        folder.mkdir(exist_ok=True)
+        return folder
 
 
 @dataclass(frozen=True)
@@ -73,3 +85,74 @@ class Settings:
             raise JobsError(
                 "--cuda-graphs is for a GPU, and this trains on the CPU; give --no-cuda-graphs, or train on a GPU"
             )
+
+
+class NoWeights(SweepsError):
+    """There are no weights to evaluate."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Episodes of one snapshot. planner: how it acted, such as eval, train or policy. actions: arrays (n, A),
+    one for each episode."""
+
+    seed: int
+    step: int
+    planner: str
+    returns: tuple[float, ...]
+    actions: tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Film:
+    """Image arrays (height, width, 3) of bytes, rendered on iteration. ms: duration of each in milliseconds."""
+
+    ms: int
+    frames: Iterator[Any]
+
+
+class Trainable(Protocol):
+    """An agent. Only jobs import it; every other command uses its `description`, which is stored at submit."""
+
+    @property
+    def description(self) -> AgentDescription: ...
+
+    def train(
+        self,
+        handles: Sequence[RunHandle],
+        *,
+        device: str,
+        threads: int,
+        settings: Settings,
+        should_stop: Callable[[], bool],
+    ) -> list[Outcome]:
+        """Train runs that share a configuration except for the seed, each from its newest checkpoint; one `Outcome`
+        for each handle, in order.
+
+        device: "cpu" or "cuda". should_stop: call it often; once it returns True, save the state and return
+        "interrupted". Raises `sweepwise.core.atomic.Superseded` where a newer attempt owns a run.
+        """
+        ...
+
+
+class Evaluable(Protocol):
+    """What `sweeps evaluate` needs of an agent whose capabilities say that it can evaluate."""
+
+    def evaluate(
+        self,
+        config: Mapping[str, Any],
+        seed: int,
+        folder: Path,
+        *,
+        at: int | None,
+        planners: Sequence[str],
+        episodes: int,
+        device: str,
+        threads: int,
+    ) -> Iterator[Evaluation]:
+        """Evaluate the snapshot of step `at` (None: the newest), for each of `planners`. Raises `NoWeights`."""
+        ...
+
+    def film(self, config: Mapping[str, Any], played: Evaluation, width: int, height: int) -> Film:
+        """The episodes of `played`."""
+        ...

@@ -22,6 +22,7 @@ import torch
 from sweepwise.core import atomic
 from sweepwise.core.atomic import Superseded
 from sweepwise.core.shard_name import tag_order
+from sweepwise.core.trainable import NoWeights
 from tdmpc.training.append_only_file import FILE_NAME, Journal, JournalError, read_rows
 
 FOLDER = "checkpoints"
@@ -33,10 +34,6 @@ _SNAPSHOT = re.compile(r"step-(\d{9})\.pt")
 _UNREADABLE = (RuntimeError, OSError, EOFError, pickle.UnpicklingError, LookupError, ValueError, TypeError)
 FORMAT = 3
 KEPT = 2  # the newest, and the one used where the newest is damaged
-
-
-class NoWeights(Exception):
-    """The requested snapshot does not exist or cannot be read. The message is one line."""
 
 
 class _Damaged(Exception):

@@ -14,7 +14,7 @@ from jobs.results.records import Attempt, AttemptOutcome, SubmittedConfiguration
 from jobs.results.results_folder import ResultsFolder
 from sweepwise.core.shards import ShardWriter
 from tdmpc.config import TrainConfig, config_id
-from tdmpc.description import DESCRIPTION
+from tdmpc.description import DESCRIPTION, SCHEMA
 from tdmpc.metrics import CATALOGUE
 
 LEAN = {"pi_loss", "log_std", "log_std_per_dim", "eval_is_final"}
@@ -148,7 +148,7 @@ def submitted(
     listed = []
     for index, final in enumerate(finals):
         config = TrainConfig(task="quadruped-walk", steps=total, num_q=index + 1)
-        store.write_config(config)
+        store.write_config(SCHEMA.resolve(vars(config)))
         for seed in range(1, seeds + 1):
             run = RunRef(config_id(config), seed)
             attempt = store.attempts.claim(run, Attempt(0, "here", 1, "1", 0.0, "cpu"))

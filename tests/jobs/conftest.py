@@ -1,7 +1,8 @@
-"""A stand-in for the agent: `tdmpc.api` that trains nothing and ends as it is told."""
+"""A stand-in for the agent: `tdmpc.trainable` that trains nothing and ends as it is told."""
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import os
 import sys
@@ -15,10 +16,11 @@ import pytest
 from click.testing import CliRunner, Result
 from fake_slurm import FakeSlurm
 
-import tdmpc
 from jobs.cli import cli
 from jobs.results.results_folder import ResultsFolder
-from sweepwise.core.trainable import Outcome, Progress, RunHandle
+from sweepwise.core.agent import AgentDescription
+from sweepwise.core.trainable import Outcome, Progress, RunHandle, Settings
+from tdmpc.description import DESCRIPTION
 
 
 @dataclass
@@ -28,6 +30,7 @@ class FakeAgent:
     ends: dict[int, Outcome | Exception] = field(default_factory=dict)
     calls: list[dict[str, Any]] = field(default_factory=list)
     before: Callable[[Sequence[RunHandle], Callable[[], bool]], None] = lambda handles, stop: None
+    description: AgentDescription = DESCRIPTION
 
     def train(
         self,
@@ -35,31 +38,30 @@ class FakeAgent:
         *,
         device: str,
         threads: int,
-        should_stop: Callable[[], bool] = lambda: False,
-        **settings: Any,
+        settings: Settings,
+        should_stop: Callable[[], bool],
     ) -> list[Outcome]:
         tags = [(h.seed, h.tag) for h in handles]
-        call = {"runs": tags, "device": device, "threads": threads, **settings}
-        self.calls.append({**call, "steps": handles[0].config.steps})
+        call = {"runs": tags, "device": device, "threads": threads, **dataclasses.asdict(settings)}
+        self.calls.append({**call, "steps": handles[0].config["steps"]})
         self.before(handles, should_stop)
         outcomes = []
         for handle in handles:
-            end = self.ends.get(handle.seed, Outcome("finished", handle.config.steps, ""))
+            end = self.ends.get(handle.seed, Outcome("finished", handle.config["steps"], ""))
             if isinstance(end, Exception):
                 raise end
-            handle.on_progress(Progress(end.step, handle.config.steps, 12.5, 100.0))
+            handle.on_progress(Progress(end.step, handle.config["steps"], 12.5, 100.0))
             outcomes.append(end)
         return outcomes
 
 
 @pytest.fixture
 def agent(monkeypatch: pytest.MonkeyPatch) -> FakeAgent:
-    """Stands where `tdmpc.api` stands, in this process."""
+    """Stands where the packaged agent stands, in this process."""
     fake = FakeAgent()
-    module = types.ModuleType("tdmpc.api")
-    vars(module).update(train=fake.train)
-    monkeypatch.setitem(sys.modules, "tdmpc.api", module)
-    monkeypatch.setattr(tdmpc, "api", module, raising=False)
+    module = types.ModuleType("tdmpc.trainable")
+    vars(module).update(AGENT=fake)
+    monkeypatch.setitem(sys.modules, "tdmpc.trainable", module)
     return fake
 
 

@@ -72,7 +72,7 @@ def test_only_what_is_tied_gets_more_seeds_and_the_next_report_knows(
 
     def trains(handles: Sequence[Any], stop: Callable[[], bool]) -> None:
         for handle in handles:
-            final = FINALS[handle.config.num_q - 1]
+            final = FINALS[handle.config["num_q"] - 1]
             synthetic.write_run(handle.folder, handle.seed, final=final, rng_key=9, lean=True, tag=handle.tag)
 
     agent.before = trains

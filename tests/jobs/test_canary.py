@@ -15,7 +15,7 @@ from jobs.results.results_folder import ResultsFolder
 from jobs.runs import canary, status
 from jobs.submit import watch
 from jobs.worker.train_job import TrainJob
-from tdmpc.config import TrainConfig
+from tdmpc.description import SCHEMA
 
 PLAN = """
 plan: mine
@@ -61,9 +61,9 @@ def is_blocked(store: ResultsFolder) -> bool:
 
 
 def test_healthy_is_past_the_first_evaluation_with_trained_weights() -> None:
-    config = TrainConfig(steps=5000, seed_steps=1000, eval_freq=700)
-    assert canary.healthy_step(config) == 1401  # evaluations at 700, when nothing was trained, and at 1400
-    assert canary.healthy_step(TrainConfig(steps=1200, seed_steps=1000, eval_freq=700)) == 1200
+    config = SCHEMA.resolve({"steps": 5000, "seed_steps": 1000, "eval_freq": 700})
+    assert config.healthy_step == 1401  # evaluations at 700, when nothing was trained, and at 1400
+    assert SCHEMA.resolve({"steps": 1200, "seed_steps": 1000, "eval_freq": 700}).healthy_step == 1200
 
 
 # --- the canary ---------------------------------------------------------------------------------------------

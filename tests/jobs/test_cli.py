@@ -100,7 +100,7 @@ def test_a_results_folder_that_cannot_be_written(tmp_path: Path, folder: str) ->
 
 
 def test_a_bug_is_one_line_and_debug_shows_where(monkeypatch: pytest.MonkeyPatch) -> None:
-    def bug(name: object) -> None:
+    def bug(*given: object) -> None:
         raise ZeroDivisionError("oops")
 
     monkeypatch.setattr(plan, "load", bug)

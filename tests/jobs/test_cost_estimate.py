@@ -10,6 +10,7 @@ from jobs.results.results_folder import ResultsFolder
 from jobs.runs import cost_estimate
 from sweepwise.core.errors import JobsError
 from tdmpc.config import TrainConfig, config_id
+from tdmpc.description import SCHEMA
 
 CONFIG = TrainConfig(steps=36_000)
 OTHER = TrainConfig(steps=36_000, num_q=CONFIG.num_q + 1)
@@ -20,7 +21,7 @@ def earlier(
     store: ResultsFolder, config: TrainConfig, seeds: list[int], step: int, seconds: float, gpu: str = ""
 ) -> None:
     """A task that trained `seeds` side by side, up to `step` in so many seconds."""
-    store.write_config(config)
+    store.write_config(SCHEMA.resolve(vars(config)))
     name = store.submissions.create("s")
     tasks = [TaskRuns(config_id(config), seeds)]
     store.submissions.write(Submission(name, "s", "local", "h", "u", 1.0, tasks, 0, 1, "n", {}, handed_over=True))

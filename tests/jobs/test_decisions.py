@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -23,7 +23,6 @@ from jobs.planning import decisions, plan
 from jobs.planning.expand import expand
 from jobs.results.results_folder import ResultsFolder
 from sweepwise.core import atomic
-from tdmpc.config import TrainConfig, config_id
 
 PLAN = """
 plan: mine
@@ -72,9 +71,12 @@ def refused(typed: Typed, *words: str) -> str:
     return result.stderr
 
 
-def configs(results: Path, sweep: str) -> list[TrainConfig]:
+def configs(results: Path, sweep: str) -> list[SimpleNamespace]:
     found = decisions.load(ResultsFolder(results), plan.load(results.parent / "mine.yaml"))
-    return [c.config for c in expand(found, found.select(sweep)[0]).configurations]
+    return [
+        SimpleNamespace(config_id=c.config_id, **c.config.values)
+        for c in expand(found, found.select(sweep)[0]).configurations
+    ]
 
 
 def recorded(results: Path) -> list[dict[str, Any]]:
@@ -251,7 +253,7 @@ def test_runs_under_another_base_decide_nothing(typed: Typed, results: Path, age
     assert [c.config_id for c in store.read_sweep("freq.tau").configs] == under_two  # views stay as they were
     typed("submit", "freq.tau")
     under_one = [c.config_id for c in store.read_sweep("freq.tau").configs]
-    assert under_one == [config_id(c) for c in configs(results, "freq.tau")]
+    assert under_one == [c.config_id for c in configs(results, "freq.tau")]
     assert not set(under_one) & set(under_two)
     assert all(store.attempts.seeds(config) == [1, 2, 3] for config in (*under_one, *under_two))
 

@@ -17,6 +17,7 @@ from jobs.results.records import SubmittedConfiguration, SubmittedSweep
 from jobs.results.results_folder import ResultsFolder
 from sweepwise.core.errors import AggregateError
 from tdmpc.config import TrainConfig, config_id
+from tdmpc.description import SCHEMA
 
 Sweeps = Callable[..., Result]
 
@@ -123,7 +124,7 @@ def test_different_tasks_do_not_compare(
     sweeps: Sweeps, store: ResultsFolder, tmp_path: Path, synthetic: ModuleType
 ) -> None:
     other = TrainConfig(task="walker-walk", steps=20_000)
-    store.write_config(other)
+    store.write_config(SCHEMA.resolve(vars(other)))
     asked = SubmittedConfiguration(config_id(other), "walker", {}, True, [1])
     view = store.read_sweep("ensemble")
     assert isinstance(view, SubmittedSweep)

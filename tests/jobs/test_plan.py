@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -90,7 +91,8 @@ def test_sharing_between_sweeps_is_what_the_plan_says() -> None:
 
 def test_lr_vs_freq_holds_pairs_of_equal_product() -> None:
     products = [
-        c.config.pi_lr_scale / c.config.pi_update_freq for c in packaged("update-freq.lr-vs-freq")[0].configurations
+        c.config.values["pi_lr_scale"] / c.config.values["pi_update_freq"]
+        for c in packaged("update-freq.lr-vs-freq")[0].configurations
     ]
     assert sorted(products) == pytest.approx([0.075, 0.15, 0.15, 0.3, 0.3, 0.6])
 
@@ -102,7 +104,9 @@ def test_a_name_means_the_sweeps_own_grid_or_else_all_its_options() -> None:
 
 
 def test_what_a_sweep_fixes_is_in_every_configuration_of_it() -> None:
-    assert {(c.config.num_q, c.config.multi_gamma_head) for c in packaged("gamma")[0].configurations} == {(2, "joint")}
+    assert {
+        (c.config.values["num_q"], c.config.values["multi_gamma_head"]) for c in packaged("gamma")[0].configurations
+    } == {(2, "joint")}
 
 
 @pytest.mark.parametrize("name", ["ensembel", "update-freq.ta", "../ensemble", ""])
@@ -137,13 +141,15 @@ sweeps:
 def test_layers_base_preset_fixed_levels_command_line(tmp_path: Path) -> None:
     preset = {"batch_size": 64, "tau": 0.5, "num_q": 5}
     found = expanded(tmp_path, LAYERS, preset=preset, overrides={"lr": "3e-4"})
-    configs = [c.config for c in found.configurations]
+    configs = [SimpleNamespace(**c.config.values) for c in found.configurations]
     assert [c.num_q for c in configs] == [1, 2]  # levels over the preset
     assert {(c.batch_size, c.tau, c.lr) for c in configs} == {(64, 0.03, 3e-4)}
 
 
 def test_command_line_overrides_what_is_fixed(tmp_path: Path) -> None:
-    assert {c.config.tau for c in expanded(tmp_path, LAYERS, overrides={"tau": "0.04"}).configurations} == {0.04}
+    assert {c.config.values["tau"] for c in expanded(tmp_path, LAYERS, overrides={"tau": "0.04"}).configurations} == {
+        0.04
+    }
 
 
 def test_setting_a_swept_key_is_an_error(tmp_path: Path) -> None:
@@ -180,14 +186,18 @@ def test_task_steps_and_seeds_for_the_plan_and_for_one_sweep(tmp_path: Path) -> 
     """
     loaded = plan.load(written(tmp_path, text))
     a, b, c = (expand(loaded, sweep) for sweep in loaded.sweeps)
-    assert (a.configurations[0].config.task, a.configurations[0].config.steps, a.seeds) == ("walker-walk", 5000, (1, 2))
+    assert (a.configurations[0].config.values["task"], a.configurations[0].config.steps, a.seeds) == (
+        "walker-walk",
+        5000,
+        (1, 2),
+    )
     assert (b.configurations[0].config.steps, b.seeds, c.seeds) == (6000, (4, 5, 6), (3,))
 
 
 def test_values_are_read_by_declared_type_not_by_yamls_looks(tmp_path: Path) -> None:
     # plain YAML 1.1 makes a string of 3e-4 and booleans of no and on
     text = "base: {lr: 3e-4, tf32: no, discount: auto}\nsweeps: {s: {grid: {policy_ema_enabled: [off, on]}}}"
-    configs = [c.config for c in expanded(tmp_path, text).configurations]
+    configs = [SimpleNamespace(**c.config.values) for c in expanded(tmp_path, text).configurations]
     assert [(c.lr, c.tf32, c.discount, c.policy_ema_enabled) for c in configs] == [
         (3e-4, False, None, False), (3e-4, False, None, True),
     ]  # fmt: skip

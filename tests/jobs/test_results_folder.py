@@ -17,6 +17,7 @@ from jobs.results.results_folder import ResultsFolder
 from sweepwise.core.atomic import write_bytes
 from sweepwise.core.errors import JobsError
 from tdmpc.config import TrainConfig, config_id
+from tdmpc.description import SCHEMA
 
 ATTEMPT = Attempt(number=0, host="h", pid=1, pid_start="5", started=10.0, device="cpu")
 EXTENDABLE = TrainConfig(detach_encoder_ratio=0.0, start_entropy_coeff=1e-5, end_entropy_coeff=1e-5)
@@ -141,7 +142,7 @@ def test_an_outcome_whose_last_shard_is_gone_is_not_done(store: ResultsFolder) -
 @pytest.mark.parametrize("name", ["../../config.json", "a\0b", "x"])
 def test_an_outcome_that_names_no_shard_is_not_done(store: ResultsFolder, name: str) -> None:
     run = run_of(TrainConfig())
-    store.write_config(TrainConfig())
+    store.write_config(SCHEMA.resolve(vars(TrainConfig())))
     store.attempts.claim(run, ATTEMPT)
     store.attempts.write_outcome(run, 1, AttemptOutcome("finished", 100, "", 1.0, last_shard=name))
     assert not store.attempts.load(run, 100).done
@@ -157,12 +158,12 @@ def test_an_interrupted_outcome_at_the_last_step_is_not_done(store: ResultsFolde
 def test_a_configuration_stays_but_its_steps_may_rise(store: ResultsFolder) -> None:
     identity = config_id(EXTENDABLE)
     for steps, stored in ((5000, 5000), (9000, 9000), (6000, 9000)):
-        store.write_config(dataclasses.replace(EXTENDABLE, steps=steps))
+        store.write_config(SCHEMA.resolve(vars(dataclasses.replace(EXTENDABLE, steps=steps))))
         assert store.check_config(identity).steps == stored
 
 
 def test_a_configuration_that_is_not_its_identity_is_an_error(store: ResultsFolder) -> None:
-    store.write_config(TrainConfig())
+    store.write_config(SCHEMA.resolve(vars(TrainConfig())))
     path = store.config_path(config_id(TrainConfig()))
     path.write_text(path.read_text().replace('"batch_size": 256', '"batch_size": 128'))
     with pytest.raises(JobsError, match="its values are not those of"):
@@ -173,7 +174,7 @@ def test_a_configuration_that_is_not_its_identity_is_an_error(store: ResultsFold
     "text", ["", "{", "[]", '"x"', '{"format": 1}', '{"format": 99}', "\x00\xff", "[" * 99999, "NaN"]
 )
 def test_damaged_files_are_reported_and_no_crash(store: ResultsFolder, text: str) -> None:
-    store.write_config(TrainConfig())
+    store.write_config(SCHEMA.resolve(vars(TrainConfig())))
     run = run_of(TrainConfig())
     store.attempts.claim(run, ATTEMPT)
     folder = store.attempts.folder(run)

@@ -22,6 +22,7 @@ from jobs.worker.train_job import AttemptRunner, Heartbeat, TrainJob
 from sweepwise.core import trainable
 from sweepwise.core.errors import JobsError
 from tdmpc.config import TrainConfig, config_id
+from tdmpc.description import SCHEMA
 
 CONFIG = TrainConfig(steps=9000)
 RUNS = [RunRef(config_id(CONFIG), seed) for seed in (1, 2)]
@@ -30,7 +31,7 @@ pytestmark = pytest.mark.usefixtures("outside_slurm")
 
 
 def job(store: ResultsFolder, seeds: Sequence[int] = (1, 2), gpus: int = 0, backend: str = "local") -> TrainJob:
-    store.write_config(CONFIG)
+    store.write_config(SCHEMA.resolve(vars(CONFIG)))
     name = store.submissions.create("s")
     tasks = [TaskRuns(config_id(CONFIG), list(seeds))]
     store.submissions.write(Submission(name, "s", backend, "h", "u", 1.0, tasks, gpus, 3, "n", {}))
@@ -268,7 +269,7 @@ def test_a_full_disk_does_not_end_a_run_by_its_heartbeat(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(store.attempts, "write_status", full)
-    store.write_config(CONFIG)
+    store.write_config(SCHEMA.resolve(vars(CONFIG)))
     outcomes = AttemptRunner(store, "cpu", 1).train(RUNS)
     assert [o.state for o in outcomes] == ["finished", "finished"]
 

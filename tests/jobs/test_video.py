@@ -19,12 +19,12 @@ from jobs.results.results_folder import ResultsFolder
 from jobs.worker import evaluate, video
 from sweepwise.core.errors import JobsError
 from tdmpc.api import Film
-from tdmpc.config import TrainConfig
+from tdmpc.description import SCHEMA
 
 
 @pytest.fixture
 def run(store: ResultsFolder) -> RunRef:
-    return RunRef(store.write_config(TrainConfig()), 1)
+    return RunRef(store.write_config(SCHEMA.resolve({})), 1)
 
 
 @pytest.fixture

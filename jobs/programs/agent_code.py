@@ -1,0 +1,89 @@
+"""The files of an agent's code: which are copied at submit, and their hash."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from jobs import process
+from jobs.programs.python import AgentSource
+from sweepwise.core.errors import JobsError
+
+SUFFIXES = {".py", ".pyi", ".yaml", ".yml", ".json", ".toml", ".txt", ".cfg", ".ini", ".xml",
+            ".c", ".cc", ".cpp", ".h", ".cu"}  # fmt: skip
+MAX_FILES, MAX_BYTES = 5_000, 50_000_000
+_RESULTS = {"runs", "submissions", "locks"}  # a folder that holds these is a results folder
+_DIGITS = 16
+
+
+def files_of(source: AgentSource, plan_folder: Path) -> list[Path]:
+    """Relative paths of the code, sorted: all of the plan's folder if the agent lies there, since it may import its
+    neighbours; else only its own top-level module. In a Git repository, what Git ignores is left out.
+
+    Raises `JobsError` for more than `MAX_FILES` files or `MAX_BYTES` bytes.
+    """
+    if source.code.is_file() and source.folder != plan_folder.resolve():
+        paths = [source.code]
+    else:
+        paths = list(_walk(source.folder if source.folder == plan_folder.resolve() else source.code))
+    ignored = _ignored(source.folder, paths)
+    chosen = sorted(path.relative_to(source.folder) for path in paths if path not in ignored)
+    size = sum((source.folder / path).stat().st_size for path in chosen)
+    if len(chosen) > MAX_FILES or size > MAX_BYTES:
+        raise JobsError(
+            f"{source.folder}: {len(chosen):,} files with {size / 1e6:,.0f} MB would be copied as the agent's code; "
+            f"at most {MAX_FILES:,} with {MAX_BYTES / 1e6:.0f} MB are: move data elsewhere, or the agent to a folder"
+        )
+    return chosen
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    for where, names, files in os.walk(folder):
+        if set(names) >= _RESULTS or "pyvenv.cfg" in files:
+            names.clear()
+            continue
+        names[:] = [name for name in names if not name.startswith(".") and name not in ("__pycache__", "site-packages")]
+        yield from (Path(where) / name for name in files if Path(name).suffix in SUFFIXES and not name.startswith("."))
+
+
+def _ignored(folder: Path, paths: list[Path]) -> set[Path]:
+    """Those of `paths` that Git ignores; none outside a repository."""
+    text = process.run_quietly(
+        ["git", "-C", str(folder), "ls-files", "--others", "--ignored", "--exclude-standard", "-z"]
+    )
+    return {folder / name for name in (text or "").split("\0") if name} & set(paths)
+
+
+def digest(folder: Path, paths: list[Path]) -> str:
+    """A hash over names and contents."""
+    hasher = hashlib.sha256()
+    for path in paths:
+        data = (folder / path).read_bytes()
+        hasher.update(f"{path.as_posix()}\0{len(data)}\0".encode())
+        hasher.update(data)
+    return hasher.hexdigest()[:_DIGITS]
+
+
+def copied_files(folder: Path) -> list[Path]:
+    """The files of a copy, without bytecode that an import wrote."""
+    paths = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    return sorted(path for path in paths if "__pycache__" not in path.parts)
+
+
+def copy(source: AgentSource, paths: list[Path], target: Path) -> None:
+    """Copy the files to `target`, which appears whole or not at all."""
+    part = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        for path in paths:
+            (part / path).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source.folder / path, part / path)
+        try:
+            part.rename(target)
+        except OSError:
+            if not target.exists():  # otherwise another submit made the same copy first
+                raise
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
