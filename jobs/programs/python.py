@@ -13,8 +13,6 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -28,6 +26,7 @@ from sweepwise.core.trainable import Trainable
 _REFERENCE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 _TIMEOUT_S = 300.0
 _NEEDED = ("description", "train")
+_ON_PATH: list[Path] = []  # the copy of an agent's code that this process imports
 
 
 @dataclass(frozen=True)
@@ -88,11 +87,12 @@ def load(reference: str, folder: Path | None) -> Trainable:
     Raises `JobsError` where it cannot be imported, comes from elsewhere, or is not an agent.
     """
     module_name, _, name = reference.partition(":")
-    with _first_on_path(folder):
-        try:
-            module = importlib.import_module(module_name)
-        except ImportError as error:
-            raise JobsError(f"agent {reference}: {type(error).__name__}: {error}") from error
+    if folder is not None:
+        _put_on_path(folder)
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        raise JobsError(f"agent {reference}: {type(error).__name__}: {error}") from error
     origin = Path(getattr(module, "__file__", None) or "").resolve()
     if folder is not None and folder.resolve() not in origin.parents:
         raise JobsError(f"agent {reference}: this process imports {module_name} from {origin}, not from {folder}")
@@ -102,19 +102,25 @@ def load(reference: str, folder: Path | None) -> Trainable:
     agent = found() if isinstance(found, type) else found
     for needed in _NEEDED:
         if not hasattr(agent, needed):
-            raise JobsError(f"agent {reference}: it has no {needed!r}; see docs/own-agent.md for what an agent needs")
+            raise JobsError(f"agent {reference}: it has no {needed!r}; docs/howto.md says what an agent needs")
     if not isinstance(agent.description, AgentDescription):
         raise JobsError(f"agent {reference}: its description is no sweepwise.core.agent.AgentDescription")
     return cast(Trainable, agent)
 
 
-@contextmanager
-def _first_on_path(folder: Path | None) -> Iterator[None]:
-    """`folder` stays on the path: the agent may import more of its code later."""
-    if folder is not None and str(folder) not in sys.path:
+def _put_on_path(folder: Path) -> None:
+    """Import from `folder` first, from now on: the agent may import more of its code later. Modules of another copy of
+    the code are forgotten."""
+    for other in [entry for entry in _ON_PATH if entry != folder]:
+        sys.path.remove(str(other))
+        _ON_PATH.remove(other)
+        for name, module in list(sys.modules.items()):
+            if other.resolve() in Path(getattr(module, "__file__", None) or "/").resolve().parents:
+                del sys.modules[name]
+    if folder not in _ON_PATH:
         sys.path.insert(0, str(folder))
+        _ON_PATH.append(folder)
     importlib.invalidate_caches()
-    yield
 
 
 def code_of(module_name: str) -> tuple[Path, Path]:

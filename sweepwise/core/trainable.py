@@ -1,4 +1,4 @@
-"""The interface of agents: what a job asks of one, and what both exchange. docs/own-agent.md has an example."""
+"""The interface of agents: what a job asks of one, and what both exchange. docs/howto.md has an example."""
 
 from __future__ import annotations
 

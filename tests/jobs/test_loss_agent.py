@@ -1,0 +1,166 @@
+"""An agent whose primary metric is a loss: lower is better in ranking, worst case, decisions. Numbers by hand.
+
+It trains nothing: the loss of a run is known from its configuration and its seed, 0.01 apart from seed to seed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from aggregate.analysis.summary import SweepSummary, summarise
+from aggregate.verdict.verdict import verdict
+from jobs import process
+from jobs.cli import cli
+from jobs.decide import prune
+from jobs.reports.inputs import sweep_sources
+from jobs.results.attempts import RunRef
+from jobs.results.records import Attempt
+from jobs.results.results_folder import ResultsFolder
+
+AGENT = """
+from sweepwise.core.agent import AgentDescription
+from sweepwise.core.hyperparameters import Hyperparameter
+from sweepwise.core.metrics import Catalogue, Metric
+from sweepwise.core.shards import ShardWriter
+from sweepwise.core.trainable import Outcome, Progress
+
+LOSSES = {0.1: 0.50, 0.2: 0.30, 0.3: 0.90, 0.4: 0.70, 0.5: 0.31}
+LOSS = Metric("valid/loss", "eval", "fit", "nat", "down", "loss on held-out data", role="primary", title="loss")
+
+
+class Fit:
+    description = AgentDescription(
+        name="fit",
+        hyperparameters=(Hyperparameter("rate", 0.1), Hyperparameter("steps", 1000), Hyperparameter("fragile", False)),
+        catalogue=Catalogue({LOSS.name: LOSS}, {}),
+    )
+
+    def train(self, handles, *, device, threads, settings, should_stop):
+        return [self.one(handle) for handle in handles]
+
+    def one(self, handle):
+        rate, last = handle.config["rate"], handle.config["steps"]
+        breaks = handle.config["fragile"] and rate == 0.1 and handle.seed == 3
+        log = ShardWriter.of_run(handle)
+        for step in range(100, (last // 2 if breaks else last) + 1, 100):
+            log.log("eval", step, step, step, {LOSS.name: LOSSES[rate] + 0.01 * (handle.seed - 2)})
+            handle.on_progress(Progress(step, last, 1.0, None))
+        log.flush(None if breaks else last)
+        return Outcome("diverged", step, "the loss is NaN") if breaks else Outcome("finished", last, "")
+"""
+PLAN = """
+plan: mine
+agent: fitting:Fit
+seeds: 3
+sweeps:
+  rate: {goal: which rate, questions: [{ask: "Which rate?", by: rate}], grid: {rate: [0.1, 0.2, 0.3, 0.4]}}
+  fragile: {goal: crashes, grid: {rate: [0.1, 0.2, 0.3]}, fixed: {fragile: yes}}
+  close: {goal: a tie, grid: {rate: [0.2, 0.3, 0.5]}}
+"""
+Typed = Callable[..., Result]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> ResultsFolder:
+    (tmp_path / "fitting.py").write_text(AGENT)
+    (tmp_path / "mine.yaml").write_text(PLAN)
+    return ResultsFolder(tmp_path / "results")
+
+
+@pytest.fixture
+def typed(store: ResultsFolder, monkeypatch: pytest.MonkeyPatch) -> Typed:
+    monkeypatch.setattr("jobs.process.gpus", lambda: [])
+
+    def invoke(*words: str, code: int = 0) -> Result:
+        result = CliRunner().invoke(cli, ["--results", str(store.root), *words])
+        assert result.exit_code == code, result.output
+        return result
+
+    return invoke
+
+
+def trained(typed: Typed, store: ResultsFolder, sweep: str, code: int = 0) -> SweepSummary:
+    typed("submit", sweep, "--plan", str(store.root.parent / "mine.yaml"), "--cluster", "debug", code=code)
+    (summary,) = summarise(sweep_sources(store, [sweep])).sweeps
+    return summary
+
+
+def test_the_lowest_loss_leads_and_is_adopted(typed: Typed, store: ResultsFolder) -> None:
+    summary = trained(typed, store, "rate")
+    assert summary.ranking["label"].tolist() == ["rate=0.2", "rate=0.1", "rate=0.4", "rate=0.3"]
+    best = summary.ranking.iloc[0]
+    half = 4.302653 * 0.01 / 3**0.5  # Student's t with two degrees of freedom, over seeds 0.29, 0.30, 0.31
+    assert best["final_primary_mean"] == pytest.approx(0.30)
+    assert (best["final_primary_low"], best["final_primary_high"]) == pytest.approx(
+        (0.30 - half, 0.30 + half), abs=1e-6
+    )
+    said = verdict(summary)
+    assert said.headline.startswith("rate=0.2 leads with a final loss of 0.3")
+    assert "All of the 3 others worse beyond chance" in dict(said.points)["Told apart"]
+    (answer,) = said.answers
+    assert "0.2" in answer.short
+    plan = str(store.root.parent / "mine.yaml")
+    typed("adopt", "rate", "--plan", plan, "--from-verdict")
+    (decision,) = store.read_decisions()
+    assert [(settled.key, settled.new) for settled in decision.settled] == [("rate", 0.2)]
+    assert decision.evidence is not None
+    assert decision.evidence.chosen.mean == pytest.approx(0.30)
+    shown = typed("plan", "--plan", plan).stdout
+    assert "final loss" in " ".join(shown.split())
+
+
+def test_a_crash_counts_as_the_highest_loss(typed: Typed, store: ResultsFolder) -> None:
+    summary = trained(typed, store, "fragile", code=1)
+    ranking = summary.ranking.set_index("label")
+    assert ranking.at["rate=0.1", "final_primary_mean"] == pytest.approx((0.49 + 0.50) / 2)
+    assert ranking.at["rate=0.1", "worst_primary_mean"] == pytest.approx((0.49 + 0.50 + 0.91) / 3)
+    curve = summary.worst_curves[summary.worst_curves["step"] > 500]
+    assert curve["mean"].tolist() == pytest.approx([(0.49 + 0.50 + 0.91) / 3] * 5)
+
+
+def test_more_seeds_are_for_what_is_tied_with_the_lowest(typed: Typed, store: ResultsFolder) -> None:
+    summary = trained(typed, store, "close")
+    assert summary.ranking["label"].tolist() == ["rate=0.2", "rate=0.5", "rate=0.3"]
+    said = " ".join(typed("more", "close", "--cluster", "debug", "--dry-run").stdout.split())
+    added = [word for word in said.split() if word.startswith("rate=")]
+    assert {"rate=0.2", "rate=0.5"} <= {word.strip(";:,") for word in added}
+    assert "rate=0.3" not in said
+
+
+def test_prune_stops_what_stays_above_the_median(typed: Typed, store: ResultsFolder) -> None:
+    """The best of rate 0.3 is 0.9 (mean over seeds); the others' averages are 0.5, 0.3 and 0.7: median 0.5.
+
+    Rate 0.4 has 0.7 against 0.5, 0.3 and 0.9: median 0.5 too. Rate 0.1 has 0.5 against 0.7.
+    """
+    trained(typed, store, "rate")
+    (source,) = sweep_sources(store, ["rate"])
+    labels = {config.config_id: config.label for config in source.configs}
+    pid = os.getpid()
+    for config in source.configs:  # a new attempt of each first seed, in this process: they are active
+        attempt = Attempt(0, process.host(), pid, process.start_time(pid), time.time(), "cpu")
+        store.attempts.claim(RunRef(config.config_id, 1), attempt)
+        (store.attempts.folder(RunRef(config.config_id, 1)) / "outcome" / "001.json").unlink()
+    found = {labels[line.config_id]: line for line in prune.underperforming(store, "rate", 0.5)}
+    assert {label: (line.best, line.median) for label, line in found.items()} == {
+        "rate=0.3": (pytest.approx(0.9), pytest.approx(0.5)),
+        "rate=0.4": (pytest.approx(0.7), pytest.approx(0.5)),
+    }
+    assert "0.9" in prune.format_pruned(found["rate=0.3"])
+
+
+def test_the_report_and_its_tables_are_written(typed: Typed, store: ResultsFolder, tmp_path: Path) -> None:
+    trained(typed, store, "rate")
+    typed("aggregate", "rate", "--out", str(tmp_path / "report.html"), "--format", "json")
+    page = (tmp_path / "report.html").read_text()
+    assert "final loss" in page
+    assert "final return" not in page
+    typed("plots", "rate", "--out", str(tmp_path / "figures"))
+    assert list((tmp_path / "figures").rglob("*.*"))
+    assert json.loads(typed("status", "--json").stdout)["sweeps"][0]["name"] == "rate"
