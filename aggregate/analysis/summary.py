@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from aggregate.inputs.runs import ConfigSource, Loaded, RunRows, RunSource, Swee
 from aggregate.statistics import estimates, step_bins
 from sweepwise.core.agent import AgentDescription
 from sweepwise.core.errors import AggregateError
-from sweepwise.core.metrics import KINDS, Catalogue
+from sweepwise.core.metrics import KINDS, Catalogue, Metric
 
 __all__ = ["AggregateError", "RandomReference", "Summary", "SweepSummary", "summarise"]
 
@@ -202,8 +201,8 @@ def _judge_runs(
             if (known := [rows.spacing[kind] for _, rows in pairs if kind in rows.spacing])}  # fmt: skip
     own = [pair for pair in pairs if pair[0].config_id == baseline]
     with mapping(len(pairs), waits=False) as over:
-        evaluated, trained = (functools.partial(_role_view, agent=agent, role=role) for role in _COMPARED)
-        reference = flags.sweep_reference(over(evaluated, pairs), over(trained, own))
+        tested, losses = (functools.partial(_series, metric=agent.catalogue.roles.get(role)) for role in _COMPARED)
+        reference = flags.sweep_reference(over(tested, pairs), over(losses, own), agent.catalogue.sign)
         judge = functools.partial(_judge_run, agent=agent, reference=reference, bins=bins, total=total)
         results = tracked(over(judge, pairs), len(pairs), "judging runs")
         return {(run.config_id, run.seed): result for (_, run), result in zip(requested, results, strict=True)}
@@ -212,24 +211,18 @@ def _judge_runs(
 Pair = tuple[ConfigSource, RunRows]
 
 
-def _view(pair: Pair, kinds: Sequence[str], agent: AgentDescription) -> flags.RunView:
+def _series(pair: Pair, metric: Metric | None) -> flags.Series:
     config, rows = pair
-    # a run may have been extended beyond the last step of this sweep: later rows are not part of it
-    columns, state = rows.columns(kinds, config.total_steps), rows.source.state
-    return flags.RunView(columns, config.total_steps, state, agent, config.config)
-
-
-def _role_view(pair: Pair, agent: AgentDescription, role: str) -> flags.RunView:
-    """With the rows of the kind in which the metric of that role stands."""
-    metric = agent.catalogue.roles.get(role)
-    return _view(pair, [metric.kind] if metric else [], agent)
+    return flags.series_of(rows.columns((metric.kind,), config.total_steps) if metric else {}, metric)
 
 
 def _judge_run(
     pair: Pair, agent: AgentDescription, reference: flags.SweepReference, bins: Mapping[str, int], total: int
 ) -> _RunResults:
     config, run = pair[0], pair[1].source
-    view = dataclasses.replace(_view(pair, KINDS, agent), reference=reference)
+    # a run may have been extended beyond the last step of this sweep: later rows are not part of it
+    rows = pair[1].columns(KINDS, config.total_steps)
+    view = flags.RunView(rows, config.total_steps, run.state, agent, config.config, reference)
     return _RunResults(
         curves={kind: _run_curves(kind, rows, bins, total, agent.catalogue) for kind, rows in view.rows.items()},
         events=_first_steps(view.rows.get("event", {})),

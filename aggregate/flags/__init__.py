@@ -4,7 +4,18 @@ A finding is `flag`, `ok` or `not assessable` (too few points, or the metric is 
 `DETECTORS`, unless the agent has its own.
 """
 
-from aggregate.flags.detector import FLAG, NOT_ASSESSABLE, OK, WARN, Detector, Finding, RunView, Series, SweepReference
+from aggregate.flags.detector import (
+    FLAG,
+    NOT_ASSESSABLE,
+    OK,
+    WARN,
+    Detector,
+    Finding,
+    RunView,
+    Series,
+    SweepReference,
+    series_of,
+)
 from aggregate.flags.detectors import sweep_reference
 from aggregate.flags.registry import BY_NAME, COLLAPSE, DETECTORS, detectors_of
 from aggregate.flags.votes import COLUMNS, Evaluations, judge, judge_run, late_evaluations, variance_split, vote
@@ -28,6 +39,7 @@ __all__ = [
     "judge",
     "judge_run",
     "late_evaluations",
+    "series_of",
     "sweep_reference",
     "variance_split",
     "vote",

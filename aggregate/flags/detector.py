@@ -74,12 +74,7 @@ class RunView:
 
     def series(self, role: str) -> Series:
         """Finite values of the metric with that role; empty if the agent has none or the run never logged it."""
-        rows, name = self._logged(role)
-        if not name:
-            return Series(np.empty(0), np.empty(0))
-        values = _numbers(rows[name])
-        finite = np.isfinite(values)
-        return Series(np.asarray(rows["step"], dtype=float)[finite], values[finite])
+        return series_of(self.rows, self.metric(role))
 
     def quality(self, role: str) -> Series:
         """The same of a metric in the unit of the primary one, times `sign`."""
@@ -88,19 +83,14 @@ class RunView:
 
     def lists(self, role: str) -> tuple[np.ndarray, list[np.ndarray]]:
         """(steps, values) of a list metric, of the rows that have it."""
-        rows, name = self._logged(role)
-        if not name:
+        metric = self.metric(role)
+        rows = self.rows.get(metric.kind, {}) if metric else {}
+        if metric is None or metric.name not in rows:
             return np.empty(0), []
-        values = np.asarray(rows[name], dtype=object)
+        values = np.asarray(rows[metric.name], dtype=object)
         there = pd.notna(values)
         lists = [np.atleast_1d(np.asarray(v, dtype=float)) for v in values[there]]
         return np.asarray(rows["step"], dtype=float)[there], lists
-
-    def _logged(self, role: str) -> tuple[Mapping[str, Any], str]:
-        """(rows of the metric's kind, its name there or "")."""
-        metric = self.metric(role)
-        rows = self.rows.get(metric.kind, {}) if metric else {}
-        return rows, metric.name if metric and metric.name in rows else ""
 
     def halves(self) -> Halves:
         """Odd and even episodes of the evaluations whose episodes are two or more and finite; neighbouring evaluations
@@ -115,6 +105,16 @@ class RunView:
     @property
     def last_step(self) -> int:
         return max((int(np.max(rows["step"])) for rows in self.rows.values() if len(rows["step"])), default=0)
+
+
+def series_of(rows: Mapping[str, Mapping[str, Any]], metric: Metric | None) -> Series:
+    """The finite values of a metric; empty without one or where it is not in `rows` (see `RunView`)."""
+    own = rows.get(metric.kind, {}) if metric else {}
+    if metric is None or metric.name not in own:
+        return Series(np.empty(0), np.empty(0))
+    values = _numbers(own[metric.name])
+    finite = np.isfinite(values)
+    return Series(np.asarray(own["step"], dtype=float)[finite], values[finite])
 
 
 def paired(series: Series) -> Halves:

@@ -403,15 +403,13 @@ def rises(run: RunView, d: Detector) -> Finding:
 # --- reference values of a sweep -----------------------------------------------------------------------
 
 
-def sweep_reference(views: Iterable[RunView], baseline: Iterable[RunView]) -> SweepReference:
-    """The values that all runs of a sweep are compared with. views: all runs, with rows of the primary metric's kind.
-    baseline: the runs of the baseline, with rows of the policy loss's kind."""
-    levels = [(v.sign, s.values) for v in views if (s := v.quality("primary")).values.size]
-    traces = [smooth(values, window_of(values.size, 0.1)) for _, values in levels]
-    sign = next((sign for sign, _ in levels), 1)
-    losses = [s.values for v in baseline if (s := v.series("policy_loss")).values.size >= 8]
+def sweep_reference(tested: Iterable[Series], losses: Iterable[Series], sign: int) -> SweepReference:
+    """The values that all runs of a sweep are compared with. tested: the primary metric of every run. losses: the
+    policy loss of the baseline's runs. sign: of the primary metric, see `RunView`."""
+    traces = [smooth(sign * s.values, window_of(s.values.size, 0.1)) for s in tested if s.values.size]
+    late = [s.values[s.values.size // 2 :] for s in losses if s.values.size >= 8]
     return SweepReference(
         low=sign * min((float(trace[0]) for trace in traces), default=np.nan),
         best=sign * max((float(trace.max()) for trace in traces), default=np.nan),
-        jitter=float(np.median([jitter(loss[loss.size // 2 :]) for loss in losses])) if losses else np.nan,
+        jitter=float(np.median([jitter(loss) for loss in late])) if late else np.nan,
     )

@@ -28,7 +28,11 @@ def judge(runs: Iterable[tuple[str, int, RunView]], baseline: str | None = None)
     threshold: the value that this run had to exceed (`Finding.least`). baseline: config_id, None without one.
     """
     listed = list(runs)
-    compared = sweep_reference((v for _, _, v in listed), (v for config_id, _, v in listed if config_id == baseline))
+    compared = sweep_reference(
+        (view.series("primary") for _, _, view in listed),
+        (view.series("policy_loss") for config_id, _, view in listed if config_id == baseline),
+        next((view.sign for _, _, view in listed), 1),
+    )
     views = ((config_id, seed, dataclasses.replace(view, reference=compared)) for config_id, seed, view in listed)
     return pd.DataFrame([line for run in views for line in judge_run(*run)], columns=COLUMNS)
 

@@ -21,7 +21,7 @@ from aggregate.analysis.question_contrasts import contrasts_by_question
 from aggregate.analysis.run_scores import SCORES, run_scores, split_by_failure
 from aggregate.analysis.summary import SweepSummary, summarise
 from aggregate.analysis.worst_case_curves import worst_curves
-from aggregate.flags import BY_NAME, FLAG, NOT_ASSESSABLE, OK, RunView, SweepReference, sweep_reference
+from aggregate.flags import BY_NAME, FLAG, NOT_ASSESSABLE, OK, RunView, Series, SweepReference, sweep_reference
 from aggregate.inputs.metric_words import value_text, with_unit
 from aggregate.inputs.plan_questions import Question, endpoint
 from aggregate.inputs.runs import ConfigSource, RunSource, SweepSource
@@ -147,10 +147,13 @@ def test_a_configuration_is_hopeless_whose_lowest_loss_is_above_the_median(
 
 def test_the_reference_of_a_loss_is_its_highest_start_and_its_lowest_level() -> None:
     # windows of three, at the ends over the points inside: starts 9 and 6, ends 2 and 1
-    runs = [scored([10.0, 8.0, 3.0, 2.0], LOSS), scored([6.0, 6.0, 1.0, 1.0], LOSS)]
-    assert sweep_reference(runs, ()) == SweepReference(low=9.0, best=1.0)
-    mirrored = [scored(-run.rows["validation"]["test/score"], UP_AND_DOWN[0]) for run in runs]
-    assert sweep_reference(mirrored, ()) == SweepReference(low=-9.0, best=-1.0)
+    runs = [np.array([10.0, 8.0, 3.0, 2.0]), np.array([6.0, 6.0, 1.0, 1.0])]
+    for sign in (-1, 1):
+        series = [Series(np.arange(4), -sign * values) for values in runs]
+        reference = sweep_reference(series, (), sign)
+        assert (reference.low, reference.best) == (-sign * 9.0, -sign * 1.0)
+    empty = sweep_reference([Series(np.empty(0), np.empty(0))], (), -1)
+    assert np.isnan([empty.low, empty.best, empty.jitter]).all()
 
 
 def test_an_inner_level_is_set_against_the_better_end_of_a_loss() -> None:
