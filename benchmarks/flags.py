@@ -25,6 +25,7 @@ from aggregate import flags
 from aggregate.flags.detector import Finding, RunView, SweepReference
 from sweepwise.core.atomic import write_bytes
 from sweepwise.core.errors import JobsError
+from tdmpc.description import DESCRIPTION
 
 ROOT = Path(__file__).resolve().parents[1]
 CHOSEN_ON, HELD_OUT = 1, 2  # seeds of the generator
@@ -59,7 +60,8 @@ class Curves:
             steps = np.round(share_of(len(next(iter(columns.values())))) * TOTAL)
             listed = {name: list(values) if values.ndim > 1 else values for name, values in columns.items()}
             rows[kind] = pd.DataFrame({"step": steps, "nonfinite": None, **listed})
-        return RunView(rows, TOTAL, "done", reference=SweepReference(low=self.level[0], best=self.level[0] + self.gain))
+        reference = SweepReference(low=self.level[0], best=self.level[0] + self.gain)
+        return RunView(rows, TOTAL, "done", DESCRIPTION, reference=reference)
 
     def with_columns(self, kind: str, **columns: np.ndarray) -> Curves:
         return dataclasses.replace(self, columns={**self.columns, kind: {**self.columns[kind], **columns}})
@@ -310,7 +312,7 @@ def faulty(seed: int, repetitions: int, sizes: Sequence[int] = SIZES[1:]) -> pd.
         for name, (effects, fault) in FAULTS.items():
             for effect in effects:
                 detector = flags.BY_NAME[name]
-                f: Finding = detector.judge(fault(base, effect, rng).view(), detector)
+                f: Finding = detector.assess(fault(base, effect, rng).view())
                 if f.state != flags.NOT_ASSESSABLE:
                     value = score(f.state, f.measured, f.least)
                     lines.append((name, effect, noise_kind, size, f.state == flags.FLAG, value))

@@ -16,11 +16,12 @@ from pathlib import Path
 
 import click
 
-from aggregate.flags import DETECTORS
+from aggregate.flags import detectors_of
 from jobs.cli.group import cli
 from sweepwise.core.atomic import write_bytes
 from sweepwise.core.value_format import format_value
 from tdmpc.config import PAPERS, TrainConfig, limits_text, type_text
+from tdmpc.description import DESCRIPTION
 from tdmpc.metrics import EVENTS, METRICS
 from tdmpc.tasks import TASKS
 
@@ -161,8 +162,9 @@ def measured() -> dict[str, list[str]]:
 def flags() -> str:
     rates, parts = measured(), []
     head = ("flag", "metric", "measured", "raised above", "needs", "false alarms", "found from: 40, 200, 1,000 rows")
-    for group in dict.fromkeys(d.group for d in DETECTORS):
-        own = [d for d in DETECTORS if d.group == group]
+    detectors = detectors_of(DESCRIPTION)
+    for group in dict.fromkeys(d.group for d in detectors):
+        own = [d for d in detectors if d.group == group]
         rows = []
         for d in own:
             alarms, *found = rates.get(d.title, ["not measured"])

@@ -44,7 +44,7 @@ def cards(sweep: SweepSummary, chips: Sequence[Chip], frame: curves.Frame, loade
     shares = sorted(votes, key=lambda key: -votes[key]["raised"] / votes[key]["assessable"])
     drawn = set(shares[:MOST_PICTURES])
     made = []
-    for detector in flags.DETECTORS:
+    for detector in flags.detectors_of(sweep.source.agent):
         metric = _shown_metric(sweep, detector)
         for chip in chips:
             key = (chip.config_id, detector.name)

@@ -67,7 +67,7 @@ def render(summary: Summary) -> str:
         colors=COLORS,
         quarantine=summary.loaded.quarantine.to_dict("records"),
         doubts=summary.loaded.doubts.to_dict("records"),
-        detectors=flags.DETECTORS,
+        detectors=flags.detectors_of(summary.sweeps[0].source.agent) if summary.sweeps else flags.DETECTORS,
         provenance=_provenance(summary),
     )
 

@@ -292,7 +292,7 @@ def flag_tables(sweep: SweepSummary, chips: Sequence[Chip]) -> dict[str, Any]:
     (`quiet`) and of those that could be judged in no run (`unknown`)."""
     votes = {(v["config_id"], v["flag"]): v for v in sweep.votes.to_dict("records")}
     counts = sweep.votes.groupby("flag")[["raised", "assessable"]].sum()
-    known = [d for d in flags.DETECTORS if d.name in counts.index]
+    known = [d for d in flags.detectors_of(sweep.source.agent) if d.name in counts.index]
     raised = [d for d in known if counts.at[d.name, "raised"]]
     judged = [d for d in known if counts.at[d.name, "assessable"]]
     voted = {config_id for config_id, _ in votes}
@@ -312,9 +312,9 @@ def _causes(sweep: SweepSummary, chips: Sequence[Chip]) -> list[tuple[Chip, list
     by_chip = []
     for chip in chips:
         config = sweep.config(chip.config_id).config
-        own = (frame[frame["config_id"] == chip.config_id] for frame in (sweep.findings, sweep.votes))
+        findings, votes = (frame[frame["config_id"] == chip.config_id] for frame in (sweep.findings, sweep.votes))
         lines = []
-        for hypothesis in hypotheses.hypotheses(*own):
+        for hypothesis in hypotheses.hypotheses(findings, votes, sweep.source.agent.diagnostics.causes):
             now = ", ".join(
                 f"{key} is {format_plan_value(config[key])}" for key in hypothesis.cause.keys if key in config
             )

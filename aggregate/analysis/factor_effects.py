@@ -20,17 +20,13 @@ from aggregate.analysis.factor_contrasts import TIMES, Axis, axes
 from aggregate.inputs.runs import SweepSource
 from aggregate.statistics import estimates
 from aggregate.statistics.alpha_spending import InterimAnalyses
-from tdmpc.metrics import METRICS
+from sweepwise.core.metrics import Catalogue
 
 PRIMARY = "final_primary"
 OUTCOMES = (PRIMARY, "auc_primary", "fall_primary", "final_policy")
+OF_PRIMARY = (PRIMARY, "auc_primary", "final_policy")  # values of the primary metric, better in its direction
 LAST_QUARTER = 0.75
-# Diagnostics. Metrics that are better when higher are scores instead.
-LATE = {
-    name
-    for name, metric in METRICS.items()
-    if metric.kind != "episode" and not metric.is_list and metric.group != "run" and metric.better != "up"
-}
+_RESULTS = ("primary", "policy_without_mpc", "training_return")  # roles of metrics that are scores
 _CORNERS = ((0, 0), (0, 1), (1, 0), (1, 1))
 _COLUMNS = ["outcome", "factor", "low", "high", "levels", "runs", "estimate", "ci_low", "ci_high", "sd", "p_raw",
             "detectable", "needed"]  # fmt: skip
@@ -62,7 +58,7 @@ class Effects:
 def effects(sweep: SweepSource, scores: pd.DataFrame, diagnostics: pd.DataFrame, findings: pd.DataFrame) -> Effects:
     """scores and diagnostics: one line per run with `config_id`; findings: `flags.judge`."""
     main, pairs = axes(sweep)
-    metrics = [name for name in diagnostics if name in METRICS]
+    metrics = [name for name in diagnostics if name in sweep.agent.catalogue.metrics]
     raised, analyses = _flag_counts(sweep, findings), sweep.interim_analyses
     odds = pd.DataFrame(_odds(main, raised), columns=_ODDS)
     odds_pairs = pd.DataFrame(_odds_interactions(main, raised), columns=_ODDS)
@@ -80,15 +76,29 @@ def effects(sweep: SweepSource, scores: pd.DataFrame, diagnostics: pd.DataFrame,
     )
 
 
-def last_quarter(rows: Mapping[str, Mapping[str, Any]], total: int) -> dict[str, float]:
+def diagnostics_of(catalogue: Catalogue) -> frozenset[str]:
+    """Names of the metrics that are diagnostics: numbers that are no result of the agent. Metrics that are better when
+    higher are results too."""
+    return frozenset(
+        name
+        for name, metric in catalogue.metrics.items()
+        if metric.kind != "episode" and not metric.is_list and metric.group != "run" and metric.better != "up"
+        and metric.role not in _RESULTS
+    )  # fmt: skip
+
+
+def last_quarter(rows: Mapping[str, Mapping[str, Any]], total: int, catalogue: Catalogue) -> dict[str, float]:
     """Rows of one run by kind -> mean of every diagnostic over the steps after three quarters of `total`, of those
     that are finite."""
     means: dict[str, float] = {}
+    wanted = diagnostics_of(catalogue)
     for kind, part in rows.items():
-        names = [name for name in part if name in LATE and METRICS[name].kind == kind]
+        names = [name for name in part if name in wanted and catalogue.metrics[name].kind == kind]
         late = np.asarray(part["step"]) > LAST_QUARTER * total
         for name in names if late.any() else ():
-            values = np.asarray(part[name], dtype=float)[late]
+            values = np.asarray(part[name])[late]
+            if values.dtype == object:  # lists, although declared as numbers
+                continue
             values = values[np.isfinite(values)]
             means |= {name: float(values.mean())} if values.size else {}
     return means

@@ -12,36 +12,40 @@ import numpy as np
 import pandas as pd
 
 from aggregate.inputs.runs import DIVERGED, ConfigSource, Loaded, SweepSource, load
+from sweepwise.core.metrics import Catalogue, Metric
 
 FEWEST_OTHERS = 3  # configurations needed for a median
 
 
 @dataclass(frozen=True)
 class Underperforming:
-    """best: maximum up to `step` of the evaluation return, averaged over the configuration's seeds. median: over
-    `others` other configurations, of the average of their curves up to `step`."""
+    """best: best value up to `step` of the primary metric, averaged over the configuration's seeds. median: over
+    `others` other configurations, of the average of their curves up to `step`. metric: the primary one."""
 
     config_id: str
     step: int
     best: float
     median: float
     others: int
+    metric: Metric
 
 
 def underperforming(sweep: SweepSource, after: float) -> list[Underperforming]:
-    """Configurations whose best return is below the median of the others' averages. after: share of training before
-    which none is judged. Raises `AggregateError` where no row can be read."""
-    loaded = load([sweep])
-    curves = {config.config_id: _curve(config, loaded) for config in sweep.configs}
+    """Configurations whose best value is worse than the median of the others' averages. after: share of training before
+    which none is judged. Raises `AggregateError` where no row can be read, `MetricError` without a primary metric."""
+    loaded, catalogue = load([sweep]), sweep.agent.catalogue
+    curves = {config.config_id: _curve(config, loaded, catalogue.primary) for config in sweep.configs}
     least = {config.config_id: after * config.total_steps for config in sweep.configs}
-    judged = (judge_configuration(config_id, curves, least[config_id]) for config_id in curves)
+    judged = (judge_configuration(config_id, curves, least[config_id], catalogue) for config_id in curves)
     return [configuration for configuration in judged if configuration is not None]
 
 
-def judge_configuration(config_id: str, curves: Mapping[str, pd.Series], least: float) -> Underperforming | None:
+def judge_configuration(
+    config_id: str, curves: Mapping[str, pd.Series], least: float, catalogue: Catalogue
+) -> Underperforming | None:
     """None where the configuration does not underperform, or cannot be judged yet.
 
-    curves: mean evaluation return over seeds by step, up to the last step that all seeds reached. least: step before
+    curves: mean primary metric over seeds by step, up to the last step that all seeds reached. least: step before
     which it is not judged. Only configurations that reached the same step are compared with it.
     """
     own = curves[config_id]
@@ -53,17 +57,19 @@ def judge_configuration(config_id: str, curves: Mapping[str, pd.Series], least: 
     ]
     if not step or step < least or len(averages) < FEWEST_OTHERS:
         return None
-    best, median = float(own.max()), float(np.median(averages))
-    return Underperforming(config_id, step, best, median, len(averages)) if best < median else None
+    sign, median = catalogue.sign, float(np.median(averages))
+    best = sign * float((sign * own).max())
+    hopeless = sign * best < sign * median
+    return Underperforming(config_id, step, best, median, len(averages), catalogue.primary) if hopeless else None
 
 
-def _curve(config: ConfigSource, loaded: Loaded) -> pd.Series:
+def _curve(config: ConfigSource, loaded: Loaded, metric: Metric) -> pd.Series:
     """See `judge_configuration`; empty where a seed has no evaluation yet, unless it diverged."""
     parts = []
     for run in config.runs:
-        rows = loaded.runs[run.config_id, run.seed].frames(("eval",), config.total_steps).get("eval")
-        if rows is not None and "eval_return_planner" in rows:
-            parts.append(rows.groupby("step")["eval_return_planner"].mean())
+        rows = loaded.runs[run.config_id, run.seed].frames((metric.kind,), config.total_steps).get(metric.kind)
+        if rows is not None and metric.name in rows and rows[metric.name].dtype != object:
+            parts.append(rows.groupby("step")[metric.name].mean())
         elif run.state != DIVERGED:
             return pd.Series(dtype=float)
     wide = pd.concat(parts, axis=1) if parts else pd.DataFrame()

@@ -18,7 +18,7 @@ from scipy import stats
 from aggregate import flags
 from aggregate.analysis.factor_contrasts import Axis, axes, group_codes, level_positions
 from aggregate.analysis.factor_effects import Cells, effect
-from aggregate.inputs.plan_questions import ENDPOINTS, Question, Term
+from aggregate.inputs.plan_questions import ENDPOINTS, Question, Term, endpoint
 from aggregate.inputs.runs import ConfigSource, SweepSource
 from aggregate.statistics import estimates
 
@@ -73,7 +73,7 @@ def contrasts_by_question(sweep: SweepSource, scores: pd.DataFrame, findings: pd
     lines = [
         {"question": c.question, "endpoint": c.endpoint, "deciding": c.deciding, "family": c.family,
          "axis": f"{c.axis.factor}: {c.axis.low}, {c.axis.high}", "inner": c.inner,
-         **_judged(c, weights, measured[c.endpoint], sweep.interim_analyses.tests(families.count(c.family)))}
+         **_judged(c, weights, measured[c.endpoint], sweep, sweep.interim_analyses.tests(families.count(c.family)))}
         for c, weights in weighted
     ]  # fmt: skip
     table = pd.DataFrame(lines, columns=COLUMNS[:-2])
@@ -93,10 +93,10 @@ def _contrasts(sweep: SweepSource) -> Iterator[_Contrast]:
     for number, question in enumerate(all_questions(sweep)):
         family = PLANNED if number < len(sweep.questions) else ADDED
         for axis in _axes(question, sweep):
-            for place, endpoint in enumerate(question.on):
-                yield _Contrast(number, endpoint, place == 0, axis, endpoint if place else family)
-                for inner in axis.names[1:-1] if not place and not ENDPOINTS[endpoint].rate else ():
-                    yield _Contrast(number, endpoint, True, axis, family, inner)
+            for place, name in enumerate(question.on):
+                yield _Contrast(number, name, place == 0, axis, name if place else family)
+                for inner in axis.names[1:-1] if not place and not ENDPOINTS[name].rate else ():
+                    yield _Contrast(number, name, True, axis, family, inner)
 
 
 def _axes(question: Question, sweep: SweepSource) -> Iterator[Axis]:
@@ -145,9 +145,9 @@ class _Rates:
     judged: np.ndarray
 
 
-def _cells(endpoint: str, scores: pd.DataFrame, findings: pd.DataFrame, ids: Sequence[str]) -> Cells | _Rates:
-    column = ENDPOINTS[endpoint].column
-    if not ENDPOINTS[endpoint].rate:
+def _cells(name: str, scores: pd.DataFrame, findings: pd.DataFrame, ids: Sequence[str]) -> Cells | _Rates:
+    column = ENDPOINTS[name].column
+    if not ENDPOINTS[name].rate:
         return Cells.of(scores, column, ids)
     own = findings[(findings["flag"] == column) & (findings["state"] != flags.NOT_ASSESSABLE)]
     raised = own.assign(raised=own["state"] == flags.FLAG).groupby("config_id")["raised"]
@@ -165,20 +165,25 @@ def _weights(contrast: _Contrast, measured: Cells | _Rates) -> np.ndarray:
     return weights
 
 
-def _judged(contrast: _Contrast, weights: np.ndarray, measured: Cells | _Rates, tests: float) -> dict[str, Any]:
+def _judged(
+    contrast: _Contrast, weights: np.ndarray, measured: Cells | _Rates, sweep: SweepSource, tests: float
+) -> dict[str, Any]:
     axis, used = contrast.axis, weights != 0
     if isinstance(measured, _Rates):
         return _rates(axis, used, measured, tests)
     levels = [(name, (measured.counts > 0) & axis.at(name)) for name in axis.names]
     by_level = [(name, float(measured.means[own].mean())) for name, own in levels if own.any()]
-    line = _inner(contrast, measured, tests) if contrast.inner else effect(axis, weights, measured, tests)
+    if not contrast.inner:
+        return {**effect(axis, weights, measured, tests), "by_level": by_level}
+    up = endpoint(contrast.endpoint, sweep.agent.catalogue).better == "up"
+    line = _inner(contrast, measured, 1 if up else -1, tests)
     return {**line, "by_level": by_level}
 
 
-def _inner(contrast: _Contrast, measured: Cells, tests: float) -> dict[str, Any]:
+def _inner(contrast: _Contrast, measured: Cells, sign: int, tests: float) -> dict[str, Any]:
     """An inner level against the better end level. "Better than both ends" is significant where both comparisons are,
-    so the larger p is taken; 1 where the inner level is not better."""
-    axis, sign = contrast.axis, 1 if ENDPOINTS[contrast.endpoint].better == "up" else -1
+    so the larger p is taken; 1 where the inner level is not better. sign: 1 where a higher endpoint is better."""
+    axis = contrast.axis
     both = [axis.between(end, contrast.inner) for end in (axis.low, axis.high)]
     lines = [effect(one, one.weights(measured.counts > 1), measured, tests) for one in both]
     line = min(lines, key=lambda end: sign * end["estimate"])

@@ -11,14 +11,14 @@ from aggregate import flags
 from aggregate.flags.curve_features import jitter
 from aggregate.inputs.runs import DIVERGED, DONE, FAILED, STOPPED
 from aggregate.statistics import estimates
+from sweepwise.core.metrics import IS_FINAL
 
-METRIC_OF = {"primary": "eval_return_planner", "policy": "eval_return_policy"}
-MODES = tuple(METRIC_OF)
+MODES = {"primary": "primary", "policy": "policy_without_mpc"}  # ending of a score -> role of its metric
 LAST_SHARE = 0.1  # of training is "final",
 LAST_POINTS = 4  # if at least so many evaluations fall in it; else the last so many
 SCORES = ("final_primary", "final_policy", "auc_primary", "auc_policy", "large_primary", "large_policy", "training",
           "fall_primary", "noise_primary", "noise_policy")  # fmt: skip
-# The final return without collapsed runs, and with crashed runs scored as the worst.
+# The final result without collapsed runs, and with crashed runs scored as the worst.
 FAILURE_SCORES = ("healthy_primary", "worst_primary")
 CRASHED = (DIVERGED, FAILED, STOPPED)
 
@@ -28,15 +28,17 @@ def split_by_failure(
     states: Mapping[tuple[str, int], str],
     findings: pd.DataFrame,
     floor: float,
+    sign: int = 1,
 ) -> pd.DataFrame:
-    """With the columns of `FAILURE_SCORES`: the final return of runs that did not collapse, and of all runs where one
-    that crashed or was stopped counts as the worst there is: the lowest that was reached, or `floor` (of random
-    actions, NaN where unknown) where that is lower. states: (config_id, seed) -> state."""
+    """With the columns of `FAILURE_SCORES`: the final result of runs that did not collapse, and of all runs where one
+    that crashed or was stopped counts as the worst there is: the worst that was reached, or `floor` (of random
+    actions, NaN where unknown) where that is worse. states: (config_id, seed) -> state. sign: -1 where lower is
+    better."""
     collapsed = findings[(findings["flag"] == flags.COLLAPSE) & (findings["state"] == flags.FLAG)]
     fallen = set(zip(collapsed["config_id"], collapsed["seed"], strict=True))
     runs = list(zip(scores["config_id"], scores["seed"], strict=True))
     final = scores["final_primary"]
-    worst = np.nanmin([*final, floor]) if final.notna().any() else np.nan
+    worst = sign * np.nanmin([*(sign * final), sign * floor]) if final.notna().any() else np.nan
     crashed = [states[run] in CRASHED and np.isnan(value) for run, value in zip(runs, final, strict=True)]
     return scores.assign(
         healthy_primary=final.mask([run in fallen for run in runs]), worst_primary=final.mask(crashed, worst)
@@ -44,16 +46,16 @@ def split_by_failure(
 
 
 def run_scores(view: flags.RunView, fewest: int = LAST_POINTS) -> dict[str, float | bool]:
-    """Scores of one run, NaN where it has none.
+    """Scores of one run, NaN where it has none; in the unit of the metric, whichever direction is better.
 
-    final_*: mean evaluation return over the last 10 % of training, over the last `fewest` evaluations where fewer
+    final_*: mean evaluation result over the last 10 % of training, over the last `fewest` evaluations where fewer
     fall there (`final_points` says how many entered); auc_*: area under the evaluation curve divided
     by the steps it spans; large_*: the large evaluation after the last step; training: mean return of the
-    training episodes in the last 10 %; fall_primary: from the best window of evaluations to the last
+    training episodes in the last 10 %; fall_primary: how much worse the last window of evaluations is than the best
     (`estimates.split_fall`); noise_*: how far evaluations of the second half jump from one to the next. All of
     these need a run that came to its end. so_far: mean of the last 4 evaluations of any run.
     """
-    evaluated = view.series("eval", "eval_return_planner")
+    evaluated = view.series("primary")
     reached = evaluated.steps[-1] if evaluated.steps.size else 0
     border = (1 - LAST_SHARE) * view.total_steps
     complete = bool(reached >= view.total_steps or (view.state == DONE and reached > border))
@@ -61,19 +63,19 @@ def run_scores(view: flags.RunView, fewest: int = LAST_POINTS) -> dict[str, floa
     scores |= {"complete": complete, "final_points": 0, "so_far": _mean(evaluated.values[-LAST_POINTS:])}
     if not complete:
         return scores
-    for mode in MODES:
-        series = view.series("eval", METRIC_OF[mode])
+    for mode, role in MODES.items():
+        series = view.series(role)
         last = max(int(np.sum(series.steps > border)), fewest)
         scores[f"final_{mode}"] = _mean(series.values[-last:])
         scores[f"auc_{mode}"] = _area(series)
         half = series.values[series.steps > view.total_steps / 2]
         scores[f"noise_{mode}"] = jitter(half) if half.size >= LAST_POINTS else np.nan
-        scores[f"large_{mode}"] = _large_evaluation(view, mode)
-    _, half_a, half_b = view.halves("eval_return_planner_episodes")
-    decline = estimates.split_fall(half_a, half_b)
+        scores[f"large_{mode}"] = _large_evaluation(view, role)
+    halves = view.halves()
+    decline = estimates.split_fall(halves.one, halves.other)
     scores["fall_primary"] = decline.fall if decline is not None else np.nan
     scores["final_points"] = min(max(int(np.sum(evaluated.steps > border)), fewest), evaluated.steps.size)
-    episodes = view.series("episode", "episode_return")
+    episodes = view.series("training_return")
     scores["training"] = _mean(episodes.values[episodes.steps > border])
     return scores
 
@@ -89,10 +91,12 @@ def _area(series: flags.Series) -> float:
     return float(np.trapezoid(series.values, series.steps) / (series.steps[-1] - series.steps[0]))
 
 
-def _large_evaluation(view: flags.RunView, mode: str) -> float:
-    rows = view.rows["eval"]
-    name = METRIC_OF[mode]
-    if name not in rows:
+def _large_evaluation(view: flags.RunView, role: str) -> float:
+    metric = view.metric(role)
+    rows = view.rows.get(metric.kind, {}) if metric else {}
+    if metric is None or metric.name not in rows or IS_FINAL not in rows:
         return np.nan
-    values = np.asarray(rows[name], dtype=float)[np.asarray(rows["eval_is_final"]) == 1]
+    values = np.asarray(rows[metric.name])[np.asarray(rows[IS_FINAL]) == 1]
+    if values.dtype == object:  # lists, although declared as numbers
+        return np.nan
     return _mean(values[np.isfinite(values)][-1:])  # the newest: a run that was extended has one at its former end too

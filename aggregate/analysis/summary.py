@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,18 +18,20 @@ from aggregate.inputs.parallel import mapping
 from aggregate.inputs.progress import tracked
 from aggregate.inputs.runs import ConfigSource, Loaded, RunRows, RunSource, SweepSource, load
 from aggregate.statistics import estimates, step_bins
+from sweepwise.core.agent import AgentDescription
 from sweepwise.core.errors import AggregateError
-from sweepwise.core.metrics import KINDS
-from tdmpc.metrics import METRICS
+from sweepwise.core.metrics import KINDS, Catalogue, Metric
 
 __all__ = ["AggregateError", "RandomReference", "Summary", "SweepSummary", "summarise"]
 
 BINNED = ("train", "episode")
+_COMPARED = ("primary", "policy_loss")  # roles of the metrics that are compared over the runs of a sweep
 
 
 @dataclass(frozen=True)
 class RandomReference:
-    """Returns of the `n` distinct episodes of random actions before training, over all runs."""
+    """Results of the `n` distinct episodes of random actions before training, over all runs. best: the smallest where
+    lower is better."""
 
     mean: float
     sd: float
@@ -132,29 +133,30 @@ def _summarise_sweep(sweep: SweepSource, loaded: Loaded) -> SweepSummary:
     requested = [(config, run) for config in sweep.configs for run in config.runs]
     total = max((config.total_steps for config in sweep.configs), default=1)
     baseline = next((config.config_id for config in sweep.configs if config.is_baseline), "")
-    results = _judge_runs(requested, loaded, total, baseline)
-    seeds, curves = _curves(results)
+    catalogue, sign = sweep.agent.catalogue, sweep.agent.catalogue.sign
+    results = _judge_runs(requested, sweep.agent, loaded, total, baseline)
+    seeds, curves = _curves(results, catalogue)
     findings = _findings(results)
-    random = _random_reference(results.values())
+    random = _random_reference(results.values(), sign)
     floor = random.mean if random else np.nan
     states = {(run.config_id, run.seed): run.state for _, run in requested}
-    scores = split_by_failure(_scores(results), states, findings, floor)
-    late = _late(results)
+    scores = split_by_failure(_scores(results), states, findings, floor, sign)
+    late = _late(results, catalogue)
     return SweepSummary(
         source=sweep,
         runs=_runs(requested, results, loaded.quarantine),
         curves=curves,
-        worst_curves=worst_curves(seeds, {run for run, state in states.items() if state in CRASHED}, floor),
+        worst_curves=worst_curves(seeds, {run for run, state in states.items() if state in CRASHED}, floor, catalogue),
         seeds=seeds,
         events=_events(results),
         scores=scores,
-        ranking=_ranking(sweep.configs, scores),
-        contrasts=estimates.AgainstBest(sweep.interim_analyses)(scores, "config_id", factor_effects.PRIMARY),
-        baseline=estimates.AgainstBaseline(sweep.interim_analyses)(
+        ranking=_ranking(sweep.configs, scores, sign),
+        contrasts=estimates.AgainstBest(sweep.interim_analyses, sign)(scores, "config_id", factor_effects.PRIMARY),
+        baseline=estimates.AgainstBaseline(sweep.interim_analyses, sign)(
             scores, "config_id", factor_effects.PRIMARY, baseline
         ),
-        secondary=baseline_contrasts.secondary(scores, baseline, sweep.interim_analyses),
-        diagnostics=baseline_contrasts.diagnostics(late, baseline),
+        secondary=baseline_contrasts.secondary(scores, baseline, sweep.interim_analyses, sign),
+        diagnostics=baseline_contrasts.diagnostics(late, baseline, catalogue),
         effects=factor_effects.effects(sweep, scores, late, findings),
         question_contrasts=_question_contrasts(sweep, loaded, scores, findings),
         findings=findings,
@@ -163,19 +165,20 @@ def _summarise_sweep(sweep: SweepSource, loaded: Loaded) -> SweepSummary:
         random=random,
         total_steps=total,
         origins=loaded.origins[_of_runs(loaded.origins, results)],
-        imported=_imported(sweep.imported, loaded, total, scores[scores["config_id"] == baseline]),
+        imported=_imported(sweep, loaded, total, scores[scores["config_id"] == baseline]),
     )
 
 
-def _imported(configs: Sequence[ConfigSource], loaded: Loaded, total: int, baseline: pd.DataFrame) -> Imported | None:
+def _imported(sweep: SweepSource, loaded: Loaded, total: int, baseline: pd.DataFrame) -> Imported | None:
     """baseline: the scores of the sweep's baseline."""
-    if not configs:
+    if not sweep.imported:
         return None
-    requested = [(config, run) for config in configs for run in config.runs]
-    results = _judge_runs(requested, loaded, total)
-    seeds, curves = _curves(results)
+    requested = [(config, run) for config in sweep.imported for run in config.runs]
+    catalogue = sweep.agent.catalogue
+    results = _judge_runs(requested, sweep.agent, loaded, total)
+    seeds, curves = _curves(results, catalogue)
     scores = _scores(results)
-    # the primary score is the return near the last step; "so far" would average distant points of a published curve
+    # the primary score is the result near the last step; "so far" would average distant points of a published curve
     scores = scores.assign(so_far=scores[factor_effects.PRIMARY], **dict.fromkeys(FAILURE_SCORES, np.nan))
     compared = pd.concat([scores, baseline], ignore_index=True)
     against = next(iter(baseline["config_id"]), "")
@@ -184,13 +187,13 @@ def _imported(configs: Sequence[ConfigSource], loaded: Loaded, total: int, basel
         curves=curves,
         seeds=seeds,
         scores=scores,
-        ranking=_ranking(configs, scores),
-        baseline=estimates.AgainstBaseline()(compared, "config_id", factor_effects.PRIMARY, against),
+        ranking=_ranking(sweep.imported, scores, catalogue.sign),
+        baseline=estimates.AgainstBaseline(sign=catalogue.sign)(compared, "config_id", factor_effects.PRIMARY, against),
     )
 
 
 def _judge_runs(
-    requested: RequestedRuns, loaded: Loaded, total: int, baseline: str = ""
+    requested: RequestedRuns, agent: AgentDescription, loaded: Loaded, total: int, baseline: str = ""
 ) -> dict[tuple[str, int], _RunResults]:
     """Results of every requested run, by (config_id, seed). baseline: config_id, "" for none."""
     pairs = [(config, loaded.runs[run.config_id, run.seed]) for config, run in requested]
@@ -198,8 +201,9 @@ def _judge_runs(
             if (known := [rows.spacing[kind] for _, rows in pairs if kind in rows.spacing])}  # fmt: skip
     own = [pair for pair in pairs if pair[0].config_id == baseline]
     with mapping(len(pairs), waits=False) as over:
-        reference = flags.sweep_reference(over(_evaluated, pairs), over(_trained, own))
-        judge = functools.partial(_judge_run, reference=reference, bins=bins, total=total)
+        tested, losses = (functools.partial(_series, metric=agent.catalogue.roles.get(role)) for role in _COMPARED)
+        reference = flags.sweep_reference(over(tested, pairs), over(losses, own), agent.catalogue.sign)
+        judge = functools.partial(_judge_run, agent=agent, reference=reference, bins=bins, total=total)
         results = tracked(over(judge, pairs), len(pairs), "judging runs")
         return {(run.config_id, run.seed): result for (_, run), result in zip(requested, results, strict=True)}
 
@@ -207,30 +211,25 @@ def _judge_runs(
 Pair = tuple[ConfigSource, RunRows]
 
 
-def _view(pair: Pair, kinds: Sequence[str]) -> flags.RunView:
+def _series(pair: Pair, metric: Metric | None) -> flags.Series:
     config, rows = pair
-    # a run may have been extended beyond the last step of this sweep: later rows are not part of it
-    return flags.RunView(rows.columns(kinds, config.total_steps), config.total_steps, rows.source.state, config.config)
+    return flags.series_of(rows.columns((metric.kind,), config.total_steps) if metric else {}, metric)
 
 
-def _evaluated(pair: Pair) -> flags.RunView:
-    return _view(pair, ("eval",))
-
-
-def _trained(pair: Pair) -> flags.RunView:
-    return _view(pair, ("train",))
-
-
-def _judge_run(pair: Pair, reference: flags.SweepReference, bins: Mapping[str, int], total: int) -> _RunResults:
+def _judge_run(
+    pair: Pair, agent: AgentDescription, reference: flags.SweepReference, bins: Mapping[str, int], total: int
+) -> _RunResults:
     config, run = pair[0], pair[1].source
-    view = dataclasses.replace(_view(pair, KINDS), reference=reference)
+    # a run may have been extended beyond the last step of this sweep: later rows are not part of it
+    rows = pair[1].columns(KINDS, config.total_steps)
+    view = flags.RunView(rows, config.total_steps, run.state, agent, config.config, reference)
     return _RunResults(
-        curves={kind: _run_curves(kind, rows, bins, total) for kind, rows in view.rows.items()},
+        curves={kind: _run_curves(kind, rows, bins, total, agent.catalogue) for kind, rows in view.rows.items()},
         events=_first_steps(view.rows.get("event", {})),
-        # published evaluations are far apart: an earlier one is not a final return
+        # published evaluations are far apart: an earlier one is not a final result
         scores=run_scores(view, fewest=1 if config.imported else LAST_POINTS),
         findings=flags.judge_run(run.config_id, run.seed, view),
-        late=factor_effects.last_quarter(view.rows, total),
+        late=factor_effects.last_quarter(view.rows, total, agent.catalogue),
         evaluations=flags.late_evaluations(view),
         random=_random_episodes(run.seed, view),
         last_step=view.last_step,
@@ -246,12 +245,12 @@ def _first_steps(rows: Mapping[str, Any]) -> dict[str, int]:
     return first
 
 
-def _late(results: Mapping[tuple[str, int], _RunResults]) -> pd.DataFrame:
+def _late(results: Mapping[tuple[str, int], _RunResults], catalogue: Catalogue) -> pd.DataFrame:
     """Diagnostics over the last quarter of the runs that finished."""
     lines = [
         {"config_id": c, "seed": s, **result.late} for (c, s), result in results.items() if result.scores["complete"]
     ]
-    return _in_order(pd.DataFrame(lines), ("config_id", "seed"))
+    return _in_order(pd.DataFrame(lines), ("config_id", "seed"), catalogue)
 
 
 def _findings(results: Mapping[tuple[str, int], _RunResults]) -> pd.DataFrame:
@@ -265,7 +264,7 @@ def _question_contrasts(
     own = {config.config_id for config in sweep.configs}
     others = [(c, run) for c in sweep.all_configs if c.config_id not in own for run in c.runs]
     if others:
-        results = _judge_runs(others, loaded, max(config.total_steps for config, _ in others))
+        results = _judge_runs(others, sweep.agent, loaded, max(config.total_steps for config, _ in others))
         scores = pd.concat([scores, _scores(results)], ignore_index=True)
         findings = pd.concat([findings, _findings(results)], ignore_index=True)
     return question_contrasts.contrasts_by_question(sweep, scores, findings)
@@ -276,13 +275,18 @@ def _of_runs(frame: pd.DataFrame, runs: Collection[tuple[str, int]]) -> np.ndarr
     return np.array([run in runs for run in zip(frame["config_id"], frame["seed"], strict=True)], dtype=bool)
 
 
-def _run_curves(kind: str, rows: Mapping[str, Any], bins: Mapping[str, int], total: int) -> pd.DataFrame:
-    metrics = [name for name, metric in METRICS.items()
-               if metric.kind == kind and not metric.is_list and metric.unit != "bool" and name in rows]  # fmt: skip
+def _run_curves(
+    kind: str, rows: Mapping[str, Any], bins: Mapping[str, int], total: int, catalogue: Catalogue
+) -> pd.DataFrame:
+    metrics = [name for name, metric in catalogue.metrics.items()
+               if metric.kind == kind and not metric.is_list and metric.unit != "bool" and name in rows
+               and rows[name].dtype != object]  # fmt: skip
     return step_bins.binned(rows, total, bins[kind], metrics) if kind in bins else step_bins.own_points(rows, metrics)
 
 
-def _curves(results: Mapping[tuple[str, int], _RunResults]) -> tuple[dict[str, pd.DataFrame], pd.DataFrame]:
+def _curves(
+    results: Mapping[tuple[str, int], _RunResults], catalogue: Catalogue
+) -> tuple[dict[str, pd.DataFrame], pd.DataFrame]:
     """(wide curves per seed by kind of row, long curves with mean and interval over seeds)."""
     seeds: dict[str, pd.DataFrame] = {}
     curves = [pd.DataFrame(columns=["config_id", "kind", "metric", "step", "mean", "sd", "low", "high", "n"])]
@@ -291,7 +295,7 @@ def _curves(results: Mapping[tuple[str, int], _RunResults]) -> tuple[dict[str, p
         owners = np.repeat(np.arange(len(parts)), [len(part) for part in parts.values()])
         config_ids, seed_numbers = (np.array(names)[owners] for names in zip(*parts, strict=True))
         whole = pd.concat(parts.values(), ignore_index=True).assign(config_id=config_ids, seed=seed_numbers)
-        wide = _in_order(whole, ("config_id", "seed", "step"))
+        wide = _in_order(whole, ("config_id", "seed", "step"), catalogue)
         metrics = wide.columns[3:]
         if len(metrics):
             seeds[kind] = wide
@@ -301,9 +305,9 @@ def _curves(results: Mapping[tuple[str, int], _RunResults]) -> tuple[dict[str, p
     return seeds, pd.concat(curves[1:], ignore_index=True) if len(curves) > 1 else curves[0]
 
 
-def _in_order(frame: pd.DataFrame, first: Sequence[str]) -> pd.DataFrame:
+def _in_order(frame: pd.DataFrame, first: Sequence[str], catalogue: Catalogue) -> pd.DataFrame:
     """Columns `first`, then the metrics with any finite value, in the catalogue's order."""
-    metrics = [name for name in METRICS if name in frame and np.isfinite(frame[name]).any()]
+    metrics = [name for name in catalogue.metrics if name in frame and np.isfinite(frame[name]).any()]
     return frame.reindex(columns=[*first, *metrics])
 
 
@@ -336,9 +340,9 @@ def _scores(results: Mapping[tuple[str, int], _RunResults]) -> pd.DataFrame:
 # --- the ranking ---------------------------------------------------------------------------------------
 
 
-def _ranking(configs: Sequence[ConfigSource], scores: pd.DataFrame) -> pd.DataFrame:
-    """Columns config_id, label, planned, n, and mean, low and high of every score; best first, those without
-    a finished run last, in the plan's order."""
+def _ranking(configs: Sequence[ConfigSource], scores: pd.DataFrame, sign: int) -> pd.DataFrame:
+    """Columns config_id, label, planned, n, and mean, low and high of every score; best first (lowest for `sign` -1),
+    those without a finished run last, in the plan's order."""
     table = pd.DataFrame(
         [(c.config_id, c.name, c.is_baseline, len(c.runs)) for c in configs],
         columns=["config_id", "label", "is_baseline", "planned"],
@@ -351,20 +355,20 @@ def _ranking(configs: Sequence[ConfigSource], scores: pd.DataFrame) -> pd.DataFr
                             on="config_id", how="left")  # fmt: skip
         table[f"{name}_n"] = table[f"{name}_n"].fillna(0).astype(int)
     by = ["final_primary_mean", "so_far_mean"]
-    return table.sort_values(by, ascending=False, na_position="last", kind="stable", ignore_index=True)
+    return table.sort_values(by, ascending=sign < 0, na_position="last", kind="stable", ignore_index=True)
 
 
 def _random_episodes(seed: int, view: flags.RunView) -> set[tuple[int, int, float]]:
-    """(seed, step, return) of the training episodes that ended before the seed phase did; none where no event marks
-    its end."""
-    end = _first_steps(view.rows.get("event", {})).get("seed_phase_end", -1)
-    returns = view.series("episode", "episode_return")
+    """(seed, step, result) of the training episodes that ended before the random actions did; none where no event
+    marks their end."""
+    end = _first_steps(view.rows.get("event", {})).get(view.agent.diagnostics.random_until, -1)
+    returns = view.series("training_return")
     before = returns.steps <= end
     return {(seed, int(s), float(r)) for s, r in zip(returns.steps[before], returns.values[before], strict=True)}
 
 
-def _random_reference(results: Iterable[_RunResults]) -> RandomReference | None:
-    """None where no run marked the end of its seed phase.
+def _random_reference(results: Iterable[_RunResults], sign: int) -> RandomReference | None:
+    """None where no run marked the end of its random actions.
 
     A seed plays the same random episodes under every configuration that changes nothing before training, so
     equal episodes of one seed count once.
@@ -374,4 +378,4 @@ def _random_reference(results: Iterable[_RunResults]) -> RandomReference | None:
         return None
     returns = [episode_return for _, _, episode_return in sorted(episodes)]
     sd = float(np.std(returns, ddof=1)) if len(returns) > 1 else np.nan
-    return RandomReference(float(np.mean(returns)), sd, max(returns), len(returns))
+    return RandomReference(float(np.mean(returns)), sd, sign * max(sign * r for r in returns), len(returns))

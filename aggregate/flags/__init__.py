@@ -1,12 +1,23 @@
 """Flags: detectors of faults in the curves of single runs, with the evidence, and votes over seeds.
 
 A finding is `flag`, `ok` or `not assessable` (too few points, or the metric is absent). All thresholds are in
-`DETECTORS`.
+`DETECTORS`, unless the agent has its own.
 """
 
-from aggregate.flags.detector import FLAG, NOT_ASSESSABLE, OK, WARN, Detector, Finding, RunView, Series, SweepReference
+from aggregate.flags.detector import (
+    FLAG,
+    NOT_ASSESSABLE,
+    OK,
+    WARN,
+    Detector,
+    Finding,
+    RunView,
+    Series,
+    SweepReference,
+    series_of,
+)
 from aggregate.flags.detectors import sweep_reference
-from aggregate.flags.registry import BY_NAME, COLLAPSE, DETECTORS
+from aggregate.flags.registry import BY_NAME, COLLAPSE, DETECTORS, detectors_of
 from aggregate.flags.votes import COLUMNS, Evaluations, judge, judge_run, late_evaluations, variance_split, vote
 
 __all__ = [
@@ -24,9 +35,11 @@ __all__ = [
     "RunView",
     "Series",
     "SweepReference",
+    "detectors_of",
     "judge",
     "judge_run",
     "late_evaluations",
+    "series_of",
     "sweep_reference",
     "variance_split",
     "vote",

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+
+from aggregate.inputs.metric_words import with_unit
+from sweepwise.core.agent import AgentDescription
+from sweepwise.core.metrics import Metric
 
 FLAG, WARN, OK, NOT_ASSESSABLE = "flag", "warn", "ok", "not assessable"
 
@@ -20,12 +25,22 @@ class Series:
     values: np.ndarray
 
 
+class Halves(NamedTuple):
+    """The primary metric of two halves of the data at the same points, times its sign; each (n,). points: values that
+    the rows have."""
+
+    steps: np.ndarray
+    one: np.ndarray
+    other: np.ndarray
+    points: int
+
+
 @dataclass(frozen=True)
 class SweepReference:
     """Values of the whole sweep that a run is compared with; NaN where unknown.
 
-    low, best: lowest start and highest level of the evaluation return with planning, over the sweep's runs.
-    jitter: row-to-row noise of the baseline's policy loss in the second half of training.
+    low, best: worst start and best level of the primary metric, over the sweep's runs; `best` is the smaller one where
+    lower is better. jitter: row-to-row noise of the baseline's policy loss in the second half of training.
     """
 
     low: float = np.nan
@@ -38,44 +53,83 @@ class RunView:
     """The input of detectors: one run.
 
     rows: by kind and column, (n,) values by ascending step, lists as objects; data frames work too. total_steps: where
-    the run should end. state: of the run, see `jobs.results.run_state`. config: its hyperparameters.
+    the run should end. state: of the run, see `jobs.results.run_state`. agent: what it trains. config: its
+    hyperparameters.
     """
 
     rows: Mapping[str, Mapping[str, Any]]
     total_steps: int
     state: str
+    agent: AgentDescription
     config: Mapping[str, Any] = field(default_factory=dict)
     reference: SweepReference = SweepReference()
 
-    def series(self, kind: str, metric: str) -> Series:
-        """The metric's finite values; empty if the run never logged it."""
-        rows = self.rows.get(kind)
-        if rows is None or metric not in rows:
-            return Series(np.empty(0), np.empty(0))
-        values = np.asarray(rows[metric], dtype=float)
-        finite = np.isfinite(values)
-        return Series(np.asarray(rows["step"], dtype=float)[finite], values[finite])
+    @property
+    def sign(self) -> int:
+        """sign x primary metric rises with quality."""
+        return self.agent.catalogue.sign
 
-    def lists(self, kind: str, metric: str) -> tuple[np.ndarray, list[np.ndarray]]:
+    def metric(self, role: str) -> Metric | None:
+        return self.agent.catalogue.roles.get(role)
+
+    def series(self, role: str) -> Series:
+        """Finite values of the metric with that role; empty if the agent has none or the run never logged it."""
+        return series_of(self.rows, self.metric(role))
+
+    def quality(self, role: str) -> Series:
+        """The same of a metric in the unit of the primary one, times `sign`."""
+        series = self.series(role)
+        return Series(series.steps, self.sign * series.values)
+
+    def lists(self, role: str) -> tuple[np.ndarray, list[np.ndarray]]:
         """(steps, values) of a list metric, of the rows that have it."""
-        rows = self.rows.get(kind)
-        if rows is None or metric not in rows:
+        metric = self.metric(role)
+        rows = self.rows.get(metric.kind, {}) if metric else {}
+        if metric is None or metric.name not in rows:
             return np.empty(0), []
-        values = np.asarray(rows[metric], dtype=object)
+        values = np.asarray(rows[metric.name], dtype=object)
         there = pd.notna(values)
-        return np.asarray(rows["step"], dtype=float)[there], [np.asarray(v, dtype=float) for v in values[there]]
+        lists = [np.atleast_1d(np.asarray(v, dtype=float)) for v in values[there]]
+        return np.asarray(rows["step"], dtype=float)[there], lists
 
-    def halves(self, metric: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """(steps, mean of the odd, mean of the even episodes) of the evaluations whose episodes are two or more and
-        finite, each (n,). metric: of one value per episode."""
-        steps, episodes = self.lists("eval", metric)
+    def halves(self) -> Halves:
+        """Odd and even episodes of the evaluations whose episodes are two or more and finite; neighbouring evaluations
+        where the agent logs no episodes."""
+        if self.metric("primary_episodes") is None:
+            return paired(self.quality("primary"))
+        steps, episodes = self.lists("primary_episodes")
         kept = [i for i, e in enumerate(episodes) if e.size > 1 and np.isfinite(e).all()]
         pairs = np.array([(episodes[i][::2].mean(), episodes[i][1::2].mean()) for i in kept]).reshape(-1, 2)
-        return steps[kept], pairs[:, 0], pairs[:, 1]
+        return Halves(steps[kept], self.sign * pairs[:, 0], self.sign * pairs[:, 1], len(kept))
 
     @property
     def last_step(self) -> int:
         return max((int(np.max(rows["step"])) for rows in self.rows.values() if len(rows["step"])), default=0)
+
+
+def series_of(rows: Mapping[str, Mapping[str, Any]], metric: Metric | None) -> Series:
+    """The finite values of a metric; empty without one or where it is not in `rows` (see `RunView`)."""
+    own = rows.get(metric.kind, {}) if metric else {}
+    if metric is None or metric.name not in own:
+        return Series(np.empty(0), np.empty(0))
+    values = _numbers(own[metric.name])
+    finite = np.isfinite(values)
+    return Series(np.asarray(own["step"], dtype=float)[finite], values[finite])
+
+
+def paired(series: Series) -> Halves:
+    """Neighbouring values as the two halves, up to the last; the first is left out of an odd number."""
+    even = series.values.size // 2 * 2
+    steps, pairs = series.steps[series.steps.size - even :], series.values[series.values.size - even :].reshape(-1, 2)
+    return Halves(steps.reshape(-1, 2)[:, 1], pairs[:, 0], pairs[:, 1], series.values.size)
+
+
+def _numbers(column: Any) -> np.ndarray:
+    """(n,) floats; NaN for a column of lists, which is no curve."""
+    values = np.asarray(column)
+    if values.dtype == object and any(isinstance(value, (list, np.ndarray)) for value in values):
+        return np.full(len(values), np.nan)
+    return values.astype(float)
 
 
 @dataclass(frozen=True)
@@ -83,7 +137,7 @@ class Finding:
     """The result of a detector on one run.
 
     The flag is raised where `measured` exceeds `least`, the largest of the detector's threshold, the noise of this run
-    and the minimum difference in return points. onset: step. measured, least and onset are NaN where there is none.
+    and the smallest change that counts. onset: step. measured, least and onset are NaN where there is none.
     """
 
     state: str
@@ -95,22 +149,56 @@ class Finding:
 
 @dataclass(frozen=True)
 class Detector:
-    """A fault and how it is detected: `judge` measures `metric`; `measured > threshold` (in `unit`) raises the flag.
+    """A fault and how it is detected: `judge` measures a metric; `measured > threshold` (in `unit`) raises the flag.
 
-    min_points: with fewer values of the metric the run is not assessable. formula: the measured quantity; quarters are
-    quarters of the metric's values.
+    role: of the metric, "" for a flag about the whole run. min_points: with fewer values of the metric the run is not
+    assessable. help: a template, see `of`. formula: the measured quantity; quarters are quarters of the metric's
+    values. judge: called by `assess`. needs: further roles. instead: role that will do where no metric has `role`.
+    metric: name of the metric, or the column that a flag about the whole run looks at; see `of`.
     """
 
     name: str
     title: str
     group: str
-    metric: str
+    role: str
     threshold: float
     unit: str
     min_points: int
     help: str
     formula: str
     judge: Callable[[RunView, Detector], Finding]
+    needs: tuple[str, ...] = ()
+    instead: str = ""
+    metric: str = ""
+
+    def of(self, agent: AgentDescription) -> Detector:
+        """With the agent's metric, "" where no metric has the role, its threshold, and the help for both."""
+        named = next((metric.name for metric in self._metrics(agent)), self.metric)
+        threshold = agent.diagnostics.thresholds.get(self.name, self.threshold)
+        change, differs = agent.diagnostics.smallest_change, agent.diagnostics.training_differs
+        counts = bool(change) and "primary" in agent.catalogue.roles
+        words = self.help.format(
+            threshold=threshold,
+            percent=f"{100 * threshold:g}",
+            rest=f"{100 - 100 * threshold:.3g}",
+            change=f" and {with_unit(change, agent.catalogue.primary)}" if counts else "",
+            differs=f"; {differs}" if differs else "",
+        )
+        return dataclasses.replace(self, metric=named, threshold=threshold, help=words)
+
+    def assess(self, run: RunView) -> Finding:
+        """The finding on one run; not assessable where the agent has no metric of a role that is needed."""
+        if lacking := self.lacking(run.agent):
+            return unknown(f"not assessed: no metric has the role {lacking}")
+        return self.judge(run, self.of(run.agent))
+
+    def lacking(self, agent: AgentDescription) -> str:
+        """The first role that no metric of the agent has, of those that are needed; "" for none."""
+        needed = () if not self.role or self._metrics(agent) else (self.instead or self.role,)
+        return next((role for role in (*needed, *self.needs) if role not in agent.catalogue.roles), "")
+
+    def _metrics(self, agent: AgentDescription) -> list[Metric]:
+        return [agent.catalogue.roles[role] for role in (self.role, self.instead) if role in agent.catalogue.roles]
 
 
 def too_few(points: int, detector: Detector) -> Finding:

@@ -1,7 +1,8 @@
-"""Which part is updated too fast: hypotheses for policy, value and world model, from flags and their order."""
+"""Which part of an agent is updated too fast: its `Diagnostics.causes`, scored from flags and their order."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,26 +10,7 @@ import pandas as pd
 
 from aggregate.flags.detector import FLAG, NOT_ASSESSABLE, OK
 from aggregate.flags.registry import BY_NAME
-
-
-@dataclass(frozen=True)
-class Cause:
-    """signs: flags that support it. knob: the recommended change. keys: hyperparameters whose value is reported."""
-
-    name: str
-    signs: tuple[str, ...]
-    knob: str
-    keys: tuple[str, ...]
-
-
-CAUSES = (
-    Cause("policy", ("log_std_oscillates", "pi_loss_spikes", "pi_loss_variance", "training_above_evaluation"),
-          "lower pi_lr_scale, or raise pi_update_freq", ("pi_lr_scale", "pi_update_freq")),
-    Cause("value", ("targets_swing", "value_overshoots", "heads_disagree", "q_heads_disagree"),
-          "lower tau, or utd_ratio", ("tau", "utd_ratio")),
-    Cause("world model", ("consistency_spikes", "validation_spikes", "consistency_rises", "reward_degrades"),
-          "lower lr, or utd_ratio", ("lr", "utd_ratio")),
-)  # fmt: skip
+from sweepwise.core.agent import Cause
 
 
 @dataclass(frozen=True)
@@ -50,16 +32,17 @@ class Hypothesis:
     seeds: int
 
 
-def hypotheses(findings: pd.DataFrame, votes: pd.DataFrame) -> list[Hypothesis]:
-    """Hypotheses that the findings and votes of one configuration support, best supported first.
+def hypotheses(findings: pd.DataFrame, votes: pd.DataFrame, causes: Sequence[Cause]) -> list[Hypothesis]:
+    """Hypotheses that the findings and votes of one configuration support, of the agent's `causes`, best supported
+    first.
 
     One sign is enough. They are ordered by score, then by earlier onset.
     """
-    onsets = pd.DataFrame({cause.name: _onsets(findings, cause) for cause in CAUSES}).dropna(how="all")
+    onsets = pd.DataFrame({cause.name: _onsets(findings, cause) for cause in causes}).dropna(how="all")
     earliest = onsets.min(axis=1)
     by_flag = votes.set_index("flag")
     supported = []
-    for cause in CAUSES:
+    for cause in causes:
         own = by_flag[by_flag.index.isin(cause.signs) & (by_flag["state"] != NOT_ASSESSABLE)]
         up = own[own["state"] != OK]
         if up.empty:

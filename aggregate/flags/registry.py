@@ -1,128 +1,136 @@
-"""All detectors with their thresholds. docs/flags.md has what each detects and its error rates."""
+"""All detectors with their thresholds. docs/flags.md has what each detects and its error rates.
+
+They ask for roles (`sweepwise.core.metrics.ROLES`); `detectors_of` names an agent's metrics.
+"""
 
 from __future__ import annotations
 
 from aggregate.flags import detectors
 from aggregate.flags.detector import Detector
+from sweepwise.core.agent import AgentDescription
 
 SCALE, RANGE, GAIN = "of the value scale", "of the run's range", "share of the gain"
 
 DETECTORS: tuple[Detector, ...] = (
-    Detector("diverged", "NaN or diverged", "run", "nonfinite", 0, "rows", 1,
+    Detector("diverged", "NaN or diverged", "run", "", 0, "rows", 1,
              "a metric became NaN or infinite, or the run recorded that it diverged",
              "rows with a metric that is not finite",
-             detectors.diverged),
-    Detector("stopped_early", "stopped early", "run", "step", 0, "stops", 1,
+             detectors.diverged, metric="nonfinite"),
+    Detector("stopped_early", "stopped early", "run", "", 0, "stops", 1,
              "failed, interrupted, stalled or diverged before its last step",
              "1 where the run ended before its last step",
-             detectors.stopped),
-    Detector("evaluation_collapse", "evaluation collapses late", "return", "eval_return_planner", 0.3, GAIN, 12,
-             "fall from the best window to the last of at least 30 % of the gain and 50 return points; the "
+             detectors.stopped, metric="step"),
+    Detector("evaluation_collapse", "evaluation collapses late", "return", "primary", 0.3, GAIN, 12,
+             "fall from the best window to the last of at least {percent} % of the gain{change}; the "
              "best window is found on one half of the episodes and measured on the other",
              "(best - last) / (best - first), windows of evaluation returns",
              detectors.evaluation_falls),
-    Detector("training_collapse", "training collapses late", "return", "episode_return", 0.3, GAIN, 30,
+    Detector("training_collapse", "training collapses late", "return", "training_return", 0.3, GAIN, 30,
              "the same fall, on training episodes",
              "(best - last) / (best - first), windows of pairs of episodes",
              detectors.training_falls),
-    Detector("training_above_evaluation", "training far above evaluation", "return", "episode_return", 0.25, GAIN, 12,
-             "training episodes of the last quarter above evaluation with planning by 25 % of the gain and 50 return "
-             "points; training plans with all dynamics heads, evaluation with one",
+    Detector("training_above_evaluation", "training far above evaluation", "return", "training_return", 0.25, GAIN, 12,
+             "training episodes of the last quarter above evaluation by {percent} % of the gain{change}{differs}",
              "(last quarter of training - last quarter of evaluation) / gain of training",
-             detectors.training_above),
-    Detector("evaluation_noise", "evaluation is noise", "return", "eval_return_planner", 0.15,
+             detectors.training_above, needs=("primary",)),
+    Detector("evaluation_noise", "evaluation is noise", "return", "primary", 0.15,
              "of the sweep's gain", 16,
-             "in the second half the return jumps from one evaluation to the next by 15 % of what the sweep's best "
-             "run gained",
+             "in the second half the return jumps from one evaluation to the next by {percent} % of what the sweep's "
+             "best run gained",
              "robust sd of jumps / sqrt 2 in the second half / (sweep's best - lowest start)",
-             detectors.evaluation_noise),
-    Detector("policy_alone_noise", "policy alone is noise", "return", "eval_return_policy", 0.15,
+             detectors.evaluation_noise, needs=("primary",)),
+    Detector("policy_alone_noise", "policy alone is noise", "return", "policy_without_mpc", 0.15,
              "of the sweep's gain", 16, "the same, evaluated without planning",
              "robust sd of jumps / sqrt 2 in the second half / (sweep's best - lowest start)",
-             detectors.evaluation_noise),
-    Detector("plateau", "stuck on a plateau", "return", "eval_return_planner", 0.5, "of the sweep's gain missing", 16,
+             detectors.evaluation_noise, needs=("primary",)),
+    Detector("plateau", "stuck on a plateau", "return", "primary", 0.5, "of the sweep's gain missing", 16,
              "ends below half of the sweep's best, and since the second quarter surely gained less than a tenth of it "
              "and not lost a tenth",
              "1 - (last quarter - lowest start) / (sweep's best - lowest start)",
              detectors.plateau),
     Detector("log_std_oscillates", "log_std oscillates", "policy", "log_std_per_dim", 0.25, "nat", 40,
-             "at least two reversals of at least 0.25 nat in one action dimension, smoothed over 5 % of the "
+             "at least two reversals of at least {threshold:g} nat in one action dimension, smoothed over 5 % of the "
              "run; no direction is expected",
              "largest swing made with two turning points, over dimensions",
-             detectors.log_std_oscillates),
+             detectors.log_std_oscillates, instead="log_std"),
     Detector("log_std_at_floor", "log_std at its floor", "policy", "log_std_per_dim", 0.95, "of the allowed range", 8,
-             "an action dimension ends in the bottom 5 % of the range allowed to it",
-             "(log_std_max - last quarter) / (log_std_max - log_std_min), lowest dimension",
-             detectors.log_std_at_floor),
+             "an action dimension ends in the bottom {rest} % of the range allowed to it",
+             "(upper limit - last quarter) / (upper - lower limit), lowest dimension",
+             detectors.log_std_at_floor, instead="log_std"),
     Detector("entropy_collapse", "entropy collapses early", "policy", "policy_entropy", 0.9, "of its whole fall", 40,
-             "falls by at least 1 nat, 90 % of it before a quarter of training, while the return stands below half of "
-             "the sweep's best",
+             "falls by at least 1 nat, {percent} % of it before a quarter of training, while the return stands below "
+             "half of the sweep's best",
              "fall by 25 % of training / whole fall",
-             detectors.entropy_collapses),
-    Detector("pi_loss_spikes", "policy loss spikes", "policy", "pi_loss", 0.5, RANGE, 40,
+             detectors.entropy_collapses, needs=("primary",)),
+    Detector("pi_loss_spikes", "policy loss spikes", "policy", "policy_loss", 0.5, RANGE, 40,
              "a point further from the rolling median than half the run's range, and than heavy-tailed noise gets "
              "once in 500 runs, after the first tenth",
              "max of |x - median of 11| / (p95 - p5), x = asinh of the loss about its median",
-             detectors.spiky("train", positive=False)),
-    Detector("pi_loss_variance", "policy loss ever noisier", "policy", "pi_loss", 2.0, "x the first half", 40,
+             detectors.spiky(positive=False)),
+    Detector("pi_loss_variance", "policy loss ever noisier", "policy", "policy_loss", 2.0, "x the first half", 40,
              "jumps twice as far from row to row in the second half as in the first, or three times as far as the "
              "baseline's",
              "robust sd of jumps in the second half / in the first",
              detectors.pi_loss_variance),
     Detector("value_bias", "value biased", "value", "value_bias", 0.2, SCALE, 16,
-             "true bias of the value keeps one sign for 80 % of the last quarter and exceeds 20 % of the "
+             "true bias of the value keeps one sign for 80 % of the last quarter and exceeds {percent} % of the "
              "value scale; positive is optimism",
              "|mean of the last quarter| / value scale",
-             detectors.value_bias),
-    Detector("value_off_target", "prediction off its target", "value", "optimism_gap", 0.1, SCALE, 20,
-             "value_pred_mean less td_target_mean keeps one sign for 80 % of the last quarter and exceeds 10 % of the "
-             "value scale: the value lags behind its target; whether both are too high, its bias tells",
+             detectors.value_bias, needs=("value_target",)),
+    Detector("value_off_target", "prediction off its target", "value", "value_lag", 0.1, SCALE, 20,
+             "prediction less target keeps one sign for 80 % of the last quarter and exceeds {percent} % of the value "
+             "scale: the value lags behind its target; whether both are too high, its bias tells",
              "|mean of the last quarter| / value scale",
-             detectors.value_off_target),
-    Detector("value_overshoots", "value predictions overshoot", "value", "value_pred_mean", 0.2, SCALE, 20,
-             "peak above the level of the last quarter by 20 % of the value scale; where the return falls too, the "
-             "value may only follow it",
+             detectors.value_off_target, needs=("value_target",)),
+    Detector("value_overshoots", "value predictions overshoot", "value", "value_prediction", 0.2, SCALE, 20,
+             "peak above the level of the last quarter by {percent} % of the value scale; where the return falls too, "
+             "the value may only follow it",
              "(peak of the smoothed curve - last quarter) / value scale",
-             detectors.value_overshoots),
-    Detector("targets_swing", "TD targets swing", "value", "td_target_mean", 0.2, SCALE, 40,
-             "at least two reversals of at least 20 % of the value scale, smoothed over 5 % of the run",
+             detectors.value_overshoots, needs=("value_target",)),
+    Detector("targets_swing", "TD targets swing", "value", "value_target", 0.2, SCALE, 40,
+             "at least two reversals of at least {percent} % of the value scale, smoothed over 5 % of the run",
              "largest swing made with two turning points / value scale",
-             detectors.targets_swing),
-    Detector("value_error_stays", "value error does not fall", "value", "value_error_abs_mean", 0.75,
+             detectors.targets_swing, needs=("value_target",)),
+    Detector("value_error_stays", "value error does not fall", "value", "value_error", 0.75,
              "of the second quarter", 20,
-             "the last quarter's error is above 75 % of the second's and above 10 % of the value scale",
+             "the last quarter's error is above {percent} % of the second's and above 10 % of the value scale",
              "last quarter / second quarter",
-             detectors.value_error_stays),
-    Detector("heads_disagree", "dynamics heads disagree", "value", "td_target_std_across_heads", 0.2, SCALE, 20,
-             "spread of the TD target over dynamics heads above 20 % of the value scale and rising",
+             detectors.value_error_stays, needs=("value_target",)),
+    Detector("heads_disagree", "dynamics heads disagree", "value", "target_spread", 0.2, SCALE, 20,
+             "spread of the TD target over dynamics heads above {percent} % of the value scale and rising",
              "last quarter / value scale",
-             detectors.heads_disagree),
-    Detector("q_heads_disagree", "value heads disagree", "value", "value_std_across_q_heads", 0.2, SCALE, 20,
-             "spread of the prediction over value heads above 20 % of the value scale and rising",
+             detectors.heads_disagree, needs=("value_target",)),
+    Detector("q_heads_disagree", "value heads disagree", "value", "value_spread", 0.2, SCALE, 20,
+             "spread of the prediction over value heads above {percent} % of the value scale and rising",
              "last quarter / value scale",
-             detectors.heads_disagree),
-    Detector("consistency_spikes", "consistency loss spikes", "world model", "consistency_loss", 0.5, RANGE, 40,
+             detectors.heads_disagree, needs=("value_target",)),
+    Detector("consistency_spikes", "consistency loss spikes", "world model", "consistency", 0.5, RANGE, 40,
              "as the policy loss, on the latent prediction error",
              "max of |x - median of 11| / (p95 - p5), x = log loss",
-             detectors.spiky("train")),
-    Detector("validation_spikes", "validation consistency spikes", "world model", "validation/consistency_loss", 0.5,
+             detectors.spiky()),
+    Detector("validation_spikes", "validation consistency spikes", "world model", "validation_consistency", 0.5,
              RANGE, 20, "the same on evaluation episodes never trained on",
              "max of |x - median of 11| / (p95 - p5), x = log loss",
-             detectors.spiky("validation")),
-    Detector("consistency_rises", "consistency loss rises", "world model", "consistency_loss", 1.5,
-             "x its lowest quarter", 20, "the last quarter lies 1.5 times above the second or third",
+             detectors.spiky()),
+    Detector("consistency_rises", "consistency loss rises", "world model", "consistency", 1.5,
+             "x its lowest quarter", 20, "the last quarter lies {threshold:g} times above the second or third",
              "last quarter / the lower of the second and third, of means of the log",
-             detectors.rising("train")),
-    Detector("validation_rises", "validation consistency rises", "world model", "validation/consistency_loss", 1.5,
+             detectors.rises),
+    Detector("validation_rises", "validation consistency rises", "world model", "validation_consistency", 1.5,
              "x its lowest quarter", 20, "the same rise on evaluation episodes never trained on; where the training "
              "loss does not rise too, the model overfits",
              "last quarter / the lower of the second and third, of means of the log",
-             detectors.rising("validation")),
-    Detector("reward_degrades", "reward prediction degrades", "world model", "reward_error_abs_mean", 1.5,
+             detectors.rises),
+    Detector("reward_degrades", "reward prediction degrades", "world model", "reward_error", 1.5,
              "x its lowest quarter", 20, "the same rise of the error of predicted rewards",
              "last quarter / the lower of the second and third, of means of the log",
-             detectors.rising("train")),
+             detectors.rises),
 )  # fmt: skip
 
 BY_NAME = {d.name: d for d in DETECTORS}
-COLLAPSE = BY_NAME["evaluation_collapse"].name  # of the return with planning: endpoints and caveats use it too
+COLLAPSE = BY_NAME["evaluation_collapse"].name  # of the primary metric: endpoints and caveats use it too
+
+
+def detectors_of(agent: AgentDescription) -> tuple[Detector, ...]:
+    """`DETECTORS` with the metrics and thresholds of an agent, see `Detector.of`."""
+    return tuple(detector.of(agent) for detector in DETECTORS)

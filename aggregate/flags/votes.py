@@ -16,7 +16,8 @@ from aggregate.flags.registry import DETECTORS
 
 WARN_SHARE, FLAG_SHARE = 1 / 3, 1 / 2  # of the seeds that could be judged
 
-
+# How evaluations choose actions -> role of the metric of each episode.
+_EPISODES = {"planner": "primary_episodes", "policy": "policy_without_mpc_episodes"}
 COLUMNS = ("config_id", "seed", "flag", "state", "metric", "onset", "measured", "threshold", "unit", "detail")
 Evaluations = Mapping[str, list[np.ndarray]]
 
@@ -27,7 +28,11 @@ def judge(runs: Iterable[tuple[str, int, RunView]], baseline: str | None = None)
     threshold: the value that this run had to exceed (`Finding.least`). baseline: config_id, None without one.
     """
     listed = list(runs)
-    compared = sweep_reference((v for _, _, v in listed), (v for config_id, _, v in listed if config_id == baseline))
+    compared = sweep_reference(
+        (view.series("primary") for _, _, view in listed),
+        (view.series("policy_loss") for config_id, _, view in listed if config_id == baseline),
+        next((view.sign for _, _, view in listed), 1),
+    )
     views = ((config_id, seed, dataclasses.replace(view, reference=compared)) for config_id, seed, view in listed)
     return pd.DataFrame([line for run in views for line in judge_run(*run)], columns=COLUMNS)
 
@@ -35,24 +40,24 @@ def judge(runs: Iterable[tuple[str, int, RunView]], baseline: str | None = None)
 def judge_run(config_id: str, seed: int, view: RunView) -> list[tuple[Any, ...]]:
     """The lines of one run, whose `reference` is set."""
     return [
-        (config_id, seed, d.name, f.state, d.metric, f.onset, f.measured, f.least, d.unit, f.detail)
+        (config_id, seed, d.name, f.state, d.of(view.agent).metric, f.onset, f.measured, f.least, d.unit, f.detail)
         for d in DETECTORS
-        for f in [d.judge(view, d)]
+        for f in [d.assess(view)]
     ]
 
 
 def late_evaluations(view: RunView) -> Evaluations:
-    """By mode (planner, policy), the episode returns of each evaluation in the second half of training."""
-    return {mode: _late_episodes(view, mode) for mode in ("planner", "policy")}
+    """By mode (planner, policy), the episodes of each evaluation in the second half of training."""
+    return {mode: _late_episodes(view, role) for mode, role in _EPISODES.items()}
 
 
 def variance_split(runs: Iterable[tuple[str, Evaluations]]) -> pd.DataFrame:
-    """Components of variance of the evaluation returns in the second half: one line per configuration and mode.
+    """Components of variance of the evaluations in the second half: one line per configuration and mode.
 
-    runs: config_id and `late_evaluations` of each run. episodes, time, seeds: standard deviations in return points
-    between episodes of one evaluation, between evaluations of a seed (without sampling error of the episodes and a
-    linear trend), and between seeds (without both); NaN with too few of them: one episode, fewer than 4 evaluations,
-    one seed.
+    runs: config_id and `late_evaluations` of each run. episodes, time, seeds: standard deviations, in the unit of the
+    primary metric, between episodes of one evaluation, between evaluations of a seed (without sampling error of the
+    episodes and a linear trend), and between seeds (without both); NaN with too few of them: one episode, fewer than 4
+    evaluations, one seed.
     """
     configs: dict[tuple[str, str], list[list[np.ndarray]]] = {}
     for config_id, late in runs:
@@ -62,8 +67,8 @@ def variance_split(runs: Iterable[tuple[str, Evaluations]]) -> pd.DataFrame:
     return pd.DataFrame(lines, columns=["config_id", "mode", "episodes", "time", "seeds"])
 
 
-def _late_episodes(view: RunView, mode: str) -> list[np.ndarray]:
-    steps, episodes = view.lists("eval", f"eval_return_{mode}_episodes")
+def _late_episodes(view: RunView, role: str) -> list[np.ndarray]:
+    steps, episodes = view.lists(role)
     # copies: a view of one value would keep all rows of the run in memory
     return [e.copy() for step, e in zip(steps, episodes, strict=True) if step > view.total_steps / 2]
 

@@ -1,9 +1,11 @@
 """Shards of one run -> its rows by kind, without duplicates. Tables in, tables out.
 
 The table of a kind has `attempt` (rank within the run, int32), the index columns of `sweepwise.core.shards` except
-`kind`, the metrics of that kind, and `nonfinite`: the first metric of the row that was NaN or infinite, else null
-(an absent metric is neither). `event`, `nonfinite` and metrics are columns only where some row has a value. Rows are
-sorted by step. An absent number is NaN.
+`kind`, the metrics that rows of that kind have, and `nonfinite`: the first metric of the row that was NaN or infinite,
+else null (an absent metric is neither). `event`, `nonfinite` and metrics are columns only where some row has a value.
+Rows are sorted by step. An absent number is NaN.
+
+A shard describes itself: which metrics there are, and whether they are numbers or lists, is read from its columns.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -19,13 +22,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sweepwise.core import shards
-from tdmpc.metrics import METRICS
+from sweepwise.core.metrics import IS_FINAL
 
 Kinds = dict[str, pa.Table]
 
 _INDEX = tuple(shards.INDEX_SCHEMA.names)
 _NEVER_EMPTY = tuple(name for name in _INDEX if name != "event")
-_ROW_KEY = ("step", "event", "eval_is_final")  # two events, or the ordinary and the final evaluation, share a step
+_OWN = ("attempt", "nonfinite", "config_id", "seed")  # columns that are added; a metric cannot have these names
+_ROW_KEY = ("step", "event", IS_FINAL)  # two events, or the ordinary and the final evaluation, share a step
 
 
 class Shard(NamedTuple):
@@ -35,9 +39,30 @@ class Shard(NamedTuple):
     table: pa.Table
 
 
-def conform(table: pa.Table) -> pa.Table:
-    """The index columns and the catalogue's metrics, in the catalogue's types. Raises `ValueError`."""
-    schema = _schema(tuple(table.column_names))
+class Shapes(NamedTuple):
+    """Names of the metrics that are numbers, and of those that are lists of numbers."""
+
+    numbers: frozenset[str] = frozenset()
+    lists: frozenset[str] = frozenset()
+
+    def united(self, other: Shapes) -> Shapes:
+        """Raises `ValueError` where a metric is a number in one and a list in the other."""
+        if other.numbers <= self.numbers and other.lists <= self.lists:
+            return self
+        for name in sorted((self.numbers & other.lists) | (self.lists & other.numbers)):
+            was, now = ("a list", "a number") if name in self.lists else ("a number", "a list")
+            raise ValueError(f"column {name} is {now}, {was} in earlier shards of the run")
+        return Shapes(self.numbers | other.numbers, self.lists | other.lists)
+
+
+NO_SHAPES = Shapes()
+
+
+def conform(table: pa.Table) -> tuple[pa.Table, Shapes]:
+    """The index columns, and the metrics as numbers or lists of numbers; other columns are left out. Raises
+    `ValueError`."""
+    described = table.schema.to_string(show_field_metadata=False, show_schema_metadata=False)
+    schema, shapes = _layout(_Described(described, table.schema))
     if len(schema) < table.num_columns:
         table = table.select(schema.names)
     for name in _NEVER_EMPTY:
@@ -50,19 +75,41 @@ def conform(table: pa.Table) -> pa.Table:
             raise ValueError(str(error)) from error
     if table.num_rows and (first := table["step"].to_numpy().min()) < 0:
         raise ValueError(f"step {first} is negative")
-    return table.replace_schema_metadata(None)
+    return table.replace_schema_metadata(None), shapes
+
+
+@dataclass(frozen=True)
+class _Described:
+    """A schema that is compared by its text, as its own hash takes ten times as long."""
+
+    text: str
+    schema: pa.Schema = field(compare=False)
 
 
 @functools.lru_cache
-def _schema(names: tuple[str, ...]) -> pa.Schema:
-    """The schema of a shard with columns `names`, without those that neither index nor catalogue has."""
-    fields = [shards.INDEX_SCHEMA.field(name) if name in _INDEX else _metric_field(name)
-              for name in names if name in _INDEX or name in METRICS]  # fmt: skip
-    return pa.schema(fields)
+def _layout(described: _Described) -> tuple[pa.Schema, Shapes]:
+    """(schema of such a shard once it is conformed, its `Shapes`)."""
+    fields, numbers, lists = [], [], []
+    for name, given in zip(described.schema.names, described.schema.types, strict=True):
+        if name in _INDEX:
+            fields.append(shards.INDEX_SCHEMA.field(name))
+        elif name not in _OWN and _is_number(given):
+            fields.append(pa.field(name, pa.float64()))
+            numbers.append(name)
+        elif name not in _OWN and _is_list(given):
+            fields.append(pa.field(name, pa.list_(pa.float64())))
+            lists.append(name)
+    return pa.schema(fields), Shapes(frozenset(numbers), frozenset(lists))
 
 
-def _metric_field(name: str) -> pa.Field:
-    return pa.field(name, pa.list_(pa.float64()) if METRICS[name].is_list else pa.float64())
+def _is_number(given: pa.DataType) -> bool:
+    return bool(pa.types.is_integer(given) or pa.types.is_floating(given) or pa.types.is_boolean(given))
+
+
+def _is_list(given: pa.DataType) -> bool:
+    """Whether it is a list of numbers, or of nothing at all."""
+    lists = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
+    return any(of(given) for of in lists) and (_is_number(given.value_type) or pa.types.is_null(given.value_type))
 
 
 def merge(before: Kinds, new: Sequence[Shard], starts: Mapping[int, int]) -> Kinds:
@@ -87,22 +134,30 @@ def _by_kind(new: Sequence[Shard]) -> Kinds:
     attempts = np.repeat(np.array([shard.attempt for shard in new], np.int32), [shard.table.num_rows for shard in new])
     table = table.append_column("attempt", pa.array(attempts))
     kinds = table["kind"].combine_chunks().dictionary_encode()
-    codes = kinds.indices.to_numpy()
+    codes, found = kinds.indices.to_numpy(), kinds.dictionary.to_pylist()
+    owners = {name: _kinds_with_values(table[name], codes, len(found))
+              for name in table.column_names if name not in _INDEX and name != "attempt"}  # fmt: skip
     by_kind = {}
-    for code, kind in enumerate(kinds.dictionary.to_pylist()):
-        own = [name for name in table.column_names if name in METRICS and METRICS[name].kind == kind]
+    for code, kind in enumerate(found):
+        own = [name for name, there in owners.items() if there[code]]
         part = table.select(["attempt", *_INDEX[1:], *own]).take(pa.array(np.flatnonzero(codes == code)))
-        part = part.append_column("nonfinite", _first_nonfinite(part))
-        empty = [name for name in part.column_names if part[name].null_count == part.num_rows]
+        part = part.append_column("nonfinite", _first_nonfinite(part, own))
+        empty = [name for name in ("event", "nonfinite") if part[name].null_count == part.num_rows]
         by_kind[kind] = part.drop_columns(empty)
     return by_kind
 
 
-def _first_nonfinite(table: pa.Table) -> pa.Array:
-    """Per row, the name of the first metric that is present but NaN or infinite, else null."""
+def _kinds_with_values(column: pa.ChunkedArray, codes: np.ndarray, kinds: int) -> np.ndarray:
+    """(kinds,), True where some row of that kind has a value. codes: kind of each row."""
+    there: np.ndarray = np.bincount(codes[column.is_valid().to_numpy()], minlength=kinds) > 0
+    return there
+
+
+def _first_nonfinite(table: pa.Table, metrics: Sequence[str]) -> pa.Array:
+    """Per row, the name of the first of the `metrics` that is present but NaN or infinite, else null."""
     first = np.full(table.num_rows, None, object)
-    for name in table.column_names:
-        if name not in METRICS or METRICS[name].is_list:
+    for name in metrics:
+        if table[name].type != pa.float64():
             continue
         values = table[name].to_numpy()
         with np.errstate(over="ignore", invalid="ignore"):
@@ -150,19 +205,19 @@ def _latest_rows(table: pa.Table) -> pa.Table:
 
 def _dense(table: pa.Table) -> pa.Table:
     """With NaN for absent numbers, each column in one chunk."""
-    for index, field in enumerate(table.schema):
-        if field.type == pa.float64() and table[index].null_count:
-            table = table.set_column(index, field, pc.fill_null(table[index], math.nan))
+    for index, column in enumerate(table.schema):
+        if column.type == pa.float64() and table[index].null_count:
+            table = table.set_column(index, column, pc.fill_null(table[index], math.nan))
     return table.combine_chunks()
 
 
 def frame(table: pa.Table) -> pd.DataFrame:
-    """A merged table as a data frame, always with `eval_is_final`."""
+    """A merged table as a data frame, always with `IS_FINAL`."""
     rows: pd.DataFrame = table.to_pandas()
-    return rows if "eval_is_final" in rows else rows.assign(eval_is_final=np.nan)
+    return rows if IS_FINAL in rows else rows.assign(**{IS_FINAL: np.nan})
 
 
 def columns(table: pa.Table) -> dict[str, np.ndarray]:
     """The same as arrays, many times faster: column -> (n,), lists as objects."""
     arrays = {name: table[name].to_numpy() for name in table.column_names}
-    return {"eval_is_final": np.full(table.num_rows, np.nan), **arrays}
+    return {IS_FINAL: np.full(table.num_rows, np.nan), **arrays}

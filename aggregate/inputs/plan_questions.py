@@ -5,37 +5,52 @@ Standard library only, so that a plan is checked before pandas is loaded.
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
+from sweepwise.core.metrics import Catalogue
+
 
 @dataclass(frozen=True)
 class Endpoint:
     """What runs are compared on. column: a score of `run_scores.run_scores`, or with `rate` a flag, of which the share
-    of runs is compared. title: as in "final return +34"."""
+    of runs is compared. title: as in "final return +34". of_primary: whether it is a value of the primary metric, so
+    that the better direction is that metric's. Titles and directions of an agent are those of `endpoint`."""
 
     column: str
     title: str
     better: Literal["up", "down"]
     help: str
     rate: bool = False
+    of_primary: bool = False
 
 
 ENDPOINTS: dict[str, Endpoint] = {
-    "final": Endpoint("final_primary", "final return", "up", "with planning, mean over the last 10 % of training"),
+    "final": Endpoint("final_primary", "final {primary}", "up", "mean over the last 10 % of training", of_primary=True),
     "area": Endpoint("auc_primary", "area under the curve", "up",
-                     "mean height of the evaluation curve, early learning"),
+                     "mean height of the evaluation curve, early learning", of_primary=True),
     "fall": Endpoint("fall_primary", "fall at the end", "down", "from the best window of evaluations to the last"),
-    "policy": Endpoint("final_policy", "final return of the policy alone", "up", "the same without planning"),
+    "policy": Endpoint("final_policy", "final {policy}", "up", "the same without planning", of_primary=True),
     "noise": Endpoint("noise_primary", "jumps of evaluation", "down",
-                      "from one evaluation to the next in the second half, with planning"),
+                      "from one evaluation to the next in the second half"),
     "collapse": Endpoint("evaluation_collapse", "runs that collapse", "down", "share of runs", rate=True),
     "oscillation": Endpoint("log_std_oscillates", "runs whose log_std oscillates", "down", "share of runs", rate=True),
     "lag": Endpoint("training_above_evaluation", "runs whose evaluation lags behind training", "down",
                     "share of runs", rate=True),
 }  # fmt: skip
+
+
+def endpoint(name: str, catalogue: Catalogue) -> Endpoint:
+    """The endpoint `name` for an agent: its title in the agent's words, and which direction is good."""
+    plain, roles = ENDPOINTS[name], catalogue.roles
+    primary = roles["primary"].words if "primary" in roles else "result"
+    policy = roles["policy_without_mpc"].words if "policy_without_mpc" in roles else f"{primary} of the policy alone"
+    better = "down" if plain.of_primary and catalogue.sign < 0 else plain.better
+    return dataclasses.replace(plain, title=plain.title.format(primary=primary, policy=policy), better=better)
+
 
 _TERM = re.compile(r"(\w+)(?:\s*(/|\*|==)\s*(\w+))?")
 _OPERATIONS: dict[str, Callable[[Any, Any], Any]] = {

@@ -12,7 +12,7 @@ import json
 import os
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,12 +20,11 @@ import pyarrow as pa
 
 from aggregate.inputs import merge_shards, provenance
 from sweepwise.core import atomic, shard_name, shards
-from tdmpc.metrics import METRICS
 
 _HEADER = 64  # bytes, which keeps the streams aligned
 # Version of the merging rules: increase it when `merge_shards.merge` gives another result for the same shards.
-_RULES = 2
-_MADE_BY = zlib.crc32(repr((_RULES, shards.SCHEMA_VERSION, pa.__version__, METRICS)).encode())
+_RULES = 3
+_MADE_BY = zlib.crc32(repr((_RULES, shards.SCHEMA_VERSION, pa.__version__)).encode())
 
 
 class ShardFile(NamedTuple):
@@ -54,11 +53,13 @@ class MergedAttempt:
 
 @dataclass(frozen=True)
 class MergedRun:
-    """The rows of `files`, all shards of a run. attempts: by rank, of those with a readable shard."""
+    """The rows of `files`, all shards of a run. attempts: by rank, of those with a readable shard. shapes: of all their
+    metrics, those of rows that were dropped too."""
 
-    files: tuple[ShardFile, ...]
-    attempts: dict[int, MergedAttempt]
-    kinds: merge_shards.Kinds
+    files: tuple[ShardFile, ...] = ()
+    attempts: dict[int, MergedAttempt] = field(default_factory=dict)
+    kinds: merge_shards.Kinds = field(default_factory=dict)
+    shapes: merge_shards.Shapes = merge_shards.NO_SHAPES
     rejected: tuple[RejectedFile, ...] = ()
 
 
@@ -91,7 +92,7 @@ def load_merged(run_folder: Path, files: Sequence[ShardFile], cache: Path | None
     before = _read(cache, files) if cache is not None else None
     if before is not None and len(before.files) == len(files):
         return before
-    made = _with_new_shards(before or MergedRun((), {}, {}), run_folder, files)
+    made = _with_new_shards(before or MergedRun(), run_folder, files)
     if cache is not None and not made.rejected:
         with contextlib.suppress(OSError):  # no permission, or a full disk
             _write(cache, made)
@@ -99,22 +100,25 @@ def load_merged(run_folder: Path, files: Sequence[ShardFile], cache: Path | None
 
 
 def _with_new_shards(before: MergedRun, run_folder: Path, files: Sequence[ShardFile]) -> MergedRun:
-    attempts, new, rejected = dict(before.attempts), [], []
+    attempts, shapes, new, rejected = dict(before.attempts), before.shapes, [], []
     tags = sorted({_tag(file) for file in files})
     for file in files[len(before.files) :]:
         rank = tags.index(_tag(file))
         try:
             table = shards.read_shard(run_folder / shard_name.FOLDER / file.name)
             start, metadata = shards.start_step(table), shards.metadata(table)
-            new.append(merge_shards.Shard(rank, merge_shards.conform(table)))
+            table, own = merge_shards.conform(table)
+            shapes = shapes.united(own)
         except (shards.ShardError, ValueError) as error:
             rejected.append(RejectedFile(file.name, str(error).splitlines()[0]))
             continue
+        new.append(merge_shards.Shard(rank, table))
         known = attempts[rank].origins if rank in attempts else ()
         origin = tuple(metadata.get(key, "") for key in provenance.KINDS)
         attempts[rank] = MergedAttempt(start, known if origin in known else (*known, origin))
     starts = {rank: attempt.start for rank, attempt in attempts.items()}
-    return MergedRun(tuple(files), attempts, merge_shards.merge(before.kinds, new, starts), tuple(rejected))
+    kinds = merge_shards.merge(before.kinds, new, starts)
+    return MergedRun(tuple(files), attempts, kinds, shapes, tuple(rejected))
 
 
 def _tag(file: ShardFile) -> tuple[int, str]:
@@ -131,6 +135,7 @@ def _write(path: Path, made: MergedRun) -> None:
         "files": made.files,
         "attempts": [(rank, attempt.start, attempt.origins) for rank, attempt in made.attempts.items()],
         "kinds": list(made.kinds),
+        "shapes": [sorted(names) for names in made.shapes],
     }
     body = pa.BufferOutputStream()
     for table in (pa.table({}).replace_schema_metadata({"head": json.dumps(head)}), *made.kinds.values()):
@@ -169,4 +174,5 @@ def _read(path: Path, files: Sequence[ShardFile]) -> MergedRun | None:
     if known != tuple(files[: len(known)]):
         return None
     attempts = {rank: MergedAttempt(start, tuple(map(tuple, origins))) for rank, start, origins in head["attempts"]}
-    return MergedRun(known, attempts, {kind: pa.ipc.open_stream(streams).read_all() for kind in head["kinds"]})
+    kinds = {kind: pa.ipc.open_stream(streams).read_all() for kind in head["kinds"]}
+    return MergedRun(known, attempts, kinds, merge_shards.Shapes(*map(frozenset, head["shapes"])))

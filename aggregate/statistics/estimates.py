@@ -51,31 +51,32 @@ class Interval:
 
 @dataclass(frozen=True)
 class AgainstBest:
-    """Welch contrasts of every group with the one of the highest mean.
+    """Welch contrasts of every group with the best one, that of the highest mean (lowest for `sign` -1).
 
     Holm-corrected over all pairs of groups, because the best group is selected from the same data; corrected for
     interim `analyses` too.
 
     Called with a frame of one line per seed; returns group, mean, n, difference (best - group), low, high (Student-t
     interval, uncorrected), p (corrected), distinct (significant), and first and last, the ranks that the group can
-    have: below those that are significantly better, above those that are significantly worse. Sorted by mean. The best
+    have: below those that are significantly better, above those that are significantly worse. Best first. The best
     group has difference 0 and p NaN; a group with fewer than two seeds, or without variance, never differs.
     """
 
     analyses: InterimAnalyses = ONE_ANALYSIS
+    sign: int = 1
 
     def __call__(self, frame: pd.DataFrame, group: str, value: str) -> pd.DataFrame:
         samples = samples_of(frame, group, value)
         columns = [group, "mean", "n", "difference", "low", "high", "p", "distinct", "first", "last"]
         if not samples:
             return pd.DataFrame(columns=columns)
-        ranked = sorted(samples, key=lambda name: (-samples[name].mean(), name))
+        ranked = sorted(samples, key=lambda name: (-self.sign * samples[name].mean(), name))
         count = len(ranked)
         pairs = list(itertools.combinations(range(count), 2))
         raw = np.array([float(welch(samples[ranked[i]], samples[ranked[j]]).p) for i, j in pairs])
         p = np.full((count, count), np.nan)
         p[tuple(np.array(pairs, dtype=int).reshape(-1, 2).T)] = holm(self.analyses(raw))
-        distinct = p < ALPHA  # [i, j]: i, of the higher mean, is better than j
+        distinct = p < ALPHA  # [i, j]: i, of the better mean, is better than j
         lines = []
         for i, name in enumerate(ranked):
             best_less_group = welch(samples[ranked[0]], samples[name])
@@ -93,12 +94,13 @@ class AgainstBaseline:
 
     Called with a frame of one line per seed; returns group, n, difference (group - baseline), low, high (Student-t
     interval, uncorrected), p (corrected), distinct (significant), permutation (exact p, uncorrected, as a check),
-    better (probability that a seed of the group is above one of the baseline), detectable (minimum detectable
-    difference at 80 % power) and needed (seeds with which one as large as the difference would be detected), in the
-    frame's order of groups.
+    better (probability that a seed of the group is above one of the baseline; below for `sign` -1), detectable
+    (minimum detectable difference at 80 % power) and needed (seeds with which one as large as the difference would be
+    detected), in the frame's order of groups.
     """
 
     analyses: InterimAnalyses = ONE_ANALYSIS
+    sign: int = 1
 
     def __call__(self, frame: pd.DataFrame, group: str, value: str, baseline: str) -> pd.DataFrame:
         columns = [group, "n", "difference", "low", "high", "p", "permutation", "better", "detectable", "needed"]
@@ -110,7 +112,7 @@ class AgainstBaseline:
             less_baseline = welch(sample, base)
             difference, half = float(less_baseline.estimate), float(less_baseline.half_width())
             lines.append((name, sample.size, difference, difference - half, difference + half, float(less_baseline.p),
-                          float(permutation(sample, base)), improvement(sample, base),
+                          float(permutation(sample, base)), improvement(self.sign * sample, self.sign * base),
                           float(less_baseline.detectable(tests)),
                           seeds_needed(less_baseline, min(sample.size, base.size), tests)))  # fmt: skip
         out = pd.DataFrame(lines, columns=columns)

@@ -14,7 +14,7 @@ import pandas as pd
 from aggregate import flags
 from aggregate.analysis.question_contrasts import all_questions
 from aggregate.analysis.summary import SweepSummary
-from aggregate.inputs.plan_questions import ENDPOINTS, Question
+from aggregate.inputs.plan_questions import ENDPOINTS, Question, endpoint
 from aggregate.statistics import estimates
 from aggregate.verdict.caveats import caveats
 from aggregate.verdict.number_format import number, probability, signed
@@ -68,7 +68,7 @@ def _answer(question: Question, lines: pd.DataFrame, sweep: SweepSummary) -> Ans
         state=ANSWERED if all(answered) else PART if any(answered) else OPEN,
         short="; ".join(part.short for part in parts),
         text=" ".join(part.text for part in parts) + conditions,
-        further=" ".join([*_format_secondary(question, lines), *_format_flags(question, sweep)]),
+        further=" ".join([*_format_secondary(question, lines, sweep), *_format_flags(question, sweep)]),
         needed=min(needed, default=math.nan),
         missing=missing,
     )
@@ -80,9 +80,9 @@ def _why_not_answered(question: Question, sweep: SweepSummary, missing: tuple[st
     finished = sweep.scores[sweep.scores["complete"].astype(bool)]
     if finished.empty:
         return "no run has finished"
-    endpoint = ENDPOINTS[question.on[0]]
-    if not endpoint.rate and finished[endpoint.column].isna().all():
-        return f"no finished run has enough evaluations for {endpoint.title}"
+    on = endpoint(question.on[0], sweep.source.agent.catalogue)
+    if not on.rate and finished[on.column].isna().all():
+        return f"no finished run has enough evaluations for {on.title}"
     return "needs at least two finished seeds on both sides, in configurations that differ in nothing else"
 
 
@@ -95,14 +95,12 @@ def _answer_factor(question: Question, lines: pd.DataFrame, sweep: SweepSummary,
     inner = lines[(lines["inner"] != "") & lines["distinct"].astype(bool)].sort_values("p").to_dict("records")
     if inner:
         limits = caveats(line, sweep, inner[0]["high"])
-        answer = _format_inner(inner[0], line)
-        return Answer(
-            question.text, ANSWERED, f"{answer}{limits}", f"{answer}: {_format_inner_evidence(inner[0], line)}{limits}."
-        )
-    better = ENDPOINTS[line["endpoint"]].better
+        answer, evidence = _format_inner(inner[0], line), _format_inner_evidence(inner[0], line, sweep)
+        return Answer(question.text, ANSWERED, f"{answer}{limits}", f"{answer}: {evidence}{limits}.")
+    better = endpoint(line["endpoint"], sweep.source.agent.catalogue).better
     family = int((sweep.question_contrasts["family"] == line["family"]).sum())
     p_text = f"{probability(line['p'])}{f', Holm over {family}' if family > 1 else ''}"
-    evidence = f"{_format_change(line)}{_format_levels(line)} ({p_text})"
+    evidence = f"{_format_change(line, sweep)}{_format_levels(line)} ({p_text})"
     if line["distinct"]:
         high = (line["estimate"] > 0) == (better == "up")
         answer = (question.high if high else question.low) or _format_better_level(line, high)
@@ -122,8 +120,8 @@ def _format_inner(inner: dict[str, Any], slope: dict[str, Any]) -> str:
     return f"{inner['factor']} {inner['high']} does better than {ends}, {_format_certainty(inner['p'])}"
 
 
-def _format_inner_evidence(inner: dict[str, Any], slope: dict[str, Any]) -> str:
-    return f"{_format_change(inner)}{_format_levels(slope)} ({probability(inner['p'])})"
+def _format_inner_evidence(inner: dict[str, Any], slope: dict[str, Any], sweep: SweepSummary) -> str:
+    return f"{_format_change(inner, sweep)}{_format_levels(slope)} ({probability(inner['p'])})"
 
 
 def _format_better_level(line: dict[str, Any], high: bool) -> str:
@@ -135,9 +133,9 @@ def _format_certainty(p: float) -> str:
     return next(words for level, words in CERTAINTY if p < level)
 
 
-def _format_change(line: dict[str, Any]) -> str:
+def _format_change(line: dict[str, Any], sweep: SweepSummary) -> str:
     """`final return +85 [40, 130] from 1 to 4`."""
-    title = ENDPOINTS[line["endpoint"]].title
+    title = endpoint(line["endpoint"], sweep.source.agent.catalogue).title
     if ENDPOINTS[line["endpoint"]].rate:
         if _no_flag_raised(line):
             return f"{title}: none of {line['n_low'] + line['n_high']:.0f}"
@@ -185,14 +183,14 @@ def median_seeds(sweep: SweepSummary) -> int:
 # --- secondary endpoints and flags ----------------------------------------------------------------------
 
 
-def _format_secondary(question: Question, lines: pd.DataFrame) -> Iterator[str]:
+def _format_secondary(question: Question, lines: pd.DataFrame, sweep: SweepSummary) -> Iterator[str]:
     """The contrasts on secondary endpoints, in one sentence."""
     parts = []
-    for endpoint in question.on[1:]:
-        for line in lines[lines["endpoint"] == endpoint].to_dict("records"):
+    for name in question.on[1:]:
+        for line in lines[lines["endpoint"] == name].to_dict("records"):
             of = f"{line['factor']}: " if len(question.by) != 1 else ""
             significance = f", beyond chance ({probability(line['p'])})" if line["distinct"] else ", not beyond chance"
-            parts.append(f"{of}{_format_change(line)}{'' if _no_flag_raised(line) else significance}")
+            parts.append(f"{of}{_format_change(line, sweep)}{'' if _no_flag_raised(line) else significance}")
     if parts:
         yield f"Secondary: {'; '.join(parts)}."
 

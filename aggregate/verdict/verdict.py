@@ -250,8 +250,8 @@ def _raised_flags(sweep: SweepSummary) -> tuple[str, str]:
 
 def _best_hypothesis(sweep: SweepSummary, config_id: str) -> str:
     """The best supported hypothesis about what a configuration updates too fast, "" for none."""
-    own = [frame[frame["config_id"] == config_id] for frame in (sweep.findings, sweep.votes)]
-    for best in hypotheses.hypotheses(*own)[:1]:
+    findings, votes = (frame[frame["config_id"] == config_id] for frame in (sweep.findings, sweep.votes))
+    for best in hypotheses.hypotheses(findings, votes, sweep.source.agent.diagnostics.causes)[:1]:
         signs = f"{len(best.signs)} of {best.judged} signs"
         return f" (is its {best.cause.name} updated too fast? {signs}; {best.cause.knob})"
     return ""

@@ -40,9 +40,12 @@ def underperforming(store: ResultsFolder, name: str, after: float) -> list[Under
 
 def format_pruned(line: Underperforming) -> str:
     """The reason as text, for the record and the terminal."""
+    from aggregate.inputs.metric_words import value_text
+
+    best, median = (value_text(value, line.metric) for value in (line.best, line.median))
     return (
-        f"hopeless at step {line.step:,}: its best evaluation return was {line.best:.0f}, the median of what "
-        f"{line.others} others did on average until then {line.median:.0f}"
+        f"hopeless at step {line.step:,}: its best evaluation {line.metric.words} was {best}, the median of what "
+        f"{line.others} others did on average until then {median}"
     )
 
 

@@ -16,6 +16,10 @@ Kind = Literal["train", "episode", "eval", "validation", "event"]
 KINDS: tuple[Kind, ...] = ("train", "episode", "eval", "validation", "event")
 DIRECTIONS: tuple[Better, ...] = ("up", "down", "none")
 
+# A metric that agents may log with evaluations: 1 for the larger one after the last step, which may share a step with
+# another, else 0.
+IS_FINAL = "eval_is_final"
+
 # What a metric can stand for, whatever its name. Endpoints, flags, figures and texts ask for a role.
 ROLES: dict[str, str] = {
     "primary": "result of an evaluation; decides ranking, questions and verdict",
@@ -119,8 +123,8 @@ class Catalogue:
 
     @property
     def sign(self) -> int:
-        """1 where a higher primary metric is better, -1 where a lower one is: sign x value rises with quality."""
-        return -1 if self.primary.better == "down" else 1
+        """-1 where a lower primary metric is better, else 1: sign x value rises with quality."""
+        return -1 if "primary" in self.roles and self.primary.better == "down" else 1
 
     def to_json(self) -> dict[str, Any]:
         return {"metrics": [dict(vars(metric)) for metric in self.metrics.values()], "events": dict(self.events)}

@@ -9,6 +9,7 @@ import pytest
 from aggregate.analysis.baseline_contrasts import diagnostics, secondary
 from aggregate.analysis.factor_effects import OUTCOMES
 from aggregate.statistics.alpha_spending import InterimAnalyses
+from tdmpc.metrics import CATALOGUE
 
 NOISE = np.array([-1.0, 0.0, 1.0])  # of three seeds: variance 1
 
@@ -34,17 +35,17 @@ def test_every_secondary_endpoint_is_corrected_by_itself() -> None:
 
 def test_diagnostics_are_judged_by_the_false_discovery_rate_over_all_of_them() -> None:
     late = runs(pi_loss={"base": 0.0, "a": 9.0, "b": 0.0}, grad_norm={"base": 0.0, "a": 0.1, "b": 0.0})
-    table = diagnostics(late, "base").set_index(["outcome", "config_id"])
+    table = diagnostics(late, "base", CATALOGUE).set_index(["outcome", "config_id"])
     assert table["distinct"].to_dict() == {
         ("pi_loss", "a"): True, ("pi_loss", "b"): False, ("grad_norm", "a"): False, ("grad_norm", "b"): False,
     }  # fmt: skip
     assert table.loc[("pi_loss", "a"), "p"] == pytest.approx(4 * table.loc[("pi_loss", "a"), "p_raw"])
-    assert diagnostics(late, "").empty
+    assert diagnostics(late, "", CATALOGUE).empty
 
 
 def test_one_seed_has_a_difference_and_no_p() -> None:
     late = runs(pi_loss={"base": 0.0, "a": 9.0}).iloc[:4]
-    (line,) = diagnostics(late, "base").to_dict("records")
+    (line,) = diagnostics(late, "base", CATALOGUE).to_dict("records")
     assert line["difference"] == pytest.approx(9.0 - 1.0)
     assert np.isnan(line["p"])
     assert not line["distinct"]

@@ -111,7 +111,7 @@ def test_the_odds_of_a_flag_by_hand() -> None:
 
 def test_diagnostics_are_means_over_the_last_quarter() -> None:
     rows = pd.DataFrame({"step": [75, 80, 100, 100], "pi_loss": [9.0, 1.0, 3.0, np.inf]})
-    assert last_quarter({"train": rows}, 100) == {"pi_loss": 2.0}
+    assert last_quarter({"train": rows}, 100, DESCRIPTION.catalogue) == {"pi_loss": 2.0}
 
 
 def test_false_discoveries_are_controlled_over_all_metrics() -> None:

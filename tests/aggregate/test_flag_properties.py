@@ -16,10 +16,12 @@ from hypothesis import strategies as st
 
 from aggregate import flags
 from aggregate.flags import BY_NAME, FLAG, NOT_ASSESSABLE, Finding, RunView
+from tdmpc.description import DESCRIPTION
 
 TRIED = settings(max_examples=40, deadline=None, derandomize=True, database=None)
 LOSSES = {"pi_loss_spikes", "pi_loss_variance", "consistency_spikes", "validation_spikes", "consistency_rises",
           "validation_rises", "reward_degrades"}  # fmt: skip
+METRIC = {detector.name: detector.metric for detector in flags.detectors_of(DESCRIPTION)}
 VALUES = {name for name, d in BY_NAME.items() if d.group == "value"}
 RETURNS = {name for name, d in BY_NAME.items() if d.group == "return"}
 SHIFTED = RETURNS | {"pi_loss_spikes", "pi_loss_variance", "log_std_oscillates", "entropy_collapse"}
@@ -37,7 +39,7 @@ def cases(draw: st.DrawFn, names: frozenset[str] = frozenset(BY_NAME)) -> tuple[
 
 
 def finding_of(name: str, run: RunView) -> Finding:
-    return BY_NAME[name].judge(run, BY_NAME[name])
+    return BY_NAME[name].assess(run)
 
 
 def mapped(run: RunView, change: Callable[[str, str, np.ndarray], np.ndarray]) -> RunView:
@@ -65,7 +67,7 @@ def alike(one: Finding, other: Finding, onset: float = 1.0, near: float = 1e-6) 
 @TRIED
 def test_losses_have_any_scale(case: tuple[str, RunView], power: float) -> None:
     name, run = case
-    metric = BY_NAME[name].metric
+    metric = METRIC[name]
     scaled = mapped(run, lambda _, column, values: values * 10**power if column == metric else values)
     alike(finding_of(name, run), finding_of(name, scaled))
 
@@ -74,7 +76,7 @@ def test_losses_have_any_scale(case: tuple[str, RunView], power: float) -> None:
 @TRIED
 def test_values_have_any_scale(case: tuple[str, RunView], power: float) -> None:
     name, run = case
-    of_value = {BY_NAME[n].metric for n in VALUES} | {"td_target_mean"}
+    of_value = {METRIC[n] for n in VALUES} | {"td_target_mean"}
     scaled = mapped(run, lambda _, column, values: values * 10**power if column in of_value else values)
     alike(finding_of(name, run), finding_of(name, scaled))
 
@@ -84,7 +86,7 @@ def test_values_have_any_scale(case: tuple[str, RunView], power: float) -> None:
 def test_levels_do_not_matter_where_changes_are_judged(case: tuple[str, RunView], by: float) -> None:
     """Returns all together; the policy loss, log_std and entropy each by itself."""
     name, run = case
-    own = {BY_NAME[n].metric for n in RETURNS} if name in RETURNS else {BY_NAME[name].metric}
+    own = {METRIC[n] for n in RETURNS} if name in RETURNS else {METRIC[name]}
 
     def change(_: str, column: str, values: np.ndarray) -> np.ndarray:
         return values + by if column.removesuffix("_episodes") in own else values
@@ -116,7 +118,7 @@ def test_a_flag_has_its_evidence_and_what_could_not_be_judged_none(case: tuple[s
             assert finding.measured > finding.least >= 0
             assert 0 < finding.onset <= run.total_steps
         assert finding.detail or finding.state not in (FLAG, NOT_ASSESSABLE)
-    metric = BY_NAME[name].metric
+    metric = METRIC[name]
     without = {kind: rows.drop(columns=metric, errors="ignore") for kind, rows in run.rows.items()}
     without = {kind: rows.drop(columns=f"{metric}_episodes", errors="ignore") for kind, rows in without.items()}
     assert finding_of(name, dataclasses.replace(run, rows=without)).state == NOT_ASSESSABLE
@@ -140,7 +142,7 @@ def test_the_order_of_seeds_and_configurations_does_not_matter(seed: int, order:
 def test_what_other_metrics_do_does_not_matter(case: tuple[str, RunView], seed: int) -> None:
     """Each detector looks at its metric, at the value scale and at the returns; never at another diagnostic."""
     name, run = case
-    seen = {BY_NAME[name].metric, "td_target_mean", "optimism_gap", "step"}
+    seen = {METRIC[name], "td_target_mean", "optimism_gap", "step"}
     rng = np.random.default_rng(seed)
 
     def change(kind: str, column: str, values: np.ndarray) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -22,8 +23,7 @@ from aggregate.flags import (
     judge,
 )
 from aggregate.flags.curve_features import largest_swing, smooth, turning_points, variances
-from aggregate.flags.hypotheses import CAUSES
-from tdmpc.metrics import METRICS
+from tdmpc.description import DESCRIPTION
 
 N = 200
 SHARE = np.linspace(0, 1, N)
@@ -35,11 +35,11 @@ def view(kind: str, state: str = "done", total: int = 1000, **columns: object) -
     """A run with one kind of row, evenly spread over its steps."""
     count = len(next(iter(columns.values())))  # type: ignore[arg-type]
     steps = np.linspace(total / count, total, count).astype(int)
-    return RunView({kind: pd.DataFrame({"step": steps, "nonfinite": None, **columns})}, total, state)
+    return RunView({kind: pd.DataFrame({"step": steps, "nonfinite": None, **columns})}, total, state, DESCRIPTION)
 
 
 def finding_of(name: str, run: RunView) -> Finding:
-    return BY_NAME[name].judge(run, BY_NAME[name])
+    return BY_NAME[name].assess(run)
 
 
 def state_of(name: str, run: RunView) -> str:
@@ -151,7 +151,7 @@ LOSSES = {"pi_loss_spikes": CLEAN_PI, "pi_loss_variance": CLEAN_PI, "consistency
 @pytest.mark.parametrize("name", LOSSES)
 @pytest.mark.parametrize("fault", ["none", "spike", "growth"])
 def test_losses_are_judged_alike_at_any_scale_and_signed_ones_at_any_level(name: str, fault: str) -> None:
-    metric, signed = BY_NAME[name].metric, name.startswith("pi")
+    metric, signed = BY_NAME[name].of(DESCRIPTION).metric, name.startswith("pi")
     loss = spiked(LOSSES[name], 150, 6.0 if signed else 0.5) if fault == "spike" else LOSSES[name]
     loss = loss + 0.5 * NOISE[39] * (SHARE > 0.5) if signed and fault == "growth" else loss
     loss = loss * (1 + 3 * (SHARE > 0.7)) if not signed and fault == "growth" else loss
@@ -192,7 +192,9 @@ def test_an_entropy_that_is_gone_before_anything_is_learnt_is_found() -> None:
     early, even = (view("train", policy_entropy=fall) for fall in (4 - 8 * np.minimum(1, 8 * SHARE), 4 - 8 * SHARE))
     slow, quick = (view("eval", eval_return_planner=curve) for curve in (600 * SHARE, 600 * SHARE**0.1))
     states = [
-        finding_of("entropy_collapse", RunView({**train.rows, **evaluated.rows}, 1000, "done", reference=beside)).state
+        finding_of(
+            "entropy_collapse", RunView({**train.rows, **evaluated.rows}, 1000, "done", DESCRIPTION, reference=beside)
+        ).state
         for train in (early, even)
         for evaluated in (slow, quick)
     ]
@@ -203,7 +205,7 @@ def test_an_entropy_that_is_gone_before_anything_is_learnt_is_found() -> None:
 def test_the_floor_of_log_std_is_that_of_the_configuration() -> None:
     run = log_std(np.full(N, -4.9))
     assert state_of("log_std_at_floor", run) == OK  # of -10 to 2
-    assert state_of("log_std_at_floor", RunView(run.rows, 1000, "done", {"log_std_min": -5.0})) == FLAG
+    assert state_of("log_std_at_floor", RunView(run.rows, 1000, "done", DESCRIPTION, {"log_std_min": -5.0})) == FLAG
 
 
 # --- return ---------------------------------------------------------------------------------------------
@@ -256,16 +258,14 @@ def test_a_fall_of_training_return_is_found() -> None:
 def test_training_above_evaluation_is_found() -> None:
     train = view("episode", episode_return=np.repeat(RISE, 5) + 20 * NOISE[36]).rows
     for share, state in ((1.0, OK), (0.9, OK), (0.5, FLAG)):
-        run = RunView({**train, **evaluations(share * RISE).rows}, 1000, "done")
+        run = RunView({**train, **evaluations(share * RISE).rows}, 1000, "done", DESCRIPTION)
         assert state_of("training_above_evaluation", run) == state
 
 
 @pytest.mark.parametrize(("luck", "agent", "state"), [(20, 5, OK), (20, 300, FLAG), (400, 0, FLAG)])
 def test_noisy_evaluation_is_found_and_split(luck: float, agent: float, state: str) -> None:
     run = evaluations(RISE + agent * NOISE[37][:40], luck)
-    finding = finding_of(
-        "evaluation_noise", RunView(run.rows, 1000, "done", reference=SweepReference(low=0.0, best=600.0))
-    )
+    finding = finding_of("evaluation_noise", dataclasses.replace(run, reference=SweepReference(low=0.0, best=600.0)))
     explained = int(finding.detail.split("explains ")[1].split("%")[0])
     assert finding.state == state
     assert explained == 0 if agent == 300 else explained > 60  # of the variance, by the luck of the episodes
@@ -285,7 +285,9 @@ def valued(**columns: np.ndarray) -> RunView:
     """td_target_mean rises from 0 to 100: the scale of values is about 190."""
     bias = columns.pop("value_bias", None)
     run = view("train", td_target_mean=100 * SHARE, **columns)
-    return RunView({**run.rows, **({} if bias is None else view("eval", value_bias=bias).rows)}, 1000, "done")
+    return RunView(
+        {**run.rows, **({} if bias is None else view("eval", value_bias=bias).rows)}, 1000, "done", DESCRIPTION
+    )
 
 
 @pytest.mark.parametrize(("offset", "word"), [(80.0, "optimistic"), (-80.0, "pessimistic")])
@@ -302,7 +304,7 @@ def test_small_or_two_signed_bias_is_none(bias: np.ndarray) -> None:
 
 @pytest.mark.parametrize("name", ["heads_disagree", "q_heads_disagree"])
 def test_heads_that_disagree_more_and_more_are_found(name: str) -> None:
-    metric = BY_NAME[name].metric
+    metric = BY_NAME[name].of(DESCRIPTION).metric
     assert state_of(name, valued(**{metric: 80 * SHARE})) == FLAG
     assert state_of(name, valued(**{metric: 80 * (1 - SHARE)})) == OK  # settling
     assert state_of(name, valued(**{metric: 10 * SHARE})) == OK  # small
@@ -335,7 +337,7 @@ def test_a_validation_loss_that_rises_is_found_where_the_training_loss_falls() -
     rising = (1 + 3 * (SHARE > 0.7)) * CLEAN_LOSS
     both = {**view("train", consistency_loss=CLEAN_LOSS).rows,
             **view("validation", **{"validation/consistency_loss": rising[::5]}).rows}  # fmt: skip
-    run = RunView(both, 1000, "done")
+    run = RunView(both, 1000, "done", DESCRIPTION)
     assert state_of("validation_rises", run) == FLAG
     assert state_of("consistency_rises", run) == OK
 
@@ -357,9 +359,9 @@ def test_divergence_is_seen_in_rows_events_and_state() -> None:
     bad.rows["train"].loc[50, "nonfinite"] = "pi_loss"
     assert finding_of("diverged", bad).onset == bad.rows["train"]["step"][50]
     event = pd.DataFrame({"step": [70], "event": ["diverged"]})
-    assert finding_of("diverged", RunView({**clean.rows, "event": event}, 1000, "done")).onset == 70
-    assert state_of("diverged", RunView(clean.rows, 1000, "diverged")) == FLAG
-    assert state_of("diverged", RunView({}, 1000, "pending")) == NOT_ASSESSABLE
+    assert finding_of("diverged", RunView({**clean.rows, "event": event}, 1000, "done", DESCRIPTION)).onset == 70
+    assert state_of("diverged", RunView(clean.rows, 1000, "diverged", DESCRIPTION)) == FLAG
+    assert state_of("diverged", RunView({}, 1000, "pending", DESCRIPTION)) == NOT_ASSESSABLE
 
 
 @pytest.mark.parametrize(
@@ -367,7 +369,7 @@ def test_divergence_is_seen_in_rows_events_and_state() -> None:
     [("done", OK), ("failed", FLAG), ("stalled", FLAG), ("running", NOT_ASSESSABLE), ("pending", NOT_ASSESSABLE)],
 )
 def test_stopped_early_follows_the_state(state: str, expected: str) -> None:
-    half = RunView({"train": pd.DataFrame({"step": [500]})}, 1000, state)
+    half = RunView({"train": pd.DataFrame({"step": [500]})}, 1000, state, DESCRIPTION)
     finding = finding_of("stopped_early", half)
     assert finding.state == expected
     assert expected != FLAG or finding.detail == f"{state} at step 500 of 1,000, 50% missing"
@@ -385,7 +387,7 @@ def test_stopped_early_follows_the_state(state: str, expected: str) -> None:
     ],
 )
 def test_coarser_rows_are_judged_alike(name: str, curve: np.ndarray, state: str) -> None:
-    metric = BY_NAME[name].metric.removesuffix("_per_dim")
+    metric = BY_NAME[name].of(DESCRIPTION).metric.removesuffix("_per_dim")
     for rows in (1, 2, 4):
         columns = {metric: curve.reshape(-1, rows).mean(1), "td_target_mean": SHARE.reshape(-1, rows).mean(1)}
         assert state_of(name, view("train", **columns)) == state
@@ -398,7 +400,7 @@ def test_coarser_rows_are_judged_alike(name: str, curve: np.ndarray, state: str)
 def test_too_few_points_are_never_ok(detector: object) -> None:
     few = np.arange(detector.min_points - 1, dtype=float)  # type: ignore[attr-defined]
     episodes = [np.ones(4)] * len(few)
-    metrics = {d.metric: few for d in DETECTORS if d.metric in METRICS and METRICS[d.metric].kind == "train"}
+    metrics = {m.name: few for m in DESCRIPTION.catalogue.roles.values() if m.kind == "train"}
     train = view("train", **{**metrics, "log_std_per_dim": [np.array([v]) for v in few]})
     rows = {
         **train.rows,
@@ -412,7 +414,7 @@ def test_too_few_points_are_never_ok(detector: object) -> None:
         ).rows,
         **view("validation", **{"validation/consistency_loss": few}).rows,
     }
-    assert state_of(detector.name, RunView(rows, 1000, "done")) == NOT_ASSESSABLE  # type: ignore[attr-defined]
+    assert state_of(detector.name, RunView(rows, 1000, "done", DESCRIPTION)) == NOT_ASSESSABLE  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("damage", [lambda v: v * np.nan, lambda v: v * 0.0, lambda v: np.where(v < 0, np.inf, v)])
@@ -425,7 +427,7 @@ def test_no_detector_breaks_on_odd_values(damage: Callable[[np.ndarray], np.ndar
         **view("episode", episode_return=odd).rows,
         **view("eval", value_bias=odd[:40], eval_return_planner_episodes=list(odd.reshape(40, 5))).rows,
     }  # fmt: skip
-    findings = judge([("c", 1, RunView(rows, 1000, "done"))])
+    findings = judge([("c", 1, RunView(rows, 1000, "done", DESCRIPTION))])
     assert findings["flag"].tolist() == list(BY_NAME)
 
 
@@ -438,5 +440,5 @@ def test_the_documentation_says_which_item_of_the_plan_each_flag_watches(reposit
     cells = {line.split("|")[1].strip(): set(re.findall(r"`(\w+)`", line.split("|")[2]))
              for line in table.splitlines() if line.startswith("| ")}  # fmt: skip
     assert set().union(*cells.values()) == set(BY_NAME)
-    for cause in CAUSES:
+    for cause in DESCRIPTION.diagnostics.causes:
         assert cells[f"{cause.name.capitalize()} too fast"] == set(cause.signs)

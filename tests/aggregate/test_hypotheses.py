@@ -6,7 +6,8 @@ import pandas as pd
 import pytest
 
 from aggregate.flags import FLAG, NOT_ASSESSABLE, OK, vote
-from aggregate.flags.hypotheses import CAUSES, format_hypothesis, hypotheses
+from aggregate.flags.hypotheses import format_hypothesis, hypotheses
+from tdmpc.diagnostics import CAUSES
 
 
 def findings_of(*lines: tuple[str, int, str, float]) -> pd.DataFrame:
@@ -24,7 +25,7 @@ def test_the_better_supported_cause_leads_with_its_evidence() -> None:
         ("pi_loss_spikes", 1, FLAG, 1000), ("pi_loss_spikes", 2, FLAG, 9000),
         ("consistency_spikes", 1, FLAG, 500), ("consistency_spikes", 2, OK, float("nan")),
     )  # fmt: skip
-    policy, model = hypotheses(findings, vote(findings))
+    policy, model = hypotheses(findings, vote(findings), CAUSES)
     assert (policy.cause.name, model.cause.name) == ("policy", "world model")
     assert policy.score == pytest.approx(2 / 4)
     assert (policy.onset, policy.first, policy.seeds) == (2500, 1, 2)  # 1000 and 4000; seed 1 began with the model
@@ -37,17 +38,17 @@ def test_the_better_supported_cause_leads_with_its_evidence() -> None:
 
 def test_of_equal_support_the_earlier_leads() -> None:
     findings = findings_of(("targets_swing", 1, FLAG, 300), ("pi_loss_spikes", 1, FLAG, 700))
-    assert [h.cause.name for h in hypotheses(findings, vote(findings))] == ["value", "policy"]
+    assert [h.cause.name for h in hypotheses(findings, vote(findings), CAUSES)] == ["value", "policy"]
 
 
 def test_a_warning_counts_half_and_what_could_not_be_judged_not_at_all() -> None:
     lines = [("pi_loss_spikes", seed, FLAG if seed == 1 else OK, 100) for seed in (1, 2, 3)]
     lines += [("log_std_oscillates", seed, NOT_ASSESSABLE, float("nan")) for seed in (1, 2, 3)]
     findings = findings_of(*lines)
-    (policy,) = hypotheses(findings, vote(findings))
+    (policy,) = hypotheses(findings, vote(findings), CAUSES)
     assert (policy.score, policy.judged) == (pytest.approx(0.5 / 3), 3)
 
 
 def test_no_signs_no_hypothesis() -> None:
     findings = findings_of(("evaluation_collapse", 1, FLAG, 100))
-    assert hypotheses(findings, vote(findings)) == []
+    assert hypotheses(findings, vote(findings), CAUSES) == []

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from aggregate.analysis.median_stopping import Underperforming, judge_configuration, underperforming
+from tdmpc.metrics import CATALOGUE
 
 STEPS = [1000, 2000, 3000, 4000]
 
@@ -23,17 +24,17 @@ OTHERS = {"b": curve(10, 20, 30, 900), "c": curve(10, 30, 50), "d": curve(30, 50
 
 @pytest.mark.parametrize(("values", "given_up"), [((29, 5, 7), True), ((5, 7, 29.9), True), ((30, 0, 0), False)])
 def test_the_best_is_set_against_the_median_of_averages(values: tuple[float, ...], given_up: bool) -> None:
-    judgement = judge_configuration("a", {"a": curve(*values), **OTHERS}, 3000)
-    assert judgement == (Underperforming("a", 3000, max(values), 30.0, 3) if given_up else None)
+    judgement = judge_configuration("a", {"a": curve(*values), **OTHERS}, 3000, CATALOGUE)
+    assert judgement == (Underperforming("a", 3000, max(values), 30.0, 3, CATALOGUE.primary) if given_up else None)
 
 
 def test_nothing_is_given_up_early_or_beside_few() -> None:
     hopeless_one = {"a": curve(1, 1, 1)}
-    assert judge_configuration("a", {**hopeless_one, **OTHERS}, 3001) is None
-    assert judge_configuration("a", {**hopeless_one, "b": OTHERS["b"], "c": OTHERS["c"]}, 0) is None
+    assert judge_configuration("a", {**hopeless_one, **OTHERS}, 3001, CATALOGUE) is None
+    assert judge_configuration("a", {**hopeless_one, "b": OTHERS["b"], "c": OTHERS["c"]}, 0, CATALOGUE) is None
     behind = {**OTHERS, "d": curve(30, 50)}  # one that did not come as far says nothing of that step
-    assert judge_configuration("a", {**hopeless_one, **behind}, 0) is None
-    assert judge_configuration("a", {"a": curve(), **OTHERS}, 0) is None
+    assert judge_configuration("a", {**hopeless_one, **behind}, 0, CATALOGUE) is None
+    assert judge_configuration("a", {"a": curve(), **OTHERS}, 0, CATALOGUE) is None
 
 
 def test_whole_configurations_are_judged_as_far_as_all_their_seeds_came(synthetic: ModuleType, tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ def runs(draw: st.DrawFn) -> list[dict[str, object]]:
 
 
 def table(rows: Sequence[dict[str, object]]) -> pa.Table:
-    return merge_shards.conform(shards.rows_to_table(rows, {}, CATALOGUE))
+    return merge_shards.conform(shards.rows_to_table(rows, {}, CATALOGUE))[0]
 
 
 def pieces(rows: Sequence[dict[str, object]], cuts: Sequence[int]) -> Iterator[Sequence[dict[str, object]]]:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from aggregate.inputs import run_cache
@@ -156,6 +157,19 @@ def test_a_run_with_a_file_set_aside_is_not_cached(run: RunSource) -> None:
     bad.write_bytes(b"")
     assert loaded(run).quarantine["file"].tolist() == [bad.name]
     assert not cache_of(run).exists()
+
+
+def test_a_metric_stays_a_number_or_a_list_whether_its_rows_were_cached_or_lost(run: RunSource) -> None:
+    """The row that had the number is behind the step from which the third attempt went on."""
+    log(run.folder, "a002", 90, start=15, grad_norm=1.0)
+    log(run.folder, "a003", 50, start=40, pi_loss=1.0)
+    loaded(run)
+    table = shards.read_shard(run.folder / "metrics" / "a003-p00000.parquet")
+    lists = pa.array([[1.0]] * table.num_rows)
+    shards.write_table(table.append_column("grad_norm", lists), run.folder / "metrics" / "a003-p00001.parquet")
+    for source in (run, dataclasses.replace(run, cache=None)):
+        (reason,) = loaded(source).quarantine["reason"]
+        assert reason == "column grad_norm is a list, a number in earlier shards of the run"
 
 
 def test_another_aggregate_in_between_changes_nothing_for_the_first(run: RunSource) -> None:

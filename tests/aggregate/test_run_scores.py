@@ -10,12 +10,13 @@ import pytest
 
 from aggregate.analysis.run_scores import run_scores
 from aggregate.flags import RunView
+from tdmpc.description import DESCRIPTION
 
 
 def evaluated(steps: list[int], returns: list[float], state: str = "done", **columns: list[float]) -> RunView:
     final = columns.pop("eval_is_final", [0.0] * len(steps))
     frame = pd.DataFrame({"step": steps, "eval_return_planner": returns, "eval_is_final": final, **columns})
-    return RunView({"eval": frame}, 100, state)
+    return RunView({"eval": frame}, 100, state, DESCRIPTION)
 
 
 def test_final_is_the_mean_over_the_last_tenth_where_four_evaluations_fall_in_it() -> None:
@@ -61,7 +62,7 @@ def test_only_a_run_that_came_to_its_end_has_a_final_return(last: int, state: st
 
 
 def test_a_run_without_rows_scores_nothing() -> None:
-    scores = run_scores(RunView({}, 100, "pending"))
+    scores = run_scores(RunView({}, 100, "pending", DESCRIPTION))
     assert not scores["complete"]
     assert math.isnan(scores["so_far"])
 

@@ -134,7 +134,7 @@ def test_bad_files_are_set_aside_with_the_reason(tmp_path: Path) -> None:
     _foreign(metrics / "a001-p00003.parquet", {"x": [1]})
     _foreign(metrics / "a001-p00004.parquet", index, {"schema_version": str(SCHEMA_VERSION + 1)})
     _foreign(metrics / "a001-p00005.parquet", index, {"schema_version": "soon"})
-    _foreign(metrics / "a001-p00006.parquet", {**index, "pi_loss": ["high"]}, version)
+    _foreign(metrics / "a001-p00006.parquet", {**index, "pi_loss": [[1.0]]}, version)
     _foreign(metrics / "a001-p00007.parquet", {**index, "step": [None]}, version)
     _foreign(metrics / "a001-p00008.parquet", {**index, "step": [-5]}, version)
     (metrics / "notes.txt").write_text("mine")
@@ -146,8 +146,24 @@ def test_bad_files_are_set_aside_with_the_reason(tmp_path: Path) -> None:
     assert reasons["a001-p00003.parquet"] == "not a metric shard of this project"
     assert f"schema version {SCHEMA_VERSION + 1}" in reasons["a001-p00004.parquet"]
     assert "step has empty cells" in reasons["a001-p00007.parquet"]
+    assert reasons["a001-p00006.parquet"] == "column pi_loss is a list, a number in earlier shards of the run"
     assert reasons["a001-p00008.parquet"] == "step -5 is negative"
     assert all(reason and "\n" not in reason for reason in reasons.values())
+
+
+def test_a_shard_describes_itself(tmp_path: Path) -> None:
+    """Numbers and lists of numbers are metrics of the kinds of row that have them, declared or not; text is none."""
+    (tmp_path / "metrics").mkdir()
+    index = {"kind": ["train", "eval"], "step": [1, 2], "frames": [1, 2], "update": [1, 2], "time": [0.0, 0.0],
+             "event": [None, None]}  # fmt: skip
+    columns = {"whole": [3, None], "lists": [[1, 2], None], "both": [1.5, 2.5], "none": [None, None],
+               "text": ["a", "b"], "seed": [9, 9], "attempt": [9, 9]}  # fmt: skip
+    _foreign(tmp_path / "metrics" / "a001-p00000.parquet", {**index, **columns}, {"schema_version": "1"})
+    train, evaluation = (load([sweep_of(run_at(tmp_path))]).runs["c", 1].frames()[kind] for kind in ("train", "eval"))
+    added = {"attempt", "step", "frames", "update", "time", "eval_is_final"}
+    assert (set(train) - added, set(evaluation) - added) == ({"whole", "lists", "both"}, {"both"})
+    assert train.loc[0, ["whole", "both", "attempt"]].tolist() == [3.0, 1.5, 0.0]
+    np.testing.assert_array_equal(train["lists"][0], [1.0, 2.0])
 
 
 def test_a_run_in_two_sweeps_is_read_once(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from aggregate.flags import FLAG, NOT_ASSESSABLE, OK, WARN, RunView, late_evaluations, variance_split, vote
+from tdmpc.description import DESCRIPTION
 
 
 def test_variance_is_split_by_hand() -> None:
@@ -14,7 +15,7 @@ def test_variance_is_split_by_hand() -> None:
         episodes = [np.array(e) for e in evaluations]
         steps = np.linspace(1000 / len(episodes), 1000, len(episodes)).astype(int)
         rows = pd.DataFrame({"step": steps, "eval_return_planner_episodes": episodes})
-        return RunView({"eval": rows}, 1000, "done")
+        return RunView({"eval": rows}, 1000, "done", DESCRIPTION)
 
     # Two seeds 200 apart; both swing by 30 about their level; episodes are 10 off their mean, a variance of 200.
     first, second = (
