@@ -1,0 +1,116 @@
+"""How texts, tables and figures call the results of an agent: from the roles and the words of its metrics."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Literal
+
+from aggregate.analysis.factor_effects import PRIMARY
+from aggregate.analysis.summary import SweepSummary
+from aggregate.inputs.plan_questions import ENDPOINTS, Endpoint
+from sweepwise.core.metrics import Catalogue, Metric
+
+# Endpoint -> the role without which it has no values. All others need the primary metric alone.
+NEEDS = {"policy": "policy_without_mpc", "oscillation": "log_std_per_dim", "lag": "training_return"}
+# Roles of results. Their figures come first, and are never on a logarithmic axis.
+RESULTS = ("primary", "policy_without_mpc", "training_return")
+
+
+@dataclass(frozen=True)
+class Words:
+    """The words for one agent."""
+
+    catalogue: Catalogue
+
+    @property
+    def primary(self) -> str:
+        """The primary metric, as in "return"."""
+        return self.catalogue.primary.words
+
+    @property
+    def primaries(self) -> str:
+        """Its plural, where it is a plain word."""
+        return f"{self.primary}s" if self.primary.isalpha() and not self.primary.endswith("s") else self.primary
+
+    @property
+    def plans(self) -> bool:
+        """Whether evaluation is with planning and, next to it, with the policy alone."""
+        return "policy_without_mpc" in self.catalogue.roles
+
+    @property
+    def planning(self) -> str:
+        """ " with planning", for agents that plan."""
+        return " with planning" if self.plans else ""
+
+    @property
+    def final(self) -> str:
+        """As in "final return"."""
+        return f"final {self.primary}"
+
+    @property
+    def deciding(self) -> str:
+        """The final result in a sentence, as in "final return with planning"."""
+        return f"{self.final}{self.planning}"
+
+    @property
+    def up(self) -> bool:
+        """Whether a higher primary metric is better."""
+        return self.catalogue.sign > 0
+
+    @property
+    def better(self) -> str:
+        """Where better values lie."""
+        return "above" if self.up else "below"
+
+    @property
+    def outcomes(self) -> dict[str, str]:
+        """Column of the scores -> heading, of the endpoints that this agent has; the primary one first."""
+        titles = {
+            PRIMARY: f"{self.final}, planning" if self.plans else self.final,
+            "auc_primary": "area under curve",
+            "fall_primary": self.fall,
+        }
+        return titles | ({"final_policy": f"{self.final}, policy alone"} if self.plans else {})
+
+    @property
+    def fall(self) -> str:
+        """How the primary metric gets worse late in training."""
+        return f"{'fall' if self.up else 'rise'} at the end"
+
+
+def words(sweep: SweepSummary) -> Words:
+    """The words for the agent of a sweep."""
+    return Words(sweep.source.agent.catalogue)
+
+
+def endpoint(name: str, catalogue: Catalogue) -> Endpoint:
+    """The endpoint `name` for an agent: its title in the agent's words, and which direction is better there."""
+    known, own = ENDPOINTS[name], Words(catalogue)
+    direction: Literal["up", "down"] = "up" if own.up else "down"
+    if name == "final":
+        return dataclasses.replace(known, title=own.final, better=direction)
+    if name == "area":
+        return dataclasses.replace(known, better=direction)
+    if name == "fall":
+        return dataclasses.replace(known, title=own.fall)
+    if name == "policy":
+        alone = catalogue.roles.get("policy_without_mpc")
+        return dataclasses.replace(known, title=f"final {alone.words}" if alone else known.title, better=direction)
+    return known
+
+
+def lacks(name: str, catalogue: Catalogue) -> str:
+    """The role that the endpoint `name` needs and that no metric of the agent has; "" if there is none."""
+    role = NEEDS.get(name, "")
+    return "" if role in catalogue.roles else role
+
+
+def points(metric: Metric) -> str:
+    """The unit of a difference, with a leading blank: " return points", " nat", or "" for a plain number."""
+    return {"return": " return points", "1": ""}.get(metric.unit, f" {metric.unit}")
+
+
+def sentence(text: str) -> str:
+    """`text` with a capital letter; the rest, which may be the name of a metric, stays as it is."""
+    return f"{text[:1].upper()}{text[1:]}"
