@@ -64,6 +64,22 @@ class Words:
         return "above" if self.up else "below"
 
     @property
+    def worst(self) -> str:
+        """The extreme that is worst."""
+        return "lowest" if self.up else "highest"
+
+    @property
+    def curves(self) -> str:
+        """Heading of the curves of results."""
+        return f"{sentence(self.primary)} curves" if self.primary.isalpha() else "Curves"
+
+    @property
+    def unit(self) -> str:
+        """Unit of the primary metric as a phrase."""
+        unit = self.catalogue.primary.unit
+        return {"return": "return of an episode", "1": f"{self.primary}, without a unit"}.get(unit, unit)
+
+    @property
     def outcomes(self) -> dict[str, str]:
         """Column of the scores -> heading, of the endpoints that this agent has; the primary one first."""
         titles = {
