@@ -11,7 +11,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from aggregate.analysis.summary import SweepSummary
-from aggregate.verdict.words import RESULTS, Words, sentence
+from aggregate.verdict.words import RESULTS, AgentWords, sentence
 from plots import curves
 from plots.tables import Chip
 from plots.theme import DISTINCT
@@ -76,7 +76,7 @@ def drawn_lines(sweep: SweepSummary, chips: Sequence[Chip], metric: str) -> list
 
 def results(catalogue: Catalogue) -> list[tuple[Metric, str]]:
     """(metric, title of its figure) of the results of evaluation and training that an agent has."""
-    own = Words(catalogue)
+    own = AgentWords(catalogue)
     titles = {
         "primary": "Evaluation with planning" if own.plans else own.primary,
         "policy_without_mpc": "Evaluation with the policy alone",

@@ -24,7 +24,7 @@ from aggregate.statistics import estimates
 from aggregate.verdict.not_assessed import not_assessed
 from aggregate.verdict.number_format import number
 from aggregate.verdict.verdict import verdict
-from aggregate.verdict.words import Words, sentence, words
+from aggregate.verdict.words import AgentWords, sentence, words
 from plots import csv_downloads, curves, figures, flag_cards, tables
 from plots.secondary_tables import secondary
 from plots.tables import Chip
@@ -186,7 +186,7 @@ def _judged_by(sweeps: Sequence[SweepSummary]) -> list[tuple[flags.Detector, str
 def _methods(sweeps: Sequence[SweepSummary]) -> dict[str, Any]:
     """The words of the methods, over the agents of all sweeps."""
     agents = [sweep.source.agent for sweep in sweeps]
-    of = [Words(agent.catalogue) for agent in agents]
+    of = [AgentWords(agent.catalogue) for agent in agents]
     return {
         "final": _either(own.final for own in of),
         "primary": _either(own.primary for own in of),

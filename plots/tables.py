@@ -19,7 +19,7 @@ from aggregate.statistics import estimates
 from aggregate.verdict.evaluation_noise import ALONE
 from aggregate.verdict.not_assessed import not_assessed
 from aggregate.verdict.number_format import estimate, number, signed
-from aggregate.verdict.words import Words, sentence, words
+from aggregate.verdict.words import AgentWords, sentence, words
 from plots.theme import LineStyle
 
 STATE_SIGNS = {"done": "✓", "running": "▸", "pending": "…", "new": "…", "failed": "✕", "diverged": "✕",
@@ -93,7 +93,7 @@ def _with_imported(sweep: SweepSummary, lead: str) -> tuple[pd.DataFrame, pd.Dat
 AREA = "auc_primary"
 
 
-def _other_scores(own: Words, scores: pd.DataFrame) -> list[tuple[str, str, str]]:
+def _other_scores(own: AgentWords, scores: pd.DataFrame) -> list[tuple[str, str, str]]:
     """(score, heading, help) of the columns beside the leading one; those that the agent cannot have are left out."""
     columns = []
     if own.plans:
@@ -107,7 +107,7 @@ def _other_scores(own: Words, scores: pd.DataFrame) -> list[tuple[str, str, str]
     return columns
 
 
-def _lead_title(own: Words, finished: bool) -> str:
+def _lead_title(own: AgentWords, finished: bool) -> str:
     """Heading of the column that ranks."""
     if finished:
         return sentence(own.outcomes[factor_effects.PRIMARY])

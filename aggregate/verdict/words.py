@@ -18,7 +18,7 @@ RESULTS = ("primary", "policy_without_mpc", "training_return")
 
 
 @dataclass(frozen=True)
-class Words:
+class AgentWords:
     """The words for one agent."""
 
     catalogue: Catalogue
@@ -95,14 +95,14 @@ class Words:
         return f"{'fall' if self.up else 'rise'} at the end"
 
 
-def words(sweep: SweepSummary) -> Words:
+def words(sweep: SweepSummary) -> AgentWords:
     """The words for the agent of a sweep."""
-    return Words(sweep.source.agent.catalogue)
+    return AgentWords(sweep.source.agent.catalogue)
 
 
 def endpoint(name: str, catalogue: Catalogue) -> Endpoint:
     """The endpoint `name` for an agent: its title in the agent's words, and which direction is better there."""
-    known, own = ENDPOINTS[name], Words(catalogue)
+    known, own = ENDPOINTS[name], AgentWords(catalogue)
     direction: Literal["up", "down"] = "up" if own.up else "down"
     if name == "final":
         return dataclasses.replace(known, title=own.final, better=direction)

@@ -63,7 +63,8 @@ def make_summary(root: Path, synthetic: ModuleType, agent: AgentDescription = AG
     seeds = _seeds(ids)
     sweep = dataclasses.replace(
         base, source=source, scores=scores, findings=findings, votes=flags.vote(findings), seeds=seeds,
-        ranking=_ranking(scores, ids), contrasts=_contrasts(scores), baseline=estimates.AgainstBaseline()(scores, "config_id", "final_primary", ids[1]),
+        ranking=_ranking(scores, ids), contrasts=_contrasts(scores),
+        baseline=estimates.AgainstBaseline()(scores, "config_id", "final_primary", ids[1]),
         secondary=base.secondary.iloc[:0], diagnostics=base.diagnostics.iloc[:0], curves=_curves(seeds),
         effects=dataclasses.replace(base.effects, **empty), worst_curves=base.worst_curves.iloc[:0], random=None,
         question_contrasts=contrasts_by_question(source, scores, findings), events=base.events.iloc[:0],
@@ -83,7 +84,8 @@ def with_random_actions(sweep: SweepSummary) -> SweepSummary:
 def _scores(ids: list[str]) -> pd.DataFrame:
     lines = [
         {"config_id": config_id, "seed": seed, "complete": True, **dict.fromkeys([*SCORES, *FAILURE_SCORES], np.nan),
-         "final_primary": loss, "healthy_primary": loss, "worst_primary": loss, "auc_primary": loss + 0.1, "so_far": loss, "final_points": 4}
+         "final_primary": loss, "healthy_primary": loss, "worst_primary": loss,
+         "auc_primary": loss + 0.1, "so_far": loss, "final_points": 4}
         for config_id, losses in zip(ids, LOSSES, strict=True) for seed, loss in enumerate(losses, 1)
     ]  # fmt: skip
     return pd.DataFrame(lines)
