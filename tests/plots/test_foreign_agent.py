@@ -8,11 +8,13 @@ import dataclasses
 import gzip
 import html
 import io
+import json
 import re
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -168,3 +170,22 @@ def test_titles_of_the_packaged_agent_are_unchanged() -> None:
         ("eval_return_policy", "Evaluation with the policy alone"),
         ("episode_return", "Training episodes"),
     ]
+
+
+# --- in a browser ---------------------------------------------------------------------------------------
+
+
+def test_the_script_finds_curves_by_any_name(
+    visit: Callable[..., Any], summary: Summary, foreign: ModuleType, tmp_path: Path
+) -> None:
+    path = tmp_path / "page.html"
+    path.write_text(render(Summary((foreign.with_random_actions(summary.sweeps[0]),), summary.loaded)))
+    page = visit(path)
+    page.locator(".legend button").nth(1).click()  # one configuration off: what is in sight is drawn anew
+    for metric, of_random in ((foreign.SCRIPT, 0), (foreign.FORMULA, 0), (foreign.PATH, 0), ("test/loss", 1)):
+        figure = page.locator(f"figure[id={json.dumps(f'sweep-1-fig-{metric}')}]")
+        picture = figure.locator(".picture:visible")
+        picture.scroll_into_view_if_needed()
+        picture.locator(".drawn path.mean").first.wait_for(state="attached")
+        assert picture.locator(".drawn path.mean").count() == 1
+        assert picture.locator('.drawn path[stroke-dasharray="1.4 1.4"]').count() == of_random
