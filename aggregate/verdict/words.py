@@ -112,7 +112,8 @@ def endpoint(name: str, catalogue: Catalogue) -> Endpoint:
         return dataclasses.replace(known, title=own.fall)
     if name == "policy":
         alone = catalogue.roles.get("policy_without_mpc")
-        return dataclasses.replace(known, title=f"final {alone.words}" if alone else known.title, better=direction)
+        title = f"final {alone.words if alone else f'{own.primary} of the policy alone'}"
+        return dataclasses.replace(known, title=title, better=direction)
     return known
 
 

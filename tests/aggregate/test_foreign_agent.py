@@ -136,7 +136,7 @@ def test_two_configurations_compare_on_the_endpoints_that_exist(sweep: SweepSumm
         ("final", "final test/loss", "down", ("final return", "up")),
         ("area", "area under the curve", "down", ("area under the curve", "up")),
         ("fall", "rise at the end", "down", ("fall at the end", "down")),
-        ("policy", "final return of the policy alone", "down", ("final return of the policy alone", "up")),
+        ("policy", "final test/loss of the policy alone", "down", ("final return of the policy alone", "up")),
         ("noise", "jumps of evaluation", "down", ("jumps of evaluation", "down")),
     ],
 )
