@@ -9,7 +9,7 @@ import base64
 import gzip
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -21,18 +21,22 @@ from plots.tables import Chip
 
 MOST_VALUES = 800_000  # of the curves of a sweep, about two megabytes
 LONG = 20_000  # characters from which a table is compressed
-FORMULA = re.compile(r"^[=+\-@\t]")
+FORMULA = re.compile(r"^[=+\-@\t\r]")
+_BREAKS = re.compile(r"[\r\n]+")
 
 
 @dataclass(frozen=True)
 class Download:
-    """A file inside the page. key: its name for the script. lines: without the header."""
+    """A file inside the page. key: its name for the script. lines: without the header. kind, columns: of curves, the
+    kind of row and its metrics."""
 
     key: str
     file: str
     title: str
     lines: int
     href: str
+    kind: str = ""
+    columns: tuple[str, ...] = ()
 
 
 def curve_files(sweep: SweepSummary, chips: Sequence[Chip], extra: Collection[tuple[str, str]]) -> list[Download]:
@@ -47,9 +51,12 @@ def curve_files(sweep: SweepSummary, chips: Sequence[Chip], extra: Collection[tu
         coarse = group > 1 and kind in BINNED
         shown = _coarser(table, group) if coarse else table
         title = f"Curves: {kind} rows, every seed{f', means of {group} bins' if coarse else ''}"
-        text = shown.to_csv(index=False, float_format="%.4g", lineterminator="\n")
+        text = shown.set_axis(list(map(_cell, shown)), axis=1).to_csv(
+            index=False, float_format="%.4g", lineterminator="\n"
+        )
         name = f"{file_stem(sweep.source.name)}-{kind}"
-        downloads.append(_download(f"curves-{kind}", name, title, text, len(shown), compress=True))
+        file = _download(f"curves-{kind}", name, title, text, len(shown), compress=True)
+        downloads.append(replace(file, kind=kind, columns=tuple(shown.columns[3:])))
     return downloads
 
 
@@ -111,9 +118,14 @@ def table_files(sweep: SweepSummary, loaded: Loaded) -> list[Download]:
 def _text(frame: pd.DataFrame) -> str:
     """CSV in which a spreadsheet takes no text for a formula."""
     texts = frame.select_dtypes(exclude="number").columns
-    safe = frame.assign(**{name: [f"'{v}" if isinstance(v, str) and FORMULA.match(v) else v for v in frame[name]]
-                           for name in texts})  # fmt: skip
-    return safe.to_csv(index=False, float_format="%.6g", lineterminator="\n")
+    safe = frame.assign(**{name: [_cell(v) if isinstance(v, str) else v for v in frame[name]] for name in texts})
+    return safe.set_axis(list(map(_cell, safe)), axis=1).to_csv(index=False, float_format="%.6g", lineterminator="\n")
+
+
+def _cell(text: str) -> str:
+    """A cell or a heading on one line that no spreadsheet takes for a formula."""
+    safe = f"'{text}" if FORMULA.match(text) else text
+    return _BREAKS.sub(" ", safe)
 
 
 def _download(key: str, name: str, title: str, text: str, lines: int, *, compress: bool) -> Download:
@@ -124,6 +136,6 @@ def _download(key: str, name: str, title: str, text: str, lines: int, *, compres
     return Download(key, f"{name}.{ending}", title, lines, href)
 
 
-def file_stem(name: str) -> str:
-    """A sweep's name as the first part of a file's name."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "sweep"
+def file_stem(name: str, without: str = "sweep") -> str:
+    """A name of a sweep or a metric as part of a file's name; `without` where nothing of it is left."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or without

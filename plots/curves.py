@@ -1,4 +1,4 @@
-"""Learning curves as SVG. Figures hold no text of the user: configurations are named by their letter.
+"""Learning curves as SVG. Configurations are named by their letter.
 
 Every figure has a `view` for the page's script, which draws a cursor on it or redraws it: box (width, height), rect and
 strip (left, top, right, bottom) of the axes, all in units of the SVG; y (limits), log.
@@ -6,7 +6,7 @@ strip (left, top, right, bottom) of the axes, all in units of the SVG; y (limits
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,8 +16,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
+from aggregate.inputs.runs import DIVERGED
 from plots.theme import BAD, GRID, INK, MUTED, LineStyle, figure, style, to_svg
 
+# What happens at an event, in few words; any other event has its name.
 EVENT_WORDS = {
     "seed_phase_end": "training starts",
     "encoder_freeze": "encoder frozen",
@@ -61,7 +63,7 @@ class Mark:
 
 @dataclass(frozen=True)
 class Frame:
-    """What all figures of a sweep share. events: step -> text. random: return of random actions."""
+    """What all figures of a sweep share. events: step -> text. random: result of random actions, None if unknown."""
 
     total: int
     events: Mapping[int, str]
@@ -71,10 +73,12 @@ class Frame:
         return replace(self, random=None)
 
 
-def common_events(events: pd.DataFrame, total: int) -> dict[int, str]:
-    """step -> text, for events at the same step in all configurations that have them, before the end."""
+def common_events(events: pd.DataFrame, total: int, declared: Collection[str] = ()) -> dict[int, str]:
+    """step -> text, for events at the same step in all configurations that have them, before the end. declared: names
+    of further events."""
     words: dict[int, list[str]] = {}
-    for event, text in EVENT_WORDS.items():
+    others = {name: name for name in declared if name not in (*EVENT_WORDS, DIVERGED)}
+    for event, text in {**EVENT_WORDS, **others}.items():
         steps = events.loc[events["event"] == event, "step"].unique()
         if len(steps) == 1 and steps[0] < total:
             words.setdefault(int(steps[0]), []).append(text)

@@ -1,4 +1,4 @@
-"""The figures of the report: returns, small multiples of all diagnostics, raised flags."""
+"""The figures of the report: results, small multiples of all diagnostics, raised flags."""
 
 from __future__ import annotations
 
@@ -11,29 +11,27 @@ import pandas as pd
 from markupsafe import Markup
 
 from aggregate.analysis.summary import SweepSummary
+from aggregate.verdict.words import RESULTS, AgentWords, sentence
 from plots import curves
 from plots.tables import Chip
 from plots.theme import DISTINCT
-from sweepwise.core.metrics import Metric
-from tdmpc.metrics import METRICS
+from sweepwise.core.metrics import Catalogue, Metric
 
-RETURNS = (
-    ("eval_return_planner", "Evaluation with planning"),
-    ("eval_return_policy", "Evaluation with the policy alone"),
-    ("episode_return", "Training episodes"),
-)
-GROUPS = (
-    ("policy", "Policy"),
-    ("value", "Value"),
-    ("world model", "World model"),
-    ("return", "Returns: spread and length"),
-    ("run", "Running"),
-)
-FOLDED = (
-    ("grad_norm/", "Gradient norms by loss and module"),
-    ("validation/", "On validation data: all evaluation episodes so far"),
-    ("validation_recent/", "On validation data: the newest evaluation's episodes"),
-)
+# Groups of metrics in the order of the page; those of an agent that are not here follow under their own name.
+GROUPS = {
+    "policy": "Policy",
+    "value": "Value",
+    "world model": "World model",
+    "return": "Returns: spread and length",
+    "other": "Other",
+    "run": "Running",
+}
+# Prefixes of metrics that are shown on request; `help` of their metrics completes the title.
+FOLDED = {
+    "grad_norm/": "Gradient norms by loss and module",
+    "validation/": "On validation data",
+    "validation_recent/": "On validation data",
+}
 MOST_DRAWN = 24  # configurations, if there are more than line styles
 
 
@@ -60,7 +58,7 @@ def drawn_configs(sweep: SweepSummary) -> list[str]:
 
 def drawn_lines(sweep: SweepSummary, chips: Sequence[Chip], metric: str) -> list[tuple[Chip, curves.Line]]:
     """(chip, line) of the drawn configurations that have the metric."""
-    kind = METRICS[metric].kind
+    kind = sweep.source.agent.catalogue.metric(metric).kind
     every = [sweep.curves, *([sweep.imported.curves] if sweep.imported else [])]
     of = [frame[(frame["kind"] == kind) & (frame["metric"] == metric)] for frame in every]
     by_config = {str(i): mean for means in of for i, mean in means.groupby("config_id", observed=True)}
@@ -76,16 +74,34 @@ def drawn_lines(sweep: SweepSummary, chips: Sequence[Chip], metric: str) -> list
     return drawn
 
 
+def results(catalogue: Catalogue) -> list[tuple[Metric, str]]:
+    """(metric, title of its figure) of the results of evaluation and training that an agent has."""
+    own = AgentWords(catalogue)
+    titles = {
+        "primary": "Evaluation with planning" if own.plans else own.primary,
+        "policy_without_mpc": "Evaluation with the policy alone",
+        "training_return": "Training episodes",
+    }
+    return [(catalogue.roles[role], titles[role]) for role in RESULTS if role in catalogue.roles]
+
+
+def may_be_log(metric: Metric, catalogue: Catalogue) -> bool:
+    """Whether a single figure of the metric may have a logarithmic axis: not for results, nor for what is drawn beside
+    them, as their spread."""
+    beside = metric.group == catalogue.primary.group != Metric.group
+    return metric.role not in RESULTS and not beside
+
+
 def returns(sweep: SweepSummary, chips: Sequence[Chip], frame: curves.Frame) -> list[dict[str, Any]]:
-    """Per kind of return an overview, for wide and for narrow pages, and a facet per configuration."""
+    """Per result an overview, for wide and for narrow pages, and a facet per configuration."""
     figures = []
-    for metric, title in RETURNS:
+    for declared, title in results(sweep.source.agent.catalogue):
+        metric = declared.name
         pairs = drawn_lines(sweep, chips, metric)
         if not pairs:
             continue
         limits = curves.limits_of([line.seeds[metric] for _, line in pairs], frame.random)
-        declared = METRICS[metric]
-        label = f"{declared.help}, mean of every configuration over agent steps"
+        label = f"{declared.help or declared.words}, mean of every configuration over agent steps"
         wide, narrow = (
             _picture(curves.overview([line for _, line in pairs], frame, **size, unit=declared.unit), label, declared)
             for size in ({"width": 1000, "height": 380}, {"width": 360, "height": 290})
@@ -108,17 +124,19 @@ def _facet(
 
 
 def worst_case_returns(sweep: SweepSummary, chips: Sequence[Chip], frame: curves.Frame) -> list[tuple[str, Picture]]:
-    """(title, picture) per kind of return: the mean curves of the configurations with crashed runs, as observed and
+    """(title, picture) per result: the mean curves of the configurations with crashed runs, as observed and
     with a crash counted as the worst; empty where no run crashed."""
     pictures = []
-    for metric, title in RETURNS:
-        worst = sweep.worst_curves[sweep.worst_curves["metric"] == metric]
+    for metric, title in results(sweep.source.agent.catalogue):
+        worst = sweep.worst_curves[sweep.worst_curves["metric"] == metric.name]
         means = dict(iter(worst.groupby("config_id")))
         pairs = [
-            (line, means[chip.config_id]) for chip, line in drawn_lines(sweep, chips, metric) if chip.config_id in means
+            (line, means[chip.config_id])
+            for chip, line in drawn_lines(sweep, chips, metric.name)
+            if chip.config_id in means
         ]
         if pairs:
-            drawn = curves.with_crashes(pairs, frame, unit=METRICS[metric].unit)
+            drawn = curves.with_crashes(pairs, frame, unit=metric.unit)
             label = f"{title}: observed, and dotted with a crash counted as the worst"
             pictures.append((title, Picture(Markup(drawn.svg), {}, label)))
     return pictures
@@ -126,20 +144,31 @@ def worst_case_returns(sweep: SweepSummary, chips: Sequence[Chip], frame: curves
 
 def diagnostics(sweep: SweepSummary, chips: Sequence[Chip], frame: curves.Frame) -> list[dict[str, Any]]:
     """Groups of small multiples in the catalogue's order; the groups of `FOLDED` are collapsed."""
-    shown = {metric for metric, _ in RETURNS}
+    catalogue = sweep.source.agent.catalogue
     there = {m for wide in sweep.seeds.values() for m in wide.columns}
-    metrics = [m for name, m in METRICS.items() if name in there and name not in shown]
+    metrics = [m for name, m in catalogue.metrics.items() if name in there and m.role not in RESULTS]
     sections: list[dict[str, Any]] = []
-    for group, title in GROUPS:
-        own = [m for m in metrics if m.group == group and not m.name.startswith(tuple(p for p, _ in FOLDED))]
+    for group, title in groups(catalogue).items():
+        own = [m for m in metrics if m.group == group and not m.name.startswith(tuple(FOLDED))]
         sections.append({"title": title, "folded": False, "metrics": own})
-    for prefix, title in FOLDED:
+    for prefix, title in FOLDED.items():
         own = [m for m in metrics if m.name.startswith(prefix)]
-        sections.append({"title": title, "folded": True, "metrics": own})
+        sections.append({"title": f"{title}{_source_of(own)}", "folded": True, "metrics": own})
     for section in sections:
         section["panels"] = [(m, _small(sweep, chips, frame, m)) for m in section["metrics"]]
         section["panels"] = [(m, picture) for m, picture in section["panels"] if picture]
     return [section for section in sections if section["panels"]]
+
+
+def groups(catalogue: Catalogue) -> dict[str, str]:
+    """Group of metrics -> title of its section."""
+    return GROUPS | {m.group: sentence(m.group) for m in catalogue.metrics.values() if m.group not in GROUPS}
+
+
+def _source_of(metrics: Sequence[Metric]) -> str:
+    """`: the newest evaluation's episodes`, where all helps end with the same data that they are `on`; else ""."""
+    sources = {metric.help.rpartition(", on ")[2] if ", on " in metric.help else "" for metric in metrics}
+    return f": {source}" if len(sources) == 1 and (source := sources.pop()) else ""
 
 
 def _small(sweep: SweepSummary, chips: Sequence[Chip], frame: curves.Frame, metric: Metric) -> Picture | None:
@@ -147,16 +176,16 @@ def _small(sweep: SweepSummary, chips: Sequence[Chip], frame: curves.Frame, metr
     if not pairs:
         return None
     drawn = curves.small([line for _, line in pairs], metric.name, frame, unit=metric.unit)
-    return _picture(drawn, f"{metric.name}: {metric.help}, over agent steps", metric)
+    return _picture(drawn, f"{metric.name}: {metric.help or metric.words}, over agent steps", metric)
 
 
 def flag_figure(
-    chip: Chip, metric: Metric, seeds: pd.DataFrame, marks: Sequence[curves.Mark], frame: curves.Frame | None
+    chip: Chip, metric: Metric, seeds: pd.DataFrame, marks: Sequence[curves.Mark], frame: curves.Frame | None, log: bool
 ) -> Picture:
-    """The curves on which a flag was raised. seeds: seed, step and the metric, of one configuration. Without a frame
-    the page's script draws the figure."""
+    """The curves on which a flag was raised. seeds: seed, step and the metric, of one configuration. log: whether a
+    logarithmic axis is allowed. Without a frame the page's script draws the figure."""
     by_seed = {int(seed): part for seed, part in seeds.groupby("seed", observed=True)}
-    log = metric.group != "return" and curves.wants_log(seeds[metric.name])
+    log = log and curves.wants_log(seeds[metric.name])
     if frame is None:
         drawn = curves.SvgFigure("", curves.evidence_view(log))
     else:

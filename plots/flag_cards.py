@@ -17,21 +17,22 @@ from aggregate.verdict.number_format import number
 from plots import curves, figures
 from plots.tables import Chip
 from sweepwise.core.metrics import Metric
-from tdmpc.metrics import METRICS
 
 MOST_PICTURES = 32  # drawn in advance; the page's script draws the others
-RUN_LEVEL = ("eval_return_planner", "episode_return")  # shown for flags without a metric
+RUN_LEVEL = ("primary", "training_return")  # roles of the metrics that are shown for flags without a metric
 
 
 @dataclass(frozen=True)
 class Card:
-    """seeds: one line per seed that raises the flag. metric: the one drawn, "" without a figure. picture: without
+    """seeds: one line per seed that raises the flag. judged: the column that the flag judges. metric: the one drawn, ""
+    without a figure. picture: without
     markup where the script draws it. drawn: caption of the figure."""
 
     chip: Chip
     detector: flags.Detector
     vote: dict[str, Any]
     seeds: tuple[dict[str, Any], ...]
+    judged: str
     metric: str
     picture: figures.Picture | None
     drawn: str
@@ -44,18 +45,19 @@ def cards(sweep: SweepSummary, chips: Sequence[Chip], frame: curves.Frame, loade
     shares = sorted(votes, key=lambda key: -votes[key]["raised"] / votes[key]["assessable"])
     drawn = set(shares[:MOST_PICTURES])
     made = []
+    judged_by = dict(zip(sweep.findings["flag"], sweep.findings["metric"], strict=True))
     for detector in flags.detectors_of(sweep.source.agent):
-        metric = _shown_metric(sweep, detector)
+        judged = judged_by.get(detector.name, "")
+        metric = _shown_metric(sweep, judged)
         for chip in chips:
             key = (chip.config_id, detector.name)
             if key not in votes:
                 continue
             own = raised[(raised["config_id"] == chip.config_id) & (raised["flag"] == detector.name)]
-            picture = _picture(sweep, chip, detector, metric, own, frame if key in drawn else None, loaded)
+            picture = _picture(sweep, chip, judged, metric, own, frame if key in drawn else None, loaded)
             lines = tuple(_seed_line(line) for line in own.to_dict("records"))
-            made.append(
-                Card(chip, detector, votes[key], lines, metric, picture, _caption(detector, metric, picture, own))
-            )
+            caption = _caption(judged, metric, picture, own)
+            made.append(Card(chip, detector, votes[key], lines, judged, metric, picture, caption))
     return made
 
 
@@ -65,35 +67,35 @@ def _seed_line(finding: dict[str, Any]) -> dict[str, Any]:
     return {**finding, **texts, "onset": onset}
 
 
-def _shown_metric(sweep: SweepSummary, detector: flags.Detector) -> str:
-    """The metric whose curve is shown: the detector's own, the mean over its dimensions, or the return."""
-    there = {name for wide in sweep.seeds.values() for name in wide.columns if name in METRICS}
-    wanted = (detector.metric, detector.metric.removesuffix("_per_dim"), *RUN_LEVEL)
-    return next((name for name in wanted if name in there), "")
+def _shown_metric(sweep: SweepSummary, judged: str) -> str:
+    """The metric whose curve is shown: the one that is `judged`, the mean over its dimensions, or a result."""
+    catalogue = sweep.source.agent.catalogue
+    there = {name for wide in sweep.seeds.values() for name in wide.columns if name in catalogue.metrics}
+    mean = catalogue.metrics[judged].role.removesuffix("_per_dim") if judged in catalogue.metrics else ""
+    roles = [catalogue.roles[role].name for role in (mean, *RUN_LEVEL) if role in catalogue.roles]
+    return next((name for name in (judged, *roles) if name in there), "")
 
 
 def _picture(
-    sweep: SweepSummary, chip: Chip, detector: flags.Detector, metric: str, own: pd.DataFrame,
+    sweep: SweepSummary, chip: Chip, judged: str, metric: str, own: pd.DataFrame,
     frame: curves.Frame | None, loaded: Loaded,
 ) -> figures.Picture | None:  # fmt: skip
     if not metric:
         return None
-    if frame and _is_list(detector):
+    catalogue = sweep.source.agent.catalogue
+    if frame and judged in catalogue.metrics and catalogue.metrics[judged].is_list:
         worst = _strongest(own)
-        declared = METRICS[detector.metric]
+        declared = catalogue.metrics[judged]
         dimensions = _dimension_curves(loaded, worst, declared, sweep.total_steps)
         mark = curves.Mark(int(worst["seed"]), float(worst["onset"]))
         return figures.dimensions_figure(chip, declared, dimensions, mark, frame)
-    wide = sweep.seeds[METRICS[metric].kind]
+    shown = catalogue.metrics[metric]
+    wide = sweep.seeds[shown.kind]
     seeds = wide.loc[wide["config_id"] == chip.config_id, ["seed", "step", metric]]
     if seeds[metric].notna().sum() == 0:
         return None
     marks = [curves.Mark(int(s), float(o)) for s, o in zip(own["seed"], own["onset"], strict=True)]
-    return figures.flag_figure(chip, METRICS[metric], seeds, marks, frame)
-
-
-def _is_list(detector: flags.Detector) -> bool:
-    return detector.metric in METRICS and METRICS[detector.metric].is_list
+    return figures.flag_figure(chip, shown, seeds, marks, frame, figures.may_be_log(shown, catalogue))
 
 
 def _strongest(own: pd.DataFrame) -> pd.Series:
@@ -101,12 +103,12 @@ def _strongest(own: pd.DataFrame) -> pd.Series:
     return own.iloc[int((own["measured"] / own["threshold"]).fillna(0).to_numpy().argmax())]
 
 
-def _caption(detector: flags.Detector, metric: str, picture: figures.Picture | None, own: pd.DataFrame) -> str:
+def _caption(judged: str, metric: str, picture: figures.Picture | None, own: pd.DataFrame) -> str:
     if picture is None:
         return ""
     if picture.view:
         return f"{metric}: raised in the seeds with numbers"
-    return f"{detector.metric}: the action dimensions of seed {_strongest(own)['seed']}"
+    return f"{judged}: the action dimensions of seed {_strongest(own)['seed']}"
 
 
 def _dimension_curves(loaded: Loaded, finding: pd.Series, metric: Metric, total: int) -> pd.DataFrame:

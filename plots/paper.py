@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import functools
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,13 +23,14 @@ from aggregate import flags
 from aggregate.analysis import factor_effects
 from aggregate.analysis.summary import SweepSummary
 from aggregate.statistics import estimates
+from aggregate.verdict.words import RESULTS, words
 from plots import curves
 from plots.csv_downloads import file_stem
-from plots.figures import FOLDED, GROUPS, RETURNS, drawn_configs
+from plots.figures import FOLDED, drawn_configs, groups, may_be_log, results
 from plots.theme import DASHES, PALETTE, LineStyle, line_styles, style
 from sweepwise.core import atomic
 from sweepwise.core.errors import AggregateError
-from tdmpc.metrics import METRICS
+from sweepwise.core.metrics import Catalogue, Metric
 
 FORMATS = ("svg", "pdf", "png")
 WIDTHS = {1: 3.25, 2: 6.75}  # inches
@@ -52,6 +53,10 @@ class Sheet:
     width: float
 
     @property
+    def catalogue(self) -> Catalogue:
+        return self.sweep.source.agent.catalogue
+
+    @property
     def palette(self) -> dict[str, str]:
         return {label: PALETTE[self.line_styles[i].color][0] for i, label in self.names.items()}
 
@@ -66,15 +71,19 @@ def write(sweep: SweepSummary, out: Path, formats: Sequence[str], columns: int, 
     Raises `AggregateError` for an unknown name and where nothing can be written.
     """
     sheet = _sheet(sweep, columns)
-    known = _figures(sheet)
+    figures = _figures(sheet)
+    known = figures | {
+        name: functools.partial(_curve, sheet, name) for name in _metrics_of(sheet) if name not in figures
+    }
+    stems = _file_stems(known)
     unknown = [name for name in only if name not in known]
     if unknown:
         raise AggregateError(f"--only {unknown[0]}: sweep {sweep.source.name} has {', '.join(known)}")
-    for name in only or [name for name in known if name not in METRICS]:
+    for name in only or figures:
         with style(SIZES):
             fig = known[name]()
             for ending in dict.fromkeys(formats):
-                path = out / f"{file_stem(sweep.source.name)}-{name.replace('/', '-')}.{ending}"
+                path = out / f"{file_stem(sweep.source.name)}-{stems[name]}.{ending}"
                 try:
                     out.mkdir(parents=True, exist_ok=True)
                     atomic.write(path, functools.partial(_save, fig, ending))
@@ -105,36 +114,53 @@ def _sheet(sweep: SweepSummary, columns: int) -> Sheet:
 
 def _figures(sheet: Sheet) -> dict[str, Callable[[], Figure]]:
     """Name -> function that draws the figure, for all figures with data."""
-    sweep = sheet.sweep
-    there = {metric for wide in sweep.seeds.values() for metric in wide.columns if metric in METRICS}
+    sweep, there = sheet.sweep, _metrics_of(sheet)
     figures: dict[str, Callable[[], Figure]] = {}
-    for metric, title in RETURNS:
-        if metric in there:
-            figures[_slug(title)] = functools.partial(_curve, sheet, metric)
+    for metric, title in results(sheet.catalogue):
+        if metric.name in there:
+            slug = _slug(title) if metric.role != "primary" or words(sweep).plans else "evaluation"
+            figures[slug] = functools.partial(_curve, sheet, metric.name)
     lead = factor_effects.PRIMARY if sweep.scores[factor_effects.PRIMARY].notna().any() else "so_far"
     figures["final"] = functools.partial(_final, sheet, lead)
     if len(sweep.effects.returns):
         figures["effects"] = functools.partial(_effects, sheet)
     if (sweep.votes["raised"] > 0).any():
         figures["flags"] = functools.partial(_flags, sheet)
-    for group, _ in GROUPS:
-        own = [name for name, m in METRICS.items()
-               if name in there and m.group == group and not _not_in_group(name)]  # fmt: skip
+    for group in groups(sheet.catalogue):
+        own = [name for name in there if _in_group(sheet.catalogue.metrics[name], group)]
         if own:
-            figures[_slug(group) if group != "return" else "spread"] = functools.partial(_multiples, sheet, own)
-    return figures | {name: functools.partial(_curve, sheet, name) for name in METRICS if name in there}
+            slug = _slug(group) if group != "return" else "spread"
+            figures[slug if slug not in figures else f"group-{slug}"] = functools.partial(_multiples, sheet, own)
+    return figures
+
+
+def _metrics_of(sheet: Sheet) -> list[str]:
+    """The metrics with any value, in the catalogue's order."""
+    there = {metric for wide in sheet.sweep.seeds.values() for metric in wide.columns}
+    return [name for name in sheet.catalogue.metrics if name in there]
+
+
+def _file_stems(names: Iterable[str]) -> dict[str, str]:
+    """Name of a figure -> part of a file's name: without / and other special characters, and unique."""
+    stems: dict[str, str] = {}
+    for name in names:
+        stem, number = file_stem(name, "metric"), 2
+        while stem in stems.values():
+            stem, number = f"{file_stem(name, 'metric')}-{number}", number + 1
+        stems[name] = stem
+    return stems
 
 
 def _cut(name: str) -> str:
     return name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…"
 
 
-def _not_in_group(metric: str) -> bool:
-    return metric in dict(RETURNS) or metric.startswith(tuple(prefix for prefix, _ in FOLDED))
+def _in_group(metric: Metric, group: str) -> bool:
+    return metric.group == group and metric.role not in RESULTS and not metric.name.startswith(tuple(FOLDED))
 
 
 def _slug(title: str) -> str:
-    return title.lower().replace(" ", "-")
+    return file_stem(title.lower(), "group")
 
 
 # --- figures --------------------------------------------------------------------------------------------
@@ -147,7 +173,7 @@ def _curve(sheet: Sheet, metric: str) -> Figure:
     axes = fig.add_subplot()
     _draw(axes, sheet, metric)
     random = sheet.sweep.random
-    if random is not None and metric in dict(RETURNS):
+    if random is not None and sheet.catalogue.metrics[metric].role in RESULTS:
         axes.axhline(random.mean, color="0.45", linewidth=0.8, dashes=(1.5, 1.5))
     _legend(fig, sheet)
     return fig
@@ -168,19 +194,19 @@ def _multiples(sheet: Sheet, metrics: Sequence[str]) -> Figure:
 
 
 def _draw(axes: Axes, sheet: Sheet, metric: str, thin: bool = False) -> None:
-    declared = METRICS[metric]
+    declared = sheet.catalogue.metrics[metric]
     frame = _seeds(sheet, metric)
     bands = frame["name"].nunique() <= curves.MOST_BANDS
     sns.lineplot(
-        frame, x="step", y=metric, hue="name", style="name", palette=sheet.palette, dashes=sheet.dashes,
+        frame, x="step", y="value", hue="name", style="name", palette=sheet.palette, dashes=sheet.dashes,
         estimator="mean", errorbar=_interval if bands else None, err_kws={"alpha": 0.16, "linewidth": 0},
         linewidth=0.9 if thin else 1.2, ax=axes, legend=False, hue_order=list(sheet.names.values()),
         style_order=list(sheet.names.values()),
     )  # fmt: skip
-    if declared.group != "return" and curves.wants_log(frame.groupby(["name", "step"])[metric].mean()):
+    if may_be_log(declared, sheet.catalogue) and curves.wants_log(frame.groupby(["name", "step"])["value"].mean()):
         axes.set_yscale("log")
         curves.log_ticks(axes)
-    for step in curves.common_events(sheet.sweep.events, sheet.sweep.total_steps):
+    for step in curves.common_events(sheet.sweep.events, sheet.sweep.total_steps, sheet.catalogue.events):
         axes.axvline(step, color="0.45", linewidth=0.6, dashes=(4, 3))
     axes.set(xlim=(0, sheet.sweep.total_steps), xlabel="" if thin else "agent steps",
              ylabel="" if declared.unit == "1" else declared.unit)  # fmt: skip
@@ -198,20 +224,20 @@ def _interval(values: pd.Series) -> tuple[float, float]:
 
 
 def _seeds(sheet: Sheet, metric: str) -> pd.DataFrame:
-    """name, seed, step and the metric, of the drawn configurations."""
-    kind = METRICS[metric].kind
+    """name, seed, step and the metric as `value`, of the drawn configurations."""
+    kind = sheet.catalogue.metrics[metric].kind
     imported = sheet.sweep.imported
     parts = [part.seeds[kind] for part in (sheet.sweep, imported) if part is not None and kind in part.seeds]
     wide = pd.concat([part.reindex(columns=["config_id", "seed", "step", metric]) for part in parts])
-    wide = wide[wide["config_id"].isin(list(sheet.names))]
+    wide = wide[wide["config_id"].isin(list(sheet.names))].rename(columns={metric: "value"})
     return wide.assign(name=wide["config_id"].astype(str).map(sheet.names)).reset_index(drop=True)
 
 
 def _final(sheet: Sheet, lead: str) -> Figure:
-    """One dot per seed, mean and interval, sorted by mean."""
+    """One dot per seed, mean and interval, the best mean first."""
     scores = sheet.sweep.scores[sheet.sweep.scores["config_id"].isin(list(sheet.names))]
     frame = scores.assign(name=scores["config_id"].map(sheet.names)).dropna(subset=lead)
-    order = frame.groupby("name")[lead].mean().sort_values(ascending=False).index.tolist()
+    order = frame.groupby("name")[lead].mean().sort_values(ascending=not words(sheet.sweep).up).index.tolist()
     fig = _figure(sheet.width, 0.55 + 0.22 * max(1, len(order)))
     axes = fig.add_subplot()
     shared = {"data": frame, "x": lead, "y": "name", "order": order, "hue": "name", "palette": sheet.palette,
@@ -222,7 +248,8 @@ def _final(sheet: Sheet, lead: str) -> Figure:
                       err_kws={"linewidth": 3.5, "alpha": 0.35}, linestyle="none")  # fmt: skip
     if sheet.sweep.random is not None:
         axes.axvline(sheet.sweep.random.mean, color="0.45", linewidth=0.8, dashes=(1.5, 1.5))
-    axes.set_xlabel("final return with planning" if lead != "so_far" else "return so far", loc="right")
+    own = words(sheet.sweep)
+    axes.set_xlabel(own.deciding if lead != "so_far" else f"{own.primary} so far", loc="right")
     axes.set_ylabel("")
     axes.grid(axis="x")
     axes.grid(visible=False, axis="y")
@@ -230,7 +257,7 @@ def _final(sheet: Sheet, lead: str) -> Figure:
 
 
 def _effects(sheet: Sheet) -> Figure:
-    """Effect of each factor on the final return, with its interval."""
+    """Effect of each factor on the final result, with its interval."""
     effects = sheet.sweep.effects.returns
     lines = effects[effects["outcome"] == factor_effects.PRIMARY].iloc[::-1]
     fig = _figure(sheet.width, 0.55 + 0.24 * max(1, len(lines)))
@@ -244,7 +271,7 @@ def _effects(sheet: Sheet) -> Figure:
     turns = lines[["factor", "low", "high"]].itertuples(index=False)
     axes.set_yticks(places, [_cut(f"{factor}: {low} to {high}") for factor, low, high in turns])
     axes.set_ylim(-0.6, len(lines) - 0.4)
-    axes.set_xlabel("effect on the final return with planning", loc="right")
+    axes.set_xlabel(f"effect on the {words(sheet.sweep).deciding}", loc="right")
     axes.grid(axis="x")
     axes.grid(visible=False, axis="y")
     return fig
@@ -254,7 +281,7 @@ def _flags(sheet: Sheet) -> Figure:
     """Share of seeds that raise each flag, of the flags that any seed raises."""
     votes = sheet.sweep.votes[sheet.sweep.votes["config_id"].isin(list(sheet.names))]
     raised = set(votes.loc[votes["raised"] > 0, "flag"])
-    shown = [d for d in flags.DETECTORS if d.name in raised]
+    shown = [d for d in flags.detectors_of(sheet.sweep.source.agent) if d.name in raised]
     cells = votes.set_index(["config_id", "flag"])
     grid = cells.index.to_frame(index=False)["config_id"].drop_duplicates().tolist()
     share = pd.DataFrame([[_share(cells, i, d.name)[0] for d in shown] for i in grid])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import importlib.resources
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,10 @@ from aggregate.analysis.summary import Summary, SweepSummary
 from aggregate.inputs.provenance import seeds_by_origin
 from aggregate.inputs.runs import Loaded, config_letter
 from aggregate.statistics import estimates
+from aggregate.verdict.not_assessed import not_assessed
 from aggregate.verdict.number_format import number
 from aggregate.verdict.verdict import verdict
+from aggregate.verdict.words import AgentWords, sentence, words
 from plots import csv_downloads, curves, figures, flag_cards, tables
 from plots.secondary_tables import secondary
 from plots.tables import Chip
@@ -53,6 +55,7 @@ def render(summary: Summary) -> str:
     """The page as text. Deterministic: equal shards give equal text."""
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True,
                                      undefined=jinja2.StrictUndefined, loader=jinja2.FunctionLoader(_page))  # fmt: skip
+    environment.filters["sentence"] = sentence
     environment.policies["json.dumps_kwargs"] = {"sort_keys": True, "separators": (",", ":"), "allow_nan": False}
     template = environment.get_template("report.html.j2")
     drawn = [figures.drawn_configs(sweep) for sweep in summary.sweeps]
@@ -67,7 +70,8 @@ def render(summary: Summary) -> str:
         colors=COLORS,
         quarantine=summary.loaded.quarantine.to_dict("records"),
         doubts=summary.loaded.doubts.to_dict("records"),
-        detectors=flags.detectors_of(summary.sweeps[0].source.agent) if summary.sweeps else flags.DETECTORS,
+        detectors=_judged_by(summary.sweeps),
+        methods=_methods(summary.sweeps),
         provenance=_provenance(summary),
     )
 
@@ -87,14 +91,18 @@ def _sweep(sweep: SweepSummary, styles: dict[str, LineStyle], index: int, loaded
     every = _chips(sweep, styles)
     chips, by_id = every[: len(sweep.source.configs)], {chip.config_id: chip for chip in every}
     random = sweep.random.mean if sweep.random else None
-    frame = curves.Frame(sweep.total_steps, curves.common_events(sweep.events, sweep.total_steps), random)
+    events = curves.common_events(sweep.events, sweep.total_steps, sweep.source.agent.catalogue.events)
+    frame = curves.Frame(sweep.total_steps, events, random)
     cards = flag_cards.cards(sweep, chips, frame, loaded)
     extra = {(card.chip.config_id, card.metric) for card in cards if card.metric}
+    curve_files = csv_downloads.curve_files(sweep, every, extra)
     return {
         "index": index,
         "source": sweep.source,
         "task": ", ".join(sorted({str(c.config.get("task", "task not recorded")) for c in sweep.source.configs})),
         "total": sweep.total_steps,
+        "words": words(sweep),
+        "random_until": sweep.source.agent.diagnostics.random_until,
         "verdict": verdict(sweep),
         "chips": chips,
         "every": every,
@@ -112,9 +120,9 @@ def _sweep(sweep: SweepSummary, styles: dict[str, LineStyle], index: int, loaded
         "random": sweep.random and number(sweep.random.mean),
         "bands": sum(chip.drawn for chip in every) <= curves.MOST_BANDS,
         "keys": tables.hyperparameter_tables(sweep, chips),
-        "curve_files": csv_downloads.curve_files(sweep, every, extra),
+        "curve_files": curve_files,
         "table_files": csv_downloads.table_files(sweep, loaded),
-        "model": _script_data(sweep, every, frame),
+        "model": _script_data(sweep, every, frame, {file.kind: list(file.columns) for file in curve_files}),
     }
 
 
@@ -129,10 +137,14 @@ def _chips(sweep: SweepSummary, styles: dict[str, LineStyle]) -> list[Chip]:
     ]  # fmt: skip
 
 
-def _script_data(sweep: SweepSummary, chips: Sequence[Chip], frame: curves.Frame) -> dict[str, Any]:
+def _script_data(
+    sweep: SweepSummary, chips: Sequence[Chip], frame: curves.Frame, columns: dict[str, list[str]]
+) -> dict[str, Any]:
     """The data of a sweep for the page's script, in addition to the curves.
 
-    half: by number of seeds, half the width of the interval of a mean in standard deviations; null without one.
+    columns: by kind of row, the metrics in the columns of the file of curves. results: metrics with which random
+    actions compare. half: by number of seeds, half the width of the interval of a mean in standard deviations; null
+    without one.
     """
     sources = [*sweep.source.configs, *sweep.source.imported]
     planned = [len(config.runs) for config in sources]
@@ -152,10 +164,41 @@ def _script_data(sweep: SweepSummary, chips: Sequence[Chip], frame: curves.Frame
         "total": frame.total,
         "events": [[step, words] for step, words in frame.events.items()],
         "random": frame.random,
+        "results": [metric.name for metric, _ in figures.results(sweep.source.agent.catalogue)],
+        "columns": columns,
         "half": [float(h) if np.isfinite(h) else None for h in half],
         "bands": curves.MOST_BANDS,
         "fewest": curves.FEWEST_SEEDS,
     }
+
+
+def _judged_by(sweeps: Sequence[SweepSummary]) -> list[tuple[flags.Detector, str]]:
+    """(detector, column that it judges) of the flags that the agents of the sweeps can raise."""
+    judged: dict[str, tuple[flags.Detector, str]] = {}
+    for sweep in sweeps:
+        without = {detector.name for own in not_assessed(sweep).values() for detector in own}
+        for detector in flags.detectors_of(sweep.source.agent):
+            if detector.name not in without:
+                judged.setdefault(detector.name, (detector, detector.metric))
+    return [judged[detector.name] for detector in flags.DETECTORS if detector.name in judged]
+
+
+def _methods(sweeps: Sequence[SweepSummary]) -> dict[str, Any]:
+    """The words of the methods, over the agents of all sweeps."""
+    agents = [sweep.source.agent for sweep in sweeps]
+    of = [AgentWords(agent.catalogue) for agent in agents]
+    return {
+        "final": _either(own.final for own in of),
+        "primary": _either(own.primary for own in of),
+        "fall": _either(own.fall for own in of),
+        "worse": _either("below" if own.up else "above" for own in of),
+        "random": any(agent.diagnostics.random_until for agent in agents),
+        "frames": any(parameter.name == "action_repeat" for agent in agents for parameter in agent.hyperparameters),
+    }
+
+
+def _either(texts: Iterable[str]) -> str:
+    return " or ".join(dict.fromkeys(texts))
 
 
 def _provenance(summary: Summary) -> list[tuple[str, str]]:

@@ -7,11 +7,11 @@ from typing import Any
 import pandas as pd
 
 from aggregate import flags
-from aggregate.analysis import factor_effects
 from aggregate.analysis.factor_contrasts import TIMES
 from aggregate.analysis.summary import SweepSummary
 from aggregate.verdict.number_format import estimate, probability, signed
-from plots.tables import OUTCOME_TITLES, Chip
+from aggregate.verdict.words import words
+from plots.tables import Chip
 
 TITLES = {detector.name: detector.title for detector in flags.DETECTORS}
 
@@ -20,7 +20,7 @@ def secondary(sweep: SweepSummary, chips: dict[str, Chip]) -> dict[str, Any]:
     """The values of the template of the same name."""
     effects = sweep.effects
     return {
-        "titles": OUTCOME_TITLES[1:],
+        "titles": list(words(sweep).outcomes.values())[1:],
         "rows": _against_baseline(sweep, chips),
         "moved": [(chips[str(line["config_id"])], _with_text(line)) for line in _significant(sweep.diagnostics)],
         "moved_tested": len(sweep.diagnostics),
@@ -40,11 +40,8 @@ def _significant(table: pd.DataFrame) -> list[dict[str, Any]]:
 def _against_baseline(sweep: SweepSummary, chips: dict[str, Chip]) -> list[tuple[Chip, list[dict[str, Any]]]]:
     """(configuration, cells of every endpoint but the first)."""
     of = {(line["config_id"], line["outcome"]): _with_text(line) for line in sweep.secondary.to_dict("records")}
-    ids = dict.fromkeys(config_id for config_id, _ in of)
-    return [
-        (chips[str(i)], [of.get((i, name), {"shown": "-", "chance": ""}) for name in factor_effects.OUTCOMES[1:]])
-        for i in ids
-    ]
+    ids, further = dict.fromkeys(config_id for config_id, _ in of), list(words(sweep).outcomes)[1:]
+    return [(chips[str(i)], [of.get((i, name), {"shown": "-", "chance": ""}) for name in further]) for i in ids]
 
 
 def _with_text(line: dict[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,10 @@ from aggregate.analysis.summary import SweepSummary
 from aggregate.flags import hypotheses
 from aggregate.inputs.runs import STOPPED
 from aggregate.statistics import estimates
+from aggregate.verdict.evaluation_noise import ALONE
+from aggregate.verdict.not_assessed import not_assessed
 from aggregate.verdict.number_format import estimate, number, signed
+from aggregate.verdict.words import AgentWords, sentence, words
 from plots.theme import LineStyle
 
 STATE_SIGNS = {"done": "✓", "running": "▸", "pending": "…", "new": "…", "failed": "✕", "diverged": "✕",
@@ -47,6 +50,8 @@ def ranking_table(sweep: SweepSummary, chips: dict[str, Chip]) -> dict[str, Any]
     lead = "final_primary" if finished else "so_far"
     contrasts = sweep.contrasts.set_index("config_id")
     ranking, scores = _with_imported(sweep, lead)
+    own_words = words(sweep)
+    others = _other_scores(own_words, scores)
     random = [sweep.random.mean] if sweep.random else []
     ends = {lead: _strip_range([*scores[lead].dropna(), *random]), AREA: _strip_range(scores[AREA].dropna())}
     low, high = ends[lead]
@@ -61,7 +66,7 @@ def ranking_table(sweep: SweepSummary, chips: dict[str, Chip]) -> dict[str, Any]
             # a narrow cell breaks the line between mean and interval, not within the interval
             "others": [(_format_estimate(line, name).replace(", ", ",\N{NO-BREAK SPACE}"),
                         _seed_strip(line, own, name, ends[name]) if name in ends else None)
-                       for name, _, _ in OTHER_SCORES],
+                       for name, _, _ in others],
             "contrast": _difference_from_best(contrasts, line["config_id"]) if finished else ("", ""),
             "place": _rank(contrasts, line["config_id"]),
             "strip": _seed_strip(line, own, lead, ends[lead]),
@@ -69,28 +74,44 @@ def ranking_table(sweep: SweepSummary, chips: dict[str, Chip]) -> dict[str, Any]
     return {
         "finished": finished,
         "rows": rows,
-        "others": OTHER_SCORES,
+        "others": others,
+        "lead_title": _lead_title(own_words, finished),
         "random": _percent(sweep.random.mean, low, high) if sweep.random else None,
         "range": (number(low, (high - low) / 5), number(high, (high - low) / 5)),
     }
 
 
 def _with_imported(sweep: SweepSummary, lead: str) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """(ranking, scores) with the imported curves, sorted by mean."""
+    """(ranking, scores) with the imported curves, the best mean first."""
     if sweep.imported is None:
         return sweep.ranking, sweep.scores
     ranking = pd.concat([sweep.ranking, sweep.imported.ranking], ignore_index=True)
-    ranking = ranking.sort_values(f"{lead}_mean", ascending=False, na_position="last", kind="stable")
+    ranking = ranking.sort_values(f"{lead}_mean", ascending=not words(sweep).up, na_position="last", kind="stable")
     return ranking, pd.concat([sweep.scores, sweep.imported.scores], ignore_index=True)
 
 
 AREA = "auc_primary"
-OTHER_SCORES = (
-    ("final_policy", "policy alone", "final return of the policy without planning"),
-    ("large_primary", "large evaluation", "the evaluation after the last step, many episodes, with planning"),
-    (AREA, "area under curve", "mean height of the evaluation curve with planning"),
-    ("training", "training", "training episodes of the last 10 %"),
-)
+
+
+def _other_scores(own: AgentWords, scores: pd.DataFrame) -> list[tuple[str, str, str]]:
+    """(score, heading, help) of the columns beside the leading one; those that the agent cannot have are left out."""
+    columns = []
+    if own.plans:
+        columns.append(("final_policy", "policy alone", f"{own.final} of the policy without planning"))
+    if own.plans or scores["large_primary"].notna().any():
+        how = ", with planning" if own.plans else ""
+        columns.append(("large_primary", "large evaluation", f"the evaluation after the last step, many episodes{how}"))
+    columns.append((AREA, "area under curve", f"mean height of the evaluation curve{own.planning}"))
+    if "training_return" in own.catalogue.roles:
+        columns.append(("training", "training", "training episodes of the last 10 %"))
+    return columns
+
+
+def _lead_title(own: AgentWords, finished: bool) -> str:
+    """Heading of the column that ranks."""
+    if finished:
+        return sentence(own.outcomes[factor_effects.PRIMARY])
+    return "So far, planning" if own.plans else "So far"
 
 
 def _format_estimate(line: Mapping[str, Any] | pd.Series, name: str) -> str:
@@ -185,32 +206,29 @@ def _format_seeds_needed(seeds: float) -> str:
     return f"{seeds:.0f}" if np.isfinite(seeds) else f"> {estimates.MOST_SEEDS}"
 
 
-OUTCOME_TITLES = ("final return, planning", "area under curve", "fall at the end", "final return, policy alone")
-
-
 def effect_tables(sweep: SweepSummary) -> dict[str, Any]:
-    effects = sweep.effects
+    effects, outcomes = sweep.effects, words(sweep).outcomes
     significant = effects.diagnostics[effects.diagnostics["distinct"].astype(bool)].to_dict("records")
     titles = {d.name: d.title for d in flags.DETECTORS}
     odds = [{**line, "title": titles[line["flag"]], "odds": estimate(line["odds"], line["ci_low"], line["ci_high"]),
              "p": _format_p(line["p"])} for line in effects.odds.to_dict("records")]  # fmt: skip
     return {
-        "titles": OUTCOME_TITLES,
-        "main": _effect_rows(effects.returns),
-        "interactions": _effect_rows(effects.interactions),
+        "titles": tuple(outcomes.values()),
+        "main": _effect_rows(effects.returns, tuple(outcomes)),
+        "interactions": _effect_rows(effects.interactions, tuple(outcomes)),
         "tested": len(effects.diagnostics),
         "diagnostics": [{**line, "shown": signed(line), "p": _format_p(line["p"])} for line in significant],
         "odds": odds,
     }
 
 
-def _effect_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """One row per contrast of a factor, its cells in the order of `factor_effects.OUTCOMES`: (estimate, p)."""
+def _effect_rows(table: pd.DataFrame, outcomes: Sequence[str]) -> list[dict[str, Any]]:
+    """One row per contrast of a factor, its cells in the order of `outcomes`: (estimate, p)."""
     rows = []
     for (factor, low, high), lines in table.groupby(["factor", "low", "high"], sort=False):
         of = {line["outcome"]: line for line in lines.to_dict("records")}
         cells = [(f"{signed(of[name])}{' *' if of[name]['distinct'] else ''}", _format_p(of[name]["p"])) if name in of
-                 else ("-", "-") for name in factor_effects.OUTCOMES]  # fmt: skip
+                 else ("-", "-") for name in outcomes]  # fmt: skip
         first = lines.iloc[0]
         rows.append({"factor": factor, "low": low, "high": high, "cells": cells, "runs": first["runs"],
                      "detectable": number(first["detectable"]), "needed": _format_seeds_needed(first["needed"]),
@@ -289,10 +307,13 @@ def _stopped_configurations(sweep: SweepSummary, chips: Sequence[Chip]) -> list[
 
 def flag_tables(sweep: SweepSummary, chips: Sequence[Chip]) -> dict[str, Any]:
     """The votes of every configuration on flags that any run raises (`raised`); titles of flags that no run raises
-    (`quiet`) and of those that could be judged in no run (`unknown`)."""
+    (`quiet`), of those that could be judged in no run (`unknown`), and of those for which the agent has no metric
+    (`missing`, by the role that is missing)."""
+    missing = not_assessed(sweep)
+    without = {detector.name for own in missing.values() for detector in own}
     votes = {(v["config_id"], v["flag"]): v for v in sweep.votes.to_dict("records")}
     counts = sweep.votes.groupby("flag")[["raised", "assessable"]].sum()
-    known = [d for d in flags.detectors_of(sweep.source.agent) if d.name in counts.index]
+    known = [d for d in flags.detectors_of(sweep.source.agent) if d.name in counts.index and d.name not in without]
     raised = [d for d in known if counts.at[d.name, "raised"]]
     judged = [d for d in known if counts.at[d.name, "assessable"]]
     voted = {config_id for config_id, _ in votes}
@@ -302,6 +323,7 @@ def flag_tables(sweep: SweepSummary, chips: Sequence[Chip]) -> dict[str, Any]:
         "rows": rows,
         "quiet": [d.title for d in judged if d not in raised],
         "unknown": [d.title for d in known if d not in judged],
+        "missing": [(role, [d.title for d in own]) for role, own in missing.items()],
         "causes": _causes(sweep, chips),
         "variance": _variance(sweep),
     }
@@ -312,9 +334,9 @@ def _causes(sweep: SweepSummary, chips: Sequence[Chip]) -> list[tuple[Chip, list
     by_chip = []
     for chip in chips:
         config = sweep.config(chip.config_id).config
-        findings, votes = (frame[frame["config_id"] == chip.config_id] for frame in (sweep.findings, sweep.votes))
+        own = (frame[frame["config_id"] == chip.config_id] for frame in (sweep.findings, sweep.votes))
         lines = []
-        for hypothesis in hypotheses.hypotheses(findings, votes, sweep.source.agent.diagnostics.causes):
+        for hypothesis in hypotheses.hypotheses(own[0], own[1], sweep.source.agent.diagnostics.causes):
             now = ", ".join(
                 f"{key} is {format_plan_value(config[key])}" for key in hypothesis.cause.keys if key in config
             )
@@ -326,9 +348,10 @@ def _causes(sweep: SweepSummary, chips: Sequence[Chip]) -> list[tuple[Chip, list
 
 
 def _variance(sweep: SweepSummary) -> dict[str, list[str]]:
-    """config_id -> standard deviations with planning, then of the policy without MPC."""
+    """config_id -> standard deviations of evaluation; for agents that plan, then those of the policy alone."""
     texts: dict[str, list[str]] = {}
-    for line in sweep.variance.to_dict("records"):
+    modes = sweep.variance if words(sweep).plans else sweep.variance[sweep.variance["mode"] != ALONE]
+    for line in modes.to_dict("records"):
         texts.setdefault(line["config_id"], []).extend(number(line[part]) for part in ("episodes", "time", "seeds"))
     return texts
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from aggregate.export.frames import Frames
     from aggregate.inputs.runs import ConfigSource, Loaded, SweepSource
 
-PRIMARY = "eval_return_planner"  # what `eval_return` repeats
+PRIMARY, RETURN = "primary", "eval_return"  # columns that repeat the primary metric of the agent
 _INDEX = ("seed", "step", "frames", "update", "time", "attempt")
 _WIDTH = 80
 _LONGEST = 60  # characters of a path or of a list of names
@@ -56,21 +56,33 @@ class Results:
 
     @functools.cached_property
     def evaluations(self) -> pd.DataFrame:
-        """One row per run and evaluation; `eval_return` is the primary evaluation return."""
+        """One row per run and evaluation; `primary` is the primary metric of the agent, and `eval_return` the same
+        where that is a return."""
+        import pandas as pd
+
         frame = self._logged("eval")
-        place = frame.columns.get_loc(PRIMARY) if PRIMARY in frame else len(frame.columns)
-        frame.insert(place, "eval_return", frame.get(PRIMARY, float("nan")))
+        decides = {source.name: source.agent.catalogue.primary for source in self._sources}
+        names = [name for name in dict.fromkeys(metric.name for metric in decides.values()) if name in frame]
+        place = min((frame.columns.get_loc(name) for name in names), default=len(frame.columns))
+        own = frame["sweep"].map({sweep: metric.name for sweep, metric in decides.items()})
+        primary = functools.reduce(lambda known, name: known.where(own != name, frame[name]), names,
+                                   pd.Series(float("nan"), index=frame.index))  # fmt: skip
+        returns = frame["sweep"].isin([sweep for sweep, metric in decides.items() if metric.unit == "return"])
+        if PRIMARY not in frame:
+            frame.insert(place, PRIMARY, primary)
+        if RETURN not in frame and any(metric.unit == "return" for metric in decides.values()):
+            frame.insert(place, RETURN, primary.where(returns))
         return frame
 
     @functools.cached_property
     def training(self) -> pd.DataFrame:
         """One row per run and training log entry: losses and diagnostics."""
-        return self._logged("train").drop(columns="eval_is_final", errors="ignore")
+        return self._of_kind("train")
 
     @functools.cached_property
     def episodes(self) -> pd.DataFrame:
         """One row per run and training episode: its return and its length."""
-        return self._logged("episode").drop(columns="eval_is_final", errors="ignore")
+        return self._of_kind("episode")
 
     @property
     def rows(self) -> pd.DataFrame:
@@ -154,6 +166,12 @@ class Results:
     def _configs(self) -> Iterator[tuple[str, ConfigSource]]:
         for source in self._sources:
             yield from ((source.name, config) for config in (*source.configs, *source.imported))
+
+    def _of_kind(self, kind: str) -> pd.DataFrame:
+        """`_logged` without metrics of other kinds, which are empty."""
+        metrics = [metric for source in self._sources for metric in source.agent.catalogue.metrics.values()]
+        own = {metric.name for metric in metrics if metric.kind == kind}
+        return self._logged(kind).drop(columns={metric.name for metric in metrics} - own, errors="ignore")
 
     def _logged(self, kind: str) -> pd.DataFrame:
         """The rows of one kind with the columns of their configuration, once per sweep that holds the run.

@@ -20,14 +20,23 @@ from aggregate.export.wandb_runs import WandbRuns
 from aggregate.inputs.progress import tracked
 from aggregate.inputs.runs import DONE, ConfigSource, RunRows, SweepSource, load
 from sweepwise.core import atomic
+from sweepwise.core.agent import AgentDescription
 from sweepwise.core.errors import AggregateError
-from tdmpc.description import DESCRIPTION
+from sweepwise.core.metrics import Catalogue
 
 FORMAT_VERSION = 1  # of run.json
 _RECORD = "run.json"
 # Characters that neither paths nor names of algorithms and tasks in `sweeps import` may have.
 _FOREIGN = re.compile(r"^[^A-Za-z0-9]+|[^A-Za-z0-9 ._+()=-]+")
 _LONGEST = 60
+
+
+class ExportedConfig(NamedTuple):
+    """A configuration to export. sweep: "" for runs that were named individually. agent: what its runs train."""
+
+    sweep: str
+    config: ConfigSource
+    agent: AgentDescription
 
 
 class Exported(NamedTuple):
@@ -60,15 +69,16 @@ class Folder:
         self._wandb = WandbRuns(out, project) if form == "wandb" else None
         self._seen: dict[tuple[str, int], Any] = {}  # shards of a run at its last export
 
-    def export(self, configs: Sequence[tuple[str, ConfigSource]], live: bool) -> Exported:
-        """Write the new rows of (sweep, configuration). live: runs that are not done may log more."""
-        loaded = load([SweepSource("", "", (), (), tuple(config for _, config in configs), DESCRIPTION)])
+    def export(self, configs: Sequence[ExportedConfig], live: bool) -> Exported:
+        """Write the new rows of `configs`. live: runs that are not done may log more."""
+        loaded = load([SweepSource(one.sweep, "", (), (), (one.config,), one.agent) for one in configs])
         runs = [(RunInfo(config.config_id, source.seed, config.label or config.config_id, sweep, config.config),
-                 loaded.runs[source.config_id, source.seed])
-                for sweep, config in configs for source in config.runs]  # fmt: skip
+                 loaded.runs[source.config_id, source.seed], agent.catalogue)
+                for sweep, config, agent in configs for source in config.runs]  # fmt: skip
         try:
-            counts = [self._export(about, run, live and run.source.state != DONE)
-                      for about, run in tracked(runs, len(runs), "exporting runs") if run.count]  # fmt: skip
+            counts = [self._export(about, run, catalogue, live and run.source.state != DONE)
+                      for about, run, catalogue in tracked(runs, len(runs), "exporting runs")
+                      if run.count]  # fmt: skip
         except OSError as error:
             raise AggregateError(f"--out {self._out}: {error.strerror or error}; choose another place") from error
         refused = [f"{bad['config_id']}/seed-{bad['seed']}: {bad['file']}: {bad['reason']}; left out"
@@ -80,18 +90,18 @@ class Folder:
         if self._wandb is not None:
             self._wandb.close_all()
 
-    def _export(self, about: RunInfo, run: RunRows, live: bool) -> int:
+    def _export(self, about: RunInfo, run: RunRows, catalogue: Catalogue, live: bool) -> int:
         """The number of new rows."""
         key = (about.config_id, about.seed)
         if self._seen.get(key) == (run.files, live):
             return 0
         place = self._places.get(key) or self._new_place(about)
         before = place.written.get(self._target, ExportState())
-        new = new_rows(run, before, can_replace=self._form != "wandb")
+        new = new_rows(run, before, catalogue, can_replace=self._form != "wandb")
         if new.rows:
             place.folder.mkdir(parents=True, exist_ok=True)
             if self._form == "csv":
-                table.write(place.folder / "rows.csv", run)
+                table.write(place.folder / "rows.csv", run, catalogue)
             elif self._wandb is None:
                 tensorboard.write(place.folder, new.written.batches, new.rows, new.back_to)
             else:

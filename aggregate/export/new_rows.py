@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from aggregate.inputs.runs import RunRows
-from tdmpc.metrics import CATALOGUE, METRICS
+from sweepwise.core.metrics import Catalogue, Metric
 
 
 class RunInfo(NamedTuple):
@@ -56,8 +56,8 @@ class NewRows(NamedTuple):
     written: ExportState
 
 
-def new_rows(run: RunRows, written: ExportState, can_replace: bool) -> NewRows:
-    """The rows of `run` that `written` lacks.
+def new_rows(run: RunRows, written: ExportState, catalogue: Catalogue, can_replace: bool) -> NewRows:
+    """The rows of `run` that `written` lacks, with the metrics of `catalogue`.
 
     A later attempt resumes from a checkpoint, so rows of an earlier one beyond that step are invalid. A target that
     `can_replace` rows gets those steps again; any other keeps the old rows.
@@ -75,7 +75,7 @@ def new_rows(run: RunRows, written: ExportState, can_replace: bool) -> NewRows:
             last = int(rows["step"].iloc[-1])
             before = marks[kind][1] if kind in marks and marks[kind][0] == last else 0
             marks[kind] = last, before + int((rows["step"] == last).sum())
-            new += _flat(kind, rows)
+            new += _flat(kind, rows, catalogue)
     state = ExportState(
         attempt=max(run.attempts, default=written.attempt),
         batches=written.batches + bool(new),
@@ -92,28 +92,28 @@ def _beyond(rows: pd.DataFrame, step: int, count: int) -> pd.DataFrame:
     return rows.iloc[min(first + count, behind) :]
 
 
-def _flat(kind: str, rows: pd.DataFrame) -> Iterator[ExportedRow]:
+def _flat(kind: str, rows: pd.DataFrame, catalogue: Catalogue) -> Iterator[ExportedRow]:
     """The rows that hold a number."""
     for cells in rows.to_dict("records"):
         step, frames, update = (int(cells[name]) for name in ("step", "frames", "update"))
-        values = {f"event/{cells['event']}": 1.0} if kind == "event" else dict(_values(cells))
+        values = {f"event/{cells['event']}": 1.0} if kind == "event" else dict(_values(cells, catalogue))
         if values:
             yield ExportedRow(step, frames, update, float(cells["time"]), values)
 
 
-def _values(cells: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+def _values(cells: Mapping[str, Any], catalogue: Catalogue) -> Iterator[tuple[str, float]]:
     """Tags and numbers of a row. Absent metrics are left out; a metric that became NaN is kept."""
     for name, value in cells.items():
-        metric = METRICS.get(name)
+        metric = catalogue.metrics.get(name)
         if metric is None:
             continue
         if not metric.is_list:
             if not math.isnan(value) or cells.get("nonfinite") == name:
-                yield tag(name), float(value)
+                yield tag(metric), float(value)
         elif metric.kind != "eval" and value is not None:  # not single episodes: their mean and spread are metrics too
-            yield from ((f"{tag(name)}/{place}", float(item)) for place, item in enumerate(value))
+            yield from ((f"{tag(metric)}/{place}", float(item)) for place, item in enumerate(value))
 
 
-def tag(name: str) -> str:
+def tag(metric: Metric) -> str:
     """Name of a metric in other programs, which group panels by the part before the slash."""
-    return f"{CATALOGUE.metric(name).group.replace(' ', '_')}/{name}"
+    return f"{metric.group.replace(' ', '_')}/{metric.name}"

@@ -9,15 +9,18 @@ import pandas as pd
 from aggregate.export import frames
 from aggregate.inputs.runs import RunRows
 from sweepwise.core import atomic
-from tdmpc.metrics import METRICS
+from sweepwise.core.metrics import Catalogue
 
 _FIRST = ["kind", "step", "frames", "update", "time", "event"]
 
 
-def write(path: Path, run: RunRows) -> None:
-    """All rows by step, a column per logged metric; lists as JSON. Deterministic: equal rows give equal bytes."""
+def write(path: Path, run: RunRows, catalogue: Catalogue) -> None:
+    """All rows by step, a column per logged metric of `catalogue`; lists as JSON.
+
+    Deterministic: equal rows give equal bytes.
+    """
     parts = [rows.assign(kind=kind) for kind, rows in run.frames().items()]
     rows = pd.concat(parts, ignore_index=True).sort_values("step", kind="stable")
-    metrics = [name for name in METRICS if name in rows]
+    metrics = [name for name in catalogue.metrics if name in rows]
     table = frames.as_table(rows.reindex(columns=[*_FIRST, *metrics, "nonfinite"]))
     atomic.write(path, lambda part: frames.write_csv(table, part))

@@ -26,7 +26,6 @@ from aggregate.importers.tables import READERS, InputTable, open_table
 from aggregate.inputs.progress import tracked
 from sweepwise.core import atomic, shard_name, shards
 from sweepwise.core.metrics import Kind
-from tdmpc.metrics import CATALOGUE
 
 _WRITERS = 16
 _NOT_SEARCHED = ".json"  # in folders of runs these files usually hold settings
@@ -72,7 +71,7 @@ def collect(paths: Sequence[Path], options: ImportOptions) -> list[Curve]:
         points = _of_table(open_table(path), options, curves) if path.is_file() else _of_events(path, options, curves)
         empty = True
         for point in points:
-            _add(curves, point, options.frames_per_step or 1)
+            _add(curves, point, options)
             empty = False
         if empty:
             raise CurveImportError(
@@ -81,9 +80,9 @@ def collect(paths: Sequence[Path], options: ImportOptions) -> list[Curve]:
     return [curves[key] for key in sorted(curves)]
 
 
-def write(curves: Sequence[Curve], folder_of: Mapping[CurveKey, Path], frames_per_step: int | None) -> None:
+def write(curves: Sequence[Curve], folder_of: Mapping[CurveKey, Path], options: ImportOptions) -> None:
     """Write every curve as a metric shard below its folder."""
-    repeat = frames_per_step or 1
+    repeat = options.frames_per_step or 1
 
     def write_curve(curve: Curve) -> None:
         rows = [
@@ -92,16 +91,16 @@ def write(curves: Sequence[Curve], folder_of: Mapping[CurveKey, Path], frames_pe
         ]
         target = folder_of[curve.key] / shard_name.FOLDER
         target.mkdir(parents=True)
-        publish = functools.partial(shards.write_table, shards.rows_to_table(rows, {}, CATALOGUE))
+        publish = functools.partial(shards.write_table, shards.rows_to_table(rows, {}, options.catalogue))
         atomic.write(target / str(shard_name.ShardName("imported", 0)), publish)
 
     with ThreadPoolExecutor(_WRITERS) as pool:  # latency of the file system dominates
         list(tracked(pool.map(write_curve, curves), len(curves), "writing curves"))
 
 
-def _add(curves: dict[CurveKey, Curve], point: _Point, frames_per_step: int) -> None:
+def _add(curves: dict[CurveKey, Curve], point: _Point, options: ImportOptions) -> None:
     curve = curves.setdefault(point.key, Curve(point.key))
-    place = (CATALOGUE.metric(point.metric).kind, point.x // frames_per_step)
+    place = (options.catalogue.metric(point.metric).kind, point.x // (options.frames_per_step or 1))
     own = curve.points.setdefault(place, {})
     if point.metric in own:
         who = f"{point.key.algorithm}, {point.key.task}, seed {point.key.seed}"

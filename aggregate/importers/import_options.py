@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from sweepwise.core.errors import SweepsError
-from tdmpc.metrics import CATALOGUE
+from sweepwise.core.metrics import Catalogue
 
 INDEX = ("step", "seed", "task", "algorithm", "time")
-RETURN = "eval_return"  # short name; compared with this project's evaluation with planning
-ALIASES = {RETURN: "eval_return_planner"}
+RETURN, PRIMARY = "eval_return", "primary"  # short names of the primary metric
 # Default columns: those of a Weights & Biases history.
 USUAL = {"step": "_step", "time": "_timestamp"}
 TABLE_PATH, EVENTS_PATH = "{algorithm}/{task}", "{algorithm}/{task}/{seed}"
@@ -36,11 +35,13 @@ class CurveImportError(SweepsError):
 class ImportOptions:
     """How files are to be read.
 
-    index: any of `INDEX` -> column. metrics: name in the catalogue -> column, where one * stands for the seed, or tag
+    catalogue: the metrics of the agent that the curves are shown beside. index: any of `INDEX` -> column. metrics: name
+    in the catalogue -> column, where one * stands for the seed, or tag
     of TensorBoard. path: pattern of the end of a file's path, for names that no column has. frames_per_step:
     environment frames to an agent step; None where the files count agent steps.
     """
 
+    catalogue: Catalogue
     metrics: Mapping[str, str]
     index: Mapping[str, str] = field(default_factory=dict)
     task: str | None = None
@@ -49,21 +50,22 @@ class ImportOptions:
     frames_per_step: int | None = None
 
     @classmethod
-    def of(cls, pairs: Sequence[str], **others: Any) -> ImportOptions:
+    def of(cls, pairs: Sequence[str], catalogue: Catalogue, **others: Any) -> ImportOptions:
         """From the values of --map, such as "step=frames,eval_return=reward". Raises `CurveImportError`."""
+        short = _short_name(catalogue)
         metrics: dict[str, str] = {}
         index: dict[str, str] = {}
         for pair in [pair for text in pairs for pair in _PAIR.split(text)]:
             key, equals, column = (part.strip() for part in pair.partition("="))
             if not equals or not key or not column:
-                raise CurveImportError(f"--map {pair!r}: give name=column, such as --map {RETURN}=reward")
-            into, name = (index, key) if key in INDEX else (metrics, _metric(key))
+                raise CurveImportError(f"--map {pair!r}: give name=column, such as --map {short}=reward")
+            into, name = (index, key) if key in INDEX else (metrics, _metric(key, catalogue))
             if name in into:
                 raise CurveImportError(f"--map gives {key} twice; keep one")
             into[name] = column
         if not metrics:
-            raise CurveImportError(f"--map names no metric; give one, such as --map {RETURN}=reward")
-        options = cls(metrics=metrics, index=index, **others)
+            raise CurveImportError(f"--map names no metric; give one, such as --map {short}=reward")
+        options = cls(catalogue=catalogue, metrics=metrics, index=index, **others)
         for option, value in (("--task", options.task), ("--algorithm", options.algorithm)):
             if value is not None:
                 checked_name(value, option)
@@ -88,16 +90,23 @@ class ImportOptions:
         return (match.groupdict() if match else {}) | {key: value for key, value in given.items() if value is not None}
 
 
-def _metric(key: str) -> str:
-    name = ALIASES.get(key, key)
+def _short_name(catalogue: Catalogue) -> str:
+    """How messages name the primary metric in --map."""
+    return RETURN if catalogue.primary.unit == "return" else PRIMARY
+
+
+def _metric(key: str, catalogue: Catalogue) -> str:
+    """The name of a metric, or of the primary one for a short name that is no metric itself."""
+    short = _short_name(catalogue)
+    name = catalogue.primary.name if key in (RETURN, PRIMARY) and key not in catalogue.metrics else key
     try:
-        metric = CATALOGUE.metric(name)
+        metric = catalogue.metric(name)
     except KeyError as error:
         raise CurveImportError(
-            f"--map {key}=...: {error.args[0]}; {', '.join(INDEX)} and {RETURN} are known too"
+            f"--map {key}=...: {error.args[0]}; {', '.join(INDEX)} and {short} are known too"
         ) from None
     if metric.is_list or metric.unit == "bool":
-        raise CurveImportError(f"--map {key}=...: holds no single number; give one that does, such as {RETURN}")
+        raise CurveImportError(f"--map {key}=...: holds no single number; give one that does, such as {short}")
     return name
 
 

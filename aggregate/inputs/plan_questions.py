@@ -32,7 +32,7 @@ ENDPOINTS: dict[str, Endpoint] = {
     "final": Endpoint("final_primary", "final {primary}", "up", "mean over the last 10 % of training", of_primary=True),
     "area": Endpoint("auc_primary", "area under the curve", "up",
                      "mean height of the evaluation curve, early learning", of_primary=True),
-    "fall": Endpoint("fall_primary", "fall at the end", "down", "from the best window of evaluations to the last"),
+    "fall": Endpoint("fall_primary", "{fall} at the end", "down", "from the best window of evaluations to the last"),
     "policy": Endpoint("final_policy", "final {policy}", "up", "the same without planning", of_primary=True),
     "noise": Endpoint("noise_primary", "jumps of evaluation", "down",
                       "from one evaluation to the next in the second half"),
@@ -49,7 +49,9 @@ def endpoint(name: str, catalogue: Catalogue) -> Endpoint:
     primary = roles["primary"].words if "primary" in roles else "result"
     policy = roles["policy_without_mpc"].words if "policy_without_mpc" in roles else f"{primary} of the policy alone"
     better = "down" if plain.of_primary and catalogue.sign < 0 else plain.better
-    return dataclasses.replace(plain, title=plain.title.format(primary=primary, policy=policy), better=better)
+    fall = "rise" if catalogue.sign < 0 else "fall"
+    title = plain.title.format(primary=primary, policy=policy, fall=fall)
+    return dataclasses.replace(plain, title=title, better=better)
 
 
 _TERM = re.compile(r"(\w+)(?:\s*(/|\*|==)\s*(\w+))?")

@@ -14,10 +14,12 @@ import pandas as pd
 from aggregate import flags
 from aggregate.analysis.question_contrasts import all_questions
 from aggregate.analysis.summary import SweepSummary
-from aggregate.inputs.plan_questions import ENDPOINTS, Question, endpoint
+from aggregate.inputs.plan_questions import Question, endpoint
 from aggregate.statistics import estimates
 from aggregate.verdict.caveats import caveats
 from aggregate.verdict.number_format import number, probability, signed
+from aggregate.verdict.words import lacks
+from sweepwise.core.metrics import Catalogue
 
 CERTAINTY = ((0.001, "very sure"), (0.01, "sure"), (estimates.ALPHA, "fairly sure"))  # p after the correction
 OPEN, PART, ANSWERED = "not answered", "answered in part", "answered"
@@ -63,12 +65,13 @@ def _answer(question: Question, lines: pd.DataFrame, sweep: SweepSummary) -> Ans
     conditions = f" Compared at equal {' and '.join(question.alike)}." if question.alike else ""
     conditions += f" The runs of {' and '.join(missing)} are missing." if missing else ""
     needed = [part.needed for part in parts if np.isfinite(part.needed)]
+    catalogue = sweep.source.agent.catalogue
     return Answer(
         question=question.text,
         state=ANSWERED if all(answered) else PART if any(answered) else OPEN,
         short="; ".join(part.short for part in parts),
         text=" ".join(part.text for part in parts) + conditions,
-        further=" ".join([*_format_secondary(question, lines, sweep), *_format_flags(question, sweep)]),
+        further=" ".join([*_format_secondary(question, lines, catalogue), *_format_flags(question, sweep)]),
         needed=min(needed, default=math.nan),
         missing=missing,
     )
@@ -80,9 +83,12 @@ def _why_not_answered(question: Question, sweep: SweepSummary, missing: tuple[st
     finished = sweep.scores[sweep.scores["complete"].astype(bool)]
     if finished.empty:
         return "no run has finished"
-    on = endpoint(question.on[0], sweep.source.agent.catalogue)
-    if not on.rate and finished[on.column].isna().all():
-        return f"no finished run has enough evaluations for {on.title}"
+    catalogue = sweep.source.agent.catalogue
+    if role := lacks(question.on[0], catalogue):
+        return f"no metric has the role {role}"
+    deciding = endpoint(question.on[0], catalogue)
+    if not deciding.rate and finished[deciding.column].isna().all():
+        return f"no finished run has enough evaluations for {deciding.title}"
     return "needs at least two finished seeds on both sides, in configurations that differ in nothing else"
 
 
@@ -91,16 +97,18 @@ def _why_not_answered(question: Question, sweep: SweepSummary, missing: tuple[st
 
 def _answer_factor(question: Question, lines: pd.DataFrame, sweep: SweepSummary, *, several: bool) -> Answer:
     """From the lines of one factor: its slope, and the comparisons of its inner levels with both end levels."""
+    catalogue = sweep.source.agent.catalogue
     line = next(iter(lines[lines["inner"] == ""].to_dict("records")))
     inner = lines[(lines["inner"] != "") & lines["distinct"].astype(bool)].sort_values("p").to_dict("records")
     if inner:
         limits = caveats(line, sweep, inner[0]["high"])
-        answer, evidence = _format_inner(inner[0], line), _format_inner_evidence(inner[0], line, sweep)
+        answer = _format_inner(inner[0], line)
+        evidence = _format_inner_evidence(inner[0], line, catalogue)
         return Answer(question.text, ANSWERED, f"{answer}{limits}", f"{answer}: {evidence}{limits}.")
-    better = endpoint(line["endpoint"], sweep.source.agent.catalogue).better
+    better = endpoint(line["endpoint"], catalogue).better
     family = int((sweep.question_contrasts["family"] == line["family"]).sum())
     p_text = f"{probability(line['p'])}{f', Holm over {family}' if family > 1 else ''}"
-    evidence = f"{_format_change(line, sweep)}{_format_levels(line)} ({p_text})"
+    evidence = f"{_format_change(line, catalogue)}{_format_levels(line)} ({p_text})"
     if line["distinct"]:
         high = (line["estimate"] > 0) == (better == "up")
         answer = (question.high if high else question.low) or _format_better_level(line, high)
@@ -120,8 +128,8 @@ def _format_inner(inner: dict[str, Any], slope: dict[str, Any]) -> str:
     return f"{inner['factor']} {inner['high']} does better than {ends}, {_format_certainty(inner['p'])}"
 
 
-def _format_inner_evidence(inner: dict[str, Any], slope: dict[str, Any], sweep: SweepSummary) -> str:
-    return f"{_format_change(inner, sweep)}{_format_levels(slope)} ({probability(inner['p'])})"
+def _format_inner_evidence(inner: dict[str, Any], slope: dict[str, Any], catalogue: Catalogue) -> str:
+    return f"{_format_change(inner, catalogue)}{_format_levels(slope)} ({probability(inner['p'])})"
 
 
 def _format_better_level(line: dict[str, Any], high: bool) -> str:
@@ -133,10 +141,11 @@ def _format_certainty(p: float) -> str:
     return next(words for level, words in CERTAINTY if p < level)
 
 
-def _format_change(line: dict[str, Any], sweep: SweepSummary) -> str:
+def _format_change(line: dict[str, Any], catalogue: Catalogue) -> str:
     """`final return +85 [40, 130] from 1 to 4`."""
-    title = endpoint(line["endpoint"], sweep.source.agent.catalogue).title
-    if ENDPOINTS[line["endpoint"]].rate:
+    measured = endpoint(line["endpoint"], catalogue)
+    title = measured.title
+    if measured.rate:
         if _no_flag_raised(line):
             return f"{title}: none of {line['n_low'] + line['n_high']:.0f}"
         counts = [f"{line[f'k_{end}']:.0f} of {line[f'n_{end}']:.0f} at {line[end]}" for end in ("low", "high")]
@@ -183,14 +192,14 @@ def median_seeds(sweep: SweepSummary) -> int:
 # --- secondary endpoints and flags ----------------------------------------------------------------------
 
 
-def _format_secondary(question: Question, lines: pd.DataFrame, sweep: SweepSummary) -> Iterator[str]:
+def _format_secondary(question: Question, lines: pd.DataFrame, catalogue: Catalogue) -> Iterator[str]:
     """The contrasts on secondary endpoints, in one sentence."""
     parts = []
     for name in question.on[1:]:
         for line in lines[lines["endpoint"] == name].to_dict("records"):
             of = f"{line['factor']}: " if len(question.by) != 1 else ""
             significance = f", beyond chance ({probability(line['p'])})" if line["distinct"] else ", not beyond chance"
-            parts.append(f"{of}{_format_change(line, sweep)}{'' if _no_flag_raised(line) else significance}")
+            parts.append(f"{of}{_format_change(line, catalogue)}{'' if _no_flag_raised(line) else significance}")
     if parts:
         yield f"Secondary: {'; '.join(parts)}."
 
@@ -199,7 +208,7 @@ def _format_flags(question: Question, sweep: SweepSummary) -> Iterator[str]:
     """Flags whose odds differ significantly between the levels of the question's factors."""
     odds = sweep.effects.odds
     titles = {d.name: d.title for d in flags.DETECTORS}
-    endpoints = {ENDPOINTS[name].column for name in question.on}
+    endpoints = {endpoint(name, sweep.source.agent.catalogue).column for name in question.on}
     for line in odds[odds["distinct"].astype(bool)].to_dict("records"):
         if line["factor"] in question.by and line["flag"] not in endpoints:
             title = titles[line["flag"]]

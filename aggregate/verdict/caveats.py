@@ -12,7 +12,7 @@ from aggregate import flags
 from aggregate.analysis.factor_contrasts import TIMES, Axis, axes
 from aggregate.analysis.factor_effects import Cells, effect
 from aggregate.analysis.summary import SweepSummary
-from aggregate.inputs.plan_questions import ENDPOINTS
+from aggregate.inputs.plan_questions import endpoint
 from aggregate.verdict.leader import leaderboard
 from aggregate.verdict.number_format import signed
 
@@ -24,24 +24,23 @@ def caveats(line: Mapping[str, Any], sweep: SweepSummary, better: str = "") -> s
     main, _ = axes(sweep.source)
     own = next((axis for axis in main if (axis.factor, axis.low, axis.high) == (
         line["factor"], line["low"], line["high"])), None)  # fmt: skip
-    if own is None or ENDPOINTS[line["endpoint"]].rate:
+    measured = endpoint(line["endpoint"], sweep.source.agent.catalogue)
+    if own is None or measured.rate:
         return ""
     ids = [config.config_id for config in sweep.source.configs]
-    cells = Cells.of(sweep.scores, ENDPOINTS[line["endpoint"]].column, ids)
+    cells = Cells.of(sweep.scores, measured.column, ids)
     texts = [
         *_without_collapsed(own, cells, ids, sweep),
-        *_interactions(own, main, cells, line, sweep),
+        *_interactions(own, main, cells, measured.column, sweep),
         *_leader_elsewhere(own, better, sweep),
     ]
     return "".join(f"; {text}" for text in texts)
 
 
-def _interactions(
-    own: Axis, main: list[Axis], cells: Cells, line: Mapping[str, Any], sweep: SweepSummary
-) -> Iterator[str]:
+def _interactions(own: Axis, main: list[Axis], cells: Cells, outcome: str, sweep: SweepSummary) -> Iterator[str]:
     """The effect at each level of the factors that interact with it significantly."""
     pairs = sweep.effects.interactions
-    pairs = pairs[(pairs["outcome"] == ENDPOINTS[line["endpoint"]].column) & pairs["distinct"].astype(bool)]
+    pairs = pairs[(pairs["outcome"] == outcome) & pairs["distinct"].astype(bool)]
     others = {factor for pair in pairs["factor"] for factor in pair.split(TIMES) if own.factor in pair.split(TIMES)}
     parts = []
     for factor in sorted(others - {own.factor}):

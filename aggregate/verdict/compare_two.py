@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import pandas as pd
 
 from aggregate import flags
-from aggregate.analysis.factor_effects import OUTCOMES
 from aggregate.analysis.summary import SweepSummary
 from aggregate.statistics import estimates
+from aggregate.verdict.words import words
 
 _SIDES = [f"{side}_{part}" for side in "ab" for part in ("mean", "low", "high", "n")]
 _COLUMNS = ["outcome", *_SIDES, "difference", "d_low", "d_high", "p", "permutation", "better"]
@@ -20,9 +20,9 @@ class Comparison:
     """a, b: config_ids.
 
     endpoints: outcome, mean, low, high and n of both (`a_mean` ...), difference (b - a) with its interval (d_low,
-    d_high), p (Welch), permutation (exact p) and better (probability that a seed of b is above one of a); the first
-    line is the primary endpoint, the others are secondary. flags: flag, then raised and assessable seeds of both, for
-    flags that at least one seed raises.
+    d_high), p (Welch), permutation (exact p) and better (probability that a seed of b is above one of a, or below where
+    a lower primary metric is better); the first line is the primary endpoint, the others are secondary. flags: flag,
+    then raised and assessable seeds of both, for flags that at least one seed raises.
     """
 
     a: str
@@ -32,7 +32,7 @@ class Comparison:
 
 
 def leader(sweep: SweepSummary, among: tuple[str, ...]) -> str:
-    """The best of several configurations: by final return, or by return so far where no run has finished."""
+    """The best of several configurations: by its final result, or by the result so far where no run has finished."""
     ranking = sweep.ranking[sweep.ranking["config_id"].isin(among)]
     return str(ranking["config_id"].iloc[0])
 
@@ -43,7 +43,7 @@ def compare(sweep: SweepSummary, a: str, b: str) -> Comparison:
     sides = [votes.xs(side, level="config_id").add_prefix(f"{name}_") for name, side in (("a", a), ("b", b))]
     both = pd.concat(sides, axis=1).reindex([d.name for d in flags.DETECTORS]).dropna().astype(int)
     both = both[(both["a_raised"] + both["b_raised"]) > 0].rename_axis("flag").reset_index()
-    endpoints = pd.DataFrame([_endpoint(sweep, name, a, b) for name in OUTCOMES], columns=_COLUMNS)
+    endpoints = pd.DataFrame([_endpoint(sweep, name, a, b) for name in words(sweep).outcomes], columns=_COLUMNS)
     return Comparison(a, b, endpoints, both)
 
 
@@ -59,4 +59,5 @@ def _endpoint(sweep: SweepSummary, outcome: str, a: str, b: str) -> dict[str, st
     difference, half = float(b_less_a.estimate), float(b_less_a.half_width())
     line |= {"difference": difference, "d_low": difference - half, "d_high": difference + half, "p": float(b_less_a.p)}
     line |= {"permutation": float(estimates.permutation(samples[b], samples[a]))}
-    return line | {"better": estimates.improvement(samples[b], samples[a])}
+    sign = sweep.source.agent.catalogue.sign
+    return line | {"better": estimates.improvement(sign * samples[b], sign * samples[a])}

@@ -1,4 +1,4 @@
-"""Where the variance of evaluation returns comes from, and whether planning adds to it."""
+"""Where the variance of evaluations comes from, and whether planning adds to it."""
 
 from __future__ import annotations
 
@@ -8,31 +8,45 @@ from aggregate import flags
 from aggregate.analysis.summary import SweepSummary
 from aggregate.statistics import estimates
 from aggregate.verdict.number_format import signed
+from aggregate.verdict.words import points, sentence, words
 
-MODES = (("planner", "evaluation_noise", "with planning"), ("policy", "policy_alone_noise", "with the policy alone"))
+# Role -> the flag for noise of its metric, and how evaluation acts there.
+MODES = {
+    "primary": ("evaluation_noise", "with planning"),
+    "policy_without_mpc": ("policy_alone_noise", "with the policy alone"),
+}
+ALONE = "policy"  # name of the mode without planning in `SweepSummary.variance`
 PARTS = {"episodes": "between episodes of one evaluation", "time": "over time", "seeds": "between seeds"}
 
 
 def format_evaluation_noise(sweep: SweepSummary) -> str:
-    """Sentences about the variance with and without planning; "" with too few evaluations."""
-    sentences = [text for mode in MODES if (text := _format_variance(sweep, *mode))]
+    """Sentences about the variance of evaluation, with and without planning if the agent plans; "" with too few
+    evaluations."""
+    roles = sweep.source.agent.catalogue.roles
+    sentences = [text for role in MODES if role in roles and (text := _format_variance(sweep, role))]
     return " ".join([*sentences, _format_planning_noise(sweep)]).strip() if sentences else ""
 
 
-def _format_variance(sweep: SweepSummary, mode: str, flag: str, name: str) -> str:
-    variances = sweep.variance.loc[sweep.variance["mode"] == mode, list(PARTS)].pow(2).mean()
+def _format_variance(sweep: SweepSummary, role: str) -> str:
+    flag, how = MODES[role]
+    alone = sweep.variance["mode"] == ALONE
+    own = sweep.variance[alone if role == "policy_without_mpc" else ~alone]
+    variances = own[list(PARTS)].pow(2).mean()
     if variances.isna().any() or not variances.sum() > 0:
         return ""
     shares = variances / variances.sum()
-    split = ", ".join(f"{shares[part]:.0%} {words}" for part, words in PARTS.items())
+    split = ", ".join(f"{shares[part]:.0%} {of}" for part, of in PARTS.items())
     votes = sweep.votes[(sweep.votes["flag"] == flag) & (sweep.votes["state"] != flags.NOT_ASSESSABLE)]
     noisy = int((votes["state"] == flags.FLAG).sum())
     judged = f"{noisy or 'none'} of {len(votes)} configurations flagged as noise; " if len(votes) else ""
-    return f"{name[0].upper()}{name[1:]}: {judged}of the variance in the second half of training {split}."
+    text = f"{judged}of the variance in the second half of training {split}."
+    return sentence(f"{how}: {text}" if words(sweep).plans else text)
 
 
 def _format_planning_noise(sweep: SweepSummary) -> str:
     """Noise of evaluation with planning less that without planning, compared within runs."""
+    if not words(sweep).plans:
+        return ""
     pairs = sweep.scores[["config_id", "noise_primary", "noise_policy"]].dropna()
     difference = pairs["noise_primary"] - pairs["noise_policy"]
     # runs of one configuration are not independent: average within configurations first
@@ -45,4 +59,5 @@ def _format_planning_noise(sweep: SweepSummary) -> str:
         "Planning adds to it" if mean > half else "Planning calms it" if mean < -half else "Planning seems no cause"
     )
     shown = signed({"estimate": mean, "ci_low": mean - half, "ci_high": mean + half})
-    return f"{effect}: jumps from one evaluation to the next are {shown} return points against the policy alone."
+    unit = points(sweep.source.agent.catalogue.primary)
+    return f"{effect}: jumps from one evaluation to the next are {shown}{unit} against the policy alone."

@@ -11,7 +11,7 @@ from sweepwise.core.errors import AggregateError
 
 @dataclass(frozen=True)
 class Final:
-    """Final return with planning of a configuration: mean and 95 % interval over `seeds` finished ones."""
+    """The final result of a configuration: mean and 95 % interval over `seeds` finished ones."""
 
     config_id: str
     label: str
@@ -23,7 +23,7 @@ class Final:
 
 @dataclass(frozen=True)
 class Leaderboard:
-    """finals: by config_id. leader: the configuration of the highest mean; clear: see `clear_leader`. ties: those that
+    """finals: by config_id. leader: the configuration of the best mean; clear: see `clear_leader`. ties: those that
     are not significantly worse. baseline: config_id, "" for none."""
 
     finals: Mapping[str, Final]
@@ -45,7 +45,7 @@ def clear_leader(sweep: SweepSummary) -> str:
 
 
 def leaderboard(sweep: SweepSummary) -> Leaderboard:
-    """The final returns of all configurations, ranked. Raises `AggregateError` where no run has finished."""
+    """The final results of all configurations, best first. Raises `AggregateError` where no run has finished."""
     finals = {
         line["config_id"]: Final(
             line["config_id"], line["label"], float(line["final_primary_mean"]), float(line["final_primary_low"]),

@@ -6,15 +6,20 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+MOST_PLACES = 6  # after the point
+SMALL = (1e-10, 1e-5)  # numbers, as of a loss, that would keep one digit within these places; below is rounding noise
+
 
 def number(value: float, half_width: float = math.nan) -> str:
     """`value` rounded by its uncertainty (half width 5 to 50: whole numbers), else to three significant digits."""
     if not math.isfinite(value):
         return "-"
     size = half_width / 5 if math.isfinite(half_width) and half_width > 0 else abs(value) / 100
-    places = 0 if size == 0 else min(6, max(0, -math.floor(math.log10(size))))
-    text = f"{value:,.{places}f}"
-    return text.replace("-", "−") if float(text.replace(",", "")) else text.lstrip("-")
+    places = 0 if size == 0 else max(0, -math.floor(math.log10(size)))
+    if places > MOST_PLACES and SMALL[0] < abs(value) < SMALL[1]:
+        return f"{value:.2e}".replace("-", "\N{MINUS SIGN}")
+    text = f"{value:,.{min(places, MOST_PLACES)}f}"
+    return text.replace("-", "\N{MINUS SIGN}") if float(text.replace(",", "")) else text.lstrip("-")
 
 
 def estimate(mean: float, low: float, high: float) -> str:

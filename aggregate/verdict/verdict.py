@@ -17,9 +17,10 @@ from aggregate.statistics import estimates
 from aggregate.verdict.answers import ANSWERED, Answer, answers, median_seeds
 from aggregate.verdict.evaluation_noise import format_evaluation_noise
 from aggregate.verdict.leader import clear_leader, leaderboard
+from aggregate.verdict.not_assessed import format_not_assessed
 from aggregate.verdict.number_format import estimate, number
 from aggregate.verdict.seeds_needed import AFFORDABLE_SEEDS, ties
-from tdmpc.config import LR_SCALED_BY
+from aggregate.verdict.words import words
 
 MOST_NAMED = 3  # configurations whose flags are listed one by one
 # State of a run -> option of `sweeps rerun`. A diverged run would diverge again; a stuck one waits in Slurm.
@@ -36,15 +37,16 @@ class Verdict:
 
 
 def verdict(sweep: SweepSummary) -> Verdict:
-    """The verdict on the final return with planning."""
+    """The verdict on the final value of the primary metric."""
     ranking = sweep.ranking
     known = answers(sweep)
     points = [
         _missing(sweep),
         _stopped(sweep),
         _interim_analyses(sweep),
-        _learning_rates(sweep),
+        _confounded(sweep),
         _origins(sweep),
+        ("Not assessed", format_not_assessed(sweep)),
         _next_command(sweep, known),
     ]
     if ranking.empty or not ranking["final_primary_n"].any():
@@ -53,7 +55,7 @@ def verdict(sweep: SweepSummary) -> Verdict:
     best = ranking.iloc[0]
     final = estimate(best["final_primary_mean"], best["final_primary_low"], best["final_primary_high"])
     lead = "reaches" if len(ranking) == 1 else "leads with"
-    headline = f"{best['label']} {lead} a final return of {final}, n={best['final_primary_n']}"
+    headline = f"{best['label']} {lead} a {words(sweep).final} of {final}, n={best['final_primary_n']}"
     random = ("Is evaluation random?", format_evaluation_noise(sweep))
     points = [_significance(sweep), _raised_flags(sweep), random, _against_random(sweep), *points]
     return Verdict(headline, known, tuple(point for point in points if point[1]))
@@ -63,7 +65,8 @@ def _nothing_finished(sweep: SweepSummary, points: list[tuple[str, str]]) -> tup
     total, step = sweep.total_steps, int(sweep.runs["step"].max()) if len(sweep.runs) else 0
     headline = f"No run has finished yet: the furthest stands at step {step:,} of {total:,}"
     so_far = ("So far", "Curves and the ranking below show the last evaluations of runs still under way; "
-                        "they are not final returns and runs at different steps do not compare.")  # fmt: skip
+                        f"they are not final {words(sweep).primaries} and runs at different steps do not compare."
+    )  # fmt: skip
     return headline, tuple(p for p in [so_far, *points] if p[1])
 
 
@@ -144,8 +147,8 @@ def _stopped(sweep: SweepSummary) -> tuple[str, str]:
     of = [f"{count} of {planned[config]} seeds of {labels[config]}"
           for config, count in runs.groupby("config_id", sort=False).size().items()]  # fmt: skip
     return "Stopped", (
-        f"{'; '.join(of)}, as hopeless (median stopping rule), before their last step. They have no final return and "
-        "are part of no mean or test; where a crash counts as the worst, so do they."
+        f"{'; '.join(of)}, as hopeless (median stopping rule), before their last step. They have no "
+        f"{words(sweep).final} and are part of no mean or test; where a crash counts as the worst, so do they."
     )
 
 
@@ -182,20 +185,24 @@ def _planned_seeds(sweep: SweepSummary) -> int:
 
 
 def _against_random(sweep: SweepSummary) -> tuple[str, str]:
+    if not sweep.source.agent.diagnostics.random_until:
+        return "Random actions", ""
     if sweep.random is None:
         return "Random actions", "No run recorded episodes of random actions to compare with."
     random, finals = sweep.random, sweep.scores["final_primary"].dropna()
-    above = int((finals > random.best).sum())
+    sign, side = sweep.source.agent.catalogue.sign, words(sweep).better
+    better = int((sign * finals > sign * random.best).sum())
     text = (
-        f"{above} of {len(finals)} finished runs end above the best of {random.n} episodes of random actions "
+        f"{better} of {len(finals)} finished runs end {side} the best of {random.n} episodes of random actions "
         f"(mean {number(random.mean)}, best {number(random.best)})"
     )
     best = sweep.ranking.iloc[0]
-    gap, low = best["final_primary_mean"] - random.mean, best["final_primary_low"]
-    if not np.isfinite(low):
+    gap = sign * (best["final_primary_mean"] - random.mean)
+    worst = best["final_primary_low" if sign > 0 else "final_primary_high"]  # the end of the interval nearer to chance
+    if not np.isfinite(worst):
         end = f"the leader stands {number(gap)} from their mean, on one seed."
-    elif low > random.mean:
-        end = f"the leader's whole interval lies above their mean, by {number(gap)} on average."
+    elif sign * worst > sign * random.mean:
+        end = f"the leader's whole interval lies {side} their mean, by {number(gap)} on average."
     else:
         end = f"the leader's interval over {best['final_primary_n']} seeds does not exclude their mean."
     return "Random actions", f"{text}; {end}"
@@ -210,19 +217,24 @@ def _missing(sweep: SweepSummary) -> tuple[str, str]:
     states = rest.loc[~rest["complete"].astype(bool), "state"].value_counts().sort_index()
     named = ", ".join(f"{count} {state}" for state, count in states.items())
     rest_only = "; means are over the rest" if complete else ""
-    return "Missing", f"{planned - complete} of {planned} runs have no final return ({named}){rest_only}."
+    return "Missing", f"{planned - complete} of {planned} runs have no {words(sweep).final} ({named}){rest_only}."
 
 
-def _learning_rates(sweep: SweepSummary) -> tuple[str, str]:
-    """Swept hyperparameters that also scale a learning rate: the two effects are confounded."""
-    scaled = [config.config for config in sweep.source.configs if config.config.get("ensemble_lr_scaling")]
-    named = []
-    for key, module in LR_SCALED_BY.items():
-        levels = {len(c[key]) if isinstance(c[key], (list, tuple)) else c[key] for c in scaled if key in c}
-        if key in sweep.source.factors and len(levels) > 1:
-            named.append(f"{key} also scales the {module} learning rate")
-    text = f"{'; '.join(named)} (ensemble_lr_scaling): what it shows is the effect of both." if named else ""
-    return "Learning rates", text
+def _confounded(sweep: SweepSummary) -> tuple[str, str]:
+    """Swept hyperparameters that also change something else: the two effects are confounded."""
+    by_switch: dict[str, list[str]] = {}
+    for known in sweep.source.agent.diagnostics.confounded:
+        own = [c.config for c in sweep.source.configs if not known.switch or c.config.get(known.switch)]
+        values = [config[known.key] for config in own if known.key in config]
+        levels = {len(value) if isinstance(value, (list, tuple)) else value for value in values}
+        if known.key in sweep.source.factors and len(levels) > 1:
+            by_switch.setdefault(known.switch, []).append(known.note)
+    texts = [
+        f"{'; '.join(notes)}{f' ({switch})' if switch else ''}: what it shows is the effect of both."
+        for switch, notes in by_switch.items()
+    ]
+    rates = all(note.endswith("learning rate") for notes in by_switch.values() for note in notes)
+    return "Learning rates" if rates else "Confounded", " ".join(texts)
 
 
 def _origins(sweep: SweepSummary) -> tuple[str, str]:

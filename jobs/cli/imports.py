@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -49,7 +50,12 @@ def import_command(
     elif name is None:
         raise JobsError("give the curves a name: --name published")
     else:
-        options = {"path": path, "task": task, "algorithm": algorithm, "frames_per_step": frames_per_step}
+        options: dict[str, Any] = {
+            "path": path,
+            "task": task,
+            "algorithm": algorithm,
+            "frames_per_step": frames_per_step,
+        }
         imports = [imported_curves.take(store, name, files, maps, **options)]
     tables.console().print(tables.imports_table(imports))
     if name is not None:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from jobs.reports.inputs import sweep_sources
 from jobs.results.results_folder import ResultsFolder
+from sweepwise.core.agent import AgentDescription
 from sweepwise.core.errors import JobsError, near
-from tdmpc.description import DESCRIPTION
 
 if TYPE_CHECKING:
     from aggregate.inputs.runs import ConfigSource, SweepSource
@@ -19,10 +19,12 @@ LEAST = 4  # characters of a config ID
 
 @dataclass(frozen=True)
 class Side:
-    """The configurations that A or B stands for: one, or all of a sweep; of a sweep, the best one is compared."""
+    """The configurations that A or B stands for: one, or all of a sweep; of a sweep, the best one is compared. agent:
+    what their runs train."""
 
     text: str
     configs: tuple[ConfigSource, ...]
+    agent: AgentDescription
 
     @property
     def is_sweep(self) -> bool:
@@ -30,18 +32,23 @@ class Side:
 
 
 def sides(store: ResultsFolder, texts: Sequence[str]) -> tuple[Side, Side]:
-    """Resolve both texts. Raises `JobsError` if one is unknown, both are the same, or their tasks differ."""
+    """Resolve both texts. Raises `JobsError` if one is unknown, both are the same, or their agents or tasks differ."""
+    from aggregate.verdict.words import AgentWords
+
     known = sweep_sources(store, ())
     a, b = (_parse_side(store, known, text) for text in texts)
     ids = [{config.config_id for config in side.configs} for side in (a, b)]
     if ids[0] == ids[1]:
         raise JobsError(f"{a.text} and {b.text} are the same; name two")
+    if a.agent.name != b.agent.name:
+        agents = f"{a.text} is of agent {a.agent.name}, {b.text} of {b.agent.name}"
+        raise JobsError(f"{agents}; compare configurations of one agent")
     tasks = [sorted({str(config.config.get("task")) for config in side.configs}) for side in (a, b)]
     if len({*tasks[0], *tasks[1]}) > 1:
         tasks_text = " and ".join(
             f"{side.text} is of {', '.join(side_tasks)}" for side, side_tasks in zip((a, b), tasks, strict=True)
         )
-        raise JobsError(f"{tasks_text}: returns of different tasks do not compare")
+        raise JobsError(f"{tasks_text}: {AgentWords(a.agent.catalogue).primaries} of different tasks do not compare")
     return a, b
 
 
@@ -60,7 +67,7 @@ def source(a: Side, b: Side, *chosen: str) -> SweepSource:
         )
         for position, config in enumerate(configs)
     ]
-    return SweepSource(f"{a.text} and {b.text}", "", (), differ, tuple(sources), DESCRIPTION)
+    return SweepSource(f"{a.text} and {b.text}", "", (), differ, tuple(sources), a.agent)
 
 
 def _to_hashable(value: object) -> object:
@@ -70,17 +77,18 @@ def _to_hashable(value: object) -> object:
 def _parse_side(store: ResultsFolder, known: Sequence[SweepSource], text: str) -> Side:
     for sweep in known:
         if sweep.name == text:
-            return Side(text, sweep.configs)
+            return Side(text, sweep.configs, sweep.agent)
     sweep_name, colon, letters = text.rpartition(":")
     for sweep in known:
         if colon and sweep.name == sweep_name:
-            return Side(text, (_find_by_letter(sweep, letters),))
-    by_id = {config.config_id: config for sweep in known for config in sweep.configs}
-    matches = [config for config_id, config in by_id.items() if len(text) >= LEAST and config_id.startswith(text)]
+            return Side(text, (_find_by_letter(sweep, letters),), sweep.agent)
+    by_id = {config.config_id: (config, sweep.agent) for sweep in known for config in sweep.configs}
+    matches = [found for config_id, found in by_id.items() if len(text) >= LEAST and config_id.startswith(text)]
     if len(matches) == 1:
-        return Side(text, (matches[0],))
+        ((config, agent),) = matches
+        return Side(text, (config,), agent)
     if matches:
-        raise JobsError(f"{text!r} begins {len(matches)} identities: {', '.join(c.config_id for c in matches)}")
+        raise JobsError(f"{text!r} begins {len(matches)} identities: {', '.join(c.config_id for c, _ in matches)}")
     raise JobsError(
         f"{text!r} is no sweep of {store.root} and no configuration: give a sweep, SWEEP:LETTER as in the report, or "
         f"an identity as `sweeps status` shows; {near(text, [sweep.name for sweep in known])}"

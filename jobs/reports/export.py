@@ -18,11 +18,12 @@ from jobs.results.file_lock import try_lock
 from jobs.results.results_folder import ResultsFolder
 from jobs.results.run_state import ACTIVE
 from jobs.runs import select
+from sweepwise.core.agent import AgentDescription
 from sweepwise.core.errors import JobsError
+from tdmpc.description import DESCRIPTION
 
 if TYPE_CHECKING:
-    from aggregate.export import Folder
-    from aggregate.inputs.runs import ConfigSource
+    from aggregate.export import ExportedConfig, Folder
 
 Tell = Callable[[str], None]
 
@@ -44,7 +45,7 @@ def export(
     warned: set[str] = set()
     with _open_folder(out, form, project) as folder:
         while True:
-            states = Counter(run.state for _, config in configs for run in config.runs)
+            states = Counter(run.state for one in configs for run in one.config.runs)
             goes_on = every is not None and any(state in ACTIVE for state in states)
             try:
                 exported = folder.export(configs, goes_on)
@@ -66,16 +67,18 @@ def export(
             configs = chosen(store, names)
 
 
-def chosen(store: ResultsFolder, names: Sequence[str]) -> list[tuple[str, ConfigSource]]:
-    """(sweep, configuration) of `names`, each configuration once; for runs given by name the sweep is ""."""
+def chosen(store: ResultsFolder, names: Sequence[str], agent: AgentDescription = DESCRIPTION) -> list[ExportedConfig]:
+    """The configurations of `names`, each once. agent: of runs that are given by name."""
+    from aggregate.export import ExportedConfig
+
     runs = [name for name in names if select.names_run(name) and name not in store.sweep_names()]
     sweeps = [name for name in names if name not in runs]
-    by_id: dict[str, tuple[str, ConfigSource]] = {}
+    by_id: dict[str, ExportedConfig] = {}
     for sweep in sweep_sources(store, sweeps) if sweeps or not runs else ():
         for config in sweep.configs:
-            by_id.setdefault(config.config_id, (sweep.name, config))
+            by_id.setdefault(config.config_id, ExportedConfig(sweep.name, config, sweep.agent))
     for config in run_sources(store, select.runs_named(store, runs)):
-        by_id.setdefault(config.config_id, ("", config))
+        by_id.setdefault(config.config_id, ExportedConfig("", config, agent))
     return list(by_id.values())
 
 

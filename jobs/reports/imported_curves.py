@@ -20,6 +20,7 @@ from jobs.results.attempts import RunRef
 from jobs.results.lock import alone
 from jobs.results.records import Import, ImportedConfig
 from jobs.results.results_folder import ResultsFolder
+from sweepwise.core.agent import AgentDescription
 from sweepwise.core.errors import JobsError, near
 from tdmpc.description import DESCRIPTION
 
@@ -28,8 +29,12 @@ if TYPE_CHECKING:
     from aggregate.inputs.runs import ConfigSource, SweepSource
 
 
-def take(store: ResultsFolder, name: str, paths: Sequence[Path], maps: Sequence[str], **options: Any) -> Import:
-    """Import files under `name`, replacing an earlier import. options: see `aggregate.importers.ImportOptions`.
+def take(
+    store: ResultsFolder, name: str, paths: Sequence[Path], maps: Sequence[str], *,
+    agent: AgentDescription = DESCRIPTION, **options: Any,
+) -> Import:  # fmt: skip
+    """Import files under `name`, replacing an earlier import. agent: whose metrics they hold. options: see
+    `aggregate.importers.ImportOptions`.
 
     Raises `JobsError` if a file or an option is invalid; the results folder is then unchanged.
     """
@@ -39,7 +44,7 @@ def take(store: ResultsFolder, name: str, paths: Sequence[Path], maps: Sequence[
     if name in store.sweep_names():
         raise JobsError(f"name {name!r}: a sweep of {store.root} has it; choose another")
     try:
-        import_options = importers.ImportOptions.of(maps, **options)
+        import_options = importers.ImportOptions.of(maps, agent.catalogue, **options)
         curves = importers.collect(paths, import_options)
     except importers.CurveImportError as error:
         raise JobsError(str(error)) from error
@@ -54,7 +59,7 @@ def take(store: ResultsFolder, name: str, paths: Sequence[Path], maps: Sequence[
     store.prepare()
     with alone(store):
         try:
-            importers.write(curves, folders, import_options.frames_per_step)
+            importers.write(curves, folders, import_options)
             store.write_import(record)
         finally:
             store.tidy_import(name)
@@ -78,15 +83,18 @@ def _configs(name: str, curves: Sequence[Curve]) -> list[ImportedConfig]:
 # --- for `aggregate` ------------------------------------------------------------------------------------
 
 
-def sources(store: ResultsFolder, names: Sequence[str]) -> tuple[list[SweepSource], list[str]]:
+def sources(
+    store: ResultsFolder, names: Sequence[str], agent: AgentDescription = DESCRIPTION
+) -> tuple[list[SweepSource], list[str]]:
     """(sources, warnings about imports that were left out) for `names`, or for everything.
 
     Sweeps get the imported curves of their task. If only imports are named, there is one source per import and task
-    (NAME, or NAME.TASK for one task). Raises `JobsError` for an unknown name, and if there are no results.
+    (NAME, or NAME.TASK for one task), with the metrics of `agent`. Raises `JobsError` for an unknown name, and if there
+    are no results.
     """
     imports, rest = _select_imports(store, names)
     if (names and not rest) or (not names and imports and not store.sweep_names()):
-        return _sources_by_task(store, imports), []
+        return _sources_by_task(store, imports, agent), []
     sweeps = sweep_sources(store, rest)
     notes: list[str] = []
     for record, configs in imports:
@@ -145,7 +153,9 @@ def _curves_for_sweep(
     return tuple(_config_source(store, record, config, total) for config in matching)
 
 
-def _sources_by_task(store: ResultsFolder, imports: Sequence[tuple[Import, list[ImportedConfig]]]) -> list[SweepSource]:
+def _sources_by_task(
+    store: ResultsFolder, imports: Sequence[tuple[Import, list[ImportedConfig]]], agent: AgentDescription
+) -> list[SweepSource]:
     """One source per import and task, evaluated up to the last step that all its algorithms reach."""
     from aggregate.inputs.runs import SweepSource
 
@@ -158,7 +168,7 @@ def _sources_by_task(store: ResultsFolder, imports: Sequence[tuple[Import, list[
             if any(config.last_step > total for config in task_configs):
                 goal += f", up to the last step that all of them reach ({total:,})"
             config_sources = tuple(_config_source(store, record, config, total) for config in task_configs)
-            task_sources.append(SweepSource(f"{record.name}.{task}", goal, (), (), config_sources, DESCRIPTION))
+            task_sources.append(SweepSource(f"{record.name}.{task}", goal, (), (), config_sources, agent))
     return sorted(task_sources, key=lambda source: source.name)
 
 

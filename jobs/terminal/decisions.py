@@ -11,31 +11,31 @@ from jobs.planning.decisions import values
 from jobs.planning.plan import Plan
 from jobs.results.records import Decision, Measured
 from jobs.terminal.table import Table
-from jobs.terminal.tables import pairs, table
+from jobs.terminal.tables import RETURN, pairs, table
 from sweepwise.core.value_format import format_value
 
 if TYPE_CHECKING:
     from jobs.decide.next_steps import Agenda
 
 
-def base_lines(plan: Plan, decided: Sequence[Decision]) -> Iterable[Text]:
-    """The current base, and all decisions, including undone ones."""
+def base_lines(plan: Plan, decided: Sequence[Decision], primary: str = RETURN) -> Iterable[Text]:
+    """The current base, and all decisions, including undone ones. primary: the primary metric of the agent in words."""
     base_now = {**plan.base, **{key: v for d in decided if not d.undone for key, v in values(plan, d).items()}}
     yield Text.assemble(("base: ", "bold"), pairs(base_now))
-    yield from decision_lines(decided)
+    yield from decision_lines(decided, primary)
 
 
-def decision_lines(decided: Sequence[Decision]) -> Iterable[Text]:
-    """One line per decision: date, sweep, values, user and evidence; undone decisions are dim."""
+def decision_lines(decided: Sequence[Decision], primary: str = RETURN) -> Iterable[Text]:
+    """One line per decision: date, sweep, values, user and evidence; undone decisions are dim. primary: as in
+    `base_lines`."""
     for decision in decided:
         changes = [
             f"{s.key} {format_value(s.old)} -> {format_value(s.new)}" for s in decision.settled if s.old != s.new
         ]
         unchanged = [f"{s.key} stays {format_value(s.new)}" for s in decision.settled if s.old == s.new]
         settled_text = ", ".join([*changes, *unchanged]) or "the base stays as it is"
-        line = Text(
-            f"  {decision.date[:10]} {decision.sweep}: {settled_text}; by {decision.user}, {_format_evidence(decision)}"
-        )
+        evidence = _format_evidence(decision, primary)
+        line = Text(f"  {decision.date[:10]} {decision.sweep}: {settled_text}; by {decision.user}, {evidence}")
         if decision.why:
             line.append(f": {decision.why}")
         if decision.undone:
@@ -43,24 +43,28 @@ def decision_lines(decided: Sequence[Decision]) -> Iterable[Text]:
         yield line
 
 
-def _format_evidence(decision: Decision) -> str:
+def _format_evidence(decision: Decision, primary: str) -> str:
     """`verdict 3dffecba6e: final return 812 [790, 833], n=6, baseline 700 [640, 760], n=6`."""
     evidence = decision.evidence
     if evidence is None:
         return "by hand"
-    details = f", baseline {_format_measured(evidence.baseline)}" if evidence.baseline else ""
+    details = f", baseline {_format_measured(evidence.baseline, primary)}" if evidence.baseline else ""
     if evidence.leader.config_id != evidence.chosen.config_id:
-        details += f", leader {_format_measured(evidence.leader)}"
+        details += f", leader {_format_measured(evidence.leader, primary)}"
     if evidence.ties:
         details += f"; not told apart from the leader: {'; '.join(tied.label for tied in evidence.ties)}"
-    return f"{decision.how} {decision.config_id}: final return {_format_measured(evidence.chosen)}{details}"
+    chosen = _format_measured(evidence.chosen, primary)
+    return f"{decision.how} {decision.config_id}: final {primary} {chosen}{details}"
 
 
-def _format_measured(measured: Measured) -> str:
+def _format_measured(measured: Measured, primary: str) -> str:
+    """Returns as whole numbers; anything else, such as a small loss, with three significant digits."""
     if measured.mean is None:
         return "unknown"
-    interval = f" [{measured.low:.0f}, {measured.high:.0f}]" if None not in (measured.low, measured.high) else ""
-    return f"{measured.mean:.0f}{interval}, n={measured.seeds}"
+    form = ".0f" if primary == RETURN else ".3g"
+    ends = (measured.low, measured.high)
+    interval = f" [{ends[0]:{form}}, {ends[1]:{form}}]" if None not in ends else ""
+    return f"{measured.mean:{form}}{interval}, n={measured.seeds}"
 
 
 def agenda_parts(agenda: Agenda) -> Iterable[Table | Text]:

@@ -23,6 +23,7 @@ from sweepwise.core.value_format import format_value
 if TYPE_CHECKING:
     from aggregate.analysis.summary import SweepSummary
     from aggregate.verdict.compare_two import Comparison
+    from aggregate.verdict.words import AgentWords
     from jobs.doctor.checks import CheckResult
     from jobs.reports.compare import Side
     from jobs.runs.usage import Report
@@ -33,6 +34,7 @@ _STYLE: dict[State, str] = {
     "stuck": "bold yellow", "lost": "yellow", "failed": "bold red", "diverged": "magenta", "new": "dim",
     "stopped": "magenta",
 }  # fmt: skip
+RETURN = "return"  # the primary metric in words, where no agent is at hand
 _NARROW = 120  # characters, the least width if output is not a terminal
 
 
@@ -157,11 +159,13 @@ def difference_text(choices: Sequence[PlannedRun]) -> Text:
     return Text.assemble(f"{len(choices)} runs asked for: ", counts_text(by_state), f"; {wanted} to submit")
 
 
-def configuration_table(sweep: SweepStatus) -> Table:
-    """One row per configuration: counts of run states, progress, speed, time left and mean last return."""
+def configuration_table(sweep: SweepStatus, primary: str = RETURN) -> Table:
+    """One row per configuration: counts of run states, progress, speed, time left and mean last value of the metric
+    `primary`."""
+    last = f"last {primary}"
     result = table(
-        "id", "configuration", "runs", "progress", "steps/s", "left", "last return",
-        right=("progress", "steps/s", "left", "last return"), title=sweep.view.name,
+        "id", "configuration", "runs", "progress", "steps/s", "left", last,
+        right=("progress", "steps/s", "left", last), title=sweep.view.name,
     )  # fmt: skip
     for config, runs in sweep.rows:
         progress = sum(min(1.0, r.record.step / r.record.steps) for r in runs) / len(runs) if runs else 0.0
@@ -172,23 +176,24 @@ def configuration_table(sweep: SweepStatus) -> Table:
         result.add_row(
             config.config_id, config.label, counts_text(counts(runs)), f"{progress:.0%}",
             f"{sum(speeds) / len(speeds):.1f}" if speeds else "", duration(max(remaining)) if remaining else "",
-            f"{sum(known_returns) / len(known_returns):.0f}" if known_returns else "",
+            _format_last(sum(known_returns) / len(known_returns), primary) if known_returns else "",
         )  # fmt: skip
     return result
 
 
-def run_table(sweep: SweepStatus) -> Table:
-    """One row per run; # is the number that `--indices` takes."""
+def run_table(sweep: SweepStatus, primary: str = RETURN) -> Table:
+    """One row per run; # is the number that `--indices` takes. primary: as in `configuration_table`."""
+    last = f"last {primary}"
     result = table(
-        "#", "run", "configuration", "state", "step", "steps/s", "left", "last return", "attempt", "node", "reason",
-        right=("#", "step", "steps/s", "left", "last return", "attempt"), title=sweep.view.name,
+        "#", "run", "configuration", "state", "step", "steps/s", "left", last, "attempt", "node", "reason",
+        right=("#", "step", "steps/s", "left", last, "attempt"), title=sweep.view.name,
     )  # fmt: skip
     for number, (label, run) in enumerate(((c.label, run) for c, runs in sweep.rows for run in runs), 1):
-        result.add_row(str(number), *_run_cells(label, run))
+        result.add_row(str(number), *_run_cells(label, run, primary))
     return result
 
 
-def _run_cells(label: str, run: RunStatus) -> list[str | Text]:
+def _run_cells(label: str, run: RunStatus, primary: str) -> list[str | Text]:
     record, status = run.record, run.record.status
     last = status.last_return if status is not None else None
     return [
@@ -198,11 +203,16 @@ def _run_cells(label: str, run: RunStatus) -> list[str | Text]:
         f"{record.step:,}/{record.steps:,}",
         f"{run.steps_per_s:.1f}" if run.steps_per_s is not None else "",
         duration(run.seconds_left) if run.seconds_left is not None else "",
-        f"{last:.0f}" if last is not None else "",
+        _format_last(last, primary) if last is not None else "",
         str(record.attempts or ""),
         run.node,
         run.state.reason,
     ]
+
+
+def _format_last(value: float, primary: str) -> str:
+    """Returns as whole numbers; anything else, such as a small loss, with three significant digits."""
+    return f"{value:.0f}" if primary == RETURN else f"{value:.3g}"
 
 
 def duration(seconds: float) -> str:
@@ -217,10 +227,12 @@ def duration(seconds: float) -> str:
     return f"{minutes // 1440} d {minutes % 1440 // 60} h"
 
 
-def status_tables(statuses: Sequence[SweepStatus], by_run: bool, now: float) -> Iterable[Table | Text]:
-    """The output of `sweeps status`."""
+def status_tables(
+    statuses: Sequence[SweepStatus], by_run: bool, now: float, primary: str = RETURN
+) -> Iterable[Table | Text]:
+    """The output of `sweeps status`. primary: as in `configuration_table`."""
     for sweep in statuses:
-        yield run_table(sweep) if by_run else configuration_table(sweep)
+        yield run_table(sweep, primary) if by_run else configuration_table(sweep, primary)
         yield counts_text(counts(sweep.runs))
         yield from _failure_lines(sweep)
         yield Text()
@@ -343,12 +355,13 @@ def _wrap_lines(text: str, width: int, indent: str = "", style: str = "") -> Ite
 def comparison(sweep: SweepSummary, result: Comparison, sides: Sequence[Side], width: int) -> Iterator[Table | Text]:
     """The two configurations, a table of endpoints, flags, and the hyperparameters that differ."""
     from aggregate.flags import BY_NAME
+    from aggregate.verdict.words import words
 
     configs = [sweep.config(result.a), sweep.config(result.b)]
     for name, config, side in zip("AB", configs, sides, strict=True):
         leads = f", which leads {side.text} (picked after the fact, so its mean flatters it)" if side.is_sweep else ""
         yield from _wrap_lines(f"{name}  {config.config_id}  {config.name}{leads}", width, style="bold")
-    yield _endpoint_table(result)
+    yield _endpoint_table(result, words(sweep))
     yield from _wrap_lines("The first decides (Welch's p, one comparison); the others explain.", width, style="dim")
     for line in result.flags.to_dict("records"):
         counts = (f"{line[f'{side}_raised']} of {line[f'{side}_assessable']}" for side in "ab")
@@ -360,17 +373,13 @@ def comparison(sweep: SweepSummary, result: Comparison, sides: Sequence[Side], w
     yield from _wrap_lines(f"They differ in: {differ}." if differ else "They differ in nothing but their seeds.", width)
 
 
-_ENDPOINTS = {"final_primary": "final return, planning", "auc_primary": "area under curve",
-              "fall_primary": "fall at the end", "final_policy": "final return, policy alone"}  # fmt: skip
-
-
-def _endpoint_table(comparison_result: Comparison) -> Table:
+def _endpoint_table(comparison_result: Comparison, words: AgentWords) -> Table:
     from aggregate.verdict.number_format import estimate, number, signed
 
-    columns = ("endpoint", "A", "n", "B", "n ", "B less A", "p", "permutation", "P(B above A)")
+    columns = ("endpoint", "A", "n", "B", "n ", "B less A", "p", "permutation", f"P(B {words.better} A)")
     result = table(*columns, right=columns[1:])
     for line in comparison_result.endpoints.to_dict("records"):
-        cells = [_ENDPOINTS[line["outcome"]]]
+        cells = [words.outcomes[line["outcome"]]]
         for side in "ab":
             cells.append(estimate(line[f"{side}_mean"], line[f"{side}_low"], line[f"{side}_high"]))
             cells.append(str(line[f"{side}_n"]))

@@ -12,7 +12,7 @@ class Curves {
     this.loading ??= Promise.all(
       [...this.sweep.article.querySelectorAll("[id*='-curves-'][download]")].map(async (link) => {
         const kind = link.id.slice(`${this.sweep.id}-curves-`.length, -"-csv".length);
-        this.kinds[kind] = parse(await unpacked(link.href));
+        this.kinds[kind] = parse(await unpacked(link.href), this.sweep.model.columns[kind]);
       }),
     ).then(() => (this.loaded = true));
     return this.loading;
@@ -43,10 +43,9 @@ async function unpacked(href) {
   return new Response(stream).text();
 }
 
-/** Text of config_id, seed, step, metrics -> columns, and the runs as ranges of lines. */
-function parse(text) {
+/** Text of config_id, seed, step, metrics -> columns by `names`, and the runs as ranges of lines. */
+function parse(text, names) {
   const lines = text.trimEnd().split("\n");
-  const names = lines[0].split(",").slice(3);
   const count = lines.length - 1;
   const steps = new Float64Array(count);
   const columns = names.map(() => new Float64Array(count));

@@ -155,13 +155,13 @@ function axesOf({ box, rect, strip, unit }, limits, log, total, x, y) {
   return unit === "1" ? out : out + textOf(unit, 8, (top + bottom) / 2, { anchor: "middle", turned: true });
 }
 
-/** Events of the schedule and the return of random actions. */
+/** Events of the schedule and the result of random actions. */
 function marksOf(model, { box, rect, metric }, limits, x, y) {
   const [left, top, right, bottom] = rect;
   const words = box[0] > 375;
-  const isReturn = ["eval_return_planner", "eval_return_policy", "episode_return"].includes(metric);
+  const isResult = model.results.includes(metric);
   let out = "";
-  if (isReturn && model.random !== null && model.random > limits[0]) {
+  if (isResult && model.random !== null && model.random > limits[0]) {
     out += `<path d="M${left} ${y(model.random)}H${right}" stroke="var(--muted)" stroke-width=".9" stroke-dasharray="1.4 1.4"/>`;
     if (words) out += textOf("random actions", right - 2, y(model.random) - 3, { anchor: "end", size: 7.5 });
   }

@@ -119,9 +119,9 @@ class Figure {
     const least = finite.reduce((a, b) => Math.min(a, b), Infinity);
     const wanted = scale === "log" || (scale === "auto" && this.view.log);
     const log = Boolean(wanted && least > 0);
-    const isReturn = !log && !this.view.marks && /return/.test(this.view.metric) && !/_std$/.test(this.view.metric);
-    const shared = this.view.strip && scale === "auto"; // facets of one return share their limits
-    const limits = shared ? this.view.y : limitsOf(isReturn && model.random !== null ? [...values, model.random] : values, log);
+    const isResult = !log && !this.view.marks && model.results.includes(this.view.metric);
+    const shared = this.view.strip && scale === "auto"; // facets of one result share their limits
+    const limits = shared ? this.view.y : limitsOf(isResult && model.random !== null ? [...values, model.random] : values, log);
     return { limits, log, refused: scale === "log" && !log && finite.length > 0 };
   }
 

@@ -39,7 +39,7 @@ def key(
     """Declares a hyperparameter with `low <= value <= high` and `value > above`, for each element of a list.
 
     neutral: for a hyperparameter added after runs were trained without it, the value that stands for what they did.
-    source: where it comes from, one of `tdmpc.config.PAPERS` or this project's plan.
+    source: where it comes from: a paper that the agent names, or this project's plan.
     """
     limits = {"choices": choices, "low": low, "high": high, "above": above, "neutral": neutral}
     return dataclasses.field(default=default, metadata={"help": help, "source": source, **limits})

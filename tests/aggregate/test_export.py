@@ -13,11 +13,12 @@ from typing import Any
 
 import pytest
 
-from aggregate.export import Folder
+from aggregate.export import ExportedConfig, Folder
 from aggregate.importers.event_files import Scalar, scalars
 from aggregate.inputs.runs import ConfigSource, RunSource
 from sweepwise.core.errors import AggregateError
 from sweepwise.core.shards import ShardWriter
+from tdmpc.description import DESCRIPTION
 from tdmpc.metrics import CATALOGUE
 
 CONFIG = {"task": "walker-walk", "num_q": 2}
@@ -26,7 +27,7 @@ PI_LOSS, RETURN = "policy/pi_loss", "return/eval_return_planner"
 
 def config(folder: Path, label: str = "num_q=2, tau=0.1", config_id: str = "a" * 10, state: str = "running") -> Any:
     run = RunSource(config_id, 1, folder, state, 1)
-    return "tried", ConfigSource(config_id, label, {}, False, CONFIG, 100, (run,))
+    return ExportedConfig("tried", ConfigSource(config_id, label, {}, False, CONFIG, 100, (run,)), DESCRIPTION)
 
 
 def log(folder: Path, tag: str, rows: Sequence[tuple[str, int, Mapping[str, Any]]], start: int = 0) -> None:

@@ -17,6 +17,7 @@ from aggregate.importers import Curve, CurveImportError, ImportOptions
 from aggregate.importers.event_files import scalars
 from aggregate.inputs.runs import DONE, ConfigSource, RunSource, SweepSource, load
 from tdmpc.description import DESCRIPTION
+from tdmpc.metrics import CATALOGUE
 
 PUBLISHED = "step=step,eval_return=reward,seed=seed"
 RETURN = "eval_return_planner"
@@ -32,7 +33,9 @@ EVENTS = zlib.decompress(base64.b64decode(
 
 
 def read(*paths: Path, maps: str = PUBLISHED, **options: Any) -> dict[tuple[str, str, int], Curve]:
-    return {tuple(curve.key): curve for curve in importers.collect(paths, ImportOptions.of([maps], **options))}
+    return {
+        tuple(curve.key): curve for curve in importers.collect(paths, ImportOptions.of([maps], CATALOGUE, **options))
+    }
 
 
 def points(curve: Curve, metric: str = RETURN) -> list[tuple[int, float]]:
@@ -186,12 +189,12 @@ def test_other_faulty_files_are_named(file: Callable[..., Path], tmp_path: Path)
 )
 def test_wrong_words_are_refused(maps: str, options: dict[str, str], words: str) -> None:
     with pytest.raises(CurveImportError) as raised:
-        ImportOptions.of([maps], **options)
+        ImportOptions.of([maps], CATALOGUE, **options)
     assert words in str(raised.value)
 
 
 def test_a_column_may_hold_a_comma() -> None:
-    assert ImportOptions.of(["eval_return=return, mean,step=x"]).metrics == {RETURN: "return, mean"}
+    assert ImportOptions.of(["eval_return=return, mean,step=x"], CATALOGUE).metrics == {RETURN: "return, mean"}
 
 
 # --- TensorBoard ----------------------------------------------------------------------------------------
@@ -240,9 +243,9 @@ def test_what_a_later_file_went_back_over_is_lost(file: Callable[..., Path], mon
 
 def test_a_written_curve_reads_as_a_run(file: Callable[..., Path], tmp_path: Path) -> None:
     path = file("SAC/walker-walk.csv", "step,reward,seed,loss\n4,1.5,7,\n2,,7,0.25\n")
-    asked = ImportOptions.of(["step=step,eval_return=reward,seed=seed,pi_loss=loss"], frames_per_step=2)
+    asked = ImportOptions.of(["step=step,eval_return=reward,seed=seed,pi_loss=loss"], CATALOGUE, frames_per_step=2)
     curves = importers.collect([path], asked)
-    importers.write(curves, {curve.key: tmp_path / "run" for curve in curves}, 2)
+    importers.write(curves, {curve.key: tmp_path / "run" for curve in curves}, asked)
     run = RunSource("0" * 10, 7, tmp_path / "run", DONE, 1)
     config = ConfigSource("0" * 10, "SAC", {}, False, {}, 10, (run,))
     loaded = load([SweepSource("s", "", (), (), (config,), DESCRIPTION)])

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
+from aggregate.export import ExportedConfig
 from aggregate.inputs.runs import SweepSource, load
 from jobs.cli import cli
 from jobs.reports import export, imported_curves
@@ -101,7 +102,7 @@ def test_it_stays_until_no_run_is_active(
         synthetic.make_sweep(tmp_path / str(index), (600.0,), 1, lean=True, total=TOTAL, states={(0, 1): state})
         for index, state in enumerate(("pending", "running", "done"))
     ]
-    rounds = [[("tried", config) for config in sweep.configs] for sweep in made]
+    rounds = [[ExportedConfig("tried", config, sweep.agent) for config in sweep.configs] for sweep in made]
     told: list[str] = []
     slept: list[float] = []
     monkeypatch.setattr(export, "chosen", lambda store, names: rounds.pop(0))
