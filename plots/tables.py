@@ -334,9 +334,9 @@ def _causes(sweep: SweepSummary, chips: Sequence[Chip]) -> list[tuple[Chip, list
     by_chip = []
     for chip in chips:
         config = sweep.config(chip.config_id).config
-        own = (frame[frame["config_id"] == chip.config_id] for frame in (sweep.findings, sweep.votes))
+        findings, votes = (frame[frame["config_id"] == chip.config_id] for frame in (sweep.findings, sweep.votes))
         lines = []
-        for hypothesis in hypotheses.hypotheses(own[0], own[1], sweep.source.agent.diagnostics.causes):
+        for hypothesis in hypotheses.hypotheses(findings, votes, sweep.source.agent.diagnostics.causes):
             now = ", ".join(
                 f"{key} is {format_plan_value(config[key])}" for key in hypothesis.cause.keys if key in config
             )

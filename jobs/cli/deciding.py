@@ -51,7 +51,7 @@ def adopt_command(
     console = tables.console()
     if undo:
         undone = decisions.record(store, lambda decided: decisions.removed(loaded_plan, decided, sweep))
-        for line in decision_texts.decision_lines(undone):
+        for line in decision_texts.decision_lines(undone, loaded_plan.primary):
             console.print(line, soft_wrap=True)
         return
     if sweep is None:
@@ -65,7 +65,8 @@ def adopt_command(
     else:
         decision = adopt.by_hand(carried, chosen_sweep, overrides(loaded_plan.schema, None, None, sets), why)
     for line in decision_texts.decision_lines(
-        decisions.record(store, lambda decided: decisions.added(loaded_plan, decided, decision, overrule))
+        decisions.record(store, lambda decided: decisions.added(loaded_plan, decided, decision, overrule)),
+        loaded_plan.primary,
     ):
         console.print(line, soft_wrap=True)
     click.echo("`sweeps next` says what comes next")

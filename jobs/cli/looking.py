@@ -42,7 +42,7 @@ def status_command(state: Globals, sweeps: tuple[str, ...], runs: bool, stay: bo
         watch.watch_status(store, sweeps, runs, console)
     else:
         statuses = status.sweeps(store, sweeps)
-        for part in tables.status_tables(statuses, runs, time.time()):
+        for part in tables.status_tables(store, statuses, runs, time.time()):
             console.print(part)
         for note in canary.update_holds(store, [run for sweep in statuses for run in sweep.runs]):
             console.print(note, markup=False, soft_wrap=True)

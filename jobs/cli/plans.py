@@ -51,7 +51,7 @@ def plan_command(
     if len(expanded_sweeps) > 1:
         console.print(tables.totals(expanded_sweeps))
     if sweep is None:
-        for line in decision_texts.base_lines(plan, [d for d in decided if d.plan == plan.name]):
+        for line in decision_texts.base_lines(plan, [d for d in decided if d.plan == plan.name], plan.primary):
             console.print(line, soft_wrap=True)
 
 

@@ -88,6 +88,11 @@ class Plan:
     source: python.AgentSource | None = None
 
     @property
+    def primary(self) -> str:
+        """The metric that decides, in words."""
+        return self.schema.description.catalogue.primary.words
+
+    @property
     def folder(self) -> Path:
         """The folder of the plan's file."""
         return Path(self.file).absolute().parent

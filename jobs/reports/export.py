@@ -18,9 +18,7 @@ from jobs.results.file_lock import try_lock
 from jobs.results.results_folder import ResultsFolder
 from jobs.results.run_state import ACTIVE
 from jobs.runs import select
-from sweepwise.core.agent import AgentDescription
 from sweepwise.core.errors import JobsError
-from tdmpc.description import DESCRIPTION
 
 if TYPE_CHECKING:
     from aggregate.export import ExportedConfig, Folder
@@ -67,8 +65,8 @@ def export(
             configs = chosen(store, names)
 
 
-def chosen(store: ResultsFolder, names: Sequence[str], agent: AgentDescription = DESCRIPTION) -> list[ExportedConfig]:
-    """The configurations of `names`, each once. agent: of runs that are given by name."""
+def chosen(store: ResultsFolder, names: Sequence[str]) -> list[ExportedConfig]:
+    """The configurations of `names`, each once."""
     from aggregate.export import ExportedConfig
 
     runs = [name for name in names if select.names_run(name) and name not in store.sweep_names()]
@@ -78,6 +76,7 @@ def chosen(store: ResultsFolder, names: Sequence[str], agent: AgentDescription =
         for config in sweep.configs:
             by_id.setdefault(config.config_id, ExportedConfig(sweep.name, config, sweep.agent))
     for config in run_sources(store, select.runs_named(store, runs)):
+        agent = store.agents.description(store.check_config(config.config_id).agent)
         by_id.setdefault(config.config_id, ExportedConfig("", config, agent))
     return list(by_id.values())
 

@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jobs.programs import registry
 from jobs.reports.inputs import sweep_sources
 from jobs.results.attempts import RunRef
 from jobs.results.lock import alone
@@ -22,7 +23,6 @@ from jobs.results.records import Import, ImportedConfig
 from jobs.results.results_folder import ResultsFolder
 from sweepwise.core.agent import AgentDescription
 from sweepwise.core.errors import JobsError, near
-from tdmpc.description import DESCRIPTION
 
 if TYPE_CHECKING:
     from aggregate.importers import Curve
@@ -30,11 +30,9 @@ if TYPE_CHECKING:
 
 
 def take(
-    store: ResultsFolder, name: str, paths: Sequence[Path], maps: Sequence[str], *,
-    agent: AgentDescription = DESCRIPTION, **options: Any,
+    store: ResultsFolder, name: str, paths: Sequence[Path], maps: Sequence[str], **options: Any
 ) -> Import:  # fmt: skip
-    """Import files under `name`, replacing an earlier import. agent: whose metrics they hold. options: see
-    `aggregate.importers.ImportOptions`.
+    """Import files under `name`, replacing an earlier import. options: see `aggregate.importers.ImportOptions`.
 
     Raises `JobsError` if a file or an option is invalid; the results folder is then unchanged.
     """
@@ -44,7 +42,7 @@ def take(
     if name in store.sweep_names():
         raise JobsError(f"name {name!r}: a sweep of {store.root} has it; choose another")
     try:
-        import_options = importers.ImportOptions.of(maps, agent.catalogue, **options)
+        import_options = importers.ImportOptions.of(maps, _agent(store).catalogue, **options)
         curves = importers.collect(paths, import_options)
     except importers.CurveImportError as error:
         raise JobsError(str(error)) from error
@@ -66,6 +64,13 @@ def take(
     return record
 
 
+def _agent(store: ResultsFolder) -> AgentDescription:
+    """Whose metrics imported curves are: of the agent that all sweeps here train, else of the packaged one."""
+    views = (store.read_sweep(name) for name in store.sweep_names())
+    names = {view.agent for view in views if view is not None}
+    return store.agents.description(names.pop() if len(names) == 1 else registry.PACKAGED)
+
+
 def _hash_config_id(name: str, algorithm: str, task: str) -> str:
     return hashlib.sha256(json.dumps([name, algorithm, task]).encode()).hexdigest()[:10]
 
@@ -83,18 +88,16 @@ def _configs(name: str, curves: Sequence[Curve]) -> list[ImportedConfig]:
 # --- for `aggregate` ------------------------------------------------------------------------------------
 
 
-def sources(
-    store: ResultsFolder, names: Sequence[str], agent: AgentDescription = DESCRIPTION
-) -> tuple[list[SweepSource], list[str]]:
+def sources(store: ResultsFolder, names: Sequence[str]) -> tuple[list[SweepSource], list[str]]:
     """(sources, warnings about imports that were left out) for `names`, or for everything.
 
     Sweeps get the imported curves of their task. If only imports are named, there is one source per import and task
-    (NAME, or NAME.TASK for one task), with the metrics of `agent`. Raises `JobsError` for an unknown name, and if there
+    (NAME, or NAME.TASK for one task). Raises `JobsError` for an unknown name, and if there
     are no results.
     """
     imports, rest = _select_imports(store, names)
     if (names and not rest) or (not names and imports and not store.sweep_names()):
-        return _sources_by_task(store, imports, agent), []
+        return _sources_by_task(store, imports, _agent(store)), []
     sweeps = sweep_sources(store, rest)
     notes: list[str] = []
     for record, configs in imports:

@@ -16,6 +16,7 @@ from sweepwise.core.atomic import write_json
 from sweepwise.core.errors import JobsError, SweepsError
 from sweepwise.core.schema import Schema
 
+RETURN = "return"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 
@@ -52,6 +53,16 @@ class Agents:
             return AgentDescription.from_json(self.check(name).description)
         except DescriptionError as error:
             raise JobsError(f"{self.path(name)}: {error}") from error
+
+    def result_words(self, name: str) -> str:
+        """What a run of the agent reports while it trains, in words: the result of a training episode, else the primary
+        metric. "return" for returns, and where the agent is unknown."""
+        try:
+            roles = self.description(name).catalogue.roles
+        except JobsError:
+            return RETURN
+        metric = roles.get("training_return") or roles.get("primary")
+        return RETURN if metric is None or metric.unit == RETURN else metric.words
 
     def schema(self, name: str) -> Schema:
         """The hyperparameters of an agent that was submitted here. Raises `JobsError` where it is unknown."""

@@ -228,7 +228,7 @@ def train(
     )
     runs = [RunRef(identity, seed) for seed in seeds]
     steps_before = {run: store.attempts.load(run, config.steps).step for run in runs}
-    with Bars(steps_before, config.steps, console) as listen:
+    with Bars(steps_before, config.steps, console, store.agents.result_words(config.agent)) as listen:
         outcomes = AttemptRunner(store, device, threads, settings=settings, listen=listen).train(runs)
     stopped = [o for o in outcomes if o.state != "finished"]
     if stopped:
@@ -241,8 +241,10 @@ def train(
 class Bars:
     """Progress bars, one per run, that start at its current step; entering returns the listener that updates them."""
 
-    def __init__(self, steps_before: Mapping[RunRef, int], total: int, console: Any) -> None:
+    def __init__(self, steps_before: Mapping[RunRef, int], total: int, console: Any, result_words: str) -> None:
         from rich import progress as bars
+
+        self._result_words = result_words
 
         self._progress = bars.Progress(
             bars.TextColumn("{task.description}"), bars.BarColumn(), bars.MofNCompleteColumn(),
@@ -261,6 +263,8 @@ class Bars:
         self._progress.stop()
 
     def _listen(self, run: RunRef, progress: Progress) -> None:
-        last = f"return {progress.last_return:.0f}" if progress.last_return is not None else ""
+        last = ""
+        if progress.last_return is not None:
+            last = f"{self._result_words} {tables.format_last(progress.last_return, self._result_words)}"
         detail = f"{progress.steps_per_s:.1f} steps/s {last}"
         self._progress.update(self._ids[run], completed=progress.step, total=progress.total, detail=detail)

@@ -18,7 +18,7 @@ from jobs.results.run_state import ACTIVE, State, ending
 from jobs.runs import canary, logs
 from jobs.runs.status import RunStatus, load_statuses, sweeps
 from jobs.submit.submit import PlannedRun
-from jobs.terminal.tables import counts_text, state_text, status_tables
+from jobs.terminal.tables import counts_text, format_last, state_text, status_tables
 
 _WATCH_S = 5.0
 _LOG_S = 1.0
@@ -30,7 +30,8 @@ def wait(store: ResultsFolder, choices: Sequence[PlannedRun], backend: str, cons
     steps = {choice.run: choice.steps for choice in choices}
     labels = {choice.run: f"{choice.label} seed {choice.run.seed}" for choice in choices}
     with _progress(console) as progress:
-        view = _ProgressView(progress, labels, sum(steps.values()))
+        agent = store.check_config(choices[0].run.config_id).agent if choices else ""
+        view = _ProgressView(progress, labels, sum(steps.values()), store.agents.result_words(agent))
         while True:
             statuses = load_statuses(store, steps, max_age_s=_ASK_SLURM_S)
             view.update(statuses)
@@ -48,7 +49,7 @@ def watch_status(store: ResultsFolder, names: Sequence[str], by_run: bool, conso
         while True:
             sweep_statuses = sweeps(store, names, max_age_s=_ASK_SLURM_S)
             notes = map(Text, canary.update_holds(store, [run for sweep in sweep_statuses for run in sweep.runs]))
-            live.update(Group(*status_tables(sweep_statuses, by_run, time.time()), *notes), refresh=True)
+            live.update(Group(*status_tables(store, sweep_statuses, by_run, time.time()), *notes), refresh=True)
             if not any(run.state.state in ACTIVE for sweep in sweep_statuses for run in sweep.runs):
                 return
             time.sleep(_WATCH_S)
@@ -79,10 +80,11 @@ def _progress(console: Console) -> Progress:
 
 
 class _ProgressView:
-    """A progress bar for all runs, one for each run that trains, and a line for each that ended."""
+    """A progress bar for all runs, one for each run that trains, and a line for each that ended. result_words: see
+    `Agents.result_words`."""
 
-    def __init__(self, progress: Progress, labels: Mapping[RunRef, str], total: int) -> None:
-        self._progress, self._labels = progress, labels
+    def __init__(self, progress: Progress, labels: Mapping[RunRef, str], total: int, result_words: str) -> None:
+        self._progress, self._labels, self._result_words = progress, labels, result_words
         self._total = progress.add_task("all runs", total=total, detail="")
         self._bars: dict[RunRef, TaskID] = {}
         self._ended: set[RunRef] = set()
@@ -120,7 +122,7 @@ class _ProgressView:
     def _show(self, ref: RunRef, run: RunStatus) -> None:
         if ref not in self._bars:
             self._bars[ref] = self._progress.add_task(_escape(self._labels[ref]), total=run.record.steps, detail="")
-        self._progress.update(self._bars[ref], completed=run.record.step, detail=_speed_and_return(run))
+        self._progress.update(self._bars[ref], completed=run.record.step, detail=self._format(run))
 
     def _drop(self, ref: RunRef) -> None:
         if ref in self._bars:
@@ -128,18 +130,22 @@ class _ProgressView:
 
     def _print_end(self, ref: RunRef, run: RunStatus) -> None:
         text = state_text(run.state.state)
-        text.append(f"  {self._labels[ref]}  {_speed_and_return(run)}  {run.state.reason}".rstrip(), style="default")
+        text.append(
+            f"  {self._labels[ref]}  {self._format(run)}  {run.state.reason}".rstrip(),
+            style="default",
+        )
         self._progress.console.print(text, soft_wrap=True)
 
-
-def _speed_and_return(run: RunStatus) -> str:
-    status = run.record.status
-    if status is None:
-        return ""
-    trains = run.state.state == "running" and status.steps_per_s is not None
-    speed = f"{status.steps_per_s:.1f} steps/s" if trains else ""
-    last = f"return {status.last_return:.0f}" if status.last_return is not None else ""
-    return ", ".join(part for part in (speed, last) if part)
+    def _format(self, run: RunStatus) -> str:
+        """As in `12.5 steps/s, return 431`."""
+        status = run.record.status
+        if status is None:
+            return ""
+        trains = run.state.state == "running" and status.steps_per_s is not None
+        parts = [f"{status.steps_per_s:.1f} steps/s"] if trains else []
+        if status.last_return is not None:
+            parts.append(f"{self._result_words} {format_last(status.last_return, self._result_words)}")
+        return ", ".join(parts)
 
 
 def _escape(text: str) -> str:

@@ -9,23 +9,24 @@ from rich.text import Text
 
 from jobs.planning.decisions import values
 from jobs.planning.plan import Plan
+from jobs.results.agents import RETURN
 from jobs.results.records import Decision, Measured
 from jobs.terminal.table import Table
-from jobs.terminal.tables import RETURN, pairs, table
+from jobs.terminal.tables import pairs, table
 from sweepwise.core.value_format import format_value
 
 if TYPE_CHECKING:
     from jobs.decide.next_steps import Agenda
 
 
-def base_lines(plan: Plan, decided: Sequence[Decision], primary: str = RETURN) -> Iterable[Text]:
+def base_lines(plan: Plan, decided: Sequence[Decision], primary: str) -> Iterable[Text]:
     """The current base, and all decisions, including undone ones. primary: the primary metric of the agent in words."""
     base_now = {**plan.base, **{key: v for d in decided if not d.undone for key, v in values(plan, d).items()}}
     yield Text.assemble(("base: ", "bold"), pairs(base_now))
     yield from decision_lines(decided, primary)
 
 
-def decision_lines(decided: Sequence[Decision], primary: str = RETURN) -> Iterable[Text]:
+def decision_lines(decided: Sequence[Decision], primary: str) -> Iterable[Text]:
     """One line per decision: date, sweep, values, user and evidence; undone decisions are dim. primary: as in
     `base_lines`."""
     for decision in decided:

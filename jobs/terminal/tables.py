@@ -14,7 +14,9 @@ from rich.text import Text
 from jobs.planning.decisions import inherited
 from jobs.planning.expand import ExpandedSweep
 from jobs.planning.plan import Plan
+from jobs.results.agents import RETURN
 from jobs.results.records import Import
+from jobs.results.results_folder import ResultsFolder
 from jobs.results.run_state import STATES, State
 from jobs.runs.status import RunStatus, SweepStatus, counts, failures
 from jobs.terminal.table import Table
@@ -34,7 +36,6 @@ _STYLE: dict[State, str] = {
     "stuck": "bold yellow", "lost": "yellow", "failed": "bold red", "diverged": "magenta", "new": "dim",
     "stopped": "magenta",
 }  # fmt: skip
-RETURN = "return"  # the primary metric in words, where no agent is at hand
 _NARROW = 120  # characters, the least width if output is not a terminal
 
 
@@ -159,10 +160,10 @@ def difference_text(choices: Sequence[PlannedRun]) -> Text:
     return Text.assemble(f"{len(choices)} runs asked for: ", counts_text(by_state), f"; {wanted} to submit")
 
 
-def configuration_table(sweep: SweepStatus, primary: str = RETURN) -> Table:
-    """One row per configuration: counts of run states, progress, speed, time left and mean last value of the metric
-    `primary`."""
-    last = f"last {primary}"
+def configuration_table(sweep: SweepStatus, result_words: str) -> Table:
+    """One row per configuration: counts of run states, progress, speed, time left and mean of the last results.
+    result_words: see `Agents.result_words`."""
+    last = f"last {result_words}"
     result = table(
         "id", "configuration", "runs", "progress", "steps/s", "left", last,
         right=("progress", "steps/s", "left", last), title=sweep.view.name,
@@ -176,24 +177,24 @@ def configuration_table(sweep: SweepStatus, primary: str = RETURN) -> Table:
         result.add_row(
             config.config_id, config.label, counts_text(counts(runs)), f"{progress:.0%}",
             f"{sum(speeds) / len(speeds):.1f}" if speeds else "", duration(max(remaining)) if remaining else "",
-            _format_last(sum(known_returns) / len(known_returns), primary) if known_returns else "",
+            format_last(sum(known_returns) / len(known_returns), result_words) if known_returns else "",
         )  # fmt: skip
     return result
 
 
-def run_table(sweep: SweepStatus, primary: str = RETURN) -> Table:
-    """One row per run; # is the number that `--indices` takes. primary: as in `configuration_table`."""
-    last = f"last {primary}"
+def run_table(sweep: SweepStatus, result_words: str) -> Table:
+    """One row per run; # is the number that `--indices` takes. result_words: see `Agents.result_words`."""
+    last = f"last {result_words}"
     result = table(
         "#", "run", "configuration", "state", "step", "steps/s", "left", last, "attempt", "node", "reason",
         right=("#", "step", "steps/s", "left", last, "attempt"), title=sweep.view.name,
     )  # fmt: skip
     for number, (label, run) in enumerate(((c.label, run) for c, runs in sweep.rows for run in runs), 1):
-        result.add_row(str(number), *_run_cells(label, run, primary))
+        result.add_row(str(number), *_run_cells(label, run, result_words))
     return result
 
 
-def _run_cells(label: str, run: RunStatus, primary: str) -> list[str | Text]:
+def _run_cells(label: str, run: RunStatus, result_words: str) -> list[str | Text]:
     record, status = run.record, run.record.status
     last = status.last_return if status is not None else None
     return [
@@ -203,16 +204,16 @@ def _run_cells(label: str, run: RunStatus, primary: str) -> list[str | Text]:
         f"{record.step:,}/{record.steps:,}",
         f"{run.steps_per_s:.1f}" if run.steps_per_s is not None else "",
         duration(run.seconds_left) if run.seconds_left is not None else "",
-        _format_last(last, primary) if last is not None else "",
+        format_last(last, result_words) if last is not None else "",
         str(record.attempts or ""),
         run.node,
         run.state.reason,
     ]
 
 
-def _format_last(value: float, primary: str) -> str:
+def format_last(value: float, result_words: str) -> str:
     """Returns as whole numbers; anything else, such as a small loss, with three significant digits."""
-    return f"{value:.0f}" if primary == RETURN else f"{value:.3g}"
+    return f"{value:.0f}" if result_words == RETURN else f"{value:.3g}"
 
 
 def duration(seconds: float) -> str:
@@ -228,11 +229,12 @@ def duration(seconds: float) -> str:
 
 
 def status_tables(
-    statuses: Sequence[SweepStatus], by_run: bool, now: float, primary: str = RETURN
+    store: ResultsFolder, statuses: Sequence[SweepStatus], by_run: bool, now: float
 ) -> Iterable[Table | Text]:
-    """The output of `sweeps status`. primary: as in `configuration_table`."""
+    """The output of `sweeps status`."""
     for sweep in statuses:
-        yield run_table(sweep, primary) if by_run else configuration_table(sweep, primary)
+        result = store.agents.result_words(sweep.view.agent)
+        yield run_table(sweep, result) if by_run else configuration_table(sweep, result)
         yield counts_text(counts(sweep.runs))
         yield from _failure_lines(sweep)
         yield Text()

@@ -129,7 +129,7 @@ def decision(mean: float, low: float, high: float) -> Decision:
 def test_decisions_have_the_words_and_digits_of_the_agent() -> None:
     (loss,) = decisions.decision_lines([decision(0.41, 0.385, 0.435)], "test/loss")
     assert loss.plain.endswith("by me, verdict abc: final test/loss 0.41 [0.385, 0.435], n=3")
-    (packaged,) = decisions.decision_lines([decision(812.4, 790.0, 833.0)])
+    (packaged,) = decisions.decision_lines([decision(812.4, 790.0, 833.0)], "return")
     assert packaged.plain.endswith("by me, verdict abc: final return 812 [790, 833], n=3")
 
 
