@@ -137,7 +137,10 @@ class AttemptRunner:
             outcomes = [self._record(run, attempts[run], o, usage) for run, o in zip(attempts, ended, strict=True)]
         advanced = any(o.step > steps_before[run] for run, o in zip(attempts, outcomes, strict=True))
         if _TIME_LIMIT_SIGNAL in stop.signals and any(o.state == "interrupted" for o in outcomes):
-            self._requeue(advanced)
+            if agent.description.capabilities.resume == "none":
+                _print(f"not queued again: agent {config.agent} cannot resume; give it more time, or checkpoints")
+            else:
+                self._requeue(advanced)
         return outcomes
 
     def _is_trainable(self, run: RunRef, steps: int) -> bool:

@@ -132,6 +132,14 @@ class Catalogue:
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Catalogue:
         """Raises `MetricError`, `TypeError` or `KeyError` for other content. Fields of later versions are ignored."""
-        known = Metric.__dataclass_fields__
-        metrics = [Metric(**{k: v for k, v in one.items() if k in known}) for one in stored["metrics"]]
+        metrics = [_metric(one) for one in stored["metrics"]]
         return cls({metric.name: metric for metric in metrics}, dict(stored["events"]))
+
+
+def _metric(stored: Mapping[str, Any]) -> Metric:
+    """Raises `MetricError` for a field of another type: metrics of an archive are not to be trusted."""
+    known = {field: value for field, value in stored.items() if field in Metric.__dataclass_fields__}
+    for field, value in known.items():
+        if not isinstance(value, bool if field == "is_list" else str):
+            raise MetricError(f"metric {stored.get('name')!r:.80}: {field} is {value!r:.80}")
+    return Metric(**known)
