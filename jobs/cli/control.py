@@ -51,7 +51,7 @@ def cancel_command(
 def prune_command(state: Globals, sweep: str, after: float, dry_run: bool) -> None:
     """Stop the hopeless configurations of SWEEP.
 
-    One is hopeless whose best evaluation return is below the median of what the others did on average until that
+    One is hopeless whose best evaluation is worse than the median of what the others did on average until that
     step. Its runs save their state; `sweeps rerun SWEEP --stopped` goes on with them, `submit` does not.
     """
     from jobs.decide import prune
