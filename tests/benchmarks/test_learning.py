@@ -22,6 +22,7 @@ from jobs.results.attempts import RunRef
 from jobs.results.records import Attempt, AttemptOutcome
 from jobs.results.results_folder import ResultsFolder
 from jobs.submit.submit import record_sweeps
+from tdmpc.config import TrainConfig
 
 # Episodes of ten agent steps; a run takes seconds.
 TINY = """\
@@ -89,7 +90,9 @@ def test_the_plan_ends_where_the_references_do_with_an_evaluation_there(
     monkeypatch.setattr(learning, "REFERENCE_RUNS", repository / "benchmarks" / "results" / "tdmpc2.csv")
     loaded = plan.load(learning.PLAN)
     found = {
-        c.config.task: c.config for sweep in loaded.select("learning") for c in expand(loaded, sweep).configurations
+        c.config.values["task"]: TrainConfig(**c.config.values)
+        for sweep in loaded.select("learning")
+        for c in expand(loaded, sweep).configurations
     }
     assert {task: config.steps for task, config in found.items()} == {
         task: reference.steps for task, reference in learning.references().items()
@@ -108,7 +111,7 @@ def made_up(learning: ModuleType, synthetic: ModuleType, root: Path, evaluations
         (found,) = expanded.configurations
         for seed in expanded.seeds:
             run = RunRef(found.config_id, seed)
-            final = 900.0 if found.config.task == "walker-stand" else 300.0
+            final = 900.0 if found.config.values["task"] == "walker-stand" else 300.0
             synthetic.write_run(
                 store.attempts.folder(run),
                 seed,

@@ -106,10 +106,10 @@ def _carried(store: ResultsFolder, walked: plan.Plan) -> int:
             base = {key: decisions.in_base(walked, {}, key) for key in kept}
             for asked in view.configs:
                 config = store.check_config(asked.config_id)
-                assert {key: getattr(config, key) for key in kept} == kept, (sweep.name, asked.label)
+                assert {key: config.values[key] for key in kept} == kept, (sweep.name, asked.label)
                 moved |= {asked.config_id} if base != kept else set()
         for sweep in stage:
-            adopted |= decisions.values(made[sweep.name])
+            adopted |= decisions.values(walked, made[sweep.name])
     assert moved, "no decision changed the base: nothing was carried"
     return len(moved)
 
