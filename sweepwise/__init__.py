@@ -33,7 +33,7 @@ def _check_own_packages() -> None:
     """Raise `SweepsError` where a file of the user, such as `jobs.py` beside a notebook, hides one of our packages."""
     from sweepwise.core.errors import SweepsError
 
-    for package in ("aggregate", "jobs"):
+    for package in ("aggregate", "jobs", "tdmpc"):
         spec = importlib.util.find_spec(package)
         origin = None if spec is None else spec.origin
         if origin is None or Path(origin).resolve().parents[1] != Path(__file__).resolve().parents[1]:

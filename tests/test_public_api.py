@@ -230,6 +230,16 @@ def test_what_is_imported_and_when(results: Path, repository: Path) -> None:
     assert last & {"torch", "mujoco", "matplotlib", "seaborn"} == set()
 
 
+@pytest.mark.parametrize("name", ["jobs", "aggregate", "tdmpc"])
+def test_a_file_of_the_user_that_hides_a_package_is_named(tmp_path: Path, repository: Path, name: str) -> None:
+    """A notebook's folder comes first on the path, and may well hold a TD-MPC2 of its own."""
+    (tmp_path / f"{name}.py").write_text("")
+    command = [sys.executable, "-c", "import sweepwise; sweepwise.load('.')"]
+    environment = {"PYTHONPATH": str(repository)}
+    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert f"import {name} finds {tmp_path / name}.py, which hides the package of sweepwise" in done.stderr
+
+
 def test_an_unknown_name_is_an_attribute_error_with_the_known_ones() -> None:
     with pytest.raises(AttributeError, match="'frame'; it has Results, SweepsError, load"):
         sweepwise.frame  # noqa: B018
