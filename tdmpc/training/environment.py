@@ -13,6 +13,7 @@ from dm_control import suite
 
 from tdmpc.tasks import TASKS
 
+NO_RENDERER = ("disable", "disabled", "off", "false", "0")  # values of MUJOCO_GL, as dm_control reads them
 SEED_MODULUS = 2**32  # numpy's random states take 32-bit seeds
 CAMERAS = {"quadruped": 2}  # default: camera 0, which is too far away here
 LQR_SECONDS = 30.0  # lqr has no time limit; this gives it the 1,000 control steps of all other tasks
@@ -32,6 +33,8 @@ class Env:
         domain, name = TASKS[task]
         limit = {"time_limit": LQR_SECONDS} if domain == "lqr" else {}
         self._env = suite.load(domain, name, task_kwargs={"random": seed % SEED_MODULUS, **limit})
+        if os.environ["MUJOCO_GL"] in NO_RENDERER:
+            _without_contexts(self._env.physics)
         self._repeat, self._camera = action_repeat, CAMERAS.get(domain, 0)
         spec = self._env.action_spec()
         self._low, self._half = spec.minimum, (spec.maximum - spec.minimum) / 2
@@ -98,6 +101,14 @@ class Env:
         for action in state["actions"].numpy():
             obs = self.step(action).obs
         return obs
+
+
+def _without_contexts(physics: Any) -> None:
+    """Make `physics` say that it has no rendering context, where dm_control would try to create one and fail.
+
+    quadruped-escape asks at every reset, to send its new terrain to a renderer if there is one.
+    """
+    physics.__class__ = type(physics.__class__.__name__, (physics.__class__,), {"contexts": None})
 
 
 def _flat(observation: dict[str, Any]) -> np.ndarray:

@@ -68,7 +68,7 @@ def test_replay_grows_and_comes_back_as_it_was():
         assert torch.equal(a, b)
 
 
-@pytest.mark.parametrize("task", ["cartpole-swingup", "quadruped-walk", "ball-in-cup-catch"])
+@pytest.mark.parametrize("task", ["cartpole-swingup", "quadruped-walk", "ball-in-cup-catch", "quadruped-escape"])
 def test_an_environment_is_restored_exactly(task):
     actions = np.random.default_rng(0).uniform(-1, 1, (60, 64)).astype(np.float32)
     env = Env(task, 2, seed=3)
