@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from sweepwise.core.agent import AgentDescription, Capabilities
@@ -34,7 +34,7 @@ class TdmpcSchema:
     def parse_value(self, name: str, raw: Any) -> Any:
         return parse_value(name, raw)
 
-    def resolve(self, values: Mapping[str, Any]) -> ResolvedConfig:
+    def resolve(self, values: Mapping[str, Any], hashed: Collection[str] = ()) -> ResolvedConfig:
         config = TrainConfig().with_overrides(values)
         first_evaluation = -(-config.seed_phase_steps // config.eval_freq) * config.eval_freq
         return ResolvedConfig(

@@ -46,6 +46,9 @@ def submit_command(
     requested = asked_for(carried_plan.schema, seeds, preset, task, steps, sets)
     expanded_sweeps = expand_sweeps(carried_plan, sweep, requested)
     submit_options, options = split_options(backend_values)
+    agent = carried_plan.schema.description
+    if options.get("seeds_per_job", 1) > 1 and not agent.capabilities.seeds_batched:
+        click.echo(f"agent {agent.name} trains the seeds of a job one after another, which is no faster")
     choose_runs = lambda: submit.plan_runs(store, expanded_sweeps)  # noqa: E731
 
     def prepare() -> None:

@@ -8,12 +8,14 @@ from typing import Any
 
 @dataclass(frozen=True)
 class ConfigFile:
-    """runs/<config_id>/config.json. agent: its name; files of earlier versions are of the packaged agent."""
+    """runs/<config_id>/config.json. agent: its name; files of earlier versions are of the packaged agent. hashed: see
+    `ResolvedConfig`."""
 
     config_id: str
     config: dict[str, Any]
     identity_version: int
     agent: str = "tdmpc"
+    hashed: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

@@ -91,7 +91,7 @@ class ResultsFolder:
         if record is None:
             return None
         try:
-            return self.agents.schema(record.agent).resolve(record.config)
+            return self.agents.schema(record.agent).resolve(record.config, record.hashed)
         except (ConfigError, JobsError) as error:
             self.problems[path] = f"{path}: {error}"
             return None
@@ -114,8 +114,9 @@ class ResultsFolder:
             if stored.steps >= config.steps:
                 return
             schema = self.agents.schema(stored.agent)
-            config = schema.resolve({**stored.values, schema.description.steps: config.steps})
-        write_json(path, encode(ConfigFile(config.config_id, config.to_dict(), IDENTITY_VERSION, config.agent)))
+            config = schema.resolve({**stored.values, schema.description.steps: config.steps}, stored.hashed)
+        record = ConfigFile(config.config_id, config.to_dict(), IDENTITY_VERSION, config.agent, list(config.hashed))
+        write_json(path, encode(record))
 
     def config_ids(self) -> list[str]:
         """Configurations that are stored here."""

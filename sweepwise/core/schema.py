@@ -21,7 +21,8 @@ class ResolvedConfig:
     """The values of all hyperparameters of one training.
 
     values: checked, by name; lists are tuples. steps: of training. inactive: hyperparameters without effect here.
-    healthy_step: the step from which a run counts as healthy, for `--canary`.
+    healthy_step: the step from which a run counts as healthy, for `--canary`. hashed: the hyperparameters that
+    `config_id` is a hash of, where the agent is known by its description only; else empty.
     """
 
     agent: str
@@ -30,6 +31,7 @@ class ResolvedConfig:
     steps: int
     inactive: frozenset[str]
     healthy_step: int
+    hashed: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values of all hyperparameters."""
@@ -47,8 +49,12 @@ class Schema(Protocol):
         `resolve`. Raises `ConfigError`, for an unknown name with near matches."""
         ...
 
-    def resolve(self, values: Mapping[str, Any]) -> ResolvedConfig:
-        """The configuration with `values`, the others at their defaults. Raises `ConfigError`."""
+    def resolve(self, values: Mapping[str, Any], hashed: Collection[str] = ()) -> ResolvedConfig:
+        """The configuration with `values`, the others at their defaults. Raises `ConfigError`.
+
+        hashed: of a stored configuration, see `ResolvedConfig`. Its ID is then that of when it was stored, and its values
+        are taken as they are, whatever the agent has declared since.
+        """
         ...
 
 
@@ -72,28 +78,41 @@ class DeclaredSchema:
     def parse_value(self, name: str, raw: Any) -> Any:
         return self._parameter(name).parse(raw)
 
-    def resolve(self, values: Mapping[str, Any]) -> ResolvedConfig:
-        parsed = {name: self.parse_value(name, raw) for name, raw in values.items()}
-        resolved = {p.name: parsed.get(p.name, p.default) for p in self.description.hyperparameters}
+    def resolve(self, values: Mapping[str, Any], hashed: Collection[str] = ()) -> ResolvedConfig:
+        defaults = {p.name: p.default for p in self.description.hyperparameters}
+        read = self._stored if hashed else self.parse_value
+        resolved = {**defaults, **{name: read(name, raw) for name, raw in values.items()}}
         steps = resolved[self.description.steps]
         if not isinstance(steps, int) or isinstance(steps, bool) or steps < 1:
             raise ConfigError(f"{self.description.steps}={steps!r}: must be a whole number of at least 1")
+        names = tuple(hashed) or self._hashed(resolved)
         return ResolvedConfig(
             agent=self.description.name,
             values=resolved,
-            config_id=self._config_id(resolved),
+            config_id=self._config_id({name: resolved.get(name) for name in names}),
             steps=steps,
             inactive=frozenset(),
             healthy_step=max(1, round(_HEALTHY_SHARE * steps)),
+            hashed=names,
         )
 
-    def _config_id(self, values: Mapping[str, Any]) -> str:
-        """Ten hex digits of a hash over name and version of the agent and everything that changes the result."""
-        hashed = {
-            p.name: values[p.name]
+    def _stored(self, name: str, raw: Any) -> Any:
+        """A stored value, of a hyperparameter that may have been removed, or have had other limits."""
+        try:
+            return self.parse_value(name, raw)
+        except ConfigError:
+            return tuple(raw) if isinstance(raw, list) else raw
+
+    def _hashed(self, values: Mapping[str, Any]) -> tuple[str, ...]:
+        """The hyperparameters that make the ID of a new configuration."""
+        return tuple(
+            p.name
             for p in self.description.hyperparameters
             if p.identity and not (p.name in self.late and values[p.name] == p.default)
-        }
+        )
+
+    def _config_id(self, hashed: Mapping[str, Any]) -> str:
+        """Ten hex digits of a hash over name and version of the agent and everything that changes the result."""
         head = {"identity": IDENTITY_VERSION, "agent": self.description.name, "version": self.description.version}
         text = json.dumps({**head, "values": hashed}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:10]

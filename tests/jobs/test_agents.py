@@ -54,6 +54,31 @@ def test_a_hyperparameter_added_later_keeps_the_ids_of_runs_from_before(
     assert fresh != before  # in a folder that always knew it, it is part of the ID
 
 
+def test_a_stored_configuration_keeps_its_id_where_the_folder_knows_the_agent_otherwise(
+    store: ResultsFolder, source: AgentSource
+) -> None:
+    """As after `unarchive` from a folder that saw the agent before a hyperparameter was added."""
+    later = described(source, hyperparameters=(LR, STEPS, Hyperparameter("clip", 5.0)))
+    store.agents.record(later, source.folder)  # here it was always known
+    archived = registry.schema(AGENT).resolve({"lr": 0.1})
+    store.write_config(archived)
+    read = store.check_config(archived.config_id)
+    assert read.values == {"lr": 0.1, "steps": 100, "clip": 5.0}
+    assert read.config_id == archived.config_id != config_id(store, later.description, lr=0.1)
+
+
+def test_a_stored_configuration_is_read_where_its_hyperparameters_were_removed_or_changed(
+    store: ResultsFolder, source: AgentSource
+) -> None:
+    store.agents.record(source, source.folder)
+    stored = store.agents.schema("mine").resolve({"lr": 0.1})
+    store.write_config(stored)
+    for changed in ((STEPS,), (Hyperparameter("lr", 1, type="int"), STEPS), (Hyperparameter("lr", 2.0, low=1), STEPS)):
+        store.agents.record(described(source, hyperparameters=changed), source.folder)
+        read = store.check_config(stored.config_id)
+        assert (read.values["lr"], read.steps, read.config_id) == (0.1, 100, stored.config_id)
+
+
 def test_version_name_and_values_are_the_identity_and_ignored_values_are_not(store: ResultsFolder) -> None:
     workers = Hyperparameter("workers", 4, identity=False)
     agent = dataclasses.replace(AGENT, hyperparameters=(LR, STEPS, workers))
