@@ -19,6 +19,7 @@ import click
 from aggregate.flags import detectors_of
 from jobs.cli.group import cli
 from sweepwise.core.atomic import write_bytes
+from sweepwise.core.metrics import ROLES
 from sweepwise.core.value_format import format_value
 from tdmpc.config import PAPERS, TrainConfig, limits_text, type_text
 from tdmpc.description import DESCRIPTION
@@ -141,7 +142,17 @@ def metrics() -> str:
         "`ac_source: imagine`."
     )
     events = "\n".join(f"- `{name}`: {meaning}" for name, meaning in EVENTS.items())
-    return page("Metrics", wrapped(told), *parts, "## Events", events)
+    return page("Metrics", wrapped(told), *parts, "## Roles", *roles(), "## Events", events)
+
+
+def roles() -> list[str]:
+    told = (
+        "A role says what a metric stands for, whatever its name. Ranking, questions, flags and figures ask for roles, so "
+        'that they work for [any agent](../howto.md#agent). A flag without its metric is "not assessed".'
+    )
+    held = {metric.role: f"`{metric.name}`" for metric in METRICS.values() if metric.role}
+    rows = [[f"`{role}`", meaning, held.get(role, "")] for role, meaning in ROLES.items()]
+    return [wrapped(told), table(("role", "meaning", "metric of the packaged agent"), rows)]
 
 
 def formula(text: str) -> str:

@@ -52,8 +52,8 @@ class Schema(Protocol):
     def resolve(self, values: Mapping[str, Any], hashed: Collection[str] = ()) -> ResolvedConfig:
         """The configuration with `values`, the others at their defaults. Raises `ConfigError`.
 
-        hashed: of a stored configuration, see `ResolvedConfig`. Its ID is then that of when it was stored, and its values
-        are taken as they are, whatever the agent has declared since.
+        hashed: of a stored configuration, see `ResolvedConfig`. Its ID is then that of when it was stored, and its
+        values are taken as they are, whatever the agent has declared since.
         """
         ...
 
