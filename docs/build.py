@@ -147,8 +147,8 @@ def metrics() -> str:
 
 def roles() -> list[str]:
     told = (
-        "A role says what a metric stands for, whatever its name. Ranking, questions, flags and figures ask for roles, so "
-        'that they work for [any agent](../howto.md#agent). A flag without its metric is "not assessed".'
+        "A role says what a metric stands for, whatever its name. Ranking, questions, flags and figures ask for "
+        'roles, so that they work for [any agent](../howto.md#agent). A flag without its metric is "not assessed".'
     )
     held = {metric.role: f"`{metric.name}`" for metric in METRICS.values() if metric.role}
     rows = [[f"`{role}`", meaning, held.get(role, "")] for role, meaning in ROLES.items()]
