@@ -13,8 +13,10 @@ import pandas as pd
 
 from aggregate import flags
 from aggregate.analysis.question_contrasts import all_questions
+from aggregate.analysis.run_scores import LAST_SHARE
 from aggregate.analysis.summary import SweepSummary
 from aggregate.inputs.plan_questions import Question, endpoint
+from aggregate.inputs.runs import DONE
 from aggregate.statistics import estimates
 from aggregate.verdict.caveats import caveats
 from aggregate.verdict.number_format import number, probability, signed
@@ -82,7 +84,7 @@ def _why_not_answered(question: Question, sweep: SweepSummary, missing: tuple[st
         return f"needs the runs of {' and '.join(missing)}, which was not submitted"
     finished = sweep.scores[sweep.scores["complete"].astype(bool)]
     if finished.empty:
-        return "no run has finished"
+        return not_evaluated_late(sweep) or "no run has finished"
     catalogue = sweep.source.agent.catalogue
     if role := lacks(question.on[0], catalogue):
         return f"no metric has the role {role}"
@@ -182,6 +184,13 @@ def _format_needed(line: dict[str, Any], sweep: SweepSummary) -> str:
     leaning = "it leans that way, but " if line["p_raw"] < estimates.ALPHA else ""
     detectable = f"; {number(line['detectable'])} would be seen" if math.isfinite(line["detectable"]) else ""
     return f"{leaning}{needs}{detectable}"
+
+
+def not_evaluated_late(sweep: SweepSummary) -> str:
+    """Why runs that are done have no final result; "" where none is done."""
+    if not (sweep.runs["state"] == DONE).any():
+        return ""
+    return f"no run was evaluated in the last {100 * LAST_SHARE:.0f} % of training"
 
 
 def median_seeds(sweep: SweepSummary) -> int:

@@ -14,7 +14,7 @@ from aggregate.flags import hypotheses
 from aggregate.inputs.provenance import mixture
 from aggregate.inputs.runs import DIVERGED, DONE, STOPPED
 from aggregate.statistics import estimates
-from aggregate.verdict.answers import ANSWERED, Answer, answers, median_seeds
+from aggregate.verdict.answers import ANSWERED, Answer, answers, median_seeds, not_evaluated_late
 from aggregate.verdict.evaluation_noise import format_evaluation_noise
 from aggregate.verdict.leader import clear_leader, leaderboard
 from aggregate.verdict.not_assessed import format_not_assessed
@@ -64,7 +64,10 @@ def verdict(sweep: SweepSummary) -> Verdict:
 def _nothing_finished(sweep: SweepSummary, points: list[tuple[str, str]]) -> tuple[str, tuple[tuple[str, str], ...]]:
     total, step = sweep.total_steps, int(sweep.runs["step"].max()) if len(sweep.runs) else 0
     headline = f"No run has finished yet: the furthest stands at step {step:,} of {total:,}"
-    so_far = ("So far", "Curves and the ranking below show the last evaluations of runs still under way; "
+    if late := not_evaluated_late(sweep):
+        headline = f"No run has a {words(sweep).final}: {late}"
+    runs = "" if late else " of runs still under way"
+    so_far = ("So far", f"Curves and the ranking below show the last evaluations{runs}; "
                         f"they are not final {words(sweep).primaries} and runs at different steps do not compare."
     )  # fmt: skip
     return headline, tuple(p for p in [so_far, *points] if p[1])

@@ -163,6 +163,19 @@ def test_prune_stops_what_stays_above_the_median(
     assert "0.9" in prune.format_pruned(found["rate=0.3"])
 
 
+def test_runs_that_were_not_evaluated_at_the_end_have_no_final_value(typed: Typed, store: ResultsFolder) -> None:
+    agent = store.root.parent / "fitting.py"
+    agent.write_text(
+        agent.read_text().replace("// 2 if breaks else last) + 1, 100)", "// 2 if breaks else last) - 99, 100)")
+    )
+    assert "last) - 99" in agent.read_text()
+    summary = trained(typed, store, "rate")
+    said = verdict(summary)
+    assert said.headline == "No run has a final loss: no run was evaluated in the last 10 % of training"
+    assert said.answers[0].text == "Not answered: no run was evaluated in the last 10 % of training."
+    assert "under way" not in dict(said.points)["So far"]
+
+
 def test_the_report_and_its_tables_are_written(typed: Typed, store: ResultsFolder, tmp_path: Path) -> None:
     trained(typed, store, "rate")
     typed("aggregate", "rate", "--out", str(tmp_path / "report.html"), "--format", "json")
