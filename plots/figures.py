@@ -11,11 +11,11 @@ import pandas as pd
 from markupsafe import Markup
 
 from aggregate.analysis.summary import SweepSummary
-from aggregate.verdict.words import RESULTS, AgentWords, sentence
+from aggregate.verdict.words import AgentWords, sentence
 from plots import curves
 from plots.tables import Chip
 from plots.theme import DISTINCT
-from sweepwise.core.metrics import Catalogue, Metric
+from sweepwise.core.metrics import RESULTS, Catalogue, Metric
 
 # Groups of metrics in the order of the page; those of an agent that are not here follow under their own name.
 GROUPS = {

@@ -23,14 +23,14 @@ from aggregate import flags
 from aggregate.analysis import factor_effects
 from aggregate.analysis.summary import SweepSummary
 from aggregate.statistics import estimates
-from aggregate.verdict.words import RESULTS, words
+from aggregate.verdict.words import words
 from plots import curves
 from plots.csv_downloads import file_stem
 from plots.figures import FOLDED, drawn_configs, groups, may_be_log, results
 from plots.theme import DASHES, PALETTE, LineStyle, line_styles, style
 from sweepwise.core import atomic
 from sweepwise.core.errors import AggregateError
-from sweepwise.core.metrics import Catalogue, Metric
+from sweepwise.core.metrics import RESULTS, Catalogue, Metric
 
 FORMATS = ("svg", "pdf", "png")
 WIDTHS = {1: 3.25, 2: 6.75}  # inches

@@ -20,13 +20,12 @@ from aggregate.analysis.factor_contrasts import TIMES, Axis, axes
 from aggregate.inputs.runs import SweepSource
 from aggregate.statistics import estimates
 from aggregate.statistics.alpha_spending import InterimAnalyses
-from sweepwise.core.metrics import Catalogue
+from sweepwise.core.metrics import RESULTS, Catalogue
 
 PRIMARY = "final_primary"
 OUTCOMES = (PRIMARY, "auc_primary", "fall_primary", "final_policy")
 OF_PRIMARY = (PRIMARY, "auc_primary", "final_policy")  # values of the primary metric, better in its direction
 LAST_QUARTER = 0.75
-_RESULTS = ("primary", "policy_without_mpc", "training_return")  # roles of metrics that are scores
 _CORNERS = ((0, 0), (0, 1), (1, 0), (1, 1))
 _COLUMNS = ["outcome", "factor", "low", "high", "levels", "runs", "estimate", "ci_low", "ci_high", "sd", "p_raw",
             "detectable", "needed"]  # fmt: skip
@@ -83,7 +82,7 @@ def diagnostics_of(catalogue: Catalogue) -> frozenset[str]:
         name
         for name, metric in catalogue.metrics.items()
         if metric.kind != "episode" and not metric.is_list and metric.group != "run" and metric.better != "up"
-        and metric.role not in _RESULTS
+        and metric.role not in RESULTS
     )  # fmt: skip
 
 

@@ -59,8 +59,8 @@ def judge_configuration(
         return None
     sign, median = catalogue.sign, float(np.median(averages))
     best = sign * float((sign * own).max())
-    hopeless = sign * best < sign * median
-    return Underperforming(config_id, step, best, median, len(averages), catalogue.primary) if hopeless else None
+    is_worse = sign * best < sign * median
+    return Underperforming(config_id, step, best, median, len(averages), catalogue.primary) if is_worse else None
 
 
 def _curve(config: ConfigSource, loaded: Loaded, metric: Metric) -> pd.Series:

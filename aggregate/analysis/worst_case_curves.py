@@ -9,9 +9,8 @@ import numpy as np
 import pandas as pd
 
 from aggregate.statistics import estimates
-from sweepwise.core.metrics import Catalogue
+from sweepwise.core.metrics import RESULTS, Catalogue
 
-ROLES = ("primary", "policy_without_mpc", "training_return")
 COLUMNS = ["config_id", "kind", "metric", "step", "mean", "sd", "low", "high", "n"]
 _RUN = ["config_id", "seed"]
 
@@ -19,13 +18,13 @@ _RUN = ["config_id", "seed"]
 def worst_curves(
     seeds: Mapping[str, pd.DataFrame], crashed: Collection[tuple[str, int]], floor: float, catalogue: Catalogue
 ) -> pd.DataFrame:
-    """`COLUMNS`: the curves of results (`ROLES`) of configurations with crashed runs. A crashed run continues at the
+    """`COLUMNS`: the curves of results (`RESULTS`) of configurations with crashed runs. A crashed run continues at the
     worst value of any run at each step, or at `floor` (of random actions, NaN if unknown) where that is worse.
 
     seeds: kind -> config_id, seed, step and metrics, on the steps that runs share. crashed: (config_id, seed).
     """
     parts = [pd.DataFrame(columns=COLUMNS)]
-    for metric in (catalogue.roles[role] for role in ROLES if role in catalogue.roles and crashed):
+    for metric in (catalogue.roles[role] for role in RESULTS if role in catalogue.roles and crashed):
         wide = seeds.get(metric.kind, pd.DataFrame())
         if metric.name in wide:
             curves = wide[[*_RUN, "step", metric.name]].dropna()

@@ -77,7 +77,7 @@ class RunView:
         return series_of(self.rows, self.metric(role))
 
     def quality(self, role: str) -> Series:
-        """The same of a metric in the unit of the primary one, times `sign`."""
+        """`series` of a metric in the unit of the primary metric, times `sign`."""
         series = self.series(role)
         return Series(series.steps, self.sign * series.values)
 

@@ -86,7 +86,7 @@ def _why_not_answered(question: Question, sweep: SweepSummary, missing: tuple[st
     if finished.empty:
         return not_evaluated_late(sweep) or "no run has finished"
     catalogue = sweep.source.agent.catalogue
-    if role := lacks(question.on[0], catalogue):
+    if role := lacks(question.on[0], sweep.source.agent):
         return f"no metric has the role {role}"
     deciding = endpoint(question.on[0], catalogue)
     if not deciding.rate and finished[deciding.column].isna().all():

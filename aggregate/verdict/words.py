@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from aggregate import flags
 from aggregate.analysis.factor_effects import PRIMARY
 from aggregate.analysis.summary import SweepSummary
-from aggregate.inputs.plan_questions import endpoint
+from aggregate.inputs.plan_questions import ENDPOINTS, endpoint
+from sweepwise.core.agent import AgentDescription
 from sweepwise.core.metrics import Catalogue, Metric
-
-# Endpoint -> the role without which it has no values. All others need the primary metric alone.
-NEEDS = {"policy": "policy_without_mpc", "oscillation": "log_std_per_dim", "lag": "training_return"}
-# Roles of results. Their figures come first, and are never on a logarithmic axis.
-RESULTS = ("primary", "policy_without_mpc", "training_return")
 
 
 @dataclass(frozen=True)
@@ -98,10 +95,11 @@ def words(sweep: SweepSummary) -> AgentWords:
     return AgentWords(sweep.source.agent.catalogue)
 
 
-def lacks(name: str, catalogue: Catalogue) -> str:
+def lacks(name: str, agent: AgentDescription) -> str:
     """The role that the endpoint `name` needs and that no metric of the agent has; "" if there is none."""
-    role = NEEDS.get(name, "")
-    return "" if role in catalogue.roles else role
+    if ENDPOINTS[name].rate:
+        return flags.BY_NAME[ENDPOINTS[name].column].lacking(agent)
+    return "policy_without_mpc" if name == "policy" and "policy_without_mpc" not in agent.catalogue.roles else ""
 
 
 def points(metric: Metric) -> str:

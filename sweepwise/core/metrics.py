@@ -24,11 +24,11 @@ IS_FINAL = "eval_is_final"
 ROLES: dict[str, str] = {
     "primary": "result of an evaluation; decides ranking, questions and verdict",
     "primary_episodes": "the primary metric of each episode of an evaluation (list)",
-    "policy_without_mpc": "the same result of the policy alone, for agents that plan",
-    "policy_without_mpc_episodes": "the same of each episode (list)",
+    "policy_without_mpc": "result of an evaluation of the policy alone, for agents that plan",
+    "policy_without_mpc_episodes": "the result of each episode of the policy alone (list)",
     "training_return": "result of a training episode, in the unit of the primary metric",
     "log_std": "log standard deviation of the policy, mean over action dimensions",
-    "log_std_per_dim": "the same per action dimension (list)",
+    "log_std_per_dim": "log standard deviation of the policy per action dimension (list)",
     "policy_entropy": "entropy of the policy",
     "policy_loss": "loss of the policy",
     "value_prediction": "predicted value",
@@ -39,9 +39,12 @@ ROLES: dict[str, str] = {
     "value_spread": "spread of the prediction over an ensemble of values",
     "target_spread": "spread of the target over an ensemble of dynamics models",
     "consistency": "loss of the learned dynamics on training data",
-    "validation_consistency": "the same on data that is not trained on",
+    "validation_consistency": "loss of the learned dynamics on data that is not trained on",
     "reward_error": "error of predicted rewards",
 }
+
+
+RESULTS = ("primary", "policy_without_mpc", "training_return")  # roles of results; all others are diagnostics
 
 
 class MetricError(SweepsError, ValueError):
