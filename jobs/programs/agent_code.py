@@ -1,11 +1,12 @@
-"""The files of an agent's code: which are copied at submit, and their hash."""
+"""Copies of code: their hash, and which files of an agent's code are copied at submit."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator
+import uuid
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from jobs import process
@@ -57,7 +58,7 @@ def _ignored(folder: Path, paths: list[Path]) -> set[Path]:
     return {folder / name for name in (text or "").split("\0") if name} & set(paths)
 
 
-def digest(folder: Path, paths: list[Path]) -> str:
+def digest(folder: Path, paths: Iterable[Path]) -> str:
     """A hash over names and contents."""
     hasher = hashlib.sha256()
     for path in paths:
@@ -73,17 +74,23 @@ def copied_files(folder: Path) -> list[Path]:
     return sorted(path for path in paths if "__pycache__" not in path.parts)
 
 
-def copy(source: AgentSource, paths: list[Path], target: Path) -> None:
-    """Copy the files to `target`, which appears whole or not at all."""
-    part = target.with_name(f".{target.name}.{os.getpid()}.part")
+def copy(root: Path, paths: Iterable[Path], folder_of: Callable[[str], Path]) -> str:
+    """Copy files below `root` to the folder of their hash, which appears whole or not at all; returns the hash.
+
+    It is that of the copied files, since the code may be edited meanwhile.
+    """
+    files = list(paths)
+    part = folder_of("0" * _DIGITS).with_name(f".{uuid.uuid4().hex}.part")
     try:
-        for path in paths:
+        for path in files:
             (part / path).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source.folder / path, part / path)
+            shutil.copyfile(root / path, part / path)
+        code = digest(part, files)
         try:
-            part.rename(target)
+            part.rename(folder_of(code))
         except OSError:
-            if not target.exists():  # otherwise another submit made the same copy first
+            if not folder_of(code).exists():  # otherwise another submit made the same copy first
                 raise
+        return code
     finally:
         shutil.rmtree(part, ignore_errors=True)

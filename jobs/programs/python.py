@@ -54,7 +54,7 @@ def describe(reference: str, folder: Path) -> AgentSource:
     check_reference(reference)
     with tempfile.TemporaryDirectory() as scratch:
         out = Path(scratch) / "description.json"
-        command = [sys.executable, "-P", "-m", "jobs.programs.describe", reference, str(folder), str(out)]
+        command = [*process.python(), "-m", "jobs.programs.describe", reference, str(folder), str(out)]
         try:
             ended = subprocess.run(
                 command, env=_environment(), check=False, capture_output=True, text=True, timeout=_TIMEOUT_S,

@@ -11,7 +11,7 @@ from jobs.programs import agent_code, registry
 from jobs.programs.python import AgentSource
 from jobs.results.record_files import RecordReader, encode
 from jobs.results.records import AgentFile
-from sweepwise.core.agent import AgentDescription, DescriptionError
+from sweepwise.core.agent import AgentDescription
 from sweepwise.core.atomic import write_json
 from sweepwise.core.errors import JobsError, SweepsError
 from sweepwise.core.schema import Schema
@@ -49,9 +49,12 @@ class Agents:
         """
         if name == registry.PACKAGED:
             return registry.PACKAGED_SCHEMA.description
+        return self._described(name, self.check(name))
+
+    def _described(self, name: str, record: AgentFile) -> AgentDescription:
         try:
-            return AgentDescription.from_json(self.check(name).description)
-        except DescriptionError as error:
+            return AgentDescription.from_json(record.description)
+        except SweepsError as error:
             raise JobsError(f"{self.path(name)}: {error}") from error
 
     def result_words(self, name: str) -> str:
@@ -68,11 +71,14 @@ class Agents:
         """The hyperparameters of an agent that was submitted here. Raises `JobsError` where it is unknown."""
         if name == registry.PACKAGED:
             return registry.PACKAGED_SCHEMA
-        return self.schema_of(self.description(name))
+        record = self.check(name)
+        return self._schema(self._described(name, record), record)
 
     def schema_of(self, description: AgentDescription) -> Schema:
         """The same as of now in its code: hyperparameters that the first submit did not know are late."""
-        record = self.read(description.name) if description.name != registry.PACKAGED else None
+        return self._schema(description, self.read(description.name))
+
+    def _schema(self, description: AgentDescription, record: AgentFile | None) -> Schema:
         names = [parameter.name for parameter in description.hyperparameters]
         return registry.schema(description, [name for name in names if record and name not in record.first])
 
@@ -112,10 +118,8 @@ class Agents:
         """The hash of the copy of the code, made unless there is one. Raises `JobsError` if that was changed."""
         paths = agent_code.files_of(source, plan_folder)
         code = agent_code.digest(source.folder, paths)
-        folder = self._code_folder(code)
-        if not folder.exists():
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            agent_code.copy(source, paths, folder)
+        if not self._code_folder(code).exists():
+            code = agent_code.copy(source.folder, paths, self._code_folder)
         self.check_copy(code)
         return code
 

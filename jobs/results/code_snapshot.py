@@ -10,14 +10,13 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import re
-import shutil
 import time
-import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from jobs import process
+from jobs.programs import agent_code
 from jobs.results.records import CodeFile, Submission
 from jobs.results.results_folder import ResultsFolder
 from sweepwise.core.errors import JobsError
@@ -25,7 +24,6 @@ from sweepwise.core.errors import JobsError
 # Append new packages at the end, so that the hashes of existing copies stay the same.
 PACKAGES = ("tdmpc", "jobs", "aggregate", "plots", "slurm_templates", "sweepwise")
 AGENT = ("tdmpc",)  # the packages that determine a run's results
-_DIGITS = 16
 _LARGEST_DIFF = 1_000_000  # characters
 # Prefers false positives: a missing diff is only inconvenient, but others may read a secret that is stored.
 _SECRET = re.compile(
@@ -44,12 +42,7 @@ class CodeRef:
 
 def digest(root: Path, packages: Sequence[str] = PACKAGES) -> str:
     """A hash over the names and contents of all files of `packages` below `root`."""
-    hasher = hashlib.sha256()
-    for path in _files(root, packages):
-        data = (root / path).read_bytes()
-        hasher.update(f"{path.as_posix()}\0{len(data)}\0".encode())
-        hasher.update(data)
-    return hasher.hexdigest()[:_DIGITS]
+    return agent_code.digest(root, _files(root, packages))
 
 
 def _files(root: Path, packages: Sequence[str]) -> Iterator[Path]:
@@ -71,28 +64,12 @@ def take(store: ResultsFolder) -> CodeRef:
     """Copy the code of this process, unless a copy exists. Raises `JobsError` if that copy was changed."""
     code = planned(store)
     if not code.folder.exists():
-        code = _copy(store, code.folder.with_name(f".{uuid.uuid4().hex}.part"))
+        copied = agent_code.copy(process.ROOT, _files(process.ROOT, PACKAGES), store.code_folder)
+        code = CodeRef(copied, store.code_folder(copied))
     if digest(code.folder) != code.hash:
         raise JobsError(f"{code.folder} was changed since it was copied; move it away and submit again")
     record(store, code.hash)
     return code
-
-
-def _copy(store: ResultsFolder, part: Path) -> CodeRef:
-    """A new copy, made in `part`. Its hash is that of the copied files, since the code may be edited meanwhile."""
-    try:
-        for path in _files(process.ROOT, PACKAGES):
-            (part / path).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(process.ROOT / path, part / path)
-        code = CodeRef(digest(part), store.code_folder(digest(part)))
-        try:
-            part.rename(code.folder)
-        except OSError:
-            if not code.folder.exists():  # otherwise another submit made the same copy first
-                raise
-        return code
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
 
 
 def folder(store: ResultsFolder, submission: Submission) -> Path:

@@ -9,10 +9,9 @@ from rich.text import Text
 
 from jobs.planning.decisions import values
 from jobs.planning.plan import Plan
-from jobs.results.agents import RETURN
 from jobs.results.records import Decision, Measured
 from jobs.terminal.table import Table
-from jobs.terminal.tables import pairs, table
+from jobs.terminal.tables import format_last, pairs, table
 from sweepwise.core.value_format import format_value
 
 if TYPE_CHECKING:
@@ -62,10 +61,10 @@ def _format_measured(measured: Measured, primary: str) -> str:
     """Returns as whole numbers; anything else, such as a small loss, with three significant digits."""
     if measured.mean is None:
         return "unknown"
-    form = ".0f" if primary == RETURN else ".3g"
-    ends = (measured.low, measured.high)
-    interval = f" [{ends[0]:{form}}, {ends[1]:{form}}]" if None not in ends else ""
-    return f"{measured.mean:{form}}{interval}, n={measured.seeds}"
+    interval = ""
+    if measured.low is not None and measured.high is not None:
+        interval = f" [{format_last(measured.low, primary)}, {format_last(measured.high, primary)}]"
+    return f"{format_last(measured.mean, primary)}{interval}, n={measured.seeds}"
 
 
 def agenda_parts(agenda: Agenda) -> Iterable[Table | Text]:
