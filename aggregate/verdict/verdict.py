@@ -150,7 +150,7 @@ def _stopped(sweep: SweepSummary) -> tuple[str, str]:
     of = [f"{count} of {planned[config]} seeds of {labels[config]}"
           for config, count in runs.groupby("config_id", sort=False).size().items()]  # fmt: skip
     return "Stopped", (
-        f"{'; '.join(of)}, as hopeless (median stopping rule), before their last step. They have no "
+        f"{'; '.join(of)}, as underperforming (median stopping rule), before their last step. They have no "
         f"{words(sweep).final} and are part of no mean or test; where a crash counts as the worst, so do they."
     )
 

@@ -49,9 +49,9 @@ def cancel_command(
 @click.option("--dry-run", is_flag=True, help="Show what would be stopped.")
 @click.pass_obj
 def prune_command(state: Globals, sweep: str, after: float, dry_run: bool) -> None:
-    """Stop the hopeless configurations of SWEEP.
+    """Stop the underperforming configurations of SWEEP.
 
-    One is hopeless whose best evaluation is worse than the median of what the others did on average until that
+    A configuration underperforms if its best evaluation is worse than the median of the others' averages until that
     step. Its runs save their state; `sweeps rerun SWEEP --stopped` goes on with them, `submit` does not.
     """
     from jobs.decide import prune
@@ -62,7 +62,7 @@ def prune_command(state: Globals, sweep: str, after: float, dry_run: bool) -> No
     store = state.store()
     lines = prune.underperforming(store, sweep, after)
     if not lines:
-        click.echo("nothing to stop: no configuration that still trains is hopeless")
+        click.echo("nothing to stop: no configuration that still trains underperforms")
         report_problems(store)
         return
     with lock.alone(store) as held:

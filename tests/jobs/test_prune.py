@@ -1,4 +1,4 @@
-"""Hopeless configurations are stopped when somebody asks for it, never count as finished, and stay stopped."""
+"""Underperforming configurations are stopped when somebody asks for it, never count as finished, and stay stopped."""
 
 from __future__ import annotations
 
@@ -65,12 +65,12 @@ def test_what_is_stopped_stays_stopped_until_it_is_asked_for(run: Any, store: Re
     store.attempts.claim(first, attempt)
     slurm.set(submission.job_of(place), state="RUNNING")
     told = run("prune", "q").stdout
-    assert f"num_q=4 ({first.config_id}): hopeless at step 12,000: its best evaluation return was " in told
+    assert f"num_q=4 ({first.config_id}): underperforming at step 12,000: its best evaluation return was " in told
     assert "of what 3 others did on average until then" in told
     assert "2 runs stopped" in told
     store.attempts.write_outcome(first, 1, AttemptOutcome("interrupted", 12_000, "told to stop", time.time()))
     assert states(run) == ["pending"] * 6 + ["stopped"] * 2
-    assert "hopeless at step 12,000" in run("status", "--runs").stdout
+    assert "underperforming at step 12,000" in run("status", "--runs").stdout
     assert f"runs/{first.config_id}/seed-1/stopped.json" in store.archived(["q"], [first], [], [])
     found = store.attempts.load(first, 20_000)
     assert given_up(found, None, RunState("interrupted")).state == "stopped"  # where no submission was unpacked
@@ -106,11 +106,11 @@ def test_the_report_says_what_was_stopped_and_how_it_is_scored(
     assert own["worst_primary"].tolist() == [pytest.approx(sweep.scores["worst_primary"].min())] * 2
     points = dict(verdict(sweep).points)
     assert points["Missing"].startswith("2 of 8 runs have no final return (2 stopped)")
-    assert points["Stopped"].startswith("2 of 2 seeds of num_q=4, as hopeless (median stopping rule)")
+    assert points["Stopped"].startswith("2 of 2 seeds of num_q=4, as underperforming (median stopping rule)")
     assert not points["Next"].startswith("sweeps status")
     page = render(summary)
     assert "2 seeds of" in page
-    assert "hopeless at step 12,000" in page
+    assert "underperforming at step 12,000" in page
 
 
 def test_a_stop_that_could_not_be_carried_out_is_none(run: Any, store: ResultsFolder, slurm: FakeSlurm) -> None:
