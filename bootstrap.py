@@ -5,13 +5,14 @@
     python3 bootstrap.py test     lint, types and tests
     python3 bootstrap.py setup    only the environment
 
-Interrupted or run twice at once it does no harm: run it again. This file parses on any Python, old ones too
-(no annotations, no f-strings), so that the wrong version is told in one line.
+Interrupted or run twice at once it does no harm: run it again, and it goes on. This file parses on any Python, old
+ones too (no annotations, no f-strings), so that the wrong version is told in one line.
 """
 
 import argparse
 import contextlib
 import ctypes.util
+import errno
 import glob
 import hashlib
 import os
@@ -22,14 +23,16 @@ import subprocess
 import sys
 import tempfile
 
-SUPPORTED = ((3, 11), (3, 12))
+SUPPORTED = ((3, 11), (3, 12), (3, 13), (3, 14))
+NO_LABMAZE = (3, 13)  # from here on labmaze, which dm_control requires and its suite does not use, has no wheels
 ROOT = os.path.dirname(os.path.abspath(__file__))
 VENV = os.path.join(ROOT, ".venv")
-BIN = os.path.join(VENV, "bin")
-# Made before anything else is in .venv; holds the fingerprint of what is installed, and nothing while it is not whole.
+PYTHON = os.path.join(VENV, "bin", "python")
+# Made before anything else is in .venv; tells what is installed, or about to be.
 MARKER = os.path.join(VENV, "sweeps-bootstrap")
 DEMO = os.path.join(ROOT, "demo")
 MOST_WORKERS = 8  # each holds torch in memory, and the tests on a Slurm, which one of them runs alone, take the longest
+ROOM_MB = 2500  # what the environment takes with the CPU build of torch, and pip while it unpacks
 DRIVER = "/proc/driver/nvidia/version"
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 # They would send packages elsewhere or let foreign modules in.
@@ -45,27 +48,20 @@ def say(line):
     sys.stdout.flush()
 
 
-def run(command, **options):
-    """Exit code of the command; an interrupt reaches the child too, which is given the time to end by itself."""
+def start(command, **options):
     environment = {key: value for key, value in os.environ.items() if key not in UNWANTED}
     environment["PIP_DISABLE_PIP_VERSION_CHECK"] = "1"
-    child = subprocess.Popen(command, cwd=ROOT, env=environment, **options)
+    return subprocess.Popen(command, cwd=ROOT, env=environment, **options)
+
+
+def run(command):
+    """Exit code of the command; an interrupt reaches the child too, which is given the time to end by itself."""
+    child = start(command)
     try:
         return child.wait()
     except KeyboardInterrupt:
         child.wait()
         raise
-
-
-def quietly(command):
-    """Exit code and the last line of what it wrote to standard error."""
-    with open(os.path.join(VENV, "setup.log"), "ab") as log:
-        start = log.tell()
-        code = run(command, stderr=log)
-    with open(log.name, "rb") as log:
-        log.seek(start)
-        lines = log.read().decode("utf-8", "replace").strip().splitlines()
-    return code, lines[-1].replace("ERROR: ", "") if lines else "no reason given"
 
 
 # ---------------------------------------------------------------------------------------------- this machine
@@ -92,8 +88,8 @@ def check_python(version, path):
     if other:
         os.execv(other, [other] + sys.argv)
     raise Stop(
-        "Python 3.11 or 3.12 is needed and this is %d.%d (dm_control has no wheels for others): "
-        "install python3.11 and run this again" % tuple(version[:2])
+        "Python 3.%d to 3.%d is needed and this is %d.%d: install one of them (with uv: `uv python install 3.13`) "
+        "and run this with it" % (SUPPORTED[0][1], SUPPORTED[-1][1], version[0], version[1])
     )
 
 
@@ -130,6 +126,16 @@ def require_ensurepip():
         raise Stop("this Python cannot make environments: run `sudo apt-get install %s`, then this again" % package)
 
 
+def offer_compiler():
+    """The agent trains without a C compiler too, but slowly."""
+    if any(shutil.which(name) for name in (os.environ.get("CC", "cc"), "gcc", "clang")):
+        return
+    if apt_install("gcc", "libc6-dev"):
+        return
+    command = "xcode-select --install" if platform.system() == "Darwin" else "sudo apt-get install gcc libc6-dev"
+    say("no C compiler: on a CPU the agent trains up to three times as slowly; `%s` mends that at any time" % command)
+
+
 def torch_build(wanted):
     """Which torch: "cuda" where there is an NVIDIA GPU, "cpu" on other Linux, "plain" on macOS (one build only)."""
     if platform.system() == "Darwin":
@@ -141,6 +147,80 @@ def torch_build(wanted):
     query = shutil.which("nvidia-smi")
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     return "cuda" if query and subprocess.call([query], **quiet) == 0 else "cpu"
+
+
+# ------------------------------------------------------------------------------------------------------- pip
+
+
+class Bar:
+    """One line of a terminal, for the many that pip writes. Nothing where the output is no terminal."""
+
+    def __init__(self, expected):
+        self.expected, self.collected, self.shown = expected, 0, sys.stdout.isatty()
+
+    def show(self, line):
+        """line: the next of pip's."""
+        if line.startswith("Collecting "):
+            self.collected += 1
+            self.draw(0.8 * min(self.collected / float(self.expected), 1), line.split()[1])
+        elif line.startswith("Installing collected packages"):
+            self.draw(0.8, "unpacking %d packages" % (line.count(",") + 1))
+
+    def draw(self, share, text):
+        if self.shown:
+            filled = int(30 * share)
+            sys.stdout.write("\r[%s%s] %-45.45s" % ("#" * filled, "." * (30 - filled), text))
+            sys.stdout.flush()
+
+    def clear(self):
+        if self.shown:
+            sys.stdout.write("\r%78s\r" % "")
+            sys.stdout.flush()
+
+
+def cause(lines):
+    """Why pip failed, where its lines tell, with what helps; None where they do not."""
+    text = "\n".join(lines)
+    if "No space left on device" in text:
+        places = [(shutil.disk_usage(place).free // 10**6, place) for place in (ROOT, tempfile.gettempdir())]
+        return "the disk is full: %s has %d MB left, about %d MB are needed; make room, then run this again" % (
+            min(places)[1], min(places)[0], ROOM_MB,
+        )  # fmt: skip
+    if re.search("ProxyError|Cannot connect to proxy|Tunnel connection failed", text):
+        proxy = [name for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy") if os.environ.get(name)]
+        return "the proxy does not answer: set %s to one that does, or unset it" % (proxy or ["pip's option proxy"])[0]
+    if "CERTIFICATE_VERIFY_FAILED" in text:
+        return "the package index has a certificate that pip does not trust: set PIP_CERT to your site's certificates"
+    if re.search("NewConnectionError|NameResolutionError|ConnectTimeout|ReadTimeout|Network is unreachable", text):
+        return "no package index can be reached: connect this machine, or set PIP_INDEX_URL or PIP_FIND_LINKS"
+    return None
+
+
+def logged(command, expected=1):
+    """Exit code, and lines written, of a command whose lines go to .venv/setup.log. expected: packages to collect."""
+    bar, lines = Bar(expected), []
+    child = start(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    try:
+        with open(os.path.join(VENV, "setup.log"), "ab") as log:
+            for raw in iter(child.stdout.readline, b""):
+                log.write(raw)
+                lines.append(raw.decode("utf-8", "replace").strip())
+                bar.show(lines[-1])
+    finally:
+        bar.clear()
+        child.wait()
+    return child.returncode, lines
+
+
+def pip(*arguments, **options):
+    """Exit code of `pip install` and the reason of a failure. Raises `Stop` where another source would not help."""
+    command = [PYTHON, "-m", "pip", "install", "--progress-bar", "off"]
+    code, lines = logged(command + list(arguments), **options)
+    reason = cause(lines) if code != 0 else None
+    if reason and reason.startswith(("the disk", "the proxy")):
+        raise Stop(reason)
+    errors = [line[len("ERROR: ") :] for line in lines if line.startswith("ERROR: ")]
+    return code, reason or (errors or lines or ["no reason given"])[-1]
 
 
 # ------------------------------------------------------------------------------------------- the environment
@@ -164,35 +244,35 @@ def locked():
         yield
 
 
+def read(name):
+    with open(os.path.join(ROOT, name)) as source:
+        return source.read()
+
+
 def fingerprint(build):
     """Changes with whatever would install something else."""
-    digest = hashlib.sha256(("%s %s %s" % (sys.version, build, ROOT)).encode())
-    for name in ("setup.cfg", "pyproject.toml", "constraints.txt"):
-        with open(os.path.join(ROOT, name), "rb") as source:
-            digest.update(source.read())
-    return digest.hexdigest()
+    parts = [sys.version, build, ROOT] + [read(name) for name in ("setup.cfg", "pyproject.toml", "constraints.txt")]
+    return hashlib.sha256("\0".join(parts).encode("utf-8")).hexdigest()
 
 
 def installed():
-    """(fingerprint, build of torch, extras) of the environment; "-" for the fingerprint of half of one."""
-    if not os.path.exists(MARKER):
-        return "-", "", []
-    with open(MARKER) as marker:
-        words = marker.read().split()
-    if len(words) < 2:  # a marker that a full disk or an older bootstrap.py left
-        return "-", "", []
-    return words[0], words[1], words[2:]
+    """(fingerprint, build of torch, whether it is whole, extras) of the environment."""
+    if os.path.exists(MARKER):
+        with open(MARKER) as marker:
+            words = marker.read().split()
+        if len(words) > 2:  # else a marker that a full disk or an older bootstrap.py left
+            return words[0], words[1], words[2] == "whole", words[3:]
+    return "", "", False, []
 
 
-def mark(key, build, extras):
-    """Notes what the environment holds, or is about to hold (key "-")."""
+def mark(key, build, state, extras):
     with open(MARKER + ".new", "w") as marker:
-        marker.write(" ".join([key, build] + extras))
+        marker.write(" ".join([key, build, state] + extras))
     os.replace(MARKER + ".new", MARKER)
 
 
-def make_venv(build):
-    if os.path.exists(os.path.join(BIN, "pip")) and not os.path.exists(MARKER):
+def make_venv(key, build):
+    if os.path.exists(os.path.join(VENV, "bin", "pip")) and not os.path.exists(MARKER):
         raise Stop("%s is an environment that bootstrap.py did not make: move it away, then run this again" % VENV)
     if os.path.lexists(VENV):
         say("removing an old or half-made .venv")
@@ -202,32 +282,36 @@ def make_venv(build):
     require_ensurepip()
     say("making .venv")
     os.mkdir(VENV)
-    mark("-", build, [])
-    if run([sys.executable, "-m", "venv", VENV]) != 0:
-        raise Stop("`%s -m venv` failed, see above" % sys.executable)
+    mark("-", build, "partial", [])  # not the key: what an interrupt leaves of a venv is made anew
+    code, lines = logged([sys.executable, "-m", "venv", VENV])
+    if code != 0:
+        raise Stop(cause(lines) or "`%s -m venv` failed: %s" % (sys.executable, (lines or [""])[-1]))
+    mark(key, build, "partial", [])
 
 
-def pip(*arguments):
-    return [os.path.join(BIN, "python"), "-m", "pip", "install"] + list(arguments)
+def repair():
+    """Drops what an interrupted pip left: it writes RECORD last, and takes a package without it for installed."""
+    for info in glob.glob(os.path.join(VENV, "lib", "python*", "site-packages", "*.dist-info")):
+        if not os.path.exists(os.path.join(info, "RECORD")):
+            shutil.rmtree(info)
 
 
 def install_torch(build):
     """Installs torch ahead of the rest, so that nothing after it can pull in another build."""
-    with open(os.path.join(ROOT, "constraints.txt")) as constraints:
-        version = re.search(r"^torch==(\S+)", constraints.read(), re.M).group(1)
+    version = re.search(r"^torch==(\S+)", read("constraints.txt"), re.M).group(1)
     if build != "cpu":
         # Three equals signs: not a build with a local label such as +cpu.
         say("installing torch %s" % version)
-        code, reason = quietly(pip("torch===" + version))
+        code, reason = pip("torch===" + version)
         if code != 0:
             raise Stop("torch %s could not be installed: %s" % (version, reason))
         return
     say("installing torch %s for the CPU (no NVIDIA GPU here; --torch cuda for the other build)" % version)
     wanted = "torch==%s+cpu" % version
-    if quietly(pip("--no-deps", wanted))[0] == 0:
+    if pip("--no-deps", wanted)[0] == 0:
         return
     say("not among the configured package sources, asking PyTorch's own")
-    code, reason = quietly(pip("--no-deps", "--index-url", CPU_INDEX, "--timeout", "15", "--retries", "1", wanted))
+    code, reason = pip("--no-deps", "--index-url", CPU_INDEX, "--timeout", "15", "--retries", "1", wanted)
     if code != 0:
         raise Stop(
             "no CPU build of torch %s: %s is out of reach, and CUDA is not downloaded in its place; get the wheel, "
@@ -235,29 +319,41 @@ def install_torch(build):
         )
 
 
+def install_project(extras):
+    """This checkout, editable, with the pinned dependencies."""
+    say("installing the project and its dependencies")
+    pins = [line for line in read("constraints.txt").splitlines() if line and line[0].isalpha()]
+    code, reason = pip(
+        "-c", "constraints.txt", "-e", "." + ("[%s]" % ",".join(extras) if extras else ""), expected=len(pins)
+    )
+    if code == 0 and sys.version_info[:2] >= NO_LABMAZE:
+        code, reason = pip("--no-deps", re.search(r"dm_control==[\d.]+", read("setup.cfg")).group())
+    if code != 0:
+        raise Stop("pip failed: %s (all of it in .venv/setup.log)" % reason)
+
+
 def setup(extras, wanted):
-    """Makes .venv whole: pinned dependencies and this checkout, editable."""
+    """Makes .venv whole, from where an earlier set-up was interrupted."""
     with locked():
-        current, had, more = installed()
+        current, had, whole, more = installed()
         build = torch_build(wanted)
         if wanted == "auto" and had == "cuda":
             build = had  # somebody said so, on a login node without a GPU
         key = fingerprint(build)
-        if current == key and set(extras) <= set(more):
+        if current == key and whole and set(extras) <= set(more):
             return
         if current != key:
-            make_venv(build)
-            install_torch(build)
+            make_venv(key, build)
+        repair()
         extras = sorted(set(extras) | set(more))
-        mark("-", build, extras)
-        say("installing the project and its dependencies")
-        project = "." + ("[%s]" % ",".join(extras) if extras else "")
-        code, reason = quietly(pip("-c", "constraints.txt", "-e", project))
-        if code != 0:
-            raise Stop("pip failed: %s (all of it in .venv/setup.log)" % reason)
-        if build == "cuda" and run([os.path.join(BIN, "python"), "-c", "import torch; torch.zeros(1).cuda()"]) != 0:
+        mark(key, build, "partial", extras)
+        install_torch(build)
+        install_project(extras)
+        if build == "cuda" and run([PYTHON, "-c", "import torch; torch.zeros(1).cuda()"]) != 0:
             say("torch does not reach the GPU from here (see above): jobs that ask for one will refuse to start")
-        mark(key, build, extras)
+        if build != "cuda":
+            offer_compiler()
+        mark(key, build, "whole", extras)
 
 
 # ------------------------------------------------------------------------------------------------- commands
@@ -265,7 +361,7 @@ def setup(extras, wanted):
 
 def demo(options):
     setup([], options.torch)
-    sweeps = [os.path.join(BIN, "sweeps"), "--results", os.path.join(DEMO, "results")]
+    sweeps = [os.path.join(VENV, "bin", "sweeps"), "--results", os.path.join(DEMO, "results")]
     report = os.path.join(DEMO, "report.html")
     again = os.path.isdir(DEMO)
     if not again:
@@ -297,7 +393,7 @@ def test(options):
     failed = []
     for check in checks:
         say(" ".join(check))
-        if run([os.path.join(BIN, "python"), "-m"] + check) != 0:
+        if run([PYTHON, "-m"] + check) != 0:
             failed.append(" ".join(check))
     say("failed: " + ", ".join(failed) if failed else "all passed")
     return 1 if failed else 0
@@ -329,6 +425,10 @@ def main():
         return COMMANDS[options.command](options)
     except Stop as reason:
         sys.stderr.write("bootstrap.py: %s\n" % reason)
+        return 1
+    except OSError as error:
+        hint = "make room on the disk, then run this again" if error.errno == errno.ENOSPC else "see `ls -ld` of it"
+        sys.stderr.write("bootstrap.py: %s: %s; %s\n" % (error.filename or ROOT, error.strerror, hint))
         return 1
     except KeyboardInterrupt:
         sys.stderr.write("bootstrap.py: interrupted; run the same command again to go on\n")
