@@ -19,6 +19,7 @@ import os
 import platform
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -164,7 +165,8 @@ class Bar:
             self.collected += 1
             self.draw(0.8 * min(self.collected / float(self.expected), 1), line.split()[1])
         elif line.startswith("Installing collected packages"):
-            self.draw(0.8, "unpacking %d packages" % (line.count(",") + 1))
+            names = line.partition(":")[2].split(",")
+            self.draw(0.8, "unpacking %d packages" % len(names) if len(names) > 1 else "unpacking" + names[0])
 
     def draw(self, share, text):
         if self.shown:
@@ -206,6 +208,9 @@ def logged(command, expected=1):
                 log.write(raw)
                 lines.append(raw.decode("utf-8", "replace").strip())
                 bar.show(lines[-1])
+    except KeyboardInterrupt:
+        child.send_signal(signal.SIGINT)  # it has it already from a terminal
+        raise
     finally:
         bar.clear()
         child.wait()
@@ -322,7 +327,8 @@ def install_torch(build):
 def install_project(extras):
     """This checkout, editable, with the pinned dependencies."""
     say("installing the project and its dependencies")
-    pins = [line for line in read("constraints.txt").splitlines() if line and line[0].isalpha()]
+    # Those with a marker, after a semicolon, are for other builds of torch and for extras.
+    pins = [line for line in read("constraints.txt").splitlines() if line[:1].isalpha() and ";" not in line]
     code, reason = pip(
         "-c", "constraints.txt", "-e", "." + ("[%s]" % ",".join(extras) if extras else ""), expected=len(pins)
     )
@@ -344,10 +350,12 @@ def setup(extras, wanted):
             return
         if current != key:
             make_venv(key, build)
+            whole = False
         repair()
         extras = sorted(set(extras) | set(more))
         mark(key, build, "partial", extras)
-        install_torch(build)
+        if not whole:
+            install_torch(build)
         install_project(extras)
         if build == "cuda" and run([PYTHON, "-c", "import torch; torch.zeros(1).cuda()"]) != 0:
             say("torch does not reach the GPU from here (see above): jobs that ask for one will refuse to start")

@@ -14,6 +14,7 @@ from tdmpc.diagnostics import DIAGNOSTICS
 from tdmpc.metrics import CATALOGUE
 
 NAME = "tdmpc"
+TRAINS_WITH = ("torch", "mujoco", "dm_control")  # imported by training, not by this module
 
 DESCRIPTION = AgentDescription(
     name=NAME,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import errno
 import fcntl
 import importlib.util
 import shutil
@@ -37,6 +38,7 @@ class Recorder:
 
     def __init__(self, root: Path, answer: Callable[[Command], int] = lambda command: 0) -> None:
         self.root, self.answer = root, answer
+        self.failure: list[str] = []  # the lines of a command that fails
         self.commands: list[Command] = []
 
     def __call__(self, command: Command, **options: Any) -> int:
@@ -46,16 +48,25 @@ class Recorder:
             (self.root / ".venv" / "bin" / "pip").touch()
         return self.answer(command)
 
+    def logged(self, command: Command, expected: int = 1) -> tuple[int, list[str]]:
+        """Stands in for `logged`."""
+        code = self(command)
+        return code, [] if code == 0 else self.failure
+
     @property
     def said(self) -> list[str]:
         """The commands without the interpreter and `-m`."""
-        return [" ".join(command[1:]).removeprefix("-m ") for command in self.commands]
+        lines = [" ".join(command[1:]).removeprefix("-m ") for command in self.commands]
+        return [line.replace(" --progress-bar off", "") for line in lines]
 
 
 @pytest.fixture
 def recorder(bootstrap: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Recorder:
     made = Recorder(tmp_path)
     monkeypatch.setattr(bootstrap, "run", made)
+    monkeypatch.setattr(bootstrap, "logged", made.logged)
+    monkeypatch.setattr(bootstrap, "offer_compiler", lambda: None)
+    monkeypatch.setattr(bootstrap, "NO_LABMAZE", (9, 9))
     return made
 
 
@@ -81,17 +92,17 @@ def test_it_parses_on_python_2(repository: Path) -> None:
             assert node.cause is None
 
 
-@pytest.mark.parametrize("version", [(2, 7, 18), (3, 10, 1), (3, 13, 0)])
+@pytest.mark.parametrize("version", [(2, 7, 18), (3, 10, 1), (3, 15, 0)])
 def test_a_python_that_will_not_do_is_named(bootstrap: ModuleType, version: tuple[int, ...]) -> None:
     with pytest.raises(bootstrap.Stop) as stopped:
         bootstrap.check_python(version, "")
-    assert f"this is {version[0]}.{version[1]} " in str(stopped.value)
+    assert f"this is {version[0]}.{version[1]}: install one" in str(stopped.value)
     assert "\n" not in str(stopped.value)
 
 
 def test_a_python_that_will_do_goes_on(bootstrap: ModuleType) -> None:
     bootstrap.check_python((3, 11, 2), "")
-    bootstrap.check_python((3, 12, 0), "")
+    bootstrap.check_python((3, 14, 0), "")
 
 
 def test_another_python_on_the_path_is_taken_if_it_starts(bootstrap: ModuleType, tmp_path: Path) -> None:
@@ -151,10 +162,12 @@ def test_an_extra_is_added_to_a_whole_environment(bootstrap: ModuleType, recorde
     assert len(recorder.commands) == 4
 
 
-@pytest.mark.parametrize("stage", ["-m venv", "torch==", "-e ."])
-def test_after_an_interrupt_the_half_made_environment_is_made_again(
-    bootstrap: ModuleType, recorder: Recorder, tmp_path: Path, stage: str
+@pytest.mark.parametrize(("stage", "again"), [("-m venv", True), ("torch==", False), ("-e .", False)])
+def test_after_an_interrupt_it_goes_on(
+    bootstrap: ModuleType, recorder: Recorder, tmp_path: Path, stage: str, again: bool
 ) -> None:
+    """Only what an interrupt leaves of `python -m venv` is made anew; pip finds what it has installed."""
+
     def interrupted(command: Command) -> int:
         if stage in " ".join(command):
             raise KeyboardInterrupt
@@ -167,12 +180,23 @@ def test_after_an_interrupt_the_half_made_environment_is_made_again(
     recorder.answer = lambda command: 0
     recorder.commands.clear()
     bootstrap.setup([], "cpu")
-    assert recorder.said == [VENV_LINE, CPU_LINE, PROJECT_LINE]
-    assert not (tmp_path / ".venv" / "half-made").exists()
+    assert recorder.said == [*([VENV_LINE] if again else []), CPU_LINE, PROJECT_LINE]
+    assert (tmp_path / ".venv" / "half-made").exists() == (not again)
     assert list(tmp_path.glob(".venv.old*")) == []
 
 
-@pytest.mark.parametrize("content", ["", "-"])
+def test_what_pip_was_installing_is_installed_again(bootstrap: ModuleType, tmp_path: Path) -> None:
+    """pip writes RECORD last, and takes a package without it for installed."""
+    site = tmp_path / ".venv" / "lib" / "python3.13" / "site-packages"
+    for name in ("whole-1.0.dist-info", "half-1.0.dist-info"):
+        (site / name).mkdir(parents=True)
+        (site / name / "METADATA").touch()
+    (site / "whole-1.0.dist-info" / "RECORD").touch()
+    bootstrap.repair()
+    assert [path.name for path in site.iterdir()] == ["whole-1.0.dist-info"]
+
+
+@pytest.mark.parametrize("content", ["", "-", "key cpu"])
 def test_an_environment_whose_marker_says_nothing_is_made_again(
     bootstrap: ModuleType, recorder: Recorder, content: str
 ) -> None:
@@ -210,6 +234,126 @@ def test_what_a_failed_venv_leaves_is_replaced(bootstrap: ModuleType, recorder: 
     (tmp_path / ".venv" / "bin" / "python").touch()
     bootstrap.setup([], "cpu")
     assert recorder.said[0] == VENV_LINE
+
+
+def test_where_labmaze_has_no_wheels_dm_control_goes_without(
+    bootstrap: ModuleType, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bootstrap, "NO_LABMAZE", (3, 0))
+    bootstrap.setup([], "cpu")
+    assert recorder.said == [VENV_LINE, CPU_LINE, PROJECT_LINE, "pip install --no-deps dm_control==1.0.50"]
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        (
+            ["ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device"],
+            "the disk is full",
+        ),
+        (
+            [
+                "WARNING: Retrying (Retry(total=4)) after connection broken by 'ProxyError('Cannot connect to')'",
+                "ERROR: No matching distribution found for torch==2.13.0+cpu",
+            ],
+            "the proxy does not answer: set HTTPS_PROXY to one that does, or unset it",
+        ),
+    ],
+)
+def test_what_no_other_source_would_mend_is_said_at_once(
+    bootstrap: ModuleType, recorder: Recorder, monkeypatch: pytest.MonkeyPatch, lines: list[str], said: str
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://localhost:9")
+    recorder.answer, recorder.failure = lambda command: int("pip" in command), lines
+    with pytest.raises(bootstrap.Stop, match=said) as stopped:
+        bootstrap.setup([], "cpu")
+    assert "\n" not in str(stopped.value)
+    assert recorder.said == [VENV_LINE, CPU_LINE]
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        (
+            ["'NewConnectionError('<pip._vendor.urllib3>: [Errno 111] Connection refused')'"],
+            "no package index can be reached",
+        ),
+        (["certificate verify failed: [SSL: CERTIFICATE_VERIFY_FAILED]"], "set PIP_CERT"),
+        (["Collecting x", "ERROR: No matching distribution found for x"], "No matching distribution found for x"),
+        ([], "no reason given"),
+    ],
+)
+def test_other_reasons_of_pip(bootstrap: ModuleType, recorder: Recorder, lines: list[str], said: str) -> None:
+    recorder.answer, recorder.failure = lambda command: 1, lines
+    assert said in bootstrap.pip("x")[1]
+
+
+def test_pips_lines_become_one(
+    bootstrap: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for terminal in (True, False):
+        monkeypatch.setattr(bootstrap.sys.stdout, "isatty", lambda terminal=terminal: terminal)
+        bar = bootstrap.Bar(expected=2)
+        for line in ("Collecting numpy>=2", "  Downloading numpy", "Installing collected packages: numpy, click"):
+            bar.show(line)
+        written = capsys.readouterr().out
+        assert written.splitlines() == ([] if not terminal else written.splitlines())
+        shown = [part.strip() for part in written.split("\r") if part]
+        assert shown == (
+            ["[############..................] numpy>=2", "[########################......] unpacking 2 packages"]
+            if terminal
+            else []
+        )
+        assert all(len(part) < 80 for part in written.split("\r"))
+
+
+def test_the_log_holds_the_lines_and_an_interrupt_reaches_the_child(
+    bootstrap: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".venv").mkdir()
+    assert bootstrap.logged(["sh", "-c", "echo out; echo error >&2; exit 3"]) == (3, ["out", "error"])
+    assert (tmp_path / ".venv" / "setup.log").read_text() == "out\nerror\n"
+
+    def interrupt(self: Any, line: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(bootstrap.Bar, "show", interrupt)
+    with pytest.raises(KeyboardInterrupt):  # and it does not wait for the minute
+        bootstrap.logged(["sh", "-c", "trap 'exit 0' INT; echo begun; sleep 60 & wait"])
+
+
+@pytest.mark.parametrize("root", [True, False])
+def test_a_missing_compiler_is_offered(
+    bootstrap: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    root: bool,
+) -> None:
+    asked = []
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(bootstrap, "apt_install", lambda *packages: asked.append(packages) or root)
+    bootstrap.offer_compiler()
+    assert asked == [("gcc", "libc6-dev")]
+    assert ("three times as slowly; `sudo apt-get install gcc libc6-dev`" in capsys.readouterr().out) == (not root)
+    (tmp_path / "clang").write_text("#!/bin/sh\n")
+    (tmp_path / "clang").chmod(0o755)
+    bootstrap.offer_compiler()
+    assert len(asked) == 1
+
+
+def test_a_full_disk_ends_in_one_line(
+    bootstrap: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(options: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device", "/somewhere")
+
+    monkeypatch.setitem(bootstrap.COMMANDS, "setup", full)
+    monkeypatch.setattr(bootstrap.sys, "argv", ["bootstrap.py", "setup"])
+    assert bootstrap.main() == 1
+    assert capsys.readouterr().err == (
+        "bootstrap.py: /somewhere: No space left on device; make room on the disk, then run this again\n"
+    )
 
 
 def test_the_cpu_build_may_come_from_pytorch_itself(bootstrap: ModuleType, recorder: Recorder) -> None:

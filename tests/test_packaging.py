@@ -10,6 +10,8 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tarfile
+import tomllib
 import venv
 import zipfile
 from pathlib import Path
@@ -178,7 +180,7 @@ def test_a_distribution_sweeps_beside_it_does_no_harm(sweeps: Path, other_sweeps
 
 def test_every_module_and_every_data_file_is_in_the_wheel(wheel: Path, sources: Path) -> None:
     held = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
-    suffixes = {".py", ".yaml", ".j2", ".css", ".js", ".sh", ".c", ".h"}
+    suffixes = {".py", ".yaml", ".j2", ".css", ".js", ".sh", ".c", ".h", ".typed"}
     files = {p.relative_to(sources).as_posix() for name in PACKAGES for p in (sources / name).rglob("*")}
     expected = {name for name in files if Path(name).suffix in suffixes}
     assert {"jobs/planning/stability.yaml", "jobs/planning/presets.yaml", "slurm_templates/gpu.yaml"} <= expected
@@ -197,14 +199,14 @@ def declared(repository: Path) -> dict[str, str]:
     """Requirement names -> their ranges, of install_requires and all extras."""
     read = configparser.ConfigParser()
     read.read(repository / "setup.cfg")
-    lines = read["options"]["install_requires"].split() + read["options.extras_require"]["test"].split()
-    split = [re.fullmatch(r"([A-Za-z0-9_.-]+?)([=<>!~].*)?", line) for line in lines]
-    return {match[1].lower(): match[2] or "" for match in split if match}
+    lines = f"{read['options']['install_requires']}\n{read['options.extras_require']['test']}".splitlines()
+    split = [re.fullmatch(r"([A-Za-z0-9_.-]+?)([=<>!~][^;]*)?(;.*)?", line) for line in lines]
+    return {match[1].lower().replace("_", "-"): match[2] or "" for match in split if match}
 
 
 def pinned(repository: Path) -> dict[str, str]:
     lines = (repository / "constraints.txt").read_text().splitlines()
-    return dict(line.lower().split("==") for line in lines if line and not line.startswith("#"))
+    return dict(line.partition(" ")[0].split("==") for line in lines if line and not line.startswith("#"))
 
 
 def test_every_requirement_is_pinned_within_its_range(repository: Path) -> None:
@@ -218,4 +220,50 @@ def test_every_requirement_is_pinned_within_its_range(repository: Path) -> None:
 
 def test_mujoco_and_dm_control_are_the_pair_that_works(repository: Path) -> None:
     ranges = declared(repository)
-    assert (ranges["mujoco"], ranges["dm_control"]) == ("==3.17.0", "==1.0.50")
+    assert (ranges["mujoco"], ranges["dm-control"]) == ("==3.17.0", "==1.0.50")
+
+
+def test_the_lock_is_of_these_requirements(repository: Path) -> None:
+    """`uv lock --check` needs the package index; `uv export` does not."""
+    uv = [sys.executable, "-m", "uv", "--directory", str(repository)]
+    done = subprocess.run([*uv, "lock", "--check"], capture_output=True, text=True, check=False)
+    if any(word in done.stderr for word in ("Failed to fetch", "error sending request", "network")):
+        pytest.skip("the package index cannot be reached")
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_constraints_are_the_versions_of_the_lock(repository: Path) -> None:
+    command = (repository / "constraints.txt").read_text().splitlines()[1].removeprefix("#").split()
+    assert command[:2] == ["uv", "export"]
+    assert command[-2:] == ["-o", "constraints.txt"]
+    options = [*command[2:-2], "--no-header", "--frozen", "--offline", "--quiet"]
+    uv = [sys.executable, "-m", "uv", "--directory", str(repository)]
+    done = subprocess.run([*uv, "export", *options], capture_output=True, text=True, check=True)
+    pins = [line for line in (repository / "constraints.txt").read_text().splitlines() if not line.startswith("#")]
+    assert done.stdout.splitlines() == pins
+
+
+def test_every_file_of_the_lock_has_a_hash(repository: Path) -> None:
+    packages = tomllib.loads((repository / "uv.lock").read_text())["package"]
+    fetched = [package for package in packages if "registry" in package["source"]]
+    assert len(fetched) > 80
+    files = [file for package in fetched for file in [*package.get("wheels", []), package.get("sdist")] if file]
+    assert all(re.fullmatch(r"sha256:[0-9a-f]{64}", file["hash"]) for file in files)
+    assert {package["name"] for package in packages} - {package["name"] for package in fetched} == {"sweepwise"}
+
+
+def test_the_sdist_holds_every_file(repository: Path, tmp_path: Path) -> None:
+    """The tests run from it, so it is all that is tracked."""
+    listed = subprocess.run(["git", "-C", repository, "ls-files"], capture_output=True, text=True, check=False)
+    if listed.returncode != 0:
+        pytest.skip("no git checkout")
+    files = [name for name in listed.stdout.splitlines() if (repository / name).is_file()]
+    for name in files:
+        (tmp_path / "sources" / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(repository / name, tmp_path / "sources" / name)
+    build = "from setuptools.build_meta import build_sdist; build_sdist('..')"
+    subprocess.run([sys.executable, "-c", build], cwd=tmp_path / "sources", check=True, capture_output=True)
+    (archive,) = tmp_path.glob("sweepwise-*.tar.gz")
+    with tarfile.open(archive) as tar:
+        held = {name.partition("/")[2] for name in tar.getnames()}
+    assert [name for name in files if name not in held] == []

@@ -39,6 +39,7 @@ def submit_command(
     """Submit what is missing of SWEEP, or of one of its options (update-freq.tau)."""
     from jobs.backends.base import ExecutionOptions
     from jobs.planning import decisions, plan
+    from jobs.programs import registry
     from jobs.submit import launch, submit
 
     store = state.store()
@@ -47,6 +48,7 @@ def submit_command(
     expanded_sweeps = expand_sweeps(carried_plan, sweep, requested)
     submit_options, options = split_options(backend_values)
     agent = carried_plan.schema.description
+    registry.check_installed(agent.name)
     if options.get("seeds_per_job", 1) > 1 and not agent.capabilities.seeds_batched:
         click.echo(f"agent {agent.name} trains the seeds of a job one after another, which is no faster")
     choose_runs = lambda: submit.plan_runs(store, expanded_sweeps)  # noqa: E731
@@ -149,11 +151,13 @@ def train_command(
     """Train one configuration in the foreground: the plan's base with --preset and --set; seed 1 unless told."""
     from jobs import process
     from jobs.planning import plan
+    from jobs.programs import registry
     from jobs.submit import launch
     from sweepwise.core.trainable import Settings
 
     store = state.store()
     loaded_plan = plan.load(plan_file, store.agents)
+    registry.check_installed(loaded_plan.schema.description.name)
     given = overrides(loaded_plan.schema, task, steps, sets)
     values = {**loaded_plan.base, **preset_values(loaded_plan, preset), **given}
     seed_numbers = plan.parse_seeds(seeds) if seeds is not None else (1,)
