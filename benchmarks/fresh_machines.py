@@ -1,6 +1,7 @@
 """The README's commands on bare Debians: made by debootstrap, as root and as a user, with and without a compiler.
 
-    python benchmarks/fresh_machines.py --folder /var/tmp/machines [--suite trixie ...] [--user root ...] [--command test ...]
+    python benchmarks/fresh_machines.py --folder /var/tmp/machines [--suite trixie ...] [--user root ...]
+        [--command test ...]
 
 Needs Linux, root and debootstrap. Each case is a new system and a new clone of this checkout's last commit. A user's
 system has the packages that the README names, as a user cannot install them; root's has Python alone. One row of the
