@@ -52,7 +52,9 @@ SAID = {
     "REQUEUE_HOLD": ("stuck", ""), "SPECIAL_EXIT": ("stuck", ""), "COMPLETED": ("ended", ""),
     "FAILED": ("ended", "error"), "TIMEOUT": ("ended", "timeout"), "DEADLINE": ("ended", "timeout"),
     "OUT_OF_MEMORY": ("ended", "oom"), "NODE_FAIL": ("ended", "node-fail"), "BOOT_FAIL": ("ended", "node-fail"),
-    "PREEMPTED": ("ended", "preempted"), "CANCELLED": ("ended", "cancelled"), "WHATEVER": ("ended", "error"),
+    "PREEMPTED": ("ended", "preempted"), "CANCELLED": ("ended", "cancelled"), "WHATEVER": ("unknown", ""),
+    "REVOKED": ("ended", "cancelled"), "EXPEDITING": ("pending", ""), "POWER_UP_NODE": ("pending", ""),
+    "LAUNCH_FAILED": ("pending", ""), "RECONFIG_FAIL": ("pending", ""), "RESV_DEL_HOLD": ("stuck", ""),
 }  # fmt: skip
 
 
@@ -107,6 +109,18 @@ def test_what_squeue_forgot_sacct_tells_once(store: ResultsFolder, slurm: FakeSl
     assert words(store, array) == ["ended"] * 4
     words(store, array)
     assert len(slurm.calls("sacct")) == 2  # none after the last had ended
+
+
+def test_what_sacct_tells_of_one_task_counts_more_than_what_it_tells_of_several(
+    store: ResultsFolder, slurm: FakeSlurm, array: Submission
+) -> None:
+    """Slurm 22.05 and 24.11 leave tasks that began in the row of those that wait, here 0."""
+    slurm.forget("100")
+    slurm.answer("sacct", "100_0|TIMEOUT|n1\n100_1|RUNNING|n1\n100_[0-3%1]|CANCELLED by 0|None assigned\n")
+    found = queue_state.task_states(store, [array], NOW)
+    assert [found[array.id, i].cause for i in range(4)] == ["timeout", "", "cancelled", "cancelled"]
+    assert [found[array.id, i].node for i in range(4)] == ["n1", "", "", ""]
+    assert found[array.id, 1].word == "gone"
 
 
 def test_without_accounting_purged_tasks_are_gone_and_sacct_is_left_alone(
