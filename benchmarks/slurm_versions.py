@@ -5,12 +5,14 @@
 
 Needs Linux, root and debootstrap. The chroots are FOLDER/SUITE, made where they are absent (some 700 MB each, minutes),
 and they stay; --base names a folder of SUITE.base folders that debootstrap made, to be copied. This interpreter and its
-packages are used in there, so a suite must not be older than this system.
+packages are used in there, so a suite must not be older than this system. --capture writes what each Slurm said to
+tests/jobs/slurm_says.
 """
 
 from __future__ import annotations
 
 import argparse
+import shutil
 import subprocess
 import sys
 import time
@@ -24,6 +26,7 @@ SUITES = ("bookworm", "trixie", "forky")  # 22.05, 24.11, and what testing has
 # python3 for the libraries that an interpreter of another system needs; gcc for the agent's C kernels
 PACKAGES = ("slurm-wlm", "slurmdbd", "munge", "mariadb-server", "python3", "python3-venv", "gcc", "libc6-dev")
 RESULT = "cluster-tests.xml"
+SAID = rows.ROOT / "tests" / "jobs" / "slurm_says"
 
 
 def slurm_version(chroot: Chroot) -> str:
@@ -31,16 +34,20 @@ def slurm_version(chroot: Chroot) -> str:
     return said.stdout.split()[-1]
 
 
-def run_tests(chroot: Chroot, words: list[str], faults: bool) -> str:
+def run_tests(chroot: Chroot, words: list[str], faults: bool, capture: bool) -> str:
     """The cells passed, failed and skipped."""
-    result = chroot.root / "tmp" / RESULT
+    result, said = chroot.root / "tmp" / RESULT, chroot.root / "tmp" / "said"
+    said.mkdir(exist_ok=True)
     result.unlink(missing_ok=True)
     command = [sys.executable, "-m", "pytest", "-n", "0", "-p", "no:cacheprovider", f"--junitxml=/tmp/{RESULT}"]
     # the checkout is read-only in there
-    env = {"PYTHONPATH": str(rows.ROOT), "PYTHONDONTWRITEBYTECODE": "1", **({"SWEEPS_FAULTS": "all"} if faults else {})}
+    env = {"PYTHONPATH": str(rows.ROOT), "PYTHONDONTWRITEBYTECODE": "1", "SWEEPS_CAPTURE": "/tmp/said"}
+    env |= {"SWEEPS_FAULTS": "all"} if faults else {}
     chroot.run([*command, *(words or ["-q"]), "tests/cluster"], cwd=str(rows.ROOT), env=env, check=False)
     if not result.exists():
         raise ChrootError("the tests did not begin, see above")
+    for path in said.glob("*.txt") if capture else ():
+        shutil.copy(path, SAID)
     suite = next(ElementTree.parse(result).getroot().iter("testsuite"))
     count = {name: int(suite.get(name, 0)) for name in ("tests", "failures", "errors", "skipped")}
     failed = count["failures"] + count["errors"]
@@ -55,7 +62,7 @@ def try_suite(suite: str, options: argparse.Namespace) -> str:
         chroot.install(*PACKAGES)
         (chroot.root / "root").chmod(0o711)  # another user submits too, and this interpreter may lie below it
         begun = time.monotonic()
-        cells = run_tests(chroot, options.words, options.faults)
+        cells = run_tests(chroot, options.words, options.faults, options.capture)
         minutes = (time.monotonic() - begun) / 60
         return f"| {suite} | {slurm_version(chroot)} | {cells} | {minutes:.0f} min | {rows.code()} |"
 
@@ -72,6 +79,7 @@ def main() -> int:
     parser.add_argument("--share", type=Path, action="append", default=[], metavar="PATH", help="seen in it, read-only")
     parser.add_argument("--mirror", default=MIRROR)
     parser.add_argument("--faults", action="store_true", help="all faults, not the quick ones alone")
+    parser.add_argument("--capture", action="store_true", help="keep what each Slurm said, for the tests without one")
     options = parser.parse_args(arguments)
     options.words = words
     failed = 0
