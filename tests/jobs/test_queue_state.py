@@ -187,6 +187,11 @@ srun: error: n1: task 0: Exited with exit code 1
         ("slurmstepd: error: Detected 1 oom_kill event in StepId=5.0.\n", "oom", "out of memory"),
         ("*** JOB 5 CANCELLED AT x DUE TO PREEMPTION ***\nstep 2\n*** JOB 5 ON n1 CANCELLED AT x DUE TO NODE FAILURE\n",
          "node-fail", "its node failed"),
+        ("srun: error: Node failure on n2\n", "node-fail", "its node failed"),  # all that 24.11 says at times
+        ("[2026-11-30T03:10:50.021] error: *** JOB 1 ON n1 CANCELLED AT 2026-11-30T03:10:50 DUE TO TIME LIMIT ***\n",
+         "timeout", "its time limit was reached"),  # 26.05 has no "slurmstepd:" before it
+        ("[2026-11-30T03:09:29.261] error: *** STEP 2.0 ON n1 CANCELLED AT x DUE to SIGNAL Terminated ***\n", "",
+         "its job failed"),
         ("step 1\n", "", "its job failed"),
     ],
 )  # fmt: skip
