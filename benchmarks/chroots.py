@@ -123,8 +123,17 @@ class Chroot:
         }
         if not missing:
             return
+        # Packages may write where something is shared, as ca-certificates does; apt's own configuration is needed.
+        hidden = [str(path) for path in self.share if Path("/etc/apt") not in path.parents]
+        program = 'for path in $HIDDEN; do umount -l "$path"; done; exec apt-get -qq "$@"'
         for words in (["update"], ["install", "-y", "--no-install-recommends", *sorted(missing)]):
-            self.run(["apt-get", "-qq", *words], env={"DEBIAN_FRONTEND": "noninteractive"}, stdout=subprocess.DEVNULL)
+            done = self.run(
+                ["unshare", "--mount", "sh", "-c", program, "sh", *words], check=False, text=True,
+                env={"DEBIAN_FRONTEND": "noninteractive", "HIDDEN": " ".join(hidden)},
+                stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            )  # fmt: skip
+            if done.returncode != 0:
+                raise ChrootError(f"apt-get {' '.join(words)}: {' / '.join(done.stdout.splitlines()[-10:])}")
 
     def _make(self) -> None:
         if not (self.root / "etc" / "os-release").exists():

@@ -18,7 +18,7 @@ _TAIL = 16_384  # bytes at the end of a log that are searched for a cause
 # Messages of slurmstepd, the kernel and CUDA, for tasks that Slurm only lists as FAILED or no longer lists.
 _SIGNS = (
     (re.compile(r"DUE TO TIME LIMIT"), "timeout", "its time limit was reached"),
-    (re.compile(r"DUE TO NODE FAILURE"), "node-fail", "its node failed"),
+    (re.compile(r"DUE TO NODE FAILURE|srun: error: Node failure on"), "node-fail", "its node failed"),
     (re.compile(r"DUE TO PREEMPTION"), "preempted", "another job took its node"),
     (re.compile(r"oom[-_ ]?kill|Out Of Memory|MemoryError|Cannot allocate memory", re.I), "oom", "out of memory"),
     (re.compile(r"CUDA out of memory|CUDA error: out of memory|OutOfMemoryError"), "oom", GPU_MEMORY),

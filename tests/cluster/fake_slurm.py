@@ -235,7 +235,7 @@ SQUEUE: dict[str, Callable[[Task], str]] = {
 
 
 def squeue(state: dict[str, Any], arguments: list[str]) -> str:
-    """Waiting tasks of an array stand in one line, as there."""
+    """Waiting tasks of an array stand in one line, as there, with all their reasons."""
     given, _ = options(arguments, "noheader h name= n= format= o= user= u= states= t= jobs= j= me array r")
     names = (given.get("name") or given.get("n") or "").split(",")
     jobs = (given.get("jobs") or given.get("j") or "").split(",")
@@ -252,13 +252,14 @@ def squeue(state: dict[str, Any], arguments: list[str]) -> str:
     waiting: dict[tuple[str, ...], list[Task]] = {}
     for task in seen:
         if task["state"] == "PENDING" and task["index"] is not None and not {"array", "r"} & set(given):
-            waiting.setdefault((task["job"], task["reason"], task["user"], task["name"]), []).append(task)
+            waiting.setdefault((task["job"], task["user"], task["name"]), []).append(task)
         else:
             lines.append(row(pattern, task, task_id(task)))
     for (job, *_), tasks in waiting.items():
         found = [t["index"] for t in tasks]
         throttle = f"%{tasks[0]['throttle']}" if tasks[0]["throttle"] else ""
-        lines.append(row(pattern, tasks[0], f"{job}_[{spans(found)}{throttle}]"))
+        reasons = ",".join(dict.fromkeys(t["reason"] for t in tasks))
+        lines.append(row(pattern, {**tasks[0], "reason": reasons}, f"{job}_[{spans(found)}{throttle}]"))
     return "".join(f"{line}\n" for line in lines)
 
 

@@ -6,6 +6,8 @@
 
 Needs root and Debian's slurm-wlm and munge, which it installs where they are absent. Everything it makes lies in
 its folder; it has ports, a munge socket and a key of its own, so several run side by side, and beside a real one.
+Which Slurm: the first on PATH, tried from 22.05 to 26.05; it needs neither systemd nor cgroups, so a container or a
+chroot will do (`benchmarks/slurm_versions.py` tries other versions in chroots).
 Partition `low` is the default; a job in `high` takes a node from it, and what ran there is queued again.
 
 Without --accounting sacct answers nothing, as on many clusters; with it there are slurmdbd and a MariaDB too. Any
@@ -16,7 +18,10 @@ results folder that this user can read and write.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
+import random
+import re
 import shutil
 import signal
 import socket
@@ -150,12 +155,16 @@ def install(accounting: bool = False) -> None:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that were free a moment ago, all held together so that they differ."""
+    """Ports that were free a moment ago, below those that the kernel gives to the next connection of any program."""
+    ports: list[int] = []
     with ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
+        for port in random.sample(range(10000, 32768), 1000):
+            with contextlib.suppress(OSError):
+                held.enter_context(socket.socket()).bind(("127.0.0.1", port))
+                ports.append(port)
+            if len(ports) == count:
+                return ports
+    raise ClusterError("no free ports between 10000 and 32767")
 
 
 def write_files(folder: Path, settings: Settings) -> None:
@@ -176,6 +185,7 @@ def write_files(folder: Path, settings: Settings) -> None:
         slurmd_timeout=settings.slurmd_timeout, max_array_size=settings.max_array_size,
     )  # fmt: skip
     (folder / "slurm.conf").write_text(conf)
+    (folder / "cgroup.conf").write_text(f"CgroupPlugin={cgroup_plugin()}\n")
     (folder / "gres.conf").write_text(f"NodeName={','.join(NODES)} Name=gpu File={folder}/gpu[0-{GPUS - 1}]\n")
     for index in range(GPUS):
         # Device nodes (of /dev/null): with plain files Slurm leaves CUDA_VISIBLE_DEVICES empty.
@@ -185,6 +195,23 @@ def write_files(folder: Path, settings: Settings) -> None:
         shutil.chown(folder / "database", "mysql", "mysql")
         text = SLURMDBD_CONF.format(folder=folder, host=host, port=ports[3], database_port=ports[4])
         write_private(folder / "slurmdbd.conf", text.encode())
+
+
+def version() -> tuple[int, int]:
+    """Of the Slurm on PATH, such as (24, 11)."""
+    said = subprocess.run([program_path("slurmctld") or "slurmctld", "-V"], capture_output=True, text=True, check=True)
+    found = re.search(r"(\d+)\.(\d+)", said.stdout)
+    if found is None:
+        raise ClusterError(f"slurmctld -V says {said.stdout.strip()!r}, which names no version")
+    return int(found[1]), int(found[2])
+
+
+def cgroup_plugin() -> str:
+    """Every slurmd loads one, used or not, and the default one ends it where no cgroups are mounted.
+
+    Before 23.02 none can be asked for; that of the first version then minds its own business.
+    """
+    return "disabled" if version() >= (23, 2) else "cgroup/v1"
 
 
 def write_private(path: Path, content: bytes) -> None:
@@ -219,6 +246,27 @@ def wait_until(what: str, true: Callable[[], bool], seconds: float = START_SECON
         time.sleep(pause)
 
 
+def wait_for(folder: Path, what: str, true: Callable[[], bool], pause: float = 0.1) -> None:
+    """The same for what the daemons must bring about; one that ended will not, and its last words say why."""
+
+    def alive_and_true() -> bool:
+        for path in folder.glob("*.launched"):
+            if has_ended(int(path.read_text())):
+                lines = (folder / "log" / f"{path.stem}.out").read_text(errors="replace").splitlines()
+                raise ClusterError(f"{path.stem} ended: {' / '.join(lines[-3:])}")
+        return true()
+
+    wait_until(what, alive_and_true, pause=pause)
+
+
+def has_ended(pid: int) -> bool:
+    """Not by `is_ours`: a process that is just being started has no environment yet."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[0] in "ZX"
+    except OSError:
+        return True
+
+
 def ask(folder: Path, *command: str) -> str:
     """What a Slurm client says of this cluster, empty where it fails."""
     return subprocess.run(command, env=environment(folder), capture_output=True, text=True, check=False).stdout
@@ -242,12 +290,12 @@ def start(folder: Path | None = None, settings: Settings = Settings()) -> Path:
             f"--key-file={munge}/key", f"--pid-file={munge}/pid", f"--log-file={munge}/log",
             f"--seed-file={munge}/seed",
         )  # fmt: skip
-        wait_until("the munge socket", (munge / "socket").exists)
+        wait_for(folder, "the munge socket", (munge / "socket").exists)
         if settings.accounting:
             start_accounting(folder)
         for name in ("slurmctld", *NODES):
             start_daemon(folder, name)
-        wait_until("two idle nodes", lambda: node_states(folder).count("idle") >= len(NODES))
+        wait_for(folder, "two idle nodes", lambda: node_states(folder).count("idle") >= len(NODES))
     except BaseException:
         stop(folder)
         raise
@@ -260,12 +308,16 @@ def start_accounting(folder: Path) -> None:
     place = ["--no-defaults", f"--datadir={data}", "--user=mysql"]
     subprocess.run(["mariadb-install-db", *place, "--skip-test-db"], check=True, stdout=subprocess.DEVNULL)
     unix = f"--socket={data}/socket"
-    launch(folder, "database", "mariadbd", *place, unix, f"--port={port}", "--bind-address=127.0.0.1")
+    # slurmdbd cannot do with MariaDB's newer default of this; older ones do not know it, hence "loose"
+    isolation = "--loose-innodb-snapshot-isolation=OFF"
+    launch(folder, "database", "mariadbd", *place, unix, isolation, f"--port={port}", "--bind-address=127.0.0.1")
     client = ["mariadb", "--no-defaults", unix, "--user=root"]
-    wait_until("the database", lambda: subprocess.run([*client, "-e", ""], capture_output=True).returncode == 0)
+    wait_for(folder, "the database", lambda: subprocess.run([*client, "-e", ""], capture_output=True).returncode == 0)
     subprocess.run([*client, "-e", DATABASE], check=True)
     launch(folder, "slurmdbd", "slurmdbd", "-D")
-    wait_until("slurmdbd", lambda: "sweeps" in ask(folder, "sacctmgr", "-i", "add", "cluster", "sweeps"), pause=0.2)
+    wait_for(
+        folder, "slurmdbd", lambda: "sweeps" in ask(folder, "sacctmgr", "-i", "add", "cluster", "sweeps"), pause=0.2
+    )
 
 
 def setting(path: Path, name: str) -> str:

@@ -1,4 +1,7 @@
-"""Faults on a real Slurm with accounting; `benchmarks/faults.py` tries more of them, and without accounting."""
+"""Faults on a real Slurm with accounting; `benchmarks/faults.py` tries more of them, and without accounting.
+
+SWEEPS_FAULTS=all in the environment tries all of them here (`benchmarks/slurm_versions.py --faults`).
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,9 @@ pytestmark = pytest.mark.skipif(
 )
 
 
+CHOSEN = [name for name, fault in FAULTS.items() if fault.in_tests or os.environ.get("SWEEPS_FAULTS") == "all"]
+
+
 @pytest.fixture
 def conf() -> Iterator[Path]:
     """A cluster of its own for each fault: some leave nodes drained behind."""
@@ -25,6 +31,6 @@ def conf() -> Iterator[Path]:
     slurm_cluster.stop(found.parent)
 
 
-@pytest.mark.parametrize("name", [name for name, fault in FAULTS.items() if fault.in_tests])
+@pytest.mark.parametrize("name", CHOSEN)
 def test_it_recovers(tmp_path: Path, conf: Path, name: str) -> None:
     print(FAULTS[name].try_it(Sweeps(tmp_path, conf)))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import slurm_cluster
-from driver import Sweeps, complete
+from driver import PATIENCE_S, Sweeps, complete
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux" or os.geteuid() != 0, reason="a throw-away Slurm needs Linux and root"
@@ -55,3 +55,12 @@ def test_a_killed_worker_is_seen_and_run_again(sweeps: Sweeps) -> None:
     assert len(sweeps.results("runs/*/seed-*/attempts/002.json")) == 2
     complete(sweeps)
     assert "one" in (sweeps.folder / "report.html").read_text()
+
+
+def test_the_doctor_finds_nothing_wrong(sweeps: Sweeps) -> None:
+    """Its job begins, is signalled and queued again, and what Slurm says of itself makes a profile."""
+    told = sweeps("doctor", "--option", "mem_gb=1", "--patience", str(PATIENCE_S), "--write", "mine.yaml")
+    assert "signals" in told
+    assert "arrive" in told
+    assert "a job that was queued again began again" in told
+    assert "partition: low" in (sweeps.folder / "mine.yaml").read_text()

@@ -52,7 +52,9 @@ SAID = {
     "REQUEUE_HOLD": ("stuck", ""), "SPECIAL_EXIT": ("stuck", ""), "COMPLETED": ("ended", ""),
     "FAILED": ("ended", "error"), "TIMEOUT": ("ended", "timeout"), "DEADLINE": ("ended", "timeout"),
     "OUT_OF_MEMORY": ("ended", "oom"), "NODE_FAIL": ("ended", "node-fail"), "BOOT_FAIL": ("ended", "node-fail"),
-    "PREEMPTED": ("ended", "preempted"), "CANCELLED": ("ended", "cancelled"), "WHATEVER": ("ended", "error"),
+    "PREEMPTED": ("ended", "preempted"), "CANCELLED": ("ended", "cancelled"), "WHATEVER": ("unknown", ""),
+    "REVOKED": ("ended", "cancelled"), "EXPEDITING": ("pending", ""), "POWER_UP_NODE": ("pending", ""),
+    "LAUNCH_FAILED": ("pending", ""), "RECONFIG_FAIL": ("pending", ""), "RESV_DEL_HOLD": ("stuck", ""),
 }  # fmt: skip
 
 
@@ -107,6 +109,18 @@ def test_what_squeue_forgot_sacct_tells_once(store: ResultsFolder, slurm: FakeSl
     assert words(store, array) == ["ended"] * 4
     words(store, array)
     assert len(slurm.calls("sacct")) == 2  # none after the last had ended
+
+
+def test_what_sacct_tells_of_one_task_counts_more_than_what_it_tells_of_several(
+    store: ResultsFolder, slurm: FakeSlurm, array: Submission
+) -> None:
+    """Slurm 22.05 and 24.11 leave tasks that began in the row of those that wait, here 0."""
+    slurm.forget("100")
+    slurm.answer("sacct", "100_0|TIMEOUT|n1\n100_1|RUNNING|n1\n100_[0-3%1]|CANCELLED by 0|None assigned\n")
+    found = queue_state.task_states(store, [array], NOW)
+    assert [found[array.id, i].cause for i in range(4)] == ["timeout", "", "cancelled", "cancelled"]
+    assert [found[array.id, i].node for i in range(4)] == ["n1", "", "", ""]
+    assert found[array.id, 1].word == "gone"
 
 
 def test_without_accounting_purged_tasks_are_gone_and_sacct_is_left_alone(
@@ -173,6 +187,11 @@ srun: error: n1: task 0: Exited with exit code 1
         ("slurmstepd: error: Detected 1 oom_kill event in StepId=5.0.\n", "oom", "out of memory"),
         ("*** JOB 5 CANCELLED AT x DUE TO PREEMPTION ***\nstep 2\n*** JOB 5 ON n1 CANCELLED AT x DUE TO NODE FAILURE\n",
          "node-fail", "its node failed"),
+        ("srun: error: Node failure on n2\n", "node-fail", "its node failed"),  # all that 24.11 says at times
+        ("[2026-11-30T03:10:50.021] error: *** JOB 1 ON n1 CANCELLED AT 2026-11-30T03:10:50 DUE TO TIME LIMIT ***\n",
+         "timeout", "its time limit was reached"),  # 26.05 has no "slurmstepd:" before it
+        ("[2026-11-30T03:09:29.261] error: *** STEP 2.0 ON n1 CANCELLED AT x DUE to SIGNAL Terminated ***\n", "",
+         "its job failed"),
         ("step 1\n", "", "its job failed"),
     ],
 )  # fmt: skip

@@ -22,7 +22,10 @@ NO_ACCOUNTING_S = 600.0  # pause after sacct did not respond
 FORGOTTEN_S = 30 * 86400.0  # cached answers that were not renewed in this time are dropped
 _EVERY_INDEX = {"SLURM_BITSTR_LEN": "0"}  # otherwise squeue truncates lists of indices to 64 bytes
 
-_WAITING = {"PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_FED"}
+_WAITING = {
+    "PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_FED", "EXPEDITING", "POWER_UP_NODE", "LAUNCH_FAILED",
+    "RECONFIG_FAIL",
+}  # fmt: skip
 _STUCK = {"REQUEUE_HOLD", "SPECIAL_EXIT", "RESV_DEL_HOLD"}
 _RUNNING = {"RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "RESIZING", "SIGNALING", "STAGE_OUT"}
 # Slurm's state -> (cause as in `jobs.results.run_state`, text for the user)
@@ -103,13 +106,25 @@ def mine() -> list[Listed] | None:
 
 
 def _query_squeue(*selection: str) -> list[Listed] | None:
+    rows = _squeue_rows(*selection)
+    if rows is None:
+        return None
+    tasks = [Listed(job, *row[1:]) for row in rows for job in expand(row[0])]
+    if any("[" in row[0] and "," in row[5] for row in rows):
+        # squeue writes the pending tasks of an array as one row with several reasons. --array has one row per task,
+        # but omits the last task of an array such as 0-60:2, so it is used for the reasons only.
+        reasons = {(row[0], row[1]): row[5] for row in _squeue_rows("--array", *selection) or ()}
+        tasks = [replace(task, reason=reasons.get((task.job, task.state), task.reason)) for task in tasks]
+    return tasks
+
+
+def _squeue_rows(*selection: str) -> list[list[str]] | None:
     # the reason is the last column: it is free text and may contain the separator
     command = ["squeue", "--noheader", *selection, "--format=%i|%T|%N|%u|%j|%r"]
     text = process.run_quietly(command, TIMEOUT_S, {**os.environ, **_EVERY_INDEX})
     if text is None:
         return None
-    rows = (line.strip().split("|", 5) for line in text.splitlines())
-    return [Listed(job, *row[1:]) for row in rows if len(row) == 6 for job in expand(row[0])]
+    return [row for line in text.splitlines() if len(row := line.strip().split("|", 5)) == 6]
 
 
 def task_states(
@@ -171,14 +186,13 @@ def _query_sacct(jobs: list[str]) -> dict[str, list[str]] | None:
     text = process.run_quietly(command, TIMEOUT_S, {**os.environ, **_EVERY_INDEX})
     if text is None:
         return None
-    ended = {}
-    wanted = set(jobs)
-    for line in text.splitlines():
+    tasks: dict[str, list[str]] = {}
+    # A row for several tasks of an array is not updated when one of them starts, so rows of single tasks come last.
+    for line in sorted(text.splitlines(), key=lambda line: "[" not in line):
         job, state, node = [*line.split("|"), "", ""][:3]
         word, _, more = state.partition(" ")  # "CANCELLED by 1000"
-        if word in _ENDED:
-            ended.update({task: [word, more, node] for task in expand(job) if task in wanted})
-    return ended
+        tasks.update({task: [word, more, "" if node == "None assigned" else node] for task in expand(job)})
+    return {job: tasks[job] for job in jobs if job in tasks and tasks[job][0] in _ENDED}
 
 
 def _task_state(submission: Submission, chunk: Chunk, task: int, snapshot: QueueSnapshot) -> TaskState:
@@ -206,7 +220,9 @@ def _describe(submission: str, job: str, word: str, reason: str, node: str, as_o
         return state("pending", _WHY.get(reason, reason))
     if word in _RUNNING:
         return state("running", "suspended" if word in ("SUSPENDED", "STOPPED") else "")
-    cause, text = _ENDED.get(word, ("error", f"Slurm: {word}"))
+    if word not in _ENDED:  # a state of a newer Slurm: squeue lists the job, so it is not assumed to have failed
+        return state("unknown", f"Slurm: {word}")
+    cause, text = _ENDED[word]
     if word == "CANCELLED" and reason.startswith("by "):
         text = f"cancelled by user {reason[3:]}"
     return state("ended", text, cause)
