@@ -35,8 +35,8 @@ NOT_RUN = {
 # Episodes of ten agent steps: a run of the tutorial takes a moment.
 TINY = {
     "task": "pendulum-swingup", "action_repeat": 100, "steps": 40, "seed_steps": 20, "batch_size": 8, "mlp_dim": 32,
-    "enc_dim": 32, "latent_dim": 32, "num_samples": 8, "num_pi_trajs": 4, "num_elites": 4, "log_freq": 5, "eval_freq": 10,
-    "eval_episodes": 1, "final_eval_episodes": 1,
+    "enc_dim": 32, "latent_dim": 32, "num_samples": 8, "num_pi_trajs": 4, "num_elites": 4, "log_freq": 5,
+    "eval_freq": 10, "eval_episodes": 1, "final_eval_episodes": 1,
 }  # fmt: skip
 
 
