@@ -13,7 +13,7 @@ from typing import Any
 
 from aggregate.inputs.mapping_process import MappingProcess
 
-MANY = 64  # runs from which starting processes pays off
+MANY = 128  # runs from which starting processes, each of which imports pandas, pays off
 MOST = 8  # processes or threads, as login nodes are shared
 CHUNK = 4  # runs sent to a process at a time
 
