@@ -34,6 +34,7 @@ MARKER = os.path.join(VENV, "sweeps-bootstrap")
 DEMO = os.path.join(ROOT, "demo")
 MOST_WORKERS = 8  # each holds torch in memory, and the tests on a Slurm, which one of them runs alone, take the longest
 ROOM_MB = 2500  # what the environment takes with the CPU build of torch, and pip while it unpacks
+LEFT_OUT = ("cluster", "browser", "training", "docs", "slow")  # by test --quick: markers, see pyproject.toml
 DRIVER = "/proc/driver/nvidia/version"
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 # They would send packages elsewhere or let foreign modules in.
@@ -389,7 +390,7 @@ def demo(options):
 
 def test(options):
     setup(["test"], options.torch)
-    linux = platform.system() == "Linux"
+    linux = platform.system() == "Linux" and not options.quick
     if linux and not shutil.which("slurmctld") and not apt_install("slurm-wlm", "munge"):
         say("the tests on a real Slurm are skipped: they want root and the Debian packages slurm-wlm and munge")
     if linux and not shutil.which("chromium") and not apt_install("chromium"):
@@ -397,6 +398,8 @@ def test(options):
     if linux and not ctypes.util.find_library("OSMesa") and not apt_install("libosmesa6"):
         say("the test that films is skipped where nothing else draws: it wants the Debian package libosmesa6")
     tests = ["pytest", "-q", "-n", str(min(processors(), MOST_WORKERS))]
+    if options.quick:
+        tests += ["-m", "not (%s)" % " or ".join(LEFT_OUT)]
     checks = (["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy"], tests)
     failed = []
     for check in checks:
@@ -425,6 +428,7 @@ def main():
         default="auto",
         help="which build; auto looks for a GPU here, so say cuda on a login node without one",
     )
+    parser.add_argument("--quick", action="store_true", help="test: leave out the tests that are marked as long ones")
     options = parser.parse_args()
     try:
         check_python(sys.version_info, os.environ.get("PATH", ""))

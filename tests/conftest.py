@@ -28,6 +28,21 @@ LONGEST = (
     "tests/test_docs.py",
     "tests/test_docs_run.py",
 )
+# Markers by place; elsewhere a test bears its own, and one that opens a page in Chromium is marked for that.
+MARKERS = {
+    CLUSTER: "cluster",
+    "tests/test_docs_run.py": "docs",
+    "tests/test_end_to_end.py": "training",
+    "tests/test_fencing.py": "training",
+    "tests/test_second_agent.py": "training",
+    "tests/jobs/test_third_backend.py": "training",
+    "tests/tdmpc/test_run.py": "training",
+    "tests/test_compatibility.py": "slow",
+    "tests/test_packaging.py": "slow",
+    "tests/aggregate/test_flag_properties.py": "slow",
+    "tests/aggregate/test_merge_properties.py": "slow",
+    "tests/benchmarks/": "slow",
+}
 
 
 class ByFile(LoadFileScheduling):
@@ -43,6 +58,14 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile | Non
         return None
     config.option.loadscopereorder = False  # by the number of tests: the longest files have few
     return ByFile(config, log)
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    for place, marker in MARKERS.items():
+        if item.nodeid.startswith(place):
+            item.add_marker(marker)
+    if "chromium" in getattr(item, "fixturenames", ()):
+        item.add_marker("browser")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -152,7 +152,9 @@ def test_configuration_ids_are_the_same(sweeps: Folder) -> None:
 
 
 def test_finished_runs_are_done_and_not_trained_again(copy: Folder) -> None:
-    old, new = (json.loads(status)["sweeps"] for status in (copy.old("status", "--json"), copy("status", "--json")))
+    old, new = (
+        json.loads(status)["sweeps"] for status in (copy.old("status", "--json"), copy.here("status", "--json"))
+    )
     named = ("config_id", "label")
     for one, other in zip(old, new, strict=True):
         assert one["name"] == other["name"] == "pair"
@@ -173,7 +175,7 @@ def test_the_csv_files_are_equal_byte_for_byte(copy: Folder) -> None:
     assert expected["runs"].count(b"\n") == 5
     cached, other = copy.results("cache/*")
     shutil.rmtree(other)
-    copy("aggregate", "--format", "csv", "--out", "new.html")
+    copy.here("aggregate", "--format", "csv", "--out", "new.html")
     assert copy.results("cache/*") == [cached, other]
     found = csv_files(copy.folder, "new")
     assert found.keys() == expected.keys()
@@ -183,13 +185,13 @@ def test_the_csv_files_are_equal_byte_for_byte(copy: Folder) -> None:
 @pytest.mark.parametrize("by", ["old", "new"])
 def test_an_archive_is_read(copy: Folder, by: str) -> None:
     archive = ("archive", "--out", "sweeps.tar")
-    (copy.old if by == "old" else copy)(*archive)
-    copy("--results", "read", "unarchive", "sweeps.tar")
+    (copy.old if by == "old" else copy.here)(*archive)
+    copy.here("--results", "read", "unarchive", "sweeps.tar")
     kept = [path.relative_to(copy.folder / "results") for path in copy.results("runs/*/seed-*/metrics/*.parquet")]
     assert len(kept) >= 4
     assert all((copy.folder / "read" / path).read_bytes() == (copy.folder / "results" / path).read_bytes()
                for path in kept)  # fmt: skip
-    listed = json.loads(copy("--results", "read", "status", "--json"))["sweeps"]
+    listed = json.loads(copy.here("--results", "read", "status", "--json"))["sweeps"]
     states = [run["state"] for sweep in listed for config in sweep["configurations"] for run in config["runs"]]
     assert states == ["done"] * 4
 

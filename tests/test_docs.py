@@ -34,9 +34,9 @@ NOT_RUN = {
 }
 # Episodes of ten agent steps: a run of the tutorial takes a moment.
 TINY = {
-    "action_repeat": 100, "steps": 40, "seed_steps": 20, "batch_size": 8, "mlp_dim": 32, "enc_dim": 32,
-    "latent_dim": 32, "num_samples": 8, "num_pi_trajs": 4, "num_elites": 4, "log_freq": 5, "eval_freq": 10,
-    "eval_episodes": 1, "final_eval_episodes": 1,
+    "task": "pendulum-swingup", "action_repeat": 100, "steps": 40, "seed_steps": 20, "batch_size": 8, "mlp_dim": 32,
+    "enc_dim": 32, "latent_dim": 32, "num_samples": 8, "num_pi_trajs": 4, "num_elites": 4, "log_freq": 5,
+    "eval_freq": 10, "eval_episodes": 1, "final_eval_episodes": 1,
 }  # fmt: skip
 
 
@@ -161,6 +161,7 @@ def build(load_script: Callable[[str], ModuleType]) -> ModuleType:
     return load_script("docs/build.py")
 
 
+@pytest.mark.docs
 def test_the_reference_is_fresh(repository: Path, tmp_path: Path) -> None:
     """`python docs/build.py`, where nothing is written yet, writes what is there."""
     (tmp_path / "docs").mkdir()
@@ -196,6 +197,7 @@ def test_the_tutorials_plan_loads(repository: Path) -> None:
     assert [sweep.name for sweep in plan.load(repository / "docs/tutorial/first.yaml").sweeps] == ["rates", "delay"]
 
 
+@pytest.mark.docs
 def test_the_tutorial_runs(repository: Path, tmp_path: Path) -> None:
     """Every `sweeps ...` of its blocks, in order, on a plan with the same sweeps and shorter runs."""
     asked = yaml.safe_load((repository / "docs/tutorial/first.yaml").read_text())

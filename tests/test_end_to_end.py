@@ -92,7 +92,7 @@ def test_a_sweep_from_submit_to_report(sweeps: Sweeps) -> None:
     ]  # fmt: skip
     assert "5 % CI" in sweeps("evaluate", run, "--planner", "policy", "--episodes", "3")
     assert "there are 10, 20, 30, 40" in sweeps.refusal("evaluate", run, "--at", "25")
-    sweeps("aggregate", "--out", "again.html")
+    sweeps.here("aggregate", "--out", "again.html")
     assert (sweeps.folder / "again.html").read_bytes() == first
 
 
@@ -104,7 +104,7 @@ def test_killed_in_mid_write_it_goes_on_from_the_last_checkpoint_to_the_very_sam
     (run,) = sweeps.folder.glob("results/runs/*/seed-1")
     assert [len(list((run / "metrics").glob(name))) for name in (".*.part", "*.parquet")] == [1, 1]
     assert sweeps.states() == ["failed"]
-    sweeps("aggregate", "--out", "report.html")  # what there is can be read
+    sweeps.here("aggregate", "--out", "report.html")  # what there is can be read
     killed(sweeps, "step-000000030-u000000030-a002.pt", 1, "rerun", "one", "--failed")
     assert max((run / "checkpoints").glob("*.json")).name == "step-000000030-u000000029-a002.json"
     sweeps("rerun", "one", "--failed", "--cluster", "local", "--wait")
@@ -115,7 +115,7 @@ def test_killed_in_mid_write_it_goes_on_from_the_last_checkpoint_to_the_very_sam
     assert {(kind, step) for kind, step, _ in again} == {("train", 30), ("eval", 30), ("validation", 30)}
     assert [second[key] for key in again] == [third[key] for key in again]
     assert rows(sweeps) == rows(whole)
-    sweeps("aggregate", "--out", "report.html")
+    sweeps.here("aggregate", "--out", "report.html")
     assert "3 attempts" in (sweeps.folder / "report.html").read_text()
 
 

@@ -24,9 +24,9 @@ from tdmpc.config import TrainConfig, config_id
 from tdmpc.description import DESCRIPTION, SCHEMA
 
 CONFIG = TrainConfig().with_overrides({
-    "task": "cartpole-swingup", "action_repeat": 100, "steps": 400, "seed_steps": 20, "utd_ratio": 1, "batch_size": 8,
+    "task": "pendulum-swingup", "action_repeat": 100, "steps": 400, "seed_steps": 20, "utd_ratio": 1, "batch_size": 8,
     "mlp_dim": 32, "latent_dim": 32, "enc_dim": 32, "num_samples": 8, "num_pi_trajs": 4, "num_elites": 4,
-    "iterations": 1, "num_rollouts": 1, "log_freq": 5, "eval_freq": 20, "eval_episodes": 1, "final_eval_episodes": 1,
+    "iterations": 1, "num_rollouts": 1, "log_freq": 5, "eval_freq": 100, "eval_episodes": 1, "final_eval_episodes": 1,
 })  # fmt: skip
 RUN = RunRef(config_id(CONFIG), 1)
 

@@ -24,7 +24,7 @@ HOSTILE = ("plots", "jobs", "aggregate", "tdmpc", "sweepwise", "sweeps", "yaml",
 TINY = """\
 plan: tiny
 seeds: 1-1
-base: {task: cartpole-swingup, action_repeat: 100, steps: 30, seed_steps: 20, utd_ratio: 1, batch_size: 8, mlp_dim: 32,
+base: {task: pendulum-swingup, action_repeat: 100, steps: 30, seed_steps: 20, utd_ratio: 1, batch_size: 8, mlp_dim: 32,
   enc_dim: 32, latent_dim: 32, num_rollouts: 1, iterations: 1, num_samples: 8, num_pi_trajs: 4, num_elites: 4,
   eval_freq: 1000, eval_episodes: 1, final_eval_episodes: 1, log_freq: 5}
 sweeps:
@@ -85,14 +85,26 @@ def environment(folder: Path, dependencies: Path) -> Path:
     return folder / "bin" / "python"
 
 
-@pytest.fixture(params=["wheel", "editable"])
-def sweeps(request: pytest.FixtureRequest, dependencies: Path, tmp_path: Path) -> Path:
-    """The command `sweeps` of a fresh environment, installed in one way or the other."""
+@pytest.fixture(scope="module", params=["wheel", "editable"])
+def what(request: pytest.FixtureRequest) -> list[str]:
+    """What pip is to install: one way or the other."""
+    wheel = request.param == "wheel"
+    return [str(request.getfixturevalue("wheel"))] if wheel else ["-e", str(request.getfixturevalue("sources"))]
+
+
+@pytest.fixture(scope="module")
+def sweeps(what: list[str], dependencies: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The command `sweeps` of an environment that no test changes."""
+    python = environment(tmp_path_factory.mktemp("shared") / "venv", dependencies)
+    pip("install", *what, python=python)
+    return python.with_name("sweeps")
+
+
+@pytest.fixture
+def own_sweeps(what: list[str], dependencies: Path, tmp_path: Path) -> Path:
+    """The command `sweeps` of an environment of the test's own."""
     python = environment(tmp_path / "venv", dependencies)
-    if request.param == "wheel":
-        pip("install", str(request.getfixturevalue("wheel")), python=python)
-    else:
-        pip("install", "-e", str(request.getfixturevalue("sources")), python=python)
+    pip("install", *what, python=python)
     return python.with_name("sweeps")
 
 
@@ -166,11 +178,11 @@ def test_a_script_beside_a_file_that_hides_a_package_gets_a_one_line_error(sweep
     assert call(python, tmp_path, str(script), str(missing)) == said
 
 
-def test_a_distribution_sweeps_beside_it_does_no_harm(sweeps: Path, other_sweeps: Path, tmp_path: Path) -> None:
-    python = sweeps.with_name("python")
-    before = [call(sweeps, tmp_path, *words) for words in (["--version"], ["plan"], ["plan", "ensemble"])]
+def test_a_distribution_sweeps_beside_it_does_no_harm(own_sweeps: Path, other_sweeps: Path, tmp_path: Path) -> None:
+    python = own_sweeps.with_name("python")
+    before = [call(own_sweeps, tmp_path, *words) for words in (["--version"], ["plan"], ["plan", "ensemble"])]
     pip("install", str(other_sweeps), python=python)
-    after = [call(sweeps, tmp_path, *words) for words in (["--version"], ["plan"], ["plan", "ensemble"])]
+    after = [call(own_sweeps, tmp_path, *words) for words in (["--version"], ["plan"], ["plan", "ensemble"])]
     assert after == before
     assert re.fullmatch(r"sweeps \d+\.\d+\.\d+\n", after[0])
     assert call(python, tmp_path, "-c", "import sweepwise; print(sweepwise.load.__name__)") == "load\n"

@@ -303,11 +303,11 @@ def test_killed_it_resumes_exactly_and_is_judged_after_its_code_is_gone(sweeps: 
 
     flags_are_those_of_the_roles_that_it_maps(results)
     (sweeps.folder / "my_sac.py").unlink()  # from here on, the stored description is all there is
-    sweeps("archive", "rate", "--out", "all.tar")
-    sweeps("--results", "elsewhere", "unarchive", "all.tar")
-    for folder in ("results", "elsewhere"):
-        assert "done" in sweeps("--results", folder, "status")
-        sweeps("--results", folder, "aggregate", "--out", "report.html", "--format", "json")
+    sweeps.here("archive", "rate", "--out", "all.tar")
+    sweeps.here("--results", "elsewhere", "unarchive", "all.tar")
+    for folder, run in (("results", sweeps), ("elsewhere", sweeps.here)):
+        assert "done" in run("--results", folder, "status")
+        run("--results", folder, "aggregate", "--out", "report.html", "--format", "json")
         report = (sweeps.folder / "report.html").read_text()
         assert "test score" in report
         assert "no metric has the role policy_entropy" in report

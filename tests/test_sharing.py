@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -73,3 +74,18 @@ def test_workers_begin_with_what_takes_longest(
     items = [SimpleNamespace(nodeid=test) for test in TESTS]
     conftest.pytest_collection_modifyitems(items)
     assert [item.nodeid for item in items] == (ordered(TESTS) if worker else TESTS)
+
+
+def test_a_test_is_marked_by_its_place_and_by_the_browser(conftest: ModuleType) -> None:
+    def marked(place: str, *fixtures: str) -> list[str]:
+        found: list[str] = []
+        conftest.pytest_itemcollected(SimpleNamespace(nodeid=place, fixturenames=fixtures, add_marker=found.append))
+        return found
+
+    assert marked("tests/cluster/test_a.py::one") == ["cluster"]
+    assert marked("tests/plots/test_page.py::one", "visit", "chromium") == ["browser"]
+    assert marked("tests/jobs/test_e.py::one", "tmp_path") == []
+
+
+def test_every_place_with_a_marker_is_there(conftest: ModuleType, repository: Path) -> None:
+    assert [place for place in conftest.MARKERS if not (repository / place).exists()] == []

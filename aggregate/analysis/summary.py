@@ -14,7 +14,7 @@ from aggregate import flags
 from aggregate.analysis import baseline_contrasts, factor_effects, question_contrasts
 from aggregate.analysis.run_scores import CRASHED, FAILURE_SCORES, LAST_POINTS, SCORES, run_scores, split_by_failure
 from aggregate.analysis.worst_case_curves import worst_curves
-from aggregate.inputs.parallel import mapping
+from aggregate.inputs.parallel import keep_processes, mapping
 from aggregate.inputs.progress import tracked
 from aggregate.inputs.runs import ConfigSource, Loaded, RunRows, RunSource, SweepSource, load
 from aggregate.statistics import estimates, step_bins
@@ -122,8 +122,9 @@ class _RunResults:
 
 def summarise(sweeps: Sequence[SweepSource]) -> Summary:
     """Read, bin and judge all runs. Raises `AggregateError` where there is nothing to aggregate."""
-    loaded = load(sweeps)
-    return Summary(tuple(_summarise_sweep(sweep, loaded) for sweep in sweeps), loaded)
+    with keep_processes():
+        loaded = load(sweeps)
+        return Summary(tuple(_summarise_sweep(sweep, loaded) for sweep in sweeps), loaded)
 
 
 RequestedRuns = Sequence[tuple[ConfigSource, RunSource]]

@@ -4,23 +4,37 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import multiprocessing
+import itertools
 import os
-import signal
 import sys
-import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from sweepwise.core.errors import AggregateError
+from aggregate.inputs.mapping_process import MappingProcess
 
-MANY = 64  # runs from which starting processes pays off
+MANY = 128  # runs from which starting processes, each of which imports pandas, pays off
 MOST = 8  # processes or threads, as login nodes are shared
 CHUNK = 4  # runs sent to a process at a time
 
 Map = Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]
+
+_idle: list[MappingProcess] = []
+_keepers = 0
+
+
+@contextlib.contextmanager
+def keep_processes() -> Iterator[None]:
+    """Processes that a `mapping` in it started are there for the next, as each first imports pandas."""
+    global _keepers
+    _keepers += 1
+    try:
+        yield
+    finally:
+        _keepers -= 1
+        if not _keepers:
+            while _idle:
+                _idle.pop().close()
 
 
 @contextlib.contextmanager
@@ -28,28 +42,37 @@ def mapping(runs: int, *, waits: bool) -> Iterator[Map]:
     """A `map` with results in order: in processes for many runs, else in threads if the work `waits` for a file system,
     else in this thread. Raises `AggregateError` where a process was killed."""
     processes = min(MOST, _cores())
-    pool: Executor
-    if runs >= MANY and processes > 1 and _may_fork():
-        fork = multiprocessing.get_context("fork")  # spawned processes would import everything again
-        pool = ProcessPoolExecutor(processes, fork, initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN))
-    elif waits:
-        pool = ThreadPoolExecutor(MOST)
-    else:
+    in_processes = runs >= MANY and processes > 1 and bool(sys.executable)
+    if not (in_processes or waits):
         yield map
         return
+    with keep_processes(), ThreadPoolExecutor(processes if in_processes else MOST) as threads:
+        try:
+            yield functools.partial(_over_chunks, threads) if in_processes else threads.map
+        finally:
+            threads.shutdown(cancel_futures=True)
+
+
+def _over_chunks(threads: ThreadPoolExecutor, function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
+    """Each thread waits for a process."""
+    listed = list(items)
+    chunks = [listed[start : start + CHUNK] for start in range(0, len(listed), CHUNK)]
+    return itertools.chain.from_iterable(threads.map(functools.partial(_in_a_process, function), chunks))
+
+
+def _in_a_process(function: Callable[[Any], Any], items: list[Any]) -> list[Any]:
     try:
-        yield functools.partial(pool.map, chunksize=CHUNK)
-    except BrokenProcessPool as error:
-        raise AggregateError("a process that read runs was killed; if for want of memory, name fewer sweeps") from error
+        process = _idle.pop()
+    except IndexError:
+        process = MappingProcess()
+    try:
+        return process(function, items)
     finally:
-        pool.shutdown(cancel_futures=True)
+        if process.is_ready:
+            _idle.append(process)
+        else:
+            process.close()
 
 
 def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _may_fork() -> bool:
-    """Forking is safe on Linux with a single thread: a lock held by another thread would never be released in the
-    child."""
-    return sys.platform == "linux" and threading.active_count() == 1

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from types import ModuleType
@@ -14,9 +16,16 @@ from aggregate.analysis.summary import summarise
 from aggregate.inputs import parallel
 from sweepwise.core.errors import AggregateError
 
-
-def where(number: int) -> tuple[int, int, str]:
-    return number, os.getpid(), threading.current_thread().name
+# What `eval` makes of it: a number, where it was worked on. A process imports no test.
+WHERE = "({}, __import__('os').getpid(), __import__('threading').current_thread().name)"
+# Without a guard: a process that imported it would print once more.
+SCRIPT = """
+from aggregate.inputs import parallel
+parallel._cores = lambda: 2
+print("begun")
+with parallel.mapping(parallel.MANY, waits=False) as over:
+    print(sum(over(abs, range(-parallel.MANY, 0))))
+"""
 
 
 @pytest.fixture
@@ -24,61 +33,70 @@ def two_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parallel, "_cores", lambda: 2)
 
 
-needs_fork = pytest.mark.skipif(not parallel._may_fork(), reason="no Linux, or a thread runs")
+def places(over: parallel.Map, count: int) -> list[tuple[int, int, str]]:
+    return list(over(eval, [WHERE.format(number) for number in range(count)]))
 
 
-@needs_fork
 def test_many_runs_are_worked_on_in_processes_in_order(two_cores: None) -> None:
-    with parallel.mapping(parallel.MANY, waits=True) as over:
-        places = list(over(where, range(100)))
-    assert [number for number, _, _ in places] == list(range(100))
-    assert os.getpid() not in {process for _, process, _ in places}
+    with parallel.keep_processes():
+        with parallel.mapping(parallel.MANY, waits=True) as over:
+            found = places(over, 100)
+        with parallel.mapping(parallel.MANY, waits=False) as over:
+            again = places(over, 100)
+    assert [number for number, _, _ in found] == list(range(100))
+    processes = {process for _, process, _ in found}
+    assert os.getpid() not in processes
+    assert processes & {process for _, process, _ in again}  # kept
+    for process in processes:
+        with pytest.raises(ProcessLookupError):
+            os.kill(process, 0)
 
 
 def test_few_runs_are_worked_on_here(two_cores: None) -> None:
     with parallel.mapping(2, waits=False) as over:
-        assert {(p, t) for _, p, t in over(where, range(9))} == {(os.getpid(), threading.current_thread().name)}
+        assert {(p, t) for _, p, t in places(over, 9)} == {(os.getpid(), threading.current_thread().name)}
     with parallel.mapping(2, waits=True) as over:
-        places = list(over(where, range(9)))
-    assert [number for number, _, _ in places] == list(range(9))
-    assert {process for _, process, _ in places} == {os.getpid()}
-    assert threading.current_thread().name not in {thread for _, _, thread in places}
+        found = places(over, 9)
+    assert [number for number, _, _ in found] == list(range(9))
+    assert {process for _, process, _ in found} == {os.getpid()}
+    assert threading.current_thread().name not in {thread for _, _, thread in found}
 
 
-def test_no_process_is_forked_beside_a_thread(two_cores: None) -> None:
-    go = threading.Event()
-    thread = threading.Thread(target=go.wait)
-    thread.start()
-    try:
+def test_a_script_without_a_guard_is_not_begun_again(tmp_path: Path, repository: Path) -> None:
+    (tmp_path / "script.py").write_text(SCRIPT)
+    environment = {**os.environ, "PYTHONPATH": str(repository)}
+    done = subprocess.run([sys.executable, "script.py"], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == (f"begun\n{sum(range(parallel.MANY + 1))}\n", "")
+
+
+def test_what_is_printed_in_a_process_is_no_answer(two_cores: None, capfd: pytest.CaptureFixture[str]) -> None:
+    with parallel.mapping(parallel.MANY, waits=False) as over:
+        assert list(over(print, ["so"])) == [None]
+    assert capfd.readouterr() == ("", "so\n")
+
+
+def test_a_process_that_is_killed_is_one_line_and_replaced(two_cores: None) -> None:
+    with parallel.keep_processes():
+        with (
+            pytest.raises(AggregateError, match="a process that read runs was killed"),
+            parallel.mapping(parallel.MANY, waits=False) as over,
+        ):
+            list(over(os._exit, [1]))
         with parallel.mapping(parallel.MANY, waits=False) as over:
-            assert {process for _, process, _ in over(where, range(9))} == {os.getpid()}
-    finally:
-        go.set()
-        thread.join()
+            assert list(over(abs, [-1])) == [1]
 
 
-@needs_fork
-def test_a_process_that_is_killed_is_one_line(two_cores: None) -> None:
-    with (
-        pytest.raises(AggregateError, match="a process that read runs was killed"),
-        parallel.mapping(parallel.MANY, waits=False) as over,
-    ):
-        list(over(os._exit, [1]))
-
-
-@needs_fork
 def test_what_fails_in_a_process_fails_here(two_cores: None) -> None:
     with pytest.raises(ValueError, match="invalid literal"), parallel.mapping(parallel.MANY, waits=False) as over:
         list(over(int, ["1", "x", "2"]))
 
 
-@needs_fork
 def test_processes_judge_as_one_does(
     tmp_path: Path, synthetic: ModuleType, two_cores: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sweep = synthetic.make_sweep(tmp_path, (600.0, 500.0), 2, lean=True, points=40)
     here = summarise([sweep]).sweeps[0]
     monkeypatch.setattr(parallel, "MANY", 2)
-    forked = summarise([sweep]).sweeps[0]
+    in_processes = summarise([sweep]).sweeps[0]
     for name in ("runs", "curves", "scores", "ranking", "findings", "events", "variance"):
-        pd.testing.assert_frame_equal(getattr(forked, name), getattr(here, name))
+        pd.testing.assert_frame_equal(getattr(in_processes, name), getattr(here, name))

@@ -190,11 +190,12 @@ def as_another_user(sweeps: Sweeps) -> str:
             return "skipped: no interpreter that this user may run"
         (folder / "work").mkdir()
         theirs = Sweeps(folder / "work", sweeps.conf, "nobody", python)
-        theirs.submit("one")  # which is one of the pair
+        short = ("--steps", "120")
+        theirs.submit("one", *short)  # which is one of the pair
         said = theirs("cancel", "one")
         assert "1 runs cancelled" in said, said
         wait_until("its end", lambda: not {"pending", "running"} & set(theirs.states()), PATIENCE_S)
-        theirs.submit("pair", "--wait")
+        theirs.submit("pair", *short, "--wait")
         assert theirs.states() == ["done"] * 3, theirs("status", "--runs")
         theirs("aggregate", "--out", "report.html")
         owners = {path.owner() for path in theirs.folder.glob("results/runs/*/seed-1/*")}

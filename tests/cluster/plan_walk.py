@@ -29,7 +29,7 @@ def walk(
     """Type every command that `next` says. values: what the first `next` is given, which the later ones must know of
     themselves. backend: what is added to every submit. file: the plan's, the packaged one without."""
     typed: list[list[str]] = []
-    while wanted := _commands(sweeps("next", *_given(file), *(values if not typed else ()))):
+    while wanted := _commands(sweeps.here("next", *_given(file), *(values if not typed else ()))):
         assert wanted not in typed, f"`next` says the same again: {wanted}"
         typed += [wanted]
         for line in wanted:
@@ -38,7 +38,10 @@ def walk(
                 _decide(sweeps, sweep, words)
             else:
                 assert command in ("submit", "aggregate"), line
-                sweeps(command, sweep, *words, *(backend if command == "submit" else ()))
+                if command == "submit":
+                    sweeps(command, sweep, *words, *backend)
+                else:
+                    sweeps.here(command, sweep, *words)
         wait_until("the end of the runs", lambda: not set(sweeps.states()) & ACTIVE, patience_s, pause=0.5)
 
 
@@ -66,10 +69,10 @@ def _decide(sweeps: Sweeps, sweep: str, words: Sequence[str]) -> None:
 def check(sweeps: Sweeps, file: Path | None = None) -> str:
     """What must be true of a plan that was walked to its end, in a line. file: the plan's, the packaged one without."""
     store, walked = ResultsFolder(sweeps.folder / "results"), plan.load(file)
-    assert sweeps("next", *_given(file)).startswith("the plan is done")
+    assert sweeps.here("next", *_given(file)).startswith("the plan is done")
     runs, tasks = _each_once(sweeps)
     moved = _carried(store, walked)
-    sweeps("aggregate", "--out", "verdict.html")
+    sweeps.here("aggregate", "--out", "verdict.html")
     answered = _answered(store, walked, html.unescape((sweeps.folder / "verdict.html").read_text()))
     made = Counter(decision.how for decision in store.read_decisions())
     told = ", ".join(f"{count} by {how}" for how, count in sorted(made.items()))

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import slurm_cluster
 from driver import Sweeps
 from faults import FAULTS
+from slurm_cluster import Settings
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux" or os.geteuid() != 0, reason="a throw-away Slurm needs Linux and root"
@@ -23,14 +23,6 @@ pytestmark = pytest.mark.skipif(
 CHOSEN = [name for name, fault in FAULTS.items() if fault.in_tests or os.environ.get("SWEEPS_FAULTS") == "all"]
 
 
-@pytest.fixture
-def conf() -> Iterator[Path]:
-    """A cluster of its own for each fault: some leave nodes drained behind."""
-    found = slurm_cluster.start(settings=slurm_cluster.Settings(accounting=True))
-    yield found
-    slurm_cluster.stop(found.parent)
-
-
 @pytest.mark.parametrize("name", CHOSEN)
-def test_it_recovers(tmp_path: Path, conf: Path, name: str) -> None:
-    print(FAULTS[name].try_it(Sweeps(tmp_path, conf)))
+def test_it_recovers(tmp_path: Path, cluster: Callable[[Settings], Path], name: str) -> None:
+    print(FAULTS[name].try_it(Sweeps(tmp_path, cluster(Settings(accounting=True)))))

@@ -5,28 +5,21 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import slurm_cluster
 from driver import PATIENCE_S, Sweeps, complete
+from slurm_cluster import Settings
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux" or os.geteuid() != 0, reason="a throw-away Slurm needs Linux and root"
 )
 
 
-@pytest.fixture(scope="module")
-def slurm_conf() -> Iterator[Path]:
-    conf = slurm_cluster.start()  # in a folder with a short name: the path of a socket is limited
-    yield conf
-    slurm_cluster.stop(conf.parent)
-
-
 @pytest.fixture
-def sweeps(tmp_path: Path, slurm_conf: Path) -> Sweeps:
-    return Sweeps(tmp_path, slurm_conf)
+def sweeps(tmp_path: Path, cluster: Callable[[Settings], Path]) -> Sweeps:
+    return Sweeps(tmp_path, cluster(Settings(max_array_size=4)))
 
 
 def test_an_array_trains_and_is_reported(sweeps: Sweeps) -> None:
@@ -39,7 +32,7 @@ def test_an_array_trains_and_is_reported(sweeps: Sweeps) -> None:
     assert "0 to submit" in again
     assert sweeps.states() == ["done", "done"]
     assert sweeps.attempts() == 2
-    sweeps("aggregate", "--out", "report.html")
+    sweeps.here("aggregate", "--out", "report.html")
     report = (sweeps.folder / "report.html").read_text()
     assert "num_q=1" in report
     assert "num_q=2" in report

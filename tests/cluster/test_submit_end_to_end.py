@@ -6,29 +6,21 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import slurm_cluster
 from driver import PATIENCE_S, STEPS, Sweeps
-from slurm_cluster import wait_until
+from slurm_cluster import Settings, wait_until
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux" or os.geteuid() != 0, reason="a throw-away Slurm needs Linux and root"
 )
 
 
-@pytest.fixture(scope="module")
-def slurm_conf() -> Iterator[Path]:
-    conf = slurm_cluster.start(settings=slurm_cluster.Settings(max_array_size=4))
-    yield conf
-    slurm_cluster.stop(conf.parent)
-
-
 @pytest.fixture
-def sweeps(tmp_path: Path, slurm_conf: Path) -> Sweeps:
-    return Sweeps(tmp_path, slurm_conf)
+def sweeps(tmp_path: Path, cluster: Callable[[Settings], Path]) -> Sweeps:
+    return Sweeps(tmp_path, cluster(Settings(max_array_size=4)))
 
 
 def test_more_tasks_than_an_array_holds_end_in_a_report(sweeps: Sweeps) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
+import json
 import os
+import signal
+import subprocess
 import sys
 import types
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -87,7 +89,21 @@ def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeSlurm:
 
 
 @pytest.fixture
-def typed(tmp_path: Path, slurm: FakeSlurm) -> Callable[[str], Callable[..., Result]]:
+def line(tmp_path: Path) -> Callable[..., list[str]]:
+    """The words of `sweeps ...` with a results folder; submits are of mine.yaml, to Slurm."""
+
+    def line(*words: str) -> list[str]:
+        whole = ["--results", str(tmp_path / "results"), *words]
+        if words[0] == "submit":
+            whole += ["--plan", str(tmp_path / "mine.yaml"), "--cluster", "slurm"]
+            whole += [] if "--profile" in words else ["--profile", "cpu"]
+        return whole
+
+    return line
+
+
+@pytest.fixture
+def typed(tmp_path: Path, slurm: FakeSlurm, line: Callable[..., list[str]]) -> Callable[[str], Callable[..., Result]]:
     """Given a plan, `sweeps ...` in this process, with its exit code checked; submits go to the pretended Slurm."""
 
     def with_plan(plan: str) -> Callable[..., Result]:
@@ -95,11 +111,7 @@ def typed(tmp_path: Path, slurm: FakeSlurm) -> Callable[[str], Callable[..., Res
         return invoke
 
     def invoke(*words: str, code: int = 0) -> Result:
-        line = ["--results", str(tmp_path / "results"), *words]
-        if words[0] == "submit":
-            line += ["--plan", str(tmp_path / "mine.yaml"), "--cluster", "slurm"]
-            line += [] if "--profile" in words else ["--profile", "cpu"]
-        result = CliRunner().invoke(cli, line)
+        result = CliRunner().invoke(cli, line(*words))
         assert result.exit_code == code, result.output
         return result
 
@@ -107,30 +119,32 @@ def typed(tmp_path: Path, slurm: FakeSlurm) -> Callable[[str], Callable[..., Res
 
 
 @pytest.fixture
-def killed(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], object], int, Iterable[tuple[Any, str]]], bool]:
-    """Does an action in a process that dies before its n-th effect; whether it died. Effects: (place, its function)."""
+def at_once() -> Iterator[Callable[..., list[int]]]:
+    """Carries out command lines at once, each in a process of its own; their exit codes. `forking.py`."""
+    forking = Path(__file__).with_name("forking.py")
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, str(forking)], text=True, **pipes) as parent:
+        assert parent.stdin is not None
+        assert parent.stdout is not None
 
-    def killed(action: Callable[[], object], step: int, effects: Iterable[tuple[Any, str]]) -> bool:
-        child = os.fork()
-        if child:
-            return os.waitpid(child, 0)[1] != 0
-        steps = itertools.count()
+        def at_once(*lines: list[str], effects: Iterable[tuple[str, str]] = (), step: int = 0) -> list[int]:
+            shared = {"environment": {**os.environ}, "effects": list(effects), "step": step}
+            print(json.dumps([{"words": words, **shared} for words in lines]), file=parent.stdin, flush=True)
+            codes: list[int] = json.loads(parent.stdout.readline())
+            return codes
 
-        def dying(effect: Callable[..., Any]) -> Callable[..., Any]:
-            def wrapped(*arguments: Any, **named: Any) -> Any:
-                if next(steps) == step:
-                    os._exit(9)
-                return effect(*arguments, **named)
+        yield at_once
+        parent.stdin.close()
 
-            return wrapped
 
-        for place, name in effects:
-            monkeypatch.setattr(place, name, dying(getattr(place, name)))
-        code = 1
-        try:
-            action()
-            code = 0
-        finally:
-            os._exit(code)
+@pytest.fixture
+def killed(at_once: Callable[..., list[int]]) -> Callable[[list[str], int, Iterable[tuple[str, str]]], bool]:
+    """Carries out a command line in a process that is killed before its n-th effect; whether it was. Effects: (module,
+    function)."""
+
+    def killed(words: list[str], step: int, effects: Iterable[tuple[str, str]]) -> bool:
+        (code,) = at_once(words, effects=effects, step=step)
+        assert code in (0, -signal.SIGKILL)
+        return code != 0
 
     return killed

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,12 +16,10 @@ from click.testing import CliRunner, Result
 from driver import PATIENCE_S
 from slurm_cluster import wait_until
 
-import jobs.results.results_folder
 from jobs.cli import cli
 from jobs.planning import decisions, plan
 from jobs.planning.expand import expand
 from jobs.results.results_folder import ResultsFolder
-from sweepwise.core import atomic
 
 PLAN = """
 plan: mine
@@ -401,15 +398,16 @@ def test_a_crash_at_any_write_leaves_the_old_state_or_the_new(
     typed: Typed, results: Path, killed: Callable[..., bool]
 ) -> None:
     effects = (
-        (jobs.results.results_folder, "create_json"),
-        (atomic, "write"),
-        (os, "replace"),
+        ("jobs.results.results_folder", "create_json"),
+        ("sweepwise.core.atomic", "write"),
+        ("os", "replace"),
     )
     typed("adopt", "ensemble", "--set", "num_q=1")
+    adopt = ["--results", str(results), "adopt", "gamma", "--keep", "--plan", str(results.parent / "mine.yaml")]
     left = []
     for step in itertools.count():
         before = recorded(results)
-        died = killed(lambda: typed("adopt", "gamma", "--keep"), step, effects)
+        died = killed(adopt, step, effects)
         left.append(len(recorded(results)) - len(before))  # it can be read, and what was there is
         assert recorded(results)[: len(before)] == before
         if not left[-1]:

@@ -11,13 +11,11 @@ from typing import Any
 import pytest
 from fake_slurm import FakeSlurm
 
-from jobs import process
 from jobs.backends.slurm import handover
-from jobs.results import lock, results_folder
+from jobs.results import lock
 from jobs.results.attempts import RunRef
 from jobs.results.records import Attempt, CodeFile
 from jobs.results.results_folder import ResultsFolder
-from sweepwise.core import atomic
 from sweepwise.core.errors import JobsError
 
 PLAN = """
@@ -104,14 +102,14 @@ def test_more_chunks_than_may_run_at_a_time_wait_for_one_another(run: Any, slurm
 # --- killed -------------------------------------------------------------------------------------------------
 
 
-EFFECTS = ((atomic, "write"), (results_folder, "create_json"), (process, "run"))
+EFFECTS = (("sweepwise.core.atomic", "write"), ("jobs.results.results_folder", "create_json"), ("jobs.process", "run"))
 
 
 def test_a_submit_killed_at_any_step_is_completed_by_the_next(
-    run: Any, slurm: FakeSlurm, store: ResultsFolder, killed: Callable[..., bool]
+    run: Any, slurm: FakeSlurm, store: ResultsFolder, line: Callable[..., list[str]], killed: Callable[..., bool]
 ) -> None:
     for step in itertools.count():
-        died = killed(lambda: run("submit", "q"), step, EFFECTS)
+        died = killed(line("submit", "q"), step, EFFECTS)
         if not died:
             break
         if step % 2:
@@ -127,9 +125,9 @@ def test_a_submit_killed_at_any_step_is_completed_by_the_next(
 
 
 def test_status_completes_what_was_killed(
-    run: Any, slurm: FakeSlurm, store: ResultsFolder, killed: Callable[..., bool]
+    run: Any, slurm: FakeSlurm, store: ResultsFolder, line: Callable[..., list[str]], killed: Callable[..., bool]
 ) -> None:
-    step = next(s for s in itertools.count() if killed(lambda: run("submit", "q"), s, EFFECTS) and slurm.tasks())
+    step = next(s for s in itertools.count() if killed(line("submit", "q"), s, EFFECTS) and slurm.tasks())
     assert slurm.tasks()[-1]["held"]
     assert "interrupted" in run("status").stderr
     check(store, slurm)
@@ -206,19 +204,10 @@ def test_a_refusal_keeps_what_was_taken_and_frees_the_rest(run: Any, slurm: Fake
 # --- two terminals ------------------------------------------------------------------------------------------
 
 
-def test_two_submits_at_once_submit_once_and_lose_no_seed(run: Any, slurm: FakeSlurm, store: ResultsFolder) -> None:
-    children = []
-    for seeds in ("1-3", "2-5"):
-        child = os.fork()
-        if not child:
-            code = 1
-            try:
-                run("submit", "q", "--seeds", seeds)
-                code = 0
-            finally:
-                os._exit(code)
-        children.append(child)
-    assert [os.waitpid(child, 0)[1] for child in children] == [0, 0]
+def test_two_submits_at_once_submit_once_and_lose_no_seed(
+    run: Any, slurm: FakeSlurm, store: ResultsFolder, line: Callable[..., list[str]], at_once: Callable[..., list[int]]
+) -> None:
+    assert at_once(*(line("submit", "q", "--seeds", seeds) for seeds in ("1-3", "2-5"))) == [0, 0]
     view = store.read_sweep("q")
     assert view is not None
     assert [config.seeds for config in view.configs] == [[1, 2, 3, 4, 5]] * 2

@@ -214,16 +214,37 @@ if __name__ == "__main__":
 
 # --- a sweep with it --------------------------------------------------------------------------------------
 
+from collections.abc import Callable  # noqa: E402
+
 import pytest  # noqa: E402 - what stands above is a module of its own
 from driver import PATIENCE_S, Sweeps  # noqa: E402
 from slurm_cluster import wait_until  # noqa: E402
+
+from jobs.backends import registry  # noqa: E402
 
 SUBMIT = ("--plan", "plan.yaml", "--cluster", "pbs", "--profile", "cpu")
 SHORT = (*SUBMIT, "--steps", "40", "--set", "eval_freq=10")
 
 
 @pytest.fixture
-def pbs(tmp_path: Path) -> Sweeps:
+def installed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Path], None]]:
+    """Installs a package into this process, too, until the test ends."""
+
+    def forget() -> None:
+        for cached in (registry._installed, registry.get):
+            cached.cache_clear()
+        sys.modules.pop("pbs_backend", None)
+
+    def install(package: Path) -> None:
+        monkeypatch.syspath_prepend(package)
+        forget()
+
+    yield install
+    forget()
+
+
+@pytest.fixture
+def pbs(tmp_path: Path, installed: Callable[[Path], None]) -> Sweeps:
     """`sweeps ...` where a package with the backend is installed."""
     package = tmp_path / "site"
     (package / "pbs_backend-1.0.dist-info").mkdir(parents=True)
@@ -235,6 +256,8 @@ def pbs(tmp_path: Path) -> Sweeps:
     sweeps = Sweeps(tmp_path)
     sweeps.environment |= {"PBS_SERVER": str(tmp_path / "server"), "PBS_PLUGIN": str(package)}
     sweeps.environment["PYTHONPATH"] += os.pathsep + str(package)
+    installed(package)
+    sweeps.in_this_process = sweeps.environment["PYTHONPATH"]
     return sweeps
 
 
@@ -251,7 +274,7 @@ def hold(pbs: Sweeps) -> int:
     return pid
 
 
-def test_submit_status_logs_usage_and_report(pbs: Sweeps) -> None:
+def test_submit_status_logs_usage_and_report_and_without_its_package_the_runs_are_still_shown(pbs: Sweeps) -> None:
     assert "auto|slurm|pbs|local|debug" in pbs("submit", "--help")
     assert "#PBS -N pair-" in pbs("submit", "pair", *SHORT, "--dry-run")
     assert not pbs_jobs(pbs)
@@ -267,6 +290,12 @@ def test_submit_status_logs_usage_and_report(pbs: Sweeps) -> None:
     wait_until("the report", (pbs.folder / "results" / "reports" / "pair.html").exists, PATIENCE_S, pause=0.2)
     assert "0 to submit" in pbs("submit", "pair", *SHORT)
     assert len(pbs_jobs(pbs)) == 3
+    pbs.environment["PYTHONPATH"] = pbs.environment["PYTHONPATH"].partition(os.pathsep)[0]
+    pbs.in_this_process = ""
+    assert pbs.states() == ["done", "done"]
+    assert "'pbs' is not one of 'auto', 'slurm', 'local', 'debug'" in (
+        pbs.python_with("-m", "jobs.cli", "submit", "pair", *SHORT).stderr
+    )
 
 
 def test_the_other_seeds_wait_until_the_first_is_healthy(pbs: Sweeps) -> None:
@@ -309,12 +338,3 @@ def test_a_submit_that_was_killed_is_completed_by_status(pbs: Sweeps, taken: int
     assert "is complete now" in pbs.python_with("-m", "jobs.cli", "status").stderr
     pbs.until("done", "done")
     assert len(pbs_jobs(pbs)) == 2
-
-
-def test_without_its_package_the_runs_are_still_shown(pbs: Sweeps) -> None:
-    pbs("submit", "one", *SHORT, "--wait")
-    pbs.environment["PYTHONPATH"] = pbs.environment["PYTHONPATH"].partition(os.pathsep)[0]
-    assert pbs.states() == ["done"]
-    assert "'pbs' is not one of 'auto', 'slurm', 'local', 'debug'" in (
-        pbs.python_with("-m", "jobs.cli", "submit", "one", *SHORT).stderr
-    )
