@@ -43,7 +43,7 @@ def install(which: str, python: str, wheel: Path | None) -> Path:
     held = subprocess.run([str(interpreter), "-c", script], capture_output=True, text=True, check=True).stdout
     (folder / "torch.txt").write_text(held)  # so that nothing that follows takes another build
     options = ["--resolution", RESOLUTIONS[which], "-c", str(folder / "torch.txt")]
-    # dm_control by name, which the project does not require on every Python; uv leaves labmaze out there (pyproject.toml).
+    # dm_control by name: the project does not require it on every Python. uv leaves labmaze out there (pyproject.toml).
     subprocess.run([*pip, *options, "-e", ".[test]", stated["dm_control"]], cwd=ROOT, check=True)
     return interpreter
 
