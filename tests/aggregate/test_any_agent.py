@@ -415,6 +415,7 @@ SPECIAL: list[dict[int, dict[str, bool]]] = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("special", SPECIAL)
 @pytest.mark.parametrize("finals", [(600.0, 500.0, 90.0), (300.0, 310.0, 900.0)])
 def test_results_times_minus_one_are_judged_alike(

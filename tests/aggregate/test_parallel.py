@@ -91,6 +91,7 @@ def test_what_fails_in_a_process_fails_here(two_cores: None) -> None:
         list(over(int, ["1", "x", "2"]))
 
 
+@pytest.mark.slow
 def test_processes_judge_as_one_does(
     tmp_path: Path, synthetic: ModuleType, two_cores: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

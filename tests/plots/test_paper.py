@@ -27,6 +27,7 @@ def sweep(tmp_path_factory: pytest.TempPathFactory, synthetic: ModuleType) -> Sw
     return summarise([made]).sweeps[0]
 
 
+@pytest.mark.slow
 def test_every_figure_that_there_is_something_for_is_written(sweep: SweepSummary, tmp_path: Path) -> None:
     names = [path.name for path in paper.write(sweep, tmp_path / "new", ["svg"], 1, [])]
     assert names == [

@@ -29,6 +29,7 @@ def test_two_steps_by_hand() -> None:
     assert after.item() == pytest.approx(1 - first - second, abs=2e-7)
 
 
+@pytest.mark.slow
 def test_the_steps_of_torch() -> None:
     start, grads = torch.randn(2, 3, 5, 101), torch.randn(20, 2, 3, 5, 101)
     torch.testing.assert_close(trained(Adam, start, grads), trained(torch.optim.Adam, start, grads))
@@ -70,6 +71,7 @@ def test_threads_change_nothing() -> None:
         torch.set_num_threads(before)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not kernels.compiled(), reason="no C compiler")
 def test_it_leaves_the_machinery_of_torch_compile_alone():
     """Its import would be a third of a run's start."""

@@ -368,6 +368,7 @@ def test_dropout_leaves_out_its_share_and_scales_the_rest():
     assert Draws.fresh([1], "x").dropout(0.0, 2, 50, 64) is None
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not kernels.compiled(), reason="no C compiler: torch's own Adam imports it all")
 def test_an_update_imports_nothing_that_takes_long():
     """A third of a second of a run's start, where gradients are handed to `backward` or torch.compile is touched."""

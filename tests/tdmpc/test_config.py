@@ -192,6 +192,7 @@ def result_of(tiny, trained_in, tmp_path_factory):
     return find
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("name", sorted(CHANGED))
 def test_every_key_changes_what_a_run_computes(tiny, result_of, equal_weights, name):
     value, context = CHANGED[name]
