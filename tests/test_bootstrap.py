@@ -297,7 +297,7 @@ def test_the_demo_called_again_also_runs_what_failed(bootstrap: ModuleType, reco
     assert bootstrap.demo(SimpleNamespace(torch="cpu")) == 0
     words = [command[3:] for command in recorder.commands if command[0] == "ROOT/.venv/bin/sweeps"]
     assert [line[0] for line in words] == ["submit", "rerun", "aggregate"]
-    assert words[1] == ["rerun", "ensemble", "--all", "--wait"]
+    assert words[1] == ["rerun", "rates", "--all", "--wait"]
 
 
 def test_the_test_command_runs_every_check_and_counts_failures(
