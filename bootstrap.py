@@ -375,16 +375,19 @@ def demo(options):
     again = os.path.isdir(DEMO)
     if not again:
         os.mkdir(DEMO)
-    say("training the small preset of the ensemble sweep: 8 configurations, 2 seeds each")
-    small = ["--preset", "small", "--seeds", "2", "--seeds-per-job", "2", "--cluster", "local", "--wait"]
-    trained = run(sweeps + ["submit", "ensemble"] + small)
+    say("the tutorial's sweep: two learning rates, five seeds each; about five minutes on two cores")
+    # On CPU cores even if there is a GPU, which networks this small keep waiting for launches (docs/speed.md).
+    where = ["--cluster", "local", "--profile", "cpu", "--option", "cpus=%d" % max(1, processors() // 2)]
+    plan = ["--plan", os.path.join(ROOT, "docs", "tutorial", "first.yaml")]
+    how = ["--seeds-per-job", "5", "--checkpoint-minutes", "1", "--wait"]
+    trained = run(sweeps + ["submit", "rates"] + plan + where + how)
     if again:
         # What a shutdown or a kill left; submit does not repeat failures unasked.
-        trained = run(sweeps + ["rerun", "ensemble", "--all", "--wait"])
-    code = run(sweeps + ["aggregate", "--out", report]) if trained == 0 else trained
+        trained = run(sweeps + ["rerun", "rates", "--all", "--wait"])
+    code = run(sweeps + ["aggregate", "rates", "--out", report]) if trained == 0 else trained
     if code == 0:
         say("report: " + report)
-        say("on from here: . .venv/bin/activate && sweeps --help")
+        say("on from here: docs/tutorial.md, after `. .venv/bin/activate; export SWEEPS_RESULTS=demo/results`")
     return code
 
 

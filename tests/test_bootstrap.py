@@ -13,8 +13,14 @@ from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 
+import click
 import pytest
+from click.testing import CliRunner
+
+from jobs.cli import cli
+from jobs.planning import plan
 
 Command = list[str]
 
@@ -442,7 +448,17 @@ def test_the_demo_called_again_also_runs_what_failed(bootstrap: ModuleType, reco
     assert bootstrap.demo(SimpleNamespace(torch="cpu")) == 0
     words = [command[3:] for command in recorder.commands if command[0] == "ROOT/.venv/bin/sweeps"]
     assert [line[0] for line in words] == ["submit", "rerun", "aggregate"]
-    assert words[1] == ["rerun", "ensemble", "--all", "--wait"]
+    assert words[1] == ["rerun", "rates", "--all", "--wait"]
+
+
+def test_the_demos_sweep_is_the_tutorials(bootstrap: ModuleType, recorder: Recorder, repository: Path) -> None:
+    bootstrap.demo(SimpleNamespace(torch="cpu"))
+    (submit,) = [command[1:] for command in recorder.commands if "submit" in command]
+    with patch.object(click.Command, "invoke", lambda *_: None):  # its words are legal; nothing is carried out
+        assert CliRunner().invoke(cli, submit).exit_code == 0
+    path = submit[submit.index("--plan") + 1].replace("ROOT", str(repository))
+    (sweep,) = plan.load(Path(path)).select(submit[submit.index("submit") + 1])
+    assert (sweep.name, tuple(sweep.factors)) == ("rates", ("lr",))
 
 
 def test_the_test_command_runs_every_check_and_counts_failures(

@@ -316,7 +316,6 @@ def trained_for_real(world: World) -> None:
 # Line of prose -> what happens before it, which is otherwise that `ensemble` is done; what it says.
 PROSE: dict[str, tuple[Callable[[World], None], str]] = {
     "sweeps adopt --undo": (decided, "ensemble"),
-    "sweeps adopt rates --plan first.yaml --from-verdict": (tutorial_done, "lr"),
     "sweeps cancel ensemble": (training, "48 runs cancelled"),
     "sweeps cancel ensemble --diverged": (diverged, "5 runs cancelled"),
     "sweeps evaluate ID/seed-1 --at 50000": (trained_for_real, "50,000"),
@@ -325,7 +324,7 @@ PROSE: dict[str, tuple[Callable[[World], None], str]] = {
     f"sweeps import results/tdmpc2 --name published --map {MAP}": (published, "tdmpc2"),
     "sweeps logs ID/seed-1 -f": (logged, "that is its log"),
     "sweeps logs <run>": (logged, "that is its log"),
-    "sweeps logs fe5ffd68fe/seed-1": (tutorial_done, "that is its log"),
+    "sweeps logs c1a5196557/seed-1": (tutorial_done, "that is its log"),
     "sweeps prune ensemble": (training, "runs stopped"),
     "sweeps release <sweep>": (held, "released"),
     "sweeps rerun <sweep> --failed": (failed, "1 to submit"),

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 
 from rich.console import Console, Group
 from rich.live import Live
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn
 from rich.text import Text
 
 from jobs.backends import registry
@@ -18,11 +18,14 @@ from jobs.results.run_state import ACTIVE, State, ending
 from jobs.runs import canary, logs
 from jobs.runs.status import RunStatus, load_statuses, sweeps
 from jobs.submit.submit import PlannedRun
-from jobs.terminal.tables import counts_text, format_last, state_text, status_tables
+from jobs.terminal.tables import counts_text, duration, format_last, state_text, status_tables
 
 _WATCH_S = 5.0
 _LOG_S = 1.0
 _ASK_SLURM_S = 20.0  # the files of the runs are read more often than Slurm is queried
+_WINDOW_S = 60.0  # the time left is estimated by the speed of this long; evaluations, which make no steps, are in it
+_SHORTEST_S = 15.0  # the shortest time that a speed is measured over
+_SETTLED = 0.1, 120.0  # fraction of the steps or seconds, after which the speed counts: first, runs act randomly
 
 
 def wait(store: ResultsFolder, choices: Sequence[PlannedRun], backend: str, console: Console) -> Counter[State]:
@@ -71,12 +74,37 @@ def follow_log(store: ResultsFolder, run: RunRef, position: logs.Position, write
 def _progress(console: Console) -> Progress:
     return Progress(
         TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
-        MofNCompleteColumn(),
+        BarColumn(bar_width=20),
+        TaskProgressColumn(),
         TextColumn("{task.fields[detail]}"),
-        TimeElapsedColumn(),
         console=console,
     )
+
+
+class TimeLeft:
+    """Estimates the seconds until the remaining steps are made, at the recent speed of all runs together."""
+
+    def __init__(self) -> None:
+        self._first: tuple[float, int] | None = None
+        self._samples: deque[tuple[float, int]] = deque()
+
+    def update(self, now: float, completed: int, remaining: int) -> float | None:
+        """The estimate at time `now`; None while the speed is not known."""
+        if self._first is None or completed <= self._first[1]:
+            self._first = now, completed  # no run makes steps yet
+            return None
+        fraction, seconds = _SETTLED
+        if completed < fraction * (completed + remaining) and now - self._first[0] < seconds:
+            return None
+        if self._samples and self._samples[0][1] == completed:
+            self._samples.clear()  # the first updates may take long without a step
+        self._samples.append((now, completed))
+        while self._samples[0][0] < now - _WINDOW_S:
+            self._samples.popleft()
+        start, before = self._samples[0]
+        if now - start < _SHORTEST_S or completed <= before or not remaining:
+            return None
+        return remaining * (now - start) / (completed - before)
 
 
 class _ProgressView:
@@ -90,6 +118,7 @@ class _ProgressView:
         self._ended: set[RunRef] = set()
         self._notes: set[str] = set()
         self._tenths, self._steps = 0, total
+        self._time_left = TimeLeft()
 
     def print_notes(self, notes: Sequence[str]) -> None:
         """Print the notes that were not printed before."""
@@ -101,6 +130,11 @@ class _ProgressView:
     def update(self, statuses: Mapping[RunRef, RunStatus]) -> None:
         completed = sum(min(run.record.step, run.record.steps) for run in statuses.values())
         detail = str(counts_text(Counter(run.state.state for run in statuses.values())))
+        active = (run.record for run in statuses.values() if run.state.state in ACTIVE)
+        remaining = sum(max(0, record.steps - record.step) for record in active)
+        left = self._time_left.update(time.time(), completed, remaining)
+        if left is not None:
+            detail += f", about {duration(left)} left"
         self._progress.update(self._total, completed=completed, detail=detail)
         self._print_tenths(completed, detail)
         for ref, run in statuses.items():
@@ -141,8 +175,7 @@ class _ProgressView:
         status = run.record.status
         if status is None:
             return ""
-        trains = run.state.state == "running" and status.steps_per_s is not None
-        parts = [f"{status.steps_per_s:.1f} steps/s"] if trains else []
+        parts = [f"{run.steps_per_s:.1f} steps/s"] if run.steps_per_s else []  # 0 before it is measured
         if status.last_return is not None:
             parts.append(f"{self._result_words} {format_last(status.last_return, self._result_words)}")
         return ", ".join(parts)
