@@ -18,14 +18,14 @@ void two_hot(long sets, long many, long rows, long bins, const float *centres, c
         float *to = y + row * bins;
         const float *from = x + row / rows * many * rows + row % rows;
         for (long n = 0; n < many; n++) {
-            float at = copysignf(log1pf(fabsf(from[n * rows])), from[n * rows]);
+            float at = copysignf(log1p_(fabsf(from[n * rows])), from[n * rows]);
             at = at < low ? low : at > high ? high : at; /* NaN is propagated */
             float position = (at - low) / (high - low) * (bins - 1);
 #pragma omp simd
             for (long k = 0; k < bins; k++) {
                 float tent = 1.0f - fabsf(position - k);
-                tent = (tent < 0 ? 0 : tent) * share;
-                to[k] = n ? to[k] + tent : tent;
+                tent = tent < 0 ? 0 : tent;
+                to[k] = n ? fma_(tent, share, to[k]) : tent * share;
             }
         }
     }
@@ -70,14 +70,12 @@ void squared_errors(long seeds, long steps, long heads, long size, const float *
 #pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
     for (long part = 0; part < seeds * steps * heads; part++) {
         const float *from = x + part * size, *to = near + part / heads * size;
-        float *slope = grad + part * size, weight = weights[part / heads % steps] / (steps * heads * size), sum = 0;
-#pragma omp simd reduction(+ : sum)
-        for (long i = 0; i < size; i++) {
-            float error = from[i] - to[i];
-            sum += error * error;
-            slope[i] = 2 * weight * error;
-        }
-        each[part] = weight * sum;
+        float *slope = grad + part * size, weight = weights[part / heads % steps] / (steps * heads * size);
+#pragma omp simd
+        for (long i = 0; i < size; i++) slope[i] = from[i] - to[i];
+        each[part] = weight * dot(size, slope, slope);
+#pragma omp simd
+        for (long i = 0; i < size; i++) slope[i] *= 2 * weight;
     }
     for (long seed = 0; seed < seeds; seed++) y[seed] = in_order(steps * heads, each + seed * steps * heads);
 }
@@ -93,7 +91,7 @@ void squash(long rows, long size, float low, float high, const float *raw, float
 #pragma omp simd
         for (long i = 0; i < size; i++) {
             mean[row * size + i] = from[i];
-            log_std[row * size + i] = low + half + half * tanh_(from[size + i]);
+            log_std[row * size + i] = fma_(half, tanh_(from[size + i]), low + half);
         }
     }
 }
@@ -109,7 +107,7 @@ void squash_grad(long rows, long size, float low, float high, const float *log_s
         for (long i = 0; i < size; i++) {
             float t = (log_std[row * size + i] - low - half) / half;
             to[i] = to_mean[row * size + i];
-            to[size + i] = to_log_std[row * size + i] * half * (1 - t * t);
+            to[size + i] = to_log_std[row * size + i] * half * fma_(-t, t, 1);
         }
     }
 }
@@ -129,10 +127,10 @@ void gaussian(long rows, long size, const float *mean, const float *log_std, con
         float log_density = 0, sum = 0;
         for (long i = row * size; i < (row + 1) * size; i++) {
             float beyond = fabsf(mean[i]) - threshold;
-            log_density -= 0.5f * eps[i] * eps[i] + log_std[i] + 0.918938533f; /* log(2 pi) / 2 */
+            log_density -= fma_(0.5f * eps[i], eps[i], log_std[i]) + 0.918938533f; /* log(2 pi) / 2 */
             if (beyond <= 0) continue; /* false for NaN, which is propagated */
-            sum += powf(beyond, power);
-            slope[i] = copysignf(power * powf(beyond, power - 1) / size, mean[i]);
+            sum += pow_(beyond, power);
+            slope[i] = copysignf(power * pow_(beyond, power - 1) / size, mean[i]);
         }
         log_prob[row] = log_density;
         hinge[row] = sum / size;
@@ -147,9 +145,9 @@ void gaussian_grad(long rows, long size, const float *action, const float *sprea
     for (long row = 0; row < rows; row++)
 #pragma omp simd
         for (long i = row * size; i < (row + 1) * size; i++) {
-            float through = to_action[i] * (1 - action[i] * action[i]);
-            to_mean[i] = through + to_hinge[row] * slope[i];
-            to_log_std[i] = through * spread[i] - to_log_prob[row];
+            float through = to_action[i] * fma_(-action[i], action[i], 1);
+            to_mean[i] = fma_(to_hinge[row], slope[i], through);
+            to_log_std[i] = fma_(through, spread[i], -to_log_prob[row]);
         }
 }
 
@@ -160,10 +158,11 @@ static inline void adam_part(long n, float *restrict p, const float *restrict g,
 {
 #pragma omp simd
     for (long i = 0; i < n; i++) {
-        float mean = m[i] + (1.0f - beta1) * (g[i] - m[i]), square = beta2 * v[i] + (1.0f - beta2) * (g[i] * g[i]);
+        float mean = fma_(1.0f - beta1, g[i] - m[i], m[i]);
+        float square = fma_(beta2, v[i], (1.0f - beta2) * (g[i] * g[i]));
         m[i] = mean;
         v[i] = square;
-        p[i] -= rate * mean / (sqrtf(square) * root + eps);
+        p[i] -= rate * mean / fma_(sqrtf(square), root, eps);
     }
 }
 
@@ -177,12 +176,8 @@ void clip(long count, const long *sizes, float *const *x, long seeds, float most
         for (long of = 0; of < count; of++) {
             long n = sizes[of] / seeds;
             const float *own = x[of] + seed * n;
-            for (long from = 0; from < n; from += GRAIN) {
-                float sum = 0;
-#pragma omp simd reduction(+ : sum)
-                for (long i = from; i < (n - from < GRAIN ? n : from + GRAIN); i++) sum += own[i] * own[i];
-                squares += sum;
-            }
+            for (long from = 0; from < n; from += GRAIN)
+                squares += dot(n - from < GRAIN ? n - from : GRAIN, own + from, own + from);
         }
         norms[seed] = sqrt(squares);
         float factor = most / (norms[seed] + 1e-6f);

@@ -1,4 +1,4 @@
-"""Builds and loads the C kernels for CPUs, `kernels.c` and `stack.c`.
+"""Builds and loads the C kernels for CPUs, `kernels.c` and `stack.c`, and `clang.c`, for that compiler's threads.
 
 They are compiled once per machine, in a few seconds, into the user's cache. Without a C compiler, or with
 SWEEPS_KERNELS=torch, the same formulas run as torch operations, equal to rounding.
@@ -20,9 +20,10 @@ from torch import Tensor
 
 from tdmpc.accel import processor
 
-SOURCES = [Path(__file__).with_name(name) for name in ("kernels.c", "stack.c")]
+SOURCES = [Path(__file__).with_name(name) for name in ("kernels.c", "stack.c", "clang.c")]
 HEADER = Path(__file__).with_name("rows.h")
-FLAGS = ("-O3", "-march=native", "-fPIC", "-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros")
+# Nothing here may let a compiler change a result: rows.h says why every one gives the same bits.
+FLAGS = ("-O3", "-march=native", "-fPIC", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math")
 # Not linked with an OpenMP library: the one that torch has loaded is used. Two would compete for the cores.
 COMPILE, LINK = ("-fopenmp", "-c"), ("-shared",)
 
@@ -43,7 +44,7 @@ def _load() -> ctypes.CDLL | str:
     if compiler is None:
         return "there is no C compiler (cc, gcc, clang, or CC)"
     try:
-        return _declare_signatures(ctypes.CDLL(str(_build(compiler))))
+        return built_by(compiler)
     except subprocess.CalledProcessError as error:
         lines = error.stderr.decode(errors="replace").strip().splitlines() or [f"exit code {error.returncode}"]
         return f"{compiler}: {next((line for line in lines if 'error' in line), lines[-1])}"
@@ -51,10 +52,17 @@ def _load() -> ctypes.CDLL | str:
         return f"{compiler}: {error}"
 
 
+def built_by(compiler: str) -> ctypes.CDLL:
+    """The kernels as this compiler builds them."""
+    return _declare_signatures(ctypes.CDLL(str(_build(compiler))))
+
+
 def _build(compiler: str) -> Path:
     """Path of the shared library, built unless the cache has it. Its name is a hash of all that it depends on."""
     texts = [path.read_bytes() for path in (*SOURCES, HEADER)]
-    key = hashlib.sha256(b"\0".join([*texts, *map(str.encode, (compiler, *FLAGS, torch.__version__, _processor()))]))
+    version = subprocess.run([compiler, "--version"], check=True, capture_output=True, timeout=120).stdout
+    options = (compiler, *FLAGS, *COMPILE, *LINK, torch.__version__, _processor())
+    key = hashlib.sha256(b"\0".join([*texts, version, *map(str.encode, options)]))
     root = cache()
     path = root / f"kernels-{key.hexdigest()[:16]}.so"
     if not path.exists():

@@ -2,6 +2,10 @@
  *
  * Plain C that compilers vectorise, and vector extensions of GCC and clang where that is much faster. Rows are float32,
  * contiguous. The order of the sums of a row is fixed. NaN and infinity are propagated.
+ *
+ * Every compiler gives the same bits. Compilers choose, copy by copy of a loop, which products they fuse with a sum, so
+ * they are told to fuse none (-ffp-contract=off), and `fma_` and `fmas` say where it is done. Nor may they order a sum:
+ * sums are written with vectors, and `omp simd` is only for loops whose elements are independent.
  */
 #include <stdint.h>
 #include <string.h>
@@ -26,6 +30,11 @@
 #define WIDE 4
 #define EACH(f, s) f(0, s), f(1, s), f(2, s), f(3, s)
 #endif
+#if defined(__FMA__) && !defined(__AVX512F__)
+#include <immintrin.h>
+#elif defined(__ARM_NEON) && defined(__aarch64__)
+#include <arm_neon.h>
+#endif
 
 typedef float vector __attribute__((vector_size(4 * WIDE), aligned(4), may_alias));
 typedef int lanes __attribute__((vector_size(4 * WIDE), aligned(4), may_alias));
@@ -44,18 +53,57 @@ static inline int workers(int threads, long work, long worth)
     return work < threads * worth ? (int)(work / worth) + 1 : threads;
 }
 
+/* a b + c, rounded once where the processor can, otherwise twice. `fmas` is the same for vectors; `nfmas`: c - a b. */
+static inline float fma_(float a, float b, float c)
+{
+#if defined(__FMA__) || defined(__aarch64__)
+    return __builtin_fmaf(a, b, c);
+#else
+    return a * b + c;
+#endif
+}
+
+ALWAYS vector fmas(vector a, vector b, vector c)
+{
+#if defined(__AVX512F__)
+    return (vector)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
+#elif defined(__FMA__)
+    return (vector)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
+#elif defined(__aarch64__)
+    return (vector)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b);
+#else
+    return a * b + c;
+#endif
+}
+
+ALWAYS vector nfmas(vector a, vector b, vector c)
+{
+#if defined(__AVX512F__)
+    return (vector)_mm512_fnmadd_ps((__m512)a, (__m512)b, (__m512)c);
+#elif defined(__FMA__)
+    return (vector)_mm256_fnmadd_ps((__m256)a, (__m256)b, (__m256)c);
+#elif defined(__aarch64__)
+    return (vector)vfmsq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b);
+#else
+    return c - a * b;
+#endif
+}
+
+#define SAME(lane, x) (x)
+ALWAYS vector all_of(float x) { return (vector){EACH(SAME, x)}; }
+
 /* e^x within 2 ulp for x up to 88; saturates below -87. `exps` is the same for vectors. */
 static inline float exp_(float x)
 {
     x = -87.0f > x ? -87.0f : x;
-    float t = x * 1.44269504f + 12583039.0f; /* 1.5 2^23 + 127: the sum's last bits are the exponent of the result */
-    float n = t - 12583039.0f, r = (x - n * 0.693359375f) - n * -2.12194440e-4f;
+    float t = fma_(x, 1.44269504f, 12583039.0f); /* 1.5 2^23 + 127: its last bits are the exponent of the result */
+    float n = t - 12583039.0f, r = fma_(n, 2.12194440e-4f, fma_(n, -0.693359375f, x));
     float p = 8.312525172e-3f; /* least greatest error, 1.05e-7 of e^r, where |r| < log(2) / 2 */
-    p = p * r + 4.189011414e-2f;
-    p = p * r + 1.666711447e-1f;
-    p = p * r + 4.999923178e-1f;
-    p = p * r + 1.0f;
-    p = p * r + 1.0f;
+    p = fma_(p, r, 4.189011414e-2f);
+    p = fma_(p, r, 1.666711447e-1f);
+    p = fma_(p, r, 4.999923178e-1f);
+    p = fma_(p, r, 1.0f);
+    p = fma_(p, r, 1.0f);
     uint32_t bits;
     float scale;
     memcpy(&bits, &t, 4);
@@ -78,17 +126,16 @@ ALWAYS vector greater(vector a, vector b) { return chosen(a > b, a, b); }
 ALWAYS vector smaller(vector a, vector b) { return chosen(a < b, a, b); }
 #endif
 
-ALWAYS vector all_of(float x) { return (vector){0} + x; }
-
 ALWAYS vector exps(vector x)
 {
     x = greater(all_of(-87.0f), x);
-    vector t = x * 1.44269504f + 12583039.0f, n = t - 12583039.0f;
-    vector r = (x - n * 0.693359375f) - n * -2.12194440e-4f, p = r * 8.312525172e-3f + 4.189011414e-2f;
-    p = p * r + 1.666711447e-1f;
-    p = p * r + 4.999923178e-1f;
-    p = p * r + 1.0f;
-    p = p * r + 1.0f;
+    vector t = fmas(x, all_of(1.44269504f), all_of(12583039.0f)), n = t - 12583039.0f;
+    vector r = fmas(n, all_of(2.12194440e-4f), fmas(n, all_of(-0.693359375f), x));
+    vector p = fmas(r, all_of(8.312525172e-3f), all_of(4.189011414e-2f));
+    p = fmas(p, r, all_of(1.666711447e-1f));
+    p = fmas(p, r, all_of(4.999923178e-1f));
+    p = fmas(p, r, all_of(1.0f));
+    p = fmas(p, r, all_of(1.0f));
     return p * (vector)((lanes)t << 23);
 }
 
@@ -96,7 +143,7 @@ ALWAYS vector inverses(vector x) /* 1 / x of each, to 1e-7; x: from 1 to 1e30 */
 {
 #if WIDE == 16 /* a division takes as long as ten other operations */
     vector guess = (vector)_mm512_rcp14_ps((__m512)x);
-    return guess + guess * (1.0f - x * guess);
+    return fmas(guess, nfmas(x, guess, all_of(1.0f)), guess);
 #else
     return 1.0f / x;
 #endif
@@ -109,6 +156,12 @@ static inline float in_order(long n, const float *x)
     for (long i = 0; i < n; i++) sum += x[i];
     return sum;
 }
+
+/* Logarithms and powers of the C library, in double precision: libraries and their versions differ in its last bits, of
+ * which rounding to float32 leaves nothing in all but one of millions; those for float32 differ more often. */
+static inline float log_(float x) { return (float)log((double)x); }
+static inline float log1p_(float x) { return (float)log1p((double)x); }
+static inline float pow_(float x, float y) { return (float)pow((double)x, (double)y); }
 
 /* tanh(x) to 1e-7 */
 static inline float tanh_(float x)
@@ -140,6 +193,28 @@ ALWAYS vector greatest(vector v, long group)
     return v;
 }
 
+ALWAYS vector load(const float *x) { return *(const vector *)x; }
+
+ALWAYS float dot(long n, const float *a, const float *b)
+{
+    vector sum = {0};
+    long whole = n / WIDE * WIDE;
+    for (long i = 0; i < whole; i += WIDE) sum = fmas(load(a + i), load(b + i), sum);
+    float found = summed(sum, WIDE)[0];
+    for (long i = whole; i < n; i++) found = fma_(a[i], b[i], found);
+    return found;
+}
+
+ALWAYS float sum_of(long n, const float *x)
+{
+    vector sum = {0};
+    long whole = n / WIDE * WIDE;
+    for (long i = 0; i < whole; i += WIDE) sum += load(x + i);
+    float found = summed(sum, WIDE)[0];
+    for (long i = whole; i < n; i++) found += x[i];
+    return found;
+}
+
 /* whether a row is of 4 or 8 vectors, which `norm_row` and `norm_back` keep in registers */
 #define FEW(dim) ((dim) == 4 * WIDE || (dim) == 8 * WIDE)
 
@@ -151,22 +226,30 @@ ALWAYS vector total(const int n, const vector *v)
     return summed(sum, WIDE);
 }
 
+/* the same of the products of two times `n` vectors */
+ALWAYS vector along_both(const int n, const vector *a, const vector *b)
+{
+    vector sum = fmas(a[0], b[0], a[1] * b[1]) + fmas(a[2], b[2], a[3] * b[3]);
+    if (n == 8) sum += fmas(a[4], b[4], a[5] * b[5]) + fmas(a[6], b[6], a[7] * b[7]);
+    return summed(sum, WIDE);
+}
+
 /* a row of norm_rows */
 ALWAYS void norm_row(const int n, const float *bias, float factor, const float *scale, const float *shift, float *x,
                      float *hat, float *rstd)
 {
-    vector row[8], squares[8];
+    vector row[8];
 #pragma GCC unroll 8
     for (int j = 0; j < n; j++) row[j] = (((const vector *)x)[j] + ((const vector *)bias)[j]) * factor;
     vector mean = total(n, row) * (1.0f / (n * WIDE));
 #pragma GCC unroll 8
-    for (int j = 0; j < n; j++) row[j] -= mean, squares[j] = row[j] * row[j];
-    float by = 1.0f / sqrtf(total(n, squares)[0] * (1.0f / (n * WIDE)) + 1e-5f);
+    for (int j = 0; j < n; j++) row[j] -= mean;
+    float by = 1.0f / sqrtf(fma_(along_both(n, row, row)[0], 1.0f / (n * WIDE), 1e-5f));
 #pragma GCC unroll 8
     for (int j = 0; j < n; j++) {
         vector normed = row[j] * by;
         if (hat) ((vector *)hat)[j] = normed;
-        ((vector *)x)[j] = normed * ((const vector *)scale)[j] + ((const vector *)shift)[j];
+        ((vector *)x)[j] = fmas(normed, ((const vector *)scale)[j], ((const vector *)shift)[j]);
     }
     if (rstd) *rstd = by;
 }
@@ -187,16 +270,16 @@ static inline void norm_rows(long rows, long dim, long apart, const float *bias,
         long to = from + TOGETHER < rows ? from + TOGETHER : rows;
         float mean[TOGETHER], inverse[TOGETHER];
         for (long r = from; r < to; r++) {
-            float *row = x + r * apart, sum = 0;
-#pragma omp simd reduction(+ : sum)
-            for (long i = 0; i < dim; i++) { row[i] = (row[i] + bias[i]) * factor; sum += row[i]; }
-            mean[r - from] = sum / dim;
+            float *row = x + r * apart;
+#pragma omp simd
+            for (long i = 0; i < dim; i++) row[i] = (row[i] + bias[i]) * factor;
+            mean[r - from] = sum_of(dim, row) / dim;
         }
         for (long r = from; r < to; r++) {
-            float *row = x + r * apart, squares = 0, middle = mean[r - from];
-#pragma omp simd reduction(+ : squares)
-            for (long i = 0; i < dim; i++) { row[i] -= middle; squares += row[i] * row[i]; }
-            inverse[r - from] = 1.0f / sqrtf(squares / dim + 1e-5f);
+            float *row = x + r * apart, middle = mean[r - from];
+#pragma omp simd
+            for (long i = 0; i < dim; i++) row[i] -= middle;
+            inverse[r - from] = 1.0f / sqrtf(dot(dim, row, row) / dim + 1e-5f);
         }
         for (long r = from; r < to; r++) {
             float *row = x + r * apart, *keep = hat ? hat + r * dim : row, by = inverse[r - from];
@@ -204,7 +287,7 @@ static inline void norm_rows(long rows, long dim, long apart, const float *bias,
             for (long i = 0; i < dim; i++) {
                 float normed = row[i] * by;
                 keep[i] = normed;
-                row[i] = normed * scale[i] + shift[i];
+                row[i] = fma_(normed, scale[i], shift[i]);
             }
             if (rstd) rstd[r] = by;
         }
@@ -215,16 +298,20 @@ static inline void norm_rows(long rows, long dim, long apart, const float *bias,
 ALWAYS void norm_back(const int n, float factor, const float *scale, const float *hat, float rstd, float *g,
                       float *gscale, float *gshift)
 {
-    vector *of = (vector *)g, pull[8], along[8];
+    vector *of = (vector *)g, pull[8];
     const vector *normed = (const vector *)hat;
 #pragma GCC unroll 8
     for (int j = 0; j < n; j++) {
-        if (gscale) ((vector *)gscale)[j] += of[j] * normed[j], ((vector *)gshift)[j] += of[j];
-        pull[j] = of[j] * ((const vector *)scale)[j], along[j] = pull[j] * normed[j];
+        if (gscale) {
+            vector *to = (vector *)gscale + j;
+            *to = fmas(of[j], normed[j], *to);
+            ((vector *)gshift)[j] += of[j];
+        }
+        pull[j] = of[j] * ((const vector *)scale)[j];
     }
-    vector mean = total(n, pull) * (1.0f / (n * WIDE)), slope = total(n, along) * (1.0f / (n * WIDE));
+    vector mean = total(n, pull) * (1.0f / (n * WIDE)), slope = along_both(n, pull, normed) * (1.0f / (n * WIDE));
 #pragma GCC unroll 8
-    for (int j = 0; j < n; j++) of[j] = (rstd * factor) * (pull[j] - mean - normed[j] * slope);
+    for (int j = 0; j < n; j++) of[j] = (rstd * factor) * nfmas(normed[j], slope, pull[j] - mean);
 }
 
 /* gradient of a row of norm_rows: `g` is that of its output on entry and that of x + bias on return; the gradients of
@@ -235,27 +322,23 @@ static inline void norm_row_grad(long dim, float factor, const float *scale, con
     if (dim == 4 * WIDE) norm_back(4, factor, scale, hat, rstd, g, gscale, gshift);
     if (dim == 8 * WIDE) norm_back(8, factor, scale, hat, rstd, g, gscale, gshift);
     if (FEW(dim)) return;
-    float sum = 0, along = 0, by = rstd * factor;
     if (gscale)
 #pragma omp simd
-        for (long i = 0; i < dim; i++) gscale[i] += g[i] * hat[i], gshift[i] += g[i];
-#pragma omp simd reduction(+ : sum, along)
-    for (long i = 0; i < dim; i++) {
-        g[i] *= scale[i];
-        sum += g[i];
-        along += g[i] * hat[i];
-    }
-    sum /= dim;
-    along /= dim;
+        for (long i = 0; i < dim; i++) gscale[i] = fma_(g[i], hat[i], gscale[i]), gshift[i] += g[i];
 #pragma omp simd
-    for (long i = 0; i < dim; i++) g[i] = by * (g[i] - sum - hat[i] * along);
+    for (long i = 0; i < dim; i++) g[i] *= scale[i];
+    float mean = sum_of(dim, g) / dim, along = dot(dim, g, hat) / dim, by = rstd * factor;
+#pragma omp simd
+    for (long i = 0; i < dim; i++) g[i] = by * fma_(-hat[i], along, g[i] - mean);
 }
 
 /* mish(x) = x t, t = tanh(softplus(x)) = h / (h + 1), h = w^2 / 2 + w, w = e^x; whole vectors, as are the next one's */
+ALWAYS vector halves(vector w) { return w * fmas(w, all_of(0.5f), all_of(1.0f)); } /* h */
+
 static inline void mish_row(long dim, const float *x, float *y)
 {
     for (long i = 0; i < dim; i += WIDE) {
-        vector of = *(const vector *)(x + i), w = exps(smaller(all_of(20.0f), of)), h = w * (0.5f * w + 1.0f);
+        vector of = load(x + i), h = halves(exps(smaller(all_of(20.0f), of)));
         *(vector *)(y + i) = of * (h * inverses(h + 1.0f));
     }
 }
@@ -264,10 +347,10 @@ static inline void mish_row(long dim, const float *x, float *y)
 static inline void mish_row_and_slope(long dim, const float *x, float *y, float *slope)
 {
     for (long i = 0; i < dim; i += WIDE) {
-        vector of = *(const vector *)(x + i), w = exps(smaller(all_of(20.0f), of)), h = w * (0.5f * w + 1.0f);
+        vector of = load(x + i), w = exps(smaller(all_of(20.0f), of)), h = halves(w);
         vector inverse = inverses(h + 1.0f), t = h * inverse;
         *(vector *)(y + i) = of * t;
-        *(vector *)(slope + i) = t + of * (w * w + w) * (inverse * inverse);
+        *(vector *)(slope + i) = fmas(of * fmas(w, w, w), inverse * inverse, t);
     }
 }
 
@@ -276,7 +359,7 @@ static inline void simnorm_row(long dim, long group, const float *x, float *y)
 {
     long whole = fits(group) ? dim / WIDE * WIDE : 0;
     for (long i = 0; i < whole; i += WIDE) {
-        vector of = *(const vector *)(x + i), power = exps(of - greatest(of, group));
+        vector of = load(x + i), power = exps(of - greatest(of, group));
         *(vector *)(y + i) = power / summed(power, group);
     }
     for (long i = whole; i < dim; i += group) {
@@ -291,24 +374,14 @@ static inline void simnorm_row_grad(long dim, long group, const float *y, float 
 {
     long whole = fits(group) ? dim / WIDE * WIDE : 0;
     for (long i = 0; i < whole; i += WIDE) {
-        vector own = *(const vector *)(y + i), *to = (vector *)(g + i);
+        vector own = load(y + i), *to = (vector *)(g + i);
         *to = own * (*to - summed(*to * own, group));
     }
     for (long i = whole; i < dim; i += group) {
         float along = 0;
-        for (long j = 0; j < group; j++) along += g[i + j] * y[i + j];
+        for (long j = 0; j < group; j++) along = fma_(g[i + j], y[i + j], along);
         for (long j = 0; j < group; j++) g[i + j] = y[i + j] * (g[i + j] - along);
     }
-}
-
-ALWAYS float dot(long n, const float *a, const float *b)
-{
-    vector sum = all_of(0);
-    long whole = n / WIDE * WIDE;
-    for (long i = 0; i < whole; i += WIDE) sum += *(const vector *)(a + i) * *(const vector *)(b + i);
-    float found = summed(sum, WIDE)[0];
-    for (long i = whole; i < n; i++) found += a[i] * b[i];
-    return found;
 }
 
 /* p <- e^(x - top), top the greatest of a row, which comes back with their sum: the softmax is p / sum. p: room for
@@ -350,12 +423,10 @@ static inline void mean_bin_grad(long bins, const float *p, float sum, const flo
  * null, its gradient; `p`: room for PADDED(bins) */
 static inline float cross_entropy_row(long bins, const float *x, const float *target, float weight, float *p, float *to)
 {
-    float top, sum = exps_row(bins, x, p, &top), along = dot(bins, target, x), all = 0;
-#pragma omp simd reduction(+ : all)
-    for (long k = 0; k < bins; k++) all += target[k];
+    float top, sum = exps_row(bins, x, p, &top), along = dot(bins, target, x), all = sum_of(bins, target);
     float by = all / sum;
     if (to)
 #pragma omp simd
-        for (long k = 0; k < bins; k++) to[k] = weight * (by * p[k] - target[k]);
-    return weight * (all * (top + logf(sum)) - along);
+        for (long k = 0; k < bins; k++) to[k] = weight * fma_(by, p[k], -target[k]);
+    return weight * fma_(all, top + log_(sum), -along);
 }

@@ -35,9 +35,9 @@ ALWAYS void tile(const int m, const int n, const int more, long depth, const flo
         for (int j = 0; j < n; j++) right[j] = ((const vector *)b)[j];
 #pragma GCC unroll 6
         for (int i = 0; i < m; i++) {
-            float left = a[i * row];
+            vector left = all_of(a[i * row]);
 #pragma GCC unroll 4
-            for (int j = 0; j < n; j++) sum[i][j] += left * right[j];
+            for (int j = 0; j < n; j++) sum[i][j] = fmas(left, right[j], sum[i][j]);
         }
     }
 #pragma GCC unroll 6
@@ -316,7 +316,7 @@ static void again(const Own *own, const Live *live, float *pre)
     for (long r = 0; r < live->count; r++) {
         const float *hat = own->held + (live->held + live->rows[r]) * dim;
 #pragma omp simd
-        for (long i = 0; i < dim; i++) pre[i] = hat[i] * own->scale[i] + own->shift[i];
+        for (long i = 0; i < dim; i++) pre[i] = fma_(hat[i], own->scale[i], own->shift[i]);
         if (own->its.group) simnorm_row(dim, own->its.group, pre, own->y + r * padded);
         else mish_row_and_slope(padded, pre, own->y + r * padded, own->slope + r * padded);
     }

@@ -13,10 +13,10 @@ from dm_control import suite
 
 from tdmpc.tasks import TASKS
 
-NO_RENDERER = ("disable", "disabled", "off", "false", "0")  # values of MUJOCO_GL, as dm_control reads them
 SEED_MODULUS = 2**32  # numpy's random states take 32-bit seeds
 CAMERAS = {"quadruped": 2}  # default: camera 0, which is too far away here
 LQR_SECONDS = 30.0  # lqr has no time limit; this gives it the 1,000 control steps of all other tasks
+UNBOUNDED = 1e9  # bounds of an action from here on are none: dm_control gives 1e10 for a motor without limits, as lqr's
 
 
 class Step(NamedTuple):
@@ -31,13 +31,17 @@ class Env:
 
     def __init__(self, task: str, action_repeat: int, seed: int) -> None:
         domain, name = TASKS[task]
-        limit = {"time_limit": LQR_SECONDS} if domain == "lqr" else {}
-        self._env = suite.load(domain, name, task_kwargs={"random": seed % SEED_MODULUS, **limit})
-        if os.environ["MUJOCO_GL"] in NO_RENDERER:
-            _without_contexts(self._env.physics)
+        if domain == "lqr":  # it draws its springs while it is loaded: the same ones for training and evaluation
+            self._env = suite.load(domain, name, task_kwargs={"random": 0, "time_limit": LQR_SECONDS})
+            self.reseed(seed)
+        else:
+            self._env = suite.load(domain, name, task_kwargs={"random": seed % SEED_MODULUS})
+        self._drawing = self._env.physics.__class__
+        self._env.physics.__class__ = _without_contexts(self._drawing)
         self._repeat, self._camera = action_repeat, CAMERAS.get(domain, 0)
         spec = self._env.action_spec()
-        self._low, self._half = spec.minimum, (spec.maximum - spec.minimum) / 2
+        self._low = np.where(spec.minimum <= -UNBOUNDED, -1.0, spec.minimum)
+        self._half = (np.where(spec.maximum >= UNBOUNDED, 1.0, spec.maximum) - self._low) / 2
         self.action_size = int(np.prod(spec.shape))
         self.obs_size = int(sum(np.prod(s.shape) for s in self._env.observation_spec().values()))
         self._random_at_reset: Any = ()  # numpy's state tuple
@@ -77,6 +81,7 @@ class Env:
 
     def draw(self, width: int, height: int) -> np.ndarray:
         """Image of the current state, (height, width, 3) bytes, rendered by what MUJOCO_GL named at import."""
+        self._env.physics.__class__ = self._drawing
         image: np.ndarray = self._env.physics.render(height, width, camera_id=self._camera)
         return image
 
@@ -103,12 +108,13 @@ class Env:
         return obs
 
 
-def _without_contexts(physics: Any) -> None:
-    """Make `physics` say that it has no rendering context, where dm_control would try to create one and fail.
+def _without_contexts(physics: type) -> type:
+    """The same physics, but it says that it has no rendering context, where dm_control would try to create one.
 
-    quadruped-escape asks at every reset, to send its new terrain to a renderer if there is one.
+    quadruped-escape asks at every reset, to send its new terrain to a renderer if there is one. Without a display that
+    fails, whatever MUJOCO_GL says, and training draws nothing.
     """
-    physics.__class__ = type(physics.__class__.__name__, (physics.__class__,), {"contexts": None})
+    return type(physics.__name__, (physics,), {"contexts": None})
 
 
 def _flat(observation: dict[str, Any]) -> np.ndarray:
