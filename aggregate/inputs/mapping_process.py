@@ -17,14 +17,14 @@ from typing import Any
 
 from sweepwise.core.errors import AggregateError
 
-# It finds the packages where its parent found them.
+# It imports the packages from where its parent imports them.
 _START = """
 import pickle, sys
 sys.path[:] = pickle.load(sys.stdin.buffer)
 from aggregate.inputs.mapping_process import serve
 serve()
 """
-_KILLED = "a process that read runs was killed; if for want of memory, name fewer sweeps"
+_KILLED = "a process that read runs was killed; if memory ran out, name fewer sweeps"
 
 
 class MappingProcess:
@@ -78,7 +78,7 @@ class MappingProcess:
 
 
 def serve() -> None:
-    """Answers calls until there are no more. An interrupt is its parent's business."""
+    """Answers calls until there are no more. Ignores interrupts, which its parent handles."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with os.fdopen(os.dup(1), "wb") as answers:
         os.dup2(2, 1)  # what a function prints must not come between the answers

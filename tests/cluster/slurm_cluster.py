@@ -209,7 +209,7 @@ def version() -> tuple[int, int]:
 def cgroup_plugin() -> str:
     """Every slurmd loads one, used or not, and the default one ends it where no cgroups are mounted.
 
-    Before 23.02 none can be asked for; that of the first version then minds its own business.
+    Versions before 23.02 cannot be told to use none; their cgroup/v1 plugin starts without cgroups.
     """
     return "disabled" if version() >= (23, 2) else "cgroup/v1"
 
@@ -308,7 +308,7 @@ def start_accounting(folder: Path) -> None:
     place = ["--no-defaults", f"--datadir={data}", "--user=mysql"]
     subprocess.run(["mariadb-install-db", *place, "--skip-test-db"], check=True, stdout=subprocess.DEVNULL)
     unix = f"--socket={data}/socket"
-    # slurmdbd cannot do with MariaDB's newer default of this; older ones do not know it, hence "loose"
+    # slurmdbd fails with the default of newer MariaDBs; older ones do not know this option, hence "loose"
     isolation = "--loose-innodb-snapshot-isolation=OFF"
     launch(folder, "database", "mariadbd", *place, unix, isolation, f"--port={port}", "--bind-address=127.0.0.1")
     client = ["mariadb", "--no-defaults", unix, "--user=root"]
