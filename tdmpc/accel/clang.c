@@ -1,8 +1,8 @@
 /* What a loop of OpenMP calls where clang compiles it, by the library that torch has loaded, GCC's.
  *
  * clang would load a library of its own, whose threads and torch's compete for the cores. Here is only what `parallel
- * for num_threads schedule(static) if` of a `long` needs; the names are those of clang's library. This file is empty for
- * other compilers, and on systems where torch's library is clang's own.
+ * for num_threads schedule(static) if` of a `long` needs; the names are those of clang's library. This file is empty
+ * for other compilers, and on systems where torch's library is clang's own.
  */
 #if defined(__clang__) && defined(__linux__)
 #include <stdarg.h>

@@ -21,8 +21,8 @@ from torch import Tensor
 from tdmpc.accel import processor
 
 SOURCES = [Path(__file__).with_name(name) for name in ("kernels.c", "stack.c", "clang.c")]
-HEADER = Path(__file__).with_name("rows.h")
-# Nothing here may let a compiler change a result: rows.h says why every one gives the same bits.
+HEADERS = [Path(__file__).with_name(name) for name in ("rows.h", "vectors.h")]
+# Nothing here may let a compiler change a result: vectors.h says why every one gives the same bits.
 FLAGS = ("-O3", "-march=native", "-fPIC", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math")
 # Not linked with an OpenMP library: the one that torch has loaded is used. Two would compete for the cores.
 COMPILE, LINK = ("-fopenmp", "-c"), ("-shared",)
@@ -59,7 +59,7 @@ def built_by(compiler: str) -> ctypes.CDLL:
 
 def _build(compiler: str) -> Path:
     """Path of the shared library, built unless the cache has it. Its name is a hash of all that it depends on."""
-    texts = [path.read_bytes() for path in (*SOURCES, HEADER)]
+    texts = [path.read_bytes() for path in (*SOURCES, *HEADERS)]
     version = subprocess.run([compiler, "--version"], check=True, capture_output=True, timeout=120).stdout
     options = (compiler, *FLAGS, *COMPILE, *LINK, torch.__version__, _processor())
     key = hashlib.sha256(b"\0".join([*texts, version, *map(str.encode, options)]))

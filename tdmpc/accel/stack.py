@@ -17,7 +17,7 @@ from torch import Tensor
 from tdmpc.accel import kernels
 from tdmpc.rng import Dropout
 
-LANES = 16  # floats in the widest vector registers, as in rows.h
+LANES = 16  # floats in the widest vector registers, as in vectors.h
 PLAIN = -1  # `group` of a layer without LayerNorm, which only the last may be
 
 
