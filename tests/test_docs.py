@@ -30,6 +30,22 @@ NOT_RUN = {
     "python3 bootstrap.py setup": "makes an environment; tests/test_bootstrap.py",
     "python3 bootstrap.py setup --torch cuda": "wants a network; tests/test_bootstrap.py",
     ". .venv/bin/activate": "changes the shell",
+    **dict.fromkeys(
+        (
+            "python3 -m venv .venv '&&' . .venv/bin/activate",
+            "pip install torch==2.13.0 --index-url https://download.pytorch.org/whl/cpu",
+            "pip install -c constraints.txt -e .",
+            "pip install --no-deps dm_control==1.0.50",
+            "uv sync",
+            "uv run sweeps --help",
+            "uv venv '&&' uv pip install --torch-backend cpu -c constraints.txt -e . dm_control==1.0.50",
+        ),
+        "wants a network and makes an environment; benchmarks/fresh_machines.py runs pip's",
+    ),
+    "uv lock": "tests/test_packaging.py checks the lock",
+    "uv export --format requirements.txt --all-extras --no-hashes --no-annotate --no-emit-project -o constraints.txt": (
+        "tests/test_packaging.py compares what it writes"
+    ),
     "cp docs/tutorial/first.yaml .": "the test lays a smaller one there",
 }
 # Episodes of ten agent steps: a run of the tutorial takes a moment.

@@ -26,8 +26,12 @@ SMALL = {
 }
 # Script that takes a Slurm of its own or many processes -> the tests that run what it is made of.
 PARTS = {
+    "compilers": "../tdmpc/test_compilers.py::test_every_compiler_gives_the_same_bits_with_any_number_of_threads",
     "faults": "../cluster/test_faults.py::test_it_recovers",
+    "fresh_machines": "test_machines.py::test_a_row_for_each_machine_and_command",
     "loading": "test_loading.py::test_all_that_is_timed_reads_all_rows",
+    "slurm_versions": "test_chroots.py::test_a_command_sees_its_own_root_and_only_what_is_shared",
+    "versions": "test_machines.py::test_versions_are_resolved_from_one_end_of_the_ranges",
     "walk": "../test_end_to_end.py::test_a_plan_is_walked_as_next_leads",
     "whole_sweep": "../cluster/test_slurm_end_to_end.py::test_an_array_trains_and_is_reported",
 }

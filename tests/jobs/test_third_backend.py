@@ -285,7 +285,8 @@ def test_submit_status_logs_usage_and_report_and_without_its_package_the_runs_ar
     identity = pbs.results("runs/*/seed-1")[0].parent.name
     assert "finished at step 40" in pbs("logs", f"{identity}/seed-1")
     assert "done" in pbs("status", "--runs")
-    assert re.search(r"-pair +2 ", pbs("usage"))  # two tasks whose usage the accounting knows
+    # Two tasks whose usage the accounting knows, a moment after their end.
+    wait_until("two tasks in usage", lambda: re.search(r"-pair +2 ", pbs("usage")) is not None, PATIENCE_S)
     wait_until("the end of both jobs", lambda: [j["state"] for j in pbs_jobs(pbs)[:2]] == ["F", "F"], PATIENCE_S)
     pbs.python_with("-c", "import pbs_backend; pbs_backend.qstat()")  # starts the report, which waited for both
     wait_until("the report", (pbs.folder / "results" / "reports" / "pair.html").exists, PATIENCE_S, pause=0.2)
