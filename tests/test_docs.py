@@ -19,6 +19,7 @@ import click
 import pytest
 import yaml
 from click.testing import CliRunner
+from slurm_cluster import wait_until
 
 from jobs.cli import cli
 from jobs.planning import plan
@@ -223,6 +224,10 @@ def test_the_tutorial_runs(repository: Path, tmp_path: Path) -> None:
     lines = [line for line in typed(pages(repository)["docs/tutorial.md"]) if line.startswith("sweeps ")]
     assert {line.split()[1] for line in lines} >= {"plan", "submit", "status", "rerun", "aggregate", "adopt", "next"}
     assert sum("--from-verdict" in line for line in lines) == 1
+
+    def status() -> str:
+        return CliRunner().invoke(cli, ["--results", str(tmp_path / "results"), "status", "rates"]).output
+
     for line in lines:
         words = shlex.split(line.replace("--from-verdict", "--set lr=1e-3"))[1:]
         done = subprocess.run(
@@ -230,5 +235,7 @@ def test_the_tutorial_runs(repository: Path, tmp_path: Path) -> None:
             cwd=tmp_path, env={**kept, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False,
         )  # fmt: skip
         assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
-    assert "4 done" in CliRunner().invoke(cli, ["--results", str(tmp_path / "results"), "status", "rates"]).output
+        if words[0] == "cancel":  # as the page says: a running job saves its state first
+            wait_until("the end of the cancelled runs", lambda: "interrupted" in status() or "4 done" in status())
+    assert "4 done" in status()
     assert (tmp_path / "report.html").stat().st_size > 100_000
