@@ -6,7 +6,7 @@
     python3 bootstrap.py setup    only the environment
 
 Interrupted or run twice at once it does no harm: run it again, and it goes on. This file parses on any Python, old
-ones too (no annotations, no f-strings), so that the wrong version is told in one line.
+ones too (no annotations, no f-strings), so that it can report the wrong version in one line.
 """
 
 import argparse
@@ -113,9 +113,8 @@ def apt_install(*packages):
     say("apt-get install " + " ".join(packages))
     quiet = {"stdout": subprocess.DEVNULL, "env": dict(os.environ, DEBIAN_FRONTEND="noninteractive")}
     subprocess.call(["apt-get", "update", "-qq"], **quiet)
-    return (
-        subprocess.call(["apt-get", "install", "-y", "-qq", "--no-install-recommends"] + list(packages), **quiet) == 0
-    )
+    install = ["apt-get", "install", "-y", "-qq", "--no-install-recommends"]
+    return subprocess.call(install + list(packages), **quiet) == 0
 
 
 def require_ensurepip():
@@ -182,16 +181,19 @@ class Bar:
 
 
 def cause(lines):
-    """Why pip failed, where its lines tell, with what helps; None where they do not."""
+    """Why pip failed, and what helps; None where its lines do not say. Raises `Stop` where no other source helps."""
     text = "\n".join(lines)
     if "No space left on device" in text:
         places = [(shutil.disk_usage(place).free // 10**6, place) for place in (ROOT, tempfile.gettempdir())]
-        return "the disk is full: %s has %d MB left, about %d MB are needed; make room, then run this again" % (
-            min(places)[1], min(places)[0], ROOM_MB,
-        )  # fmt: skip
+        free, place = min(places)
+        raise Stop(
+            "the disk is full: %s has %d MB left, about %d MB are needed; make room, then run this again"
+            % (place, free, ROOM_MB)
+        )
     if re.search("ProxyError|Cannot connect to proxy|Tunnel connection failed", text):
-        proxy = [name for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy") if os.environ.get(name)]
-        return "the proxy does not answer: set %s to one that does, or unset it" % (proxy or ["pip's option proxy"])[0]
+        names = ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")
+        setting = next((name for name in names if os.environ.get(name)), "pip's option proxy")
+        raise Stop("the proxy does not answer: set %s to one that does, or unset it" % setting)
     if "CERTIFICATE_VERIFY_FAILED" in text:
         return "the package index has a certificate that pip does not trust: set PIP_CERT to your site's certificates"
     if re.search("NewConnectionError|NameResolutionError|ConnectTimeout|ReadTimeout|Network is unreachable", text):
@@ -219,14 +221,13 @@ def logged(command, expected=1):
 
 
 def pip(*arguments, **options):
-    """Exit code of `pip install` and the reason of a failure. Raises `Stop` where another source would not help."""
+    """Exit code of `pip install` and the reason of a failure. Raises `Stop` as `cause` does."""
     command = [PYTHON, "-m", "pip", "install", "--progress-bar", "off"]
     code, lines = logged(command + list(arguments), **options)
-    reason = cause(lines) if code != 0 else None
-    if reason and reason.startswith(("the disk", "the proxy")):
-        raise Stop(reason)
+    if code == 0:
+        return 0, ""
     errors = [line[len("ERROR: ") :] for line in lines if line.startswith("ERROR: ")]
-    return code, reason or (errors or lines or ["no reason given"])[-1]
+    return code, cause(lines) or (errors or lines or ["no reason given"])[-1]
 
 
 # ------------------------------------------------------------------------------------------- the environment
@@ -277,7 +278,7 @@ def mark(key, build, state, extras):
     os.replace(MARKER + ".new", MARKER)
 
 
-def make_venv(key, build):
+def make_venv(build):
     if os.path.exists(os.path.join(VENV, "bin", "pip")) and not os.path.exists(MARKER):
         raise Stop("%s is an environment that bootstrap.py did not make: move it away, then run this again" % VENV)
     if os.path.lexists(VENV):
@@ -292,7 +293,6 @@ def make_venv(key, build):
     code, lines = logged([sys.executable, "-m", "venv", VENV])
     if code != 0:
         raise Stop(cause(lines) or "`%s -m venv` failed: %s" % (sys.executable, (lines or [""])[-1]))
-    mark(key, build, "partial", [])
 
 
 def repair():
@@ -330,9 +330,8 @@ def install_project(extras):
     say("installing the project and its dependencies")
     # Those with a marker, after a semicolon, are for other builds of torch and for extras.
     pins = [line for line in read("constraints.txt").splitlines() if line[:1].isalpha() and ";" not in line]
-    code, reason = pip(
-        "-c", "constraints.txt", "-e", "." + ("[%s]" % ",".join(extras) if extras else ""), expected=len(pins)
-    )
+    project = "." + ("[%s]" % ",".join(extras) if extras else "")
+    code, reason = pip("-c", "constraints.txt", "-e", project, expected=len(pins))
     if code == 0 and sys.version_info[:2] >= NO_LABMAZE:
         code, reason = pip("--no-deps", re.search(r"dm_control==[\d.]+", read("setup.cfg")).group())
     if code != 0:
@@ -350,7 +349,7 @@ def setup(extras, wanted):
         if current == key and whole and set(extras) <= set(more):
             return
         if current != key:
-            make_venv(key, build)
+            make_venv(build)
             whole = False
         repair()
         extras = sorted(set(extras) | set(more))

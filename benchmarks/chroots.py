@@ -18,6 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+SUITES = {"bookworm": "Debian 12", "trixie": "Debian 13", "forky": "Debian testing"}
 MIRROR = "http://deb.debian.org/debian"
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # How the network is reached: proxies, certificates, pip's own. The rest of the caller's environment stays out.
@@ -166,7 +167,7 @@ def _debootstrap(suite: str, root: Path, mirror: str) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("suite", help="such as bookworm, trixie or forky")
+    parser.add_argument("suite", help=f"such as {', '.join(SUITES)}")
     parser.add_argument("root", type=Path, metavar="FOLDER", help="where it lies, or is made")
     parser.add_argument("--base", type=Path, metavar="FOLDER", help="copied from there, to save the download")
     parser.add_argument("--share", type=Path, action="append", default=[], metavar="PATH", help="seen in it, read-only")

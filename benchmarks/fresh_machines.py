@@ -20,13 +20,12 @@ import sys
 import time
 from pathlib import Path
 
-from chroots import Chroot, ChrootError
+from chroots import SUITES, Chroot, ChrootError
 
 ROOT = Path(__file__).resolve().parent.parent
-SUITES = {"bookworm": "Debian 12", "trixie": "Debian 13", "forky": "Debian testing"}
 COMPILER = ("gcc", "libc6-dev")
 # What was printed last but for these tells how a command ended.
-SUMMARY = re.compile(r"^=+ .*(passed|failed).* in |^== (report|ready|failed|all passed)|^bootstrap\.py: ", re.M)
+SUMMARY = re.compile(r"^=+ .*(passed|failed).* in |^== (report|ready|failed|all passed)|^bootstrap\.py: ")
 COMMANDS = {
     "demo": "python3 bootstrap.py demo",
     "test": "python3 bootstrap.py test",
@@ -68,15 +67,11 @@ def measure(chroot: Chroot, user: str, clone: str, command: str, log: Path) -> t
             check=False, stdout=output, stderr=subprocess.STDOUT,
         )  # fmt: skip
     minutes = (time.monotonic() - began) / 60
-    lines = [line.strip("= ") for line in log.read_text(errors="replace").splitlines()]
-    ends = [line for line, raw in zip(lines, log.read_text(errors="replace").splitlines(), strict=True)
-            if SUMMARY.search(raw)]  # fmt: skip
-    said = "; ".join(ends[-2:]) or (lines or ["nothing printed"])[-1]
-    return (
-        ("" if done.returncode == 0 else f"exit code {done.returncode}: ") + said,
-        minutes,
-        used_mb(chroot.root) - before,
-    )
+    lines = log.read_text(errors="replace").splitlines() or ["nothing printed"]
+    ends = [line for line in lines if SUMMARY.search(line)][-2:] or lines[-1:]
+    said = "; ".join(line.strip("= ") for line in ends)
+    failed = "" if done.returncode == 0 else f"exit code {done.returncode}: "
+    return failed + said, minutes, used_mb(chroot.root) - before
 
 
 def main() -> int:

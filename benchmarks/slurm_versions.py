@@ -20,9 +20,8 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import rows
-from chroots import MIRROR, Chroot, ChrootError
+from chroots import MIRROR, SUITES, Chroot, ChrootError
 
-SUITES = ("bookworm", "trixie", "forky")  # 22.05, 24.11, and what testing has
 # python3 for the libraries that an interpreter of another system needs; gcc for the agent's C kernels
 PACKAGES = ("slurm-wlm", "slurmdbd", "munge", "mariadb-server", "python3", "python3-venv", "gcc", "libc6-dev")
 RESULT = "cluster-tests.xml"
@@ -73,7 +72,7 @@ def main() -> int:
         position = arguments.index("--")
         arguments, words = arguments[:position], arguments[position + 1 :]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("suites", nargs="*", metavar="SUITE", help=f"{', '.join(SUITES)} unless told")
+    parser.add_argument("suites", nargs="*", metavar="SUITE", help=f"default: {', '.join(SUITES)}")
     parser.add_argument("--root", type=Path, required=True, metavar="FOLDER", help="of the chroots")
     parser.add_argument("--base", type=Path, metavar="FOLDER", help="of what debootstrap made before")
     parser.add_argument("--share", type=Path, action="append", default=[], metavar="PATH", help="seen in it, read-only")
@@ -93,7 +92,7 @@ def main() -> int:
         print(row, flush=True)
         failed += row.split("|")[4].strip() != "0"
         if not words:
-            rows.record("versions", SUITES, {suite: row})
+            rows.record("versions", tuple(SUITES), {suite: row})
     return 1 if failed else 0
 
 

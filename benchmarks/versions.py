@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import configparser
-import os
 import re
 import subprocess
 import sys
@@ -21,12 +20,13 @@ ROOT = Path(__file__).resolve().parent.parent
 RESOLUTIONS = {"newest": "highest", "lowest": "lowest-direct"}
 
 
-def requirements() -> list[str]:
-    """Those of the project and of its tests, without markers."""
+def requirements() -> dict[str, str]:
+    """Those of the project and of its tests by name, without markers."""
     read = configparser.ConfigParser()
     read.read(ROOT / "setup.cfg")
     text = f"{read['options']['install_requires']}\n{read['options.extras_require']['test']}"
-    return [line.partition(";")[0].strip() for line in text.splitlines() if line]
+    lines = [line.partition(";")[0].strip() for line in text.splitlines() if line]
+    return {re.split(r"[=<>~!]", line)[0]: line for line in lines}
 
 
 def install(which: str, python: str, wheel: Path | None) -> Path:
@@ -36,7 +36,7 @@ def install(which: str, python: str, wheel: Path | None) -> Path:
     subprocess.run([*uv, "venv", "--quiet", "--clear", "--python", python, str(folder)], check=True)
     interpreter = folder / "bin" / "python"
     pip = [*uv, "pip", "install", "--quiet", "--python", str(interpreter)]
-    stated = {re.split(r"[=<>~!]", line)[0]: line for line in requirements()}
+    stated = requirements()
     torch = stated["torch"].replace(">=", "==") if which == "lowest" else stated["torch"]
     subprocess.run([*pip, *(["--no-deps", str(wheel)] if wheel else ["--torch-backend", "cpu", torch])], check=True)
     script = "from importlib.metadata import version; print('torch==' + version('torch'))"
@@ -60,12 +60,11 @@ def main() -> int:
     except subprocess.CalledProcessError as error:
         print(f"versions.py: `{' '.join(map(str, error.cmd))}` failed, see above", file=sys.stderr)
         return 1
-    names = sorted(re.split(r"[=<>~!]", line)[0] for line in requirements())
+    names = sorted(requirements())
     script = f"from importlib.metadata import version; print(', '.join(f'{{n}} {{version(n)}}' for n in {names}))"
     subprocess.run([str(interpreter), "-V"], check=True)
     subprocess.run([str(interpreter), "-c", script], check=True)
-    workers = str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())
-    tests = options.pytest or ["-q", "-n", workers]
+    tests = options.pytest or ["-q", "-n", "auto"]
     return subprocess.run([str(interpreter), "-m", "pytest", *tests], cwd=ROOT, check=False).returncode
 
 

@@ -65,18 +65,7 @@ ALWAYS vector fmas(vector a, vector b, vector c)
 #endif
 }
 
-ALWAYS vector nfmas(vector a, vector b, vector c)
-{
-#if defined(__AVX512F__)
-    return (vector)_mm512_fnmadd_ps((__m512)a, (__m512)b, (__m512)c);
-#elif defined(__FMA__)
-    return (vector)_mm256_fnmadd_ps((__m256)a, (__m256)b, (__m256)c);
-#elif defined(__aarch64__)
-    return (vector)vfmsq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b);
-#else
-    return c - a * b;
-#endif
-}
+ALWAYS vector nfmas(vector a, vector b, vector c) { return fmas(-a, b, c); }
 
 #define SAME(lane, x) (x)
 ALWAYS vector all_of(float x) { return (vector){EACH(SAME, x)}; }
