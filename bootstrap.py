@@ -374,7 +374,7 @@ def demo(options):
     again = os.path.isdir(DEMO)
     if not again:
         os.mkdir(DEMO)
-    say("the tutorial's sweep: two learning rates, five seeds each; five to six minutes on two cores")
+    say("the tutorial's sweep: two learning rates, five seeds each; about three minutes on two cores")
     # On CPU cores even if there is a GPU, which networks this small keep waiting for launches (docs/speed.md).
     where = ["--cluster", "local", "--profile", "cpu", "--option", "cpus=%d" % max(1, processors() // 2)]
     plan = ["--plan", os.path.join(ROOT, "docs", "tutorial", "first.yaml")]
