@@ -4,7 +4,7 @@
         [--command test ...]
 
 Needs Linux, root and debootstrap. Each case is a new system and a new clone of this checkout's last commit. A user's
-system has the packages that the README names, as a user cannot install them; root's has Python alone. One row of the
+system has the packages that the README names, as a user cannot install them; root's has Python and git. One row of the
 table is printed after each command, and the output of each is kept beside the systems. `--share FOLDER` makes a folder
 of this system visible, such as one of wheels that PIP_FIND_LINKS names.
 """
@@ -42,7 +42,7 @@ def machine(folder: Path, suite: str, user: str, compiler: bool) -> Path:
 def prepare(chroot: Chroot, user: str, compiler: bool) -> str:
     """A clone of the checkout in a new system; its path there."""
     venv = ["python3-venv"] if user != "root" else []
-    chroot.install("python3", "ca-certificates", *venv, *(COMPILER if compiler else ()))
+    chroot.install("python3", "ca-certificates", "git", *venv, *(COMPILER if compiler else ()))
     home = "/root" if user == "root" else f"/home/{user}"
     if user != "root":
         chroot.run(["useradd", "--create-home", user], check=False, stderr=subprocess.DEVNULL)

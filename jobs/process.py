@@ -75,10 +75,13 @@ def gpus() -> list[str]:
 
 
 def usage(on_gpu: bool) -> dict[str, float]:
-    """Usage so far: cpu_s (with ended children), memory_gb (peak, this process) and, on a GPU, gpu_gb (in use now)."""
+    """Usage so far: cpu_s (with ended children), memory_gb (peak of one process) and, on a GPU, gpu_gb (in use now)."""
     usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     unit = 1024**3 if sys.platform == "darwin" else 1024**2
-    measured = {"cpu_s": sum(s.ru_utime + s.ru_stime for s in usages), "memory_gb": usages[0].ru_maxrss / unit}
+    measured = {
+        "cpu_s": sum(s.ru_utime + s.ru_stime for s in usages),
+        "memory_gb": max(s.ru_maxrss for s in usages) / unit,
+    }
     if on_gpu:
         first_gpu = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0].strip()
         gpu_option = ["-i", first_gpu] if first_gpu else []

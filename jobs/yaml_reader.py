@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from sweepwise.core.errors import JobsError, near
+from sweepwise.core.yaml_scalars import PlainText
 
 _NULL = "tag:yaml.org,2002:null"
 _MAX_DEPTH = 3  # the deepest legal value is a list of lists
@@ -83,12 +84,14 @@ class Entry:
         return entries
 
     def raw(self, depth: int = 0) -> Any:
-        """Text, None or a nested list of these, for `tdmpc.config.parse_value`."""
+        """Text, None or a nested list of these, for `Schema.parse_value`. Text without quotes is `PlainText`."""
         if depth >= _MAX_DEPTH or isinstance(self.node, yaml.MappingNode):
             raise self.error(f"{self.name}: give a value or a list of values here")
         if isinstance(self.node, yaml.SequenceNode):
             return [item.raw(depth + 1) for item in self.items()]
-        return None if self.node.tag == _NULL else str(self.node.value)
+        if self.node.tag == _NULL:
+            return None
+        return str(self.node.value) if self.node.style else PlainText(self.node.value)
 
 
 def parse(text: str, file: str, name: str = "file") -> Entry:

@@ -1,4 +1,5 @@
-"""The public Python API: `load` reads a results folder as pandas frames. docs/notebooks.md describes it.
+"""The public Python API: `load` reads a results folder as pandas frames (docs/notebooks.md); `log` writes metrics of a
+program that `sweeps` runs (docs/programs.md).
 
 `import sweepwise` loads nothing but this module. `sweepwise.core` holds the contracts that all packages share.
 """
@@ -13,10 +14,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from sweepwise.core.errors import SweepsError
     from sweepwise.frames import Results, load
+    from sweepwise.core.run_metrics import log
 
-__all__ = ["Results", "SweepsError", "load"]
+__all__ = ["Results", "SweepsError", "load", "log"]
 
-_HOME = {"Results": "sweepwise.frames", "SweepsError": "sweepwise.core.errors", "load": "sweepwise.frames"}
+_HOME = {
+    "Results": "sweepwise.frames",
+    "SweepsError": "sweepwise.core.errors",
+    "load": "sweepwise.frames",
+    "log": "sweepwise.core.run_metrics",
+}
 
 
 def __getattr__(name: str) -> Any:

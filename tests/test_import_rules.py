@@ -25,12 +25,15 @@ CONTRACTS = (
     "sweepwise.core.agent",
     "sweepwise.core.atomic",
     "sweepwise.core.errors",
+    "sweepwise.core.event_files",
     "sweepwise.core.hyperparameters",
     "sweepwise.core.metrics",
+    "sweepwise.core.run_metrics",
     "sweepwise.core.schema",
     "sweepwise.core.shard_name",
     "sweepwise.core.trainable",
     "sweepwise.core.value_format",
+    "sweepwise.core.yaml_scalars",
 )
 AGENT_DECLARATIONS = ("tdmpc.config", "tdmpc.tasks", "tdmpc.metrics", "tdmpc.diagnostics", "tdmpc.description")
 OPEN = (*CONTRACTS, *AGENT_DECLARATIONS)
@@ -48,6 +51,8 @@ ALLOWED = {
 HEAVY = {"torch", "pandas", "pyarrow", "matplotlib", "mujoco", "dm_control", "scipy"}
 # Never, not even inside a function.
 FORBIDDEN = {"jobs": HEAVY, "aggregate": {"torch", "mujoco", "dm_control"}, "plots": {"torch", "mujoco", "dm_control"}}
+# The only module of jobs that writes shards, of what a program logs.
+WRITES_SHARDS = "jobs.worker.run_log"
 # The modules of aggregate that know what is in a shard.
 SCHEMA = ("aggregate.inputs.merge_shards", "aggregate.inputs.run_cache", "aggregate.importers.curves")
 # What jobs and sweepwise may import only inside a function, so that `status`, --help and `import sweepwise` stay quick.
@@ -66,7 +71,7 @@ LEVELS: dict[str, tuple[set[str], ...]] = {
         {"trainable"},
     ),
     "jobs": (
-        {"process", "yaml_reader"},
+        {"process", "yaml_reader", "submitter_environment"},
         {"programs"},
         {"results"},
         {"backends"},
@@ -140,6 +145,8 @@ def _allowed(package: str, module: str, name: str) -> bool:
     if module.startswith("sweepwise.core"):
         return within(name, {"sweepwise.core"})
     if package != "sweepwise" and name in {f"sweepwise.core.{contract.rpartition('.')[2]}" for contract in CONTRACTS}:
+        return True
+    if module == WRITES_SHARDS and within(name, {"sweepwise.core.shards"}):
         return True
     if module in OF_THE_AGENT and within(name, {OF_THE_AGENT[module]}):
         return True

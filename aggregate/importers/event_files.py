@@ -1,32 +1,14 @@
-"""Reads scalars of TensorBoard's event files without TensorBoard.
-
-A file is a sequence of records: length (8 bytes), its checksum (4), data, its checksum (4), all little-endian. The data
-is an `Event` in protobuf's wire format. Its time, its step and, per value of its summary, tag and number are read; old
-writers store the number directly, new ones as a tensor.
-"""
+"""Scalars of whole event files of TensorBoard. `sweepwise.core.event_files` documents the format."""
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 from aggregate.importers.import_options import CurveImportError
+from sweepwise.core.event_files import MARK, EventFileError, Scalar, checksum, events
 
-MARK = "tfevents"  # in the name of every event file
-_FLOAT, _DOUBLE = 1, 2  # types of tensors
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # wire types
-_TABLE: list[int] = []
-
-
-class Scalar(NamedTuple):
-    """time: unix seconds."""
-
-    tag: str
-    step: int
-    value: float
-    time: float
+__all__ = ["MARK", "Scalar", "checksum", "scalars"]
 
 
 def scalars(path: Path) -> Iterator[Scalar]:
@@ -36,107 +18,8 @@ def scalars(path: Path) -> Iterator[Scalar]:
         data = path.read_bytes()
     except OSError as error:
         raise CurveImportError(f"{path}: cannot be read: {error.strerror or error}") from error
-    place = 0
-    while place + 12 <= len(data):
-        (length,) = struct.unpack_from("<Q", data, place)
-        end = place + 12 + length
-        if checksum(data[place : place + 8]) != struct.unpack_from("<I", data, place + 8)[0]:
-            raise CurveImportError(f"{path}, byte {place}: damaged, or no event file of TensorBoard")
-        if end + 4 > len(data):
-            return
-        record = data[place + 12 : end]
-        if checksum(record) != struct.unpack_from("<I", data, end)[0]:
-            raise CurveImportError(f"{path}, byte {place}: a damaged record; copy the file again, or leave it out")
-        try:
-            yield from _scalars_of(record)
-        except (struct.error, IndexError, ValueError) as error:
-            raise CurveImportError(f"{path}, byte {place}: no event of TensorBoard") from error
-        place = end + 4
-
-
-def _scalars_of(record: bytes) -> Iterator[Scalar]:
-    time, step, summary = 0.0, 0, b""
-    for number, value in _fields(record):
-        if number == 1 and isinstance(value, bytes):
-            (time,) = struct.unpack("<d", value)
-        elif number == 2 and isinstance(value, int):
-            step = value
-        elif number == 5 and isinstance(value, bytes):
-            summary = value
-    for number, value in _fields(summary):
-        if number == 1 and isinstance(value, bytes):
-            tag, scalar = _value(value)
-            if scalar is not None:
-                yield Scalar(tag, step, scalar, time)
-
-
-def _value(message: bytes) -> tuple[str, float | None]:
-    tag, scalar = "", None
-    for number, value in _fields(message):
-        if isinstance(value, bytes):
-            if number == 1:
-                tag = value.decode()
-            elif number == 2 and len(value) == 4:
-                (scalar,) = struct.unpack("<f", value)
-            elif number == 8:
-                scalar = _tensor(value)
-    return tag, scalar
-
-
-def _tensor(message: bytes) -> float | None:
-    """The number of a tensor that holds one float or double, None for any other."""
-    kind, content = 0, b""
-    for number, value in _fields(message):
-        if number == 1 and isinstance(value, int):
-            kind = value
-        elif number in (4, 5, 6) and isinstance(value, bytes):  # raw content, floats, doubles
-            content = value
-    if (kind, len(content)) in ((_FLOAT, 4), (_DOUBLE, 8)):
-        return float(struct.unpack("<f" if kind == _FLOAT else "<d", content)[0])
-    return None
-
-
-def _fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
-    """(field number, value) of a message in protobuf's wire format; numbers of fixed width as their bytes."""
-    place = 0
-    while place < len(message):
-        key, place = _varint(message, place)
-        wire = key & 7
-        if wire == _VARINT:
-            value, place = _varint(message, place)
-            yield key >> 3, value
-            continue
-        if wire == _BYTES:
-            size, place = _varint(message, place)
-        elif wire in (_FIXED32, _FIXED64):
-            size = 4 if wire == _FIXED32 else 8
-        else:
-            raise ValueError(f"wire type {wire}")
-        if place + size > len(message):
-            raise ValueError("cut off")
-        yield key >> 3, message[place : place + size]
-        place += size
-
-
-def _varint(message: bytes, place: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        byte = message[place]
-        value |= (byte & 0x7F) << shift
-        place, shift = place + 1, shift + 7
-        if byte < 0x80:
-            return value, place
-
-
-def checksum(data: bytes) -> int:
-    """CRC-32C, rotated and shifted as TensorFlow masks it."""
-    if not _TABLE:
-        for byte in range(256):
-            for _ in range(8):
-                byte = (byte >> 1) ^ (0x82F63B78 if byte & 1 else 0)
-            _TABLE.append(byte)
-    crc = 0xFFFFFFFF
-    for byte in data:
-        crc = (crc >> 8) ^ _TABLE[(crc ^ byte) & 0xFF]
-    crc ^= 0xFFFFFFFF
-    return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
+    try:
+        for _, found in events(data):
+            yield from found
+    except EventFileError as error:
+        raise CurveImportError(f"{path}, byte {error.place}: {error}") from error

@@ -54,7 +54,9 @@ def endpoint(name: str, catalogue: Catalogue) -> Endpoint:
     return dataclasses.replace(plain, title=title, better=better)
 
 
-_TERM = re.compile(r"(\w+)(?:\s*(/|\*|==)\s*(\w+))?")
+# A name that holds an operator is quoted: 'algo/lr' * batch.
+_WORD = r"""('[^']+'|"[^"]+"|[\w.@+~-]+)"""
+_TERM = re.compile(rf"{_WORD}(?:\s*(/|\*|==)\s*{_WORD})?")
 _OPERATIONS: dict[str, Callable[[Any, Any], Any]] = {
     "/": lambda a, b: float(f"{a / b:.9g}"),  # equal where only rounding differs
     "*": lambda a, b: float(f"{a * b:.9g}"),
@@ -70,12 +72,14 @@ class Term:
 
     def __post_init__(self) -> None:
         if not _TERM.fullmatch(self.text.strip()):
-            raise ValueError(f"{self.text!r}: give a key, or two with / or * or == between them")
+            raise ValueError(
+                f"{self.text!r}: give a key, or two with / or * or == between them; quote a key that holds / or *"
+            )
 
     @property
     def keys(self) -> tuple[str, ...]:
         match = _TERM.fullmatch(self.text.strip())
-        return tuple(key for key in (match[1], match[3]) if key) if match else ()
+        return tuple(key.strip("'\"") for key in (match[1], match[3]) if key) if match else ()
 
     def value(self, of: Callable[[str], Any]) -> Any:
         """The term's value in a configuration. of: hyperparameter -> value there; None where one has none."""

@@ -166,6 +166,11 @@ class Backend(ABC):
     def check(self) -> None:  # noqa: B027 - nothing to check by default
         """Raises `JobsError` if nothing can be submitted from this machine."""
 
+    def grace_note(self, grace_s: float, target: Target) -> str:
+        """What a program that takes `grace_s` seconds to save its state has to expect here, "" for nothing. Raises
+        `JobsError` where it cannot save its state before the time limit."""
+        return ""
+
     def remaining_tasks(self, target: Target) -> int | None:
         """How many more tasks the backend accepts from this user now; None for no limit.
 
@@ -245,6 +250,10 @@ class Backend(ABC):
     def current_cluster(self) -> str:
         """The name of the cluster that this process runs on; "" if it has none."""
         return ""
+
+    def end_time(self) -> float | None:
+        """Unix seconds when the time limit of the job that this process runs in is reached; None without a limit."""
+        return None
 
     def requeue(self, task: str) -> bool:
         """Requeue `task`, an ID from `current_task`; False if the backend refuses."""

@@ -25,6 +25,7 @@ from jobs.results.lock import Lock
 from jobs.results.records import Submission, Worker
 from jobs.results.results_folder import ResultsFolder
 from jobs.results.run_state import TaskState
+from jobs.submitter_environment import kept
 from sweepwise.core.errors import JobsError
 
 
@@ -166,7 +167,7 @@ def launch(store: ResultsFolder, submission: Submission) -> int:
             stderr=log,
             start_new_session=True,
             cwd=store.root,
-            env={**os.environ, **process.job_variables(code_snapshot.folder(store, submission))},
+            env={**os.environ, **kept(os.environ), **process.job_variables(code_snapshot.folder(store, submission))},
         )
     store.submissions.write_worker(submission.id, None, worker(scheduler.pid))
     return scheduler.pid

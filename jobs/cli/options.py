@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from sweepwise.core.errors import JobsError
+from sweepwise.core.yaml_scalars import PlainText
 
 if TYPE_CHECKING:
     from jobs.backends.base import SubmitOptions
@@ -151,7 +152,7 @@ def overrides(schema: Schema, task: str | None, steps: str | None, sets: Sequenc
     for key, value in given:
         if key in values:
             raise JobsError(f"{key} is given twice; keep one")
-        values[key] = schema.parse_value(key, value)
+        values[key] = schema.parse_value(key, PlainText(value))
     return values
 
 

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jobs import yaml_reader
-from jobs.planning import questions
+from jobs.planning import program, questions
 from jobs.programs import python, registry
+from jobs.programs.command import ProgramSource
 from jobs.results.agents import Agents
 from jobs.yaml_reader import Entry
 from sweepwise.core.errors import JobsError, near
@@ -29,7 +30,20 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _SHORT = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,31}")
 _SEEDS = re.compile(r"\d{1,6}(-\d{1,6})?(,\d{1,6}(-\d{1,6})?)*")
 
-_PLAN_KEYS = ("plan", "title", "agent", "base", "task", "steps", "seeds", "looks", "names", "issues", "sweeps")
+_PLAN_KEYS = (
+    "plan",
+    "title",
+    "agent",
+    "program",
+    "base",
+    "task",
+    "steps",
+    "seeds",
+    "looks",
+    "names",
+    "issues",
+    "sweeps",
+)
 _VARIES = ("grid", "zip", "fixed", "task", "steps", "seeds", "looks", "goal", "questions", "issues")
 _SWEEP_KEYS = (*_VARIES, "priority", "parallel", "why", "options")
 
@@ -85,7 +99,7 @@ class Plan:
     sweeps: tuple[Sweep, ...]
     adopted: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     schema: Schema = registry.PACKAGED_SCHEMA
-    source: python.AgentSource | None = None
+    source: python.AgentSource | ProgramSource | None = None
 
     @property
     def primary(self) -> str:
@@ -198,7 +212,7 @@ def _plan(root: Entry, agents: Agents | None) -> Plan:
     fields = root.mapping(_PLAN_KEYS)
     if "sweeps" not in fields:
         raise root.error("a plan needs `sweeps:`; see `sweeps plan --example`")
-    source = _agent(fields["agent"], Path(root.file).absolute().parent) if "agent" in fields else None
+    source = _source(fields, Path(root.file).absolute().parent)
     schema = _schema(source, agents)
     base = _values(fields["base"], schema) if "base" in fields else {}
     _add_task_and_steps(base, fields, schema)
@@ -227,6 +241,15 @@ def _plan(root: Entry, agents: Agents | None) -> Plan:
     )
 
 
+def _source(fields: Mapping[str, Entry], folder: Path) -> python.AgentSource | ProgramSource | None:
+    """What the plan trains; None for the packaged agent. folder: of the plan."""
+    if "program" in fields:
+        if "agent" in fields:
+            raise fields["agent"].error("agent and program both say what is trained; keep one")
+        return program.parse(fields["program"], folder, program.named_in(fields))
+    return _agent(fields["agent"], folder) if "agent" in fields else None
+
+
 def _agent(entry: Entry, folder: Path) -> python.AgentSource | None:
     """The agent that a plan names; None for the packaged one. folder: of the plan."""
     if entry.text() == registry.PACKAGED:
@@ -237,7 +260,7 @@ def _agent(entry: Entry, folder: Path) -> python.AgentSource | None:
         raise entry.error(str(error)) from error
 
 
-def _schema(source: python.AgentSource | None, agents: Agents | None) -> Schema:
+def _schema(source: python.AgentSource | ProgramSource | None, agents: Agents | None) -> Schema:
     if source is None:
         return registry.PACKAGED_SCHEMA
     return agents.schema_of(source.description) if agents is not None else registry.schema(source.description)

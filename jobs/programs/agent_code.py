@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from jobs import process
+from jobs.programs.command import ProgramSource
 from jobs.programs.python import AgentSource
 from sweepwise.core.errors import JobsError
 
@@ -41,13 +42,53 @@ def files_of(source: AgentSource, plan_folder: Path) -> list[Path]:
     return chosen
 
 
-def _walk(folder: Path) -> Iterator[Path]:
+def program_files(source: ProgramSource) -> list[Path]:
+    """Relative paths of a program's code, sorted: what Git tracks and `include` names; without a repository, all but
+    hidden files, environments and results folders.
+
+    Raises `JobsError` as `files_of`.
+    """
+    tracked = process.run_quietly(["git", "-C", str(source.folder), "ls-files", "-z"])
+    if tracked:
+        chosen = {Path(name) for name in tracked.split("\0") if name}
+    else:
+        chosen = {path.relative_to(source.folder) for path in _walk(source.folder, any_suffix=True)}
+    for pattern in source.include:
+        included = {path.relative_to(source.folder) for path in source.folder.glob(pattern) if path.is_file()}
+        if not included:
+            raise JobsError(f"program.include: {pattern!r} matches no file in {source.folder}")
+        chosen |= included
+    linked = [Path(name) for name in source.program.link]
+    files = sorted(
+        path for path in chosen
+        if (source.folder / path).is_file() and not any(path == link or link in path.parents for link in linked)
+    )  # fmt: skip
+    size = sum((source.folder / path).stat().st_size for path in files)
+    if len(files) > MAX_FILES or size > MAX_BYTES:
+        raise JobsError(
+            f"{source.folder}: {len(files):,} files with {size / 1e6:,.0f} MB would be copied as the program's code; "
+            f"at most {MAX_FILES:,} with {MAX_BYTES / 1e6:.0f} MB are: let Git ignore data, and name it in `link:`"
+        )
+    return files
+
+
+def commit(folder: Path) -> str | None:
+    """The commit of a folder, with "+" where files differ from it; None outside a repository."""
+    head = process.run_quietly(["git", "-C", str(folder), "rev-parse", "HEAD"])
+    if head is None:
+        return None
+    changed = process.run_quietly(["git", "-C", str(folder), "status", "--porcelain", "--untracked-files=no"])
+    return head.strip() + ("+" if changed else "")
+
+
+def _walk(folder: Path, any_suffix: bool = False) -> Iterator[Path]:
     for where, names, files in os.walk(folder):
         if set(names) >= _RESULTS or "pyvenv.cfg" in files:
             names.clear()
             continue
         names[:] = [name for name in names if not name.startswith(".") and name not in ("__pycache__", "site-packages")]
-        yield from (Path(where) / name for name in files if Path(name).suffix in SUFFIXES and not name.startswith("."))
+        yield from (Path(where) / name for name in files
+                    if (any_suffix or Path(name).suffix in SUFFIXES) and not name.startswith("."))  # fmt: skip
 
 
 def _ignored(folder: Path, paths: list[Path]) -> set[Path]:
@@ -84,7 +125,7 @@ def copy(root: Path, paths: Iterable[Path], folder_of: Callable[[str], Path]) ->
     try:
         for path in files:
             (part / path).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(root / path, part / path)
+            shutil.copy(root / path, part / path)  # with its mode: a program may be executable
         code = digest(part, files)
         try:
             part.rename(folder_of(code))

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from jobs.programs import agent_code, registry
+from jobs.programs.command import ProgramSource
 from jobs.programs.python import AgentSource
 from jobs.results.record_files import RecordReader, encode
-from jobs.results.records import AgentFile
+from jobs.results.records import AgentFile, CodeFile
 from sweepwise.core.agent import AgentDescription
 from sweepwise.core.atomic import write_json
 from sweepwise.core.errors import JobsError, SweepsError
@@ -82,7 +84,7 @@ class Agents:
         names = [parameter.name for parameter in description.hyperparameters]
         return registry.schema(description, [name for name in names if record and name not in record.first])
 
-    def record(self, source: AgentSource | None, plan_folder: Path) -> None:
+    def record(self, source: AgentSource | ProgramSource | None, plan_folder: Path) -> None:
         """Copy the code of the plan's agent and store its description; metrics that runs of before log are kept.
         source: None for the packaged agent."""
         description = source.description if source else registry.PACKAGED_SCHEMA.description
@@ -93,6 +95,7 @@ class Agents:
             reference=source.reference if source else registry.PACKAGED_REFERENCE,
             code=code,
             first=before.first if before else [parameter.name for parameter in description.hyperparameters],
+            program=source.program.to_json() if isinstance(source, ProgramSource) else {},
         )
         if encode(record) != (encode(before) if before else None):
             self.path(description.name).parent.mkdir(exist_ok=True)
@@ -114,20 +117,49 @@ class Agents:
             return description
         return replace(description, catalogue=registry.extended(old, description.catalogue))
 
-    def _take(self, source: AgentSource, plan_folder: Path) -> str:
+    def _take(self, source: AgentSource | ProgramSource, plan_folder: Path) -> str:
         """The hash of the copy of the code, made unless there is one. Raises `JobsError` if that was changed."""
-        paths = agent_code.files_of(source, plan_folder)
+        if isinstance(source, ProgramSource):
+            paths = agent_code.program_files(source)
+        else:
+            paths = agent_code.files_of(source, plan_folder)
         code = agent_code.digest(source.folder, paths)
         if not self._code_folder(code).exists():
             code = agent_code.copy(source.folder, paths, self._code_folder)
+        if isinstance(source, ProgramSource):
+            self._write_manifest(code, source, paths)
         self.check_copy(code)
         return code
+
+    def _write_manifest(self, code: str, source: ProgramSource, paths: Sequence[Path]) -> None:
+        folder = self._code_folder(code)
+        path = folder.with_suffix(".json")
+        if self._reader.read(path, CodeFile) is None:
+            files = [file.as_posix() for file in paths]
+            commit = agent_code.commit(source.folder)
+            write_json(path, encode(CodeFile(code, str(source.folder), time.time(), commit=commit, files=files)))
+        for name in source.program.link:
+            link = folder / name
+            if not (source.folder / name).exists():
+                raise JobsError(f"program.link: there is no {source.folder / name}")
+            if not link.is_symlink() and not link.exists():
+                link.parent.mkdir(parents=True, exist_ok=True)
+                link.symlink_to(source.folder / name)
 
     def check_copy(self, code: str) -> Path:
         """The folder of a copy. Raises `JobsError` if it is missing or was changed."""
         folder = self._code_folder(code)
         if not folder.is_dir():
             raise JobsError(f"{folder}, the copy of the agent's code, is missing; submit the plan again")
-        if agent_code.digest(folder, agent_code.copied_files(folder)) != code:
-            raise JobsError(f"{folder} was changed since it was copied at submit; move it away and submit again")
+        record = self._reader.read(folder.with_suffix(".json"), CodeFile)
+        files = [Path(name) for name in record.files] if record is not None else []
+        try:
+            changed = agent_code.digest(folder, files or agent_code.copied_files(folder)) != code
+        except OSError:
+            changed = True
+        if changed:
+            raise JobsError(
+                f"{folder} was changed since it was copied at submit (a program must not change its own code); move it "
+                "away and submit again"
+            )
         return folder

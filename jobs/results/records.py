@@ -24,13 +24,15 @@ class AgentFile:
 
     description: `AgentDescription.to_json`. reference: `package.module:NAME`. code: hash of the copy of its code, ""
     for the packaged agent, which is part of this project. first: the hyperparameters at the first submit; those that
-    were added later are part of a configuration ID only where they differ from their default.
+    were added later are part of a configuration ID only where they differ from their default. program: how a command is
+    run, `jobs.programs.command.Program.to_json`; empty for a Python object.
     """
 
     description: dict[str, Any]
     reference: str
     code: str
     first: list[str]
+    program: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,8 @@ class CodeFile:
     """code/<hash>.json: the origin of the code with that hash. time: unix seconds, when it was recorded.
 
     commit: ends in "+" if files differ from it. diff: of the packages against the commit, without `untracked` files.
-    note: the reason if only the diff's hash is kept.
+    note: the reason if only the diff's hash is kept. files: the manifest of a program's copy, whose folder may gain
+    other files while it runs; empty for all files of the folder.
     """
 
     hash: str
@@ -73,6 +76,7 @@ class CodeFile:
     diff_sha256: str = ""
     untracked: list[str] = field(default_factory=list)
     note: str = ""
+    files: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -80,7 +84,7 @@ class AttemptOutcome:
     """How an attempt ended: finished, interrupted, diverged, superseded or failed. time: unix seconds.
 
     usage: of its process, see `process.usage`. last_shard: name of the shard that ends a finished run; "" if it is
-    unknown.
+    unknown. cause: of a failure, see `run_state.Cause`; "" where the message tells.
     """
 
     state: str
@@ -90,6 +94,7 @@ class AttemptOutcome:
     traceback: str = ""
     usage: dict[str, Any] = field(default_factory=dict)
     last_shard: str = ""
+    cause: str = ""
 
 
 @dataclass(frozen=True)
@@ -108,7 +113,8 @@ class PrunedRun:
 
 @dataclass(frozen=True)
 class Status:
-    """Heartbeat of an attempt. step, total: agent steps. time: unix seconds."""
+    """Heartbeat of an attempt. step, total: agent steps. time: unix seconds. logged: when the run last logged metrics,
+    where the process that writes the heartbeat is another than the one that trains."""
 
     attempt: int
     step: int
@@ -116,6 +122,7 @@ class Status:
     steps_per_s: float | None
     last_return: float | None
     time: float
+    logged: float | None = None
 
 
 @dataclass(frozen=True)
@@ -282,7 +289,8 @@ class Submission:
     options: of the backend, for `rerun`. cluster: its name in Slurm. report: whether a report is written when all
     tasks have ended. exported: its scripts are submitted by hand. code: hash of the copy that its jobs run from; ""
     if they run from the live code. agent, agent_code: reference to what is trained and hash of the copy of its code,
-    both "" for the packaged agent. handed_over: the hand-over is complete. problem: why the hand-over failed, else "".
+    both "" for the packaged agent. program: as in `AgentFile`.
+    handed_over: the hand-over is complete. problem: why the hand-over failed, else "".
     """
 
     id: str
@@ -303,6 +311,7 @@ class Submission:
     code: str = ""
     agent: str = ""
     agent_code: str = ""
+    program: dict[str, Any] = field(default_factory=dict)
     handed_over: bool = False
     problem: str = ""
 

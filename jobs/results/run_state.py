@@ -18,7 +18,9 @@ STATES: tuple[State, ...] = (
 )  # fmt: skip
 ACTIVE: frozenset[State] = frozenset({"pending", "stuck", "running", "stalled"})
 # Why a run is neither done nor active, if known.
-Cause = Literal["", "error", "oom", "timeout", "node-fail", "preempted", "cancelled", "diverged", "stopped"]
+Cause = Literal[
+    "", "error", "no-metrics", "oom", "timeout", "node-fail", "preempted", "cancelled", "diverged", "stopped"
+]
 # Causes outside the run: it continues from its checkpoint when it is submitted again.
 _EXTERNAL_CAUSES = ("timeout", "node-fail", "preempted", "cancelled")
 _STATES_AFTER_PRUNING = ("interrupted", "lost", "failed", "new")  # states that pruning may have caused
@@ -125,7 +127,9 @@ def _open_is_alive(run: RunRecord, attempt: Attempt, task: TaskState | None, now
 
 def _running(run: RunRecord, attempt: Attempt, now: float, as_of: float | None) -> RunState:
     has_heartbeat = run.status is not None and run.status.attempt == attempt.number
-    silent = now - (run.status.time if has_heartbeat and run.status is not None else attempt.started)
+    silent = now - attempt.started
+    if has_heartbeat and run.status is not None:
+        silent = now - (run.status.logged or run.status.time)
     if silent > STALLED_AFTER_S:
         return RunState("stalled", f"no step for {silent / 60:.0f} min", "", as_of)
     return RunState("running", "", "", as_of)
@@ -143,7 +147,7 @@ def _ended(run: RunRecord, outcome: AttemptOutcome, task: TaskState | None) -> R
         if task is not None and task.cause in _EXTERNAL_CAUSES:
             return RunState("interrupted", f"{task.reason}; state saved", task.cause)
         return RunState("interrupted", outcome.message)
-    cause = "oom" if _OUT_OF_MEMORY.search(outcome.message) else "error"
+    cause = outcome.cause or ("oom" if _OUT_OF_MEMORY.search(outcome.message) else "error")
     return RunState("failed", outcome.message, cause)
 
 

@@ -12,6 +12,7 @@ from jobs.results.results_folder import ResultsFolder
 from jobs.runs.status import RunStatus, SweepStatus
 from sweepwise.core.errors import JobsError
 from sweepwise.core.schema import Schema
+from sweepwise.core.yaml_scalars import PlainText
 
 _RUN = re.compile(r"(?P<config>[0-9a-f]{10})(?:/seed-(?P<seed>\d+))?")
 _SPAN = re.compile(r"(\d+)(?:-(\d+))?")
@@ -72,7 +73,7 @@ def _condition(text: str, schema: Schema) -> tuple[str, Any]:
         if not value.isdigit():
             raise JobsError(f"--where {text!r}: a seed is a whole number")
         return key, int(value)
-    return key, schema.parse_value(key, value)
+    return key, schema.parse_value(key, PlainText(value))
 
 
 def _values(store: ResultsFolder, config_id: str) -> dict[str, Any]:

@@ -61,7 +61,7 @@ def launch(
     if submission is not None and registry.get(target.backend).in_process:
         return _run_here(store, submission)
     if submission is not None:
-        _report_submission(store, submission, submit_options, console)
+        _report_submission(store, submission, submit_options, target, console)
     return _wait(store, choices, target.backend, sweep) if submit_options.wait else 0
 
 
@@ -134,7 +134,7 @@ def _choose_and_show(
 
 
 def _report_submission(
-    store: ResultsFolder, submission: Submission, submit_options: SubmitOptions, console: Any
+    store: ResultsFolder, submission: Submission, submit_options: SubmitOptions, target: Target, console: Any
 ) -> None:
     """Print the result of a submit."""
     count, code = len(submission.tasks), store.read_code(submission.code)
@@ -147,6 +147,8 @@ def _report_submission(
         )
         return
     console.print(Text(f"submitted {count} tasks to {submission.backend} as {submission.id}"))
+    if note := submit.grace_note(submission.program, target):
+        console.print(Text(note))
     if submit_options.canary:
         console.print(Text("the first seed of every configuration runs; the others are held until it is healthy"))
     if submit_options.then_aggregate:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import secrets
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -239,6 +239,7 @@ def exports(file: Path, count: int) -> list[Path]:
 def _record(store: ResultsFolder, name: str, request: Request, code: str) -> Submission:
     """The record of a submission that is not handed over yet."""
     target, agent = request.target, _agent(store, request)
+    grace_note(agent.program if agent else {}, target)
     job_name = f"{request.sweep}-{secrets.token_hex(4)}"
     allocation = registry.get(target.backend).allocate(request, job_name)
     options: dict[str, Any] = dataclasses.asdict(request.options)
@@ -262,7 +263,14 @@ def _record(store: ResultsFolder, name: str, request: Request, code: str) -> Sub
         code=code,
         agent=agent.reference if agent else "",
         agent_code=agent.code if agent else "",
+        program=agent.program if agent else {},
     )
+
+
+def grace_note(program: Mapping[str, Any], target: Target) -> str:
+    """See `Backend.grace_note`. program: as in `Submission`."""
+    resume = program.get("resume")
+    return registry.get(target.backend).grace_note(float(resume["grace"]), target) if resume else ""
 
 
 def _agent(store: ResultsFolder, request: Request) -> AgentFile | None:

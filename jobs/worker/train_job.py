@@ -30,6 +30,7 @@ from sweepwise.core.errors import JobsError
 from sweepwise.core.trainable import Progress, RunHandle, Settings, Trainable
 
 HEARTBEAT_S = 2.0
+MOST_PREEMPTIONS = 3  # of a run that cannot resume
 _TIME_LIMIT_SIGNAL = signal.SIGUSR2  # Slurm sends it before the time limit: checkpoint, then requeue
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)  # cancelled, preempted or Ctrl-C: checkpoint and end
 
@@ -59,6 +60,10 @@ class StopFlag:
         finally:
             for number, handler in previous.items():
                 signal.signal(number, handler)
+
+
+class RunFailed(JobsError):
+    """Runs of a task failed; their outcomes are recorded."""
 
 
 _SETTINGS = {setting.name for setting in dataclasses.fields(Settings)}
@@ -125,6 +130,12 @@ class AttemptRunner:
         with StopFlag().installed() as stop:
             try:
                 agent, agent_code = self._load_agent(config.agent)
+                if agent.description.capabilities.resume == "none":
+                    attempts = {
+                        run: attempt for run, attempt in attempts.items() if self._may_begin_again(run, attempt)
+                    }
+                    if not attempts:
+                        return []
                 handles = [self._handle(run, attempt, agent, agent_code) for run, attempt in attempts.items()]
                 with _full_disk_in_one_line(self.store):
                     ended = agent.train(
@@ -134,14 +145,32 @@ class AttemptRunner:
                 self._record_failure(attempts, error)
                 raise
             usage = process.usage(self.device == "cuda")
+            if _TIME_LIMIT_SIGNAL in stop.signals and agent.description.capabilities.resume == "none":
+                ended = [_timed_out(outcome) for outcome in ended]
             outcomes = [self._record(run, attempts[run], o, usage) for run, o in zip(attempts, ended, strict=True)]
         advanced = any(o.step > steps_before[run] for run, o in zip(attempts, outcomes, strict=True))
-        if _TIME_LIMIT_SIGNAL in stop.signals and any(o.state == "interrupted" for o in outcomes):
-            if agent.description.capabilities.resume == "none":
-                _print(f"not queued again: agent {config.agent} cannot resume; give it more time, or checkpoints")
-            else:
-                self._requeue(advanced)
+        wants_more = _TIME_LIMIT_SIGNAL in stop.signals or not stop.signals
+        if wants_more and any(outcome.state == "interrupted" for outcome in outcomes):
+            self._requeue(advanced)
+        if failed := [
+            (run, outcome) for run, outcome in zip(attempts, outcomes, strict=True) if outcome.state == "failed"
+        ]:
+            raise RunFailed("; ".join(f"{run}: {outcome.message}" for run, outcome in failed))
         return outcomes
+
+    def _may_begin_again(self, run: RunRef, attempt: Attempt) -> bool:
+        """Whether a run that cannot resume may start over in this job; records a failure where it was preempted too
+        often, since each time costs all of its work."""
+        if attempt.slurm_job is None:
+            return True
+        earlier = [one for one in self.store.attempts.all(run) if one.slurm_job == attempt.slurm_job]
+        if len(earlier) - 1 <= MOST_PREEMPTIONS:
+            return True
+        message = f"preempted {len(earlier) - 1} times, and it cannot resume; it is not started again"
+        outcome = AttemptOutcome("failed", 0, message, time.time(), cause="preempted")
+        self.store.attempts.write_outcome(run, attempt.number, outcome)
+        _print(f"{run}: {message}")
+        return False
 
     def _is_trainable(self, run: RunRef, steps: int) -> bool:
         record = self.store.attempts.load(run, steps)
@@ -198,7 +227,11 @@ class AttemptRunner:
     def _load_agent(self, name: str) -> tuple[Trainable, str]:
         """The agent, and the hash of its code."""
         submission = self.store.submissions.read(self.submission) if self.submission is not None else None
-        return load_agent(self.store, name, submission)
+        gpus = submission.gpus if submission is not None else len(process.gpus()) if self.device == "cuda" else 0
+        around = registry.around_this_process()
+        end = around.end_time() if around is not None else None
+        before = float(submission.options.get("checkpoint_signal_s") or 0) if submission is not None else 0.0
+        return load_agent(self.store, name, submission, gpus, end - before if end is not None else None)
 
     def _handle(self, run: RunRef, attempt: Attempt, agent: Trainable, agent_code: str) -> RunHandle:
         number = attempt.number
@@ -218,7 +251,9 @@ class AttemptRunner:
     def _record(self, run: RunRef, attempt: Attempt, end: trainable.Outcome, usage: dict[str, float]) -> AttemptOutcome:
         last = self.store.attempts.last_shard(run) if end.state == "finished" else None
         shard = str(last) if last is not None and last.end == end.step else ""
-        outcome = AttemptOutcome(end.state, end.step, end.message, time.time(), usage=usage, last_shard=shard)
+        outcome = AttemptOutcome(
+            end.state, end.step, end.message, time.time(), end.details, usage, shard, cause=end.cause
+        )
         self.store.attempts.write_outcome(run, attempt.number, outcome)
         _print(f"{run}: {outcome.state} at step {outcome.step:,} {outcome.message}".rstrip())
         return outcome
@@ -281,6 +316,7 @@ class Heartbeat:
             steps_per_s=progress.steps_per_s,
             last_return=progress.last_return,
             time=time.time(),
+            logged=progress.logged,
         )
         with contextlib.suppress(OSError):  # a failed heartbeat must not end the run; shards and checkpoints do raise
             return self._store.attempts.write_status(self._run, status)
@@ -298,6 +334,14 @@ def _full_disk_in_one_line(store: ResultsFolder) -> Iterator[None]:
             f"{os.strerror(error.errno)} in {store.root}: make room, then `sweeps rerun` goes on from the last "
             "checkpoint"
         ) from error
+
+
+def _timed_out(outcome: trainable.Outcome) -> trainable.Outcome:
+    """What cannot resume has failed where its time was too short."""
+    if outcome.state != "interrupted":
+        return outcome
+    message = f"the time limit was reached at step {outcome.step:,}, and it cannot resume; give it more time"
+    return dataclasses.replace(outcome, state="failed", message=message, cause="timeout")
 
 
 def _print(text: str) -> None:

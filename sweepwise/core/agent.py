@@ -80,7 +80,8 @@ class Diagnostics:
 @dataclass(frozen=True)
 class AgentDescription:
     """name: of the agent, part of the configuration ID. version: raise it to train again after a change of the code
-    that matters; part of the configuration ID too. steps: the hyperparameter with the number of training steps."""
+    that matters; part of the configuration ID too. steps: the hyperparameter with the number of training steps; ""
+    for a program whose runs end by themselves."""
 
     name: str
     hyperparameters: tuple[Hyperparameter, ...]
@@ -96,7 +97,7 @@ class AgentDescription:
         names = [parameter.name for parameter in self.hyperparameters]
         if double := {name for name in names if names.count(name) > 1}:
             raise DescriptionError(f"agent {self.name!r}: hyperparameter {min(double)!r} is declared twice")
-        if self.steps not in names:
+        if self.steps and self.steps not in names:
             raise DescriptionError(
                 f"agent {self.name!r}: declares no hyperparameter {self.steps!r}, the number of training steps"
             )

@@ -8,17 +8,22 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 import types
 import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from sweepwise.core import yaml_scalars
 from sweepwise.core.errors import SweepsError
 
 _TRUE = {"true", "yes", "on", "1"}
 _FALSE = {"false", "no", "off", "0"}
 _AUTO = {"auto", "none", "null"}
+
+
+_NAME = re.compile(r"[+~]*[A-Za-z_][\w./@+-]*")
 
 
 class ConfigError(SweepsError, ValueError):
@@ -45,7 +50,10 @@ def key(
     return dataclasses.field(default=default, metadata={"help": help, "source": source, **limits})
 
 
-TYPES: dict[str, Any] = {"bool": bool, "int": int, "float": float, "str": str, "floats": tuple[float, ...]}
+# any: of programs, which declare no types: a YAML value of the kind of the default, or null.
+TYPES: dict[str, Any] = {
+    "bool": bool, "int": int, "float": float, "str": str, "floats": tuple[float, ...], "any": Any,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -69,8 +77,10 @@ class Hyperparameter:
     identity: bool = True
 
     def __post_init__(self) -> None:
-        if not self.name.isidentifier():
-            raise ConfigError(f"hyperparameter {self.name!r}: use letters, digits and _, such as learning_rate")
+        if not _NAME.fullmatch(self.name):
+            raise ConfigError(
+                f"hyperparameter {self.name!r}: use letters, digits, _ . / - @ and +, such as optimizer.learning_rate"
+            )
         if not self.type:
             kind = "floats" if isinstance(self.default, (list, tuple)) else type(self.default).__name__
             object.__setattr__(self, "type", kind)
@@ -81,14 +91,15 @@ class Hyperparameter:
     @property
     def declared(self) -> Any:
         """The type as an annotation."""
-        return TYPES[self.type] | None if self.optional else TYPES[self.type]
+        return Any if self.type == "any" else TYPES[self.type] | None if self.optional else TYPES[self.type]
 
     def parse(self, raw: Any) -> Any:
         """`raw` (text, or a YAML or JSON value) as a legal value. Raises `ConfigError`."""
         try:
-            value = parse_as(self.declared, raw)
+            value = yaml_scalars.like(self.default, raw) if self.type == "any" else parse_as(self.declared, raw)
         except (TypeError, ValueError):
-            raise ConfigError(f"{self.name}={raw!r}: not {declared_text(self.declared)}") from None
+            wanted = yaml_scalars.kind_text(self.default) if self.type == "any" else declared_text(self.declared)
+            raise ConfigError(f"{self.name}={raw!r}: not {wanted}") from None
         if value is not None:
             check_limits(self.name, self.limits, value)
         return value
@@ -212,6 +223,7 @@ def declared_text(declared: Any) -> str:
         int: "a whole number",
         float: "a number",
         str: "a word",
+        Any: "a value",
     }[declared]
 
 

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from sweepwise.core import yaml_scalars
 from sweepwise.core.agent import AgentDescription
 from sweepwise.core.errors import near
 from sweepwise.core.hyperparameters import ConfigError, Hyperparameter
@@ -35,7 +36,7 @@ class ResolvedConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values of all hyperparameters."""
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in self.values.items()}
+        return {name: _as_json(value) for name, value in self.values.items()}
 
 
 class Schema(Protocol):
@@ -82,7 +83,8 @@ class DeclaredSchema:
         defaults = {p.name: p.default for p in self.description.hyperparameters}
         read = self._stored if hashed else self.parse_value
         resolved = {**defaults, **{name: read(name, raw) for name, raw in values.items()}}
-        steps = resolved[self.description.steps]
+        # Without a number of steps a run is done once it has ended: it has reached the first.
+        steps = resolved[self.description.steps] if self.description.steps else 1
         if not isinstance(steps, int) or isinstance(steps, bool) or steps < 1:
             raise ConfigError(f"{self.description.steps}={steps!r}: must be a whole number of at least 1")
         names = tuple(hashed) or self._hashed(resolved)
@@ -101,7 +103,7 @@ class DeclaredSchema:
         try:
             return self.parse_value(name, raw)
         except ConfigError:
-            return tuple(raw) if isinstance(raw, list) else raw
+            return yaml_scalars.frozen(raw)
 
     def _hashed(self, values: Mapping[str, Any]) -> tuple[str, ...]:
         """The hyperparameters that make the ID of a new configuration."""
@@ -116,6 +118,10 @@ class DeclaredSchema:
         head = {"identity": IDENTITY_VERSION, "agent": self.description.name, "version": self.description.version}
         text = json.dumps({**head, "values": hashed}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+
+def _as_json(value: Any) -> Any:
+    return [_as_json(item) for item in value] if isinstance(value, tuple) else value
 
 
 def unknown_name(name: str, legal: Iterable[str]) -> str:

@@ -81,9 +81,17 @@ class ShardWriter:
         self._part = 1 + max((shard.part for shard in found if shard and shard.tag == tag), default=-1)
 
     @classmethod
-    def of_run(cls, handle: RunHandle, start_step: int = 0, device: str = "cpu") -> ShardWriter:
+    def of_run(
+        cls,
+        handle: RunHandle,
+        start_step: int = 0,
+        device: str = "cpu",
+        *,
+        catalogue: Catalogue | None = None,
+        rows_per_shard: int = 500,
+    ) -> ShardWriter:
         """The log of an attempt. start_step: the step of the checkpoint that it resumes from, 0 without one; rows of
-        earlier attempts beyond it are dropped when the run is read.
+        earlier attempts beyond it are dropped when the run is read. catalogue: in place of the handle's.
 
         Call `flush()` before every checkpoint is written, and `flush(end=steps)` after the last step.
         """
@@ -95,7 +103,7 @@ class ShardWriter:
             START_STEP: str(start_step),
             **handle.origin,
         }
-        return cls(handle.folder, handle.tag, origin, handle.guard, handle.catalogue)
+        return cls(handle.folder, handle.tag, origin, handle.guard, catalogue or handle.catalogue, rows_per_shard)
 
     def log(
         self,
@@ -105,8 +113,12 @@ class ShardWriter:
         update: int,
         metrics: Mapping[str, Any],
         event: str | None = None,
+        at: float | None = None,
     ) -> None:
-        """Add one row. Raises `KeyError` for a metric outside the catalogue or of another kind of row."""
+        """Add one row. at: unix seconds, None for now.
+
+        Raises `KeyError` for a metric outside the catalogue or of another kind of row.
+        """
         for name in metrics:
             if self._catalogue.metric(name).kind != kind:
                 raise KeyError(f"metric {name!r} belongs in rows of kind {self._catalogue.metric(name).kind!r}")
@@ -114,7 +126,13 @@ class ShardWriter:
             raise KeyError(f"event {event!r} is not one of {', '.join(self._catalogue.events)}")
         if len(self._rows) >= self._rows_per_shard:  # ahead of the new row: the last one is left for `flush(end)`
             self.flush()
-        index = {"kind": kind, "step": step, "frames": frames, "update": update, "time": time.time()}
+        index = {
+            "kind": kind,
+            "step": step,
+            "frames": frames,
+            "update": update,
+            "time": time.time() if at is None else at,
+        }
         self._rows.append({**index, "event": event, **metrics})
 
     def flush(self, end: int | None = None) -> None:

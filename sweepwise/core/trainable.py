@@ -11,26 +11,31 @@ from sweepwise.core.agent import AgentDescription
 from sweepwise.core.errors import JobsError, SweepsError
 from sweepwise.core.metrics import Catalogue
 
-State = Literal["finished", "interrupted", "diverged", "superseded"]
+State = Literal["finished", "interrupted", "diverged", "superseded", "failed"]
 
 
 @dataclass(frozen=True)
 class Progress:
-    """What a running training reports. step, total: agent steps. last_return: of the newest training episode."""
+    """What a running training reports. step, total: agent steps. last_return: of the newest training episode. logged:
+    unix seconds when it last logged metrics, where that tells more than that it reports."""
 
     step: int
     total: int
     steps_per_s: float
     last_return: float | None
+    logged: float | None = None
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How an attempt of a run ended."""
+    """How an attempt of a run ended. failed: for an error that concerns this run and not the others that are trained
+    beside it. cause: of a failure, such as timeout, where it is known. details: more lines for the record."""
 
     state: State
     step: int
     message: str
+    cause: str = ""
+    details: str = ""
 
 
 @dataclass(frozen=True)

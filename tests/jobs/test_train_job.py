@@ -7,7 +7,6 @@ import os
 import signal
 import time
 from collections.abc import Callable, Sequence
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -252,7 +251,7 @@ def test_heartbeats_are_throttled_but_the_last_step_is_told(store: ResultsFolder
 
     def step_after(step: int, when: float) -> int:
         now[0] = when
-        beat(SimpleNamespace(step=step, total=10, steps_per_s=1.0, last_return=None))  # type: ignore[arg-type]
+        beat(trainable.Progress(step=step, total=10, steps_per_s=1.0, last_return=None))
         status = store.attempts.load(run, 10).status
         assert status is not None
         return status.step
@@ -305,7 +304,7 @@ def test_a_heartbeat_tells_a_superseded_attempt(store: ResultsFolder) -> None:
     run = RUNS[0]
     for _ in range(2):
         store.attempts.claim(run, Attempt(0, "h", 1, "", 0.0, "cpu"))
-    told: Any = SimpleNamespace(step=10, total=10, steps_per_s=1.0, last_return=None)
+    told = trainable.Progress(step=10, total=10, steps_per_s=1.0, last_return=None)
     beats = [Heartbeat(store, run, number, lambda r, p: None)(told) for number in (1, 2)]
     assert beats == [False, True]
 

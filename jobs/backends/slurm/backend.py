@@ -27,6 +27,9 @@ from jobs.results.results_folder import ResultsFolder
 from jobs.results.run_state import TaskState
 from sweepwise.core.errors import JobsError
 
+# Seconds between the end of a program's grace and that of its job: to end its processes and to publish what it logged.
+_MARGIN_S, _CANCEL_MARGIN_S = 15, 5
+
 
 class SlurmBackend(Backend):
     name = "slurm"
@@ -64,6 +67,21 @@ class SlurmBackend(Backend):
     def check(self) -> None:
         commands.check()
 
+    def grace_note(self, grace_s: float, target: Target) -> str:
+        before = target.profile.checkpoint_signal_s if target.profile else 0
+        if target.profile and grace_s + _MARGIN_S > before:
+            raise JobsError(
+                f"the program may take {grace_s:g} s to save its state (resume.grace), and a task is warned {before} s "
+                f"before its time limit: give --option checkpoint_signal_s={int(grace_s + _MARGIN_S + 1)}, or lower it"
+            )
+        seconds = commands.cluster_settings().get("KillWait", "").partition(" ")[0]
+        if seconds.isdecimal() and grace_s > int(seconds) - _CANCEL_MARGIN_S:
+            return (
+                f"a cancelled task is killed after {seconds} s on this cluster (KillWait), and the program has "
+                f"{grace_s:g} s to save its state: what it trained since its last checkpoint may be lost on a cancel"
+            )
+        return ""
+
     def remaining_tasks(self, target: Target) -> int | None:
         if target.profile is None:
             return None
@@ -84,7 +102,10 @@ class SlurmBackend(Backend):
         target, canaries = request.target, request.canaries
         counts = handover.split([canaries, len(request.tasks) - canaries], target.array_size)
         chunks = handover.chunks(job_name, counts, canaries, target.throttle, request.submit_options.then_aggregate)
-        return Allocation(target.profile.cpus if target.profile else 1, chunks)
+        if target.profile is None:
+            return Allocation(1, chunks)
+        recorded = {"checkpoint_signal_s": target.profile.checkpoint_signal_s}
+        return Allocation(target.profile.cpus, chunks, recorded)
 
     def scripts(self, store: ResultsFolder, submission: Submission, target: Target) -> list[str]:
         if target.profile is None or not submission.chunks:
@@ -98,7 +119,14 @@ class SlurmBackend(Backend):
             command = batch_script.chunk_command(folder, chunk)
             scripts.append(
                 batch_script.script(
-                    target.profile, chunk.job_name, command, throttle, chunk.count, code=code, folder=logs
+                    target.profile,
+                    chunk.job_name,
+                    command,
+                    throttle,
+                    chunk.count,
+                    code=code,
+                    folder=logs,
+                    keep_environment=bool(submission.program),
                 )
             )
         if submission.report:
@@ -161,6 +189,9 @@ class SlurmBackend(Backend):
 
     def current_cluster(self) -> str:
         return job_environment.cluster_name()
+
+    def end_time(self) -> float | None:
+        return job_environment.end_time()
 
     def requeue(self, task: str) -> bool:
         return job_environment.requeue(task)

@@ -10,14 +10,17 @@ from jobs import process
 from jobs.backends.job_command import task_command
 from jobs.backends.profile import Profile
 from jobs.results.records import Chunk
+from jobs.submitter_environment import shell_lines
 from sweepwise.core.errors import JobsError
 
 if TYPE_CHECKING:
     import submitit
 
 
-def parameters(profile: Profile, code: Path, job_name: str, max_parallel: int | None) -> dict[str, Any]:
-    """`profile` as submitit's parameters."""
+def parameters(
+    profile: Profile, code: Path, job_name: str, max_parallel: int | None, keep_environment: bool = False
+) -> dict[str, Any]:
+    """`profile` as submitit's parameters. keep_environment: see `setup_lines`."""
     gpus = f"{profile.gpu_type}:{profile.gpus}" if profile.gpu_type else str(profile.gpus)
     gres = profile.gpu_request == "gres"  # only one of the two options, since Slurm would add them up
     options = {
@@ -36,7 +39,7 @@ def parameters(profile: Profile, code: Path, job_name: str, max_parallel: int | 
         "exclude": profile.exclude,
         "signal_delay_s": profile.checkpoint_signal_s,
         "array_parallelism": max_parallel or profile.max_parallel,
-        "setup": setup_lines(profile, code),
+        "setup": setup_lines(profile, code, keep_environment),
         # since Slurm 22.05 srun does not inherit the batch job's --cpus-per-task,
         # and without open-mode=append it truncates the log of a requeued task
         "srun_args": [f"--cpus-per-task={profile.cpus}", "--open-mode=append"],
@@ -47,8 +50,11 @@ def parameters(profile: Profile, code: Path, job_name: str, max_parallel: int | 
     return {key: value for key, value in options.items() if value is not None or key == "wckey"}
 
 
-def setup_lines(profile: Profile, code: Path) -> list[str]:
-    """Shell lines before the task: modules, the environment's activation, variables, then the user's own."""
+def setup_lines(profile: Profile, code: Path, keep_environment: bool = False) -> list[str]:
+    """Shell lines before the task: modules, the environment's activation, variables, then the user's own.
+
+    keep_environment: for a program, which gets the environment that the modules left.
+    """
     variables = {**process.job_variables(code), "OMP_NUM_THREADS": str(profile.cpus)}
     if profile.mujoco_gl:
         variables["MUJOCO_GL"] = profile.mujoco_gl
@@ -58,6 +64,7 @@ def setup_lines(profile: Profile, code: Path) -> list[str]:
         folders |= {"TORCHINDUCTOR_CACHE_DIR": f"{cache}/inductor", "TRITON_CACHE_DIR": f"{cache}/triton"}
     return [
         *(f"module load {shlex.quote(module)}" for module in profile.modules),
+        *(shell_lines() if keep_environment else []),
         *([profile.activate] if profile.activate else []),
         *(f"export {name}={shlex.quote(value)}" for name, value in {**variables, **profile.env}.items()),
         *(f'export {name}="{folder}"; mkdir -p "${name}"' for name, folder in folders.items()),
@@ -74,12 +81,13 @@ def script(
     *,
     code: Path,
     folder: Path,
+    keep_environment: bool = False,
 ) -> str:
     """The batch script for sbatch: a job array if there are several tasks.
 
     code: the folder that its tasks import from. folder: for logs. command: a shell command.
     """
-    executor = _executor(folder, parameters(profile, code, job_name, throttle))
+    executor = _executor(folder, parameters(profile, code, job_name, throttle, keep_environment))
     if tasks > 1:
         executor.parameters["map_count"] = tasks
     return executor._make_submission_file_text(command, "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from datetime import datetime
 
 from jobs import process
 from jobs.backends.slurm.commands import QUERY_TIMEOUT_S
@@ -12,6 +13,21 @@ def current_job() -> str | None:
     """`JOBID_INDEX`, or `JOBID` for a job that is not an array; None outside Slurm."""
     array, index = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
     return f"{array}_{index}" if array and index else os.environ.get("SLURM_JOB_ID")
+
+
+def end_time() -> float | None:
+    """Unix seconds when the time limit of this job is reached; None where Slurm does not say."""
+    stated = os.environ.get("SLURM_JOB_END_TIME", "")
+    if stated.isdecimal():
+        return float(stated)
+    job = current_job()
+    ends = (
+        process.run_quietly(["squeue", "--noheader", "--format=%e", f"--jobs={job}"], QUERY_TIMEOUT_S) if job else None
+    )
+    try:
+        return datetime.fromisoformat((ends or "").strip()).timestamp()
+    except ValueError:
+        return None
 
 
 def requeue(job: str) -> bool:

@@ -1,0 +1,1 @@
+"""Readers that follow, while a program trains, the files in which it logs its metrics."""

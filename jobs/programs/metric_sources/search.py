@@ -1,0 +1,71 @@
+"""Finds the files of a source below the folder of a run."""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path, PurePath
+
+from jobs.programs.metric_sources.tail import is_inside
+from sweepwise.core.errors import JobsError
+from sweepwise.core.event_files import MARK
+
+_WILD = frozenset("*?[")
+_QUICK = 0.05  # seconds of a search that may be repeated with each call
+_SHARE = 50  # a slower one is repeated after this many times its duration
+NAMES = {"tensorboard": f"*{MARK}*", "wandb": "run-*.wandb"}  # kinds whose path is a folder
+
+
+def check_path(kind: str, path: str) -> None:
+    """Raises `JobsError` for a path that leads out of the run's folder, or that is no path."""
+    parts = PurePath(path).parts
+    where = f"metrics, {kind} {path!r}"
+    if PurePath(path).is_absolute() or ".." in parts:
+        raise JobsError(f"{where}: only files in the run's folder are read; write a path relative to it, without '..'")
+    if any("**" in part and part != "**" for part in parts):
+        raise JobsError(f"{where}: '**' stands for whole folders; write it between slashes, as in '**/progress.csv'")
+    if not parts and kind not in NAMES:
+        raise JobsError(f"{where}: a path is missing; write one relative to the run's folder, such as 'metrics.{kind}'")
+    if "\0" in path:
+        raise JobsError(f"{where}: a path holds no NUL")
+
+
+class Search:
+    """kind, path: those of the source. folder: that of the run. clock: seconds, for tests."""
+
+    def __init__(self, kind: str, path: str, folder: Path, clock: Callable[[], float] = time.monotonic) -> None:
+        self._name, self._path, self._folder, self._clock = NAMES.get(kind), path, folder, clock
+        self._again = -1.0  # when to search again
+        self._found: dict[str, Path] = {}  # real path -> path
+
+    def files(self, now: bool = False) -> list[Path]:
+        """What was found so far, in the order of their names. now: search, however long it took the last time."""
+        begun = self._clock()
+        if now or begun >= self._again:
+            try:
+                for path in self._all():
+                    if path.is_file() and is_inside(path, self._folder):
+                        self._found.setdefault(os.path.realpath(path), path)
+            except OSError:  # a folder vanished; what it held is found with the next call
+                pass
+            took = self._clock() - begun
+            self._again = -1.0 if took < _QUICK else begun + _SHARE * took
+        return sorted(self._found.values())
+
+    def _all(self) -> Iterator[Path]:
+        for start in self._starts():
+            if self._name is None or not start.is_dir():
+                yield start
+                continue
+            if is_inside(start, self._folder):
+                for folder, _, names in os.walk(start):  # follows no links
+                    yield from (Path(folder, name) for name in fnmatch.filter(names, self._name))
+
+    def _starts(self) -> Iterator[Path]:
+        exact = self._folder / self._path
+        if exact.exists():
+            yield exact
+        elif not _WILD.isdisjoint(self._path):
+            yield from self._folder.glob(self._path)

@@ -1,0 +1,249 @@
+"""Any program, trained through the command line: killed, stopped, resumed, judged, and what it may do wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from driver import PATIENCE_S, Sweeps, rows
+from slurm_cluster import wait_until
+
+from jobs.worker.guarded_program import end_processes
+
+WALKER = Path(__file__).parent / "programs" / "walker.py"
+PLAN = """
+plan: mine
+program:
+  name: walker
+  command: {python} walker.py --out {{run}} {{overrides}}
+  hyperparameters: {{lr: 1e-3, steps: 40, pause: 0.0, trouble: ""}}
+  seed: seed
+  ignore: pause
+  steps: steps
+  {resume}
+  environment: {{MY_API_KEY: , MODE: fast}}
+  metrics:
+    read: [{{jsonl: metrics.jsonl}}]
+    primary: {{name: eval/return, better: up, unit: points, title: score}}
+    roles: {{training_return: train/return}}
+seeds: 1
+sweeps:
+  rate:
+    goal: which learning rate
+    grid: {{lr: [1e-3, 3e-3]}}
+    questions: is the higher rate better?
+  one: {{goal: see that it survives, grid: {{lr: [1e-3]}}}}
+"""
+RESUME = 'resume: {when: "{run}/checkpoint.json", add: --resume, grace: 2}'
+LOCAL = ("--plan", "plan.yaml", "--cluster", "local")
+DEBUG = ("--plan", "plan.yaml", "--cluster", "debug")
+LONG = ("--set", "pause=0.1")  # 4 s of training
+LOADER = "sleep 4242"
+
+
+@pytest.fixture
+def sweeps(tmp_path: Path) -> Sweeps:
+    made = Sweeps(tmp_path)
+    shutil.copy(WALKER, tmp_path)
+    write_plan(made)
+    return made
+
+
+def write_plan(sweeps: Sweeps, resume: str = RESUME, **changes: str) -> None:
+    text = PLAN.format(python=sys.executable, resume=resume)
+    for old, new in changes.values():
+        assert old in text
+        text = text.replace(old, new)
+    (sweeps.folder / "plan.yaml").write_text(text)
+
+
+def attempt(sweeps: Sweeps) -> dict[str, Any]:
+    """The newest of the first run."""
+    return dict(json.loads(sweeps.results("runs/*/seed-1/attempts/*.json")[-1].read_text()))
+
+
+def outcome(sweeps: Sweeps) -> dict[str, Any]:
+    return dict(json.loads(sweeps.results("runs/*/seed-1/outcome/*.json")[-1].read_text()))
+
+
+def logged_steps(sweeps: Sweeps) -> int:
+    """How far the program of the first run is, by its own file."""
+    files = sweeps.results("runs/*/seed-1/work/**/metrics.jsonl")
+    return sum(len(path.read_text().splitlines()) for path in files)
+
+
+def processes(sweeps: Sweeps, words: str = "") -> list[int]:
+    """Those of its runs whose command line holds `words`."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            environment, command = (path / "environ").read_bytes(), (path / "cmdline").read_bytes()
+        except OSError:
+            continue
+        if f"SWEEPS_RUN={sweeps.folder}".encode() in environment and words in command.replace(b"\0", b" ").decode():
+            found.append(int(path.name))
+    return found
+
+
+def of_the_guard(worker: int) -> int:
+    (guard,) = (int(pid) for pid in Path(f"/proc/{worker}/task/{worker}/children").read_text().split())
+    return guard
+
+
+def values(sweeps: Sweeps, results: str, sweep: str) -> Any:
+    return rows(sweeps, results, sweep).drop(columns=["attempt", "time"]).reset_index(drop=True)
+
+
+@pytest.mark.parametrize("victim", ["program", "worker", "guard"])
+def test_killed_it_leaves_no_process_and_resumes_as_if_never_killed(sweeps: Sweeps, victim: str) -> None:
+    sweeps.here("submit", "one", *LOCAL, *LONG, "--set", "trouble=loaders")
+    wait_until("a half", lambda: logged_steps(sweeps) >= 25, PATIENCE_S, pause=0.02)
+    worker = int(attempt(sweeps)["pid"])
+    pids = {"worker": worker, "guard": of_the_guard(worker), "program": processes(sweeps, "walker.py")[0]}
+    assert len(processes(sweeps, LOADER)) == 1
+    os.kill(pids[victim], signal.SIGKILL)
+    wait_until("its failure", lambda: sweeps.states() == ["failed"], PATIENCE_S, pause=0.2)
+    wait_until("the end of all its processes", lambda: not processes(sweeps), PATIENCE_S, pause=0.05)
+    assert "0 to submit" in sweeps.here("submit", "one", *LOCAL, *LONG, "--set", "trouble=loaders")
+    sweeps.here("rerun", "one", "--failed", "--wait")
+    assert sweeps.states() == ["done"]
+    assert "0 to submit" in sweeps.here("submit", "one", *LOCAL, *LONG, "--set", "trouble=loaders")
+    assert logged_steps(sweeps) > 40, "it went on from its checkpoint at step 20, and logged some steps twice"
+    assert not processes(sweeps)
+    sweeps.here("--results", "whole", "submit", "one", *DEBUG, "--set", "trouble=loaders")
+    assert values(sweeps, "results", "one").equals(values(sweeps, "whole", "one"))
+
+
+def test_it_is_judged_by_the_roles_of_its_metrics(sweeps: Sweeps) -> None:
+    sweeps.here("submit", "rate", *LOCAL, "--seeds", "3", "--wait")
+    answer = sweeps.here("aggregate", "--out", "report.html", "--format", "json")
+    assert "lr 0.003 does better than 1e-3" in answer
+    report = (sweeps.folder / "report.html").read_text()
+    assert "final score" in report
+    assert "no metric has the role policy_entropy" in report
+    final = rows(sweeps, "results", "rate").query("kind == 'eval' and step == 40")["eval/return"]
+    assert sorted(round(value, 1) for value in final) == pytest.approx([4.0] * 3 + [12.0] * 3, abs=0.11)
+
+
+def test_without_resume_it_begins_anew_and_its_old_rows_are_dropped(sweeps: Sweeps) -> None:
+    write_plan(sweeps, resume="")
+    sweeps.here("submit", "one", *LOCAL, *LONG)
+    wait_until("a half", lambda: logged_steps(sweeps) >= 25, PATIENCE_S, pause=0.02)
+    os.kill(processes(sweeps, "walker.py")[0], signal.SIGKILL)
+    wait_until("its failure", lambda: sweeps.states() == ["failed"], PATIENCE_S, pause=0.2)
+    assert "killed by SIGKILL" in outcome(sweeps)["message"]
+    sweeps.here("rerun", "one", "--failed", "--wait")
+    assert sorted(path.name for path in sweeps.results("runs/*/seed-1/work/*")) == ["001", "002"]
+    trained = values(sweeps, "results", "one").query("kind == 'train'")
+    assert trained["step"].tolist() == list(range(1, 41))
+
+
+@pytest.mark.parametrize("trouble", ["", "ignores signals"])
+def test_on_a_cancel_it_saves_its_state_or_is_killed_after_the_grace(sweeps: Sweeps, trouble: str) -> None:
+    given = (*LOCAL, "--set", "pause=0.2", "--set", f"trouble={trouble}")
+    sweeps.here("submit", "one", *given)
+    wait_until("a start", lambda: logged_steps(sweeps) >= 5, PATIENCE_S, pause=0.02)
+    sweeps.here("cancel", "one")
+    wait_until("its end", lambda: sweeps.states() == ["interrupted"], PATIENCE_S, pause=0.2)
+    assert not processes(sweeps)
+    assert ("after the grace" in outcome(sweeps)["message"]) == bool(trouble)
+    if not trouble:
+        (saved,) = sweeps.results("runs/*/seed-1/work/checkpoint.json")
+        assert json.loads(saved.read_text())["step"] == outcome(sweeps)["step"]
+
+
+def test_what_a_predecessor_left_is_ended_first(sweeps: Sweeps) -> None:
+    sweeps.here("submit", "one", *LOCAL, *LONG, "--set", "trouble=loaders")
+    wait_until("a start", lambda: logged_steps(sweeps) >= 10, PATIENCE_S, pause=0.02)
+    worker = int(attempt(sweeps)["pid"])
+    guard = of_the_guard(worker)
+    os.kill(guard, signal.SIGSTOP)
+    os.kill(worker, signal.SIGKILL)
+    os.kill(guard, signal.SIGKILL)
+    wait_until("its failure", lambda: sweeps.states() == ["failed"], PATIENCE_S, pause=0.2)
+    assert processes(sweeps, LOADER), "nobody was left to end them"
+    sweeps.here("rerun", "one", "--failed", "--wait")
+    assert sweeps.states() == ["done"]
+    assert not processes(sweeps)
+    assert "of an earlier attempt" in sweeps.logs()
+
+
+@pytest.mark.parametrize(
+    ("trouble", "message"),
+    [
+        ("ends early", "ended early: its last logged step is 20 of 40"),
+        ("nan", ""),
+    ],
+)
+def test_exit_0_is_done(sweeps: Sweeps, trouble: str, message: str) -> None:
+    sweeps.here("submit", "one", *DEBUG, "--set", f"trouble={trouble}")
+    assert (outcome(sweeps)["state"], outcome(sweeps)["step"]) == ("finished", 40)
+    assert outcome(sweeps)["message"] == message
+    assert sweeps.states() == ["done"]
+
+
+def test_with_exit_code_3_it_asks_to_go_on_later(sweeps: Sweeps) -> None:
+    sweeps("submit", "one", *DEBUG, "--set", "trouble=wants more time", code=1)
+    assert outcome(sweeps)["state"] == "interrupted"
+    sweeps.here("submit", "one", *DEBUG, "--set", "trouble=wants more time")
+    assert sweeps.states() == ["done"]
+    assert values(sweeps, "results", "one").query("kind == 'train'")["step"].tolist() == list(range(1, 41))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("walker.py --out", "nothere.py --out"), "exit code 2: "),
+        ((sys.executable, "no-such-python"), "no-such-python: No such file or directory"),
+        (("  hyperparameters:", "  overrides: fire\n  hyperparameters:"), "exit code 2: walker.py: error: "),
+        (("name: eval/return", "name: eval/score"), "metric 'eval/score', the primary one, never appeared; logged were "
+                                                    "eval/return, train/loss, train/return"),
+        (("jsonl: metrics.jsonl", "jsonl: log.jsonl"), "metric 'eval/return' never appeared: nothing at log.jsonl in"),
+    ],
+)  # fmt: skip
+def test_a_failure_says_in_one_line_what_was_wrong(sweeps: Sweeps, change: tuple[str, str], message: str) -> None:
+    write_plan(sweeps, change=change)
+    if "fire" in change[1]:
+        write_plan(sweeps, change=change, argument=("lr: [1e-3]", 'unknown: ["x"]'), more=('trouble: ""', "unknown: 1"))
+        (sweeps.folder / "plan.yaml").write_text((sweeps.folder / "plan.yaml").read_text().replace('["x"]', "[2]"))
+    sweeps("submit", "one", *DEBUG, code=1)
+    assert outcome(sweeps)["state"] == "failed"
+    assert outcome(sweeps)["message"].startswith(message)
+    assert "\n" not in outcome(sweeps)["message"]
+
+
+def test_seeds_of_one_job_are_told_apart_where_one_fails(sweeps: Sweeps) -> None:
+    given = ("--set", "trouble=fails with seed 2", "--seeds", "3", "--seeds-per-job", "3")
+    sweeps.here("submit", "one", *LOCAL, *given)
+    wait_until("their end", lambda: sorted(sweeps.states()) == ["done", "done", "failed"], PATIENCE_S, pause=0.2)
+    (failed,) = (run for run in sweeps.runs() if run["state"] == "failed")
+    assert failed["seed"] == 2
+    assert failed["reason"] == "exit code 1: RuntimeError: no luck"
+
+
+def test_the_program_has_the_submitters_environment_and_nothing_of_it_is_written_down(sweeps: Sweeps) -> None:
+    secret = "correct-horse-battery"
+    sweeps.environment |= {
+        "MY_API_KEY": secret,
+        "OTHER": "staple-hidden",
+        "PYTHONPATH": sweeps.environment["PYTHONPATH"],
+    }
+    for backend in ("local", "debug"):
+        sweeps("--results", backend, "submit", "one", "--plan", "plan.yaml", "--cluster", backend, "--set",
+               "trouble=prints its environment", *(["--wait"] if backend == "local" else []), code=1)  # fmt: skip
+        texts = {path: path.read_bytes() for path in (sweeps.folder / backend).rglob("*") if path.is_file()}
+        holding = [path for path, data in texts.items() if secret.encode() in data]
+        assert len(holding) == 1
+        assert "sweeps-output" in str(holding[0])
+        assert not any(b"staple-hidden" in data for data in texts.values())
+        assert any(b"no access with ***" in data for data in texts.values())
+
+
+def test_nothing_is_ended_that_belongs_to_another_run(tmp_path: Path) -> None:
+    assert end_processes(str(tmp_path / "work")) == 0
