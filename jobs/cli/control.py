@@ -1,14 +1,18 @@
-"""`sweeps cancel`, `prune` and `release`: stop runs, or release held ones."""
+"""`sweeps cancel`, `prune`, `release` and `reread`: stop runs, release held ones, read again what ended ones logged."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import click
 
 from jobs.cli.group import Globals
 from jobs.cli.options import (
     filter_options,
+    plan_option,
     report_problems,
 )
+from sweepwise.core.errors import JobsError
 
 
 @click.command("cancel")
@@ -93,3 +97,37 @@ def release_command(state: Globals, sweep: str) -> None:
     names = status.selected(store, [sweep])
     count = canary.release_all(store, [s for s in store.submissions.all() if s.sweep in (sweep, *names)])
     click.echo(f"released what was held of {count} submissions" if count else f"nothing of {sweep} is held")
+
+
+@click.command("reread")
+@click.argument("sweep")
+@plan_option
+@filter_options
+@click.pass_obj
+def reread_command(
+    state: Globals, sweep: str, plan_file: Path | None, where: tuple[str, ...], indices: str | None
+) -> None:
+    """Read again what the programs of SWEEP logged, after a change of `metrics:` in the plan, without training.
+
+    A run that failed only because its primary metric never appeared is done afterwards.
+    """
+    from jobs.planning import plan as plans
+    from jobs.programs.command import ProgramSource
+    from jobs.results import lock
+    from jobs.runs import select, status
+    from jobs.worker import reread
+
+    store = state.store()
+    source = plans.load(plan_file, store.agents).source
+    if not isinstance(source, ProgramSource):
+        raise JobsError("only programs are read again; name a plan with `program:` by --plan")
+    with lock.alone(store):
+        picked = select.select_runs(store, status.sweeps(store, [sweep]), where, indices)
+        found = reread.reread(store, source, [selected.run for selected in picked])
+    for one in found:
+        if one.note:
+            click.echo(f"{one.run} is left as it is: {one.note}")
+    read = [one for one in found if not one.note]
+    click.echo(f"read {len(read)} of {len(found)} runs again")
+    report_problems(store)
+    raise click.exceptions.Exit(0 if read or not found else 1)

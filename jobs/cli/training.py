@@ -40,7 +40,7 @@ def submit_command(
     from jobs.backends.base import ExecutionOptions
     from jobs.planning import decisions, plan
     from jobs.programs import registry
-    from jobs.submit import launch, submit
+    from jobs.submit import launch, program_notes, submit
 
     store = state.store()
     carried_plan = decisions.load(store, plan.load(plan_file, store.agents))
@@ -58,7 +58,12 @@ def submit_command(
             raise JobsError("a decision was taken at this moment, so the base is another; submit again")
         submit.record_sweeps(store, carried_plan, expanded_sweeps)
 
-    changed = lambda: submit.changed(store, carried_plan, expanded_sweeps)  # noqa: E731
+    def changed() -> list[str]:
+        return [
+            *program_notes.notes(store, carried_plan, expanded_sweeps, submit_options.dry_run),
+            *submit.changed(store, carried_plan, expanded_sweeps),
+        ]
+
     code = launch.launch(store, sweep, choose_runs, ExecutionOptions(**options), submit_options, prepare, changed)
     report_problems(store)
     raise click.exceptions.Exit(code)

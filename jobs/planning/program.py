@@ -61,6 +61,8 @@ def parse(entry: Entry, folder: Path, named: Collection[str]) -> ProgramSource:
     _check_seed(entry, seed, command)
     declared = _declared(fields, code, activate, style)
     steps = fields["steps"].text() if "steps" in fields else ""
+    if declared is not None and "hyperparameters" in fields:  # values of the plan, which the program need not share
+        named = [*(name for name, default in declared.items() if default is not None), *named]
     defaults = _with_named(declared, [*named, *([steps] if steps else [])], seed, fields)
     resume = _resume(fields["resume"]) if "resume" in fields else None
     primary, roles, metrics = _metrics(fields["metrics"])

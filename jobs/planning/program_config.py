@@ -64,6 +64,7 @@ def flat(entry: Entry, style: str) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for key, child in entry.mapping().items():
         if style == "hydra" and key in _HYDRA_OWN:
+            values |= _composed(child)
             continue
         if style == "hydra" and key == "defaults" and isinstance(child.node, yaml.SequenceNode):
             values |= _choices(child)
@@ -74,6 +75,16 @@ def flat(entry: Entry, style: str) -> dict[str, Any]:
         else:
             values[key] = _value(child.node)
     return values
+
+
+def _composed(entry: Entry) -> dict[str, Any]:
+    """Group -> choice, of Hydra's own part of a configuration that `--cfg all` prints."""
+    for name in ("runtime", "choices"):
+        fields = entry.mapping() if isinstance(entry.node, yaml.MappingNode) else {}
+        if name not in fields:
+            return {}
+        entry = fields[name]
+    return {group: _value(choice.node) for group, choice in entry.mapping().items() if not group.startswith("hydra/")}
 
 
 def _choices(entry: Entry) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from jobs.planning import interim_analyses
@@ -72,28 +72,39 @@ def run_sources(store: ResultsFolder, runs: Sequence[RunRef]) -> list[ConfigSour
     for config_id in dict.fromkeys(run.config_id for run in runs):
         config_runs = [statuses[run] for run in runs if run.config_id == config_id]
         as_submitted = SubmittedConfiguration(config_id, "", {}, False, [run.record.ref.seed for run in config_runs])
-        configs.append(_config(store, as_submitted, store.check_config(config_id), config_runs))
+        configs.append(_config(store, as_submitted, store.check_config(config_id), config_runs, statuses.values()))
     return configs
 
 
 def _configs(store: ResultsFolder, sweep: SweepStatus) -> tuple[ConfigSource, ...]:
     """The readable configurations of a sweep; unreadable ones are listed in the store's problems."""
     stored = ((config, store.read_config(config.config_id), runs) for config, runs in sweep.rows)
-    return tuple(_config(store, config, loaded, runs) for config, loaded, runs in stored if loaded is not None)
+    return tuple(
+        _config(store, config, loaded, runs, sweep.runs) for config, loaded, runs in stored if loaded is not None
+    )
 
 
 def _config(
-    store: ResultsFolder, config: SubmittedConfiguration, stored: ResolvedConfig, runs: Sequence[RunStatus]
+    store: ResultsFolder,
+    config: SubmittedConfiguration,
+    stored: ResolvedConfig,
+    runs: Sequence[RunStatus],
+    beside: Iterable[RunStatus],
 ) -> ConfigSource:
+    """beside: all runs that are compared; without a number of steps, training ends where the longest of them ended."""
     from aggregate.inputs.runs import ConfigSource, RunSource
 
+    total_steps = stored.steps
+    if not store.agents.description(stored.agent).steps:
+        ended = [run.record.finished_step for run in beside if run.record.done]
+        total_steps = max([1, *(ended or (run.record.step for run in beside))])
     return ConfigSource(
         config_id=config.config_id,
         label=config.label,
         factors={key: _to_hashable(value) for key, value in config.factors.items()},
         is_baseline=config.is_baseline,
         config=stored.to_dict(),
-        total_steps=stored.steps,
+        total_steps=total_steps,
         runs=tuple(
             RunSource(
                 config.config_id,

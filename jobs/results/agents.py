@@ -101,6 +101,19 @@ class Agents:
             self.path(description.name).parent.mkdir(exist_ok=True)
             write_json(self.path(description.name), encode(record))
 
+    def remap(self, source: ProgramSource) -> None:
+        """Store what a changed plan says of the metrics of a program. The caller must hold the lock.
+
+        Raises `JobsError` for a program that was never submitted here.
+        """
+        name = source.description.name
+        record = self.check(name)
+        if not record.program:
+            raise JobsError(f"{name} is a Python object, which logs its metrics itself; only programs are read again")
+        description = {**record.description, **self._with_old_metrics(source.description, record).catalogue.to_json()}
+        program = {**record.program, "metrics": source.program.to_json()["metrics"]}
+        write_json(self.path(name), encode(replace(record, description=description, program=program)))
+
     def merge(self, name: str, archived: Path) -> None:
         """Add the metrics that only the archived file of an agent declares: runs from the archive log them."""
         other, record = self._reader.read(archived, AgentFile), self.check(name)

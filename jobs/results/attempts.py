@@ -50,6 +50,13 @@ class RunRecord:
         return self.finished_step >= self.steps
 
     @property
+    def share(self) -> float:
+        """Of the training that is done, 0 to 1; 0 while a program runs of which nobody knows the number of steps."""
+        if self.done:
+            return 1.0
+        return min(1.0, self.step / self.steps) if self.steps > 1 else 0.0
+
+    @property
     def step(self) -> int:
         """The furthest step known."""
         return max(self.finished_step, self.outcome.step if self.outcome else 0, self.status.step if self.status else 0)

@@ -53,7 +53,7 @@ class RunStatus:
     def seconds_left(self) -> float | None:
         """Remaining training time at its current speed."""
         speed = self.steps_per_s
-        return (self.record.steps - self.record.step) / speed if speed else None
+        return (self.record.steps - self.record.step) / speed if speed and self.record.steps > 1 else None
 
 
 @dataclass(frozen=True)

@@ -111,7 +111,7 @@ def _choose_and_show(
     if submit_options.dry_run:
         console.print(tables.choice_table(choices))
     for note in changed():
-        console.print(Text(note))
+        console.print(Text(note), soft_wrap=True)  # commands can be copied
     console.print(tables.difference_text(choices))
     _advise(choices, sweep, console)
     tasks = submit.pack([c.run for c in choices if c.wanted], options.seeds_per_job, submit_options.canary)

@@ -128,7 +128,7 @@ class _ProgressView:
                 self._progress.console.print(note, markup=False, soft_wrap=True)
 
     def update(self, statuses: Mapping[RunRef, RunStatus]) -> None:
-        completed = sum(min(run.record.step, run.record.steps) for run in statuses.values())
+        completed = sum(round(run.record.share * run.record.steps) for run in statuses.values())
         detail = str(counts_text(Counter(run.state.state for run in statuses.values())))
         active = (run.record for run in statuses.values() if run.state.state in ACTIVE)
         remaining = sum(max(0, record.steps - record.step) for record in active)

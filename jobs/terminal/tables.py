@@ -169,7 +169,7 @@ def configuration_table(sweep: SweepStatus, result_words: str) -> Table:
         right=("progress", "steps/s", "left", last), title=sweep.view.name,
     )  # fmt: skip
     for config, runs in sweep.rows:
-        progress = sum(min(1.0, r.record.step / r.record.steps) for r in runs) / len(runs) if runs else 0.0
+        progress = sum(r.record.share for r in runs) / len(runs) if runs else 0.0
         returns = [r.record.status.last_return for r in runs if r.record.status is not None]
         known_returns = [value for value in returns if value is not None]
         speeds = [r.steps_per_s for r in runs if r.steps_per_s is not None]
@@ -201,7 +201,7 @@ def _run_cells(label: str, run: RunStatus, result_words: str) -> list[str | Text
         str(record.ref),
         label,
         state_text(run.state.state),
-        f"{record.step:,}/{record.steps:,}",
+        f"{record.step:,}/{record.steps:,}" if record.steps > 1 else f"{record.step:,}",
         f"{run.steps_per_s:.1f}" if run.steps_per_s is not None else "",
         duration(run.seconds_left) if run.seconds_left is not None else "",
         format_last(last, result_words) if last is not None else "",

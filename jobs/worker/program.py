@@ -22,6 +22,7 @@ from sweepwise.core.trainable import Outcome, Progress, RunHandle, Settings
 
 REQUEUE = 3  # exit code of a program that has saved its state and wants to be started again
 WORK = "work"
+NO_METRICS = "no-metrics"  # cause of a failure: it ended well and logged nothing to judge
 _POLL_S = 0.05
 _READ_S = 1.0
 _TERMINATED_S, _WITHOUT_RESUME_S = 5.0, 10.0
@@ -186,7 +187,7 @@ class _Run:
         if end.exit_code == REQUEUE and self._program.resume is not None:
             return Outcome("interrupted", step, f"exit code {REQUEUE}: it wants to be started again")
         if self._stopping_since is None and end.exit_code == 0:
-            return Outcome("failed", step, self._nothing_to_judge(), cause="no-metrics")
+            return Outcome("failed", step, self._nothing_to_judge(), cause=NO_METRICS)
         if self._stopping_since is not None:
             saved = "" if self._program.resume else "; it cannot resume, so it starts anew"
             forced = " after the grace, by SIGKILL" if self._killed else ""

@@ -164,7 +164,7 @@ class AttemptRunner:
         if attempt.slurm_job is None:
             return True
         earlier = [one for one in self.store.attempts.all(run) if one.slurm_job == attempt.slurm_job]
-        if len(earlier) - 1 <= MOST_PREEMPTIONS:
+        if len(earlier) <= MOST_PREEMPTIONS:
             return True
         message = f"preempted {len(earlier) - 1} times, and it cannot resume; it is not started again"
         outcome = AttemptOutcome("failed", 0, message, time.time(), cause="preempted")

@@ -123,7 +123,8 @@ class Hyperparameter:
     def from_json(cls, stored: Mapping[str, Any]) -> Hyperparameter:
         """Fields of later versions are ignored."""
         known = {name: value for name, value in stored.items() if name in cls.__dataclass_fields__}
-        return cls(**{**known, "choices": tuple(known.get("choices", ()))})
+        default = yaml_scalars.frozen(known.get("default"))
+        return cls(**{**known, "default": default, "choices": tuple(known.get("choices", ()))})
 
     @classmethod
     def from_field(cls, field: dataclasses.Field[Any], declared: Any) -> Hyperparameter:

@@ -158,7 +158,8 @@ def test_other_faulty_files_are_named(file: Callable[..., Path], tmp_path: Path)
         ("a/t.jsonl", '{"step": 1}\n{"st', "line 2: not JSON"),
         ("a/t.parquet", "PAR1", "no Parquet file"),
         ("a/t.xlsx", "", "a file of a kind that is not read; .csv"),
-        ("a/..csv", "step,reward,seed\n1,2,3\n", "'.' is no name"),
+        # Python 3.14 takes no suffix from this name.
+        ("a/..csv", "step,reward,seed\n1,2,3\n", "'.' is no name|a file of a kind that is not read"),
         ("a/t<b>.csv", "step,reward,seed\n1,2,3\n", "is no name"),
         ("a/events.out.tfevents.1", "no events at all, or", "damaged, or no event file of TensorBoard"),
     ]:

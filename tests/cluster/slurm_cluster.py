@@ -55,7 +55,7 @@ StateSaveLocation={folder}/state
 SlurmctldPidFile={folder}/slurmctld.pid
 SlurmdPidFile={folder}/slurmd-%n.pid
 SlurmdSpoolDir={folder}/spool-%n
-ProctrackType=proctrack/linuxproc
+ProctrackType=proctrack/{proctrack}
 TaskPlugin=task/none
 MpiDefault=none
 {accounting}
@@ -117,12 +117,14 @@ class Settings:
     """port_base: the first of five ports in a row, free ones otherwise. max_array_size: Slurm's bound of an index.
 
     slurmd_timeout: seconds until a silent node counts as down; one on a busy machine may be silent for some.
+    proctrack: how Slurm finds the processes of a job: linuxproc (by parents) or pgid (by the process group).
     """
 
     accounting: bool = False
     port_base: int | None = None
     max_array_size: int = 1001
     slurmd_timeout: int = 30
+    proctrack: str = "linuxproc"
 
 
 class ClusterError(RuntimeError):
@@ -182,7 +184,8 @@ def write_files(folder: Path, settings: Settings) -> None:
     accounting = ACCOUNTING.format(port=ports[3], folder=folder) if settings.accounting else NO_ACCOUNTING
     conf = SLURM_CONF.format(
         host=host, ports=ports, folder=folder, nodes="\n".join(nodes), accounting=accounting,
-        slurmd_timeout=settings.slurmd_timeout, max_array_size=settings.max_array_size,
+        slurmd_timeout=settings.slurmd_timeout,
+        proctrack=settings.proctrack, max_array_size=settings.max_array_size,
     )  # fmt: skip
     (folder / "slurm.conf").write_text(conf)
     (folder / "cgroup.conf").write_text(f"CgroupPlugin={cgroup_plugin()}\n")

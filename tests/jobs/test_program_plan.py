@@ -80,12 +80,21 @@ def test_values_are_read_by_the_rules_of_yaml_1_2(tmp_path: Path) -> None:
 
 
 def test_the_command_gets_what_the_plan_names_and_what_differs_from_the_defaults(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("optimizer: {lr: 3e-4, betas: [1]}\nsteps: 1000\nname: '12'\nseed: 1\n")
+    listed = PLAN[PLAN.index("  hyperparameters:") : PLAN.index("  overrides: hydra")]
+    text = PLAN.replace(listed, "  config: config.yaml\n").replace("  ignore: [wandb.*, device]\n", "")
     head, tail = ("python", "train.py"), ("seed=7", "hydra.run.dir=/results/work")
-    first, second = argv(load(tmp_path))
+    first, second = argv(load(tmp_path, text))
     assert first == (*head, "optimizer.lr=0.0001", *tail)
     assert second == (*head, "optimizer.lr=0.0003", *tail), "named, though it is the default"
-    first, _ = argv(load(tmp_path), steps=PlainText("2000"), name=PlainText("013"))
+    first, _ = argv(load(tmp_path, text), steps=PlainText("2000"), name=PlainText("013"))
     assert first == (*head, "optimizer.lr=0.0001", "steps=2000", "name='013'", *tail)
+
+
+def test_values_that_stand_in_the_plan_are_always_passed_and_null_is_not(tmp_path: Path) -> None:
+    first, _ = argv(load(tmp_path))
+    assert first[2:-1] == ("optimizer.lr=0.0001", "optimizer.betas=[0.9,0.999]", "steps=1000", "compile=no",
+                           "name='12'", "wandb.mode=offline", "wandb.tags=[]", "seed=7")  # fmt: skip
 
 
 def test_a_path_that_the_style_cannot_carry_is_quoted(tmp_path: Path) -> None:

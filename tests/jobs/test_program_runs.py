@@ -14,7 +14,11 @@ import pytest
 from driver import PATIENCE_S, Sweeps, rows
 from slurm_cluster import wait_until
 
+from jobs.backends.debug import DebugBackend
+from jobs.results.attempts import RunRef
+from jobs.results.results_folder import ResultsFolder
 from jobs.worker.guarded_program import end_processes
+from jobs.worker.train_job import AttemptRunner
 
 WALKER = Path(__file__).parent / "programs" / "walker.py"
 PLAN = """
@@ -247,3 +251,81 @@ def test_the_program_has_the_submitters_environment_and_nothing_of_it_is_written
 
 def test_nothing_is_ended_that_belongs_to_another_run(tmp_path: Path) -> None:
     assert end_processes(str(tmp_path / "work")) == 0
+
+
+def test_without_a_number_of_steps_training_ends_where_the_longest_run_ended(sweeps: Sweeps) -> None:
+    write_plan(sweeps, steps=("  steps: steps\n", ""))
+    sweeps.here("submit", "rate", *DEBUG, "--set", "trouble=ends early", "--seeds", "2")
+    sweeps.here("submit", "one", *DEBUG, "--seeds", "3-3", "--set", "trouble=")
+    assert {run["state"] for run in sweeps.runs()} == {"done"}
+    assert "/" not in sweeps.here("status", "rate", "--runs").splitlines()[2].split("done")[1]
+    answer = sweeps.here("aggregate", "rate", "--out", "report.html")
+    assert "lr=0.003 leads with a final score of 4.5" in answer
+    assert "0 to submit" in sweeps.here("submit", "one", *DEBUG, "--seeds", "3-3", "--set", "trouble=")
+
+
+def test_after_a_change_of_the_metrics_ended_runs_are_read_again_without_training(sweeps: Sweeps) -> None:
+    write_plan(sweeps, name=("name: eval/return", "name: eval/score"))
+    sweeps("submit", "rate", *DEBUG, "--seeds", "2", code=1)
+    assert set(sweeps.states()) == {"failed"}
+    logged = logged_steps(sweeps)
+    assert "eval/score' is not in its files" in sweeps("reread", "rate", "--plan", "plan.yaml", code=1)
+    write_plan(sweeps)
+    assert "read 4 of 4 runs again" in sweeps.here("reread", "rate", "--plan", "plan.yaml")
+    assert set(sweeps.states()) == {"done"}
+    assert logged_steps(sweeps) == logged
+    assert "0 to submit" in sweeps.here("submit", "rate", *DEBUG, "--seeds", "2")
+    read_again = values(sweeps, "results", "rate")
+    sweeps.here("--results", "whole", "submit", "rate", *DEBUG, "--seeds", "2")
+    assert read_again.equals(values(sweeps, "whole", "rate"))
+    sweeps.here("aggregate", "rate", "--out", "report.html")
+    write_plan(sweeps, roles=("{training_return: train/return}", "{consistency: train/loss}"))
+    sweeps.here("reread", "rate", "--plan", "plan.yaml")
+    assert values(sweeps, "results", "rate").equals(read_again)
+    (described,) = sweeps.results("agents/walker.json")
+    metrics = {one["name"]: one["role"] for one in json.loads(described.read_text())["description"]["metrics"]}
+    assert (metrics["eval/return"], metrics["train/loss"]) == ("primary", "consistency")
+
+
+def test_what_cannot_resume_is_not_started_for_ever_by_preemptions(
+    sweeps: Sweeps, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A job that Slurm queues again comes back with the same number."""
+    write_plan(sweeps, resume="")
+    (sweeps.folder / "walker.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n")
+    sweeps("submit", "one", *DEBUG, code=1)
+    (record,) = sweeps.results("runs/*/seed-1/attempts/001.json")
+    for number in (2, 3, 4):
+        again = json.loads(record.read_text()) | {"number": number, "slurm_job": "77"}
+        record.with_name(f"{number:03d}.json").write_text(json.dumps(again))
+    monkeypatch.setattr(DebugBackend, "current_task", lambda self: "77")
+    store = ResultsFolder(sweeps.folder / "results")
+    (submission,) = store.submissions.all()
+    run = RunRef(submission.tasks[0].config_id, 1)
+    runner = AttemptRunner(store, "cpu", 1, submission.id, 0, DebugBackend())
+    assert runner.train([run]) == []
+    assert outcome(sweeps)["message"] == "preempted 3 times, and it cannot resume; it is not started again"
+    assert outcome(sweeps)["cause"] == "preempted"
+
+
+def test_a_dry_run_shows_each_command_and_changed_code_is_said(sweeps: Sweeps) -> None:
+    shown = sweeps.here("submit", "rate", *DEBUG, "--dry-run")
+    for lr in ("0.001", "0.003"):
+        assert f"--lr={lr} --steps=40 --pause=0.0 --trouble= --seed=1" in shown.replace("\n", " ")
+    sweeps.here("submit", "rate", *DEBUG)
+    assert "other code" not in sweeps.here("submit", "rate", *DEBUG)
+    with (sweeps.folder / "walker.py").open("a") as code:
+        code.write("\n# changed\n")
+    assert "2 finished runs used other code; raise `version:`" in sweeps.here("submit", "rate", *DEBUG)
+    write_plan(sweeps, version=("name: walker", "name: walker\n  version: 2"))
+    assert "2 to submit" in sweeps.here("submit", "rate", *DEBUG)
+
+
+def test_a_value_that_the_style_cannot_express_is_refused_before_submit(sweeps: Sweeps) -> None:
+    write_plan(
+        sweeps, layers=('trouble: ""', 'trouble: "", layers: null'), grid=("lr: [1e-3, 3e-3]", "layers: [[[1], [2]]]")
+    )
+    refused = sweeps.refusal("submit", "rate", *DEBUG)
+    assert "layers" in refused
+    assert "argparse" in refused
+    assert not sweeps.results("runs/*")

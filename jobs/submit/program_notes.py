@@ -1,0 +1,54 @@
+"""What a submit of a program checks and says: its exact commands, and runs that used other code."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from jobs.planning.expand import ExpandedSweep
+from jobs.planning.plan import Plan
+from jobs.programs import agent_code
+from jobs.programs.command import Places, ProgramSource, command_line, shell_text
+from jobs.results.attempts import RunRef
+from jobs.results.results_folder import ResultsFolder
+
+
+def notes(store: ResultsFolder, plan: Plan, sweeps: Sequence[ExpandedSweep], dry_run: bool) -> list[str]:
+    """Lines for the user; none for a Python object. dry_run: with the command of the first run of each configuration.
+
+    Raises `JobsError` for a value that the style of the overrides cannot express.
+    """
+    if not isinstance(plan.source, ProgramSource):
+        return []
+    lines = list(_commands(plan.source, store, sweeps))
+    return [*(lines if dry_run else []), *_other_code(store, plan.source, sweeps)]
+
+
+def _commands(source: ProgramSource, store: ResultsFolder, sweeps: Sequence[ExpandedSweep]) -> Iterator[str]:
+    for sweep in sweeps:
+        for configuration in sweep.configurations:
+            seed = min(sweep.seeds)
+            folder = store.attempts.folder(RunRef(configuration.config_id, seed)) / "work"
+            work = folder if source.program.resume is not None else folder / "001"
+            line = command_line(source.program, configuration.config.values, Places(work, Path("{code}"), seed))
+            yield f"{configuration.label}: {shell_text(line)}"
+
+
+def _other_code(store: ResultsFolder, source: ProgramSource, sweeps: Sequence[ExpandedSweep]) -> Iterator[str]:
+    """A line where finished runs of `sweeps` were trained by other code than is submitted now."""
+    if store.agents.read(source.description.name) is None:
+        return
+    code = agent_code.digest(source.folder, agent_code.program_files(source))
+    used: dict[str, str] = {}
+    others = 0
+    for run in {RunRef(c.config_id, seed) for sweep in sweeps for c in sweep.configurations for seed in sweep.seeds}:
+        record = store.attempts.load(run, 1)
+        name = record.attempt.submission if record.attempt else None
+        if name is None or not record.done:
+            continue
+        if name not in used:
+            submission = store.submissions.read(name)
+            used[name] = submission.agent_code if submission else code
+        others += used[name] != code
+    if others:
+        yield f"{others} finished runs used other code; raise `version:` of the program to train them again"
