@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sweepwise.core.errors import SweepsError
-    from sweepwise.frames import Results, load
     from sweepwise.core.run_metrics import log
+    from sweepwise.frames import Results, load
 
 __all__ = ["Results", "SweepsError", "load", "log"]
 

@@ -79,7 +79,7 @@ LEVELS: dict[str, tuple[set[str], ...]] = {
         {"planning"},
         {"reports", "worker", "doctor"},
         {"terminal", "entry"},
-        {"submit"},
+        {"submit", "assist"},
         {"decide"},
         {"cli"},
     ),

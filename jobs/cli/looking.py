@@ -57,7 +57,10 @@ def status_command(state: Globals, sweeps: tuple[str, ...], runs: bool, stay: bo
 @click.option("-n", "--lines", type=click.IntRange(min=0), default=50, show_default=True, help="Lines from the end.")
 @click.pass_obj
 def logs_command(state: Globals, run: str, follow: bool, lines: int) -> None:
-    """Show the log of the task that trains RUN (ID/seed-N), or trained it last; packed seeds share one."""
+    """Show the log of the task that trains RUN (ID/seed-N), or trained it last, and the output of its program.
+
+    Packed seeds share a task and its log.
+    """
     from jobs.runs import logs, select, status
 
     store = state.store()
@@ -66,7 +69,7 @@ def logs_command(state: Globals, run: str, follow: bool, lines: int) -> None:
     if run_status.submission is None or run_status.task is None:
         raise JobsError(f"run {run} has no log: no submission holds it")
     position: logs.Position = {}
-    for path in logs.paths(store, run_status.submission, run_status.task):
+    for path in logs.of_run(store, ref, run_status.submission, run_status.task):
         text = logs.last_lines(path, lines, position)
         click.echo(f"==> {path} <==", err=True)
         click.echo(text, nl=False)

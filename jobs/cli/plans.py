@@ -62,7 +62,6 @@ def keys_command(pattern: str | None, plan_file: Path | None) -> None:
     """List the keys of the plan's agent with type, default and meaning; those with PATTERN in the name."""
     from jobs.planning import plan as plans
     from jobs.terminal import tables
-    from sweepwise.core.hyperparameters import declared_short_text
     from sweepwise.core.value_format import format_value
 
     parameters = plans.load(plan_file).schema.description.hyperparameters
@@ -71,6 +70,6 @@ def keys_command(pattern: str | None, plan_file: Path | None) -> None:
         raise JobsError(f"no key has {pattern!r} in its name; `sweeps keys` lists them all")
     result = tables.table("key", "type", "default", "meaning")
     for parameter in chosen:
-        kind = " | ".join(parameter.choices) or declared_short_text(parameter.declared)
+        kind = " | ".join(parameter.choices) or parameter.short_type
         result.add_row(parameter.name, kind, format_value(parameter.default), parameter.help)
     tables.console().print(result)

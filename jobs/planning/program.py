@@ -86,7 +86,7 @@ def parse(entry: Entry, folder: Path, named: Collection[str]) -> ProgramSource:
         resume=resume, named=tuple(name for name in dict.fromkeys(named) if name in defaults), defaults=defaults,
     )  # fmt: skip
     include = fields["include"].texts() if "include" in fields else ()
-    return ProgramSource(description, program, code, include)
+    return ProgramSource(description, program, code, Path(entry.file).absolute(), include)
 
 
 def named_in(root: Mapping[str, Entry]) -> list[str]:
@@ -286,6 +286,8 @@ def _with_named(
     if "steps" in fields and fields["steps"].text() not in defaults:
         entry = fields["steps"]
         raise entry.error(f"{entry.name}: unknown hyperparameter {entry.text()!r}; {near(entry.text(), defaults)}")
+    if isinstance(length := defaults.get(fields["steps"].text()) if "steps" in fields else None, float):
+        defaults[fields["steps"].text()] = int(length) if length.is_integer() else length  # 1e6 steps
     for name in seed:
         if "hyperparameters" not in fields and declared is not None and name not in declared:
             raise fields["seed"].error(f"program.seed: unknown hyperparameter {name!r}; {near(name, declared)}")

@@ -16,6 +16,9 @@ from sweepwise.core.errors import JobsError
 
 SUFFIXES = {".py", ".pyi", ".yaml", ".yml", ".json", ".toml", ".txt", ".cfg", ".ini", ".xml",
             ".c", ".cc", ".cpp", ".h", ".cu"}  # fmt: skip
+# Suffixes of what programs write. Copied with the code, each new file would make other code of it.
+RESULTS = {".html", ".log", ".out", ".err", ".csv", ".jsonl", ".parquet", ".png", ".pdf", ".svg", ".mp4", ".gif",
+           ".tar", ".zip", ".gz", ".pt", ".pth", ".ckpt", ".npz", ".npy", ".pkl", ".h5", ".wandb", ".pyc"}  # fmt: skip
 MAX_FILES, MAX_BYTES = 5_000, 50_000_000
 _RESULTS = {"runs", "submissions", "locks"}  # a folder that holds these is a results folder
 _DIGITS = 16
@@ -44,7 +47,7 @@ def files_of(source: AgentSource, plan_folder: Path) -> list[Path]:
 
 def program_files(source: ProgramSource) -> list[Path]:
     """Relative paths of a program's code, sorted: what Git tracks and `include` names; without a repository, all but
-    hidden files, environments and results folders.
+    hidden files, environments, results folders and what programs write (`RESULTS`). The plan is no part of it.
 
     Raises `JobsError` as `files_of`.
     """
@@ -52,17 +55,16 @@ def program_files(source: ProgramSource) -> list[Path]:
     if tracked:
         chosen = {Path(name) for name in tracked.split("\0") if name}
     else:
-        chosen = {path.relative_to(source.folder) for path in _walk(source.folder, any_suffix=True)}
+        paths = (path for path in _walk(source.folder, any_suffix=True) if path.suffix.lower() not in RESULTS)
+        chosen = {path.relative_to(source.folder) for path in paths}
     for pattern in source.include:
         included = {path.relative_to(source.folder) for path in source.folder.glob(pattern) if path.is_file()}
         if not included:
             raise JobsError(f"program.include: {pattern!r} matches no file in {source.folder}")
         chosen |= included
-    linked = [Path(name) for name in source.program.link]
-    files = sorted(
-        path for path in chosen
-        if (source.folder / path).is_file() and not any(path == link or link in path.parents for link in linked)
-    )  # fmt: skip
+    linked = {Path(name) for name in source.program.link}
+    own = (path for path in chosen if not linked & {path, *path.parents} and source.folder / path != source.plan)
+    files = sorted(path for path in own if (source.folder / path).is_file())
     size = sum((source.folder / path).stat().st_size for path in files)
     if len(files) > MAX_FILES or size > MAX_BYTES:
         raise JobsError(

@@ -22,6 +22,8 @@ _PLACEHOLDER = re.compile(rf"(?<!\$)\{{({'|'.join(PLACEHOLDERS)})\}}")
 _OF_EVALUATIONS = ("primary", "primary_episodes", "policy_without_mpc", "policy_without_mpc_episodes")
 _IS_LIST = ("primary_episodes", "policy_without_mpc_episodes", "log_std_per_dim")
 CONFIG_FILE = "config.json"
+WORK = "work"  # in a run's folder: what programs write
+_OUTPUT = "sweeps-output"
 
 
 @dataclass(frozen=True)
@@ -59,8 +61,8 @@ class Program:
     command: words with placeholders. style: of the overrides, see `override_styles`. rules: exceptions by key.
     seed: keys that take the seed. cwd: code or run. link: names in the code's folder that link to the originals.
     activate: shell lines before the program. container: image of Apptainer. environment: name -> value, None for the
-    submitter's. named: hyperparameters that the plan gives a value, which are always passed to the program; others
-    only where they differ from `defaults`.
+    submitter's. named: hyperparameters that the plan gives a value, which are always passed to the program; others,
+    from its own configuration, only where they differ from `defaults`.
     """
 
     command: tuple[str, ...]
@@ -183,6 +185,23 @@ def _wrapped(program: Program, argv: Sequence[str], places: Places) -> tuple[str
     return tuple(argv)
 
 
+def run_folder(program: Program, folder: Path, attempt: int) -> Path:
+    """{run}: one folder for all attempts of a program that resumes, else one for each. folder: of the run."""
+    return folder / WORK if program.resume is not None else folder / WORK / f"{attempt:03d}"
+
+
+def output_file(run: Path, attempt: int) -> Path:
+    """Where the output of an attempt goes. run: {run}."""
+    return run / _OUTPUT / f"{attempt:03d}.log"
+
+
+def newest_output(folder: Path) -> list[Path]:
+    """The output of the newest attempt of a run, as a list of at most one. folder: of the run."""
+    files = [path for pattern in (f"{_OUTPUT}/*.log", f"*/{_OUTPUT}/*.log") for path in (folder / WORK).glob(pattern)]
+    numbered = {int(path.stem): path for path in files if path.stem.isdecimal()}
+    return [numbered[max(numbered)]] if numbered else []
+
+
 def working_folder(program: Program, places: Places) -> Path:
     return places.run if program.cwd == "run" else places.code
 
@@ -213,11 +232,13 @@ def declared_metrics(primary: Metric, roles: Mapping[str, str]) -> Catalogue:
 
 @dataclass(frozen=True)
 class ProgramSource:
-    """A program of a plan. folder: of its code. include: globs of files that Git does not track and are copied too."""
+    """A program of a plan. folder: of its code. plan: the plan's file, which is no part of the code. include: globs of
+    files that Git does not track and are copied too."""
 
     description: AgentDescription
     program: Program
     folder: Path
+    plan: Path
     include: tuple[str, ...] = ()
 
     reference = ""

@@ -8,6 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from jobs.backends import registry
+from jobs.programs.command import newest_output
+from jobs.results.attempts import RunRef
 from jobs.results.records import Submission
 from jobs.results.results_folder import ResultsFolder
 from jobs.results.run_state import GPU_MEMORY, TaskState
@@ -32,6 +34,11 @@ def paths(store: ResultsFolder, submission: Submission, task: int) -> list[Path]
         return []
     candidates = registry.get(submission.backend).log_paths(store, submission, task)
     return [path for path in candidates if path.exists()]
+
+
+def of_run(store: ResultsFolder, run: RunRef, submission: Submission, task: int) -> list[Path]:
+    """The same, and the output of the program that the run trains."""
+    return [*paths(store, submission, task), *newest_output(store.attempts.folder(run))]
 
 
 def tail(path: Path, size: int = _TAIL) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from jobs.planning.expand import ExpandedSweep
 from jobs.planning.plan import Plan
 from jobs.programs import agent_code
-from jobs.programs.command import Places, ProgramSource, command_line, shell_text
+from jobs.programs.command import Places, ProgramSource, command_line, run_folder, shell_text
 from jobs.results.attempts import RunRef
 from jobs.results.results_folder import ResultsFolder
 
@@ -28,8 +28,7 @@ def _commands(source: ProgramSource, store: ResultsFolder, sweeps: Sequence[Expa
     for sweep in sweeps:
         for configuration in sweep.configurations:
             seed = min(sweep.seeds)
-            folder = store.attempts.folder(RunRef(configuration.config_id, seed)) / "work"
-            work = folder if source.program.resume is not None else folder / "001"
+            work = run_folder(source.program, store.attempts.folder(RunRef(configuration.config_id, seed)), 1)
             line = command_line(source.program, configuration.config.values, Places(work, Path("{code}"), seed))
             yield f"{configuration.label}: {shell_text(line)}"
 

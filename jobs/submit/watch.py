@@ -64,7 +64,7 @@ def follow_log(store: ResultsFolder, run: RunRef, position: logs.Position, write
     while True:
         (status,) = load_statuses(store, {run: steps}, max_age_s=_ASK_SLURM_S).values()
         if status.submission is not None and status.task is not None:
-            for text in logs.added(logs.paths(store, status.submission, status.task), position):
+            for text in logs.added(logs.of_run(store, run, status.submission, status.task), position):
                 write(text)
         if status.state.state not in ACTIVE:
             return

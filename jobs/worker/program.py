@@ -21,7 +21,6 @@ from sweepwise.core.errors import SweepsError
 from sweepwise.core.trainable import Outcome, Progress, RunHandle, Settings
 
 REQUEUE = 3  # exit code of a program that has saved its state and wants to be started again
-WORK = "work"
 NO_METRICS = "no-metrics"  # cause of a failure: it ended well and logged nothing to judge
 _POLL_S = 0.05
 _READ_S = 1.0
@@ -76,10 +75,10 @@ class _Run:
         self._next_read = 0.0
         places = places_of(self._program, handle, trainable.code, trainable.gpus)
         self._places = places
-        if left := end_processes(str(handle.folder / WORK)):
+        if left := end_processes(str(handle.folder / command.WORK)):
             handle.tell(f"ended {left} processes of an earlier attempt")
         places.run.mkdir(parents=True, exist_ok=True)
-        self._output = output_file(places.run, handle.tag)
+        self._output = command.output_file(places.run, _attempt(handle))
         self._output.parent.mkdir(exist_ok=True)
         self._resumed = command.resumes(self._program, places.run)
         metrics = self._program.metrics
@@ -229,16 +228,15 @@ class _Run:
 
 
 def places_of(program: Program, handle: RunHandle, code: Path, gpus: int) -> Places:
-    """{run} is one folder for all attempts of a program that resumes, else one for each."""
-    work = handle.folder / WORK
-    run = work if program.resume is not None else work / handle.tag.removeprefix("a")
+    """What the placeholders of an attempt stand for."""
+    run = command.run_folder(program, handle.folder, _attempt(handle))
     needs_port = any("{port}" in word for word in program.command)
     return Places(run, code, handle.seed, gpus, program_environment.free_port() if needs_port else 0)
 
 
-def output_file(run: Path, tag: str) -> Path:
-    """Where the output of an attempt goes."""
-    return run / "sweeps-output" / f"{tag.removeprefix('a')}.log"
+def _attempt(handle: RunHandle) -> int:
+    """The number of the attempt: names of its files begin with it."""
+    return int(handle.tag.removeprefix("a"))
 
 
 def _signal_name(number: int) -> str:

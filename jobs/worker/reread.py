@@ -9,14 +9,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from jobs import process
-from jobs.programs.command import ProgramSource
+from jobs.programs.command import WORK, ProgramSource, output_file, run_folder
 from jobs.programs.metric_sources.base import MetricReader
 from jobs.results.attempts import RunRef
 from jobs.results.records import Attempt, AttemptOutcome
 from jobs.results.results_folder import ResultsFolder
 from jobs.results.run_state import ACTIVE
 from jobs.runs.status import RunStatus
-from jobs.worker.program import NO_METRICS, WORK, output_file
+from jobs.worker.program import NO_METRICS
 from jobs.worker.run_log import RunLog
 from sweepwise.core.errors import JobsError
 from sweepwise.core.trainable import RunHandle
@@ -55,7 +55,7 @@ def _reread(store: ResultsFolder, source: ProgramSource, status: RunStatus) -> R
         return Reread(ref, 0, f"{folder / WORK} is gone, and with it what the program logged")
     number, work = trained
     metrics = source.program.metrics
-    reader = MetricReader(metrics.read, metrics.step, work, output_file(work, f"{number:03d}"))
+    reader = MetricReader(metrics.read, metrics.step, work, output_file(work, number))
     rows = reader.finish()
     if source.description.catalogue.primary.name not in reader.names:
         names = ", ".join(sorted(reader.names)[:12]) or "nothing"
@@ -76,8 +76,8 @@ def _reread(store: ResultsFolder, source: ProgramSource, status: RunStatus) -> R
 def _last_with_files(folder: Path, source: ProgramSource, newest: int) -> tuple[int, Path] | None:
     """(attempt, {run}) of the newest attempt whose files are there."""
     for number in range(newest, 0, -1):
-        work = folder / WORK if source.program.resume is not None else folder / WORK / f"{number:03d}"
-        if output_file(work, f"{number:03d}").exists():
+        work = run_folder(source.program, folder, number)
+        if output_file(work, number).exists():
             return number, work
     return None
 

@@ -93,6 +93,13 @@ class Hyperparameter:
         """The type as an annotation."""
         return Any if self.type == "any" else TYPES[self.type] | None if self.optional else TYPES[self.type]
 
+    @property
+    def short_type(self) -> str:
+        """The type for a table, such as "whole number or auto"."""
+        if self.type == "any":
+            return yaml_scalars.kind_text(self.default).removeprefix("a ").partition(" (")[0].partition(" such")[0]
+        return declared_short_text(self.declared)
+
     def parse(self, raw: Any) -> Any:
         """`raw` (text, or a YAML or JSON value) as a legal value. Raises `ConfigError`."""
         try:

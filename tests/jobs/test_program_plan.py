@@ -133,6 +133,13 @@ def test_a_hyperparameter_that_is_added_later_keeps_the_ids(tmp_path: Path) -> N
     assert not set(ids(later, tau=0.02)) & set(ids(plan))
 
 
+def test_steps_may_be_written_with_an_exponent(tmp_path: Path) -> None:
+    plan = load(tmp_path, a=("steps: 1000\n", "steps: 1e6\n"))
+    (sweep,) = plan.select("rate")
+    assert [c.config.steps for c in expand(plan, sweep).configurations] == [1_000_000] * 2
+    assert argv(plan, steps=PlainText("2e6"))[0][4] == "steps=2000000"
+
+
 def test_without_a_list_the_plan_names_the_hyperparameters(tmp_path: Path) -> None:
     head, _, rest = PLAN.partition("  hyperparameters:")
     text = (

@@ -329,3 +329,13 @@ def test_a_value_that_the_style_cannot_express_is_refused_before_submit(sweeps: 
     assert "layers" in refused
     assert "argparse" in refused
     assert not sweeps.results("runs/*")
+
+
+def test_logs_show_the_output_of_the_program(sweeps: Sweeps) -> None:
+    write_plan(sweeps, resume="")
+    sweeps("submit", "one", *LOCAL, "--set", "trouble=fails with seed 1", "--wait", code=1)
+    (folder,) = sweeps.results("runs/*/seed-1")
+    shown = sweeps.here("logs", f"{folder.parent.name}/{folder.name}")
+    assert "walker.py --out" in shown
+    assert "RuntimeError: no luck" in shown
+    assert "Traceback (most recent call last):" in shown

@@ -1,0 +1,54 @@
+"""What a plan says of flags that the program's parser does not know, or takes otherwise."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+
+from jobs.assist.parser_options import rules_of
+from jobs.assist.program_parser import ParserAnswer, ParserOption
+from jobs.programs.command import Program
+from jobs.programs.override_styles import KeyRule
+
+
+def problems(program: Program, answer: ParserAnswer) -> Iterator[str]:
+    """One line each, with its fix."""
+    flags = {flag: option for option in answer.options for flag in option.flags if flag.startswith("--")}
+    if not flags:
+        return
+    for name in (*program.defaults, *program.seed):
+        rule = program.rules.get(name, KeyRule())
+        if rule.env:
+            continue
+        flag = f"--{rule.name or name}"
+        option = flags.get(flag)
+        if option is None:
+            if answer.is_all:
+                yield _unknown(name, flag, list(flags))
+        else:
+            yield from _misread(name, program.defaults.get(name), option, rule, flags)
+
+
+def _unknown(name: str, flag: str, known: list[str]) -> str:
+    begun = [other for other in known if other.startswith(flag)]
+    if len(begun) == 1:
+        return f"hyperparameter {name}: the parser has no {flag}, and argparse takes it for {begun[0]}; spell it so"
+    close = difflib.get_close_matches(flag, known, n=3, cutoff=0.6)
+    hint = f"did you mean {' or '.join(close)}?" if close else "leave it out, or give `name:` in overrides.keys"
+    return f"hyperparameter {name}: the parser has no {flag}; {hint}"
+
+
+def _misread(
+    name: str, default: object, option: ParserOption, rule: KeyRule, flags: dict[str, ParserOption]
+) -> Iterator[str]:
+    if isinstance(default, bool):
+        is_pair = option.kind == "pair" or f"--no-{option.name}" in flags
+        wanted = rules_of(option, is_pair).get("switch", "")
+        if wanted and rule.switch != wanted:
+            yield f"hyperparameter {name}: the parser takes it otherwise; give `keys: {{{name}: {{switch: {wanted}}}}}`"
+        if option.kind == "store" and option.type == "bool":
+            yield f"hyperparameter {name}: type=bool takes every text for true; let it be a BooleanOptionalAction"
+    if isinstance(default, tuple):
+        wanted = rules_of(option, False).get("split", "")
+        if wanted and rule.split != wanted:
+            yield f"hyperparameter {name}: the parser takes it otherwise; give `keys: {{{name}: {{split: {wanted}}}}}`"
