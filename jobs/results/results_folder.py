@@ -279,7 +279,9 @@ class ResultsFolder:
         paths += [self.agents.path(name) for name in agents]
         for code in codes:
             paths += [self.code_folder(code).with_suffix(".json"), *self.code_folder(code).rglob("*")]
-        names = {path.relative_to(self.root).as_posix() for path in paths if path.is_file()}
+        # Links lead to data that a program reads beside its code.
+        files = (path for path in paths if path.is_file() and not path.is_symlink())
+        names = {path.relative_to(self.root).as_posix() for path in files}
         return sorted(filter(archivable, names))
 
     @contextlib.contextmanager

@@ -139,8 +139,15 @@ class Guard:
             if word == "signal":
                 send([self._child.pid], int(number))
             else:
-                send(descendants(os.getpid()), signal.SIGKILL if word == "kill" else signal.SIGTERM)
+                self._send_all(signal.SIGKILL if word == "kill" else signal.SIGTERM)
         return True
+
+    def _send_all(self, number: int) -> None:
+        if PROC.is_dir():
+            send(descendants(os.getpid()), number)
+        else:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._child.pid, number)
 
     def _reap(self) -> None:
         while True:
@@ -155,9 +162,7 @@ class Guard:
 
     def _end_all(self) -> None:
         """Kills what is left, again and again, since a process may fork meanwhile."""
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            if not PROC.is_dir():
-                os.killpg(self._child.pid, signal.SIGKILL)
+        self._send_all(signal.SIGKILL)
         give_up = time.monotonic() + _LAST_S
         while (left := descendants(os.getpid())) and time.monotonic() < give_up:
             send(left, signal.SIGKILL)

@@ -186,7 +186,7 @@ class _Run:
         if end.exit_code == REQUEUE and self._program.resume is not None:
             return Outcome("interrupted", step, f"exit code {REQUEUE}: it wants to be started again")
         if self._stopping_since is None and end.exit_code == 0:
-            return Outcome("failed", step, self._nothing_to_judge(), cause=NO_METRICS)
+            return Outcome("failed", step, printable(self._nothing_to_judge()), cause=NO_METRICS)
         if self._stopping_since is not None:
             saved = "" if self._program.resume else "; it cannot resume, so it starts anew"
             forced = " after the grace, by SIGKILL" if self._killed else ""
@@ -219,7 +219,7 @@ class _Run:
     def _masked(self, text: str) -> str:
         for secret in program_environment.secrets(self._program):
             text = text.replace(secret, "***")
-        return "".join(c if c.isprintable() or c == "\n" else "?" for c in text)
+        return printable(text)
 
     def abandon(self) -> None:
         """End the program where the job ends by an error."""
@@ -237,6 +237,11 @@ def places_of(program: Program, handle: RunHandle, code: Path, gpus: int) -> Pla
 def _attempt(handle: RunHandle) -> int:
     """The number of the attempt: names of its files begin with it."""
     return int(handle.tag.removeprefix("a"))
+
+
+def printable(text: str) -> str:
+    """`text` of a program without what a terminal would obey."""
+    return "".join(c if c.isprintable() or c == "\n" else "?" for c in text)
 
 
 def _signal_name(number: int) -> str:

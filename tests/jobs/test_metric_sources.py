@@ -714,3 +714,10 @@ def test_a_last_line_without_its_end_counts_where_it_is_whole(run: Run, last: st
 def test_a_number_at_the_end_of_a_cut_line_is_not_taken(run: Run) -> None:
     Guard(run.output).write("step=1 loss=0.1")
     assert run.reader(SourceSpec("stdout", "", r"step=(?P<step>\d+) loss=(?P<loss>\S+)")).finish() == []
+
+
+def test_names_are_safe_in_tables_and_terminals(tmp_path: Path) -> None:
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1, "=cmd()": 1, "a\\u001b[31mb": 2, "kind": 3, "a b/c": 4}\n')
+    reader = MetricReader([SourceSpec("jsonl", "metrics.jsonl")], "step", tmp_path, tmp_path / "output.log")
+    (row,) = reader.finish()
+    assert dict(row.metrics) == {"logged/=cmd()": 1, "a?[31mb": 2, "logged/kind": 3, "a b/c": 4}

@@ -12,6 +12,7 @@ Value = float | tuple[float, ...]
 RESERVED = frozenset(
     ("kind", "step", "frames", "update", "time", "event", "attempt", "nonfinite", "config_id", "seed")
 )  # fmt: skip
+_FORMULA = ("=", "+", "-", "@")
 _LARGEST = 2**63  # steps are stored as int64
 _WORDS = {"true": 1.0, "false": 0.0}
 
@@ -25,8 +26,11 @@ class Row(NamedTuple):
 
 
 def metric_name(name: str) -> str:
-    """The name under which a metric is stored."""
-    return f"logged/{name}" if name in RESERVED else name
+    """The name under which a metric is stored: no column of the shards, nothing that a terminal obeys, and nothing that
+    a spreadsheet takes for a formula."""
+    if not name.isprintable():
+        name = "".join(character if character.isprintable() else "?" for character in name)
+    return f"logged/{name}" if name in RESERVED or name.startswith(_FORMULA) else name
 
 
 def parse_step(value: object) -> int | None:
