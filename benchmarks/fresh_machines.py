@@ -30,8 +30,10 @@ COMMANDS = {
     "demo": "python3 bootstrap.py demo",
     "test": "python3 bootstrap.py test",
     "setup": "python3 bootstrap.py setup",
-    "pip": "python3 -m venv .venv && .venv/bin/pip install -c constraints.txt -e . && .venv/bin/sweeps plan",
-    "wheel": "python3 -m venv .venv && .venv/bin/pip install -c constraints.txt . && .venv/bin/sweeps plan",
+    "pip": "python3 -m venv /tmp/pip && /tmp/pip/bin/pip install -c constraints.txt -e . && "
+    "/tmp/pip/bin/sweeps --version",
+    "wheel": "python3 -m venv /tmp/wheel && /tmp/wheel/bin/pip install -c constraints.txt . && "
+    "/tmp/wheel/bin/sweeps --version",
 }
 
 

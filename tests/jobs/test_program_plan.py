@@ -253,3 +253,19 @@ def test_a_bomb_of_aliases_is_refused(tmp_path: Path) -> None:
     text += "  metrics: {primary: x}\nsweeps: {rate: {goal: x, grid: {a0.x: [1, 2]}}}\n"
     with pytest.raises(JobsError, match="more than"):
         load(tmp_path, text)
+
+
+def test_the_command_runs_in_its_container_and_after_its_activation(tmp_path: Path) -> None:
+    extra = "  container: /images/a b.sif\n  activate: |\n    module load x\n    . env/bin/activate\n  cwd: '{run}'\n  seed: seed"
+    program = source(load(tmp_path, a=("  seed: seed", extra))).program
+    places = Places(Path("/results/work"), Path("/code"), seed=7, gpus=1)
+    words = command_line(program, program.defaults, places).argv
+    assert words[:4] == ("bash", "-c", 'module load x\n. env/bin/activate\nexec "$@"', "sweeps")
+    assert words[4:14] == ("apptainer", "exec", "--nv", "--bind", "/code", "--bind", "/results/work", "--pwd",
+                           "/results/work", "/images/a b.sif")  # fmt: skip
+    assert words[14:16] == ("python", "train.py")
+
+
+def test_conda_is_activated_by_name(tmp_path: Path) -> None:
+    program = source(load(tmp_path, a=("  seed: seed", "  conda: my env\n  seed: seed"))).program
+    assert program.activate == ('eval "$(conda shell.bash hook)"', "conda activate 'my env' || exit 1")
