@@ -81,7 +81,7 @@ def parse(entry: Entry, folder: Path, named: Collection[str]) -> ProgramSource:
         command=command, style=style, metrics=metrics, rules=rules, seed=seed,
         cwd=_cwd(fields["cwd"]) if "cwd" in fields else "code",
         link=tuple(_relative(item, item.text()) for item in fields["link"].items()) if "link" in fields else (),
-        activate=activate, container=fields["container"].text() if "container" in fields else "",
+        activate=activate, container=_image(fields["container"].text()) if "container" in fields else "",
         environment=_environment(fields["environment"]) if "environment" in fields else {},
         resume=resume, named=tuple(name for name in dict.fromkeys(named) if name in defaults), defaults=defaults,
     )  # fmt: skip
@@ -191,6 +191,11 @@ def _activate(fields: Mapping[str, Entry]) -> tuple[str, ...]:
         return ('eval "$(conda shell.bash hook)"', f"conda activate {name} || exit 1")
     return tuple(line for text in fields["activate"].texts() for line in text.splitlines()) \
         if "activate" in fields else ()  # fmt: skip
+
+
+def _image(text: str) -> str:
+    """The image of a container: a file, with ~ for the home, or an address such as docker://..."""
+    return str(Path(text).expanduser()) if text.startswith("~") else text
 
 
 def _environment(entry: Entry) -> dict[str, str | None]:

@@ -256,7 +256,13 @@ def test_a_bomb_of_aliases_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_command_runs_in_its_container_and_after_its_activation(tmp_path: Path) -> None:
-    extra = "  container: /images/a b.sif\n  activate: |\n    module load x\n    . env/bin/activate\n  cwd: '{run}'\n  seed: seed"
+    extra = """\
+  container: /images/a b.sif
+  activate: |
+    module load x
+    . env/bin/activate
+  cwd: "{run}"
+  seed: seed"""
     program = source(load(tmp_path, a=("  seed: seed", extra))).program
     places = Places(Path("/results/work"), Path("/code"), seed=7, gpus=1)
     words = command_line(program, program.defaults, places).argv
