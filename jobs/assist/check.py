@@ -109,7 +109,9 @@ def _told(checked: Checked) -> Iterator[tuple[str, str]]:
 def _started(done: Trial) -> str:
     words = [word for word in done.line.argv if "=" not in word or "/" in word.partition("=")[0]]
     first = words[1] if words[:1] == ["env"] and len(words) > 1 else words[0]
-    found = str(done.cwd / first) if "/" in first else shutil.which(first) or ""
+    if "/" in first and not Path(first).is_absolute():
+        return f"{first}, in the copy of the code"
+    found = first if "/" in first else shutil.which(first) or ""
     if not found or not Path(found).exists():
         return f"{first}, which is not found"
     real = Path(found).resolve()

@@ -186,7 +186,7 @@ def _take_printed(draft: PlanDraft, command: str, code: Path) -> None:
 def _try_hydra(draft: PlanDraft, code: Path) -> None:
     """Hydra prints its configuration and ends. Resolved, values have their types; but those that name the time of the
     run would change what a run is."""
-    printing = f"{draft.command.replace('{overrides}', '').strip()} --cfg job"
+    printing = f"{draft.command.replace('{overrides}', '').strip()} --cfg all"
     try:
         _take_printed(draft, printing, code)
         texts = [value for value in draft.defaults.values() if isinstance(value, str)]

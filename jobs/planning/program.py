@@ -293,6 +293,10 @@ def _with_named(
         raise entry.error(f"{entry.name}: unknown hyperparameter {entry.text()!r}; {near(entry.text(), defaults)}")
     if isinstance(length := defaults.get(fields["steps"].text()) if "steps" in fields else None, float):
         defaults[fields["steps"].text()] = int(length) if length.is_integer() else length  # 1e6 steps
+    # Another choice of a group has other values below it than those that the program printed.
+    for name in defaults:
+        if name not in named and any(name.startswith(f"{group.replace('/', '.')}.") for group in named):
+            defaults[name] = None
     for name in seed:
         if "hyperparameters" not in fields and declared is not None and name not in declared:
             raise fields["seed"].error(f"program.seed: unknown hyperparameter {name!r}; {near(name, declared)}")

@@ -38,7 +38,7 @@ def of_file(entry: Entry, path: Path, style: str) -> dict[str, Any]:
 
 
 def of_command(entry: Entry, argv: Sequence[str], folder: Path, activate: Sequence[str], style: str) -> dict[str, Any]:
-    """Of the YAML or JSON that a command prints, such as `python train.py --cfg job --resolve`. Raises `JobsError`."""
+    """Of the YAML or JSON that a command prints, such as `python train.py --cfg all --resolve`. Raises `JobsError`."""
     if activate:
         argv = ["bash", "-c", "\n".join([*activate, 'exec "$@"']), "sweeps", *argv]
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"}

@@ -212,6 +212,8 @@ class _Run:
         code = end.exit_code or 0
         lines = [line.strip() for line in details.splitlines() if line.strip()]
         last = f": {lines[-1][:_SHOWN]}" if lines else ""
+        if code == -signal.SIGKILL:  # what it last wrote is not the reason
+            return "killed by SIGKILL, by somebody or because memory ran short"
         if code < 0:
             return f"killed by {_signal_name(-code)}{last}"
         return f"exit code {code}{last}"

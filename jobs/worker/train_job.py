@@ -147,7 +147,8 @@ class AttemptRunner:
             usage = process.usage(self.device == "cuda")
             if _TIME_LIMIT_SIGNAL in stop.signals and agent.description.capabilities.resume == "none":
                 ended = [_timed_out(outcome) for outcome in ended]
-            outcomes = [self._record(run, attempts[run], o, usage) for run, o in zip(attempts, ended, strict=True)]
+            with _full_disk_in_one_line(self.store):
+                outcomes = [self._record(run, attempts[run], o, usage) for run, o in zip(attempts, ended, strict=True)]
         advanced = any(o.step > steps_before[run] for run, o in zip(attempts, outcomes, strict=True))
         wants_more = _TIME_LIMIT_SIGNAL in stop.signals or not stop.signals
         if wants_more and any(outcome.state == "interrupted" for outcome in outcomes):
@@ -332,7 +333,7 @@ def _full_disk_in_one_line(store: ResultsFolder) -> Iterator[None]:
             raise
         raise JobsError(
             f"{os.strerror(error.errno)} in {store.root}: make room, then `sweeps rerun` goes on from the last "
-            "checkpoint"
+            "checkpoint, where there is one"
         ) from error
 
 

@@ -162,3 +162,13 @@ def test_a_key_that_never_changes_alone_is_not_asked_about() -> None:
     assert len(all_questions(sweep)) == 1
     (line,) = contrasts_by_question(sweep, runs_of(c0=0.0, c1=7.0), NONE).to_dict("records")
     assert line["estimate"] == pytest.approx(7.0)
+
+
+def test_a_level_between_the_ends_without_a_pair_at_one_of_them_is_not_compared() -> None:
+    """b = 1 and b = 2 never differ alone: with another b goes another a."""
+    zipped = [{"a": a, "b": b} for a, b in (("x", 1.0), ("y", 2.0), ("y", 3.0))]
+    question = Question("?", ("b",), ())
+    table = contrasts_by_question(sweep_of(question, *zipped), runs_of(c0=20.0, c1=8.0, c2=2.0), NONE)
+    assert set(table["inner"]) <= {"", "2"}
+    held = contrasts_by_question(sweep_of(Question("?", ("b",)), *zipped), runs_of(c0=20.0, c1=8.0, c2=2.0), NONE)
+    assert "2" not in set(held["inner"])

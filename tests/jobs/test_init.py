@@ -252,7 +252,7 @@ def test_hydra_is_asked_for_its_configuration(init: Callable[..., Result]) -> No
     )
     init("--command", f"{PYTHON} train.py")
     _, source = loaded()
-    assert written()["program"]["config_command"] == f"{PYTHON} train.py --cfg job --resolve"
+    assert written()["program"]["config_command"] == f"{PYTHON} train.py --cfg all --resolve"
     assert {p.name: p.default for p in source.description.hyperparameters} == {"lr": 0.1, "rate": 0.1}
 
 

@@ -275,3 +275,42 @@ def test_the_command_runs_in_its_container_and_after_its_activation(tmp_path: Pa
 def test_conda_is_activated_by_name(tmp_path: Path) -> None:
     program = source(load(tmp_path, a=("  seed: seed", "  conda: my env\n  seed: seed"))).program
     assert program.activate == ('eval "$(conda shell.bash hook)"', "conda activate 'my env' || exit 1")
+
+
+COMPOSED = """\
+optimizer: {name: adam, lr: 0.001}
+steps: 10
+seed: 1
+hydra:
+  run: {dir: outputs/x}
+  runtime:
+    cwd: /x
+    choices: {optimizer: adam, hydra/launcher: basic, hydra/output: default}
+"""
+
+
+def test_choices_of_hydras_groups_are_hyperparameters_and_what_lies_below_is_the_choices(tmp_path: Path) -> None:
+    """Values that the program prints below a group are those of one choice."""
+    (tmp_path / "show.py").write_text(f"print({COMPOSED!r})")
+    head, _, rest = PLAN.partition("  hyperparameters:")
+    text = (
+        f"{head}  config_command: {sys.executable} show.py\n  overrides: hydra"
+        + rest.partition("  overrides: hydra")[2]
+    )
+    text = text.replace("  ignore: [wandb.*, device]\n", "")
+    varied = text.replace("optimizer.lr: [1e-4, 3e-4]", "optimizer: [adam, sgd]")
+    program = source(load(tmp_path, varied)).program
+    assert program.defaults == {"optimizer": "adam", "optimizer.name": None, "optimizer.lr": None, "steps": 10}
+    assert argv(load(tmp_path, varied))[1][2] == "optimizer=sgd"
+    both = varied.replace("grid: {", "fixed: {optimizer.lr: 0.01}, grid: {")
+    assert argv(load(tmp_path, both))[1][2:4] == ("optimizer.lr=0.01", "optimizer=sgd")
+    assert source(load(tmp_path, text)).program.defaults["optimizer.lr"] == 0.001
+
+
+def test_lists_as_defaults_are_read_back_from_the_results_folder(tmp_path: Path) -> None:
+    plan, store = load(tmp_path), ResultsFolder(tmp_path / "results")
+    store.prepare()
+    store.agents.record(plan.source, plan.folder)
+    read = store.agents.schema("fork")
+    assert read.parse_value("optimizer.betas", [PlainText("0.5"), PlainText("0.9")]) == (0.5, 0.9)
+    assert read.resolve({}).config_id == plan.schema.resolve({}).config_id
