@@ -149,6 +149,7 @@ class Chroot:
         policy.chmod(0o755)
         # Of a mirror that lags behind, the index of testing has expired.
         apt = self.root / "etc" / "apt" / "apt.conf.d" / "90-expired"
+        apt.parent.mkdir(parents=True, exist_ok=True)
         apt.write_text('Acquire::Check-Valid-Until "false";\n')
 
 

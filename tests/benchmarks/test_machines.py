@@ -63,8 +63,8 @@ def test_a_row_for_each_machine_and_command(
     assert [row[:4] for row in rows] == [["| Debian 13", "root", "no", "setup"], ["| Debian 13", "user", "no", "setup"]]
     assert rows[0][4] == "== ready: . .venv/bin/activate && sweeps --help".strip("= ")
     assert [system.installed for system in made] == [
-        ["python3", "ca-certificates"],
-        ["python3", "ca-certificates", "python3-venv"],
+        ["python3", "ca-certificates", "git"],
+        ["python3", "ca-certificates", "git", "python3-venv"],
     ]
     assert made[1].commands[-1] == ("user", "sh -c python3 bootstrap.py setup")
 
