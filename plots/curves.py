@@ -63,11 +63,13 @@ class Mark:
 
 @dataclass(frozen=True)
 class Frame:
-    """What all figures of a sweep share. events: step -> text. random: result of random actions, None if unknown."""
+    """What all figures of a sweep share. events: step -> text. random: result of random actions, None if unknown.
+    step_words: what a step is called."""
 
     total: int
     events: Mapping[int, str]
     random: float | None
+    step_words: str = "agent steps"
 
     def without_random(self) -> Frame:
         return replace(self, random=None)
@@ -259,7 +261,7 @@ def _finish(axes: Axes, frame: Frame, unit: str) -> None:
         axes.yaxis.set_major_locator(MaxNLocator(5, steps=ROUND, min_n_ticks=3))
     else:
         log_ticks(axes)
-    axes.set_xlabel("agent steps", labelpad=2)
+    axes.set_xlabel(frame.step_words, labelpad=2)
     axes.set_ylabel("" if unit == "1" else unit, labelpad=2)
 
 

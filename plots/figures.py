@@ -101,7 +101,7 @@ def returns(sweep: SweepSummary, chips: Sequence[Chip], frame: curves.Frame) -> 
         if not pairs:
             continue
         limits = curves.limits_of([line.seeds[metric] for _, line in pairs], frame.random)
-        label = f"{declared.help or declared.words}, mean of every configuration over agent steps"
+        label = f"{declared.help or declared.words}, mean of every configuration over {frame.step_words}"
         wide, narrow = (
             _picture(curves.overview([line for _, line in pairs], frame, **size, unit=declared.unit), label, declared)
             for size in ({"width": 1000, "height": 380}, {"width": 360, "height": 290})
@@ -176,7 +176,7 @@ def _small(sweep: SweepSummary, chips: Sequence[Chip], frame: curves.Frame, metr
     if not pairs:
         return None
     drawn = curves.small([line for _, line in pairs], metric.name, frame, unit=metric.unit)
-    return _picture(drawn, f"{metric.name}: {metric.help or metric.words}, over agent steps", metric)
+    return _picture(drawn, f"{metric.name}: {metric.help or metric.words}, over {frame.step_words}", metric)
 
 
 def flag_figure(

@@ -208,7 +208,7 @@ def _draw(axes: Axes, sheet: Sheet, metric: str, thin: bool = False) -> None:
         curves.log_ticks(axes)
     for step in curves.common_events(sheet.sweep.events, sheet.sweep.total_steps, sheet.catalogue.events):
         axes.axvline(step, color="0.45", linewidth=0.6, dashes=(4, 3))
-    axes.set(xlim=(0, sheet.sweep.total_steps), xlabel="" if thin else "agent steps",
+    axes.set(xlim=(0, sheet.sweep.total_steps), xlabel="" if thin else sheet.sweep.source.agent.step_words,
              ylabel="" if declared.unit == "1" else declared.unit)  # fmt: skip
     axes.xaxis.set_major_locator(MaxNLocator(2 if thin else 5, steps=curves.ROUND))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: curves.steps_text(x)))

@@ -92,15 +92,16 @@ def _sweep(sweep: SweepSummary, styles: dict[str, LineStyle], index: int, loaded
     chips, by_id = every[: len(sweep.source.configs)], {chip.config_id: chip for chip in every}
     random = sweep.random.mean if sweep.random else None
     events = curves.common_events(sweep.events, sweep.total_steps, sweep.source.agent.catalogue.events)
-    frame = curves.Frame(sweep.total_steps, events, random)
+    frame = curves.Frame(sweep.total_steps, events, random, sweep.source.agent.step_words)
     cards = flag_cards.cards(sweep, chips, frame, loaded)
     extra = {(card.chip.config_id, card.metric) for card in cards if card.metric}
     curve_files = csv_downloads.curve_files(sweep, every, extra)
     return {
         "index": index,
         "source": sweep.source,
-        "task": ", ".join(sorted({str(c.config.get("task", "task not recorded")) for c in sweep.source.configs})),
+        "task": ", ".join(sorted({str(c.config["task"]) for c in sweep.source.configs if c.config.get("task")})),
         "total": sweep.total_steps,
+        "step_words": sweep.source.agent.step_words,
         "words": words(sweep),
         "random_until": sweep.source.agent.diagnostics.random_until,
         "verdict": verdict(sweep),
@@ -162,6 +163,7 @@ def _script_data(
         "leader": int(next((c.index for c in chips if c.config_id == sweep.ranking["config_id"].iloc[0]), 0)),
         "factors": [key for key in sweep.source.factors if len({c["factors"].get(key) for c in configs}) > 1],
         "total": frame.total,
+        "step_words": frame.step_words,
         "events": [[step, words] for step, words in frame.events.items()],
         "random": frame.random,
         "results": [metric.name for metric, _ in figures.results(sweep.source.agent.catalogue)],

@@ -29,7 +29,6 @@ _READ_S = 0.2
 _LONGEST_GRACE_S = 30.0
 _TERMINATED_S = 5.0
 _TAIL = 20_000  # bytes of output
-_OUTPUT = "sweeps-output"  # our file in the run's folder, as in a job
 
 
 @dataclass
@@ -146,7 +145,7 @@ def _parser(
 
 def _watch(trial: Trial, program: Program, asked: TrialRequest, environment: Mapping[str, str]) -> None:
     """Run the program, and stop it as a job would."""
-    output = trial.places.run / _OUTPUT / "001.log"
+    output = command.output_file(trial.places.run, 1)
     output.parent.mkdir()
     reader = MetricReader(program.metrics.read, program.metrics.step, trial.places.run, output)
     primary = asked.source.description.catalogue.primary.name
@@ -181,7 +180,7 @@ def _watch(trial: Trial, program: Program, asked: TrialRequest, environment: Map
         trial.output = trial.output.replace(secret, "***")
     for path in sorted(trial.places.run.rglob("*")):
         name = path.relative_to(trial.places.run)
-        if path.is_file() and name.parts[0] != _OUTPUT and name.as_posix() != command.CONFIG_FILE:
+        if path.is_file() and name.parts[0] != command.OUTPUT and name.as_posix() != command.CONFIG_FILE:
             trial.files[name.as_posix()] = path.stat().st_size
 
 

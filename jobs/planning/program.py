@@ -38,7 +38,7 @@ KEYS = (
     "metrics",
 )  # fmt: skip
 _SOURCES = ("config", "config_command", "hyperparameters")
-_METRICS = ("read", "step", "frames_per_step", "primary", "roles", "keep")
+_METRICS = ("read", "step", "step_words", "frames_per_step", "primary", "roles", "keep")
 _FILE_KINDS = ("jsonl", "csv", "tensorboard", "wandb")
 _RULES = ("switch", "split", "env", "omit_if_null", "name")
 _AGENT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
@@ -74,6 +74,7 @@ def parse(entry: Entry, folder: Path, named: Collection[str]) -> ProgramSource:
             capabilities=Capabilities(resume="checkpoint" if resume else "none", seeds_batched=True),
             version=fields["version"].whole() if "version" in fields else 1,
             steps=steps,
+            step_words=_step_words(fields["metrics"]),
         )
     except SweepsError as error:
         raise entry.error(f"program: {error}") from error
@@ -354,6 +355,11 @@ def _metrics(entry: Entry) -> tuple[Metric, dict[str, str], LoggedMetrics]:
         raise fields["read"].error(f"{fields['read'].name}: is empty; give at least one file")
     keep = fields["keep"].texts() if "keep" in fields else ()
     return primary, roles, LoggedMetrics(read, step, frames, keep)
+
+
+def _step_words(entry: Entry) -> str:
+    fields = entry.mapping(_METRICS)
+    return fields["step_words"].text() if "step_words" in fields else "steps"
 
 
 def _primary(entry: Entry) -> Metric:

@@ -23,7 +23,7 @@ _OF_EVALUATIONS = ("primary", "primary_episodes", "policy_without_mpc", "policy_
 _IS_LIST = ("primary_episodes", "policy_without_mpc_episodes", "log_std_per_dim")
 CONFIG_FILE = "config.json"
 WORK = "work"  # in a run's folder: what programs write
-_OUTPUT = "sweeps-output"
+OUTPUT = "sweeps-output"  # in {run}
 
 
 @dataclass(frozen=True)
@@ -192,12 +192,12 @@ def run_folder(program: Program, folder: Path, attempt: int) -> Path:
 
 def output_file(run: Path, attempt: int) -> Path:
     """Where the output of an attempt goes. run: {run}."""
-    return run / _OUTPUT / f"{attempt:03d}.log"
+    return run / OUTPUT / f"{attempt:03d}.log"
 
 
 def newest_output(folder: Path) -> list[Path]:
     """The output of the newest attempt of a run, as a list of at most one. folder: of the run."""
-    files = [path for pattern in (f"{_OUTPUT}/*.log", f"*/{_OUTPUT}/*.log") for path in (folder / WORK).glob(pattern)]
+    files = [path for pattern in (f"{OUTPUT}/*.log", f"*/{OUTPUT}/*.log") for path in (folder / WORK).glob(pattern)]
     numbered = {int(path.stem): path for path in files if path.stem.isdecimal()}
     return [numbered[max(numbered)]] if numbered else []
 

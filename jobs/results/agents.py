@@ -110,7 +110,11 @@ class Agents:
         record = self.check(name)
         if not record.program:
             raise JobsError(f"{name} is a Python object, which logs its metrics itself; only programs are read again")
-        description = {**record.description, **self._with_old_metrics(source.description, record).catalogue.to_json()}
+        description = {
+            **record.description,
+            **self._with_old_metrics(source.description, record).catalogue.to_json(),
+            "step_words": source.description.step_words,
+        }
         program = {**record.program, "metrics": source.program.to_json()["metrics"]}
         write_json(self.path(name), encode(replace(record, description=description, program=program)))
 

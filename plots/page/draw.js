@@ -140,7 +140,7 @@ function labelsOf(ends, size, rect, x, y, furthest = Infinity) {
 }
 
 /** Frame, grid and numbers. */
-function axesOf({ box, rect, strip, unit }, limits, log, total, x, y) {
+function axesOf({ box, rect, strip, unit }, limits, log, { total, step_words: words }, x, y) {
   const [left, top, right, bottom] = rect;
   const foot = strip ? strip[3] : bottom;
   let out = "";
@@ -151,7 +151,7 @@ function axesOf({ box, rect, strip, unit }, limits, log, total, x, y) {
   }
   for (const tick of ticksOf([0, total], false)) out += textOf(stepText(tick), x(tick), foot + 11, { anchor: "middle" });
   out += `<path d="M${left} ${top}V${bottom}H${right}" fill="none" stroke="var(--muted)" stroke-width=".6"/>`;
-  out += textOf("agent steps", (left + right) / 2, Math.min(foot + 21, box[1] - 1), { anchor: "middle" });
+  out += textOf(words, (left + right) / 2, Math.min(foot + 21, box[1] - 1), { anchor: "middle" });
   return unit === "1" ? out : out + textOf(unit, 8, (top + bottom) / 2, { anchor: "middle", turned: true });
 }
 

@@ -65,7 +65,7 @@ class Figure {
     const pairs = this.pairs();
     this.axes = this.limits(pairs);
     const [x, y] = this.scales();
-    const parts = [axesOf(view, this.axes.limits, this.axes.log, sweep.model.total, x, y)];
+    const parts = [axesOf(view, this.axes.limits, this.axes.log, sweep.model, x, y)];
     parts.push(marksOf(sweep.model, view, this.axes.limits, x, y));
     for (const pair of pairs) parts.push(view.marks ? this.raised(pair, x, y) : this.curve(pair, pairs.length, x, y));
     if (view.strip && pairs.length) {

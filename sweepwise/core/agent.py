@@ -81,7 +81,7 @@ class Diagnostics:
 class AgentDescription:
     """name: of the agent, part of the configuration ID. version: raise it to train again after a change of the code
     that matters; part of the configuration ID too. steps: the hyperparameter with the number of training steps; ""
-    for a program whose runs end by themselves."""
+    for a program whose runs end by themselves. step_words: what a step is called in figures, as in "agent steps"."""
 
     name: str
     hyperparameters: tuple[Hyperparameter, ...]
@@ -90,6 +90,7 @@ class AgentDescription:
     diagnostics: Diagnostics = Diagnostics()
     version: int = 1
     steps: str = "steps"
+    step_words: str = "agent steps"
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -107,6 +108,7 @@ class AgentDescription:
             "name": self.name,
             "version": self.version,
             "steps": self.steps,
+            "step_words": self.step_words,
             "hyperparameters": [parameter.to_json() for parameter in self.hyperparameters],
             **self.catalogue.to_json(),
             "capabilities": dataclasses.asdict(self.capabilities),
@@ -121,6 +123,7 @@ class AgentDescription:
                 name=str(stored["name"]),
                 version=int(stored["version"]),
                 steps=str(stored["steps"]),
+                step_words=str(stored.get("step_words", cls.step_words)),
                 hyperparameters=tuple(map(Hyperparameter.from_json, stored["hyperparameters"])),
                 catalogue=Catalogue.from_json(stored),
                 capabilities=Capabilities(**_known(Capabilities, stored["capabilities"])),
