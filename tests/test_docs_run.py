@@ -38,6 +38,7 @@ from jobs.runs.status import load_statuses
 PAGES = ("README.md", "docs/decisions.md", "docs/exchange.md", "docs/howto.md", "docs/imports.md")
 REPOSITORY = Path(__file__).parents[1]
 DOCS = runpy.run_path(str(REPOSITORY / "tests" / "test_docs.py"))
+OWN_PROGRAM = runpy.run_path(str(REPOSITORY / "tests" / "test_own_program.py"))
 PATH = os.environ["PATH"]  # as it is before a pretended Slurm takes its place
 MAP = "step=step,eval_return=reward,seed=seed"
 SUBMIT = "sweeps submit ensemble --seeds 6"
@@ -188,8 +189,27 @@ def profile_put_away(world: World) -> None:
 
 
 def plan_written(world: World) -> None:
-    (text,) = re.findall(r"```yaml\n(.*?)```", (REPOSITORY / "README.md").read_text(), re.S)
-    (world.folder / "mine.yaml").write_text(text)
+    (world.folder / "mine.yaml").write_text(next(text for text in readme_plans() if "program:" not in text))
+
+
+def readme_plans() -> list[str]:
+    return re.findall(r"```yaml\n(.*?)```", (REPOSITORY / "README.md").read_text(), re.S)
+
+
+def program_alone(world: World) -> None:
+    """A program as the README describes it."""
+    (world.folder / "train.py").write_text(OWN_PROGRAM["TRAIN"])
+
+
+def program_with_plan(world: World) -> None:
+    program_alone(world)
+    text = next(text for text in readme_plans() if "program:" in text)
+    (world.folder / "plan.yaml").write_text(text.replace("command: python ", f"command: {sys.executable} "))
+
+
+def program_trained(world: World) -> None:
+    program_with_plan(world)
+    world.type("sweeps submit rate --plan plan.yaml --seeds 1 --cluster debug")
 
 
 # Page -> line -> what happens before it.
@@ -322,6 +342,10 @@ PROSE: dict[str, tuple[Callable[[World], None], str]] = {
     "sweeps evaluate ID/seed-1 --video walk.webp": (trained_for_real, "walk.webp"),
     "sweeps import": (imported, "published"),
     f"sweeps import results/tdmpc2 --name published --map {MAP}": (published, "tdmpc2"),
+    "sweeps check --plan plan.yaml": (program_with_plan, "ok"),
+    'sweeps init --command "python train.py"': (program_alone, "wrote plan.yaml"),
+    "sweeps reread rate --plan plan.yaml": (program_trained, "read 3 of 3 runs again"),
+    "sweeps logs ID/seed-1": (logged, "that is its log"),
     "sweeps logs ID/seed-1 -f": (logged, "that is its log"),
     "sweeps logs <run>": (logged, "that is its log"),
     "sweeps logs c1a5196557/seed-1": (tutorial_done, "that is its log"),
@@ -405,7 +429,10 @@ def documented() -> dict[str, list[str]]:
         page: [line for line in DOCS["typed"](text) if line.startswith("sweeps ")]
         for page, text in DOCS["pages"](REPOSITORY).items()
     }
-    return {page: lines for page, lines in found.items() if lines and page != "docs/tutorial.md"}
+    # Those about a program of one's own are typed by tests/test_own_program.py.
+    found["README.md"] = [line for line in found["README.md"] if line not in found["docs/programs.md"]]
+    elsewhere = ("docs/tutorial.md", "docs/programs.md")
+    return {page: lines for page, lines in found.items() if lines and page not in elsewhere}
 
 
 IN_PROSE = sorted({line for text in DOCS["pages"](REPOSITORY).values() for line in lines_of(text)})

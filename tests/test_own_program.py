@@ -38,8 +38,11 @@ def section(text: str, title: str) -> str:
     return text.split(f"\n## {title}\n")[1].split("\n## ")[0]
 
 
-def test_the_readmes_lines_work(repository: Path, tmp_path: Path) -> None:
-    text = section((repository / "README.md").read_text(), "Your own program")
+@pytest.mark.parametrize(
+    ("page", "title"), [("README.md", "Your own program"), ("docs/programs.md", "The shortest plan")]
+)
+def test_the_lines_work(repository: Path, tmp_path: Path, page: str, title: str) -> None:
+    text = section((repository / page).read_text(), title)
     (plan,) = re.findall(r"```yaml\n(.*?)```", text, re.S)
     (lines,) = re.findall(r"```sh\n(.*?)```", text, re.S)
     sweeps = Sweeps(tmp_path)

@@ -77,14 +77,14 @@ def test_the_copy_is_the_code_of_now_and_shared_as_long_as_nothing_changes(
 def test_an_edit_during_the_copy_is_under_the_hash_of_what_was_copied(
     store: ResultsFolder, checkout: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    copy = agent_code.shutil.copyfile
+    copy = agent_code.shutil.copy
 
     def edited(origin: Path, target: Path) -> None:
         (checkout / "plots" / "report.css").write_text("main{color:red}\n")
         copy(origin, target)
 
     before = code_snapshot.planned(store)
-    monkeypatch.setattr(agent_code.shutil, "copyfile", edited)
+    monkeypatch.setattr(agent_code.shutil, "copy", edited)
     code = code_snapshot.take(store)
     assert code != before
     assert code_snapshot.digest(code.folder) == code.hash
