@@ -446,7 +446,7 @@ def rows_of(options: argparse.Namespace) -> Iterator[Callable[[], str]]:
             yield partial(on_this_machine, program, root)
         return
     print_head("program", "resume", "at the time limit", "rows equal", "seconds")
-    conf = start(settings=Settings())
+    conf = start(settings=Settings(proctrack=options.proctrack))
     try:
         for program in chosen:
             for resumes in (True, False) if program.resumes else (False,):
@@ -460,6 +460,7 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, required=True, help="of the environments and the copies")
     parser.add_argument("--only", nargs="+", choices=EXAMPLES, metavar="NAME", help=f"of {', '.join(EXAMPLES)}")
     parser.add_argument("--backend", choices=("local", "slurm"), default="local")
+    parser.add_argument("--proctrack", choices=("linuxproc", "pgid"), default="linuxproc", help="of the Slurm")
     options = parser.parse_args()
     options.only = options.only or (list(EXAMPLES) if options.backend == "local" else list(EXAMPLES)[:3])
     failed = 0

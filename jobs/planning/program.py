@@ -49,10 +49,9 @@ _BRACES = re.compile(r"(?<!\$)\{(\w+)\}")
 def parse(entry: Entry, folder: Path, named: Collection[str]) -> ProgramSource:
     """The program. folder: of the plan. named: hyperparameters that the plan mentions. Raises `JobsError`."""
     fields = entry.mapping(KEYS)
-    if "command" not in fields:
-        raise entry.error("program: needs `command:`, such as python train.py {overrides}")
-    if "metrics" not in fields:
-        raise entry.error("program: needs `metrics:`, which says where it logs them")
+    for needed, such in (("command", "python train.py {overrides}"), ("metrics", "{primary: eval/return}")):
+        if needed not in fields:
+            raise entry.error(f"program: needs `{needed}:`, such as {such}")
     code = _code(fields, folder)
     activate = _activate(fields)
     style, rules = _overrides(fields["overrides"]) if "overrides" in fields else ("argparse", {})
@@ -62,7 +61,7 @@ def parse(entry: Entry, folder: Path, named: Collection[str]) -> ProgramSource:
     declared = _declared(fields, code, activate, style)
     steps = fields["steps"].text() if "steps" in fields else ""
     if declared is not None and "hyperparameters" in fields:  # values of the plan, which the program need not share
-        named = [*(name for name, default in declared.items() if default is not None), *named]
+        named = [*(name for name, value in declared.items() if value is not None), *named]
     defaults = _with_named(declared, [*named, *([steps] if steps else [])], seed, fields)
     resume = _resume(fields["resume"]) if "resume" in fields else None
     primary, roles, metrics = _metrics(fields["metrics"])

@@ -203,8 +203,15 @@ class _Run:
         files = self._reader.files
         if files:
             return f"metric {primary!r} never appeared; {files[0].name} holds no rows of metrics"
-        sources = ", ".join(spec.path or "stdout" for spec in self._program.metrics.read)
-        return f"metric {primary!r} never appeared: nothing at {sources} in {{run}}, {self._places.run}"
+        sources = self._program.metrics.read
+        shared = [path for source in sources if source.path for path in self._places.code.glob(source.path)]
+        if shared:
+            return (
+                f"metric {primary!r} never appeared: {shared[0].name} was written beside the code, where all runs "
+                "write it: let the program write to {run}, or set `cwd: {run}`"
+            )
+        places = ", ".join(source.path or "stdout" for source in sources)
+        return f"metric {primary!r} never appeared: nothing at {places} in {{run}}, {self._places.run}"
 
     def _reason(self, end: End, details: str) -> str:
         if end.reason:

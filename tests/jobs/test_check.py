@@ -277,6 +277,15 @@ def test_secrets_are_not_shown(check: Callable[..., Result], monkeypatch: pytest
     assert "correct-horse" not in result.output
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """A shell ignores Ctrl-C in what it starts in the background, and so does what that starts."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_on_ctrl_c_no_process_is_left(tmp_path: Path) -> None:
     sweeps = Sweeps(tmp_path)
     shutil.copy(WALKER, tmp_path)

@@ -208,14 +208,13 @@ def test_with_exit_code_3_it_asks_to_go_on_later(sweeps: Sweeps) -> None:
         (("  hyperparameters:", "  overrides: fire\n  hyperparameters:"), "exit code 2: walker.py: error: "),
         (("name: eval/return", "name: eval/score"), "metric 'eval/score', the primary one, never appeared; logged were "
                                                     "eval/return, train/loss, train/return"),
+        (("--out {run}", "--out ."), "metric 'eval/return' never appeared: metrics.jsonl was written beside the code"),
         (("jsonl: metrics.jsonl", "jsonl: log.jsonl"), "metric 'eval/return' never appeared: nothing at log.jsonl in"),
     ],
 )  # fmt: skip
 def test_a_failure_says_in_one_line_what_was_wrong(sweeps: Sweeps, change: tuple[str, str], message: str) -> None:
-    write_plan(sweeps, change=change)
-    if "fire" in change[1]:
-        write_plan(sweeps, change=change, argument=("lr: [1e-3]", 'unknown: ["x"]'), more=('trouble: ""', "unknown: 1"))
-        (sweeps.folder / "plan.yaml").write_text((sweeps.folder / "plan.yaml").read_text().replace('["x"]', "[2]"))
+    unknown = {"key": ('trouble: ""', "unknown: 1"), "grid": ("lr: [1e-3]", "unknown: [2]")}
+    write_plan(sweeps, change=change, **(unknown if "fire" in change[1] else {}))
     sweeps("submit", "one", *DEBUG, code=1)
     assert outcome(sweeps)["state"] == "failed"
     assert outcome(sweeps)["message"].startswith(message)
