@@ -35,7 +35,8 @@ def is_tidy(folder: Path) -> bool:
         ask(folder, "scancel", job)
 
     def tidy() -> bool:
-        return node_states(folder) == ["idle"] * len(slurm_cluster.NODES) and not ask(folder, "squeue", "-h").strip()
+        # A node is listed once for each of its partitions.
+        return set(node_states(folder)) == {"idle"} and not ask(folder, "squeue", "-h").strip()
 
     try:
         wait_until("order", tidy, seconds=20)
