@@ -80,7 +80,6 @@ class _Run:
         places.run.mkdir(parents=True, exist_ok=True)
         self._output = command.output_file(places.run, _attempt(handle))
         self._output.parent.mkdir(exist_ok=True)
-        self._resumed = command.resumes(self._program, places.run)
         metrics = self._program.metrics
         self._reader = MetricReader(metrics.read, metrics.step, places.run, self._output)
         self._log = RunLog(handle, metrics, trainable.description.catalogue, replaces_all=self._program.resume is None)
@@ -139,6 +138,11 @@ class _Run:
         steps = self._trainable.description.steps
         return int(self._handle.config[steps]) if steps else 1
 
+    @property
+    def _last_step(self) -> int:
+        """Of a run that is finished: as many as the plan asks for, else the furthest that it logged."""
+        return self._total if self._trainable.description.steps else max(1, self._log.step)
+
     def _stop(self, now: float) -> None:
         """First the signal that saves, to the program itself; after the grace the end of all its processes."""
         assert self._guarded is not None
@@ -156,14 +160,14 @@ class _Run:
 
     def _finish(self, end: End) -> None:
         self._log.add(self._reader.finish())
+        self._log.end()
         for problem in self._reader.problems:
             self._handle.tell(problem)
         if self._superseded:
             self.outcome = Outcome("superseded", self._log.step, "a newer attempt owns the run")
             return
         finished = end.exit_code == 0 and self._is_whole()
-        self._log.close(end=max(self._total, 1 if self._trainable.description.steps else self._log.step)
-                        if finished else None)  # fmt: skip
+        self._log.close(end=self._last_step if finished else None)
         self._report(finished)
         self.outcome = self._outcome(end, finished)
 
@@ -179,7 +183,7 @@ class _Run:
     def _outcome(self, end: End, finished: bool) -> Outcome:
         step = self._log.step
         if finished:
-            total = self._total if self._trainable.description.steps else max(1, step)
+            total = self._last_step
             short = is_short(step, total, self._log.interval)
             note = f"ended early: its last logged step is {step:,} of {total:,}" if short else ""
             return Outcome("finished", total, note)

@@ -66,6 +66,7 @@ def _reread(store: ResultsFolder, source: ProgramSource, status: RunStatus) -> R
     handle = _handle(store, ref, attempt)
     log = RunLog(handle, metrics, source.description.catalogue, replaces_all=True)
     log.add(rows)
+    log.end()
     done = record.finished_step >= config.steps or (record.outcome is not None and record.outcome.cause == NO_METRICS)
     end = max(record.finished_step, config.steps if source.description.steps else log.step) if done else None
     log.close(end=end)

@@ -40,7 +40,8 @@ class RunLog:
         self._every, self._next = _FIRST_S, clock() + _FIRST_S
         self._speed: list[tuple[float, int]] = []
         self._last_steps: list[int] = []
-        self.step, self.logged = 0, None  # type: tuple[int, float | None]
+        self.step = 0
+        self.logged: float | None = None
         self.last_result: float | None = None
         self.names: set[str] = set()
 
@@ -60,6 +61,12 @@ class RunLog:
         self.logged = time.time()
         self._speed = [*self._speed, (self._clock(), rows[-1].step)][-_WINDOW:]
         self._publish_due()
+
+    def end(self) -> None:
+        """Nothing more is logged. What earlier attempts logged counts where this one logged nothing."""
+        if self._carried:
+            self._settle(1 + max(row.step for row in self._carried))
+        self.step = max([self.step, *(row.step for row in self._rows)])
 
     def _settle(self, first: int) -> None:
         """Earlier rows below the step from which the program goes on."""
@@ -105,9 +112,7 @@ class RunLog:
         self._next = self._clock() + self._every
 
     def close(self, end: int | None = None) -> None:
-        """Publish the rest. end: steps of the run, where it is finished."""
-        self._settle(1 + max((row.step for row in self._carried), default=0)) if self._carried else None
-        self.step = max([self.step, *(row.step for row in self._rows)])
+        """Publish the rest, after `end`. end: steps of the run, where it is finished."""
         if self._rows:
             self._write(self._rows)
             self._writer.flush(end=end)

@@ -330,6 +330,19 @@ def test_a_value_that_the_style_cannot_express_is_refused_before_submit(sweeps: 
     assert not sweeps.results("runs/*")
 
 
+def test_resumed_at_its_end_it_is_done_by_what_it_logged_before(sweeps: Sweeps) -> None:
+    """Killed after its last step and before it was recorded, it logs nothing more."""
+    sweeps("submit", "one", *DEBUG)
+    before = values(sweeps, "results", "one")
+    for path in (*sweeps.results("runs/*/seed-1/outcome/*"), *sweeps.results("runs/*/seed-1/metrics/*")):
+        path.unlink()
+    shutil.rmtree(sweeps.folder / "results" / "cache")
+    assert sweeps.states() == ["failed"]
+    sweeps.here("rerun", "one", "--failed")
+    assert sweeps.states() == ["done"]
+    assert values(sweeps, "results", "one").equals(before)
+
+
 def test_logs_show_the_output_of_the_program(sweeps: Sweeps) -> None:
     write_plan(sweeps, resume="")
     sweeps("submit", "one", *LOCAL, "--set", "trouble=fails with seed 1", "--wait", code=1)
