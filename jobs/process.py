@@ -7,6 +7,7 @@ import os
 import pwd
 import resource
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -109,6 +110,19 @@ def run_quietly(command: list[str], timeout_s: float = _TIMEOUT_S, env: dict[str
     """The stdout of a command; None if it is missing, fails or times out."""
     code, output, _ = run(command, timeout_s, env)
     return output if code == 0 else None
+
+
+def printable(text: str) -> str:
+    """A line of another program without what a terminal would obey."""
+    return "".join(character if character.isprintable() else "?" for character in text)
+
+
+def signal_name(number: int) -> str:
+    """As in SIGKILL."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 def python() -> list[str]:

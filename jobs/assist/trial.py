@@ -117,10 +117,7 @@ def run(asked: TrialRequest) -> Trial:
         environment = program_environment.environment(
             program, places, "check/seed-1", process.cores(), None, line.environment
         )
-        passed = {
-            name: value for name, value in asked.values.items()
-            if name in program.named or value != program.defaults.get(name)
-        }  # fmt: skip
+        passed = program.passed(asked.values)
         trial = Trial(line, places, command.working_folder(program, places), passed, len(_stamps(code)), asked.steps)
         trial.parser = _parser(program, asked.values, places, environment)
         before = _stamps(code)

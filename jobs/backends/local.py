@@ -216,12 +216,5 @@ def _ended(submission: str, code: int | None) -> TaskState:
         return TaskState(submission, "ended", "its process ended unseen")
     if code < 0:
         cause = "cancelled" if -code in (signal.SIGTERM, signal.SIGINT) else ""
-        return TaskState(submission, "ended", f"killed by {_signal_name(-code)}", cause)
+        return TaskState(submission, "ended", f"killed by {process.signal_name(-code)}", cause)
     return TaskState(submission, "ended", f"exit code {code}" if code else "")
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"

@@ -11,7 +11,8 @@ from typing import Any
 
 import yaml
 
-from jobs import yaml_reader
+from jobs import process, yaml_reader
+from jobs.programs.command import activated
 from jobs.yaml_reader import Entry
 from sweepwise.core import yaml_scalars
 from sweepwise.core.errors import JobsError
@@ -39,19 +40,24 @@ def of_file(entry: Entry, path: Path, style: str) -> dict[str, Any]:
 
 def of_command(entry: Entry, argv: Sequence[str], folder: Path, activate: Sequence[str], style: str) -> dict[str, Any]:
     """Of the YAML or JSON that a command prints, such as `python train.py --cfg all --resolve`. Raises `JobsError`."""
-    if activate:
-        argv = ["bash", "-c", "\n".join([*activate, 'exec "$@"']), "sweeps", *argv]
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"}
     try:
         done = subprocess.run(
-            argv, cwd=folder, capture_output=True, text=True, errors="replace", timeout=_TIMEOUT_S, check=False,
-            stdin=subprocess.DEVNULL, env=environment,
-        )  # fmt: skip
+            activated(activate, argv),
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_TIMEOUT_S,
+            check=False,
+            stdin=subprocess.DEVNULL,
+            env=environment,
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise entry.error(f"{entry.name}: {error}") from error
     if done.returncode != 0:
         last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-        raise entry.error(f"{entry.name}: it failed: {''.join(c if c.isprintable() else '?' for c in last)}")
+        raise entry.error(f"{entry.name}: it failed: {process.printable(last)}")
     try:
         return flat(yaml_reader.parse(done.stdout, "its output"), style)
     except JobsError as error:

@@ -103,13 +103,14 @@ class Program:
             "resume": None if resume is None else Resume(**{**resume, "add": tuple(resume["add"])}),
         })  # fmt: skip
 
+    def passed(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """The hyperparameters that the program gets; it has the others by itself."""
+        return {name: value for name, value in values.items() if name in self.named or value != self.defaults.get(name)}
+
     def overrides(self, values: Mapping[str, Any], seed: int) -> override_styles.Overrides:
         """How a run's hyperparameters reach the program. Raises `StyleError`."""
-        passed = {
-            name: value for name, value in values.items()
-            if name in self.named or value != self.defaults.get(name)
-        }  # fmt: skip
-        return override_styles.overrides(self.style, {**passed, **dict.fromkeys(self.seed, seed)}, self.rules)
+        passed = {**self.passed(values), **dict.fromkeys(self.seed, seed)}
+        return override_styles.overrides(self.style, passed, self.rules)
 
 
 @dataclass(frozen=True)
@@ -173,16 +174,18 @@ def _replaced(text: str, places: Places) -> str:
 
 
 def _wrapped(program: Program, argv: Sequence[str], places: Places) -> tuple[str, ...]:
-    """`argv` in the container and after the activation, which ends in exec so that signals reach the program."""
+    """`argv` in the container and after the activation."""
     if program.container:
         gpu = ["--nv"] if places.gpus else []
         binds = [word for path in (places.code, places.run) for word in ("--bind", str(path))]
         argv = ["apptainer", "exec", *gpu, *binds, "--pwd", str(working_folder(program, places)),
                 program.container, *argv]  # fmt: skip
-    if program.activate:
-        lines = "\n".join([*program.activate, 'exec "$@"'])
-        argv = ["bash", "-c", lines, "sweeps", *argv]
-    return tuple(argv)
+    return tuple(activated(program.activate, argv))
+
+
+def activated(lines: Sequence[str], argv: Sequence[str]) -> list[str]:
+    """`argv` after shell lines, which end in exec so that signals reach the program."""
+    return ["bash", "-c", "\n".join([*lines, 'exec "$@"']), "sweeps", *argv] if lines else list(argv)
 
 
 def run_folder(program: Program, folder: Path, attempt: int) -> Path:

@@ -64,10 +64,10 @@ def describe(reference: str, folder: Path) -> AgentSource:
             raise JobsError(f"agent {reference}: its import took more than {_TIMEOUT_S:.0f} s") from error
         if not out.is_file():
             last = (ended.stderr.strip().splitlines() or [f"exit code {ended.returncode}"])[-1]
-            raise JobsError(f"agent {reference}: {_printable(last)}")
+            raise JobsError(f"agent {reference}: {process.printable(last)}")
         answer = json.loads(out.read_bytes())
     if "error" in answer:
-        raise JobsError(f"agent {reference}: {_printable(answer['error'])}")
+        raise JobsError(f"agent {reference}: {process.printable(answer['error'])}")
     description = AgentDescription.from_json(answer["description"])
     if description.name == registry.PACKAGED:
         raise JobsError(
@@ -79,11 +79,6 @@ def describe(reference: str, folder: Path) -> AgentSource:
 def _environment() -> dict[str, str]:
     before = os.environ.get("PYTHONPATH", "")
     return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(process.ROOT), before]))}
-
-
-def _printable(text: str) -> str:
-    """`text`, which is an error of the user's code, without control characters of a terminal."""
-    return "".join(character if character.isprintable() else "?" for character in text)
 
 
 def load(reference: str, folder: Path | None) -> Trainable:

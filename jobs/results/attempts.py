@@ -51,7 +51,7 @@ class RunRecord:
 
     @property
     def share(self) -> float:
-        """Of the training that is done, 0 to 1; 0 while a program runs of which nobody knows the number of steps."""
+        """Of the training that is done, 0 to 1; 0 while a program runs whose number of steps is unknown."""
         if self.done:
             return 1.0
         return min(1.0, self.step / self.steps) if self.steps > 1 else 0.0

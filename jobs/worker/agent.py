@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from jobs import process
 from jobs.programs import python, registry
 from jobs.programs.command import Program
@@ -12,12 +14,14 @@ from jobs.worker.program import ProgramTrainable
 from sweepwise.core.errors import JobsError
 from sweepwise.core.trainable import Trainable
 
+Deadline = Callable[[], float | None]
+
 
 def load_agent(
-    store: ResultsFolder, name: str, submission: Submission | None, gpus: int = 0, deadline: float | None = None
+    store: ResultsFolder, name: str, submission: Submission | None, gpus: int = 0, deadline: Deadline = lambda: None
 ) -> tuple[Trainable, str]:
     """The agent `name`, and the hash of its code. submission: of the job; None takes the code of the newest submit.
-    gpus, deadline: of the job, for a program, see `ProgramTrainable`.
+    gpus, deadline: of the job, for a program, see `ProgramTrainable`; the deadline may have to be asked for.
 
     Raises `JobsError` where it cannot be loaded, or is another agent than the one that the configuration names.
     """
@@ -32,7 +36,7 @@ def load_agent(
     if program:
         copied = store.agents.check_copy(code)
         return ProgramTrainable(
-            Program.from_json(program), store.agents.description(name), copied, gpus, deadline
+            Program.from_json(program), store.agents.description(name), copied, gpus, deadline()
         ), code
     agent = python.load(reference, store.agents.check_copy(code))
     if agent.description.name != name:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from jobs import process
 from jobs.programs import command
 from jobs.programs.command import CommandLine, Places, Program
 from jobs.programs.metric_sources.base import MetricReader
@@ -33,8 +34,8 @@ _SHOWN = 300
 class ProgramTrainable:
     """A program as a `sweepwise.core.trainable.Trainable`.
 
-    code: the copy of its code. gpus: of the task. deadline: unix seconds when the job is told to stop, None where there
-    is no time limit.
+    code: the copy of its code. gpus: of the task. deadline: unix seconds when the job gets the signal to stop, None
+    where there is no time limit.
     """
 
     program: Program
@@ -172,7 +173,7 @@ class _Run:
         self.outcome = self._outcome(end, finished)
 
     def _is_whole(self) -> bool:
-        """Whether a program that ended with exit code 0 is done. One that was told to stop may just have saved."""
+        """Whether a program that ended with exit code 0 is done. One that was stopped may just have saved."""
         if self._trainable.description.catalogue.primary.name not in self._log.names:
             return False
         if self._stopping_since is None:
@@ -190,7 +191,7 @@ class _Run:
         if end.exit_code == REQUEUE and self._program.resume is not None:
             return Outcome("interrupted", step, f"exit code {REQUEUE}: it wants to be started again")
         if self._stopping_since is None and end.exit_code == 0:
-            return Outcome("failed", step, printable(self._nothing_to_judge()), cause=NO_METRICS)
+            return Outcome("failed", step, process.printable(self._nothing_to_judge()), cause=NO_METRICS)
         if self._stopping_since is not None:
             saved = "" if self._program.resume else "; it cannot resume, so it starts anew"
             forced = " after the grace, by SIGKILL" if self._killed else ""
@@ -226,13 +227,13 @@ class _Run:
         if code == -signal.SIGKILL:  # what it last wrote is not the reason
             return "killed by SIGKILL, by somebody or because memory ran short"
         if code < 0:
-            return f"killed by {_signal_name(-code)}{last}"
+            return f"killed by {process.signal_name(-code)}{last}"
         return f"exit code {code}{last}"
 
     def _masked(self, text: str) -> str:
         for secret in program_environment.secrets(self._program):
             text = text.replace(secret, "***")
-        return printable(text)
+        return "\n".join(map(process.printable, text.split("\n")))
 
     def abandon(self) -> None:
         """End the program where the job ends by an error."""
@@ -250,15 +251,3 @@ def places_of(program: Program, handle: RunHandle, code: Path, gpus: int) -> Pla
 def _attempt(handle: RunHandle) -> int:
     """The number of the attempt: names of its files begin with it."""
     return int(handle.tag.removeprefix("a"))
-
-
-def printable(text: str) -> str:
-    """`text` of a program without what a terminal would obey."""
-    return "".join(c if c.isprintable() or c == "\n" else "?" for c in text)
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"

@@ -229,10 +229,14 @@ class AttemptRunner:
         """The agent, and the hash of its code."""
         submission = self.store.submissions.read(self.submission) if self.submission is not None else None
         gpus = submission.gpus if submission is not None else len(process.gpus()) if self.device == "cuda" else 0
-        around = registry.around_this_process()
-        end = around.end_time() if around is not None else None
-        before = float(submission.options.get("checkpoint_signal_s") or 0) if submission is not None else 0.0
-        return load_agent(self.store, name, submission, gpus, end - before if end is not None else None)
+
+        def deadline() -> float | None:
+            around = registry.around_this_process()
+            end = around.end_time() if around is not None else None
+            before = float(submission.options.get("checkpoint_signal_s") or 0) if submission is not None else 0.0
+            return end - before if end is not None else None
+
+        return load_agent(self.store, name, submission, gpus, deadline)
 
     def _handle(self, run: RunRef, attempt: Attempt, agent: Trainable, agent_code: str) -> RunHandle:
         number = attempt.number

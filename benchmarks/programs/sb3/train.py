@@ -26,7 +26,7 @@ checkpoints = args.out / "checkpoints"
 
 
 class Saver(BaseCallback):
-    """A checkpoint every 500 steps, and one when the program is told to stop."""
+    """A checkpoint every 500 steps, and one on SIGTERM."""
 
     def _on_training_start(self) -> None:
         self.told_to_stop = False
