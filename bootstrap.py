@@ -399,7 +399,7 @@ def test(options):
         say("the tests of the report in a browser are skipped: they want the Debian package chromium")
     if linux and not ctypes.util.find_library("OSMesa") and not apt_install("libosmesa6"):
         say("the test that films is skipped where nothing else draws: it wants the Debian package libosmesa6")
-    tests = ["pytest", "-q", "-n", str(min(processors(), MOST_WORKERS))]
+    tests = ["pytest", "-q", "-n", str(min(processors() + 1, MOST_WORKERS))]  # one more: some wait for Slurm or a page
     if options.quick:
         tests += ["-m", "not (%s)" % " or ".join(LEFT_OUT)]
     checks = (["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy"], tests)

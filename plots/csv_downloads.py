@@ -14,7 +14,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from aggregate.analysis.summary import BINNED, Summary, SweepSummary
+from aggregate.analysis.judged_runs import BINNED
+from aggregate.analysis.summary import Summary, SweepSummary
 from aggregate.export import frames
 from aggregate.inputs.runs import Loaded
 from plots.tables import Chip

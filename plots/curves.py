@@ -123,19 +123,19 @@ def facet(line: Line, metric: str, frame: Frame, limits: tuple[float, float], *,
         return _svg_figure(axes, _count_strip(fig, line, frame))
 
 
-def with_crashes(pairs: Sequence[tuple[Line, pd.DataFrame]], frame: Frame, *, unit: str) -> SvgFigure:
-    """Means as observed, and dotted the means (step, mean) in which a crash counts as the worst."""
+def with_starts(pairs: Sequence[tuple[Line, pd.DataFrame]], frame: Frame, *, unit: str) -> SvgFigure:
+    """Means of the runs that are left, and dotted the means (step, mean) over all starts."""
     with style():
         axes = _axes(figure(300, 190), left=46, right=26, bottom=34, top=10)
-        for line, worst in pairs:
+        for line, starts in pairs:
             _curve(axes, line)
-            axes.plot(worst["step"], worst["mean"], color=line.line_style.hex, linewidth=1.5, dashes=(1, 1.6))
+            axes.plot(starts["step"], starts["mean"], color=line.line_style.hex, linewidth=1.5, dashes=(1, 1.6))
         axes.set_ylim(
-            *limits_of([means["mean"] for line, worst in pairs for means in (line.mean, worst)], frame.random)
+            *limits_of([means["mean"] for line, starts in pairs for means in (line.mean, starts)], frame.random)
         )
         _marks(axes, frame, words=False)
         _finish(axes, frame, unit)
-        _end_letters(axes, [(line.letter, line.line_style, worst["step"], worst["mean"]) for line, worst in pairs])
+        _end_letters(axes, [(line.letter, line.line_style, starts["step"], starts["mean"]) for line, starts in pairs])
         return _svg_figure(axes)
 
 

@@ -123,21 +123,21 @@ def _facet(
     return _picture(drawn, f"{title}, {chip.label}: seeds, mean, interval and number of seeds", metric, chip)
 
 
-def worst_case_returns(sweep: SweepSummary, chips: Sequence[Chip], frame: curves.Frame) -> list[tuple[str, Picture]]:
-    """(title, picture) per result: the mean curves of the configurations with crashed runs, as observed and
-    with a crash counted as the worst; empty where no run crashed."""
+def start_returns(sweep: SweepSummary, chips: Sequence[Chip], frame: curves.Frame) -> list[tuple[str, Picture]]:
+    """(title, picture) per result: the mean curves of the configurations with diverged runs, of the runs that are left
+    and of all starts; empty where no run diverged."""
     pictures = []
     for metric, title in results(sweep.source.agent.catalogue):
-        worst = sweep.worst_curves[sweep.worst_curves["metric"] == metric.name]
-        means = dict(iter(worst.groupby("config_id")))
+        of_starts = sweep.start_curves[sweep.start_curves["metric"] == metric.name]
+        means = dict(iter(of_starts.groupby("config_id")))
         pairs = [
             (line, means[chip.config_id])
             for chip, line in drawn_lines(sweep, chips, metric.name)
             if chip.config_id in means
         ]
         if pairs:
-            drawn = curves.with_crashes(pairs, frame, unit=metric.unit)
-            label = f"{title}: observed, and dotted with a crash counted as the worst"
+            drawn = curves.with_starts(pairs, frame, unit=metric.unit)
+            label = f"{title}: runs that are left, and dotted all starts, a diverged run counted as random actions"
             pictures.append((title, Picture(Markup(drawn.svg), {}, label)))
     return pictures
 

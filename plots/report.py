@@ -111,7 +111,7 @@ def _sweep(sweep: SweepSummary, styles: dict[str, LineStyle], index: int, loaded
         "contrasts": tables.contrast_table(sweep, by_id),
         "effects": tables.effect_tables(sweep),
         "secondary": secondary(sweep, by_id),
-        "crashes": figures.worst_case_returns(sweep, every, frame),
+        "starts": figures.start_returns(sweep, every, frame),
         "health": tables.run_states(sweep, chips),
         "returns": figures.returns(sweep, every, frame),
         "flags": tables.flag_tables(sweep, chips),

@@ -12,6 +12,7 @@ import pandas as pd
 
 from aggregate import flags
 from aggregate.analysis import factor_effects
+from aggregate.analysis.configuration_comparison import ALIKE, BEHIND, LESS_STABLE, OPEN, TRADE_OFF
 from aggregate.analysis.summary import SweepSummary
 from aggregate.flags import hypotheses
 from aggregate.inputs.runs import STOPPED
@@ -91,6 +92,14 @@ def _with_imported(sweep: SweepSummary, lead: str) -> tuple[pd.DataFrame, pd.Dat
 
 
 AREA = "auc_primary"
+# Relation to the leader, see `configuration_comparison` -> how the table calls it.
+RELATIONS = {
+    BEHIND: "worse",
+    LESS_STABLE: "less stable",
+    TRADE_OFF: "trade-off",
+    ALIKE: "alike",
+    OPEN: "not significant",
+}
 
 
 def _other_scores(own: AgentWords, scores: pd.DataFrame) -> list[tuple[str, str, str]]:
@@ -128,7 +137,7 @@ def _difference_from_best(contrasts: pd.DataFrame, config_id: str) -> tuple[str,
     if np.isnan(line["p"]):
         return number(-line["difference"]), "too few seeds"
     difference = estimate(-line["difference"], -line["high"], -line["low"])
-    return difference, "worse" if line["distinct"] else "not told apart"
+    return difference, RELATIONS[line["relation"]]
 
 
 def _rank(contrasts: pd.DataFrame, config_id: str) -> str:
@@ -140,19 +149,19 @@ def _rank(contrasts: pd.DataFrame, config_id: str) -> str:
 
 
 def contrast_table(sweep: SweepSummary, chips: dict[str, Chip]) -> list[dict[str, Any]]:
-    """Each configuration against the baseline, with and without collapsed and crashed runs; then imported curves."""
+    """Each configuration against the baseline, without collapsed runs and of all starts; then imported curves."""
     if all(config.imported for config in sweep.source.configs):
         return []  # no baseline, and unknown how they ended
     against = {line["config_id"]: line for line in sweep.baseline.to_dict("records")}
     votes = sweep.votes[sweep.votes["flag"] == flags.COLLAPSE].set_index("config_id")
     rows: list[dict[str, Any]] = []
-    for line in sweep.ranking[sweep.ranking["worst_primary_n"] > 0].to_dict("records"):
+    for line in sweep.ranking[sweep.ranking["start_primary_n"] > 0].to_dict("records"):
         chip, contrast = chips[line["config_id"]], against.get(line["config_id"])
         rows.append({
             "chip": chip,
             "observed": _format_estimate(line, "final_primary"),
             "healthy": _format_estimate(line, "healthy_primary"),
-            "worst": _format_estimate(line, "worst_primary"),
+            "expected": number(line["start_primary_mean"]),
             "fall": _format_estimate(line, "fall_primary"),
             "collapsed": _format_share(votes.at[chip.config_id, "raised"], votes.at[chip.config_id, "assessable"]),
             "cells": _contrast_cells(contrast) if contrast else [""] * 6,
@@ -177,13 +186,15 @@ def _imported_contrasts(sweep: SweepSummary, chips: dict[str, Chip]) -> list[dic
     return [
         {"chip": chips[line["config_id"]], "cells": _contrast_cells(line), "strip": None,
          "observed": _format_estimate(ranking.loc[line["config_id"]], "final_primary"),
-         **dict.fromkeys(("healthy", "worst", "fall", "collapsed"), "-")}
+         **dict.fromkeys(("healthy", "expected", "fall", "collapsed"), "-")}
         for line in sweep.imported.baseline.to_dict("records")
     ]  # fmt: skip
 
 
 def _format_share(raised: int, judged: int) -> str:
-    """2 of 6 [10 %, 70 %]."""
+    """2 of 6 [10 %, 70 %]; that nothing could be judged."""
+    if not judged:
+        return "not assessed"
     low, high = estimates.share_interval(raised, judged)
     return f"{raised} of {judged} [{100 * low:.0f} %, {100 * high:.0f} %]"
 

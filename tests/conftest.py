@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -19,15 +20,25 @@ os.environ["OMP_NUM_THREADS"] = "1"
 os.environ.setdefault("MUJOCO_GL", "disabled")
 
 CLUSTER = "tests/cluster/"
-# What takes longest: begun last, it would be waited for by the other workers.
+# What takes longest, longest first: begun last, it would be waited for by the other workers.
 LONGEST = (
     CLUSTER,
-    "tests/test_compatibility.py",
-    "tests/jobs/test_third_backend.py",
-    "tests/test_end_to_end.py",
-    "tests/test_docs.py",
     "tests/test_docs_run.py",
+    "tests/test_end_to_end.py",
+    "tests/jobs/test_program_runs.py",
+    "tests/test_compatibility.py",
+    "tests/tdmpc/test_run.py",
+    "tests/tdmpc/test_config.py",
+    "tests/tdmpc/test_graphs.py",
+    "tests/plots/",
+    "tests/benchmarks/",
+    "tests/test_packaging.py",
+    "tests/jobs/test_third_backend.py",
+    "tests/test_own_program.py",
+    "tests/test_second_agent.py",
 )
+# Files whose tests share little: their tests go to any worker, in so many parts.
+DIVIDED = {"tests/tdmpc/test_run.py": 4, "tests/tdmpc/test_config.py": 4}
 # Markers by place; elsewhere a test bears its own, and one that opens a page in Chromium is marked for that.
 MARKERS = {
     CLUSTER: "cluster",
@@ -49,7 +60,9 @@ class ByFile(LoadFileScheduling):
     """A file goes to one worker, for its fixtures; the files that start a Slurm all to the same: one at a time."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return CLUSTER if nodeid.startswith(CLUSTER) else super()._split_scope(nodeid)
+        file = super()._split_scope(nodeid)
+        part = zlib.crc32(nodeid.encode()) % DIVIDED.get(file, 1)
+        return CLUSTER if nodeid.startswith(CLUSTER) else f"{file}-{part}"
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile | None:
@@ -70,7 +83,12 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if "PYTEST_XDIST_WORKER" in os.environ:
-        items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
+        items.sort(key=_place)
+
+
+def _place(item: pytest.Item) -> int:
+    """The place in `LONGEST`, behind all of it for other files."""
+    return next((place for place, start in enumerate(LONGEST) if item.nodeid.startswith(start)), len(LONGEST))
 
 
 @pytest.fixture(scope="session")

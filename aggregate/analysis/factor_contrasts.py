@@ -46,6 +46,15 @@ class Axis:
         place = self.names.index(level) / (self.levels - 1)
         return np.abs(self.position - place) < 0.5 / self.levels
 
+    def span(self, used: np.ndarray) -> tuple[str, str, float]:
+        """(first level, last level, share of the axis between them) of the levels that `used` configurations
+        (configurations,) have; the whole axis for an interaction or where none is used."""
+        there = [name for name in self.names if (used & self.at(name)).any()] if TIMES not in self.factor else []
+        if len(there) < 2:
+            return self.low, self.high, 1.0
+        places = [self.names.index(name) for name in (there[0], there[-1])]
+        return there[0], there[-1], (places[1] - places[0]) / (self.levels - 1)
+
     def between(self, one: str, other: str) -> Axis:
         """The contrast from level `one` to level `other` alone."""
         x = np.select([self.at(one), self.at(other)], [0.0, 1.0], np.nan)

@@ -146,14 +146,19 @@ class Cells:
 
 
 def effect(axis: Axis, weights: np.ndarray, cells: Cells, tests: float) -> dict[str, Any]:
-    """A line of `Effects.returns` without its outcome. tests: how many are corrected together
+    """A line of `Effects.returns` without its outcome: from the first to the last level that has runs. weights: of the
+    axis, all 0 where nothing is compared: then only the levels are known. tests: how many are corrected together
     (`InterimAnalyses.tests`)."""
+    low, high, share = axis.span(weights != 0)
     there = cells.counts > 1
-    sd = float(np.sqrt(np.average(cells.variances[there], weights=cells.counts[there] - 1)))
-    contrast = estimates.contrast(weights, cells.means, cells.variances, cells.counts)
+    sd = float(np.sqrt(np.average(cells.variances[there], weights=cells.counts[there] - 1))) if there.any() else np.nan
+    contrast = estimates.contrast(share * weights, cells.means, cells.variances, cells.counts)
     estimate, half, used = float(contrast.estimate), float(contrast.half_width()), cells.counts[weights != 0]
+    if not used.size:
+        unknown = dict.fromkeys(("estimate", "ci_low", "ci_high", "sd", "p_raw", "detectable", "needed"), np.nan)
+        return {"factor": axis.factor, "low": low, "high": high, "levels": axis.levels, "runs": 0, **unknown}
     return {
-        "factor": axis.factor, "low": axis.low, "high": axis.high, "levels": axis.levels, "runs": int(used.sum()),
+        "factor": axis.factor, "low": low, "high": high, "levels": axis.levels, "runs": int(used.sum()),
         "estimate": estimate, "ci_low": estimate - half, "ci_high": estimate + half, "sd": sd,
         "p_raw": float(contrast.p), "detectable": float(contrast.detectable(tests)),
         "needed": estimates.seeds_needed(contrast, int(np.median(used)), tests),

@@ -18,17 +18,19 @@ from scipy import stats
 from aggregate import flags
 from aggregate.analysis.factor_contrasts import Axis, axes, group_codes, level_positions
 from aggregate.analysis.factor_effects import Cells, effect
+from aggregate.analysis.question_claims import Starts, equivalence, stability
 from aggregate.inputs.plan_questions import ENDPOINTS, Question, Term, endpoint
 from aggregate.inputs.runs import ConfigSource, SweepSource
 from aggregate.statistics import estimates
+from aggregate.statistics.alpha_spending import InterimAnalyses
 
 PLANNED, ADDED = "asked in the plan", "not asked"
 COLUMNS = ["question", "endpoint", "deciding", "family", "axis", "inner", "factor", "low", "high", "levels", "runs",
            "estimate", "ci_low", "ci_high", "sd", "p_raw", "detectable", "needed", "k_low", "n_low", "k_high", "n_high",
-           "by_level", "p", "distinct"]  # fmt: skip
+           "by_level", "stability", "p_alike", "alike_power", "p", "p_unstable", "distinct"]  # fmt: skip
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Contrast:
     """One contrast.
 
@@ -44,6 +46,11 @@ class _Contrast:
     family: str
     inner: str = ""
 
+    @property
+    def judges_stability(self) -> bool:
+        """Whether unstable seeds count against its answer."""
+        return self.deciding and not self.inner and ENDPOINTS[self.endpoint].of_primary
+
 
 def all_questions(sweep: SweepSource) -> tuple[Question, ...]:
     """The plan's questions, then one per swept hyperparameter that they do not name; one for all without questions."""
@@ -54,36 +61,70 @@ def all_questions(sweep: SweepSource) -> tuple[Question, ...]:
             if key not in named]  # fmt: skip
     everywhere = np.ones(len(sweep.all_configs), dtype=bool)
     return (*sweep.questions, *(question for question in rest
-            if any(axis.weights(everywhere).any() for axis in _axes(question, sweep))))  # fmt: skip
+            if any(axis.weights(everywhere).any() for axis in question_axes(question, sweep))))  # fmt: skip
 
 
-def contrasts_by_question(sweep: SweepSource, scores: pd.DataFrame, findings: pd.DataFrame) -> pd.DataFrame:
+def contrasts_by_question(
+    sweep: SweepSource, scores: pd.DataFrame, findings: pd.DataFrame, margin: float = np.nan
+) -> pd.DataFrame:
     """`COLUMNS`, one line per question, endpoint and factor for which there are runs to compare.
 
     scores, findings: of `sweep.all_configs`. inner: a level between the ends, compared with the better of these
     (`low`); "" for the slope. estimate: the change of the mean, or of the share of runs. k_low of n_low, k_high of
     n_high: runs with the flag at both ends, empty for other endpoints. by_level: (level, mean) of each. p: after Holm's
     correction within the family: primary endpoints of the plan's questions, of other questions, each further endpoint.
+
+    Of a deciding value of the primary metric also: stability: (level, unstable seeds, seeds) of each; p_unstable: of
+    the two ends, after Holm's correction within the family; p_alike and alike_power: see `question_claims.equivalence`,
+    after Bonferroni's. Where the shares of unstable seeds of a family could be told apart, they and the means have half
+    of the level each: both p values are doubled. margin: the smallest relevant difference, NaN where unknown.
     """
     ids = [config.config_id for config in sweep.all_configs]
     measured = {name: _cells(name, scores, findings, ids) for name in {n for q in all_questions(sweep) for n in q.on}}
+    seeds, healthy = Starts.of(scores, ids), Cells.of(scores, "healthy_primary", ids)
     weighted = [(c, weights) for c in _contrasts(sweep) for weights in [_weights(c, measured[c.endpoint])]
-                if weights.any()]  # fmt: skip
+                if weights.any() or (c.judges_stability and stability(c.axis, seeds).p < estimates.ALPHA)]  # fmt: skip
     families = [contrast.family for contrast, _ in weighted]
-    lines = [
-        {"question": c.question, "endpoint": c.endpoint, "deciding": c.deciding, "family": c.family,
-         "axis": f"{c.axis.factor}: {c.axis.low}, {c.axis.high}", "inner": c.inner,
-         **_judged(c, weights, measured[c.endpoint], sweep, sweep.interim_analyses.tests(families.count(c.family)))}
-        for c, weights in weighted
-    ]  # fmt: skip
-    table = pd.DataFrame(lines, columns=COLUMNS[:-2])
-    raw = table["p_raw"].astype(float)
-    p = (
-        raw.groupby(table["family"]).transform(lambda one: estimates.holm(sweep.interim_analyses(one.to_numpy())))
-        if len(table)
-        else raw
+    shared = _families_of_both_claims([c for c, _ in weighted], seeds, sweep.interim_analyses)
+    lines = []
+    for c, weights in weighted:
+        count = families.count(c.family)
+        tests = sweep.interim_analyses.tests(count * (1 + (c.family in shared)))
+        line = {"question": c.question, "endpoint": c.endpoint, "deciding": c.deciding, "family": c.family,
+                "axis": f"{c.axis.factor}: {c.axis.low}, {c.axis.high}", "inner": c.inner,
+                **_judged(c, weights, measured[c.endpoint], sweep, tests)}  # fmt: skip
+        if c.judges_stability:
+            alike = equivalence(c.axis, healthy, margin if c.endpoint == "final" else np.nan, count)
+            own = stability(c.axis, seeds)
+            line |= {"stability": own.levels, "p_unstable": own.p, "p_alike": min(1.0, count * alike.p),
+                     "alike_power": alike.power}  # fmt: skip
+        lines.append(line)
+    return _with_corrected_p(pd.DataFrame(lines, columns=COLUMNS[:-1]), shared, sweep.interim_analyses)
+
+
+def _families_of_both_claims(
+    contrasts: Sequence[_Contrast], seeds: Starts, analyses: InterimAnalyses
+) -> frozenset[str]:
+    """The families in which so many seeds are unstable that a test of their shares could claim something."""
+    judged = [c for c in contrasts if c.judges_stability]
+    smallest = {c: stability(c.axis, seeds).smallest for c in judged}
+    count = {family: sum(c.family == family for c in judged) for family in {c.family for c in judged}}
+    return frozenset(
+        c.family for c in judged if float(analyses(np.array(smallest[c]))) * count[c.family] < estimates.ALPHA / 2
     )
-    return table.assign(p=p, distinct=p < estimates.ALPHA)
+
+
+def _with_corrected_p(table: pd.DataFrame, shared: frozenset[str], analyses: InterimAnalyses) -> pd.DataFrame:
+    """With p, from p_raw, and p_unstable corrected within families; `shared`: see `_families_of_both_claims`."""
+    if table.empty:
+        return table.assign(distinct=pd.Series(dtype=bool))
+    doubled = np.where(table["family"].isin(shared), 2.0, 1.0)
+    corrected = {}
+    for name, raw in (("p", "p_raw"), ("p_unstable", "p_unstable")):
+        by_family = table[raw].astype(float).groupby(table["family"])
+        holm = by_family.transform(lambda one: estimates.holm(analyses(one.to_numpy())))
+        corrected[name] = np.minimum(holm * doubled, 1.0)
+    return table.assign(**corrected, distinct=corrected["p"] < estimates.ALPHA)
 
 
 # --- contrasts ------------------------------------------------------------------------------------------
@@ -92,14 +133,15 @@ def contrasts_by_question(sweep: SweepSource, scores: pd.DataFrame, findings: pd
 def _contrasts(sweep: SweepSource) -> Iterator[_Contrast]:
     for number, question in enumerate(all_questions(sweep)):
         family = PLANNED if number < len(sweep.questions) else ADDED
-        for axis in _axes(question, sweep):
+        for axis in question_axes(question, sweep):
             for place, name in enumerate(question.on):
                 yield _Contrast(number, name, place == 0, axis, name if place else family)
                 for inner in axis.names[1:-1] if not place and not ENDPOINTS[name].rate else ():
                     yield _Contrast(number, name, True, axis, family, inner)
 
 
-def _axes(question: Question, sweep: SweepSource) -> Iterator[Axis]:
+def question_axes(question: Question, sweep: SweepSource) -> Iterator[Axis]:
+    """The contrasts that a question asks for, over `sweep.all_configs`."""
     configs = sweep.all_configs
     if not question.by:
         if len(configs) == len(sweep.configs):

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
-import pandas as pd
 
 from aggregate import flags
 from aggregate.flags.curve_features import jitter
-from aggregate.inputs.runs import DIVERGED, DONE, FAILED, STOPPED
+from aggregate.inputs.runs import DONE
 from aggregate.statistics import estimates
 from sweepwise.core.metrics import IS_FINAL
 
@@ -18,31 +15,6 @@ LAST_SHARE = 0.1  # of training is "final",
 LAST_POINTS = 4  # if at least so many evaluations fall in it; else the last so many
 SCORES = ("final_primary", "final_policy", "auc_primary", "auc_policy", "large_primary", "large_policy", "training",
           "fall_primary", "noise_primary", "noise_policy")  # fmt: skip
-# The final result without collapsed runs, and with crashed runs scored as the worst.
-FAILURE_SCORES = ("healthy_primary", "worst_primary")
-CRASHED = (DIVERGED, FAILED, STOPPED)
-
-
-def split_by_failure(
-    scores: pd.DataFrame,
-    states: Mapping[tuple[str, int], str],
-    findings: pd.DataFrame,
-    floor: float,
-    sign: int = 1,
-) -> pd.DataFrame:
-    """With the columns of `FAILURE_SCORES`: the final result of runs that did not collapse, and of all runs where one
-    that crashed or was stopped counts as the worst there is: the worst that was reached, or `floor` (of random
-    actions, NaN where unknown) where that is worse. states: (config_id, seed) -> state. sign: -1 where lower is
-    better."""
-    collapsed = findings[(findings["flag"] == flags.COLLAPSE) & (findings["state"] == flags.FLAG)]
-    fallen = set(zip(collapsed["config_id"], collapsed["seed"], strict=True))
-    runs = list(zip(scores["config_id"], scores["seed"], strict=True))
-    final = scores["final_primary"]
-    worst = sign * np.nanmin([*(sign * final), sign * floor]) if final.notna().any() else np.nan
-    crashed = [states[run] in CRASHED and np.isnan(value) for run, value in zip(runs, final, strict=True)]
-    return scores.assign(
-        healthy_primary=final.mask([run in fallen for run in runs]), worst_primary=final.mask(crashed, worst)
-    )
 
 
 def run_scores(view: flags.RunView, fewest: int = LAST_POINTS) -> dict[str, float | bool]:

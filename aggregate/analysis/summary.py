@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from aggregate import flags
 from aggregate.analysis import baseline_contrasts, factor_effects, question_contrasts
-from aggregate.analysis.run_scores import CRASHED, FAILURE_SCORES, LAST_POINTS, SCORES, run_scores, split_by_failure
-from aggregate.analysis.worst_case_curves import worst_curves
-from aggregate.inputs.parallel import keep_processes, mapping
-from aggregate.inputs.progress import tracked
-from aggregate.inputs.runs import ConfigSource, Loaded, RunRows, RunSource, SweepSource, load
-from aggregate.statistics import estimates, step_bins
-from sweepwise.core.agent import AgentDescription
+from aggregate.analysis.configuration_comparison import ConfigurationComparison
+from aggregate.analysis.judged_runs import JudgedRun, RequestedRuns, judge_runs
+from aggregate.analysis.run_outcomes import DIVERGED, OUTCOME_SCORES, with_outcomes
+from aggregate.analysis.run_scores import SCORES
+from aggregate.analysis.start_curves import start_curves
+from aggregate.inputs.parallel import keep_processes
+from aggregate.inputs.runs import ConfigSource, Loaded, SweepSource, load
+from aggregate.statistics import estimates
 from sweepwise.core.errors import AggregateError
-from sweepwise.core.metrics import KINDS, Catalogue, Metric
+from sweepwise.core.metrics import Catalogue
 
 __all__ = ["AggregateError", "RandomReference", "Summary", "SweepSummary", "summarise"]
 
-BINNED = ("train", "episode")
-_COMPARED = ("primary", "policy_loss")  # roles of the metrics that are compared over the runs of a sweep
+MARGIN_SHARE = 0.1  # of the baseline's gain over random actions
 
 
 @dataclass(frozen=True)
@@ -37,6 +35,14 @@ class RandomReference:
     sd: float
     best: float
     n: int
+
+
+@dataclass(frozen=True)
+class Margin:
+    """The smallest relevant difference in the unit of the primary metric, NaN where unknown. declared: by the plan."""
+
+    value: float
+    declared: bool
 
 
 @dataclass(frozen=True)
@@ -55,12 +61,13 @@ class Imported:
 class SweepSummary:
     """One sweep.
 
-    runs: config_id, seed, state, step, total, attempts, quarantined; one line per requested run.
-    curves: config_id, kind, metric, step, mean, sd, low, high, n over seeds. worst_curves: the return curves of
-    configurations with crashed runs, a crash counted as the worst. seeds: wide curves per seed, by kind.
-    events: config_id, event, step. scores: one line per run (`SCORES`, `FAILURE_SCORES`, `final_points`).
-    ranking: one line per configuration, best first. contrasts: each configuration against the best one
-    (`estimates.AgainstBest`). baseline: each against the baseline (`estimates.AgainstBaseline`), empty without one.
+    runs: config_id, seed, state, cause, step, total, attempts, quarantined; one line per requested run.
+    curves: config_id, kind, metric, step, mean, sd, low, high, n over seeds. start_curves: the return curves of
+    configurations with diverged runs, these counted as random actions. seeds: wide curves per seed, by kind.
+    events: config_id, event, step. scores: one line per run (`SCORES`, `OUTCOME_SCORES`, `outcome`, `final_points`).
+    ranking: one line per configuration, best first. margin: the smallest relevant difference. contrasts: each
+    configuration against the leading one (`configuration_comparison.ConfigurationComparison`).
+    baseline: each against the baseline (`estimates.AgainstBaseline`), empty without one.
     secondary, diagnostics: the same on secondary endpoints and on diagnostics (`baseline_contrasts`).
     effects: of the factors. question_contrasts: of the plan's questions (`contrasts_by_question`).
     findings, votes, variance: `flags.judge`, `flags.vote`, `flags.variance_split`. total_steps: of the whole sweep.
@@ -70,11 +77,12 @@ class SweepSummary:
     source: SweepSource
     runs: pd.DataFrame
     curves: pd.DataFrame
-    worst_curves: pd.DataFrame
+    start_curves: pd.DataFrame
     seeds: dict[str, pd.DataFrame]
     events: pd.DataFrame
     scores: pd.DataFrame
     ranking: pd.DataFrame
+    margin: Margin
     contrasts: pd.DataFrame
     baseline: pd.DataFrame
     secondary: pd.DataFrame
@@ -101,25 +109,6 @@ class Summary:
     loaded: Loaded
 
 
-@dataclass(frozen=True)
-class _RunResults:
-    """Results of one run. Its rows are not kept.
-
-    curves: by kind, step and metrics. events: event -> first step. scores: `run_scores`. findings: `flags.judge_run`.
-    late: `factor_effects.last_quarter`. evaluations: `flags.late_evaluations`. random: seed, step and return of the
-    episodes before training.
-    """
-
-    curves: dict[str, pd.DataFrame]
-    events: dict[str, int]
-    scores: dict[str, float | bool]
-    findings: list[tuple[Any, ...]]
-    late: dict[str, float]
-    evaluations: flags.Evaluations
-    random: set[tuple[int, int, float]]
-    last_step: int
-
-
 def summarise(sweeps: Sequence[SweepSource]) -> Summary:
     """Read, bin and judge all runs. Raises `AggregateError` where there is nothing to aggregate."""
     with keep_processes():
@@ -127,39 +116,38 @@ def summarise(sweeps: Sequence[SweepSource]) -> Summary:
         return Summary(tuple(_summarise_sweep(sweep, loaded) for sweep in sweeps), loaded)
 
 
-RequestedRuns = Sequence[tuple[ConfigSource, RunSource]]
-
-
 def _summarise_sweep(sweep: SweepSource, loaded: Loaded) -> SweepSummary:
     requested = [(config, run) for config in sweep.configs for run in config.runs]
     total = max((config.total_steps for config in sweep.configs), default=1)
     baseline = next((config.config_id for config in sweep.configs if config.is_baseline), "")
     catalogue, sign = sweep.agent.catalogue, sweep.agent.catalogue.sign
-    results = _judge_runs(requested, sweep.agent, loaded, total, baseline)
+    results = judge_runs(requested, sweep.agent, loaded, total, baseline)
     seeds, curves = _curves(results, catalogue)
     findings = _findings(results)
     random = _random_reference(results.values(), sign)
     floor = random.mean if random else np.nan
-    states = {(run.config_id, run.seed): run.state for _, run in requested}
-    scores = split_by_failure(_scores(results), states, findings, floor, sign)
+    scores = with_outcomes(_scores(results), (run for _, run in requested), findings, floor, sign)
+    diverged = scores.loc[scores["outcome"] == DIVERGED, ["config_id", "seed"]]
+    margin = relevant_margin(sweep.margin, scores[scores["config_id"] == baseline], floor, sign)
     late = _late(results, catalogue)
     return SweepSummary(
         source=sweep,
         runs=_runs(requested, results, loaded.quarantine),
         curves=curves,
-        worst_curves=worst_curves(seeds, {run for run, state in states.items() if state in CRASHED}, floor, catalogue),
+        start_curves=start_curves(seeds, set(diverged.itertuples(index=False, name=None)), floor, catalogue),
         seeds=seeds,
         events=_events(results),
         scores=scores,
         ranking=_ranking(sweep.configs, scores, sign),
-        contrasts=estimates.AgainstBest(sweep.interim_analyses, sign)(scores, "config_id", factor_effects.PRIMARY),
+        margin=margin,
+        contrasts=ConfigurationComparison(sweep.interim_analyses, sign, margin.value)(scores),
         baseline=estimates.AgainstBaseline(sweep.interim_analyses, sign)(
             scores, "config_id", factor_effects.PRIMARY, baseline
         ),
         secondary=baseline_contrasts.secondary(scores, baseline, sweep.interim_analyses, sign),
         diagnostics=baseline_contrasts.diagnostics(late, baseline, catalogue),
         effects=factor_effects.effects(sweep, scores, late, findings),
-        question_contrasts=_question_contrasts(sweep, loaded, scores, findings),
+        question_contrasts=_question_contrasts(sweep, loaded, scores, findings, floor, margin.value),
         findings=findings,
         votes=flags.vote(findings),
         variance=flags.variance_split((config_id, result.evaluations) for (config_id, _), result in results.items()),
@@ -170,17 +158,28 @@ def _summarise_sweep(sweep: SweepSource, loaded: Loaded) -> SweepSummary:
     )
 
 
+def relevant_margin(declared: float, baseline: pd.DataFrame, floor: float, sign: int) -> Margin:
+    """The plan's margin, else `MARGIN_SHARE` of what the baseline's runs that did not collapse gain over random
+    actions; unknown where their 95 % interval does not exclude these. declared: NaN for none. baseline: its scores.
+    floor: mean result of random actions."""
+    if np.isfinite(declared):
+        return Margin(declared, declared=True)
+    gains = sign * (baseline["healthy_primary"].dropna().to_numpy() - floor)
+    half = estimates.Interval().half_width(gains.std(ddof=1), np.array(gains.size)) if gains.size > 1 else np.nan
+    return Margin(MARGIN_SHARE * float(gains.mean()) if gains.size and gains.mean() > half else np.nan, declared=False)
+
+
 def _imported(sweep: SweepSource, loaded: Loaded, total: int, baseline: pd.DataFrame) -> Imported | None:
     """baseline: the scores of the sweep's baseline."""
     if not sweep.imported:
         return None
     requested = [(config, run) for config in sweep.imported for run in config.runs]
     catalogue = sweep.agent.catalogue
-    results = _judge_runs(requested, sweep.agent, loaded, total)
+    results = judge_runs(requested, sweep.agent, loaded, total)
     seeds, curves = _curves(results, catalogue)
     scores = _scores(results)
     # the primary score is the result near the last step; "so far" would average distant points of a published curve
-    scores = scores.assign(so_far=scores[factor_effects.PRIMARY], **dict.fromkeys(FAILURE_SCORES, np.nan))
+    scores = scores.assign(so_far=scores[factor_effects.PRIMARY], **dict.fromkeys(OUTCOME_SCORES, np.nan))
     compared = pd.concat([scores, baseline], ignore_index=True)
     against = next(iter(baseline["config_id"]), "")
     return Imported(
@@ -193,60 +192,7 @@ def _imported(sweep: SweepSource, loaded: Loaded, total: int, baseline: pd.DataF
     )
 
 
-def _judge_runs(
-    requested: RequestedRuns, agent: AgentDescription, loaded: Loaded, total: int, baseline: str = ""
-) -> dict[tuple[str, int], _RunResults]:
-    """Results of every requested run, by (config_id, seed). baseline: config_id, "" for none."""
-    pairs = [(config, loaded.runs[run.config_id, run.seed]) for config, run in requested]
-    bins = {kind: step_bins.bin_count(known, total) for kind in BINNED
-            if (known := [rows.spacing[kind] for _, rows in pairs if kind in rows.spacing])}  # fmt: skip
-    own = [pair for pair in pairs if pair[0].config_id == baseline]
-    with mapping(len(pairs), waits=False) as over:
-        tested, losses = (functools.partial(_series, metric=agent.catalogue.roles.get(role)) for role in _COMPARED)
-        reference = flags.sweep_reference(over(tested, pairs), over(losses, own), agent.catalogue.sign)
-        judge = functools.partial(_judge_run, agent=agent, reference=reference, bins=bins, total=total)
-        results = tracked(over(judge, pairs), len(pairs), "judging runs")
-        return {(run.config_id, run.seed): result for (_, run), result in zip(requested, results, strict=True)}
-
-
-Pair = tuple[ConfigSource, RunRows]
-
-
-def _series(pair: Pair, metric: Metric | None) -> flags.Series:
-    config, rows = pair
-    return flags.series_of(rows.columns((metric.kind,), config.total_steps) if metric else {}, metric)
-
-
-def _judge_run(
-    pair: Pair, agent: AgentDescription, reference: flags.SweepReference, bins: Mapping[str, int], total: int
-) -> _RunResults:
-    config, run = pair[0], pair[1].source
-    # a run may have been extended beyond the last step of this sweep: later rows are not part of it
-    rows = pair[1].columns(KINDS, config.total_steps)
-    view = flags.RunView(rows, config.total_steps, run.state, agent, config.config, reference)
-    return _RunResults(
-        curves={kind: _run_curves(kind, rows, bins, total, agent.catalogue) for kind, rows in view.rows.items()},
-        events=_first_steps(view.rows.get("event", {})),
-        # published evaluations are far apart: an earlier one is not a final result
-        scores=run_scores(view, fewest=1 if config.imported else LAST_POINTS),
-        findings=flags.judge_run(run.config_id, run.seed, view),
-        late=factor_effects.last_quarter(view.rows, total, agent.catalogue),
-        evaluations=flags.late_evaluations(view),
-        random=_random_episodes(run.seed, view),
-        last_step=view.last_step,
-    )
-
-
-def _first_steps(rows: Mapping[str, Any]) -> dict[str, int]:
-    """Event -> its first step. rows: of kind event."""
-    first: dict[str, int] = {}
-    for event, step in zip(rows.get("event", ()), rows.get("step", ()), strict=True):
-        if event is not None:
-            first.setdefault(event, int(step))
-    return first
-
-
-def _late(results: Mapping[tuple[str, int], _RunResults], catalogue: Catalogue) -> pd.DataFrame:
+def _late(results: Mapping[tuple[str, int], JudgedRun], catalogue: Catalogue) -> pd.DataFrame:
     """Diagnostics over the last quarter of the runs that finished."""
     lines = [
         {"config_id": c, "seed": s, **result.late} for (c, s), result in results.items() if result.scores["complete"]
@@ -254,21 +200,26 @@ def _late(results: Mapping[tuple[str, int], _RunResults], catalogue: Catalogue) 
     return _in_order(pd.DataFrame(lines), ("config_id", "seed"), catalogue)
 
 
-def _findings(results: Mapping[tuple[str, int], _RunResults]) -> pd.DataFrame:
+def _findings(results: Mapping[tuple[str, int], JudgedRun]) -> pd.DataFrame:
     return pd.DataFrame([line for result in results.values() for line in result.findings], columns=flags.COLUMNS)
 
 
 def _question_contrasts(
-    sweep: SweepSource, loaded: Loaded, scores: pd.DataFrame, findings: pd.DataFrame
+    sweep: SweepSource, loaded: Loaded, scores: pd.DataFrame, findings: pd.DataFrame, floor: float, margin: float
 ) -> pd.DataFrame:
-    """`contrasts_by_question`, with the configurations of other sweeps that the questions need."""
+    """`contrasts_by_question`, with the configurations of other sweeps that the questions need. floor: mean result of
+    random actions."""
     own = {config.config_id for config in sweep.configs}
     others = [(c, run) for c in sweep.all_configs if c.config_id not in own for run in c.runs]
     if others:
-        results = _judge_runs(others, sweep.agent, loaded, max(config.total_steps for config, _ in others))
-        scores = pd.concat([scores, _scores(results)], ignore_index=True)
-        findings = pd.concat([findings, _findings(results)], ignore_index=True)
-    return question_contrasts.contrasts_by_question(sweep, scores, findings)
+        results = judge_runs(others, sweep.agent, loaded, max(config.total_steps for config, _ in others))
+        own_findings = _findings(results)
+        more = with_outcomes(
+            _scores(results), (run for _, run in others), own_findings, floor, sweep.agent.catalogue.sign
+        )
+        scores = pd.concat([scores, more], ignore_index=True)
+        findings = pd.concat([findings, own_findings], ignore_index=True)
+    return question_contrasts.contrasts_by_question(sweep, scores, findings, margin)
 
 
 def _of_runs(frame: pd.DataFrame, runs: Collection[tuple[str, int]]) -> np.ndarray:
@@ -276,17 +227,8 @@ def _of_runs(frame: pd.DataFrame, runs: Collection[tuple[str, int]]) -> np.ndarr
     return np.array([run in runs for run in zip(frame["config_id"], frame["seed"], strict=True)], dtype=bool)
 
 
-def _run_curves(
-    kind: str, rows: Mapping[str, Any], bins: Mapping[str, int], total: int, catalogue: Catalogue
-) -> pd.DataFrame:
-    metrics = [name for name, metric in catalogue.metrics.items()
-               if metric.kind == kind and not metric.is_list and metric.unit != "bool" and name in rows
-               and rows[name].dtype != object]  # fmt: skip
-    return step_bins.binned(rows, total, bins[kind], metrics) if kind in bins else step_bins.own_points(rows, metrics)
-
-
 def _curves(
-    results: Mapping[tuple[str, int], _RunResults], catalogue: Catalogue
+    results: Mapping[tuple[str, int], JudgedRun], catalogue: Catalogue
 ) -> tuple[dict[str, pd.DataFrame], pd.DataFrame]:
     """(wide curves per seed by kind of row, long curves with mean and interval over seeds)."""
     seeds: dict[str, pd.DataFrame] = {}
@@ -314,26 +256,28 @@ def _in_order(frame: pd.DataFrame, first: Sequence[str], catalogue: Catalogue) -
 
 def _runs(
     requested: RequestedRuns,
-    results: Mapping[tuple[str, int], _RunResults],
+    results: Mapping[tuple[str, int], JudgedRun],
     quarantine: pd.DataFrame,
 ) -> pd.DataFrame:
     bad = quarantine.groupby(["config_id", "seed"]).size().to_dict()
     lines = [
-        (r.config_id, r.seed, r.state, results[r.config_id, r.seed].last_step, c.total_steps, r.attempts,
+        (r.config_id, r.seed, r.state, r.cause, results[r.config_id, r.seed].last_step, c.total_steps, r.attempts,
          bad.get((r.config_id, r.seed), 0))
         for c, r in requested
     ]  # fmt: skip
-    return pd.DataFrame(lines, columns=["config_id", "seed", "state", "step", "total", "attempts", "quarantined"])
+    return pd.DataFrame(
+        lines, columns=["config_id", "seed", "state", "cause", "step", "total", "attempts", "quarantined"]
+    )
 
 
-def _events(results: Mapping[tuple[str, int], _RunResults]) -> pd.DataFrame:
+def _events(results: Mapping[tuple[str, int], JudgedRun]) -> pd.DataFrame:
     """First step of every schedule event per configuration."""
     lines = [(config_id, *event) for (config_id, _), result in results.items() for event in result.events.items()]
     events = pd.DataFrame(lines, columns=["config_id", "event", "step"])
     return events.groupby(["config_id", "event"])["step"].min().reset_index()
 
 
-def _scores(results: Mapping[tuple[str, int], _RunResults]) -> pd.DataFrame:
+def _scores(results: Mapping[tuple[str, int], JudgedRun]) -> pd.DataFrame:
     lines = [{"config_id": c, "seed": s, **result.scores} for (c, s), result in results.items()]
     return pd.DataFrame(lines, columns=["config_id", "seed", "complete", *SCORES, "so_far", "final_points"])
 
@@ -342,33 +286,24 @@ def _scores(results: Mapping[tuple[str, int], _RunResults]) -> pd.DataFrame:
 
 
 def _ranking(configs: Sequence[ConfigSource], scores: pd.DataFrame, sign: int) -> pd.DataFrame:
-    """Columns config_id, label, planned, n, and mean, low and high of every score; best first (lowest for `sign` -1),
-    those without a finished run last, in the plan's order."""
+    """Columns config_id, label, planned, n, and mean, low and high of every score; the best expected result of one
+    start first, those without a started run last, in the plan's order."""
     table = pd.DataFrame(
         [(c.config_id, c.name, c.is_baseline, len(c.runs)) for c in configs],
         columns=["config_id", "label", "is_baseline", "planned"],
     )
-    names = [*SCORES, *FAILURE_SCORES, "so_far"]
+    names = [*SCORES, *OUTCOME_SCORES, "so_far"]
     long = estimates.Interval()(scores, ["config_id"], names)
     for name in names:
         one = long[long["metric"] == name][["config_id", "mean", "sd", "low", "high", "n"]]
         table = table.merge(one.rename(columns=lambda c, name=name: c if c == "config_id" else f"{name}_{c}"),
                             on="config_id", how="left")  # fmt: skip
         table[f"{name}_n"] = table[f"{name}_n"].fillna(0).astype(int)
-    by = ["final_primary_mean", "so_far_mean"]
+    by = ["start_primary_mean", "so_far_mean"]
     return table.sort_values(by, ascending=sign < 0, na_position="last", kind="stable", ignore_index=True)
 
 
-def _random_episodes(seed: int, view: flags.RunView) -> set[tuple[int, int, float]]:
-    """(seed, step, result) of the training episodes that ended before the random actions did; none where no event
-    marks their end."""
-    end = _first_steps(view.rows.get("event", {})).get(view.agent.diagnostics.random_until, -1)
-    returns = view.series("training_return")
-    before = returns.steps <= end
-    return {(seed, int(s), float(r)) for s, r in zip(returns.steps[before], returns.values[before], strict=True)}
-
-
-def _random_reference(results: Iterable[_RunResults], sign: int) -> RandomReference | None:
+def _random_reference(results: Iterable[JudgedRun], sign: int) -> RandomReference | None:
     """None where no run marked the end of its random actions.
 
     A seed plays the same random episodes under every configuration that changes nothing before training, so

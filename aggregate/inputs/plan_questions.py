@@ -96,8 +96,8 @@ class Question:
 
     by: terms whose effect is asked for; empty for all swept hyperparameters. alike: terms that are equal in compared
     configurations, None for all other swept hyperparameters. on: endpoints; the first is the primary one. levels: the
-    two levels to compare where there are more. low, high: the answer as text where the low or the high end does better.
-    beside: other sweeps whose configurations the question needs.
+    two levels to compare where there are more. low, high: the answer as text where the low or the high end does better;
+    either: where they are alike. beside: other sweeps whose configurations the question needs.
     """
 
     text: str
@@ -107,6 +107,7 @@ class Question:
     levels: tuple[Any, ...] = ()
     low: str = ""
     high: str = ""
+    either: str = ""
     beside: tuple[str, ...] = ()
 
     @property

@@ -37,7 +37,7 @@ _CLOCK_RANGE = (946_684_800.0, 4_102_444_800.0)  # 2000 to 2100
 @dataclass(frozen=True)
 class RunSource:
     """A run: the folder of its shards, and its state in the results folder. cache: file for its merged rows, or None.
-    reason: why it was stopped, "" otherwise."""
+    reason: why it was stopped, "" otherwise. cause: of a failure, see `jobs.results.run_state.Cause`."""
 
     config_id: str
     seed: int
@@ -46,6 +46,7 @@ class RunSource:
     attempts: int
     cache: Path | None = None
     reason: str = ""
+    cause: str = ""
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,8 @@ def config_letter(place: int) -> str:
 class SweepSource:
     """agent: what all its runs train. beside: configurations of other sweeps that `questions` need, by sweep; empty for
     one that was not submitted. imported: imported curves, shown next to the sweep's own. interim_analyses: of this
-    sweep, the current included.
+    sweep, the current included. margin: the smallest relevant difference of the primary metric, NaN where the plan
+    names none.
     """
 
     name: str
@@ -92,6 +94,7 @@ class SweepSource:
     beside: Mapping[str, tuple[ConfigSource, ...]] = field(default_factory=dict)
     imported: tuple[ConfigSource, ...] = ()
     interim_analyses: InterimAnalyses = ONE_ANALYSIS
+    margin: float = np.nan
 
     @property
     def all_configs(self) -> tuple[ConfigSource, ...]:

@@ -50,45 +50,6 @@ class Interval:
 
 
 @dataclass(frozen=True)
-class AgainstBest:
-    """Welch contrasts of every group with the best one, that of the highest mean (lowest for `sign` -1).
-
-    Holm-corrected over all pairs of groups, because the best group is selected from the same data; corrected for
-    interim `analyses` too.
-
-    Called with a frame of one line per seed; returns group, mean, n, difference (best - group), low, high (Student-t
-    interval, uncorrected), p (corrected), distinct (significant), and first and last, the ranks that the group can
-    have: below those that are significantly better, above those that are significantly worse. Best first. The best
-    group has difference 0 and p NaN; a group with fewer than two seeds, or without variance, never differs.
-    """
-
-    analyses: InterimAnalyses = ONE_ANALYSIS
-    sign: int = 1
-
-    def __call__(self, frame: pd.DataFrame, group: str, value: str) -> pd.DataFrame:
-        samples = samples_of(frame, group, value)
-        columns = [group, "mean", "n", "difference", "low", "high", "p", "distinct", "first", "last"]
-        if not samples:
-            return pd.DataFrame(columns=columns)
-        ranked = sorted(samples, key=lambda name: (-self.sign * samples[name].mean(), name))
-        count = len(ranked)
-        pairs = list(itertools.combinations(range(count), 2))
-        raw = np.array([float(welch(samples[ranked[i]], samples[ranked[j]]).p) for i, j in pairs])
-        p = np.full((count, count), np.nan)
-        p[tuple(np.array(pairs, dtype=int).reshape(-1, 2).T)] = holm(self.analyses(raw))
-        distinct = p < ALPHA  # [i, j]: i, of the better mean, is better than j
-        lines = []
-        for i, name in enumerate(ranked):
-            best_less_group = welch(samples[ranked[0]], samples[name])
-            half = float(best_less_group.half_width()) if i else np.nan
-            difference = float(best_less_group.estimate)
-            lines.append((name, samples[name].mean(), len(samples[name]), difference, difference - half,
-                          difference + half, p[0, i], distinct[0, i], 1 + distinct[:, i].sum(),
-                          count - distinct[i].sum()))  # fmt: skip
-        return pd.DataFrame(lines, columns=columns)
-
-
-@dataclass(frozen=True)
 class AgainstBaseline:
     """Welch contrasts of every other group with a prespecified one, corrected by Holm and for interim `analyses`.
 
@@ -152,6 +113,18 @@ class Contrast:
         quantiles = stats.t.ppf(1 - ALPHA / 2 / tests, df) + stats.t.ppf(POWER, df)
         return quantiles * self.se / np.sqrt(factor)
 
+    def within(self, margin: float) -> np.ndarray:
+        """p of equivalence: the larger p of two one-sided t tests that the value lies above -margin and below margin
+        (Schuirmann 1987); NaN where `margin` or `p` is NaN."""
+        return stats.t.sf((margin - np.abs(self.estimate)) / self.se, self.df)
+
+    def power_within(self, margin: float, tests: float = 1, factor: float | np.ndarray = 1.0) -> np.ndarray:
+        """Probability that `within` shows equivalence where the true value is 0, with `tests` corrected by Bonferroni.
+        factor: for so many times the values in every group."""
+        df = self.df * factor
+        reach = margin * np.sqrt(factor) / self.se - stats.t.ppf(1 - ALPHA / tests, df)
+        return np.maximum(0.0, 1 - 2 * stats.t.sf(reach, df))
+
 
 def contrast(weights: np.ndarray, means: np.ndarray, variances: np.ndarray, counts: np.ndarray) -> Contrast:
     """The contrast over the last axis, the groups. Two groups with weights (1, -1) give Welch's test."""
@@ -176,6 +149,9 @@ def welch(a: np.ndarray, b: np.ndarray) -> Contrast:
     """Mean of `a` minus mean of `b`, over their last axes: (..., n) and (..., m)."""
     sides = (a, b)
     counts = np.array([side.shape[-1] for side in sides])
+    if counts.min() < 1:
+        none = np.full(np.broadcast_shapes(a.shape[:-1], b.shape[:-1]), np.nan)
+        return Contrast(none, none, none, none)
     means = np.stack([side.mean(-1) for side in sides], -1)
     if counts.min() < 2:
         none = np.full(means.shape[:-1], np.nan)
@@ -228,6 +204,11 @@ def share_interval(k: int, n: int, level: float = 0.95) -> tuple[float, float]:
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
+def most_share(n: int, level: float = 0.95) -> float:
+    """The largest proportion that 0 of `n` does not exclude: one-sided exact limit (Clopper & Pearson 1934)."""
+    return 1 - (1 - level) ** (1 / n) if n else 1.0
+
+
 def share_difference(k0: int, n0: int, k1: int, n1: int) -> tuple[float, float]:
     """Newcombe's 95 % interval of the difference of proportions k1/n1 - k0/n0."""
     (low0, high0), (low1, high1) = share_interval(k0, n0), share_interval(k1, n1)
@@ -245,6 +226,24 @@ def runs_needed(p0: float, p1: float, tests: float = 1) -> float:
     spread = alpha * math.sqrt(2 * mean * (1 - mean)) + beta * math.sqrt(p0 * (1 - p0) + p1 * (1 - p1))
     plain = (spread / (p1 - p0)) ** 2
     return plain / 4 * (1 + math.sqrt(1 + 4 / (plain * abs(p1 - p0)))) ** 2
+
+
+def selected_interval(best: np.ndarray, others: Sequence[np.ndarray], sign: int = 1) -> tuple[float, float]:
+    """95 % interval of the mean of the best of k samples, which is selected by its mean: the end towards worse values
+    at level alpha / 2k, the other at alpha / 2, each with the wider of its own and the pooled standard error. sign: -1
+    where lower is better. NaN below two values."""
+    if best.size < 2:
+        return math.nan, math.nan
+    known = [best, *(sample for sample in others if sample.size > 1)]
+    degrees = [sample.size - 1 for sample in known]
+    pooled = np.average([float(variance(sample)) for sample in known], weights=degrees)
+    errors = np.sqrt(np.array([float(variance(best)), pooled]) / best.size)
+    below, above = (
+        float(np.max(stats.t.isf(ALPHA / 2 / count, [best.size - 1, sum(degrees)]) * errors))
+        for count in (1 + len(others), 1)
+    )
+    low, high = (below, above) if sign > 0 else (above, below)
+    return float(best.mean()) - low, float(best.mean()) + high
 
 
 def winners_curse(configurations: int, seeds: int) -> float:

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from aggregate import flags
+from aggregate.analysis.question_claims import ALIKE, BETTER, STABLE, TRADE_OFF, Claim, claim
 from aggregate.analysis.question_contrasts import all_questions
 from aggregate.analysis.run_scores import LAST_SHARE
 from aggregate.analysis.summary import SweepSummary
@@ -20,6 +21,7 @@ from aggregate.inputs.runs import DONE
 from aggregate.statistics import estimates
 from aggregate.verdict.caveats import caveats
 from aggregate.verdict.number_format import number, probability, signed
+from aggregate.verdict.significance import format_margin
 from aggregate.verdict.words import lacks
 from sweepwise.core.metrics import Catalogue
 
@@ -70,7 +72,7 @@ def _answer(question: Question, lines: pd.DataFrame, sweep: SweepSummary) -> Ans
     catalogue = sweep.source.agent.catalogue
     return Answer(
         question=question.text,
-        state=ANSWERED if all(answered) else PART if any(answered) else OPEN,
+        state=ANSWERED if all(answered) else PART if any(part.state != OPEN for part in parts) else OPEN,
         short="; ".join(part.short for part in parts),
         text=" ".join(part.text for part in parts) + conditions,
         further=" ".join([*_format_secondary(question, lines, catalogue), *_format_flags(question, sweep)]),
@@ -101,27 +103,89 @@ def _answer_factor(question: Question, lines: pd.DataFrame, sweep: SweepSummary,
     """From the lines of one factor: its slope, and the comparisons of its inner levels with both end levels."""
     catalogue = sweep.source.agent.catalogue
     line = next(iter(lines[lines["inner"] == ""].to_dict("records")))
-    inner = lines[(lines["inner"] != "") & lines["distinct"].astype(bool)].sort_values("p").to_dict("records")
-    if inner:
-        limits = caveats(line, sweep, inner[0]["high"])
-        answer = _format_inner(inner[0], line)
-        evidence = _format_inner_evidence(inner[0], line, catalogue)
-        return Answer(question.text, ANSWERED, f"{answer}{limits}", f"{answer}: {evidence}{limits}.")
-    better = endpoint(line["endpoint"], catalogue).better
+    up = endpoint(line["endpoint"], catalogue).better == "up"
+    claimed = claim(line, lines[lines["inner"] != ""].to_dict("records"), up=up)
     family = int((sweep.question_contrasts["family"] == line["family"]).sum())
     p_text = f"{probability(line['p'])}{f', Holm over {family}' if family > 1 else ''}"
     evidence = f"{_format_change(line, catalogue)}{_format_levels(line)} ({p_text})"
-    if line["distinct"]:
-        high = (line["estimate"] > 0) == (better == "up")
-        answer = (question.high if high else question.low) or _format_better_level(line, high)
-        limits = caveats(line, sweep, line["high"] if high else line["low"])
-        answer = f"{answer}{' on average' if limits else ''}, {_format_certainty(line['p'])}"
-        return Answer(question.text, ANSWERED, f"{answer}{limits}", f"{answer}: {evidence}{limits}.")
+    if claimed.kind in (BETTER, TRADE_OFF):
+        return _answer_by_mean(question, line, claimed, sweep, evidence)
+    if claimed.kind == STABLE:
+        return _answer_by_stability(question, line, claimed, sweep, evidence)
+    if claimed.kind == ALIKE:
+        return _answer_alike(question, line, sweep, evidence)
     answer = f"{line['factor']} not answered" if several else "Not answered"
     needed = _format_needed(line, sweep)
-    limits = caveats(line, sweep)
+    limits = caveats(question, line, sweep).text
     short = f"{answer}: {needed.partition(';')[0]}{limits}"
-    return Answer(question.text, OPEN, short, f"{answer}: {evidence}; {needed}{limits}.", needed=line["needed"])
+    text = f"{answer}: {evidence}; {needed}{_format_alike_power(line, sweep)}{limits}."
+    return Answer(question.text, OPEN, short, text, needed=line["needed"])
+
+
+def _answer_by_mean(
+    question: Question, line: dict[str, Any], claimed: Claim, sweep: SweepSummary, evidence: str
+) -> Answer:
+    """The answer where the mean of one level is significantly better; a trade-off where more of its seeds are
+    unstable."""
+    limits, catalogue = caveats(question, line, sweep, claimed.level), sweep.source.agent.catalogue
+    if claimed.inner is not None:
+        answer = _format_inner(dict(claimed.inner), line)
+        evidence = _format_inner_evidence(dict(claimed.inner), line, catalogue)
+    else:
+        high = claimed.level == line["high"]
+        answer = (question.high if high else question.low) or _format_better_level(line, high)
+        answer = f"{answer}{' on average' if limits.averages else ''}, {_format_certainty(line['p'])}"
+    if claimed.kind == TRADE_OFF:
+        answer = f"Trade-off: {answer[:1].lower()}{answer[1:]}, of runs that finish, but {_format_unstable(line)}"
+        return Answer(question.text, PART, f"{answer}{limits.text}", f"{answer}: {evidence}{limits.text}.")
+    unstable = f"; {_format_unstable(line)}" if any(k for _, k, _ in _stability(line)) else ""
+    return Answer(question.text, ANSWERED, f"{answer}{limits.text}", f"{answer}: {evidence}{unstable}{limits.text}.")
+
+
+def _answer_by_stability(
+    question: Question, line: dict[str, Any], claimed: Claim, sweep: SweepSummary, evidence: str
+) -> Answer:
+    """The answer where one end has significantly fewer unstable seeds and the means are not significantly different."""
+    high = claimed.level == line["high"]
+    answer = (question.high if high else question.low) or f"{line['factor']} {claimed.level} is better"
+    limits = caveats(question, line, sweep).text
+    answer = f"{answer}, by stability, {_format_certainty(line['p_unstable'])}"
+    tested = f"{_format_unstable(line)} ({probability(line['p_unstable'])})"
+    means = f"; means are not significantly different: {evidence}" if np.isfinite(line["estimate"]) else ""
+    return Answer(question.text, ANSWERED, f"{answer}{limits}", f"{answer}: {tested}{means}{limits}.")
+
+
+def _answer_alike(question: Question, line: dict[str, Any], sweep: SweepSummary, evidence: str) -> Answer:
+    """The answer where all levels are alike within the margin."""
+    answer = question.either or f"{line['factor']} makes no relevant difference"
+    limits = caveats(question, line, sweep).text
+    unstable = any(k for _, k, _ in _stability(line))
+    among = ", of seeds that did not collapse; that the rates of collapse are alike is not shown" if unstable else ""
+    alike = f"alike within ±{format_margin(sweep)} ({probability(line['p_alike'])}){among}"
+    answer = f"{answer}, {_format_certainty(line['p_alike'])}"
+    return Answer(question.text, ANSWERED, f"{answer}{limits}", f"{answer}: {alike}; {evidence}{limits}.")
+
+
+def _stability(line: dict[str, Any]) -> list[tuple[str, int, int]]:
+    """(level, unstable seeds, seeds) of each level; empty for endpoints that stability does not count against."""
+    return line["stability"] if isinstance(line["stability"], list) else []
+
+
+def _format_unstable(line: dict[str, Any]) -> str:
+    """As in "0 of 6 seeds diverged or collapsed at 0.005, 2 of 6 at 0.02"."""
+    (first, k, n), *rest = _stability(line)
+    others = "".join(f", {k} of {n} at {level}" for level, k, n in rest)
+    return f"{k} of {n} seeds diverged or collapsed at {first}{others}"
+
+
+def _format_alike_power(line: dict[str, Any], sweep: SweepSummary) -> str:
+    """With which probability equal levels would have been shown to be alike."""
+    if not np.isfinite(line["alike_power"]):
+        return ""
+    power = f"{line['alike_power']:.0%}" if line["alike_power"] >= 0.01 else "less than 1 %"
+    return (
+        f"; equal ones would be shown to be alike within ±{format_margin(sweep)} in {power.replace('%', ' %')} of cases"
+    )
 
 
 def _format_inner(inner: dict[str, Any], slope: dict[str, Any]) -> str:
@@ -135,7 +199,10 @@ def _format_inner_evidence(inner: dict[str, Any], slope: dict[str, Any], catalog
 
 
 def _format_better_level(line: dict[str, Any], high: bool) -> str:
+    """Of more than two levels the trend over all of them, which may not order each pair."""
     ends = (line["low"], line["high"])
+    if line["levels"] > 2:
+        return f"{'Higher' if high else 'Lower'} {line['factor']} does better"
     return f"{line['factor']} {ends[high]} does better than {ends[not high]}"
 
 
@@ -152,7 +219,10 @@ def _format_change(line: dict[str, Any], catalogue: Catalogue) -> str:
             return f"{title}: none of {line['n_low'] + line['n_high']:.0f}"
         counts = [f"{line[f'k_{end}']:.0f} of {line[f'n_{end}']:.0f} at {line[end]}" for end in ("low", "high")]
         return f"{title}: {', '.join(counts)}, {_format_points(line)}"
-    return f"{title} {signed(line)} from {line['low']} to {line['high']}"
+    if not math.isfinite(line["estimate"]):
+        return f"{title}: no two finished seeds to compare at {line['low']} and {line['high']}"
+    trend = " along the trend" if line["levels"] > 2 and not line["inner"] else ""
+    return f"{title} {signed(line)}{trend} from {line['low']} to {line['high']}"
 
 
 def _no_flag_raised(line: dict[str, Any]) -> bool:
@@ -171,7 +241,7 @@ def _format_levels(line: dict[str, Any]) -> str:
     if line["levels"] < 3 or not isinstance(levels, list) or len(levels) < 3:
         return ""
     half = (line["ci_high"] - line["ci_low"]) / 2
-    return f" ({', '.join(f'{name}: {number(mean, half)}' for name, mean in levels)})"
+    return f", means {', '.join(f'{name}: {number(mean, half)}' for name, mean in levels)}"
 
 
 def _format_needed(line: dict[str, Any], sweep: SweepSummary) -> str:

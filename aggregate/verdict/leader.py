@@ -1,11 +1,16 @@
-"""The best configuration of a sweep, and those that do not differ from it significantly."""
+"""The best configuration of a sweep, and what may be claimed of the others. Headline, tables, `adopt`, `more`, `next`
+and `compare` all decide by this module."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
+from aggregate.analysis.configuration_comparison import ALIKE, APART, OPEN, TRADE_OFF
 from aggregate.analysis.summary import SweepSummary
+from aggregate.statistics import estimates
 from sweepwise.core.errors import AggregateError
 
 
@@ -22,26 +27,37 @@ class Final:
 
 
 @dataclass(frozen=True)
+class Rival:
+    """A configuration beside the leader.
+
+    relation: see `configuration_comparison`. starts, unstable: its seeds that finished or diverged, and of these the
+    ones that diverged or collapsed. could_gain: by how much it may be better than the leader, the upper end of the 95 %
+    interval; infinite with too few seeds.
+    """
+
+    config_id: str
+    label: str
+    relation: str
+    starts: int
+    unstable: int
+    could_gain: float
+
+
+@dataclass(frozen=True)
 class Leaderboard:
-    """finals: by config_id. leader: the configuration of the best mean; clear: see `clear_leader`. ties: those that
-    are not significantly worse. baseline: config_id, "" for none."""
+    """finals: by config_id. leader: the configuration of the best expected result of one start. clear: whether it may
+    be adopted, see `_is_clear`. rivals: all others with a started run, best first. baseline: config_id, "" for none."""
 
     finals: Mapping[str, Final]
     leader: Final
     clear: bool
-    ties: tuple[Final, ...]
+    rivals: tuple[Rival, ...]
     baseline: str
 
-
-def clear_leader(sweep: SweepSummary) -> str:
-    """The configuration that is significantly better than every other and whose planned seeds all finished, "" for
-    none."""
-    others = sweep.contrasts.iloc[1:]
-    if others.empty or not others["distinct"].astype(bool).all():
-        return ""
-    leader = str(sweep.contrasts["config_id"].iloc[0])
-    (own,) = sweep.ranking[sweep.ranking["config_id"] == leader].to_dict("records")
-    return leader if own["final_primary_n"] == own["planned"] else ""
+    @property
+    def ties(self) -> tuple[Final, ...]:
+        """The configurations from which the leader is not told apart."""
+        return tuple(self.finals[rival.config_id] for rival in self.rivals if rival.relation in (OPEN, TRADE_OFF))
 
 
 def leaderboard(sweep: SweepSummary) -> Leaderboard:
@@ -55,9 +71,54 @@ def leaderboard(sweep: SweepSummary) -> Leaderboard:
     }  # fmt: skip
     if sweep.contrasts.empty or not any(final.seeds for final in finals.values()):
         raise AggregateError(f"{sweep.source.name}: no run has finished; see `sweeps status {sweep.source.name}`")
-    leader, *_ = sweep.contrasts["config_id"]
-    others = sweep.contrasts.iloc[1:]
-    tied = others.loc[~others["distinct"].astype(bool), "config_id"]
+    leader, found = str(sweep.contrasts["config_id"].iloc[0]), rivals(sweep)
     baseline = next((config.config_id for config in sweep.source.configs if config.is_baseline), "")
-    clear = clear_leader(sweep) == leader
-    return Leaderboard(finals, finals[leader], clear, tuple(finals[config] for config in tied), baseline)
+    return Leaderboard(finals, finals[leader], _is_clear(sweep, found), found, baseline)
+
+
+def clear_leader(sweep: SweepSummary) -> str:
+    """The configuration that may be adopted, "" for none."""
+    return str(sweep.contrasts["config_id"].iloc[0]) if _is_clear(sweep, rivals(sweep)) else ""
+
+
+def rivals(sweep: SweepSummary) -> tuple[Rival, ...]:
+    """The configurations beside the leader that have a started run."""
+    labels, sign = {config.config_id: config.name for config in sweep.source.configs}, sweep.source.agent.catalogue.sign
+    return tuple(
+        Rival(
+            line["config_id"], labels[line["config_id"]], line["relation"], int(line["starts"]), int(line["unstable"]),
+            float(np.nan_to_num(max(-sign * line["low"], -sign * line["high"]), nan=np.inf)),
+        )
+        for line in sweep.contrasts.iloc[1:].to_dict("records")
+    )  # fmt: skip
+
+
+def _is_clear(sweep: SweepSummary, others: Sequence[Rival]) -> bool:
+    """Whether nothing speaks against the leader: every other configuration is told apart from it, alike, or not better
+    by more than the margin, and none of its planned seeds lacks an outcome."""
+    margin = np.nan_to_num(sweep.margin.value)
+    settled = [
+        rival.relation in (*APART, ALIKE) or (rival.relation == OPEN and rival.could_gain <= margin) for rival in others
+    ]
+    if not settled or not all(settled):
+        return False
+    leader = sweep.contrasts.iloc[0]
+    (own,) = sweep.ranking[sweep.ranking["config_id"] == leader["config_id"]].to_dict("records")
+    return bool(len(others) == len(sweep.ranking) - 1 and leader["starts"] == own["planned"])
+
+
+def worth_seeds(rival: Rival, margin: float) -> bool:
+    """Whether more seeds could show that a rival is better by more than `margin` (NaN where unknown): nothing is
+    claimed of it yet, less than half of its seeds are unstable, and its interval reaches that far."""
+    stable = 2 * rival.unstable < max(rival.starts, 1)
+    return rival.relation == OPEN and stable and rival.could_gain > np.nan_to_num(margin)
+
+
+def leading_interval(sweep: SweepSummary) -> tuple[float, float]:
+    """95 % interval of the leader's mean that allows for its selection (`estimates.selected_interval`)."""
+    samples = estimates.samples_of(sweep.scores, "config_id", "final_primary")
+    leader = str(sweep.contrasts["config_id"].iloc[0])
+    if leader not in samples:
+        return np.nan, np.nan
+    others = [sample for name, sample in samples.items() if name != leader]
+    return estimates.selected_interval(samples[leader], others, sweep.source.agent.catalogue.sign)

@@ -1,4 +1,4 @@
-"""How many more seeds would separate the best configuration of a sweep from one that is tied with it."""
+"""Which rivals of the best configuration are worth more seeds, and how many."""
 
 from __future__ import annotations
 
@@ -7,41 +7,56 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from aggregate.analysis.configuration_comparison import ALIKE, APART, TRADE_OFF
 from aggregate.analysis.factor_effects import PRIMARY
 from aggregate.analysis.summary import SweepSummary
 from aggregate.statistics import estimates
+from aggregate.verdict.leader import Rival, rivals, worth_seeds
+from aggregate.verdict.number_format import number
+from aggregate.verdict.significance import format_margin
+from aggregate.verdict.words import points
 
 AFFORDABLE_SEEDS = 30  # per configuration; more are not recommended
 
 
 @dataclass(frozen=True)
 class Ties:
-    """configs: the best configuration, then those that do not differ from it significantly; empty where all differ.
-    more: additional seeds for each of them; 0 where too many would be needed, or the variance is unknown. of: the
-    configuration that would then differ significantly."""
+    """configs: the best configuration, then the rivals that are worth seeds; empty where there are none. more:
+    additional seeds for each of them; 0 where too many would be needed, or the variance is unknown. of: the rival that
+    would then be told apart from the best. difference: the true difference for which that holds, in the unit of the
+    primary metric. left: the rivals that are not told apart and get no seeds."""
 
     configs: tuple[str, ...]
     more: int = 0
     of: str = ""
+    difference: float = np.nan
+    left: tuple[Rival, ...] = ()
 
 
 def ties(sweep: SweepSummary, most: int = AFFORDABLE_SEEDS) -> Ties:
-    """The fewest seeds with which the next interim analysis would detect, with 80 % power, a difference from the best
-    configuration as large as one observed now. most: seeds per configuration in total."""
-    others = sweep.contrasts.iloc[1:]
-    tied = [str(config) for config in others.loc[~others["distinct"].astype(bool), "config_id"]]
-    if not tied:
-        return Ties(())
+    """The fewest seeds with which the next interim analysis would detect, with 80 % power, a difference between the
+    best configuration and a rival: as large as the one observed, or the relevant margin where that is larger. most:
+    seeds per configuration in total."""
+    others = rivals(sweep)
+    worth = [rival for rival in others if worth_seeds(rival, sweep.margin.value)]
+    left = tuple(rival for rival in others if rival not in worth and rival.relation not in (*APART, ALIKE))
+    if not worth:
+        return Ties((), left=left)
     samples = estimates.samples_of(sweep.scores, "config_id", PRIMARY)
-    configs = (str(sweep.contrasts["config_id"].iloc[0]), *tied)
-    sizes = [samples[config].size for config in configs]
-    contrasts = {config: estimates.welch(samples[configs[0]], samples[config]) for config in tied}
+    none = np.empty(0)
+    leader = str(sweep.contrasts["config_id"].iloc[0])
+    configs = (leader, *(rival.config_id for rival in worth))
+    sizes = [samples.get(config, none).size for config in configs]
+    if min(sizes) < 2:
+        return Ties(configs, left=left)
+    contrasts = {config: estimates.welch(samples[leader], samples[config]) for config in configs[1:]}
+    wanted = {name: max(abs(float(c.estimate)), np.nan_to_num(sweep.margin.value)) for name, c in contrasts.items()}
     for more, tests in _affordable(sweep, min(sizes), most - max(sizes)):
         for config, contrast in contrasts.items():
             factor = 1 + more / samples[config].size
-            if contrast.detectable(tests, factor) <= abs(contrast.estimate):
-                return Ties(configs, more, config)
-    return Ties(configs)
+            if contrast.detectable(tests, factor) <= wanted[config]:
+                return Ties(configs, more, config, wanted[config], left)
+    return Ties(configs, left=left)
 
 
 def _affordable(sweep: SweepSummary, seeds: int, most: int) -> Iterator[tuple[int, float]]:
@@ -52,3 +67,27 @@ def _affordable(sweep: SweepSummary, seeds: int, most: int) -> Iterator[tuple[in
     now = max(seeds, sweep.source.interim_analyses.seeds[-1])
     for more in range(1, most + 1):
         yield more, sweep.source.interim_analyses.next(now + more).tests(max(pairs, 1))
+
+
+def format_more(sweep: SweepSummary, tied: Ties) -> str:
+    """Which configurations get seeds, what these would show, and which get none."""
+    labels = {config.config_id: config.name for config in sweep.source.configs}
+    seeds = "1 more seed" if tied.more == 1 else f"{tied.more} more seeds"
+    named = "; ".join(labels[name] for name in tied.configs)
+    difference = f"{number(tied.difference)}{points(sweep.source.agent.catalogue.primary)}"
+    found = f"between the leader and {labels[tied.of]} would be found with 80 % power"
+    return f"{seeds} for each of {named}: a true difference of {difference} {found}{format_left(sweep, tied)}"
+
+
+def format_left(sweep: SweepSummary, tied: Ties) -> str:
+    """The rivals that are not told apart and get no seeds, with the reason; "" for none."""
+    reasons = [f"{rival.label} ({_reason(rival, sweep)})" for rival in tied.left]
+    return f"; no seeds for {'; '.join(reasons)}" if reasons else ""
+
+
+def _reason(rival: Rival, sweep: SweepSummary) -> str:
+    if rival.relation == TRADE_OFF:
+        return "a trade-off that more seeds do not settle"
+    if 2 * rival.unstable >= max(rival.starts, 1):
+        return f"{rival.unstable} of {rival.starts} seeds diverged or collapsed"
+    return f"not better by more than {format_margin(sweep) or 0}"

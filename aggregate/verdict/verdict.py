@@ -9,17 +9,20 @@ from dataclasses import dataclass
 import numpy as np
 
 from aggregate import flags
+from aggregate.analysis.configuration_comparison import TRADE_OFF
 from aggregate.analysis.summary import SweepSummary
 from aggregate.flags import hypotheses
 from aggregate.inputs.provenance import mixture
 from aggregate.inputs.runs import DIVERGED, DONE, STOPPED
-from aggregate.statistics import estimates
 from aggregate.verdict.answers import ANSWERED, Answer, answers, median_seeds, not_evaluated_late
+from aggregate.verdict.caveats import confounded
 from aggregate.verdict.evaluation_noise import format_evaluation_noise
-from aggregate.verdict.leader import clear_leader, leaderboard
+from aggregate.verdict.leader import clear_leader, leaderboard, rivals
 from aggregate.verdict.not_assessed import format_not_assessed
-from aggregate.verdict.number_format import estimate, number
-from aggregate.verdict.seeds_needed import AFFORDABLE_SEEDS, ties
+from aggregate.verdict.number_format import number
+from aggregate.verdict.seeds_needed import AFFORDABLE_SEEDS, format_more, ties
+from aggregate.verdict.significance import explain_margin, format_headline, format_significance
+from aggregate.verdict.stability import format_missing, format_stability
 from aggregate.verdict.words import words
 
 MOST_NAMED = 3  # configurations whose flags are listed one by one
@@ -41,7 +44,7 @@ def verdict(sweep: SweepSummary) -> Verdict:
     ranking = sweep.ranking
     known = answers(sweep)
     points = [
-        _missing(sweep),
+        ("Missing", format_missing(sweep)),
         _stopped(sweep),
         _interim_analyses(sweep),
         _confounded(sweep),
@@ -49,16 +52,19 @@ def verdict(sweep: SweepSummary) -> Verdict:
         ("Not assessed", format_not_assessed(sweep)),
         _next_command(sweep, known),
     ]
-    if ranking.empty or not ranking["final_primary_n"].any():
+    if not ranking["final_primary_n"].any():
         headline, unfinished = _nothing_finished(sweep, [_raised_flags(sweep), *points])
         return Verdict(headline, known, unfinished)
-    best = ranking.iloc[0]
-    final = estimate(best["final_primary_mean"], best["final_primary_low"], best["final_primary_high"])
-    lead = "reaches" if len(ranking) == 1 else "leads with"
-    headline = f"{best['label']} {lead} a {words(sweep).final} of {final}, n={best['final_primary_n']}"
-    random = ("Is evaluation random?", format_evaluation_noise(sweep))
-    points = [_significance(sweep), _raised_flags(sweep), random, _against_random(sweep), *points]
-    return Verdict(headline, known, tuple(point for point in points if point[1]))
+    points = [
+        ("Other configurations", format_significance(sweep)),
+        ("Stability", format_stability(sweep)),
+        ("Relevant difference", explain_margin(sweep)),
+        _raised_flags(sweep),
+        ("Is evaluation random?", format_evaluation_noise(sweep)),
+        _against_random(sweep),
+        *points,
+    ]
+    return Verdict(format_headline(sweep), known, tuple(point for point in points if point[1]))
 
 
 def _nothing_finished(sweep: SweepSummary, points: list[tuple[str, str]]) -> tuple[str, tuple[tuple[str, str], ...]]:
@@ -71,34 +77,6 @@ def _nothing_finished(sweep: SweepSummary, points: list[tuple[str, str]]) -> tup
                         f"they are not final {words(sweep).primaries} and runs at different steps do not compare."
     )  # fmt: skip
     return headline, tuple(p for p in [so_far, *points] if p[1])
-
-
-def _significance(sweep: SweepSummary) -> tuple[str, str]:
-    others = sweep.contrasts.iloc[1:]
-    labels = {config.config_id: config.name for config in sweep.source.configs}
-    if others.empty:
-        return "Told apart", ""
-    if others["p"].isna().all():
-        return "Told apart", "Nothing: a difference needs at least two finished seeds on both sides."
-    tied = [labels[c] for c in others.loc[~others["distinct"], "config_id"]]
-    worse = int(others["distinct"].sum())
-    who = {0: "None", len(others): "All"}.get(worse, f"{worse}")
-    text = f"{who} of the {len(others)} others worse beyond chance (Welch test, Holm-corrected over all pairs). "
-    if len(others) == 1:
-        text = f"The other is {'' if worse else 'not '}worse beyond chance (Welch test). "
-    text += f"Cannot be told apart from the leader: {'; '.join(tied)}. " if tied else ""
-    return "Told apart", f"{text}The leader was picked after the fact, so its mean flatters it{_selection_bias(sweep)}."
-
-
-def _selection_bias(sweep: SweepSummary) -> str:
-    """By how much the best of equal configurations would look better than it is; "" where the variance is unknown."""
-    known = sweep.ranking[sweep.ranking["final_primary_n"] > 1]
-    if len(known) < 2:
-        return ""
-    sd = float(np.sqrt(np.average(known["final_primary_sd"] ** 2, weights=known["final_primary_n"] - 1)))
-    seeds = int(known["final_primary_n"].median())
-    bias = number(sd * estimates.winners_curse(len(known), seeds))
-    return f": the best of {len(known)} equal ones would look {bias} better"
 
 
 def _next_command(sweep: SweepSummary, known: tuple[Answer, ...]) -> tuple[str, str]:
@@ -122,6 +100,8 @@ def _next_command(sweep: SweepSummary, known: tuple[Answer, ...]) -> tuple[str, 
     if ours and (ways := [way for way in (_adopt_command(sweep, known), _add_seeds_command(sweep)) if way]):
         return "Next", "; or ".join(ways)
     needed = [answer.needed for answer in known if math.isfinite(answer.needed) and answer.needed > median_seeds(sweep)]
+    if not needed and any(rival.relation == TRADE_OFF for rival in rivals(sweep)):
+        return "Next", f"sweeps adopt {name} --config ID: which side of the trade-off counts is yours to decide"
     if not needed:
         return "Next", ""
     if min(needed) > AFFORDABLE_SEEDS:
@@ -151,7 +131,7 @@ def _stopped(sweep: SweepSummary) -> tuple[str, str]:
           for config, count in runs.groupby("config_id", sort=False).size().items()]  # fmt: skip
     return "Stopped", (
         f"{'; '.join(of)}, as underperforming (median stopping rule), before their last step. They have no "
-        f"{words(sweep).final} and are part of no mean or test; where a crash counts as the worst, so do they."
+        f"{words(sweep).final} and are part of no mean, rank or test."
     )
 
 
@@ -172,15 +152,9 @@ def _interim_analyses(sweep: SweepSummary) -> tuple[str, str]:
 
 
 def _add_seeds_command(sweep: SweepSummary) -> str:
-    """The command that adds seeds to configurations tied with the best one; "" where too many would be needed."""
+    """The command that adds seeds to rivals of the best configuration; "" where too many would be needed."""
     tied = ties(sweep)
-    if not tied.more:
-        return ""
-    labels = {config.config_id: config.name for config in sweep.source.configs}
-    return (
-        f"sweeps more {sweep.source.name}: {tied.more} more seeds for each of the {len(tied.configs)} that cannot be "
-        f"told apart would tell {labels[tied.of]} from the leader in 4 of 5 cases, if they differ as much as it looks"
-    )
+    return f"sweeps more {sweep.source.name}: {format_more(sweep, tied)}" if tied.more else ""
 
 
 def _planned_seeds(sweep: SweepSummary) -> int:
@@ -211,27 +185,11 @@ def _against_random(sweep: SweepSummary) -> tuple[str, str]:
     return "Random actions", f"{text}; {end}"
 
 
-def _missing(sweep: SweepSummary) -> tuple[str, str]:
-    complete = int(sweep.scores["complete"].sum())
-    planned = len(sweep.runs)
-    if complete == planned:
-        return "Missing", f"Nothing: all {planned} runs finished." if planned > 1 else "Nothing: the run finished."
-    rest = sweep.runs.merge(sweep.scores[["config_id", "seed", "complete"]], on=["config_id", "seed"])
-    states = rest.loc[~rest["complete"].astype(bool), "state"].value_counts().sort_index()
-    named = ", ".join(f"{count} {state}" for state, count in states.items())
-    rest_only = "; means are over the rest" if complete else ""
-    return "Missing", f"{planned - complete} of {planned} runs have no {words(sweep).final} ({named}){rest_only}."
-
-
 def _confounded(sweep: SweepSummary) -> tuple[str, str]:
     """Swept hyperparameters that also change something else: the two effects are confounded."""
     by_switch: dict[str, list[str]] = {}
-    for known in sweep.source.agent.diagnostics.confounded:
-        own = [c.config for c in sweep.source.configs if not known.switch or c.config.get(known.switch)]
-        values = [config[known.key] for config in own if known.key in config]
-        levels = {len(value) if isinstance(value, (list, tuple)) else value for value in values}
-        if known.key in sweep.source.factors and len(levels) > 1:
-            by_switch.setdefault(known.switch, []).append(known.note)
+    for note, switch in confounded(sweep).values():
+        by_switch.setdefault(switch, []).append(note)
     texts = [
         f"{'; '.join(notes)}{f' ({switch})' if switch else ''}: what it shows is the effect of both."
         for switch, notes in by_switch.items()

@@ -65,11 +65,12 @@ class More:
 def more(store: ResultsFolder, name: str, max_seeds: int) -> More:
     """The seeds to add to the sweep `name`. max_seeds: limit on the total seeds of a configuration.
 
-    Raises `JobsError` if runs have not ended, if no configuration is tied with the best one, or if `max_seeds` seeds
-    would not be enough for a significant difference.
+    Raises `JobsError` if runs have not ended, if no configuration is worth more seeds (`leader.worth_seeds`), or if
+    `max_seeds` seeds would not be enough for a significant difference.
     """
     from aggregate.analysis.summary import summarise
-    from aggregate.verdict.seeds_needed import ties
+    from aggregate.verdict.leader import clear_leader
+    from aggregate.verdict.seeds_needed import format_left, format_more, ties
 
     statuses = sweeps(store, [name])
     if len(statuses) > 1:
@@ -79,12 +80,15 @@ def more(store: ResultsFolder, name: str, max_seeds: int) -> More:
     (summary,) = summarise(sweep_sources(store, [sweep.view.name])).sweeps
     tied = ties(summary, max_seeds)
     if not tied.configs:
-        raise JobsError(f"{name}: nothing is tied with the leader; `sweeps adopt {name} --from-verdict` takes it")
+        raise JobsError(
+            f"{name}: no configuration is worth more seeds{format_left(summary, tied)}; `sweeps adopt {name} "
+            f"{'--from-verdict` takes the leader' if clear_leader(summary) else '--config ID` takes one'}"
+        )
     labels = {config.config_id: config.label for config in sweep.view.configs}
     if not tied.more:
         raise JobsError(
-            f"{name}: {'; '.join(labels[c] for c in tied.configs)} cannot be told apart, and {max_seeds} seeds each "
-            "would not do it either, so small are the differences; take any of them, or allow more with --at-most"
+            f"{name}: {'; '.join(labels[c] for c in tied.configs)} are not significantly different, and {max_seeds} "
+            "seeds each would not show a difference either; take any of them, or allow more with --at-most"
         )
     seeds_by_config = [
         _extend_seeds(c.seeds, tied.more) if c.config_id in tied.configs else c.seeds for c in sweep.view.configs
@@ -94,11 +98,7 @@ def more(store: ResultsFolder, name: str, max_seeds: int) -> More:
         configs=[dataclasses.replace(c, seeds=s) for c, s in zip(sweep.view.configs, seeds_by_config, strict=True)],
         time=time.time(),
     )
-    explanation = (
-        f"{tied.more} more seeds for each of {'; '.join(labels[c] for c in tied.configs)}: they would tell "
-        f"{labels[tied.of]} from {labels[tied.configs[0]]} in 4 of 5 cases, if they differ as much as they seem to"
-    )
-    return More(sweep.view, view, explanation)
+    return More(sweep.view, view, format_more(summary, tied))
 
 
 def _extend_seeds(seeds: list[int], count: int) -> list[int]:

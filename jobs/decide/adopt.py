@@ -56,9 +56,10 @@ def of_verdict(store: ResultsFolder, plan: Plan, sweep: Sweep, why: str) -> Deci
     _check_ended(store, sweep)
     board = _leaderboard(store, sweep)
     if not board.clear:
-        reason = "has nothing to be compared with, or seeds that diverged or were stopped"
+        reason = "has nothing to be compared with, or seeds without a result"
         if board.ties:
-            reason = f"cannot be told apart from {'; '.join(f'{f.label} ({f.config_id})' for f in board.ties)}"
+            ties_text = "; ".join(f"{final.label} ({final.config_id})" for final in board.ties)
+            reason = f"is not significantly better than {ties_text}, or not both better and as stable"
         raise JobsError(
             f"{sweep.name} has no clear leader: {board.leader.label} ({board.leader.config_id}) {reason}; "
             f"choose with --config ID, keep the base with --keep, or add seeds with `sweeps more {sweep.name}`"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -30,21 +31,9 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _SHORT = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,31}")
 _SEEDS = re.compile(r"\d{1,6}(-\d{1,6})?(,\d{1,6}(-\d{1,6})?)*")
 
-_PLAN_KEYS = (
-    "plan",
-    "title",
-    "agent",
-    "program",
-    "base",
-    "task",
-    "steps",
-    "seeds",
-    "looks",
-    "names",
-    "issues",
-    "sweeps",
-)
-_VARIES = ("grid", "zip", "fixed", "task", "steps", "seeds", "looks", "goal", "questions", "issues")
+_PLAN_KEYS = ("plan", "title", "agent", "program", "base", "task", "steps", "seeds", "looks", "margin", "names",
+              "issues", "sweeps")  # fmt: skip
+_VARIES = ("grid", "zip", "fixed", "task", "steps", "seeds", "looks", "margin", "goal", "questions", "issues")
 _SWEEP_KEYS = (*_VARIES, "priority", "parallel", "why", "options")
 
 
@@ -52,9 +41,10 @@ _SWEEP_KEYS = (*_VARIES, "priority", "parallel", "why", "options")
 class Sweep:
     """One sweep: the hyperparameters that vary and those that are fixed. `entropy` and `entropy.fixed` are two sweeps.
 
-    grid: key -> levels, all combinations. zipped: key -> levels of equal length, combined level by level.
-    where: file and line, for messages. priority: 1 runs first. parallel: see `Plan.stages`. looks: planned analyses of
-    the results; seeds may be added between them.
+    grid: key -> levels, all combinations. zipped: key -> levels of equal length, combined level by level. where: file
+    and line, for messages. priority: 1 runs first. parallel: see `Plan.stages`. looks: planned analyses of the results;
+    seeds may be added between them. margin: the smallest difference of the primary metric that matters, None for a
+    share of the baseline's gain.
     """
 
     name: str
@@ -70,6 +60,7 @@ class Sweep:
     seeds: tuple[int, ...]
     where: str
     looks: int = 1
+    margin: float | None = None
 
     @property
     def factors(self) -> tuple[str, ...]:
@@ -153,6 +144,7 @@ class _Defaults:
     names: Sequence[str]
     seeds: tuple[int, ...]
     looks: int
+    margin: float | None
 
 
 def load(file: Path | None = None, agents: Agents | None = None) -> Plan:
@@ -222,6 +214,7 @@ def _plan(root: Entry, agents: Agents | None) -> Plan:
         names=_sweep_names(fields["sweeps"]),
         seeds=_seeds(fields["seeds"]) if "seeds" in fields else DEFAULT_SEEDS,
         looks=_looks(fields["looks"]) if "looks" in fields else 1,
+        margin=_margin(fields["margin"]) if "margin" in fields else None,
     )
     sweeps: list[Sweep] = []
     for position, (name, entry) in enumerate(fields["sweeps"].mapping().items(), start=1):
@@ -295,6 +288,7 @@ def _sweep(name: str, entry: Entry, position: int, defaults: _Defaults) -> list[
         seeds=_seeds(fields["seeds"]) if "seeds" in fields else defaults.seeds,
         where=f"{entry.file}:{entry.line}",
         looks=_looks(fields["looks"]) if "looks" in fields else defaults.looks,
+        margin=_margin(fields["margin"]) if "margin" in fields else defaults.margin,
     )
     sweeps = [_vary(common, entry, fields, defaults.schema)] if "grid" in fields or "zip" in fields else []
     for option, option_entry in (fields["options"].mapping() if "options" in fields else {}).items():
@@ -328,6 +322,7 @@ def _option(parent: Sweep, name: str, entry: Entry, defaults: _Defaults) -> Swee
         seeds=_seeds(fields["seeds"]) if "seeds" in fields else parent.seeds,
         where=f"{entry.file}:{entry.line}",
         looks=_looks(fields["looks"]) if "looks" in fields else parent.looks,
+        margin=_margin(fields["margin"]) if "margin" in fields else parent.margin,
     )
     varied = _vary(option, entry, fields, defaults.schema)
     asked = fields.get("questions")
@@ -403,6 +398,16 @@ def _looks(entry: Entry) -> int:
     if not 1 <= entry.whole() <= MAX_LOOKS:
         raise entry.error(f"looks: {entry.whole()}: give 1 (the report is final) to {MAX_LOOKS}")
     return entry.whole()
+
+
+def _margin(entry: Entry) -> float:
+    try:
+        margin = float(entry.text())
+    except ValueError:
+        margin = math.nan
+    if not 0 < margin < math.inf:
+        raise entry.error(f"margin: {entry.text()!r}: give a number above 0, in the unit of the primary metric")
+    return margin
 
 
 def _short_names(entry: Entry, schema: Schema) -> dict[str, str]:

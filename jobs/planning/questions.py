@@ -15,7 +15,7 @@ from sweepwise.core.schema import Schema
 if TYPE_CHECKING:
     from aggregate.inputs.plan_questions import Question
 
-_KEYS = ("ask", "by", "alike", "on", "levels", "low", "high", "with")
+_KEYS = ("ask", "by", "alike", "on", "levels", "low", "high", "either", "with")
 ParsedQuestion = tuple["Question", Entry]
 
 
@@ -45,7 +45,7 @@ def _question(entry: Entry, sweeps: Collection[str], schema: Schema) -> Question
     for name in other_sweeps:
         if name not in sweeps:
             raise fields["with"].error(f"{fields['with'].name}: unknown sweep {name!r}; {near(name, sweeps)}")
-    for key in ("levels", "low", "high"):
+    for key in ("levels", "low", "high", "either"):
         if key in fields and len(by) != 1:
             raise fields[key].error(f"{fields[key].name}: needs `by:` with one key")
     return Question(
@@ -56,6 +56,7 @@ def _question(entry: Entry, sweeps: Collection[str], schema: Schema) -> Question
         levels=_levels(by[0], fields["levels"], schema) if "levels" in fields else (),
         low=fields["low"].text() if "low" in fields else "",
         high=fields["high"].text() if "high" in fields else "",
+        either=fields["either"].text() if "either" in fields else "",
         beside=other_sweeps,
     )
 

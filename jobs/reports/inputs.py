@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
@@ -49,6 +50,7 @@ def sweep_sources(store: ResultsFolder, names: Sequence[str]) -> list[SweepSourc
                 agent=store.agents.description(view.agent),
                 beside=beside,
                 interim_analyses=interim_analyses.of(store, sweep),
+                margin=math.nan if view.margin is None else view.margin,
             )
         )
     return sources
@@ -114,6 +116,7 @@ def _config(
                 run.record.attempts,
                 store.attempts.cache_path(run.record.ref),
                 run.state.reason if run.state.state == "stopped" else "",
+                run.state.cause,
             )
             for run in runs
         ),

@@ -17,9 +17,9 @@ STATES: tuple[State, ...] = (
     "done", "running", "pending", "stuck", "stalled", "interrupted", "lost", "failed", "diverged", "stopped", "new",
 )  # fmt: skip
 ACTIVE: frozenset[State] = frozenset({"pending", "stuck", "running", "stalled"})
-# Why a run is neither done nor active, if known.
+# Why a run is neither done nor active, "" where its state says enough. unknown: its process ended and nothing says why.
 Cause = Literal[
-    "", "error", "no-metrics", "oom", "timeout", "node-fail", "preempted", "cancelled", "diverged", "stopped"
+    "", "error", "no-metrics", "oom", "timeout", "node-fail", "preempted", "cancelled", "diverged", "stopped", "unknown"
 ]
 # Causes outside the run: it continues from its checkpoint when it is submitted again.
 _EXTERNAL_CAUSES = ("timeout", "node-fail", "preempted", "cancelled")
@@ -159,11 +159,11 @@ def lost_shard(name: str) -> str:
 def _ended_without_outcome(task: TaskState | None, run: RunRecord) -> RunState:
     """The state of a run whose newest attempt ended without an outcome."""
     if task is None or not (task.reason or task.cause):
-        return RunState("failed", "its process ended without a word: killed?", "error")
+        return RunState("failed", "its process ended without a word: killed?", "unknown")
     if task.word == "gone" and not task.cause:
-        return RunState("failed", f"{task.reason}, and the run left no word of its end", "error")
+        return RunState("failed", f"{task.reason}, and the run left no word of its end", "unknown")
     state: State = "interrupted" if task.cause in _EXTERNAL_CAUSES else "failed"
-    return RunState(state, task.reason, task.cause or "error")
+    return RunState(state, task.reason, task.cause or "unknown")
 
 
 def _never_started(task: TaskState) -> RunState:

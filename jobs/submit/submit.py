@@ -207,6 +207,7 @@ def _view(plan: Plan, expanded: ExpandedSweep, old: SubmittedSweep | None) -> Su
         adopted=dict(plan.adopted.get(sweep.name, {})),
         asked=expanded.asked,
         looks=sweep.looks,
+        margin=sweep.margin,
         agent=plan.schema.description.name,
     )
 

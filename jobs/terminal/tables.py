@@ -365,6 +365,8 @@ def comparison(sweep: SweepSummary, result: Comparison, sides: Sequence[Side], w
         yield from _wrap_lines(f"{name}  {config.config_id}  {config.name}{leads}", width, style="bold")
     yield _endpoint_table(result, words(sweep))
     yield from _wrap_lines("The first decides (Welch's p, one comparison); the others explain.", width, style="dim")
+    if result.claims:
+        yield from _wrap_lines(result.claims, width)
     for line in result.flags.to_dict("records"):
         counts = (f"{line[f'{side}_raised']} of {line[f'{side}_assessable']}" for side in "ab")
         raised_text = ", ".join(f"{name} {count}" for name, count in zip("AB", counts, strict=True))

@@ -13,9 +13,11 @@ import numpy as np
 import pandas as pd
 
 from aggregate import flags
+from aggregate.analysis.configuration_comparison import ConfigurationComparison
 from aggregate.analysis.question_contrasts import contrasts_by_question
-from aggregate.analysis.run_scores import FAILURE_SCORES, SCORES
-from aggregate.analysis.summary import RandomReference, Summary, SweepSummary, summarise
+from aggregate.analysis.run_outcomes import FINISHED, OUTCOME_SCORES
+from aggregate.analysis.run_scores import SCORES
+from aggregate.analysis.summary import Margin, RandomReference, Summary, SweepSummary, summarise
 from aggregate.inputs.plan_questions import Question
 from aggregate.statistics import estimates
 from sweepwise.core.agent import AgentDescription, Confounding, Diagnostics
@@ -63,10 +65,11 @@ def make_summary(root: Path, synthetic: ModuleType, agent: AgentDescription = AG
     seeds = _seeds(ids)
     sweep = dataclasses.replace(
         base, source=source, scores=scores, findings=findings, votes=flags.vote(findings), seeds=seeds,
-        ranking=_ranking(scores, ids), contrasts=_contrasts(scores),
+        ranking=_ranking(scores, ids), contrasts=ConfigurationComparison(sign=-1)(scores),
         baseline=estimates.AgainstBaseline()(scores, "config_id", "final_primary", ids[1]),
         secondary=base.secondary.iloc[:0], diagnostics=base.diagnostics.iloc[:0], curves=_curves(seeds),
-        effects=dataclasses.replace(base.effects, **empty), worst_curves=base.worst_curves.iloc[:0], random=None,
+        effects=dataclasses.replace(base.effects, **empty), start_curves=base.start_curves.iloc[:0],
+        margin=Margin(np.nan, declared=False), random=None,
         question_contrasts=contrasts_by_question(source, scores, findings), events=base.events.iloc[:0],
         variance=pd.DataFrame([(ids[0], "primary", 3.0, 0.0, 4.0)],
                               columns=["config_id", "mode", "episodes", "time", "seeds"]),
@@ -83,8 +86,8 @@ def with_random_actions(sweep: SweepSummary) -> SweepSummary:
 
 def _scores(ids: list[str]) -> pd.DataFrame:
     lines = [
-        {"config_id": config_id, "seed": seed, "complete": True, **dict.fromkeys([*SCORES, *FAILURE_SCORES], np.nan),
-         "final_primary": loss, "healthy_primary": loss, "worst_primary": loss,
+        {"config_id": config_id, "seed": seed, "complete": True, **dict.fromkeys([*SCORES, *OUTCOME_SCORES], np.nan),
+         "final_primary": loss, "healthy_primary": loss, "start_primary": loss, "outcome": FINISHED,
          "auc_primary": loss + 0.1, "so_far": loss, "final_points": 4}
         for config_id, losses in zip(ids, LOSSES, strict=True) for seed, loss in enumerate(losses, 1)
     ]  # fmt: skip
@@ -96,7 +99,7 @@ def _ranking(scores: pd.DataFrame, ids: list[str]) -> pd.DataFrame:
     lines = []
     for place, config_id in enumerate(ids):
         line = {"config_id": config_id, "label": f"width={place + 1}", "is_baseline": place == 1, "planned": SEEDS}
-        for name in (*SCORES, *FAILURE_SCORES, "so_far"):
+        for name in (*SCORES, *OUTCOME_SCORES, "so_far"):
             values = scores.loc[scores["config_id"] == config_id, name].dropna().to_numpy()
             sd = float(values.std(ddof=1)) if values.size else np.nan
             half = float(estimates.Interval().half_width(np.array([sd]), np.array([values.size]))[0])
@@ -105,15 +108,6 @@ def _ranking(scores: pd.DataFrame, ids: list[str]) -> pd.DataFrame:
                      f"{name}_n": values.size}  # fmt: skip
         lines.append(line)
     return pd.DataFrame(lines)
-
-
-def _contrasts(scores: pd.DataFrame) -> pd.DataFrame:
-    """Against the lowest loss; differences in nat, the best less the other."""
-    turned = estimates.AgainstBest()(
-        scores.assign(final_primary=-scores["final_primary"]), "config_id", "final_primary"
-    )
-    return turned.assign(mean=-turned["mean"], difference=-turned["difference"], low=-turned["high"],
-                         high=-turned["low"])  # fmt: skip
 
 
 def _findings(ids: list[str]) -> pd.DataFrame:

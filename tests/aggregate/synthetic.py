@@ -140,9 +140,15 @@ def make_sweep(
 
 
 def submitted(
-    root: Path, finals: Sequence[float] = (600.0, 500.0), seeds: int = 3, *, total: int = 20_000
+    root: Path,
+    finals: Sequence[float] = (600.0, 500.0),
+    seeds: int = 3,
+    *,
+    total: int = 20_000,
+    margin: float | None = None,
 ) -> ResultsFolder:
-    """A results folder with one sweep, `ensemble`, on quadruped-walk: `finals` by num_q, 1 first, all runs done."""
+    """A results folder with one sweep, `ensemble`, on quadruped-walk: `finals` by num_q, 1 first, all runs done.
+    margin: the smallest relevant difference."""
     store = ResultsFolder(root)
     store.prepare()
     listed = []
@@ -156,5 +162,6 @@ def submitted(
             store.attempts.write_outcome(run, attempt.number, AttemptOutcome("finished", total, "", 0.0))
         listed.append(SubmittedConfiguration(config_id(config), f"num_q={index + 1}", {"num_q": index + 1}, index == 0,
                                  list(range(1, seeds + 1))))  # fmt: skip
-    store.write_sweep(SubmittedSweep("ensemble", "mine", "Find ensemble sizes", [], ["num_q"], listed, 0.0))
+    sweep = SubmittedSweep("ensemble", "mine", "Find ensemble sizes", [], ["num_q"], listed, 0.0, margin=margin)
+    store.write_sweep(sweep)
     return store

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 from pathlib import Path
 from types import ModuleType
@@ -22,12 +23,14 @@ def answered(
     finals: tuple[float, ...],
     question: Question,
     values: tuple[Any, ...],
+    margin: float = math.nan,
     **how: Any,
 ) -> Answer:
-    """The answer about a key `k` with these values, in four seeds each."""
+    """The answer about a key `k` with these values, in four seeds each. margin: the smallest relevant difference."""
     sweep = synthetic.make_sweep(root, finals, 4, lean=True, **how)
     configs = tuple(dataclasses.replace(c, factors={"k": v}) for c, v in zip(sweep.configs, values, strict=True))
-    (summary,) = summarise([dataclasses.replace(sweep, factors=("k",), configs=configs, questions=(question,))]).sweeps
+    asked = dataclasses.replace(sweep, factors=("k",), configs=configs, questions=(question,), margin=margin)
+    (summary,) = summarise([asked]).sweeps
     return answers(summary)[0]
 
 
@@ -60,11 +63,11 @@ def test_without_words_of_its_own_the_level_is_named(tmp_path: Path, synthetic: 
 def test_a_level_in_between_is_named_with_the_means_of_all(tmp_path: Path, synthetic: ModuleType) -> None:
     answer = answered(synthetic, tmp_path, (100.0, 800.0, 300.0), Question("Which?", ("k",)), (1, 2, 3))
     assert answer.text.startswith("k 2 does better than 1 and 3, ")
-    assert re.search(r" \(1: \d+, 2: \d+, 3: \d+\) ", answer.text)
+    assert re.search(r", means 1: \d+, 2: \d+, 3: \d+ ", answer.text)
 
 
 def test_what_is_open_says_what_it_needs(tmp_path: Path, synthetic: ModuleType) -> None:
-    answer = answered(synthetic, tmp_path, (600.0, 630.0), WORDED, (1, 2))
+    answer = answered(synthetic, tmp_path, (600.0, 630.0), WORDED, (1, 2), margin=20.0)
     assert answer.state == OPEN
     assert answer.text.startswith("Not answered: final return ")
     assert answer.short == f"Not answered: needs {answer.needed - 4:.0f} more seeds for a difference of this size"

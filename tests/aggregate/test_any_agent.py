@@ -15,18 +15,20 @@ import pytest
 
 from aggregate import flags
 from aggregate.analysis.baseline_contrasts import secondary
+from aggregate.analysis.configuration_comparison import ConfigurationComparison
 from aggregate.analysis.factor_effects import diagnostics_of
 from aggregate.analysis.median_stopping import judge_configuration, underperforming
 from aggregate.analysis.question_contrasts import contrasts_by_question
-from aggregate.analysis.run_scores import SCORES, run_scores, split_by_failure
+from aggregate.analysis.run_outcomes import FINISHED, with_outcomes
+from aggregate.analysis.run_scores import SCORES, run_scores
+from aggregate.analysis.start_curves import start_curves
 from aggregate.analysis.summary import SweepSummary, summarise
-from aggregate.analysis.worst_case_curves import worst_curves
 from aggregate.flags import BY_NAME, FLAG, NOT_ASSESSABLE, OK, RunView, Series, SweepReference, sweep_reference
 from aggregate.inputs.metric_words import value_text, with_unit
 from aggregate.inputs.plan_questions import Question, endpoint
 from aggregate.inputs.runs import ConfigSource, RunSource, SweepSource
 from aggregate.statistics.alpha_spending import ONE_ANALYSIS
-from aggregate.statistics.estimates import AgainstBaseline, AgainstBest
+from aggregate.statistics.estimates import AgainstBaseline
 from sweepwise.core import shards
 from sweepwise.core.agent import AgentDescription, Diagnostics
 from sweepwise.core.hyperparameters import Hyperparameter
@@ -84,9 +86,15 @@ def seeds(values: Sequence[float], name: str) -> pd.DataFrame:
     return pd.DataFrame({"config_id": name, "m": values})
 
 
+def finals(**values: Sequence[float]) -> pd.DataFrame:
+    """Runs that finished, none of them unstable."""
+    lines = [(name, seed, value) for name, own in values.items() for seed, value in enumerate(own, 1)]
+    frame = pd.DataFrame(lines, columns=["config_id", "seed", "final_primary"])
+    return frame.assign(outcome=FINISHED, healthy_primary=frame["final_primary"], start_primary=frame["final_primary"])
+
+
 def test_the_best_has_the_lowest_loss() -> None:
-    frame = pd.concat([seeds([10.0, 11, 12], "far"), seeds([0.5, 1.5, 2.5], "near"), seeds([0.0, 1, 2], "best")])
-    out = AgainstBest(sign=-1)(frame, "config_id", "m")
+    out = ConfigurationComparison(sign=-1)(finals(far=[10.0, 11, 12], near=[0.5, 1.5, 2.5], best=[0.0, 1, 2]))
     assert out["config_id"].tolist() == ["best", "near", "far"]
     assert out["difference"].tolist() == [0.0, -0.5, -10.0]  # raw
     assert out["distinct"].tolist() == [False, False, True]
@@ -110,24 +118,25 @@ def test_secondary_endpoints_go_their_own_way() -> None:
     assert better.to_dict() == {"auc_primary": 1.0, "final_policy": 1.0, "fall_primary": 0.0}
 
 
-@pytest.mark.parametrize(("floor", "worst"), [(np.nan, 7.0), (5.0, 7.0), (9.0, 9.0)])
-def test_a_crash_counts_as_the_highest_loss(floor: float, worst: float) -> None:
+@pytest.mark.parametrize(("floor", "counted"), [(np.nan, 7.0), (5.0, 5.0), (9.0, 9.0)])
+def test_a_diverged_run_counts_as_random_actions_or_as_the_highest_loss(floor: float, counted: float) -> None:
     scores = pd.DataFrame({"config_id": "c", "seed": [1, 2, 3], "final_primary": [7.0, 3.0, np.nan]})
-    states = {("c", 1): "done", ("c", 2): "done", ("c", 3): "failed"}
+    runs = [RunSource("c", seed, Path(), state, 1) for seed, state in ((1, "done"), (2, "done"), (3, "diverged"))]
     findings = pd.DataFrame([("c", 2, flags.COLLAPSE, FLAG)], columns=["config_id", "seed", "flag", "state"])
-    out = split_by_failure(scores, states, findings, floor, -1)
-    assert out["worst_primary"].tolist() == [7.0, 3.0, worst]
+    out = with_outcomes(scores, runs, findings, floor, -1)
+    assert out["start_primary"].tolist() == [7.0, 3.0, counted]
     assert out["healthy_primary"].fillna(-1).tolist() == [7.0, -1.0, -1.0]
+    assert out["outcome"].tolist() == ["finished", "collapsed", "diverged"]
 
 
 @pytest.mark.parametrize(("floor", "expected"), [(np.nan, [11.0, 20.0, 40.0]), (60.0, [11.0, 40.0, 45.0])])
-def test_a_crashed_run_goes_on_at_the_highest_loss(floor: float, expected: list[float]) -> None:
+def test_a_diverged_run_goes_on_at_random_actions_or_at_the_highest_loss(floor: float, expected: list[float]) -> None:
     runs = {("a", 1): [10.0, 20.0, 30.0], ("a", 2): [12.0], ("b", 1): [11.0, 4.0, 50.0]}
     lines = [(*run, 10 * (i + 1), value) for run, values in runs.items() for i, value in enumerate(values)]
     curves = {"validation": pd.DataFrame(lines, columns=["config_id", "seed", "step", "test/score"])}
-    worst = worst_curves(curves, {("a", 2)}, floor, LOSS.catalogue)
-    assert worst["mean"].tolist() == expected
-    assert set(worst["kind"]) == {"validation"}
+    starts = start_curves(curves, {("a", 2)}, floor, LOSS.catalogue)
+    assert starts["mean"].tolist() == expected
+    assert set(starts["kind"]) == {"validation"}
 
 
 @pytest.mark.parametrize(("values", "hopeless"), [((31.0, 90.0, 40.0), True), ((90.0, 29.9, 90.0), False)])
@@ -160,7 +169,8 @@ def test_an_inner_level_is_set_against_the_better_end_of_a_loss() -> None:
     names = [f"c{i}" for i in range(3)]
     configs = [ConfigSource(name, "", {"tau": i}, i == 0, {}, 100, ()) for i, name in enumerate(names)]
     lines = [(name, mean + off) for name, mean in zip(names, (20.0, 2.0, 9.0), strict=True) for off in (-1.0, 0.0, 1.0)]
-    scores = pd.DataFrame(lines, columns=["config_id", "final_primary"])
+    scores = pd.DataFrame(lines, columns=["config_id", "final_primary"]).assign(outcome=FINISHED)
+    scores = scores.assign(healthy_primary=scores["final_primary"])
     none = pd.DataFrame(columns=["config_id", "seed", "flag", "state"])
     found = {}
     for agent in UP_AND_DOWN:
@@ -421,11 +431,11 @@ SPECIAL: list[dict[int, dict[str, bool]]] = [
 def test_results_times_minus_one_are_judged_alike(
     tmp_path: Path, synthetic: ModuleType, finals: tuple[float, ...], special: dict[int, dict[str, bool]]
 ) -> None:
-    states = {(1, 2): "failed", (2, 1): "running"}
+    states = {(1, 2): "diverged", (2, 1): "running"}
     sweep = synthetic.make_sweep(tmp_path, finals, 4, states=states, special=special)
     up, down = both_ways(sweep, tmp_path / "down")
     assert down.ranking["config_id"].tolist() == up.ranking["config_id"].tolist()
-    of_primary = [name for name in (*SCORES, "healthy_primary", "worst_primary", "so_far")
+    of_primary = [name for name in (*SCORES, "healthy_primary", "start_primary", "so_far")
                   if not name.startswith(("fall", "noise"))]  # fmt: skip
     signs = {name: -1 if name in of_primary else 1 for name in (*of_primary, "fall_primary", "noise_primary")}
     for name, sign in signs.items():
@@ -434,7 +444,7 @@ def test_results_times_minus_one_are_judged_alike(
     pd.testing.assert_frame_equal(down.findings[told], up.findings[told])
     assert FLAG in up.findings["state"].to_numpy()
     tests = {
-        "contrasts": ["config_id", "n", "p", "distinct", "first", "last"],
+        "contrasts": ["config_id", "n", "p", "p_alike", "relation", "distinct", "first", "last"],
         "baseline": ["config_id", "p", "permutation", "better", "detectable", "needed", "distinct"],
         "secondary": ["outcome", "config_id", "p", "permutation", "better", "distinct"],
         "question_contrasts": ["endpoint", "inner", "low", "high", "p_raw", "p", "detectable", "needed", "distinct"],
@@ -445,7 +455,7 @@ def test_results_times_minus_one_are_judged_alike(
         assert len(other)
         pd.testing.assert_frame_equal(one[columns], other[columns], rtol=1e-9)
     assert down.effects.returns["p"].to_numpy() == pytest.approx(up.effects.returns["p"].to_numpy(), nan_ok=True)
-    pd.testing.assert_series_equal(-down.worst_curves["mean"], up.worst_curves["mean"])
+    pd.testing.assert_series_equal(-down.start_curves["mean"], up.start_curves["mean"])
     assert down.random is not None
     assert up.random is not None
     assert (-down.random.mean, -down.random.best) == (up.random.mean, up.random.best)

@@ -11,7 +11,6 @@ import scipy.stats
 
 from aggregate.statistics.estimates import (
     AgainstBaseline,
-    AgainstBest,
     Interval,
     contrast,
     false_discovery,
@@ -115,35 +114,12 @@ def test_the_fall_is_found_on_one_half_and_measured_on_the_other() -> None:
     assert split_fall(a[:5], b[:5]) is None
 
 
-def test_contrasts_against_the_best() -> None:
-    frame = pd.concat([seeds([10.0, 11.0, 12.0], "near"), seeds([10.5, 11.5, 12.5], "best"), seeds([0.0, 1, 2], "far")])
-    out = AgainstBest()(frame, "config_id", "m")
-    assert out["config_id"].tolist() == ["best", "near", "far"]
-    assert out["difference"].tolist() == [0.0, 0.5, 10.5]
-    assert out["distinct"].tolist() == [False, False, True]
-    assert math.isnan(out["p"][0])
-    assert out[["first", "last"]].to_numpy().tolist() == [[1, 2], [1, 2], [3, 3]]
-    # equal variances of 1: se = sqrt(2/3), 4 degrees, t(0.975, 4) = 2.776
-    assert out["high"][1] == pytest.approx(0.5 + 2.776 * math.sqrt(2 / 3), abs=1e-3)
-
-
-@pytest.mark.parametrize("other", [[1.0], [1.0, 1.0]])
-def test_too_few_seeds_or_no_spread_are_never_told_apart(other: list[float]) -> None:
-    out = AgainstBest()(pd.concat([seeds([9.0, 9.0], "best"), seeds(other, "other")]), "config_id", "m")
-    assert not out["distinct"].any()
-    assert out["p"].isna().all()
-
-
 def test_equal_seeds_whose_mean_is_rounded_do_not_spread() -> None:
     equal = np.array([0.7] * 6)
     assert 0 < equal.var(ddof=1) < 1e-30  # what rounding makes of it
     assert variance(equal) == 0
     assert variance(np.array([[0.7, 0.7, 0.7], [1.0, 2.0, 3.0]])).tolist() == [0.0, 1.0]
     assert math.isnan(welch(equal, np.array([0.3] * 6)).p)
-
-
-def test_no_scores_no_contrasts() -> None:
-    assert AgainstBest()(seeds([math.nan]), "config_id", "m").empty
 
 
 def test_contrasts_with_the_baseline_by_hand() -> None:

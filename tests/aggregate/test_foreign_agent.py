@@ -32,15 +32,16 @@ def sweep(foreign: ModuleType, tmp_path_factory: pytest.TempPathFactory, synthet
 
 
 def test_the_lowest_loss_leads(sweep: SweepSummary) -> None:
-    # half widths of the intervals: t(0.975, 2) = 4.3027; 4.3027 x 0.01 / sqrt 3 = 0.0248
-    assert verdict(sweep).headline == "width=1 leads with a final test/loss of 0.410 [0.385, 0.435], n=3"
+    # its own and the pooled standard error, of sd sqrt((0.01^2 + 0.02^2) / 2): 0.00577 and 0.00913. Below, the better
+    # side, 2.776 x 0.00913 = 0.0253, with t(0.975, 4); above 6.205 x 0.00577 = 0.0358, with t(1 - 0.025 / 2, 2), as the
+    # better of 2 was picked
+    assert verdict(sweep).headline == "width=1 leads with a final test/loss of 0.410 [0.385, 0.446], n=3"
 
 
 def test_the_other_is_worse_though_its_value_is_higher(sweep: SweepSummary) -> None:
-    text = dict(verdict(sweep).points)["Told apart"]
-    assert text.startswith("The other is worse beyond chance (Welch test). ")
-    # the best of two equal means: 0.5642 sd / sqrt 3, with the pooled sd sqrt((0.01^2 + 0.02^2) / 2) = 0.01581
-    assert text.endswith("the best of 2 equal ones would look 0.00515 better.")
+    text = dict(verdict(sweep).points)["Other configurations"]
+    assert text.startswith("The other is significantly worse (Welch test). ")
+    assert "allows for its being the best of 2" in text
 
 
 def test_the_lower_level_answers(sweep: SweepSummary) -> None:
@@ -114,11 +115,11 @@ def test_no_text_is_of_another_agent(foreign: ModuleType, sweep: SweepSummary) -
 
 def test_unfinished_runs_and_missing_ones_are_worded(sweep: SweepSummary) -> None:
     none = sweep.ranking.assign(final_primary_n=0)
-    scores = sweep.scores.assign(complete=False)
+    scores = sweep.scores.assign(complete=False, final_primary=np.nan, outcome="missing")
     asked = sweep.question_contrasts.iloc[:0]
     points = dict(verdict(dataclasses.replace(sweep, ranking=none, scores=scores, question_contrasts=asked)).points)
     assert "they are not final test/loss and runs" in points["So far"]
-    assert points["Missing"].startswith("6 of 6 runs have no final test/loss (")
+    assert points["Missing"].startswith("6 of 6 runs have no final test/loss: ")
 
 
 def test_two_configurations_compare_on_the_endpoints_that_exist(sweep: SweepSummary) -> None:

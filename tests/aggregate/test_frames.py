@@ -13,7 +13,8 @@ import pandas as pd
 import pyarrow.csv
 import pytest
 
-from aggregate.analysis.summary import FAILURE_SCORES, SCORES, summarise
+from aggregate.analysis.run_outcomes import OUTCOME_SCORES
+from aggregate.analysis.summary import SCORES, summarise
 from aggregate.export import frames
 from aggregate.export.frames import LEVELS, Frames
 from sweepwise.core.errors import AggregateError
@@ -62,7 +63,7 @@ def test_a_contrast_is_the_configuration_less_the_other(levels: Frames) -> None:
 
 
 def test_the_scores_of_a_run_are_those_of_the_report(levels: Frames) -> None:
-    assert {*SCORES, *FAILURE_SCORES} <= set(levels.runs.columns)
+    assert {*SCORES, *OUTCOME_SCORES} <= set(levels.runs.columns)
     mean = levels.runs[(levels.runs["sweep"] == "gamma")]["final_primary"].mean()
     assert levels.configurations["final_primary_mean"].tolist()[2] == pytest.approx(mean)
 

@@ -36,7 +36,11 @@ def sweep_of(question: Question, *settings: dict[str, Any]) -> SweepSource:
 def runs_of(**means: float) -> pd.DataFrame:
     lines = [(name, seed, mean + off) for name, mean in means.items() for seed, off in enumerate(NOISE, 1)]
     scores = pd.DataFrame(lines, columns=["config_id", "seed", "final_primary"])
-    return scores.assign(auc_primary=np.nan, fall_primary=-scores["final_primary"], final_policy=0.0, noise_primary=0.0)
+    final = scores["final_primary"]
+    return scores.assign(
+        auc_primary=np.nan, fall_primary=-final, final_policy=0.0, noise_primary=0.0, healthy_primary=final,
+        outcome="finished",
+    )  # fmt: skip
 
 
 def findings_of(**raised: int) -> pd.DataFrame:

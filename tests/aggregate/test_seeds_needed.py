@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 from types import ModuleType
 
+import numpy as np
 import pytest
 
-from aggregate.analysis.summary import SweepSummary, summarise
-from aggregate.statistics import estimates
+from aggregate.analysis.configuration_comparison import ConfigurationComparison
+from aggregate.analysis.summary import Margin, SweepSummary, summarise
 from aggregate.statistics.alpha_spending import InterimAnalyses
 from aggregate.verdict.seeds_needed import ties
 from aggregate.verdict.verdict import verdict
@@ -27,10 +28,13 @@ def with_finals(
     summary: SweepSummary, finals: tuple[list[float], ...], analyses: InterimAnalyses = FIRST
 ) -> SweepSummary:
     """The summary as it would be with these final returns."""
-    scores = summary.scores.assign(final_primary=[value for own in finals for value in own])
-    contrasts = estimates.AgainstBest(analyses)(scores, "config_id", "final_primary")
+    values = [value for own in finals for value in own]
+    scores = summary.scores.assign(final_primary=values, healthy_primary=values, start_primary=values)
+    contrasts = ConfigurationComparison(analyses)(scores)
     source = dataclasses.replace(summary.source, interim_analyses=analyses)
-    return dataclasses.replace(summary, scores=scores, contrasts=contrasts, source=source)
+    return dataclasses.replace(
+        summary, scores=scores, contrasts=contrasts, source=source, margin=Margin(np.nan, declared=False)
+    )
 
 
 def test_the_number_is_what_the_smallest_p_of_the_open_pairs_needs(summary: SweepSummary) -> None:
@@ -57,7 +61,7 @@ def test_seeds_that_would_not_do_are_not_asked_for(summary: SweepSummary) -> Non
 def test_the_verdict_says_the_command_and_the_look(summary: SweepSummary) -> None:
     finals = ([10.0, 12, 14, 16], [13.0, 15, 17, 19], [-500.0, -501, -499, -502])
     points = dict(verdict(with_finals(summary, finals)).points)
-    more = "sweeps more ensemble: 13 more seeds for each of the 2 that cannot be told apart would tell a"
+    more = "sweeps more ensemble: 13 more seeds for each of b; a: a true difference of 3.00 return points between the "
     assert more in points["Next"]
     assert "Looks" not in points
     first = dict(verdict(with_finals(summary, finals, InterimAnalyses((4,), planned=2))).points)["Looks"]

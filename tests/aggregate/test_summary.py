@@ -89,15 +89,18 @@ def test_random_episodes_that_configurations_share_count_once(tmp_path: Path) ->
     assert (summary.random.mean, summary.random.best, summary.random.n) == (12.0, 14.0, 2)
 
 
-def test_collapsed_seeds_stand_apart_and_crashed_ones_count_as_worst(tmp_path: Path, synthetic: ModuleType) -> None:
-    special = {1: {"collapse": True}}
-    sweep = synthetic.make_sweep(tmp_path, (600.0, 600.0), 3, lean=True, special=special, states={(0, 2): "failed"})
+def test_collapsed_seeds_stand_apart_and_diverged_ones_count_as_random_actions(
+    tmp_path: Path, synthetic: ModuleType
+) -> None:
+    states, special = {(0, 2): "diverged"}, {1: {"collapse": True}}
+    sweep = synthetic.make_sweep(tmp_path, (600.0, 600.0), 3, lean=True, special=special, states=states)
     (summary,) = summarise([sweep]).sweeps
     scores = summary.scores.set_index(["config_id", "seed"])
-    crashed = scores.loc[("0000000000", 2)]
-    assert math.isnan(crashed["final_primary"])
+    diverged = scores.loc[("0000000000", 2)]
+    assert math.isnan(diverged["final_primary"])
     assert summary.random is not None
-    assert crashed["worst_primary"] == summary.random.mean
+    assert diverged["start_primary"] == summary.random.mean
     assert scores.loc["0000000001", "healthy_primary"].isna().all()
+    assert scores.loc["0000000001", "outcome"].tolist() == ["collapsed"] * 3
     assert scores.loc["0000000001", "fall_primary"].between(200, 400).all()  # half of about 570
     assert scores.loc["0000000000", "fall_primary"].drop(2).abs().max() < 30

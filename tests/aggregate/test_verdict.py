@@ -50,7 +50,8 @@ def test_a_clear_leader_is_named_with_its_interval(tmp_path: Path, synthetic: Mo
     points = dict(result.points)
     assert result.headline.startswith("tau=0.01 leads with a final return of ")
     assert result.headline.endswith("n=4")
-    assert points["Told apart"].startswith("The other is worse beyond chance")
+    assert points["Other configurations"].startswith("The other is significantly worse (Welch test). ")
+    assert "None of the 4 seeds of the leader diverged or collapsed" in points["Stability"]
     assert points["Random actions"].startswith("8 of 8 finished runs end above the best of 40 episodes of random")
     assert "whole interval lies above their mean" in points["Random actions"]
     assert points["Missing"] == "Nothing: all 8 runs finished."
@@ -61,14 +62,21 @@ def test_the_indistinct_are_listed(tmp_path: Path, synthetic: ModuleType) -> Non
     result = verdict_of(synthetic, tmp_path, (600.0, 605.0, 100.0), 4, labels=("a", "b", "c"))
     leader, other = ("b", "a") if result.headline.startswith("b") else ("a", "b")
     assert result.headline.startswith(leader)
-    text = dict(result.points)["Told apart"]
-    assert text.startswith("1 of the 2 others worse beyond chance (Welch test, Holm-corrected over all pairs). ")
-    assert f"Cannot be told apart from the leader: {other}." in text
+    points = dict(result.points)
+    text = points["Other configurations"]
+    assert text.startswith("1 of the 2 others is significantly worse (Welch test, Holm over all pairs). ")
+    assert f"Alike within ±53.7 return points, of seeds that did not collapse: {other}." in text
+    assert points["Relevant difference"].startswith("53.7 return points: 10 % of the baseline's gain over random")
+    sweep = synthetic.make_sweep(tmp_path / "near", (600.0, 605.0, 100.0), 4, labels=("a", "b", "c"))
+    (summary,) = summarise([dataclasses.replace(sweep, margin=5.0)]).sweeps
+    points = dict(verdict(summary).points)
+    assert f"Not significantly different from the leader: {other}." in points["Other configurations"]
+    assert points["Relevant difference"] == "5.00 return points, as the plan says (`margin`)."
 
 
 def test_one_seed_claims_nothing(tmp_path: Path, synthetic: ModuleType) -> None:
     points = dict(verdict_of(synthetic, tmp_path, (600.0, 100.0), 1).points)
-    assert points["Told apart"] == "Nothing: a difference needs at least two finished seeds on both sides."
+    assert points["Other configurations"] == "Nothing: a difference needs at least two finished seeds on both sides."
     assert points["Random actions"].endswith("on one seed.")
 
 
@@ -81,7 +89,10 @@ def test_no_learning_is_said(tmp_path: Path, synthetic: ModuleType) -> None:
 def test_nothing_finished_is_said(tmp_path: Path, synthetic: ModuleType) -> None:
     result = verdict_of(synthetic, tmp_path, (600.0,), 2, states={(0, 1): "running", (0, 2): "failed"})
     assert result.headline == "No run has finished yet: the furthest stands at step 10,000 of 20,000"
-    assert dict(result.points)["Missing"] == "2 of 2 runs have no final return (1 failed, 1 running)."
+    assert dict(result.points)["Missing"] == (
+        "2 of 2 runs have no final return: 1 failed (cause unknown, so claims must hold with and without counting them "
+        "as diverged); 1 running (left out)."
+    )
 
 
 def test_what_went_wrong_is_said_of_each_configuration_with_what_it_points_to(
@@ -101,7 +112,9 @@ def test_where_all_is_answered_but_some_tie_the_leader_may_be_adopted(tmp_path: 
     points = factorial(synthetic, tmp_path, (300.0, 480.0, 600.0, 700.0))
     adopt, more = points["Next"].split("; or ")
     assert adopt == "sweeps adopt ensemble --config 0000000003, then sweeps next: what was asked is answered"
-    assert more.startswith("sweeps more ensemble: 8 more seeds for each of the 2 that cannot be told apart would tell")
+    assert more.startswith(
+        "sweeps more ensemble: 8 more seeds for each of num_q=2, reduce=mean; num_q=1, reduce=mean: a"
+    )
 
 
 @pytest.mark.parametrize(

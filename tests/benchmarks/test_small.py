@@ -23,6 +23,7 @@ SMALL = {
     "report": "test_small.py::test_report",
     "speed": "test_small.py::test_speed",
     "status": "test_small.py::test_status",
+    "verdicts": "test_small.py::test_verdicts",
 }
 # Script that takes a Slurm of its own or many processes -> the tests that run what it is made of.
 PARTS = {
@@ -75,6 +76,14 @@ def run(
 def test_intervals(run: Run, tmp_path: Path) -> None:
     run("intervals", "--trials", "2", "--out", str(tmp_path))
     assert re.search(r"found in 80 % of sweeps", (tmp_path / "docs" / "statistics.md").read_text())
+
+
+def test_verdicts(run: Run, tmp_path: Path) -> None:
+    run("verdicts", "--draws", "1", "--out", str(tmp_path))
+    text = (tmp_path / "docs" / "verdict.md").read_text()
+    rows = re.findall(r"^\| (\S+) \| (\w+) \| (\d\.\d+) \| (\d\.\d+) \| (\d\.\d+) \| (\d\.\d+) \| ", text, re.M)
+    assert {name for name, *_ in rows} >= {"ensemble", "update-freq.tau", "gamma", "entropy"}
+    assert all(abs(sum(map(float, shares)) - 1) < 0.01 for _, _, *shares in rows)
 
 
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="Chromium is not on the path")

@@ -20,7 +20,7 @@ from jobs.runs.status import sweeps
 from sweepwise.core.errors import JobsError
 
 Typed = Callable[..., Result]
-FINALS = (600.0, 640.0, 200.0)  # by num_q from 1; a spread of about 36 over seeds
+FINALS = (615.0, 640.0, 200.0)  # by num_q from 1; a spread of about 36 over seeds
 PLAN = """
 plan: mine
 base: {task: quadruped-walk, steps: 20000}
@@ -34,7 +34,7 @@ pytestmark = pytest.mark.usefixtures("outside_slurm")
 def judged(synthetic: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A results folder with one sweep of four seeds that have finished; the caches are there."""
     root: Path = tmp_path_factory.mktemp("more") / "results"
-    synthetic.submitted(root, FINALS, 4)
+    synthetic.submitted(root, FINALS, 4, margin=5.0)
     return root
 
 
@@ -81,7 +81,7 @@ def test_only_what_is_tied_gets_more_seeds_and_the_next_report_knows(
     added = len(first) - 4
     assert first == more == list(range(1, 5 + added))
     assert seeds_of(store)[2] == [1, 2, 3, 4]
-    assert f"{added} more seeds for each of num_q=2; num_q=1: they would tell num_q=1 from num_q=2 in 4 of 5" in told
+    assert f"{added} more seeds for each of num_q=2; num_q=1: a true difference of " in " ".join(told.split())
     assert "more seeds after a look at 4: the next report of ensemble is look 2 (1 planned)" in told
     assert {run for call in agent.calls for run, _ in call["runs"]} == set(first[4:])
     assert {call["steps"] for call in agent.calls} == {20_000}
@@ -107,12 +107,22 @@ def test_a_dry_run_changes_nothing(typed: Typed, store: ResultsFolder) -> None:
 def test_what_would_not_help_is_refused_in_one_line(typed: Typed, store: ResultsFolder) -> None:
     told = typed("more", "ensemble", "--at-most", "5", code=1).stderr
     assert told.count("\n") == 1
-    assert "num_q=2; num_q=1 cannot be told apart, and 5 seeds each would not do it either" in told
+    assert "num_q=2; num_q=1 are not significantly different, and 5 seeds each would not show a difference" in told
     shutil.rmtree(store.attempts.folder(store.attempts.load(_first(store), 0).ref))
     told = typed("more", "ensemble", code=1).stderr
     assert "ensemble: 1 of 12 runs have not ended (1 new); `sweeps rerun ensemble --all` trains them" in told
     assert "was not submitted" in typed("more", "nope", code=1).stderr
     assert seeds_of(store) == [[1, 2, 3, 4]] * 3
+
+
+def test_no_seeds_are_spent_on_what_cannot_win_by_more_than_the_margin(
+    typed: Typed, store: ResultsFolder, synthetic: ModuleType
+) -> None:
+    synthetic.submitted(store.root.parent / "wide", FINALS, 4, margin=200.0)
+    told = CliRunner().invoke(cli, ["--results", str(store.root.parent / "wide"), "more", "ensemble"])
+    assert told.exit_code == 1
+    assert "no configuration is worth more seeds" in told.output
+    assert "`sweeps adopt ensemble --from-verdict` takes the leader" in told.output
 
 
 def _first(store: ResultsFolder) -> Any:

@@ -218,10 +218,10 @@ def test_the_verdict_is_adopted_where_one_leads_clearly(typed: Typed, results: P
 def test_without_a_clear_leader_the_choice_is_left_to_the_user(
     typed: Typed, results: Path, synthetic: ModuleType
 ) -> None:
-    synthetic.submitted(results, (600.0, 601.0))
+    synthetic.submitted(results, (600.0, 601.0), margin=5.0)
     told = refused(typed, "adopt", "ensemble", "--from-verdict")
     assert "ensemble has no clear leader: num_q=" in told
-    assert "cannot be told apart from num_q=" in told
+    assert "is not significantly better than num_q=" in told
     assert not (results / "decisions.json").exists()
 
 

@@ -109,7 +109,7 @@ def test_the_lowest_loss_leads_and_is_adopted(typed: Typed, store: ResultsFolder
     )
     said = verdict(summary)
     assert said.headline.startswith("rate=0.2 leads with a final loss of 0.3")
-    assert "All of the 3 others worse beyond chance" in dict(said.points)["Told apart"]
+    assert "All of the 3 others are significantly worse" in dict(said.points)["Other configurations"]
     (answer,) = said.answers
     assert "0.2" in answer.short
     plan = str(store.root.parent / "mine.yaml")
@@ -122,12 +122,12 @@ def test_the_lowest_loss_leads_and_is_adopted(typed: Typed, store: ResultsFolder
     assert "final loss" in " ".join(shown.split())
 
 
-def test_a_crash_counts_as_the_highest_loss(typed: Typed, store: ResultsFolder) -> None:
+def test_a_diverged_run_counts_as_the_highest_loss(typed: Typed, store: ResultsFolder) -> None:
     summary = trained(typed, store, "fragile", code=1)
     ranking = summary.ranking.set_index("label")
     assert ranking.at["rate=0.1", "final_primary_mean"] == pytest.approx((0.49 + 0.50) / 2)
-    assert ranking.at["rate=0.1", "worst_primary_mean"] == pytest.approx((0.49 + 0.50 + 0.91) / 3)
-    curve = summary.worst_curves[summary.worst_curves["step"] > 500]
+    assert ranking.at["rate=0.1", "start_primary_mean"] == pytest.approx((0.49 + 0.50 + 0.91) / 3)
+    curve = summary.start_curves[summary.start_curves["step"] > 500]
     assert curve["mean"].tolist() == pytest.approx([(0.49 + 0.50 + 0.91) / 3] * 5)
 
 

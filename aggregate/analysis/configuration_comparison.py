@@ -1,0 +1,190 @@
+"""Which configuration is ahead, and what may be claimed of the others.
+
+Configurations are ordered by the expected result of one start: a diverged run counts as random actions, a collapsed one
+with its own final result. Claims are two: the share of unstable seeds (diverged or collapsed) by Fisher's exact test,
+and the mean of the seeds that finished by Welch's. A configuration is better where its mean is higher and no more of
+its seeds are unstable; where the two disagree it is a trade-off.
+
+Rules, corrections and their measured error rates: docs/statistics.md.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from aggregate.analysis import run_outcomes
+from aggregate.statistics import estimates
+from aggregate.statistics.alpha_spending import ALPHA, ONE_ANALYSIS, InterimAnalyses
+
+# How a configuration compares with the leading one.
+BEHIND = "behind"  # a lower mean, and no fewer unstable seeds than the leader
+LESS_STABLE = "less stable"  # more unstable seeds, means not told apart
+TRADE_OFF = "trade-off"  # the higher mean and the fewer unstable seeds are not on one side
+ALIKE = "alike"  # means within the margin of each other
+OPEN = "open"  # nothing is claimed
+APART = (BEHIND, LESS_STABLE)
+
+COLUMNS = [
+    "config_id", "expected", "mean", "n", "starts", "unstable", "unknown", "rest_starts", "rest_unstable", "p_unstable",
+    "difference", "low", "high", "p", "p_alike", "relation", "distinct", "first", "last",
+]  # fmt: skip
+
+
+class Outcomes(NamedTuple):
+    """Seeds of one configuration. starts: finished or diverged. unstable: of these, diverged or collapsed. unknown:
+    further runs that ended for an unknown cause."""
+
+    starts: int
+    unstable: int
+    unknown: int
+
+    @property
+    def shares(self) -> tuple[float, float]:
+        """The smallest and the largest share of unstable seeds, with unknown ones left out or counted as unstable."""
+        most = (self.unstable + self.unknown) / max(self.starts + self.unknown, 1)
+        known = self.unstable / max(self.starts, 1)
+        return min(known, most), max(known, most)
+
+
+@dataclass(frozen=True)
+class ConfigurationComparison:
+    """Compares every configuration with the leading one, that of the best expected result of one start.
+
+    Called with a frame of one line per run (`run_outcomes.with_outcomes`); returns `COLUMNS`, one line per
+    configuration with a started run, the leader first. expected: of one start. mean, n: of finished runs. rest_starts,
+    rest_unstable: of all other configurations; p_unstable: of the share against these (Fisher, Holm over
+    configurations). difference (leader - configuration) of means with low and high (Student-t, uncorrected); p: of the
+    difference (Welch, Holm over all pairs, as the leader is selected from the same data). p_alike: of two one-sided
+    tests that the means of runs that did not collapse differ by less than `margin` (Bonferroni over all pairs). Both p
+    values of differences are doubled where shares and means could both be claimed, and corrected for interim
+    `analyses`. relation: `BEHIND` ... `OPEN`, "" for the leader. distinct: whether the leader is told apart from it.
+    first, last: the ranks that it can have.
+
+    margin: in the unit of the metric, NaN where unknown. sign: -1 where lower is better.
+    """
+
+    analyses: InterimAnalyses = ONE_ANALYSIS
+    sign: int = 1
+    margin: float = np.nan
+
+    def __call__(self, scores: pd.DataFrame) -> pd.DataFrame:
+        starts = estimates.samples_of(scores, "config_id", "start_primary")
+        if not starts:
+            return pd.DataFrame(columns=COLUMNS)
+        ranked = sorted(starts, key=lambda name: (-self.sign * starts[name].mean(), name))
+        finals, healthy = (_samples(scores, column, ranked) for column in ("final_primary", "healthy_primary"))
+        outcomes = _outcomes(scores, ranked)
+        p_unstable, shared = unstable_against_rest(outcomes, self.analyses)
+        pairs = list(itertools.combinations(range(len(ranked)), 2))
+        mean = np.array([float(estimates.welch(finals[i], finals[j]).p) for i, j in pairs])
+        alike = np.array([float(estimates.welch(healthy[i], healthy[j]).within(self.margin)) for i, j in pairs])
+        p = _by_pair(np.minimum((1 + shared) * estimates.holm(self.analyses(mean)), 1), pairs, len(ranked))
+        p_alike = _by_pair(np.minimum(len(pairs) * self.analyses(alike), 1), pairs, len(ranked))
+        relations = {
+            (i, j): self._relation(
+                finals[i], finals[j], outcomes[i], outcomes[j], p[i, j], p_unstable[j], p_alike[i, j]
+            )
+            for i, j in pairs
+        }
+        distinct = _by_pair(np.array([relations[pair] in APART for pair in pairs]), pairs, len(ranked)) == 1
+        lines = []
+        for j, name in enumerate(ranked):
+            contrast = estimates.welch(finals[0], finals[j])
+            half, difference = float(contrast.half_width()) if j else np.nan, float(contrast.estimate)
+            rest = [other for i, other in enumerate(outcomes) if i != j]
+            lines.append((
+                name, starts[name].mean(), finals[j].mean() if finals[j].size else np.nan, finals[j].size, *outcomes[j],
+                sum(other.starts for other in rest), sum(other.unstable for other in rest), p_unstable[j],
+                difference, difference - half, difference + half, p[0, j], p_alike[0, j],
+                relations.get((0, j), ""), bool(distinct[0, j]),
+                1 + int(distinct[:, j].sum()), len(ranked) - int(distinct[j].sum()),
+            ))  # fmt: skip
+        return pd.DataFrame(lines, columns=COLUMNS)
+
+    def _relation(
+        self, leader: np.ndarray, other: np.ndarray, leads: Outcomes, others: Outcomes,
+        p: float, p_unstable: float, p_alike: float,
+    ) -> str:  # fmt: skip
+        """How a configuration compares with one of a better expected result. leader, other: their final results."""
+        if p < ALPHA:
+            higher = self.sign * (leader.mean() - other.mean()) > 0
+            return BEHIND if higher and leads.shares[1] <= others.shares[0] else TRADE_OFF
+        if p_unstable < ALPHA and others.shares[0] > leads.shares[1] and _fisher(leads, others) < ALPHA:
+            return LESS_STABLE
+        return ALIKE if p_alike < ALPHA else OPEN
+
+
+def unstable_against_rest(
+    outcomes: Sequence[Outcomes], analyses: InterimAnalyses = ONE_ANALYSIS
+) -> tuple[np.ndarray, bool]:
+    """(p of the share of unstable seeds of each configuration against all others, whether any of these tests could
+    claim something).
+
+    p: Fisher's exact test, Holm over configurations, doubled where a claim is possible: then shares and means are two
+    families at half the level each. Where too few seeds are unstable for any claim, the means have the whole level.
+    Runs that ended for an unknown cause are counted as unstable and left out; the larger p counts.
+    """
+    p, possible = zip(*(_against_rest(known, analyses) for known in _both_ways(outcomes)), strict=True)
+    shared = any(possible)
+    return np.minimum((1 + shared) * np.fmax(*p), 1), shared
+
+
+def _both_ways(outcomes: Sequence[Outcomes]) -> list[list[Outcomes]]:
+    """The counts with unknown runs left out, and with these counted as unstable."""
+    counted = [Outcomes(o.starts + o.unknown, o.unstable + o.unknown, 0) for o in outcomes]
+    return [list(outcomes), counted]
+
+
+def _against_rest(outcomes: Sequence[Outcomes], analyses: InterimAnalyses) -> tuple[np.ndarray, bool]:
+    starts, unstable = (np.array([getattr(o, name) for o in outcomes]) for name in ("starts", "unstable"))
+    tests = len(outcomes) if len(outcomes) > 2 else 1  # of two configurations both tests are one
+    raw, smallest = np.full(len(outcomes), np.nan), np.ones(len(outcomes))
+    for i in range(len(outcomes)):
+        rest, all_unstable = int(starts.sum() - starts[i]), int(unstable.sum())
+        if not rest or not starts[i]:
+            continue
+        raw[i] = share_test(unstable[i], starts[i], all_unstable - unstable[i], rest)
+        most, least = min(starts[i], all_unstable), max(0, all_unstable - rest)
+        smallest[i] = min(share_test(k, starts[i], all_unstable - k, rest) for k in {int(most), int(least)})
+    possible = bool((analyses(smallest) * tests < ALPHA / 2).any())
+    return estimates.holm(analyses(raw)) if tests > 1 else analyses(raw), possible
+
+
+def share_test(k: int, n: int, other_k: int, other_n: int) -> float:
+    """Two-sided p of Fisher's exact test of k of n against other_k of other_n."""
+    return float(stats.fisher_exact([[k, n - k], [other_k, other_n - other_k]]).pvalue)
+
+
+def _fisher(one: Outcomes, other: Outcomes) -> float:
+    return share_test(one.unstable, one.starts, other.unstable, other.starts)
+
+
+def _outcomes(scores: pd.DataFrame, ranked: Sequence[str]) -> list[Outcomes]:
+    known = run_outcomes.counts(scores)
+    return [
+        Outcomes(
+            sum(known[name].get(outcome, 0) for outcome in run_outcomes.STARTS),
+            sum(known[name].get(outcome, 0) for outcome in run_outcomes.UNSTABLE),
+            known[name].get(run_outcomes.UNKNOWN, 0),
+        )
+        for name in ranked
+    ]
+
+
+def _samples(scores: pd.DataFrame, column: str, ranked: Sequence[str]) -> list[np.ndarray]:
+    samples = estimates.samples_of(scores, "config_id", column)
+    return [samples.get(name, np.empty(0)) for name in ranked]
+
+
+def _by_pair(values: np.ndarray, pairs: Sequence[tuple[int, int]], count: int) -> np.ndarray:
+    """(count, count) with the value of each pair, NaN elsewhere."""
+    out = np.full((count, count), np.nan)
+    out[tuple(np.array(pairs, dtype=int).reshape(-1, 2).T)] = values
+    return out

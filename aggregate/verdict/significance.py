@@ -1,0 +1,128 @@
+"""Sentences about the best configuration and how the others compare with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from aggregate.analysis.configuration_comparison import ALIKE, BEHIND, LESS_STABLE, OPEN, TRADE_OFF
+from aggregate.analysis.summary import MARGIN_SHARE, SweepSummary
+from aggregate.verdict.leader import leading_interval
+from aggregate.verdict.number_format import estimate, number
+from aggregate.verdict.stability import count_unstable, unjudged
+from aggregate.verdict.words import points, words
+
+
+def format_headline(sweep: SweepSummary) -> str:
+    """The best configuration with its result; with unstable seeds also what one start is expected to reach."""
+    best, alone = sweep.ranking.iloc[0], len(sweep.ranking) == 1
+    low, high = leading_interval(sweep)
+    final = f"a {words(sweep).final} of {estimate(best['final_primary_mean'], low, high)}, n={best['final_primary_n']}"
+    verb = "reaches" if alone else "leads with"
+    unstable = count_unstable(sweep, best["config_id"])
+    if not unstable:
+        judged = not alone and sweep.contrasts["unstable"].any() and not unjudged(sweep, best["config_id"])
+        others = "; none of its seeds diverged or collapsed" if judged else ""
+        return f"{best['label']} {verb} {final}{others}"
+    expected = f"an expected {words(sweep).primary} of {number(best['start_primary_mean'])} for one run"
+    reached = f", the finished ones reach {final}" if best["final_primary_n"] else ""
+    return f"{best['label']} {verb} {expected}: {unstable}{reached}"
+
+
+def format_significance(sweep: SweepSummary) -> str:
+    """How the other configurations compare with the best one; "" for a single configuration."""
+    others = sweep.contrasts.iloc[1:]
+    if others.empty:
+        return ""
+    if others["p"].isna().all() and not others["distinct"].any():
+        return "Nothing: a difference needs at least two finished seeds on both sides."
+    return f"{format_relations(sweep)} {_selection(sweep)}".rstrip()
+
+
+def format_relations(sweep: SweepSummary) -> str:
+    """What is claimed of the other configurations, by kind of claim."""
+    return " ".join([*_behind(sweep), *_less_stable(sweep), *_trade_offs(sweep), *_alike(sweep), *_open(sweep)])
+
+
+def format_margin(sweep: SweepSummary) -> str:
+    """The smallest relevant difference, as in "45 return points"; "" where unknown."""
+    if not np.isfinite(sweep.margin.value):
+        return ""
+    return f"{number(sweep.margin.value)}{points(sweep.source.agent.catalogue.primary)}"
+
+
+def explain_margin(sweep: SweepSummary) -> str:
+    """The smallest relevant difference and where it comes from; "" where unknown."""
+    if not (margin := format_margin(sweep)):
+        unknown = "Unknown: the baseline's interval does not exclude random actions; set `margin` in the plan."
+        return unknown if sweep.random is not None and sweep.ranking["is_baseline"].any() else ""
+    if sweep.margin.declared:
+        return f"{margin}, as the plan says (`margin`)."
+    share = f"{100 * MARGIN_SHARE:.0f} % of the baseline's gain over random actions"
+    return f"{margin}: {share}, as the plan sets no `margin`."
+
+
+def _of(sweep: SweepSummary, relation: str) -> list[dict[str, Any]]:
+    others = sweep.contrasts.iloc[1:]
+    return list(others[others["relation"] == relation].to_dict("records"))
+
+
+def _labels(sweep: SweepSummary, lines: Sequence[dict[str, Any]]) -> str:
+    return "; ".join(sweep.config(line["config_id"]).name for line in lines)
+
+
+def _behind(sweep: SweepSummary) -> Iterator[str]:
+    count, total = len(_of(sweep, BEHIND)), len(sweep.contrasts) - 1
+    if total == 1 and not count and sweep.contrasts["relation"].iloc[1] in (TRADE_OFF, LESS_STABLE):
+        return
+    if total == 1:
+        yield f"The other is {'' if count else 'not '}significantly worse (Welch test)."
+        return
+    who = {0: "None", total: "All"}.get(count, f"{count}")
+    verb = "is" if count == 1 else "are"
+    yield f"{who} of the {total} others {verb} significantly worse (Welch test, Holm over all pairs)."
+
+
+def _less_stable(sweep: SweepSummary) -> Iterator[str]:
+    for line in _of(sweep, LESS_STABLE):
+        named, unstable = sweep.config(line["config_id"]).name, count_unstable(sweep, line["config_id"])
+        yield f"Less stable: {named}, {unstable}; the means of finished runs are not significantly different."
+
+
+def _trade_offs(sweep: SweepSummary) -> Iterator[str]:
+    """Configurations with the higher mean on one side and the fewer unstable seeds on the other."""
+    sign, leader = sweep.source.agent.catalogue.sign, sweep.contrasts.iloc[0]
+    for line in _of(sweep, TRADE_OFF):
+        difference = estimate(abs(line["difference"]), *_towards(line))
+        side = "worse" if sign * line["difference"] > 0 else "better"
+        by = f"{side} by {difference}{points(sweep.source.agent.catalogue.primary)}"
+        own, leads = (count_unstable(sweep, one["config_id"]) or f"none of {one['starts']} seeds is unstable"
+                      for one in (line, leader))  # fmt: skip
+        named = sweep.config(line["config_id"]).name
+        yield f"Trade-off: where it finishes, {named} is {by}, but {own}; of the leader, {leads}."
+
+
+def _towards(line: dict[str, Any]) -> tuple[float, float]:
+    """The interval of the size of the difference."""
+    return (line["low"], line["high"]) if line["difference"] > 0 else (-line["high"], -line["low"])
+
+
+def _alike(sweep: SweepSummary) -> Iterator[str]:
+    if lines := _of(sweep, ALIKE):
+        rates = ", but not that their rates of collapse are" if sweep.contrasts["unstable"].any() else ""
+        yield (f"Alike within ±{format_margin(sweep)}, of seeds that did not collapse{rates}: {_labels(sweep, lines)}.")
+
+
+def _open(sweep: SweepSummary) -> Iterator[str]:
+    if lines := _of(sweep, OPEN):
+        yield f"Not significantly different from the leader: {_labels(sweep, lines)}."
+
+
+def _selection(sweep: SweepSummary) -> str:
+    count = int((sweep.ranking["final_primary_n"] > 0).sum())
+    if count < 2:
+        return ""
+    allows = f"The leader's interval allows for its being the best of {count}"
+    return f"{allows}; `sweeps confirm {sweep.source.name}` gives an unbiased mean."

@@ -1,0 +1,223 @@
+"""Which configuration is ahead and what is claimed of the others, by hand."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from aggregate import flags
+from aggregate.analysis.configuration_comparison import (
+    ALIKE,
+    APART,
+    BEHIND,
+    LESS_STABLE,
+    OPEN,
+    TRADE_OFF,
+    ConfigurationComparison,
+    Outcomes,
+    unstable_against_rest,
+)
+from aggregate.analysis.run_outcomes import (
+    COLLAPSED,
+    CRASHED,
+    DIVERGED,
+    FINISHED,
+    MISSING,
+    PRUNED,
+    UNKNOWN,
+    random_level,
+    with_outcomes,
+)
+from aggregate.inputs.runs import RunSource
+
+RANDOM = 20.0
+SIX = (-5.0, -3.0, -1.0, 1.0, 3.0, 5.0)  # of six seeds: mean 0, variance 14
+
+
+def runs(*configurations: tuple[str, list[float | str]], floor: float = RANDOM) -> pd.DataFrame:
+    """Scores of configurations: a number is a final result, "c40" one of 40 that collapsed, a word another outcome."""
+    lines = []
+    for name, values in configurations:
+        for seed, value in enumerate(values, 1):
+            outcome, final = FINISHED, math.nan
+            if isinstance(value, float):
+                final = value
+            elif value[1:].isdigit():
+                outcome, final = COLLAPSED, float(value[1:])
+            else:
+                outcome = value
+            lines.append((name, seed, final, outcome))
+    frame = pd.DataFrame(lines, columns=["config_id", "seed", "final_primary", "outcome"])
+    final = frame["final_primary"]
+    return frame.assign(
+        healthy_primary=final.mask(frame["outcome"] == COLLAPSED),
+        start_primary=final.mask(frame["outcome"] == DIVERGED, random_level(final, floor)),
+    )
+
+
+def around(mean: float, scale: float = 1.0) -> list[float | str]:
+    return [mean + scale * off for off in SIX]
+
+
+def relation_of(scores: pd.DataFrame, name: str, **options: float) -> str:
+    return str(ConfigurationComparison(**options)(scores).set_index("config_id").at[name, "relation"])
+
+
+@pytest.mark.parametrize(
+    ("state", "cause", "raises", "outcome"),
+    [
+        ("done", "", [], FINISHED),
+        ("done", "", [flags.COLLAPSE], COLLAPSED),
+        ("diverged", "diverged", [], DIVERGED),
+        ("failed", "error", ["diverged"], DIVERGED),  # its metrics were not finite before it failed
+        ("failed", "error", [], CRASHED),
+        ("failed", "oom", [], CRASHED),
+        ("failed", "no-metrics", [], CRASHED),
+        ("failed", "unknown", [], UNKNOWN),
+        ("failed", "", [], UNKNOWN),
+        ("failed", "timeout", [], MISSING),
+        ("interrupted", "node-fail", [], MISSING),
+        ("lost", "preempted", [], MISSING),
+        ("running", "", [], MISSING),
+        ("stopped", "stopped", [], PRUNED),
+    ],
+)
+def test_failures_are_told_apart_by_their_cause(state: str, cause: str, raises: list[str], outcome: str) -> None:
+    final = 100.0 if state == "done" else math.nan
+    scores = pd.DataFrame({"config_id": ["c", "c"], "seed": [1, 2], "final_primary": [50.0, final]})
+    sources = [RunSource("c", 1, Path(), "done", 1), RunSource("c", 2, Path(), state, 1, cause=cause)]
+    findings = pd.DataFrame(
+        [("c", 2, flag, flags.FLAG) for flag in raises], columns=["config_id", "seed", "flag", "state"]
+    )
+    out = with_outcomes(scores, sources, findings, RANDOM).set_index("seed")
+    assert out.at[2, "outcome"] == outcome
+    expected = {FINISHED: 100.0, COLLAPSED: 100.0, DIVERGED: RANDOM}.get(outcome, math.nan)
+    assert out.at[2, "start_primary"] == pytest.approx(expected, nan_ok=True)
+
+
+def test_by_hand_where_nothing_is_unstable() -> None:
+    scores = runs(("near", [10.0, 11.0, 12.0]), ("best", [10.5, 11.5, 12.5]), ("far", [0.0, 1.0, 2.0]))
+    out = ConfigurationComparison()(scores)
+    assert out["config_id"].tolist() == ["best", "near", "far"]
+    assert out["relation"].tolist() == ["", OPEN, BEHIND]
+    assert out["difference"].tolist() == [0.0, 0.5, 10.5]
+    assert out[["first", "last"]].to_numpy().tolist() == [[1, 2], [1, 2], [3, 3]]
+    # equal variances of 1: se = sqrt(2/3), 4 degrees, t(0.975, 4) = 2.776
+    assert out["high"][1] == pytest.approx(0.5 + 2.776 * math.sqrt(2 / 3), abs=1e-3)
+    # the means have the whole level, as no share of unstable seeds could be claimed: Holm over three pairs, not doubled
+    raw = stats.ttest_ind([10.5, 11.5, 12.5], [0.0, 1.0, 2.0], equal_var=False).pvalue
+    assert out["p"][2] == pytest.approx(3 * raw)
+
+
+def test_a_diverged_seed_counts_as_random_actions_in_the_order() -> None:
+    """700 in four of six seeds is not ahead of 600 in all: (4 * 700 + 2 * 20) / 6 = 473."""
+    scores = runs(("high", [*around(700.0)[:4], DIVERGED, DIVERGED]), ("steady", around(600.0)))
+    out = ConfigurationComparison()(scores)
+    assert out["config_id"].tolist() == ["steady", "high"]
+    assert out["expected"].tolist() == pytest.approx([600.0, (4 * 698.0 + 2 * RANDOM) / 6])
+    assert out["relation"].tolist() == ["", TRADE_OFF]  # what finishes is higher, but two of six diverge
+    assert not out["distinct"].any()
+
+
+def test_a_higher_mean_with_more_unstable_seeds_is_no_better() -> None:
+    scores = runs(("a", [*around(900.0)[:5], DIVERGED]), ("b", around(500.0)))
+    out = ConfigurationComparison()(scores)
+    assert out["config_id"].tolist() == ["a", "b"]  # (5 * 899 + 20) / 6 = 753
+    assert out["relation"].tolist() == ["", TRADE_OFF]
+
+
+def test_a_configuration_of_which_most_seeds_collapse_is_less_stable() -> None:
+    """320 with five of six seeds collapsed is not tied with 579: 5 of 6 against 0 of 6 is p = 0.015, of 42 far less."""
+    steady = [(f"s{i}", around(579.0 - i, 12.0)) for i in range(7)]
+    scores = runs(("fallen", [550.0, "c190", "c260", "c310", "c400", "c210"]), *steady)
+    out = ConfigurationComparison()(scores).set_index("config_id")
+    assert out.at["fallen", "relation"] in APART
+    exact = stats.fisher_exact([[5, 1], [0, 42]]).pvalue
+    assert out.at["fallen", "p_unstable"] == pytest.approx(
+        min(1, 2 * 8 * exact)
+    )  # Holm over eight, both claims possible
+    noisy = runs(("fallen", [900.0, "c190", "c260", "c310", "c900", "c210"]), *steady)
+    assert relation_of(noisy, "fallen") == LESS_STABLE  # by Welch's test alone it would be open
+
+
+def test_both_claims_share_the_level_where_both_are_possible() -> None:
+    """Three of six unstable seeds could be claimed against 18 others (p = 0.04 to 0.005 by where they fall)."""
+    calm = [("a", around(100.0)), ("b", around(108.0)), ("c", around(90.0))]
+    alone, beside = (
+        ConfigurationComparison()(runs(*calm)),
+        ConfigurationComparison()(runs(*calm, ("d", [*around(50.0)[:1], *[DIVERGED] * 5]))),
+    )
+    pair = stats.ttest_ind(around(108.0), around(90.0), equal_var=False).pvalue
+    assert alone.set_index("config_id").at["c", "p"] == pytest.approx(3 * pair)
+    assert beside.set_index("config_id").at["c", "p"] == pytest.approx(2 * 3 * pair)  # d has one finished seed: no pair
+
+
+def test_unknown_causes_are_scored_both_ways() -> None:
+    """Left out, 0 of 3 are unstable; counted, 3 of 6 are: neither may be claimed."""
+    known, shared = unstable_against_rest([Outcomes(3, 0, 3), Outcomes(6, 3, 0), Outcomes(6, 0, 0)])
+    left = stats.fisher_exact([[0, 3], [3, 9]]).pvalue
+    counted = stats.fisher_exact([[3, 3], [3, 9]]).pvalue
+    assert known[0] == pytest.approx(min(1.0, (1 + shared) * 3 * max(left, counted)))
+    scores = runs(("a", [900.0, 905.0, 895.0, UNKNOWN, UNKNOWN, UNKNOWN]), ("b", around(500.0)))
+    assert relation_of(scores, "b") == TRADE_OFF  # better only if the unknown ones did not diverge
+
+
+def test_runs_that_a_node_lost_count_for_nothing() -> None:
+    lost = runs(("a", [*around(600.0)[:5], MISSING]), ("b", around(500.0)))
+    assert relation_of(lost, "b") == BEHIND
+    assert ConfigurationComparison()(lost)["starts"].tolist() == [5, 6]
+
+
+def test_alike_needs_both_one_sided_tests() -> None:
+    scores = runs(("a", around(501.0)), ("b", around(500.0)))
+    # difference 1, se sqrt(2 * 14 / 6) = 2.160, df 10: alike within M from t(.95, 10) = 1.812 standard errors off 1
+    least = 1 + 1.8125 * math.sqrt(28 / 6)
+    assert relation_of(scores, "b", margin=least + 0.01) == ALIKE
+    assert relation_of(scores, "b", margin=least - 0.01) == OPEN
+    assert relation_of(scores, "b") == OPEN  # without a margin nothing is alike
+    line = ConfigurationComparison(margin=10.0)(scores).iloc[1]
+    tests = [stats.ttest_ind(around(501.0), np.array(around(500.0)) + shift, equal_var=False, alternative=side).pvalue
+             for shift, side in ((10.0, "less"), (-10.0, "greater"))]  # fmt: skip
+    assert line["p_alike"] == pytest.approx(max(tests))
+
+
+def test_alike_is_judged_on_seeds_that_did_not_collapse() -> None:
+    scores = runs(("a", around(501.0)), ("b", [*around(500.0)[:5], "c100"]))
+    assert relation_of(scores, "b", margin=20.0) == ALIKE
+
+
+@pytest.mark.parametrize("other", [[1.0], [1.0, 1.0]])
+def test_too_few_seeds_or_no_spread_are_never_told_apart(other: list[float | str]) -> None:
+    out = ConfigurationComparison(margin=5.0)(runs(("best", [9.0, 9.0]), ("other", other)))
+    assert out["relation"].tolist() == ["", OPEN]
+    assert out["p"].isna().all()
+
+
+def test_a_configuration_of_which_all_seeds_diverged_is_last_and_less_stable() -> None:
+    out = ConfigurationComparison()(runs(("gone", [DIVERGED] * 6), ("there", around(100.0))))
+    assert out["config_id"].tolist() == ["there", "gone"]
+    assert out["relation"].tolist() == ["", LESS_STABLE]  # 6 of 6 against 0 of 6: p = 0.0022
+    assert math.isnan(out["mean"][1])
+
+
+def test_no_started_run_no_comparison() -> None:
+    assert ConfigurationComparison()(runs(("a", [MISSING, CRASHED]))).empty
+
+
+@given(st.integers(0, 6), st.integers(0, 6), st.floats(-200, 200))
+def test_better_is_never_claimed_of_more_unstable_seeds(a: int, b: int, shift: float) -> None:
+    """Whatever the counts and the difference: told apart means no more unstable seeds than the other."""
+    one: list[float | str] = [*around(500.0 + shift)[: 6 - a], *[DIVERGED] * a]
+    other: list[float | str] = [*around(500.0)[: 6 - b], *[DIVERGED] * b]
+    out = ConfigurationComparison(margin=30.0)(runs(("one", one), ("other", other)))
+    leader, rival = out.iloc[0], out.iloc[1]
+    if rival["distinct"]:
+        assert leader["unstable"] <= rival["unstable"]
+        assert leader["expected"] >= rival["expected"]
