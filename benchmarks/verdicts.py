@@ -139,7 +139,8 @@ def draw(
         "noise_primary": rng.normal(30, 5, shape),
     }
     scores = pd.DataFrame({
-        "config_id": np.repeat(ids, seeds), "seed": np.tile(np.arange(1, seeds + 1), len(ids)), "outcome": outcome.ravel(),
+        "config_id": np.repeat(ids, seeds), "seed": np.tile(np.arange(1, seeds + 1), len(ids)),
+        "outcome": outcome.ravel(),
         **{name: np.where(gone, np.nan, values).ravel() for name, values in drawn.items()},
         "start_primary": np.where(gone, RANDOM, final).ravel(),
     })  # fmt: skip
@@ -317,8 +318,8 @@ def section(draws: int, processes: int) -> str:
 
 def _questions_part(results: Mapping[tuple[str, str, int], tuple[Counter[str], int]], draws: int) -> Iterator[str]:
     yield (
-        f"{draws:,} sweeps a row, six seeds a configuration, a margin of {MARGIN / SD:.2f} SD. Shares of the questions that "
-        "are answered rightly, wrongly, with a trade-off or left open, and of the sweeps with any wrong answer:"
+        f"{draws:,} sweeps a row, six seeds a configuration, a margin of {MARGIN / SD:.2f} SD. Shares of the questions "
+        "that are answered rightly, wrongly, with a trade-off or left open, and of the sweeps with any wrong answer:"
     )
     lines = []
     for (name, world, _), (counted, wrong) in results.items():
@@ -332,9 +333,10 @@ def _questions_part(results: Mapping[tuple[str, str, int], tuple[Counter[str], i
 
 def _leader_part(draws: int) -> Iterator[str]:
     yield (
-        "What is claimed of the leader. False: worse or less stable is said of a configuration that is not, or alike of one "
-        "that differs by the margin. Regret: how far the leader's true expected result lies below the best one, in SD, "
-        "where configurations are ordered by the expected result of one run, and by the mean of runs that did not collapse:"
+        "What is claimed of the leader. False: worse or less stable is said of a configuration that is not, or alike "
+        "of one that differs by the margin. Regret: how far the leader's true expected result lies below the best one, in "
+        "SD, where configurations are ordered by the expected result of one run, and by the mean of runs that did not "
+        "collapse:"
     )
     lines = [[name, f"{count}", *leader(name, count, draws)] for name in LEADERS for count in (2, 8)]
     head = ["configurations", "number", "false claims", "any claim", "regret, expected", "regret, mean"]
@@ -343,8 +345,8 @@ def _leader_part(draws: int) -> Iterator[str]:
 
 def _pairs_part(trials: int) -> Iterator[str]:
     yield (
-        "Pairs that are shown to be alike, six seeds each, where they are equal, and where they differ by the margin (a "
-        "false claim):"
+        "Pairs that are shown to be alike, six seeds each, where they are equal, and where they differ by the margin "
+        "(a false claim):"
     )
     lines = [[f"{spread}", *(f"{alike(trials, spread, gap, tests):.3f}" for gap in (0.0, 1.0) for tests in (1, 3))]
              for spread in (0.3, 0.4, 0.5, 0.7, 1.0)]  # fmt: skip

@@ -10,6 +10,7 @@ Rules, corrections and their measured error rates: docs/statistics.md.
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -157,6 +158,7 @@ def _against_rest(outcomes: Sequence[Outcomes], analyses: InterimAnalyses) -> tu
     return estimates.holm(analyses(raw)) if tests > 1 else analyses(raw), possible
 
 
+@functools.lru_cache(maxsize=10_000)
 def share_test(k: int, n: int, other_k: int, other_n: int) -> float:
     """Two-sided p of Fisher's exact test of k of n against other_k of other_n."""
     return float(stats.fisher_exact([[k, n - k], [other_k, other_n - other_k]]).pvalue)

@@ -7,6 +7,7 @@ compared.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 
 import numpy as np
@@ -85,5 +86,7 @@ def _raising(findings: pd.DataFrame, flag: str) -> set[tuple[str, int]]:
 
 def counts(scores: pd.DataFrame) -> Mapping[str, Mapping[str, int]]:
     """config_id -> outcome -> number of runs. scores: with the column outcome."""
-    table = pd.crosstab(scores["config_id"], scores["outcome"])
-    return {str(config_id): {str(name): int(n) for name, n in line.items()} for config_id, line in table.iterrows()}
+    found: dict[str, Counter[str]] = {}
+    for config_id, outcome in zip(scores["config_id"], scores["outcome"], strict=True):
+        found.setdefault(str(config_id), Counter())[outcome] += 1
+    return found
