@@ -334,9 +334,9 @@ def _questions_part(results: Mapping[tuple[str, str, int], tuple[Counter[str], i
 def _leader_part(draws: int) -> Iterator[str]:
     yield (
         "What is claimed of the leader. False: worse or less stable is said of a configuration that is not, or alike "
-        "of one that differs by the margin. Regret: how far the leader's true expected result lies below the best one, in "
-        "SD, where configurations are ordered by the expected result of one run, and by the mean of runs that did not "
-        "collapse:"
+        "of one that differs by the margin. Regret: how far the leader's true expected result lies below the best one, "
+        "in SD, where configurations are ordered by the expected result of one run, and by the mean of runs that did "
+        "not collapse:"
     )
     lines = [[name, f"{count}", *leader(name, count, draws)] for name in LEADERS for count in (2, 8)]
     head = ["configurations", "number", "false claims", "any claim", "regret, expected", "regret, mean"]

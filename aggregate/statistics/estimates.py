@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -17,6 +16,7 @@ from aggregate.statistics.alpha_spending import ONE_ANALYSIS, InterimAnalyses
 
 POWER = 0.8
 MOST_SPLITS = 20_000  # enough for all splits of up to eight seeds against eight
+SPLITS_AT_ONCE = 500  # for memory
 MOST_SEEDS = 200
 
 
@@ -68,17 +68,30 @@ class AgainstBaseline:
         samples = samples_of(frame, group, value)
         base = samples.pop(baseline, np.empty(0))
         tests = self.analyses.tests(max(1, len(samples)))
+        exact = _permutations(samples, base)
         lines = []
         for name, sample in samples.items() if base.size else ():
             less_baseline = welch(sample, base)
             difference, half = float(less_baseline.estimate), float(less_baseline.half_width())
             lines.append((name, sample.size, difference, difference - half, difference + half, float(less_baseline.p),
-                          float(permutation(sample, base)), improvement(self.sign * sample, self.sign * base),
+                          exact[name], improvement(self.sign * sample, self.sign * base),
                           float(less_baseline.detectable(tests)),
                           seeds_needed(less_baseline, min(sample.size, base.size), tests)))  # fmt: skip
         out = pd.DataFrame(lines, columns=columns)
         out["p"] = holm(self.analyses(out["p"].to_numpy(dtype=float)))
         return out.assign(distinct=out["p"] < ALPHA)
+
+
+def _permutations(samples: Mapping[str, np.ndarray], base: np.ndarray) -> dict[str, float]:
+    """Name -> `permutation` of each sample against `base`, all samples of one size at once."""
+    found: dict[str, float] = {}
+    for size in {sample.size for sample in samples.values()} if base.size else ():
+        names = [name for name, sample in samples.items() if sample.size == size]
+        rows = np.stack([samples[name] for name in names])
+        found |= dict(
+            zip(names, permutation(rows, np.broadcast_to(base, (len(names), base.size))).tolist(), strict=True)
+        )
+    return found
 
 
 def samples_of(frame: pd.DataFrame, group: str, value: str) -> dict[str, np.ndarray]:
@@ -161,27 +174,26 @@ def welch(a: np.ndarray, b: np.ndarray) -> Contrast:
 
 
 def permutation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Two-sided p of the difference of means over all splits of (..., n) and (..., m) values into two groups of
-    n and m; over `MOST_SPLITS` of them, drawn with a fixed seed, where there are more."""
-    n, m = a.shape[-1], b.shape[-1]
-    if math.comb(n + m, n) <= MOST_SPLITS:
-        chosen = np.array(list(itertools.combinations(range(n + m), n)))
-    else:
-        drawn = np.random.default_rng(0).permuted(np.tile(np.arange(n + m), (MOST_SPLITS, 1)), axis=1)
-        chosen = np.vstack([np.arange(n), drawn[:, :n]])  # the observed split is one of them
-    first = np.zeros((n + m, len(chosen)))
-    np.put_along_axis(first, chosen.T, 1.0, axis=0)
-    pooled = np.concatenate([a, b], -1)
-    pooled = pooled - pooled.mean(-1, keepdims=True)
-    sums = np.abs(pooled @ first)  # of centred values: proportional to the difference of means
-    observed = np.abs(pooled[..., :n].sum(-1, keepdims=True))
-    return (sums >= observed * (1 - 1e-9) - 1e-12 * np.abs(pooled).max(-1, keepdims=True)).mean(-1)
+    """Two-sided p of the difference of means over all splits of (..., n) and (..., m) values into two groups of n and
+    m; over `MOST_SPLITS` of them, drawn with a fixed seed, where there are more."""
+    result = stats.permutation_test(
+        (a, b), _distance_of_means, vectorized=True, axis=-1, alternative="greater", n_resamples=MOST_SPLITS,
+        batch=SPLITS_AT_ONCE, rng=np.random.default_rng(0),
+    )  # fmt: skip
+    p: np.ndarray = np.asarray(result.pvalue)
+    return p
+
+
+def _distance_of_means(a: np.ndarray, b: np.ndarray, axis: int) -> np.ndarray:
+    distance: np.ndarray = np.abs(a.mean(axis) - b.mean(axis))
+    return distance
 
 
 def improvement(a: np.ndarray, b: np.ndarray) -> float:
     """Probability of improvement: share of pairs in which the value of `a` is above that of `b`; ties count half."""
-    above = np.sign(a[:, None] - b[None, :])
-    return float((above.mean() + 1) / 2) if above.size else math.nan
+    if not a.size or not b.size:
+        return math.nan
+    return float(stats.mannwhitneyu(a, b, method="asymptotic").statistic / (a.size * b.size))
 
 
 def seeds_needed(observed: Contrast, seeds: int, tests: float = 1) -> float:
@@ -198,10 +210,8 @@ def share_interval(k: int, n: int, level: float = 0.95) -> tuple[float, float]:
     """Wilson's interval of a proportion with `k` of `n` observed; (0, 1) for n = 0."""
     if not n:
         return 0.0, 1.0
-    z2 = stats.norm.ppf(0.5 + level / 2) ** 2
-    middle = (k + z2 / 2) / (n + z2)
-    half = math.sqrt(z2 * (k * (n - k) / n + z2 / 4)) / (n + z2)
-    return max(0.0, middle - half), min(1.0, middle + half)
+    interval = stats.binomtest(k, n).proportion_ci(level, method="wilson")
+    return float(interval.low), float(interval.high)
 
 
 def most_share(n: int, level: float = 0.95) -> float:
@@ -291,8 +301,8 @@ def holm(p: np.ndarray) -> np.ndarray:
 
 def false_discovery(p: np.ndarray) -> np.ndarray:
     """Benjamini-Hochberg-adjusted p values (n,); NaN stays NaN and does not count as a test."""
-    order = np.argsort(p, kind="stable")[: np.count_nonzero(~np.isnan(p))]
-    steps = p[order] * order.size / np.arange(1, order.size + 1)
     out = np.full(p.shape, np.nan)
-    out[order] = np.minimum.accumulate(steps[::-1])[::-1]
+    known = ~np.isnan(p)
+    if known.any():
+        out[known] = stats.false_discovery_control(p[known])
     return out

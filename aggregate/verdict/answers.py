@@ -182,10 +182,8 @@ def _format_alike_power(line: dict[str, Any], sweep: SweepSummary) -> str:
     """With which probability equal levels would have been shown to be alike."""
     if not np.isfinite(line["alike_power"]):
         return ""
-    power = f"{line['alike_power']:.0%}" if line["alike_power"] >= 0.01 else "less than 1 %"
-    return (
-        f"; equal ones would be shown to be alike within ±{format_margin(sweep)} in {power.replace('%', ' %')} of cases"
-    )
+    power = f"{100 * line['alike_power']:.0f} %" if line["alike_power"] >= 0.01 else "less than 1 %"
+    return f"; equal ones would be shown to be alike within ±{format_margin(sweep)} in {power} of cases"
 
 
 def _format_inner(inner: dict[str, Any], slope: dict[str, Any]) -> str:
