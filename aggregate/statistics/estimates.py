@@ -175,7 +175,9 @@ def welch(a: np.ndarray, b: np.ndarray) -> Contrast:
 
 def permutation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Two-sided p of the difference of means over all splits of (..., n) and (..., m) values into two groups of n and
-    m; over `MOST_SPLITS` of them, drawn with a fixed seed, where there are more."""
+    m; over `MOST_SPLITS` of them, drawn with a fixed seed, where there are more. NaN for a group of one."""
+    if min(a.shape[-1], b.shape[-1]) < 2:
+        return np.full(np.broadcast_shapes(a.shape[:-1], b.shape[:-1]), np.nan)
     result = stats.permutation_test(
         (a, b), _distance_of_means, vectorized=True, axis=-1, alternative="greater", n_resamples=MOST_SPLITS,
         batch=SPLITS_AT_ONCE, rng=np.random.default_rng(0),
