@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import importlib.resources
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import scipy
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from aggregate import flags
 from aggregate.analysis.summary import Summary, SweepSummary
@@ -56,6 +57,7 @@ def render(summary: Summary) -> str:
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True,
                                      undefined=jinja2.StrictUndefined, loader=jinja2.FunctionLoader(_page))  # fmt: skip
     environment.filters["sentence"] = sentence
+    environment.filters["with_code"] = _with_code
     environment.policies["json.dumps_kwargs"] = {"sort_keys": True, "separators": (",", ":"), "allow_nan": False}
     template = environment.get_template("report.html.j2")
     drawn = [figures.drawn_configs(sweep) for sweep in summary.sweeps]
@@ -74,6 +76,11 @@ def render(summary: Summary) -> str:
         methods=_methods(summary.sweeps),
         provenance=_provenance(summary),
     )
+
+
+def _with_code(text: str) -> Markup:
+    """`text` escaped, with what stands between backticks as code."""
+    return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(text))))
 
 
 def script_of_page() -> str:

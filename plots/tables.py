@@ -50,6 +50,7 @@ def ranking_table(sweep: SweepSummary, chips: dict[str, Chip]) -> dict[str, Any]
     finished = bool(sweep.ranking["final_primary_n"].any())
     lead = "final_primary" if finished else "so_far"
     contrasts = sweep.contrasts.set_index("config_id")
+    any_unstable = finished and bool(contrasts["unstable"].any())
     ranking, scores = _with_imported(sweep, lead)
     own_words = words(sweep)
     others = _other_scores(own_words, scores)
@@ -64,6 +65,7 @@ def ranking_table(sweep: SweepSummary, chips: dict[str, Chip]) -> dict[str, Any]
             "lead": _format_estimate(line, lead),
             "n": line[f"{lead}_n"],
             "planned": line["planned"],
+            "unstable": _unstable(contrasts, line["config_id"]) if any_unstable else (),
             # a narrow cell breaks the line between mean and interval, not within the interval
             "others": [(_format_estimate(line, name).replace(", ", ",\N{NO-BREAK SPACE}"),
                         _seed_strip(line, own, name, ends[name]) if name in ends else None)
@@ -74,6 +76,7 @@ def ranking_table(sweep: SweepSummary, chips: dict[str, Chip]) -> dict[str, Any]
         })  # fmt: skip
     return {
         "finished": finished,
+        "any_unstable": any_unstable,
         "rows": rows,
         "others": others,
         "lead_title": _lead_title(own_words, finished),
@@ -138,6 +141,14 @@ def _difference_from_best(contrasts: pd.DataFrame, config_id: str) -> tuple[str,
         return number(-line["difference"]), "too few seeds"
     difference = estimate(-line["difference"], -line["high"], -line["low"])
     return difference, RELATIONS[line["relation"]]
+
+
+def _unstable(contrasts: pd.DataFrame, config_id: str) -> tuple[str, str]:
+    """(expected result of one run, unstable seeds as in "2 of 6")."""
+    if config_id not in contrasts.index:
+        return "-", "-"
+    line = contrasts.loc[config_id]
+    return number(line["expected"]), f"{line['unstable']} of {line['starts']}"
 
 
 def _rank(contrasts: pd.DataFrame, config_id: str) -> str:

@@ -98,8 +98,10 @@ def _trade_offs(sweep: SweepSummary) -> Iterator[str]:
         difference = estimate(abs(line["difference"]), *_towards(line))
         side = "worse" if sign * line["difference"] > 0 else "better"
         by = f"{side} by {difference}{points(sweep.source.agent.catalogue.primary)}"
-        own, leads = (count_unstable(sweep, one["config_id"]) or f"none of {one['starts']} seeds is unstable"
-                      for one in (line, leader))  # fmt: skip
+        own, leads = (
+            count_unstable(sweep, one["config_id"]) or f"none of {one['starts']} seeds diverged or collapsed"
+            for one in (line, leader)
+        )
         named = sweep.config(line["config_id"]).name
         yield f"Trade-off: where it finishes, {named} is {by}, but {own}; of the leader, {leads}."
 
