@@ -229,6 +229,12 @@ BROKEN = {
     "sweeps: {s: {options: {'a.b': {grid: {num_q: [1]}}}}}": "name 'a.b'",
     "sweeps: {s: {issues: [x], grid: {num_q: [1]}}}": "unknown issue 'x'",
     "seeds: 0\nsweeps: {s: {grid: {num_q: [1]}}}": "plan.yaml:1: seeds='0'",
+    "margin: 0\nsweeps: {s: {grid: {num_q: [1]}}}": "plan.yaml:1: margin: '0': give a number above 0",
+    "sweeps:\n  s:\n    margin: -1e1\n    grid: {num_q: [1]}": "plan.yaml:3: margin: '-1e1': give a number above 0",
+    "margin: ten\nsweeps: {s: {grid: {num_q: [1]}}}": "margin: 'ten': give a number above 0",
+    "margin: inf\nsweeps: {s: {grid: {num_q: [1]}}}": "margin: 'inf': give a number above 0",
+    "margin: nan\nsweeps: {s: {grid: {num_q: [1]}}}": "margin: 'nan': give a number above 0",
+    "margin: [1]\nsweeps: {s: {grid: {num_q: [1]}}}": "margin: give one value here",
     "steps: 5\nbase: {steps: 6}\nsweeps: {s: {grid: {num_q: [1]}}}": "steps is given twice",
     "base: {num_q: &a [*a]}": "give a value|needs",
     "base: {multi_gamma_gammas: &a [*a]}\nsweeps: {s: {grid: {num_q: [1]}}}": "give a value or a list",
@@ -242,6 +248,18 @@ def test_schema_errors_are_one_line_with_file_line_and_fix(tmp_path: Path, text:
         plan.load(written(tmp_path, text))
     assert "\n" not in str(caught.value)
     assert "plan.yaml" in str(caught.value)
+
+
+def test_the_margin_of_a_sweep_or_option_overrides_that_of_the_plan(tmp_path: Path) -> None:
+    text = """
+margin: 3e1
+sweeps:
+  plain: {grid: {num_q: [1, 2]}}
+  own: {margin: 7, grid: {num_q: [1, 2]}, options: {o: {grid: {tau: [0.01, 0.02]}}, p: {margin: 2, grid: {lr: [1e-3]}}}}
+"""
+    margins = {sweep.name: sweep.margin for sweep in plan.load(written(tmp_path, text)).sweeps}
+    assert margins == {"plain": 30.0, "own": 7.0, "own.o": 7.0, "own.p": 2.0}
+    assert plan.load().sweeps[0].margin is None  # the packaged plan leaves it to the baseline's gain
 
 
 def test_an_illegal_combination_names_sweep_and_levels(tmp_path: Path) -> None:
