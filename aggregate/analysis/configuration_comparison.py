@@ -84,8 +84,8 @@ class ConfigurationComparison:
         outcomes = _outcomes(scores, ranked)
         p_unstable, shared = unstable_against_rest(outcomes, self.analyses)
         pairs = list(itertools.combinations(range(len(ranked)), 2))
-        mean = np.array([float(estimates.welch(finals[i], finals[j]).p) for i, j in pairs])
-        alike = np.array([float(estimates.welch(healthy[i], healthy[j]).within(self.margin)) for i, j in pairs])
+        mean = estimates.welch_pairs(finals, pairs).p
+        alike = estimates.welch_pairs(healthy, pairs).within(self.margin)
         p = _by_pair(np.minimum((1 + shared) * estimates.holm(self.analyses(mean)), 1), pairs, len(ranked))
         p_alike = _by_pair(np.minimum(len(pairs) * self.analyses(alike), 1), pairs, len(ranked))
         relations = {

@@ -173,6 +173,15 @@ def welch(a: np.ndarray, b: np.ndarray) -> Contrast:
     return contrast(np.array([1.0, -1.0]), means, variances, counts)
 
 
+def welch_pairs(samples: Sequence[np.ndarray], pairs: Sequence[tuple[int, int]]) -> Contrast:
+    """`welch` of the samples at both places of each pair; arrays of (pairs,)."""
+    places = np.array(pairs, dtype=int).reshape(-1, 2)
+    counts = np.array([sample.size for sample in samples])
+    means = np.array([sample.mean() if sample.size else np.nan for sample in samples])
+    variances = np.array([float(variance(sample)) if sample.size > 1 else np.nan for sample in samples])
+    return contrast(np.array([1.0, -1.0]), means[places], variances[places], counts[places])
+
+
 def permutation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Two-sided p of the difference of means over all splits of (..., n) and (..., m) values into two groups of n and
     m; over `MOST_SPLITS` of them, drawn with a fixed seed, where there are more. NaN for a group of one."""
