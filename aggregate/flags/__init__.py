@@ -16,7 +16,7 @@ from aggregate.flags.detector import (
     SweepReference,
     series_of,
 )
-from aggregate.flags.detectors import sweep_reference
+from aggregate.flags.reference import sweep_reference
 from aggregate.flags.registry import BY_NAME, COLLAPSE, DETECTORS, detectors_of
 from aggregate.flags.votes import COLUMNS, Evaluations, judge, judge_run, late_evaluations, variance_split, vote
 

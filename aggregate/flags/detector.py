@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -40,12 +40,12 @@ class SweepReference:
     """Values of the whole sweep that a run is compared with; NaN where unknown.
 
     low, best: worst start and best level of the primary metric, over the sweep's runs; `best` is the smaller one where
-    lower is better. jitter: row-to-row noise of the baseline's policy loss in the second half of training.
+    lower is better. jitter_growth: of the baseline's policy loss (`curve_features.jitter_growth`).
     """
 
     low: float = np.nan
     best: float = np.nan
-    jitter: float = np.nan
+    jitter_growth: float = np.nan
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,11 @@ class RunView:
     def sign(self) -> int:
         """sign x primary metric rises with quality."""
         return self.agent.catalogue.sign
+
+    @property
+    def sweep_gain(self) -> float:
+        """What the sweep's best run gained on its worst start, NaN where unknown."""
+        return self.sign * (self.reference.best - self.reference.low)
 
     def metric(self, role: str) -> Metric | None:
         return self.agent.catalogue.roles.get(role)
@@ -94,11 +99,11 @@ class RunView:
 
     def halves(self) -> Halves:
         """Odd and even episodes of the evaluations whose episodes are two or more and finite; neighbouring evaluations
-        where the agent logs no episodes."""
-        if self.metric("primary_episodes") is None:
-            return paired(self.quality("primary"))
+        where the run has no such episodes, as in imported curves."""
         steps, episodes = self.lists("primary_episodes")
         kept = [i for i, e in enumerate(episodes) if e.size > 1 and np.isfinite(e).all()]
+        if not kept:
+            return paired(self.quality("primary"))
         pairs = np.array([(episodes[i][::2].mean(), episodes[i][1::2].mean()) for i in kept]).reshape(-1, 2)
         return Halves(steps[kept], self.sign * pairs[:, 0], self.sign * pairs[:, 1], len(kept))
 
@@ -137,7 +142,8 @@ class Finding:
     """The result of a detector on one run.
 
     The flag is raised where `measured` exceeds `least`, the largest of the detector's threshold, the noise of this run
-    and the smallest change that counts. onset: step. measured, least and onset are NaN where there is none.
+    and the smallest change that counts. onset: step. measured, least and onset are NaN where there is none. not_found:
+    faults that the detector cannot see at the length and noise of this run, as a clause.
     """
 
     state: str
@@ -145,6 +151,12 @@ class Finding:
     least: float = np.nan
     onset: float = np.nan
     detail: str = ""
+    not_found: str = ""
+
+    @property
+    def text(self) -> str:
+        """The detail, and of a run without the flag what could have been missed."""
+        return "; ".join(filter(None, (self.detail, self.not_found if self.state == OK else "")))
 
 
 @dataclass(frozen=True)
@@ -201,6 +213,9 @@ class Detector:
         return [agent.catalogue.roles[role] for role in (self.role, self.instead) if role in agent.catalogue.roles]
 
 
+Judge = Callable[[RunView, Detector], Finding]
+
+
 def too_few(points: int, detector: Detector) -> Finding:
     return Finding(NOT_ASSESSABLE, detail=f"{points} points, needs {detector.min_points}")
 
@@ -213,3 +228,17 @@ def finding(measured: float, least: float, onset: float, detail: str, also: bool
     """A flag where `measured` exceeds `least` and a second condition, `also`, holds; else ok."""
     raised = bool(measured > least and also)
     return Finding(FLAG if raised else OK, float(measured), float(least), float(onset) if raised else np.nan, detail)
+
+
+def strongest(kinds: Sequence[Finding], not_found: str = "") -> Finding:
+    """Of findings about several kinds of one fault, the one that exceeds its threshold most; raised ones first."""
+
+    def excess(kind: Finding) -> tuple[bool, float]:
+        return kind.state == FLAG, kind.measured / kind.least if kind.least > 0 else 0.0
+
+    return dataclasses.replace(max(kinds, key=excess), not_found=not_found)
+
+
+def first_step(steps: np.ndarray, over: np.ndarray) -> float:
+    """First step where `over` is True; the last step if it never is."""
+    return float(steps[np.argmax(over)] if over.any() else steps[-1])

@@ -11,7 +11,7 @@ import pandas as pd
 
 from aggregate.flags.curve_features import variances
 from aggregate.flags.detector import FLAG, NOT_ASSESSABLE, OK, WARN, RunView
-from aggregate.flags.detectors import sweep_reference
+from aggregate.flags.reference import sweep_reference
 from aggregate.flags.registry import DETECTORS
 
 WARN_SHARE, FLAG_SHARE = 1 / 3, 1 / 2  # of the seeds that could be judged
@@ -40,7 +40,7 @@ def judge(runs: Iterable[tuple[str, int, RunView]], baseline: str | None = None)
 def judge_run(config_id: str, seed: int, view: RunView) -> list[tuple[Any, ...]]:
     """The lines of one run, whose `reference` is set."""
     return [
-        (config_id, seed, d.name, f.state, d.of(view.agent).metric, f.onset, f.measured, f.least, d.unit, f.detail)
+        (config_id, seed, d.name, f.state, d.of(view.agent).metric, f.onset, f.measured, f.least, d.unit, f.text)
         for d in DETECTORS
         for f in [d.assess(view)]
     ]

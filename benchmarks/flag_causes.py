@@ -1,0 +1,1 @@
+"""Which cause the hypotheses name for made-up configurations with one known cause each."""
