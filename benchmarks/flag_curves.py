@@ -325,6 +325,23 @@ def switching(period: float, square: bool) -> Fault:
     return put
 
 
+def switching_from(c: Curves, onset: float, rng: np.random.Generator) -> Curves:
+    """A dimension of log_std that switches by 0.4 to 1 nat from `onset` on, a share of training."""
+    values = c.columns["train"]["log_std_per_dim"]
+    wave = switching(float(rng.choice([2, 5, 10, 20])), True)(c, rng.uniform(0.4, 1.0), rng)
+    late = share_of(len(values))[:, None] >= onset
+    return c.with_columns("train", log_std_per_dim=np.where(late, wave.columns["train"]["log_std_per_dim"], values))
+
+
+def spikes_from(c: Curves, onset: float, rng: np.random.Generator) -> Curves:
+    """Twelve rows of the policy loss off by 20 standard deviations of its noise, the first at `onset`."""
+    loss = c.columns["train"]["pi_loss"].copy()
+    first = round(onset * loss.size)
+    at = [first, *rng.choice(np.arange(first + 1, loss.size - 4), 11, replace=False)]
+    loss[at] += 20 * c.sds["pi_loss"] * rng.choice([-1, 1], 12)
+    return c.with_columns("train", pi_loss=loss)
+
+
 def training_falls_at_the_end(c: Curves, effect: float, rng: np.random.Generator) -> Curves:
     """By `effect` standard deviations of the noise in the last 5 %, with noise of 10 % of the gain."""
     returns, drawn = c.columns["episode"]["episode_return"], c.noises["episode_return"]

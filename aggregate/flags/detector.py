@@ -14,6 +14,7 @@ from aggregate.inputs.metric_words import with_unit
 from sweepwise.core.agent import AgentDescription
 from sweepwise.core.metrics import Metric
 
+NOT_FOUND = "not found: "  # begins what a detector cannot see, in the text of a finding
 FLAG, WARN, OK, NOT_ASSESSABLE = "flag", "warn", "ok", "not assessable"
 
 
@@ -143,7 +144,7 @@ class Finding:
 
     The flag is raised where `measured` exceeds `least`, the largest of the detector's threshold, the noise of this run
     and the smallest change that counts. onset: step. measured, least and onset are NaN where there is none. not_found:
-    faults that the detector cannot see at the length and noise of this run, as a clause.
+    the faults that the detector cannot see at the length and noise of this run.
     """
 
     state: str
@@ -156,7 +157,8 @@ class Finding:
     @property
     def text(self) -> str:
         """The detail, and of a run without the flag what could have been missed."""
-        return "; ".join(filter(None, (self.detail, self.not_found if self.state == OK else "")))
+        limits = f"{NOT_FOUND}{self.not_found}" if self.not_found and self.state == OK else ""
+        return "; ".join(filter(None, (self.detail, limits)))
 
 
 @dataclass(frozen=True)

@@ -115,8 +115,8 @@ def _excursion(curve: np.ndarray, noise: float, steps: np.ndarray, d: Detector, 
 
 def _not_found(rows: int, d: Detector) -> str:
     one, three = (max(d.threshold, by_rows(SPIKE_HEIGHTS[count], rows)) for count in (1, 3))
-    return (f"with {rows:,} rows, one or two spikes below {one:.3g} x the noise and three below {three:.3g} x are not "
-            f"found, nor is what happens in the first {WARM_UP:.0%} or the last 3 rows")  # fmt: skip
+    return (f"with {rows:,} rows, one or two spikes below {one:.3g} x the noise, three below {three:.3g} x, and all in "
+            f"the first {WARM_UP:.0%} and the last 3 rows")  # fmt: skip
 
 
 def rises(run: RunView, d: Detector) -> Finding:

@@ -70,7 +70,7 @@ def _fall_at_the_end(series: Series, run: RunView, d: Detector) -> tuple[Finding
     least = max(d.threshold, run.agent.diagnostics.smallest_change / gain, noise / gain)
     metric, of = run.agent.catalogue.metrics[d.metric], f"the last {count} of {series.values.size:,} values"
     detail = f"{value_text(fall, metric)} of {with_unit(gain, metric)} gained lost in {of}"
-    not_found = f"a fall by less than {with_unit(least * gain, metric)} in {of} is not found"
+    not_found = f"a fall by less than {with_unit(least * gain, metric)} in {of}"
     return finding(fall / gain, least, series.steps[-count], detail), not_found
 
 
