@@ -14,6 +14,7 @@ from flag_curves import (
     evaluation_lags,
     few_episodes,
     healthy,
+    mapped,
     share_of,
     spikes_from,
     switching_from,
@@ -66,8 +67,9 @@ TRUTHS: dict[str, tuple[tuple[Sign, ...], str]] = {
 }
 
 
-def leading_cause(truth: str, seed: int, number: int) -> str:
-    """The cause that is named first for one configuration of `truth`; `NONE` where no flag is raised."""
+def leading_cause(case: tuple[str, int, int]) -> str:
+    """The cause that is named first for one configuration, (known cause, seed, number); `NONE` without a hypothesis."""
+    truth, seed, number = case
     rng = np.random.default_rng([seed, 3, list(TRUTHS).index(truth), number])
     signs, event = TRUTHS[truth]
     shown = [sign for sign in signs if rng.random() < SIGN] or list(signs[:1])
@@ -87,15 +89,15 @@ def leading_cause(truth: str, seed: int, number: int) -> str:
     return found[0].cause.name if found else NONE
 
 
-def confusion(seed: int, configurations: int) -> pd.DataFrame:
+def confusion(seed: int, configurations: int, processes: int = 1) -> pd.DataFrame:
     """Rows: the known cause; columns: the cause that is named first; values: configurations."""
-    named = {truth: [leading_cause(truth, seed, number) for number in range(configurations)] for truth in TRUTHS}
-    counts = {truth: pd.Series(causes).value_counts() for truth, causes in named.items()}
-    return pd.DataFrame(counts).T.reindex(columns=list(TRUTHS)).fillna(0).astype(int)
+    cases = [(truth, seed, number) for truth in TRUTHS for number in range(configurations)]
+    named = pd.Series(mapped(leading_cause, cases, processes))
+    return pd.crosstab([truth for truth, *_ in cases], named).reindex(list(TRUTHS), columns=list(TRUTHS), fill_value=0)
 
 
-def confusion_table(seed: int, configurations: int) -> str:
-    counts = confusion(seed, configurations)
+def confusion_table(seed: int, configurations: int, processes: int = 1) -> str:
+    counts = confusion(seed, configurations, processes)
     lines = [f"| known cause | {' | '.join(counts.columns)} |", "|---" * (len(counts.columns) + 1) + "|"]
     lines += [f"| {truth} | {' | '.join(str(n) if n else '' for n in line)} |" for truth, line in
               zip(counts.index, counts.to_numpy(), strict=True)]  # fmt: skip

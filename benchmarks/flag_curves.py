@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+import multiprocessing
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy import signal
@@ -19,6 +22,14 @@ EVALUATIONS = 40  # at most
 DIMENSIONS, EPISODES = 6, 5
 MISSING = 0.2  # share of the rows that runs with missing points lack
 CORRELATION = 0.95  # from row to row, of autocorrelated noise
+
+
+def mapped(work: Callable[[Any], Any], cases: Iterable[Any], processes: int) -> list[Any]:
+    """The results in order."""
+    if processes == 1:
+        return list(map(work, cases))
+    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
+        return list(pool.map(work, cases))
 
 
 # --- healthy runs ---------------------------------------------------------------------------------------
@@ -187,6 +198,12 @@ def _waves(share: np.ndarray) -> np.ndarray:
     return np.sin(2 * np.pi * 4 * share) / 2
 
 
+def _logged(c: Curves, first: int, end: int) -> np.ndarray:
+    """The rows from `first` to `end` that are logged: a spike between rows is no spike."""
+    rows = np.arange(first, end)
+    return rows if c.kept is None else rows[c.kept[first:end]]
+
+
 def evaluation_collapses(c: Curves, effect: float, rng: np.random.Generator) -> Curves:
     return _returns(c, -effect * c.gain * _late(share_of(c.level.size)))
 
@@ -230,14 +247,14 @@ def entropy_falls_early(c: Curves, effect: float, rng: np.random.Generator) -> C
 def spiked(kind: str, name: str, logs: bool = True) -> Fault:
     """Three points off by `effect` times the range of the curve, or of its log."""
 
-    def put(values: np.ndarray, effect: float, rng: np.random.Generator) -> np.ndarray:
+    def put(c: Curves, effect: float, rng: np.random.Generator) -> Curves:
+        values = c.columns[kind][name]
         curve = np.log(values) if logs else values.copy()
-        curve[rng.choice(np.arange(round(0.2 * curve.size), curve.size - 5), 3, replace=False)] += effect * np.ptp(
-            np.percentile(curve, [5, 95])
-        )
-        return np.exp(curve) if logs else curve
+        at = rng.choice(_logged(c, round(0.2 * curve.size), curve.size - 5), 3, replace=False)
+        curve[at] += effect * np.ptp(np.percentile(curve, [5, 95]))
+        return c.with_columns(kind, **{name: np.exp(curve) if logs else curve})
 
-    return lambda c, effect, rng: _put(c, kind, name, lambda v, s: put(v, effect, rng))
+    return put
 
 
 def pi_loss_noisier(c: Curves, effect: float, rng: np.random.Generator) -> Curves:
@@ -293,7 +310,7 @@ def single_rows(count: int) -> Fault:
 
     def put(c: Curves, effect: float, rng: np.random.Generator) -> Curves:
         loss = c.columns["train"]["pi_loss"].copy()
-        at = rng.choice(np.arange(round(0.15 * loss.size), loss.size - 4), count, replace=False)
+        at = rng.choice(_logged(c, round(0.15 * loss.size), loss.size - 4), count, replace=False)
         loss[at] += effect * c.sds["pi_loss"] * rng.choice([-1, 1], count)
         return c.with_columns("train", pi_loss=loss)
 
@@ -337,7 +354,7 @@ def spikes_from(c: Curves, onset: float, rng: np.random.Generator) -> Curves:
     """Twelve rows of the policy loss off by 20 standard deviations of its noise, the first at `onset`."""
     loss = c.columns["train"]["pi_loss"].copy()
     first = round(onset * loss.size)
-    at = [first, *rng.choice(np.arange(first + 1, loss.size - 4), 11, replace=False)]
+    at = [first, *rng.choice(_logged(c, first + 1, loss.size - 4), 11, replace=False)]
     loss[at] += 20 * c.sds["pi_loss"] * rng.choice([-1, 1], 12)
     return c.with_columns("train", pi_loss=loss)
 

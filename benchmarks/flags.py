@@ -10,16 +10,15 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import multiprocessing
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from flag_curves import FAULTS, KINDS, NOISES, SIZES, Fault, healthy, noise
+from flag_causes import confusion_table
+from flag_curves import FAULTS, KINDS, NOISES, SIZES, Fault, healthy, mapped, noise
 from rows import spliced
 from scipy import stats
 
@@ -50,7 +49,7 @@ def clean(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Healthy configurations of six seeds, in every noise and size: (findings, votes), both with noise and size."""
     chunks = [range(start, min(start + CHUNK, configurations)) for start in range(0, configurations, CHUNK)]
-    parts = _mapped(_clean_chunk, itertools.product([seed], NOISES, sizes, chunks), processes)
+    parts = mapped(_clean_chunk, itertools.product([seed], NOISES, sizes, chunks), processes)
     judged, voted = (pd.concat(tables, ignore_index=True) for tables in zip(*parts, strict=True))
     return judged, voted
 
@@ -74,14 +73,6 @@ def _clean_chunk(case: tuple[int, str, int, range]) -> tuple[pd.DataFrame, pd.Da
     return pd.concat(judged, ignore_index=True), pd.concat(voted, ignore_index=True)
 
 
-def _mapped(work: Callable[[Any], Any], cases: Iterable[Any], processes: int) -> list[Any]:
-    """The results in order."""
-    if processes == 1:
-        return list(map(work, cases))
-    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
-        return list(pool.map(work, cases))
-
-
 def faulty(seed: int, repetitions: int, sizes: Sequence[int] = SIZES[1:], processes: int = 1) -> pd.DataFrame:
     """Every fault in every size: flag, effect, noise, size, raised, score; one line per run that could be judged."""
     return _tried(seed, repetitions, sizes, processes, _faults_chunk)
@@ -96,7 +87,7 @@ def _tried(
     seed: int, repetitions: int, sizes: Sequence[int], processes: int, work: Callable[[Any], list[tuple[Any, ...]]]
 ) -> pd.DataFrame:
     chunks = [range(start, min(start + CHUNK, repetitions)) for start in range(0, repetitions, CHUNK)]
-    parts = _mapped(work, itertools.product([seed], NOISES, sizes, chunks), processes)
+    parts = mapped(work, itertools.product([seed], NOISES, sizes, chunks), processes)
     return pd.DataFrame(list(itertools.chain(*parts)), columns=["flag", "effect", "noise", "size", "raised", "score"])
 
 
@@ -142,13 +133,13 @@ def clean_table(findings: pd.DataFrame, votes: pd.DataFrame) -> str:
     runs = judged.groupby(["noise", "size", "config_id", "seed"])["raised"].any()
     raised = votes.assign(flag_=votes["state"] == flags.FLAG, warn_=votes["state"].isin([flags.FLAG, flags.WARN]))
     configurations = raised.groupby(["noise", "size", "config_id"])[["flag_", "warn_"]].any()
-    lines = ["| noise | rows | healthy runs with any flag | configurations with any flag | with any warning or flag |",
+    lines = ["| noise | rows | runs with any flag | configurations with any flag | with any warning or flag |",
              "|---|---|---|---|---|"]  # fmt: skip
     cells = [((n, s), runs[n, s], configurations.loc[n, s]) for n, s in itertools.product(NOISES, SIZES)]
     for (noise_kind, size), own, voted in [*cells, (("all", "all"), runs, configurations)]:
         rows = f"{size:,}" if isinstance(size, int) else size
-        lines.append(f"| {noise_kind} | {rows} | {own.mean():.1%} of {len(own):,} | {voted['flag_'].mean():.1%} of "
-                     f"{len(voted):,} | {voted['warn_'].mean():.1%} |")  # fmt: skip
+        lines.append(f"| {noise_kind} | {rows} | {own.mean():.2%} of {len(own):,} | {voted['flag_'].mean():.2%} of "
+                     f"{len(voted):,} | {voted['warn_'].mean():.2%} |")  # fmt: skip
     return "\n".join(lines)
 
 
@@ -160,66 +151,73 @@ def smallest_effect(findings: pd.DataFrame, size: int) -> str:
 
 
 def power_table(findings: pd.DataFrame, faulty_findings: pd.DataFrame) -> str:
-    """Per detector: false alarms, and the effect that is flagged in 90 % of cases."""
+    """Per detector: false alarms, the effect that is flagged in 90 % of cases, and the area under the ROC curve at 200
+    rows of the smallest and the middle effect."""
     lines = [
-        "| flag | threshold | needs | false alarms | found from, 40 rows | 200 rows | 1,000 rows |",
-        "|---|---|---|---|---|---|---|",
+        "| flag | threshold | needs | false alarms | found from, 40 rows | 200 rows | 1,000 rows | area under ROC |",
+        "|---|---|---|---|---|---|---|---|",
     ]
-    for name in FAULTS:
+    for name, (effects, _) in FAULTS.items():
         d = flags.BY_NAME[name]
         judged = findings[(findings["flag"] == name) & (findings["state"] != flags.NOT_ASSESSABLE)]
         alarms = f"{(judged['state'] == flags.FLAG).mean():.2%} of {len(judged):,}"
-        sizes = [smallest_effect(faulty_findings[faulty_findings["flag"] == name], size) for size in SIZES[1:]]
-        cells = [d.title, f"{d.threshold:g} {d.unit}", f"{d.min_points}", alarms, *sizes]
+        own = faulty_findings[faulty_findings["flag"] == name]
+        sizes = [smallest_effect(own, size) for size in SIZES[1:]]
+        areas = [f"{effect:g}: {_area(judged, own, effect):.2f}" for effect in (effects[0], effects[2])]
+        cells = [d.title, f"{d.threshold:g} {d.unit}", f"{d.min_points}", alarms, *sizes, ", ".join(areas)]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def roc_table(findings: pd.DataFrame, faulty_findings: pd.DataFrame, size: int = 200) -> str:
-    """Per detector and effect: area under the ROC curve, and the share flagged at the threshold; all noises."""
-    lines = [f"| flag | effect: area under ROC, found ({size} rows, all noises) |||||", "|---|---|---|---|---|---|"]
-    for name, (effects, _) in FAULTS.items():
-        own = findings[(findings["flag"] == name) & (findings["size"] == size)]
-        own = own[own["state"] != flags.NOT_ASSESSABLE]
-        healthy_scores = np.array([score(*line) for line in own[["state", "measured", "threshold"]].to_numpy()])
-        cells = []
-        for effect in effects:
-            part = faulty_findings
-            part = part[(part["flag"] == name) & (part["effect"] == effect) & (part["size"] == size)]
-            area = area_under_roc(healthy_scores, part["score"].to_numpy())
-            cells.append(f"{effect:g}: {area:.2f}, {part['raised'].mean():.0%}")
-        lines.append(f"| {flags.BY_NAME[name].title} | {' | '.join(cells)} |")
+def _area(healthy_findings: pd.DataFrame, faulty_findings: pd.DataFrame, effect: float, size: int = 200) -> float:
+    own = healthy_findings[healthy_findings["size"] == size]
+    scores = np.array([score(*line) for line in own[["state", "measured", "threshold"]].to_numpy()])
+    part = faulty_findings[(faulty_findings["effect"] == effect) & (faulty_findings["size"] == size)]
+    return area_under_roc(scores, part["score"].to_numpy())
+
+
+def kinds_table(found: pd.DataFrame) -> str:
+    """Per kind of a fault, the size that is flagged in 90 % of runs, by rows."""
+    lines = [f"| kind, unit of its size | {' | '.join(f'{size:,} rows' for size in SIZES)} |",
+             "|---" * (len(SIZES) + 1) + "|"]  # fmt: skip
+    for kind in KINDS:
+        own = found[found["flag"] == kind.title]
+        cells = [smallest_effect(own, size) if size in kind.rows else "-" for size in SIZES]
+        lines.append(f"| {kind.title} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def section(seed: int, configurations: int, repetitions: int) -> str:
+def section(seed: int, configurations: int, repetitions: int, processes: int = 1) -> str:
     """The measured part of docs/flags.md."""
-    findings, votes = clean(seed, configurations)
-    faulty_findings = faulty(seed, repetitions)
-    intro = (f"Seed {seed} of the generator, {configurations} configurations of {SEEDS} seeds and {repetitions} runs a "
-            f"fault, effect, noise and number of rows.")  # fmt: skip
-    titles = ("### False alarms", "### What is found", "### ROC against effect size")
-    tables = (
-        clean_table(findings, votes),
-        power_table(findings, faulty_findings),
-        roc_table(findings, faulty_findings),
-    )
-    return "\n\n".join([intro, *itertools.chain.from_iterable(zip(titles, tables, strict=True))])
+    findings, votes = clean(seed, configurations, processes=processes)
+    faulty_findings = faulty(seed, repetitions, processes=processes)
+    found = kinds(seed, repetitions, processes=processes)
+    intro = (f"Seed {seed} of the generator, {configurations} configurations of {SEEDS} seeds per noise and number of "
+             f"rows, {repetitions} runs per fault, effect, noise and number of rows, {repetitions} configurations per "
+             f"cause.")  # fmt: skip
+    parts = {
+        "False alarms": clean_table(findings, votes),
+        "What is found": power_table(findings, faulty_findings),
+        "Kinds of faults": kinds_table(found),
+        "Causes": confusion_table(seed, repetitions, processes),
+    }
+    return "\n\n".join([intro, *itertools.chain.from_iterable((f"### {title}", text) for title, text in parts.items())])
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The exit code."""
     made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     made.add_argument("--seed", type=int, default=HELD_OUT, help="of the generator (default: the held-out %(default)s)")
-    made.add_argument("--configurations", type=int, default=30, help="healthy ones, per noise and number of rows")
-    made.add_argument("--repetitions", type=int, default=10, help="runs per fault, effect, noise and number of rows")
+    made.add_argument("--configurations", type=int, default=600, help="healthy ones, per noise and number of rows")
+    made.add_argument("--repetitions", type=int, default=100, help="runs per fault, effect, noise and number of rows")
+    made.add_argument("--processes", type=int, default=1, help="that work at the same time (default: %(default)s)")
     made.add_argument("--out", type=Path, default=ROOT, help="folder that gets docs/flags.md (default: the checkout)")
     args = made.parse_args(argv)
     page = args.out / "docs" / "flags.md"
     try:
         text = (page if page.exists() else ROOT / "docs" / "flags.md").read_text(encoding="utf-8")
         spliced(text, "flags.py", "")  # before the work, not after it
-        measured = section(args.seed, args.configurations, args.repetitions)
+        measured = section(args.seed, args.configurations, args.repetitions, args.processes)
         write_bytes(page, spliced(text, "flags.py", measured).encode())
     except (JobsError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)

@@ -141,14 +141,16 @@ def running_median(values: np.ndarray, rows: int) -> np.ndarray:
 def departures(curve: np.ndarray, level: np.ndarray, distance: int) -> tuple[np.ndarray, float]:
     """(heights (n,), noise): how far `curve` lies off the nearer of the levels `distance` rows before and after it.
 
-    The height is 0 where the curve lies between the two, so that trends and steps have none, and near the ends, within
-    half of `distance` and 3 rows. noise: robust standard deviation of the difference from the mean of both levels.
+    The height is 0 where the curve lies between the two or these differ by more, so that trends, steps and steps in a
+    trend have none, and near the ends, within half of `distance` and 3 rows. noise: robust standard deviation of the
+    difference from the mean of both levels.
     """
     at = np.arange(curve.size)
     last = max(curve.size - distance, 0)
     before = curve - level[np.maximum(at - distance, 0)]
     after = curve - level[np.minimum(at + distance, curve.size - 1)]
-    heights = np.where(before * after > 0, np.minimum(np.abs(before), np.abs(after)), 0.0)
+    nearer = np.minimum(np.abs(before), np.abs(after))
+    heights = np.where((before * after > 0) & (np.abs(before - after) < nearer), nearer, 0.0)
     edge = max(distance // 2, 3)
     heights[:edge] = heights[-edge:] = 0.0
     inside = ((before + after) / 2)[distance:last]

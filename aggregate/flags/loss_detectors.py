@@ -16,6 +16,7 @@ from aggregate.flags.curve_features import (
     by_rows,
     departures,
     error_of_mean,
+    jitter,
     quarter,
     running_median,
     smooth,
@@ -36,18 +37,18 @@ from aggregate.flags.detector import (
 # 0.04 % of runs. From 1,000 rows on it grows with the cube root of the rows, as tails of t(3) do.
 SPIKE_HEIGHTS = {
     1: {20: 45.0, 40: 55.0, 200: 95.0, 1_000: 160.0, 10_000: 345.0},
-    3: {20: 4.0, 40: 5.2, 200: 11.0, 1_000: 19.5, 10_000: 42.0},
-    5: {20: 3.5, 40: 3.5, 200: 6.6, 1_000: 13.0, 10_000: 28.0},
-    10: {20: 3.5, 40: 3.5, 200: 4.1, 1_000: 8.0, 10_000: 17.0},
-    20: {20: 3.5, 40: 3.5, 200: 3.5, 1_000: 5.0, 10_000: 11.0},
+    3: {20: 4.0, 40: 5.2, 200: 11.5, 1_000: 19.5, 10_000: 42.0},
+    5: {20: 3.0, 40: 3.0, 200: 6.6, 1_000: 13.0, 10_000: 28.0},
+    10: {20: 3.0, 40: 3.0, 200: 4.1, 1_000: 8.0, 10_000: 17.0},
+    20: {20: 3.0, 40: 3.0, 200: 3.0, 1_000: 5.0, 10_000: 11.0},
 }
 MOST_SPIKES = 0.25  # share of rows; the noise of a curve with more spikes is not known
 # (rows of the running median, rows between the levels that are compared) -> rows -> height, as for spikes. The pairs
 # find excursions of about 3 to 11, 5 to 23 and 8 to 39 rows.
 EXCURSION_HEIGHTS = {
-    (5, 6): {20: 5.0, 40: 5.0, 99: 5.5, 100: 5.3, 200: 5.3, 1_000: 6.4, 10_000: 9.0},
-    (9, 12): {40: 8.0, 99: 8.0, 100: 4.9, 200: 4.9, 1_000: 5.4, 10_000: 8.0},
-    (15, 20): {60: 9.0, 99: 9.0, 100: 4.5, 200: 4.5, 1_000: 5.0, 10_000: 7.0},
+    (5, 6): {20: 4.2, 40: 5.3, 99: 7.0, 100: 4.3, 200: 5.2, 1_000: 6.6, 10_000: 9.5},
+    (9, 12): {40: 7.4, 99: 9.8, 100: 4.2, 200: 4.4, 1_000: 5.5, 10_000: 8.0},
+    (15, 20): {60: 9.3, 99: 10.0, 100: 4.6, 200: 4.4, 1_000: 5.4, 10_000: 7.5},
 }
 FEWEST_FOR_LEVELS = 100  # rows from which the noise of the levels is estimated too, without one excursion biasing it
 
@@ -102,7 +103,8 @@ def _excursion(curve: np.ndarray, noise: float, steps: np.ndarray, d: Detector, 
     level = running_median(curve, width)
     height, of_levels = departures(level, level, distance)
     height[: int(np.ceil(WARM_UP * curve.size))] = 0.0
-    scale = max(noise, of_levels) if curve.size >= FEWEST_FOR_LEVELS else noise
+    # an excursion changes two differences of rows, but many differences from medians
+    scale = max(jitter(curve), of_levels if curve.size >= FEWEST_FOR_LEVELS else 0.0) or noise
     least = max(d.threshold, by_rows(EXCURSION_HEIGHTS[width, distance], curve.size))
     over = height / scale > least
     return finding(

@@ -6,7 +6,6 @@ import numpy as np
 from scipy import ndimage
 
 from aggregate.flags.curve_features import (
-    STANDARD_ERRORS,
     WARM_UP,
     by_rows,
     jitter_growth,
@@ -21,7 +20,7 @@ from aggregate.flags.curve_features import (
 from aggregate.flags.detector import Detector, Finding, RunView, finding, first_step, strongest, too_few, unknown
 
 MIN_REVERSALS = 2  # turning points of a slow oscillation; a monotonic change has none
-FEWEST_FOR_SWINGS = 40  # rows
+FEWEST_FOR_SWINGS = 30  # rows
 ROWS_PER_REVERSAL, FEWEST_REVERSALS = 50, 6  # of a fast oscillation: at least one turning point in 50 rows
 # Rows -> 70 % quantile of |difference of neighbouring rows| / sqrt 2, in nat, that noise with a standard deviation of
 # 0.05 nat exceeds in 0.08 % of runs with six dimensions. It holds where the threshold of swings is SWING nat.
@@ -31,6 +30,8 @@ MIN_ENTROPY_FALL = 1.0  # nat
 EARLY = 0.25  # share of training
 HALF = 0.5  # of the sweep's best, counted from its worst start
 BASELINE_GROWTH = 3.0  # times the baseline's
+# Standard errors from which a growth of noise is none by chance: with 40 rows the error is itself uncertain.
+GROWTH_ERRORS = 4.0
 
 
 def _log_std(run: RunView) -> tuple[np.ndarray, np.ndarray]:
@@ -138,7 +139,7 @@ def pi_loss_variance(run: RunView, d: Detector) -> Finding:
     if not np.isfinite(ratio):
         return unknown(f"{d.metric} does not move")
     # standard error of the log of a ratio of median absolute deviations
-    error = STANDARD_ERRORS * np.sqrt(2 / (0.37 * 2 * (0.5 - WARM_UP) * count))
+    error = GROWTH_ERRORS * np.sqrt(2 / (0.37 * 2 * (0.5 - WARM_UP) * count))
     onset, detail = series.steps[-(count // 2)], f"{ratio:.1f} x its first half"
     kinds = [finding(ratio, max(d.threshold, float(np.exp(error))), onset, detail)]
     if run.reference.jitter_growth > 0:

@@ -70,7 +70,7 @@ DETECTORS: tuple[Detector, ...] = (
              "half of the sweep's best",
              "fall by 25 % of training / whole fall",
              policy_detectors.entropy_collapses, needs=("primary",)),
-    Detector("pi_loss_spikes", "policy loss spikes", "policy", "policy_loss", 3.5, NOISE, 40,
+    Detector("pi_loss_spikes", "policy loss spikes", "policy", "policy_loss", 3.0, NOISE, 40,
              "three rows or more, or one stretch of rows, off the level before and after them by more than "
              "noise of any kind tried gets once in 2,500 runs, after the first tenth; a single row needs a "
              "height that few faults have",
@@ -113,11 +113,11 @@ DETECTORS: tuple[Detector, ...] = (
              "spread of the prediction over value heads above {percent} % of the value scale and rising",
              "last quarter / value scale",
              value_detectors.heads_disagree, needs=("value_target",)),
-    Detector("consistency_spikes", "consistency loss spikes", "world model", "consistency", 3.5, NOISE, 40,
+    Detector("consistency_spikes", "consistency loss spikes", "world model", "consistency", 3.0, NOISE, 40,
              "as the policy loss, on the log of the latent prediction error",
              OFF_LEVEL,
              loss_detectors.spikes_of_positive),
-    Detector("validation_spikes", "validation consistency spikes", "world model", "validation_consistency", 3.5,
+    Detector("validation_spikes", "validation consistency spikes", "world model", "validation_consistency", 3.0,
              NOISE, 20, "the same on evaluation episodes never trained on",
              OFF_LEVEL,
              loss_detectors.spikes_of_positive),
