@@ -95,7 +95,10 @@ class RunView:
             return np.empty(0), []
         values = np.asarray(rows[metric.name], dtype=object)
         there = pd.notna(values)
-        lists = [np.atleast_1d(np.asarray(v, dtype=float)) for v in values[there]]
+        lists = [
+            v if isinstance(v, np.ndarray) and v.ndim == 1 and v.dtype == float else np.atleast_1d(np.asarray(v, float))
+            for v in values[there]
+        ]
         return np.asarray(rows["step"], dtype=float)[there], lists
 
     def halves(self) -> Halves:
@@ -187,7 +190,6 @@ class Detector:
 
     def of(self, agent: AgentDescription) -> Detector:
         """With the agent's metric, "" where no metric has the role, its threshold, and the help for both."""
-        named = next((metric.name for metric in self._metrics(agent)), self.metric)
         threshold = agent.diagnostics.thresholds.get(self.name, self.threshold)
         change, differs = agent.diagnostics.smallest_change, agent.diagnostics.training_differs
         counts = bool(change) and "primary" in agent.catalogue.roles
@@ -198,7 +200,11 @@ class Detector:
             change=f" and {with_unit(change, agent.catalogue.primary)}" if counts else "",
             differs=f"; {differs}" if differs else "",
         )
-        return dataclasses.replace(self, metric=named, threshold=threshold, help=words)
+        return dataclasses.replace(self, metric=self.metric_of(agent), threshold=threshold, help=words)
+
+    def metric_of(self, agent: AgentDescription) -> str:
+        """The name of the agent's metric; `metric` where none has the role."""
+        return next((metric.name for metric in self._metrics(agent)), self.metric)
 
     def assess(self, run: RunView) -> Finding:
         """The finding on one run; not assessable where the agent has no metric of a role that is needed."""

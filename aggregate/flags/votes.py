@@ -40,7 +40,7 @@ def judge(runs: Iterable[tuple[str, int, RunView]], baseline: str | None = None)
 def judge_run(config_id: str, seed: int, view: RunView) -> list[tuple[Any, ...]]:
     """The lines of one run, whose `reference` is set."""
     return [
-        (config_id, seed, d.name, f.state, d.of(view.agent).metric, f.onset, f.measured, f.least, d.unit, f.text)
+        (config_id, seed, d.name, f.state, d.metric_of(view.agent), f.onset, f.measured, f.least, d.unit, f.text)
         for d in DETECTORS
         for f in [d.assess(view)]
     ]
