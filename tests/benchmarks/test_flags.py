@@ -53,6 +53,13 @@ def test_healthy_runs_of_another_seed_raise_next_to_nothing(bench: ModuleType) -
     assert {"pi_loss_spikes", "consistency_spikes", "targets_swing"} <= set(few["flag"])
 
 
+def test_a_known_cause_is_named_first(load_script: Callable[[str], ModuleType]) -> None:
+    causes = load_script("benchmarks/flag_causes.py")
+    named = {truth: causes.leading_cause((truth, 3, 0)) for truth in causes.TRUTHS}
+    assert sum(truth == first for truth, first in named.items()) >= len(named) - 1
+    assert named["none"] == "none"
+
+
 def test_large_faults_of_another_seed_are_found(bench: ModuleType) -> None:
     found = bench.faulty(3, 1, sizes=(200,))
     largest = found[found["effect"] == found.groupby("flag")["effect"].transform("max")]
