@@ -16,9 +16,8 @@ from flag_curves import (
     healthy,
     mapped,
     share_of,
-    spikes_from,
-    switching_from,
 )
+from flag_kinds import spikes_from, switching_from
 
 from aggregate import flags
 from aggregate.flags.hypotheses import of_configuration

@@ -99,6 +99,40 @@ def noise(rng: np.random.Generator, kind: str, points: int) -> np.ndarray:
     return white
 
 
+@dataclass(frozen=True)
+class _Draws:
+    """What one run draws: `rng` for itself, `fixed` for its configuration. kind: of the noise."""
+
+    rng: np.random.Generator
+    fixed: np.random.Generator
+    kind: str
+
+    def of(self, low: float, high: float) -> float:
+        """A number of the configuration, uniform in its logarithm."""
+        return float(np.exp(self.fixed.uniform(np.log(low), np.log(high))))
+
+    def noise(self, points: int) -> np.ndarray:
+        return noise(self.rng, self.kind, points)
+
+    def noisy(self, low: float, high: float, points: int) -> np.ndarray:
+        """Noise with a standard deviation between `low` and `high`."""
+        return self.of(low, high) * self.noise(points)
+
+    def loss(self, at: np.ndarray) -> np.ndarray:
+        """A falling loss at these shares of training."""
+        falling = self.rng.uniform(0.1, 0.5) + np.exp(-self.rng.uniform(3, 8) * at)
+        scale: float = 10 ** self.fixed.uniform(-3, 3)
+        loss: np.ndarray = scale * falling * np.exp(self.noisy(0.02, 0.15, at.size))
+        return loss
+
+    def logged(self, points: int) -> np.ndarray | None:
+        if self.kind != "missing":
+            return None
+        kept = self.rng.random(points) >= MISSING
+        kept[[0, -1]] = True
+        return kept
+
+
 def healthy(
     rng: np.random.Generator, kind: str, points: int, expected: float = 600.0, configuration: int | None = None
 ) -> Curves:
@@ -108,73 +142,71 @@ def healthy(
     those of the configuration, a seed of their own: of seeds that shared nothing hardly two would raise the same flag.
     configuration: default: drawn.
     """
-    fixed = np.random.default_rng(rng.integers(2**32) if configuration is None else configuration)
+    draws = _Draws(rng, np.random.default_rng(rng.integers(2**32) if configuration is None else configuration), kind)
     share, tested = share_of(points), share_of(min(points, EVALUATIONS))
-    draw = rng.uniform
-    rate, gain, scale = draw(3, 8), expected * draw(0.85, 1.15), 10 ** fixed.uniform(-3, 3)
-
-    def of(low: float, high: float) -> float:
-        return float(np.exp(fixed.uniform(np.log(low), np.log(high))))
-
-    def noisy(low: float, high: float, count: int = points) -> np.ndarray:
-        return of(low, high) * noise(rng, kind, count)
-
-    def loss(at: np.ndarray) -> np.ndarray:
-        falling = draw(0.1, 0.5) + np.exp(-draw(3, 8) * at)
-        return 10 ** fixed.uniform(-3, 3) * falling * np.exp(noisy(0.02, 0.15, at.size))
-
-    low = draw(0, 100)
+    rate, gain, scale = rng.uniform(3, 8), expected * rng.uniform(0.85, 1.15), 10 ** draws.fixed.uniform(-3, 3)
+    low = rng.uniform(0, 100)
     level = low + gain * (1 - np.exp(-rate * tested))
-    over_time = noisy(0.005, 0.03, tested.size) * gain
-    alike = "white" if kind == "autocorrelated" else kind  # episodes of one evaluation know nothing of each other
-    lucky = [noise(rng, alike, EPISODES * tested.size).reshape(-1, EPISODES) for _ in range(2)]
-    planned, alone = (
-        factor * (level + over_time)[:, None] + fixed.uniform(0.02, 0.1) * gain * luck
-        for factor, luck in zip((1.0, 0.8), lucky, strict=True)
-    )
+    planned, alone = _evaluations(draws, level, gain)
     learnt = 1 - np.exp(-rate * share)
-    swing = [draw(-4.5, -3.5) + draw(0, 1) * np.sin(np.pi * share) - draw(0, 1) * share for _ in range(DIMENSIONS)]
-    spread = of(0.01, 0.05)  # nat; the same in all dimensions
-    pi_scale = 10 ** fixed.uniform(-2, 1)
-    sds = {"log_std_per_dim": spread, "pi_loss": pi_scale * of(0.02, 0.1), "episode_return": gain * of(0.03, 0.1)}
-    noises = {
-        "pi_loss": sds["pi_loss"] * noise(rng, kind, points),
-        "episode_return": sds["episode_return"] * noise(rng, kind, points),
-        "policy_entropy": noisy(0.05, 0.2),
-    }
-    target = scale * learnt
-    train = {
-        "log_std_per_dim": np.stack([curve + spread * noise(rng, kind, points) for curve in swing], axis=1),
-        "policy_entropy": draw(-2, 4) + draw(1, 6) * np.exp(-draw(1, 3) * share) + noises["policy_entropy"],
-        "pi_loss": -pi_scale * learnt * draw(0.5, 2) + noises["pi_loss"],
-        "td_target_mean": target + scale * noisy(0.01, 0.05),
-        "value_pred_mean": target + scale * noisy(0.01, 0.05),
-        "optimism_gap": scale * noisy(0.01, 0.07),
-        "value_error_abs_mean": scale * (0.02 + share * np.exp(-6 * share)) * np.exp(noisy(0.02, 0.15)),
-        "td_target_std_across_heads": scale * draw(0.02, 0.1) * np.exp(noisy(0.02, 0.2)),
-        "value_std_across_q_heads": scale * draw(0.02, 0.1) * np.exp(noisy(0.02, 0.2)),
-        "consistency_loss": loss(share),
-        "reward_error_abs_mean": loss(share),
-    }
+    train, noises, sds = _training(draws, learnt, gain, scale)
     evaluation = {
         "eval_return_planner": planned.mean(1), "eval_return_planner_episodes": planned,
         "eval_return_policy": alone.mean(1), "eval_return_policy_episodes": alone,
-        "value_bias": scale * (draw(-0.05, 0.05) + noisy(0.02, 0.1, tested.size)),
+        "value_bias": scale * (rng.uniform(-0.05, 0.05) + draws.noisy(0.02, 0.1, tested.size)),
     }  # fmt: skip
     episode = {"episode_return": low + gain * learnt + noises["episode_return"]}
-    validation = {"validation/consistency_loss": loss(tested)}
+    validation = {"validation/consistency_loss": draws.loss(tested)}
     columns = {"train": train, "eval": evaluation, "episode": episode, "validation": validation}
+    target = scale * learnt
     value_scale = float(abs(target[-points // 4 :].mean()) + np.ptp(np.percentile(target, [5, 95])))
-    kept = None
-    if kind == "missing":
-        kept = rng.random(points) >= MISSING
-        kept[[0, -1]] = True
-    return Curves(columns, gain, value_scale, level, noises, sds, kept)
+    return Curves(columns, gain, value_scale, level, noises, sds, draws.logged(points))
 
 
-Fault = Callable[[Curves, float, np.random.Generator], Curves]
+def _evaluations(draws: _Draws, level: np.ndarray, gain: float) -> list[np.ndarray]:
+    """Episodes (evaluations, EPISODES), with planning and of the policy alone."""
+    over_time = draws.noisy(0.005, 0.03, level.size) * gain
+    # episodes of one evaluation are independent of each other
+    kind = "white" if draws.kind == "autocorrelated" else draws.kind
+    luck = [noise(draws.rng, kind, EPISODES * level.size).reshape(-1, EPISODES) for _ in range(2)]
+    return [
+        factor * (level + over_time)[:, None] + draws.fixed.uniform(0.02, 0.1) * gain * own
+        for factor, own in zip((1.0, 0.8), luck, strict=True)
+    ]
+
+
+def _training(
+    draws: _Draws, learnt: np.ndarray, gain: float, scale: float
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, float]]:
+    """(columns, noises, sds) of the training rows. learnt: share of the gain, (points,)."""
+    points, draw, of = learnt.size, draws.rng.uniform, draws.of
+    share = share_of(points)
+    swing = [draw(-4.5, -3.5) + draw(0, 1) * np.sin(np.pi * share) - draw(0, 1) * share for _ in range(DIMENSIONS)]
+    spread = of(0.01, 0.05)  # nat; the same in all dimensions
+    pi_scale = 10 ** draws.fixed.uniform(-2, 1)
+    sds = {"log_std_per_dim": spread, "pi_loss": pi_scale * of(0.02, 0.1), "episode_return": gain * of(0.03, 0.1)}
+    noises = {name: sds[name] * draws.noise(points) for name in ("pi_loss", "episode_return")}
+    noises["policy_entropy"] = draws.noisy(0.05, 0.2, points)
+    target = scale * learnt
+    train = {
+        "log_std_per_dim": np.stack([curve + spread * draws.noise(points) for curve in swing], axis=1),
+        "policy_entropy": draw(-2, 4) + draw(1, 6) * np.exp(-draw(1, 3) * share) + noises["policy_entropy"],
+        "pi_loss": -pi_scale * learnt * draw(0.5, 2) + noises["pi_loss"],
+        "td_target_mean": target + scale * draws.noisy(0.01, 0.05, points),
+        "value_pred_mean": target + scale * draws.noisy(0.01, 0.05, points),
+        "optimism_gap": scale * draws.noisy(0.01, 0.07, points),
+        "value_error_abs_mean": scale * (0.02 + share * np.exp(-6 * share)) * np.exp(draws.noisy(0.02, 0.15, points)),
+        "td_target_std_across_heads": scale * draw(0.02, 0.1) * np.exp(draws.noisy(0.02, 0.2, points)),
+        "value_std_across_q_heads": scale * draw(0.02, 0.1) * np.exp(draws.noisy(0.02, 0.2, points)),
+        "consistency_loss": draws.loss(share),
+        "reward_error_abs_mean": draws.loss(share),
+    }
+    return train, noises, sds
+
 
 # --- faults ---------------------------------------------------------------------------------------------
+
+Fault = Callable[[Curves, float, np.random.Generator], Curves]
 
 
 def _returns(c: Curves, change: np.ndarray, name: str = "eval_return_planner") -> Curves:
@@ -198,7 +230,7 @@ def _waves(share: np.ndarray) -> np.ndarray:
     return np.sin(2 * np.pi * 4 * share) / 2
 
 
-def _logged(c: Curves, first: int, end: int) -> np.ndarray:
+def logged_rows(c: Curves, first: int, end: int) -> np.ndarray:
     """The rows from `first` to `end` that are logged: a spike between rows is no spike."""
     rows = np.arange(first, end)
     return rows if c.kept is None else rows[c.kept[first:end]]
@@ -250,7 +282,7 @@ def spiked(kind: str, name: str, logs: bool = True) -> Fault:
     def put(c: Curves, effect: float, rng: np.random.Generator) -> Curves:
         values = c.columns[kind][name]
         curve = np.log(values) if logs else values.copy()
-        at = rng.choice(_logged(c, round(0.2 * curve.size), curve.size - 5), 3, replace=False)
+        at = rng.choice(logged_rows(c, round(0.2 * curve.size), curve.size - 5), 3, replace=False)
         curve[at] += effect * np.ptp(np.percentile(curve, [5, 95]))
         return c.with_columns(kind, **{name: np.exp(curve) if logs else curve})
 
@@ -302,85 +334,6 @@ def few_episodes(c: Curves, effect: float, rng: np.random.Generator) -> Curves:
     return c.with_columns("eval", eval_return_planner=episodes.mean(1), eval_return_planner_episodes=episodes)
 
 
-# --- kinds of faults by their size in units of the noise -------------------------------------------------
-
-
-def single_rows(count: int) -> Fault:
-    """`count` rows of the policy loss off by `effect` standard deviations of its noise."""
-
-    def put(c: Curves, effect: float, rng: np.random.Generator) -> Curves:
-        loss = c.columns["train"]["pi_loss"].copy()
-        at = rng.choice(_logged(c, round(0.15 * loss.size), loss.size - 4), count, replace=False)
-        loss[at] += effect * c.sds["pi_loss"] * rng.choice([-1, 1], count)
-        return c.with_columns("train", pi_loss=loss)
-
-    return put
-
-
-def stretch_of(rows: int) -> Fault:
-    """`rows` neighbouring rows of the policy loss off by `effect` standard deviations of its noise."""
-
-    def put(c: Curves, effect: float, rng: np.random.Generator) -> Curves:
-        loss = c.columns["train"]["pi_loss"].copy()
-        start = rng.integers(round(0.15 * loss.size), loss.size - rows - 3)
-        loss[start : start + rows] += effect * c.sds["pi_loss"] * rng.choice([-1, 1])
-        return c.with_columns("train", pi_loss=loss)
-
-    return put
-
-
-def switching(period: float, square: bool) -> Fault:
-    """A dimension of log_std that goes up and down by `effect` nat with a period of that many rows."""
-
-    def put(c: Curves, effect: float, rng: np.random.Generator) -> Curves:
-        which = np.arange(DIMENSIONS) == rng.integers(DIMENSIONS)
-        values = c.columns["train"]["log_std_per_dim"]
-        phase = np.arange(len(values)) / period + rng.uniform()
-        wave = np.where(phase % 1 < 0.5, 0.5, -0.5) if square else np.sin(2 * np.pi * phase) / 2
-        return c.with_columns("train", log_std_per_dim=values + effect * wave[:, None] * which)
-
-    return put
-
-
-def switching_from(c: Curves, onset: float, rng: np.random.Generator) -> Curves:
-    """A dimension of log_std that switches by 0.4 to 1 nat from `onset` on, a share of training."""
-    values = c.columns["train"]["log_std_per_dim"]
-    wave = switching(float(rng.choice([2, 5, 10, 20])), True)(c, rng.uniform(0.4, 1.0), rng)
-    late = share_of(len(values))[:, None] >= onset
-    return c.with_columns("train", log_std_per_dim=np.where(late, wave.columns["train"]["log_std_per_dim"], values))
-
-
-def spikes_from(c: Curves, onset: float, rng: np.random.Generator) -> Curves:
-    """Twelve rows of the policy loss off by 20 standard deviations of its noise, the first at `onset`."""
-    loss = c.columns["train"]["pi_loss"].copy()
-    first = round(onset * loss.size)
-    at = [first, *rng.choice(_logged(c, first + 1, loss.size - 4), 11, replace=False)]
-    loss[at] += 20 * c.sds["pi_loss"] * rng.choice([-1, 1], 12)
-    return c.with_columns("train", pi_loss=loss)
-
-
-def training_falls_at_the_end(c: Curves, effect: float, rng: np.random.Generator) -> Curves:
-    """By `effect` standard deviations of the noise in the last 5 %, with noise of 10 % of the gain."""
-    returns, drawn = c.columns["episode"]["episode_return"], c.noises["episode_return"]
-    sd = 0.1 * c.gain
-    last = np.arange(returns.size) >= returns.size - max(1, round(0.05 * returns.size))
-    louder = returns + (sd / c.sds["episode_return"] - 1) * drawn
-    return c.with_columns("episode", episode_return=louder - effect * sd * last)
-
-
-def one_value_an_evaluation(c: Curves, effect: float, rng: np.random.Generator) -> Curves:
-    """`evaluation_collapses` without values per episode, as in imported curves."""
-    fallen = evaluation_collapses(c, effect, rng).columns["eval"]
-    return dataclasses.replace(c, columns={**c.columns, "eval": {"eval_return_planner": fallen["eval_return_planner"]}})
-
-
-def rises_late(c: Curves, effect: float, rng: np.random.Generator) -> Curves:
-    """Nothing learnt until the last `effect` of training, then a rise to 45 % of what the sweep gains."""
-    share = share_of(c.level.size)
-    late = c.level[0] + 0.45 * c.gain * np.clip((share - 1 + effect) / effect, 0, 1)
-    return _returns(c, late - c.level)
-
-
 SHARES, RANGES, FACTORS = (0.1, 0.2, 0.3, 0.5, 1.0), (0.5, 1.0, 1.5, 2.0, 4.0), (1.25, 1.5, 2.0, 3.0, 5.0)
 # Detector -> (effect sizes, the fault)
 FAULTS: dict[str, tuple[Sequence[float], Fault]] = {
@@ -409,30 +362,3 @@ FAULTS: dict[str, tuple[Sequence[float], Fault]] = {
     "validation_rises": (FACTORS, loss_grows("validation/consistency_loss", "validation")),
     "reward_degrades": (FACTORS, loss_grows("reward_error_abs_mean")),
 }
-
-
-@dataclass(frozen=True)
-class Kind:
-    """A kind of a fault, by size. rows: of the run in which it is tried."""
-
-    title: str
-    flag: str
-    fault: Fault
-    effects: Sequence[float]
-    rows: Sequence[int] = SIZES
-
-
-SDS, NATS = (4, 6, 8, 10, 12, 16, 24, 32), (0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.7, 1.0)
-FROM_40, FROM_200 = SIZES[1:], SIZES[2:]
-KINDS = (
-    *(Kind(f"{count} spikes of one row, SD", "pi_loss_spikes", single_rows(count), SDS, rows)
-      for count, rows in ((3, FROM_40), (5, FROM_40), (7, FROM_40), (15, FROM_200), (30, FROM_200))),
-    *(Kind(f"an excursion of {rows} rows, SD", "pi_loss_spikes", stretch_of(rows), SDS, FROM_40)
-      for rows in (6, 12, 20)),
-    Kind("training return falls in the last 5 %, SD", "training_collapse", training_falls_at_the_end, SDS),
-    *(Kind(f"log_std, {'square' if square else 'sine'} of {period} rows, nat", "log_std_oscillates",
-           switching(period, square), NATS, SIZES if period < 10 else FROM_40)
-      for square in (True, False) for period in (3, 5, 8, 10, 20) if square or period != 20),
-    Kind("evaluation collapses, one value an evaluation, share of the gain", "evaluation_collapse",
-         one_value_an_evaluation, (0.3, 0.4, 0.5, 0.6, 0.8), FROM_40),
-)  # fmt: skip

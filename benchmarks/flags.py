@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from flag_causes import confusion_table
-from flag_curves import FAULTS, KINDS, NOISES, SIZES, Fault, healthy, mapped, noise
+from flag_curves import FAULTS, NOISES, SIZES, Fault, healthy, mapped, noise
+from flag_kinds import KINDS
 from rows import spliced
 from scipy import stats
 
