@@ -330,7 +330,7 @@ def _stopped_configurations(sweep: SweepSummary, chips: Sequence[Chip]) -> list[
 def flag_tables(sweep: SweepSummary, chips: Sequence[Chip]) -> dict[str, Any]:
     """The votes of every configuration on flags that any run raises (`raised`); titles of flags that no run raises
     (`quiet`), of those that could be judged in no run (`unknown`), and of those for which the agent has no metric
-    (`missing`, by the role that is missing)."""
+    (`missing`, by the role that is missing); what flags cannot find in runs of this length and noise (`not_found`)."""
     missing = not_assessed(sweep)
     without = {detector.name for own in missing.values() for detector in own}
     votes = {(v["config_id"], v["flag"]): v for v in sweep.votes.to_dict("records")}
@@ -339,6 +339,7 @@ def flag_tables(sweep: SweepSummary, chips: Sequence[Chip]) -> dict[str, Any]:
     raised = [d for d in known if counts.at[d.name, "raised"]]
     judged = [d for d in known if counts.at[d.name, "assessable"]]
     voted = {config_id for config_id, _ in votes}
+    limits = flags.not_found(sweep.findings)
     rows = [(chip, [(d, votes[chip.config_id, d.name]) for d in raised]) for chip in chips if chip.config_id in voted]
     return {
         "raised": raised,
@@ -346,24 +347,27 @@ def flag_tables(sweep: SweepSummary, chips: Sequence[Chip]) -> dict[str, Any]:
         "quiet": [d.title for d in judged if d not in raised],
         "unknown": [d.title for d in known if d not in judged],
         "missing": [(role, [d.title for d in own]) for role, own in missing.items()],
+        "not_found": [(d.title, limits[d.name]) for d in judged if d.name in limits],
         "causes": _causes(sweep, chips),
         "variance": _variance(sweep),
     }
 
 
 def _causes(sweep: SweepSummary, chips: Sequence[Chip]) -> list[tuple[Chip, list[tuple[str, str, str]]]]:
-    """Per configuration with any sign, (cause, evidence, recommended change), best supported first."""
+    """Per configuration with any sign, (question, evidence, recommended change), best supported first."""
     by_chip = []
     for chip in chips:
         config = sweep.config(chip.config_id).config
-        findings, votes = (frame[frame["config_id"] == chip.config_id] for frame in (sweep.findings, sweep.votes))
         lines = []
-        for hypothesis in hypotheses.hypotheses(findings, votes, sweep.source.agent.diagnostics.causes):
+        for hypothesis in hypotheses.of_configuration(
+            chip.config_id, sweep.findings, sweep.votes, sweep.events, sweep.total_steps,
+            sweep.source.agent.diagnostics.causes,
+        ):  # fmt: skip
             now = ", ".join(
                 f"{key} is {format_plan_value(config[key])}" for key in hypothesis.cause.keys if key in config
             )
             knob = f"{hypothesis.cause.knob} ({now})" if now else hypothesis.cause.knob
-            lines.append((hypothesis.cause.name, hypotheses.format_hypothesis(hypothesis), knob))
+            lines.append((hypothesis.cause.as_question, hypotheses.format_hypothesis(hypothesis), knob))
         if lines:
             by_chip.append((chip, lines))
     return by_chip

@@ -16,9 +16,18 @@ from aggregate.flags.detector import (
     SweepReference,
     series_of,
 )
-from aggregate.flags.detectors import sweep_reference
+from aggregate.flags.reference import sweep_reference
 from aggregate.flags.registry import BY_NAME, COLLAPSE, DETECTORS, detectors_of
-from aggregate.flags.votes import COLUMNS, Evaluations, judge, judge_run, late_evaluations, variance_split, vote
+from aggregate.flags.votes import (
+    COLUMNS,
+    Evaluations,
+    judge,
+    judge_run,
+    late_evaluations,
+    not_found,
+    variance_split,
+    vote,
+)
 
 __all__ = [
     "BY_NAME",
@@ -39,6 +48,7 @@ __all__ = [
     "judge",
     "judge_run",
     "late_evaluations",
+    "not_found",
     "series_of",
     "sweep_reference",
     "variance_split",

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Mapping, Sequence
 
 import numpy as np
-import pandas as pd
+from scipy import ndimage
 
 TREND_DEGREE = 5  # of the polynomial whose residuals are taken as noise
-# Beyond this quantile, tails as heavy as those of Student's t with 4 degrees of freedom are assumed.
-TAIL_FROM, TAIL_EXPONENT = 0.9, 4.0
+STANDARD_ERRORS = 3.0  # from which a difference is not attributed to noise
+WARM_UP = 0.1  # share of rows at the start, where losses fall from their initial value
 
 
 def smooth(values: np.ndarray, window: int) -> np.ndarray:
@@ -65,8 +66,8 @@ def error_of_mean(values: np.ndarray, count: int) -> float:
     """
     n = values.size
     degree = min(TREND_DEGREE, n // 6)
-    basis = np.polynomial.chebyshev.chebvander(np.linspace(-1, 1, n), degree)
-    rest = values - basis @ np.linalg.lstsq(basis, values, rcond=None)[0]
+    basis = _polynomials(n, degree)
+    rest = values - basis @ (basis.T @ values)
     sigma = robust_sd(rest) * np.sqrt(n / (n - degree - 1))
     if not sigma > 0:
         return 0.0
@@ -75,6 +76,12 @@ def error_of_mean(values: np.ndarray, count: int) -> float:
     # the fitted trend removes correlation: correct for this bias
     rho = min(max(rho + (1 + 4 * rho + degree) / n, 0.0), 0.95)
     return float(sigma * np.sqrt(min(1.0, (1 + rho) / (1 - rho) / count)))
+
+
+@functools.lru_cache(maxsize=64)  # a run has a few numbers of rows, each used by many detectors
+def _polynomials(points: int, degree: int) -> np.ndarray:
+    """(points, degree + 1): orthonormal polynomials at evenly spaced points."""
+    return np.linalg.qr(np.polynomial.chebyshev.chebvander(np.linspace(-1, 1, points), degree))[0]
 
 
 def turning_points(curve: np.ndarray, swing: float) -> list[int]:
@@ -101,12 +108,21 @@ def turning_points(curve: np.ndarray, swing: float) -> list[int]:
 
 def largest_swing(values: np.ndarray, reversals: int) -> float:
     """The largest swing for which the curve has at least `reversals` turning points."""
+    values = _corners(values)
     low, high = 0.0, float(np.ptp(values))
     for _ in range(10):
         middle = (low + high) / 2
         enough = len(turning_points(values, middle)) >= reversals
         low, high = (middle, high) if enough else (low, middle)
     return low
+
+
+def _corners(values: np.ndarray) -> np.ndarray:
+    """The ends and the points where the direction changes: all that turning points depend on."""
+    moved = values[np.flatnonzero(np.diff(values, prepend=np.nan) != 0)]
+    rises = np.diff(moved) > 0
+    corners: np.ndarray = moved[[0, *(np.flatnonzero(rises[1:] != rises[:-1]) + 1), -1]]
+    return corners
 
 
 def thinned(steps: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -116,23 +132,38 @@ def thinned(steps: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarr
     return steps[::every], smooth(values, window)[::every]
 
 
-def log_or_asinh(values: np.ndarray, positive: bool) -> np.ndarray:
-    """A loss on a scale on which thresholds do not depend on its magnitude: the log of a `positive` loss, else asinh of
-    the deviation from the median in units of the range."""
-    logs = positive and (values > 0).all()
-    scaled: np.ndarray = np.log(values) if logs else np.arcsinh((values - np.median(values)) / (spread(values) or 1.0))
-    return scaled
+def running_median(values: np.ndarray, rows: int) -> np.ndarray:
+    """Centred running median over an odd number of rows, mirrored at the ends."""
+    medians: np.ndarray = ndimage.median_filter(values, rows, mode="reflect")
+    return medians
 
 
-def spikes(scaled: np.ndarray, chance: float) -> tuple[np.ndarray, float]:
-    """(height (n,), least): distance from the rolling median of 11 points, and the height that a spike must exceed.
+def departures(curve: np.ndarray, level: np.ndarray, distance: int) -> tuple[np.ndarray, float]:
+    """(heights (n,), noise): how far `curve` lies off the nearer of the levels `distance` rows before and after it.
 
-    least: the height that noise with tails of Student's t with 4 degrees of freedom exceeds anywhere in the curve with
-    probability `chance`, extrapolated from the heights' 90 % quantile; both in units of the range.
+    The height is 0 where the curve lies between the two or these differ by more, so that trends, steps and steps in a
+    trend have none, and near the ends, within half of `distance` and 3 rows. noise: robust standard deviation of the
+    difference from the mean of both levels.
     """
-    level = pd.Series(scaled).rolling(11, center=True, min_periods=6).median().to_numpy()
-    height = np.abs(scaled - level)
-    beyond = (1 - TAIL_FROM) * scaled.size / chance
-    least = float(np.quantile(height, TAIL_FROM)) * beyond ** (1 / TAIL_EXPONENT)
-    size = spread(scaled) or np.inf
-    return height / size, least / size
+    at = np.arange(curve.size)
+    last = max(curve.size - distance, 0)
+    before = curve - level[np.maximum(at - distance, 0)]
+    after = curve - level[np.minimum(at + distance, curve.size - 1)]
+    nearer = np.minimum(np.abs(before), np.abs(after))
+    heights = np.where((before * after > 0) & (np.abs(before - after) < nearer), nearer, 0.0)
+    edge = max(distance // 2, 3)
+    heights[:edge] = heights[-edge:] = 0.0
+    inside = ((before + after) / 2)[distance:last]
+    return heights, robust_sd(inside) if inside.size else 0.0
+
+
+def jitter_growth(values: np.ndarray) -> float:
+    """`jitter` of the second half over that of the first without the warm-up; NaN where the first does not move."""
+    half = values.size // 2
+    first, second = jitter(values[int(WARM_UP * values.size) : half]), jitter(values[half:])
+    return second / first if first > 0 else np.nan
+
+
+def by_rows(table: Mapping[int, float], rows: int) -> float:
+    """A threshold from a table by number of rows, interpolated in their logarithm; constant beyond its ends."""
+    return float(np.interp(np.log(rows), np.log(list(table)), list(table.values())))

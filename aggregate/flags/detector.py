@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -14,6 +14,7 @@ from aggregate.inputs.metric_words import with_unit
 from sweepwise.core.agent import AgentDescription
 from sweepwise.core.metrics import Metric
 
+NOT_FOUND = "not found: "  # begins what a detector cannot see, in the text of a finding
 FLAG, WARN, OK, NOT_ASSESSABLE = "flag", "warn", "ok", "not assessable"
 
 
@@ -40,12 +41,12 @@ class SweepReference:
     """Values of the whole sweep that a run is compared with; NaN where unknown.
 
     low, best: worst start and best level of the primary metric, over the sweep's runs; `best` is the smaller one where
-    lower is better. jitter: row-to-row noise of the baseline's policy loss in the second half of training.
+    lower is better. jitter_growth: of the baseline's policy loss (`curve_features.jitter_growth`).
     """
 
     low: float = np.nan
     best: float = np.nan
-    jitter: float = np.nan
+    jitter_growth: float = np.nan
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,11 @@ class RunView:
         """sign x primary metric rises with quality."""
         return self.agent.catalogue.sign
 
+    @property
+    def sweep_gain(self) -> float:
+        """What the sweep's best run gained on its worst start, NaN where unknown."""
+        return self.sign * (self.reference.best - self.reference.low)
+
     def metric(self, role: str) -> Metric | None:
         return self.agent.catalogue.roles.get(role)
 
@@ -89,16 +95,19 @@ class RunView:
             return np.empty(0), []
         values = np.asarray(rows[metric.name], dtype=object)
         there = pd.notna(values)
-        lists = [np.atleast_1d(np.asarray(v, dtype=float)) for v in values[there]]
+        lists = [
+            v if isinstance(v, np.ndarray) and v.ndim == 1 and v.dtype == float else np.atleast_1d(np.asarray(v, float))
+            for v in values[there]
+        ]
         return np.asarray(rows["step"], dtype=float)[there], lists
 
     def halves(self) -> Halves:
         """Odd and even episodes of the evaluations whose episodes are two or more and finite; neighbouring evaluations
-        where the agent logs no episodes."""
-        if self.metric("primary_episodes") is None:
-            return paired(self.quality("primary"))
+        where the run has no such episodes, as in imported curves."""
         steps, episodes = self.lists("primary_episodes")
         kept = [i for i, e in enumerate(episodes) if e.size > 1 and np.isfinite(e).all()]
+        if not kept:
+            return paired(self.quality("primary"))
         pairs = np.array([(episodes[i][::2].mean(), episodes[i][1::2].mean()) for i in kept]).reshape(-1, 2)
         return Halves(steps[kept], self.sign * pairs[:, 0], self.sign * pairs[:, 1], len(kept))
 
@@ -137,7 +146,8 @@ class Finding:
     """The result of a detector on one run.
 
     The flag is raised where `measured` exceeds `least`, the largest of the detector's threshold, the noise of this run
-    and the smallest change that counts. onset: step. measured, least and onset are NaN where there is none.
+    and the smallest change that counts. onset: step. measured, least and onset are NaN where there is none. not_found:
+    the faults that the detector cannot see at the length and noise of this run.
     """
 
     state: str
@@ -145,6 +155,13 @@ class Finding:
     least: float = np.nan
     onset: float = np.nan
     detail: str = ""
+    not_found: str = ""
+
+    @property
+    def text(self) -> str:
+        """The detail, and of a run without the flag what could have been missed."""
+        limits = f"{NOT_FOUND}{self.not_found}" if self.not_found and self.state == OK else ""
+        return "; ".join(filter(None, (self.detail, limits)))
 
 
 @dataclass(frozen=True)
@@ -173,7 +190,6 @@ class Detector:
 
     def of(self, agent: AgentDescription) -> Detector:
         """With the agent's metric, "" where no metric has the role, its threshold, and the help for both."""
-        named = next((metric.name for metric in self._metrics(agent)), self.metric)
         threshold = agent.diagnostics.thresholds.get(self.name, self.threshold)
         change, differs = agent.diagnostics.smallest_change, agent.diagnostics.training_differs
         counts = bool(change) and "primary" in agent.catalogue.roles
@@ -184,7 +200,11 @@ class Detector:
             change=f" and {with_unit(change, agent.catalogue.primary)}" if counts else "",
             differs=f"; {differs}" if differs else "",
         )
-        return dataclasses.replace(self, metric=named, threshold=threshold, help=words)
+        return dataclasses.replace(self, metric=self.metric_of(agent), threshold=threshold, help=words)
+
+    def metric_of(self, agent: AgentDescription) -> str:
+        """The name of the agent's metric; `metric` where none has the role."""
+        return next((metric.name for metric in self._metrics(agent)), self.metric)
 
     def assess(self, run: RunView) -> Finding:
         """The finding on one run; not assessable where the agent has no metric of a role that is needed."""
@@ -201,6 +221,9 @@ class Detector:
         return [agent.catalogue.roles[role] for role in (self.role, self.instead) if role in agent.catalogue.roles]
 
 
+Judge = Callable[[RunView, Detector], Finding]
+
+
 def too_few(points: int, detector: Detector) -> Finding:
     return Finding(NOT_ASSESSABLE, detail=f"{points} points, needs {detector.min_points}")
 
@@ -213,3 +236,17 @@ def finding(measured: float, least: float, onset: float, detail: str, also: bool
     """A flag where `measured` exceeds `least` and a second condition, `also`, holds; else ok."""
     raised = bool(measured > least and also)
     return Finding(FLAG if raised else OK, float(measured), float(least), float(onset) if raised else np.nan, detail)
+
+
+def strongest(kinds: Sequence[Finding], not_found: str = "") -> Finding:
+    """Of findings about several kinds of one fault, the one that exceeds its threshold most; raised ones first."""
+
+    def excess(kind: Finding) -> tuple[bool, float]:
+        return kind.state == FLAG, kind.measured / kind.least if kind.least > 0 else 0.0
+
+    return dataclasses.replace(max(kinds, key=excess), not_found=not_found)
+
+
+def first_step(steps: np.ndarray, over: np.ndarray) -> float:
+    """First step where `over` is True; the last step if it never is."""
+    return float(steps[np.argmax(over)] if over.any() else steps[-1])

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from aggregate.flags.curve_features import variances
-from aggregate.flags.detector import FLAG, NOT_ASSESSABLE, OK, WARN, RunView
-from aggregate.flags.detectors import sweep_reference
+from aggregate.flags.detector import FLAG, NOT_ASSESSABLE, NOT_FOUND, OK, WARN, RunView
+from aggregate.flags.reference import sweep_reference
 from aggregate.flags.registry import DETECTORS
 
 WARN_SHARE, FLAG_SHARE = 1 / 3, 1 / 2  # of the seeds that could be judged
@@ -40,7 +40,7 @@ def judge(runs: Iterable[tuple[str, int, RunView]], baseline: str | None = None)
 def judge_run(config_id: str, seed: int, view: RunView) -> list[tuple[Any, ...]]:
     """The lines of one run, whose `reference` is set."""
     return [
-        (config_id, seed, d.name, f.state, d.of(view.agent).metric, f.onset, f.measured, f.least, d.unit, f.detail)
+        (config_id, seed, d.name, f.state, d.metric_of(view.agent), f.onset, f.measured, f.least, d.unit, f.text)
         for d in DETECTORS
         for f in [d.assess(view)]
     ]
@@ -97,6 +97,19 @@ def _about_trend(values: np.ndarray) -> float:
     at = np.arange(values.size)
     rest = values - np.polyval(np.polyfit(at, values, 1), at)
     return float(rest @ rest / (values.size - 2))
+
+
+def not_found(findings: pd.DataFrame) -> dict[str, str]:
+    """Flag -> what runs without it may still have, in the run whose length and noise limit the flag most.
+
+    Of flags that say nothing of it: the largest value that a run had to exceed.
+    """
+    quiet = findings[(findings["state"] == OK) & (findings["threshold"] > 0)]
+    limits = {}
+    for line in quiet.sort_values("threshold", ascending=False).drop_duplicates("flag").to_dict("records"):
+        limit = str(line["detail"] or "").partition(NOT_FOUND)[2]
+        limits[str(line["flag"])] = limit or f"less than {line['threshold']:.3g} {line['unit']}"
+    return limits
 
 
 def vote(findings: pd.DataFrame) -> pd.DataFrame:

@@ -222,9 +222,11 @@ def _raised_flags(sweep: SweepSummary) -> tuple[str, str]:
 
 
 def _best_hypothesis(sweep: SweepSummary, config_id: str) -> str:
-    """The best supported hypothesis about what a configuration updates too fast, "" for none."""
-    findings, votes = (frame[frame["config_id"] == config_id] for frame in (sweep.findings, sweep.votes))
-    for best in hypotheses.hypotheses(findings, votes, sweep.source.agent.diagnostics.causes)[:1]:
+    """The best supported hypothesis about what causes the flags of a configuration, "" for none."""
+    causes = sweep.source.agent.diagnostics.causes
+    for best in hypotheses.of_configuration(
+        config_id, sweep.findings, sweep.votes, sweep.events, sweep.total_steps, causes
+    )[:1]:
         signs = f"{len(best.signs)} of {best.judged} signs"
-        return f" (is its {best.cause.name} updated too fast? {signs}; {best.cause.knob})"
+        return f" ({best.cause.as_question} {signs}; {best.cause.knob})"
     return ""

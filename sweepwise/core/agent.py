@@ -39,12 +39,21 @@ class Capabilities:
 @dataclass(frozen=True)
 class Cause:
     """A hypothesis about what goes wrong. signs: flags that support it. knob: the recommended change. keys:
-    hyperparameters whose value is reported."""
+    hyperparameters whose value is reported. against: flags that rule it out. events: of the schedule; the hypothesis is
+    that one of them causes the signs, so these must begin there. question: the hypothesis as a question; default:
+    whether the part that has its name is updated too fast."""
 
     name: str
     signs: tuple[str, ...]
     knob: str
     keys: tuple[str, ...]
+    against: tuple[str, ...] = ()
+    events: tuple[str, ...] = ()
+    question: str = ""
+
+    @property
+    def as_question(self) -> str:
+        return self.question or f"is its {self.name} updated too fast?"
 
 
 @dataclass(frozen=True)
@@ -140,12 +149,17 @@ def _known(record: Any, stored: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in stored.items() if name in record.__dataclass_fields__}
 
 
+def _cause(stored: Mapping[str, Any]) -> Cause:
+    known = _known(Cause, stored)
+    lists = ("signs", "keys", "against", "events")
+    return Cause(**{**known, **{name: tuple(known[name]) for name in lists if name in known}})
+
+
 def _diagnostics(stored: Mapping[str, Any]) -> Diagnostics:
-    causes = (_known(Cause, cause) for cause in stored.get("causes", ()))
     limits = stored.get("log_std_limits")
     return Diagnostics(**{
         **_known(Diagnostics, stored),
-        "causes": tuple(Cause(**{**c, "signs": tuple(c["signs"]), "keys": tuple(c["keys"])}) for c in causes),
+        "causes": tuple(map(_cause, stored.get("causes", ()))),
         "confounded": tuple(Confounding(**_known(Confounding, one)) for one in stored.get("confounded", ())),
         "log_std_limits": tuple(limits) if limits else None,
     })  # fmt: skip

@@ -162,7 +162,7 @@ def test_the_reference_of_a_loss_is_its_highest_start_and_its_lowest_level() -> 
         reference = sweep_reference(series, (), sign)
         assert (reference.low, reference.best) == (-sign * 9.0, -sign * 1.0)
     empty = sweep_reference([Series(np.empty(0), np.empty(0))], (), -1)
-    assert np.isnan([empty.low, empty.best, empty.jitter]).all()
+    assert np.isnan([empty.low, empty.best, empty.jitter_growth]).all()
 
 
 def test_an_inner_level_is_set_against_the_better_end_of_a_loss() -> None:
@@ -256,6 +256,7 @@ def test_an_agent_with_one_metric_is_judged_by_what_it_has() -> None:
                for name, line in judged.items() if name not in assessed}  # fmt: skip
     assert missing == {
         "training_collapse": "training_return", "training_above_evaluation": "training_return",
+        "few_episodes": "primary_episodes",
         "policy_alone_noise": "policy_without_mpc", "log_std_oscillates": "log_std", "log_std_at_floor": "log_std",
         "entropy_collapse": "policy_entropy", "pi_loss_spikes": "policy_loss", "pi_loss_variance": "policy_loss",
         "value_bias": "value_bias", "value_off_target": "value_lag", "value_overshoots": "value_prediction",

@@ -45,7 +45,8 @@ def finding_of(name: str, run: RunView) -> Finding:
 def mapped(run: RunView, change: Callable[[str, str, np.ndarray], np.ndarray]) -> RunView:
     """`run` with change(kind, column, values) for every column of numbers, each row of one of lists."""
     rows = {}
-    for kind, frame in run.rows.items():
+    for kind, table in run.rows.items():
+        frame = pd.DataFrame(table)
         columns: dict[str, Any] = {}
         for name in frame.columns.drop(["nonfinite"]):
             own = frame[name]
@@ -119,8 +120,8 @@ def test_a_flag_has_its_evidence_and_what_could_not_be_judged_none(case: tuple[s
             assert 0 < finding.onset <= run.total_steps
         assert finding.detail or finding.state not in (FLAG, NOT_ASSESSABLE)
     metric = METRIC[name]
-    without = {kind: rows.drop(columns=metric, errors="ignore") for kind, rows in run.rows.items()}
-    without = {kind: rows.drop(columns=f"{metric}_episodes", errors="ignore") for kind, rows in without.items()}
+    gone = {metric, f"{metric}_episodes"}
+    without = {kind: {c: v for c, v in rows.items() if c not in gone} for kind, rows in run.rows.items()}
     assert finding_of(name, dataclasses.replace(run, rows=without)).state == NOT_ASSESSABLE
 
 
@@ -163,7 +164,7 @@ def test_coarser_rows_are_judged_alike(seed: int, which: str, bins: int) -> None
     effects, fault = generator.FAULTS[name]
     curves = generator.healthy(rng, "white", 400)
     run = (fault(curves, effects[-1], rng) if which == "fault" else curves).view()
-    train = run.rows["train"].drop(columns="nonfinite")
+    train = pd.DataFrame(run.rows["train"]).drop(columns="nonfinite")
     stacked = {c: np.stack(train[c].to_numpy()) for c in train.columns}
     coarse = {c: v.reshape(-1, bins, *v.shape[1:]).mean(1) if c != "step" else v[bins - 1 :: bins]
               for c, v in stacked.items()}  # fmt: skip

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from aggregate.flags import FLAG, NOT_ASSESSABLE, OK, WARN, RunView, late_evaluations, variance_split, vote
+from aggregate.flags import FLAG, NOT_ASSESSABLE, OK, WARN, RunView, late_evaluations, not_found, variance_split, vote
 from tdmpc.description import DESCRIPTION
 
 
@@ -47,3 +47,12 @@ def test_votes_over_seeds() -> None:
     assert votes_of(FLAG, OK, OK, OK, OK, OK) == (OK, 1, 6)
     assert votes_of(FLAG, NOT_ASSESSABLE, NOT_ASSESSABLE) == (FLAG, 1, 1)  # of those that could be judged
     assert votes_of(NOT_ASSESSABLE, NOT_ASSESSABLE) == (NOT_ASSESSABLE, 0, 0)
+
+
+def test_what_could_not_be_found_is_that_of_the_run_that_limits_a_flag_most() -> None:
+    lines = [
+        ("a", OK, 0.3, "fine; not found: less than 30"), ("a", OK, 0.5, "fine; not found: less than 50"),
+        ("a", FLAG, 0.9, "fell"), ("b", OK, 0.25, ""), ("c", NOT_ASSESSABLE, np.nan, "few"), ("d", OK, 0.0, ""),
+    ]  # fmt: skip
+    findings = pd.DataFrame(lines, columns=["flag", "state", "threshold", "detail"]).assign(unit="nat")
+    assert not_found(findings) == {"a": "less than 50", "b": "less than 0.25 nat"}

@@ -141,7 +141,16 @@ def test_descriptions_survive_json() -> None:
     full = dataclasses.replace(
         AGENT,
         capabilities=Capabilities("exact", evaluate=True, seeds_batched=True),
-        diagnostics=Diagnostics({"plateau": 0.4}, 1.5, (Cause("lr", ("plateau",), "lower lr", ("lr",)),)),
+        diagnostics=Diagnostics(
+            {"plateau": 0.4},
+            1.5,
+            (
+                Cause("lr", ("plateau",), "lower lr", ("lr",)),
+                Cause(
+                    "warm-up", ("plateau",), "a longer one", (), against=("diverged",), events=("warm",), question="?"
+                ),
+            ),
+        ),
     )
     for description in (full, DESCRIPTION):
         assert AgentDescription.from_json(json.loads(json.dumps(description.to_json()))) == description

@@ -105,6 +105,15 @@ def test_flags_without_a_metric_are_listed_as_not_assessed(page: str) -> None:
     assert "entropy_collapse" not in flags  # no card, no cell and no definition
 
 
+def test_the_report_says_what_flags_cannot_find(page: str) -> None:
+    listed = page.partition("What these flags cannot find in runs of this length and noise")[2].partition("</details>")[
+        0
+    ]
+    assert re.findall("<li>([^<]*)</li>", listed) == [
+        "evaluation collapses late: less than 0.3 x.", "value heads disagree: less than 0.2 x.",
+    ]  # fmt: skip
+
+
 def test_nothing_of_an_agent_is_markup(page: str, foreign: ModuleType) -> None:
     assert {"img", "u", "i"} & Visible(page).tags == set()
     for metric in foreign.METRICS:
