@@ -1,13 +1,14 @@
 """How long the rows of many runs take to read and to judge, and how much memory, beside a bare scan of the same files.
 
     pip install polars duckdb               not needed by the package; one that is missing is left out
-    python benchmarks/loading.py            1,000 runs of 1,000 rows and 50 metrics in shards of 100 rows: 10,000 files
-    python benchmarks/loading.py --runs 48 --shard 500
+    python benchmarks/loading.py            1,000 runs of 1,000 rows and 50 metrics in shards of 500 rows, as the
+                                            trainer writes them: 2,000 files
+    python benchmarks/loading.py --runs 48 --shard 100
 
 Each line is a fresh process; the files are in the page cache for all of them. Seconds and memory are counted from
 after the imports, the processor's seconds over all threads and processes. Memory is the most that the process ever
 held; those that it started count in full, though they share most of it with the first. "cold" finds no cache of
-merged rows, "cached" the one that "cold" wrote, "new shards" the same with one more shard in every tenth run. The
+merged rows and of results, "cached" the ones that "cold" wrote, "one new shard" the same after one more shard. The
 table is for docs/loading.md.
 """
 
@@ -201,9 +202,11 @@ def _compare(root: Path, runs: int, rows: int, per_shard: int, times: int) -> No
     _line("load, cached", "load", root, runs, rows, times)
     _cold("load and summarise, cold", "summarise", root, runs, rows)
     _line("load and summarise, cached", "summarise", root, runs, rows, times)
-    for folder, number in folders[::10]:
+    write(*folders[0], rows, rows + per_shard, per_shard)
+    _line("load and summarise, one new shard", "summarise", root, runs, rows)
+    for folder, number in folders[10::10]:
         write(folder, number, rows, rows + per_shard, per_shard)
-    _line("load, new shards", "load", root, runs, rows)
+    _line("load, a new shard in every tenth run", "load", root, runs, rows)
     if scans:
         print(f"\nload, cold: {min(cold)[0] / min(scans)[0]:.1f} times the faster scan")
 
@@ -217,7 +220,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=1000)
     parser.add_argument("--rows", type=int, default=1000, help="of a run (default: %(default)s)")
-    parser.add_argument("--shard", type=int, default=100, help="rows of a shard (default: %(default)s)")
+    parser.add_argument("--shard", type=int, default=500, help="rows of a shard (default: %(default)s)")
     parser.add_argument("--times", type=int, default=3, help="processes per line, of which the quickest counts")
     parser.add_argument("--measure", choices=WORK, help=argparse.SUPPRESS)
     parser.add_argument("--root", type=Path, help="folder for the files, which stay there; a temporary one otherwise")

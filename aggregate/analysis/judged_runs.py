@@ -4,43 +4,26 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
 
 from aggregate import flags
-from aggregate.analysis import factor_effects
+from aggregate.analysis import factor_effects, judged_cache
+from aggregate.analysis.judged_cache import JudgedRun, Judging
 from aggregate.analysis.run_scores import LAST_POINTS, run_scores
 from aggregate.inputs.parallel import mapping
 from aggregate.inputs.progress import tracked
 from aggregate.inputs.runs import ConfigSource, Loaded, RunRows, RunSource
 from aggregate.statistics import step_bins
 from sweepwise.core.agent import AgentDescription
-from sweepwise.core.metrics import KINDS, Catalogue, Metric
+from sweepwise.core.metrics import KINDS, Catalogue
 
 BINNED = ("train", "episode")
-_COMPARED = ("primary", "policy_loss")  # roles of the metrics that are compared over the runs of a sweep
+NO_REFERENCE = flags.SweepReference()
+FLAG_COLUMN = flags.COLUMNS.index("flag")
 RequestedRuns = Sequence[tuple[ConfigSource, RunSource]]
-
-
-@dataclass(frozen=True)
-class JudgedRun:
-    """Results of one run. Its rows are not kept.
-
-    curves: by kind, step and metrics. events: event -> first step. scores: `run_scores`. findings: `flags.judge_run`.
-    late: `factor_effects.last_quarter`. evaluations: `flags.late_evaluations`. random: seed, step and return of the
-    episodes before training.
-    """
-
-    curves: dict[str, pd.DataFrame]
-    events: dict[str, int]
-    scores: dict[str, float | bool]
-    findings: list[tuple[Any, ...]]
-    late: dict[str, float]
-    evaluations: flags.Evaluations
-    random: set[tuple[int, int, float]]
-    last_step: int
 
 
 def judge_runs(
@@ -50,40 +33,66 @@ def judge_runs(
     pairs = [(config, loaded.runs[run.config_id, run.seed]) for config, run in requested]
     bins = {kind: step_bins.bin_count(known, total) for kind in BINNED
             if (known := [rows.spacing[kind] for _, rows in pairs if kind in rows.spacing])}  # fmt: skip
-    own = [pair for pair in pairs if pair[0].config_id == baseline]
+    judging = Judging.of(agent, bins, total)
     with mapping(len(pairs), waits=False) as over:
-        tested, losses = (functools.partial(_series, metric=agent.catalogue.roles.get(role)) for role in _COMPARED)
-        reference = flags.sweep_reference(over(tested, pairs), over(losses, own), agent.catalogue.sign)
-        judge = functools.partial(_judge_run, agent=agent, reference=reference, bins=bins, total=total)
-        results = tracked(over(judge, pairs), len(pairs), "judging runs")
-        return {(run.config_id, run.seed): result for (_, run), result in zip(requested, results, strict=True)}
+        single = over(functools.partial(_judge_single, judging=judging), pairs)
+        runs = list(tracked(single, len(pairs), "judging runs"))
+        own = [run.levels for (config, _), run in zip(pairs, runs, strict=True) if config.config_id == baseline]
+        reference = flags.sweep_reference((run.levels for run in runs), own, agent.catalogue.sign)
+        compared = over(functools.partial(_judge_compared, judging=judging, reference=reference), pairs)
+        return {
+            (source.config_id, source.seed): replace(run, findings=_in_order(run.findings, lines))
+            for (_, source), run, lines in zip(requested, runs, compared, strict=True)
+        }
 
 
 Pair = tuple[ConfigSource, RunRows]
+Lines = list[tuple[Any, ...]]  # of `flags.COLUMNS`
 
 
-def _series(pair: Pair, metric: Metric | None) -> flags.Series:
+def _judge_single(pair: Pair, judging: Judging) -> JudgedRun:
+    """What a run is by itself."""
+    return judged_cache.single(*pair, judging, functools.partial(_results, pair, judging))
+
+
+def _judge_compared(pair: Pair, judging: Judging, reference: flags.SweepReference) -> Lines:
+    """The findings of the detectors that compare a run with its sweep."""
+
+    def judge() -> Lines:
+        run = pair[1].source
+        return flags.judge_run(run.config_id, run.seed, _view(pair, judging.agent, reference), flags.COMPARING)
+
+    return judged_cache.compared(*pair, judging, reference, judge)
+
+
+def _view(pair: Pair, agent: AgentDescription, reference: flags.SweepReference = NO_REFERENCE) -> flags.RunView:
     config, rows = pair
-    return flags.series_of(rows.columns((metric.kind,), config.total_steps) if metric else {}, metric)
-
-
-def _judge_run(
-    pair: Pair, agent: AgentDescription, reference: flags.SweepReference, bins: Mapping[str, int], total: int
-) -> JudgedRun:
-    config, run = pair[0], pair[1].source
     # a run may have been extended beyond the last step of this sweep: later rows are not part of it
-    rows = pair[1].columns(KINDS, config.total_steps)
-    view = flags.RunView(rows, config.total_steps, run.state, agent, config.config, reference)
+    until = rows.columns(KINDS, config.total_steps)
+    return flags.RunView(until, config.total_steps, rows.source.state, agent, config.config, reference)
+
+
+def _in_order(single: Lines, compared: Lines) -> Lines:
+    """The findings in the order of the detectors."""
+    by_name = {line[FLAG_COLUMN]: line for line in (*single, *compared)}
+    return [by_name[detector.name] for detector in flags.DETECTORS]
+
+
+def _results(pair: Pair, judging: Judging) -> JudgedRun:
+    view, run, agent, total = _view(pair, judging.agent), pair[1].source, judging.agent, judging.total
     return JudgedRun(
-        curves={kind: _run_curves(kind, rows, bins, total, agent.catalogue) for kind, rows in view.rows.items()},
+        curves={
+            kind: _run_curves(kind, rows, judging.bins, total, agent.catalogue) for kind, rows in view.rows.items()
+        },
         events=_first_steps(view.rows.get("event", {})),
         # published evaluations are far apart: an earlier one is not a final result
-        scores=run_scores(view, fewest=1 if config.imported else LAST_POINTS),
-        findings=flags.judge_run(run.config_id, run.seed, view),
+        scores=run_scores(view, fewest=1 if pair[0].imported else LAST_POINTS),
+        findings=flags.judge_run(run.config_id, run.seed, view, flags.SINGLE),
         late=factor_effects.last_quarter(view.rows, total, agent.catalogue),
         evaluations=flags.late_evaluations(view),
         random=_random_episodes(run.seed, view),
         last_step=view.last_step,
+        levels=flags.run_levels(view),
     )
 
 

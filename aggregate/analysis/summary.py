@@ -11,7 +11,8 @@ import pandas as pd
 from aggregate import flags
 from aggregate.analysis import baseline_contrasts, factor_effects, question_contrasts
 from aggregate.analysis.configuration_comparison import ConfigurationComparison
-from aggregate.analysis.judged_runs import JudgedRun, RequestedRuns, judge_runs
+from aggregate.analysis.judged_cache import JudgedRun
+from aggregate.analysis.judged_runs import RequestedRuns, judge_runs
 from aggregate.analysis.run_outcomes import DIVERGED, OUTCOME_SCORES, with_outcomes
 from aggregate.analysis.run_scores import SCORES
 from aggregate.analysis.start_curves import start_curves

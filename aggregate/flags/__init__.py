@@ -16,8 +16,8 @@ from aggregate.flags.detector import (
     SweepReference,
     series_of,
 )
-from aggregate.flags.reference import sweep_reference
-from aggregate.flags.registry import BY_NAME, COLLAPSE, DETECTORS, detectors_of
+from aggregate.flags.reference import RunLevels, levels_of, run_levels, sweep_reference
+from aggregate.flags.registry import BY_NAME, COLLAPSE, COMPARING, DETECTORS, SINGLE, detectors_of
 from aggregate.flags.votes import (
     COLUMNS,
     Evaluations,
@@ -33,14 +33,17 @@ __all__ = [
     "BY_NAME",
     "COLLAPSE",
     "COLUMNS",
+    "COMPARING",
     "DETECTORS",
     "FLAG",
     "NOT_ASSESSABLE",
     "OK",
+    "SINGLE",
     "WARN",
     "Detector",
     "Evaluations",
     "Finding",
+    "RunLevels",
     "RunView",
     "Series",
     "SweepReference",
@@ -48,7 +51,9 @@ __all__ = [
     "judge",
     "judge_run",
     "late_evaluations",
+    "levels_of",
     "not_found",
+    "run_levels",
     "series_of",
     "sweep_reference",
     "variance_split",

@@ -171,7 +171,8 @@ class Detector:
     role: of the metric, "" for a flag about the whole run. min_points: with fewer values of the metric the run is not
     assessable. help: a template, see `of`. formula: the measured quantity; quarters are quarters of the metric's
     values. judge: called by `assess`. needs: further roles. instead: role that will do where no metric has `role`.
-    metric: name of the metric, or the column that a flag about the whole run looks at; see `of`.
+    metric: name of the metric, or the column that a flag about the whole run looks at; see `of`. compares: whether it
+    needs `RunView.reference`.
     """
 
     name: str
@@ -187,6 +188,7 @@ class Detector:
     needs: tuple[str, ...] = ()
     instead: str = ""
     metric: str = ""
+    compares: bool = False
 
     def of(self, agent: AgentDescription) -> Detector:
         """With the agent's metric, "" where no metric has the role, its threshold, and the help for both."""

@@ -40,21 +40,21 @@ DETECTORS: tuple[Detector, ...] = (
              "in the second half the return jumps from one evaluation to the next by {percent} % of what the sweep's "
              "best run gained",
              "robust sd of jumps / sqrt 2 in the second half / (sweep's best - lowest start)",
-             return_detectors.evaluation_noise, needs=("primary",)),
+             return_detectors.evaluation_noise, needs=("primary",), compares=True),
     Detector("few_episodes", "too few evaluation episodes", "return", "primary", 0.5, "of the noise", 16,
              "evaluation is noise, and {percent} % of it or more lies between the episodes of one evaluation: more "
              "episodes reduce it",
              "mean variance of an evaluation's mean from its episodes / variance from one evaluation to the next",
-             return_detectors.few_episodes, needs=("primary_episodes",)),
+             return_detectors.few_episodes, needs=("primary_episodes",), compares=True),
     Detector("policy_alone_noise", "policy alone is noise", "return", "policy_without_mpc", return_detectors.NOISY,
              "of the sweep's gain", 16, "the same, evaluated without planning",
              "robust sd of jumps / sqrt 2 in the second half / (sweep's best - lowest start)",
-             return_detectors.evaluation_noise, needs=("primary",)),
+             return_detectors.evaluation_noise, needs=("primary",), compares=True),
     Detector("plateau", "stuck on a plateau", "return", "primary", 0.5, "of the sweep's gain missing", 16,
              "ends below half of the sweep's best, and since the second quarter surely gained less than a tenth of it "
              "and not lost a tenth; not where the last 5 or 10 % have risen by a tenth",
              "1 - (last quarter - lowest start) / (sweep's best - lowest start)",
-             return_detectors.plateau),
+             return_detectors.plateau, compares=True),
     Detector("log_std_oscillates", "log_std oscillates", "policy", "log_std_per_dim", 0.25, "nat", 20,
              "in one action dimension, slow swings: two or more reversals of at least {threshold:g} nat, smoothed over "
              "5 % of the run; or fast swings: six such reversals, one in 50 rows, of a running median of 5 rows; or "
@@ -69,7 +69,7 @@ DETECTORS: tuple[Detector, ...] = (
              "falls by at least 1 nat, {percent} % of it before a quarter of training, while the return stands below "
              "half of the sweep's best",
              "fall by 25 % of training / whole fall",
-             policy_detectors.entropy_collapses, needs=("primary",)),
+             policy_detectors.entropy_collapses, needs=("primary",), compares=True),
     Detector("pi_loss_spikes", "policy loss spikes", "policy", "policy_loss", 3.0, NOISE, 40,
              "three rows or more, or one stretch of rows, off the level before and after them by more than "
              "noise of any kind tried gets once in 2,500 runs, after the first tenth; a single row needs a "
@@ -80,7 +80,7 @@ DETECTORS: tuple[Detector, ...] = (
              "jumps twice as far from row to row in the second half as in the first, or grows three times as much as "
              "the baseline's",
              "robust sd of jumps in the second half / in the first",
-             policy_detectors.pi_loss_variance),
+             policy_detectors.pi_loss_variance, compares=True),
     Detector("value_bias", "value biased", "value", "value_bias", 0.2, SCALE, 16,
              "true bias of the value keeps one sign for 80 % of the last quarter and exceeds {percent} % of the "
              "value scale; positive is optimism",
@@ -137,6 +137,9 @@ DETECTORS: tuple[Detector, ...] = (
 )  # fmt: skip
 
 BY_NAME = {d.name: d for d in DETECTORS}
+# Detectors that compare a run with the others of its sweep, and those that look at it alone.
+COMPARING = tuple(d for d in DETECTORS if d.compares)
+SINGLE = tuple(d for d in DETECTORS if not d.compares)
 COLLAPSE = BY_NAME["evaluation_collapse"].name  # of the primary metric: endpoints and caveats use it too
 
 

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from aggregate.flags.curve_features import variances
-from aggregate.flags.detector import FLAG, NOT_ASSESSABLE, NOT_FOUND, OK, WARN, RunView
-from aggregate.flags.reference import sweep_reference
+from aggregate.flags.detector import FLAG, NOT_ASSESSABLE, NOT_FOUND, OK, WARN, Detector, RunView
+from aggregate.flags.reference import run_levels, sweep_reference
 from aggregate.flags.registry import DETECTORS
 
 WARN_SHARE, FLAG_SHARE = 1 / 3, 1 / 2  # of the seeds that could be judged
@@ -29,19 +29,19 @@ def judge(runs: Iterable[tuple[str, int, RunView]], baseline: str | None = None)
     """
     listed = list(runs)
     compared = sweep_reference(
-        (view.series("primary") for _, _, view in listed),
-        (view.series("policy_loss") for config_id, _, view in listed if config_id == baseline),
+        (run_levels(view) for _, _, view in listed),
+        (run_levels(view) for config_id, _, view in listed if config_id == baseline),
         next((view.sign for _, _, view in listed), 1),
     )
     views = ((config_id, seed, dataclasses.replace(view, reference=compared)) for config_id, seed, view in listed)
     return pd.DataFrame([line for run in views for line in judge_run(*run)], columns=COLUMNS)
 
 
-def judge_run(config_id: str, seed: int, view: RunView) -> list[tuple[Any, ...]]:
-    """The lines of one run, whose `reference` is set."""
+def judge_run(config_id: str, seed: int, view: RunView, among: Iterable[Detector] = DETECTORS) -> list[tuple[Any, ...]]:
+    """The lines of one run by the detectors `among`; those that compare it with the sweep need its `reference`."""
     return [
         (config_id, seed, d.name, f.state, d.metric_of(view.agent), f.onset, f.measured, f.least, d.unit, f.text)
-        for d in DETECTORS
+        for d in among
         for f in [d.assess(view)]
     ]
 

@@ -1,14 +1,11 @@
 """The merged shards of one run, in memory and in a cache file that is valid as long as the shards do not change.
 
 The shards remain the source: a cache file that is missing, damaged, of another version or of other shards is rebuilt
-from them. It holds one Arrow stream for the head and one per kind of row, after 64 bytes that begin with the checksum
-of the rest. It is replaced atomically, and skipped where it cannot be written.
+from them. It is a `cache_file` with one table per kind of row.
 """
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
 import zlib
 from collections.abc import Sequence
@@ -18,10 +15,9 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-from aggregate.inputs import merge_shards, provenance
-from sweepwise.core import atomic, shard_name, shards
+from aggregate.inputs import cache_file, merge_shards, provenance
+from sweepwise.core import shard_name, shards
 
-_HEADER = 64  # bytes, which keeps the streams aligned
 # Version of the merging rules: increase it when `merge_shards.merge` gives another result for the same shards.
 _RULES = 3
 _MADE_BY = zlib.crc32(repr((_RULES, shards.SCHEMA_VERSION, pa.__version__)).encode())
@@ -94,8 +90,7 @@ def load_merged(run_folder: Path, files: Sequence[ShardFile], cache: Path | None
         return before
     made = _with_new_shards(before or MergedRun(), run_folder, files)
     if cache is not None and not made.rejected:
-        with contextlib.suppress(OSError):  # no permission, or a full disk
-            _write(cache, made)
+        _write(cache, made)
     return made
 
 
@@ -137,42 +132,18 @@ def _write(path: Path, made: MergedRun) -> None:
         "kinds": list(made.kinds),
         "shapes": [sorted(names) for names in made.shapes],
     }
-    body = pa.BufferOutputStream()
-    for table in (pa.table({}).replace_schema_metadata({"head": json.dumps(head)}), *made.kinds.values()):
-        with pa.ipc.new_stream(body, table.schema) as stream:
-            stream.write_table(table)
-    content = body.getvalue()
-    path.parent.mkdir(parents=True, exist_ok=True)
-
-    def write(part: Path) -> None:
-        with part.open("wb") as file:
-            file.write(_header(content))
-            file.write(content)
-
-    atomic.write(path, write, sync=False)  # the checksum detects damage by a power failure
-
-
-def _header(content: pa.Buffer) -> bytes:
-    return f"{zlib.crc32(content):08x} {_MADE_BY:08x} sweeps: rows of a run, merged".encode().ljust(_HEADER)
+    cache_file.write(path, _MADE_BY, head, made.kinds.values())
 
 
 def _read(path: Path, files: Sequence[ShardFile]) -> MergedRun | None:
     """The content of the cache file; None unless it is intact and its shards are the first of `files`."""
-    try:
-        with pa.OSFile(str(path)) as file:
-            data = file.read_buffer()
-    except OSError:
+    found = cache_file.read(path, _MADE_BY)
+    if found is None:
         return None
-    if data.size < _HEADER:
-        return None
-    content = data.slice(_HEADER)
-    if data.slice(0, _HEADER).to_pybytes() != _header(content):
-        return None
-    streams = pa.BufferReader(content)
-    head = json.loads(pa.ipc.open_stream(streams).read_all().schema.metadata[b"head"])
+    head, streams = found
     known = tuple(ShardFile(*file) for file in head["files"])
     if known != tuple(files[: len(known)]):
         return None
     attempts = {rank: MergedAttempt(start, tuple(map(tuple, origins))) for rank, start, origins in head["attempts"]}
-    kinds = {kind: pa.ipc.open_stream(streams).read_all() for kind in head["kinds"]}
+    kinds = cache_file.tables(streams, head["kinds"])
     return MergedRun(known, attempts, kinds, merge_shards.Shapes(*map(frozenset, head["shapes"])))

@@ -110,7 +110,7 @@ class RunRows:
     """The rows of one run, from the shards that existed when it was loaded.
 
     count: of rows. spacing: by kind, see `step_bins.spacing`. times: unix seconds of the first and the last row, NaN
-    without a plausible clock. attempts: by rank, of those with rows.
+    without a plausible clock. attempts: by rank, of those with rows. whole: whether every file could be read.
     """
 
     source: RunSource
@@ -119,6 +119,7 @@ class RunRows:
     spacing: Mapping[str, float]
     times: tuple[float, float]
     attempts: Mapping[int, run_cache.MergedAttempt]
+    whole: bool = True
 
     def frames(self, kinds: Sequence[str] | None = None, upto: float = np.inf) -> dict[str, pd.DataFrame]:
         """By kind, of `kinds` or all, the rows up to a step, sorted by step; columns as in `merge_shards`.
@@ -230,6 +231,7 @@ def _load_run(source: RunSource) -> tuple[RunRows, list[run_cache.RejectedFile],
         spacing={kind: spacing(table["step"].to_numpy()) for kind, table in merged.kinds.items()},
         times=(float(plausible.min()), float(plausible.max())) if plausible.size else (np.nan, np.nan),
         attempts={rank: attempt for rank, attempt in merged.attempts.items() if rank in there},
+        whole=not merged.rejected,
     )
     return run, [*merged.rejected, *foreign], notes
 

@@ -23,7 +23,17 @@ from aggregate.analysis.run_outcomes import FINISHED, with_outcomes
 from aggregate.analysis.run_scores import SCORES, run_scores
 from aggregate.analysis.start_curves import start_curves
 from aggregate.analysis.summary import SweepSummary, summarise
-from aggregate.flags import BY_NAME, FLAG, NOT_ASSESSABLE, OK, RunView, Series, SweepReference, sweep_reference
+from aggregate.flags import (
+    BY_NAME,
+    FLAG,
+    NOT_ASSESSABLE,
+    OK,
+    RunView,
+    Series,
+    SweepReference,
+    levels_of,
+    sweep_reference,
+)
 from aggregate.inputs.metric_words import value_text, with_unit
 from aggregate.inputs.plan_questions import Question, endpoint
 from aggregate.inputs.runs import ConfigSource, RunSource, SweepSource
@@ -154,14 +164,17 @@ def test_a_configuration_is_hopeless_whose_lowest_loss_is_above_the_median(
     )
 
 
+NOTHING = Series(np.empty(0), np.empty(0))
+
+
 def test_the_reference_of_a_loss_is_its_highest_start_and_its_lowest_level() -> None:
     # windows of three, at the ends over the points inside: starts 9 and 6, ends 2 and 1
     runs = [np.array([10.0, 8.0, 3.0, 2.0]), np.array([6.0, 6.0, 1.0, 1.0])]
     for sign in (-1, 1):
-        series = [Series(np.arange(4), -sign * values) for values in runs]
-        reference = sweep_reference(series, (), sign)
+        levels = [levels_of(Series(np.arange(4), -values), NOTHING) for values in runs]  # quality: sign x metric
+        reference = sweep_reference(levels, (), sign)
         assert (reference.low, reference.best) == (-sign * 9.0, -sign * 1.0)
-    empty = sweep_reference([Series(np.empty(0), np.empty(0))], (), -1)
+    empty = sweep_reference([levels_of(NOTHING, NOTHING)], (), -1)
     assert np.isnan([empty.low, empty.best, empty.jitter_growth]).all()
 
 
