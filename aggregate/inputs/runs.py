@@ -80,7 +80,8 @@ def config_letter(place: int) -> str:
 class SweepSource:
     """agent: what all its runs train. beside: configurations of other sweeps that `questions` need, by sweep; empty for
     one that was not submitted. imported: imported curves, shown next to the sweep's own. interim_analyses: of this
-    sweep, the current included.
+    sweep, the current included. confirms: the sweep of which a configuration is confirmed here, on seeds of its own; ""
+    for any other sweep.
     """
 
     name: str
@@ -92,6 +93,7 @@ class SweepSource:
     beside: Mapping[str, tuple[ConfigSource, ...]] = field(default_factory=dict)
     imported: tuple[ConfigSource, ...] = ()
     interim_analyses: InterimAnalyses = ONE_ANALYSIS
+    confirms: str = ""
 
     @property
     def all_configs(self) -> tuple[ConfigSource, ...]:

@@ -87,6 +87,8 @@ def _significance(sweep: SweepSummary) -> tuple[str, str]:
     if len(others) == 1:
         text = f"The other is {'' if worse else 'not '}worse beyond chance (Welch test). "
     text += f"Cannot be told apart from the leader: {'; '.join(tied)}. " if tied else ""
+    if sweep.source.confirms:  # both were chosen before these runs began
+        return "Told apart", text.rstrip()
     return "Told apart", f"{text}The leader was picked after the fact, so its mean flatters it{_selection_bias(sweep)}."
 
 
@@ -109,6 +111,8 @@ def _next_command(sweep: SweepSummary, known: tuple[Answer, ...]) -> tuple[str, 
         return "Next", f"sweeps rerun {name} {' '.join(options_of_rerun)}"
     if states - {DONE, DIVERGED, STOPPED}:
         return "Next", f"sweeps status {name}, until the rest has finished"
+    if sweep.source.confirms:
+        return "Next", _after_confirmation(sweep)
     options = "with the options it was first submitted with"
     for answer in known:
         for other in answer.missing:
@@ -130,6 +134,17 @@ def _next_command(sweep: SweepSummary, known: tuple[Answer, ...]) -> tuple[str, 
             "take either value."
         )
     return "Next", f"sweeps submit {name} --seeds {min(needed):.0f}, {options}"
+
+
+def _after_confirmation(sweep: SweepSummary) -> str:
+    """How the confirmed sweep can be decided."""
+    confirmed, best = sweep.source.confirms, clear_leader(sweep)
+    if best:
+        return f"sweeps adopt {confirmed} --config {best}, then sweeps next: confirmed on fresh seeds"
+    return (
+        f"sweeps adopt {confirmed} --keep, or --config of either configuration: the fresh seeds show no difference "
+        "beyond chance, which does not mean that there is none"
+    )
 
 
 def _adopt_command(sweep: SweepSummary, known: Sequence[Answer]) -> str:

@@ -49,6 +49,7 @@ def sweep_sources(store: ResultsFolder, names: Sequence[str]) -> list[SweepSourc
                 agent=store.agents.description(view.agent),
                 beside=beside,
                 interim_analyses=interim_analyses.of(store, sweep),
+                confirms=view.confirms,
             )
         )
     return sources

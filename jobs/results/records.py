@@ -150,7 +150,8 @@ class SubmittedSweep:
 
     questions: each a text, or the fields of `aggregate.inputs.plan_questions.Question`. adopted: key -> value in the
     base from earlier decisions (`jobs.planning.decisions`). asked: overrides at the newest submit. looks: planned
-    number of analyses (`jobs.planning.interim_analyses`). agent: name of what is trained.
+    number of analyses (`jobs.planning.interim_analyses`). agent: name of what is trained. confirms: the sweep of which
+    this one confirms a configuration (`jobs.decide.confirm`), "" for a sweep of a plan.
     """
 
     name: str
@@ -164,6 +165,7 @@ class SubmittedSweep:
     asked: RequestedOverrides = field(default_factory=RequestedOverrides)
     looks: int = 1
     agent: str = "tdmpc"
+    confirms: str = ""
 
 
 @dataclass(frozen=True)
