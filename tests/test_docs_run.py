@@ -97,7 +97,7 @@ class World:
     def carry_out(self, line: str) -> str:
         """With what its jobs come to."""
         said = self.type(line)
-        if line.split()[1] in ("submit", "rerun", "more") and "--dry-run" not in line:
+        if line.split()[1] in ("submit", "rerun", "more", "confirm") and "--dry-run" not in line:
             self.finish()
         return said
 
@@ -222,6 +222,7 @@ BEFORE: dict[str, dict[str, Callable[[World], None]]] = {
         "sweeps adopt ensemble --set num_q=1": taken_back,
         "sweeps more ensemble --dry-run": again,
         "sweeps more ensemble --at-most 12": again,
+        "sweeps confirm ensemble --dry-run": again,
         "sweeps prune ensemble --dry-run": training,
     },
     "docs/exchange.md": {"sweeps export ensemble": again},
@@ -239,6 +240,9 @@ SAYS = {
     "sweeps rerun ensemble --failed": "1 to submit",
     "sweeps aggregate --out report.html": "Cannot be told apart from the leader: num_q=2, reduce=mean, head=joint",
     "sweeps more ensemble": "submitted",
+    "sweeps confirm ensemble --dry-run": "12 to submit",
+    "sweeps confirm ensemble": "submitted",
+    "sweeps aggregate ensemble-confirm": "on fresh seeds? Yes",
     "sweeps prune ensemble --dry-run": "runs would be stopped",
     "sweeps prune ensemble --after 0.7": "runs stopped",
     "sweeps rerun ensemble --stopped": "submitted",
