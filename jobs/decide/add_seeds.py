@@ -74,16 +74,7 @@ def more(store: ResultsFolder, name: str, max_seeds: int) -> More:
     from aggregate.analysis.summary import summarise
     from aggregate.verdict.seeds_needed import ties
 
-    statuses = sweeps(store, [name])
-    if len(statuses) > 1:
-        raise JobsError(f"{name} is several sweeps, each judged by itself: {', '.join(s.view.name for s in statuses)}")
-    (sweep,) = statuses
-    if sweep.view.confirms:
-        raise JobsError(
-            f"{name} is a confirmation, whose number of seeds was fixed beforehand; `sweeps confirm "
-            f"{sweep.view.confirms} --again` trains another one with fresh seeds"
-        )
-    _check_ended(sweep)
+    sweep = _check_sweep(store, name)
     (summary,) = summarise(sweep_sources(store, [sweep.view.name])).sweeps
     tied = ties(summary, max_seeds)
     if not tied.configs:
@@ -109,6 +100,21 @@ def more(store: ResultsFolder, name: str, max_seeds: int) -> More:
         f"{labels[tied.of]} from {labels[tied.configs[0]]} in 4 of 5 cases, if they differ as much as they seem to"
     )
     return More(sweep.view, view, explanation)
+
+
+def _check_sweep(store: ResultsFolder, name: str) -> SweepStatus:
+    """The sweep `name`. Raises `JobsError` for several sweeps, a confirmation, and runs that have not ended."""
+    statuses = sweeps(store, [name])
+    if len(statuses) > 1:
+        raise JobsError(f"{name} is several sweeps, each judged by itself: {', '.join(s.view.name for s in statuses)}")
+    (sweep,) = statuses
+    if sweep.view.confirms:
+        raise JobsError(
+            f"{name} is a confirmation, whose number of seeds was fixed beforehand; `sweeps confirm "
+            f"{sweep.view.confirms} --again` trains another one with fresh seeds"
+        )
+    _check_ended(sweep)
+    return sweep
 
 
 def _extend_seeds(seeds: list[int], count: int, reserved: Collection[int]) -> list[int]:
