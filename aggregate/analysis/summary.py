@@ -12,6 +12,7 @@ import pandas as pd
 
 from aggregate import flags
 from aggregate.analysis import baseline_contrasts, factor_effects, question_contrasts
+from aggregate.analysis.equal_evaluations import with_evaluations
 from aggregate.analysis.run_scores import CRASHED, FAILURE_SCORES, LAST_POINTS, SCORES, run_scores, split_by_failure
 from aggregate.analysis.worst_case_curves import worst_curves
 from aggregate.inputs.parallel import keep_processes, mapping
@@ -58,7 +59,8 @@ class SweepSummary:
     runs: config_id, seed, state, step, total, attempts, quarantined; one line per requested run.
     curves: config_id, kind, metric, step, mean, sd, low, high, n over seeds. worst_curves: the return curves of
     configurations with crashed runs, a crash counted as the worst. seeds: wide curves per seed, by kind.
-    events: config_id, event, step. scores: one line per run (`SCORES`, `FAILURE_SCORES`, `final_points`).
+    events: config_id, event, step. scores: one line per run (`SCORES`, `FAILURE_SCORES`, `final_points`,
+    `equal_evaluations.COLUMN`).
     ranking: one line per configuration, best first. contrasts: each configuration against the best one
     (`estimates.AgainstBest`). baseline: each against the baseline (`estimates.AgainstBaseline`), empty without one.
     secondary, diagnostics: the same on secondary endpoints and on diagnostics (`baseline_contrasts`).
@@ -141,7 +143,7 @@ def _summarise_sweep(sweep: SweepSource, loaded: Loaded) -> SweepSummary:
     random = _random_reference(results.values(), sign)
     floor = random.mean if random else np.nan
     states = {(run.config_id, run.seed): run.state for _, run in requested}
-    scores = split_by_failure(_scores(results), states, findings, floor, sign)
+    scores = with_evaluations(split_by_failure(_scores(results), states, findings, floor, sign), sweep)
     late = _late(results, catalogue)
     return SweepSummary(
         source=sweep,
@@ -266,7 +268,7 @@ def _question_contrasts(
     others = [(c, run) for c in sweep.all_configs if c.config_id not in own for run in c.runs]
     if others:
         results = _judge_runs(others, sweep.agent, loaded, max(config.total_steps for config, _ in others))
-        scores = pd.concat([scores, _scores(results)], ignore_index=True)
+        scores = pd.concat([scores, with_evaluations(_scores(results), sweep)], ignore_index=True)
         findings = pd.concat([findings, _findings(results)], ignore_index=True)
     return question_contrasts.contrasts_by_question(sweep, scores, findings)
 

@@ -37,7 +37,8 @@ _CLOCK_RANGE = (946_684_800.0, 4_102_444_800.0)  # 2000 to 2100
 @dataclass(frozen=True)
 class RunSource:
     """A run: the folder of its shards, and its state in the results folder. cache: file for its merged rows, or None.
-    reason: why it was stopped, "" otherwise."""
+    reason: why it was stopped, "" otherwise. evaluations: returns of the episodes of each evaluation of its last
+    weights after training."""
 
     config_id: str
     seed: int
@@ -46,6 +47,7 @@ class RunSource:
     attempts: int
     cache: Path | None = None
     reason: str = ""
+    evaluations: tuple[tuple[float, ...], ...] = ()
 
 
 @dataclass(frozen=True)

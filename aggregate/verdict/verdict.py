@@ -15,12 +15,13 @@ from aggregate.inputs.provenance import mixture
 from aggregate.inputs.runs import DIVERGED, DONE, STOPPED
 from aggregate.statistics import estimates
 from aggregate.verdict.answers import ANSWERED, Answer, answers, median_seeds, not_evaluated_late
+from aggregate.verdict.evaluation_gain import format_measured
 from aggregate.verdict.evaluation_noise import format_evaluation_noise
 from aggregate.verdict.leader import clear_leader, leaderboard
 from aggregate.verdict.not_assessed import format_not_assessed
 from aggregate.verdict.number_format import estimate, number
 from aggregate.verdict.seeds_needed import AFFORDABLE_SEEDS, ties
-from aggregate.verdict.words import words
+from aggregate.verdict.words import sentence, words
 
 MOST_NAMED = 3  # configurations whose flags are listed one by one
 # State of a run -> option of `sweeps rerun`. A diverged run would diverge again; a stuck one waits in Slurm.
@@ -57,7 +58,8 @@ def verdict(sweep: SweepSummary) -> Verdict:
     lead = "reaches" if len(ranking) == 1 else "leads with"
     headline = f"{best['label']} {lead} a {words(sweep).final} of {final}, n={best['final_primary_n']}"
     random = ("Is evaluation random?", format_evaluation_noise(sweep))
-    points = [_significance(sweep), _raised_flags(sweep), random, _against_random(sweep), *points]
+    evaluation = ("Evaluation", sentence(f"{text}.") if (text := format_measured(sweep)) else "")
+    points = [_significance(sweep), _raised_flags(sweep), random, evaluation, _against_random(sweep), *points]
     return Verdict(headline, known, tuple(point for point in points if point[1]))
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from jobs.planning import interim_analyses
 from jobs.results.attempts import RunRef
+from jobs.results.evaluations import returns_by_episodes
 from jobs.results.records import SubmittedConfiguration
 from jobs.results.results_folder import ResultsFolder
 from jobs.runs.status import RunStatus, SweepStatus, load_statuses, sweeps
@@ -16,6 +17,8 @@ from sweepwise.core.schema import ResolvedConfig
 if TYPE_CHECKING:
     from aggregate.inputs.plan_questions import Question
     from aggregate.inputs.runs import ConfigSource, SweepSource
+
+ENDPOINT_PLANNER = "eval"  # of the evaluations that enter the endpoint `evaluation`
 
 
 def sweep_sources(store: ResultsFolder, names: Sequence[str]) -> list[SweepSource]:
@@ -115,6 +118,7 @@ def _config(
                 run.record.attempts,
                 store.attempts.cache_path(run.record.ref),
                 run.state.reason if run.state.state == "stopped" else "",
+                tuple(returns_by_episodes(store, run.record.ref, ENDPOINT_PLANNER, stored.steps).values()),
             )
             for run in runs
         ),

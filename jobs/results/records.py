@@ -98,6 +98,20 @@ class AttemptOutcome:
 
 
 @dataclass(frozen=True)
+class EvaluationFile:
+    """runs/<config_id>/seed-<n>/evaluations/<planner>-<episodes>-step-<step>/returns.json: the returns of the episodes,
+    in order, with the weights of `step`. code, agent_code: hashes of the code that played them. attempt: that did."""
+
+    step: int
+    planner: str
+    returns: list[float]
+    code: str
+    agent_code: str
+    attempt: int
+    device: str
+
+
+@dataclass(frozen=True)
 class PrunedRun:
     """runs/<config_id>/seed-<n>/stopped.json: `sweeps prune` stopped the run, with its task of `submission`.
 
@@ -291,7 +305,8 @@ class Submission:
     options: of the backend, for `rerun`. cluster: its name in Slurm. report: whether a report is written when all
     tasks have ended. exported: its scripts are submitted by hand. code: hash of the copy that its jobs run from; ""
     if they run from the live code. agent, agent_code: reference to what is trained and hash of the copy of its code,
-    both "" for the packaged agent. program: as in `AgentFile`.
+    both "" for the packaged agent. program: as in `AgentFile`. evaluation: what its tasks evaluate
+    (`jobs.results.evaluations.EvaluationSpec`), empty where they train.
     handed_over: the hand-over is complete. problem: why the hand-over failed, else "".
     """
 
@@ -314,6 +329,7 @@ class Submission:
     agent: str = ""
     agent_code: str = ""
     program: dict[str, Any] = field(default_factory=dict)
+    evaluation: dict[str, Any] = field(default_factory=dict)
     handed_over: bool = False
     problem: str = ""
 

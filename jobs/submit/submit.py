@@ -266,6 +266,7 @@ def _record(store: ResultsFolder, name: str, request: Request, code: str) -> Sub
         agent=agent.reference if agent else "",
         agent_code=agent.code if agent else "",
         program=agent.program if agent else {},
+        evaluation=dict(store.evaluation),
     )
 
 
