@@ -148,6 +148,7 @@ def test_the_best_configuration_is_confirmed_on_fresh_seeds(sweeps: Sweeps) -> N
     answer = sweeps.here("aggregate", "rate-confirm", "--out", "report.html")
     assert "Is lr=0.003 better than the baseline lr=1e-3 on fresh seeds?" in answer
     assert "Yes, " in answer
+    assert "agent walker keeps no weights that `sweeps evaluate` can use" in sweeps.refusal("evaluate", "rate")
     sweeps.here("archive", "rate-confirm", "--out", "confirm.tar")
     sweeps.here("--results", "elsewhere", "unarchive", "confirm.tar")
     assert values(sweeps, "elsewhere", "rate-confirm").equals(values(sweeps, "results", "rate-confirm"))
