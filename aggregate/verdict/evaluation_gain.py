@@ -17,26 +17,34 @@ from aggregate.verdict.words import words
 
 def format_expected(sweep: SweepSummary, episodes: int) -> str:
     """What evaluating the last weights for `episodes` episodes is expected to change; "" where the variance is not
-    known. From the variance between seeds, over time and between episodes (`flags.variance_split`): the last weights
-    are those of one time, so all of the variance over time remains."""
+    known.
+
+    From the variance between seeds, over time and between episodes (`flags.variance_split`). The final result of now is
+    a mean over several evaluations, which makes the last two smaller; the last weights are those of one time, so all of
+    the variance over time remains. The ratio of both is applied to the difference that is detected now.
+    """
     own = sweep.variance[sweep.variance["mode"] != ALONE]
-    parts = own[["episodes", "time", "seeds"]].pow(2).mean()
-    before = _pooled(sweep.scores, PRIMARY)
-    if parts.isna().any() or before is None or not parts.sum() > 0:
+    parts, before = own[["episodes", "time", "seeds"]].pow(2).mean(), _pooled(sweep.scores, PRIMARY)
+    points = float(sweep.scores.loc[sweep.scores["complete"].astype(bool), "final_points"].median())
+    if parts.isna().any() or before is None or not parts.sum() > 0 or not points > 0:
         return ""
-    expected = float(np.sqrt(parts["seeds"] + parts["time"] + parts["episodes"] / episodes))
-    now, then = _detectable(*before), _detectable(expected, before[1])
-    if not np.isfinite(now):
+    now = parts["seeds"] + (parts["time"] + parts["episodes"] / own["per_evaluation"].mean()) / points
+    then = parts["seeds"] + parts["time"] + parts["episodes"] / episodes
+    detected = _detectable(*before)
+    if not np.isfinite(detected):
         return ""
+    expected = number(detected * float(np.sqrt(then / now)))
     shares = parts / parts.sum()
-    split = f"of the variance {shares['episodes']:.0%} lies between episodes of one evaluation, {shares['time']:.0%} " \
-            f"over time, {shares['seeds']:.0%} between seeds"  # fmt: skip
-    start = f"so far a difference of {number(now)} is detected in 4 of 5 cases ({before[1]} seeds)"
+    split = (
+        f"of the variance {shares['episodes']:.0%} lies between episodes of one evaluation, {shares['time']:.0%} over "
+        f"time, {shares['seeds']:.0%} between seeds"
+    )
+    start = f"so far a difference of {number(detected)} is detected in 4 of 5 cases ({before[1]} seeds)"
     if then < now:
-        return f"{start}; {episodes} episodes of the last weights are expected to bring that to {number(then)}: {split}"
+        return f"{start}; {episodes} episodes of the last weights are expected to bring that to {expected}: {split}"
     return (
-        f"{start}; {episodes} episodes of the last weights are not expected to bring that down ({number(then)}): "
-        f"{split}, and the last weights are those of one time"
+        f"{start}; {episodes} episodes of the last weights are not expected to bring that down ({expected}): {split}, "
+        "and the last weights are those of one time"
     )
 
 

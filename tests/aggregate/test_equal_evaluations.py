@@ -91,16 +91,18 @@ def detectable(sd: float, seeds: int) -> float:
 
 
 def split(summary: SweepSummary, episodes: float, time: float, seeds: float) -> SweepSummary:
-    """With these standard deviations, and finals of each configuration that lie 20 apart."""
-    columns = ["config_id", "mode", "episodes", "time", "seeds"]
-    lines = [("c", "planner", episodes, time, seeds), ("c", "policy", 900.0, 900.0, 900.0)]
-    scores = summary.scores.assign(final_primary=[0.0, 20.0, 40.0, 100.0, 120.0, 140.0])
+    """With these standard deviations, and finals of each configuration that lie 20 apart, over 4 evaluations of 5
+    episodes."""
+    columns = ["config_id", "mode", "episodes", "time", "seeds", "per_evaluation"]
+    lines = [("c", "planner", episodes, time, seeds, 5.0), ("c", "policy", 900.0, 900.0, 900.0, 5.0)]
+    scores = summary.scores.assign(final_primary=[0.0, 20.0, 40.0, 100.0, 120.0, 140.0], final_points=4)
     return dataclasses.replace(summary, variance=pd.DataFrame(lines, columns=columns), scores=scores)
 
 
 def test_the_gain_is_expected_from_the_split_of_the_variance(summary: SweepSummary) -> None:
     text = format_expected(split(summary, 30.0, 0.0, 4.0), 100)
-    now, then = detectable(20.0, 3), detectable(np.sqrt(4.0**2 + 30.0**2 / 100), 3)
+    now = detectable(20.0, 3)
+    then = now * np.sqrt((4.0**2 + 30.0**2 / 100) / (4.0**2 + 30.0**2 / (4 * 5)))
     assert text.startswith(f"so far a difference of {now:.1f} is detected in 4 of 5 cases (3 seeds)")
     assert f"100 episodes of the last weights are expected to bring that to {then:.1f}" in text
     assert "98% lies between episodes of one evaluation, 0% over time, 2% between seeds" in text
@@ -108,7 +110,8 @@ def test_the_gain_is_expected_from_the_split_of_the_variance(summary: SweepSumma
 
 def test_no_gain_is_expected_where_the_weights_vary_over_time(summary: SweepSummary) -> None:
     text = format_expected(split(summary, 1.0, 40.0, 1.0), 100)
-    assert f"are not expected to bring that down ({detectable(np.sqrt(1 + 1600 + 0.01), 3):.0f})" in text
+    then = detectable(20.0, 3) * np.sqrt((1 + 1600 + 0.01) / (1 + 1600 / 4 + 1 / (4 * 5)))
+    assert f"are not expected to bring that down ({then:.0f})" in text
     assert format_expected(split(summary, np.nan, 1.0, 1.0), 100) == ""
 
 
