@@ -10,7 +10,11 @@ from jobs.backends import registry
 from jobs.results.attempts import RunRef
 from jobs.results.evaluations import EvaluationFolder, EvaluationSpec, parse
 from jobs.results.results_folder import ResultsFolder
+from jobs.results.run_state import State
 from jobs.runs.status import RunStatus, counts, failures, load_statuses
+
+# What the same command submits again: unlike training it costs little, and nothing else repeats a failure.
+REPEATED: frozenset[State] = frozenset({"new", "interrupted", "lost", "failed"})
 
 
 @dataclass(frozen=True)
@@ -39,8 +43,9 @@ def evaluations(store: ResultsFolder, sweeps: Collection[str], max_age_s: float 
 
 def format_evaluation(evaluation: EvaluationStatus) -> Iterator[str]:
     """A line with the counts of its states, and one for each reason of a failure with the log of one task."""
-    by_state = ", ".join(f"{count} {state}" for state, count in counts(evaluation.runs).items())
-    rest = "" if set(counts(evaluation.runs)) == {"done"} else f"; again: `{command(evaluation)}`"
+    states = counts(evaluation.runs)
+    by_state = ", ".join(f"{count} {state}" for state, count in states.items())
+    rest = f"; again: `{command(evaluation)}`" if REPEATED & set(states) else ""
     yield f"evaluation ({evaluation.folder.spec}): {by_state}{rest}"
     for reason, runs in failures(evaluation.runs):
         first = runs[0]

@@ -8,14 +8,11 @@ from jobs.reports.inputs import ENDPOINT_PLANNER, sweep_sources
 from jobs.results.attempts import RunRef
 from jobs.results.evaluations import EvaluationFolder, EvaluationSpec
 from jobs.results.results_folder import ResultsFolder
-from jobs.results.run_state import State
+from jobs.runs.evaluations import REPEATED
 from jobs.runs.status import SweepStatus, sweeps
-from jobs.submit.submit import MISSING, PlannedRun, choose
+from jobs.submit.submit import PlannedRun, choose
 from jobs.worker.evaluate import check_evaluable
 from sweepwise.core.errors import AggregateError, JobsError
-
-# A failed evaluation is repeated by the same command: unlike training it costs little, and nothing else repeats it.
-WANTED: frozenset[State] = MISSING | {"failed"}
 
 
 @dataclass(frozen=True)
@@ -31,7 +28,7 @@ class SweepEvaluation:
     def choices(self) -> list[PlannedRun]:
         """The runs with the state of their evaluation; those without returns that are not under way are wanted."""
         episodes = dict.fromkeys(self.labels, self.folder.spec.episodes)
-        return choose(self.folder, self.labels, episodes, WANTED)
+        return choose(self.folder, self.labels, episodes, REPEATED)
 
     def notes(self) -> list[str]:
         """Messages to show before the submit: runs that are left out, and what the evaluation can show."""
