@@ -75,7 +75,8 @@ class World:
         return ResultsFolder(self.folder / "results")
 
     def type(self, line: str) -> str:
-        if line.split()[1] in ("train", "evaluate"):
+        words = line.split()
+        if words[1] == "train" or (words[1] == "evaluate" and words[2] != "ensemble"):
             return self.type_for_real(line)
         with contextlib.chdir(self.folder):
             done = CliRunner().invoke(cli, shlex.split(line)[1:])
@@ -97,7 +98,7 @@ class World:
     def carry_out(self, line: str) -> str:
         """With what its jobs come to."""
         said = self.type(line)
-        if line.split()[1] in ("submit", "rerun", "more") and "--dry-run" not in line:
+        if line.split()[1] in ("submit", "rerun", "more", "confirm") and "--dry-run" not in line:
             self.finish()
         return said
 
@@ -222,6 +223,8 @@ BEFORE: dict[str, dict[str, Callable[[World], None]]] = {
         "sweeps adopt ensemble --set num_q=1": taken_back,
         "sweeps more ensemble --dry-run": again,
         "sweeps more ensemble --at-most 12": again,
+        "sweeps evaluate ensemble --episodes 100 --dry-run": again,
+        "sweeps confirm ensemble --dry-run": again,
         "sweeps prune ensemble --dry-run": training,
     },
     "docs/exchange.md": {"sweeps export ensemble": again},
@@ -239,6 +242,11 @@ SAYS = {
     "sweeps rerun ensemble --failed": "1 to submit",
     "sweeps aggregate --out report.html": "Cannot be told apart from the leader: num_q=2, reduce=mean, head=joint",
     "sweeps more ensemble": "submitted",
+    "sweeps evaluate ensemble --episodes 100 --dry-run": "48 to submit",
+    "sweeps evaluate ensemble --episodes 100": "submitted 48 tasks",
+    "sweeps confirm ensemble --dry-run": "12 to submit",
+    "sweeps confirm ensemble": "submitted",
+    "sweeps aggregate ensemble-confirm": "on fresh seeds? Yes",
     "sweeps prune ensemble --dry-run": "runs would be stopped",
     "sweeps prune ensemble --after 0.7": "runs stopped",
     "sweeps rerun ensemble --stopped": "submitted",
@@ -338,6 +346,7 @@ PROSE: dict[str, tuple[Callable[[World], None], str]] = {
     "sweeps adopt --undo": (decided, "ensemble"),
     "sweeps cancel ensemble": (training, "48 runs cancelled"),
     "sweeps cancel ensemble --diverged": (diverged, "5 runs cancelled"),
+    "sweeps evaluate ensemble --episodes 100": (lambda world: None, "submitted 48 tasks"),
     "sweeps evaluate ID/seed-1 --at 50000": (trained_for_real, "50,000"),
     "sweeps evaluate ID/seed-1 --video walk.webp": (trained_for_real, "walk.webp"),
     "sweeps import": (imported, "published"),

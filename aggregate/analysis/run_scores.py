@@ -1,12 +1,16 @@
-"""Scores of a run: one line per run."""
+"""Scores of a run, one line per run; and the means of evaluations after training, over equally many episodes."""
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
+import pandas as pd
 
 from aggregate import flags
 from aggregate.flags.curve_features import jitter
-from aggregate.inputs.runs import DONE
+from aggregate.inputs.plan_questions import ENDPOINTS
+from aggregate.inputs.runs import DONE, SweepSource
 from aggregate.statistics import estimates
 from sweepwise.core.metrics import IS_FINAL
 
@@ -15,6 +19,7 @@ LAST_SHARE = 0.1  # of training is "final",
 LAST_POINTS = 4  # if at least so many evaluations fall in it; else the last so many
 SCORES = ("final_primary", "final_policy", "auc_primary", "auc_policy", "large_primary", "large_policy", "training",
           "fall_primary", "noise_primary", "noise_policy")  # fmt: skip
+EVALUATION = ENDPOINTS["evaluation"].column  # of evaluations after training
 
 
 def run_scores(view: flags.RunView, fewest: int = LAST_POINTS) -> dict[str, float | bool]:
@@ -72,3 +77,29 @@ def _large_evaluation(view: flags.RunView, role: str) -> float:
     if values.dtype == object:  # lists, although declared as numbers
         return np.nan
     return _mean(values[np.isfinite(values)][-1:])  # the newest: a run that was extended has one at its former end too
+
+
+# --- evaluations after training ---------------------------------------------------------------------------
+
+
+def episodes_of(sweep: SweepSource) -> int:
+    """The number of episodes that most runs of the sweep, and of those that its questions need, were evaluated with;
+    the larger of two that are equally frequent; 0 without evaluations."""
+    runs = (run for config in sweep.all_configs for run in config.runs)
+    counts = Counter(len(returns) for run in runs for returns in run.evaluations)
+    return max(counts, key=lambda episodes: (counts[episodes], episodes), default=0)
+
+
+def with_evaluations(scores: pd.DataFrame, sweep: SweepSource) -> pd.DataFrame:
+    """`scores` with `EVALUATION`: the mean over exactly `episodes_of` episodes; NaN for a run that was not evaluated
+    with as many, so that no configuration is compared on more episodes than another. scores: one line per run."""
+    episodes = episodes_of(sweep)
+    means = {
+        (run.config_id, run.seed): float(np.mean(returns))
+        for config in sweep.all_configs
+        for run in config.runs
+        for returns in run.evaluations
+        if len(returns) == episodes
+    }
+    runs = zip(scores["config_id"], scores["seed"], strict=True)
+    return scores.assign(**{EVALUATION: pd.Series([means.get(run, np.nan) for run in runs], scores.index, dtype=float)})

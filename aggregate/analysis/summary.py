@@ -14,7 +14,7 @@ from aggregate.analysis.configuration_comparison import ConfigurationComparison
 from aggregate.analysis.judged_cache import JudgedRun
 from aggregate.analysis.judged_runs import RequestedRuns, judge_runs
 from aggregate.analysis.run_outcomes import DIVERGED, OUTCOME_SCORES, with_outcomes
-from aggregate.analysis.run_scores import SCORES
+from aggregate.analysis.run_scores import SCORES, with_evaluations
 from aggregate.analysis.start_curves import start_curves
 from aggregate.inputs.parallel import keep_processes
 from aggregate.inputs.runs import ConfigSource, Loaded, SweepSource, load
@@ -65,7 +65,8 @@ class SweepSummary:
     runs: config_id, seed, state, cause, step, total, attempts, quarantined; one line per requested run.
     curves: config_id, kind, metric, step, mean, sd, low, high, n over seeds. start_curves: the return curves of
     configurations with diverged runs, these counted as random actions. seeds: wide curves per seed, by kind.
-    events: config_id, event, step. scores: one line per run (`SCORES`, `OUTCOME_SCORES`, `outcome`, `final_points`).
+    events: config_id, event, step. scores: one line per run (`SCORES`, `OUTCOME_SCORES`, `outcome`, `final_points`,
+    `EVALUATION`).
     ranking: one line per configuration, best first. margin: the smallest relevant difference. contrasts: each
     configuration against the leading one (`configuration_comparison.ConfigurationComparison`).
     baseline: each against the baseline (`estimates.AgainstBaseline`), empty without one.
@@ -127,7 +128,8 @@ def _summarise_sweep(sweep: SweepSource, loaded: Loaded) -> SweepSummary:
     findings = _findings(results)
     random = _random_reference(results.values(), sign)
     floor = random.mean if random else np.nan
-    scores = with_outcomes(_scores(results), (run for _, run in requested), findings, floor, sign)
+    scores = with_evaluations(_scores(results), sweep)
+    scores = with_outcomes(scores, (run for _, run in requested), findings, floor, sign)
     diverged = scores.loc[scores["outcome"] == DIVERGED, ["config_id", "seed"]]
     margin = relevant_margin(sweep.margin, scores[scores["config_id"] == baseline], floor, sign)
     late = _late(results, catalogue)
@@ -214,10 +216,8 @@ def _question_contrasts(
     others = [(c, run) for c in sweep.all_configs if c.config_id not in own for run in c.runs]
     if others:
         results = judge_runs(others, sweep.agent, loaded, max(config.total_steps for config, _ in others))
-        own_findings = _findings(results)
-        more = with_outcomes(
-            _scores(results), (run for _, run in others), own_findings, floor, sweep.agent.catalogue.sign
-        )
+        own_findings, of_others = _findings(results), with_evaluations(_scores(results), sweep)
+        more = with_outcomes(of_others, (run for _, run in others), own_findings, floor, sweep.agent.catalogue.sign)
         scores = pd.concat([scores, more], ignore_index=True)
         findings = pd.concat([findings, own_findings], ignore_index=True)
     return question_contrasts.contrasts_by_question(sweep, scores, findings, margin)

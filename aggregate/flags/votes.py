@@ -57,14 +57,19 @@ def variance_split(runs: Iterable[tuple[str, Evaluations]]) -> pd.DataFrame:
     runs: config_id and `late_evaluations` of each run. episodes, time, seeds: standard deviations, in the unit of the
     primary metric, between episodes of one evaluation, between evaluations of a seed (without sampling error of the
     episodes and a linear trend), and between seeds (without both); NaN with too few of them: one episode, fewer than 4
-    evaluations, one seed.
+    evaluations, one seed. per_evaluation: mean number of episodes of an evaluation.
     """
     configs: dict[tuple[str, str], list[list[np.ndarray]]] = {}
     for config_id, late in runs:
         for mode, evaluations in late.items():
             configs.setdefault((config_id, mode), []).append(evaluations)
-    lines = [(*key, *_components(seeds)) for key, seeds in configs.items()]
-    return pd.DataFrame(lines, columns=["config_id", "mode", "episodes", "time", "seeds"])
+    lines = [(*key, *_components(seeds), _mean_size(seeds)) for key, seeds in configs.items()]
+    return pd.DataFrame(lines, columns=["config_id", "mode", "episodes", "time", "seeds", "per_evaluation"])
+
+
+def _mean_size(seeds: list[list[np.ndarray]]) -> float:
+    sizes = [e.size for evaluations in seeds for e in evaluations if e.size]
+    return float(np.mean(sizes)) if sizes else np.nan
 
 
 def _late_episodes(view: RunView, role: str) -> list[np.ndarray]:

@@ -37,7 +37,8 @@ _CLOCK_RANGE = (946_684_800.0, 4_102_444_800.0)  # 2000 to 2100
 @dataclass(frozen=True)
 class RunSource:
     """A run: the folder of its shards, and its state in the results folder. cache: file for its merged rows, or None.
-    reason: why it was stopped, "" otherwise. cause: of a failure, see `jobs.results.run_state.Cause`."""
+    reason: why it was stopped, "" otherwise. cause: of a failure, see `jobs.results.run_state.Cause`. evaluations:
+    returns of the episodes of each evaluation of its last weights after training."""
 
     config_id: str
     seed: int
@@ -47,6 +48,7 @@ class RunSource:
     cache: Path | None = None
     reason: str = ""
     cause: str = ""
+    evaluations: tuple[tuple[float, ...], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,8 @@ class SweepSource:
     """agent: what all its runs train. beside: configurations of other sweeps that `questions` need, by sweep; empty for
     one that was not submitted. imported: imported curves, shown next to the sweep's own. interim_analyses: of this
     sweep, the current included. margin: the smallest relevant difference of the primary metric, NaN where the plan
-    names none.
+    names none. confirms: the sweep of which a configuration is confirmed here, on seeds of its own; "" for any other
+    sweep.
     """
 
     name: str
@@ -95,6 +98,7 @@ class SweepSource:
     imported: tuple[ConfigSource, ...] = ()
     interim_analyses: InterimAnalyses = ONE_ANALYSIS
     margin: float = np.nan
+    confirms: str = ""
 
     @property
     def all_configs(self) -> tuple[ConfigSource, ...]:

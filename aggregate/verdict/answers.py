@@ -91,6 +91,8 @@ def _why_not_answered(question: Question, sweep: SweepSummary, missing: tuple[st
     if role := lacks(question.on[0], sweep.source.agent):
         return f"no metric has the role {role}"
     deciding = endpoint(question.on[0], catalogue)
+    if question.on[0] == "evaluation" and finished[deciding.column].isna().all():
+        return f"no run was evaluated after training; `sweeps evaluate {sweep.source.name} --episodes 100` does it"
     if not deciding.rate and finished[deciding.column].isna().all():
         return f"no finished run has enough evaluations for {deciding.title}"
     return "needs at least two finished seeds on both sides, in configurations that differ in nothing else"

@@ -115,10 +115,11 @@ def worth_seeds(rival: Rival, margin: float) -> bool:
 
 
 def leading_interval(sweep: SweepSummary) -> tuple[float, float]:
-    """95 % interval of the leader's mean that allows for its selection (`estimates.selected_interval`)."""
+    """95 % interval of the leader's mean that allows for its selection (`estimates.selected_interval`); the plain one
+    of a confirmation, which selects nothing."""
     samples = estimates.samples_of(sweep.scores, "config_id", "final_primary")
     leader = str(sweep.contrasts["config_id"].iloc[0])
     if leader not in samples:
         return np.nan, np.nan
-    others = [sample for name, sample in samples.items() if name != leader]
+    others = [sample for name, sample in samples.items() if name != leader and not sweep.source.confirms]
     return estimates.selected_interval(samples[leader], others, sweep.source.agent.catalogue.sign)

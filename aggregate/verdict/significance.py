@@ -124,7 +124,7 @@ def _open(sweep: SweepSummary) -> Iterator[str]:
 
 def _selection(sweep: SweepSummary) -> str:
     count = int((sweep.ranking["final_primary_n"] > 0).sum())
-    if count < 2:
+    if count < 2 or sweep.source.confirms:  # a confirmation fixes both beforehand
         return ""
     allows = f"The leader's interval allows for its being the best of {count}"
     return f"{allows}; `sweeps confirm {sweep.source.name}` gives an unbiased mean."

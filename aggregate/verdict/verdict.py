@@ -16,6 +16,7 @@ from aggregate.inputs.provenance import mixture
 from aggregate.inputs.runs import DIVERGED, DONE, STOPPED
 from aggregate.verdict.answers import ANSWERED, Answer, answers, median_seeds, not_evaluated_late
 from aggregate.verdict.caveats import confounded
+from aggregate.verdict.evaluation_gain import format_measured
 from aggregate.verdict.evaluation_noise import format_evaluation_noise
 from aggregate.verdict.leader import clear_leader, leaderboard, rivals
 from aggregate.verdict.not_assessed import format_not_assessed
@@ -23,7 +24,7 @@ from aggregate.verdict.number_format import number
 from aggregate.verdict.seeds_needed import AFFORDABLE_SEEDS, format_more, ties
 from aggregate.verdict.significance import explain_margin, format_headline, format_significance
 from aggregate.verdict.stability import format_missing, format_stability
-from aggregate.verdict.words import words
+from aggregate.verdict.words import sentence, words
 
 MOST_NAMED = 3  # configurations whose flags are listed one by one
 # State of a run -> option of `sweeps rerun`. A diverged run would diverge again; a stuck one waits in Slurm.
@@ -61,6 +62,7 @@ def verdict(sweep: SweepSummary) -> Verdict:
         ("Relevant difference", explain_margin(sweep)),
         _raised_flags(sweep),
         ("Is evaluation random?", format_evaluation_noise(sweep)),
+        ("Evaluation", sentence(f"{text}.") if (text := format_measured(sweep)) else ""),
         _against_random(sweep),
         *points,
     ]
@@ -87,6 +89,8 @@ def _next_command(sweep: SweepSummary, known: tuple[Answer, ...]) -> tuple[str, 
         return "Next", f"sweeps rerun {name} {' '.join(options_of_rerun)}"
     if states - {DONE, DIVERGED, STOPPED}:
         return "Next", f"sweeps status {name}, until the rest has finished"
+    if sweep.source.confirms:
+        return "Next", _after_confirmation(sweep)
     options = "with the options it was first submitted with"
     for answer in known:
         for other in answer.missing:
@@ -110,6 +114,17 @@ def _next_command(sweep: SweepSummary, known: tuple[Answer, ...]) -> tuple[str, 
             "take either value."
         )
     return "Next", f"sweeps submit {name} --seeds {min(needed):.0f}, {options}"
+
+
+def _after_confirmation(sweep: SweepSummary) -> str:
+    """How the confirmed sweep can be decided."""
+    confirmed, best = sweep.source.confirms, clear_leader(sweep)
+    if best:
+        return f"sweeps adopt {confirmed} --config {best}, then sweeps next: confirmed on fresh seeds"
+    return (
+        f"sweeps adopt {confirmed} --keep, or --config of either configuration: the fresh seeds show no difference "
+        "beyond chance, which does not mean that there is none"
+    )
 
 
 def _adopt_command(sweep: SweepSummary, known: Sequence[Answer]) -> str:

@@ -24,19 +24,25 @@ from sweepwise.core.errors import JobsError
 def cancel_command(
     state: Globals, sweeps: tuple[str, ...], where: tuple[str, ...], indices: str | None, diverged: bool, dry_run: bool
 ) -> None:
-    """End the waiting and running runs of SWEEPS; those that train save their state and can go on later."""
+    """End the waiting and running runs of SWEEPS; those that train save their state and can go on later.
+
+    Without a filter, its evaluations (`sweeps evaluate SWEEP`) end too.
+    """
     from jobs.results import lock
     from jobs.runs import recover, select, status
     from jobs.submit import cancel
 
     store = state.store()
-    status.selected(store, sweeps)  # raises for an unknown name before anything is locked
+    names = status.selected(store, sweeps)  # raises for an unknown name before anything is locked
     with lock.alone(store) as held:
         for note in recover.recover(store, held):
             click.echo(note, err=True)
         statuses = status.sweeps(store, sweeps)
         picked = select.select_runs(store, statuses, where, indices)
         endings, kept = cancel.plan(store, select.of_diverged(statuses, picked) if diverged else picked)
+        if not (where or indices or diverged):
+            evaluating, going_on = cancel.plan_evaluations(store, names)
+            endings, kept = [*endings, *evaluating], [*kept, *going_on]
         if not dry_run:
             endings, also_kept = cancel.carry_out(store, endings)
             kept += also_kept

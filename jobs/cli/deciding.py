@@ -57,7 +57,7 @@ def adopt_command(
     if sweep is None:
         raise JobsError("say which SWEEP is decided; `sweeps plan` shows them")
     carried = decisions.load(store, loaded_plan)
-    chosen_sweep = adopt.only(carried, sweep)
+    chosen_sweep = adopt.only(store, carried, sweep)
     if config:
         decision = adopt.of_config(store, carried, chosen_sweep, config, why)
     elif from_verdict:

@@ -2,20 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from jobs.cli.group import Globals
-from jobs.cli.options import device_of, foreground_options, report_problems, warn, watch_options
+from jobs.cli.options import (
+    device_of,
+    foreground_options,
+    hand_over_options,
+    report_problems,
+    split_options,
+    target_options,
+    warn,
+    watch_options,
+    with_options,
+)
 from sweepwise.core.errors import JobsError
 
 
 @click.command("evaluate")
-@click.argument("runs", nargs=-1, required=True, metavar="RUN...")
+@click.argument("runs", nargs=-1, required=True, metavar="RUN...|SWEEP")
 @click.option("--at", type=click.IntRange(min=1), metavar="STEP", help="Step of the snapshot; the newest otherwise.")
 @click.option(
-    "--episodes", type=click.IntRange(min=1), metavar="N", help="Episodes per planner; 50 otherwise, 1 with --video."
+    "--episodes",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Episodes per planner; 50 otherwise, 100 of a sweep, 1 with --video.",
 )
 @click.option(
     "--planner",
@@ -23,7 +39,7 @@ from sweepwise.core.errors import JobsError
     multiple=True,
     type=click.Choice(["eval", "train", "policy"]),
     help="eval: one dynamics head; train: all heads, as in training; policy: no planning. "
-    "All otherwise, eval with --video.",
+    "All otherwise, eval with --video and of a sweep.",
 )
 @click.option(
     "--video",
@@ -34,12 +50,40 @@ from sweepwise.core.errors import JobsError
 )
 @foreground_options
 @click.option("--json", "as_json", is_flag=True, help="Every return as JSON.")
-@click.pass_obj
+@with_options(target_options, hand_over_options)
+@click.pass_context
 def evaluate_command(
-    state: Globals, runs: tuple[str, ...], at: int | None, episodes: int | None, planners: tuple[str, ...],
+    context: click.Context, runs: tuple[str, ...], at: int | None, episodes: int | None, planners: tuple[str, ...],
+    video: Path | None, device: str, threads: int | None, as_json: bool, **backend_values: Any,
+) -> None:  # fmt: skip
+    """Play episodes with the weights that RUN kept: ID/seed-N, or ID for all its seeds. Of a SWEEP, evaluate all
+    finished runs as jobs.
+
+    RUN is evaluated here. A sweep goes where it was submitted to, with its options, and the same command again submits
+    what is missing; --profile to --wait are for a sweep, --video to --json for runs.
+    """
+    from jobs.runs import select
+
+    state: Globals = context.obj
+    if len(runs) == 1 and not select.names_run(runs[0]):
+        _refuse(context, ("video", "device", "threads", "as_json"), "a sweep is evaluated as jobs; name runs for this")
+        _evaluate_sweep(state, runs[0], at, episodes or 100, planners, backend_values)
+        return
+    _refuse(context, tuple(backend_values), "runs are evaluated in this process; name a sweep for this")
+    _evaluate_runs(state, runs, at, episodes or (1 if video else 50), planners, video, device, threads, as_json)
+
+
+def _refuse(context: click.Context, names: Sequence[str], reason: str) -> None:
+    """Raises `JobsError` for an option of `names` that was typed."""
+    for parameter in context.command.params:
+        if parameter.name in names and context.get_parameter_source(parameter.name) is ParameterSource.COMMANDLINE:
+            raise JobsError(f"{parameter.opts[0]}: {reason}")
+
+
+def _evaluate_runs(
+    state: Globals, runs: tuple[str, ...], at: int | None, episodes: int, planners: tuple[str, ...],
     video: Path | None, device: str, threads: int | None, as_json: bool,
 ) -> None:  # fmt: skip
-    """Play episodes with the weights that RUN kept: ID/seed-N, or ID for all its seeds."""
     from jobs import process
     from jobs.runs import select
     from jobs.worker import evaluate
@@ -48,8 +92,7 @@ def evaluate_command(
     chosen = select.runs_named(store, runs)
     evaluations = evaluate.evaluate(
         store, chosen, at=at, planners=planners or (("eval",) if video else ("eval", "train", "policy")),
-        episodes=episodes or (1 if video else 50), device=device_of(device), threads=threads or process.cores(),
-        film_to=video,
+        episodes=episodes, device=device_of(device), threads=threads or process.cores(), film_to=video,
     )  # fmt: skip
     if as_json:
         import json
@@ -64,6 +107,31 @@ def evaluate_command(
     console.print(table)
     if video:
         click.echo(f"wrote {video.absolute()}")
+
+
+def _evaluate_sweep(
+    state: Globals, name: str, at: int | None, episodes: int, planners: tuple[str, ...], backend_values: dict[str, Any]
+) -> None:
+    """Submit what is missing of an evaluation of a sweep; raises click's `Exit` with the exit code."""
+    from jobs.decide import add_seeds
+    from jobs.results.evaluations import EvaluationSpec
+    from jobs.submit import evaluate_sweep, launch
+
+    if len(planners) > 1:
+        raise JobsError(f"--planner: a sweep is evaluated with one planner at a time, not {', '.join(planners)}")
+    store = state.store()
+    spec = EvaluationSpec(planners[0] if planners else "eval", episodes, at)
+    evaluation = evaluate_sweep.plan_evaluation(store, name, spec)
+    submit_options, changes = split_options(backend_values)
+    was_complete = evaluation.is_complete()
+    code = launch.launch(
+        evaluation.folder, name, evaluation.choices, add_seeds.options(store, name, changes), submit_options,
+        changed=evaluation.notes,
+    )  # fmt: skip
+    if not was_complete and evaluation.is_complete() and (gain := evaluation.gain()):
+        click.echo(gain)
+    report_problems(store)
+    raise click.exceptions.Exit(code)
 
 
 @click.command("aggregate")

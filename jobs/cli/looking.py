@@ -19,7 +19,7 @@ from sweepwise.core.errors import JobsError
 @click.pass_obj
 def status_command(state: Globals, sweeps: tuple[str, ...], runs: bool, stay: bool, as_json: bool) -> None:
     """Show what became of the submitted sweeps, or of SWEEPS."""
-    from jobs.runs import canary, recover, status
+    from jobs.runs import canary, evaluations, recover, status
 
     store = state.store()
     for note in recover.recover_if_free(store):
@@ -29,7 +29,9 @@ def status_command(state: Globals, sweeps: tuple[str, ...], runs: bool, stay: bo
 
         statuses = status.sweeps(store, sweeps)
         canary.update_holds(store, [run for sweep in statuses for run in sweep.runs])
-        click.echo(json.dumps(status.to_json(statuses, store.problems.values()), indent=1))
+        told = status.to_json(statuses, store.problems.values())
+        told["evaluations"] = evaluations.to_json(evaluations.evaluations(store, [s.view.name for s in statuses]))
+        click.echo(json.dumps(told, indent=1))
         return
     import time
 

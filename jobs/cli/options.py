@@ -83,7 +83,7 @@ settings_options = with_options(
     click.option("--cuda-graphs/--no-cuda-graphs", default=None,
                  help="On a GPU, record updates and plans once and replay them; more memory."),
 )  # fmt: skip
-backend_options = with_options(
+target_options = with_options(
     click.option("--profile", metavar="NAME|FILE", help="Cluster profile: gpu, a100, cpu ... or a file of yours."),
     click.option("--option", "option", multiple=True, metavar="KEY=VALUE",
                  help="A value instead of the profile's, such as time=2:00:00; may be repeated."),
@@ -91,10 +91,9 @@ backend_options = with_options(
                  help="Where jobs run; auto: Slurm where sbatch is, else this machine; debug: in this process."),
     click.option("--max-parallel", type=click.IntRange(min=1), metavar="N", help="Tasks at a time."),
     click.option("--seeds-per-job", type=click.IntRange(min=1), metavar="K",
-                 help="Seeds of a configuration trained side by side in one process."),
-    settings_options,
-    click.option("--canary", is_flag=True,
-                 help="Train the first seed of every configuration; hold the others until it is healthy."),
+                 help="Seeds of a configuration that one process takes, training them side by side."),
+)  # fmt: skip
+hand_over_options = with_options(
     click.option("--then-aggregate", is_flag=True, help="Write the report when all runs have ended, however they did."),
     click.option("--max-gpu-hours", type=click.FloatRange(min=0, min_open=True), metavar="N",
                  help="Submit nothing that is expected to take more."),
@@ -102,6 +101,13 @@ backend_options = with_options(
                  help="Write the batch script to submit by hand, `FILE-1` and so on where they are several."),
     click.option("--dry-run", is_flag=True, help="Show the runs and the exact script or commands; submit nothing."),
     click.option("--wait", is_flag=True, help="Show progress until the runs have ended; exit code 1 if any failed."),
+)  # fmt: skip
+backend_options = with_options(
+    target_options,
+    settings_options,
+    click.option("--canary", is_flag=True,
+                 help="Train the first seed of every configuration; hold the others until it is healthy."),
+    hand_over_options,
 )  # fmt: skip
 watch_options = with_options(
     click.option("--watch", is_flag=True, help="Write what is new again and again, until no run is active."),

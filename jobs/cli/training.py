@@ -1,4 +1,4 @@
-"""`sweeps submit`, `rerun`, `more` and `train`: start training runs."""
+"""`sweeps submit`, `rerun`, `more`, `confirm` and `train`: start training runs."""
 
 from __future__ import annotations
 
@@ -141,6 +141,39 @@ def more_command(state: Globals, sweep: str, at_most: int, **backend_values: Any
         store, name, lambda: addition.choices(store), add_seeds.options(store, name, changes), submit_options,
         lambda: addition.record(store), lambda: addition.notes(store),
     )  # fmt: skip
+    report_problems(store)
+    raise click.exceptions.Exit(code)
+
+
+@click.command("confirm")
+@click.argument("sweep")
+@click.option("--config", default="", metavar="ID", help="The configuration to confirm; the best one otherwise.")
+@click.option("--against", default="", metavar="ID", help="What it is compared with; the baseline otherwise.")
+@click.option("--seeds", type=click.IntRange(min=2, max=1000), metavar="N",
+              help="Fresh seeds of each; as many as every configuration of SWEEP has otherwise.")  # fmt: skip
+@click.option("--again", is_flag=True, help="Another confirmation of what was confirmed already.")
+@backend_options
+@click.pass_obj
+def confirm_command(
+    state: Globals, sweep: str, config: str, against: str, seeds: int | None, again: bool, **backend_values: Any
+) -> None:
+    """Train the best configuration of SWEEP and the baseline with fresh seeds, and compare these runs alone.
+
+    The runs are a sweep of their own, SWEEP-confirm, with the options that SWEEP was submitted with.
+    """
+    from jobs.decide import add_seeds, confirm
+    from jobs.submit import launch
+
+    store = state.store()
+    submit_options, changes = split_options(backend_values)
+    confirmation = confirm.confirm(store, sweep, config=config, against=against, seeds=seeds, again=again)
+    code = launch.launch(
+        store, confirmation.view.name, lambda: confirmation.choices(store),
+        add_seeds.options(store, confirmation.original.name, changes), submit_options,
+        lambda: confirmation.record(store), lambda: list(confirmation.told),
+    )  # fmt: skip
+    if not submit_options.dry_run and not submit_options.export:
+        click.echo(f"`sweeps aggregate {confirmation.view.name}` says the result when these runs have ended")
     report_problems(store)
     raise click.exceptions.Exit(code)
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from jobs.backends.base import ExecutionOptions
 from jobs.decide.adopt import ENDED
-from jobs.planning import interim_analyses
+from jobs.planning import confirmations, interim_analyses
 from jobs.reports.inputs import sweep_sources
 from jobs.results.attempts import RunRef
 from jobs.results.records import SubmittedSweep
@@ -65,18 +67,15 @@ class More:
 def more(store: ResultsFolder, name: str, max_seeds: int) -> More:
     """The seeds to add to the sweep `name`. max_seeds: limit on the total seeds of a configuration.
 
-    Raises `JobsError` if runs have not ended, if no configuration is worth more seeds (`leader.worth_seeds`), or if
-    `max_seeds` seeds would not be enough for a significant difference.
+    Seeds of the sweep's confirmations are left out. Raises `JobsError` if runs have not ended, if no configuration is
+    worth more seeds (`leader.worth_seeds`), if `max_seeds` seeds would not be enough for a significant difference, or
+    for a confirmation, whose number of seeds was fixed beforehand.
     """
     from aggregate.analysis.summary import summarise
     from aggregate.verdict.leader import clear_leader
     from aggregate.verdict.seeds_needed import format_left, format_more, ties
 
-    statuses = sweeps(store, [name])
-    if len(statuses) > 1:
-        raise JobsError(f"{name} is several sweeps, each judged by itself: {', '.join(s.view.name for s in statuses)}")
-    (sweep,) = statuses
-    _check_ended(sweep)
+    sweep = _check_sweep(store, name)
     (summary,) = summarise(sweep_sources(store, [sweep.view.name])).sweeps
     tied = ties(summary, max_seeds)
     if not tied.configs:
@@ -90,8 +89,10 @@ def more(store: ResultsFolder, name: str, max_seeds: int) -> More:
             f"{name}: {'; '.join(labels[c] for c in tied.configs)} are not significantly different, and {max_seeds} "
             "seeds each would not show a difference either; take any of them, or allow more with --at-most"
         )
+    reserved = confirmations.seeds_of(store, sweep.view.name)
     seeds_by_config = [
-        _extend_seeds(c.seeds, tied.more) if c.config_id in tied.configs else c.seeds for c in sweep.view.configs
+        _extend_seeds(c.seeds, tied.more, reserved) if c.config_id in tied.configs else c.seeds
+        for c in sweep.view.configs
     ]
     view = dataclasses.replace(
         sweep.view,
@@ -101,8 +102,25 @@ def more(store: ResultsFolder, name: str, max_seeds: int) -> More:
     return More(sweep.view, view, format_more(summary, tied))
 
 
-def _extend_seeds(seeds: list[int], count: int) -> list[int]:
-    return [*seeds, *range(max(seeds) + 1, max(seeds) + 1 + count)]
+def _check_sweep(store: ResultsFolder, name: str) -> SweepStatus:
+    """The sweep `name`. Raises `JobsError` for several sweeps, a confirmation, and runs that have not ended."""
+    statuses = sweeps(store, [name])
+    if len(statuses) > 1:
+        raise JobsError(f"{name} is several sweeps, each judged by itself: {', '.join(s.view.name for s in statuses)}")
+    (sweep,) = statuses
+    if sweep.view.confirms:
+        raise JobsError(
+            f"{name} is a confirmation, whose number of seeds was fixed beforehand; `sweeps confirm "
+            f"{sweep.view.confirms} --again` trains another one with fresh seeds"
+        )
+    _check_ended(sweep)
+    return sweep
+
+
+def _extend_seeds(seeds: list[int], count: int, reserved: Collection[int]) -> list[int]:
+    """`seeds` and the next `count` that are not `reserved`."""
+    free = (seed for seed in itertools.count(max(seeds) + 1) if seed not in reserved)
+    return [*seeds, *itertools.islice(free, count)]
 
 
 def _check_ended(sweep: SweepStatus) -> None:

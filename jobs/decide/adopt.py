@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from jobs import process
+from jobs.planning import confirmations
 from jobs.planning.decisions import in_base, inherited, moved, stamp
 from jobs.planning.expand import label
 from jobs.planning.plan import Plan, Sweep
@@ -21,8 +22,13 @@ if TYPE_CHECKING:
 ENDED: frozenset[State] = frozenset({"done", "diverged", "stopped"})
 
 
-def only(plan: Plan, name: str) -> Sweep:
-    """The sweep of that name. Raises `JobsError` for a name that stands for several options."""
+def only(store: ResultsFolder, plan: Plan, name: str) -> Sweep:
+    """The sweep of that name. Raises `JobsError` for a name that stands for several options, and for a confirmation."""
+    if confirmed := confirmations.confirmed_by(store, name):
+        raise JobsError(
+            f"{name} confirms a configuration of {confirmed}, and {confirmed} is what is decided: "
+            f"`sweeps adopt {confirmed} --config ID` with the configuration that it shows to be better"
+        )
     matches = plan.select(name)
     if len(matches) > 1:
         raise JobsError(f"{name} is several sweeps, each decided by itself: {', '.join(s.name for s in matches)}")

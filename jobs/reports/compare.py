@@ -82,7 +82,9 @@ def _parse_side(store: ResultsFolder, known: Sequence[SweepSource], text: str) -
     for sweep in known:
         if colon and sweep.name == sweep_name:
             return Side(text, (_find_by_letter(sweep, letters),), sweep.agent)
-    by_id = {config.config_id: (config, sweep.agent) for sweep in known for config in sweep.configs}
+    # a confirmation has few runs of its configurations: the sweep that they come from counts
+    in_order = sorted(known, key=lambda sweep: not sweep.confirms)
+    by_id = {config.config_id: (config, sweep.agent) for sweep in in_order for config in sweep.configs}
     matches = [found for config_id, found in by_id.items() if len(text) >= LEAST and config_id.startswith(text)]
     if len(matches) == 1:
         ((config, agent),) = matches

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from jobs.planning import interim_analyses
 from jobs.results.attempts import RunRef
+from jobs.results.evaluations import returns_by_episodes
 from jobs.results.records import SubmittedConfiguration
 from jobs.results.results_folder import ResultsFolder
 from jobs.runs.status import RunStatus, SweepStatus, load_statuses, sweeps
@@ -17,6 +18,8 @@ from sweepwise.core.schema import ResolvedConfig
 if TYPE_CHECKING:
     from aggregate.inputs.plan_questions import Question
     from aggregate.inputs.runs import ConfigSource, SweepSource
+
+ENDPOINT_PLANNER = "eval"  # of the evaluations that enter the endpoint `evaluation`
 
 
 def sweep_sources(store: ResultsFolder, names: Sequence[str]) -> list[SweepSource]:
@@ -51,6 +54,7 @@ def sweep_sources(store: ResultsFolder, names: Sequence[str]) -> list[SweepSourc
                 beside=beside,
                 interim_analyses=interim_analyses.of(store, sweep),
                 margin=math.nan if view.margin is None else view.margin,
+                confirms=view.confirms,
             )
         )
     return sources
@@ -117,6 +121,7 @@ def _config(
                 store.attempts.cache_path(run.record.ref),
                 run.state.reason if run.state.state == "stopped" else "",
                 run.state.cause,
+                tuple(returns_by_episodes(store, run.record.ref, ENDPOINT_PLANNER, stored.steps).values()),
             )
             for run in runs
         ),

@@ -98,6 +98,20 @@ class AttemptOutcome:
 
 
 @dataclass(frozen=True)
+class EvaluationFile:
+    """runs/<config_id>/seed-<n>/evaluations/<planner>-<episodes>-step-<step>/returns.json: the returns of the episodes,
+    in order, with the weights of `step`. code, agent_code: hashes of the code that played them. attempt: that did."""
+
+    step: int
+    planner: str
+    returns: list[float]
+    code: str
+    agent_code: str
+    attempt: int
+    device: str
+
+
+@dataclass(frozen=True)
 class PrunedRun:
     """runs/<config_id>/seed-<n>/stopped.json: `sweeps prune` stopped the run, with its task of `submission`.
 
@@ -151,7 +165,8 @@ class SubmittedSweep:
     questions: each a text, or the fields of `aggregate.inputs.plan_questions.Question`. adopted: key -> value in the
     base from earlier decisions (`jobs.planning.decisions`). asked: overrides at the newest submit. looks: planned
     number of analyses (`jobs.planning.interim_analyses`). agent: name of what is trained. margin: see
-    `jobs.planning.plan.Sweep`.
+    `jobs.planning.plan.Sweep`. confirms: the sweep of which this one confirms a configuration (`jobs.decide.confirm`),
+    "" for a sweep of a plan.
     """
 
     name: str
@@ -166,6 +181,7 @@ class SubmittedSweep:
     looks: int = 1
     agent: str = "tdmpc"
     margin: float | None = None
+    confirms: str = ""
 
 
 @dataclass(frozen=True)
@@ -291,7 +307,8 @@ class Submission:
     options: of the backend, for `rerun`. cluster: its name in Slurm. report: whether a report is written when all
     tasks have ended. exported: its scripts are submitted by hand. code: hash of the copy that its jobs run from; ""
     if they run from the live code. agent, agent_code: reference to what is trained and hash of the copy of its code,
-    both "" for the packaged agent. program: as in `AgentFile`.
+    both "" for the packaged agent. program: as in `AgentFile`. evaluation: what its tasks evaluate
+    (`jobs.results.evaluations.EvaluationSpec`), empty where they train.
     handed_over: the hand-over is complete. problem: why the hand-over failed, else "".
     """
 
@@ -314,6 +331,7 @@ class Submission:
     agent: str = ""
     agent_code: str = ""
     program: dict[str, Any] = field(default_factory=dict)
+    evaluation: dict[str, Any] = field(default_factory=dict)
     handed_over: bool = False
     problem: str = ""
 

@@ -7,8 +7,10 @@ import re
 import shutil
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 from jobs.results.agents import NAME as AGENT_NAME
 from jobs.results.agents import Agents
@@ -43,8 +45,10 @@ class ResultsFolder:
     """One results folder: configurations, sweeps, decisions, imports, code copies, and the lock on them.
 
     attempts: the runs in it. submissions: the submissions in it. agents: what they train. Invalid files are collected
-    in `problems`.
+    in `problems`. evaluation: as in `Submission`; empty unless `attempts` are evaluations.
     """
+
+    evaluation: Mapping[str, Any] = MappingProxyType({})
 
     def __init__(self, root: Path) -> None:
         self.root = root.expanduser().absolute()
@@ -105,6 +109,11 @@ class ResultsFolder:
         if stored.config_id != config:
             raise JobsError(f"{path}: its values are not those of {config}; restore it or move the folder away")
         return stored
+
+    def run_length(self, config: str) -> int:
+        """Agent steps of a run of the configuration; episodes, where `attempts` are evaluations. Raises as
+        `check_config`."""
+        return self.check_config(config).steps
 
     def write_config(self, config: ResolvedConfig) -> None:
         """Store `config`. If it is already stored, only its steps may change, and only to a larger value."""
@@ -332,6 +341,8 @@ def archivable(name: str) -> bool:
             return bool(CONFIG_ID.fullmatch(config) and SEED_FOLDER.fullmatch(seed))
         case ["runs", config, seed, "attempts" | "outcome" | "status", record]:
             return bool(CONFIG_ID.fullmatch(config) and SEED_FOLDER.fullmatch(seed) and NUMBERED.fullmatch(record))
+        case ["runs", config, seed, "evaluations", evaluation, "returns.json"]:
+            return bool(CONFIG_ID.fullmatch(config) and SEED_FOLDER.fullmatch(seed) and _PLAIN.fullmatch(evaluation))
         case ["runs", config, seed, shard_name.FOLDER, shard]:
             return bool(CONFIG_ID.fullmatch(config) and SEED_FOLDER.fullmatch(seed) and shard_name.parse(shard))
         case ["imports", imported, "import.json"]:

@@ -112,7 +112,7 @@ def after_failure(store: ResultsFolder, submission: Submission) -> None:
     """Called in a job that failed: check for repeated failures. No error if the backend does not respond."""
     if not _can_hold(submission) or store.submissions.read_breaker(submission.id) is not None:
         return
-    steps = {task.config_id: store.check_config(task.config_id).steps for task in submission.tasks}
+    steps = {task.config_id: store.run_length(task.config_id) for task in submission.tasks}
     runs = {RunRef(task.config_id, seed): steps[task.config_id] for task in submission.tasks for seed in task.seeds}
     statuses = load_statuses(store, runs).values()
     try:

@@ -55,8 +55,8 @@ def samples(store: ResultsFolder, device: str, first: Sequence[str]) -> list[Sam
     submissions = {submission.id: submission for submission in store.submissions.all()}
     earlier: list[Sample] = []
     for run in _runs(store, first):
-        config = store.read_config(run.config_id)
-        record = store.attempts.load(run, config.steps) if config is not None else None
+        readable = store.read_config(run.config_id) is not None
+        record = store.attempts.load(run, store.run_length(run.config_id)) if readable else None
         sample = _sample(record, submissions) if record is not None and _ran_on(record.attempt, device) else None
         if sample is not None:
             earlier.append(sample)

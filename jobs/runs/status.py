@@ -76,7 +76,7 @@ def load_statuses(
     max_age_s: seconds; cached answers of Slurm that are no older are used.
     """
     newest: dict[RunRef, tuple[Submission, int]] = {}
-    submissions = {submission.id: submission for submission in store.submissions.all()}
+    submissions = {s.id: s for s in store.submissions.all() if s.evaluation == store.evaluation}
     for submission in submissions.values():
         for index, task in enumerate(submission.tasks):
             for seed in task.seeds if submission.holds(index) else ():

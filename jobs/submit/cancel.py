@@ -10,6 +10,7 @@ from jobs.results.attempts import RunRef
 from jobs.results.records import Submission
 from jobs.results.results_folder import ResultsFolder
 from jobs.results.run_state import ACTIVE
+from jobs.runs.evaluations import evaluations
 from jobs.runs.select import SelectedRun
 from jobs.runs.status import load_statuses
 
@@ -46,13 +47,24 @@ def plan(store: ResultsFolder, picked: Sequence[SelectedRun]) -> tuple[list[Endi
     return endings, kept
 
 
+def plan_evaluations(store: ResultsFolder, sweeps: Sequence[str]) -> tuple[list[Ending], Kept]:
+    """The same for all active tasks that evaluate runs of `sweeps`."""
+    endings: list[Ending] = []
+    kept: Kept = []
+    for evaluation in evaluations(store, sweeps):
+        tasks, going_on = plan(evaluation.folder, [SelectedRun(0, "", run) for run in evaluation.runs])
+        endings += tasks
+        kept += going_on
+    return endings, kept
+
+
 def _others(store: ResultsFolder, submission: Submission, task: int, wanted: Sequence[RunRef]) -> list[RunRef]:
     """Active runs of the task that are not wanted."""
     runs = submission.tasks[task]
     rest = {RunRef(runs.config_id, seed) for seed in runs.seeds} - set(wanted)
     if not rest:
         return []
-    steps = store.check_config(runs.config_id).steps
+    steps = store.run_length(runs.config_id)
     statuses = load_statuses(store, dict.fromkeys(sorted(rest), steps))
     return [
         ref

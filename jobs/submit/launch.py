@@ -109,7 +109,7 @@ def _choose_and_show(
     console = tables.console()
     choices = choose()
     if submit_options.dry_run:
-        console.print(tables.choice_table(choices))
+        console.print(tables.choice_table(choices, unit_of(store)))
     for note in changed():
         console.print(Text(note), soft_wrap=True)  # commands can be copied
     console.print(tables.difference_text(choices))
@@ -131,6 +131,11 @@ def _choose_and_show(
         console.print(Text(f"\n{len(fitting)} tasks for {target.backend}:"))
         sys.stdout.write(submit.preview(store, request) + "\n")
     return choices, request
+
+
+def unit_of(store: ResultsFolder) -> str:
+    """What the length of a run counts."""
+    return "episodes" if store.evaluation else "steps"
 
 
 def _report_submission(
@@ -180,7 +185,8 @@ def _wait(store: ResultsFolder, choices: Sequence[PlannedRun], backend: str, swe
     console.print(Text.assemble("ended: ", tables.counts_text(ended)))
     if ended["done"] == sum(ended.values()):
         return 0
-    console.print(Text(f"reasons: `sweeps status {sweep} --runs`; again: `sweeps rerun {sweep} --all`"))
+    again = "the same command" if store.evaluation else f"`sweeps rerun {sweep} --all`"
+    console.print(Text(f"reasons: `sweeps status {sweep} --runs`; again: {again}"))
     return 1
 
 
@@ -195,7 +201,7 @@ def _run_here(store: ResultsFolder, submission: Submission) -> int:
         except Exception:  # noqa: BLE001 - recorded in the run's outcome; shown here, since debugging is the point
             traceback.print_exc()
             failed += 1
-    steps = {RunRef(t.config_id, s): store.check_config(t.config_id).steps for t in submission.tasks for s in t.seeds}
+    steps = {RunRef(t.config_id, s): store.run_length(t.config_id) for t in submission.tasks for s in t.seeds}
     done = sum(run.record.done for run in load_statuses(store, steps).values())
     tables.console().print(Text(f"{done} of {len(steps)} runs done"))
     return 0 if done == len(steps) and not failed else 1

@@ -13,7 +13,7 @@ from typing import Any
 from jobs import process
 from jobs.backends import profile, registry
 from jobs.backends.base import Backend, ExecutionOptions, Request, SubmitOptions, Target
-from jobs.planning import interim_analyses
+from jobs.planning import confirmations, interim_analyses
 from jobs.planning.expand import ExpandedSweep
 from jobs.planning.plan import Plan
 from jobs.programs import registry as registry_of_agents
@@ -151,7 +151,8 @@ def preview(store: ResultsFolder, request: Request) -> str:
 
 def record_sweeps(store: ResultsFolder, plan: Plan, sweeps: Sequence[ExpandedSweep]) -> None:
     """Store the agent, the configurations and the records of `sweeps`; note an interim analysis if seeds were
-    added."""
+    added. Raises `JobsError` for seeds of a confirmation."""
+    confirmations.check_submit(store, sweeps)
     store.agents.record(plan.source, plan.folder)
     for sweep in sweeps:
         for configuration in sweep.configurations:
@@ -166,7 +167,8 @@ def record_sweeps(store: ResultsFolder, plan: Plan, sweeps: Sequence[ExpandedSwe
 
 def changed(store: ResultsFolder, plan: Plan, sweeps: Sequence[ExpandedSweep]) -> list[str]:
     """A line about each of `sweeps` whose configurations changed since the last submit, or whose seeds are added after
-    an interim analysis."""
+    an interim analysis. Raises `JobsError` for seeds of a confirmation."""
+    confirmations.check_submit(store, sweeps)
     notes = []
     for sweep in sweeps:
         old = store.read_sweep(sweep.sweep.name)
@@ -265,6 +267,7 @@ def _record(store: ResultsFolder, name: str, request: Request, code: str) -> Sub
         agent=agent.reference if agent else "",
         agent_code=agent.code if agent else "",
         program=agent.program if agent else {},
+        evaluation=dict(store.evaluation),
     )
 
 

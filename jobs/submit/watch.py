@@ -34,7 +34,8 @@ def wait(store: ResultsFolder, choices: Sequence[PlannedRun], backend: str, cons
     labels = {choice.run: f"{choice.label} seed {choice.run.seed}" for choice in choices}
     with _progress(console) as progress:
         agent = store.check_config(choices[0].run.config_id).agent if choices else ""
-        view = _ProgressView(progress, labels, sum(steps.values()), store.agents.result_words(agent))
+        words, unit = store.agents.result_words(agent), "episodes" if store.evaluation else "steps"
+        view = _ProgressView(progress, labels, sum(steps.values()), words, unit)
         while True:
             statuses = load_statuses(store, steps, max_age_s=_ASK_SLURM_S)
             view.update(statuses)
@@ -109,10 +110,12 @@ class TimeLeft:
 
 class _ProgressView:
     """A progress bar for all runs, one for each run that trains, and a line for each that ended. result_words: see
-    `Agents.result_words`."""
+    `Agents.result_words`. unit: of the length of a run."""
 
-    def __init__(self, progress: Progress, labels: Mapping[RunRef, str], total: int, result_words: str) -> None:
-        self._progress, self._labels, self._result_words = progress, labels, result_words
+    def __init__(
+        self, progress: Progress, labels: Mapping[RunRef, str], total: int, result_words: str, unit: str = "steps"
+    ) -> None:
+        self._progress, self._labels, self._result_words, self._unit = progress, labels, result_words, unit
         self._total = progress.add_task("all runs", total=total, detail="")
         self._bars: dict[RunRef, TaskID] = {}
         self._ended: set[RunRef] = set()
@@ -151,7 +154,7 @@ class _ProgressView:
         tenths = 10 * completed // max(1, self._steps)
         if tenths > self._tenths and not self._progress.console.is_terminal:
             self._tenths = tenths
-            self._progress.console.print(f"{completed:,} of {self._steps:,} steps, {detail}", soft_wrap=True)
+            self._progress.console.print(f"{completed:,} of {self._steps:,} {self._unit}, {detail}", soft_wrap=True)
 
     def _show(self, ref: RunRef, run: RunStatus) -> None:
         if ref not in self._bars:
@@ -175,7 +178,7 @@ class _ProgressView:
         status = run.record.status
         if status is None:
             return ""
-        parts = [f"{run.steps_per_s:.1f} steps/s"] if run.steps_per_s else []  # 0 before it is measured
+        parts = [f"{run.steps_per_s:.1f} {self._unit}/s"] if run.steps_per_s else []  # 0 before it is measured
         if status.last_return is not None:
             parts.append(f"{self._result_words} {format_last(status.last_return, self._result_words)}")
         return ", ".join(parts)

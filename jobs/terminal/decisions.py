@@ -52,7 +52,7 @@ def _format_evidence(decision: Decision, primary: str) -> str:
     if evidence.leader.config_id != evidence.chosen.config_id:
         details += f", leader {_format_measured(evidence.leader, primary)}"
     if evidence.ties:
-        details += f"; not told apart from the leader: {'; '.join(tied.label for tied in evidence.ties)}"
+        details += f"; not significantly different from the leader: {'; '.join(tied.label for tied in evidence.ties)}"
     chosen = _format_measured(evidence.chosen, primary)
     return f"{decision.how} {decision.config_id}: final {primary} {chosen}{details}"
 

@@ -18,6 +18,8 @@ from jobs.results.agents import RETURN
 from jobs.results.records import Import
 from jobs.results.results_folder import ResultsFolder
 from jobs.results.run_state import STATES, State
+from jobs.runs.evaluations import evaluations as evaluations_of
+from jobs.runs.evaluations import format_evaluation
 from jobs.runs.status import RunStatus, SweepStatus, counts, failures
 from jobs.terminal.table import Table
 from sweepwise.core.value_format import format_value
@@ -140,9 +142,9 @@ def pairs(values: Mapping[str, Any]) -> str:
 # --- runs -------------------------------------------------------------------------------------------------
 
 
-def choice_table(choices: Sequence[PlannedRun]) -> Table:
-    """The runs of a submit, for `--dry-run`."""
-    result = table("run", "configuration", "seed", "steps", "state", "", right=("seed", "steps"))
+def choice_table(choices: Sequence[PlannedRun], unit: str = "steps") -> Table:
+    """The runs of a submit, for `--dry-run`. unit: of the length of a run."""
+    result = table("run", "configuration", "seed", unit, "state", "", right=("seed", unit))
     for choice in choices:
         result.add_row(
             choice.run.config_id, choice.label, str(choice.run.seed), f"{choice.steps:,}",
@@ -232,11 +234,14 @@ def status_tables(
     store: ResultsFolder, statuses: Sequence[SweepStatus], by_run: bool, now: float
 ) -> Iterable[Table | Text]:
     """The output of `sweeps status`."""
+    submitted = evaluations_of(store, [sweep.view.name for sweep in statuses])
     for sweep in statuses:
         result = store.agents.result_words(sweep.view.agent)
         yield run_table(sweep, result) if by_run else configuration_table(sweep, result)
         yield counts_text(counts(sweep.runs))
         yield from _failure_lines(sweep)
+        own = [evaluation for evaluation in submitted if evaluation.sweep == sweep.view.name]
+        yield from (Text(line) for evaluation in own for line in format_evaluation(evaluation))
         yield Text()
     answer_times = [run.state.as_of for sweep in statuses for run in sweep.runs if run.state.as_of is not None]
     if answer_times:

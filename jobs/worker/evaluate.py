@@ -40,7 +40,7 @@ def evaluate(
         os.environ["MUJOCO_GL"] = video.renderer()  # read when the next line imports dm_control
     for run in runs:
         config, folder = store.check_config(run.config_id), store.attempts.folder(run)
-        agent = _evaluable(store, run, config.agent)
+        agent, _ = evaluable(store, run, config.agent)
         try:
             for evaluation in agent.evaluate(
                 config.values, run.seed, folder,
@@ -58,11 +58,17 @@ def evaluate(
             raise JobsError(f"{run}: {error}") from error
 
 
-def _evaluable(store: ResultsFolder, run: RunRef, name: str) -> Evaluable:
-    """The agent of a run, with the code that the run was submitted with. Raises `JobsError` if it cannot evaluate."""
+def check_evaluable(store: ResultsFolder, name: str) -> None:
+    """Raises `JobsError` if the agent `name` keeps no weights that can be evaluated."""
     if not store.agents.description(name).capabilities.evaluate:
-        raise JobsError(f"{run}: agent {name} keeps no weights that `sweeps evaluate` can use")
+        raise JobsError(f"agent {name} keeps no weights that `sweeps evaluate` can use")
+
+
+def evaluable(store: ResultsFolder, run: RunRef, name: str) -> tuple[Evaluable, str]:
+    """The agent of a run, with the code that the run was submitted with, and the hash of that code. Raises `JobsError`
+    if it cannot evaluate."""
+    check_evaluable(store, name)
     attempt = store.attempts.load(run, 0).attempt
     submission = store.submissions.read(attempt.submission) if attempt and attempt.submission else None
-    agent, _ = load_agent(store, name, submission)
-    return cast(Evaluable, agent)
+    agent, code = load_agent(store, name, submission)
+    return cast(Evaluable, agent), code

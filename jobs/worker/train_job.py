@@ -20,7 +20,8 @@ from jobs.backends import registry
 from jobs.backends.base import Backend
 from jobs.results import code_snapshot
 from jobs.results.attempts import RunRef
-from jobs.results.records import Attempt, AttemptOutcome, CodeFile, Status
+from jobs.results.evaluations import folder_of
+from jobs.results.records import Attempt, AttemptOutcome, CodeFile, Status, Submission
 from jobs.results.results_folder import ResultsFolder
 from jobs.results.run_state import attempt_alive, lost_shard
 from jobs.runs import canary
@@ -31,8 +32,8 @@ from sweepwise.core.trainable import Progress, RunHandle, Settings, Trainable
 
 HEARTBEAT_S = 2.0
 MOST_PREEMPTIONS = 3  # of a run that cannot resume
-_TIME_LIMIT_SIGNAL = signal.SIGUSR2  # Slurm sends it before the time limit: checkpoint, then requeue
-_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)  # cancelled, preempted or Ctrl-C: checkpoint and end
+TIME_LIMIT_SIGNAL = signal.SIGUSR2  # Slurm sends it before the time limit: checkpoint, then requeue
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)  # cancelled, preempted or Ctrl-C: checkpoint and end
 
 Listener = Callable[[RunRef, Progress], None]
 
@@ -54,7 +55,7 @@ class StopFlag:
     @contextlib.contextmanager
     def installed(self) -> Iterator[StopFlag]:
         """Handles the stop signals inside the block, and restores the previous handlers afterwards."""
-        previous = {number: signal.signal(number, self.handle) for number in (_TIME_LIMIT_SIGNAL, *_STOP_SIGNALS)}
+        previous = {number: signal.signal(number, self.handle) for number in (TIME_LIMIT_SIGNAL, *STOP_SIGNALS)}
         try:
             yield self
         finally:
@@ -84,8 +85,8 @@ class TrainJob:
         if submission is None or self.task >= len(submission.tasks):
             raise JobsError(f"task {self.task} of submission {self.submission} is not in {store.root}")
         code_snapshot.check(store, submission)
-        runs = submission.tasks[self.task]
-        execution = AttemptRunner(
+        store, runs = folder_of(store, submission), submission.tasks[self.task]
+        execution = _runner(submission)(
             store,
             device="cuda" if submission.gpus else "cpu",
             threads=submission.threads,
@@ -100,6 +101,13 @@ class TrainJob:
         except Exception:
             canary.after_failure(store, submission)
             raise
+
+
+def _runner(submission: Submission) -> type[AttemptRunner]:
+    """What the tasks of `submission` do."""
+    from jobs.worker.evaluate_job import EvaluationRunner
+
+    return EvaluationRunner if submission.evaluation else AttemptRunner
 
 
 @dataclass(frozen=True)
@@ -145,12 +153,12 @@ class AttemptRunner:
                 self._record_failure(attempts, error)
                 raise
             usage = process.usage(self.device == "cuda")
-            if _TIME_LIMIT_SIGNAL in stop.signals and agent.description.capabilities.resume == "none":
+            if TIME_LIMIT_SIGNAL in stop.signals and agent.description.capabilities.resume == "none":
                 ended = [_timed_out(outcome) for outcome in ended]
             with _full_disk_in_one_line(self.store):
                 outcomes = [self._record(run, attempts[run], o, usage) for run, o in zip(attempts, ended, strict=True)]
         advanced = any(o.step > steps_before[run] for run, o in zip(attempts, outcomes, strict=True))
-        wants_more = _TIME_LIMIT_SIGNAL in stop.signals or not stop.signals
+        wants_more = TIME_LIMIT_SIGNAL in stop.signals or not stop.signals
         if wants_more and any(outcome.state == "interrupted" for outcome in outcomes):
             self._requeue(advanced)
         if failed := [

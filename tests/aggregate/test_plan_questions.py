@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from aggregate.analysis.run_scores import SCORES
+from aggregate.analysis.run_scores import EVALUATION, SCORES
 from aggregate.flags import BY_NAME
 from aggregate.inputs.plan_questions import ENDPOINTS, Question, Term, question
 
@@ -65,4 +65,4 @@ def test_what_is_no_question_is_refused(stored: Any, words: str) -> None:
 
 def test_every_endpoint_is_measured() -> None:
     for endpoint in ENDPOINTS.values():
-        assert endpoint.column in (BY_NAME if endpoint.rate else SCORES)
+        assert endpoint.column in (BY_NAME if endpoint.rate else (*SCORES, EVALUATION))

@@ -18,9 +18,9 @@ COMMANDS = sorted(cli.commands)
 
 def test_the_commands() -> None:
     assert COMMANDS == [
-        "adopt", "aggregate", "archive", "cancel", "check", "compare", "doctor", "evaluate", "export", "import", "init",
-        "keys", "logs", "more", "next", "plan", "plots", "prune", "release", "reread", "rerun", "status", "submit",
-        "train", "unarchive", "usage",
+        "adopt", "aggregate", "archive", "cancel", "check", "compare", "confirm", "doctor", "evaluate", "export",
+        "import", "init", "keys", "logs", "more", "next", "plan", "plots", "prune", "release", "reread", "rerun",
+        "status", "submit", "train", "unarchive", "usage",
     ]  # fmt: skip
 
 

@@ -135,6 +135,25 @@ def test_it_is_judged_by_the_roles_of_its_metrics(sweeps: Sweeps) -> None:
     assert sorted(round(value, 1) for value in final) == pytest.approx([4.0] * 3 + [12.0] * 3, abs=0.11)
 
 
+def test_the_best_configuration_is_confirmed_on_fresh_seeds(sweeps: Sweeps) -> None:
+    sweeps.here("submit", "rate", *LOCAL, "--seeds", "2", "--wait")
+    before = values(sweeps, "results", "rate")
+    told = " ".join(sweeps.here("confirm", "rate", "--cluster", "local", "--wait").split())
+    assert "which leads rate, is compared with the baseline lr=1e-3" in told
+    assert "4 to submit" in told
+    fresh = rows(sweeps, "results", "rate-confirm")
+    assert sorted(fresh["seed"].unique()) == [3, 4]
+    assert values(sweeps, "results", "rate").equals(before)
+    assert sweeps.states() == ["done"] * 8
+    answer = sweeps.here("aggregate", "rate-confirm", "--out", "report.html")
+    assert "Is lr=0.003 better than the baseline lr=1e-3 on fresh seeds?" in answer
+    assert "Yes, " in answer
+    assert "agent walker keeps no weights that `sweeps evaluate` can use" in sweeps.refusal("evaluate", "rate")
+    sweeps.here("archive", "rate-confirm", "--out", "confirm.tar")
+    sweeps.here("--results", "elsewhere", "unarchive", "confirm.tar")
+    assert values(sweeps, "elsewhere", "rate-confirm").equals(values(sweeps, "results", "rate-confirm"))
+
+
 def test_without_resume_it_begins_anew_and_its_old_rows_are_dropped(sweeps: Sweeps) -> None:
     write_plan(sweeps, resume="")
     sweeps.here("submit", "one", *LOCAL, *LONG)

@@ -13,7 +13,7 @@ from sweepwise.core.metrics import KINDS
 from tdmpc.agent.agent import Agent
 from tdmpc.metrics import CATALOGUE, METRICS
 from tdmpc.training.environment import Env
-from tdmpc.training.evaluator import Episode, returns_to_go, value_bias
+from tdmpc.training.evaluator import Episode, begin, returns_to_go, value_bias
 from tdmpc.training.replay_buffer import Replay
 
 
@@ -242,3 +242,14 @@ def test_the_catalogue_is_consistent():
     assert "validation/consistency_loss" in METRICS
     with pytest.raises(KeyError, match="near matches: log_std"):
         CATALOGUE.metric("log_stdd")
+
+
+def test_evaluation_episodes_begin_alike_in_every_configuration():
+    """By run seed, step and number alone: configurations of one task share their starts."""
+    one, other = Env("quadruped-walk", 2, 0), Env("quadruped-walk", 2, 7)
+    other.reset()
+    other.step(np.zeros(other.action_size))
+    starts = [begin(env, 3, 500, 11) for env in (one, other)]
+    np.testing.assert_array_equal(*starts)
+    others = [begin(one, *place) for place in ((4, 500, 11), (3, 600, 11), (3, 500, 12))]
+    assert not any(np.array_equal(starts[0], start) for start in others)

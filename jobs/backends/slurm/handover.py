@@ -13,6 +13,7 @@ from dataclasses import replace
 from jobs.backends.base import NoResponse
 from jobs.backends.slurm import commands
 from jobs.results.attempts import RunRef
+from jobs.results.evaluations import folder_of
 from jobs.results.lock import Lock
 from jobs.results.records import Chunk, Submission
 from jobs.results.results_folder import ResultsFolder
@@ -104,12 +105,12 @@ def _release(submission: Submission) -> bool:
 
 def _without_lost_jobs(store: ResultsFolder, submission: Submission) -> Submission:
     """Without the ids of lost jobs: a controller that crashes may not have saved the jobs that it accepted."""
+    attempts = folder_of(store, submission).attempts
     started = {
         attempt.task
         for task in submission.tasks
         for seed in task.seeds
-        if (attempt := store.attempts.load(RunRef(task.config_id, seed), 0).attempt)
-        and attempt.submission == submission.id
+        if (attempt := attempts.load(RunRef(task.config_id, seed), 0).attempt) and attempt.submission == submission.id
     }
     chunks = [
         replace(chunk, job_id="")

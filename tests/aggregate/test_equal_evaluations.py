@@ -1,0 +1,126 @@
+"""Evaluations after training: equal numbers of episodes, the endpoint, and what they change in power, by hand."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from types import ModuleType
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from aggregate.analysis.run_scores import EVALUATION, episodes_of, with_evaluations
+from aggregate.analysis.summary import SweepSummary, summarise
+from aggregate.inputs.plan_questions import Question, endpoint
+from aggregate.inputs.runs import SweepSource
+from aggregate.verdict.answers import answers
+from aggregate.verdict.evaluation_gain import format_expected, format_measured
+from aggregate.verdict.verdict import verdict
+from tdmpc.metrics import CATALOGUE
+
+ASKED = Question("Which?", ("num_q",), on=("evaluation",))
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory: pytest.TempPathFactory, synthetic: ModuleType) -> SweepSource:
+    made = synthetic.make_sweep(tmp_path_factory.mktemp("runs"), (600.0, 500.0), 3, lean=True)
+    return dataclasses.replace(made, questions=(ASKED,))  # type: ignore[no-any-return]
+
+
+def evaluated(sweep: SweepSource, returns: Mapping[tuple[int, int], Sequence[Sequence[float]]]) -> SweepSource:
+    """(place of the configuration, seed) -> returns of each evaluation."""
+    configs = [
+        dataclasses.replace(config, runs=tuple(
+            dataclasses.replace(run, evaluations=tuple(map(tuple, returns.get((place, run.seed), ()))))
+            for run in config.runs
+        ))
+        for place, config in enumerate(sweep.configs)
+    ]  # fmt: skip
+    return dataclasses.replace(sweep, configs=tuple(configs))
+
+
+def means(sweep: SweepSource) -> list[float]:
+    scores = pd.DataFrame([(c.config_id, r.seed) for c in sweep.configs for r in c.runs], columns=["config_id", "seed"])
+    return [float(value) for value in with_evaluations(scores, sweep)[EVALUATION]]
+
+
+def test_runs_count_with_exactly_as_many_episodes_as_most(sweep: SweepSource) -> None:
+    of_two, of_three = [1.0, 3.0], [1.0, 2.0, 9.0]
+    mixed = evaluated(sweep, {(0, 1): [of_two, of_three], (0, 2): [of_three], (1, 1): [of_two], (1, 2): [of_three]})
+    assert episodes_of(mixed) == 3
+    assert means(mixed) == pytest.approx([4.0, 4.0, np.nan, np.nan, 4.0, np.nan], nan_ok=True)
+    assert episodes_of(evaluated(sweep, {(0, 1): [of_two], (1, 1): [of_three]})) == 3, "equally frequent: the larger"
+    assert episodes_of(sweep) == 0
+    assert means(sweep) == pytest.approx([np.nan] * 6, nan_ok=True)
+
+
+def test_a_configuration_that_a_question_needs_has_to_have_as_many(sweep: SweepSource) -> None:
+    (config, other) = evaluated(sweep, {(0, 1): [[1.0]], (1, 1): [[5.0, 7.0]], (1, 2): [[5.0, 7.0]]}).configs
+    apart = dataclasses.replace(sweep, configs=(config,), beside={"other": (other,)})
+    assert episodes_of(apart) == 2
+    assert means(apart) == pytest.approx([np.nan] * 3, nan_ok=True)
+
+
+@pytest.fixture(scope="module")
+def summary(sweep: SweepSource) -> SweepSummary:
+    plays = {(c, s): [[500.0 - 100 * c + 4 * s + e for e in (-1, 0, 1)]] for c in (0, 1) for s in (1, 2, 3)}
+    (made,) = summarise([evaluated(sweep, plays)]).sweeps
+    return made
+
+
+def test_it_is_an_endpoint_of_questions(summary: SweepSummary) -> None:
+    (line,) = summary.question_contrasts.to_dict("records")
+    by_hand = stats.ttest_ind([404.0, 408.0, 412.0], [504.0, 508.0, 512.0], equal_var=False)
+    assert line["estimate"] == pytest.approx(-100)
+    assert line["p"] == pytest.approx(by_hand.pvalue)
+    (answer,) = answers(summary)
+    assert "return evaluated after training −100" in answer.text
+    assert endpoint("evaluation", CATALOGUE).better == "up"
+
+
+def test_without_evaluations_the_answer_says_what_makes_them(sweep: SweepSource) -> None:
+    (answer,) = answers(summarise([sweep]).sweeps[0])
+    assert "no run was evaluated after training; `sweeps evaluate ensemble --episodes 100` does it" in answer.text
+
+
+def detectable(sd: float, seeds: int) -> float:
+    df = 2 * (seeds - 1)
+    return float((stats.t.ppf(0.975, df) + stats.t.ppf(0.8, df)) * sd * np.sqrt(2 / seeds))
+
+
+def split(summary: SweepSummary, episodes: float, time: float, seeds: float) -> SweepSummary:
+    """With these standard deviations, and finals of each configuration that lie 20 apart, over 4 evaluations of 5
+    episodes."""
+    columns = ["config_id", "mode", "episodes", "time", "seeds", "per_evaluation"]
+    lines = [("c", "planner", episodes, time, seeds, 5.0), ("c", "policy", 900.0, 900.0, 900.0, 5.0)]
+    scores = summary.scores.assign(final_primary=[0.0, 20.0, 40.0, 100.0, 120.0, 140.0], final_points=4)
+    return dataclasses.replace(summary, variance=pd.DataFrame(lines, columns=columns), scores=scores)
+
+
+def test_the_gain_is_expected_from_the_split_of_the_variance(summary: SweepSummary) -> None:
+    text = format_expected(split(summary, 30.0, 0.0, 4.0), 100)
+    now = detectable(20.0, 3)
+    then = now * np.sqrt((4.0**2 + 30.0**2 / 100) / (4.0**2 + 30.0**2 / (4 * 5)))
+    assert text.startswith(f"so far a difference of {now:.1f} is detected in 4 of 5 cases (3 seeds)")
+    assert f"100 episodes of the last weights are expected to bring that to {then:.1f}" in text
+    assert "98% lies between episodes of one evaluation, 0% over time, 2% between seeds" in text
+
+
+def test_no_gain_is_expected_where_the_weights_vary_over_time(summary: SweepSummary) -> None:
+    text = format_expected(split(summary, 1.0, 40.0, 1.0), 100)
+    then = detectable(20.0, 3) * np.sqrt((1 + 1600 + 0.01) / (1 + 1600 / 4 + 1 / (4 * 5)))
+    assert f"are not expected to bring that down ({then:.0f})" in text
+    assert format_expected(split(summary, np.nan, 1.0, 1.0), 100) == ""
+
+
+def test_the_gain_is_measured_over_the_same_runs(summary: SweepSummary, sweep: SweepSource) -> None:
+    text = format_measured(split(summary, 1.0, 1.0, 1.0))
+    assert f"with 3 episodes of the last weights a difference of {detectable(4.0, 3):.1f} between" in text
+    assert f"with the evaluations during training one of {detectable(20.0, 3):.1f} (3 seeds)" in text
+    assert dict(verdict(summary).points)["Evaluation"].startswith("With 3 episodes of the last weights")
+    assert format_measured(summary, 4) == "", "another number of episodes"
+    partly = summarise([evaluated(sweep, {(0, 1): [[1.0, 2.0]]})]).sweeps[0]
+    assert format_measured(partly) == "", "not complete"
+    assert "Evaluation" not in dict(verdict(partly).points)

@@ -1,0 +1,297 @@
+"""`sweeps evaluate SWEEP`: every run once, what is missing again, nothing published by who lost the claim."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from aggregate.analysis.summary import summarise
+from jobs.backends.debug import DebugBackend
+from jobs.cli import cli
+from jobs.reports.inputs import sweep_sources
+from jobs.results.attempts import RunRef
+from jobs.results.evaluations import EvaluationFolder, EvaluationSpec, folder_of, returns_by_episodes
+from jobs.results.records import Attempt
+from jobs.results.results_folder import ResultsFolder
+from jobs.runs import evaluations
+from jobs.runs.status import load_statuses, sweeps
+from jobs.worker.evaluate_job import EvaluationRunner
+from sweepwise.core.trainable import Evaluation, NoWeights
+
+Typed = Callable[..., Result]
+DEBUG = ("--cluster", "debug")
+SPEC = EvaluationSpec("eval", 4)
+STEPS = 20_000
+
+pytestmark = pytest.mark.usefixtures("outside_slurm")
+
+
+@pytest.fixture(scope="module")
+def judged(synthetic: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A results folder with one sweep of two configurations and three seeds that have finished."""
+    root: Path = tmp_path_factory.mktemp("evaluate") / "results"
+    synthetic.submitted(root, (600.0, 500.0), 3)
+    return root
+
+
+@pytest.fixture
+def store(judged: Path, tmp_path: Path) -> ResultsFolder:
+    shutil.copytree(judged, tmp_path / "results")
+    return ResultsFolder(tmp_path / "results")
+
+
+@pytest.fixture
+def typed(store: ResultsFolder, monkeypatch: pytest.MonkeyPatch) -> Typed:
+    monkeypatch.setattr("jobs.process.gpus", lambda: [])
+
+    def invoke(*words: str, code: int = 0) -> Result:
+        result = CliRunner().invoke(cli, ["--results", str(store.root), *words])
+        assert result.exit_code == code, result.output
+        return result
+
+    return invoke
+
+
+class Plays:
+    """Evaluates in place of the agent: episode i of seed s with num_q = c returns 100 c + 10 s + i. trouble: seed ->
+    error. during: called with the seed, in the midst of an evaluation. change: of the returns."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[int, int, Any, int]] = []
+        self.trouble: dict[int, Exception] = {}
+        self.during: Callable[[int], None] = lambda seed: None
+        self.change: Callable[[list[float]], list[float]] = lambda returns: returns
+
+    def __call__(
+        self, config: Any, seed: int, folder: Path, *, at: int, planners: list[str], episodes: int, device: str,
+        threads: int,
+    ) -> Iterator[Evaluation]:  # fmt: skip
+        assert folder.name == f"seed-{seed}"
+        self.calls.append((config["num_q"], seed, at, episodes))
+        self.during(seed)
+        if seed in self.trouble:
+            raise self.trouble[seed]
+        returns = [100.0 * config["num_q"] + 10 * seed + i for i in range(episodes)]
+        yield Evaluation(seed, at, planners[0], tuple(self.change(returns)), ())
+
+
+@pytest.fixture
+def plays(agent: Any) -> Plays:
+    agent.evaluate = Plays()
+    return agent.evaluate  # type: ignore[no-any-return]
+
+
+def runs(store: ResultsFolder) -> list[RunRef]:
+    (sweep,) = sweeps(store, ["ensemble"])
+    return [run.record.ref for run in sweep.runs]
+
+
+def status(typed: Typed) -> str:
+    return " ".join(typed("status").stdout.split())
+
+
+def states(store: ResultsFolder, spec: EvaluationSpec = SPEC) -> list[str]:
+    folder = EvaluationFolder(store.root, spec)
+    return [run.state.state for run in load_statuses(folder, dict.fromkeys(runs(store), spec.episodes)).values()]
+
+
+def test_every_run_is_evaluated_once(typed: Typed, store: ResultsFolder, plays: Plays) -> None:
+    told = typed("evaluate", "ensemble", "--episodes", "4", *DEBUG).stdout
+    assert "6 runs asked for: 6 new; 6 to submit" in told
+    assert sorted(plays.calls) == [(q, seed, STEPS, 4) for q in (1, 2) for seed in (1, 2, 3)]
+    assert returns_by_episodes(store, runs(store)[0], "eval", STEPS) == {4: (110.0, 111.0, 112.0, 113.0)}
+    assert states(store) == ["done"] * 6
+    plays.calls.clear()
+    assert "6 runs asked for: 6 done; 0 to submit" in typed("evaluate", "ensemble", "--episodes", "4", *DEBUG).stdout
+    assert plays.calls == []
+    typed("evaluate", "ensemble", "--episodes", "5", "--planner", "policy", *DEBUG)
+    assert len(plays.calls) == 6
+    (path, _) = store.root.glob("runs/*/seed-1/evaluations/policy-5-step-000020000/returns.json")
+    record = json.loads(path.read_text())
+    assert (record["step"], record["planner"], len(record["returns"]), record["attempt"]) == (STEPS, "policy", 5, 1)
+    assert record["code"]
+    assert record["agent_code"]
+
+
+def test_training_does_not_see_it(typed: Typed, store: ResultsFolder, plays: Plays) -> None:
+    before = {run: status.state for run, status in load_statuses(store, dict.fromkeys(runs(store), STEPS)).items()}
+    attempts = {run: store.attempts.load(run, STEPS).attempts for run in runs(store)}
+    typed("evaluate", "ensemble", "--episodes", "4", *DEBUG)
+    after = load_statuses(store, dict.fromkeys(runs(store), STEPS))
+    assert {run: status.state for run, status in after.items()} == before
+    assert [status.submission for status in after.values()] == [None] * 6
+    assert {run: store.attempts.load(run, STEPS).attempts for run in runs(store)} == attempts
+    (submission,) = store.submissions.all()
+    assert submission.evaluation == {"planner": "eval", "episodes": 4, "at": None}
+    assert isinstance(folder_of(store, submission), EvaluationFolder)
+    trained = dataclasses.replace(submission, evaluation={})
+    assert folder_of(EvaluationFolder(store.root, SPEC), trained).evaluation == {}
+
+
+def test_a_failure_is_shown_and_the_same_command_repeats_what_is_missing(
+    typed: Typed, store: ResultsFolder, plays: Plays
+) -> None:
+    plays.trouble[2] = NoWeights("holds no snapshot")
+    typed("evaluate", "ensemble", "--episodes", "4", *DEBUG, code=1)
+    assert sorted(set(states(store))) == ["done", "failed"]
+    told = status(typed)
+    assert "evaluation (4 episodes, planner eval): 4 done, 2 failed; again: " in told
+    assert "`sweeps evaluate ensemble --episodes 4`" in told
+    assert "2 failed: holds no snapshot" in told
+    listed = json.loads(typed("status", "--json").stdout)["evaluations"]
+    assert [run["state"] for run in listed[0]["runs"]].count("failed") == 2
+    plays.trouble.clear()
+    plays.calls.clear()
+    assert "4 done, 2 failed; 2 to submit" in typed("evaluate", "ensemble", "--episodes", "4", *DEBUG).stdout
+    assert sorted(plays.calls) == [(1, 2, STEPS, 4), (2, 2, STEPS, 4)]
+    assert states(store) == ["done"] * 6
+    assert "again" not in status(typed)
+
+
+def test_one_failure_does_not_keep_the_other_seeds_of_its_task(
+    typed: Typed, store: ResultsFolder, plays: Plays
+) -> None:
+    plays.trouble[1] = RuntimeError("no luck")
+    typed("evaluate", "ensemble", "--episodes", "4", "--seeds-per-job", "3", *DEBUG, code=1)
+    assert states(store).count("done") == 4
+
+
+def test_a_newer_attempt_owns_the_evaluation(store: ResultsFolder, plays: Plays) -> None:
+    folder, run = EvaluationFolder(store.root, SPEC), runs(store)[0]
+    plays.during = lambda seed: folder.attempts.claim(run, Attempt(0, "elsewhere", 1, "1", 0.0, "cpu")) and None
+    (outcome,) = EvaluationRunner(folder, "cpu", 1).train([run])
+    assert outcome.state == "superseded"
+    assert folder.attempts.read_returns(run) is None
+    assert returns_by_episodes(store, run, "eval", STEPS) == {}
+
+
+def test_what_is_evaluated_elsewhere_is_left_alone(store: ResultsFolder, plays: Plays) -> None:
+    from jobs import process
+
+    folder, run = EvaluationFolder(store.root, SPEC), runs(store)[0]
+    pid = os.getpid()
+    folder.attempts.claim(run, Attempt(0, process.host(), pid, process.start_time(pid), 0.0, "cpu"))
+    assert EvaluationRunner(folder, "cpu", 1).train([run]) == []
+    assert plays.calls == []
+
+
+@pytest.mark.parametrize(
+    ("number", "state", "cause"), [(signal.SIGTERM, "interrupted", ""), (signal.SIGUSR2, "failed", "timeout")]
+)
+def test_a_signal_ends_it(store: ResultsFolder, plays: Plays, number: int, state: str, cause: str) -> None:
+    folder, (first, second, *_) = EvaluationFolder(store.root, SPEC), runs(store)
+    plays.during = lambda seed: os.kill(os.getpid(), number)
+    before = signal.getsignal(number)
+    runner = EvaluationRunner(folder, "cpu", 1, backend=DebugBackend())
+    if state == "failed":
+        with pytest.raises(Exception, match="the time limit was reached"):
+            runner.train([first, second])
+    else:
+        runner.train([first, second])
+    outcome = folder.attempts.read_outcome(first, 1)
+    assert outcome is not None
+    assert (outcome.state, outcome.cause) == (state, cause)
+    assert folder.attempts.load(second, 4).attempts == 0
+    assert signal.getsignal(number) == before
+
+
+def test_returns_that_are_there_count_though_the_outcome_is_missing(
+    typed: Typed, store: ResultsFolder, plays: Plays
+) -> None:
+    """The process was killed between the two."""
+    typed("evaluate", "ensemble", "--episodes", "4", *DEBUG)
+    for path in store.root.glob("runs/*/*/evaluations/*/outcome/001.json"):
+        path.unlink()
+    assert states(store) == ["done"] * 6
+    for path in store.root.glob("runs/*/seed-1/evaluations/*/returns.json"):
+        path.write_text("{")
+    assert states(store).count("done") == 4
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [(lambda r: [float("nan"), *r[1:]], "not finite: nan"), (lambda r: r[:-1], "played 3 episodes, 4 were asked for")],
+)
+def test_returns_that_are_no_use_are_a_failure(
+    typed: Typed, store: ResultsFolder, plays: Plays, change: Callable[[list[float]], list[float]], told: str
+) -> None:
+    plays.change = change
+    typed("evaluate", "ensemble", "--episodes", "4", *DEBUG, code=1)
+    assert states(store) == ["failed"] * 6
+    assert told in status(typed)
+    assert not list(store.root.glob("runs/*/*/evaluations/*/returns.json"))
+
+
+def test_runs_that_have_not_finished_are_left_out(typed: Typed, store: ResultsFolder, plays: Plays) -> None:
+    first = runs(store)[0]
+    shutil.rmtree(store.attempts.folder(first))
+    told = typed("evaluate", "ensemble", "--episodes", "4", "--dry-run", *DEBUG).stdout
+    assert "1 runs have not finished; they are left out" in told
+    assert "5 to submit" in told
+    assert not list(store.root.glob("runs/*/*/evaluations"))
+    typed("evaluate", "ensemble", "--episodes", "4", "--at", "10000", *DEBUG)
+    assert {at for _, _, at, _ in plays.calls} == {10_000}
+    assert list(store.root.glob("runs/*/seed-2/evaluations/eval-4-step-000010000/returns.json"))
+
+
+def test_the_mean_is_a_score_of_the_run_and_an_endpoint(typed: Typed, store: ResultsFolder, plays: Plays) -> None:
+    typed("evaluate", "ensemble", "--episodes", "4", *DEBUG)
+    (summary,) = summarise(sweep_sources(store, ["ensemble"])).sweeps
+    scores = summary.scores.set_index(["config_id", "seed"])["evaluation_primary"]
+    first = runs(store)[0]
+    assert scores[first.config_id, 2] == 121.5
+    assert scores.notna().all()
+
+
+def test_the_expected_gain_is_said_before_and_the_measured_one_after(
+    typed: Typed, store: ResultsFolder, plays: Plays
+) -> None:
+    before = typed("evaluate", "ensemble", "--episodes", "4", "--cluster", "local", "--dry-run").stdout
+    assert "4 episodes of the last weights are" in before
+    assert "lies between episodes of one evaluation" in before
+    told = typed("evaluate", "ensemble", "--episodes", "4", *DEBUG).stdout
+    assert "with 4 episodes of the last weights a difference of" in told.splitlines()[-1]
+    assert "(3 seeds)" in told.splitlines()[-1]
+
+
+def test_an_archive_holds_the_returns(typed: Typed, store: ResultsFolder, plays: Plays, tmp_path: Path) -> None:
+    typed("evaluate", "ensemble", "--episodes", "4", *DEBUG)
+    typed("archive", "ensemble", "--out", str(tmp_path / "e.tar"))
+    elsewhere = tmp_path / "elsewhere"
+    done = CliRunner().invoke(cli, ["--results", str(elsewhere), "unarchive", str(tmp_path / "e.tar")])
+    assert done.exit_code == 0, done.output
+    copied = ResultsFolder(elsewhere)
+    assert returns_by_episodes(copied, runs(store)[0], "eval", STEPS) == {4: (110.0, 111.0, 112.0, 113.0)}
+
+
+def test_what_cannot_be_evaluated_is_refused_in_one_line(typed: Typed, store: ResultsFolder, plays: Plays) -> None:
+    refused = {
+        ("nope",): "sweep 'nope' was not submitted",
+        ("ensemble", "--json"): "--json: a sweep is evaluated as jobs",
+        ("ensemble", "--video", "a.gif"): "--video: a sweep is evaluated as jobs",
+        ("ensemble", "--planner", "eval", "--planner", "train"): "one planner at a time, not eval, train",
+        ("ensemble", "--at", "30000"): "no run has reached step 30,000",
+        (f"{runs(store)[0]}", "--wait"): "--wait: runs are evaluated in this process",
+        ("ensemble", "other"): "run 'ensemble': give ID/seed-N",
+    }
+    for words, told in refused.items():
+        stderr = typed("evaluate", *words, code=1).stderr
+        assert told in stderr
+        assert stderr.count("\n") == 1
+    assert store.submissions.all() == []
+
+
+def test_the_command_that_is_told_is_the_one_that_was_typed(store: ResultsFolder) -> None:
+    spec = EvaluationSpec("policy", 9, 500)
+    told = evaluations.command(evaluations.EvaluationStatus("ensemble", EvaluationFolder(store.root, spec), ()))
+    assert told == "sweeps evaluate ensemble --episodes 9 --at 500 --planner policy"
