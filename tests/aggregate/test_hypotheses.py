@@ -73,6 +73,8 @@ def test_flags_that_begin_at_an_event_point_at_it() -> None:
     assert leading(rising(51_000, 55_000, 46_000), encoder_freeze=50_000) == ["encoder freeze", "world model"]
     assert leading(rising(51_000, 55_000, 80_000), encoder_freeze=50_000) == ["encoder freeze", "world model"]
     assert leading(rising(51_000, 61_000, 80_000), encoder_freeze=50_000) == ["world model"]
+    others_ok = [("reward_degrades", seed, OK, float("nan")) for seed in (3, 4, 5)]
+    assert leading(rising(51_000, 55_000) + others_ok, encoder_freeze=50_000) == ["world model"]  # 2 of 5 seeds
     assert leading(rising(51_000), encoder_freeze=50_000) == ["world model"]  # one seed may begin there by chance
     assert leading(rising(51_000, 55_000, 46_000), entropy_start=50_000) == ["world model"]  # another event
     assert leading(rising(51_000, 55_000, 46_000)) == ["world model"]
