@@ -14,8 +14,8 @@ def findings_of(*lines: tuple[str, int, str, float]) -> pd.DataFrame:
     """(flag, seed, state, onset); every other sign was judged ok."""
     given = {(flag, seed) for flag, seed, _, _ in lines}
     seeds = {seed for _, seed, _, _ in lines}
-    rest = [(flag, seed, OK, float("nan")) for cause in CAUSES for flag in cause.signs for seed in sorted(seeds)
-            if (flag, seed) not in given]  # fmt: skip
+    signs = dict.fromkeys(flag for cause in CAUSES for flag in cause.signs)  # causes share some
+    rest = [(flag, seed, OK, float("nan")) for flag in signs for seed in sorted(seeds) if (flag, seed) not in given]
     return pd.DataFrame([*lines, *rest], columns=["flag", "seed", "state", "onset"]).assign(config_id="c")
 
 
