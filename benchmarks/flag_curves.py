@@ -282,7 +282,8 @@ def spiked(kind: str, name: str, logs: bool = True) -> Fault:
     def put(c: Curves, effect: float, rng: np.random.Generator) -> Curves:
         values = c.columns[kind][name]
         curve = np.log(values) if logs else values.copy()
-        at = rng.choice(logged_rows(c, round(0.2 * curve.size), curve.size - 5), 3, replace=False)
+        rows = logged_rows(c, round(0.2 * curve.size), curve.size - 5)
+        at = rng.choice(rows, min(3, len(rows)), replace=False)  # short curves with missing rows have fewer
         curve[at] += effect * np.ptp(np.percentile(curve, [5, 95]))
         return c.with_columns(kind, **{name: np.exp(curve) if logs else curve})
 

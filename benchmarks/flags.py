@@ -210,7 +210,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     made.add_argument("--seed", type=int, default=HELD_OUT, help="of the generator (default: the held-out %(default)s)")
     made.add_argument("--configurations", type=int, default=600, help="healthy ones, per noise and number of rows")
-    made.add_argument("--repetitions", type=int, default=100, help="runs per fault, effect, noise and number of rows")
+    made.add_argument("--repetitions", type=int, default=30, help="runs per fault, effect, noise and number of rows")
     made.add_argument("--processes", type=int, default=1, help="that work at the same time (default: %(default)s)")
     made.add_argument("--out", type=Path, default=ROOT, help="folder that gets docs/flags.md (default: the checkout)")
     args = made.parse_args(argv)

@@ -167,7 +167,7 @@ def measured() -> dict[str, list[str]]:
     text = (DOCS / "flags.md").read_text(encoding="utf-8")
     lines = text.partition("### What is found")[2].partition("###")[0].splitlines()
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| ")]
-    return {row[0]: row[3:] for row in rows[1:]}
+    return {row[0]: row[3:7] for row in rows[1:]}
 
 
 def flags() -> str:

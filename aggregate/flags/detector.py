@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -110,6 +111,17 @@ class RunView:
             return paired(self.quality("primary"))
         pairs = np.array([(episodes[i][::2].mean(), episodes[i][1::2].mean()) for i in kept]).reshape(-1, 2)
         return Halves(steps[kept], self.sign * pairs[:, 0], self.sign * pairs[:, 1], len(kept))
+
+    @functools.cached_property  # several detectors use it
+    def log_std(self) -> tuple[np.ndarray, np.ndarray]:
+        """(steps (n,), values (dimensions, n)): the dimensions that are finite throughout, else the mean over
+        dimensions."""
+        steps, values = self.lists("log_std_per_dim")
+        if values and len({v.shape for v in values}) == 1:
+            dims = np.stack(values, axis=1)
+            return steps, dims[np.isfinite(dims).all(axis=1)]
+        mean = self.series("log_std")
+        return mean.steps, mean.values[None]
 
     @property
     def last_step(self) -> int:

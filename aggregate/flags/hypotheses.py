@@ -18,7 +18,9 @@ from sweepwise.core.agent import Cause
 
 # An onset belongs to an event from shortly before it (smoothing shifts onsets) until shortly after; shares of training.
 BEFORE_EVENT, AFTER_EVENT = 0.05, 0.1
-AT_EVENT, FEWEST_AT_EVENT = 2 / 3, 2  # share and number of seeds whose first sign must belong to an event
+# Seeds whose first sign must belong to an event: of those that show a sign, of all, and their number. A cause that
+# begins at any time shows some signs near an event by chance.
+OF_SIGNS, OF_SEEDS, FEWEST_AT_EVENT = 2 / 3, 1 / 2, 2
 
 Windows = Mapping[str, tuple[float, float]]
 
@@ -71,7 +73,7 @@ def hypotheses(
         if up.empty:
             continue
         at_event = _at_event(onsets[cause.name].dropna(), cause, windows or {})
-        score = _score(by_flag, cause, _weights(up["state"]).sum() / len(own), at_event)
+        score = _score(by_flag, cause, _weights(up["state"]).sum() / len(own), at_event, findings["seed"].nunique())
         if not score:
             continue
         signs = tuple((str(name), int(line["raised"]), int(line["assessable"])) for name, line in up.iterrows())
@@ -109,16 +111,16 @@ def _at_event(onsets: pd.Series, cause: Cause, windows: Windows) -> tuple[int, i
     return sum(inside), len(inside)
 
 
-def _score(by_flag: pd.DataFrame, cause: Cause, share: float, at_event: tuple[int, int] | None) -> float:
-    """0 for a cause that is not supported. share: of its signs, weighted."""
+def _score(by_flag: pd.DataFrame, cause: Cause, share: float, at_event: tuple[int, int] | None, seeds: int) -> float:
+    """0 for a cause that is not supported. share: of its signs, weighted. seeds: of the configuration."""
     opposed = by_flag.loc[by_flag.index.isin(cause.against), "state"]
     opposed = opposed[~opposed.isin([OK, NOT_ASSESSABLE])]
     left = 1 - float(_weights(opposed).max(initial=0.0))
     if at_event is None:
         return share * left
-    inside, seeds = at_event
-    enough = inside >= FEWEST_AT_EVENT and inside >= AT_EVENT * seeds
-    return inside / seeds * left if enough else 0.0
+    inside, shown = at_event
+    enough = inside >= max(FEWEST_AT_EVENT, OF_SIGNS * shown, OF_SEEDS * seeds)
+    return inside / shown * left if enough else 0.0
 
 
 def format_hypothesis(hypothesis: Hypothesis) -> str:

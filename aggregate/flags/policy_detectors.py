@@ -34,20 +34,9 @@ BASELINE_GROWTH = 3.0  # times the baseline's
 GROWTH_ERRORS = 4.0
 
 
-def _log_std(run: RunView) -> tuple[np.ndarray, np.ndarray]:
-    """(steps (n,), values (dimensions, n)): the dimensions that are finite throughout, else the mean over
-    dimensions."""
-    steps, values = run.lists("log_std_per_dim")
-    if values and len({v.shape for v in values}) == 1:
-        dims = np.stack(values, axis=1)
-        return steps, dims[np.isfinite(dims).all(axis=1)]
-    mean = run.series("log_std")
-    return mean.steps, mean.values[None]
-
-
 def log_std_oscillates(run: RunView, d: Detector) -> Finding:
     """The strongest of slow swings, fast swings and jumps from row to row, each in its busiest dimension."""
-    steps, dims = _log_std(run)
+    steps, dims = run.log_std
     if steps.size < d.min_points:
         return too_few(steps.size, d)
     if not len(dims):
@@ -98,7 +87,7 @@ def _log_std_limits(run: RunView) -> tuple[float, float] | None:
 def log_std_at_floor(run: RunView, d: Detector) -> Finding:
     if (limits := _log_std_limits(run)) is None:
         return unknown("not assessed: the agent declares no limits of log_std")
-    steps, dims = _log_std(run)
+    steps, dims = run.log_std
     if steps.size < d.min_points or not len(dims):
         return too_few(steps.size if len(dims) else 0, d)
     low, high = limits

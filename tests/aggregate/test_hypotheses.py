@@ -14,8 +14,8 @@ def findings_of(*lines: tuple[str, int, str, float]) -> pd.DataFrame:
     """(flag, seed, state, onset); every other sign was judged ok."""
     given = {(flag, seed) for flag, seed, _, _ in lines}
     seeds = {seed for _, seed, _, _ in lines}
-    rest = [(flag, seed, OK, float("nan")) for cause in CAUSES for flag in cause.signs for seed in sorted(seeds)
-            if (flag, seed) not in given]  # fmt: skip
+    signs = dict.fromkeys(flag for cause in CAUSES for flag in cause.signs)  # causes share some
+    rest = [(flag, seed, OK, float("nan")) for flag in signs for seed in sorted(seeds) if (flag, seed) not in given]
     return pd.DataFrame([*lines, *rest], columns=["flag", "seed", "state", "onset"]).assign(config_id="c")
 
 
@@ -73,6 +73,8 @@ def test_flags_that_begin_at_an_event_point_at_it() -> None:
     assert leading(rising(51_000, 55_000, 46_000), encoder_freeze=50_000) == ["encoder freeze", "world model"]
     assert leading(rising(51_000, 55_000, 80_000), encoder_freeze=50_000) == ["encoder freeze", "world model"]
     assert leading(rising(51_000, 61_000, 80_000), encoder_freeze=50_000) == ["world model"]
+    others_ok = [("reward_degrades", seed, OK, float("nan")) for seed in (3, 4, 5)]
+    assert leading(rising(51_000, 55_000) + others_ok, encoder_freeze=50_000) == ["world model"]  # 2 of 5 seeds
     assert leading(rising(51_000), encoder_freeze=50_000) == ["world model"]  # one seed may begin there by chance
     assert leading(rising(51_000, 55_000, 46_000), entropy_start=50_000) == ["world model"]  # another event
     assert leading(rising(51_000, 55_000, 46_000)) == ["world model"]
