@@ -13,6 +13,7 @@ from scipy import stats
 
 from aggregate.analysis.run_scores import EVALUATION, episodes_of, with_evaluations
 from aggregate.analysis.summary import SweepSummary, summarise
+from aggregate.export import frames
 from aggregate.inputs.plan_questions import Question, endpoint
 from aggregate.inputs.runs import SweepSource
 from aggregate.verdict.answers import answers
@@ -78,6 +79,13 @@ def test_it_is_an_endpoint_of_questions(summary: SweepSummary) -> None:
     (answer,) = answers(summary)
     assert "return evaluated after training −100" in answer.text
     assert endpoint("evaluation", CATALOGUE).better == "up"
+
+
+def test_it_is_a_column_of_runs_where_there_is_one(summary: SweepSummary, sweep: SweepSource) -> None:
+    def columns(made: SweepSummary) -> set[str]:
+        return set(frames._runs(made).columns)
+
+    assert columns(summary) - columns(summarise([sweep]).sweeps[0]) == {COLUMN}
 
 
 def test_without_evaluations_the_answer_says_what_makes_them(sweep: SweepSource) -> None:
