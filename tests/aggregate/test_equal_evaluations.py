@@ -85,7 +85,7 @@ def test_it_is_a_column_of_runs_where_there_is_one(summary: SweepSummary, sweep:
     def columns(made: SweepSummary) -> set[str]:
         return set(frames._runs(made).columns)
 
-    assert columns(summary) - columns(summarise([sweep]).sweeps[0]) == {COLUMN}
+    assert columns(summary) - columns(summarise([sweep]).sweeps[0]) == {EVALUATION}
 
 
 def test_without_evaluations_the_answer_says_what_makes_them(sweep: SweepSource) -> None:
