@@ -19,7 +19,7 @@ from aggregate import flags
 from aggregate.analysis.factor_contrasts import Axis, axes, group_codes, level_positions
 from aggregate.analysis.factor_effects import Cells, effect
 from aggregate.analysis.question_claims import Starts, equivalence, stability
-from aggregate.inputs.plan_questions import ENDPOINTS, Question, Term, endpoint
+from aggregate.inputs.plan_questions import ENDPOINTS, Question, Term, endpoint, term_of
 from aggregate.inputs.runs import ConfigSource, SweepSource
 from aggregate.statistics import estimates
 from aggregate.statistics.alpha_spending import InterimAnalyses
@@ -57,7 +57,7 @@ def all_questions(sweep: SweepSource) -> tuple[Question, ...]:
     if not sweep.questions:
         return (Question("What do the swept keys do?", on=("final", "fall")),) if sweep.factors else ()
     named = {key for question in sweep.questions for key in question.keys or sweep.factors}
-    rest = [Question(f"What does {key} do?", (key,), on=("final", "fall")) for key in sweep.factors
+    rest = [Question(f"What does {key} do?", (term_of(key),), on=("final", "fall")) for key in sweep.factors
             if key not in named]  # fmt: skip
     everywhere = np.ones(len(sweep.all_configs), dtype=bool)
     return (*sweep.questions, *(question for question in rest

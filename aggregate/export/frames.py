@@ -17,8 +17,9 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from aggregate.analysis import equal_evaluations, question_contrasts
+from aggregate.analysis import question_contrasts
 from aggregate.analysis.factor_effects import PRIMARY
+from aggregate.analysis.run_scores import EVALUATION
 from aggregate.analysis.summary import Summary, SweepSummary
 from aggregate.inputs.runs import ConfigSource, Loaded, SweepSource
 from sweepwise.core import atomic
@@ -67,8 +68,8 @@ def frames(summary: Summary) -> Frames:
 
 def _runs(sweep: SweepSummary) -> pd.DataFrame:
     runs, scores = sweep.runs, sweep.scores
-    if scores[equal_evaluations.COLUMN].isna().all():  # most sweeps are not evaluated after training
-        scores = scores.drop(columns=equal_evaluations.COLUMN)
+    if scores[EVALUATION].isna().all():  # most sweeps are not evaluated after training
+        scores = scores.drop(columns=EVALUATION)
     if sweep.imported is not None:
         runs = pd.concat([runs, sweep.imported.runs], ignore_index=True)
         scores = pd.concat([scores, sweep.imported.scores], ignore_index=True)

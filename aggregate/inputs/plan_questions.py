@@ -6,6 +6,7 @@ Standard library only, so that a plan is checked before pandas is loaded.
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
@@ -59,12 +60,18 @@ def endpoint(name: str, catalogue: Catalogue) -> Endpoint:
 
 # A name that holds an operator is quoted: 'algo/lr' * batch.
 _WORD = r"""('[^']+'|"[^"]+"|[\w.@+~-]+)"""
+_PLAIN = re.compile(r"[\w.@+~-]+")
 _TERM = re.compile(rf"{_WORD}(?:\s*(/|\*|==)\s*{_WORD})?")
 _OPERATIONS: dict[str, Callable[[Any, Any], Any]] = {
     "/": lambda a, b: float(f"{a / b:.9g}"),  # equal where only rounding differs
     "*": lambda a, b: float(f"{a * b:.9g}"),
     "==": lambda a, b: "equal" if a == b else "different",
 }
+
+
+def term_of(key: str) -> str:
+    """The term that is one key, quoted where the key holds an operator."""
+    return key if _PLAIN.fullmatch(key) else json.dumps(key)
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,6 @@ seeds is free of that. It is a sweep of its own, with two configurations and one
 from __future__ import annotations
 
 import dataclasses
-import json
-import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,8 +25,6 @@ from sweepwise.core.errors import JobsError
 if TYPE_CHECKING:
     from aggregate.analysis.summary import SweepSummary
     from aggregate.verdict.leader import Final, Leaderboard
-
-_PLAIN_KEY = re.compile(r"[\w.@+~-]+")
 
 
 @dataclass(frozen=True)
@@ -237,7 +233,7 @@ def _name_of(config: SubmittedConfiguration) -> str:
 
 def _question(chosen: SubmittedConfiguration, other: SubmittedConfiguration) -> dict[str, Any]:
     """The question of the confirmation, which compares these two and nothing else."""
-    from aggregate.inputs.plan_questions import Question
+    from aggregate.inputs.plan_questions import Question, term_of
 
     # Where a key has no effect in one of them, another one differs that has: the first such key names the contrast.
     differing = [
@@ -249,9 +245,8 @@ def _question(chosen: SubmittedConfiguration, other: SubmittedConfiguration) -> 
     question = Question(text, on=("final",), low=f"No, {other.label} does better", high="Yes")
     if differing:
         key = differing[0]
-        term = key if _PLAIN_KEY.fullmatch(key) else json.dumps(key)
         levels = (other.factors[key], chosen.factors[key])
-        question = dataclasses.replace(question, by=(term,), alike=(), levels=levels)
+        question = dataclasses.replace(question, by=(term_of(key),), alike=(), levels=levels)
     return dataclasses.asdict(question)
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from aggregate.analysis.run_scores import EVALUATION, SCORES
 from aggregate.flags import BY_NAME
-from aggregate.inputs.plan_questions import ENDPOINTS, Question, Term, question
+from aggregate.inputs.plan_questions import ENDPOINTS, Question, Term, question, term_of
 
 KEYS: dict[str, Any] = {"rate": 0.3, "every": 2, "start": 1e-4, "end": 1e-4, "off": None}
 
@@ -66,3 +66,9 @@ def test_what_is_no_question_is_refused(stored: Any, words: str) -> None:
 def test_every_endpoint_is_measured() -> None:
     for endpoint in ENDPOINTS.values():
         assert endpoint.column in (BY_NAME if endpoint.rate else (*SCORES, EVALUATION))
+
+
+@pytest.mark.parametrize("key", ["lr", "algo.lr", "algo/lr", "a*b", "x == y"])
+def test_the_term_of_a_key_is_that_key(key: str) -> None:
+    """Keys of Hydra programs hold slashes, which divide between terms."""
+    assert Term(term_of(key)).keys == (key,)
