@@ -27,6 +27,7 @@ def write_run(
     *,
     total: int = 20_000,
     final: float = 600.0,
+    spread: float = 0.06,
     rng_key: int = 0,
     stop_at: float = 1.0,
     collapse: bool = False,
@@ -39,13 +40,14 @@ def write_run(
 ) -> None:
     """One run: a return that rises from about 20 to `final`, diagnostics of a healthy run but for what is asked.
 
-    `stop_at`: share of training at which the rows end. `collapse`: the return falls by half in the last quarter.
-    `lean`: few diagnostics, for tests that draw but look elsewhere. `origin`: seed -> what its shards say of it.
+    `spread`: standard deviation of the seeds' final returns, as a share of `final`. `stop_at`: share of training at
+    which the rows end. `collapse`: the return falls by half in the last quarter. `lean`: few diagnostics, for tests
+    that draw but look elsewhere. `origin`: seed -> what its shards say of it.
     """
     rng = np.random.default_rng([rng_key, seed])
     writer = ShardWriter(folder, tag, {"config_id": "x", "seed": str(seed), **origin(seed)}, lambda: True, CATALOGUE)
     seed_phase = total // 20
-    own = rng.normal(0, 0.06 * final)
+    own = rng.normal(0, spread * final)
 
     def level(step: float) -> float:
         share = max(0.0, (step - seed_phase) / total)
