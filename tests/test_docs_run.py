@@ -345,6 +345,7 @@ def trained_for_real(world: World) -> None:
 # Line of prose -> what happens before it, which is otherwise that `ensemble` is done; what it says.
 PROSE: dict[str, tuple[Callable[[World], None], str]] = {
     "sweeps adopt --undo": (decided, "ensemble"),
+    "sweeps adopt SWEEP --from-verdict": (told_apart, "verdict"),
     "sweeps cancel ensemble": (training, "48 runs cancelled"),
     "sweeps cancel ensemble --diverged": (diverged, "5 runs cancelled"),
     "sweeps evaluate ensemble --episodes 100": (lambda world: None, "submitted 48 tasks"),
