@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 import numpy as np
 import pandas as pd
 from scipy import stats
@@ -14,9 +17,24 @@ from aggregate.verdict.evaluation_noise import ALONE
 from aggregate.verdict.number_format import number
 from aggregate.verdict.words import words
 
+EPISODES = 100  # of a suggested evaluation
+DOMINANT = 0.5  # share of the variance from which the episodes are the place to begin
+WORTH = 0.9  # of the detectable difference that is left
 
-def format_expected(sweep: SweepSummary, episodes: int) -> str:
-    """What evaluating the last weights for `episodes` episodes is expected to change; "" where the variance is not
+
+@dataclass(frozen=True)
+class Expected:
+    """detected: the smallest difference that is detected now, over `seeds` seeds. with_episodes: the one expected after
+    the evaluation. shares: of the variance, by episodes, time, seeds."""
+
+    detected: float
+    seeds: int
+    with_episodes: float
+    shares: Mapping[str, float]
+
+
+def _expected(sweep: SweepSummary, episodes: int) -> Expected | None:
+    """What evaluating the last weights for `episodes` episodes is expected to change; None where the variance is not
     known.
 
     From the variance between seeds, over time and between episodes (`flags.variance_split`). The final result of now is
@@ -27,24 +45,46 @@ def format_expected(sweep: SweepSummary, episodes: int) -> str:
     parts, before = own[["episodes", "time", "seeds"]].pow(2).mean(), _pooled(sweep.scores, PRIMARY)
     points = float(sweep.scores.loc[sweep.scores["complete"].astype(bool), "final_points"].median())
     if parts.isna().any() or before is None or not parts.sum() > 0 or not points > 0:
-        return ""
+        return None
     now = parts["seeds"] + (parts["time"] + parts["episodes"] / own["per_evaluation"].mean()) / points
     then = parts["seeds"] + parts["time"] + parts["episodes"] / episodes
     detected = _detectable(*before)
     if not np.isfinite(detected):
+        return None
+    return Expected(detected, before[1], detected * float(np.sqrt(then / now)), dict(parts / parts.sum()))
+
+
+def format_expected(sweep: SweepSummary, episodes: int) -> str:
+    """What evaluating the last weights is expected to change; "" where the variance is not known."""
+    found = _expected(sweep, episodes)
+    if found is None:
         return ""
-    expected = number(detected * float(np.sqrt(then / now)))
-    shares = parts / parts.sum()
+    expected, shares = number(found.with_episodes), found.shares
     split = (
         f"of the variance {shares['episodes']:.0%} lies between episodes of one evaluation, {shares['time']:.0%} over "
         f"time, {shares['seeds']:.0%} between seeds"
     )
-    start = f"so far a difference of {number(detected)} is detected in 4 of 5 cases ({before[1]} seeds)"
-    if then < now:
+    start = f"so far a difference of {number(found.detected)} is detected in 4 of 5 cases ({found.seeds} seeds)"
+    if found.with_episodes < found.detected:
         return f"{start}; {episodes} episodes of the last weights are expected to bring that to {expected}: {split}"
     return (
         f"{start}; {episodes} episodes of the last weights are not expected to bring that down ({expected}): {split}, "
         "and the last weights are those of one time"
+    )
+
+
+def suggest_evaluation(sweep: SweepSummary) -> str:
+    """The command that evaluates a sweep, with its reason, where most of the variance lies between the episodes of one
+    evaluation and more episodes would help more cheaply than seeds; else "", and where it was done."""
+    if not sweep.source.agent.capabilities.evaluate or episodes_of(sweep.source):
+        return ""
+    found = _expected(sweep, EPISODES)
+    if found is None or found.shares["episodes"] < DOMINANT or found.with_episodes > WORTH * found.detected:
+        return ""
+    command, share = f"sweeps evaluate {sweep.source.name} --episodes {EPISODES}", f"{found.shares['episodes']:.0%}"
+    return (
+        f"{command}, before more seeds: {share} of the variance lies between episodes of one evaluation, so the "
+        f"detectable difference is expected to fall from {number(found.detected)} to {number(found.with_episodes)}"
     )
 
 

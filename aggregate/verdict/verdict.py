@@ -16,7 +16,7 @@ from aggregate.inputs.provenance import mixture
 from aggregate.inputs.runs import DIVERGED, DONE, STOPPED
 from aggregate.verdict.answers import ANSWERED, Answer, answers, median_seeds, not_evaluated_late
 from aggregate.verdict.caveats import confounded
-from aggregate.verdict.evaluation_gain import format_measured
+from aggregate.verdict.evaluation_gain import format_measured, suggest_evaluation
 from aggregate.verdict.evaluation_noise import format_evaluation_noise
 from aggregate.verdict.leader import clear_leader, leaderboard, rivals
 from aggregate.verdict.not_assessed import format_not_assessed
@@ -101,7 +101,8 @@ def _next_command(sweep: SweepSummary, known: tuple[Answer, ...]) -> tuple[str, 
     ours = not any(config.imported for config in sweep.source.configs)
     if ours and sweep.source.factors and clear_leader(sweep):
         return "Next", f"sweeps adopt {name} --from-verdict, then sweeps next"
-    if ours and (ways := [way for way in (_adopt_command(sweep, known), _add_seeds_command(sweep)) if way]):
+    open_ways = (_adopt_command(sweep, known), suggest_evaluation(sweep), _add_seeds_command(sweep))
+    if ours and (ways := [way for way in open_ways if way]):
         return "Next", "; or ".join(ways)
     needed = [answer.needed for answer in known if math.isfinite(answer.needed) and answer.needed > median_seeds(sweep)]
     if not needed and any(rival.relation == TRADE_OFF for rival in rivals(sweep)):

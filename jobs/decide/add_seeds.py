@@ -72,6 +72,7 @@ def more(store: ResultsFolder, name: str, max_seeds: int) -> More:
     for a confirmation, whose number of seeds was fixed beforehand.
     """
     from aggregate.analysis.summary import summarise
+    from aggregate.verdict.evaluation_gain import suggest_evaluation
     from aggregate.verdict.leader import clear_leader
     from aggregate.verdict.seeds_needed import format_left, format_more, ties
 
@@ -99,7 +100,8 @@ def more(store: ResultsFolder, name: str, max_seeds: int) -> More:
         configs=[dataclasses.replace(c, seeds=s) for c, s in zip(sweep.view.configs, seeds_by_config, strict=True)],
         time=time.time(),
     )
-    return More(sweep.view, view, format_more(summary, tied))
+    cheaper = suggest_evaluation(summary)
+    return More(sweep.view, view, f"{format_more(summary, tied)}{f'; cheaper: {cheaper}' if cheaper else ''}")
 
 
 def _check_sweep(store: ResultsFolder, name: str) -> SweepStatus:

@@ -17,8 +17,9 @@ from aggregate.export import frames
 from aggregate.inputs.plan_questions import Question, endpoint
 from aggregate.inputs.runs import SweepSource
 from aggregate.verdict.answers import answers
-from aggregate.verdict.evaluation_gain import format_expected, format_measured
+from aggregate.verdict.evaluation_gain import format_expected, format_measured, suggest_evaluation
 from aggregate.verdict.verdict import verdict
+from sweepwise.core.agent import Capabilities
 from tdmpc.metrics import CATALOGUE
 
 ASKED = Question("Which?", ("num_q",), on=("evaluation",))
@@ -121,6 +122,22 @@ def test_no_gain_is_expected_where_the_weights_vary_over_time(summary: SweepSumm
     then = detectable(20.0, 3) * np.sqrt((1 + 1600 + 0.01) / (1 + 1600 / 4 + 1 / (4 * 5)))
     assert f"are not expected to bring that down ({then:.0f})" in text
     assert format_expected(split(summary, np.nan, 1.0, 1.0), 100) == ""
+
+
+def test_evaluation_is_suggested_before_seeds_where_episodes_are_most_of_the_variance(sweep: SweepSource) -> None:
+    (plain,) = summarise([sweep]).sweeps
+    now = detectable(20.0, 3)
+    then = now * np.sqrt((4.0**2 + 30.0**2 / 100) / (4.0**2 + 30.0**2 / (4 * 5)))
+    text = suggest_evaluation(split(plain, 30.0, 0.0, 4.0))
+    assert text.startswith(
+        "sweeps evaluate ensemble --episodes 100, before more seeds: 98% of the variance lies between"
+    )
+    assert text.endswith(f"is expected to fall from {now:.1f} to {then:.1f}")
+    assert suggest_evaluation(split(plain, 10.0, 0.0, 30.0)) == "", "seeds are most of the variance"
+    assert suggest_evaluation(split(plain, 30.0, 29.0, 0.0)) == "", "the last weights are those of one time"
+    programs = dataclasses.replace(sweep.agent, capabilities=Capabilities())
+    foreign = dataclasses.replace(plain, source=dataclasses.replace(sweep, agent=programs))
+    assert suggest_evaluation(split(foreign, 30.0, 0.0, 4.0)) == "", "no weights are kept"
 
 
 def test_the_gain_is_measured_over_the_same_runs(summary: SweepSummary, sweep: SweepSource) -> None:
