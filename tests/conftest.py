@@ -61,8 +61,9 @@ class ByFile(LoadFileScheduling):
 
     def _split_scope(self, nodeid: str) -> str:
         file = super()._split_scope(nodeid)
-        part = zlib.crc32(nodeid.encode()) % DIVIDED.get(file, 1)
-        return CLUSTER if nodeid.startswith(CLUSTER) else f"{file}-{part}"
+        if file in DIVIDED:
+            return f"{file}-{zlib.crc32(nodeid.encode()) % DIVIDED[file]}"
+        return CLUSTER if nodeid.startswith(CLUSTER) else file
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile | None:

@@ -468,7 +468,7 @@ def test_the_test_command_runs_every_check_and_counts_failures(
     monkeypatch.setattr(bootstrap.os, "sched_getaffinity", lambda pid: {2, 5, 6}, raising=False)
     recorder.answer = lambda command: int("mypy" in command)
     assert bootstrap.test(SimpleNamespace(torch="cpu", quick=False)) == 1
-    assert recorder.said[-4:] == ["ruff check .", "ruff format --check .", "mypy", "pytest -q -n 3"]
+    assert recorder.said[-4:] == ["ruff check .", "ruff format --check .", "mypy", "pytest -q -n 4"]
     assert capsys.readouterr().out.splitlines()[-1] == "== failed: mypy"
 
 
@@ -481,7 +481,7 @@ def test_the_quick_test_leaves_out_every_marker_and_installs_nothing(
     monkeypatch.setattr(bootstrap, "apt_install", refuse)
     monkeypatch.setattr(bootstrap.os, "sched_getaffinity", lambda pid: {2, 5}, raising=False)
     assert bootstrap.test(SimpleNamespace(torch="cpu", quick=True)) == 0
-    assert recorder.said[-1] == "pytest -q -n 2 -m not (cluster or browser or training or docs or slow)"
+    assert recorder.said[-1] == "pytest -q -n 3 -m not (cluster or browser or training or docs or slow)"
     registered = tomllib.loads((repository / "pyproject.toml").read_text())["tool"]["pytest"]["ini_options"]["markers"]
     assert [line.partition(":")[0] for line in registered] == list(bootstrap.LEFT_OUT)
 

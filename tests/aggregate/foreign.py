@@ -16,7 +16,7 @@ from aggregate import flags
 from aggregate.analysis.configuration_comparison import ConfigurationComparison
 from aggregate.analysis.question_contrasts import contrasts_by_question
 from aggregate.analysis.run_outcomes import FINISHED, OUTCOME_SCORES
-from aggregate.analysis.run_scores import SCORES
+from aggregate.analysis.run_scores import EVALUATION, SCORES
 from aggregate.analysis.summary import Margin, RandomReference, Summary, SweepSummary, summarise
 from aggregate.inputs.plan_questions import Question
 from aggregate.statistics import estimates
@@ -87,7 +87,7 @@ def with_random_actions(sweep: SweepSummary) -> SweepSummary:
 def _scores(ids: list[str]) -> pd.DataFrame:
     lines = [
         {"config_id": config_id, "seed": seed, "complete": True, **dict.fromkeys([*SCORES, *OUTCOME_SCORES], np.nan),
-         "final_primary": loss, "healthy_primary": loss, "start_primary": loss, "outcome": FINISHED,
+         "final_primary": loss, "healthy_primary": loss, "start_primary": loss, "outcome": FINISHED, EVALUATION: np.nan,
          "auc_primary": loss + 0.1, "so_far": loss, "final_points": 4}
         for config_id, losses in zip(ids, LOSSES, strict=True) for seed, loss in enumerate(losses, 1)
     ]  # fmt: skip
