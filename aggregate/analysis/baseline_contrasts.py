@@ -25,15 +25,20 @@ def secondary(scores: pd.DataFrame, baseline: str, analyses: InterimAnalyses, si
 def diagnostics(late: pd.DataFrame, baseline: str, catalogue: Catalogue) -> pd.DataFrame:
     """Every metric of every configuration against the baseline's: outcome, config_id, n, difference with low and high
     (uncorrected), p_raw, p (false-discovery rate over all of them), distinct. late: `factor_effects.last_quarter`."""
-    lines = []
+    compared: list[tuple[str, str, int]] = []
+    samples: list[np.ndarray] = []
+    pairs: list[tuple[int, int]] = []  # places in `samples`
     for metric in (name for name in late if name in catalogue.metrics):
-        samples = estimates.samples_of(late, "config_id", metric)
-        base = samples.pop(baseline, np.empty(0))
-        for config_id, sample in samples.items() if base.size else ():
-            contrast = estimates.welch(sample, base)
-            difference, half = float(contrast.estimate), float(contrast.half_width())
-            lines.append((metric, config_id, sample.size, difference, difference - half, difference + half,
-                          float(contrast.p)))  # fmt: skip
-    table = pd.DataFrame(lines, columns=_COLUMNS)
+        own = estimates.samples_of(late, "config_id", metric)
+        base = own.pop(baseline, np.empty(0))
+        for config_id, sample in own.items() if base.size else ():
+            compared.append((metric, config_id, sample.size))
+            pairs.append((len(samples), len(samples) + 1))
+            samples += [sample, base]
+    contrasts = estimates.welch_pairs(samples, pairs)
+    half = contrasts.half_width()
+    table = pd.DataFrame(compared, columns=_COLUMNS[:3]).assign(
+        difference=contrasts.estimate, low=contrasts.estimate - half, high=contrasts.estimate + half, p_raw=contrasts.p
+    )
     p = estimates.false_discovery(table["p_raw"].to_numpy(dtype=float))
     return table.assign(p=p, distinct=p < estimates.ALPHA)
