@@ -123,7 +123,7 @@ def merge(before: Kinds, new: Sequence[Shard], starts: Mapping[int, int]) -> Kin
     for kind in sorted({*before, *split}):
         parts = [kinds[kind] for kinds in (before, split) if kind in kinds]
         table = pa.concat_tables(parts, promote_options="default") if len(parts) > 1 else parts[0]
-        merged[kind] = _dense(_deduplicated(table, starts))
+        merged[kind] = _dense(_without_empty(_deduplicated(table, starts)))
     return {kind: table for kind, table in merged.items() if table.num_rows}
 
 
@@ -201,6 +201,21 @@ def _latest_rows(table: pa.Table) -> pa.Table:
     rows = rows[rows["attempt"] == newest].groupby(key, dropna=False, sort=False).last().reset_index()
     rows = rows[table.column_names].sort_values("step", kind="stable")
     return pa.Table.from_pandas(rows, schema=table.schema, preserve_index=False)
+
+
+def _without_empty(table: pa.Table) -> pa.Table:
+    """Without columns that have no value in the rows that are left; a metric that was never finite has one only where
+    `nonfinite` names it, as NaN stands for absent numbers in rows that were merged before."""
+    named = set(table["nonfinite"].to_pylist()) if "nonfinite" in table.column_names else set()
+    always = {*_NEVER_EMPTY, "attempt", *named}
+    empty = [name for name in table.column_names if name not in always and _is_empty(table[name])]
+    return table.drop_columns(empty) if empty else table
+
+
+def _is_empty(column: pa.ChunkedArray) -> bool:
+    if column.type == pa.float64():
+        return bool(np.isnan(column.to_numpy()).all())
+    return bool(column.null_count == len(column))
 
 
 def _dense(table: pa.Table) -> pa.Table:

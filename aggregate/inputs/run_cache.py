@@ -19,7 +19,7 @@ from aggregate.inputs import cache_file, merge_shards, provenance
 from sweepwise.core import shard_name, shards
 
 # Version of the merging rules: increase it when `merge_shards.merge` gives another result for the same shards.
-_RULES = 3
+_RULES = 4
 _MADE_BY = zlib.crc32(repr((_RULES, shards.SCHEMA_VERSION, pa.__version__)).encode())
 
 

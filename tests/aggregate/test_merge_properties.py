@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from aggregate.inputs import merge_shards, run_cache
@@ -24,16 +24,19 @@ LOSS = st.floats(allow_nan=True, allow_infinity=True, width=32)
 STEPS = st.integers(0, 10_000)
 
 
+def row(kind: str, step: int, **metrics: float) -> dict[str, object]:
+    dims = {"log_std_per_dim": [float(step), 1.0]} if kind == "train" and step % 2 else {}
+    index = {"kind": kind, "step": step, "frames": 2 * step, "update": 0, "time": 1e9 + step, "event": None}
+    return {**index, **metrics, **dims}
+
+
 @st.composite
 def runs(draw: st.DrawFn) -> list[dict[str, object]]:
     """Rows of a run, no two of one kind at a step, some metrics absent."""
     rows = []
     for kind, names in (("train", ("pi_loss", "grad_norm")), ("episode", ("episode_return",))):
         for step in draw(st.lists(STEPS, unique=True, max_size=12)):
-            metrics = {name: draw(LOSS) for name in names if draw(st.booleans())}
-            dims = {"log_std_per_dim": [float(step), 1.0]} if kind == "train" and step % 2 else {}
-            index = {"kind": kind, "step": step, "frames": 2 * step, "update": 0, "time": 1e9 + step, "event": None}
-            rows.append({**index, **metrics, **dims})
+            rows.append(row(kind, step, **{name: draw(LOSS) for name in names if draw(st.booleans())}))
     return rows
 
 
@@ -94,6 +97,13 @@ def test_a_later_attempt_wins_from_where_it_went_on(first, second, start) -> Non
 
 
 @given(runs(), runs(), st.integers(0, 10_000), st.integers(1, 5))
+@example(
+    # the only value of a metric lies in a row that the second attempt drops
+    [row("train", 0), row("episode", 1), row("episode", 2, episode_return=0.0), row("episode", 3)],
+    [*(row("train", step) for step in range(5)), row("episode", 0)],
+    0,
+    3,
+)
 @settings(max_examples=15, deadline=None)
 def test_what_was_cached_before_the_last_shards_came_is_brought_to_the_same(first, second, start, known) -> None:  # type: ignore[no-untyped-def]
     with tempfile.TemporaryDirectory() as folder:
