@@ -311,8 +311,11 @@ def section(draws: int, processes: int) -> str:
     """What stands between the markers of docs/verdict.md."""
     jobs = [(name, world, draws) for name in sweeps() for world in WORLDS
             if world != "product" or name.endswith("lr-vs-freq")]  # fmt: skip
-    with ProcessPoolExecutor(processes) as pool:
-        results = dict(zip(jobs, pool.map(questions, jobs), strict=True))
+    if processes == 1:
+        results = {job: questions(job) for job in jobs}
+    else:
+        with ProcessPoolExecutor(processes) as pool:
+            results = dict(zip(jobs, pool.map(questions, jobs), strict=True))
     return "\n\n".join([*_questions_part(results, draws), *_leader_part(draws), *_pairs_part(20 * draws)])
 
 
