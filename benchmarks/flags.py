@@ -20,13 +20,11 @@ import pandas as pd
 from flag_causes import confusion_table
 from flag_curves import FAULTS, NOISES, SIZES, Fault, healthy, mapped, noise
 from flag_kinds import KINDS
-from rows import spliced
+from rows import write_page
 from scipy import stats
 
 from aggregate import flags
 from aggregate.flags.detector import Finding
-from sweepwise.core.atomic import write_bytes
-from sweepwise.core.errors import JobsError
 
 __all__ = ["FAULTS", "NOISES", "healthy", "main", "noise"]
 
@@ -214,17 +212,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     made.add_argument("--processes", type=int, default=1, help="that work at the same time (default: %(default)s)")
     made.add_argument("--out", type=Path, default=ROOT, help="folder that gets docs/flags.md (default: the checkout)")
     args = made.parse_args(argv)
-    page = args.out / "docs" / "flags.md"
-    try:
-        text = (page if page.exists() else ROOT / "docs" / "flags.md").read_text(encoding="utf-8")
-        spliced(text, "flags.py", "")  # before the work, not after it
-        measured = section(args.seed, args.configurations, args.repetitions, args.processes)
-        write_bytes(page, spliced(text, "flags.py", measured).encode())
-    except (JobsError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    print(f"wrote {page}")
-    return 0
+    return write_page(
+        "flags", "flags.py",
+        lambda: section(args.seed, args.configurations, args.repetitions, args.processes), args.out,
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

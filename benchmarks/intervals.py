@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import math
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from rows import spliced
+from rows import write_page
 from scipy import stats
 
 from aggregate.analysis import factor_effects
@@ -321,6 +322,13 @@ def detectable_effect(trials: int, seeds: int = 6) -> float:
     return float(np.interp(estimates.POWER, shares, shifts))
 
 
+def winners_curse(configurations: int, seeds: int) -> float:
+    """Selection bias of the best of so many equal means, in standard deviations of the seeds."""
+    x = np.linspace(-8, 8, 4001)
+    density = configurations * stats.norm.pdf(x) * stats.norm.cdf(x) ** (configurations - 1)
+    return float(np.trapezoid(x * density, x) / math.sqrt(seeds))
+
+
 def curse(trials: int, count: int, seeds: int = 6) -> float:
     """Standard deviations by which the best of so many equal configurations looks better than it is."""
     x = np.random.default_rng([9, count]).normal(0, 1, (trials, count, seeds))
@@ -411,12 +419,12 @@ def _power_part(trials: int) -> Iterator[str]:
     """Minimum detectable differences, and the selection bias of the best configuration."""
     powers = [[f"{count} against the baseline, Holm", f"{detectable(trials, count):.2f}"] for count in (1, 2, 7, 11)]
     powers.append(["one main effect of a 2 x 2 x 2 grid", f"{detectable_effect(trials):.2f}"])
-    curses = [[f"{count}", f"+{curse(trials, count):.2f}", f"+{estimates.winners_curse(count, 6):.2f}"]
+    curses = [[f"{count}", f"+{curse(trials, count):.2f}", f"+{winners_curse(count, 6):.2f}"]
               for count in CONFIGURATIONS]  # fmt: skip
     yield "Difference found in 80 % of sweeps with six seeds, in standard deviations of the seeds:"
     yield table(["comparisons", "difference"], powers)
     yield "How much too good the best of equal configurations looks, six seeds, in standard deviations of the seeds:"
-    yield table(["configurations", "simulated", "as the report says"], curses)
+    yield table(["configurations", "simulated", "by the formula"], curses)
 
 
 def _shares(shares: Iterable[float]) -> Iterator[str]:
@@ -431,17 +439,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if args.trials < 1:
         parser.error(f"--trials {args.trials}: at least 1")
-    try:
-        text = (ROOT / "docs" / "statistics.md").read_text(encoding="utf-8")
-        text = spliced(text, "intervals.py", section(args.trials))
-        page = args.out / "docs" / "statistics.md"
-        page.parent.mkdir(parents=True, exist_ok=True)
-        page.write_text(text, encoding="utf-8")
-    except (OSError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    print(f"wrote {page}")
-    return 0
+    return write_page("statistics", "intervals.py", lambda: section(args.trials), args.out)
 
 
 if __name__ == "__main__":

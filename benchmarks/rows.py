@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -18,6 +19,24 @@ def spliced(text: str, script: str, section: str) -> str:
     begin, end = f"<!-- written by benchmarks/{script}: -->", "<!-- up to here -->"
     before, _, after = _parts(text, begin, end)
     return f"{before}{begin}\n\n{section}\n\n{end}{after}"
+
+
+def write_page(name: str, script: str, section: Callable[[], str], out: Path) -> int:
+    """Write docs/NAME.md below `out` with `section` in the place of `script`; the exit code. The rest is that of the
+    page there, of the checkout where there is none."""
+    from sweepwise.core.atomic import write_bytes
+    from sweepwise.core.errors import JobsError
+
+    page = out / "docs" / f"{name}.md"
+    try:
+        text = (page if page.exists() else ROOT / "docs" / page.name).read_text(encoding="utf-8")
+        spliced(text, script, "")  # before the work, not after it
+        write_bytes(page, spliced(text, script, section()).encode())
+    except (OSError, JobsError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(f"wrote {page}")
+    return 0
 
 
 def recorded(text: str, table: str, order: Sequence[str], rows: Mapping[str, str]) -> str:

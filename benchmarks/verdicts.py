@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from rows import spliced
+from rows import write_page
 
 from aggregate import flags
 from aggregate.analysis.configuration_comparison import ALIKE, APART, ConfigurationComparison
@@ -371,17 +371,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if args.draws < 1 or args.processes < 1:
         parser.error("--draws and --processes: at least 1")
-    try:
-        text = (ROOT / "docs" / "verdict.md").read_text(encoding="utf-8")
-        text = spliced(text, "verdicts.py", section(args.draws, args.processes))
-        page = args.out / "docs" / "verdict.md"
-        page.parent.mkdir(parents=True, exist_ok=True)
-        page.write_text(text, encoding="utf-8")
-    except (OSError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    print(f"wrote {page}")
-    return 0
+    return write_page("verdict", "verdicts.py", lambda: section(args.draws, args.processes), args.out)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ with its own final result. Claims are two: the share of unstable seeds (diverged
 and the mean of the seeds that finished by Welch's. A configuration is better where its mean is higher and no more of
 its seeds are unstable; where the two disagree it is a trade-off.
 
-Rules, corrections and their measured error rates: docs/statistics.md.
+Rules, corrections and their measured error rates: docs/verdict.md.
 """
 
 from __future__ import annotations
@@ -14,19 +14,18 @@ import functools
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
-from aggregate.analysis import run_outcomes
+from aggregate.analysis.run_outcomes import Outcomes, outcomes_of
 from aggregate.statistics import estimates
 from aggregate.statistics.alpha_spending import ALPHA, ONE_ANALYSIS, InterimAnalyses
 
 # How a configuration compares with the leading one.
 BEHIND = "behind"  # a lower mean, and no fewer unstable seeds than the leader
-LESS_STABLE = "less stable"  # more unstable seeds, means not told apart
+LESS_STABLE = "less stable"  # more unstable seeds, means not significantly different
 TRADE_OFF = "trade-off"  # the higher mean and the fewer unstable seeds are not on one side
 ALIKE = "alike"  # means within the margin of each other
 OPEN = "open"  # nothing is claimed
@@ -36,22 +35,6 @@ COLUMNS = [
     "config_id", "expected", "mean", "n", "starts", "unstable", "unknown", "rest_starts", "rest_unstable", "p_unstable",
     "difference", "low", "high", "p", "p_alike", "relation", "distinct", "first", "last",
 ]  # fmt: skip
-
-
-class Outcomes(NamedTuple):
-    """Seeds of one configuration. starts: finished or diverged. unstable: of these, diverged or collapsed. unknown:
-    further runs that ended for an unknown cause."""
-
-    starts: int
-    unstable: int
-    unknown: int
-
-    @property
-    def shares(self) -> tuple[float, float]:
-        """The smallest and the largest share of unstable seeds, with unknown ones left out or counted as unstable."""
-        most = (self.unstable + self.unknown) / max(self.starts + self.unknown, 1)
-        known = self.unstable / max(self.starts, 1)
-        return min(known, most), max(known, most)
 
 
 @dataclass(frozen=True)
@@ -65,7 +48,7 @@ class ConfigurationComparison:
     difference (Welch, Holm over all pairs, as the leader is selected from the same data). p_alike: of two one-sided
     tests that the means of runs that did not collapse differ by less than `margin` (Bonferroni over all pairs). Both p
     values of differences are doubled where shares and means could both be claimed, and corrected for interim
-    `analyses`. relation: `BEHIND` ... `OPEN`, "" for the leader. distinct: whether the leader is told apart from it.
+    `analyses`. relation: `BEHIND` ... `OPEN`, "" for the leader. distinct: whether it is one of `APART`.
     first, last: the ranks that it can have.
 
     margin: in the unit of the metric, NaN where unknown. sign: -1 where lower is better.
@@ -81,7 +64,7 @@ class ConfigurationComparison:
             return pd.DataFrame(columns=COLUMNS)
         ranked = sorted(starts, key=lambda name: (-self.sign * starts[name].mean(), name))
         finals, healthy = (_samples(scores, column, ranked) for column in ("final_primary", "healthy_primary"))
-        outcomes = _outcomes(scores, ranked)
+        outcomes = outcomes_of(scores, ranked)
         p_unstable, shared = unstable_against_rest(outcomes, self.analyses)
         pairs = list(itertools.combinations(range(len(ranked)), 2))
         mean = estimates.welch_pairs(finals, pairs).p
@@ -152,8 +135,7 @@ def _against_rest(outcomes: Sequence[Outcomes], analyses: InterimAnalyses) -> tu
         if not rest or not starts[i]:
             continue
         raw[i] = share_test(unstable[i], starts[i], all_unstable - unstable[i], rest)
-        most, least = min(starts[i], all_unstable), max(0, all_unstable - rest)
-        smallest[i] = min(share_test(k, starts[i], all_unstable - k, rest) for k in {int(most), int(least)})
+        smallest[i] = smallest_p(int(starts[i]), rest, all_unstable)
     possible = bool((analyses(smallest) * tests < ALPHA / 2).any())
     return estimates.holm(analyses(raw)) if tests > 1 else analyses(raw), possible
 
@@ -164,20 +146,13 @@ def share_test(k: int, n: int, other_k: int, other_n: int) -> float:
     return float(stats.fisher_exact([[k, n - k], [other_k, other_n - other_k]]).pvalue)
 
 
+def smallest_p(n: int, other_n: int, both: int) -> float:
+    """The smallest p that `share_test` can give where `both` of n + other_n are counted: all or none on one side."""
+    return min(share_test(k, n, both - k, other_n) for k in {min(n, both), max(0, both - other_n)})
+
+
 def _fisher(one: Outcomes, other: Outcomes) -> float:
     return share_test(one.unstable, one.starts, other.unstable, other.starts)
-
-
-def _outcomes(scores: pd.DataFrame, ranked: Sequence[str]) -> list[Outcomes]:
-    known = run_outcomes.counts(scores)
-    return [
-        Outcomes(
-            sum(known[name].get(outcome, 0) for outcome in run_outcomes.STARTS),
-            sum(known[name].get(outcome, 0) for outcome in run_outcomes.UNSTABLE),
-            known[name].get(run_outcomes.UNKNOWN, 0),
-        )
-        for name in ranked
-    ]
 
 
 def _samples(scores: pd.DataFrame, column: str, ranked: Sequence[str]) -> list[np.ndarray]:

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from aggregate.analysis import run_outcomes
-from aggregate.analysis.configuration_comparison import share_test
+from aggregate.analysis.configuration_comparison import share_test, smallest_p
 from aggregate.analysis.factor_contrasts import Axis
 from aggregate.analysis.factor_effects import Cells
 from aggregate.statistics import estimates
@@ -26,12 +26,8 @@ class Starts(NamedTuple):
     @classmethod
     def of(cls, scores: pd.DataFrame, ids: Sequence[str]) -> Starts:
         """scores: one line per run with config_id and outcome. ids: the configurations, in order."""
-        known = run_outcomes.counts(scores)
-        starts, unstable = (
-            np.array([sum(known.get(name, {}).get(outcome, 0) for outcome in outcomes) for name in ids], dtype=int)
-            for outcomes in (run_outcomes.STARTS, run_outcomes.UNSTABLE)
-        )
-        return cls(starts, unstable)
+        known = run_outcomes.outcomes_of(scores, ids)
+        return cls(np.array([own.starts for own in known]), np.array([own.unstable for own in known]))
 
 
 class Stability(NamedTuple):
@@ -55,9 +51,7 @@ def stability(axis: Axis, seeds: Starts) -> Stability:
     (_, k0, n0), (_, k1, n1) = levels[0], levels[-1]
     if not used.any() or not n0 or not n1:
         return Stability(levels, np.nan, 1.0)
-    most, least = min(n0, k0 + k1), max(0, k0 + k1 - n1)
-    smallest = min(share_test(k, n0, k0 + k1 - k, n1) for k in {most, least})
-    return Stability(levels, share_test(k0, n0, k1, n1), smallest)
+    return Stability(levels, share_test(k0, n0, k1, n1), smallest_p(n0, n1, k0 + k1))
 
 
 class Equivalence(NamedTuple):

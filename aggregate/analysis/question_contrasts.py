@@ -7,7 +7,8 @@ corrected within their endpoint and reported, but they answer no question.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +19,7 @@ from scipy import stats
 from aggregate import flags
 from aggregate.analysis.factor_contrasts import Axis, axes, group_codes, level_positions
 from aggregate.analysis.factor_effects import Cells, effect
-from aggregate.analysis.question_claims import Starts, equivalence, stability
+from aggregate.analysis.question_claims import Stability, Starts, equivalence, stability
 from aggregate.inputs.plan_questions import ENDPOINTS, Question, Term, endpoint, term_of
 from aggregate.inputs.runs import ConfigSource, SweepSource
 from aggregate.statistics import estimates
@@ -76,16 +77,18 @@ def contrasts_by_question(
 
     Of a deciding value of the primary metric also: stability: (level, unstable seeds, seeds) of each; p_unstable: of
     the two ends, after Holm's correction within the family; p_alike and alike_power: see `question_claims.equivalence`,
-    after Bonferroni's. Where the shares of unstable seeds of a family could be told apart, they and the means have half
-    of the level each: both p values are doubled. margin: the smallest relevant difference, NaN where unknown.
+    after Bonferroni's. Where the shares of unstable seeds of a family could be significant, they and the means have
+    half of the level each: both p values are doubled. margin: the smallest relevant difference, NaN where unknown.
     """
     ids = [config.config_id for config in sweep.all_configs]
     measured = {name: _cells(name, scores, findings, ids) for name in {n for q in all_questions(sweep) for n in q.on}}
     seeds, healthy = Starts.of(scores, ids), Cells.of(scores, "healthy_primary", ids)
-    weighted = [(c, weights) for c in _contrasts(sweep) for weights in [_weights(c, measured[c.endpoint])]
-                if weights.any() or (c.judges_stability and stability(c.axis, seeds).p < estimates.ALPHA)]  # fmt: skip
+    contrasts = list(_contrasts(sweep))
+    stable = {c: stability(c.axis, seeds) for c in contrasts if c.judges_stability}
+    weighted = [(c, weights) for c in contrasts for weights in [_weights(c, measured[c.endpoint])]
+                if weights.any() or (c in stable and stable[c].p < estimates.ALPHA)]  # fmt: skip
     families = [contrast.family for contrast, _ in weighted]
-    shared = _families_of_both_claims([c for c, _ in weighted], seeds, sweep.interim_analyses)
+    shared = _families_of_both_claims({c: stable[c] for c, _ in weighted if c in stable}, sweep.interim_analyses)
     lines = []
     for c, weights in weighted:
         count = families.count(c.family)
@@ -93,25 +96,21 @@ def contrasts_by_question(
         line = {"question": c.question, "endpoint": c.endpoint, "deciding": c.deciding, "family": c.family,
                 "axis": f"{c.axis.factor}: {c.axis.low}, {c.axis.high}", "inner": c.inner,
                 **_judged(c, weights, measured[c.endpoint], sweep, tests)}  # fmt: skip
-        if c.judges_stability:
+        if c in stable:
             alike = equivalence(c.axis, healthy, margin if c.endpoint == "final" else np.nan, count)
-            own = stability(c.axis, seeds)
-            line |= {"stability": own.levels, "p_unstable": own.p, "p_alike": min(1.0, count * alike.p),
+            line |= {"stability": stable[c].levels, "p_unstable": stable[c].p, "p_alike": min(1.0, count * alike.p),
                      "alike_power": alike.power}  # fmt: skip
         lines.append(line)
     return _with_corrected_p(pd.DataFrame(lines, columns=COLUMNS[:-1]), shared, sweep.interim_analyses)
 
 
-def _families_of_both_claims(
-    contrasts: Sequence[_Contrast], seeds: Starts, analyses: InterimAnalyses
-) -> frozenset[str]:
+def _families_of_both_claims(judged: Mapping[_Contrast, Stability], analyses: InterimAnalyses) -> frozenset[str]:
     """The families in which so many seeds are unstable that a test of their shares could claim something."""
-    judged = [c for c in contrasts if c.judges_stability]
-    smallest = {c: stability(c.axis, seeds).smallest for c in judged}
-    count = {family: sum(c.family == family for c in judged) for family in {c.family for c in judged}}
+    count = Counter(c.family for c in judged)
     return frozenset(
-        c.family for c in judged if float(analyses(np.array(smallest[c]))) * count[c.family] < estimates.ALPHA / 2
-    )
+        c.family for c, own in judged.items()
+        if float(analyses(np.array(own.smallest))) * count[c.family] < estimates.ALPHA / 2
+    )  # fmt: skip
 
 
 def _with_corrected_p(table: pd.DataFrame, shared: frozenset[str], analyses: InterimAnalyses) -> pd.DataFrame:

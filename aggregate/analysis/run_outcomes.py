@@ -1,14 +1,15 @@
 """What became of each run, for the comparison of configurations.
 
 A run that diverges or collapses says something about its configuration; one that a node lost says nothing and is
-missing; one that its own program ended did not run. So failures are told apart by their cause before configurations are
+missing; one that its own program ended did not run. So failures are classified by their cause before configurations are
 compared.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -82,6 +83,33 @@ def _raising(findings: pd.DataFrame, flag: str) -> set[tuple[str, int]]:
     """(config_id, seed) of the runs that raise a flag."""
     raised = findings[(findings["flag"] == flag) & (findings["state"] == flags.FLAG)]
     return set(zip(raised["config_id"], raised["seed"], strict=True))
+
+
+class Outcomes(NamedTuple):
+    """Seeds of one configuration. starts: finished or diverged. unstable: of these, diverged or collapsed. unknown:
+    further runs that ended for an unknown cause."""
+
+    starts: int
+    unstable: int
+    unknown: int
+
+    @property
+    def shares(self) -> tuple[float, float]:
+        """The smallest and the largest share of unstable seeds, with unknown ones left out or counted as unstable."""
+        most = (self.unstable + self.unknown) / max(self.starts + self.unknown, 1)
+        known = self.unstable / max(self.starts, 1)
+        return min(known, most), max(known, most)
+
+
+def outcomes_of(scores: pd.DataFrame, ids: Sequence[str]) -> list[Outcomes]:
+    """Of the configurations `ids`, in order; zeros for one without runs. scores: with the column outcome."""
+    known = counts(scores)
+    return [
+        Outcomes(
+            sum(own.get(name, 0) for name in STARTS), sum(own.get(name, 0) for name in UNSTABLE), own.get(UNKNOWN, 0)
+        )
+        for own in (known.get(config_id, {}) for config_id in ids)
+    ]
 
 
 def counts(scores: pd.DataFrame) -> Mapping[str, Mapping[str, int]]:

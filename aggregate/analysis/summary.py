@@ -121,7 +121,7 @@ def summarise(sweeps: Sequence[SweepSource]) -> Summary:
 def _summarise_sweep(sweep: SweepSource, loaded: Loaded) -> SweepSummary:
     requested = [(config, run) for config in sweep.configs for run in config.runs]
     total = max((config.total_steps for config in sweep.configs), default=1)
-    baseline = next((config.config_id for config in sweep.configs if config.is_baseline), "")
+    baseline = sweep.baseline
     catalogue, sign = sweep.agent.catalogue, sweep.agent.catalogue.sign
     results = judge_runs(requested, sweep.agent, loaded, total, baseline)
     seeds, curves = _curves(results, catalogue)

@@ -91,7 +91,7 @@ def _contrasts(sweep: SweepSummary) -> pd.DataFrame:
     leader = sweep.contrasts.iloc[1:]
     turned = leader.assign(difference=-leader["difference"], low=-leader["high"], high=-leader["low"])
     first = next(iter(sweep.contrasts["config_id"]), "")
-    baseline = next((config.config_id for config in sweep.source.configs if config.is_baseline), "")
+    baseline = sweep.source.baseline
     parts = [
         turned.drop(columns=["mean", "first", "last"]).assign(family="leader", against=first, outcome=PRIMARY),
         sweep.baseline.assign(family="baseline", against=baseline, outcome=PRIMARY),

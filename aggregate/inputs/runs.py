@@ -101,6 +101,11 @@ class SweepSource:
     confirms: str = ""
 
     @property
+    def baseline(self) -> str:
+        """config_id of its baseline, "" for none."""
+        return next((config.config_id for config in self.configs if config.is_baseline), "")
+
+    @property
     def all_configs(self) -> tuple[ConfigSource, ...]:
         """Its own configurations, then those of other sweeps, each once."""
         by_id = {config.config_id: config for config in self.configs}

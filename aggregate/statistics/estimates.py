@@ -133,12 +133,11 @@ class Contrast:
         (Schuirmann 1987); NaN where `margin` or `p` is NaN."""
         return stats.t.sf((margin - np.abs(self.estimate)) / self.se, self.df)
 
-    def power_within(self, margin: float, tests: float = 1, factor: float | np.ndarray = 1.0) -> np.ndarray:
-        """Probability that `within` shows equivalence where the true value is 0, with `tests` corrected by Bonferroni.
-        factor: for so many times the values in every group."""
-        df = self.df * factor
-        reach = margin * np.sqrt(factor) / self.se - stats.t.ppf(1 - ALPHA / tests, df)
-        return np.maximum(0.0, 1 - 2 * stats.t.sf(reach, df))
+    def power_within(self, margin: float, tests: float = 1) -> np.ndarray:
+        """Probability that `within` shows equivalence where the true value is 0, with `tests` corrected by
+        Bonferroni."""
+        reach = margin / self.se - stats.t.ppf(1 - ALPHA / tests, self.df)
+        return np.maximum(0.0, 1 - 2 * stats.t.sf(reach, self.df))
 
 
 def contrast(weights: np.ndarray, means: np.ndarray, variances: np.ndarray, counts: np.ndarray) -> Contrast:
@@ -158,6 +157,15 @@ def variance(values: np.ndarray) -> np.ndarray:
     of rounding errors would make any difference significant."""
     unbiased = values.var(-1, ddof=1)
     return np.where(unbiased > (1e-12 * np.abs(values).max(-1)) ** 2, unbiased, 0.0)
+
+
+def pooled_variance(samples: Sequence[np.ndarray]) -> tuple[float, int]:
+    """(variance within the samples of two values or more, its degrees of freedom); (NaN, 0) without such a sample."""
+    known = [sample for sample in samples if sample.size > 1]
+    degrees = [sample.size - 1 for sample in known]
+    if not known:
+        return math.nan, 0
+    return float(np.average([float(variance(sample)) for sample in known], weights=degrees)), sum(degrees)
 
 
 def welch(a: np.ndarray, b: np.ndarray) -> Contrast:
@@ -257,23 +265,14 @@ def selected_interval(best: np.ndarray, others: Sequence[np.ndarray], sign: int 
     where lower is better. NaN below two values."""
     if best.size < 2:
         return math.nan, math.nan
-    known = [best, *(sample for sample in others if sample.size > 1)]
-    degrees = [sample.size - 1 for sample in known]
-    pooled = np.average([float(variance(sample)) for sample in known], weights=degrees)
+    pooled, degrees = pooled_variance([best, *others])
     errors = np.sqrt(np.array([float(variance(best)), pooled]) / best.size)
     below, above = (
-        float(np.max(stats.t.isf(ALPHA / 2 / count, [best.size - 1, sum(degrees)]) * errors))
+        float(np.max(stats.t.isf(ALPHA / 2 / count, [best.size - 1, degrees]) * errors))
         for count in (1 + len(others), 1)
     )
     low, high = (below, above) if sign > 0 else (above, below)
     return float(best.mean()) - low, float(best.mean()) + high
-
-
-def winners_curse(configurations: int, seeds: int) -> float:
-    """Selection bias of the best of so many equal means, in standard deviations of the seeds."""
-    x = np.linspace(-8, 8, 4001)
-    density = configurations * stats.norm.pdf(x) * stats.norm.cdf(x) ** (configurations - 1)
-    return float(np.trapezoid(x * density, x) / math.sqrt(seeds))
 
 
 class Fall(NamedTuple):

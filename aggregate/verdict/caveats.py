@@ -100,7 +100,7 @@ def _without_collapsed(own: Axis, cells: Cells, ids: list[str], sweep: SweepSumm
 
 def _masked(own: Axis, cells: Cells, ids: list[str], sweep: SweepSummary) -> Iterator[str]:
     """That the baseline collapses, where all that is compared with it may only differ by that."""
-    baseline = next((config.config_id for config in sweep.source.configs if config.is_baseline), "")
+    baseline = sweep.source.baseline
     if baseline in _collapsed(own, cells, ids, sweep):
         yield f"the baseline collapses ({count_unstable(sweep, baseline)}), so this may show its collapse alone"
 

@@ -110,8 +110,7 @@ def _pooled(scores: pd.DataFrame, column: str) -> tuple[float, int] | None:
     samples = [sample for sample in estimates.samples_of(scores, "config_id", column).values() if sample.size > 1]
     if not samples:
         return None
-    weights = [sample.size - 1 for sample in samples]
-    variance = np.average([estimates.variance(sample) for sample in samples], weights=weights)
+    variance, _ = estimates.pooled_variance(samples)
     return float(np.sqrt(variance)), int(np.median([sample.size for sample in samples]))
 
 

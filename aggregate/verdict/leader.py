@@ -56,7 +56,7 @@ class Leaderboard:
 
     @property
     def ties(self) -> tuple[Final, ...]:
-        """The configurations from which the leader is not told apart."""
+        """The configurations that are not significantly different from the leader, or a trade-off."""
         return tuple(self.finals[rival.config_id] for rival in self.rivals if rival.relation in (OPEN, TRADE_OFF))
 
 
@@ -72,7 +72,7 @@ def leaderboard(sweep: SweepSummary) -> Leaderboard:
     if sweep.contrasts.empty or not any(final.seeds for final in finals.values()):
         raise AggregateError(f"{sweep.source.name}: no run has finished; see `sweeps status {sweep.source.name}`")
     leader, found = str(sweep.contrasts["config_id"].iloc[0]), rivals(sweep)
-    baseline = next((config.config_id for config in sweep.source.configs if config.is_baseline), "")
+    baseline = sweep.source.baseline
     return Leaderboard(finals, finals[leader], _is_clear(sweep, found), found, baseline)
 
 
@@ -94,7 +94,7 @@ def rivals(sweep: SweepSummary) -> tuple[Rival, ...]:
 
 
 def _is_clear(sweep: SweepSummary, others: Sequence[Rival]) -> bool:
-    """Whether nothing speaks against the leader: every other configuration is told apart from it, alike, or not better
+    """Whether nothing speaks against the leader: every other configuration is worse, less stable, alike, or not better
     by more than the margin, and none of its planned seeds lacks an outcome."""
     margin = np.nan_to_num(sweep.margin.value)
     settled = [

@@ -23,8 +23,8 @@ AFFORDABLE_SEEDS = 30  # per configuration; more are not recommended
 class Ties:
     """configs: the best configuration, then the rivals that are worth seeds; empty where there are none. more:
     additional seeds for each of them; 0 where too many would be needed, or the variance is unknown. of: the rival that
-    would then be told apart from the best. difference: the true difference for which that holds, in the unit of the
-    primary metric. left: the rivals that are not told apart and get no seeds."""
+    would then differ significantly from the best. difference: the true difference for which that holds, in the unit of
+    the primary metric. left: the open rivals that get no seeds."""
 
     configs: tuple[str, ...]
     more: int = 0
@@ -80,7 +80,7 @@ def format_more(sweep: SweepSummary, tied: Ties) -> str:
 
 
 def format_left(sweep: SweepSummary, tied: Ties) -> str:
-    """The rivals that are not told apart and get no seeds, with the reason; "" for none."""
+    """The open rivals that get no seeds, with the reason; "" for none."""
     reasons = [f"{rival.label} ({_reason(rival, sweep)})" for rival in tied.left]
     return f"; no seeds for {'; '.join(reasons)}" if reasons else ""
 

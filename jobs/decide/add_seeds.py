@@ -16,7 +16,7 @@ from jobs.results.attempts import RunRef
 from jobs.results.records import SubmittedSweep
 from jobs.results.results_folder import ResultsFolder
 from jobs.results.run_state import ACTIVE
-from jobs.runs.status import SweepStatus, counts, sweeps
+from jobs.runs.status import SweepStatus, counts, only_sweep, sweeps
 from jobs.submit.rerun import changed_options
 from jobs.submit.submit import MISSING, PlannedRun, choose
 from sweepwise.core.errors import JobsError
@@ -106,10 +106,7 @@ def more(store: ResultsFolder, name: str, max_seeds: int) -> More:
 
 def _check_sweep(store: ResultsFolder, name: str) -> SweepStatus:
     """The sweep `name`. Raises `JobsError` for several sweeps, a confirmation, and runs that have not ended."""
-    statuses = sweeps(store, [name])
-    if len(statuses) > 1:
-        raise JobsError(f"{name} is several sweeps, each judged by itself: {', '.join(s.view.name for s in statuses)}")
-    (sweep,) = statuses
+    sweep = only_sweep(store, name, "judged")
     if sweep.view.confirms:
         raise JobsError(
             f"{name} is a confirmation, whose number of seeds was fixed beforehand; `sweeps confirm "

@@ -18,7 +18,7 @@ from jobs.reports.inputs import sweep_sources
 from jobs.results.attempts import RunRef
 from jobs.results.records import RequestedOverrides, SubmittedConfiguration, SubmittedSweep
 from jobs.results.results_folder import ResultsFolder
-from jobs.runs.status import SweepStatus, counts, sweeps
+from jobs.runs.status import SweepStatus, counts, only_sweep, sweeps
 from jobs.submit.submit import MISSING, PlannedRun, choose
 from sweepwise.core.errors import JobsError
 
@@ -116,11 +116,7 @@ def _check_sweep(store: ResultsFolder, name: str, config: str) -> SweepStatus:
     imported = name.partition(".")[0]
     if name not in store.sweep_names() and imported in store.import_names():
         raise JobsError(f"{name} holds imported curves, for which nothing can be trained; name a sweep")
-    statuses = sweeps(store, [name])
-    if len(statuses) > 1:
-        names = ", ".join(status.view.name for status in statuses)
-        raise JobsError(f"{name} is several sweeps, each confirmed by itself: {names}")
-    (sweep,) = statuses
+    sweep = only_sweep(store, name, "confirmed")
     if sweep.view.confirms:
         raise JobsError(
             f"{name} is a confirmation itself; `sweeps confirm {sweep.view.confirms} --again` trains another one"

@@ -12,9 +12,8 @@ from jobs.results.records import PrunedRun
 from jobs.results.results_folder import ResultsFolder
 from jobs.results.run_state import ACTIVE
 from jobs.runs.select import SelectedRun, select_runs
-from jobs.runs.status import sweeps
+from jobs.runs.status import only_sweep, sweeps
 from jobs.submit import cancel
-from sweepwise.core.errors import JobsError
 
 if TYPE_CHECKING:
     from aggregate.analysis.median_stopping import Underperforming
@@ -27,10 +26,7 @@ def underperforming(store: ResultsFolder, name: str, after: float) -> list[Under
     """
     from aggregate.analysis.median_stopping import underperforming as apply_rule
 
-    statuses = sweeps(store, [name])
-    if len(statuses) > 1:
-        raise JobsError(f"{name} is several sweeps, each judged by itself: {', '.join(s.view.name for s in statuses)}")
-    (sweep,) = statuses
+    sweep = only_sweep(store, name, "judged")
     active = {c.config_id for c, runs in sweep.rows if any(run.state.state in ACTIVE for run in runs)}
     if not active:
         return []

@@ -141,6 +141,15 @@ def _unknown(backend: str, submissions: Iterable[Submission]) -> dict[TaskKey, T
     }
 
 
+def only_sweep(store: ResultsFolder, name: str, what: str) -> SweepStatus:
+    """The sweep `name`. what: is done with each sweep by itself, for the message. Raises `JobsError` for several."""
+    statuses = sweeps(store, [name])
+    if len(statuses) > 1:
+        names = ", ".join(status.view.name for status in statuses)
+        raise JobsError(f"{name} is several sweeps, each {what} by itself: {names}")
+    return statuses[0]
+
+
 def sweeps(store: ResultsFolder, names: Sequence[str] = (), max_age_s: float = 0.0) -> list[SweepStatus]:
     """The sweeps of the results folder: those in `names` or all. A name also selects the sweeps `name.OPTION`.
 

@@ -9,7 +9,7 @@ from jobs.results.attempts import RunRef
 from jobs.results.evaluations import EvaluationFolder, EvaluationSpec
 from jobs.results.results_folder import ResultsFolder
 from jobs.runs.evaluations import REPEATED
-from jobs.runs.status import SweepStatus, sweeps
+from jobs.runs.status import SweepStatus, only_sweep
 from jobs.submit.submit import PlannedRun, choose
 from jobs.worker.evaluate import check_evaluable
 from sweepwise.core.errors import AggregateError, JobsError
@@ -61,11 +61,7 @@ def plan_evaluation(store: ResultsFolder, name: str, spec: EvaluationSpec) -> Sw
 
     Raises `JobsError` for several sweeps, for an agent that cannot be evaluated, and if there is no such run.
     """
-    statuses = sweeps(store, [name])
-    if len(statuses) > 1:
-        names = ", ".join(status.view.name for status in statuses)
-        raise JobsError(f"{name} is several sweeps, each evaluated by itself: {names}")
-    (sweep,) = statuses
+    sweep = only_sweep(store, name, "evaluated")
     check_evaluable(store, sweep.view.agent)
     labels = _runs_that_reached(sweep, spec)
     if not labels:

@@ -24,7 +24,6 @@ from aggregate.statistics.estimates import (
     split_fall,
     variance,
     welch,
-    winners_curse,
 )
 
 
@@ -95,11 +94,6 @@ def test_permutation_counts_the_splits() -> None:
 
 def test_probability_of_improvement_counts_pairs() -> None:
     assert improvement(np.array([2.0, 3.0]), np.array([1.0, 3.0])) == 2.5 / 4
-
-
-def test_the_best_of_equals_looks_too_good() -> None:
-    assert winners_curse(2, 1) == pytest.approx(1 / math.sqrt(math.pi))
-    assert winners_curse(12, 6) == pytest.approx(0.665, abs=1e-3)  # 1.629 / sqrt(6)
 
 
 def test_the_fall_is_found_on_one_half_and_measured_on_the_other() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from types import ModuleType
 
@@ -92,4 +93,9 @@ def test_main_effects_find_what_contrasts_do_not(simulation: ModuleType) -> None
 
 
 def test_the_correction_for_the_winner_is_the_simulated_one(simulation: ModuleType) -> None:
-    assert simulation.curse(TRIALS, 12) == pytest.approx(simulation.estimates.winners_curse(12, 6), abs=0.1)
+    assert simulation.curse(TRIALS, 12) == pytest.approx(simulation.winners_curse(12, 6), abs=0.1)
+
+
+def test_the_best_of_equals_looks_too_good(simulation: ModuleType) -> None:
+    assert simulation.winners_curse(2, 1) == pytest.approx(1 / math.sqrt(math.pi))
+    assert simulation.winners_curse(12, 6) == pytest.approx(0.665, abs=1e-3)  # 1.629 / sqrt(6)
