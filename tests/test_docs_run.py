@@ -406,6 +406,7 @@ def trained(slurm: FakeSlurm, synthetic: ModuleType, tmp_path_factory: pytest.Te
     world = World(folder, folder, folder, slurm, synthetic)
     world.carry_out(SUBMIT)
     world.carry_out("sweeps rerun ensemble --failed")
+    world.type("sweeps more ensemble --dry-run")  # judges each run once: copies keep the results
     return folder
 
 

@@ -1,4 +1,4 @@
-"""A training run that takes a second: tiny networks, and episodes of ten agent steps (action repeat 100)."""
+"""A training run that takes half a second: tiny networks, and episodes of ten agent steps of ten control steps each."""
 
 from __future__ import annotations
 
@@ -9,17 +9,20 @@ from typing import Any
 import pyarrow as pa
 import pytest
 import torch
+from dm_control import suite
 
 from sweepwise.core.shards import read_shard, start_step
 from tdmpc.api import Outcome, RunHandle, train
 from tdmpc.config import TrainConfig
 
 TINY: dict[str, Any] = {
-    "task": "cartpole-swingup", "action_repeat": 100, "steps": 40, "seed_steps": 20, "utd_ratio": 1,
+    "task": "cartpole-swingup", "action_repeat": 10, "steps": 40, "seed_steps": 20, "utd_ratio": 1,
     "batch_size": 8, "mlp_dim": 32, "latent_dim": 32, "enc_dim": 32, "num_samples": 8, "num_pi_trajs": 4,
     "num_elites": 4, "iterations": 2, "num_rollouts": 2, "log_freq": 5, "eval_freq": 15, "eval_episodes": 2,
     "final_eval_episodes": 2, "lr": 0.003, "detach_encoder_ratio": 0.25,
 }  # fmt: skip
+
+EPISODE_S = 1.0  # instead of cartpole's 10: the physics of whole episodes would take most of a test's time
 
 CLOCKED = {"time", "steps_per_s", "updates_per_s"}
 
@@ -27,6 +30,18 @@ CLOCKED = {"time", "steps_per_s", "updates_per_s"}
 @pytest.fixture(scope="session")
 def tiny() -> Callable[..., TrainConfig]:
     return lambda **changes: TrainConfig().with_overrides({**TINY, **changes})
+
+
+@pytest.fixture(autouse=True)
+def short_episodes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests of the tiny configuration play the real task for `EPISODE_S`, by the suite's own time limit."""
+    if "tiny" in request.fixturenames:
+        load = suite.load
+        monkeypatch.setattr(
+            suite,
+            "load",
+            lambda *names, task_kwargs: load(*names, task_kwargs={**task_kwargs, "time_limit": EPISODE_S}),
+        )
 
 
 class Trained:

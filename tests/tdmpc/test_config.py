@@ -143,7 +143,7 @@ def test_a_key_added_later_with_a_neutral_value_keeps_identities(monkeypatch):
 
 # key -> a value other than the tiny configuration's, and what must be on for the key to matter
 CHANGED = {
-    "task": ("cartpole-balance", {}), "steps": (45, {}), "action_repeat": (50, {}), "seed_steps": (21, {}),
+    "task": ("cartpole-balance", {}), "steps": (45, {}), "action_repeat": (5, {}), "seed_steps": (21, {}),
     "batch_size": (16, {}), "horizon": (2, {}), "utd_ratio": (2, {}), "lr": (0.01, {}), "enc_lr_scale": (0.6, {}),
     "pi_lr_scale": (0.6, {}), "ensemble_lr_scaling": (False, {}), "grad_clip_norm": (0.01, {}),
     "consistency_coef": (10, {}), "encoder_consistency_coef": (2, {}), "reward_coef": (0.2, {}),
@@ -151,7 +151,7 @@ CHANGED = {
     "planner_num_dynamics_heads": (3, {}), "td_num_dynamics_heads": (0, {}), "num_reward_heads": (2, {}),
     "policy_head_reduce": ("min", {}), "planner_head_reduce": ("mean", {}), "num_rollouts": (1, {}),
     "imagination_horizon": (2, {}),
-    "tau": (0.1, {}), "scale_tau": (0.5, {"lr": 0.03, "reward_coef": 10}), "discount": (0.9, {}),
+    "tau": (0.1, {}), "scale_tau": (0.5, {"action_repeat": 50, "lr": 0.03, "reward_coef": 10}), "discount": (0.9, {}),
     "multi_gamma_gammas": ((0.8,), {}),
     "multi_gamma_head": ("separate", {}), "multi_gamma_loss_weight": (0.5, {}),
     "ac_source": ("replay_rollout", {}), "imagine_initial_source": ("replay_true", {}),
