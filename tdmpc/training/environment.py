@@ -44,6 +44,9 @@ class Env:
         self._half = (np.where(spec.maximum >= UNBOUNDED, 1.0, spec.maximum) - self._low) / 2
         self.action_size = int(np.prod(spec.shape))
         self.obs_size = int(sum(np.prod(s.shape) for s in self._env.observation_spec().values()))
+        # dm_control observes after every control step; only what follows the last repeat is used.
+        self._observe = self._env.task.get_observation
+        self._env.task.get_observation = _no_observation
         self._random_at_reset: Any = ()  # numpy's state tuple
         self._actions: list[np.ndarray] = []
 
@@ -59,7 +62,8 @@ class Env:
         """Start an episode; returns its first observation (O,)."""
         self._random_at_reset = self._random.get_state()
         self._actions = []
-        return _flat(self._env.reset().observation)
+        self._env.reset()
+        return self._observation()
 
     def step(self, action: np.ndarray) -> Step:
         """Apply `action` (A,) in [-1, 1] for `action_repeat` control steps, fewer where the episode ends."""
@@ -72,7 +76,11 @@ class Env:
             if time_step.last():
                 break
         terminated = time_step.last() and time_step.discount == 0
-        return Step(_flat(time_step.observation), total, time_step.last(), terminated)
+        return Step(self._observation(), total, time_step.last(), terminated)
+
+    def _observation(self) -> np.ndarray:
+        observed = self._observe(self._env.physics).values()
+        return np.concatenate([np.ravel(np.asarray(value, dtype=np.float32)) for value in observed])
 
     @property
     def step_ms(self) -> int:
@@ -117,6 +125,5 @@ def _without_contexts(physics: type) -> type:
     return type(physics.__name__, (physics,), {"contexts": None})
 
 
-def _flat(observation: dict[str, Any]) -> np.ndarray:
-    parts = [np.ravel(np.asarray(value, dtype=np.float32)) for value in observation.values()]
-    return np.concatenate(parts)
+def _no_observation(physics: Any) -> dict[str, Any]:
+    return {}

@@ -7,11 +7,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from dm_control import suite
 
 from sweepwise.core import atomic, shard_name, shards
 from sweepwise.core.metrics import KINDS
 from tdmpc.agent.agent import Agent
 from tdmpc.metrics import CATALOGUE, METRICS
+from tdmpc.tasks import TASKS
 from tdmpc.training.environment import Env
 from tdmpc.training.evaluator import Episode, begin, returns_to_go, value_bias
 from tdmpc.training.replay_buffer import Replay
@@ -85,6 +87,20 @@ def test_an_environment_is_restored_exactly(task):
         assert np.array_equal(a.obs, b.obs)
         assert a.reward == b.reward
     assert np.array_equal(env.reset(), other.reset())
+
+
+@pytest.mark.parametrize("task", ["cartpole-swingup", "quadruped-walk"])
+def test_an_observation_is_the_one_that_dm_control_gives_after_the_last_repeat(task):
+    env, suite_task = Env(task, 3, seed=5), suite.load(*TASKS[task], task_kwargs={"random": 5})
+    flat = lambda time_step: np.concatenate(  # noqa: E731
+        [np.ravel(value) for value in time_step.observation.values()], dtype=np.float32
+    )
+    assert np.array_equal(env.reset(), flat(suite_task.reset()))
+    for action in np.random.default_rng(0).uniform(-1, 1, (5, env.action_size)).astype(np.float32):
+        step = env.step(action)
+        expected = [suite_task.step(action) for _ in range(3)]
+        assert np.array_equal(step.obs, flat(expected[-1]))
+        assert step.reward == sum(time_step.reward for time_step in expected)
 
 
 def test_an_episode_has_1000_frames_and_rewards_add_up_over_the_repeat():
