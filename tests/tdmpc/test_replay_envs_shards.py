@@ -96,9 +96,11 @@ def test_an_observation_is_the_one_that_dm_control_gives_after_the_last_repeat(t
         [np.ravel(value) for value in time_step.observation.values()], dtype=np.float32
     )
     assert np.array_equal(env.reset(), flat(suite_task.reset()))
-    for action in np.random.default_rng(0).integers(-8, 9, (5, env.action_size)) / 8:  # eighths: exact when rescaled
+    spec = suite_task.action_spec()
+    for action in np.random.default_rng(0).uniform(-1, 1, (5, env.action_size)).astype(np.float32):
         step = env.step(action)
-        expected = [suite_task.step(action) for _ in range(3)]
+        native = spec.minimum + (action.astype(np.float64) + 1) * (spec.maximum - spec.minimum) / 2
+        expected = [suite_task.step(native) for _ in range(3)]
         assert np.array_equal(step.obs, flat(expected[-1]))
         assert step.reward == sum(time_step.reward for time_step in expected)
 
