@@ -151,7 +151,7 @@ CHANGED = {
     "planner_num_dynamics_heads": (3, {}), "td_num_dynamics_heads": (0, {}), "num_reward_heads": (2, {}),
     "policy_head_reduce": ("min", {}), "planner_head_reduce": ("mean", {}), "num_rollouts": (1, {}),
     "imagination_horizon": (2, {}),
-    "tau": (0.1, {}), 
+    "tau": (0.1, {}),
     "scale_tau": (0.5, {"task": "cartpole-balance", "lr": 0.1, "reward_coef": 10, "utd_ratio": 4}),
     "discount": (0.9, {}),
     "multi_gamma_gammas": ((0.8,), {}),
