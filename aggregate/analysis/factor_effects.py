@@ -19,7 +19,6 @@ from aggregate import flags
 from aggregate.analysis.factor_contrasts import TIMES, Axis, axes
 from aggregate.inputs.runs import SweepSource
 from aggregate.statistics import estimates
-from aggregate.statistics.alpha_spending import InterimAnalyses
 from sweepwise.core.metrics import RESULTS, Catalogue
 
 PRIMARY = "final_primary"
@@ -108,21 +107,24 @@ def last_quarter(rows: Mapping[str, Mapping[str, Any]], total: int, catalogue: C
 
 def _table(sweep: SweepSource, contrasts: Sequence[Axis], runs: pd.DataFrame, outcomes: Sequence[str]) -> pd.DataFrame:
     ids = [config.config_id for config in sweep.configs]
-    lines = [
-        line for outcome in outcomes for line in _effects_on(outcome, contrasts, runs, ids, sweep.interim_analyses)
-    ]
+    known: dict[bytes, tuple[list[Axis], list[np.ndarray]]] = {}
+    lines = []
+    for outcome in outcomes:
+        cells = Cells.of(runs, outcome, ids)
+        there = cells.counts > 1  # mostly the same configurations for all outcomes
+        if there.tobytes() not in known:
+            known[there.tobytes()] = _weighted(contrasts, there)
+        used, weights = known[there.tobytes()]
+        tests = sweep.interim_analyses.tests(max(1, len(used)))
+        lines += [{"outcome": outcome, **line} for line in _lines(used, weights, cells, tests)]
     return pd.DataFrame(lines, columns=_COLUMNS)
 
 
-def _effects_on(
-    outcome: str, contrasts: Sequence[Axis], runs: pd.DataFrame, ids: Sequence[str], analyses: InterimAnalyses
-) -> Iterator[dict[str, Any]]:
-    cells = Cells.of(runs, outcome, ids)
-    weighted = [(axis, axis.weights(cells.counts > 1)) for axis in contrasts]
-    weighted = [(axis, weights) for axis, weights in weighted if weights.any()]
-    tests = analyses.tests(max(1, len(weighted)))
-    for axis, weights in weighted:
-        yield {"outcome": outcome, **effect(axis, weights, cells, tests)}
+def _weighted(contrasts: Sequence[Axis], there: np.ndarray) -> tuple[list[Axis], list[np.ndarray]]:
+    """The contrasts that compare any of the configurations that are `there`, and their weights."""
+    weighted = [(axis, axis.weights(there)) for axis in contrasts]
+    used = [(axis, weights) for axis, weights in weighted if weights.any()]
+    return [axis for axis, _ in used], [weights for _, weights in used]
 
 
 @dataclass(frozen=True)
@@ -137,32 +139,40 @@ class Cells:
     def of(cls, runs: pd.DataFrame, outcome: str, ids: Sequence[str]) -> Cells:
         """runs: one line per run with `config_id`. ids: the configurations, in order."""
         samples = estimates.samples_of(runs, "config_id", outcome)
-        own = [samples.get(name, np.empty(0)) for name in ids]
-        return cls(
-            np.array([sample.mean() if sample.size else 0.0 for sample in own]),
-            np.array([float(estimates.variance(sample)) if sample.size > 1 else 0.0 for sample in own]),
-            np.array([sample.size for sample in own]),
-        )
+        means, variances, counts = estimates.moments([samples.get(name, np.empty(0)) for name in ids])
+        return cls(np.where(counts > 0, means, 0.0), np.where(counts > 1, variances, 0.0), counts)
 
 
 def effect(axis: Axis, weights: np.ndarray, cells: Cells, tests: float) -> dict[str, Any]:
     """A line of `Effects.returns` without its outcome: from the first to the last level that has runs. weights: of the
     axis, all 0 where nothing is compared: then only the levels are known. tests: how many are corrected together
     (`InterimAnalyses.tests`)."""
-    low, high, share = axis.span(weights != 0)
+    return _lines((axis,), (weights,), cells, tests)[0]
+
+
+def _lines(
+    contrasts: Sequence[Axis], weights: Sequence[np.ndarray], cells: Cells, tests: float
+) -> list[dict[str, Any]]:
+    """`effect` of each axis with its weights."""
+    if not contrasts:
+        return []
+    spans = [axis.span(own != 0) for axis, own in zip(contrasts, weights, strict=True)]
     there = cells.counts > 1
     sd = float(np.sqrt(np.average(cells.variances[there], weights=cells.counts[there] - 1))) if there.any() else np.nan
-    contrast = estimates.contrast(share * weights, cells.means, cells.variances, cells.counts)
-    estimate, half, used = float(contrast.estimate), float(contrast.half_width()), cells.counts[weights != 0]
-    if not used.size:
-        unknown = dict.fromkeys(("estimate", "ci_low", "ci_high", "sd", "p_raw", "detectable", "needed"), np.nan)
-        return {"factor": axis.factor, "low": low, "high": high, "levels": axis.levels, "runs": 0, **unknown}
-    return {
-        "factor": axis.factor, "low": low, "high": high, "levels": axis.levels, "runs": int(used.sum()),
-        "estimate": estimate, "ci_low": estimate - half, "ci_high": estimate + half, "sd": sd,
-        "p_raw": float(contrast.p), "detectable": float(contrast.detectable(tests)),
-        "needed": estimates.seeds_needed(contrast, int(np.median(used)), tests),
+    shares = np.array([[share] for _, _, share in spans])
+    contrast = estimates.contrast(shares * np.stack(weights), cells.means, cells.variances, cells.counts)
+    half, used = contrast.half_width(), [cells.counts[own != 0] for own in weights]
+    seeds = np.array([int(np.median(counts)) if counts.size else 1 for counts in used])
+    measured = {
+        "estimate": contrast.estimate, "ci_low": contrast.estimate - half, "ci_high": contrast.estimate + half,
+        "sd": np.full(len(spans), sd), "p_raw": contrast.p, "detectable": contrast.detectable(tests),
+        "needed": estimates.seeds_needed(contrast, seeds, tests),
     }  # fmt: skip
+    return [
+        {"factor": axis.factor, "low": low, "high": high, "levels": axis.levels, "runs": int(counts.sum()),
+         **{name: float(values[place]) if counts.size else np.nan for name, values in measured.items()}}
+        for place, (axis, (low, high, _), counts) in enumerate(zip(contrasts, spans, used, strict=True))
+    ]  # fmt: skip
 
 
 def _flag_counts(sweep: SweepSource, findings: pd.DataFrame) -> dict[str, np.ndarray]:
