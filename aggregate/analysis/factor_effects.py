@@ -55,11 +55,11 @@ class Effects:
 
 def effects(sweep: SweepSource, scores: pd.DataFrame, diagnostics: pd.DataFrame, findings: pd.DataFrame) -> Effects:
     """scores and diagnostics: one line per run with `config_id`; findings: `flags.judge`."""
-    main, pairs = axes(sweep)
+    main, pairs = map(_Weights, axes(sweep))
     metrics = [name for name in diagnostics if name in sweep.agent.catalogue.metrics]
     raised, analyses = _flag_counts(sweep, findings), sweep.interim_analyses
     odds = pd.DataFrame(_odds(main, raised), columns=_ODDS)
-    odds_pairs = pd.DataFrame(_odds_interactions(main, raised), columns=_ODDS)
+    odds_pairs = pd.DataFrame(_odds_interactions(main.contrasts, raised), columns=_ODDS)
     return Effects(
         returns=_with_corrected_p(_table(sweep, main, scores, OUTCOMES), lambda p: estimates.holm(analyses(p))),
         interactions=_with_corrected_p(_table(sweep, pairs, scores, OUTCOMES), lambda p: estimates.holm(analyses(p))),
@@ -105,26 +105,32 @@ def last_quarter(rows: Mapping[str, Mapping[str, Any]], total: int, catalogue: C
 # --- tables ---------------------------------------------------------------------------------------------
 
 
-def _table(sweep: SweepSource, contrasts: Sequence[Axis], runs: pd.DataFrame, outcomes: Sequence[str]) -> pd.DataFrame:
+class _Weights:
+    """Weights of contrasts: called with the configurations that are there (configurations,), it returns those of each
+    contrast. Most outcomes and flags have the same configurations."""
+
+    def __init__(self, contrasts: Sequence[Axis]) -> None:
+        self.contrasts = contrasts
+        self._known: dict[bytes, list[np.ndarray]] = {}
+
+    def __call__(self, there: np.ndarray) -> list[np.ndarray]:
+        known = there.tobytes()
+        if known not in self._known:
+            self._known[known] = [axis.weights(there) for axis in self.contrasts]
+        return self._known[known]
+
+
+def _table(sweep: SweepSource, weights: _Weights, runs: pd.DataFrame, outcomes: Sequence[str]) -> pd.DataFrame:
     ids = [config.config_id for config in sweep.configs]
-    known: dict[bytes, tuple[list[Axis], list[np.ndarray]]] = {}
     lines = []
     for outcome in outcomes:
         cells = Cells.of(runs, outcome, ids)
-        there = cells.counts > 1  # mostly the same configurations for all outcomes
-        if there.tobytes() not in known:
-            known[there.tobytes()] = _weighted(contrasts, there)
-        used, weights = known[there.tobytes()]
-        tests = sweep.interim_analyses.tests(max(1, len(used)))
-        lines += [{"outcome": outcome, **line} for line in _lines(used, weights, cells, tests)]
+        known = zip(weights.contrasts, weights(cells.counts > 1), strict=True)
+        compared = [(axis, own) for axis, own in known if own.any()]
+        tests = sweep.interim_analyses.tests(max(1, len(compared)))
+        effects_on = _lines([axis for axis, _ in compared], [own for _, own in compared], cells, tests)
+        lines += [{"outcome": outcome, **line} for line in effects_on]
     return pd.DataFrame(lines, columns=_COLUMNS)
-
-
-def _weighted(contrasts: Sequence[Axis], there: np.ndarray) -> tuple[list[Axis], list[np.ndarray]]:
-    """The contrasts that compare any of the configurations that are `there`, and their weights."""
-    weighted = [(axis, axis.weights(there)) for axis in contrasts]
-    used = [(axis, weights) for axis, weights in weighted if weights.any()]
-    return [axis for axis, _ in used], [weights for _, weights in used]
 
 
 @dataclass(frozen=True)
@@ -177,22 +183,21 @@ def _lines(
 
 def _flag_counts(sweep: SweepSource, findings: pd.DataFrame) -> dict[str, np.ndarray]:
     """Flags that any run raised -> (configurations, 2): runs that raised it, runs that could be judged."""
-    judged = findings[findings["state"] != flags.NOT_ASSESSABLE]
-    judged = judged.assign(raised=judged["state"] == flags.FLAG)
-    ids = [config.config_id for config in sweep.configs]
-    return {
-        str(flag): lines.groupby("config_id")["raised"].agg(["sum", "count"]).reindex(ids, fill_value=0).to_numpy(int)
-        for flag, lines in judged.groupby("flag", sort=False)
-        if lines["raised"].any()
-    }
+    places = {config.config_id: place for place, config in enumerate(sweep.configs)}
+    counted: dict[str, np.ndarray] = {}
+    for config_id, flag, state in zip(findings["config_id"], findings["flag"], findings["state"], strict=True):
+        if state != flags.NOT_ASSESSABLE and config_id in places:
+            runs = counted.setdefault(str(flag), np.zeros((len(places), 2), dtype=int))
+            runs[places[config_id]] += (state == flags.FLAG, 1)
+    return {flag: runs for flag, runs in counted.items() if runs[:, 0].any()}
 
 
-def _odds(contrasts: Sequence[Axis], raised: Mapping[str, np.ndarray]) -> Iterator[tuple[Any, ...]]:
+def _odds(weights: _Weights, raised: Mapping[str, np.ndarray]) -> Iterator[tuple[Any, ...]]:
     """Lines of `Effects.odds`: the two end levels of each contrast, Fisher's exact test, Woolf's interval with 0.5
     added to every count."""
     for flag, counted in raised.items():
-        for axis in contrasts:
-            used = axis.weights(counted[:, 1] > 0) != 0
+        for axis, own in zip(weights.contrasts, weights(counted[:, 1] > 0), strict=True):
+            used = own != 0
             (k0, n0), (k1, n1) = (counted[used & (axis.position == end)].sum(0).tolist() for end in (0, 1))
             if not n0 or not n1:
                 continue

@@ -34,8 +34,9 @@ class Interval:
 
     def __call__(self, frame: pd.DataFrame, by: Sequence[str], metrics: Sequence[str]) -> pd.DataFrame:
         keys = list(by)
-        values = frame[list(metrics)].replace([np.inf, -np.inf], np.nan)
-        grouped = pd.concat([frame[keys], values], axis=1).groupby(keys, observed=True)
+        values = frame[list(metrics)].to_numpy(dtype=float)
+        finite = pd.DataFrame(np.where(np.isfinite(values), values, np.nan), frame.index, list(metrics))
+        grouped = finite.groupby([frame[key] for key in keys], observed=True)
         means = grouped.mean()
         mean, sd = means.to_numpy(dtype=float), grouped.std(ddof=1).to_numpy(dtype=float)
         n = grouped.count().to_numpy(dtype=int)
