@@ -122,4 +122,4 @@ def _dimension_curves(loaded: Loaded, finding: pd.Series, metric: Metric, total:
     binned = step_bins.binned(
         wide, total, step_bins.bin_count([step_bins.spacing(wide["step"].to_numpy())], total), names
     )
-    return binned.melt(["step"], names, "dimension", metric.name)
+    return pd.DataFrame(binned).melt(["step"], names, "dimension", metric.name)

@@ -31,10 +31,10 @@ def diagnostics(late: pd.DataFrame, baseline: str, catalogue: Catalogue) -> pd.D
     for metric in (name for name in late if name in catalogue.metrics):
         own = estimates.samples_of(late, "config_id", metric)
         base = own.pop(baseline, np.empty(0))
-        for config_id, sample in own.items() if base.size else ():
-            compared.append((metric, config_id, sample.size))
-            pairs.append((len(samples), len(samples) + 1))
-            samples += [sample, base]
+        if base.size:
+            compared += [(metric, config_id, sample.size) for config_id, sample in own.items()]
+            pairs += [(len(samples) + place, len(samples)) for place in range(1, len(own) + 1)]
+            samples += [base, *own.values()]
     contrasts = estimates.welch_pairs(samples, pairs)
     half = contrasts.half_width()
     table = pd.DataFrame(compared, columns=_COLUMNS[:3]).assign(

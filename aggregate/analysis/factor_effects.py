@@ -19,7 +19,6 @@ from aggregate import flags
 from aggregate.analysis.factor_contrasts import TIMES, Axis, axes
 from aggregate.inputs.runs import SweepSource
 from aggregate.statistics import estimates
-from aggregate.statistics.alpha_spending import InterimAnalyses
 from sweepwise.core.metrics import RESULTS, Catalogue
 
 PRIMARY = "final_primary"
@@ -56,11 +55,11 @@ class Effects:
 
 def effects(sweep: SweepSource, scores: pd.DataFrame, diagnostics: pd.DataFrame, findings: pd.DataFrame) -> Effects:
     """scores and diagnostics: one line per run with `config_id`; findings: `flags.judge`."""
-    main, pairs = axes(sweep)
+    main, pairs = map(_Weights, axes(sweep))
     metrics = [name for name in diagnostics if name in sweep.agent.catalogue.metrics]
     raised, analyses = _flag_counts(sweep, findings), sweep.interim_analyses
     odds = pd.DataFrame(_odds(main, raised), columns=_ODDS)
-    odds_pairs = pd.DataFrame(_odds_interactions(main, raised), columns=_ODDS)
+    odds_pairs = pd.DataFrame(_odds_interactions(main.contrasts, raised), columns=_ODDS)
     return Effects(
         returns=_with_corrected_p(_table(sweep, main, scores, OUTCOMES), lambda p: estimates.holm(analyses(p))),
         interactions=_with_corrected_p(_table(sweep, pairs, scores, OUTCOMES), lambda p: estimates.holm(analyses(p))),
@@ -106,23 +105,32 @@ def last_quarter(rows: Mapping[str, Mapping[str, Any]], total: int, catalogue: C
 # --- tables ---------------------------------------------------------------------------------------------
 
 
-def _table(sweep: SweepSource, contrasts: Sequence[Axis], runs: pd.DataFrame, outcomes: Sequence[str]) -> pd.DataFrame:
+class _Weights:
+    """Weights of contrasts: called with the configurations that are there (configurations,), it returns those of each
+    contrast. Most outcomes and flags have the same configurations."""
+
+    def __init__(self, contrasts: Sequence[Axis]) -> None:
+        self.contrasts = contrasts
+        self._known: dict[bytes, list[np.ndarray]] = {}
+
+    def __call__(self, there: np.ndarray) -> list[np.ndarray]:
+        known = there.tobytes()
+        if known not in self._known:
+            self._known[known] = [axis.weights(there) for axis in self.contrasts]
+        return self._known[known]
+
+
+def _table(sweep: SweepSource, weights: _Weights, runs: pd.DataFrame, outcomes: Sequence[str]) -> pd.DataFrame:
     ids = [config.config_id for config in sweep.configs]
-    lines = [
-        line for outcome in outcomes for line in _effects_on(outcome, contrasts, runs, ids, sweep.interim_analyses)
-    ]
+    lines = []
+    for outcome in outcomes:
+        cells = Cells.of(runs, outcome, ids)
+        known = zip(weights.contrasts, weights(cells.counts > 1), strict=True)
+        compared = [(axis, own) for axis, own in known if own.any()]
+        tests = sweep.interim_analyses.tests(max(1, len(compared)))
+        effects_on = _lines([axis for axis, _ in compared], [own for _, own in compared], cells, tests)
+        lines += [{"outcome": outcome, **line} for line in effects_on]
     return pd.DataFrame(lines, columns=_COLUMNS)
-
-
-def _effects_on(
-    outcome: str, contrasts: Sequence[Axis], runs: pd.DataFrame, ids: Sequence[str], analyses: InterimAnalyses
-) -> Iterator[dict[str, Any]]:
-    cells = Cells.of(runs, outcome, ids)
-    weighted = [(axis, axis.weights(cells.counts > 1)) for axis in contrasts]
-    weighted = [(axis, weights) for axis, weights in weighted if weights.any()]
-    tests = analyses.tests(max(1, len(weighted)))
-    for axis, weights in weighted:
-        yield {"outcome": outcome, **effect(axis, weights, cells, tests)}
 
 
 @dataclass(frozen=True)
@@ -137,52 +145,59 @@ class Cells:
     def of(cls, runs: pd.DataFrame, outcome: str, ids: Sequence[str]) -> Cells:
         """runs: one line per run with `config_id`. ids: the configurations, in order."""
         samples = estimates.samples_of(runs, "config_id", outcome)
-        own = [samples.get(name, np.empty(0)) for name in ids]
-        return cls(
-            np.array([sample.mean() if sample.size else 0.0 for sample in own]),
-            np.array([float(estimates.variance(sample)) if sample.size > 1 else 0.0 for sample in own]),
-            np.array([sample.size for sample in own]),
-        )
+        means, variances, counts = estimates.moments([samples.get(name, np.empty(0)) for name in ids])
+        return cls(np.where(counts > 0, means, 0.0), np.where(counts > 1, variances, 0.0), counts)
 
 
 def effect(axis: Axis, weights: np.ndarray, cells: Cells, tests: float) -> dict[str, Any]:
     """A line of `Effects.returns` without its outcome: from the first to the last level that has runs. weights: of the
     axis, all 0 where nothing is compared: then only the levels are known. tests: how many are corrected together
     (`InterimAnalyses.tests`)."""
-    low, high, share = axis.span(weights != 0)
+    return _lines((axis,), (weights,), cells, tests)[0]
+
+
+def _lines(
+    contrasts: Sequence[Axis], weights: Sequence[np.ndarray], cells: Cells, tests: float
+) -> list[dict[str, Any]]:
+    """`effect` of each axis with its weights."""
+    if not contrasts:
+        return []
+    spans = [axis.span(own != 0) for axis, own in zip(contrasts, weights, strict=True)]
     there = cells.counts > 1
     sd = float(np.sqrt(np.average(cells.variances[there], weights=cells.counts[there] - 1))) if there.any() else np.nan
-    contrast = estimates.contrast(share * weights, cells.means, cells.variances, cells.counts)
-    estimate, half, used = float(contrast.estimate), float(contrast.half_width()), cells.counts[weights != 0]
-    if not used.size:
-        unknown = dict.fromkeys(("estimate", "ci_low", "ci_high", "sd", "p_raw", "detectable", "needed"), np.nan)
-        return {"factor": axis.factor, "low": low, "high": high, "levels": axis.levels, "runs": 0, **unknown}
-    return {
-        "factor": axis.factor, "low": low, "high": high, "levels": axis.levels, "runs": int(used.sum()),
-        "estimate": estimate, "ci_low": estimate - half, "ci_high": estimate + half, "sd": sd,
-        "p_raw": float(contrast.p), "detectable": float(contrast.detectable(tests)),
-        "needed": estimates.seeds_needed(contrast, int(np.median(used)), tests),
+    shares = np.array([[share] for _, _, share in spans])
+    contrast = estimates.contrast(shares * np.stack(weights), cells.means, cells.variances, cells.counts)
+    half, used = contrast.half_width(), [cells.counts[own != 0] for own in weights]
+    seeds = np.array([int(np.median(counts)) if counts.size else 1 for counts in used])
+    measured = {
+        "estimate": contrast.estimate, "ci_low": contrast.estimate - half, "ci_high": contrast.estimate + half,
+        "sd": np.full(len(spans), sd), "p_raw": contrast.p, "detectable": contrast.detectable(tests),
+        "needed": estimates.seeds_needed(contrast, seeds, tests),
     }  # fmt: skip
+    return [
+        {"factor": axis.factor, "low": low, "high": high, "levels": axis.levels, "runs": int(counts.sum()),
+         **{name: float(values[place]) if counts.size else np.nan for name, values in measured.items()}}
+        for place, (axis, (low, high, _), counts) in enumerate(zip(contrasts, spans, used, strict=True))
+    ]  # fmt: skip
 
 
 def _flag_counts(sweep: SweepSource, findings: pd.DataFrame) -> dict[str, np.ndarray]:
     """Flags that any run raised -> (configurations, 2): runs that raised it, runs that could be judged."""
-    judged = findings[findings["state"] != flags.NOT_ASSESSABLE]
-    judged = judged.assign(raised=judged["state"] == flags.FLAG)
-    ids = [config.config_id for config in sweep.configs]
-    return {
-        str(flag): lines.groupby("config_id")["raised"].agg(["sum", "count"]).reindex(ids, fill_value=0).to_numpy(int)
-        for flag, lines in judged.groupby("flag", sort=False)
-        if lines["raised"].any()
-    }
+    places = {config.config_id: place for place, config in enumerate(sweep.configs)}
+    counted: dict[str, np.ndarray] = {}
+    for config_id, flag, state in zip(findings["config_id"], findings["flag"], findings["state"], strict=True):
+        if state != flags.NOT_ASSESSABLE and config_id in places:
+            runs = counted.setdefault(str(flag), np.zeros((len(places), 2), dtype=int))
+            runs[places[config_id]] += (state == flags.FLAG, 1)
+    return {flag: runs for flag, runs in counted.items() if runs[:, 0].any()}
 
 
-def _odds(contrasts: Sequence[Axis], raised: Mapping[str, np.ndarray]) -> Iterator[tuple[Any, ...]]:
+def _odds(weights: _Weights, raised: Mapping[str, np.ndarray]) -> Iterator[tuple[Any, ...]]:
     """Lines of `Effects.odds`: the two end levels of each contrast, Fisher's exact test, Woolf's interval with 0.5
     added to every count."""
     for flag, counted in raised.items():
-        for axis in contrasts:
-            used = axis.weights(counted[:, 1] > 0) != 0
+        for axis, own in zip(weights.contrasts, weights(counted[:, 1] > 0), strict=True):
+            used = own != 0
             (k0, n0), (k1, n1) = (counted[used & (axis.position == end)].sum(0).tolist() for end in (0, 1))
             if not n0 or not n1:
                 continue

@@ -1,8 +1,9 @@
-"""The results of one run in cache files beside its merged rows, valid as long as nothing they depend on changes.
+"""The results of runs in cache files beside their merged rows, valid as long as nothing they depend on changes.
 
-They depend on the code of this package, the versions of the libraries, the agent, the run's shards and state, and the
-sweep's steps and bins. What the run is compared with (`SweepReference`) decides only some flags, which have a file of
-their own: where the sweep's best run has improved, the others are not judged anew, but for these flags.
+The runs of a configuration share a file. They depend on the code of this package, the versions of the libraries, the
+agent, the run's shards and state, and the sweep's steps and bins. What the run is compared with (`SweepReference`)
+decides only some flags, which have a file of their own: where the sweep's best run has improved, the others are not
+judged anew, but for these flags.
 """
 
 from __future__ import annotations
@@ -11,10 +12,10 @@ import functools
 import hashlib
 import json
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -23,10 +24,11 @@ import scipy
 
 from aggregate import flags
 from aggregate.inputs import cache_file
+from aggregate.inputs.parallel import in_threads
 from aggregate.inputs.runs import ConfigSource, RunRows
 from sweepwise.core.agent import AgentDescription
 
-SINGLE, COMPARED = ".judged", ".compared"  # endings of the two files
+SINGLE, COMPARED = "runs.judged", "runs.compared"  # names of the two files
 _PACKAGES = ("aggregate", "sweepwise")
 
 
@@ -34,12 +36,12 @@ _PACKAGES = ("aggregate", "sweepwise")
 class JudgedRun:
     """Results of one run. Its rows are not kept.
 
-    curves: by kind, step and metrics. events: event -> first step. scores: `run_scores`. findings: `flags.judge_run`.
-    late: `factor_effects.last_quarter`. evaluations: `flags.late_evaluations`. random: seed, step and return of the
-    episodes before training. levels: what the sweep's reference values are made of.
+    curves: by kind, step and metrics, NaN or null where absent. events: event -> first step. scores: `run_scores`.
+    findings: `flags.judge_run`. late: `factor_effects.last_quarter`. evaluations: `flags.late_evaluations`. random:
+    seed, step and return of the episodes before training. levels: what the sweep's reference values are made of.
     """
 
-    curves: dict[str, pd.DataFrame]
+    curves: dict[str, pa.Table]
     events: dict[str, int]
     scores: dict[str, float | bool]
     findings: list[tuple[Any, ...]]
@@ -81,73 +83,127 @@ class Judging:
         return cls(agent, bins, total, digest(agent, sorted(bins.items()), total))
 
 
-def single(config: ConfigSource, rows: RunRows, judging: Judging, judge: Callable[[], JudgedRun]) -> JudgedRun:
-    """The results of a run by itself, from its cache file where that is valid, else made by `judge` and kept there."""
-    path, key = _path(rows, SINGLE), _key(config, rows, judging)
-    found = cache_file.read(path, rules()) if path else None
-    if found is not None and found[0]["key"] == key:
-        return _unpacked(*found)
-    made = judge()
-    if path:
-        tables = (pa.Table.from_pandas(curve, preserve_index=False) for curve in made.curves.values())
-        cache_file.write(path, rules(), {"key": key, **_packed(made)}, tables)
-    return made
+Pair = tuple[ConfigSource, RunRows]
+Lines = list[tuple[Any, ...]]  # of `flags.COLUMNS`
+Value = TypeVar("Value")
+Kept = dict[int, tuple[str, Value]]  # seed -> the key of what its results depend on, and the results
+
+
+def keys(pairs: Sequence[Pair], judging: Judging) -> list[str]:
+    """What the results of each run by itself depend on."""
+    settings = {
+        id(config): (config.total_steps, json.dumps(config.config, sort_keys=True, default=str), config.imported)
+        for config, _ in pairs
+    }
+    return [
+        digest(judging.key, run.files, run.source.config_id, run.source.seed, run.source.state, *settings[id(config)])
+        for config, run in pairs
+    ]
+
+
+def single(
+    pairs: Sequence[Pair], known: Sequence[str], judge: Callable[[Sequence[Pair]], Iterable[JudgedRun]]
+) -> list[JudgedRun]:
+    """The results of each run by itself: from its file where its key, of those `known`, is that of the file, else made
+    by `judge` and kept there."""
+    return _kept(pairs, known, SINGLE, _read_single, _write_single, judge)
 
 
 def compared(
-    config: ConfigSource, rows: RunRows, judging: Judging, reference: flags.SweepReference,
-    judge: Callable[[], list[tuple[Any, ...]]],
-) -> list[tuple[Any, ...]]:  # fmt: skip
+    pairs: Sequence[Pair], known: Sequence[str], reference: flags.SweepReference,
+    judge: Callable[[Sequence[Pair]], Iterable[Lines]],
+) -> list[Lines]:  # fmt: skip
     """The lines of `flags.COMPARING` in the same way."""
-    path, key = _path(rows, COMPARED), digest(_key(config, rows, judging), reference)
-    found = cache_file.read(path, rules()) if path else None
-    if found is not None and found[0]["key"] == key:
-        return [tuple(line) for line in found[0]["findings"]]
-    made = judge()
-    if path:
-        cache_file.write(path, rules(), {"key": key, "findings": made})
-    return made
+    return _kept(pairs, [digest(key, reference) for key in known], COMPARED, _read_compared, _write_compared, judge)
 
 
-def _path(rows: RunRows, ending: str) -> Path | None:
+def _kept(
+    pairs: Sequence[Pair], known: Sequence[str], name: str, read: Callable[[Path], Kept[Value]],
+    write: Callable[[Path, Kept[Value]], None], judge: Callable[[Sequence[Pair]], Iterable[Value]],
+) -> list[Value]:  # fmt: skip
+    paths = [_path(rows, name) for _, rows in pairs]
+    distinct = list(dict.fromkeys(path for path in paths if path is not None))
+    files: dict[Path | None, Kept[Value]] = dict(zip(distinct, in_threads(read, distinct), strict=True))
+    found = [files.get(path, {}).get(rows.source.seed) for path, (_, rows) in zip(paths, pairs, strict=True)]
+    missing = [place for place, kept in enumerate(found) if kept is None or kept[0] != known[place]]
+    for place, made in zip(missing, judge([pairs[place] for place in missing]), strict=True):
+        found[place] = (known[place], made)
+        files.setdefault(paths[place], {})[pairs[place][1].source.seed] = (known[place], made)
+    for path in dict.fromkeys(paths[place] for place in missing):
+        if path is not None:
+            write(path, files[path])
+    return [kept[1] for kept in found if kept is not None]
+
+
+def _path(rows: RunRows, name: str) -> Path | None:
     """None where the run has no cache, or a file that could not be read, whose cause may be temporary."""
-    return rows.source.cache.with_suffix(ending) if rows.source.cache is not None and rows.whole else None
+    return rows.source.cache.with_name(name) if rows.source.cache is not None and rows.whole else None
 
 
-def _key(config: ConfigSource, rows: RunRows, judging: Judging) -> str:
-    settings = json.dumps(config.config, sort_keys=True, default=str)
-    return digest(
-        judging.key, rows.files, rows.source.config_id, rows.source.seed, rows.source.state, config.total_steps,
-        settings, config.imported,
-    )  # fmt: skip
+# --- the files ------------------------------------------------------------------------------------------
+
+
+def _write_compared(path: Path, kept: Kept[Lines]) -> None:
+    cache_file.write(path, rules(), [(seed, key, lines) for seed, (key, lines) in kept.items()])
+
+
+def _read_compared(path: Path) -> Kept[Lines]:
+    found = cache_file.read(path, rules())
+    return {seed: (key, list(map(tuple, lines))) for seed, key, lines in found[0]} if found else {}
+
+
+def _write_single(path: Path, kept: Kept[JudgedRun]) -> None:
+    kinds = sorted({kind for _, run in kept.values() for kind in run.curves})
+    runs = [{"seed": seed, "key": key, **_packed(run)} for seed, (key, run) in kept.items()]
+    tables = (
+        pa.concat_tables(
+            [run.curves[kind] for _, run in kept.values() if kind in run.curves], promote_options="default"
+        ).combine_chunks()
+        for kind in kinds
+    )
+    cache_file.write(path, rules(), {"kinds": kinds, "runs": runs}, tables)
+
+
+def _read_single(path: Path) -> Kept[JudgedRun]:
+    found = cache_file.read(path, rules())
+    if found is None:
+        return {}
+    head, streams = found
+    tables = cache_file.tables(streams, head["kinds"])
+    ends = dict.fromkeys(tables, 0)
+    kept = {}
+    for run in head["runs"]:
+        curves = {}
+        for kind, count in run["curves"].items():
+            curves[kind] = tables[kind].slice(ends[kind], count)
+            ends[kind] += count
+        kept[run["seed"]] = (run["key"], _unpacked(run, curves))
+    return kept
 
 
 def _packed(made: JudgedRun) -> dict[str, Any]:
     return {
-        "curves": list(made.curves),
+        "curves": {kind: curve.num_rows for kind, curve in made.curves.items()},
         "events": made.events,
         "scores": made.scores,
         "findings": made.findings,
         "late": made.late,
-        "evaluations": {mode: [episodes.tolist() for episodes in every] for mode, every in made.evaluations.items()},
+        "evaluations": made.evaluations,
         "random": sorted(made.random),
         "last_step": made.last_step,
         "levels": made.levels,
     }
 
 
-def _unpacked(head: Mapping[str, Any], streams: pa.BufferReader) -> JudgedRun:
-    tables = cache_file.tables(streams, head["curves"])
+def _unpacked(run: Mapping[str, Any], curves: dict[str, pa.Table]) -> JudgedRun:
     return JudgedRun(
-        curves={kind: table.to_pandas() for kind, table in tables.items()},
-        events=dict(head["events"]),
-        scores=dict(head["scores"]),
-        findings=[tuple(line) for line in head["findings"]],
-        late=dict(head["late"]),
-        evaluations={
-            mode: [np.array(episodes, dtype=float) for episodes in every] for mode, every in head["evaluations"].items()
-        },
-        random={tuple(episode) for episode in head["random"]},
-        last_step=head["last_step"],
-        levels=flags.RunLevels(*head["levels"]),
+        curves=curves,
+        events=run["events"],
+        scores=run["scores"],
+        findings=list(map(tuple, run["findings"])),
+        late=run["late"],
+        evaluations={mode: flags.LateEvaluations(*every) for mode, every in run["evaluations"].items()},
+        random=set(map(tuple, run["random"])),
+        last_step=run["last_step"],
+        levels=flags.RunLevels(*run["levels"]),
     )

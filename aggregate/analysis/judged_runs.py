@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
-import pandas as pd
+import pyarrow as pa
 
 from aggregate import flags
 from aggregate.analysis import factor_effects, judged_cache
-from aggregate.analysis.judged_cache import JudgedRun, Judging
+from aggregate.analysis.judged_cache import JudgedRun, Judging, Lines, Pair
 from aggregate.analysis.run_scores import LAST_POINTS, run_scores
 from aggregate.inputs.parallel import mapping
 from aggregate.inputs.progress import tracked
-from aggregate.inputs.runs import ConfigSource, Loaded, RunRows, RunSource
+from aggregate.inputs.runs import ConfigSource, Loaded, RunSource
 from aggregate.statistics import step_bins
 from sweepwise.core.agent import AgentDescription
 from sweepwise.core.metrics import KINDS, Catalogue
@@ -34,35 +34,30 @@ def judge_runs(
     bins = {kind: step_bins.bin_count(known, total) for kind in BINNED
             if (known := [rows.spacing[kind] for _, rows in pairs if kind in rows.spacing])}  # fmt: skip
     judging = Judging.of(agent, bins, total)
+    keys = judged_cache.keys(pairs, judging)
+    runs = judged_cache.single(pairs, keys, functools.partial(_over, functools.partial(_results, judging=judging)))
+    own = [run.levels for (config, _), run in zip(pairs, runs, strict=True) if config.config_id == baseline]
+    reference = flags.sweep_reference((run.levels for run in runs), own, agent.catalogue.sign)
+    compare = functools.partial(_compared_lines, judging=judging, reference=reference)
+    compared = judged_cache.compared(pairs, keys, reference, functools.partial(_over, compare))
+    return {
+        (source.config_id, source.seed): replace(run, findings=_in_order(run.findings, lines))
+        for (_, source), run, lines in zip(requested, runs, compared, strict=True)
+    }
+
+
+Result = TypeVar("Result")
+
+
+def _over(judge: Callable[[Pair], Result], pairs: Sequence[Pair]) -> list[Result]:
     with mapping(len(pairs), waits=False) as over:
-        single = over(functools.partial(_judge_single, judging=judging), pairs)
-        runs = list(tracked(single, len(pairs), "judging runs"))
-        own = [run.levels for (config, _), run in zip(pairs, runs, strict=True) if config.config_id == baseline]
-        reference = flags.sweep_reference((run.levels for run in runs), own, agent.catalogue.sign)
-        compared = over(functools.partial(_judge_compared, judging=judging, reference=reference), pairs)
-        return {
-            (source.config_id, source.seed): replace(run, findings=_in_order(run.findings, lines))
-            for (_, source), run, lines in zip(requested, runs, compared, strict=True)
-        }
+        return list(tracked(over(judge, pairs), len(pairs), "judging runs"))
 
 
-Pair = tuple[ConfigSource, RunRows]
-Lines = list[tuple[Any, ...]]  # of `flags.COLUMNS`
-
-
-def _judge_single(pair: Pair, judging: Judging) -> JudgedRun:
-    """What a run is by itself."""
-    return judged_cache.single(*pair, judging, functools.partial(_results, pair, judging))
-
-
-def _judge_compared(pair: Pair, judging: Judging, reference: flags.SweepReference) -> Lines:
+def _compared_lines(pair: Pair, judging: Judging, reference: flags.SweepReference) -> Lines:
     """The findings of the detectors that compare a run with its sweep."""
-
-    def judge() -> Lines:
-        run = pair[1].source
-        return flags.judge_run(run.config_id, run.seed, _view(pair, judging.agent, reference), flags.COMPARING)
-
-    return judged_cache.compared(*pair, judging, reference, judge)
+    run = pair[1].source
+    return flags.judge_run(run.config_id, run.seed, _view(pair, judging.agent, reference), flags.COMPARING)
 
 
 def _view(pair: Pair, agent: AgentDescription, reference: flags.SweepReference = NO_REFERENCE) -> flags.RunView:
@@ -107,11 +102,13 @@ def _first_steps(rows: Mapping[str, Any]) -> dict[str, int]:
 
 def _run_curves(
     kind: str, rows: Mapping[str, Any], bins: Mapping[str, int], total: int, catalogue: Catalogue
-) -> pd.DataFrame:
+) -> pa.Table:
     metrics = [name for name, metric in catalogue.metrics.items()
                if metric.kind == kind and not metric.is_list and metric.unit != "bool" and name in rows
                and rows[name].dtype != object]  # fmt: skip
-    return step_bins.binned(rows, total, bins[kind], metrics) if kind in bins else step_bins.own_points(rows, metrics)
+    if kind in bins:
+        return pa.table(step_bins.binned(rows, total, bins[kind], metrics))
+    return pa.table(step_bins.own_points(rows, metrics))
 
 
 def _random_episodes(seed: int, view: flags.RunView) -> set[tuple[int, int, float]]:

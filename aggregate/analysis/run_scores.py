@@ -48,7 +48,7 @@ def run_scores(view: flags.RunView, fewest: int = LAST_POINTS) -> dict[str, floa
         half = series.values[series.steps > view.total_steps / 2]
         scores[f"noise_{mode}"] = jitter(half) if half.size >= LAST_POINTS else np.nan
         scores[f"large_{mode}"] = _large_evaluation(view, role)
-    halves = view.halves()
+    halves = view.halves
     decline = estimates.split_fall(halves.one, halves.other)
     scores["fall_primary"] = decline.fall if decline is not None else np.nan
     scores["final_points"] = min(max(int(np.sum(evaluated.steps > border)), fewest), evaluated.steps.size)

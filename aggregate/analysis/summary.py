@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from aggregate import flags
 from aggregate.analysis import baseline_contrasts, factor_effects, question_contrasts
@@ -236,10 +237,12 @@ def _curves(
     curves = [pd.DataFrame(columns=["config_id", "kind", "metric", "step", "mean", "sd", "low", "high", "n"])]
     for kind in sorted({kind for result in results.values() for kind in result.curves}):
         parts = {run: result.curves[kind] for run, result in results.items() if kind in result.curves}
-        owners = np.repeat(np.arange(len(parts)), [len(part) for part in parts.values()])
+        whole = pa.concat_tables(parts.values(), promote_options="default").to_pandas()
+        owners = np.repeat(np.arange(len(parts)), [part.num_rows for part in parts.values()])
         config_ids, seed_numbers = (np.array(names)[owners] for names in zip(*parts, strict=True))
-        whole = pd.concat(parts.values(), ignore_index=True).assign(config_id=config_ids, seed=seed_numbers)
-        wide = _in_order(whole, ("config_id", "seed", "step"), catalogue)
+        wide = _in_order(
+            whole.assign(config_id=config_ids, seed=seed_numbers), ("config_id", "seed", "step"), catalogue
+        )
         metrics = wide.columns[3:]
         if len(metrics):
             seeds[kind] = wide

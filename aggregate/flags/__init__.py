@@ -21,6 +21,7 @@ from aggregate.flags.registry import BY_NAME, COLLAPSE, COMPARING, DETECTORS, SI
 from aggregate.flags.votes import (
     COLUMNS,
     Evaluations,
+    LateEvaluations,
     judge,
     judge_run,
     late_evaluations,
@@ -43,6 +44,7 @@ __all__ = [
     "Detector",
     "Evaluations",
     "Finding",
+    "LateEvaluations",
     "RunLevels",
     "RunView",
     "Series",

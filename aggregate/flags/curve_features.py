@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -49,9 +50,20 @@ def spread(values: np.ndarray) -> float:
     return float(high - low)
 
 
+def median(values: np.ndarray) -> float:
+    """As `np.median`, which takes several times as long for a curve."""
+    half, odd = divmod(values.size, 2)
+    if not half:
+        return float(np.median(values))
+    parts = np.partition(values, [half, -1] if odd else [half - 1, half, -1])  # NaN comes last
+    if np.isnan(parts[-1]):
+        return math.nan
+    return float(parts[half] if odd else (parts[half - 1] + parts[half]) / 2)
+
+
 def robust_sd(values: np.ndarray) -> float:
     """The median absolute deviation, scaled to the standard deviation of a normal distribution."""
-    return float(1.4826 * np.median(np.abs(values - np.median(values))))
+    return 1.4826 * median(np.abs(values - median(values)))
 
 
 def jitter(values: np.ndarray) -> float:

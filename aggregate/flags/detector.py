@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from aggregate.flags.curve_features import quarter, spread
 from aggregate.inputs.metric_words import with_unit
 from sweepwise.core.agent import AgentDescription
 from sweepwise.core.metrics import Metric
@@ -81,7 +82,17 @@ class RunView:
 
     def series(self, role: str) -> Series:
         """Finite values of the metric with that role; empty if the agent has none or the run never logged it."""
-        return series_of(self.rows, self.metric(role))
+        if role not in self._series:
+            self._series[role] = series_of(self.rows, self.metric(role))
+        return self._series[role]
+
+    @functools.cached_property  # a role is asked for by several detectors
+    def _series(self) -> dict[str, Series]:
+        return {}
+
+    @functools.cached_property
+    def _lists(self) -> dict[str, tuple[np.ndarray, list[np.ndarray]]]:
+        return {}
 
     def quality(self, role: str) -> Series:
         """`series` of a metric in the unit of the primary metric, times `sign`."""
@@ -90,6 +101,11 @@ class RunView:
 
     def lists(self, role: str) -> tuple[np.ndarray, list[np.ndarray]]:
         """(steps, values) of a list metric, of the rows that have it."""
+        if role not in self._lists:
+            self._lists[role] = self._lists_of(role)
+        return self._lists[role]
+
+    def _lists_of(self, role: str) -> tuple[np.ndarray, list[np.ndarray]]:
         metric = self.metric(role)
         rows = self.rows.get(metric.kind, {}) if metric else {}
         if metric is None or metric.name not in rows:
@@ -102,6 +118,7 @@ class RunView:
         ]
         return np.asarray(rows["step"], dtype=float)[there], lists
 
+    @functools.cached_property
     def halves(self) -> Halves:
         """Odd and even episodes of the evaluations whose episodes are two or more and finite; neighbouring evaluations
         where the run has no such episodes, as in imported curves."""
@@ -112,7 +129,13 @@ class RunView:
         pairs = np.array([(episodes[i][::2].mean(), episodes[i][1::2].mean()) for i in kept]).reshape(-1, 2)
         return Halves(steps[kept], self.sign * pairs[:, 0], self.sign * pairs[:, 1], len(kept))
 
-    @functools.cached_property  # several detectors use it
+    @functools.cached_property
+    def value_scale(self) -> float:
+        """Level of the value target at the end plus the range that it covered; 0 with fewer than four values."""
+        target = self.series("value_target").values
+        return float(abs(quarter(target, 4).mean()) + spread(target)) if target.size >= 4 else 0.0
+
+    @functools.cached_property
     def log_std(self) -> tuple[np.ndarray, np.ndarray]:
         """(steps (n,), values (dimensions, n)): the dimensions that are finite throughout, else the mean over
         dimensions."""

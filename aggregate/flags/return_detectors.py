@@ -75,7 +75,7 @@ def _fall_at_the_end(series: Series, run: RunView, d: Detector) -> tuple[Finding
 
 
 def evaluation_falls(run: RunView, d: Detector) -> Finding:
-    return _fall(run.halves(), run.quality(d.role), run, d)
+    return _fall(run.halves, run.quality(d.role), run, d)
 
 
 def training_falls(run: RunView, d: Detector) -> Finding:

@@ -12,7 +12,6 @@ from aggregate.flags.curve_features import (
     largest_swing,
     quarter,
     smooth,
-    spread,
     thinned,
     turning_points,
     window_of,
@@ -25,21 +24,16 @@ MIN_ERROR = 0.1  # of the value scale; a smaller value error need not fall
 MIN_REVERSALS = 2  # turning points of a swing; a monotonic change has none
 
 
-def _scale(target: Series) -> float:
-    """The value scale: level of the target at the end plus the range it covered."""
-    return float(abs(quarter(target.values, 4).mean()) + spread(target.values))
-
-
 def _with_scale(judge: Callable[[Series, float, RunView, Detector], Finding]) -> Judge:
     """A detector function for a metric relative to the value scale."""
 
     def scaled(run: RunView, d: Detector) -> Finding:
-        series, target = run.series(d.role), run.series("value_target")
+        series = run.series(d.role)
         if series.values.size < d.min_points:
             return too_few(series.values.size, d)
-        if target.values.size < 4 or not (scale := _scale(target)):
+        if not run.value_scale:
             return unknown("no TD target gives the value scale")
-        return judge(series, scale, run, d)
+        return judge(series, run.value_scale, run, d)
 
     return scaled
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -19,7 +19,21 @@ WARN_SHARE, FLAG_SHARE = 1 / 3, 1 / 2  # of the seeds that could be judged
 # How evaluations choose actions -> role of the metric of each episode.
 _EPISODES = {"planner": "primary_episodes", "policy": "policy_without_mpc_episodes"}
 COLUMNS = ("config_id", "seed", "flag", "state", "metric", "onset", "measured", "threshold", "unit", "detail")
-Evaluations = Mapping[str, list[np.ndarray]]
+
+
+class LateEvaluations(NamedTuple):
+    """Evaluations of a run in the second half of training. sizes: episodes of each evaluation that has any. used,
+    means, spreads: size, mean and variance of those of two or more finite episodes. about_trend: variance of the means
+    about a linear trend, NaN below four."""
+
+    sizes: tuple[int, ...]
+    used: tuple[int, ...]
+    means: tuple[float, ...]
+    spreads: tuple[float, ...]
+    about_trend: float
+
+
+Evaluations = Mapping[str, LateEvaluations]
 
 
 def judge(runs: Iterable[tuple[str, int, RunView]], baseline: str | None = None) -> pd.DataFrame:
@@ -47,8 +61,8 @@ def judge_run(config_id: str, seed: int, view: RunView, among: Iterable[Detector
 
 
 def late_evaluations(view: RunView) -> Evaluations:
-    """By mode (planner, policy), the episodes of each evaluation in the second half of training."""
-    return {mode: _late_episodes(view, role) for mode, role in _EPISODES.items()}
+    """By mode (planner, policy), the evaluations in the second half of training."""
+    return {mode: _late(view, role) for mode, role in _EPISODES.items()}
 
 
 def variance_split(runs: Iterable[tuple[str, Evaluations]]) -> pd.DataFrame:
@@ -59,7 +73,7 @@ def variance_split(runs: Iterable[tuple[str, Evaluations]]) -> pd.DataFrame:
     episodes and a linear trend), and between seeds (without both); NaN with too few of them: one episode, fewer than 4
     evaluations, one seed. per_evaluation: mean number of episodes of an evaluation.
     """
-    configs: dict[tuple[str, str], list[list[np.ndarray]]] = {}
+    configs: dict[tuple[str, str], list[LateEvaluations]] = {}
     for config_id, late in runs:
         for mode, evaluations in late.items():
             configs.setdefault((config_id, mode), []).append(evaluations)
@@ -67,33 +81,40 @@ def variance_split(runs: Iterable[tuple[str, Evaluations]]) -> pd.DataFrame:
     return pd.DataFrame(lines, columns=["config_id", "mode", "episodes", "time", "seeds", "per_evaluation"])
 
 
-def _mean_size(seeds: list[list[np.ndarray]]) -> float:
-    sizes = [e.size for evaluations in seeds for e in evaluations if e.size]
+def _mean_size(seeds: list[LateEvaluations]) -> float:
+    sizes = [size for evaluations in seeds for size in evaluations.sizes]
     return float(np.mean(sizes)) if sizes else np.nan
 
 
-def _late_episodes(view: RunView, role: str) -> list[np.ndarray]:
+def _late(view: RunView, role: str) -> LateEvaluations:
     steps, episodes = view.lists(role)
-    # copies: a view of one value would keep all rows of the run in memory
-    return [e.copy() for step, e in zip(steps, episodes, strict=True) if step > view.total_steps / 2]
+    late = [e for step, e in zip(steps, episodes, strict=True) if step > view.total_steps / 2]
+    used = [e for e in late if e.size > 1 and np.isfinite(e).all()]
+    means = [float(e.mean()) for e in used]
+    return LateEvaluations(
+        sizes=tuple(e.size for e in late if e.size),
+        used=tuple(e.size for e in used),
+        means=tuple(means),
+        spreads=tuple(variances(used).tolist()),
+        about_trend=_about_trend(np.array(means)) if len(means) >= 4 else np.nan,
+    )
 
 
-def _components(seeds: list[list[np.ndarray]]) -> tuple[float, float, float]:
+def _components(seeds: list[LateEvaluations]) -> tuple[float, float, float]:
     """(episodes, time, seeds) of `variance_split` from each seed's evaluations."""
-    seeds = [[e for e in evaluations if e.size > 1 and np.isfinite(e).all()] for evaluations in seeds]
-    seeds = [evaluations for evaluations in seeds if evaluations]
+    seeds = [evaluations for evaluations in seeds if evaluations.used]
     if not seeds:
         return np.nan, np.nan, np.nan
-    every = [e for evaluations in seeds for e in evaluations]
-    spreads = variances(every)
-    episodes, sampling = float(spreads.mean()), float((spreads / [e.size for e in every]).mean())
-    means = [np.array([e.mean() for e in evaluations]) for evaluations in seeds]
-    over_time = [_about_trend(m) for m in means if m.size >= 4]
+    spreads = np.concatenate([evaluations.spreads for evaluations in seeds])
+    episodes = float(spreads.mean())
+    sampling = float((spreads / np.concatenate([evaluations.used for evaluations in seeds])).mean())
+    over_time = [evaluations.about_trend for evaluations in seeds if len(evaluations.used) >= 4]
     time = max(0.0, float(np.mean(over_time)) - sampling) if over_time else np.nan
     between = np.nan
-    if len(means) > 1 and over_time:
-        within = np.mean([(time + sampling) / m.size for m in means])
-        between = max(0.0, float(np.var([m.mean() for m in means], ddof=1) - within))
+    if len(seeds) > 1 and over_time:
+        within = np.mean([(time + sampling) / len(evaluations.used) for evaluations in seeds])
+        means = [np.mean(evaluations.means) for evaluations in seeds]
+        between = max(0.0, float(np.var(means, ddof=1) - within))
     return float(np.sqrt(episodes)), float(np.sqrt(time)), float(np.sqrt(between))
 
 

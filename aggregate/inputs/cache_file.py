@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import struct
 import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -17,21 +18,28 @@ import pyarrow as pa
 
 from sweepwise.core import atomic
 
-_HEADER = 64  # bytes, which keeps the streams aligned
+_ALIGNED = 64  # bytes: what the streams' place is a multiple of
+_HEADER = struct.Struct(
+    "<16sIIII32x"
+)  # kind of file, number of the rules, size of the head, checksums of head and rest
+_KIND = b"sweeps: cache"
+_FIRST = 1 << 14  # bytes to read at once, which hold most heads
 
 
 def write(path: Path, made_by: int, head: Any, tables: Iterable[pa.Table] = ()) -> None:
     """head: a JSON value; NaN is allowed. made_by: number of the rules that made the content."""
+    words = json.dumps(head).encode()
+    words = words.ljust(-(-len(words) // _ALIGNED) * _ALIGNED)
     body = pa.BufferOutputStream()
-    for table in (pa.table({}).replace_schema_metadata({"head": json.dumps(head)}), *tables):
+    for table in tables:
         with pa.ipc.new_stream(body, table.schema) as stream:
             stream.write_table(table)
     content = body.getvalue()
+    header = _HEADER.pack(_KIND, made_by, len(words), zlib.crc32(words), zlib.crc32(content))
 
     def write_part(part: Path) -> None:
         with part.open("wb") as file:
-            file.write(_header(content, made_by))
-            file.write(content)
+            file.writelines((header, words, content))
 
     with contextlib.suppress(OSError):  # no permission, or a full disk
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -45,19 +53,40 @@ def read(path: Path, made_by: int) -> tuple[Any, pa.BufferReader] | None:
             data = file.read_buffer()
     except OSError:
         return None
-    if data.size < _HEADER:
+    known = _header(data, made_by)
+    if known is None:
         return None
-    content = data.slice(_HEADER)
-    if data.slice(0, _HEADER).to_pybytes() != _header(content, made_by):
+    size, head_sum, rest_sum = known
+    words, rest = data.slice(_HEADER.size, size), data.slice(min(_HEADER.size + size, data.size))
+    if zlib.crc32(words) != head_sum or zlib.crc32(rest) != rest_sum:
         return None
-    streams = pa.BufferReader(content)
-    return json.loads(pa.ipc.open_stream(streams).read_all().schema.metadata[b"head"]), streams
+    return json.loads(words.to_pybytes()), pa.BufferReader(rest)
+
+
+def read_head(path: Path, made_by: int) -> Any | None:
+    """The head of such a file. The tables are not looked at: they may be damaged."""
+    try:
+        with path.open("rb", buffering=0) as file:
+            data = file.read(_FIRST)
+            known = _header(data, made_by)
+            if known is None:
+                return None
+            size, head_sum, _ = known
+            words = data[_HEADER.size : _HEADER.size + size]
+            words += file.read(size - len(words))
+    except OSError:
+        return None
+    return json.loads(words) if zlib.crc32(words) == head_sum else None
+
+
+def _header(data: bytes | pa.Buffer, made_by: int) -> tuple[int, int, int] | None:
+    """(size of the head, checksums of head and rest) where `data` begins as such a file."""
+    if len(data) < _HEADER.size:
+        return None
+    kind, rules, *rest = _HEADER.unpack_from(data)
+    return tuple(rest) if (kind.rstrip(b"\0"), rules) == (_KIND, made_by) else None
 
 
 def tables(streams: pa.BufferReader, names: Sequence[str]) -> dict[str, pa.Table]:
     """The tables that follow the head, by name."""
     return {name: pa.ipc.open_stream(streams).read_all() for name in names}
-
-
-def _header(content: pa.Buffer, made_by: int) -> bytes:
-    return f"{zlib.crc32(content):08x} {made_by:08x} sweeps: cache of a run".encode().ljust(_HEADER)

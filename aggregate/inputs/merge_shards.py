@@ -135,37 +135,47 @@ def _by_kind(new: Sequence[Shard]) -> Kinds:
     table = table.append_column("attempt", pa.array(attempts))
     kinds = table["kind"].combine_chunks().dictionary_encode()
     codes, found = kinds.indices.to_numpy(), kinds.dictionary.to_pylist()
-    owners = {name: _kinds_with_values(table[name], codes, len(found))
-              for name in table.column_names if name not in _INDEX and name != "attempt"}  # fmt: skip
+    metrics = [name for name in table.column_names if name not in _INDEX and name != "attempt"]
+    numbers = [name for name in metrics if table.schema.field(name).type == pa.float64()]
+    values, there = _numbers(table.select(numbers))
+    listed = {name: table[name].is_valid().to_numpy() for name in metrics if name not in numbers}
     by_kind = {}
     for code, kind in enumerate(found):
-        own = [name for name, there in owners.items() if there[code]]
-        part = table.select(["attempt", *_INDEX[1:], *own]).take(pa.array(np.flatnonzero(codes == code)))
-        part = part.append_column("nonfinite", _first_nonfinite(part, own))
-        empty = [name for name in ("event", "nonfinite") if part[name].null_count == part.num_rows]
-        by_kind[kind] = part.drop_columns(empty)
+        rows = np.flatnonzero(codes == code)
+        has_values: np.ndarray = there[:, rows].any(axis=1)
+        own_numbers = [name for name, has in zip(numbers, has_values.tolist(), strict=True) if has]
+        own_values, own_there = (np.take(of[has_values], rows, axis=1) for of in (values, there))
+        lists = [name for name, valid in listed.items() if valid[rows].any()]
+        part = table.select(["attempt", *_INDEX[1:], *lists]).take(pa.array(rows))
+        columns = dict(zip(part.column_names, part.columns, strict=True))
+        columns |= dict(zip(own_numbers, map(pa.array, own_values), strict=True))
+        own = [name for name in metrics if name in columns]
+        schema = pa.schema([table.schema.field(name) for name in ("attempt", *_INDEX[1:], *own)])
+        part = pa.table([columns[name] for name in schema.names], schema=schema)
+        bad = own_there & ~np.isfinite(own_values)
+        if bad.any():
+            part = part.append_column("nonfinite", _first_names(bad, own_numbers))
+        by_kind[kind] = part.drop_columns(["event"]) if part["event"].null_count == part.num_rows else part
     return by_kind
 
 
-def _kinds_with_values(column: pa.ChunkedArray, codes: np.ndarray, kinds: int) -> np.ndarray:
-    """(kinds,), True where some row of that kind has a value. codes: kind of each row."""
-    there: np.ndarray = np.bincount(codes[column.is_valid().to_numpy()], minlength=kinds) > 0
-    return there
+def _numbers(table: pa.Table) -> tuple[np.ndarray, np.ndarray]:
+    """(values, where there are any), both (columns, rows); an absent value is NaN. table: of one chunk, columns of
+    floats."""
+    if not table.num_columns or not table.num_rows:
+        shape = (table.num_columns, table.num_rows)
+        return np.empty(shape), np.empty(shape, dtype=bool)
+    values = np.stack([column.to_numpy() for column in table.columns])
+    there = ~np.isnan(values)
+    if sum(column.null_count for column in table.columns) < there.size - np.count_nonzero(there):  # some are NaN
+        there = np.stack([column.is_valid().to_numpy() for column in table.columns])
+    return values, there
 
 
-def _first_nonfinite(table: pa.Table, metrics: Sequence[str]) -> pa.Array:
-    """Per row, the name of the first of the `metrics` that is present but NaN or infinite, else null."""
-    first = np.full(table.num_rows, None, object)
-    for name in metrics:
-        if table[name].type != pa.float64():
-            continue
-        values = table[name].to_numpy()
-        with np.errstate(over="ignore", invalid="ignore"):
-            if math.isfinite(values.sum()):  # nearly always so; an absent value is NaN here
-                continue
-        bad = ~np.isfinite(values) & table[name].is_valid().to_numpy()
-        first[bad & (first == None)] = name  # noqa: E711
-    return pa.array(first, pa.string())
+def _first_names(raised: np.ndarray, names: Sequence[str]) -> pa.Array:
+    """Per row, the first of the names that is raised, else null. raised: (names, rows)."""
+    first = np.array(names, dtype=object)[raised.argmax(axis=0)]
+    return pa.array(np.where(raised.any(axis=0), first, None), pa.string())
 
 
 def _deduplicated(table: pa.Table, starts: Mapping[int, int]) -> pa.Table:
@@ -214,7 +224,8 @@ def _without_empty(table: pa.Table) -> pa.Table:
 
 def _is_empty(column: pa.ChunkedArray) -> bool:
     if column.type == pa.float64():
-        return bool(np.isnan(column.to_numpy()).all())
+        values = column.to_numpy()
+        return bool(np.isnan(values[:1]).all() and np.isnan(values).all())
     return bool(column.null_count == len(column))
 
 

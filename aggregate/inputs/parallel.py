@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeVar
 
 from aggregate.inputs.mapping_process import MappingProcess
 
@@ -17,6 +17,10 @@ MANY = 128  # runs from which starting processes, each of which imports pandas, 
 MOST = 8  # processes or threads, as login nodes are shared
 CHUNK = 4  # runs sent to a process at a time
 
+_FILES = 8  # that a thread reads at a time
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 Map = Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]
 
 _idle: list[MappingProcess] = []
@@ -51,6 +55,20 @@ def mapping(runs: int, *, waits: bool) -> Iterator[Map]:
             yield functools.partial(_over_chunks, threads) if in_processes else threads.map
         finally:
             threads.shutdown(cancel_futures=True)
+
+
+def in_threads(function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
+    """The results in order, of work that waits for a file system and computes little."""
+    listed = list(items)
+    chunks = [listed[start : start + _FILES] for start in range(0, len(listed), _FILES)]
+
+    def over(chunk: list[Item]) -> list[Result]:
+        return [function(item) for item in chunk]
+
+    if len(chunks) < 2:
+        return over(listed)
+    with ThreadPoolExecutor(MOST) as threads:
+        return list(itertools.chain.from_iterable(threads.map(over, chunks)))
 
 
 def _over_chunks(threads: ThreadPoolExecutor, function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:

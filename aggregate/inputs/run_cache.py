@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import os
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
 from aggregate.inputs import cache_file, merge_shards, provenance
+from aggregate.inputs.run_facts import RunFacts, facts_of
 from sweepwise.core import shard_name, shards
 
 # Version of the merging rules: increase it when `merge_shards.merge` gives another result for the same shards.
-_RULES = 4
+_RULES = 5
 _MADE_BY = zlib.crc32(repr((_RULES, shards.SCHEMA_VERSION, pa.__version__)).encode())
 
 
@@ -80,6 +81,15 @@ def list_shards(run_folder: Path) -> tuple[tuple[ShardFile, ...], tuple[Rejected
     return tuple(file for _, file in sorted(ordered)), tuple(sorted(foreign))
 
 
+def known_facts(files: Sequence[ShardFile], cache: Path | None) -> tuple[RunFacts, dict[int, MergedAttempt]] | None:
+    """Facts and attempts of a run whose `files` are all in the cache, of which only the head is read; else None."""
+    head = cache_file.read_head(cache, _MADE_BY) if cache is not None else None
+    if head is None or _files(head) != tuple(files):
+        return None
+    rows, spacing, times, ranks, doubts = head["facts"]
+    return RunFacts(rows, spacing, tuple(times), ranks, doubts), _attempts(head)
+
+
 def load_merged(run_folder: Path, files: Sequence[ShardFile], cache: Path | None) -> MergedRun:
     """All rows of `files`. Shards that are in `cache` are not opened; new ones are added to it.
 
@@ -131,6 +141,7 @@ def _write(path: Path, made: MergedRun) -> None:
         "attempts": [(rank, attempt.start, attempt.origins) for rank, attempt in made.attempts.items()],
         "kinds": list(made.kinds),
         "shapes": [sorted(names) for names in made.shapes],
+        "facts": facts_of(made.kinds),
     }
     cache_file.write(path, _MADE_BY, head, made.kinds.values())
 
@@ -141,9 +152,16 @@ def _read(path: Path, files: Sequence[ShardFile]) -> MergedRun | None:
     if found is None:
         return None
     head, streams = found
-    known = tuple(ShardFile(*file) for file in head["files"])
+    known = _files(head)
     if known != tuple(files[: len(known)]):
         return None
-    attempts = {rank: MergedAttempt(start, tuple(map(tuple, origins))) for rank, start, origins in head["attempts"]}
     kinds = cache_file.tables(streams, head["kinds"])
-    return MergedRun(known, attempts, kinds, merge_shards.Shapes(*map(frozenset, head["shapes"])))
+    return MergedRun(known, _attempts(head), kinds, merge_shards.Shapes(*map(frozenset, head["shapes"])))
+
+
+def _files(head: Mapping[str, Any]) -> tuple[ShardFile, ...]:
+    return tuple(ShardFile(*file) for file in head["files"])
+
+
+def _attempts(head: Mapping[str, Any]) -> dict[int, MergedAttempt]:
+    return {rank: MergedAttempt(start, tuple(map(tuple, origins))) for rank, start, origins in head["attempts"]}

@@ -10,28 +10,23 @@ import string
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 
 from aggregate.inputs import merge_shards, provenance, run_cache
-from aggregate.inputs.parallel import mapping
+from aggregate.inputs.parallel import in_threads, mapping
 from aggregate.inputs.plan_questions import Question
 from aggregate.inputs.progress import tracked
+from aggregate.inputs.run_facts import RunFacts, facts_of
 from aggregate.statistics.alpha_spending import ONE_ANALYSIS, InterimAnalyses
-from aggregate.statistics.step_bins import spacing
 from sweepwise.core.agent import AgentDescription
 from sweepwise.core.errors import AggregateError
-from sweepwise.core.metrics import KINDS
 
 DIVERGED, DONE, FAILED, INTERRUPTED, STALLED = "diverged", "done", "failed", "interrupted", "stalled"
 STOPPED = "stopped"  # by `sweeps prune`
 BROKEN = (DIVERGED, FAILED, INTERRUPTED, STALLED)  # states that end a run before its last step
-
-_CLOCK_BACK = 60.0  # seconds; smaller corrections of a clock are normal
-_CLOCK_RANGE = (946_684_800.0, 4_102_444_800.0)  # 2000 to 2100
 
 
 @dataclass(frozen=True)
@@ -202,8 +197,7 @@ def load(sweeps: Sequence[SweepSource]) -> Loaded:
     runs = {(run.config_id, run.seed): run for config in configs for run in config.runs}
     if not runs:
         raise AggregateError("no runs to aggregate: nothing was submitted; `sweeps submit ensemble --seeds 6` starts")
-    with mapping(len(runs), waits=True) as over:
-        read = list(tracked(over(_load_run, [run for _, run in sorted(runs.items())]), len(runs), "reading runs"))
+    read = _read([run for _, run in sorted(runs.items())])
     rejected = [(run.source.config_id, run.source.seed, *bad) for run, files, _ in read for bad in files]
     if not any(run.count for run, _, _ in read):
         bad = f", {len(rejected)} bad files (first: {rejected[0][2]}: {rejected[0][3]})" if rejected else ""
@@ -220,34 +214,40 @@ def load(sweeps: Sequence[SweepSource]) -> Loaded:
     )
 
 
-def _load_run(source: RunSource) -> tuple[RunRows, list[run_cache.RejectedFile], list[str]]:
-    """(its rows, rejected files, doubts)."""
+class _Read(NamedTuple):
+    """A run, its files that were not read, and doubts about its rows."""
+
+    run: RunRows
+    rejected: list[run_cache.RejectedFile]
+    doubts: list[str]
+
+
+def _read(sources: Sequence[RunSource]) -> list[_Read]:
+    """Runs of which nothing is new are known from their caches; processes are started for many others alone."""
+    known = in_threads(_known_run, sources)
+    unknown = [source for source, run in zip(sources, known, strict=True) if run is None]
+    with mapping(len(unknown), waits=True) as over:
+        read = tracked(over(_load_run, unknown), len(unknown), "reading runs")
+        return [run if run is not None else next(read) for run in known]
+
+
+def _known_run(source: RunSource) -> _Read | None:
+    files, foreign = run_cache.list_shards(source.folder)
+    known = run_cache.known_facts(files, source.cache)
+    return None if known is None else _Read(_rows(source, files, *known), list(foreign), known[0].doubts)
+
+
+def _load_run(source: RunSource) -> _Read:
     files, foreign = run_cache.list_shards(source.folder)
     merged = run_cache.load_merged(source.folder, files, source.cache)
-    tables = merged.kinds.values()
-    times = np.concatenate([table["time"].to_numpy() for table in tables]) if merged.kinds else np.empty(0)
-    plausible = times[(times >= _CLOCK_RANGE[0]) & (times <= _CLOCK_RANGE[1])]
-    notes = [note for kind, table in merged.kinds.items() for note in _clock_doubts(kind, table)]
-    if plausible.size < times.size and not np.isnan(times).all():  # imported curves may have no times at all
-        notes.append(f"{times.size - plausible.size} rows bear a time before 2000 or after 2100, or none")
-    if foreign_kinds := sorted(set(merged.kinds) - set(KINDS)):
-        notes.append(f"rows of kinds that this program does not know: {', '.join(foreign_kinds)}")
-    there = {int(rank) for table in tables for rank in np.unique(table["attempt"].to_numpy())}
-    run = RunRows(
-        source=source,
-        files=files,
-        count=sum(table.num_rows for table in tables),
-        spacing={kind: spacing(table["step"].to_numpy()) for kind, table in merged.kinds.items()},
-        times=(float(plausible.min()), float(plausible.max())) if plausible.size else (np.nan, np.nan),
-        attempts={rank: attempt for rank, attempt in merged.attempts.items() if rank in there},
-        whole=not merged.rejected,
-    )
-    return run, [*merged.rejected, *foreign], notes
+    facts = facts_of(merged.kinds)
+    run = _rows(source, files, facts, merged.attempts, whole=not merged.rejected)
+    return _Read(run, [*merged.rejected, *foreign], facts.doubts)
 
 
-def _clock_doubts(kind: str, table: pa.Table) -> list[str]:
-    """A note where the clock of an attempt went back while its steps increased."""
-    times, attempts, steps = (table[name].to_numpy() for name in ("time", "attempt", "step"))
-    back = np.flatnonzero((np.diff(times) < -_CLOCK_BACK) & (np.diff(attempts) == 0) & (np.diff(steps) > 0))
-    return [f"the clock went back by {times[i] - times[i + 1]:,.0f} s before step {steps[i + 1]:,} ({kind})"
-            for i in back[:1]]  # fmt: skip
+def _rows(
+    source: RunSource, files: tuple[run_cache.ShardFile, ...], facts: RunFacts,
+    attempts: Mapping[int, run_cache.MergedAttempt], *, whole: bool = True,
+) -> RunRows:  # fmt: skip
+    own = {rank: attempt for rank, attempt in attempts.items() if rank in facts.ranks}
+    return RunRows(source, files, facts.rows, facts.spacing, facts.times, own, whole)

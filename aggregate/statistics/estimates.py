@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -32,21 +34,25 @@ class Interval:
 
     def __call__(self, frame: pd.DataFrame, by: Sequence[str], metrics: Sequence[str]) -> pd.DataFrame:
         keys = list(by)
-        values = frame[list(metrics)].replace([np.inf, -np.inf], np.nan)
-        grouped = pd.concat([frame[keys], values], axis=1).groupby(keys, observed=True)
-        parts = {"mean": grouped.mean(), "sd": grouped.std(ddof=1), "n": grouped.count()}
-        long = pd.concat({name: part.stack() for name, part in parts.items()}, axis=1)
-        out = long.rename_axis([*keys, "metric"]).reset_index()
-        out["n"] = out["n"].fillna(0).astype(int)
-        out = out[out["n"] > 0]
-        half = self.half_width(out["sd"].to_numpy(), out["n"].to_numpy())
-        out = out.assign(low=out["mean"] - half, high=out["mean"] + half)
-        return out[[*keys, "metric", "mean", "sd", "low", "high", "n"]].reset_index(drop=True)
+        values = frame[list(metrics)].to_numpy(dtype=float)
+        finite = pd.DataFrame(np.where(np.isfinite(values), values, np.nan), frame.index, list(metrics))
+        grouped = finite.groupby([frame[key] for key in keys], observed=True)
+        means = grouped.mean()
+        mean, sd = means.to_numpy(dtype=float), grouped.std(ddof=1).to_numpy(dtype=float)
+        n = grouped.count().to_numpy(dtype=int)
+        group, metric = np.nonzero(n)  # a line for each group and metric with values
+        mean, sd, n = (table[group, metric] for table in (mean, sd, n))
+        half = self.half_width(sd, n)
+        statistics = {"mean": mean, "sd": sd, "low": mean - half, "high": mean + half, "n": n}
+        owners = {key: means.index.get_level_values(key).take(group) for key in keys}
+        return pd.DataFrame({**owners, "metric": means.columns.take(metric), **statistics})
 
     def half_width(self, sd: np.ndarray, n: np.ndarray) -> np.ndarray:
         """Half the interval's width; NaN for n < 2."""
-        degrees = np.where(n > 1, n - 1, np.nan)
-        return stats.t.ppf(0.5 + self.level / 2, degrees) * sd / np.sqrt(n)
+        degrees = np.arange(n.max(initial=0) + 1) - 1.0
+        quantiles = stats.t.ppf(0.5 + self.level / 2, np.where(degrees > 0, degrees, np.nan))  # slow, and few differ
+        half: np.ndarray = quantiles[n] * sd / np.sqrt(n)
+        return half
 
 
 @dataclass(frozen=True)
@@ -64,33 +70,32 @@ class AgainstBaseline:
     sign: int = 1
 
     def __call__(self, frame: pd.DataFrame, group: str, value: str, baseline: str) -> pd.DataFrame:
-        columns = [group, "n", "difference", "low", "high", "p", "permutation", "better", "detectable", "needed"]
         samples = samples_of(frame, group, value)
         base = samples.pop(baseline, np.empty(0))
         tests = self.analyses.tests(max(1, len(samples)))
-        exact = _permutations(samples, base)
-        lines = []
-        for name, sample in samples.items() if base.size else ():
-            less_baseline = welch(sample, base)
-            difference, half = float(less_baseline.estimate), float(less_baseline.half_width())
-            lines.append((name, sample.size, difference, difference - half, difference + half, float(less_baseline.p),
-                          exact[name], improvement(self.sign * sample, self.sign * base),
-                          float(less_baseline.detectable(tests)),
-                          seeds_needed(less_baseline, min(sample.size, base.size), tests)))  # fmt: skip
-        out = pd.DataFrame(lines, columns=columns)
-        out["p"] = holm(self.analyses(out["p"].to_numpy(dtype=float)))
-        return out.assign(distinct=out["p"] < ALPHA)
+        own = list(samples.values()) if base.size else []
+        less_baseline = welch_pairs([base, *own], [(place, 0) for place in range(1, len(own) + 1)])
+        difference, half = less_baseline.estimate, less_baseline.half_width()
+        n = np.array([sample.size for sample in own], dtype=int)
+        p = holm(self.analyses(less_baseline.p))
+        return pd.DataFrame({
+            group: list(samples)[: len(own)], "n": n, "difference": difference, "low": difference - half,
+            "high": difference + half, "p": p, "permutation": _against(permutation, own, base),
+            "better": _against(improvement, [self.sign * sample for sample in own], self.sign * base),
+            "detectable": less_baseline.detectable(tests),
+            "needed": seeds_needed(less_baseline, np.minimum(n, base.size), tests), "distinct": p < ALPHA,
+        })  # fmt: skip
 
 
-def _permutations(samples: Mapping[str, np.ndarray], base: np.ndarray) -> dict[str, float]:
-    """Name -> `permutation` of each sample against `base`, all samples of one size at once."""
-    found: dict[str, float] = {}
-    for size in {sample.size for sample in samples.values()} if base.size else ():
-        names = [name for name, sample in samples.items() if sample.size == size]
-        rows = np.stack([samples[name] for name in names])
-        found |= dict(
-            zip(names, permutation(rows, np.broadcast_to(base, (len(names), base.size))).tolist(), strict=True)
-        )
+def _against(
+    function: Callable[[np.ndarray, np.ndarray], np.ndarray], samples: Sequence[np.ndarray], base: np.ndarray
+) -> np.ndarray:
+    """`function` of each sample and `base`, (samples,), with all samples of one size at once."""
+    found = np.empty(len(samples))
+    for size in {sample.size for sample in samples}:
+        places = [place for place, sample in enumerate(samples) if sample.size == size]
+        rows = np.stack([samples[place] for place in places])
+        found[places] = function(rows, np.broadcast_to(base, (len(places), base.size)))
     return found
 
 
@@ -186,10 +191,22 @@ def welch(a: np.ndarray, b: np.ndarray) -> Contrast:
 def welch_pairs(samples: Sequence[np.ndarray], pairs: Sequence[tuple[int, int]]) -> Contrast:
     """`welch` of the samples at both places of each pair; arrays of (pairs,)."""
     places = np.array(pairs, dtype=int).reshape(-1, 2)
-    counts = np.array([sample.size for sample in samples])
-    means = np.array([sample.mean() if sample.size else np.nan for sample in samples])
-    variances = np.array([float(variance(sample)) if sample.size > 1 else np.nan for sample in samples])
+    means, variances, counts = moments(samples)
     return contrast(np.array([1.0, -1.0]), means[places], variances[places], counts[places])
+
+
+def moments(samples: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(means, variances as in `variance`, sizes), each (samples,), with all samples of one size at once; NaN with too
+    few values."""
+    counts = np.array([sample.size for sample in samples], dtype=int)
+    means, variances = np.full(counts.size, np.nan), np.full(counts.size, np.nan)
+    for size in {sample.size for sample in samples if sample.size}:
+        places = [place for place, sample in enumerate(samples) if sample.size == size]
+        rows = np.stack([samples[place] for place in places])
+        means[places] = rows.mean(-1)
+        if size > 1:
+            variances[places] = variance(rows)
+    return means, variances, counts
 
 
 def permutation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -197,6 +214,11 @@ def permutation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     m; over `MOST_SPLITS` of them, drawn with a fixed seed, where there are more. NaN for a group of one."""
     if min(a.shape[-1], b.shape[-1]) < 2:
         return np.full(np.broadcast_shapes(a.shape[:-1], b.shape[:-1]), np.nan)
+    splits = math.comb(a.shape[-1] + b.shape[-1], a.shape[-1])
+    return _over_all_splits(a, b) if splits <= MOST_SPLITS else _permutation_test(a, b)
+
+
+def _permutation_test(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     result = stats.permutation_test(
         (a, b), _distance_of_means, vectorized=True, axis=-1, alternative="greater", n_resamples=MOST_SPLITS,
         batch=SPLITS_AT_ONCE, rng=np.random.default_rng(0),
@@ -205,26 +227,58 @@ def permutation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return p
 
 
+def _over_all_splits(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """`_permutation_test` over all splits, as one product of matrices. Where rounding decides, as a split is very near
+    to the observed one, the test itself decides."""
+    n, m = a.shape[-1], b.shape[-1]
+    shape = np.broadcast_shapes(a.shape[:-1], b.shape[:-1])
+    sides = [np.broadcast_to(side, (*shape, side.shape[-1])).reshape(-1, side.shape[-1]) for side in (a, b)]
+    values = np.concatenate(sides, -1)
+    chosen = _splits(n, m)
+    distances = np.abs((values - values.mean(-1, keepdims=True)) @ chosen) * (1 / n + 1 / m)
+    observed, rounding = distances[:, :1], 1e-12 * np.abs(values).max(-1, keepdims=True)
+    p = np.count_nonzero(distances >= observed - rounding, axis=-1) / chosen.shape[1]
+    alike = np.count_nonzero(np.abs(distances - observed) <= rounding, axis=-1)
+    unclear = alike != (2 if n == m else 1)  # the observed split, and with sides exchanged
+    if unclear.any():
+        p[unclear] = _permutation_test(sides[0][unclear], sides[1][unclear])
+    return p.reshape(shape)
+
+
+@functools.lru_cache(maxsize=4)
+def _splits(n: int, m: int) -> np.ndarray:
+    """(n + m, splits), 1 for the values in the first group; the split as it is comes first."""
+    places = np.array(list(itertools.combinations(range(n + m), n)))
+    chosen = np.zeros((n + m, len(places)))
+    chosen[places.T, np.arange(len(places))] = 1.0
+    return chosen
+
+
 def _distance_of_means(a: np.ndarray, b: np.ndarray, axis: int) -> np.ndarray:
     distance: np.ndarray = np.abs(a.mean(axis) - b.mean(axis))
     return distance
 
 
-def improvement(a: np.ndarray, b: np.ndarray) -> float:
-    """Probability of improvement: share of pairs in which the value of `a` is above that of `b`; ties count half."""
+def improvement(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Probability of improvement: share of pairs in which the value of `a` is above that of `b`, over the last axes;
+    ties count half. NaN for an empty one."""
     if not a.size or not b.size:
-        return math.nan
-    return float(stats.mannwhitneyu(a, b, method="asymptotic").statistic / (a.size * b.size))
+        return np.full(np.broadcast_shapes(a.shape[:-1], b.shape[:-1]), np.nan)
+    above = stats.mannwhitneyu(a, b, axis=-1, method="asymptotic").statistic
+    share: np.ndarray = np.asarray(above) / (a.shape[-1] * b.shape[-1])
+    return share
 
 
-def seeds_needed(observed: Contrast, seeds: int, tests: float = 1) -> float:
+def seeds_needed(observed: Contrast, seeds: int | np.ndarray, tests: float = 1) -> np.ndarray:
     """Seeds per configuration with which a difference as large as the observed one, which is over `seeds` seeds, would
-    be detected with 80 % power; infinite beyond `MOST_SEEDS`."""
-    if not observed.se > 0:
-        return math.nan
-    more = np.arange(2, MOST_SEEDS + 1)
-    enough = observed.detectable(tests, factor=more / seeds) <= abs(observed.estimate)
-    return float(more[enough.argmax()]) if enough.any() else math.inf
+    be detected with 80 % power; infinite beyond `MOST_SEEDS`, NaN where the contrast has no standard error."""
+    size = np.abs(observed.estimate)
+    fewest, most = np.full(size.shape, 2), np.full(size.shape, MOST_SEEDS + 1)
+    while (fewest < most).any():  # what can be detected shrinks with every seed
+        middle = (fewest + most) // 2
+        enough = observed.detectable(tests, factor=middle / seeds) <= size
+        fewest, most = np.where(enough, fewest, np.minimum(middle + 1, most)), np.where(enough, middle, most)
+    return np.where(observed.se > 0, np.where(fewest > MOST_SEEDS, np.inf, fewest), np.nan)
 
 
 def share_interval(k: int, n: int, level: float = 0.95) -> tuple[float, float]:

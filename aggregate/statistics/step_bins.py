@@ -7,14 +7,14 @@ does not extend beyond its run's first and last row.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 MAX_BINS, LONGEST_FILL = 200, 2
+
+Columns = dict[str, np.ndarray]  # name -> (n,)
 
 
 def spacing(steps: np.ndarray) -> float:
@@ -30,20 +30,20 @@ def bin_count(spacings: Iterable[float], total: int) -> int:
     return int(np.clip(total // np.median(list(spacings)), 1, MAX_BINS))
 
 
-def binned(rows: Mapping[str, Any], total: int, bins: int, metrics: Sequence[str]) -> pd.DataFrame:
+def binned(rows: Mapping[str, Any], total: int, bins: int, metrics: Sequence[str]) -> Columns:
     """One run's rows of one kind, sorted by step -> columns step and `metrics`: mean per bin, short gaps filled."""
     width = total / bins
     at, means = _means(np.maximum(np.ceil(np.asarray(rows["step"]) / width) - 1, 0).astype(int), rows, metrics)
     grid = np.full((at[-1] - at[0] + 1, len(metrics)), np.nan)
     grid[at - at[0]] = means
     if len(at) < len(grid) or np.isnan(means).any():
-        grid = np.apply_along_axis(fill_short_gaps, 0, grid)
-    return _frame(width * (np.arange(at[0], at[-1] + 1) + 1), grid, metrics)
+        grid = fill_short_gaps(grid)
+    return _columns(width * (np.arange(at[0], at[-1] + 1) + 1), grid, metrics)
 
 
-def own_points(rows: Mapping[str, Any], metrics: Sequence[str]) -> pd.DataFrame:
+def own_points(rows: Mapping[str, Any], metrics: Sequence[str]) -> Columns:
     """One run's evaluation or validation rows -> the same columns at their own steps (mean of rows at one step)."""
-    return _frame(*_means(np.asarray(rows["step"]), rows, metrics), metrics)
+    return _columns(*_means(np.asarray(rows["step"]), rows, metrics), metrics)
 
 
 def _means(places: np.ndarray, rows: Mapping[str, Any], metrics: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -56,19 +56,27 @@ def _means(places: np.ndarray, rows: Mapping[str, Any], metrics: Sequence[str]) 
         return at, sums / np.add.reduceat(there, first, axis=0, dtype=float)
 
 
-def _frame(steps: np.ndarray, values: np.ndarray, metrics: Sequence[str]) -> pd.DataFrame:
-    frame = pd.DataFrame(values, columns=list(metrics))
-    frame.insert(0, "step", steps)
-    return frame
+def _columns(steps: np.ndarray, values: np.ndarray, metrics: Sequence[str]) -> Columns:
+    return {"step": steps, **dict(zip(metrics, np.ascontiguousarray(values.T), strict=True))}
 
 
 def fill_short_gaps(values: np.ndarray, longest: int = LONGEST_FILL) -> np.ndarray:
-    """Linear interpolation over runs of NaN no longer than `longest` with values on both sides."""
-    there = np.flatnonzero(~np.isnan(values))
-    if there.size < 2:
-        return values
+    """Linear interpolation along the first axis, over runs of NaN no longer than `longest` with values on both sides.
+    An infinite value before such a gap becomes NaN with it."""
+    place = np.arange(len(values)).reshape(-1, *(1,) * (values.ndim - 1))
+    there = ~np.isnan(values)
+    left = np.maximum.accumulate(np.where(there, place, -1), axis=0)
+    right = np.flip(np.minimum.accumulate(np.flip(np.where(there, place, len(values)), 0), axis=0), 0)
+    behind = np.roll(right, -1, axis=0)  # the next value after this place
+    behind[-1:] = len(values)
+    gap = behind - left
+    filled = (left >= 0) & (behind < len(values)) & (gap > 1) & (gap <= longest + 1)
+    at, *column = np.nonzero(filled)
+    first = (left[filled], *column)
+    start, stop = values[first], values[(behind[filled], *column)]
     out = values.copy()
-    for left, right in itertools.pairwise(there):
-        if 1 < right - left <= longest + 1:
-            out[left : right + 1] = np.linspace(values[left], values[right], right - left + 1)
+    with np.errstate(invalid="ignore", over="ignore"):
+        step = (stop - start) / gap[filled]
+        out[first] = 0 * step + start
+        out[filled] = (at - left[filled]) * step + start
     return out

@@ -78,4 +78,4 @@ def _endpoint(sweep: SweepSummary, outcome: str, a: str, b: str) -> dict[str, st
     line |= {"difference": difference, "d_low": difference - half, "d_high": difference + half, "p": float(b_less_a.p)}
     line |= {"permutation": float(estimates.permutation(samples[b], samples[a]))}
     sign = sweep.source.agent.catalogue.sign
-    return line | {"better": estimates.improvement(sign * samples[b], sign * samples[a])}
+    return line | {"better": float(estimates.improvement(sign * samples[b], sign * samples[a]))}

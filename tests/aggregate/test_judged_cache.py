@@ -132,19 +132,19 @@ def test_other_states_steps_agents_or_rules_are_other_results(
     assert counted.of(sweep) == (4, 4)
 
 
-@pytest.mark.parametrize("ending", [judged_cache.SINGLE, judged_cache.COMPARED])
+@pytest.mark.parametrize("name", [judged_cache.SINGLE, judged_cache.COMPARED])
 @pytest.mark.parametrize("damage", [b"", b"x" * 200, None])
 def test_a_damaged_file_is_made_again(
-    make: Callable[..., SweepSource], counted: Counted, ending: str, damage: bytes | None
+    make: Callable[..., SweepSource], counted: Counted, name: str, damage: bytes | None
 ) -> None:
     sweep = make(lean=True)
     (whole,) = summarise([sweep]).sweeps
     cache = sweep.configs[0].runs[0].cache
     assert cache is not None
-    path = cache.with_suffix(ending)
+    path = cache.with_name(name)
     path.write_bytes(path.read_bytes()[:-3] if damage is None else damage)
     again = counted.of(sweep)
-    assert again == ((1, 0) if ending == judged_cache.SINGLE else (0, 1))
+    assert again == ((2, 0) if name == judged_cache.SINGLE else (0, 2))  # the runs of one configuration
     equal(whole, summarise([sweep]).sweeps[0])
 
 
