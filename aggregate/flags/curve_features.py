@@ -49,9 +49,18 @@ def spread(values: np.ndarray) -> float:
     return float(high - low)
 
 
+def median(values: np.ndarray) -> float:
+    """`numpy.median` of at least one finite number, in a fifth of the time."""
+    upper = values.size // 2
+    if values.size % 2:
+        return float(np.partition(values, upper)[upper])
+    middle = np.partition(values, (upper - 1, upper))
+    return float(middle[upper - 1] + middle[upper]) / 2
+
+
 def robust_sd(values: np.ndarray) -> float:
     """The median absolute deviation, scaled to the standard deviation of a normal distribution."""
-    return float(1.4826 * np.median(np.abs(values - np.median(values))))
+    return 1.4826 * median(np.abs(values - median(values)))
 
 
 def jitter(values: np.ndarray) -> float:
@@ -155,6 +164,20 @@ def departures(curve: np.ndarray, level: np.ndarray, distance: int) -> tuple[np.
     heights[:edge] = heights[-edge:] = 0.0
     inside = ((before + after) / 2)[distance:last]
     return heights, robust_sd(inside) if inside.size else 0.0
+
+
+def off_longer_median(curve: np.ndarray, level: np.ndarray, rows: int) -> tuple[np.ndarray, float]:
+    """(heights (n,), noise): how far `level` lies off a running median of `curve` over an odd number of rows.
+
+    For that median the curve goes on beyond its ends mirrored at them, in step and in value, so that of a trend or a
+    step it is the curve itself. The height is 0 in the last 3 rows. noise: robust standard deviation of the difference.
+    """
+    half = min(rows // 2, curve.size - 1)
+    extended = np.pad(curve, half, mode="reflect", reflect_type="odd")
+    difference = level - ndimage.median_filter(extended, 2 * half + 1)[half:-half]
+    heights = np.abs(difference)
+    heights[-3:] = 0.0
+    return heights, robust_sd(difference)
 
 
 def jitter_growth(values: np.ndarray) -> float:
