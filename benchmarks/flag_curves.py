@@ -209,7 +209,7 @@ def _training(
 Fault = Callable[[Curves, float, np.random.Generator], Curves]
 
 
-def _returns(c: Curves, change: np.ndarray, name: str = "eval_return_planner") -> Curves:
+def changed_returns(c: Curves, change: np.ndarray, name: str = "eval_return_planner") -> Curves:
     """`change` (n,) added to the evaluation return and to its episodes."""
     old = c.columns["eval"]
     episodes = f"{name}_episodes"
@@ -237,7 +237,7 @@ def logged_rows(c: Curves, first: int, end: int) -> np.ndarray:
 
 
 def evaluation_collapses(c: Curves, effect: float, rng: np.random.Generator) -> Curves:
-    return _returns(c, -effect * c.gain * _late(share_of(c.level.size)))
+    return changed_returns(c, -effect * c.gain * _late(share_of(c.level.size)))
 
 
 def training_collapses(c: Curves, effect: float, rng: np.random.Generator) -> Curves:
@@ -245,17 +245,17 @@ def training_collapses(c: Curves, effect: float, rng: np.random.Generator) -> Cu
 
 
 def evaluation_lags(c: Curves, effect: float, rng: np.random.Generator) -> Curves:
-    return _returns(c, -effect * (c.level - c.level[0]))
+    return changed_returns(c, -effect * (c.level - c.level[0]))
 
 
 def noisy_evaluation(name: str) -> Fault:
-    return lambda c, effect, rng: _returns(c, effect * c.gain * rng.normal(size=c.level.size), name)
+    return lambda c, effect, rng: changed_returns(c, effect * c.gain * rng.normal(size=c.level.size), name)
 
 
 def stuck(c: Curves, effect: float, rng: np.random.Generator) -> Curves:
     low = c.level[0]
     flat = low + (1 - effect) * c.gain * (1 - np.exp(-20 * share_of(c.level.size)))
-    return _returns(c, flat - c.level)
+    return changed_returns(c, flat - c.level)
 
 
 def log_std_swings(c: Curves, effect: float, rng: np.random.Generator) -> Curves:
@@ -273,7 +273,7 @@ def entropy_falls_early(c: Curves, effect: float, rng: np.random.Generator) -> C
     slow = c.level[0] + c.gain * share_of(c.level.size)
     noise = c.noises["policy_entropy"]
     fall = lambda v, s: noise - 8 * (effect * np.minimum(1, s / 0.15) + (1 - effect) * s)  # noqa: E731
-    return _returns(_put(c, "train", "policy_entropy", fall), slow - c.level)
+    return changed_returns(_put(c, "train", "policy_entropy", fall), slow - c.level)
 
 
 def spiked(kind: str, name: str, logs: bool = True) -> Fault:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from flag_curves import DIMENSIONS, SIZES, Curves, Fault, evaluation_collapses, logged_rows, share_of
+from flag_curves import DIMENSIONS, SIZES, Curves, Fault, changed_returns, evaluation_collapses, logged_rows, share_of
 
 
 def single_rows(count: int) -> Fault:
@@ -90,7 +90,20 @@ class Kind:
     rows: Sequence[int] = SIZES
 
 
-SDS, NATS = (4, 6, 8, 10, 12, 16, 24, 32), (0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.7, 1.0)
+def rises_late(rise: float) -> Fault:
+    """An evaluation that has stood still and rises from the share `effect` of training on, by `rise` of the sweep's
+    gain at the end."""
+
+    def put(c: Curves, effect: float, rng: np.random.Generator) -> Curves:
+        share = share_of(c.level.size)
+        course = c.level[0] + rise * c.gain * np.clip((share - effect) / (1 - effect), 0, 1)
+        return changed_returns(c, course - c.level)
+
+    return put
+
+
+ONSETS, RISES = (0.5, 0.7, 0.8, 0.9, 0.95), (0.15, 0.2, 0.3, 0.4)
+SDS, NATS = (4, 5, 6, 8, 10, 12, 16, 24, 32), (0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.7, 1.0)
 FROM_40, FROM_200 = SIZES[1:], SIZES[2:]
 KINDS = (
     *(Kind(f"{count} spikes of one row, SD", "pi_loss_spikes", single_rows(count), SDS, rows)
@@ -103,4 +116,8 @@ KINDS = (
       for square in (True, False) for period in (3, 5, 8, 10, 20) if square or period != 20),
     Kind("evaluation collapses, one value an evaluation, share of the gain", "evaluation_collapse",
          one_value_an_evaluation, (0.3, 0.4, 0.5, 0.6, 0.8), FROM_40),
+)  # fmt: skip
+# What is no plateau: how often it is called one is an error. There are at most 40 evaluations.
+LATE_RISERS = tuple(
+    Kind(f"{rise:g} of the gain", "plateau", rises_late(rise), ONSETS, SIZES[:2]) for rise in RISES
 )  # fmt: skip

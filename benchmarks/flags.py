@@ -1,6 +1,6 @@
 """What the flags find and how often they are wrong: curves with known truth, judged; writes docs/flags.md.
 
-    python benchmarks/flags.py --processes 2                                  about half an hour
+    python benchmarks/flags.py --processes 2                                  about a quarter of an hour
     python benchmarks/flags.py --configurations 2 --repetitions 3 --out /tmp/try    a try
 
 Constants in `aggregate.flags` were chosen on seed 1 of the generator; what is written comes from seed 2.
@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 from flag_causes import confusion_table
 from flag_curves import FAULTS, NOISES, SIZES, Fault, healthy, mapped, noise
-from flag_kinds import KINDS
+from flag_kinds import KINDS, LATE_RISERS, ONSETS
 from rows import write_page
 from scipy import stats
 
@@ -78,7 +78,7 @@ def faulty(seed: int, repetitions: int, sizes: Sequence[int] = SIZES[1:], proces
 
 
 def kinds(seed: int, repetitions: int, sizes: Sequence[int] = SIZES, processes: int = 1) -> pd.DataFrame:
-    """The same of every kind of a fault, with its title as flag."""
+    """The same of every kind of a fault, and of late risers, with its title as flag."""
     return _tried(seed, repetitions, sizes, processes, _kinds_chunk)
 
 
@@ -96,7 +96,9 @@ def _faults_chunk(case: tuple[int, str, int, range]) -> list[tuple[Any, ...]]:
 
 
 def _kinds_chunk(case: tuple[int, str, int, range]) -> list[tuple[Any, ...]]:
-    return _judged(case, 2, [(k.title, k.flag, k.effects, k.fault) for k in KINDS if case[2] in k.rows])
+    return _judged(
+        case, 2, [(k.title, k.flag, k.effects, k.fault) for k in (*KINDS, *LATE_RISERS) if case[2] in k.rows]
+    )
 
 
 def _judged(
@@ -186,6 +188,18 @@ def kinds_table(found: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
+def late_risers_table(found: pd.DataFrame) -> str:
+    """How many runs that rise late are called a plateau, by the step from which on they rise; under the worst noise."""
+    lines = [f"| rise by the end | evaluations | {' | '.join(f'from {onset:.0%}' for onset in ONSETS)} |",
+             "|---" * (len(ONSETS) + 2) + "|"]  # fmt: skip
+    for kind in LATE_RISERS:
+        for size in kind.rows:
+            own = found[(found["flag"] == kind.title) & (found["size"] == size)]
+            worst = own.groupby(["effect", "noise"])["raised"].mean().groupby("effect").max()
+            lines.append(f"| {kind.title} | {size} | {' | '.join(f'{worst[onset]:.0%}' for onset in ONSETS)} |")
+    return "\n".join(lines)
+
+
 def section(seed: int, configurations: int, repetitions: int, processes: int = 1) -> str:
     """The measured part of docs/flags.md."""
     findings, votes = clean(seed, configurations, processes=processes)
@@ -198,6 +212,7 @@ def section(seed: int, configurations: int, repetitions: int, processes: int = 1
         "False alarms": clean_table(findings, votes),
         "What is found": power_table(findings, faulty_findings),
         "Kinds of faults": kinds_table(found),
+        "Late risers": late_risers_table(found),
         "Causes": confusion_table(seed, repetitions, processes),
     }
     return "\n\n".join([intro, *itertools.chain.from_iterable((f"### {title}", text) for title, text in parts.items())])
@@ -208,7 +223,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     made.add_argument("--seed", type=int, default=HELD_OUT, help="of the generator (default: the held-out %(default)s)")
     made.add_argument("--configurations", type=int, default=600, help="healthy ones, per noise and number of rows")
-    made.add_argument("--repetitions", type=int, default=30, help="runs per fault, effect, noise and number of rows")
+    made.add_argument("--repetitions", type=int, default=100, help="runs per fault, effect, noise and number of rows")
     made.add_argument("--processes", type=int, default=1, help="that work at the same time (default: %(default)s)")
     made.add_argument("--out", type=Path, default=ROOT, help="folder that gets docs/flags.md (default: the checkout)")
     args = made.parse_args(argv)

@@ -299,6 +299,52 @@ def selection(trials: int, shape: str, count: int) -> list[str]:
     return [f"{plain / trials:.3f}", f"{own / trials:.3f}", f"{width / trials / np.mean(spread):.1f}"]
 
 
+# --- confirmation ---------------------------------------------------------------------------------------
+
+# Name -> (shape of the seeds, true gains in SD, spreads of the seeds), the latter two over configurations; the first
+# one is the baseline.
+CONFIRMED: dict[str, tuple[str, tuple[float, ...], tuple[float, ...]]] = {
+    **{shape: (shape, (0.0,), (1.0,)) for shape in SHAPES},
+    "normal, one spreads three times as much": ("normal", (0.0,), (*[1.0] * 7, 3.0)),
+    "normal, the baseline spreads three times as much": ("normal", (0.0,), (3.0, *[1.0] * 7)),
+    "normal, one is 2 SD better": ("normal", (*[0.0] * 7, 2.0), (1.0,)),
+    "one seed in five collapses, one is 2 SD better": ("one seed in five collapses", (*[0.0] * 7, 1.0), (1.0,)),
+}
+
+
+def confirmation(draws: int, name: str, count: int = 8) -> list[str]:
+    """[share of sweeps whose interval of the difference between the best configuration and the baseline holds the true
+    one, the same on fresh seeds, share of confirmations with a false claim, with any claim]."""
+    shape, gains, spreads = CONFIRMED[name]
+    drawn, mean = SHAPES[shape]
+    gain, spread = np.resize(gains, count), np.resize(spreads, count)
+    held = fresh_held = false = claimed = 0
+    for number in range(draws):
+        rng = np.random.default_rng([5, number])
+        sweep, fresh = ((drawn(rng, (count, SEEDS)) - mean) * spread[:, None] + gain[:, None] for _ in range(2))
+        best = int(sweep[1:].mean(1).argmax()) + 1
+        true = gain[best] - gain[0]
+        held += _holds(sweep[best], sweep[0], true)
+        fresh_held += _holds(fresh[best], fresh[0], true)
+        fallen = (fresh[[best, 0]] < gain[[best, 0], None] - 0.3) & (shape == "one seed in five collapses")
+        final = fresh[[best, 0]].ravel()
+        scores = pd.DataFrame({
+            "config_id": np.repeat(["best", "baseline"], SEEDS), "final_primary": final, "start_primary": final,
+            "healthy_primary": np.where(fallen.ravel(), np.nan, final),
+            "outcome": np.where(fallen.ravel(), COLLAPSED, FINISHED),
+        })  # fmt: skip
+        first, second = ConfigurationComparison()(scores).to_dict("records")
+        ahead = true if first["config_id"] == "best" else -true
+        claimed += second["relation"] in APART
+        false += second["relation"] in APART and ahead <= 0
+    return [f"{number / draws:.3f}" for number in (held, fresh_held, false, claimed)]
+
+
+def _holds(one: np.ndarray, other: np.ndarray, true: float) -> bool:
+    contrast = estimates.welch(one, other)
+    return abs(float(contrast.estimate) - true) <= float(contrast.half_width())
+
+
 # --- the page -------------------------------------------------------------------------------------------
 
 
@@ -316,7 +362,9 @@ def section(draws: int, processes: int) -> str:
     else:
         with ProcessPoolExecutor(processes) as pool:
             results = dict(zip(jobs, pool.map(questions, jobs), strict=True))
-    return "\n\n".join([*_questions_part(results, draws), *_leader_part(draws), *_pairs_part(20 * draws)])
+    return "\n\n".join(
+        [*_questions_part(results, draws), *_leader_part(draws), *_pairs_part(20 * draws), *_confirmation_part(draws)]
+    )
 
 
 def _questions_part(results: Mapping[tuple[str, str, int], tuple[Counter[str], int]], draws: int) -> Iterator[str]:
@@ -360,6 +408,16 @@ def _pairs_part(trials: int) -> Iterator[str]:
     )
     lines = [[shape, f"{count}", *selection(trials // 4, shape, count)] for shape in SHAPES for count in (2, 8)]
     yield table(["seeds are", "best of", "plain", "report", "width in SD"], lines)
+
+
+def _confirmation_part(draws: int) -> Iterator[str]:
+    yield (
+        "A confirmation: the best of seven configurations and the baseline are trained again, six fresh seeds each. "
+        "Shares of the 95 % intervals of their difference that hold the true one, in the sweep that chose and on fresh "
+        "seeds, and of confirmations that claim a difference, falsely and at all:"
+    )
+    head = ["seeds are", "interval of the sweep", "of the confirmation", "false claims", "any claim"]
+    yield table(head, [[name, *confirmation(draws, name)] for name in CONFIRMED])
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -11,7 +11,7 @@ from aggregate.analysis.factor_contrasts import TIMES
 from aggregate.analysis.summary import SweepSummary
 from aggregate.verdict.number_format import estimate, probability, signed
 from aggregate.verdict.words import words
-from plots.tables import Chip
+from plots.tables import Chip, mark
 
 TITLES = {detector.name: detector.title for detector in flags.DETECTORS}
 
@@ -49,7 +49,7 @@ def _with_text(line: dict[str, Any]) -> dict[str, Any]:
     low, high = ("low", "high") if "difference" in line else ("ci_low", "ci_high")
     value = line["difference"] if "difference" in line else line["estimate"]
     text = signed({"estimate": value, "ci_low": line[low], "ci_high": line[high]})
-    return {**line, "shown": f"{text}{' *' if line['distinct'] else ''}", "chance": _format_chance(line["p"])}
+    return {**line, "shown": f"{text}{mark(line)}", "chance": _format_chance(line["p"])}
 
 
 def _format_chance(p: float) -> str:

@@ -210,9 +210,17 @@ def _format_share(raised: int, judged: int) -> str:
     return f"{raised} of {judged} [{100 * low:.0f} %, {100 * high:.0f} %]"
 
 
+def mark(line: Mapping[str, Any]) -> str:
+    """What follows a difference: a star where it is significant, and where the better mean comes with more unstable
+    seeds that it is a trade-off."""
+    if line.get("relation") == TRADE_OFF:
+        return f" ({TRADE_OFF})"
+    return " *" if line["distinct"] else ""
+
+
 def _contrast_cells(line: dict[str, Any]) -> list[str]:
     difference = signed({"estimate": line["difference"], "ci_low": line["low"], "ci_high": line["high"]})
-    return [f"{difference}{' *' if line['distinct'] else ''}", _format_p(line["p"]), _format_p(line["permutation"]),
+    return [f"{difference}{mark(line)}", _format_p(line["p"]), _format_p(line["permutation"]),
             number(line["better"]), number(line["detectable"]), _format_seeds_needed(line["needed"])]  # fmt: skip
 
 
@@ -249,7 +257,7 @@ def _effect_rows(table: pd.DataFrame, outcomes: Sequence[str]) -> list[dict[str,
     rows = []
     for (factor, low, high), lines in table.groupby(["factor", "low", "high"], sort=False):
         of = {line["outcome"]: line for line in lines.to_dict("records")}
-        cells = [(f"{signed(of[name])}{' *' if of[name]['distinct'] else ''}", _format_p(of[name]["p"])) if name in of
+        cells = [(f"{signed(of[name])}{mark(of[name])}", _format_p(of[name]["p"])) if name in of
                  else ("-", "-") for name in outcomes]  # fmt: skip
         first = lines.iloc[0]
         rows.append({"factor": factor, "low": low, "high": high, "cells": cells, "runs": first["runs"],

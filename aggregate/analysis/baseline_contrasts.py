@@ -1,11 +1,13 @@
-"""Contrasts with the baseline on secondary endpoints and on every diagnostic."""
+"""Contrasts with the baseline on the primary endpoint, secondary endpoints and every diagnostic."""
 
 from __future__ import annotations
 
 import numpy as np
 import pandas as pd
 
-from aggregate.analysis.factor_effects import OF_PRIMARY, OUTCOMES
+from aggregate.analysis.configuration_comparison import TRADE_OFF, is_trade_off
+from aggregate.analysis.factor_effects import OF_PRIMARY, OUTCOMES, PRIMARY
+from aggregate.analysis.run_outcomes import outcomes_of
 from aggregate.statistics import estimates
 from aggregate.statistics.alpha_spending import InterimAnalyses
 from sweepwise.core.metrics import Catalogue
@@ -13,12 +15,40 @@ from sweepwise.core.metrics import Catalogue
 _COLUMNS = ["outcome", "config_id", "n", "difference", "low", "high", "p_raw"]
 
 
+def primary(scores: pd.DataFrame, baseline: str, analyses: InterimAnalyses, sign: int = 1) -> pd.DataFrame:
+    """`estimates.AgainstBaseline` on the primary endpoint, with the relation of `_with_relation`. scores, baseline,
+    sign: see `secondary`."""
+    table = estimates.AgainstBaseline(analyses, sign)(scores, "config_id", PRIMARY, baseline)
+    return _with_relation(table, scores, baseline, sign)
+
+
+def _with_relation(table: pd.DataFrame, scores: pd.DataFrame, baseline: str, sign: int) -> pd.DataFrame:
+    """With relation: `TRADE_OFF` where the better of two significantly different results comes with more unstable
+    seeds, else "". Such a line is not distinct, as for the best configuration."""
+    (base,), own = outcomes_of(scores, [baseline]), outcomes_of(scores, table["config_id"].tolist())
+    pairs = [
+        (one, base) if sign * difference > 0 else (base, one)
+        for one, difference in zip(own, table["difference"], strict=True)
+    ]
+    trade_off = np.array([is_trade_off(*pair) for pair in pairs], dtype=bool) & table["distinct"].to_numpy(dtype=bool)
+    return table.assign(relation=np.where(trade_off, TRADE_OFF, ""), distinct=table["distinct"] & ~trade_off)
+
+
 def secondary(scores: pd.DataFrame, baseline: str, analyses: InterimAnalyses, sign: int = 1) -> pd.DataFrame:
     """`estimates.AgainstBaseline` on every endpoint but the first of `OUTCOMES`, each corrected by itself; `outcome`
-    says which. scores: one line per run with `config_id`. baseline: config_id, "" for none. sign: -1 where a lower
-    primary metric is better. `better` of the fall is the probability of a larger one."""
+    says which, and relation as for the primary endpoint. `better` of the fall is the probability of a larger one.
+
+    scores: `run_outcomes.with_outcomes`. baseline: config_id, "" for none. sign: -1 where a lower primary metric is
+    better.
+    """
     contrasts = {name: estimates.AgainstBaseline(analyses, sign if name in OF_PRIMARY else 1) for name in OUTCOMES[1:]}
-    parts = [against(scores, "config_id", name, baseline).assign(outcome=name) for name, against in contrasts.items()]
+    tables = {name: against(scores, "config_id", name, baseline) for name, against in contrasts.items()}
+    parts = [
+        (_with_relation(table, scores, baseline, sign) if name in OF_PRIMARY else table.assign(relation="")).assign(
+            outcome=name
+        )
+        for name, table in tables.items()
+    ]
     return pd.concat(parts, ignore_index=True)
 
 

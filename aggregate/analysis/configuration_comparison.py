@@ -99,10 +99,16 @@ class ConfigurationComparison:
         """How a configuration compares with one of a better expected result. leader, other: their final results."""
         if p < ALPHA:
             higher = self.sign * (leader.mean() - other.mean()) > 0
-            return BEHIND if higher and leads.shares[1] <= others.shares[0] else TRADE_OFF
+            return BEHIND if higher and not is_trade_off(leads, others) else TRADE_OFF
         if p_unstable < ALPHA and others.shares[0] > leads.shares[1] and _fisher(leads, others) < ALPHA:
             return LESS_STABLE
         return ALIKE if p_alike < ALPHA else OPEN
+
+
+def is_trade_off(better: Outcomes, worse: Outcomes) -> bool:
+    """Whether the configuration of the significantly better mean, `better`, may have the larger share of unstable
+    seeds."""
+    return better.shares[1] > worse.shares[0]
 
 
 def unstable_against_rest(

@@ -70,7 +70,7 @@ class SweepSummary:
     `EVALUATION`).
     ranking: one line per configuration, best first. margin: the smallest relevant difference. contrasts: each
     configuration against the leading one (`configuration_comparison.ConfigurationComparison`).
-    baseline: each against the baseline (`estimates.AgainstBaseline`), empty without one.
+    baseline: each against the baseline (`baseline_contrasts.primary`), empty without one.
     secondary, diagnostics: the same on secondary endpoints and on diagnostics (`baseline_contrasts`).
     effects: of the factors. question_contrasts: of the plan's questions (`contrasts_by_question`).
     findings, votes, variance: `flags.judge`, `flags.vote`, `flags.variance_split`. total_steps: of the whole sweep.
@@ -145,9 +145,7 @@ def _summarise_sweep(sweep: SweepSource, loaded: Loaded) -> SweepSummary:
         ranking=_ranking(sweep.configs, scores, sign),
         margin=margin,
         contrasts=ConfigurationComparison(sweep.interim_analyses, sign, margin.value)(scores),
-        baseline=estimates.AgainstBaseline(sweep.interim_analyses, sign)(
-            scores, "config_id", factor_effects.PRIMARY, baseline
-        ),
+        baseline=baseline_contrasts.primary(scores, baseline, sweep.interim_analyses, sign),
         secondary=baseline_contrasts.secondary(scores, baseline, sweep.interim_analyses, sign),
         diagnostics=baseline_contrasts.diagnostics(late, baseline, catalogue),
         effects=factor_effects.effects(sweep, scores, late, findings),

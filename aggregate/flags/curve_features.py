@@ -169,6 +169,20 @@ def departures(curve: np.ndarray, level: np.ndarray, distance: int) -> tuple[np.
     return heights, robust_sd(inside) if inside.size else 0.0
 
 
+def off_longer_median(curve: np.ndarray, level: np.ndarray, rows: int) -> tuple[np.ndarray, float]:
+    """(heights (n,), noise): how far `level` lies off a running median of `curve` over an odd number of rows.
+
+    For that median the curve goes on beyond its ends mirrored at them, in step and in value, so that of a trend or a
+    step it is the curve itself. The height is 0 in the last 3 rows. noise: robust standard deviation of the difference.
+    """
+    half = min(rows // 2, curve.size - 1)
+    extended = np.pad(curve, half, mode="reflect", reflect_type="odd")
+    difference = level - ndimage.median_filter(extended, 2 * half + 1)[half:-half]
+    heights = np.abs(difference)
+    heights[-3:] = 0.0
+    return heights, robust_sd(difference)
+
+
 def jitter_growth(values: np.ndarray) -> float:
     """`jitter` of the second half over that of the first without the warm-up; NaN where the first does not move."""
     half = values.size // 2

@@ -17,6 +17,7 @@ from aggregate.flags.curve_features import (
     departures,
     error_of_mean,
     jitter,
+    off_longer_median,
     quarter,
     running_median,
     smooth,
@@ -37,10 +38,11 @@ from aggregate.flags.detector import (
 # 0.04 % of runs. From 1,000 rows on it grows with the cube root of the rows, as tails of t(3) do.
 SPIKE_HEIGHTS = {
     1: {20: 45.0, 40: 55.0, 200: 95.0, 1_000: 160.0, 10_000: 345.0},
-    3: {20: 4.0, 40: 5.2, 200: 11.5, 1_000: 19.5, 10_000: 42.0},
-    5: {20: 3.0, 40: 3.0, 200: 6.6, 1_000: 13.0, 10_000: 28.0},
-    10: {20: 3.0, 40: 3.0, 200: 4.1, 1_000: 8.0, 10_000: 17.0},
-    20: {20: 3.0, 40: 3.0, 200: 3.0, 1_000: 5.0, 10_000: 11.0},
+    3: {20: 4.0, 40: 5.0, 200: 10.4, 1_000: 19.0, 10_000: 41.0},
+    5: {20: 2.8, 40: 2.8, 200: 6.5, 1_000: 12.3, 10_000: 26.0},
+    10: {20: 2.5, 40: 2.5, 200: 3.7, 1_000: 7.2, 10_000: 15.5},
+    15: {20: 2.5, 40: 2.5, 200: 2.9, 1_000: 5.4, 10_000: 11.6},
+    20: {20: 2.5, 40: 2.5, 200: 2.5, 1_000: 4.6, 10_000: 10.0},
 }
 MOST_SPIKES = 0.25  # share of rows; the noise of a curve with more spikes is not known
 # (rows of the running median, rows between the levels that are compared) -> rows -> height, as for spikes. The pairs
@@ -49,6 +51,13 @@ EXCURSION_HEIGHTS = {
     (5, 6): {20: 4.2, 40: 5.3, 99: 7.0, 100: 4.3, 200: 5.2, 1_000: 6.6, 10_000: 9.5},
     (9, 12): {40: 7.4, 99: 9.8, 100: 4.2, 200: 4.4, 1_000: 5.5, 10_000: 8.0},
     (15, 20): {60: 9.3, 99: 10.0, 100: 4.6, 200: 4.4, 1_000: 5.4, 10_000: 7.5},
+}
+# The same for a running median (its rows first) off a far longer one (its rows second), which follows steps and steep
+# trends but no excursion: beside these two the levels before and after an excursion differ too much. The pairs find
+# excursions of about 5 to 12 and 8 to 20 rows.
+LONG_LEVEL_HEIGHTS = {
+    (9, 25): {40: 5.3, 99: 6.0, 200: 7.2, 1_000: 8.5, 10_000: 9.5},
+    (15, 41): {100: 6.9, 200: 8.2, 1_000: 9.1, 10_000: 10.0},
 }
 FEWEST_FOR_LEVELS = 100  # rows from which the noise of the levels is estimated too, without one excursion biasing it
 
@@ -74,8 +83,7 @@ def _spikes(run: RunView, d: Detector, logs: bool) -> Finding:
     noise = noise or float(np.abs(height).mean()) * np.sqrt(np.pi / 2)
     kinds = _single_rows(height, noise, series.steps, d)
     if noise > 0:
-        kinds += [_excursion(curve, noise, series.steps, d, *shape) for shape in EXCURSION_HEIGHTS
-                  if curve.size >= min(EXCURSION_HEIGHTS[shape])]  # fmt: skip
+        kinds += _excursions(curve, noise, series.steps, d)
     return strongest(kinds, _not_found(curve.size, d))
 
 
@@ -99,20 +107,29 @@ def _single_rows(height: np.ndarray, noise: float, steps: np.ndarray, d: Detecto
     return findings
 
 
-def _excursion(curve: np.ndarray, noise: float, steps: np.ndarray, d: Detector, width: int, distance: int) -> Finding:
-    level = running_median(curve, width)
-    height, of_levels = departures(level, level, distance)
-    height[: int(np.ceil(WARM_UP * curve.size))] = 0.0
-    # an excursion changes two differences of rows, but many differences from medians
-    scale = max(jitter(curve), of_levels if curve.size >= FEWEST_FOR_LEVELS else 0.0) or noise
-    least = max(d.threshold, by_rows(EXCURSION_HEIGHTS[width, distance], curve.size))
-    over = height / scale > least
-    return finding(
-        height.max() / scale,
-        least,
-        first_step(steps, over),
-        f"excursion of about {over.sum()} rows" if over.any() else "no excursion",
-    )
+def _excursions(curve: np.ndarray, noise: float, steps: np.ndarray, d: Detector) -> list[Finding]:
+    """One finding for each pair of the tables that so many rows suffice for."""
+    levels = {width: running_median(curve, width) for width in {width for width, _ in EXCURSION_HEIGHTS}}
+    by_difference, findings = jitter(curve), []
+    for table, measure in ((EXCURSION_HEIGHTS, departures), (LONG_LEVEL_HEIGHTS, off_longer_median)):
+        for (width, other), heights in table.items():
+            if curve.size < min(heights):
+                continue
+            level = levels[width]
+            height, of_levels = measure(level if measure is departures else curve, level, other)
+            # an excursion changes two differences of rows, but many differences from medians
+            scale = max(by_difference, of_levels if curve.size >= FEWEST_FOR_LEVELS else 0.0) or noise
+            least = max(d.threshold, by_rows(heights, curve.size))
+            findings.append(_excursion(height / scale, least, steps))
+    return findings
+
+
+def _excursion(relative: np.ndarray, least: float, steps: np.ndarray) -> Finding:
+    """relative: heights in units of the noise."""
+    relative[: int(np.ceil(WARM_UP * relative.size))] = 0.0
+    over = relative > least
+    text = f"excursion of about {over.sum()} rows" if over.any() else "no excursion"
+    return finding(relative.max(), least, first_step(steps, over), text)
 
 
 def _not_found(rows: int, d: Detector) -> str:

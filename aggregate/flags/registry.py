@@ -10,7 +10,10 @@ from aggregate.flags.detector import Detector
 from sweepwise.core.agent import AgentDescription
 
 SCALE, NOISE, GAIN = "of the value scale", "x the noise of the rows", "share of the gain"
-OFF_LEVEL = "k-th largest height of a row above both medians of 5 rows beside it, or of a level above both beside it"
+OFF_LEVEL = (
+    "k-th largest height of a row above both medians of 5 rows beside it, or of a level above both beside it or off "
+    "the median of far more rows"
+)
 
 DETECTORS: tuple[Detector, ...] = (
     Detector("diverged", "NaN or diverged", "run", "", 0, "rows", 1,
@@ -52,7 +55,7 @@ DETECTORS: tuple[Detector, ...] = (
              return_detectors.evaluation_noise, needs=("primary",), compares=True),
     Detector("plateau", "stuck on a plateau", "return", "primary", 0.5, "of the sweep's gain missing", 16,
              "ends below half of the sweep's best, and since the second quarter surely gained less than a tenth of it "
-             "and not lost a tenth; not where the last 5 or 10 % have risen by a tenth",
+             "and not lost a tenth; not where the last value, or the last 5 or 10 %, have risen by a tenth",
              "1 - (last quarter - lowest start) / (sweep's best - lowest start)",
              return_detectors.plateau, compares=True),
     Detector("log_std_oscillates", "log_std oscillates", "policy", "log_std_per_dim", 0.25, "nat", 20,
@@ -70,7 +73,7 @@ DETECTORS: tuple[Detector, ...] = (
              "half of the sweep's best",
              "fall by 25 % of training / whole fall",
              policy_detectors.entropy_collapses, needs=("primary",), compares=True),
-    Detector("pi_loss_spikes", "policy loss spikes", "policy", "policy_loss", 3.0, NOISE, 40,
+    Detector("pi_loss_spikes", "policy loss spikes", "policy", "policy_loss", 2.5, NOISE, 40,
              "three rows or more, or one stretch of rows, off the level before and after them by more than "
              "noise of any kind tried gets once in 2,500 runs, after the first tenth; a single row needs a "
              "height that few faults have",
@@ -113,11 +116,11 @@ DETECTORS: tuple[Detector, ...] = (
              "spread of the prediction over value heads above {percent} % of the value scale and rising",
              "last quarter / value scale",
              value_detectors.heads_disagree, needs=("value_target",)),
-    Detector("consistency_spikes", "consistency loss spikes", "world model", "consistency", 3.0, NOISE, 40,
+    Detector("consistency_spikes", "consistency loss spikes", "world model", "consistency", 2.5, NOISE, 40,
              "as the policy loss, on the log of the latent prediction error",
              OFF_LEVEL,
              loss_detectors.spikes_of_positive),
-    Detector("validation_spikes", "validation consistency spikes", "world model", "validation_consistency", 3.0,
+    Detector("validation_spikes", "validation consistency spikes", "world model", "validation_consistency", 2.5,
              NOISE, 20, "the same on evaluation episodes never trained on",
              OFF_LEVEL,
              loss_detectors.spikes_of_positive),

@@ -33,7 +33,7 @@ NOISY = 0.15  # of the sweep's gain: threshold of noise from one evaluation to t
 END = 0.05  # share of a run at its end in which a fall is looked for by itself
 # Values of a run -> standard errors from which a fall in that share counts. More with few values: one to three of them
 # are then judged, and tails as heavy as those of Student's t with 3 degrees of freedom are assumed.
-END_ERRORS = {20: 9.5, 40: 9.2, 200: 6.6, 1_000: 4.8}
+END_ERRORS = {20: 9.3, 40: 8.8, 200: 6.6, 1_000: 4.0}
 FLAT = 0.1  # of the sweep's gain: a smaller change is none
 
 
@@ -57,10 +57,12 @@ def _fall_of_the_last_window(halves: Halves, run: RunView, d: Detector) -> Findi
 
 
 def _fall_at_the_end(series: Series, run: RunView, d: Detector) -> tuple[Finding, str]:
-    """(finding, what it cannot see): the mean of the last 5 % of the values below the median of the 20 % before."""
-    count = max(1, round(END * series.values.size))
-    if series.values.size <= count:
+    """(finding, what it cannot see): the mean of the last 5 % of the values, or of fewer where fewer lie in the last
+    5 % of the steps as rows are missing, below the median of four times as many before."""
+    if series.values.size < 2:
         return unknown("no value before the end"), ""
+    in_steps = int(np.sum(series.steps > (1 - END) * series.steps[-1] * (1 + 1e-9)))  # but for rounding
+    count = max(1, min(round(END * series.values.size), in_steps))
     earlier, last = series.values[:-count], float(series.values[-count:].mean())
     level, start = float(np.median(earlier[-max(4 * count, 5) :])), float(earlier[: max(3, earlier.size // 10)].mean())
     gain, fall = level - start, level - last
@@ -169,7 +171,8 @@ def plateau(run: RunView, d: Detector) -> Finding:
     best = value_text(run.reference.best, metric)
     detail = f"{level} at the end, {since} since the second quarter; sweep's best: {best}"
     flat = -FLAT * gain < risen < FLAT * gain - noise  # a falling curve is not a plateau
-    # a run that has begun to rise within the last quarter is not stuck
-    ends = [series.values[-max(2, round(share * series.values.size)) :].mean() for share in (END, 2 * END)]
+    # a run that has begun to rise within the last quarter is not stuck, were it with its very last value
+    counts = {1, *(max(2, round(share * series.values.size)) for share in (END, 2 * END))}
+    ends = [series.values[-count:].mean() for count in counts]
     still = max(ends) - before.mean() < FLAT * gain
     return finding(short, d.threshold + noise / gain, series.steps[-2 * late.size], detail, bool(flat and still))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from jobs.cli.group import Globals
@@ -9,6 +11,11 @@ from jobs.cli.options import (
     report_problems,
 )
 from sweepwise.core.errors import JobsError
+
+if TYPE_CHECKING:
+    from jobs.results.attempts import RunRef
+    from jobs.results.results_folder import ResultsFolder
+    from jobs.runs import logs
 
 
 @click.command("status")
@@ -57,30 +64,46 @@ def status_command(state: Globals, sweeps: tuple[str, ...], runs: bool, stay: bo
 @click.argument("run", metavar="RUN")
 @click.option("-f", "--follow", is_flag=True, help="Stay and show what is added, until the run has ended.")
 @click.option("-n", "--lines", type=click.IntRange(min=0), default=50, show_default=True, help="Lines from the end.")
+@click.option("--evaluation", is_flag=True, help="The jobs of `sweeps evaluate SWEEP` that evaluate RUN, newest last.")
 @click.pass_obj
-def logs_command(state: Globals, run: str, follow: bool, lines: int) -> None:
+def logs_command(state: Globals, run: str, follow: bool, lines: int, evaluation: bool) -> None:
     """Show the log of the task that trains RUN (ID/seed-N), or trained it last, and the output of its program.
 
-    Packed seeds share a task and its log.
+    Packed seeds share a task and its log. With --evaluation, show the logs of its evaluations instead.
     """
-    from jobs.runs import logs, select, status
+    from jobs.runs import evaluations, select
 
     store = state.store()
     ref = select.run_named(store, run)
-    (run_status,) = status.load_statuses(store, {ref: store.check_config(ref.config_id).steps}).values()
-    if run_status.submission is None or run_status.task is None:
-        raise JobsError(f"run {run} has no log: no submission holds it")
+    folders = evaluations.of_run(store, ref)
+    if evaluation and not folders:
+        raise JobsError(f"{run} was not evaluated by a job; `sweeps evaluate SWEEP` submits that")
     position: logs.Position = {}
+    shown = folders if evaluation else [store]
+    for folder in shown:
+        _show_end_of_log(folder, ref, lines, position, required=not follow and folder is shown[-1])
+    if folders and not evaluation:
+        click.echo(f"{run} was evaluated by jobs too: `sweeps logs {run} --evaluation`", err=True)
+    if follow:
+        from jobs.submit import watch
+
+        watch.follow_log(shown[-1], ref, position, lambda text: click.echo(text, nl=False))
+
+
+def _show_end_of_log(store: ResultsFolder, ref: RunRef, lines: int, position: logs.Position, *, required: bool) -> None:
+    """The last lines of the log of the newest task; `position` is set to its end. Raises `JobsError` without a task,
+    and without any log where one is required."""
+    from jobs.runs import logs, status
+
+    (run_status,) = status.load_statuses(store, {ref: store.run_length(ref.config_id)}).values()
+    if run_status.submission is None or run_status.task is None:
+        raise JobsError(f"run {ref} has no log: no submission holds it")
     for path in logs.of_run(store, ref, run_status.submission, run_status.task):
         text = logs.last_lines(path, lines, position)
         click.echo(f"==> {path} <==", err=True)
         click.echo(text, nl=False)
-    if not position and not follow:
-        raise JobsError(f"run {run} has no log yet: {run_status.state.state} {run_status.state.reason}".rstrip())
-    if follow:
-        from jobs.submit import watch
-
-        watch.follow_log(store, ref, position, lambda text: click.echo(text, nl=False))
+    if not position and required:
+        raise JobsError(f"run {ref} has no log yet: {run_status.state.state} {run_status.state.reason}".rstrip())
 
 
 @click.command("usage")

@@ -126,7 +126,8 @@ def rerun_command(
 @backend_options
 @click.pass_obj
 def more_command(state: Globals, sweep: str, at_most: int, **backend_values: Any) -> None:
-    """Add seeds to what is tied with the leader of SWEEP, as many as would tell one of them apart.
+    """Add seeds to the best configuration of SWEEP and those not significantly different from it, as many as one of
+    them would need.
 
     They train with the options that the sweep was submitted with. The next report corrects for the second look.
     """

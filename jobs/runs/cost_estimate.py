@@ -117,8 +117,13 @@ def _speed(earlier: Sequence[Sample], task: TaskRuns) -> float:
     return median(sample.steps_per_s for sample in earlier if similarity(sample) == best)
 
 
-def format_cost(cost: Cost | None, device: str) -> str:
-    """`expected: 96.0 GPU-hours (2.0 h a task), done 8.0 h after the start; by 12 earlier runs`."""
+def format_cost(cost: Cost | None, device: str, episodes: int = 0) -> str:
+    """`expected: 96.0 GPU-hours (2.0 h a task), done 8.0 h after the start; by 12 earlier runs`.
+
+    episodes: of an evaluation of a sweep in all; without an earlier one they are what is known of its cost.
+    """
+    if cost is None and episodes:
+        return f"expected cost: {episodes:,} episodes in all; no earlier evaluation on {device} says how long they take"
     if cost is None:
         return f"expected cost: unknown, no earlier run on {device} is here to judge by"
     total = f"{cost.gpu_hours:.1f} GPU-hours" if cost.gpus else f"{sum(cost.hours):.1f} task-hours"

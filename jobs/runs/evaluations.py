@@ -41,6 +41,20 @@ def evaluations(store: ResultsFolder, sweeps: Collection[str], max_age_s: float 
     return listed
 
 
+def of_run(store: ResultsFolder, run: RunRef) -> list[EvaluationFolder]:
+    """The evaluations of `run` that were submitted, the one that was submitted last at the end."""
+    specs: dict[EvaluationSpec, None] = {}
+    for submission in store.submissions.all():
+        if submission.evaluation and any(
+            run.config_id == task.config_id and run.seed in task.seeds and submission.holds(index)
+            for index, task in enumerate(submission.tasks)
+        ):
+            spec = parse(submission.evaluation)
+            specs.pop(spec, None)
+            specs[spec] = None
+    return [EvaluationFolder(store.root, spec) for spec in specs]
+
+
 def format_evaluation(evaluation: EvaluationStatus) -> Iterator[str]:
     """A line with the counts of its states, and one for each reason of a failure with the log of one task."""
     states = counts(evaluation.runs)

@@ -125,7 +125,8 @@ def _choose_and_show(
         cost = cost_estimate.expected(
             store, fitting, {c.run: c.steps for c in choices}, target.device, target.gpus, width
         )
-        console.print(Text(cost_estimate.format_cost(cost, target.device)))
+        runs = sum(len(task.seeds) for task in fitting)
+        console.print(Text(cost_estimate.format_cost(cost, target.device, store.evaluation.get("episodes", 0) * runs)))
         cost_estimate.check(cost, submit_options.max_gpu_hours, target.device)
     if fitting and submit_options.dry_run:
         console.print(Text(f"\n{len(fitting)} tasks for {target.backend}:"))

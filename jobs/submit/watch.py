@@ -61,7 +61,7 @@ def watch_status(store: ResultsFolder, names: Sequence[str], by_run: bool, conso
 
 def follow_log(store: ResultsFolder, run: RunRef, position: logs.Position, write: Callable[[str], None]) -> None:
     """Write what is added to the log of `run` after `position` (byte offsets), until the run is no longer active."""
-    steps = store.check_config(run.config_id).steps
+    steps = store.run_length(run.config_id)
     while True:
         (status,) = load_statuses(store, {run: steps}, max_age_s=_ASK_SLURM_S).values()
         if status.submission is not None and status.task is not None:

@@ -83,7 +83,7 @@ def agenda_parts(agenda: Agenda) -> Iterable[Table | Text]:
     if undecided := [item.sweep.name for item in agenda.items if item.to_decide]:
         more_commands = " or ".join(f"`sweeps more {name}`" for name in undecided)
         yield Text(
-            f"  (where the verdict leaves it open: {more_commands} adds seeds to what is tied with the leader,\n"
+            f"  (where the verdict leaves it open: {more_commands} adds seeds where these could decide it,\n"
             "  or `adopt` with --config ID, --keep, or --set KEY=VALUE decides)"
         )
     if agenda.after:

@@ -121,7 +121,7 @@ def test_the_probability_of_being_better_is_that_of_a_lower_loss() -> None:
 def test_secondary_endpoints_go_their_own_way() -> None:
     line = {"final_primary": 0.0, "auc_primary": 1.0, "fall_primary": 1.0, "final_policy": 1.0}
     scores = pd.DataFrame([
-        {"config_id": name, **{k: v * size + seed / 10 for k, v in line.items()}}
+        {"config_id": name, "outcome": "finished", **{k: v * size + seed / 10 for k, v in line.items()}}
         for name, size in (("base", 2.0), ("low", 1.0)) for seed in (0, 1)
     ])  # fmt: skip
     better = secondary(scores, "base", ONE_ANALYSIS, -1).set_index("outcome")["better"]

@@ -22,6 +22,7 @@ from aggregate.analysis.configuration_comparison import (
     TRADE_OFF,
     ConfigurationComparison,
     Outcomes,
+    share_test,
     unstable_against_rest,
 )
 from aggregate.analysis.run_outcomes import (
@@ -89,7 +90,7 @@ def relation_of(scores: pd.DataFrame, name: str, **options: float) -> str:
         ("stopped", "stopped", [], PRUNED),
     ],
 )
-def test_failures_are_told_apart_by_their_cause(state: str, cause: str, raises: list[str], outcome: str) -> None:
+def test_failures_are_classified_by_their_cause(state: str, cause: str, raises: list[str], outcome: str) -> None:
     final = 100.0 if state == "done" else math.nan
     scores = pd.DataFrame({"config_id": ["c", "c"], "seed": [1, 2], "final_primary": [50.0, final]})
     sources = [RunSource("c", 1, Path(), "done", 1), RunSource("c", 2, Path(), state, 1, cause=cause)]
@@ -194,7 +195,7 @@ def test_alike_is_judged_on_seeds_that_did_not_collapse() -> None:
 
 
 @pytest.mark.parametrize("other", [[1.0], [1.0, 1.0]])
-def test_too_few_seeds_or_no_spread_are_never_told_apart(other: list[float | str]) -> None:
+def test_too_few_seeds_or_no_spread_are_never_significantly_different(other: list[float | str]) -> None:
     out = ConfigurationComparison(margin=5.0)(runs(("best", [9.0, 9.0]), ("other", other)))
     assert out["relation"].tolist() == ["", OPEN]
     assert out["p"].isna().all()
@@ -213,7 +214,7 @@ def test_no_started_run_no_comparison() -> None:
 
 @given(st.integers(0, 6), st.integers(0, 6), st.floats(-200, 200))
 def test_better_is_never_claimed_of_more_unstable_seeds(a: int, b: int, shift: float) -> None:
-    """Whatever the counts and the difference: told apart means no more unstable seeds than the other."""
+    """Whatever the counts and the difference: worse means no fewer unstable seeds than the other."""
     one: list[float | str] = [*around(500.0 + shift)[: 6 - a], *[DIVERGED] * a]
     other: list[float | str] = [*around(500.0)[: 6 - b], *[DIVERGED] * b]
     out = ConfigurationComparison(margin=30.0)(runs(("one", one), ("other", other)))
@@ -221,3 +222,14 @@ def test_better_is_never_claimed_of_more_unstable_seeds(a: int, b: int, shift: f
     if rival["distinct"]:
         assert leader["unstable"] <= rival["unstable"]
         assert leader["expected"] >= rival["expected"]
+
+
+@given(st.integers(1, 6), st.integers(1, 80))
+def test_unstable_seeds_of_one_configuration_alone_by_hand(unstable: int, others: int) -> None:
+    """Of all ways to choose the unstable seeds, those within its six; 2 of 6 against 0 of 66 is p = 0.006."""
+    chance = math.comb(6, unstable) / math.comb(6 + others, unstable)
+    opposite = math.comb(others, unstable) / math.comb(6 + others, unstable)  # as unlikely, on the other side
+    expected = chance + (opposite if opposite <= chance * (1 + 1e-9) else 0)
+    if others >= 6 * unstable:  # then all in between are likelier
+        assert share_test(unstable, 6, 0, others) == pytest.approx(expected, rel=1e-6)
+    assert share_test(2, 6, 0, 66) == pytest.approx(0.006, abs=5e-4)

@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.stats
+from hypothesis import given
+from hypothesis import strategies as st
 
 from aggregate.statistics.estimates import (
     AgainstBaseline,
@@ -16,9 +18,11 @@ from aggregate.statistics.estimates import (
     false_discovery,
     holm,
     improvement,
+    most_share,
     permutation,
     runs_needed,
     seeds_needed,
+    selected_interval,
     share_difference,
     share_interval,
     split_fall,
@@ -149,3 +153,35 @@ def test_runs_needed_find_shares_in_four_of_five_trials() -> None:
     assert 0.75 < power < 0.9
     assert runs_needed(0.5, 0.5) == math.inf
     assert runs_needed(0.2, 0.8, tests=5) > needed
+
+
+SIX = np.array([-5.0, -3.0, -1.0, 1.0, 3.0, 5.0]) / np.sqrt(14)  # mean 0, variance 1
+
+
+@pytest.mark.parametrize(("sd", "power"), [(0.3, 1.0), (0.4, 0.98), (0.5, 0.88), (0.7, 0.48)])
+def test_the_power_to_show_that_two_are_alike_by_the_spread_of_seeds_in_margins(sd: float, power: float) -> None:
+    assert float(welch(sd * SIX, sd * SIX).power_within(1.0, 1)) == pytest.approx(power, abs=0.03)
+
+
+@pytest.mark.parametrize("seeds", [1, 3, 6, 10])
+def test_the_rate_that_no_unstable_seed_does_not_exclude(seeds: int) -> None:
+    """0 of 6 leave up to 39 %: the rate at which so many stable seeds have a chance of 5 %."""
+    assert (1 - most_share(seeds)) ** seeds == pytest.approx(0.05)
+    assert seeds != 6 or most_share(seeds) == pytest.approx(0.39, abs=0.005)
+
+
+@given(st.integers(0, 10), st.floats(0.1, 10), st.sampled_from([1, -1]))
+def test_the_interval_of_the_best_allows_for_its_selection(others: int, spread: float, sign: int) -> None:
+    """Alone it is Student's; with others it reaches further down, and never less far than without."""
+    best, rest = 7 + SIX, [spread * SIX] * others
+    low, high = selected_interval(best, rest, sign)
+    error = np.sqrt(1 / 6)
+    plain = scipy.stats.t.isf(0.025, 5) * error
+    if not others:
+        assert (low, high) == (pytest.approx(7 - plain), pytest.approx(7 + plain))
+    assert low <= 7 - plain + 1e-12
+    assert high >= 7 + plain - 1e-12
+    towards_worse = 7 - low if sign > 0 else high - 7
+    assert towards_worse >= scipy.stats.t.isf(0.025 / (1 + others), 5) * error - 1e-12
+    mirrored = selected_interval(-best, [-one for one in rest], -sign)
+    assert mirrored == (pytest.approx(-high), pytest.approx(-low))

@@ -183,7 +183,7 @@ def test_what_cannot_be_seen_is_said_with_the_run() -> None:
     finding = finding_of("pi_loss_spikes", run)
     assert finding.state == OK
     assert finding.text.endswith(finding.not_found)
-    assert finding.not_found.startswith("with 40 rows, one or two spikes below 55 x the noise, three below 5.2 x")
+    assert finding.not_found.startswith("with 40 rows, one or two spikes below 55 x the noise, three below 5 x")
     (line,) = [line for line in judge([("c", 1, run)]).to_dict("records") if line["flag"] == "pi_loss_spikes"]
     assert line["detail"] == finding.text
 

@@ -117,7 +117,7 @@ def test_failures_are_counted_by_cause(tmp_path: Path, synthetic: ModuleType) ->
 
 
 def test_no_seeds_are_spent_on_a_rival_that_mostly_collapses(base: SweepSummary) -> None:
-    """320 with five of six collapsed is not told apart by its mean alone, and no seeds go to it."""
+    """320 with five of six collapsed is not significantly different by its mean alone, and no seeds go to it."""
     fallen = np.array([579.0, 190, 260, 310, 400, 210])
     scores = with_scores(base, (579 + 12 * SIX, 570 + 12 * SIX, fallen), {2: range(1, 6)})
     tied = ties(scores)

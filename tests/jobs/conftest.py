@@ -119,6 +119,19 @@ def typed(tmp_path: Path, slurm: FakeSlurm, line: Callable[..., list[str]]) -> C
 
 
 @pytest.fixture
+def typed_in_store(store: ResultsFolder, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """`sweeps ...` in this process on the results folder of the test's `store`, with its exit code checked."""
+    monkeypatch.setattr("jobs.process.gpus", lambda: [])
+
+    def invoke(*words: str, code: int = 0) -> Result:
+        result = CliRunner().invoke(cli, ["--results", str(store.root), *words])
+        assert result.exit_code == code, result.output
+        return result
+
+    return invoke
+
+
+@pytest.fixture
 def at_once() -> Iterator[Callable[..., list[int]]]:
     """Carries out command lines at once, each in a process of its own; their exit codes. `forking.py`."""
     forking = Path(__file__).with_name("forking.py")

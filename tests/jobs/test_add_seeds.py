@@ -44,18 +44,6 @@ def store(judged: Path, tmp_path: Path) -> ResultsFolder:
     return ResultsFolder(tmp_path / "results")
 
 
-@pytest.fixture
-def typed(store: ResultsFolder, monkeypatch: pytest.MonkeyPatch) -> Typed:
-    monkeypatch.setattr("jobs.process.gpus", lambda: [])
-
-    def invoke(*words: str, code: int = 0) -> Result:
-        result = CliRunner().invoke(cli, ["--results", str(store.root), *words])
-        assert result.exit_code == code, result.output
-        return result
-
-    return invoke
-
-
 def seeds_of(store: ResultsFolder) -> list[list[int]]:
     return [config.seeds for config in store.read_sweep("ensemble").configs]
 
@@ -66,7 +54,7 @@ def recorded(store: ResultsFolder) -> list[dict[str, Any]]:
 
 
 def test_only_what_is_tied_gets_more_seeds_and_the_next_report_knows(
-    typed: Typed, store: ResultsFolder, agent: Any, synthetic: ModuleType
+    typed_in_store: Typed, store: ResultsFolder, agent: Any, synthetic: ModuleType
 ) -> None:
     one, two, three = (config.config_id for config in store.read_sweep("ensemble").configs)
 
@@ -76,7 +64,7 @@ def test_only_what_is_tied_gets_more_seeds_and_the_next_report_knows(
             synthetic.write_run(handle.folder, handle.seed, final=final, rng_key=9, lean=True, tag=handle.tag)
 
     agent.before = trains
-    told = typed("more", "ensemble", "--cluster", "debug").stdout
+    told = typed_in_store("more", "ensemble", "--cluster", "debug").stdout
     first, more, _ = seeds_of(store)
     added = len(first) - 4
     assert first == more == list(range(1, 5 + added))
@@ -95,28 +83,28 @@ def test_only_what_is_tied_gets_more_seeds_and_the_next_report_knows(
     assert "looks/ensemble.json" in store.archived(["ensemble"], [], [], [])
 
 
-def test_a_dry_run_changes_nothing(typed: Typed, store: ResultsFolder) -> None:
+def test_a_dry_run_changes_nothing(typed_in_store: Typed, store: ResultsFolder) -> None:
     before = store.read_sweep("ensemble")
-    told = typed("more", "ensemble", "--cluster", "local", "--dry-run").stdout
+    told = typed_in_store("more", "ensemble", "--cluster", "local", "--dry-run").stdout
     assert "more seeds for each of num_q=2; num_q=1" in told
     assert "look 2 (1 planned)" in told
     assert store.read_sweep("ensemble") == before
     assert not (store.root / "looks").exists()
 
 
-def test_what_would_not_help_is_refused_in_one_line(typed: Typed, store: ResultsFolder) -> None:
-    told = typed("more", "ensemble", "--at-most", "5", code=1).stderr
+def test_what_would_not_help_is_refused_in_one_line(typed_in_store: Typed, store: ResultsFolder) -> None:
+    told = typed_in_store("more", "ensemble", "--at-most", "5", code=1).stderr
     assert told.count("\n") == 1
     assert "num_q=2; num_q=1 are not significantly different, and 5 seeds each would not show a difference" in told
     shutil.rmtree(store.attempts.folder(store.attempts.load(_first(store), 0).ref))
-    told = typed("more", "ensemble", code=1).stderr
+    told = typed_in_store("more", "ensemble", code=1).stderr
     assert "ensemble: 1 of 12 runs have not ended (1 new); `sweeps rerun ensemble --all` trains them" in told
-    assert "was not submitted" in typed("more", "nope", code=1).stderr
+    assert "was not submitted" in typed_in_store("more", "nope", code=1).stderr
     assert seeds_of(store) == [[1, 2, 3, 4]] * 3
 
 
 def test_no_seeds_are_spent_on_what_cannot_win_by_more_than_the_margin(
-    typed: Typed, store: ResultsFolder, synthetic: ModuleType
+    typed_in_store: Typed, store: ResultsFolder, synthetic: ModuleType
 ) -> None:
     synthetic.submitted(store.root.parent / "wide", FINALS, 4, margin=200.0)
     told = CliRunner().invoke(cli, ["--results", str(store.root.parent / "wide"), "more", "ensemble"])
@@ -130,22 +118,24 @@ def _first(store: ResultsFolder) -> Any:
     return sweep.runs[0].record.ref
 
 
-def test_seeds_that_submit_adds_after_a_look_are_a_look_too(typed: Typed, store: ResultsFolder, agent: Any) -> None:
+def test_seeds_that_submit_adds_after_a_look_are_a_look_too(
+    typed_in_store: Typed, store: ResultsFolder, agent: Any
+) -> None:
     file = store.root.parent / "mine.yaml"
     file.write_text(PLAN.replace("SEEDS", "seeds: 5, looks: 3"))
     words = ("submit", "ensemble", "--plan", str(file), "--cluster", "debug")
     agent.ends[5] = RuntimeError("broken")
-    assert "look 2 (3 planned)" in typed(*words, code=1).stdout
+    assert "look 2 (3 planned)" in typed_in_store(*words, code=1).stdout
     (look,) = recorded(store)
     assert (look["command"], look["seeds"], list(look["more"].values())) == ("submit", 4, [[5]] * 3)
-    again = typed(*words, "--seeds", "6", code=0).stdout  # nothing has finished since: the same look
+    again = typed_in_store(*words, "--seeds", "6", code=0).stdout  # nothing has finished since: the same look
     assert "look 2 (3 planned)" in again
     (look,) = recorded(store)
     assert (look["seeds"], list(look["more"].values())) == (4, [[6]] * 3)
     assert store.read_sweep("ensemble").looks == 3
-    assert "look 3 (3 planned)" in typed(*words, "--seeds", "7").stdout
+    assert "look 3 (3 planned)" in typed_in_store(*words, "--seeds", "7").stdout
     assert [look["seeds"] for look in recorded(store)] == [4, 5]  # 1 to 4, and 6
-    assert "look" not in typed(*words, "--seeds", "7").stdout
+    assert "look" not in typed_in_store(*words, "--seeds", "7").stdout
 
 
 def test_the_first_submit_is_no_look(tmp_path: Path, agent: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,11 +148,11 @@ def test_the_first_submit_is_no_look(tmp_path: Path, agent: Any, monkeypatch: py
     assert not (tmp_path / "r" / "looks").exists()
 
 
-def test_a_damaged_record_is_an_error_and_not_a_first_look(typed: Typed, store: ResultsFolder) -> None:
+def test_a_damaged_record_is_an_error_and_not_a_first_look(typed_in_store: Typed, store: ResultsFolder) -> None:
     store.write_interim_analyses("ensemble", [])
     store.interim_analyses_path("ensemble").write_text("{")
     for command in (["more", "ensemble"], ["aggregate", "ensemble"]):
-        told = typed(*command, code=1).stderr
+        told = typed_in_store(*command, code=1).stderr
         assert "looks/ensemble.json: not a whole JSON file; move it away to forget earlier looks" in told
 
 

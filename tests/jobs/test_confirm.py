@@ -56,19 +56,6 @@ def store(judged: Path, tmp_path: Path) -> ResultsFolder:
 
 
 @pytest.fixture
-def typed(store: ResultsFolder, monkeypatch: pytest.MonkeyPatch) -> Typed:
-    monkeypatch.setattr("jobs.process.gpus", lambda: [])
-
-    def invoke(*words: str, code: int = 0) -> Result:
-        result = CliRunner().invoke(cli, ["--results", str(store.root), *words])
-        assert result.exit_code == code, result.output
-        assert not code or result.stderr.count("\n") == 1
-        return result
-
-    return invoke
-
-
-@pytest.fixture
 def trains(agent: Any, synthetic: ModuleType) -> Any:
     """An agent whose runs come to `FINALS`."""
 
@@ -100,10 +87,12 @@ def finals(summary: SweepSummary) -> dict[str, list[float]]:
     return {str(name): part["final_primary"].tolist() for name, part in scores.groupby("config_id")}
 
 
-def test_it_trains_and_compares_these_two_on_these_seeds_alone(typed: Typed, store: ResultsFolder, trains: Any) -> None:
+def test_it_trains_and_compares_these_two_on_these_seeds_alone(
+    typed_in_store: Typed, store: ResultsFolder, trains: Any
+) -> None:
     base, best, _ = ids(store)
     before = finals(summary_of(store, "ensemble"))
-    told = " ".join(typed("confirm", "ensemble", *DEBUG).stdout.split())
+    told = " ".join(typed_in_store("confirm", "ensemble", *DEBUG).stdout.split())
     assert (
         f"num_q=2 ({best}), which leads ensemble, is compared with the baseline num_q=1 ({base}), on seeds 5-8" in told
     )
@@ -128,9 +117,9 @@ def test_it_trains_and_compares_these_two_on_these_seeds_alone(typed: Typed, sto
 
 
 def test_its_verdict_has_no_selection_and_leads_to_the_decision(
-    typed: Typed, store: ResultsFolder, trains: Any
+    typed_in_store: Typed, store: ResultsFolder, trains: Any
 ) -> None:
-    typed("confirm", "ensemble", *DEBUG)
+    typed_in_store("confirm", "ensemble", *DEBUG)
     said = verdict(summary_of(store, "ensemble-confirm"))
     (answer,) = said.answers
     assert answer.question == "Is num_q=2 better than the baseline num_q=1 on fresh seeds?"
@@ -145,21 +134,21 @@ def test_its_verdict_has_no_selection_and_leads_to_the_decision(
 
 
 def test_a_difference_that_does_not_last_is_not_claimed(
-    typed: Typed, store: ResultsFolder, agent: Any, synthetic: ModuleType
+    typed_in_store: Typed, store: ResultsFolder, agent: Any, synthetic: ModuleType
 ) -> None:
     agent.before = lambda handles, stop: [
         synthetic.write_run(h.folder, h.seed, final=600.0, rng_key=h.config["num_q"], lean=True, tag=h.tag)
         for h in handles
     ]
-    typed("confirm", "ensemble", *DEBUG)
+    typed_in_store("confirm", "ensemble", *DEBUG)
     said = verdict(summary_of(store, "ensemble-confirm"))
     assert said.answers[0].short.startswith("Not answered")
     assert "no difference beyond chance" in dict(said.points)["Next"]
     assert "sweeps more" not in dict(said.points)["Next"]
 
 
-def test_a_dry_run_changes_nothing(typed: Typed, store: ResultsFolder) -> None:
-    told = typed("confirm", "ensemble", "--cluster", "local", "--dry-run", "--seeds", "3").stdout
+def test_a_dry_run_changes_nothing(typed_in_store: Typed, store: ResultsFolder) -> None:
+    told = typed_in_store("confirm", "ensemble", "--cluster", "local", "--dry-run", "--seeds", "3").stdout
     assert "6 to submit" in told
     assert "on seeds 5-7" in told
     assert store.sweep_names() == ["ensemble"]
@@ -167,13 +156,13 @@ def test_a_dry_run_changes_nothing(typed: Typed, store: ResultsFolder) -> None:
 
 
 def test_where_the_baseline_leads_it_is_compared_with_the_second_best(
-    typed: Typed, store: ResultsFolder, trains: Any
+    typed_in_store: Typed, store: ResultsFolder, trains: Any
 ) -> None:
     one, two, three = ids(store)
     view = store.read_sweep("ensemble")
     configs = [dataclasses.replace(c, is_baseline=c.config_id == two) for c in view.configs]
     store.write_sweep(dataclasses.replace(view, configs=configs))
-    told = " ".join(typed("confirm", "ensemble", *DEBUG, "--seeds", "2").stdout.split())
+    told = " ".join(typed_in_store("confirm", "ensemble", *DEBUG, "--seeds", "2").stdout.split())
     assert f"num_q=2 ({two}), which leads ensemble, is the baseline: it is compared with the best other" in told
     assert list(seeds_of(store, "ensemble-confirm")) == [one, two]
     (answer,) = verdict(summary_of(store, "ensemble-confirm")).answers
@@ -182,9 +171,9 @@ def test_where_the_baseline_leads_it_is_compared_with_the_second_best(
     assert three not in seeds_of(store, "ensemble-confirm")
 
 
-def test_another_configuration_against_another(typed: Typed, store: ResultsFolder, trains: Any) -> None:
+def test_another_configuration_against_another(typed_in_store: Typed, store: ResultsFolder, trains: Any) -> None:
     one, two, three = ids(store)
-    told = typed("confirm", "ensemble", *DEBUG, "--config", three, "--against", two, "--seeds", "2").stdout
+    told = typed_in_store("confirm", "ensemble", *DEBUG, "--config", three, "--against", two, "--seeds", "2").stdout
     assert f"num_q=3 ({three}) is compared with num_q=2 ({two})" in " ".join(told.split())
     assert "overestimate" not in told
     (answer,) = verdict(summary_of(store, "ensemble-confirm")).answers
@@ -192,34 +181,43 @@ def test_another_configuration_against_another(typed: Typed, store: ResultsFolde
     assert one not in seeds_of(store, "ensemble-confirm")
 
 
-def test_without_a_baseline_it_has_to_be_said(typed: Typed, store: ResultsFolder, trains: Any) -> None:
+def test_without_a_baseline_it_has_to_be_said(typed_in_store: Typed, store: ResultsFolder, trains: Any) -> None:
     view = store.read_sweep("ensemble")
     configs = [dataclasses.replace(c, is_baseline=False) for c in view.configs]
     store.write_sweep(dataclasses.replace(view, configs=configs))
-    assert "none of the configurations of ensemble is its baseline" in typed("confirm", "ensemble", code=1).stderr
-    typed("confirm", "ensemble", *DEBUG, "--against", ids(store)[0], "--seeds", "2")
+    assert (
+        "none of the configurations of ensemble is its baseline" in typed_in_store("confirm", "ensemble", code=1).stderr
+    )
+    typed_in_store("confirm", "ensemble", *DEBUG, "--against", ids(store)[0], "--seeds", "2")
     (answer,) = verdict(summary_of(store, "ensemble-confirm")).answers
     assert answer.short.startswith("Yes, ")
 
 
-def test_what_is_missing_is_submitted_by_the_same_command(typed: Typed, store: ResultsFolder, trains: Any) -> None:
+def test_what_is_missing_is_submitted_by_the_same_command(
+    typed_in_store: Typed, store: ResultsFolder, trains: Any
+) -> None:
     trains.ends[6] = Outcome("interrupted", 100, "told to stop")
     ended = CliRunner().invoke(cli, ["--results", str(store.root), "confirm", "ensemble", *DEBUG])
     assert (ended.exit_code, "6 of 8 runs done" in ended.stdout) == (1, True)
     del trains.ends[6]
-    assert "ensemble-confirm is under way with 4 seeds" in typed("confirm", "ensemble", "--seeds", "5", code=1).stderr
+    assert (
+        "ensemble-confirm is under way with 4 seeds"
+        in typed_in_store("confirm", "ensemble", "--seeds", "5", code=1).stderr
+    )
     trains.calls.clear()
-    told = typed("confirm", "ensemble", *DEBUG).stdout
+    told = typed_in_store("confirm", "ensemble", *DEBUG).stdout
     assert "ensemble-confirm is under way on seeds 5-8" in told
     assert [seed for call in trains.calls for seed, _ in call["runs"]] == [6, 6]
     assert store.sweep_names() == ["ensemble", "ensemble-confirm"]
 
 
-def test_once_it_has_ended_another_one_has_to_be_asked_for(typed: Typed, store: ResultsFolder, trains: Any) -> None:
-    typed("confirm", "ensemble", *DEBUG, "--seeds", "2")
-    told = typed("confirm", "ensemble", *DEBUG, code=1).stderr
+def test_once_it_has_ended_another_one_has_to_be_asked_for(
+    typed_in_store: Typed, store: ResultsFolder, trains: Any
+) -> None:
+    typed_in_store("confirm", "ensemble", *DEBUG, "--seeds", "2")
+    told = typed_in_store("confirm", "ensemble", *DEBUG, code=1).stderr
     assert "ensemble-confirm has compared num_q=2 with num_q=1 on seeds 5-6" in told
-    typed("confirm", "ensemble", *DEBUG, "--seeds", "2", "--again")
+    typed_in_store("confirm", "ensemble", *DEBUG, "--seeds", "2", "--again")
     assert set(map(tuple, seeds_of(store, "ensemble-confirm-2").values())) == {(7, 8)}
     assert "(confirmation 2)" in store.read_sweep("ensemble-confirm-2").goal
     assert set(map(tuple, seeds_of(store, "ensemble-confirm").values())) == {(5, 6)}
@@ -235,8 +233,10 @@ def test_seeds_are_fresh_whoever_used_them(store: ResultsFolder) -> None:
     assert confirm.confirm(store, "ensemble").view.configs[0].seeds == [12, 13, 14, 15]
 
 
-def test_a_submission_that_has_not_begun_uses_its_seeds(store: ResultsFolder, typed: Typed, trains: Any) -> None:
-    typed("confirm", "ensemble", *DEBUG, "--seeds", "2")
+def test_a_submission_that_has_not_begun_uses_its_seeds(
+    store: ResultsFolder, typed_in_store: Typed, trains: Any
+) -> None:
+    typed_in_store("confirm", "ensemble", *DEBUG, "--seeds", "2")
     base = ids(store)[0]
     (submission,) = store.submissions.all()
     waiting = dataclasses.replace(submission, tasks=[TaskRuns(base, [20])])
@@ -244,18 +244,20 @@ def test_a_submission_that_has_not_begun_uses_its_seeds(store: ResultsFolder, ty
     assert max(confirmations.seeds_in_use(store, [base])) == 20
 
 
-def test_the_sweep_never_gets_seeds_of_its_confirmation(typed: Typed, store: ResultsFolder, trains: Any) -> None:
-    typed("confirm", "ensemble", *DEBUG)
+def test_the_sweep_never_gets_seeds_of_its_confirmation(
+    typed_in_store: Typed, store: ResultsFolder, trains: Any
+) -> None:
+    typed_in_store("confirm", "ensemble", *DEBUG)
     plan = ("--plan", str(store.root.parent / "mine.yaml"))
-    told = typed("submit", "ensemble", *plan, *DEBUG, "--seeds", "6", code=1).stderr
+    told = typed_in_store("submit", "ensemble", *plan, *DEBUG, "--seeds", "6", code=1).stderr
     assert "seeds 5-6 of ensemble belong to its confirmation ensemble-confirm" in told
     assert "such as --seeds 1-4,9-10" in told
-    assert typed("submit", "ensemble", *plan, *DEBUG, "--seeds", "6", "--dry-run", code=1)
+    assert typed_in_store("submit", "ensemble", *plan, *DEBUG, "--seeds", "6", "--dry-run", code=1)
     trains.calls.clear()
-    typed("submit", "ensemble", *plan, *DEBUG, "--seeds", "1-4,9-10")
+    typed_in_store("submit", "ensemble", *plan, *DEBUG, "--seeds", "1-4,9-10")
     assert seeds_of(store, "ensemble")[ids(store)[1]] == [1, 2, 3, 4, 9, 10]
     assert {seed for call in trains.calls for seed, _ in call["runs"]} == {9, 10}
-    told = typed("submit", "ensemble-confirm", *plan, *DEBUG, code=1).stderr
+    told = typed_in_store("submit", "ensemble-confirm", *plan, *DEBUG, code=1).stderr
     assert "ensemble-confirm is a confirmation of ensemble" in told
 
 
@@ -274,30 +276,35 @@ def test_more_seeds_leave_those_of_the_confirmation_out(
 
 
 def test_decisions_are_of_the_sweep_and_not_of_its_confirmation(
-    typed: Typed, store: ResultsFolder, trains: Any
+    typed_in_store: Typed, store: ResultsFolder, trains: Any
 ) -> None:
-    typed("confirm", "ensemble", *DEBUG)
+    typed_in_store("confirm", "ensemble", *DEBUG)
     plan = ("--plan", str(store.root.parent / "mine.yaml"))
-    told = typed("adopt", "ensemble-confirm", "--from-verdict", *plan, code=1).stderr
+    told = typed_in_store("adopt", "ensemble-confirm", "--from-verdict", *plan, code=1).stderr
     assert "ensemble-confirm confirms a configuration of ensemble" in told
-    assert "is a confirmation, whose number of seeds was fixed" in typed("more", "ensemble-confirm", code=1).stderr
-    assert "is a confirmation itself" in typed("confirm", "ensemble-confirm", code=1).stderr
+    assert (
+        "is a confirmation, whose number of seeds was fixed"
+        in typed_in_store("more", "ensemble-confirm", code=1).stderr
+    )
+    assert "is a confirmation itself" in typed_in_store("confirm", "ensemble-confirm", code=1).stderr
     (store.root.parent / "one.yaml").write_text(PLAN.rpartition("  ensemble-confirm")[0])
     plan = ("--plan", str(store.root.parent / "one.yaml"))
-    assert "ensemble-confirm" not in typed("next", *plan).stdout
-    typed("adopt", "ensemble", "--config", ids(store)[1], *plan)
+    assert "ensemble-confirm" not in typed_in_store("next", *plan).stdout
+    typed_in_store("adopt", "ensemble", "--config", ids(store)[1], *plan)
 
 
 def test_configurations_are_compared_by_the_runs_of_their_sweep(
-    typed: Typed, store: ResultsFolder, trains: Any
+    typed_in_store: Typed, store: ResultsFolder, trains: Any
 ) -> None:
-    typed("confirm", "ensemble", *DEBUG, "--seeds", "2")
+    typed_in_store("confirm", "ensemble", *DEBUG, "--seeds", "2")
     base, best, _ = ids(store)
     sides = compare.sides(store, (base, best))
     assert [len(config.runs) for side in sides for config in side.configs] == [4, 4]
 
 
-def test_what_cannot_be_confirmed_is_refused_in_one_line(typed: Typed, store: ResultsFolder, trains: Any) -> None:
+def test_what_cannot_be_confirmed_is_refused_in_one_line(
+    typed_in_store: Typed, store: ResultsFolder, trains: Any
+) -> None:
     base, best, _ = ids(store)
     refused = {
         ("nope",): "sweep 'nope' was not submitted",
@@ -314,21 +321,25 @@ def test_what_cannot_be_confirmed_is_refused_in_one_line(typed: Typed, store: Re
     view = store.read_sweep("ensemble")
     store.write_sweep(dataclasses.replace(view, name="alone", configs=view.configs[:1]))
     for words, told in refused.items():
-        assert told in typed("confirm", *words, code=1).stderr
+        refusal = typed_in_store("confirm", *words, code=1).stderr
+        assert told in refusal
+        assert refusal.count("\n") == 1
     assert store.sweep_names() == ["alone", "ensemble"]
 
 
-def test_runs_that_have_not_ended_may_change_what_leads(typed: Typed, store: ResultsFolder, trains: Any) -> None:
+def test_runs_that_have_not_ended_may_change_what_leads(
+    typed_in_store: Typed, store: ResultsFolder, trains: Any
+) -> None:
     base, best, last = ids(store)
     shutil.rmtree(store.root / "runs" / last / "seed-1")
-    told = typed("confirm", "ensemble", code=1).stderr
+    told = typed_in_store("confirm", "ensemble", code=1).stderr
     assert "ensemble: 1 of 12 runs have not ended (1 new)" in told
     assert "--config ID" in told
-    assert "on seeds 5-8" in typed("confirm", "ensemble", *DEBUG, "--config", best, "--dry-run").stdout
+    assert "on seeds 5-8" in typed_in_store("confirm", "ensemble", *DEBUG, "--config", best, "--dry-run").stdout
     for config in (base, best, last):
         for seed in range(1, 5):
             shutil.rmtree(store.root / "runs" / config / f"seed-{seed}", ignore_errors=True)
-    assert "no readable metric shards" in typed("confirm", "ensemble", "--config", best, code=1).stderr
+    assert "no readable metric shards" in typed_in_store("confirm", "ensemble", "--config", best, code=1).stderr
 
 
 def test_what_was_changed_meanwhile_is_not_recorded(store: ResultsFolder) -> None:

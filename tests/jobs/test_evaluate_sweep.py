@@ -50,18 +50,6 @@ def store(judged: Path, tmp_path: Path) -> ResultsFolder:
     return ResultsFolder(tmp_path / "results")
 
 
-@pytest.fixture
-def typed(store: ResultsFolder, monkeypatch: pytest.MonkeyPatch) -> Typed:
-    monkeypatch.setattr("jobs.process.gpus", lambda: [])
-
-    def invoke(*words: str, code: int = 0) -> Result:
-        result = CliRunner().invoke(cli, ["--results", str(store.root), *words])
-        assert result.exit_code == code, result.output
-        return result
-
-    return invoke
-
-
 class Plays:
     """Evaluates in place of the agent: episode i of seed s with num_q = c returns 100 c + 10 s + i. trouble: seed ->
     error. during: called with the seed, in the midst of an evaluation. change: of the returns."""
@@ -96,8 +84,8 @@ def runs(store: ResultsFolder) -> list[RunRef]:
     return [run.record.ref for run in sweep.runs]
 
 
-def status(typed: Typed) -> str:
-    return " ".join(typed("status").stdout.split())
+def status(typed_in_store: Typed) -> str:
+    return " ".join(typed_in_store("status").stdout.split())
 
 
 def states(store: ResultsFolder, spec: EvaluationSpec = SPEC) -> list[str]:
@@ -105,16 +93,20 @@ def states(store: ResultsFolder, spec: EvaluationSpec = SPEC) -> list[str]:
     return [run.state.state for run in load_statuses(folder, dict.fromkeys(runs(store), spec.episodes)).values()]
 
 
-def test_every_run_is_evaluated_once(typed: Typed, store: ResultsFolder, plays: Plays) -> None:
-    told = typed("evaluate", "ensemble", "--episodes", "4", *DEBUG).stdout
+def test_every_run_is_evaluated_once(typed_in_store: Typed, store: ResultsFolder, plays: Plays) -> None:
+    told = typed_in_store("evaluate", "ensemble", "--episodes", "4", *DEBUG).stdout
     assert "6 runs asked for: 6 new; 6 to submit" in told
+    assert "expected cost: 24 episodes in all; no earlier evaluation on cpu" in " ".join(told.split())
     assert sorted(plays.calls) == [(q, seed, STEPS, 4) for q in (1, 2) for seed in (1, 2, 3)]
     assert returns_by_episodes(store, runs(store)[0], "eval", STEPS) == {4: (110.0, 111.0, 112.0, 113.0)}
     assert states(store) == ["done"] * 6
     plays.calls.clear()
-    assert "6 runs asked for: 6 done; 0 to submit" in typed("evaluate", "ensemble", "--episodes", "4", *DEBUG).stdout
+    assert (
+        "6 runs asked for: 6 done; 0 to submit"
+        in typed_in_store("evaluate", "ensemble", "--episodes", "4", *DEBUG).stdout
+    )
     assert plays.calls == []
-    typed("evaluate", "ensemble", "--episodes", "5", "--planner", "policy", *DEBUG)
+    typed_in_store("evaluate", "ensemble", "--episodes", "5", "--planner", "policy", *DEBUG)
     assert len(plays.calls) == 6
     (path, _) = store.root.glob("runs/*/seed-1/evaluations/policy-5-step-000020000/returns.json")
     record = json.loads(path.read_text())
@@ -123,10 +115,10 @@ def test_every_run_is_evaluated_once(typed: Typed, store: ResultsFolder, plays: 
     assert record["agent_code"]
 
 
-def test_training_does_not_see_it(typed: Typed, store: ResultsFolder, plays: Plays) -> None:
+def test_training_does_not_see_it(typed_in_store: Typed, store: ResultsFolder, plays: Plays) -> None:
     before = {run: status.state for run, status in load_statuses(store, dict.fromkeys(runs(store), STEPS)).items()}
     attempts = {run: store.attempts.load(run, STEPS).attempts for run in runs(store)}
-    typed("evaluate", "ensemble", "--episodes", "4", *DEBUG)
+    typed_in_store("evaluate", "ensemble", "--episodes", "4", *DEBUG)
     after = load_statuses(store, dict.fromkeys(runs(store), STEPS))
     assert {run: status.state for run, status in after.items()} == before
     assert [status.submission for status in after.values()] == [None] * 6
@@ -139,30 +131,48 @@ def test_training_does_not_see_it(typed: Typed, store: ResultsFolder, plays: Pla
 
 
 def test_a_failure_is_shown_and_the_same_command_repeats_what_is_missing(
-    typed: Typed, store: ResultsFolder, plays: Plays
+    typed_in_store: Typed, store: ResultsFolder, plays: Plays
 ) -> None:
     plays.trouble[2] = NoWeights("holds no snapshot")
-    typed("evaluate", "ensemble", "--episodes", "4", *DEBUG, code=1)
+    typed_in_store("evaluate", "ensemble", "--episodes", "4", *DEBUG, code=1)
     assert sorted(set(states(store))) == ["done", "failed"]
-    told = status(typed)
+    told = status(typed_in_store)
     assert "evaluation (4 episodes, planner eval): 4 done, 2 failed; again: " in told
     assert "`sweeps evaluate ensemble --episodes 4`" in told
     assert "2 failed: holds no snapshot" in told
-    listed = json.loads(typed("status", "--json").stdout)["evaluations"]
+    listed = json.loads(typed_in_store("status", "--json").stdout)["evaluations"]
     assert [run["state"] for run in listed[0]["runs"]].count("failed") == 2
     plays.trouble.clear()
     plays.calls.clear()
-    assert "4 done, 2 failed; 2 to submit" in typed("evaluate", "ensemble", "--episodes", "4", *DEBUG).stdout
+    assert "4 done, 2 failed; 2 to submit" in typed_in_store("evaluate", "ensemble", "--episodes", "4", *DEBUG).stdout
     assert sorted(plays.calls) == [(1, 2, STEPS, 4), (2, 2, STEPS, 4)]
     assert states(store) == ["done"] * 6
-    assert "again" not in status(typed)
+    assert "again" not in status(typed_in_store)
+
+
+def test_logs_of_evaluations_are_shown_beside_that_of_the_training(
+    typed_in_store: Typed, store: ResultsFolder, plays: Plays
+) -> None:
+    run = runs(store)[0]
+    assert "was not evaluated by a job" in typed_in_store("logs", str(run), "--evaluation", code=1).stderr
+    for episodes in ("4", "5", "4"):  # the second time, what the first one left is evaluated again
+        for path in store.root.glob("runs/*/*/evaluations/eval-4-*/returns.json"):
+            path.unlink()
+        typed_in_store("evaluate", "ensemble", "--episodes", episodes, *DEBUG)
+    for number, submission in enumerate(store.submissions.all(), 1):
+        task = [(task.config_id, *task.seeds) for task in submission.tasks].index((run.config_id, run.seed))
+        store.submissions.log_path(submission.id, task).write_text(f"log of submission {number}\n")
+    shown = typed_in_store("logs", str(run), "--evaluation")
+    assert shown.stdout == "log of submission 2\nlog of submission 3\n"
+    assert shown.stderr.count("==> ") == 2
+    assert typed_in_store("logs", str(run), "--evaluation", "-f").stdout == shown.stdout
 
 
 def test_one_failure_does_not_keep_the_other_seeds_of_its_task(
-    typed: Typed, store: ResultsFolder, plays: Plays
+    typed_in_store: Typed, store: ResultsFolder, plays: Plays
 ) -> None:
     plays.trouble[1] = RuntimeError("no luck")
-    typed("evaluate", "ensemble", "--episodes", "4", "--seeds-per-job", "3", *DEBUG, code=1)
+    typed_in_store("evaluate", "ensemble", "--episodes", "4", "--seeds-per-job", "3", *DEBUG, code=1)
     assert states(store).count("done") == 4
 
 
@@ -206,10 +216,10 @@ def test_a_signal_ends_it(store: ResultsFolder, plays: Plays, number: int, state
 
 
 def test_returns_that_are_there_count_though_the_outcome_is_missing(
-    typed: Typed, store: ResultsFolder, plays: Plays
+    typed_in_store: Typed, store: ResultsFolder, plays: Plays
 ) -> None:
     """The process was killed between the two."""
-    typed("evaluate", "ensemble", "--episodes", "4", *DEBUG)
+    typed_in_store("evaluate", "ensemble", "--episodes", "4", *DEBUG)
     for path in store.root.glob("runs/*/*/evaluations/*/outcome/001.json"):
         path.unlink()
     assert states(store) == ["done"] * 6
@@ -223,29 +233,31 @@ def test_returns_that_are_there_count_though_the_outcome_is_missing(
     [(lambda r: [float("nan"), *r[1:]], "not finite: nan"), (lambda r: r[:-1], "played 3 episodes, 4 were asked for")],
 )
 def test_returns_that_are_no_use_are_a_failure(
-    typed: Typed, store: ResultsFolder, plays: Plays, change: Callable[[list[float]], list[float]], told: str
+    typed_in_store: Typed, store: ResultsFolder, plays: Plays, change: Callable[[list[float]], list[float]], told: str
 ) -> None:
     plays.change = change
-    typed("evaluate", "ensemble", "--episodes", "4", *DEBUG, code=1)
+    typed_in_store("evaluate", "ensemble", "--episodes", "4", *DEBUG, code=1)
     assert states(store) == ["failed"] * 6
-    assert told in status(typed)
+    assert told in status(typed_in_store)
     assert not list(store.root.glob("runs/*/*/evaluations/*/returns.json"))
 
 
-def test_runs_that_have_not_finished_are_left_out(typed: Typed, store: ResultsFolder, plays: Plays) -> None:
+def test_runs_that_have_not_finished_are_left_out(typed_in_store: Typed, store: ResultsFolder, plays: Plays) -> None:
     first = runs(store)[0]
     shutil.rmtree(store.attempts.folder(first))
-    told = typed("evaluate", "ensemble", "--episodes", "4", "--dry-run", *DEBUG).stdout
+    told = typed_in_store("evaluate", "ensemble", "--episodes", "4", "--dry-run", *DEBUG).stdout
     assert "1 runs have not finished; they are left out" in told
     assert "5 to submit" in told
     assert not list(store.root.glob("runs/*/*/evaluations"))
-    typed("evaluate", "ensemble", "--episodes", "4", "--at", "10000", *DEBUG)
+    typed_in_store("evaluate", "ensemble", "--episodes", "4", "--at", "10000", *DEBUG)
     assert {at for _, _, at, _ in plays.calls} == {10_000}
     assert list(store.root.glob("runs/*/seed-2/evaluations/eval-4-step-000010000/returns.json"))
 
 
-def test_the_mean_is_a_score_of_the_run_and_an_endpoint(typed: Typed, store: ResultsFolder, plays: Plays) -> None:
-    typed("evaluate", "ensemble", "--episodes", "4", *DEBUG)
+def test_the_mean_is_a_score_of_the_run_and_an_endpoint(
+    typed_in_store: Typed, store: ResultsFolder, plays: Plays
+) -> None:
+    typed_in_store("evaluate", "ensemble", "--episodes", "4", *DEBUG)
     (summary,) = summarise(sweep_sources(store, ["ensemble"])).sweeps
     scores = summary.scores.set_index(["config_id", "seed"])["evaluation_primary"]
     first = runs(store)[0]
@@ -254,19 +266,21 @@ def test_the_mean_is_a_score_of_the_run_and_an_endpoint(typed: Typed, store: Res
 
 
 def test_the_expected_gain_is_said_before_and_the_measured_one_after(
-    typed: Typed, store: ResultsFolder, plays: Plays
+    typed_in_store: Typed, store: ResultsFolder, plays: Plays
 ) -> None:
-    before = typed("evaluate", "ensemble", "--episodes", "4", "--cluster", "local", "--dry-run").stdout
+    before = typed_in_store("evaluate", "ensemble", "--episodes", "4", "--cluster", "local", "--dry-run").stdout
     assert "4 episodes of the last weights are" in before
     assert "lies between episodes of one evaluation" in before
-    told = typed("evaluate", "ensemble", "--episodes", "4", *DEBUG).stdout
+    told = typed_in_store("evaluate", "ensemble", "--episodes", "4", *DEBUG).stdout
     assert "with 4 episodes of the last weights a difference of" in told.splitlines()[-1]
     assert "(3 seeds)" in told.splitlines()[-1]
 
 
-def test_an_archive_holds_the_returns(typed: Typed, store: ResultsFolder, plays: Plays, tmp_path: Path) -> None:
-    typed("evaluate", "ensemble", "--episodes", "4", *DEBUG)
-    typed("archive", "ensemble", "--out", str(tmp_path / "e.tar"))
+def test_an_archive_holds_the_returns(
+    typed_in_store: Typed, store: ResultsFolder, plays: Plays, tmp_path: Path
+) -> None:
+    typed_in_store("evaluate", "ensemble", "--episodes", "4", *DEBUG)
+    typed_in_store("archive", "ensemble", "--out", str(tmp_path / "e.tar"))
     elsewhere = tmp_path / "elsewhere"
     done = CliRunner().invoke(cli, ["--results", str(elsewhere), "unarchive", str(tmp_path / "e.tar")])
     assert done.exit_code == 0, done.output
@@ -274,7 +288,9 @@ def test_an_archive_holds_the_returns(typed: Typed, store: ResultsFolder, plays:
     assert returns_by_episodes(copied, runs(store)[0], "eval", STEPS) == {4: (110.0, 111.0, 112.0, 113.0)}
 
 
-def test_what_cannot_be_evaluated_is_refused_in_one_line(typed: Typed, store: ResultsFolder, plays: Plays) -> None:
+def test_what_cannot_be_evaluated_is_refused_in_one_line(
+    typed_in_store: Typed, store: ResultsFolder, plays: Plays
+) -> None:
     refused = {
         ("nope",): "sweep 'nope' was not submitted",
         ("ensemble", "--json"): "--json: a sweep is evaluated as jobs",
@@ -285,7 +301,7 @@ def test_what_cannot_be_evaluated_is_refused_in_one_line(typed: Typed, store: Re
         ("ensemble", "other"): "run 'ensemble': give ID/seed-N",
     }
     for words, told in refused.items():
-        stderr = typed("evaluate", *words, code=1).stderr
+        stderr = typed_in_store("evaluate", *words, code=1).stderr
         assert told in stderr
         assert stderr.count("\n") == 1
     assert store.submissions.all() == []

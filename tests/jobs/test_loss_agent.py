@@ -12,12 +12,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 
 from aggregate.analysis.summary import SweepSummary, summarise
 from aggregate.verdict.verdict import verdict
 from jobs import process
-from jobs.cli import cli
 from jobs.decide import prune
 from jobs.reports.inputs import sweep_sources
 from jobs.results.attempts import RunRef
@@ -80,26 +79,14 @@ def store(tmp_path: Path) -> ResultsFolder:
     return ResultsFolder(tmp_path / "results")
 
 
-@pytest.fixture
-def typed(store: ResultsFolder, monkeypatch: pytest.MonkeyPatch) -> Typed:
-    monkeypatch.setattr("jobs.process.gpus", lambda: [])
-
-    def invoke(*words: str, code: int = 0) -> Result:
-        result = CliRunner().invoke(cli, ["--results", str(store.root), *words])
-        assert result.exit_code == code, result.output
-        return result
-
-    return invoke
-
-
-def trained(typed: Typed, store: ResultsFolder, sweep: str, code: int = 0) -> SweepSummary:
-    typed("submit", sweep, "--plan", str(store.root.parent / "mine.yaml"), "--cluster", "debug", code=code)
+def trained(typed_in_store: Typed, store: ResultsFolder, sweep: str, code: int = 0) -> SweepSummary:
+    typed_in_store("submit", sweep, "--plan", str(store.root.parent / "mine.yaml"), "--cluster", "debug", code=code)
     (summary,) = summarise(sweep_sources(store, [sweep])).sweeps
     return summary
 
 
-def test_the_lowest_loss_leads_and_is_adopted(typed: Typed, store: ResultsFolder) -> None:
-    summary = trained(typed, store, "rate")
+def test_the_lowest_loss_leads_and_is_adopted(typed_in_store: Typed, store: ResultsFolder) -> None:
+    summary = trained(typed_in_store, store, "rate")
     assert summary.ranking["label"].tolist() == ["rate=0.2", "rate=0.1", "rate=0.4", "rate=0.3"]
     best = summary.ranking.iloc[0]
     half = 4.302653 * 0.01 / 3**0.5  # Student's t with two degrees of freedom, over seeds 0.29, 0.30, 0.31
@@ -113,17 +100,17 @@ def test_the_lowest_loss_leads_and_is_adopted(typed: Typed, store: ResultsFolder
     (answer,) = said.answers
     assert "0.2" in answer.short
     plan = str(store.root.parent / "mine.yaml")
-    typed("adopt", "rate", "--plan", plan, "--from-verdict")
+    typed_in_store("adopt", "rate", "--plan", plan, "--from-verdict")
     (decision,) = store.read_decisions()
     assert [(settled.key, settled.new) for settled in decision.settled] == [("rate", 0.2)]
     assert decision.evidence is not None
     assert decision.evidence.chosen.mean == pytest.approx(0.30)
-    shown = typed("plan", "--plan", plan).stdout
+    shown = typed_in_store("plan", "--plan", plan).stdout
     assert "final loss" in " ".join(shown.split())
 
 
-def test_a_diverged_run_counts_as_the_highest_loss(typed: Typed, store: ResultsFolder) -> None:
-    summary = trained(typed, store, "fragile", code=1)
+def test_a_diverged_run_counts_as_the_highest_loss(typed_in_store: Typed, store: ResultsFolder) -> None:
+    summary = trained(typed_in_store, store, "fragile", code=1)
     ranking = summary.ranking.set_index("label")
     assert ranking.at["rate=0.1", "final_primary_mean"] == pytest.approx((0.49 + 0.50) / 2)
     assert ranking.at["rate=0.1", "start_primary_mean"] == pytest.approx((0.49 + 0.50 + 0.91) / 3)
@@ -131,24 +118,24 @@ def test_a_diverged_run_counts_as_the_highest_loss(typed: Typed, store: ResultsF
     assert curve["mean"].tolist() == pytest.approx([(0.49 + 0.50 + 0.91) / 3] * 5)
 
 
-def test_more_seeds_are_for_what_is_tied_with_the_lowest(typed: Typed, store: ResultsFolder) -> None:
-    summary = trained(typed, store, "close")
+def test_more_seeds_are_for_what_is_tied_with_the_lowest(typed_in_store: Typed, store: ResultsFolder) -> None:
+    summary = trained(typed_in_store, store, "close")
     assert summary.ranking["label"].tolist() == ["rate=0.2", "rate=0.5", "rate=0.3"]
-    said = " ".join(typed("more", "close", "--cluster", "debug", "--dry-run").stdout.split())
+    said = " ".join(typed_in_store("more", "close", "--cluster", "debug", "--dry-run").stdout.split())
     added = [word for word in said.split() if word.startswith("rate=")]
     assert {"rate=0.2", "rate=0.5"} <= {word.strip(";:,") for word in added}
     assert "rate=0.3" not in said
 
 
 def test_prune_stops_what_stays_above_the_median(
-    typed: Typed, store: ResultsFolder, monkeypatch: pytest.MonkeyPatch
+    typed_in_store: Typed, store: ResultsFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The best of rate 0.3 is 0.9 (mean over seeds); the others' averages are 0.5, 0.3 and 0.7: median 0.5.
 
     Rate 0.4 has 0.7 against 0.5, 0.3 and 0.9: median 0.5 too. Rate 0.1 has 0.5 against 0.7.
     """
     monkeypatch.setenv("FIT_HALF", "1")
-    trained(typed, store, "rate", code=1)
+    trained(typed_in_store, store, "rate", code=1)
     (source,) = sweep_sources(store, ["rate"])
     labels = {config.config_id: config.label for config in source.configs}
     pid = os.getpid()
@@ -163,25 +150,27 @@ def test_prune_stops_what_stays_above_the_median(
     assert "0.9" in prune.format_pruned(found["rate=0.3"])
 
 
-def test_runs_that_were_not_evaluated_at_the_end_have_no_final_value(typed: Typed, store: ResultsFolder) -> None:
+def test_runs_that_were_not_evaluated_at_the_end_have_no_final_value(
+    typed_in_store: Typed, store: ResultsFolder
+) -> None:
     agent = store.root.parent / "fitting.py"
     agent.write_text(
         agent.read_text().replace("// 2 if breaks else last) + 1, 100)", "// 2 if breaks else last) - 99, 100)")
     )
     assert "last) - 99" in agent.read_text()
-    summary = trained(typed, store, "rate")
+    summary = trained(typed_in_store, store, "rate")
     said = verdict(summary)
     assert said.headline == "No run has a final loss: no run was evaluated in the last 10 % of training"
     assert said.answers[0].text == "Not answered: no run was evaluated in the last 10 % of training."
     assert "under way" not in dict(said.points)["So far"]
 
 
-def test_the_report_and_its_tables_are_written(typed: Typed, store: ResultsFolder, tmp_path: Path) -> None:
-    trained(typed, store, "rate")
-    typed("aggregate", "rate", "--out", str(tmp_path / "report.html"), "--format", "json")
+def test_the_report_and_its_tables_are_written(typed_in_store: Typed, store: ResultsFolder, tmp_path: Path) -> None:
+    trained(typed_in_store, store, "rate")
+    typed_in_store("aggregate", "rate", "--out", str(tmp_path / "report.html"), "--format", "json")
     page = (tmp_path / "report.html").read_text()
     assert "final loss" in page
     assert "final return" not in page
-    typed("plots", "rate", "--out", str(tmp_path / "figures"))
+    typed_in_store("plots", "rate", "--out", str(tmp_path / "figures"))
     assert list((tmp_path / "figures").rglob("*.*"))
-    assert json.loads(typed("status", "--json").stdout)["sweeps"][0]["name"] == "rate"
+    assert json.loads(typed_in_store("status", "--json").stdout)["sweeps"][0]["name"] == "rate"
