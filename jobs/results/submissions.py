@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from jobs.results.record_files import CONFIG_ID, RecordReader, encode, names_in
-from jobs.results.records import CircuitBreaker, Submission, Worker
+from jobs.results.records import CircuitBreaker, ExcludedNodes, Submission, Worker
 from sweepwise.core.atomic import create_json, write_json
 from sweepwise.core.errors import JobsError
 
@@ -87,6 +87,12 @@ class Submissions:
 
     def read_breaker(self, submission: str) -> CircuitBreaker | None:
         return self._reader.read(self.breaker_path(submission), CircuitBreaker)
+
+    def read_excluded(self, submission: str) -> ExcludedNodes:
+        return self._reader.read(self.folder(submission) / "excluded.json", ExcludedNodes) or ExcludedNodes()
+
+    def write_excluded(self, submission: str, excluded: ExcludedNodes) -> None:
+        write_json(self.folder(submission) / "excluded.json", encode(excluded))
 
     def log_folder(self, submission: str) -> Path:
         return self.folder(submission) / "logs"

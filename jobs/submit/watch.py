@@ -18,7 +18,7 @@ from jobs.results.run_state import ACTIVE, State, ending
 from jobs.runs import canary, logs
 from jobs.runs.status import RunStatus, load_statuses, sweeps
 from jobs.submit.submit import PlannedRun
-from jobs.terminal.tables import counts_text, duration, format_last, state_text, status_tables
+from jobs.terminal.tables import counts_text, duration, format_last, state_text, status_tables, waiting_lines
 
 _WATCH_S = 5.0
 _LOG_S = 1.0
@@ -40,7 +40,7 @@ def wait(store: ResultsFolder, choices: Sequence[PlannedRun], backend: str, cons
             statuses = load_statuses(store, steps, max_age_s=_ASK_SLURM_S)
             view.update(statuses)
             runs = list(statuses.values())
-            view.print_notes(canary.update_holds(store, runs))
+            view.print_notes([*canary.update_holds(store, runs), *map(str, waiting_lines(runs))])
             now = time.time()
             if canary.blocked(store, runs) or not any(r.state.state in ACTIVE or ending(r.record, now) for r in runs):
                 return Counter(run.state.state for run in statuses.values())

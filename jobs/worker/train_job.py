@@ -86,6 +86,7 @@ class TrainJob:
             raise JobsError(f"task {self.task} of submission {self.submission} is not in {store.root}")
         code_snapshot.check(store, submission)
         store, runs = folder_of(store, submission), submission.tasks[self.task]
+        canary.when_begun(store, submission)
         execution = _runner(submission)(
             store,
             device="cuda" if submission.gpus else "cpu",
