@@ -368,22 +368,6 @@ class CircuitBreaker:
 
 
 @dataclass(frozen=True)
-class ExcludedNode:
-    """tasks: that ended on the node before their runs began, for `reason`. time: unix seconds."""
-
-    tasks: int
-    reason: str
-    time: float
-
-
-@dataclass(frozen=True)
-class ExcludedNodes:
-    """submissions/<id>/excluded.json: nodes that the pending tasks are kept off, by name."""
-
-    nodes: dict[str, ExcludedNode] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
 class Worker:
     """A process of a submission on `host`: the local scheduler or one of its tasks. started, ended: unix seconds."""
 

@@ -4,15 +4,32 @@ from __future__ import annotations
 
 import re
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from jobs.results.record_files import CONFIG_ID, RecordReader, encode, names_in
-from jobs.results.records import CircuitBreaker, ExcludedNodes, Submission, Worker
+from jobs.results.records import CircuitBreaker, Submission, Worker
 from sweepwise.core.atomic import create_json, write_json
 from sweepwise.core.errors import JobsError
 
 _CANCELLED = re.compile(r"\d{3,9}\.cancelled")
 _SUBMISSION = re.compile(r"[0-9]{8}-[0-9]{6}-[0-9]{3}-[A-Za-z0-9_.-]+")
+
+
+@dataclass(frozen=True)
+class ExcludedNode:
+    """tasks: that ended on the node before their runs began, for `reason`. time: unix seconds."""
+
+    tasks: int
+    reason: str
+    time: float
+
+
+@dataclass(frozen=True)
+class ExcludedNodes:
+    """submissions/<id>/excluded.json: nodes that the pending tasks are kept off, by name."""
+
+    nodes: dict[str, ExcludedNode] = field(default_factory=dict)
 
 
 class Submissions:

@@ -7,9 +7,10 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 
 from jobs.backends import registry
-from jobs.results.records import ExcludedNode, ExcludedNodes, Submission
+from jobs.results.records import Submission
 from jobs.results.results_folder import ResultsFolder
 from jobs.results.run_state import NOT_BEGUN
+from jobs.results.submissions import ExcludedNode, ExcludedNodes
 from jobs.runs.status import RunStatus
 
 # Words of a reason -> what probably causes it.
