@@ -336,7 +336,8 @@ def scontrol(state: dict[str, Any], arguments: list[str]) -> str:
         return "".join(f"PartitionName={name} AllowGroups=ALL GraceTime={grace} Hidden=NO\n" for name, grace in names)
     if verb == "show" and words[:2] == ["job", "--oneliner"]:
         shown = (
-            f"JobId={t['job']} ArrayTaskId={t['index']} Restarts={t['restarts']}"
+            f"JobId={t['job']} ArrayTaskId={t['index']} Restarts={t['restarts']} Partition={t['partition']} "
+            f"ExcNodeList={t['exclude'] or '(null)'}"
             for t in chosen(state["tasks"], words[2])
         )
         return "".join(f"{line}\n" for line in shown)
