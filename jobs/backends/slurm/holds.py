@@ -8,7 +8,7 @@ hold that appears while the controller goes on is the user's.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from jobs import process
@@ -23,19 +23,18 @@ from jobs.results.results_folder import ResultsFolder
 MOST_LAUNCHES = 3  # of a job that could not be started; then it stays held
 _RESTARTS = re.compile(r"\bRestarts=(\d+)")
 
+Expected = Callable[[Chunk, int | None], bool]
 Entries = dict[str, list[str]]  # job -> [state, reason, node], as in `QueueSnapshot`
 
 
-def may_be_held(store: ResultsFolder, submission: Submission, chunk: Chunk, task: int | None) -> bool:
-    """Whether the task waits for a release: for its canary, or after repeated failures. task: None for the report."""
-    if not submission.handed_over:
-        return True
+def expected(store: ResultsFolder, submission: Submission) -> Expected:
+    """Tells of a task whether it waits for a release, for its canary or after repeated failures. task: None for the
+    report."""
     breaker = store.submissions.read_breaker(submission.id)
-    if breaker is not None and not breaker.released:
-        return True
-    if not chunk.held or task is None:
-        return False
-    return submission.tasks[task].config_id not in store.submissions.released(submission.id)
+    if not submission.handed_over or (breaker is not None and not breaker.released):
+        return lambda chunk, task: True
+    released = store.submissions.released(submission.id)
+    return lambda chunk, task: chunk.held and task is not None and submission.tasks[task].config_id not in released
 
 
 def mend(
@@ -68,8 +67,10 @@ def _held(store: ResultsFolder, submission: Submission, chunk: Chunk, answer: Qu
     """The jobs of `chunk` that are held and should not be."""
     entries = answer.tasks_of(chunk.job_name)
     suspects = {job: e for job, e in entries.items() if e[0] == "PENDING" and e[1] in (HELD_BY_USER, LAUNCH_FAILED)}
-    tasks = dict(zip(chunk.jobs, chunk.tasks or [None], strict=True)) if suspects else {}
-    return {job: e for job, e in suspects.items() if not may_be_held(store, submission, chunk, tasks[job])}
+    if not suspects:
+        return {}
+    tasks, waits = dict(zip(chunk.jobs, chunk.tasks or [None], strict=True)), expected(store, submission)
+    return {job: entry for job, entry in suspects.items() if not waits(chunk, tasks[job])}
 
 
 def _mended(submission: Submission, held: Entries, before: Entries, controller: str) -> Entries:

@@ -6,7 +6,7 @@ time, and the pause between calls grows. Without accounting, sacct is called onl
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from jobs.backends.formats import task_ids
@@ -40,11 +40,20 @@ def task_states(
         snapshot = holds.mend(store, chunks, snapshot, answer) if not answer.failures else answer
         store.write_queue(snapshot)
     return {
-        (submission.id, task): _task_state(store, submission, chunk, task, snapshot)
-        for submission, chunk in chunks
+        (submission.id, task): _task_state(submission, chunk, task, snapshot, waits)
+        for submission, chunk, waits in _with_expected(store, chunks, snapshot)
         for task in chunk.tasks
         if not (submission.exported and not chunk.job_id)  # it is unknown whether its script was submitted
     }
+
+
+def _with_expected(
+    store: ResultsFolder, chunks: Iterable[tuple[Submission, Chunk]], snapshot: QueueSnapshot
+) -> Iterator[tuple[Submission, Chunk, holds.Expected]]:
+    """Each chunk with `holds.expected`, which is read from files only where a task is held."""
+    for submission, chunk in chunks:
+        held = any(entry[1] == HELD_BY_USER for entry in snapshot.tasks_of(chunk.job_name).values())
+        yield submission, chunk, holds.expected(store, submission) if held else lambda chunk, task: False
 
 
 def _query(snapshot: QueueSnapshot, chunks: Sequence[tuple[Submission, Chunk]], now: float) -> QueueSnapshot:
@@ -101,7 +110,7 @@ def _query_sacct(jobs: Sequence[tuple[str, str, str]]) -> dict[tuple[str, str, s
 
 
 def _task_state(
-    store: ResultsFolder, submission: Submission, chunk: Chunk, task: int, snapshot: QueueSnapshot
+    submission: Submission, chunk: Chunk, task: int, snapshot: QueueSnapshot, waits: holds.Expected
 ) -> TaskState:
     job, answered_at = chunk.job_of(task), snapshot.time_of(chunk.job_name)
     as_of = answered_at if snapshot.failures else None
@@ -111,8 +120,7 @@ def _task_state(
     entry = snapshot.tasks_of(chunk.job_name).get(job)
     if entry is not None:
         word, reason, node = entry
-        may_be_held = reason == HELD_BY_USER and holds.may_be_held(store, submission, chunk, task)
-        return describe(submission.id, submission.sweep, job, word, reason, node, as_of, may_be_held)
+        return describe(submission.id, submission.sweep, job, word, reason, node, as_of, waits(chunk, task))
     if snapshot.failures:
         return TaskState(submission.id, "unknown", "Slurm does not answer", job=job, as_of=as_of)
     return TaskState(submission.id, "gone", "Slurm no longer knows its job", job=job)
