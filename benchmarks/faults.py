@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -28,7 +29,8 @@ def main() -> int:
 
     def attempt(name: str) -> str:
         # a cluster of its own for each: some leave nodes drained behind
-        conf = slurm_cluster.start(settings=slurm_cluster.Settings(accounting=options.accounting))
+        wanted = FAULTS[name].settings
+        conf = slurm_cluster.start(settings=replace(wanted, accounting=wanted.accounting or options.accounting))
         try:
             with tempfile.TemporaryDirectory(prefix="sweeps-fault-") as folder:
                 return FAULTS[name].try_it(Sweeps(Path(folder), conf))

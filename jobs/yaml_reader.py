@@ -54,9 +54,12 @@ class Entry:
             raise self.error(f"{self.name}: {self.text()!r} is neither true nor false")
         return words[self.text().lower()]
 
+    def is_list(self) -> bool:
+        return isinstance(self.node, yaml.SequenceNode)
+
     def items(self) -> list[Entry]:
         """The elements of a list."""
-        if not isinstance(self.node, yaml.SequenceNode):
+        if not self.is_list():
             raise self.error(f"{self.name}: give a list here, such as [1, 2]")
         return [Entry(child, self.file, self.name) for child in self.node.value]
 

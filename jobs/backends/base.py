@@ -230,8 +230,18 @@ class Backend(ABC):
         """Hold the pending tasks of `submission`. Returns their number. Raises `NoResponse`."""
         return 0
 
+    def held(self, submission: Submission) -> list[str] | None:
+        """The jobs of `submission` that start only after a release, whoever held them; None if the backend does not
+        tell. Raises `NoResponse`."""
+        return None
+
     def release(self, jobs: Sequence[str]) -> None:  # noqa: B027 - nothing is ever held by default
         """Release held `jobs`. Raises `NoResponse` if one stays held."""
+
+    def exclude(self, submission: Submission, nodes: Sequence[str]) -> bool:
+        """Keep the pending tasks of `submission` off `nodes`; False if the backend cannot, or no other node is left.
+        Raises `NoResponse`."""
+        return False
 
     def log_paths(self, store: ResultsFolder, submission: Submission, task: int) -> list[Path]:
         """Paths of the logs of a task, stdout before stderr. Some may not exist."""

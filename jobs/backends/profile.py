@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from jobs import yaml_reader
+from jobs.backends import formats
 from jobs.yaml_reader import Entry
 from sweepwise.core.errors import JobsError, near
 
-_TIME = re.compile(r"(?:(?P<days>\d+)-)?(?P<hours>\d+):(?P<minutes>[0-5]?\d)(?::(?P<seconds>[0-5]?\d))?")
 _WORD = re.compile(r"[A-Za-z0-9_.:/+@,=-]+")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _FOLDER = re.compile(r"[A-Za-z0-9_./:+@={}$-]+")  # variables, no commands
@@ -29,9 +29,11 @@ _OWNED = {
 }  # fmt: skip
 # sbatch options that the program sets itself
 _FORBIDDEN = (
-    "job-name", "output", "error", "open-mode", "wrap", "chdir", "export", "nodes", "ntasks", "hold", "requeue",
-    "no-requeue", "dependency", "parsable", "wait", "test-only",
+    "job-name", "output", "error", "open-mode", "wrap", "chdir", "export", "nodes", "ntasks", "ntasks-per-node",
+    "hold", "requeue", "no-requeue", "dependency", "parsable", "wait", "test-only", "clusters", "cluster-constraint",
+    "uid", "gid", "help", "usage", "version",
 )  # fmt: skip
+_CLUSTER_VARIABLES = ("SLURM_CONF", "SLURM_CLUSTERS", "SBATCH_CLUSTERS", "SQUEUE_CLUSTERS", "SCANCEL_CLUSTERS")
 _GPU_REQUESTS = ("gpus-per-node", "gres")
 DEFAULT = "gpu"  # the profile for clusters
 _RENDERERS = ("disabled", "egl", "osmesa", "glfw")
@@ -41,7 +43,8 @@ _RENDERERS = ("disabled", "egl", "osmesa", "glfw")
 class Profile:
     """The resources that a task requests from a cluster.
 
-    gpu_request: the sbatch option that requests GPUs. time_min: time limit in minutes. mem_gb: memory per task.
+    gpu_request: the sbatch option that requests GPUs. time_min: time limit in minutes, None for none. mem_gb: memory
+    per task.
     checkpoint_signal_s: how many seconds before the time limit the task receives the signal to checkpoint.
     max_parallel: tasks at a time. max_submit: largest number of tasks that a user may have in the queue. scratch,
     compile_cache: folders, in which the job's variables are expanded. activate, setup: shell lines that run unchanged
@@ -54,7 +57,7 @@ class Profile:
     gpu_request: str = "gpus-per-node"
     cpus: int = 1
     mem_gb: float | None = None
-    time_min: int = 1440
+    time_min: int | None = 1440
     partition: str | None = None
     account: str | None = None
     qos: str | None = None
@@ -71,6 +74,10 @@ class Profile:
     env: Mapping[str, str] = field(default_factory=dict)
     setup: tuple[str, ...] = ()
     sbatch: Mapping[str, str | bool] = field(default_factory=dict)
+
+    @property
+    def excluded_nodes(self) -> list[str]:
+        return formats.node_names(self.exclude) if self.exclude else []
 
 
 def own_folder() -> Path:
@@ -118,7 +125,7 @@ def lasting(name: str | None) -> str | None:
 
 def for_report(profile: Profile) -> Profile:
     """The profile of the job that writes the report, derived from `profile` of the tasks."""
-    return dataclasses.replace(profile, gpus=0, gpu_type=None, cpus=1, time_min=min(profile.time_min, 60))
+    return dataclasses.replace(profile, gpus=0, gpu_type=None, cpus=1, time_min=min(profile.time_min or 60, 60))
 
 
 def _profile(root: Entry, name: str, options: Sequence[str]) -> Profile:
@@ -193,35 +200,41 @@ def _count(low: int) -> Callable[[Entry], int]:
 
 
 def _gigabytes(entry: Entry) -> float:
-    try:
-        number = float(entry.text())
-    except ValueError:
-        number = 0.0
+    number = formats.gigabytes(entry.text(), unit="G")
     if not 0 < number < 1e6:
-        raise entry.error(f"{entry.name}={entry.text()!r}: give gigabytes as a number above 0, such as 16")
+        raise entry.error(
+            f"{entry.name}={entry.text()!r}: give gigabytes as a number above 0, such as 16, or with a unit, such as 1T"
+        )
     return number
 
 
-def minutes(text: str) -> int:
-    """The minutes of a time as Slurm writes it, rounded up. Raises `ValueError`."""
-    match = _TIME.fullmatch(text)
-    if text.isdigit():
-        return int(text)
-    if match is None:
-        raise ValueError("give minutes, hours:minutes:seconds or days-hours:minutes:seconds")
-    part = {name: int(value or 0) for name, value in match.groupdict().items()}
-    return (part["days"] * 24 + part["hours"]) * 60 + part["minutes"] + (part["seconds"] > 0)
-
-
-def _minutes(entry: Entry) -> int:
+def _minutes(entry: Entry) -> int | None:
     text = entry.text()
     try:
-        total = minutes(text)
+        total = formats.minutes(text)
     except ValueError as error:
         raise entry.error(f"time={text!r}: {error}") from None
-    if total < 1:
+    if total == 0:
         raise entry.error(f"time={text!r}: must be at least a minute")
     return total
+
+
+def _list_of(read: Callable[[Entry], str]) -> Callable[[Entry], str]:
+    """A list as Slurm writes it, `a,b`, or as a list of YAML."""
+
+    def read_list(entry: Entry) -> str:
+        return ",".join(map(read, entry.items())) if entry.is_list() else read(entry)
+
+    return read_list
+
+
+def _nodes(entry: Entry) -> str:
+    text = _value(entry)
+    try:
+        formats.node_names(text)
+    except ValueError as error:
+        raise entry.error(f"{entry.name}={text!r}: {error}") from None
+    return text
 
 
 def _environment(entry: Entry) -> dict[str, str]:
@@ -229,6 +242,8 @@ def _environment(entry: Entry) -> dict[str, str]:
     for key, value in entry.mapping().items():
         if not _VARIABLE.fullmatch(key):
             raise value.error(f"env: {key!r} is no name of a variable")
+        if key in _CLUSTER_VARIABLES:
+            raise value.error(f"env: {key!r} would send jobs to another cluster; submit on that cluster")
         values[key] = _line(value)
     return values
 
@@ -237,20 +252,22 @@ def _options(entry: Entry) -> dict[str, str | bool]:
     values: dict[str, str | bool] = {}
     for raw, value in entry.mapping().items():
         key = raw.removeprefix("--").replace("_", "-")
-        if key in _OWNED:
-            raise value.error(f"sbatch: {raw!r} has a key of its own here; use {_OWNED[key]}")
-        if key in _FORBIDDEN or not _OPTION.fullmatch(key):
+        # sbatch takes any unambiguous beginning of an option's name for the option
+        owned = next((name for name in _OWNED if name.startswith(key)), None)
+        if owned is not None:
+            raise value.error(f"sbatch: {raw!r} has a key of its own here; use {_OWNED[owned]}")
+        if any(name.startswith(key) for name in _FORBIDDEN) or not _OPTION.fullmatch(key):
             raise value.error(f"sbatch: {raw!r} cannot be set here")
         values[key] = True if _value(value).lower() == "true" else _value(value)
     return values
 
 
 _READERS: dict[str, Callable[[Entry], Any]] = {
-    "partition": _word,
+    "partition": _list_of(_word),
     "account": _word,
     "qos": _word,
     "constraint": _value,
-    "exclude": _value,
+    "exclude": _list_of(_nodes),
     "gpus": _count(0),
     "gpu_type": _word,
     "gpu_request": _one_of(_GPU_REQUESTS),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import re
@@ -15,17 +16,17 @@ from pathlib import Path
 from typing import Any
 
 from jobs import process
-from jobs.backends import profile as profiles
+from jobs.backends import formats
+from jobs.backends.base import NoResponse
 from jobs.backends.profile import Profile
-from jobs.backends.slurm import batch_script, commands, job_environment
+from jobs.backends.slurm import batch_script, commands, job_environment, programs
 from jobs.doctor import probe
 from jobs.results.results_folder import ResultsFolder
 from sweepwise.core.atomic import write_bytes
 from sweepwise.core.errors import JobsError
 
-_COMMAND_TIMEOUT_S = 20.0
-_GPUS = re.compile(r"gpu:(?:(?P<type>[A-Za-z0-9_.-]+):)?(?P<count>\d+)")
 _GRACE = re.compile(r"^PartitionName=(\S+) .*?\bGraceTime=(\d+)", re.M)
+_PROBE_MIN = 15
 _HOURS = 12  # time limit of a first profile, if the partition allows it
 
 
@@ -106,7 +107,7 @@ def cluster() -> Iterator[CheckResult]:
     requeue = settings.get("JobRequeue") == "1"
     yield CheckResult("requeue", "on" if requeue else "off for jobs that do not ask; ours do", True)
     yield CheckResult("preemption", _format_settings(settings, "PreemptMode", "PreemptType", "KillWait"))
-    listing = process.run_quietly(["scontrol", "show", "partition", "--oneliner"], _COMMAND_TIMEOUT_S) or ""
+    listing = programs.run_quietly(["scontrol", "show", "partition", "--oneliner"]) or ""
     grace_text = ", ".join(f"{name} {seconds} s" for name, seconds in _GRACE.findall(listing))
     yield CheckResult("grace time", grace_text or "unknown")  # seconds between the preemption signal and the kill
     yield from _accounting(settings)
@@ -122,17 +123,16 @@ def _format_settings(settings: dict[str, str], *names: str) -> str:
 
 def _accounting(settings: dict[str, str]) -> Iterator[CheckResult]:
     storage_type = settings.get("AccountingStorageType", "")
-    answer = process.run_quietly(["sacct", "--noheader", "--allocations", "--format=JobID"], _COMMAND_TIMEOUT_S)
+    answer = programs.run_quietly(["sacct", "--noheader", "--allocations", "--format=JobID"])
     if answer is None:
         storage = storage_type.rpartition("/")[2] or "unknown"
         text = f"sacct does not answer ({storage}): states come from squeue, the logs and the runs"
         yield CheckResult("accounting", text)
         return
     yield CheckResult("accounting", "sacct answers", True)
-    format_option = "format=Account,Partition,QOS,MaxJobs,MaxSubmit,GrpTRES"
-    rows = process.run_quietly(
-        ["sacctmgr", "-nP", "show", "assoc", f"user={process.user()}", format_option], _COMMAND_TIMEOUT_S
-    )
+    association = [f"cluster={settings.get('ClusterName', '')}", f"user={process.user()}"]
+    columns = "format=Account,Partition,QOS,MaxJobs,MaxSubmit,GrpTRES"
+    rows = programs.run_quietly(["sacctmgr", "-nP", "show", "assoc", *association, columns])
     for row in (rows or "").splitlines():
         account, partition, qos, jobs, submit, tres = [*row.split("|"), *[""] * 6][:6]
         limits = {"partition": partition, "qos": qos, "at a time": jobs, "in the queue": submit, "together": tres}
@@ -142,30 +142,26 @@ def _accounting(settings: dict[str, str]) -> Iterator[CheckResult]:
 
 def partitions() -> list[Partition]:
     """The partitions that are up, the default one first."""
-    listing = process.run_quietly(["sinfo", "--noheader", "--format=%P|%l|%D|%c|%m|%G|%a"], _COMMAND_TIMEOUT_S) or ""
+    listing = programs.run_quietly(["sinfo", "--noheader", "--format=%P|%l|%D|%c|%m|%G|%a"]) or ""
     available = []
     for line in listing.splitlines():
-        name, limit, nodes, cpus, memory, gres, up = [*line.split("|"), *[""] * 7][:7]
-        gpus = _GPUS.search(gres)
+        if line.count("|") != 6:
+            continue  # a wrapper's banner
+        name, limit, nodes, cpus, memory, gres, up = line.split("|")
+        gpus, gpu_type = formats.gpus(gres)
         if up == "up":
             available.append(
                 Partition(
-                    name.rstrip("*"), name.endswith("*"), _parse_minutes(limit), _parse_number(nodes),
-                    _parse_number(cpus), _parse_number(memory) / 1024, int(gpus["count"]) if gpus else 0,
-                    (gpus["type"] or "") if gpus else "",
+                    name.rstrip("*"), name.endswith("*"), _parse_minutes(limit), formats.count(nodes) or 0,
+                    formats.count(cpus) or 0, formats.gigabytes(memory, unit="M"), gpus, gpu_type,
                 )
             )  # fmt: skip
     return sorted(available, key=lambda p: not p.default)
 
 
-def _parse_number(text: str) -> int:
-    """Parse `4+`, which sinfo writes if nodes differ, as 4."""
-    return int(re.sub(r"\D", "", text) or 0)
-
-
 def _parse_minutes(limit: str) -> int | None:
     try:
-        return profiles.minutes(limit)
+        return formats.minutes(limit)
     except ValueError:
         return None
 
@@ -184,29 +180,41 @@ def try_a_job(
 ) -> Iterator[CheckResult]:
     """Submit `probe` as a job, send it SIGUSR2 and requeue it; yields a row per step. Removes the job and its files."""
     store.prepare()
+    profile = _within_limits(profile)
     folder = store.root / f".probe.{uuid.uuid4().hex}"
     folder.mkdir(mode=0o700)
-    job = None
+    name = f"sweeps-probe-{folder.name[-8:]}"
     try:
         script = folder / "probe.sh"
         command = shlex.join([*process.python(), "-u", "-m", "jobs.doctor.probe", str(folder)])
-        name = f"sweeps-probe-{folder.name[-8:]}"
         write_bytes(script, batch_script.script(profile, name, command, code=process.ROOT, folder=folder).encode())
-        job = commands.sbatch(script, [])
-        commands.release([job])
+        try:
+            commands.sbatch(script, [])
+            job = commands.find(name, time.time())
+            if job is None:
+                raise NoResponse("sbatch took a job and squeue does not list it")
+            commands.release([job])
+        except JobsError as error:
+            yield CheckResult("job", str(error), False, "change the profile, or name another with --profile")
+            return
         yield from _probe_steps(folder, job, patience_s, pause)
     finally:
-        if job is not None:
-            process.run_quietly(["scancel", job], _COMMAND_TIMEOUT_S)
+        programs.run_quietly(["scancel", f"--name={name}", f"--user={process.user()}"])
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _within_limits(profile: Profile) -> Profile:
+    """`profile` with no more time than the probe takes and its partition gives."""
+    wanted = profile.partition.split(",") if profile.partition else None
+    chosen = [p for p in partitions() if (p.name in wanted if wanted else p.default)]
+    times = [profile.time_min, _PROBE_MIN, *(p.limit_min for p in chosen)]
+    return dataclasses.replace(profile, time_min=min(minutes for minutes in times if minutes), checkpoint_signal_s=10)
 
 
 def _probe_steps(folder: Path, job: str, patience_s: float, pause: Callable[[float], None]) -> Iterator[CheckResult]:
     started = time.monotonic()
     if not _wait_for_file(folder / probe.FACTS, patience_s, pause):
-        queue_state = (
-            process.run_quietly(["squeue", "-h", "-j", job, "-o", "%T %r"], _COMMAND_TIMEOUT_S) or ""
-        ).strip()
+        queue_state = (programs.run_quietly(["squeue", "-h", "-j", job, "-o", "%T %r"]) or "").strip()
         log = "".join(path.read_text(errors="replace")[-300:] for path in folder.glob("*_log.err"))
         advice = " ".join(log.split()) or "give it more time with --patience"
         yield CheckResult(
@@ -215,7 +223,7 @@ def _probe_steps(folder: Path, job: str, patience_s: float, pause: Callable[[flo
         return
     yield CheckResult("job", f"began and wrote to the results folder after {time.monotonic() - started:.0f} s", True)
     yield from machine(json.loads((folder / probe.FACTS).read_text()), "job")
-    process.run_quietly(["scancel", "--signal=USR2", job], _COMMAND_TIMEOUT_S)
+    programs.run_quietly(["scancel", "--signal=USR2", job])
     signalled = _wait_for_file(folder / probe.TOLD, patience_s, pause)
     advice = "" if signalled else "checkpoints are written on a timer only; choose a shorter checkpoint interval"
     yield CheckResult("signals", "arrive" if signalled else "SIGUSR2 did not arrive", signalled, advice)

@@ -1,14 +1,18 @@
 """The lock on a results folder, held by the one command that changes its views, configurations or submissions.
 
 A lock is a numbered file, claimed by exclusive creation and never removed. The newest one is held until its file
-records the end, its process is gone or, for a holder on another host, it was not renewed for `SILENT_S` seconds. flock
-is not reliable on network file systems, and if stale files were removed, two processes could both take the lock.
+records the end, its process is gone or, for a holder on another host, it did not change for `SILENT_S` seconds while
+this process waited: clocks of hosts differ, so no time of another host is compared with ours. A holder renews its lock
+every `RENEW_S` seconds. flock is not reliable on network file systems, and if stale files were removed, two processes
+could both take the lock.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import sys
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -18,9 +22,11 @@ from jobs.results.records import Worker
 from jobs.results.results_folder import ResultsFolder
 from sweepwise.core.errors import JobsError
 
-SILENT_S = 600.0
+SILENT_S = 45.0
+RENEW_S = 10.0
 _WRITING_S = 20.0  # after this, a lock file without a record belongs to a holder that was killed while it wrote it
 _WAIT_S = 120.0
+_SAY_AFTER_S = 1.0
 _POLL_S = 0.1
 
 
@@ -37,38 +43,83 @@ class Lock:
             raise JobsError("this command was silent for so long that another one took over; look at `sweeps status`")
         self.store.write_lock(self.number, _this_process())
 
+    @contextlib.contextmanager
+    def renewed(self) -> Iterator[None]:
+        """Renews the lock inside the block, in a thread of its own, until another process takes it over."""
+        ended = threading.Event()
+
+        def renew() -> None:
+            with contextlib.suppress(JobsError, OSError):
+                while not ended.wait(RENEW_S):
+                    self.renew()
+
+        thread = threading.Thread(target=renew, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+
 
 @contextlib.contextmanager
 def alone(store: ResultsFolder, wait_s: float = _WAIT_S) -> Iterator[Lock]:
-    """Hold the lock inside the block. Raises `JobsError` if another process holds it for more than `wait_s` seconds."""
-    deadline = time.monotonic() + wait_s
-    while (number := _claim(store)) is None:
-        if time.monotonic() >= deadline:
-            holder = store.newest_lock()[1]
-            who = f"process {holder.pid} on {holder.host}" if holder else "another process"
-            raise JobsError(f"{who} is submitting to {store.root}; try again when it has ended")
+    """Hold the lock inside the block. Says on stderr for whom it waits. Raises `JobsError` if another process holds it
+    for more than `wait_s` seconds."""
+    begun = time.monotonic()
+    observer, told = _Observer(), False
+    while (number := _claim(store, observer)) is None:
+        waited = time.monotonic() - begun
+        if waited >= wait_s:
+            raise JobsError(f"{_holder(store)} is submitting to {store.root}; try again when it has ended")
+        if waited >= _SAY_AFTER_S and not told:
+            told = True
+            print(
+                f"waiting for {_holder(store)}, which is submitting to {store.root}; one on another host that ended "
+                f"without a word is waited for {SILENT_S:.0f} s",
+                file=sys.stderr,
+            )
         time.sleep(_POLL_S)
+    lock = Lock(store, number)
     try:
-        yield Lock(store, number)
+        with lock.renewed():
+            yield lock
     finally:
         store.write_lock(number, replace(_this_process(), ended=time.time()))
 
 
-def _claim(store: ResultsFolder) -> int | None:
-    number, holder, age = store.newest_lock()
-    if number and _is_held(holder, age):
+def _holder(store: ResultsFolder) -> str:
+    holder = store.newest_lock()[1]
+    return process.printable(f"process {holder.pid} on {holder.host}") if holder else "another process"
+
+
+class _Observer:
+    """Tells for how long the newest lock has not changed, by the clock of this process."""
+
+    def __init__(self) -> None:
+        self._seen: tuple[int, Worker | None] | None = None
+        self._since = 0.0
+
+    def unchanged_s(self, number: int, holder: Worker | None) -> float:
+        if self._seen != (number, holder):
+            self._seen, self._since = (number, holder), time.monotonic()
+        return time.monotonic() - self._since
+
+
+def _claim(store: ResultsFolder, observer: _Observer) -> int | None:
+    number, holder = store.newest_lock()
+    if number and _is_held(holder, observer.unchanged_s(number, holder)):
         return None
     return number + 1 if store.claim_lock(number + 1, _this_process()) else None
 
 
-def _is_held(holder: Worker | None, age: float) -> bool:
-    """age: seconds since the lock was written."""
+def _is_held(holder: Worker | None, unchanged_s: float) -> bool:
     if holder is None:
-        return age < _WRITING_S
+        return unchanged_s < _WRITING_S
     if holder.ended is not None:
         return False
     if holder.host != process.host():
-        return age < SILENT_S
+        return unchanged_s < SILENT_S
     return process.alive(holder.pid, holder.pid_start)
 
 

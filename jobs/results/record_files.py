@@ -65,6 +65,8 @@ def _value(hint: Any, value: Any, name: str) -> Any:
     if origin is list and isinstance(value, list):
         return [_value(arguments[0], item, name) for item in value]
     if origin is dict and isinstance(value, dict):
+        if dataclasses.is_dataclass(arguments[1]):
+            return {key: _decode(arguments[1], item) for key, item in value.items()}
         return value
     if dataclasses.is_dataclass(hint):
         return _decode(hint, value)

@@ -292,6 +292,13 @@ class Chunk:
     def tasks(self) -> range:
         return range(self.start, self.start + self.count)
 
+    @property
+    def jobs(self) -> list[str]:
+        """The job ids of its tasks, of the report job if it has none; empty while there is no id."""
+        if not self.job_id:
+            return []
+        return [f"{self.job_id}_{index}" for index in range(self.count)] if self.count > 1 else [self.job_id]
+
     def job_of(self, task: int) -> str | None:
         """The job id of `task`; None for a task of another chunk, and while there is no id."""
         if not self.job_id or task not in self.tasks:
@@ -309,7 +316,8 @@ class Submission:
     if they run from the live code. agent, agent_code: reference to what is trained and hash of the copy of its code,
     both "" for the packaged agent. program: as in `AgentFile`. evaluation: what its tasks evaluate
     (`jobs.results.evaluations.EvaluationSpec`), empty where they train.
-    handed_over: the hand-over is complete. problem: why the hand-over failed, else "".
+    handed_over: the hand-over is complete. problem: why the hand-over failed, else "". controller: when Slurm's
+    controller had started that was told to release its jobs, in the controller's own words; "" if it is unknown.
     """
 
     id: str
@@ -334,6 +342,7 @@ class Submission:
     evaluation: dict[str, Any] = field(default_factory=dict)
     handed_over: bool = False
     problem: str = ""
+    controller: str = ""
 
     def job_of(self, task: int) -> str | None:
         """The Slurm job id of `task`; None if there is none."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import re
 import shutil
-import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -136,17 +135,13 @@ class ResultsFolder:
     def lock_path(self, number: int) -> Path:
         return self.root / "locks" / f"{number:03d}.json"
 
-    def newest_lock(self) -> tuple[int, Worker | None, float]:
-        """Its number (0 if there is none), holder (None while it is being written) and seconds since it was written."""
+    def newest_lock(self) -> tuple[int, Worker | None]:
+        """Its number (0 if there is none) and holder (None while it is being written)."""
         number = max(numbers_in(self.root / "locks"), default=0)
         path = self.lock_path(number)
-        try:
-            age = time.time() - path.stat().st_mtime
-        except FileNotFoundError:
-            return number, None, 0.0
-        holder = self.reader.read(path, Worker)
+        holder = self.reader.read(path, Worker) if number else None
         self.problems.pop(path, None)
-        return number, holder, age
+        return number, holder
 
     def claim_lock(self, number: int, holder: Worker) -> bool:
         """Claim lock `number`; False if it was claimed before."""

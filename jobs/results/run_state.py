@@ -18,9 +18,13 @@ STATES: tuple[State, ...] = (
 )  # fmt: skip
 ACTIVE: frozenset[State] = frozenset({"pending", "stuck", "running", "stalled"})
 # Why a run is neither done nor active, "" where its state says enough. unknown: its process ended and nothing says why.
+# not-begun: its task ended before the run began, which may be due to the node. limit: it waits, and not only for its
+# turn.
 Cause = Literal[
-    "", "error", "no-metrics", "oom", "timeout", "node-fail", "preempted", "cancelled", "diverged", "stopped", "unknown"
-]
+    "", "error", "limit", "not-begun", "no-metrics", "oom", "timeout", "node-fail", "preempted", "cancelled",
+    "diverged", "stopped", "unknown",
+]  # fmt: skip
+NOT_BEGUN = "not-begun"
 # Causes outside the run: it continues from its checkpoint when it is submitted again.
 _EXTERNAL_CAUSES = ("timeout", "node-fail", "preempted", "cancelled")
 _STATES_AFTER_PRUNING = ("interrupted", "lost", "failed", "new")  # states that pruning may have caused
@@ -93,7 +97,7 @@ def run_state(run: RunRecord, task: TaskState | None, now: float, before: TaskSt
     if attempt is not None and run.outcome is None and _open_is_alive(run, attempt, task if started else before, now):
         return _running(run, attempt, now, as_of)
     if task is not None and task.word in ("pending", "stuck"):
-        return RunState("stuck" if task.word == "stuck" else "pending", task.reason, "", as_of)
+        return RunState("stuck" if task.word == "stuck" else "pending", task.reason, task.cause, as_of)
     stopped = run.outcome is not None and run.outcome.state == "interrupted"
     if started and stopped and task is not None and task.word == "running":  # it is about to end, or was just restarted
         return RunState("pending", "between two attempts", "", as_of)
@@ -172,4 +176,5 @@ def _never_started(task: TaskState) -> RunState:
         return RunState("interrupted", f"{task.reason} before it began", task.cause)
     if task.word == "gone" or task.cause in _EXTERNAL_CAUSES:
         return RunState("lost", f"{task.reason}, and it never began", task.cause)
-    return RunState("failed", task.reason or "its task ended before the run began; see the log", task.cause or "error")
+    cause = task.cause if task.cause == "oom" else NOT_BEGUN
+    return RunState("failed", task.reason or "its task ended before the run began; see the log", cause)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from jobs.results.record_files import CONFIG_ID, RecordReader, encode, names_in
@@ -13,6 +14,22 @@ from sweepwise.core.errors import JobsError
 
 _CANCELLED = re.compile(r"\d{3,9}\.cancelled")
 _SUBMISSION = re.compile(r"[0-9]{8}-[0-9]{6}-[0-9]{3}-[A-Za-z0-9_.-]+")
+
+
+@dataclass(frozen=True)
+class ExcludedNode:
+    """tasks: that ended on the node before their runs began, for `reason`. time: unix seconds."""
+
+    tasks: int
+    reason: str
+    time: float
+
+
+@dataclass(frozen=True)
+class ExcludedNodes:
+    """submissions/<id>/excluded.json: nodes that the pending tasks are kept off, by name."""
+
+    nodes: dict[str, ExcludedNode] = field(default_factory=dict)
 
 
 class Submissions:
@@ -87,6 +104,12 @@ class Submissions:
 
     def read_breaker(self, submission: str) -> CircuitBreaker | None:
         return self._reader.read(self.breaker_path(submission), CircuitBreaker)
+
+    def read_excluded(self, submission: str) -> ExcludedNodes:
+        return self._reader.read(self.folder(submission) / "excluded.json", ExcludedNodes) or ExcludedNodes()
+
+    def write_excluded(self, submission: str, excluded: ExcludedNodes) -> None:
+        write_json(self.folder(submission) / "excluded.json", encode(excluded))
 
     def log_folder(self, submission: str) -> Path:
         return self.folder(submission) / "logs"

@@ -15,14 +15,16 @@ from dataclasses import dataclass, field, replace
 from jobs import process
 from jobs.backends import registry
 from jobs.results.attempts import RunRef
-from jobs.results.records import CircuitBreaker, Submission
+from jobs.results.records import CircuitBreaker, QueueSnapshot, Submission
 from jobs.results.results_folder import ResultsFolder
-from jobs.results.run_state import ACTIVE
+from jobs.results.run_state import ACTIVE, NOT_BEGUN
+from jobs.runs import nodes
 from jobs.runs.status import RunStatus, load_statuses
 from sweepwise.core.errors import JobsError
 from sweepwise.core.trainable import Progress
 
 TRIPS_AT = 3  # tasks
+LOOK_S = 60.0
 # Devices, ports, addresses and process ids differ between failures of the same kind.
 _NUMBER = re.compile(r"0x[0-9a-f]+|\d+")
 
@@ -108,15 +110,39 @@ def trip_breaker(store: ResultsFolder, submission: Submission, runs: Iterable[Ru
     return store.submissions.claim_breaker(submission.id, CircuitBreaker(*failures, held, time.time()))
 
 
+def _mind_failures(store: ResultsFolder, submission: Submission, runs: Sequence[RunStatus]) -> bool:
+    """Keep pending tasks off nodes on which tasks end before their runs begin, and hold them after repeated failures
+    elsewhere. Returns whether this call held them."""
+    excluded = nodes.exclude_failing(store, submission, runs)
+    elsewhere = [run for run in runs if not (run.state.cause == NOT_BEGUN and run.node in excluded)]
+    return trip_breaker(store, submission, elsewhere)
+
+
+def when_begun(store: ResultsFolder, submission: Submission) -> None:
+    """Called in a job that begins, for the tasks that end before their runs begin and cannot look themselves; all jobs
+    together look at most once in `LOOK_S` seconds. No error if the backend does not respond."""
+    answers = store.read_queue() or QueueSnapshot()
+    newest = max((answers.time_of(chunk.job_name) for chunk in submission.chunks), default=0.0)
+    if not _can_hold(submission) or time.time() - newest < LOOK_S:
+        return
+    try:
+        _mind_failures(store, submission, _runs_of(store, submission))
+    except JobsError as error:
+        print(error, flush=True)
+
+
+def _runs_of(store: ResultsFolder, submission: Submission) -> list[RunStatus]:
+    steps = {task.config_id: store.run_length(task.config_id) for task in submission.tasks}
+    runs = {RunRef(task.config_id, seed): steps[task.config_id] for task in submission.tasks for seed in task.seeds}
+    return [run for run in load_statuses(store, runs).values() if _belongs_to(run, submission)]
+
+
 def after_failure(store: ResultsFolder, submission: Submission) -> None:
     """Called in a job that failed: check for repeated failures. No error if the backend does not respond."""
     if not _can_hold(submission) or store.submissions.read_breaker(submission.id) is not None:
         return
-    steps = {task.config_id: store.run_length(task.config_id) for task in submission.tasks}
-    runs = {RunRef(task.config_id, seed): steps[task.config_id] for task in submission.tasks for seed in task.seeds}
-    statuses = load_statuses(store, runs).values()
     try:
-        if trip_breaker(store, submission, [run for run in statuses if _belongs_to(run, submission)]):
+        if _mind_failures(store, submission, _runs_of(store, submission)):
             print("the first tasks died alike: what waits is held; `sweeps status` says more", flush=True)
     except JobsError as error:
         print(error, flush=True)
@@ -140,9 +166,10 @@ def update_holds(store: ResultsFolder, runs: Sequence[RunStatus]) -> list[str]:
         if submission.user == process.user():
             try:
                 _release_healthy(store, submission, members)
-                trip_breaker(store, submission, members)
+                _mind_failures(store, submission, members)
             except JobsError as error:
                 notes.append(f"{submission.id}: {error}")
+        notes += nodes.describe_excluded(submission, store.submissions.read_excluded(submission.id).nodes)
         notes += _describe_holds(store, submission, members)
     return notes
 
@@ -198,13 +225,20 @@ def _is_blocked(store: ResultsFolder, run: RunStatus, active: Sequence[RunStatus
 
 
 def release_all(store: ResultsFolder, submissions: Iterable[Submission]) -> int:
-    """Release all held jobs of `submissions`. Returns how many submissions had held jobs. Raises `JobsError`."""
+    """Release all held jobs of `submissions`, whoever held them. Returns how many submissions had held jobs. Raises
+    `JobsError`."""
     count = 0
     for submission in submissions:
-        breaker, held = store.submissions.read_breaker(submission.id), held_jobs(store, submission)
-        if not held and (breaker is None or breaker.released):
+        if not _can_hold(submission) or not submission.handed_over:
             continue
-        registry.get(submission.backend).release([chunk.job_id for chunk in submission.chunks if chunk.job_id])
+        breaker, held = store.submissions.read_breaker(submission.id), held_jobs(store, submission)
+        jobs = registry.get(submission.backend).held(submission)
+        if not jobs and not held and (breaker is None or breaker.released):
+            continue
+        if jobs is None:
+            jobs = [chunk.job_id for chunk in submission.chunks if chunk.job_id]
+        if jobs:
+            registry.get(submission.backend).release(jobs)
         for config in held:
             store.submissions.mark_released(submission.id, config)
         if breaker is not None:

@@ -23,6 +23,9 @@ _SIGNS = (
     (re.compile(r"DUE TO NODE FAILURE|srun: error: Node failure on"), "node-fail", "its node failed"),
     (re.compile(r"DUE TO PREEMPTION"), "preempted", "another job took its node"),
     (re.compile(r"oom[-_ ]?kill|Out Of Memory|MemoryError|Cannot allocate memory", re.I), "oom", "out of memory"),
+    (re.compile(r"^sweeps: failed: (.*)"), "", r"`\1` failed"),
+    (re.compile(r"execve\(\): (\S+): No such file"), "", r"\1: No such file or directory on its node"),
+    (re.compile(r"No space left on device"), "", "No space left on device"),
     (re.compile(r"CUDA out of memory|CUDA error: out of memory|OutOfMemoryError"), "oom", GPU_MEMORY),
 )  # fmt: skip
 _TRACEBACK = "Traceback (most recent call last):"
@@ -74,8 +77,8 @@ def last_sign(text: str) -> tuple[str, str]:
     """(cause, text for the user) from the last line that shows why a task ended; empty strings if there is none."""
     for line in reversed(text.splitlines()):
         for sign, cause, words in reversed(_SIGNS):
-            if sign.search(line):
-                return cause, words
+            if match := sign.search(line):
+                return cause, match.expand(words)
     return "", ""
 
 

@@ -239,6 +239,16 @@ def _run_json(run: RunStatus) -> dict[str, Any]:
     }
 
 
+def waiting(runs: Iterable[RunStatus]) -> list[tuple[State, str, int]]:
+    """(state, reason, number) of the runs that do not start by themselves, or wait for more than their turn."""
+    states: Counter[tuple[State, str]] = Counter(
+        (run.state.state, run.state.reason)
+        for run in runs
+        if run.state.state == "stuck" or (run.state.state == "pending" and run.state.cause == "limit")
+    )
+    return [(state, reason, count) for (state, reason), count in states.most_common()]
+
+
 def failures(runs: Iterable[RunStatus]) -> list[tuple[str, list[RunStatus]]]:
     """Failed runs grouped by reason, the most frequent reason first."""
     groups: dict[str, list[RunStatus]] = {}

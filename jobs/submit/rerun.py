@@ -12,7 +12,8 @@ from jobs.backends import registry
 from jobs.backends.base import ExecutionOptions
 from jobs.results.attempts import RunRef
 from jobs.results.records import Submission
-from jobs.results.run_state import GPU_MEMORY, State
+from jobs.results.run_state import GPU_MEMORY, NOT_BEGUN, State
+from jobs.runs.nodes import failing_nodes
 from jobs.runs.select import SelectedRun
 from jobs.runs.status import RunStatus
 from jobs.submit.submit import PlannedRun
@@ -70,10 +71,14 @@ def batches(picked: Sequence[SelectedRun], wanted: Sequence[PlannedRun], changes
     """
     runs = {p.run.record.ref: p.run for p in picked}
     newest = max((r.submission for r in runs.values() if r.submission is not None), key=lambda s: s.id, default=None)
+    failing = sorted(failing_nodes(runs.values()))
     groups: dict[tuple[ExecutionOptions, str], set[RunRef]] = {}
     for choice in wanted:
         if choice.wanted:
-            groups.setdefault(_options(runs[choice.run], newest, changes), set()).add(choice.run)
+            options, note = _options(runs[choice.run], newest, changes)
+            if runs[choice.run].state.cause == NOT_BEGUN:
+                options, note = _exclude(failing, options, "where tasks ended before their runs began")
+            groups.setdefault((options, note), set()).add(choice.run)
     return [RerunGroup(frozenset(refs), options, note) for (options, note), refs in groups.items()]
 
 
@@ -126,16 +131,26 @@ def _after_timeout(run: RunStatus, options: ExecutionOptions) -> tuple[Execution
     if run.record.outcome is not None:
         return options, ""  # it saved a checkpoint in time and continues from there
     time_min = options.load_profile().time_min
+    if time_min is None:
+        return options, ""  # the limit is its partition's
     more = time_min * _MORE_TIME
     return _with(options, f"time={more}"), f"time={more} min instead of {time_min}: killed before its state was saved"
 
 
 def _after_node_failure(run: RunStatus, options: ExecutionOptions) -> tuple[ExecutionOptions, str]:
     node = run.said.node if run.said is not None else ""
-    if not _has_limits(options) or not node:
+    return _exclude([node] if node else [], options, "which failed")
+
+
+def _exclude(nodes: Sequence[str], options: ExecutionOptions, why: str) -> tuple[ExecutionOptions, str]:
+    if not _has_limits(options):
         return options, ""
-    nodes = options.load_profile().exclude
-    return _with(options, f"exclude={nodes},{node}" if nodes else f"exclude={node}"), f"not on {node}, which failed"
+    profile = options.load_profile()
+    new = [node for node in nodes if node not in profile.excluded_nodes]
+    if not new:
+        return options, ""
+    exclude = ",".join([*([profile.exclude] if profile.exclude else []), *new])
+    return _with(options, f"exclude={exclude}"), f"not on {', '.join(new)}, {why}"
 
 
 _FIXES: dict[str, Callable[[RunStatus, ExecutionOptions], tuple[ExecutionOptions, str]]] = {

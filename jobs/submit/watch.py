@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -12,6 +12,7 @@ from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextC
 from rich.text import Text
 
 from jobs.backends import registry
+from jobs.process import printable
 from jobs.results.attempts import RunRef
 from jobs.results.results_folder import ResultsFolder
 from jobs.results.run_state import ACTIVE, State, ending
@@ -40,11 +41,18 @@ def wait(store: ResultsFolder, choices: Sequence[PlannedRun], backend: str, cons
             statuses = load_statuses(store, steps, max_age_s=_ASK_SLURM_S)
             view.update(statuses)
             runs = list(statuses.values())
-            view.print_notes(canary.update_holds(store, runs))
+            view.print_notes([*canary.update_holds(store, runs), *_waited_for(runs)])
             now = time.time()
             if canary.blocked(store, runs) or not any(r.state.state in ACTIVE or ending(r.record, now) for r in runs):
                 return Counter(run.state.state for run in statuses.values())
             time.sleep(registry.get(backend).poll_s)
+
+
+def _waited_for(runs: Iterable[RunStatus]) -> list[str]:
+    """What the waiting runs wait for according to their backend, each reason once."""
+    tasks = (run.said for run in runs if run.said is not None and run.said.word in ("pending", "stuck"))
+    reasons = dict.fromkeys((task.word, task.reason) for task in tasks if task.reason)
+    return [f"waiting, {word}: {printable(reason)}" for word, reason in reasons]
 
 
 def watch_status(store: ResultsFolder, names: Sequence[str], by_run: bool, console: Console) -> None:

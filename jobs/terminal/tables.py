@@ -14,13 +14,14 @@ from rich.text import Text
 from jobs.planning.decisions import inherited
 from jobs.planning.expand import ExpandedSweep
 from jobs.planning.plan import Plan
+from jobs.process import printable
 from jobs.results.agents import RETURN
 from jobs.results.records import Import
 from jobs.results.results_folder import ResultsFolder
 from jobs.results.run_state import STATES, State
 from jobs.runs.evaluations import evaluations as evaluations_of
 from jobs.runs.evaluations import format_evaluation
-from jobs.runs.status import RunStatus, SweepStatus, counts, failures
+from jobs.runs.status import RunStatus, SweepStatus, counts, failures, waiting
 from jobs.terminal.table import Table
 from sweepwise.core.value_format import format_value
 
@@ -240,6 +241,7 @@ def status_tables(
         yield run_table(sweep, result) if by_run else configuration_table(sweep, result)
         yield counts_text(counts(sweep.runs))
         yield from _failure_lines(sweep)
+        yield from waiting_lines(sweep.runs)
         own = [evaluation for evaluation in submitted if evaluation.sweep == sweep.view.name]
         yield from (Text(line) for evaluation in own for line in format_evaluation(evaluation))
         yield Text()
@@ -257,6 +259,12 @@ def _failure_lines(sweep: SweepStatus) -> Iterable[Text]:
         yield Text.assemble(
             state_text("failed", len(runs)), f": {reason or 'no reason'}; `sweeps logs {runs[0].record.ref}`"
         )
+
+
+def waiting_lines(runs: Iterable[RunStatus]) -> Iterator[Text]:
+    """What runs wait for that do not start by themselves, or wait for more than their turn."""
+    for state, reason, count in waiting(runs):
+        yield Text.assemble(state_text(state, count), f": {printable(reason)}")
 
 
 def usage_table(reports: Sequence[Report]) -> Table:

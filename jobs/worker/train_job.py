@@ -23,7 +23,7 @@ from jobs.results.attempts import RunRef
 from jobs.results.evaluations import folder_of
 from jobs.results.records import Attempt, AttemptOutcome, CodeFile, Status, Submission
 from jobs.results.results_folder import ResultsFolder
-from jobs.results.run_state import attempt_alive, lost_shard
+from jobs.results.run_state import FRESH_S, attempt_alive, lost_shard
 from jobs.runs import canary
 from jobs.worker.agent import load_agent
 from sweepwise.core import trainable
@@ -31,6 +31,7 @@ from sweepwise.core.errors import JobsError
 from sweepwise.core.trainable import Progress, RunHandle, Settings, Trainable
 
 HEARTBEAT_S = 2.0
+MOST_CLOCK_SKEW_S = 3600.0  # a heartbeat of another host that is older than this is not waited for
 MOST_PREEMPTIONS = 3  # of a run that cannot resume
 TIME_LIMIT_SIGNAL = signal.SIGUSR2  # Slurm sends it before the time limit: checkpoint, then requeue
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)  # cancelled, preempted or Ctrl-C: checkpoint and end
@@ -86,6 +87,7 @@ class TrainJob:
             raise JobsError(f"task {self.task} of submission {self.submission} is not in {store.root}")
         code_snapshot.check(store, submission)
         store, runs = folder_of(store, submission), submission.tasks[self.task]
+        canary.when_begun(store, submission)
         execution = _runner(submission)(
             store,
             device="cuda" if submission.gpus else "cpu",
@@ -201,14 +203,18 @@ class AttemptRunner:
         return True
 
     def _is_alive(self, run: RunRef, attempt: Attempt, status: Status | None) -> bool:
-        """Whether the process of `attempt` is alive. A process on another host may have been killed just after its
-        last heartbeat, so this waits for the next heartbeat, until it is overdue."""
-        newest = status
-        while attempt_alive(attempt, newest, time.time()):
-            if attempt.host == process.host() or newest != status:
+        """Whether the process of `attempt` is alive. On another host it may have been killed just after its last
+        heartbeat, and that host's clock may differ: this waits for a new heartbeat for as long as one may take, by the
+        clock of this host."""
+        if attempt.host == process.host():
+            return attempt_alive(attempt, status, time.time())
+        begun = time.time()
+        if not attempt_alive(attempt, status, begun - MOST_CLOCK_SKEW_S):
+            return False
+        while time.time() - begun < FRESH_S:
+            if self.store.attempts.load(run, 0).status != status:
                 return True
             time.sleep(HEARTBEAT_S)
-            newest = self.store.attempts.load(run, 0).status
         return False
 
     def _claim(self, run: RunRef, code: CodeFile) -> Attempt:

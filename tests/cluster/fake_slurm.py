@@ -23,7 +23,14 @@ from typing import Any
 
 PROGRAMS = ("sbatch", "squeue", "sacct", "scontrol", "scancel", "srun", "sinfo", "sacctmgr")
 ENDED = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "OUT_OF_MEMORY", "NODE_FAIL", "BOOT_FAIL", "DEADLINE")
-CONFIG = {"MaxArraySize": "1001", "JobRequeue": "1", "MinJobAge": "300 sec", "KillWait": "5 sec", "ClusterName": "fake"}
+CONFIG = {
+    "MaxArraySize": "1001",
+    "JobRequeue": "1",
+    "MinJobAge": "300 sec",
+    "KillWait": "5 sec",
+    "ClusterName": "fake",
+    "BOOT_TIME": "2026-01-01T00:00:00",
+}
 
 PROGRAM = """\
 #!{python} -SE
@@ -42,7 +49,7 @@ class FakeSlurm:
         self.bin = folder / "bin"
         self.bin.mkdir(parents=True, exist_ok=True)
         if not (folder / "state.json").exists():
-            empty = {"next": 100, "tasks": [], "faults": [], "calls": [], "answers": {}, "accounting": True,
+            empty = {"next": 100, "tasks": [], "faults": [], "calls": [], "answers": [], "accounting": True,
                      "config": CONFIG}  # fmt: skip
             (folder / "state.json").write_text(json.dumps(empty))
         for name in PROGRAMS:
@@ -84,10 +91,10 @@ class FakeSlurm:
         with self.open() as state:
             state["faults"] += [[program, mode]] * times
 
-    def answer(self, program: str, text: str) -> None:
-        """What `program` prints, whatever it is asked."""
+    def answer(self, program: str, text: str, asked: str = "") -> None:
+        """What `program` prints where its arguments contain `asked`."""
         with self.open() as state:
-            state["answers"][program] = text
+            state["answers"] = [[program, asked, text], *state["answers"]]
 
     def configure(self, **values: str) -> None:
         """Lines of `scontrol show config`."""
@@ -116,7 +123,8 @@ def new_task(job: str, index: int | None, name: str, **values: Any) -> Task:
         "job": job, "index": index, "name": name, "user": user(), "state": "PENDING", "reason": "None", "node": "",
         "partition": "low", "exit": "0:0", "restarts": 0, "held": False, "throttle": 0, "purged": False, "script": "",
         "elapsed": "00:00:00", "elapsed_raw": 0, "max_rss": "", "total_cpu": "00:00:00", "req_mem": "1G", "cpus": 1,
-        "comment": "",
+        "comment": "", "submit": "2026-01-01T00:00:00", "exclude": "",
+        "account": "lab", "qos": "normal",
     }  # fmt: skip
     unknown = set(values) - set(task)
     assert not unknown, f"a task has no {unknown}"
@@ -178,7 +186,9 @@ def main(folder: str, argv: list[str]) -> int:
             if mode == "refuse":
                 raise Refused("Batch job submission failed: Invalid qos specification")
             if mode != "before":
-                done = state["answers"].get(program)
+                asked = " ".join(arguments)
+                said = (text for name, words, text in state["answers"] if name == program and words in asked)
+                done = next(said, None)
                 done = RUN[program](state, arguments) if done is None else done
     except Refused as error:
         sys.stderr.write(f"{program}: error: {error}\n")
@@ -230,7 +240,9 @@ SQUEUE: dict[str, Callable[[Task], str]] = {
     "j": lambda t: t["name"], "i": task_id, "T": lambda t: t["state"], "r": lambda t: t["reason"],
     "u": lambda t: t["user"], "N": lambda t: t["node"], "P": lambda t: t["partition"], "M": lambda t: t["elapsed"],
     "A": lambda t: t["job"], "F": lambda t: t["job"], "K": lambda t: "N/A" if t["index"] is None else str(t["index"]),
-    "k": lambda t: t["comment"], "R": lambda t: t["node"] or f"({t['reason']})", "S": lambda t: "N/A",
+    "a": lambda t: t["account"],
+    "q": lambda t: t["qos"], "k": lambda t: t["comment"], "R": lambda t: t["node"] or f"({t['reason']})",
+    "S": lambda t: "N/A",
 }  # fmt: skip
 
 
@@ -289,6 +301,7 @@ SACCT: dict[str, Callable[[Task], str]] = {
     "jobid": task_id, "jobname": lambda t: t["name"], "state": lambda t: t["state"], "user": lambda t: t["user"],
     "exitcode": lambda t: t["exit"], "nodelist": lambda t: t["node"], "partition": lambda t: t["partition"],
     "elapsed": lambda t: t["elapsed"], "elapsedraw": lambda t: str(t["elapsed_raw"]), "reqmem": lambda t: t["req_mem"],
+    "submit": lambda t: t["submit"],
     "totalcpu": lambda t: t["total_cpu"], "alloccpus": lambda t: str(t["cpus"]), "maxrss": lambda t: "",
 }  # fmt: skip
 
@@ -321,13 +334,20 @@ def scontrol(state: dict[str, Any], arguments: list[str]) -> str:
     if verb == "show" and words == ["partition", "--oneliner"]:
         names = ((name, grace) for name, grace in (("low", 0), ("high", 120)))
         return "".join(f"PartitionName={name} AllowGroups=ALL GraceTime={grace} Hidden=NO\n" for name, grace in names)
+    if verb == "show" and words[:2] == ["job", "--oneliner"]:
+        shown = (
+            f"JobId={t['job']} ArrayTaskId={t['index']} Restarts={t['restarts']} Partition={t['partition']} "
+            f"ExcNodeList={t['exclude'] or '(null)'}"
+            for t in chosen(state["tasks"], words[2])
+        )
+        return "".join(f"{line}\n" for line in shown)
     if verb == "ping":
         return "Slurmctld(primary) at here is UP\n"
     jobs, values = words, {}
     if verb == "update":
         values = {key.lower(): value for key, _, value in (word.partition("=") for word in words)}
         jobs = [values.pop("jobid", "")]
-    for job in ",".join(jobs).split(","):
+    for job in re.split(r",(?![^\[]*\])", ",".join(jobs)):
         tasks = [t for t in chosen(state["tasks"], job) if not t["purged"]]
         if not tasks:
             raise Refused(f"Invalid job id specified for job {job}")
@@ -341,6 +361,8 @@ def change(task: Task, verb: str, values: dict[str, str]) -> None:
         task.update(held=verb != "release", reason="None" if verb == "release" else "JobHeldUser")
     elif verb == "requeue":
         task.update(state="PENDING", reason="BeginTime", node="", restarts=task["restarts"] + 1)
+    elif verb == "update" and set(values) == {"excnodelist"}:
+        task.update(exclude=values["excnodelist"])
     elif verb == "update" and set(values) == {"arraytaskthrottle"}:
         task.update(throttle=int(values["arraytaskthrottle"]))
     else:

@@ -13,9 +13,10 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import site_faults
 import slurm_cluster
 import submit_faults
 from driver import PATIENCE_S, Sweeps, as_uninterrupted, complete, interpreter_for
@@ -24,11 +25,13 @@ from slurm_cluster import ask, wait_until
 
 @dataclass(frozen=True)
 class Fault:
-    """what: broken. try_it: breaks it and asserts what must come of it; says what came. in_tests: in every test run."""
+    """what: broken. try_it: breaks it and asserts what must come of it; says what came. in_tests: in every test run.
+    settings: of its cluster."""
 
     what: str
     try_it: Callable[[Sweeps], str]
     in_tests: bool = False
+    settings: slurm_cluster.Settings = field(default_factory=slurm_cluster.Settings)
 
 
 def killed_worker(sweeps: Sweeps) -> str:
@@ -220,5 +223,17 @@ FAULTS = {
     "submitter": Fault("the submitting process is killed at every step", submit_faults.killed_submitter),
     "mid-submit": Fault(
         "slurmctld is killed and started again at every step of a submit", submit_faults.restarted_controller
+    ),
+    "behind-submit": Fault("slurmctld is killed and started again behind a submit", submit_faults.forgotten_release),
+    "blind-node": Fault(
+        "a node does not see the results folder",
+        site_faults.blind_node,
+        in_tests=True,
+        settings=slurm_cluster.Settings(accounting=True, nodes=site_faults.PADDED),
+    ),
+    "limits": Fault(
+        "limits of an account, of the account above and of a QOS, and others of a second cluster",
+        site_faults.limits,
+        settings=slurm_cluster.Settings(accounting=True, enforce=True),
     ),
 }

@@ -118,6 +118,7 @@ class Settings:
 
     slurmd_timeout: seconds until a silent node counts as down; one on a busy machine may be silent for some.
     proctrack: how Slurm finds the processes of a job: linuxproc (by parents) or pgid (by the process group).
+    nodes: the names of two nodes. enforce: the limits of the accounts hold; with accounting only.
     """
 
     accounting: bool = False
@@ -125,6 +126,8 @@ class Settings:
     max_array_size: int = 1001
     slurmd_timeout: int = 30
     proctrack: str = "linuxproc"
+    nodes: tuple[str, ...] = NODES
+    enforce: bool = False
 
 
 class ClusterError(RuntimeError):
@@ -175,13 +178,14 @@ def write_files(folder: Path, settings: Settings) -> None:
     ports = free_ports(5) if base is None else list(range(base, base + 5))  # slurmctld, nodes, slurmdbd, database
     nodes = [
         NODE_CONF.format(name=name, host=host, port=port, gpus=GPUS)
-        for name, port in zip(NODES, ports[1:3], strict=True)
+        for name, port in zip(settings.nodes, ports[1:3], strict=True)
     ]
-    for name in ("munge", "state", "log", *(f"spool-{node}" for node in NODES)):
+    for name in ("munge", "state", "log", *(f"spool-{node}" for node in settings.nodes)):
         (folder / name).mkdir(parents=True)
     (folder / "munge").chmod(0o755)
     write_private(folder / "munge" / "key", os.urandom(1024))
     accounting = ACCOUNTING.format(port=ports[3], folder=folder) if settings.accounting else NO_ACCOUNTING
+    accounting += "\nAccountingStorageEnforce=associations,limits,qos" if settings.enforce else ""
     conf = SLURM_CONF.format(
         host=host, ports=ports, folder=folder, nodes="\n".join(nodes), accounting=accounting,
         slurmd_timeout=settings.slurmd_timeout,
@@ -189,7 +193,7 @@ def write_files(folder: Path, settings: Settings) -> None:
     )  # fmt: skip
     (folder / "slurm.conf").write_text(conf)
     (folder / "cgroup.conf").write_text(f"CgroupPlugin={cgroup_plugin()}\n")
-    (folder / "gres.conf").write_text(f"NodeName={','.join(NODES)} Name=gpu File={folder}/gpu[0-{GPUS - 1}]\n")
+    (folder / "gres.conf").write_text(f"NodeName={','.join(settings.nodes)} Name=gpu File={folder}/gpu[0-{GPUS - 1}]\n")
     for index in range(GPUS):
         # Device nodes (of /dev/null): with plain files Slurm leaves CUDA_VISIBLE_DEVICES empty.
         os.mknod(folder / f"gpu{index}", 0o666 | stat.S_IFCHR, os.makedev(1, 3))
@@ -296,9 +300,9 @@ def start(folder: Path | None = None, settings: Settings = Settings()) -> Path:
         wait_for(folder, "the munge socket", (munge / "socket").exists)
         if settings.accounting:
             start_accounting(folder)
-        for name in ("slurmctld", *NODES):
+        for name in ("slurmctld", *settings.nodes):
             start_daemon(folder, name)
-        wait_for(folder, "two idle nodes", lambda: node_states(folder).count("idle") >= len(NODES))
+        wait_for(folder, "two idle nodes", lambda: node_states(folder).count("idle") >= len(settings.nodes))
     except BaseException:
         stop(folder)
         raise
@@ -334,6 +338,12 @@ def start_daemon(folder: Path, name: str) -> None:
         launch(folder, name, name, "-D", "-f", conf, "-L", log)
     else:
         launch(folder, name, "slurmd", "-D", "-N", name, "-f", conf, "-L", log)
+
+
+def start_blind(folder: Path, node: str, hidden: Path) -> None:
+    """Starts the slurmd of `node` where `hidden` is an empty folder, as where a file system is not mounted."""
+    slurmd = f"{program_path('slurmd')} -D -N {node} -f {folder}/slurm.conf -L {folder}/log/{node}.log"
+    launch(folder, node, "unshare", "--mount", "sh", "-c", f"mount -t tmpfs none '{hidden}' && exec {slurmd}")
 
 
 def kill_daemon(folder: Path, name: str) -> None:

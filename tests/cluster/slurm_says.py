@@ -12,7 +12,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from jobs.backends.slurm import accounting, commands, queue_state
+from jobs.backends.profile import Profile
+from jobs.backends.slurm import accounting, commands, limits, queue_state, squeue
 from jobs.doctor import checks
 from jobs.results.records import Chunk, Submission, TaskRuns
 from sweepwise.core.errors import JobsError
@@ -31,6 +32,16 @@ def prepare(ask: Callable[..., str]) -> None:
     ask("sacctmgr", "-i", "add", "account", "group")
     ask("sacctmgr", "-i", "add", "user", "root", "account=group")
     ask("sacctmgr", "-i", "modify", "user", "root", "set", "maxsubmitjobs=300")
+    ask("sacctmgr", "-i", "modify", "user", "root", "where", "cluster=sweeps", "set", "defaultaccount=group")
+    ask("sacctmgr", "-i", "add", "cluster", "other")
+    ask("sacctmgr", "-i", "add", "account", "lab", "parent=group", "cluster=sweeps")
+    ask("sacctmgr", "-i", "add", "account", "lab", "cluster=other")
+    ask("sacctmgr", "-i", "add", "user", "root", "account=lab")
+    for cluster, limit in (("sweeps", "maxsubmitjobs=200"), ("other", "maxsubmitjobs=2")):
+        ask("sacctmgr", "-i", "modify", "user", "root", "where", "account=lab", f"cluster={cluster}", "set", limit)
+    ask("sacctmgr", "-i", "modify", "account", "group", "where", "cluster=sweeps", "set", "grpsubmitjobs=100")
+    small = ("maxsubmitjobsperuser=50", "maxsubmitjobsperaccount=60", "grpsubmitjobs=70")
+    ask("sacctmgr", "-i", "add", "qos", "small", "set", *small)
 
     def submit(name: str, command: str, *options: str) -> None:
         words = ["--output=/dev/null", "--mem=100", f"--job-name={name}", *options, "--wrap", command]
@@ -77,7 +88,7 @@ def check(folder: Path) -> None:
 
 
 def _queue() -> None:
-    listed = queue_state.listed(NAMES)
+    listed = squeue.listed(NAMES)
     assert listed is not None
     assert {row.job: (row.state, row.reason) for row in listed} == {
         "1_0": ("COMPLETED", "None"), "1_1": ("COMPLETED", "None"), "2": ("FAILED", "NonZeroExitCode"),
@@ -91,17 +102,19 @@ def _queue() -> None:
     for row in listed:
         assert (row.user, row.name) == ("root", NAMES[int(row.job.partition("_")[0]) - 1])
         assert row.node in (("",) if row.state == "PENDING" else ("n1", "n2")), row
-    mine = queue_state.mine()
+    mine = squeue.mine()
     assert mine is not None
     assert {row.job for row in mine} == {row.job for row in listed if row.state in ("PENDING", "RUNNING")}
-    assert commands.queued() == len(mine)
+    assert len(limits._queued()) == len(mine)
 
 
 def _accounts() -> None:
     jobs = ["1_0", "1_1", "2", "3_1", "3_5", "7", "99"]
-    ended = queue_state._query_sacct(jobs)
+    names = {"1": "done", "2": "failed", "3": "mixed", "7": "runs", "99": "none"}
+    asked = [(names[job.partition("_")[0]], "root", job) for job in jobs]
+    ended = queue_state._query_sacct([*asked, ("another", "root", "2"), ("failed", "other", "2")])
     assert ended is not None
-    assert {job: row[:2] for job, row in ended.items()} == {
+    assert {job: row[:2] for (_, _, job), row in ended.items()} == {
         "1_0": ["COMPLETED", ""], "1_1": ["COMPLETED", ""], "2": ["FAILED", ""], "3_1": ["CANCELLED", "by 0"],
     }  # fmt: skip
     assert {row[2] for row in ended.values()} <= {"n1", "n2"}
@@ -113,10 +126,21 @@ def _accounts() -> None:
         assert 2 <= usage.seconds <= 60, usage
         assert 0 < usage.cpu_s < 10, usage
         assert 0.0005 < usage.memory_gb < 0.1, usage
-    assert commands.submit_limit(None) == 300
-    assert commands.submit_limit("group") == 300
+    _limits()
     assert commands.find("mixed", SINCE) == "3"
     assert commands.find("none-such", SINCE) is None
+
+
+def _limits() -> None:
+    """Of the account on this cluster, of the one above it, which counts the tasks of both, and of the QOS."""
+    in_lab = limits.submit_limits(Profile("p", account="lab", qos="small"), "sweeps")
+    assert [(limit.what, limit.tasks, limit.accounts) for limit in in_lab] == [
+        ("account lab", 200, {"lab"}), ("account group", 100, {"group", "lab"}), ("QOS small", 50, None),
+        ("QOS small", 70, None), ("QOS small", 60, {"lab"}),
+    ]  # fmt: skip
+    assert [limit.user for limit in in_lab] == ["root", None, "root", None, None]
+    assert [limit.tasks for limit in limits.submit_limits(Profile("p"), "sweeps")] == [300, 100]  # the default account
+    assert [limit.tasks for limit in limits.submit_limits(Profile("p", account="lab"), "other")] == [2]
 
 
 def _cluster() -> None:

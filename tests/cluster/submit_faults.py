@@ -5,9 +5,13 @@ A trap, a program of Slurm's name that is first on PATH, fires once at its step 
 
 from __future__ import annotations
 
+import json
 import shlex
 import shutil
 import signal
+import sys
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,7 +64,7 @@ def killed_submitter(sweeps: Sweeps) -> str:
     """SIGKILL at every step; whichever command comes next completes the submit."""
     told = []
     for step in STEPS:
-        place = Sweeps(_folder(sweeps, step), sweeps.conf)
+        place = Sweeps(_folder(sweeps, step.name), sweeps.conf)
         trap(place, step, "kill -9 $PPID")
         place.submit("pair", code=-signal.SIGKILL)
         if step.name == "locked":
@@ -76,7 +80,7 @@ def restarted_controller(sweeps: Sweeps) -> str:
     """slurmctld is killed and started again while a step of the submit waits; its answer is lost, too."""
     told = []
     for step in STEPS[1:]:
-        place = Sweeps(_folder(sweeps, step), sweeps.conf)
+        place = Sweeps(_folder(sweeps, step.name), sweeps.conf)
         reached, go = place.folder / "reached", place.folder / "go"
         wait = f"touch {reached}; while [ ! -e {go} ]; do sleep 0.1; done"
         trap(place, step, f"{wait}; {SILENT}" if step.after else wait)
@@ -96,8 +100,8 @@ def restarted_controller(sweeps: Sweeps) -> str:
     return "; ".join(told)
 
 
-def _folder(sweeps: Sweeps, step: Step) -> Path:
-    folder = sweeps.folder / step.name
+def _folder(sweeps: Sweeps, name: str) -> Path:
+    folder = sweeps.folder / name
     folder.mkdir()
     return folder
 
@@ -112,3 +116,60 @@ def _done_once(sweeps: Sweeps, step: str, how: str = "") -> str:
     assert [run["attempts"] for run in sweeps.runs()] == [1, 1]
     complete(sweeps, "pair")
     return f"{step}: {how or 'completed by the next command'}"
+
+
+DELAYS_S = (0.1, 0.3, 1.0, 2.0, 4.0, 6.0)
+WALKER = Path(__file__).parents[1] / "jobs" / "programs" / "walker.py"
+# two runs of a program that takes two seconds: the trials are many
+WALKS = """
+plan: walks
+program:
+  name: walker
+  command: {python} walker.py --out {{run}} {{overrides}}
+  hyperparameters: {{lr: 1e-3, steps: 10, pause: 0.2, trouble: ""}}
+  seed: seed
+  steps: steps
+  metrics: {{primary: eval/return}}
+seeds: 1
+sweeps:
+  pair: {{goal: see that both run once, grid: {{lr: [1e-3, 2e-3]}}}}
+"""
+
+
+def forgotten_release(sweeps: Sweeps, delays_s: Sequence[float] = DELAYS_S, times: int = 5) -> str:
+    """slurmctld is killed some time behind a submit. What it forgot comes back by looking, or by the next submit."""
+    told = []
+    for delay_s in delays_s:
+        trials = [_forget(Sweeps(_folder(sweeps, f"{delay_s}-{number}"), sweeps.conf), delay_s)
+                  for number in range(times)]  # fmt: skip
+        held, lost = sum(trial[0] for trial in trials), sum(trial[1] for trial in trials)
+        told.append(f"{delay_s:g} s: {times} done once ({held} were held, {lost} were lost)")
+    return "; ".join(told)
+
+
+def _forget(sweeps: Sweeps, delay_s: float) -> tuple[bool, bool]:
+    """Whether jobs were held, or lost, when the controller came back. Both runs are done once."""
+    shutil.copy(WALKER, sweeps.folder)
+    (sweeps.folder / "plan.yaml").write_text(WALKS.format(python=sys.executable))
+    sweeps.here("submit", "pair", *SUBMIT)
+    time.sleep(delay_s)
+    slurm_cluster.kill_daemon(sweeps.cluster, "slurmctld")
+    slurm_cluster.start_daemon(sweeps.cluster, "slurmctld")
+    wait_until("the controller", lambda: "is UP" in ask(sweeps.cluster, "scontrol", "ping"), PATIENCE_S)
+    held = "JobHeldUser" in ask(sweeps.cluster, "squeue", "-h", "-o", "%r")
+    seen: set[str] = set()
+
+    def done() -> bool:
+        states = sweeps.states()
+        seen.update(states)
+        if "lost" in states:
+            sweeps.here("submit", "pair", *SUBMIT)
+        for node in slurm_cluster.NODES:  # one that ran a job of which the controller no longer knows is drained
+            ask(sweeps.cluster, "scontrol", "update", f"NodeName={node}", "State=RESUME")
+        return states == ["done", "done"]
+
+    wait_until("the end of both runs", done, PATIENCE_S, pause=0.3)
+    ended = [json.loads(path.read_text())["state"] for path in sweeps.results("runs/*/seed-*/outcome/*.json")]
+    assert ended.count("finished") == 2, ended
+    assert not ask(sweeps.cluster, "squeue", "-h", "-t", "PD").strip()
+    return held, "lost" in seen

@@ -8,12 +8,13 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import slurm_cluster
 from driver import Sweeps
 from faults import FAULTS
-from slurm_cluster import Settings
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux" or os.geteuid() != 0, reason="a throw-away Slurm needs Linux and root"
@@ -24,5 +25,5 @@ CHOSEN = [name for name, fault in FAULTS.items() if fault.in_tests or os.environ
 
 
 @pytest.mark.parametrize("name", CHOSEN)
-def test_it_recovers(tmp_path: Path, cluster: Callable[[Settings], Path], name: str) -> None:
-    print(FAULTS[name].try_it(Sweeps(tmp_path, cluster(Settings(accounting=True)))))
+def test_it_recovers(tmp_path: Path, cluster: Callable[[slurm_cluster.Settings], Path], name: str) -> None:
+    print(FAULTS[name].try_it(Sweeps(tmp_path, cluster(replace(FAULTS[name].settings, accounting=True)))))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 from fake_slurm import FakeSlurm
 
+from jobs import process
 from jobs.cli import cli
 from jobs.results.results_folder import ResultsFolder
 from jobs.runs import canary, status
@@ -205,11 +207,62 @@ def test_what_needs_slurm_says_so(run: Any, tmp_path: Path) -> None:
     assert not (tmp_path / "results").exists()
 
 
-def test_no_more_is_submitted_than_the_queue_takes(run: Any, slurm: FakeSlurm) -> None:
-    slurm.answer("sacctmgr", "5\n")
-    slurm.add("somebody", tasks=1)
+def test_no_more_is_submitted_than_the_limits_leave(run: Any, slurm: FakeSlurm) -> None:
+    """The tightest of several: the user's in the account, the account's above, which others use too, and a QOS's."""
+    slurm.answer("sacctmgr", "fake|lab\n", asked="withassoc")
+    slurm.answer("sacctmgr", "lab|||9||\nlab|other|1|\n", asked="assoc cluster=fake user=")  # two banners
+    slurm.answer("sacctmgr", "lab||8||\n", asked=f"user={process.user()} format=Account,Part")
+    slurm.answer("sacctmgr", "lab|group|\ngroup||5\n", asked="user= format")
+    slurm.add("somebody", tasks=1, user="other", account="group")
+    slurm.add("somebody", tasks=3, user="other", account="elsewhere")
     assert "Slurm's queue takes 4 of 6 tasks now" in run("submit", "q").stdout
-    assert "you have 5 tasks in its queue" in run("submit", "q", code=1).stderr
+    assert "account group lets 5 tasks into Slurm's queue and they are there" in run("submit", "q", code=1).stderr
+    slurm.answer("sacctmgr", "normal|5||\n", asked="qos where name=normal")
     slurm.set("100", state="COMPLETED")
-    slurm.set("101", state="COMPLETED")
-    assert len(slurm.tasks()) == 5
+    assert "account group" not in run("submit", "q", code=0).stderr
+    assert len([task for task in slurm.tasks() if task["name"].startswith("q-")]) == 5
+    slurm.configure(AccountingStorageEnforce="associations")  # limits are not enforced
+    run("submit", "q")
+    assert len([task for task in slurm.tasks() if task["name"].startswith("q-")]) == 6
+
+
+LIMIT = (
+    "sbatch: error: QOSMaxSubmitJobPerUserLimit\n"
+    "sbatch: error: Batch job submission failed: Job violates accounting/QOS policy (job submit limit, user's size "
+    "and/or time limits)"
+)  # as 22.05 says it
+
+
+def test_what_a_limit_refuses_waits_for_the_next_command(run: Any, slurm: FakeSlurm, store: ResultsFolder) -> None:
+    slurm.configure(MaxArraySize="4")
+    refusing = refuse_after_one(slurm)
+    told = run("submit", "q", code=1).stderr
+    assert "4 of 6 tasks were submitted, then sbatch refused" in told
+    assert "QOSMaxSubmitJobPerUserLimit; the others wait for the next `sweeps submit` or `status`" in told
+    assert [task["held"] for task in slurm.tasks()] == [False] * 4
+    assert "6 pending" in run("status").stdout
+    refusing.unlink()
+    assert "it is complete now" in run("status").stderr
+    assert len(slurm.tasks()) == 6
+    assert not any(task["held"] for task in slurm.tasks())
+
+
+def test_what_waits_for_a_limit_can_be_cancelled(run: Any, slurm: FakeSlurm) -> None:
+    slurm.configure(MaxArraySize="4")
+    refuse_after_one(slurm)
+    run("submit", "q", code=1)
+    assert "6 runs cancelled" in run("cancel", "q").stdout
+    assert "4 interrupted, 2 new" in run("status").stdout
+
+
+def refuse_after_one(slurm: FakeSlurm) -> Path:
+    """sbatch refuses for a limit after one call, while the file exists."""
+    flag, real = slurm.folder / "refuse", slurm.bin / "real-sbatch"
+    flag.write_text("")
+    real.write_bytes((slurm.bin / "sbatch").read_bytes().replace(b"sys.argv)", b"['sbatch', *sys.argv[1:]])"))
+    real.chmod(0o755)
+    (slurm.bin / "sbatch").write_text(
+        f"#!/bin/sh\nif [ -e {flag} ] && [ -s {flag} ]; then echo {shlex.quote(LIMIT)} >&2; exit 1; fi\n"
+        f'[ -e {flag} ] && echo used > {flag}\nexec {real} "$@"\n'
+    )
+    return flag

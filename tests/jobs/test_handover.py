@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 from fake_slurm import FakeSlurm
 
+from jobs import process
 from jobs.backends.slurm import handover
 from jobs.results import lock
 from jobs.results.attempts import RunRef
-from jobs.results.records import Attempt, CodeFile
+from jobs.results.records import Attempt, CodeFile, Worker
 from jobs.results.results_folder import ResultsFolder
 from sweepwise.core.errors import JobsError
 
@@ -32,7 +33,7 @@ pytestmark = pytest.mark.usefixtures("outside_slurm")
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, slurm: FakeSlurm, typed: Any) -> Any:
     """`sweeps ...` in this process, with the pretended Slurm; six runs in arrays of four."""
-    slurm.configure(MaxArraySize="4")
+    slurm.configure(MaxArraySize="4", AccountingStorageEnforce="none")
     monkeypatch.setattr(handover, "_PAUSES_S", (0.0, 0.0))
     return typed(PLAN)
 
@@ -224,16 +225,28 @@ def test_a_lock_is_waited_for_while_its_holder_lives(store: ResultsFolder) -> No
         assert held.number == 2
 
 
-def test_a_lock_of_another_host_is_given_up_when_it_is_silent(
-    store: ResultsFolder, monkeypatch: pytest.MonkeyPatch
+ticks = itertools.count(1.0)
+
+
+def test_a_lock_of_another_host_is_taken_over_when_it_does_not_change(
+    store: ResultsFolder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """By the clock of this process, whatever the times in the lock say; a holder that lives renews it."""
+    ours = process.host()
+    monkeypatch.setattr(lock, "_SAY_AFTER_S", 0.0)
+    monkeypatch.setattr("jobs.process.host", lambda: "elsewhere")
+    monkeypatch.setattr("jobs.results.lock.time.time", lambda: 1.0)  # its clock is wrong by decades
+    monkeypatch.setattr(lock, "RENEW_S", 0.02)
+    monkeypatch.setattr(lock, "SILENT_S", 0.5)
     with lock.alone(store) as first:
-        monkeypatch.setattr("jobs.process.host", lambda: "elsewhere")
-        with pytest.raises(JobsError, match="is submitting"), lock.alone(store, wait_s=0.0):
+        monkeypatch.setattr("jobs.process.host", lambda: ours)
+        monkeypatch.setattr("jobs.results.lock._this_process", lambda: Worker("elsewhere", 1, "", next(ticks)))
+        with pytest.raises(JobsError, match="is submitting"), lock.alone(store, wait_s=1.0):
             pass
-        long_ago = store.lock_path(first.number).stat().st_mtime - lock.SILENT_S - 1
-        os.utime(store.lock_path(first.number), (long_ago, long_ago))
-        with lock.alone(store, wait_s=0.0) as second:
+        monkeypatch.setattr(lock.Lock, "renew", lambda self: None)  # its host died
+        with lock.alone(store, wait_s=60.0) as second:
             assert second.number == first.number + 1
+            monkeypatch.undo()
             with pytest.raises(JobsError, match="another one took over"):
                 first.renew()
+    assert "waiting for process 1 on elsewhere" in capsys.readouterr().err

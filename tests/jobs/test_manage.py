@@ -11,9 +11,8 @@ import pytest
 from fake_slurm import FakeSlurm
 
 from jobs import process
-from jobs.backends import local, local_scheduler, registry
+from jobs.backends import formats, local, local_scheduler, registry
 from jobs.backends.local_scheduler import Scheduler
-from jobs.backends.slurm import accounting
 from jobs.results.attempts import RunRef
 from jobs.results.records import Attempt, AttemptOutcome, Status, Submission, TaskRuns
 from jobs.results.results_folder import ResultsFolder
@@ -157,7 +156,7 @@ def test_cancel_takes_what_is_asked_for_and_nothing_else(run: Any, store: Result
     assert "3 runs would be cancelled" in run("cancel", "q", "--where", "num_q=2", "--dry-run").stdout
     assert slurm.calls("scancel") == []
     assert "3 runs cancelled" in run("cancel", "q", "--where", "num_q=2").stdout
-    assert slurm.calls("scancel") == [["100_[1,3,5]"]]
+    assert [call[2:] for call in slurm.calls("scancel")] == [["100_[1,3,5]"]]
     assert "1 runs cancelled" in run("cancel", "q", "--where", "num_q=1", "--where", "seed=3").stdout
     assert "1 runs cancelled" in run("cancel", "q", "--indices", "1,4-6").stdout  # of which three are cancelled already
     assert sorted(states(run).values()) == ["interrupted"] * 5 + ["pending"]
@@ -172,7 +171,7 @@ def test_cancel_of_what_diverged_takes_the_other_seeds_of_its_configuration(
     slurm.set("100_1", state="FAILED")
     end(store, begin(store, 1), "diverged")
     assert "2 runs cancelled" in run("cancel", "q", "--diverged").stdout
-    assert slurm.calls("scancel") == [["100_[3,5]"]]
+    assert [call[2:] for call in slurm.calls("scancel")] == [["100_[3,5]"]]
 
 
 def test_a_recycled_id_is_not_cancelled(run: Any, store: ResultsFolder, slurm: FakeSlurm) -> None:
@@ -181,7 +180,9 @@ def test_a_recycled_id_is_not_cancelled(run: Any, store: ResultsFolder, slurm: F
     slurm.set("100_0", user="other")
     slurm.set("100_1", name="other")
     run("cancel", "q")
-    assert slurm.calls("scancel") == [["100_[2-5]"]]
+    ((name, user, jobs),) = slurm.calls("scancel")
+    (submission,) = store.submissions.all()
+    assert (name, user, jobs) == (f"--name={submission.job_name}", f"--user={process.user()}", "100_[2-5]")
     slurm.configure(ClusterName="elsewhere")
     slurm.set("100", state="PENDING")
     assert "it is on cluster fake, and this is elsewhere" in run("cancel", "q").stdout
@@ -196,7 +197,7 @@ def test_a_task_goes_on_while_it_trains_a_run_that_is_not_cancelled(
     assert "0 runs cancelled" in result
     assert result.count("it trains in one process with") == 2
     assert "3 runs cancelled" in run("cancel", "q", "--where", "num_q=1").stdout
-    assert slurm.calls("scancel") == [["100_[0]"]]
+    assert [call[2:] for call in slurm.calls("scancel")] == [["100_[0]"]]
 
 
 def test_on_this_machine_the_scheduler_drops_what_is_cancelled(
@@ -364,8 +365,4 @@ def test_a_gpus_memory_stands_beside_slurms_books(run: Any, store: ResultsFolder
     ("text", "seconds"), [("03:04.500", 184.5), ("02:03:04", 7384), ("1-00:00:01", 86401), ("", 0), ("INVALID", 0)]
 )
 def test_sacct_writes_times_in_three_ways(text: str, seconds: float) -> None:
-    assert accounting.cpu_seconds(text) == seconds
-
-
-def test_sacct_writes_sizes_with_units() -> None:
-    assert [accounting.gigabytes(text) for text in ("1048576K", "512M", "1.5G", "0", "")] == [1.0, 0.5, 1.5, 0.0, 0.0]
+    assert formats.cpu_seconds(text) == seconds

@@ -75,10 +75,24 @@ def test_wrong_options_are_one_line(option: str, told: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "minutes"),
-    [("90", 90), ("12:00:00", 720), ("1-00:00:00", 1440), ("0:30", 30), ("0:00:10", 1), ("2-3:04:05", 3065)],
-)
-def test_time(tmp_path: Path, text: str, minutes: int) -> None:
+    [("90", 90), ("12:00:00", 720), ("1-00:00:00", 1440), ("0:30", 1), ("0:00:10", 1), ("2-3:04:05", 3065),
+     ("30:00", 30), ("1-12", 36 * 60), ("1-12:30", 36 * 60 + 30), ("90:01", 91), ("UNLIMITED", None),
+     ("infinite", None), ("-1", None)],
+)  # fmt: skip
+def test_a_time_is_read_as_slurm_reads_it(tmp_path: Path, text: str, minutes: int | None) -> None:
     assert own(tmp_path, f"time: {text}").time_min == minutes
+
+
+@pytest.mark.parametrize(
+    ("text", "gigabytes"), [("16", 16), ("1.5", 1.5), ("16384M", 16), ("2T", 2048), ("524288k", 0.5), ("16GB", 16)]
+)
+def test_memory_takes_slurms_units(tmp_path: Path, text: str, gigabytes: float) -> None:
+    assert own(tmp_path, f"mem_gb: {text}").mem_gb == gigabytes
+
+
+def test_lists_are_written_as_slurm_or_yaml_writes_them(tmp_path: Path) -> None:
+    found = own(tmp_path, "partition: [long, gpu]\nexclude: ['gpu-node[001-003]', n7]")
+    assert (found.partition, found.exclude) == ("long,gpu", "gpu-node[001-003],n7")
 
 
 WRONG = {
@@ -102,6 +116,14 @@ WRONG = {
     "sbatch: {gres: 'gpu:1'}": "use gpus",  # would add up
     "sbatch: {--array: '0-3'}": "use max_parallel",
     "sbatch: {job-name: x}": "cannot be set here",
+    "sbatch: {clusters: other}": "cannot be set here",
+    "sbatch: {cluster: other}": "cannot be set here",  # sbatch takes beginnings of names
+    "sbatch: {tim: 5}": "use time",
+    "env: {SBATCH_CLUSTERS: other}": "another cluster",
+    "exclude: 'n[1-'": "no name of nodes",
+    "exclude: 'n[a-b]'": "no list of numbers",
+    "time: 1-": "days-hours",
+    "mem_gb: 16X": "with a unit",
     "sbatch: {'mail type': x}": "cannot be set here",
     "modules: cuda": "give a list",
     "gpus: 1\ngpus: 2": "stands twice",

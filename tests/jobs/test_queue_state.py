@@ -8,18 +8,21 @@ from typing import Any
 import pytest
 from fake_slurm import FakeSlurm
 
+from jobs import process
 from jobs.backends.slurm import queue_state
-from jobs.results.records import Chunk, Submission, TaskRuns
+from jobs.results.records import Chunk, CircuitBreaker, Submission, TaskRuns
 from jobs.results.results_folder import ResultsFolder
 from jobs.runs import logs
 
 NOW = 1_000_000.0
+BOOT = "2026-01-01T00:00:00"  # of the stand-in's controller
 
 
 def submission(name: str, *chunks: Chunk, **changes: Any) -> Submission:
     runs = [TaskRuns("0" * 10, [1])] * sum(chunk.count for chunk in chunks)
-    made = Submission(f"20260101-000000-000-{name}", name, "slurm", "h", "u", 1.0, runs, 0, 1, name, {}, list(chunks))
-    return dataclasses.replace(made, **changes)
+    user = process.user()
+    made = Submission(f"20260101-000000-000-{name}", name, "slurm", "h", user, 1.0, runs, 0, 1, name, {}, list(chunks))
+    return dataclasses.replace(made, **{"handed_over": True, "controller": BOOT, **changes})
 
 
 @pytest.fixture
@@ -31,18 +34,6 @@ def array(slurm: FakeSlurm) -> Submission:
 def words(store: ResultsFolder, *made: Submission, now: float = NOW, max_age_s: float = 0.0) -> list[str]:
     found = queue_state.task_states(store, made, now, max_age_s)
     return [found[s.id, task].word for s in made for task in range(len(s.tasks)) if (s.id, task) in found]
-
-
-@pytest.mark.parametrize(
-    ("job", "indices"),
-    [
-        ("7", ["7"]), ("7_3", ["7_3"]), ("7_[4-6%2]", ["7_4", "7_5", "7_6"]), ("7_[5]", ["7_5"]), ("x", []),
-        ("7_[0-9:3,12]", ["7_0", "7_3", "7_6", "7_9", "7_12"]), ("7_[1,8-9%4]", ["7_1", "7_8", "7_9"]),
-        ("7_[0-60:30]", ["7_0", "7_30", "7_60"]),
-    ],
-)  # fmt: skip
-def test_tasks_of_squeues_job_column(job: str, indices: list[str]) -> None:
-    assert queue_state.expand(job) == indices
 
 
 SAID = {
@@ -60,7 +51,7 @@ SAID = {
 
 @pytest.mark.parametrize("state", SAID)
 def test_every_state_of_slurm_has_a_word(store: ResultsFolder, slurm: FakeSlurm, array: Submission, state: str) -> None:
-    slurm.answer("squeue", f"100_0|{state}|n1|u|a|None\n")
+    slurm.answer("squeue", f"100_0|{state}|n1|{process.user()}|a|None\n")
     said = queue_state.task_states(store, [array], NOW)[array.id, 0]
     assert (said.word, said.cause) == SAID[state]
     assert (said.node, said.job) == ("n1", "100_0")
@@ -69,14 +60,15 @@ def test_every_state_of_slurm_has_a_word(store: ResultsFolder, slurm: FakeSlurm,
 def test_why_a_task_waits_is_told_in_words_and_what_never_starts_is_stuck(
     store: ResultsFolder, slurm: FakeSlurm, array: Submission
 ) -> None:
-    reasons = ("Priority", "JobHeldUser", "launch failed requeued held", "QOSMaxJobsPerUserLimit")
+    reasons = ("Priority", "JobHeldAdmin", "DependencyNeverSatisfied", "QOSMaxJobsPerUserLimit")
     for index, reason in enumerate(reasons):
         slurm.set(f"100_{index}", reason=reason)
     found = queue_state.task_states(store, [array], NOW)
     assert [(found[array.id, i].word, found[array.id, i].reason) for i in range(4)] == [
-        ("pending", "others go first"), ("pending", "held"),
-        ("stuck", "its start failed and Slurm holds it; `scontrol release` lets it go"),
-        ("pending", "QOSMaxJobsPerUserLimit"),
+        ("pending", "others go first"),
+        ("stuck", "held by an administrator; `sweeps release a` lets it run if you may"),
+        ("stuck", "the job that it waits for failed; `sweeps cancel a`, then submit"),
+        ("pending", "a limit of its QOS is reached (QOSMaxJobsPerUserLimit); it starts when other jobs have ended"),
     ]  # fmt: skip
 
 
@@ -116,7 +108,8 @@ def test_what_sacct_tells_of_one_task_counts_more_than_what_it_tells_of_several(
 ) -> None:
     """Slurm 22.05 and 24.11 leave tasks that began in the row of those that wait, here 0."""
     slurm.forget("100")
-    slurm.answer("sacct", "100_0|TIMEOUT|n1\n100_1|RUNNING|n1\n100_[0-3%1]|CANCELLED by 0|None assigned\n")
+    rows = ("100_0|TIMEOUT|n1", "100_1|RUNNING|n1", "100_[0-3%1]|CANCELLED by 0|None assigned")
+    slurm.answer("sacct", "".join(f"{row}|2026|{process.user()}|a\n" for row in rows))
     found = queue_state.task_states(store, [array], NOW)
     assert [found[array.id, i].cause for i in range(4)] == ["timeout", "", "cancelled", "cancelled"]
     assert [found[array.id, i].node for i in range(4)] == ["n1", "", "", ""]
@@ -164,6 +157,109 @@ def test_a_recent_answer_is_shared_by_those_who_watch(
     words(store, array, submission("b", Chunk("b", 0, 1, job_id="9")), now=NOW + 5, max_age_s=5)
     words(store, array, now=NOW + 6)
     assert len(slurm.calls("squeue")) == 3  # a new submission is asked about, and so does who wants to know
+
+
+def test_a_row_with_the_bare_id_is_of_the_tasks_that_were_cancelled_while_they_waited(
+    store: ResultsFolder, slurm: FakeSlurm, array: Submission
+) -> None:
+    """As 22.05 lists an array of which one task runs, after `scancel` of the others."""
+    me = process.user()
+    slurm.accounting(False)
+    slurm.answer("squeue", f"100|CANCELLED||{me}|a|JobArrayTaskLimit\n100_0|RUNNING|n1|{me}|a|None\n")
+    found = queue_state.task_states(store, [array], NOW)
+    assert [(found[array.id, i].word, found[array.id, i].cause) for i in range(4)] == [
+        ("running", ""), *[("ended", "cancelled")] * 3
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("other", [{"name": "theirs"}, {"user": "somebody"}])
+def test_a_new_job_with_the_id_of_a_lost_one_is_not_taken_for_it(
+    store: ResultsFolder, slurm: FakeSlurm, other: dict[str, str]
+) -> None:
+    """Ids recycle when a controller lost its last seconds; squeue, then sacct, list the new job alone."""
+    lost = submission("a", Chunk("a", 0, 1, job_id=slurm.add("a")))
+    new = submission("theirs", Chunk("theirs", 0, 1, job_id="100"))
+    slurm.set("100", state="RUNNING", **{"name": "a", **other})
+    assert words(store, lost, new) == ["gone", "running" if "name" in other else "gone"]
+    slurm.set("100", state="COMPLETED", purged=True)
+    assert words(store, lost, new) == ["gone", "ended" if "name" in other else "gone"]
+
+
+# --- holds ----------------------------------------------------------------------------------------------------
+
+
+def reasons(store: ResultsFolder, made: Submission) -> list[tuple[str, str]]:
+    (read,) = store.submissions.all()
+    found = queue_state.task_states(store, [read], NOW)
+    return [(found[made.id, task].word, found[made.id, task].reason) for task in range(len(made.tasks))]
+
+
+@pytest.fixture
+def recorded(store: ResultsFolder, array: Submission) -> Submission:
+    store.submissions.folder(array.id).mkdir(parents=True)
+    store.submissions.write(array)
+    return array
+
+
+def hold(slurm: FakeSlurm, job: str, reason: str = "JobHeldUser", **values: Any) -> None:
+    slurm.set(job, held=True, reason=reason, **values)
+
+
+def test_what_a_restarted_controller_holds_is_released_by_looking(
+    store: ResultsFolder, slurm: FakeSlurm, recorded: Submission
+) -> None:
+    hold(slurm, "100")
+    slurm.configure(BOOT_TIME="2026-01-01T00:00:09")
+    assert reasons(store, recorded) == [("pending", "Slurm had lost its release; released again")] * 4
+    assert not any(task["held"] for task in slurm.tasks())
+    assert reasons(store, recorded) == [("pending", "")] * 4
+    hold(slurm, "100_1")  # after that, by the user
+    assert reasons(store, recorded)[1][0] == "stuck"
+    assert [task["held"] for task in slurm.tasks()] == [False, True, False, False]
+
+
+def test_a_users_own_hold_is_shown_with_the_command_and_outlives_a_restart(
+    store: ResultsFolder, slurm: FakeSlurm, recorded: Submission
+) -> None:
+    hold(slurm, "100_2")
+    for boot in (BOOT, "2026-01-01T00:00:09"):
+        slurm.configure(BOOT_TIME=boot)
+        assert reasons(store, recorded)[2] == (
+            "stuck", "held by `scontrol hold`, not by this program; `sweeps release a` lets it run"
+        )  # fmt: skip
+    assert [task["held"] for task in slurm.tasks()] == [False, False, True, False]
+
+
+@pytest.mark.parametrize(("restarts", "word"), [(1, "pending"), (4, "stuck")])
+def test_a_job_whose_start_failed_is_released_a_few_times(
+    store: ResultsFolder, slurm: FakeSlurm, recorded: Submission, restarts: int, word: str
+) -> None:
+    hold(slurm, "100_3", "launch failed requeued held", restarts=restarts)
+    state, reason = reasons(store, recorded)[3]
+    assert state == word
+    assert "`sweeps release a`" in reason or word == "pending"
+    assert slurm.tasks("100_3")[0]["held"] is (word == "stuck")
+
+
+@pytest.mark.parametrize("why", ["canary", "breaker", "user", "exported", "unfinished"])
+def test_what_waits_for_a_release_stays_held_after_a_restart(
+    store: ResultsFolder, slurm: FakeSlurm, recorded: Submission, why: str
+) -> None:
+    hold(slurm, "100")
+    slurm.configure(BOOT_TIME="2026-01-01T00:00:09")
+    changes: dict[str, Any] = {
+        "canary": {"chunks": [dataclasses.replace(recorded.chunks[0], held=True)]}, "user": {"user": "somebody"},
+        "exported": {"exported": True}, "unfinished": {"handed_over": False},
+    }.get(why, {})  # fmt: skip
+    store.submissions.write(dataclasses.replace(recorded, **changes))
+    if why == "breaker":
+        store.submissions.claim_breaker(recorded.id, CircuitBreaker(3, "all alike", 4, NOW))
+    reasons(store, recorded)
+    assert all(task["held"] for task in slurm.tasks())
+    if why == "canary":
+        store.submissions.mark_released(recorded.id, "0" * 10)
+        reasons(store, recorded)
+        assert not any(task["held"] for task in slurm.tasks())
 
 
 LOG = """\

@@ -122,19 +122,20 @@ def test_a_run_that_is_alive_elsewhere_is_left_alone(store: ResultsFolder, agent
     assert agent.calls == []
 
 
+@pytest.mark.parametrize("skew_s", [0.0, 900.0, -900.0])
 @pytest.mark.parametrize("beats", [True, False])
 def test_on_another_host_the_next_heartbeat_tells_whether_a_run_is_alive(
-    store: ResultsFolder, agent: Any, monkeypatch: pytest.MonkeyPatch, beats: bool
+    store: ResultsFolder, agent: Any, monkeypatch: pytest.MonkeyPatch, beats: bool, skew_s: float
 ) -> None:
-    """A run that was killed a moment ago, run again at once: nothing but time tells."""
+    """A run that was killed a moment ago, run again at once: nothing but time tells, by the clock of one host."""
     made, clock = job(store, [1]), [time.time()]
-    store.attempts.claim(RUNS[0], Attempt(0, "elsewhere", 1, "", clock[0], "cpu", "other", 0))
-    store.attempts.write_status(RUNS[0], Status(1, 5, 5000, 1.0, None, clock[0]))
+    store.attempts.claim(RUNS[0], Attempt(0, "elsewhere", 1, "", clock[0] + skew_s, "cpu", "other", 0))
+    store.attempts.write_status(RUNS[0], Status(1, 5, 5000, 1.0, None, clock[0] + skew_s))
 
     def sleep(seconds: float) -> None:
         clock[0] += 60
         if beats:
-            store.attempts.write_status(RUNS[0], Status(1, 6, 5000, 1.0, None, clock[0]))
+            store.attempts.write_status(RUNS[0], Status(1, 6, 5000, 1.0, None, clock[0] + skew_s))
 
     monkeypatch.setattr("jobs.worker.train_job.time.sleep", sleep)
     monkeypatch.setattr("jobs.worker.train_job.time.time", lambda: clock[0])

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from jobs.results.attempts import RunRecord, RunRef
 from jobs.results.records import Status
-from jobs.results.run_state import RunState, State
+from jobs.results.run_state import RunState, State, TaskState
 from jobs.runs.status import RunStatus
 from jobs.submit import watch
 
@@ -94,3 +94,13 @@ def test_the_time_left_of_long_runs_is_told_after_two_minutes() -> None:
     told = [left.update(float(now), 10 * now, 1_000_000 - 10 * now) for now in range(0, 200, 5)]
     assert [value is None for value in told].index(False) == 27  # 120 s, then 15 s to measure it
     assert told[-1] == pytest.approx((1_000_000 - 1950) / 10)
+
+
+def test_waiting_says_for_what_each_reason_once() -> None:
+    tasks = [
+        TaskState("s", *words) for words in (("pending", "no node is free"), ("running",), ("stuck", "held by x\x1b"))
+    ]
+    runs = [RunStatus(record, RunState("pending"), said=task) for record, task in zip(
+        [status.record for status in statuses(*[("pending", 0)] * 4).values()], [*tasks, tasks[0]], strict=True
+    )]  # fmt: skip
+    assert watch._waited_for(runs) == ["waiting, pending: no node is free", "waiting, stuck: held by x?"]

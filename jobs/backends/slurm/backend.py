@@ -6,12 +6,14 @@ import shlex
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
-from jobs.backends import profile
+from jobs.backends import formats, profile
 from jobs.backends.base import (
     Allocation,
     Backend,
     ExecutionOptions,
+    NoResponse,
     Request,
     Target,
     Task,
@@ -19,7 +21,18 @@ from jobs.backends.base import (
     Usage,
 )
 from jobs.backends.job_command import report_command
-from jobs.backends.slurm import accounting, batch_script, cancelling, commands, handover, job_environment, queue_state
+from jobs.backends.slurm import (
+    accounting,
+    batch_script,
+    cancelling,
+    commands,
+    handover,
+    job_environment,
+    limits,
+    programs,
+    queue_state,
+    squeue,
+)
 from jobs.results import code_snapshot
 from jobs.results.lock import Lock
 from jobs.results.records import Submission
@@ -85,15 +98,7 @@ class SlurmBackend(Backend):
     def remaining_tasks(self, target: Target) -> int | None:
         if target.profile is None:
             return None
-        limit = target.profile.max_submit or commands.submit_limit(target.profile.account)
-        if limit is None:
-            return None
-        remaining_tasks = limit - commands.queued()
-        if remaining_tasks < 1:
-            raise JobsError(
-                f"Slurm lets you have {limit} tasks in its queue and they are there; submit again when some ended"
-            )
-        return remaining_tasks
+        return limits.remaining(target.profile, commands.cluster_settings())
 
     def width(self, tasks: int, options: ExecutionOptions, target: Target) -> int:
         return target.throttle
@@ -104,7 +109,10 @@ class SlurmBackend(Backend):
         chunks = handover.chunks(job_name, counts, canaries, target.throttle, request.submit_options.then_aggregate)
         if target.profile is None:
             return Allocation(1, chunks)
-        recorded = {"checkpoint_signal_s": target.profile.checkpoint_signal_s}
+        recorded: dict[str, Any] = {"checkpoint_signal_s": target.profile.checkpoint_signal_s}
+        variables = {name: value for name, value in target.profile.env.items() if programs.is_dropped(name)}
+        if variables:
+            recorded["slurm_environment"] = variables
         return Allocation(target.profile.cpus, chunks, recorded)
 
     def scripts(self, store: ResultsFolder, submission: Submission, target: Target) -> list[str]:
@@ -161,17 +169,27 @@ class SlurmBackend(Backend):
         return queue_state.task_states(store, submissions, now, max_age_s)
 
     def cancel(self, store: ResultsFolder, tasks: Sequence[Task]) -> dict[TaskKey, str]:
-        return cancelling.cancel(tasks)
+        return cancelling.cancel(store, tasks)
 
     def hold_pending(self, submission: Submission) -> int:
-        rows = queue_state.listed(chunk.job_name for chunk in submission.chunks if chunk.count) or []
-        pending = [row.job for row in rows if row.state == "PENDING"]
+        rows = squeue.listed(chunk.job_name for chunk in submission.chunks if chunk.count) or []
+        pending = [row.job for row in rows if row.state == "PENDING" and row.user == submission.user]
         if pending:
-            commands.hold(pending)
+            commands.hold(formats.task_list(pending))
         return len(pending)
 
+    def held(self, submission: Submission) -> list[str]:
+        rows = squeue.listed(chunk.job_name for chunk in submission.chunks)
+        if rows is None:
+            raise NoResponse("no answer from squeue; try again later")
+        return [row.job for row in rows if row.is_held and row.user == submission.user]
+
     def release(self, jobs: Sequence[str]) -> None:
-        commands.release(jobs)
+        commands.release(formats.task_list(jobs))
+
+    def exclude(self, submission: Submission, nodes: Sequence[str]) -> bool:
+        rows = squeue.listed(chunk.job_name for chunk in submission.chunks if chunk.count) or []
+        return commands.exclude([row.job for row in rows if row.state == "PENDING"], nodes)
 
     def log_paths(self, store: ResultsFolder, submission: Submission, task: int) -> list[Path]:
         job, folder = submission.job_of(task), store.submissions.log_folder(submission.id)

@@ -25,7 +25,7 @@ def parameters(
     gres = profile.gpu_request == "gres"  # only one of the two options, since Slurm would add them up
     options = {
         "job_name": job_name,
-        "time": profile.time_min,
+        "time": profile.time_min or "UNLIMITED",
         "nodes": 1,
         "ntasks_per_node": 1,
         "cpus_per_task": profile.cpus,
@@ -63,13 +63,18 @@ def setup_lines(profile: Profile, code: Path, keep_environment: bool = False) ->
         cache = profile.compile_cache
         folders |= {"TORCHINDUCTOR_CACHE_DIR": f"{cache}/inductor", "TRITON_CACHE_DIR": f"{cache}/triton"}
     return [
-        *(f"module load {shlex.quote(module)}" for module in profile.modules),
+        *(line for module in profile.modules for line in _or_end(f"module load {shlex.quote(module)}")),
         *(shell_lines() if keep_environment else []),
-        *([profile.activate] if profile.activate else []),
+        *(_or_end(profile.activate) if profile.activate else []),
         *(f"export {name}={shlex.quote(value)}" for name, value in {**variables, **profile.env}.items()),
         *(f'export {name}="{folder}"; mkdir -p "${name}"' for name, folder in folders.items()),
         *profile.setup,
     ]
+
+
+def _or_end(line: str) -> list[str]:
+    """`line`, and a check after it that ends the job; `jobs.runs.logs` reads what that writes."""
+    return [line, f"[ $? -eq 0 ] || {{ echo {shlex.quote(f'sweeps: failed: {line}')} >&2; exit 1; }}"]
 
 
 def script(

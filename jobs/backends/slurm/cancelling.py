@@ -2,52 +2,65 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from jobs import process
 from jobs.backends.base import Task, TaskKey
-from jobs.backends.slurm import commands, queue_state
+from jobs.backends.formats import task_list
+from jobs.backends.slurm import commands, programs, squeue
+from jobs.results.results_folder import ResultsFolder
 from sweepwise.core.errors import JobsError
 
 _SCANCEL_TIMEOUT_S = 60.0
 
+Owner = tuple[str, str]  # name of the job, user
 
-def cancel(tasks: Sequence[Task]) -> dict[TaskKey, str]:
-    """As `Backend.cancel`."""
+
+def cancel(store: ResultsFolder, tasks: Sequence[Task]) -> dict[TaskKey, str]:
+    """As `Backend.cancel`. While squeue does not respond, by what was recorded: scancel compares name and user too."""
+    withdrawn = _withdraw(store, tasks)
+    tasks = [(submission, task) for submission, task in tasks if (submission.id, task) not in withdrawn]
     cluster = commands.cluster_settings().get("ClusterName")
     names = {chunk.job_name for submission, _ in tasks for chunk in submission.chunks}
-    rows = queue_state.listed(names) if cluster is not None else None
-    if rows is None:
-        raise JobsError("Slurm does not answer; nothing was cancelled, try again later")
-    listed = {(row.job, row.name, row.user) for row in rows}
+    rows = squeue.listed(names)
+    listed = {(row.job, row.name, row.user) for row in rows or ()}
     going_on: dict[TaskKey, str] = {}
-    jobs: dict[str, list[str]] = {}
+    jobs: dict[Owner, list[str]] = {}
     for submission, task in tasks:
         name = next((chunk.job_name for chunk in submission.chunks if task in chunk.tasks), "")
         job = submission.job_of(task) or ""
-        if submission.cluster != cluster:
+        if cluster is not None and submission.cluster != cluster:
             going_on[submission.id, task] = f"it is on cluster {submission.cluster}, and this is {cluster}"
-        elif (job, name, submission.user) not in listed:
+        elif not job or (rows is not None and (job, name, submission.user) not in listed):
             reason = f"Slurm lists no job {job} of the name {name} and the user {submission.user}"
             going_on[submission.id, task] = reason
         else:
-            jobs.setdefault(job.partition("_")[0], []).append(job)
-    if jobs:
-        code, _, errors = process.run(["scancel", *map(_compact, jobs.values())], _SCANCEL_TIMEOUT_S)
-        if code != 0:
-            raise JobsError(f"scancel failed: {' '.join(errors.split()) or 'no reason given'}")
+            jobs.setdefault((name, submission.user), []).append(job)
+    _scancel(jobs)
     return going_on
 
 
-def _compact(jobs: Sequence[str]) -> str:
-    """The tasks of one array as `7_[0-3,5]`; a job that is not an array is unchanged."""
-    array, _, first = jobs[0].partition("_")
-    if not first:
-        return jobs[0]
-    spans: list[list[int]] = []
-    for index in sorted(int(job.partition("_")[2]) for job in jobs):
-        if spans and index == spans[-1][1] + 1:
-            spans[-1][1] = index
-        else:
-            spans.append([index, index])
-    return f"{array}_[{','.join(str(low) if low == high else f'{low}-{high}' for low, high in spans)}]"
+def _withdraw(store: ResultsFolder, tasks: Sequence[Task]) -> set[TaskKey]:
+    """The tasks that Slurm has not got yet, where all such tasks of a submission are among `tasks`: they are not handed
+    over any more."""
+    withdrawn: set[TaskKey] = set()
+    for submission in {submission.id: submission for submission, _ in tasks}.values():
+        waiting = {task for task in range(len(submission.tasks)) if submission.job_of(task) is None}
+        asked_for = {task for other, task in tasks if other.id == submission.id}
+        if submission.handed_over or submission.exported or not waiting or waiting - asked_for:
+            continue
+        store.submissions.write(replace(submission, handed_over=True, problem="cancelled before Slurm got it"))
+        withdrawn |= {(submission.id, task) for task in waiting}
+    return withdrawn
+
+
+def _scancel(jobs: Mapping[Owner, Sequence[str]]) -> None:
+    """Raises `JobsError` if scancel fails."""
+    for position, ((name, user), members) in enumerate(jobs.items()):
+        command = ["scancel", f"--name={name}", f"--user={user}", *task_list(members)]
+        code, _, errors = programs.run(command, _SCANCEL_TIMEOUT_S)
+        if code != 0:
+            reason = process.printable(" ".join(errors.split())) or "no reason given"
+            before = f"{position} of {len(jobs)} arrays were cancelled" if position else "nothing was cancelled"
+            raise JobsError(f"scancel failed, {before}; try again later: {reason}")

@@ -6,21 +6,26 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from jobs import process
+from jobs.backends import formats
 from jobs.backends.base import NoResponse
-from jobs.backends.slurm import queue_state
+from jobs.backends.slurm import programs, squeue
 from sweepwise.core.errors import JobsError
 
 ARRAY_SIZE = 1001  # Slurm's default of MaxArraySize; an index is below it
-QUERY_TIMEOUT_S = 20
 _SBATCH_TIMEOUT_S = 120
-_JOB_ID = re.compile(r"(\d+)(;.*)?\s*$")  # --parsable prints the id, and with several clusters also the cluster's name
+_CLOCK_SKEW_S = 86400.0  # sacct compares with the clock of another host; names are unique anyway
+_LIMIT = re.compile(r"sbatch: error: \w*(?:Submit|Jobs)\w*Limit")
 _CONFIGURATIONS = (Path("/etc/slurm/slurm.conf"), Path("/etc/slurm-llnl/slurm.conf"))
 # parts of error messages after which the controller may have accepted the job
 _UNSURE = ("imed out", "ontact slurm controller", "onnection", "Zero Bytes", "not responding", "Communication")
+
+
+class LimitReached(JobsError):
+    """Slurm accepts no more tasks from this user now."""
 
 
 def check() -> None:
@@ -32,37 +37,48 @@ def check() -> None:
         raise NoResponse("Slurm's controller does not answer (`scontrol show config`); try again later")
 
 
-def sbatch(script: Path, after: Sequence[str]) -> str:
-    """Submit `script` held, to start after the jobs `after` have ended. Returns its job id.
+def sbatch(script: Path, after: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
+    """Submit `script` held, to start after the jobs `after` have ended. environment: variables for sbatch.
 
+    What sbatch prints may be a banner of a site's wrapper, so `find` tells the job's id.
     Raises `JobsError` if Slurm refuses, `NoResponse` if it is unknown whether Slurm accepted the job.
     """
     dependency = [f"--dependency=afterany:{':'.join(after)}"] if after else []
     command = ["sbatch", "--parsable", "--hold", *dependency, str(script)]
-    code, output, errors = process.run(command, _SBATCH_TIMEOUT_S, _environment())
-    job = _JOB_ID.match(output)
-    if code == 0 and job is not None:
-        return job[1]
-    message = " ".join(line.strip() for line in errors.splitlines()[:2]) or f"it said {output.strip()!r}"
-    if code is None or code == 0 or any(word in errors for word in _UNSURE):
-        raise NoResponse(f"no answer from sbatch: {message}")
-    raise JobsError(f"sbatch refused: {message}")
+    code, _, errors = programs.run(command, _SBATCH_TIMEOUT_S, environment)
+    if code == 0:
+        return
+    lines = [process.printable(line.strip()) for line in errors.splitlines() if line.strip()]
+    own_lines = [line for line in lines if line.startswith("sbatch: error")] or lines or ["no reason given"]
+    if code is None or any(word in line for word in _UNSURE for line in own_lines):
+        raise NoResponse(f"no answer from sbatch: {own_lines[-1]}")
+    limit = next((line.rpartition(" ")[2] for line in own_lines if _LIMIT.fullmatch(line)), None)
+    if limit is not None:
+        raise LimitReached(f"sbatch refused: {own_lines[-1]}, {limit}")
+    raise JobsError(f"sbatch refused: {own_lines[-1]}")
 
 
 def find(job_name: str, since: float) -> str | None:
-    """The id of the job or array with this name, from squeue, else from sacct; None if neither lists it.
+    """The id of this user's job or array with this name, from squeue, else from sacct; None if neither lists it.
 
     since: unix seconds, before it was submitted. Raises `NoResponse` if squeue does not respond.
     """
-    command = ["squeue", "--noheader", "--states=all", f"--name={job_name}", "--format=%F"]
-    code, output, errors = process.run(command, QUERY_TIMEOUT_S)
+    command = ["squeue", "--noheader", "--states=all", f"--name={job_name}", "--format=%F|%u|%j"]
+    code, output, errors = programs.run(command)
     if code != 0:
-        raise NoResponse(f"no answer from squeue: {' '.join(errors.split())}")
-    begin = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(since - 60))
+        raise NoResponse(f"no answer from squeue: {process.printable(' '.join(errors.split()))}")
+    if job_id := _id_in(output, job_name):
+        return job_id
+    begin = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(since - _CLOCK_SKEW_S))
     command = ["sacct", "--noheader", "--parsable2", "--allocations", f"--name={job_name}", f"--starttime={begin}",
-               "--format=JobID"]  # fmt: skip
-    listed = output.split() or (process.run_quietly(command, QUERY_TIMEOUT_S) or "").split()
-    return listed[0].partition("_")[0] if listed else None
+               "--format=JobID,User,JobName"]  # fmt: skip
+    return _id_in(programs.run_quietly(command) or "", job_name)
+
+
+def _id_in(text: str, job_name: str) -> str | None:
+    rows = [line.strip().split("|") for line in text.splitlines()]
+    ids = (row[0].partition("_")[0] for row in rows if row[1:] == [process.user(), job_name])
+    return next(filter(str.isdecimal, ids), None)
 
 
 def release(jobs: Sequence[str]) -> bool:
@@ -70,42 +86,50 @@ def release(jobs: Sequence[str]) -> bool:
 
     False if Slurm may not know one of them: it ran long ago, or was lost.
     """
-    code, _, errors = process.run(["scontrol", "release", ",".join(jobs)], QUERY_TIMEOUT_S)
+    code, _, errors = programs.run(["scontrol", "release", ",".join(jobs)])
     if code == 0:
         return True
-    listed = queue_state.mine()
-    held = {row.job for row in listed or () if row.reason.startswith("JobHeld")}
-    if listed is None or held & set(jobs) or {job.partition("_")[0] for job in held} & set(jobs):
-        raise NoResponse(f"Slurm did not release {', '.join(jobs)}: {' '.join(errors.split())}")
+    listed = squeue.mine()
+    held = {row.job for row in listed or () if row.is_held}
+    wanted = {task for job in jobs for task in formats.task_ids(job)}
+    if listed is None or held & wanted or {job.partition("_")[0] for job in held} & wanted:
+        reason = process.printable(" ".join(errors.split()))
+        raise NoResponse(f"Slurm did not release {', '.join(jobs)}: {reason or 'no reason given'}")
     return False
 
 
 def hold(jobs: Sequence[str]) -> None:
     """Hold pending `jobs` until they are released. Raises `NoResponse` if Slurm did not hold them."""
-    code, _, errors = process.run(["scontrol", "uhold", ",".join(jobs)], QUERY_TIMEOUT_S)
+    code, _, errors = programs.run(["scontrol", "uhold", ",".join(jobs)])
     if code != 0:
         raise NoResponse(f"Slurm did not hold {', '.join(jobs)}: {' '.join(errors.split())}")
 
 
-def submit_limit(account: str | None) -> int | None:
-    """The largest number of tasks that this user may have in the queue; None if accounting sets no limit."""
-    association = [f"user={process.user()}", *([f"account={account}"] if account else [])]
-    command = ["sacctmgr", "--noheader", "--parsable2", "show", "assoc", *association, "format=MaxSubmitJobs"]
-    words = (process.run_quietly(command, QUERY_TIMEOUT_S) or "").split()
-    return min((int(word) for word in words if word.isdigit()), default=None)
-
-
-def queued() -> int:
-    """The number of tasks of this user in Slurm's queue. Raises `NoResponse`."""
-    listed = queue_state.mine()
-    if listed is None:
-        raise NoResponse("no answer from squeue; try again later")
-    return len(listed)
+def exclude(jobs: Sequence[str], nodes: Sequence[str]) -> bool:
+    """Keep pending `jobs` of one user off `nodes`, and off those that they exclude already; False if no node of their
+    partition would be left. Raises `NoResponse` if Slurm does not change one."""
+    if not jobs:
+        return True
+    shown = programs.run_quietly(["scontrol", "show", "job", "--oneliner", jobs[0]]) or ""
+    fields = dict(word.partition("=")[::2] for word in shown.split())
+    before = fields.get("ExcNodeList", "(null)")
+    excluded = ",".join([*([before] if before != "(null)" else []), *nodes])
+    listing = programs.run_quietly(["sinfo", "--noheader", "--Node", "--format=%N|%R"]) or ""
+    partitions = fields.get("Partition", "").split(",")
+    there = {row[0] for line in listing.splitlines() if (row := line.split("|"))[1:2] and row[1] in partitions}
+    if not there - set(formats.node_names(excluded)):
+        return False
+    for job in formats.task_list(jobs):
+        code, _, errors = programs.run(["scontrol", "update", f"JobId={job}", f"ExcNodeList={excluded}"])
+        if code != 0:
+            reason = process.printable(" ".join(errors.split()))
+            raise NoResponse(f"Slurm did not keep {job} off {', '.join(nodes)}: {reason}")
+    return True
 
 
 def cluster_settings() -> dict[str, str]:
     """The settings from `scontrol show config`; empty if the controller does not respond."""
-    output = process.run_quietly(["scontrol", "show", "config"], QUERY_TIMEOUT_S) or ""
+    output = programs.run_quietly(["scontrol", "show", "config"]) or ""
     lines = (line.partition("=") for line in output.splitlines())
     return {key.strip(): value.strip() for key, equals, value in lines if equals}
 
@@ -115,9 +139,3 @@ def trace() -> str | None:
     variables = [f"${name}" for name in ("SLURM_CONF", "SLURM_JOB_ID") if os.environ.get(name)]
     files = [str(path) for path in _CONFIGURATIONS if path.exists()]
     return next(iter(variables + files), None)
-
-
-def _environment() -> dict[str, str]:
-    """The environment for sbatch, without the SLURM_* variables of a surrounding job; SLURM_CONF stays."""
-    inherited = ("SLURM_", "SUBMITIT_")
-    return {k: v for k, v in os.environ.items() if not k.startswith(inherited) or k == "SLURM_CONF"}

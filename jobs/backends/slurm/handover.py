@@ -61,19 +61,23 @@ def proceed(store: ResultsFolder, submission: Submission, lock: Lock, *, may_exi
     """Submit the chunks of `submission` without a job id, then release them. may_exist: Slurm may know some already.
 
     Raises `JobsError` if Slurm refuses a chunk; this is recorded as the submission's problem, and the chunks before it
-    stay submitted. Raises `NoResponse` if Slurm does not respond; the hand-over then stays incomplete.
+    stay submitted. Raises `NoResponse` if Slurm does not respond, and `LimitReached` if it takes no more tasks now; the
+    hand-over then stays incomplete.
     """
     submission, refused = _hand_over(store, submission, lock, may_exist)
     lock.renew()
+    submission = replace(submission, controller=commands.cluster_settings().get("BOOT_TIME", ""))
     if not _release(submission):
         submission, refused = _hand_over(store, _without_lost_jobs(store, submission), lock, may_exist=True)
         _release(submission)
-    submission = replace(submission, handed_over=True, problem=str(refused) if refused else "")
+    waits = isinstance(refused, commands.LimitReached)
+    submission = replace(submission, handed_over=not waits, problem=str(refused) if refused and not waits else "")
     store.submissions.write(submission)
     if refused is not None:
         taken = sum(chunk.count for chunk in submission.chunks if chunk.job_id)
         before = f"{taken} of {len(submission.tasks)} tasks were submitted, then " if taken else ""
-        raise JobsError(f"{before}{refused}") from refused
+        after = f"; the others wait for the next `sweeps submit` or `status` ({submission.id})" if waits else ""
+        raise type(refused)(f"{before}{refused}{after}") from refused
     return submission
 
 
@@ -125,10 +129,15 @@ def _submit_chunk(store: ResultsFolder, submission: Submission, position: int, m
     """The job id of a chunk, which is submitted unless Slurm knows its name already. Raises as `proceed`."""
     chunk = submission.chunks[position]
     after = [submission.chunks[other].job_id for other in chunk.after]
+    script = store.submissions.script_path(submission.id, position)
     for pause in (*_PAUSES_S, None):
         try:
-            job_id = commands.find(chunk.job_name, submission.time) if may_exist else None
-            return job_id or commands.sbatch(store.submissions.script_path(submission.id, position), after)
+            if may_exist and (job_id := commands.find(chunk.job_name, submission.time)):
+                return job_id
+            commands.sbatch(script, after, submission.options.get("slurm_environment"))
+            if job_id := commands.find(chunk.job_name, submission.time):
+                return job_id
+            raise NoResponse(f"sbatch took job {chunk.job_name} and squeue does not list it")
         except JobsError as error:
             may_exist = True
             if not isinstance(error, NoResponse):

@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 from datetime import datetime
 
-from jobs import process
-from jobs.backends.slurm.commands import QUERY_TIMEOUT_S
+from jobs.backends.slurm import programs
 
 
 def current_job() -> str | None:
@@ -21,9 +20,7 @@ def end_time() -> float | None:
     if stated.isdecimal():
         return float(stated)
     job = current_job()
-    ends = (
-        process.run_quietly(["squeue", "--noheader", "--format=%e", f"--jobs={job}"], QUERY_TIMEOUT_S) if job else None
-    )
+    ends = programs.run_quietly(["squeue", "--noheader", "--format=%e", f"--jobs={job}"]) if job else None
     try:
         return datetime.fromisoformat((ends or "").strip()).timestamp()
     except ValueError:
@@ -32,7 +29,7 @@ def end_time() -> float | None:
 
 def requeue(job: str) -> bool:
     """Requeue `job`, only this one task; False if Slurm refuses."""
-    return process.run_quietly(["scontrol", "requeue", job], QUERY_TIMEOUT_S) is not None
+    return programs.run_quietly(["scontrol", "requeue", job]) is not None
 
 
 def cluster_name() -> str:

@@ -24,7 +24,9 @@
 
 # setup
 module load cuda/12.4
+[ $? -eq 0 ] || { echo 'sweeps: failed: module load cuda/12.4' >&2; exit 1; }
 source /conda/bin/activate x
+[ $? -eq 0 ] || { echo 'sweeps: failed: source /conda/bin/activate x' >&2; exit 1; }
 export PYTHONSAFEPATH=1
 export MUJOCO_GL=egl
 export PYTHONPATH=/code

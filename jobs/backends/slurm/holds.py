@@ -1,0 +1,101 @@
+"""Jobs that are held although they were released, and those that a user holds.
+
+A controller that is killed within seconds of a submit forgets that the jobs were released, but not the jobs: they would
+stay held for ever. `scontrol hold` leaves a job in the same state, so the start of the controller tells them apart: a
+hold that appears while the controller goes on is the user's.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from jobs import process
+from jobs.backends.base import NoResponse
+from jobs.backends.formats import task_list
+from jobs.backends.slurm import commands, programs
+from jobs.backends.slurm.reasons import RELEASED_AGAIN, USERS_HOLD
+from jobs.backends.slurm.squeue import HELD_BY_USER, LAUNCH_FAILED
+from jobs.results.records import Chunk, QueueSnapshot, Submission
+from jobs.results.results_folder import ResultsFolder
+
+MOST_LAUNCHES = 3  # of a job that could not be started; then it stays held
+_RESTARTS = re.compile(r"\bRestarts=(\d+)")
+
+Expected = Callable[[Chunk, int | None], bool]
+Entries = dict[str, list[str]]  # job -> [state, reason, node], as in `QueueSnapshot`
+
+
+def expected(store: ResultsFolder, submission: Submission) -> Expected:
+    """Tells of a task whether it waits for a release, for its canary or after repeated failures. task: None for the
+    report."""
+    breaker = store.submissions.read_breaker(submission.id)
+    if not submission.handed_over or (breaker is not None and not breaker.released):
+        return lambda chunk, task: True
+    released = store.submissions.released(submission.id)
+    return lambda chunk, task: chunk.held and task is not None and submission.tasks[task].config_id not in released
+
+
+def mend(
+    store: ResultsFolder, chunks: Sequence[tuple[Submission, Chunk]], before: QueueSnapshot, answer: QueueSnapshot
+) -> QueueSnapshot:
+    """`answer` after the release of this user's jobs whose release was lost, or whose start failed.
+
+    before: the answer before that. Other commands that find a job held do the same; a second release does no harm.
+    """
+    answers = dict(answer.said)
+    controller: str | None = None
+    for submission in dict.fromkeys(submission.id for submission, _ in chunks):
+        members = [(s, chunk) for s, chunk in chunks if s.id == submission]
+        held = {chunk.job_name: _held(store, s, chunk, answer) for s, chunk in members}
+        if not any(held.values()) or members[0][0].user != process.user():
+            continue
+        if controller is None:
+            controller = commands.cluster_settings().get("BOOT_TIME", "")
+        for _, chunk in members:
+            if held[chunk.job_name]:
+                entries = {**answer.tasks_of(chunk.job_name)}
+                entries |= _mended(members[0][0], held[chunk.job_name], before.tasks_of(chunk.job_name), controller)
+                answers[chunk.job_name] = {**answers[chunk.job_name], "tasks": entries}
+        if controller and controller != members[0][0].controller:
+            store.submissions.write(replace(members[0][0], controller=controller))
+    return replace(answer, said=answers)
+
+
+def _held(store: ResultsFolder, submission: Submission, chunk: Chunk, answer: QueueSnapshot) -> Entries:
+    """The jobs of `chunk` that are held and should not be."""
+    entries = answer.tasks_of(chunk.job_name)
+    suspects = {job: e for job, e in entries.items() if e[0] == "PENDING" and e[1] in (HELD_BY_USER, LAUNCH_FAILED)}
+    if not suspects:
+        return {}
+    tasks, waits = dict(zip(chunk.jobs, chunk.tasks or [None], strict=True)), expected(store, submission)
+    return {job: entry for job, entry in suspects.items() if not waits(chunk, tasks[job])}
+
+
+def _mended(submission: Submission, held: Entries, before: Entries, controller: str) -> Entries:
+    """New entries of the `held` jobs: released, or left as they are."""
+    entries: Entries = {}
+    ready = []
+    for job, (state, reason, node) in held.items():
+        if reason == LAUNCH_FAILED:
+            ready += [job] if _restarts(job) <= MOST_LAUNCHES else []
+        elif submission.exported or before.get(job, ["", "", ""])[1] == USERS_HOLD:
+            entries[job] = [state, USERS_HOLD, node]
+        elif controller in ("", submission.controller):
+            entries[job] = [state, USERS_HOLD if controller else reason, node]
+        else:
+            ready.append(job)
+    if ready:
+        try:
+            commands.release(task_list(ready))
+        except NoResponse:
+            return entries
+        entries |= {job: ["PENDING", RELEASED_AGAIN, ""] for job in ready}
+    return entries
+
+
+def _restarts(job: str) -> int:
+    """How often `job` was queued again; more than allowed if Slurm does not say."""
+    match = _RESTARTS.search(programs.run_quietly(["scontrol", "show", "job", "--oneliner", job]) or "")
+    return int(match[1]) if match else MOST_LAUNCHES + 1
