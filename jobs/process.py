@@ -112,11 +112,6 @@ def run_quietly(command: list[str], timeout_s: float = _TIMEOUT_S, env: dict[str
     return output if code == 0 else None
 
 
-def printable(text: str) -> str:
-    """A line of another program without what a terminal would obey."""
-    return "".join(character if character.isprintable() else "?" for character in text)
-
-
 def signal_name(number: int) -> str:
     """As in SIGKILL."""
     try:

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from aggregate.importers.import_options import CurveImportError
+from sweepwise.core import plain_files
 
 Rows = Iterator[tuple[int, Sequence[Any]]]
 
@@ -39,7 +40,7 @@ def open_table(path: Path) -> InputTable:
 
 
 def _csv(path: Path) -> InputTable:
-    text = path.read_text(encoding="utf-8-sig")
+    text = plain_files.read_text(path, "utf-8-sig")
     delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     lines = _lines(path, reader)
@@ -72,7 +73,7 @@ def _lines(path: Path, reader: Any) -> Iterator[tuple[int, list[str]]]:
 
 def _json(path: Path) -> InputTable:
     try:
-        content = json.loads(path.read_bytes())
+        content = json.loads(plain_files.read_bytes(path))
     except (ValueError, RecursionError) as error:
         raise CurveImportError(f"{path}: not a whole JSON file: {error}") from error
     return _records(path, "row", list(enumerate(content if isinstance(content, list) else [content], 1)))
@@ -80,7 +81,7 @@ def _json(path: Path) -> InputTable:
 
 def _json_lines(path: Path) -> InputTable:
     records = []
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), 1):
+    for number, line in enumerate(plain_files.read_text(path, "utf-8-sig").splitlines(), 1):
         if line.strip():
             try:
                 records.append((number, json.loads(line)))

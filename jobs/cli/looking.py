@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from jobs.cli.group import Globals
+from jobs.cli.group import Globals, say
 from jobs.cli.options import (
     report_problems,
 )
@@ -23,7 +23,7 @@ def status_command(state: Globals, sweeps: tuple[str, ...], runs: bool, stay: bo
 
     store = state.store()
     for note in recover.recover_if_free(store):
-        click.echo(note, err=True)
+        say(note, err=True)
     if as_json:
         import json
 
@@ -31,7 +31,7 @@ def status_command(state: Globals, sweeps: tuple[str, ...], runs: bool, stay: bo
         canary.update_holds(store, [run for sweep in statuses for run in sweep.runs])
         told = status.to_json(statuses, store.problems.values())
         told["evaluations"] = evaluations.to_json(evaluations.evaluations(store, [s.view.name for s in statuses]))
-        click.echo(json.dumps(told, indent=1))
+        say(json.dumps(told, indent=1))
         return
     import time
 
@@ -50,7 +50,7 @@ def status_command(state: Globals, sweeps: tuple[str, ...], runs: bool, stay: bo
             console.print(note, markup=False, soft_wrap=True)
     report_problems(store)
     if not store.sweep_names():
-        click.echo(f"nothing was submitted to {store.root}")
+        say(f"nothing was submitted to {store.root}")
 
 
 @click.command("logs")
@@ -73,14 +73,14 @@ def logs_command(state: Globals, run: str, follow: bool, lines: int) -> None:
     position: logs.Position = {}
     for path in logs.of_run(store, ref, run_status.submission, run_status.task):
         text = logs.last_lines(path, lines, position)
-        click.echo(f"==> {path} <==", err=True)
-        click.echo(text, nl=False)
+        say(f"==> {path} <==", err=True)
+        say(text, nl=False)
     if not position and not follow:
         raise JobsError(f"run {run} has no log yet: {run_status.state.state} {run_status.state.reason}".rstrip())
     if follow:
         from jobs.submit import watch
 
-        watch.follow_log(store, ref, position, lambda text: click.echo(text, nl=False))
+        watch.follow_log(store, ref, position, lambda text: say(text, nl=False))
 
 
 @click.command("usage")

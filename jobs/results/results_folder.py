@@ -12,6 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from jobs.programs.agent_code import is_code_path
 from jobs.results.agents import NAME as AGENT_NAME
 from jobs.results.agents import Agents
 from jobs.results.attempts import Attempts, RunRef
@@ -258,6 +259,10 @@ class ResultsFolder:
             raise JobsError(f"code {code!r}: sixteen hex digits are expected")
         return self.root / "code" / code
 
+    def archived_code_folder(self, code: str) -> Path:
+        """The folder of a copy that came with an archive. Nothing imports from it."""
+        return self.root / "archived_code" / self.code_folder(code).name
+
     def write_code(self, code: CodeFile) -> None:
         write_json(self.code_folder(code.hash).with_suffix(".json"), encode(code))
 
@@ -286,8 +291,7 @@ class ResultsFolder:
             folder = self.import_path(name).parent
             paths += [self.import_path(name), *((folder / record.data).rglob("*") if record is not None else ())]
         paths += [self.agents.path(name) for name in agents]
-        for code in codes:
-            paths += [self.code_folder(code).with_suffix(".json"), *self.code_folder(code).rglob("*")]
+        paths += [self.code_folder(code).with_suffix(".json") for code in codes]
         # Links lead to data that a program reads beside its code.
         files = (path for path in paths if path.is_file() and not path.is_symlink())
         names = {path.relative_to(self.root).as_posix() for path in files}
@@ -354,6 +358,6 @@ def archivable(name: str) -> bool:
             )
         case ["code", record] if record.endswith(".json"):
             return bool(_CODE.fullmatch(record[:-5]))
-        case ["code", code, _, *_] as path:
-            return bool(_CODE.fullmatch(code)) and all(map(_PLAIN.fullmatch, path))
+        case ["code", code, *path] if path:
+            return bool(_CODE.fullmatch(code)) and is_code_path("/".join(path))
     return False

@@ -29,6 +29,7 @@ from jobs.worker.agent import load_agent
 from sweepwise.core import trainable
 from sweepwise.core.errors import JobsError
 from sweepwise.core.trainable import Progress, RunHandle, Settings, Trainable
+from sweepwise.core.value_format import shown
 
 HEARTBEAT_S = 2.0
 MOST_PREEMPTIONS = 3  # of a run that cannot resume
@@ -358,7 +359,7 @@ def _timed_out(outcome: trainable.Outcome) -> trainable.Outcome:
 
 
 def _print(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    print(shown(text), file=sys.stderr, flush=True)
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -53,7 +53,9 @@ def described(store: ResultsFolder) -> CodeFile:
 def test_the_copy_is_the_code_of_now_and_shared_as_long_as_nothing_changes(
     store: ResultsFolder, checkout: Path
 ) -> None:
-    for litter in ("jobs/__pycache__/a.pyc", "jobs/.entry.py.swp"):
+    litters = ("jobs/__pycache__/a.pyc", "jobs/.entry.py.swp", "tdmpc/agent.py~", "tdmpc/agent copy.py",
+               "tdmpc/.ipynb_checkpoints/x.py", "tdmpc/#agent.py#")  # fmt: skip
+    for litter in litters:
         (checkout / litter).parent.mkdir(exist_ok=True)
         (checkout / litter).write_text("x")
     first = code_snapshot.take(store)
