@@ -12,6 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from jobs import process
 from jobs.programs.agent_code import is_code_path
 from jobs.results.agents import NAME as AGENT_NAME
 from jobs.results.agents import Agents
@@ -322,10 +323,14 @@ class ResultsFolder:
             write_json(self.root / "queue.json", encode(answers), sync=False)
 
     def slot_path(self, slot: int) -> Path:
-        """Lock file of a slot of the local backend; the process that holds the lock may train."""
+        """Lock file of a slot of the local backend on this host; the process that holds the lock may train."""
         folder = self.root / "slots"
         folder.mkdir(exist_ok=True)
-        return folder / f"{slot:03d}.lock"
+        return folder / f"{re.sub('[^A-Za-z0-9.-]', '_', process.host())}-{slot:03d}.lock"
+
+    def older_slot_path(self, slot: int) -> Path:
+        """The same for schedulers of versions whose slots did not name the host."""
+        return self.root / "slots" / f"{slot:03d}.lock"
 
 
 def archivable(name: str) -> bool:

@@ -366,6 +366,9 @@ def main(arguments: Sequence[str]) -> int:
     """`python -P -m jobs.entry SUBMISSION_FOLDER TASK`."""
     folder, task = Path(arguments[0]), int(arguments[1])
     job = TrainJob(str(folder.parent.parent), folder.name, task)
+    if not process.is_recorded(lambda: ResultsFolder(folder.parent.parent).submissions.is_recorded(folder.name, task)):
+        _print("the scheduler ended before it recorded this process: it trains nothing")
+        return 2
     try:
         job()
     except JobsError as error:

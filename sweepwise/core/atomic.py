@@ -53,14 +53,32 @@ def write_json(path: Path, value: Mapping[str, Any], guard: Guard = _always, *, 
 
 
 def create_json(path: Path, value: Mapping[str, Any]) -> bool:
-    """Write a new file by exclusive creation: of two that try at once, one gets True. False where the file exists."""
+    """Write a new file whose name appears with its content: of two that try at once, one gets True. False where the
+    file exists."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}.part")
+    data = dump_json(value)
+    try:
+        _create(part, data)
+        try:
+            path.hardlink_to(part)
+        except FileExistsError:
+            return part.stat().st_nlink == 2  # NFS reports this also where it lost its own answer
+        except OSError:  # the file system has no links
+            return _create(path, data)
+    finally:
+        part.unlink(missing_ok=True)
+    return True
+
+
+def _create(path: Path, data: bytes) -> bool:
+    """False where the file exists."""
     try:
         handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
     except FileExistsError:
         return False
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(dump_json(value))
+            file.write(data)
             file.flush()
             os.fsync(file.fileno())
     except OSError:
