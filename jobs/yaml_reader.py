@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from sweepwise.core import plain_files
+from sweepwise.core import atomic
 from sweepwise.core.errors import JobsError, near
 from sweepwise.core.yaml_scalars import PlainText
 
@@ -145,7 +145,7 @@ def _check_size(node: yaml.Node, file: str, sizes: dict[int, tuple[int, int]]) -
 def read(path: Path, name: str = "file") -> Entry:
     """The root of a YAML file. Raises `JobsError` if it cannot be read or parsed."""
     try:
-        text = plain_files.read_text(path, largest=_MAX_BYTES)
+        text = atomic.read_text(path, largest=_MAX_BYTES)
     except OSError as error:
         raise JobsError(f"cannot read {path}: {error.strerror}") from error
     except UnicodeDecodeError:

@@ -28,7 +28,7 @@ from plots import curves
 from plots.csv_downloads import file_stem
 from plots.figures import FOLDED, drawn_configs, groups, may_be_log, results
 from plots.theme import DASHES, PALETTE, LineStyle, line_styles, style
-from sweepwise.core import atomic, plain_files
+from sweepwise.core import atomic
 from sweepwise.core.errors import AggregateError
 from sweepwise.core.metrics import RESULTS, Catalogue, Metric
 
@@ -85,7 +85,7 @@ def write(sweep: SweepSummary, out: Path, formats: Sequence[str], columns: int, 
             fig = known[name]()
             for ending in dict.fromkeys(formats):
                 path = out / f"{file_stem(sweep.source.name)}-{stems[name]}.{ending}"
-                target = plain_files.output(path, plain_files.begins_with(_BEGINNINGS[ending]))
+                target = atomic.output(path, atomic.begins_with(_BEGINNINGS[ending]))
                 try:
                     out.mkdir(parents=True, exist_ok=True)
                     atomic.write(target, functools.partial(_save, fig, ending))

@@ -30,7 +30,7 @@ from plots import csv_downloads, curves, figures, flag_cards, tables
 from plots.secondary_tables import secondary
 from plots.tables import Chip
 from plots.theme import COLORS, DASHES, LineStyle, line_styles
-from sweepwise.core import atomic, plain_files
+from sweepwise.core import atomic
 from sweepwise.core.errors import AggregateError
 
 SCRIPTS = ("state", "data", "draw", "figure", "controls", "tables", "start")  # of the page, in their order
@@ -39,7 +39,7 @@ SCRIPTS = ("state", "data", "draw", "figure", "controls", "tables", "start")  # 
 def write_report(summary: Summary, out: Path) -> None:
     """Write the report to `out` atomically. Raises `AggregateError` where that is impossible, `OutputError` for what
     must not be replaced."""
-    target = plain_files.output(out, plain_files.is_report)
+    target = atomic.output(out, atomic.is_report)
     html = render(summary)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -19,7 +19,7 @@ from aggregate.export.new_rows import ExportState, RunInfo, new_rows
 from aggregate.export.wandb_runs import WandbRuns
 from aggregate.inputs.progress import tracked
 from aggregate.inputs.runs import DONE, ConfigSource, RunRows, SweepSource, load
-from sweepwise.core import atomic, plain_files
+from sweepwise.core import atomic
 from sweepwise.core.agent import AgentDescription
 from sweepwise.core.errors import AggregateError
 from sweepwise.core.metrics import Catalogue
@@ -141,7 +141,7 @@ def _read(path: Path) -> tuple[tuple[str, int], _Place]:
     """((config_id, seed), its place)."""
     fix = "it was not exported by this program; choose another --out"
     try:
-        record = json.loads(plain_files.read_bytes(path))
+        record = json.loads(atomic.read_bytes(path))
         if record["format"] > FORMAT_VERSION:
             fix = f"format {record['format']}, this program reads up to {FORMAT_VERSION}; choose another --out"
             raise ValueError

@@ -22,7 +22,7 @@ from aggregate.analysis.factor_effects import PRIMARY
 from aggregate.analysis.run_scores import EVALUATION
 from aggregate.analysis.summary import Summary, SweepSummary
 from aggregate.inputs.runs import ConfigSource, Loaded, SweepSource
-from sweepwise.core import atomic, plain_files
+from sweepwise.core import atomic
 from sweepwise.core.errors import AggregateError
 from sweepwise.core.value_format import cell
 
@@ -186,7 +186,7 @@ def write(levels: Frames, out: Path, formats: Sequence[str]) -> Iterator[Path]:
         table = as_table(getattr(levels, level))
         for suffix in dict.fromkeys(formats):
             path = out.with_name(f"{out.stem}-{level}.{suffix}")
-            target = plain_files.output(path, plain_files.begins_with(*_BEGINNINGS[suffix]))
+            target = atomic.output(path, atomic.begins_with(*_BEGINNINGS[suffix]))
             try:
                 atomic.write(target, functools.partial(_WRITERS[suffix], table))
             except OSError as error:
@@ -255,9 +255,10 @@ def _finite(values: list[Any] | None) -> list[Any] | None:
     return [value if not isinstance(value, float) or math.isfinite(value) else None for value in values]
 
 
-# Of files that `write` made: the first column is the sweep.
+# Of files that `write` made.
 _BEGINNINGS: Mapping[str, tuple[bytes, ...]] = {
-    "csv": (b'"sweep",',), "parquet": (b"PAR1",), "json": (b'[\n{"sweep"', b"[]"),
+    "csv": (b'"sweep",', b'"config_id",'), "parquet": (b"PAR1",),
+    "json": (b'[\n{"sweep"', b'[\n{"config_id"', b"[]"),
 }  # fmt: skip
 _WRITERS: Mapping[str, Callable[[pa.Table, Path], None]] = {
     "csv": write_csv, "parquet": _write_parquet, "json": _write_json,

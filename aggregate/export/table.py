@@ -8,7 +8,7 @@ import pandas as pd
 
 from aggregate.export import frames
 from aggregate.inputs.runs import RunRows
-from sweepwise.core import atomic, plain_files
+from sweepwise.core import atomic
 from sweepwise.core.metrics import Catalogue
 
 _FIRST = ["kind", "step", "frames", "update", "time", "event"]
@@ -23,5 +23,5 @@ def write(path: Path, run: RunRows, catalogue: Catalogue) -> None:
     rows = pd.concat(parts, ignore_index=True).sort_values("step", kind="stable")
     metrics = [name for name in catalogue.metrics if name in rows]
     table = frames.as_table(rows.reindex(columns=[*_FIRST, *metrics, "nonfinite"]))
-    target = plain_files.output(path, plain_files.begins_with(b'"kind",'))
+    target = atomic.output(path, atomic.begins_with(b'"kind",'))
     atomic.write(target, lambda part: frames.write_csv(table, part))

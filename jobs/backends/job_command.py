@@ -14,7 +14,7 @@ def task_command(submission_folder: Path, *python_options: str) -> list[str]:
 
 
 def is_script(head: bytes) -> bool:
-    """Whether a file begins as a batch script with such a command, for `plain_files.output`."""
+    """Whether a file begins as a batch script with such a command, for `atomic.output`."""
     return b"jobs.entry" in head
 
 

@@ -14,7 +14,7 @@ import yaml
 from jobs import yaml_reader
 from jobs.programs.command import activated
 from jobs.yaml_reader import Entry
-from sweepwise.core import plain_files, yaml_scalars
+from sweepwise.core import atomic, yaml_scalars
 from sweepwise.core.errors import JobsError
 from sweepwise.core.value_format import shown
 
@@ -30,7 +30,7 @@ def of_file(entry: Entry, path: Path, style: str) -> dict[str, Any]:
         import tomllib
 
         try:
-            return _flat_values(tomllib.loads(plain_files.read_text(path)))
+            return _flat_values(tomllib.loads(atomic.read_text(path)))
         except (OSError, ValueError) as error:
             raise entry.error(f"{entry.name}: {path}: {error}") from error
     try:

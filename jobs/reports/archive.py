@@ -32,7 +32,7 @@ from jobs.results.record_files import RecordError, decode, encode
 from jobs.results.records import Archive, Checksums
 from jobs.results.results_folder import ResultsFolder, archivable
 from jobs.results.run_state import ACTIVE
-from sweepwise.core import atomic, plain_files
+from sweepwise.core import atomic
 from sweepwise.core.errors import JobsError
 
 _HEAD, _TAIL = "archive.json", "files.json"
@@ -50,7 +50,7 @@ class Unpacked:
     kept: list[str]
 
 
-is_archive = plain_files.begins_with(f"{_HEAD}\0".encode())  # for `plain_files.output`
+is_archive = atomic.begins_with(f"{_HEAD}\0".encode())  # for `atomic.output`
 
 
 # --- writing --------------------------------------------------------------------------------------------
@@ -83,7 +83,7 @@ def write(store: ResultsFolder, names: Sequence[str], out: Path, warn: judge.Tel
         files |= _code_files(store, codes, warn)
         files |= {} if with_diffs else _without_diffs(store, codes, Path(folder))
         files[f"reports/{sources[0].name if len(sources) == 1 else 'sweeps'}.html"] = report
-        target = plain_files.output(out, is_archive)
+        target = atomic.output(out, is_archive)
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             atomic.write(target, lambda part: _write(part, head, files))
@@ -203,7 +203,7 @@ def _extract(path: Path, staged: Path, keep: Callable[[str], bool] = bool) -> tu
     `tarfile.TarError` and `RecursionError` for an invalid archive.
     """
     head, tail, sums = None, None, {}
-    plain_files.check(path)
+    atomic.check_plain(path)
     with tarfile.open(path, "r:") as tar:
         for member in tar:
             content = tar.extractfile(member) if member.type == tarfile.REGTYPE and not member.issparse() else None

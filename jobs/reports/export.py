@@ -17,7 +17,7 @@ from jobs.results.file_lock import Held, try_lock
 from jobs.results.results_folder import ResultsFolder
 from jobs.results.run_state import ACTIVE
 from jobs.runs import select
-from sweepwise.core import plain_files
+from sweepwise.core import atomic
 from sweepwise.core.errors import JobsError
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def chosen(store: ResultsFolder, names: Sequence[str]) -> list[ExportedConfig]:
 def _open_folder(out: Path, form: str, project: str) -> Iterator[tuple[Folder, Held]]:
     from aggregate.export import Folder
 
-    plain_files.output_folder(out)
+    atomic.output_folder(out)
     try:
         out.mkdir(parents=True, exist_ok=True)
         lock = try_lock(out / ".lock")

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 from jobs.reports import imported_curves
 from jobs.results.results_folder import ResultsFolder
 from jobs.results.run_state import ACTIVE
-from sweepwise.core import plain_files
+from sweepwise.core import atomic
+from sweepwise.core.atomic import IsOwn, is_report
 from sweepwise.core.errors import JobsError
-from sweepwise.core.plain_files import IsOwn, is_report
 
 if TYPE_CHECKING:
     from aggregate.analysis.summary import Summary
@@ -83,4 +83,4 @@ def check_out(out: Path, is_own: IsOwn = is_report) -> None:
     """Raises `JobsError` if the folder of `out` does not exist, `OutputError` if `out` must not be written."""
     if not out.absolute().parent.is_dir():
         raise JobsError(f"--out {out}: there is no folder {out.absolute().parent}")
-    plain_files.output(out, is_own)
+    atomic.output(out, is_own)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import os
 import re
 import time
 from collections.abc import Iterator, Sequence
@@ -89,6 +90,11 @@ def planned(store: ResultsFolder) -> CodeRef:
 def take(store: ResultsFolder) -> CodeRef:
     """Copy the code of this process, unless a copy exists. Raises `JobsError` if that copy was changed."""
     code = planned(store)
+    if os.pathsep in str(store.root):
+        raise JobsError(
+            f"--results {store.root}: a path with {os.pathsep!r} cannot be on PYTHONPATH, where jobs find their code; "
+            "choose another"
+        )
     if not code.folder.exists():
         copied = agent_code.copy(process.ROOT, _files(process.ROOT, PACKAGES), store.code_folder)
         code = CodeRef(copied, store.code_folder(copied))

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sweepwise.core import plain_files
+from sweepwise.core import atomic
 
 FORMAT_VERSION = 1
 # Names on disk: of a configuration's folder, of a run's folder in it, and of a numbered record.
@@ -100,7 +100,7 @@ class RecordReader:
     def read(self, path: Path, kind: type[Record]) -> Record | None:
         """The record at `path`; None if there is no file, or an invalid one (see `problems`)."""
         try:
-            return decode(kind, json.loads(plain_files.read_bytes(path)))
+            return decode(kind, json.loads(atomic.read_bytes(path)))
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:

@@ -24,7 +24,7 @@ from jobs.results.records import AgentFile, Submission, SubmittedConfiguration, 
 from jobs.results.results_folder import ResultsFolder
 from jobs.results.run_state import RunState, State
 from jobs.runs.status import load_statuses
-from sweepwise.core import plain_files
+from sweepwise.core import atomic
 from sweepwise.core.atomic import write_bytes
 from sweepwise.core.errors import JobsError
 from sweepwise.core.schema import ResolvedConfig
@@ -241,7 +241,7 @@ def _exported(file: Path | None, scripts: Sequence[str]) -> dict[Path, bytes]:
     if file is None:
         return {}
     return {
-        plain_files.output(path, job_command.is_script, "--export"): script.encode()
+        atomic.output(path, job_command.is_script, "--export"): script.encode()
         for path, script in zip(exports(file, len(scripts)), scripts, strict=True)
     }
 

@@ -165,11 +165,12 @@ def read_shard(path: Path) -> pa.Table:
     The footer is looked at first: of a foreign file, however large, no column is read.
     """
     try:
+        atomic.check_plain(path)
         with pa.OSFile(str(path)) as source, pq.ParquetFile(source) as file:
             _check_version((file.metadata.metadata or {}).get(b"schema_version", b"").decode(errors="replace"))
             table = file.read(use_threads=False)
     except (pa.ArrowException, OSError) as error:
-        raise ShardError(str(error).splitlines()[0]) from error
+        raise ShardError(str(error).splitlines()[0] if str(error) else type(error).__name__) from error
     names = table.column_names
     if not set(INDEX_SCHEMA.names) <= set(names):
         raise ShardError(_FOREIGN)

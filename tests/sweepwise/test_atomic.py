@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from sweepwise.core import plain_files
-from sweepwise.core.plain_files import OutputError, begins_with, output, read_bytes, read_text
+from sweepwise.core import atomic
+from sweepwise.core.atomic import OutputError, begins_with, output, read_bytes, read_text
 
 OWN = begins_with(b"own")
 
@@ -32,7 +32,7 @@ def test_a_plain_file_is_read_and_nothing_else(tmp_path: Path) -> None:
         with pytest.raises(OSError, match=words):
             read_bytes(path)
         with pytest.raises(OSError, match=words):
-            plain_files.check(path)
+            atomic.check_plain(path)
     with pytest.raises(OSError, match="larger than 0 MB"):
         read_bytes(tmp_path / "text", largest=6)
 
@@ -62,7 +62,7 @@ def test_what_is_not_ones_own_is_refused(tmp_path: Path) -> None:
         (_fifo(tmp_path / "fifo"), "is a FIFO"),
         (Path("/dev/null"), "is a device"),
         (tmp_path / "to null", "is a device"),
-        (tmp_path, "is a folder; name a file"),
+        (tmp_path, "this is a folder; name a file"),
         (tmp_path / "ring", "ring|Symlink loop"),
         (Path("nul\0"), "null"),
     ]:
