@@ -25,7 +25,7 @@ from typing import IO
 from jobs import process
 from jobs.programs import agent_code
 from jobs.reports import report as judge
-from jobs.results import code_snapshot
+from jobs.results import code_snapshot, secret_rules
 from jobs.results.attempts import RunRef
 from jobs.results.lock import alone
 from jobs.results.record_files import RecordError, decode, encode
@@ -94,7 +94,7 @@ def write(store: ResultsFolder, names: Sequence[str], out: Path, warn: judge.Tel
 
 def _code_files(store: ResultsFolder, codes: Iterable[str], warn: judge.Tell) -> dict[str, Path]:
     """Name in the archive -> path, of the copies of code that are still what their hash says; warns of others."""
-    files = {}
+    files: dict[str, Path] = {}
     for code in sorted(codes):
         folder = next((f for f in (store.code_folder(code), store.archived_code_folder(code)) if f.is_dir()), None)
         if folder is None:
@@ -105,6 +105,9 @@ def _code_files(store: ResultsFolder, codes: Iterable[str], warn: judge.Tell) ->
             warn(f"{folder} was changed since it was copied, or has names that cannot be archived: it is left out")
         else:
             files |= {f"code/{code}/{path.as_posix()}": folder / path for path in paths}
+    for name, path in files.items():
+        if provider := secret_rules.provider(path.read_text(encoding="utf-8", errors="replace")):
+            warn(f"{name} looks as if it held a secret ({provider}): look before you hand the archive on")
     return files
 
 
@@ -122,7 +125,7 @@ def _listed(folder: Path, code: str, manifest: Sequence[Path]) -> list[Path] | N
 
 def _without_diffs(store: ResultsFolder, codes: Iterable[str], folder: Path) -> dict[str, Path]:
     """Name in the archive -> path of a record without its diff, which may hold what nobody meant to hand on."""
-    files = {}
+    files: dict[str, Path] = {}
     for code in codes:
         record = store.read_code(code)
         if record is not None and record.diff:

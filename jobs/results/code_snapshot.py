@@ -18,6 +18,7 @@ from pathlib import Path
 
 from jobs import process
 from jobs.programs import agent_code
+from jobs.results import secret_rules
 from jobs.results.records import CodeFile, Submission
 from jobs.results.results_folder import ResultsFolder
 from sweepwise.core.errors import JobsError
@@ -27,11 +28,6 @@ PACKAGES = ("tdmpc", "jobs", "aggregate", "plots", "slurm_templates", "sweepwise
 AGENT = ("tdmpc",)  # the packages that determine a run's results
 _PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")  # of each part of a path in the packages
 _LARGEST_DIFF = 1_000_000  # characters
-# Prefers false positives: a missing diff is only inconvenient, but others may read a secret that is stored.
-_SECRET = re.compile(
-    r"(?i)pass(word|wd|phrase)|secret|credential|(api|access|private|auth)[_-]?(key|token)|\btoken\b\s*[:=]"
-    r"|bearer\s+\S{8}|-----BEGIN|://[^/\s:@]+:[^/\s:@]+@|\b(AKIA|ASIA)[0-9A-Z]{12}|\b(gh[opsu]|glpat|hf|sk|xox[a-z])[_-]\w{8}"
-)
 
 
 @dataclass(frozen=True)
@@ -142,7 +138,7 @@ def _describe(code: str) -> CodeFile:
     diff = _git("diff", "--no-color", "--no-ext-diff", "HEAD", "--", *PACKAGES) or ""
     untracked = (_git("ls-files", "--others", "--exclude-standard", "--", *PACKAGES) or "").splitlines()
     note = ""
-    if _SECRET.search(diff):
+    if secret_rules.looks_secret(diff):
         note = "the diff looks as if it held a secret: only its hash is kept"
     elif len(diff) > _LARGEST_DIFF:
         note = f"the diff has {len(diff):,} characters: only its hash is kept"
