@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import pwd
@@ -11,8 +12,10 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 PACKAGES = ("sweepwise", "torch", "mujoco", "dm_control", "numpy")
 ROOT = Path(__file__).resolve().parent.parent  # the folder that holds the packages
@@ -112,9 +115,46 @@ def run_quietly(command: list[str], timeout_s: float = _TIMEOUT_S, env: dict[str
     return output if code == 0 else None
 
 
-def printable(text: str) -> str:
-    """A line of another program without what a terminal would obey."""
-    return "".join(character if character.isprintable() else "?" for character in text)
+_STARTED = "SWEEPS_STARTED_FD"
+
+
+def start_recorded(
+    command: Sequence[str], record: Callable[[int], None], env: Mapping[str, str], pass_fds: Sequence[int] = (),
+    **options: Any,
+) -> subprocess.Popen[bytes]:  # fmt: skip
+    """Start a process that calls `is_recorded`, and have `record` store its process id.
+
+    If this process ends before that is done, the other one ends too: what no record names, nothing could cancel.
+    """
+    reader, writer = os.pipe()
+    try:
+        child = subprocess.Popen(
+            command, env={**env, _STARTED: str(reader)}, pass_fds=(reader, *pass_fds), **options
+        )  # fmt: skip
+        record(child.pid)
+        with contextlib.suppress(BrokenPipeError):  # it ended already
+            os.write(writer, b"1")
+    finally:
+        os.close(reader)
+        os.close(writer)
+    return child
+
+
+def is_recorded(has_record: Callable[[], bool]) -> bool:
+    """Whether this process may go on: wait until who started it has stored its id, or is gone.
+
+    has_record: whether there is a record of this process, asked if it is gone. True for a process that was not started
+    by `start_recorded`.
+    """
+    handle = os.environ.pop(_STARTED, None)
+    if handle is None:
+        return True
+    try:
+        told = os.read(int(handle), 1)
+        os.close(int(handle))
+    except (OSError, ValueError):
+        told = b""
+    return bool(told) or has_record()
 
 
 def signal_name(number: int) -> str:

@@ -1,11 +1,13 @@
 """Read YAML files with line numbers, so that every error can name file and line.
 
 Scalars stay text; the caller parses them by the declared type. That avoids YAML 1.1's implicit types (`3e-4` a string,
-`no` a boolean, `12:00:00` a number). Duplicate keys are errors.
+`no` a boolean, `12:00:00` a number). Duplicate keys are errors. Size, depth and what aliases repeat are limited, so
+that a small file cannot stand for values without end.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +15,16 @@ from typing import Any
 
 import yaml
 
+from sweepwise.core import atomic
 from sweepwise.core.errors import JobsError, near
 from sweepwise.core.yaml_scalars import PlainText
 
+_WHOLE = re.compile(r"\s*[-+]?[0-9]{1,15}\s*")
 _NULL = "tag:yaml.org,2002:null"
 _MAX_DEPTH = 3  # the deepest legal value is a list of lists
+_MAX_BYTES = 1_000_000  # of a file; PyYAML reads about 100,000 in a second
+_MAX_VALUES = 100_000  # of a file, with what aliases repeat
+_MAX_NESTING = 50  # levels of lists and mappings, through aliases too
 
 
 @dataclass(frozen=True)
@@ -43,10 +50,9 @@ class Entry:
         return str(self.node.value)
 
     def whole(self) -> int:
-        try:
-            return int(self.text())
-        except ValueError:
-            raise self.error(f"{self.name}: {self.text()!r} is no whole number") from None
+        if not _WHOLE.fullmatch(self.text()):
+            raise self.error(f"{self.name}: {self.text()!r} is no whole number of at most 15 digits")
+        return int(self.text())
 
     def flag(self) -> bool:
         words = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
@@ -111,13 +117,38 @@ def parse(text: str, file: str, name: str = "file") -> Entry:
         raise JobsError(f"{file}: nested too deeply") from None
     if node is None:
         raise JobsError(f"{file}: empty; see `sweeps plan --example` for a complete plan")
+    _check_size(node, file, {})
     return Entry(node, file, name)
+
+
+def _check_size(node: yaml.Node, file: str, sizes: dict[int, tuple[int, int]]) -> tuple[int, int]:
+    """(number of values below `node`, itself included and each as often as aliases repeat it; levels).
+
+    sizes: of nodes that were counted before; (0, 0) while one is. Raises `JobsError` above the limits, and for an alias
+    to what holds it.
+    """
+    where = f"{file}:{node.start_mark.line + 1}"
+    if id(node) in sizes:
+        if sizes[id(node)] == (0, 0):
+            raise JobsError(f"{where}: an alias stands inside of what it repeats; write the values out")
+        return sizes[id(node)]
+    sizes[id(node)] = (0, 0)
+    children = () if isinstance(node, yaml.ScalarNode) else node.value
+    pairs = (child if isinstance(child, tuple) else (child,) for child in children)
+    below = [_check_size(child, file, sizes) for pair in pairs for child in pair]
+    size, levels = 1 + sum(size for size, _ in below), 1 + max((levels for _, levels in below), default=0)
+    if size > _MAX_VALUES:
+        raise JobsError(f"{where}: more than {_MAX_VALUES:,} values, with those that aliases repeat; write fewer")
+    if levels > _MAX_NESTING:
+        raise JobsError(f"{where}: nested too deeply: more than {_MAX_NESTING} levels")
+    sizes[id(node)] = size, levels
+    return size, levels
 
 
 def read(path: Path, name: str = "file") -> Entry:
     """The root of a YAML file. Raises `JobsError` if it cannot be read or parsed."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = atomic.read_text(path, largest=_MAX_BYTES)
     except OSError as error:
         raise JobsError(f"cannot read {path}: {error.strerror}") from error
     except UnicodeDecodeError:

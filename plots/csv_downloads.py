@@ -19,11 +19,10 @@ from aggregate.analysis.summary import Summary, SweepSummary
 from aggregate.export import frames
 from aggregate.inputs.runs import Loaded
 from plots.tables import Chip
+from sweepwise.core.value_format import cell
 
 MOST_VALUES = 800_000  # of the curves of a sweep, about two megabytes
 LONG = 20_000  # characters from which a table is compressed
-FORMULA = re.compile(r"^[=+\-@\t\r]")
-_BREAKS = re.compile(r"[\r\n]+")
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,7 @@ def curve_files(sweep: SweepSummary, chips: Sequence[Chip], extra: Collection[tu
         coarse = group > 1 and kind in BINNED
         shown = _coarser(table, group) if coarse else table
         title = f"Curves: {kind} rows, every seed{f', means of {group} bins' if coarse else ''}"
-        text = shown.set_axis(list(map(_cell, shown)), axis=1).to_csv(
+        text = shown.set_axis(list(map(cell, shown)), axis=1).to_csv(
             index=False, float_format="%.4g", lineterminator="\n"
         )
         name = f"{file_stem(sweep.source.name)}-{kind}"
@@ -117,16 +116,10 @@ def table_files(sweep: SweepSummary, loaded: Loaded) -> list[Download]:
 
 
 def _text(frame: pd.DataFrame) -> str:
-    """CSV in which a spreadsheet takes no text for a formula."""
+    """CSV in which a spreadsheet takes no text for a formula (`value_format.cell`)."""
     texts = frame.select_dtypes(exclude="number").columns
-    safe = frame.assign(**{name: [_cell(v) if isinstance(v, str) else v for v in frame[name]] for name in texts})
-    return safe.set_axis(list(map(_cell, safe)), axis=1).to_csv(index=False, float_format="%.6g", lineterminator="\n")
-
-
-def _cell(text: str) -> str:
-    """A cell or a heading on one line that no spreadsheet takes for a formula."""
-    safe = f"'{text}" if FORMULA.match(text) else text
-    return _BREAKS.sub(" ", safe)
+    safe = frame.assign(**{name: [cell(v) if isinstance(v, str) else v for v in frame[name]] for name in texts})
+    return safe.set_axis(list(map(cell, safe)), axis=1).to_csv(index=False, float_format="%.6g", lineterminator="\n")
 
 
 def _download(key: str, name: str, title: str, text: str, lines: int, *, compress: bool) -> Download:

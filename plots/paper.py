@@ -35,6 +35,7 @@ from sweepwise.core.metrics import RESULTS, Catalogue, Metric
 FORMATS = ("svg", "pdf", "png")
 WIDTHS = {1: 3.25, 2: 6.75}  # inches
 DPI = 400  # of PNG
+_BEGINNINGS = {"svg": b"<?xml", "pdf": b"%PDF", "png": b"\x89PNG"}  # of a figure that may be replaced
 ROW = 1.55  # inches, height of a small figure
 SIZES: dict[Any, Any] = {
     "font.size": 7.5, "axes.titlesize": 6, "axes.labelsize": 7.5, "legend.fontsize": 7, "pdf.fonttype": 42,
@@ -84,9 +85,10 @@ def write(sweep: SweepSummary, out: Path, formats: Sequence[str], columns: int, 
             fig = known[name]()
             for ending in dict.fromkeys(formats):
                 path = out / f"{file_stem(sweep.source.name)}-{stems[name]}.{ending}"
+                target = atomic.output(path, atomic.begins_with(_BEGINNINGS[ending]))
                 try:
                     out.mkdir(parents=True, exist_ok=True)
-                    atomic.write(path, functools.partial(_save, fig, ending))
+                    atomic.write(target, functools.partial(_save, fig, ending))
                 except OSError as error:
                     raise AggregateError(f"{path}: {error.strerror}; choose a place you may write to") from error
                 yield path

@@ -37,13 +37,13 @@ SCRIPTS = ("state", "data", "draw", "figure", "controls", "tables", "start")  # 
 
 
 def write_report(summary: Summary, out: Path) -> None:
-    """Write the report to `out` atomically. Raises `AggregateError` where that is impossible."""
-    if out.is_dir():
-        raise AggregateError(f"--out {out}: is a folder; name a file such as {out / 'report.html'}")
+    """Write the report to `out` atomically. Raises `AggregateError` where that is impossible, `OutputError` for what
+    must not be replaced."""
+    target = atomic.output(out, atomic.is_report)
     html = render(summary)
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        atomic.write(out, lambda part: _write(part, html))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        atomic.write(target, lambda part: _write(part, html))
     except OSError as error:
         raise AggregateError(f"--out {out}: {error.strerror}; choose a place you may write to") from error
 

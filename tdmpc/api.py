@@ -23,7 +23,7 @@ from tdmpc.config import TrainConfig, config_id
 from tdmpc.training import checkpoint
 from tdmpc.training.environment import Env
 from tdmpc.training.evaluator import Evaluator, Mode, begin
-from tdmpc.training.seed_state import restore_weights
+from tdmpc.training.seed_state import fits, restore_weights
 from tdmpc.training.trainer import Trainer
 
 __all__ = [
@@ -105,6 +105,8 @@ def evaluate(
     step, weights = checkpoint.weights_at(folder, at)
     env = Env(config.task, config.action_repeat, 0)
     agent = Agent(config, env.obs_size, env.action_size, [seed], device)
+    if not fits(agent, weights):
+        raise NoWeights(f"{folder}: the snapshot of step {step:,} holds the weights of another configuration")
     restore_weights(agent, [weights])
     evaluator = Evaluator(config, [seed], device)
     for planner in planners:

@@ -141,7 +141,7 @@ def _read(path: Path) -> tuple[tuple[str, int], _Place]:
     """((config_id, seed), its place)."""
     fix = "it was not exported by this program; choose another --out"
     try:
-        record = json.loads(path.read_bytes())
+        record = json.loads(atomic.read_bytes(path))
         if record["format"] > FORMAT_VERSION:
             fix = f"format {record['format']}, this program reads up to {FORMAT_VERSION}; choose another --out"
             raise ValueError

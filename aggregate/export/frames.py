@@ -24,6 +24,7 @@ from aggregate.analysis.summary import Summary, SweepSummary
 from aggregate.inputs.runs import ConfigSource, Loaded, SweepSource
 from sweepwise.core import atomic
 from sweepwise.core.errors import AggregateError
+from sweepwise.core.value_format import cell
 
 FORMATS = ("csv", "parquet", "json")
 _CONFIG = ["sweep", "config_id", "label", "imported", "is_baseline"]
@@ -185,8 +186,9 @@ def write(levels: Frames, out: Path, formats: Sequence[str]) -> Iterator[Path]:
         table = as_table(getattr(levels, level))
         for suffix in dict.fromkeys(formats):
             path = out.with_name(f"{out.stem}-{level}.{suffix}")
+            target = atomic.output(path, atomic.begins_with(*_BEGINNINGS[suffix]))
             try:
-                atomic.write(path, functools.partial(_WRITERS[suffix], table))
+                atomic.write(target, functools.partial(_WRITERS[suffix], table))
             except OSError as error:
                 raise AggregateError(f"{path}: {error.strerror or error}; choose a place you may write to") from error
             yield path
@@ -212,12 +214,20 @@ def _write_parquet(table: pa.Table, path: Path) -> None:
 
 
 def write_csv(table: pa.Table, path: Path) -> None:
-    """Lists as JSON text."""
+    """Lists as JSON text; no text that a spreadsheet takes for a formula (`value_format.cell`)."""
     for index, field in enumerate(table.schema):
         if pa.types.is_list(field.type):
             texts = [None if value is None else json.dumps(value) for value in table.column(index).to_pylist()]
             table = table.set_column(index, field.name, pa.array(texts, pa.string()))
-    pyarrow.csv.write_csv(table, path)
+        elif not _is_plain(field.type):
+            safe = [None if value is None else cell(str(value)) for value in table.column(index).to_pylist()]
+            table = table.set_column(index, field.name, pa.array(safe, pa.string()))
+    pyarrow.csv.write_csv(table.rename_columns(list(map(cell, table.column_names))), path)
+
+
+def _is_plain(kind: pa.DataType) -> bool:
+    """Numbers, truth values and times, which are no text."""
+    return bool(pa.types.is_primitive(kind) or pa.types.is_null(kind))
 
 
 def _write_json(table: pa.Table, path: Path) -> None:
@@ -245,6 +255,11 @@ def _finite(values: list[Any] | None) -> list[Any] | None:
     return [value if not isinstance(value, float) or math.isfinite(value) else None for value in values]
 
 
+# Of files that `write` made.
+_BEGINNINGS: Mapping[str, tuple[bytes, ...]] = {
+    "csv": (b'"sweep",', b'"config_id",'), "parquet": (b"PAR1",),
+    "json": (b'[\n{"sweep"', b'[\n{"config_id"', b"[]"),
+}  # fmt: skip
 _WRITERS: Mapping[str, Callable[[pa.Table, Path], None]] = {
     "csv": write_csv, "parquet": _write_parquet, "json": _write_json,
 }  # fmt: skip

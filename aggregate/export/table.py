@@ -23,4 +23,5 @@ def write(path: Path, run: RunRows, catalogue: Catalogue) -> None:
     rows = pd.concat(parts, ignore_index=True).sort_values("step", kind="stable")
     metrics = [name for name in catalogue.metrics if name in rows]
     table = frames.as_table(rows.reindex(columns=[*_FIRST, *metrics, "nonfinite"]))
-    atomic.write(path, lambda part: frames.write_csv(table, part))
+    target = atomic.output(path, atomic.begins_with(b'"kind",'))
+    atomic.write(target, lambda part: frames.write_csv(table, part))

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from aggregate.importers.import_options import CurveImportError
+from sweepwise.core import atomic
 from sweepwise.core.event_files import MARK, EventFileError, Scalar, checksum, events
 
 __all__ = ["MARK", "Scalar", "checksum", "scalars"]
@@ -15,7 +16,7 @@ def scalars(path: Path) -> Iterator[Scalar]:
     """In the file's order. An incomplete last record, of a killed writer, is left out. Raises `CurveImportError` where
     the file is damaged elsewhere."""
     try:
-        data = path.read_bytes()
+        data = atomic.read_bytes(path)
     except OSError as error:
         raise CurveImportError(f"{path}: cannot be read: {error.strerror or error}") from error
     try:

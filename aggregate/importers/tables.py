@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from aggregate.importers.import_options import CurveImportError
+from sweepwise.core import atomic
 
 Rows = Iterator[tuple[int, Sequence[Any]]]
 
@@ -39,7 +40,7 @@ def open_table(path: Path) -> InputTable:
 
 
 def _csv(path: Path) -> InputTable:
-    text = path.read_text(encoding="utf-8-sig")
+    text = atomic.read_text(path, "utf-8-sig")
     delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     lines = _lines(path, reader)
@@ -72,7 +73,7 @@ def _lines(path: Path, reader: Any) -> Iterator[tuple[int, list[str]]]:
 
 def _json(path: Path) -> InputTable:
     try:
-        content = json.loads(path.read_bytes())
+        content = json.loads(atomic.read_bytes(path))
     except (ValueError, RecursionError) as error:
         raise CurveImportError(f"{path}: not a whole JSON file: {error}") from error
     return _records(path, "row", list(enumerate(content if isinstance(content, list) else [content], 1)))
@@ -80,7 +81,7 @@ def _json(path: Path) -> InputTable:
 
 def _json_lines(path: Path) -> InputTable:
     records = []
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), 1):
+    for number, line in enumerate(atomic.read_text(path, "utf-8-sig").splitlines(), 1):
         if line.strip():
             try:
                 records.append((number, json.loads(line)))
@@ -104,18 +105,26 @@ def _records(path: Path, unit: str, records: Sequence[tuple[int, Any]]) -> Input
 
 def _parquet(path: Path) -> InputTable:
     try:
+        atomic.check_plain(path)
         file = pq.ParquetFile(path)
         columns = tuple(file.schema_arrow.names)
     except pa.ArrowException as error:
         raise CurveImportError(f"{path}: no Parquet file: {str(error).splitlines()[0]}") from error
 
     def rows(names: Sequence[str]) -> Rows:
+        for name in names:
+            if columns.count(name) > 1:
+                raise CurveImportError(f"{path}: two columns are called {name!r}; rename one")
         number = 0
-        for batch in file.iter_batches(columns=list(names)):
-            cells = [batch.column(batch.schema.get_field_index(name)).to_pylist() for name in names]
-            for values in zip(*cells, strict=True):
-                number += 1
-                yield number, values
+        try:
+            for batch in file.iter_batches(columns=list(names)):
+                cells = [batch.column(batch.schema.get_field_index(name)).to_pylist() for name in names]
+                for values in zip(*cells, strict=True):
+                    number += 1
+                    yield number, values
+        except (pa.ArrowException, OSError) as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise CurveImportError(f"{path}: damaged after row {number}: {reason}; fetch or write it again") from error
 
     return InputTable(path, "row", columns, rows)
 

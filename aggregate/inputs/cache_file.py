@@ -49,6 +49,7 @@ def write(path: Path, made_by: int, head: Any, tables: Iterable[pa.Table] = ()) 
 def read(path: Path, made_by: int) -> tuple[Any, pa.BufferReader] | None:
     """(head, the tables' streams for `tables`) of a file that is intact and was made by the same rules; else None."""
     try:
+        atomic.check_plain(path)
         with pa.OSFile(str(path)) as file:
             data = file.read_buffer()
     except OSError:

@@ -63,7 +63,7 @@ def check(plan_file: Path, sweep: str | None, steps: str | None, seconds: float)
     if _failed(checked.trial):
         lines = [line for line in checked.trial.output.splitlines() if line.strip()][-_TAIL_LINES:]
         for line in lines:
-            yield "| " + "".join(c if c.isprintable() else " " for c in line), False
+            yield f"| {line}", False
     problems = list(dict.fromkeys(_problems(checked)))
     for problem in problems:
         yield said("problem", problem), True

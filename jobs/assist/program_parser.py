@@ -19,6 +19,7 @@ from jobs.programs import command
 from jobs.programs.command import Places, Program
 from jobs.runs.logs import tail
 from jobs.worker.guarded_program import End, GuardedProgram
+from sweepwise.core.value_format import shown
 
 TIMEOUT_S = 60.0
 _PAUSE_S = 0.02
@@ -171,12 +172,8 @@ def _answer(text: str, mark: str, end: End | None, seconds: float) -> ParserAnsw
     options = tuple(map(ParserOption.from_json, told["options"]))
     if options:
         return ParserAnswer(options, told["is_all"])
-    return ParserAnswer(error=printable(told["error"]) or "it reads its arguments without argparse")
+    return ParserAnswer(error=shown(told["error"]) or "it reads its arguments without argparse")
 
 
 def last_line(text: str) -> str:
-    return next((printable(line.strip()) for line in reversed(text.splitlines()) if line.strip()), "")
-
-
-def printable(text: str) -> str:
-    return "".join(c if c.isprintable() else "?" for c in text)
+    return next((shown(line.strip()) for line in reversed(text.splitlines()) if line.strip()), "")

@@ -13,6 +13,11 @@ def task_command(submission_folder: Path, *python_options: str) -> list[str]:
     return [*process.python(), *python_options, "-m", "jobs.entry", str(submission_folder)]
 
 
+def is_script(head: bytes) -> bool:
+    """Whether a file begins as a batch script with such a command, for `atomic.output`."""
+    return b"jobs.entry" in head
+
+
 def report_command(store: ResultsFolder, sweep: str) -> list[str]:
     """The command that writes the report of `--then-aggregate`."""
     options = ["--results", str(store.root), "aggregate", sweep, "--out", str(store.report_path(sweep))]

@@ -160,16 +160,16 @@ class LocalBackend(Backend):
 def launch(store: ResultsFolder, submission: Submission) -> int:
     """Start the scheduler of `submission` in a new session. Returns its process id."""
     with store.submissions.scheduler_log_path(submission.id).open("ab") as log:
-        scheduler = subprocess.Popen(
+        scheduler = process.start_recorded(
             [*process.python(), "-m", "jobs.backends.local_scheduler", str(store.submissions.folder(submission.id))],
+            lambda pid: store.submissions.write_worker(submission.id, None, worker(pid)),
+            {**os.environ, **kept(os.environ), **process.job_variables(code_snapshot.folder(store, submission))},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
             start_new_session=True,
             cwd=store.root,
-            env={**os.environ, **kept(os.environ), **process.job_variables(code_snapshot.folder(store, submission))},
         )
-    store.submissions.write_worker(submission.id, None, worker(scheduler.pid))
     return scheduler.pid
 
 

@@ -16,10 +16,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
 
+from jobs import process
 from jobs.backends.job_command import report_command
 from jobs.backends.local import Slots, command, environment, slots_of, worker
 from jobs.results import code_snapshot
-from jobs.results.file_lock import try_lock
+from jobs.results.file_lock import Held, is_locked, try_lock
 from jobs.results.records import Submission, Worker
 from jobs.results.results_folder import ResultsFolder
 
@@ -89,29 +90,35 @@ class Scheduler:
         for slot in range(self.slots.count):
             if not self.waiting or len(self.running) >= self.slots.count:
                 return
-            lock = try_lock(self.store.slot_path(slot))
+            older = self.store.older_slot_path(slot)
+            lock = try_lock(self.store.slot_path(slot)) if not is_locked(older) else None
             if lock is not None:
                 self._start(self.waiting.popleft(), slot, lock)
 
-    def _start(self, task: int, slot: int, lock: int) -> None:
-        """Start `task`, which inherits the file descriptor `lock`; the lock is released when the task ends."""
+    def _start(self, task: int, slot: int, lock: Held) -> None:
+        """Start `task`, which holds `lock` from then on; the lock is released when the task ends."""
         code = code_snapshot.folder(self.store, self.submission)
+
+        def record(pid: int) -> None:
+            self.store.submissions.write_worker(self.submission.id, task, worker(pid, self.slots.gpu(slot)))
+
         try:
             with self.store.submissions.log_path(self.submission.id, task).open("ab") as log:
-                child = subprocess.Popen(
+                child = process.start_recorded(
                     command(self.store, self.submission.id, task),
+                    record,
+                    {**os.environ, **environment(code, self.slots, slot)},
+                    (lock.handle,),
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
                     cwd=self.store.root,
-                    env={**os.environ, **environment(code, self.slots, slot)},
-                    pass_fds=(lock,),
                 )
-        finally:
-            os.close(lock)
-        started = worker(child.pid, self.slots.gpu(slot))
-        self.running[task] = (child, started)
-        self.store.submissions.write_worker(self.submission.id, task, started)
+        except BaseException:
+            lock.release()
+            raise
+        lock.hand_over(child.pid)
+        self.running[task] = (child, worker(child.pid, self.slots.gpu(slot)))
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -121,6 +128,9 @@ def main(arguments: Sequence[str]) -> int:
     submission = store.submissions.read(folder.name)
     if submission is None:
         print(f"error: no submission in {folder}", file=sys.stderr)
+        return 2
+    if not process.is_recorded(lambda: store.submissions.is_recorded(submission.id, None)):
+        print("the submit ended before it recorded this scheduler: it starts nothing", file=sys.stderr)
         return 2
     Scheduler(store, submission, slots_of(submission)).run()
     return 0

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from jobs.cli.group import Globals
+from jobs.cli.group import Globals, say
 from jobs.cli.options import (
     filter_options,
     plan_option,
@@ -36,7 +36,7 @@ def cancel_command(
     names = status.selected(store, sweeps)  # raises for an unknown name before anything is locked
     with lock.alone(store) as held:
         for note in recover.recover(store, held):
-            click.echo(note, err=True)
+            say(note, err=True)
         statuses = status.sweeps(store, sweeps)
         picked = select.select_runs(store, statuses, where, indices)
         endings, kept = cancel.plan(store, select.of_diverged(statuses, picked) if diverged else picked)
@@ -47,8 +47,8 @@ def cancel_command(
             endings, also_kept = cancel.carry_out(store, endings)
             kept += also_kept
     for ref, reason in kept:
-        click.echo(f"{ref} goes on: {reason}")
-    click.echo(f"{sum(len(e.runs) for e in endings)} runs {'would be ' if dry_run else ''}cancelled")
+        say(f"{ref} goes on: {reason}")
+    say(f"{sum(len(e.runs) for e in endings)} runs {'would be ' if dry_run else ''}cancelled")
     report_problems(store)
 
 
@@ -72,12 +72,12 @@ def prune_command(state: Globals, sweep: str, after: float, dry_run: bool) -> No
     store = state.store()
     lines = prune.underperforming(store, sweep, after)
     if not lines:
-        click.echo("nothing to stop: no configuration that still trains underperforms")
+        say("nothing to stop: no configuration that still trains underperforms")
         report_problems(store)
         return
     with lock.alone(store) as held:
         for note in recover.recover(store, held):
-            click.echo(note, err=True)
+            say(note, err=True)
         picked = prune.runs_of(store, sweep, lines)
         endings, kept = cancel.plan(store, picked)
         if not dry_run:
@@ -85,10 +85,10 @@ def prune_command(state: Globals, sweep: str, after: float, dry_run: bool) -> No
             kept += also_kept
     labels = {selected.run.record.ref.config_id: selected.label for selected in picked}
     for line in lines:
-        click.echo(f"{labels[line.config_id]} ({line.config_id}): {prune.format_pruned(line)}")
+        say(f"{labels[line.config_id]} ({line.config_id}): {prune.format_pruned(line)}")
     for ref, reason in kept:
-        click.echo(f"{ref} goes on: {reason}")
-    click.echo(f"{sum(len(e.runs) for e in endings)} runs {'would be ' if dry_run else ''}stopped")
+        say(f"{ref} goes on: {reason}")
+    say(f"{sum(len(e.runs) for e in endings)} runs {'would be ' if dry_run else ''}stopped")
     report_problems(store)
 
 
@@ -102,7 +102,7 @@ def release_command(state: Globals, sweep: str) -> None:
     store = state.store()
     names = status.selected(store, [sweep])
     count = canary.release_all(store, [s for s in store.submissions.all() if s.sweep in (sweep, *names)])
-    click.echo(f"released what was held of {count} submissions" if count else f"nothing of {sweep} is held")
+    say(f"released what was held of {count} submissions" if count else f"nothing of {sweep} is held")
 
 
 @click.command("reread")
@@ -132,8 +132,8 @@ def reread_command(
         found = reread.reread(store, source, [selected.run for selected in picked])
     for one in found:
         if one.note:
-            click.echo(f"{one.run} is left as it is: {one.note}")
+            say(f"{one.run} is left as it is: {one.note}")
     read = [one for one in found if not one.note]
-    click.echo(f"read {len(read)} of {len(found)} runs again")
+    say(f"read {len(read)} of {len(found)} runs again")
     report_problems(store)
     raise click.exceptions.Exit(0 if read or not found else 1)

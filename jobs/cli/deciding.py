@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 from click.core import ParameterSource
 
-from jobs.cli.group import Globals
+from jobs.cli.group import Globals, say
 from jobs.cli.options import (
     asked_for,
     expand_sweeps,
@@ -69,7 +69,7 @@ def adopt_command(
         loaded_plan.primary,
     ):
         console.print(line, soft_wrap=True)
-    click.echo("`sweeps next` says what comes next")
+    say("`sweeps next` says what comes next")
     report_problems(store)
 
 
@@ -106,7 +106,7 @@ def next_command(
     agenda = next_steps.agenda(store, carried_plan, decided, expanded, words)
     console = tables.console()
     if previous_sweep and agenda.items:
-        click.echo(f"as {previous_sweep} was submitted: {shlex.join(words.values)}\n")
+        say(f"as {previous_sweep} was submitted: {shlex.join(words.values)}\n")
     for part in decision_texts.agenda_parts(agenda):
         console.print(part, soft_wrap=True)
     report_problems(store)

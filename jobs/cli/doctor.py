@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from jobs.cli.group import Globals
+from jobs.cli.group import Globals, say
 
 
 @click.command("doctor")
@@ -47,5 +47,5 @@ def doctor_command(
             wrong_count += finding.fine is False
     if file is not None:
         checks.write_profile(file)
-        click.echo(f"wrote {file}; look it over, then `sweeps submit ... --profile {file}`")
+        say(f"wrote {file}; look it over, then `sweeps submit ... --profile {file}`")
     raise click.exceptions.Exit(1 if wrong_count else 0)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from jobs.cli.group import Globals
+from jobs.cli.group import Globals, say
 from jobs.cli.options import report_problems, warn, watch_options
 
 
@@ -39,7 +39,7 @@ def export_command(
     """
     from jobs.reports import export
 
-    export.export(state.store(), names, out, form, project, every if watch else None, click.echo, warn)
+    export.export(state.store(), names, out, form, project, every if watch else None, say, warn)
 
 
 @click.command("archive")
@@ -51,19 +51,20 @@ def export_command(
     show_default=True,
     help="The archive, one file.",
 )
+@click.option("--diffs", is_flag=True, help="Also what differed from the commit when the code was copied.")
 @click.pass_obj
-def archive_command(state: Globals, sweeps: tuple[str, ...], out: Path) -> None:
+def archive_command(state: Globals, sweeps: tuple[str, ...], out: Path, diffs: bool) -> None:
     """Put the submitted sweeps, or SWEEPS, into one file: records, rows, decisions, code and report.
 
     No checkpoints, snapshots or logs. `sweeps unarchive` takes it into another results folder.
     """
     from jobs.reports import archive, report
 
-    report.check_out(out)
+    report.check_out(out, archive.is_archive)
     store = state.store()
-    head = archive.write(store, sweeps, out, warn)
+    head = archive.write(store, sweeps, out, warn, diffs)
     report_problems(store)
-    click.echo(f"wrote {out.absolute()} ({head.runs} runs, {out.stat().st_size / 1e6:.1f} MB)")
+    say(f"wrote {out.absolute()} ({head.runs} runs, {out.stat().st_size / 1e6:.1f} MB)")
 
 
 @click.command("unarchive")
@@ -72,7 +73,8 @@ def archive_command(state: Globals, sweeps: tuple[str, ...], out: Path) -> None:
 def unarchive_command(state: Globals, file: Path) -> None:
     """Take what `sweeps archive` put into FILE into the results folder, to be aggregated there.
 
-    Nothing that is there is changed: where a run or a sweep differs, nothing is taken.
+    Nothing that is there is changed: where a run or a sweep differs, nothing is taken. Its code goes to archived_code,
+    from where nothing is run.
     """
     from jobs.reports import archive
 
@@ -80,6 +82,6 @@ def unarchive_command(state: Globals, file: Path) -> None:
     unpacked = archive.unpack(store, file)
     for name in unpacked.kept:
         warn(f"{name} differs, and stays as it is in {store.root}")
-    click.echo(f"{unpacked.files} new files of {unpacked.head.runs} runs are in {store.root}")
+    say(f"{unpacked.files} new files of {unpacked.head.runs} runs are in {store.root}")
     names = [*unpacked.head.sweeps, *unpacked.head.imports]
-    click.echo(f"`sweeps aggregate {' '.join(names)}` judges them")
+    say(f"`sweeps aggregate {' '.join(names)}` judges them")

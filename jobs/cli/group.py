@@ -12,9 +12,18 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sweepwise.core.errors import SweepsError
+from sweepwise.core.value_format import shortened, shown
 
 if TYPE_CHECKING:
     from jobs.results.results_folder import ResultsFolder
+
+
+_LONGEST_ERROR = 2_000  # characters
+
+
+def say(text: str, err: bool = False, nl: bool = True) -> None:
+    """Print text of any origin; control characters are shown as escapes."""
+    click.echo(shown(text), err=err, nl=nl)
 
 
 @dataclass(frozen=True)
@@ -35,7 +44,7 @@ class UsageLine(click.ClickException):
 
     def __init__(self, error: click.UsageError) -> None:
         path = error.ctx.command_path if error.ctx is not None else "sweeps"
-        super().__init__(f"{' '.join(error.format_message().split())} See `{path} --help`.")
+        super().__init__(f"{_line(error.format_message())} See `{path} --help`.")
 
 
 class Group(click.Group):
@@ -66,17 +75,22 @@ class Group(click.Group):
             raise click.exceptions.Exit(0) from None
         except Exception as error:
             if context.params.get("debug"):
-                traceback.print_exc()
+                say(traceback.format_exc(), err=True)
             raise click.ClickException(_one_line(error)) from error
 
 
 def _one_line(error: Exception) -> str:
-    text = " ".join(str(error).split())
+    text = _line(str(error))
     if isinstance(error, SweepsError):
         return text
     if isinstance(error, OSError) and error.strerror:
-        return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
+        return _line(f"{error.strerror}: {error.filename}" if error.filename else error.strerror)
     return f"{type(error).__name__}: {text}; this should not happen, `sweeps --debug ...` shows where it did"
+
+
+def _line(text: str) -> str:
+    """`text` on one line that is not too long to read."""
+    return shortened(shown(" ".join(text.split())), _LONGEST_ERROR)
 
 
 def _show_version(context: click.Context, parameter: click.Parameter, is_given: bool) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from jobs.cli.group import Globals
+from jobs.cli.group import Globals, say
 from jobs.cli.options import report_problems
 from sweepwise.core.errors import JobsError
 
@@ -59,4 +59,4 @@ def import_command(
         imports = [imported_curves.take(store, name, files, maps, **options)]
     tables.console().print(tables.imports_table(imports))
     if name is not None:
-        click.echo(f"`sweeps aggregate SWEEP {name}` sets them beside a sweep of their task")
+        say(f"`sweeps aggregate SWEEP {name}` sets them beside a sweep of their task")

@@ -9,7 +9,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from jobs.cli.group import Globals
+from jobs.cli.group import Globals, say
 from jobs.cli.options import (
     device_of,
     foreground_options,
@@ -97,7 +97,7 @@ def _evaluate_runs(
     if as_json:
         import json
 
-        click.echo(json.dumps(list(evaluations), indent=1))
+        say(json.dumps(list(evaluations), indent=1))
         return
     from jobs.terminal import tables
 
@@ -106,7 +106,7 @@ def _evaluate_runs(
         table = tables.evaluations(evaluations)
     console.print(table)
     if video:
-        click.echo(f"wrote {video.absolute()}")
+        say(f"wrote {video.absolute()}")
 
 
 def _evaluate_sweep(
@@ -129,7 +129,7 @@ def _evaluate_sweep(
         changed=evaluation.notes,
     )  # fmt: skip
     if not was_complete and evaluation.is_complete() and (gain := evaluation.gain()):
-        click.echo(gain)
+        say(gain)
     report_problems(store)
     raise click.exceptions.Exit(code)
 
@@ -166,12 +166,12 @@ def aggregate_command(
     store = state.store()
     report.check_out(out)
     if watch:
-        summary = report.keep_reporting(store, sweeps, out, formats, every, click.echo, warn)
+        summary = report.keep_reporting(store, sweeps, out, formats, every, say, warn)
         report_problems(store)
     else:
         sources = report.sources(store, sweeps, warn)
         report_problems(store)
-        summary = report.report(sources, out, formats, click.echo, warn)
+        summary = report.report(sources, out, formats, say, warn)
     console = tables.console()
     for sweep in summary.sweeps:
         for line in tables.verdict_lines(sweep, console.width):
@@ -211,7 +211,7 @@ def compare_command(state: Globals, a: str, b: str, out: Path | None) -> None:
         console.print(part)
     if out is not None:
         write_report(summarise([compare.source(side_a, side_b, *config_ids)]), out)
-        click.echo(f"wrote {out.absolute()}")
+        say(f"wrote {out.absolute()}")
 
 
 @click.command("plots")
@@ -256,4 +256,4 @@ def plots_command(
 
     for sweep in summarise(sources).sweeps:
         for path in paper.write(sweep, out, endings, int(columns), only):
-            click.echo(f"wrote {path.absolute()}")
+            say(f"wrote {path.absolute()}")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from jobs.cli.group import Globals
+from jobs.cli.group import Globals, say
 from jobs.cli.options import (
     report_problems,
 )
@@ -30,7 +30,7 @@ def status_command(state: Globals, sweeps: tuple[str, ...], runs: bool, stay: bo
 
     store = state.store()
     for note in recover.recover_if_free(store):
-        click.echo(note, err=True)
+        say(note, err=True)
     if as_json:
         import json
 
@@ -38,7 +38,7 @@ def status_command(state: Globals, sweeps: tuple[str, ...], runs: bool, stay: bo
         canary.update_holds(store, [run for sweep in statuses for run in sweep.runs])
         told = status.to_json(statuses, store.problems.values())
         told["evaluations"] = evaluations.to_json(evaluations.evaluations(store, [s.view.name for s in statuses]))
-        click.echo(json.dumps(told, indent=1))
+        say(json.dumps(told, indent=1))
         return
     import time
 
@@ -57,7 +57,7 @@ def status_command(state: Globals, sweeps: tuple[str, ...], runs: bool, stay: bo
             console.print(note, markup=False, soft_wrap=True)
     report_problems(store)
     if not store.sweep_names():
-        click.echo(f"nothing was submitted to {store.root}")
+        say(f"nothing was submitted to {store.root}")
 
 
 @click.command("logs")
@@ -83,11 +83,11 @@ def logs_command(state: Globals, run: str, follow: bool, lines: int, evaluation:
     for folder in shown:
         _show_end_of_log(folder, ref, lines, position, required=not follow and folder is shown[-1])
     if folders and not evaluation:
-        click.echo(f"{run} was evaluated by jobs too: `sweeps logs {run} --evaluation`", err=True)
+        say(f"{run} was evaluated by jobs too: `sweeps logs {run} --evaluation`", err=True)
     if follow:
         from jobs.submit import watch
 
-        watch.follow_log(shown[-1], ref, position, lambda text: click.echo(text, nl=False))
+        watch.follow_log(shown[-1], ref, position, lambda text: say(text, nl=False))
 
 
 def _show_end_of_log(store: ResultsFolder, ref: RunRef, lines: int, position: logs.Position, *, required: bool) -> None:
@@ -100,8 +100,8 @@ def _show_end_of_log(store: ResultsFolder, ref: RunRef, lines: int, position: lo
         raise JobsError(f"run {ref} has no log: no submission holds it")
     for path in logs.of_run(store, ref, run_status.submission, run_status.task):
         text = logs.last_lines(path, lines, position)
-        click.echo(f"==> {path} <==", err=True)
-        click.echo(text, nl=False)
+        say(f"==> {path} <==", err=True)
+        say(text, nl=False)
     if not position and required:
         raise JobsError(f"run {ref} has no log yet: {run_status.state.state} {run_status.state.reason}".rstrip())
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from jobs.cli.group import say
 from sweepwise.core.errors import JobsError
 from sweepwise.core.yaml_scalars import PlainText
 
@@ -198,7 +199,7 @@ def expand_sweeps(plan: Plan, name: str | None, requested: RequestedOverrides) -
 
 def warn(line: str) -> None:
     """Print a warning to standard error."""
-    click.echo(f"warning: {line}", err=True)
+    say(f"warning: {line}", err=True)
 
 
 def report_problems(store: ResultsFolder) -> None:

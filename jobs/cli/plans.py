@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from jobs.cli.group import Globals
+from jobs.cli.group import Globals, say
 from jobs.cli.options import (
     asked_for,
     expand_sweeps,
@@ -31,7 +31,7 @@ def plan_command(
     from jobs.planning import plan as plans
 
     if example:
-        click.echo(plans.example(), nl=False)
+        say(plans.example(), nl=False)
         return
     from jobs.planning import decisions
     from jobs.terminal import decisions as decision_texts

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from jobs.cli.group import say
 from jobs.programs.override_styles import STYLES
 
 
@@ -32,7 +33,7 @@ def init_command(
 
     asked = first_plan.ProgramRequest(command, code, out, config, config_command, style or "", like)
     for line in first_plan.write(asked):
-        click.echo(line)
+        say(line)
 
 
 @click.command("check")
@@ -51,6 +52,6 @@ def check_command(plan_file: Path, sweep: str | None, steps: str | None, seconds
 
     problems = False
     for line, is_problem in check.check(plan_file, sweep, steps, seconds):
-        click.echo(line)
+        say(line)
         problems = problems or is_problem
     raise click.exceptions.Exit(1 if problems else 0)

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from jobs.cli.group import Globals
+from jobs.cli.group import Globals, say
 from jobs.cli.options import (
     asked_for,
     backend_options,
@@ -50,7 +50,7 @@ def submit_command(
     agent = carried_plan.schema.description
     registry.check_installed(agent.name)
     if options.get("seeds_per_job", 1) > 1 and not agent.capabilities.seeds_batched:
-        click.echo(f"agent {agent.name} trains the seeds of a job one after another, which is no faster")
+        say(f"agent {agent.name} trains the seeds of a job one after another, which is no faster")
     choose_runs = lambda: submit.plan_runs(store, expanded_sweeps)  # noqa: E731
 
     def prepare() -> None:
@@ -174,7 +174,7 @@ def confirm_command(
         lambda: confirmation.record(store), lambda: list(confirmation.told),
     )  # fmt: skip
     if not submit_options.dry_run and not submit_options.export:
-        click.echo(f"`sweeps aggregate {confirmation.view.name}` says the result when these runs have ended")
+        say(f"`sweeps aggregate {confirmation.view.name}` says the result when these runs have ended")
     report_problems(store)
     raise click.exceptions.Exit(code)
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +14,9 @@ from sweepwise.core.errors import JobsError
 from sweepwise.core.hyperparameters import ConfigError
 from sweepwise.core.schema import ResolvedConfig, Schema
 from sweepwise.core.value_format import format_value
+
+MAX_COMBINATIONS = 20_000  # of a sweep; about 5 s to expand
+MAX_RUNS = 200_000  # of a sweep: each is a folder with files
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,7 @@ def expand(
     overrides: from the command line, key -> value or text. Raises `JobsError` for an override of a swept key, for an
     illegal configuration, and for a swept key that has no effect in any configuration.
     """
+    _check_size(sweep, seeds or sweep.seeds)
     parsed_overrides = {key: plan.schema.parse_value(key, value) for key, value in (overrides or {}).items()}
     for key in parsed_overrides:
         if key in sweep.factors:
@@ -80,6 +85,20 @@ def expand(
         if all(key in c.config.inactive for c in configurations):
             raise JobsError(f"{sweep.where}: sweep {sweep.name!r}: {key} changes nothing in any of its configurations")
     return ExpandedSweep(sweep, configurations, seeds or sweep.seeds)
+
+
+def _check_size(sweep: Sweep, seeds: Sequence[int]) -> None:
+    """Raises `JobsError` for more combinations or runs than one sweep may have."""
+    zipped = len(next(iter(sweep.zipped.values()))) if sweep.zipped else 1
+    count = math.prod(map(len, sweep.grid.values())) * zipped
+    if count <= MAX_COMBINATIONS and count * len(seeds) <= MAX_RUNS:
+        return
+    parts = [f"{key} {len(levels)}" for key, levels in sweep.grid.items()] + ([f"zip {zipped}"] if zipped > 1 else [])
+    factors = " x ".join(parts)
+    raise JobsError(
+        f"{sweep.where}: sweep {sweep.name!r}: {count:,} combinations ({factors}) with {len(seeds)} seeds; at most "
+        f"{MAX_COMBINATIONS:,} combinations and {MAX_RUNS:,} runs are possible: give fewer levels, or use `zip:`"
+    )
 
 
 def combinations(sweep: Sweep) -> Iterator[dict[str, Any]]:

@@ -11,11 +11,12 @@ from typing import Any
 
 import yaml
 
-from jobs import process, yaml_reader
+from jobs import yaml_reader
 from jobs.programs.command import activated
 from jobs.yaml_reader import Entry
-from sweepwise.core import yaml_scalars
+from sweepwise.core import atomic, yaml_scalars
 from sweepwise.core.errors import JobsError
+from sweepwise.core.value_format import shown
 
 _TIMEOUT_S = 120.0
 _MOST = 5_000  # hyperparameters; aliases of YAML can multiply without end
@@ -29,7 +30,7 @@ def of_file(entry: Entry, path: Path, style: str) -> dict[str, Any]:
         import tomllib
 
         try:
-            return _flat_values(tomllib.loads(path.read_text(encoding="utf-8")))
+            return _flat_values(tomllib.loads(atomic.read_text(path)))
         except (OSError, ValueError) as error:
             raise entry.error(f"{entry.name}: {path}: {error}") from error
     try:
@@ -57,7 +58,7 @@ def of_command(entry: Entry, argv: Sequence[str], folder: Path, activate: Sequen
         raise entry.error(f"{entry.name}: {error}") from error
     if done.returncode != 0:
         last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-        raise entry.error(f"{entry.name}: it failed: {process.printable(last)}")
+        raise entry.error(f"{entry.name}: it failed: {shown(last)}")
     try:
         return flat(yaml_reader.parse(done.stdout, "its output"), style)
     except JobsError as error:

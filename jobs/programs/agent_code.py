@@ -6,7 +6,7 @@ import hashlib
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from jobs import process
@@ -22,20 +22,24 @@ RESULTS = {".html", ".log", ".out", ".err", ".csv", ".jsonl", ".parquet", ".png"
 MAX_FILES, MAX_BYTES = 5_000, 50_000_000
 _RESULTS = {"runs", "submissions", "locks"}  # a folder that holds these is a results folder
 _DIGITS = 16
+_LONGEST_PART = 255  # bytes of a part of a path
 
 
 def files_of(source: AgentSource, plan_folder: Path) -> list[Path]:
     """Relative paths of the code, sorted: all of the plan's folder if the agent lies there, since it may import its
-    neighbours; else only its own top-level module. In a Git repository, what Git ignores is left out.
+    neighbours; else only its own top-level module. In a Git repository, what Git tracks (`git add`) only.
 
-    Raises `JobsError` for more than `MAX_FILES` files or `MAX_BYTES` bytes.
+    Raises `JobsError` for more than `MAX_FILES` files or `MAX_BYTES` bytes, and for an agent that Git does not track.
     """
     if source.code.is_file() and source.folder != plan_folder.resolve():
         paths = [source.code]
     else:
         paths = list(_walk(source.folder if source.folder == plan_folder.resolve() else source.code))
-    ignored = _ignored(source.folder, paths)
-    chosen = sorted(path.relative_to(source.folder) for path in paths if path not in ignored)
+    known = tracked(source.folder)
+    own = (path.relative_to(source.folder) for path in paths)
+    chosen = sorted(path for path in own if known is None or path in known)
+    if source.code.is_file() and source.code.relative_to(source.folder) not in chosen:
+        raise JobsError(f"{source.code}: Git does not track it, and only tracked files are copied; `git add` it")
     size = sum((source.folder / path).stat().st_size for path in chosen)
     if len(chosen) > MAX_FILES or size > MAX_BYTES:
         raise JobsError(
@@ -51,9 +55,9 @@ def program_files(source: ProgramSource) -> list[Path]:
 
     Raises `JobsError` as `files_of`.
     """
-    tracked = process.run_quietly(["git", "-C", str(source.folder), "ls-files", "-z"])
-    if tracked:
-        chosen = {Path(name) for name in tracked.split("\0") if name}
+    known = tracked(source.folder)
+    if known is not None:
+        chosen = set(known)
     else:
         paths = (path for path in _walk(source.folder, any_suffix=True) if path.suffix.lower() not in RESULTS)
         chosen = {path.relative_to(source.folder) for path in paths}
@@ -93,12 +97,29 @@ def _walk(folder: Path, any_suffix: bool = False) -> Iterator[Path]:
                     if (any_suffix or Path(name).suffix in SUFFIXES) and not name.startswith("."))  # fmt: skip
 
 
-def _ignored(folder: Path, paths: list[Path]) -> set[Path]:
-    """Those of `paths` that Git ignores; none outside a repository."""
-    text = process.run_quietly(
-        ["git", "-C", str(folder), "ls-files", "--others", "--ignored", "--exclude-standard", "-z"]
-    )
-    return {folder / name for name in (text or "").split("\0") if name} & set(paths)
+def tracked(folder: Path) -> set[Path] | None:
+    """Relative paths of the files that Git tracks in a folder; None where it tracks none, as outside a repository."""
+    text = process.run_quietly(["git", "-C", str(folder), "ls-files", "-z"])
+    return {Path(name) for name in text.split("\0") if name} if text else None
+
+
+def left_out(folder: Path, inside: Sequence[str] = (".",)) -> list[str]:
+    """Names of code files that are not copied, since Git neither tracks nor ignores them; none outside a repository."""
+    options = ["--others", "--exclude-standard", "-z"]
+    text = process.run_quietly(["git", "-C", str(folder), "ls-files", *options, "--", *inside])
+    return sorted(name for name in (text or "").split("\0") if Path(name).suffix in SUFFIXES)
+
+
+def is_code_path(name: str) -> bool:
+    """Whether `name`, relative and with slashes, may be a file of a copy: it can be stored anywhere, and is no bytecode
+    and nothing of Git's own, both of which run by themselves."""
+    return not name.endswith((".pyc", ".pyo")) and all(map(_is_plain, name.split("/")))
+
+
+def _is_plain(part: str) -> bool:
+    if part.lower() in ("", ".", "..", "__pycache__", ".git") or "\\" in part:
+        return False
+    return part.isprintable() and len(part.encode()) <= _LONGEST_PART
 
 
 def digest(folder: Path, paths: Iterable[Path]) -> str:
@@ -115,6 +136,11 @@ def copied_files(folder: Path) -> list[Path]:
     """The files of a copy, without bytecode that an import wrote."""
     paths = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
     return sorted(path for path in paths if "__pycache__" not in path.parts)
+
+
+def is_copy(folder: Path, code: str) -> bool:
+    """Whether the hash `code` is over all files of a folder."""
+    return digest(folder, copied_files(folder)) == code
 
 
 def copy(root: Path, paths: Iterable[Path], folder_of: Callable[[str], Path]) -> str:

@@ -22,6 +22,7 @@ from jobs.programs import registry
 from sweepwise.core.agent import AgentDescription, DescriptionError
 from sweepwise.core.errors import JobsError, SweepsError
 from sweepwise.core.trainable import Trainable
+from sweepwise.core.value_format import shown
 
 _REFERENCE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 _TIMEOUT_S = 300.0
@@ -64,10 +65,10 @@ def describe(reference: str, folder: Path) -> AgentSource:
             raise JobsError(f"agent {reference}: its import took more than {_TIMEOUT_S:.0f} s") from error
         if not out.is_file():
             last = (ended.stderr.strip().splitlines() or [f"exit code {ended.returncode}"])[-1]
-            raise JobsError(f"agent {reference}: {process.printable(last)}")
+            raise JobsError(f"agent {reference}: {shown(last)}")
         answer = json.loads(out.read_bytes())
     if "error" in answer:
-        raise JobsError(f"agent {reference}: {process.printable(answer['error'])}")
+        raise JobsError(f"agent {reference}: {shown(answer['error'])}")
     description = AgentDescription.from_json(answer["description"])
     if description.name == registry.PACKAGED:
         raise JobsError(

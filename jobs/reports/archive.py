@@ -2,7 +2,10 @@
 
 The first file is archive.json, the last is files.json with the checksum of every other file. `archivable` decides which
 files are legal in between: no checkpoints, replay buffers, logs or submissions (another machine must not resume their
-jobs). The archive holds no time of writing, so the same runs give the same bytes.
+jobs). The archive holds no time of writing, so the same runs give the same bytes, and is read back before it gets its
+name.
+
+Code of an archive never runs by itself: it is put into a folder of its own, from which nothing is imported.
 """
 
 from __future__ import annotations
@@ -14,15 +17,15 @@ import os
 import shutil
 import tarfile
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
 from jobs import process
 from jobs.programs import agent_code
 from jobs.reports import report as judge
-from jobs.results import code_snapshot
+from jobs.results import code_snapshot, secret_rules
 from jobs.results.attempts import RunRef
 from jobs.results.lock import alone
 from jobs.results.record_files import RecordError, decode, encode
@@ -47,11 +50,16 @@ class Unpacked:
     kept: list[str]
 
 
+is_archive = atomic.begins_with(f"{_HEAD}\0".encode())  # for `atomic.output`
+
+
 # --- writing --------------------------------------------------------------------------------------------
 
 
-def write(store: ResultsFolder, names: Sequence[str], out: Path, warn: judge.Tell) -> Archive:
+def write(store: ResultsFolder, names: Sequence[str], out: Path, warn: judge.Tell, with_diffs: bool = False) -> Archive:
     """Archive `names` (sweeps and imports; default: all) as `sweeps aggregate` would read them, with its report.
+
+    with_diffs: also what differed from the commit that the code was copied from.
 
     Raises `JobsError` for an unknown name and if `out` cannot be written, `AggregateError` if there are no logged
     metrics.
@@ -72,16 +80,72 @@ def write(store: ResultsFolder, names: Sequence[str], out: Path, warn: judge.Tel
         report = Path(folder) / "report.html"
         judge.report(sources, report, (), lambda line: None, warn)
         files = {name: store.root / name for name in store.archived(views, runs, imported, codes, agents)}
+        files |= _code_files(store, codes, warn)
+        files |= {} if with_diffs else _without_diffs(store, codes, Path(folder))
         files[f"reports/{sources[0].name if len(sources) == 1 else 'sweeps'}.html"] = report
+        target = atomic.output(out, is_archive)
         try:
-            out.parent.mkdir(parents=True, exist_ok=True)
-            atomic.write(out, lambda part: _write(part, head, files))
+            target.parent.mkdir(parents=True, exist_ok=True)
+            atomic.write(target, lambda part: _write(part, head, files))
         except OSError as error:
             raise JobsError(f"--out {out}: {error.strerror or error}; choose a place you may write to") from error
     return head
 
 
+def _code_files(store: ResultsFolder, codes: Iterable[str], warn: judge.Tell) -> dict[str, Path]:
+    """Name in the archive -> path, of the copies of code that are still what their hash says; warns of others."""
+    files: dict[str, Path] = {}
+    for code in sorted(codes):
+        folder = next((f for f in (store.code_folder(code), store.archived_code_folder(code)) if f.is_dir()), None)
+        if folder is None:
+            continue
+        record = store.read_code(code)
+        paths = _listed(folder, code, [Path(name) for name in record.files] if record is not None else [])
+        if paths is None:
+            warn(f"{folder} was changed since it was copied, or has names that cannot be archived: it is left out")
+        else:
+            files |= {f"code/{code}/{path.as_posix()}": folder / path for path in paths}
+    for name, path in files.items():
+        if provider := secret_rules.provider(path.read_text(encoding="utf-8", errors="replace")):
+            warn(f"{name} looks as if it held a secret ({provider}): look before you hand the archive on")
+    return files
+
+
+def _listed(folder: Path, code: str, manifest: Sequence[Path]) -> list[Path] | None:
+    """The files that the hash is over; None where no list of them gives it."""
+    for paths in (manifest, agent_code.copied_files(folder), code_snapshot.package_files(folder)):
+        try:
+            legal = all(agent_code.is_code_path(path.as_posix()) for path in paths)
+            if paths and legal and agent_code.digest(folder, paths) == code:
+                return list(paths)
+        except OSError:  # a file of the manifest is missing
+            continue
+    return None
+
+
+def _without_diffs(store: ResultsFolder, codes: Iterable[str], folder: Path) -> dict[str, Path]:
+    """Name in the archive -> path of a record without its diff, which may hold what nobody meant to hand on."""
+    files: dict[str, Path] = {}
+    for code in codes:
+        record = store.read_code(code)
+        if record is not None and record.diff:
+            path = folder / f"{code}.json"
+            path.write_bytes(_dump(encode(replace(record, diff="", note="the diff was left out of the archive"))))
+            files[f"code/{code}.json"] = path
+    return files
+
+
 def _write(path: Path, head: Archive, files: dict[str, Path]) -> None:
+    """Write the archive and read it back. Raises `JobsError` where it could not be unpacked."""
+    _write_members(path, head, files)
+    with tempfile.TemporaryDirectory() as staged:
+        try:
+            _extract(path, Path(staged), keep=lambda name: name.startswith("code/"))
+        except (tarfile.TarError, ValueError) as error:
+            raise JobsError(f"the archive could not be unpacked again: {error}; nothing was written") from error
+
+
+def _write_members(path: Path, head: Archive, files: dict[str, Path]) -> None:
     sums = {}
     with tarfile.open(path, mode="w", format=tarfile.PAX_FORMAT) as tar:
         _add(tar, _HEAD, _dump(encode(head)))
@@ -133,13 +197,16 @@ class _InvalidArchive(ValueError):
     """The reason why a file is not a valid archive."""
 
 
-def _extract(path: Path, staged: Path) -> tuple[Archive, dict[str, str]]:
+def _extract(path: Path, staged: Path, keep: Callable[[str], bool] = bool) -> tuple[Archive, dict[str, str]]:
     """Extract the files to `staged`, at their paths in the results folder; returns (head, path -> checksum).
+
+    keep: the names that are extracted, of others only the checksum is taken; all by default.
 
     Extracts the content of plain files at legal paths only: no links, owners or modes. Raises `ValueError`,
     `tarfile.TarError` and `RecursionError` for an invalid archive.
     """
     head, tail, sums = None, None, {}
+    atomic.check_plain(path)
     with tarfile.open(path, "r:") as tar:
         for member in tar:
             content = tar.extractfile(member) if member.type == tarfile.REGTYPE and not member.issparse() else None
@@ -152,14 +219,18 @@ def _extract(path: Path, staged: Path) -> tuple[Archive, dict[str, str]]:
             elif member.name == _TAIL:
                 tail = decode(Checksums, _read_record(content))
             elif archivable(member.name):
-                sums[member.name] = _copy_with_checksum(content, staged / member.name)
+                sums[member.name] = (
+                    _copy_with_checksum(content, staged / member.name)
+                    if keep(member.name)
+                    else hashlib.file_digest(content, "sha256").hexdigest()  # type: ignore[arg-type]
+                )
             else:
                 raise _InvalidArchive(f"{member.name!r:.80} has no place in an archive")
     if head is None or tail is None or sums != tail.files:
         raise _InvalidArchive("its files are not those that it lists: damaged or cut off")
     for code in {name.split("/")[1] for name in sums if name.startswith("code/") and name.count("/") > 1}:
         folder = staged / "code" / code
-        if code not in (code_snapshot.digest(folder), agent_code.digest(folder, agent_code.copied_files(folder))):
+        if not (code_snapshot.has_only(folder, code) or agent_code.is_copy(folder, code)):
             raise _InvalidArchive(f"code/{code} is not the code of that hash")
     return head, sums
 
@@ -200,8 +271,8 @@ def _move_into_place(store: ResultsFolder, staged: Path, head: Archive, files: d
                 raise JobsError(f"{target} is there and differs; nothing was unpacked: choose another --results")
             kept.append(name)
     for folder in (staged / "code").glob("*/"):
-        target = store.root / "code" / folder.name
-        if not target.exists():
+        target = store.archived_code_folder(folder.name)
+        if not target.exists() and not store.code_folder(folder.name).exists():
             target.parent.mkdir(exist_ok=True)
             folder.replace(target)
     for name in sorted(new, key=lambda name: (name.startswith("sweeps/"), name)):

@@ -6,7 +6,6 @@ The export only reads the files of the runs: it cannot delay a run or make it fa
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -14,10 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jobs.reports.inputs import run_sources, sweep_sources
-from jobs.results.file_lock import try_lock
+from jobs.results.file_lock import Held, try_lock
 from jobs.results.results_folder import ResultsFolder
 from jobs.results.run_state import ACTIVE
 from jobs.runs import select
+from sweepwise.core import atomic
 from sweepwise.core.errors import JobsError
 
 if TYPE_CHECKING:
@@ -41,8 +41,9 @@ def export(
     for line in store.problems.values():
         warn(line)
     warned: set[str] = set()
-    with _open_folder(out, form, project) as folder:
+    with _open_folder(out, form, project) as (folder, lock):
         while True:
+            lock.renew()
             states = Counter(run.state for one in configs for run in one.config.runs)
             goes_on = every is not None and any(state in ACTIVE for state in states)
             try:
@@ -82,9 +83,10 @@ def chosen(store: ResultsFolder, names: Sequence[str]) -> list[ExportedConfig]:
 
 
 @contextlib.contextmanager
-def _open_folder(out: Path, form: str, project: str) -> Iterator[Folder]:
+def _open_folder(out: Path, form: str, project: str) -> Iterator[tuple[Folder, Held]]:
     from aggregate.export import Folder
 
+    atomic.output_folder(out)
     try:
         out.mkdir(parents=True, exist_ok=True)
         lock = try_lock(out / ".lock")
@@ -94,6 +96,6 @@ def _open_folder(out: Path, form: str, project: str) -> Iterator[Folder]:
         raise JobsError(f"--out {out}: another `sweeps export` writes there; end it, or choose another")
     try:
         with contextlib.closing(Folder(out, form, project)) as folder:
-            yield folder
+            yield folder, lock
     finally:
-        os.close(lock)
+        lock.release()

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 from jobs.reports import imported_curves
 from jobs.results.results_folder import ResultsFolder
 from jobs.results.run_state import ACTIVE
+from sweepwise.core import atomic
+from sweepwise.core.atomic import IsOwn, is_report
 from sweepwise.core.errors import JobsError
 
 if TYPE_CHECKING:
@@ -77,7 +79,8 @@ def keep_reporting(
         sleep(every)
 
 
-def check_out(out: Path) -> None:
-    """Raises `JobsError` if the folder of `out` does not exist."""
+def check_out(out: Path, is_own: IsOwn = is_report) -> None:
+    """Raises `JobsError` if the folder of `out` does not exist, `OutputError` if `out` must not be written."""
     if not out.absolute().parent.is_dir():
         raise JobsError(f"--out {out}: there is no folder {out.absolute().parent}")
+    atomic.output(out, is_own)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import os
 import re
 import time
 from collections.abc import Iterator, Sequence
@@ -17,6 +18,7 @@ from pathlib import Path
 
 from jobs import process
 from jobs.programs import agent_code
+from jobs.results import secret_rules
 from jobs.results.records import CodeFile, Submission
 from jobs.results.results_folder import ResultsFolder
 from sweepwise.core.errors import JobsError
@@ -24,12 +26,8 @@ from sweepwise.core.errors import JobsError
 # Append new packages at the end, so that the hashes of existing copies stay the same.
 PACKAGES = ("tdmpc", "jobs", "aggregate", "plots", "slurm_templates", "sweepwise")
 AGENT = ("tdmpc",)  # the packages that determine a run's results
+_PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")  # of each part of a path in the packages
 _LARGEST_DIFF = 1_000_000  # characters
-# Prefers false positives: a missing diff is only inconvenient, but others may read a secret that is stored.
-_SECRET = re.compile(
-    r"(?i)pass(word|wd|phrase)|secret|credential|(api|access|private|auth)[_-]?(key|token)|\btoken\b\s*[:=]"
-    r"|bearer\s+\S{8}|-----BEGIN|://[^/\s:@]+:[^/\s:@]+@|\b(AKIA|ASIA)[0-9A-Z]{12}|\b(gh[opsu]|glpat|hf|sk|xox[a-z])[_-]\w{8}"
-)
 
 
 @dataclass(frozen=True)
@@ -46,12 +44,37 @@ def digest(root: Path, packages: Sequence[str] = PACKAGES) -> str:
 
 
 def _files(root: Path, packages: Sequence[str]) -> Iterator[Path]:
-    """Relative paths, sorted, without bytecode caches and hidden files."""
+    """Relative paths, sorted: what Git tracks where `root` is a checkout, else all files, without bytecode caches,
+    hidden files and what editors leave beside them."""
+    known = agent_code.tracked(root) if (root / ".git").exists() else None
     for package in packages:
         for path in sorted((root / package).rglob("*")):
             relative = path.relative_to(root)
-            if path.is_file() and "__pycache__" not in relative.parts and not path.name.startswith("."):
+            if path.is_file() and _is_code(relative) and (known is None or relative in known):
                 yield relative
+
+
+def _is_code(path: Path) -> bool:
+    return all(map(_PLAIN.fullmatch, path.parts)) and agent_code.is_code_path(path.as_posix())
+
+
+def has_only(root: Path, code: str) -> bool:
+    """Whether `root` holds the code of the hash `code` and, bytecode and hidden files aside, nothing else.
+
+    Jobs import from `root`: another file there, such as numpy.py, would be imported too.
+    """
+    others = (path for path in agent_code.copied_files(root) if not any(part.startswith(".") for part in path.parts))
+    return set(others) == set(_files(root, PACKAGES)) and digest(root) == code
+
+
+def package_files(root: Path) -> list[Path]:
+    """Relative paths of the files of all packages below `root`, in the order of the hash."""
+    return list(_files(root, PACKAGES))
+
+
+def left_out() -> list[str]:
+    """Names of files of the packages that are not copied, since Git does not track them."""
+    return agent_code.left_out(process.ROOT, PACKAGES) if (process.ROOT / ".git").exists() else []
 
 
 def planned(store: ResultsFolder) -> CodeRef:
@@ -63,10 +86,15 @@ def planned(store: ResultsFolder) -> CodeRef:
 def take(store: ResultsFolder) -> CodeRef:
     """Copy the code of this process, unless a copy exists. Raises `JobsError` if that copy was changed."""
     code = planned(store)
+    if os.pathsep in str(store.root):
+        raise JobsError(
+            f"--results {store.root}: a path with {os.pathsep!r} cannot be on PYTHONPATH, where jobs find their code; "
+            "choose another"
+        )
     if not code.folder.exists():
         copied = agent_code.copy(process.ROOT, _files(process.ROOT, PACKAGES), store.code_folder)
         code = CodeRef(copied, store.code_folder(copied))
-    if digest(code.folder) != code.hash:
+    if not has_only(code.folder, code.hash):
         raise JobsError(f"{code.folder} was changed since it was copied; move it away and submit again")
     record(store, code.hash)
     return code
@@ -89,7 +117,7 @@ def check(store: ResultsFolder, submission: Submission) -> None:
                 f"this job would import {package} from {spec and spec.origin}, not from the copy made at submit, "
                 f"{expected}: something in its set-up changes PYTHONPATH"
             )
-    if digest(expected) != submission.code:
+    if not has_only(expected, submission.code):
         raise JobsError(f"{expected} was changed since it was copied at submit; move it away and submit again")
 
 
@@ -110,7 +138,7 @@ def _describe(code: str) -> CodeFile:
     diff = _git("diff", "--no-color", "--no-ext-diff", "HEAD", "--", *PACKAGES) or ""
     untracked = (_git("ls-files", "--others", "--exclude-standard", "--", *PACKAGES) or "").splitlines()
     note = ""
-    if _SECRET.search(diff):
+    if secret_rules.looks_secret(diff):
         note = "the diff looks as if it held a secret: only its hash is kept"
     elif len(diff) > _LARGEST_DIFF:
         note = f"the diff has {len(diff):,} characters: only its hash is kept"

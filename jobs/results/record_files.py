@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from sweepwise.core import atomic
+
 FORMAT_VERSION = 1
 # Names on disk: of a configuration's folder, of a run's folder in it, and of a numbered record.
 CONFIG_ID = re.compile(r"[0-9a-f]{10}")
@@ -100,7 +102,7 @@ class RecordReader:
     def read(self, path: Path, kind: type[Record]) -> Record | None:
         """The record at `path`; None if there is no file, or an invalid one (see `problems`)."""
         try:
-            return decode(kind, json.loads(path.read_bytes()))
+            return decode(kind, json.loads(atomic.read_bytes(path)))
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:

@@ -11,6 +11,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from jobs import process
+from jobs.programs.agent_code import is_code_path
 from jobs.results.agents import NAME as AGENT_NAME
 from jobs.results.agents import Agents
 from jobs.results.attempts import Attempts, RunRef
@@ -253,6 +255,10 @@ class ResultsFolder:
             raise JobsError(f"code {code!r}: sixteen hex digits are expected")
         return self.root / "code" / code
 
+    def archived_code_folder(self, code: str) -> Path:
+        """The folder of a copy that came with an archive. Nothing imports from it."""
+        return self.root / "archived_code" / self.code_folder(code).name
+
     def write_code(self, code: CodeFile) -> None:
         write_json(self.code_folder(code.hash).with_suffix(".json"), encode(code))
 
@@ -281,8 +287,7 @@ class ResultsFolder:
             folder = self.import_path(name).parent
             paths += [self.import_path(name), *((folder / record.data).rglob("*") if record is not None else ())]
         paths += [self.agents.path(name) for name in agents]
-        for code in codes:
-            paths += [self.code_folder(code).with_suffix(".json"), *self.code_folder(code).rglob("*")]
+        paths += [self.code_folder(code).with_suffix(".json") for code in codes]
         # Links lead to data that a program reads beside its code.
         files = (path for path in paths if path.is_file() and not path.is_symlink())
         names = {path.relative_to(self.root).as_posix() for path in files}
@@ -313,10 +318,14 @@ class ResultsFolder:
             write_json(self.root / "queue.json", encode(answers), sync=False)
 
     def slot_path(self, slot: int) -> Path:
-        """Lock file of a slot of the local backend; the process that holds the lock may train."""
+        """Lock file of a slot of the local backend on this host; the process that holds the lock may train."""
         folder = self.root / "slots"
         folder.mkdir(exist_ok=True)
-        return folder / f"{slot:03d}.lock"
+        return folder / f"{re.sub('[^A-Za-z0-9.-]', '_', process.host())}-{slot:03d}.lock"
+
+    def older_slot_path(self, slot: int) -> Path:
+        """The same for schedulers of versions whose slots did not name the host."""
+        return self.root / "slots" / f"{slot:03d}.lock"
 
 
 def archivable(name: str) -> bool:
@@ -349,6 +358,6 @@ def archivable(name: str) -> bool:
             )
         case ["code", record] if record.endswith(".json"):
             return bool(_CODE.fullmatch(record[:-5]))
-        case ["code", code, _, *_] as path:
-            return bool(_CODE.fullmatch(code)) and all(map(_PLAIN.fullmatch, path))
+        case ["code", code, *path] if path:
+            return bool(_CODE.fullmatch(code)) and is_code_path("/".join(path))
     return False

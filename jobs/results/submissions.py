@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from dataclasses import dataclass, field
@@ -131,6 +132,11 @@ class Submissions:
 
     def read_worker(self, submission: str, task: int | None) -> Worker | None:
         return self._reader.read(self.worker_path(submission, task), Worker)
+
+    def is_recorded(self, submission: str, task: int | None) -> bool:
+        """Whether this process is the recorded one of a task of the local backend, or of its scheduler."""
+        recorded = self.read_worker(submission, task)
+        return recorded is not None and recorded.pid == os.getpid()
 
     def mark_cancelled(self, submission: str, task: int) -> None:
         """Request that the local scheduler terminates `task`, or does not start it."""

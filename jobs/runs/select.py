@@ -14,8 +14,9 @@ from sweepwise.core.errors import JobsError
 from sweepwise.core.schema import Schema
 from sweepwise.core.yaml_scalars import PlainText
 
-_RUN = re.compile(r"(?P<config>[0-9a-f]{10})(?:/seed-(?P<seed>\d+))?")
-_SPAN = re.compile(r"(\d+)(?:-(\d+))?")
+_RUN = re.compile(r"(?P<config>[0-9a-f]{10})(?:/seed-(?P<seed>\d{1,9}))?")
+_DIGITS = 9  # of a seed or a number of a run
+_SPAN = re.compile(r"(\d{1,9})(?:-(\d{1,9}))?")
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,8 @@ def select_runs(
     store: ResultsFolder, sweeps: Sequence[SweepStatus], where: Sequence[str] = (), indices: str | None = None
 ) -> list[SelectedRun]:
     """Each run of `sweeps` once that matches every `key=value` of `where` and whose number is in `indices`."""
-    wanted = _numbers(indices) if indices is not None else None
+    count = max((sum(len(runs) for _, runs in sweep.rows) for sweep in sweeps), default=0)
+    wanted = _numbers(indices, count) if indices is not None else None
     if wanted is not None and len(sweeps) != 1:
         raise JobsError(f"--indices count the runs of one sweep; name one of {', '.join(s.view.name for s in sweeps)}")
     selection: dict[Any, SelectedRun] = {}
@@ -70,7 +72,7 @@ def _condition(text: str, schema: Schema) -> tuple[str, Any]:
     if not equals or not key:
         raise JobsError(f"--where {text!r}: give key=value, such as --where num_q=2")
     if key == "seed":
-        if not value.isdigit():
+        if not value.isdecimal() or len(value) > _DIGITS:
             raise JobsError(f"--where {text!r}: a seed is a whole number")
         return key, int(value)
     return key, schema.parse_value(key, PlainText(value))
@@ -81,13 +83,15 @@ def _values(store: ResultsFolder, config_id: str) -> dict[str, Any]:
     return dict(config.values) if config is not None else {}
 
 
-def _numbers(text: str) -> set[int]:
+def _numbers(text: str, count: int) -> set[int]:
+    """The numbers of `text`; of what lies beyond `count` one, since a range may end anywhere."""
     numbers: set[int] = set()
     for part in text.split(","):
         span = _SPAN.fullmatch(part.strip())
         if span is None or not int(span[1]) or int(span[2] or span[1]) < int(span[1]):
             raise JobsError(f"--indices {text!r}: give numbers from 1 and ranges of them, such as 3,7-9")
-        numbers.update(range(int(span[1]), int(span[2] or span[1]) + 1))
+        first, last = int(span[1]), int(span[2] or span[1])
+        numbers.update(range(first, min(last, max(first, count + 1)) + 1))
     return numbers
 
 

@@ -1,4 +1,4 @@
-"""What a submit of a program checks and says: its exact commands, and runs that used other code."""
+"""What a submit says of code: the exact commands of a program, what is not copied, and runs that used other code."""
 
 from __future__ import annotations
 
@@ -9,19 +9,35 @@ from jobs.planning.expand import ExpandedSweep
 from jobs.planning.plan import Plan
 from jobs.programs import agent_code
 from jobs.programs.command import Places, ProgramSource, command_line, run_folder, shell_text
+from jobs.results import code_snapshot
 from jobs.results.attempts import RunRef
 from jobs.results.results_folder import ResultsFolder
 
+_NAMED = 5  # files that are named
+
 
 def notes(store: ResultsFolder, plan: Plan, sweeps: Sequence[ExpandedSweep], dry_run: bool) -> list[str]:
-    """Lines for the user; none for a Python object. dry_run: with the command of the first run of each configuration.
+    """Lines for the user. dry_run: with the command of the first run of each configuration.
 
     Raises `JobsError` for a value that the style of the overrides cannot express.
     """
     if not isinstance(plan.source, ProgramSource):
-        return []
+        return list(_not_copied(plan))
     lines = list(_commands(plan.source, store, sweeps))
-    return [*(lines if dry_run else []), *_other_code(store, plan.source, sweeps)]
+    return [*(lines if dry_run else []), *_not_copied(plan), *_other_code(store, plan.source, sweeps)]
+
+
+def _not_copied(plan: Plan) -> Iterator[str]:
+    """A line where code lies beside what is copied and Git knows nothing of it."""
+    names = code_snapshot.left_out()
+    if isinstance(plan.source, ProgramSource):
+        copied = {path.as_posix() for path in agent_code.program_files(plan.source)}
+        names += [name for name in agent_code.left_out(plan.source.folder) if name not in copied]
+    elif plan.source is not None and plan.source.folder == plan.folder.resolve():
+        names += agent_code.left_out(plan.source.folder)
+    if names:
+        shown = ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
+        yield f"not copied, since Git does not track them: {shown}; `git add` what runs need"
 
 
 def _commands(source: ProgramSource, store: ResultsFolder, sweeps: Sequence[ExpandedSweep]) -> Iterator[str]:

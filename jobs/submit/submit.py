@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs import process
-from jobs.backends import profile, registry
+from jobs.backends import job_command, profile, registry
 from jobs.backends.base import Backend, ExecutionOptions, Request, SubmitOptions, Target
 from jobs.planning import confirmations, interim_analyses
 from jobs.planning.expand import ExpandedSweep
@@ -24,6 +24,7 @@ from jobs.results.records import AgentFile, Submission, SubmittedConfiguration, 
 from jobs.results.results_folder import ResultsFolder
 from jobs.results.run_state import RunState, State
 from jobs.runs.status import load_statuses
+from sweepwise.core import atomic
 from sweepwise.core.atomic import write_bytes
 from sweepwise.core.errors import JobsError
 from sweepwise.core.schema import ResolvedConfig
@@ -224,14 +225,25 @@ def submit(store: ResultsFolder, request: Request, lock: Lock) -> Submission:
     scripts = backend.scripts(store, submission, request.target)
     for position, script in enumerate(scripts):
         write_bytes(store.submissions.script_path(submission.id, position), script.encode())
+    to_export = _exported(request.submit_options.export, scripts)
     lock.renew()
     # from here on, the next command completes the submission if this one is interrupted
     store.submissions.write(submission)
     if request.submit_options.export:
-        for path, script in zip(exports(request.submit_options.export, len(scripts)), scripts, strict=True):
-            write_bytes(path, script.encode())
+        for path, content in to_export.items():
+            write_bytes(path, content)
         return submission
     return backend.submit(store, submission, lock)
+
+
+def _exported(file: Path | None, scripts: Sequence[str]) -> dict[Path, bytes]:
+    """Path -> content of the scripts for `--export`. Raises `OutputError` before one of them is written."""
+    if file is None:
+        return {}
+    return {
+        atomic.output(path, job_command.is_script, "--export"): script.encode()
+        for path, script in zip(exports(file, len(scripts)), scripts, strict=True)
+    }
 
 
 def exports(file: Path, count: int) -> list[Path]:

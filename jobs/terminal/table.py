@@ -10,6 +10,8 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.segment import Segment
 from rich.text import Text
 
+from sweepwise.core.value_format import shown
+
 Cell = str | Text
 
 _GAP = "  "
@@ -19,7 +21,7 @@ _MIN_WIDTH = 12  # characters; no column gets narrower than this while a wider o
 class Table:
     """Columns as wide as their cells; on a narrower terminal the widest columns fold, those of `keep` last.
 
-    Strings are shown verbatim, not parsed as markup. Control characters, as in error messages, become blanks.
+    Strings are shown verbatim, not parsed as markup. Control characters, as in error messages, are shown as escapes.
     """
 
     def __init__(
@@ -34,7 +36,7 @@ class Table:
         """Raises `ValueError` if the number of cells is not the number of columns."""
         if len(cells) != len(self._right):
             raise ValueError(f"{len(cells)} cells for {len(self._right)} columns")
-        self.rows.append(tuple(_replace_controls(cell) if isinstance(cell, str) else cell for cell in cells))
+        self.rows.append(tuple(shown(cell) if isinstance(cell, str) else cell for cell in cells))
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         if self._title is not None:
@@ -70,10 +72,6 @@ class Table:
             else:
                 blank += " " * width + _GAP
         yield Segment.line()
-
-
-def _replace_controls(text: str) -> str:
-    return text if text.isprintable() else "".join(c if c.isprintable() else " " for c in text)
 
 
 def _measure_width(cell: Cell) -> int:

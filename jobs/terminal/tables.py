@@ -8,7 +8,8 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from rich.text import Text
 
 from jobs.planning.decisions import inherited
@@ -23,7 +24,7 @@ from jobs.runs.evaluations import evaluations as evaluations_of
 from jobs.runs.evaluations import format_evaluation
 from jobs.runs.status import RunStatus, SweepStatus, counts, failures, waiting
 from jobs.terminal.table import Table
-from sweepwise.core.value_format import format_value
+from sweepwise.core.value_format import format_value, shown
 
 if TYPE_CHECKING:
     from aggregate.analysis.summary import SweepSummary
@@ -42,13 +43,21 @@ _STYLE: dict[State, str] = {
 _NARROW = 120  # characters, the least width if output is not a terminal
 
 
+class EscapingConsole(Console):
+    """Shows control characters of names, reasons and logs as escapes; what rich itself sends stays."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else segment._replace(text=shown(segment.text))
+
+
 def console() -> Console:
     """A console for standard output, wide enough for the tables if that is a file or a pipe."""
-    default_console = Console(file=sys.stdout, highlight=False)
+    default_console = EscapingConsole(file=sys.stdout, highlight=False)
     return (
         default_console
         if default_console.is_terminal
-        else Console(file=sys.stdout, highlight=False, width=max(_NARROW, default_console.width))
+        else EscapingConsole(file=sys.stdout, highlight=False, width=max(_NARROW, default_console.width))
     )
 
 

@@ -20,6 +20,7 @@ from sweepwise.core.agent import AgentDescription
 from sweepwise.core.atomic import write_bytes
 from sweepwise.core.errors import SweepsError
 from sweepwise.core.trainable import Outcome, Progress, RunHandle, Settings
+from sweepwise.core.value_format import shown
 
 REQUEUE = 3  # exit code of a program that has saved its state and wants to be started again
 NO_METRICS = "no-metrics"  # cause of a failure: it ended well and logged nothing to judge
@@ -191,7 +192,7 @@ class _Run:
         if end.exit_code == REQUEUE and self._program.resume is not None:
             return Outcome("interrupted", step, f"exit code {REQUEUE}: it wants to be started again")
         if self._stopping_since is None and end.exit_code == 0:
-            return Outcome("failed", step, process.printable(self._nothing_to_judge()), cause=NO_METRICS)
+            return Outcome("failed", step, shown(self._nothing_to_judge()), cause=NO_METRICS)
         if self._stopping_since is not None:
             saved = "" if self._program.resume else "; it cannot resume, so it starts anew"
             forced = " after the grace, by SIGKILL" if self._killed else ""
@@ -233,7 +234,7 @@ class _Run:
     def _masked(self, text: str) -> str:
         for secret in program_environment.secrets(self._program):
             text = text.replace(secret, "***")
-        return "\n".join(map(process.printable, text.split("\n")))
+        return shown(text)
 
     def abandon(self) -> None:
         """End the program where the job ends by an error."""

@@ -29,6 +29,7 @@ from jobs.worker.agent import load_agent
 from sweepwise.core import trainable
 from sweepwise.core.errors import JobsError
 from sweepwise.core.trainable import Progress, RunHandle, Settings, Trainable
+from sweepwise.core.value_format import shown
 
 HEARTBEAT_S = 2.0
 MOST_CLOCK_SKEW_S = 3600.0  # a heartbeat of another host that is older than this is not waited for
@@ -364,13 +365,16 @@ def _timed_out(outcome: trainable.Outcome) -> trainable.Outcome:
 
 
 def _print(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    print(shown(text), file=sys.stderr, flush=True)
 
 
 def main(arguments: Sequence[str]) -> int:
     """`python -P -m jobs.entry SUBMISSION_FOLDER TASK`."""
     folder, task = Path(arguments[0]), int(arguments[1])
     job = TrainJob(str(folder.parent.parent), folder.name, task)
+    if not process.is_recorded(lambda: ResultsFolder(folder.parent.parent).submissions.is_recorded(folder.name, task)):
+        _print("the scheduler ended before it recorded this process: it trains nothing")
+        return 2
     try:
         job()
     except JobsError as error:

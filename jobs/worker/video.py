@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jobs import process
+from sweepwise.core import atomic
 from sweepwise.core.atomic import write_bytes
 from sweepwise.core.errors import JobsError
 
@@ -35,8 +36,7 @@ def check(path: Path) -> None:
         raise JobsError(f"--video {path}: the name must end in one of {', '.join('.' + kind for kind in KINDS)}")
     if not path.absolute().parent.is_dir():
         raise JobsError(f"--video {path}: there is no folder {path.absolute().parent}")
-    if path.is_dir():
-        raise JobsError(f"--video {path}: this is a folder; name a file")
+    atomic.output(path, _is_film, "--video")
     if _kind(path) == "mp4" and shutil.which("ffmpeg") is None:
         raise JobsError(f"--video {path}: .mp4 needs ffmpeg, which is not on the path; install it, or name a .gif")
 
@@ -61,7 +61,12 @@ def write(path: Path, film: Film) -> None:
     """Write the film atomically, in the format given by the suffix of `path`. Raises `JobsError`."""
     kind = _kind(path)
     encode = {"mp4": _mp4, "png": _sheet}.get(kind)
-    write_bytes(path, encode(film) if encode else _animation(film, kind))
+    write_bytes(atomic.output(path, _is_film, "--video"), encode(film) if encode else _animation(film, kind))
+
+
+def _is_film(head: bytes) -> bool:
+    """Whether a file begins as one of `KINDS`."""
+    return head.startswith((b"GIF8", b"\x89PNG")) or head[4:8] == b"ftyp" or head[8:12] == b"WEBP"
 
 
 def _kind(path: Path) -> str:

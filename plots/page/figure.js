@@ -299,10 +299,11 @@ class Figure {
   }
 }
 
-/** A cell of CSV that no spreadsheet takes for a formula. */
+/** A cell of CSV that no spreadsheet takes for a formula, by the rule of value_format.cell. */
 function cellOf(value) {
   if (typeof value === "number") return String(value);
-  const safe = /^[=+\-@\t]/.test(value) ? `'${value}` : value;
+  const isFormula = /^[ \n]*[=+\-@\t\r\uff1d\uff0b\uff0d\uff20]/.test(value) && Number.isNaN(Number(value));
+  const safe = isFormula ? `'${value}` : value;
   return /[",\n\r]/.test(safe) ? `"${safe.replace(/"/g, '""')}"` : safe;
 }
 

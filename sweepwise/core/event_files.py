@@ -14,6 +14,7 @@ from typing import NamedTuple
 MARK = "tfevents"  # in the name of every event file
 _FLOAT, _DOUBLE = 1, 2  # types of tensors
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # wire types
+_LONGEST_SHIFT = 63  # of a number of ten bytes, protobuf's longest
 _TABLE: list[int] = []
 
 
@@ -128,6 +129,8 @@ def _varint(message: bytes, place: int) -> tuple[int, int]:
     value = shift = 0
     while True:
         byte = message[place]
+        if shift > _LONGEST_SHIFT:
+            raise ValueError("a number of more than ten bytes")
         value |= (byte & 0x7F) << shift
         place, shift = place + 1, shift + 7
         if byte < 0x80:

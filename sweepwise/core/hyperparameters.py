@@ -104,7 +104,7 @@ class Hyperparameter:
         """`raw` (text, or a YAML or JSON value) as a legal value. Raises `ConfigError`."""
         try:
             value = yaml_scalars.like(self.default, raw) if self.type == "any" else parse_as(self.declared, raw)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             wanted = yaml_scalars.kind_text(self.default) if self.type == "any" else declared_text(self.declared)
             raise ConfigError(f"{self.name}={raw!r}: not {wanted}") from None
         if value is not None:

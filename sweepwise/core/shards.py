@@ -24,7 +24,8 @@ SCHEMA_VERSION = 1
 START_STEP = "start_step"  # metadata key
 # Shards are small and many, and a reader pays by the column: with zstd and dictionaries of floats, the default, it
 # takes three times as long for files no smaller. Nobody asks for the statistics.
-_ENCODING = {"compression": "lz4", "use_dictionary": ["kind", "event"], "write_statistics": False}
+_ENCODING = {"compression": "lz4", "use_dictionary": ["kind", "event"], "write_statistics": False,
+             "write_page_checksum": True}  # fmt: skip
 INDEX_SCHEMA = pa.schema(
     [
         pa.field("kind", pa.string(), nullable=False),
@@ -165,11 +166,12 @@ def read_shard(path: Path) -> pa.Table:
     The footer is looked at first: of a foreign file, however large, no column is read.
     """
     try:
-        with pa.OSFile(str(path)) as source, pq.ParquetFile(source) as file:
+        atomic.check_plain(path)
+        with pa.OSFile(str(path)) as source, pq.ParquetFile(source, page_checksum_verification=True) as file:
             _check_version((file.metadata.metadata or {}).get(b"schema_version", b"").decode(errors="replace"))
             table = file.read(use_threads=False)
     except (pa.ArrowException, OSError) as error:
-        raise ShardError(str(error).splitlines()[0]) from error
+        raise ShardError(str(error).splitlines()[0] if str(error) else type(error).__name__) from error
     names = table.column_names
     if not set(INDEX_SCHEMA.names) <= set(names):
         raise ShardError(_FOREIGN)

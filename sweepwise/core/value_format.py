@@ -1,7 +1,8 @@
-"""Values of hyperparameters as text, the same in plans, tables, labels and reports."""
+"""Text for output: values of hyperparameters, and text of unknown origin for terminals and spreadsheets."""
 
 from __future__ import annotations
 
+import unicodedata
 from typing import Any
 
 _SMALL = 1e-3  # up to this size a number is written with an exponent
@@ -19,3 +20,42 @@ def format_value(value: Any) -> str:
         mantissa, exponent = f"{value:.6e}".split("e")
         return f"{float(mantissa):g}e{int(exponent)}"
     return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def shown(text: str) -> str:
+    """`text` for a terminal: what it would obey, or not show, stands as an escape such as \\x1b. Line ends, tabs and
+    blanks of any width stay."""
+    return text if text.isprintable() else "".join(map(_shown_character, text))
+
+
+def _shown_character(character: str) -> str:
+    if character.isprintable() or character in "\n\t" or unicodedata.category(character) == "Zs":
+        return character
+    return character.encode("unicode_escape").decode("ascii")
+
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # full width in the last four
+
+
+def cell(text: str) -> str:
+    """`text` for a CSV, on one line, that no spreadsheet takes for a formula: a quote comes first. Numbers stay."""
+    line = " ".join(text.splitlines()) if "\n" in text or "\r" in text else text
+    if not text.lstrip(" \n").startswith(_FORMULA) or _is_number(text):
+        return line
+    return f"'{line}"
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def shortened(text: str, most: int) -> str:
+    """`text` with its middle left out where it has more than `most` characters."""
+    if len(text) <= most:
+        return text
+    half = most // 2
+    return f"{text[:half]} ... ({len(text) - 2 * half:,} characters) ... {text[-half:]}"

@@ -13,6 +13,8 @@ import io
 import json
 import pickle
 import re
+import sys
+import typing
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -31,7 +33,10 @@ _NAME = re.compile(r"step-(?P<step>\d{9,})-u(?P<update>\d{9,})-(?P<tag>[a-z0-9]+
 _PART = re.compile(r"\.(?P<whole>.+?)\.\d+(\.[0-9a-f]{8})?\.part")  # temporary file of a killed writer
 _SNAPSHOT = re.compile(r"step-(\d{9})\.pt")
 # Exceptions of torch.load for truncated or foreign files.
-_UNREADABLE = (RuntimeError, OSError, EOFError, pickle.UnpicklingError, LookupError, ValueError, TypeError)
+_UNREADABLE = (
+    RuntimeError, OSError, EOFError, pickle.UnpicklingError, LookupError, ValueError, TypeError, AttributeError,
+    ArithmeticError, MemoryError, AssertionError,
+)  # fmt: skip
 FORMAT = 3
 KEPT = 2  # the newest, and the one used where the newest is damaged
 
@@ -118,7 +123,7 @@ def _load(path: Path) -> dict[str, Any]:
     if marker is None:
         raise _Damaged("it was never finished")
     try:
-        data = path.read_bytes()
+        data = atomic.read_bytes(path, largest=sys.maxsize - 1)
         if hashlib.sha256(data).hexdigest() != marker["sha256"]:
             raise _Damaged("its content changed")
         state: dict[str, Any] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
@@ -138,7 +143,7 @@ def save_weights(folder: Path, weights: dict[str, Any], step: int, guard: Callab
     """Write a snapshot: the weights at one step, for evaluation. Raises `Superseded` for an old attempt."""
     snapshots = folder / SNAPSHOTS
     snapshots.mkdir(parents=True, exist_ok=True)
-    data = _dump({"format": FORMAT, "step": step, "weights": weights})
+    data = _dump({"format": FORMAT, "step": step, "weights": weights, "sha256": _checksum(weights)})
     atomic.write(snapshots / f"step-{step:09d}.pt", lambda part: part.write_bytes(data), guard)
 
 
@@ -151,14 +156,43 @@ def weights_at(folder: Path, step: int | None) -> tuple[int, dict[str, Any]]:
     chosen = max(files) if step is None else step
     if chosen not in files:
         raise NoWeights(f"no snapshot of step {chosen:,}; there are {', '.join(f'{s:,}' for s in sorted(files))}")
+    return chosen, _weights(files[chosen])
+
+
+def _weights(path: Path) -> dict[str, Any]:
+    """The weights in a snapshot. Raises `NoWeights` where it is damaged or foreign."""
+    fix = "evaluate another step with --at, or move it away"
     try:
-        content = torch.load(files[chosen], map_location="cpu", weights_only=True)
+        content = torch.load(io.BytesIO(atomic.read_bytes(path)), map_location="cpu", weights_only=True)
+        if not isinstance(content, dict) or not isinstance(content.get("format"), int):
+            raise NoWeights(f"{path} is no snapshot of this program; {fix}")
+        if content["format"] != FORMAT:
+            raise NoWeights(f"{path} has format {content['format']}, this program reads {FORMAT}: train it anew")
+        weights = content.get("weights")
+        if not _is_weights(weights):
+            raise NoWeights(f"{path} holds no weights; {fix}")
+        if content.get("sha256", _checksum(weights)) != _checksum(weights):  # earlier versions wrote none
+            raise NoWeights(f"{path} was changed since it was written: its checksum differs; {fix}")
     except _UNREADABLE as error:
-        raise NoWeights(f"{files[chosen]} cannot be read: {str(error).splitlines()[0]}") from error
-    file_format = content.get("format")
-    if file_format != FORMAT:
-        raise NoWeights(f"{files[chosen]} has format {file_format}, this program reads {FORMAT}: train it anew")
-    return chosen, content["weights"]
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise NoWeights(f"{path} cannot be read: {reason}; {fix}") from error
+    return typing.cast(dict[str, Any], weights)
+
+
+def _is_weights(weights: object) -> bool:
+    """Whether these are tensors by module and name."""
+    modules = weights.values() if isinstance(weights, dict) else [None]
+    return all(isinstance(m, dict) and all(isinstance(value, torch.Tensor) for value in m.values()) for m in modules)
+
+
+def _checksum(weights: Mapping[str, Mapping[str, torch.Tensor]]) -> str:
+    """SHA-256 over names, types, shapes and bytes."""
+    hasher = hashlib.sha256()
+    for module, tensors in sorted(weights.items()):
+        for name, value in sorted(tensors.items()):
+            hasher.update(f"{module}\0{name}\0{value.dtype}\0{tuple(value.shape)}\0".encode())
+            hasher.update(value.detach().contiguous().view(-1).view(torch.uint8).numpy().data)
+    return hasher.hexdigest()
 
 
 def _newest_first(folder: Path) -> list[Path]:
@@ -171,8 +205,8 @@ def _newest_first(folder: Path) -> list[Path]:
 def _marker(path: Path) -> dict[str, Any] | None:
     """Content of the `.json` of the checkpoint at `path`; None where it is missing or not valid."""
     try:
-        marker = json.loads(path.with_suffix(".json").read_text())
-    except (OSError, ValueError):
+        marker = json.loads(atomic.read_bytes(path.with_suffix(".json")))
+    except (OSError, ValueError, RecursionError):
         return None
     return marker if isinstance(marker, dict) and {"sha256", "journals"} <= marker.keys() else None
 

@@ -29,6 +29,13 @@ def weights(agent: Agent, s: int) -> dict[str, dict[str, Tensor]]:
     }
 
 
+def fits(agent: Agent, state: dict[str, dict[str, Tensor]]) -> bool:
+    """Whether `state` has the modules, names, shapes and types of `weights`."""
+    own, other = ({m: {k: (v.shape, v.dtype) for k, v in t.items()} for m, t in w.items()}
+                  for w in (weights(agent, 0), state))  # fmt: skip
+    return own == other
+
+
 @torch.no_grad()
 def restore_weights(agent: Agent, per_seed: list[dict[str, dict[str, Tensor]]]) -> None:
     """Set the weights of all seeds of `agent`, one `weights` each."""

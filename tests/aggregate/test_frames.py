@@ -17,7 +17,7 @@ from aggregate.analysis.run_outcomes import OUTCOME_SCORES
 from aggregate.analysis.summary import SCORES, summarise
 from aggregate.export import frames
 from aggregate.export.frames import LEVELS, Frames
-from sweepwise.core.errors import AggregateError
+from sweepwise.core.atomic import OutputError
 from tdmpc.config import TrainConfig
 
 
@@ -109,5 +109,5 @@ def test_lists_and_what_is_not_finite(tmp_path: Path, levels: Frames) -> None:
 
 def test_a_place_that_cannot_be_written_is_named(levels: Frames, tmp_path: Path) -> None:
     (tmp_path / "x-rows.csv").mkdir()
-    with pytest.raises(AggregateError, match="Is a directory"):
+    with pytest.raises(OutputError, match="this is a folder"):
         list(frames.write(levels, tmp_path / "x.html", ["csv"]))

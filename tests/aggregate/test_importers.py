@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from aggregate import importers
@@ -172,6 +174,19 @@ def test_other_faulty_files_are_named(file: Callable[..., Path], tmp_path: Path)
     (tmp_path / "empty").mkdir()
     with pytest.raises(CurveImportError, match="holds no file of curves"):
         read(tmp_path / "empty")
+
+
+def test_a_damaged_page_of_parquet_is_named_and_nothing_is_taken(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "t.parquet"
+    path.parent.mkdir()
+    steps = list(range(20_000))
+    pq.write_table(pa.table({"step": steps, "reward": [s / 7 for s in steps], "seed": [1] * len(steps)}), path)
+    data = bytearray(path.read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 2_000] = bytes(2_000)
+    path.write_bytes(data)
+    with pytest.raises(CurveImportError, match=r"t\.parquet: damaged after row \d+: .*; fetch or write it again"):
+        read(path)
 
 
 @pytest.mark.parametrize(

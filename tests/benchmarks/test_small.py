@@ -17,11 +17,13 @@ import pytest
 
 # Script -> the test that runs it in small.
 SMALL = {
+    "fuzz": "../test_fuzz.py::test_hostile_input_is_refused_or_taken",
     "flags": "test_flags.py::test_the_page_is_written_between_its_markers",
     "gpu": "test_small.py::test_gpu",
     "intervals": "test_small.py::test_intervals",
     "learning": "test_learning.py::test_it_trains_what_is_missing_and_says_what_cannot_be_compared",
     "report": "test_small.py::test_report",
+    "secret_samples": "../jobs/test_secret_rules.py::test_made_up_secrets_of_every_provider_are_found",
     "speed": "test_small.py::test_speed",
     "status": "test_small.py::test_status",
     "verdicts": "test_small.py::test_verdicts",

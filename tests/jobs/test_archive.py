@@ -13,11 +13,13 @@ from types import ModuleType
 import pytest
 from click.testing import CliRunner, Result
 
+from jobs import process
 from jobs.cli import cli
+from jobs.programs import agent_code
 from jobs.reports import archive, imported_curves
 from jobs.results import code_snapshot
 from jobs.results.attempts import RunRef
-from jobs.results.records import Attempt, AttemptOutcome
+from jobs.results.records import Attempt, AttemptOutcome, CodeFile
 from jobs.results.results_folder import ResultsFolder, archivable
 from sweepwise.core.errors import JobsError
 
@@ -256,3 +258,90 @@ def test_where_it_cannot_be_written_there_is_nothing(
     monkeypatch.setattr(archive.judge, "report", lambda *_: None)
     assert "No space left on device" in sweeps(origin.root, "archive", "--out", tmp_path / "x.tar", code=1).stderr
     assert list(tmp_path.iterdir()) == []
+
+
+# --- code -----------------------------------------------------------------------------------------------
+
+
+def with_code(extra: dict[str, bytes], target: Path) -> Path:
+    """An archive with a copy of the packages as they are, and `extra` files in it."""
+    root = process.ROOT
+    held = {path.as_posix(): (root / path).read_bytes() for path in code_snapshot.package_files(root)} | extra
+    code = code_snapshot.digest(root)
+    files = {f"code/{code}/{name}": data for name, data in held.items()}
+    sums = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
+    listed = json.dumps({"format": 1, "files": sums}).encode()
+    return made({"archive.json": HEAD, **files, "files.json": listed}, target)
+
+
+def test_code_of_an_archive_is_put_where_nothing_imports_it_from(tmp_path: Path) -> None:
+    place = ResultsFolder(tmp_path / "place")
+    archive.unpack(place, with_code({}, tmp_path / "x.tar"))
+    code = code_snapshot.digest(process.ROOT)
+    assert not place.code_folder(code).exists()
+    assert code_snapshot.digest(place.archived_code_folder(code)) == code
+    assert code_snapshot.take(place).folder == place.code_folder(code)  # a copy of the installed code
+
+
+@pytest.mark.parametrize("extra", ["numpy.py", "torch/__init__.py", "jobs/resource.so", "sitecustomize.py"])
+def test_code_of_a_known_hash_with_more_beside_it_is_refused(extra: str, tmp_path: Path) -> None:
+    """The hash is over the packages only, and jobs import from the folder that holds them."""
+    assert "is not the code of that hash" in refused(with_code({extra: b"x"}, tmp_path / "x.tar"), tmp_path / "place")
+
+
+@pytest.mark.parametrize(
+    "extra", ["jobs/__pycache__/entry.cpython-311.pyc", "jobs/entry.pyc", ".git/config", "a/.GIT/x"]
+)
+def test_what_runs_in_place_of_code_has_no_place(extra: str, tmp_path: Path) -> None:
+    assert "has no place" in refused(with_code({extra: b"x"}, tmp_path / "x.tar"), tmp_path / "place")
+
+
+def test_a_copy_with_more_in_it_is_not_imported_from(tmp_path: Path) -> None:
+    store = ResultsFolder(tmp_path)
+    store.prepare()
+    copy = code_snapshot.take(store).folder
+    (copy / "jobs" / "__pycache__").mkdir(exist_ok=True)
+    (copy / "jobs" / "__pycache__" / "entry.pyc").touch()  # of an import
+    assert code_snapshot.take(store).folder == copy
+    (copy / "numpy.py").touch()
+    with pytest.raises(JobsError, match="was changed since it was copied"):
+        code_snapshot.take(store)
+
+
+@pytest.mark.parametrize(
+    ("names", "is_taken"),
+    [
+        (["train.py", "agent copy.py", ".gitignore", "conf/é.yaml", "a~", "-x", ".github/w.yml"], True),
+        (["train.py", "line\nend.py"], False),
+        (["train.py", "right\u202eleft.py"], False),
+    ],
+)
+def test_every_name_that_is_archived_can_be_unpacked(
+    names: list[str], is_taken: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = ResultsFolder(tmp_path / "results")
+    (tmp_path / "src").mkdir()
+    for name in names:
+        (tmp_path / "src" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "src" / name).write_text(name)
+    store.prepare()
+    code = agent_code.copy(tmp_path / "src", sorted(map(Path, names)), store.code_folder)
+    store.write_code(CodeFile(code, "/x", 1.0, diff="-key\n+other", files=sorted(names)))
+    (store.code_folder(code) / "written by a run.log").touch()
+    said: list[str] = []
+    files = archive._code_files(store, [code], said.append)
+    assert [name.split("/", 2)[2] for name in files] == (sorted(names, key=Path) if is_taken else [])
+    assert len(said) == (not is_taken)
+    files |= archive._without_diffs(store, [code], tmp_path)
+    archive._write(tmp_path / "x.tar", archive.Archive([], [], 0, {}), files)
+    place = ResultsFolder(tmp_path / "place")
+    archive.unpack(place, tmp_path / "x.tar")
+    assert place.archived_code_folder(code).is_dir() == is_taken
+    assert place.read_code(code).diff == ""  # type: ignore[union-attr]
+    assert archive._code_files(place, [code], said.append).keys() == files.keys() - {f"code/{code}.json"}
+
+
+def test_an_archive_that_cannot_be_unpacked_is_not_written(tmp_path: Path) -> None:
+    (tmp_path / "x").touch()
+    with pytest.raises(JobsError, match="could not be unpacked again: 'checkpoints/x' has no place"):
+        archive._write(tmp_path / "x.tar", archive.Archive([], [], 0, {}), {"checkpoints/x": tmp_path / "x"})

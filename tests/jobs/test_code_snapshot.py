@@ -53,7 +53,9 @@ def described(store: ResultsFolder) -> CodeFile:
 def test_the_copy_is_the_code_of_now_and_shared_as_long_as_nothing_changes(
     store: ResultsFolder, checkout: Path
 ) -> None:
-    for litter in ("jobs/__pycache__/a.pyc", "jobs/.entry.py.swp"):
+    litters = ("jobs/__pycache__/a.pyc", "jobs/.entry.py.swp", "tdmpc/agent.py~", "tdmpc/agent copy.py",
+               "tdmpc/.ipynb_checkpoints/x.py", "tdmpc/#agent.py#")  # fmt: skip
+    for litter in litters:
         (checkout / litter).parent.mkdir(exist_ok=True)
         (checkout / litter).write_text("x")
     first = code_snapshot.take(store)
@@ -139,3 +141,24 @@ def test_a_diff_that_may_hold_a_secret_is_not_kept_and_that_is_said(
 def test_outside_a_repository_there_is_a_hash_and_no_commit(store: ResultsFolder, checkout: Path) -> None:
     found = described(store)
     assert (found.commit, found.diff, found.hash) == (None, "", code_snapshot.digest(checkout))
+
+
+def test_a_results_folder_that_cannot_be_on_the_path_is_refused(tmp_path: Path, checkout: Path) -> None:
+    store = ResultsFolder(tmp_path / "at:12:30")
+    with pytest.raises(JobsError, match=r"a path with ':' cannot be on PYTHONPATH"):
+        code_snapshot.take(store)
+    assert not (store.root / "code").exists()
+
+
+def test_untracked_code_is_not_copied_and_named(
+    store: ResultsFolder, checkout: Path, commit: Callable[[], str]
+) -> None:
+    commit()
+    clean = code_snapshot.take(store)
+    (checkout / "tdmpc" / "new.py").touch()
+    (checkout / "tdmpc" / "notes.log").touch()
+    assert code_snapshot.take(store) == clean
+    assert code_snapshot.left_out() == ["tdmpc/new.py"]
+    subprocess.run(["git", "-C", str(checkout), "add", "tdmpc/new.py"], check=True)
+    assert (code_snapshot.take(store).folder / "tdmpc" / "new.py").exists()
+    assert code_snapshot.left_out() == []

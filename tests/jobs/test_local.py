@@ -19,6 +19,7 @@ from jobs.backends.local_scheduler import Scheduler
 from jobs.results.file_lock import try_lock
 from jobs.results.records import Submission, TaskRuns, Worker
 from jobs.results.results_folder import ResultsFolder
+from jobs.worker import train_job
 
 
 def submission(store: ResultsFolder, tasks: int) -> Submission:
@@ -143,7 +144,7 @@ def test_the_lock_is_the_tasks_own_and_outlives_the_scheduler(
     child.wait()
     lock = try_lock(store.slot_path(0))
     assert lock is not None
-    os.close(lock)
+    lock.release()
 
 
 def test_told_to_stop_it_tells_its_tasks_and_starts_no_more(
@@ -200,7 +201,7 @@ def test_the_scheduler_is_launched_in_a_session_of_its_own(store: ResultsFolder)
     finally:
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
-        os.close(slot)
+        slot.release()
     assert store.submissions.read_worker(made.id, None) is not None
 
 
@@ -212,3 +213,51 @@ def test_a_hostile_working_directory_does_no_harm(tmp_path: Path) -> None:
     environment = {**os.environ, **process.job_variables(process.ROOT)}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
     assert done.stdout == "fine\n"
+
+
+# --- no process without a record --------------------------------------------------------------------------
+
+
+def ended(child: subprocess.Popen[bytes]) -> int:
+    return child.wait(timeout=60)
+
+
+def test_what_is_started_goes_on_when_it_is_recorded_and_ends_when_it_cannot_be(tmp_path: Path) -> None:
+    code = "from jobs import process; import sys; sys.exit(7 if process.is_recorded(lambda: False) else 3)"
+    command = [sys.executable, "-c", code]
+    recorded: list[int] = []
+    child = process.start_recorded(command, recorded.append, os.environ, cwd=process.ROOT)
+    assert (recorded, ended(child)) == ([child.pid], 7)
+    started: list[int] = []
+
+    def full(pid: int) -> None:
+        started.append(pid)
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space"):
+        process.start_recorded(command, full, os.environ, cwd=process.ROOT)
+    assert os.waitstatus_to_exitcode(os.waitpid(started[0], 0)[1]) == 3
+
+
+def test_a_record_counts_where_the_starter_died_before_it_said_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    for has_record in (True, False):
+        reader, writer = os.pipe()
+        os.close(writer)  # as the end of the process that held it does
+        monkeypatch.setenv("SWEEPS_STARTED_FD", str(reader))
+        assert process.is_recorded(lambda known=has_record: known) == has_record  # type: ignore[misc]
+        assert "SWEEPS_STARTED_FD" not in os.environ
+    assert process.is_recorded(lambda: False)  # started by hand, or by Slurm
+
+
+def test_a_scheduler_or_a_task_that_nobody_recorded_starts_nothing(
+    store: ResultsFolder, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    made = submission(store, 1)
+    store.submissions.write_worker(made.id, None, Worker(process.host(), os.getpid() + 1, "", 1.0))
+    for main, words in ((local_scheduler.main, "it starts nothing"), (train_job.main, "it trains nothing")):
+        reader, writer = os.pipe()
+        os.close(writer)
+        monkeypatch.setenv("SWEEPS_STARTED_FD", str(reader))
+        assert main([str(store.submissions.folder(made.id)), "0"]) == 2
+        assert words in capfd.readouterr().err
+    assert store.submissions.read_worker(made.id, 0) is None

@@ -236,8 +236,8 @@ BROKEN = {
     "margin: nan\nsweeps: {s: {grid: {num_q: [1]}}}": "margin: 'nan': give a number above 0",
     "margin: [1]\nsweeps: {s: {grid: {num_q: [1]}}}": "margin: give one value here",
     "steps: 5\nbase: {steps: 6}\nsweeps: {s: {grid: {num_q: [1]}}}": "steps is given twice",
-    "base: {num_q: &a [*a]}": "give a value|needs",
-    "base: {multi_gamma_gammas: &a [*a]}\nsweeps: {s: {grid: {num_q: [1]}}}": "give a value or a list",
+    "base: {num_q: &a [*a]}": "an alias stands inside",
+    "base: {multi_gamma_gammas: &a [*a]}\nsweeps: {s: {grid: {num_q: [1]}}}": "an alias stands inside",
     "!!python/object/apply:os.system ['id']": "give `key: value` lines",
 }
 

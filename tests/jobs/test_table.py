@@ -49,7 +49,7 @@ def test_on_the_narrowest_terminal_every_column_folds() -> None:
 def test_markup_and_control_characters_of_a_message_are_no_more_than_text() -> None:
     table = Table(("why",))
     table.add_row("[red]no[/red]\x1b[2J\nline")
-    assert shown(table, color=True)[1] == "[red]no[/red] [2J line"
+    assert shown(table, color=True)[1] == "[red]no[/red]\\x1b[2J"
 
 
 def test_styles_of_a_cell_are_kept() -> None:

@@ -17,7 +17,7 @@ from jobs import process
 from jobs.results.attempts import RunRef
 from jobs.results.results_folder import ResultsFolder
 from jobs.worker import evaluate, video
-from sweepwise.core.errors import JobsError
+from sweepwise.core.errors import JobsError, SweepsError
 from tdmpc.api import Film
 from tdmpc.description import SCHEMA
 
@@ -62,7 +62,7 @@ def test_what_could_not_be_filmed_is_told_before_it_is_played(
     records = evaluate.evaluate(
         store, [run] * runs, at=None, planners=planners, episodes=1, device="cpu", threads=1, film_to=tmp_path / file
     )
-    with pytest.raises(JobsError, match=message) as error:
+    with pytest.raises(SweepsError, match=message) as error:
         next(records)
     assert "\n" not in str(error.value)
 

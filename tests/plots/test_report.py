@@ -12,6 +12,7 @@ import pytest
 
 from aggregate.analysis.summary import Summary, summarise
 from plots.report import render, write_report
+from sweepwise.core.atomic import OutputError
 from sweepwise.core.errors import AggregateError
 
 VOID = {"meta", "link", "line", "circle", "path", "br"}
@@ -156,7 +157,7 @@ def test_forty_eight_runs_stay_within_three_megabytes(tmp_path: Path, synthetic:
 
 def test_a_place_that_cannot_be_written_is_one_line(tmp_path: Path, synthetic: ModuleType) -> None:
     summary = summarise([synthetic.make_sweep(tmp_path / "runs", (600.0,), 1, lean=True)])
-    with pytest.raises(AggregateError, match="is a folder"):
+    with pytest.raises(OutputError, match="this is a folder"):
         write_report(summary, tmp_path)
     (tmp_path / "file").write_text("")
     with pytest.raises(AggregateError, match="choose a place you may write to") as caught:

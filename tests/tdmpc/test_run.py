@@ -310,8 +310,30 @@ def test_a_step_without_a_snapshot_names_those_there_are(tiny, trained):
     (runs.folder(1) / "snapshots" / "step-000000040.pt").write_bytes(b"half")
     with pytest.raises(NoWeights, match="cannot be read"):
         list(evaluate(config, 1, runs.folder(1), at=None, **given))
-    torch.save({"format": 1, "weights": {}}, runs.folder(1) / "snapshots" / "step-000000020.pt")
-    with pytest.raises(NoWeights, match="has format 1, this program reads"):
+    path = runs.folder(1) / "snapshots" / "step-000000020.pt"
+    whole = torch.load(path, weights_only=True)
+    other = {m: {k: v[:1] for k, v in tensors.items()} for m, tensors in whole["weights"].items()}
+    changed = {m: {k: v + 1e-3 for k, v in tensors.items()} for m, tensors in whole["weights"].items()}
+    for content, words in [
+        ({"format": 1, "weights": {}}, "has format 1, this program reads"),
+        ([1, 2], "is no snapshot of this program"),
+        ({}, "is no snapshot of this program"),
+        ({"format": 3}, "holds no weights"),
+        ({"format": 3, "weights": {"encoder": [1]}}, "holds no weights"),
+        ({"format": 3, "weights": {"encoder": {"w": torch.eye(2).to_sparse()}}}, "cannot be read"),
+        ({**whole, "weights": changed}, "its checksum differs"),
+        ({"format": 3, "weights": other}, "the weights of another configuration"),
+        ({"format": 3, "weights": {}}, "the weights of another configuration"),
+    ]:
+        torch.save(content, path)
+        with pytest.raises(NoWeights, match=words) as caught:
+            list(evaluate(config, 1, runs.folder(1), at=20, **given))
+        assert str(runs.folder(1)) in str(caught.value)
+    torch.save({"format": 3, "step": 20, "weights": whole["weights"]}, path)  # as earlier versions wrote it
+    assert len(list(evaluate(config, 1, runs.folder(1), at=20, **given))) == 1
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(NoWeights, match="a FIFO, not a plain file"):
         list(evaluate(config, 1, runs.folder(1), at=20, **given))
     none = trained("none")
     none.train(config, snapshots=0)

@@ -6,8 +6,6 @@ import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from jobs import process
-
 Value = float | tuple[float, ...]
 
 # Index columns of the metric shards, and those that reading them adds; no metric can have such a name.
@@ -30,8 +28,7 @@ class Row(NamedTuple):
 def metric_name(name: str) -> str:
     """The name under which a metric is stored: no column of the shards, nothing that a terminal obeys, and nothing that
     a spreadsheet takes for a formula."""
-    if not name.isprintable():
-        name = process.printable(name)
+    name = "".join(character if character.isprintable() else "?" for character in name)
     return f"logged/{name}" if name in RESERVED or name.startswith(_FORMULA) else name
 
 
