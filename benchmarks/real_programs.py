@@ -40,7 +40,7 @@ from slurm_cluster import Settings, start, stop, wait_until  # noqa: E402 - foun
 from sweepwise import load  # noqa: E402
 
 PROGRAMS = Path(__file__).resolve().parent / "programs"
-PATIENCE_S = 240.0
+PATIENCE_S = 900.0
 VICTIMS = ("program", "worker", "guard")
 FLOAT32 = 1e-6  # relative error of a number in an event file
 TORCH = ("torch", "stable-baselines3", "tensorboard", "wandb")

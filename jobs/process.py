@@ -17,6 +17,7 @@ from pathlib import Path
 PACKAGES = ("sweepwise", "torch", "mujoco", "dm_control", "numpy")
 ROOT = Path(__file__).resolve().parent.parent  # the folder that holds the packages
 _TIMEOUT_S = 10
+_ALMOST_FULL = 1_000_000  # bytes that are left
 
 
 def host() -> str:
@@ -73,6 +74,14 @@ def gpus() -> list[str]:
     listed = run_quietly(["nvidia-smi", "-L"])
     lines = [line for line in (listed or "").splitlines() if line.startswith("GPU ")]
     return [str(index) for index in range(len(lines))]
+
+
+def is_full_disk(folder: Path) -> bool:
+    """Whether hardly anything can be written to `folder`; False where that is not known."""
+    try:
+        return shutil.disk_usage(folder).free < _ALMOST_FULL
+    except OSError:
+        return False
 
 
 def usage(on_gpu: bool) -> dict[str, float]:

@@ -137,11 +137,12 @@ class LocalBackend(Backend):
         self, store: ResultsFolder, submissions: Sequence[Submission], now: float, max_age_s: float
     ) -> dict[TaskKey, TaskState]:
         states = {}
+        full = f"the disk of {store.root} is full: make room" if process.is_full_disk(store.root) else ""
         for submission in submissions:
             scheduler = store.submissions.read_worker(submission.id, None)
             cancelled = store.submissions.cancelled(submission.id)
             for task in range(len(submission.tasks)):
-                states[submission.id, task] = _task_state(store, submission, scheduler, task, task in cancelled)
+                states[submission.id, task] = _task_state(store, submission, scheduler, task, task in cancelled, full)
         return states
 
     def cancel(self, store: ResultsFolder, tasks: Sequence[Task]) -> dict[TaskKey, str]:
@@ -193,8 +194,10 @@ def _alive(running: Worker | None) -> bool:
 
 
 def _task_state(
-    store: ResultsFolder, submission: Submission, scheduler: Worker | None, task: int, cancelled: bool
-) -> TaskState:
+    store: ResultsFolder, submission: Submission, scheduler: Worker | None, task: int, cancelled: bool,
+    full: str,
+) -> TaskState:  # fmt: skip
+    """full: says that the disk is full, "" else; its scheduler starts no task then."""
     name = submission.id
     running = store.submissions.read_worker(name, task)
     if submission.host != process.host():
@@ -204,16 +207,16 @@ def _task_state(
         if cancelled:
             return TaskState(name, "ended", "cancelled", "cancelled")
         if _alive(scheduler):
-            return TaskState(name, "pending")
+            return TaskState(name, "stuck" if full else "pending", full)
         return TaskState(name, "gone", "its scheduler on this machine ended")
     if running.exit_code is None and _alive(running):
         return TaskState(name, "running")
-    return TaskState(name, "ended", "cancelled", "cancelled") if cancelled else _ended(name, running.exit_code)
+    return TaskState(name, "ended", "cancelled", "cancelled") if cancelled else _ended(name, running.exit_code, full)
 
 
-def _ended(submission: str, code: int | None) -> TaskState:
+def _ended(submission: str, code: int | None, full: str) -> TaskState:
     if code is None:
-        return TaskState(submission, "ended", "its process ended unseen")
+        return TaskState(submission, "ended", "; ".join(filter(None, ("its process ended unseen", full))))
     if code < 0:
         cause = "cancelled" if -code in (signal.SIGTERM, signal.SIGINT) else ""
         return TaskState(submission, "ended", f"killed by {process.signal_name(-code)}", cause)

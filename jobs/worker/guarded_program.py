@@ -21,10 +21,12 @@ MARK = "SWEEPS_RUN"  # in the environment of every process of a run
 
 @dataclass(frozen=True)
 class End:
-    """exit_code: negative for a signal, None where the guard did not say. reason: why it did not start, "" else."""
+    """exit_code: negative for a signal, None where the guard did not say. reason: why it did not start, "" else.
+    lost: the end of its output, where the disk had no room for it."""
 
     exit_code: int | None
     reason: str = ""
+    lost: str = ""
 
 
 class GuardedProgram:
@@ -73,7 +75,7 @@ class GuardedProgram:
         if "exit_code" in news or "error" in news:
             self.close()
             code = news.get("exit_code")
-            return End(code if isinstance(code, int) else None, str(news.get("error", "")))
+            return End(code if isinstance(code, int) else None, str(news.get("error", "")), str(news.get("lost", "")))
         if not ended:
             return None
         end_processes(self.work)

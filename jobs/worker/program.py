@@ -196,7 +196,7 @@ class _Run:
             saved = "" if self._program.resume else "; it cannot resume, so it starts anew"
             forced = " after the grace, by SIGKILL" if self._killed else ""
             return Outcome("interrupted", step, f"stopped at step {step:,}{forced}{saved}")
-        details = self._masked(tail(self._output, _DETAILS))
+        details = self._masked(tail(self._output, _DETAILS) + end.lost)
         return Outcome("failed", step, self._reason(end, details), details=details)
 
     def _nothing_to_judge(self) -> str:
@@ -226,9 +226,10 @@ class _Run:
         last = f": {lines[-1][:_SHOWN]}" if lines else ""
         if code == -signal.SIGKILL:  # what it last wrote is not the reason
             return "killed by SIGKILL, by somebody or because memory ran short"
+        full = f"; the disk of {self._places.run} is full" if process.is_full_disk(self._places.run) else ""
         if code < 0:
-            return f"killed by {process.signal_name(-code)}{last}"
-        return f"exit code {code}{last}"
+            return f"killed by {process.signal_name(-code)}{last}{full}"
+        return f"exit code {code}{last}{full}"
 
     def _masked(self, text: str) -> str:
         for secret in program_environment.secrets(self._program):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -40,6 +41,25 @@ def test_of_much_output_the_end_is_kept(tmp_path: Path) -> None:
     kept = "".join(path.read_text() for path in files)
     assert 500 <= len(kept) <= 1000
     assert "".join(lines).endswith(kept)
+
+
+def test_of_output_that_a_full_disk_does_not_take_the_end_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "001.log"
+    output = Output(str(path), cap=10_000)
+    output.write(b"a" * 3000)
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "open", no_space)  # of the file that follows
+        output.write(b"b" * 5000 + b"first ")
+        output.write(b"b" * 3000 + b"last")
+    assert output.lost == b"b" * 990 + b"first " + b"b" * 3000 + b"last"
+    output.write(b"c" * 3000)
+    assert (output.lost, path.read_bytes()) == (b"", b"c" * 3000)
+
+
+def no_space(*arguments: object, **named: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
 
 
 @pytest.mark.parametrize(

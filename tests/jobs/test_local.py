@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -88,6 +89,35 @@ def test_tasks_run_and_how_they_ended_is_told(store: ResultsFolder, monkeypatch:
     Scheduler(store, made, Slots(2, 1)).run()
     assert words(store, made) == [("ended", ""), ("ended", "exit code 3"), ("ended", "killed by SIGKILL")]
     assert store.submissions.log_path(made.id, 0).read_text() == "hi\n"
+
+
+def test_a_full_disk_ends_no_scheduler(store: ResultsFolder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Its tasks wait until there is room, and what became of those that ran is written then."""
+    tasks_run(monkeypatch, f"open({str(tmp_path)!r} + f'/began-{{TASK}}', 'w'); raise SystemExit(TASK)")
+    made, write, failed = submission(store, 2), store.submissions.write_worker, []
+
+    def full_at_first(name: str, task: int | None, worker: Worker) -> None:
+        if len(failed) < 5:
+            failed.append(task)
+            assert not (tmp_path / "began-1").exists()
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(name, task, worker)
+
+    monkeypatch.setattr(store.submissions, "write_worker", full_at_first)
+    Scheduler(store, made, Slots(2, 1)).run()
+    assert words(store, made) == [("ended", ""), ("ended", "exit code 1")]
+
+
+def test_on_a_full_disk_no_task_begins_and_it_is_said(store: ResultsFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = submission(store, 1)
+    store.submissions.write_worker(made.id, None, local.worker(os.getpid()))
+    assert words(store, made) == [("pending", "")]
+    monkeypatch.setattr(process, "is_full_disk", lambda folder: folder == store.root)
+    assert words(store, made) == [("stuck", f"the disk of {store.root} is full: make room")]
+    scheduler = Scheduler(store, made, Slots(1, 1))
+    scheduler.waiting.append(0)
+    scheduler.start_ready()
+    assert not scheduler.running
 
 
 def test_the_report_is_written_when_the_last_task_has_ended(

@@ -273,9 +273,15 @@ def test_a_full_disk_does_not_end_a_run_by_its_heartbeat(
     assert [o.state for o in outcomes] == ["finished", "finished"]
 
 
+@pytest.mark.parametrize("is_full_for_all", [False, True])
 def test_a_full_disk_ends_the_job_in_one_line(
-    store: ResultsFolder, agent: Any, capsys: pytest.CaptureFixture[str]
-) -> None:
+    store: ResultsFolder, agent: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+    is_full_for_all: bool,
+) -> None:  # fmt: skip
+    """Its outcome has space of its own, without the traceback where that is too long."""
+    if is_full_for_all:
+        monkeypatch.setattr("jobs.results.attempts.write_json", no_space)
+        monkeypatch.setattr("traceback.format_exception", lambda error: ["x" * 100_000])
     agent.ends[1] = OSError(errno.ENOSPC, "what pyarrow says, in its own words")
     made = job(store)
     assert train_job.main([str(store.submissions.folder(made.submission)), "0"]) == 2
@@ -284,16 +290,18 @@ def test_a_full_disk_ends_the_job_in_one_line(
     assert f"No space left on device in {store.root}: make room, then `sweeps rerun`" in told
     assert {outcome(store, run).state for run in RUNS} == {"failed"}
     assert outcome(store, RUNS[0]).message in told
+    assert not list(store.root.rglob("*.room"))
+
+
+def no_space(*arguments: object, **named: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
 
 
 def test_an_attempt_that_cannot_be_written_is_not_claimed(
     store: ResultsFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(handle: int) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
     with monkeypatch.context() as patched:
-        patched.setattr("sweepwise.core.atomic.os.fsync", full)
+        patched.setattr("sweepwise.core.atomic.os.fsync", no_space)
         with pytest.raises(OSError, match="No space"):
             store.attempts.claim(RUNS[0], Attempt(0, "h", 1, "", 0.0, "cpu"))
     assert store.attempts.load(RUNS[0], 1).attempts == 0
