@@ -54,6 +54,18 @@ def descendants(of: int) -> list[int]:
     return found
 
 
+def processor_seconds(of: int) -> float | None:
+    """Processor time of the processes below `of`; None where that cannot be known."""
+    if not PROC.is_dir():
+        return None
+    ticks = 0
+    for pid in descendants(of):
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            user, system = (PROC / str(pid) / "stat").read_text(errors="replace").rpartition(")")[2].split()[11:13]
+            ticks += int(user) + int(system)
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
 def send(pids: Iterable[int], number: int) -> None:
     for pid in pids:
         with contextlib.suppress(ProcessLookupError, PermissionError):

@@ -62,6 +62,10 @@ class GuardedProgram:
     def kill_all(self) -> None:
         self._command("kill")
 
+    def processor_seconds(self) -> float | None:
+        """Of the processes of the program that run now; None where that cannot be known."""
+        return guard.processor_seconds(self._guard.pid)
+
     def poll(self) -> End | None:
         """How the program ended, and all of its processes with it; None while it runs."""
         ended = self._guard.poll() is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import signal
 import time
 from collections.abc import Callable, Sequence
@@ -11,9 +12,11 @@ from pathlib import Path
 from jobs import process
 from jobs.programs import command
 from jobs.programs.command import CommandLine, Places, Program
-from jobs.programs.metric_sources.base import MetricReader
+from jobs.programs.metric_sources.base import IN_BLOCKS, MetricReader
+from jobs.programs.metric_sources.search import NAMES
 from jobs.runs.logs import tail
 from jobs.worker import program_environment
+from jobs.worker.activity import Activity
 from jobs.worker.guarded_program import End, GuardedProgram, end_processes
 from jobs.worker.run_log import RunLog, is_short
 from sweepwise.core.agent import AgentDescription
@@ -86,7 +89,11 @@ class _Run:
         self._log = RunLog(handle, metrics, trainable.description.catalogue, replaces_all=self._program.resume is None)
         while rows := self._reader.read():
             self._log.carry(rows)
+        self._checkpoints = command.checkpoints(self._program, places.run)
         self._guarded = self._start(threads)
+        self._activity = None if self._guarded is None else Activity(
+            self._sizes, self._guarded.processor_seconds, any(spec.kind in IN_BLOCKS for spec in metrics.read)
+        )  # fmt: skip
 
     def _start(self, threads: int) -> GuardedProgram | None:
         try:
@@ -121,18 +128,31 @@ class _Run:
             self._finish(end)
             return True
         if time.monotonic() >= self._next_read:
-            self._log.add(self._reader.read())
+            self._read()
             self._next_read = time.monotonic() + _READ_S
             if not self._report() and not self._superseded:
                 self._superseded = True
                 self._guarded.kill_all()
         return False
 
+    def _read(self) -> None:
+        rows = self._reader.read()
+        self._log.add(rows)
+        if rows and self._activity is not None:
+            self._activity.note_rows()
+
+    def _sizes(self) -> tuple[tuple[Path, int], ...]:
+        """Of the output and the files that it logs to; not of those that a logger writes by itself."""
+        names = tuple(NAMES[kind] for kind in IN_BLOCKS)
+        files = [self._output, *(path for path in self._reader.files if not any(map(path.match, names)))]
+        return tuple((path, path.stat().st_size) for path in files if path.exists())
+
     def _report(self, finished: bool = False) -> bool:
         """Tell how far the run is: at its last step only once it has ended. Whether this attempt still owns the run."""
         log, total = self._log, self._total
+        active = self._activity.last() if self._activity is not None else None
         step = total if finished else min(log.step, total - 1) if self._trainable.description.steps else log.step
-        return self._handle.on_progress(Progress(step, total, log.steps_per_s, log.last_result, log.logged))
+        return self._handle.on_progress(Progress(step, total, log.steps_per_s, log.last_result, active))
 
     @property
     def _total(self) -> int:
@@ -170,7 +190,9 @@ class _Run:
         finished = end.exit_code == 0 and self._is_whole()
         self._log.close(end=self._last_step if finished else None)
         self._report(finished)
-        self.outcome = self._outcome(end, finished)
+        checkpoints = command.checkpoints(self._program, self._places.run)
+        saved = bool(checkpoints) and checkpoints != self._checkpoints
+        self.outcome = dataclasses.replace(self._outcome(end, finished), saved=saved)
 
     def _is_whole(self) -> bool:
         """Whether a program that ended with exit code 0 is done. One that was stopped may just have saved."""

@@ -43,8 +43,8 @@ def outcome(store: ResultsFolder, run: RunRef) -> AttemptOutcome:
     return found
 
 
-def _outcome(state: str, step: int) -> Any:
-    return trainable.Outcome(state, step, "why")
+def _outcome(state: str, step: int, saved: bool = False) -> Any:
+    return trainable.Outcome(state, step, "why", saved=saved)
 
 
 def test_a_pack_is_trained_side_by_side_and_recorded(store: ResultsFolder, agent: Any) -> None:
@@ -189,7 +189,7 @@ def test_a_diverged_seed_does_not_fail_its_sibling(store: ResultsFolder, agent: 
 
 
 def interrupted_by(
-    store: ResultsFolder, agent: Any, number: int, monkeypatch: pytest.MonkeyPatch, step: int
+    store: ResultsFolder, agent: Any, number: int, monkeypatch: pytest.MonkeyPatch, step: int, saved: bool = False
 ) -> list[str]:
     """Jobs that were queued again after signal `number` in a Slurm job that had come to `step`."""
     queued: list[str] = []
@@ -204,7 +204,7 @@ def interrupted_by(
         queued.append(name)
         return True
 
-    agent.before, agent.ends[1] = stop, _outcome("interrupted", step)
+    agent.before, agent.ends[1] = stop, _outcome("interrupted", step, saved)
     monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "10")
     monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "2")
     monkeypatch.setattr(job_environment, "requeue", requeue)
@@ -230,6 +230,15 @@ def test_a_task_that_got_nowhere_is_not_queued_again(
     store: ResultsFolder, agent: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert interrupted_by(store, agent, signal.SIGUSR2, monkeypatch, 0) == []
+
+
+def test_a_task_that_saved_its_state_but_logged_no_step_is_queued_again_three_times(
+    store: ResultsFolder, agent: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its metrics may lie in a block that was never written."""
+    steps = [0, 0, 0, 0, 50, 50]
+    queued = [interrupted_by(store, agent, signal.SIGUSR2, monkeypatch, step, saved=True) for step in steps]
+    assert [bool(names) for names in queued] == [True, True, True, False, True, True]
 
 
 def test_the_second_ctrl_c_does_not_wait(store: ResultsFolder, agent: Any) -> None:
