@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from jobs import process
-from jobs.assist import guess, logged_files, parser_options, plan_writer, program_parser, program_style
+from jobs.assist import guess, logged_files, plan_writer
 from jobs.assist.lines import said
-from jobs.assist.program_parser import ScriptCall
+from jobs.assist.parsers import options as parser_options
+from jobs.assist.parsers import program_parser, program_style
+from jobs.assist.parsers.program_parser import ScriptCall
 from jobs.planning import plan, program_config
 from jobs.programs.command import LoggedMetrics, Places, Program
 from jobs.worker import program_environment

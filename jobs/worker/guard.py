@@ -103,10 +103,13 @@ class Output:
 class Guard:
     def __init__(self, program: dict[str, Any], commands: bytes = b"") -> None:
         self._output = Output(program["output"], program["cap"])
+        # Until the program has started, which takes as long as its file system, nothing is read: end with the job then.
+        _prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)
         self._child = subprocess.Popen(
             program["argv"], cwd=program["cwd"], env=program["env"], stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True, preexec_fn=_before_exec,
         )  # fmt: skip
+        _prctl(_SET_PARENT_DEATH_SIGNAL, 0)
         assert self._child.stdout is not None
         self._pipe = self._child.stdout.fileno()
         os.set_blocking(self._pipe, False)

@@ -16,6 +16,7 @@ from pathlib import Path
 from jobs.worker import guard
 
 OUTPUT_CAP = 50_000_000  # bytes of output that are kept, of the newest
+_GUARD_S = 15.0  # a guard that has lost its job kills what runs for `guard._LAST_S`
 MARK = "SWEEPS_RUN"  # in the environment of every process of a run
 
 
@@ -62,6 +63,10 @@ class GuardedProgram:
     def kill_all(self) -> None:
         self._command("kill")
 
+    def kill_guard(self) -> None:
+        """Where it does not end by itself, as while the program does not get started."""
+        self._guard.kill()
+
     def processor_seconds(self) -> float | None:
         """Of the processes of the program that run now; None where that cannot be known."""
         return guard.processor_seconds(self._guard.pid)
@@ -98,7 +103,12 @@ class GuardedProgram:
             assert stream is not None
             with contextlib.suppress(OSError):
                 stream.close()
-        self._guard.wait()
+        try:
+            self._guard.wait(_GUARD_S)
+        except subprocess.TimeoutExpired:
+            self.kill_guard()
+            self._guard.wait()
+            end_processes(self.work)
 
 
 def end_processes(work: str) -> int:

@@ -28,7 +28,7 @@ REQUEUE = 3  # exit code of a program that has saved its state and wants to be s
 NO_METRICS = "no-metrics"  # cause of a failure: it ended well and logged nothing to judge
 _POLL_S = 0.05
 _READ_S = 1.0
-_TERMINATED_S, _WITHOUT_RESUME_S = 5.0, 10.0
+_TERMINATED_S, _FORCED_S, _WITHOUT_RESUME_S = 5.0, 15.0, 10.0
 _DETAILS = 4_000  # characters of output in the record of a failure
 _SHOWN = 300
 
@@ -173,7 +173,9 @@ class _Run:
             self._guarded.signal(signal.Signals[resume.signal] if resume else signal.SIGTERM)
             return
         waited = now - self._stopping_since - (resume.grace if resume else _WITHOUT_RESUME_S)
-        if waited > _TERMINATED_S and not self._killed:
+        if waited > _TERMINATED_S + _FORCED_S:
+            self._guarded.kill_guard()
+        elif waited > _TERMINATED_S and not self._killed:
             self._killed = True
             self._guarded.kill_all()
         elif 0 < waited <= _TERMINATED_S:

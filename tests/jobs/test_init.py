@@ -15,8 +15,9 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 
-from jobs.assist import guess, parser_hook, plan_text
-from jobs.assist.program_parser import script_call
+from jobs.assist import guess, plan_text
+from jobs.assist.parsers import hook
+from jobs.assist.parsers.program_parser import script_call
 from jobs.cli import cli
 from jobs.planning import plan as plans
 from jobs.planning.expand import expand
@@ -423,5 +424,5 @@ def test_which_script_a_command_starts(
 
 
 def test_the_hook_is_literal_in_a_command() -> None:
-    text = Path(parser_hook.__file__).read_text()
+    text = Path(hook.__file__).read_text()
     assert [name for name in PLACEHOLDERS if f"{{{name}}}" in text] == []

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from jobs.assist.parsers.program_parser import ParserOption
 from jobs.assist.plan_text import comment, value
-from jobs.assist.program_parser import ParserOption
 from sweepwise.core.hyperparameters import ConfigError, Hyperparameter
 from sweepwise.core.yaml_scalars import frozen
 

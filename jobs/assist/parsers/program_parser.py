@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jobs.assist import parser_hook
+from jobs.assist.parsers import hook
 from jobs.programs import command
 from jobs.programs.command import Places, Program
 from jobs.runs.logs import tail
@@ -137,8 +137,8 @@ def ask(
     places.run: a folder for its output.
     """
     mark = uuid.uuid4().hex
-    hook = Path(parser_hook.__file__).read_text(encoding="utf-8")
-    words = (*call.python, "-c", hook, mark, *call.target, *call.arguments)
+    text = Path(hook.__file__).read_text(encoding="utf-8")
+    words = (*call.python, "-c", text, mark, *call.target, *call.arguments)
     asking = dataclasses.replace(program, command=words, style="argparse", seed=(), resume=None)
     output = places.run.parent / f"parser-{mark}.log"
     line = command.command_line(asking, {}, places)
