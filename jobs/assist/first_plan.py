@@ -27,7 +27,10 @@ from sweepwise.core.errors import JobsError
 _ASSIGNED = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=.*")
 _SHELL = ("|", "||", "&&", ";", "&", ">", ">>", "<", "2>&1")
 _CHANGES = ("${now:", "${hydra:", "${oc.env:")  # values that differ from run to run
-_GIVES_CONFIG = "give --config FILE, or --config-command for one that prints it"
+_GIVES_CONFIG = (
+    "list them in the plan, as in `hyperparameters: {lr: 3e-4, steps: 100000}`; or give --config FILE, or "
+    "--config-command for one that prints it"
+)
 
 
 @dataclass(frozen=True)
@@ -155,7 +158,7 @@ def _read_hyperparameters(draft: PlanDraft, asked: ProgramRequest, call: ScriptC
         _take_printed(draft, asked.config_command, code)
     elif draft.style == "hydra":
         _try_hydra(draft, code)
-    elif draft.style == "argparse" and call is not None and draft.is_style_known:
+    elif draft.style in program_parser.ASKED and call is not None and draft.is_style_known:
         _ask_parser(draft, call, code)
     else:
         draft.note("unknown", f"the hyperparameters: {_GIVES_CONFIG}")
@@ -213,12 +216,12 @@ def _ask_parser(draft: PlanDraft, call: ScriptCall, code: Path) -> None:
         variables = program_environment.environment(program, places, "init", process.cores(), None, {})
         answer = program_parser.ask(
             program, dataclasses.replace(call, arguments=arguments), places,
-            {**variables, "PYTHONDONTWRITEBYTECODE": "1"},
+            {**variables, "PYTHONDONTWRITEBYTECODE": "1"}, draft.style,
         )  # fmt: skip
     if answer.error:
         draft.note("unknown", f"the hyperparameters, the parser did not answer: {answer.error}; {_GIVES_CONFIG}")
         return
-    taken = parser_options.read(answer.options, arguments)
+    taken = parser_options.read(answer.options, arguments, draft.style)
     draft.defaults, draft.comments, draft.rules = taken.defaults, taken.comments, taken.rules
     draft.required = taken.required
     draft.source = "hyperparameters" if taken.defaults else ""

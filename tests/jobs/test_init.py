@@ -230,6 +230,64 @@ def test_unusual_parsers(init: Callable[..., Result], text: str, command: str, n
     assert [p.name for p in loaded()[1].description.hyperparameters] == names
 
 
+CLICK = """
+import click
+from pathlib import Path
+@click.group()
+@click.option("--device", default="cpu")
+def main(device): ...
+@main.command()
+@click.option("--lr", default=3e-4)
+@click.option("-n", "--batch-size", type=int, default=32)
+@click.option("--amp/--no-amp", default=True)
+@click.option("--quick", is_flag=True)
+@click.option("--layers", multiple=True, type=int, default=[64, 64])
+@click.option("--betas", nargs=2, type=float, default=(0.9, 0.999))
+@click.option("--opt", type=click.Choice(["adam", "sgd"]), default="adam")
+@click.option("--name", required=True)
+@click.version_option("1")
+def fit(**named): Path("trained").touch()
+main()
+"""
+ABSL = """
+from absl import app, flags
+from pathlib import Path
+flags.DEFINE_float("lr", 3e-4, "")
+flags.DEFINE_bool("amp", True, "")
+flags.DEFINE_list("layers", ["a", "b"], "")
+flags.DEFINE_multi_integer("sizes", [1, 2], "")
+flags.DEFINE_enum("opt", "adam", ["adam", "sgd"], "")
+flags.DEFINE_string("name", None, "")
+app.run(lambda _: Path("trained").touch())
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "command", "values", "rules"),
+    [
+        (CLICK, "train.py fit",
+         {"lr": 3e-4, "batch-size": 32, "amp": True, "quick": False, "layers": (64, 64), "betas": (0.9, 0.999),
+          "opt": "adam", "name": None},
+         {"quick": {"switch": "flag"}, "betas": {"split": "words"}}),
+        (ABSL, "train.py",
+         {"lr": 3e-4, "amp": True, "layers": ("a", "b"), "sizes": (1, 2), "opt": "adam", "name": None},
+         {"sizes": {"split": "repeat"}}),
+    ],
+)  # fmt: skip
+def test_other_libraries_are_asked_too(
+    init: Callable[..., Result], text: str, command: str, values: dict[str, Any], rules: dict[str, Any]
+) -> None:
+    script(text)
+    init("--command", f"{PYTHON} {command}")
+    assert not Path("trained").exists()
+    plan, source = loaded()
+    assert {one.name: one.default for one in source.description.hyperparameters} == values
+    assert written()["program"]["overrides"]["keys"] == rules
+    line = command_line(source.program, plan.schema.resolve({"name": "x"}).values, Places(Path("run"), Path(), 1))
+    assert subprocess.run(line.argv, check=False).returncode == 0, line.argv
+    assert Path("trained").exists()
+
+
 def test_a_configuration_file(init: Callable[..., Result]) -> None:
     script("import hydra\n")
     config = {"steps": 500, "seed": 1, "optim": {"lr": 0.01}, "wandb": {"project": "x"}, "work_dir": "runs"}
