@@ -132,7 +132,7 @@ def _name(code: Path) -> str:
 def _guess_style(draft: PlanDraft, asked: ProgramRequest, call: ScriptCall | None) -> None:
     if asked.style:
         draft.style, draft.is_style_known = asked.style, True
-        draft.note("style", f"{asked.style}, as told")
+        draft.note("style", f"{asked.style}, as given")
         return
     if call is None or call.file is None:
         what = f"there is no script {call.target[-1]} in {asked.code}" if call else "the command names no Python script"

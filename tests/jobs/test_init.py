@@ -156,6 +156,7 @@ def test_the_walker_of_the_tests(init: Callable[..., Result]) -> None:
     [
         ("import hydra", "hydra"),
         ("import argparse\nimport tyro", "tyro"),
+        ("import os, typer as cli", "click"),
         ("from click import command", "click"),
         ("from absl import app, flags", "absl"),
         ("from absl import logging\nimport argparse", "argparse"),

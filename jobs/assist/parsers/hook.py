@@ -103,9 +103,11 @@ def _watch_jsonargparse(answer: Any) -> None:
 
     def ask(parser: Any, args: Any = None, *rest: Any, **named: Any) -> Any:
         options = _described(parser, list(sys.argv[1:] if args is None else args))
+        names = [option["dest"] for option in options]
         for option in options:
             option["type"] = _OWN
-        return answer(options)
+        # a group, such as a dataclass, is an argument too
+        return answer([o for o in options if not any(name.startswith(o["dest"] + ".") for name in names)])
 
     library.ArgumentParser.parse_args = ask
 
@@ -194,19 +196,25 @@ def _of_parameter(parameter: Any) -> dict[str, Any]:
     if getattr(parameter, "count", False):
         kind = "count"
     elif getattr(parameter, "is_flag", False):
-        plain_flag = "true" if parameter.flag_value in (True, None) or "UNSET" in str(parameter.flag_value) else "const"
+        value = getattr(parameter, "flag_value", None)
+        plain_flag = "true" if value in (True, None) or "UNSET" in str(value) else "const"
         kind = "pair" if parameter.secondary_opts else plain_flag
-    if parameter.is_eager and not parameter.expose_value:
+    if not parameter.expose_value:  # as --help and --version
         kind = "help"
     if kind == "append":
         default = list(default or ())
     elif kind in ("pair", "true"):
         default = bool(default)
+    declared = getattr(parameter, "type", None)  # of newer versions of Typer: an annotation
+    annotation = getattr(getattr(parameter, "type_descriptor", None), "annotation", None)
+    named = str(getattr(declared, "name", "") or getattr(annotation, "__name__", _OWN)).split()[0]
+    choices: Any = getattr(declared, "choices", ())
+    if inspect.isclass(annotation) and issubclass(annotation, enum.Enum):
+        choices = annotation
     return _option(
         parameter.name or "", default, flags=flags, kind=kind, required=bool(parameter.required),
-        type=_TYPES.get(str(parameter.type.name).split()[0], "str"),
-        nargs=None if parameter.nargs == 1 else str(parameter.nargs),
-        choices=[_plain(choice) for choice in getattr(parameter.type, "choices", ())],
+        type=_TYPES.get(named, named), nargs=None if parameter.nargs == 1 else str(parameter.nargs),
+        choices=[_plain(choice) for choice in choices],
     )  # fmt: skip
 
 
