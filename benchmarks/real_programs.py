@@ -1,6 +1,7 @@
 """Trains the example programs of benchmarks/programs with sweeps, kills them, and compares all that is logged.
 
     python benchmarks/real_programs.py --folder FOLDER [--only NAME ...] [--backend local|slurm]
+        [--proctrack linuxproc|pgid] [--minutes N]
 
 Makes the environments of the programs in FOLDER/environments, once (wants a network; PIP_FIND_LINKS may name a folder
 with a torch without CUDA), and a fresh copy of each program in FOLDER/NAME. On this machine: a sweep of three
@@ -14,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import csv
 import itertools
 import json
 import math
@@ -26,11 +26,12 @@ import subprocess
 import sys
 import time
 import traceback
-import venv
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+
+from example_programs import EXAMPLES, Program, make_environment
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "cluster")]
@@ -40,14 +41,11 @@ from slurm_cluster import Settings, start, stop, wait_until  # noqa: E402 - foun
 from sweepwise import load  # noqa: E402
 
 PROGRAMS = Path(__file__).resolve().parent / "programs"
-PATIENCE_S = 240.0
+PATIENCE_S = 900.0
 VICTIMS = ("program", "worker", "guard")
 FLOAT32 = 1e-6  # relative error of a number in an event file
-TORCH = ("torch", "stable-baselines3", "tensorboard", "wandb")
 INDEX = ("config_id", "seed", "attempt", "kind", "step", "frames", "update", "time", "event", "nonfinite",
          "eval_is_final")  # fmt: skip
-
-Row = tuple[int, dict[str, float]]  # step, metrics
 
 
 class WrongError(Exception):
@@ -57,132 +55,6 @@ class WrongError(Exception):
 def check(true: bool, wrong: object) -> None:
     if not true:
         raise WrongError(str(wrong))
-
-
-# --- the programs -------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Program:
-    """environment: its name, "" for none; packages: of it. every: steps between two evaluations, of the metric
-    `primary`. long: steps of a run that is killed. rows: of a run's folder, as the program wrote them, in order.
-    resumes: whether its plan has `resume:`. steps: its hyperparameter with their number. old_python: whether it runs
-    with the oldest Python on this machine instead of this one."""
-
-    name: str
-    sweep: str
-    primary: str
-    every: int
-    long: int
-    rows: Callable[[Path], Iterable[Row]]
-    steps: str = "steps"
-    environment: str = ""
-    packages: tuple[str, ...] = ()
-    resumes: bool = True
-    old_python: bool = False
-
-    def written(self, run: Path) -> dict[tuple[int, str], float]:
-        """What counts of the rows: those that a program wrote again when it went on replace the ones before."""
-        work = run / "work"
-        found: dict[tuple[int, str], float] = {}
-        before = 0
-        for step, metrics in self.rows(work if self.resumes else max(work.iterdir())):
-            if step < before:
-                found = {key: value for key, value in found.items() if key[0] < step}
-            before = step
-            found |= {(step, name): value for name, value in metrics.items()}
-        return found
-
-    def step(self, run: Path) -> int:
-        """How far a run is. A row may be half-written."""
-        with contextlib.suppress(OSError, ValueError):
-            return max((step for step, _ in self.written(run)), default=0)
-        return 0
-
-
-def numbers(cells: dict[str, str], step: str) -> Row:
-    return int(cells[step]), {name: float(cell) for name, cell in cells.items() if name != step and cell}
-
-
-def csv_rows(path: Path, step: str) -> Iterator[Row]:
-    with path.open(newline="") as file:
-        for cells in csv.DictReader(file):
-            yield numbers(cells, step)
-
-
-def json_rows(work: Path) -> Iterator[Row]:
-    for line in (work / "metrics.jsonl").read_text().splitlines():
-        item = json.loads(line)
-        step = item.pop("step")
-        inner = {f"{a}/{b}": x for a, value in item.items() if isinstance(value, dict) for b, x in value.items()}
-        yield step, {name: value for name, value in item.items() if not isinstance(value, dict)} | inner
-
-
-def sb3_rows(work: Path) -> Iterator[Row]:
-    for folder in sorted((work / "logs").iterdir()):
-        yield from csv_rows(folder / "progress.csv", "time/total_timesteps")
-
-
-def printed_rows(work: Path) -> Iterator[Row]:
-    """Of lines such as `epoch 3 train/loss 0.5`."""
-    for path in sorted((work / "sweeps-output").iterdir()):
-        for line in path.read_text().splitlines():
-            words = line.split()
-            if words[:1] == ["epoch"]:
-                metrics = {name: float(value) for name, value in zip(words[2::2], words[3::2], strict=True)}
-                yield int(words[1]), metrics
-
-
-EXAMPLES = {
-    program.name: program for program in (
-        Program("sb3", "rate", "eval/mean_reward", 200, 3_400, sb3_rows, environment="torch", packages=TORCH),
-        Program("hydra", "optimizer", "eval/loss", 50, 6_000, lambda work: csv_rows(work / "metrics.csv", "step"),
-                environment="hydra", packages=("hydra-core", "numpy"), resumes=False),
-        Program("wandb_torch", "rate", "val/accuracy", 1, 60, printed_rows, "epochs", "torch", TORCH),
-        Program("shell", "rate", "loss", 1, 250, json_rows),
-        Program("other_python", "sigma", "value", 1, 250, json_rows, environment="old_python", resumes=False,
-                old_python=True),
-    )
-}  # fmt: skip
-
-
-def old_python() -> str:
-    """The oldest Python 3 on this machine, such as those of pyenv; one of uv where only new ones are here."""
-    found = {sys.executable}
-    for folder in (Path.home() / ".pyenv" / "versions").glob("3.*"):
-        found.add(str(folder / "bin" / "python3"))
-    found.update(path for name in ("python3", *(f"python3.{minor}" for minor in range(6, 11)))
-                 if (path := shutil.which(name)))  # fmt: skip
-    ages = {age: path for path in sorted(found) if (age := version(path))}
-    if min(ages) >= (3, 11):
-        subprocess.run(["uv", "python", "install", "3.9"], check=True)
-        where = subprocess.run(["uv", "python", "find", "3.9"], check=True, capture_output=True, text=True)
-        return where.stdout.strip()
-    return ages[min(ages)]
-
-
-def version(python: str) -> tuple[int, int] | None:
-    """Of an interpreter; None where it does not start, such as a shim of pyenv."""
-    try:
-        said = subprocess.run([python, "-V"], capture_output=True, text=True, check=True).stdout
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    major, minor = said.split()[1].split(".")[:2]
-    return int(major), int(minor)
-
-
-def make_environment(program: Program, folder: Path) -> None:
-    """The virtual environment of a program, which is made where it is absent."""
-    python = folder / "bin" / "python"
-    if program.old_python:
-        if not python.exists():
-            subprocess.run([old_python(), "-m", "venv", "--without-pip", str(folder)], check=True)
-        return
-    if not python.exists():
-        venv.create(folder, with_pip=True)
-    have = subprocess.run([str(python), "-m", "pip", "list", "--format=json"], capture_output=True, check=True)
-    if not set(program.packages) <= {entry["name"].replace("_", "-") for entry in json.loads(have.stdout)}:
-        subprocess.run([str(python), "-m", "pip", "install", "--quiet", *program.packages], check=True)
 
 
 # --- the command line ---------------------------------------------------------------------------------------
@@ -248,7 +120,10 @@ def pids(run: Path) -> dict[str, int]:
     """The processes of the newest attempt of a run."""
     worker = int(json.loads(attempts(run)[-1].read_text())["pid"])
     (guard,) = children(worker)
-    return {"worker": worker, "guard": guard, "program": min(children(guard))}
+    program = min(children(guard))
+    if Path(f"/proc/{program}/cmdline").read_bytes() == Path(f"/proc/{guard}/cmdline").read_bytes():
+        raise ValueError("the program has not started yet")
+    return {"worker": worker, "guard": guard, "program": program}
 
 
 # --- what must be true --------------------------------------------------------------------------------------
@@ -368,14 +243,14 @@ def steps_of(program: Program, run: Path) -> int:
 # --- time limits on Slurm -----------------------------------------------------------------------------------
 
 
-def on_slurm(program: Program, root: Path, resumes: bool, conf: Path) -> str:
-    """One run that reaches its time limit, with or without `resume:`; the row of the table."""
+def on_slurm(program: Program, root: Path, resumes: bool, conf: Path, minutes: int) -> str:
+    """Runs that reach their time limit, with or without `resume:`; the row of the table."""
     began = time.monotonic()
     sweeps = Sweeps.fresh(program, root, f"slurm-{program.name}-{'with' if resumes else 'without'}", conf)
     plan = sweeps.folder / "plan.yaml"
     if program.resumes and not resumes:
         plan.write_text(re.sub(r"^  resume:.*\n(    .*\n)*", "", plan.read_text(), flags=re.M))
-    limit = ("--option", "time=2", "--option", "checkpoint_signal_s=45")
+    limit = ("--option", f"time={minutes}", "--option", "checkpoint_signal_s=45")
     sweeps.submit("--cluster", "slurm", "--profile", "cpu", "--seeds", "1", "--set",
                   f"{program.steps}={program.long}", *limit)  # fmt: skip
     wait_until("a start", lambda: len(sweeps.folders()) == 3 and all(map(attempts, sweeps.folders())), PATIENCE_S)
@@ -391,7 +266,7 @@ def on_slurm(program: Program, root: Path, resumes: bool, conf: Path) -> str:
                     os.kill(held[run], signal.SIGSTOP)
         return len(held) == 3
 
-    wait_until("a first step", all_held, 100, pause=0.02)
+    wait_until("a first step", all_held, 60 * minutes - 50, pause=0.02)
     waiting = set(held.values())
 
     def all_warned() -> bool:
@@ -450,7 +325,7 @@ def rows_of(options: argparse.Namespace) -> Iterator[Callable[[], str]]:
     try:
         for program in chosen:
             for resumes in (True, False) if program.resumes else (False,):
-                yield partial(on_slurm, program, root, resumes, conf)
+                yield partial(on_slurm, program, root, resumes, conf, options.minutes)
     finally:
         stop(conf.parent)
 
@@ -461,6 +336,7 @@ def main() -> int:
     parser.add_argument("--only", nargs="+", choices=EXAMPLES, metavar="NAME", help=f"of {', '.join(EXAMPLES)}")
     parser.add_argument("--backend", choices=("local", "slurm"), default="local")
     parser.add_argument("--proctrack", choices=("linuxproc", "pgid"), default="linuxproc", help="of the Slurm")
+    parser.add_argument("--minutes", type=int, default=2, help="of the time limit; more where a program starts slowly")
     options = parser.parse_args()
     options.only = options.only or (list(EXAMPLES) if options.backend == "local" else list(EXAMPLES)[:3])
     failed = 0

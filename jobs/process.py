@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import math
 import os
 import pwd
 import resource
@@ -20,6 +21,7 @@ from typing import Any
 PACKAGES = ("sweepwise", "torch", "mujoco", "dm_control", "numpy")
 ROOT = Path(__file__).resolve().parent.parent  # the folder that holds the packages
 _TIMEOUT_S = 10
+_ALMOST_FULL = 1_000_000  # bytes that are left
 
 
 def host() -> str:
@@ -68,6 +70,17 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
+def memory_gb() -> int | None:
+    """Memory that this process may use, in whole gigabytes as memory is sold; None where that is not known."""
+    try:
+        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (ValueError, OSError):
+        return None
+    with contextlib.suppress(OSError, ValueError):  # "max" without a limit
+        total = min(total, int(Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii")))
+    return math.ceil(total / 1024**3)
+
+
 def gpus() -> list[str]:
     """GPU names for CUDA_VISIBLE_DEVICES: those it lists already, otherwise all that nvidia-smi lists."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
@@ -76,6 +89,14 @@ def gpus() -> list[str]:
     listed = run_quietly(["nvidia-smi", "-L"])
     lines = [line for line in (listed or "").splitlines() if line.startswith("GPU ")]
     return [str(index) for index in range(len(lines))]
+
+
+def is_full_disk(folder: Path) -> bool:
+    """Whether hardly anything can be written to `folder`; False where that is not known."""
+    try:
+        return shutil.disk_usage(folder).free < _ALMOST_FULL
+    except OSError:
+        return False
 
 
 def usage(on_gpu: bool) -> dict[str, float]:

@@ -78,9 +78,10 @@ LEVELS: dict[str, tuple[set[str], ...]] = {
         {"runs"},
         {"planning"},
         {"reports", "worker", "doctor"},
-        {"terminal", "entry"},
-        {"submit", "assist"},
-        {"decide"},
+        {"terminal"},
+        {"submit"},
+        {"assist"},
+        {"decide", "entry"},
         {"cli"},
     ),
     "aggregate": (

@@ -1,4 +1,7 @@
-"""`sweeps check`: what one short run of a plan's program did, in lines, and what is wrong with it."""
+"""`sweeps check`: what one short run of a plan's program did, in lines, and what is wrong with it.
+
+The run is made here, or in a job (`jobs.assist.cluster_check`).
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jobs.assist import parser_findings, plan_text, trial
+from jobs.assist import plan_text, trial
 from jobs.assist.lines import said
+from jobs.assist.parsers import findings
 from jobs.assist.trial import Trial, TrialRequest
 from jobs.planning import plan as plans
 from jobs.planning.expand import ExpandedSweep, expand
@@ -20,27 +24,46 @@ from jobs.programs.command import Program, ProgramSource
 from jobs.terminal.tables import duration
 from sweepwise.core.errors import JobsError, near
 from sweepwise.core.metrics import ROLES
+from sweepwise.core.schema import ResolvedConfig
 from sweepwise.core.yaml_scalars import PlainText
 
 _SHOWN = 12  # files, metrics or names in one list
-_TAIL_LINES = 15
+TAIL_LINES = 15
+Line = tuple[str, bool]  # of the answer, and whether it is a problem
 _BRIEF_S = 1.0  # a shorter time between two rows says nothing about the speed
 
 
 @dataclass(frozen=True)
-class Checked:
-    """A plan, the sweeps that are asked for, and how one of their runs went. steps: of that run in the plan, 0 where it
-    names none."""
+class CheckRequest:
+    """What is to be tried. trial, config: of the run. steps: of that run in the plan, 0 where it names none. run_steps:
+    steps of every run of the sweeps that are asked for. is_plan: whether these are several sweeps."""
 
-    plan: Plan
-    source: ProgramSource
-    sweeps: Sequence[ExpandedSweep]
-    trial: Trial
+    trial: TrialRequest
+    config: ResolvedConfig
     steps: int
+    run_steps: Sequence[int]
+    is_plan: bool
 
 
-def check(plan_file: Path, sweep: str | None, steps: str | None, seconds: float) -> Iterator[tuple[str, bool]]:
-    """Lines, and whether each is a problem. Raises `JobsError` where nothing can be run."""
+@dataclass(frozen=True)
+class Checked:
+    """How the run went."""
+
+    request: CheckRequest
+    trial: Trial
+
+    @property
+    def source(self) -> ProgramSource:
+        return self.request.trial.source
+
+
+def check(request: CheckRequest) -> Iterator[Line]:
+    """The lines of a run that is made here and now."""
+    yield from lines(Checked(request, trial.run(request.trial)))
+
+
+def request(plan_file: Path, sweep: str | None, steps: str | None, seconds: float) -> CheckRequest:
+    """Raises `JobsError` where nothing can be run."""
     plan = plans.load(plan_file)
     source = plan.source
     if not isinstance(source, ProgramSource):
@@ -57,12 +80,17 @@ def check(plan_file: Path, sweep: str | None, steps: str | None, seconds: float)
     resolved = plan.schema.resolve(values)
     ran = resolved.steps if name else 0
     asked = TrialRequest(source, plan.folder, resolved.values, seed, ran, seconds, steps is not None)
-    checked = Checked(plan, source, sweeps, trial.run(asked), total)
+    run_steps = [c.config.steps for one in sweeps for c in one.configurations for _ in one.seeds]
+    return CheckRequest(asked, resolved, total, run_steps, len(sweeps) > 1)
+
+
+def lines(checked: Checked) -> Iterator[Line]:
+    """What happened, and what is wrong."""
     for subject, text in _told(checked):
         yield said(subject, text), False
     if _failed(checked.trial):
-        lines = [line for line in checked.trial.output.splitlines() if line.strip()][-_TAIL_LINES:]
-        for line in lines:
+        last_lines = [line for line in checked.trial.output.splitlines() if line.strip()][-TAIL_LINES:]
+        for line in last_lines:
             yield f"| {line}", False
     problems = list(dict.fromkeys(_problems(checked)))
     for problem in problems:
@@ -183,21 +211,19 @@ def _cost(checked: Checked) -> Iterator[tuple[str, str]]:
     speed = _speed(done)
     if not speed:
         return
-    if not checked.steps:
+    if not checked.request.steps:
         yield "speed", f"{speed:,.4g} steps/s; the plan names no `steps:`, so how long a run takes is not known"
         return
     start = done.arrivals[0][0] if len(done.arrivals) > 1 else 0.0
-    one = start + checked.steps / speed
-    runs = sum(sweep.runs for sweep in checked.sweeps)
-    all_s = sum(
-        len(sweep.seeds) * (start + configuration.config.steps / speed)
-        for sweep in checked.sweeps for configuration in sweep.configurations
-    )  # fmt: skip
-    what = "the plan's" if len(checked.sweeps) > 1 else "the sweep's"
+    asked = checked.request
+    one = start + asked.steps / speed
+    runs = len(asked.run_steps)
+    all_s = sum(start + steps / speed for steps in asked.run_steps)
+    what = "the plan's" if asked.is_plan else "the sweep's"
     yield (
         "speed",
         (
-            f"{speed:,.4g} steps/s here: a run of {checked.steps:,} steps takes {duration(one)}, "
+            f"{speed:,.4g} steps/s here: a run of {asked.steps:,} steps takes {duration(one)}, "
             f"{what} {runs} runs {duration(all_s)} one after another"
         ),
     )
@@ -228,7 +254,7 @@ def _size(size: int) -> str:
 def _problems(checked: Checked) -> Iterator[str]:
     done, program = checked.trial, checked.source.program
     if done.parser is not None:
-        yield from parser_findings.problems(program, done.parser)
+        yield from findings.problems(program, done.parser)
     if done.end is not None and done.end.reason:
         yield f"the program did not start: {done.end.reason}; correct `command:`, or name its environment in `conda:`"
         return

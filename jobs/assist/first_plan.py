@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from jobs import process
-from jobs.assist import guess, logged_files, parser_options, plan_writer, program_parser, program_style
+from jobs.assist import guess, logged_files, plan_writer
 from jobs.assist.lines import said
-from jobs.assist.program_parser import ScriptCall
+from jobs.assist.parsers import options as parser_options
+from jobs.assist.parsers import program_parser, program_style
+from jobs.assist.parsers.program_parser import ScriptCall
 from jobs.planning import plan, program_config
 from jobs.programs.command import LoggedMetrics, Places, Program
 from jobs.worker import program_environment
@@ -25,7 +27,10 @@ from sweepwise.core.errors import JobsError
 _ASSIGNED = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=.*")
 _SHELL = ("|", "||", "&&", ";", "&", ">", ">>", "<", "2>&1")
 _CHANGES = ("${now:", "${hydra:", "${oc.env:")  # values that differ from run to run
-_GIVES_CONFIG = "give --config FILE, or --config-command for one that prints it"
+_GIVES_CONFIG = (
+    "list them in the plan, as in `hyperparameters: {lr: 3e-4, steps: 100000}`; or give --config FILE, or "
+    "--config-command for one that prints it"
+)
 
 
 @dataclass(frozen=True)
@@ -127,7 +132,7 @@ def _name(code: Path) -> str:
 def _guess_style(draft: PlanDraft, asked: ProgramRequest, call: ScriptCall | None) -> None:
     if asked.style:
         draft.style, draft.is_style_known = asked.style, True
-        draft.note("style", f"{asked.style}, as told")
+        draft.note("style", f"{asked.style}, as given")
         return
     if call is None or call.file is None:
         what = f"there is no script {call.target[-1]} in {asked.code}" if call else "the command names no Python script"
@@ -153,7 +158,7 @@ def _read_hyperparameters(draft: PlanDraft, asked: ProgramRequest, call: ScriptC
         _take_printed(draft, asked.config_command, code)
     elif draft.style == "hydra":
         _try_hydra(draft, code)
-    elif draft.style == "argparse" and call is not None and draft.is_style_known:
+    elif draft.style in program_parser.ASKED and call is not None and draft.is_style_known:
         _ask_parser(draft, call, code)
     else:
         draft.note("unknown", f"the hyperparameters: {_GIVES_CONFIG}")
@@ -211,12 +216,12 @@ def _ask_parser(draft: PlanDraft, call: ScriptCall, code: Path) -> None:
         variables = program_environment.environment(program, places, "init", process.cores(), None, {})
         answer = program_parser.ask(
             program, dataclasses.replace(call, arguments=arguments), places,
-            {**variables, "PYTHONDONTWRITEBYTECODE": "1"},
+            {**variables, "PYTHONDONTWRITEBYTECODE": "1"}, draft.style,
         )  # fmt: skip
     if answer.error:
         draft.note("unknown", f"the hyperparameters, the parser did not answer: {answer.error}; {_GIVES_CONFIG}")
         return
-    taken = parser_options.read(answer.options, arguments)
+    taken = parser_options.read(answer.options, arguments, draft.style)
     draft.defaults, draft.comments, draft.rules = taken.defaults, taken.comments, taken.rules
     draft.required = taken.required
     draft.source = "hyperparameters" if taken.defaults else ""

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from jobs import process
-from jobs.assist import program_parser, program_style
-from jobs.assist.program_parser import ParserAnswer
+from jobs.assist.parsers import program_parser, program_style
+from jobs.assist.parsers.program_parser import ParserAnswer
 from jobs.programs import agent_code, command
 from jobs.programs.command import CommandLine, Places, Program, ProgramSource
 from jobs.programs.metric_sources.base import LoggedRow, MetricReader
@@ -104,27 +104,27 @@ def run(asked: TrialRequest) -> Trial:
         store.prepare()
         store.agents.record(asked.source, asked.plan_folder)
         code = store.agents.check_copy(store.agents.check(asked.source.description.name).code)
-        program = asked.source.program
-        needs_port = any("{port}" in word for word in program.command)
-        places = Places(
-            folder / "run", code, asked.seed, min(1, len(process.gpus())),
-            program_environment.free_port() if needs_port else 0,
-        )  # fmt: skip
-        places.run.mkdir()
-        line = command.command_line(program, asked.values, places)
-        if line.config_text:
-            (places.run / command.CONFIG_FILE).write_text(line.config_text, encoding="utf-8")
-        environment = program_environment.environment(
-            program, places, "check/seed-1", process.cores(), None, line.environment
-        )
-        passed = program.passed(asked.values)
-        trial = Trial(line, places, command.working_folder(program, places), passed, len(_stamps(code)), asked.steps)
-        trial.parser = _parser(program, asked.values, places, environment)
-        before = _stamps(code)
-        _watch(trial, program, asked, environment)
-        after = _stamps(code)
-        trial.written = {name: name in before for name, stamp in after.items() if before.get(name) != stamp}
-        return trial
+        return run_copy(asked, code, folder / "run", min(1, len(process.gpus())), process.cores())
+
+
+def run_copy(asked: TrialRequest, code: Path, folder: Path, gpus: int, threads: int) -> Trial:
+    """Run a copy of the code. folder: a new one, for {run}. gpus, threads: what it has."""
+    program = asked.source.program
+    needs_port = any("{port}" in word for word in program.command)
+    places = Places(folder, code, asked.seed, gpus, program_environment.free_port() if needs_port else 0)
+    places.run.mkdir()
+    line = command.command_line(program, asked.values, places)
+    if line.config_text:
+        (places.run / command.CONFIG_FILE).write_text(line.config_text, encoding="utf-8")
+    environment = program_environment.environment(program, places, "check/seed-1", threads, None, line.environment)
+    passed = program.passed(asked.values)
+    trial = Trial(line, places, command.working_folder(program, places), passed, len(_stamps(code)), asked.steps)
+    trial.parser = _parser(program, asked.values, places, environment)
+    before = _stamps(code)
+    _watch(trial, program, asked, environment)
+    after = _stamps(code)
+    trial.written = {name: name in before for name, stamp in after.items() if before.get(name) != stamp}
+    return trial
 
 
 def _parser(

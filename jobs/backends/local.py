@@ -20,6 +20,7 @@ from jobs import process
 from jobs.backends import profile
 from jobs.backends.base import Allocation, Backend, ExecutionOptions, Request, Target, Task, TaskKey
 from jobs.backends.job_command import task_command
+from jobs.backends.profile import Profile
 from jobs.results import code_snapshot
 from jobs.results.lock import Lock
 from jobs.results.records import Submission, Worker
@@ -31,7 +32,8 @@ from sweepwise.core.errors import JobsError
 
 @dataclass(frozen=True)
 class Slots:
-    """How many tasks run at a time, with threads and GPUs of each. gpus: slot i uses gpus[i % len]; empty: CPU only."""
+    """How many tasks run at a time, with threads and GPUs of each. gpus: slot i uses gpus[i % len], which may be
+    several, as in "0,1"; empty: CPU only."""
 
     count: int
     threads: int
@@ -41,13 +43,13 @@ class Slots:
         return self.gpus[slot % len(self.gpus)] if self.gpus else None
 
 
-def plan_slots(tasks: int, max_parallel: int | None, use_gpus: bool, cpus: int | None = None) -> Slots:
-    """The slots: `max_parallel` of them, else one per GPU, else as many as the cores allow.
+def plan_slots(tasks: int, max_parallel: int | None, gpus_per_task: int, cpus: int | None = None) -> Slots:
+    """The slots: `max_parallel` of them, else as many as the GPUs allow, else as many as the cores allow.
 
     cpus: cores per task, if a profile sets them. Otherwise the tasks share all cores; without GPUs, fewer
     tasks than slots get one slot each, since another submission's task would compete for the same cores.
     """
-    gpus = tuple(process.gpus()) if use_gpus else ()
+    gpus = _shares(gpus_per_task)
     cores = process.cores()
     count = max(1, max_parallel or len(gpus) or cores // (cpus or 1))
     at_once = min(tasks, count)
@@ -56,8 +58,16 @@ def plan_slots(tasks: int, max_parallel: int | None, use_gpus: bool, cpus: int |
 
 def slots_of(submission: Submission) -> Slots:
     """The slots that were planned when `submission` was recorded."""
-    gpus = tuple(process.gpus()) if submission.gpus else ()
-    return Slots(int(submission.options["slots"]), submission.threads, gpus)
+    return Slots(int(submission.options["slots"]), submission.threads, _shares(submission.gpus))
+
+
+def _shares(gpus_per_task: int) -> tuple[str, ...]:
+    """The GPUs of this machine, so many to each; what remains is left alone."""
+    if not gpus_per_task:
+        return ()
+    gpus = process.gpus()
+    firsts = range(0, len(gpus) - gpus_per_task + 1, gpus_per_task)
+    return tuple(",".join(gpus[first : first + gpus_per_task]) for first in firsts)
 
 
 def command(store: ResultsFolder, submission: str, task: int) -> list[str]:
@@ -93,9 +103,9 @@ class LocalBackend(Backend):
             raise JobsError("--option changes a profile and there is none on this machine; name one with --profile")
         chosen = profile.load(options.profile, options.option) if options.profile else None
         gpu_count = len(process.gpus())
-        if chosen is not None and chosen.gpus and not gpu_count:
-            raise JobsError(f"profile {chosen.name!r} asks for a GPU and this machine shows none; use --profile cpu")
-        return Target(self.name, chosen, (1 if chosen.gpus else 0) if chosen is not None else min(1, gpu_count))
+        if chosen is not None:
+            _check_fits(chosen, gpu_count)
+        return Target(self.name, chosen, chosen.gpus if chosen is not None else min(1, gpu_count))
 
     def at_once(self, options: ExecutionOptions) -> int | None:
         """The largest number of tasks at a time; None to choose it from the hardware."""
@@ -103,7 +113,7 @@ class LocalBackend(Backend):
 
     def _slots(self, tasks: int, options: ExecutionOptions, target: Target) -> Slots:
         cpus = target.profile.cpus if target.profile else None
-        return plan_slots(tasks, self.at_once(options), bool(target.gpus), cpus)
+        return plan_slots(tasks, self.at_once(options), target.gpus, cpus)
 
     def width(self, tasks: int, options: ExecutionOptions, target: Target) -> int:
         return self._slots(tasks, options, target).count
@@ -137,11 +147,12 @@ class LocalBackend(Backend):
         self, store: ResultsFolder, submissions: Sequence[Submission], now: float, max_age_s: float
     ) -> dict[TaskKey, TaskState]:
         states = {}
+        full = f"the disk of {store.root} is full: make room" if process.is_full_disk(store.root) else ""
         for submission in submissions:
             scheduler = store.submissions.read_worker(submission.id, None)
             cancelled = store.submissions.cancelled(submission.id)
             for task in range(len(submission.tasks)):
-                states[submission.id, task] = _task_state(store, submission, scheduler, task, task in cancelled)
+                states[submission.id, task] = _task_state(store, submission, scheduler, task, task in cancelled, full)
         return states
 
     def cancel(self, store: ResultsFolder, tasks: Sequence[Task]) -> dict[TaskKey, str]:
@@ -152,6 +163,22 @@ class LocalBackend(Backend):
             else:
                 _cancel(store, submission, task)
         return going_on
+
+
+def _check_fits(chosen: Profile, gpus: int) -> None:
+    """Raises `JobsError` for a profile that asks for more than this machine has, as Slurm refuses what no node has."""
+    if chosen.gpus and not gpus:
+        raise JobsError(f"profile {chosen.name!r} asks for a GPU and this machine shows none; use --profile cpu")
+    memory, cores = process.memory_gb(), process.cores()
+    for key, wanted, there, unit in (
+        ("gpus", chosen.gpus, gpus, "GPUs"), ("cpus", chosen.cpus, cores, "cores"),
+        ("mem_gb", chosen.mem_gb or 0, memory, "GB of memory"),
+    ):  # fmt: skip
+        if there is not None and wanted > there:
+            raise JobsError(
+                f"profile {chosen.name!r} asks for {wanted:g} {unit} per task and this machine has {there:g}; "
+                f"give --option {key}={there:g}, or another profile"
+            )
 
 
 # --- control of the scheduler and its tasks ---------------------------------------------------------------
@@ -193,8 +220,10 @@ def _alive(running: Worker | None) -> bool:
 
 
 def _task_state(
-    store: ResultsFolder, submission: Submission, scheduler: Worker | None, task: int, cancelled: bool
-) -> TaskState:
+    store: ResultsFolder, submission: Submission, scheduler: Worker | None, task: int, cancelled: bool,
+    full: str,
+) -> TaskState:  # fmt: skip
+    """full: says that the disk is full, "" else; its scheduler starts no task then."""
     name = submission.id
     running = store.submissions.read_worker(name, task)
     if submission.host != process.host():
@@ -204,16 +233,16 @@ def _task_state(
         if cancelled:
             return TaskState(name, "ended", "cancelled", "cancelled")
         if _alive(scheduler):
-            return TaskState(name, "pending")
+            return TaskState(name, "stuck" if full else "pending", full)
         return TaskState(name, "gone", "its scheduler on this machine ended")
     if running.exit_code is None and _alive(running):
         return TaskState(name, "running")
-    return TaskState(name, "ended", "cancelled", "cancelled") if cancelled else _ended(name, running.exit_code)
+    return TaskState(name, "ended", "cancelled", "cancelled") if cancelled else _ended(name, running.exit_code, full)
 
 
-def _ended(submission: str, code: int | None) -> TaskState:
+def _ended(submission: str, code: int | None, full: str) -> TaskState:
     if code is None:
-        return TaskState(submission, "ended", "its process ended unseen")
+        return TaskState(submission, "ended", "; ".join(filter(None, ("its process ended unseen", full))))
     if code < 0:
         cause = "cancelled" if -code in (signal.SIGTERM, signal.SIGINT) else ""
         return TaskState(submission, "ended", f"killed by {process.signal_name(-code)}", cause)

@@ -5,13 +5,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
@@ -23,6 +24,7 @@ from jobs.results import code_snapshot
 from jobs.results.file_lock import Held, is_locked, try_lock
 from jobs.results.records import Submission, Worker
 from jobs.results.results_folder import ResultsFolder
+from sweepwise.core.atomic import FULL
 
 _POLL_S = 0.2
 
@@ -38,6 +40,7 @@ class Scheduler:
     running: dict[int, tuple[subprocess.Popen[bytes], Worker]] = field(default_factory=dict)
     terminated: set[int] = field(default_factory=set)
     stopping: bool = False
+    unwritten: dict[int, Worker] = field(default_factory=dict)
 
     def run(self) -> None:
         self.waiting.extend(range(len(self.submission.tasks)))
@@ -50,6 +53,7 @@ class Scheduler:
                 self.drop_cancelled()
                 self.start_ready()
             time.sleep(_POLL_S)
+        self.write_records()
         if self.submission.report:
             subprocess.run(report_command(self.store, self.submission.sweep), check=False)
 
@@ -81,22 +85,31 @@ class Scheduler:
             code = child.poll()
             if code is not None:
                 del self.running[task]
-                self.store.submissions.write_worker(
-                    self.submission.id, task, replace(started, exit_code=code, ended=time.time())
-                )
+                self.unwritten[task] = replace(started, exit_code=code, ended=time.time())
+        self.write_records()
+
+    def write_records(self) -> None:
+        """Write what became of the tasks; later what a full disk has no room for."""
+        for task, record in list(self.unwritten.items()):
+            with _later_on_a_full_disk():
+                self.store.submissions.write_worker(self.submission.id, task, record)
+                del self.unwritten[task]
 
     def start_ready(self) -> None:
-        """Start waiting tasks in free slots."""
+        """Start waiting tasks in free slots; none while the disk is full."""
+        if self.unwritten or process.is_full_disk(self.store.root):
+            return
         for slot in range(self.slots.count):
             if not self.waiting or len(self.running) >= self.slots.count:
                 return
-            older = self.store.older_slot_path(slot)
-            lock = try_lock(self.store.slot_path(slot)) if not is_locked(older) else None
-            if lock is not None:
-                self._start(self.waiting.popleft(), slot, lock)
+            with _later_on_a_full_disk():
+                older = self.store.older_slot_path(slot)
+                lock = try_lock(self.store.slot_path(slot)) if not is_locked(older) else None
+                if lock is not None:
+                    self._start(self.waiting[0], slot, lock)
 
     def _start(self, task: int, slot: int, lock: Held) -> None:
-        """Start `task`, which holds `lock` from then on; the lock is released when the task ends."""
+        """Start `task`, the first that waits. It holds `lock` from then on; the lock is released when it ends."""
         code = code_snapshot.folder(self.store, self.submission)
 
         def record(pid: int) -> None:
@@ -117,8 +130,19 @@ class Scheduler:
         except BaseException:
             lock.release()
             raise
-        lock.hand_over(child.pid)
+        self.waiting.popleft()
         self.running[task] = (child, worker(child.pid, self.slots.gpu(slot)))
+        lock.hand_over(child.pid)
+
+
+@contextlib.contextmanager
+def _later_on_a_full_disk() -> Iterator[None]:
+    """Leave the block where the disk is full; it is tried again at the next poll."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -84,12 +84,15 @@ settings_options = with_options(
     click.option("--cuda-graphs/--no-cuda-graphs", default=None,
                  help="On a GPU, record updates and plans once and replay them; more memory."),
 )  # fmt: skip
-target_options = with_options(
+place_options = with_options(
     click.option("--profile", metavar="NAME|FILE", help="Cluster profile: gpu, a100, cpu ... or a file of yours."),
     click.option("--option", "option", multiple=True, metavar="KEY=VALUE",
                  help="A value instead of the profile's, such as time=2:00:00; may be repeated."),
     click.option("--cluster", type=BackendName(),
                  help="Where jobs run; auto: Slurm where sbatch is, else this machine; debug: in this process."),
+)  # fmt: skip
+target_options = with_options(
+    place_options,
     click.option("--max-parallel", type=click.IntRange(min=1), metavar="N", help="Tasks at a time."),
     click.option("--seeds-per-job", type=click.IntRange(min=1), metavar="K",
                  help="Seeds of a configuration that one process takes, training them side by side."),

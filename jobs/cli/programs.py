@@ -6,8 +6,10 @@ from pathlib import Path
 
 import click
 
-from jobs.cli.group import say
+from jobs.cli.group import Globals, say
+from jobs.cli.options import place_options
 from jobs.programs.override_styles import STYLES
+from sweepwise.core.errors import JobsError
 
 
 @click.command("init")
@@ -43,15 +45,30 @@ def init_command(
 @click.option("--steps", metavar="N", help="Train so many steps, to the end.")
 @click.option("--seconds", type=click.FloatRange(min=0, min_open=True), default=60.0, show_default=True, metavar="S",
               help="Stop it then; without --steps also once the primary metric has appeared twice.")  # fmt: skip
-def check_command(plan_file: Path, sweep: str | None, steps: str | None, seconds: float) -> None:
+@place_options
+@click.pass_obj
+def check_command(
+    state: Globals, plan_file: Path, sweep: str | None, steps: str | None, seconds: float, profile: str | None,
+    option: tuple[str, ...], cluster: str | None,
+) -> None:  # fmt: skip
     """Run the program of a plan for a moment, and say what it got, what it logged and what is wrong.
 
-    Nothing is kept: it runs in a folder that is removed. Ends with `ok`, or with the problems and exit code 1.
+    It runs here; with --cluster in a short job on that cluster, with the resources of --profile. Nothing is kept: it
+    runs in a folder that is removed. Ends with `ok`, or with the problems and exit code 1.
     """
-    from jobs.assist import check
+    from jobs.assist import check, cluster_check
+    from jobs.backends.base import ExecutionOptions
 
+    if cluster is None and (profile or option):
+        raise JobsError("--profile and --option say what a job gets; give --cluster too")
+    request = check.request(plan_file, sweep, steps, seconds)
+    if cluster is None:
+        lines = check.check(request)
+    else:
+        options = ExecutionOptions(cluster=cluster, profile=profile, option=option)
+        lines = cluster_check.check(request, options, state.results)
     problems = False
-    for line, is_problem in check.check(plan_file, sweep, steps, seconds):
+    for line, is_problem in lines:
         say(line)
         problems = problems or is_problem
     raise click.exceptions.Exit(1 if problems else 0)

@@ -187,7 +187,7 @@ def train_command(
     state: Globals, plan_file: Path | None, seeds: str | None, preset: str | None, task: str | None,
     steps: str | None, sets: tuple[str, ...], device: str, threads: int | None, **settings: Any,
 ) -> None:  # fmt: skip
-    """Train one configuration in the foreground: the plan's base with --preset and --set; seed 1 unless told."""
+    """Train one configuration in the foreground: the plan's base with --preset and --set; default: seed 1."""
     from jobs import process
     from jobs.planning import plan
     from jobs.programs import registry

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import fnmatch
 import re
@@ -156,6 +157,16 @@ def command_line(program: Program, values: Mapping[str, Any], places: Places) ->
 def resumes(program: Program, run: Path) -> bool:
     """Whether the run has a checkpoint to go on from."""
     return program.resume is not None and any(run.glob(program.resume.when))
+
+
+def checkpoints(program: Program, run: Path) -> dict[Path, tuple[int, int]]:
+    """Checkpoints to go on from: path -> size and time of change."""
+    found = {}
+    for path in run.glob(program.resume.when) if program.resume is not None else ():
+        with contextlib.suppress(OSError):
+            status = path.stat()
+            found[path] = status.st_size, status.st_mtime_ns
+    return found
 
 
 def _filled(style: str, word: str, places: Places) -> str:

@@ -10,9 +10,11 @@ from pathlib import Path
 
 from jobs.results.record_files import SEED_FOLDER, RecordReader, encode, names_in, numbers_in
 from jobs.results.records import Attempt, AttemptOutcome, PrunedRun, Status
-from sweepwise.core import shard_name
+from sweepwise.core import atomic, shard_name
 from sweepwise.core.atomic import Superseded, create_json, write_json
 from sweepwise.core.shard_name import ShardName
+
+_SHORT = 500  # characters of a message that must fit into little space
 
 
 @dataclass(frozen=True, order=True)
@@ -99,7 +101,10 @@ class Attempts:
             number = max(self._numbers(run, "attempts"), default=0) + 1
             claimed = dataclasses.replace(attempt, number=number)
             if create_json(folder / f"{number:03d}.json", encode(claimed)):
-                return claimed
+                break
+        atomic.free_room(self._outcome_path(run, number - 1))  # of an attempt that was killed
+        atomic.keep_room(self._outcome_path(run, number))
+        return claimed
 
     def is_newest(self, run: RunRef, number: int) -> bool:
         """Whether attempt `number` still owns the run: no later one was claimed."""
@@ -114,10 +119,23 @@ class Attempts:
         return [attempt for attempt in attempts if attempt is not None]
 
     def read_outcome(self, run: RunRef, number: int) -> AttemptOutcome | None:
-        return self._reader.read(self.folder(run) / "outcome" / f"{number:03d}.json", AttemptOutcome)
+        return self._reader.read(self._outcome_path(run, number), AttemptOutcome)
 
     def write_outcome(self, run: RunRef, number: int, outcome: AttemptOutcome) -> None:
-        write_json(self.folder(run) / "outcome" / f"{number:03d}.json", encode(outcome))
+        """Record how an attempt ended. On a full disk it goes into the space that was kept by `claim`, shortened."""
+        path = self._outcome_path(run, number)
+        try:
+            write_json(path, encode(outcome))
+        except OSError as error:
+            if error.errno not in atomic.FULL:
+                raise
+            short = dataclasses.replace(outcome, traceback="")
+            shortest = dataclasses.replace(short, message=outcome.message[:_SHORT])
+            atomic.write_in_room(path, map(encode, (outcome, short, shortest)))
+        atomic.free_room(path)
+
+    def _outcome_path(self, run: RunRef, number: int) -> Path:
+        return self.folder(run) / "outcome" / f"{number:03d}.json"
 
     def write_status(self, run: RunRef, status: Status) -> bool:
         """Write a heartbeat. If the attempt is superseded, return False and write nothing."""

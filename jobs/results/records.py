@@ -127,8 +127,8 @@ class PrunedRun:
 
 @dataclass(frozen=True)
 class Status:
-    """Heartbeat of an attempt. step, total: agent steps. time: unix seconds. logged: when the run last logged metrics,
-    where the process that writes the heartbeat is another than the one that trains."""
+    """Heartbeat of an attempt. step, total: agent steps. time: unix seconds. logged: when the run last gave a sign
+    of life, where the process that writes the heartbeat is another than the one that trains."""
 
     attempt: int
     step: int

@@ -131,11 +131,12 @@ def _open_is_alive(run: RunRecord, attempt: Attempt, task: TaskState | None, now
 
 def _running(run: RunRecord, attempt: Attempt, now: float, as_of: float | None) -> RunState:
     has_heartbeat = run.status is not None and run.status.attempt == attempt.number
-    silent = now - attempt.started
+    silent, what = now - attempt.started, "step"
     if has_heartbeat and run.status is not None:
         silent = now - (run.status.logged or run.status.time)
+        what = "metrics and no output" if run.status.logged else what
     if silent > STALLED_AFTER_S:
-        return RunState("stalled", f"no step for {silent / 60:.0f} min", "", as_of)
+        return RunState("stalled", f"no {what} for {silent / 60:.0f} min", "", as_of)
     return RunState("running", "", "", as_of)
 
 

@@ -28,6 +28,8 @@ _SIGNS = (
     (re.compile(r"No space left on device"), "", "No space left on device"),
     (re.compile(r"CUDA out of memory|CUDA error: out of memory|OutOfMemoryError"), "oom", GPU_MEMORY),
 )  # fmt: skip
+# Why a job ended; a run that is named after it has a record of its own.
+_ERROR = re.compile(r"error: (?![0-9a-f]{10}/seed-)(.+)")
 _TRACEBACK = "Traceback (most recent call last):"
 
 
@@ -83,8 +85,10 @@ def last_sign(text: str) -> tuple[str, str]:
 
 
 def last_error(text: str) -> str:
-    """The error line at the end of the last traceback; "" if there is none."""
+    """The error line of the job behind the last traceback, else at the end of that; "" if there is none."""
     _, marker, rest = text.rpartition(_TRACEBACK)
+    if errors := [match[1] for match in map(_ERROR.fullmatch, rest.splitlines()) if match]:
+        return errors[-1]
     if not marker:
         return ""
     return next((line.strip() for line in rest.splitlines() if line and not line[0].isspace()), "")

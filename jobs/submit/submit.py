@@ -215,8 +215,13 @@ def _view(plan: Plan, expanded: ExpandedSweep, old: SubmittedSweep | None) -> Su
     )
 
 
-def submit(store: ResultsFolder, request: Request, lock: Lock) -> Submission:
-    """Record the tasks of `request`, then hand them to its backend. Raises `JobsError` if the backend refuses."""
+def submit(
+    store: ResultsFolder, request: Request, lock: Lock, prepare: Callable[[Submission], None] = lambda submission: None
+) -> Submission:
+    """Record the tasks of `request`, then hand them to its backend. prepare: writes further files of the submission.
+
+    Raises `JobsError` if the backend refuses.
+    """
     backend = registry.get(request.target.backend)
     if not request.submit_options.export:
         backend.check()
@@ -226,6 +231,7 @@ def submit(store: ResultsFolder, request: Request, lock: Lock) -> Submission:
     for position, script in enumerate(scripts):
         write_bytes(store.submissions.script_path(submission.id, position), script.encode())
     to_export = _exported(request.submit_options.export, scripts)
+    prepare(submission)
     lock.renew()
     # from here on, the next command completes the submission if this one is interrupted
     store.submissions.write(submission)

@@ -28,6 +28,7 @@ _SET_CHILD_SUBREAPER, _SET_PARENT_DEATH_SIGNAL = 36, 1  # of prctl
 # Slurm and terminals send these to every process of a job; what the program gets is decided by the job.
 _IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 _READ = 1 << 16
+_LOST = 4_000  # bytes of output that are kept in memory on a full disk
 _LAST_S = 10.0  # a process that waits for a dead file server does not end even so
 PREVIOUS = ".previous.log"
 PROC = Path("/proc")  # of Linux; elsewhere there is none
@@ -53,6 +54,18 @@ def descendants(of: int) -> list[int]:
     return found
 
 
+def processor_seconds(of: int) -> float | None:
+    """Processor time of the processes below `of`; None where that cannot be known."""
+    if not PROC.is_dir():
+        return None
+    ticks = 0
+    for pid in descendants(of):
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            user, system = (PROC / str(pid) / "stat").read_text(errors="replace").rpartition(")")[2].split()[11:13]
+            ticks += int(user) + int(system)
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
 def send(pids: Iterable[int], number: int) -> None:
     for pid in pids:
         with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -60,29 +73,43 @@ def send(pids: Iterable[int], number: int) -> None:
 
 
 class Output:
-    """A file that keeps the end of what is written: at half of `cap` bytes it becomes `<stem>.previous.log`."""
+    """A file that keeps the end of what is written: at half of `cap` bytes it becomes `<stem>.previous.log`. lost: the
+    end of what could not be written since the last write."""
 
     def __init__(self, path: str, cap: int) -> None:
         self._path, self._half = Path(path), cap // 2
-        self._file = self._path.open("ab")
+        self._file = self._path.open("ab", buffering=0)
+        self.lost = b""
 
     def write(self, data: bytes) -> None:
-        with contextlib.suppress(OSError):  # a full disk must not end the program
+        try:
             if self._file.tell() + len(data) > self._half:
-                self._file.close()
-                os.replace(self._path, self._path.with_name(self._path.stem + PREVIOUS))
-                self._file = self._path.open("ab")
-            self._file.write(data)
-            self._file.flush()
+                self._rotate()
+            while data:
+                data = data[self._file.write(data) :]
+            self.lost = b""
+        except OSError:  # a full disk must not end the program
+            self.lost = (self.lost + data)[-_LOST:]
+
+    def _rotate(self) -> None:
+        part = self._path.with_suffix(".part")  # where it cannot be made, the old file goes on
+        new = part.open("wb", buffering=0)
+        os.replace(self._path, self._path.with_name(self._path.stem + PREVIOUS))
+        os.replace(part, self._path)
+        self._file.close()
+        self._file = new
 
 
 class Guard:
     def __init__(self, program: dict[str, Any], commands: bytes = b"") -> None:
         self._output = Output(program["output"], program["cap"])
+        # Until the program has started, which takes as long as its file system, nothing is read: end with the job then.
+        _prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)
         self._child = subprocess.Popen(
             program["argv"], cwd=program["cwd"], env=program["env"], stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True, preexec_fn=_before_exec,
         )  # fmt: skip
+        _prctl(_SET_PARENT_DEATH_SIGNAL, 0)
         assert self._child.stdout is not None
         self._pipe = self._child.stdout.fileno()
         os.set_blocking(self._pipe, False)
@@ -111,7 +138,7 @@ class Guard:
                 self._reap()
         self._end_all()
         self._pump()
-        _report(exit_code=self._exit_code)
+        _report(exit_code=self._exit_code, lost=self._output.lost.decode(errors="replace"))
 
     def _pump(self) -> bool:
         """Copies what the program wrote; False at the end of it."""

@@ -16,15 +16,18 @@ from pathlib import Path
 from jobs.worker import guard
 
 OUTPUT_CAP = 50_000_000  # bytes of output that are kept, of the newest
+_GUARD_S = 15.0  # a guard that has lost its job kills what runs for `guard._LAST_S`
 MARK = "SWEEPS_RUN"  # in the environment of every process of a run
 
 
 @dataclass(frozen=True)
 class End:
-    """exit_code: negative for a signal, None where the guard did not say. reason: why it did not start, "" else."""
+    """exit_code: negative for a signal, None where the guard did not say. reason: why it did not start, "" else.
+    lost: the end of its output, where the disk had no room for it."""
 
     exit_code: int | None
     reason: str = ""
+    lost: str = ""
 
 
 class GuardedProgram:
@@ -60,6 +63,14 @@ class GuardedProgram:
     def kill_all(self) -> None:
         self._command("kill")
 
+    def kill_guard(self) -> None:
+        """Where it does not end by itself, as while the program does not get started."""
+        self._guard.kill()
+
+    def processor_seconds(self) -> float | None:
+        """Of the processes of the program that run now; None where that cannot be known."""
+        return guard.processor_seconds(self._guard.pid)
+
     def poll(self) -> End | None:
         """How the program ended, and all of its processes with it; None while it runs."""
         ended = self._guard.poll() is not None
@@ -73,7 +84,7 @@ class GuardedProgram:
         if "exit_code" in news or "error" in news:
             self.close()
             code = news.get("exit_code")
-            return End(code if isinstance(code, int) else None, str(news.get("error", "")))
+            return End(code if isinstance(code, int) else None, str(news.get("error", "")), str(news.get("lost", "")))
         if not ended:
             return None
         end_processes(self.work)
@@ -92,7 +103,12 @@ class GuardedProgram:
             assert stream is not None
             with contextlib.suppress(OSError):
                 stream.close()
-        self._guard.wait()
+        try:
+            self._guard.wait(_GUARD_S)
+        except subprocess.TimeoutExpired:
+            self.kill_guard()
+            self._guard.wait()
+            end_processes(self.work)
 
 
 def end_processes(work: str) -> int:

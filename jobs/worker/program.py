@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import signal
 import time
 from collections.abc import Callable, Sequence
@@ -11,9 +12,11 @@ from pathlib import Path
 from jobs import process
 from jobs.programs import command
 from jobs.programs.command import CommandLine, Places, Program
-from jobs.programs.metric_sources.base import MetricReader
+from jobs.programs.metric_sources.base import IN_BLOCKS, MetricReader
+from jobs.programs.metric_sources.search import NAMES
 from jobs.runs.logs import tail
 from jobs.worker import program_environment
+from jobs.worker.activity import Activity
 from jobs.worker.guarded_program import End, GuardedProgram, end_processes
 from jobs.worker.run_log import RunLog, is_short
 from sweepwise.core.agent import AgentDescription
@@ -26,7 +29,7 @@ REQUEUE = 3  # exit code of a program that has saved its state and wants to be s
 NO_METRICS = "no-metrics"  # cause of a failure: it ended well and logged nothing to judge
 _POLL_S = 0.05
 _READ_S = 1.0
-_TERMINATED_S, _WITHOUT_RESUME_S = 5.0, 10.0
+_TERMINATED_S, _FORCED_S, _WITHOUT_RESUME_S = 5.0, 15.0, 10.0
 _DETAILS = 4_000  # characters of output in the record of a failure
 _SHOWN = 300
 
@@ -87,7 +90,11 @@ class _Run:
         self._log = RunLog(handle, metrics, trainable.description.catalogue, replaces_all=self._program.resume is None)
         while rows := self._reader.read():
             self._log.carry(rows)
+        self._checkpoints = command.checkpoints(self._program, places.run)
         self._guarded = self._start(threads)
+        self._activity = None if self._guarded is None else Activity(
+            self._sizes, self._guarded.processor_seconds, any(spec.kind in IN_BLOCKS for spec in metrics.read)
+        )  # fmt: skip
 
     def _start(self, threads: int) -> GuardedProgram | None:
         try:
@@ -122,18 +129,31 @@ class _Run:
             self._finish(end)
             return True
         if time.monotonic() >= self._next_read:
-            self._log.add(self._reader.read())
+            self._read()
             self._next_read = time.monotonic() + _READ_S
             if not self._report() and not self._superseded:
                 self._superseded = True
                 self._guarded.kill_all()
         return False
 
+    def _read(self) -> None:
+        rows = self._reader.read()
+        self._log.add(rows)
+        if rows and self._activity is not None:
+            self._activity.note_rows()
+
+    def _sizes(self) -> tuple[tuple[Path, int], ...]:
+        """Of the output and the files that it logs to; not of those that a logger writes by itself."""
+        names = tuple(NAMES[kind] for kind in IN_BLOCKS)
+        files = [self._output, *(path for path in self._reader.files if not any(map(path.match, names)))]
+        return tuple((path, path.stat().st_size) for path in files if path.exists())
+
     def _report(self, finished: bool = False) -> bool:
         """Tell how far the run is: at its last step only once it has ended. Whether this attempt still owns the run."""
         log, total = self._log, self._total
+        active = self._activity.last() if self._activity is not None else None
         step = total if finished else min(log.step, total - 1) if self._trainable.description.steps else log.step
-        return self._handle.on_progress(Progress(step, total, log.steps_per_s, log.last_result, log.logged))
+        return self._handle.on_progress(Progress(step, total, log.steps_per_s, log.last_result, active))
 
     @property
     def _total(self) -> int:
@@ -154,7 +174,9 @@ class _Run:
             self._guarded.signal(signal.Signals[resume.signal] if resume else signal.SIGTERM)
             return
         waited = now - self._stopping_since - (resume.grace if resume else _WITHOUT_RESUME_S)
-        if waited > _TERMINATED_S and not self._killed:
+        if waited > _TERMINATED_S + _FORCED_S:
+            self._guarded.kill_guard()
+        elif waited > _TERMINATED_S and not self._killed:
             self._killed = True
             self._guarded.kill_all()
         elif 0 < waited <= _TERMINATED_S:
@@ -171,7 +193,9 @@ class _Run:
         finished = end.exit_code == 0 and self._is_whole()
         self._log.close(end=self._last_step if finished else None)
         self._report(finished)
-        self.outcome = self._outcome(end, finished)
+        checkpoints = command.checkpoints(self._program, self._places.run)
+        saved = bool(checkpoints) and checkpoints != self._checkpoints
+        self.outcome = dataclasses.replace(self._outcome(end, finished), saved=saved)
 
     def _is_whole(self) -> bool:
         """Whether a program that ended with exit code 0 is done. One that was stopped may just have saved."""
@@ -197,7 +221,7 @@ class _Run:
             saved = "" if self._program.resume else "; it cannot resume, so it starts anew"
             forced = " after the grace, by SIGKILL" if self._killed else ""
             return Outcome("interrupted", step, f"stopped at step {step:,}{forced}{saved}")
-        details = self._masked(tail(self._output, _DETAILS))
+        details = self._masked(tail(self._output, _DETAILS) + end.lost)
         return Outcome("failed", step, self._reason(end, details), details=details)
 
     def _nothing_to_judge(self) -> str:
@@ -227,9 +251,10 @@ class _Run:
         last = f": {lines[-1][:_SHOWN]}" if lines else ""
         if code == -signal.SIGKILL:  # what it last wrote is not the reason
             return "killed by SIGKILL, by somebody or because memory ran short"
+        full = f"; the disk of {self._places.run} is full" if process.is_full_disk(self._places.run) else ""
         if code < 0:
-            return f"killed by {process.signal_name(-code)}{last}"
-        return f"exit code {code}{last}"
+            return f"killed by {process.signal_name(-code)}{last}{full}"
+        return f"exit code {code}{last}{full}"
 
     def _masked(self, text: str) -> str:
         for secret in program_environment.secrets(self._program):

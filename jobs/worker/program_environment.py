@@ -1,4 +1,4 @@
-"""The environment of a program: the submitter's, and what it is told about its run."""
+"""The environment of a program: the submitter's, and variables that describe its run."""
 
 from __future__ import annotations
 

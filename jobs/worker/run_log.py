@@ -41,7 +41,6 @@ class RunLog:
         self._speed: list[tuple[float, int]] = []
         self._last_steps: list[int] = []
         self.step = 0
-        self.logged: float | None = None
         self.last_result: float | None = None
         self.names: set[str] = set()
 
@@ -58,7 +57,6 @@ class RunLog:
         self._note(rows)
         self._rows += rows
         self.step = max(self.step, max(row.step for row in rows))
-        self.logged = time.time()
         self._speed = [*self._speed, (self._clock(), rows[-1].step)][-_WINDOW:]
         self._publish_due()
 

@@ -34,6 +34,7 @@ from sweepwise.core.value_format import shown
 HEARTBEAT_S = 2.0
 MOST_CLOCK_SKEW_S = 3600.0  # a heartbeat of another host that is older than this is not waited for
 MOST_PREEMPTIONS = 3  # of a run that cannot resume
+MOST_UNSEEN = 3  # time limits in a row in which a run saved its state and logged no step
 TIME_LIMIT_SIGNAL = signal.SIGUSR2  # Slurm sends it before the time limit: checkpoint, then requeue
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)  # cancelled, preempted or Ctrl-C: checkpoint and end
 
@@ -160,7 +161,10 @@ class AttemptRunner:
                 ended = [_timed_out(outcome) for outcome in ended]
             with _full_disk_in_one_line(self.store):
                 outcomes = [self._record(run, attempts[run], o, usage) for run, o in zip(attempts, ended, strict=True)]
-        advanced = any(o.step > steps_before[run] for run, o in zip(attempts, outcomes, strict=True))
+        advanced = any(
+            o.step > steps_before[run] or (end.saved and self._may_have_advanced(run, attempts[run], o))
+            for run, o, end in zip(attempts, outcomes, ended, strict=True)
+        )
         wants_more = TIME_LIMIT_SIGNAL in stop.signals or not stop.signals
         if wants_more and any(outcome.state == "interrupted" for outcome in outcomes):
             self._requeue(advanced)
@@ -296,6 +300,20 @@ class AttemptRunner:
         """The backend's ID of the current job; None in the foreground and for a backend without IDs."""
         return self.backend.current_task() if self.backend is not None else None
 
+    def _may_have_advanced(self, run: RunRef, attempt: Attempt, outcome: AttemptOutcome) -> bool:
+        """Whether a run that saved its state, but logged no further step, is to be believed: a few times in a row, for
+        metrics may be written in blocks, or more rarely than its time limit."""
+        again = 1
+        for number in range(attempt.number - 1, 0, -1):
+            earlier = self.store.attempts.read_outcome(run, number)
+            if earlier is None or earlier.state != "interrupted" or earlier.step < outcome.step:
+                break
+            again += 1
+        if again > MOST_UNSEEN:
+            return False
+        _print(f"{run}: no step was logged, but a checkpoint was saved; time {again} of {MOST_UNSEEN}")
+        return True
+
     def _requeue(self, advanced: bool) -> None:
         """Requeue this task before its time limit, unless it made no progress, since it would then loop forever."""
         backend = self.backend or registry.around_this_process()
@@ -303,7 +321,7 @@ class AttemptRunner:
         if backend is None or job is None:
             return
         if not advanced:
-            _print(f"job {job} is not queued again: it made no step in its time limit")
+            _print(f"job {job} is not queued again: it logged no step in its time limit")
         elif not backend.requeue(job):
             _print(f"job {job} could not be queued again; `sweeps rerun --interrupted` continues it")
 

@@ -7,13 +7,14 @@ file. `output` decides which path an option such as `--out` may write.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import io
 import json
 import os
 import stat
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,8 @@ _RECORDS = frozenset(
 )  # fmt: skip
 _RESULTS = ("runs", "submissions", "locks")  # a folder that holds these is a results folder
 _HEAD = 4096  # bytes by which a file of this program is recognised
+FULL = (errno.ENOSPC, errno.EDQUOT)  # a full disk, a quota that is used up
+_ROOM = 8 << 10  # bytes of a file that is to be written on a full disk too
 
 
 class Superseded(Exception):
@@ -69,6 +72,41 @@ def write_bytes(path: Path, data: bytes, guard: Guard = _always, *, sync: bool =
 def write_json(path: Path, value: Mapping[str, Any], guard: Guard = _always, *, sync: bool = True) -> None:
     """As `write_bytes`. Raises `ValueError` for NaN and infinity, which JSON does not have."""
     write_bytes(path, dump_json(value), guard, sync=sync)
+
+
+def keep_room(path: Path) -> None:
+    """Take disk space now for the file `path`, which `write_in_room` then writes on a full disk too. Where there is
+    none, nothing is kept."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(OSError), _room(path).open("wb") as file:
+        file.write(os.urandom(_ROOM))  # zeros would take no space where the file system compresses
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def write_in_room(path: Path, candidates: Iterable[Mapping[str, Any]]) -> None:
+    """Write the first of `candidates` that fits into the space of `keep_room`, as JSON. Raises `OSError` where no space
+    was kept, and `ValueError` where none fits."""
+    room = _room(path)
+    data = next((data for data in map(dump_json, candidates) if len(data) <= _ROOM), None)
+    if data is None:
+        raise ValueError(f"{path}: no candidate fits into {_ROOM} bytes")
+    with room.open("r+b") as file:  # in place: a new file would take new space
+        file.write(data)
+        file.truncate()
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(room, path)
+
+
+def free_room(path: Path) -> None:
+    """Give back what `keep_room` took and nobody used."""
+    with contextlib.suppress(OSError):
+        _room(path).unlink()
+
+
+def _room(path: Path) -> Path:
+    return path.with_name(f".{path.name}.room")
 
 
 def create_json(path: Path, value: Mapping[str, Any]) -> bool:

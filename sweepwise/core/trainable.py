@@ -17,7 +17,7 @@ State = Literal["finished", "interrupted", "diverged", "superseded", "failed"]
 @dataclass(frozen=True)
 class Progress:
     """What a running training reports. step, total: agent steps. last_return: of the newest training episode. logged:
-    unix seconds when it last logged metrics, where that tells more than that it reports."""
+    unix seconds of its last sign of life, such as logged metrics, where that tells more than that it reports."""
 
     step: int
     total: int
@@ -29,13 +29,15 @@ class Progress:
 @dataclass(frozen=True)
 class Outcome:
     """How an attempt of a run ended. failed: for an error that concerns this run and not the others that are trained
-    beside it. cause: of a failure, such as timeout, where it is known. details: more lines for the record."""
+    beside it. cause: of a failure, such as timeout, where it is known. details: more lines for the record.
+    saved: whether it has saved its state, where that may be further than its last logged step."""
 
     state: State
     step: int
     message: str
     cause: str = ""
     details: str = ""
+    saved: bool = False
 
 
 @dataclass(frozen=True)

@@ -172,6 +172,18 @@ class Sweeps:
     def attempts(self) -> int:
         return len(self.results("runs/*/seed-1/attempts/*.json"))
 
+    def processes(self, words: str = "") -> list[int]:
+        """Those of programs of its runs whose command line holds `words`."""
+        found = []
+        for path in Path("/proc").glob("[0-9]*"):
+            try:
+                environment, command = (path / "environ").read_bytes(), (path / "cmdline").read_bytes()
+            except OSError:
+                continue
+            if f"SWEEPS_RUN={self.folder}".encode() in environment and words in command.replace(b"\0", b" ").decode():
+                found.append(int(path.name))
+        return found
+
     def job(self) -> str:
         return str(self.runs()[0]["job"])
 

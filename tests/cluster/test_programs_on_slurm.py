@@ -68,17 +68,6 @@ def log(sweeps: Sweeps) -> str:
     return "".join(path.read_text() for path in sweeps.results("runs/*/seed-1/work/**/metrics.jsonl"))
 
 
-def processes_of(sweeps: Sweeps) -> list[str]:
-    mark, found = f"SWEEPS_RUN={sweeps.folder}".encode(), []
-    for path in Path("/proc").glob("[0-9]*/environ"):
-        try:
-            if mark in path.read_bytes():
-                found.append(path.parent.name)
-        except OSError:
-            continue
-    return found
-
-
 def outcome(sweeps: Sweeps, attempt: int) -> dict[str, str]:
     (path,) = sweeps.results(f"runs/*/seed-1/outcome/{attempt:03d}.json")
     return dict(json.loads(path.read_text()))
@@ -97,7 +86,21 @@ def test_warned_it_saves_its_state_and_is_queued_again(
     assert outcome(sweeps, 1)["state"] == "interrupted"
     trained = rows(sweeps, "results", "one").query("kind == 'train'")["step"].tolist()
     assert trained == list(range(1, 41))
-    assert not processes_of(sweeps)
+    assert not sweeps.processes()
+
+
+def test_a_program_is_checked_in_a_job(sweeps: Sweeps) -> None:
+    """The cost first; then what the same run says on this machine. Nothing is left in the queue or on disk."""
+    said = sweeps("check", "--plan", "plan.yaml", "--sweep", "one", "--cluster", "slurm", "--profile", "cpu")
+    lines = [line.split() for line in said.splitlines()]
+    assert lines[0][:8] == ["cost", "one", "job", "of", "at", "most", "11", "min"]
+    job = next(words[1] for words in lines if words[0] == "job")
+    assert f"job {job} ended" in " ".join(said.split())
+    assert {"argv", "passed", "metric", "checkpoint"} <= {words[0] for words in lines}
+    assert said.endswith("\nok\n")
+    assert not ask(sweeps.cluster, "squeue", "-h").strip()
+    assert not sweeps.processes()
+    assert not [*sweeps.folder.glob(".sweeps-check*"), *sweeps.folder.glob("results*")]
 
 
 def test_without_resume_a_time_limit_is_a_failure_and_a_cancel_is_not(sweeps: Sweeps) -> None:
@@ -115,7 +118,7 @@ def test_without_resume_a_time_limit_is_a_failure_and_a_cancel_is_not(sweeps: Sw
     )
     sweeps("cancel", "one")
     sweeps.until("interrupted")
-    assert not processes_of(sweeps)
+    assert not sweeps.processes()
 
 
 def test_the_program_sees_the_submitters_environment_and_its_deadline(sweeps: Sweeps) -> None:

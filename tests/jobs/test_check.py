@@ -9,14 +9,22 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 from driver import PATIENCE_S, Sweeps
 from slurm_cluster import wait_until
 
+from jobs.assist import cluster_check
+from jobs.backends.local import LocalBackend
 from jobs.cli import cli
 from jobs.planning import plan as plans
+from jobs.results import code_snapshot
+from jobs.results.records import Submission
+from jobs.results.results_folder import ResultsFolder
+from jobs.results.run_state import TaskState
+from sweepwise.core.errors import JobsError
 
 WALKER = Path(__file__).parent / "programs" / "walker.py"
 PYTHON = sys.executable
@@ -278,6 +286,59 @@ def test_secrets_are_not_shown(check: Callable[..., Result], monkeypatch: pytest
 
 
 @pytest.fixture
+def job(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A job of the local backend runs at once, in this process; what is called for it: run, cancel."""
+    called: list[str] = []
+
+    def run(backend: LocalBackend, store: ResultsFolder, submission: Submission, lock: object) -> Submission:
+        called.append("run")
+        assert cluster_check.run_in_job(store.submissions.folder(submission.id)) == 0
+        return submission
+
+    def ended(
+        backend: LocalBackend, store: object, submissions: list[Submission], *rest: float
+    ) -> dict[Any, TaskState]:
+        return {(submissions[0].id, 0): TaskState(submissions[0].id, "ended", node="n1")}
+
+    monkeypatch.setattr(LocalBackend, "submit", run)
+    monkeypatch.setattr(LocalBackend, "task_states", ended)
+    monkeypatch.setattr(code_snapshot, "check", lambda store, submission: None)
+    return called
+
+
+def test_in_a_job_it_is_the_same_and_the_cost_comes_first(check: Callable[..., Result], job: list[str]) -> None:
+    change('trouble: ""', "trouble: ends early")
+    result = check("--sweep", "rate", "--steps", "40", "--cluster", "local", "--profile", "cpu", "--seconds", "70")
+    said = flat(result)
+    assert said.startswith("cost one job of at most 12 min with 1 core, 4 GB (profile cpu), at most 0.2 core-hours job")
+    assert (result.output.endswith("\nok\n"), job) == (True, ["run"])
+    for text in (
+        "check ended on n1 started",
+        "passed lr as --lr=0.01; steps as --steps=40;",
+        "the last logged step is 20 of 40",
+        "metric eval/return: 2 rows, step 10 to 20, primary",
+        "a run of 40 steps takes",
+        "the sweep's 4 runs",
+    ):
+        assert text in said, text
+
+
+def test_a_job_that_cannot_try_the_program_says_why(
+    check: Callable[..., Result], job: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def changed(store: object, submission: object) -> None:
+        raise JobsError("this job would import jobs from elsewhere")
+
+    monkeypatch.setattr(code_snapshot, "check", changed)
+    assert problems(check("--cluster", "local", code=1)) == ["this job would import jobs from elsewhere"]
+    monkeypatch.setattr(cluster_check, "run_in_job", lambda folder: 0)
+    monkeypatch.setattr(cluster_check, "_VISIBLE_S", 0.0)
+    (problem,) = problems(check("--cluster", "local", code=1))
+    assert problem == "the job ended before the program was tried; it left no log: correct the profile"
+    assert "give --cluster too" in check("--profile", "cpu", code=1).output
+
+
+@pytest.fixture
 def interruptible() -> Iterator[None]:
     """A shell ignores Ctrl-C in what it starts in the background, and so does what that starts."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -294,20 +355,10 @@ def test_on_ctrl_c_no_process_is_left(tmp_path: Path) -> None:
     (tmp_path / "temporary").mkdir()
     sweeps.environment["TMPDIR"] = str(tmp_path / "temporary")
 
-    def left() -> list[str]:
-        found = []
-        for path in Path("/proc").glob("[0-9]*"):
-            try:
-                if f"SWEEPS_RUN={tmp_path}".encode() in (path / "environ").read_bytes():
-                    found.append((path / "cmdline").read_bytes().replace(b"\0", b" ").decode())
-            except OSError:
-                continue
-        return found
-
     with sweeps.start("check", "--plan", "plan.yaml") as checking:
-        wait_until("its loaders", lambda: any("sleep 4242" in line for line in left()), PATIENCE_S, pause=0.02)
+        wait_until("its loaders", lambda: bool(sweeps.processes("sleep 4242")), PATIENCE_S, pause=0.02)
         os.kill(checking.pid, signal.SIGINT)
         output, _ = checking.communicate(timeout=PATIENCE_S)
     assert checking.returncode == 1, output
-    assert left() == []
+    assert sweeps.processes() == []
     assert list((tmp_path / "temporary").iterdir()) == []

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from slurm_cluster import wait_until
 
+from jobs import process
+from jobs.worker import guard, guarded_program
 from jobs.worker.guard import Output
 from jobs.worker.guarded_program import End, GuardedProgram
 
@@ -40,6 +44,25 @@ def test_of_much_output_the_end_is_kept(tmp_path: Path) -> None:
     kept = "".join(path.read_text() for path in files)
     assert 500 <= len(kept) <= 1000
     assert "".join(lines).endswith(kept)
+
+
+def test_of_output_that_a_full_disk_does_not_take_the_end_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "001.log"
+    output = Output(str(path), cap=10_000)
+    output.write(b"a" * 3000)
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "open", no_space)  # of the file that follows
+        output.write(b"b" * 5000 + b"first ")
+        output.write(b"b" * 3000 + b"last")
+    assert output.lost == b"b" * 990 + b"first " + b"b" * 3000 + b"last"
+    output.write(b"c" * 3000)
+    assert (output.lost, path.read_bytes()) == (b"", b"c" * 3000)
+
+
+def no_space(*arguments: object, **named: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
 
 
 @pytest.mark.parametrize(
@@ -91,3 +114,40 @@ def test_what_slurm_sends_to_every_process_does_not_end_it(tmp_path: Path) -> No
         os.kill(guard, number)
     os.kill(own, signal.SIGUSR2)
     assert end(program) == End(0)
+
+
+NOT_STARTED = """
+import os, sys, time
+from pathlib import Path
+from jobs.worker import guard, guarded_program
+guard.__file__ = sys.argv[1]
+folder = Path(sys.argv[2])
+environment = {**os.environ, "SWEEPS_RUN": str(folder)}
+program = guarded_program.GuardedProgram(["sleep", "4242"], folder, environment, folder / "out.log")
+while not (folder / "stopped").exists():
+    time.sleep(0.01)
+print(program._guard.pid, flush=True)
+if sys.argv[3] == "close":
+    guarded_program._GUARD_S = 0.1
+    program.close()
+os._exit(0)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="Linux ends a process with its parent")
+@pytest.mark.parametrize("how", ["close", "killed"])
+def test_a_guard_whose_program_does_not_get_started_ends_with_the_job(tmp_path: Path, how: str) -> None:
+    """As on a file system that does not answer: the guard waits for exec."""
+    text = Path(guard.__file__).read_text()
+    start = "    _prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)  # where the guard itself is killed\n"
+    assert start in text
+    stop = f"{start}    Path({str(tmp_path / 'stopped')!r}).touch()\n    os.kill(os.getpid(), signal.SIGSTOP)\n"
+    (tmp_path / "guard.py").write_text(text.replace(start, stop))
+    command = [sys.executable, "-c", NOT_STARTED, str(tmp_path / "guard.py"), str(tmp_path), how]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    guard_pid = int(done.stdout)
+
+    def is_over() -> bool:
+        return not process.alive(guard_pid, "") and not guarded_program._marked(str(tmp_path))
+
+    wait_until("the end of the guard", is_over, 30, pause=0.02)

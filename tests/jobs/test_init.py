@@ -15,8 +15,9 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 
-from jobs.assist import guess, parser_hook, plan_text
-from jobs.assist.program_parser import script_call
+from jobs.assist import guess, plan_text
+from jobs.assist.parsers import hook
+from jobs.assist.parsers.program_parser import script_call
 from jobs.cli import cli
 from jobs.planning import plan as plans
 from jobs.planning.expand import expand
@@ -155,6 +156,7 @@ def test_the_walker_of_the_tests(init: Callable[..., Result]) -> None:
     [
         ("import hydra", "hydra"),
         ("import argparse\nimport tyro", "tyro"),
+        ("import os, typer as cli", "click"),
         ("from click import command", "click"),
         ("from absl import app, flags", "absl"),
         ("from absl import logging\nimport argparse", "argparse"),
@@ -227,6 +229,64 @@ def test_unusual_parsers(init: Callable[..., Result], text: str, command: str, n
     script(text)
     init("--command", f"{PYTHON} {command}")
     assert [p.name for p in loaded()[1].description.hyperparameters] == names
+
+
+CLICK = """
+import click
+from pathlib import Path
+@click.group()
+@click.option("--device", default="cpu")
+def main(device): ...
+@main.command()
+@click.option("--lr", default=3e-4)
+@click.option("-n", "--batch-size", type=int, default=32)
+@click.option("--amp/--no-amp", default=True)
+@click.option("--quick", is_flag=True)
+@click.option("--layers", multiple=True, type=int, default=[64, 64])
+@click.option("--betas", nargs=2, type=float, default=(0.9, 0.999))
+@click.option("--opt", type=click.Choice(["adam", "sgd"]), default="adam")
+@click.option("--name", required=True)
+@click.version_option("1")
+def fit(**named): Path("trained").touch()
+main()
+"""
+ABSL = """
+from absl import app, flags
+from pathlib import Path
+flags.DEFINE_float("lr", 3e-4, "")
+flags.DEFINE_bool("amp", True, "")
+flags.DEFINE_list("layers", ["a", "b"], "")
+flags.DEFINE_multi_integer("sizes", [1, 2], "")
+flags.DEFINE_enum("opt", "adam", ["adam", "sgd"], "")
+flags.DEFINE_string("name", None, "")
+app.run(lambda _: Path("trained").touch())
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "command", "values", "rules"),
+    [
+        (CLICK, "train.py fit",
+         {"lr": 3e-4, "batch-size": 32, "amp": True, "quick": False, "layers": (64, 64), "betas": (0.9, 0.999),
+          "opt": "adam", "name": None},
+         {"quick": {"switch": "flag"}, "betas": {"split": "words"}}),
+        (ABSL, "train.py",
+         {"lr": 3e-4, "amp": True, "layers": ("a", "b"), "sizes": (1, 2), "opt": "adam", "name": None},
+         {"sizes": {"split": "repeat"}}),
+    ],
+)  # fmt: skip
+def test_other_libraries_are_asked_too(
+    init: Callable[..., Result], text: str, command: str, values: dict[str, Any], rules: dict[str, Any]
+) -> None:
+    script(text)
+    init("--command", f"{PYTHON} {command}")
+    assert not Path("trained").exists()
+    plan, source = loaded()
+    assert {one.name: one.default for one in source.description.hyperparameters} == values
+    assert written()["program"]["overrides"]["keys"] == rules
+    line = command_line(source.program, plan.schema.resolve({"name": "x"}).values, Places(Path("run"), Path(), 1))
+    assert subprocess.run(line.argv, check=False).returncode == 0, line.argv
+    assert Path("trained").exists()
 
 
 def test_a_configuration_file(init: Callable[..., Result]) -> None:
@@ -423,5 +483,5 @@ def test_which_script_a_command_starts(
 
 
 def test_the_hook_is_literal_in_a_command() -> None:
-    text = Path(parser_hook.__file__).read_text()
+    text = Path(hook.__file__).read_text()
     assert [name for name in PLACEHOLDERS if f"{{{name}}}" in text] == []

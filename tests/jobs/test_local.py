@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -14,12 +15,14 @@ import pytest
 
 from jobs import process
 from jobs.backends import local, local_scheduler
+from jobs.backends.base import ExecutionOptions
 from jobs.backends.local import LocalBackend, Slots
 from jobs.backends.local_scheduler import Scheduler
 from jobs.results.file_lock import try_lock
 from jobs.results.records import Submission, TaskRuns, Worker
 from jobs.results.results_folder import ResultsFolder
 from jobs.worker import train_job
+from sweepwise.core.errors import JobsError
 
 
 def submission(store: ResultsFolder, tasks: int) -> Submission:
@@ -63,7 +66,7 @@ def test_slots(
 ) -> None:
     monkeypatch.setattr(process, "cores", lambda: 4)
     monkeypatch.setattr(process, "gpus", lambda: gpus)
-    assert local.plan_slots(tasks, asked, bool(gpus), cpus) == slots
+    assert local.plan_slots(tasks, asked, int(bool(gpus)), cpus) == slots
 
 
 def test_a_slot_has_its_gpu_and_without_gpus_cuda_sees_none() -> None:
@@ -72,6 +75,35 @@ def test_a_slot_has_its_gpu_and_without_gpus_cuda_sees_none() -> None:
     assert local.environment(code, Slots(2, 3), 0)["CUDA_VISIBLE_DEVICES"] == ""
     assert local.environment(code, Slots(2, 3, ("4", "7")), 1)["CUDA_VISIBLE_DEVICES"] == "7"
     assert local.environment(code, Slots(2, 3), 0)["OMP_NUM_THREADS"] == "3"
+
+
+def test_a_task_may_have_several_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "cores", lambda: 4)
+    monkeypatch.setattr(process, "gpus", lambda: ["0", "1", "2", "3", "4"])
+    assert local.plan_slots(8, None, 2) == Slots(2, 2, ("0,1", "2,3"))
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("gpus=3", "asks for 3 GPUs per task and this machine has 2; give --option gpus=2, or another profile"),
+        ("cpus=5", "asks for 5 cores per task and this machine has 4; give --option cpus=4, or another profile"),
+        ("mem_gb=16.5", "asks for 16.5 GB of memory per task and this machine has 16; give --option mem_gb=16, or"),
+        ("mem_gb=16", ""),
+    ],
+)
+def test_a_profile_that_asks_for_more_than_there_is_is_refused(
+    monkeypatch: pytest.MonkeyPatch, option: str, message: str
+) -> None:
+    monkeypatch.setattr(process, "cores", lambda: 4)
+    monkeypatch.setattr(process, "gpus", lambda: ["0", "1"])
+    monkeypatch.setattr(process, "memory_gb", lambda: 16)
+    options = ExecutionOptions(profile="gpu", option=["gpus=2", option])
+    if not message:
+        assert LocalBackend().target(options).gpus == 2
+        return
+    with pytest.raises(JobsError, match=message):
+        LocalBackend().target(options)
 
 
 def test_visible_devices_are_all_the_gpus_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,6 +121,35 @@ def test_tasks_run_and_how_they_ended_is_told(store: ResultsFolder, monkeypatch:
     Scheduler(store, made, Slots(2, 1)).run()
     assert words(store, made) == [("ended", ""), ("ended", "exit code 3"), ("ended", "killed by SIGKILL")]
     assert store.submissions.log_path(made.id, 0).read_text() == "hi\n"
+
+
+def test_a_full_disk_ends_no_scheduler(store: ResultsFolder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Its tasks wait until there is room, and what became of those that ran is written then."""
+    tasks_run(monkeypatch, f"open({str(tmp_path)!r} + f'/began-{{TASK}}', 'w'); raise SystemExit(TASK)")
+    made, write, failed = submission(store, 2), store.submissions.write_worker, []
+
+    def full_at_first(name: str, task: int | None, worker: Worker) -> None:
+        if len(failed) < 5:
+            failed.append(task)
+            assert not (tmp_path / "began-1").exists()
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(name, task, worker)
+
+    monkeypatch.setattr(store.submissions, "write_worker", full_at_first)
+    Scheduler(store, made, Slots(2, 1)).run()
+    assert words(store, made) == [("ended", ""), ("ended", "exit code 1")]
+
+
+def test_on_a_full_disk_no_task_begins_and_it_is_said(store: ResultsFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = submission(store, 1)
+    store.submissions.write_worker(made.id, None, local.worker(os.getpid()))
+    assert words(store, made) == [("pending", "")]
+    monkeypatch.setattr(process, "is_full_disk", lambda folder: folder == store.root)
+    assert words(store, made) == [("stuck", f"the disk of {store.root} is full: make room")]
+    scheduler = Scheduler(store, made, Slots(1, 1))
+    scheduler.waiting.append(0)
+    scheduler.start_ready()
+    assert not scheduler.running
 
 
 def test_the_report_is_written_when_the_last_task_has_ended(

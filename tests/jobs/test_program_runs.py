@@ -82,19 +82,6 @@ def logged_steps(sweeps: Sweeps) -> int:
     return sum(len(path.read_text().splitlines()) for path in files)
 
 
-def processes(sweeps: Sweeps, words: str = "") -> list[int]:
-    """Those of its runs whose command line holds `words`."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*"):
-        try:
-            environment, command = (path / "environ").read_bytes(), (path / "cmdline").read_bytes()
-        except OSError:
-            continue
-        if f"SWEEPS_RUN={sweeps.folder}".encode() in environment and words in command.replace(b"\0", b" ").decode():
-            found.append(int(path.name))
-    return found
-
-
 def of_the_guard(worker: int) -> int:
     (guard,) = (int(pid) for pid in Path(f"/proc/{worker}/task/{worker}/children").read_text().split())
     return guard
@@ -109,17 +96,17 @@ def test_killed_it_leaves_no_process_and_resumes_as_if_never_killed(sweeps: Swee
     sweeps.here("submit", "one", *LOCAL, *LONG, "--set", "trouble=loaders")
     wait_until("a half", lambda: logged_steps(sweeps) >= 25, PATIENCE_S, pause=0.02)
     worker = int(attempt(sweeps)["pid"])
-    pids = {"worker": worker, "guard": of_the_guard(worker), "program": processes(sweeps, "walker.py")[0]}
-    assert len(processes(sweeps, LOADER)) == 1
+    pids = {"worker": worker, "guard": of_the_guard(worker), "program": sweeps.processes("walker.py")[0]}
+    assert len(sweeps.processes(LOADER)) == 1
     os.kill(pids[victim], signal.SIGKILL)
     wait_until("its failure", lambda: sweeps.states() == ["failed"], PATIENCE_S, pause=0.2)
-    wait_until("the end of all its processes", lambda: not processes(sweeps), PATIENCE_S, pause=0.05)
+    wait_until("the end of all its processes", lambda: not sweeps.processes(), PATIENCE_S, pause=0.05)
     assert "0 to submit" in sweeps.here("submit", "one", *LOCAL, *LONG, "--set", "trouble=loaders")
     sweeps.here("rerun", "one", "--failed", "--wait")
     assert sweeps.states() == ["done"]
     assert "0 to submit" in sweeps.here("submit", "one", *LOCAL, *LONG, "--set", "trouble=loaders")
     assert logged_steps(sweeps) > 40, "it went on from its checkpoint at step 20, and logged some steps twice"
-    assert not processes(sweeps)
+    assert not sweeps.processes()
     sweeps.here("--results", "whole", "submit", "one", *DEBUG, "--set", "trouble=loaders")
     assert values(sweeps, "results", "one").equals(values(sweeps, "whole", "one"))
 
@@ -158,7 +145,7 @@ def test_without_resume_it_begins_anew_and_its_old_rows_are_dropped(sweeps: Swee
     write_plan(sweeps, resume="")
     sweeps.here("submit", "one", *LOCAL, *LONG)
     wait_until("a half", lambda: logged_steps(sweeps) >= 25, PATIENCE_S, pause=0.02)
-    os.kill(processes(sweeps, "walker.py")[0], signal.SIGKILL)
+    os.kill(sweeps.processes("walker.py")[0], signal.SIGKILL)
     wait_until("its failure", lambda: sweeps.states() == ["failed"], PATIENCE_S, pause=0.2)
     assert "killed by SIGKILL" in outcome(sweeps)["message"]
     sweeps.here("rerun", "one", "--failed", "--wait")
@@ -175,7 +162,7 @@ def test_on_a_cancel_it_saves_its_state_or_is_killed_after_the_grace(sweeps: Swe
     wait_until("a start", lambda: logged_steps(sweeps) >= 2, PATIENCE_S, pause=0.02)
     sweeps.here("cancel", "one")
     wait_until("its end", lambda: sweeps.states() == ["interrupted"], PATIENCE_S, pause=0.2)
-    assert not processes(sweeps)
+    assert not sweeps.processes()
     assert ("after the grace" in outcome(sweeps)["message"]) == bool(trouble)
     if not trouble:
         (saved,) = sweeps.results("runs/*/seed-1/work/checkpoint.json")
@@ -191,10 +178,10 @@ def test_what_a_predecessor_left_is_ended_first(sweeps: Sweeps) -> None:
     os.kill(worker, signal.SIGKILL)
     os.kill(guard, signal.SIGKILL)
     wait_until("its failure", lambda: sweeps.states() == ["failed"], PATIENCE_S, pause=0.2)
-    assert processes(sweeps, LOADER), "nobody was left to end them"
+    assert sweeps.processes(LOADER), "nobody was left to end them"
     sweeps.here("rerun", "one", "--failed", "--wait")
     assert sweeps.states() == ["done"]
-    assert not processes(sweeps)
+    assert not sweeps.processes()
     assert "of an earlier attempt" in sweeps.logs()
 
 

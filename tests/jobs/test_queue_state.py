@@ -278,6 +278,9 @@ srun: error: n1: task 0: Exited with exit code 1
         (LOG, "error", "ValueError: bad"),
         (LOG.replace("ValueError: bad", "torch.OutOfMemoryError: CUDA out of memory. Tried 2 GiB"), "oom",
          "torch.OutOfMemoryError: CUDA out of memory. Tried 2 GiB"),
+        (LOG + "error: No space left on device in /results: make room\nsrun: error: n1: task 0: Exited\n", "error",
+         "No space left on device in /results: make room"),
+        (LOG + "error: 0123456789/seed-1: exit code 1\n", "error", "ValueError: bad"),  # of a run beside it
         ("slurmstepd: error: *** JOB 5 ON n1 CANCELLED AT 2026-01-01 DUE TO TIME LIMIT ***\n", "timeout",
          "its time limit was reached"),
         ("slurmstepd: error: Detected 1 oom_kill event in StepId=5.0.\n", "oom", "out of memory"),

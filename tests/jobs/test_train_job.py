@@ -43,8 +43,8 @@ def outcome(store: ResultsFolder, run: RunRef) -> AttemptOutcome:
     return found
 
 
-def _outcome(state: str, step: int) -> Any:
-    return trainable.Outcome(state, step, "why")
+def _outcome(state: str, step: int, saved: bool = False) -> Any:
+    return trainable.Outcome(state, step, "why", saved=saved)
 
 
 def test_a_pack_is_trained_side_by_side_and_recorded(store: ResultsFolder, agent: Any) -> None:
@@ -190,7 +190,7 @@ def test_a_diverged_seed_does_not_fail_its_sibling(store: ResultsFolder, agent: 
 
 
 def interrupted_by(
-    store: ResultsFolder, agent: Any, number: int, monkeypatch: pytest.MonkeyPatch, step: int
+    store: ResultsFolder, agent: Any, number: int, monkeypatch: pytest.MonkeyPatch, step: int, saved: bool = False
 ) -> list[str]:
     """Jobs that were queued again after signal `number` in a Slurm job that had come to `step`."""
     queued: list[str] = []
@@ -205,7 +205,7 @@ def interrupted_by(
         queued.append(name)
         return True
 
-    agent.before, agent.ends[1] = stop, _outcome("interrupted", step)
+    agent.before, agent.ends[1] = stop, _outcome("interrupted", step, saved)
     monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "10")
     monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "2")
     monkeypatch.setattr(job_environment, "requeue", requeue)
@@ -231,6 +231,15 @@ def test_a_task_that_got_nowhere_is_not_queued_again(
     store: ResultsFolder, agent: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert interrupted_by(store, agent, signal.SIGUSR2, monkeypatch, 0) == []
+
+
+def test_a_task_that_saved_its_state_but_logged_no_step_is_queued_again_three_times(
+    store: ResultsFolder, agent: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its metrics may lie in a block that was never written."""
+    steps = [0, 0, 0, 0, 50, 50]
+    queued = [interrupted_by(store, agent, signal.SIGUSR2, monkeypatch, step, saved=True) for step in steps]
+    assert [bool(names) for names in queued] == [True, True, True, False, True, True]
 
 
 def test_the_second_ctrl_c_does_not_wait(store: ResultsFolder, agent: Any) -> None:
@@ -274,9 +283,15 @@ def test_a_full_disk_does_not_end_a_run_by_its_heartbeat(
     assert [o.state for o in outcomes] == ["finished", "finished"]
 
 
+@pytest.mark.parametrize("is_full_for_all", [False, True])
 def test_a_full_disk_ends_the_job_in_one_line(
-    store: ResultsFolder, agent: Any, capsys: pytest.CaptureFixture[str]
-) -> None:
+    store: ResultsFolder, agent: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+    is_full_for_all: bool,
+) -> None:  # fmt: skip
+    """Its outcome has space of its own, without the traceback where that is too long."""
+    if is_full_for_all:
+        monkeypatch.setattr("jobs.results.attempts.write_json", no_space)
+        monkeypatch.setattr("traceback.format_exception", lambda error: ["x" * 100_000])
     agent.ends[1] = OSError(errno.ENOSPC, "what pyarrow says, in its own words")
     made = job(store)
     assert train_job.main([str(store.submissions.folder(made.submission)), "0"]) == 2
@@ -285,16 +300,18 @@ def test_a_full_disk_ends_the_job_in_one_line(
     assert f"No space left on device in {store.root}: make room, then `sweeps rerun`" in told
     assert {outcome(store, run).state for run in RUNS} == {"failed"}
     assert outcome(store, RUNS[0]).message in told
+    assert not list(store.root.rglob("*.room"))
+
+
+def no_space(*arguments: object, **named: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
 
 
 def test_an_attempt_that_cannot_be_written_is_not_claimed(
     store: ResultsFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(handle: int) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
     with monkeypatch.context() as patched:
-        patched.setattr("sweepwise.core.atomic.os.fsync", full)
+        patched.setattr("sweepwise.core.atomic.os.fsync", no_space)
         with pytest.raises(OSError, match="No space"):
             store.attempts.claim(RUNS[0], Attempt(0, "h", 1, "", 0.0, "cpu"))
     assert store.attempts.load(RUNS[0], 1).attempts == 0

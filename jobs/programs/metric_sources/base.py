@@ -27,6 +27,7 @@ _FILES: dict[str, type[FollowedFile]] = {
     "wandb": WandbRows,
 }
 _STDOUT = "stdout"
+IN_BLOCKS = ("wandb",)  # kinds whose rows wait in memory until a block of the file is full
 KINDS = (*_FILES, _STDOUT)
 _OWN_STEPS = ("tensorboard", "wandb")  # kinds that need no name of a step
 

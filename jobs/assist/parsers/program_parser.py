@@ -1,4 +1,4 @@
-"""Which script a command starts, and what its argparse parser takes."""
+"""Which script a command starts, and what its parser takes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jobs.assist import parser_hook
+from jobs.assist.parsers import hook
 from jobs.programs import command
 from jobs.programs.command import Places, Program
 from jobs.runs.logs import tail
@@ -22,6 +22,7 @@ from jobs.worker.guarded_program import End, GuardedProgram
 from sweepwise.core.value_format import shown
 
 TIMEOUT_S = 60.0
+ASKED = ("argparse", "click", "tyro", "absl", "fire", "pyrallis", "draccus", "jsonargparse")  # styles with a parser
 _PAUSE_S = 0.02
 _ANSWER = 8_000_000  # bytes at the end of the output that are searched for the answer
 _PYTHON = re.compile(r"(python|pypy)[0-9.]*")
@@ -131,15 +132,16 @@ def _file(path: Path) -> Path | None:
 
 
 def ask(
-    program: Program, call: ScriptCall, places: Places, environment: Mapping[str, str], seconds: float = TIMEOUT_S
-) -> ParserAnswer:
-    """The parser of a program. It starts in its environment or container, and ends before it does anything else.
+    program: Program, call: ScriptCall, places: Places, environment: Mapping[str, str], style: str = "argparse",
+    seconds: float = TIMEOUT_S,
+) -> ParserAnswer:  # fmt: skip
+    """The parser of a program. It starts in its environment or container, and ends where it would read its arguments.
 
-    places.run: a folder for its output.
+    places.run: a folder for its output. style: one of `ASKED`.
     """
     mark = uuid.uuid4().hex
-    hook = Path(parser_hook.__file__).read_text(encoding="utf-8")
-    words = (*call.python, "-c", hook, mark, *call.target, *call.arguments)
+    text = Path(hook.__file__).read_text(encoding="utf-8")
+    words = (*call.python, "-c", text, mark, style, *call.target, *call.arguments)
     asking = dataclasses.replace(program, command=words, style="argparse", seed=(), resume=None)
     output = places.run.parent / f"parser-{mark}.log"
     line = command.command_line(asking, {}, places)
@@ -147,7 +149,7 @@ def ask(
         end = run(line.argv, command.working_folder(program, places), environment, output, seconds)
     except OSError as error:
         return ParserAnswer(error=f"{error.filename or line.argv[0]}: {error.strerror}")
-    return _answer(tail(output, _ANSWER), mark, end, seconds)
+    return _answer(tail(output, _ANSWER), mark, end, style, seconds)
 
 
 def run(argv: Sequence[str], cwd: Path, environment: Mapping[str, str], output: Path, seconds: float) -> End | None:
@@ -162,7 +164,7 @@ def run(argv: Sequence[str], cwd: Path, environment: Mapping[str, str], output: 
     return end
 
 
-def _answer(text: str, mark: str, end: End | None, seconds: float) -> ParserAnswer:
+def _answer(text: str, mark: str, end: End | None, style: str, seconds: float) -> ParserAnswer:
     if end is None:
         return ParserAnswer(error=f"it parsed nothing within {seconds:g} s")
     _, found, rest = text.partition(f"\n{mark}")
@@ -172,7 +174,7 @@ def _answer(text: str, mark: str, end: End | None, seconds: float) -> ParserAnsw
     options = tuple(map(ParserOption.from_json, told["options"]))
     if options:
         return ParserAnswer(options, told["is_all"])
-    return ParserAnswer(error=shown(told["error"]) or "it reads its arguments without argparse")
+    return ParserAnswer(error=shown(told["error"]) or f"it reads its arguments without {style}")
 
 
 def last_line(text: str) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator
 
-from jobs.assist.parser_options import rules_of
-from jobs.assist.program_parser import ParserAnswer, ParserOption
+from jobs.assist.parsers.options import rules_of
+from jobs.assist.parsers.program_parser import ParserAnswer, ParserOption
 from jobs.programs.command import Program
 from jobs.programs.override_styles import KeyRule
 

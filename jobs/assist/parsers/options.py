@@ -1,4 +1,4 @@
-"""Arguments of an argparse parser -> hyperparameters, with how each is written."""
+"""Arguments of a parser -> hyperparameters, with how each is written."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from jobs.assist.parsers.program_parser import ParserOption
 from jobs.assist.plan_text import comment, value
-from jobs.assist.program_parser import ParserOption
 from sweepwise.core.hyperparameters import ConfigError, Hyperparameter
 from sweepwise.core.yaml_scalars import frozen
+
+_LISTS = {"argparse": "words", "click": "repeat", "tyro": "words", "absl": "comma"}  # how a style writes a list
 
 
 @dataclass
@@ -23,7 +25,7 @@ class TakenOptions:
     notes: list[tuple[str, str]] = field(default_factory=list)
 
 
-def read(options: Sequence[ParserOption], given: Sequence[str]) -> TakenOptions:
+def read(options: Sequence[ParserOption], given: Sequence[str], style: str = "argparse") -> TakenOptions:
     """Hyperparameters are named as the flags are spelled. given: arguments in the command, which stay there."""
     taken = TakenOptions()
     fixed = {word[2:].partition("=")[0] for word in given if word.startswith("--")}
@@ -41,7 +43,7 @@ def read(options: Sequence[ParserOption], given: Sequence[str]) -> TakenOptions:
             taken.notes.append(("left out", str(error)))
             continue
         taken.defaults[option.name] = default
-        if rule := rules_of(option, option.name in pairs):
+        if rule := rules_of(option, option.name in pairs, style):
             taken.rules[option.name] = rule
         if option.choices:
             taken.comments[option.name] = comment(f"one of {', '.join(map(value, option.choices))}")
@@ -85,17 +87,22 @@ def _default(option: ParserOption) -> Any:
     return frozen(default)
 
 
-def rules_of(option: ParserOption, is_pair: bool) -> dict[str, str]:
-    """The exceptions for one flag, where it is not written in the way of argparse."""
+def rules_of(option: ParserOption, is_pair: bool, style: str = "argparse") -> dict[str, str]:
+    """The exceptions for one flag, where it is not written in the way of the style."""
     if option.kind in ("true", "false"):
         return {} if is_pair else {"switch": "flag"}
+    if style not in _LISTS:  # switches and lists are values
+        return {}
+    wanted = ""
     if option.kind == "append":
-        return {"split": "repeat"}
-    if option.kind == "store" and (isinstance(option.default, bool) or option.type == "bool"):
+        wanted = "repeat"
+    elif option.kind == "store" and style != "absl" and (isinstance(option.default, bool) or option.type == "bool"):
         return {"switch": "value"}
-    if option.kind == "store" and option.nargs is None and isinstance(option.default, list):
-        return {"split": "comma"}
-    return {}
+    elif option.kind == "store" and option.nargs is not None:
+        wanted = "words"
+    elif option.kind == "store" and style == "argparse" and isinstance(option.default, list):
+        wanted = "comma"
+    return {"split": wanted} if wanted not in ("", _LISTS[style]) else {}
 
 
 def _negation(name: str, options: Sequence[ParserOption]) -> bool:

@@ -6,18 +6,26 @@ import re
 from pathlib import Path
 
 _MOST = 500_000  # characters of a script
+
+
+def _imports(*names: str) -> str:
+    """Matches a line that imports one of the packages, also among others: `import os, tyro`."""
+    one = "|".join(names)
+    return rf"^\s*(import\s(?:[^\n#]*[\s,])?(?:{one})\b|from (?:{one})\b)"
+
+
 # Style -> what a script has of it, the first that fits counts: many scripts import argparse too.
 _SIGNS = (
-    ("hydra", r"^\s*(import hydra\b|from hydra\b)"),
-    ("tyro", r"^\s*(import tyro\b|from tyro\b)"),
-    ("jsonargparse", r"^\s*(import jsonargparse\b|from jsonargparse\b)|\bLightningCLI\b"),
-    ("pyrallis", r"^\s*(import pyrallis\b|from pyrallis\b)"),
-    ("draccus", r"^\s*(import draccus\b|from draccus\b)"),
+    ("hydra", _imports("hydra")),
+    ("tyro", _imports("tyro")),
+    ("jsonargparse", _imports("jsonargparse") + r"|\bLightningCLI\b"),
+    ("pyrallis", _imports("pyrallis")),
+    ("draccus", _imports("draccus")),
     ("omegaconf", r"\bOmegaConf\.from_cli\b"),
     ("absl", r"^\s*(from absl import [^\n]*\bflags\b|from absl\.flags\b|import absl\.flags\b)"),
-    ("fire", r"^\s*(import fire\b|from fire\b)"),
-    ("click", r"^\s*(import click\b|from click\b|import typer\b|from typer\b)"),
-    ("argparse", r"^\s*(import argparse\b|from argparse\b)|\bArgumentParser\("),
+    ("fire", _imports("fire")),
+    ("click", _imports("click", "typer")),
+    ("argparse", _imports("argparse") + r"|\bArgumentParser\("),
 )
 _IMPORT = re.compile(r"^\s*(?:from|import)\s+([A-Za-z_][\w.]*)", re.M)
 
