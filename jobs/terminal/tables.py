@@ -26,6 +26,8 @@ from sweepwise.core.value_format import format_value
 
 if TYPE_CHECKING:
     from aggregate.analysis.summary import SweepSummary
+    from aggregate.importers import Collected
+    from aggregate.importers.read_runs import RunFile
     from aggregate.verdict.compare_two import Comparison
     from aggregate.verdict.words import AgentWords
     from jobs.doctor.checks import CheckResult
@@ -326,6 +328,24 @@ def imports_table(imports: Sequence[Import]) -> Table:
             seeds = [len(config.seeds) for config in configs]
             result.add_row(Text(imported.name), Text(algorithm), Text(tasks), _format_range(seeds), str(sum(seeds)),
                          _format_range([config.last_step for config in configs]), time_text)  # fmt: skip
+    return result
+
+
+def recognised_table(collected: Collected) -> Table:
+    """One row per layout and map of the files that were read."""
+    result = table(
+        "layout", "files", "map", "steps are", "algorithms", "tasks", "curves", right=("files", "tasks", "curves")
+    )
+    groups: dict[tuple[str, str, str], list[RunFile]] = {}
+    for file in collected.files:
+        metrics = {name: "|".join(column.name for column in columns) for name, columns in file.metrics.items()}
+        pairs = ",".join(f"{key}={column}" for key, column in (file.index | metrics).items())
+        groups.setdefault((file.layout.name if file.layout else "by --map", pairs, file.counts), []).append(file)
+    for (layout, pairs, unit), files in groups.items():
+        keys = set().union(*(file.keys for file in files))
+        algorithms = ", ".join(sorted({key.algorithm for key in keys}))
+        tasks = len({key.task for key in keys})
+        result.add_row(Text(layout), str(len(files)), Text(pairs), unit, Text(algorithms), str(tasks), str(len(keys)))
     return result
 
 
