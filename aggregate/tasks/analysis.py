@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,13 +28,15 @@ class TaskAnalysis:
     algorithms: by their mean over `common`, best first. tasks: with a reference. common: those of which all algorithms
     have a score. references: of `tasks`. runs: algorithm, task, seed, value (as measured), score.
     cells: algorithm, task, n, mean, low, high. missing: algorithm, task, runs (how many were asked for), reason.
-    aggregates: algorithm, name (`AGGREGATES`), estimate, low, high over `common`. profiles: algorithm, score, share,
-    half (half the width of the band of the whole profile). ranks: algorithm, rank (mean over `common`), best (tasks).
+    aggregates: algorithm, name (`AGGREGATES`), estimate, low, high over `common`; no interval of the median.
+    profiles: algorithm, score, share, half (half the width of the band of the whole profile).
+    ranks: algorithm, rank (mean over `common`), best (tasks).
     pairs: a, b, tasks, difference, low, high, p (Holm over the pairs), distinct, similar, similar_low, similar_high,
     similar_p (tasks like these, Holm too), improvement, improvement_low, improvement_high, ahead, behind (tasks, by
     sign), clear_ahead, clear_behind (by task with a false-discovery rate).
     by_task: a, b, task, difference, low, high, p, q (false-discovery rate over the tasks), relation.
     curves: algorithm, share (of the steps), name (mean and iqm), estimate, low, high.
+    task_curves: algorithm, task, share, score; means over seeds of every task with a reference.
     """
 
     algorithms: tuple[str, ...]
@@ -50,20 +52,29 @@ class TaskAnalysis:
     pairs: pd.DataFrame
     by_task: pd.DataFrame
     curves: pd.DataFrame
+    task_curves: pd.DataFrame
 
 
 Samples = Mapping[tuple[str, str], np.ndarray]  # (algorithm, task) -> scores of its runs
 
 
-def analyse(runs: pd.DataFrame, declared: Mapping[str, Reference], curves: pd.DataFrame | None = None) -> TaskAnalysis:
+def analyse(
+    runs: pd.DataFrame, declared: Mapping[str, Reference], curves: pd.DataFrame | None = None,
+    without_known: Collection[str] = (),
+) -> TaskAnalysis:  # fmt: skip
     """runs: algorithm, task, seed, value, reason; value NaN for a run that has none, with the reason. curves:
-    algorithm, task, seed, share (of its task's steps), value; evaluations of runs.
+    algorithm, task, seed, share (of its task's steps), value; evaluations of runs. without_known: tasks whose results
+    are no returns, which have declared references only.
 
     Equal for every order of the lines.
     """
     runs = runs.sort_values(["algorithm", "task", "seed"], ignore_index=True)
     every_task = sorted(set(runs["task"]))
-    references = {task: known for task in every_task if (known := reference_of(task, declared)) is not None}
+    references = {
+        task: known
+        for task in every_task
+        if (known := reference_of(task, declared, task not in without_known)) is not None
+    }
     runs = runs.assign(score=_normalised(runs, references))
     samples = {
         (str(a), str(t)): part["score"].dropna().to_numpy() for (a, t), part in runs.groupby(["algorithm", "task"])
@@ -76,6 +87,7 @@ def analyse(runs: pd.DataFrame, declared: Mapping[str, Reference], curves: pd.Da
     algorithms = tuple(sorted(named, key=lambda name: -float(task_estimates.mean(stacked[name]).estimate))
                        if common else named)  # fmt: skip
     pairs, by_task = _pairs(samples, algorithms, tasks)
+    held = _held(curves, references)
     return TaskAnalysis(
         algorithms=algorithms,
         tasks=tasks,
@@ -89,7 +101,8 @@ def analyse(runs: pd.DataFrame, declared: Mapping[str, Reference], curves: pd.Da
         ranks=_ranks(stacked, algorithms),
         pairs=pairs,
         by_task=by_task,
-        curves=_curves(curves, references, algorithms, common),
+        curves=_curves(held, algorithms, common),
+        task_curves=_task_curves(held, algorithms, tasks),
     )
 
 
@@ -145,8 +158,7 @@ def _aggregates(stacked: Mapping[str, np.ndarray]) -> pd.DataFrame:
             ("optimality_gap", task_estimates.optimality_gap(scores)),
         ):
             lines.append((name, which, float(estimate.estimate), *map(float, estimate.interval())))
-        ends = task_estimates.median_interval(scores)
-        lines.append((name, "median", float(task_estimates.median(scores)), *map(float, ends)))
+        lines.append((name, "median", float(task_estimates.median(scores)), np.nan, np.nan))
     return pd.DataFrame(lines, columns=["algorithm", "name", "estimate", "low", "high"])
 
 
@@ -241,33 +253,42 @@ def _counted(by_task: pd.DataFrame) -> dict[str, object]:
 # --- curves ---------------------------------------------------------------------------------------------
 
 
-def _curves(
-    curves: pd.DataFrame | None, references: Mapping[str, Reference], algorithms: Sequence[str], common: Sequence[str]
-) -> pd.DataFrame:
-    """Mean and interquartile mean at `CURVE_POINTS` equal shares of the steps, of the last evaluation up to each; from
-    the first share on that every run has reached with an evaluation."""
-    columns = ["algorithm", "share", "name", "estimate", "low", "high"]
-    if curves is None or curves.empty or not common:
-        return pd.DataFrame(columns=columns)
-    at = np.arange(1, CURVE_POINTS + 1) / CURVE_POINTS
-    curves = curves[curves["task"].isin(common)].sort_values(["algorithm", "task", "seed", "share"])
+Held = Mapping[tuple[str, str], np.ndarray]  # (algorithm, task) -> scores (runs, CURVE_POINTS)
+_AT = np.arange(1, CURVE_POINTS + 1) / CURVE_POINTS
+
+
+def _held(curves: pd.DataFrame | None, references: Mapping[str, Reference]) -> Held:
+    """The score of the last evaluation up to each of `CURVE_POINTS` equal shares of the steps; NaN before the first."""
+    if curves is None or curves.empty:
+        return {}
+    curves = curves.sort_values(["algorithm", "task", "seed", "share"])
     curves = curves.assign(score=_normalised(curves, references)).dropna(subset="score")
     held: dict[tuple[str, str], list[np.ndarray]] = {}
     for (name, task, _), run in curves.groupby(["algorithm", "task", "seed"]):
-        place = np.searchsorted(run["share"].to_numpy(), at + 1e-9, side="right") - 1
-        held.setdefault((str(name), str(task)), []).append(
-            np.where(place >= 0, run["score"].to_numpy()[np.maximum(place, 0)], np.nan)
-        )
+        place = np.searchsorted(run["share"].to_numpy(), _AT + 1e-9, side="right") - 1
+        scores = run["score"].to_numpy()[np.maximum(place, 0)]
+        held.setdefault((str(name), str(task)), []).append(np.where(place >= 0, scores, np.nan))
+    return {key: np.stack(runs) for key, runs in held.items()}
+
+
+def _curves(held: Held, algorithms: Sequence[str], common: Sequence[str]) -> pd.DataFrame:
+    """Mean and interquartile mean at equal shares of the steps, from the first on at which every run was evaluated."""
     lines = []
-    for name in algorithms:
-        parts = [held.get((name, task)) for task in common]
-        if any(part is None for part in parts):
+    for name in algorithms if common else ():
+        if any((name, task) not in held for task in common):
             continue
-        for i, share in enumerate(at):
-            scores = stack([np.array([run[i] for run in part or ()]) for part in parts])
-            if np.isnan([run[i] for part in parts for run in part or ()]).any():
+        for i, share in enumerate(_AT):
+            columns = [held[name, task][:, i] for task in common]
+            if any(np.isnan(column).any() for column in columns):
                 continue
+            scores = stack(columns)
             for which, of in (("mean", task_estimates.mean), ("iqm", task_estimates.interquartile_mean)):
                 estimate = of(scores)
                 lines.append((name, share, which, float(estimate.estimate), *map(float, estimate.interval())))
-    return pd.DataFrame(lines, columns=columns)
+    return pd.DataFrame(lines, columns=["algorithm", "share", "name", "estimate", "low", "high"])
+
+
+def _task_curves(held: Held, algorithms: Sequence[str], tasks: Sequence[str]) -> pd.DataFrame:
+    lines = [(name, task, share, score) for name, task in itertools.product(algorithms, tasks) if (name, task) in held
+             for share, score in zip(_AT, held[name, task].mean(0), strict=True)]  # fmt: skip
+    return pd.DataFrame(lines, columns=["algorithm", "task", "share", "score"])

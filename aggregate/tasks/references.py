@@ -51,16 +51,16 @@ class Reference(NamedTuple):
 RETURN_OF_DM_CONTROL = Reference(0.0, 1000.0)
 
 
-def reference_of(task: str, declared: Mapping[str, Reference]) -> Reference | None:
+def reference_of(task: str, declared: Mapping[str, Reference], returns: bool = True) -> Reference | None:
     """The declared reference of a task, by its name or else by the longest pattern with * that fits; dm_control's own
-    for its tasks; None where nothing is known."""
+    for its tasks where the results are returns; None where nothing is known."""
     if task in declared:
         return declared[task]
     fitting = [pattern for pattern in declared if fnmatch.fnmatchcase(task, pattern)]
     if fitting:
         return declared[max(fitting, key=lambda pattern: (len(pattern), pattern))]
     plain = task.lower().replace("_", "-").removeprefix("dmc-")
-    return RETURN_OF_DM_CONTROL if plain in DM_CONTROL else None
+    return RETURN_OF_DM_CONTROL if returns and plain in DM_CONTROL else None
 
 
 def parse_references(content: object, where: str) -> dict[str, Reference]:

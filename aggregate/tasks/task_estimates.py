@@ -16,7 +16,6 @@ from aggregate.statistics import estimates
 
 TRIMMED = 0.25  # share of the runs that the interquartile mean leaves out at each end
 OPTIMAL = 1.0  # normalised score from which nothing is missing
-DRAWS = 2000
 BAND_DRAWS = 500
 
 
@@ -75,20 +74,8 @@ def optimality_gap(scores: np.ndarray) -> TaskEstimate:
 
 
 def median(scores: np.ndarray) -> np.ndarray:
-    """Median over tasks of the mean over seeds."""
+    """Median over tasks of the mean over seeds. It has no interval: none that was tried holds its level."""
     return np.asarray(np.median(_moments(scores)[1], -1))
-
-
-def median_interval(scores: np.ndarray, level: float = 0.95, draws: int = DRAWS) -> tuple[np.ndarray, np.ndarray]:
-    """Interval of `median`: quantiles of the median where the mean of every task is drawn from its Student-t
-    distribution. A task has the same number of runs in every array of (tasks, seeds), and the same draws."""
-    counts, means, variances = _moments(scores)
-    tasks = counts.shape[-1]
-    degrees = np.maximum(counts.reshape(-1, tasks)[0] - 1, 1)
-    errors = stats.t.ppf(np.random.default_rng(0).random((draws, tasks)), degrees)
-    drawn = np.stack([np.median(means + error * np.sqrt(variances / counts), -1) for error in errors])
-    ends: np.ndarray = np.quantile(drawn, [0.5 - level / 2, 0.5 + level / 2], axis=0)
-    return ends[0], ends[1]
 
 
 def difference(a: np.ndarray, b: np.ndarray) -> TaskEstimate:

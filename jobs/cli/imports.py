@@ -102,3 +102,5 @@ def import_command(
     tables.console().print(tables.imports_table(imports))
     if name is not None:
         click.echo(f"`sweeps aggregate SWEEP {name}` sets them beside a sweep of their task")
+        if len({config.task for config in imports[0].configs}) > 1:
+            click.echo(f"`sweeps aggregate {name}` judges them across tasks")

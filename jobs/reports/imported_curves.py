@@ -203,6 +203,7 @@ def _config_source(store: ResultsFolder, record: Import, config: ImportedConfig,
             for run in runs
         ),
         imported=record.name,
+        reference=(config.reference[0], config.reference[1]) if len(config.reference) == 2 else None,
     )
 
 
