@@ -115,6 +115,11 @@ def table_files(sweep: SweepSummary, loaded: Loaded) -> list[Download]:
     ]
 
 
+def frame_download(key: str, name: str, title: str, frame: pd.DataFrame) -> Download:
+    """One frame as a file of the page."""
+    return _download(key, name, title, _text(frame), len(frame), compress=False)
+
+
 def _text(frame: pd.DataFrame) -> str:
     """CSV in which a spreadsheet takes no text for a formula (`value_format.cell`)."""
     texts = frame.select_dtypes(exclude="number").columns

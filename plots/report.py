@@ -22,25 +22,27 @@ from aggregate.analysis.summary import Summary, SweepSummary
 from aggregate.inputs.provenance import seeds_by_origin
 from aggregate.inputs.runs import Loaded, config_letter
 from aggregate.statistics import estimates
+from aggregate.tasks.analysis import TaskAnalysis
 from aggregate.verdict.not_assessed import not_assessed
 from aggregate.verdict.number_format import number
 from aggregate.verdict.verdict import verdict
 from aggregate.verdict.words import AgentWords, sentence, words
-from plots import csv_downloads, curves, figures, flag_cards, tables
+from plots import csv_downloads, curves, figures, flag_cards, tables, task_section
 from plots.secondary_tables import secondary
 from plots.tables import Chip
 from plots.theme import COLORS, DASHES, LineStyle, line_styles
 from sweepwise.core import atomic
 from sweepwise.core.errors import AggregateError
 
+MOST_SECTIONS = 8  # tasks of imported curves that each have a section where there is one across tasks
 SCRIPTS = ("state", "data", "draw", "figure", "controls", "tables", "start")  # of the page, in their order
 
 
-def write_report(summary: Summary, out: Path) -> None:
-    """Write the report to `out` atomically. Raises `AggregateError` where that is impossible, `OutputError` for what
-    must not be replaced."""
+def write_report(summary: Summary, out: Path, across: TaskAnalysis | None = None) -> None:
+    """Write the report to `out` atomically. across: the analysis across tasks, whose section comes first. Raises
+    `AggregateError` where that is impossible, `OutputError` for what must not be replaced."""
     target = atomic.output(out, atomic.is_report)
-    html = render(summary)
+    html = render(summary, across)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         atomic.write(target, lambda part: _write(part, html))
@@ -52,7 +54,7 @@ def _write(path: Path, html: str) -> None:
     path.write_text(html, encoding="utf-8")
 
 
-def render(summary: Summary) -> str:
+def render(summary: Summary, across: TaskAnalysis | None = None) -> str:
     """The page as text. Deterministic: equal shards give equal text."""
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True,
                                      undefined=jinja2.StrictUndefined, loader=jinja2.FunctionLoader(_page))  # fmt: skip
@@ -60,12 +62,15 @@ def render(summary: Summary) -> str:
     environment.filters["with_code"] = _with_code
     environment.policies["json.dumps_kwargs"] = {"sort_keys": True, "separators": (",", ":"), "allow_nan": False}
     template = environment.get_template("report.html.j2")
-    drawn = [figures.drawn_configs(sweep) for sweep in summary.sweeps]
-    every = [[config.config_id for config in (*s.source.configs, *s.source.imported)] for s in summary.sweeps]
+    shown, left_out = shown_sweeps(summary, across)
+    drawn = [figures.drawn_configs(sweep) for sweep in shown]
+    every = [[config.config_id for config in (*s.source.configs, *s.source.imported)] for s in shown]
     styles = line_styles([[*first, *all_] for first, all_ in zip(drawn, every, strict=True)])
     script = script_of_page()
     return template.render(
-        sweeps=[_sweep(sweep, styles, index, summary.loaded) for index, sweep in enumerate(summary.sweeps, 1)],
+        sweeps=[_sweep(sweep, styles, index, summary.loaded) for index, sweep in enumerate(shown, 1)],
+        across=task_section.section(across) if across is not None else None,
+        left_out=left_out,
         css=Markup(_page("report.css")),
         script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
@@ -76,6 +81,16 @@ def render(summary: Summary) -> str:
         methods=_methods(summary.sweeps),
         provenance=_provenance(summary),
     )
+
+
+def shown_sweeps(summary: Summary, across: TaskAnalysis | None) -> tuple[list[SweepSummary], list[str]]:
+    """(sweeps with a section of their own, names of the others): of more than `MOST_SECTIONS` tasks, imported curves
+    are shown across tasks only."""
+    imports = [sweep for sweep in summary.sweeps if all(config.imported for config in sweep.source.configs)]
+    if across is None or len(imports) <= MOST_SECTIONS:
+        return list(summary.sweeps), []
+    names = {sweep.source.name for sweep in imports}
+    return [sweep for sweep in summary.sweeps if sweep.source.name not in names], sorted(names)
 
 
 def _with_code(text: str) -> Markup:

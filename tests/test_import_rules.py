@@ -90,6 +90,7 @@ LEVELS: dict[str, tuple[set[str], ...]] = {
         {"flags", "importers"},
         {"analysis"},
         {"verdict", "export"},
+        {"tasks"},
     ),
 }
 LEVEL = {
@@ -260,6 +261,7 @@ def test_the_open_modules_are_standard_library_only(repository: Path, module: st
         ("aggregate.inputs.runs", "def f():\n    import aggregate.flags.votes"),
         ("aggregate.flags.votes", "from aggregate import importers"),
         ("aggregate.verdict.verdict", "from aggregate.export import Folder"),
+        ("aggregate.verdict.verdict", "from aggregate.tasks.analysis import analyse"),
         ("aggregate.verdict.verdict", "from plots.theme import PALETTE"),
         ("aggregate.inputs.runs", "if TYPE_CHECKING:\n    from aggregate.verdict.leader import leaderboard"),
         ("tdmpc.rng", "from tdmpc.accel import kernels"),

@@ -8,35 +8,20 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
-from aggregate.importers.event_files import MARK, scalars
-from aggregate.importers.import_options import (
-    EVENTS_PATH,
-    TABLE_PATH,
-    USUAL,
-    CurveImportError,
-    ImportOptions,
-    checked_name,
-    parse_number,
-    parse_seed,
-    parse_step,
-)
-from aggregate.importers.tables import READERS, InputTable, open_table
+from aggregate.importers.event_files import MARK
+from aggregate.importers.faults import CurveImportError
+from aggregate.importers.import_options import ImportOptions
+from aggregate.importers.layouts import PREFERRED, SEARCHED, is_monitor, plain_name
+from aggregate.importers.read_runs import RunFile, event_file, metric_columns, rows_of, table_file
+from aggregate.importers.repeated_steps import CurveKey, CurveRow, split_runs
+from aggregate.importers.tables import COMPRESSED, READERS, kind_of
 from aggregate.inputs.progress import tracked
 from sweepwise.core import atomic, shard_name, shards
 from sweepwise.core.metrics import Kind
 
 _WRITERS = 16
 _NOT_SEARCHED = ".json"  # in folders of runs these files usually hold settings
-
-
-class CurveKey(NamedTuple):
-    """Identifies a curve."""
-
-    algorithm: str
-    task: str
-    seed: int
 
 
 @dataclass
@@ -51,33 +36,104 @@ class Curve:
         return max(step for _, step in self.points)
 
 
-class _Point(NamedTuple):
-    """One value of a file. x: step in the file's unit. where: place in the file, for error messages."""
+@dataclass(frozen=True)
+class Collected:
+    """curves: sorted by key. files: how each was read. notes: on files that were left out and faults that were
+    accepted. references: task -> results that count as 0 and 1, where a layout declares them. refusals: of files, where
+    the others were read all the same."""
 
-    key: CurveKey
-    metric: str
-    x: int
-    value: float
-    time: float | None
-    where: str
+    curves: list[Curve]
+    files: list[RunFile]
+    notes: list[str]
+    references: dict[str, tuple[float, float]]
+    refusals: list[str]
 
 
-def collect(paths: Sequence[Path], options: ImportOptions) -> list[Curve]:
-    """The curves of files and of the folders below `paths`, sorted by key. Raises `CurveImportError`,
-    with file and line, for anything that `options` does not describe; no value is skipped silently."""
+def collect(paths: Sequence[Path], options: ImportOptions, survey: bool = False) -> Collected:
+    """The curves of files and of the folders below `paths`. Raises `CurveImportError`, with file and line, for anything
+    that `options` and the known layouts do not describe; no value is skipped silently. survey: read what can be read,
+    and return the errors as `refusals`."""
     curves: dict[CurveKey, Curve] = {}
-    files = list(_files_in(paths))
-    for path in tracked(files, len(files), "reading files"):
-        points = _of_table(open_table(path), options, curves) if path.is_file() else _of_events(path, options, curves)
-        empty = True
-        for point in points:
-            _add(curves, point, options)
-            empty = False
-        if empty:
-            raise CurveImportError(
-                f"{path}: no value of {' or '.join(options.metrics.values())} in it; leave the file out"
-            )
-    return [curves[key] for key in sorted(curves)]
+    further: list[Curve] = []  # runs beside the first under a seed
+    read: list[RunFile] = []
+    refusals: list[str] = []
+    groups, notes = _groups(paths)
+    for group in tracked(groups, len(groups), "reading files"):
+        try:
+            read.append(table_file(group, options) if group[0].is_file() else event_file(group[0], options))
+            _add_file(read[-1], options, curves, further)
+        except CurveImportError as error:
+            if not survey:
+                raise
+            refusals.append(str(error))
+    notes += options.faults.notes + _number(curves, further)
+    every = [curves[key] for key in sorted(curves)]
+    return Collected(every, read, notes, {} if refusals else _references(read), refusals)
+
+
+def _add_file(file: RunFile, options: ImportOptions, curves: dict[CurveKey, Curve], further: list[Curve]) -> None:
+    empty = True
+    for rows in _rows_by_key(rows_of(file, options, curves)):
+        empty = False
+        first, *others = split_runs(rows, options.faults, file.runs_follow)
+        _add(curves.setdefault(first[0].key, Curve(first[0].key)), first, options)
+        for run in others:
+            further.append(Curve(run[0].key))
+            _add(further[-1], run, options)
+    if empty:
+        columns = " or ".join(metric_columns(file))
+        raise CurveImportError(f"{file.path}: no value of {columns} in it; leave the file out")
+
+
+def _rows_by_key(rows: Iterator[CurveRow]) -> Iterable[list[CurveRow]]:
+    by_key: dict[CurveKey, list[CurveRow]] = {}
+    for row in rows:
+        by_key.setdefault(row.key, []).append(row)
+    return by_key.values()
+
+
+def _add(curve: Curve, rows: Sequence[CurveRow], options: ImportOptions) -> None:
+    for row in rows:
+        for metric, value in row.values.items():
+            own = curve.points.setdefault((options.catalogue.metric(metric).kind, row.step), {})
+            if metric in own:
+                raise CurveImportError(
+                    f"{row.where}: step {row.step:,} of {row.key} stands there twice, in several files; tell seeds "
+                    "apart with --map seed=COLUMN or {seed} in --path"
+                )
+            own[metric] = value
+            if row.time is not None:
+                own["time"] = row.time
+
+
+def _number(curves: dict[CurveKey, Curve], further: Sequence[Curve]) -> list[str]:
+    """Add the further runs under seeds that are not taken; a note for each."""
+    notes = []
+    for curve in further:
+        algorithm, task, seed = curve.key
+        free = 1 + max(key.seed for key in curves if key[:2] == (algorithm, task))
+        curves[CurveKey(algorithm, task, free)] = Curve(CurveKey(algorithm, task, free), curve.points)
+        notes.append(f"{algorithm}, {task}: another run of seed {seed} is seed {free}")
+    return notes
+
+
+def _references(read: Sequence[RunFile]) -> dict[str, tuple[float, float]]:
+    """Raises `CurveImportError` where the results of a task are measured differently."""
+    columns: dict[str, tuple[str, Path]] = {}
+    references: dict[str, tuple[float, float]] = {}
+    for file in read:
+        if file.layout is None or not file.layout.references:
+            continue
+        (column,) = metric_columns(file)[:1]
+        for task in {key.task for key in file.keys}:
+            other, path = columns.setdefault(task, (column, file.path))
+            if other != column:
+                raise CurveImportError(
+                    f"{file.path}: {column} of {task}, and {other} in {path}; import them separately"
+                )
+            if column in file.layout.references:
+                references[task] = file.layout.references[column]
+    return references
 
 
 def write(curves: Sequence[Curve], folder_of: Mapping[CurveKey, Path], options: ImportOptions) -> None:
@@ -98,161 +154,58 @@ def write(curves: Sequence[Curve], folder_of: Mapping[CurveKey, Path], options: 
         list(tracked(pool.map(write_curve, curves), len(curves), "writing curves"))
 
 
-def _add(curves: dict[CurveKey, Curve], point: _Point, options: ImportOptions) -> None:
-    curve = curves.setdefault(point.key, Curve(point.key))
-    place = (options.catalogue.metric(point.metric).kind, point.x // (options.frames_per_step or 1))
-    own = curve.points.setdefault(place, {})
-    if point.metric in own:
-        who = f"{point.key.algorithm}, {point.key.task}, seed {point.key.seed}"
-        raise CurveImportError(
-            f"{point.where}: step {place[1]:,} of {who} stands there twice; tell seeds apart with --map seed=COLUMN or "
-            "{seed} in --path"
-        )
-    own[point.metric] = point.value
-    if point.time is not None:
-        own["time"] = point.time
+# --- files ----------------------------------------------------------------------------------------------
 
 
-def _files_in(paths: Sequence[Path]) -> Iterator[Path]:
-    """Table files, then folders with event files, sorted by name."""
+def _groups(paths: Sequence[Path]) -> tuple[list[list[Path]], list[str]]:
+    """(files that are read together, notes on files that were left out): table files, then folders with event files."""
+    tables, events = _files_in(paths)
+    kept: list[list[Path]] = []
+    notes: list[str] = []
+    by_folder: dict[Path, list[Path]] = {}
+    for path in tables:
+        by_folder.setdefault(path.parent, []).append(path)
+    known: set[Path] = set()  # folders of one run
+    for folder, files in by_folder.items():
+        named = {plain_name(path): path for path in files}
+        best = next((named[name] for name in PREFERRED if name in named), None)
+        monitors = [path for path in files if is_monitor(path)]
+        same = [path for path in files if best and path != best and (plain_name(path) in PREFERRED or path in monitors)]
+        notes += [f"{path}: left out, {best.name} beside it is of the same run" for path in same if best]
+        together = [] if best else monitors
+        if best or monitors:
+            known.add(folder)
+        kept += [[path] for path in files if path not in same and path not in together]
+        kept += [together] if together else []
+    notes += [f"{folder}: its event files are left out, the table beside them is of the same run"
+              for folder in events if folder in known]  # fmt: skip
+    return kept + [[folder] for folder in events if folder not in known], notes
+
+
+def _files_in(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
+    """(table files, folders with event files), sorted by name."""
     tables: dict[Path, None] = {}
     events: dict[Path, None] = {}
     searched = [suffix for suffix in READERS if suffix != _NOT_SEARCHED]
     for path in paths:
         if path.is_dir():
             below = sorted(p for p in path.rglob("*") if p.is_file() and not p.name.startswith("."))
-            tables |= dict.fromkeys(p for p in below if p.suffix.lower() in searched)
-            events |= dict.fromkeys(p.parent for p in below if MARK in p.name)
-            if not any(p.suffix.lower() in searched or MARK in p.name for p in below):
+            own = [p for p in below if kind_of(p) in searched or plain_name(p) in SEARCHED]
+            marked = [p for p in below if MARK in p.name]
+            if not own and not marked:
                 raise CurveImportError(f"{path}: holds no file of curves; {_kinds(searched)} are searched for")
+            tables |= dict.fromkeys(own)
+            events |= dict.fromkeys(p.parent for p in marked)
         elif not path.is_file():
             raise CurveImportError(f"{path}: there is no such file")
         elif MARK in path.name:
             events[path.parent] = None
-        elif path.suffix.lower() in READERS:
+        elif kind_of(path) in READERS or plain_name(path) in SEARCHED:
             tables[path] = None
         else:
             raise CurveImportError(f"{path}: a file of a kind that is not read; {_kinds(READERS)} are")
-    yield from tables
-    yield from events
+    return list(tables), list(events)
 
 
 def _kinds(suffixes: Iterable[str]) -> str:
-    return f"{', '.join(suffixes)} and event files of TensorBoard"
-
-
-# --- tables ---------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Column:
-    """A column with values. seed: the number that the * of its pattern matched, None without *."""
-
-    metric: str
-    name: str
-    seed: int | None
-
-
-def _of_table(table: InputTable, options: ImportOptions, curves: Mapping[CurveKey, Curve]) -> Iterator[_Point]:
-    index = {key: name for key, name in USUAL.items() if name in table.columns} | dict(options.index)
-    if "step" not in index:
-        raise CurveImportError(f"{table.path}: which column is the step? --map step=COLUMN; {_has(table)}")
-    for name in index.values():
-        if name not in table.columns:
-            raise CurveImportError(f"{table.path}: there is no column {name!r}; {_has(table)}")
-    values = [column for pair in options.metrics.items() for column in _columns(table, *pair)]
-    named = options.named(table.path, TABLE_PATH)
-    numbered: dict[tuple[str, str], int] = {}  # seeds given to tables that name none
-    keys = list(index)
-    for line, cells in table.rows([*index.values(), *(column.name for column in values)]):
-        where = f"{table.path}, {table.unit} {line}"
-        fields = dict(zip(keys, cells, strict=False))
-        there = [(column, value) for column, cell in zip(values, cells[len(keys) :], strict=True)
-                 if (value := parse_number(cell, f"{where}, column {column.name!r}")) is not None]  # fmt: skip
-        if not there:
-            continue
-        x = parse_step(fields["step"], f"{where}, column {index['step']!r}")
-        time = parse_number(fields.get("time"), f"{where}, column {index.get('time')!r}")
-        who = (_name("algorithm", fields, named, where), _name("task", fields, named, where))
-        seed = fields.get("seed", named.get("seed"))
-        for column, value in there:
-            if column.seed is not None:
-                own = column.seed
-            elif seed is not None:
-                own = parse_seed(seed, where)
-            else:
-                own = numbered.setdefault(who, _next_seed(curves, who))
-            yield _Point(CurveKey(*who, own), column.metric, x, value, time, where)
-
-
-def _columns(table: InputTable, metric: str, pattern: str) -> Iterator[_Column]:
-    head, star, tail = pattern.partition("*")
-    if not star or pattern in table.columns:
-        if pattern not in table.columns:
-            raise CurveImportError(f"{table.path}: there is no column {pattern!r}; {_has(table)}")
-        yield _Column(metric, pattern, None)
-        return
-    matching = [name for name in table.columns if len(name) > len(head + tail)
-                and name.startswith(head) and name.endswith(tail)]  # fmt: skip
-    if not matching:
-        raise CurveImportError(f"{table.path}: no column is like {pattern!r}; {_has(table)}")
-    for name in matching:
-        middle = name[len(head) : len(name) - len(tail)]
-        yield _Column(metric, name, parse_seed(middle, f"{table.path}, column {name!r}, the * of {pattern!r}"))
-
-
-def _has(table: InputTable) -> str:
-    shown = ", ".join(name[:40] for name in table.columns[:12])
-    return f"it has {shown}{' ...' if len(table.columns) > 12 else ''}"
-
-
-def _name(key: str, fields: Mapping[str, object], named: Mapping[str, str], where: str) -> str:
-    if key in fields:
-        return checked_name(str(fields[key]).strip(), f"{where}, column of the {key}")
-    if key not in named:
-        raise CurveImportError(f"{where}: whose {key}? --{key} NAME says it, or {{{key}}} in --path")
-    return checked_name(named[key], f"{where}, the {key} by its path; --{key} NAME gives one")
-
-
-# --- TensorBoard ----------------------------------------------------------------------------------------
-
-
-def _of_events(folder: Path, options: ImportOptions, curves: Mapping[CurveKey, Curve]) -> Iterator[_Point]:
-    """One run: the event files of a folder. Where steps go back, earlier values from that step on are dropped, as
-    TensorBoard does: the process that wrote them was lost and resumed."""
-    if options.index:
-        raise CurveImportError(f"{folder}: event files have no columns; leave {', '.join(options.index)} out of --map")
-    metric_of = {tag: metric for metric, tag in options.metrics.items()}
-    kept: dict[str, list[_Point]] = {metric: [] for metric in options.metrics}
-    tags: dict[str, None] = {}
-    key: CurveKey | None = None
-    for path in sorted(p for p in folder.iterdir() if MARK in p.name and p.is_file()):
-        for scalar in scalars(path):
-            tags[scalar.tag] = None
-            metric = metric_of.get(scalar.tag)
-            value = parse_number(scalar.value, str(path))
-            if metric is None or value is None:
-                continue
-            key = key or _key_of(folder, options, curves)
-            own = kept[metric]
-            while own and own[-1].x >= scalar.step:
-                own.pop()
-            x = parse_step(scalar.step, f"{path}, tag {scalar.tag!r}")
-            own.append(_Point(key, metric, x, value, scalar.time, f"{path}, tag {scalar.tag!r}"))
-    missing = [tag for tag in metric_of if tag not in tags]
-    if missing:
-        there = ", ".join(list(tags)[:12]) or "none"
-        raise CurveImportError(f"{folder}: no scalar is called {missing[0]!r}; it has {there}")
-    for own in kept.values():
-        yield from own
-
-
-def _key_of(folder: Path, options: ImportOptions, curves: Mapping[CurveKey, Curve]) -> CurveKey:
-    named = options.named(folder, EVENTS_PATH)
-    who = (_name("algorithm", {}, named, str(folder)), _name("task", {}, named, str(folder)))
-    return CurveKey(*who, parse_seed(named["seed"], str(folder)) if "seed" in named else _next_seed(curves, who))
-
-
-def _next_seed(curves: Mapping[CurveKey, Curve], who: tuple[str, str]) -> int:
-    """The seed of a file that names none: files of one algorithm and task are numbered."""
-    return 1 + sum(key[:2] == who for key in curves)
+    return f"{', '.join(suffixes)} (each also with {COMPRESSED}) and event files of TensorBoard"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from aggregate.importers.import_options import CurveImportError
+from aggregate.importers.faults import CurveImportError
 from sweepwise.core import atomic
 from sweepwise.core.event_files import MARK, EventFileError, Scalar, checksum, events
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sweepwise.core.errors import SweepsError
+from aggregate.importers.faults import CurveImportError, Faults
+from aggregate.importers.tables import stem_of
 from sweepwise.core.metrics import Catalogue
 
 INDEX = ("step", "seed", "task", "algorithm", "time")
@@ -27,18 +28,15 @@ _SEED = re.compile(r".*?([0-9]+)")
 _LARGEST = 2**53  # whole numbers a float holds
 
 
-class CurveImportError(SweepsError):
-    """A file or an option that cannot be used; the message is one line with the file, the place and the fix."""
-
-
 @dataclass(frozen=True)
 class ImportOptions:
     """How files are to be read.
 
     catalogue: the metrics of the agent that the curves are shown beside. index: any of `INDEX` -> column. metrics: name
-    in the catalogue -> column, where one * stands for the seed, or tag
-    of TensorBoard. path: pattern of the end of a file's path, for names that no column has. frames_per_step:
-    environment frames to an agent step; None where the files count agent steps.
+    in the catalogue -> column, where one * stands for the seed, or tag of TensorBoard; "a|b" where a file has either.
+    What neither names is taken from the layout of a file that is recognised. path: pattern of the end of a file's path,
+    for names that no column has. frames_per_step: environment frames to an agent step; None where the files count agent
+    steps. steps_per_iteration: agent steps to an iteration, for files that count these. faults: what is accepted.
     """
 
     catalogue: Catalogue
@@ -48,10 +46,15 @@ class ImportOptions:
     algorithm: str | None = None
     path: str | None = None
     frames_per_step: int | None = None
+    steps_per_iteration: int | None = None
+    faults: Faults = field(default_factory=Faults)
 
     @classmethod
-    def of(cls, pairs: Sequence[str], catalogue: Catalogue, **others: Any) -> ImportOptions:
-        """From the values of --map, such as "step=frames,eval_return=reward". Raises `CurveImportError`."""
+    def of(
+        cls, pairs: Sequence[str], catalogue: Catalogue, accept: Sequence[str] = (), **others: Any
+    ) -> ImportOptions:  # fmt: skip
+        """From the values of --map, such as "step=frames,eval_return=reward", and of --accept. Raises
+        `CurveImportError`."""
         short = _short_name(catalogue)
         metrics: dict[str, str] = {}
         index: dict[str, str] = {}
@@ -63,9 +66,7 @@ class ImportOptions:
             if name in into:
                 raise CurveImportError(f"--map gives {key} twice; keep one")
             into[name] = column
-        if not metrics:
-            raise CurveImportError(f"--map names no metric; give one, such as --map {short}=reward")
-        options = cls(catalogue=catalogue, metrics=metrics, index=index, **others)
+        options = cls(catalogue=catalogue, metrics=metrics, index=index, faults=Faults(accept), **others)
         for option, value in (("--task", options.task), ("--algorithm", options.algorithm)):
             if value is not None:
                 checked_name(value, option)
@@ -73,14 +74,24 @@ class ImportOptions:
             raise CurveImportError(f"--path {options.path!r}: none of {{algorithm}}, {{task}} and {{seed}} is in it")
         return options
 
+    @property
+    def primary(self) -> str:
+        """Name of the metric that layouts fill."""
+        return self.catalogue.primary.name
+
+    @property
+    def short(self) -> str:
+        """How messages name it in --map."""
+        return _short_name(self.catalogue)
+
     def named(self, path: Path, usual: str) -> dict[str, str]:
         """Algorithm, task and seed from the end of `path` (of a file without its suffix), by the user's pattern, or by
         `usual` if that matches. Raises `CurveImportError` where the user's pattern does not match."""
-        known, template = path.absolute().as_posix(), self.path or usual
+        known, template = path.absolute(), self.path or usual
         if path.is_file():
-            known, template = known.removesuffix(path.suffix), template.removesuffix(path.suffix)
+            known, template = stem_of(known), stem_of(Path(template)).as_posix()
         pattern = "".join(_PATTERNS.get(part) or re.escape(part) for part in _FIELD.split(template.strip("/")))
-        match = re.search(f"/{pattern}$", known)
+        match = re.search(f"/{pattern}$", known.as_posix())
         if match is None and self.path is not None:
             raise CurveImportError(
                 f"{path}: its path does not end as --path {self.path} says; of {{algorithm}}, {{task}}, {{seed}} and * "

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import json
-from collections.abc import Callable, Iterator, Sequence
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,10 +15,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from aggregate.importers.import_options import CurveImportError
+from aggregate.importers.faults import CurveImportError, Faults
 from sweepwise.core import atomic
 
 Rows = Iterator[tuple[int, Sequence[Any]]]
+COMPRESSED = ".gz"
 
 
 @dataclass(frozen=True)
@@ -29,22 +32,58 @@ class InputTable:
     rows: Callable[[Sequence[str]], Rows]
 
 
-def open_table(path: Path) -> InputTable:
-    """Raises `CurveImportError` with file and place, here or while rows are read."""
+def kind_of(path: Path) -> str:
+    """The suffix in lower case, without .gz."""
+    name = Path(path.name.lower())
+    return name.with_suffix("").suffix if name.suffix == COMPRESSED else name.suffix
+
+
+def stem_of(path: Path) -> Path:
+    """The path without its suffix, and without .gz."""
+    return path.with_suffix("").with_suffix("") if path.suffix.lower() == COMPRESSED else path.with_suffix("")
+
+
+def open_table(path: Path, faults: Faults, read: Callable[[Path, Faults], InputTable] | None = None) -> InputTable:
+    """The table of a file, by its suffix or by `read`. Raises `CurveImportError` with file and place, here or while
+    rows are read."""
     try:
-        return READERS[path.suffix.lower()](path)
+        return (read or READERS[kind_of(path)])(path, faults)
     except UnicodeDecodeError as error:
         raise CurveImportError(f"{path}: not text in UTF-8; save it so, or name another file") from error
     except OSError as error:
         raise CurveImportError(f"{path}: cannot be read: {error.strerror or error}") from error
 
 
-def _csv(path: Path) -> InputTable:
-    text = atomic.read_text(path, "utf-8-sig")
-    delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    lines = _lines(path, reader)
-    header = tuple(name.strip() for name in next(lines, (0, []))[1])
+def content(path: Path) -> bytes:
+    """The bytes of a file, unpacked where it is compressed. Raises `CurveImportError` for a damaged one."""
+    data = atomic.read_bytes(path)
+    if path.suffix.lower() != COMPRESSED:
+        return data
+    try:
+        with gzip.open(io.BytesIO(data)) as packed:
+            unpacked = packed.read(atomic.LARGEST + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise CurveImportError(f"{path}: no whole gzip file: {error}; fetch or pack it again") from error
+    if len(unpacked) > atomic.LARGEST:
+        raise CurveImportError(f"{path}: more than {atomic.LARGEST >> 20} MiB when unpacked; split it")
+    return unpacked
+
+
+def text_of(path: Path) -> str:
+    return content(path).decode("utf-8-sig")
+
+
+def read_csv(
+    path: Path, faults: Faults, *, delimiter: str = ",", skip: int = 0, ends_lines: bool = False
+) -> InputTable:
+    """skip: lines before the header. ends_lines: its writer ends every line, so that a last line without an end is
+    incomplete."""
+    text = text_of(path)
+    whole = text.endswith(("\n", "\r")) or not text
+    lines_before = "".join(text.splitlines(keepends=True)[:skip])
+    reader = csv.reader(io.StringIO(text[len(lines_before) :], newline=""), delimiter=delimiter, strict=True)
+    last = text.count("\n") + 1  # where the file does not end with a line
+    header = tuple(name.strip() for name in next(_lines(path, reader, skip), (0, []))[1])
     if not header:
         raise CurveImportError(f"{path}: empty; a first line with the names of the columns is expected")
 
@@ -53,44 +92,80 @@ def _csv(path: Path) -> InputTable:
             if header.count(name) > 1:
                 raise CurveImportError(f"{path}: two columns are called {name!r}; rename one")
         places = [header.index(name) for name in names]
+        lines = _lines(path, reader, skip, None if whole else faults)
         for line, cells in lines:
-            if len(cells) != len(header):
+            wrong = len(cells) != len(header)
+            is_last = line == last and not whole
+            if is_last and (ends_lines or len(cells) < len(header)):
+                _meet_cut(
+                    faults, path, line, f"{len(cells)} cells, the first line names {len(header)}" if wrong else ""
+                )
+                return
+            if wrong:
                 raise CurveImportError(f"{path}, line {line}: {len(cells)} cells, the first line names {len(header)}")
             yield line, [cells[place] for place in places]
 
     return InputTable(path, "line", header, rows)
 
 
-def _lines(path: Path, reader: Any) -> Iterator[tuple[int, list[str]]]:
-    """Lines that are not empty."""
+def _meet_cut(faults: Faults, path: Path, line: int, detail: str) -> None:
+    what = f"{detail}{': ' if detail else ''}the file ends in mid-line"
+    faults.meet("cut", f"{path}, line {line}", what, "ends in mid-line, left out")
+
+
+def _lines(path: Path, reader: Any, skip: int, cut: Faults | None = None) -> Iterator[tuple[int, list[str]]]:
+    """Lines that are not empty. cut: for a file that ends in mid-line."""
     try:
         for cells in reader:
             if cells:
-                yield reader.line_num, cells
+                yield skip + reader.line_num, cells
     except csv.Error as error:
-        raise CurveImportError(f"{path}, line {reader.line_num}: {error}") from error
+        if cut is None or "unexpected end of data" not in str(error):
+            raise CurveImportError(f"{path}, line {skip + reader.line_num}: {error}") from error
+        _meet_cut(cut, path, skip + reader.line_num, str(error))
 
 
-def _json(path: Path) -> InputTable:
+def parse_json(path: Path) -> Any:
+    """The content of a JSON file. Raises `CurveImportError`."""
     try:
-        content = json.loads(atomic.read_bytes(path))
+        return json.loads(content(path))
     except (ValueError, RecursionError) as error:
         raise CurveImportError(f"{path}: not a whole JSON file: {error}") from error
-    return _records(path, "row", list(enumerate(content if isinstance(content, list) else [content], 1)))
 
 
-def _json_lines(path: Path) -> InputTable:
+def _json(path: Path, faults: Faults) -> InputTable:
+    parsed = parse_json(path)
+    return records_table(path, "row", list(enumerate(parsed if isinstance(parsed, list) else [parsed], 1)))
+
+
+def read_json_lines(path: Path, faults: Faults) -> InputTable:
+    """Objects, one to a line; what is nested in them is named by a path, as in a/b."""
     records = []
-    for number, line in enumerate(atomic.read_text(path, "utf-8-sig").splitlines(), 1):
-        if line.strip():
-            try:
-                records.append((number, json.loads(line)))
-            except (ValueError, RecursionError) as error:
+    text = text_of(path)
+    lines = text.splitlines()
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            records.append((number, json.loads(line)))
+        except (ValueError, RecursionError) as error:
+            if number < len(lines) or text.endswith("\n"):
                 raise CurveImportError(f"{path}, line {number}: not JSON: {error}") from error
-    return _records(path, "line", records)
+            _meet_cut(faults, path, number, f"not JSON: {error}")
+    nested = [(number, flat(record) if isinstance(record, dict) else record) for number, record in records]
+    return records_table(path, "line", nested)
 
 
-def _records(path: Path, unit: str, records: Sequence[tuple[int, Any]]) -> InputTable:
+def flat(record: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested objects as one: {"a": {"b": 1}} -> {"a/b": 1}."""
+    out: dict[str, Any] = {}
+    for name, value in record.items():
+        out |= flat(value, f"{prefix}{name}/") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+    return out
+
+
+def records_table(path: Path, unit: str, records: Sequence[tuple[int, Any]]) -> InputTable:
+    """Objects with their numbers as a table. Raises `CurveImportError` where one is no object."""
     for number, record in records:
         if not isinstance(record, dict):
             raise CurveImportError(f"{path}, {unit} {number}: an object is expected, with a value per column")
@@ -103,10 +178,10 @@ def _records(path: Path, unit: str, records: Sequence[tuple[int, Any]]) -> Input
     return InputTable(path, unit, columns, rows)
 
 
-def _parquet(path: Path) -> InputTable:
+def _parquet(path: Path, faults: Faults) -> InputTable:
     try:
         atomic.check_plain(path)
-        file = pq.ParquetFile(path)
+        file = pq.ParquetFile(io.BytesIO(content(path)) if path.suffix.lower() == COMPRESSED else path)
         columns = tuple(file.schema_arrow.names)
     except pa.ArrowException as error:
         raise CurveImportError(f"{path}: no Parquet file: {str(error).splitlines()[0]}") from error
@@ -129,6 +204,11 @@ def _parquet(path: Path) -> InputTable:
     return InputTable(path, "row", columns, rows)
 
 
-READERS: dict[str, Callable[[Path], InputTable]] = {
-    ".csv": _csv, ".tsv": _csv, ".json": _json, ".jsonl": _json_lines, ".ndjson": _json_lines, ".parquet": _parquet,
+def _tsv(path: Path, faults: Faults) -> InputTable:
+    return read_csv(path, faults, delimiter="\t")
+
+
+READERS: dict[str, Callable[[Path, Faults], InputTable]] = {
+    ".csv": read_csv, ".tsv": _tsv, ".json": _json, ".jsonl": read_json_lines, ".ndjson": read_json_lines,
+    ".parquet": _parquet,
 }  # fmt: skip

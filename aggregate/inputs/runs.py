@@ -50,7 +50,8 @@ class RunSource:
 class ConfigSource:
     """A configuration in a sweep; `label` and `factors` hold the hyperparameters that vary in that sweep.
 
-    imported: name of the import that its curves come from, "" for runs of this project.
+    imported: name of the import that its curves come from, "" for runs of this project. reference: the results that
+    count as 0 and 1 across tasks, where its files declare them.
     """
 
     config_id: str
@@ -61,6 +62,7 @@ class ConfigSource:
     total_steps: int
     runs: tuple[RunSource, ...]
     imported: str = ""
+    reference: tuple[float, float] | None = None
 
     @property
     def name(self) -> str:

@@ -8,20 +8,48 @@ from typing import Any
 import click
 
 from jobs.cli.group import Globals, say
-from jobs.cli.options import report_problems
+from jobs.cli.options import report_problems, warn
+from jobs.results.results_folder import ResultsFolder
 from sweepwise.core.errors import JobsError
+
+# As in `aggregate.importers.faults`, which a command's help must not load.
+ACCEPTED = ("cut", "repeated", "two-runs", "resumed", "spread")
+MOST_NOTES = 20
+
+
+def _tell_notes(notes: list[str], most: int) -> None:
+    for note in notes[:most]:
+        warn(note)
+    if len(notes) > most:
+        warn(f"and {len(notes) - most} more")
+
+
+def _dry_run(store: ResultsFolder, files: tuple[Path, ...], maps: tuple[str, ...], options: dict[str, Any]) -> None:
+    """Print what is recognised. Raises `JobsError` where files would be refused."""
+    from jobs.reports import imported_curves
+    from jobs.terminal import tables
+
+    collected, _ = imported_curves.read(store, files, maps, survey=True, **options)
+    if collected.files:
+        tables.console().print(tables.recognised_table(collected))
+    _tell_notes(collected.notes, MOST_NOTES)
+    _tell_notes([f"refused: {text}" for text in collected.refusals], MOST_NOTES)
+    if collected.refusals:
+        raise JobsError(f"{len(collected.refusals)} of the files would be refused; nothing was written")
 
 
 @click.command("import")
 @click.argument("files", nargs=-1, metavar="[FILE]...", type=click.Path(path_type=Path))
 @click.option("--name", metavar="NAME", help="What `aggregate` is to call them; what had that name is replaced.")
+@click.option("--dry-run", is_flag=True, help="Say what is recognised and how it would be read; write nothing.")
 @click.option(
     "--map",
     "maps",
     multiple=True,
     metavar="NAME=COLUMN,...",
-    help="Which column is what: step, seed, task, algorithm, time, eval_return or another metric. A * in a column's "
-    "name stands for the seed. For event files of TensorBoard: metric=tag.",
+    help="Which column is what: step, seed, task, algorithm, time, eval_return or another metric; recognised layouts "
+    "need none. A * in a column's name stands for the seed, a|b for either column. For event files of TensorBoard: "
+    "metric=tag.",
 )
 @click.option("--path", metavar="PATTERN",
               help="How a path ends, as in {algorithm}/{task}.csv, of {algorithm}, {task}, {seed} and *.")  # fmt: skip
@@ -29,14 +57,21 @@ from sweepwise.core.errors import JobsError
 @click.option("--algorithm", metavar="NAME", help="The algorithm of all files.")
 @click.option("--frames-per-step", type=click.IntRange(min=1), metavar="N",
               help="The files count environment frames, N to an agent step; agent steps otherwise.")  # fmt: skip
+@click.option("--steps-per-iteration", type=click.IntRange(min=1), metavar="N",
+              help="Agent steps to an iteration, for files that count iterations.")  # fmt: skip
+@click.option("--accept", multiple=True, metavar="FAULT", type=click.Choice(ACCEPTED),
+              help="Go on with a fault that is refused otherwise: an incomplete last line (cut), identical lines "
+              "(repeated), two-runs under one seed, what a resumed run logged twice, a chart's means (spread). May be "
+              "repeated.")  # fmt: skip
 @click.pass_obj
 def import_command(
     state: Globals, files: tuple[Path, ...], name: str | None, maps: tuple[str, ...], path: str | None,
-    task: str | None, algorithm: str | None, frames_per_step: int | None,
+    task: str | None, algorithm: str | None, frames_per_step: int | None, steps_per_iteration: int | None,
+    accept: tuple[str, ...], dry_run: bool,
 ) -> None:  # fmt: skip
     """Take learning curves from FILEs, or all below folders: CSV, TSV, JSON, JSON lines, Parquet, TensorBoard.
 
-    Without FILE, list what was imported.
+    Layouts that other tools leave are recognised (docs/imports.md). Without FILE, list what was imported.
     """
     from jobs.reports import imported_curves
     from jobs.terminal import tables
@@ -47,7 +82,7 @@ def import_command(
         report_problems(store)
         if name is not None or maps or not imports:
             raise JobsError("no FILE to import: `sweeps import FILE... --name NAME --map step=step,eval_return=reward`")
-    elif name is None:
+    elif name is None and not dry_run:
         raise JobsError("give the curves a name: --name published")
     else:
         options: dict[str, Any] = {
@@ -55,8 +90,17 @@ def import_command(
             "task": task,
             "algorithm": algorithm,
             "frames_per_step": frames_per_step,
+            "steps_per_iteration": steps_per_iteration,
+            "accept": accept,
         }
-        imports = [imported_curves.take(store, name, files, maps, **options)]
+        if dry_run or name is None:
+            _dry_run(store, files, maps, options)
+            return
+        record, notes = imported_curves.take(store, name, files, maps, **options)
+        _tell_notes(notes, MOST_NOTES)
+        imports = [record]
     tables.console().print(tables.imports_table(imports))
     if name is not None:
         say(f"`sweeps aggregate SWEEP {name}` sets them beside a sweep of their task")
+        if len({config.task for config in imports[0].configs}) > 1:
+            say(f"`sweeps aggregate {name}` judges them across tasks")

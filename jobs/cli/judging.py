@@ -150,15 +150,22 @@ def _evaluate_sweep(
     type=click.Choice(["csv", "parquet", "json"]),
     help="Write the numbers too, a file per level beside the report: report-runs.csv and so on; may be repeated.",
 )
+@click.option(
+    "--references",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="YAML, a line per task: its results that count as 0 and 1 across tasks, as in walker-walk: [25, 960].",
+)
 @watch_options
 @click.pass_obj
 def aggregate_command(
-    state: Globals, sweeps: tuple[str, ...], out: Path, formats: tuple[str, ...], watch: bool, every: float
+    state: Globals, sweeps: tuple[str, ...], out: Path, formats: tuple[str, ...], references: Path | None, watch: bool,
+    every: float,
 ) -> None:  # fmt: skip
     """Judge the submitted sweeps, or SWEEPS, write the report and say its verdict.
 
     Imported curves stand beside the sweep of their task; where SWEEPS are imports only, NAME or NAME.TASK, these are
-    judged by themselves.
+    judged by themselves. Several tasks are judged together first.
     """
     from jobs.reports import report
     from jobs.terminal import tables
@@ -166,16 +173,15 @@ def aggregate_command(
     store = state.store()
     report.check_out(out)
     if watch:
-        summary = report.keep_reporting(store, sweeps, out, formats, every, say, warn)
+        judged = report.keep_reporting(store, sweeps, out, formats, every, say, warn, references=references)
         report_problems(store)
     else:
         sources = report.sources(store, sweeps, warn)
         report_problems(store)
-        summary = report.report(sources, out, formats, say, warn)
+        judged = report.report(sources, out, formats, say, warn, references)
     console = tables.console()
-    for sweep in summary.sweeps:
-        for line in tables.verdict_lines(sweep, console.width):
-            console.print(line)
+    for line in tables.judged_lines(judged, console.width):
+        console.print(line)
 
 
 @click.command("compare")

@@ -25,14 +25,28 @@ from sweepwise.core.agent import AgentDescription
 from sweepwise.core.errors import JobsError, near
 
 if TYPE_CHECKING:
-    from aggregate.importers import Curve
+    from aggregate.importers import Collected, ImportOptions
     from aggregate.inputs.runs import ConfigSource, SweepSource
+
+
+def read(
+    store: ResultsFolder, paths: Sequence[Path], maps: Sequence[str], survey: bool = False, **options: Any
+) -> tuple[Collected, ImportOptions]:  # fmt: skip
+    """The curves of files, and how they were read; nothing is written. survey: see `aggregate.importers.collect`.
+    options: see `aggregate.importers.ImportOptions.of`. Raises `JobsError` if a file or an option is invalid."""
+    from aggregate import importers
+
+    try:
+        import_options = importers.ImportOptions.of(maps, _agent(store).catalogue, **options)
+        return importers.collect(paths, import_options, survey), import_options
+    except importers.CurveImportError as error:
+        raise JobsError(str(error)) from error
 
 
 def take(
     store: ResultsFolder, name: str, paths: Sequence[Path], maps: Sequence[str], **options: Any
-) -> Import:  # fmt: skip
-    """Import files under `name`, replacing an earlier import. options: see `aggregate.importers.ImportOptions`.
+) -> tuple[Import, list[str]]:  # fmt: skip
+    """(record, notes) of the import of files under `name`, which replaces an earlier one. options: see `read`.
 
     Raises `JobsError` if a file or an option is invalid; the results folder is then unchanged.
     """
@@ -41,13 +55,10 @@ def take(
     store.import_path(name)  # raises for an illegal name before any file is read
     if name in store.sweep_names():
         raise JobsError(f"name {name!r}: a sweep of {store.root} has it; choose another")
-    try:
-        import_options = importers.ImportOptions.of(maps, _agent(store).catalogue, **options)
-        curves = importers.collect(paths, import_options)
-    except importers.CurveImportError as error:
-        raise JobsError(str(error)) from error
+    collected, import_options = read(store, paths, maps, **options)
+    curves = collected.curves
     record = Import(name, uuid.uuid4().hex[:16], [str(path) for path in paths], import_options.frames_per_step,
-                  _configs(name, curves), time.time())  # fmt: skip
+                  _configs(name, collected), time.time())  # fmt: skip
     folders = {
         curve.key: store.imported_folder(
             name, record.data, RunRef(_hash_config_id(name, *curve.key[:2]), curve.key.seed)
@@ -61,7 +72,7 @@ def take(
             store.write_import(record)
         finally:
             store.tidy_import(name)
-    return record
+    return record, collected.notes
 
 
 def _agent(store: ResultsFolder) -> AgentDescription:
@@ -75,13 +86,14 @@ def _hash_config_id(name: str, algorithm: str, task: str) -> str:
     return hashlib.sha256(json.dumps([name, algorithm, task]).encode()).hexdigest()[:10]
 
 
-def _configs(name: str, curves: Sequence[Curve]) -> list[ImportedConfig]:
+def _configs(name: str, collected: Collected) -> list[ImportedConfig]:
     configs = []
-    for (algorithm, task), group in itertools.groupby(curves, key=lambda curve: curve.key[:2]):
+    for (algorithm, task), group in itertools.groupby(collected.curves, key=lambda curve: curve.key[:2]):
         task_curves = list(group)
         seeds = [curve.key.seed for curve in task_curves]
         last = max(curve.last_step for curve in task_curves)
-        configs.append(ImportedConfig(_hash_config_id(name, algorithm, task), algorithm, task, seeds, last))
+        reference = list(collected.references.get(task, ()))
+        configs.append(ImportedConfig(_hash_config_id(name, algorithm, task), algorithm, task, seeds, last, reference))
     return configs
 
 
@@ -191,6 +203,7 @@ def _config_source(store: ResultsFolder, record: Import, config: ImportedConfig,
             for run in runs
         ),
         imported=record.name,
+        reference=(config.reference[0], config.reference[1]) if len(config.reference) == 2 else None,
     )
 
 

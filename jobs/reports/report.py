@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from jobs.reports import imported_curves
 from jobs.results.results_folder import ResultsFolder
@@ -18,6 +18,8 @@ from sweepwise.core.errors import JobsError
 if TYPE_CHECKING:
     from aggregate.analysis.summary import Summary
     from aggregate.inputs.runs import SweepSource
+    from aggregate.tasks.analysis import TaskAnalysis
+    from aggregate.tasks.references import Reference
 
 Tell = Callable[[str], None]
 
@@ -30,26 +32,59 @@ def sources(store: ResultsFolder, names: Sequence[str], warn: Tell) -> list[Swee
     return sweep_sources
 
 
-def report(sweep_sources: Sequence[SweepSource], out: Path, formats: Sequence[str], tell: Tell, warn: Tell) -> Summary:
-    """Summarise, and write the report and the data frames beside it; prints each path and the warnings."""
+class Judged(NamedTuple):
+    """What the report shows. across: None where there are not several tasks. shown: names of the sweeps that have a
+    section of their own."""
+
+    summary: Summary
+    across: TaskAnalysis | None
+    shown: list[str]
+
+
+def report(
+    sweep_sources: Sequence[SweepSource], out: Path, formats: Sequence[str], tell: Tell, warn: Tell,
+    references: Path | None = None,
+) -> Judged:  # fmt: skip
+    """Summarise, and write the report and the data frames beside it; prints each path and the warnings. references: a
+    YAML file, see `aggregate.tasks.references`."""
     from aggregate.analysis.summary import summarise
     from aggregate.export import frames
-    from plots.report import write_report
+    from aggregate.tasks.from_sweeps import across_tasks
+    from plots.report import shown_sweeps, write_report
 
+    declared = _references(references)
     summary = summarise(sweep_sources)
     for line in summary.loaded.warnings:
         warn(line)
-    write_report(summary, out)
+    across = across_tasks(summary, declared, f"--references {references}")
+    write_report(summary, out, across)
     tell(f"wrote {out.absolute()}")
     for path in frames.write(frames.frames(summary), out, formats) if formats else ():
         tell(f"wrote {path.absolute()}")
-    return summary
+    return Judged(summary, across, [sweep.source.name for sweep in shown_sweeps(summary, across)[0]])
+
+
+def _references(path: Path | None) -> dict[str, Reference]:
+    """Raises `JobsError`, or `AggregateError` for what is no reference."""
+    import yaml
+
+    from aggregate.tasks.references import parse_references
+
+    if path is None:
+        return {}
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise JobsError(f"--references {path}: {error.strerror}; name a YAML file") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise JobsError(f"--references {path}: no YAML: {' '.join(str(error).split())}") from error
+    return parse_references(content, f"--references {path}")
 
 
 def keep_reporting(
     store: ResultsFolder, names: Sequence[str], out: Path, formats: Sequence[str], every: float, tell: Tell, warn: Tell,
-    sleep: Callable[[float], None] = time.sleep,
-) -> Summary:  # fmt: skip
+    sleep: Callable[[float], None] = time.sleep, references: Path | None = None,
+) -> Judged:  # fmt: skip
     """`report` every `every` seconds until no run is active; waits for the first logged metrics."""
     from sweepwise.core.errors import AggregateError
 
@@ -65,7 +100,7 @@ def keep_reporting(
         states = Counter(run.state for sweep in sweep_sources for config in sweep.configs for run in config.runs)
         active = any(state in ACTIVE for state in states)
         try:
-            summary = report(sweep_sources, out, formats, lambda line: None, warn_once)
+            judged = report(sweep_sources, out, formats, lambda line: None, warn_once, references)
         except AggregateError as error:
             if not active:
                 raise
@@ -75,7 +110,7 @@ def keep_reporting(
         states_text = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
         tell(f"{time.strftime('%H:%M:%S')} {outcome} ({states_text})")
         if not active:
-            return summary
+            return judged
         sleep(every)
 
 

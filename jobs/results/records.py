@@ -382,13 +382,15 @@ class Worker:
 
 @dataclass(frozen=True)
 class ImportedConfig:
-    """An algorithm on a task, from imported files. last_step: the furthest step that any seed reached."""
+    """An algorithm on a task, from imported files. last_step: the furthest step that any seed reached. reference: the
+    results that count as 0 and 1 across tasks, where the files declare them."""
 
     config_id: str
     algorithm: str
     task: str
     seeds: list[int]
     last_step: int
+    reference: list[float] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

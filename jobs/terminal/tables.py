@@ -28,10 +28,14 @@ from sweepwise.core.value_format import format_value, shown
 
 if TYPE_CHECKING:
     from aggregate.analysis.summary import SweepSummary
+    from aggregate.importers import Collected
+    from aggregate.importers.read_runs import RunFile
     from aggregate.verdict.compare_two import Comparison
+    from aggregate.verdict.verdict import Verdict
     from aggregate.verdict.words import AgentWords
     from jobs.doctor.checks import CheckResult
     from jobs.reports.compare import Side
+    from jobs.reports.report import Judged
     from jobs.runs.usage import Report
     from jobs.submit.submit import PlannedRun
 
@@ -348,6 +352,24 @@ def imports_table(imports: Sequence[Import]) -> Table:
     return result
 
 
+def recognised_table(collected: Collected) -> Table:
+    """One row per layout and map of the files that were read."""
+    result = table(
+        "layout", "files", "map", "steps are", "algorithms", "tasks", "curves", right=("files", "tasks", "curves")
+    )
+    groups: dict[tuple[str, str, str], list[RunFile]] = {}
+    for file in collected.files:
+        metrics = {name: "|".join(column.name for column in columns) for name, columns in file.metrics.items()}
+        pairs = ",".join(f"{key}={column}" for key, column in (file.index | metrics).items())
+        groups.setdefault((file.layout.name if file.layout else "by --map", pairs, file.counts), []).append(file)
+    for (layout, pairs, unit), files in groups.items():
+        keys = set().union(*(file.keys for file in files))
+        algorithms = ", ".join(sorted({key.algorithm for key in keys}))
+        tasks = len({key.task for key in keys})
+        result.add_row(Text(layout), str(len(files)), Text(pairs), unit, Text(algorithms), str(tasks), str(len(keys)))
+    return result
+
+
 def _format_range(counts: Sequence[int]) -> str:
     low, high = min(counts), max(counts)
     return f"{low:,}" if low == high else f"{low:,} to {high:,}"
@@ -358,13 +380,26 @@ def _format_range(counts: Sequence[int]) -> str:
 _MARKS = {"answered": ("\u2713", "green"), "answered in part": ("~", "yellow"), "not answered": ("?", "dim")}
 
 
-def verdict_lines(sweep: SweepSummary, width: int) -> Iterator[Text]:
-    """The headline, answers and points of the verdict, as at the top of the report."""
+def judged_lines(judged: Judged, width: int) -> Iterator[Text]:
+    """The verdict across tasks, then those of the sweeps that the report shows one by one."""
+    from aggregate.tasks import task_verdict
     from aggregate.verdict.verdict import verdict
 
-    sweep_verdict = verdict(sweep)
+    if judged.across is not None:
+        yield from verdict_lines("Across tasks", task_verdict.verdict(judged.across), width)
+    for sweep in judged.summary.sweeps:
+        if sweep.source.name in judged.shown:
+            yield from verdict_lines(sweep.source.name, verdict(sweep), width)
+    if others := [sweep.source.name for sweep in judged.summary.sweeps if sweep.source.name not in judged.shown]:
+        text = f"{len(others)} tasks are not judged one by one here: sweeps aggregate {others[0]} judges one by itself"
+        yield Text()
+        yield from _wrap_lines(text, width)
+
+
+def verdict_lines(name: str, sweep_verdict: Verdict, width: int) -> Iterator[Text]:
+    """The headline, answers and points of a verdict, as at the top of the report."""
     yield Text()
-    yield from _wrap_lines(f"{sweep.source.name}: {sweep_verdict.headline}", width, style="bold")
+    yield from _wrap_lines(f"{name}: {sweep_verdict.headline}", width, style="bold")
     for answer in sweep_verdict.answers:
         mark, style = _MARKS[answer.state]
         yield from _wrap_lines(f"{mark} {answer.question}", width, style=style)

@@ -32,7 +32,7 @@ function follow(sweeps) {
 
 function start() {
   if (!("DecompressionStream" in window)) return; // an old browser: the page without scripts is whole
-  const sweeps = [...document.querySelectorAll("article")].map((article) => new Sweep(article));
+  const sweeps = [...document.querySelectorAll("article:not(.tasks)")].map((article) => new Sweep(article));
   for (const sweep of sweeps) {
     sweep.controls = new Controls(sweep);
     sweep.figures.forEach(savable);

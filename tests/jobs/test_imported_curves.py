@@ -172,8 +172,8 @@ def test_what_is_imported_is_listed_and_nobody_elses(tmp_path: Path, sweeps: Cal
 
 
 def test_importing_again_replaces_whole(tmp_path: Path, store: ResultsFolder) -> None:
-    first = imported_curves.take(store, "x", [publish(tmp_path / "one", {"A": 100, "B": 100})], MAP[1:])
-    second = imported_curves.take(store, "x", [publish(tmp_path / "two", {"B": 200})], MAP[1:])
+    first, _ = imported_curves.take(store, "x", [publish(tmp_path / "one", {"A": 100, "B": 100})], MAP[1:])
+    second, _ = imported_curves.take(store, "x", [publish(tmp_path / "two", {"B": 200})], MAP[1:])
     assert store.read_import("x") == second
     assert {config.algorithm for config in second.configs} == {"B"}
     assert second.configs[0].config_id == first.configs[1].config_id  # the same curve, wherever it was imported from
@@ -184,7 +184,7 @@ def test_a_faulty_file_or_a_full_disk_leaves_what_was_there(
     tmp_path: Path, store: ResultsFolder, monkeypatch: pytest.MonkeyPatch, sweeps: Callable[..., Result]
 ) -> None:
     good = publish(tmp_path / "pub", {"A": 100})
-    before = imported_curves.take(store, "x", [good], MAP[1:])
+    before, _ = imported_curves.take(store, "x", [good], MAP[1:])
     (good / "A" / "walker-walk.csv").write_text("step,reward,seed\n1,2,3\n1,nope,3\n")
     told = sweeps("import", good, "--name", "x", *MAP, code=1).stderr
     assert "walker-walk.csv, line 3, column 'reward': 'nope' is no number" in told
@@ -209,7 +209,7 @@ def test_a_faulty_file_or_a_full_disk_leaves_what_was_there(
 
 
 def test_a_foreign_record_is_a_problem_and_no_crash(tmp_path: Path, store: ResultsFolder) -> None:
-    made = imported_curves.take(store, "x", [publish(tmp_path / "pub", {"A": 100})], MAP[1:])
+    made, _ = imported_curves.take(store, "x", [publish(tmp_path / "pub", {"A": 100})], MAP[1:])
     path = store.import_path("x")
     path.write_text(path.read_text().replace(made.data, "../../../etc"))
     assert store.read_import("x") is None
@@ -230,3 +230,27 @@ def test_a_hundred_tasks_of_four_algorithms(
         ["all", name, "100", "2", "200", "50"] for name in ("DreamerV3", "SAC", "TDMPC", "TDMPC2")
     ]
     assert told.splitlines()[-1] == "`sweeps aggregate SWEEP all` sets them beside a sweep of their task"
+
+
+def test_a_dry_run_says_what_is_recognised_and_refused_and_writes_nothing(
+    sweeps: Callable[..., Result], tmp_path: Path
+) -> None:
+    publish(tmp_path / "pub", {"TDMPC2": 900, "SAC": 300})
+    said = sweeps("import", tmp_path / "pub", "--dry-run", "--frames-per-step", 2).output
+    assert "TD-MPC2 results" in said
+    assert "environment frames, 2 to a step" in said
+    assert not (tmp_path / "results").exists()
+    (tmp_path / "pub" / "SAC" / "broken.csv").write_text("step,reward,seed\n0,x,1\n")
+    words = ["--results", tmp_path / "results", "import", tmp_path / "pub", "--dry-run", "--frames-per-step", 2]
+    result = CliRunner().invoke(cli, list(map(str, words)))
+    assert result.exit_code != 0
+    assert "line 2, column 'reward': 'x' is no number" in result.stderr
+    assert "Error: 1 of the files would be refused; nothing was written" in result.stderr
+    assert "TD-MPC2 results" in result.stdout
+
+
+def test_the_command_offers_the_faults_that_an_import_knows() -> None:
+    from aggregate.importers import KINDS
+    from jobs.cli.imports import ACCEPTED
+
+    assert tuple(KINDS) == ACCEPTED

@@ -1,0 +1,1 @@
+"""Analysis across tasks: normalised scores of algorithms on several tasks, their aggregates and comparisons."""

@@ -1,0 +1,143 @@
+"""The analysis across tasks in sentences."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from aggregate.tasks.analysis import BEHIND, TaskAnalysis
+from aggregate.verdict.number_format import estimate, probability, signed
+from aggregate.verdict.verdict import Verdict
+
+MOST_NAMED = 5  # tasks or algorithms that a sentence names
+FEW_TASKS = 10  # below these the measured coverage is lower where runs collapse
+CAUTION = "Benchmarks are no random sample of tasks"
+
+
+def verdict(found: TaskAnalysis) -> Verdict:
+    """The verdict on the mean normalised score. Its headline names the best algorithm and what holds against it."""
+    points = [
+        ("Other algorithms", _others(found)),
+        ("Single tasks", _single_tasks(found)),
+        ("Tasks like these", _similar(found)),
+        ("Missing", _missing(found)),
+        ("Precision", _precision(found)),
+    ]
+    return Verdict(_headline(found), (), tuple(point for point in points if point[1]))
+
+
+def _headline(found: TaskAnalysis) -> str:
+    if found.pairs.empty:
+        return "No two algorithms have results of the same tasks with a reference, so nothing can be compared."
+    if not found.common:
+        return f"No task has results of all {len(found.algorithms)} algorithms: only pairs are compared."
+    best, count = found.algorithms[0], len(found.common)
+    own = found.aggregates[(found.aggregates["algorithm"] == best) & (found.aggregates["name"] == "mean")].iloc[0]
+    mean = estimate(own["estimate"], own["low"], own["high"])
+    rivals = [line for line in found.pairs.to_dict("records") if line["a"] == best]
+    above = [line["b"] for line in rivals if line["distinct"] and line["difference"] < 0]  # on more tasks than `count`
+    equal = [line["b"] for line in rivals if not line["distinct"]]
+    others = "each of the others" if len(rivals) > 1 else rivals[0]["b"]
+    texts = [f"On these {count} tasks {best} has the highest mean normalised score, {mean}"]
+    if equal:
+        texts.append(f"{_listed(equal)} cannot be told from it")
+    if above:
+        texts.append(f"{_listed(above)} {'are' if len(above) > 1 else 'is'} better on the tasks that both have")
+    claim = "; ".join(texts) if len(texts) > 1 else f"{texts[0]}: better than {others}"
+    return f"{claim}. {_other_way(rivals[0])}."
+
+
+def _other_way(second: Mapping[str, Any]) -> str:
+    """On how many tasks the second best is ahead of the best."""
+    if not second["behind"]:
+        return f"{second['b']} is ahead on no task"
+    clear = f"on {second['clear_behind']} of them" if second["clear_behind"] else "on none of them"
+    return f"{second['b']} is ahead on {second['behind']} of {second['tasks']} tasks, {clear} beyond chance"
+
+
+def _others(found: TaskAnalysis) -> str:
+    """Every algorithm against the best."""
+    if found.pairs.empty:
+        return ""
+    best = found.algorithms[0]
+    texts = []
+    for line in found.pairs[found.pairs["a"] == best].to_dict("records"):
+        text = signed({"estimate": line["difference"], "ci_low": line["low"], "ci_high": line["high"]})
+        p = f", {probability(line['p'])}" if math.isfinite(line["p"]) else ", without any spread"
+        texts.append(f"{best} \N{MINUS SIGN} {line['b']}: {text}{p}, on {line['tasks']} tasks")
+    pairs = len(found.pairs)
+    by = f" p values are corrected by Holm over {pairs} pairs." if pairs > 1 else ""
+    return f"{_cut(texts, '; ')}.{by}" if texts else ""
+
+
+def _single_tasks(found: TaskAnalysis) -> str:
+    """The tasks where it goes the other way."""
+    if found.pairs.empty:
+        return ""
+    best = found.algorithms[0]
+    worse = found.by_task[(found.by_task["a"] == best) & (found.by_task["relation"] == BEHIND)]
+    texts = [f"{name} is better than {best} on {_cut(own.sort_values('difference')['task'], ', ')}"
+             for name, own in worse.groupby("b", sort=False)]  # fmt: skip
+    rule = "5 % of such findings over the tasks of a pair are expected to be false."
+    if not texts:
+        return f"No algorithm is better than {best} on a single task beyond chance; {rule}"
+    return f"{'; '.join(texts)}. {rule}"
+
+
+def _similar(found: TaskAnalysis) -> str:
+    """The claim beyond these tasks, about the best and the second."""
+    own = found.pairs[found.pairs["a"] == found.algorithms[0]] if found.algorithms else found.pairs
+    if own.empty or not math.isfinite(own.iloc[0]["similar_p"]):
+        return ""
+    line = own.iloc[0]
+    text = signed({"estimate": line["similar"], "ci_low": line["similar_low"], "ci_high": line["similar_high"]})
+    p = probability(line["similar_p"])
+    return (
+        f"If these tasks were drawn at random, {line['a']} \N{MINUS SIGN} {line['b']} would be {text}, {p}. {CAUTION}."
+    )
+
+
+def _missing(found: TaskAnalysis) -> str:
+    texts = []
+    frame = found.missing
+    unknown = list(frame.loc[frame["reason"] == "no reference", "task"])
+    if unknown:
+        plural = "have" if len(unknown) > 1 else "has"
+        texts.append(f"{_cut(unknown, ', ')} {plural} no reference and enter{'' if len(unknown) > 1 else 's'} nothing: "
+                     "--references FILE names the results that count as 0 and 1")  # fmt: skip
+    for (name, reason), own in frame[frame["algorithm"] != ""].groupby(["algorithm", "reason"], sort=False):
+        tasks = _cut(own["task"], ", ")
+        if reason == "no runs":
+            texts.append(f"{name} has no runs of {tasks}")
+        elif str(reason).startswith("a single run"):
+            texts.append(f"{name} has a single run of {tasks}, whose spread is taken from its other tasks")
+        else:
+            texts.append(f"{int(own['runs'].sum())} runs of {name} have no result ({reason}): {tasks}")
+    left_out = len(found.tasks) - len(found.common)
+    if texts and left_out and found.common:
+        texts.append(f"aggregates are over the {len(found.common)} tasks of which all algorithms have results")
+    return f"{'; '.join(texts)}." if texts else ""
+
+
+def _precision(found: TaskAnalysis) -> str:
+    if not 0 < len(found.common) < FEW_TASKS:
+        return ""
+    return (
+        f"With fewer than {FEW_TASKS} tasks intervals hold their 95 % only where seeds are near-normal; docs/tasks.md "
+        "has the shares that were measured otherwise."
+    )
+
+
+def _listed(names: Sequence[str]) -> str:
+    return (
+        _cut(names, ", ") if len(names) > MOST_NAMED or len(names) < 2 else f"{', '.join(names[:-1])} and {names[-1]}"
+    )
+
+
+def _cut(names: Iterable[str] | pd.Series, between: str) -> str:
+    every = list(names)
+    more = f"{between}and {len(every) - MOST_NAMED} more" if len(every) > MOST_NAMED else ""
+    return between.join(every[:MOST_NAMED]) + more

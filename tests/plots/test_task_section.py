@@ -1,0 +1,153 @@
+"""The section across tasks of the report: first on the page, complete, folded sections of single tasks below it."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import gzip
+import io
+import re
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import pandas as pd
+import pytest
+from click.testing import CliRunner, Result
+
+from aggregate.analysis.summary import Summary, summarise
+from aggregate.tasks.analysis import TaskAnalysis
+from aggregate.tasks.from_sweeps import across_tasks
+from aggregate.tasks.references import Reference
+from jobs.cli import cli
+from jobs.reports import imported_curves
+from jobs.results.results_folder import ResultsFolder
+from plots import report
+from sweepwise.core.errors import AggregateError
+
+TASKS = ("walker-run", "walker-walk", "mw-task-3")  # sac lacks the first, dreamerv3 has a fourth run of the last
+ACCEPT = ("two-runs", "repeated")
+
+
+@pytest.fixture(scope="module")
+def published_curves(load_script: Callable[[str], ModuleType]) -> ModuleType:
+    return load_script("tests/plots/published_curves.py")
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory, published_curves: ModuleType) -> ResultsFolder:
+    folder = tmp_path_factory.mktemp("published")
+    results = ResultsFolder(folder / "r")
+    files = published_curves.publish(folder / "results", TASKS)
+    imported_curves.take(results, "published", [files], (), frames_per_step=2, accept=ACCEPT)
+    return results
+
+
+@pytest.fixture(scope="module")
+def judged(store: ResultsFolder) -> tuple[Summary, TaskAnalysis]:
+    summary = summarise(imported_curves.sources(store, [])[0])
+    across = across_tasks(summary, {})
+    assert across is not None
+    return summary, across
+
+
+@pytest.fixture(scope="module")
+def page(judged: tuple[Summary, TaskAnalysis]) -> str:
+    return report.render(*judged)
+
+
+def test_every_run_of_the_published_folder_is_imported(tmp_path: Path, published_curves: ModuleType) -> None:
+    folder = published_curves.publish(tmp_path / "results")
+    results = ResultsFolder(tmp_path / "r")
+    collected, _ = imported_curves.read(results, [folder], (), survey=True, frames_per_step=2)
+    assert len(collected.refusals) == len(published_curves.TWO_RUNS) + len(published_curves.REPEATED)
+    collected, _ = imported_curves.read(results, [folder], (), frames_per_step=2, accept=ACCEPT)
+    assert len({curve.key.task for curve in collected.curves}) == 104
+    assert len(collected.curves) == published_curves.runs()
+    assert len(collected.references) == 65
+    assert len(collected.notes) == 2 * len(published_curves.TWO_RUNS) + len(published_curves.REPEATED)
+
+
+def test_the_section_comes_first_and_single_tasks_are_folded(page: str) -> None:
+    assert page.index('id="tasks"') < page.index('<details class="single"') < page.index('id="sweep-1"')
+    assert page.count('<details class="single"') == 3
+    assert re.search(r"On these 2 tasks \w+ has the highest mean normalised score", page)
+    assert "sac has no runs of walker-run" in page
+    assert page.count("<figcaption>walker-") == 2
+
+
+def test_of_many_tasks_imported_curves_have_no_section_of_their_own(
+    judged: tuple[Summary, TaskAnalysis], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report, "MOST_SECTIONS", 2)
+    page = report.render(*judged)
+    assert 'id="sweep-1"' not in page
+    assert "3 tasks have no section of their own here. `sweeps aggregate published.mw-task-3`" in page
+    assert report.shown_sweeps(*judged) == ([], [f"published.{task}" for task in sorted(TASKS)])
+
+
+def test_the_numbers_can_be_downloaded(
+    page: str, judged: tuple[Summary, TaskAnalysis], published_curves: ModuleType
+) -> None:
+    for key in ("runs", "pairs", "by_task", "profiles", "references"):
+        kind, data = re.findall(rf'id="tasks-{key}-csv"[^>]*href="data:([^;]*)[^,]*,([^"]*)"', page)[0]
+        text = base64.b64decode(data)
+        frame = pd.read_csv(io.BytesIO(gzip.decompress(text) if "gzip" in kind else text))
+        if key == "runs":
+            expected = (11 * published_curves.SEEDS) + 1  # no sac on walker-run; one further run
+            assert len(frame) == expected == len(judged[1].runs)
+        if key == "references":
+            assert frame.set_index("task")["one"].to_dict() == {"walker-run": 1000, "walker-walk": 1000, "mw-task-3": 1}
+
+
+def test_names_are_escaped(judged: tuple[Summary, TaskAnalysis], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report, "MOST_SECTIONS", 0)
+    summary, across = judged
+    frames = {name: getattr(across, name) for name in ("cells", "task_curves", "by_task")}
+    renamed = {name: frame.assign(task=frame["task"].replace("walker-walk", "<i>x")) for name, frame in frames.items()}
+    tasks = tuple("<i>x" if task == "walker-walk" else task for task in across.tasks)
+    page = report.render(summary, dataclasses.replace(across, tasks=tasks, **renamed))
+    assert "<i>x" not in page
+    assert "&lt;i&gt;x" in page
+
+
+def test_declared_references_replace_known_ones(judged: tuple[Summary, TaskAnalysis]) -> None:
+    summary, across = judged
+    other = across_tasks(summary, {"walker-*": Reference(0, 500)})
+    assert other is not None
+    one, two = (found.runs.set_index(["algorithm", "task", "seed"])["score"] for found in (across, other))
+    ratio = (two / one)[one > 0].groupby("task").mean()
+    assert ratio.to_dict() == pytest.approx({"walker-run": 2, "walker-walk": 2, "mw-task-3": 1})
+    with pytest.raises(AggregateError, match=r"refs: there is no task 'walker-wlak'; did you mean walker-walk"):
+        across_tasks(summary, {"walker-wlak": Reference(0, 1)}, "refs")
+
+
+def test_one_task_has_no_section_across_tasks(store: ResultsFolder) -> None:
+    assert across_tasks(summarise(imported_curves.sources(store, ["published.walker-walk"])[0]), {}) is None
+
+
+@pytest.fixture
+def sweeps(store: ResultsFolder, tmp_path: Path) -> Callable[..., Result]:
+    def invoke(*words: object) -> Result:
+        return CliRunner().invoke(cli, ["--results", str(store.root), *map(str, words)])
+
+    return invoke
+
+
+def test_the_command_says_the_verdict_across_tasks_and_not_those_of_many_tasks(
+    sweeps: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report, "MOST_SECTIONS", 0)
+    references = tmp_path / "refs.yaml"
+    references.write_text("walker-walk: [0, 900]\n'mw-*': [0, 1]\n")
+    out = tmp_path / "x.html"
+    said = sweeps("aggregate", "published", "--out", out, "--references", references)
+    assert said.exit_code == 0
+    assert "Across tasks: On these 2 tasks" in said.output
+    assert "3 tasks are not judged one by one here: sweeps aggregate published.mw-task-3 judges one" in said.output
+    assert "published.mw-task-3: " not in said.output
+    references.write_text("walker-walk: [0\n")
+    broken = sweeps("aggregate", "published", "--out", out, "--references", references)
+    assert broken.exit_code == 1
+    assert broken.stderr.count("\n") == 1
+    assert "no YAML" in broken.stderr
