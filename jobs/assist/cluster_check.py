@@ -71,12 +71,12 @@ def _cost(target: Target) -> str:
         return f"a job of {target.backend} that runs the program once"
     memory = f", {profile.mem_gb:g} GB" if profile.mem_gb else ""
     gpus = f", {profile.gpus} {'GPU' if profile.gpus == 1 else 'GPUs'}" if profile.gpus else ""
+    what = f"{profile.cpus} {'core' if profile.cpus == 1 else 'cores'}{memory}{gpus} (profile {profile.name})"
+    if profile.time_min is None:
+        return f"one job without a time limit, with {what}"
     hours = profile.time_min / 60
     most = f"{profile.gpus * hours:.2g} GPU-hours" if profile.gpus else f"{profile.cpus * hours:.2g} core-hours"
-    return (
-        f"one job of at most {profile.time_min} min with {profile.cpus} {'core' if profile.cpus == 1 else 'cores'}"
-        f"{memory}{gpus} (profile {profile.name}), at most {most}"
-    )
+    return f"one job of at most {profile.time_min} min with {what}, at most {most}"
 
 
 @contextlib.contextmanager

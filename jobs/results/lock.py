@@ -21,6 +21,7 @@ from jobs import process
 from jobs.results.records import Worker
 from jobs.results.results_folder import ResultsFolder
 from sweepwise.core.errors import JobsError
+from sweepwise.core.value_format import shown
 
 SILENT_S = 45.0
 RENEW_S = 10.0
@@ -90,7 +91,7 @@ def alone(store: ResultsFolder, wait_s: float = _WAIT_S) -> Iterator[Lock]:
 
 def _holder(store: ResultsFolder) -> str:
     holder = store.newest_lock()[1]
-    return process.printable(f"process {holder.pid} on {holder.host}") if holder else "another process"
+    return shown(f"process {holder.pid} on {holder.host}") if holder else "another process"
 
 
 class _Observer:

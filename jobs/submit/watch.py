@@ -12,7 +12,6 @@ from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextC
 from rich.text import Text
 
 from jobs.backends import registry
-from jobs.process import printable
 from jobs.results.attempts import RunRef
 from jobs.results.results_folder import ResultsFolder
 from jobs.results.run_state import ACTIVE, State, ending
@@ -20,6 +19,7 @@ from jobs.runs import canary, logs
 from jobs.runs.status import RunStatus, load_statuses, sweeps
 from jobs.submit.submit import PlannedRun
 from jobs.terminal.tables import counts_text, duration, format_last, state_text, status_tables
+from sweepwise.core.value_format import shown
 
 _WATCH_S = 5.0
 _LOG_S = 1.0
@@ -52,7 +52,7 @@ def _waited_for(runs: Iterable[RunStatus]) -> list[str]:
     """What the waiting runs wait for according to their backend, each reason once."""
     tasks = (run.said for run in runs if run.said is not None and run.said.word in ("pending", "stuck"))
     reasons = dict.fromkeys((task.word, task.reason) for task in tasks if task.reason)
-    return [f"waiting, {word}: {printable(reason)}" for word, reason in reasons]
+    return [f"waiting, {word}: {shown(reason)}" for word, reason in reasons]
 
 
 def watch_status(store: ResultsFolder, names: Sequence[str], by_run: bool, console: Console) -> None:

@@ -15,7 +15,6 @@ from rich.text import Text
 from jobs.planning.decisions import inherited
 from jobs.planning.expand import ExpandedSweep
 from jobs.planning.plan import Plan
-from jobs.process import printable
 from jobs.results.agents import RETURN
 from jobs.results.records import Import
 from jobs.results.results_folder import ResultsFolder
@@ -279,7 +278,7 @@ def _failure_lines(sweep: SweepStatus) -> Iterable[Text]:
 def waiting_lines(runs: Iterable[RunStatus]) -> Iterator[Text]:
     """What runs wait for that do not start by themselves, or wait for more than their turn."""
     for state, reason, count in waiting(runs):
-        yield Text.assemble(state_text(state, count), f": {printable(reason)}")
+        yield Text.assemble(state_text(state, count), f": {shown(reason)}")
 
 
 def usage_table(reports: Sequence[Report]) -> Table:

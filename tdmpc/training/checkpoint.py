@@ -169,7 +169,7 @@ def _weights(path: Path) -> dict[str, Any]:
         if content["format"] != FORMAT:
             raise NoWeights(f"{path} has format {content['format']}, this program reads {FORMAT}: train it anew")
         weights = content.get("weights")
-        if not _is_weights(weights):
+        if weights is None or not _is_weights(weights):
             raise NoWeights(f"{path} holds no weights; {fix}")
         if content.get("sha256", _checksum(weights)) != _checksum(weights):  # earlier versions wrote none
             raise NoWeights(f"{path} was changed since it was written: its checksum differs; {fix}")

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from jobs import process
 from jobs.backends.base import Task, TaskKey
 from jobs.backends.formats import task_list
 from jobs.backends.slurm import commands, programs, squeue
 from jobs.results.results_folder import ResultsFolder
 from sweepwise.core.errors import JobsError
+from sweepwise.core.value_format import shown
 
 _SCANCEL_TIMEOUT_S = 60.0
 
@@ -61,6 +61,6 @@ def _scancel(jobs: Mapping[Owner, Sequence[str]]) -> None:
         command = ["scancel", f"--name={name}", f"--user={user}", *task_list(members)]
         code, _, errors = programs.run(command, _SCANCEL_TIMEOUT_S)
         if code != 0:
-            reason = process.printable(" ".join(errors.split())) or "no reason given"
+            reason = shown(" ".join(errors.split())) or "no reason given"
             before = f"{position} of {len(jobs)} arrays were cancelled" if position else "nothing was cancelled"
             raise JobsError(f"scancel failed, {before}; try again later: {reason}")

@@ -14,6 +14,7 @@ from jobs.backends import formats
 from jobs.backends.base import NoResponse
 from jobs.backends.slurm import programs, squeue
 from sweepwise.core.errors import JobsError
+from sweepwise.core.value_format import shown
 
 ARRAY_SIZE = 1001  # Slurm's default of MaxArraySize; an index is below it
 _SBATCH_TIMEOUT_S = 120
@@ -48,7 +49,7 @@ def sbatch(script: Path, after: Sequence[str], environment: Mapping[str, str] | 
     code, _, errors = programs.run(command, _SBATCH_TIMEOUT_S, environment)
     if code == 0:
         return
-    lines = [process.printable(line.strip()) for line in errors.splitlines() if line.strip()]
+    lines = [shown(line.strip()) for line in errors.splitlines() if line.strip()]
     own_lines = [line for line in lines if line.startswith("sbatch: error")] or lines or ["no reason given"]
     if code is None or any(word in line for word in _UNSURE for line in own_lines):
         raise NoResponse(f"no answer from sbatch: {own_lines[-1]}")
@@ -66,7 +67,7 @@ def find(job_name: str, since: float) -> str | None:
     command = ["squeue", "--noheader", "--states=all", f"--name={job_name}", "--format=%F|%u|%j"]
     code, output, errors = programs.run(command)
     if code != 0:
-        raise NoResponse(f"no answer from squeue: {process.printable(' '.join(errors.split()))}")
+        raise NoResponse(f"no answer from squeue: {shown(' '.join(errors.split()))}")
     if job_id := _id_in(output, job_name):
         return job_id
     begin = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(since - _CLOCK_SKEW_S))
@@ -93,7 +94,7 @@ def release(jobs: Sequence[str]) -> bool:
     held = {row.job for row in listed or () if row.is_held}
     wanted = {task for job in jobs for task in formats.task_ids(job)}
     if listed is None or held & wanted or {job.partition("_")[0] for job in held} & wanted:
-        reason = process.printable(" ".join(errors.split()))
+        reason = shown(" ".join(errors.split()))
         raise NoResponse(f"Slurm did not release {', '.join(jobs)}: {reason or 'no reason given'}")
     return False
 
@@ -110,8 +111,8 @@ def exclude(jobs: Sequence[str], nodes: Sequence[str]) -> bool:
     partition would be left. Raises `NoResponse` if Slurm does not change one."""
     if not jobs:
         return True
-    shown = programs.run_quietly(["scontrol", "show", "job", "--oneliner", jobs[0]]) or ""
-    fields = dict(word.partition("=")[::2] for word in shown.split())
+    described = programs.run_quietly(["scontrol", "show", "job", "--oneliner", jobs[0]]) or ""
+    fields = dict(word.partition("=")[::2] for word in described.split())
     before = fields.get("ExcNodeList", "(null)")
     excluded = ",".join([*([before] if before != "(null)" else []), *nodes])
     listing = programs.run_quietly(["sinfo", "--noheader", "--Node", "--format=%N|%R"]) or ""
@@ -122,7 +123,7 @@ def exclude(jobs: Sequence[str], nodes: Sequence[str]) -> bool:
     for job in formats.task_list(jobs):
         code, _, errors = programs.run(["scontrol", "update", f"JobId={job}", f"ExcNodeList={excluded}"])
         if code != 0:
-            reason = process.printable(" ".join(errors.split()))
+            reason = shown(" ".join(errors.split()))
             raise NoResponse(f"Slurm did not keep {job} off {', '.join(nodes)}: {reason}")
     return True
 

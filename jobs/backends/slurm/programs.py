@@ -13,6 +13,7 @@ from collections.abc import Mapping
 
 from jobs import process
 from sweepwise.core.errors import JobsError
+from sweepwise.core.value_format import shown
 
 TIMEOUT_VARIABLE = "SWEEPS_SLURM_TIMEOUT"
 TIMEOUT_S = 20.0
@@ -69,6 +70,6 @@ def _note_dropped() -> None:
     names = sorted(filter(is_dropped, os.environ))
     if names:
         print(
-            f"ignored for Slurm's programs: {process.printable(', '.join(names))}; a profile says what jobs ask for",
+            f"ignored for Slurm's programs: {shown(', '.join(names))}; a profile says what jobs ask for",
             file=sys.stderr,
         )
