@@ -16,7 +16,9 @@ import pandas as pd
 from scipy import stats
 
 from aggregate import flags
+from aggregate.analysis.configuration_comparison import TRADE_OFF, is_trade_off
 from aggregate.analysis.factor_contrasts import TIMES, Axis, axes
+from aggregate.analysis.run_outcomes import Outcomes, outcomes_of
 from aggregate.inputs.runs import SweepSource
 from aggregate.statistics import estimates
 from sweepwise.core.metrics import RESULTS, Catalogue
@@ -39,10 +41,11 @@ class Effects:
     returns and interactions: outcome (one of `OUTCOMES`), factor, low, high (the levels), levels, runs, estimate
     with ci_low and ci_high (uncorrected), sd of the seeds, p_raw, detectable (true effect found in 80 % of cases),
     needed (seeds a configuration at which one as large as the estimate would be), p (Holm within the outcome),
-    distinct. diagnostics: the same on every metric's mean over the last quarter, p with the false-discovery rate
-    over all of them. odds: flag, factor, low, high, raised and judged runs at both levels, odds ratio with
-    interval, p_raw, p (false-discovery rate). diagnostic_pairs, odds_pairs: the same of interactions; odds is then the
-    ratio of two odds ratios; raised and judged runs are those at two opposite corners.
+    distinct. relation, of returns: `TRADE_OFF` where the level of the better result has more unstable seeds, which is
+    then not distinct; else "". diagnostics: the same on every metric's mean over the last quarter, p with the
+    false-discovery rate over all of them. odds: flag, factor, low, high, raised and judged runs at both levels, odds
+    ratio with interval, p_raw, p (false-discovery rate). diagnostic_pairs, odds_pairs: the same of interactions; odds
+    is then the ratio of two odds ratios; raised and judged runs are those at two opposite corners.
     """
 
     returns: pd.DataFrame
@@ -54,14 +57,15 @@ class Effects:
 
 
 def effects(sweep: SweepSource, scores: pd.DataFrame, diagnostics: pd.DataFrame, findings: pd.DataFrame) -> Effects:
-    """scores and diagnostics: one line per run with `config_id`; findings: `flags.judge`."""
+    """scores: `run_outcomes.with_outcomes`. diagnostics: one line per run with `config_id`. findings: `flags.judge`."""
     main, pairs = map(_Weights, axes(sweep))
     metrics = [name for name in diagnostics if name in sweep.agent.catalogue.metrics]
     raised, analyses = _flag_counts(sweep, findings), sweep.interim_analyses
     odds = pd.DataFrame(_odds(main, raised), columns=_ODDS)
     odds_pairs = pd.DataFrame(_odds_interactions(main.contrasts, raised), columns=_ODDS)
+    returns = _with_corrected_p(_table(sweep, main, scores, OUTCOMES), lambda p: estimates.holm(analyses(p)))
     return Effects(
-        returns=_with_corrected_p(_table(sweep, main, scores, OUTCOMES), lambda p: estimates.holm(analyses(p))),
+        returns=_with_relation(returns, main.contrasts, scores, sweep),
         interactions=_with_corrected_p(_table(sweep, pairs, scores, OUTCOMES), lambda p: estimates.holm(analyses(p))),
         diagnostics=_with_corrected_p(
             _table(sweep, main, diagnostics, metrics), estimates.false_discovery, by_outcome=False
@@ -254,3 +258,24 @@ def _with_corrected_p(
     else:
         p = pd.Series(correct(raw.to_numpy()), index=table.index)
     return table.assign(p=p, distinct=p < estimates.ALPHA)
+
+
+def _with_relation(table: pd.DataFrame, main: Sequence[Axis], scores: pd.DataFrame, sweep: SweepSource) -> pd.DataFrame:
+    """With `relation`, by the seeds of the configurations that a line compares at its two levels."""
+    known = outcomes_of(scores, [config.config_id for config in sweep.configs])
+    started = np.array([outcomes.starts > 0 for outcomes in known])
+    relations = []
+    for line in table.to_dict("records"):
+        relation = ""
+        if line["distinct"] and line["outcome"] in OF_PRIMARY:
+            axis = next(a for a in main if a.factor == line["factor"] and {line["low"], line["high"]} <= set(a.names))
+            compared = axis.weights(started) != 0
+            low, high = (
+                Outcomes(*map(sum, zip(*itertools.compress(known, compared & axis.at(line[end])), strict=True)))
+                for end in ("low", "high")
+            )
+            rises = sweep.agent.catalogue.sign * line["estimate"] > 0
+            relation = TRADE_OFF if is_trade_off(*((high, low) if rises else (low, high))) else ""
+        relations.append(relation)
+    table = table.assign(relation=pd.Series(relations, index=table.index, dtype=object))
+    return table.assign(distinct=table["distinct"] & (table["relation"] == ""))

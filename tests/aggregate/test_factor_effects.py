@@ -12,8 +12,10 @@ import pytest
 from scipy.stats import norm
 
 from aggregate import flags
+from aggregate.analysis.configuration_comparison import TRADE_OFF
 from aggregate.analysis.factor_contrasts import axes
 from aggregate.analysis.factor_effects import effects, last_quarter
+from aggregate.analysis.run_outcomes import COLLAPSED, FINISHED
 from aggregate.inputs.runs import ConfigSource, RunSource, SweepSource
 from tdmpc.description import DESCRIPTION
 
@@ -30,7 +32,7 @@ def sweep_of(*settings: dict[str, Any]) -> SweepSource:
 def runs_of(**means: float) -> pd.DataFrame:
     lines = [(name, i, mean + off) for name, mean in means.items() for i, off in enumerate(NOISE, 1)]
     return pd.DataFrame(lines, columns=["config_id", "seed", "final_primary"]).assign(
-        auc_primary=np.nan, fall_primary=np.nan, final_policy=np.nan
+        auc_primary=np.nan, fall_primary=np.nan, final_policy=np.nan, outcome=FINISHED
     )
 
 
@@ -62,6 +64,20 @@ def test_main_effects_and_interaction_of_two_by_two() -> None:
     assert main["num_q"]["ci_high"] - 7 == pytest.approx(2.306 * np.sqrt(1 / 3), abs=1e-3)
     assert (main["num_q"]["runs"], main["num_q"]["sd"]) == (12, 1.0)
     assert by_factor(result.interactions)["num_q × reduce"]["estimate"] == pytest.approx(20 - 4 - 10 + 0)
+
+
+@pytest.mark.parametrize("fallen", [(), ("c1",), ("c0",), ("c0", "c1"), ("c1", "c1", "c0"), ("c2",)])
+def test_an_effect_towards_more_unstable_seeds_is_a_trade_off(fallen: tuple[str, ...]) -> None:
+    """c2 has another b and no partner, so its seeds do not count."""
+    sweep = sweep_of({"a": 1, "b": 1}, {"a": 2, "b": 1}, {"a": 2, "b": 2})
+    runs = runs_of(c0=0.0, c1=100.0, c2=0.0)
+    for config in set(fallen):
+        own = runs.index[runs["config_id"] == config]
+        runs.loc[own[: fallen.count(config)], "outcome"] = COLLAPSED
+    line = by_factor(effects(sweep, runs, NO_DIAGNOSTICS, NO_FINDINGS).returns)["a"]
+    trade_off = fallen.count("c1") > fallen.count("c0")
+    assert line["p"] < 0.05
+    assert (line["relation"], line["distinct"]) == (TRADE_OFF if trade_off else "", not trade_off)
 
 
 def test_only_configurations_that_differ_in_nothing_else_are_compared() -> None:
