@@ -335,8 +335,9 @@ def scontrol(state: dict[str, Any], arguments: list[str]) -> str:
         names = ((name, grace) for name, grace in (("low", 0), ("high", 120)))
         return "".join(f"PartitionName={name} AllowGroups=ALL GraceTime={grace} Hidden=NO\n" for name, grace in names)
     if verb == "show" and words[:2] == ["job", "--oneliner"]:
+        of_array = {t["index"]: f"ArrayTaskId={t['index']} " for t in state["tasks"] if t["index"] is not None}
         shown = (
-            f"JobId={t['job']} ArrayTaskId={t['index']} Restarts={t['restarts']} Partition={t['partition']} "
+            f"JobId={t['job']} {of_array.get(t['index'], '')}Restarts={t['restarts']} Partition={t['partition']} "
             f"ExcNodeList={t['exclude'] or '(null)'}"
             for t in chosen(state["tasks"], words[2])
         )

@@ -152,6 +152,21 @@ def test_an_error_of_sbatch_is_no_second_job(run: Any, slurm: FakeSlurm, store: 
     check(store, slurm)
 
 
+def test_a_job_that_squeue_does_not_list_yet_is_not_submitted_twice(
+    run: Any, slurm: FakeSlurm, store: ResultsFolder
+) -> None:
+    """A site's squeue that answers from a cache, and a controller that does not answer it."""
+    slurm.accounting(False)
+    slurm.fault("squeue", "before")
+    slurm.answer("squeue", "")
+    assert "squeue does not list it; the next `sweeps submit`" in run("submit", "q", code=1).stderr
+    assert len({task["job"] for task in slurm.tasks()}) == 1
+    with slurm.open() as state:
+        state["answers"].clear()
+    assert "it is complete now" in run("status").stderr
+    check(store, slurm)
+
+
 def test_a_silent_controller_leaves_the_submission_open(run: Any, slurm: FakeSlurm, store: ResultsFolder) -> None:
     slurm.fault("sbatch", "before", times=3)
     result = run("submit", "q", code=1)

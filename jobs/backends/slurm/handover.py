@@ -6,6 +6,7 @@ still be known to Slurm, so its unique name is looked up before it is submitted 
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -135,9 +136,9 @@ def _submit_chunk(store: ResultsFolder, submission: Submission, position: int, m
             if may_exist and (job_id := commands.find(chunk.job_name, submission.time)):
                 return job_id
             commands.sbatch(script, after, submission.options.get("slurm_environment"))
-            if job_id := commands.find(chunk.job_name, submission.time):
-                return job_id
-            raise NoResponse(f"sbatch took job {chunk.job_name} and squeue does not list it")
+            return _listed(chunk, submission.time)
+        except NotListed:
+            raise  # to submit it again would make two of it
         except JobsError as error:
             may_exist = True
             if not isinstance(error, NoResponse):
@@ -149,6 +150,22 @@ def _submit_chunk(store: ResultsFolder, submission: Submission, position: int, m
                 raise
         time.sleep(pause)
     raise AssertionError("the last try returns or raises")
+
+
+class NotListed(NoResponse):
+    """sbatch took a job, and squeue does not list it."""
+
+
+def _listed(chunk: Chunk, since: float) -> str:
+    """The id under which squeue lists a chunk that sbatch took; a site's squeue may answer from a cache. Raises
+    `NotListed`."""
+    for pause in (*_PAUSES_S, None):
+        with contextlib.suppress(NoResponse):
+            if job_id := commands.find(chunk.job_name, since):
+                return job_id
+        if pause is not None:
+            time.sleep(pause)
+    raise NotListed(f"sbatch took job {chunk.job_name}, and squeue does not list it")
 
 
 # --- interrupted hand-overs ---------------------------------------------------------------------------------

@@ -7,13 +7,12 @@ hold that appears while the controller goes on is the user's.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from jobs import process
 from jobs.backends.base import NoResponse
-from jobs.backends.formats import task_list
+from jobs.backends.formats import task_ids, task_list
 from jobs.backends.slurm import commands, programs
 from jobs.backends.slurm.reasons import RELEASED_AGAIN, USERS_HOLD
 from jobs.backends.slurm.squeue import HELD_BY_USER, LAUNCH_FAILED
@@ -21,7 +20,6 @@ from jobs.results.records import Chunk, QueueSnapshot, Submission
 from jobs.results.results_folder import ResultsFolder
 
 MOST_LAUNCHES = 3  # of a job that could not be started; then it stays held
-_RESTARTS = re.compile(r"\bRestarts=(\d+)")
 
 Expected = Callable[[Chunk, int | None], bool]
 Entries = dict[str, list[str]]  # job -> [state, reason, node], as in `QueueSnapshot`
@@ -76,10 +74,11 @@ def _held(store: ResultsFolder, submission: Submission, chunk: Chunk, answer: Qu
 def _mended(submission: Submission, held: Entries, before: Entries, controller: str) -> Entries:
     """New entries of the `held` jobs: released, or left as they are."""
     entries: Entries = {}
+    restarts = _restarts(job for job, entry in held.items() if entry[1] == LAUNCH_FAILED)
     ready = []
     for job, (state, reason, node) in held.items():
         if reason == LAUNCH_FAILED:
-            ready += [job] if _restarts(job) <= MOST_LAUNCHES else []
+            ready += [job] if restarts.get(job, MOST_LAUNCHES + 1) <= MOST_LAUNCHES else []
         elif submission.exported or before.get(job, ["", "", ""])[1] == USERS_HOLD:
             entries[job] = [state, USERS_HOLD, node]
         elif controller in ("", submission.controller):
@@ -95,7 +94,16 @@ def _mended(submission: Submission, held: Entries, before: Entries, controller: 
     return entries
 
 
-def _restarts(job: str) -> int:
-    """How often `job` was queued again; more than allowed if Slurm does not say."""
-    match = _RESTARTS.search(programs.run_quietly(["scontrol", "show", "job", "--oneliner", job]) or "")
-    return int(match[1]) if match else MOST_LAUNCHES + 1
+def _restarts(jobs: Iterable[str]) -> dict[str, int]:
+    """How often each of `jobs` was queued again, as far as Slurm says."""
+    restarts: dict[str, int] = {}
+    for array in dict.fromkeys(job.partition("_")[0] for job in jobs):
+        shown = programs.run_quietly(["scontrol", "show", "job", "--oneliner", array]) or ""
+        for line in shown.splitlines():
+            fields = dict(word.partition("=")[::2] for word in line.split())
+            indices = fields.get("ArrayTaskId", "").partition("%")[0]
+            count = fields.get("Restarts", "")
+            if count.isdecimal():
+                tasks = task_ids(f"{array}_[{indices}]") if indices else [array]
+                restarts.update(dict.fromkeys(tasks, int(count)))
+    return restarts
