@@ -168,7 +168,7 @@ def _weights(path: Path) -> dict[str, Any]:
             raise NoWeights(f"{path} is no snapshot of this program; {fix}")
         if content["format"] != FORMAT:
             raise NoWeights(f"{path} has format {content['format']}, this program reads {FORMAT}: train it anew")
-        weights = content.get("weights")
+        weights = typing.cast(dict[str, Any], content.get("weights"))
         if not _is_weights(weights):
             raise NoWeights(f"{path} holds no weights; {fix}")
         if content.get("sha256", _checksum(weights)) != _checksum(weights):  # earlier versions wrote none
@@ -176,7 +176,7 @@ def _weights(path: Path) -> dict[str, Any]:
     except _UNREADABLE as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise NoWeights(f"{path} cannot be read: {reason}; {fix}") from error
-    return typing.cast(dict[str, Any], weights)
+    return weights
 
 
 def _is_weights(weights: object) -> bool:
