@@ -74,13 +74,18 @@ def logs_command(state: Globals, run: str, follow: bool, lines: int) -> None:
     for path in logs.of_run(store, ref, run_status.submission, run_status.task):
         text = logs.last_lines(path, lines, position)
         say(f"==> {path} <==", err=True)
-        say(text, nl=False)
+        _say_log(text)
     if not position and not follow:
         raise JobsError(f"run {run} has no log yet: {run_status.state.state} {run_status.state.reason}".rstrip())
     if follow:
         from jobs.submit import watch
 
-        watch.follow_log(store, ref, position, lambda text: say(text, nl=False))
+        watch.follow_log(store, ref, position, _say_log)
+
+
+def _say_log(text: str) -> None:
+    """A progress bar that is drawn over itself stands on lines of its own."""
+    say(text.replace("\r\n", "\n").replace("\r", "\n"), nl=False)
 
 
 @click.command("usage")
