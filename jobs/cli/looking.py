@@ -87,7 +87,7 @@ def logs_command(state: Globals, run: str, follow: bool, lines: int, evaluation:
     if follow:
         from jobs.submit import watch
 
-        watch.follow_log(shown[-1], ref, position, lambda text: say(text, nl=False))
+        watch.follow_log(shown[-1], ref, position, _say_log)
 
 
 def _show_end_of_log(store: ResultsFolder, ref: RunRef, lines: int, position: logs.Position, *, required: bool) -> None:
@@ -101,9 +101,14 @@ def _show_end_of_log(store: ResultsFolder, ref: RunRef, lines: int, position: lo
     for path in logs.of_run(store, ref, run_status.submission, run_status.task):
         text = logs.last_lines(path, lines, position)
         say(f"==> {path} <==", err=True)
-        say(text, nl=False)
+        _say_log(text)
     if not position and required:
         raise JobsError(f"run {ref} has no log yet: {run_status.state.state} {run_status.state.reason}".rstrip())
+
+
+def _say_log(text: str) -> None:
+    """A progress bar that is drawn over itself stands on lines of its own."""
+    say(text.replace("\r\n", "\n").replace("\r", "\n"), nl=False)
 
 
 @click.command("usage")

@@ -27,7 +27,8 @@ _LONGEST_PART = 255  # bytes of a part of a path
 
 def files_of(source: AgentSource, plan_folder: Path) -> list[Path]:
     """Relative paths of the code, sorted: all of the plan's folder if the agent lies there, since it may import its
-    neighbours; else only its own top-level module. In a Git repository, what Git tracks (`git add`) only.
+    neighbours; else only its own top-level module. Where Git tracks files (`git add`), these only, and nothing that it
+    ignores.
 
     Raises `JobsError` for more than `MAX_FILES` files or `MAX_BYTES` bytes, and for an agent that Git does not track.
     """
@@ -36,8 +37,8 @@ def files_of(source: AgentSource, plan_folder: Path) -> list[Path]:
     else:
         paths = list(_walk(source.folder if source.folder == plan_folder.resolve() else source.code))
     known = tracked(source.folder)
-    own = (path.relative_to(source.folder) for path in paths)
-    chosen = sorted(path for path in own if known is None or path in known)
+    own = {path.relative_to(source.folder) for path in paths}
+    chosen = sorted(own & known if known is not None else own - _ignored(source.folder))
     if source.code.is_file() and source.code.relative_to(source.folder) not in chosen:
         raise JobsError(f"{source.code}: Git does not track it, and only tracked files are copied; `git add` it")
     size = sum((source.folder / path).stat().st_size for path in chosen)
@@ -60,7 +61,7 @@ def program_files(source: ProgramSource) -> list[Path]:
         chosen = set(known)
     else:
         paths = (path for path in _walk(source.folder, any_suffix=True) if path.suffix.lower() not in RESULTS)
-        chosen = {path.relative_to(source.folder) for path in paths}
+        chosen = {path.relative_to(source.folder) for path in paths} - _ignored(source.folder)
     for pattern in source.include:
         included = {path.relative_to(source.folder) for path in source.folder.glob(pattern) if path.is_file()}
         if not included:
@@ -101,6 +102,13 @@ def tracked(folder: Path) -> set[Path] | None:
     """Relative paths of the files that Git tracks in a folder; None where it tracks none, as outside a repository."""
     text = process.run_quietly(["git", "-C", str(folder), "ls-files", "-z"])
     return {Path(name) for name in text.split("\0") if name} if text else None
+
+
+def _ignored(folder: Path) -> set[Path]:
+    """Relative paths of the files that Git ignores; none outside a repository."""
+    options = ["--others", "--ignored", "--exclude-standard", "-z"]
+    text = process.run_quietly(["git", "-C", str(folder), "ls-files", *options])
+    return {Path(name) for name in (text or "").split("\0") if name}
 
 
 def left_out(folder: Path, inside: Sequence[str] = (".",)) -> list[str]:

@@ -14,7 +14,6 @@ import json
 import pickle
 import re
 import sys
-import typing
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -176,7 +175,7 @@ def _weights(path: Path) -> dict[str, Any]:
     except _UNREADABLE as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise NoWeights(f"{path} cannot be read: {reason}; {fix}") from error
-    return typing.cast(dict[str, Any], weights)
+    return weights
 
 
 def _is_weights(weights: object) -> bool:

@@ -127,6 +127,18 @@ def test_the_copy_holds_what_may_be_imported_and_nothing_else(store: ResultsFold
         store.agents.check_copy(code)
 
 
+def test_once_git_tracks_files_only_these_are_copied(source: AgentSource) -> None:
+    folder = source.folder
+    (folder / "draft.py").touch()
+    for words in (["init", "-q"], ["add", "helper.py"]):
+        subprocess.run(["git", "-C", str(folder), *words], check=True)
+    with pytest.raises(JobsError, match=r"mine.py: Git does not track it, .*; `git add` it"):
+        agent_code.files_of(source, folder)
+    subprocess.run(["git", "-C", str(folder), "add", "mine.py"], check=True)
+    assert [path.as_posix() for path in agent_code.files_of(source, folder)] == ["helper.py", "mine.py"]
+    assert agent_code.left_out(folder) == ["draft.py"]
+
+
 def test_too_much_code_is_refused(source: AgentSource, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(agent_code, "MAX_FILES", 1)
     with pytest.raises(JobsError, match=r"2 files with 0 MB would be copied.*at most 1"):

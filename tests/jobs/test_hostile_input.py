@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from rich.text import Text
 
 from jobs import yaml_reader
-from jobs.cli import cli
+from jobs.cli import cli, looking
 from jobs.planning import plan as plans
 from jobs.planning.expand import expand
 from jobs.planning.program_config import flat
@@ -139,3 +139,8 @@ def test_commands_print_by_functions_that_escape(repository: Path) -> None:
             if isinstance(node, ast.Call) and ast.unparse(node.func) in ("click.echo", "click.secho", "Console"):
                 raw.append(f"{path.relative_to(repository)}:{ast.unparse(node.func)}")
     assert sorted(set(raw)) == ["jobs/cli/group.py:click.echo"]
+
+
+def test_a_log_is_shown_line_by_line(capsys: pytest.CaptureFixture[str]) -> None:
+    looking._say_log("1 %\r2 %\r\nend\x1b[31m\n")
+    assert capsys.readouterr().out == "1 %\n2 %\nend\\x1b[31m\n"
