@@ -161,13 +161,10 @@ class AttemptRunner:
                 ended = [_timed_out(outcome) for outcome in ended]
             with _full_disk_in_one_line(self.store):
                 outcomes = [self._record(run, attempts[run], o, usage) for run, o in zip(attempts, ended, strict=True)]
-        advanced = any(
-            o.step > steps_before[run] or (end.saved and self._may_have_advanced(run, attempts[run], o))
-            for run, o, end in zip(attempts, outcomes, ended, strict=True)
-        )
         wants_more = TIME_LIMIT_SIGNAL in stop.signals or not stop.signals
         if wants_more and any(outcome.state == "interrupted" for outcome in outcomes):
-            self._requeue(advanced)
+            ends = zip(attempts.items(), ended, strict=True)
+            self._requeue(any(self._has_advanced(run, one, steps_before[run], end) for (run, one), end in ends))
         if failed := [
             (run, outcome) for run, outcome in zip(attempts, outcomes, strict=True) if outcome.state == "failed"
         ]:
@@ -300,19 +297,20 @@ class AttemptRunner:
         """The backend's ID of the current job; None in the foreground and for a backend without IDs."""
         return self.backend.current_task() if self.backend is not None else None
 
-    def _may_have_advanced(self, run: RunRef, attempt: Attempt, outcome: AttemptOutcome) -> bool:
-        """Whether a run that saved its state, but logged no further step, is to be believed: a few times in a row, for
-        metrics may be written in blocks, or more rarely than its time limit."""
+    def _has_advanced(self, run: RunRef, attempt: Attempt, before: int, end: trainable.Outcome) -> bool:
+        """Whether a run got further than step `before`. One that saved its state but logged no further step is believed
+        a few times in a row, for metrics may be written in blocks, or more rarely than its time limit."""
+        if end.step > before or not end.saved:
+            return end.step > before
         again = 1
         for number in range(attempt.number - 1, 0, -1):
             earlier = self.store.attempts.read_outcome(run, number)
-            if earlier is None or earlier.state != "interrupted" or earlier.step < outcome.step:
+            if earlier is None or earlier.state != "interrupted" or earlier.step < end.step:
                 break
             again += 1
-        if again > MOST_UNSEEN:
-            return False
-        _print(f"{run}: no step was logged, but a checkpoint was saved; time {again} of {MOST_UNSEEN}")
-        return True
+        if again <= MOST_UNSEEN:
+            _print(f"{run}: no step was logged, but a checkpoint was saved; time {again} of {MOST_UNSEEN}")
+        return again <= MOST_UNSEEN
 
     def _requeue(self, advanced: bool) -> None:
         """Requeue this task before its time limit, unless it made no progress, since it would then loop forever."""
