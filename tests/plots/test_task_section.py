@@ -73,7 +73,7 @@ def test_the_section_comes_first_and_single_tasks_are_folded(page: str) -> None:
     assert page.count('<details class="single"') == 3
     assert re.search(r"On these 2 tasks \w+ has the highest mean normalised score", page)
     assert "sac has no runs of walker-run" in page
-    assert page.count("<figcaption>walker-") == 2
+    assert page.count('<figcaption title="walker-') == 2
 
 
 def test_of_many_tasks_imported_curves_have_no_section_of_their_own(
@@ -82,7 +82,7 @@ def test_of_many_tasks_imported_curves_have_no_section_of_their_own(
     monkeypatch.setattr(report, "MOST_SECTIONS", 2)
     page = report.render(*judged)
     assert 'id="sweep-1"' not in page
-    assert "3 tasks have no section of their own here. `sweeps aggregate published.mw-task-3`" in page
+    assert "3 tasks have no section of their own here. <code>sweeps aggregate published.mw-task-3</code>" in page
     assert report.shown_sweeps(*judged) == ([], [f"published.{task}" for task in sorted(TASKS)])
 
 
