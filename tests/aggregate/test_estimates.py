@@ -99,7 +99,7 @@ def test_probability_of_improvement_counts_pairs() -> None:
 
 
 def test_seeds_needed_are_the_fewest_that_are_enough() -> None:
-    sizes, seeds, more = np.array([0.01, 0.5, 1.0, 4.0]), np.array([3, 3, 5, 8]), np.arange(2, 201)
+    sizes, seeds, more = np.array([0.01, 0.5, 1.0, 40.0]), np.array([3, 3, 5, 8]), np.arange(2, 201)
     observed = Contrast(sizes, np.array([1.0, 0.4, 0.6, 1.0]), np.array([1.5, 4.0, 8.0, 14.0]), sizes)
     one_by_one = []
     for place in range(4):
