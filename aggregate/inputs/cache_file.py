@@ -58,7 +58,9 @@ def read(path: Path, made_by: int) -> tuple[Any, pa.BufferReader] | None:
     if known is None:
         return None
     size, head_sum, rest_sum = known
-    words, rest = data.slice(_HEADER.size, size), data.slice(min(_HEADER.size + size, data.size))
+    if _HEADER.size + size > data.size:
+        return None
+    words, rest = data.slice(_HEADER.size, size), data.slice(_HEADER.size + size)
     if zlib.crc32(words) != head_sum or zlib.crc32(rest) != rest_sum:
         return None
     return json.loads(words.to_pybytes()), pa.BufferReader(rest)

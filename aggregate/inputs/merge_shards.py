@@ -142,7 +142,7 @@ def _by_kind(new: Sequence[Shard]) -> Kinds:
     by_kind = {}
     for code, kind in enumerate(found):
         rows = np.flatnonzero(codes == code)
-        has_values = np.asarray(there[:, rows].any(axis=1))
+        has_values = np.any(there[:, rows], axis=1)
         own_numbers = [name for name, has in zip(numbers, has_values.tolist(), strict=True) if has]
         own_values, own_there = (np.take(of[has_values], rows, axis=1) for of in (values, there))
         lists = [name for name, valid in listed.items() if valid[rows].any()]

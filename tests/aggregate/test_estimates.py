@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from aggregate.statistics.estimates import (
     AgainstBaseline,
+    Contrast,
     Interval,
     contrast,
     false_discovery,
@@ -97,7 +98,29 @@ def test_permutation_counts_the_splits() -> None:
 
 
 def test_probability_of_improvement_counts_pairs() -> None:
-    assert improvement(np.array([2.0, 3.0]), np.array([1.0, 3.0])) == 2.5 / 4
+    rows = np.array([[2.0, 3.0], [1.0, 0.0]])
+    assert improvement(rows, np.array([[1.0, 3.0]])).tolist() == [2.5 / 4, 0.5 / 4]
+
+
+def test_seeds_needed_are_the_fewest_that_are_enough() -> None:
+    sizes, seeds, more = np.array([0.01, 0.5, 1.0, 40.0]), np.array([3, 3, 5, 8]), np.arange(2, 201)
+    observed = Contrast(sizes, np.array([1.0, 0.4, 0.6, 1.0]), np.array([1.5, 4.0, 8.0, 14.0]), sizes)
+    one_by_one = []
+    for place in range(4):
+        alone = Contrast(*(values[place] for values in (sizes, observed.se, observed.df, sizes)))
+        enough = alone.detectable(10, more / seeds[place]) <= sizes[place]
+        one_by_one.append(more[enough][0] if enough.any() else np.inf)
+    assert seeds_needed(observed, seeds, 10).tolist() == one_by_one
+    assert np.inf in one_by_one
+    assert 2 in one_by_one
+
+
+def test_values_that_are_not_finite_have_no_part_in_an_interval() -> None:
+    frame = pd.DataFrame({"c": list("aabb"), "m": [1.0, 3.0, np.inf, np.nan], "o": [np.nan, 2.0, 5.0, 7.0]})
+    out = Interval()(frame, ["c"], ["m", "o"])
+    lines = out[["c", "metric", "mean", "n"]].to_numpy().tolist()
+    assert lines == [["a", "m", 2.0, 2], ["a", "o", 2.0, 1], ["b", "o", 6.0, 2]]
+    assert out["low"].isna().tolist() == [False, True, False]
 
 
 def test_the_fall_is_found_on_one_half_and_measured_on_the_other() -> None:

@@ -99,6 +99,15 @@ def test_one_new_shard_judges_its_run_alone(make: Callable[..., SweepSource], co
     assert counted.single == [(sweep.configs[1].config_id, 2)]
 
 
+def test_sweeps_with_other_seeds_of_a_configuration_share_its_file(
+    make: Callable[..., SweepSource], counted: Counted
+) -> None:
+    sweep = make((600.0,), lean=True)
+    (config,) = sweep.configs
+    alone = [dataclasses.replace(sweep, configs=(dataclasses.replace(config, runs=(run,)),)) for run in config.runs]
+    assert [counted.of(one)[0] for one in (*alone, *alone, sweep)] == [1, 1, 0, 0, 0]
+
+
 def test_a_new_best_run_compares_all_and_judges_one(
     make: Callable[..., SweepSource], counted: Counted, synthetic: Any
 ) -> None:

@@ -134,7 +134,7 @@ def test_bins_hold_the_mean_of_their_rows_whatever_these_are(steps, total, data)
     if rows.empty:
         return
     bins = bin_count([spacing(rows["step"].to_numpy())], total)
-    curve = binned(rows, total, bins, ["m"])
+    curve = pd.DataFrame(binned(rows, total, bins, ["m"]))
     width = total / bins
     assert 1 <= bins <= MAX_BINS
     assert len(curve) <= bins

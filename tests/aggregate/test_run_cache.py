@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from aggregate.inputs import run_cache
+from aggregate.inputs import cache_file, parallel, run_cache
 from aggregate.inputs.runs import ConfigSource, Loaded, RunSource, SweepSource, load
 from sweepwise.core import shards
 from sweepwise.core.shards import START_STEP, ShardWriter
@@ -129,6 +129,34 @@ def test_a_damaged_cache_is_not_believed_and_made_anew(
     cache_of(run).write_bytes(damage(whole))
     assert same(loaded(run).rows, uncached(run))
     assert cache_of(run).read_bytes() == whole
+
+
+def test_what_is_new_is_seen_without_reading_rows(
+    run: RunSource, opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And no process is started where nothing is."""
+    first, rows = loaded(run).runs["c", 1], uncached(run)
+    path = cache_of(run)
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    opened.clear()
+    monkeypatch.setattr(parallel, "MANY", 1)
+    monkeypatch.setattr(parallel, "MappingProcess", None)
+    again = loaded(run)
+    assert again.runs["c", 1] == first
+    assert opened == []
+    assert same(again.rows, rows)  # the damage is seen where rows are read
+
+
+def test_a_head_longer_than_the_first_piece_is_read_whole(tmp_path: Path) -> None:
+    head = [float(number) for number in range(10_000)]
+    cache_file.write(tmp_path / "long", 3, head)
+    assert cache_file.read_head(tmp_path / "long", 3) == head
+    assert cache_file.read_head(tmp_path / "long", 4) is None
+    data = (tmp_path / "long").read_bytes()
+    for damaged in (data[:20], data[:60], data[:30_000], data[:30_000] + b"7" + data[30_001:]):
+        (tmp_path / "long").write_bytes(damaged)
+        assert cache_file.read_head(tmp_path / "long", 3) is None
+        assert cache_file.read(tmp_path / "long", 3) is None
 
 
 def test_a_cache_made_by_other_rules_is_made_anew(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from aggregate.statistics.step_bins import bin_count, binned, fill_short_gaps, own_points, spacing
+from aggregate.statistics.step_bins import LONGEST_FILL, bin_count, binned, fill_short_gaps, own_points, spacing
 
 NAN = np.nan
 
@@ -62,6 +63,21 @@ def test_gaps_of_two_bins_are_filled_and_of_three_are_not() -> None:
 
 def test_fill_short_gaps_leaves_the_ends_alone() -> None:
     np.testing.assert_allclose(fill_short_gaps(np.array([NAN, 1.0, NAN, 3.0, NAN])), [NAN, 1, 2, 3, NAN])
+
+
+def test_gaps_of_many_curves_are_filled_as_each_by_itself() -> None:
+    rng = np.random.default_rng(0)
+    curves = np.where(rng.random((60, 30)) < 0.5, NAN, rng.choice([1.5, -2.0, 0.1, math.inf], (60, 30)))
+
+    def alone(values: np.ndarray) -> np.ndarray:
+        there, out = np.flatnonzero(~np.isnan(values)), values.copy()
+        for left, right in itertools.pairwise(there):
+            if 1 < right - left <= LONGEST_FILL + 1:
+                out[left : right + 1] = np.linspace(values[left], values[right], right - left + 1)
+        return out
+
+    with np.errstate(invalid="ignore"):
+        np.testing.assert_array_equal(fill_short_gaps(curves), np.apply_along_axis(alone, 0, curves))
 
 
 def test_evaluations_stand_at_their_own_steps() -> None:
