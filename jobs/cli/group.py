@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from jobs.results.results_folder import ResultsFolder
 
 
-_LONGEST_ERROR = 2_000  # characters
+LONGEST = 2_000  # characters of a message
 
 
 def say(text: str, err: bool = False, nl: bool = True) -> None:
@@ -90,7 +90,7 @@ def _one_line(error: Exception) -> str:
 
 def _line(text: str) -> str:
     """`text` on one line that is not too long to read."""
-    return shortened(shown(" ".join(text.split())), _LONGEST_ERROR)
+    return shortened(shown(" ".join(text.split())), LONGEST)
 
 
 def _show_version(context: click.Context, parameter: click.Parameter, is_given: bool) -> None:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from jobs.cli.group import say
+from jobs.cli.group import LONGEST, say
 from sweepwise.core.errors import JobsError
+from sweepwise.core.value_format import shortened
 from sweepwise.core.yaml_scalars import PlainText
 
 if TYPE_CHECKING:
@@ -202,7 +203,7 @@ def expand_sweeps(plan: Plan, name: str | None, requested: RequestedOverrides) -
 
 def warn(line: str) -> None:
     """Print a warning to standard error."""
-    say(f"warning: {line}", err=True)
+    say(f"warning: {shortened(line, LONGEST)}", err=True)
 
 
 def report_problems(store: ResultsFolder) -> None:
