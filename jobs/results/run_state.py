@@ -29,6 +29,7 @@ NOT_BEGUN = "not-begun"
 _EXTERNAL_CAUSES = ("timeout", "node-fail", "preempted", "cancelled")
 _STATES_AFTER_PRUNING = ("interrupted", "lost", "failed", "new")  # states that pruning may have caused
 
+_ALL_TRAINED = "all steps trained"  # what the packaged agent says of every run
 STALLED_AFTER_S = 900.0  # no heartbeat for this long; a step of the base configuration on a CPU takes a minute
 FRESH_S = 120.0  # a process on another host counts as alive for this long after its last heartbeat
 GPU_MEMORY = "the GPU has too little memory"
@@ -89,7 +90,7 @@ def run_state(run: RunRecord, task: TaskState | None, now: float, before: TaskSt
     known to be alive, nor because its backend does not respond.
     """
     if run.done:
-        return RunState("done")
+        return RunState("done", _note(run.outcome))
     attempt, as_of = run.attempt, task.as_of if task is not None else None
     started = belongs(attempt, task)
     if run.attempts and attempt is None:
@@ -111,6 +112,12 @@ def run_state(run: RunRecord, task: TaskState | None, now: float, before: TaskSt
     if task is not None:
         return _never_started(task)
     return RunState("new")
+
+
+def _note(outcome: AttemptOutcome | None) -> str:
+    """What is to be said of a run that is done, such as that it ended early."""
+    said = outcome.message if outcome is not None and outcome.state == "finished" else ""
+    return "" if said == _ALL_TRAINED else said
 
 
 def given_up(run: RunRecord, submission: str | None, state: RunState) -> RunState:

@@ -24,7 +24,7 @@ from jobs.submit import submit
 from jobs.submit.rerun import RerunGroup
 from jobs.submit.submit import PlannedRun
 from jobs.terminal import tables
-from jobs.worker.train_job import AttemptRunner, TrainJob
+from jobs.worker.train_job import AttemptRunner, RunFailed, TrainJob
 from sweepwise.core.errors import JobsError
 from sweepwise.core.trainable import Progress, Settings
 
@@ -199,6 +199,8 @@ def _run_here(store: ResultsFolder, submission: Submission) -> int:
     for task in range(len(submission.tasks)):
         try:
             TrainJob(str(store.root), submission.id, task)()
+        except RunFailed:  # said in one line already
+            failed += 1
         except Exception:  # noqa: BLE001 - recorded in the run's outcome; shown here, since debugging is the point
             traceback.print_exc()
             failed += 1

@@ -33,6 +33,7 @@ PARTS = {
     "compilers": "../tdmpc/test_compilers.py::test_every_compiler_gives_the_same_bits_with_any_number_of_threads",
     "faults": "../cluster/test_faults.py::test_it_recovers",
     "fresh_machines": "test_machines.py::test_a_row_for_each_machine_and_command",
+    "init_programs": "../jobs/test_init.py::test_other_libraries_are_asked_too",
     "override_styles": "../jobs/test_override_styles.py::test_elements_of_a_style",
     "program_overhead": "../jobs/test_guard.py::test_all_that_was_written_is_there_when_it_has_ended",
     "real_programs": "../jobs/test_program_runs.py::test_killed_it_leaves_no_process_and_resumes_as_if_never_killed",

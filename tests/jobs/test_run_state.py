@@ -161,3 +161,10 @@ def test_a_done_run_ends_while_its_process_has_an_outcome_to_write() -> None:
     assert not ending(record(attempt(), finished=100), NOW + FRESH_S)  # it was killed
     assert not ending(record(attempt(), finished=50), NOW)
     assert not ending(record(finished=100), NOW)
+
+
+def test_a_run_that_is_done_keeps_its_note() -> None:
+    run = record(attempt(), ("finished", 100), finished=100)
+    assert run_state(run, None, NOW).reason == "why"
+    usual = AttemptOutcome("finished", 100, "all steps trained", NOW)
+    assert run_state(dataclasses.replace(run, outcome=usual), None, NOW).reason == ""
