@@ -70,22 +70,16 @@ def analyse(
     """
     runs = runs.sort_values(["algorithm", "task", "seed"], ignore_index=True)
     every_task = sorted(set(runs["task"]))
-    references = {
-        task: known
-        for task in every_task
-        if (known := reference_of(task, declared, task not in without_known)) is not None
-    }
+    references = _references(every_task, declared, without_known)
     runs = runs.assign(score=_normalised(runs, references))
-    samples = {
-        (str(a), str(t)): part["score"].dropna().to_numpy() for (a, t), part in runs.groupby(["algorithm", "task"])
-    }
-    samples = {key: sample for key, sample in samples.items() if sample.size}
+    samples = _samples(runs)
     named = sorted(set(runs["algorithm"]))
     tasks = tuple(task for task in references if any((name, task) in samples for name in named))
     common = tuple(task for task in tasks if all((name, task) in samples for name in named))
     stacked = {name: stack([samples[name, task] for task in common]) for name in named} if common else {}
-    algorithms = tuple(sorted(named, key=lambda name: -float(task_estimates.mean(stacked[name]).estimate))
-                       if common else named)  # fmt: skip
+    means = {name: float(task_estimates.mean(scores).estimate) for name, scores in stacked.items()}
+    algorithms = tuple(sorted(named, key=lambda name: -means.get(name, 0.0)))
+    stacked = {name: stacked[name] for name in algorithms if common}
     pairs, by_task = _pairs(samples, algorithms, tasks)
     held = _held(curves, references)
     return TaskAnalysis(
@@ -96,14 +90,26 @@ def analyse(
         runs=runs,
         cells=_cells(samples, algorithms, tasks),
         missing=_missing(runs, samples, named, every_task, references),
-        aggregates=_aggregates({name: stacked[name] for name in algorithms} if common else {}),
-        profiles=_profiles({name: stacked[name] for name in algorithms} if common else {}),
+        aggregates=_aggregates(stacked),
+        profiles=_profiles(stacked),
         ranks=_ranks(stacked, algorithms),
         pairs=pairs,
         by_task=by_task,
         curves=_curves(held, algorithms, common),
         task_curves=_task_curves(held, algorithms, tasks),
     )
+
+
+def _references(
+    tasks: Sequence[str], declared: Mapping[str, Reference], without_known: Collection[str]
+) -> dict[str, Reference]:
+    looked_up = {task: reference_of(task, declared, task not in without_known) for task in tasks}
+    return {task: reference for task, reference in looked_up.items() if reference is not None}
+
+
+def _samples(runs: pd.DataFrame) -> Samples:
+    groups = runs.dropna(subset="score").groupby(["algorithm", "task"])
+    return {(str(name), str(task)): part["score"].to_numpy() for (name, task), part in groups}
 
 
 def _normalised(frame: pd.DataFrame, references: Mapping[str, Reference]) -> np.ndarray:

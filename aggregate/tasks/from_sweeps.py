@@ -56,7 +56,7 @@ def across_tasks(summary: Summary, declared: Mapping[str, Reference], where: str
 
 def _cells(summary: Summary) -> Iterator[_Cell]:
     """Every configuration with a task, once."""
-    names = _names(summary)
+    names = algorithm_names(summary)
     done: set[str] = set()
     for sweep in summary.sweeps:
         primary = sweep.source.agent.catalogue.primary
@@ -69,7 +69,7 @@ def _cells(summary: Summary) -> Iterator[_Cell]:
             yield _Cell(
                 algorithm=names[config.config_id],
                 task=str(config.config["task"]),
-                scores=_scores(scores[scores["config_id"] == config.config_id]),
+                scores=run_results(scores[scores["config_id"] == config.config_id]),
                 curves=pd.DataFrame({"seed": points["seed"], "share": points["step"] / sweep.total_steps,
                                      "value": points[primary.name]}).dropna(),
                 reference=config.reference,
@@ -84,7 +84,7 @@ def _configs(sweep: SweepSummary) -> Iterator[tuple[ConfigSource, pd.DataFrame, 
         yield from ((config, sweep.imported.scores, sweep.imported.seeds) for config in sweep.source.imported)
 
 
-def _scores(scores: pd.DataFrame) -> pd.DataFrame:
+def run_results(scores: pd.DataFrame) -> pd.DataFrame:
     """seed, value and reason: the final result, a diverged run counted as `start_primary` says."""
     start = scores["start_primary"].to_numpy(dtype=float)
     value = np.where(np.isfinite(start), start, scores["final_primary"].to_numpy(dtype=float))
@@ -93,7 +93,7 @@ def _scores(scores: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame({"seed": scores["seed"], "value": value, "reason": reasons.fillna("no final result")})
 
 
-def _names(summary: Summary) -> dict[str, str]:
+def algorithm_names(summary: Summary) -> dict[str, str]:
     """config_id -> name of its algorithm: of an import its own, of a sweep the configuration's label. Configurations
     that differ in more than their task are different algorithms, and bear the name of their sweep too if labels are
     equal."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,10 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from aggregate.inputs.runs import ConfigSource
 from aggregate.tasks import task_estimates
 from aggregate.tasks.analysis import AHEAD, BEHIND, UNDECIDED, TaskAnalysis, analyse
+from aggregate.tasks.from_sweeps import algorithm_names, run_results
 from aggregate.tasks.references import DM_CONTROL, Reference, check_used, parse_references, reference_of
 from aggregate.tasks.task_verdict import verdict
 from sweepwise.core.errors import AggregateError
@@ -251,3 +254,36 @@ def test_curves_are_of_the_last_evaluation_up_to_each_share_of_the_steps() -> No
     assert by_share[0.5] == by_share[0.95] == pytest.approx(0.5)
     assert by_share[1.0] == 1
     assert (found["low"] < found["estimate"])[found["share"] == 0.5].all()
+
+
+# --- from sweeps ----------------------------------------------------------------------------------------
+
+
+def sweep_of(name: str, *configs: ConfigSource) -> Any:
+    return SimpleNamespace(source=SimpleNamespace(name=name, configs=configs, imported=()))
+
+
+def config(config_id: str, label: str, of_import: str = "", **values: Any) -> ConfigSource:
+    return ConfigSource(config_id, label, {}, False, values, 100, (), of_import)
+
+
+def test_configurations_that_differ_in_their_task_alone_are_one_algorithm() -> None:
+    sweeps = (
+        sweep_of("walk", config("a1", "lr=1", task="walker-walk", lr=1, steps=5), config("a2", "lr=2", task="w", lr=2)),
+        sweep_of("run", config("b1", "lr=1", task="walker-run", lr=1, steps=9)),
+        sweep_of("other", config("c1", "lr=1", task="fish-swim", lr=1, width=8)),  # another algorithm under that label
+        sweep_of("pub", config("d1", "SAC", "pub", task="w", algorithm="SAC", imported="pub"),
+                 config("d2", "SAC", "new", task="w", algorithm="SAC", imported="new")),
+    )  # fmt: skip
+    names = algorithm_names(SimpleNamespace(sweeps=sweeps))  # type: ignore[arg-type]
+    assert names == {"a1": "lr=1", "a2": "lr=2", "b1": "lr=1", "c1": "lr=1 (other)", "d1": "SAC", "d2": "SAC (new)"}
+
+
+def test_a_diverged_run_counts_as_random_actions_and_a_lost_one_is_missing() -> None:
+    scores = pd.DataFrame({"seed": [1, 2, 3, 4], "final_primary": [5.0, NAN, NAN, NAN],
+                           "start_primary": [5.0, 1.0, NAN, NAN],
+                           "outcome": ["finished", "diverged", "missing", "finished"]})  # fmt: skip
+    found = run_results(scores)
+    assert found["value"].tolist()[:2] == [5, 1]
+    assert found["value"].isna().tolist() == [False, False, True, True]
+    assert found["reason"].tolist()[2:] == ["missing", "no final result"]
