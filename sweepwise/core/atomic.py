@@ -155,13 +155,14 @@ class OutputError(SweepsError):
     """A path that must not be written; the message says why and what to do."""
 
 
-def read_bytes(path: Path, largest: int = LARGEST) -> bytes:
-    """The content of a plain file. Raises `OSError` for anything else, and for more than `largest` bytes."""
+def read_bytes(path: Path, largest: int | None = LARGEST) -> bytes:
+    """The content of a plain file. Raises `OSError` for anything else, and for more than `largest` bytes (None: no
+    limit)."""
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a FIFO without a writer would block
     with os.fdopen(handle, "rb") as file:
         _check(path, os.fstat(handle))
-        content = file.read(largest + 1)
-    if len(content) > largest:
+        content = file.read() if largest is None else file.read(largest + 1)
+    if largest is not None and len(content) > largest:
         raise OSError(errno.EFBIG, f"larger than {largest / 1e6:,.0f} MB", str(path))
     return content
 

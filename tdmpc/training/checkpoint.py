@@ -13,7 +13,6 @@ import io
 import json
 import pickle
 import re
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -122,7 +121,7 @@ def _load(path: Path) -> dict[str, Any]:
     if marker is None:
         raise _Damaged("it was never finished")
     try:
-        data = atomic.read_bytes(path, largest=sys.maxsize - 1)
+        data = atomic.read_bytes(path, largest=None)
         if hashlib.sha256(data).hexdigest() != marker["sha256"]:
             raise _Damaged("its content changed")
         state: dict[str, Any] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
