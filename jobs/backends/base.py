@@ -81,7 +81,7 @@ class Target:
     """The backend of tasks, and the resources that each requests.
 
     throttle: tasks at a time. array_size: largest number of tasks in one array. cluster: the cluster's name. note: why
-    this backend was chosen, with `--cluster auto`.
+    this backend was chosen, with `--cluster auto`. settings: of the cluster, in its own words.
     """
 
     backend: str
@@ -91,6 +91,7 @@ class Target:
     array_size: int = 1
     cluster: str = ""
     note: str = ""
+    settings: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def device(self) -> str:

@@ -220,7 +220,11 @@ FAULTS = {
     "disk": Fault("the disk is full when a shard is due", full_disk),
     "disk-checkpoint": Fault("the disk is full when a checkpoint is due", full_at_a_checkpoint),
     "purged": Fault("the controller has forgotten the job", purged),
-    "submitter": Fault("the submitting process is killed at every step", submit_faults.killed_submitter),
+    "submitter": Fault(
+        "the submitting process is killed at every step",
+        submit_faults.killed_submitter,
+        settings=slurm_cluster.Settings(accounting=True, enforce=True),  # so that sacctmgr is asked, under the lock
+    ),
     "mid-submit": Fault(
         "slurmctld is killed and started again at every step of a submit", submit_faults.restarted_controller
     ),

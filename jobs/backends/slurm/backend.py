@@ -75,7 +75,9 @@ class SlurmBackend(Backend):
         settings = commands.cluster_settings()
         size = int(settings.get("MaxArraySize", commands.ARRAY_SIZE))
         throttle = options.max_parallel or chosen.max_parallel
-        return Target(self.name, chosen, chosen.gpus, throttle, size, settings.get("ClusterName", ""))
+        return Target(
+            self.name, chosen, chosen.gpus, throttle, size, settings.get("ClusterName", ""), settings=settings
+        )
 
     def check(self) -> None:
         commands.check()
@@ -98,7 +100,7 @@ class SlurmBackend(Backend):
     def remaining_tasks(self, target: Target) -> int | None:
         if target.profile is None:
             return None
-        return limits.remaining(target.profile, commands.cluster_settings())
+        return limits.remaining(target.profile, target.settings)
 
     def width(self, tasks: int, options: ExecutionOptions, target: Target) -> int:
         return target.throttle
