@@ -11,9 +11,9 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 import pickle
 import re
-import sys
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -123,7 +123,7 @@ def _load(path: Path) -> dict[str, Any]:
     if marker is None:
         raise _Damaged("it was never finished")
     try:
-        data = atomic.read_bytes(path, largest=sys.maxsize - 1)
+        data = atomic.read_bytes(path, largest=math.inf)
         if hashlib.sha256(data).hexdigest() != marker["sha256"]:
             raise _Damaged("its content changed")
         state: dict[str, Any] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
