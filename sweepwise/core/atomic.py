@@ -155,19 +155,18 @@ class OutputError(SweepsError):
     """A path that must not be written; the message says why and what to do."""
 
 
-def read_bytes(path: Path, largest: int | None = LARGEST) -> bytes:
-    """The content of a plain file. Raises `OSError` for anything else, and for more than `largest` bytes (None: no
-    limit)."""
+def read_bytes(path: Path, largest: float = LARGEST) -> bytes:
+    """The content of a plain file. Raises `OSError` for anything else, and for more than `largest` bytes."""
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a FIFO without a writer would block
     with os.fdopen(handle, "rb") as file:
-        _check(path, os.fstat(handle))
-        content = file.read() if largest is None else file.read(largest + 1)
-    if largest is not None and len(content) > largest:
-        raise OSError(errno.EFBIG, f"larger than {largest / 1e6:,.0f} MB", str(path))
-    return content
+        status = os.fstat(handle)
+        _check(path, status)
+        if status.st_size > largest:
+            raise OSError(errno.EFBIG, f"larger than {largest / 1e6:,.0f} MB", str(path))
+        return file.read()
 
 
-def read_text(path: Path, encoding: str = "utf-8", largest: int = LARGEST) -> str:
+def read_text(path: Path, encoding: str = "utf-8", largest: float = LARGEST) -> str:
     """As `read_bytes`; lines end with a newline only. Raises `UnicodeDecodeError` too."""
     return io.TextIOWrapper(io.BytesIO(read_bytes(path, largest)), encoding=encoding).read()
 

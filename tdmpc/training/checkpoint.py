@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 import pickle
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -121,7 +122,7 @@ def _load(path: Path) -> dict[str, Any]:
     if marker is None:
         raise _Damaged("it was never finished")
     try:
-        data = atomic.read_bytes(path, largest=None)
+        data = atomic.read_bytes(path, largest=math.inf)
         if hashlib.sha256(data).hexdigest() != marker["sha256"]:
             raise _Damaged("its content changed")
         state: dict[str, Any] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)

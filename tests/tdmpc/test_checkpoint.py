@@ -184,7 +184,7 @@ def test_on_a_full_disk_shards_and_snapshots_fail_by_their_name_and_leave_nothin
     w = ShardWriter(small_disk, "a001", {}, lambda: True, CATALOGUE)
     w.log("episode", 1, 2, 0, {"episode_return": 1.0})
     filler = fill(small_disk)
-    for publish in (w.flush, lambda: save_weights(small_disk, {"w": torch.zeros(9999)}, 1, lambda: True)):
+    for publish in (w.flush, lambda: save_weights(small_disk, {"m": {"w": torch.zeros(9999)}}, 1, lambda: True)):
         with pytest.raises(OSError, match="No space left") as caught:
             publish()
         assert caught.value.errno == errno.ENOSPC
