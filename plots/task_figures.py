@@ -14,6 +14,7 @@ from plots.theme import DASHES, MUTED, LineStyle, figure, style, to_svg
 
 _SMALL = (150.0, 84.0)  # size of a task's figure
 _INSET = 3.0
+LONGEST = 20  # characters of a name at an axis
 
 
 def aggregates(found: TaskAnalysis, styles: Mapping[str, LineStyle], width: float) -> Markup:
@@ -25,7 +26,8 @@ def aggregates(found: TaskAnalysis, styles: Mapping[str, LineStyle], width: floa
     height = (len(names) * row + gap + 18) * (panels if narrow else 1)
     with style({"axes.grid.axis": "x"}):
         fig = figure(width, height)
-        left = min(0.35 * width, 16 + 6.6 * max(map(len, names)))
+        labels = [_shortened(name) for name in names]
+        left = min(0.4 * width, 16 + 6.6 * max(map(len, labels)))
         span = (width - left - 16) / (1 if narrow else panels)
         for i, (key, title) in enumerate(AGGREGATES.items()):
             own = found.aggregates[found.aggregates["name"] == key].set_index("algorithm").loc[names]
@@ -42,11 +44,15 @@ def aggregates(found: TaskAnalysis, styles: Mapping[str, LineStyle], width: floa
             margin = 0.08 * (np.nanmax(ends) - np.nanmin(ends)) or 0.05
             axes.set_xlim(np.nanmin(ends) - margin, np.nanmax(ends) + margin)
             axes.set_ylim(len(names) - 0.5, -0.5)
-            axes.set_yticks(range(len(names)), names if narrow or i == 0 else [""] * len(names))
+            axes.set_yticks(range(len(names)), labels if narrow or i == 0 else [""] * len(names))
             axes.locator_params(axis="x", nbins=4)
             axes.set_title(title, fontsize=9, color=MUTED, pad=4)
             axes.spines["left"].set_visible(False)
         return Markup(to_svg(fig))
+
+
+def _shortened(name: str) -> str:
+    return name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…"
 
 
 def profiles(found: TaskAnalysis, styles: Mapping[str, LineStyle], width: float) -> Markup:

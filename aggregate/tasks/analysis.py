@@ -17,6 +17,7 @@ from aggregate.tasks.task_estimates import stack
 
 PROFILE_POINTS = 101
 CURVE_POINTS = 20
+SINGLE = "a single run"  # its spread is taken from the algorithm's other tasks
 AHEAD, BEHIND, UNDECIDED = "ahead", "behind", "cannot tell"
 AGGREGATES = {"mean": "mean", "iqm": "interquartile mean", "median": "median", "optimality_gap": "optimality gap"}
 
@@ -73,7 +74,7 @@ def analyse(
     references = _references(every_task, declared, without_known)
     runs = runs.assign(score=_normalised(runs, references))
     samples = _samples(runs)
-    named = sorted(set(runs["algorithm"]))
+    named = sorted({name for name, _ in samples})  # one without any result would leave no task in common
     tasks = tuple(task for task in references if any((name, task) in samples for name in named))
     common = tuple(task for task in tasks if all((name, task) in samples for name in named))
     stacked = {name: stack([samples[name, task] for task in common]) for name in named} if common else {}
@@ -89,7 +90,7 @@ def analyse(
         references=references,
         runs=runs,
         cells=_cells(samples, algorithms, tasks),
-        missing=_missing(runs, samples, named, every_task, references),
+        missing=_missing(runs, samples, sorted(set(runs["algorithm"])), every_task, references),
         aggregates=_aggregates(stacked),
         profiles=_profiles(stacked),
         ranks=_ranks(stacked, algorithms),
@@ -151,7 +152,7 @@ def _missing(
             for reason, own in without.groupby("reason", sort=True):
                 lines.append((name, task, len(own), str(reason)))
             if (name, task) in samples and samples[name, task].size == 1:
-                lines.append((name, task, 1, "a single run: its spread is taken from the other tasks"))
+                lines.append((name, task, 1, SINGLE))
     return pd.DataFrame(lines, columns=["algorithm", "task", "runs", "reason"])
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from aggregate.tasks.analysis import BEHIND, TaskAnalysis
+from aggregate.tasks.analysis import BEHIND, SINGLE, TaskAnalysis
 from aggregate.verdict.number_format import estimate, probability, signed
 from aggregate.verdict.verdict import Verdict
 
@@ -112,10 +112,13 @@ def _missing(found: TaskAnalysis) -> str:
         tasks = _cut(own["task"], ", ")
         if reason == "no runs":
             texts.append(f"{name} has no runs of {tasks}")
-        elif str(reason).startswith("a single run"):
-            texts.append(f"{name} has a single run of {tasks}, whose spread is taken from its other tasks")
+        elif reason == SINGLE:
+            every = len(own) == (found.cells.loc[found.cells["algorithm"] == name, "n"] > 0).sum()
+            spread = "so that there is no interval" if every else "whose spread is taken from its other tasks"
+            texts.append(f"{name} has a single run of {tasks}, {spread}")
         else:
-            texts.append(f"{int(own['runs'].sum())} runs of {name} have no result ({reason}): {tasks}")
+            count = int(own["runs"].sum())
+            texts.append(f"{count} {'runs' if count > 1 else 'run'} of {name} without a result ({reason}): {tasks}")
     left_out = len(found.tasks) - len(found.common)
     if texts and left_out and found.common:
         texts.append(f"aggregates are over the {len(found.common)} tasks of which all algorithms have results")

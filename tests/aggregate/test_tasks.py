@@ -220,9 +220,25 @@ def test_what_is_missing_is_named_by_task() -> None:
     said = topics(found)["Missing"]
     assert "unknown has no reference and enters nothing" in said
     assert "b has no runs of t1" in said
-    assert "1 runs of b have no result (lost): t0" in said
+    assert "1 run of b without a result (lost): t0" in said
     assert "aggregates are over the 2 tasks of which all algorithms have results" in said
     assert "only where seeds are near-normal" in topics(found)["Precision"]
+
+
+def test_an_algorithm_without_any_result_does_not_hide_the_others() -> None:
+    runs = runs_of({"a": [0.5, 0.5], "b": [0.4, 0.4]})
+    lost = pd.DataFrame({"algorithm": "c", "task": ["t0", "t1"], "seed": 0, "value": NAN, "reason": "lost"})
+    found = analyse(pd.concat([runs, lost]), SHARES)
+    assert found.common == ("t0", "t1")
+    assert found.algorithms == ("a", "b")
+    assert "2 runs of c without a result (lost): t0, t1" in topics(found)["Missing"]
+
+
+def test_with_single_runs_only_there_is_no_interval() -> None:
+    found = analyse(runs_of({"a": [0.5, 0.5], "b": [0.4, 0.2]}, seeds=1), SHARES)
+    assert found.aggregates[["low", "high"]].isna().all(axis=None)
+    assert not found.pairs["distinct"].any()
+    assert "a has a single run of t0, t1, so that there is no interval" in topics(found)["Missing"]
 
 
 def test_algorithms_without_a_task_in_common_are_not_compared() -> None:
