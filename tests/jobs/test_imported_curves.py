@@ -229,7 +229,10 @@ def test_a_hundred_tasks_of_four_algorithms(
     assert [line.split()[:6] for line in told.splitlines()[1:5]] == [
         ["all", name, "100", "2", "200", "50"] for name in ("DreamerV3", "SAC", "TDMPC", "TDMPC2")
     ]
-    assert told.splitlines()[-1] == "`sweeps aggregate SWEEP all` sets them beside a sweep of their task"
+    assert told.splitlines()[-2:] == [
+        "`sweeps aggregate SWEEP all` sets them beside a sweep of their task",
+        "`sweeps aggregate all` judges them across tasks",
+    ]
 
 
 def test_a_dry_run_says_what_is_recognised_and_refused_and_writes_nothing(
