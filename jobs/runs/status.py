@@ -249,10 +249,10 @@ def waiting(runs: Iterable[RunStatus]) -> list[tuple[State, str, int]]:
     return [(state, reason, count) for (state, reason), count in states.most_common()]
 
 
-def failures(runs: Iterable[RunStatus], state: State = "failed") -> list[tuple[str, list[RunStatus]]]:
-    """Failed runs, or those in another `state`, grouped by reason, the most frequent reason first."""
+def failures(runs: Iterable[RunStatus]) -> list[tuple[str, list[RunStatus]]]:
+    """Failed runs grouped by reason, the most frequent reason first."""
     groups: dict[str, list[RunStatus]] = {}
     for run in runs:
-        if run.state.state == state:
+        if run.state.state == "failed":
             groups.setdefault(run.state.reason.partition("; see ")[0], []).append(run)
     return sorted(groups.items(), key=lambda group: (-len(group[1]), group[0]))

@@ -266,13 +266,11 @@ def status_tables(
 
 
 def _failure_lines(sweep: SweepStatus) -> Iterable[Text]:
-    """Failed runs grouped by reason, each group with the command for the log of one run; why others do not start."""
+    """Failed runs grouped by reason, each group with the command for the log of one run."""
     for reason, runs in failures(sweep.runs):
         yield Text.assemble(
             state_text("failed", len(runs)), f": {reason or 'no reason'}; `sweeps logs {runs[0].record.ref}`"
         )
-    for reason, runs in failures(sweep.runs, "stuck"):
-        yield Text.assemble(state_text("stuck", len(runs)), f": {reason or 'no reason'}")
 
 
 def waiting_lines(runs: Iterable[RunStatus]) -> Iterator[Text]:
