@@ -48,7 +48,7 @@ FINALS = (80.0, 120.0, 180.0, 250.0, 340.0, 450.0, 670.0, 665.0)
 # What prose leaves open, and what it stands for; a run is one of those that are there.
 LEFT_OPEN = {
     "<sweep>": "ensemble", "SWEEP": "ensemble", "A B": "ensemble:A ensemble:B", "FOLDER": "results",
-    "FILE": "ensemble.sh", "...": "status",
+    "FILE": "ensemble.sh", "...": "status", "NAME.TASK": "published.walker-walk",
 }  # fmt: skip
 # What a line that is carried out for real is given beside its own words, to take seconds instead of days.
 SHORTER = {
@@ -346,6 +346,7 @@ def trained_for_real(world: World) -> None:
 PROSE: dict[str, tuple[Callable[[World], None], str]] = {
     "sweeps adopt --undo": (decided, "ensemble"),
     "sweeps adopt SWEEP --from-verdict": (told_apart, "verdict"),
+    "sweeps aggregate NAME.TASK": (imported, "published"),
     "sweeps cancel ensemble": (training, "48 runs cancelled"),
     "sweeps cancel ensemble --diverged": (diverged, "5 runs cancelled"),
     "sweeps evaluate ensemble --episodes 100": (lambda world: None, "submitted 48 tasks"),
