@@ -296,6 +296,15 @@ def logged(world: World) -> None:
     path.write_text("that is its log\n")
 
 
+def evaluated(world: World) -> None:
+    """Jobs evaluate `ensemble`, and Slurm writes the logs of all jobs."""
+    world.type("sweeps evaluate ensemble --episodes 100")
+    for submission in world.store.submissions.all():
+        for task in range(len(submission.tasks)):
+            path, _ = registry.get(submission.backend).log_paths(world.store, submission, task)
+            path.write_text("that is its log\n")
+
+
 def accounted(world: World) -> None:
     """Slurm's books know what a task used."""
     _, submission, task = world.first_task()
@@ -358,6 +367,7 @@ PROSE: dict[str, tuple[Callable[[World], None], str]] = {
     'sweeps init --command "python train.py"': (program_alone, "wrote plan.yaml"),
     "sweeps reread rate --plan plan.yaml": (program_trained, "read 3 of 3 runs again"),
     "sweeps logs ID/seed-1": (logged, "that is its log"),
+    "sweeps logs ID/seed-1 --evaluation": (evaluated, "that is its log"),
     "sweeps logs ID/seed-1 -f": (logged, "that is its log"),
     "sweeps logs <run>": (logged, "that is its log"),
     "sweeps logs c1a5196557/seed-1": (tutorial_done, "that is its log"),
