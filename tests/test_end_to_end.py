@@ -90,7 +90,7 @@ def test_a_sweep_from_submit_to_report(sweeps: Sweeps) -> None:
     assert [(p["step"], p["planner"], len(p["returns"])) for p in played] == [
         (20, "eval", 2), (20, "train", 2), (20, "policy", 2),
     ]  # fmt: skip
-    assert "5 % CI" in sweeps("evaluate", run, "--planner", "policy", "--episodes", "3")
+    assert "5 % CI" in sweeps.here("evaluate", run, "--planner", "policy", "--episodes", "3")
     assert "there are 10, 20, 30, 40" in sweeps.refusal("evaluate", run, "--at", "25")
     sweeps.here("aggregate", "--out", "again.html")
     assert (sweeps.folder / "again.html").read_bytes() == first
