@@ -21,7 +21,7 @@ from jobs import process
 from jobs.backends.job_command import report_command
 from jobs.backends.local import Slots, command, environment, slots_of, worker
 from jobs.results import code_snapshot
-from jobs.results.file_lock import Held, is_locked, try_lock
+from jobs.results.file_lock import Held, share_lock, try_lock
 from jobs.results.records import Submission, Worker
 from jobs.results.results_folder import ResultsFolder
 from sweepwise.core.atomic import FULL
@@ -103,13 +103,19 @@ class Scheduler:
             if not self.waiting or len(self.running) >= self.slots.count:
                 return
             with _later_on_a_full_disk():
-                older = self.store.older_slot_path(slot)
-                lock = try_lock(self.store.slot_path(slot)) if not is_locked(older) else None
-                if lock is not None:
-                    self._start(self.waiting[0], slot, lock)
+                # A scheduler of earlier code holds this one for itself; ours share it, on any number of hosts.
+                shared = share_lock(self.store.older_slot_path(slot))
+                if shared is None:
+                    continue
+                try:
+                    lock = try_lock(self.store.slot_path(slot))
+                    if lock is not None:
+                        self._start(self.waiting[0], slot, lock, shared)
+                finally:
+                    os.close(shared)
 
-    def _start(self, task: int, slot: int, lock: Held) -> None:
-        """Start `task`, the first that waits. It holds `lock` from then on; the lock is released when it ends."""
+    def _start(self, task: int, slot: int, lock: Held, shared: int) -> None:
+        """Start `task`, the first that waits. It holds `lock` and the descriptor `shared` until it ends."""
         code = code_snapshot.folder(self.store, self.submission)
 
         def record(pid: int) -> None:
@@ -121,7 +127,7 @@ class Scheduler:
                     command(self.store, self.submission.id, task),
                     record,
                     {**os.environ, **environment(code, self.slots, slot)},
-                    (lock.handle,),
+                    (lock.handle, shared),
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,

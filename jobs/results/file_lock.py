@@ -7,7 +7,6 @@ its process is gone or, for a holder on another host, it was not renewed for `SI
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import fcntl
 import os
@@ -72,17 +71,20 @@ def try_lock(path: Path) -> Held | None:
     return Held(path, handle, number)
 
 
-def is_locked(path: Path) -> bool:
-    """Whether another process holds a flock on an existing file."""
-    with contextlib.suppress(OSError):
-        handle = os.open(path, os.O_RDWR)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        finally:
+def share_lock(path: Path) -> int | None:
+    """A descriptor that keeps others from locking `path` for themselves; any number of processes share it. None if one
+    process holds the lock for itself. Without effect where the file system has no locks."""
+    handle = os.open(path, os.O_CREAT | os.O_RDWR, 0o666)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        return None
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
             os.close(handle)
-    return False
+            raise
+    return handle
 
 
 def _records(path: Path) -> Path:

@@ -319,13 +319,16 @@ class ResultsFolder:
 
     def slot_path(self, slot: int) -> Path:
         """Lock file of a slot of the local backend on this host; the process that holds the lock may train."""
-        folder = self.root / "slots"
-        folder.mkdir(exist_ok=True)
-        return folder / f"{re.sub('[^A-Za-z0-9.-]', '_', process.host())}-{slot:03d}.lock"
+        return self._slots() / f"{re.sub('[^A-Za-z0-9.-]', '_', process.host())}-{slot:03d}.lock"
 
     def older_slot_path(self, slot: int) -> Path:
         """The same for schedulers of versions whose slots did not name the host."""
-        return self.root / "slots" / f"{slot:03d}.lock"
+        return self._slots() / f"{slot:03d}.lock"
+
+    def _slots(self) -> Path:
+        folder = self.root / "slots"
+        folder.mkdir(exist_ok=True)
+        return folder
 
 
 def archivable(name: str) -> bool:

@@ -13,7 +13,7 @@ import pytest
 
 from jobs import process
 from jobs.results import file_lock
-from jobs.results.file_lock import is_locked, try_lock
+from jobs.results.file_lock import share_lock, try_lock
 from jobs.results.results_folder import ResultsFolder
 
 
@@ -25,14 +25,31 @@ def no_locks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fcntl, "flock", flock)
 
 
+def test_many_share_a_lock_or_one_holds_it(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    shared = [share_lock(path), share_lock(path)]
+    assert None not in shared
+    assert try_lock(path) is None
+    for handle in shared:
+        os.close(handle or -1)
+    held = try_lock(path)
+    assert held is not None
+    assert share_lock(path) is None
+    held.release()
+
+
+@pytest.mark.usefixtures("no_locks")
+def test_where_there_are_no_locks_sharing_hinders_nobody(tmp_path: Path) -> None:
+    handle = share_lock(tmp_path / "lock")
+    assert handle is not None
+    os.close(handle)
+
+
 def test_held_and_broken_are_not_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = try_lock(tmp_path / "lock")
     assert first is not None
     assert try_lock(tmp_path / "lock") is None
-    assert is_locked(tmp_path / "lock")
     first.release()
-    assert not is_locked(tmp_path / "lock")
-    assert not is_locked(tmp_path / "none")
     assert list(tmp_path.iterdir()) == [tmp_path / "lock"]  # no record where flock holds
 
     def broken(handle: int, operation: int) -> None:
