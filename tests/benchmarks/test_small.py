@@ -26,6 +26,7 @@ SMALL = {
     "secret_samples": "../jobs/test_secret_rules.py::test_made_up_secrets_of_every_provider_are_found",
     "speed": "test_small.py::test_speed",
     "status": "test_small.py::test_status",
+    "tasks": "test_tasks.py::test_intervals_hold_their_level_and_the_bootstrap_of_three_seeds_does_not",
     "verdicts": "test_small.py::test_verdicts",
 }
 # Script that takes a Slurm of its own or many processes -> the tests that run what it is made of.
