@@ -11,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import hypothesis
 import pytest
 import submitit  # noqa: F401 - sets logging up: later it would close the stream that absl's handler was given
 from xdist.scheduler import LoadFileScheduling
@@ -18,6 +19,10 @@ from xdist.scheduler import LoadFileScheduling
 # Before anything imports torch or mujoco: the tests share few cores, and a bare machine has no display.
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ.setdefault("MUJOCO_GL", "disabled")
+
+# An example may take long on a busy machine.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 CLUSTER = "tests/cluster/"
 # What takes longest, longest first: begun last, it would be waited for by the other workers.

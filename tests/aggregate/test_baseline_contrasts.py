@@ -42,7 +42,7 @@ FAILURES = st.lists(st.sampled_from([FINISHED, COLLAPSED, DIVERGED, UNKNOWN]), m
 
 
 @given(FAILURES, FAILURES, st.sampled_from([-100.0, 100.0]), st.sampled_from([1, -1]))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_better_result_with_more_unstable_seeds_is_a_trade_off_and_no_more(
     of_base: list[str], of_other: list[str], gap: float, sign: int
 ) -> None:

@@ -18,7 +18,7 @@ from aggregate import flags
 from aggregate.flags import BY_NAME, FLAG, NOT_ASSESSABLE, Finding, RunView
 from tdmpc.description import DESCRIPTION
 
-TRIED = settings(max_examples=40, deadline=None, derandomize=True, database=None)
+TRIED = settings(max_examples=40, derandomize=True, database=None)
 LOSSES = {"pi_loss_spikes", "pi_loss_variance", "consistency_spikes", "validation_spikes", "consistency_rises",
           "validation_rises", "reward_degrades"}  # fmt: skip
 METRIC = {detector.name: detector.metric for detector in flags.detectors_of(DESCRIPTION)}

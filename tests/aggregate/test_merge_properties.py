@@ -64,7 +64,7 @@ def same(one: dict[str, pd.DataFrame], other: dict[str, pd.DataFrame]) -> bool:
 
 
 @given(runs(), st.lists(st.integers(0, 24), max_size=5), st.randoms(use_true_random=False))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_neither_the_split_into_shards_nor_the_order_of_rows_matters(rows, cuts, random) -> None:  # type: ignore[no-untyped-def]
     whole = merged([table(rows)])
     shuffled = list(rows)
@@ -73,7 +73,7 @@ def test_neither_the_split_into_shards_nor_the_order_of_rows_matters(rows, cuts,
 
 
 @given(runs(), st.lists(st.integers(0, 24), max_size=3), st.data())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_a_duplicated_shard_changes_nothing(rows, cuts, data) -> None:  # type: ignore[no-untyped-def]
     tables = [table(piece) for piece in pieces(rows, cuts)]
     again = data.draw(st.lists(st.sampled_from(tables), max_size=3)) if tables else []
@@ -81,7 +81,7 @@ def test_a_duplicated_shard_changes_nothing(rows, cuts, data) -> None:  # type: 
 
 
 @given(runs(), runs(), st.integers(0, 10_000))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_a_later_attempt_wins_from_where_it_went_on(first, second, start) -> None:  # type: ignore[no-untyped-def]
     second = [row for row in second if row["step"] > start]
     shards_of = [merge_shards.Shard(rank, table(rows)) for rank, rows in enumerate((first, second))]
@@ -104,7 +104,7 @@ def test_a_later_attempt_wins_from_where_it_went_on(first, second, start) -> Non
     0,
     3,
 )
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_what_was_cached_before_the_last_shards_came_is_brought_to_the_same(first, second, start, known) -> None:  # type: ignore[no-untyped-def]
     with tempfile.TemporaryDirectory() as folder:
         metrics = Path(folder) / FOLDER
@@ -127,7 +127,7 @@ def test_what_was_cached_before_the_last_shards_came_is_brought_to_the_same(firs
 
 
 @given(st.lists(STEPS, min_size=1, max_size=60, unique=True), st.integers(1, 20_000), st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_bins_hold_the_mean_of_their_rows_whatever_these_are(steps, total, data) -> None:  # type: ignore[no-untyped-def]
     values = data.draw(st.lists(st.floats(-1e6, 1e6), min_size=len(steps), max_size=len(steps)))
     rows = pd.DataFrame({"step": sorted(steps), "m": values}).query("step <= @total")

@@ -72,7 +72,7 @@ WRONG = {
     "plots --columns 3": "'3' is not one of",
     "import": "no FILE to import",
     "import x.csv": "give the curves a name",
-    "import x.csv --name x": "--map names no metric",
+    "import x.csv --name x": "x.csv: there is no such file",
     "import x.csv --name x --map eval_return=y": "x.csv: there is no such file",
     "import x.csv --name x --map eval_retrn=y": "near matches: eval_return",
     "import x.csv --name a/b --map eval_return=y": "name 'a/b': letters",
