@@ -61,7 +61,7 @@ def test_the_short_name_of_an_import_is_the_primary_metric(short: str, tmp_path:
     path = tmp_path / "SGD.csv"
     path.write_text("step,nll\n10,0.5\n")
     options = ImportOptions.of([f"step=step,{short}=nll"], AGENT.catalogue, task="digits", algorithm="SGD")
-    (curve,) = collect([path], options)
+    (curve,) = collect([path], options).curves
     assert curve.points == {("eval", 10): {"value_bias": 0.5}}
 
 
@@ -71,9 +71,11 @@ def test_a_metric_of_that_name_is_meant_first() -> None:
     assert ImportOptions.of(["primary=x"], catalogue).metrics == {"primary": "x"}
 
 
-def test_advice_names_what_the_agent_has() -> None:
-    with pytest.raises(CurveImportError, match=r"give one, such as --map primary=reward$"):
-        ImportOptions.of(["step=x"], AGENT.catalogue)
+def test_advice_names_what_the_agent_has(tmp_path: Path) -> None:
+    path = tmp_path / "SGD.csv"
+    path.write_text("step,nll\n10,0.5\n")
+    with pytest.raises(CurveImportError, match=r"as in --map step=COLUMN,primary=COLUMN; it has step, nll$"):
+        collect([path], ImportOptions.of(["step=step"], AGENT.catalogue, task="digits", algorithm="SGD"))
 
 
 def test_configurations_of_two_agents_do_not_compare(
