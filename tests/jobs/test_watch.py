@@ -103,4 +103,4 @@ def test_waiting_says_for_what_each_reason_once() -> None:
     runs = [RunStatus(record, RunState("pending"), said=task) for record, task in zip(
         [status.record for status in statuses(*[("pending", 0)] * 4).values()], [*tasks, tasks[0]], strict=True
     )]  # fmt: skip
-    assert watch._waited_for(runs) == ["waiting, pending: no node is free", "waiting, stuck: held by x?"]
+    assert watch._waited_for(runs) == ["waiting, pending: no node is free", "waiting, stuck: held by x\\x1b"]
