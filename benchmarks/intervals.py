@@ -394,10 +394,11 @@ def _claims_part(trials: int) -> Iterator[str]:
     yield table(["seeds are", "configurations", "baseline, Welch, uncorrected", "**baseline, Welch + Holm**",
                  "baseline, permutation + Holm", "baseline, bootstrap", "**best, Holm over all pairs**",
                  "best, Holm over the others"], once)  # fmt: skip
-    yield ("The same where a report is followed by more seeds for what does not differ significantly from the leader "
-           "and by another report, six seeds at first. False claims are counted of the leader in any of the reports: each "
-           "at 5 % (uncorrected); with the looks planned and corrected for; planned for one look and corrected from the "
-           "second on. Seeds as `sweeps more` adds them, or six at every look whatever the data say:")  # fmt: skip
+    yield ("The same where a report is followed by more seeds for what does not differ significantly from the "
+           "leader and by another report, six seeds at first. False claims are counted of the leader in any of "
+           "the reports: each at 5 % (uncorrected); with the looks planned and corrected for; planned for one "
+           "look and corrected from the second on. Seeds as `sweeps more` adds them, or six at every look "
+           "whatever the data say:")  # fmt: skip
     yield table(["seeds are", "configurations", "looks", "as `more`: uncorrected", "**planned**", "afterwards",
                  "six: uncorrected", "**planned**", "afterwards"], repeated)  # fmt: skip
 
