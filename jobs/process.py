@@ -13,7 +13,8 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -159,6 +160,30 @@ def start_recorded(
         os.close(reader)
         os.close(writer)
     return child
+
+
+@contextlib.contextmanager
+def repeated(
+    action: Callable[[], object], every_s: float, *, at_once: bool = False, until: tuple[type[Exception], ...] = ()
+) -> Iterator[None]:
+    """Calls `action` every `every_s` seconds inside the block, in a thread of its own, `at_once` for the first time. An
+    error in `until` ends the calls."""
+    ended = threading.Event()
+
+    def repeat() -> None:
+        with contextlib.suppress(*until):
+            if at_once:
+                action()
+            while not ended.wait(every_s):
+                action()
+
+    thread = threading.Thread(target=repeat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 def is_recorded(has_record: Callable[[], bool]) -> bool:

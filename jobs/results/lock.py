@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -44,24 +43,6 @@ class Lock:
             raise JobsError("this command was silent for so long that another one took over; look at `sweeps status`")
         self.store.write_lock(self.number, _this_process())
 
-    @contextlib.contextmanager
-    def renewed(self) -> Iterator[None]:
-        """Renews the lock inside the block, in a thread of its own, until another process takes it over."""
-        ended = threading.Event()
-
-        def renew() -> None:
-            with contextlib.suppress(JobsError, OSError):
-                while not ended.wait(RENEW_S):
-                    self.renew()
-
-        thread = threading.Thread(target=renew, daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            ended.set()
-            thread.join()
-
 
 @contextlib.contextmanager
 def alone(store: ResultsFolder, wait_s: float = _WAIT_S) -> Iterator[Lock]:
@@ -83,7 +64,7 @@ def alone(store: ResultsFolder, wait_s: float = _WAIT_S) -> Iterator[Lock]:
         time.sleep(_POLL_S)
     lock = Lock(store, number)
     try:
-        with lock.renewed():
+        with process.repeated(lock.renew, RENEW_S, until=(JobsError, OSError)):
             yield lock
     finally:
         store.write_lock(number, replace(_this_process(), ended=time.time()))

@@ -7,7 +7,6 @@ import contextlib
 import math
 import signal
 import sys
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -127,22 +126,13 @@ def _signals_raise() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-@contextlib.contextmanager
-def _heartbeat(store: EvaluationFolder, run: RunRef, attempt: Attempt, episodes: int) -> Iterator[None]:
+def _heartbeat(
+    store: EvaluationFolder, run: RunRef, attempt: Attempt, episodes: int
+) -> contextlib.AbstractContextManager[None]:
     """Writes heartbeats from a thread, since an agent does not report while it plays."""
-    over = threading.Event()
 
     def beat() -> None:
-        while True:
-            with contextlib.suppress(OSError):
-                store.attempts.write_status(run, Status(attempt.number, 0, episodes, None, None, time.time()))
-            if over.wait(HEARTBEAT_S):
-                return
+        with contextlib.suppress(OSError):
+            store.attempts.write_status(run, Status(attempt.number, 0, episodes, None, None, time.time()))
 
-    thread = threading.Thread(target=beat, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
+    return process.repeated(beat, HEARTBEAT_S, at_once=True)

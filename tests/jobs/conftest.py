@@ -119,6 +119,18 @@ def typed(tmp_path: Path, slurm: FakeSlurm, line: Callable[..., list[str]]) -> C
 
 
 @pytest.fixture
+def six_runs(typed: Callable[[str], Callable[..., Result]]) -> Callable[..., Result]:
+    """The same with a plan of one sweep: two configurations, three seeds each."""
+    return typed("""
+plan: mine
+base: {steps: 5000}
+seeds: 3
+sweeps:
+  q: {grid: {num_q: [1, 2]}}
+""")
+
+
+@pytest.fixture
 def typed_in_store(store: ResultsFolder, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
     """`sweeps ...` in this process on the results folder of the test's `store`, with its exit code checked."""
     monkeypatch.setattr("jobs.process.gpus", lambda: [])

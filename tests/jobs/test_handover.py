@@ -19,23 +19,15 @@ from jobs.results.records import Attempt, CodeFile, Worker
 from jobs.results.results_folder import ResultsFolder
 from sweepwise.core.errors import JobsError
 
-PLAN = """
-plan: mine
-base: {steps: 5000}
-seeds: 3
-sweeps:
-  q: {grid: {num_q: [1, 2]}}
-"""
-
 pytestmark = pytest.mark.usefixtures("outside_slurm")
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, slurm: FakeSlurm, typed: Any) -> Any:
+def run(monkeypatch: pytest.MonkeyPatch, slurm: FakeSlurm, six_runs: Any) -> Any:
     """`sweeps ...` in this process, with the pretended Slurm; six runs in arrays of four."""
     slurm.configure(MaxArraySize="4", AccountingStorageEnforce="none")
     monkeypatch.setattr(handover, "_PAUSES_S", (0.0, 0.0))
-    return typed(PLAN)
+    return six_runs
 
 
 def arrays(slurm: FakeSlurm) -> list[tuple[int, int, int]]:
@@ -253,12 +245,14 @@ def test_a_lock_of_another_host_is_taken_over_when_it_does_not_change(
     monkeypatch.setattr("jobs.results.lock.time.time", lambda: 1.0)  # its clock is wrong by decades
     monkeypatch.setattr(lock, "RENEW_S", 0.02)
     monkeypatch.setattr(lock, "SILENT_S", 0.5)
+    renew, alive = lock.Lock.renew, [True]
+    monkeypatch.setattr(lock.Lock, "renew", lambda self: renew(self) if alive else None)
     with lock.alone(store) as first:
         monkeypatch.setattr("jobs.process.host", lambda: ours)
         monkeypatch.setattr("jobs.results.lock._this_process", lambda: Worker("elsewhere", 1, "", next(ticks)))
         with pytest.raises(JobsError, match="is submitting"), lock.alone(store, wait_s=1.0):
             pass
-        monkeypatch.setattr(lock.Lock, "renew", lambda self: None)  # its host died
+        alive.clear()  # its host died
         with lock.alone(store, wait_s=60.0) as second:
             assert second.number == first.number + 1
             monkeypatch.undo()

@@ -17,22 +17,14 @@ from jobs.results.attempts import RunRef
 from jobs.results.records import Attempt, AttemptOutcome, Status, Submission, TaskRuns
 from jobs.results.results_folder import ResultsFolder
 
-PLAN = """
-plan: mine
-base: {steps: 5000}
-seeds: 3
-sweeps:
-  q: {grid: {num_q: [1, 2]}}
-"""
-
 pytestmark = pytest.mark.usefixtures("outside_slurm")
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, slurm: FakeSlurm, typed: Any) -> Any:
+def run(monkeypatch: pytest.MonkeyPatch, slurm: FakeSlurm, six_runs: Any) -> Any:
     """`sweeps ...` in this process, with the pretended Slurm; tasks 100_0 to 100_5 are q=1, q=2, q=1, ..."""
     monkeypatch.setenv("COLUMNS", "250")
-    return typed(PLAN)
+    return six_runs
 
 
 def begin(store: ResultsFolder, task: int, step: int = 100) -> RunRef:

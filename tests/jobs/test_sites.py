@@ -17,24 +17,16 @@ from jobs.results.records import Attempt
 from jobs.results.results_folder import ResultsFolder
 from jobs.runs import logs
 
-PLAN = """
-plan: mine
-base: {steps: 5000}
-seeds: 3
-sweeps:
-  q: {grid: {num_q: [1, 2]}}
-"""
-
 pytestmark = pytest.mark.usefixtures("outside_slurm")
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, slurm: FakeSlurm, typed: Any) -> Any:
+def run(monkeypatch: pytest.MonkeyPatch, slurm: FakeSlurm, six_runs: Any) -> Any:
     """`sweeps ...` in this process, with the pretended Slurm; six tasks 100_0 to 100_5 were submitted."""
     monkeypatch.setenv("COLUMNS", "250")
     slurm.configure(AccountingStorageEnforce="none")
     slurm.answer("sinfo", "a-01|low\na-02|low\na-03|other\n", asked="%N|%R")
-    invoke = typed(PLAN)
+    invoke = six_runs
     invoke("submit", "q")
     return invoke
 

@@ -111,8 +111,7 @@ def exclude(jobs: Sequence[str], nodes: Sequence[str]) -> bool:
     partition would be left. Raises `NoResponse` if Slurm does not change one."""
     if not jobs:
         return True
-    described = programs.run_quietly(["scontrol", "show", "job", "--oneliner", jobs[0]]) or ""
-    fields = dict(word.partition("=")[::2] for word in described.split())
+    fields = {name: value for record in programs.job_records(jobs[0]) for name, value in record.items()}
     before = fields.get("ExcNodeList", "(null)")
     excluded = ",".join([*([before] if before != "(null)" else []), *nodes])
     listing = programs.run_quietly(["sinfo", "--noheader", "--Node", "--format=%N|%R"]) or ""

@@ -98,9 +98,7 @@ def _restarts(jobs: Iterable[str]) -> dict[str, int]:
     """How often each of `jobs` was queued again, as far as Slurm says."""
     restarts: dict[str, int] = {}
     for array in dict.fromkeys(job.partition("_")[0] for job in jobs):
-        shown = programs.run_quietly(["scontrol", "show", "job", "--oneliner", array]) or ""
-        for line in shown.splitlines():
-            fields = dict(word.partition("=")[::2] for word in line.split())
+        for fields in programs.job_records(array):
             indices = fields.get("ArrayTaskId", "").partition("%")[0]
             count = fields.get("Restarts", "")
             if count.isdecimal():

@@ -43,6 +43,12 @@ def run_quietly(command: list[str], at_least_s: float = 0.0, extra: Mapping[str,
     return output if code == 0 else None
 
 
+def job_records(job: str) -> list[dict[str, str]]:
+    """What `scontrol show job` says of a job, one record for each of its lines; empty if Slurm does not know it."""
+    text = run_quietly(["scontrol", "show", "job", "--oneliner", job]) or ""
+    return [dict(word.partition("=")[::2] for word in line.split()) for line in text.splitlines()]
+
+
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """The environment of Slurm's programs."""
     return {**{name: value for name, value in os.environ.items() if not is_dropped(name)}, **(extra or {})}
