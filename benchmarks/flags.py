@@ -78,7 +78,7 @@ def faulty(seed: int, repetitions: int, sizes: Sequence[int] = SIZES[1:], proces
 
 
 def kinds(seed: int, repetitions: int, sizes: Sequence[int] = SIZES, processes: int = 1) -> pd.DataFrame:
-    """The same of every kind of a fault, and of late risers, with its title as flag."""
+    """As `faulty`, for every kind of fault and for late risers; the title of the kind stands in column `flag`."""
     return _tried(seed, repetitions, sizes, processes, _kinds_chunk)
 
 

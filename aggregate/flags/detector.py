@@ -86,7 +86,7 @@ class RunView:
             self._series[role] = series_of(self.rows, self.metric(role))
         return self._series[role]
 
-    @functools.cached_property  # a role is asked for by several detectors
+    @functools.cached_property  # several detectors use the same role
     def _series(self) -> dict[str, Series]:
         return {}
 

@@ -43,7 +43,7 @@ def _headline(found: TaskAnalysis) -> str:
     others = "each of the others" if len(rivals) > 1 else rivals[0]["b"]
     texts = [f"On these {count} tasks {best} has the highest mean normalised score, {mean}"]
     if equal:
-        texts.append(f"{_listed(equal)} cannot be told from it")
+        texts.append(f"{_listed(equal)} {'do' if len(equal) > 1 else 'does'} not differ significantly from it")
     if above:
         texts.append(f"{_listed(above)} {'are' if len(above) > 1 else 'is'} better on the tasks that both have")
     claim = "; ".join(texts) if len(texts) > 1 else f"{texts[0]}: better than {others}"

@@ -202,7 +202,7 @@ def test_pairs_are_corrected_together_and_equal_algorithms_are_not_told_apart() 
     assert found.pairs["p"].iloc[order[0]] == pytest.approx(3 * plain[order[0]])
     best, second, last = found.algorithms
     assert last == "c"
-    assert f"; {second} cannot be told from it" in verdict(found).headline
+    assert f"; {second} does not differ significantly from it" in verdict(found).headline
     assert set(found.by_task.query("b == @second")["relation"]) == {UNDECIDED}
     assert best in topics(found)["Other algorithms"]
 
