@@ -143,7 +143,7 @@ def test_a_key_added_later_with_a_neutral_value_keeps_identities(monkeypatch):
 
 # key -> a value other than the tiny configuration's, and what must be on for the key to matter
 CHANGED = {
-    "task": ("cartpole-balance", {}), "steps": (45, {}), "action_repeat": (5, {}), "seed_steps": (21, {}),
+    "task": ("cartpole-balance", {}), "steps": (25, {}), "action_repeat": (5, {}), "seed_steps": (11, {}),
     "batch_size": (16, {}), "horizon": (2, {}), "utd_ratio": (2, {}), "lr": (0.01, {}), "enc_lr_scale": (0.6, {}),
     "pi_lr_scale": (0.6, {}), "ensemble_lr_scaling": (False, {}), "grad_clip_norm": (0.01, {}),
     "consistency_coef": (10, {}), "encoder_consistency_coef": (2, {}), "reward_coef": (0.2, {}),
@@ -170,12 +170,12 @@ CHANGED = {
     "num_enc_layers": (3, {}), "simnorm_dim": (4, {}), "dropout": (0.5, {}), "num_bins": (51, {}),
     "symlog_max": (5, {}), "hot_buffer_ratio": (0.5, {}), "hot_buffer_size": (1, {"hot_buffer_ratio": 0.5}),
     "bfloat16": (True, {}),
-    "log_freq": (4, {}), "eval_freq": (10, {}), "eval_episodes": (2, {}), "final_eval_episodes": (2, {}),
+    "log_freq": (4, {}), "eval_freq": (10, {}), "eval_episodes": (2, {"eval_freq": 10}), "final_eval_episodes": (2, {}),
 }  # fmt: skip
 
 
-# Most of the time of a tiny run goes into the physics of its evaluations.
-FEW_EVALUATIONS = {"eval_freq": 20, "eval_episodes": 1, "final_eval_episodes": 1}
+# Two episodes and one evaluation: most of the time of a tiny run goes into physics.
+SHORT = {"steps": 20, "seed_steps": 10, "eval_freq": 20, "eval_episodes": 1, "final_eval_episodes": 1}
 
 
 def test_every_key_is_tried():
@@ -184,7 +184,7 @@ def test_every_key_is_tried():
 
 @pytest.fixture(scope="module")
 def result_of(tiny, trained_in, tmp_path_factory):
-    """Weights and rows of a configuration trained for 40 steps; each configuration once."""
+    """Weights and rows of a configuration trained; each configuration once."""
     known = {}
 
     def find(**changes):
@@ -202,7 +202,7 @@ def result_of(tiny, trained_in, tmp_path_factory):
 @pytest.mark.parametrize("name", sorted(CHANGED))
 def test_every_key_changes_what_a_run_computes(tiny, result_of, equal_weights, name):
     value, context = CHANGED[name]
-    context = {**FEW_EVALUATIONS, **context}
+    context = {**SHORT, **context}
     changed = tiny(**{**context, name: value})
     assert name not in inactive_keys(changed)
     assert config_id(changed) != config_id(tiny(**context))
@@ -212,7 +212,7 @@ def test_every_key_changes_what_a_run_computes(tiny, result_of, equal_weights, n
 
 
 def test_keys_of_imagination_change_nothing_where_nothing_imagines(result_of, equal_weights):
-    replayed = {**FEW_EVALUATIONS, "ac_source": "replay_rollout", "aux_value_source": "replay_true"}
+    replayed = {**SHORT, "ac_source": "replay_rollout", "aux_value_source": "replay_true"}
     weights, rows = result_of(**replayed)
     other_weights, other_rows = result_of(**replayed, num_rollouts=1, imagination_horizon=2)
     assert rows == other_rows
