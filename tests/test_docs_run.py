@@ -35,7 +35,7 @@ from jobs.results.records import Attempt, AttemptOutcome, Submission
 from jobs.results.results_folder import ResultsFolder
 from jobs.runs.status import load_statuses
 
-PAGES = ("README.md", "docs/decisions.md", "docs/exchange.md", "docs/howto.md", "docs/imports.md")
+PAGES = ("README.md", "docs/decisions.md", "docs/exchange.md", "docs/howto.md", "docs/imports.md", "docs/plans.md")
 REPOSITORY = Path(__file__).parents[1]
 DOCS = runpy.run_path(str(REPOSITORY / "tests" / "test_docs.py"))
 OWN_PROGRAM = runpy.run_path(str(REPOSITORY / "tests" / "test_own_program.py"))
@@ -191,11 +191,13 @@ def profile_put_away(world: World) -> None:
 
 
 def plan_written(world: World) -> None:
-    (world.folder / "mine.yaml").write_text(next(text for text in readme_plans() if "program:" not in text))
+    (world.folder / "mine.yaml").write_text(plan_of("docs/plans.md"))
 
 
-def readme_plans() -> list[str]:
-    return re.findall(r"```yaml\n(.*?)```", (REPOSITORY / "README.md").read_text(), re.S)
+def plan_of(page: str) -> str:
+    """The first plan of a page."""
+    (first, *_) = re.findall(r"```yaml\n(.*?)```", (REPOSITORY / page).read_text(), re.S)
+    return str(first)
 
 
 def program_alone(world: World) -> None:
@@ -205,8 +207,9 @@ def program_alone(world: World) -> None:
 
 def program_with_plan(world: World) -> None:
     program_alone(world)
-    text = next(text for text in readme_plans() if "program:" in text)
-    (world.folder / "plan.yaml").write_text(text.replace("command: python ", f"command: {sys.executable} "))
+    (world.folder / "plan.yaml").write_text(
+        plan_of("README.md").replace("command: python ", f"command: {sys.executable} ")
+    )
 
 
 def program_trained(world: World) -> None:
@@ -216,7 +219,6 @@ def program_trained(world: World) -> None:
 
 # Page -> line -> what happens before it.
 BEFORE: dict[str, dict[str, Callable[[World], None]]] = {
-    "README.md": {"sweeps plan --plan mine.yaml": plan_written},
     "docs/decisions.md": {
         "sweeps next": again,
         "sweeps adopt ensemble --from-verdict": told_apart,
@@ -229,10 +231,8 @@ BEFORE: dict[str, dict[str, Callable[[World], None]]] = {
         "sweeps prune ensemble --dry-run": training,
     },
     "docs/exchange.md": {"sweeps export ensemble": again},
-    "docs/howto.md": {
-        "sweeps submit ensemble --seeds 6 --profile mine --dry-run": profile_put_away,
-        "sweeps plan --plan mine.yaml": plan_written,
-    },
+    "docs/howto.md": {"sweeps submit ensemble --seeds 6 --profile mine --dry-run": profile_put_away},
+    "docs/plans.md": {"sweeps plan --plan mine.yaml": plan_written},
     "docs/imports.md": {
         "sweeps import results/tdmpc2 results/sac --frames-per-step 2 --dry-run": published,
     },

@@ -71,17 +71,17 @@ def sweeps(tmp_path: Path) -> Sweeps:
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Sweeps:
     """The one run of sweep `one`, which nothing interrupted."""
     made = Sweeps(tmp_path_factory.mktemp("whole"))
-    made(*ONE, "--cluster", "debug")
+    made.here(*ONE, "--cluster", "debug")
     return made
 
 
 def test_a_sweep_from_submit_to_report(sweeps: Sweeps) -> None:
     sweeps("submit", "pair", *SHORT, "--cluster", "local", "--seeds", "2", "--seeds-per-job", "2", "--wait")
     assert sweeps.states() == ["done"] * 4
-    again = sweeps("submit", "pair", *SHORT, "--cluster", "local", "--seeds", "3", "--wait")
+    again = sweeps.here("submit", "pair", *SHORT, "--cluster", "local", "--seeds", "3", "--wait")
     assert "4 done, 2 new; 2 to submit" in again
     assert sweeps.states() == ["done"] * 6
-    sweeps("aggregate", "--out", "report.html")
+    sweeps.here("aggregate", "--out", "report.html")
     first = (sweeps.folder / "report.html").read_bytes()
     assert b"num_q=1" in first
     assert b"num_q=2" in first
@@ -92,7 +92,7 @@ def test_a_sweep_from_submit_to_report(sweeps: Sweeps) -> None:
     ]  # fmt: skip
     assert "5 % CI" in sweeps.here("evaluate", run, "--planner", "policy", "--episodes", "3")
     assert "there are 10, 20, 30, 40" in sweeps.refusal("evaluate", run, "--at", "25")
-    sweeps.here("aggregate", "--out", "again.html")
+    sweeps("aggregate", "--out", "again.html")
     assert (sweeps.folder / "again.html").read_bytes() == first
 
 
@@ -107,7 +107,7 @@ def test_killed_in_mid_write_it_goes_on_from_the_last_checkpoint_to_the_very_sam
     sweeps.here("aggregate", "--out", "report.html")  # what there is can be read
     killed(sweeps, "step-000000030-u000000030-a002.pt", 1, "rerun", "one", "--failed")
     assert max((run / "checkpoints").glob("*.json")).name == "step-000000030-u000000029-a002.json"
-    sweeps("rerun", "one", "--failed", "--cluster", "local", "--wait")
+    sweeps.here("rerun", "one", "--failed", "--cluster", "debug")
     assert sweeps.states() == ["done"]
     first, second, third = (rows(sweeps, f"a00{n}") for n in (1, 2, 3))
     assert first.keys() & second.keys() == set()  # what is published with a checkpoint is never computed again
@@ -152,12 +152,12 @@ def test_an_edit_after_submit_does_not_leak_into_what_runs(sweeps: Sweeps, repos
 
 def test_told_to_stop_it_saves_and_the_next_submit_ends_as_if_it_had_not_been(sweeps: Sweeps) -> None:
     submit = ("submit", "one", "--plan", "plan.yaml", "--cluster", "local", "--profile", "cpu")
-    sweeps(*submit)
+    sweeps.here(*submit)
     pid = sweeps.hold_at(30)
     for number in (signal.SIGTERM, signal.SIGCONT):
         os.kill(pid, number)
     sweeps.until("interrupted")  # first its attempt ends, then its process
-    sweeps(*submit, "--wait")
+    sweeps.here(*submit, "--wait")
     assert (sweeps.states(), sweeps.attempts()) == (["done"], 2)
     as_uninterrupted(sweeps)
 

@@ -206,7 +206,7 @@ def test_a_run_writes_every_kind_of_row_and_the_schedule(tiny, trained):
     final = [r for r in rows if r["kind"] == "eval"][-1]
     assert final["eval_is_final"] == 1
     assert len(final["eval_return_planner_episodes"]) == config.final_eval_episodes
-    assert all(r["frames"] == 10 * r["step"] for r in rows)
+    assert all(r["frames"] == config.action_repeat * r["step"] for r in rows)
     last = [r for r in rows if r["kind"] == "train"][-1]
     assert len(last["aux_value_loss_per_gamma"]) == 2
 
@@ -363,7 +363,7 @@ def test_a_film_shows_the_very_episodes_that_were_played(tiny, trained, drawn):
     (played,) = evaluate(config, 1, runs.folder(1), at=None, planners=("eval",), episodes=3, device="cpu", threads=1)
     drawn.clear()
     found = film(config, played, 4, 2)
-    assert found.ms == 100  # action repeat 10 x 10 ms
+    assert found.ms == 20  # action repeat 2 x 10 ms
     assert [frame.shape for frame in found.frames] == [(2, 4, 3)] * 33
     assert np.array(drawn).reshape(3, 10).sum(1).tolist() == pytest.approx(played.returns)
 
