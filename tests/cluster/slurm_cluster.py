@@ -39,6 +39,7 @@ NODES = ("n1", "n2")
 GPUS = 4
 PACKAGES = {"slurmctld": "slurm-wlm", "slurmd": "slurm-wlm", "sbatch": "slurm-wlm", "munged": "munge"}
 ACCOUNTING_PACKAGES = {"slurmdbd": "slurmdbd", "mariadbd": "mariadb-server", "mariadb-install-db": "mariadb-server"}
+LONGEST_PAUSE_S = 2.0
 START_SECONDS = 60.0
 
 # cred_expire and the intervals are short so that requeues take seconds; KillWait is Slurm's own, so that a job on a
@@ -245,12 +246,16 @@ def launch(folder: Path, name: str, *command: str) -> None:
 
 
 def wait_until(what: str, true: Callable[[], bool], seconds: float = START_SECONDS, pause: float = 0.1) -> None:
-    """Polls; raises ClusterError naming what did not come about."""
+    """Polls, at most a fifth of the time; raises ClusterError naming what did not come about."""
     deadline = time.monotonic() + seconds
-    while not true():
-        if time.monotonic() > deadline:
+    while True:
+        asked = time.monotonic()
+        if true():
+            return
+        answered = time.monotonic()
+        if answered > deadline:
             raise ClusterError(f"{what}: not within {seconds:.0f} s")
-        time.sleep(pause)
+        time.sleep(max(pause, min(4 * (answered - asked), LONGEST_PAUSE_S)))
 
 
 def wait_for(folder: Path, what: str, true: Callable[[], bool], pause: float = 0.1) -> None:
