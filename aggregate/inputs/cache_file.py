@@ -19,7 +19,7 @@ import pyarrow as pa
 from sweepwise.core import atomic
 
 _ALIGNED = 64  # bytes: what the streams' place is a multiple of
-_HEADER = struct.Struct("<16sII16s16s8x")  # kind of file, number of the rules, size of the head, sums of head and rest
+_HEADER = struct.Struct("<16sII20s20s")  # kind of file, number of the rules, size of the head, sums of head and rest
 _KIND = b"sweeps: cache"
 _FIRST = 1 << 14  # bytes to read at once, which hold most heads
 
@@ -81,8 +81,9 @@ def read_head(path: Path, made_by: int) -> Any | None:
 
 
 def _sum(data: bytes | pa.Buffer) -> bytes:
-    """Half of a SHA-256. A CRC-32, at half the time, would miss one damaged file in 4 billion."""
-    return hashlib.sha256(data).digest()[:16]
+    """Of a SHA-256, as much as there is room for: the header is a multiple of `_ALIGNED` and has no byte to spare. A
+    CRC-32, at half the time, would miss one damaged file in 4 billion."""
+    return hashlib.sha256(data).digest()[:20]
 
 
 def _header(data: bytes | pa.Buffer, made_by: int) -> tuple[int, bytes, bytes] | None:
