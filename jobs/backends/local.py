@@ -29,6 +29,8 @@ from jobs.results.run_state import TaskState
 from jobs.submitter_environment import kept
 from sweepwise.core.errors import JobsError
 
+SILENT_S = 600.0  # after which the scheduler of another host is taken for dead
+
 
 @dataclass(frozen=True)
 class Slots:
@@ -146,9 +148,12 @@ class LocalBackend(Backend):
     def task_states(
         self, store: ResultsFolder, submissions: Sequence[Submission], now: float, max_age_s: float
     ) -> dict[TaskKey, TaskState]:
-        states = {}
+        states: dict[TaskKey, TaskState] = {}
         full = f"the disk of {store.root} is full: make room" if process.is_full_disk(store.root) else ""
         for submission in submissions:
+            if submission.host != process.host():
+                states |= _states_elsewhere(store, submission)
+                continue
             scheduler = store.submissions.read_worker(submission.id, None)
             cancelled = store.submissions.cancelled(submission.id)
             for task in range(len(submission.tasks)):
@@ -219,6 +224,19 @@ def _alive(running: Worker | None) -> bool:
     return running is not None and process.alive(running.pid, running.pid_start)
 
 
+def _states_elsewhere(store: ResultsFolder, submission: Submission) -> dict[TaskKey, TaskState]:
+    """The states of the tasks of another host, whose processes cannot be seen. Where its scheduler was silent for too
+    long, the heartbeat of a run tells whether it still trains; nothing that waits begins."""
+    name, silent = submission.id, store.submissions.silent_s(submission.id) or 0.0
+    reason = f"its scheduler on {submission.host} has been silent for {silent / 60:.0f} min"
+    unseen = TaskState(name, "unknown") if silent < SILENT_S else TaskState(name, "gone", reason)
+    workers = (store.submissions.read_worker(name, task) for task in range(len(submission.tasks)))
+    return {
+        (name, task): unseen if worker is None or worker.exit_code is None else TaskState(name, "ended")
+        for task, worker in enumerate(workers)
+    }
+
+
 def _task_state(
     store: ResultsFolder, submission: Submission, scheduler: Worker | None, task: int, cancelled: bool,
     full: str,
@@ -226,9 +244,6 @@ def _task_state(
     """full: says that the disk is full, "" else; its scheduler starts no task then."""
     name = submission.id
     running = store.submissions.read_worker(name, task)
-    if submission.host != process.host():
-        word = "ended" if running is not None and running.exit_code is not None else "unknown"
-        return TaskState(name, word)
     if running is None:
         if cancelled:
             return TaskState(name, "ended", "cancelled", "cancelled")

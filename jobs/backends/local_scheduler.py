@@ -27,6 +27,7 @@ from jobs.results.results_folder import ResultsFolder
 from sweepwise.core.atomic import FULL
 
 _POLL_S = 0.2
+_RENEW_S = 20.0  # well below `local.SILENT_S`
 
 
 @dataclass
@@ -41,11 +42,13 @@ class Scheduler:
     terminated: set[int] = field(default_factory=set)
     stopping: bool = False
     unwritten: dict[int, Worker] = field(default_factory=dict)
+    renew_at: float = 0.0  # by time.monotonic
 
     def run(self) -> None:
         self.waiting.extend(range(len(self.submission.tasks)))
         signal.signal(signal.SIGTERM, self._handle_stop)
         while self.waiting or self.running:
+            self.renew()
             self.reap()
             if self.stopping:
                 self.stop()
@@ -56,6 +59,12 @@ class Scheduler:
         self.write_records()
         if self.submission.report:
             subprocess.run(report_command(self.store, self.submission.sweep), check=False)
+
+    def renew(self) -> None:
+        if time.monotonic() >= self.renew_at:
+            self.renew_at = time.monotonic() + _RENEW_S
+            with _later_on_a_full_disk():
+                self.store.submissions.renew_scheduler(self.submission.id)
 
     def _handle_stop(self, number: int, frame: FrameType | None) -> None:
         self.stopping = True

@@ -100,7 +100,7 @@ class Attempts:
         while True:
             number = max(self._numbers(run, "attempts"), default=0) + 1
             claimed = dataclasses.replace(attempt, number=number)
-            if create_json(folder / f"{number:03d}.json", encode(claimed)):
+            if create_json(self._attempt_path(run, number), encode(claimed)):
                 break
         atomic.free_room(self._outcome_path(run, number - 1))  # of an attempt that was killed
         atomic.keep_room(self._outcome_path(run, number))
@@ -111,7 +111,7 @@ class Attempts:
         return max(self._numbers(run, "attempts"), default=0) == number
 
     def read(self, run: RunRef, number: int) -> Attempt | None:
-        return self._reader.read(self.folder(run) / "attempts" / f"{number:03d}.json", Attempt)
+        return self._reader.read(self._attempt_path(run, number), Attempt)
 
     def all(self, run: RunRef) -> list[Attempt]:
         """The attempts that can be read, the oldest first."""
@@ -134,13 +134,19 @@ class Attempts:
             atomic.write_in_room(path, map(encode, (outcome, short, shortest)))
         atomic.free_room(path)
 
+    def _attempt_path(self, run: RunRef, number: int) -> Path:
+        return self.folder(run) / "attempts" / f"{number:03d}.json"
+
+    def _status_path(self, run: RunRef, number: int) -> Path:
+        return self.folder(run) / "status" / f"{number:03d}.json"
+
     def _outcome_path(self, run: RunRef, number: int) -> Path:
         return self.folder(run) / "outcome" / f"{number:03d}.json"
 
     def write_status(self, run: RunRef, status: Status) -> bool:
         """Write a heartbeat. If the attempt is superseded, return False and write nothing."""
         # a file per attempt: one suspended between the check and the rename must not overwrite a newer heartbeat
-        path = self.folder(run) / "status" / f"{status.attempt:03d}.json"
+        path = self._status_path(run, status.attempt)
         owned = functools.partial(self.is_newest, run, status.attempt)
         try:
             write_json(path, encode(status), owned, sync=False)
@@ -168,6 +174,27 @@ class Attempts:
             stopped=self._reader.read(self._pruned_path(run), PrunedRun),
         )
 
+    def by_this_clock(self, record: RunRecord, ahead: float) -> RunRecord:
+        """`record` with the times that this host's clock would give: the run's host may have a wrong one.
+
+        ahead: seconds by which this host's clock is ahead of the file system's, which stamps what that host writes.
+        """
+        attempt, status = record.attempt, record.status
+        if attempt is None:
+            return record
+        path, told = self._attempt_path(record.ref, attempt.number), attempt.started
+        if status is not None and status.attempt == attempt.number:
+            path, told = self._status_path(record.ref, status.attempt), status.time
+        try:
+            off = ahead + path.stat().st_mtime - told
+        except OSError:
+            return record
+        if status is not None:
+            logged = status.logged + off if status.logged else status.logged
+            status = dataclasses.replace(status, time=status.time + off, logged=logged)
+        attempt = dataclasses.replace(attempt, started=attempt.started + off)
+        return dataclasses.replace(record, attempt=attempt, status=status)
+
     def _pruned_path(self, run: RunRef) -> Path:
         return self.folder(run) / "stopped.json"
 
@@ -178,7 +205,7 @@ class Attempts:
         self._pruned_path(run).unlink(missing_ok=True)
 
     def _read_status(self, run: RunRef, number: int) -> Status | None:
-        return self._reader.read(self.folder(run) / "status" / f"{number:03d}.json", Status)
+        return self._reader.read(self._status_path(run, number), Status)
 
     def _finished(self, run: RunRef, outcomes: Iterable[AttemptOutcome]) -> tuple[int, str]:
         """(the furthest step of finished `outcomes`, the name of a last shard that is missing)."""

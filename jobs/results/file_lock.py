@@ -11,11 +11,11 @@ import errno
 import fcntl
 import os
 import time
-import uuid
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from jobs import process
+from jobs.results import file_clock
 from jobs.results.record_files import RecordReader, encode, numbers_in
 from jobs.results.records import Worker
 from sweepwise.core.atomic import create_json, write_json
@@ -117,14 +117,10 @@ def _is_held(path: Path) -> bool:
 
 def _age(path: Path) -> float:
     """Seconds since a file was written, by the clock of its file system: that of another host may be wrong."""
-    probe = path.with_name(f".{uuid.uuid4().hex}.part")
     try:
-        probe.touch()
-        return probe.stat().st_mtime - path.stat().st_mtime
+        return file_clock.now(path.parent) - path.stat().st_mtime
     except FileNotFoundError:
         return float("inf")
-    finally:
-        probe.unlink(missing_ok=True)
 
 
 def _holder(pid: int) -> Worker:

@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from jobs.results import file_clock
 from jobs.results.record_files import CONFIG_ID, RecordReader, encode, names_in
 from jobs.results.records import CircuitBreaker, Submission, Worker
 from sweepwise.core.atomic import create_json, write_json
@@ -132,6 +133,26 @@ class Submissions:
 
     def read_worker(self, submission: str, task: int | None) -> Worker | None:
         return self._reader.read(self.worker_path(submission, task), Worker)
+
+    def renew_scheduler(self, submission: str) -> None:
+        """Tell other hosts that the local scheduler of `submission` is alive."""
+        self._renewed_path(submission).touch()
+
+    def silent_s(self, submission: str) -> float | None:
+        """Seconds since a local scheduler was last known to be alive, by the clock of the file system: to be asked on
+        other hosts. None for one of earlier code, and where nothing can be written."""
+        path = self._renewed_path(submission)
+        if not path.exists():
+            if self.read_worker(submission, None) is not None:
+                return None
+            path = self.folder(submission)  # its submit may have died
+        try:
+            return file_clock.now(self._root) - path.stat().st_mtime
+        except OSError:
+            return None
+
+    def _renewed_path(self, submission: str) -> Path:
+        return self.folder(submission) / "scheduler.renewed"
 
     def is_recorded(self, submission: str, task: int | None) -> bool:
         """Whether this process is the recorded one of a task of the local backend, or of its scheduler."""

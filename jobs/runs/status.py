@@ -8,8 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from jobs import process
 from jobs.backends import registry
 from jobs.backends.base import TaskKey
+from jobs.results import file_clock
 from jobs.results.attempts import RunRecord, RunRef
 from jobs.results.records import Submission, SubmittedConfiguration, SubmittedSweep
 from jobs.results.results_folder import ResultsFolder
@@ -81,7 +83,7 @@ def load_statuses(
         for index, task in enumerate(submission.tasks):
             for seed in task.seeds if submission.holds(index) else ():
                 newest[RunRef(task.config_id, seed)] = (submission, index)
-    records = {run: store.attempts.load(run, steps) for run, steps in runs.items()}
+    records = _by_this_clock(store, {run: store.attempts.load(run, steps) for run, steps in runs.items()})
     to_query = {newest[run][0].id for run, r in records.items() if not r.done and run in newest}
     open_attempts = (r.attempt for r in records.values() if r.attempt and not (r.outcome or r.done))
     to_query |= {attempt.submission for attempt in open_attempts if attempt.submission}
@@ -99,6 +101,17 @@ def load_statuses(
         state = given_up(record, holder.id, run_state(record, task_state, when, _starting_task(record, tasks)))
         statuses[run] = RunStatus(record, state, holder, task_index, task_state)
     return statuses
+
+
+def _by_this_clock(store: ResultsFolder, records: dict[RunRef, RunRecord]) -> dict[RunRef, RunRecord]:
+    """`records` with the times of runs on other hosts by this host's clock; unchanged where nothing can be written."""
+    here = process.host()
+    elsewhere = {run: r for run, r in records.items() if r.attempt and not r.outcome and r.attempt.host != here}
+    try:
+        ahead = time.time() - file_clock.now(store.root) if elsewhere else 0.0
+    except OSError:
+        return records
+    return records | {run: store.attempts.by_this_clock(record, ahead) for run, record in elsewhere.items()}
 
 
 def _starting_task(record: RunRecord, tasks: Mapping[tuple[str, int], TaskState]) -> TaskState | None:

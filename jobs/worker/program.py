@@ -13,7 +13,7 @@ from jobs import process
 from jobs.programs import command
 from jobs.programs.command import CommandLine, Places, Program
 from jobs.programs.metric_sources.base import IN_BLOCKS, MetricReader
-from jobs.programs.metric_sources.search import NAMES
+from jobs.programs.metric_sources.search import NAMES, misplaced
 from jobs.runs.logs import tail
 from jobs.worker import program_environment
 from jobs.worker.activity import Activity
@@ -85,6 +85,7 @@ class _Run:
         places.run.mkdir(parents=True, exist_ok=True)
         self._output = command.output_file(places.run, _attempt(handle))
         self._output.parent.mkdir(exist_ok=True)
+        self._begun = self._output.parent.stat().st_mtime  # by the clock of the file system, or of an earlier attempt
         metrics = self._program.metrics
         self._reader = MetricReader(metrics.read, metrics.step, places.run, self._output)
         self._log = RunLog(handle, metrics, trainable.description.catalogue, replaces_all=self._program.resume is None)
@@ -211,12 +212,12 @@ class _Run:
         if finished:
             total = self._last_step
             short = is_short(step, total, self._log.interval)
-            note = f"ended early: its last logged step is {step:,} of {total:,}" if short else ""
-            return Outcome("finished", total, note)
+            early = f"ended early: its last logged step is {step:,} of {total:,}" if short else ""
+            return Outcome("finished", total, shown("; ".join(filter(None, (early, self._misplaced())))))
         if end.exit_code == REQUEUE and self._program.resume is not None:
             return Outcome("interrupted", step, f"exit code {REQUEUE}: it wants to be started again")
         if self._stopping_since is None and end.exit_code == 0:
-            return Outcome("failed", step, shown(self._nothing_to_judge()), cause=NO_METRICS)
+            return Outcome("failed", step, shown(self._nothing_to_judge(self._misplaced())), cause=NO_METRICS)
         if self._stopping_since is not None:
             saved = "" if self._program.resume else "; it cannot resume, so it starts anew"
             forced = " after the grace, by SIGKILL" if self._killed else ""
@@ -224,24 +225,31 @@ class _Run:
         details = self._masked(tail(self._output, _DETAILS) + end.lost)
         return Outcome("failed", step, self._reason(end, details), details=details)
 
-    def _nothing_to_judge(self) -> str:
+    def _nothing_to_judge(self, misplaced: str) -> str:
         primary = self._trainable.description.catalogue.primary.name
         names = sorted(self._log.names)
         if names:
             shown = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
-            return f"metric {primary!r}, the primary one, never appeared; logged were {shown}"
+            also = f"; {misplaced}" if misplaced else ""
+            return f"metric {primary!r}, the primary one, never appeared; logged were {shown}{also}"
+        if misplaced:
+            return f"metric {primary!r} never appeared: {misplaced}"
         files = self._reader.files
         if files:
             return f"metric {primary!r} never appeared; {files[0].name} holds no rows of metrics"
-        sources = self._program.metrics.read
-        shared = [path for source in sources if source.path for path in self._places.code.glob(source.path)]
-        if shared:
-            return (
-                f"metric {primary!r} never appeared: {shared[0].name} was written beside the code, where all runs "
-                "write it: let the program write to {run}, or set `cwd: {run}`"
-            )
-        places = ", ".join(source.path or "stdout" for source in sources)
-        return f"metric {primary!r} never appeared: nothing at {places} in {{run}}, {self._places.run}"
+        places = ", ".join(source.path or "stdout" for source in self._program.metrics.read)
+        return (
+            f"metric {primary!r} never appeared: nothing at {places} in {{run}}, {self._places.run}; correct "
+            "`metrics.read`, or let the program write there"
+        )
+
+    def _misplaced(self) -> str:
+        """Where the program logged what is not read, as several runs may write there; "" where nothing was found."""
+        run, code, linked = self._places.run, self._places.code, self._program.link
+        for source in self._reader.unread:
+            if where := misplaced(source.kind, source.path, run, code, linked, self._begun):
+                return f'{where}: let the program write to {{run}}, or set `cwd: "{{run}}"`'
+        return ""
 
     def _reason(self, end: End, details: str) -> str:
         if end.reason:

@@ -159,6 +159,17 @@ def test_a_head_longer_than_the_first_piece_is_read_whole(tmp_path: Path) -> Non
         assert cache_file.read(tmp_path / "long", 3) is None
 
 
+def test_no_byte_of_the_header_may_change(tmp_path: Path) -> None:
+    """One of the header's was of no account: found by benchmarks/fuzz.py."""
+    path = tmp_path / "x"
+    cache_file.write(path, 7, {"key": "k"}, [pa.table({"a": [1]})])
+    whole = path.read_bytes()
+    assert cache_file.read(path, 7) is not None
+    for place in range(64):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        assert cache_file.read(path, 7) is None, place
+
+
 def test_a_cache_made_by_other_rules_is_made_anew(
     run: RunSource, opened: Opened, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import slurm_cluster
+import submit_faults
 from driver import Sweeps
 from faults import FAULTS
 
@@ -27,3 +28,11 @@ CHOSEN = [name for name, fault in FAULTS.items() if fault.in_tests or os.environ
 @pytest.mark.parametrize("name", CHOSEN)
 def test_it_recovers(tmp_path: Path, cluster: Callable[[slurm_cluster.Settings], Path], name: str) -> None:
     print(FAULTS[name].try_it(Sweeps(tmp_path, cluster(replace(FAULTS[name].settings, accounting=True)))))
+
+
+def test_a_controller_that_dies_behind_a_submit_leaves_nothing_held(
+    tmp_path: Path, cluster: Callable[[slurm_cluster.Settings], Path]
+) -> None:
+    """One of the trials of `behind-submit`, in which it forgets the release, the jobs, or nothing."""
+    sweeps = Sweeps(tmp_path, cluster(slurm_cluster.Settings(max_array_size=4)))
+    print(submit_faults.forgotten_release(sweeps, delays_s=(0.3,), times=1))

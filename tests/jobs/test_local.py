@@ -246,10 +246,27 @@ def test_a_task_that_outlives_its_scheduler_is_running(store: ResultsFolder) -> 
     assert words(store, made) == [("running", "")]
 
 
-def test_another_machines_tasks_are_unknown_here(store: ResultsFolder) -> None:
+@pytest.mark.parametrize("is_recorded", [True, False])
+def test_another_machines_tasks_are_unknown_here_until_its_scheduler_is_silent(
+    store: ResultsFolder, is_recorded: bool
+) -> None:
+    """The scheduler of a submit that died was never recorded; one of earlier code does not renew its record."""
     name = store.submissions.create("s")
-    made = Submission(name, "s", "local", "elsewhere", "u", 1.0, [TaskRuns("0" * 10, [1])], 0, 1, "n", {"slots": 1})
-    assert words(store, made) == [("unknown", "")]
+    tasks = [TaskRuns("0" * 10, [seed]) for seed in (1, 2)]
+    made = Submission(name, "s", "local", "elsewhere", "u", 1.0, tasks, 0, 1, "n", {"slots": 1})
+    if is_recorded:
+        store.submissions.write_worker(name, None, Worker("elsewhere", 1, "1", 0.0))
+        store.submissions.write_worker(name, 0, Worker("elsewhere", 1, "1", 0.0, exit_code=0))
+    ended = "ended" if is_recorded else "unknown"
+    assert [word for word, _ in words(store, made)] == [ended, "unknown"]
+    folder = store.submissions.folder(name)
+    os.utime(folder, (0, time.time() - local.SILENT_S - 1))
+    expected = ["ended", "unknown"] if is_recorded else ["gone", "gone"]
+    assert [word for word, _ in words(store, made)] == expected
+    Scheduler(store, made, Slots(1, 1)).renew()
+    assert [word for word, _ in words(store, made)] == [ended, "unknown"]
+    os.utime(folder / "scheduler.renewed", (0, time.time() - local.SILENT_S - 1))
+    assert words(store, made)[1] == ("gone", "its scheduler on elsewhere has been silent for 10 min")
 
 
 def test_the_scheduler_is_launched_in_a_session_of_its_own(store: ResultsFolder) -> None:

@@ -383,6 +383,36 @@ def test_links_that_lead_outside_are_not_followed(run: Run, tmp_path: Path) -> N
     assert {row.source for row in reader.read()} == {1, 4, 5}  # the link, the file, the file: each source once
 
 
+def test_files_that_several_runs_write_are_not_read_and_named(run: Run, tmp_path: Path) -> None:
+    """Beside the code, below a folder of it, through a link of the plan, through links of the program's own."""
+    code, data = tmp_path / "code", tmp_path / "data"
+    for folder in (code / "outputs", data):
+        folder.mkdir(parents=True)
+    (code / "logs").symlink_to(data)
+    (run.folder / "mine").symlink_to(data)
+
+    def where(name: str, kind: str = "csv", path: str = "**/log.csv") -> str:
+        file = tmp_path / name
+        file.write_text("step,loss\n1,2\n")
+        reader = run.reader(SourceSpec(kind, path), SourceSpec("stdout", pattern="(?P<step>1)"))
+        assert (reader.read(), reader.unread[0].path) == ([], path)
+        told = search.misplaced(kind, path, run.folder, code, ["logs"], file.stat().st_mtime)
+        assert not search.misplaced(kind, path, run.folder, code, ["logs"], file.stat().st_mtime + 1), "of others"
+        file.unlink()
+        return told
+
+    beside = " was written beside the code, where all runs write it"
+    assert where("code/log.csv") == f"log.csv{beside}"
+    assert where("code/outputs/log.csv", path="log.csv") == f"outputs/log.csv{beside}"
+    assert where("code/run-1.wandb", "wandb", "wandb") == f"run-1.wandb{beside}"
+    assert where("data/log.csv") == f"mine/log.csv leads to {data}/log.csv, outside {{run}}"
+    (run.folder / "mine").unlink()
+    assert where("data/log.csv") == f"logs/log.csv{beside}"
+    (run.folder / "log.csv").symlink_to(data / "log.csv")
+    assert where("data/log.csv") == f"log.csv leads to {data}/log.csv, outside {{run}}"
+    assert where("data/other.csv") == ""
+
+
 def test_a_file_that_becomes_a_link_to_outside_is_read_no_more(run: Run, tmp_path: Path) -> None:
     path = run.write("metrics.jsonl", line(1, loss=1))
     reader = run.reader(JSONL)

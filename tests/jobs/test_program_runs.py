@@ -188,11 +188,16 @@ def test_what_a_predecessor_left_is_ended_first(sweeps: Sweeps) -> None:
 @pytest.mark.parametrize(
     ("trouble", "message"),
     [
-        ("ends early", "ended early: its last logged step is 20 of 40"),
+        (
+            "ends early and logs astray",
+            "ended early: its last logged step is 20 of 40; astray.csv was written beside the code, where all runs "
+            'write it: let the program write to {run}, or set `cwd: "{run}"`',
+        ),
         ("nan", ""),
     ],
 )
 def test_exit_0_is_done(sweeps: Sweeps, trouble: str, message: str) -> None:
+    write_plan(sweeps, sources=("metrics.jsonl}]", "metrics.jsonl}, {csv: astray.csv}]"))
     sweeps.here("submit", "one", *DEBUG, "--set", f"trouble={trouble}")
     assert (outcome(sweeps)["state"], outcome(sweeps)["step"]) == ("finished", 40)
     assert outcome(sweeps)["message"] == message

@@ -6,13 +6,17 @@ import dataclasses
 import os
 import subprocess
 import sys
+import time
 
 import pytest
 
 from jobs import process
+from jobs.results import file_clock
 from jobs.results.attempts import RunRecord, RunRef
-from jobs.results.records import Attempt, AttemptOutcome, Status
+from jobs.results.records import Attempt, AttemptOutcome, Status, Submission, TaskRuns
+from jobs.results.results_folder import ResultsFolder
 from jobs.results.run_state import FRESH_S, STALLED_AFTER_S, RunState, TaskState, attempt_alive, ending, run_state
+from jobs.runs import status as statuses
 
 NOW = 100_000.0
 THIS, OLDER = "new-submission", "old-submission"
@@ -168,3 +172,30 @@ def test_a_run_that_is_done_keeps_its_note() -> None:
     assert run_state(run, None, NOW).reason == "why"
     usual = AttemptOutcome("finished", 100, "all steps trained", NOW)
     assert run_state(dataclasses.replace(run, outcome=usual), None, NOW).reason == ""
+
+
+@pytest.mark.parametrize("skew", [-1e9, -1200.0, 1200.0, 1e9])
+@pytest.mark.parametrize("has_heartbeat", [True, False])
+def test_a_node_with_a_wrong_clock_is_judged_by_the_file_systems(
+    store: ResultsFolder, monkeypatch: pytest.MonkeyPatch, skew: float, has_heartbeat: bool
+) -> None:
+    """Its heartbeats are as old as their files are: the run trains, then is stalled, whatever its clock says."""
+    now, run, path = time.time(), RunRef("0" * 10, 1), "attempts/001.json"
+    name = store.submissions.create("s")
+    tasks = [TaskRuns(run.config_id, [run.seed])]
+    store.submissions.write(Submission(name, "s", "debug", "h", "u", now, tasks, 0, 1, "n", {}))
+    monkeypatch.setattr(statuses, "_task_states", lambda *_: {(name, 0): TaskState(name, "running")})
+    store.attempts.claim(run, attempt(name, task=0, started=now + skew))
+    if has_heartbeat:
+        path = "status/001.json"
+        store.attempts.write_status(run, Status(1, 5, 100, 1.0, None, now + skew, now + skew - 60))
+    beat = store.attempts.folder(run) / path
+
+    def state() -> str:
+        return statuses.load_statuses(store, {run: 100})[run].state.state
+
+    assert state() == "running"
+    os.utime(beat, (now, now - STALLED_AFTER_S - 1))
+    assert state() == "stalled"
+    monkeypatch.setattr(file_clock, "now", lambda folder: (folder / "none").stat())  # nothing can be written there
+    assert state() == ("stalled" if skew < 0 else "running")

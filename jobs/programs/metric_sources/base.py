@@ -108,6 +108,11 @@ class MetricReader:
         return list(dict.fromkeys(line for source in self._sources for one in source.problems for line in one.lines))
 
     @property
+    def unread(self) -> list[SourceSpec]:
+        """Those of which no file was found so far."""
+        return [spec for spec, source in zip(self._specs, self._sources, strict=True) if not source.files]
+
+    @property
     def files(self) -> list[Path]:
         """Found so far, each once."""
         return list(dict.fromkeys(path for source in self._sources for path in source.files))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import fnmatch
+import itertools
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePath
 
 from jobs.programs.metric_sources.tail import is_inside
@@ -15,6 +16,7 @@ from sweepwise.core.event_files import MARK
 _WILD = frozenset("*?[")
 _QUICK = 0.05  # seconds of a search that may be repeated with each call
 _SHARE = 50  # a slower one is repeated after this many times its duration
+_MOST_FILES = 20_000  # that are looked at outside the run's folder
 NAMES = {"tensorboard": f"*{MARK}*", "wandb": "run-*.wandb"}  # kinds whose path is a folder
 
 
@@ -69,3 +71,31 @@ class Search:
             yield exact
         elif not _WILD.isdisjoint(self._path):
             yield from self._folder.glob(self._path)
+
+
+def misplaced(kind: str, path: str, run: Path, code: Path, linked: Sequence[str], since: float) -> str:
+    """Where a file of a source lies that is not read, in words; "" where none is found.
+
+    run: the run's folder, in which the source has no file. code: folder of the code, in which all runs write; linked:
+    names of links to other folders in it. since: unix seconds; files that were not written since then are of others.
+    """
+    name = NAMES.get(kind) or PurePath(path).name
+    for found in _written(run, _links(run), name, since):
+        if not is_inside(found, run):
+            return f"{found.relative_to(run)} leads to {os.path.realpath(found)}, outside {{run}}"
+    for found in _written(code, [code / link for link in linked], name, since):
+        return f"{found.relative_to(code)} was written beside the code, where all runs write it"
+    return ""
+
+
+def _links(folder: Path) -> list[Path]:
+    """Links to folders outside."""
+    paths = (Path(where, name) for where, names, _ in os.walk(folder) for name in names)
+    return [path for path in paths if path.is_symlink() and not is_inside(path, folder)]
+
+
+def _written(folder: Path, links: Sequence[Path], pattern: str, since: float) -> list[Path]:
+    """Files in a folder, and in those that links lead to, whose name matches and that were written since then."""
+    walk = (Path(where, name) for top in (folder, *links) for where, _, names in os.walk(top) for name in names)
+    matching = (path for path in itertools.islice(walk, _MOST_FILES) if fnmatch.fnmatchcase(path.name, pattern))
+    return [path for path in matching if path.exists() and path.stat().st_mtime >= since]

@@ -55,7 +55,9 @@ with (arguments.out / "metrics.jsonl").open("a") as log:
         log.flush()
         if step % 10 == 0 or stopping:
             checkpoint.write_text(json.dumps({"step": step}))
-        if stopping or (trouble == "ends early" and step == 20):
+        if stopping or (trouble.startswith("ends early") and step == 20):
+            if trouble.endswith("logs astray"):
+                Path("astray.csv").write_text("step,eval/loss\n20,1\n")
             break
         if trouble == "wants more time" and step == 20 and not arguments.resume:
             sys.exit(3)
