@@ -18,15 +18,15 @@ from sweepwise.core.errors import JobsError
 @click.command("cancel")
 @click.argument("sweeps", nargs=-1, required=True)
 @filter_options
-@click.option("--diverged", is_flag=True, help="Only configurations of which a run diverged.")
-@click.option("--dry-run", is_flag=True, help="Show what would be cancelled.")
+@click.option("--diverged", is_flag=True, help="Only configurations with a diverged run.")
+@click.option("--dry-run", is_flag=True, help="Show what would be cancelled; cancel nothing.")
 @click.pass_obj
 def cancel_command(
     state: Globals, sweeps: tuple[str, ...], where: tuple[str, ...], indices: str | None, diverged: bool, dry_run: bool
 ) -> None:
-    """End the waiting and running runs of SWEEPS; those that train save their state and can go on later.
+    """Cancel the waiting and running runs of SWEEPS. Running ones save a checkpoint and can continue later.
 
-    Without a filter, its evaluations (`sweeps evaluate SWEEP`) end too.
+    Without a filter, jobs of `sweeps evaluate SWEEP` are cancelled too.
     """
     from jobs.results import lock
     from jobs.runs import recover, select, status
@@ -55,14 +55,14 @@ def cancel_command(
 @click.command("prune")
 @click.argument("sweep")
 @click.option("--after", type=click.FloatRange(0, 1), default=0.5, show_default=True, metavar="SHARE",
-              help="Share of training before which nothing is judged.")  # fmt: skip
-@click.option("--dry-run", is_flag=True, help="Show what would be stopped.")
+              help="Fraction of training before which no configuration is stopped.")  # fmt: skip
+@click.option("--dry-run", is_flag=True, help="Show what would be stopped; stop nothing.")
 @click.pass_obj
 def prune_command(state: Globals, sweep: str, after: float, dry_run: bool) -> None:
     """Stop the underperforming configurations of SWEEP.
 
-    A configuration underperforms if its best evaluation is worse than the median of the others' averages until that
-    step. Its runs save their state; `sweeps rerun SWEEP --stopped` goes on with them, `submit` does not.
+    A configuration underperforms if its best evaluation is worse than the median of the others' averages up to that
+    step. Its runs save a checkpoint. `sweeps rerun SWEEP --stopped` continues them; `submit` does not.
     """
     from jobs.decide import prune
     from jobs.results import lock
@@ -96,7 +96,7 @@ def prune_command(state: Globals, sweep: str, after: float, dry_run: bool) -> No
 @click.argument("sweep")
 @click.pass_obj
 def release_command(state: Globals, sweep: str) -> None:
-    """Let the tasks of SWEEP run that are held: by --canary, or because the first ones died alike."""
+    """Release the held tasks of SWEEP: held by --canary, or because the first tasks failed in the same way."""
     from jobs.runs import canary, status
 
     store = state.store()
@@ -113,7 +113,7 @@ def release_command(state: Globals, sweep: str) -> None:
 def reread_command(
     state: Globals, sweep: str, plan_file: Path | None, where: tuple[str, ...], indices: str | None
 ) -> None:
-    """Read again what the programs of SWEEP logged, after a change of `metrics:` in the plan, without training.
+    """Read the logged metrics of SWEEP again, after a change of `metrics:` in the plan. Trains nothing.
 
     A run that failed only because its primary metric never appeared is done afterwards.
     """

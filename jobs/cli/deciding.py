@@ -25,19 +25,26 @@ from sweepwise.core.errors import JobsError
 @click.command("adopt")
 @click.argument("sweep", required=False)
 @plan_option
-@click.option("--config", metavar="ID", help="The values of this configuration, whose runs have ended.")
-@click.option("--from-verdict", is_flag=True, help="Those of the leader, where all others are worse beyond chance.")
-@click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="By hand, a swept key; may be repeated.")
-@click.option("--keep", is_flag=True, help="Decide that the base stays as it is.")
-@click.option("--why", default="", metavar="TEXT", help="A note that stands with the decision.")
-@click.option("--replace", "overrule", is_flag=True, help="Decide anew what was decided otherwise.")
-@click.option("--undo", is_flag=True, help="Take back the decision of SWEEP, or the newest.")
+@click.option("--config", metavar="ID", help="Adopt the values of this configuration; its runs must have ended.")
+@click.option(
+    "--from-verdict", is_flag=True, help="Adopt the best configuration, if all others are significantly worse."
+)
+@click.option(
+    "--set", "sets", multiple=True, metavar="KEY=VALUE", help="Adopt a value of a swept hyperparameter. Repeatable."
+)
+@click.option("--keep", is_flag=True, help="Keep the base as it is.")
+@click.option("--why", default="", metavar="TEXT", help="Note that is stored with the decision.")
+@click.option("--replace", "overrule", is_flag=True, help="Replace an earlier decision.")
+@click.option("--undo", is_flag=True, help="Undo the decision of SWEEP. Default: the newest.")
 @click.pass_obj
 def adopt_command(
     state: Globals, sweep: str | None, plan_file: Path | None, config: str | None, from_verdict: bool,
     sets: tuple[str, ...], keep: bool, why: str, overrule: bool, undo: bool,
 ) -> None:  # fmt: skip
-    """Decide SWEEP: later sweeps of the plan start from what is adopted. Runs that are there stay what they are."""
+    """Record the decision on SWEEP: later sweeps of the plan start from the adopted values.
+
+    Existing runs do not change.
+    """
     from jobs.decide import adopt
     from jobs.planning import decisions, plan
     from jobs.terminal import decisions as decision_texts
@@ -80,9 +87,9 @@ def next_command(
     context: click.Context, plan_file: Path | None, seeds: str | None, preset: str | None, task: str | None,
     steps: str | None, sets: tuple[str, ...],
 ) -> None:  # fmt: skip
-    """Say what the plan wants now, what waits for it, what it costs, and the command.
+    """Show the next sweep of the plan, what waits for it, its cost, and the commands.
 
-    Options as of `submit`; where none is given, those of the submit before.
+    Takes the options of `submit`. Default: those of the last submit.
     """
     from jobs.decide import next_steps
     from jobs.planning import decisions, plan

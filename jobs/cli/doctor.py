@@ -10,20 +10,20 @@ from jobs.cli.group import Globals, say
 
 
 @click.command("doctor")
-@click.option(
-    "--profile", default="cpu", show_default=True, metavar="NAME|FILE", help="What the job that looks asks for."
-)
-@click.option("--option", "option", multiple=True, metavar="KEY=VALUE", help="A value instead of the profile's.")
-@click.option("--job/--no-job", default=True, help="Submit a job that looks around on a node; a minute or two.")
+@click.option("--profile", default="cpu", show_default=True, metavar="NAME|FILE", help="Profile of the test job.")
+@click.option("--option", "option", multiple=True, metavar="KEY=VALUE", help="Replace a value of the profile.")
+@click.option("--job/--no-job", default=True, help="Submit a test job that checks a node; takes one or two minutes.")
 @click.option(
     "--patience",
     type=click.FloatRange(min=1),
     default=120.0,
     show_default=True,
     metavar="SECONDS",
-    help="How long the job is waited for.",
+    help="Time limit for waiting for the test job.",
 )
-@click.option("--write", "file", type=click.Path(path_type=Path, dir_okay=False), help="Write a first profile there.")
+@click.option(
+    "--write", "file", type=click.Path(path_type=Path, dir_okay=False), help="Write a first profile to this file."
+)
 @click.pass_obj
 def doctor_command(
     state: Globals, profile: str, option: tuple[str, ...], job: bool, patience: float, file: Path | None

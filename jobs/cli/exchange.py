@@ -18,24 +18,24 @@ from jobs.cli.options import report_problems, warn, watch_options
     type=click.Choice(["csv", "tensorboard", "wandb"]),
     default="csv",
     show_default=True,
-    help="csv: a table per run; tensorboard: event files; wandb: runs of W&B, offline with WANDB_MODE=offline.",
+    help="csv: one table per run. tensorboard: event files. wandb: W&B runs (offline with WANDB_MODE=offline).",
 )
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
     default=Path("exported"),
     show_default=True,
-    help="Folder of the files, made where it is not there.",
+    help="Output folder; created if missing.",
 )
-@click.option("--project", default="sweeps", show_default=True, metavar="NAME", help="Project of W&B.")
+@click.option("--project", default="sweeps", show_default=True, metavar="NAME", help="W&B project.")
 @watch_options
 @click.pass_obj
 def export_command(
     state: Globals, names: tuple[str, ...], form: str, out: Path, project: str, watch: bool, every: float
 ) -> None:
-    """Write the rows of the submitted sweeps, or of SWEEP and RUN (ID/seed-N, or ID), for other programs.
+    """Export the logged metrics of SWEEP or RUN (ID/seed-N, or ID) to CSV, TensorBoard or W&B. Default: all sweeps.
 
-    What is in the folder already is not written again.
+    Metrics that the folder contains already are not written again.
     """
     from jobs.reports import export
 
@@ -49,14 +49,14 @@ def export_command(
     type=click.Path(path_type=Path, dir_okay=False),
     default=Path("sweeps.tar"),
     show_default=True,
-    help="The archive, one file.",
+    help="Archive file.",
 )
-@click.option("--diffs", is_flag=True, help="Also what differed from the commit when the code was copied.")
+@click.option("--diffs", is_flag=True, help="Include the uncommitted changes of the copied code.")
 @click.pass_obj
 def archive_command(state: Globals, sweeps: tuple[str, ...], out: Path, diffs: bool) -> None:
-    """Put the submitted sweeps, or SWEEPS, into one file: records, rows, decisions, code and report.
+    """Write SWEEPS to one file: records, logged metrics, decisions, code and report. Default: all sweeps.
 
-    No checkpoints, snapshots or logs. `sweeps unarchive` takes it into another results folder.
+    Without checkpoints, snapshots and logs. `sweeps unarchive` reads it into another results folder.
     """
     from jobs.reports import archive, report
 
@@ -71,10 +71,10 @@ def archive_command(state: Globals, sweeps: tuple[str, ...], out: Path, diffs: b
 @click.argument("file", type=click.Path(path_type=Path))
 @click.pass_obj
 def unarchive_command(state: Globals, file: Path) -> None:
-    """Take what `sweeps archive` put into FILE into the results folder, to be aggregated there.
+    """Read an archive of `sweeps archive` into the results folder.
 
-    Nothing that is there is changed: where a run or a sweep differs, nothing is taken. Its code goes to archived_code,
-    from where nothing is run.
+    Existing files do not change: if a run or a sweep differs, nothing is read. Code of the archive is stored in
+    archived_code and never run.
     """
     from jobs.reports import archive
 

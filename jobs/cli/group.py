@@ -47,8 +47,58 @@ class UsageLine(click.ClickException):
         super().__init__(f"{_line(error.format_message())} See `{path} --help`.")
 
 
+# What `sweeps --help` lists: heading -> command -> what it does, on one line of 80 columns.
+SECTIONS = {
+    "Plan": {
+        "init": "Write a first plan for your training program",
+        "check": "Run the program of a plan briefly and show problems",
+        "plan": "Show the sweeps and configurations of a plan",
+        "keys": "List the hyperparameters",
+        "doctor": "Check this machine and its cluster, write a profile",
+    },
+    "Train": {
+        "submit": "Submit the missing runs of a sweep",
+        "rerun": "Run failed or selected runs again",
+        "release": "Release held tasks",
+        "cancel": "Cancel waiting and running runs",
+        "prune": "Stop underperforming configurations",
+        "train": "Train one configuration in the foreground",
+        "evaluate": "Evaluate snapshots of runs, or film an episode",
+    },
+    "Follow": {
+        "status": "Show the state and progress of runs",
+        "logs": "Show the log of a run",
+        "usage": "Compare used with requested resources",
+    },
+    "Analyse": {
+        "aggregate": "Write the report and print the verdict",
+        "compare": "Compare two configurations",
+        "plots": "Write figures for a paper",
+        "reread": "Read the logged metrics of programs again",
+    },
+    "Decide": {
+        "next": "Show the next sweep of the plan",
+        "more": "Add seeds to configurations that may be the best",
+        "confirm": "Train the best configuration and the baseline on fresh seeds",
+        "adopt": "Record the decision on a sweep",
+    },
+    "Exchange": {
+        "import": "Import learning curves of other tools",
+        "export": "Export logged metrics to CSV, TensorBoard or W&B",
+        "archive": "Write sweeps to one file",
+        "unarchive": "Read an archive into the results folder",
+    },
+}
+
+
 class Group(click.Group):
-    """Reports errors in one line; `--debug` shows the traceback before it."""
+    """Lists commands by what they are for, and reports errors in one line; `--debug` shows the traceback before it."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        width = max(len(name) for section in SECTIONS.values() for name in section)
+        for heading, section in SECTIONS.items():
+            with formatter.section(heading):
+                formatter.write_dl([(name.ljust(width), text) for name, text in section.items()])
 
     def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
         try:
@@ -112,7 +162,7 @@ def _show_version(context: click.Context, parameter: click.Parameter, is_given: 
     envvar="SWEEPS_RESULTS",
     show_default=True,
     show_envvar=True,
-    help="Folder that holds runs, sweeps and submissions.",
+    help="Results folder.",
 )
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 @click.option(
@@ -120,5 +170,5 @@ def _show_version(context: click.Context, parameter: click.Parameter, is_given: 
 )
 @click.pass_context
 def cli(context: click.Context, results: Path, debug: bool) -> None:
-    """Sweeps of a reinforcement-learning agent: submit to Slurm or this machine, watch, run again, judge."""
+    """Hyperparameter sweeps on Slurm or this machine: train every run once, compare configurations, report."""
     context.obj = Globals(results, debug)

@@ -40,38 +40,39 @@ def _dry_run(store: ResultsFolder, files: tuple[Path, ...], maps: tuple[str, ...
 
 @click.command("import")
 @click.argument("files", nargs=-1, metavar="[FILE]...", type=click.Path(path_type=Path))
-@click.option("--name", metavar="NAME", help="What `aggregate` is to call them; what had that name is replaced.")
-@click.option("--dry-run", is_flag=True, help="Say what is recognised and how it would be read; write nothing.")
+@click.option(
+    "--name", metavar="NAME", help="Name of the import in `aggregate`. An import of the same name is replaced."
+)
+@click.option("--dry-run", is_flag=True, help="Show what is recognised and how it would be read; write nothing.")
 @click.option(
     "--map",
     "maps",
     multiple=True,
     metavar="NAME=COLUMN,...",
-    help="Which column is what: step, seed, task, algorithm, time, eval_return or another metric; recognised layouts "
-    "need none. A * in a column's name stands for the seed, a|b for either column. For event files of TensorBoard: "
+    help="Meaning of columns: step, seed, task, algorithm, time, eval_return or another metric. Recognised layouts "
+    "need no map. A * in a column's name stands for the seed, a|b for either column. For TensorBoard files: "
     "metric=tag.",
 )
 @click.option("--path", metavar="PATTERN",
-              help="How a path ends, as in {algorithm}/{task}.csv, of {algorithm}, {task}, {seed} and *.")  # fmt: skip
-@click.option("--task", metavar="TASK", help="The task of all files.")
-@click.option("--algorithm", metavar="NAME", help="The algorithm of all files.")
+              help="Pattern of the end of a path, such as {algorithm}/{task}.csv; also {seed} and *.")  # fmt: skip
+@click.option("--task", metavar="TASK", help="Task of all files.")
+@click.option("--algorithm", metavar="NAME", help="Algorithm of all files.")
 @click.option("--frames-per-step", type=click.IntRange(min=1), metavar="N",
-              help="The files count environment frames, N to an agent step; agent steps otherwise.")  # fmt: skip
+              help="Environment frames per agent step, for files that count frames.")  # fmt: skip
 @click.option("--steps-per-iteration", type=click.IntRange(min=1), metavar="N",
-              help="Agent steps to an iteration, for files that count iterations.")  # fmt: skip
+              help="Agent steps per iteration, for files that count iterations.")  # fmt: skip
 @click.option("--accept", multiple=True, metavar="FAULT", type=click.Choice(ACCEPTED),
-              help="Go on with a fault that is refused otherwise: an incomplete last line (cut), identical lines "
-              "(repeated), two-runs under one seed, what a resumed run logged twice, a chart's means (spread). May be "
-              "repeated.")  # fmt: skip
+              help="Accept a fault: an incomplete last line (cut), identical lines (repeated), two-runs with one seed, "
+              "steps that a resumed run logged twice (resumed), means of a chart (spread). Repeatable.")  # fmt: skip
 @click.pass_obj
 def import_command(
     state: Globals, files: tuple[Path, ...], name: str | None, maps: tuple[str, ...], path: str | None,
     task: str | None, algorithm: str | None, frames_per_step: int | None, steps_per_iteration: int | None,
     accept: tuple[str, ...], dry_run: bool,
 ) -> None:  # fmt: skip
-    """Take learning curves from FILEs, or all below folders: CSV, TSV, JSON, JSON lines, Parquet, TensorBoard.
+    """Import learning curves from files or folders: CSV, TSV, JSON, JSON lines, Parquet, TensorBoard.
 
-    Layouts that other tools leave are recognised (docs/imports.md). Without FILE, list what was imported.
+    Layouts of other tools are recognised (docs/imports.md). Without FILE, list the imports.
     """
     from jobs.reports import imported_curves
     from jobs.terminal import tables

@@ -26,41 +26,40 @@ from sweepwise.core.errors import JobsError
 
 @click.command("evaluate")
 @click.argument("runs", nargs=-1, required=True, metavar="RUN...|SWEEP")
-@click.option("--at", type=click.IntRange(min=1), metavar="STEP", help="Step of the snapshot; the newest otherwise.")
+@click.option("--at", type=click.IntRange(min=1), metavar="STEP", help="Step of the snapshot. Default: the newest.")
 @click.option(
     "--episodes",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Episodes per planner; 50 otherwise, 100 of a sweep, 1 with --video.",
+    help="Episodes per planner. Default: 50; 100 for a sweep; 1 with --video.",
 )
 @click.option(
     "--planner",
     "planners",
     multiple=True,
     type=click.Choice(["eval", "train", "policy"]),
-    help="eval: one dynamics head; train: all heads, as in training; policy: no planning. "
-    "All otherwise, eval with --video and of a sweep.",
+    help="eval: MPC with one dynamics head. train: MPC with all heads, as in training. policy: policy without MPC. "
+    "Default: all; eval for a sweep and with --video.",
 )
 @click.option(
     "--video",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Film the episodes of one run under one planner: .gif, .webp, .mp4 where ffmpeg is, or .png, a sheet of 24 "
-    "pictures.",
+    help="Film the episodes of one run with one planner: .gif, .webp, .mp4 (needs ffmpeg), or .png (a sheet of 24 "
+    "pictures).",
 )
 @foreground_options
-@click.option("--json", "as_json", is_flag=True, help="Every return as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print every return as JSON.")
 @with_options(target_options, hand_over_options)
 @click.pass_context
 def evaluate_command(
     context: click.Context, runs: tuple[str, ...], at: int | None, episodes: int | None, planners: tuple[str, ...],
     video: Path | None, device: str, threads: int | None, as_json: bool, **backend_values: Any,
 ) -> None:  # fmt: skip
-    """Play episodes with the weights that RUN kept: ID/seed-N, or ID for all its seeds. Of a SWEEP, evaluate all
-    finished runs as jobs.
+    """Evaluate the snapshots of RUN (ID/seed-N, or ID for all seeds) here, or all finished runs of SWEEP as jobs.
 
-    RUN is evaluated here. A sweep goes where it was submitted to, with its options, and the same command again submits
-    what is missing; --profile to --wait are for a sweep, --video to --json for runs.
+    A sweep is evaluated on the backend it was submitted to, with its options; repeating the command submits what is
+    missing. --profile to --wait apply to sweeps, --video to --json to runs.
     """
     from jobs.runs import select
 
@@ -141,20 +140,20 @@ def _evaluate_sweep(
     type=click.Path(path_type=Path, dir_okay=False),
     default=Path("report.html"),
     show_default=True,
-    help="The report: one offline HTML file.",
+    help="Report file (HTML).",
 )
 @click.option(
     "--format",
     "formats",
     multiple=True,
     type=click.Choice(["csv", "parquet", "json"]),
-    help="Write the numbers too, a file per level beside the report: report-runs.csv and so on; may be repeated.",
+    help="Also write the numbers, one file per table next to the report, such as report-runs.csv. Repeatable.",
 )
 @click.option(
     "--references",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="YAML, a line per task: its results that count as 0 and 1 across tasks, as in walker-walk: [25, 960].",
+    help="YAML file with the returns that are normalised to 0 and 1, a line per task: walker-walk: [25, 960].",
 )
 @watch_options
 @click.pass_obj
@@ -162,10 +161,10 @@ def aggregate_command(
     state: Globals, sweeps: tuple[str, ...], out: Path, formats: tuple[str, ...], references: Path | None, watch: bool,
     every: float,
 ) -> None:  # fmt: skip
-    """Judge the submitted sweeps, or SWEEPS, write the report and say its verdict.
+    """Write the report of SWEEPS and print the verdict. Default: all submitted sweeps.
 
-    Imported curves stand beside the sweep of their task; where SWEEPS are imports only, NAME or NAME.TASK, these are
-    judged by themselves. Several tasks are judged together first.
+    Imported curves appear in the section of their task. Imports alone (NAME or NAME.TASK) get a report of their own.
+    With several tasks the report starts with a section across tasks.
     """
     from jobs.reports import report
     from jobs.terminal import tables
@@ -188,13 +187,13 @@ def aggregate_command(
 @click.argument("a")
 @click.argument("b")
 @click.option(
-    "--out", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Write a report of the two as well."
+    "--out", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Also write a report of both."
 )
 @click.pass_obj
 def compare_command(state: Globals, a: str, b: str, out: Path | None) -> None:
-    """Set configuration B against A: the identity `sweeps status` shows, SWEEP:LETTER as in the report, or a sweep.
+    """Compare two configurations: config ID, SWEEP:LETTER as in the report, or a sweep.
 
-    Of a sweep the configuration that leads is taken.
+    For a sweep, its best configuration is compared.
     """
     from jobs.reports import compare, report
     from jobs.terminal import tables
@@ -227,27 +226,29 @@ def compare_command(state: Globals, a: str, b: str, out: Path | None) -> None:
     type=click.Path(path_type=Path, file_okay=False),
     default=Path("figures"),
     show_default=True,
-    help="Folder of the files, made where it is not there.",
+    help="Output folder; created if missing.",
 )
-@click.option("--format", "formats", default="svg", show_default=True, metavar="svg,pdf,png", help="One or several.")
+@click.option(
+    "--format", "formats", default="svg", show_default=True, metavar="svg,pdf,png", help="One or several formats."
+)
 @click.option(
     "--columns",
     type=click.Choice(["1", "2"]),
     default="1",
     show_default=True,
-    help="Of the paper: 1 is 3.25 inches wide, 2 are 6.75.",
+    help="Columns of the paper: 1 is 3.25 inches wide, 2 are 6.75.",
 )
 @click.option(
     "--only",
     multiple=True,
     metavar="NAME",
-    help="A figure, such as final, effects, flags, policy, or a metric such as pi_loss; may be repeated.",
+    help="Figure, such as final, effects, flags, policy, or a metric such as pi_loss. Repeatable.",
 )
 @click.pass_obj
 def plots_command(
     state: Globals, sweeps: tuple[str, ...], out: Path, formats: str, columns: str, only: tuple[str, ...]
 ) -> None:  # fmt: skip
-    """Write the figures of the submitted sweeps, or of SWEEPS, as single files for a paper."""
+    """Write the figures of SWEEPS as single files for a paper. Default: all submitted sweeps."""
     from jobs.reports import report
 
     endings = [ending.strip() for ending in formats.split(",")]

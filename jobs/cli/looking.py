@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 @click.command("status")
 @click.argument("sweeps", nargs=-1)
-@click.option("--runs", is_flag=True, help="One row per run.")
-@click.option("--watch", "stay", is_flag=True, help="Stay and show it again, until no run is active.")
-@click.option("--json", "as_json", is_flag=True, help="Everything as JSON.")
+@click.option("--runs", is_flag=True, help="Show one row per run.")
+@click.option("--watch", "stay", is_flag=True, help="Refresh until no run is active.")
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 @click.pass_obj
 def status_command(state: Globals, sweeps: tuple[str, ...], runs: bool, stay: bool, as_json: bool) -> None:
-    """Show what became of the submitted sweeps, or of SWEEPS."""
+    """Show the state and progress of SWEEPS. Default: all submitted sweeps."""
     from jobs.runs import canary, evaluations, recover, status
 
     store = state.store()
@@ -62,14 +62,16 @@ def status_command(state: Globals, sweeps: tuple[str, ...], runs: bool, stay: bo
 
 @click.command("logs")
 @click.argument("run", metavar="RUN")
-@click.option("-f", "--follow", is_flag=True, help="Stay and show what is added, until the run has ended.")
-@click.option("-n", "--lines", type=click.IntRange(min=0), default=50, show_default=True, help="Lines from the end.")
-@click.option("--evaluation", is_flag=True, help="The jobs of `sweeps evaluate SWEEP` that evaluate RUN, newest last.")
+@click.option("-f", "--follow", is_flag=True, help="Follow the log until the run has ended.")
+@click.option(
+    "-n", "--lines", type=click.IntRange(min=0), default=50, show_default=True, help="Number of lines from the end."
+)
+@click.option("--evaluation", is_flag=True, help="Show the logs of the jobs that evaluate RUN, newest last.")
 @click.pass_obj
 def logs_command(state: Globals, run: str, follow: bool, lines: int, evaluation: bool) -> None:
-    """Show the log of the task that trains RUN (ID/seed-N), or trained it last, and the output of its program.
+    """Show the log of the task that trains or last trained RUN (ID/seed-N), with the output of its program.
 
-    Packed seeds share a task and its log. With --evaluation, show the logs of its evaluations instead.
+    Seeds that one process trains together share a log.
     """
     from jobs.runs import evaluations, select
 
@@ -115,7 +117,7 @@ def _say_log(text: str) -> None:
 @click.argument("sweeps", nargs=-1)
 @click.pass_obj
 def usage_command(state: Globals, sweeps: tuple[str, ...]) -> None:
-    """Show what ended tasks of the sweeps, or of SWEEPS, used of what they asked for, and what would do."""
+    """Show the CPUs, memory and time that ended tasks used, what they requested, and what would be enough."""
     from jobs.runs import status, usage
     from jobs.terminal import tables
 

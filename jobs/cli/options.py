@@ -63,73 +63,73 @@ plan_option = click.option(
     "plan_file",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="A plan of your own; the packaged one otherwise.",
+    help="Plan file. Default: the packaged plan.",
 )
-seeds_option = click.option("--seeds", metavar="SEEDS", help="6 (seeds 1 to 6), 4-9 or 1,3,5; the plan's otherwise.")
+seeds_option = click.option("--seeds", metavar="SEEDS", help="6 (seeds 1 to 6), 4-9 or 1,3,5. Default: the plan's.")
 value_options = with_options(
-    click.option("--preset", metavar="NAME", help="Named overrides of the base, such as small."),
-    click.option("--task", metavar="TASK", help="dm_control suite task, such as walker-walk."),
-    click.option("--steps", metavar="N", help="Agent steps of training."),
+    click.option("--preset", metavar="NAME", help="Named set of hyperparameters, such as small."),
+    click.option("--task", metavar="TASK", help="Task of the dm_control suite, such as walker-walk."),
+    click.option("--steps", metavar="N", help="Length of training in agent steps."),
     click.option("--set", "sets", multiple=True, metavar="KEY=VALUE",
-                 help="Override a key (`sweeps keys`); may be repeated."),
+                 help="Set a hyperparameter (`sweeps keys` lists them). Repeatable."),
 )  # fmt: skip
 settings_options = with_options(
     click.option("--snapshots", type=click.IntRange(min=0), metavar="N",
-                 help="How often a run keeps its weights for `evaluate`, evenly spaced; 4 otherwise."),
+                 help="Number of evenly spaced snapshots of the weights, for `evaluate`. Default: 4."),
     click.option("--checkpoint-minutes", type=click.FloatRange(min=0), metavar="M",
-                 help="Minutes between checkpoints; 10 otherwise."),
+                 help="Minutes between checkpoints. Default: 10."),
     click.option("--deterministic/--no-deterministic", default=None,
-                 help="On a GPU, the same numbers every time; slower."),
+                 help="Bitwise reproducible results on a GPU. Slower."),
     click.option("--compile/--no-compile", default=None,
-                 help="Update and plan through torch.compile; minutes to start with, slower on a CPU."),
+                 help="Use torch.compile. Takes minutes to start; slower on a CPU."),
     click.option("--cuda-graphs/--no-cuda-graphs", default=None,
-                 help="On a GPU, record updates and plans once and replay them; more memory."),
+                 help="Use CUDA graphs on a GPU. Needs more memory."),
 )  # fmt: skip
 place_options = with_options(
-    click.option("--profile", metavar="NAME|FILE", help="Cluster profile: gpu, a100, cpu ... or a file of yours."),
+    click.option("--profile", metavar="NAME|FILE", help="Cluster profile: gpu, a100, cpu, ..., or a file."),
     click.option("--option", "option", multiple=True, metavar="KEY=VALUE",
-                 help="A value instead of the profile's, such as time=2:00:00; may be repeated."),
+                 help="Replace a value of the profile, such as time=2:00:00. Repeatable."),
     click.option("--cluster", type=BackendName(),
-                 help="Where jobs run; auto: Slurm where sbatch is, else this machine; debug: in this process."),
+                 help="Where jobs run. auto: Slurm if sbatch exists, else local. debug: in this process."),
 )  # fmt: skip
 target_options = with_options(
     place_options,
-    click.option("--max-parallel", type=click.IntRange(min=1), metavar="N", help="Tasks at a time."),
+    click.option("--max-parallel", type=click.IntRange(min=1), metavar="N", help="Maximum number of running tasks."),
     click.option("--seeds-per-job", type=click.IntRange(min=1), metavar="K",
-                 help="Seeds of a configuration that one process takes, training them side by side."),
+                 help="Number of seeds of a configuration that one process trains together."),
 )  # fmt: skip
 hand_over_options = with_options(
-    click.option("--then-aggregate", is_flag=True, help="Write the report when all runs have ended, however they did."),
+    click.option("--then-aggregate", is_flag=True, help="Write the report when all runs have ended or failed."),
     click.option("--max-gpu-hours", type=click.FloatRange(min=0, min_open=True), metavar="N",
-                 help="Submit nothing that is expected to take more."),
+                 help="Refuse to submit if the expected cost is higher."),
     click.option("--export", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
-                 help="Write the batch script to submit by hand, `FILE-1` and so on where they are several."),
-    click.option("--dry-run", is_flag=True, help="Show the runs and the exact script or commands; submit nothing."),
-    click.option("--wait", is_flag=True, help="Show progress until the runs have ended; exit code 1 if any failed."),
+                 help="Write the batch script to FILE (FILE-1, ... if several) instead of submitting it."),
+    click.option("--dry-run", is_flag=True, help="Show the runs and the batch script or commands; submit nothing."),
+    click.option("--wait", is_flag=True, help="Show progress until all runs have ended. Exit code 1 if a run failed."),
 )  # fmt: skip
 backend_options = with_options(
     target_options,
     settings_options,
     click.option("--canary", is_flag=True,
-                 help="Train the first seed of every configuration; hold the others until it is healthy."),
+                 help="Train the first seed of each configuration; hold the others until it is healthy."),
     hand_over_options,
 )  # fmt: skip
 watch_options = with_options(
-    click.option("--watch", is_flag=True, help="Write what is new again and again, until no run is active."),
+    click.option("--watch", is_flag=True, help="Repeat while runs are active."),
     click.option("--every", type=click.FloatRange(min=1), default=60.0, show_default=True, metavar="SECONDS",
-                 help="Time between two looks of --watch."),
+                 help="Interval of --watch."),
 )  # fmt: skip
 filter_options = with_options(
     click.option("--where", multiple=True, metavar="KEY=VALUE",
-                 help="Only runs with this value of a key, or seed=N; all of several must hold."),
-    click.option("--indices", metavar="N,N-N", help="Only runs with these numbers in `sweeps status --runs`."),
+                 help="Only runs with this value of a hyperparameter, or seed=N. Repeatable."),
+    click.option("--indices", metavar="N,N-N", help="Only runs with these indices in `sweeps status --runs`."),
 )  # fmt: skip
 
 
 foreground_options = with_options(
     click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True,
-                 help="auto: a GPU where there is one."),
-    click.option("--threads", type=click.IntRange(min=1), metavar="N", help="Threads; all cores otherwise."),
+                 help="auto: a GPU if there is one."),
+    click.option("--threads", type=click.IntRange(min=1), metavar="N", help="Number of threads. Default: all cores."),
 )  # fmt: skip
 
 

@@ -21,13 +21,13 @@ from sweepwise.core.errors import JobsError
 @click.command("plan")
 @click.argument("sweep", required=False)
 @with_options(plan_option, seeds_option, value_options)
-@click.option("--example", is_flag=True, help="Print the packaged plan as YAML, to copy.")
+@click.option("--example", is_flag=True, help="Print the packaged plan as YAML.")
 @click.pass_obj
 def plan_command(
     state: Globals, sweep: str | None, plan_file: Path | None, seeds: str | None, preset: str | None, task: str | None,
     steps: str | None, sets: tuple[str, ...], example: bool,
 ) -> None:  # fmt: skip
-    """Show the plan's sweeps and the base with its history, or SWEEP with its configurations."""
+    """Show the sweeps of a plan and its base with the decisions, or SWEEP with its configurations."""
     from jobs.planning import plan as plans
 
     if example:
@@ -59,7 +59,7 @@ def plan_command(
 @click.argument("pattern", required=False)
 @plan_option
 def keys_command(pattern: str | None, plan_file: Path | None) -> None:
-    """List the keys of the plan's agent with type, default and meaning; those with PATTERN in the name."""
+    """List the hyperparameters of the plan's agent with type, default and meaning. PATTERN filters by name."""
     from jobs.planning import plan as plans
     from jobs.terminal import tables
     from sweepwise.core.value_format import format_value

@@ -13,23 +13,27 @@ from sweepwise.core.errors import JobsError
 
 
 @click.command("init")
-@click.option("--command", required=True, metavar="WORDS", help='How the program is started: "python train.py".')
+@click.option(
+    "--command", required=True, metavar="WORDS", help='Command that starts the program, such as "python train.py".'
+)
 @click.option("--code", type=click.Path(path_type=Path, file_okay=False), default=Path(), metavar="FOLDER",
-              help="Folder of the program, where the command runs; this one otherwise.")  # fmt: skip
-@click.option("--config", default="", metavar="FILE", help="YAML, JSON or TOML file with its hyperparameters.")
-@click.option("--config-command", default="", metavar="WORDS", help="Command that prints them as YAML or JSON.")
+              help="Folder of the program, where the command runs. Default: the current folder.")  # fmt: skip
+@click.option("--config", default="", metavar="FILE", help="YAML, JSON or TOML file with the hyperparameters.")
+@click.option(
+    "--config-command", default="", metavar="WORDS", help="Command that prints the hyperparameters as YAML or JSON."
+)
 @click.option("--style", type=click.Choice(STYLES), metavar="STYLE",
-              help=f"How it reads its command line, guessed otherwise: {', '.join(STYLES)}.")  # fmt: skip
+              help=f"How the program reads its command line. Default: guessed. {', '.join(STYLES)}.")  # fmt: skip
 @click.option("--like", type=click.Path(path_type=Path), metavar="FOLDER",
-              help="Folder of a finished run, which shows the metrics.")  # fmt: skip
+              help="Folder of a finished run, to find the metrics.")  # fmt: skip
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), default=Path("plan.yaml"), show_default=True,
-              metavar="FILE", help="The plan, a new file.")  # fmt: skip
+              metavar="FILE", help="Plan file to create.")  # fmt: skip
 def init_command(
     command: str, code: Path, config: str, config_command: str, style: str | None, like: Path | None, out: Path
 ) -> None:
-    """Write a first plan for a training program of your own, and say what was guessed and what is not known.
+    """Write a first plan for your training program, and list what was guessed and what is unknown.
 
-    The program starts once, without training: it ends where it would read its arguments.
+    The program is started once and ends where it would read its arguments; it does not train.
     """
     from jobs.assist import first_plan
 
@@ -40,21 +44,21 @@ def init_command(
 
 @click.command("check")
 @click.option("--plan", "plan_file", type=click.Path(path_type=Path), required=True, metavar="FILE",
-              help="The plan, with a `program:`.")  # fmt: skip
-@click.option("--sweep", metavar="SWEEP", help="Try its first configuration; the plan's base otherwise.")
-@click.option("--steps", metavar="N", help="Train so many steps, to the end.")
+              help="Plan with a `program:` block.")  # fmt: skip
+@click.option("--sweep", metavar="SWEEP", help="Run the first configuration of SWEEP. Default: the plan's base.")
+@click.option("--steps", metavar="N", help="Train N steps, to the end.")
 @click.option("--seconds", type=click.FloatRange(min=0, min_open=True), default=60.0, show_default=True, metavar="S",
-              help="Stop it then; without --steps also once the primary metric has appeared twice.")  # fmt: skip
+              help="Stop after S seconds; without --steps also when the primary metric was logged twice.")  # fmt: skip
 @place_options
 @click.pass_obj
 def check_command(
     state: Globals, plan_file: Path, sweep: str | None, steps: str | None, seconds: float, profile: str | None,
     option: tuple[str, ...], cluster: str | None,
 ) -> None:  # fmt: skip
-    """Run the program of a plan for a moment, and say what it got, what it logged and what is wrong.
+    """Run the program of a plan briefly, and show its command, what it logged and what is wrong.
 
-    It runs here; with --cluster in a short job on that cluster, with the resources of --profile. Nothing is kept: it
-    runs in a folder that is removed. Ends with `ok`, or with the problems and exit code 1.
+    It runs on this machine; with --cluster in a short job on that cluster with the resources of --profile. It runs in
+    a temporary folder. The last line is `ok`, or the problems are listed and the exit code is 1.
     """
     from jobs.assist import check, cluster_check
     from jobs.backends.base import ExecutionOptions

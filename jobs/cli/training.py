@@ -36,7 +36,7 @@ def submit_command(
     state: Globals, sweep: str, plan_file: Path | None, seeds: str | None, preset: str | None, task: str | None,
     steps: str | None, sets: tuple[str, ...], **backend_values: Any,
 ) -> None:  # fmt: skip
-    """Submit what is missing of SWEEP, or of one of its options (update-freq.tau)."""
+    """Submit the missing runs of SWEEP (or of an option: update-freq.tau)."""
     from jobs.backends.base import ExecutionOptions
     from jobs.planning import decisions, plan
     from jobs.programs import registry
@@ -71,36 +71,38 @@ def submit_command(
 
 @click.command("rerun")
 @click.argument("sweep")
-@click.option("--failed", "causes", multiple=True, flag_value="failed", help="Runs that ended by an error.")
+@click.option("--failed", "causes", multiple=True, flag_value="failed", help="Runs that ended with an error.")
 @click.option(
     "--timeout",
     "causes",
     multiple=True,
     flag_value="timeout",
-    help="Runs whose time limit was reached; twice the time for those that could not save their state.",
+    help="Runs that reached the time limit. Those without a checkpoint get twice the time.",
 )
 @click.option(
     "--oom",
     "causes",
     multiple=True,
     flag_value="oom",
-    help="Runs that ran out of memory, with half as much again; on a GPU, with half the seeds per job.",
+    help="Runs that ran out of memory, with 1.5 times the memory; on a GPU with half the seeds per job.",
 )
 @click.option(
     "--node-fail", "causes", multiple=True, flag_value="node-fail", help="Runs whose node failed, on other nodes."
 )
-@click.option("--missing", "causes", multiple=True, flag_value="missing", help="Runs that never began.")
-@click.option("--diverged", "causes", multiple=True, flag_value="diverged", help="Runs that became NaN or infinite.")
-@click.option("--interrupted", "causes", multiple=True, flag_value="interrupted", help="Runs that were cut off.")
-@click.option("--stopped", "causes", multiple=True, flag_value="stopped", help="Runs that `sweeps prune` gave up.")
-@click.option("--all", "causes", multiple=True, flag_value="all", help="All that are not done, active or given up.")
+@click.option("--missing", "causes", multiple=True, flag_value="missing", help="Runs that never started.")
+@click.option("--diverged", "causes", multiple=True, flag_value="diverged", help="Runs with NaN or infinite values.")
+@click.option(
+    "--interrupted", "causes", multiple=True, flag_value="interrupted", help="Runs that were stopped from outside."
+)
+@click.option("--stopped", "causes", multiple=True, flag_value="stopped", help="Runs that `sweeps prune` stopped.")
+@click.option("--all", "causes", multiple=True, flag_value="all", help="All runs that are not done, active or stopped.")
 @with_options(filter_options, backend_options)
 @click.pass_obj
 def rerun_command(
     state: Globals, sweep: str, causes: tuple[str, ...], where: tuple[str, ...], indices: str | None,
     **backend_values: Any,
 ) -> None:  # fmt: skip
-    """Run part of a submitted SWEEP again, from its checkpoints, with the options it was submitted with."""
+    """Run selected runs of SWEEP again, from their checkpoints, with the options of the first submit."""
     from jobs.runs import select, status
     from jobs.submit import launch, rerun
 
@@ -122,14 +124,13 @@ def rerun_command(
 @click.command("more")
 @click.argument("sweep")
 @click.option("--at-most", type=click.IntRange(min=3), default=30, show_default=True, metavar="N",
-              help="Seeds of a configuration, all together.")  # fmt: skip
+              help="Maximum number of seeds of a configuration in total.")  # fmt: skip
 @backend_options
 @click.pass_obj
 def more_command(state: Globals, sweep: str, at_most: int, **backend_values: Any) -> None:
-    """Add seeds to the best configuration of SWEEP and those not significantly different from it, as many as one of
-    them would need.
+    """Add seeds to the best configuration of SWEEP and to those not significantly different from it.
 
-    They train with the options that the sweep was submitted with. The next report corrects for the second look.
+    They train with the options of the first submit. The next report corrects for the interim analysis.
     """
     from jobs.decide import add_seeds
     from jobs.submit import launch
@@ -148,19 +149,19 @@ def more_command(state: Globals, sweep: str, at_most: int, **backend_values: Any
 
 @click.command("confirm")
 @click.argument("sweep")
-@click.option("--config", default="", metavar="ID", help="The configuration to confirm; the best one otherwise.")
-@click.option("--against", default="", metavar="ID", help="What it is compared with; the baseline otherwise.")
+@click.option("--config", default="", metavar="ID", help="Configuration to confirm. Default: the best one.")
+@click.option("--against", default="", metavar="ID", help="Configuration to compare with. Default: the baseline.")
 @click.option("--seeds", type=click.IntRange(min=2, max=1000), metavar="N",
-              help="Fresh seeds of each; as many as every configuration of SWEEP has otherwise.")  # fmt: skip
-@click.option("--again", is_flag=True, help="Another confirmation of what was confirmed already.")
+              help="Number of fresh seeds of each. Default: the number of seeds of SWEEP.")  # fmt: skip
+@click.option("--again", is_flag=True, help="Repeat a confirmation with new seeds.")
 @backend_options
 @click.pass_obj
 def confirm_command(
     state: Globals, sweep: str, config: str, against: str, seeds: int | None, again: bool, **backend_values: Any
 ) -> None:
-    """Train the best configuration of SWEEP and the baseline with fresh seeds, and compare these runs alone.
+    """Train the best configuration of SWEEP and the baseline with fresh seeds, and compare only these runs.
 
-    The runs are a sweep of their own, SWEEP-confirm, with the options that SWEEP was submitted with.
+    The runs form a new sweep, SWEEP-confirm, with the options of the first submit of SWEEP.
     """
     from jobs.decide import add_seeds, confirm
     from jobs.submit import launch
@@ -187,7 +188,7 @@ def train_command(
     state: Globals, plan_file: Path | None, seeds: str | None, preset: str | None, task: str | None,
     steps: str | None, sets: tuple[str, ...], device: str, threads: int | None, **settings: Any,
 ) -> None:  # fmt: skip
-    """Train one configuration in the foreground: the plan's base with --preset and --set; default: seed 1."""
+    """Train one configuration in the foreground: the plan's base with --preset and --set. Default: seed 1."""
     from jobs import process
     from jobs.planning import plan
     from jobs.programs import registry

@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from jobs.cli import cli
+from jobs.cli.group import SECTIONS
 from jobs.planning import plan
 
 COMMANDS = sorted(cli.commands)
@@ -22,6 +23,14 @@ def test_the_commands() -> None:
         "import", "init", "keys", "logs", "more", "next", "plan", "plots", "prune", "release", "reread", "rerun",
         "status", "submit", "train", "unarchive", "usage",
     ]  # fmt: skip
+
+
+def test_the_help_lists_every_command_on_a_line_of_80_columns() -> None:
+    listed = [name for section in SECTIONS.values() for name in section]
+    assert sorted(listed) == COMMANDS
+    shown = CliRunner(env={"COLUMNS": "80"}).invoke(cli, ["--help"]).output.splitlines()
+    assert [line.split()[0] for line in shown if line.split() and line.split()[0] in COMMANDS] == listed
+    assert len(shown) < 50
 
 
 @pytest.mark.parametrize("name", COMMANDS)
