@@ -27,7 +27,7 @@ from aggregate.verdict.not_assessed import not_assessed
 from aggregate.verdict.number_format import number
 from aggregate.verdict.verdict import verdict
 from aggregate.verdict.words import AgentWords, sentence, words
-from plots import csv_downloads, curves, figures, flag_cards, tables, task_section
+from plots import csv_downloads, curves, figures, flag_cards, overview, tables, task_section
 from plots.secondary_tables import secondary
 from plots.tables import Chip
 from plots.theme import COLORS, DASHES, LineStyle, line_styles
@@ -67,8 +67,9 @@ def render(summary: Summary, across: TaskAnalysis | None = None) -> str:
     every = [[config.config_id for config in (*s.source.configs, *s.source.imported)] for s in shown]
     styles = line_styles([[*first, *all_] for first, all_ in zip(drawn, every, strict=True)])
     script = script_of_page()
+    sections = [_sweep(sweep, styles, index, summary.loaded) for index, sweep in enumerate(shown, 1)]
     return template.render(
-        sweeps=[_sweep(sweep, styles, index, summary.loaded) for index, sweep in enumerate(shown, 1)],
+        sweeps=sections,
         across=task_section.section(across) if across is not None else None,
         left_out=left_out,
         css=Markup(_page("report.css")),
@@ -118,6 +119,7 @@ def _sweep(sweep: SweepSummary, styles: dict[str, LineStyle], index: int, loaded
     cards = flag_cards.cards(sweep, chips, frame, loaded)
     extra = {(card.chip.config_id, card.metric) for card in cards if card.metric}
     curve_files = csv_downloads.curve_files(sweep, every, extra)
+    judged = verdict(sweep)
     return {
         "index": index,
         "source": sweep.source,
@@ -126,7 +128,10 @@ def _sweep(sweep: SweepSummary, styles: dict[str, LineStyle], index: int, loaded
         "step_words": sweep.source.agent.step_words,
         "words": words(sweep),
         "random_until": sweep.source.agent.diagnostics.random_until,
-        "verdict": verdict(sweep),
+        "verdict": judged,
+        "next": overview.next_step(judged),
+        "answers": overview.answered_first(judged.answers),
+        "line": overview.sweep_line(sweep, judged),
         "chips": chips,
         "every": every,
         "ranking": tables.ranking_table(sweep, by_id),

@@ -54,8 +54,7 @@ def ranking_table(sweep: SweepSummary, chips: dict[str, Chip]) -> dict[str, Any]
     ranking, scores = _with_imported(sweep, lead)
     own_words = words(sweep)
     others = _other_scores(own_words, scores)
-    random = [sweep.random.mean] if sweep.random else []
-    ends = {lead: _strip_range([*scores[lead].dropna(), *random]), AREA: _strip_range(scores[AREA].dropna())}
+    ends = {lead: _strip_range(scores[lead].dropna()), AREA: _strip_range(scores[AREA].dropna())}
     low, high = ends[lead]
     rows = []
     for line in ranking.to_dict("records"):
@@ -66,12 +65,11 @@ def ranking_table(sweep: SweepSummary, chips: dict[str, Chip]) -> dict[str, Any]
             "n": line[f"{lead}_n"],
             "planned": line["planned"],
             "unstable": _unstable(contrasts, line["config_id"]) if any_unstable else (),
-            # a narrow cell breaks the line between mean and interval, not within the interval
-            "others": [(_format_estimate(line, name).replace(", ", ",\N{NO-BREAK SPACE}"),
+            "others": [(_format_estimate(line, name),
                         _seed_strip(line, own, name, ends[name]) if name in ends else None)
                        for name, _, _ in others],
             "contrast": _difference_from_best(contrasts, line["config_id"]) if finished else ("", ""),
-            "place": _rank(contrasts, line["config_id"]),
+            "rank": _rank(contrasts, line["config_id"]),
             "strip": _seed_strip(line, own, lead, ends[lead]),
         })  # fmt: skip
     return {
@@ -80,9 +78,17 @@ def ranking_table(sweep: SweepSummary, chips: dict[str, Chip]) -> dict[str, Any]
         "rows": rows,
         "others": others,
         "lead_title": _lead_title(own_words, finished),
-        "random": _percent(sweep.random.mean, low, high) if sweep.random else None,
+        "random": _percent(sweep.random.mean, low, high) if sweep.random and low <= sweep.random.mean <= high else None,
+        "baseline": _baseline_position(sweep, lead, low, high),
         "range": (number(low, (high - low) / 5), number(high, (high - low) / 5)),
     }
+
+
+def _baseline_position(sweep: SweepSummary, lead: str, low: float, high: float) -> str | None:
+    """Where the baseline's mean lies on a strip from `low` to `high`; None without one."""
+    means = sweep.ranking.set_index("config_id")[f"{lead}_mean"]
+    mean = means.get(sweep.source.baseline, np.nan)
+    return _percent(mean, low, high) if np.isfinite(mean) else None
 
 
 def _with_imported(sweep: SweepSummary, lead: str) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -136,7 +142,7 @@ def _difference_from_best(contrasts: pd.DataFrame, config_id: str) -> tuple[str,
         return "", ""
     line = contrasts.loc[config_id]
     if config_id == contrasts.index[0]:
-        return "", "leads"
+        return "", "best"
     if np.isnan(line["p"]):
         return number(-line["difference"]), "too few seeds"
     difference = estimate(-line["difference"], -line["high"], -line["low"])

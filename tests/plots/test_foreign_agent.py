@@ -92,7 +92,11 @@ def test_the_best_configuration_stands_first(page: str, sweep: SweepSummary) -> 
 def test_columns_that_the_agent_cannot_have_are_left_out(page: str) -> None:
     ranking = page[page.index('<table class="ranking">') :]
     headings = re.findall(r"<th scope=\"col\"[^>]*>([^<]+)</th>", ranking[: ranking.index("</thead>")])
-    assert headings == ["Configuration", "Final test/loss", "n", "Place", "Against the leader", "area under curve"]
+    assert headings == ["Configuration", "Final test/loss", "n", "Rank", "Difference from the best"]
+    scores = ranking[ranking.index('<table class="scores">') :]
+    assert re.findall(r"<th scope=\"col\"[^>]*>([^<]+)</th>", scores[: scores.index("</thead>")]) == [
+        "Configuration", "area under curve"
+    ]  # fmt: skip
 
 
 def test_flags_without_a_metric_are_listed_as_not_assessed(page: str) -> None:

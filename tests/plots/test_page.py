@@ -183,7 +183,7 @@ def test_figures_are_saved_as_csv(visit: Visit, report: Path, summary: Summary) 
 def test_tables_are_sorted_by_their_headings(visit: Visit, report: Path) -> None:
     page = visit(report)
     table = page.locator("table.ranking")
-    heading = table.locator("th", has_text="policy alone")
+    heading = table.locator("th", has_text="Final return")
 
     def order() -> list[str]:
         return table.locator("tbody tr .chip > b").all_inner_texts()

@@ -11,6 +11,10 @@ from typing import Any
 import pytest
 
 from aggregate.analysis.summary import Summary, summarise
+from aggregate.verdict.leader import leaderboard
+from aggregate.verdict.number_format import estimate
+from aggregate.verdict.verdict import Verdict, verdict
+from plots import overview
 from plots.report import render, write_report
 from sweepwise.core.atomic import OutputError
 from sweepwise.core.errors import AggregateError
@@ -78,8 +82,9 @@ def test_a_typical_report_is_whole_and_offline(text: str) -> None:
 
 
 def test_final_return_and_area_have_a_dot_for_each_seed_that_finished(text: str) -> None:
-    table = text.partition('<table class="ranking">')[2].partition("</table>")[0]
-    assert [row.count("<circle") for row in table.split("<tr")[2:]] == [2 * 3, 2 * 2]
+    for name in ("ranking", "scores"):
+        table = text.partition(f'<table class="{name}">')[2].partition("</table>")[0]
+        assert [row.count("<circle") for row in table.split("<tr")[2:]] == [3, 2]
 
 
 def test_the_same_shards_give_the_same_bytes(typical: Summary, text: str, tmp_path: Path) -> None:
@@ -125,7 +130,10 @@ def test_several_sweeps_share_a_page(tmp_path: Path, synthetic: ModuleType) -> N
     two = synthetic.make_sweep(tmp_path, (600.0,), 1, name="entropy", lean=True)
     text = render(summarise([one, two]))
     assert {"#sweep-1", "#sweep-2", "#methods"} <= set(check(text).links)
-    assert text.count("<dt>Which ensemble?</dt><dd>Not answered: needs at least two finished seeds") == 2
+    first = text.partition('<table class="overview">')[2].partition("</section>")[0]
+    assert first.count('">Which ensemble?</dt><dd>Not answered: needs at least two finished seeds') == 2
+    assert "<summary>Not answered: 2 questions</summary>" in first
+    assert first.count("<tr>") == 3
 
 
 def test_a_configuration_whose_seeds_were_not_made_alike_is_marked(tmp_path: Path, synthetic: ModuleType) -> None:
@@ -164,3 +172,36 @@ def test_a_place_that_cannot_be_written_is_one_line(tmp_path: Path, synthetic: M
         write_report(summary, tmp_path / "file" / "report.html")
     assert "\n" not in str(caught.value)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "runs"]
+
+
+@pytest.mark.parametrize(
+    ("text", "command", "rest"),
+    [
+        ("sweeps more ensemble: 7 more seeds", "sweeps more ensemble", "7 more seeds"),
+        ("sweeps adopt a --from-verdict, then sweeps next", "sweeps adopt a --from-verdict", "then sweeps next"),
+        ("sweeps rerun a --failed --missing", "sweeps rerun a --failed --missing", ""),
+        ("More than 60 seeds: take either value.", "", "More than 60 seeds: take either value."),
+        ("", "", ""),
+    ],
+)  # fmt: skip
+def test_the_next_command_stands_apart_from_its_reason(text: str, command: str, rest: str) -> None:
+    assert overview.next_step(Verdict("", (), (("Next", text),) if text else ())) == (command, rest)
+
+
+def test_a_line_of_the_table_of_all_sweeps_says_what_the_section_says(tmp_path: Path, synthetic: ModuleType) -> None:
+    (sweep,) = summarise([synthetic.make_sweep(tmp_path / "a", (600.0, 700.0), 4, lean=True)]).sweeps
+    line, board = overview.sweep_line(sweep, verdict(sweep)), leaderboard(sweep)
+    assert line["best"] == board.leader.label == "num_q=2, reduce=min"
+    assert line["mean"] == estimate(board.leader.mean, board.leader.low, board.leader.high)
+    difference = sweep.baseline.set_index("config_id").loc[board.leader.config_id]
+    assert line["over_baseline"] == f"+{estimate(difference['difference'], difference['low'], difference['high'])}"
+    assert [line[name] for name in ("ties", "unstable", "missing")] == ["0 of 1", "0 of 8", "0"]
+    assert line["next"].command == "sweeps adopt ensemble --from-verdict"
+
+
+def test_a_sweep_without_a_result_says_only_what_is_missing(tmp_path: Path, synthetic: ModuleType) -> None:
+    states = {(0, 1): "running", (0, 2): "running", (1, 1): "running", (1, 2): "new"}
+    (sweep,) = summarise([synthetic.make_sweep(tmp_path, (600.0, 700.0), 2, states=states, lean=True)]).sweeps
+    line = overview.sweep_line(sweep, verdict(sweep))
+    assert [text for name, text in line.items() if name not in ("missing", "next")] == [""] * 5
+    assert (line["missing"], line["next"].command) == ("4", "sweeps rerun ensemble --missing")

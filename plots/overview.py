@@ -1,0 +1,70 @@
+"""What is read first: the next command of a sweep, and the table of several sweeps."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from aggregate.analysis.summary import SweepSummary
+from aggregate.inputs.runs import DIVERGED, DONE
+from aggregate.verdict.answers import OPEN, Answer
+from aggregate.verdict.leader import Leaderboard, leaderboard
+from aggregate.verdict.number_format import estimate, signed
+from aggregate.verdict.verdict import Verdict
+from sweepwise.core.errors import AggregateError
+
+NEXT = "Next"  # the topic of the verdict that is shown above all others
+_COMMAND = re.compile(r"(sweeps [^,:;]+)[,:;]?\s*(.*)", re.DOTALL)
+
+
+class NextStep(NamedTuple):
+    """command: to copy, "" where there is none. text: why, or what to do instead."""
+
+    command: str
+    text: str
+
+
+def next_step(verdict: Verdict) -> NextStep:
+    """What the verdict says comes next."""
+    text = dict(verdict.points).get(NEXT, "")
+    if match := _COMMAND.fullmatch(text):
+        return NextStep(match[1], match[2])
+    return NextStep("", text)
+
+
+def answered_first(answers: Iterable[Answer]) -> list[Answer]:
+    """Answers in full or in part, then open questions, each in the given order."""
+    return sorted(answers, key=lambda answer: answer.state == OPEN)
+
+
+def sweep_line(sweep: SweepSummary, verdict: Verdict) -> Mapping[str, Any]:
+    """A sweep in the table of all: texts of its best configuration, mean with interval, difference from the baseline,
+    number of configurations not significantly different from the best one, unstable seeds, runs without a result."""
+    ended = sweep.runs["state"].isin([DONE, DIVERGED])
+    line = {
+        "best": "", "mean": "", "over_baseline": "", "ties": "", "unstable": "",
+        "missing": str(int((~ended).sum())), "next": next_step(verdict),
+    }  # fmt: skip
+    try:
+        board = leaderboard(sweep)
+    except AggregateError:
+        return line
+    return {
+        **line,
+        "best": board.leader.label,
+        "mean": estimate(board.leader.mean, board.leader.low, board.leader.high),
+        "over_baseline": "is the baseline"
+        if board.leader.config_id == board.baseline
+        else _over_baseline(sweep, board),
+        "ties": f"{len(board.ties)} of {len(board.rivals)}",
+        "unstable": f"{int(sweep.contrasts['unstable'].sum())} of {int(sweep.contrasts['starts'].sum())}",
+    }
+
+
+def _over_baseline(sweep: SweepSummary, board: Leaderboard) -> str:
+    """The difference of the best configuration from the baseline, "" where none is known."""
+    for line in sweep.baseline.to_dict("records"):
+        if line["config_id"] == board.leader.config_id:
+            return signed({"estimate": line["difference"], "ci_low": line["low"], "ci_high": line["high"]})
+    return ""
