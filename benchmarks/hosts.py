@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "cluster")]
 
 import rows  # noqa: E402 - found on the path that was set above
-from slurm_cluster import wait_until  # noqa: E402
+from slurm_cluster import has_ended, wait_until  # noqa: E402
 
 from jobs.backends.local import SILENT_S  # noqa: E402
 from sweepwise import load  # noqa: E402
@@ -91,9 +91,10 @@ class Host:
         space = os.readlink(f"/proc/{self._first}/ns/pid")  # noqa: PTH115 - names a namespace, not a path
         found = []
         for path in Path("/proc").glob("[0-9]*/ns/pid"):
+            pid = int(path.parts[2])
             with contextlib.suppress(OSError):
-                if str(path.readlink()) == space and int(path.parts[2]) != self._first:
-                    found.append(int(path.parts[2]))
+                if str(path.readlink()) == space and pid != self._first and not has_ended(pid):
+                    found.append(pid)
         return found
 
     def signal(self, number: signal.Signals) -> int:
@@ -193,7 +194,8 @@ def taken_over(wakes: bool) -> str:
         )
         again = right.start("rerun", "left", "--all", "--wait")
         if wakes:
-            time.sleep(20)
+            seconds = "results/runs/*/*/attempts/002.json"
+            wait_until("both taken over", lambda: len([*left.folder.glob(seconds)]) == 2, PATIENCE_S, pause=0.5)
             left.signal(signal.SIGCONT)
         finished(again)
         assert right.states() == {"done": 3}, right.states()

@@ -20,6 +20,7 @@ def missing(repository: Path, text: str) -> list[str]:
 
 def test_every_test_that_is_named_exists(repository: Path) -> None:
     text = (repository / "docs" / "verification.md").read_text()
+    text = re.sub("<!-- [a-z]+ -->.*?<!-- end -->", "", text, flags=re.S)  # what benchmarks measured
     rows = [line for line in text.splitlines() if line.startswith("| ") and not line.startswith("| | ")]
     assert len(rows) > 50
     assert [row for row in rows if "::test_" not in row] == []

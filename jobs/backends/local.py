@@ -28,7 +28,9 @@ from jobs.results.results_folder import ResultsFolder
 from jobs.results.run_state import TaskState
 from jobs.submitter_environment import kept
 from sweepwise.core.errors import JobsError
+from sweepwise.core.value_format import shown
 
+_LONGEST = 300  # characters of a line of a log
 SILENT_S = 600.0  # after which the scheduler of another host is taken for dead
 
 
@@ -249,10 +251,21 @@ def _task_state(
             return TaskState(name, "ended", "cancelled", "cancelled")
         if _alive(scheduler):
             return TaskState(name, "stuck" if full else "pending", full)
-        return TaskState(name, "gone", "its scheduler on this machine ended")
+        return TaskState(name, "gone", f"its scheduler on this machine ended{_last_words(store, name)}")
     if running.exit_code is None and _alive(running):
         return TaskState(name, "running")
     return TaskState(name, "ended", "cancelled", "cancelled") if cancelled else _ended(name, running.exit_code, full)
+
+
+def _last_words(store: ResultsFolder, submission: str) -> str:
+    """The last line of the scheduler's log, where it wrote one: the error that ended it."""
+    try:
+        with store.submissions.scheduler_log_path(submission).open("rb") as log:
+            log.seek(max(0, log.seek(0, os.SEEK_END) - _LONGEST))
+            lines = log.read().decode(errors="replace").strip().splitlines()
+    except OSError:
+        return ""
+    return f": {shown(lines[-1])[:_LONGEST]}" if lines else ""
 
 
 def _ended(submission: str, code: int | None, full: str) -> TaskState:

@@ -164,12 +164,30 @@ def _forget(sweeps: Sweeps, delay_s: float) -> tuple[bool, bool]:
         seen.update(states)
         if "lost" in states:
             sweeps.here("submit", "pair", *SUBMIT)
-        for node in slurm_cluster.NODES:  # one that ran a job of which the controller no longer knows is drained
-            ask(sweeps.cluster, "scontrol", "update", f"NodeName={node}", "State=RESUME")
+        resume_nodes(sweeps)
         return states == ["done", "done"]
 
     wait_until("the end of both runs", done, PATIENCE_S, pause=0.3)
+    _wait_until_none_waits(sweeps)
     ended = [json.loads(path.read_text())["state"] for path in sweeps.results("runs/*/seed-*/outcome/*.json")]
     assert ended.count("finished") == 2, ended
-    assert not ask(sweeps.cluster, "squeue", "-h", "-t", "PD").strip()
     return held, "lost" in seen
+
+
+def resume_nodes(sweeps: Sweeps) -> None:
+    """One that ran a job of which the controller no longer knows is drained."""
+    for node in slurm_cluster.NODES:
+        ask(sweeps.cluster, "scontrol", "update", f"NodeName={node}", "State=RESUME")
+
+
+def _wait_until_none_waits(sweeps: Sweeps) -> None:
+    """A controller that went back in time starts jobs again that had ended; they find their runs done. None is held."""
+
+    def none_waits() -> bool:
+        resume_nodes(sweeps)
+        return not ask(sweeps.cluster, "squeue", "-h", "-t", "PD").strip()
+
+    try:
+        wait_until("a queue in which nothing waits", none_waits, 120, pause=1)
+    except slurm_cluster.ClusterError:
+        raise AssertionError(ask(sweeps.cluster, "squeue", "-h", "-o", "%i %T %r %j %V")) from None

@@ -231,6 +231,8 @@ def test_tasks_of_a_scheduler_that_died_are_lost_and_not_pending(store: ResultsF
         made.id, None, Worker(process.host(), os.getpid(), "1", time.time())
     )  # a recycled pid
     assert words(store, made) == [("gone", "its scheduler on this machine ended")]
+    store.submissions.scheduler_log_path(made.id).write_text("Traceback:\n  x\nImportError: no \x1b[1mjobs\n")
+    assert words(store, made) == [("gone", "its scheduler on this machine ended: ImportError: no \\x1b[1mjobs")]
     store.submissions.write_worker(
         made.id, None, Worker(process.host(), os.getpid(), process.start_time(os.getpid()), time.time())
     )
