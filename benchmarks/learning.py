@@ -137,7 +137,7 @@ def judge(reference: Reference, steps: int, finished: int, planned: int, ends: t
 def table(summaries: Mapping[str, SweepSummary]) -> str:
     """The Markdown table, one line a task."""
     lines = [
-        "| task | steps (frames) | seeds | with planning | policy alone | random | TD-MPC2's own code | seeds "
+        "| task | steps (frames) | seeds | with planning | policy without MPC | random | TD-MPC2's own code | seeds "
         "| difference | must exceed | verdict |",
         "|---|---|---|---|---|---|---|---|---|---|---|",
     ]

@@ -98,7 +98,7 @@ def _add(curve: Curve, rows: Sequence[CurveRow], options: ImportOptions) -> None
             own = curve.points.setdefault((options.catalogue.metric(metric).kind, row.step), {})
             if metric in own:
                 raise CurveImportError(
-                    f"{row.where}: step {row.step:,} of {row.key} stands there twice, in several files; tell seeds "
+                    f"{row.where}: step {row.step:,} of {row.key} occurs twice, in several files; tell seeds "
                     "apart with --map seed=COLUMN or {seed} in --path"
                 )
             own[metric] = value

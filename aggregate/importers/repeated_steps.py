@@ -62,7 +62,7 @@ def _place(
         runs.append(block)
         return
     begins_later = block[0].step > min(row.step for row in runs[-1])
-    what = f"step {repeated.step:,} of {repeated.key} stands there twice: two runs, or one that was resumed"
+    what = f"step {repeated.step:,} of {repeated.key} occurs twice: two runs, or one that was resumed"
     if "resumed" in faults.accepted and (begins_later or "two-runs" not in faults.accepted):
         start = block[0].step
         faults.meet(
@@ -105,7 +105,7 @@ def _without_repeats(rows: Sequence[CurveRow], faults: Faults) -> list[CurveRow]
         if before is None or not shared:
             kept.append(row)
             continue
-        what = f"step {row.step:,} of {row.key} stands there twice"
+        what = f"step {row.step:,} of {row.key} occurs twice"
         if before.values != row.values:
             raise CurveImportError(
                 f"{row.where}: {what}, with different values; tell seeds apart with --map seed=COLUMN or {{seed}} in "
@@ -120,7 +120,7 @@ def _without_known(block: list[CurveRow], earlier: Sequence[list[CurveRow]], fau
     for before in earlier:
         known = {row.step: row.values for row in before}
         if len(block) > 1 and all(known.get(row.step) == row.values for row in block):
-            what = f"step {block[0].step:,} of {block[0].key} stands there twice, in identical lines"
+            what = f"step {block[0].step:,} of {block[0].key} occurs twice, in identical lines"
             faults.meet("repeated", block[0].where, what, f"{len(block)} lines repeat earlier ones, counted once")
             return []
     return block

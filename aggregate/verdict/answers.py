@@ -252,8 +252,9 @@ def _format_needed(line: dict[str, Any], sweep: SweepSummary) -> str:
     seeds = f"{more:.0f} more seeds" if math.isfinite(more) else f"more than {estimates.MOST_SEEDS} seeds"
     needs = f"needs {seeds} for a difference of this size" if more > 0 else "undone by the correction for several"
     leaning = "it leans that way, but " if line["p_raw"] < estimates.ALPHA else ""
-    detectable = f"; {number(line['detectable'])} would be seen" if math.isfinite(line["detectable"]) else ""
-    return f"{leaning}{needs}{detectable}"
+    detectable = line["detectable"]
+    power = f"; minimum detectable difference {number(detectable)}" if math.isfinite(detectable) else ""
+    return f"{leaning}{needs}{power}"
 
 
 def not_evaluated_late(sweep: SweepSummary) -> str:

@@ -95,7 +95,7 @@ def _without_collapsed(own: Axis, cells: Cells, ids: list[str], sweep: SweepSumm
         span = (effect_of_sound["low"], effect_of_sound["high"])
         over = f" from {span[0]} to {span[1]}" if span != (own.low, own.high) else ""
         named = "; ".join(sweep.config(config_id).name for config_id in among)
-        yield f"without what collapses ({named}) {signed(effect_of_sound)}{over}"
+        yield f"excluding collapsed configurations ({named}) {signed(effect_of_sound)}{over}"
 
 
 def _masked(own: Axis, cells: Cells, ids: list[str], sweep: SweepSummary) -> Iterator[str]:

@@ -211,7 +211,7 @@ def _extract(path: Path, staged: Path, keep: Callable[[str], bool] = bool) -> tu
         for member in tar:
             content = tar.extractfile(member) if member.type == tarfile.REGTYPE and not member.issparse() else None
             if content is None or tail is not None or member.name in sums:
-                raise _InvalidArchive(f"{member.name!r:.80} is no plain file, or stands there twice")
+                raise _InvalidArchive(f"{member.name!r:.80} is no plain file, or occurs twice")
             if head is None:
                 if member.name != _HEAD:
                     raise _InvalidArchive("no archive of this program")

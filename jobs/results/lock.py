@@ -57,8 +57,8 @@ def alone(store: ResultsFolder, wait_s: float = _WAIT_S) -> Iterator[Lock]:
         if waited >= _SAY_AFTER_S and not told:
             told = True
             print(
-                f"waiting for {_holder(store)}, which is submitting to {store.root}; one on another host that ended "
-                f"without a word is waited for {SILENT_S:.0f} s",
+                f"waiting for {_holder(store)}, which is submitting to {store.root}; if it was killed on another "
+                f"host, for {SILENT_S:.0f} s at most",
                 file=sys.stderr,
             )
         time.sleep(_POLL_S)

@@ -171,7 +171,7 @@ def lost_shard(name: str) -> str:
 def _ended_without_outcome(task: TaskState | None, run: RunRecord) -> RunState:
     """The state of a run whose newest attempt ended without an outcome."""
     if task is None or not (task.reason or task.cause):
-        return RunState("failed", "its process ended without a word: killed?", "unknown")
+        return RunState("failed", "its process ended without an outcome: killed?", "unknown")
     if task.word == "gone" and not task.cause:
         return RunState("failed", f"{task.reason}, and the run left no word of its end", "unknown")
     state: State = "interrupted" if task.cause in _EXTERNAL_CAUSES else "failed"

@@ -417,7 +417,7 @@ def comparison(sweep: SweepSummary, result: Comparison, sides: Sequence[Side], w
 
     configs = [sweep.config(result.a), sweep.config(result.b)]
     for name, config, side in zip("AB", configs, sides, strict=True):
-        leads = f", which leads {side.text} (picked after the fact, so its mean flatters it)" if side.is_sweep else ""
+        leads = f", which leads {side.text} (selected by its mean, which has selection bias)" if side.is_sweep else ""
         yield from _wrap_lines(f"{name}  {config.config_id}  {config.name}{leads}", width, style="bold")
     yield _endpoint_table(result, words(sweep))
     yield from _wrap_lines("The first decides (Welch's p, one comparison); the others explain.", width, style="dim")
@@ -436,7 +436,7 @@ def comparison(sweep: SweepSummary, result: Comparison, sides: Sequence[Side], w
 def _endpoint_table(comparison_result: Comparison, words: AgentWords) -> Table:
     from aggregate.verdict.number_format import estimate, number, signed
 
-    columns = ("endpoint", "A", "n", "B", "n ", "B less A", "p", "permutation", f"P(B {words.better} A)")
+    columns = ("endpoint", "A", "n", "B", "n ", "B - A", "p", "permutation", f"P(B {words.better} A)")
     result = table(*columns, right=columns[1:])
     for line in comparison_result.endpoints.to_dict("records"):
         cells = [words.outcomes[line["outcome"]]]

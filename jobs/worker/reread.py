@@ -110,5 +110,5 @@ def _outcome(
         shard = str(last) if last is not None and last.end == end else ""
         return AttemptOutcome("finished", end, "read again", time.time(), last_shard=shard)
     if before is None:
-        return AttemptOutcome("failed", step, "its process ended without a word: killed?", time.time())
+        return AttemptOutcome("failed", step, "its process ended without an outcome: killed?", time.time())
     return replace(before, step=max(before.step, step), time=time.time())

@@ -17,8 +17,8 @@ class Controls {
       bar.append(this.button("Leader, baseline", () => model.configs.flatMap((c, i) => (c.baseline || i === model.leader ? [] : [i]))));
     }
     bar.append(...this.factors.map(([, label]) => label));
-    bar.append(this.choice("Scale", "scale", { auto: "as fits", linear: "linear", log: "logarithmic" }));
-    bar.append(this.choice("Seeds", "seeds", { auto: "as fits", on: "all", off: "none" }));
+    bar.append(this.choice("Scale", "scale", { auto: "auto", linear: "linear", log: "logarithmic" }));
+    bar.append(this.choice("Seeds", "seeds", { auto: "auto", on: "all", off: "none" }));
     bar.append(make("label", {}, "Smoothing ", this.smoothing, " ", this.smoothed));
     bar.append(this.clear, this.status);
     view.append(bar);

@@ -58,7 +58,7 @@ def test_a_configuration_that_collapses_is_left_out_beside_it(tmp_path: Path, sy
     a, b, c, d = means(sweep)
     assert (c - a + d - b) / 2 < 0 < d - b
     assert answer.short.startswith("No on average, ")
-    match = re.search(r"; without what collapses \(cell 2\) (\S+) \[", answer.short)
+    match = re.search(r"; excluding collapsed configurations \(cell 2\) (\S+) \[", answer.short)
     assert match is not None
     assert float(match[1].replace("−", "-")) == round(d - b)
     assert answer.short.endswith("; yet the configuration that leads has num_q 2")

@@ -138,7 +138,7 @@ WRONG = {
     "step,reward,seed\ninf,2,3\n": "line 2, column 'step': 'inf' is no step",
     "step,reward,seed\n1,2,best\n": "line 2: 'best' is no seed",
     "step,reward,seed\n1,2,-3\n": "line 2: '-3' is no seed",
-    "step,reward,seed\n1,2,3\n1,2,3\n": "line 3: step 1 of SAC, walker-walk, seed 3 stands there twice",
+    "step,reward,seed\n1,2,3\n1,2,3\n": "line 3: step 1 of SAC, walker-walk, seed 3 occurs twice",
     'step,reward,seed\n1,"2,3\n': "line 2: unexpected end of data",
     "step,reward,seed\n1,\xe9,3\n".encode("latin-1"): "not text in UTF-8",
 }

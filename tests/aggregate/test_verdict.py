@@ -160,7 +160,9 @@ def test_what_factors_do_is_answered_or_said_to_need_more(tmp_path: Path, synthe
         r"Yes, (very |fairly )?sure: final return \+\d+ \[\d+, \d+\] from 1 to 2 \(p ", points["A second head?"]
     )
     assert points["Which one?"].startswith("Not answered: final return +")
-    needed = re.search(r"needs (\d+) more seeds for a difference of this size; [\d.]+ would", points["Which one?"])
+    needed = re.search(
+        r"needs (\d+) more seeds for a difference of this size; minimum detectable", points["Which one?"]
+    )
     assert needed is not None
     assert points["Next"].startswith(f"sweeps submit ensemble --seeds {int(needed[1]) + 3}, ")
 

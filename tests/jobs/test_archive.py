@@ -218,7 +218,7 @@ def test_only_plain_files_are_taken(kind: bytes, tmp_path: Path) -> None:
         ({"archive.json": HEAD.replace(b'"format": 1', b'"format": 2')}, "format 2, this program reads up to 1"),
         ({"archive.json": HEAD, "sweeps/a.json": b"x", "files.json": tail("sweeps/b.json")}, "not those that it lists"),
         ({"archive.json": HEAD, "sweeps/a.json": b"y", "files.json": tail("sweeps/a.json")}, "not those that it lists"),
-        ({"archive.json": HEAD, "files.json": tail(), "sweeps/a.json": b"x"}, "no plain file, or stands there twice"),
+        ({"archive.json": HEAD, "files.json": tail(), "sweeps/a.json": b"x"}, "no plain file, or occurs twice"),
         ({"archive.json": HEAD, "code/0123456789abcdef/tdmpc/a.py": b"x",
           "files.json": tail("code/0123456789abcdef/tdmpc/a.py")}, "is not the code of that hash"),
     ],

@@ -100,7 +100,7 @@ def test_two_configurations_are_compared(sweeps: Sweeps, store: ResultsFolder, t
     assert sum(line.startswith("final return, planning") for line in by_letter.splitlines()) == 1
     assert "They differ in: num_q 1 / 2." in by_letter
     told = sweeps("compare", b, "ensemble", "--out", tmp_path / "two.html").stdout
-    assert "num_q=1, which leads ensemble (picked after the fact, so its mean flatters it)" in " ".join(told.split())
+    assert "num_q=1, which leads ensemble (selected by its mean, which has selection bias)" in " ".join(told.split())
     text = (tmp_path / "two.html").read_text()
     assert "num_q=1" in text
     assert "num_q=2" in text
