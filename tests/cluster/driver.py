@@ -224,19 +224,19 @@ def interpreter_for(user: str, folder: Path) -> str | None:
 
 def complete(sweeps: Sweeps, sweep: str = "one") -> None:
     """No row is missing and none is there twice, whatever the number of attempts; the report can be written."""
-    found = rows(sweeps.folder, sweep)
+    found = rows(sweeps.folder / "results", sweep)
     for run, trained in found[found["kind"] == "train"].groupby(["config_id", "seed"], observed=True)["step"]:
         assert trained.tolist() == list(range(20, STEPS + 1, 5)), (run, trained.tolist())
     sweeps.here("aggregate", "--out", "report.html")
 
 
-def rows(folder: Path, sweep: str = "one") -> Any:
-    """Every row of `sweep` in the results of a working directory, as the report sees it."""
+def rows(results: Path, sweep: str = "one") -> Any:
+    """Every row of `sweep` in a results folder, as the report sees it."""
     from aggregate.inputs.runs import load
     from jobs.reports.inputs import sweep_sources
     from jobs.results.results_folder import ResultsFolder
 
-    return load(sweep_sources(ResultsFolder(folder / "results"), [sweep])).rows
+    return load(sweep_sources(ResultsFolder(results), [sweep])).rows
 
 
 def weights(folder: Path) -> dict[str, Any]:
@@ -250,11 +250,11 @@ def weights(folder: Path) -> dict[str, Any]:
 
 @functools.cache
 def trained_in_one_go() -> Path:
-    """A working directory where sweep `one` is done, once for all tests of this process."""
+    """A results folder where sweep `one` is done, once for all tests of this process."""
     folder = Path(tempfile.mkdtemp(prefix="sweeps-in-one-go-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     Sweeps(folder)("submit", "one", "--plan", "plan.yaml", "--cluster", "debug", "--profile", "cpu")
-    return folder
+    return folder / "results"
 
 
 def as_uninterrupted(sweeps: Sweeps) -> str:
@@ -264,12 +264,12 @@ def as_uninterrupted(sweeps: Sweeps) -> str:
     ended = f"results/runs/*/seed-1/outcome/{sweeps.attempts():03d}.json"  # it is done before its last checkpoint is
     wait_until("its outcome", lambda: any(sweeps.folder.glob(ended)), PATIENCE_S)
 
-    whole, parts = weights(trained_in_one_go() / "results"), weights(sweeps.folder / "results")
+    whole, parts = weights(trained_in_one_go()), weights(sweeps.folder / "results")
     assert whole.keys() == parts.keys()
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
     expected, found = (
         table.loc[table["kind"].isin(["train", "episode", "eval", "validation"])].drop(columns=["attempt", "time"])
-        for table in (rows(trained_in_one_go()), rows(sweeps.folder))
+        for table in (rows(trained_in_one_go()), rows(sweeps.folder / "results"))
     )
     assert len(expected) == len(found)
     numbers = [name for name in expected.columns if expected[name].dtype.kind in "if"]

@@ -84,7 +84,7 @@ def test_warned_it_saves_its_state_and_is_queued_again(
     sweeps.until("done")
     assert sweeps.attempts() == 2
     assert outcome(sweeps, 1)["state"] == "interrupted"
-    trained = rows(sweeps.folder).query("kind == 'train'")["step"].tolist()
+    trained = rows(sweeps.folder / "results").query("kind == 'train'")["step"].tolist()
     assert trained == list(range(1, 41))
     assert not sweeps.processes()
 

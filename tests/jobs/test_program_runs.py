@@ -88,7 +88,7 @@ def of_the_guard(worker: int) -> int:
 
 
 def values(sweeps: Sweeps, results: str, sweep: str) -> Any:
-    return rows(sweeps, results, sweep).drop(columns=["attempt", "time"]).reset_index(drop=True)
+    return rows(sweeps.folder / results, sweep).drop(columns=["attempt", "time"]).reset_index(drop=True)
 
 
 @pytest.mark.parametrize("victim", ["program", "worker", "guard"])
@@ -118,7 +118,7 @@ def test_it_is_judged_by_the_roles_of_its_metrics(sweeps: Sweeps) -> None:
     report = (sweeps.folder / "report.html").read_text()
     assert "final score" in report
     assert "no metric has the role policy_entropy" in report
-    final = rows(sweeps, "results", "rate").query("kind == 'eval' and step == 40")["eval/return"]
+    final = rows(sweeps.folder / "results", "rate").query("kind == 'eval' and step == 40")["eval/return"]
     assert sorted(round(value, 1) for value in final) == pytest.approx([4.0] * 3 + [12.0] * 3, abs=0.11)
 
 
@@ -128,7 +128,7 @@ def test_the_best_configuration_is_confirmed_on_fresh_seeds(sweeps: Sweeps) -> N
     told = " ".join(sweeps.here("confirm", "rate", "--cluster", "local", "--wait").split())
     assert "which leads rate, is compared with the baseline lr=1e-3" in told
     assert "4 to submit" in told
-    fresh = rows(sweeps, "results", "rate-confirm")
+    fresh = rows(sweeps.folder / "results", "rate-confirm")
     assert sorted(fresh["seed"].unique()) == [3, 4]
     assert values(sweeps, "results", "rate").equals(before)
     assert sweeps.states() == ["done"] * 8
