@@ -3,7 +3,8 @@
 Configurations are ordered by the expected result of one start: a diverged run counts as random actions, a collapsed one
 with its own final result. Claims are two: the share of unstable seeds (diverged or collapsed) by Fisher's exact test,
 and the mean of the seeds that finished by Welch's. A configuration is better where its mean is higher and no more of
-its seeds are unstable; where the two disagree it is a trade-off.
+its seeds are unstable; where the two disagree it is a trade-off. A difference that is significant and shown to be
+smaller than the margin does not matter.
 
 Rules, corrections and their measured error rates: docs/verdict.md.
 """
@@ -97,6 +98,8 @@ class ConfigurationComparison:
         p: float, p_unstable: float, p_alike: float,
     ) -> str:  # fmt: skip
         """How a configuration compares with one of a better expected result. leader, other: their final results."""
+        if p_alike < ALPHA and not leads.shares[1] and not others.shares[1]:  # else it is of other runs than p
+            return ALIKE
         if p < ALPHA:
             higher = self.sign * (leader.mean() - other.mean()) > 0
             return BEHIND if higher and not is_trade_off(leads, others) else TRADE_OFF

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -189,6 +189,21 @@ def test_alike_needs_both_one_sided_tests() -> None:
     assert line["p_alike"] == pytest.approx(max(tests))
 
 
+@pytest.mark.parametrize(
+    ("worse", "margin", "relation"),
+    [
+        (around(497.0, 0.2), 10.0, ALIKE),  # a difference of 3 is significant and shown to be below 10
+        (around(497.0, 0.2), 2.0, BEHIND),
+        ([*around(497.0, 0.2)[:5], DIVERGED], 10.0, BEHIND),  # what finishes is alike, what a start gives is not
+        ([*around(497.0, 0.2)[:5], UNKNOWN], 10.0, BEHIND),
+    ],
+)
+def test_a_significant_difference_below_the_margin_does_not_matter(
+    worse: list[float | str], margin: float, relation: str
+) -> None:
+    assert relation_of(runs(("a", around(500.0, 0.2)), ("b", worse)), "b", margin=margin) == relation
+
+
 def test_alike_is_judged_on_seeds_that_did_not_collapse() -> None:
     scores = runs(("a", around(501.0)), ("b", [*around(500.0)[:5], "c100"]))
     assert relation_of(scores, "b", margin=20.0) == ALIKE
@@ -222,6 +237,57 @@ def test_better_is_never_claimed_of_more_unstable_seeds(a: int, b: int, shift: f
     if rival["distinct"]:
         assert leader["unstable"] <= rival["unstable"]
         assert leader["expected"] >= rival["expected"]
+
+
+VALUES = st.lists(
+    st.one_of(st.floats(-500, 900), st.integers(1, 900).map("c{}".format), st.sampled_from([DIVERGED, UNKNOWN])),
+    min_size=1, max_size=7,
+)  # fmt: skip
+
+
+@given(st.lists(VALUES, min_size=1, max_size=5), st.data())
+@settings(max_examples=60)
+def test_the_order_is_by_the_expected_result_of_one_start_and_lost_runs_count_for_nothing(
+    values: list[list[float | str]], data: st.DataObject
+) -> None:
+    """A lost, crashed or stopped run changes no number of any configuration."""
+    named = [(f"c{i}", own) for i, own in enumerate(values)]
+    lost = data.draw(st.lists(st.tuples(st.integers(0, len(values) - 1), st.sampled_from([MISSING, CRASHED, PRUNED]))))
+    with_lost = [(name, [*own, *(word for at, word in lost if at == i)]) for i, (name, own) in enumerate(named)]
+    out, beside = (ConfigurationComparison(margin=50.0)(runs(*these)) for these in (named, with_lost))
+    pd.testing.assert_frame_equal(out, beside)
+    for line in out.to_dict("records"):
+        own = dict(named)[line["config_id"]]
+        counted = [v if isinstance(v, float) else float(v[1:]) if v[0] == "c" else RANDOM for v in own if v != UNKNOWN]
+        assert line["expected"] == pytest.approx(np.mean(counted))
+    assert out["expected"].is_monotonic_decreasing
+
+
+@given(VALUES, VALUES)
+@settings(max_examples=60)
+def test_what_is_claimed_holds_whether_unknown_runs_diverged_or_not(
+    one: list[float | str], other: list[float | str]
+) -> None:
+    out = ConfigurationComparison(margin=50.0)(runs(("one", one), ("other", other)))
+    if len(out) < 2 or not out["distinct"].any():
+        return
+    leader, rival = out["config_id"]
+    for instead in (MISSING, DIVERGED):
+        counted = [
+            (name, [instead if value == UNKNOWN else value for value in own])
+            for name, own in (("one", one), ("other", other))
+        ]
+        known = ConfigurationComparison(margin=50.0)(runs(*counted)).set_index("config_id")
+        shares = known["unstable"] / known["starts"]
+        assert shares[leader] <= shares[rival]
+
+
+def test_one_diverged_seed_of_the_worse_one_does_not_hide_that_it_is_worse() -> None:
+    """Scored at random actions it would: Welch's test of all starts has p = 0.06."""
+    better, worse = around(600.0, 10.0), [*around(495.0, 10.0)[:5], DIVERGED]
+    assert relation_of(runs(("a", better), ("b", worse)), "b") == BEHIND
+    starts = [RANDOM if value == DIVERGED else value for value in worse]
+    assert stats.ttest_ind(better, starts, equal_var=False).pvalue > 0.05
 
 
 @given(st.integers(1, 6), st.integers(1, 80))
