@@ -56,8 +56,13 @@ def format_margin(sweep: SweepSummary) -> str:
 def explain_margin(sweep: SweepSummary) -> str:
     """The smallest relevant difference and where it comes from; "" where unknown."""
     if not (margin := format_margin(sweep)):
-        unknown = "Unknown: the baseline's interval does not exclude random actions; set `margin` in the plan."
-        return unknown if sweep.random is not None and sweep.ranking["is_baseline"].any() else ""
+        baseline = sweep.ranking[sweep.ranking["is_baseline"]]
+        if sweep.random is None or baseline.empty:
+            return ""
+        why = "the baseline's interval does not exclude random actions"
+        if (baseline["healthy_primary_n"] < 2).any():
+            why = "fewer than two runs of the baseline finished without a collapse"
+        return f"Unknown: {why}; set `margin` in the plan."
     if sweep.margin.declared:
         return f"{margin}, as the plan says (`margin`)."
     share = f"{100 * MARGIN_SHARE:.0f} % of the baseline's gain over random actions"

@@ -193,6 +193,9 @@ def test_a_baseline_that_collapses_stands_in_the_answer(tmp_path: Path, syntheti
     (answer,) = answers(sweep)
     assert "; the baseline collapses (6 of 6 seeds collapsed), so this may show its collapse alone" in answer.short
     assert "6 of 6 seeds diverged or collapsed at 0.01, 0 of 6 at 0.02" in answer.text
+    assert dict(verdict(sweep).points)["Relevant difference"] == (
+        "Unknown: fewer than two runs of the baseline finished without a collapse; set `margin` in the plan."
+    )
 
 
 def test_a_confounded_key_stands_in_the_answer(tmp_path: Path, synthetic: ModuleType) -> None:
