@@ -9,6 +9,7 @@ import numpy as np
 
 from aggregate.analysis.configuration_comparison import ALIKE, BEHIND, LESS_STABLE, OPEN, TRADE_OFF
 from aggregate.analysis.summary import MARGIN_SHARE, SweepSummary
+from aggregate.statistics.estimates import ALPHA
 from aggregate.verdict.leader import leading_interval
 from aggregate.verdict.number_format import estimate, number
 from aggregate.verdict.stability import count_unstable, unjudged
@@ -79,15 +80,22 @@ def _labels(sweep: SweepSummary, lines: Sequence[dict[str, Any]]) -> str:
 
 
 def _behind(sweep: SweepSummary) -> Iterator[str]:
-    count, total = len(_of(sweep, BEHIND)), len(sweep.contrasts) - 1
+    below = len(_worse_below_margin(sweep))
+    count, total = len(_of(sweep, BEHIND)) + below, len(sweep.contrasts) - 1
     if total == 1 and not count and sweep.contrasts["relation"].iloc[1] in (TRADE_OFF, LESS_STABLE):
         return
     if total == 1:
-        yield f"The other is {'' if count else 'not '}significantly worse (Welch test)."
+        small = ", but by less than the relevant difference" if below else ""
+        yield f"The other is {'' if count else 'not '}significantly worse (Welch test){small}."
         return
     who = {0: "None", total: "All"}.get(count, f"{count}")
     verb = "is" if count == 1 else "are"
     yield f"{who} of the {total} others {verb} significantly worse (Welch test, Holm over all pairs)."
+
+
+def _worse_below_margin(sweep: SweepSummary) -> list[dict[str, Any]]:
+    """The configurations that are alike and significantly different all the same."""
+    return [line for line in _of(sweep, ALIKE) if line["p"] < ALPHA]
 
 
 def _less_stable(sweep: SweepSummary) -> Iterator[str]:
@@ -119,7 +127,10 @@ def _towards(line: dict[str, Any]) -> tuple[float, float]:
 def _alike(sweep: SweepSummary) -> Iterator[str]:
     if lines := _of(sweep, ALIKE):
         rates = ", but not that their rates of collapse are" if sweep.contrasts["unstable"].any() else ""
-        yield (f"Alike within ±{format_margin(sweep)}, of seeds that did not collapse{rates}: {_labels(sweep, lines)}.")
+        worse = _worse_below_margin(sweep) if len(sweep.contrasts) > 2 else []
+        below = f" Significantly worse, but by less than that: {_labels(sweep, worse)}." if worse else ""
+        margin = f"Alike within ±{format_margin(sweep)}, of seeds that did not collapse{rates}"
+        yield f"{margin}: {_labels(sweep, lines)}.{below}"
 
 
 def _open(sweep: SweepSummary) -> Iterator[str]:

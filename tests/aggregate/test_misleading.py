@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from aggregate import flags
-from aggregate.analysis.configuration_comparison import ConfigurationComparison
+from aggregate.analysis.configuration_comparison import BEHIND, LESS_STABLE, ConfigurationComparison
+from aggregate.analysis.configuration_comparison import OPEN as OPEN_RIVAL
 from aggregate.analysis.factor_contrasts import Axis
 from aggregate.analysis.factor_effects import Cells, effect
 from aggregate.analysis.question_claims import ALIKE, BETTER, OPEN, STABLE, TRADE_OFF, claim
@@ -34,6 +35,7 @@ from aggregate.verdict.answers import ANSWERED, PART, answers
 from aggregate.verdict.answers import OPEN as NOT_ANSWERED
 from aggregate.verdict.leader import leaderboard
 from aggregate.verdict.seeds_needed import format_left, ties
+from aggregate.verdict.significance import format_relations
 from aggregate.verdict.stability import format_missing, format_stability
 from aggregate.verdict.verdict import verdict
 from tdmpc.description import DESCRIPTION
@@ -117,15 +119,33 @@ def test_failures_are_counted_by_cause(tmp_path: Path, synthetic: ModuleType) ->
     assert sweep.contrasts["unknown"].tolist() == [0, 1]
 
 
-def test_no_seeds_are_spent_on_a_rival_that_mostly_collapses(base: SweepSummary) -> None:
-    """320 with five of six collapsed is not significantly different by its mean alone, and no seeds go to it."""
+@pytest.mark.parametrize(("spread", "relation"), [(12.0, BEHIND), (40.0, LESS_STABLE)])
+def test_no_seeds_are_spent_on_a_rival_that_mostly_collapses(base: SweepSummary, spread: float, relation: str) -> None:
+    """320 with five of six collapsed is not tied with 579, whether or not its mean differs significantly."""
     fallen = np.array([579.0, 190, 260, 310, 400, 210])
-    scores = with_scores(base, (579 + 12 * SIX, 570 + 12 * SIX, fallen), {2: range(1, 6)})
-    tied = ties(scores)
-    assert "0000000002" not in tied.configs
-    assert "0000000001" in tied.configs
-    left = [rival.config_id for rival in tied.left]
-    assert left == [] or "diverged or collapsed" in format_left(scores, tied)
+    sweep = with_scores(base, (579 + spread * SIX, 570 + spread * SIX, fallen), {2: range(1, 6)})
+    assert sweep.contrasts.set_index("config_id").at["0000000002", "relation"] == relation
+    tied = ties(sweep)
+    assert tied.configs == ("0000000000", "0000000001")
+    assert tied.left == ()  # nothing is open about it
+
+
+def test_an_open_rival_of_which_half_collapses_gets_no_seeds_and_the_reason(base: SweepSummary) -> None:
+    half = np.array([579.0, 190, 600, 210, 570, 200])
+    sweep = with_scores(base, (579 + 40 * SIX, 570 + 40 * SIX, half), {2: range(1, 6, 2)})
+    tied = ties(sweep)
+    assert [rival.relation for rival in tied.left] == [OPEN_RIVAL]
+    assert format_left(sweep, tied).endswith("(3 of 6 seeds diverged or collapsed)")
+
+
+def test_a_significant_difference_below_the_margin_is_said_to_be_one(base: SweepSummary) -> None:
+    sweep = with_scores(base, (600 + SIX, 590 + SIX, 300 + SIX), {}, margin=50.0)
+    text = format_relations(sweep)
+    assert text.startswith(
+        "All of the 2 others are significantly worse (Welch test, Holm over all pairs). Alike within "
+    )
+    named = sweep.config("0000000001").name
+    assert text.endswith(f" collapse: {named}. Significantly worse, but by less than that: {named}.")
 
 
 def with_scores(
@@ -256,7 +276,10 @@ def test_a_collapse_that_was_not_assessed_is_said(base: SweepSummary) -> None:
         state=base.findings["state"].mask(few, flags.NOT_ASSESSABLE),
         detail=base.findings["detail"].mask(few, "10 points, needs 12"),
     )
-    text = format_stability(dataclasses.replace(base, findings=findings))
+    sweep = dataclasses.replace(base, findings=findings)
+    points, text = dict(verdict(sweep).points), format_stability(sweep)
+    assert points["What went wrong"].startswith("No flag of those that were assessed ")
+    assert points["Not assessed"].startswith("Too few values in every finished run: evaluation collapses late, ")
     assert "Collapse: not assessed for 18 of 18 finished runs (10 points, needs 12)." in text
     assert "None of the 6 seeds of the leader diverged; " in text
     assert "diverged or collapsed" not in text
