@@ -62,7 +62,7 @@ class Equivalence(NamedTuple):
     power: float
 
 
-def equivalence(axis: Axis, cells: Cells, margin: float, tests: int) -> Equivalence:
+def equivalence(axis: Axis, cells: Cells, margin: float, tests: float) -> Equivalence:
     """Of all pairs of levels, each by two one-sided tests; the largest p needs no further correction. cells: of seeds
     that did not collapse. tests: corrected together by Bonferroni."""
     there, pairs = cells.counts > 1, list(itertools.combinations(axis.names, 2))
