@@ -47,9 +47,9 @@ class ConfigurationComparison:
     rest_unstable: of all other configurations; p_unstable: of the share against these (Fisher, Holm over
     configurations). difference (leader - configuration) of means with low and high (Student-t, uncorrected); p: of the
     difference (Welch, Holm over all pairs, as the leader is selected from the same data). p_alike: of two one-sided
-    tests that the means of runs that did not collapse differ by less than `margin` (Bonferroni over all pairs). Both p
-    values of differences are doubled where shares and means could both be claimed, and corrected for interim
-    `analyses`. relation: `BEHIND` ... `OPEN`, "" for the leader. distinct: whether it is one of `APART`.
+    tests that the means of runs that did not collapse differ by less than `margin` (Bonferroni over all pairs). All p
+    values are doubled where shares and means could both be claimed, and corrected for interim `analyses`. relation:
+    `BEHIND` ... `OPEN`, "" for the leader. distinct: whether it is one of `APART`.
     first, last: the ranks that it can have.
 
     margin: in the unit of the metric, NaN where unknown. sign: -1 where lower is better.
@@ -71,7 +71,7 @@ class ConfigurationComparison:
         mean = estimates.welch_pairs(finals, pairs).p
         alike = estimates.welch_pairs(healthy, pairs).within(self.margin)
         p = _by_pair(np.minimum((1 + shared) * estimates.holm(self.analyses(mean)), 1), pairs, len(ranked))
-        p_alike = _by_pair(np.minimum(len(pairs) * self.analyses(alike), 1), pairs, len(ranked))
+        p_alike = _by_pair(np.minimum((1 + shared) * len(pairs) * self.analyses(alike), 1), pairs, len(ranked))
         relations = {
             (i, j): self._relation(
                 finals[i], finals[j], outcomes[i], outcomes[j], p[i, j], p_unstable[j], p_alike[i, j]

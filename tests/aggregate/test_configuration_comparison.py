@@ -160,6 +160,19 @@ def test_both_claims_share_the_level_where_both_are_possible() -> None:
     assert beside.set_index("config_id").at["c", "p"] == pytest.approx(2 * 3 * pair)  # d has one finished seed: no pair
 
 
+@pytest.mark.parametrize(("gone", "share"), [(0, 1), (5, 2)])
+def test_that_means_are_alike_has_the_level_of_means(gone: int, share: int) -> None:
+    """Half of it where shares of unstable seeds could be claimed too: a difference and "alike" are never both false,
+    but "alike" and "less stable" can be."""
+    other: list[float | str] = [*around(100.0)[: 6 - gone], *[DIVERGED] * gone]
+    scores = runs(("a", around(100.0)), ("b", around(101.0)), ("c", other))
+    out = ConfigurationComparison(margin=10.0)(scores).set_index("config_id")
+    raw = max(stats.ttest_ind(around(101.0), np.array(around(100.0)) + shift, equal_var=False, alternative=side).pvalue
+              for shift, side in ((10.0, "less"), (-10.0, "greater")))  # fmt: skip
+    pairs = 3
+    assert out.at["a", "p_alike"] == pytest.approx(share * pairs * raw)
+
+
 def test_unknown_causes_are_scored_both_ways() -> None:
     """Left out, 0 of 3 are unstable; counted, 3 of 6 are: neither may be claimed."""
     known, shared = unstable_against_rest([Outcomes(3, 0, 3), Outcomes(6, 3, 0), Outcomes(6, 0, 0)])

@@ -17,6 +17,7 @@ from aggregate.analysis.question_contrasts import all_questions, contrasts_by_qu
 from aggregate.inputs.plan_questions import Question
 from aggregate.inputs.runs import ConfigSource, RunSource, SweepSource
 from aggregate.statistics.alpha_spending import InterimAnalyses
+from aggregate.statistics.estimates import welch
 from tdmpc.description import DESCRIPTION
 
 NOISE = (-1.0, 0.0, 1.0)  # of three seeds: variance 1
@@ -133,6 +134,20 @@ def test_that_levels_are_alike_is_corrected_for_interim_analyses(
     assert looked["p_alike"] == pytest.approx(float(analyses(np.array(plain["p_alike"]))))
     assert looked["p_alike"] > plain["p_alike"]
     assert looked["alike_power"] <= plain["alike_power"]
+
+
+def test_that_levels_are_alike_has_half_of_the_level_where_stability_can_be_claimed() -> None:
+    """All seeds of every=2 diverged; of rate are compared c0 and c2. Both questions are one family."""
+    questions = (Question("?", ("rate",)), Question("?", ("every",)))
+    settings = [{"rate": rate, "every": every} for rate in (1, 2) for every in (1, 2)]
+    sweep = dataclasses.replace(sweep_of(questions[0], *settings), questions=questions)
+    scores = runs_of(c0=0.0, c1=0.0, c2=0.5, c3=0.0)
+    gone = scores["config_id"].isin(["c1", "c3"])
+    scores = scores.assign(outcome=scores["outcome"].mask(gone, "diverged"))
+    scores.loc[gone, ["final_primary", "healthy_primary"]] = np.nan
+    line = contrasts_by_question(sweep, scores, NONE, 5.0).iloc[0]
+    raw = float(welch(np.array(NOISE), 0.5 + np.array(NOISE)).within(5.0))
+    assert line["p_alike"] == pytest.approx(2 * 2 * raw)
 
 
 def test_shares_of_runs_by_hand() -> None:
