@@ -111,9 +111,9 @@ def test_failures_are_counted_by_cause(tmp_path: Path, synthetic: ModuleType) ->
     causes = {(0, 2): "node-fail", (0, 5): "timeout", (1, 1): "oom", (1, 4): "unknown"}
     sweep = judged(synthetic, tmp_path, (600.0, 500.0), (0.01, 0.02), TAU, states=states, causes=causes)
     assert format_missing(sweep) == (
-        "4 of 12 runs have no final return: 1 failed by oom (ended by the program's own error, left out); 1 failed "
-        "(cause unknown, so claims must hold with and without counting them as diverged); 1 failed by timeout, "
-        "1 interrupted by node-fail (left out)."
+        "4 of 12 runs have no final return: 1 failed by oom (ended by the program's own error, left out: 1 of 6 seeds "
+        "of tau=0.02); 1 failed (cause unknown, so claims must hold with and without counting them as diverged); "
+        "1 failed by timeout, 1 interrupted by node-fail (left out)."
     )
     assert sweep.contrasts["unstable"].tolist() == [0, 0]
     assert sweep.contrasts["unknown"].tolist() == [0, 1]
