@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Polygon
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
 from aggregate.inputs.runs import DIVERGED
@@ -313,9 +314,10 @@ def _band(axes: Axes, line: Line, limits: tuple[float, float]) -> None:
 
 
 def _fill(axes: Axes, x: np.ndarray, low: np.ndarray, high: np.ndarray, line_style: LineStyle, *, alpha: float) -> None:
-    """A polygon, because fill_between writes a shared definition with an id."""
-    outline = np.concatenate([low, high[::-1]])
-    axes.fill(np.concatenate([x, x[::-1]]), outline, color=line_style.hex, alpha=alpha, linewidth=0)
+    """A polygon, because fill_between writes a shared definition with an id. Limits are set by hand: those that
+    `axes.fill` finds take a tenth of the time of a figure."""
+    outline = np.column_stack([np.concatenate([x, x[::-1]]), np.concatenate([low, high[::-1]])])
+    axes.add_artist(Polygon(outline, color=line_style.hex, alpha=alpha, linewidth=0))
 
 
 def _marks(axes: Axes, frame: Frame, *, words: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import importlib.resources
 import re
@@ -56,12 +57,7 @@ def _write(path: Path, html: str) -> None:
 
 def render(summary: Summary, across: TaskAnalysis | None = None) -> str:
     """The page as text. Deterministic: equal shards give equal text."""
-    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True,
-                                     undefined=jinja2.StrictUndefined, loader=jinja2.FunctionLoader(_page))  # fmt: skip
-    environment.filters["sentence"] = sentence
-    environment.filters["with_code"] = _with_code
-    environment.policies["json.dumps_kwargs"] = {"sort_keys": True, "separators": (",", ":"), "allow_nan": False}
-    template = environment.get_template("report.html.j2")
+    template = _environment().get_template("report.html.j2")
     shown, left_out = shown_sweeps(summary, across)
     drawn = [figures.drawn_configs(sweep) for sweep in shown]
     every = [[config.config_id for config in (*s.source.configs, *s.source.imported)] for s in shown]
@@ -82,6 +78,17 @@ def render(summary: Summary, across: TaskAnalysis | None = None) -> str:
         methods=_methods(summary.sweeps),
         provenance=_provenance(summary),
     )
+
+
+@functools.cache
+def _environment() -> jinja2.Environment:
+    """With the templates that it has compiled."""
+    made = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True,
+                              undefined=jinja2.StrictUndefined, loader=jinja2.FunctionLoader(_page))  # fmt: skip
+    made.filters["sentence"] = sentence
+    made.filters["with_code"] = _with_code
+    made.policies["json.dumps_kwargs"] = {"sort_keys": True, "separators": (",", ":"), "allow_nan": False}
+    return made
 
 
 def shown_sweeps(summary: Summary, across: TaskAnalysis | None) -> tuple[list[SweepSummary], list[str]]:

@@ -3,7 +3,8 @@
 Configurations are ordered by the expected result of one start: a diverged run counts as random actions, a collapsed one
 with its own final result. Claims are two: the share of unstable seeds (diverged or collapsed) by Fisher's exact test,
 and the mean of the seeds that finished by Welch's. A configuration is better where its mean is higher and no more of
-its seeds are unstable; where the two disagree it is a trade-off.
+its seeds are unstable; where the two disagree it is a trade-off. A difference that is significant and shown to be
+smaller than the margin does not matter.
 
 Rules, corrections and their measured error rates: docs/verdict.md.
 """
@@ -46,9 +47,9 @@ class ConfigurationComparison:
     rest_unstable: of all other configurations; p_unstable: of the share against these (Fisher, Holm over
     configurations). difference (leader - configuration) of means with low and high (Student-t, uncorrected); p: of the
     difference (Welch, Holm over all pairs, as the leader is selected from the same data). p_alike: of two one-sided
-    tests that the means of runs that did not collapse differ by less than `margin` (Bonferroni over all pairs). Both p
-    values of differences are doubled where shares and means could both be claimed, and corrected for interim
-    `analyses`. relation: `BEHIND` ... `OPEN`, "" for the leader. distinct: whether it is one of `APART`.
+    tests that the means of runs that did not collapse differ by less than `margin` (Bonferroni over all pairs). All p
+    values are doubled where shares and means could both be claimed, and corrected for interim `analyses`. relation:
+    `BEHIND` ... `OPEN`, "" for the leader. distinct: whether it is one of `APART`.
     first, last: the ranks that it can have.
 
     margin: in the unit of the metric, NaN where unknown. sign: -1 where lower is better.
@@ -70,7 +71,7 @@ class ConfigurationComparison:
         mean = estimates.welch_pairs(finals, pairs).p
         alike = estimates.welch_pairs(healthy, pairs).within(self.margin)
         p = _by_pair(np.minimum((1 + shared) * estimates.holm(self.analyses(mean)), 1), pairs, len(ranked))
-        p_alike = _by_pair(np.minimum(len(pairs) * self.analyses(alike), 1), pairs, len(ranked))
+        p_alike = _by_pair(np.minimum((1 + shared) * len(pairs) * self.analyses(alike), 1), pairs, len(ranked))
         relations = {
             (i, j): self._relation(
                 finals[i], finals[j], outcomes[i], outcomes[j], p[i, j], p_unstable[j], p_alike[i, j]
@@ -97,6 +98,8 @@ class ConfigurationComparison:
         p: float, p_unstable: float, p_alike: float,
     ) -> str:  # fmt: skip
         """How a configuration compares with one of a better expected result. leader, other: their final results."""
+        if p_alike < ALPHA and not leads.shares[1] and not others.shares[1]:  # else it is of other runs than p
+            return ALIKE
         if p < ALPHA:
             higher = self.sign * (leader.mean() - other.mean()) > 0
             return BEHIND if higher and not is_trade_off(leads, others) else TRADE_OFF

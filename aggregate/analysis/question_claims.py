@@ -62,7 +62,7 @@ class Equivalence(NamedTuple):
     power: float
 
 
-def equivalence(axis: Axis, cells: Cells, margin: float, tests: int) -> Equivalence:
+def equivalence(axis: Axis, cells: Cells, margin: float, tests: float) -> Equivalence:
     """Of all pairs of levels, each by two one-sided tests; the largest p needs no further correction. cells: of seeds
     that did not collapse. tests: corrected together by Bonferroni."""
     there, pairs = cells.counts > 1, list(itertools.combinations(axis.names, 2))
@@ -91,8 +91,11 @@ class Claim(NamedTuple):
 
 def claim(slope: Mapping[str, Any], inner: Sequence[Mapping[str, Any]], *, up: bool) -> Claim:
     """What the lines of one factor claim. slope, inner: of `question_contrasts.contrasts_by_question`. up: whether
-    higher values of the endpoint are better."""
+    higher values of the endpoint are better. A difference that is shown to be smaller than the margin is no claim."""
     ends = (slope["low"], slope["high"])
+    alike = slope["p_alike"] < estimates.ALPHA
+    if alike and not any(unstable for _, unstable, _ in slope["stability"]):  # else it is of other runs
+        return Claim(ALIKE)
     for line in sorted((line for line in inner if line["distinct"]), key=lambda line: float(line["p"])):
         return Claim(_unless_less_stable(slope, line["high"], ends), line["high"], line)
     if slope["distinct"]:
@@ -101,7 +104,7 @@ def claim(slope: Mapping[str, Any], inner: Sequence[Mapping[str, Any]], *, up: b
     if slope["p_unstable"] < estimates.ALPHA:
         (_, k0, n0), *_, (_, k1, n1) = slope["stability"]
         return Claim(STABLE, ends[k1 * n0 < k0 * n1])
-    return Claim(ALIKE if slope["p_alike"] < estimates.ALPHA else OPEN)
+    return Claim(ALIKE if alike else OPEN)
 
 
 def _unless_less_stable(slope: Mapping[str, Any], level: str, others: Sequence[str]) -> str:

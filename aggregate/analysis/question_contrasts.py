@@ -78,7 +78,8 @@ def contrasts_by_question(
     Of a deciding value of the primary metric also: stability: (level, unstable seeds, seeds) of each; p_unstable: of
     the two ends, after Holm's correction within the family; p_alike and alike_power: see `question_claims.equivalence`,
     after Bonferroni's. Where the shares of unstable seeds of a family could be significant, they and the means have
-    half of the level each: both p values are doubled. margin: the smallest relevant difference, NaN where unknown.
+    half of the level each: all these p values are doubled. All p but p_raw are corrected for interim analyses.
+    margin: the smallest relevant difference, NaN where unknown.
     """
     ids = [config.config_id for config in sweep.all_configs]
     measured = {name: _cells(name, scores, findings, ids) for name in {n for q in all_questions(sweep) for n in q.on}}
@@ -91,14 +92,15 @@ def contrasts_by_question(
     shared = _families_of_both_claims({c: stable[c] for c, _ in weighted if c in stable}, sweep.interim_analyses)
     lines = []
     for c, weights in weighted:
-        count = families.count(c.family)
-        tests = sweep.interim_analyses.tests(count * (1 + (c.family in shared)))
+        count = families.count(c.family) * (1 + (c.family in shared))
+        tests = sweep.interim_analyses.tests(count)
         line = {"question": c.question, "endpoint": c.endpoint, "deciding": c.deciding, "family": c.family,
                 "axis": f"{c.axis.factor}: {c.axis.low}, {c.axis.high}", "inner": c.inner,
                 **_judged(c, weights, measured[c.endpoint], sweep, tests)}  # fmt: skip
         if c in stable:
-            alike = equivalence(c.axis, healthy, margin if c.endpoint == "final" else np.nan, count)
-            line |= {"stability": stable[c].levels, "p_unstable": stable[c].p, "p_alike": min(1.0, count * alike.p),
+            alike = equivalence(c.axis, healthy, margin if c.endpoint == "final" else np.nan, tests)
+            p_alike = min(1.0, count * float(sweep.interim_analyses(np.array(alike.p))))
+            line |= {"stability": stable[c].levels, "p_unstable": stable[c].p, "p_alike": p_alike,
                      "alike_power": alike.power}  # fmt: skip
         lines.append(line)
     return _with_corrected_p(pd.DataFrame(lines, columns=COLUMNS[:-1]), shared, sweep.interim_analyses)

@@ -63,6 +63,8 @@ def hypotheses(
 
     One sign is enough. They are ordered by score, then events before other causes, then by earlier onset.
     """
+    if votes["state"].isin([OK, NOT_ASSESSABLE]).all():
+        return []
     onsets = pd.DataFrame({cause.name: _onsets(findings, cause) for cause in causes}).dropna(how="all")
     earliest = onsets.min(axis=1)
     by_flag = votes.set_index("flag")

@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 from aggregate.statistics import estimates
 
@@ -30,13 +29,13 @@ class TaskEstimate:
 
     def interval(self, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
         """Student-t interval; NaN without a standard error."""
-        half = stats.t.ppf(0.5 + level / 2, self.df) * self.se
+        half = estimates.t_quantile(0.5 + level / 2, self.df) * self.se
         return self.estimate - half, self.estimate + half
 
     @property
     def p(self) -> np.ndarray:
         """Two-sided p that the estimate is 0."""
-        p: np.ndarray = 2 * stats.t.sf(np.abs(self.estimate) / self.se, self.df)
+        p: np.ndarray = 2 * estimates.t_above(np.abs(self.estimate) / self.se, self.df)
         return p
 
 

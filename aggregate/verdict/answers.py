@@ -161,11 +161,11 @@ def _answer_alike(question: Question, line: dict[str, Any], sweep: SweepSummary,
     """The answer where all levels are alike within the margin."""
     answer = question.either or f"{line['factor']} makes no relevant difference"
     limits = caveats(question, line, sweep).text
-    unstable = any(k for _, k, _ in _stability(line))
-    among = ", of seeds that did not collapse; that the rates of collapse are alike is not shown" if unstable else ""
-    alike = f"alike within ±{format_margin(sweep)} ({probability(line['p_alike'])}){among}"
     answer = f"{answer}, {_format_certainty(line['p_alike'])}"
-    return Answer(question.text, ANSWERED, f"{answer}{limits}", f"{answer}: {alike}; {evidence}{limits}.")
+    alike = f"alike within ±{format_margin(sweep)} ({probability(line['p_alike'])}); {evidence}"
+    if any(k for _, k, _ in _stability(line)):
+        answer += f", of seeds that did not collapse; {_format_unstable(line)}, which is not shown to be alike"
+    return Answer(question.text, ANSWERED, f"{answer}{limits}", f"{answer}: {alike}{limits}.")
 
 
 def _stability(line: dict[str, Any]) -> list[tuple[str, int, int]]:

@@ -74,8 +74,9 @@ def _interactions(own: Axis, cells: Cells, outcome: str, sweep: SweepSummary) ->
             name: np.pad(axis.at(name), (0, cells.counts.size - known))
             for axis in main if axis.factor == factor for name in axis.names
         }  # fmt: skip
-        effects = [(name, _effect_among(own, cells, at)) for name, at in levels.items()]
-        parts.append(f"{factor} ({', '.join(f'{signed(line)} at {name}' for name, line in effects if line)})")
+        effects = [(name, line) for name, at in levels.items() if (line := _effect_among(own, cells, at))]
+        if len(effects) > 1:  # else what the question holds equal ties its factor to this one
+            parts.append(f"{factor} ({', '.join(f'{signed(line)} at {name}' for name, line in effects)})")
     if parts:
         yield f"it depends on {' and '.join(parts)}"
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from aggregate.analysis.factor_effects import PRIMARY
 from aggregate.analysis.run_scores import EVALUATION, episodes_of
@@ -117,5 +116,5 @@ def _pooled(scores: pd.DataFrame, column: str) -> tuple[float, int] | None:
 def _detectable(sd: float, seeds: int) -> float:
     """The smallest difference of two configurations that one Welch test at 5 % detects with 80 % power."""
     df = 2 * (seeds - 1)
-    quantiles = stats.t.ppf(1 - estimates.ALPHA / 2, df) + stats.t.ppf(estimates.POWER, df)
+    quantiles = estimates.t_quantile(1 - estimates.ALPHA / 2, df) + estimates.t_quantile(estimates.POWER, df)
     return float(quantiles * sd * np.sqrt(2 / seeds))

@@ -1,10 +1,11 @@
-"""Flags that no run of an agent can raise, because none of its metrics has the role that they judge."""
+"""Flags that could be judged in no run: no metric has the role that they judge, or it was logged too seldom."""
 
 from __future__ import annotations
 
 from aggregate import flags
 from aggregate.analysis.summary import SweepSummary
 
+MOST_NAMED = 6  # flags that are listed; the report marks all of them
 _REASON = "not assessed: no metric has the role "  # how the details of their findings begin
 
 
@@ -21,9 +22,20 @@ def not_assessed(sweep: SweepSummary) -> dict[str, list[flags.Detector]]:
 
 
 def format_not_assessed(sweep: SweepSummary) -> str:
-    """One sentence; "" where every flag can be assessed."""
+    """A sentence for each of both reasons; "" where every flag was assessed in some run."""
     by_role = not_assessed(sweep)
-    if not by_role:
-        return ""
     named = [f"{role} ({', '.join(detector.title for detector in own)})" for role, own in by_role.items()]
-    return f"No metric has the role {', '.join(named)}."
+    roles = [f"No metric has the role {', '.join(named)}."] if named else []
+    few = [detector.title for detector in too_few_values(sweep)]
+    more = f" and {len(few) - MOST_NAMED} more" if len(few) > MOST_NAMED else ""
+    values = f"Too few values in every finished run: {', '.join(few[:MOST_NAMED])}{more}."
+    return " ".join([*roles, *([values] if few else [])])
+
+
+def too_few_values(sweep: SweepSummary) -> list[flags.Detector]:
+    """The flags that could be judged in no finished run though a metric has their role."""
+    finished = sweep.scores.loc[sweep.scores["complete"].astype(bool), ["config_id", "seed"]]
+    own = sweep.findings.merge(finished, on=["config_id", "seed"])
+    judged = (own["state"] != flags.NOT_ASSESSABLE).groupby(own["flag"], observed=True).any()
+    without_role = {detector for known in not_assessed(sweep).values() for detector in known}
+    return [d for d in flags.DETECTORS if d not in without_role and not judged.get(d.name, True)]

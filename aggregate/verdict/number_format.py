@@ -14,7 +14,8 @@ def number(value: float, half_width: float = math.nan) -> str:
     """`value` rounded by its uncertainty (half width 5 to 50: whole numbers), else to three significant digits."""
     if not math.isfinite(value):
         return "-"
-    size = half_width / 5 if math.isfinite(half_width) and half_width > 0 else abs(value) / 100
+    known = math.isfinite(half_width) and half_width > SMALL[0]
+    size = half_width / 5 if known else abs(value) / 100 if abs(value) > SMALL[0] else 0
     places = 0 if size == 0 else max(0, -math.floor(math.log10(size)))
     if places > MOST_PLACES and SMALL[0] < abs(value) < SMALL[1]:
         return f"{value:.2e}".replace("-", "\N{MINUS SIGN}")

@@ -9,6 +9,7 @@ import numpy as np
 
 from aggregate.analysis.configuration_comparison import ALIKE, BEHIND, LESS_STABLE, OPEN, TRADE_OFF
 from aggregate.analysis.summary import MARGIN_SHARE, SweepSummary
+from aggregate.statistics.estimates import ALPHA
 from aggregate.verdict.leader import leading_interval
 from aggregate.verdict.number_format import estimate, number
 from aggregate.verdict.stability import count_unstable, unjudged
@@ -56,8 +57,13 @@ def format_margin(sweep: SweepSummary) -> str:
 def explain_margin(sweep: SweepSummary) -> str:
     """The smallest relevant difference and where it comes from; "" where unknown."""
     if not (margin := format_margin(sweep)):
-        unknown = "Unknown: the baseline's interval does not exclude random actions; set `margin` in the plan."
-        return unknown if sweep.random is not None and sweep.ranking["is_baseline"].any() else ""
+        baseline = sweep.ranking[sweep.ranking["is_baseline"]]
+        if sweep.random is None or baseline.empty:
+            return ""
+        why = "the baseline's interval does not exclude random actions"
+        if (baseline["healthy_primary_n"] < 2).any():
+            why = "fewer than two runs of the baseline finished without a collapse"
+        return f"Unknown: {why}; set `margin` in the plan."
     if sweep.margin.declared:
         return f"{margin}, as the plan says (`margin`)."
     share = f"{100 * MARGIN_SHARE:.0f} % of the baseline's gain over random actions"
@@ -74,15 +80,22 @@ def _labels(sweep: SweepSummary, lines: Sequence[dict[str, Any]]) -> str:
 
 
 def _behind(sweep: SweepSummary) -> Iterator[str]:
-    count, total = len(_of(sweep, BEHIND)), len(sweep.contrasts) - 1
+    below = len(_worse_below_margin(sweep))
+    count, total = len(_of(sweep, BEHIND)) + below, len(sweep.contrasts) - 1
     if total == 1 and not count and sweep.contrasts["relation"].iloc[1] in (TRADE_OFF, LESS_STABLE):
         return
     if total == 1:
-        yield f"The other is {'' if count else 'not '}significantly worse (Welch test)."
+        small = ", but by less than the relevant difference" if below else ""
+        yield f"The other is {'' if count else 'not '}significantly worse (Welch test){small}."
         return
     who = {0: "None", total: "All"}.get(count, f"{count}")
     verb = "is" if count == 1 else "are"
     yield f"{who} of the {total} others {verb} significantly worse (Welch test, Holm over all pairs)."
+
+
+def _worse_below_margin(sweep: SweepSummary) -> list[dict[str, Any]]:
+    """The configurations that are alike and significantly different all the same."""
+    return [line for line in _of(sweep, ALIKE) if line["p"] < ALPHA]
 
 
 def _less_stable(sweep: SweepSummary) -> Iterator[str]:
@@ -114,7 +127,10 @@ def _towards(line: dict[str, Any]) -> tuple[float, float]:
 def _alike(sweep: SweepSummary) -> Iterator[str]:
     if lines := _of(sweep, ALIKE):
         rates = ", but not that their rates of collapse are" if sweep.contrasts["unstable"].any() else ""
-        yield (f"Alike within ±{format_margin(sweep)}, of seeds that did not collapse{rates}: {_labels(sweep, lines)}.")
+        worse = _worse_below_margin(sweep) if len(sweep.contrasts) > 2 else []
+        below = f" Significantly worse, but by less than that: {_labels(sweep, worse)}." if worse else ""
+        margin = f"Alike within ±{format_margin(sweep)}, of seeds that did not collapse{rates}"
+        yield f"{margin}: {_labels(sweep, lines)}.{below}"
 
 
 def _open(sweep: SweepSummary) -> Iterator[str]:

@@ -105,7 +105,7 @@ def format_missing(sweep: SweepSummary) -> str:
         return f"Nothing: all {planned} runs finished." if planned > 1 else "Nothing: the run finished."
     merged = sweep.runs.merge(sweep.scores[["config_id", "seed", "final_primary", "outcome"]], on=["config_id", "seed"])
     rest = merged[merged["final_primary"].isna()]
-    named = [text for outcome in _COUNTED for text in _kind(rest[rest["outcome"] == outcome], outcome)]
+    named = [text for outcome in _COUNTED for text in _kind(sweep, rest[rest["outcome"] == outcome], outcome)]
     return f"{planned - finished} of {planned} runs have no {words(sweep).final}: {'; '.join(named)}."
 
 
@@ -119,11 +119,21 @@ _COUNTED = {
 }
 
 
-def _kind(runs: pd.DataFrame, outcome: str) -> Iterator[str]:
+def _kind(sweep: SweepSummary, runs: pd.DataFrame, outcome: str) -> Iterator[str]:
     if len(runs):
         texts = [
             f"{state} by {cause}" if cause not in ("", "unknown", state) else state
             for state, cause in zip(runs["state"], runs["cause"], strict=True)
         ]
         counted = ", ".join(f"{texts.count(text)} {text}" for text in sorted(set(texts)))
-        yield f"{counted} ({_COUNTED[outcome]})"
+        rates = f": {_crash_rates(sweep, runs)}" if outcome == CRASHED else ""
+        yield f"{counted} ({_COUNTED[outcome]}{rates})"
+
+
+def _crash_rates(sweep: SweepSummary, runs: pd.DataFrame) -> str:
+    """Crashed runs of the planned ones, of the configurations with most of them."""
+    crashed = runs["config_id"].value_counts(sort=False).sort_values(ascending=False, kind="stable")
+    configs = [sweep.config(str(config_id)) for config_id in crashed.index]
+    named = [f"{n} of {len(c.runs)} seeds of {c.name}" for n, c in zip(crashed, configs, strict=True)]
+    rest = len(named) - MOST_NAMED
+    return ", ".join(named[:MOST_NAMED]) + (f" and some of {rest} more configurations" if rest > 0 else "")

@@ -224,7 +224,8 @@ def _raised_flags(sweep: SweepSummary) -> tuple[str, str]:
     topic, raised = "What went wrong", sweep.votes[sweep.votes["state"] == flags.FLAG]
     if raised.empty:
         judged = (sweep.votes["state"] != flags.NOT_ASSESSABLE).any()
-        return topic, "No flag is raised by half of a configuration's seeds." if judged else "Nothing to judge yet."
+        which = "No flag of those that were assessed" if format_not_assessed(sweep) else "No flag"
+        return topic, f"{which} is raised by half of a configuration's seeds." if judged else "Nothing to judge yet."
     titles = {d.name: d.title for d in flags.DETECTORS}
     if raised["config_id"].nunique() > MOST_NAMED:
         counts = raised.groupby("flag")["config_id"].nunique()

@@ -47,6 +47,25 @@ def test_an_effect_that_depends_on_another_factor_is_said_at_each_of_its_levels(
     assert match[0] in answer.text
 
 
+def test_an_interaction_is_compared_at_what_the_question_holds_equal(tmp_path: Path, synthetic: ModuleType) -> None:
+    """At an equal ratio lr and freq change together, so no level of freq has two values of lr to compare."""
+    sweep = synthetic.make_sweep(tmp_path, (300.0, 310.0, 300.0, 800.0, 310.0, 300.0, 300.0, 310.0), 3, lean=True)
+    cells = [(lr, freq, mode) for lr, freq in ((1, 1), (2, 2), (1, 2), (2, 1)) for mode in ("a", "b")]
+    configs = tuple(
+        dataclasses.replace(config, factors=dict(zip(("lr", "freq", "mode"), cell, strict=True)))
+        for config, cell in zip(sweep.configs, cells, strict=True)
+    )
+    question = Question("Rate or count?", ("lr",), alike=("lr / freq", "mode"))
+    asked = dataclasses.replace(sweep, factors=("lr", "freq", "mode"), configs=configs, questions=(question,))
+    (sweep,) = summarise([asked]).sweeps
+    interactions = sweep.effects.interactions.set_index(["factor", "outcome"])
+    assert interactions.at[("lr × freq", "final_primary"), "distinct"]
+    one_a, one_b, two_a, two_b = means(sweep)[:4]
+    match = re.search(r"; it depends on mode \((\S+) \[.*\] at a, (\S+) \[.*\] at b\)", answers(sweep)[0].short)
+    assert match is not None
+    assert [float(shown.replace("−", "-")) for shown in match.groups()] == [round(two_a - one_a), round(two_b - one_b)]
+
+
 def test_effects_that_cancel_are_said_though_there_is_none_on_average(tmp_path: Path, synthetic: ModuleType) -> None:
     _, answer = factorial(synthetic, tmp_path, (300.0, 800.0, 800.0, 300.0))
     assert answer.state == OPEN

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -160,6 +160,19 @@ def test_both_claims_share_the_level_where_both_are_possible() -> None:
     assert beside.set_index("config_id").at["c", "p"] == pytest.approx(2 * 3 * pair)  # d has one finished seed: no pair
 
 
+@pytest.mark.parametrize(("gone", "share"), [(0, 1), (5, 2)])
+def test_that_means_are_alike_has_the_level_of_means(gone: int, share: int) -> None:
+    """Half of it where shares of unstable seeds could be claimed too: a difference and "alike" are never both false,
+    but "alike" and "less stable" can be."""
+    other: list[float | str] = [*around(100.0)[: 6 - gone], *[DIVERGED] * gone]
+    scores = runs(("a", around(100.0)), ("b", around(101.0)), ("c", other))
+    out = ConfigurationComparison(margin=10.0)(scores).set_index("config_id")
+    raw = max(stats.ttest_ind(around(101.0), np.array(around(100.0)) + shift, equal_var=False, alternative=side).pvalue
+              for shift, side in ((10.0, "less"), (-10.0, "greater")))  # fmt: skip
+    pairs = 3
+    assert out.at["a", "p_alike"] == pytest.approx(share * pairs * raw)
+
+
 def test_unknown_causes_are_scored_both_ways() -> None:
     """Left out, 0 of 3 are unstable; counted, 3 of 6 are: neither may be claimed."""
     known, shared = unstable_against_rest([Outcomes(3, 0, 3), Outcomes(6, 3, 0), Outcomes(6, 0, 0)])
@@ -187,6 +200,21 @@ def test_alike_needs_both_one_sided_tests() -> None:
     tests = [stats.ttest_ind(around(501.0), np.array(around(500.0)) + shift, equal_var=False, alternative=side).pvalue
              for shift, side in ((10.0, "less"), (-10.0, "greater"))]  # fmt: skip
     assert line["p_alike"] == pytest.approx(max(tests))
+
+
+@pytest.mark.parametrize(
+    ("worse", "margin", "relation"),
+    [
+        (around(497.0, 0.2), 10.0, ALIKE),  # a difference of 3 is significant and shown to be below 10
+        (around(497.0, 0.2), 2.0, BEHIND),
+        ([*around(497.0, 0.2)[:5], DIVERGED], 10.0, BEHIND),  # what finishes is alike, what a start gives is not
+        ([*around(497.0, 0.2)[:5], UNKNOWN], 10.0, BEHIND),
+    ],
+)
+def test_a_significant_difference_below_the_margin_does_not_matter(
+    worse: list[float | str], margin: float, relation: str
+) -> None:
+    assert relation_of(runs(("a", around(500.0, 0.2)), ("b", worse)), "b", margin=margin) == relation
 
 
 def test_alike_is_judged_on_seeds_that_did_not_collapse() -> None:
@@ -222,6 +250,57 @@ def test_better_is_never_claimed_of_more_unstable_seeds(a: int, b: int, shift: f
     if rival["distinct"]:
         assert leader["unstable"] <= rival["unstable"]
         assert leader["expected"] >= rival["expected"]
+
+
+VALUES = st.lists(
+    st.one_of(st.floats(-500, 900), st.integers(1, 900).map("c{}".format), st.sampled_from([DIVERGED, UNKNOWN])),
+    min_size=1, max_size=7,
+)  # fmt: skip
+
+
+@given(st.lists(VALUES, min_size=1, max_size=5), st.data())
+@settings(max_examples=60)
+def test_the_order_is_by_the_expected_result_of_one_start_and_lost_runs_count_for_nothing(
+    values: list[list[float | str]], data: st.DataObject
+) -> None:
+    """A lost, crashed or stopped run changes no number of any configuration."""
+    named = [(f"c{i}", own) for i, own in enumerate(values)]
+    lost = data.draw(st.lists(st.tuples(st.integers(0, len(values) - 1), st.sampled_from([MISSING, CRASHED, PRUNED]))))
+    with_lost = [(name, [*own, *(word for at, word in lost if at == i)]) for i, (name, own) in enumerate(named)]
+    out, beside = (ConfigurationComparison(margin=50.0)(runs(*these)) for these in (named, with_lost))
+    pd.testing.assert_frame_equal(out, beside)
+    for line in out.to_dict("records"):
+        own = dict(named)[line["config_id"]]
+        counted = [v if isinstance(v, float) else float(v[1:]) if v[0] == "c" else RANDOM for v in own if v != UNKNOWN]
+        assert line["expected"] == pytest.approx(np.mean(counted))
+    assert out["expected"].is_monotonic_decreasing
+
+
+@given(VALUES, VALUES)
+@settings(max_examples=60)
+def test_what_is_claimed_holds_whether_unknown_runs_diverged_or_not(
+    one: list[float | str], other: list[float | str]
+) -> None:
+    out = ConfigurationComparison(margin=50.0)(runs(("one", one), ("other", other)))
+    if len(out) < 2 or not out["distinct"].any():
+        return
+    leader, rival = out["config_id"]
+    for instead in (MISSING, DIVERGED):
+        counted = [
+            (name, [instead if value == UNKNOWN else value for value in own])
+            for name, own in (("one", one), ("other", other))
+        ]
+        known = ConfigurationComparison(margin=50.0)(runs(*counted)).set_index("config_id")
+        shares = known["unstable"] / known["starts"]
+        assert shares[leader] <= shares[rival]
+
+
+def test_one_diverged_seed_of_the_worse_one_does_not_hide_that_it_is_worse() -> None:
+    """Scored at random actions it would: Welch's test of all starts has p = 0.06."""
+    better, worse = around(600.0, 10.0), [*around(495.0, 10.0)[:5], DIVERGED]
+    assert relation_of(runs(("a", better), ("b", worse)), "b") == BEHIND
+    starts = [RANDOM if value == DIVERGED else value for value in worse]
+    assert stats.ttest_ind(better, starts, equal_var=False).pvalue > 0.05
 
 
 @given(st.integers(1, 6), st.integers(1, 80))

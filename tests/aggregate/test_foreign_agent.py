@@ -11,6 +11,7 @@ import pytest
 
 from aggregate import flags
 from aggregate.analysis.summary import SweepSummary
+from aggregate.flags import OK
 from aggregate.inputs.plan_questions import endpoint
 from aggregate.verdict.answers import ANSWERED, OPEN, answers
 from aggregate.verdict.compare_two import compare
@@ -80,12 +81,14 @@ def test_what_cannot_be_assessed_is_said_once(sweep: SweepSummary) -> None:
     assert dict(verdict(sweep).points)["Not assessed"] == (
         "No metric has the role log_std_per_dim (log_std at its floor), policy_entropy (entropy collapses early)."
     )
-    one = sweep.findings["flag"] == "entropy_collapse"
-    judged = sweep.findings.assign(
-        detail=sweep.findings["detail"].mask(one & (sweep.findings["seed"] == 1), "3 points")
-    )
-    text = dict(verdict(dataclasses.replace(sweep, findings=judged)).points)["Not assessed"]
-    assert text == "No metric has the role log_std_per_dim (log_std at its floor)."  # one run could, or will be judged
+    one = (sweep.findings["flag"] == "entropy_collapse") & (sweep.findings["seed"] == 1)
+    few = sweep.findings.assign(detail=sweep.findings["detail"].mask(one, "3 points"))
+    for findings, more in (
+        (few, " Too few values in every finished run: entropy collapses early."),
+        (few.assign(state=few["state"].mask(one, OK)), ""),  # one run could be judged
+    ):
+        text = dict(verdict(dataclasses.replace(sweep, findings=findings)).points)["Not assessed"]
+        assert text == f"No metric has the role log_std_per_dim (log_std at its floor).{more}"
 
 
 def test_what_is_confounded_is_in_the_words_of_the_agent(sweep: SweepSummary) -> None:
@@ -153,7 +156,7 @@ def test_small_numbers_keep_their_digits() -> None:
     assert [number(value) for value in (0.412, 0.0412, -0.00412)] == ["0.412", "0.0412", "−0.00412"]
     assert number(3.214e-7) == "3.21e−07"
     assert number(-3.214e-7, 1e-8) == "−3.21e−07"
-    assert number(3e-13, 3e-13) == "0.000000"  # what is left where equal numbers are subtracted
+    assert number(3e-13, 3e-13) == "0"  # what is left where equal numbers are subtracted
     assert number(0.5, 1e-9) == "0.500000"  # its uncertainty is small, not the number
     assert estimate(0.412, 0.4, 0.424) == "0.412 [0.400, 0.424]"
     assert signed({"estimate": 0.21, "ci_low": 0.168, "ci_high": 0.252}) == "+0.210 [0.168, 0.252]"

@@ -9,11 +9,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from aggregate import flags
 from aggregate.analysis.question_contrasts import all_questions, contrasts_by_question
 from aggregate.inputs.plan_questions import Question
 from aggregate.inputs.runs import ConfigSource, RunSource, SweepSource
+from aggregate.statistics.alpha_spending import InterimAnalyses
+from aggregate.statistics.estimates import welch
 from tdmpc.description import DESCRIPTION
 
 NOISE = (-1.0, 0.0, 1.0)  # of three seeds: variance 1
@@ -114,6 +118,36 @@ def test_what_decides_is_corrected_together_and_what_stands_beside_by_endpoint()
     assert p[0, "final"] == pytest.approx(2 * min(raw[0, "final"], raw[1, "final"]))
     assert p[1, "fall"] == pytest.approx(raw[1, "fall"])
     assert table["deciding"].tolist() == [True, True, False]
+
+
+@given(st.integers(3, 12), st.integers(1, 12), st.integers(1, 4), st.floats(2.0, 6.0))
+@settings(max_examples=20)
+def test_that_levels_are_alike_is_corrected_for_interim_analyses(
+    first: int, more: int, planned: int, margin: float
+) -> None:
+    """As the differences are: each look at the same data would be another chance to claim it."""
+    once = sweep_of(Question("?", ("rate",)), {"rate": 1}, {"rate": 2})
+    analyses = InterimAnalyses((first, first + more), planned)
+    twice = dataclasses.replace(once, interim_analyses=analyses)
+    scores = runs_of(c0=0.0, c1=0.5)
+    plain, looked = (contrasts_by_question(sweep, scores, NONE, margin).iloc[0] for sweep in (once, twice))
+    assert looked["p_alike"] == pytest.approx(float(analyses(np.array(plain["p_alike"]))))
+    assert looked["p_alike"] > plain["p_alike"]
+    assert looked["alike_power"] <= plain["alike_power"]
+
+
+def test_that_levels_are_alike_has_half_of_the_level_where_stability_can_be_claimed() -> None:
+    """All seeds of every=2 diverged; of rate are compared c0 and c2. Both questions are one family."""
+    questions = (Question("?", ("rate",)), Question("?", ("every",)))
+    settings = [{"rate": rate, "every": every} for rate in (1, 2) for every in (1, 2)]
+    sweep = dataclasses.replace(sweep_of(questions[0], *settings), questions=questions)
+    scores = runs_of(c0=0.0, c1=0.0, c2=0.5, c3=0.0)
+    gone = scores["config_id"].isin(["c1", "c3"])
+    scores = scores.assign(outcome=scores["outcome"].mask(gone, "diverged"))
+    scores.loc[gone, ["final_primary", "healthy_primary"]] = np.nan
+    line = contrasts_by_question(sweep, scores, NONE, 5.0).iloc[0]
+    raw = float(welch(np.array(NOISE), 0.5 + np.array(NOISE)).within(5.0))
+    assert line["p_alike"] == pytest.approx(2 * 2 * raw)
 
 
 def test_shares_of_runs_by_hand() -> None:
