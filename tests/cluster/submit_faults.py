@@ -19,6 +19,8 @@ import slurm_cluster
 from driver import PATIENCE_S, SUBMIT, Sweeps, complete
 from slurm_cluster import ask, wait_until
 
+from jobs.backends.slurm.squeue import LAUNCH_FAILED
+
 SILENT = "echo 'sbatch: error: Unable to contact slurm controller (connect failure)' >&2; exit 1"
 
 
@@ -136,19 +138,30 @@ sweeps:
 """
 
 
+@dataclass(frozen=True)
+class Trial:
+    """held, lost: whether jobs were, when the controller came back. left: jobs that it started again although they had
+    ended, and that it holds since it could not."""
+
+    held: bool
+    lost: bool
+    left: int
+
+
 def forgotten_release(sweeps: Sweeps, delays_s: Sequence[float] = DELAYS_S, times: int = 5) -> str:
     """slurmctld is killed some time behind a submit. What it forgot comes back by looking, or by the next submit."""
     told = []
     for delay_s in delays_s:
         trials = [_forget(Sweeps(_folder(sweeps, f"{delay_s}-{number}"), sweeps.conf), delay_s)
                   for number in range(times)]  # fmt: skip
-        held, lost = sum(trial[0] for trial in trials), sum(trial[1] for trial in trials)
-        told.append(f"{delay_s:g} s: {times} done once ({held} were held, {lost} were lost)")
+        held, lost, left = (sum(getattr(trial, name) for trial in trials) for name in ("held", "lost", "left"))
+        also = f"; {left} jobs of runs that were done were left held" if left else ""
+        told.append(f"{delay_s:g} s: {times} done once ({held} were held, {lost} were lost{also})")
     return "; ".join(told)
 
 
-def _forget(sweeps: Sweeps, delay_s: float) -> tuple[bool, bool]:
-    """Whether jobs were held, or lost, when the controller came back. Both runs are done once."""
+def _forget(sweeps: Sweeps, delay_s: float) -> Trial:
+    """Both runs are done once."""
     shutil.copy(WALKER, sweeps.folder)
     (sweeps.folder / "plan.yaml").write_text(WALKS.format(python=sys.executable))
     sweeps.here("submit", "pair", *SUBMIT)
@@ -164,30 +177,32 @@ def _forget(sweeps: Sweeps, delay_s: float) -> tuple[bool, bool]:
         seen.update(states)
         if "lost" in states:
             sweeps.here("submit", "pair", *SUBMIT)
-        resume_nodes(sweeps)
+        _resume_nodes(sweeps)
         return states == ["done", "done"]
 
     wait_until("the end of both runs", done, PATIENCE_S, pause=0.3)
-    _wait_until_none_waits(sweeps)
+    left = _left_in_the_queue(sweeps)
     ended = [json.loads(path.read_text())["state"] for path in sweeps.results("runs/*/seed-*/outcome/*.json")]
     assert ended.count("finished") == 2, ended
-    return held, "lost" in seen
+    return Trial(held, "lost" in seen, left)
 
 
-def resume_nodes(sweeps: Sweeps) -> None:
+def _resume_nodes(sweeps: Sweeps) -> None:
     """One that ran a job of which the controller no longer knows is drained."""
     for node in slurm_cluster.NODES:
         ask(sweeps.cluster, "scontrol", "update", f"NodeName={node}", "State=RESUME")
 
 
-def _wait_until_none_waits(sweeps: Sweeps) -> None:
-    """A controller that went back in time starts jobs again that had ended; they find their runs done. None is held."""
+def _left_in_the_queue(sweeps: Sweeps) -> int:
+    """A controller that went back in time starts jobs again that had ended; they find their runs done, or cannot be
+    started and are held by it. No other one waits for long."""
 
-    def none_waits() -> bool:
-        resume_nodes(sweeps)
-        return not ask(sweeps.cluster, "squeue", "-h", "-t", "PD").strip()
+    def reasons() -> list[str]:
+        _resume_nodes(sweeps)
+        return ask(sweeps.cluster, "squeue", "-h", "--array", "-t", "PD", "-o", "%r").splitlines()
 
-    try:
-        wait_until("a queue in which nothing waits", none_waits, 120, pause=1)
-    except slurm_cluster.ClusterError:
-        raise AssertionError(ask(sweeps.cluster, "squeue", "-h", "-o", "%i %T %r %j %V")) from None
+    wait_until("a queue in which nothing else waits", lambda: set(reasons()) <= {LAUNCH_FAILED}, 120, pause=1)
+    left = len(reasons())
+    for job in ask(sweeps.cluster, "squeue", "-h", "-o", "%A").split():  # the next trial begins with an empty queue
+        ask(sweeps.cluster, "scancel", job)
+    return left
