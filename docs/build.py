@@ -188,8 +188,9 @@ def flags() -> str:
         "What `sweeps aggregate` looks for in every run. A flag is raised where what is *measured* exceeds the "
         "threshold and what the noise of that very curve produces; with fewer values than it *needs* a run is not "
         "assessable. Quarters are those of the run's values. The value scale is the level of the TD target in the "
-        "last quarter plus its range, p95 - p5. False alarms and the effect from which 90 % of the runs are found "
-        "are measured: [flags.md](../flags.md) says how, and what the numbers do not show."
+        "last quarter plus its range, p95 - p5. False alarms and the effect from which 90 % of the runs are found (in "
+        "brackets with missing rows, where that is larger) are measured: [flags.md](../flags.md) says how, and what "
+        "the numbers do not show."
     )
     return page("Flags", wrapped(told), *parts)
 

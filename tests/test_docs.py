@@ -196,7 +196,7 @@ def test_the_reference_is_fresh(repository: Path, tmp_path: Path) -> None:
 
 def test_the_rates_of_the_flags_are_those_that_were_measured(build: ModuleType) -> None:
     rates = build.measured()
-    assert rates["log_std oscillates"] == ["0.02% of 68,471", "1", "0.5", "0.5"]
+    assert rates["log_std oscillates"] == ["0.02% of 68,471", "0.5 (1)", "0.5", "0.5"]
     unmeasured = [d.name for d in build.detectors_of(build.DESCRIPTION) if d.title not in rates]
     assert unmeasured == ["diverged", "stopped_early"]
 

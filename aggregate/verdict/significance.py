@@ -10,8 +10,9 @@ import numpy as np
 from aggregate.analysis.configuration_comparison import ALIKE, BEHIND, LESS_STABLE, OPEN, TRADE_OFF
 from aggregate.analysis.summary import MARGIN_SHARE, SweepSummary
 from aggregate.statistics.estimates import ALPHA
+from aggregate.statistics.seed_effect import seed_effect
 from aggregate.verdict.leader import leading_interval
-from aggregate.verdict.number_format import estimate, number
+from aggregate.verdict.number_format import estimate, number, probability
 from aggregate.verdict.stability import count_unstable, unjudged
 from aggregate.verdict.words import points, words
 
@@ -68,6 +69,22 @@ def explain_margin(sweep: SweepSummary) -> str:
         return f"{margin}, as the plan says (`margin`)."
     share = f"{100 * MARGIN_SHARE:.0f} % of the baseline's gain over random actions"
     return f"{margin}: {share}, as the plan sets no `margin`."
+
+
+def format_seed_effect(sweep: SweepSummary) -> str:
+    """Whether a seed does alike under all configurations, of the seeds that finished under all of them without a
+    collapse; "" with fewer than two configurations or three such seeds, and for imports, whose seeds have nothing in
+    common."""
+    if any(config.imported for config in sweep.source.configs):
+        return ""
+    table = sweep.scores.pivot(index="config_id", columns="seed", values="healthy_primary").dropna(axis="columns")
+    if min(table.shape[0], table.shape[1] - 1) < 2:
+        return ""
+    found = seed_effect(table.to_numpy(dtype=float))
+    if not np.isfinite(found.p):
+        return ""
+    tested = f"F test of the seeds {probability(found.p)}; {table.shape[1]} seeds in {table.shape[0]} configurations"
+    return f"Results of one seed correlate by {number(found.rho, 0.05)} ({tested}). No test pairs runs by seed."
 
 
 def _of(sweep: SweepSummary, relation: str) -> list[dict[str, Any]]:

@@ -22,7 +22,7 @@ from aggregate.verdict.leader import clear_leader, leaderboard, rivals
 from aggregate.verdict.not_assessed import format_not_assessed
 from aggregate.verdict.number_format import number
 from aggregate.verdict.seeds_needed import AFFORDABLE_SEEDS, format_more, ties
-from aggregate.verdict.significance import explain_margin, format_headline, format_significance
+from aggregate.verdict.significance import explain_margin, format_headline, format_seed_effect, format_significance
 from aggregate.verdict.stability import format_missing, format_stability
 from aggregate.verdict.words import sentence, words
 
@@ -62,6 +62,7 @@ def verdict(sweep: SweepSummary) -> Verdict:
         ("Relevant difference", explain_margin(sweep)),
         _raised_flags(sweep),
         ("Is evaluation random?", format_evaluation_noise(sweep)),
+        ("Seeds", format_seed_effect(sweep)),
         ("Evaluation", sentence(f"{text}.") if (text := format_measured(sweep)) else ""),
         _against_random(sweep),
         *points,

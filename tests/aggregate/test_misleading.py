@@ -31,11 +31,13 @@ from aggregate.analysis.summary import Margin, SweepSummary, summarise
 from aggregate.inputs.plan_questions import Question
 from aggregate.inputs.runs import ConfigSource, SweepSource
 from aggregate.statistics import estimates
+from aggregate.statistics.seed_effect import seed_effect
 from aggregate.verdict.answers import ANSWERED, PART, answers
 from aggregate.verdict.answers import OPEN as NOT_ANSWERED
 from aggregate.verdict.leader import leaderboard
+from aggregate.verdict.number_format import number, probability
 from aggregate.verdict.seeds_needed import format_left, ties
-from aggregate.verdict.significance import format_relations
+from aggregate.verdict.significance import format_relations, format_seed_effect
 from aggregate.verdict.stability import format_missing, format_stability
 from aggregate.verdict.verdict import verdict
 from tdmpc.description import DESCRIPTION
@@ -160,6 +162,20 @@ def with_scores(
     )  # fmt: skip
     contrasts = ConfigurationComparison(margin=margin)(scores)
     return dataclasses.replace(base, scores=scores, contrasts=contrasts, margin=Margin(margin, declared=True))
+
+
+def test_the_effect_of_seeds_is_of_those_that_are_sound_everywhere(base: SweepSummary) -> None:
+    alike = (600 + 10 * SIX, 590 + 10 * SIX[::-1], 500 + 10 * SIX)
+    found = seed_effect(np.stack(alike)[:, 1:])
+    text = format_seed_effect(with_scores(base, alike, {2: range(1)}))
+    assert text == (
+        f"Results of one seed correlate by {number(found.rho, 0.05)} (F test of the seeds {probability(found.p)}; "
+        "5 seeds in 3 configurations). No test pairs runs by seed."
+    )
+    imported = tuple(dataclasses.replace(config, imported="curves") for config in base.source.configs)
+    foreign = dataclasses.replace(base, source=dataclasses.replace(base.source, configs=imported))
+    assert format_seed_effect(base)
+    assert not format_seed_effect(foreign)
 
 
 # --- numbers and sentences agree ------------------------------------------------------------------------
