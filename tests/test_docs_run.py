@@ -225,7 +225,7 @@ BEFORE: dict[str, dict[str, Callable[[World], None]]] = {
         "sweeps adopt ensemble --config 3dffecba6e": taken_back,
         "sweeps adopt ensemble --set num_q=1": taken_back,
         "sweeps more ensemble --dry-run": again,
-        "sweeps more ensemble --at-most 24": again,
+        "sweeps more ensemble --at-most 40": again,
         "sweeps evaluate ensemble --episodes 100 --dry-run": again,
         "sweeps confirm ensemble --dry-run": again,
         "sweeps prune ensemble --dry-run": training,
