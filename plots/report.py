@@ -121,7 +121,7 @@ def _sweep(sweep: SweepSummary, styles: dict[str, LineStyle], index: int, loaded
     return {
         "index": index,
         "source": sweep.source,
-        "task": ", ".join(sorted({str(c.config["task"]) for c in sweep.source.configs if c.config.get("task")})),
+        "task": ", ".join(sorted({task for c in sweep.source.configs if (task := c.task_of(sweep.source.agent))})),
         "total": sweep.total_steps,
         "step_words": sweep.source.agent.step_words,
         "words": words(sweep),

@@ -65,7 +65,7 @@ class Folder:
         self._out, self._form = out, form
         self._target = f"{form} {project}" if form == "wandb" else form
         self._places = dict(_read(path) for path in sorted(out.glob(f"*/*/*/{_RECORD}")))
-        self._owners = {place.folder.parent.parent: config_id for (config_id, _), place in self._places.items()}
+        self._owners = {place.folder.parent: config_id for (config_id, _), place in self._places.items()}
         self._wandb = WandbRuns(out, project) if form == "wandb" else None
         self._seen: dict[tuple[str, int], Any] = {}  # shards of a run at its last export
 
@@ -114,12 +114,12 @@ class Folder:
         return len(new.rows)
 
     def _new_place(self, about: RunInfo) -> _Place:
-        """Named by the label, with the config ID appended where another configuration has the same label."""
+        """Named by the label, with the config ID appended where another configuration has the same label and task."""
         name = _clean(about.label) or about.config_id
-        if self._owners.setdefault(self._out / name, about.config_id) != about.config_id:
-            name = f"{name} {about.config_id}"
-            self._owners[self._out / name] = about.config_id
         task = _clean(str(about.config.get("task", ""))) or "task"
+        if self._owners.setdefault(self._out / name / task, about.config_id) != about.config_id:
+            name = f"{name} {about.config_id}"
+            self._owners[self._out / name / task] = about.config_id
         return _Place(self._out / name / task / f"seed-{about.seed}")
 
 

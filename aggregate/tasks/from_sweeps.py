@@ -3,77 +3,148 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from aggregate.analysis.summary import Summary, SweepSummary
-from aggregate.inputs.runs import ConfigSource
+from aggregate.inputs.runs import DIVERGED, DONE, STOPPED, ConfigSource
 from aggregate.tasks.analysis import TaskAnalysis, analyse
-from aggregate.tasks.references import Reference, check_used
+from aggregate.tasks.references import RANDOM, Declared, Reference, check_used, reference_of
+from aggregate.verdict.verdict import RERUN
+from sweepwise.core.errors import AggregateError, near
 
 FEWEST_TASKS = 2
 RETURN = "return"  # unit of results that the references of known suites are of
-_NOT_COMPARED = ("task", "steps", "task_id")  # hyperparameters in which the configurations of an algorithm may differ
 
 
 class _Cell(NamedTuple):
-    """A configuration on its task. scores, curves: of its runs."""
+    """A configuration on its task. scores, curves: of its runs. reference: declared by its files or its plan. random:
+    mean result of random actions there, NaN where unknown. sign: -1 where lower is better."""
 
     algorithm: str
     task: str
     scores: pd.DataFrame
     curves: pd.DataFrame
-    reference: tuple[float, float] | None
+    reference: Declared | None
     unit: str
+    random: float
+    sign: int
 
 
-def across_tasks(summary: Summary, declared: Mapping[str, Reference], where: str = "") -> TaskAnalysis | None:
+def across_tasks(summary: Summary, declared: Mapping[str, Declared], where: str = "") -> TaskAnalysis | None:
     """The analysis over the tasks of all sweeps; None where there are fewer than `FEWEST_TASKS` tasks, or no algorithm
-    with as many. where: of the declared references, for errors. Raises `AggregateError` for a declared task that is not
-    there."""
+    with as many. where: of the declared references, for errors. Raises `AggregateError` for a declared task or
+    algorithm that is not there."""
     cells = list(_cells(summary))
     tasks = {cell.task for cell in cells}
+    check_used(declared, sorted(tasks), where)
     most = max((len({cell.task for cell in cells if cell.algorithm == name}) for name in {c.algorithm for c in cells}),
                default=0)  # fmt: skip
     if most < FEWEST_TASKS:
-        if declared:
-            check_used(declared, sorted(tasks), where)
         return None
-    check_used(declared, sorted(tasks), where)
-    own = {cell.task: Reference(*cell.reference) for cell in cells if cell.reference is not None}
-    unknown = {cell.task for cell in cells if cell.unit != RETURN} - set(own)
+    references, unusable = _references(cells, declared, where)
     curves = [cell.curves.assign(algorithm=cell.algorithm, task=cell.task) for cell in cells if len(cell.curves)]
-    return analyse(
+    found = analyse(
         pd.concat([cell.scores.assign(algorithm=cell.algorithm, task=cell.task) for cell in cells], ignore_index=True),
-        {**own, **declared},
+        references,
         pd.concat(curves, ignore_index=True) if curves else None,
-        without_known=unknown,
+        unusable,
+        max((sweep.source.interim_analyses for sweep in summary.sweeps), key=lambda own: (own.count, own.seeds)),
     )
+    return replace(found, next_command=_next_command(summary, found))
+
+
+def is_clear(found: TaskAnalysis) -> bool:
+    """Whether the best algorithm is better than each of the others, on all tasks."""
+    rivals = found.pairs[found.pairs["a"] == found.algorithms[0]] if found.algorithms else found.pairs
+    everywhere = len(found.common) == found.runs["task"].nunique()
+    ahead = rivals["distinct"] & (rivals["difference"] > 0)
+    return bool(everywhere and len(rivals) == found.runs["algorithm"].nunique() - 1 > 0 and ahead.all())
+
+
+def _next_command(summary: Summary, found: TaskAnalysis) -> str:
+    """What to run next about the sweep of several tasks whose tasks all sweeps are; "" for others."""
+    (name, *others) = dict.fromkeys(sweep.source.tasks_of for sweep in summary.sweeps)
+    if others or not name:
+        return ""
+    states = {state for sweep in summary.sweeps for state in sweep.runs["state"]}
+    if options := dict.fromkeys(option for state, option in RERUN.items() if state in states):
+        return f"sweeps rerun {name} {' '.join(options)}"
+    if states - {DONE, DIVERGED, STOPPED}:
+        return f"sweeps status {name}, until the rest has finished"
+    if is_clear(found):
+        return f"sweeps adopt {name} --from-verdict, then sweeps next"
+    return f"sweeps submit {name} --seeds N for more seeds, or sweeps adopt {name} --config ID"
+
+
+def _references(
+    cells: Sequence[_Cell], declared: Mapping[str, Declared], where: str
+) -> tuple[dict[str, Reference], dict[str, str]]:
+    """(reference by task, why that of a task cannot be used). `declared` goes before what files and plans declare, and
+    this before what is known of a suite."""
+    references: dict[str, Reference] = {}
+    unusable: dict[str, str] = {}
+    algorithms = {cell.algorithm for cell in cells}
+    for task in sorted({cell.task for cell in cells}):
+        own = [cell for cell in cells if cell.task == task]
+        of_files = next((cell.reference for cell in own if cell.reference is not None), None)
+        known = reference_of(task, {}, all(cell.unit == RETURN for cell in own))
+        found = reference_of(task, declared, returns=False) or of_files or known
+        if found is None:
+            continue
+        for name in found:
+            if isinstance(name, str) and name not in (RANDOM, *algorithms):
+                origin = where if reference_of(task, declared, returns=False) else f"references of {task}"
+                raise AggregateError(f"{origin}: there is no algorithm {name!r}; {near(name, [RANDOM, *algorithms])}")
+        ends = [_result(name, own) for name in found]
+        if lacking := [str(name) for name, end in zip(found, ends, strict=True) if not np.isfinite(end)]:
+            unusable[task] = f"no result of {lacking[0]}, its reference"
+        elif any(isinstance(name, str) for name in found) and own[0].sign * (ends[1] - ends[0]) <= 0:
+            unusable[task] = f"{found.one} is not better than {found.zero}, its references"
+        else:
+            references[task] = Reference(*ends)
+    return references, unusable
+
+
+def _result(name: float | str, cells: Sequence[_Cell]) -> float:
+    """The result that counts for one end of a reference; NaN where that is unknown. cells: of the task."""
+    if not isinstance(name, str):
+        return name
+    if name == RANDOM:
+        return next((cell.random for cell in cells if np.isfinite(cell.random)), np.nan)
+    return float(pd.concat([cell.scores["value"] for cell in cells if cell.algorithm == name] or [_NONE]).mean())
+
+
+_NONE = pd.Series(dtype=float)
 
 
 def _cells(summary: Summary) -> Iterator[_Cell]:
     """Every configuration with a task, once."""
     names = algorithm_names(summary)
     done: set[str] = set()
-    for sweep in summary.sweeps:
+    for sweep in (sweep for sweep in summary.sweeps if not sweep.source.confirms):  # seeds that must stay separate
         primary = sweep.source.agent.catalogue.primary
         for config, scores, seeds in _configs(sweep):
-            if config.config_id in done or not config.config.get("task"):
+            task = config.task_of(sweep.source.agent)
+            if config.config_id in done or not task:
                 continue
             done.add(config.config_id)
             wide = seeds.get(primary.kind, pd.DataFrame(columns=["config_id", "seed", "step", primary.name]))
             points = wide.loc[wide["config_id"] == config.config_id].reindex(columns=["seed", "step", primary.name])
             yield _Cell(
                 algorithm=names[config.config_id],
-                task=str(config.config["task"]),
+                task=task,
                 scores=run_results(scores[scores["config_id"] == config.config_id]),
                 curves=pd.DataFrame({"seed": points["seed"], "share": points["step"] / sweep.total_steps,
                                      "value": points[primary.name]}).dropna(),
-                reference=config.reference,
+                reference=Declared(*config.reference) if config.reference else None,
                 unit=primary.unit,
+                random=sweep.random.mean if sweep.random else np.nan,
+                sign=sweep.source.agent.catalogue.sign,
             )  # fmt: skip
 
 
@@ -95,20 +166,24 @@ def run_results(scores: pd.DataFrame) -> pd.DataFrame:
 
 def algorithm_names(summary: Summary) -> dict[str, str]:
     """config_id -> name of its algorithm: of an import its own, of a sweep the configuration's label. Configurations
-    that differ in more than their task are different algorithms, and bear the name of their sweep too if labels are
-    equal."""
+    that differ in more than their task and its steps are different algorithms; where labels are equal, those after the
+    first bear the name of their sweep too."""
     labels: dict[str, dict[str, str]] = {}  # label -> what identifies the algorithm -> name
     names: dict[str, str] = {}
     for sweep in summary.sweeps:
+        agent = sweep.source.agent
         for config in (*sweep.source.configs, *sweep.source.imported):
             if config.config_id in names:
                 continue
-            own = {key: value for key, value in config.config.items() if key not in _NOT_COMPARED}
-            identity = json.dumps(own, sort_keys=True, default=str)
+            per_task = ("task", "task_id", "steps") if config.imported else (agent.task, agent.steps, "task_id")
+            own = {key: value for key, value in config.config.items() if key not in per_task}
+            trained = "" if config.imported else f"{agent.name} {agent.version}"
+            identity = json.dumps([trained, own], sort_keys=True, default=str)
             label = str(config.config.get("algorithm") or config.name) if config.imported else config.name
             known = labels.setdefault(label, {})
             if identity not in known:
-                known[identity] = label if not known else f"{label} ({config.imported or sweep.source.name})"
+                origin = config.imported or sweep.source.tasks_of or sweep.source.name
+                known[identity] = label if not known else f"{label} ({origin})"
                 if list(known.values()).count(known[identity]) > 1:
                     known[identity] = f"{label} ({config.config_id})"
             names[config.config_id] = known[identity]

@@ -25,6 +25,7 @@ def verdict(found: TaskAnalysis) -> Verdict:
         ("Tasks like these", _similar(found)),
         ("Missing", _missing(found)),
         ("Precision", _precision(found)),
+        ("Next", found.next_command),
     ]
     return Verdict(_headline(found), (), tuple(point for point in points if point[1]))
 
@@ -41,7 +42,9 @@ def _headline(found: TaskAnalysis) -> str:
     above = [line["b"] for line in rivals if line["distinct"] and line["difference"] < 0]  # on more tasks than `count`
     equal = [line["b"] for line in rivals if not line["distinct"]]
     others = "each of the others" if len(rivals) > 1 else rivals[0]["b"]
-    texts = [f"On these {count} tasks {best} has the highest mean normalised score, {mean}"]
+    asked = found.runs["task"].nunique()
+    tasks = f"these {count}" if count == asked else f"{count} of {asked}"
+    texts = [f"On {tasks} tasks {best} has the highest mean normalised score, {mean}"]
     if equal:
         texts.append(f"{_listed(equal)} {'do' if len(equal) > 1 else 'does'} not differ significantly from it")
     if above:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from aggregate.analysis.summary import Summary
     from aggregate.inputs.runs import SweepSource
     from aggregate.tasks.analysis import TaskAnalysis
-    from aggregate.tasks.references import Reference
+    from aggregate.tasks.references import Declared
 
 Tell = Callable[[str], None]
 
@@ -64,7 +64,7 @@ def report(
     return Judged(summary, across, [sweep.source.name for sweep in shown_sweeps(summary, across)[0]])
 
 
-def _references(path: Path | None) -> dict[str, Reference]:
+def _references(path: Path | None) -> dict[str, Declared]:
     """Raises `JobsError`, or `AggregateError` for what is no reference."""
     import yaml
 

@@ -18,7 +18,7 @@ from click.testing import CliRunner, Result
 from aggregate.analysis.summary import Summary, summarise
 from aggregate.tasks.analysis import TaskAnalysis
 from aggregate.tasks.from_sweeps import across_tasks
-from aggregate.tasks.references import Reference
+from aggregate.tasks.references import Declared
 from jobs.cli import cli
 from jobs.reports import imported_curves
 from jobs.results.results_folder import ResultsFolder
@@ -71,7 +71,7 @@ def test_every_run_of_the_published_folder_is_imported(tmp_path: Path, published
 def test_the_section_comes_first_and_single_tasks_are_folded(page: str) -> None:
     assert page.index('id="tasks"') < page.index('<details class="single"') < page.index('id="sweep-1"')
     assert page.count('<details class="single"') == 3
-    assert re.search(r"On these 2 tasks \w+ has the highest mean normalised score", page)
+    assert re.search(r"On 2 of 3 tasks \w+ has the highest mean normalised score", page)
     assert "sac has no runs of walker-run" in page
     assert page.count('<figcaption title="walker-') == 2
 
@@ -113,13 +113,13 @@ def test_names_are_escaped(judged: tuple[Summary, TaskAnalysis], monkeypatch: py
 
 def test_declared_references_replace_known_ones(judged: tuple[Summary, TaskAnalysis]) -> None:
     summary, across = judged
-    other = across_tasks(summary, {"walker-*": Reference(0, 500)})
+    other = across_tasks(summary, {"walker-*": Declared(0, 500)})
     assert other is not None
     one, two = (found.runs.set_index(["algorithm", "task", "seed"])["score"] for found in (across, other))
     ratio = (two / one)[one > 0].groupby("task").mean()
     assert ratio.to_dict() == pytest.approx({"walker-run": 2, "walker-walk": 2, "mw-task-3": 1})
     with pytest.raises(AggregateError, match=r"refs: there is no task 'walker-wlak'; did you mean walker-walk"):
-        across_tasks(summary, {"walker-wlak": Reference(0, 1)}, "refs")
+        across_tasks(summary, {"walker-wlak": Declared(0, 1)}, "refs")
 
 
 def test_one_task_has_no_section_across_tasks(store: ResultsFolder) -> None:
@@ -143,7 +143,7 @@ def test_the_command_says_the_verdict_across_tasks_and_not_those_of_many_tasks(
     out = tmp_path / "x.html"
     said = sweeps("aggregate", "published", "--out", out, "--references", references)
     assert said.exit_code == 0
-    assert "Across tasks: On these 2 tasks" in said.output
+    assert "Across tasks: On 2 of 3 tasks" in said.output
     assert "3 tasks are not judged one by one here: sweeps aggregate published.mw-task-3 judges one" in said.output
     assert "published.mw-task-3: " not in said.output
     references.write_text("walker-walk: [0\n")
