@@ -10,12 +10,13 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from aggregate.analysis.summary import Summary, SweepSummary
+from aggregate.analysis.summary import BriefSummary, Summary, SweepSummary
 from aggregate.inputs.runs import DIVERGED, DONE, STOPPED, ConfigSource
 from aggregate.tasks.analysis import TaskAnalysis, analyse
 from aggregate.tasks.references import RANDOM, Declared, Reference, check_used, reference_of
 from aggregate.verdict.verdict import RERUN
 from sweepwise.core.errors import AggregateError, near
+from sweepwise.core.metrics import Metric
 
 FEWEST_TASKS = 2
 RETURN = "return"  # unit of results that the references of known suites are of
@@ -47,15 +48,22 @@ def across_tasks(summary: Summary, declared: Mapping[str, Declared], where: str 
     if most < FEWEST_TASKS:
         return None
     references, unusable = _references(cells, declared, where)
-    curves = [cell.curves.assign(algorithm=cell.algorithm, task=cell.task) for cell in cells if len(cell.curves)]
     found = analyse(
-        pd.concat([cell.scores.assign(algorithm=cell.algorithm, task=cell.task) for cell in cells], ignore_index=True),
+        _together(cells, [cell.scores for cell in cells]),
         references,
-        pd.concat(curves, ignore_index=True) if curves else None,
+        _together(cells, [cell.curves for cell in cells]),
         unusable,
-        max((sweep.source.interim_analyses for sweep in summary.sweeps), key=lambda own: (own.count, own.seeds)),
+        max((sweep.source.interim_analyses for sweep in summary.every), key=lambda own: (own.count, own.seeds)),
     )
     return replace(found, next_command=_next_command(summary, found))
+
+
+def _together(cells: Sequence[_Cell], frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """The frames of the cells as one, with the columns algorithm and task."""
+    counts = [len(frame) for frame in frames]
+    whole = pd.concat([frame for frame in frames if len(frame)] or [frames[0]], ignore_index=True)
+    owners = {name: np.repeat([getattr(cell, name) for cell in cells], counts) for name in ("algorithm", "task")}
+    return whole.drop(columns="config_id").assign(**owners)
 
 
 def is_clear(found: TaskAnalysis) -> bool:
@@ -68,10 +76,10 @@ def is_clear(found: TaskAnalysis) -> bool:
 
 def _next_command(summary: Summary, found: TaskAnalysis) -> str:
     """What to run next about the sweep of several tasks whose tasks all sweeps are; "" for others."""
-    (name, *others) = dict.fromkeys(sweep.source.tasks_of for sweep in summary.sweeps)
+    (name, *others) = dict.fromkeys(sweep.source.tasks_of for sweep in summary.every)
     if others or not name:
         return ""
-    states = {state for sweep in summary.sweeps for state in sweep.runs["state"]}
+    states = {state for sweep in summary.every for state in sweep.states}
     if options := dict.fromkeys(option for state, option in RERUN.items() if state in states):
         return f"sweeps rerun {name} {' '.join(options)}"
     if states - {DONE, DIVERGED, STOPPED}:
@@ -123,45 +131,60 @@ _NONE = pd.Series(dtype=float)
 
 
 def _cells(summary: Summary) -> Iterator[_Cell]:
-    """Every configuration with a task, once."""
+    """Every configuration with a task, once. Runs of confirmations are left out, whose seeds must stay separate."""
     names = algorithm_names(summary)
     done: set[str] = set()
-    for sweep in (sweep for sweep in summary.sweeps if not sweep.source.confirms):  # seeds that must stay separate
-        primary = sweep.source.agent.catalogue.primary
-        for config, scores, seeds in _configs(sweep):
-            task = config.task_of(sweep.source.agent)
-            if config.config_id in done or not task:
-                continue
-            done.add(config.config_id)
-            wide = seeds.get(primary.kind, pd.DataFrame(columns=["config_id", "seed", "step", primary.name]))
-            points = wide.loc[wide["config_id"] == config.config_id].reindex(columns=["seed", "step", primary.name])
-            yield _Cell(
-                algorithm=names[config.config_id],
-                task=task,
-                scores=run_results(scores[scores["config_id"] == config.config_id]),
-                curves=pd.DataFrame({"seed": points["seed"], "share": points["step"] / sweep.total_steps,
-                                     "value": points[primary.name]}).dropna(),
-                reference=Declared(*config.reference) if config.reference else None,
-                unit=primary.unit,
-                random=sweep.random.mean if sweep.random else np.nan,
-                sign=sweep.source.agent.catalogue.sign,
-            )  # fmt: skip
+    for sweep in (sweep for sweep in summary.every if not sweep.source.confirms):
+        catalogue = sweep.source.agent.catalogue
+        for configs, scores, seeds in _parts(sweep):
+            results = dict(iter(run_results(scores).groupby("config_id")))
+            points = dict(iter(_points(seeds, catalogue.primary, sweep.total_steps).groupby("config_id")))
+            for config in configs:
+                task = config.task_of(sweep.source.agent)
+                if config.config_id in done or not task:
+                    continue
+                done.add(config.config_id)
+                yield _Cell(
+                    algorithm=names[config.config_id],
+                    task=task,
+                    scores=results.get(config.config_id, _NO_RESULTS),
+                    curves=points.get(config.config_id, _NO_POINTS),
+                    reference=Declared(*config.reference) if config.reference else None,
+                    unit=catalogue.primary.unit,
+                    random=sweep.random.mean if sweep.random else np.nan,
+                    sign=catalogue.sign,
+                )
 
 
-def _configs(sweep: SweepSummary) -> Iterator[tuple[ConfigSource, pd.DataFrame, dict[str, pd.DataFrame]]]:
-    """(configuration, scores, curves per seed) of a sweep and of what was imported beside it."""
-    yield from ((config, sweep.scores, sweep.seeds) for config in sweep.source.configs)
+def _parts(
+    sweep: SweepSummary | BriefSummary,
+) -> Iterator[tuple[Sequence[ConfigSource], pd.DataFrame, dict[str, pd.DataFrame]]]:
+    """(configurations, their scores, their curves per seed) of a sweep and of what was imported beside it."""
+    yield sweep.source.configs, sweep.scores, sweep.seeds
     if sweep.imported is not None:
-        yield from ((config, sweep.imported.scores, sweep.imported.seeds) for config in sweep.source.imported)
+        yield sweep.source.imported, sweep.imported.scores, sweep.imported.seeds
+
+
+def _points(seeds: Mapping[str, pd.DataFrame], primary: Metric, total: int) -> pd.DataFrame:
+    """config_id, seed, share (of the steps), value: the evaluations of all runs."""
+    wide = seeds.get(primary.kind, pd.DataFrame()).reindex(columns=["config_id", "seed", "step", primary.name])
+    shares = wide["step"].to_numpy(dtype=float) / total
+    return pd.DataFrame(
+        {"config_id": wide["config_id"], "seed": wide["seed"], "share": shares, "value": wide[primary.name]}
+    ).dropna()
 
 
 def run_results(scores: pd.DataFrame) -> pd.DataFrame:
-    """seed, value and reason: the final result, a diverged run counted as `start_primary` says."""
+    """config_id, seed, value and reason: the final result, a diverged run counted as `start_primary` says."""
     start = scores["start_primary"].to_numpy(dtype=float)
     value = np.where(np.isfinite(start), start, scores["final_primary"].to_numpy(dtype=float))
     reasons = scores["outcome"] if "outcome" in scores else pd.Series("no final result", scores.index)
-    reasons = reasons.where(reasons != "finished", "no final result")
-    return pd.DataFrame({"seed": scores["seed"], "value": value, "reason": reasons.fillna("no final result")})
+    reasons = reasons.where(reasons != "finished", "no final result").fillna("no final result")
+    return pd.DataFrame({"config_id": scores["config_id"], "seed": scores["seed"], "value": value, "reason": reasons})
+
+
+_NO_RESULTS = pd.DataFrame(columns=["config_id", "seed", "value", "reason"])
+_NO_POINTS = pd.DataFrame(columns=["config_id", "seed", "share", "value"])
 
 
 def algorithm_names(summary: Summary) -> dict[str, str]:
@@ -170,7 +193,7 @@ def algorithm_names(summary: Summary) -> dict[str, str]:
     first bear the name of their sweep too."""
     labels: dict[str, dict[str, str]] = {}  # label -> what identifies the algorithm -> name
     names: dict[str, str] = {}
-    for sweep in summary.sweeps:
+    for sweep in summary.every:
         agent = sweep.source.agent
         for config in (*sweep.source.configs, *sweep.source.imported):
             if config.config_id in names:

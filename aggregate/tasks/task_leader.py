@@ -21,13 +21,13 @@ def task_leaderboard(summary: Summary) -> tuple[Leaderboard, int]:
     """
     found = across_tasks(summary, {})
     every = algorithm_names(summary)
-    names = {c.config_id: every[c.config_id] for sweep in summary.sweeps for c in sweep.source.configs}
+    names = {c.config_id: every[c.config_id] for sweep in summary.every for c in sweep.source.configs}
     if found is None or not found.common:
-        of = summary.sweeps[0].source.tasks_of
+        of = summary.every[0].source.tasks_of
         raise AggregateError(f"{of}: no two tasks have a reference and results of all configurations; `sweeps status`")
     finals = {config_id: _final(found, config_id, name) for config_id, name in names.items()}
     by_name = {final.label: final for final in reversed(finals.values())}
-    baseline = next((sweep.source.baseline for sweep in summary.sweeps if sweep.source.baseline), "")
+    baseline = next((sweep.source.baseline for sweep in summary.every if sweep.source.baseline), "")
     best, rivals = by_name[found.algorithms[0]], _rivals(found, by_name)
     return Leaderboard(finals, best, is_clear(found), rivals, baseline), len(found.common)
 

@@ -128,8 +128,11 @@ def _leaderboard(store: ResultsFolder, sweeps: Sequence[Sweep]) -> tuple[Leaderb
     from aggregate.verdict.leader import leaderboard
     from jobs.reports.inputs import sweep_sources
 
-    summary = summarise(sweep_sources(store, [sweep.name for sweep in sweeps]))
-    return (leaderboard(summary.sweeps[0]), 0) if len(sweeps) == 1 else task_leaderboard(summary)
+    names = [sweep.name for sweep in sweeps]
+    sources = sweep_sources(store, names)
+    if len(sweeps) == 1:
+        return leaderboard(summarise(sources).sweeps[0]), 0
+    return task_leaderboard(summarise(sources, names))
 
 
 def _decide_with_evidence(

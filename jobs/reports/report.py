@@ -33,12 +33,12 @@ def sources(store: ResultsFolder, names: Sequence[str], warn: Tell) -> list[Swee
 
 
 class Judged(NamedTuple):
-    """What the report shows. across: None where there are not several tasks. shown: names of the sweeps that have a
+    """What the report shows. across: None where there are not several tasks. left_out: names of the sweeps that have no
     section of their own."""
 
     summary: Summary
     across: TaskAnalysis | None
-    shown: list[str]
+    left_out: list[str]
 
 
 def report(
@@ -47,21 +47,33 @@ def report(
 ) -> Judged:  # fmt: skip
     """Summarise, and write the report and the data frames beside it; prints each path and the warnings. references: a
     YAML file, see `aggregate.tasks.references`."""
-    from aggregate.analysis.summary import summarise
     from aggregate.export import frames
-    from aggregate.tasks.from_sweeps import across_tasks
     from plots.report import shown_sweeps, write_report
 
-    declared = _references(references)
-    summary = summarise(sweep_sources)
+    summary, across = judge(sweep_sources, references, in_full=bool(formats))
     for line in summary.loaded.warnings:
         warn(line)
-    across = across_tasks(summary, declared, f"--references {references}")
     write_report(summary, out, across)
     tell(f"wrote {out.absolute()}")
     for path in frames.write(frames.frames(summary), out, formats) if formats else ():
         tell(f"wrote {path.absolute()}")
-    return Judged(summary, across, [sweep.source.name for sweep in shown_sweeps(summary, across)[0]])
+    return Judged(summary, across, shown_sweeps(summary, across)[1])
+
+
+def judge(
+    sweep_sources: Sequence[SweepSource], references: Path | None = None, *, in_full: bool = False
+) -> tuple[Summary, TaskAnalysis | None]:
+    """The sweeps, and the analysis across their tasks. in_full: whether sweeps are judged by themselves that are only
+    shown across tasks otherwise."""
+    from aggregate.analysis.summary import summarise
+    from aggregate.tasks.from_sweeps import across_tasks
+    from plots.report import without_section
+
+    declared, where = _references(references), f"--references {references}"
+    brief = [] if in_full else without_section(sweep_sources)
+    summary = summarise(sweep_sources, brief)
+    across = across_tasks(summary, declared, where)
+    return (summarise(sweep_sources), None) if across is None and brief else (summary, across)
 
 
 def _references(path: Path | None) -> dict[str, Declared]:

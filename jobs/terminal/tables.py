@@ -341,9 +341,9 @@ def judged_lines(judged: Judged, width: int) -> Iterator[Text]:
     if judged.across is not None:
         yield from verdict_lines("Across tasks", task_verdict.verdict(judged.across), width)
     for sweep in judged.summary.sweeps:
-        if sweep.source.name in judged.shown:
+        if sweep.source.name not in judged.left_out:
             yield from verdict_lines(sweep.source.name, verdict(sweep), width)
-    if others := [sweep.source.name for sweep in judged.summary.sweeps if sweep.source.name not in judged.shown]:
+    if others := judged.left_out:
         text = f"{len(others)} tasks are not judged one by one here: sweeps aggregate {others[0]} judges one by itself"
         yield Text()
         yield from _wrap_lines(text, width)

@@ -297,13 +297,13 @@ def test_configurations_that_differ_in_their_task_alone_are_one_algorithm() -> N
         sweep_of("pub", config("d1", "SAC", "pub", task="w", algorithm="SAC", imported="pub"),
                  config("d2", "SAC", "new", task="w", algorithm="SAC", imported="new")),
     )  # fmt: skip
-    names = algorithm_names(SimpleNamespace(sweeps=sweeps))  # type: ignore[arg-type]
+    names = algorithm_names(SimpleNamespace(every=sweeps))  # type: ignore[arg-type]
     assert names == {"a1": "lr=1", "a2": "lr=2", "b1": "lr=1", "c1": "lr=1 (other)", "e1": "lr=1 (ppo)",
                      "e2": "lr=1 (ppo)", "d1": "SAC", "d2": "SAC (new)"}  # fmt: skip
 
 
 def test_a_diverged_run_counts_as_random_actions_and_a_lost_one_is_missing() -> None:
-    scores = pd.DataFrame({"seed": [1, 2, 3, 4], "final_primary": [5.0, NAN, NAN, NAN],
+    scores = pd.DataFrame({"config_id": "a", "seed": [1, 2, 3, 4], "final_primary": [5.0, NAN, NAN, NAN],
                            "start_primary": [5.0, 1.0, NAN, NAN],
                            "outcome": ["finished", "diverged", "missing", "finished"]})  # fmt: skip
     found = run_results(scores)

@@ -21,6 +21,7 @@ from aggregate.tasks.from_sweeps import across_tasks
 from aggregate.tasks.references import Declared
 from jobs.cli import cli
 from jobs.reports import imported_curves
+from jobs.reports import report as judging
 from jobs.results.results_folder import ResultsFolder
 from plots import report
 from sweepwise.core.errors import AggregateError
@@ -84,6 +85,38 @@ def test_of_many_tasks_imported_curves_have_no_section_of_their_own(
     assert 'id="sweep-1"' not in page
     assert "3 tasks have no section of their own here. <code>sweeps aggregate published.mw-task-3</code>" in page
     assert report.shown_sweeps(*judged) == ([], [f"published.{task}" for task in sorted(TASKS)])
+
+
+def test_tasks_without_a_section_are_not_judged_by_themselves_and_count_the_same(
+    store: ResultsFolder, judged: tuple[Summary, TaskAnalysis], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report, "MOST_SECTIONS", 2)
+    sources = imported_curves.sources(store, [])[0]
+    summary, across = judging.judge(sources)
+    assert (len(summary.sweeps), len(summary.brief)) == (0, 3)
+    assert across is not None
+    for name in ("runs", "cells", "missing", "aggregates", "pairs", "by_task", "curves", "task_curves"):
+        pd.testing.assert_frame_equal(getattr(across, name), getattr(judged[1], name))
+    assert 'id="sweep-1"' not in report.render(summary, across)
+    assert len(judging.judge(sources, in_full=True)[0].sweeps) == 3
+    alone = [dataclasses.replace(source, configs=source.configs[:1]) for source in sources]
+    apart = [dataclasses.replace(alone[place], configs=(dataclasses.replace(
+        alone[place].configs[0], label=f"{place}", config={"task": f"{place}", "algorithm": f"{place}"}),))
+        for place in range(3)]  # fmt: skip
+    summary, across = judging.judge(apart)  # no algorithm on two tasks
+    assert (len(summary.sweeps), across) == (3, None)
+
+
+def test_tasks_of_a_sweep_have_a_section_each_up_to_a_number(
+    judged: tuple[Summary, TaskAnalysis], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sources = [dataclasses.replace(
+        sweep.source, tasks_of="rate", configs=tuple(dataclasses.replace(c, imported="") for c in sweep.source.configs))
+        for sweep in judged[0].sweeps]  # fmt: skip
+    other = dataclasses.replace(sources[0], name="alone", tasks_of="")
+    assert report.without_section([*sources, other]) == []
+    monkeypatch.setattr(report, "MOST_SECTIONS", 2)
+    assert report.without_section([*sources, other]) == [source.name for source in sources]
 
 
 def test_the_numbers_can_be_downloaded(
