@@ -16,6 +16,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from aggregate.analysis.summary import Summary, summarise
+from aggregate.tasks import task_verdict
 from aggregate.tasks.analysis import TaskAnalysis
 from aggregate.tasks.from_sweeps import across_tasks
 from aggregate.tasks.references import Declared
@@ -153,6 +154,27 @@ def test_declared_references_replace_known_ones(judged: tuple[Summary, TaskAnaly
     assert ratio.to_dict() == pytest.approx({"walker-run": 2, "walker-walk": 2, "mw-task-3": 1})
     with pytest.raises(AggregateError, match=r"refs: there is no task 'walker-wlak'; did you mean walker-walk"):
         across_tasks(summary, {"walker-wlak": Declared(0, 1)}, "refs")
+
+
+def test_results_of_algorithms_may_be_the_references(judged: tuple[Summary, TaskAnalysis]) -> None:
+    summary, across = judged
+    means = across.runs.groupby(["task", "algorithm"])["value"].mean()
+    worse, better = means["walker-walk"][["sac", "tdmpc2"]].sort_values().index
+    found = across_tasks(summary, {"*": Declared(worse, better), "mw-*": Declared("random", better)})
+    assert found is not None
+    scores = found.runs.groupby(["task", "algorithm"])["score"].mean()
+    assert scores["walker-walk", worse] == pytest.approx(0)
+    assert scores["walker-walk", better] == pytest.approx(1)
+    assert found.tasks == ("walker-walk",)
+    missing = dict(task_verdict.verdict(found).points)["Missing"]
+    assert "walker-run enters nothing: its reference sac has no result there" in missing
+    assert "mw-task-3 enters nothing: its reference random has no result there" in missing
+    turned = across_tasks(summary, {"*": Declared(better, worse), "mw-*": Declared(0, 1)})
+    assert turned is not None
+    assert f"walker-walk enters nothing: its reference {worse} is not better there than {better}" in dict(
+        task_verdict.verdict(turned).points)["Missing"]  # fmt: skip
+    with pytest.raises(AggregateError, match=r"refs: there is no algorithm 'tdmpc3'; did you mean tdmpc"):
+        across_tasks(summary, {"*": Declared(0, "tdmpc3")}, "refs")
 
 
 def test_one_task_has_no_section_across_tasks(store: ResultsFolder) -> None:
