@@ -67,8 +67,10 @@ def render(summary: Summary, across: TaskAnalysis | None = None) -> str:
     every = [[config.config_id for config in (*s.source.configs, *s.source.imported)] for s in shown]
     styles = line_styles([[*first, *all_] for first, all_ in zip(drawn, every, strict=True)])
     script = script_of_page()
+    sweeps = [_sweep(sweep, styles, index, summary.loaded) for index, sweep in enumerate(shown, 1)]
     return template.render(
-        sweeps=[_sweep(sweep, styles, index, summary.loaded) for index, sweep in enumerate(shown, 1)],
+        sweeps=sweeps,
+        asked=_asked(sweeps),
         across=task_section.section(across) if across is not None else None,
         left_out=left_out,
         css=Markup(_page("report.css")),
@@ -81,6 +83,15 @@ def render(summary: Summary, across: TaskAnalysis | None = None) -> str:
         methods=_methods(summary),
         provenance=_provenance(summary),
     )
+
+
+def _asked(sweeps: Sequence[dict[str, Any]]) -> dict[str, list[tuple[dict[str, Any], str]]]:
+    """Question -> (sweep, short answer) of each sweep that asks it."""
+    asked: dict[str, list[tuple[dict[str, Any], str]]] = {}
+    for sweep in sweeps:
+        for answer in sweep["verdict"].answers:
+            asked.setdefault(answer.question, []).append((sweep, answer.short))
+    return asked
 
 
 def without_section(sources: Iterable[SweepSource]) -> list[str]:

@@ -110,9 +110,9 @@ def _references(
                 raise AggregateError(f"{origin}: there is no algorithm {name!r}; {near(name, [RANDOM, *algorithms])}")
         ends = [_result(name, own) for name in found]
         if lacking := [str(name) for name, end in zip(found, ends, strict=True) if not np.isfinite(end)]:
-            unusable[task] = f"its reference {lacking[0]} has no result there"
+            unusable[task] = f"the reference {lacking[0]} has no result there"
         elif any(isinstance(name, str) for name in found) and own[0].sign * (ends[1] - ends[0]) <= 0:
-            unusable[task] = f"its reference {found.one} is not better there than {found.zero}"
+            unusable[task] = f"the reference {found.one} is not better there than {found.zero}"
         else:
             references[task] = Reference(*ends)
     return references, unusable

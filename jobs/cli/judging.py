@@ -134,6 +134,14 @@ def _evaluate_sweep(
     raise click.exceptions.Exit(code)
 
 
+references_option = click.option(
+    "--references",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="YAML, a line per task: its results that count as 0 and 1 across tasks, as in walker-walk: [25, 960].",
+)
+
+
 @click.command("aggregate")
 @click.argument("sweeps", nargs=-1)
 @click.option(
@@ -150,12 +158,7 @@ def _evaluate_sweep(
     type=click.Choice(["csv", "parquet", "json"]),
     help="Write the numbers too, a file per level beside the report: report-runs.csv and so on; may be repeated.",
 )
-@click.option(
-    "--references",
-    type=click.Path(path_type=Path, dir_okay=False),
-    metavar="FILE",
-    help="YAML, a line per task: its results that count as 0 and 1 across tasks, as in walker-walk: [25, 960].",
-)
+@references_option
 @watch_options
 @click.pass_obj
 def aggregate_command(
@@ -241,13 +244,17 @@ def compare_command(state: Globals, a: str, b: str, out: Path | None) -> None:
     "--only",
     multiple=True,
     metavar="NAME",
-    help="A figure, such as final, effects, flags, policy, or a metric such as pi_loss; may be repeated.",
+    help="A figure, such as final, effects, flags, policy, profile, heat-map, or a metric such as pi_loss; may be "
+    "repeated.",
 )
+@references_option
 @click.pass_obj
 def plots_command(
-    state: Globals, sweeps: tuple[str, ...], out: Path, formats: str, columns: str, only: tuple[str, ...]
+    state: Globals, sweeps: tuple[str, ...], out: Path, formats: str, columns: str, only: tuple[str, ...],
+    references: Path | None,
 ) -> None:  # fmt: skip
-    """Write the figures of the submitted sweeps, or of SWEEPS, as single files for a paper."""
+    """Write the figures of the submitted sweeps, or of SWEEPS, as single files for a paper; of several tasks those
+    across tasks too."""
     from jobs.reports import report
 
     endings = [ending.strip() for ending in formats.split(",")]
@@ -257,9 +264,5 @@ def plots_command(
     store = state.store()
     sources = report.sources(store, sweeps, warn)
     report_problems(store)
-    from aggregate.analysis.summary import summarise
-    from plots import paper
-
-    for sweep in summarise(sources).sweeps:
-        for path in paper.write(sweep, out, endings, int(columns), only):
-            say(f"wrote {path.absolute()}")
+    for path in report.figures(sources, out, endings, int(columns), only, references):
+        say(f"wrote {path.absolute()}")

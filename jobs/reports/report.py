@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -74,6 +74,25 @@ def judge(
     summary = summarise(sweep_sources, brief)
     across = across_tasks(summary, declared, where)
     return (summarise(sweep_sources), None) if across is None and brief else (summary, across)
+
+
+def figures(
+    sweep_sources: Sequence[SweepSource], out: Path, formats: Sequence[str], columns: int, only: Sequence[str],
+    references: Path | None = None,
+) -> Iterator[Path]:  # fmt: skip
+    """Write the figures across tasks, then those of the sweeps that the report shows one by one; yields their paths.
+    only: names of figures; empty for all."""
+    from plots import paper, task_paper
+
+    summary, across = judge(sweep_sources, references)
+    of_tasks = [name for name in only if name in task_paper.FIGURES]
+    if across is not None and (of_tasks or not only):
+        yield from task_paper.write(across, out, formats, columns, of_tasks)
+    elif of_tasks:
+        raise JobsError(f"--only {of_tasks[0]}: is drawn across tasks; no configuration has runs of several tasks here")
+    of_sweeps = [name for name in only if name not in task_paper.FIGURES]
+    for sweep in summary.sweeps if of_sweeps or not only else ():
+        yield from paper.write(sweep, out, formats, columns, of_sweeps)
 
 
 def _references(path: Path | None) -> dict[str, Declared]:

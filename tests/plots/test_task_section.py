@@ -24,7 +24,7 @@ from jobs.cli import cli
 from jobs.reports import imported_curves
 from jobs.reports import report as judging
 from jobs.results.results_folder import ResultsFolder
-from plots import report
+from plots import report, task_paper
 from sweepwise.core.errors import AggregateError
 
 TASKS = ("walker-run", "walker-walk", "mw-task-3")  # sac lacks the first, dreamerv3 has a fourth run of the last
@@ -167,14 +167,37 @@ def test_results_of_algorithms_may_be_the_references(judged: tuple[Summary, Task
     assert scores["walker-walk", better] == pytest.approx(1)
     assert found.tasks == ("walker-walk",)
     missing = dict(task_verdict.verdict(found).points)["Missing"]
-    assert "walker-run enters nothing: its reference sac has no result there" in missing
-    assert "mw-task-3 enters nothing: its reference random has no result there" in missing
+    assert "walker-run enters nothing: the reference sac has no result there" in missing
+    assert "mw-task-3 enters nothing: the reference random has no result there" in missing
     turned = across_tasks(summary, {"*": Declared(better, worse), "mw-*": Declared(0, 1)})
     assert turned is not None
-    assert f"walker-walk enters nothing: its reference {worse} is not better there than {better}" in dict(
+    assert f"walker-walk enters nothing: the reference {worse} is not better there than {better}" in dict(
         task_verdict.verdict(turned).points)["Missing"]  # fmt: skip
     with pytest.raises(AggregateError, match=r"refs: there is no algorithm 'tdmpc3'; did you mean tdmpc"):
         across_tasks(summary, {"*": Declared(0, "tdmpc3")}, "refs")
+
+
+def test_figures_across_tasks_for_a_paper(
+    judged: tuple[Summary, TaskAnalysis], sweeps: Callable[..., Result], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    found, out = judged[1], tmp_path / "figures"
+    written = [path.name for path in task_paper.write(found, out, ["svg"], 2, [])]
+    assert written == [f"across-tasks-{name}.svg" for name in task_paper.FIGURES]
+    assert 'width="486pt"' in (out / "across-tasks-profile.svg").read_text()
+    numbers = (out / "across-tasks-heat-map.svg").read_text()
+    own = found.cells.query("algorithm == 'tdmpc2' and task == 'walker-walk'")["mean"].item()
+    assert f">{own:.2f}<" in numbers
+    monkeypatch.setattr(task_paper, "MOST_NUMBERS", 2)
+    (path,) = task_paper.write(found, tmp_path, ["svg"], 2, ["heat-map"])
+    assert f">{own:.2f}<" not in path.read_text()
+    none = dataclasses.replace(found, common=(), curves=found.curves.iloc[:0])
+    with pytest.raises(AggregateError, match="--only profile: there are no results for it; there are for heat-map"):
+        list(task_paper.write(none, tmp_path, ["svg"], 1, ["profile"]))
+    said = sweeps("plots", "published", "--only", "profile", "--out", tmp_path / "one")
+    assert [path.name for path in (tmp_path / "one").iterdir()] == ["across-tasks-profile.svg"], said.output
+    said = sweeps("plots", "published.walker-walk", "--only", "profile", "--out", tmp_path / "two")
+    assert "--only profile: is drawn across tasks; no configuration has runs of several tasks here" in said.stderr
 
 
 def test_one_task_has_no_section_across_tasks(store: ResultsFolder) -> None:
