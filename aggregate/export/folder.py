@@ -72,7 +72,8 @@ class Folder:
     def export(self, configs: Sequence[ExportedConfig], live: bool) -> Exported:
         """Write the new rows of `configs`. live: runs that are not done may log more."""
         loaded = load([SweepSource(one.sweep, "", (), (), (one.config,), one.agent) for one in configs])
-        runs = [(RunInfo(config.config_id, source.seed, config.label or config.config_id, sweep, config.config),
+        runs = [(RunInfo(config.config_id, source.seed, config.label or config.config_id, sweep, config.config,
+                         config.task_of(agent)),
                  loaded.runs[source.config_id, source.seed], agent.catalogue)
                 for sweep, config, agent in configs for source in config.runs]  # fmt: skip
         try:
@@ -116,7 +117,7 @@ class Folder:
     def _new_place(self, about: RunInfo) -> _Place:
         """Named by the label, with the config ID appended where another configuration has the same label and task."""
         name = _clean(about.label) or about.config_id
-        task = _clean(str(about.config.get("task", ""))) or "task"
+        task = _clean(about.task) or "task"
         if self._owners.setdefault(self._out / name / task, about.config_id) != about.config_id:
             name = f"{name} {about.config_id}"
             self._owners[self._out / name / task] = about.config_id

@@ -12,6 +12,7 @@ import pytest
 from scipy import stats
 
 from aggregate.inputs.runs import ConfigSource
+from aggregate.statistics.alpha_spending import InterimAnalyses
 from aggregate.tasks import task_estimates
 from aggregate.tasks.analysis import AHEAD, BEHIND, UNDECIDED, TaskAnalysis, analyse
 from aggregate.tasks.from_sweeps import algorithm_names, run_results
@@ -206,6 +207,13 @@ def test_pairs_are_corrected_together_and_equal_algorithms_are_not_told_apart() 
     assert f"; {second} does not differ significantly from it" in verdict(found).headline
     assert set(found.by_task.query("b == @second")["relation"]) == {UNDECIDED}
     assert best in topics(found)["Other algorithms"]
+
+
+def test_interim_analyses_count_across_tasks_too() -> None:
+    runs = runs_of({"a": [0.52, 0.51], "b": [0.5, 0.49]})
+    once, twice = (analyse(runs, SHARES, analyses=InterimAnalyses(seeds, 1)) for seeds in ((4,), (2, 4)))
+    assert (twice.pairs[["p", "similar_p"]] > once.pairs[["p", "similar_p"]]).all(axis=None)
+    assert (twice.by_task["q"] > once.by_task["q"]).all()
 
 
 def test_what_is_missing_is_named_by_task() -> None:
