@@ -10,9 +10,12 @@ import pytest
 from click.testing import Result
 from driver import Sweeps
 
+from aggregate.tasks import task_verdict
 from jobs.planning import plan as plans
 from jobs.planning.expand import expand
 from jobs.planning.plan import Plan
+from jobs.reports import report
+from jobs.results.results_folder import ResultsFolder
 from sweepwise.core.errors import JobsError
 
 SEVERAL = """
@@ -245,10 +248,12 @@ def test_three_tasks_from_submit_to_the_next_stage_with_one_that_fails_at_first(
         "rate.walk 6 done 100%",
     ]
     assert "6 failed: exit code 1: there is no pole" in said
-    said = " ".join(sweeps.here("aggregate", "rate").split())
-    assert "Across tasks: On 2 of 3 tasks lr=2 has the highest mean normalised score" in said
-    assert "3 runs of lr=1 without a result (crashed): pole" in said
-    assert "Next: sweeps rerun rate --failed" in said
+    _, across = report.judge(report.sources(ResultsFolder(tmp_path / "results"), ["rate"], pytest.fail))
+    assert across is not None
+    partial = task_verdict.verdict(across)
+    assert partial.headline.startswith("On 2 of 3 tasks lr=2 has the highest mean normalised score")
+    assert "3 runs of lr=1 without a result (crashed): pole" in dict(partial.points)["Missing"]
+    assert dict(partial.points)["Next"] == "sweeps rerun rate --failed"
     (tmp_path / "broken").unlink()
     sweeps.here("rerun", "rate", "--failed", "--wait")
     assert sweeps.states() == ["done"] * 18
