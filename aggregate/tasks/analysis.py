@@ -40,7 +40,8 @@ class TaskAnalysis:
     by_task: a, b, task, difference, low, high, p, q (false-discovery rate over the tasks), relation.
     curves: algorithm, share (of the steps), name (mean and iqm), estimate, low, high.
     task_curves: algorithm, task, share, score; means over seeds of every task with a reference.
-    next_command: what to run next, "" where the tasks are not those of one sweep.
+    looks: interim analyses that p values are corrected for. next_command: what to run next, "" where the tasks are not
+    those of one sweep.
     """
 
     algorithms: tuple[str, ...]
@@ -57,6 +58,7 @@ class TaskAnalysis:
     by_task: pd.DataFrame
     curves: pd.DataFrame
     task_curves: pd.DataFrame
+    looks: int = 1
     next_command: str = ""
 
 
@@ -102,6 +104,7 @@ def analyse(
         by_task=by_task,
         curves=_curves(held, algorithms, common),
         task_curves=_task_curves(held, algorithms, tasks),
+        looks=analyses.count,
     )
 
 

@@ -74,7 +74,9 @@ def _others(found: TaskAnalysis) -> str:
             f"{best} \N{MINUS SIGN} {line['b']}: {text}{p}, on {line['tasks']} task{'s' if line['tasks'] > 1 else ''}"
         )
     pairs = len(found.pairs)
-    by = f" p values are corrected by Holm over {pairs} pairs." if pairs > 1 else ""
+    corrections = [f"by Holm over {pairs} pairs"] if pairs > 1 else []
+    corrections += [f"for {found.looks} looks"] if found.looks > 1 else []
+    by = f" p values are corrected {' and '.join(corrections)}." if corrections else ""
     return f"{_cut(texts, '; ')}.{by}" if texts else ""
 
 

@@ -214,6 +214,8 @@ def test_interim_analyses_count_across_tasks_too() -> None:
     once, twice = (analyse(runs, SHARES, analyses=InterimAnalyses(seeds, 1)) for seeds in ((4,), (2, 4)))
     assert (twice.pairs[["p", "similar_p"]] > once.pairs[["p", "similar_p"]]).all(axis=None)
     assert (twice.by_task["q"] > once.by_task["q"]).all()
+    assert "p values are corrected for 2 looks." in topics(twice)["Other algorithms"]
+    assert "corrected" not in topics(once)["Other algorithms"]
 
 
 def test_what_is_missing_is_named_by_task() -> None:
