@@ -93,10 +93,13 @@ def _references(
     cells: Sequence[_Cell], declared: Mapping[str, Declared], where: str
 ) -> tuple[dict[str, Reference], dict[str, str]]:
     """(reference by task, why that of a task cannot be used). `declared` goes before what files and plans declare, and
-    this before what is known of a suite."""
+    this before what is known of a suite. Raises `AggregateError` for a `declared` algorithm that is not there."""
+    algorithms = {cell.algorithm for cell in cells}
+    for name in (name for pair in declared.values() for name in pair if isinstance(name, str)):
+        if name not in (RANDOM, *algorithms):
+            raise AggregateError(f"{where}: there is no algorithm {name!r}; {near(name, [RANDOM, *algorithms])}")
     references: dict[str, Reference] = {}
     unusable: dict[str, str] = {}
-    algorithms = {cell.algorithm for cell in cells}
     for task in sorted({cell.task for cell in cells}):
         own = [cell for cell in cells if cell.task == task]
         of_files = next((cell.reference for cell in own if cell.reference is not None), None)
@@ -104,12 +107,11 @@ def _references(
         found = reference_of(task, declared, returns=False) or of_files or known
         if found is None:
             continue
-        for name in found:
-            if isinstance(name, str) and name not in (RANDOM, *algorithms):
-                origin = where if reference_of(task, declared, returns=False) else f"references of {task}"
-                raise AggregateError(f"{origin}: there is no algorithm {name!r}; {near(name, [RANDOM, *algorithms])}")
         ends = [_result(name, own) for name in found]
-        if lacking := [str(name) for name, end in zip(found, ends, strict=True) if not np.isfinite(end)]:
+        unknown = [name for name in found if isinstance(name, str) and name not in (RANDOM, *algorithms)]
+        if unknown:
+            unusable[task] = f"no algorithm has the name of the reference {unknown[0]}"
+        elif lacking := [str(name) for name, end in zip(found, ends, strict=True) if not np.isfinite(end)]:
             unusable[task] = f"the reference {lacking[0]} has no result there"
         elif any(isinstance(name, str) for name in found) and own[0].sign * (ends[1] - ends[0]) <= 0:
             unusable[task] = f"the reference {found.one} is not better there than {found.zero}"

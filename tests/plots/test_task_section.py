@@ -173,6 +173,14 @@ def test_results_of_algorithms_may_be_the_references(judged: tuple[Summary, Task
     assert turned is not None
     assert f"walker-walk enters nothing: the reference {worse} is not better there than {better}" in dict(
         task_verdict.verdict(turned).points)["Missing"]  # fmt: skip
+    planned = tuple(
+        dataclasses.replace(sweep, source=dataclasses.replace(sweep.source, configs=tuple(
+            dataclasses.replace(config, reference=(0, "tdmpc3")) for config in sweep.source.configs)))
+        for sweep in summary.sweeps
+    )  # fmt: skip
+    unknown = across_tasks(dataclasses.replace(summary, sweeps=planned), {"walker-walk": Declared(0, 1)})
+    assert unknown is not None  # a plan cannot be mended at once, and the rest of the report is whole
+    assert set(unknown.missing["reason"]) == {"no algorithm has the name of the reference tdmpc3"}
     with pytest.raises(AggregateError, match=r"refs: there is no algorithm 'tdmpc3'; did you mean tdmpc"):
         across_tasks(summary, {"*": Declared(0, "tdmpc3")}, "refs")
 
