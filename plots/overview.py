@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from aggregate.analysis.summary import SweepSummary
@@ -36,6 +36,32 @@ def next_step(verdict: Verdict) -> NextStep:
 def answered_first(answers: Iterable[Answer]) -> list[Answer]:
     """Answers in full or in part, then open questions, each in the given order."""
     return sorted(answers, key=lambda answer: answer.state == OPEN)
+
+
+class Asked(NamedTuple):
+    """A question with the answers of all sweeps that ask it. state: of the most complete answer. answers: (values of
+    the sweep for the template, its answer)."""
+
+    question: str
+    state: str
+    answers: list[tuple[Mapping[str, Any], Answer]]
+
+
+def by_question(sections: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[Asked]]]:
+    """(heading, questions), those that a sweep answers first. sections: the values of each sweep for the template."""
+    given: dict[str, list[tuple[Mapping[str, Any], Answer]]] = {}
+    for section in sections:
+        for answer in section["verdict"].answers:
+            given.setdefault(answer.question, []).append((section, answer))
+    asked = [
+        Asked(question, answered_first(answer for _, answer in answers)[0].state, answers)
+        for question, answers in given.items()
+    ]
+    headed = [
+        ("Answered", [one for one in asked if one.state != OPEN]),
+        ("Not answered", [one for one in asked if one.state == OPEN]),
+    ]
+    return [(heading, questions) for heading, questions in headed if questions]
 
 
 def sweep_line(sweep: SweepSummary, verdict: Verdict) -> Mapping[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import functools
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -81,17 +81,22 @@ def write(sweep: SweepSummary, out: Path, formats: Sequence[str], columns: int, 
     if unknown:
         raise AggregateError(f"--only {unknown[0]}: sweep {sweep.source.name} has {', '.join(known)}")
     for name in only or figures:
-        with style(SIZES):
-            fig = known[name]()
-            for ending in dict.fromkeys(formats):
-                path = out / f"{file_stem(sweep.source.name)}-{stems[name]}.{ending}"
-                target = atomic.output(path, atomic.begins_with(_BEGINNINGS[ending]))
-                try:
-                    out.mkdir(parents=True, exist_ok=True)
-                    atomic.write(target, functools.partial(_save, fig, ending))
-                except OSError as error:
-                    raise AggregateError(f"{path}: {error.strerror}; choose a place you may write to") from error
-                yield path
+        yield from write_figure(known[name], out / f"{file_stem(sweep.source.name)}-{stems[name]}", formats)
+
+
+def write_figure(draw: Callable[[], Figure], stem: Path, formats: Sequence[str]) -> Iterator[Path]:
+    """Write a figure in the formats; yields each path. stem: without the ending. Raises as `write` does."""
+    with style(SIZES):
+        fig = draw()
+        for ending in dict.fromkeys(formats):
+            path = stem.with_name(f"{stem.name}.{ending}")
+            target = atomic.output(path, atomic.begins_with(_BEGINNINGS[ending]))
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                atomic.write(target, functools.partial(_save, fig, ending))
+            except OSError as error:
+                raise AggregateError(f"{path}: {error.strerror}; choose a place you may write to") from error
+            yield path
 
 
 def _save(fig: Figure, ending: str, path: Path) -> None:
@@ -108,7 +113,7 @@ def _save(fig: Figure, ending: str, path: Path) -> None:
 def _sheet(sweep: SweepSummary, columns: int) -> Sheet:
     every = [*sweep.source.configs, *sweep.source.imported]
     drawn = drawn_configs(sweep)
-    names = {config.config_id: _cut(config.name) for config in every if config.config_id in drawn}
+    names = {config.config_id: cut(config.name) for config in every if config.config_id in drawn}
     twice = {name for name in names.values() if list(names.values()).count(name) > 1}
     unique = {i: f"{name} ({i})" if name in twice else name for i, name in names.items()}
     return Sheet(sweep, unique, line_styles([[*drawn, *(config.config_id for config in every)]]), WIDTHS[columns])
@@ -153,7 +158,7 @@ def _file_stems(names: Iterable[str]) -> dict[str, str]:
     return stems
 
 
-def _cut(name: str) -> str:
+def cut(name: str) -> str:
     return name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…"
 
 
@@ -171,7 +176,7 @@ def _slug(title: str) -> str:
 def _curve(sheet: Sheet, metric: str) -> Figure:
     """Mean over seeds with interval, labels below."""
     height = (0.62 if sheet.width < 4 else 0.42) * sheet.width
-    fig = _figure(sheet.width, height + 0.16 * _legend_rows(sheet))
+    fig = blank(sheet.width, height + 0.16 * _legend_rows(sheet))
     axes = fig.add_subplot()
     _draw(axes, sheet, metric)
     random = sheet.sweep.random
@@ -184,7 +189,7 @@ def _curve(sheet: Sheet, metric: str) -> Figure:
 def _multiples(sheet: Sheet, metrics: Sequence[str]) -> Figure:
     across = 2 if sheet.width < 4 else 4
     rows = -(-len(metrics) // across)
-    fig = _figure(sheet.width, ROW * rows * (0.85 if across == 2 else 1) + 0.16 * _legend_rows(sheet))
+    fig = blank(sheet.width, ROW * rows * (0.85 if across == 2 else 1) + 0.16 * _legend_rows(sheet))
     grid = fig.subplots(rows, across, squeeze=False)
     for axes, metric in zip(grid.flat, metrics, strict=False):
         _draw(axes, sheet, metric, thin=True)
@@ -240,7 +245,7 @@ def _final(sheet: Sheet, lead: str) -> Figure:
     scores = sheet.sweep.scores[sheet.sweep.scores["config_id"].isin(list(sheet.names))]
     frame = scores.assign(name=scores["config_id"].map(sheet.names)).dropna(subset=lead)
     order = frame.groupby("name")[lead].mean().sort_values(ascending=not words(sheet.sweep).up).index.tolist()
-    fig = _figure(sheet.width, 0.55 + 0.22 * max(1, len(order)))
+    fig = blank(sheet.width, 0.55 + 0.22 * max(1, len(order)))
     axes = fig.add_subplot()
     shared = {"data": frame, "x": lead, "y": "name", "order": order, "hue": "name", "palette": sheet.palette,
               "ax": axes, "legend": False}  # fmt: skip
@@ -262,7 +267,7 @@ def _effects(sheet: Sheet) -> Figure:
     """Effect of each factor on the final result, with its interval."""
     effects = sheet.sweep.effects.returns
     lines = effects[effects["outcome"] == factor_effects.PRIMARY].iloc[::-1]
-    fig = _figure(sheet.width, 0.55 + 0.24 * max(1, len(lines)))
+    fig = blank(sheet.width, 0.55 + 0.24 * max(1, len(lines)))
     axes = fig.add_subplot()
     places = np.arange(len(lines))
     half = (lines["ci_high"] - lines["estimate"]).to_numpy(dtype=float)
@@ -271,7 +276,7 @@ def _effects(sheet: Sheet) -> Figure:
                   elinewidth=3.5, ecolor=f"{color}59")  # fmt: skip
     axes.axvline(0, color="0.45", linewidth=0.8)
     turns = lines[["factor", "low", "high"]].itertuples(index=False)
-    axes.set_yticks(places, [_cut(f"{factor}: {low} to {high}") for factor, low, high in turns])
+    axes.set_yticks(places, [cut(f"{factor}: {low} to {high}") for factor, low, high in turns])
     axes.set_ylim(-0.6, len(lines) - 0.4)
     axes.set_xlabel(f"effect on the {words(sheet.sweep).deciding}", loc="right")
     axes.grid(axis="x")
@@ -288,7 +293,7 @@ def _flags(sheet: Sheet) -> Figure:
     grid = cells.index.to_frame(index=False)["config_id"].drop_duplicates().tolist()
     share = pd.DataFrame([[_share(cells, i, d.name)[0] for d in shown] for i in grid])
     counts = pd.DataFrame([[_share(cells, i, d.name)[1] for d in shown] for i in grid])
-    fig = _figure(sheet.width, 1.3 + 0.22 * len(grid))
+    fig = blank(sheet.width, 1.3 + 0.22 * len(grid))
     axes = fig.add_subplot()
     sns.heatmap(
         share, annot=counts, fmt="", cmap=sns.light_palette(PALETTE[1][0], as_cmap=True), vmin=0, vmax=1, cbar=False,
@@ -313,25 +318,35 @@ def _share(cells: pd.DataFrame, config_id: str, flag: str) -> tuple[float, str]:
 # --- elements -------------------------------------------------------------------------------------------
 
 
-def _figure(width: float, height: float) -> Figure:
+def blank(width: float, height: float) -> Figure:
+    """An empty figure. width, height: inches."""
     fig = Figure(figsize=(width, height))
     FigureCanvasAgg(fig)
     return fig
 
 
-def _legend_columns(sheet: Sheet) -> int:
+def _legend_columns(labels: Collection[str], width: float) -> int:
     """Columns of the legend."""
-    longest = max((len(name) for name in sheet.names.values()), default=1)
-    return max(1, int(sheet.width * 17 / (longest + 6)))
+    longest = max(map(len, labels), default=1)
+    return max(1, int(width * 17 / (longest + 6)))
 
 
-def _legend_rows(sheet: Sheet) -> int:
-    return -(-len(sheet.names) // _legend_columns(sheet)) if len(sheet.names) > 1 else 0
+def legend_rows(labels: Collection[str], width: float) -> int:
+    return -(-len(labels) // _legend_columns(labels, width)) if len(labels) > 1 else 0
+
+
+def legend(fig: Figure, lines: Mapping[str, LineStyle], width: float) -> None:
+    """The labels with their line styles below a figure; none for a single one. width: of the figure, in inches."""
+    if len(lines) < 2:
+        return
+    handles = [Line2D([], [], **look.line) for look in lines.values()]
+    fig.legend(handles=handles, labels=list(lines), loc="outside lower center", ncols=_legend_columns(lines, width),
+               handlelength=2.6)  # fmt: skip
 
 
 def _legend(fig: Figure, sheet: Sheet) -> None:
-    if len(sheet.names) < 2:
-        return
-    handles = [Line2D([], [], **sheet.line_styles[i].line) for i in sheet.names]
-    labels, columns = list(sheet.names.values()), _legend_columns(sheet)
-    fig.legend(handles=handles, labels=labels, loc="outside lower center", ncols=columns, handlelength=2.6)
+    legend(fig, {label: sheet.line_styles[i] for i, label in sheet.names.items()}, sheet.width)
+
+
+def _legend_rows(sheet: Sheet) -> int:
+    return legend_rows(sheet.names.values(), sheet.width)

@@ -21,7 +21,7 @@ from markupsafe import Markup, escape
 from aggregate import flags
 from aggregate.analysis.summary import Summary, SweepSummary
 from aggregate.inputs.provenance import seeds_by_origin
-from aggregate.inputs.runs import Loaded, config_letter
+from aggregate.inputs.runs import Loaded, SweepSource, config_letter
 from aggregate.statistics import estimates
 from aggregate.tasks.analysis import TaskAnalysis
 from aggregate.verdict.not_assessed import not_assessed
@@ -35,7 +35,7 @@ from plots.theme import COLORS, DASHES, LineStyle, line_styles
 from sweepwise.core import atomic
 from sweepwise.core.errors import AggregateError
 
-MOST_SECTIONS = 8  # tasks of imported curves that each have a section where there is one across tasks
+MOST_SECTIONS = 8  # tasks of imported curves, or of a sweep, that each have a section where there is one across tasks
 SCRIPTS = ("state", "data", "draw", "figure", "controls", "tables", "start")  # of the page, in their order
 
 
@@ -66,6 +66,7 @@ def render(summary: Summary, across: TaskAnalysis | None = None) -> str:
     sections = [_sweep(sweep, styles, index, summary.loaded) for index, sweep in enumerate(shown, 1)]
     return template.render(
         sweeps=sections,
+        questions=overview.by_question(sections),
         across=task_section.section(across) if across is not None else None,
         left_out=left_out,
         css=Markup(_page("report.css")),
@@ -74,8 +75,8 @@ def render(summary: Summary, across: TaskAnalysis | None = None) -> str:
         colors=COLORS,
         quarantine=summary.loaded.quarantine.to_dict("records"),
         doubts=summary.loaded.doubts.to_dict("records"),
-        detectors=_judged_by(summary.sweeps),
-        methods=_methods(summary.sweeps),
+        detectors=_judged_by(shown),
+        methods=_methods(summary),
         provenance=_provenance(summary),
     )
 
@@ -91,14 +92,21 @@ def _environment() -> jinja2.Environment:
     return made
 
 
+def without_section(sources: Iterable[SweepSource]) -> list[str]:
+    """The names of the sweeps that are shown across tasks only, where there is a section across tasks: the tasks of
+    imports, or of one sweep, where these are more than `MOST_SECTIONS`."""
+    groups: dict[str, list[str]] = {}
+    for source in sources:
+        imported = bool(source.configs) and all(config.imported for config in source.configs)
+        if imported or source.tasks_of:
+            groups.setdefault(source.tasks_of, []).append(source.name)
+    return sorted(name for names in groups.values() if len(names) > MOST_SECTIONS for name in names)
+
+
 def shown_sweeps(summary: Summary, across: TaskAnalysis | None) -> tuple[list[SweepSummary], list[str]]:
-    """(sweeps with a section of their own, names of the others): of more than `MOST_SECTIONS` tasks, imported curves
-    are shown across tasks only."""
-    imports = [sweep for sweep in summary.sweeps if all(config.imported for config in sweep.source.configs)]
-    if across is None or len(imports) <= MOST_SECTIONS:
-        return list(summary.sweeps), []
-    names = {sweep.source.name for sweep in imports}
-    return [sweep for sweep in summary.sweeps if sweep.source.name not in names], sorted(names)
+    """(sweeps with a section of their own, names of the others)."""
+    names = without_section(sweep.source for sweep in summary.every) if across is not None else []
+    return [sweep for sweep in summary.sweeps if sweep.source.name not in names], names
 
 
 def _with_code(text: str) -> Markup:
@@ -130,7 +138,7 @@ def _sweep(sweep: SweepSummary, styles: dict[str, LineStyle], index: int, loaded
     return {
         "index": index,
         "source": sweep.source,
-        "task": ", ".join(sorted({str(c.config["task"]) for c in sweep.source.configs if c.config.get("task")})),
+        "task": ", ".join(sorted({task for c in sweep.source.configs if (task := c.task_of(sweep.source.agent))})),
         "total": sweep.total_steps,
         "step_words": sweep.source.agent.step_words,
         "words": words(sweep),
@@ -219,9 +227,9 @@ def _judged_by(sweeps: Sequence[SweepSummary]) -> list[tuple[flags.Detector, str
     return [judged[detector.name] for detector in flags.DETECTORS if detector.name in judged]
 
 
-def _methods(sweeps: Sequence[SweepSummary]) -> dict[str, Any]:
+def _methods(summary: Summary) -> dict[str, Any]:
     """The words of the methods, over the agents of all sweeps."""
-    agents = [sweep.source.agent for sweep in sweeps]
+    agents = [sweep.source.agent for sweep in summary.every]
     of = [AgentWords(agent.catalogue) for agent in agents]
     return {
         "final": _either(own.final for own in of),
@@ -243,7 +251,7 @@ def _provenance(summary: Summary) -> list[tuple[str, str]]:
     first, last = (
         (f"{pd.Timestamp(t, unit='s'):%Y-%m-%d %H:%M}" for t in (min(times), max(times))) if times else ("", "")
     )
-    runs = len({(r.config_id, r.seed) for s in summary.sweeps for c in s.source.configs for r in c.runs})
+    runs = len({(r.config_id, r.seed) for s in summary.every for c in s.source.configs for r in c.runs})
     return [
         ("Runs asked for", f"{runs}"),
         ("Rows read", f"{loaded.count:,}"),

@@ -44,6 +44,7 @@ def section(found: TaskAnalysis) -> dict[str, Any]:
     return {
         "verdict": task_verdict.verdict(found),
         "found": found,
+        "asked": int(found.runs["task"].nunique()),
         "styles": styles,
         "pictures": pictures,
         "titles": AGGREGATES,

@@ -27,19 +27,23 @@ RequestedRuns = Sequence[tuple[ConfigSource, RunSource]]
 
 
 def judge_runs(
-    requested: RequestedRuns, agent: AgentDescription, loaded: Loaded, total: int, baseline: str = ""
-) -> dict[tuple[str, int], JudgedRun]:
-    """Results of every requested run, by (config_id, seed). baseline: config_id, "" for none."""
+    requested: RequestedRuns, agent: AgentDescription, loaded: Loaded, total: int, baseline: str = "", *,
+    compare: bool = True,
+) -> dict[tuple[str, int], JudgedRun]:  # fmt: skip
+    """Results of every requested run, by (config_id, seed). baseline: config_id, "" for none. compare: whether the
+    findings of `flags.COMPARING` are wanted too, which read every run once more."""
     pairs = [(config, loaded.runs[run.config_id, run.seed]) for config, run in requested]
     bins = {kind: step_bins.bin_count(known, total) for kind in BINNED
             if (known := [rows.spacing[kind] for _, rows in pairs if kind in rows.spacing])}  # fmt: skip
     judging = Judging.of(agent, bins, total)
     keys = judged_cache.keys(pairs, judging)
     runs = judged_cache.single(pairs, keys, functools.partial(_over, functools.partial(_results, judging=judging)))
+    if not compare:
+        return {(source.config_id, source.seed): run for (_, source), run in zip(requested, runs, strict=True)}
     own = [run.levels for (config, _), run in zip(pairs, runs, strict=True) if config.config_id == baseline]
     reference = flags.sweep_reference((run.levels for run in runs), own, agent.catalogue.sign)
-    compare = functools.partial(_compared_lines, judging=judging, reference=reference)
-    compared = judged_cache.compared(pairs, keys, reference, functools.partial(_over, compare))
+    lines_of = functools.partial(_compared_lines, judging=judging, reference=reference)
+    compared = judged_cache.compared(pairs, keys, reference, functools.partial(_over, lines_of))
     return {
         (source.config_id, source.seed): replace(run, findings=_in_order(run.findings, lines))
         for (_, source), run, lines in zip(requested, runs, compared, strict=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -100,23 +101,77 @@ class SweepSummary:
     origins: pd.DataFrame
     imported: Imported | None = None
 
+    @property
+    def states(self) -> frozenset[str]:
+        """Of its runs."""
+        return frozenset(self.runs["state"])
+
     def config(self, config_id: str) -> ConfigSource:
         return next(config for config in self.source.configs if config.config_id == config_id)
 
 
+class BriefImported(NamedTuple):
+    """Fields as in `Imported`."""
+
+    seeds: dict[str, pd.DataFrame]
+    scores: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class BriefSummary:
+    """What the analysis across tasks needs of a sweep that is not judged by itself. Fields as in `SweepSummary`."""
+
+    source: SweepSource
+    states: frozenset[str]
+    seeds: dict[str, pd.DataFrame]
+    scores: pd.DataFrame
+    random: RandomReference | None
+    total_steps: int
+    imported: BriefImported | None
+
+
 @dataclass(frozen=True)
 class Summary:
-    """Summaries of all requested sweeps, and the runs they were computed from."""
+    """Summaries of all requested sweeps, and the runs they were computed from. brief: of those that are not judged one
+    by one."""
 
     sweeps: tuple[SweepSummary, ...]
     loaded: Loaded
+    brief: tuple[BriefSummary, ...] = ()
+
+    @property
+    def every(self) -> tuple[SweepSummary | BriefSummary, ...]:
+        return (*self.sweeps, *self.brief)
 
 
-def summarise(sweeps: Sequence[SweepSource]) -> Summary:
-    """Read, bin and judge all runs. Raises `AggregateError` where there is nothing to aggregate."""
+def summarise(sweeps: Sequence[SweepSource], brief: Collection[str] = ()) -> Summary:
+    """Read, bin and judge all runs. brief: names of the sweeps that are not judged by themselves. Raises
+    `AggregateError` where there is nothing to aggregate."""
     with keep_processes():
         loaded = load(sweeps)
-        return Summary(tuple(_summarise_sweep(sweep, loaded) for sweep in sweeps), loaded)
+        return Summary(
+            tuple(_summarise_sweep(sweep, loaded) for sweep in sweeps if sweep.name not in brief),
+            loaded,
+            tuple(_summarise_briefly(sweep, loaded) for sweep in sweeps if sweep.name in brief),
+        )
+
+
+def _summarise_briefly(sweep: SweepSource, loaded: Loaded) -> BriefSummary:
+    requested = [(config, run) for config in sweep.configs for run in config.runs]
+    total = max((config.total_steps for config in sweep.configs), default=1)
+    catalogue = sweep.agent.catalogue
+    results = judge_runs(requested, sweep.agent, loaded, total, compare=False)
+    random = _random_reference(results.values(), catalogue.sign)
+    floor, runs = random.mean if random else np.nan, [run for _, run in requested]
+    return BriefSummary(
+        source=sweep,
+        states=frozenset(run.state for run in runs),
+        seeds=_seeds(results, catalogue),
+        scores=with_outcomes(_scores(results), runs, _findings(results), floor, catalogue.sign),
+        random=random,
+        total_steps=total,
+        imported=BriefImported(*_imported_scores(sweep, loaded, total, compare=False)[1:]) if sweep.imported else None,
+    )
 
 
 def _summarise_sweep(sweep: SweepSource, loaded: Loaded) -> SweepSummary:
@@ -125,7 +180,7 @@ def _summarise_sweep(sweep: SweepSource, loaded: Loaded) -> SweepSummary:
     baseline = sweep.baseline
     catalogue, sign = sweep.agent.catalogue, sweep.agent.catalogue.sign
     results = judge_runs(requested, sweep.agent, loaded, total, baseline)
-    seeds, curves = _curves(results, catalogue)
+    seeds = _seeds(results, catalogue)
     findings = _findings(results)
     random = _random_reference(results.values(), sign)
     floor = random.mean if random else np.nan
@@ -137,7 +192,7 @@ def _summarise_sweep(sweep: SweepSource, loaded: Loaded) -> SweepSummary:
     return SweepSummary(
         source=sweep,
         runs=_runs(requested, results, loaded.quarantine),
-        curves=curves,
+        curves=_curves(seeds),
         start_curves=start_curves(seeds, set(diverged.itertuples(index=False, name=None)), floor, catalogue),
         seeds=seeds,
         events=_events(results),
@@ -175,23 +230,31 @@ def _imported(sweep: SweepSource, loaded: Loaded, total: int, baseline: pd.DataF
     """baseline: the scores of the sweep's baseline."""
     if not sweep.imported:
         return None
-    requested = [(config, run) for config in sweep.imported for run in config.runs]
     catalogue = sweep.agent.catalogue
-    results = judge_runs(requested, sweep.agent, loaded, total)
-    seeds, curves = _curves(results, catalogue)
-    scores = _scores(results)
-    # the primary score is the result near the last step; "so far" would average distant points of a published curve
-    scores = scores.assign(so_far=scores[factor_effects.PRIMARY], **dict.fromkeys(OUTCOME_SCORES, np.nan))
+    requested = [(config, run) for config in sweep.imported for run in config.runs]
+    results, seeds, scores = _imported_scores(sweep, loaded, total)
     compared = pd.concat([scores, baseline], ignore_index=True)
     against = next(iter(baseline["config_id"]), "")
     return Imported(
         runs=_runs(requested, results, loaded.quarantine),
-        curves=curves,
+        curves=_curves(seeds),
         seeds=seeds,
         scores=scores,
         ranking=_ranking(sweep.imported, scores, catalogue.sign),
         baseline=estimates.AgainstBaseline(sign=catalogue.sign)(compared, "config_id", factor_effects.PRIMARY, against),
     )
+
+
+def _imported_scores(
+    sweep: SweepSource, loaded: Loaded, total: int, *, compare: bool = True
+) -> tuple[dict[tuple[str, int], JudgedRun], dict[str, pd.DataFrame], pd.DataFrame]:
+    """(results, curves per seed, scores) of the imported curves beside a sweep. compare: see `judge_runs`."""
+    requested = [(config, run) for config in sweep.imported for run in config.runs]
+    results = judge_runs(requested, sweep.agent, loaded, total, compare=compare)
+    scores = _scores(results)
+    # the primary score is the result near the last step; "so far" would average distant points of a published curve
+    scores = scores.assign(so_far=scores[factor_effects.PRIMARY], **dict.fromkeys(OUTCOME_SCORES, np.nan))
+    return results, _seeds(results, sweep.agent.catalogue), scores
 
 
 def _late(results: Mapping[tuple[str, int], JudgedRun], catalogue: Catalogue) -> pd.DataFrame:
@@ -227,12 +290,19 @@ def _of_runs(frame: pd.DataFrame, runs: Collection[tuple[str, int]]) -> np.ndarr
     return np.array([run in runs for run in zip(frame["config_id"], frame["seed"], strict=True)], dtype=bool)
 
 
-def _curves(
-    results: Mapping[tuple[str, int], JudgedRun], catalogue: Catalogue
-) -> tuple[dict[str, pd.DataFrame], pd.DataFrame]:
-    """(wide curves per seed by kind of row, long curves with mean and interval over seeds)."""
-    seeds: dict[str, pd.DataFrame] = {}
+def _curves(seeds: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Long curves with mean and interval over seeds. seeds: see `_seeds`."""
     curves = [pd.DataFrame(columns=["config_id", "kind", "metric", "step", "mean", "sd", "low", "high", "n"])]
+    curves += [
+        estimates.Interval()(wide, ["config_id", "step"], wide.columns[3:]).assign(kind=kind)[curves[0].columns]
+        for kind, wide in seeds.items()
+    ]
+    return pd.concat(curves[1:], ignore_index=True) if len(curves) > 1 else curves[0]
+
+
+def _seeds(results: Mapping[tuple[str, int], JudgedRun], catalogue: Catalogue) -> dict[str, pd.DataFrame]:
+    """Wide curves per seed by kind of row."""
+    seeds: dict[str, pd.DataFrame] = {}
     for kind in sorted({kind for result in results.values() for kind in result.curves}):
         parts = {run: result.curves[kind] for run, result in results.items() if kind in result.curves}
         whole = pa.concat_tables(parts.values(), promote_options="default").to_pandas()
@@ -241,13 +311,9 @@ def _curves(
         wide = _in_order(
             whole.assign(config_id=config_ids, seed=seed_numbers), ("config_id", "seed", "step"), catalogue
         )
-        metrics = wide.columns[3:]
-        if len(metrics):
+        if len(wide.columns) > 3:
             seeds[kind] = wide
-            curves.append(
-                estimates.Interval()(wide, ["config_id", "step"], metrics).assign(kind=kind)[curves[0].columns]
-            )
-    return seeds, pd.concat(curves[1:], ignore_index=True) if len(curves) > 1 else curves[0]
+    return seeds
 
 
 def _in_order(frame: pd.DataFrame, first: Sequence[str], catalogue: Catalogue) -> pd.DataFrame:
@@ -296,11 +362,12 @@ def _ranking(configs: Sequence[ConfigSource], scores: pd.DataFrame, sign: int) -
     )
     names = [*SCORES, *OUTCOME_SCORES, "so_far"]
     long = estimates.Interval()(scores, ["config_id"], names)
-    for name in names:
-        one = long[long["metric"] == name][["config_id", "mean", "sd", "low", "high", "n"]]
-        table = table.merge(one.rename(columns=lambda c, name=name: c if c == "config_id" else f"{name}_{c}"),
-                            on="config_id", how="left")  # fmt: skip
-        table[f"{name}_n"] = table[f"{name}_n"].fillna(0).astype(int)
+    wide = long.pivot(index="config_id", columns="metric", values=["mean", "sd", "low", "high", "n"])
+    wide.columns = pd.Index([f"{metric}_{value}" for value, metric in wide.columns])
+    columns = [f"{name}_{value}" for name in names for value in ("mean", "sd", "low", "high", "n")]
+    table = table.join(wide.reindex(index=table["config_id"], columns=columns).reset_index(drop=True))
+    counts = [f"{name}_n" for name in names]
+    table[counts] = table[counts].fillna(0).astype(int)
     by = ["start_primary_mean", "so_far_mean"]
     return table.sort_values(by, ascending=sign < 0, na_position="last", kind="stable", ignore_index=True)
 

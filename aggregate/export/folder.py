@@ -65,14 +65,15 @@ class Folder:
         self._out, self._form = out, form
         self._target = f"{form} {project}" if form == "wandb" else form
         self._places = dict(_read(path) for path in sorted(out.glob(f"*/*/*/{_RECORD}")))
-        self._owners = {place.folder.parent.parent: config_id for (config_id, _), place in self._places.items()}
+        self._owners = {place.folder.parent: config_id for (config_id, _), place in self._places.items()}
         self._wandb = WandbRuns(out, project) if form == "wandb" else None
         self._seen: dict[tuple[str, int], Any] = {}  # shards of a run at its last export
 
     def export(self, configs: Sequence[ExportedConfig], live: bool) -> Exported:
         """Write the new rows of `configs`. live: runs that are not done may log more."""
         loaded = load([SweepSource(one.sweep, "", (), (), (one.config,), one.agent) for one in configs])
-        runs = [(RunInfo(config.config_id, source.seed, config.label or config.config_id, sweep, config.config),
+        runs = [(RunInfo(config.config_id, source.seed, config.label or config.config_id, sweep, config.config,
+                         config.task_of(agent)),
                  loaded.runs[source.config_id, source.seed], agent.catalogue)
                 for sweep, config, agent in configs for source in config.runs]  # fmt: skip
         try:
@@ -114,12 +115,12 @@ class Folder:
         return len(new.rows)
 
     def _new_place(self, about: RunInfo) -> _Place:
-        """Named by the label, with the config ID appended where another configuration has the same label."""
+        """Named by the label, with the config ID appended where another configuration has the same label and task."""
         name = _clean(about.label) or about.config_id
-        if self._owners.setdefault(self._out / name, about.config_id) != about.config_id:
+        task = _clean(about.task) or "task"
+        if self._owners.setdefault(self._out / name / task, about.config_id) != about.config_id:
             name = f"{name} {about.config_id}"
-            self._owners[self._out / name] = about.config_id
-        task = _clean(str(about.config.get("task", ""))) or "task"
+            self._owners[self._out / name / task] = about.config_id
         return _Place(self._out / name / task / f"seed-{about.seed}")
 
 

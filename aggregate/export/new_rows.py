@@ -14,13 +14,14 @@ from sweepwise.core.metrics import Catalogue, Metric
 
 
 class RunInfo(NamedTuple):
-    """Identifies the run of exported rows. sweep: "" for runs that were named individually."""
+    """Identifies the run of exported rows. sweep: "" for runs that were named individually. task: "" where unknown."""
 
     config_id: str
     seed: int
     label: str
     sweep: str
     config: dict[str, Any]
+    task: str = ""
 
 
 class ExportedRow(NamedTuple):

@@ -6,7 +6,7 @@ import functools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from aggregate.importers.event_files import MARK
@@ -53,6 +53,7 @@ def collect(paths: Sequence[Path], options: ImportOptions, survey: bool = False)
     """The curves of files and of the folders below `paths`. Raises `CurveImportError`, with file and line, for anything
     that `options` and the known layouts do not describe; no value is skipped silently. survey: read what can be read,
     and return the errors as `refusals`."""
+    options = replace(options, folders=tuple(path if path.is_dir() else path.parent for path in paths))
     curves: dict[CurveKey, Curve] = {}
     further: list[Curve] = []  # runs beside the first under a seed
     read: list[RunFile] = []

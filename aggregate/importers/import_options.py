@@ -37,6 +37,7 @@ class ImportOptions:
     What neither names is taken from the layout of a file that is recognised. path: pattern of the end of a file's path,
     for names that no column has. frames_per_step: environment frames to an agent step; None where the files count agent
     steps. steps_per_iteration: agent steps to an iteration, for files that count these. faults: what is accepted.
+    folders: that are imported, of a file its own; names above them mean nothing unless `path` says so.
     """
 
     catalogue: Catalogue
@@ -48,6 +49,7 @@ class ImportOptions:
     frames_per_step: int | None = None
     steps_per_iteration: int | None = None
     faults: Faults = field(default_factory=Faults)
+    folders: Sequence[Path] = ()
 
     @classmethod
     def of(
@@ -86,12 +88,13 @@ class ImportOptions:
 
     def named(self, path: Path, usual: str) -> dict[str, str]:
         """Algorithm, task and seed from the end of `path` (of a file without its suffix), by the user's pattern, or by
-        `usual` if that matches. Raises `CurveImportError` where the user's pattern does not match."""
-        known, template = path.absolute(), self.path or usual
+        `usual` if that matches from the name of an imported folder on. Raises `CurveImportError` where the user's
+        pattern does not match."""
+        known, template = path.absolute() if self.path else self._imported_part(path), self.path or usual
         if path.is_file():
             known, template = stem_of(known), stem_of(Path(template)).as_posix()
         pattern = "".join(_PATTERNS.get(part) or re.escape(part) for part in _FIELD.split(template.strip("/")))
-        match = re.search(f"/{pattern}$", known.as_posix())
+        match = re.search(f"/{pattern}$", f"/{known.as_posix()}")
         if match is None and self.path is not None:
             raise CurveImportError(
                 f"{path}: its path does not end as --path {self.path} says; of {{algorithm}}, {{task}}, {{seed}} and * "
@@ -99,6 +102,12 @@ class ImportOptions:
             )
         given = {"task": self.task, "algorithm": self.algorithm}
         return (match.groupdict() if match else {}) | {key: value for key, value in given.items() if value is not None}
+
+    def _imported_part(self, path: Path) -> Path:
+        """`path` from the name of the innermost imported folder on."""
+        above = [folder for folder in self.folders if path == folder or folder in path.parents]
+        folder = max(above, key=lambda folder: len(folder.parts), default=path.parent)
+        return Path(folder.name if folder.name != ".." else "") / path.relative_to(folder)
 
 
 def _short_name(catalogue: Catalogue) -> str:

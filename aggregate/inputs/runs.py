@@ -51,7 +51,8 @@ class ConfigSource:
     """A configuration in a sweep; `label` and `factors` hold the hyperparameters that vary in that sweep.
 
     imported: name of the import that its curves come from, "" for runs of this project. reference: the results that
-    count as 0 and 1 across tasks, where its files declare them.
+    count as 0 and 1 across tasks, or whose results do (`aggregate.tasks.references.Declared`), where its files or its
+    plan declare them.
     """
 
     config_id: str
@@ -62,7 +63,12 @@ class ConfigSource:
     total_steps: int
     runs: tuple[RunSource, ...]
     imported: str = ""
-    reference: tuple[float, float] | None = None
+    reference: tuple[float | str, float | str] | None = None
+
+    def task_of(self, agent: AgentDescription) -> str:
+        """The task of its runs, "" where that is unknown. agent: of its sweep."""
+        value = self.config.get("task" if self.imported else agent.task)
+        return "" if value is None else str(value)
 
     @property
     def name(self) -> str:
@@ -82,7 +88,7 @@ class SweepSource:
     one that was not submitted. imported: imported curves, shown next to the sweep's own. interim_analyses: of this
     sweep, the current included. margin: the smallest relevant difference of the primary metric, NaN where the plan
     names none. confirms: the sweep of which a configuration is confirmed here, on seeds of its own; "" for any other
-    sweep.
+    sweep. tasks_of: the sweep of several tasks of which this is one, "" for any other.
     """
 
     name: str
@@ -96,6 +102,7 @@ class SweepSource:
     interim_analyses: InterimAnalyses = ONE_ANALYSIS
     margin: float = np.nan
     confirms: str = ""
+    tasks_of: str = ""
 
     @property
     def baseline(self) -> str:

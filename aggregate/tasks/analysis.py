@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,12 +11,14 @@ import pandas as pd
 from scipy import stats
 
 from aggregate.statistics import estimates
+from aggregate.statistics.alpha_spending import ONE_ANALYSIS, InterimAnalyses
 from aggregate.tasks import task_estimates
-from aggregate.tasks.references import Reference, reference_of
+from aggregate.tasks.references import Reference
 from aggregate.tasks.task_estimates import stack
 
 PROFILE_POINTS = 101
 CURVE_POINTS = 20
+NO_REFERENCE = "no reference"
 SINGLE = "a single run"  # its spread is taken from the algorithm's other tasks
 AHEAD, BEHIND, UNDECIDED = "ahead", "behind", "cannot tell"
 AGGREGATES = {"mean": "mean", "iqm": "interquartile mean", "median": "median", "optimality_gap": "optimality gap"}
@@ -38,6 +40,8 @@ class TaskAnalysis:
     by_task: a, b, task, difference, low, high, p, q (false-discovery rate over the tasks), relation.
     curves: algorithm, share (of the steps), name (mean and iqm), estimate, low, high.
     task_curves: algorithm, task, share, score; means over seeds of every task with a reference.
+    looks: interim analyses that p values are corrected for. next_command: what to run next, "" where the tasks are not
+    those of one sweep.
     """
 
     algorithms: tuple[str, ...]
@@ -54,24 +58,26 @@ class TaskAnalysis:
     by_task: pd.DataFrame
     curves: pd.DataFrame
     task_curves: pd.DataFrame
+    looks: int = 1
+    next_command: str = ""
 
 
 Samples = Mapping[tuple[str, str], np.ndarray]  # (algorithm, task) -> scores of its runs
 
 
 def analyse(
-    runs: pd.DataFrame, declared: Mapping[str, Reference], curves: pd.DataFrame | None = None,
-    without_known: Collection[str] = (),
+    runs: pd.DataFrame, references: Mapping[str, Reference], curves: pd.DataFrame | None = None,
+    unusable: Mapping[str, str] | None = None, analyses: InterimAnalyses = ONE_ANALYSIS,
 ) -> TaskAnalysis:  # fmt: skip
-    """runs: algorithm, task, seed, value, reason; value NaN for a run that has none, with the reason. curves:
-    algorithm, task, seed, share (of its task's steps), value; evaluations of runs. without_known: tasks whose results
-    are no returns, which have declared references only.
+    """runs: algorithm, task, seed, value, reason; value NaN for a run that has none, with the reason. references: by
+    task. curves: algorithm, task, seed, share (of its task's steps), value; evaluations of runs. unusable: task -> why
+    its declared reference cannot be used. analyses: interim analyses, for which p values are corrected.
 
     Equal for every order of the lines.
     """
     runs = runs.sort_values(["algorithm", "task", "seed"], ignore_index=True)
     every_task = sorted(set(runs["task"]))
-    references = _references(every_task, declared, without_known)
+    references = {task: references[task] for task in every_task if task in references}
     runs = runs.assign(score=_normalised(runs, references))
     samples = _samples(runs)
     named = sorted({name for name, _ in samples})  # one without any result would leave no task in common
@@ -81,7 +87,7 @@ def analyse(
     means = {name: float(task_estimates.mean(scores).estimate) for name, scores in stacked.items()}
     algorithms = tuple(sorted(named, key=lambda name: -means.get(name, 0.0)))
     stacked = {name: stacked[name] for name in algorithms if common}
-    pairs, by_task = _pairs(samples, algorithms, tasks)
+    pairs, by_task = _pairs(samples, algorithms, tasks, analyses)
     held = _held(curves, references)
     return TaskAnalysis(
         algorithms=algorithms,
@@ -90,7 +96,7 @@ def analyse(
         references=references,
         runs=runs,
         cells=_cells(samples, algorithms, tasks),
-        missing=_missing(runs, samples, sorted(set(runs["algorithm"])), every_task, references),
+        missing=_missing(runs, samples, sorted(set(runs["algorithm"])), every_task, references, unusable or {}),
         aggregates=_aggregates(stacked),
         profiles=_profiles(stacked),
         ranks=_ranks(stacked, algorithms),
@@ -98,14 +104,8 @@ def analyse(
         by_task=by_task,
         curves=_curves(held, algorithms, common),
         task_curves=_task_curves(held, algorithms, tasks),
+        looks=analyses.count,
     )
-
-
-def _references(
-    tasks: Sequence[str], declared: Mapping[str, Reference], without_known: Collection[str]
-) -> dict[str, Reference]:
-    looked_up = {task: reference_of(task, declared, task not in without_known) for task in tasks}
-    return {task: reference for task, reference in looked_up.items() if reference is not None}
 
 
 def _samples(runs: pd.DataFrame) -> Samples:
@@ -134,14 +134,14 @@ def _cells(samples: Samples, algorithms: Sequence[str], tasks: Sequence[str]) ->
 
 def _missing(
     runs: pd.DataFrame, samples: Samples, algorithms: Sequence[str], tasks: Sequence[str],
-    references: Mapping[str, Reference],
+    references: Mapping[str, Reference], unusable: Mapping[str, str],
 ) -> pd.DataFrame:  # fmt: skip
     """What enters no aggregate: tasks without reference, algorithms without runs of a task, runs without a score."""
     lines: list[tuple[str, str, int, str]] = []
     groups = {(str(a), str(t)): part for (a, t), part in runs.groupby(["algorithm", "task"])}
     for task in tasks:
         if task not in references:
-            lines.append(("", task, int((runs["task"] == task).sum()), "no reference"))
+            lines.append(("", task, int((runs["task"] == task).sum()), unusable.get(task, NO_REFERENCE)))
             continue
         for name in algorithms:
             part = groups.get((name, task))
@@ -201,7 +201,9 @@ _PAIRS = ["a", "b", "tasks", "difference", "low", "high", "p", "distinct", "simi
 _BY_TASK = ["a", "b", "task", "difference", "low", "high", "p", "q", "relation"]
 
 
-def _pairs(samples: Samples, algorithms: Sequence[str], tasks: Sequence[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _pairs(
+    samples: Samples, algorithms: Sequence[str], tasks: Sequence[str], analyses: InterimAnalyses
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """(pairs, by_task): every pair on the tasks of which both have scores; `a` stands before `b` in `algorithms`."""
     lines: list[dict[str, object]] = []
     details = [pd.DataFrame(columns=_BY_TASK)]
@@ -209,12 +211,12 @@ def _pairs(samples: Samples, algorithms: Sequence[str], tasks: Sequence[str]) ->
         both = [task for task in tasks if (a, task) in samples and (b, task) in samples]
         if not both:
             continue
-        own = _task_contrasts(samples, a, b, both)
+        own = _task_contrasts(samples, a, b, both, analyses)
         details.append(own)
         lines.append({"a": a, "b": b, "tasks": len(both)} | _compared(samples, a, b, both) | _counted(own))
     pairs = pd.DataFrame(lines, columns=[name for name in _PAIRS if name != "distinct"])
     for name in ("p", "similar_p"):
-        pairs[name] = estimates.holm(pairs[name].to_numpy(dtype=float))
+        pairs[name] = estimates.holm(analyses(pairs[name].to_numpy(dtype=float)))
     pairs = pairs.assign(distinct=pairs["p"] < estimates.ALPHA)[_PAIRS]
     return pairs, pd.concat(details[1:], ignore_index=True) if len(details) > 1 else details[0]
 
@@ -235,7 +237,7 @@ def _compared(samples: Samples, a: str, b: str, tasks: Sequence[str]) -> dict[st
     return values
 
 
-def _task_contrasts(samples: Samples, a: str, b: str, tasks: Sequence[str]) -> pd.DataFrame:
+def _task_contrasts(samples: Samples, a: str, b: str, tasks: Sequence[str], analyses: InterimAnalyses) -> pd.DataFrame:
     """Welch's test on every task, corrected by the false-discovery rate over them."""
     lines = []
     for task in tasks:
@@ -243,7 +245,7 @@ def _task_contrasts(samples: Samples, a: str, b: str, tasks: Sequence[str]) -> p
         difference, half = float(found.estimate), float(found.half_width())
         lines.append((a, b, task, difference, difference - half, difference + half, float(found.p)))
     frame = pd.DataFrame(lines, columns=_BY_TASK[:7])
-    q = estimates.false_discovery(frame["p"].to_numpy(dtype=float))
+    q = estimates.false_discovery(analyses(frame["p"].to_numpy(dtype=float)))
     side = np.where(frame["difference"] > 0, AHEAD, BEHIND)
     return frame.assign(q=q, relation=np.where(q < estimates.ALPHA, side, UNDECIDED))
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import fnmatch
 import math
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sweepwise.core.errors import AggregateError, near
 
@@ -48,10 +48,18 @@ class Reference(NamedTuple):
         return (value - self.zero) / (self.one - self.zero)
 
 
-RETURN_OF_DM_CONTROL = Reference(0.0, 1000.0)
+class Declared(NamedTuple):
+    """A reference as declared: a result, or whose mean result on the task counts: `RANDOM`, or an algorithm's."""
+
+    zero: float | str
+    one: float | str
 
 
-def reference_of(task: str, declared: Mapping[str, Reference], returns: bool = True) -> Reference | None:
+RANDOM = "random"  # the episodes of random actions before training
+RETURN_OF_DM_CONTROL = Declared(0.0, 1000.0)
+
+
+def reference_of(task: str, declared: Mapping[str, Declared], returns: bool = True) -> Declared | None:
     """The declared reference of a task, by its name or else by the longest pattern with * that fits; dm_control's own
     for its tasks where the results are returns; None where nothing is known."""
     if task in declared:
@@ -63,25 +71,37 @@ def reference_of(task: str, declared: Mapping[str, Reference], returns: bool = T
     return RETURN_OF_DM_CONTROL if returns and plain in DM_CONTROL else None
 
 
-def parse_references(content: object, where: str) -> dict[str, Reference]:
-    """From a mapping such as {walker-walk: [25, 960], "mw-*": [0, 1]}. Raises `AggregateError`."""
-    example = "a task or a pattern with *, and its results that count as 0 and as 1, as in walker-walk: [25, 960]"
+def parse_references(content: object, where: str) -> dict[str, Declared]:
+    """From a mapping such as {walker-walk: [25, 960], "mw-*": [random, sac]}. Raises `AggregateError`."""
+    example = (
+        "a task or a pattern with *, and what counts as 0 and as 1, as in walker-walk: [25, 960], or whose mean result "
+        f'does, as in "*": [{RANDOM}, lr=0.001]'
+    )
     if not isinstance(content, Mapping) or not content:
         raise AggregateError(f"{where}: expected are lines of {example}")
-    return {str(task): _reference(pair, f"{where}, {task}", example) for task, pair in content.items()}
+    return {str(task): _declared(pair, f"{where}, {task}", example) for task, pair in content.items()}
 
 
-def _reference(pair: object, where: str, example: str) -> Reference:
-    numbers = pair if isinstance(pair, list | tuple) else ()
-    finite = [float(n) for n in numbers if isinstance(n, int | float) and not isinstance(n, bool) and math.isfinite(n)]
-    if len(finite) != 2 or len(numbers) != 2:
-        raise AggregateError(f"{where}: {str(pair)!r:.60} are not two numbers; give {example}")
-    if finite[0] == finite[1]:
-        raise AggregateError(f"{where}: both are {finite[0]:g}; what counts as 0 and as 1 must differ")
-    return Reference(*finite)
+def _declared(pair: object, where: str, example: str) -> Declared:
+    ends = [_end(end) for end in pair] if isinstance(pair, list | tuple) else []
+    if len(ends) != 2 or None in ends:
+        raise AggregateError(f"{where}: {str(pair)!r:.60} is not two numbers or names; give {example}")
+    zero, one = ends
+    if zero == one:
+        raise AggregateError(f"{where}: both are {zero}; what counts as 0 and as 1 must differ")
+    return Declared(zero, one)
 
 
-def check_used(declared: Mapping[str, Reference], tasks: list[str], where: str) -> None:
+def _end(value: Any) -> Any:
+    """A finite number or the name of whose result counts; None for anything else."""
+    try:
+        number = float(value) if isinstance(value, int | float | str) and not isinstance(value, bool) else math.nan
+    except (OverflowError, ValueError):
+        return value.strip() or None if isinstance(value, str) else None
+    return number if math.isfinite(number) else None
+
+
+def check_used(declared: Mapping[str, Declared], tasks: list[str], where: str) -> None:
     """Raises `AggregateError` for a declared task that fits none of `tasks`: usually a misspelling."""
     for pattern in declared:
         if not any(fnmatch.fnmatchcase(task, pattern) for task in tasks):

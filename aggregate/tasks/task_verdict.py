@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from aggregate.tasks.analysis import BEHIND, SINGLE, TaskAnalysis
+from aggregate.tasks.analysis import BEHIND, NO_REFERENCE, SINGLE, TaskAnalysis
 from aggregate.verdict.number_format import estimate, probability, signed
 from aggregate.verdict.verdict import Verdict
 
@@ -25,6 +25,7 @@ def verdict(found: TaskAnalysis) -> Verdict:
         ("Tasks like these", _similar(found)),
         ("Missing", _missing(found)),
         ("Precision", _precision(found)),
+        ("Next", found.next_command),
     ]
     return Verdict(_headline(found), (), tuple(point for point in points if point[1]))
 
@@ -41,7 +42,9 @@ def _headline(found: TaskAnalysis) -> str:
     above = [line["b"] for line in rivals if line["distinct"] and line["difference"] < 0]  # on more tasks than `count`
     equal = [line["b"] for line in rivals if not line["distinct"]]
     others = "each of the others" if len(rivals) > 1 else rivals[0]["b"]
-    texts = [f"On these {count} tasks {best} has the highest mean normalised score, {mean}"]
+    asked = found.runs["task"].nunique()
+    tasks = f"these {count}" if count == asked else f"{count} of {asked}"
+    texts = [f"On {tasks} tasks {best} has the highest mean normalised score, {mean}"]
     if equal:
         texts.append(f"{_listed(equal)} {'do' if len(equal) > 1 else 'does'} not differ significantly from it")
     if above:
@@ -67,9 +70,13 @@ def _others(found: TaskAnalysis) -> str:
     for line in found.pairs[found.pairs["a"] == best].to_dict("records"):
         text = signed({"estimate": line["difference"], "ci_low": line["low"], "ci_high": line["high"]})
         p = f", {probability(line['p'])}" if math.isfinite(line["p"]) else ", without any spread"
-        texts.append(f"{best} \N{MINUS SIGN} {line['b']}: {text}{p}, on {line['tasks']} tasks")
+        texts.append(
+            f"{best} \N{MINUS SIGN} {line['b']}: {text}{p}, on {line['tasks']} task{'s' if line['tasks'] > 1 else ''}"
+        )
     pairs = len(found.pairs)
-    by = f" p values are corrected by Holm over {pairs} pairs." if pairs > 1 else ""
+    corrections = [f"by Holm over {pairs} pairs"] if pairs > 1 else []
+    corrections += [f"for {found.looks} looks"] if found.looks > 1 else []
+    by = f" p values are corrected {' and '.join(corrections)}." if corrections else ""
     return f"{_cut(texts, '; ')}.{by}" if texts else ""
 
 
@@ -103,11 +110,14 @@ def _similar(found: TaskAnalysis) -> str:
 def _missing(found: TaskAnalysis) -> str:
     texts = []
     frame = found.missing
-    unknown = list(frame.loc[frame["reason"] == "no reference", "task"])
+    unknown = list(frame.loc[frame["reason"] == NO_REFERENCE, "task"])
     if unknown:
         plural = "have" if len(unknown) > 1 else "has"
         texts.append(f"{_cut(unknown, ', ')} {plural} no reference and enter{'' if len(unknown) > 1 else 's'} nothing: "
                      "--references FILE names the results that count as 0 and 1")  # fmt: skip
+    unusable = frame[(frame["algorithm"] == "") & (frame["reason"] != NO_REFERENCE)]
+    for reason, own in unusable.groupby("reason", sort=False):
+        texts.append(f"{_cut(own['task'], ', ')} enter{'s' if len(own) == 1 else ''} nothing: {reason}")
     for (name, reason), own in frame[frame["algorithm"] != ""].groupby(["algorithm", "reason"], sort=False):
         tasks = _cut(own["task"], ", ")
         if reason == "no runs":

@@ -99,6 +99,8 @@ def _next_command(sweep: SweepSummary, known: tuple[Answer, ...]) -> tuple[str, 
                 "Next",
                 f"sweeps submit {other} --seeds {_planned_seeds(sweep)}, {options}; a question needs its runs",
             )
+    if whole := sweep.source.tasks_of:
+        return "Next", f"sweeps aggregate {whole}: a sweep of several tasks is decided for all of them"
     ours = not any(config.imported for config in sweep.source.configs)
     if ours and sweep.source.factors and clear_leader(sweep):
         return "Next", f"sweeps adopt {name} --from-verdict, then sweeps next"

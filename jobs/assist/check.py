@@ -100,9 +100,11 @@ def lines(checked: Checked) -> Iterator[Line]:
 
 
 def _configuration(plan: Plan, sweep: str | None) -> tuple[dict[str, Any], int, list[ExpandedSweep]]:
-    """Values and seed of the first run of the sweep, or the plan's base."""
+    """Values and seed of the first run of the sweep, or the plan's base, with the first task where it names none."""
     if sweep is None:
-        return dict(plan.base), plan.sweeps[0].seeds[0], [expand(plan, one) for one in plan.sweeps]
+        key, first = plan.schema.description.task, plan.sweeps[0]
+        values = {key: first.fixed[key], **plan.base} if key in first.fixed else dict(plan.base)
+        return values, first.seeds[0], [expand(plan, one) for one in plan.sweeps]
     expanded = [expand(plan, one) for one in plan.select(sweep)]
     return dict(expanded[0].configurations[0].config.values), expanded[0].seeds[0], expanded
 

@@ -64,13 +64,13 @@ def adopt_command(
     if sweep is None:
         raise JobsError("say which SWEEP is decided; `sweeps plan` shows them")
     carried = decisions.load(store, loaded_plan)
-    chosen_sweep = adopt.only(store, carried, sweep)
+    chosen = adopt.only(store, carried, sweep)
     if config:
-        decision = adopt.of_config(store, carried, chosen_sweep, config, why)
+        decision = adopt.of_config(store, carried, chosen, config, why)
     elif from_verdict:
-        decision = adopt.of_verdict(store, carried, chosen_sweep, why)
+        decision = adopt.of_verdict(store, carried, chosen, why)
     else:
-        decision = adopt.by_hand(carried, chosen_sweep, overrides(loaded_plan.schema, None, None, sets), why)
+        decision = adopt.by_hand(carried, chosen, overrides(loaded_plan.schema, None, None, sets), why)
     for line in decision_texts.decision_lines(
         decisions.record(store, lambda decided: decisions.added(loaded_plan, decided, decision, overrule)),
         loaded_plan.primary,

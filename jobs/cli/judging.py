@@ -133,6 +133,14 @@ def _evaluate_sweep(
     raise click.exceptions.Exit(code)
 
 
+references_option = click.option(
+    "--references",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="YAML file with the returns that are normalised to 0 and 1, a line per task: walker-walk: [25, 960].",
+)
+
+
 @click.command("aggregate")
 @click.argument("sweeps", nargs=-1)
 @click.option(
@@ -149,12 +157,7 @@ def _evaluate_sweep(
     type=click.Choice(["csv", "parquet", "json"]),
     help="Also write the numbers, one file per table next to the report, such as report-runs.csv. Repeatable.",
 )
-@click.option(
-    "--references",
-    type=click.Path(path_type=Path, dir_okay=False),
-    metavar="FILE",
-    help="YAML file with the returns that are normalised to 0 and 1, a line per task: walker-walk: [25, 960].",
-)
+@references_option
 @watch_options
 @click.pass_obj
 def aggregate_command(
@@ -242,11 +245,13 @@ def compare_command(state: Globals, a: str, b: str, out: Path | None) -> None:
     "--only",
     multiple=True,
     metavar="NAME",
-    help="Figure, such as final, effects, flags, policy, or a metric such as pi_loss. Repeatable.",
+    help="Figure, such as final, effects, flags, policy, profile, heat-map, or a metric such as pi_loss. Repeatable.",
 )
+@references_option
 @click.pass_obj
 def plots_command(
-    state: Globals, sweeps: tuple[str, ...], out: Path, formats: str, columns: str, only: tuple[str, ...]
+    state: Globals, sweeps: tuple[str, ...], out: Path, formats: str, columns: str, only: tuple[str, ...],
+    references: Path | None,
 ) -> None:  # fmt: skip
     """Write the figures of SWEEPS as single files for a paper. Default: all submitted sweeps."""
     from jobs.reports import report
@@ -258,9 +263,5 @@ def plots_command(
     store = state.store()
     sources = report.sources(store, sweeps, warn)
     report_problems(store)
-    from aggregate.analysis.summary import summarise
-    from plots import paper
-
-    for sweep in summarise(sources).sweeps:
-        for path in paper.write(sweep, out, endings, int(columns), only):
-            say(f"wrote {path.absolute()}")
+    for path in report.figures(sources, out, endings, int(columns), only, references):
+        say(f"wrote {path.absolute()}")

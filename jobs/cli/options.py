@@ -152,7 +152,7 @@ def split_options(values: dict[str, Any]) -> tuple[SubmitOptions, dict[str, Any]
 
 def overrides(schema: Schema, task: str | None, steps: str | None, sets: Sequence[str]) -> dict[str, Any]:
     """--task, --steps and --set as one mapping, parsed by declared type. Raises `JobsError` for a duplicate key."""
-    named = (("task", task), (schema.description.steps, steps))
+    named = ((schema.description.task, task), (schema.description.steps, steps))
     given = [(key, value) for key, value in named if value is not None]
     for text in sets:
         key, equals, value = text.partition("=")

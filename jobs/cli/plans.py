@@ -35,7 +35,7 @@ def plan_command(
         return
     from jobs.planning import decisions
     from jobs.terminal import decisions as decision_texts
-    from jobs.terminal import tables
+    from jobs.terminal import plan_tables, tables
 
     store = state.store()
     decided = store.read_decisions()
@@ -43,13 +43,13 @@ def plan_command(
     expanded_sweeps = expand_sweeps(plan, sweep, asked_for(plan.schema, seeds, preset, task, steps, sets))
     console = tables.console()
     if sweep is None:
-        console.print(tables.plan_table(plan, expanded_sweeps))
-    for expanded in expanded_sweeps if sweep is not None else []:
-        for part in tables.sweep_details(plan, expanded):
+        console.print(plan_tables.plan_table(plan, expanded_sweeps))
+    for members in plan_tables.by_sweep(expanded_sweeps) if sweep is not None else []:
+        for part in plan_tables.sweep_details(plan, members):
             console.print(part)
         console.print()
     if len(expanded_sweeps) > 1:
-        console.print(tables.totals(expanded_sweeps))
+        console.print(plan_tables.totals(expanded_sweeps))
     if sweep is None:
         for line in decision_texts.base_lines(plan, [d for d in decided if d.plan == plan.name], plan.primary):
             console.print(line, soft_wrap=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from jobs import process
@@ -10,10 +10,12 @@ from jobs.planning import confirmations
 from jobs.planning.decisions import in_base, inherited, moved, stamp
 from jobs.planning.expand import label
 from jobs.planning.plan import Plan, Sweep
-from jobs.results.records import AdoptedValue, Decision, Evidence, Measured, SubmittedSweep
+from jobs.results.decision_records import AdoptedValue, Decision, Evidence, Measured
+from jobs.results.records import SubmittedSweep
 from jobs.results.results_folder import ResultsFolder
 from jobs.results.run_state import State
-from jobs.runs.status import counts, sweeps
+from jobs.runs.status import counts
+from jobs.runs.status import sweeps as load_sweeps
 from sweepwise.core.errors import JobsError
 
 if TYPE_CHECKING:
@@ -22,55 +24,67 @@ if TYPE_CHECKING:
 ENDED: frozenset[State] = frozenset({"done", "diverged", "stopped"})
 
 
-def only(store: ResultsFolder, plan: Plan, name: str) -> Sweep:
-    """The sweep of that name. Raises `JobsError` for a name that stands for several options, and for a confirmation."""
+def only(store: ResultsFolder, plan: Plan, name: str) -> tuple[Sweep, ...]:
+    """What is decided as `name`: a sweep, or the sweeps of its tasks. Raises `JobsError` for a name that stands for
+    several options, for one of several tasks, and for a confirmation."""
     if confirmed := confirmations.confirmed_by(store, name):
         raise JobsError(
             f"{name} confirms a configuration of {confirmed}, and {confirmed} is what is decided: "
             f"`sweeps adopt {confirmed} --config ID` with the configuration that it shows to be better"
         )
     matches = plan.select(name)
-    if len(matches) > 1:
-        raise JobsError(f"{name} is several sweeps, each decided by itself: {', '.join(s.name for s in matches)}")
-    return matches[0]
+    names = list(dict.fromkeys(sweep.decided_as for sweep in matches))
+    if len(names) > 1:
+        raise JobsError(f"{name} is several sweeps, each decided by itself: {', '.join(names)}")
+    if len(matches) == 1 and matches[0].tasks_of and name != matches[0].tasks_of:
+        raise JobsError(
+            f"{name} is one task of {names[0]}, which is decided for all of them: `sweeps adopt {names[0]}`"
+        )
+    return matches
 
 
-def by_hand(plan: Plan, sweep: Sweep, values: Mapping[str, Any], why: str) -> Decision:
-    """A decision for `values` of swept keys; without values the base stays. Raises `JobsError` for a key that `sweep`
-    does not vary."""
+def by_hand(plan: Plan, sweeps: Sequence[Sweep], values: Mapping[str, Any], why: str) -> Decision:
+    """A decision for `values` of swept keys; without values the base stays. sweeps: see `only`. Raises `JobsError` for
+    a key that they do not vary."""
+    sweep = sweeps[0]
     for key in values:
         if key not in sweep.factors:
-            raise JobsError(f"--set {key}: sweep {sweep.name!r} varies {', '.join(sweep.factors)}; adopt one of these")
+            varied = ", ".join(sweep.factors) or "nothing but its task"
+            raise JobsError(f"--set {key}: sweep {sweep.decided_as!r} varies {varied}; adopt one of these")
     return _make_decision(plan, sweep, "set" if values else "keep", values, why)
 
 
-def of_config(store: ResultsFolder, plan: Plan, sweep: Sweep, config: str, why: str) -> Decision:
-    """A decision for the values of `config`. Raises `JobsError` if its runs have not ended, or if the
-    submitted sweep does not match the plan or its base."""
-    view = _read_current_view(store, plan, sweep)
-    if config not in {c.config_id for c in view.configs}:
-        legal_text = "; ".join(f"{c.config_id} ({c.label})" for c in view.configs)
-        raise JobsError(f"configuration {config!r} is none of {sweep.name}: {legal_text}")
-    _check_ended(store, sweep, config)
-    return _decide_with_evidence(store, plan, sweep, config, "config", why, _leaderboard(store, sweep))
+def of_config(store: ResultsFolder, plan: Plan, sweeps: Sequence[Sweep], config: str, why: str) -> Decision:
+    """A decision for the values of `config`. sweeps: see `only`. Raises `JobsError` if its runs have not ended, or if
+    the submitted sweep does not match the plan or its base."""
+    name, views = sweeps[0].decided_as, [_read_current_view(store, plan, sweep) for sweep in sweeps]
+    labels = {c.config_id: c.label for view in views for c in view.configs}
+    if config not in labels:
+        legal_text = "; ".join(f"{c.config_id} ({c.label})" for c in views[0].configs)
+        raise JobsError(f"configuration {config!r} is none of {name}: {legal_text}")
+    _check_ended(store, sweeps, {c for c, label in labels.items() if label == labels[config]})
+    return _decide_with_evidence(store, plan, sweeps, config, "config", why, _leaderboard(store, sweeps))
 
 
-def of_verdict(store: ResultsFolder, plan: Plan, sweep: Sweep, why: str) -> Decision:
-    """A decision for the best configuration. Raises `JobsError` if runs have not ended, or if no configuration is
-    clearly the best."""
-    _read_current_view(store, plan, sweep)
-    _check_ended(store, sweep)
-    board = _leaderboard(store, sweep)
+def of_verdict(store: ResultsFolder, plan: Plan, sweeps: Sequence[Sweep], why: str) -> Decision:
+    """A decision for the best configuration. sweeps: see `only`. Raises `JobsError` if runs have not ended, or if no
+    configuration is clearly the best."""
+    name = sweeps[0].decided_as
+    for sweep in sweeps:
+        _read_current_view(store, plan, sweep)
+    _check_ended(store, sweeps)
+    board, tasks = _leaderboard(store, sweeps)
     if not board.clear:
-        reason = "has nothing to be compared with, or seeds without a result"
+        reason = "has nothing to be compared with, or seeds or tasks without a result"
         if board.ties:
             ties_text = "; ".join(f"{final.label} ({final.config_id})" for final in board.ties)
             reason = f"is not significantly better than {ties_text}, or not both better and as stable"
+        seeds = f"`sweeps submit {name} --seeds N`" if tasks else f"`sweeps more {name}`"
         raise JobsError(
-            f"{sweep.name} has no clear leader: {board.leader.label} ({board.leader.config_id}) {reason}; "
-            f"choose with --config ID, keep the base with --keep, or add seeds with `sweeps more {sweep.name}`"
+            f"{name} has no clear leader: {board.leader.label} ({board.leader.config_id}) {reason}; "
+            f"choose with --config ID, keep the base with --keep, or add seeds with {seeds}"
         )
-    return _decide_with_evidence(store, plan, sweep, board.leader.config_id, "verdict", why, board)
+    return _decide_with_evidence(store, plan, sweeps, board.leader.config_id, "verdict", why, (board, tasks))
 
 
 def _read_current_view(store: ResultsFolder, plan: Plan, sweep: Sweep) -> SubmittedSweep:
@@ -92,40 +106,50 @@ def _read_current_view(store: ResultsFolder, plan: Plan, sweep: Sweep) -> Submit
     return view
 
 
-def _check_ended(store: ResultsFolder, sweep: Sweep, config: str | None = None) -> None:
-    """Raises `JobsError` if runs of the sweep, or of its configuration `config`, have not ended (`ENDED`)."""
-    (status,) = sweeps(store, [sweep.name])
-    runs = [run for c, config_runs in status.rows if config in (None, c.config_id) for run in config_runs]
+def _check_ended(store: ResultsFolder, sweeps: Sequence[Sweep], configs: Collection[str] = ()) -> None:
+    """Raises `JobsError` if runs of the sweeps, or of their configurations `configs`, have not ended (`ENDED`)."""
+    name, statuses = sweeps[0].decided_as, load_sweeps(store, [sweep.name for sweep in sweeps])
+    rows = [row for status in statuses for row in status.rows]
+    runs = [run for c, config_runs in rows if not configs or c.config_id in configs for run in config_runs]
     unfinished = [run for run in runs if run.state.state not in ENDED]
     if unfinished or not runs:
         states_text = ", ".join(f"{count} {state}" for state, count in counts(unfinished).items())
-        subject = f"{sweep.name}" if config is None else f"configuration {config} of {sweep.name}"
+        subject = f"configuration {' and '.join(sorted(configs))} of {name}" if configs else name
         raise JobsError(
             f"{subject}: {len(unfinished)} of {len(runs)} runs have not ended ({states_text or 'none is known'}); "
-            f"`sweeps status {sweep.name}`, or decide by hand with --set or --keep"
+            f"`sweeps status {name}`, or decide by hand with --set or --keep"
         )
 
 
-def _leaderboard(store: ResultsFolder, sweep: Sweep) -> Leaderboard:
+def _leaderboard(store: ResultsFolder, sweeps: Sequence[Sweep]) -> tuple[Leaderboard, int]:
+    """(results of the sweep, 0), or (those over the tasks of `sweeps`, how many these are)."""
     from aggregate.analysis.summary import summarise
+    from aggregate.tasks.task_leader import task_leaderboard
     from aggregate.verdict.leader import leaderboard
     from jobs.reports.inputs import sweep_sources
 
-    return leaderboard(summarise(sweep_sources(store, [sweep.name])).sweeps[0])
+    names = [sweep.name for sweep in sweeps]
+    sources = sweep_sources(store, names)
+    if len(sweeps) == 1:
+        return leaderboard(summarise(sources).sweeps[0]), 0
+    return task_leaderboard(summarise(sources, names))
 
 
 def _decide_with_evidence(
-    store: ResultsFolder, plan: Plan, sweep: Sweep, config: str, how: str, why: str, board: Leaderboard
+    store: ResultsFolder, plan: Plan, sweeps: Sequence[Sweep], config: str, how: str, why: str,
+    results: tuple[Leaderboard, int],
 ) -> Decision:  # fmt: skip
-    stored = store.check_config(config)
-    values = {key: stored.values[key] for key in sweep.factors if key not in stored.inactive}
+    """results: see `_leaderboard`."""
+    (board, tasks), stored = results, store.check_config(config)
+    values = {key: stored.values[key] for key in sweeps[0].factors if key not in stored.inactive}
     evidence = Evidence(
         chosen=_to_measured(board.finals[config]),
         baseline=_to_measured(board.finals[board.baseline]) if board.baseline else None,
         leader=_to_measured(board.leader),
         ties=[_to_measured(final) for final in board.ties],
+        tasks=tasks,
     )
-    return _make_decision(plan, sweep, how, values, why, config, evidence)
+    return _make_decision(plan, sweeps[0], how, values, why, config, evidence)
 
 
 def _to_measured(final: Final) -> Measured:
@@ -139,7 +163,7 @@ def _make_decision(
     adopted = plan.adopted.get(sweep.name, {})
     return Decision(
         plan=plan.name,
-        sweep=sweep.name,
+        sweep=sweep.decided_as,
         how=how,
         config_id=config,
         settled=[AdoptedValue(key, in_base(plan, adopted, key), value) for key, value in values.items()],

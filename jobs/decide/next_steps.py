@@ -12,9 +12,10 @@ from jobs.backends.base import ExecutionOptions
 from jobs.decide.adopt import ENDED
 from jobs.planning.decisions import moved, standing, values
 from jobs.planning.expand import ExpandedSweep, label
-from jobs.planning.plan import Plan, Sweep
+from jobs.planning.plan import Plan
 from jobs.results.attempts import RunRef
-from jobs.results.records import Decision, RequestedOverrides
+from jobs.results.decision_records import Decision
+from jobs.results.records import RequestedOverrides
 from jobs.results.results_folder import ResultsFolder
 from jobs.results.run_state import ACTIVE, STATES
 from jobs.runs import cost_estimate as cost
@@ -62,6 +63,7 @@ def asked_before(store: ResultsFolder, plan: Plan) -> tuple[RequestedOverrides, 
     if newest is None or sweep is None:
         return RequestedOverrides(), ""
     varied = {key for sweep in plan.sweeps for key in sweep.factors}
+    varied |= {plan.schema.description.task} if any(sweep.tasks_of for sweep in plan.sweeps) else set()
     shared_values = {key: value for key, value in newest.asked.values.items() if key not in varied}
     seeds = sorted(set[int].intersection(*(set(c.seeds) for c in newest.configs)))
     requested = replace(
@@ -82,15 +84,22 @@ def _format_seeds(seeds: Sequence[int]) -> str:
 
 @dataclass(frozen=True)
 class Item:
-    """A sweep of the plan and its state. told: details of the state, as text."""
+    """A sweep of the plan and its state. expanded: the sweep, or one for each of its tasks. told: details of the
+    state, as text."""
 
-    expanded: ExpandedSweep
+    expanded: tuple[ExpandedSweep, ...]
     state: str
     told: str
 
     @property
-    def sweep(self) -> Sweep:
-        return self.expanded.sweep
+    def name(self) -> str:
+        return self.expanded[0].sweep.decided_as
+
+    @property
+    def more_seeds(self) -> str:
+        """The command that adds seeds."""
+        several = self.expanded[0].sweep.tasks_of
+        return f"sweeps submit {self.name} --seeds N" if several else f"sweeps more {self.name}"
 
     @property
     def to_decide(self) -> bool:
@@ -110,7 +119,7 @@ class Agenda:
 
     @property
     def undecided(self) -> list[str]:
-        return [item.sweep.name for item in self.items if item.state != DECIDED]
+        return [item.name for item in self.items if item.state != DECIDED]
 
 
 def agenda(
@@ -123,45 +132,57 @@ def agenda(
         {status.view.name: status for status in statuses(store, sorted(submitted_names))} if submitted_names else {}
     )
     for number, stage in enumerate(plan.stages, 1):
+        members = {name: [s.name for s in stage if s.decided_as == name] for name in (s.decided_as for s in stage)}
         items = tuple(
-            _make_item(plan, expanded[s.name], status_by_sweep.get(s.name), by_sweep.get(s.name)) for s in stage
-        )
+            _make_item(plan, [expanded[one] for one in names], [status_by_sweep.get(one) for one in names],
+                       by_sweep.get(name))
+            for name, names in members.items()
+        )  # fmt: skip
         if all(item.state == DECIDED for item in items):
             continue
         after = tuple(expanded[sweep.name] for later in plan.stages[number:] for sweep in later)
-        to_submit = [item.expanded for item in items if item.state == SUBMIT]
+        to_submit = [one for item in items if item.state == SUBMIT for one in item.expanded]
         cost_text = _format_cost(store, to_submit) if to_submit else ""
         return Agenda(number, len(plan.stages), items, after, tuple(_list_commands(plan, items, words)), cost_text)
     return Agenda(len(plan.stages), len(plan.stages), (), (), (), "")
 
 
-def _make_item(plan: Plan, expanded: ExpandedSweep, status: SweepStatus | None, decision: Decision | None) -> Item:
-    """The state of one sweep."""
+def _make_item(
+    plan: Plan, expanded: Sequence[ExpandedSweep], statuses: Sequence[SweepStatus | None], decision: Decision | None
+) -> Item:
+    """The state of one sweep. expanded, statuses: one for each of its tasks."""
+    members, runs = tuple(expanded), sum(one.runs for one in expanded)
     if decision is not None:
         settled_text = label(values(plan, decision), plan.names) if decision.settled else "the base stays"
-        return Item(expanded, DECIDED, f"{decision.date[:10]}: {settled_text}")
-    if status is None or status.view.plan != plan.name:
-        return Item(expanded, SUBMIT, f"{len(expanded.configurations)} configurations, {expanded.runs} runs")
-    for key, then, now in moved(plan, expanded.sweep, status.view.adopted):
-        text = f"its runs have {key}={format_value(then)}, the base {format_value(now)} now: anew, {expanded.runs} runs"
-        return Item(expanded, SUBMIT, text)
-    state_counts = counts(status.runs)
+        return Item(members, DECIDED, f"{decision.date[:10]}: {settled_text}")
+    submitted = [status for status in statuses if status is not None and status.view.plan == plan.name]
+    if not submitted:
+        return Item(members, SUBMIT, f"{sum(len(one.configurations) for one in expanded)} configurations, {runs} runs")
+    for status in submitted:
+        sweep = next(one.sweep for one in expanded if one.sweep.name == status.view.name)
+        for key, then, now in moved(plan, sweep, status.view.adopted):
+            text = f"its runs have {key}={format_value(then)}, the base {format_value(now)} now: anew, {runs} runs"
+            return Item(members, SUBMIT, text)
+    state_counts = counts(run for status in submitted for run in status.runs)
     text = ", ".join(f"{state_counts[state]} {state}" for state in STATES if state_counts[state])
     if any(state_counts[state] for state in ACTIVE):
-        return Item(expanded, RUNNING, text)
+        return Item(members, RUNNING, text)
+    if left := len(expanded) - len(submitted):
+        return Item(members, SUBMIT, ", ".join(filter(None, [text, f"{left} of {len(expanded)} tasks not submitted"])))
     if not state_counts or any(state_counts[state] for state in submit.MISSING):
-        return Item(expanded, SUBMIT, text or "none of its configurations can be read")
-    return Item(expanded, DECIDE if set(state_counts) <= ENDED else RERUN, text)
+        return Item(members, SUBMIT, text or "none of its configurations can be read")
+    return Item(members, DECIDE if set(state_counts) <= ENDED else RERUN, text)
 
 
 def _list_commands(plan: Plan, items: Sequence[Item], words: Words) -> list[str]:
     """One command per line; a sweep whose options must all be submitted gets a single command."""
     lines: list[str] = []
-    waiting = {item.sweep.name for item in items if item.state == SUBMIT}
+    waiting = {item.name for item in items if item.state == SUBMIT}
     for item in items:
-        name, parent = item.sweep.name, item.sweep.name.partition(".")[0]
+        name, parent = item.name, item.name.partition(".")[0]
         if item.state == SUBMIT:
-            group = {sweep.name for sweep in plan.select(parent)}  # without the options of a sweep that has a grid
+            # without the options of a sweep that has a grid
+            group = {sweep.decided_as for sweep in plan.select(parent)}
             submit_together = name in group and group <= waiting
             lines.append(words.line("submit", parent if submit_together else name, with_values=True))
         elif item.state == RERUN:

@@ -15,8 +15,8 @@ from typing import Any
 
 from jobs.planning.expand import expand, label
 from jobs.planning.plan import Plan, Sweep
+from jobs.results.decision_records import Decision
 from jobs.results.lock import alone
-from jobs.results.records import Decision
 from jobs.results.results_folder import ResultsFolder
 from sweepwise.core.errors import JobsError
 from sweepwise.core.hyperparameters import ConfigError
@@ -81,15 +81,15 @@ def _adopted_by_sweep(plan: Plan, active: Sequence[Decision]) -> dict[str, dict[
     before: set[str] = set()
     for stage in plan.stages:
         adopted = {key: v for d in active if d.sweep in before for key, v in values(plan, d).items()}
-        by_sweep.update({sweep.name: adopted for sweep in stage})
-        before |= {sweep.name for sweep in stage}
+        by_sweep.update({name: adopted for sweep in stage for name in (sweep.name, sweep.decided_as)})
+        before |= {sweep.decided_as for sweep in stage}
     return by_sweep
 
 
 def _check_decision(plan: Plan, decision: Decision) -> None:
     """Raises `JobsError` if `plan` has no such sweep, or if the sweep does not vary the decided keys."""
     undo = f"`sweeps adopt --undo {decision.sweep}` takes the decision back"
-    sweep = next((s for s in plan.sweeps if s.name == decision.sweep), None)
+    sweep = next((s for s in plan.sweeps if s.decided_as == decision.sweep), None)
     if sweep is None:
         raise JobsError(f"{decision.sweep} was decided, and plan {plan.name!r} has no such sweep now; {undo}")
     try:
@@ -106,7 +106,7 @@ def _check_decision(plan: Plan, decision: Decision) -> None:
 
 def _stale_decisions(plan: Plan, active: Sequence[Decision]) -> list[tuple[Decision, str, Any, Any]]:
     """(decision, key, old value, new value) where the base of the sweep has changed since the decision."""
-    sweeps = {sweep.name: sweep for sweep in plan.sweeps}
+    sweeps = {sweep.decided_as: sweep for sweep in plan.sweeps}
     known = [decision for decision in active if decision.sweep in sweeps]
     return [(d, *change) for d in known for change in moved(plan, sweeps[d.sweep], d.base)]
 

@@ -63,8 +63,10 @@ def expand(
     _check_size(sweep, seeds or sweep.seeds)
     parsed_overrides = {key: plan.schema.parse_value(key, value) for key, value in (overrides or {}).items()}
     for key in parsed_overrides:
-        if key in sweep.factors:
-            raise JobsError(f"{key} is what sweep {sweep.name!r} varies: it cannot be set for all of it; leave it out")
+        if key in sweep.factors or (sweep.tasks_of and key == plan.schema.description.task):
+            raise JobsError(
+                f"{key} is what sweep {sweep.decided_as!r} varies: it cannot be set for all of it; leave it out"
+            )
     base_values = {**plan.base, **(preset or {}), **plan.adopted.get(sweep.name, {}), **sweep.fixed}
     try:
         baseline = plan.schema.resolve({**base_values, **parsed_overrides}).config_id

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,13 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jobs import yaml_reader
-from jobs.planning import program, questions
+from jobs.planning import plan_tasks, plan_values, program, questions
+from jobs.planning.plan_tasks import Tasks
 from jobs.programs import python, registry
 from jobs.programs.command import ProgramSource
 from jobs.results.agents import Agents
 from jobs.yaml_reader import Entry
 from sweepwise.core.errors import JobsError, near
-from sweepwise.core.hyperparameters import ConfigError
 from sweepwise.core.schema import Schema
 
 if TYPE_CHECKING:
@@ -25,15 +24,12 @@ if TYPE_CHECKING:
 
 DEFAULT_SEEDS = (1, 2, 3, 4, 5, 6)
 MAX_SEEDS = 1000
-MAX_LOOKS = 5
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
-_SHORT = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,31}")
 _SEEDS = re.compile(r"\d{1,6}(-\d{1,6})?(,\d{1,6}(-\d{1,6})?)*")
 
-_PLAN_KEYS = ("plan", "title", "agent", "program", "base", "task", "steps", "seeds", "looks", "margin", "names",
+_PLAN_KEYS = ("plan", "title", "agent", "program", "base", *plan_tasks.KEYS, "seeds", "looks", "margin", "names",
               "issues", "sweeps")  # fmt: skip
-_VARIES = ("grid", "zip", "fixed", "task", "steps", "seeds", "looks", "margin", "goal", "questions", "issues")
+_VARIES = ("grid", "zip", "fixed", *plan_tasks.KEYS, "seeds", "looks", "margin", "goal", "questions", "issues")
 _SWEEP_KEYS = (*_VARIES, "priority", "parallel", "why", "options")
 
 
@@ -44,7 +40,8 @@ class Sweep:
     grid: key -> levels, all combinations. zipped: key -> levels of equal length, combined level by level. where: file
     and line, for messages. priority: 1 runs first. parallel: see `Plan.stages`. looks: planned analyses of the results;
     seeds may be added between them. margin: the smallest difference of the primary metric that matters, None for a
-    share of the baseline's gain.
+    share of the baseline's gain. tasks_of: the sweep of several tasks of which this is one, "" for any other.
+    reference: what counts as 0 and 1 on its task (`Tasks.reference`).
     """
 
     name: str
@@ -61,6 +58,18 @@ class Sweep:
     where: str
     looks: int = 1
     margin: float | None = None
+    tasks: Tasks = field(default_factory=Tasks)
+    tasks_of: str = ""
+    reference: tuple[float | str, ...] = ()
+
+    @property
+    def decided_as(self) -> str:
+        """The name under which it is decided: a sweep of several tasks is decided for all of them."""
+        return self.tasks_of or self.name
+
+    def run_label(self, label: str) -> str:
+        """`label` of a configuration where runs of other tasks stand beside it: `walker-walk: lr=0.001`."""
+        return f"{self.name.removeprefix(f'{self.tasks_of}.')}: {label}" if self.tasks_of else label
 
     @property
     def factors(self) -> tuple[str, ...]:
@@ -119,7 +128,7 @@ class Plan:
 
     def select(self, name: str) -> tuple[Sweep, ...]:
         """The sweep `name`, or all its options if it has no grid. Raises `JobsError` for an unknown name."""
-        exact = tuple(s for s in self.sweeps if s.name == name)
+        exact = tuple(s for s in self.sweeps if name in (s.name, s.decided_as))
         options = tuple(s for s in self.sweeps if s.name.startswith(f"{name}."))
         if exact or options:
             return exact or options
@@ -145,6 +154,7 @@ class _Defaults:
     seeds: tuple[int, ...]
     looks: int
     margin: float | None
+    tasks: Tasks
 
 
 def load(file: Path | None = None, agents: Agents | None = None) -> Plan:
@@ -168,7 +178,9 @@ def load_presets() -> dict[str, Preset]:
     presets = {}
     for name, entry in yaml_reader.parse(text, "presets.yaml").mapping().items():
         fields = entry.mapping(("about", "set"))
-        presets[name] = Preset(name, fields["about"].text(), _values(fields["set"], registry.PACKAGED_SCHEMA))
+        presets[name] = Preset(
+            name, fields["about"].text(), plan_values.values_of(fields["set"], registry.PACKAGED_SCHEMA)
+        )
     return presets
 
 
@@ -206,27 +218,29 @@ def _plan(root: Entry, agents: Agents | None) -> Plan:
         raise root.error("a plan needs `sweeps:`; see `sweeps plan --example`")
     source = _source(fields, Path(root.file).absolute().parent)
     schema = _schema(source, agents)
-    base = _values(fields["base"], schema) if "base" in fields else {}
+    base = plan_values.values_of(fields["base"], schema) if "base" in fields else {}
     _add_task_and_steps(base, fields, schema)
     defaults = _Defaults(
         schema=schema,
-        issues=_texts_by_name(fields["issues"]) if "issues" in fields else {},
+        tasks=plan_tasks.parse(fields, Tasks(), schema),
+        issues=plan_values.texts_by_name(fields["issues"]) if "issues" in fields else {},
         names=_sweep_names(fields["sweeps"]),
         seeds=_seeds(fields["seeds"]) if "seeds" in fields else DEFAULT_SEEDS,
-        looks=_looks(fields["looks"]) if "looks" in fields else 1,
-        margin=_margin(fields["margin"]) if "margin" in fields else None,
+        looks=plan_values.looks(fields["looks"]) if "looks" in fields else 1,
+        margin=plan_values.margin(fields["margin"]) if "margin" in fields else None,
     )
     sweeps: list[Sweep] = []
     for position, (name, entry) in enumerate(fields["sweeps"].mapping().items(), start=1):
-        sweeps += _sweep(_check_name(name, entry), entry, position, defaults)
+        sweeps += _sweep(plan_values.check_name(name, entry), entry, position, defaults)
     if not sweeps:
         raise fields["sweeps"].error("sweeps: there is none; see `sweeps plan --example`")
+    sweeps = _by_task(sweeps, {**_default_task(schema), **base}, schema)
     return Plan(
-        name=_check_name(fields["plan"].text(), fields["plan"]) if "plan" in fields else "plan",
+        name=plan_values.check_name(fields["plan"].text(), fields["plan"]) if "plan" in fields else "plan",
         title=fields["title"].text() if "title" in fields else "",
         file=root.file,
         base=base,
-        names=_short_names(fields["names"], schema) if "names" in fields else {},
+        names=plan_values.short_names(fields["names"], schema) if "names" in fields else {},
         issues=defaults.issues,
         sweeps=tuple(sweeps),
         schema=schema,
@@ -272,13 +286,14 @@ def _sweep_names(entry: Entry) -> list[str]:
 def _sweep(name: str, entry: Entry, position: int, defaults: _Defaults) -> list[Sweep]:
     """The sweep itself if it has a grid or zip, then its options."""
     fields = entry.mapping(_SWEEP_KEYS)
-    fixed = _values(fields["fixed"], defaults.schema) if "fixed" in fields else {}
+    fixed = plan_values.values_of(fields["fixed"], defaults.schema) if "fixed" in fields else {}
     _add_task_and_steps(fixed, fields, defaults.schema)
+    own_tasks = plan_tasks.parse(fields, defaults.tasks, defaults.schema)
     common = Sweep(
         name=name,
         goal=fields["goal"].text() if "goal" in fields else "",
         questions=(),
-        issues=_references(fields["issues"], defaults.issues) if "issues" in fields else (),
+        issues=plan_values.issue_names(fields["issues"], defaults.issues) if "issues" in fields else (),
         priority=fields["priority"].whole() if "priority" in fields else position,
         parallel=fields["parallel"].flag() if "parallel" in fields else False,
         why=fields["why"].text() if "why" in fields else "",
@@ -287,14 +302,16 @@ def _sweep(name: str, entry: Entry, position: int, defaults: _Defaults) -> list[
         zipped={},
         seeds=_seeds(fields["seeds"]) if "seeds" in fields else defaults.seeds,
         where=f"{entry.file}:{entry.line}",
-        looks=_looks(fields["looks"]) if "looks" in fields else defaults.looks,
-        margin=_margin(fields["margin"]) if "margin" in fields else defaults.margin,
+        looks=plan_values.looks(fields["looks"]) if "looks" in fields else defaults.looks,
+        margin=plan_values.margin(fields["margin"]) if "margin" in fields else defaults.margin,
+        tasks=own_tasks,
     )
-    sweeps = [_vary(common, entry, fields, defaults.schema)] if "grid" in fields or "zip" in fields else []
+    alone = "options" not in fields and own_tasks.names  # one configuration on several tasks
+    sweeps = [_vary(common, entry, fields, defaults.schema)] if "grid" in fields or "zip" in fields or alone else []
     for option, option_entry in (fields["options"].mapping() if "options" in fields else {}).items():
-        sweeps.append(_option(common, f"{name}.{_check_name(option, option_entry)}", option_entry, defaults))
+        sweeps.append(_option(common, f"{name}.{plan_values.check_name(option, option_entry)}", option_entry, defaults))
     if not sweeps:
-        raise entry.error(f"sweep {name!r} varies nothing; give it `grid:`, `zip:` or `options:`")
+        raise entry.error(f"sweep {name!r} varies nothing; give it `grid:`, `zip:`, `options:` or `tasks:`")
     if "questions" not in fields:
         return sweeps
     inherit = {sweep.name: sweep.levels for sweep in sweeps if not sweep.questions}
@@ -305,14 +322,17 @@ def _sweep(name: str, entry: Entry, position: int, defaults: _Defaults) -> list[
 def _option(parent: Sweep, name: str, entry: Entry, defaults: _Defaults) -> Sweep:
     """One option of a sweep, with its own questions only; `_sweep` adds those of the sweep to options without any."""
     fields = entry.mapping(_VARIES)
-    fixed = {**parent.fixed, **(_values(fields["fixed"], defaults.schema) if "fixed" in fields else {})}
+    own_tasks = plan_tasks.parse(fields, parent.tasks, defaults.schema)
+    fixed = {key: value for key, value in parent.fixed.items() if key != defaults.schema.description.task
+             or not own_tasks.names}  # fmt: skip
+    fixed |= plan_values.values_of(fields["fixed"], defaults.schema) if "fixed" in fields else {}
     task_and_steps: dict[str, Any] = {}
     _add_task_and_steps(task_and_steps, fields, defaults.schema)
     option = Sweep(
         name=name,
         goal=fields["goal"].text() if "goal" in fields else parent.goal,
         questions=(),
-        issues=_references(fields["issues"], defaults.issues) if "issues" in fields else parent.issues,
+        issues=plan_values.issue_names(fields["issues"], defaults.issues) if "issues" in fields else parent.issues,
         priority=parent.priority,
         parallel=parent.parallel,
         why=parent.why,
@@ -321,8 +341,9 @@ def _option(parent: Sweep, name: str, entry: Entry, defaults: _Defaults) -> Swee
         zipped={},
         seeds=_seeds(fields["seeds"]) if "seeds" in fields else parent.seeds,
         where=f"{entry.file}:{entry.line}",
-        looks=_looks(fields["looks"]) if "looks" in fields else parent.looks,
-        margin=_margin(fields["margin"]) if "margin" in fields else parent.margin,
+        looks=plan_values.looks(fields["looks"]) if "looks" in fields else parent.looks,
+        margin=plan_values.margin(fields["margin"]) if "margin" in fields else parent.margin,
+        tasks=own_tasks,
     )
     varied = _vary(option, entry, fields, defaults.schema)
     asked = fields.get("questions")
@@ -332,9 +353,10 @@ def _option(parent: Sweep, name: str, entry: Entry, defaults: _Defaults) -> Swee
 
 def _vary(sweep: Sweep, entry: Entry, fields: Mapping[str, Entry], schema: Schema) -> Sweep:
     """`sweep` with the levels of its grid and zip."""
-    grid = _levels(fields["grid"], schema) if "grid" in fields else {}
-    zipped = _levels(fields["zip"], schema) if "zip" in fields else {}
-    if not grid and not zipped:
+    grid = plan_values.levels(fields["grid"], schema) if "grid" in fields else {}
+    zipped = plan_values.levels(fields["zip"], schema) if "zip" in fields else {}
+    plan_tasks.check(sweep.tasks, fields, schema)
+    if not grid and not zipped and not sweep.tasks.names:
         raise entry.error(f"sweep {sweep.name!r}: empty grid; name at least one key with its levels")
     for key in zipped:
         if key in grid:
@@ -354,33 +376,12 @@ def _vary(sweep: Sweep, entry: Entry, fields: Mapping[str, Entry], schema: Schem
     return replace(sweep, grid=grid, zipped=zipped)
 
 
-def _levels(entry: Entry, schema: Schema) -> dict[str, tuple[Any, ...]]:
-    levels = {}
-    for key, values in entry.mapping().items():
-        parsed_levels = tuple(_value(key, item, schema) for item in values.items())
-        if not parsed_levels:
-            raise values.error(f"{values.name}: empty grid; give at least one level, such as [1, 2]")
-        levels[key] = parsed_levels
-    return levels
-
-
-def _values(entry: Entry, schema: Schema) -> dict[str, Any]:
-    return {key: _value(key, value, schema) for key, value in entry.mapping().items()}
-
-
-def _value(key: str, entry: Entry, schema: Schema) -> Any:
-    try:
-        return schema.parse_value(key, entry.raw())
-    except ConfigError as error:
-        raise entry.error(str(error)) from error
-
-
 def _add_task_and_steps(values: dict[str, Any], fields: Mapping[str, Entry], schema: Schema) -> None:
-    for key, name in (("task", "task"), ("steps", schema.description.steps)):
-        if key in fields:
+    for key, name in (("task", schema.description.task), ("steps", schema.description.steps)):
+        if key in fields and not plan_tasks.per_task(fields[key]):
             if name in values:
                 raise fields[key].error(f"{name} is given twice; keep one")
-            values[name] = _value(name, fields[key], schema)
+            values[name] = plan_values.value_of(name, fields[key], schema)
 
 
 def _seeds(entry: Entry) -> tuple[int, ...]:
@@ -394,48 +395,43 @@ def _seeds(entry: Entry) -> tuple[int, ...]:
         raise entry.error(str(error)) from error
 
 
-def _looks(entry: Entry) -> int:
-    if not 1 <= entry.whole() <= MAX_LOOKS:
-        raise entry.error(f"looks: {entry.whole()}: give 1 (the report is final) to {MAX_LOOKS}")
-    return entry.whole()
+def _default_task(schema: Schema) -> dict[str, Any]:
+    description = schema.description
+    return {key.name: key.default for key in description.hyperparameters if key.name == description.task}
 
 
-def _margin(entry: Entry) -> float:
-    try:
-        margin = float(entry.text())
-    except ValueError:
-        margin = math.nan
-    if not 0 < margin < math.inf:
-        raise entry.error(f"margin: {entry.text()!r}: give a number above 0, in the unit of the primary metric")
-    return margin
+def _by_task(sweeps: Sequence[Sweep], base: Mapping[str, Any], schema: Schema) -> list[Sweep]:
+    """`sweeps`, those of several tasks as one for each. base: with the task of sweeps that name none."""
+    key = schema.description.task
+    single: list[Sweep] = []
+    for sweep in sweeps:
+        for task in sweep.tasks.names:
+            steps = {schema.description.steps: sweep.tasks.steps[task]} if task in sweep.tasks.steps else {}
+            single.append(replace(
+                sweep, name=f"{sweep.name}.{plan_tasks.in_name(task)}", fixed={**sweep.fixed, key: task, **steps},
+                tasks_of=sweep.name, reference=sweep.tasks.reference(task),
+            ))  # fmt: skip
+        single += [] if sweep.tasks.names else [sweep]
+    names = [sweep.name for sweep in single]
+    if double := [sweep for sweep in single if names.count(sweep.name) > 1]:
+        raise JobsError(f"{double[0].where}: an option has the name of a task, {double[0].name}; give it another")
+    task_of = {sweep.name: {**base, **sweep.fixed}.get(key) for sweep in single}
+    return [
+        replace(sweep, questions=tuple(_in_task(question, sweep, single, task_of) for question in sweep.questions))
+        for sweep in single
+    ]
 
 
-def _short_names(entry: Entry, schema: Schema) -> dict[str, str]:
-    names = {}
-    for key, value in entry.mapping().items():
-        try:
-            schema.parse_value(key, None)
-        except ConfigError as error:
-            if str(error).startswith("unknown key"):
-                raise value.error(str(error)) from error
-        if not _SHORT.fullmatch(value.text()):
-            raise value.error(f"names.{key}: {value.text()!r}: give a short word of letters, digits, - and _")
-        names[key] = value.text()
-    return names
-
-
-def _texts_by_name(entry: Entry) -> dict[str, str]:
-    return {_check_name(name, value): value.text() for name, value in entry.mapping().items()}
-
-
-def _references(entry: Entry, issues: Mapping[str, str]) -> tuple[str, ...]:
-    for name in entry.texts():
-        if name not in issues:
-            raise entry.error(f"{entry.name}: unknown issue {name!r}; {near(name, issues)}")
-    return entry.texts()
-
-
-def _check_name(name: str, entry: Entry) -> str:
-    if not _NAME.fullmatch(name):
-        raise entry.error(f"name {name!r}: use letters, digits, - and _ only, beginning with a letter or digit")
-    return name
+def _in_task(question: Question, sweep: Sweep, sweeps: Sequence[Sweep], task_of: Mapping[str, Any]) -> Question:
+    """`question` of `sweep`, compared within a task: of a sweep of several beside it, the part on the same one."""
+    beside = []
+    for name in question.beside:
+        members = [other for other in sweeps if other.decided_as == name]
+        same = [other.name for other in members if task_of[other.name] == task_of[sweep.name]]
+        if not same and (sweep.tasks_of or members[0].tasks_of):
+            raise JobsError(
+                f"{sweep.where}: the question {question.text!r} compares with {name}, which is not on the task "
+                f"{task_of[sweep.name]}; add it to the tasks of {name}, or leave {name} out of `with:`"
+            )
+        beside += same or [name]
+    return replace(question, beside=tuple(beside))

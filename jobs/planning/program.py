@@ -34,8 +34,8 @@ from sweepwise.core.metrics import DIRECTIONS, ROLES, Metric
 
 KEYS = (
     "name", "command", "code", "include", "cwd", "link", "version", "config", "config_command", "hyperparameters",
-    "overrides", "seed", "steps", "extendable", "conda", "activate", "container", "environment", "resume", "ignore",
-    "metrics",
+    "overrides", "seed", "steps", "task_key", "extendable", "conda", "activate", "container", "environment", "resume",
+    "ignore", "metrics",
 )  # fmt: skip
 _SOURCES = ("config", "config_command", "hyperparameters")
 _METRICS = ("read", "step", "step_words", "frames_per_step", "primary", "roles", "keep")
@@ -56,13 +56,13 @@ def parse(entry: Entry, folder: Path, named: Collection[str]) -> ProgramSource:
     activate = _activate(fields)
     style, rules = _overrides(fields["overrides"]) if "overrides" in fields else ("argparse", {})
     command = _command(fields["command"], style)
-    seed = fields["seed"].texts() if "seed" in fields else ()
+    seed = _texts(fields, "seed")
     _check_seed(entry, seed, command)
     declared = _declared(fields, code, activate, style)
     steps = fields["steps"].text() if "steps" in fields else ""
     if declared is not None and "hyperparameters" in fields:  # values of the plan, which the program need not share
         named = [*(name for name, value in declared.items() if value is not None), *named]
-    defaults = _with_named(declared, [*named, *([steps] if steps else [])], seed, fields)
+    defaults = _with_named(declared, named, seed, fields)
     resume = _resume(fields["resume"]) if "resume" in fields else None
     primary, roles, metrics = _metrics(fields["metrics"])
     try:
@@ -74,6 +74,7 @@ def parse(entry: Entry, folder: Path, named: Collection[str]) -> ProgramSource:
             version=fields["version"].whole() if "version" in fields else 1,
             steps=steps,
             step_words=_step_words(fields["metrics"]),
+            task=_task_key(fields, defaults),
         )
     except SweepsError as error:
         raise entry.error(f"program: {error}") from error
@@ -85,8 +86,7 @@ def parse(entry: Entry, folder: Path, named: Collection[str]) -> ProgramSource:
         environment=_environment(fields["environment"]) if "environment" in fields else {},
         resume=resume, named=tuple(name for name in dict.fromkeys(named) if name in defaults), defaults=defaults,
     )  # fmt: skip
-    include = fields["include"].texts() if "include" in fields else ()
-    return ProgramSource(description, program, code, Path(entry.file).absolute(), include)
+    return ProgramSource(description, program, code, Path(entry.file).absolute(), _texts(fields, "include"))
 
 
 def named_in(root: Mapping[str, Entry]) -> list[str]:
@@ -97,14 +97,15 @@ def named_in(root: Mapping[str, Entry]) -> list[str]:
         for key in ("base", "fixed", "grid", "zip"):
             if key in fields and isinstance(fields[key].node, yaml.MappingNode):
                 names.extend(fields[key].mapping())
-        if "task" in fields:
-            names.append("task")
+        if "task" in fields or "tasks" in fields:
+            names.append(task_key)
 
     def walk(fields: Mapping[str, Entry]) -> Iterator[Entry]:
         for key in ("sweeps", "options"):
             if key in fields and isinstance(fields[key].node, yaml.MappingNode):
                 yield from fields[key].mapping().values()
 
+    task_key = _named_task_key(root["program"])
     collect(root)
     waiting = list(walk(root))
     while waiting:
@@ -113,6 +114,25 @@ def named_in(root: Mapping[str, Entry]) -> list[str]:
             collect(entry.mapping())
             waiting += walk(entry.mapping())
     return list(dict.fromkeys(names))
+
+
+def _texts(fields: Mapping[str, Entry], name: str) -> tuple[str, ...]:
+    return fields[name].texts() if name in fields else ()
+
+
+def _named_task_key(entry: Entry) -> str:
+    """The name of the hyperparameter that says the task, before the program is parsed."""
+    given = entry.mapping().get("task_key") if isinstance(entry.node, yaml.MappingNode) else None
+    return given.text() if given is not None else AgentDescription.task
+
+
+def _task_key(fields: Mapping[str, Entry], defaults: Collection[str]) -> str:
+    if "task_key" not in fields:
+        return AgentDescription.task
+    entry = fields["task_key"]
+    if entry.text() not in defaults:
+        raise entry.error(f"{entry.name}: unknown hyperparameter {entry.text()!r}; {near(entry.text(), defaults)}")
+    return entry.text()
 
 
 # --- code, command, environment ---------------------------------------------------------------------------
@@ -280,11 +300,12 @@ def _declared(fields: Mapping[str, Entry], code: Path, activate: Sequence[str], 
 
 
 def _with_named(
-    declared: dict[str, Any] | None, named: Sequence[str], seed: Sequence[str], fields: Mapping[str, Entry]
+    declared: dict[str, Any] | None, named: Collection[str], seed: Sequence[str], fields: Mapping[str, Entry]
 ) -> dict[str, Any]:
     """All hyperparameters with their defaults. Without a list of the program's own, those that the plan names; Hydra
     adds what begins with +."""
     defaults = dict(declared or {})
+    named = [*named, *(fields[key].text() for key in ("steps", "task_key") if key in fields)]
     for name in named:
         if declared is None or name.startswith("+"):
             defaults.setdefault(name, None)
@@ -307,7 +328,7 @@ def _with_named(
 def _hyperparameters(
     defaults: Mapping[str, Any], fields: Mapping[str, Entry], steps: str
 ) -> tuple[Hyperparameter, ...]:
-    ignored = fields["ignore"].texts() if "ignore" in fields else ()
+    ignored = _texts(fields, "ignore")
     for pattern in ignored:
         if not any(fnmatch.fnmatchcase(name, pattern) for name in defaults):
             raise fields["ignore"].error(f"program.ignore: no hyperparameter is {pattern!r}; {near(pattern, defaults)}")
@@ -352,8 +373,7 @@ def _metrics(entry: Entry) -> tuple[Metric, dict[str, str], LoggedMetrics]:
         read = tuple(_source(item, step) for item in fields["read"].items())
     if not read:
         raise fields["read"].error(f"{fields['read'].name}: is empty; give at least one file")
-    keep = fields["keep"].texts() if "keep" in fields else ()
-    return primary, roles, LoggedMetrics(read, step, frames, keep)
+    return primary, roles, LoggedMetrics(read, step, frames, _texts(fields, "keep"))
 
 
 def _step_words(entry: Entry) -> str:

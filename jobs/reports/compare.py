@@ -43,7 +43,7 @@ def sides(store: ResultsFolder, texts: Sequence[str]) -> tuple[Side, Side]:
     if a.agent.name != b.agent.name:
         agents = f"{a.text} is of agent {a.agent.name}, {b.text} of {b.agent.name}"
         raise JobsError(f"{agents}; compare configurations of one agent")
-    tasks = [sorted({str(config.config.get("task")) for config in side.configs}) for side in (a, b)]
+    tasks = [sorted({config.task_of(side.agent) for config in side.configs}) for side in (a, b)]
     if len({*tasks[0], *tasks[1]}) > 1:
         tasks_text = " and ".join(
             f"{side.text} is of {', '.join(side_tasks)}" for side, side_tasks in zip((a, b), tasks, strict=True)
@@ -78,6 +78,11 @@ def _parse_side(store: ResultsFolder, known: Sequence[SweepSource], text: str) -
     for sweep in known:
         if sweep.name == text:
             return Side(text, sweep.configs, sweep.agent)
+    if tasks := [sweep.name for sweep in known if sweep.tasks_of == text]:
+        raise JobsError(
+            f"{text} has {len(tasks)} tasks, and two configurations are compared on one: give {tasks[0]}, or "
+            f"`sweeps aggregate {text}`, which compares them over all tasks"
+        )
     sweep_name, colon, letters = text.rpartition(":")
     for sweep in known:
         if colon and sweep.name == sweep_name:

@@ -154,7 +154,7 @@ def _curves_for_sweep(
     store: ResultsFolder, sweep: SweepSource, record: Import, configs: Sequence[ImportedConfig], notes: list[str]
 ) -> tuple[ConfigSource, ...]:
     """The imported curves of the sweep's task, up to its last step. Adds a note if the frames per step differ."""
-    tasks = {config.config.get("task") for config in sweep.configs}
+    tasks = {config.task_of(sweep.agent) for config in sweep.configs}
     matching = [config for config in configs if len(tasks) == 1 and config.task in tasks]
     repeats = {config.config.get("action_repeat") for config in sweep.configs}
     if matching and record.frames_per_step is not None and repeats != {record.frames_per_step}:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from jobs.planning import interim_analyses
@@ -55,6 +56,7 @@ def sweep_sources(store: ResultsFolder, names: Sequence[str]) -> list[SweepSourc
                 interim_analyses=interim_analyses.of(store, sweep),
                 margin=math.nan if view.margin is None else view.margin,
                 confirms=view.confirms,
+                tasks_of=view.tasks_of,
             )
         )
     return sources
@@ -85,8 +87,14 @@ def run_sources(store: ResultsFolder, runs: Sequence[RunRef]) -> list[ConfigSour
 def _configs(store: ResultsFolder, sweep: SweepStatus) -> tuple[ConfigSource, ...]:
     """The readable configurations of a sweep; unreadable ones are listed in the store's problems."""
     stored = ((config, store.read_config(config.config_id), runs) for config, runs in sweep.rows)
+    reference = tuple(sweep.view.reference)
     return tuple(
-        _config(store, config, loaded, runs, sweep.runs) for config, loaded, runs in stored if loaded is not None
+        replace(
+            _config(store, config, loaded, runs, sweep.runs),
+            reference=(reference[0], reference[1]) if len(reference) == 2 else None,
+        )
+        for config, loaded, runs in stored
+        if loaded is not None
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from aggregate.analysis.summary import Summary
     from aggregate.inputs.runs import SweepSource
     from aggregate.tasks.analysis import TaskAnalysis
-    from aggregate.tasks.references import Reference
+    from aggregate.tasks.references import Declared
 
 Tell = Callable[[str], None]
 
@@ -33,12 +33,12 @@ def sources(store: ResultsFolder, names: Sequence[str], warn: Tell) -> list[Swee
 
 
 class Judged(NamedTuple):
-    """What the report shows. across: None where there are not several tasks. shown: names of the sweeps that have a
+    """What the report shows. across: None where there are not several tasks. left_out: names of the sweeps that have no
     section of their own."""
 
     summary: Summary
     across: TaskAnalysis | None
-    shown: list[str]
+    left_out: list[str]
 
 
 def report(
@@ -47,24 +47,55 @@ def report(
 ) -> Judged:  # fmt: skip
     """Summarise, and write the report and the data frames beside it; prints each path and the warnings. references: a
     YAML file, see `aggregate.tasks.references`."""
-    from aggregate.analysis.summary import summarise
     from aggregate.export import frames
-    from aggregate.tasks.from_sweeps import across_tasks
     from plots.report import shown_sweeps, write_report
 
-    declared = _references(references)
-    summary = summarise(sweep_sources)
+    summary, across = judge(sweep_sources, references, in_full=bool(formats))
     for line in summary.loaded.warnings:
         warn(line)
-    across = across_tasks(summary, declared, f"--references {references}")
     write_report(summary, out, across)
     tell(f"wrote {out.absolute()}")
     for path in frames.write(frames.frames(summary), out, formats) if formats else ():
         tell(f"wrote {path.absolute()}")
-    return Judged(summary, across, [sweep.source.name for sweep in shown_sweeps(summary, across)[0]])
+    return Judged(summary, across, shown_sweeps(summary, across)[1])
 
 
-def _references(path: Path | None) -> dict[str, Reference]:
+def judge(
+    sweep_sources: Sequence[SweepSource], references: Path | None = None, *, in_full: bool = False
+) -> tuple[Summary, TaskAnalysis | None]:
+    """The sweeps, and the analysis across their tasks. in_full: whether sweeps are judged by themselves that are only
+    shown across tasks otherwise."""
+    from aggregate.analysis.summary import summarise
+    from aggregate.tasks.from_sweeps import across_tasks
+    from plots.report import without_section
+
+    declared, where = _references(references), f"--references {references}"
+    brief = [] if in_full else without_section(sweep_sources)
+    summary = summarise(sweep_sources, brief)
+    across = across_tasks(summary, declared, where)
+    return (summarise(sweep_sources), None) if across is None and brief else (summary, across)
+
+
+def figures(
+    sweep_sources: Sequence[SweepSource], out: Path, formats: Sequence[str], columns: int, only: Sequence[str],
+    references: Path | None = None,
+) -> Iterator[Path]:  # fmt: skip
+    """Write the figures across tasks, then those of the sweeps that the report shows one by one; yields their paths.
+    only: names of figures; empty for all."""
+    from plots import paper, task_paper
+
+    summary, across = judge(sweep_sources, references)
+    of_tasks = [name for name in only if name in task_paper.FIGURES]
+    if across is not None and (of_tasks or not only):
+        yield from task_paper.write(across, out, formats, columns, of_tasks)
+    elif of_tasks:
+        raise JobsError(f"--only {of_tasks[0]}: is drawn across tasks; no configuration has runs of several tasks here")
+    of_sweeps = [name for name in only if name not in task_paper.FIGURES]
+    for sweep in summary.sweeps if of_sweeps or not only else ():
+        yield from paper.write(sweep, out, formats, columns, of_sweeps)
+
+
+def _references(path: Path | None) -> dict[str, Declared]:
     """Raises `JobsError`, or `AggregateError` for what is no reference."""
     import yaml
 

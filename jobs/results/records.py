@@ -166,7 +166,8 @@ class SubmittedSweep:
     base from earlier decisions (`jobs.planning.decisions`). asked: overrides at the newest submit. looks: planned
     number of analyses (`jobs.planning.interim_analyses`). agent: name of what is trained. margin: see
     `jobs.planning.plan.Sweep`. confirms: the sweep of which this one confirms a configuration (`jobs.decide.confirm`),
-    "" for a sweep of a plan.
+    "" for a sweep of a plan. tasks_of: the sweep of several tasks of which this is one. reference: what counts as 0 and
+    1 on its task, numbers or names (`aggregate.tasks.references.Declared`); empty where the plan says nothing.
     """
 
     name: str
@@ -182,6 +183,12 @@ class SubmittedSweep:
     agent: str = "tdmpc"
     margin: float | None = None
     confirms: str = ""
+    tasks_of: str = ""
+    reference: list[Any] = field(default_factory=list)
+
+    def run_label(self, label: str) -> str:
+        """`label` of a configuration where runs of other tasks stand beside it: `walker-walk: lr=0.001`."""
+        return f"{self.name.removeprefix(f'{self.tasks_of}.')}: {label}" if self.tasks_of else label
 
 
 @dataclass(frozen=True)
@@ -203,65 +210,6 @@ class InterimAnalysisFile:
     """looks/<sweep>.json, the oldest first. Runs that finished after the last one belong to the next analysis."""
 
     looks: list[InterimAnalysis]
-
-
-@dataclass(frozen=True)
-class AdoptedValue:
-    """A hyperparameter that a decision settles. old: its value in the base before, which may be the same."""
-
-    key: str
-    old: Any
-    new: Any
-
-
-@dataclass(frozen=True)
-class Measured:
-    """Final return with planning of a configuration: mean and 95 % confidence interval over `seeds` finished seeds."""
-
-    config_id: str
-    label: str
-    mean: float | None
-    low: float | None
-    high: float | None
-    seeds: int
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """Results of the sweep at the decision. leader: best configuration. ties: not significantly different from it."""
-
-    chosen: Measured
-    baseline: Measured | None
-    leader: Measured
-    ties: list[Measured]
-
-
-@dataclass(frozen=True)
-class Decision:
-    """The values that later sweeps adopt from `sweep`. how: config, verdict, set or keep.
-
-    base: key -> value from earlier decisions at that time, without the keys that its sweep holds or varies. date: in
-    UTC. evidence: None for a decision by hand. undone: date when it was undone, "" if it is in force.
-    """
-
-    plan: str
-    sweep: str
-    how: str
-    config_id: str
-    settled: list[AdoptedValue]
-    base: dict[str, Any]
-    evidence: Evidence | None
-    why: str
-    date: str
-    user: str
-    undone: str = ""
-
-
-@dataclass(frozen=True)
-class Decisions:
-    """decisions.json: all decisions, the oldest first."""
-
-    decisions: list[Decision]
 
 
 @dataclass(frozen=True)

@@ -16,12 +16,11 @@ from jobs.programs.agent_code import is_code_path
 from jobs.results.agents import NAME as AGENT_NAME
 from jobs.results.agents import Agents
 from jobs.results.attempts import Attempts, RunRef
+from jobs.results.decision_records import Decision, Decisions
 from jobs.results.record_files import CONFIG_ID, NUMBERED, SEED_FOLDER, RecordReader, encode, names_in, numbers_in
 from jobs.results.records import (
     CodeFile,
     ConfigFile,
-    Decision,
-    Decisions,
     Import,
     InterimAnalysis,
     InterimAnalysisFile,

@@ -46,7 +46,7 @@ def select_runs(
                 number += 1
                 row = {**values, "seed": run.record.ref.seed}
                 if all(row.get(key) == value for key, value in conditions) and (wanted is None or number in wanted):
-                    selection.setdefault(run.record.ref, SelectedRun(number, config.label, run))
+                    selection.setdefault(run.record.ref, SelectedRun(number, sweep.view.run_label(config.label), run))
     if wanted is not None and (beyond := wanted - {p.number for p in selection.values()}) and not where:
         raise JobsError(f"--indices {indices}: there is no run {min(beyond)} in {sweeps[0].view.name}")
     if where and not selection:

@@ -19,6 +19,8 @@ from jobs.results.run_state import RunState, State, TaskState, belongs, given_up
 from jobs.runs import logs
 from sweepwise.core.errors import JobsError, near
 
+_MOST_NAMED = 8  # sweeps that a message names
+
 
 @dataclass(frozen=True)
 class RunStatus:
@@ -158,8 +160,11 @@ def only_sweep(store: ResultsFolder, name: str, what: str) -> SweepStatus:
     """The sweep `name`. what: is done with each sweep by itself, for the message. Raises `JobsError` for several."""
     statuses = sweeps(store, [name])
     if len(statuses) > 1:
-        names = ", ".join(status.view.name for status in statuses)
-        raise JobsError(f"{name} is several sweeps, each {what} by itself: {names}")
+        names = [status.view.name for status in statuses]
+        of_one = all(status.view.tasks_of == name for status in statuses)
+        several = f"has {len(names)} tasks" if of_one else "is several sweeps"
+        more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+        raise JobsError(f"{name} {several}, each {what} by itself: {', '.join(names[:_MOST_NAMED])}{more}")
     return statuses[0]
 
 

@@ -60,7 +60,7 @@ def plan_runs(
             needed = _steps(store, configuration.config_id, configuration.config)
             for seed in sweep.seeds:
                 run = RunRef(configuration.config_id, seed)
-                labels.setdefault(run, configuration.label)
+                labels.setdefault(run, sweep.sweep.run_label(configuration.label))
                 steps[run] = needed
     return choose(store, labels, steps, states)
 
@@ -152,8 +152,8 @@ def preview(store: ResultsFolder, request: Request) -> str:
 
 def record_sweeps(store: ResultsFolder, plan: Plan, sweeps: Sequence[ExpandedSweep]) -> None:
     """Store the agent, the configurations and the records of `sweeps`; note an interim analysis if seeds were
-    added. Raises `JobsError` for seeds of a confirmation."""
-    confirmations.check_submit(store, sweeps)
+    added. Raises `JobsError`, see `_check`."""
+    _check(store, sweeps)
     store.agents.record(plan.source, plan.folder)
     for sweep in sweeps:
         for configuration in sweep.configurations:
@@ -168,8 +168,8 @@ def record_sweeps(store: ResultsFolder, plan: Plan, sweeps: Sequence[ExpandedSwe
 
 def changed(store: ResultsFolder, plan: Plan, sweeps: Sequence[ExpandedSweep]) -> list[str]:
     """A line about each of `sweeps` whose configurations changed since the last submit, or whose seeds are added after
-    an interim analysis. Raises `JobsError` for seeds of a confirmation."""
-    confirmations.check_submit(store, sweeps)
+    an interim analysis. Raises `JobsError`, see `_check`."""
+    _check(store, sweeps)
     notes = []
     for sweep in sweeps:
         old = store.read_sweep(sweep.sweep.name)
@@ -184,6 +184,16 @@ def changed(store: ResultsFolder, plan: Plan, sweeps: Sequence[ExpandedSweep]) -
                 f"part of it (their runs stay on disk), {len(ids - old_ids)} are new"
             )
     return notes
+
+
+def _check(store: ResultsFolder, sweeps: Sequence[ExpandedSweep]) -> None:
+    """Raises `JobsError` for seeds of a confirmation, and for several tasks under the name of a sweep of one."""
+    confirmations.check_submit(store, sweeps)
+    for name in {expanded.sweep.tasks_of for expanded in sweeps} & set(store.sweep_names()):
+        raise JobsError(
+            f"{name} was submitted as a sweep of one task, {store.sweep_path(name)}; give the sweep of several tasks "
+            "another name: runs that both have are shared"
+        )
 
 
 def _view(plan: Plan, expanded: ExpandedSweep, old: SubmittedSweep | None) -> SubmittedSweep:
@@ -212,6 +222,8 @@ def _view(plan: Plan, expanded: ExpandedSweep, old: SubmittedSweep | None) -> Su
         looks=sweep.looks,
         margin=sweep.margin,
         agent=plan.schema.description.name,
+        tasks_of=sweep.tasks_of,
+        reference=list(sweep.reference),
     )
 
 

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from jobs.planning.decisions import values
 from jobs.planning.plan import Plan
-from jobs.results.records import Decision, Measured
+from jobs.results.decision_records import Decision, Measured
 from jobs.terminal.table import Table
 from jobs.terminal.tables import format_last, pairs, table
 from sweepwise.core.value_format import format_value
@@ -48,13 +48,15 @@ def _format_evidence(decision: Decision, primary: str) -> str:
     evidence = decision.evidence
     if evidence is None:
         return "by hand"
+    what = f"mean normalised score on {evidence.tasks} tasks" if evidence.tasks else f"final {primary}"
+    primary = "" if evidence.tasks else primary
     details = f", baseline {_format_measured(evidence.baseline, primary)}" if evidence.baseline else ""
     if evidence.leader.config_id != evidence.chosen.config_id:
         details += f", leader {_format_measured(evidence.leader, primary)}"
     if evidence.ties:
         details += f"; not significantly different from the leader: {'; '.join(tied.label for tied in evidence.ties)}"
     chosen = _format_measured(evidence.chosen, primary)
-    return f"{decision.how} {decision.config_id}: final {primary} {chosen}{details}"
+    return f"{decision.how} {decision.config_id}: {what} {chosen}{details}"
 
 
 def _format_measured(measured: Measured, primary: str) -> str:
@@ -75,17 +77,18 @@ def agenda_parts(agenda: Agenda) -> Iterable[Table | Text]:
     parallel_note = "; these can run at the same time" if len(agenda.items) > 1 else ""
     stage_table = table("sweep", "state", "", title=f"stage {agenda.stage} of {agenda.stages}{parallel_note}")
     for item in agenda.items:
-        stage_table.add_row(item.sweep.name, item.state, item.told)
+        stage_table.add_row(item.name, item.state, item.told)
     yield stage_table
     if agenda.cost:
         yield Text(agenda.cost)
     yield Text("\n".join(["", "now:", *(f"  {line}" for line in agenda.commands)]))
-    if undecided := [item.sweep.name for item in agenda.items if item.to_decide]:
-        more_commands = " or ".join(f"`sweeps more {name}`" for name in undecided)
+    if any(item.to_decide for item in agenda.items):
+        more_commands = " or ".join(dict.fromkeys(f"`{item.more_seeds}`" for item in agenda.items if item.to_decide))
         yield Text(
             f"  (where the verdict leaves it open: {more_commands} adds seeds where these could decide it,\n"
             "  or `adopt` with --config ID, --keep, or --set KEY=VALUE decides)"
         )
     if agenda.after:
-        names = ", ".join(expanded.sweep.name for expanded in agenda.after)
-        yield Text(f"\nthen {names}: {'waits' if len(agenda.after) == 1 else 'wait'} for {', '.join(agenda.undecided)}")
+        names = list(dict.fromkeys(expanded.sweep.decided_as for expanded in agenda.after))
+        wait = "waits" if len(names) == 1 else "wait"
+        yield Text(f"\nthen {', '.join(names)}: {wait} for {', '.join(agenda.undecided)}")

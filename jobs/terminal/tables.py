@@ -12,9 +12,6 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.text import Text
 
-from jobs.planning.decisions import inherited
-from jobs.planning.expand import ExpandedSweep
-from jobs.planning.plan import Plan
 from jobs.results.agents import RETURN
 from jobs.results.records import Import
 from jobs.results.results_folder import ResultsFolder
@@ -77,76 +74,6 @@ def counts_text(by_state: dict[State, int]) -> Text:
     return Text(", ").join(state_text(state, by_state[state]) for state in STATES if by_state.get(state))
 
 
-# --- the plan ---------------------------------------------------------------------------------------------
-
-
-def plan_table(plan: Plan, sweeps: Sequence[ExpandedSweep]) -> Table:
-    """Sweeps in priority order with factors, configurations, runs, and configurations shared with sweeps above."""
-    result = table(
-        "priority", "sweep", "factors", "configs", "seeds", "runs", "shared",
-        right=("configs", "runs", "seeds"), title=f"{plan.name}: {plan.title}" if plan.title else plan.name,
-    )  # fmt: skip
-    first_sweep: dict[str, str] = {}
-    for expanded in sweeps:
-        sweep = expanded.sweep
-        shared_counts: dict[str, int] = {}
-        for config in expanded.configurations:
-            if config.config_id in first_sweep:
-                shared_counts[first_sweep[config.config_id]] = shared_counts.get(first_sweep[config.config_id], 0) + 1
-        for config in expanded.configurations:
-            first_sweep.setdefault(config.config_id, sweep.name)
-        result.add_row(
-            f"{sweep.priority}{', parallel' if sweep.parallel else ''}",
-            sweep.name,
-            " x ".join(_factor_texts(plan, expanded)),
-            str(len(expanded.configurations)),
-            str(len(expanded.seeds)),
-            str(expanded.runs),
-            ", ".join(f"{count} with {name}" for name, count in shared_counts.items()),
-        )
-    return result
-
-
-def _factor_texts(plan: Plan, expanded: ExpandedSweep) -> list[str]:
-    sweep = expanded.sweep
-    names = {key: plan.names.get(key, key) for key in sweep.factors}
-    texts = [f"{names[key]} {format_value(levels)}" for key, levels in sweep.grid.items()]
-    if sweep.zipped:
-        texts.append(" with ".join(f"{names[key]} {format_value(levels)}" for key, levels in sweep.zipped.items()))
-    return texts
-
-
-def totals(sweeps: Sequence[ExpandedSweep]) -> str:
-    """The total of distinct configurations and runs in `sweeps`."""
-    runs = {(c.config_id, seed) for s in sweeps for c in s.configurations for seed in s.seeds}
-    configurations = {config for config, _ in runs}
-    return (
-        f"together {len(configurations)} distinct configurations, {len(runs)} runs "
-        f"({sum(s.runs for s in sweeps)} if nothing were shared)"
-    )
-
-
-def sweep_details(plan: Plan, expanded: ExpandedSweep) -> list[Text | Table]:
-    """One sweep in full: goal, questions, fixed and adopted values, configurations."""
-    sweep = expanded.sweep
-    lines = [Text(f"{sweep.name}: {sweep.goal}" if sweep.goal else sweep.name, style="bold")]
-    if sweep.why:
-        lines.append(Text(f"  priority {sweep.priority}: {sweep.why}"))
-    lines += [Text(f"  ? {question.text}") for question in sweep.questions]
-    lines += [Text(f"  ! {plan.issues[name]}") for name in sweep.issues]
-    if sweep.fixed:
-        lines.append(Text(f"  fixed: {pairs(sweep.fixed)}"))
-    adopted = plan.adopted.get(sweep.name, {})
-    if reaching := inherited(sweep, adopted):
-        lines.append(Text(f"  adopted: {pairs(reaching)}"))
-    if overridden := {key: value for key, value in adopted.items() if sweep.fixed.get(key, value) != value}:
-        lines.append(Text(f"  adopted, and fixed otherwise here: {pairs(overridden)}"))
-    result = table("id", "configuration", "")
-    for config in expanded.configurations:
-        result.add_row(config.config_id, config.label, "baseline" if config.is_baseline else "")
-    return [*lines, result, Text(f"{len(expanded.configurations)} configurations, {expanded.runs} runs")]
-
-
 def pairs(values: Mapping[str, Any]) -> str:
     """`num_q=2, tau=0.01`."""
     return ", ".join(f"{key}={format_value(value)}" for key, value in values.items())
@@ -184,16 +111,40 @@ def configuration_table(sweep: SweepStatus, result_words: str) -> Table:
         right=("progress", "steps/s", "left", last), title=sweep.view.name,
     )  # fmt: skip
     for config, runs in sweep.rows:
-        progress = sum(r.record.share for r in runs) / len(runs) if runs else 0.0
         returns = [r.record.status.last_return for r in runs if r.record.status is not None]
         known_returns = [value for value in returns if value is not None]
-        speeds = [r.steps_per_s for r in runs if r.steps_per_s is not None]
-        remaining = [r.seconds_left for r in runs if r.seconds_left is not None]
         result.add_row(
-            config.config_id, config.label, counts_text(counts(runs)), f"{progress:.0%}",
-            f"{sum(speeds) / len(speeds):.1f}" if speeds else "", duration(max(remaining)) if remaining else "",
+            config.config_id, config.label, *_progress_cells(runs),
             format_last(sum(known_returns) / len(known_returns), result_words) if known_returns else "",
         )  # fmt: skip
+    return result
+
+
+def _progress_cells(runs: Sequence[RunStatus]) -> list[str | Text]:
+    """Counts of the states of `runs`, their share of the steps, mean speed and time left."""
+    progress = sum(run.record.share for run in runs) / len(runs) if runs else 0.0
+    speeds = [run.steps_per_s for run in runs if run.steps_per_s is not None]
+    remaining = [run.seconds_left for run in runs if run.seconds_left is not None]
+    return [
+        counts_text(counts(runs)), f"{progress:.0%}", f"{sum(speeds) / len(speeds):.1f}" if speeds else "",
+        duration(max(remaining)) if remaining else "",
+    ]  # fmt: skip
+
+
+def by_tasks(statuses: Iterable[SweepStatus]) -> list[list[SweepStatus]]:
+    """The sweeps, those of the tasks of one sweep together."""
+    groups: dict[str, list[SweepStatus]] = {}
+    for sweep in statuses:
+        groups.setdefault(sweep.view.tasks_of or f" {sweep.view.name}", []).append(sweep)
+    return list(groups.values())
+
+
+def task_table(sweeps: Sequence[SweepStatus]) -> Table:
+    """One row per task of a sweep of several; `sweeps status SWEEP.TASK` shows the configurations of one."""
+    right = ("progress", "steps/s", "left")
+    result = table("sweep", "runs", "progress", "steps/s", "left", right=right, title=sweeps[0].view.tasks_of)
+    for sweep in sweeps:
+        result.add_row(sweep.view.name, *_progress_cells(sweep.runs))
     return result
 
 
@@ -248,13 +199,18 @@ def status_tables(
 ) -> Iterable[Table | Text]:
     """The output of `sweeps status`."""
     submitted = evaluations_of(store, [sweep.view.name for sweep in statuses])
-    for sweep in statuses:
+    for members in by_tasks(statuses) if not by_run else [[sweep] for sweep in statuses]:
+        sweep, runs = members[0], [run for member in members for run in member.runs]
         result = store.agents.result_words(sweep.view.agent)
-        yield run_table(sweep, result) if by_run else configuration_table(sweep, result)
-        yield counts_text(counts(sweep.runs))
-        yield from _failure_lines(sweep)
-        yield from waiting_lines(sweep.runs)
-        own = [evaluation for evaluation in submitted if evaluation.sweep == sweep.view.name]
+        if len(members) > 1:
+            yield task_table(members)
+        else:
+            yield run_table(sweep, result) if by_run else configuration_table(sweep, result)
+        yield counts_text(counts(runs))
+        yield from _failure_lines(runs)
+        yield from waiting_lines(runs)
+        names = {member.view.name for member in members}
+        own = [evaluation for evaluation in submitted if evaluation.sweep in names]
         yield from (Text(line) for evaluation in own for line in format_evaluation(evaluation))
         yield Text()
     answer_times = [run.state.as_of for sweep in statuses for run in sweep.runs if run.state.as_of is not None]
@@ -265,9 +221,9 @@ def status_tables(
         yield Text(f"Slurm does not answer; {age_text}", style="yellow")
 
 
-def _failure_lines(sweep: SweepStatus) -> Iterable[Text]:
+def _failure_lines(every_run: Iterable[RunStatus]) -> Iterable[Text]:
     """Failed runs grouped by reason, each group with the command for the log of one run."""
-    for reason, runs in failures(sweep.runs):
+    for reason, runs in failures(every_run):
         yield Text.assemble(
             state_text("failed", len(runs)), f": {reason or 'no reason'}; `sweeps logs {runs[0].record.ref}`"
         )
@@ -385,9 +341,9 @@ def judged_lines(judged: Judged, width: int) -> Iterator[Text]:
     if judged.across is not None:
         yield from verdict_lines("Across tasks", task_verdict.verdict(judged.across), width)
     for sweep in judged.summary.sweeps:
-        if sweep.source.name in judged.shown:
+        if sweep.source.name not in judged.left_out:
             yield from verdict_lines(sweep.source.name, verdict(sweep), width)
-    if others := [sweep.source.name for sweep in judged.summary.sweeps if sweep.source.name not in judged.shown]:
+    if others := judged.left_out:
         text = f"{len(others)} tasks are not judged one by one here: sweeps aggregate {others[0]} judges one by itself"
         yield Text()
         yield from _wrap_lines(text, width)

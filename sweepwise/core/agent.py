@@ -90,7 +90,8 @@ class Diagnostics:
 class AgentDescription:
     """name: of the agent, part of the configuration ID. version: raise it to train again after a change of the code
     that matters; part of the configuration ID too. steps: the hyperparameter with the number of training steps; ""
-    for a program whose runs end by themselves. step_words: what a step is called in figures, as in "agent steps"."""
+    for a program whose runs end by themselves. step_words: what a step is called in figures, as in "agent steps".
+    task: the hyperparameter that says what is learnt; an agent without one of the default's name has none."""
 
     name: str
     hyperparameters: tuple[Hyperparameter, ...]
@@ -100,6 +101,7 @@ class AgentDescription:
     version: int = 1
     steps: str = "steps"
     step_words: str = "agent steps"
+    task: str = "task"
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -107,6 +109,8 @@ class AgentDescription:
         names = [parameter.name for parameter in self.hyperparameters]
         if double := {name for name in names if names.count(name) > 1}:
             raise DescriptionError(f"agent {self.name!r}: hyperparameter {min(double)!r} is declared twice")
+        if self.task not in (*names, AgentDescription.task):
+            raise DescriptionError(f"agent {self.name!r}: declares no hyperparameter {self.task!r}, the task")
         if self.steps and self.steps not in names:
             raise DescriptionError(
                 f"agent {self.name!r}: declares no hyperparameter {self.steps!r}, the number of training steps"
@@ -118,6 +122,7 @@ class AgentDescription:
             "version": self.version,
             "steps": self.steps,
             "step_words": self.step_words,
+            "task": self.task,
             "hyperparameters": [parameter.to_json() for parameter in self.hyperparameters],
             **self.catalogue.to_json(),
             "capabilities": dataclasses.asdict(self.capabilities),
@@ -133,6 +138,7 @@ class AgentDescription:
                 version=int(stored["version"]),
                 steps=str(stored["steps"]),
                 step_words=str(stored.get("step_words", cls.step_words)),
+                task=str(stored.get("task", cls.task)),
                 hyperparameters=tuple(map(Hyperparameter.from_json, stored["hyperparameters"])),
                 catalogue=Catalogue.from_json(stored),
                 capabilities=Capabilities(**_known(Capabilities, stored["capabilities"])),

@@ -218,12 +218,16 @@ def test_a_column_may_hold_a_comma() -> None:
 
 def test_event_files_of_tensorboard(file: Callable[..., Path]) -> None:
     path = file("logs/SAC/walker-walk/seed-3/events.out.tfevents.1", EVENTS)
-    for given in (path, path.parent, path.parents[3]):
-        ((key, curve),) = read(given, maps="eval_return=eval/return,pi_loss=loss").items()
-        assert key == ("SAC", "walker-walk", 3)
+    root = path.parents[3]
+    for given, named in ((root, {}), (root / "SAC", {}), (path, {"algorithm": "SAC", "task": "walker-walk"})):
+        ((key, curve),) = read(given, maps="eval_return=eval/return,pi_loss=loss", **named).items()
+        assert key == ("SAC", "walker-walk", 3 if given != path else 1)
         assert curve.points["eval", 1000] == {RETURN: 1500.0, "time": 1_700_001_000.5}
         assert curve.points["train", 200_000]["pi_loss"] == -0.25
-    (curve,) = read(path, maps="eval_return=new/return").values()
+    for given in (path, path.parent):  # what lies above an imported folder names nothing: /home/me/run1
+        with pytest.raises(CurveImportError, match="whose algorithm\\? --algorithm NAME"):
+            read(given, maps="eval_return=eval/return")
+    (curve,) = read(root, maps="eval_return=new/return").values()
     assert points(curve) == [(0, 0.0), (1000, 2500.0), (200_000, 500_000.0)]
     with pytest.raises(CurveImportError, match="no scalar is called 'reward'; it has eval/return, loss"):
         read(path, maps="eval_return=reward")
@@ -250,7 +254,7 @@ def test_what_a_later_file_went_back_over_is_lost(file: Callable[..., Path], mon
     logged = {"tfevents.1": [(0, 1.0), (10, 2.0), (20, 3.0)], "tfevents.2": [(10, 5.0), (30, 6.0)]}
     paths = [file(f"SAC/walker-walk/1/{name}", b"") for name in logged]
     monkeypatch.setattr(read_runs, "scalars", lambda path: (Scalar("r", *own, 0.0) for own in logged[path.name]))
-    (curve,) = read(paths[0], maps="eval_return=r").values()
+    (curve,) = read(paths[0].parents[2], maps="eval_return=r").values()
     assert points(curve) == [(0, 1.0), (10, 5.0), (30, 6.0)]
 
 

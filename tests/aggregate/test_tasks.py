@@ -12,10 +12,11 @@ import pytest
 from scipy import stats
 
 from aggregate.inputs.runs import ConfigSource
+from aggregate.statistics.alpha_spending import InterimAnalyses
 from aggregate.tasks import task_estimates
 from aggregate.tasks.analysis import AHEAD, BEHIND, UNDECIDED, TaskAnalysis, analyse
 from aggregate.tasks.from_sweeps import algorithm_names, run_results
-from aggregate.tasks.references import DM_CONTROL, Reference, check_used, parse_references, reference_of
+from aggregate.tasks.references import DM_CONTROL, Declared, Reference, check_used, parse_references, reference_of
 from aggregate.tasks.task_verdict import verdict
 from sweepwise.core.errors import AggregateError
 
@@ -120,7 +121,7 @@ def test_a_single_run_takes_the_spread_of_the_other_tasks() -> None:
 
 
 def test_references_are_declared_or_those_of_dm_control() -> None:
-    declared = {"mw-*": Reference(0, 1), "mw-push*": Reference(0, 0.5), "walker-walk": Reference(20, 960)}
+    declared = {"mw-*": Declared(0, 1), "mw-push*": Declared(0, 0.5), "walker-walk": Declared(20, 960)}
     assert reference_of("mw-reach", declared) == (0, 1)
     assert reference_of("mw-push-wall", declared) == (0, 0.5)
     assert reference_of("walker-walk", declared) == (20, 960)
@@ -134,12 +135,13 @@ def test_references_are_declared_or_those_of_dm_control() -> None:
     ("content", "says"),
     [
         ([1, 2], "expected are lines"),
-        ({"a": 3}, "'3' are not two numbers"),
-        ({"a": [0, "x"]}, "are not two numbers"),
-        ({"a": [0, NAN]}, "are not two numbers"),
-        ({"a": [0, 1, 2]}, "are not two numbers"),
-        ({"a": [True, 0]}, "are not two numbers"),
-        ({"a": [5, 5]}, "both are 5"),
+        ({"a": 3}, "'3' is not two numbers or names"),
+        ({"a": [0, " "]}, "is not two numbers"),
+        ({"a": [0, NAN]}, "is not two numbers"),
+        ({"a": [0, 1, 2]}, "is not two numbers"),
+        ({"a": [True, 0]}, "is not two numbers"),
+        ({"a": [5, "5"]}, "both are 5"),
+        ({"a": ["sac", "sac"]}, "both are sac"),
     ],
 )
 def test_a_bad_reference_is_named(content: Any, says: str) -> None:
@@ -148,9 +150,9 @@ def test_a_bad_reference_is_named(content: Any, says: str) -> None:
 
 
 def test_a_declared_task_that_is_not_there_is_named() -> None:
-    check_used({"walker-*": Reference(0, 1)}, ["walker-run"], "refs.yaml")
+    check_used({"walker-*": Declared(0, 1)}, ["walker-run"], "refs.yaml")
     with pytest.raises(AggregateError, match="no task 'walker-rum'; did you mean walker-run"):
-        check_used({"walker-rum": Reference(0, 1)}, ["walker-run"], "refs.yaml")
+        check_used({"walker-rum": Declared(0, 1)}, ["walker-run"], "refs.yaml")
 
 
 # --- the analysis ---------------------------------------------------------------------------------------
@@ -205,6 +207,15 @@ def test_pairs_are_corrected_together_and_equal_algorithms_are_not_told_apart() 
     assert f"; {second} does not differ significantly from it" in verdict(found).headline
     assert set(found.by_task.query("b == @second")["relation"]) == {UNDECIDED}
     assert best in topics(found)["Other algorithms"]
+
+
+def test_interim_analyses_count_across_tasks_too() -> None:
+    runs = runs_of({"a": [0.52, 0.51], "b": [0.5, 0.49]})
+    once, twice = (analyse(runs, SHARES, analyses=InterimAnalyses(seeds, 1)) for seeds in ((4,), (2, 4)))
+    assert (twice.pairs[["p", "similar_p"]] > once.pairs[["p", "similar_p"]]).all(axis=None)
+    assert (twice.by_task["q"] > once.by_task["q"]).all()
+    assert "p values are corrected for 2 looks." in topics(twice)["Other algorithms"]
+    assert "corrected" not in topics(once)["Other algorithms"]
 
 
 def test_what_is_missing_is_named_by_task() -> None:
@@ -275,8 +286,11 @@ def test_curves_are_of_the_last_evaluation_up_to_each_share_of_the_steps() -> No
 # --- from sweeps ----------------------------------------------------------------------------------------
 
 
-def sweep_of(name: str, *configs: ConfigSource) -> Any:
-    return SimpleNamespace(source=SimpleNamespace(name=name, configs=configs, imported=()))
+def sweep_of(name: str, *configs: ConfigSource, tasks_of: str = "", agent: str = "tdmpc", task: str = "task") -> Any:
+    known = SimpleNamespace(name=agent, version=1, task=task, steps="steps")
+    return SimpleNamespace(
+        source=SimpleNamespace(name=name, configs=configs, imported=(), agent=known, tasks_of=tasks_of)
+    )
 
 
 def config(config_id: str, label: str, of_import: str = "", **values: Any) -> ConfigSource:
@@ -288,15 +302,18 @@ def test_configurations_that_differ_in_their_task_alone_are_one_algorithm() -> N
         sweep_of("walk", config("a1", "lr=1", task="walker-walk", lr=1, steps=5), config("a2", "lr=2", task="w", lr=2)),
         sweep_of("run", config("b1", "lr=1", task="walker-run", lr=1, steps=9)),
         sweep_of("other", config("c1", "lr=1", task="fish-swim", lr=1, width=8)),  # another algorithm under that label
+        sweep_of("ppo.a", config("e1", "lr=1", env="a", lr=1), tasks_of="ppo", agent="ppo", task="env"),
+        sweep_of("ppo.b", config("e2", "lr=1", env="b", lr=1), tasks_of="ppo", agent="ppo", task="env"),
         sweep_of("pub", config("d1", "SAC", "pub", task="w", algorithm="SAC", imported="pub"),
                  config("d2", "SAC", "new", task="w", algorithm="SAC", imported="new")),
     )  # fmt: skip
-    names = algorithm_names(SimpleNamespace(sweeps=sweeps))  # type: ignore[arg-type]
-    assert names == {"a1": "lr=1", "a2": "lr=2", "b1": "lr=1", "c1": "lr=1 (other)", "d1": "SAC", "d2": "SAC (new)"}
+    names = algorithm_names(SimpleNamespace(every=sweeps))  # type: ignore[arg-type]
+    assert names == {"a1": "lr=1", "a2": "lr=2", "b1": "lr=1", "c1": "lr=1 (other)", "e1": "lr=1 (ppo)",
+                     "e2": "lr=1 (ppo)", "d1": "SAC", "d2": "SAC (new)"}  # fmt: skip
 
 
 def test_a_diverged_run_counts_as_random_actions_and_a_lost_one_is_missing() -> None:
-    scores = pd.DataFrame({"seed": [1, 2, 3, 4], "final_primary": [5.0, NAN, NAN, NAN],
+    scores = pd.DataFrame({"config_id": "a", "seed": [1, 2, 3, 4], "final_primary": [5.0, NAN, NAN, NAN],
                            "start_primary": [5.0, 1.0, NAN, NAN],
                            "outcome": ["finished", "diverged", "missing", "finished"]})  # fmt: skip
     found = run_results(scores)

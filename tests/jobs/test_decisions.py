@@ -432,7 +432,7 @@ def test_a_decision_in_the_midst_of_a_submit_stops_it(
             mine = plan.load(results.parent / "mine.yaml")
             from jobs.decide.adopt import by_hand
 
-            made = by_hand(mine, mine.select("ensemble")[0], {"num_q": 1}, "")
+            made = by_hand(mine, mine.select("ensemble"), {"num_q": 1}, "")
             store.write_decisions(decisions.added(mine, [], made, overrule=False))
         return difference(store, sweeps)
 

@@ -17,7 +17,7 @@ from aggregate.importers import CurveImportError, ImportOptions, collect
 from aggregate.inputs.runs import SweepSource
 from aggregate.verdict.compare_two import compare
 from jobs.reports import compare as sides
-from jobs.results.records import Decision, Evidence, Measured
+from jobs.results.decision_records import Decision, Evidence, Measured
 from jobs.results.results_folder import ResultsFolder
 from jobs.terminal import decisions, tables
 from sweepwise.core.agent import AgentDescription

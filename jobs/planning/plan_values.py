@@ -1,0 +1,86 @@
+"""Values in a plan: parse entries of its YAML by what they stand for. Each raises `JobsError` with line and fix."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from jobs.yaml_reader import Entry
+from sweepwise.core.errors import near
+from sweepwise.core.hyperparameters import ConfigError
+from sweepwise.core.schema import Schema
+
+MAX_LOOKS = 5
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+_SHORT = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,31}")
+
+
+def levels(entry: Entry, schema: Schema) -> dict[str, tuple[Any, ...]]:
+    by_key = {}
+    for key, values in entry.mapping().items():
+        parsed_levels = tuple(value_of(key, item, schema) for item in values.items())
+        if not parsed_levels:
+            raise values.error(f"{values.name}: empty grid; give at least one level, such as [1, 2]")
+        by_key[key] = parsed_levels
+    return by_key
+
+
+def values_of(entry: Entry, schema: Schema) -> dict[str, Any]:
+    return {key: value_of(key, value, schema) for key, value in entry.mapping().items()}
+
+
+def value_of(key: str, entry: Entry, schema: Schema) -> Any:
+    try:
+        return schema.parse_value(key, entry.raw())
+    except ConfigError as error:
+        raise entry.error(str(error)) from error
+
+
+def looks(entry: Entry) -> int:
+    if not 1 <= entry.whole() <= MAX_LOOKS:
+        raise entry.error(f"looks: {entry.whole()}: give 1 (the report is final) to {MAX_LOOKS}")
+    return entry.whole()
+
+
+def margin(entry: Entry) -> float:
+    try:
+        number = float(entry.text())
+    except ValueError:
+        number = math.nan
+    if not 0 < number < math.inf:
+        raise entry.error(f"margin: {entry.text()!r}: give a number above 0, in the unit of the primary metric")
+    return number
+
+
+def short_names(entry: Entry, schema: Schema) -> dict[str, str]:
+    names = {}
+    for key, value in entry.mapping().items():
+        try:
+            schema.parse_value(key, None)
+        except ConfigError as error:
+            if str(error).startswith("unknown key"):
+                raise value.error(str(error)) from error
+        if not _SHORT.fullmatch(value.text()):
+            raise value.error(f"names.{key}: {value.text()!r}: give a short word of letters, digits, - and _")
+        names[key] = value.text()
+    return names
+
+
+def texts_by_name(entry: Entry) -> dict[str, str]:
+    return {check_name(name, value): value.text() for name, value in entry.mapping().items()}
+
+
+def issue_names(entry: Entry, issues: Mapping[str, str]) -> tuple[str, ...]:
+    for name in entry.texts():
+        if name not in issues:
+            raise entry.error(f"{entry.name}: unknown issue {name!r}; {near(name, issues)}")
+    return entry.texts()
+
+
+def check_name(name: str, entry: Entry) -> str:
+    if not _NAME.fullmatch(name):
+        raise entry.error(f"name {name!r}: use letters, digits, - and _ only, beginning with a letter or digit")
+    return name
