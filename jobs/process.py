@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 import threading
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -240,3 +241,14 @@ def gpu() -> tuple[str, str] | None:
     listed = run_quietly(["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader", *gpu_option])
     name, _, driver = (listed or "").partition("\n")[0].partition(", ")
     return (name, driver.strip()) if driver else None
+
+
+def file_system_time(folder: Path) -> float:
+    """Unix seconds by the clock of the file system of `folder`, which all hosts that share it have in common. Raises
+    `OSError` where no file can be written there."""
+    probe = folder / f".{uuid.uuid4().hex}.part"
+    try:
+        probe.touch()
+        return probe.stat().st_mtime
+    finally:
+        probe.unlink(missing_ok=True)

@@ -11,7 +11,7 @@ from aggregate.inputs.runs import DIVERGED, DONE
 from aggregate.verdict.answers import OPEN, Answer
 from aggregate.verdict.leader import Leaderboard, leaderboard
 from aggregate.verdict.number_format import estimate, signed
-from aggregate.verdict.verdict import Verdict
+from aggregate.verdict.verdict import Verdict, verdict
 from sweepwise.core.errors import AggregateError
 
 NEXT = "Next"  # the topic of the verdict that is shown above all others
@@ -36,6 +36,17 @@ def next_step(verdict: Verdict) -> NextStep:
 def answered_first(answers: Iterable[Answer]) -> list[Answer]:
     """Answers in full or in part, then open questions, each in the given order."""
     return sorted(answers, key=lambda answer: answer.state == OPEN)
+
+
+def first_screen(sweep: SweepSummary) -> dict[str, Any]:
+    """The values of the template that the first screen shows."""
+    judged = verdict(sweep)
+    return {
+        "verdict": judged,
+        "next": next_step(judged),
+        "answers": answered_first(judged.answers),
+        "line": sweep_line(sweep, judged),
+    }
 
 
 class Asked(NamedTuple):

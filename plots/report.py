@@ -26,7 +26,6 @@ from aggregate.statistics import estimates
 from aggregate.tasks.analysis import TaskAnalysis
 from aggregate.verdict.not_assessed import not_assessed
 from aggregate.verdict.number_format import number
-from aggregate.verdict.verdict import verdict
 from aggregate.verdict.words import AgentWords, sentence, words
 from plots import csv_downloads, curves, figures, flag_cards, overview, tables, task_section
 from plots.secondary_tables import secondary
@@ -134,7 +133,6 @@ def _sweep(sweep: SweepSummary, styles: dict[str, LineStyle], index: int, loaded
     cards = flag_cards.cards(sweep, chips, frame, loaded)
     extra = {(card.chip.config_id, card.metric) for card in cards if card.metric}
     curve_files = csv_downloads.curve_files(sweep, every, extra)
-    judged = verdict(sweep)
     return {
         "index": index,
         "source": sweep.source,
@@ -143,10 +141,7 @@ def _sweep(sweep: SweepSummary, styles: dict[str, LineStyle], index: int, loaded
         "step_words": sweep.source.agent.step_words,
         "words": words(sweep),
         "random_until": sweep.source.agent.diagnostics.random_until,
-        "verdict": judged,
-        "next": overview.next_step(judged),
-        "answers": overview.answered_first(judged.answers),
-        "line": overview.sweep_line(sweep, judged),
+        **overview.first_screen(sweep),
         "chips": chips,
         "every": every,
         "ranking": tables.ranking_table(sweep, by_id),

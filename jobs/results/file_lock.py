@@ -15,7 +15,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from jobs import process
-from jobs.results import file_clock
 from jobs.results.record_files import RecordReader, encode, numbers_in
 from jobs.results.records import Worker
 from sweepwise.core.atomic import create_json, write_json
@@ -118,7 +117,7 @@ def _is_held(path: Path) -> bool:
 def _age(path: Path) -> float:
     """Seconds since a file was written, by the clock of its file system: that of another host may be wrong."""
     try:
-        return file_clock.now(path.parent) - path.stat().st_mtime
+        return process.file_system_time(path.parent) - path.stat().st_mtime
     except FileNotFoundError:
         return float("inf")
 

@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from jobs.results import file_clock
+from jobs import process
 from jobs.results.record_files import CONFIG_ID, RecordReader, encode, names_in
 from jobs.results.records import CircuitBreaker, Submission, Worker
 from sweepwise.core.atomic import create_json, write_json
@@ -147,7 +147,7 @@ class Submissions:
                 return None
             path = self.folder(submission)  # its submit may have died
         try:
-            return file_clock.now(self._root) - path.stat().st_mtime
+            return process.file_system_time(self._root) - path.stat().st_mtime
         except OSError:
             return None
 

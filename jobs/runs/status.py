@@ -11,7 +11,6 @@ from typing import Any
 from jobs import process
 from jobs.backends import registry
 from jobs.backends.base import TaskKey
-from jobs.results import file_clock
 from jobs.results.attempts import RunRecord, RunRef
 from jobs.results.records import Submission, SubmittedConfiguration, SubmittedSweep
 from jobs.results.results_folder import ResultsFolder
@@ -110,7 +109,7 @@ def _by_this_clock(store: ResultsFolder, records: dict[RunRef, RunRecord]) -> di
     here = process.host()
     elsewhere = {run: r for run, r in records.items() if r.attempt and not r.outcome and r.attempt.host != here}
     try:
-        ahead = time.time() - file_clock.now(store.root) if elsewhere else 0.0
+        ahead = time.time() - process.file_system_time(store.root) if elsewhere else 0.0
     except OSError:
         return records
     return records | {run: store.attempts.by_this_clock(record, ahead) for run, record in elsewhere.items()}

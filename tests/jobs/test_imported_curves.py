@@ -102,7 +102,7 @@ def test_the_report_marks_what_is_imported(both: Summary) -> None:
     text = render(both)
     assert text.count("imported: published") > 4
     assert "TDMPC2" in text
-    assert "Imported curves have no place" in text
+    assert "Imported curves have no rank" in text
     assert "6 done." in text  # the sweep's own runs
 
 

@@ -11,7 +11,6 @@ import time
 import pytest
 
 from jobs import process
-from jobs.results import file_clock
 from jobs.results.attempts import RunRecord, RunRef
 from jobs.results.records import Attempt, AttemptOutcome, Status, Submission, TaskRuns
 from jobs.results.results_folder import ResultsFolder
@@ -197,5 +196,7 @@ def test_a_node_with_a_wrong_clock_is_judged_by_the_file_systems(
     assert state() == "running"
     os.utime(beat, (now, now - STALLED_AFTER_S - 1))
     assert state() == "stalled"
-    monkeypatch.setattr(file_clock, "now", lambda folder: (folder / "none").stat())  # nothing can be written there
+    monkeypatch.setattr(
+        process, "file_system_time", lambda folder: (folder / "none").stat()
+    )  # nothing can be written there
     assert state() == ("stalled" if skew < 0 else "running")

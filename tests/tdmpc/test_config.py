@@ -152,7 +152,11 @@ CHANGED = {
     "policy_head_reduce": ("min", {}), "planner_head_reduce": ("mean", {}), "num_rollouts": (1, {}),
     "imagination_horizon": (2, {}),
     "tau": (0.1, {}),
-    "scale_tau": (0.5, {"task": "cartpole-balance", "lr": 0.1, "reward_coef": 10, "utd_ratio": 4}),
+    # It matters where values of a batch differ by more than 1.
+    "scale_tau": (0.5, {
+        "steps": 40, "seed_steps": 20, "task": "cartpole-balance", "action_repeat": 5, "discount": 0.999, "lr": 0.01,
+        "reward_coef": 10, "value_coef": 10, "tau": 0.9, "utd_ratio": 16,
+    }),
     "discount": (0.9, {}),
     "multi_gamma_gammas": ((0.8,), {}),
     "multi_gamma_head": ("separate", {}), "multi_gamma_loss_weight": (0.5, {}),
