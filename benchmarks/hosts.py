@@ -159,8 +159,8 @@ def together() -> str:
 def begun(left: Host, right: Host) -> None:
     """The left host trains two runs for a minute, and one waits."""
     left(*left.submit("left", "--set", "pause=1.5"))
-    logs = "results/runs/*/*/work/checkpoint.json"
-    wait_until("two checkpoints", lambda: len([*left.folder.glob(logs)]) == 2, PATIENCE_S, pause=0.05)
+    checkpoints = "results/runs/**/checkpoint.json"
+    wait_until("two checkpoints", lambda: len([*left.folder.glob(checkpoints)]) == 2, PATIENCE_S, pause=0.05)
 
 
 def napped() -> str:

@@ -50,8 +50,8 @@ def first_screen(sweep: SweepSummary) -> dict[str, Any]:
 
 
 class Asked(NamedTuple):
-    """A question with the answers of all sweeps that ask it. state: of the most complete answer. answers: (values of
-    the sweep for the template, its answer)."""
+    """A question with the answers of all sweeps that ask it. state: of the first answer in full or in part. answers:
+    (values of the sweep for the template, its answer)."""
 
     question: str
     state: str
