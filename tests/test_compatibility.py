@@ -274,7 +274,7 @@ def test_local_schedulers_of_both_share_the_slots_and_train_nothing_twice(sweeps
         assert sweeps.tasks() == [1, 1]
     sweeps.until(*["done"] * 3)
     attempts = [json.loads(path.read_text()) for path in sweeps.results("runs/*/seed-1/attempts/*.json")]
-    ends = [json.loads(path.read_text()) for path in sweeps.results("runs/*/seed-1/outcome/*.json")]
+    ends = sweeps.outcomes(2)
     assert [end["state"] for end in ends] == ["finished"] * 2
     first, second = sorted((attempt["started"], end["time"]) for attempt, end in zip(attempts, ends, strict=True))
     assert first[1] <= second[0]  # one at a time

@@ -187,6 +187,16 @@ class Sweeps:
                 found.append(int(path.name))
         return found
 
+    def outcomes(self, count: int) -> list[dict[str, Any]]:
+        """What the attempts of all runs recorded as their ends, once there are `count` of them: a run is done before
+        its last checkpoint is written, and its attempt ends after that."""
+
+        def recorded() -> list[Path]:
+            return self.results("runs/*/seed-*/outcome/*.json")
+
+        wait_until(f"{count} outcomes", lambda: len(recorded()) >= count, PATIENCE_S, pause=0.05)
+        return [json.loads(path.read_text()) for path in recorded()]
+
     def job(self) -> str:
         return str(self.runs()[0]["job"])
 
@@ -261,9 +271,8 @@ def as_uninterrupted(sweeps: Sweeps) -> str:
     """Compares metrics and weights with those of the run trained in one go."""
     import torch
 
-    ended = f"results/runs/*/seed-1/outcome/{sweeps.attempts():03d}.json"  # it is done before its last checkpoint is
-    wait_until("its outcome", lambda: any(sweeps.folder.glob(ended)), PATIENCE_S)
-
+    ended = f"runs/*/seed-1/outcome/{sweeps.attempts():03d}.json"  # it is done before its last checkpoint is
+    wait_until("its outcome", lambda: bool(sweeps.results(ended)), PATIENCE_S)
     whole, parts = weights(trained_in_one_go()), weights(sweeps.folder / "results")
     assert whole.keys() == parts.keys()
     assert all(torch.equal(whole[name], parts[name]) for name in whole)

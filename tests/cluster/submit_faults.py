@@ -182,7 +182,7 @@ def _forget(sweeps: Sweeps, delay_s: float) -> Trial:
 
     wait_until("the end of both runs", done, PATIENCE_S, pause=0.3)
     left = _left_in_the_queue(sweeps)
-    ended = [json.loads(path.read_text())["state"] for path in sweeps.results("runs/*/seed-*/outcome/*.json")]
+    ended = [outcome["state"] for outcome in sweeps.outcomes(2)]
     assert ended.count("finished") == 2, ended
     return Trial(held, "lost" in seen, left)
 
