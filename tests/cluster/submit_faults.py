@@ -5,7 +5,6 @@ A trap, a program of Slurm's name that is first on PATH, fires once at its step 
 
 from __future__ import annotations
 
-import json
 import shlex
 import shutil
 import signal
