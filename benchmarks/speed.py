@@ -42,7 +42,7 @@ from tdmpc.agent.agent import Agent, Schedule
 from tdmpc.agent.batch import Batch
 from tdmpc.api import keep_freed_memory
 from tdmpc.config import TrainConfig
-from tdmpc.rng import Draws
+from tdmpc.rng import Streams
 from tdmpc.training.environment import Env
 
 LEARNING = Path(__file__).with_name("learning.yaml")
@@ -119,7 +119,7 @@ def _work(
     """One update and one planned action of `seeds` seeds, on random data of the task's sizes."""
     env = Env(config.task, config.action_repeat, 0)
     agent = Agent(config, env.obs_size, env.action_size, range(seeds), device, compiled, cuda_graphs)
-    draws = Draws.fresh(range(seeds), "benchmark", device=device)
+    streams = Streams(range(seeds), "benchmark", device=device)
     shape = (seeds, config.horizon, config.batch_size)
     obs = torch.randn(seeds, config.horizon + 1, config.batch_size, env.obs_size)
     data = obs, torch.rand(*shape, env.action_size) * 2 - 1, torch.rand(shape), torch.zeros(shape)
@@ -127,8 +127,8 @@ def _work(
     warm = torch.zeros(seeds, 1, config.horizon, env.action_size, device=device)
     schedule = Schedule(False, config.start_entropy_coeff)
     return {
-        "update": functools.partial(agent.update, batch, schedule, draws),
-        "action": functools.partial(agent.act, batch.obs[:, 0, 0], warm, draws),
+        "update": functools.partial(agent.update, batch, schedule, streams),
+        "action": functools.partial(agent.act, batch.obs[:, 0, 0], warm, streams),
     }
 
 

@@ -21,7 +21,7 @@ from tdmpc.accel import kernels
 from tdmpc.agent.agent import Agent
 from tdmpc.config import TrainConfig, config_id
 from tdmpc.training import checkpoint
-from tdmpc.training.environment import Env
+from tdmpc.training.environment import Env, SimulationError
 from tdmpc.training.evaluator import Evaluator, Mode, begin
 from tdmpc.training.seed_state import fits, restore_weights
 from tdmpc.training.trainer import Trainer
@@ -99,7 +99,7 @@ def evaluate(
 
     planners: "eval" plans with one dynamics head, "train" as in training (all heads, an elite sampled by weight),
     "policy" acts without MPC. All start from the same states; the first of these are those of the evaluation during
-    training at that step. Raises `NoWeights`, `DeviceError`.
+    training at that step. Raises `NoWeights`, `DeviceError`, `SimulationError`.
     """
     _prepare(device, threads, config.tf32, deterministic=False)
     step, weights = checkpoint.weights_at(folder, at)
@@ -111,6 +111,8 @@ def evaluate(
     evaluator = Evaluator(config, [seed], device)
     for planner in planners:
         (played,) = evaluator.play(agent, PLANNERS[planner], step, episodes, [0]).values()
+        if errors := [f"episode {n}: {e.error}" for n, e in enumerate(played) if e.error]:
+            raise SimulationError(errors[0])
         returns, actions = tuple(e.total for e in played), tuple(e.actions for e in played)
         yield Evaluation(seed, step, planner, returns, actions)
 

@@ -30,11 +30,13 @@ from sweepwise.core.hyperparameters import (
 from tdmpc.tasks import EPISODE_FRAMES, TASKS, canonical_task
 
 __all__ = [
-    "IDENTITY_VERSION", "LR_SCALED_BY", "PAPERS", "ConfigError", "TrainConfig", "check_key", "config_id",
+    "AGENT_VERSION", "LR_SCALED_BY", "PAPERS", "ConfigError", "TrainConfig", "check_key", "config_id",
     "inactive_keys", "key_types", "limits_text", "parse_value", "type_text",
 ]  # fmt: skip
 
-IDENTITY_VERSION = 1
+# Part of every configuration ID. Raise it when the same hyperparameters and seed give other results than before, and
+# say in docs/algorithm.md what changed.
+AGENT_VERSION = 2
 # Hyperparameter with the size of an ensemble -> the network whose learning rate `ensemble_lr_scaling` scales by it.
 LR_SCALED_BY = {
     "planner_num_dynamics_heads": "dynamics",
@@ -170,7 +172,7 @@ class TrainConfig:
     hinge_tau: float = key(2.5, "pre-squash magnitude at which the hinge begins", low=0)
 
     # planner (MPPI)
-    iterations: int = key(6, "planner iterations", low=1, source="TD-MPC2")
+    iterations: int = key(6, "planner iterations; two more from 20 action dimensions on", low=1, source="TD-MPC2")
     num_samples: int = key(
         1024, "sampled candidates per iteration", low=1, source="TD-MPC2, which has 512 with the policy's"
     )
@@ -190,7 +192,9 @@ class TrainConfig:
     enc_dim: int = key(256, "hidden width of the encoder", low=1, source="TD-MPC2")
     num_enc_layers: int = key(2, "layers of the encoder", low=1, source="TD-MPC2")
     simnorm_dim: int = key(8, "group size of SimNorm", low=1, source="TD-MPC2")
-    dropout: float = key(0.01, "dropout in the first layer of value heads", low=0, high=0.99, source="TD-MPC2")
+    dropout: float = key(
+        0.01, "dropout in the first layer of value heads and auxiliary values", low=0, high=0.99, source="TD-MPC2"
+    )
     num_bins: int = key(101, "bins of the two-hot regression, K", low=3, source="TD-MPC2")
     symlog_max: float = key(10.0, "bins span [-this, this] in symlog space", above=0, source="TD-MPC2")
 
@@ -200,7 +204,11 @@ class TrainConfig:
 
     # replay
     hot_buffer_ratio: float = key(0.01, "share of a batch from the newest transitions", low=0, high=1)
-    hot_buffer_size: int = key(5, "newest windows the hot share is drawn from", low=1)
+    hot_buffer_size: int = key(
+        5,
+        "newest windows the hot share is drawn from, beyond a margin of 2 (T + 1 + the hot windows of a batch)",
+        low=1,
+    )
 
     # measuring
     log_freq: int = key(500, "agent steps between diagnostic rows", low=1, high=1000)
@@ -246,6 +254,21 @@ class TrainConfig:
     def imagines(self) -> bool:
         """Whether any value learns from imagined transitions."""
         return self.ac_source == "imagine" or (self.uses_aux and self.aux_value_source == "imagine")
+
+    @property
+    def aux_heads(self) -> int:
+        """Networks of the auxiliary values."""
+        return 1 if self.multi_gamma_head == "joint" else len(self.multi_gamma_gammas)
+
+    @property
+    def hot_windows(self) -> int:
+        """Windows of a batch that are drawn from the newest ones."""
+        return round(self.hot_buffer_ratio * self.batch_size)
+
+    @property
+    def hot_buffer_windows(self) -> int:
+        """Newest windows that those are drawn from: `hot_buffer_size` and the margin of the research code."""
+        return self.hot_buffer_size + 2 * (self.horizon + 1 + self.hot_windows)
 
     @property
     def entropy_is_fixed(self) -> bool:
@@ -366,8 +389,9 @@ def inactive_keys(config: TrainConfig) -> set[str]:
     return names
 
 
-def config_id(config: TrainConfig) -> str:
-    """The configuration ID: ten hex digits of a hash over everything in `config` that changes the result.
+def config_id(config: TrainConfig, version: int = AGENT_VERSION) -> str:
+    """The configuration ID: ten hex digits of a hash over the version of the agent and everything in `config` that
+    changes the result.
 
     The seed is not part of it, nor are inactive hyperparameters and those at the `neutral` value that they declare.
     """
@@ -378,5 +402,5 @@ def config_id(config: TrainConfig) -> str:
             del values[field.name]
     # automatic values are hashed as what they resolve to, so that setting the same value explicitly changes nothing
     values["seed_steps"], values["discount"] = config.seed_phase_steps, config.gamma
-    text = json.dumps({"identity": IDENTITY_VERSION, **values}, sort_keys=True)
+    text = json.dumps({"identity": version, **values}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:10]

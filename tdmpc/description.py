@@ -9,7 +9,7 @@ from typing import Any
 from sweepwise.core.agent import AgentDescription, Capabilities
 from sweepwise.core.hyperparameters import Hyperparameter
 from sweepwise.core.schema import ResolvedConfig
-from tdmpc.config import TrainConfig, config_id, inactive_keys, key_types, parse_value
+from tdmpc.config import AGENT_VERSION, TrainConfig, config_id, inactive_keys, key_types, parse_value
 from tdmpc.diagnostics import DIAGNOSTICS
 from tdmpc.metrics import CATALOGUE
 
@@ -24,6 +24,7 @@ DESCRIPTION = AgentDescription(
     catalogue=CATALOGUE,
     capabilities=Capabilities(resume="exact", evaluate=True, seeds_batched=True),
     diagnostics=DIAGNOSTICS,
+    version=AGENT_VERSION,
 )
 
 
@@ -35,17 +36,19 @@ class TdmpcSchema:
     def parse_value(self, name: str, raw: Any) -> Any:
         return parse_value(name, raw)
 
-    def resolve(self, values: Mapping[str, Any], hashed: Collection[str] = ()) -> ResolvedConfig:
+    def resolve(self, values: Mapping[str, Any], hashed: Collection[str] = (), version: int = 0) -> ResolvedConfig:
+        version = version or AGENT_VERSION
         config = TrainConfig().with_overrides(values)
         first_evaluation = -(-config.seed_phase_steps // config.eval_freq) * config.eval_freq
         return ResolvedConfig(
             agent=NAME,
             values=dict(vars(config)),
-            config_id=config_id(config),
+            config_id=config_id(config, version),
             steps=config.steps,
             inactive=frozenset(inactive_keys(config)),
             # it has trained, was evaluated, and continued
             healthy_step=min(config.steps, first_evaluation + 1),
+            version=version,
         )
 
 

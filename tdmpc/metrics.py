@@ -79,7 +79,7 @@ _VALUE = [
     _train("value", "aux_value_loss_per_gamma", "nat", "down", "the same, per auxiliary discount", is_list=True),
     Metric("value_bias", "eval", "value", "return", "none",
            "value at visited states of policy-alone episodes minus the discounted return that followed",
-           formula="mean over Q of V(enc(o_t)) - sum_k gamma^k r_{t+k}, mean over t < 200"),
+           formula="mean over Q of V(enc(o_t)) - sum_k gamma^k r_{t+k} - gamma^(n-t) V(enc(o_n)), mean over t < 200"),
 ]  # fmt: skip
 
 _WORLD_MODEL = [
@@ -155,7 +155,7 @@ EVENTS = {
     "encoder_freeze": "encoder frozen from here",
     "entropy_start": "entropy schedule begins",
     "entropy_end": "entropy schedule ends",
-    "diverged": "a loss or weight became NaN or infinite",
+    "diverged": "a loss or weight became NaN or infinite, or the simulation failed",
 }
 
 METRICS: dict[str, Metric] = {

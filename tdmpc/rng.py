@@ -1,14 +1,15 @@
 """Random number generators: one for each seed and purpose.
 
 Seeds trained together therefore draw the same numbers as alone, and evaluation and validation do not advance the
-generators of training.
+generators of training. Every network head and every source of noise has a purpose of its own, so that configurations
+with the same seed share all random numbers of the parts that they have in common.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -96,3 +97,30 @@ class Draws:
 
     def set_state(self, index: int, state: Tensor) -> None:
         self.generators[index].set_state(state)
+
+
+class Streams:
+    """`Draws` by name: `streams["actions"]` draws from generators of the purpose (*purpose, "actions").
+
+    What one name draws does not depend on whether, how often or in which shapes other names are drawn from.
+    """
+
+    def __init__(self, seeds: Sequence[int], *purpose: object, device: torch.device | str = "cpu") -> None:
+        self._seeds, self._purpose, self._device = seeds, purpose, device
+        self._by_name: dict[str, Draws] = {}
+
+    def __getitem__(self, name: str) -> Draws:
+        if name not in self._by_name:
+            self._by_name[name] = self._fresh(name)
+        return self._by_name[name]
+
+    def _fresh(self, name: str) -> Draws:
+        return Draws.fresh(self._seeds, *self._purpose, name, device=self._device)
+
+    def state(self, index: int) -> dict[str, Tensor]:
+        """Name -> state of the generator of the seed with this index, for the names that were drawn from."""
+        return {name: draws.state(index) for name, draws in self._by_name.items()}
+
+    def set_state(self, index: int, state: Mapping[str, Tensor]) -> None:
+        for name, state_of_name in state.items():
+            self[name].set_state(index, state_of_name)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import io
+import itertools
 import json
 import os
 import re
@@ -47,14 +48,6 @@ def signalled(part, path):
 os.replace = signalled
 from jobs.cli import main
 main()
-"""
-# Every argument is the line of a command.
-COMMANDS = """
-import shlex, sys
-from jobs.cli import cli
-for line in sys.argv[1:]:
-    print("$", line, flush=True)
-    cli.main(shlex.split(line), standalone_mode=False)
 """
 
 
@@ -142,19 +135,8 @@ def csv_files(folder: Path, stem: str) -> dict[str, bytes]:
     return {path.stem.removeprefix(f"{stem}-"): path.read_bytes() for path in folder.glob(f"{stem}-*.csv")}
 
 
-def test_configuration_ids_are_the_same(sweeps: Folder) -> None:
-    """Of the packaged plan and of the preset."""
-    names = ("ensemble", "update-freq", "gamma", "entropy")
-    options = ("", " --preset small", " --task walker-walk --set batch_size=128")
-    lines = [f"plan {name}{more}" for name in names for more in options]
-    old, new = sweeps.python_before("-c", COMMANDS, *lines), sweeps.python_with("-c", COMMANDS, *lines)
-    assert (old.returncode, new.returncode) == (0, 0), old.stderr + new.stderr
-    ids, expected = (re.findall(r"^(?:\$ .*|[0-9a-f]{10}\b)", text.stdout, re.M) for text in (new, old))
-    assert ids == expected
-    assert len({line for line in ids if not line.startswith("$")}) > 90  # 34 distinct ones in the plan as it stands
-
-
-def test_finished_runs_are_done_and_not_trained_again(copy: Folder) -> None:
+def test_finished_runs_are_done_and_of_version_1_of_the_agent(copy: Folder) -> None:
+    """A new submit trains the same hyperparameters under other IDs, and says why."""
     old, new = (
         json.loads(status)["sweeps"] for status in (copy.old("status", "--json"), copy.here("status", "--json"))
     )
@@ -164,10 +146,17 @@ def test_finished_runs_are_done_and_not_trained_again(copy: Folder) -> None:
         for config, present in zip(one["configurations"], other["configurations"], strict=True):
             assert [present[name] for name in named] == [config[name] for name in named]
             assert [(run["seed"], run["state"]) for run in present["runs"]] == [(1, "done"), (2, "done")]
-    copy(*PAIR, "--seeds", "2", "--cluster", "debug")
-    assert copy.tasks() == [2]
-    assert len(copy.results("runs/*/seed-*/attempts/*.json")) == 4
+    assert VERSIONS in copy.here("status", "pair")
+    before = copy.results("runs/*")
+    told = copy(*PAIR, "--seeds", "1", "--cluster", "debug")
+    assert VERSIONS in told
+    assert "so all runs are trained again" in told
+    assert set(before) < set(copy.results("runs/*"))
+    assert len(copy.results("runs/*/seed-*/attempts/*.json")) == 4 + 2
+    assert VERSIONS not in copy.here("status", "pair")
 
+
+VERSIONS = "2 configurations are of version 1 of the agent tdmpc, which is now at version 2"
 
 # What the verdict is made of has changed since; curves have not, nor what a column of the same name holds.
 WITHOUT = {f"worst_primary{ending}" for ending in ("", "_mean", "_sd", "_low", "_high", "_n")}  # columns
@@ -184,6 +173,9 @@ def test_the_csv_files_hold_the_same_numbers(copy: Folder) -> None:
     cached, other = copy.results("cache/*")
     shutil.rmtree(other)
     copy.here("aggregate", "--format", "csv", "--out", "new.html")
+    assert (
+        "trained by version 1 of the agent tdmpc, which is now at version 2" in (copy.folder / "new.html").read_text()
+    )
     assert copy.results("cache/*") == [cached, other]
     found = csv_files(copy.folder, "new")
     assert found.keys() == expected.keys()
@@ -213,18 +205,22 @@ def test_an_archive_is_read(copy: Folder, by: str) -> None:
     ("number", "state", "option"),
     [(signal.SIGKILL, "failed", "--failed"), (signal.SIGTERM, "interrupted", "--interrupted")],
 )
-def test_a_run_that_did_not_end_goes_on_to_the_rows_of_an_undisturbed_one(
+def test_a_run_that_did_not_end_is_not_continued_by_another_version_of_the_agent(
     sweeps: Folder, undisturbed: Folder, number: signal.Signals, state: str, option: str
 ) -> None:
+    """Its rows would be those of neither. The code before still continues it to the rows of an undisturbed one."""
     submit = (*ONE, "--cluster", "debug", "--checkpoint-minutes", "0")
     code = sweeps.python_before("-c", SIGNALLED, str(int(number)), *submit).returncode
     assert code == -number if number == signal.SIGKILL else code >= 0
     assert sweeps.states() == [state]
-    sweeps("rerun", "one", option, "--cluster", "debug")
-    assert sweeps.states() == ["done"]
-    assert sweeps.attempts() == 2
+    refused = sweeps.python_with("-m", "jobs.cli", "rerun", "one", option, "--cluster", "debug")
+    assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
+    assert "1 configuration is of version 1 of the agent tdmpc, which is now at version 2" in refused.stderr
+    assert (sweeps.states(), sweeps.attempts(), sweeps.tasks()) == ([state], 1, [1])
+    sweeps.old("rerun", "one", option, "--cluster", "debug")
+    assert (sweeps.states(), sweeps.attempts()) == (["done"], 2)
     (first, *_) = sweeps.results("runs/*/seed-1/metrics/a002-*.parquet")
-    assert 20 < int(pq.read_schema(first).metadata[b"start_step"]) < 40  # it goes on from a checkpoint
+    assert 20 < int(pq.read_schema(first).metadata[b"start_step"]) < 40  # it continues from a checkpoint
     assert rows(sweeps) == rows(undisturbed)
 
 
@@ -248,35 +244,31 @@ def test_a_job_queued_by_the_code_before_starts_and_finishes(sweeps: Folder, und
     sweeps.environment["PATH"] = f"{slurm.bin}{os.pathsep}{sweeps.environment['PATH']}"
     sweeps.old(*ONE, "--cluster", "slurm")
     assert sweeps.states() == ["pending"]
-    sweeps(*ONE, "--cluster", "slurm")
     sweeps(*PAIR, "--cluster", "debug", "--dry-run")
     slurm.set("100", state="RUNNING", node="n1")
     start_queued(sweeps)
     slurm.set("100", state="COMPLETED")
     assert sweeps.states() == ["done"]
-    sweeps(*ONE, "--cluster", "slurm")
     assert sweeps.tasks() == [1]
     assert rows(sweeps) == rows(undisturbed)
 
 
-def test_local_schedulers_of_both_share_the_slots_and_train_nothing_twice(sweeps: Folder) -> None:
-    """The run of sweep `one` is also a run of sweep `pair`."""
+def test_local_schedulers_of_both_share_the_slots(sweeps: Folder) -> None:
     one_slot = ("--cluster", "local", "--max-parallel", "1")
     slot = sweeps.folder / "results" / "slots" / "000.lock"
     slot.parent.mkdir(parents=True)
-    with slot.open("w") as held:  # nothing starts before both tasks wait
+    with slot.open("w") as held:  # nothing starts before both submissions wait
         fcntl.flock(held, fcntl.LOCK_EX)
         sweeps.old(*ONE, *one_slot)
         assert sweeps.states() == ["pending"]
-        sweeps(*ONE, *one_slot)
         sweeps(*PAIR, *one_slot)
         assert sweeps.states() == ["pending"] * 3
-        assert sweeps.tasks() == [1, 1]
+        assert sweeps.tasks() == [1, 2]
     sweeps.until(*["done"] * 3)
     attempts = [json.loads(path.read_text()) for path in sweeps.results("runs/*/seed-1/attempts/*.json")]
-    ends = sweeps.outcomes(2)
-    assert [end["state"] for end in ends] == ["finished"] * 2
-    first, second = sorted((attempt["started"], end["time"]) for attempt, end in zip(attempts, ends, strict=True))
-    assert first[1] <= second[0]  # one at a time
+    ends = sweeps.outcomes(3)
+    assert [end["state"] for end in ends] == ["finished"] * 3
+    spans = sorted((attempt["started"], end["time"]) for attempt, end in zip(attempts, ends, strict=True))
+    assert all(before[1] <= after[0] for before, after in itertools.pairwise(spans))  # one at a time
     copies = [sweeps.folder / "results" / "code" / attempt["code"] / "sweepwise" for attempt in attempts]
-    assert sorted(path.is_dir() for path in copies) == [False, True]
+    assert sorted(path.is_dir() for path in copies) == [False, True, True]

@@ -222,7 +222,7 @@ BEFORE: dict[str, dict[str, Callable[[World], None]]] = {
     "docs/decisions.md": {
         "sweeps next": again,
         "sweeps adopt ensemble --from-verdict": told_apart,
-        "sweeps adopt ensemble --config 3dffecba6e": taken_back,
+        "sweeps adopt ensemble --config d317f0544e": taken_back,
         "sweeps adopt ensemble --set num_q=1": taken_back,
         "sweeps more ensemble --dry-run": again,
         "sweeps more ensemble --at-most 40": again,

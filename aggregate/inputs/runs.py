@@ -52,7 +52,7 @@ class ConfigSource:
 
     imported: name of the import that its curves come from, "" for runs of this project. reference: the results that
     count as 0 and 1 across tasks, or whose results do (`aggregate.tasks.references.Declared`), where its files or its
-    plan declare them.
+    plan declare them. version: of the agent that trained it, None for imports.
     """
 
     config_id: str
@@ -64,6 +64,7 @@ class ConfigSource:
     runs: tuple[RunSource, ...]
     imported: str = ""
     reference: tuple[float | str, float | str] | None = None
+    version: int | None = None
 
     def task_of(self, agent: AgentDescription) -> str:
         """The task of its runs, "" where that is unknown. agent: of its sweep."""

@@ -202,7 +202,7 @@ def algorithm_names(summary: Summary) -> dict[str, str]:
                 continue
             per_task = ("task", "task_id", "steps") if config.imported else (agent.task, agent.steps, "task_id")
             own = {key: value for key, value in config.config.items() if key not in per_task}
-            trained = "" if config.imported else f"{agent.name} {agent.version}"
+            trained = "" if config.imported else f"{agent.name} {config.version}"
             identity = json.dumps([trained, own], sort_keys=True, default=str)
             label = str(config.config.get("algorithm") or config.name) if config.imported else config.name
             known = labels.setdefault(label, {})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -219,7 +219,32 @@ def _confounded(sweep: SweepSummary) -> tuple[str, str]:
 
 def _origins(sweep: SweepSummary) -> tuple[str, str]:
     mixed = mixture(sweep.origins)
-    return "Origin", f"The runs come from {mixed}: differences may too." if mixed else ""
+    texts = [f"The runs come from {mixed}: differences may too."] if mixed else []
+    return "Origin", " ".join([*texts, *_versions(sweep)])
+
+
+def _versions(sweep: SweepSummary) -> list[str]:
+    """Sentences about configurations of another version of the agent than the present one, or of several versions."""
+    source = sweep.source
+    own = {config.version for config in source.configs} - {None}
+    beside = {name: {config.version for config in configs} - {None} for name, configs in source.beside.items()}
+    texts = []
+    if own - {source.agent.version}:
+        texts.append(
+            f"The runs were trained by version {_list_versions(own)} of the agent {source.agent.name}, which is now at "
+            f"version {source.agent.version}: the same hyperparameters give other results there."
+        )
+    for name, versions in beside.items():
+        if versions - own:
+            texts.append(
+                f"The questions that also use {name} compare runs of version {_list_versions(own)} with runs of "
+                f"version {_list_versions(versions - own)}."
+            )
+    return texts
+
+
+def _list_versions(versions: Iterable[int | None]) -> str:
+    return " and ".join(map(str, sorted(version for version in versions if version is not None)))
 
 
 def _raised_flags(sweep: SweepSummary) -> tuple[str, str]:

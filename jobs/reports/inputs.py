@@ -119,6 +119,7 @@ def _config(
         is_baseline=config.is_baseline,
         config=stored.to_dict(),
         total_steps=total_steps,
+        version=stored.version,
         runs=tuple(
             RunSource(
                 config.config_id,

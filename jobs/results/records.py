@@ -9,13 +9,15 @@ from typing import Any
 @dataclass(frozen=True)
 class ConfigFile:
     """runs/<config_id>/config.json. agent: its name; files of earlier versions are of the packaged agent. hashed: see
-    `ResolvedConfig`."""
+    `ResolvedConfig`. agent_version: of the agent; 0 in files from before it was stored, when that of the packaged agent
+    was 1."""
 
     config_id: str
     config: dict[str, Any]
     identity_version: int
     agent: str = "tdmpc"
     hashed: list[str] = field(default_factory=list)
+    agent_version: int = 0
 
 
 @dataclass(frozen=True)

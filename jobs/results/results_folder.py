@@ -6,12 +6,14 @@ import contextlib
 import re
 import shutil
 import uuid
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from jobs import process
+from jobs.programs import registry
 from jobs.programs.agent_code import is_code_path
 from jobs.results.agents import NAME as AGENT_NAME
 from jobs.results.agents import Agents
@@ -95,7 +97,8 @@ class ResultsFolder:
         if record is None:
             return None
         try:
-            return self.agents.schema(record.agent).resolve(record.config, record.hashed)
+            version = record.agent_version or (1 if record.agent == registry.PACKAGED else 0)
+            return self.agents.schema(record.agent).resolve(record.config, record.hashed, version)
         except (ConfigError, JobsError) as error:
             self.problems[path] = f"{path}: {error}"
             return None
@@ -123,9 +126,27 @@ class ResultsFolder:
             if stored.steps >= config.steps:
                 return
             schema = self.agents.schema(stored.agent)
-            config = schema.resolve({**stored.values, schema.description.steps: config.steps}, stored.hashed)
-        record = ConfigFile(config.config_id, config.to_dict(), IDENTITY_VERSION, config.agent, list(config.hashed))
+            longer = {**stored.values, schema.description.steps: config.steps}
+            config = schema.resolve(longer, stored.hashed, stored.version)
+        record = ConfigFile(
+            config.config_id, config.to_dict(), IDENTITY_VERSION, config.agent, list(config.hashed), config.version
+        )
         write_json(path, encode(record))
+
+    def other_version(self, config_ids: Iterable[str]) -> str:
+        """Which of the stored configurations are of another version of their agent than the present one, as in "8
+        configurations are of version 1 of the agent tdmpc, which is now at version 2"; "" for none."""
+        stored = [config for config in map(self.read_config, config_ids) if config is not None]
+        others = Counter(
+            (config.version, config.agent, present)
+            for config in stored
+            if config.version != (present := self.agents.schema(config.agent).description.version)
+        )
+        return " and ".join(
+            f"{count} configuration{'s are' if count > 1 else ' is'} of version {version} of the agent {agent}, which "
+            f"is now at version {present}"
+            for (version, agent, present), count in sorted(others.items())
+        )
 
     def config_ids(self) -> list[str]:
         """Configurations that are stored here."""

@@ -183,6 +183,8 @@ def changed(store: ResultsFolder, plan: Plan, sweeps: Sequence[ExpandedSweep]) -
                 f"{sweep.sweep.name} changed: {len(old_ids - ids)} configurations of the submit before are no longer "
                 f"part of it (their runs stay on disk), {len(ids - old_ids)} are new"
             )
+            if others := store.other_version(old_ids - ids):
+                notes.append(f"{others}: the same hyperparameters give other results, so all runs are trained again")
     return notes
 
 

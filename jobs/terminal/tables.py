@@ -209,6 +209,8 @@ def status_tables(
         yield counts_text(counts(runs))
         yield from _failure_lines(runs)
         yield from waiting_lines(runs)
+        if others := store.other_version(dict.fromkeys(run.record.ref.config_id for run in runs)):
+            yield Text(f"{others}: compare them with runs of the same version only")
         names = {member.view.name for member in members}
         own = [evaluation for evaluation in submitted if evaluation.sweep in names]
         yield from (Text(line) for evaluation in own for line in format_evaluation(evaluation))

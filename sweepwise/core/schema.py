@@ -22,8 +22,9 @@ class ResolvedConfig:
     """The values of all hyperparameters of one training.
 
     values: checked, by name; lists are tuples. steps: of training. inactive: hyperparameters without effect here.
-    healthy_step: the step from which a run counts as healthy, for `--canary`. hashed: the hyperparameters that
-    `config_id` is a hash of, where the agent is known by its description only; else empty.
+    healthy_step: the step from which a run counts as healthy, for `--canary`. version: of the agent that trains it,
+    part of the ID. hashed: the hyperparameters that `config_id` is a hash of, where the agent is known by its
+    description only; else empty.
     """
 
     agent: str
@@ -32,6 +33,7 @@ class ResolvedConfig:
     steps: int
     inactive: frozenset[str]
     healthy_step: int
+    version: int
     hashed: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
@@ -50,11 +52,11 @@ class Schema(Protocol):
         `resolve`. Raises `ConfigError`, for an unknown name with near matches."""
         ...
 
-    def resolve(self, values: Mapping[str, Any], hashed: Collection[str] = ()) -> ResolvedConfig:
+    def resolve(self, values: Mapping[str, Any], hashed: Collection[str] = (), version: int = 0) -> ResolvedConfig:
         """The configuration with `values`, the others at their defaults. Raises `ConfigError`.
 
-        hashed: of a stored configuration, see `ResolvedConfig`. Its ID is then that of when it was stored, and its
-        values are taken as they are, whatever the agent has declared since.
+        hashed, version: of a stored configuration, see `ResolvedConfig`. Its ID is then that of when it was stored, and
+        its values are taken as they are, whatever the agent has declared since. 0: the present version.
         """
         ...
 
@@ -79,7 +81,8 @@ class DeclaredSchema:
     def parse_value(self, name: str, raw: Any) -> Any:
         return self._parameter(name).parse(raw)
 
-    def resolve(self, values: Mapping[str, Any], hashed: Collection[str] = ()) -> ResolvedConfig:
+    def resolve(self, values: Mapping[str, Any], hashed: Collection[str] = (), version: int = 0) -> ResolvedConfig:
+        version = version or self.description.version
         defaults = {p.name: p.default for p in self.description.hyperparameters}
         read = self._stored if hashed else self.parse_value
         resolved = {**defaults, **{name: read(name, raw) for name, raw in values.items()}}
@@ -91,10 +94,11 @@ class DeclaredSchema:
         return ResolvedConfig(
             agent=self.description.name,
             values=resolved,
-            config_id=self._config_id({name: resolved.get(name) for name in names}),
+            config_id=self._config_id({name: resolved.get(name) for name in names}, version),
             steps=steps,
             inactive=frozenset(),
             healthy_step=max(1, round(_HEALTHY_SHARE * steps)),
+            version=version,
             hashed=names,
         )
 
@@ -113,9 +117,9 @@ class DeclaredSchema:
             if p.identity and not (p.name in self.late and values[p.name] == p.default)
         )
 
-    def _config_id(self, hashed: Mapping[str, Any]) -> str:
+    def _config_id(self, hashed: Mapping[str, Any], version: int) -> str:
         """Ten hex digits of a hash over name and version of the agent and everything that changes the result."""
-        head = {"identity": IDENTITY_VERSION, "agent": self.description.name, "version": self.description.version}
+        head = {"identity": IDENTITY_VERSION, "agent": self.description.name, "version": version}
         text = json.dumps({**head, "values": hashed}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:10]
 

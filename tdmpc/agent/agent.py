@@ -38,7 +38,7 @@ from tdmpc.agent.ops import clip_per_seed, per_seed_norm
 from tdmpc.agent.value_targets import Gaussian, Networks, Noise
 from tdmpc.config import TrainConfig
 from tdmpc.metrics import GRADIENT_FLOW
-from tdmpc.rng import Draws, generator
+from tdmpc.rng import Streams
 
 VALUE_LR_UNIT = 5  # TD-MPC2's five value heads are the unit of the value learning rates
 
@@ -90,9 +90,8 @@ class Agent:
         cuda_graphs: bool = False,
     ) -> None:
         self.config, self.action_size = config, action_size
-        init = [generator(seed, "init") for seed in seeds]  # on the CPU: the same weights on every device
-        self.model = WorldModel(config, obs_size, action_size, init).to(device)
-        self.policy = Policy(config, action_size, init).to(device)
+        self.model = WorldModel(config, obs_size, action_size, seeds).to(device)
+        self.policy = Policy(config, action_size, seeds).to(device)
         self.targets = TargetValues(self.model)
         self.policy_ema = copy.deepcopy(self.policy).requires_grad_(False) if config.policy_ema_enabled else None
         self.scale = torch.ones(len(seeds), device=device)
@@ -152,14 +151,14 @@ class Agent:
         parts: dict[str, nn.Module] = {"model": self.model, "policy": self.policy, "targets": self.targets}
         return {**parts, "policy_ema": self.policy_ema} if self.policy_ema else parts
 
-    def update(self, batch: Batch, schedule: Schedule, draws: Draws, log: bool = False) -> Metrics:
+    def update(self, batch: Batch, schedule: Schedule, streams: Streams, log: bool = False) -> Metrics:
         """One gradient update of the model, of the policy every `pi_update_freq` updates, and of the moving averages.
 
         log: return the model's metrics, otherwise {}. Those of the policy are read by `take_policy_metrics`.
         """
-        noise, policy_noise = draw_noise(self.config, self.action_size, draws), None
+        noise, policy_noise = draw_noise(self.config, self.action_size, streams), None
         if self.update_index % self.config.pi_update_freq == 0:
-            policy_noise = draw_policy_noise(self.config, self.action_size, draws)
+            policy_noise = draw_policy_noise(self.config, self.action_size, streams)
             self._entropy_coeff.fill_(schedule.entropy_coeff)
         if schedule.encoder_frozen != self._frozen:
             self._frozen = schedule.encoder_frozen
@@ -174,9 +173,9 @@ class Agent:
         return result.metrics
 
     @torch.no_grad()
-    def act(self, obs: Tensor, warm: Tensor, draws: Draws) -> MppiPlan:
+    def act(self, obs: Tensor, warm: Tensor, streams: Streams) -> MppiPlan:
         """Plan from obs (S, O), as in training, starting at the mean `warm` (S, 1, T, A)."""
-        noise = draw_plan_noise(self.config, 1, self.action_size, draws, best=False)
+        noise = draw_plan_noise(self.config, 1, self.action_size, streams, best=False)
         return self._execution.record("plan", self._plan)(obs, warm, noise)
 
     def _plan(self, obs: Tensor, warm: Tensor, noise: PlanNoise) -> MppiPlan:
@@ -216,9 +215,9 @@ class Agent:
         return metrics
 
     @torch.no_grad()
-    def validate(self, batch: Batch, draws: Draws) -> Metrics:
+    def validate(self, batch: Batch, streams: Streams) -> Metrics:
         """All losses of the model on validation data, without dropout. Does not change the agent."""
-        noise = draw_noise(self.config, self.action_size, draws, dropout=False)
+        noise = draw_noise(self.config, self.action_size, streams, dropout=False)
         return model_losses(self.networks, batch, noise, self.config, frozen=True, full=True).metrics
 
     def _gradient_norms(self, weighted: dict[str, Tensor]) -> Metrics:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from tdmpc.accel.stack import PLAIN, Layer, Layers, StackOptions
 from tdmpc.agent import ops
 from tdmpc.agent.ops import LayerParameters
-from tdmpc.rng import Dropout
+from tdmpc.rng import Dropout, generator
 
 INIT_STD = 0.02  # truncated normal, as TD-MPC2
 
@@ -36,16 +36,18 @@ def _select_heads(numbers: Tensor, heads: Heads) -> Tensor:
 class StackedMLP(nn.Module):
     """Hidden layers Linear -> (Dropout) -> LayerNorm -> Mish, then an output layer.
 
-    generators: one for each seed, from which its weights are drawn. simnorm: the output layer is Linear -> LayerNorm ->
-    SimNorm with this group size; 0: Linear only. zero_out: the weights of the output layer start at zero. bfloat16:
-    matrix products in bfloat16, with float32 parameters; for GPUs, since the C kernels support float32 only.
+    The initial weights of a head depend on the seed, `name` and the number of the head, not on other heads or networks.
+    simnorm: the output layer is Linear -> LayerNorm -> SimNorm with this group size; 0: Linear only. zero_out: the
+    weights of the output layer start at zero. bfloat16: matrix products in bfloat16, with float32 parameters; for GPUs,
+    since the C kernels support float32 only.
     """
 
     def __init__(
         self,
         heads: int,
         sizes: Sequence[int],
-        generators: Sequence[torch.Generator],
+        seeds: Sequence[int],
+        name: str,
         simnorm: int = 0,
         zero_out: bool = False,
         bfloat16: bool = False,
@@ -54,13 +56,16 @@ class StackedMLP(nn.Module):
         self.precision = torch.bfloat16 if bfloat16 else torch.float32
         *hidden, last = itertools.pairwise(sizes)
         self.layers = Layers([*(Layer(i, o, 0) for i, o in hidden), Layer(*last, simnorm or PLAIN)])
-        self.numbers = nn.Parameter(torch.zeros(len(generators), heads, sum(self.layers.sizes)))
+        self.numbers = nn.Parameter(torch.zeros(len(seeds), heads, sum(self.layers.sizes)))
+        # on the CPU: the same weights on every device
+        streams = [generator(seed, "init", name, head) for seed in seeds for head in range(heads)]
         for layer, parts in zip(self.layers, self.parts(self.numbers.detach()), strict=True):
             if parts.scale is not None:
                 parts.scale.fill_(1)
-            for weight, generator in zip(parts.weight, generators, strict=True):
-                if layer is not self.layers[-1] or not zero_out:
-                    weight.copy_(nn.init.trunc_normal_(torch.empty(weight.shape), std=INIT_STD, generator=generator))
+            if layer is self.layers[-1] and zero_out:
+                continue
+            for weight, stream in zip(parts.weight.flatten(0, 1), streams, strict=True):
+                weight.copy_(nn.init.trunc_normal_(torch.empty(weight.shape), std=INIT_STD, generator=stream))
 
     def parts(self, numbers: Tensor | None = None) -> list[LayerParameters]:
         """Views into the parameters, or into a tensor of the same layout such as their gradient, layer by layer."""

@@ -20,7 +20,7 @@ from tdmpc.agent.batch import Batch
 from tdmpc.agent.networks import Policy, WorldModel, aux_logits
 from tdmpc.agent.value_targets import Gaussian, Latents, Networks, Noise, TargetSpec, ValueBatch, value_batch
 from tdmpc.config import TrainConfig
-from tdmpc.rng import Draws, Dropout
+from tdmpc.rng import Dropout, Streams
 
 Metrics = dict[str, Tensor]  # name -> (S,), list metrics (S, n)
 
@@ -95,15 +95,19 @@ def policy_loss(
 # --- noise --------------------------------------------------------------------------------------------
 
 
-def draw_noise(config: TrainConfig, action_size: int, draws: Draws, dropout: bool = True) -> Noise:
-    """Noise of the model's losses on one batch. The order of the draws determines the results of a seed."""
+def draw_noise(config: TrainConfig, action_size: int, streams: Streams, dropout: bool = True) -> Noise:
+    """Noise of the model's losses on one batch."""
     c = config
     starts = (c.horizon + 1) * c.batch_size
     steps = c.imagination_horizon if c.imagines else 0
     states = starts * (1 + max(steps - 1, 0) * c.num_rollouts)
-    heads = draws.subsets(c.planner_num_dynamics_heads, c.td_heads)
-    actions = draws.normal(steps, c.num_rollouts, starts, action_size)
-    return Noise(heads, actions, draws.dropout(c.dropout if dropout else 0.0, c.num_q, states, c.mlp_dim))
+    rate = c.dropout if dropout else 0.0
+    return Noise(
+        streams["dynamics heads"].subsets(c.planner_num_dynamics_heads, c.td_heads),
+        streams["imagined actions"].normal(steps, c.num_rollouts, starts, action_size),
+        streams["value dropout"].dropout(rate, c.num_q, states, c.mlp_dim),
+        streams["aux dropout"].dropout(rate, c.aux_heads, states, c.mlp_dim) if c.uses_aux else None,
+    )
 
 
 class PolicyNoise(NamedTuple):
@@ -111,12 +115,15 @@ class PolicyNoise(NamedTuple):
     dropout: Dropout | None  # for (S, Q, H*M, hidden)
 
 
-def draw_policy_noise(config: TrainConfig, action_size: int, draws: Draws) -> PolicyNoise:
-    """Noise of one update of the policy, drawn after that of the model."""
+def draw_policy_noise(config: TrainConfig, action_size: int, streams: Streams) -> PolicyNoise:
+    """Noise of one update of the policy."""
     c = config
     count = (c.horizon + 1) * c.batch_size
-    eps = draws.normal(count, action_size)
-    return PolicyNoise(eps, draws.dropout(c.dropout, c.num_q, c.planner_num_dynamics_heads * count, c.mlp_dim))
+    rows = c.planner_num_dynamics_heads * count
+    return PolicyNoise(
+        streams["policy actions"].normal(count, action_size),
+        streams["policy's value dropout"].dropout(c.dropout, c.num_q, rows, c.mlp_dim),
+    )
 
 
 # --- the model ----------------------------------------------------------------------------------------
@@ -163,7 +170,7 @@ def model_losses(
     raw["value_loss"], value_metrics = _value_loss(model, values[c.ac_source], noise, full)
     metrics: Metrics = {}
     if model.num_gammas:
-        per_gamma = _aux_loss(model, values[c.aux_value_source])
+        per_gamma = _aux_loss(model, values[c.aux_value_source], noise.aux_dropout)
         raw["aux_value_loss"] = per_gamma.mean(1)
         metrics["aux_value_loss_per_gamma"] = per_gamma.detach()
     if c.episodic:
@@ -245,10 +252,10 @@ def _value_metrics(predicted: Tensor, target: Tensor, per_head: Tensor) -> Metri
     return metrics
 
 
-def _aux_loss(model: WorldModel, batch: ValueBatch) -> Tensor:
+def _aux_loss(model: WorldModel, batch: ValueBatch, dropout: Dropout | None) -> Tensor:
     """(S, G) cross-entropy of the auxiliary values, whose discounts are the last G of the batch."""
     rows = batch.states.shape[1:3]
-    logits = aux_logits(model.aux, batch.states.flatten(1, 2), model.num_gammas, rows[1]).unflatten(2, rows)
+    logits = aux_logits(model.aux, batch.states.flatten(1, 2), model.num_gammas, dropout, rows[1]).unflatten(2, rows)
     return ops.cross_entropy(logits.unsqueeze(2), batch.target[:, -model.num_gammas :], batch.weights)
 
 

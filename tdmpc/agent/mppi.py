@@ -16,8 +16,9 @@ from tdmpc import math as tm
 from tdmpc.agent.ensemble_mlp import Heads
 from tdmpc.agent.value_targets import Networks
 from tdmpc.config import TrainConfig
-from tdmpc.rng import Draws
+from tdmpc.rng import Streams
 
+MANY_ACTIONS, MORE_ITERATIONS = 20, 2  # TD-MPC2's code plans longer for humanoids and dogs
 WORST = -1e9  # in place of a score that is NaN or infinite; finite, so that a softmax over scores is finite
 
 
@@ -31,7 +32,7 @@ class MppiPlan(NamedTuple):
 class PlanNoise(NamedTuple):
     """Random numbers of one plan, standard-normal if not stated otherwise.
 
-    N: policy candidates of all P episodes together. I: iterations. K: elites.
+    N: policy candidates of all P episodes together. I: `iterations`. K: elites.
     """
 
     policy: Tensor  # (S, T, N, A) for sampling from the policy
@@ -57,28 +58,33 @@ def score(nets: Networks, z: Tensor, actions: Tensor, config: TrainConfig, heads
     return _final_score(nets, rollout, config, episodes)
 
 
-def draw_plan_noise(config: TrainConfig, episodes: int, size: int, draws: Draws, best: bool) -> PlanNoise:
-    """Noise of one plan for actions (size,). The order of the draws determines the results of a seed."""
+def iterations(config: TrainConfig, action_size: int) -> int:
+    """Iterations of one plan: `iterations`, and two more from 20 action dimensions on, as in TD-MPC2's code."""
+    return config.iterations + (MORE_ITERATIONS if action_size >= MANY_ACTIONS else 0)
+
+
+def draw_plan_noise(config: TrainConfig, episodes: int, size: int, streams: Streams, best: bool) -> PlanNoise:
+    """Noise of one plan for actions (size,)."""
     c = config
     policy_shape = (c.horizon, episodes * c.num_pi_trajs, size)
     return PlanNoise(
-        draws.normal(*policy_shape),
-        draws.normal(*policy_shape),
-        draws.normal(c.iterations, episodes, c.horizon, c.num_samples, size),
-        None if best else draws.uniform(episodes, c.num_elites),
-        None if best or c.train_act_std_coeff == 0 else draws.normal(episodes, size),
+        streams["policy candidates"].normal(*policy_shape),
+        streams["policy candidates' noise"].normal(*policy_shape),
+        streams["sampled candidates"].normal(iterations(c, size), episodes, c.horizon, c.num_samples, size),
+        None if best else streams["elite"].uniform(episodes, c.num_elites),
+        None if best or c.train_act_std_coeff == 0 else streams["exploration"].normal(episodes, size),
     )
 
 
 def plan(
-    nets: Networks, z: Tensor, warm: Tensor, config: TrainConfig, draws: Draws, heads: Heads, best: bool
+    nets: Networks, z: Tensor, warm: Tensor, config: TrainConfig, streams: Streams, heads: Heads, best: bool
 ) -> MppiPlan:
     """Plan from latents z (S, P, L), starting at the mean `warm` (S, P, T, A).
 
-    heads: dynamics heads that score candidates (None: all). best: take the best elite (evaluation) instead of sampling
-    one by its weight (training).
+    heads: dynamics and reward heads that score candidates (None: all). best: take the best elite (evaluation) instead
+    of sampling one by its weight (training).
     """
-    noise = draw_plan_noise(config, warm.shape[1], warm.shape[-1], draws, best)
+    noise = draw_plan_noise(config, warm.shape[1], warm.shape[-1], streams, best)
     return plan_with(noise, nets, z, warm, config, heads)
 
 
@@ -91,8 +97,8 @@ def plan_with(
     c = config
     mean, std = warm, torch.full_like(warm, c.max_std)
     from_policy = _policy_candidates(nets, z, noise, c, heads)
-    for i in range(c.iterations):
-        sampled = (mean.unsqueeze(3) + std.unsqueeze(3) * noise.sampled[:, i]).clamp(-1, 1)
+    for eps in noise.sampled.unbind(1):
+        sampled = (mean.unsqueeze(3) + std.unsqueeze(3) * eps).clamp(-1, 1)
         scores = score_of(nets, z, sampled, c, heads)
         elite, index, weights = _elites(from_policy, _Candidates(sampled, scores), c)
         w = weights[:, :, None, :, None]
@@ -164,7 +170,7 @@ class _Rollout(NamedTuple):
 
 def _advance(nets: Networks, rollout: _Rollout, action: Tensor, config: TrainConfig, heads: Heads) -> _Rollout:
     """One step with action (S, N, A). Rewards after a predicted termination do not count."""
-    reward = _reward(nets, rollout.latents, action, config)
+    reward = _reward(nets, rollout.latents, action, config, heads)
     total = rollout.total + (reward if rollout.alive is None else rollout.alive * reward)
     latents = nets.model.next(rollout.latents, action.unsqueeze(1), heads)
     alive = nets.model.alive(latents)
@@ -173,12 +179,13 @@ def _advance(nets: Networks, rollout: _Rollout, action: Tensor, config: TrainCon
     return _Rollout(latents, total, alive)
 
 
-def _reward(nets: Networks, latents: Tensor, action: Tensor, config: TrainConfig) -> Tensor:
-    """latents (S, H|1, N, L), action (S, N, A) -> (S, H|1, N) predicted rewards, reduced over reward heads."""
-    heads, count = latents.shape[1:3]
-    repeated = action.unsqueeze(1).expand(-1, heads, -1, -1).flatten(1, 2)
-    rewards = nets.model.rewards(latents.flatten(1, 2), repeated)
-    return tm.reduce_heads(rewards, config.planner_head_reduce, 1).unflatten(-1, (heads, count))
+def _reward(nets: Networks, latents: Tensor, action: Tensor, config: TrainConfig, heads: Heads) -> Tensor:
+    """latents (S, H|1, N, L), action (S, N, A) -> (S, H|1, N) predicted rewards, reduced over the chosen reward
+    heads."""
+    shape = latents.shape[1:3]
+    repeated = action.unsqueeze(1).expand(-1, shape[0], -1, -1).flatten(1, 2)
+    rewards = nets.model.rewards(latents.flatten(1, 2), repeated, heads)
+    return tm.reduce_heads(rewards, config.planner_head_reduce, 1).unflatten(-1, shape)
 
 
 def _final_score(nets: Networks, rollout: _Rollout, config: TrainConfig, episodes: int) -> Tensor:

@@ -19,10 +19,10 @@ from tdmpc.rng import Dropout
 class Policy(nn.Module):
     """Latents -> mean and log std of a Gaussian that is squashed by tanh."""
 
-    def __init__(self, config: TrainConfig, action_size: int, generators: Sequence[torch.Generator]) -> None:
+    def __init__(self, config: TrainConfig, action_size: int, seeds: Sequence[int]) -> None:
         super().__init__()
         sizes = [config.latent_dim, config.mlp_dim, config.mlp_dim, 2 * action_size]
-        self.net = StackedMLP(1, sizes, generators, bfloat16=config.bfloat16)
+        self.net = StackedMLP(1, sizes, seeds, "policy", bfloat16=config.bfloat16)
         self.log_std_range = (config.log_std_min, config.log_std_max)
 
     def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
@@ -44,28 +44,26 @@ class WorldModel(nn.Module):
 
     bins: Tensor
 
-    def __init__(
-        self, config: TrainConfig, obs_size: int, action_size: int, generators: Sequence[torch.Generator]
-    ) -> None:
+    def __init__(self, config: TrainConfig, obs_size: int, action_size: int, seeds: Sequence[int]) -> None:
         super().__init__()
         c = config
         latent, hidden, joint = c.latent_dim, [c.mlp_dim, c.mlp_dim], c.latent_dim + action_size
-        stacked = functools.partial(StackedMLP, generators=generators, bfloat16=c.bfloat16)
+        stacked = functools.partial(StackedMLP, seeds=seeds, bfloat16=c.bfloat16)
         encoder_sizes = [obs_size, *[c.enc_dim] * (c.num_enc_layers - 1), latent]
-        self.encoder = stacked(1, encoder_sizes, simnorm=c.simnorm_dim)
-        self.dynamics = stacked(c.planner_num_dynamics_heads, [joint, *hidden, latent], simnorm=c.simnorm_dim)
-        self.reward = stacked(c.num_reward_heads, [joint, *hidden, c.num_bins], zero_out=True)
-        self.value = stacked(c.num_q, [latent, *hidden, c.num_bins], zero_out=True)
+        self.encoder = stacked(1, encoder_sizes, name="encoder", simnorm=c.simnorm_dim)
+        dynamics_sizes = [joint, *hidden, latent]
+        self.dynamics = stacked(c.planner_num_dynamics_heads, dynamics_sizes, name="dynamics", simnorm=c.simnorm_dim)
+        self.reward = stacked(c.num_reward_heads, [joint, *hidden, c.num_bins], name="reward", zero_out=True)
+        self.value = stacked(c.num_q, [latent, *hidden, c.num_bins], name="value", zero_out=True)
         self.num_gammas = len(c.multi_gamma_gammas) if c.uses_aux else 0
         if self.num_gammas:
-            is_joint = c.multi_gamma_head == "joint"
-            heads, outputs = (1, self.num_gammas * c.num_bins) if is_joint else (self.num_gammas, c.num_bins)
-            self.aux = stacked(heads, [latent, *hidden, outputs])
+            outputs = self.num_gammas * c.num_bins // c.aux_heads
+            self.aux = stacked(c.aux_heads, [latent, *hidden, outputs], name="aux")
         self.episodic = c.episodic
         if self.episodic:
             # The logit is the difference of two outputs: a product with a single column is rounded differently for one
             # seed than for several.
-            self.termination = stacked(1, [latent, *hidden, 2])
+            self.termination = stacked(1, [latent, *hidden, 2], name="termination")
         self.register_buffer("bins", tm.bin_centres(c.num_bins, c.symlog_max))
 
     def trained_modules(self) -> dict[str, nn.Module]:
@@ -84,9 +82,9 @@ class WorldModel(nn.Module):
         """z (S, [H|1], N, L), action (S, [H|1], N, A) -> next latents (S, H, N, L) of the chosen heads."""
         return self.dynamics(z, action, heads)
 
-    def rewards(self, z: Tensor, action: Tensor) -> Tensor:
-        """z (S, N, L), action (S, N, A) -> (S, R, N) predicted rewards."""
-        return self.reward(z, action, bins=self.bins)
+    def rewards(self, z: Tensor, action: Tensor, heads: Heads = None) -> Tensor:
+        """z (S, N, L), action (S, N, A) -> (S, R, N) predicted rewards of the chosen heads."""
+        return self.reward(z, action, heads, bins=self.bins)
 
     def end_logits(self, z: Tensor) -> Tensor:
         """(S, ..., L) latents after a transition -> (S, ...) logits of the transition being terminal."""
@@ -124,9 +122,12 @@ class TargetValues(nn.Module):
         return ops.two_hot_inverse(aux_logits(self.aux, z, self.num_gammas), bins)
 
 
-def aux_logits(aux: nn.Module, z: Tensor, num_gammas: int, live: int | None = None) -> Tensor:
-    """(S, N, L) -> (S, G, N, K), for one network of all gammas as for one network each. live: as in `StackedMLP`."""
-    logits = aux(z, live=live)
+def aux_logits(
+    aux: nn.Module, z: Tensor, num_gammas: int, dropout: Dropout | None = None, live: int | None = None
+) -> Tensor:
+    """(S, N, L) -> (S, G, N, K), for one network of all gammas as for one network each. dropout, live: as in
+    `StackedMLP`."""
+    logits = aux(z, dropout=dropout, live=live)
     if logits.shape[1] == num_gammas:
         return logits
     return logits.squeeze(1).unflatten(-1, (num_gammas, -1)).transpose(1, 2)

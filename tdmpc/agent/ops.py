@@ -80,7 +80,8 @@ def _linear(x: Tensor, weight: Tensor, bias: Tensor, precision: torch.dtype) -> 
 
     One batched product for all seeds and heads, its factors and result in `precision`.
     """
-    rows, weight = x.to(precision).expand(-1, weight.shape[1], -1, -1), weight.to(precision)
+    # cast after `expand`: the gradient of an input that heads share is then their sum in the type of x
+    rows, weight = x.expand(-1, weight.shape[1], -1, -1).to(precision), weight.to(precision)
     product = torch.bmm(rows.flatten(0, 1), weight.flatten(0, 1))
     return product.unflatten(0, weight.shape[:2]).to(x.dtype) + bias
 

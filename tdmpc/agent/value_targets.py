@@ -32,6 +32,7 @@ class Noise(NamedTuple):
     heads: Tensor  # (S, h) dynamics heads of the TD target
     actions: Tensor  # (S, k, N, M, A) noise of the actions of k imagined steps, M = (T+1) B start states
     dropout: Dropout | None  # for (S, Q, M + (k-1) N M, hidden): the start states, then the imagined ones
+    aux_dropout: Dropout | None  # the same of the auxiliary values, with their number of networks in place of Q
 
 
 class Latents(NamedTuple):
@@ -79,7 +80,7 @@ def value_batch(
     """
     if source == "imagine":
         return _imagined(spec, nets, latents, noise, config, all_heads)
-    return _replayed(source, spec, nets, latents, batch, noise, config, all_heads)
+    return _replayed(source, spec, nets, latents, batch, config)
 
 
 def _imagined(
@@ -140,25 +141,20 @@ def _rollouts(starts: Tensor, acted: Gaussian, nets: Networks, noise: Tensor) ->
 
 
 def _replayed(
-    source: str, spec: TargetSpec, nets: Networks, latents: Latents, batch: Batch, noise: Noise, config: TrainConfig,
-    all_heads: bool,
-) -> ValueBatch:  # fmt: skip
-    """The stored transitions, rewards and terminations, between encodings or between latents of the rollout."""
+    source: str, spec: TargetSpec, nets: Networks, latents: Latents, batch: Batch, config: TrainConfig
+) -> ValueBatch:
+    """The stored transitions with their rewards and terminations. States are encodings or latents of the rollout. The
+    target bootstraps from the encoding of the next observation, as in TD-MPC2, so dynamics heads have no part in it."""
     states = latents.states(source)[:, :-1]
     with torch.no_grad():
-        if source == "replay_true":  # one next latent, whichever heads were drawn
-            next_z = latents.encoded[:, 1:].flatten(1, 2).unsqueeze(1)
-        else:
-            next_z = latents.rollout.transpose(1, 2).flatten(2, 3)
+        next_z = latents.encoded[:, 1:].flatten(1, 2).unsqueeze(1)
         rewards = batch.rewards.flatten(1, 2).unsqueeze(1)
         alive = 1 - batch.terminated.flatten(1, 2).unsqueeze(1) if config.episodic else None
         per_head = _targets(spec, nets, rewards, next_z, alive, config)
-        drawn = per_head if source == "replay_true" else _drawn_heads(per_head, noise.heads)
-        reported = per_head if all_heads else drawn
-        lowest = drawn.amin(2)
+        lowest = per_head.amin(2)
         target = ops.two_hot(lowest, nets.model.bins).unflatten(2, states.shape[1:3])
     weights = tm.time_weights(states.shape[1], config.rho, states.device)
-    return ValueBatch(states, weights, target, reported.unsqueeze(3), lowest.unsqueeze(2))
+    return ValueBatch(states, weights, target, per_head.unsqueeze(3), lowest.unsqueeze(2))
 
 
 def _drawn_heads(per_head: Tensor, heads: Tensor) -> Tensor:

@@ -10,6 +10,8 @@ os.environ.setdefault("MUJOCO_GL", "disabled")  # training renders nothing; to r
 import numpy as np
 import torch
 from dm_control import suite
+from dm_control.rl.control import PhysicsError
+from mujoco import FatalError
 
 from tdmpc.tasks import TASKS
 
@@ -24,6 +26,11 @@ class Step(NamedTuple):
     reward: float  # summed over the repeats
     last: bool  # the episode ends with this step
     terminated: bool  # it ends by termination, not by the time limit
+    frames: int  # control steps of it, fewer than `action_repeat` where the episode ends
+
+
+class SimulationError(Exception):
+    """The physics of one environment became invalid. The message is one line."""
 
 
 class Env:
@@ -66,17 +73,22 @@ class Env:
         return self._observation()
 
     def step(self, action: np.ndarray) -> Step:
-        """Apply `action` (A,) in [-1, 1] for `action_repeat` control steps, fewer where the episode ends."""
+        """Apply `action` (A,) in [-1, 1] for `action_repeat` control steps, fewer where the episode ends. Raises
+        `SimulationError`."""
         self._actions.append(np.array(action, dtype=np.float32))
         native = self._low + (self._actions[-1].astype(np.float64) + 1) * self._half
-        total = 0.0
-        for _ in range(self._repeat):
-            time_step = self._env.step(native)
+        total, frames = 0.0, 0
+        while frames < self._repeat:
+            try:
+                time_step = self._env.step(native)
+            except (PhysicsError, FatalError) as error:
+                raise SimulationError(f"the physics became invalid: {' '.join(str(error).split())}") from error
             total += float(time_step.reward or 0.0)
+            frames += 1
             if time_step.last():
                 break
         terminated = time_step.last() and time_step.discount == 0
-        return Step(self._observation(), total, time_step.last(), terminated)
+        return Step(self._observation(), total, time_step.last(), terminated, frames)
 
     def _observation(self) -> np.ndarray:
         observed = self._observe(self._env.physics).values()

@@ -16,8 +16,8 @@ from torch import Tensor
 from tdmpc.agent.agent import Agent
 from tdmpc.agent.mppi import plan, shift
 from tdmpc.config import TrainConfig
-from tdmpc.rng import Draws, derive_seed
-from tdmpc.training.environment import Env
+from tdmpc.rng import Streams, derive_seed
+from tdmpc.training.environment import Env, SimulationError
 
 Mode = Literal["planner", "policy", "train"]
 MODES: tuple[Mode, ...] = ("planner", "policy")  # measured during training
@@ -29,6 +29,7 @@ class Episode(NamedTuple):
     actions: np.ndarray  # (n, A)
     rewards: np.ndarray  # (n,)
     terminated: bool  # whether it ended by termination, not by the time limit
+    error: str = ""  # why the simulation failed in its last step, "" where it did not
 
     @property
     def total(self) -> float:
@@ -57,7 +58,7 @@ class Evaluator:
         self, agent: Agent, mode: Mode, step: int, first: int, count: int, live: Sequence[int]
     ) -> dict[int, list[Episode]]:
         c = self._config
-        draws = Draws.fresh(self._seeds, "eval", mode, step, first, device=self._device)
+        streams = Streams(self._seeds, "eval", mode, step, first, device=self._device)
         warm = torch.zeros(len(self._seeds), count, c.horizon, agent.action_size, device=self._device)
         obs = np.zeros((len(self._seeds), count, self._envs[0][0].obs_size), np.float32)
         running = {
@@ -72,10 +73,11 @@ class Evaluator:
             if mode == "policy":
                 actions = agent.acting_policy.act(z)
             else:
-                # evaluation: one dynamics head and the best elite; training: all heads, and an elite sampled by weight
+                # evaluation: the first dynamics and reward head and the best elite, as in the research code; training:
+                # all heads, and an elite sampled by weight
                 as_in_training = mode == "train"
                 heads = None if as_in_training else slice(0, 1)
-                planned = plan(agent.networks, z, warm, c, draws, heads=heads, best=not as_in_training)
+                planned = plan(agent.networks, z, warm, c, streams, heads=heads, best=not as_in_training)
                 actions, warm = planned.action, shift(planned.mean)
             actions_of = actions.cpu().numpy()
             for (s, e), episode in running.items():
@@ -94,12 +96,16 @@ class _RunningEpisode:
     """The data of an episode while it runs."""
 
     def __init__(self, obs: np.ndarray) -> None:
-        self.obs, self.over, self.terminated = [obs], False, False
+        self.obs, self.over, self.terminated, self._error = [obs], False, False, ""
         self._actions: list[np.ndarray] = []
         self._rewards: list[float] = []
 
     def advance(self, env: Env, action: np.ndarray) -> None:
-        step = env.step(action)
+        try:
+            step = env.step(action)
+        except SimulationError as error:
+            self.over, self._error = True, str(error)
+            return
         self.obs.append(step.obs)
         self._actions.append(action)
         self._rewards.append(step.reward)
@@ -107,13 +113,14 @@ class _RunningEpisode:
 
     def finished(self) -> Episode:
         rewards = np.array(self._rewards, np.float32)
-        return Episode(np.stack(self.obs), np.stack(self._actions), rewards, self.terminated)
+        actions = np.array(self._actions, np.float32)
+        return Episode(np.stack(self.obs), actions, rewards, self.terminated, self._error)
 
 
-def returns_to_go(rewards: np.ndarray, gamma: float) -> np.ndarray:
-    """(n,) rewards -> (n,) discounted return from each step to the end of the episode."""
+def returns_to_go(rewards: np.ndarray, gamma: float, after: float = 0.0) -> np.ndarray:
+    """(n,) rewards -> (n,) discounted return from each step on. after: the value of the state after the last reward."""
     returns = np.zeros(len(rewards), np.float64)
-    discounted = 0.0
+    discounted = after
     for t in range(len(rewards) - 1, -1, -1):
         discounted = float(rewards[t]) + gamma * discounted
         returns[t] = discounted
@@ -123,14 +130,20 @@ def returns_to_go(rewards: np.ndarray, gamma: float) -> np.ndarray:
 @torch.no_grad()
 def value_bias(agent: Agent, episodes: dict[int, list[Episode]], device: str) -> dict[int, float]:
     """Seed index -> value (mean over value heads) minus the discounted return that followed, mean over the first 200
-    steps of episodes of the policy without MPC. Positive: the value is optimistic."""
+    steps of episodes of the policy without MPC. Positive: the value is optimistic.
+
+    The time limit cuts the returns, although the task continues. What is missing, 2 % of the value of a constant reward
+    at 500 steps and discount 0.99, is added as the value of the last state.
+    """
     bias = {}
     for s, played in episodes.items():
         gaps = []
         for episode in played:
-            head = slice(0, min(BIAS_STEPS, len(episode.rewards)))
-            values = _values_of(agent, s, torch.from_numpy(episode.obs[head]).to(device))
-            gaps.append(values - returns_to_go(episode.rewards, agent.config.gamma)[head])
+            states = min(BIAS_STEPS, len(episode.rewards))
+            measured = np.concatenate([episode.obs[:states], episode.obs[-1:]])
+            *values, last = _values_of(agent, s, torch.from_numpy(measured).to(device))
+            after = 0.0 if episode.terminated else float(last)
+            gaps.append(np.array(values) - returns_to_go(episode.rewards, agent.config.gamma, after)[:states])
         bias[s] = float(np.mean(np.concatenate(gaps)))
     return bias
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor
 
 from tdmpc.agent.batch import Batch
+from tdmpc.rng import Streams
 
 FIRST_ROWS = 4096  # initial size of the storage, which doubles when full
 
@@ -42,8 +42,8 @@ class SeedEpisodes:
 class Replay:
     """Transitions of S seeds. Each can be sampled as soon as it is added.
 
-    hot_share: share of a batch from the newest `hot_windows` windows. For the rest, an episode is drawn uniformly,
-    including the running one, then the start of a window within it.
+    An episode is drawn uniformly, including the running one, then the start of a window within it. The last `hot`
+    windows of a batch are drawn in the same way from the rows of the newest `hot_buffer` windows.
     """
 
     def __init__(
@@ -53,12 +53,12 @@ class Replay:
         action_size: int,
         horizon: int,
         device: str = "cpu",
-        hot_share: float = 0.0,
-        hot_windows: int = 1,
+        hot: int = 0,
+        hot_buffer: int = 1,
     ) -> None:
         self.episodes = [SeedEpisodes() for _ in range(seeds)]
         self._horizon, self._device = horizon, device
-        self._hot_share, self._hot_windows = hot_share, hot_windows
+        self._hot, self._hot_rows = hot, hot_buffer + horizon
         self._obs = torch.zeros(seeds, FIRST_ROWS, obs_size, device=device)
         self._actions = torch.zeros(seeds, FIRST_ROWS, action_size, device=device)
         self._rewards = torch.zeros(seeds, FIRST_ROWS, device=device)
@@ -98,9 +98,10 @@ class Replay:
         """Remove all episodes of one seed."""
         self.episodes[seed_index] = SeedEpisodes()
 
-    def sample(self, batch_size: int, streams: Sequence[torch.Generator]) -> Batch:
-        """`batch_size` windows of each seed, those of seed s drawn by `streams[s]` (a CPU generator) only."""
-        rows = [self._window_rows(own, batch_size, g) for own, g in zip(self.episodes, streams, strict=True)]
+    def sample(self, batch_size: int, streams: Streams) -> Batch:
+        """`batch_size` windows of each seed, drawn by generators of the CPU."""
+        generators = zip(streams["replay"].generators, streams["hot replay"].generators, strict=True)
+        rows = [self._window_rows(own, batch_size, *pair) for own, pair in zip(self.episodes, generators, strict=True)]
         first = torch.stack(rows)  # (S, B), the only data copied to the device, where the rows are stored
         if self._device != "cpu":  # a copy from memory that is not pinned would wait for the device
             first = first.pin_memory().to(self._device, non_blocking=True)
@@ -115,7 +116,9 @@ class Replay:
             self._terminated[seeds, transitions],
         )
 
-    def _window_rows(self, episodes: SeedEpisodes, count: int, stream: torch.Generator) -> Tensor:
+    def _window_rows(
+        self, episodes: SeedEpisodes, count: int, stream: torch.Generator, hot_stream: torch.Generator
+    ) -> Tensor:
         """(count,) first rows of the windows drawn from one seed; those of a stopped seed are not used."""
         if episodes.stopped:
             return torch.zeros(count, dtype=torch.int64)
@@ -123,16 +126,27 @@ class Replay:
         eligible = torch.nonzero(lengths >= self._horizon).squeeze(1)
         if not len(eligible):
             raise RuntimeError(f"no episode has the {self._horizon} transitions of a window: lower horizon")
-        hot = round(self._hot_share * count)
-        pick = eligible[torch.randint(len(eligible), (count - hot,), generator=stream)]
-        within = (lengths[pick] - self._horizon + 1) * torch.rand(count - hot, generator=stream, dtype=torch.float64)
-        rows = torch.tensor(episodes.starts)[pick] + within.long()
-        if not hot:
+        rows = _draw(torch.tensor(episodes.starts)[eligible], lengths[eligible] - self._horizon + 1,
+                     count - self._hot, stream)  # fmt: skip
+        if not self._hot:
             return rows
-        newest = int(eligible[-1])  # the running episode once it is as long as a window
-        last = episodes.lengths[newest] - self._horizon
-        back = torch.randint(min(self._hot_windows, last + 1), (hot,), generator=stream)
-        return torch.cat([rows, episodes.starts[newest] + last - back])
+        newest = int(eligible[-1])  # for when the newest episodes are all shorter than a window
+        windows = self._hot_windows(episodes) or [
+            (episodes.starts[newest] + episodes.lengths[newest] - self._horizon, 1)
+        ]
+        starts, counts = torch.tensor(windows).unbind(1)
+        return torch.cat([rows, _draw(starts, counts, self._hot, hot_stream)])
+
+    def _hot_windows(self, episodes: SeedEpisodes) -> list[tuple[int, int]]:
+        """(first row, windows from there on) of each episode that has windows within the newest rows."""
+        oldest, found = episodes.rows - self._hot_rows, []
+        for start, length in zip(reversed(episodes.starts), reversed(episodes.lengths), strict=True):
+            first, last = max(start, oldest), start + length - self._horizon
+            if last >= first:
+                found.append((first, last - first + 1))
+            if start <= oldest:
+                break
+        return found
 
     def _reserve(self, rows: int) -> None:
         if rows <= self._obs.shape[1]:
@@ -169,3 +183,10 @@ class Replay:
         self._actions[seed_index, : len(rows)] = actions
         self._rewards[seed_index, : len(rows)] = rewards.squeeze(1)
         self._terminated[seed_index, : len(rows)] = terminated.squeeze(1)
+
+
+def _draw(starts: Tensor, counts: Tensor, size: int, stream: torch.Generator) -> Tensor:
+    """(size,) first rows of windows: one of the episodes, then one of its `counts` windows from `starts` on."""
+    pick = torch.randint(len(starts), (size,), generator=stream)
+    within = counts[pick] * torch.rand(size, generator=stream, dtype=torch.float64)
+    return starts[pick] + within.long()

@@ -24,16 +24,14 @@ from tdmpc.agent.losses import Metrics
 from tdmpc.agent.mppi import MppiPlan, shift
 from tdmpc.config import ConfigError, TrainConfig
 from tdmpc.metrics import CATALOGUE, METRICS, VALIDATION_PREFIXES
-from tdmpc.rng import Draws, derive_seed, generator
+from tdmpc.rng import Streams, derive_seed
 from tdmpc.training.checkpoint import Checkpoints, save_weights
-from tdmpc.training.environment import Env
-from tdmpc.training.evaluator import MODES, Episode, Evaluator, value_bias
+from tdmpc.training.environment import Env, SimulationError
+from tdmpc.training.evaluator import MODES, Episode, Evaluator, Mode, value_bias
 from tdmpc.training.replay_buffer import Replay
 from tdmpc.training.seed_state import agent_state, restore_agent, weights
 
-CPU_STREAMS = ("explore", "replay")
 GROWING = ("replay", "validation/")  # buffers whose rows are never removed
-DEVICE_STREAMS = ("update", "plan")
 
 
 class SeedRun:
@@ -45,6 +43,7 @@ class SeedRun:
         self.env = Env(c.task, c.action_repeat, derive_seed(handle.seed, "env"))
         self.writer = ShardWriter(handle.folder, handle.tag, metadata, handle.guard, CATALOGUE)
         self.checkpoints = Checkpoints(handle.folder, handle.tag, handle.guard, GROWING)
+        self.frames = 0  # environment steps so far
         self.episode_return, self.episode_length = 0.0, 0
         self.last_return: float | None = None
         self.outcome: Outcome | None = None
@@ -74,13 +73,12 @@ class Trainer:
         env = self.runs[0].env
         sizes = (env.obs_size, env.action_size)
         self.agent = Agent(c, *sizes, seeds, device, compiled, cuda_graphs)
-        self.replay = Replay(
-            len(seeds), *sizes, c.horizon, device, hot_share=c.hot_buffer_ratio, hot_windows=c.hot_buffer_size
-        )
+        self.replay = Replay(len(seeds), *sizes, c.horizon, device, c.hot_windows, c.hot_buffer_windows)
         self.validation = {prefix: Replay(len(seeds), *sizes, c.horizon, device) for prefix in VALIDATION_PREFIXES}
-        self.draws = {
-            **{name: Draws.fresh(seeds, name) for name in CPU_STREAMS},
-            **{name: Draws.fresh(seeds, name, device=device) for name in DEVICE_STREAMS},
+        self.streams = {
+            "cpu": Streams(seeds),
+            "update": Streams(seeds, "update", device=device),
+            "plan": Streams(seeds, "plan", device=device),
         }
         self.evaluator = Evaluator(c, seeds, device)
         self.warm = torch.zeros(len(seeds), 1, c.horizon, env.action_size, device=device)
@@ -135,8 +133,8 @@ class Trainer:
 
     def _update(self) -> None:
         log = self.updates_due == 1 and self._due(self.config.log_freq)
-        batch = self.replay.sample(self.config.batch_size, self.draws["replay"].generators)
-        metrics = self.agent.update(batch, Schedule.at(self.step, self.config), self.draws["update"], log)
+        batch = self.replay.sample(self.config.batch_size, self.streams["cpu"])
+        metrics = self.agent.update(batch, Schedule.at(self.step, self.config), self.streams["update"], log)
         if log:
             self._metrics |= metrics
 
@@ -194,12 +192,12 @@ class Trainer:
             self._advance(run, actions[run.index])
 
     def _explore(self) -> np.ndarray:
-        uniform: np.ndarray = self.draws["explore"].uniform(self.agent.action_size).numpy()
+        uniform: np.ndarray = self.streams["cpu"]["explore"].uniform(self.agent.action_size).numpy()
         return uniform * 2 - 1
 
     def _planned(self) -> np.ndarray:
         obs = torch.from_numpy(self.obs).to(self.device)
-        plan = self.agent.act(obs, self.warm, self.draws["plan"])
+        plan = self.agent.act(obs, self.warm, self.streams["plan"])
         self.warm = shift(plan.mean)
         if (self.step + 1) % self.config.log_freq == 0:
             self._metrics |= self._planner_metrics(plan, obs)
@@ -224,10 +222,15 @@ class Trainer:
         run.episode_return, run.episode_length = 0.0, 0
 
     def _advance(self, run: SeedRun, action: np.ndarray) -> None:
-        """One environment step of one seed."""
-        step = run.env.step(action)
+        """One environment step of one seed. A simulation that fails ends this seed only."""
+        try:
+            step = run.env.step(action)
+        except SimulationError as error:
+            self._diverge(run, str(error))
+            return
         s = run.index
         self.obs[s] = step.obs
+        run.frames += step.frames
         if step.terminated and not self.config.episodic:
             raise ConfigError(f"task={self.config.task!r}: its episodes terminate; set episodic=true")
         self.replay.add(s, action, step.reward, step.obs, step.terminated)
@@ -241,9 +244,8 @@ class Trainer:
     # --- measuring -------------------------------------------------------------------------------------
 
     def _log(self, run: SeedRun, kind: Kind, metrics: dict[str, Any], event: str | None = None) -> None:
-        frames = self.step * self.config.action_repeat
         update = self.agent.update_index
-        self._publish(run, lambda: run.writer.log(kind, self.step, frames, update, metrics, event))
+        self._publish(run, lambda: run.writer.log(kind, self.step, run.frames, update, metrics, event))
 
     def _log_diagnostics(self) -> None:
         self._metrics |= self.agent.take_policy_metrics()
@@ -262,16 +264,21 @@ class Trainer:
         finite = self.agent.finite.tolist()
         for run in self.live:
             if not finite[run.index]:
-                self._log(run, "event", {}, "diverged")
-                self._end(run, "diverged", "a loss or gradient became NaN or infinite")
-                self._publish(run, run.writer.flush)
+                self._diverge(run, "a loss or gradient became NaN or infinite")
+
+    def _diverge(self, run: SeedRun, reason: str) -> None:
+        self._log(run, "event", {}, "diverged")
+        self._end(run, "diverged", reason)
+        self._publish(run, run.writer.flush)
 
     def _evaluate(self, final: bool) -> None:
         c = self.config
         live = [run.index for run in self.live]
         episodes = c.final_eval_episodes if final else c.eval_episodes
         played = {mode: self.evaluator.play(self.agent, mode, self.step, episodes, live) for mode in MODES}
-        bias = value_bias(self.agent, played["policy"], self.device)
+        self._stop_failed(played)
+        live = [run.index for run in self.live]
+        bias = value_bias(self.agent, {s: played["policy"][s] for s in live}, self.device)
         for run in self.live:
             metrics: dict[str, Any] = {"eval_is_final": float(final), "value_bias": bias[run.index]}
             for mode in MODES:
@@ -285,6 +292,13 @@ class Trainer:
                 self._publish(run, run.writer.flush)
         self._clock.mark(self.step, self.agent.update_index)
 
+    def _stop_failed(self, played: dict[Mode, dict[int, list[Episode]]]) -> None:
+        """End the runs in whose evaluation a simulation failed."""
+        for run in self.live:
+            errors = [e.error for by_seed in played.values() for e in by_seed[run.index] if e.error]
+            if errors:
+                self._diverge(run, f"in an evaluation, {errors[0]}")
+
     def _validate(self, episodes: dict[int, list[Episode]]) -> None:
         """Add episodes (seed index -> episodes) to the validation buffers and log all losses on both."""
         recent = self.validation["validation_recent/"]
@@ -292,13 +306,12 @@ class Trainer:
             recent.clear(run.index)
             for buffer in self.validation.values():
                 for episode in episodes[run.index]:
-                    buffer.add_episode(run.index, *episode)
+                    buffer.add_episode(run.index, episode.obs, episode.actions, episode.rewards, episode.terminated)
         seeds = [run.handle.seed for run in self.runs]
         validated: Metrics = {}
         for prefix, buffer in self.validation.items():
-            streams = [generator(seed, prefix, self.step) for seed in seeds]
-            draws = Draws.fresh(seeds, prefix, "noise", self.step, device=self.device)
-            metrics = self.agent.validate(buffer.sample(self.config.batch_size, streams), draws)
+            batch = buffer.sample(self.config.batch_size, Streams(seeds, prefix, self.step))
+            metrics = self.agent.validate(batch, Streams(seeds, prefix, "noise", self.step, device=self.device))
             validated |= {prefix + name: value for name, value in metrics.items() if prefix + name in METRICS}
         per_seed = _by_seed(validated, len(self.runs))
         for run in self.live:
@@ -326,11 +339,12 @@ class Trainer:
             "step": self.step,
             "owed": self.updates_due,
             "agent": agent_state(self.agent, s),
-            "streams": {name: draws.state(s) for name, draws in self.draws.items()},
+            "streams": {name: streams.state(s) for name, streams in self.streams.items()},
             "buffers": {name: buffer.state(s, run.checkpoints.on_disk(name)) for name, buffer in self._buffers.items()},
             "env": run.env.state(),
             "warm": self.warm[s].cpu().clone(),
             "metrics": {name: value[s].cpu().clone() for name, value in self._metrics.items()},
+            "frames": run.frames,
             "episode": [run.episode_return, run.episode_length, run.last_return],
         }
 
@@ -344,13 +358,14 @@ class Trainer:
         }
         for run, state in zip(self.runs, states, strict=True):
             s = run.index
-            for name, draws in self.draws.items():
-                draws.set_state(s, state["streams"][name])
+            for name, streams in self.streams.items():
+                streams.set_state(s, state["streams"][name])
             run.checkpoints.resume(state)
             for name, buffer in self._buffers.items():
                 buffer.set_state(s, state["buffers"][name])
             self.obs[s] = run.env.restore(state["env"])
             self.warm[s] = state["warm"].to(self.device)
+            run.frames = state["frames"]
             run.episode_return, run.episode_length, run.last_return = state["episode"]
 
 

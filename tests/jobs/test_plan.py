@@ -25,7 +25,7 @@ SWEEPS = {  # configurations of the packaged plan, as the plan counts them
     "entropy.fixed": 3,
 }
 
-GOLDEN_IDS = json.loads((Path(__file__).parent / "golden" / "config_ids.json").read_text())
+GOLDEN = Path(__file__).parent / "golden"  # config_ids_N.json: of version N of the packaged agent
 
 
 def packaged(name: str) -> list[ExpandedSweep]:
@@ -37,14 +37,17 @@ def ids(sweeps: list[ExpandedSweep]) -> set[str]:
     return {c.config_id for sweep in sweeps for c in sweep.configurations}
 
 
-def test_configuration_ids_do_not_change() -> None:
-    """Runs that are on disk are found by these IDs (golden/config_ids.json, made by the code of November 2026)."""
-    loaded = plan.load()
+@pytest.mark.parametrize("version", [1, 2])
+def test_configuration_ids_do_not_change(version: int) -> None:
+    """Runs that are on disk are found by these IDs, those of an earlier version of the agent too."""
+    loaded, golden_ids = plan.load(), json.loads((GOLDEN / f"config_ids_{version}.json").read_text())
     for suffix, preset in (("", {}), (" --preset small", dict(plan.load_preset("small").values))):
         for sweep in loaded.sweeps:
             made = expand(loaded, sweep, preset).configurations
-            assert {c.label: c.config_id for c in made} == GOLDEN_IDS[sweep.name + suffix]
-    assert len(GOLDEN_IDS) == 2 * len(loaded.sweeps)
+            ids = {c.label: loaded.schema.resolve(c.config.values, version=version).config_id for c in made}
+            assert ids == golden_ids[sweep.name + suffix]
+            assert version != 2 or ids == {c.label: c.config_id for c in made}
+    assert len(golden_ids) == 2 * len(loaded.sweeps)
 
 
 def written(tmp_path: Path, text: str) -> Path:

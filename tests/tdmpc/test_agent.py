@@ -11,6 +11,7 @@ import torch
 
 from tdmpc import math as tm
 from tdmpc.accel import kernels
+from tdmpc.agent import ops
 from tdmpc.agent.agent import Agent, Schedule, freeze_step
 from tdmpc.agent.batch import Batch
 from tdmpc.agent.ensemble_mlp import StackedMLP
@@ -19,7 +20,7 @@ from tdmpc.agent.ops import clip_per_seed, per_seed_norm
 from tdmpc.agent.value_targets import Latents, TargetSpec, value_batch
 from tdmpc.math import soft_cross_entropy, two_hot
 from tdmpc.metrics import GRADIENT_FLOW
-from tdmpc.rng import Draws
+from tdmpc.rng import Draws, Streams
 
 OBS, ACTIONS = 5, 3
 
@@ -38,7 +39,7 @@ def batch_of(config, seeds=1):
 def trained_agent(config, seeds=(1,)):
     """An agent whose zero-initialised layers have moved, so that every gradient can flow."""
     agent = Agent(config, OBS, ACTIONS, list(seeds), "cpu")
-    draws = Draws.fresh(seeds, "warm-up")
+    draws = Streams(seeds, "warm-up")
     for _ in range(3):
         agent.update(batch_of(config, len(seeds)), Schedule(False, 1e-4), draws)
     return agent, draws
@@ -134,7 +135,7 @@ def test_a_frozen_encoder_stands_still_and_the_rest_goes_on(tiny):
 def test_policy_updates_are_counted(tiny):
     config = tiny(pi_update_freq=3)
     agent = Agent(config, OBS, ACTIONS, [1], "cpu")
-    draws = Draws.fresh([1], "x")
+    draws = Streams([1], "x")
     happened = []
     for _ in range(7):
         before = copy_of(agent.policy)
@@ -176,15 +177,13 @@ def test_gradients_are_clipped_per_seed():
 
 def test_a_nan_in_one_seed_leaves_the_other_untouched(tiny):
     config = tiny()
-    clean, draws = trained_agent(config, (1, 2))
-    broken, noise = copy.deepcopy(clean), copy.deepcopy([g.get_state() for g in draws.generators])
+    clean, _ = trained_agent(config, (1, 2))
+    broken = copy.deepcopy(clean)
     with torch.no_grad():
         for parameter in broken.model.parameters():
             parameter[0] = float("nan")
-    clean.update(batch_of(config, 2), Schedule(False, 1e-4), draws, log=True)
-    for generator, state in zip(draws.generators, noise, strict=True):
-        generator.set_state(state)
-    broken.update(batch_of(config, 2), Schedule(False, 1e-4), draws, log=True)
+    for agent in (clean, broken):
+        agent.update(batch_of(config, 2), Schedule(False, 1e-4), Streams([1, 2], "noise"), log=True)
     for name in ("model", "policy", "targets"):
         for a, b in zip(clean.modules()[name].parameters(), broken.modules()[name].parameters(), strict=True):
             assert torch.equal(a[1], b[1])
@@ -197,6 +196,75 @@ def test_value_and_reward_heads_start_at_zero_and_auxiliary_heads_do_not(tiny):
     assert agent.model.values(z).abs().max() < 1e-5
     assert agent.model.rewards(z, torch.zeros(1, 4, ACTIONS)).abs().max() < 1e-5
     assert agent.targets.aux_values(z, agent.model.bins).abs().max() > 1e-4
+
+
+PARTS = ("encoder", "dynamics", "reward", "value", "aux")
+
+
+@pytest.mark.parametrize(
+    ("change", "others"),
+    [
+        ({"num_q": 5}, {"encoder", "dynamics", "reward", "aux"}),
+        ({"planner_num_dynamics_heads": 2}, {"encoder", "reward", "value", "aux"}),
+        ({"num_reward_heads": 3}, {"encoder", "dynamics", "value", "aux"}),
+        ({"multi_gamma_head": "separate"}, {"encoder", "dynamics", "reward", "value"}),
+        ({"multi_gamma_gammas": [0.9, 0.95, 0.97]}, {"encoder", "dynamics", "reward", "value"}),
+        ({"multi_gamma_loss_weight": 0}, {"encoder", "dynamics", "reward", "value"}),
+        ({"num_enc_layers": 3}, {"dynamics", "reward", "value", "aux"}),
+    ],
+)
+def test_a_network_starts_the_same_whatever_other_networks_there_are(tiny, change, others):
+    base, changed = (Agent(tiny(**c), OBS, ACTIONS, [4, 7], "cpu") for c in ({}, change))
+    for name in others:
+        assert torch.equal(getattr(base.model, name).numbers, getattr(changed.model, name).numbers), name
+    assert torch.equal(base.policy.net.numbers, changed.policy.net.numbers)
+    for name in {*PARTS, *changed.model.trained_modules()} - others - {"encoder", "aux"}:
+        few, many = sorted((getattr(agent.model, name).numbers for agent in (base, changed)), key=lambda n: n.shape[1])
+        assert torch.equal(few, many[:, : few.shape[1]]), name  # the heads that both have
+        assert not torch.equal(many[:, 0], many[:, -1])
+
+
+@pytest.mark.parametrize(
+    ("change", "differs"),
+    [
+        ({"num_q": 5}, {"dropout"}),
+        ({"td_num_dynamics_heads": 1}, {"heads"}),
+        ({"dropout": 0.1}, {"dropout", "aux_dropout"}),
+        ({"multi_gamma_head": "separate"}, {"aux_dropout"}),
+        ({"multi_gamma_loss_weight": 0}, {"aux_dropout"}),
+        ({"num_rollouts": 3}, {"actions"}),
+        ({"pi_update_freq": 2}, set()),
+    ],
+)
+def test_a_source_of_noise_does_not_shift_the_others(tiny, change, differs):
+    """In the second update too, which follows draws of every name."""
+    drawn = []
+    for config in (tiny(), tiny(**change)):
+        streams = Streams([1, 2], "update")
+        for update in range(2):
+            noise = draw_noise(config, ACTIONS, streams)
+            if update % config.pi_update_freq == 0:
+                policy_noise = draw_policy_noise(config, ACTIONS, streams)
+        drawn.append(noise)
+    base, changed = drawn
+    for name in set(base._fields) - differs:
+        one, other = getattr(base, name), getattr(changed, name)
+        assert torch.equal(one[1] if "dropout" in name else one, other[1] if "dropout" in name else other), name
+    assert policy_noise.eps.shape[0] == 2
+
+
+def test_auxiliary_values_have_dropout_in_their_first_layer(tiny):
+    config = tiny(multi_gamma_head="separate", dropout=0.5)
+    agent, streams = trained_agent(config)
+    noise = draw_noise(config, ACTIONS, streams)
+    assert noise.aux_dropout.shape == (2, (config.horizon + 1) * config.batch_size, config.mlp_dim)
+    batch = batch_of(config)
+    losses = [
+        model_losses(agent.networks, batch, noise._replace(aux_dropout=aux_dropout), config, True, False).raw
+        for aux_dropout in (noise.aux_dropout, None)
+    ]
+    assert losses[0]["aux_value_loss"].item() != losses[1]["aux_value_loss"].item()
+    assert losses[0]["value_loss"].item() == losses[1]["value_loss"].item()
 
 
 def test_schedule_of_the_base_configuration():
@@ -230,12 +298,14 @@ def test_values_train_on_every_source(tiny, source, aux_source):
     before = copy_of(agent.model.value)
     metrics = agent.update(batch_of(config), Schedule(False, 1e-4), draws, log=True)
     assert moved(before, agent.model.value)
-    # encodings have one next latent, whatever the heads: no spread over heads to report
-    assert ("td_target_std_across_heads" in metrics) == (source != "replay_true")
+    # stored transitions have one next latent, whatever the heads: no spread over heads to report
+    assert ("td_target_std_across_heads" in metrics) == (source == "imagine")
 
 
-def test_a_replayed_target_is_the_stored_reward_and_the_value_of_what_followed(tiny):
-    config = tiny(ac_source="replay_true", discount=0.9, num_q=1)
+@pytest.mark.parametrize("source", ["replay_true", "replay_rollout"])
+def test_a_replayed_target_is_the_stored_reward_and_the_value_of_what_followed(tiny, source):
+    """The value of the next observation's encoding, wherever the transition starts (TD-MPC2's `_td_target`)."""
+    config = tiny(ac_source=source, discount=0.9, num_q=1)
     agent, draws = trained_agent(config)
     batch = batch_of(config)
     noise = draw_noise(config, ACTIONS, draws, dropout=False)
@@ -244,7 +314,7 @@ def test_a_replayed_target_is_the_stored_reward_and_the_value_of_what_followed(t
         after = agent.model.encode(batch.obs)[:, 1:].flatten(1, 2)
         values = agent.targets.values(after, agent.model.bins)[:, 0]
     assert metrics["td_target_mean"].item() == pytest.approx((batch.rewards.flatten(1) + 0.9 * values).mean().item())
-    ended = tiny(ac_source="replay_true", discount=0.9, num_q=1, episodic=True)
+    ended = tiny(ac_source=source, discount=0.9, num_q=1, episodic=True)
     agent, draws = trained_agent(ended)
     with torch.no_grad():
         metrics = model_losses(agent.networks, batch, noise, ended, frozen=True, full=True).metrics
@@ -346,13 +416,21 @@ def test_bfloat16_is_in_the_products_alone():
     """Numbers, gradients and what comes out stay float32; all of it is as near as eight bits are."""
     found = []
     for bfloat16 in (False, True):
-        net = StackedMLP(2, [17, 32, 8], Draws.fresh([1], "test").generators, simnorm=4, bfloat16=bfloat16)
+        net = StackedMLP(2, [17, 32, 8], [1], "test", simnorm=4, bfloat16=bfloat16)
         x = torch.randn(1, 2, 50, 17, generator=torch.Generator().manual_seed(7))
         y = net(x)
         found.append((y, *torch.autograd.grad((y * x[..., :8]).sum(), [net.numbers])))
     for near, far in zip(*found, strict=True):
         assert far.dtype == torch.float32
         assert 0 < (far - near).norm() < 0.02 * near.norm()
+
+
+def test_the_gradient_of_an_input_that_heads_share_is_summed_in_float32():
+    """In bfloat16, 256 + 1 + 1 is 256: the sum of eight bits loses what each small head adds."""
+    weight = torch.tensor([256.0, 1.0, 1.0]).view(1, 3, 1, 1)
+    x = torch.ones(1, 1, 1, 1, requires_grad=True)
+    y = ops._linear(x, weight, torch.zeros(1, 3, 1, 1), torch.bfloat16)
+    assert torch.autograd.grad(y.sum(), x)[0].item() == 258
 
 
 def test_dropout_leaves_out_its_share_and_scales_the_rest():
@@ -374,14 +452,15 @@ def test_an_update_imports_nothing_that_takes_long():
     """A third of a second of a run's start, where gradients are handed to `backward` or torch.compile is touched."""
     code = """
 import sys, torch
+from tdmpc.agent import ops
 from tdmpc.agent.agent import Agent, Schedule
 from tdmpc.config import TrainConfig
 from tdmpc.agent.batch import Batch
-from tdmpc.rng import Draws
+from tdmpc.rng import Streams
 config = TrainConfig().with_overrides({"batch_size": 4, "mlp_dim": 32, "latent_dim": 32, "enc_dim": 32, "num_q": 2})
 agent, steps = Agent(config, 5, 3, [1], "cpu"), (1, config.horizon, 4)
 batch = Batch(torch.randn(1, config.horizon + 1, 4, 5), torch.zeros(*steps, 3), torch.zeros(steps), torch.zeros(steps))
-agent.update(batch, Schedule(False, 1e-4), Draws.fresh([1], "x"))
+agent.update(batch, Schedule(False, 1e-4), Streams([1], "x"))
 assert agent.finite.all()
 assert not {"sympy", "torch._dynamo"} & set(sys.modules), "imported"
 """

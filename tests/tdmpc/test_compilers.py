@@ -16,7 +16,7 @@ from tdmpc.accel import stack as accel_stack
 from tdmpc.accel.adam import Adam
 from tdmpc.agent import ops
 from tdmpc.agent.ensemble_mlp import StackedMLP
-from tdmpc.rng import Draws, generator
+from tdmpc.rng import Draws
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def stacks() -> Iterator[Tensor]:
     bins = tm.bin_centres(101, 10.0)
     for sizes in ([5, 96], [3, 2, 20], [17, 64, 24, 8], [78, 128, 128, 100], [24, 256, 512, 101]):
         for simnorm in (0, 4)[: 2 if sizes[-1] % 4 == 0 else 1]:
-            net = StackedMLP(3, sizes, [generator(s, "test") for s in range(2)], simnorm=simnorm)
+            net = StackedMLP(3, sizes, range(2), "test", simnorm=simnorm)
             for parameter in net.parameters():
                 parameter.data.add_(draw(*parameter.shape[1:], scale=0.3))
             x = draw(2, 3, 530, sizes[0]).requires_grad_()

@@ -12,7 +12,7 @@ import torch
 
 from tdmpc.agent.agent import Agent, Schedule
 from tdmpc.agent.batch import Batch
-from tdmpc.rng import Draws
+from tdmpc.rng import Draws, Streams
 from tdmpc.training.seed_state import weights
 
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when the first of these tests starts cuBLAS
@@ -32,13 +32,13 @@ def updated(config, seeds, device, updates=10, cuda_graphs=False):
     """Per seed: weights before, and after updates on batches that are the seed's own."""
     agent = Agent(config, OBS, ACTIONS, seeds, device, cuda_graphs=cuda_graphs)
     before = [flat(agent, s) for s in range(len(seeds))]
-    data, draws = (Draws.fresh(seeds, purpose, device=device) for purpose in ("data", "update"))
+    data, streams = Draws.fresh(seeds, "data", device=device), Streams(seeds, "update", device=device)
     shape = (config.horizon, config.batch_size)
     for _ in range(updates):
         obs = data.normal(config.horizon + 1, config.batch_size, OBS)
         rewards = data.uniform(*shape)
         batch = Batch(obs, data.uniform(*shape, ACTIONS) * 2 - 1, rewards, torch.zeros_like(rewards))
-        agent.update(batch, Schedule(False, 1e-4), draws)
+        agent.update(batch, Schedule(False, 1e-4), streams)
     return [(start, flat(agent, s)) for s, start in enumerate(before)]
 
 

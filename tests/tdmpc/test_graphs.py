@@ -18,7 +18,7 @@ from tdmpc import math as tm
 from tdmpc.accel import cuda_graphs, kernels
 from tdmpc.agent.agent import Agent, Schedule
 from tdmpc.agent.batch import Batch
-from tdmpc.rng import Draws
+from tdmpc.rng import Draws, Streams
 from tdmpc.training.trainer import Trainer
 
 OBS, ACTIONS, SEEDS = 5, 3, (1, 2)
@@ -100,7 +100,7 @@ def course(config):
     """Everything that can be seen of an agent over 24 updates and plans: the encoder is frozen from the twelfth on, the
     entropy's coefficient moves, every fifth is logged."""
     agent = Agent(config, OBS, ACTIONS, SEEDS, "cpu", cuda_graphs=True)
-    data, update, plan = (Draws.fresh(SEEDS, purpose) for purpose in ("data", "update", "plan"))
+    data, update, plan = Draws.fresh(SEEDS, "data"), Streams(SEEDS, "update"), Streams(SEEDS, "plan")
     warm, seen = torch.zeros(len(SEEDS), 1, config.horizon, ACTIONS), []
     for n in range(24):
         found = agent.update(batch_of(config, data), Schedule(n >= 12, 0.1 / (n + 1)), update, log=n % 5 == 4)
@@ -190,6 +190,11 @@ class Elsewhere(Draws):
         return sent(super().dropout, rate, *shape)
 
 
+class ElsewhereStreams(Streams):
+    def _fresh(self, name):
+        return Elsewhere.fresh(self._seeds, *self._purpose, name)
+
+
 def sent(draw, *how):
     with _disable_current_modes():
         return tree_map_only(Tensor, lambda x: x.to("meta"), draw(*how))
@@ -211,7 +216,7 @@ def test_updates_and_plans_wait_for_nothing_and_send_nothing(tiny, changes):
     config = tiny(**changes)
     tm._cached_constant.cache_clear()  # constants are sent once
     agent = Agent(config, OBS, ACTIONS, SEEDS, "meta")
-    data, draws = Draws.fresh(SEEDS, "data"), Elsewhere.fresh(SEEDS, "draws")
+    data, draws = Draws.fresh(SEEDS, "data"), ElsewhereStreams(SEEDS, "draws")
     warm = torch.zeros(len(SEEDS), 1, config.horizon, ACTIONS, device="meta")
     for n in range(4):
         batch = batch_of(config, data, "meta")

@@ -10,7 +10,7 @@ import torch
 from tdmpc.agent import mppi
 from tdmpc.agent.agent import Agent
 from tdmpc.agent.value_targets import Networks
-from tdmpc.rng import Draws
+from tdmpc.rng import Draws, Streams
 
 OBS, ACTIONS = 5, 3
 
@@ -30,7 +30,7 @@ def plan_of(agent, seeds, heads=None, best=False, episodes=1):
     config = agent.config
     z = torch.softmax(Draws.fresh(seeds, "z").normal(episodes, config.latent_dim), -1)
     warm = torch.zeros(len(seeds), episodes, config.horizon, ACTIONS)
-    return mppi.plan(agent.networks, z, warm, config, Draws.fresh(seeds, "plan"), heads, best)
+    return mppi.plan(agent.networks, z, warm, config, Streams(seeds, "plan"), heads, best)
 
 
 def test_score_is_undiscounted_reward_plus_value_at_the_end(tiny):
@@ -43,7 +43,7 @@ def test_score_is_undiscounted_reward_plus_value_at_the_end(tiny):
             added = torch.tensor([1.0, 2.0])[None, :, None, None]
             return z + (added if heads is None else added[:, heads])
 
-        def rewards(self, z, action):
+        def rewards(self, z, action, heads):
             return (z.mean(-1) + action.sum(-1)).unsqueeze(1)
 
         def alive(self, z):
@@ -140,12 +140,29 @@ def test_shift_moves_the_plan_one_step_on():
     assert mppi.shift(mean).tolist() == [[[[2, 3], [4, 5], [0, 0]]]]
 
 
-def test_evaluation_hears_one_dynamics_head(tiny):
-    config = tiny()
+@pytest.mark.parametrize(("actions", "iterations"), [(19, 6), (20, 8), (38, 8)])
+def test_plans_of_many_actions_have_two_more_iterations(tiny, actions, iterations):
+    config = tiny(iterations=6)
+    noise = mppi.draw_plan_noise(config, 1, actions, Streams([1], "plan"), best=True)
+    assert mppi.iterations(config, actions) == noise.sampled.shape[1] == iterations
+
+
+def test_more_samples_leave_the_policys_candidates_as_they_are(tiny):
+    few, many = (
+        mppi.draw_plan_noise(tiny(num_samples=n, train_act_std_coeff=0.1), 1, ACTIONS, Streams([1], "plan"), best=False)
+        for n in (8, 16)
+    )
+    for name in ("policy", "added", "choice", "action"):
+        assert torch.equal(getattr(few, name), getattr(many, name))
+
+
+@pytest.mark.parametrize("ensemble", ["dynamics", "reward"])
+def test_evaluation_uses_the_first_head_only(tiny, ensemble):
+    config = tiny(num_reward_heads=2)
     agent = moved_agent(config, (1,))
     before = plan_of(agent, (1,), heads=slice(0, 1), best=True)
     with torch.no_grad():
-        for parameter in agent.model.dynamics.parameters():
-            parameter[:, 1:] += 1.0
+        for parameter in getattr(agent.model, ensemble).parameters():
+            parameter[:, 1:] += torch.randn(parameter[:, 1:].shape, generator=torch.Generator().manual_seed(3))
     assert torch.equal(plan_of(agent, (1,), heads=slice(0, 1), best=True).action, before.action)
     assert not torch.equal(plan_of(agent, (1,), best=True).mean, before.mean)

@@ -12,9 +12,12 @@ from dm_control import suite
 from sweepwise.core import atomic, shard_name, shards
 from sweepwise.core.metrics import KINDS
 from tdmpc.agent.agent import Agent
+from tdmpc.config import TrainConfig
 from tdmpc.metrics import CATALOGUE, METRICS
+from tdmpc.rng import Streams
 from tdmpc.tasks import TASKS
-from tdmpc.training.environment import Env
+from tdmpc.training import evaluator
+from tdmpc.training.environment import Env, SimulationError
 from tdmpc.training.evaluator import Episode, begin, returns_to_go, value_bias
 from tdmpc.training.replay_buffer import Replay
 
@@ -33,7 +36,7 @@ def filled(lengths, horizon=3, **kwargs):
 
 
 def stream(seed=0):
-    return [torch.Generator().manual_seed(seed)]
+    return Streams([seed], "test")
 
 
 def test_windows_stay_within_an_episode():
@@ -54,12 +57,32 @@ def test_an_episode_is_drawn_uniformly_whatever_its_length():
 
 
 def test_the_newest_step_is_sampled_at_once_and_the_hot_share_is_from_the_newest():
-    replay = filled([50, 9], hot_share=0.25, hot_windows=2)
-    batch = replay.sample(8, stream())
-    hot = batch.obs[0, 0, -2:, 0]
-    assert set(hot.tolist()) <= {150 + 5, 150 + 6}  # nine transitions hold windows 0 to 6
+    replay = filled([50, 9], hot=2, hot_buffer=2)
+    hot = {start for n in range(20) for start in replay.sample(8, stream(n)).obs[0, 0, -2:, 0].tolist()}
+    assert hot == {150 + 5, 150 + 6}  # nine transitions hold windows 0 to 6
     newest = [replay.sample(8, stream(n)).obs.max().item() for n in range(20)]
     assert max(newest) == 159
+
+
+def test_the_hot_buffer_of_the_base_configuration_has_22_rows():
+    """As the research code's: 5 + 2 (T + 1 + 3 hot windows of a batch) + T rows, 19 windows within one episode."""
+    base = TrainConfig()
+    assert (base.hot_windows, base.hot_buffer_windows) == (3, 19)
+
+    def hot_starts(lengths):
+        replay = filled(lengths, hot=base.hot_windows, hot_buffer=base.hot_buffer_windows)
+        return {start for n in range(300) for start in replay.sample(8, stream(n)).obs[0, 0, -3:, 0].tolist()}
+
+    assert hot_starts([50]) == set(range(29, 48))  # rows 29 to 50: transitions 29 to 49 and the last observation
+    # The newest 22 rows are the 6 of the second episode and the last 16 of the first, which hold observations 35 to 50.
+    assert hot_starts([50, 5]) == {*range(35, 48), 150, 151, 152}
+    assert hot_starts([50, 2]) == set(range(32, 48))  # the second is too short for a window
+    assert hot_starts([50, *[2] * 8]) == {47}  # where all of the newest are, the newest window there is
+
+
+def test_the_hot_windows_do_not_change_which_others_are_drawn():
+    with_hot, without = (filled([50, 9], hot=hot, hot_buffer=3).sample(8 + hot, stream()) for hot in (2, 0))
+    assert torch.equal(with_hot.obs[:, :, :8], without.obs)
 
 
 def test_replay_grows_and_comes_back_as_it_was():
@@ -112,7 +135,16 @@ def test_an_episode_has_1000_frames_and_rewards_add_up_over_the_repeat():
     assert [step.last for step in found] == [False, False, False, True]
     single = Env("cartpole-balance", 1, seed=0)
     single.reset()
+    assert [step.frames for step in found] == [300, 300, 300, 100]
     assert found[0].reward == pytest.approx(sum(single.step(np.zeros(1)).reward for _ in range(300)))
+
+
+def test_a_simulation_that_fails_says_so_in_one_line():
+    env = Env("cartpole-balance", 2, seed=0)
+    env.reset()
+    env._env.physics.data.qpos[0] = np.nan
+    with pytest.raises(SimulationError, match=r"\Athe physics became invalid: [^\n]+\Z"):
+        env.step(np.zeros(1))
 
 
 def test_reseeding_decides_the_next_episode():
@@ -147,6 +179,18 @@ def test_no_episode_as_long_as_a_window_is_said_so():
 
 def test_returns_to_go():
     assert returns_to_go(np.array([1.0, 2.0, 4.0]), 0.5).tolist() == [3.0, 4.0, 4.0]
+    assert returns_to_go(np.array([1.0, 2.0]), 0.5, after=8.0).tolist() == [4.0, 6.0]
+
+
+def test_value_bias_is_zero_for_a_value_that_is_right_where_the_time_limit_cuts_the_return(tiny, monkeypatch):
+    """A reward of 1 for ever is worth 100 at discount 0.99; 500 steps earn 99.3 of it, and 300 steps 95.1."""
+    agent = Agent(tiny(discount=0.99), 1, 1, [1], "cpu")
+    monkeypatch.setattr(evaluator, "_values_of", lambda agent, s, obs: np.full(len(obs), 100.0))
+    rewards = np.ones(500, np.float32)
+    obs, actions = np.zeros((501, 1), np.float32), np.zeros((500, 1), np.float32)
+    by_time_limit, by_termination = Episode(obs, actions, rewards, False), Episode(obs, actions, rewards, True)
+    assert value_bias(agent, {0: [by_time_limit]}, "cpu")[0] == pytest.approx(0, abs=1e-4)
+    assert value_bias(agent, {0: [by_termination]}, "cpu")[0] == pytest.approx(2.1, abs=0.1)
 
 
 def test_value_bias_is_value_less_the_return_that_followed_over_the_first_200_steps(tiny):

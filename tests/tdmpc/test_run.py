@@ -16,7 +16,7 @@ from tdmpc.agent import agent as agent_module
 from tdmpc.api import DeviceError, Evaluation, NoWeights, evaluate, film, train
 from tdmpc.config import ConfigError
 from tdmpc.rng import derive_seed
-from tdmpc.training.environment import Env
+from tdmpc.training.environment import Env, SimulationError
 
 
 @pytest.mark.parametrize("changes", [{"imagination_horizon": 2}, {"episodic": True}])
@@ -224,6 +224,79 @@ def test_the_last_shard_of_a_run_and_no_other_says_that_it_ends(tiny, trained):
     rows = read_shard(folder / str(last)).to_pylist()
     assert [row["eval_is_final"] for row in rows if row["kind"] == "eval"] == [1.0]
     assert max(row["step"] for row in rows if row["kind"] == "train") == 40
+
+
+def test_frames_are_control_steps_where_the_repeat_does_not_divide_an_episode(tiny, trained):
+    """Episodes of 20 control steps: seven agent steps of three, the last of two."""
+    runs, resumed = trained("runs"), trained("resumed")
+    config = tiny(action_repeat=3, steps=42)
+    runs.train(config)
+    frames = {r["step"]: r["frames"] for r in runs.rows(1)}
+    assert all(frames[step] == 20 * (step // 7) + 3 * (step % 7) for step in frames)
+    assert frames[42] == 120
+    polls = iter(range(60))
+    resumed.train(config, should_stop=lambda: next(polls, None) is None)
+    resumed.train(config, tag="a002")
+    assert {r["step"]: r["frames"] for r in resumed.rows(1)} == frames
+
+
+@pytest.fixture
+def fragile(monkeypatch):
+    """The real task; the physics of a seed becomes invalid in the fifth step of an episode that begins after `arm`."""
+    original_step, original_reset, armed = Env.step, Env.reset, {}
+
+    def step(self, action):
+        if getattr(self, "breaks", False) and len(self._actions) == 4:
+            self._env.physics.data.qpos[0] = np.nan
+        return original_step(self, action)
+
+    def reset(self):
+        obs = original_reset(self)
+        self.breaks = armed.get("when", lambda env: False)(self)
+        return obs
+
+    monkeypatch.setattr(Env, "step", step)
+    monkeypatch.setattr(Env, "reset", reset)
+    return armed
+
+
+def test_a_simulation_that_fails_ends_its_seed_as_diverged_and_no_other(tiny, trained, fragile, equal_weights):
+    config = tiny()
+    alone = trained("alone")
+    alone.train(config, seeds=(2,))
+    training = {}
+
+    def second_episode_of_the_first_seed(env):
+        training.setdefault("env", env)  # the first that is reset is the training environment of seed 1
+        training["episodes"] = training.get("episodes", 0) + (env is training["env"])
+        return env is training["env"] and training["episodes"] == 2
+
+    fragile["when"] = second_episode_of_the_first_seed
+    beside = trained("beside")
+    failed, finished = beside.train(config, seeds=(1, 2))
+    assert (failed.state, failed.step, finished.state) == ("diverged", 15, "finished")
+    assert failed.message.startswith("the physics became invalid: ")
+    assert [r["step"] for r in beside.rows(1) if r.get("event") == "diverged"] == [15]
+    assert equal_weights(beside.weights(2), alone.weights(2))
+    assert beside.rows(2) == alone.rows(2)
+
+
+def test_a_simulation_that_fails_in_an_evaluation_ends_its_seed_as_diverged(tiny, trained, fragile, equal_weights):
+    config = tiny()
+    alone, beside = trained("alone"), trained("beside")
+    alone.train(config, seeds=(1, 2), snapshots=4)
+    first_of_seed_1 = derive_seed(1, "eval episode", 30, 0)
+    expected = np.random.RandomState(first_of_seed_1 % 2**32).get_state()[1]
+    fragile["when"] = lambda env: bool((env._random_at_reset[1] == expected).all())
+    failed, finished = beside.train(config, seeds=(1, 2))
+    assert (failed.state, failed.step, finished.state) == ("diverged", 30, "finished")
+    assert failed.message.startswith("in an evaluation, the physics became invalid: ")
+    assert not [r for r in beside.rows(1) if r["kind"] == "eval"]
+    assert equal_weights(beside.weights(2), alone.weights(2))
+    assert beside.rows(2) == alone.rows(2)
+    given = {"planners": ("policy",), "episodes": 1, "device": "cpu", "threads": 1}
+    with pytest.raises(SimulationError, match="episode 0: the physics became invalid"):
+        list(evaluate(config, 1, alone.folder(1), at=30, **given))
 
 
 @pytest.fixture
