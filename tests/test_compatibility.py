@@ -140,11 +140,11 @@ def test_finished_runs_are_done_and_of_version_1_of_the_agent(copy: Folder) -> N
     old, new = (
         json.loads(status)["sweeps"] for status in (copy.old("status", "--json"), copy.here("status", "--json"))
     )
-    named = ("config_id", "label")
+    shown = ("config_id", "label")
     for one, other in zip(old, new, strict=True):
         assert one["name"] == other["name"] == "pair"
         for config, present in zip(one["configurations"], other["configurations"], strict=True):
-            assert [present[name] for name in named] == [config[name] for name in named]
+            assert [present[name] for name in shown] == [config[name] for name in shown]
             assert [(run["seed"], run["state"]) for run in present["runs"]] == [(1, "done"), (2, "done")]
     assert VERSIONS in copy.here("status", "pair")
     before = copy.results("runs/*")
@@ -154,6 +154,13 @@ def test_finished_runs_are_done_and_of_version_1_of_the_agent(copy: Folder) -> N
     assert set(before) < set(copy.results("runs/*"))
     assert len(copy.results("runs/*/seed-*/attempts/*.json")) == 4 + 2
     assert VERSIONS not in copy.here("status", "pair")
+    named = "num_q=1"
+    (present,) = (c["config_id"] for c in json.loads(copy.here("status", "--json"))["sweeps"][0]["configurations"]
+                  if c["label"] == named)  # fmt: skip
+    (old_id,) = (c["config_id"] for c in old[0]["configurations"] if c["label"] == named)
+    compared = " ".join(copy.here("compare", old_id, present).split())
+    assert "They were trained by two versions of the agent: A by version 1, B by version 2." in compared
+    assert "They differ in: no hyperparameter." in compared
 
 
 VERSIONS = "2 configurations are of version 1 of the agent tdmpc, which is now at version 2"

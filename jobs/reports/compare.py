@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from jobs.reports.inputs import sweep_sources
+from jobs.reports.inputs import run_sources, sweep_sources
+from jobs.results.attempts import RunRef
 from jobs.results.results_folder import ResultsFolder
 from sweepwise.core.agent import AgentDescription
 from sweepwise.core.errors import JobsError, near
@@ -91,6 +92,7 @@ def _parse_side(store: ResultsFolder, known: Sequence[SweepSource], text: str) -
     in_order = sorted(known, key=lambda sweep: not sweep.confirms)
     by_id = {config.config_id: (config, sweep.agent) for sweep in in_order for config in sweep.configs}
     matches = [found for config_id, found in by_id.items() if len(text) >= LEAST and config_id.startswith(text)]
+    matches = matches or _without_sweep(store, text)
     if len(matches) == 1:
         ((config, agent),) = matches
         return Side(text, (config,), agent)
@@ -100,6 +102,19 @@ def _parse_side(store: ResultsFolder, known: Sequence[SweepSource], text: str) -
         f"{text!r} is no sweep of {store.root} and no configuration: give a sweep, SWEEP:LETTER as in the report, or "
         f"an identity as `sweeps status` shows; {near(text, [sweep.name for sweep in known])}"
     )
+
+
+def _without_sweep(store: ResultsFolder, text: str) -> list[tuple[ConfigSource, AgentDescription]]:
+    """Stored configurations whose ID begins with `text` and that no sweep has any more: those that a later submit
+    replaced, because the plan or the version of the agent changed."""
+    found = []
+    for config_id in store.config_ids() if len(text) >= LEAST else []:
+        stored = store.read_config(config_id) if config_id.startswith(text) else None
+        runs = [RunRef(config_id, seed) for seed in store.attempts.seeds(config_id)]
+        if stored is not None and runs:
+            (config,) = run_sources(store, runs)
+            found.append((replace(config, label="no longer part of a sweep"), store.agents.description(stored.agent)))
+    return found
 
 
 def _find_by_letter(sweep: SweepSource, letters: str) -> ConfigSource:

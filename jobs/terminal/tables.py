@@ -388,6 +388,10 @@ def comparison(sweep: SweepSummary, result: Comparison, sides: Sequence[Side], w
     a, b = (config.config for config in configs)
     keys = [key for key in sorted({*a, *b}) if a.get(key) != b.get(key)]
     differ = ", ".join(f"{key} {format_value(a.get(key))} / {format_value(b.get(key))}" for key in keys)
+    if configs[0].version != configs[1].version:
+        of_each = ", ".join(f"{name} by version {config.version}" for name, config in zip("AB", configs, strict=True))
+        yield from _wrap_lines(f"They were trained by two versions of the agent: {of_each}.", width)
+        differ = differ or "no hyperparameter"
     yield from _wrap_lines(f"They differ in: {differ}." if differ else "They differ in nothing but their seeds.", width)
 
 

@@ -74,6 +74,26 @@ def test_the_indistinct_are_listed(tmp_path: Path, synthetic: ModuleType) -> Non
     assert points["Relevant difference"] == "5.00 return points, as the plan says (`margin`)."
 
 
+def test_runs_of_another_version_of_the_agent_are_named(tmp_path: Path, synthetic: ModuleType) -> None:
+    """As runs of version 1 of the packaged agent, beside a sweep that was submitted again since."""
+    sweep = synthetic.make_sweep(tmp_path, (600.0, 500.0), 3)
+    now = sweep.agent.version
+
+    def origin(own: int, other: int) -> str:
+        versions = [tuple(dataclasses.replace(c, version=v) for c in sweep.configs) for v in (own, other)]
+        source = dataclasses.replace(sweep, configs=versions[0], beside={"entropy": versions[1]})
+        return dict(verdict(summarise([source]).sweeps[0]).points).get("Origin", "")
+
+    assert origin(now, now) == ""
+    assert origin(1, 1) == (
+        f"The runs were trained by version 1 of the agent tdmpc, which is now at version {now}: the same "
+        "hyperparameters give other results there."
+    )
+    assert origin(now, 1) == (
+        f"The questions that also use entropy compare runs of version {now} with runs of version 1."
+    )
+
+
 def test_one_seed_claims_nothing(tmp_path: Path, synthetic: ModuleType) -> None:
     points = dict(verdict_of(synthetic, tmp_path, (600.0, 100.0), 1).points)
     assert points["Other configurations"] == "Nothing: a difference needs at least two finished seeds on both sides."

@@ -79,6 +79,32 @@ def test_a_stored_configuration_is_read_where_its_hyperparameters_were_removed_o
         assert (read.values["lr"], read.steps, read.config_id) == (0.1, 100, stored.config_id)
 
 
+def test_runs_of_an_earlier_version_of_an_agent_are_read_and_their_version_is_named(
+    store: ResultsFolder, source: AgentSource
+) -> None:
+    store.agents.record(source, source.folder)
+    old = store.agents.schema("mine").resolve({"lr": 0.1})
+    store.write_config(old)
+    assert store.other_version([old.config_id]) == ""
+    store.agents.record(described(source, version=2), source.folder)
+    new = store.agents.schema("mine").resolve({"lr": 0.1})
+    store.write_config(new)
+    assert (old.version, new.version, old.values == new.values) == (1, 2, True)
+    assert new.config_id != old.config_id
+    assert store.check_config(old.config_id) == old
+    assert store.check_config(new.config_id) == new
+    sentence = "1 configuration is of version 1 of the agent mine, which is now at version 2"
+    assert store.other_version([old.config_id, new.config_id]) == sentence
+
+
+def test_a_packaged_configuration_from_before_versions_were_stored_is_of_version_1(store: ResultsFolder) -> None:
+    old = registry.PACKAGED_SCHEMA.resolve({"lr": 0.1}, version=1)
+    store.write_config(old)
+    path = store.config_path(old.config_id)
+    path.write_text(json.dumps({k: v for k, v in json.loads(path.read_text()).items() if k != "agent_version"}))
+    assert store.check_config(old.config_id) == old
+
+
 def test_version_name_and_values_are_the_identity_and_ignored_values_are_not(store: ResultsFolder) -> None:
     workers = Hyperparameter("workers", 4, identity=False)
     agent = dataclasses.replace(AGENT, hyperparameters=(LR, STEPS, workers))
