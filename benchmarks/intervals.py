@@ -368,13 +368,13 @@ def _coverage_part(trials: int) -> Iterator[str]:
     differences = [[truth, f"{seeds}", *_shares(shares)]
                    for (truth, seeds), shares in difference_coverage(trials).items()]  # fmt: skip
     of_shares = [[f"{runs}", *_shares(share_coverage(runs))] for runs in (*SEEDS, 24)]
-    yield "Share of 95 % intervals that hold the truth:"
+    yield "Share of 95 % intervals that contain the true value:"
     yield table(["seeds are", "n", "**Student-t** (the report's)", "percentile bootstrap", "BCa bootstrap",
                  "IQM, bootstrap"], means)  # fmt: skip
-    yield ("The same of differences (Welch, Student-t): of alike configurations, of a stable one from one of them, and "
-           "of a main effect of a 2 x 2 x 2 grid:")  # fmt: skip
-    yield table(["seeds are", "n", "two alike", "stable and this", "main effect"], differences)
-    yield "The same of shares of runs, where 20 % of the one and 50 % of the other configuration collapse (exact):"
+    yield ("The same for differences (Welch, Student-t): between two such configurations, between a stable one and one "
+           "of them, and for a main effect of a 2 x 2 x 2 grid:")  # fmt: skip
+    yield table(["seeds are", "n", "two such", "stable and such", "main effect"], differences)
+    yield "The same for shares of runs, if 20 % of one configuration and 50 % of the other collapse (exact):"
     yield table(["runs each", "share of 20 %, Wilson", "share of 50 %, Wilson", "difference, Newcombe",
                  "odds ratio, Woolf"], of_shares)  # fmt: skip
 
@@ -394,12 +394,13 @@ def _claims_part(trials: int) -> Iterator[str]:
     yield table(["seeds are", "configurations", "baseline, Welch, uncorrected", "**baseline, Welch + Holm**",
                  "baseline, permutation + Holm", "baseline, bootstrap", "**best, Holm over all pairs**",
                  "best, Holm over the others"], once)  # fmt: skip
-    yield ("The same where a report is followed by more seeds for what does not differ significantly from the "
-           "leader and by another report, six seeds at first. False claims are counted of the leader in any of "
-           "the reports: each at 5 % (uncorrected); with the looks planned and corrected for; planned for one "
-           "look and corrected from the second on. Seeds as `sweeps more` adds them, or six at every look "
-           "whatever the data say:")  # fmt: skip
-    yield table(["seeds are", "configurations", "looks", "as `more`: uncorrected", "**planned**", "afterwards",
+    yield ("The same with interim analyses: after a report, configurations that are not significantly different from "
+           "the best one get more seeds, and another report follows. The first report has six seeds. Any false claim "
+           "about the best configuration in any of the reports counts. Each report at 5 % (uncorrected), with all "
+           "analyses planned and corrected for (planned), or planned for one analysis and corrected from the second on "
+           "(afterwards). Seeds are added as by `sweeps more`, or six at every analysis whatever the data "
+           "say:")  # fmt: skip
+    yield table(["seeds are", "configurations", "analyses", "as `more`: uncorrected", "**planned**", "afterwards",
                  "six: uncorrected", "**planned**", "afterwards"], repeated)  # fmt: skip
 
 
@@ -412,7 +413,7 @@ def _factors_part(trials: int) -> Iterator[str]:
     yield table(["seeds are", "3 main effects, Holm", "3 interactions, Holm",
                  "3 ordered values: trend, in between, Holm", "4 ordered values",
                  "60 diagnostics, false-discovery rate"], answered)  # fmt: skip
-    yield "The same for two groups of runs of which one share collapses, by Fisher's exact test (exact):"
+    yield "The same for two groups of runs with the same collapse rate, by Fisher's exact test (exact):"
     yield table(["runs each", "10 % collapse", "20 %", "50 %"], fisher)
 
 
@@ -422,9 +423,11 @@ def _power_part(trials: int) -> Iterator[str]:
     powers.append(["one main effect of a 2 x 2 x 2 grid", f"{detectable_effect(trials):.2f}"])
     curses = [[f"{count}", f"+{curse(trials, count):.2f}", f"+{winners_curse(count, 6):.2f}"]
               for count in CONFIGURATIONS]  # fmt: skip
-    yield "Difference found in 80 % of sweeps with six seeds, in standard deviations of the seeds:"
+    yield ("Minimum detectable difference, found in 80 % of sweeps with six seeds, in standard deviations of the "
+           "seeds:")  # fmt: skip
     yield table(["comparisons", "difference"], powers)
-    yield "How much too good the best of equal configurations looks, six seeds, in standard deviations of the seeds:"
+    yield ("Selection bias: how much too high the mean of the best of equal configurations is, six seeds, in standard "
+           "deviations of the seeds:")  # fmt: skip
     yield table(["configurations", "simulated", "by the formula"], curses)
 
 

@@ -211,18 +211,18 @@ def section(trials: int) -> str:
              "probability of improvement", "whole profile")  # fmt: skip
     error = (0.95 * 0.05 / trials) ** 0.5
     parts = [
-        f"{trials:,} trials a line, {trials // FEWER:,} of bootstrap, median and profile: a share of 0.95 is uncertain "
-        f"by ±{2 * error:.3f} and ±{2 * error * FEWER**0.5:.3f}. Tasks are fixed, {TASK_SETS} sets of them a line.",
-        "Share of 95 % intervals that hold the truth:",
+        f"{trials:,} trials per row, {trials // FEWER:,} for bootstrap, median and profile: a share of 0.95 is "
+        f"uncertain by ±{2 * error:.3f} and ±{2 * error * FEWER**0.5:.3f}. Tasks are fixed, {TASK_SETS} sets per row.",
+        "Share of 95 % intervals that contain the true value:",
         _table(("seeds are", "seeds", "tasks", *heads), covered),
         "Share of comparisons of four equal algorithms, six pairs, in which any difference is claimed at 5 %:",
         _table(("seeds are", "seeds", "tasks", "paired differences, Holm", "bootstrap of each difference"), claims),
         "Tasks drawn at random, where the difference between two algorithms varies from task to task as much as scores "
-        "from seed to seed; share of 95 % intervals that hold the mean difference on such tasks:",
+        "from seed to seed; share of 95 % intervals that contain the mean difference on such tasks:",
         _table(("seeds", "tasks", "t over tasks", "interval for these tasks alone"),
                [(*size, *similar_tasks(*size, trials)) for size in sizes]),
-        "Share of trials in which a difference of half a standard deviation of the seeds is claimed; and of single "
-        "tasks, by the false-discovery rate:",
+        "Share of trials in which a difference of half a standard deviation of the seeds is claimed; single tasks with "
+        "the false-discovery rate:",
         _table(("seeds", "tasks", "one pair", "one of six pairs", "tasks like these", "single tasks"),
                [(*size, *power(*size, trials)) for size in sizes]),
     ]  # fmt: skip

@@ -62,9 +62,9 @@ class World:
 WORLDS = {
     "nothing": World("all configurations are equal"),
     "quiet": World("all are equal, and seeds spread by 0.3 margins", sd=0.3 * MARGIN),
-    "effect": World("every key has an effect of 2 SD from end to end", effect=EFFECT),
-    "product": World("only learning rate times update count has one", effect=EFFECT, product=True),
-    "collapse": World("half of the seeds at the first key's highest level collapse", collapse=0.5),
+    "effect": World("every hyperparameter has an effect of 2 SD from its lowest to its highest value", effect=EFFECT),
+    "product": World("only learning rate times update count has an effect", effect=EFFECT, product=True),
+    "collapse": World("half of the seeds at the first hyperparameter's highest level collapse", collapse=0.5),
     "diverge": World("two in five seeds there diverge, and the others gain 2 SD", effect=EFFECT, diverge=0.4),
     "rare": World("one seed in ten collapses everywhere", everywhere=0.1),
 }
@@ -369,8 +369,8 @@ def section(draws: int, processes: int) -> str:
 
 def _questions_part(results: Mapping[tuple[str, str, int], tuple[Counter[str], int]], draws: int) -> Iterator[str]:
     yield (
-        f"{draws:,} sweeps a row, six seeds a configuration, a margin of {MARGIN / SD:.2f} SD. Shares of the questions "
-        "that are answered rightly, wrongly, with a trade-off or left open, and of the sweeps with any wrong answer:"
+        f"{draws:,} sweeps per row, six seeds per configuration, a margin of {MARGIN / SD:.2f} SD. Share of questions "
+        "answered rightly, wrongly, with a trade-off or left open, and share of sweeps with any wrong answer:"
     )
     lines = []
     for (name, world, _), (counted, wrong) in results.items():
@@ -384,10 +384,10 @@ def _questions_part(results: Mapping[tuple[str, str, int], tuple[Counter[str], i
 
 def _leader_part(draws: int) -> Iterator[str]:
     yield (
-        "What is claimed of the leader. False: worse or less stable is said of a configuration that is not, or alike "
-        "of one that differs by the margin. Regret: how far the leader's true expected result lies below the best one, "
-        "in SD, where configurations are ordered by the expected result of one run, and by the mean of runs that did "
-        "not collapse:"
+        "Claims about the best configuration. A claim is false if it calls a configuration worse or less stable that "
+        "is not, or alike one that differs by the margin. Regret: how far the true expected result of the selected "
+        "configuration lies below the best one, in SD, if configurations are ordered by the expected result of one "
+        "run, and by the mean of runs that did not collapse:"
     )
     lines = [[name, f"{count}", *leader(name, count, draws)] for name in LEADERS for count in (2, 8)]
     head = ["configurations", "number", "false claims", "any claim", "regret, expected", "regret, mean"]
@@ -396,15 +396,15 @@ def _leader_part(draws: int) -> Iterator[str]:
 
 def _pairs_part(trials: int) -> Iterator[str]:
     yield (
-        "Pairs that are shown to be alike, six seeds each, where they are equal, and where they differ by the margin "
-        "(a false claim):"
+        "Share of pairs that are shown to be alike, six seeds each, if they are equal, and if they differ by the "
+        "margin (a false claim):"
     )
     lines = [[f"{spread}", *(f"{alike(trials, spread, gap, tests):.3f}" for gap in (0.0, 1.0) for tests in (1, 3))]
              for spread in (0.3, 0.4, 0.5, 0.7, 1.0)]  # fmt: skip
     yield table(["SD in margins", "equal, 1 comparison", "equal, 3", "differ, 1", "differ, 3"], lines)
     yield (
-        "Intervals of the best of equal configurations that hold its mean, six seeds: the plain one, and the report's, "
-        "which allows for the selection:"
+        "Share of intervals of the best of equal configurations that contain its mean, six seeds: a plain interval, "
+        "and the report's, which corrects for the selection:"
     )
     lines = [[shape, f"{count}", *selection(trials // 4, shape, count)] for shape in SHAPES for count in (2, 8)]
     yield table(["seeds are", "best of", "plain", "report", "width in SD"], lines)
@@ -412,9 +412,9 @@ def _pairs_part(trials: int) -> Iterator[str]:
 
 def _confirmation_part(draws: int) -> Iterator[str]:
     yield (
-        "A confirmation: the best of seven configurations and the baseline are trained again, six fresh seeds each. "
-        "Shares of the 95 % intervals of their difference that hold the true one, in the sweep that chose and on fresh "
-        "seeds, and of confirmations that claim a difference, falsely and at all:"
+        "Confirmation: the best of seven configurations and the baseline are trained again, six fresh seeds each. "
+        "Share of 95 % intervals of their difference that contain the true difference, in the sweep that selected and "
+        "on fresh seeds, and share of confirmations that claim a difference, falsely and at all:"
     )
     head = ["seeds are", "interval of the sweep", "of the confirmation", "false claims", "any claim"]
     yield table(head, [[name, *confirmation(draws, name)] for name in CONFIRMED])
