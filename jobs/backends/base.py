@@ -220,6 +220,11 @@ class Backend(ABC):
         now: unix seconds. max_age_s: seconds; cached answers that are no older may be used.
         """
 
+    def unsettled(self, store: ResultsFolder, submissions: Sequence[Submission], now: float) -> set[str]:
+        """IDs of those of `submissions` of which tasks may still be queued even if all their runs are done, so that
+        `task_states` should be called for them. now: unix seconds."""
+        return set()
+
     @abstractmethod
     def cancel(self, store: ResultsFolder, tasks: Sequence[Task]) -> dict[TaskKey, str]:
         """Cancel `tasks`. Returns the tasks that were not cancelled, each with the reason.

@@ -89,6 +89,7 @@ def load_statuses(
     open_attempts = (r.attempt for r in records.values() if r.attempt and not (r.outcome or r.done))
     to_query |= {attempt.submission for attempt in open_attempts if attempt.submission}
     when = time.time() if now is None else now
+    to_query |= _unsettled(store, [submissions[name] for name in {s.id for s, _ in newest.values()} - to_query], when)
     tasks = _task_states(store, [submissions[name] for name in to_query & set(submissions)], when, max_age_s)
     statuses = {}
     for run, record in records.items():
@@ -102,6 +103,20 @@ def load_statuses(
         state = given_up(record, holder.id, run_state(record, task_state, when, _starting_task(record, tasks)))
         statuses[run] = RunStatus(record, state, holder, task_index, task_state)
     return statuses
+
+
+def _unsettled(store: ResultsFolder, submissions: Iterable[Submission], now: float) -> set[str]:
+    """See `Backend.unsettled`."""
+    by_backend = _by_backend(submissions).items()
+    return {name for backend, own in by_backend if registry.is_known(backend)
+            for name in registry.get(backend).unsettled(store, own, now)}  # fmt: skip
+
+
+def _by_backend(submissions: Iterable[Submission]) -> dict[str, list[Submission]]:
+    by_backend: dict[str, list[Submission]] = {}
+    for submission in submissions:
+        by_backend.setdefault(submission.backend, []).append(submission)
+    return by_backend
 
 
 def _by_this_clock(store: ResultsFolder, records: dict[RunRef, RunRecord]) -> dict[RunRef, RunRecord]:
@@ -134,11 +149,8 @@ def _task_states(
     store: ResultsFolder, submissions: Iterable[Submission], now: float, max_age_s: float
 ) -> dict[TaskKey, TaskState]:
     """The states of the tasks of `submissions` in their backends."""
-    by_backend: dict[str, list[Submission]] = {}
-    for submission in submissions:
-        by_backend.setdefault(submission.backend, []).append(submission)
     states: dict[TaskKey, TaskState] = {}
-    for name, members in by_backend.items():
+    for name, members in _by_backend(submissions).items():
         if registry.is_known(name):
             states |= registry.get(name).task_states(store, members, now, max_age_s)
         else:

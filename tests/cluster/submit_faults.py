@@ -194,14 +194,15 @@ def _resume_nodes(sweeps: Sweeps) -> None:
 
 def _left_in_the_queue(sweeps: Sweeps) -> int:
     """A controller that went back in time starts jobs again that had ended; they find their runs done, or cannot be
-    started and are held by it. No other one waits for long."""
+    started and are held by it until the next look cancels them."""
 
     def reasons() -> list[str]:
         _resume_nodes(sweeps)
+        sweeps.states()
         return ask(sweeps.cluster, "squeue", "-h", "--array", "-t", "PD", "-o", "%r").splitlines()
 
     wait_until("a queue in which nothing else waits", lambda: set(reasons()) <= {LAUNCH_FAILED}, 120, pause=1)
-    left = len(reasons())
+    left = len(reasons())  # 0, unless a job was held since the last look
     for job in ask(sweeps.cluster, "squeue", "-h", "-o", "%A").split():  # the next trial begins with an empty queue
         ask(sweeps.cluster, "scancel", job)
     return left

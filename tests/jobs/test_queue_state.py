@@ -10,9 +10,13 @@ from fake_slurm import FakeSlurm
 
 from jobs import process
 from jobs.backends.slurm import queue_state
+from jobs.results.attempts import RunRef
 from jobs.results.records import Chunk, CircuitBreaker, Submission, TaskRuns
 from jobs.results.results_folder import ResultsFolder
 from jobs.runs import logs
+from jobs.runs.status import load_statuses
+from sweepwise.core import shard_name
+from tdmpc.description import SCHEMA
 
 NOW = 1_000_000.0
 BOOT = "2026-01-01T00:00:00"  # of the stand-in's controller
@@ -239,6 +243,61 @@ def test_a_job_whose_start_failed_is_released_a_few_times(
     assert state == word
     assert "`sweeps release a`" in reason or word == "pending"
     assert slurm.tasks("100_3")[0]["held"] is (word == "stuck")
+
+
+@pytest.fixture
+def trained(store: ResultsFolder, recorded: Submission) -> tuple[Submission, RunRef]:
+    """Task 3 of the submission, and its run, which is done."""
+    config = SCHEMA.resolve({})
+    run = RunRef(config.config_id, 1)
+    store.write_config(config)
+    done = store.attempts.folder(run) / shard_name.FOLDER / str(shard_name.ShardName("a001", 0, config.steps))
+    done.parent.mkdir(parents=True)
+    done.touch()
+    tasks = [*recorded.tasks[:3], TaskRuns(run.config_id, [run.seed])]
+    made = dataclasses.replace(recorded, tasks=tasks)
+    store.submissions.write(made)
+    return made, run
+
+
+@pytest.mark.parametrize(("reason", "restarts"), [("launch failed requeued held", 1), ("launch failed requeued held", 9),
+                                                  ("JobHeldUser", 0)])  # fmt: skip
+def test_a_held_job_whose_run_is_done_is_cancelled(
+    store: ResultsFolder, slurm: FakeSlurm, trained: tuple[Submission, RunRef], reason: str, restarts: int
+) -> None:
+    """As a controller that was restored to an older state leaves it. The other tasks are released."""
+    _, run = trained
+    hold(slurm, "100", reason, restarts=restarts)
+    slurm.configure(BOOT_TIME="2026-01-01T00:00:09")
+    (status,) = load_statuses(store, {run: 1}, NOW).values()
+    assert status.state.state == "done"
+    assert [task["state"] for task in slurm.tasks()] == [*["PENDING"] * 3, "CANCELLED"]
+    (call,) = slurm.calls("scancel")
+    assert call == ["--name=a", f"--user={process.user()}", "100_[3]"]
+    load_statuses(store, {run: 1}, NOW)
+    assert len(slurm.calls("scancel")) == 1
+
+
+def test_slurm_is_asked_about_done_runs_until_their_tasks_have_ended(
+    store: ResultsFolder, slurm: FakeSlurm, trained: tuple[Submission, RunRef], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, run = trained
+
+    def calls(now: float = NOW) -> int:
+        load_statuses(store, {run: 1}, now)
+        return len(slurm.calls("squeue"))
+
+    slurm.set("100", state="RUNNING", node="n1")
+    assert [calls(), calls()] == [1, 2]  # its task runs
+    slurm.set("100", state="COMPLETED")
+    assert [calls(), calls(), calls(NOW + 1e6)] == [3, 3, 3]
+    store.submissions.write(dataclasses.replace(made, time=NOW - 300))
+    assert calls() == 4  # so soon after a submit, an ended task may be started again
+    store.submissions.write(dataclasses.replace(made, time=NOW - 300, user="somebody"))
+    assert calls() == 4
+    store.submissions.write(dataclasses.replace(made, time=NOW - 300))
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert calls() == 4
 
 
 @pytest.mark.parametrize("why", ["canary", "breaker", "user", "exported", "unfinished"])

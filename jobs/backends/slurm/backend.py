@@ -170,6 +170,9 @@ class SlurmBackend(Backend):
     ) -> dict[TaskKey, TaskState]:
         return queue_state.task_states(store, submissions, now, max_age_s)
 
+    def unsettled(self, store: ResultsFolder, submissions: Sequence[Submission], now: float) -> set[str]:
+        return queue_state.unsettled(store, submissions, now)
+
     def cancel(self, store: ResultsFolder, tasks: Sequence[Task]) -> dict[TaskKey, str]:
         return cancelling.cancel(store, tasks)
 

@@ -37,7 +37,7 @@ def cancel(store: ResultsFolder, tasks: Sequence[Task]) -> dict[TaskKey, str]:
             going_on[submission.id, task] = reason
         else:
             jobs.setdefault((name, submission.user), []).append(job)
-    _scancel(jobs)
+    scancel(jobs)
     return going_on
 
 
@@ -55,8 +55,8 @@ def _withdraw(store: ResultsFolder, tasks: Sequence[Task]) -> set[TaskKey]:
     return withdrawn
 
 
-def _scancel(jobs: Mapping[Owner, Sequence[str]]) -> None:
-    """Raises `JobsError` if scancel fails."""
+def scancel(jobs: Mapping[Owner, Sequence[str]]) -> None:
+    """Cancel jobs, by their name and user too. Raises `JobsError` if scancel fails."""
     for position, ((name, user), members) in enumerate(jobs.items()):
         command = ["scancel", f"--name={name}", f"--user={user}", *task_list(members)]
         code, _, errors = programs.run(command, _SCANCEL_TIMEOUT_S)

@@ -3,6 +3,9 @@
 A controller that is killed within seconds of a submit forgets that the jobs were released, but not the jobs: they would
 stay held for ever. `scontrol hold` leaves a job in the same state, so the start of the controller tells them apart: a
 hold that appears while the controller goes on is the user's.
+
+Such a controller may also start jobs again that had ended, and hold those that it cannot start. Where their runs are
+done they are cancelled.
 """
 
 from __future__ import annotations
@@ -13,11 +16,13 @@ from dataclasses import replace
 from jobs import process
 from jobs.backends.base import NoResponse
 from jobs.backends.formats import task_ids, task_list
-from jobs.backends.slurm import commands, programs
+from jobs.backends.slurm import cancelling, commands, programs
 from jobs.backends.slurm.reasons import RELEASED_AGAIN, USERS_HOLD
 from jobs.backends.slurm.squeue import HELD_BY_USER, LAUNCH_FAILED
-from jobs.results.records import Chunk, QueueSnapshot, Submission
+from jobs.results.attempts import RunRef
+from jobs.results.records import Chunk, QueueSnapshot, Submission, TaskRuns
 from jobs.results.results_folder import ResultsFolder
+from sweepwise.core.errors import JobsError
 
 MOST_LAUNCHES = 3  # of a job that could not be started; then it stays held
 
@@ -38,7 +43,8 @@ def expected(store: ResultsFolder, submission: Submission) -> Expected:
 def mend(
     store: ResultsFolder, chunks: Sequence[tuple[Submission, Chunk]], before: QueueSnapshot, answer: QueueSnapshot
 ) -> QueueSnapshot:
-    """`answer` after the release of this user's jobs whose release was lost, or whose start failed.
+    """`answer` after the release of this user's jobs whose release was lost, or whose start failed; jobs whose runs are
+    done are cancelled instead.
 
     before: the answer before that. Other commands that find a job held do the same; a second release does no harm.
     """
@@ -54,7 +60,10 @@ def mend(
         for _, chunk in members:
             if held[chunk.job_name]:
                 entries = {**answer.tasks_of(chunk.job_name)}
-                entries |= _mended(members[0][0], held[chunk.job_name], before.tasks_of(chunk.job_name), controller)
+                needless = _of_done_runs(store, members[0][0], chunk, held[chunk.job_name])
+                needed = {job: entry for job, entry in held[chunk.job_name].items() if job not in needless}
+                entries |= _cancelled(members[0][0], chunk, needless)
+                entries |= _mended(members[0][0], needed, before.tasks_of(chunk.job_name), controller)
                 answers[chunk.job_name] = {**answers[chunk.job_name], "tasks": entries}
         if controller and controller != members[0][0].controller:
             store.submissions.write(replace(members[0][0], controller=controller))
@@ -69,6 +78,30 @@ def _held(store: ResultsFolder, submission: Submission, chunk: Chunk, answer: Qu
         return {}
     tasks, waits = dict(zip(chunk.jobs, chunk.tasks or [None], strict=True)), expected(store, submission)
     return {job: entry for job, entry in suspects.items() if not waits(chunk, tasks[job])}
+
+
+def _of_done_runs(store: ResultsFolder, submission: Submission, chunk: Chunk, held: Entries) -> list[str]:
+    """The `held` jobs all of whose runs are done."""
+    tasks = dict(zip(chunk.jobs, chunk.tasks or [None], strict=True))
+
+    def is_done(task: TaskRuns) -> bool:
+        if not store.config_path(task.config_id).exists():
+            return False
+        steps = store.run_length(task.config_id)
+        return all(store.attempts.load(RunRef(task.config_id, seed), steps).done for seed in task.seeds)
+
+    return [job for job in held if (task := tasks[job]) is not None and is_done(submission.tasks[task])]
+
+
+def _cancelled(submission: Submission, chunk: Chunk, jobs: Sequence[str]) -> Entries:
+    """New entries of `jobs`, which are cancelled; none where Slurm refuses."""
+    if not jobs:
+        return {}
+    try:
+        cancelling.scancel({(chunk.job_name, submission.user): jobs})
+    except JobsError:
+        return {}
+    return {job: ["CANCELLED", "", ""] for job in jobs}
 
 
 def _mended(submission: Submission, held: Entries, before: Entries, controller: str) -> Entries:

@@ -6,9 +6,11 @@ time, and the pause between calls grows. Without accounting, sacct is called onl
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
+from jobs import process
 from jobs.backends.formats import task_ids
 from jobs.backends.slurm import holds, programs, squeue
 from jobs.backends.slurm.reasons import ENDED, describe
@@ -19,6 +21,7 @@ from jobs.results.run_state import TaskState
 
 RETRY_S, RETRY_AT_MOST_S = 5.0, 300.0  # pause after a call without a response; doubled with every failure
 NO_ACCOUNTING_S = 600.0  # pause after sacct did not respond
+SETTLED_S = 600.0  # so long after a submit, Slurm is asked about tasks whose runs are done
 FORGOTTEN_S = 30 * 86400.0  # cached answers that were not renewed in this time are dropped
 
 
@@ -44,6 +47,26 @@ def task_states(
         for submission, chunk, waits in _with_expected(store, chunks, snapshot)
         for task in chunk.tasks
         if not (submission.exported and not chunk.job_id)  # it is unknown whether its script was submitted
+    }
+
+
+def unsettled(store: ResultsFolder, submissions: Iterable[Submission], now: float) -> set[str]:
+    """Submissions of this user with tasks that had not ended by the last answer, or that are so new that a controller
+    which is restored to an older state may start their tasks again. Empty where Slurm's programs are missing."""
+    own = [s for s in submissions if s.user == process.user() and s.handed_over]
+    if not own or shutil.which("squeue") is None:
+        return set()
+    snapshot = store.read_queue() or QueueSnapshot()
+    return {
+        submission.id
+        for submission in own
+        if now - submission.time < SETTLED_S
+        or any(
+            not snapshot.time_of(chunk.job_name)
+            or any(entry[0] not in ENDED for entry in snapshot.tasks_of(chunk.job_name).values())
+            for chunk in submission.chunks
+            if chunk.job_id
+        )
     }
 
 
