@@ -260,8 +260,10 @@ def trained(store: ResultsFolder, recorded: Submission) -> tuple[Submission, Run
     return made, run
 
 
-@pytest.mark.parametrize(("reason", "restarts"), [("launch failed requeued held", 1), ("launch failed requeued held", 9),
-                                                  ("JobHeldUser", 0)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("reason", "restarts"),
+    [("launch failed requeued held", 1), ("launch failed requeued held", 9), ("JobHeldUser", 0)],
+)
 def test_a_held_job_whose_run_is_done_is_cancelled(
     store: ResultsFolder, slurm: FakeSlurm, trained: tuple[Submission, RunRef], reason: str, restarts: int
 ) -> None:
