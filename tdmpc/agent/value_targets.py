@@ -97,7 +97,7 @@ def _imagined(
         rewards = nets.model.rewards(flat_z, flat_actions)
         heads = None if all_heads or config.td_heads == config.planner_num_dynamics_heads else noise.heads
         next_z = nets.model.next(flat_z, flat_actions, heads)
-        per_head = _targets(spec, nets, rewards, next_z, nets.model.alive(next_z), config)
+        per_head = _targets(spec, nets, rewards, next_z, nets.model.alive(next_z), z.shape[1], config)
         lowest = (_drawn_heads(per_head, noise.heads) if all_heads else per_head).amin(2)
         per_head, lowest = (x.unflatten(-1, z.shape[1:4]) for x in (per_head, lowest))
         target = ops.mean_two_hot(lowest[:, :, 0], nets.model.bins)
@@ -150,7 +150,7 @@ def _replayed(
         next_z = latents.encoded[:, 1:].flatten(1, 2).unsqueeze(1)
         rewards = batch.rewards.flatten(1, 2).unsqueeze(1)
         alive = 1 - batch.terminated.flatten(1, 2).unsqueeze(1) if config.episodic else None
-        per_head = _targets(spec, nets, rewards, next_z, alive, config)
+        per_head = _targets(spec, nets, rewards, next_z, alive, states.shape[1], config)
         lowest = per_head.amin(2)
         target = ops.two_hot(lowest, nets.model.bins).unflatten(2, states.shape[1:3])
     weights = tm.time_weights(states.shape[1], config.rho, states.device)
@@ -164,11 +164,12 @@ def _drawn_heads(per_head: Tensor, heads: Tensor) -> Tensor:
 
 
 def _targets(
-    spec: TargetSpec, nets: Networks, rewards: Tensor, next_z: Tensor, alive: Tensor | None, config: TrainConfig
-) -> Tensor:
+    spec: TargetSpec, nets: Networks, rewards: Tensor, next_z: Tensor, alive: Tensor | None, steps: int,
+    config: TrainConfig,
+) -> Tensor:  # fmt: skip
     """TD targets with the target networks: rewards (S, R, X), next_z (S, h, X, L), alive (S, h|1, X) or None
-    -> (S, C, h, X)."""
-    shape = next_z.shape[1:3]
+    -> (S, C, h, X). steps: X holds this many consecutive steps, one after the other, of the same rows."""
+    shape = (next_z.shape[1], steps, -1)
     flat = next_z.flatten(1, 2)
     bins = nets.model.bins
     values, gammas = [], []
@@ -179,16 +180,18 @@ def _targets(
         values.append(nets.targets.aux_values(flat, bins))
         gammas += config.multi_gamma_gammas
     next_values = torch.cat(values, dim=1).unflatten(-1, shape)
-    return td_targets(rewards, next_values, tm.constant(tuple(gammas), next_z.device), alive)
+    alive = None if alive is None else alive.unflatten(-1, shape[1:])
+    discounts = tm.constant(tuple(gammas), next_z.device)
+    return td_targets(rewards.unflatten(-1, shape[1:]), next_values, discounts, alive).flatten(-2)
 
 
 def td_targets(rewards: Tensor, next_values: Tensor, discounts: Tensor, alive: Tensor | None = None) -> Tensor:
-    """y_h = min_R r + gamma (1 - done_h) V(z'_h) for each discount and dynamics head.
+    """y_h = min_R r + gamma (1 - done_h) V(z'_h) for each discount and dynamics head, at each of k consecutive steps.
 
-    rewards: (S, R, X). next_values: (S, C, h, X), already reduced over the value heads of each discount.
-    discounts: (C,). alive: 1 - done, (S, h|1, X); None where episodes never terminate. Returns (S, C, h, X).
+    rewards: (S, R, k, X). next_values: (S, C, h, k, X), already reduced over the value heads of each discount.
+    discounts: (C,). alive: 1 - done, (S, h|1, k, X); None where episodes never terminate. Returns (S, C, h, k, X).
     """
     if alive is not None:
         next_values = alive.unsqueeze(1) * next_values
     reward = rewards.amin(1)[:, None, None]
-    return reward + discounts[:, None, None] * next_values
+    return reward + discounts[:, None, None, None] * next_values

@@ -125,18 +125,49 @@ def test_reward_loss_counts_the_shared_first_step_once():
 
 
 def test_td_targets_take_the_lowest_reward_and_each_discount_itself():
-    rewards = torch.tensor([[[1.0], [3.0]]])  # S=1, R=2, X=1
-    values = torch.tensor([[[[10.0], [20.0]], [[10.0], [20.0]]]])  # S=1, C=2, h=2, X=1
+    rewards = torch.tensor([1.0, 3.0]).view(1, 2, 1, 1)  # S=1, R=2, k=1, X=1
+    values = torch.tensor([[10.0, 20.0], [10.0, 20.0]]).view(1, 2, 2, 1, 1)  # S=1, C=2, h=2, k=1, X=1
     found = value_targets.td_targets(rewards, values, torch.tensor([0.99, 0.9]))
-    torch.testing.assert_close(found, torch.tensor([[[[10.9], [20.8]], [[10.0], [19.0]]]]))
+    torch.testing.assert_close(found.flatten(), torch.tensor([10.9, 20.8, 10.0, 19.0]))
 
 
 def test_td_targets_stop_at_an_end():
-    rewards = torch.tensor([[[1.0, 1.0]]])
-    values = torch.tensor([[[[10.0, 10.0], [20.0, 20.0]]]])  # S=1, C=1, h=2, X=2
-    alive = torch.tensor([[[1.0, 0.0], [0.0, 1.0]]])
+    rewards = torch.ones(1, 1, 1, 2)
+    values = torch.tensor([[10.0, 10.0], [20.0, 20.0]]).view(1, 1, 2, 1, 2)  # S=1, C=1, h=2, k=1, X=2
+    alive = torch.tensor([[1.0, 0.0], [0.0, 1.0]]).view(1, 2, 1, 2)
     found = value_targets.td_targets(rewards, values, torch.tensor([0.5]), alive)
-    assert found.tolist() == [[[[6.0, 1.0], [1.0, 11.0]]]]
+    assert found.flatten().tolist() == [6.0, 1.0, 1.0, 11.0]
+
+
+def exercise(repository):
+    """The function of docs/howto.md, section "Value target"."""
+    section = (repository / "docs" / "howto.md").read_text().partition("\n## Value target\n")[2]
+    names = {}
+    exec(section.partition("```python\n")[2].partition("```")[0], names)
+    return names["lambda_returns"]
+
+
+def test_the_lambda_returns_of_the_exercise(repository):
+    """Rewards 1 and 2, values 10 and 20 after them, discount and lambda 1/2: 12, and 1 + (10 / 2 + 12 / 2) / 2."""
+    rewards, values = torch.tensor([1.0, 2.0]).view(1, 1, 2, 1), torch.tensor([10.0, 20.0]).view(1, 1, 1, 2, 1)
+    given = (rewards, values, torch.tensor([0.5]))
+    assert exercise(repository)(*given, trace=0.5).flatten().tolist() == [6.5, 12.0]
+    assert exercise(repository)(*given, trace=0.0).tolist() == value_targets.td_targets(*given).tolist()
+    ended = torch.tensor([0.0, 1.0]).view(1, 1, 2, 1)
+    assert exercise(repository)(*given, ended, trace=0.5).flatten().tolist() == [1.0, 12.0]
+
+
+@pytest.mark.parametrize("changes", [{"imagination_horizon": 3}, {"ac_source": "replay_true", "num_reward_heads": 2},
+                                     {"imagination_horizon": 2, "episodic": True}])  # fmt: skip
+def test_the_exercise_takes_the_place_of_the_target(repository, tiny, trained, monkeypatch, changes):
+    outcomes = []
+    for name, function in (("one step", value_targets.td_targets), ("lambda", exercise(repository))):
+        monkeypatch.setattr(value_targets, "td_targets", function)
+        runs = trained(name)
+        (outcome,) = runs.train(tiny(**changes))
+        assert outcome.state == "finished"
+        outcomes.append(runs.rows(1))
+    assert outcomes[0] != outcomes[1]
 
 
 def test_termination_loss():
