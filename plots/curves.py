@@ -28,7 +28,9 @@ EVENT_WORDS = {
     "entropy_end": "entropy at its end",
 }
 MOST_LETTERS = 8  # in a small figure
-MOST_BANDS = 4  # bands of more configurations hide each other
+MOST_BANDS = 12  # in one large figure; more hide each other
+FEW_BANDS = 4  # in one small figure, and as many at full strength in a large one
+BAND_ALPHA = 0.16
 FEWEST_SEEDS = 3  # for a band: with two seeds, Student's interval is 13 times as wide as their distance
 LOG_RATIO = 30.0  # of maximum to minimum, from which an axis is logarithmic
 ROUND = (1, 2, 2.5, 5, 10)  # distances between ticks
@@ -99,7 +101,7 @@ def overview(lines: Sequence[Line], frame: Frame, *, width: int, height: int, un
             limits = _wider(limits, lines)
         for line in lines:
             if with_bands:
-                _band(axes, line, limits)
+                _band(axes, line, limits, band_alpha(len(lines)))
             _curve(axes, line)
         axes.set_ylim(*limits)
         _marks(axes, frame, words=width > 500)
@@ -141,12 +143,12 @@ def with_starts(pairs: Sequence[tuple[Line, pd.DataFrame]], frame: Frame, *, uni
 
 
 def small(lines: Sequence[Line], metric: str, frame: Frame, *, unit: str) -> SvgFigure:
-    """One diagnostic of all configurations; bands and seeds for up to `MOST_BANDS`, letters for up to
+    """One diagnostic of all configurations; bands and seeds for up to `FEW_BANDS`, letters for up to
     `MOST_LETTERS`."""
     with style():
         fig = figure(300, 170)
         axes = _axes(fig, left=56, right=22, bottom=32, top=8)
-        with_seeds = len(lines) <= MOST_BANDS
+        with_seeds = len(lines) <= FEW_BANDS
         drawn = [line.seeds[metric] if with_seeds else line.mean["mean"] for line in lines]
         log = wants_log(pd.concat(drawn))
         limits = limits_of(drawn, None, log=log)
@@ -298,7 +300,12 @@ def _seeds(axes: Axes, line: Line, metric: str) -> None:
         axes.plot(seed["step"], seed[metric], color=line.line_style.hex, linewidth=0.6, alpha=0.35)
 
 
-def _band(axes: Axes, line: Line, limits: tuple[float, float]) -> None:
+def band_alpha(count: int) -> float:
+    """Opacity of the bands of `count` configurations in one figure: the more there are, the lighter."""
+    return BAND_ALPHA * min(1.0, FEW_BANDS / count)
+
+
+def _band(axes: Axes, line: Line, limits: tuple[float, float], alpha: float = BAND_ALPHA) -> None:
     """The interval, clipped to the limits of the axes, where at least `FEWEST_SEEDS` seeds contribute."""
     low = line.mean["low"].clip(*limits).to_numpy()
     high = line.mean["high"].clip(*limits).to_numpy()
@@ -306,7 +313,7 @@ def _band(axes: Axes, line: Line, limits: tuple[float, float]) -> None:
     there = np.flatnonzero(line.mean["n"].to_numpy() >= FEWEST_SEEDS)
     for piece in np.split(there, np.flatnonzero(np.diff(there) > 1) + 1):
         if piece.size:
-            _fill(axes, steps[piece], low[piece], high[piece], line.line_style, alpha=0.16)
+            _fill(axes, steps[piece], low[piece], high[piece], line.line_style, alpha=alpha)
     short = line.mean["n"].to_numpy() < line.planned
     for edge in (low, high) if there.size and short[there].any() else ():
         dotted = np.where(short & np.isin(np.arange(steps.size), there), edge, np.nan)

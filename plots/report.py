@@ -35,7 +35,18 @@ from sweepwise.core import atomic
 from sweepwise.core.errors import AggregateError
 
 MOST_SECTIONS = 8  # tasks of imported curves, or of a sweep, that each have a section where there is one across tasks
-SCRIPTS = ("state", "data", "draw", "figure", "controls", "tables", "start")  # of the page, in their order
+SCRIPTS = (
+    "state",
+    "address",
+    "data",
+    "draw",
+    "figure",
+    "zoom",
+    "controls",
+    "tables",
+    "save",
+    "start",
+)  # of the page, in their order
 
 
 def write_report(summary: Summary, out: Path, across: TaskAnalysis | None = None) -> None:
@@ -207,6 +218,7 @@ def _script_data(
         "columns": columns,
         "half": [float(h) if np.isfinite(h) else None for h in half],
         "bands": curves.MOST_BANDS,
+        "few": curves.FEW_BANDS,
         "fewest": curves.FEWEST_SEEDS,
     }
 

@@ -17,28 +17,41 @@ class Controls {
       bar.append(this.button("Leader, baseline", () => model.configs.flatMap((c, i) => (c.baseline || i === model.leader ? [] : [i]))));
     }
     bar.append(...this.factors.map(([, label]) => label));
-    bar.append(this.choice("Scale", "scale", { auto: "auto", linear: "linear", log: "logarithmic" }));
-    bar.append(this.choice("Seeds", "seeds", { auto: "auto", on: "all", off: "none" }));
+    this.choices = {
+      scale: this.choice("Scale", "scale", { auto: "auto", linear: "linear", log: "logarithmic" }),
+      seeds: this.choice("Seeds", "seeds", { auto: "auto", on: "all", off: "none" }),
+    };
+    bar.append(...Object.values(this.choices));
     bar.append(make("label", {}, "Smoothing ", this.smoothing, " ", this.smoothed));
-    bar.append(this.clear, this.status);
+    this.whole = make("button", { type: "button", hidden: true, click: () => zoomTo(sweep, null) }, "All steps");
+    bar.append(this.whole, this.clear, this.status);
     view.append(bar);
     new ResizeObserver(() => this.clearance(view)).observe(view);
   }
 
   /** How far anchors stay below the bar while it sticks to the top. */
   clearance(view) {
+    const { article } = this.sweep;
+    const above = article.querySelector("nav").offsetHeight;
     const sticks = getComputedStyle(view).position === "sticky";
-    this.sweep.article.style.setProperty("--stuck", `${sticks ? view.offsetHeight : 0}px`);
+    article.style.setProperty("--nav", `${above}px`);
+    article.style.setProperty("--stuck", `${above + (sticks ? view.offsetHeight : 0)}px`);
   }
 
   /** The chip of a configuration as a switch. */
   toggle(chip) {
     const number = Number(chip.dataset.c);
+    const light = (lit) => {
+      this.sweep.lit = lit;
+      this.sweep.redraw();
+    };
     const button = make("button", { type: "button", "aria-pressed": "true", "data-c": number, click: () => {
       const { off } = this.sweep;
       if (!off.delete(number)) off.add(number);
+      this.sweep.lit = null;
       this.sweep.changed();
-    } }, ...chip.childNodes);
+    }, mouseenter: () => light(this.sweep.off.has(number) ? null : this.sweep.model.configs[number].id),
+    mouseleave: () => light(null) }, ...chip.childNodes);
     chip.replaceWith(button);
     return button;
   }
@@ -78,7 +91,6 @@ class Controls {
 
   smooth() {
     this.sweep.smoothing = Number(this.smoothing.value) / 100;
-    this.smoothed.textContent = this.sweep.smoothing ? `${this.smoothing.value} %` : "off";
     this.sweep.changed();
   }
 
@@ -91,13 +103,18 @@ class Controls {
   }
 
   refresh() {
-    const { off, run, model } = this.sweep;
+    const { off, run, model, range, smoothing } = this.sweep;
+    for (const [field, label] of Object.entries(this.choices)) label.querySelector("select").value = this.sweep[field];
+    this.smoothing.value = Math.round(100 * smoothing);
+    this.smoothed.textContent = smoothing ? `${this.smoothing.value} %` : "off";
     for (const chip of this.chips) chip.setAttribute("aria-pressed", String(!off.has(Number(chip.dataset.c))));
     const marked = run && model.configs.find((config) => config.id === run.config);
     const words = [];
     if (off.size) words.push(`${off.size} of ${model.configs.length} configurations hidden; the numbers are still of all.`);
+    if (range) words.push(`Steps ${range.map((step) => step.toLocaleString("en-US")).join(" to ")}.`);
     if (marked) words.push(`Marked: ${marked.letter}, seed ${run.seed}.`);
     this.status.textContent = words.join(" ");
     this.clear.hidden = !marked;
+    this.whole.hidden = !range;
   }
 }

@@ -60,10 +60,17 @@ function ticksOf([low, high], log, most = 5) {
 }
 
 /** Places on the picture: a function from a value to a coordinate. */
-function scaleOf([low, high], from, to, log) {
+function scaleOf([low, high], from, to, log, beyond = 0.02) {
   const bent = log ? (value) => Math.log(Math.max(value, Number.MIN_VALUE)) : (value) => value;
   const share = (value) => (bent(value) - bent(low)) / (bent(high) - bent(low));
-  return (value) => from + (to - from) * Math.min(Math.max(share(value), -0.02), 1.02);
+  return (value) => from + (to - from) * Math.min(Math.max(share(value), -beyond), 1 + beyond);
+}
+
+/** Markup cut at a rectangle, where only a range of the steps is shown. */
+function clipped(markup, [left, top, right, bottom], range) {
+  if (!range) return markup;
+  const box = [left, top - 2, right - left, bottom - top + 4];
+  return `<svg x="${box[0]}" y="${box[1]}" width="${box[2]}" height="${box[3]}" viewBox="${box.join(" ")}">${markup}</svg>`;
 }
 
 function pathOf(steps, values, x, y) {
@@ -92,14 +99,14 @@ function textOf(text, x, y, { anchor = "start", color = "var(--muted)", size = 8
 }
 
 /** The area between two curves where there are seeds enough; a dotted edge where some are missing. */
-function bandOf(curve, config, color, fewest, x, y) {
+function bandOf(curve, config, color, fewest, opacity, x, y) {
   let out = "";
   let piece = [];
   const close = () => {
     if (piece.length > 1) {
       const upper = piece.map((i) => `${x(curve.steps[i]).toFixed(1)} ${y(curve.high[i]).toFixed(1)}`);
       const lower = piece.map((i) => `${x(curve.steps[i]).toFixed(1)} ${y(curve.low[i]).toFixed(1)}`).reverse();
-      out += `<path d="M${upper.join("L")}L${lower.join("L")}z" fill="${color}" opacity=".16"/>`;
+      out += `<path d="M${upper.join("L")}L${lower.join("L")}z" fill="${color}" opacity="${opacity}" class="band"/>`;
     }
     piece = [];
   };
@@ -140,7 +147,7 @@ function labelsOf(ends, size, rect, x, y, furthest = Infinity) {
 }
 
 /** Frame, grid and numbers. */
-function axesOf({ box, rect, strip, unit }, limits, log, { total, step_words: words }, x, y) {
+function axesOf({ box, rect, strip, unit }, limits, log, { step_words: words }, domain, x, y) {
   const [left, top, right, bottom] = rect;
   const foot = strip ? strip[3] : bottom;
   let out = "";
@@ -149,14 +156,14 @@ function axesOf({ box, rect, strip, unit }, limits, log, { total, step_words: wo
     out += `<path d="M${left} ${at}H${right}" stroke="var(--grid)" stroke-width=".6"/>`;
     out += textOf(short(tick), left - 4, y(tick) + 3, { anchor: "end" });
   }
-  for (const tick of ticksOf([0, total], false)) out += textOf(stepText(tick), x(tick), foot + 11, { anchor: "middle" });
+  for (const tick of ticksOf(domain, false)) out += textOf(stepText(tick), x(tick), foot + 11, { anchor: "middle" });
   out += `<path d="M${left} ${top}V${bottom}H${right}" fill="none" stroke="var(--muted)" stroke-width=".6"/>`;
   out += textOf(words, (left + right) / 2, Math.min(foot + 21, box[1] - 1), { anchor: "middle" });
   return unit === "1" ? out : out + textOf(unit, 8, (top + bottom) / 2, { anchor: "middle", turned: true });
 }
 
 /** Events of the schedule and the result of random actions. */
-function marksOf(model, { box, rect, metric }, limits, x, y) {
+function marksOf(model, { box, rect, metric }, limits, domain, x, y) {
   const [left, top, right, bottom] = rect;
   const words = box[0] > 375;
   const isResult = model.results.includes(metric);
@@ -166,8 +173,9 @@ function marksOf(model, { box, rect, metric }, limits, x, y) {
     if (words) out += textOf("random actions", right - 2, y(model.random) - 3, { anchor: "end", size: 7.5 });
   }
   for (const [step, text] of model.events) {
+    if (step < domain[0] || step > domain[1]) continue;
     out += `<path d="M${x(step)} ${top}V${bottom}" stroke="var(--muted)" stroke-width=".7" stroke-dasharray="2.8 2.1" opacity=".8"/>`;
-    if (words) out += textOf(text, x(step), top - 4, { anchor: step > 0.1 * model.total ? "middle" : "start", size: 7.5 });
+    if (words) out += textOf(text, x(step), top - 4, { anchor: step - domain[0] > 0.1 * (domain[1] - domain[0]) ? "middle" : "start", size: 7.5 });
   }
   return out;
 }

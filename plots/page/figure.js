@@ -22,6 +22,7 @@ class Figure {
     picture.figure = this;
     inSight.observe(picture);
     this.listen();
+    this.zoom = new Zoom(this);
   }
 
   /** The configurations in this picture. */
@@ -39,9 +40,10 @@ class Figure {
 
   /** Whether the still picture shows something else than the reader chose. */
   differs() {
-    const { off, smoothing, scale, seeds, run } = this.sweep;
+    const { off, smoothing, scale, seeds, range } = this.sweep;
     const fewer = this.view.only === undefined && off.size > 0;
-    return !this.still || fewer || smoothing > 0 || scale !== "auto" || seeds !== "auto" || run !== null;
+    const other = smoothing > 0 || scale !== "auto" || seeds !== "auto" || range !== null;
+    return !this.still || fewer || other || this.sweep.highlighted() !== null;
   }
 
   /** Draws what is in sight and out of date. */
@@ -65,15 +67,18 @@ class Figure {
     const pairs = this.pairs();
     this.axes = this.limits(pairs);
     const [x, y] = this.scales();
-    const parts = [axesOf(view, this.axes.limits, this.axes.log, sweep.model, x, y)];
-    parts.push(marksOf(sweep.model, view, this.axes.limits, x, y));
-    for (const pair of pairs) parts.push(view.marks ? this.raised(pair, x, y) : this.curve(pair, pairs.length, x, y));
+    const domain = sweep.domain();
+    const parts = [axesOf(view, this.axes.limits, this.axes.log, sweep.model, domain, x, y)];
+    parts.push(marksOf(sweep.model, view, this.axes.limits, domain, x, y));
+    const curves = pairs.map((pair) => (view.marks ? this.raised(pair, x, y) : this.curve(pair, pairs.length, x, y)));
+    parts.push(clipped(curves.join(""), view.rect, sweep.range));
     if (view.strip && pairs.length) {
       const [config, curve] = pairs[0];
-      parts.push(stripOf(curve, config, colorOf(config), view.strip, x));
+      parts.push(clipped(stripOf(curve, config, colorOf(config), view.strip, x), view.strip, sweep.range));
     }
     if (view.only === undefined && pairs.length <= (view.box[0] > 250 ? 26 : 8)) {
-      const ends = pairs.map(([config, curve]) => [config.letter, colorOf(config), curve.steps, this.smoothed(curve.mean)]);
+      const inside = (steps, values) => values.map((value, i) => (steps[i] >= domain[0] && steps[i] <= domain[1] ? value : NaN));
+      const ends = pairs.map(([config, curve]) => [config.letter, colorOf(config), curve.steps, inside(curve.steps, this.smoothed(curve.mean))]);
       const large = view.box[0] > 250;
       parts.push(labelsOf(ends, large ? 8.5 : 7.5, view.rect, x, y, large ? Infinity : 9));
     }
@@ -99,7 +104,7 @@ class Figure {
   /** Whether the seeds' own curves are drawn. */
   withSeeds(count) {
     const { seeds, model } = this.sweep;
-    const fit = this.view.only !== undefined || (count <= model.bands && this.view.box[0] < 250);
+    const fit = this.view.only !== undefined || (count <= model.few && this.view.box[0] < 250);
     return seeds === "on" || (seeds === "auto" && fit);
   }
 
@@ -109,18 +114,20 @@ class Figure {
   }
 
   limits(pairs) {
-    const { scale, model, run } = this.sweep;
+    const { scale, model, run, range } = this.sweep;
+    const [first, last] = this.sweep.domain();
+    const inside = (steps, values) => [...values].filter((_, i) => steps[i] >= first && steps[i] <= last);
     const every = this.withSeeds(pairs.length) || this.view.marks;
     const values = pairs.flatMap(([config, curve]) => {
       const seeds = curve.seeds.filter(({ seed }) => every || (run?.config === config.id && run.seed === seed));
-      return [...curve.mean, ...seeds.flatMap((one) => [...one.values])];
+      return [...inside(curve.steps, curve.mean), ...seeds.flatMap((one) => inside(one.steps, one.values))];
     });
     const finite = values.filter(Number.isFinite);
     const least = finite.reduce((a, b) => Math.min(a, b), Infinity);
     const wanted = scale === "log" || (scale === "auto" && this.view.log);
     const log = Boolean(wanted && least > 0);
     const isResult = !log && !this.view.marks && model.results.includes(this.view.metric);
-    const shared = this.view.strip && scale === "auto"; // facets of one result share their limits
+    const shared = this.view.strip && scale === "auto" && !range; // facets of one result share their limits
     const limits = shared ? this.view.y : limitsOf(isResult && model.random !== null ? [...values, model.random] : values, log);
     return { limits, log, refused: scale === "log" && !log && finite.length > 0 };
   }
@@ -128,17 +135,22 @@ class Figure {
   /** Functions from a step and a value to places on the picture. */
   scales() {
     const [left, top, right, bottom] = this.view.rect;
-    const x = scaleOf([0, this.sweep.model.total], left, right, false);
+    const x = scaleOf(this.sweep.domain(), left, right, false, this.sweep.range ? Infinity : undefined);
     return [x, scaleOf(this.axes.limits, bottom, top, this.axes.log)];
   }
 
   curve([config, curve], count, x, y) {
     const { run, model, smoothing } = this.sweep;
     const color = colorOf(config);
-    const faded = run && run.config !== config.id ? 0.25 : 1;
-    const width = this.view.box[0] > 250 || this.view.only !== undefined ? 1.5 : 1.2;
+    const highlighted = this.sweep.highlighted();
+    const faded = highlighted !== null && highlighted !== config.id ? 0.25 : 1;
+    const large = this.view.box[0] > 250;
+    const width = large || this.view.only !== undefined ? 1.5 : 1.2;
     let out = "";
-    if (count <= model.bands && faded === 1) out += bandOf(curve, config, color, model.fewest, x, y);
+    if ((count <= (large ? model.bands : model.few) || highlighted === config.id) && faded === 1) {
+      const opacity = highlighted === config.id ? 0.25 : 0.16 * Math.min(1, model.few / count);
+      out += bandOf(curve, config, color, model.fewest, opacity, x, y);
+    }
     if (this.withSeeds(count) && faded === 1) {
       for (const seed of curve.seeds) out += lineOf(pathOf(seed.steps, seed.values, x, y), color, 0.6, { opacity: 0.35, className: "seed" });
     }
@@ -178,7 +190,7 @@ class Figure {
     picture.addEventListener("focus", () => picture.matches(":focus-visible") && this.hover(sweep.step ?? sweep.model.total));
     picture.addEventListener("keydown", (event) => this.key(event));
     picture.setAttribute("role", "slider");
-    picture.setAttribute("aria-label", `${this.label}; arrows move the cursor`);
+    picture.setAttribute("aria-label", `${this.label}; arrows move the cursor, + and - zoom`);
     picture.setAttribute("aria-valuemin", 0);
     picture.setAttribute("aria-valuemax", sweep.model.total);
     picture.setAttribute("aria-valuenow", sweep.model.total);
@@ -191,7 +203,8 @@ class Figure {
     const box = this.picture.getBoundingClientRect();
     const [left, , right] = this.view.rect;
     const at = ((event.clientX - box.left) / box.width) * this.view.box[0];
-    return Math.round(Math.min(Math.max((at - left) / (right - left), 0), 1) * this.sweep.model.total);
+    const [first, last] = this.sweep.domain();
+    return Math.round(first + Math.min(Math.max((at - left) / (right - left), 0), 1) * (last - first));
   }
 
   async hover(step) {
@@ -207,12 +220,15 @@ class Figure {
   }
 
   key(event) {
-    const { total } = this.sweep.model;
-    const now = this.sweep.step ?? total;
-    const to = { ArrowRight: now + total / 100, ArrowLeft: now - total / 100, PageUp: now + total / 10,
-                 PageDown: now - total / 10, Home: 0, End: total }[event.key];
-    if (to !== undefined) this.hover(Math.round(Math.min(Math.max(to, 0), total)));
-    else if (event.key === "Escape") this.leave();
+    const [first, last] = this.sweep.domain();
+    const now = this.sweep.step ?? last;
+    const size = last - first;
+    const to = { ArrowRight: now + size / 100, ArrowLeft: now - size / 100, PageUp: now + size / 10,
+                 PageDown: now - size / 10, Home: first, End: last }[event.key];
+    if (to !== undefined) this.hover(Math.round(Math.min(Math.max(to, first), last)));
+    else if (event.key === "+" || event.key === "-") zoomBy(this.sweep, event.key === "+" ? 0.5 : 2);
+    else if (event.key === "0") zoomTo(this.sweep, null);
+    else if (event.key === "Escape" && !this.picture.closest("dialog")) this.leave();
     else if (event.key === "ArrowDown" || event.key === "ArrowUp") this.neighbour(event.key === "ArrowDown" ? 1 : -1);
     else return;
     event.preventDefault();
@@ -236,7 +252,8 @@ class Figure {
     this.line?.remove();
     this.readout?.remove();
     this.line = this.readout = null;
-    if (step === null || !this.seen || !this.sweep.curves.loaded) return;
+    const [first, last] = this.sweep.domain();
+    if (step === null || step < first || step > last || !this.seen || !this.sweep.curves.loaded) return;
     const [x, y] = this.scales();
     const [, top, , bottom] = this.view.rect;
     const readings = this.readings(step);
@@ -254,12 +271,13 @@ class Figure {
       const at = nearest(curve.steps, step, total);
       if (at < 0 || !Number.isFinite(curve.mean[at])) continue;
       const color = colorOf(config);
-      const mean = { name: this.view.only === undefined ? config.letter : "mean", step: curve.steps[at], color, value: curve.mean[at] };
+      const [name, spoken] = this.view.only === undefined ? [`${config.letter} ${config.label}`.trim(), config.letter] : ["mean", "mean"];
+      const mean = { name, spoken, step: curve.steps[at], color, value: curve.mean[at] };
       found.push({ ...mean, low: curve.low[at], high: curve.high[at], n: curve.n[at] });
       if (this.view.only === undefined) continue;
       for (const seed of curve.seeds) {
         const own = nearest(seed.steps, step, total);
-        if (own >= 0 && Number.isFinite(seed.values[own])) found.push({ name: `seed ${seed.seed}`, step: seed.steps[own], color, value: seed.values[own] });
+        if (own >= 0 && Number.isFinite(seed.values[own])) found.push({ name: `seed ${seed.seed}`, spoken: `seed ${seed.seed}`, step: seed.steps[own], color, value: seed.values[own] });
       }
     }
     return found.sort((a, b) => b.value - a.value);
@@ -278,7 +296,7 @@ class Figure {
     this.readout = make("div", { class: `readout ${right ? "left" : "right"}`, "aria-hidden": "true" }, title, make("table", {}, ...more, ...rows));
     this.picture.append(this.readout);
     this.picture.setAttribute("aria-valuenow", Math.round(step));
-    const spoken = lines.map(([name, value, rest]) => `${name} ${value}${rest}`).join("; ");
+    const spoken = lines.map(([, value, rest], i) => `${readings[i].spoken} ${value}${rest}`).join("; ");
     this.picture.setAttribute("aria-valuetext", `${title}: ${spoken || "no values"}`);
   }
 

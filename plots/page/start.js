@@ -34,9 +34,11 @@ function start() {
   if (!("DecompressionStream" in window)) return; // an old browser: the page without scripts is whole
   const sweeps = [...document.querySelectorAll("article:not(.tasks)")].map((article) => new Sweep(article));
   for (const sweep of sweeps) {
+    takeFromAddress(sweep);
     sweep.controls = new Controls(sweep);
     sweep.figures.forEach(savable);
-    sweep.tabStops();
+    if (choicesOf(sweep)) sweep.changed();
+    else sweep.tabStops();
   }
   document.querySelectorAll("table").forEach(sortable);
   document.querySelector("nav").append(themeButton());

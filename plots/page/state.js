@@ -22,6 +22,8 @@ class Sweep {
     this.scale = "auto"; // auto, linear, log
     this.seeds = "auto"; // auto: where they fit; on, off
     this.run = null; // {config, seed} that is marked
+    this.lit = null; // the configuration whose name in the legend is pointed at
+    this.range = null; // [first, last] step that is shown; null: all
     this.step = null; // where the cursor stands
     this.figures = [...article.querySelectorAll(".picture[data-view]")].map((picture) => new Figure(this, picture));
   }
@@ -31,15 +33,30 @@ class Sweep {
     return this.model.configs.filter((config, i) => config.drawn && !this.off.has(i));
   }
 
+  /** The first and the last step that is shown. */
+  domain() {
+    return this.range ?? [0, this.model.total];
+  }
+
+  /** The configuration that stands out, by its name in the legend or by a run that is marked. */
+  highlighted() {
+    return this.lit ?? this.run?.config ?? null;
+  }
+
   /** After a choice: hides what is off everywhere, and draws the figures in sight anew. */
   changed() {
     for (const part of this.article.querySelectorAll("[data-c]:not(.legend *)")) {
       part.hidden = this.off.has(Number(part.dataset.c));
     }
     this.tabStops();
+    this.redraw();
+    this.controls.refresh();
+    keepInAddress(this);
+  }
+
+  redraw() {
     for (const figure of this.figures) figure.stale = true;
     for (const figure of this.figures) figure.refresh();
-    this.controls.refresh();
   }
 
   /** One picture that is there in each group takes the tab key. */

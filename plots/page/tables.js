@@ -1,4 +1,4 @@
-// Tables sorted by their headings, and figures saved as CSV.
+// Tables sorted by their headings.
 
 /** What a cell is sorted by: its first number where it has one, else its text; empty ones last. */
 function keyOf(cell) {
@@ -35,17 +35,4 @@ function sortable(table) {
     } }, ...heading.childNodes);
     heading.append(button);
   });
-}
-
-/** A button under a figure's heading that saves its curves. */
-function savable(figure) {
-  const caption = figure.picture.closest("figure").querySelector("figcaption");
-  if (caption.querySelector(".csv")) return; // the other width of the same figure
-  const name = `${figure.sweep.model.name}-${figure.view.metric}`.replace(/[^\w.-]+/g, "-");
-  caption.append(make("button", { type: "button", class: "csv", "aria-label": `CSV: ${figure.label}`, click: async () => {
-    await figure.sweep.curves.ready();
-    const url = URL.createObjectURL(new Blob([figure.csv()], { type: "text/csv" }));
-    make("a", { href: url, download: `${name}.csv` }).click();
-    setTimeout(() => URL.revokeObjectURL(url), 10000);
-  } }, "CSV"));
 }

@@ -38,7 +38,7 @@ def visit(chromium: Any) -> Iterator[Callable[..., Any]]:
     console, no error and no request but for the file itself."""
     opened: list[Any] = []
     wrong: list[str] = []
-    own = ("file:", "blob:", "data:,")
+    own = ("file:", "blob:", "data:")
 
     def visit(path: Path, at: str = "", *, width: int = 1280, bypass_csp: bool = False, **options: Any) -> Any:
         context = chromium.new_context(

@@ -10,7 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from xml.etree import ElementTree
 
+import matplotlib.pyplot as plt
+import numpy as np
 import pytest
 
 from aggregate.analysis.summary import Summary, summarise
@@ -133,7 +136,7 @@ def test_the_cursor_reads_off_what_was_computed(visit: Visit, report: Path, summ
     picture.hover(position={"x": middle, "y": box["height"] / 2})
     readout = picture.locator(".readout")
     readout.wait_for()
-    cells = {row[0]: row[1:] for row in (line.split("\t") for line in readout.inner_text().splitlines()[1:])}
+    cells = {row[0].split()[0]: row[1:] for row in (line.split("\t") for line in readout.inner_text().splitlines()[1:])}
     curves = summary.sweeps[0].curves
     for letter, config_id in zip("ABC", (c.config_id for c in summary.sweeps[0].source.configs), strict=True):
         (line,) = curves[
@@ -178,6 +181,132 @@ def test_figures_are_saved_as_csv(visit: Visit, report: Path, summary: Summary) 
     assert [int(line["n"]) for line in lines] == known["n"].tolist()
     assert lines[0]["label"] == summary.sweeps[0].source.configs[0].label
     assert set(lines[0]) >= {"seed 1", "seed 2", "seed 3"}
+
+
+def zoom(page: Any, picture: Any, first: float, last: float) -> None:
+    """Drags from one share of the width of the axes to another."""
+    box, view = picture.bounding_box(), view_of(picture)
+    left, _, right, _ = view["rect"]
+    at = [box["x"] + box["width"] * (left + share * (right - left)) / view["box"][0] for share in (first, last)]
+    y = box["y"] + box["height"] / 2
+    page.mouse.move(at[0], y)
+    page.mouse.down()
+    page.mouse.move(sum(at) / 2, y)
+    page.mouse.move(at[1], y)
+    page.mouse.up()
+
+
+def test_dragging_zooms_all_figures_and_the_address_keeps_it(visit: Visit, report: Path) -> None:
+    page = visit(report)
+    picture = wide(page)
+    zoom(page, picture, 0.25, 0.75)
+    wait_drawn(picture)
+    status = page.locator(".status")
+    first, last = (int(n.replace(",", "")) for n in re.findall(r"[\d,]+", status.inner_text()))
+    assert first == pytest.approx(5_000, abs=60)
+    assert last == pytest.approx(15_000, abs=60)
+    texts = {text.text_content() for text in picture.locator(".drawn text").all()}
+    assert "10k" in texts
+    assert "20k" not in texts
+    other = page.locator("#sweep-1-fig-log_std .picture").first
+    other.scroll_into_view_if_needed()
+    assert "20k" not in {text.text_content() for text in wait_drawn(other).locator("text").all()}
+    choose(page, "Seeds", "on")
+    page.locator(".legend button").first.click()
+    address = page.url
+    assert "sweep-1=off:0,seeds:on,zoom:" in address
+    again = visit(report, address.partition("report.html")[2])
+    assert again.locator(".status").inner_text() == status.inner_text()
+    assert again.get_by_role("combobox", name="Seeds").input_value() == "on"
+    assert chip(again, "A").get_attribute("aria-pressed") == "false"
+    again.get_by_role("button", name="All steps").click()
+    assert "zoom" not in again.url
+    wide(again).dblclick()
+    assert again.get_by_role("button", name="All steps").is_hidden()
+
+
+@pytest.mark.parametrize("choices", ["off:9.x.-1,zoom:5-1", "zoom:0-99999999,scale:odd,seeds:", "%3Cb%3E", "off:"])
+def test_an_address_that_is_not_understood_changes_nothing(visit: Visit, report: Path, choices: str) -> None:
+    page = visit(report, f"?sweep-1={choices}")
+    wide(page)
+    assert page.locator(".status").inner_text() == ""
+    assert page.locator(".drawn").count() == 0
+
+
+def test_keys_zoom_at_the_cursor(visit: Visit, report: Path) -> None:
+    page = visit(report)
+    picture = wide(page)
+    picture.focus()
+    picture.press("Home")
+    picture.press("+")
+    assert "Steps 0 to 10,000." in page.locator(".status").inner_text()
+    picture.press("+")
+    assert "Steps 0 to 5,000." in page.locator(".status").inner_text()
+    picture.press("-")
+    assert "Steps 0 to 10,000." in page.locator(".status").inner_text()
+    picture.press("0")
+    assert page.locator(".status").inner_text() == ""
+
+
+def test_a_name_in_the_legend_lights_its_curve(visit: Visit, report: Path) -> None:
+    page = visit(report)
+    picture = wide(page)
+    chip(page, "B").hover()
+    wait_drawn(picture)
+    opacities = [drawn(picture).nth(i).get_attribute("opacity") for i in range(3)]
+    assert opacities == ["0.25", "1", "0.25"]
+    assert drawn(picture, "band").get_attribute("opacity") == "0.25"
+    page.mouse.move(5, 5)
+    picture.locator(".drawn").wait_for(state="detached")
+
+
+def test_a_figure_is_enlarged_and_closed_by_keyboard(visit: Visit, report: Path) -> None:
+    page = visit(report)
+    page.locator("#sweep-1-fig-log_std").get_by_role("button", name="Enlarge").click()
+    dialog = page.get_by_role("dialog")
+    wait_drawn(dialog)
+    assert drawn(dialog).count() == 3
+    assert dialog.bounding_box()["width"] > 1000
+    picture = dialog.locator(".picture")
+    picture.hover()
+    dialog.locator(".readout").wait_for()
+    page.keyboard.press("Escape")
+    dialog.wait_for(state="detached")
+    chip(page, "A").click()  # the figure that is gone is not drawn any more
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_figures_are_saved_as_svg_and_png(visit: Visit, report: Path, tmp_path: Path, scheme: str) -> None:
+    """The SVG stands alone: its colours are in it. Of the still figure, and of one that the script drew."""
+    page = visit(report, color_scheme=scheme)
+    buttons = page.locator(PLANNER)
+    for changed in (False, True):
+        if changed:
+            chip(page, "C").click()
+            wait_drawn(wide(page))
+        with page.expect_download() as svg:
+            buttons.get_by_role("button", name=re.compile("^SVG")).first.click()
+        with page.expect_download() as png:
+            buttons.get_by_role("button", name=re.compile("^PNG")).first.click()
+        assert svg.value.suggested_filename == "ensemble-eval_return_planner.svg"
+        text = Path(svg.value.path()).read_text()
+        root = ElementTree.fromstring(text)
+        assert (root.tag, root.get("width")) == ("{http://www.w3.org/2000/svg}svg", str(view_of(wide(page))["box"][0]))
+        used, given = set(re.findall(r"var\((--[\w-]+)\)", text)), set(re.findall(r"(--[\w-]+):\s*#", text))
+        assert used <= given
+        image = plt.imread(png.value.path())
+        assert image.shape[1] == pytest.approx(3 * view_of(wide(page))["box"][0], abs=1)
+        assert (image[2, 2, :3].mean() > 0.9) == (scheme == "light")  # the background is that of the page
+        assert len(np.unique(image.reshape(-1, image.shape[2]), axis=0)) > 50
+
+
+def test_the_navigation_stays_in_sight(visit: Visit, report: Path) -> None:
+    page = visit(report)
+    page.locator("#sweep-1-data").scroll_into_view_if_needed()
+    assert page.locator("article nav").bounding_box()["y"] == 0
+    page.locator("article nav").get_by_role("link", name="Flags").click()
+    nav, heading = page.locator("article nav").bounding_box(), page.locator("#sweep-1-flags").bounding_box()
+    assert heading["y"] >= nav["y"] + nav["height"]
 
 
 def test_tables_are_sorted_by_their_headings(visit: Visit, report: Path) -> None:
@@ -279,7 +408,7 @@ def test_everything_is_reached_by_keyboard(visit: Visit, report: Path) -> None:
     page.keyboard.press("Space")
     assert chip(page, "A").get_attribute("aria-pressed") == "false"
     page.keyboard.press("Space")
-    page.locator(f"{PLANNER} .csv").focus()
+    page.locator(f"{PLANNER} .png").focus()
     page.keyboard.press("Tab")
     picture = page.locator(f"{PLANNER} .wide .picture")
     assert picture.evaluate("picture => picture === document.activeElement")
