@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 from aggregate.analysis.summary import SweepSummary
 from aggregate.inputs.runs import DIVERGED, DONE
 from aggregate.verdict.answers import OPEN, Answer
-from aggregate.verdict.leader import Leaderboard, leaderboard
+from aggregate.verdict.leader import Leaderboard, Recommended, leaderboard, recommended
 from aggregate.verdict.number_format import estimate, signed
 from aggregate.verdict.verdict import Verdict, verdict
 from sweepwise.core.errors import AggregateError
+from sweepwise.core.value_format import format_value
 
 NEXT = "Next"  # the topic of the verdict that is shown above all others
 _COMMAND = re.compile(r"(sweeps [^,:;]+)[,:;]?\s*(.*)", re.DOTALL)
@@ -47,6 +48,38 @@ def first_screen(sweep: SweepSummary) -> dict[str, Any]:
         "answers": answered_first(judged.answers),
         "line": sweep_line(sweep, judged),
     }
+
+
+class RecommendedRow(NamedTuple):
+    """Texts of a hyperparameter of the recommended configuration. changed: whether it differs from the baseline."""
+
+    key: str
+    value: str
+    baseline: str
+    why: str
+    changed: bool
+
+
+def recommended_rows(sweeps: Sequence[SweepSummary]) -> list[RecommendedRow]:
+    """See `recommended`; empty where no sweep has decided anything."""
+    found = recommended(sweeps)
+    if not any(line.decided for line in found):
+        return []
+    return [
+        RecommendedRow(
+            line.key, format_value(line.value), format_value(line.baseline), _why(line), line.value != line.baseline
+        )
+        for line in found
+    ]
+
+
+def _why(line: Recommended) -> str:
+    if line.conflicts:
+        each = ", ".join(f"{sweep} recommends {format_value(value)}" for sweep, value in line.decided.items())
+        return f"{each}: the baseline's value is kept"
+    if line.decided:
+        return f"best in {', '.join(line.decided)}"
+    return f"no best configuration yet in {', '.join(line.undecided)}"
 
 
 class Asked(NamedTuple):

@@ -204,9 +204,10 @@ def _draw(axes: Axes, sheet: Sheet, metric: str, thin: bool = False) -> None:
     declared = sheet.catalogue.metrics[metric]
     frame = _seeds(sheet, metric)
     bands = frame["name"].nunique() <= curves.MOST_BANDS
+    alpha = curves.band_alpha(frame["name"].nunique())
     sns.lineplot(
         frame, x="step", y="value", hue="name", style="name", palette=sheet.palette, dashes=sheet.dashes,
-        estimator="mean", errorbar=_interval if bands else None, err_kws={"alpha": curves.band_alpha(frame["name"].nunique()), "linewidth": 0},
+        estimator="mean", errorbar=_interval if bands else None, err_kws={"alpha": alpha, "linewidth": 0},
         linewidth=0.9 if thin else 1.2, ax=axes, legend=False, hue_order=list(sheet.names.values()),
         style_order=list(sheet.names.values()),
     )  # fmt: skip

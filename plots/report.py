@@ -77,6 +77,7 @@ def render(summary: Summary, across: TaskAnalysis | None = None) -> str:
     return template.render(
         sweeps=sections,
         questions=overview.by_question(sections),
+        recommended=overview.recommended_rows(shown),
         across=task_section.section(across) if across is not None else None,
         left_out=left_out,
         css=Markup(_page("report.css")),

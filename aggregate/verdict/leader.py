@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -105,6 +106,54 @@ def _is_clear(sweep: SweepSummary, others: Sequence[Rival]) -> bool:
     leader = sweep.contrasts.iloc[0]
     (own,) = sweep.ranking[sweep.ranking["config_id"] == leader["config_id"]].to_dict("records")
     return bool(len(others) == len(sweep.ranking) - 1 and leader["starts"] == own["planned"])
+
+
+@dataclass(frozen=True)
+class Recommended:
+    """One hyperparameter of the configuration that several sweeps recommend together.
+
+    value: recommended; that of the baseline where nothing is decided. decided: the sweeps whose best configuration may
+    be adopted, with the value it has. undecided: the sweeps that vary it without a result.
+    """
+
+    key: str
+    value: Any
+    baseline: Any
+    decided: Mapping[str, Any]
+    undecided: tuple[str, ...]
+
+    @property
+    def conflicts(self) -> bool:
+        """Whether sweeps recommend different values; `value` is then that of the baseline."""
+        return len(set(self.decided.values())) > 1
+
+
+def recommended(sweeps: Sequence[SweepSummary]) -> tuple[Recommended, ...]:
+    """Every varied hyperparameter in the order of the sweeps, from those that have a baseline and share agent and task.
+    Empty for fewer than two such sweeps."""
+    own = [s for s in sweeps if s.source.baseline and not s.source.confirms]
+    shared = {(s.source.agent.name, *sorted({c.task_of(s.source.agent) for c in s.source.configs})) for s in own}
+    if len(own) < 2 or len(shared) > 1:
+        return ()
+    baselines: dict[str, Any] = {}
+    decided: dict[str, dict[str, Any]] = {}
+    undecided: dict[str, list[str]] = {}
+    for sweep in own:
+        best = clear_leader(sweep) if not sweep.contrasts.empty else ""
+        baseline = sweep.config(sweep.source.baseline).factors
+        for key in sweep.source.factors:
+            baselines.setdefault(key, baseline.get(key))
+            if best:
+                decided.setdefault(key, {})[sweep.source.name] = sweep.config(best).factors.get(key, baseline.get(key))
+            else:
+                undecided.setdefault(key, []).append(sweep.source.name)
+    lines = []
+    for key, base in baselines.items():
+        values = decided.get(key, {})
+        agreed = len(set(values.values())) == 1
+        value = next(iter(values.values())) if agreed else base
+        lines.append(Recommended(key, value, base, values, tuple(undecided.get(key, ()))))
+    return tuple(lines)
 
 
 def worth_seeds(rival: Rival, margin: float) -> bool:

@@ -111,6 +111,11 @@ class Plan:
         """The folder of the plan's file."""
         return Path(self.file).absolute().parent
 
+    def position(self, name: str) -> int:
+        """Of the sweep in the order in which sweeps run, from 1; 0 where the plan does not have it."""
+        names = [sweep.tasks_of or sweep.name for stage in self.stages for sweep in stage]
+        return names.index(name) + 1 if name in names else 0
+
     @property
     def stages(self) -> tuple[tuple[Sweep, ...], ...]:
         """Sweeps grouped by when they can run, in order of priority.

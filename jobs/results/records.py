@@ -170,6 +170,7 @@ class SubmittedSweep:
     `jobs.planning.plan.Sweep`. confirms: the sweep of which this one confirms a configuration (`jobs.decide.confirm`),
     "" for a sweep of a plan. tasks_of: the sweep of several tasks of which this is one. reference: what counts as 0 and
     1 on its task, numbers or names (`aggregate.tasks.references.Declared`); empty where the plan says nothing.
+    position: in the order in which the plan runs its sweeps, from 1; 0 where unknown.
     """
 
     name: str
@@ -187,6 +188,7 @@ class SubmittedSweep:
     confirms: str = ""
     tasks_of: str = ""
     reference: list[Any] = field(default_factory=list)
+    position: int = 0
 
     def run_label(self, label: str) -> str:
         """`label` of a configuration where runs of other tasks stand beside it: `walker-walk: lr=0.001`."""

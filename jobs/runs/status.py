@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -180,11 +181,14 @@ def only_sweep(store: ResultsFolder, name: str, what: str) -> SweepStatus:
 
 
 def sweeps(store: ResultsFolder, names: Sequence[str] = (), max_age_s: float = 0.0) -> list[SweepStatus]:
-    """The sweeps of the results folder: those in `names` or all. A name also selects the sweeps `name.OPTION`.
+    """The sweeps of the results folder: those in `names` or all, in the order of the plan. A name also selects the
+    sweeps `name.OPTION`; several names keep their order.
 
     max_age_s: see `load_statuses`.
     """
     views = [view for view in map(store.read_sweep, selected(store, names)) if view is not None]
+    if len(names) < 2:
+        views.sort(key=lambda view: view.position or math.inf)
     steps: dict[RunRef, int] = {}
     for view in views:
         for config in view.configs:

@@ -226,6 +226,7 @@ def _view(plan: Plan, expanded: ExpandedSweep, old: SubmittedSweep | None) -> Su
         agent=plan.schema.description.name,
         tasks_of=sweep.tasks_of,
         reference=list(sweep.reference),
+        position=plan.position(sweep.tasks_of or sweep.name),
     )
 
 

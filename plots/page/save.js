@@ -49,7 +49,7 @@ function csvOf(figure) {
 function svgText({ drawn, still, view }) {
   const [width, height] = view.box;
   const seen = (drawn ?? still).cloneNode(true);
-  for (const [name, value] of Object.entries({ xmlns: "http://www.w3.org/2000/svg", width, height })) seen.setAttribute(name, value);
+  for (const [name, value] of Object.entries({ width, height })) seen.setAttribute(name, value);
   seen.removeAttribute("style"); // where the still figure is hidden
   const markup = new XMLSerializer().serializeToString(seen);
   const style = getComputedStyle(document.documentElement);

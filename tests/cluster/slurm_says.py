@@ -47,6 +47,8 @@ def prepare(ask: Callable[..., str]) -> None:
         words = ["--output=/dev/null", "--mem=100", f"--job-name={name}", *options, "--wrap", command]
         ask("sbatch", *words)
 
+    # nothing starts before all are submitted: a task of an array that starts takes the next job's number
+    ask("scontrol", "update", "PartitionName=low", "State=DOWN")
     submit("done", "sleep 3", "--array=0-1")
     submit("failed", "exit 3")
     submit("mixed", "sleep 600", "--array=0-7%1", "--gpus-per-node=1")
@@ -55,6 +57,7 @@ def prepare(ask: Callable[..., str]) -> None:
     submit("waits", "true", "--dependency=afterany:3")
     submit("runs", "sleep 600")
     submit("big", "true", "--mem=999999", "--hold")
+    ask("scontrol", "update", "PartitionName=low", "State=UP")
     until(ask, "3_0", "RUNNING")
     ask("scontrol", "requeuehold", "3_0")
     until(ask, "3_1", "RUNNING")
@@ -70,7 +73,7 @@ def prepare(ask: Callable[..., str]) -> None:
 
 
 def until(ask: Callable[..., str], task: str, state: str) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600
     while not ask("squeue", "--noheader", "--states=all", f"--jobs={task}", "--format=%T %r").startswith(state):
         assert time.monotonic() < deadline, (task, state, ask("squeue", "--states=all"))
         time.sleep(0.2)

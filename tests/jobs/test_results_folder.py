@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from jobs.planning import plan
 from jobs.results.attempts import RunRef
 from jobs.results.record_files import RecordError, decode, encode
 from jobs.results.records import Attempt, AttemptOutcome, Status, Submission, SubmittedSweep, TaskRuns
 from jobs.results.results_folder import ResultsFolder
+from jobs.runs.status import sweeps
 from sweepwise.core.atomic import write_bytes
 from sweepwise.core.errors import JobsError
 from tdmpc.config import TrainConfig, config_id
@@ -273,3 +275,17 @@ def test_wrong_types_are_record_errors(change: dict[str, object]) -> None:
 def test_submissions_are_new_and_in_order(store: ResultsFolder) -> None:
     names = [store.submissions.create("s") for _ in range(3)]
     assert names == sorted(set(names))
+
+
+def test_sweeps_are_listed_in_the_order_of_their_plan(store: ResultsFolder) -> None:
+    store.prepare()
+    for name, position in (("entropy", 2), ("ensemble", 1), ("other", 0), ("another", 0)):
+        store.write_sweep(SubmittedSweep(name, "plan", "", [], [], [], 1.0, position=position))
+    assert [s.view.name for s in sweeps(store)] == ["ensemble", "entropy", "another", "other"]
+    assert [s.view.name for s in sweeps(store, ["entropy", "ensemble"])] == ["entropy", "ensemble"]
+
+
+def test_a_plan_knows_the_order_of_its_sweeps() -> None:
+    packaged = plan.load()
+    names = ["ensemble", "update-freq.pi-lr", "update-freq.lr-vs-freq", "gamma", "entropy.fixed", "none"]
+    assert [packaged.position(name) for name in names] == [1, 2, 6, 7, 9, 0]

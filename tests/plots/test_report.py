@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import html.parser
 import re
 from pathlib import Path
@@ -198,6 +199,54 @@ def test_a_line_of_the_table_of_all_sweeps_says_what_the_section_says(tmp_path: 
     assert line["over_baseline"] == f"+{estimate(difference['difference'], difference['low'], difference['high'])}"
     assert [line[name] for name in ("ties", "unstable", "missing")] == ["0 of 1", "0 of 8", "0"]
     assert line["next"].command == "sweeps adopt ensemble --from-verdict"
+
+
+def varied(
+    root: Path, synthetic: ModuleType, name: str, key: str, values: tuple[Any, ...], *finals: float, **options: Any
+) -> Any:
+    """A sweep of `key` with a final return for each value; the first value is the baseline's."""
+    labels = tuple(f"{key}={value}" for value in values)
+    sweep = synthetic.make_sweep(root / name, finals, 4, name=name, labels=labels, lean=True, **options)
+    configs = [
+        dataclasses.replace(config, config_id=f"{name[0]}{config.config_id[1:]}", factors={key: value})
+        for config, value in zip(sweep.configs, values, strict=True)
+    ]
+    configs = [
+        dataclasses.replace(
+            config, runs=tuple(dataclasses.replace(run, config_id=config.config_id) for run in config.runs)
+        )
+        for config in configs
+    ]
+    return dataclasses.replace(sweep, factors=(key,), configs=tuple(configs))
+
+
+def test_several_sweeps_recommend_one_configuration(tmp_path: Path, synthetic: ModuleType) -> None:
+    made = [
+        varied(tmp_path, synthetic, "ensemble", "num_q", (2, 1), 500.0, 700.0),
+        varied(tmp_path, synthetic, "tau", "tau", (0.01, 0.1), 700.0, 400.0),
+        varied(tmp_path, synthetic, "short", "pi_lr_scale", (0.3, 1.0), 600.0, 700.0, states={(1, 1): "running"}),
+        varied(tmp_path, synthetic, "first", "pi_update_freq", (1, 2), 400.0, 700.0),
+        varied(tmp_path, synthetic, "other", "pi_update_freq", (1, 4), 400.0, 700.0),
+    ]
+    summary = summarise(made)
+    assert [tuple(row) for row in overview.recommended_rows(summary.sweeps)] == [
+        ("num_q", "1", "2", "best in ensemble", True),
+        ("tau", "0.01", "0.01", "best in tau", False),
+        ("pi_lr_scale", "0.3", "0.3", "no best configuration yet in short", False),
+        ("pi_update_freq", "1", "1",
+         "first recommends 2, other recommends 4: the baseline's value is kept", False),
+    ]  # fmt: skip
+    text = render(summary)
+    check(text)
+    table = text.partition("<summary>Recommended configuration</summary>")[2].partition("</table>")[0]
+    assert '<th scope="row">num_q</th><td class="lead">1</td><td>2</td>' in table
+    assert overview.recommended_rows(summary.sweeps[:1]) == []
+    assert overview.recommended_rows(summary.sweeps[2:3] * 2) == []  # nothing is decided
+    of_two_tasks = dataclasses.replace(
+        made[1],
+        configs=tuple(dataclasses.replace(c, config={**c.config, "task": "walker-walk"}) for c in made[1].configs),
+    )
+    assert overview.recommended_rows(summarise([made[0], of_two_tasks]).sweeps) == []
 
 
 def test_a_sweep_without_a_result_says_only_what_is_missing(tmp_path: Path, synthetic: ModuleType) -> None:
