@@ -241,7 +241,7 @@ BEFORE: dict[str, dict[str, Callable[[World], None]]] = {
 SAYS = {
     "sweeps status": "47 done, 1 failed",
     "sweeps rerun ensemble --failed": "1 to submit",
-    "sweeps aggregate --out report.html": "Not significantly different from the leader: num_q=2, reduce=mean, head=",
+    "sweeps aggregate --out report.html": "different from the best configuration: num_q=2, reduce=mean, head=",
     "sweeps more ensemble": "submitted",
     "sweeps evaluate ensemble --episodes 100 --dry-run": "48 to submit",
     "sweeps evaluate ensemble --episodes 100": "submitted 48 tasks",

@@ -114,8 +114,8 @@ def test_imports_by_themselves_are_a_sweep_per_task(submitted: ResultsFolder, sw
     assert summary.sweeps[0].total_steps == 2 * TOTAL
     assert summary.sweeps[0].contrasts["distinct"].tolist() == [False, True]
     text = render(summary)
-    assert "TDMPC2 leads with a final return" in text
-    assert "no clock told" in text  # when it was logged
+    assert "TDMPC2 is best, with a final return" in text
+    assert "<dt>Logged between</dt><dd>unknown</dd>" in text
 
 
 def test_algorithms_of_unequal_length_are_judged_where_all_are(tmp_path: Path, store: ResultsFolder) -> None:

@@ -43,7 +43,7 @@ def sweeps(store: ResultsFolder) -> Sweeps:
 def test_aggregate_says_the_verdict(sweeps: Sweeps, tmp_path: Path) -> None:
     lines = sweeps("aggregate", "--out", tmp_path / "report.html").stdout.splitlines()
     assert lines[0] == f"wrote {tmp_path / 'report.html'}"
-    assert lines[2].startswith("ensemble: num_q=1 leads with a final return of ")
+    assert lines[2].startswith("ensemble: num_q=1 is best, with a final return of ")
     assert "  Missing: Nothing: all 6 runs finished." in lines
     assert [line for line in lines if line != line.rstrip()] == []
 

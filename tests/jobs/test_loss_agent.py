@@ -95,7 +95,7 @@ def test_the_lowest_loss_leads_and_is_adopted(typed_in_store: Typed, store: Resu
         (0.30 - half, 0.30 + half), abs=1e-6
     )
     said = verdict(summary)
-    assert said.headline.startswith("rate=0.2 leads with a final loss of 0.3")
+    assert said.headline.startswith("rate=0.2 is best, with a final loss of 0.3")
     assert "All of the 3 others are significantly worse" in dict(said.points)["Other configurations"]
     (answer,) = said.answers
     assert "0.2" in answer.short

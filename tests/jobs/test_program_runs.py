@@ -271,7 +271,7 @@ def test_without_a_number_of_steps_training_ends_where_the_longest_run_ended(swe
     assert {run["state"] for run in sweeps.runs()} == {"done"}
     assert "/" not in sweeps.here("status", "rate", "--runs").splitlines()[2].split("done")[1]
     answer = sweeps.here("aggregate", "rate", "--out", "report.html")
-    assert "lr=0.003 leads with a final score of 4.5" in answer
+    assert "lr=0.003 is best, with a final score of 4.5" in answer
     assert "0 to submit" in sweeps.here("submit", "one", *DEBUG, "--seeds", "3-3", "--set", "trouble=")
 
 

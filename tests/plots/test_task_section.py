@@ -167,11 +167,11 @@ def test_results_of_algorithms_may_be_the_references(judged: tuple[Summary, Task
     assert scores["walker-walk", better] == pytest.approx(1)
     assert found.tasks == ("walker-walk",)
     missing = dict(task_verdict.verdict(found).points)["Missing"]
-    assert "walker-run enters nothing: the reference sac has no result there" in missing
-    assert "mw-task-3 enters nothing: the reference random has no result there" in missing
+    assert "walker-run is left out: the reference sac has no result there" in missing
+    assert "mw-task-3 is left out: the reference random has no result there" in missing
     turned = across_tasks(summary, {"*": Declared(better, worse), "mw-*": Declared(0, 1)})
     assert turned is not None
-    assert f"walker-walk enters nothing: the reference {worse} is not better there than {better}" in dict(
+    assert f"walker-walk is left out: the reference {worse} is not better there than {better}" in dict(
         task_verdict.verdict(turned).points)["Missing"]  # fmt: skip
     planned = tuple(
         dataclasses.replace(sweep, source=dataclasses.replace(sweep.source, configs=tuple(
