@@ -101,7 +101,7 @@ def write(asked: ProgramRequest) -> list[str]:
     if problem:
         draft.note("not loaded", problem)
     return [f"wrote {asked.out}", *(said(*note) for note in draft.notes),
-            f"next: look it over, then `sweeps check --plan {shlex.quote(str(asked.out))}`"]  # fmt: skip
+            f"next: check it, then `sweeps check --plan {shlex.quote(str(asked.out))}`"]  # fmt: skip
 
 
 def _words(command: str) -> tuple[list[str], dict[str, str]]:

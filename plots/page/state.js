@@ -31,7 +31,7 @@ class Sweep {
     return this.model.configs.filter((config, i) => config.drawn && !this.off.has(i));
   }
 
-  /** After a choice: hides what is off everywhere, and draws the figures in sight anew. */
+  /** After a choice: hides what is off everywhere, and draws the figures in sight again. */
   changed() {
     for (const part of this.article.querySelectorAll("[data-c]:not(.legend *)")) {
       part.hidden = this.off.has(Number(part.dataset.c));

@@ -144,7 +144,7 @@ def test_the_walker_of_the_tests(init: Callable[..., Result]) -> None:
     said = flat(init("--command", f"{PYTHON} walker.py").output)
     assert "style guessed argparse: walker.py imports it" in said
     assert "--resume is left out" in said
-    assert "next: look it over, then `sweeps check --plan plan.yaml`" in said
+    assert "next: check it, then `sweeps check --plan plan.yaml`" in said
     _, source = loaded()
     assert [p.name for p in source.description.hyperparameters] == ["lr", "steps", "pause", "trouble"]
     assert source.program.command == (PYTHON, "walker.py", "--out", "{run}", "{overrides}")
@@ -389,7 +389,7 @@ def test_a_folder_without_metrics_is_refused(init: Callable[..., Result], tmp_pa
     (tmp_path / "log.jsonl").write_text('{"loss": 1}\n{"loss": 2}\n')
     said = init("--command", script("import fire"), "--like", str(tmp_path), code=1).output
     assert "no metrics in JSON lines" in said
-    assert "log.jsonl: no column of it looks like a step" in said
+    assert "log.jsonl: no column is a step" in said
     assert not Path("plan.yaml").exists()
 
 

@@ -126,7 +126,7 @@ WRONG = {
     "mem_gb: 16X": "with a unit",
     "sbatch: {'mail type': x}": "cannot be set here",
     "modules: cuda": "give a list",
-    "gpus: 1\ngpus: 2": "stands twice",
+    "gpus: 1\ngpus: 2": "occurs twice",
 }
 
 

@@ -230,7 +230,7 @@ def test_the_command_says_the_verdict_across_tasks_and_not_those_of_many_tasks(
     said = sweeps("aggregate", "published", "--out", out, "--references", references)
     assert said.exit_code == 0
     assert "Across tasks: On 2 of 3 tasks" in said.output
-    assert "3 tasks are not judged one by one here: sweeps aggregate published.mw-task-3 judges one" in said.output
+    assert "3 tasks are not shown one by one: sweeps aggregate published.mw-task-3 reports on one" in said.output
     assert "published.mw-task-3: " not in said.output
     references.write_text("walker-walk: [0\n")
     broken = sweeps("aggregate", "published", "--out", out, "--references", references)
