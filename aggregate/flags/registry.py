@@ -69,7 +69,7 @@ DETECTORS: tuple[Detector, ...] = (
              "(upper limit - last quarter) / (upper - lower limit), lowest dimension",
              policy_detectors.log_std_at_floor, instead="log_std"),
     Detector("entropy_collapse", "entropy collapses early", "policy", "policy_entropy", 0.9, "of its whole fall", 40,
-             "falls by at least 1 nat, {percent} % of it before a quarter of training, while the return stands below "
+             "falls by at least 1 nat, {percent} % of it before a quarter of training, while the return is below "
              "half of the sweep's best",
              "fall by 25 % of training / whole fall",
              policy_detectors.entropy_collapses, needs=("primary",), compares=True),

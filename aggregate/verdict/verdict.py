@@ -72,10 +72,10 @@ def verdict(sweep: SweepSummary) -> Verdict:
 
 def _nothing_finished(sweep: SweepSummary, points: list[tuple[str, str]]) -> tuple[str, tuple[tuple[str, str], ...]]:
     total, step = sweep.total_steps, int(sweep.runs["step"].max()) if len(sweep.runs) else 0
-    headline = f"No run has finished yet: the furthest stands at step {step:,} of {total:,}"
+    headline = f"No run has finished yet: the furthest is at step {step:,} of {total:,}"
     if late := not_evaluated_late(sweep):
         headline = f"No run has a {words(sweep).final}: {late}"
-    runs = "" if late else " of runs still under way"
+    runs = "" if late else " of runs that are still training"
     so_far = ("So far", f"Curves and the ranking below show the last evaluations{runs}; "
                         f"they are not final {words(sweep).primaries} and runs at different steps do not compare."
     )  # fmt: skip

@@ -132,7 +132,7 @@ def reread_command(
         found = reread.reread(store, source, [selected.run for selected in picked])
     for one in found:
         if one.note:
-            say(f"{one.run} is left as it is: {one.note}")
+            say(f"{one.run} is unchanged: {one.note}")
     read = [one for one in found if not one.note]
     say(f"read {len(read)} of {len(found)} runs again")
     report_problems(store)

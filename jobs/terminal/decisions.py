@@ -86,8 +86,8 @@ def agenda_parts(agenda: Agenda) -> Iterable[Table | Text]:
     if any(item.to_decide for item in agenda.items):
         more_commands = " or ".join(dict.fromkeys(f"`{item.more_seeds}`" for item in agenda.items if item.to_decide))
         yield Text(
-            f"  (where the verdict leaves it open: {more_commands} adds seeds where these could decide it,\n"
-            "  or `adopt` with --config ID, --keep, or --set KEY=VALUE decides)"
+            f"  (if the verdict is open: {more_commands} adds seeds if these could decide it,\n"
+            "  or decide by `adopt` with --config ID, --keep, or --set KEY=VALUE)"
         )
     if agenda.after:
         names = list(dict.fromkeys(expanded.sweep.decided_as for expanded in agenda.after))

@@ -88,7 +88,7 @@ def test_no_learning_is_said(tmp_path: Path, synthetic: ModuleType) -> None:
 
 def test_nothing_finished_is_said(tmp_path: Path, synthetic: ModuleType) -> None:
     result = verdict_of(synthetic, tmp_path, (600.0,), 2, states={(0, 1): "running", (0, 2): "failed"})
-    assert result.headline == "No run has finished yet: the furthest stands at step 10,000 of 20,000"
+    assert result.headline == "No run has finished yet: the furthest is at step 10,000 of 20,000"
     assert dict(result.points)["Missing"] == (
         "2 of 2 runs have no final return: 1 failed (cause unknown, so claims must hold with and without counting them "
         "as diverged); 1 running (left out)."

@@ -73,7 +73,7 @@ def files(root: Path) -> dict[str, bytes]:
 def test_elsewhere_it_gives_the_same_report(origin: ResultsFolder, archived: Path, tmp_path: Path) -> None:
     place = tmp_path / "else" / "where"
     told = sweeps(place, "unarchive", archived).stdout
-    assert told.splitlines()[-1] == "`sweeps aggregate ensemble published` judges them"
+    assert told.splitlines()[-1] == "`sweeps aggregate ensemble published` reports on them"
     sweeps(place, "aggregate", "--out", tmp_path / "there.html")
     report = content(archived)["reports/ensemble.html"]
     assert (tmp_path / "there.html").read_bytes() == report
@@ -144,7 +144,7 @@ def test_decisions_that_differ_stay_as_they_are(archived: Path, tmp_path: Path) 
     store.prepare()
     store.decisions_path().write_text("{}")
     told = sweeps(store.root, "unarchive", archived).stderr
-    assert told == f"warning: decisions.json differs, and stays as it is in {store.root}\n"
+    assert told == f"warning: decisions.json differs, and is kept as it is in {store.root}\n"
     assert store.decisions_path().read_text() == "{}"
 
 

@@ -177,7 +177,7 @@ def test_the_style_is_that_of_the_library(init: Callable[..., Result], text: str
 
 def test_a_program_that_might_train_is_not_started(init: Callable[..., Result]) -> None:
     text = "from pathlib import Path\nPath('trained').touch()\n"
-    assert "Its parser is not asked" in flat(init("--command", script(text)).output)
+    assert "Its parser is not called" in flat(init("--command", script(text)).output)
     assert not Path("trained").exists()
     said = flat(init("--command", script(text), "--style", "argparse", "--out", "b.yaml").output)
     assert "did not answer: it reads its arguments without argparse" in said
@@ -415,14 +415,14 @@ def test_which_metric_decides(names: list[str], primary: str, better: str) -> No
 def test_no_file_is_overwritten(init: Callable[..., Result]) -> None:
     Path("plan.yaml").write_text("mine")
     said = init("--command", script("import fire"), code=1).output
-    assert "plan.yaml is there already" in said
+    assert "plan.yaml exists already" in said
     assert Path("plan.yaml").read_text() == "mine"
     assert sorted(path.name for path in Path().iterdir()) == ["plan.yaml", "train.py"]
 
 
 def test_nor_is_one_that_appears_meanwhile(init: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plans, "load", lambda part: Path("plan.yaml").write_text("mine"))
-    assert "plan.yaml is there already" in init("--command", script("import fire"), code=1).output
+    assert "plan.yaml exists already" in init("--command", script("import fire"), code=1).output
     assert Path("plan.yaml").read_text() == "mine"
     assert sorted(path.name for path in Path().iterdir()) == ["plan.yaml", "train.py"]
 
