@@ -86,7 +86,7 @@ def references() -> dict[str, Reference]:
     return {task: Reference(runs[runs["task"] == task], random) for task, random in RANDOM.items()}
 
 
-LEGEND = "A: with planning. B: the policy alone. C: TD-MPC2's own code, with planning. Bands: 95 % intervals."
+LEGEND = "A: with planning. B: the policy without MPC. C: TD-MPC2's own code, with planning. Bands: 95 % intervals."
 WIDTH, HEIGHT, HEAD = 900, 300, 30  # of a picture, and of the line above it
 
 

@@ -84,7 +84,7 @@ class Entry:
         for key_node, value_node in self.node.value:
             key = Entry(key_node, self.file, self.name).text()
             if key in entries:
-                raise Entry(key_node, self.file, key).error(f"{key!r} stands twice in {self.name}")
+                raise Entry(key_node, self.file, key).error(f"{key!r} occurs twice in {self.name}")
             if allowed is not None and key not in allowed:
                 hint = near(key, allowed)
                 legal = f" Legal: {', '.join(allowed)}" if hint.endswith("?") else ""
@@ -130,7 +130,7 @@ def _check_size(node: yaml.Node, file: str, sizes: dict[int, tuple[int, int]]) -
     where = f"{file}:{node.start_mark.line + 1}"
     if id(node) in sizes:
         if sizes[id(node)] == (0, 0):
-            raise JobsError(f"{where}: an alias stands inside of what it repeats; write the values out")
+            raise JobsError(f"{where}: an alias is inside the value that it repeats; write the values out")
         return sizes[id(node)]
     sizes[id(node)] = (0, 0)
     children = () if isinstance(node, yaml.ScalarNode) else node.value

@@ -79,7 +79,7 @@ def results(catalogue: Catalogue) -> list[tuple[Metric, str]]:
     own = AgentWords(catalogue)
     titles = {
         "primary": "Evaluation with planning" if own.plans else own.primary,
-        "policy_without_mpc": "Evaluation with the policy alone",
+        "policy_without_mpc": "Evaluation of the policy without MPC",
         "training_return": "Training episodes",
     }
     return [(catalogue.roles[role], titles[role]) for role in RESULTS if role in catalogue.roles]

@@ -261,9 +261,9 @@ def _provenance(summary: Summary) -> list[tuple[str, str]]:
     )
     runs = len({(r.config_id, r.seed) for s in summary.every for c in s.source.configs for r in c.runs})
     return [
-        ("Runs asked for", f"{runs}"),
+        ("Requested runs", f"{runs}"),
         ("Rows read", f"{loaded.count:,}"),
-        ("Logged between", f"{first} and {last} UTC" if times else "no clock told"),
+        ("Logged between", f"{first} and {last} UTC" if times else "unknown"),
         ("Files set aside", f"{len(loaded.quarantine)}"),
         ("Computed with", f"numpy {np.__version__}, pandas {pd.__version__}, scipy {scipy.__version__}, "
                           f"matplotlib {matplotlib.__version__}"),

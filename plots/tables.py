@@ -115,7 +115,7 @@ def _other_scores(own: AgentWords, scores: pd.DataFrame) -> list[tuple[str, str,
     """(score, heading, help) of the columns beside the leading one; those that the agent cannot have are left out."""
     columns = []
     if own.plans:
-        columns.append(("final_policy", "policy alone", f"{own.final} of the policy without planning"))
+        columns.append(("final_policy", "policy without MPC", f"{own.final} of the policy without MPC"))
     if own.plans or scores["large_primary"].notna().any():
         how = ", with planning" if own.plans else ""
         columns.append(("large_primary", "large evaluation", f"the evaluation after the last step, many episodes{how}"))
@@ -388,7 +388,7 @@ def _causes(sweep: SweepSummary, chips: Sequence[Chip]) -> list[tuple[Chip, list
 
 
 def _variance(sweep: SweepSummary) -> dict[str, list[str]]:
-    """config_id -> standard deviations of evaluation; for agents that plan, then those of the policy alone."""
+    """config_id -> standard deviations of evaluation; for agents that plan, then those of the policy without MPC."""
     texts: dict[str, list[str]] = {}
     modes = sweep.variance if words(sweep).plans else sweep.variance[sweep.variance["mode"] != ALONE]
     for line in modes.to_dict("records"):

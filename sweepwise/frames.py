@@ -204,7 +204,7 @@ class Results:
             "frames: " + ", ".join(name if rows is None else f"{name} ({rows:,} rows)" for name, rows in sizes.items()),
         ]
         if None in sizes.values():
-            lines.append("A frame is computed when it is first used; from then on its size stands here.")
+            lines.append("A frame is computed when it is first used; then its size is shown here.")
         return "\n".join(textwrap.fill(line, _WIDTH, subsequent_indent="  ") for line in lines)
 
     def _size(self, name: str) -> int | None:

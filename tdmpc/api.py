@@ -61,7 +61,7 @@ def train(
     called between any two updates; once it returns True, the state is saved and the runs end as "interrupted".
     """
     if cuda_graphs and device != "cuda":
-        raise DeviceError("CUDA graphs were asked for, which are a GPU's; submit with a GPU profile, or without them")
+        raise DeviceError("CUDA graphs need a GPU; submit with a GPU profile, or without them")
     _prepare(device, threads, handles[0].config.tf32, deterministic)
     if compile:
         os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(kernels.cache() / "compiled"))
@@ -149,7 +149,7 @@ def _prepare(device: str, threads: int, tf32: bool, deterministic: bool) -> None
     if device == "cuda" and not torch.cuda.is_available():
         visible = os.environ.get("CUDA_VISIBLE_DEVICES", "unset")
         raise DeviceError(
-            "this job asked for a GPU and torch sees none "
+            "this job requested a GPU and torch finds none "
             f"(torch {torch.__version__}, CUDA_VISIBLE_DEVICES={visible}); "
             "install a CUDA build of torch, or submit with a CPU profile"
         )

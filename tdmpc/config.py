@@ -213,7 +213,7 @@ class TrainConfig:
     # measuring
     log_freq: int = key(500, "agent steps between diagnostic rows", low=1, high=1000)
     eval_freq: int = key(2_500, "agent steps between evaluations", low=1)
-    eval_episodes: int = key(5, "episodes per evaluation, with planning and with the policy alone", low=1)
+    eval_episodes: int = key(5, "episodes per evaluation, with planning and of the policy without MPC", low=1)
     final_eval_episodes: int = key(30, "episodes of the evaluation after the last step", low=1)
 
     def __post_init__(self) -> None:

@@ -32,7 +32,7 @@ ROLES = {
     "validation/consistency_loss": "validation_consistency",
     "reward_error_abs_mean": "reward_error",
 }
-TITLES = {"eval_return_planner": "return", "eval_return_policy": "return of the policy alone"}
+TITLES = {"eval_return_planner": "return", "eval_return_policy": "return of the policy without MPC"}
 
 
 def _train(
@@ -141,7 +141,7 @@ _RETURN = [
     Metric("episode_return", "episode", "return", "return", "up", "return of a training episode"),
     Metric("episode_length", "episode", "return", "steps", "none", "length of a training episode"),
     *_evaluation("planner", "with planning"),
-    *_evaluation("policy", "with the policy alone"),
+    *_evaluation("policy", "of the policy without MPC"),
     Metric("eval_is_final", "eval", "run", "bool", "none", "1 for the larger evaluation after the last step"),
 ]  # fmt: skip
 

@@ -90,7 +90,7 @@ class World:
             [sys.executable, "-P", "-m", "jobs.cli", *words], cwd=self.folder, env={**os.environ, "PATH": PATH},
             capture_output=True, text=True, check=False,
         )  # fmt: skip
-        if "nothing draws here" in done.stderr:
+        if "nothing can render here" in done.stderr:
             pytest.skip(done.stderr)
         assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
         return done.stdout + done.stderr
@@ -241,7 +241,7 @@ BEFORE: dict[str, dict[str, Callable[[World], None]]] = {
 SAYS = {
     "sweeps status": "47 done, 1 failed",
     "sweeps rerun ensemble --failed": "1 to submit",
-    "sweeps aggregate --out report.html": "Not significantly different from the leader: num_q=2, reduce=mean, head=",
+    "sweeps aggregate --out report.html": "different from the best configuration: num_q=2, reduce=mean, head=",
     "sweeps more ensemble": "submitted",
     "sweeps evaluate ensemble --episodes 100 --dry-run": "48 to submit",
     "sweeps evaluate ensemble --episodes 100": "submitted 48 tasks",

@@ -55,7 +55,7 @@ def test_the_lines_work(repository: Path, tmp_path: Path, page: str, title: str)
         assert words[0] != "check" or "\nok" in said
     assert len(sweeps.runs()) == 18
     assert set(sweeps.states()) == {"done"}
-    assert "lr=1e-3 leads with a final return of 11" in said
+    assert "lr=1e-3 is best, with a final return of 11" in said
 
 
 @pytest.mark.parametrize("name", ["mine", "argparse", "hydra", "sb3", "wandb", "apptainer"])

@@ -33,6 +33,23 @@ INSTEAD = {
     "two chances to be deceived": "two chances of a false positive",
     "nothing speaks against": "name the conditions",
     "run is told": "name who does what",
+    "beyond chance": "significant",
+    "the leader": "the best configuration",
+    "clear leader": "clearly best configuration",
+    "leads with": "is best, with",
+    "policy alone": "policy without MPC",
+    "hold the truth": "contain the true value",
+    "died alike": "failed alike",
+    "enters nothing": "is left out",
+    "for want of": "because ... is missing",
+    "luck of": "variation between",
+    "asked for": "requested",
+    "at hand": "available",
+    "goes on": "continues",
+    "anew": "again",
+    "stands twice": "occurs twice",
+    "looks as if": "may",
+    "look it over": "check it",
 }
 PHRASE = re.compile(rf"\b({'|'.join(map(re.escape, INSTEAD))})\b", re.I)
 PACKAGES = ("aggregate", "jobs", "plots", "slurm_templates", "sweepwise", "tdmpc")

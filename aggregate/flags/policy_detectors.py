@@ -111,7 +111,7 @@ def entropy_collapses(run: RunView, d: Detector) -> Finding:
     if not known.size or not run.sweep_gain > 0:
         return unknown(f"no evaluation {words} to compare with")
     reached = (known[-1] - run.reference.low) / (run.reference.best - run.reference.low)
-    detail = f"fell by {fallen.max():.1f} nat in all; the {words} then stood at {reached:.0%} of the sweep's best"
+    detail = f"fell by {fallen.max():.1f} nat in all; the {words} was then at {reached:.0%} of the sweep's best"
     return finding(share[early].max(), d.threshold, onset, detail, bool(reached < HALF))
 
 

@@ -38,24 +38,24 @@ DETECTORS: tuple[Detector, ...] = (
              "training episodes of the last quarter above evaluation by {percent} % of the gain{change}{differs}",
              "(last quarter of training - last quarter of evaluation) / gain of training",
              return_detectors.training_above, needs=("primary",)),
-    Detector("evaluation_noise", "evaluation is noise", "return", "primary", return_detectors.NOISY,
+    Detector("evaluation_noise", "evaluation is noisy", "return", "primary", return_detectors.NOISY,
              "of the sweep's gain", 16,
              "in the second half the return jumps from one evaluation to the next by {percent} % of what the sweep's "
              "best run gained",
              "robust sd of jumps / sqrt 2 in the second half / (sweep's best - lowest start)",
              return_detectors.evaluation_noise, needs=("primary",), compares=True),
     Detector("few_episodes", "too few evaluation episodes", "return", "primary", 0.5, "of the noise", 16,
-             "evaluation is noise, and {percent} % of it or more lies between the episodes of one evaluation: more "
-             "episodes reduce it",
+             "evaluation is noisy, and at least {percent} % of the noise lies between the episodes of one evaluation: "
+             "more episodes reduce it",
              "mean variance of an evaluation's mean from its episodes / variance from one evaluation to the next",
              return_detectors.few_episodes, needs=("primary_episodes",), compares=True),
-    Detector("policy_alone_noise", "policy alone is noise", "return", "policy_without_mpc", return_detectors.NOISY,
-             "of the sweep's gain", 16, "the same, evaluated without planning",
+    Detector("policy_alone_noise", "policy without MPC is noisy", "return", "policy_without_mpc",
+             return_detectors.NOISY, "of the sweep's gain", 16, "the same, evaluated without planning",
              "robust sd of jumps / sqrt 2 in the second half / (sweep's best - lowest start)",
              return_detectors.evaluation_noise, needs=("primary",), compares=True),
     Detector("plateau", "stuck on a plateau", "return", "primary", 0.5, "of the sweep's gain missing", 16,
-             "ends below half of the sweep's best, and since the second quarter surely gained less than a tenth of it "
-             "and not lost a tenth; not where the last value, or the last 5 or 10 %, have risen by a tenth",
+             "ends below half of the sweep's best, has since the second quarter gained significantly less than a tenth "
+             "of it, and has not lost a tenth; not if the last value, or the last 5 or 10 %, have risen by a tenth",
              "1 - (last quarter - lowest start) / (sweep's best - lowest start)",
              return_detectors.plateau, compares=True),
     Detector("log_std_oscillates", "log_std oscillates", "policy", "log_std_per_dim", 0.25, "nat", 20,
@@ -69,17 +69,17 @@ DETECTORS: tuple[Detector, ...] = (
              "(upper limit - last quarter) / (upper - lower limit), lowest dimension",
              policy_detectors.log_std_at_floor, instead="log_std"),
     Detector("entropy_collapse", "entropy collapses early", "policy", "policy_entropy", 0.9, "of its whole fall", 40,
-             "falls by at least 1 nat, {percent} % of it before a quarter of training, while the return stands below "
+             "falls by at least 1 nat, {percent} % of it before a quarter of training, while the return is below "
              "half of the sweep's best",
              "fall by 25 % of training / whole fall",
              policy_detectors.entropy_collapses, needs=("primary",), compares=True),
     Detector("pi_loss_spikes", "policy loss spikes", "policy", "policy_loss", 2.5, NOISE, 40,
-             "three rows or more, or one stretch of rows, off the level before and after them by more than "
-             "noise of any kind tried gets once in 2,500 runs, after the first tenth; a single row needs a "
-             "height that few faults have",
+             "three rows or more, or one stretch of rows, differ from the level before and after them, after the "
+             "first tenth, by more than any noise that was tried does once in 2,500 runs; a single row needs a height "
+             "that few faults have",
              OFF_LEVEL,
              loss_detectors.spikes_of_signed),
-    Detector("pi_loss_variance", "policy loss ever noisier", "policy", "policy_loss", 2.0, "x the first half", 40,
+    Detector("pi_loss_variance", "policy loss gets noisier", "policy", "policy_loss", 2.0, "x the first half", 40,
              "jumps twice as far from row to row in the second half as in the first, or grows three times as much as "
              "the baseline's",
              "robust sd of jumps in the second half / in the first",
@@ -91,11 +91,11 @@ DETECTORS: tuple[Detector, ...] = (
              value_detectors.value_bias, needs=("value_target",)),
     Detector("value_off_target", "prediction off its target", "value", "value_lag", 0.1, SCALE, 20,
              "prediction less target keeps one sign for 80 % of the last quarter and exceeds {percent} % of the value "
-             "scale: the value lags behind its target; whether both are too high, its bias tells",
+             "scale: the value lags behind its target; the flag for its bias says whether both are too high",
              "|mean of the last quarter| / value scale",
              value_detectors.value_off_target, needs=("value_target",)),
     Detector("value_overshoots", "value predictions overshoot", "value", "value_prediction", 0.2, SCALE, 20,
-             "peak above the level of the last quarter by {percent} % of the value scale; where the return falls too, "
+             "peak above the level of the last quarter by {percent} % of the value scale; if the return falls too, "
              "the value may only follow it",
              "(peak of the smoothed curve - last quarter) / value scale",
              value_detectors.value_overshoots, needs=("value_target",)),

@@ -107,8 +107,8 @@ def training_above(run: RunView, d: Detector) -> Finding:
 
 def _nothing_gained(run: RunView) -> Finding:
     if run.agent.catalogue.primary.unit == RETURN:
-        return unknown("the sweep's returns rise nowhere")
-    return unknown(f"{run.agent.catalogue.primary.words} gets better nowhere in the sweep")
+        return unknown("no return in the sweep rises")
+    return unknown(f"{run.agent.catalogue.primary.words} improves nowhere in the sweep")
 
 
 def evaluation_noise(run: RunView, d: Detector) -> Finding:
@@ -121,7 +121,7 @@ def evaluation_noise(run: RunView, d: Detector) -> Finding:
     sd = jitter(late)
     detail = f"{with_unit(sd, run.agent.catalogue.metrics[d.metric])} from one evaluation to the next"
     if run.metric(f"{d.role}_episodes"):
-        detail += f"; luck of the episodes explains {_sampling_share(run, f'{d.role}_episodes', late):.0%} of it"
+        detail += f"; variation between episodes explains {_sampling_share(run, f'{d.role}_episodes', late):.0%} of it"
     return finding(sd / run.sweep_gain, d.threshold, series.steps[-late.size], detail)
 
 

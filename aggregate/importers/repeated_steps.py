@@ -66,7 +66,7 @@ def _place(
     if "resumed" in faults.accepted and (begins_later or "two-runs" not in faults.accepted):
         start = block[0].step
         faults.meet(
-            "resumed", block[0].where, what, f"{repeated.key} goes on from step {start:,}, the later line counts"
+            "resumed", block[0].where, what, f"{repeated.key} continues from step {start:,}, the later line counts"
         )
         runs[-1] = [row for row in runs[-1] if row.step < start] + block
         return

@@ -51,7 +51,9 @@ def endpoint(name: str, catalogue: Catalogue) -> Endpoint:
     """The endpoint `name` for an agent: its title in the agent's words, and which direction is good."""
     plain, roles = ENDPOINTS[name], catalogue.roles
     primary = roles["primary"].words if "primary" in roles else "result"
-    policy = roles["policy_without_mpc"].words if "policy_without_mpc" in roles else f"{primary} of the policy alone"
+    policy = (
+        roles["policy_without_mpc"].words if "policy_without_mpc" in roles else f"{primary} of the policy without MPC"
+    )
     better = "down" if plain.of_primary and catalogue.sign < 0 else plain.better
     fall = "rise" if catalogue.sign < 0 else "fall"
     title = plain.title.format(primary=primary, policy=policy, fall=fall)

@@ -58,7 +58,7 @@ def _other_way(second: Mapping[str, Any]) -> str:
     if not second["behind"]:
         return f"{second['b']} is ahead on no task"
     clear = f"on {second['clear_behind']} of them" if second["clear_behind"] else "on none of them"
-    return f"{second['b']} is ahead on {second['behind']} of {second['tasks']} tasks, {clear} beyond chance"
+    return f"{second['b']} is ahead on {second['behind']} of {second['tasks']} tasks, significantly {clear}"
 
 
 def _others(found: TaskAnalysis) -> str:
@@ -75,7 +75,7 @@ def _others(found: TaskAnalysis) -> str:
         )
     pairs = len(found.pairs)
     corrections = [f"by Holm over {pairs} pairs"] if pairs > 1 else []
-    corrections += [f"for {found.looks} looks"] if found.looks > 1 else []
+    corrections += [f"for {found.looks} interim analyses"] if found.looks > 1 else []
     by = f" p values are corrected {' and '.join(corrections)}." if corrections else ""
     return f"{_cut(texts, '; ')}.{by}" if texts else ""
 
@@ -90,7 +90,7 @@ def _single_tasks(found: TaskAnalysis) -> str:
              for name, own in worse.groupby("b", sort=False)]  # fmt: skip
     rule = "5 % of such findings over the tasks of a pair are expected to be false."
     if not texts:
-        return f"No algorithm is better than {best} on a single task beyond chance; {rule}"
+        return f"No algorithm is significantly better than {best} on any single task; {rule}"
     return f"{'; '.join(texts)}. {rule}"
 
 
@@ -112,12 +112,12 @@ def _missing(found: TaskAnalysis) -> str:
     frame = found.missing
     unknown = list(frame.loc[frame["reason"] == NO_REFERENCE, "task"])
     if unknown:
-        plural = "have" if len(unknown) > 1 else "has"
-        texts.append(f"{_cut(unknown, ', ')} {plural} no reference and enter{'' if len(unknown) > 1 else 's'} nothing: "
-                     "--references FILE names the results that count as 0 and 1")  # fmt: skip
+        verbs = "have no reference and are" if len(unknown) > 1 else "has no reference and is"
+        texts.append(f"{_cut(unknown, ', ')} {verbs} left out: --references FILE names the results that count as 0 "
+                     "and 1")  # fmt: skip
     unusable = frame[(frame["algorithm"] == "") & (frame["reason"] != NO_REFERENCE)]
     for reason, own in unusable.groupby("reason", sort=False):
-        texts.append(f"{_cut(own['task'], ', ')} enter{'s' if len(own) == 1 else ''} nothing: {reason}")
+        texts.append(f"{_cut(own['task'], ', ')} {'is' if len(own) == 1 else 'are'} left out: {reason}")
     for (name, reason), own in frame[frame["algorithm"] != ""].groupby(["algorithm", "reason"], sort=False):
         tasks = _cut(own["task"], ", ")
         if reason == "no runs":
@@ -139,8 +139,8 @@ def _precision(found: TaskAnalysis) -> str:
     if not 0 < len(found.common) < FEW_TASKS:
         return ""
     return (
-        f"With fewer than {FEW_TASKS} tasks intervals hold their 95 % only where seeds are near-normal; docs/tasks.md "
-        "has the shares that were measured otherwise."
+        f"With fewer than {FEW_TASKS} tasks, intervals have 95 % coverage only if seeds are near-normal; docs/tasks.md "
+        "has the coverage that was measured otherwise."
     )
 
 

@@ -247,11 +247,15 @@ def _format_levels(line: dict[str, Any]) -> str:
 def _format_needed(line: dict[str, Any], sweep: SweepSummary) -> str:
     """How many more seeds would answer the question, and the minimum detectable difference."""
     if not math.isfinite(line["p"]):
-        return "the seeds do not differ, so nothing says what chance does"
+        return "the seeds have no spread, so nothing can be tested"
     more = line["needed"] - median_seeds(sweep)
     seeds = f"{more:.0f} more seeds" if math.isfinite(more) else f"more than {estimates.MOST_SEEDS} seeds"
-    needs = f"needs {seeds} for a difference of this size" if more > 0 else "undone by the correction for several"
-    leaning = "it leans that way, but " if line["p_raw"] < estimates.ALPHA else ""
+    needs = (
+        f"needs {seeds} for a difference of this size"
+        if more > 0
+        else "not significant after the correction for several tests"
+    )
+    leaning = "significant without correction, but " if line["p_raw"] < estimates.ALPHA else ""
     detectable = line["detectable"]
     power = f"; minimum detectable difference {number(detectable)}" if math.isfinite(detectable) else ""
     return f"{leaning}{needs}{power}"
@@ -278,7 +282,7 @@ def _format_secondary(question: Question, lines: pd.DataFrame, catalogue: Catalo
     for name in question.on[1:]:
         for line in lines[lines["endpoint"] == name].to_dict("records"):
             of = f"{line['factor']}: " if len(question.by) != 1 else ""
-            significance = f", beyond chance ({probability(line['p'])})" if line["distinct"] else ", not beyond chance"
+            significance = f", significant ({probability(line['p'])})" if line["distinct"] else ", not significant"
             parts.append(f"{of}{_format_change(line, catalogue)}{'' if _no_flag_raised(line) else significance}")
     if parts:
         yield f"Secondary: {'; '.join(parts)}."

@@ -103,7 +103,7 @@ def _masked(own: Axis, cells: Cells, ids: list[str], sweep: SweepSummary) -> Ite
     """That the baseline collapses, where all that is compared with it may only differ by that."""
     baseline = sweep.source.baseline
     if baseline in _collapsed(own, cells, ids, sweep):
-        yield f"the baseline collapses ({count_unstable(sweep, baseline)}), so this may show its collapse alone"
+        yield f"the baseline collapses ({count_unstable(sweep, baseline)}), so this may only reflect its collapse"
 
 
 def _leader_elsewhere(own: Axis, ids: list[str], better: str, sweep: SweepSummary) -> Iterator[str]:
@@ -111,7 +111,7 @@ def _leader_elsewhere(own: Axis, ids: list[str], better: str, sweep: SweepSummar
     place = ids.index(leaderboard(sweep).leader.config_id)
     level = next((name for name in own.names if own.at(name)[place]), better)
     if better and level != better:
-        yield f"yet the configuration that leads has {own.factor} {level}"
+        yield f"but the best configuration has {own.factor} {level}"
 
 
 def _effect_among(own: Axis, cells: Cells, among: np.ndarray) -> dict[str, Any] | None:

@@ -13,7 +13,7 @@ from aggregate.verdict.words import points, sentence, words
 # Role -> the flag for noise of its metric, and how evaluation acts there.
 MODES = {
     "primary": ("evaluation_noise", "with planning"),
-    "policy_without_mpc": ("policy_alone_noise", "with the policy alone"),
+    "policy_without_mpc": ("policy_alone_noise", "policy without MPC"),
 }
 ALONE = "policy"  # name of the mode without planning in `SweepSummary.variance`
 PARTS = {"episodes": "between episodes of one evaluation", "time": "over time", "seeds": "between seeds"}
@@ -38,7 +38,7 @@ def _format_variance(sweep: SweepSummary, role: str) -> str:
     split = ", ".join(f"{shares[part]:.0%} {of}" for part, of in PARTS.items())
     votes = sweep.votes[(sweep.votes["flag"] == flag) & (sweep.votes["state"] != flags.NOT_ASSESSABLE)]
     noisy = int((votes["state"] == flags.FLAG).sum())
-    judged = f"{noisy or 'none'} of {len(votes)} configurations flagged as noise; " if len(votes) else ""
+    judged = f"{noisy or 'none'} of {len(votes)} configurations flagged as noisy; " if len(votes) else ""
     text = f"{judged}of the variance in the second half of training {split}."
     return sentence(f"{how}: {text}" if words(sweep).plans else text)
 
@@ -56,8 +56,12 @@ def _format_planning_noise(sweep: SweepSummary) -> str:
     mean = float(by_config.mean())
     half = float(estimates.Interval().half_width(by_config.std(ddof=1), np.array(len(by_config))))
     effect = (
-        "Planning adds to it" if mean > half else "Planning calms it" if mean < -half else "Planning seems no cause"
+        "Planning increases it"
+        if mean > half
+        else "Planning reduces it"
+        if mean < -half
+        else "No significant effect of planning"
     )
     shown = signed({"estimate": mean, "ci_low": mean - half, "ci_high": mean + half})
     unit = points(sweep.source.agent.catalogue.primary)
-    return f"{effect}: jumps from one evaluation to the next are {shown}{unit} against the policy alone."
+    return f"{effect}: jumps from one evaluation to the next are {shown}{unit} compared with the policy without MPC."

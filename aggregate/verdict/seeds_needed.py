@@ -75,7 +75,7 @@ def format_more(sweep: SweepSummary, tied: Ties) -> str:
     seeds = "1 more seed" if tied.more == 1 else f"{tied.more} more seeds"
     named = "; ".join(labels[name] for name in tied.configs)
     difference = f"{number(tied.difference)}{points(sweep.source.agent.catalogue.primary)}"
-    found = f"between the leader and {labels[tied.of]} would be found with 80 % power"
+    found = f"between the best configuration and {labels[tied.of]} would be detected with 80 % power"
     return f"{seeds} for each of {named}: a true difference of {difference} {found}{format_left(sweep, tied)}"
 
 
@@ -87,7 +87,7 @@ def format_left(sweep: SweepSummary, tied: Ties) -> str:
 
 def _reason(rival: Rival, sweep: SweepSummary) -> str:
     if rival.relation == TRADE_OFF:
-        return "a trade-off that more seeds do not settle"
+        return "a trade-off that more seeds do not resolve"
     if 2 * rival.unstable >= max(rival.starts, 1):
         return f"{rival.unstable} of {rival.starts} seeds diverged or collapsed"
     return f"not better by more than {format_margin(sweep) or 0}"

@@ -22,7 +22,7 @@ def format_headline(sweep: SweepSummary) -> str:
     best, alone = sweep.ranking.iloc[0], len(sweep.ranking) == 1
     low, high = leading_interval(sweep)
     final = f"a {words(sweep).final} of {estimate(best['final_primary_mean'], low, high)}, n={best['final_primary_n']}"
-    verb = "reaches" if alone else "leads with"
+    verb = "reaches" if alone else "is best, with"
     unstable = count_unstable(sweep, best["config_id"])
     if not unstable:
         judged = not alone and sweep.contrasts["unstable"].any() and not unjudged(sweep, best["config_id"])
@@ -66,9 +66,9 @@ def explain_margin(sweep: SweepSummary) -> str:
             why = "fewer than two runs of the baseline finished without a collapse"
         return f"Unknown: {why}; set `margin` in the plan."
     if sweep.margin.declared:
-        return f"{margin}, as the plan says (`margin`)."
+        return f"{margin}, set by the plan (`margin`)."
     share = f"{100 * MARGIN_SHARE:.0f} % of the baseline's gain over random actions"
-    return f"{margin}: {share}, as the plan sets no `margin`."
+    return f"{margin}: {share}, since the plan sets no `margin`."
 
 
 def format_seed_effect(sweep: SweepSummary) -> str:
@@ -133,7 +133,7 @@ def _trade_offs(sweep: SweepSummary) -> Iterator[str]:
             for one in (line, leader)
         )
         named = sweep.config(line["config_id"]).name
-        yield f"Trade-off: where it finishes, {named} is {by}, but {own}; of the leader, {leads}."
+        yield f"Trade-off: where it finishes, {named} is {by}, but {own}; of the best configuration, {leads}."
 
 
 def _towards(line: dict[str, Any]) -> tuple[float, float]:
@@ -152,12 +152,12 @@ def _alike(sweep: SweepSummary) -> Iterator[str]:
 
 def _open(sweep: SweepSummary) -> Iterator[str]:
     if lines := _of(sweep, OPEN):
-        yield f"Not significantly different from the leader: {_labels(sweep, lines)}."
+        yield f"Not significantly different from the best configuration: {_labels(sweep, lines)}."
 
 
 def _selection(sweep: SweepSummary) -> str:
     count = int((sweep.ranking["final_primary_n"] > 0).sum())
     if count < 2 or sweep.source.confirms:  # a confirmation fixes both beforehand
         return ""
-    allows = f"The leader's interval allows for its being the best of {count}"
-    return f"{allows}; `sweeps confirm {sweep.source.name}` gives an unbiased mean."
+    corrected = f"The interval of the best configuration is corrected for its selection from {count} configurations"
+    return f"{corrected}; `sweeps confirm {sweep.source.name}` gives an unbiased mean."

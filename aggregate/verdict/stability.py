@@ -66,11 +66,11 @@ def _rest(line: Mapping[str, Any]) -> str:
 
 
 def _none_unstable(sweep: SweepSummary) -> Iterator[str]:
-    """What the leader's seeds do not exclude, where none of them is unstable."""
+    """What the seeds of the best configuration do not exclude if none of them is unstable."""
     for leader in sweep.contrasts.head(1).to_dict("records"):
         if not leader["unstable"] and leader["starts"]:
             most = estimates.most_share(int(leader["starts"]))
-            who = "the leader" if len(sweep.contrasts) > 1 else "it"
+            who = "the best configuration" if len(sweep.contrasts) > 1 else "it"
             what = "diverged" if unjudged(sweep, leader["config_id"]) else "diverged or collapsed"
             excluded = f"that does not exclude a rate of up to {100 * most:.0f} %"
             yield f"None of the {leader['starts']} seeds of {who} {what}; {excluded}."

@@ -72,10 +72,10 @@ def verdict(sweep: SweepSummary) -> Verdict:
 
 def _nothing_finished(sweep: SweepSummary, points: list[tuple[str, str]]) -> tuple[str, tuple[tuple[str, str], ...]]:
     total, step = sweep.total_steps, int(sweep.runs["step"].max()) if len(sweep.runs) else 0
-    headline = f"No run has finished yet: the furthest stands at step {step:,} of {total:,}"
+    headline = f"No run has finished yet: the furthest is at step {step:,} of {total:,}"
     if late := not_evaluated_late(sweep):
         headline = f"No run has a {words(sweep).final}: {late}"
-    runs = "" if late else " of runs still under way"
+    runs = "" if late else " of runs that are still training"
     so_far = ("So far", f"Curves and the ranking below show the last evaluations{runs}; "
                         f"they are not final {words(sweep).primaries} and runs at different steps do not compare."
     )  # fmt: skip
@@ -109,7 +109,7 @@ def _next_command(sweep: SweepSummary, known: tuple[Answer, ...]) -> tuple[str, 
         return "Next", "; or ".join(ways)
     needed = [answer.needed for answer in known if math.isfinite(answer.needed) and answer.needed > median_seeds(sweep)]
     if not needed and any(rival.relation == TRADE_OFF for rival in rivals(sweep)):
-        return "Next", f"sweeps adopt {name} --config ID: which side of the trade-off counts is yours to decide"
+        return "Next", f"sweeps adopt {name} --config ID: you decide which side of the trade-off counts"
     if not needed:
         return "Next", ""
     if min(needed) > AFFORDABLE_SEEDS:
@@ -126,8 +126,8 @@ def _after_confirmation(sweep: SweepSummary) -> str:
     if best:
         return f"sweeps adopt {confirmed} --config {best}, then sweeps next: confirmed on fresh seeds"
     return (
-        f"sweeps adopt {confirmed} --keep, or --config of either configuration: the fresh seeds show no difference "
-        "beyond chance, which does not mean that there is none"
+        f"sweeps adopt {confirmed} --keep, or --config of either configuration: the fresh seeds show no significant "
+        "difference, which does not mean that there is none"
     )
 
 
@@ -136,7 +136,7 @@ def _adopt_command(sweep: SweepSummary, known: Sequence[Answer]) -> str:
     if not known or any(answer.state != ANSWERED for answer in known):
         return ""
     leader = leaderboard(sweep).leader.config_id
-    return f"sweeps adopt {sweep.source.name} --config {leader}, then sweeps next: what was asked is answered"
+    return f"sweeps adopt {sweep.source.name} --config {leader}, then sweeps next: all questions are answered"
 
 
 def _stopped(sweep: SweepSummary) -> tuple[str, str]:
@@ -158,15 +158,13 @@ def _interim_analyses(sweep: SweepSummary) -> tuple[str, str]:
     """Which interim analysis this is, where there is more than one."""
     analyses = sweep.source.interim_analyses
     if analyses.count == 1:
-        return "Looks", ""
+        return "Interim analyses", ""
     before = f", after {' and '.join(map(str, analyses.seeds[:-1]))} seeds" if analyses.number > 1 else ""
     were = "was" if analyses.planned == 1 else "were"
-    beyond = (
-        f" Only {analyses.planned} {were} planned, and the first report spent more than its part: it claimed at 5 %."
-    )
-    return "Looks", (
-        f"Look {analyses.number} of {analyses.count}{before}: p values are corrected for all of them; one test alone "
-        f"must reach p < {analyses.level():.2g}.{beyond if analyses.number > analyses.planned else ''}"
+    beyond = f" Only {analyses.planned} {were} planned, and the first report used a level of 5 %, more than its share."
+    return "Interim analyses", (
+        f"Analysis {analyses.number} of {analyses.count}{before}: p values are corrected for all of them; one test "
+        f"alone must reach p < {analyses.level():.2g}.{beyond if analyses.number > analyses.planned else ''}"
     )
 
 
@@ -196,11 +194,13 @@ def _against_random(sweep: SweepSummary) -> tuple[str, str]:
     gap = sign * (best["final_primary_mean"] - random.mean)
     worst = best["final_primary_low" if sign > 0 else "final_primary_high"]  # the end of the interval nearer to chance
     if not np.isfinite(worst):
-        end = f"the leader stands {number(gap)} from their mean, on one seed."
+        end = f"the best configuration is {number(gap)} from their mean, on one seed."
     elif sign * worst > sign * random.mean:
-        end = f"the leader's whole interval lies {side} their mean, by {number(gap)} on average."
+        end = f"the whole interval of the best configuration is {side} their mean, by {number(gap)} on average."
     else:
-        end = f"the leader's interval over {best['final_primary_n']} seeds does not exclude their mean."
+        end = (
+            f"the interval of the best configuration over {best['final_primary_n']} seeds does not exclude their mean."
+        )
     return "Random actions", f"{text}; {end}"
 
 

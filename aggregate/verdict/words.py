@@ -30,7 +30,7 @@ class AgentWords:
 
     @property
     def plans(self) -> bool:
-        """Whether evaluation is with planning and, next to it, with the policy alone."""
+        """Whether evaluation is with planning and, next to it, of the policy without MPC."""
         return "policy_without_mpc" in self.catalogue.roles
 
     @property
@@ -82,7 +82,7 @@ class AgentWords:
             "auc_primary": "area under curve",
             "fall_primary": self.fall,
         }
-        return titles | ({"final_policy": f"{self.final}, policy alone"} if self.plans else {})
+        return titles | ({"final_policy": f"{self.final}, policy without MPC"} if self.plans else {})
 
     @property
     def fall(self) -> str:

@@ -261,7 +261,7 @@ def _problems(checked: Checked) -> Iterator[str]:
         yield f"the program did not start: {done.end.reason}; correct `command:`, or name its environment in `conda:`"
         return
     if done.end is not None and done.end.exit_code != 0:
-        yield f"the program failed, {_ended(done)}; its last lines stand above, run it by hand as in argv"
+        yield f"the program failed, {_ended(done)}; its last lines are above; run it by hand as in argv"
     elif done.end is None and not done.metrics:
         yield f"nothing was logged within {done.seconds:.0f} s; give more --seconds, or correct `metrics:`"
     yield from _missing_metrics(checked)

@@ -157,7 +157,7 @@ def _answer(store: ResultsFolder, submission: Submission) -> Iterator[Line]:
     shown = [line for line in "".join(texts).splitlines() if line.strip()][-checks.TAIL_LINES :]
     for line in shown:
         yield f"| {line}", False
-    above = "its last lines stand above" if shown else "it left no log"
+    above = "its last lines are above" if shown else "it left no log"
     yield said("problem", f"the job ended before the program was tried; {above}: correct the profile"), True
 
 

@@ -83,7 +83,7 @@ class PlanDraft:
 def write(asked: ProgramRequest) -> list[str]:
     """Writes the plan; what was guessed and what is not known, in lines. Raises `JobsError`."""
     if asked.out.exists():
-        raise JobsError(f"{asked.out} is there already; give another --out, or move it away")
+        raise JobsError(f"{asked.out} exists already; give another --out, or move it away")
     if not asked.out.absolute().parent.is_dir():
         raise JobsError(f"--out: there is no folder {asked.out.absolute().parent}")
     if not asked.code.is_dir():
@@ -101,7 +101,7 @@ def write(asked: ProgramRequest) -> list[str]:
     if problem:
         draft.note("not loaded", problem)
     return [f"wrote {asked.out}", *(said(*note) for note in draft.notes),
-            f"next: look it over, then `sweeps check --plan {shlex.quote(str(asked.out))}`"]  # fmt: skip
+            f"next: check it, then `sweeps check --plan {shlex.quote(str(asked.out))}`"]  # fmt: skip
 
 
 def _words(command: str) -> tuple[list[str], dict[str, str]]:
@@ -136,14 +136,14 @@ def _guess_style(draft: PlanDraft, asked: ProgramRequest, call: ScriptCall | Non
         return
     if call is None or call.file is None:
         what = f"there is no script {call.target[-1]} in {asked.code}" if call else "the command names no Python script"
-        draft.note("style", f"not known, {what}; argparse is taken: change `overrides:`, or give --style")
+        draft.note("style", f"not known, {what}; argparse is assumed: change `overrides:`, or give --style")
         return
     style, shown_by = program_style.of_script(call.file)
     draft.style = style or draft.style
     draft.is_style_known = bool(style)
     draft.note("style", f"guessed {style}: {shown_by} imports it" if style else
-               f"not known, {call.file.name} imports no library that is known; argparse is taken. Its parser is not "
-               "asked, since the program might train: give --style argparse where it has one")  # fmt: skip
+               f"not known, {call.file.name} imports no library that is known; argparse is assumed. Its parser is "
+               "not called, since the program might train: give --style argparse if it has one")  # fmt: skip
 
 
 # --- hyperparameters --------------------------------------------------------------------------------------
@@ -227,7 +227,7 @@ def _ask_parser(draft: PlanDraft, call: ScriptCall, code: Path) -> None:
     draft.source = "hyperparameters" if taken.defaults else ""
     draft.note("parameters", f"{len(taken.defaults)}, of the program's parser")
     if not answer.is_all:
-        draft.note("unknown", "whether another parser reads more: this one leaves what it does not know")
+        draft.note("unknown", "whether another parser reads more: this one ignores what it does not know")
     draft.notes += taken.notes
 
 
@@ -246,11 +246,11 @@ def _guess_meanings(draft: PlanDraft) -> None:
     if draft.resume and draft.source == "hyperparameters":
         draft.defaults.pop(draft.resume)
         draft.rules.pop(draft.resume, None)
-        draft.note("resume", f"--{draft.resume} is left out; where the program saves checkpoints, fill in `resume:`")
+        draft.note("resume", f"--{draft.resume} is left out; if the program saves checkpoints, fill in `resume:`")
     elif draft.resume:
-        draft.note("resume", f"guessed {draft.resume}; where the program saves checkpoints, fill in `resume:`")
+        draft.note("resume", f"guessed {draft.resume}; if the program saves checkpoints, fill in `resume:`")
     else:
-        draft.note("unknown", "whether it can resume; where it can, fill in `resume:`")
+        draft.note("unknown", "whether it can resume; if it can, fill in `resume:`")
     for name in draft.required:
         draft.note("unknown", f"the value of {name}, which the program requires: give it in `base:`")
 
@@ -265,7 +265,7 @@ def _guess_seed(draft: PlanDraft) -> None:
             draft.required = [name for name in draft.required if name != draft.seed]
     elif not draft.defaults:
         draft.seed = "seed"
-        draft.note("unknown", "which hyperparameter is the seed; `seed` is taken")
+        draft.note("unknown", "which hyperparameter is the seed; `seed` is assumed")
     else:
         draft.note("unknown", "what takes the seed: the program gets it as the variable SEED; change that in the plan")
         draft.command = f"env SEED={{seed}} {draft.command}"
@@ -337,7 +337,7 @@ def _publish(text: str, out: Path) -> str:
             problem = str(error).replace(str(part), str(out))
         _move(part, out)
     except FileExistsError:
-        raise JobsError(f"{out} is there already; give another --out, or move it away") from None
+        raise JobsError(f"{out} exists already; give another --out, or move it away") from None
     finally:
         part.unlink(missing_ok=True)
     return problem

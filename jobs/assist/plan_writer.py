@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from jobs.assist.first_plan import PlanDraft
 
 _HEAD = """\
-# A first plan, written by `sweeps init`. Look it over: where it says "change me", nothing better was known.
+# A first plan, written by `sweeps init`. Check it, and replace what is marked "change me".
 # `sweeps check --plan FILE` tries it, `sweeps submit SWEEP --plan FILE` trains.
 """
 
@@ -85,7 +85,7 @@ def _optional(draft: PlanDraft) -> list[str]:
         written = {name: value(text) for name, text in draft.environment.items()}
         lines.append(f"  environment: {mapping(written)}")
     add = f"--{draft.resume}" if draft.resume and draft.style == "argparse" else "--resume"
-    lines.append(f'  # resume: {{when: "{{run}}/*.pt", add: {add}}}  # change me: where it can go on from a checkpoint')
+    lines.append(f'  # resume: {{when: "{{run}}/*.pt", add: {add}}}  # change me: if it can resume from a checkpoint')
     return lines
 
 

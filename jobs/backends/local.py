@@ -175,7 +175,7 @@ class LocalBackend(Backend):
 def _check_fits(chosen: Profile, gpus: int) -> None:
     """Raises `JobsError` for a profile that asks for more than this machine has, as Slurm refuses what no node has."""
     if chosen.gpus and not gpus:
-        raise JobsError(f"profile {chosen.name!r} asks for a GPU and this machine shows none; use --profile cpu")
+        raise JobsError(f"profile {chosen.name!r} requests a GPU and this machine has none; use --profile cpu")
     memory, cores = process.memory_gb(), process.cores()
     for key, wanted, there, unit in (
         ("gpus", chosen.gpus, gpus, "GPUs"), ("cpus", chosen.cpus, cores, "cores"),
@@ -183,7 +183,7 @@ def _check_fits(chosen: Profile, gpus: int) -> None:
     ):  # fmt: skip
         if there is not None and wanted > there:
             raise JobsError(
-                f"profile {chosen.name!r} asks for {wanted:g} {unit} per task and this machine has {there:g}; "
+                f"profile {chosen.name!r} requests {wanted:g} {unit} per task and this machine has {there:g}; "
                 f"give --option {key}={there:g}, or another profile"
             )
 
@@ -270,7 +270,7 @@ def _last_words(store: ResultsFolder, submission: str) -> str:
 
 def _ended(submission: str, code: int | None, full: str) -> TaskState:
     if code is None:
-        return TaskState(submission, "ended", "; ".join(filter(None, ("its process ended unseen", full))))
+        return TaskState(submission, "ended", "; ".join(filter(None, ("its process ended without an outcome", full))))
     if code < 0:
         cause = "cancelled" if -code in (signal.SIGTERM, signal.SIGINT) else ""
         return TaskState(submission, "ended", f"killed by {process.signal_name(-code)}", cause)

@@ -108,7 +108,7 @@ def load(name: str, options: Sequence[str] = ()) -> Profile:
         return _profile(yaml_reader.read(path), path.stem, options)
     if name not in names():
         raise JobsError(
-            f"unknown profile {name!r}; {near(name, names())} Or give a .yaml file; yours lie in {own_folder()}"
+            f"unknown profile {name!r}; {near(name, names())} Or give a .yaml file; yours are in {own_folder()}"
         )
     text = resources.files("slurm_templates").joinpath(f"{name}.yaml").read_text(encoding="utf-8")
     return _profile(yaml_reader.parse(text, f"{name}.yaml"), name, options)

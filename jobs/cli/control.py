@@ -47,7 +47,7 @@ def cancel_command(
             endings, also_kept = cancel.carry_out(store, endings)
             kept += also_kept
     for ref, reason in kept:
-        say(f"{ref} goes on: {reason}")
+        say(f"{ref} continues: {reason}")
     say(f"{sum(len(e.runs) for e in endings)} runs {'would be ' if dry_run else ''}cancelled")
     report_problems(store)
 
@@ -87,7 +87,7 @@ def prune_command(state: Globals, sweep: str, after: float, dry_run: bool) -> No
     for line in lines:
         say(f"{labels[line.config_id]} ({line.config_id}): {prune.format_pruned(line)}")
     for ref, reason in kept:
-        say(f"{ref} goes on: {reason}")
+        say(f"{ref} continues: {reason}")
     say(f"{sum(len(e.runs) for e in endings)} runs {'would be ' if dry_run else ''}stopped")
     report_problems(store)
 
@@ -102,7 +102,7 @@ def release_command(state: Globals, sweep: str) -> None:
     store = state.store()
     names = status.selected(store, [sweep])
     count = canary.release_all(store, [s for s in store.submissions.all() if s.sweep in (sweep, *names)])
-    say(f"released what was held of {count} submissions" if count else f"nothing of {sweep} is held")
+    say(f"released the held tasks of {count} submissions" if count else f"no task of {sweep} is held")
 
 
 @click.command("reread")
@@ -132,7 +132,7 @@ def reread_command(
         found = reread.reread(store, source, [selected.run for selected in picked])
     for one in found:
         if one.note:
-            say(f"{one.run} is left as it is: {one.note}")
+            say(f"{one.run} is unchanged: {one.note}")
     read = [one for one in found if not one.note]
     say(f"read {len(read)} of {len(found)} runs again")
     report_problems(store)

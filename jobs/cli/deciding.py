@@ -54,7 +54,7 @@ def adopt_command(
     loaded_plan = plan.load(plan_file, store.agents)
     given_ways = [way for way in (config, from_verdict, sets, keep) if way]
     if len(given_ways) + undo != 1 or (undo and (overrule or why)):
-        raise JobsError("say one of --config ID, --from-verdict, --set KEY=VALUE, --keep, or --undo alone")
+        raise JobsError("give one of --config ID, --from-verdict, --set KEY=VALUE, --keep, or --undo alone")
     console = tables.console()
     if undo:
         undone = decisions.record(store, lambda decided: decisions.removed(loaded_plan, decided, sweep))
@@ -62,7 +62,7 @@ def adopt_command(
             console.print(line, soft_wrap=True)
         return
     if sweep is None:
-        raise JobsError("say which SWEEP is decided; `sweeps plan` shows them")
+        raise JobsError("name the SWEEP that is decided; `sweeps plan` shows them")
     carried = decisions.load(store, loaded_plan)
     chosen = adopt.only(store, carried, sweep)
     if config:

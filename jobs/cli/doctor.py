@@ -47,5 +47,5 @@ def doctor_command(
             wrong_count += finding.fine is False
     if file is not None:
         checks.write_profile(file)
-        say(f"wrote {file}; look it over, then `sweeps submit ... --profile {file}`")
+        say(f"wrote {file}; check it, then `sweeps submit ... --profile {file}`")
     raise click.exceptions.Exit(1 if wrong_count else 0)

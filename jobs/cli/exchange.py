@@ -81,7 +81,7 @@ def unarchive_command(state: Globals, file: Path) -> None:
     store = state.store()
     unpacked = archive.unpack(store, file)
     for name in unpacked.kept:
-        warn(f"{name} differs, and stays as it is in {store.root}")
+        warn(f"{name} differs, and is kept as it is in {store.root}")
     say(f"{unpacked.files} new files of {unpacked.head.runs} runs are in {store.root}")
     names = [*unpacked.head.sweeps, *unpacked.head.imports]
-    say(f"`sweeps aggregate {' '.join(names)}` judges them")
+    say(f"`sweeps aggregate {' '.join(names)}` reports on them")

@@ -102,6 +102,6 @@ def import_command(
         imports = [record]
     tables.console().print(tables.imports_table(imports))
     if name is not None:
-        say(f"`sweeps aggregate SWEEP {name}` sets them beside a sweep of their task")
+        say(f"`sweeps aggregate SWEEP {name}` shows them next to a sweep of their task")
         if len({config.task for config in imports[0].configs}) > 1:
-            say(f"`sweeps aggregate {name}` judges them across tasks")
+            say(f"`sweeps aggregate {name}` compares them over all tasks")

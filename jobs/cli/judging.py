@@ -213,7 +213,9 @@ def compare_command(state: Globals, a: str, b: str, out: Path | None) -> None:
     (summary,) = summarise([compare.source(side_a, side_b)]).sweeps
     config_ids = [compare_two.leader(summary, tuple(c.config_id for c in side.configs)) for side in (side_a, side_b)]
     if config_ids[0] == config_ids[1]:
-        raise JobsError(f"the same configuration, {config_ids[0]}, leads {a} and {b}; name two configurations")
+        raise JobsError(
+            f"the same configuration, {config_ids[0]}, is the best of {a} and of {b}; name two configurations"
+        )
     console = tables.console()
     for part in tables.comparison(summary, compare_two.compare(summary, *config_ids), (side_a, side_b), console.width):
         console.print(part)

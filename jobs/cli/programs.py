@@ -64,7 +64,7 @@ def check_command(
     from jobs.backends.base import ExecutionOptions
 
     if cluster is None and (profile or option):
-        raise JobsError("--profile and --option say what a job gets; give --cluster too")
+        raise JobsError("--profile and --option are for jobs; give --cluster too")
     request = check.request(plan_file, sweep, steps, seconds)
     if cluster is None:
         lines = check.check(request)

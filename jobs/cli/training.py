@@ -55,7 +55,7 @@ def submit_command(
 
     def prepare() -> None:
         if decisions.load(store, carried_plan).adopted != carried_plan.adopted:
-            raise JobsError("a decision was taken at this moment, so the base is another; submit again")
+            raise JobsError("a decision was recorded in the meantime, which changed the base; submit again")
         submit.record_sweeps(store, carried_plan, expanded_sweeps)
 
     def changed() -> list[str]:

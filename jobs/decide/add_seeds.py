@@ -57,7 +57,7 @@ class More:
         """Record the added seeds; the caller holds the lock. Raises `JobsError` if the sweep has changed meanwhile."""
         name = self.view.name
         if store.read_sweep(name) != self.before:
-            raise JobsError(f"{name} was changed at this moment; look at `sweeps status {name}`")
+            raise JobsError(f"{name} was changed in the meantime; see `sweeps status {name}`")
         analysis = interim_analyses.before(store, self.before, self.view, "more")
         if analysis is not None:  # first: without this record a crash in between would leave the test uncorrected
             interim_analyses.note(store, name, analysis)
@@ -82,13 +82,13 @@ def more(store: ResultsFolder, name: str, max_seeds: int) -> More:
     if not tied.configs:
         raise JobsError(
             f"{name}: no configuration is worth more seeds{format_left(summary, tied)}; `sweeps adopt {name} "
-            f"{'--from-verdict` takes the leader' if clear_leader(summary) else '--config ID` takes one'}"
+            f"{'--from-verdict` adopts the best configuration' if clear_leader(summary) else '--config ID` adopts one'}"
         )
     labels = {config.config_id: config.label for config in sweep.view.configs}
     if not tied.more:
         raise JobsError(
             f"{name}: {'; '.join(labels[c] for c in tied.configs)} are not significantly different, and {max_seeds} "
-            "seeds each would not show a difference either; take any of them, or allow more with --at-most"
+            "seeds each would not show a difference either; adopt any of them, or allow more with --at-most"
         )
     reserved = confirmations.seeds_of(store, sweep.view.name)
     seeds_by_config = [
@@ -131,7 +131,7 @@ def _check_ended(sweep: SweepStatus) -> None:
     if not any(run.state.state in ACTIVE for run in unfinished):
         advice = f"`sweeps rerun {name} --all` trains them"
     raise JobsError(
-        f"{name}: {len(unfinished)} of {len(sweep.runs)} runs have not ended ({states_text}); {advice}, then look again"
+        f"{name}: {len(unfinished)} of {len(sweep.runs)} runs have not ended ({states_text}); {advice}, then try again"
     )
 
 

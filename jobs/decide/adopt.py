@@ -29,13 +29,13 @@ def only(store: ResultsFolder, plan: Plan, name: str) -> tuple[Sweep, ...]:
     several options, for one of several tasks, and for a confirmation."""
     if confirmed := confirmations.confirmed_by(store, name):
         raise JobsError(
-            f"{name} confirms a configuration of {confirmed}, and {confirmed} is what is decided: "
+            f"{name} confirms a configuration of {confirmed}, and the decision is about {confirmed}: "
             f"`sweeps adopt {confirmed} --config ID` with the configuration that it shows to be better"
         )
     matches = plan.select(name)
     names = list(dict.fromkeys(sweep.decided_as for sweep in matches))
     if len(names) > 1:
-        raise JobsError(f"{name} is several sweeps, each decided by itself: {', '.join(names)}")
+        raise JobsError(f"{name} is several sweeps, each decided separately: {', '.join(names)}")
     if len(matches) == 1 and matches[0].tasks_of and name != matches[0].tasks_of:
         raise JobsError(
             f"{name} is one task of {names[0]}, which is decided for all of them: `sweeps adopt {names[0]}`"
@@ -61,7 +61,7 @@ def of_config(store: ResultsFolder, plan: Plan, sweeps: Sequence[Sweep], config:
     labels = {c.config_id: c.label for view in views for c in view.configs}
     if config not in labels:
         legal_text = "; ".join(f"{c.config_id} ({c.label})" for c in views[0].configs)
-        raise JobsError(f"configuration {config!r} is none of {name}: {legal_text}")
+        raise JobsError(f"configuration {config!r} is not in {name}: {legal_text}")
     _check_ended(store, sweeps, {c for c, label in labels.items() if label == labels[config]})
     return _decide_with_evidence(store, plan, sweeps, config, "config", why, _leaderboard(store, sweeps))
 
@@ -81,7 +81,7 @@ def of_verdict(store: ResultsFolder, plan: Plan, sweeps: Sequence[Sweep], why: s
             reason = f"is not significantly better than {ties_text}, or not both better and as stable"
         seeds = f"`sweeps submit {name} --seeds N`" if tasks else f"`sweeps more {name}`"
         raise JobsError(
-            f"{name} has no clear leader: {board.leader.label} ({board.leader.config_id}) {reason}; "
+            f"{name} has no clearly best configuration: {board.leader.label} ({board.leader.config_id}) {reason}; "
             f"choose with --config ID, keep the base with --keep, or add seeds with {seeds}"
         )
     return _decide_with_evidence(store, plan, sweeps, board.leader.config_id, "verdict", why, (board, tasks))
@@ -92,7 +92,7 @@ def _read_current_view(store: ResultsFolder, plan: Plan, sweep: Sweep) -> Submit
     view = store.read_sweep(sweep.name)
     if view is None:
         raise JobsError(f"{sweep.name} was not submitted to {store.root}; decide by hand with --set or --keep")
-    advice = f"`sweeps submit {sweep.name}` trains it anew, --set or --keep decides by hand"
+    advice = f"`sweeps submit {sweep.name}` trains it again, --set or --keep decides by hand"
     if view.plan != plan.name:
         raise JobsError(f"{sweep.name} was submitted by plan {view.plan!r}, not by {plan.name!r}; give its --plan")
     if set(view.factors) != set(sweep.factors):

@@ -48,12 +48,12 @@ class Confirmation:
         any more."""
         name, original = self.view.name, self.original.name
         if store.read_sweep(original) != self.original or store.read_sweep(name) != self.before:
-            raise JobsError(f"{original} or {name} was changed at this moment; confirm again")
+            raise JobsError(f"{original} or {name} was changed in the meantime; confirm again")
         if self.before is not None:
             return
         ids = {config.config_id for config in self.view.configs}
         if shared := sorted(confirmations.seeds_in_use(store, ids) & set(self.view.configs[0].seeds)):
-            raise JobsError(f"seeds {confirmations.format_seeds(shared)} were taken at this moment; confirm again")
+            raise JobsError(f"seeds {confirmations.format_seeds(shared)} were taken in the meantime; confirm again")
         store.write_sweep(self.view)
 
 
@@ -93,7 +93,7 @@ def confirm(
     for view in earlier:
         if not _has_ended(store, view):
             _check_count(view, seeds)
-            told = f"{view.name} is under way on seeds {_seeds_text(view)}; what is missing of it is submitted"
+            told = f"{view.name} is running on seeds {_seeds_text(view)}; what is missing of it is submitted"
             return Confirmation(original, view, view, (told,))
     if earlier and not again:
         done = earlier[-1]
@@ -128,7 +128,7 @@ def _check_sweep(store: ResultsFolder, name: str, config: str) -> SweepStatus:
         states_text = ", ".join(f"{count} {state}" for state, count in counts(unfinished).items())
         raise JobsError(
             f"{name}: {len(unfinished)} of {len(sweep.runs)} runs have not ended ({states_text}), so another "
-            f"configuration may lead in the end; see `sweeps status {name}`, or choose one with --config ID"
+            f"configuration may be the best in the end; see `sweeps status {name}`, or choose one with --config ID"
         )
     return sweep
 
@@ -141,11 +141,11 @@ def _choose_pair(summary: SweepSummary, config: str, against: str) -> _Pair:
     for given in filter(None, (config, against)):
         if given not in board.finals:
             legal = "; ".join(f"{final.config_id} ({final.label})" for final in board.finals.values())
-            raise JobsError(f"configuration {given!r} is none of {name}: {legal}")
+            raise JobsError(f"configuration {given!r} is not in {name}: {legal}")
     chosen = board.finals[config] if config else board.leader
     other = _compared_with(board, chosen, against, name)
     leads = chosen.config_id == board.leader.config_id
-    what = f"{chosen.label} ({chosen.config_id}){f', which leads {name},' if leads else ''}"
+    what = f"{chosen.label} ({chosen.config_id}){f', best of {name},' if leads else ''}"
     if chosen.config_id == board.baseline and not against:
         reason = f"{what} is the baseline: it is compared with the best other configuration, {other.label}"
     else:
@@ -162,7 +162,7 @@ def _compared_with(board: Leaderboard, chosen: Final, against: str, name: str) -
         return board.finals[against]
     if not board.baseline:
         raise JobsError(
-            f"none of the configurations of {name} is its baseline; say with --against ID what "
+            f"none of the configurations of {name} is its baseline; give --against ID: what "
             f"{chosen.label} ({chosen.config_id}) is compared with"
         )
     if chosen.config_id != board.baseline:
@@ -171,7 +171,7 @@ def _compared_with(board: Leaderboard, chosen: Final, against: str, name: str) -
     if not rest:
         raise JobsError(
             f"{chosen.label} is the baseline, and no other configuration of {name} has a finished run; "
-            "say with --against ID what it is compared with"
+            "give --against ID: what it is compared with"
         )
     return rest[0]
 
@@ -187,7 +187,7 @@ def _has_ended(store: ResultsFolder, view: SubmittedSweep) -> bool:
 def _check_count(view: SubmittedSweep, seeds: int | None) -> None:
     if seeds is not None and seeds != len(view.configs[0].seeds):
         raise JobsError(
-            f"--seeds {seeds}: {view.name} is under way with {len(view.configs[0].seeds)} seeds, fixed when it was "
+            f"--seeds {seeds}: {view.name} is running with {len(view.configs[0].seeds)} seeds, fixed when it was "
             "submitted; leave --seeds out"
         )
 

@@ -161,7 +161,7 @@ def _make_item(
     for status in submitted:
         sweep = next(one.sweep for one in expanded if one.sweep.name == status.view.name)
         for key, then, now in moved(plan, sweep, status.view.adopted):
-            text = f"its runs have {key}={format_value(then)}, the base {format_value(now)} now: anew, {runs} runs"
+            text = f"its runs have {key}={format_value(then)}, the base {format_value(now)} now: retrain, {runs} runs"
             return Item(members, SUBMIT, text)
     state_counts = counts(run for status in submitted for run in status.runs)
     text = ", ".join(f"{state_counts[state]} {state}" for state in STATES if state_counts[state])

@@ -261,7 +261,7 @@ def first_profile(available: list[Partition]) -> str:
     tasks_per_node = max(1, chosen.gpus or chosen.cpus // 2)
     minutes = min(_HOURS * 60, chosen.limit_min or _HOURS * 60)
     lines = [
-        "# Written by `sweeps doctor` from what Slurm says of itself; look it over, and fill in what it cannot know.",
+        "# Written by `sweeps doctor` from what Slurm says of itself; check it, and fill in what Slurm does not know.",
         f"partition: {chosen.name}",
         "# account: my-group",
         f"gpus: {1 if chosen.gpus else 0}",

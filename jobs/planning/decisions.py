@@ -129,7 +129,7 @@ def added(plan: Plan, decided: list[Decision], new: Decision, overrule: bool) ->
     _refuse_broken(plan, active, updated)
     before, after = _find_illegal(plan, decided), _find_illegal(plan, updated)
     if after and not before:
-        raise JobsError(f"the plan does not stand on {label(values(plan, new), {})}: {after}; adopt other values")
+        raise JobsError(f"the plan is not valid with {label(values(plan, new), {})}: {after}; adopt other values")
     return updated
 
 
@@ -140,14 +140,14 @@ def _refuse_contradiction(
         raise JobsError(
             f"{new.sweep} was decided on {same_sweep[0].date[:10]} by {same_sweep[0].user}: "
             f"{label(values(plan, same_sweep[0]), {})}; "
-            f"--replace decides anew, `sweeps adopt --undo {new.sweep}` takes it back"
+            f"--replace replaces that decision, `sweeps adopt --undo {new.sweep}` takes it back"
         )
     for decision in reversed(active):
         for key, value in values(plan, decision).items():
             if values(plan, new).get(key, value) != value:
                 raise JobsError(
-                    f"{decision.sweep} settled {label({key: value}, {})} on {decision.date[:10]}, and not "
-                    f"{label({key: values(plan, new)[key]}, {})}; --replace overrules it, --keep leaves it"
+                    f"{decision.sweep} decided {label({key: value}, {})} on {decision.date[:10]}, and not "
+                    f"{label({key: values(plan, new)[key]}, {})}; --replace replaces it, --keep keeps it"
                 )
 
 

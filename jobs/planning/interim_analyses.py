@@ -62,8 +62,8 @@ def format_interim_analysis(store: ResultsFolder, sweep: str, planned: int, anal
         {recorded.seeds for recorded in store.read_interim_analyses(sweep) if recorded.seeds < analysis.seeds}
     )
     return (
-        f"more seeds after a look at {analysis.seeds}: the next report of {sweep} is look {number} "
-        f"({planned} planned), and corrects for that"
+        f"more seeds after a report at {analysis.seeds} seeds: the next report of {sweep} is interim analysis {number} "
+        f"({planned} planned), and is corrected for that"
     )
 
 

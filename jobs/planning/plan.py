@@ -257,7 +257,7 @@ def _source(fields: Mapping[str, Entry], folder: Path) -> python.AgentSource | P
     """What the plan trains; None for the packaged agent. folder: of the plan."""
     if "program" in fields:
         if "agent" in fields:
-            raise fields["agent"].error("agent and program both say what is trained; keep one")
+            raise fields["agent"].error("agent and program are both given; keep one")
         return program.parse(fields["program"], folder, program.named_in(fields))
     return _agent(fields["agent"], folder) if "agent" in fields else None
 
@@ -365,7 +365,7 @@ def _vary(sweep: Sweep, entry: Entry, fields: Mapping[str, Entry], schema: Schem
         raise entry.error(f"sweep {sweep.name!r}: empty grid; name at least one key with its levels")
     for key in zipped:
         if key in grid:
-            raise fields["zip"].error(f"{key} stands in grid and in zip of {sweep.name!r}; keep one")
+            raise fields["zip"].error(f"{key} is in both grid and zip of {sweep.name!r}; keep one")
     for key in (*grid, *zipped):
         if key in sweep.fixed:
             raise entry.error(f"{key} is fixed and varied in {sweep.name!r}; keep one")
@@ -375,9 +375,9 @@ def _vary(sweep: Sweep, entry: Entry, fields: Mapping[str, Entry], schema: Schem
         raise fields["zip"].error(f"zip needs lists of one length: {lengths_text}")
     for key, levels in grid.items():
         if len(set(levels)) < len(levels):
-            raise fields["grid"].mapping()[key].error(f"{key}: the same level stands twice")
+            raise fields["grid"].mapping()[key].error(f"{key}: the same level occurs twice")
     if zipped and len(set(zip(*zipped.values(), strict=True))) < next(iter(lengths.values())):
-        raise fields["zip"].error("zip: the same combination stands twice")
+        raise fields["zip"].error("zip: the same combination occurs twice")
     return replace(sweep, grid=grid, zipped=zipped)
 
 

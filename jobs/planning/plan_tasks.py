@@ -84,7 +84,7 @@ def _names(entry: Entry, schema: Schema) -> tuple[Any, ...]:
     for item in entry.items():
         name = _task(key, item, schema)
         if name in names:
-            raise item.error(f"{entry.name}: {name} stands twice")
+            raise item.error(f"{entry.name}: {name} occurs twice")
         if same := [other for other in names if in_name(other) == in_name(name)]:
             raise item.error(f"{entry.name}: {same[0]} and {name} are both {in_name(name)} in names of files; keep one")
         names.append(name)

@@ -107,7 +107,7 @@ def _code_files(store: ResultsFolder, codes: Iterable[str], warn: judge.Tell) ->
             files |= {f"code/{code}/{path.as_posix()}": folder / path for path in paths}
     for name, path in files.items():
         if provider := secret_rules.provider(path.read_text(encoding="utf-8", errors="replace")):
-            warn(f"{name} looks as if it held a secret ({provider}): look before you hand the archive on")
+            warn(f"{name} may contain a secret ({provider}): check it before you share the archive")
     return files
 
 
@@ -185,7 +185,7 @@ def unpack(store: ResultsFolder, path: Path) -> Unpacked:
                 if isinstance(error, _InvalidArchive | RecordError)
                 else "damaged, cut off, or no archive at all"
             )
-            raise JobsError(f"{path}: {reason}; `sweeps archive` makes one anew") from error
+            raise JobsError(f"{path}: {reason}; `sweeps archive` writes a new one") from error
         except OSError as error:
             raise JobsError(f"{error.filename or path}: {error.strerror or error}") from error
         os.sync()
@@ -225,7 +225,7 @@ def _extract(path: Path, staged: Path, keep: Callable[[str], bool] = bool) -> tu
                     else hashlib.file_digest(content, "sha256").hexdigest()  # type: ignore[arg-type]
                 )
             else:
-                raise _InvalidArchive(f"{member.name!r:.80} has no place in an archive")
+                raise _InvalidArchive(f"{member.name!r:.80} is not allowed in an archive")
     if head is None or tail is None or sums != tail.files:
         raise _InvalidArchive("its files are not those that it lists: damaged or cut off")
     for code in {name.split("/")[1] for name in sums if name.startswith("code/") and name.count("/") > 1}:

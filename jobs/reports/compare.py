@@ -97,10 +97,10 @@ def _parse_side(store: ResultsFolder, known: Sequence[SweepSource], text: str) -
         ((config, agent),) = matches
         return Side(text, (config,), agent)
     if matches:
-        raise JobsError(f"{text!r} begins {len(matches)} identities: {', '.join(c.config_id for c, _ in matches)}")
+        raise JobsError(f"{text!r} matches {len(matches)} configurations: {', '.join(c.config_id for c, _ in matches)}")
     raise JobsError(
         f"{text!r} is no sweep of {store.root} and no configuration: give a sweep, SWEEP:LETTER as in the report, or "
-        f"an identity as `sweeps status` shows; {near(text, [sweep.name for sweep in known])}"
+        f"a configuration ID as `sweeps status` shows; {near(text, [sweep.name for sweep in known])}"
     )
 
 

@@ -120,7 +120,7 @@ def sources(store: ResultsFolder, names: Sequence[str]) -> tuple[list[SweepSourc
         ]
         if names and not any(curves_by_sweep):
             notes.append(
-                f"{record.name} has no curve beside these sweeps; it has {_join_some(c.task for c in configs)}"
+                f"{record.name} has no curve of a task of these sweeps; it has {_join_some(c.task for c in configs)}"
             )
     return sweeps, notes
 
@@ -161,7 +161,7 @@ def _curves_for_sweep(
         repeats_text = _join_some(str(repeat) for repeat in repeats)
         notes.append(
             f"{record.name} has {record.frames_per_step} frames to a step and {sweep.name} {repeats_text}: "
-            "not beside it"
+            "not shown next to it"
         )
         return ()
     total = max((config.total_steps for config in sweep.configs), default=1)

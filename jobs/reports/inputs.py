@@ -69,7 +69,7 @@ def _questions(store: ResultsFolder, sweep: SweepStatus) -> tuple[Question, ...]
         return tuple(question(stored) for stored in sweep.view.questions)
     except ValueError as error:
         path = store.sweep_path(sweep.view.name)
-        raise JobsError(f"{path}: {error}; submit the sweep again, that writes it anew") from error
+        raise JobsError(f"{path}: {error}; submit the sweep again to write it") from error
 
 
 def run_sources(store: ResultsFolder, runs: Sequence[RunRef]) -> list[ConfigSource]:

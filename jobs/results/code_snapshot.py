@@ -139,7 +139,7 @@ def _describe(code: str) -> CodeFile:
     untracked = (_git("ls-files", "--others", "--exclude-standard", "--", *PACKAGES) or "").splitlines()
     note = ""
     if secret_rules.looks_secret(diff):
-        note = "the diff looks as if it held a secret: only its hash is kept"
+        note = "the diff may contain a secret: only its hash is kept"
     elif len(diff) > _LARGEST_DIFF:
         note = f"the diff has {len(diff):,} characters: only its hash is kept"
     return CodeFile(

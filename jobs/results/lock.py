@@ -40,7 +40,9 @@ class Lock:
     def renew(self) -> None:
         """Renew the lock, before every step that others can see. Raises `JobsError` if another process took it over."""
         if self.store.newest_lock()[0] != self.number:
-            raise JobsError("this command was silent for so long that another one took over; look at `sweeps status`")
+            raise JobsError(
+                "this command did not renew its lock for so long that another one took it over; see `sweeps status`"
+            )
         self.store.write_lock(self.number, _this_process())
 
 

@@ -109,7 +109,7 @@ class RecordReader:
             self.problems[path] = f"{path}: cannot be read: {error.strerror}"
         except (ValueError, RecursionError) as error:  # RecordError, JSONDecodeError, UnicodeDecodeError
             reason = str(error) if isinstance(error, RecordError) else "not a whole JSON file"
-            self.problems[path] = f"{path}: {reason}; move it away to be rid of this message"
+            self.problems[path] = f"{path}: {reason}; move it away to remove this message"
         return None
 
 

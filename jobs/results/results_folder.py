@@ -205,7 +205,9 @@ class ResultsFolder:
         path = self.interim_analyses_path(sweep)
         record = self.reader.read(path, InterimAnalysisFile)
         if record is None and path in self.problems:
-            raise JobsError(self.problems.pop(path).replace("to be rid of this message", "to forget earlier looks"))
+            raise JobsError(
+                self.problems.pop(path).replace("to remove this message", "to forget earlier interim analyses")
+            )
         return record.looks if record is not None else []
 
     def write_interim_analyses(self, sweep: str, looks: list[InterimAnalysis]) -> None:
@@ -222,7 +224,7 @@ class ResultsFolder:
         path = self.decisions_path()
         record = self.reader.read(path, Decisions)
         if record is None and path in self.problems:
-            raise JobsError(self.problems.pop(path).replace("to be rid of this message", "to decide anew"))
+            raise JobsError(self.problems.pop(path).replace("to remove this message", "to decide again"))
         return record.decisions if record is not None else []
 
     def write_decisions(self, decisions: list[Decision]) -> None:

@@ -103,7 +103,7 @@ def run_state(run: RunRecord, task: TaskState | None, now: float, before: TaskSt
     if started and stopped and task is not None and task.word == "running":  # it is about to end, or was just restarted
         return RunState("pending", "between two attempts", "", as_of)
     if not started and task is not None and task.word in ("running", "unknown"):
-        word = "starting" if task.word == "running" else task.reason or "no word from its backend"
+        word = "starting" if task.word == "running" else task.reason or "no answer from its backend"
         return RunState("pending", word, "", as_of)
     if run.outcome is not None and (started or task is None or not (task.reason or task.cause)):
         return _ended(run, run.outcome, task if started else None)
@@ -173,7 +173,7 @@ def _ended_without_outcome(task: TaskState | None, run: RunRecord) -> RunState:
     if task is None or not (task.reason or task.cause):
         return RunState("failed", "its process ended without an outcome: killed?", "unknown")
     if task.word == "gone" and not task.cause:
-        return RunState("failed", f"{task.reason}, and the run left no word of its end", "unknown")
+        return RunState("failed", f"{task.reason}, and the run recorded no outcome", "unknown")
     state: State = "interrupted" if task.cause in _EXTERNAL_CAUSES else "failed"
     return RunState(state, task.reason, task.cause or "unknown")
 

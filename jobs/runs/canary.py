@@ -143,7 +143,7 @@ def after_failure(store: ResultsFolder, submission: Submission) -> None:
         return
     try:
         if _mind_failures(store, submission, _runs_of(store, submission)):
-            print("the first tasks died alike: what waits is held; `sweeps status` says more", flush=True)
+            print("the first tasks failed in the same way: waiting tasks are held; see `sweeps status`", flush=True)
     except JobsError as error:
         print(error, flush=True)
 
@@ -187,11 +187,11 @@ def _held(submission: Submission, task: int | None) -> bool:
 
 
 def _describe_holds(store: ResultsFolder, submission: Submission, runs: Sequence[RunStatus]) -> list[str]:
-    again = f"`sweeps release {submission.sweep}` lets them run"
+    again = f"`sweeps release {submission.sweep}` releases them"
     breaker = store.submissions.read_breaker(submission.id)
     if breaker is not None and not breaker.released:
         return [
-            f"{submission.sweep}: {breaker.held} tasks are held, the first {breaker.tasks} died alike "
+            f"{submission.sweep}: {breaker.held} tasks are held, the first {breaker.tasks} failed alike "
             f"({breaker.reason}); {again}"
         ]
     held = held_jobs(store, submission)

@@ -125,7 +125,7 @@ def format_cost(cost: Cost | None, device: str, episodes: int = 0) -> str:
     if cost is None and episodes:
         return f"expected cost: {episodes:,} episodes in all; no earlier evaluation on {device} says how long they take"
     if cost is None:
-        return f"expected cost: unknown, no earlier run on {device} is here to judge by"
+        return f"expected cost: unknown, no earlier run on {device} is known to estimate it from"
     total = f"{cost.gpu_hours:.1f} GPU-hours" if cost.gpus else f"{sum(cost.hours):.1f} task-hours"
     disk = f", {cost.size / 1e9:.1f} GB in {cost.files:.0f} files" if cost.size and cost.files else ""
     return (
@@ -145,5 +145,5 @@ def check(cost: Cost | None, limit: float | None, device: str) -> None:
         )
     if cost.gpu_hours > limit:
         raise JobsError(
-            f"--max-gpu-hours {limit:g}: {cost.gpu_hours:.1f} GPU-hours are expected; ask for fewer runs, or allow more"
+            f"--max-gpu-hours {limit:g}: {cost.gpu_hours:.1f} GPU-hours are expected; request fewer runs, or allow more"
         )

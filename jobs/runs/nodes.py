@@ -63,7 +63,7 @@ def describe_excluded(submission: Submission, excluded: Mapping[str, ExcludedNod
         cause = next((text for word, text in _LIKELY.items() if word in entry.reason), "")
         tasks = f"{entry.tasks} task{'s' if entry.tasks > 1 else ''} ended there before the run began"
         lines.append(
-            f"{submission.sweep}: node {node} is left out, {tasks} ({entry.reason})"
+            f"{submission.sweep}: node {node} is excluded, {tasks} ({entry.reason})"
             f"{f'; probably {cause}' if cause else ''}; `sweeps rerun {submission.sweep} --failed` runs them elsewhere"
         )
     return lines

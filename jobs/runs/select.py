@@ -52,7 +52,7 @@ def select_runs(
     if where and not selection:
         names = ", ".join(sweep.view.name for sweep in sweeps)
         condition = " and ".join(where)
-        raise JobsError(f"--where {condition}: no run of {names} is so; `sweeps status` shows what their values are")
+        raise JobsError(f"--where {condition}: no run of {names} matches; `sweeps status` shows their values")
     return list(selection.values())
 
 

@@ -176,7 +176,7 @@ def only_sweep(store: ResultsFolder, name: str, what: str) -> SweepStatus:
         of_one = all(status.view.tasks_of == name for status in statuses)
         several = f"has {len(names)} tasks" if of_one else "is several sweeps"
         more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
-        raise JobsError(f"{name} {several}, each {what} by itself: {', '.join(names[:_MOST_NAMED])}{more}")
+        raise JobsError(f"{name} {several}, each {what} separately: {', '.join(names[:_MOST_NAMED])}{more}")
     return statuses[0]
 
 

@@ -172,7 +172,7 @@ def _advise(choices: Sequence[PlannedRun], sweep: str, console: Any) -> None:
     for cause in ("failed", "diverged", "stopped"):
         count = sum(c.state.state == cause and not c.wanted for c in choices)
         if count:
-            console.print(Text(f"{count} {cause} are left alone; `sweeps rerun {sweep} --{cause}` runs them again"))
+            console.print(Text(f"{count} {cause} are not run again; `sweeps rerun {sweep} --{cause}` runs them again"))
 
 
 def _wait(store: ResultsFolder, choices: Sequence[PlannedRun], backend: str, sweep: str) -> int:
@@ -186,7 +186,7 @@ def _wait(store: ResultsFolder, choices: Sequence[PlannedRun], backend: str, swe
     try:
         ended = watch.wait(store, awaited, backend, console)
     except KeyboardInterrupt:
-        console.print("stopped waiting; the runs go on, follow with `sweeps status`")
+        console.print("stopped waiting; the runs continue, follow them with `sweeps status`")
         return 130
     console.print(Text.assemble("ended: ", tables.counts_text(ended)))
     if ended["done"] == sum(ended.values()):

@@ -117,7 +117,9 @@ def check(submit_options: SubmitOptions, target: Target) -> None:
     if submit_options.export and not backend.can_export:
         raise _needs("--export", target, lambda other: other.can_export)
     if submit_options.export and (submit_options.canary or submit_options.then_aggregate):
-        raise JobsError("--export writes scripts to submit by hand; it goes without --canary and --then-aggregate")
+        raise JobsError(
+            "--export writes scripts to submit by hand; it cannot be combined with --canary and --then-aggregate"
+        )
     if submit_options.then_aggregate and not backend.can_report:
         raise JobsError(
             f"--then-aggregate adds a job, and {target.backend} has none; `sweeps aggregate` afterwards does the same"

@@ -52,9 +52,10 @@ def _format_evidence(decision: Decision, primary: str) -> str:
     primary = "" if evidence.tasks else primary
     details = f", baseline {_format_measured(evidence.baseline, primary)}" if evidence.baseline else ""
     if evidence.leader.config_id != evidence.chosen.config_id:
-        details += f", leader {_format_measured(evidence.leader, primary)}"
+        details += f", best configuration {_format_measured(evidence.leader, primary)}"
     if evidence.ties:
-        details += f"; not significantly different from the leader: {'; '.join(tied.label for tied in evidence.ties)}"
+        ties_text = "; ".join(tied.label for tied in evidence.ties)
+        details += f"; not significantly different from the best configuration: {ties_text}"
     chosen = _format_measured(evidence.chosen, primary)
     return f"{decision.how} {decision.config_id}: {what} {chosen}{details}"
 
@@ -72,7 +73,7 @@ def _format_measured(measured: Measured, primary: str) -> str:
 def agenda_parts(agenda: Agenda) -> Iterable[Table | Text]:
     """The output of `sweeps next`."""
     if not agenda.items:
-        yield Text("the plan is done: every sweep is decided; `sweeps plan` shows the base and how it came about")
+        yield Text("the plan is done: every sweep is decided; `sweeps plan` shows the base and its history")
         return
     parallel_note = "; these can run at the same time" if len(agenda.items) > 1 else ""
     stage_table = table("sweep", "state", "", title=f"stage {agenda.stage} of {agenda.stages}{parallel_note}")
@@ -85,8 +86,8 @@ def agenda_parts(agenda: Agenda) -> Iterable[Table | Text]:
     if any(item.to_decide for item in agenda.items):
         more_commands = " or ".join(dict.fromkeys(f"`{item.more_seeds}`" for item in agenda.items if item.to_decide))
         yield Text(
-            f"  (where the verdict leaves it open: {more_commands} adds seeds where these could decide it,\n"
-            "  or `adopt` with --config ID, --keep, or --set KEY=VALUE decides)"
+            f"  (if the verdict is open: {more_commands} adds seeds if these could decide it,\n"
+            "  or decide by `adopt` with --config ID, --keep, or --set KEY=VALUE)"
         )
     if agenda.after:
         names = list(dict.fromkeys(expanded.sweep.decided_as for expanded in agenda.after))

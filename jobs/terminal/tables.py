@@ -94,12 +94,12 @@ def choice_table(choices: Sequence[PlannedRun], unit: str = "steps") -> Table:
 
 
 def difference_text(choices: Sequence[PlannedRun]) -> Text:
-    """`48 runs asked for: 40 done, 8 new; 8 to submit`."""
+    """`48 runs requested: 40 done, 8 new; 8 to submit`."""
     by_state: dict[State, int] = {}
     for choice in choices:
         by_state[choice.state.state] = by_state.get(choice.state.state, 0) + 1
     wanted = sum(choice.wanted for choice in choices)
-    return Text.assemble(f"{len(choices)} runs asked for: ", counts_text(by_state), f"; {wanted} to submit")
+    return Text.assemble(f"{len(choices)} runs requested: ", counts_text(by_state), f"; {wanted} to submit")
 
 
 def configuration_table(sweep: SweepStatus, result_words: str) -> Table:
@@ -217,9 +217,8 @@ def status_tables(
         yield Text()
     answer_times = [run.state.as_of for sweep in statuses for run in sweep.runs if run.state.as_of is not None]
     if answer_times:
-        age_text = (
-            f"this is what it said {duration(now - min(answer_times))} ago" if min(answer_times) else "it never did"
-        )
+        oldest = min(answer_times)
+        age_text = f"its last answer is {duration(now - oldest)} old" if oldest else "it has never answered"
         yield Text(f"Slurm does not answer; {age_text}", style="yellow")
 
 
@@ -346,7 +345,7 @@ def judged_lines(judged: Judged, width: int) -> Iterator[Text]:
         if sweep.source.name not in judged.left_out:
             yield from verdict_lines(sweep.source.name, verdict(sweep), width)
     if others := judged.left_out:
-        text = f"{len(others)} tasks are not judged one by one here: sweeps aggregate {others[0]} judges one by itself"
+        text = f"{len(others)} tasks are not shown one by one: sweeps aggregate {others[0]} reports on one of them"
         yield Text()
         yield from _wrap_lines(text, width)
 
@@ -375,10 +374,12 @@ def comparison(sweep: SweepSummary, result: Comparison, sides: Sequence[Side], w
 
     configs = [sweep.config(result.a), sweep.config(result.b)]
     for name, config, side in zip("AB", configs, sides, strict=True):
-        leads = f", which leads {side.text} (selected by its mean, which has selection bias)" if side.is_sweep else ""
+        leads = f", best of {side.text} (selected by its mean, which has selection bias)" if side.is_sweep else ""
         yield from _wrap_lines(f"{name}  {config.config_id}  {config.name}{leads}", width, style="bold")
     yield _endpoint_table(result, words(sweep))
-    yield from _wrap_lines("The first decides (Welch's p, one comparison); the others explain.", width, style="dim")
+    yield from _wrap_lines(
+        "The first decides (Welch's p, one comparison); the others are secondary.", width, style="dim"
+    )
     if result.claims:
         yield from _wrap_lines(result.claims, width)
     for line in result.flags.to_dict("records"):
@@ -392,7 +393,7 @@ def comparison(sweep: SweepSummary, result: Comparison, sides: Sequence[Side], w
         of_each = ", ".join(f"{name} by version {config.version}" for name, config in zip("AB", configs, strict=True))
         yield from _wrap_lines(f"They were trained by two versions of the agent: {of_each}.", width)
         differ = differ or "no hyperparameter"
-    yield from _wrap_lines(f"They differ in: {differ}." if differ else "They differ in nothing but their seeds.", width)
+    yield from _wrap_lines(f"They differ in: {differ}." if differ else "They differ only in their seeds.", width)
 
 
 def _endpoint_table(comparison_result: Comparison, words: AgentWords) -> Table:

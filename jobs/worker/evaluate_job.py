@@ -95,7 +95,7 @@ class EvaluationRunner(AttemptRunner):
         if not all(map(math.isfinite, returns)):
             raise JobsError(f"a return of its episodes is not finite: {next(v for v in returns if v - v != 0)}")
         if len(returns) != spec.episodes:
-            raise JobsError(f"agent {config.agent} played {len(returns)} episodes, {spec.episodes} were asked for")
+            raise JobsError(f"agent {config.agent} played {len(returns)} episodes, {spec.episodes} were requested")
         return EvaluationFile(
             evaluation.step, spec.planner, returns, attempt.code, agent_code, attempt.number, self.device
         )

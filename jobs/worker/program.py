@@ -215,11 +215,11 @@ class _Run:
             early = f"ended early: its last logged step is {step:,} of {total:,}" if short else ""
             return Outcome("finished", total, shown("; ".join(filter(None, (early, self._misplaced())))))
         if end.exit_code == REQUEUE and self._program.resume is not None:
-            return Outcome("interrupted", step, f"exit code {REQUEUE}: it wants to be started again")
+            return Outcome("interrupted", step, f"exit code {REQUEUE}: it requests to be started again")
         if self._stopping_since is None and end.exit_code == 0:
             return Outcome("failed", step, shown(self._nothing_to_judge(self._misplaced())), cause=NO_METRICS)
         if self._stopping_since is not None:
-            saved = "" if self._program.resume else "; it cannot resume, so it starts anew"
+            saved = "" if self._program.resume else "; it cannot resume, so it starts from the beginning"
             forced = " after the grace, by SIGKILL" if self._killed else ""
             return Outcome("interrupted", step, f"stopped at step {step:,}{forced}{saved}")
         details = self._masked(tail(self._output, _DETAILS) + end.lost)
@@ -258,7 +258,7 @@ class _Run:
         lines = [line.strip() for line in details.splitlines() if line.strip()]
         last = f": {lines[-1][:_SHOWN]}" if lines else ""
         if code == -signal.SIGKILL:  # what it last wrote is not the reason
-            return "killed by SIGKILL, by somebody or because memory ran short"
+            return "killed by SIGKILL, by a user or because memory ran out"
         full = f"; the disk of {self._places.run} is full" if process.is_full_disk(self._places.run) else ""
         if code < 0:
             return f"killed by {process.signal_name(-code)}{last}{full}"

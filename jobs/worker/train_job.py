@@ -367,8 +367,8 @@ def _full_disk_in_one_line(store: ResultsFolder) -> Iterator[None]:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise JobsError(
-            f"{os.strerror(error.errno)} in {store.root}: make room, then `sweeps rerun` goes on from the last "
-            "checkpoint, where there is one"
+            f"{os.strerror(error.errno)} in {store.root}: make room, then `sweeps rerun` continues from the last "
+            "checkpoint, if there is one"
         ) from error
 
 

@@ -14,7 +14,7 @@ class Controls {
     const bar = make("div", { class: "controls", role: "group", "aria-label": `View of ${model.name}` });
     if (model.configs.length > 1) {
       bar.append(this.button("All", () => []), this.button("None", () => model.configs.map((_, i) => i)));
-      bar.append(this.button("Leader, baseline", () => model.configs.flatMap((c, i) => (c.baseline || i === model.leader ? [] : [i]))));
+      bar.append(this.button("Best, baseline", () => model.configs.flatMap((c, i) => (c.baseline || i === model.leader ? [] : [i]))));
     }
     bar.append(...this.factors.map(([, label]) => label));
     this.choices = {

@@ -7,7 +7,7 @@ class Curves {
     this.known = new Map();
   }
 
-  /** Resolves when the curves of all kinds of rows can be asked for. */
+  /** Resolves when the curves of all kinds of rows can be requested. */
   ready() {
     this.loading ??= Promise.all(
       [...this.sweep.article.querySelectorAll("[id*='-curves-'][download]")].map(async (link) => {

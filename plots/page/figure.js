@@ -1,4 +1,4 @@
-// One picture: drawn anew where the reader's choices ask for it, with a cursor that all pictures of a sweep share.
+// One picture: drawn again if the reader's choices change, with a cursor that all pictures of a sweep share.
 
 const inSight = new IntersectionObserver(
   (entries) => {

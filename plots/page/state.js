@@ -43,7 +43,7 @@ class Sweep {
     return this.lit ?? this.run?.config ?? null;
   }
 
-  /** After a choice: hides what is off everywhere, and draws the figures in sight anew. */
+  /** After a choice: hides what is off everywhere, and draws the figures in sight again. */
   changed() {
     for (const part of this.article.querySelectorAll("[data-c]:not(.legend *)")) {
       part.hidden = this.off.has(Number(part.dataset.c));

@@ -24,8 +24,8 @@ IS_FINAL = "eval_is_final"
 ROLES: dict[str, str] = {
     "primary": "result of an evaluation; decides ranking, questions and verdict",
     "primary_episodes": "the primary metric of each episode of an evaluation (list)",
-    "policy_without_mpc": "result of an evaluation of the policy alone, for agents that plan",
-    "policy_without_mpc_episodes": "the result of each episode of the policy alone (list)",
+    "policy_without_mpc": "result of an evaluation of the policy without MPC, for agents that plan",
+    "policy_without_mpc_episodes": "the result of each episode of the policy without MPC (list)",
     "training_return": "result of a training episode, in the unit of the primary metric",
     "log_std": "log standard deviation of the policy, mean over action dimensions",
     "log_std_per_dim": "log standard deviation of the policy per action dimension (list)",

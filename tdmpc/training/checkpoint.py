@@ -111,7 +111,7 @@ def load_newest(folder: Path, tell: Callable[[str], None] = lambda line: None) -
         try:
             return _load(path)
         except _Damaged as error:
-            tell(f"checkpoint {path.name} is passed over: {error}")
+            tell(f"checkpoint {path.name} is skipped: {error}")
     if paths:
         tell("no checkpoint can be read: training begins again at step 0")
     return None
@@ -166,7 +166,7 @@ def _weights(path: Path) -> dict[str, Any]:
         if not isinstance(content, dict) or not isinstance(content.get("format"), int):
             raise NoWeights(f"{path} is no snapshot of this program; {fix}")
         if content["format"] != FORMAT:
-            raise NoWeights(f"{path} has format {content['format']}, this program reads {FORMAT}: train it anew")
+            raise NoWeights(f"{path} has format {content['format']}, this program reads {FORMAT}: train it again")
         weights = content.get("weights")
         if weights is None or not _is_weights(weights):
             raise NoWeights(f"{path} holds no weights; {fix}")

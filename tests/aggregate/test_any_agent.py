@@ -198,7 +198,7 @@ def test_an_inner_level_is_set_against_the_better_end_of_a_loss() -> None:
 def test_endpoints_are_called_and_directed_as_the_agent_says() -> None:
     packaged = DESCRIPTION.catalogue
     assert [endpoint(name, packaged).title for name in ("final", "policy", "fall")] == [
-        "final return", "final return of the policy alone", "fall at the end",
+        "final return", "final return of the policy without MPC", "fall at the end",
     ]  # fmt: skip
     assert endpoint("final", LOSS.catalogue).title == "final test/score"
     directions = {name: endpoint(name, LOSS.catalogue).better for name in ("final", "area", "policy", "fall", "noise")}
@@ -257,7 +257,7 @@ def test_a_loss_that_stays_high_is_stuck_on_a_plateau() -> None:
     assert finding.detail == "8.01 at the end, -0.226 since the second quarter; sweep's best: 0.5"
     assert BY_NAME["plateau"].assess(scored(10 - 9 * RISE, LOSS, low=10.0, best=0.5)).state == OK
     nowhere = BY_NAME["plateau"].assess(scored(stuck, LOSS, low=1.0, best=2.0))
-    assert (nowhere.state, nowhere.detail) == (NOT_ASSESSABLE, "test/score gets better nowhere in the sweep")
+    assert (nowhere.state, nowhere.detail) == (NOT_ASSESSABLE, "test/score improves nowhere in the sweep")
 
 
 def test_an_agent_with_one_metric_is_judged_by_what_it_has() -> None:

@@ -80,7 +80,7 @@ def test_a_configuration_that_collapses_is_left_out_beside_it(tmp_path: Path, sy
     match = re.search(r"; excluding collapsed configurations \(cell 2\) (\S+) \[", answer.short)
     assert match is not None
     assert float(match[1].replace("−", "-")) == round(d - b)
-    assert answer.short.endswith("; yet the configuration that leads has num_q 2")
+    assert answer.short.endswith("; but the best configuration has num_q 2")
 
 
 def test_nothing_is_added_where_nothing_is_hidden(tmp_path: Path, synthetic: ModuleType) -> None:

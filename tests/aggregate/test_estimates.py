@@ -150,7 +150,7 @@ def test_contrasts_with_the_baseline_by_hand() -> None:
     assert up["better"] == 8.5 / 9  # of nine pairs one is a tie, 3 with 3
     raw = scipy.stats.ttest_ind([3.0, 4, 5], [1.0, 2, 3], equal_var=False).pvalue
     assert up["p"] == pytest.approx(2 * raw)  # the smaller of two
-    assert up["permutation"] == pytest.approx(4 / 20)  # 3 stands twice, so two splits a side are as far apart
+    assert up["permutation"] == pytest.approx(4 / 20)  # 3 occurs twice, so two splits a side are as far apart
     assert (same["difference"], same["better"], same["needed"]) == (0.0, 0.5, math.inf)
     assert AgainstBaseline()(pd.concat(parts), "config_id", "m", "absent").empty
 

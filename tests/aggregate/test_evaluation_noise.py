@@ -20,7 +20,7 @@ def calm(tmp_path_factory: pytest.TempPathFactory, synthetic: ModuleType) -> Swe
 
 
 def with_noise(sweep: SweepSummary, planner: tuple[float, ...], policy: float) -> SweepSummary:
-    """The jumps of the three configurations with planning; those of the policy alone."""
+    """The jumps of the three configurations with planning; those of the policy without MPC."""
     ids = sorted(sweep.scores["config_id"].unique())
     noise = sweep.scores["config_id"].map(dict(zip(ids, planner, strict=True)))
     return dataclasses.replace(sweep, scores=sweep.scores.assign(noise_primary=noise, noise_policy=policy))
@@ -29,9 +29,9 @@ def with_noise(sweep: SweepSummary, planner: tuple[float, ...], policy: float) -
 @pytest.mark.parametrize(
     ("planner", "said"),
     [
-        ((29.0, 30.0, 31.0), "Planning adds to it: jumps from one evaluation to the next are +20.0 [17.5, 22.5] "),
-        ((3.0, 4.0, 5.0), "Planning calms it: jumps from one evaluation to the next are −6.0 "),
-        ((5.0, 10.0, 16.0), "Planning seems no cause: jumps from one evaluation to the next are +0 "),
+        ((29.0, 30.0, 31.0), "Planning increases it: jumps from one evaluation to the next are +20.0 [17.5, 22.5] "),
+        ((3.0, 4.0, 5.0), "Planning reduces it: jumps from one evaluation to the next are −6.0 "),
+        ((5.0, 10.0, 16.0), "No significant effect of planning: jumps from one evaluation to the next are +0 "),
     ],
 )
 def test_planning_is_judged_by_configuration(calm: SweepSummary, planner: tuple[float, ...], said: str) -> None:
@@ -42,9 +42,9 @@ def test_the_variance_is_split_for_both_ways_of_acting(calm: SweepSummary) -> No
     split = pd.DataFrame([("c", "planner", 3.0, 0.0, 4.0), ("c", "policy", 1.0, 1.0, 1.0)],
                          columns=["config_id", "mode", "episodes", "time", "seeds"])  # fmt: skip
     text = format_evaluation_noise(dataclasses.replace(calm, variance=split))
-    assert ("With planning: none of 3 configurations flagged as noise; of the variance in the second half of training "
+    assert ("With planning: none of 3 configurations flagged as noisy; of the variance in the second half of training "
             "36% between episodes of one evaluation, 0% over time, 64% between seeds.") in text  # fmt: skip
-    assert "With the policy alone: none of 3" in text
+    assert "Policy without MPC: none of 3" in text
     assert "33% over time" in text
 
 

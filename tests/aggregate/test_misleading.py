@@ -83,7 +83,7 @@ def test_a_level_whose_seeds_diverge_is_a_trade_off_and_not_adopted(tmp_path: Pa
     assert answer.short.startswith("Trade-off: tau 0.02 does better than 0.01, ")
     assert "0 of 6 seeds diverged or collapsed at 0.01, 2 of 6 at 0.02" in answer.short
     said = verdict(sweep)
-    assert said.headline.startswith("tau=0.01 leads with ")
+    assert said.headline.startswith("tau=0.01 is best, with ")
     assert "adopt" not in dict(said.points)["Next"] or "--config ID" in dict(said.points)["Next"]
     assert not leaderboard(sweep).clear
     stability = dict(said.points)["Stability"]
@@ -102,7 +102,7 @@ def test_the_expected_result_of_one_run_is_in_the_headline_of_an_unstable_leader
     assert sweep.random is not None
     expected = (finals.sum() + 2 * sweep.random.mean) / 6
     headline = verdict(sweep).headline
-    found = re.match(r"tau=0.02 leads with an expected return of (\d+) for one run: 2 of 6 seeds diverged", headline)
+    found = re.match(r"tau=0.02 is best, with an expected return of (\d+) for one run: 2 of 6 seeds diverged", headline)
     assert found is not None
     assert int(found[1]) == round(expected)
     assert headline.endswith("n=4")
@@ -227,7 +227,7 @@ def test_a_trend_is_called_one_with_the_means_beside_it(tmp_path: Path, syntheti
 def test_a_baseline_that_collapses_stands_in_the_answer(tmp_path: Path, synthetic: ModuleType) -> None:
     sweep = judged(synthetic, tmp_path, (600.0, 600.0), (0.01, 0.02), TAU, special={0: {"collapse": True}})
     (answer,) = answers(sweep)
-    assert "; the baseline collapses (6 of 6 seeds collapsed), so this may show its collapse alone" in answer.short
+    assert "; the baseline collapses (6 of 6 seeds collapsed), so this may only reflect its collapse" in answer.short
     assert "6 of 6 seeds diverged or collapsed at 0.01, 0 of 6 at 0.02" in answer.text
     assert dict(verdict(sweep).points)["Relevant difference"] == (
         "Unknown: fewer than two runs of the baseline finished without a collapse; set `margin` in the plan."
@@ -297,7 +297,7 @@ def test_a_collapse_that_was_not_assessed_is_said(base: SweepSummary) -> None:
     assert points["What went wrong"].startswith("No flag of those that were assessed ")
     assert points["Not assessed"].startswith("Too few values in every finished run: evaluation collapses late, ")
     assert "Collapse: not assessed for 18 of 18 finished runs (10 points, needs 12)." in text
-    assert "None of the 6 seeds of the leader diverged; " in text
+    assert "None of the 6 seeds of the best configuration diverged; " in text
     assert "diverged or collapsed" not in text
 
 

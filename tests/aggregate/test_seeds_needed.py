@@ -63,10 +63,12 @@ def test_the_verdict_says_the_command_and_the_look(summary: SweepSummary) -> Non
     points = dict(verdict(with_finals(summary, finals)).points)
     more = "sweeps more ensemble: 13 more seeds for each of b; a: a true difference of 3.00 return points between the "
     assert more in points["Next"]
-    assert "Looks" not in points
-    first = dict(verdict(with_finals(summary, finals, InterimAnalyses((4,), planned=2))).points)["Looks"]
-    assert first.startswith("Look 1 of 2: p values are corrected for all of them; one test alone must reach p < 0.031.")
-    third = dict(verdict(with_finals(summary, finals, InterimAnalyses((4, 6, 9), planned=2))).points)["Looks"]
-    assert third.startswith("Look 3 of 3, after 4 and 6 seeds: ")
+    assert "Interim analyses" not in points
+    topic = "Interim analyses"
+    first = dict(verdict(with_finals(summary, finals, InterimAnalyses((4,), planned=2))).points)[topic]
+    said = "Analysis 1 of 2: p values are corrected for all of them; one test alone must reach p < 0.031."
+    assert first.startswith(said)
+    third = dict(verdict(with_finals(summary, finals, InterimAnalyses((4, 6, 9), planned=2))).points)[topic]
+    assert third.startswith("Analysis 3 of 3, after 4 and 6 seeds: ")
     assert "Only 2 was planned" not in third
     assert "Only 2 were planned" in third

@@ -187,7 +187,7 @@ def test_the_verdict_names_the_tasks_where_it_goes_the_other_way() -> None:
     assert list(found.by_task["relation"]) == [AHEAD, AHEAD, AHEAD, BEHIND]
     said = verdict(found)
     assert said.headline.startswith("On these 4 tasks new has the highest mean normalised score, 0.64")
-    assert said.headline.endswith("better than old. old is ahead on 1 of 4 tasks, on 1 of them beyond chance.")
+    assert said.headline.endswith("better than old. old is ahead on 1 of 4 tasks, significantly on 1 of them.")
     assert "old is better than new on t3" in topics(found)["Single tasks"]
     similar = topics(found)["Tasks like these"]
     assert "no random sample" in similar
@@ -214,7 +214,7 @@ def test_interim_analyses_count_across_tasks_too() -> None:
     once, twice = (analyse(runs, SHARES, analyses=InterimAnalyses(seeds, 1)) for seeds in ((4,), (2, 4)))
     assert (twice.pairs[["p", "similar_p"]] > once.pairs[["p", "similar_p"]]).all(axis=None)
     assert (twice.by_task["q"] > once.by_task["q"]).all()
-    assert "p values are corrected for 2 looks." in topics(twice)["Other algorithms"]
+    assert "p values are corrected for 2 interim analyses." in topics(twice)["Other algorithms"]
     assert "corrected" not in topics(once)["Other algorithms"]
 
 
@@ -229,11 +229,11 @@ def test_what_is_missing_is_named_by_task() -> None:
         ("", "unknown", 1, "no reference"), ("b", "t1", 0, "no runs"), ("b", "t0", 1, "lost"),
     }  # fmt: skip
     said = topics(found)["Missing"]
-    assert "unknown has no reference and enters nothing" in said
+    assert "unknown has no reference and is left out" in said
     assert "b has no runs of t1" in said
     assert "1 run of b without a result (lost): t0" in said
     assert "aggregates are over the 2 tasks of which all algorithms have results" in said
-    assert "only where seeds are near-normal" in topics(found)["Precision"]
+    assert "only if seeds are near-normal" in topics(found)["Precision"]
 
 
 def test_an_algorithm_without_any_result_does_not_hide_the_others() -> None:

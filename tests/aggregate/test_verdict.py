@@ -48,12 +48,12 @@ def verdict_of(synthetic: ModuleType, root: Path, finals: tuple[float, ...], see
 def test_a_clear_leader_is_named_with_its_interval(tmp_path: Path, synthetic: ModuleType) -> None:
     result = verdict_of(synthetic, tmp_path, (800.0, 100.0), 4, labels=("tau=0.01", "tau=0.02"))
     points = dict(result.points)
-    assert result.headline.startswith("tau=0.01 leads with a final return of ")
+    assert result.headline.startswith("tau=0.01 is best, with a final return of ")
     assert result.headline.endswith("n=4")
     assert points["Other configurations"].startswith("The other is significantly worse (Welch test). ")
-    assert "None of the 4 seeds of the leader diverged or collapsed" in points["Stability"]
+    assert "None of the 4 seeds of the best configuration diverged or collapsed" in points["Stability"]
     assert points["Random actions"].startswith("8 of 8 finished runs end above the best of 40 episodes of random")
-    assert "whole interval lies above their mean" in points["Random actions"]
+    assert "whole interval of the best configuration is above their mean" in points["Random actions"]
     assert points["Missing"] == "Nothing: all 8 runs finished."
     assert points["Next"] == "sweeps adopt ensemble --from-verdict, then sweeps next"
 
@@ -70,8 +70,8 @@ def test_the_indistinct_are_listed(tmp_path: Path, synthetic: ModuleType) -> Non
     sweep = synthetic.make_sweep(tmp_path / "near", (600.0, 605.0, 100.0), 4, labels=("a", "b", "c"))
     (summary,) = summarise([dataclasses.replace(sweep, margin=5.0)]).sweeps
     points = dict(verdict(summary).points)
-    assert f"Not significantly different from the leader: {other}." in points["Other configurations"]
-    assert points["Relevant difference"] == "5.00 return points, as the plan says (`margin`)."
+    assert f"Not significantly different from the best configuration: {other}." in points["Other configurations"]
+    assert points["Relevant difference"] == "5.00 return points, set by the plan (`margin`)."
 
 
 def test_runs_of_another_version_of_the_agent_are_named(tmp_path: Path, synthetic: ModuleType) -> None:
@@ -108,7 +108,7 @@ def test_no_learning_is_said(tmp_path: Path, synthetic: ModuleType) -> None:
 
 def test_nothing_finished_is_said(tmp_path: Path, synthetic: ModuleType) -> None:
     result = verdict_of(synthetic, tmp_path, (600.0,), 2, states={(0, 1): "running", (0, 2): "failed"})
-    assert result.headline == "No run has finished yet: the furthest stands at step 10,000 of 20,000"
+    assert result.headline == "No run has finished yet: the furthest is at step 10,000 of 20,000"
     assert dict(result.points)["Missing"] == (
         "2 of 2 runs have no final return: 1 failed (cause unknown, so claims must hold with and without counting them "
         "as diverged); 1 running (left out)."
@@ -131,7 +131,7 @@ def test_what_went_wrong_is_said_of_each_configuration_with_what_it_points_to(
 def test_where_all_is_answered_but_some_tie_the_leader_may_be_adopted(tmp_path: Path, synthetic: ModuleType) -> None:
     points = factorial(synthetic, tmp_path, (300.0, 480.0, 600.0, 700.0))
     adopt, more = points["Next"].split("; or ")
-    assert adopt == "sweeps adopt ensemble --config 0000000003, then sweeps next: what was asked is answered"
+    assert adopt == "sweeps adopt ensemble --config 0000000003, then sweeps next: all questions are answered"
     assert more.startswith(
         "sweeps more ensemble: 8 more seeds for each of num_q=2, reduce=mean; num_q=1, reduce=mean: a"
     )

@@ -57,7 +57,7 @@ def _commands(text: str) -> list[str]:
 def _decide(sweeps: Sweeps, sweep: str, words: Sequence[str]) -> None:
     """By the verdict; where it is not clear the last configuration beside the baseline; else the base stays."""
     told = sweeps.refusal("adopt", sweep, *words)
-    if "has no clear leader" in told:
+    if "has no clearly best configuration" in told:
         view = json.loads((sweeps.folder / "results" / "sweeps" / f"{sweep}.json").read_text())
         other = [c["config_id"] for c in view["configs"] if not c["is_baseline"]][-1]
         told = sweeps.refusal("adopt", sweep, "--config", other, *words[1:])

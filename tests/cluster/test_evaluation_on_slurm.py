@@ -54,7 +54,7 @@ def test_a_killed_task_of_an_array_is_evaluated_by_the_same_command(sweeps: Swee
     assert not (victim / "returns.json").exists()
 
     told = sweeps(*evaluate, "--wait")
-    assert "2 runs asked for: 1 done, 1 failed; 1 to submit" in told
+    assert "2 runs requested: 1 done, 1 failed; 1 to submit" in told
     assert states(sweeps) == ["done", "done"]
     assert len(sweeps.results("runs/*/seed-1/evaluations/*/attempts/*.json")) == 3
     played = returns(sweeps)

@@ -56,7 +56,7 @@ def test_what_waits_is_held_when_the_first_tasks_die_alike(sweeps: Sweeps) -> No
     sweeps.submit("pair", "--seeds", "10", "--profile", "gpu", *small, "--max-parallel", "3")
     wait_until("the hold", lambda: sweeps.results("submissions/*/trip.json") != [], PATIENCE_S, pause=0.2)
     told = sweeps("status")
-    assert "died alike (tdmpc.api.DeviceError: this job asked for a GPU and torch sees none" in told
+    assert "failed alike (tdmpc.api.DeviceError: this job requested a GPU and torch finds none" in told
     states = sweeps.states()
     assert states.count("failed") >= 3
     assert states.count("pending") >= 3

@@ -70,7 +70,7 @@ def test_only_what_is_tied_gets_more_seeds_and_the_next_report_knows(
     assert first == more == list(range(1, 5 + added))
     assert seeds_of(store)[2] == [1, 2, 3, 4]
     assert f"{added} more seeds for each of num_q=2; num_q=1: a true difference of " in " ".join(told.split())
-    assert "more seeds after a look at 4: the next report of ensemble is look 2 (1 planned)" in told
+    assert "more seeds after a report at 4 seeds: the next report of ensemble is interim analysis 2 (1 planned)" in told
     assert {run for call in agent.calls for run, _ in call["runs"]} == set(first[4:])
     assert {call["steps"] for call in agent.calls} == {20_000}
     (look,) = recorded(store)
@@ -87,7 +87,7 @@ def test_a_dry_run_changes_nothing(typed_in_store: Typed, store: ResultsFolder) 
     before = store.read_sweep("ensemble")
     told = typed_in_store("more", "ensemble", "--cluster", "local", "--dry-run").stdout
     assert "more seeds for each of num_q=2; num_q=1" in told
-    assert "look 2 (1 planned)" in told
+    assert "interim analysis 2 (1 planned)" in told
     assert store.read_sweep("ensemble") == before
     assert not (store.root / "looks").exists()
 
@@ -110,7 +110,7 @@ def test_no_seeds_are_spent_on_what_cannot_win_by_more_than_the_margin(
     told = CliRunner().invoke(cli, ["--results", str(store.root.parent / "wide"), "more", "ensemble"])
     assert told.exit_code == 1
     assert "no configuration is worth more seeds" in told.output
-    assert "`sweeps adopt ensemble --from-verdict` takes the leader" in told.output
+    assert "`sweeps adopt ensemble --from-verdict` adopts the best configuration" in told.output
 
 
 def _first(store: ResultsFolder) -> Any:
@@ -125,15 +125,15 @@ def test_seeds_that_submit_adds_after_a_look_are_a_look_too(
     file.write_text(PLAN.replace("SEEDS", "seeds: 5, looks: 3"))
     words = ("submit", "ensemble", "--plan", str(file), "--cluster", "debug")
     agent.ends[5] = RuntimeError("broken")
-    assert "look 2 (3 planned)" in typed_in_store(*words, code=1).stdout
+    assert "interim analysis 2 (3 planned)" in typed_in_store(*words, code=1).stdout
     (look,) = recorded(store)
     assert (look["command"], look["seeds"], list(look["more"].values())) == ("submit", 4, [[5]] * 3)
     again = typed_in_store(*words, "--seeds", "6", code=0).stdout  # nothing has finished since: the same look
-    assert "look 2 (3 planned)" in again
+    assert "interim analysis 2 (3 planned)" in again
     (look,) = recorded(store)
     assert (look["seeds"], list(look["more"].values())) == (4, [[6]] * 3)
     assert store.read_sweep("ensemble").looks == 3
-    assert "look 3 (3 planned)" in typed_in_store(*words, "--seeds", "7").stdout
+    assert "interim analysis 3 (3 planned)" in typed_in_store(*words, "--seeds", "7").stdout
     assert [look["seeds"] for look in recorded(store)] == [4, 5]  # 1 to 4, and 6
     assert "look" not in typed_in_store(*words, "--seeds", "7").stdout
 
@@ -153,7 +153,7 @@ def test_a_damaged_record_is_an_error_and_not_a_first_look(typed_in_store: Typed
     store.interim_analyses_path("ensemble").write_text("{")
     for command in (["more", "ensemble"], ["aggregate", "ensemble"]):
         told = typed_in_store(*command, code=1).stderr
-        assert "looks/ensemble.json: not a whole JSON file; move it away to forget earlier looks" in told
+        assert "looks/ensemble.json: not a whole JSON file; move it away to forget earlier interim analyses" in told
 
 
 def test_looks_that_saw_the_same_seeds_count_once(store: ResultsFolder) -> None:

@@ -73,7 +73,7 @@ def files(root: Path) -> dict[str, bytes]:
 def test_elsewhere_it_gives_the_same_report(origin: ResultsFolder, archived: Path, tmp_path: Path) -> None:
     place = tmp_path / "else" / "where"
     told = sweeps(place, "unarchive", archived).stdout
-    assert told.splitlines()[-1] == "`sweeps aggregate ensemble published` judges them"
+    assert told.splitlines()[-1] == "`sweeps aggregate ensemble published` reports on them"
     sweeps(place, "aggregate", "--out", tmp_path / "there.html")
     report = content(archived)["reports/ensemble.html"]
     assert (tmp_path / "there.html").read_bytes() == report
@@ -144,7 +144,7 @@ def test_decisions_that_differ_stay_as_they_are(archived: Path, tmp_path: Path) 
     store.prepare()
     store.decisions_path().write_text("{}")
     told = sweeps(store.root, "unarchive", archived).stderr
-    assert told == f"warning: decisions.json differs, and stays as it is in {store.root}\n"
+    assert told == f"warning: decisions.json differs, and is kept as it is in {store.root}\n"
     assert store.decisions_path().read_text() == "{}"
 
 
@@ -192,7 +192,7 @@ def tail(*names: str) -> bytes:
 def test_a_path_that_has_no_place_is_refused(name: str, tmp_path: Path) -> None:
     assert not archivable(name)
     path = made({"archive.json": HEAD, name: b"x", "files.json": tail(name)}, tmp_path / "x.tar")
-    assert "has no place in an archive" in refused(path, tmp_path / "place")
+    assert "is not allowed in an archive" in refused(path, tmp_path / "place")
     assert sorted(child.name for child in tmp_path.iterdir()) == ["place", "x.tar"]
 
 
@@ -293,7 +293,7 @@ def test_code_of_a_known_hash_with_more_beside_it_is_refused(extra: str, tmp_pat
     "extra", ["jobs/__pycache__/entry.cpython-311.pyc", "jobs/entry.pyc", ".git/config", "a/.GIT/x"]
 )
 def test_what_runs_in_place_of_code_has_no_place(extra: str, tmp_path: Path) -> None:
-    assert "has no place" in refused(with_code({extra: b"x"}, tmp_path / "x.tar"), tmp_path / "place")
+    assert "is not allowed in an archive" in refused(with_code({extra: b"x"}, tmp_path / "x.tar"), tmp_path / "place")
 
 
 def test_a_copy_with_more_in_it_is_not_imported_from(tmp_path: Path) -> None:
@@ -343,5 +343,5 @@ def test_every_name_that_is_archived_can_be_unpacked(
 
 def test_an_archive_that_cannot_be_unpacked_is_not_written(tmp_path: Path) -> None:
     (tmp_path / "x").touch()
-    with pytest.raises(JobsError, match="could not be unpacked again: 'checkpoints/x' has no place"):
+    with pytest.raises(JobsError, match="could not be unpacked again: 'checkpoints/x' is not allowed"):
         archive._write(tmp_path / "x.tar", archive.Archive([], [], 0, {}), {"checkpoints/x": tmp_path / "x"})

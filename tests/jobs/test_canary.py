@@ -97,9 +97,9 @@ def test_a_canary_that_dies_keeps_its_seeds_held_until_they_are_released(
     assert held(slurm) == [2, 3, 4, 5]
     assert is_blocked(store)  # nobody would wait for an end
     assert "2 of these ended: ValueError: too bad; `sweeps release q`" in run("status").stdout
-    assert "released what was held of 1" in run("release", "q").stdout
+    assert "released the held tasks of 1" in run("release", "q").stdout
     assert held(slurm) == []
-    assert "nothing of q is held" in run("release", "q").stdout
+    assert "no task of q is held" in run("release", "q").stdout
 
 
 def test_a_status_that_stays_tells_what_is_held_until_nothing_is_active(
@@ -146,7 +146,7 @@ def test_the_third_that_dies_alike_holds_what_waits(
     assert is_blocked(store)
     told = run("status").stdout
     assert (
-        "3 tasks are held, the first 3 died alike (ValueError: no CUDA on device 1); `sweeps release q` lets them run"
+        "3 tasks are held, the first 3 failed alike (ValueError: no CUDA on device 1); `sweeps release q` releases them"
         in told
     )
     run("release", "q")
@@ -216,7 +216,7 @@ def test_no_more_is_submitted_than_the_limits_leave(run: Any, slurm: FakeSlurm) 
     slurm.add("somebody", tasks=1, user="other", account="group")
     slurm.add("somebody", tasks=3, user="other", account="elsewhere")
     assert "Slurm's queue takes 4 of 6 tasks now" in run("submit", "q").stdout
-    assert "account group lets 5 tasks into Slurm's queue and they are there" in run("submit", "q", code=1).stderr
+    assert "account group allows 5 tasks in Slurm's queue, and they are there" in run("submit", "q", code=1).stderr
     slurm.answer("sacctmgr", "normal|5||\n", asked="qos where name=normal")
     slurm.set("100", state="COMPLETED")
     assert "account group" not in run("submit", "q", code=0).stderr
@@ -238,7 +238,7 @@ def test_what_a_limit_refuses_waits_for_the_next_command(run: Any, slurm: FakeSl
     refusing = refuse_after_one(slurm)
     told = run("submit", "q", code=1).stderr
     assert "4 of 6 tasks were submitted, then sbatch refused" in told
-    assert "QOSMaxSubmitJobPerUserLimit; the others wait for the next `sweeps submit` or `status`" in told
+    assert "QOSMaxSubmitJobPerUserLimit; the others are submitted by the next `sweeps submit` or `status`" in told
     assert [task["held"] for task in slurm.tasks()] == [False] * 4
     assert "6 pending" in run("status").stdout
     refusing.unlink()

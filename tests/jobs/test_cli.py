@@ -56,7 +56,7 @@ WRONG = {
     "submit ensemble --preset smal": "did you mean small",
     "submit ensemble --plan /nowhere.yaml": "cannot read /nowhere.yaml",
     "submit ensemble --cluster slurm --profile gpuu --dry-run": "unknown profile 'gpuu'",
-    "submit ensemble --cluster local --profile gpu": "asks for a GPU and this machine shows none",
+    "submit ensemble --cluster local --profile gpu": "requests a GPU and this machine has none",
     "submit ensemble --cluster local --profile cpu --cuda-graphs": "--cuda-graphs is for a GPU",
     "train --preset small --device cpu --cuda-graphs": "give --no-cuda-graphs, or train on a GPU",
     "submit ensemble --cluster moon": "'moon' is not one of",

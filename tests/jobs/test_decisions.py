@@ -129,8 +129,8 @@ def test_what_contradicts_a_decision_is_refused_unless_it_replaces_it(typed: Typ
     typed("adopt", "freq.tau", "--set", "tau=0.005")
     assert "ensemble was decided on " in refused(typed, "adopt", "ensemble", "--set", "num_q=2")
     told = refused(typed, "adopt", "freq.both", "--set", "tau=0.02", "--set", "pi_update_freq=2")
-    assert "freq.tau settled tau=0.005" in told
-    assert "--replace overrules it" in told
+    assert "freq.tau decided tau=0.005" in told
+    assert "--replace replaces it" in told
     typed("adopt", "freq.both", "--set", "pi_update_freq=2")  # says nothing of tau
     typed("adopt", "freq.both", "--set", "tau=0.02", "--replace")
     assert {c.tau for c in configs(results, "entropy")} == {0.02}
@@ -166,13 +166,13 @@ def test_a_decision_that_the_plan_no_longer_fits_is_an_error_and_can_be_taken_ba
 
 
 WRONG = {
-    "adopt": "say one of --config ID",
-    "adopt ensemble": "say one of --config ID",
-    "adopt ensemble --keep --from-verdict": "say one of --config ID",
-    "adopt ensemble --undo --keep": "say one of --config ID",
-    "adopt --keep": "say which SWEEP is decided",
+    "adopt": "give one of --config ID",
+    "adopt ensemble": "give one of --config ID",
+    "adopt ensemble --keep --from-verdict": "give one of --config ID",
+    "adopt ensemble --undo --keep": "give one of --config ID",
+    "adopt --keep": "name the SWEEP that is decided",
     "adopt nope --keep": "unknown sweep 'nope'",
-    "adopt freq --keep": "freq is several sweeps, each decided by itself: freq.tau, freq.both",
+    "adopt freq --keep": "freq is several sweeps, each decided separately: freq.tau, freq.both",
     "adopt ensemble --set tau=0.1": "sweep 'ensemble' varies num_q",
     "adopt ensemble --set num_q=x": "num_q='x': not a whole number",
     "adopt entropy --set end_entropy_coeff=-1": "end_entropy_coeff=-1",
@@ -220,7 +220,7 @@ def test_without_a_clear_leader_the_choice_is_left_to_the_user(
 ) -> None:
     synthetic.submitted(results, (600.0, 601.0), margin=5.0)
     told = refused(typed, "adopt", "ensemble", "--from-verdict")
-    assert "ensemble has no clear leader: num_q=" in told
+    assert "ensemble has no clearly best configuration: num_q=" in told
     assert "is not significantly better than num_q=" in told
     assert not (results / "decisions.json").exists()
 
@@ -233,7 +233,7 @@ def test_runs_that_have_not_ended_decide_nothing(typed: Typed, results: Path, sy
     told = refused(typed, "adopt", "ensemble", "--config", two)
     assert f"configuration {two} of ensemble: 1 of 3 runs have not ended (1 new)" in told
     assert "ensemble: 1 of 6 runs have not ended" in refused(typed, "adopt", "ensemble", "--from-verdict")
-    assert f"configuration '0123456789' is none of ensemble: {one} (num_q=1)" in refused(
+    assert f"configuration '0123456789' is not in ensemble: {one} (num_q=1)" in refused(
         typed, "adopt", "ensemble", "--config", "0123456789"
     )
     typed("adopt", "ensemble", "--config", one)
@@ -246,7 +246,7 @@ def test_runs_under_another_base_decide_nothing(typed: Typed, results: Path, age
     typed("adopt", "ensemble", "--set", "num_q=1")
     told = refused(typed, "adopt", "freq.tau", "--config", under_two[0])
     assert "freq.tau was submitted under num_q=2, and the base has num_q=1 now" in told
-    assert "freq.tau   to submit  its runs have num_q=2, the base 1 now: anew, 6 runs" in typed("next").stdout
+    assert "freq.tau   to submit  its runs have num_q=2, the base 1 now: retrain, 6 runs" in typed("next").stdout
     assert [c.config_id for c in store.read_sweep("freq.tau").configs] == under_two  # views stay as they were
     typed("submit", "freq.tau")
     under_one = [c.config_id for c in store.read_sweep("freq.tau").configs]
@@ -437,6 +437,6 @@ def test_a_decision_in_the_midst_of_a_submit_stops_it(
         return difference(store, sweeps)
 
     monkeypatch.setattr(submit, "plan_runs", decided_meanwhile)
-    assert "a decision was taken at this moment" in typed("submit", "entropy", code=1).stderr
+    assert "a decision was recorded in the meantime" in typed("submit", "entropy", code=1).stderr
     assert agent.calls == []
     assert ResultsFolder(results).sweep_names() == []

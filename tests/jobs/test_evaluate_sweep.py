@@ -95,14 +95,14 @@ def states(store: ResultsFolder, spec: EvaluationSpec = SPEC) -> list[str]:
 
 def test_every_run_is_evaluated_once(typed_in_store: Typed, store: ResultsFolder, plays: Plays) -> None:
     told = typed_in_store("evaluate", "ensemble", "--episodes", "4", *DEBUG).stdout
-    assert "6 runs asked for: 6 new; 6 to submit" in told
+    assert "6 runs requested: 6 new; 6 to submit" in told
     assert "expected cost: 24 episodes in all; no earlier evaluation on cpu" in " ".join(told.split())
     assert sorted(plays.calls) == [(q, seed, STEPS, 4) for q in (1, 2) for seed in (1, 2, 3)]
     assert returns_by_episodes(store, runs(store)[0], "eval", STEPS) == {4: (110.0, 111.0, 112.0, 113.0)}
     assert states(store) == ["done"] * 6
     plays.calls.clear()
     assert (
-        "6 runs asked for: 6 done; 0 to submit"
+        "6 runs requested: 6 done; 0 to submit"
         in typed_in_store("evaluate", "ensemble", "--episodes", "4", *DEBUG).stdout
     )
     assert plays.calls == []
@@ -230,7 +230,7 @@ def test_returns_that_are_there_count_though_the_outcome_is_missing(
 
 @pytest.mark.parametrize(
     ("change", "told"),
-    [(lambda r: [float("nan"), *r[1:]], "not finite: nan"), (lambda r: r[:-1], "played 3 episodes, 4 were asked for")],
+    [(lambda r: [float("nan"), *r[1:]], "not finite: nan"), (lambda r: r[:-1], "played 3 episodes, 4 were requested")],
 )
 def test_returns_that_are_no_use_are_a_failure(
     typed_in_store: Typed, store: ResultsFolder, plays: Plays, change: Callable[[list[float]], list[float]], told: str

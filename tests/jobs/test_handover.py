@@ -129,7 +129,7 @@ def test_status_completes_what_was_killed(
 
 
 def test_that_a_diff_is_not_kept_is_said(run: Any, store: ResultsFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    note = "the diff looks as if it held a secret: only its hash is kept"
+    note = "the diff may contain a secret: only its hash is kept"
     monkeypatch.setattr("jobs.results.code_snapshot._describe", lambda code: CodeFile(code, "/here", 1.0, note=note))
     assert f"the code differs from its commit; {note}" in run("submit", "q").stdout
 
@@ -163,7 +163,7 @@ def test_a_silent_controller_leaves_the_submission_open(run: Any, slurm: FakeSlu
     slurm.fault("sbatch", "before", times=3)
     result = run("submit", "q", code=1)
     assert "Unable to contact" in result.stderr
-    assert "goes on with" in result.stderr
+    assert "continues" in result.stderr
     assert not slurm.tasks()
     assert "6 pending; 0 to submit" in run("submit", "q").stdout
     check(store, slurm)
@@ -256,6 +256,6 @@ def test_a_lock_of_another_host_is_taken_over_when_it_does_not_change(
         with lock.alone(store, wait_s=60.0) as second:
             assert second.number == first.number + 1
             monkeypatch.undo()
-            with pytest.raises(JobsError, match="another one took over"):
+            with pytest.raises(JobsError, match="another one took it over"):
                 first.renew()
     assert "waiting for process 1 on elsewhere" in capsys.readouterr().err

@@ -41,7 +41,7 @@ def _message(*words: str) -> str:
         (f"names: {{x: &a [{'1,' * 400}], y: [{'*a,' * 400}]}}\n{SWEEPS}", "more than 100,000 values"),
         ("\n".join(["k0: &a0 [x]", *(f"k{n}: &a{n} [{f'*a{n - 1},' * 9}]" for n in range(1, 60))]), "more than"),
         ("\n".join(["k0: &a0 [x]", *(f"k{n}: &a{n} [*a{n - 1}]" for n in range(1, 300))]), "more than 50 levels"),
-        ("plan: &a [*a]", "an alias stands inside of what it repeats"),
+        ("plan: &a [*a]", "an alias is inside the value that it repeats"),
         ("[" * 5000, "nested too deeply"),
         ("plan: " + "a" * 1_000_001, "larger than 1 MB"),
         (f"seeds: {'9' * 5000}\n{SWEEPS}", "give a count"),

@@ -114,8 +114,8 @@ def test_imports_by_themselves_are_a_sweep_per_task(submitted: ResultsFolder, sw
     assert summary.sweeps[0].total_steps == 2 * TOTAL
     assert summary.sweeps[0].contrasts["distinct"].tolist() == [False, True]
     text = render(summary)
-    assert "TDMPC2 leads with a final return" in text
-    assert "no clock told" in text  # when it was logged
+    assert "TDMPC2 is best, with a final return" in text
+    assert "<dt>Logged between</dt><dd>unknown</dd>" in text
 
 
 def test_algorithms_of_unequal_length_are_judged_where_all_are(tmp_path: Path, store: ResultsFolder) -> None:
@@ -147,7 +147,7 @@ def test_names_that_fit_nothing_are_told(
         assert result.stderr.count("\n") == 1
     warned = CliRunner().invoke(cli, [*root, "aggregate", "ensemble", "published.walker-walk", *map(str, out)])
     assert warned.exit_code == 0, warned.output
-    assert "warning: published has no curve beside these sweeps; it has walker-walk" in warned.stderr
+    assert "warning: published has no curve of a task of these sweeps; it has walker-walk" in warned.stderr
 
 
 def test_frames_of_another_length_are_not_set_beside(submitted: ResultsFolder, tmp_path: Path) -> None:
@@ -155,7 +155,7 @@ def test_frames_of_another_length_are_not_set_beside(submitted: ResultsFolder, t
     imported_curves.take(submitted, "other", [tmp_path / "pub"], MAP[1:], frames_per_step=4)
     (source,), told = imported_curves.sources(submitted, ["ensemble", "other"])
     assert source.imported == ()
-    assert told[0] == "other has 4 frames to a step and ensemble 2: not beside it"
+    assert told[0] == "other has 4 frames to a step and ensemble 2: not shown next to it"
     (submitted.import_path("other")).unlink()
 
 
@@ -230,8 +230,8 @@ def test_a_hundred_tasks_of_four_algorithms(
         ["all", name, "100", "2", "200", "50"] for name in ("DreamerV3", "SAC", "TDMPC", "TDMPC2")
     ]
     assert told.splitlines()[-2:] == [
-        "`sweeps aggregate SWEEP all` sets them beside a sweep of their task",
-        "`sweeps aggregate all` judges them across tasks",
+        "`sweeps aggregate SWEEP all` shows them next to a sweep of their task",
+        "`sweeps aggregate all` compares them over all tasks",
     ]
 
 

@@ -144,7 +144,7 @@ def test_the_walker_of_the_tests(init: Callable[..., Result]) -> None:
     said = flat(init("--command", f"{PYTHON} walker.py").output)
     assert "style guessed argparse: walker.py imports it" in said
     assert "--resume is left out" in said
-    assert "next: look it over, then `sweeps check --plan plan.yaml`" in said
+    assert "next: check it, then `sweeps check --plan plan.yaml`" in said
     _, source = loaded()
     assert [p.name for p in source.description.hyperparameters] == ["lr", "steps", "pause", "trouble"]
     assert source.program.command == (PYTHON, "walker.py", "--out", "{run}", "{overrides}")
@@ -177,7 +177,7 @@ def test_the_style_is_that_of_the_library(init: Callable[..., Result], text: str
 
 def test_a_program_that_might_train_is_not_started(init: Callable[..., Result]) -> None:
     text = "from pathlib import Path\nPath('trained').touch()\n"
-    assert "Its parser is not asked" in flat(init("--command", script(text)).output)
+    assert "Its parser is not called" in flat(init("--command", script(text)).output)
     assert not Path("trained").exists()
     said = flat(init("--command", script(text), "--style", "argparse", "--out", "b.yaml").output)
     assert "did not answer: it reads its arguments without argparse" in said
@@ -389,7 +389,7 @@ def test_a_folder_without_metrics_is_refused(init: Callable[..., Result], tmp_pa
     (tmp_path / "log.jsonl").write_text('{"loss": 1}\n{"loss": 2}\n')
     said = init("--command", script("import fire"), "--like", str(tmp_path), code=1).output
     assert "no metrics in JSON lines" in said
-    assert "log.jsonl: no column of it looks like a step" in said
+    assert "log.jsonl: no column is a step" in said
     assert not Path("plan.yaml").exists()
 
 
@@ -415,14 +415,14 @@ def test_which_metric_decides(names: list[str], primary: str, better: str) -> No
 def test_no_file_is_overwritten(init: Callable[..., Result]) -> None:
     Path("plan.yaml").write_text("mine")
     said = init("--command", script("import fire"), code=1).output
-    assert "plan.yaml is there already" in said
+    assert "plan.yaml exists already" in said
     assert Path("plan.yaml").read_text() == "mine"
     assert sorted(path.name for path in Path().iterdir()) == ["plan.yaml", "train.py"]
 
 
 def test_nor_is_one_that_appears_meanwhile(init: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plans, "load", lambda part: Path("plan.yaml").write_text("mine"))
-    assert "plan.yaml is there already" in init("--command", script("import fire"), code=1).output
+    assert "plan.yaml exists already" in init("--command", script("import fire"), code=1).output
     assert Path("plan.yaml").read_text() == "mine"
     assert sorted(path.name for path in Path().iterdir()) == ["plan.yaml", "train.py"]
 

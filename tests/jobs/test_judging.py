@@ -43,7 +43,7 @@ def sweeps(store: ResultsFolder) -> Sweeps:
 def test_aggregate_says_the_verdict(sweeps: Sweeps, tmp_path: Path) -> None:
     lines = sweeps("aggregate", "--out", tmp_path / "report.html").stdout.splitlines()
     assert lines[0] == f"wrote {tmp_path / 'report.html'}"
-    assert lines[2].startswith("ensemble: num_q=1 leads with a final return of ")
+    assert lines[2].startswith("ensemble: num_q=1 is best, with a final return of ")
     assert "  Missing: Nothing: all 6 runs finished." in lines
     assert [line for line in lines if line != line.rstrip()] == []
 
@@ -100,7 +100,7 @@ def test_two_configurations_are_compared(sweeps: Sweeps, store: ResultsFolder, t
     assert sum(line.startswith("final return, planning") for line in by_letter.splitlines()) == 1
     assert "They differ in: num_q 1 / 2." in by_letter
     told = sweeps("compare", b, "ensemble", "--out", tmp_path / "two.html").stdout
-    assert "num_q=1, which leads ensemble (selected by its mean, which has selection bias)" in " ".join(told.split())
+    assert "num_q=1, best of ensemble (selected by its mean, which has selection bias)" in " ".join(told.split())
     text = (tmp_path / "two.html").read_text()
     assert "num_q=1" in text
     assert "num_q=2" in text
@@ -110,7 +110,7 @@ def test_two_configurations_are_compared(sweeps: Sweeps, store: ResultsFolder, t
     ("words", "message"),
     [
         (("ensemble", "ensemble"), "are the same; name two"),
-        (("ensemble", "ensemble:A"), "leads ensemble and ensemble:A; name two configurations"),
+        (("ensemble", "ensemble:A"), "is the best of ensemble and of ensemble:A; name two configurations"),
         (("ensemble:C", "ensemble"), "has no configuration 'C'; it has A, B"),
         (("ensembel", "ensemble:A"), "did you mean ensemble?"),
         (("ensemble:A", "ensemble:B", "--out", "/nowhere/x.html"), "there is no folder"),

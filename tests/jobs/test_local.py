@@ -86,9 +86,9 @@ def test_a_task_may_have_several_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        ("gpus=3", "asks for 3 GPUs per task and this machine has 2; give --option gpus=2, or another profile"),
-        ("cpus=5", "asks for 5 cores per task and this machine has 4; give --option cpus=4, or another profile"),
-        ("mem_gb=16.5", "asks for 16.5 GB of memory per task and this machine has 16; give --option mem_gb=16, or"),
+        ("gpus=3", "requests 3 GPUs per task and this machine has 2; give --option gpus=2, or another profile"),
+        ("cpus=5", "requests 5 cores per task and this machine has 4; give --option cpus=4, or another profile"),
+        ("mem_gb=16.5", "requests 16.5 GB of memory per task and this machine has 16; give --option mem_gb=16, or"),
         ("mem_gb=16", ""),
     ],
 )

@@ -95,7 +95,7 @@ def test_the_lowest_loss_leads_and_is_adopted(typed_in_store: Typed, store: Resu
         (0.30 - half, 0.30 + half), abs=1e-6
     )
     said = verdict(summary)
-    assert said.headline.startswith("rate=0.2 leads with a final loss of 0.3")
+    assert said.headline.startswith("rate=0.2 is best, with a final loss of 0.3")
     assert "All of the 3 others are significantly worse" in dict(said.points)["Other configurations"]
     (answer,) = said.answers
     assert "0.2" in answer.short
@@ -162,7 +162,7 @@ def test_runs_that_were_not_evaluated_at_the_end_have_no_final_value(
     said = verdict(summary)
     assert said.headline == "No run has a final loss: no run was evaluated in the last 10 % of training"
     assert said.answers[0].text == "Not answered: no run was evaluated in the last 10 % of training."
-    assert "under way" not in dict(said.points)["So far"]
+    assert "still training" not in dict(said.points)["So far"]
 
 
 def test_the_report_and_its_tables_are_written(typed_in_store: Typed, store: ResultsFolder, tmp_path: Path) -> None:

@@ -106,7 +106,7 @@ def test_while_slurm_is_silent_its_last_word_stands_and_is_marked(
     before = states(run)
     slurm.fault("squeue", "before", times=9)
     assert states(run) == before
-    assert "Slurm does not answer; this is what it said" in run("status").stdout
+    assert "Slurm does not answer; its last answer is" in run("status").stdout
 
 
 def test_the_log_is_shown_from_its_end(run: Any, store: ResultsFolder, slurm: FakeSlurm) -> None:
@@ -294,7 +294,7 @@ def test_rerun_by_number_and_value_takes_any_that_ended(run: Any, store: Results
         (("--indices", "7"), "there is no run 7 in q"),
         (("--where", "num_q"), "give key=value"),
         (("--where", "num_z=1"), "num_q"),
-        (("--where", "num_q=5"), "no run of q is so"),
+        (("--where", "num_q=5"), "no run of q matches"),
         (("--where", "seed=x"), "a seed is a whole number"),
     ],
 )

@@ -401,15 +401,15 @@ def test_files_that_several_runs_write_are_not_read_and_named(run: Run, tmp_path
         file.unlink()
         return told
 
-    beside = " was written beside the code, where all runs write it"
+    beside = " was written next to the code, where all runs write it"
     assert where("code/log.csv") == f"log.csv{beside}"
     assert where("code/outputs/log.csv", path="log.csv") == f"outputs/log.csv{beside}"
     assert where("code/run-1.wandb", "wandb", "wandb") == f"run-1.wandb{beside}"
-    assert where("data/log.csv") == f"mine/log.csv leads to {data}/log.csv, outside {{run}}"
+    assert where("data/log.csv") == f"mine/log.csv points to {data}/log.csv, outside {{run}}"
     (run.folder / "mine").unlink()
     assert where("data/log.csv") == f"logs/log.csv{beside}"
     (run.folder / "log.csv").symlink_to(data / "log.csv")
-    assert where("data/log.csv") == f"log.csv leads to {data}/log.csv, outside {{run}}"
+    assert where("data/log.csv") == f"log.csv points to {data}/log.csv, outside {{run}}"
     assert where("data/other.csv") == ""
 
 

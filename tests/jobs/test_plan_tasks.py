@@ -104,7 +104,7 @@ def test_any_hyperparameter_of_a_program_may_be_its_task(tmp_path: Path) -> None
     ("change", "says"),
     [
         (("cheetah_run", "cheetah-rum"), r"plan.yaml:6: task='cheetah-rum': not a .* did you mean cheetah-run"),
-        (("hopper-hop]\n    steps", "cheetah-run]\n    steps"), r"plan.yaml:6: .*tasks: cheetah-run stands twice"),
+        (("hopper-hop]\n    steps", "cheetah-run]\n    steps"), r"plan.yaml:6: .*tasks: cheetah-run occurs twice"),
         (("[walker-walk, cheetah_run, hopper-hop]", "[]"), "0 tasks; give 1 to 1000"),
         (("[walker-walk, cheetah_run, hopper-hop]", "walker-walk"), "tasks: give a list"),
         (("tasks: [walker-walk, cheetah_run", "task: dog-run\n    tasks: [walker-walk, cheetah_run"), "keep one"),
@@ -156,8 +156,8 @@ sweeps:
 
 
 def test_tasks_are_submitted_together_and_share_their_runs(heads: Callable[..., Result]) -> None:
-    assert "6 runs asked for: 6 new; 6 to submit" in heads("submit", "alone").output
-    assert "18 runs asked for: 3 pending, 15 new; 15 to submit" in heads("submit", "heads").output
+    assert "6 runs requested: 6 new; 6 to submit" in heads("submit", "alone").output
+    assert "18 runs requested: 3 pending, 15 new; 15 to submit" in heads("submit", "heads").output
     said = " ".join(heads("status", "heads").output.split())
     for task in ("cheetah-run", "hopper-hop", "walker-walk"):
         assert f"heads.{task} 6 pending" in said
@@ -171,7 +171,7 @@ def test_what_is_of_one_task_names_the_tasks(heads: Callable[..., Result]) -> No
     for command in (("more",), ("confirm",), ("prune",), ("evaluate",)):
         said = heads(*command, "heads", code=1).output
         assert "heads has 3 tasks, each " in said, command
-        assert " by itself: heads.cheetah-run, heads.hopper-hop, heads.walker-walk\n" in said, command
+        assert " separately: heads.cheetah-run, heads.hopper-hop, heads.walker-walk\n" in said, command
     said = heads("compare", "heads", "heads.hopper-hop", code=1).output
     assert "give heads.cheetah-run, or `sweeps aggregate heads`" in said
     assert heads("cancel", "heads").output.endswith("18 runs cancelled\n")

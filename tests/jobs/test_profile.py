@@ -126,7 +126,7 @@ WRONG = {
     "mem_gb: 16X": "with a unit",
     "sbatch: {'mail type': x}": "cannot be set here",
     "modules: cuda": "give a list",
-    "gpus: 1\ngpus: 2": "stands twice",
+    "gpus: 1\ngpus: 2": "occurs twice",
 }
 
 
@@ -139,5 +139,5 @@ def test_wrong_profiles_are_one_line(tmp_path: Path, text: str) -> None:
 
 
 def test_unknown_profile_names_those_there_are() -> None:
-    with pytest.raises(JobsError, match=r"did you mean gpu or cpu.*yours lie in"):
+    with pytest.raises(JobsError, match=r"did you mean gpu or cpu.*yours are in"):
         profile.load("gpuu")

@@ -178,7 +178,7 @@ def test_hyperparameters_come_from_a_file_or_a_command(tmp_path: Path, kind: str
     [
         ("optimizer.lr: [1e-4", "optimiser.lr: [1e-4", "unknown key 'optimiser.lr'; did you mean optimizer.lr or"),
         ("[1e-4, 3e-4]", "[fast]", "optimizer.lr='fast': not a number"),
-        ("[1e-4, 3e-4]", "[1e-4, 0.0001]", "optimizer.lr: the same level stands twice"),
+        ("[1e-4, 3e-4]", "[1e-4, 0.0001]", "optimizer.lr: the same level occurs twice"),
         ("{overrides} ", "", "has no {overrides}, so no hyperparameter would reach the program"),
         ("{overrides} hydra", "{override} {overrides} hydra", "unknown placeholder {override}; did you mean overrides"),
         ("{overrides} hydra", "'{overrides}x' hydra", "put spaces around it"),
@@ -201,7 +201,7 @@ def test_hyperparameters_come_from_a_file_or_a_command(tmp_path: Path, kind: str
         ("  seed: seed", "  resume: {add: --resume}\n  seed: seed", "needs `when:`"),
         ("  seed: seed", "  resume: {when: '*', signal: SIGKILL}\n  seed: seed", "'SIGKILL': "),
         ("  seed: seed", "  agent: x\n  seed: seed", "unknown 'agent' in program"),
-        ("plan: mine", "plan: mine\nagent: a.b:C", "agent and program both say what is trained"),
+        ("plan: mine", "plan: mine\nagent: a.b:C", "agent and program are both given"),
         ("  seed: seed", "  conda: a\n  activate: b\n  seed: seed", "keep one"),
         ("  seed: seed", "  environment: {A B: 1}\n  seed: seed", "no name of an environment variable"),
         ("  seed: seed", "  link: [../data]\n  seed: seed", "give a path inside the folder"),

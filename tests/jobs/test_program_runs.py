@@ -126,7 +126,7 @@ def test_the_best_configuration_is_confirmed_on_fresh_seeds(sweeps: Sweeps) -> N
     sweeps.here("submit", "rate", *LOCAL, "--seeds", "2", "--wait")
     before = values(sweeps, "results", "rate")
     told = " ".join(sweeps.here("confirm", "rate", "--cluster", "local", "--wait").split())
-    assert "which leads rate, is compared with the baseline lr=1e-3" in told
+    assert "best of rate, is compared with the baseline lr=1e-3" in told
     assert "4 to submit" in told
     fresh = rows(sweeps.folder / "results", "rate-confirm")
     assert sorted(fresh["seed"].unique()) == [3, 4]
@@ -190,7 +190,7 @@ def test_what_a_predecessor_left_is_ended_first(sweeps: Sweeps) -> None:
     [
         (
             "ends early and logs astray",
-            "ended early: its last logged step is 20 of 40; astray.csv was written beside the code, where all runs "
+            "ended early: its last logged step is 20 of 40; astray.csv was written next to the code, where all runs "
             'write it: let the program write to {run}, or set `cwd: "{run}"`',
         ),
         ("nan", ""),
@@ -220,7 +220,7 @@ def test_with_exit_code_3_it_asks_to_go_on_later(sweeps: Sweeps) -> None:
         (("  hyperparameters:", "  overrides: fire\n  hyperparameters:"), "exit code 2: walker.py: error: "),
         (("name: eval/return", "name: eval/score"), "metric 'eval/score', the primary one, never appeared; logged were "
                                                     "eval/return, train/loss, train/return"),
-        (("--out {run}", "--out ."), "metric 'eval/return' never appeared: metrics.jsonl was written beside the code"),
+        (("--out {run}", "--out ."), "metric 'eval/return' never appeared: metrics.jsonl was written next to the code"),
         (("jsonl: metrics.jsonl", "jsonl: log.jsonl"), "metric 'eval/return' never appeared: nothing at log.jsonl in"),
     ],
 )  # fmt: skip
@@ -271,7 +271,7 @@ def test_without_a_number_of_steps_training_ends_where_the_longest_run_ended(swe
     assert {run["state"] for run in sweeps.runs()} == {"done"}
     assert "/" not in sweeps.here("status", "rate", "--runs").splitlines()[2].split("done")[1]
     answer = sweeps.here("aggregate", "rate", "--out", "report.html")
-    assert "lr=0.003 leads with a final score of 4.5" in answer
+    assert "lr=0.003 is best, with a final score of 4.5" in answer
     assert "0 to submit" in sweeps.here("submit", "one", *DEBUG, "--seeds", "3-3", "--set", "trouble=")
 
 

@@ -77,7 +77,7 @@ def test_what_is_stopped_stays_stopped_until_it_is_asked_for(run: Any, store: Re
     assert given_up(found, "a later one", RunState("interrupted")).state == "interrupted"
     assert "nothing to stop" in run("prune", "q").stdout
 
-    assert "2 stopped are left alone; `sweeps rerun q --stopped` runs them again" in run("submit", "q").stdout
+    assert "2 stopped are not run again; `sweeps rerun q --stopped` runs them again" in run("submit", "q").stdout
     assert "0 to submit" in run("rerun", "q", "--all", "--cluster", "slurm").stdout
     assert len(store.submissions.all()) == 1
     run("rerun", "q", "--stopped")

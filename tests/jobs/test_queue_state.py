@@ -69,8 +69,8 @@ def test_why_a_task_waits_is_told_in_words_and_what_never_starts_is_stuck(
         slurm.set(f"100_{index}", reason=reason)
     found = queue_state.task_states(store, [array], NOW)
     assert [(found[array.id, i].word, found[array.id, i].reason) for i in range(4)] == [
-        ("pending", "others go first"),
-        ("stuck", "held by an administrator; `sweeps release a` lets it run if you may"),
+        ("pending", "jobs with higher priority go first"),
+        ("stuck", "held by an administrator; `sweeps release a` lets it run if you are allowed to"),
         ("stuck", "the job that it waits for failed; `sweeps cancel a`, then submit"),
         ("pending", "a limit of its QOS is reached (QOSMaxJobsPerUserLimit); it starts when other jobs have ended"),
     ]  # fmt: skip

@@ -53,7 +53,7 @@ def test_the_rest_is_kept_off_a_node_where_a_task_ended_before_its_run_began(
     for task in (1, 2, 3):
         fail_to_start(slurm, task, "a-01")
     told = run("status").stdout
-    assert "q: node a-01 is left out, 3 tasks ended there before the run began" in told
+    assert "q: node a-01 is excluded, 3 tasks ended there before the run began" in told
     assert "probably the node does not see the results folder" in told
     assert "`sweeps rerun q --failed`" in told
     assert [task["exclude"] for task in slurm.tasks()] == ["", "", "", "", "a-01", "a-01"]
@@ -70,7 +70,7 @@ def test_tasks_that_end_alike_on_every_node_are_no_nodes_fault(run: Any, slurm: 
         fail_to_start(slurm, task, node)
     told = run("status").stdout
     assert "is left out" not in told
-    assert "3 tasks are held, the first 3 died alike" in told
+    assert "3 tasks are held, the first 3 failed alike" in told
     assert [task["exclude"] for task in slurm.tasks()] == [""] * 6
     assert "exclude" not in run("rerun", "q", "--failed", "--dry-run").stdout
 
@@ -120,9 +120,9 @@ def test_release_releases_whoever_held(run: Any, slurm: FakeSlurm) -> None:
     told = run("status").stdout
     assert "1 stuck: held by `scontrol hold`, not by this program; `sweeps release q` lets it run" in told
     assert "1 stuck: held by an administrator" in told
-    assert "released what was held of 1" in run("release", "q").stdout
+    assert "released the held tasks of 1" in run("release", "q").stdout
     assert not any(task["held"] for task in slurm.tasks())
-    assert "nothing of q is held" in run("release", "q").stdout
+    assert "no task of q is held" in run("release", "q").stdout
 
 
 def test_cancel_goes_by_what_was_recorded_where_squeue_is_dead(
@@ -167,10 +167,10 @@ def test_plain_status_says_what_is_waited_for_but_a_turn(run: Any, slurm: FakeSl
     for task, reason in enumerate(waits):
         slurm.set(f"100_{task}", reason=reason)
     lines = run("status").stdout.splitlines()
-    too_long = "1 stuck: it asks for more time than its partition allows; `sweeps cancel q`"
+    too_long = "1 stuck: it requests more time than its partition allows; `sweeps cancel q`"
     assert [line for line in lines if line.startswith(too_long)]
     assert [line for line in lines if line.startswith("2 pending: a limit of its QOS is reached")]
-    assert not [line for line in lines if "others go first" in line]
+    assert not [line for line in lines if "jobs with higher priority go first" in line]
 
 
 def test_the_probe_asks_for_no_more_time_than_its_partition_gives(slurm: FakeSlurm) -> None:

@@ -203,15 +203,15 @@ def test_auto_takes_no_machine_of_a_cluster_whose_sbatch_is_out_of_sight(
     run: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr("jobs.backends.slurm.commands._CONFIGURATIONS", (tmp_path,))
-    assert f"Error: {tmp_path} tells of a Slurm cluster and sbatch is not on PATH; load its module" in auto(run, code=1)
+    assert f"Error: {tmp_path} indicates a Slurm cluster, and sbatch is not on PATH; load" in auto(run, code=1)
     monkeypatch.setenv("SLURM_CONF", "/x")
-    assert "$SLURM_CONF tells of" in auto(run, code=1)
+    assert "$SLURM_CONF indicates a Slurm" in auto(run, code=1)
 
 
 def test_dry_run_writes_nothing(run: Any, tmp_path: Path) -> None:
     for cluster in ("debug", "local", "slurm"):
         result = run("submit", "q", "--cluster", cluster, "--dry-run")
-        assert "4 runs asked for: 4 new; 4 to submit" in result.stdout
+        assert "4 runs requested: 4 new; 4 to submit" in result.stdout
     assert "#SBATCH --array=0-3%4" in result.stdout
     assert not (tmp_path / "results").exists()
 

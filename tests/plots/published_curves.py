@@ -20,7 +20,7 @@ _SUCCESS = tuple(
     f"{name}-{i}" for name, count in (("mw-task", 50), ("myo-hand", 10), ("pick", 5)) for i in range(count)
 )
 TASKS = (*_DM_CONTROL, *_SUCCESS)  # 104
-# (algorithm, task) without a file, with two runs under seed 1, with a line that stands twice
+# (algorithm, task) without a file, with two runs under seed 1, with a line that occurs twice
 ABSENT = {("tdmpc", task) for task in _SUCCESS[60:]} | {("sac", "walker-run")}
 TWO_RUNS = {("dreamerv3", "mw-task-3"), ("sac", "cheetah-run")}
 REPEATED = {("tdmpc2", "dog-run"), ("tdmpc2", "mw-task-7")}

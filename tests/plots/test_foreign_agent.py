@@ -71,7 +71,7 @@ class Visible(HTMLParser):
 def test_the_page_speaks_of_no_other_agent(page: str) -> None:
     text = " ".join(Visible(page).texts)
     detectors = text.index("How the flags are judged")  # the definitions of flags are not written by the page
-    for word in ("return", "planning", "policy alone", "tdmpc", "Random actions", "action repeat"):
+    for word in ("return", "planning", "policy without MPC", "tdmpc", "Random actions", "action repeat"):
         assert word.lower() not in text[:detectors].lower()
     for said in ("Final test/loss, difference from the baseline", "a seed is below one of the baseline", "Units: nat.",
                  "Rise at the end"):  # fmt: skip
@@ -180,7 +180,7 @@ def test_a_plain_group_keeps_its_metrics_from_no_logarithm(foreign: ModuleType) 
 def test_titles_of_the_packaged_agent_are_unchanged() -> None:
     assert [(metric.name, title) for metric, title in figures.results(CATALOGUE)] == [
         ("eval_return_planner", "Evaluation with planning"),
-        ("eval_return_policy", "Evaluation with the policy alone"),
+        ("eval_return_policy", "Evaluation of the policy without MPC"),
         ("episode_return", "Training episodes"),
     ]
 

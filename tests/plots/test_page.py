@@ -72,7 +72,7 @@ def test_a_configuration_that_is_switched_off_leaves_figures_and_tables(visit: V
     assert picture.locator("svg").first.is_visible()
     page.get_by_role("button", name="None", exact=True).click()
     picture.locator("text=nothing to draw").wait_for()
-    page.get_by_role("button", name="Leader, baseline").click()
+    page.get_by_role("button", name="Best, baseline").click()
     drawn(picture).first.wait_for(state="attached")
     page.get_by_role("button", name="All", exact=True).click()
     picture.locator(".drawn").wait_for(state="detached")

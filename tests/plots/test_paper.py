@@ -32,7 +32,7 @@ def test_every_figure_that_there_is_something_for_is_written(sweep: SweepSummary
     names = [path.name for path in paper.write(sweep, tmp_path / "new", ["svg"], 1, [])]
     assert names == [
         f"a-b-sweep-{name}.svg"
-        for name in (CURVE, "evaluation-with-the-policy-alone", "training-episodes", "final", "effects", "flags",
+        for name in (CURVE, "evaluation-of-the-policy-without-mpc", "training-episodes", "final", "effects", "flags",
                      "policy", "spread")
     ]  # fmt: skip
     assert sorted(path.name for path in (tmp_path / "new").iterdir()) == sorted(names)

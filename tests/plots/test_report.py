@@ -76,7 +76,7 @@ def text(typical: Summary) -> str:
 
 def test_a_typical_report_is_whole_and_offline(text: str) -> None:
     check(text)
-    for words in ("leads with a final return", "Evaluation with planning", "Evaluation with the policy alone",
+    for words in ("is best, with a final return", "Evaluation with planning", "Evaluation of the policy without MPC",
                   "Training episodes", "World model", "pi_loss", "encoder frozen", "quadruped-walk",
                   "5 done, 1 failed", "random actions"):  # fmt: skip
         assert words in text

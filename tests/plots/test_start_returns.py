@@ -24,7 +24,7 @@ def test_only_configurations_with_diverged_runs_are_drawn_again(tmp_path: Path, 
     assert text.count("over all starts</h2>") == 1
     assert (
         text.count("dotted all starts, a diverged run counted as random actions") == 3
-    )  # planning, policy alone, training
+    )  # planning, policy without MPC, training
 
 
 def test_a_configuration_that_was_stopped_whole_has_no_rank(tmp_path: Path, synthetic: ModuleType) -> None:

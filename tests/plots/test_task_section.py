@@ -167,11 +167,11 @@ def test_results_of_algorithms_may_be_the_references(judged: tuple[Summary, Task
     assert scores["walker-walk", better] == pytest.approx(1)
     assert found.tasks == ("walker-walk",)
     missing = dict(task_verdict.verdict(found).points)["Missing"]
-    assert "walker-run enters nothing: the reference sac has no result there" in missing
-    assert "mw-task-3 enters nothing: the reference random has no result there" in missing
+    assert "walker-run is left out: the reference sac has no result there" in missing
+    assert "mw-task-3 is left out: the reference random has no result there" in missing
     turned = across_tasks(summary, {"*": Declared(better, worse), "mw-*": Declared(0, 1)})
     assert turned is not None
-    assert f"walker-walk enters nothing: the reference {worse} is not better there than {better}" in dict(
+    assert f"walker-walk is left out: the reference {worse} is not better there than {better}" in dict(
         task_verdict.verdict(turned).points)["Missing"]  # fmt: skip
     planned = tuple(
         dataclasses.replace(sweep, source=dataclasses.replace(sweep.source, configs=tuple(
@@ -230,7 +230,7 @@ def test_the_command_says_the_verdict_across_tasks_and_not_those_of_many_tasks(
     said = sweeps("aggregate", "published", "--out", out, "--references", references)
     assert said.exit_code == 0
     assert "Across tasks: On 2 of 3 tasks" in said.output
-    assert "3 tasks are not judged one by one here: sweeps aggregate published.mw-task-3 judges one" in said.output
+    assert "3 tasks are not shown one by one: sweeps aggregate published.mw-task-3 reports on one" in said.output
     assert "published.mw-task-3: " not in said.output
     references.write_text("walker-walk: [0\n")
     broken = sweeps("aggregate", "published", "--out", out, "--references", references)

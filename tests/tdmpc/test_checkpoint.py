@@ -46,7 +46,7 @@ def test_the_newest_two_are_kept_and_code_is_refused(tmp_path):
     assert load_newest(tmp_path, messages.append)["step"] == 3
     max((tmp_path / "checkpoints").glob("*.json")).unlink()  # killed between the state and its marker
     assert load_newest(tmp_path, messages.append)["step"] == 2
-    assert messages == ["checkpoint step-000000003-u000000003-a001.pt is passed over: it was never finished"]
+    assert messages == ["checkpoint step-000000003-u000000003-a001.pt is skipped: it was never finished"]
     w.save(4, code=print)
     assert [name[5:14] for name in names(tmp_path, "*.pt")] == ["000000002", "000000004"]
     assert load_newest(tmp_path)["step"] == 2

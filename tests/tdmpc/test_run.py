@@ -343,9 +343,9 @@ def test_policy_metrics_are_absent_when_no_policy_update_happened(tiny, trained)
 
 def test_a_gpu_that_was_asked_for_is_never_replaced_by_the_cpu(tiny, trained, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(DeviceError, match="asked for a GPU"):
+    with pytest.raises(DeviceError, match="requested a GPU"):
         train([trained("runs").handle(tiny(), 1)], device="cuda", threads=1)
-    with pytest.raises(DeviceError, match="CUDA graphs were asked for"):
+    with pytest.raises(DeviceError, match="CUDA graphs need a GPU"):
         train([trained("runs").handle(tiny(), 1)], device="cpu", threads=1, cuda_graphs=True)
 
 

@@ -65,7 +65,7 @@ class SlurmBackend(Backend):
         trace = commands.trace()
         if trace is not None:
             raise JobsError(
-                f"{trace} tells of a Slurm cluster and sbatch is not on PATH; load its module, "
+                f"{trace} indicates a Slurm cluster, and sbatch is not on PATH; load its module, "
                 "or train on this machine with --cluster local"
             )
         return None

@@ -77,7 +77,7 @@ def proceed(store: ResultsFolder, submission: Submission, lock: Lock, *, may_exi
     if refused is not None:
         taken = sum(chunk.count for chunk in submission.chunks if chunk.job_id)
         before = f"{taken} of {len(submission.tasks)} tasks were submitted, then " if taken else ""
-        after = f"; the others wait for the next `sweeps submit` or `status` ({submission.id})" if waits else ""
+        after = f"; the others are submitted by the next `sweeps submit` or `status` ({submission.id})" if waits else ""
         raise type(refused)(f"{before}{refused}{after}") from refused
     return submission
 
@@ -93,7 +93,7 @@ def _hand_over(
         try:
             job_id = _submit_chunk(store, submission, position, may_exist)
         except NoResponse as error:
-            raise NoResponse(f"{error}; the next `sweeps submit` or `status` goes on with {submission.id}") from error
+            raise NoResponse(f"{error}; the next `sweeps submit` or `status` continues {submission.id}") from error
         except JobsError as error:
             return submission, error
         done = [*submission.chunks[:position], replace(chunk, job_id=job_id), *submission.chunks[position + 1 :]]

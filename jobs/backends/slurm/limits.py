@@ -56,8 +56,8 @@ def remaining(profile: Profile, settings: Mapping[str, str]) -> int | None:
     room, tightest = min(rooms, key=lambda pair: pair[0])
     if room < 1:
         raise JobsError(
-            f"{tightest.what} lets {tightest.tasks} tasks into Slurm's queue and they are there; "
-            "submit again when some ended"
+            f"{tightest.what} allows {tightest.tasks} tasks in Slurm's queue, and they are there; "
+            "submit again when some have ended"
         )
     return room
 

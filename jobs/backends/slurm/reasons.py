@@ -21,7 +21,7 @@ ENDED = {
     "FAILED": ("error", "its job failed"),
     "TIMEOUT": ("timeout", "its time limit was reached"),
     "DEADLINE": ("timeout", "its deadline was reached"),
-    "OUT_OF_MEMORY": ("oom", "it used more memory than it asked for"),
+    "OUT_OF_MEMORY": ("oom", "it used more memory than it requested"),
     "NODE_FAIL": ("node-fail", "its node failed"),
     "BOOT_FAIL": ("node-fail", "its node did not boot"),
     "PREEMPTED": ("preempted", "another job took its node"),
@@ -31,10 +31,10 @@ ENDED = {
 LAUNCH_FAILURE = "JobLaunchFailure"  # of a failed job: the node could not start it
 # Slurm's reason for a pending job -> text for the user; other reasons are shown as Slurm writes them.
 _WHY = {
-    "None": "", "Priority": "others go first", "Resources": "no node is free", HELD_BY_USER: "held",
-    "JobArrayTaskLimit": "as many as allowed run already", "BeginTime": "queued again, begins in a moment",
+    "None": "", "Priority": "jobs with higher priority go first", "Resources": "no node is free", HELD_BY_USER: "held",
+    "JobArrayTaskLimit": "the maximum number of its tasks is running", "BeginTime": "queued again, starts soon",
     "Dependency": "waits for another job", "Licenses": "no licence is free",
-    "ReqNodeNotAvail": "the nodes it asks for are down or reserved", "Reservation": "waits for its reservation",
+    "ReqNodeNotAvail": "the nodes it requests are down or reserved", "Reservation": "waits for its reservation",
     RELEASED_AGAIN: "Slurm had lost its release; released again",
 }  # fmt: skip
 _RELEASE = "`sweeps release {sweep}` lets it run"
@@ -43,15 +43,15 @@ _AGAIN = "`sweeps cancel {sweep}`, then submit with another"
 _NEVER = {
     HELD_BY_USER: f"Slurm lost its release; {_RELEASE}",
     USERS_HOLD: f"held by `scontrol hold`, not by this program; {_RELEASE}",
-    HELD_BY_ADMINISTRATOR: f"held by an administrator; {_RELEASE} if you may",
+    HELD_BY_ADMINISTRATOR: f"held by an administrator; {_RELEASE} if you are allowed to",
     LAUNCH_FAILED: f"its start failed and Slurm holds it; {_RELEASE}",
     "job requeued in held state": f"queued again and held; {_RELEASE}",
     "DependencyNeverSatisfied": "the job that it waits for failed; `sweeps cancel {sweep}`, then submit",
-    "PartitionTimeLimit": f"it asks for more time than its partition allows; {_AGAIN} --option time=...",
-    "PartitionNodeLimit": f"it asks for more nodes than its partition allows; {_AGAIN} --option partition=...",
+    "PartitionTimeLimit": f"it requests more time than its partition allows; {_AGAIN} --option time=...",
+    "PartitionNodeLimit": f"it requests more nodes than its partition allows; {_AGAIN} --option partition=...",
     "PartitionInactive": "its partition is inactive; an administrator has to change that",
     "PartitionDown": "its partition is down; an administrator has to change that",
-    "BadConstraints": f"no node has what it asks for; {_AGAIN} --option of cpus, mem_gb, gpus or constraint",
+    "BadConstraints": f"no node has what it requests; {_AGAIN} --option of cpus, mem_gb, gpus or constraint",
     "InvalidAccount": f"its account is not valid; {_AGAIN} --option account=...",
     "InvalidQOS": f"its QOS is not valid; {_AGAIN} --option qos=...",
     "AccountNotAllowed": f"its account may not use this partition; {_AGAIN} --option account=... or partition=...",
@@ -112,7 +112,7 @@ def _limit(reason: str, sweep: str) -> tuple[str, str, str] | None:
     again = _AGAIN.format(sweep=sweep)
     if "PerJob" in reason or "PerNode" in reason or match["what"].startswith("Min"):
         asked = "time" if "WallDuration" in reason else "resources"
-        return "stuck", f"it asks for more {asked} than {whose} allows a job ({reason}); {again} --option", ""
+        return "stuck", f"it requests more {asked} than {whose} allows a job ({reason}); {again} --option", ""
     if "Minutes" in reason and "Run" not in reason:
         return "stuck", f"the time that {whose} may use is used up ({reason}); {again} --option account=...", ""
     return "pending", f"a limit of {whose} is reached ({reason}); it starts when other jobs have ended", "limit"

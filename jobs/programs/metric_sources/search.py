@@ -82,9 +82,9 @@ def misplaced(kind: str, path: str, run: Path, code: Path, linked: Sequence[str]
     name = NAMES.get(kind) or PurePath(path).name
     for found in _written(run, _links(run), name, since):
         if not is_inside(found, run):
-            return f"{found.relative_to(run)} leads to {os.path.realpath(found)}, outside {{run}}"
+            return f"{found.relative_to(run)} points to {os.path.realpath(found)}, outside {{run}}"
     for found in _written(code, [code / link for link in linked], name, since):
-        return f"{found.relative_to(code)} was written beside the code, where all runs write it"
+        return f"{found.relative_to(code)} was written next to the code, where all runs write it"
     return ""
 
 
