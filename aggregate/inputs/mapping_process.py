@@ -17,10 +17,13 @@ from typing import Any
 
 from sweepwise.core.errors import AggregateError
 
-# It imports the packages from where its parent imports them.
+# It imports the packages from where its parent imports them, and ends silently if its parent has ended before.
 _START = """
 import pickle, sys
-sys.path[:] = pickle.load(sys.stdin.buffer)
+try:
+    sys.path[:] = pickle.load(sys.stdin.buffer)
+except (EOFError, pickle.UnpicklingError):
+    sys.exit()
 from aggregate.inputs.mapping_process import serve
 serve()
 """
@@ -95,7 +98,7 @@ def serve() -> None:
         while True:
             try:
                 function, items = pickle.load(sys.stdin.buffer)
-            except EOFError:
+            except (EOFError, pickle.UnpicklingError):  # the parent closed the pipe, or ended while it wrote
                 return
             answers.write(_answer(function, items))
             answers.flush()

@@ -15,7 +15,7 @@ _is_hidden = False
 
 
 def hide() -> None:
-    """No more bars in this process: for one that reads the same runs again and again."""
+    """No more bars in this process: for one that works in the background."""
     global _is_hidden
     _is_hidden = True
 

@@ -64,6 +64,7 @@ SECTIONS = {
     },
     "Follow": {
         "status": "Show the state and progress of runs",
+        "view": "Show the report in a browser, up to date while runs train",
         "logs": "Show the log of a run",
         "usage": "Compare used with requested resources",
     },
@@ -153,5 +154,5 @@ def _show_version(context: click.Context, parameter: click.Parameter, is_given: 
 )
 @click.pass_context
 def cli(context: click.Context, results: Path, debug: bool) -> None:
-    """Hyperparameter sweeps on Slurm or this machine: train every run once, compare configurations, report."""
+    """Hyperparameter sweeps on Slurm or this machine: train once, compare, report."""
     context.obj = Globals(results, debug)

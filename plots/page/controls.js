@@ -4,8 +4,9 @@ class Controls {
   constructor(sweep) {
     this.sweep = sweep;
     const { model } = sweep;
-    const view = document.getElementById(`${sweep.id}-view`);
+    const view = sweep.article.querySelector(`#${sweep.id}-view`);
     this.chips = [...view.querySelectorAll(".legend > [data-c]")].map((chip) => this.toggle(chip));
+    this.selects = {}; // by field of the sweep
     this.factors = model.factors.map((key) => [key, this.factor(key)]);
     this.smoothing = make("input", { type: "range", min: 0, max: 20, step: 1, value: 0, input: () => this.smooth() });
     this.smoothed = make("output", {}, "off");
@@ -73,13 +74,34 @@ class Controls {
       this.sweep[field] = select.value;
       this.sweep.changed();
     } }, ...choices);
+    this.selects[field] = select;
     return make("label", {}, `${title} `, select);
   }
 
   smooth() {
     this.sweep.smoothing = Number(this.smoothing.value) / 100;
-    this.smoothed.textContent = this.sweep.smoothing ? `${this.smoothing.value} %` : "off";
+    this.saySmoothing();
     this.sweep.changed();
+  }
+
+  saySmoothing() {
+    this.smoothed.textContent = this.sweep.smoothing ? `${this.smoothing.value} %` : "off";
+  }
+
+  /** By key of each factor, the value chosen. */
+  factorValues() {
+    return Object.fromEntries(this.factors.map(([key, label]) => [key, label.querySelector("select").value]));
+  }
+
+  /** Puts the sweep's choices, and values of factors, into the bar; changes no choice. */
+  show(factors) {
+    for (const [key, label] of this.factors) {
+      const select = label.querySelector("select");
+      if ([...select.options].some(({ value }) => value === factors[key])) select.value = factors[key];
+    }
+    for (const [field, select] of Object.entries(this.selects)) select.value = this.sweep[field];
+    this.smoothing.value = Math.round(100 * this.sweep.smoothing);
+    this.saySmoothing();
   }
 
   /** Marks a run, {config, seed}, in all figures; null marks none. */
