@@ -35,18 +35,8 @@ from sweepwise.core import atomic
 from sweepwise.core.errors import AggregateError
 
 MOST_SECTIONS = 8  # tasks of imported curves, or of a sweep, that each have a section where there is one across tasks
-SCRIPTS = (
-    "state",
-    "address",
-    "data",
-    "draw",
-    "figure",
-    "zoom",
-    "controls",
-    "tables",
-    "save",
-    "start",
-)  # of the page, in their order
+SCRIPTS = "state address data draw figure zoom controls tables save start".split()  # of the page, in their order
+LIVE_SCRIPTS = ("places", "live")  # in addition, of a page that a server keeps up to date
 
 
 def write_report(summary: Summary, out: Path, across: TaskAnalysis | None = None) -> None:
@@ -65,14 +55,15 @@ def _write(path: Path, html: str) -> None:
     path.write_text(html, encoding="utf-8")
 
 
-def render(summary: Summary, across: TaskAnalysis | None = None) -> str:
-    """The page as text. Deterministic: equal shards give equal text."""
+def render(summary: Summary, across: TaskAnalysis | None = None, version: str = "") -> str:
+    """The page as text. Deterministic: equal shards give equal text. version: of a page that a server keeps up to date:
+    it asks the server for another version; "" for a file, which asks nobody."""
     template = _environment().get_template("report.html.j2")
     shown, left_out = shown_sweeps(summary, across)
     drawn = [figures.drawn_configs(sweep) for sweep in shown]
     every = [[config.config_id for config in (*s.source.configs, *s.source.imported)] for s in shown]
     styles = line_styles([[*first, *all_] for first, all_ in zip(drawn, every, strict=True)])
-    script = script_of_page()
+    is_live = bool(version)
     sections = [_sweep(sweep, styles, index, summary.loaded) for index, sweep in enumerate(shown, 1)]
     return template.render(
         sweeps=sections,
@@ -80,9 +71,10 @@ def render(summary: Summary, across: TaskAnalysis | None = None) -> str:
         recommended=overview.recommended_rows(shown),
         across=task_section.section(across) if across is not None else None,
         left_out=left_out,
-        css=Markup(_page("report.css")),
-        script=Markup(script),
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        css=Markup(_page("report.css") + (_page("live.css") if is_live else "")),
+        script=Markup(script_of_page(is_live=is_live)),
+        policy=Markup(content_policy(is_live=is_live)),
+        version=version,
         colors=COLORS,
         quarantine=summary.loaded.quarantine.to_dict("records"),
         doubts=summary.loaded.doubts.to_dict("records"),
@@ -125,9 +117,17 @@ def _with_code(text: str) -> Markup:
     return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(text))))
 
 
-def script_of_page() -> str:
-    """The page's script exactly as between its tags, as the content security policy allows it by its hash."""
-    parts = "\n".join(_page(f"{name}.js") for name in SCRIPTS)
+def content_policy(*, is_live: bool = False) -> str:
+    """The content security policy of the page: its own script, by its hash, and no request; of a live page, requests to
+    its own server."""
+    own = base64.b64encode(hashlib.sha256(script_of_page(is_live=is_live).encode()).digest()).decode()
+    policy = f"default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src 'sha256-{own}'"
+    return f"{policy}; connect-src 'self'" if is_live else policy
+
+
+def script_of_page(*, is_live: bool = False) -> str:
+    """The page's script exactly as between its tags."""
+    parts = "\n".join(_page(f"{name}.js") for name in (*SCRIPTS, *(LIVE_SCRIPTS if is_live else ())))
     return f'"use strict";\n(() => {{\n{parts}}})();\n'
 
 

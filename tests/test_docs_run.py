@@ -19,6 +19,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from unittest.mock import MagicMock
@@ -30,6 +31,7 @@ from fake_slurm import FakeSlurm
 from jobs.backends import registry
 from jobs.cli import cli
 from jobs.doctor import probe
+from jobs.reports import live
 from jobs.results.attempts import RunRef
 from jobs.results.records import Attempt, AttemptOutcome, Submission
 from jobs.results.results_folder import ResultsFolder
@@ -383,6 +385,7 @@ PROSE: dict[str, tuple[Callable[[World], None], str]] = {
     "sweeps train --preset small": (nothing, "done; runs are in"),
     "sweeps unarchive ensemble.tar": (archived, "48 runs"),
     "sweeps usage": (accounted, "time=90"),
+    "sweeps view": (lambda world: None, "ssh -N -L"),
 }  # fmt: skip
 
 
@@ -487,8 +490,9 @@ def test_every_line_of_a_page_succeeds(page: str, documented: dict[str, list[str
 
 @pytest.fixture
 def prepared(world: World, monkeypatch: pytest.MonkeyPatch) -> World:
-    """`ensemble` is done; who waits sees to it that what was submitted is."""
+    """`ensemble` is done; who waits sees to it that what was submitted is; `view` ends after the first report."""
     again(world)
+    monkeypatch.setattr(live, "follow", partial(live.follow, wait=MagicMock(side_effect=KeyboardInterrupt)))
     waiting = SimpleNamespace(time=time.time, sleep=lambda seconds: world.finish(fails=False))
     monkeypatch.setattr("jobs.submit.watch.time", waiting)
     return world

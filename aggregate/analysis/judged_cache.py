@@ -23,7 +23,8 @@ import pyarrow as pa
 import scipy
 
 from aggregate import flags
-from aggregate.inputs import cache_file
+from aggregate.inputs import cache_file, kept_scores
+from aggregate.inputs.kept_scores import FinalScore
 from aggregate.inputs.parallel import in_threads
 from aggregate.inputs.runs import ConfigSource, RunRows
 from sweepwise.core.agent import AgentDescription
@@ -105,8 +106,14 @@ def single(
     pairs: Sequence[Pair], known: Sequence[str], judge: Callable[[Sequence[Pair]], Iterable[JudgedRun]]
 ) -> list[JudgedRun]:
     """The results of each run by itself: from its file where its key, of those `known`, is that of the file, else made
-    by `judge` and kept there."""
-    return _kept(pairs, known, SINGLE, _read_single, _write_single, judge)
+    by `judge` and kept there. The final scores are kept for others too (`kept_scores`)."""
+    runs = _kept(pairs, known, SINGLE, _read_single, _write_single, judge)
+    kept_scores.keep(
+        FinalScore(rows.source.cache, rows.source.seed, rows.files, float(run.scores["final_primary"]))
+        for (_, rows), run in zip(pairs, runs, strict=True)
+        if rows.source.cache is not None and rows.whole
+    )
+    return runs
 
 
 def compared(

@@ -17,10 +17,13 @@ from typing import Any
 
 from sweepwise.core.errors import AggregateError
 
-# It imports the packages from where its parent imports them.
+# It imports the packages from where its parent imports them, and ends silently if its parent has ended before.
 _START = """
 import pickle, sys
-sys.path[:] = pickle.load(sys.stdin.buffer)
+try:
+    sys.path[:] = pickle.load(sys.stdin.buffer)
+except (EOFError, pickle.UnpicklingError):
+    sys.exit()
 from aggregate.inputs.mapping_process import serve
 serve()
 """
@@ -30,14 +33,17 @@ _KILLED = "a process that read runs was killed; if memory ran out, name fewer sw
 class MappingProcess:
     """A process in which functions are called that it can import. It ends with this one, however that ends.
 
-    is_ready: for another call; it stays False after one that was not answered.
+    with_group: it leads a process group of its own, which is killed as a whole where `close` interrupts a call; other
+    processes that it started end when they notice that it is gone. is_ready: for another call; it stays False after
+    one that was not answered.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, with_group: bool = False) -> None:
+        self._with_group = with_group
         one_thread = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}  # there is one for each core
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-c", _START], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            env={**os.environ, **one_thread},
+            env={**os.environ, **one_thread}, start_new_session=with_group,
         )  # fmt: skip
         assert self._process.stdin is not None
         assert self._process.stdout is not None
@@ -70,11 +76,18 @@ class MappingProcess:
     def close(self) -> None:
         """Ends it."""
         if not self.is_ready:
-            self._process.kill()
+            self._kill()
         with contextlib.suppress(OSError):  # it was killed before it had read all
             self._calls.close()
         self._answers.close()
         self._process.wait()
+
+    def _kill(self) -> None:
+        if not self._with_group:
+            self._process.kill()
+            return
+        with contextlib.suppress(ProcessLookupError):  # all of it has ended
+            os.killpg(self._process.pid, signal.SIGKILL)
 
 
 def serve() -> None:
@@ -85,7 +98,7 @@ def serve() -> None:
         while True:
             try:
                 function, items = pickle.load(sys.stdin.buffer)
-            except EOFError:
+            except (EOFError, pickle.UnpicklingError):  # the parent closed the pipe, or ended while it wrote
                 return
             answers.write(_answer(function, items))
             answers.flush()

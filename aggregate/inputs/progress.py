@@ -11,10 +11,18 @@ Item = TypeVar("Item")
 
 PATIENCE = 1.0  # seconds before the bar appears
 
+_is_hidden = False
+
+
+def hide() -> None:
+    """No more bars in this process: for one that works in the background."""
+    global _is_hidden
+    _is_hidden = True
+
 
 def tracked(items: Iterable[Item], total: int, doing: str) -> Iterator[Item]:
     """The items. If stderr is a terminal, a progress bar appears after `PATIENCE` seconds and disappears at the end."""
-    if not sys.stderr.isatty():
+    if _is_hidden or not sys.stderr.isatty():
         yield from items
         return
     from rich.console import Console

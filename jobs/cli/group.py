@@ -11,14 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sweepwise.core.errors import SweepsError
-from sweepwise.core.value_format import shortened, shown
+from sweepwise.core.errors import as_line, one_line
+from sweepwise.core.value_format import shown
 
 if TYPE_CHECKING:
     from jobs.results.results_folder import ResultsFolder
-
-
-LONGEST = 2_000  # characters of a message
 
 
 def say(text: str, err: bool = False, nl: bool = True) -> None:
@@ -44,7 +41,7 @@ class UsageLine(click.ClickException):
 
     def __init__(self, error: click.UsageError) -> None:
         path = error.ctx.command_path if error.ctx is not None else "sweeps"
-        super().__init__(f"{_line(error.format_message())} See `{path} --help`.")
+        super().__init__(f"{as_line(error.format_message())} See `{path} --help`.")
 
 
 # What `sweeps --help` lists: heading -> command -> what it does, on one line of 80 columns.
@@ -67,6 +64,7 @@ SECTIONS = {
     },
     "Follow": {
         "status": "Show the state and progress of runs",
+        "view": "Show the report in a browser, up to date while runs train",
         "logs": "Show the log of a run",
         "usage": "Compare used with requested resources",
     },
@@ -126,21 +124,7 @@ class Group(click.Group):
         except Exception as error:
             if context.params.get("debug"):
                 say(traceback.format_exc(), err=True)
-            raise click.ClickException(_one_line(error)) from error
-
-
-def _one_line(error: Exception) -> str:
-    text = _line(str(error))
-    if isinstance(error, SweepsError):
-        return text
-    if isinstance(error, OSError) and error.strerror:
-        return _line(f"{error.strerror}: {error.filename}" if error.filename else error.strerror)
-    return f"{type(error).__name__}: {text}; this should not happen, `sweeps --debug ...` shows where it did"
-
-
-def _line(text: str) -> str:
-    """`text` on one line that is not too long to read."""
-    return shortened(shown(" ".join(text.split())), LONGEST)
+            raise click.ClickException(one_line(error, ", `sweeps --debug ...` shows where it did")) from error
 
 
 def _show_version(context: click.Context, parameter: click.Parameter, is_given: bool) -> None:
@@ -170,5 +154,5 @@ def _show_version(context: click.Context, parameter: click.Parameter, is_given: 
 )
 @click.pass_context
 def cli(context: click.Context, results: Path, debug: bool) -> None:
-    """Hyperparameter sweeps on Slurm or this machine: train every run once, compare configurations, report."""
+    """Hyperparameter sweeps on Slurm or this machine: train once, compare, report."""
     context.obj = Globals(results, debug)

@@ -1,8 +1,10 @@
-"""`sweeps aggregate`, `compare`, `plots` and `evaluate`: analyse the results of runs."""
+"""`sweeps aggregate`, `view`, `compare`, `plots` and `evaluate`: analyse the results of runs."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import signal
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -184,6 +186,60 @@ def aggregate_command(
     console = tables.console()
     for line in tables.judged_lines(judged, console.width):
         console.print(line)
+
+
+@click.command("view")
+@click.argument("sweeps", nargs=-1)
+@click.option(
+    "--port", type=click.IntRange(1024, 65535), metavar="N", help="Port on this machine. Default: a free one."
+)
+@references_option
+@click.pass_obj
+def view_command(state: Globals, sweeps: tuple[str, ...], port: int | None, references: Path | None) -> None:
+    """Show the report of SWEEPS in a browser and update it while runs train. Default: all submitted sweeps.
+
+    Prints the address of the page, which only programs on this machine can open, and the command of a tunnel from your
+    own machine. The page updates itself when results change. Ctrl-C ends it. Nothing is computed while no page is open.
+    """
+    from jobs import process
+    from jobs.reports import imported_curves, live, live_server, report
+
+    store = state.store()
+    imported_curves.check_names(store, sweeps)
+    report.read_references(references)
+    request = live.ReportRequest(store.root.absolute(), sweeps, references and references.absolute())
+    page = live.LivePage()
+    with (
+        _until_interrupted(),
+        contextlib.closing(live.Renderer()) as renderer,
+        live_server.serving(page, port or 0) as server,
+    ):
+        say(f"the report: {server.url}")
+        say("on your own machine, run this first, then open the same address there:")
+        say(f"  ssh -N -L {server.port}:{live_server.ADDRESS}:{server.port} {process.host()}")
+        say("Ctrl-C ends it")
+        live.follow(page, request, renderer, warn)
+
+
+@contextlib.contextmanager
+def _until_interrupted() -> Iterator[None]:
+    """Ends the block by Ctrl-C or SIGTERM without an error. Once it ends, another signal does not interrupt that."""
+
+    def end(number: int, frame: object) -> None:
+        for each in handled:
+            signal.signal(each, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    handled = {signal.SIGINT: signal.getsignal(signal.SIGINT), signal.SIGTERM: signal.getsignal(signal.SIGTERM)}
+    for each in handled:
+        signal.signal(each, end)
+    try:
+        yield
+    except KeyboardInterrupt:
+        pass
+    finally:
+        for each, handler in handled.items():
+            signal.signal(each, handler)
 
 
 @click.command("compare")

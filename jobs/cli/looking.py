@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 def status_command(state: Globals, sweeps: tuple[str, ...], runs: bool, stay: bool, as_json: bool) -> None:
     """Show the state and progress of SWEEPS. Default: all submitted sweeps."""
     from jobs.runs import canary, evaluations, recover, status
+    from jobs.runs.final_scores import final_scores
 
     store = state.store()
     for note in recover.recover_if_free(store):
@@ -36,7 +37,8 @@ def status_command(state: Globals, sweeps: tuple[str, ...], runs: bool, stay: bo
 
         statuses = status.sweeps(store, sweeps)
         canary.update_holds(store, [run for sweep in statuses for run in sweep.runs])
-        told = status.to_json(statuses, store.problems.values())
+        finals = [final_scores(store, sweep) for sweep in statuses]
+        told = status.to_json(statuses, store.problems.values(), finals)
         told["evaluations"] = evaluations.to_json(evaluations.evaluations(store, [s.view.name for s in statuses]))
         say(json.dumps(told, indent=1))
         return

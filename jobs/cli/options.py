@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from jobs.cli.group import LONGEST, say
+from jobs.cli.group import say
 from sweepwise.core.errors import JobsError
-from sweepwise.core.value_format import shortened
+from sweepwise.core.value_format import LONGEST, shortened
 from sweepwise.core.yaml_scalars import PlainText
 
 if TYPE_CHECKING:

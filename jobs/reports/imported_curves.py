@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jobs.programs import registry
-from jobs.reports.inputs import sweep_sources
+from jobs.reports.inputs import nothing_submitted, sweep_sources
 from jobs.results.attempts import RunRef
 from jobs.results.lock import alone
 from jobs.results.records import Import, ImportedConfig
 from jobs.results.results_folder import ResultsFolder
+from jobs.runs.status import selected
 from sweepwise.core.agent import AgentDescription
 from sweepwise.core.errors import JobsError, near
 
@@ -100,17 +101,28 @@ def _configs(name: str, collected: Collected) -> list[ImportedConfig]:
 # --- for `aggregate` ------------------------------------------------------------------------------------
 
 
-def sources(store: ResultsFolder, names: Sequence[str]) -> tuple[list[SweepSource], list[str]]:
+def check_names(store: ResultsFolder, names: Sequence[str]) -> None:
+    """Raises `JobsError` for what `sources` would refuse: an unknown name, and a folder without results."""
+    imports, rest = _select_imports(store, names)
+    if rest:
+        selected(store, rest)
+    elif not imports and not store.sweep_names():
+        raise nothing_submitted(store)
+
+
+def sources(
+    store: ResultsFolder, names: Sequence[str], max_age_s: float = 0.0
+) -> tuple[list[SweepSource], list[str]]:  # fmt: skip
     """(sources, warnings about imports that were left out) for `names`, or for everything.
 
     Sweeps get the imported curves of their task. If only imports are named, there is one source per import and task
-    (NAME, or NAME.TASK for one task). Raises `JobsError` for an unknown name, and if there
-    are no results.
+    (NAME, or NAME.TASK for one task). max_age_s: see `jobs.runs.status.load_statuses`. Raises `JobsError` for an
+    unknown name, and if there are no results.
     """
     imports, rest = _select_imports(store, names)
     if (names and not rest) or (not names and imports and not store.sweep_names()):
         return _sources_by_task(store, imports, _agent(store)), []
-    sweeps = sweep_sources(store, rest)
+    sweeps = sweep_sources(store, rest, max_age_s)
     notes: list[str] = []
     for record, configs in imports:
         curves_by_sweep = [_curves_for_sweep(store, sweep, record, configs, notes) for sweep in sweeps]

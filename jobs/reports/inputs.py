@@ -23,23 +23,24 @@ if TYPE_CHECKING:
 ENDPOINT_PLANNER = "eval"  # of the evaluations that enter the endpoint `evaluation`
 
 
-def sweep_sources(store: ResultsFolder, names: Sequence[str]) -> list[SweepSource]:
+def sweep_sources(store: ResultsFolder, names: Sequence[str], max_age_s: float = 0.0) -> list[SweepSource]:
     """The sweeps under `names`, or all, with the configurations of other sweeps that their questions need.
 
-    Raises `JobsError` if nothing was submitted.
+    max_age_s: see `jobs.runs.status.load_statuses`. Raises `JobsError` if nothing was submitted.
     """
     from aggregate.inputs.runs import SweepSource
 
-    statuses = sweeps(store, names)
+    statuses = sweeps(store, names, max_age_s)
     if not statuses:
-        raise JobsError(f"nothing was submitted to {store.root}; `sweeps submit SWEEP`, or another --results")
+        raise nothing_submitted(store)
     known = {sweep.view.name: _configs(store, sweep) for sweep in statuses}
     questions = {sweep.view.name: _questions(store, sweep) for sweep in statuses}
     needed = {
         name for sweep_questions in questions.values() for question in sweep_questions for name in question.beside
     } - set(known)
     if other_names := needed & set(store.sweep_names()):
-        known |= {sweep.view.name: _configs(store, sweep) for sweep in sweeps(store, sorted(other_names))}
+        others = sweeps(store, sorted(other_names), max_age_s)
+        known |= {sweep.view.name: _configs(store, sweep) for sweep in others}
     sources = []
     for sweep in statuses:
         view = sweep.view
@@ -60,6 +61,10 @@ def sweep_sources(store: ResultsFolder, names: Sequence[str]) -> list[SweepSourc
             )
         )
     return sources
+
+
+def nothing_submitted(store: ResultsFolder) -> JobsError:
+    return JobsError(f"nothing was submitted to {store.root}; `sweeps submit SWEEP`, or another --results")
 
 
 def _questions(store: ResultsFolder, sweep: SweepStatus) -> tuple[Question, ...]:

@@ -24,9 +24,11 @@ if TYPE_CHECKING:
 Tell = Callable[[str], None]
 
 
-def sources(store: ResultsFolder, names: Sequence[str], warn: Tell) -> list[SweepSource]:
+def sources(
+    store: ResultsFolder, names: Sequence[str], warn: Tell, max_age_s: float = 0.0
+) -> list[SweepSource]:  # fmt: skip
     """The sources for `names` (`imported_curves.sources`); warns of imports that were left out."""
-    sweep_sources, notes = imported_curves.sources(store, names)
+    sweep_sources, notes = imported_curves.sources(store, names, max_age_s)
     for line in notes:
         warn(line)
     return sweep_sources
@@ -69,7 +71,7 @@ def judge(
     from aggregate.tasks.from_sweeps import across_tasks
     from plots.report import without_section
 
-    declared, where = _references(references), f"--references {references}"
+    declared, where = read_references(references), f"--references {references}"
     brief = [] if in_full else without_section(sweep_sources)
     summary = summarise(sweep_sources, brief)
     across = across_tasks(summary, declared, where)
@@ -95,7 +97,7 @@ def figures(
         yield from paper.write(sweep, out, formats, columns, of_sweeps)
 
 
-def _references(path: Path | None) -> dict[str, Declared]:
+def read_references(path: Path | None) -> dict[str, Declared]:
     """Raises `JobsError`, or `AggregateError` for what is no reference."""
     import yaml
 

@@ -227,8 +227,11 @@ def counts(runs: Iterable[RunStatus]) -> Counter[State]:
     return Counter(run.state.state for run in runs)
 
 
-def to_json(sweep_statuses: Sequence[SweepStatus], problems: Iterable[str]) -> dict[str, Any]:
-    """The output of `status --json`: plain values with stable keys."""
+def to_json(
+    sweep_statuses: Sequence[SweepStatus], problems: Iterable[str], finals: Sequence[Mapping[str, float]]
+) -> dict[str, Any]:  # fmt: skip
+    """The output of `status --json`: plain values with stable keys. finals: by sweep, see
+    `jobs.runs.final_scores`."""
     return {
         "sweeps": [
             {
@@ -239,12 +242,13 @@ def to_json(sweep_statuses: Sequence[SweepStatus], problems: Iterable[str]) -> d
                         "config_id": config.config_id,
                         "label": config.label,
                         "is_baseline": config.is_baseline,
+                        "final": own.get(config.config_id),
                         "runs": [_run_json(run) for run in runs],
                     }
                     for config, runs in sweep.rows
                 ],
             }
-            for sweep in sweep_statuses
+            for sweep, own in zip(sweep_statuses, finals, strict=True)
         ],
         "problems": list(problems),
     }

@@ -18,6 +18,7 @@ from jobs.results.results_folder import ResultsFolder
 from jobs.results.run_state import STATES, State
 from jobs.runs.evaluations import evaluations as evaluations_of
 from jobs.runs.evaluations import format_evaluation
+from jobs.runs.final_scores import final_scores
 from jobs.runs.status import RunStatus, SweepStatus, counts, failures, waiting
 from jobs.terminal.table import Table
 from sweepwise.core.value_format import format_value, shown
@@ -102,22 +103,25 @@ def difference_text(choices: Sequence[PlannedRun]) -> Text:
     return Text.assemble(f"{len(choices)} runs requested: ", counts_text(by_state), f"; {wanted} to submit")
 
 
-def configuration_table(sweep: SweepStatus, result_words: str) -> Table:
-    """One row per configuration: counts of run states, progress, speed, time left and mean of the last results.
-    result_words: see `Agents.result_words`."""
+def configuration_table(sweep: SweepStatus, result_words: str, finals: Mapping[str, float]) -> Table:
+    """One row per configuration: counts of run states, progress, speed, time left and mean of the last results, and of
+    final scores where there are any. result_words: see `Agents.result_words`. finals: see `final_scores`."""
     last = f"last {result_words}"
-    result = table(
-        "id", "configuration", "runs", "progress", "steps/s", "left", last,
-        right=("progress", "steps/s", "left", last), title=sweep.view.name,
-    )  # fmt: skip
+    columns = ["id", "configuration", "runs", "progress", "steps/s", "left", last, *(["final"] if finals else [])]
+    result = table(*columns, right=("progress", "steps/s", "left", last, "final"), title=sweep.view.name)
     for config, runs in sweep.rows:
         returns = [r.record.status.last_return for r in runs if r.record.status is not None]
         known_returns = [value for value in returns if value is not None]
         result.add_row(
             config.config_id, config.label, *_progress_cells(runs),
             format_last(sum(known_returns) / len(known_returns), result_words) if known_returns else "",
+            *([_final_cell(finals.get(config.config_id), result_words)] if finals else []),
         )  # fmt: skip
     return result
+
+
+def _final_cell(final: float | None, result_words: str) -> str:
+    return "" if final is None else format_last(final, result_words)
 
 
 def _progress_cells(runs: Sequence[RunStatus]) -> list[str | Text]:
@@ -205,7 +209,8 @@ def status_tables(
         if len(members) > 1:
             yield task_table(members)
         else:
-            yield run_table(sweep, result) if by_run else configuration_table(sweep, result)
+            finals = {} if by_run else final_scores(store, sweep)
+            yield run_table(sweep, result) if by_run else configuration_table(sweep, result, finals)
         yield counts_text(counts(runs))
         yield from _failure_lines(runs)
         yield from waiting_lines(runs)

@@ -4,8 +4,9 @@ class Controls {
   constructor(sweep) {
     this.sweep = sweep;
     const { model } = sweep;
-    const view = document.getElementById(`${sweep.id}-view`);
+    const view = sweep.article.querySelector(`#${sweep.id}-view`);
     this.chips = [...view.querySelectorAll(".legend > [data-c]")].map((chip) => this.toggle(chip));
+    this.selects = {}; // by field of the sweep
     this.factors = model.factors.map((key) => [key, this.factor(key)]);
     this.smoothing = make("input", { type: "range", min: 0, max: 20, step: 1, value: 0, input: () => this.smooth() });
     this.smoothed = make("output", {}, "off");
@@ -17,11 +18,8 @@ class Controls {
       bar.append(this.button("Best, baseline", () => model.configs.flatMap((c, i) => (c.baseline || i === model.leader ? [] : [i]))));
     }
     bar.append(...this.factors.map(([, label]) => label));
-    this.choices = {
-      scale: this.choice("Scale", "scale", { auto: "auto", linear: "linear", log: "logarithmic" }),
-      seeds: this.choice("Seeds", "seeds", { auto: "auto", on: "all", off: "none" }),
-    };
-    bar.append(...Object.values(this.choices));
+    bar.append(this.choice("Scale", "scale", { auto: "auto", linear: "linear", log: "logarithmic" }));
+    bar.append(this.choice("Seeds", "seeds", { auto: "auto", on: "all", off: "none" }));
     bar.append(make("label", {}, "Smoothing ", this.smoothing, " ", this.smoothed));
     this.whole = make("button", { type: "button", hidden: true, click: () => zoomTo(sweep, null) }, "All steps");
     bar.append(this.whole, this.clear, this.status);
@@ -86,12 +84,26 @@ class Controls {
       this.sweep[field] = select.value;
       this.sweep.changed();
     } }, ...choices);
+    this.selects[field] = select;
     return make("label", {}, `${title} `, select);
   }
 
   smooth() {
     this.sweep.smoothing = Number(this.smoothing.value) / 100;
     this.sweep.changed();
+  }
+
+  /** By key of each factor, the value chosen. */
+  factorValues() {
+    return Object.fromEntries(this.factors.map(([key, label]) => [key, label.querySelector("select").value]));
+  }
+
+  /** Puts values of factors into the bar; changes no choice. */
+  show(factors) {
+    for (const [key, label] of this.factors) {
+      const select = label.querySelector("select");
+      if ([...select.options].some(({ value }) => value === factors[key])) select.value = factors[key];
+    }
   }
 
   /** Marks a run, {config, seed}, in all figures; null marks none. */
@@ -104,7 +116,7 @@ class Controls {
 
   refresh() {
     const { off, run, model, range, smoothing } = this.sweep;
-    for (const [field, label] of Object.entries(this.choices)) label.querySelector("select").value = this.sweep[field];
+    for (const [field, select] of Object.entries(this.selects)) select.value = this.sweep[field];
     this.smoothing.value = Math.round(100 * smoothing);
     this.smoothed.textContent = smoothing ? `${this.smoothing.value} %` : "off";
     for (const chip of this.chips) chip.setAttribute("aria-pressed", String(!off.has(Number(chip.dataset.c))));

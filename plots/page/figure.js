@@ -62,6 +62,14 @@ class Figure {
     this.point();
   }
 
+  /** Draws at once if it is in sight, before the browser says so. */
+  look() {
+    if (!this.picture.checkVisibility?.()) return;
+    const { top, bottom } = this.picture.getBoundingClientRect();
+    this.seen = bottom > 0 && top < innerHeight;
+    this.refresh();
+  }
+
   draw() {
     const { view, sweep } = this;
     const pairs = this.pairs();

@@ -2,13 +2,14 @@
 
 function themeButton() {
   const order = ["auto", "light", "dark"];
-  let now = 0;
+  const root = document.documentElement;
+  const words = () => `Theme: ${root.dataset.theme ?? "auto"}`;
   const button = make("button", { type: "button", class: "theme", click: () => {
-    now = (now + 1) % order.length;
-    if (now) document.documentElement.dataset.theme = order[now];
-    else delete document.documentElement.dataset.theme;
-    button.textContent = `Theme: ${order[now]}`;
-  } }, "Theme: auto");
+    const next = order[(order.indexOf(root.dataset.theme ?? "auto") + 1) % order.length];
+    if (next === "auto") delete root.dataset.theme;
+    else root.dataset.theme = next;
+    button.textContent = words();
+  } }, words());
   return button;
 }
 
@@ -30,9 +31,9 @@ function follow(sweeps) {
   }
 }
 
-function start() {
-  if (!("DecompressionStream" in window)) return; // an old browser: the page without scripts is whole
-  const sweeps = [...document.querySelectorAll("article:not(.tasks)")].map((article) => new Sweep(article));
+/** The sweeps of a page's main part, with the layer over their figures and tables. */
+function layer(main) {
+  const sweeps = [...main.querySelectorAll("article:not(.tasks)")].map((article) => new Sweep(article));
   for (const sweep of sweeps) {
     takeFromAddress(sweep);
     sweep.controls = new Controls(sweep);
@@ -40,13 +41,21 @@ function start() {
     if (choicesOf(sweep)) sweep.changed();
     else sweep.tabStops();
   }
-  document.querySelectorAll("table").forEach(sortable);
-  document.querySelector("nav").append(themeButton());
+  main.querySelectorAll("table").forEach(sortable);
+  main.querySelector("nav").append(themeButton());
+  return sweeps;
+}
+
+let sweepsOfPage = []; // a live page replaces them
+
+function start() {
+  if (!("DecompressionStream" in window)) return; // an old browser: the page without scripts is whole
+  sweepsOfPage = layer(document.querySelector("main"));
   document.documentElement.classList.add("live");
-  addEventListener("hashchange", () => follow(sweeps));
+  addEventListener("hashchange", () => follow(sweepsOfPage));
   // a link to the place where the reader already is changes nothing the browser would tell of
-  addEventListener("click", (event) => event.target.closest?.("a[href^='#']")?.hash === location.hash && follow(sweeps));
-  follow(sweeps);
+  addEventListener("click", (event) => event.target.closest?.("a[href^='#']")?.hash === location.hash && follow(sweepsOfPage));
+  follow(sweepsOfPage);
 }
 
 start();

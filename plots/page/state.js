@@ -15,7 +15,7 @@ class Sweep {
   constructor(article) {
     this.article = article;
     this.id = article.id;
-    this.model = JSON.parse(document.getElementById(`${this.id}-model`).textContent);
+    this.model = JSON.parse(article.querySelector(`#${this.id}-model`).textContent);
     this.curves = new Curves(this);
     this.off = new Set(); // numbers of configurations
     this.smoothing = 0; // share of a curve's points
@@ -57,6 +57,20 @@ class Sweep {
   redraw() {
     for (const figure of this.figures) figure.stale = true;
     for (const figure of this.figures) figure.refresh();
+  }
+
+  /** The reader's choices, for `choose`; configurations by their id, as their numbers are of this page. */
+  choices() {
+    const { off, model, smoothing, scale, seeds, range, run, step } = this;
+    return { off: [...off].map((i) => model.configs[i].id), factors: this.controls.factorValues(), smoothing, scale, seeds, range, run, step };
+  }
+
+  /** Takes over the choices of an earlier page of the same sweep. */
+  choose({ off, factors, ...rest }) {
+    Object.assign(this, rest);
+    this.off = new Set(off.map((id) => this.model.configs.findIndex((config) => config.id === id)).filter((i) => i >= 0));
+    this.controls.show(factors);
+    this.changed();
   }
 
   /** One picture that is there in each group takes the tab key. */

@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+from sweepwise.core.value_format import LONGEST, shortened, shown
+
 
 class SweepsError(Exception):
     """Base class. The message is one line: the value, what is legal, the fix."""
@@ -16,6 +18,20 @@ class JobsError(SweepsError):
 
 class AggregateError(SweepsError):
     """There is nothing to aggregate, or the output cannot be written."""
+
+
+def one_line(error: Exception, hint: str = "") -> str:
+    """The message of any error on one line that is not too long to read. hint: follows one that should not happen."""
+    if isinstance(error, SweepsError):
+        return as_line(str(error))
+    if isinstance(error, OSError) and error.strerror:
+        return as_line(f"{error.strerror}: {error.filename}" if error.filename else error.strerror)
+    return as_line(f"{type(error).__name__}: {as_line(str(error))}; this should not happen{hint}")
+
+
+def as_line(text: str) -> str:
+    """`text` on one line that is not too long to read; control characters are shown as escapes."""
+    return shortened(shown(" ".join(text.split())), LONGEST)
 
 
 def near(word: str, legal: Iterable[str]) -> str:

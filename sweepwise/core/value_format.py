@@ -5,6 +5,7 @@ from __future__ import annotations
 import unicodedata
 from typing import Any
 
+LONGEST = 2_000  # characters of a message
 _SMALL = 1e-3  # up to this size a number is written with an exponent
 
 

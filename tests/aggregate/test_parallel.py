@@ -14,6 +14,7 @@ import pytest
 
 from aggregate.analysis.summary import summarise
 from aggregate.inputs import parallel
+from aggregate.inputs.mapping_process import MappingProcess
 from sweepwise.core.errors import AggregateError
 
 # What `eval` makes of it: a number, where it was worked on. A process imports no test.
@@ -84,6 +85,27 @@ def test_a_process_that_is_killed_is_one_line_and_replaced(two_cores: None) -> N
             list(over(os._exit, [1]))
         with parallel.mapping(parallel.MANY, waits=False) as over:
             assert list(over(abs, [-1])) == [1]
+
+
+def test_a_group_ends_with_the_processes_that_a_call_started(tmp_path: Path) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    process = MappingProcess(with_group=True)
+    ended: list[Exception] = []
+
+    def call() -> None:
+        try:
+            process(subprocess.call, [["sh", "-c", f"exec sleep 3600 > {fifo}"]])
+        except AggregateError as error:
+            ended.append(error)
+
+    thread = threading.Thread(target=call)
+    thread.start()
+    with fifo.open("rb") as written:  # once there is a process that may write
+        process.close()
+        assert written.read() == b""  # once there is none
+    thread.join()
+    assert len(ended) == 1
 
 
 def test_what_fails_in_a_process_fails_here(two_cores: None) -> None:

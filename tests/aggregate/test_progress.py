@@ -37,3 +37,13 @@ def test_the_bar_goes_when_an_item_fails(monkeypatch: pytest.MonkeyPatch) -> Non
     with pytest.raises(ZeroDivisionError):
         list(progress.tracked((1 / n for n in (2, 1, 0)), 3, "reading"))
     assert screen.getvalue().endswith("\x1b[2K")  # the line is wiped
+
+
+def test_no_bar_after_they_were_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = Terminal()
+    monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setattr(progress, "PATIENCE", -1.0)
+    monkeypatch.setattr(progress, "_is_hidden", False)  # and again after the test
+    progress.hide()
+    assert list(progress.tracked("abc", 3, "reading")) == ["a", "b", "c"]
+    assert screen.getvalue() == ""

@@ -21,7 +21,7 @@ def test_the_commands() -> None:
     assert COMMANDS == [
         "adopt", "aggregate", "archive", "cancel", "check", "compare", "confirm", "doctor", "evaluate", "export",
         "import", "init", "keys", "logs", "more", "next", "plan", "plots", "prune", "release", "reread", "rerun",
-        "status", "submit", "train", "unarchive", "usage",
+        "status", "submit", "train", "unarchive", "usage", "view",
     ]  # fmt: skip
 
 

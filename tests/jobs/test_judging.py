@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
+import io
+import json
+import statistics
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 from click.testing import CliRunner, Result
+from rich.console import Console
 
 from aggregate.inputs.runs import SweepSource
 from jobs.cli import cli
 from jobs.reports import report
+from jobs.results.attempts import RunRef
 from jobs.results.records import SubmittedConfiguration, SubmittedSweep
 from jobs.results.results_folder import ResultsFolder
+from jobs.runs import status
+from jobs.terminal import tables
 from sweepwise.core.errors import AggregateError
 from tdmpc.config import TrainConfig, config_id
 from tdmpc.description import SCHEMA
@@ -46,6 +54,39 @@ def test_aggregate_says_the_verdict(sweeps: Sweeps, tmp_path: Path) -> None:
     assert lines[2].startswith("ensemble: num_q=1 is best, with a final return of ")
     assert "  Missing: Nothing: all 6 runs finished." in lines
     assert [line for line in lines if line != line.rstrip()] == []
+
+
+def test_status_shows_the_scores_that_a_report_ranked_by(
+    sweeps: Sweeps, store: ResultsFolder, synthetic: ModuleType, tmp_path: Path
+) -> None:
+    def finals() -> list[float | None]:
+        (sweep,) = json.loads(sweeps("status", "--json").stdout)["sweeps"]
+        return [config["final"] for config in sweep["configurations"]]
+
+    assert finals() == [None, None]
+    assert "final" not in sweeps("status").stdout
+    sweeps("aggregate", "--out", tmp_path / "report.html", "--format", "csv")
+    with (tmp_path / "report-runs.csv").open() as file:
+        scores = [(line["label"], float(line["final_primary"])) for line in csv.DictReader(file)]
+    means = [statistics.mean(score for label, score in scores if label == f"num_q={q}") for q in (1, 2)]
+    assert finals() == pytest.approx(means, rel=1e-6)
+    lines = sweeps("status").stdout.splitlines()
+    assert lines[1].split()[-1] == "final"
+    assert [line.split()[-1] for line in lines[2:4]] == [f"{mean:.0f}" for mean in means]
+    run = RunRef(store.read_sweep("ensemble").configs[0].config_id, 1)  # type: ignore[union-attr]
+    synthetic.write_run(store.attempts.folder(run), 1, tag="a002", lean=True)
+    assert finals() == [None, pytest.approx(means[1], rel=1e-6)]
+
+
+def test_status_with_scores_fits_80_columns(store: ResultsFolder) -> None:
+    console = Console(file=io.StringIO(), width=80)
+    (sweep,) = status.sweeps(store)
+    long = dataclasses.replace(sweep, rows=tuple((dataclasses.replace(c, label=60 * "x"), r) for c, r in sweep.rows))
+    finals = {config.config_id: 123456.0 for config, _ in sweep.rows}
+    console.print(tables.configuration_table(long, "return", finals))
+    lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert max(map(len, lines)) <= 80
+    assert sum(line.endswith("123456") for line in lines) == 2
 
 
 # --- while runs go on -----------------------------------------------------------------------------------
