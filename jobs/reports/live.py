@@ -1,7 +1,7 @@
 """`sweeps view`: the report of sweeps whose runs train, rendered again when results have changed.
 
-A process of its own looks for changes and renders (`look`), so that the server answers meanwhile, and so that it can be
-ended at any time. This process keeps the newest page as bytes.
+A process of its own checks the results and renders (`report_update`): the server answers meanwhile, and rendering can
+be ended at any time. This process keeps the newest page as bytes.
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from aggregate.inputs.mapping_process import MappingProcess
     from aggregate.inputs.runs import SweepSource
 
-LOOK_S = 2.0  # between two looks at the results, at least
-LOOK_SHARE, RENDER_SHARE = 0.1, 0.5  # of a processor, at most: for looks that find nothing new or fail, and for others
+CHECK_S = 2.0  # between two checks of the results, at least
+CHECK_SHARE = 0.1  # of a processor, at most: for checks that find nothing new or fail,
+RENDER_SHARE = 0.5  # and for those that render
 WATCHED_S = 60.0  # after an open page has asked last, nothing more is done
 _ASK_SLURM_S = 20.0  # the files of the runs are read more often than Slurm is queried
 _LEVEL = 5  # of gzip: a tenth of a second for the largest pages
@@ -43,8 +44,8 @@ class ReportRequest:
 
 
 @dataclass(frozen=True)
-class Look:
-    """What a look at the results found. version: of the results, "" where they could not be read. page: HTML,
+class ReportUpdate:
+    """What a check of the results gave. version: of the results, "" where they could not be read. page: HTML,
     compressed with gzip; None where nothing changed or `error` says why there is none. policy: of its scripts, see
     `plots.report.content_policy`. notes: on what is shown. cost_s: seconds of processors or, if longer, of time."""
 
@@ -56,27 +57,27 @@ class Look:
     cost_s: float = 0.0
 
 
-def look(request: ReportRequest) -> Look:
+def report_update(request: ReportRequest) -> ReportUpdate:
     """The page of `request`, unless it is the one that was seen. Any error is part of the answer."""
     before, begun = process.usage(False)["cpu_s"], time.monotonic()
     try:
-        found = _look(request)
+        update = _update(request)
     except Exception as error:  # noqa: BLE001 - the last page stays, whatever happened
-        found = Look("", error=one_line(error))
+        update = ReportUpdate("", error=one_line(error))
     cpu_s = process.usage(False)["cpu_s"] - before
-    return replace(found, cost_s=max(cpu_s, time.monotonic() - begun))
+    return replace(update, cost_s=max(cpu_s, time.monotonic() - begun))
 
 
-def look_quietly(request: ReportRequest) -> Look:
-    """`look` in a process that does nothing else, without progress bars: a process that is killed while one is shown
-    leaves the terminal without a cursor."""
+def update_quietly(request: ReportRequest) -> ReportUpdate:
+    """`report_update` in a process that does nothing else, without progress bars: a process that is killed while one is
+    shown leaves the terminal without a cursor."""
     from aggregate.inputs import progress
 
     progress.hide()
-    return look(request)
+    return report_update(request)
 
 
-def _look(request: ReportRequest) -> Look:
+def _update(request: ReportRequest) -> ReportUpdate:
     from plots.report import content_policy, render
 
     notes: list[str] = []
@@ -84,11 +85,11 @@ def _look(request: ReportRequest) -> Look:
     sources = report.sources(store, request.names, notes.append, _ASK_SLURM_S)
     version = _version(sources, request.references)
     if version == request.seen:
-        return Look(version)
+        return ReportUpdate(version)
     summary, across = report.judge(sources, request.references)
     page = gzip.compress(render(summary, across, version).encode(), _LEVEL)
     notes += [*store.problems.values(), *summary.loaded.warnings]
-    return Look(version, page, content_policy(is_live=True), tuple(map(as_line, notes)))
+    return ReportUpdate(version, page, content_policy(is_live=True), tuple(map(as_line, notes)))
 
 
 def _version(sources: Sequence[SweepSource], references: Path | None) -> str:
@@ -108,76 +109,76 @@ class LivePage:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._look = Look("")
+        self._newest = ReportUpdate("")
         self._time = 0.0  # unix seconds of the newest page
         self._asked = clock()
 
-    def take(self, found: Look, now: float) -> None:
-        """Show the page of `found`; without one, the page before stays, with the error. now: unix seconds."""
+    def take(self, update: ReportUpdate, now: float) -> None:
+        """Show the page of `update`; without one, the page before stays, with the error. now: unix seconds."""
         with self._lock:
-            if found.page is not None:
-                self._look, self._time = found, now
+            if update.page is not None:
+                self._newest, self._time = update, now
             else:
-                self._look = replace(self._look, error=found.error)
+                self._newest = replace(self._newest, error=update.error)
 
     @property
-    def newest(self) -> Look:
+    def newest(self) -> ReportUpdate:
         """The newest page, and the error since; its `page` is None before the first."""
         with self._lock:
-            return self._look
+            return self._newest
 
     def ask(self) -> bytes:
         """What an open page asks for, as JSON: version, time (unix seconds), error, notes. Counts as watching."""
         with self._lock:
             self._asked = self._clock()
-            told = {"version": self._look.version, "time": self._time, "error": self._look.error,
-                    "notes": self._look.notes}  # fmt: skip
+            told = {"version": self._newest.version, "time": self._time, "error": self._newest.error,
+                    "notes": self._newest.notes}  # fmt: skip
         return json.dumps(told).encode()
 
     def is_watched(self) -> bool:
         """Whether there is no page yet, or an open one asked lately."""
         with self._lock:
-            return self._look.page is None or self._clock() - self._asked < WATCHED_S
+            return self._newest.page is None or self._clock() - self._asked < WATCHED_S
 
 
-def pause_after(found: Look, took_s: float) -> float:
-    """Seconds to wait after a look that took `took_s` seconds, so that its cost keeps its share."""
-    share = RENDER_SHARE if found.page is not None else LOOK_SHARE
-    return max(LOOK_S, found.cost_s / share - took_s)
+def pause_after(update: ReportUpdate, took_s: float) -> float:
+    """Seconds to wait after a check that took `took_s` seconds, so that its cost keeps its share."""
+    share = RENDER_SHARE if update.page is not None else CHECK_SHARE
+    return max(CHECK_S, update.cost_s / share - took_s)
 
 
 def follow(
-    page: LivePage, request: ReportRequest, ask: Callable[[ReportRequest], Look], tell: Callable[[str], None],
+    page: LivePage, request: ReportRequest, ask: Callable[[ReportRequest], ReportUpdate], tell: Callable[[str], None],
     wait: Callable[[float], object] = time.sleep,
 ) -> None:  # fmt: skip
-    """Keep `page` up to date, until interrupted. ask: `look`, in another process. tell: prints a line; each error and
-    each note is told once until it has gone."""
+    """Keep `page` up to date, until interrupted. ask: `report_update`, in another process. tell: prints a line; each
+    error and each note is told once until it has gone."""
     told: set[str] = set()
     while True:
         if not page.is_watched():
-            wait(LOOK_S)
+            wait(CHECK_S)
             continue
         begun = time.monotonic()
         try:
-            found = ask(replace(request, seen=page.newest.version))
+            update = ask(replace(request, seen=page.newest.version))
         except Exception as error:  # noqa: BLE001 - the process was killed, or its answer is damaged
-            found = Look("", error=one_line(error), cost_s=time.monotonic() - begun)
-        page.take(found, time.time())
+            update = ReportUpdate("", error=one_line(error), cost_s=time.monotonic() - begun)
+        page.take(update, time.time())
         newest = page.newest
         lines = {*newest.notes, newest.error} - {""}
         for line in sorted(lines - told):
             tell(line)
         told = lines
-        wait(pause_after(found, time.monotonic() - begun))
+        wait(pause_after(update, time.monotonic() - begun))
 
 
 class Renderer:
-    """`look_quietly` in a process that is started when it is needed, and again if it was killed."""
+    """`update_quietly` in a process that is started when it is needed, and again if it was killed."""
 
     def __init__(self) -> None:
         self._process: MappingProcess | None = None
 
-    def __call__(self, request: ReportRequest) -> Look:
+    def __call__(self, request: ReportRequest) -> ReportUpdate:
         """Raises `AggregateError` where the process was killed."""
         from aggregate.inputs.mapping_process import MappingProcess
 
@@ -185,9 +186,9 @@ class Renderer:
             self.close()
         if self._process is None:
             self._process = MappingProcess(with_group=True)
-        (found,) = self._process(look_quietly, [request])
-        assert isinstance(found, Look)
-        return found
+        (update,) = self._process(update_quietly, [request])
+        assert isinstance(update, ReportUpdate)
+        return update
 
     def close(self) -> None:
         """End the process and all that it started, whatever they do."""

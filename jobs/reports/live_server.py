@@ -18,7 +18,7 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from jobs.reports.live import LivePage, Look
+from jobs.reports.live import LivePage, ReportUpdate
 from sweepwise.core.errors import JobsError
 
 ADDRESS = "127.0.0.1"
@@ -121,7 +121,7 @@ class _Handler(BaseHTTPRequestHandler):
             return "open the whole address that `sweeps view` printed"
         return ""
 
-    def _page(self, newest: Look) -> None:
+    def _page(self, newest: ReportUpdate) -> None:
         if newest.page is None:
             text = newest.error or "The results are being read."
             self._answer(HTTPStatus.OK, _WAITING.format(html.escape(text)).encode(), "text/html; charset=utf-8")

@@ -22,7 +22,7 @@ from click.testing import CliRunner
 
 from jobs.cli import cli
 from jobs.reports import live, live_server, report
-from jobs.reports.live import LivePage, Look, ReportRequest
+from jobs.reports.live import LivePage, ReportRequest, ReportUpdate
 from jobs.reports.live_server import LiveServer
 from jobs.results.attempts import RunRef
 from jobs.results.records import AttemptOutcome
@@ -32,9 +32,9 @@ from sweepwise.core.errors import AggregateError, JobsError
 POLICY = "default-src 'none'; script-src 'sha256-abc'"
 
 
-def found(text: str, version: str = "1", **more: Any) -> Look:
-    """A look that found a page."""
-    return Look(version, gzip.compress(text.encode()), POLICY, **more)
+def found(text: str, version: str = "1", **more: Any) -> ReportUpdate:
+    """A new page."""
+    return ReportUpdate(version, gzip.compress(text.encode()), POLICY, **more)
 
 
 # --- the server -----------------------------------------------------------------------------------------
@@ -141,7 +141,7 @@ def test_every_answer_bears_the_headers(
 
 def test_before_the_first_report_a_page_says_why_and_loads_itself_again(page: LivePage, server: LiveServer) -> None:
     assert b"The results are being read" in Answer(server, f"/{server.token}/").body
-    page.take(Look("", error="no metrics in <b>runs</b>"), 1.0)
+    page.take(ReportUpdate("", error="no metrics in <b>runs</b>"), 1.0)
     body = Answer(server, f"/{server.token}/").body.decode()
     assert "no metrics in &lt;b&gt;runs&lt;/b&gt;" in body
     assert '<meta http-equiv="refresh"' in body
@@ -182,30 +182,30 @@ def test_more_connections_than_are_served_are_closed(page: LivePage, monkeypatch
 
 
 class Ended(Exception):
-    """No more looks."""
+    """No more checks."""
 
 
 class Following:
-    """`follow` with looks made up: what was asked with, told and waited for."""
+    """`follow` with updates made up: what was asked with, told and waited for."""
 
-    def __init__(self, page: LivePage, looks: list[Look | Exception]) -> None:
+    def __init__(self, page: LivePage, updates: list[ReportUpdate | Exception]) -> None:
         self.asked: list[str] = []
         self.told: list[str] = []
         self.waited: list[float] = []
-        self._looks = looks
+        self._updates = updates
         with pytest.raises(Ended):
             live.follow(page, ReportRequest(Path("r")), self._ask, self.told.append, self._wait)
 
-    def _ask(self, request: ReportRequest) -> Look:
+    def _ask(self, request: ReportRequest) -> ReportUpdate:
         self.asked.append(request.seen)
-        answer = self._looks.pop(0)
+        answer = self._updates.pop(0)
         if isinstance(answer, Exception):
             raise answer
         return answer
 
     def _wait(self, seconds: float) -> None:
         self.waited.append(seconds)
-        if not self._looks:
+        if not self._updates:
             raise Ended
 
 
@@ -220,7 +220,9 @@ def state(page: LivePage) -> dict[str, Any]:
 
 
 def test_a_new_version_takes_the_place_of_the_page(page: LivePage) -> None:
-    following = Following(page, [found("first"), Look("1"), found("second", "2", notes=("a file was set aside",))])
+    following = Following(
+        page, [found("first"), ReportUpdate("1"), found("second", "2", notes=("a file was set aside",))]
+    )
     assert following.asked == ["", "1", "1"]
     assert following.told == ["a file was set aside"]
     assert gzip.decompress(page.newest.page or b"") == b"second"
@@ -229,14 +231,14 @@ def test_a_new_version_takes_the_place_of_the_page(page: LivePage) -> None:
 
 
 def test_after_an_error_the_last_page_stays_and_the_error_is_told_once(page: LivePage) -> None:
-    gone = Look("", error="sweep 'q' was not submitted")
+    gone = ReportUpdate("", error="sweep 'q' was not submitted")
     following = Following(page, [found("first"), gone, gone])
     assert following.told == ["sweep 'q' was not submitted"]
     assert gzip.decompress(page.newest.page or b"") == b"first"
     assert (state(page)["version"], state(page)["error"]) == ("1", "sweep 'q' was not submitted")
-    following = Following(page, [Look("1"), gone])
+    following = Following(page, [ReportUpdate("1"), gone])
     assert following.told == ["sweep 'q' was not submitted"]
-    Following(page, [Look("1")])
+    Following(page, [ReportUpdate("1")])
     assert state(page)["error"] == ""
 
 
@@ -248,18 +250,18 @@ def test_a_process_that_was_killed_is_an_error_and_asked_again(page: LivePage) -
 
 
 @pytest.mark.parametrize(
-    ("look", "took_s", "pause_s"),
+    ("update", "took_s", "pause_s"),
     [
         (found("x", cost_s=8.0), 8.0, 8.0),  # half of a processor
         (found("x", cost_s=24.0), 8.0, 40.0),  # by several processes
-        (found("x", cost_s=0.5), 0.5, live.LOOK_S),
-        (Look("1", cost_s=0.5), 0.5, 4.5),  # a tenth
-        (Look("", error="gone", cost_s=0.5), 0.5, 4.5),
-        (Look("1", cost_s=0.01), 0.01, live.LOOK_S),
+        (found("x", cost_s=0.5), 0.5, live.CHECK_S),
+        (ReportUpdate("1", cost_s=0.5), 0.5, 4.5),  # a tenth
+        (ReportUpdate("", error="gone", cost_s=0.5), 0.5, 4.5),
+        (ReportUpdate("1", cost_s=0.01), 0.01, live.CHECK_S),
     ],
 )
-def test_rests_are_as_long_as_the_cost_asks(look: Look, took_s: float, pause_s: float) -> None:
-    assert live.pause_after(look, took_s) == pytest.approx(pause_s)
+def test_rests_are_as_long_as_the_cost_asks(update: ReportUpdate, took_s: float, pause_s: float) -> None:
+    assert live.pause_after(update, took_s) == pytest.approx(pause_s)
 
 
 def test_nothing_is_done_while_no_page_is_open(page: LivePage) -> None:
@@ -277,7 +279,7 @@ def test_nothing_is_done_while_no_page_is_open(page: LivePage) -> None:
     assert page.is_watched()
 
 
-# --- looking at results ---------------------------------------------------------------------------------
+# --- checking results -----------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -287,14 +289,14 @@ def store(tmp_path: Path, synthetic: ModuleType) -> ResultsFolder:
 
 
 def test_without_a_change_nothing_is_judged(store: ResultsFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = live.look(ReportRequest(store.root))
+    first = live.report_update(ReportRequest(store.root))
     assert first.error == ""
     assert first.page is not None
     text = gzip.decompress(first.page).decode()
     assert f'data-version="{first.version}"' in text
     assert f'content="{first.policy}"' in text
     monkeypatch.setattr(report, "judge", lambda *words: pytest.fail("judged again"))
-    again = live.look(ReportRequest(store.root, seen=first.version))
+    again = live.report_update(ReportRequest(store.root, seen=first.version))
     assert (again.version, again.page, again.error) == (first.version, None, "")
     assert again.cost_s > 0
 
@@ -317,24 +319,24 @@ def new_state(store: ResultsFolder, synthetic: ModuleType) -> None:
 def test_a_change_makes_a_new_page(
     store: ResultsFolder, synthetic: ModuleType, change: Callable[[ResultsFolder, ModuleType], None]
 ) -> None:
-    first = live.look(ReportRequest(store.root))
+    first = live.report_update(ReportRequest(store.root))
     change(store, synthetic)
-    second = live.look(ReportRequest(store.root, seen=first.version))
+    second = live.report_update(ReportRequest(store.root, seen=first.version))
     assert second.error == ""
     assert second.page is not None
     assert second.version != first.version
 
 
 def test_a_damaged_shard_is_a_note_and_a_sweep_that_is_gone_an_error(store: ResultsFolder) -> None:
-    first = live.look(ReportRequest(store.root, ("ensemble",)))
+    first = live.report_update(ReportRequest(store.root, ("ensemble",)))
     run = RunRef(store.read_sweep("ensemble").configs[0].config_id, 1)  # type: ignore[union-attr]
     (store.attempts.folder(run) / "metrics" / "a001-p00099.parquet").write_bytes(b"PAR1 and no more")
-    second = live.look(ReportRequest(store.root, ("ensemble",), seen=first.version))
+    second = live.report_update(ReportRequest(store.root, ("ensemble",), seen=first.version))
     (note,) = second.notes
     assert note.startswith("files set aside: 1, the first in ")
     assert second.page is not None
     store.sweep_path("ensemble").unlink()
-    third = live.look(ReportRequest(store.root, ("ensemble",), seen=second.version))
+    third = live.report_update(ReportRequest(store.root, ("ensemble",), seen=second.version))
     assert (third.page, third.version) == (None, "")
     assert third.error.startswith("sweep 'ensemble' was not submitted to ")
 
@@ -344,18 +346,18 @@ def test_an_unexpected_error_is_one_line(store: ResultsFolder, monkeypatch: pyte
         raise ValueError("a\nb \x1b[31m")
 
     monkeypatch.setattr(report, "judge", broken)
-    assert live.look(ReportRequest(store.root)).error == r"ValueError: a b \x1b[31m; this should not happen"
+    assert live.report_update(ReportRequest(store.root)).error == r"ValueError: a b \x1b[31m; this should not happen"
 
 
 def test_other_references_are_a_change(store: ResultsFolder, tmp_path: Path) -> None:
     file = tmp_path / "references.yaml"
     file.write_text("quadruped-walk: [0, 1000]\n")
-    first = live.look(ReportRequest(store.root, references=file))
-    assert live.look(ReportRequest(store.root, references=file, seen=first.version)).page is None
+    first = live.report_update(ReportRequest(store.root, references=file))
+    assert live.report_update(ReportRequest(store.root, references=file, seen=first.version)).page is None
     file.write_text("quadruped-walk: [0, 900]\n")
-    assert live.look(ReportRequest(store.root, references=file, seen=first.version)).page is not None
+    assert live.report_update(ReportRequest(store.root, references=file, seen=first.version)).page is not None
     file.write_text("quadruped-walk: 900\n")
-    assert "--references" in live.look(ReportRequest(store.root, references=file, seen=first.version)).error
+    assert "--references" in live.report_update(ReportRequest(store.root, references=file, seen=first.version)).error
 
 
 def test_a_renderer_is_started_again_after_it_was_killed(store: ResultsFolder) -> None:

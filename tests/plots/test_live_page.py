@@ -12,15 +12,15 @@ import pytest
 
 from aggregate.analysis.summary import Summary, summarise
 from jobs.reports import live_server
-from jobs.reports.live import LivePage, Look
+from jobs.reports.live import LivePage, ReportUpdate
 from plots.report import content_policy, render, script_of_page, write_report
 
 CURVES = "#sweep-1-fig-eval_return_planner"
 
 
-def found(summary: Summary, version: str) -> Look:
+def found(summary: Summary, version: str) -> ReportUpdate:
     text = render(summary, version=version)
-    return Look(version, gzip.compress(text.encode()), content_policy(is_live=True))
+    return ReportUpdate(version, gzip.compress(text.encode()), content_policy(is_live=True))
 
 
 def wait_for(page: Any, condition: str) -> None:
@@ -132,14 +132,14 @@ def test_an_update_keeps_the_readers_place_and_choices(
 def test_the_page_says_an_error_and_waits_while_text_is_selected(
     open_page: Callable[..., Any], live_page: LivePage, summaries: list[Summary]
 ) -> None:
-    live_page.take(Look("", error="no readable metric shards"), 1.0)
+    live_page.take(ReportUpdate("", error="no readable metric shards"), 1.0)
     page = open_page()
     page.get_by_text("no readable metric shards").wait_for()
     live_page.take(found(summaries[0], "1"), 1.0)
     line = page.locator(".follows")
     line.wait_for()  # it has loaded itself again
     wait_for(page, "document.querySelector('.follows').textContent.startsWith('Live, last change ')")
-    live_page.take(Look("", error="sweep <b>q</b> was not submitted"), 2.0)
+    live_page.take(ReportUpdate("", error="sweep <b>q</b> was not submitted"), 2.0)
     line.get_by_text("sweep <b>q</b> was not submitted").wait_for()
     assert line.inner_text().startswith("Not updated since ")
     assert page.locator("article").count() == 1
