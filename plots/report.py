@@ -35,7 +35,8 @@ from sweepwise.core import atomic
 from sweepwise.core.errors import AggregateError
 
 MOST_SECTIONS = 8  # tasks of imported curves, or of a sweep, that each have a section where there is one across tasks
-SCRIPTS = ["state", "address", "data", "draw", "figure", "zoom", "controls", "tables", "save", "start"]  # of the page, in their order
+# Of the page, in their order.
+SCRIPTS = ("state", "address", "data", "draw", "figure", "zoom", "controls", "tables", "save", "start")
 LIVE_SCRIPTS = ("places", "live")  # in addition, of a page that a server keeps up to date
 
 
