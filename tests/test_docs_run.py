@@ -372,7 +372,7 @@ PROSE: dict[str, tuple[Callable[[World], None], str]] = {
     "sweeps logs ID/seed-1 --evaluation": (evaluated, "that is its log"),
     "sweeps logs ID/seed-1 -f": (logged, "that is its log"),
     "sweeps logs <run>": (logged, "that is its log"),
-    "sweeps logs c1a5196557/seed-1": (tutorial_done, "that is its log"),
+    "sweeps logs 5dfdab46ad/seed-1": (tutorial_done, "that is its log"),
     "sweeps prune ensemble": (training, "runs stopped"),
     "sweeps release <sweep>": (held, "released"),
     "sweeps rerun <sweep> --failed": (failed, "1 to submit"),
