@@ -113,7 +113,7 @@ def _choose_and_show(
     wanted = [c.run for c in choices if c.wanted]
     if not store.evaluation and (others := store.other_version(dict.fromkeys(run.config_id for run in wanted))):
         raise JobsError(
-            f"{others} and would train them to other results; `sweeps submit` trains the plan anew, under new IDs"
+            f"{others} and would train them to other results; `sweeps submit` trains the plan again, under new IDs"
         )
     for note in changed():
         console.print(Text(note), soft_wrap=True)  # commands can be copied

@@ -22,7 +22,7 @@ def blind_node(sweeps: Sweeps) -> str:
         wait_until("an end", lambda: not {"pending", "running"} & set(sweeps.states()), PATIENCE_S, pause=0.5)
         assert sorted(sweeps.states()) == ["done", "done", "failed"]
         told = sweeps.here("status")
-        assert f"node {blind} is left out" in told, told
+        assert f"node {blind} is excluded" in told, told
         assert "does not see the results folder" in told, told
         again = sweeps("rerun", "one", "--failed", "--wait")
         assert f"not on {blind}" in again, again
@@ -31,7 +31,7 @@ def blind_node(sweeps: Sweeps) -> str:
     finally:
         slurm_cluster.kill_daemon(sweeps.cluster, blind)
         slurm_cluster.start_daemon(sweeps.cluster, blind)
-    return "one of 3 tasks ended on it, then it was left out and named; done elsewhere after `rerun --failed`"
+    return "one of 3 tasks ended on it, then it was excluded and named; done elsewhere after `rerun --failed`"
 
 
 def limits(sweeps: Sweeps) -> str:

@@ -105,7 +105,7 @@ print("squeue: 79")
     )
     squeue.mine()
     commands.find("x", 1e9)
-    cancelling._scancel({("n", "u"): ["1"]})
+    cancelling.scancel({("n", "u"): ["1"]})
     limits.submit_limits(profiles.load("cpu"), "c")
     job_environment.requeue("7")
     assert {
