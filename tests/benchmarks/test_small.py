@@ -22,6 +22,7 @@ SMALL = {
     "gpu": "test_small.py::test_gpu",
     "intervals": "test_small.py::test_intervals",
     "learning": "test_learning.py::test_it_trains_what_is_missing_and_says_what_cannot_be_compared",
+    "paired_seeds": "test_small.py::test_paired_seeds",
     "report": "test_small.py::test_report",
     "secret_samples": "../jobs/test_secret_rules.py::test_made_up_secrets_of_every_provider_are_found",
     "speed": "test_small.py::test_speed",
@@ -162,3 +163,13 @@ def test_status(run: Run) -> None:
 
     found = run("status", "--runs", "20", seconds=lambda known: once)
     assert [line.split("|")[2].strip() for name, line in found.items() if name != "said"] == ["20"] * 3
+
+
+def test_paired_seeds(run: Run) -> None:
+    """Two episodes of each seed after the random actions, in a process of their own for each value."""
+    lengths = ("--set", "action_repeat=100", "--set", "steps=40", "--set", "seed_steps=20")
+    found = run("paired_seeds", "--seeds", "2", *lengths, *SMALL_AGENT)["said"]
+    head, _, *lines = found.splitlines()
+    assert head == "num_q=1 and 2, 2 seeds, code of this folder"
+    assert [line.split()[0] for line in lines] == ["1", "2"]
+    assert all(len(line.split()) == 5 for line in lines)
