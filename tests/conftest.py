@@ -19,6 +19,9 @@ from xdist.scheduler import LoadFileScheduling
 # Before anything imports torch or mujoco: the tests share few cores, and a bare machine has no display.
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ.setdefault("MUJOCO_GL", "disabled")
+# What a user has exported, as the tutorial advises, must not lead tests to other results and profiles.
+for variable in ("SWEEPS_RESULTS", "SWEEPS_PROFILES", "SWEEPS_SLURM_TIMEOUT"):
+    os.environ.pop(variable, None)
 
 # An example may take long on a busy machine.
 hypothesis.settings.register_profile("untimed", deadline=None)
