@@ -8,6 +8,7 @@ import click
 
 from jobs.cli.group import Globals, say
 from jobs.cli.options import (
+    complete_sweep,
     filter_options,
     plan_option,
     report_problems,
@@ -16,7 +17,7 @@ from sweepwise.core.errors import JobsError
 
 
 @click.command("cancel")
-@click.argument("sweeps", nargs=-1, required=True)
+@click.argument("sweeps", nargs=-1, required=True, shell_complete=complete_sweep)
 @filter_options
 @click.option("--diverged", is_flag=True, help="Only configurations with a diverged run.")
 @click.option("--dry-run", is_flag=True, help="Show what would be cancelled; cancel nothing.")
@@ -53,7 +54,7 @@ def cancel_command(
 
 
 @click.command("prune")
-@click.argument("sweep")
+@click.argument("sweep", shell_complete=complete_sweep)
 @click.option("--after", type=click.FloatRange(0, 1), default=0.5, show_default=True, metavar="SHARE",
               help="Fraction of training before which no configuration is stopped.")  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Show what would be stopped; stop nothing.")
@@ -93,7 +94,7 @@ def prune_command(state: Globals, sweep: str, after: float, dry_run: bool) -> No
 
 
 @click.command("release")
-@click.argument("sweep")
+@click.argument("sweep", shell_complete=complete_sweep)
 @click.pass_obj
 def release_command(state: Globals, sweep: str) -> None:
     """Release the held tasks of SWEEP: held by --canary, or because the first tasks failed in the same way."""
@@ -106,7 +107,7 @@ def release_command(state: Globals, sweep: str) -> None:
 
 
 @click.command("reread")
-@click.argument("sweep")
+@click.argument("sweep", shell_complete=complete_sweep)
 @plan_option
 @filter_options
 @click.pass_obj

@@ -11,6 +11,7 @@ from click.core import ParameterSource
 from jobs.cli.group import Globals, say
 from jobs.cli.options import (
     asked_for,
+    complete_sweep,
     expand_sweeps,
     overrides,
     plan_option,
@@ -23,7 +24,7 @@ from sweepwise.core.errors import JobsError
 
 
 @click.command("adopt")
-@click.argument("sweep", required=False)
+@click.argument("sweep", required=False, shell_complete=complete_sweep)
 @plan_option
 @click.option("--config", metavar="ID", help="Adopt the values of this configuration; its runs must have ended.")
 @click.option(

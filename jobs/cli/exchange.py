@@ -7,11 +7,11 @@ from pathlib import Path
 import click
 
 from jobs.cli.group import Globals, say
-from jobs.cli.options import report_problems, warn, watch_options
+from jobs.cli.options import complete_run, complete_sweep, report_problems, warn, watch_options
 
 
 @click.command("export")
-@click.argument("names", nargs=-1, metavar="[SWEEP|RUN]...")
+@click.argument("names", nargs=-1, metavar="[SWEEP|RUN]...", shell_complete=complete_run)
 @click.option(
     "--format",
     "form",
@@ -43,7 +43,7 @@ def export_command(
 
 
 @click.command("archive")
-@click.argument("sweeps", nargs=-1)
+@click.argument("sweeps", nargs=-1, shell_complete=complete_sweep)
 @click.option(
     "--out",
     type=click.Path(path_type=Path, dir_okay=False),

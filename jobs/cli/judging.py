@@ -13,6 +13,8 @@ from click.core import ParameterSource
 
 from jobs.cli.group import Globals, say
 from jobs.cli.options import (
+    complete_run,
+    complete_sweep,
     device_of,
     foreground_options,
     hand_over_options,
@@ -27,7 +29,7 @@ from sweepwise.core.errors import JobsError
 
 
 @click.command("evaluate")
-@click.argument("runs", nargs=-1, required=True, metavar="RUN...|SWEEP")
+@click.argument("runs", nargs=-1, required=True, metavar="RUN...|SWEEP", shell_complete=complete_run)
 @click.option("--at", type=click.IntRange(min=1), metavar="STEP", help="Step of the snapshot. Default: the newest.")
 @click.option(
     "--episodes",
@@ -144,7 +146,7 @@ references_option = click.option(
 
 
 @click.command("aggregate")
-@click.argument("sweeps", nargs=-1)
+@click.argument("sweeps", nargs=-1, shell_complete=complete_sweep)
 @click.option(
     "--out",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -189,7 +191,7 @@ def aggregate_command(
 
 
 @click.command("view")
-@click.argument("sweeps", nargs=-1)
+@click.argument("sweeps", nargs=-1, shell_complete=complete_sweep)
 @click.option(
     "--port", type=click.IntRange(1024, 65535), metavar="N", help="Port on this machine. Default: a free one."
 )
@@ -243,8 +245,8 @@ def _until_interrupted() -> Iterator[None]:
 
 
 @click.command("compare")
-@click.argument("a")
-@click.argument("b")
+@click.argument("a", shell_complete=complete_sweep)
+@click.argument("b", shell_complete=complete_sweep)
 @click.option(
     "--out", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Also write a report of both."
 )
@@ -281,7 +283,7 @@ def compare_command(state: Globals, a: str, b: str, out: Path | None) -> None:
 
 
 @click.command("plots")
-@click.argument("sweeps", nargs=-1)
+@click.argument("sweeps", nargs=-1, shell_complete=complete_sweep)
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),

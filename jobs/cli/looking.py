@@ -8,6 +8,8 @@ import click
 
 from jobs.cli.group import Globals, say
 from jobs.cli.options import (
+    complete_run,
+    complete_sweep,
     report_problems,
 )
 from sweepwise.core.errors import JobsError
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @click.command("status")
-@click.argument("sweeps", nargs=-1)
+@click.argument("sweeps", nargs=-1, shell_complete=complete_sweep)
 @click.option("--runs", is_flag=True, help="Show one row per run.")
 @click.option("--watch", "stay", is_flag=True, help="Refresh until no run is active.")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
@@ -63,7 +65,7 @@ def status_command(state: Globals, sweeps: tuple[str, ...], runs: bool, stay: bo
 
 
 @click.command("logs")
-@click.argument("run", metavar="RUN")
+@click.argument("run", metavar="RUN", shell_complete=complete_run)
 @click.option("-f", "--follow", is_flag=True, help="Follow the log until the run has ended.")
 @click.option(
     "-n", "--lines", type=click.IntRange(min=0), default=50, show_default=True, help="Number of lines from the end."
@@ -116,7 +118,7 @@ def _say_log(text: str) -> None:
 
 
 @click.command("usage")
-@click.argument("sweeps", nargs=-1)
+@click.argument("sweeps", nargs=-1, shell_complete=complete_sweep)
 @click.pass_obj
 def usage_command(state: Globals, sweeps: tuple[str, ...]) -> None:
     """Show the CPUs, memory and time that ended tasks used, what they requested, and what would be enough."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -58,6 +58,55 @@ class BackendName(click.ParamType):
         return [registry.AUTO, *registry.names()]
 
 
+# --- completion in a shell (docs/install.md) ------------------------------------------------------------------
+
+
+def complete_sweep(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    """The submitted sweeps, and those of several options or tasks by their common name."""
+    names = _store_of(context).sweep_names()
+    return _fitting([*names, *(name.partition(".")[0] for name in names)], incomplete)
+
+
+def complete_run(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    """The same, and runs."""
+    store = _store_of(context)
+    runs = (f"{config_id}/seed-{seed}" for config_id in store.config_ids() for seed in store.attempts.seeds(config_id))
+    return [*complete_sweep(context, parameter, incomplete), *_fitting(runs, incomplete)]
+
+
+def complete_planned_sweep(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    """The sweeps of the plan, with their options."""
+    names = [sweep.name for sweep in plan.sweeps] if (plan := _plan_of(context)) else []
+    return _fitting([*names, *(name.partition(".")[0] for name in names)], incomplete)
+
+
+def complete_hyperparameter(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    """The hyperparameters of what the plan trains, each with the "=" that follows."""
+    plan = _plan_of(context)
+    return _fitting([f"{p.name}=" for p in plan.schema.description.hyperparameters] if plan else [], incomplete)
+
+
+def _store_of(context: click.Context) -> ResultsFolder:
+    from jobs.results.results_folder import ResultsFolder
+
+    return ResultsFolder(context.find_root().params["results"])
+
+
+def _plan_of(context: click.Context) -> Plan | None:
+    from jobs.planning import plan
+
+    try:
+        return plan.load(context.params.get("plan_file"))
+    except Exception:  # noqa: BLE001 - the command reports it; a shell that completes shows no errors
+        return None
+
+
+def _fitting(names: Iterable[str], incomplete: str) -> list[str]:
+    return sorted({name for name in names if name.startswith(incomplete)})
+
+
+# --- options --------------------------------------------------------------------------------------------------
+
 plan_option = click.option(
     "--plan",
     "plan_file",
@@ -70,7 +119,7 @@ value_options = with_options(
     click.option("--preset", metavar="NAME", help="Named set of hyperparameters, such as small."),
     click.option("--task", metavar="TASK", help="Task of the dm_control suite, such as walker-walk."),
     click.option("--steps", metavar="N", help="Length of training in agent steps."),
-    click.option("--set", "sets", multiple=True, metavar="KEY=VALUE",
+    click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", shell_complete=complete_hyperparameter,
                  help="Set a hyperparameter (`sweeps keys` lists them). Repeatable."),
 )  # fmt: skip
 settings_options = with_options(

@@ -9,6 +9,7 @@ import click
 from jobs.cli.group import Globals, say
 from jobs.cli.options import (
     asked_for,
+    complete_planned_sweep,
     expand_sweeps,
     plan_option,
     seeds_option,
@@ -19,7 +20,7 @@ from sweepwise.core.errors import JobsError
 
 
 @click.command("plan")
-@click.argument("sweep", required=False)
+@click.argument("sweep", required=False, shell_complete=complete_planned_sweep)
 @with_options(plan_option, seeds_option, value_options)
 @click.option("--example", is_flag=True, help="Print the packaged plan as YAML.")
 @click.pass_obj

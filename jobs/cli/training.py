@@ -11,6 +11,8 @@ from jobs.cli.group import Globals, say
 from jobs.cli.options import (
     asked_for,
     backend_options,
+    complete_planned_sweep,
+    complete_sweep,
     device_of,
     expand_sweeps,
     filter_options,
@@ -29,7 +31,7 @@ from sweepwise.core.errors import JobsError
 
 
 @click.command("submit")
-@click.argument("sweep")
+@click.argument("sweep", shell_complete=complete_planned_sweep)
 @with_options(plan_option, seeds_option, value_options, backend_options)
 @click.pass_obj
 def submit_command(
@@ -70,7 +72,7 @@ def submit_command(
 
 
 @click.command("rerun")
-@click.argument("sweep")
+@click.argument("sweep", shell_complete=complete_sweep)
 @click.option("--failed", "causes", multiple=True, flag_value="failed", help="Runs that ended with an error.")
 @click.option(
     "--timeout",
@@ -122,7 +124,7 @@ def rerun_command(
 
 
 @click.command("more")
-@click.argument("sweep")
+@click.argument("sweep", shell_complete=complete_sweep)
 @click.option("--at-most", type=click.IntRange(min=3), default=30, show_default=True, metavar="N",
               help="Maximum number of seeds of a configuration in total.")  # fmt: skip
 @backend_options
@@ -148,7 +150,7 @@ def more_command(state: Globals, sweep: str, at_most: int, **backend_values: Any
 
 
 @click.command("confirm")
-@click.argument("sweep")
+@click.argument("sweep", shell_complete=complete_sweep)
 @click.option("--config", default="", metavar="ID", help="Configuration to confirm. Default: the best one.")
 @click.option("--against", default="", metavar="ID", help="Configuration to compare with. Default: the baseline.")
 @click.option("--seeds", type=click.IntRange(min=2, max=1000), metavar="N",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +17,7 @@ from jobs.cli.group import SECTIONS
 from jobs.planning import plan
 
 COMMANDS = sorted(cli.commands)
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_the_commands() -> None:
@@ -167,3 +170,34 @@ def test_module_runs_like_the_command(tmp_path: Path) -> None:
         check=True,
     )
     assert done.stdout == f"nothing was submitted to {tmp_path / 'r'}\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        (["status", ""], ["entropy", "update-freq", "update-freq.tau"]),
+        (["status", "update-freq."], ["update-freq.tau"]),
+        (["logs", "00"], ["0011223344/seed-1", "0011223344/seed-12"]),
+        (["compare", "entropy", "e"], ["entropy"]),
+        (["submit", "update-freq.p"], ["update-freq.pi-lr", "update-freq.pi-update-freq", "update-freq.policy-ema"]),
+        (["submit", "en"], ["ensemble", "entropy", "entropy.fixed"]),
+        (["submit", "--plan", "none.yaml", "e"], []),
+        (["submit", "ensemble", "--set", "log_std"], ["log_std_max=", "log_std_min="]),
+        (["--results", "elsewhere", "status", ""], []),
+        (["sub"], ["submit"]),
+    ],
+)
+def test_a_shell_completes(tmp_path: Path, words: list[str], found: list[str]) -> None:
+    """As bash asks: a name that no sweep or run can have is not offered."""
+    results = tmp_path / "results"
+    for name in ("entropy.json", "update-freq.tau.json", "no; sweep.json"):
+        (results / "sweeps").mkdir(parents=True, exist_ok=True)
+        (results / "sweeps" / name).touch()
+    for run in ("0011223344/seed-1", "0011223344/seed-12", "$(reboot)/seed-1"):
+        (results / "runs" / run).mkdir(parents=True)
+    environment = {**os.environ, "_SWEEPS_COMPLETE": "bash_complete", "COMP_CWORD": str(len(words)),
+                   "COMP_WORDS": shlex.join(["sweeps", *words]), "PYTHONPATH": str(ROOT)}  # fmt: skip
+    command = [sys.executable, "-P", "-c", "from jobs.cli import main; import sys; sys.argv = ['sweeps']; main()"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.stderr == ""
+    assert [line.partition(",")[2] for line in done.stdout.split()] == found
