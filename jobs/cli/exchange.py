@@ -7,11 +7,11 @@ from pathlib import Path
 import click
 
 from jobs.cli.group import Globals, say
-from jobs.cli.options import complete_run, complete_sweep, report_problems, warn, watch_options
+from jobs.cli.options import complete_sweep, complete_sweep_or_run, report_problems, warn, watch_options
 
 
 @click.command("export")
-@click.argument("names", nargs=-1, metavar="[SWEEP|RUN]...", shell_complete=complete_run)
+@click.argument("names", nargs=-1, metavar="[SWEEP|RUN]...", shell_complete=complete_sweep_or_run)
 @click.option(
     "--format",
     "form",

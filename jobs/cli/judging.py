@@ -13,8 +13,8 @@ from click.core import ParameterSource
 
 from jobs.cli.group import Globals, say
 from jobs.cli.options import (
-    complete_run,
     complete_sweep,
+    complete_sweep_or_run,
     device_of,
     foreground_options,
     hand_over_options,
@@ -29,7 +29,7 @@ from sweepwise.core.errors import JobsError
 
 
 @click.command("evaluate")
-@click.argument("runs", nargs=-1, required=True, metavar="RUN...|SWEEP", shell_complete=complete_run)
+@click.argument("runs", nargs=-1, required=True, metavar="RUN...|SWEEP", shell_complete=complete_sweep_or_run)
 @click.option("--at", type=click.IntRange(min=1), metavar="STEP", help="Step of the snapshot. Default: the newest.")
 @click.option(
     "--episodes",

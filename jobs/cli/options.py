@@ -68,10 +68,14 @@ def complete_sweep(context: click.Context, parameter: click.Parameter, incomplet
 
 
 def complete_run(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
-    """The same, and runs."""
+    """The runs in the results folder."""
     store = _store_of(context)
     runs = (f"{config_id}/seed-{seed}" for config_id in store.config_ids() for seed in store.attempts.seeds(config_id))
-    return [*complete_sweep(context, parameter, incomplete), *_fitting(runs, incomplete)]
+    return _fitting(runs, incomplete)
+
+
+def complete_sweep_or_run(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    return [*complete_sweep(context, parameter, incomplete), *complete_run(context, parameter, incomplete)]
 
 
 def complete_planned_sweep(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:

@@ -177,7 +177,8 @@ def test_module_runs_like_the_command(tmp_path: Path) -> None:
     [
         (["status", ""], ["entropy", "update-freq", "update-freq.tau"]),
         (["status", "update-freq."], ["update-freq.tau"]),
-        (["logs", "00"], ["0011223344/seed-1", "0011223344/seed-12"]),
+        (["logs", ""], ["0011223344/seed-1", "0011223344/seed-12"]),
+        (["export", ""], ["entropy", "update-freq", "update-freq.tau", "0011223344/seed-1", "0011223344/seed-12"]),
         (["compare", "entropy", "e"], ["entropy"]),
         (["submit", "update-freq.p"], ["update-freq.pi-lr", "update-freq.pi-update-freq", "update-freq.policy-ema"]),
         (["submit", "en"], ["ensemble", "entropy", "entropy.fixed"]),
