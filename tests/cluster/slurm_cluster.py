@@ -356,7 +356,7 @@ def kill_daemon(folder: Path, name: str) -> None:
     pid = int((folder / f"{name}.launched").read_text())
     if is_ours(pid, folder):
         os.kill(pid, signal.SIGKILL)
-    wait_until(f"the end of {name}", lambda: not is_ours(pid, folder), seconds=10)
+    wait_until(f"the end of {name}", lambda: not is_ours(pid, folder), seconds=120)
 
 
 def node_states(folder: Path) -> list[str]:

@@ -201,7 +201,7 @@ def _left_in_the_queue(sweeps: Sweeps) -> int:
         sweeps.states()
         return ask(sweeps.cluster, "squeue", "-h", "--array", "-t", "PD", "-o", "%r").splitlines()
 
-    wait_until("a queue in which nothing else waits", lambda: set(reasons()) <= {LAUNCH_FAILED}, 120, pause=1)
+    wait_until("a queue in which nothing else waits", lambda: set(reasons()) <= {LAUNCH_FAILED}, 600, pause=1)
     left = len(reasons())  # 0, unless a job was held since the last look
     for job in ask(sweeps.cluster, "squeue", "-h", "-o", "%A").split():  # the next trial begins with an empty queue
         ask(sweeps.cluster, "scancel", job)

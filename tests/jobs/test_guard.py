@@ -31,7 +31,7 @@ def end(program: GuardedProgram) -> End:
         ends.extend([one] if one is not None else [])
         return bool(ends)
 
-    wait_until("its end", has_ended, 60, pause=0.01)
+    wait_until("its end", has_ended, 600, pause=0.01)
     return ends[0]
 
 
@@ -97,9 +97,9 @@ def test_a_signal_reaches_the_program_alone_and_terminate_all(tmp_path: Path) ->
     )
     program = run(tmp_path, sys.executable, "-c", code)
     output = tmp_path / "out.log"
-    wait_until("both", lambda: output.exists() and output.read_text().count("ready") == 2, 60, pause=0.01)
+    wait_until("both", lambda: output.exists() and output.read_text().count("ready") == 2, 600, pause=0.01)
     program.signal(signal.SIGUSR1)
-    wait_until("the checkpoint", lambda: "saved" in output.read_text(), 60, pause=0.01)
+    wait_until("the checkpoint", lambda: "saved" in output.read_text(), 600, pause=0.01)
     program.terminate_all()
     assert end(program) == End(-signal.SIGTERM)
     assert output.read_text().count("saved") == 1
@@ -108,7 +108,7 @@ def test_a_signal_reaches_the_program_alone_and_terminate_all(tmp_path: Path) ->
 def test_what_slurm_sends_to_every_process_does_not_end_it(tmp_path: Path) -> None:
     program = run(tmp_path, sys.executable, "-c", "import os, time; print(os.getppid(), os.getpid()); time.sleep(0.3)")
     output = tmp_path / "out.log"
-    wait_until("its start", lambda: output.exists() and output.read_text().endswith("\n"), 60, pause=0.01)
+    wait_until("its start", lambda: output.exists() and output.read_text().endswith("\n"), 600, pause=0.01)
     guard, own = map(int, output.read_text().split())
     for number in (signal.SIGUSR2, signal.SIGTERM, signal.SIGINT):
         os.kill(guard, number)
@@ -144,10 +144,10 @@ def test_a_guard_whose_program_does_not_get_started_ends_with_the_job(tmp_path: 
     stop = f"{start}    Path({str(tmp_path / 'stopped')!r}).touch()\n    os.kill(os.getpid(), signal.SIGSTOP)\n"
     (tmp_path / "guard.py").write_text(text.replace(start, stop))
     command = [sys.executable, "-c", NOT_STARTED, str(tmp_path / "guard.py"), str(tmp_path), how]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=600)
     guard_pid = int(done.stdout)
 
     def is_over() -> bool:
         return not process.alive(guard_pid, "") and not guarded_program._marked(str(tmp_path))
 
-    wait_until("the end of the guard", is_over, 30, pause=0.02)
+    wait_until("the end of the guard", is_over, 600, pause=0.02)

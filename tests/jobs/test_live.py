@@ -53,7 +53,7 @@ def server(page: LivePage) -> Iterator[LiveServer]:
 
 class Answer:
     def __init__(self, server: LiveServer, path: str, method: str = "GET", **headers: str) -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=600)
         connection.putrequest(method, path, skip_host="Host" in headers, skip_accept_encoding=True)
         for name, value in headers.items():
             connection.putheader(name.replace("_", "-"), value)
@@ -82,7 +82,7 @@ def test_without_the_token_nothing_is_shown(page: LivePage, server: LiveServer, 
     page.take(found("the report"), 1.0)
     wrong = server.token[:-1] + ("a" if server.token[-1] != "a" else "b")
     asked = path.format(token=server.token, short=server.token[:-1], wrong=wrong)
-    with socket.create_connection(("127.0.0.1", server.port), timeout=60) as raw:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=600) as raw:
         raw.sendall(f"GET {asked} HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\nConnection: close\r\n\r\n".encode())
         answer = b"".join(iter(lambda: raw.recv(65536), b""))
     assert answer.startswith(b"HTTP/1.1 403 ")
@@ -102,7 +102,7 @@ def test_a_name_that_was_made_to_lead_here_is_refused(page: LivePage, server: Li
 
 def test_a_request_with_two_hosts_or_none_is_refused(server: LiveServer) -> None:
     for hosts in ("", f"Host: 127.0.0.1:{server.port}\r\nHost: evil.example\r\n"):
-        with socket.create_connection(("127.0.0.1", server.port), timeout=60) as raw:
+        with socket.create_connection(("127.0.0.1", server.port), timeout=600) as raw:
             raw.sendall(f"GET /{server.token}/ HTTP/1.1\r\n{hosts}Connection: close\r\n\r\n".encode())
             assert raw.recv(12) == b"HTTP/1.1 403"
 
@@ -158,13 +158,13 @@ def test_a_port_that_is_taken_is_one_line(server: LiveServer, page: LivePage) ->
 def test_it_stops_at_once_with_connections_open(page: LivePage) -> None:
     before = set(threading.enumerate())
     with live_server.serving(page) as server:
-        kept = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+        kept = http.client.HTTPConnection("127.0.0.1", server.port, timeout=600)
         kept.request("GET", f"/{server.token}/version")
         kept.getresponse().read()
-        silent = socket.create_connection(("127.0.0.1", server.port), timeout=60)
+        silent = socket.create_connection(("127.0.0.1", server.port), timeout=600)
     assert set(threading.enumerate()) == before
     with pytest.raises(ConnectionRefusedError):
-        socket.create_connection(("127.0.0.1", server.port), timeout=60)
+        socket.create_connection(("127.0.0.1", server.port), timeout=600)
     kept.close()
     silent.close()
 
@@ -174,7 +174,7 @@ def test_more_connections_than_are_served_are_closed(page: LivePage, monkeypatch
     with live_server.serving(page) as server, socket.create_connection(("127.0.0.1", server.port)) as first:
         first.sendall(f"GET /{server.token}/version HTTP/1.1\r\nHost: localhost:{server.port}\r\n\r\n".encode())
         assert first.recv(12) == b"HTTP/1.1 200"
-        with socket.create_connection(("127.0.0.1", server.port), timeout=60) as second:
+        with socket.create_connection(("127.0.0.1", server.port), timeout=600) as second:
             assert second.recv(1) == b""
 
 
@@ -397,12 +397,12 @@ def test_a_signal_ends_it_and_all_its_processes(
             time.sleep(0.05)
         view.send_signal(number)
         # the error output is inherited: it ends when no process is left
-        _, errors = view.communicate(timeout=60)
+        _, errors = view.communicate(timeout=600)
         assert (view.returncode, errors) == (0, "")
 
 
 def is_rendered(port: int, url: str) -> bool:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=600)
     connection.request("GET", url.partition(str(port))[2])
     text = connection.getresponse().read().decode()
     connection.close()

@@ -299,7 +299,7 @@ def test_a_hostile_working_directory_does_no_harm(tmp_path: Path) -> None:
 
 
 def ended(child: subprocess.Popen[bytes]) -> int:
-    return child.wait(timeout=60)
+    return child.wait(timeout=600)
 
 
 def test_what_is_started_goes_on_when_it_is_recorded_and_ends_when_it_cannot_be(tmp_path: Path) -> None:
