@@ -203,8 +203,8 @@ def _multiples(sheet: Sheet, metrics: Sequence[str]) -> Figure:
 def _draw(axes: Axes, sheet: Sheet, metric: str, thin: bool = False) -> None:
     declared = sheet.catalogue.metrics[metric]
     frame = _seeds(sheet, metric)
-    bands = frame["name"].nunique() <= curves.MOST_BANDS
-    alpha = curves.band_alpha(frame["name"].nunique())
+    count = frame["name"].nunique()
+    bands, alpha = count <= curves.MOST_BANDS, curves.band_alpha(count)
     sns.lineplot(
         frame, x="step", y="value", hue="name", style="name", palette=sheet.palette, dashes=sheet.dashes,
         estimator="mean", errorbar=_interval if bands else None, err_kws={"alpha": alpha, "linewidth": 0},

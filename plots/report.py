@@ -58,7 +58,7 @@ def _write(path: Path, html: str) -> None:
 
 def render(summary: Summary, across: TaskAnalysis | None = None, version: str = "") -> str:
     """The page as text. Deterministic: equal shards give equal text. version: of a page that a server keeps up to date:
-    it asks the server for another version; "" for a file, which asks nobody."""
+    it asks the server for another version; "" for a file, which is not updated."""
     template = _environment().get_template("report.html.j2")
     shown, left_out = shown_sweeps(summary, across)
     drawn = [figures.drawn_configs(sweep) for sweep in shown]

@@ -104,7 +104,7 @@ def _version(sources: Sequence[SweepSource], references: Path | None) -> str:
 
 
 class LivePage:
-    """The newest page and what became of it, for the threads that serve it."""
+    """The newest page, its time and the error since, shared by the threads that serve it."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -152,7 +152,7 @@ def follow(
     wait: Callable[[float], object] = time.sleep,
 ) -> None:  # fmt: skip
     """Keep `page` up to date, until interrupted. ask: `report_update`, in another process. tell: prints a line; each
-    error and each note is told once until it has gone."""
+    error and each note is printed once, and again only after it had disappeared."""
     told: set[str] = set()
     while True:
         if not page.is_watched():

@@ -39,7 +39,7 @@ class Live {
     this.asking = false;
   }
 
-  /** Whether replacing the page disturbs nobody: nothing is enlarged, selected, pressed, or chosen from a list. */
+  /** Whether the page can be replaced now: nothing is enlarged or selected, and the reader has not acted just before. */
   isCalm() {
     if (document.querySelector("dialog[open]")) return false;
     const rests = document.activeElement?.matches("select") ? 10 * CALM_MS : CALM_MS;
@@ -51,7 +51,7 @@ class Live {
     const state = `${isStale ? "Not updated since" : "Live, last change"} ${this.time ? time : "it was opened"}${words ? ":" : ""}`;
     this.line.classList.toggle("stale", Boolean(isStale));
     for (const [part, text] of [[this.state, state], [this.trouble, words]]) {
-      if (part.textContent !== text) part.textContent = text; // what is said again is read out again
+      if (part.textContent !== text) part.textContent = text; // a screen reader reads text again that is set again
     }
   }
 

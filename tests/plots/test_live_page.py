@@ -24,7 +24,7 @@ def found(summary: Summary, version: str) -> ReportUpdate:
 
 
 def wait_for(page: Any, condition: str) -> None:
-    """Until it holds, asked anew each time: what Playwright evaluates while it waits, the page's policy forbids."""
+    """Asks until it holds: the page's policy forbids what Playwright's own waiting evaluates."""
     for _ in range(3000):
         if page.evaluate(condition):
             return

@@ -45,15 +45,6 @@ def choose(page: Any, title: str, value: str) -> None:
     page.get_by_role("combobox", name=title).select_option(value)
 
 
-def wait_for(page: Any, condition: str) -> None:
-    """Until it holds, asked anew each time: what Playwright evaluates while it waits, the page's policy forbids."""
-    for _ in range(3000):
-        if page.evaluate(condition):
-            return
-        page.wait_for_timeout(20)
-    raise AssertionError(condition)
-
-
 # --- what is shown --------------------------------------------------------------------------------------
 
 

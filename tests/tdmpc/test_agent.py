@@ -39,10 +39,10 @@ def batch_of(config, seeds=1):
 def trained_agent(config, seeds=(1,)):
     """An agent whose zero-initialised layers have moved, so that every gradient can flow."""
     agent = Agent(config, OBS, ACTIONS, list(seeds), "cpu")
-    draws = Streams(seeds, "warm-up")
+    streams = Streams(seeds, "warm-up")
     for _ in range(3):
-        agent.update(batch_of(config, len(seeds)), Schedule(False, 1e-4), draws)
-    return agent, draws
+        agent.update(batch_of(config, len(seeds)), Schedule(False, 1e-4), streams)
+    return agent, streams
 
 
 def moved(before, module):
@@ -56,8 +56,8 @@ def copy_of(module):
 @pytest.mark.parametrize(("head", "imagined"), [("joint", 1), ("separate", 2)])
 def test_each_loss_reaches_the_modules_the_catalogue_names_and_no_other(tiny, head, imagined):
     config = tiny(multi_gamma_head=head, episodic=True, imagination_horizon=imagined)
-    agent, draws = trained_agent(config)
-    noise = draw_noise(config, ACTIONS, draws)
+    agent, streams = trained_agent(config)
+    noise = draw_noise(config, ACTIONS, streams)
     found = model_losses(agent.networks, batch_of(config), noise, config, frozen=False, full=False)
     everything = {**agent.model.trained_modules(), "policy": agent.policy, "targets": agent.targets}
     assert set(found.weighted) == set(GRADIENT_FLOW)
@@ -71,10 +71,10 @@ def test_each_loss_reaches_the_modules_the_catalogue_names_and_no_other(tiny, he
 
 def test_the_policy_update_moves_the_policy_alone(tiny):
     config = tiny()
-    agent, draws = trained_agent(config)
+    agent, streams = trained_agent(config)
     model, policy = copy_of(agent.model), copy_of(agent.policy)
     states = torch.randn(1, config.horizon + 1, config.batch_size, config.latent_dim)
-    agent._update_policy(states, 1e-4, draw_policy_noise(config, ACTIONS, draws))
+    agent._update_policy(states, 1e-4, draw_policy_noise(config, ACTIONS, streams))
     assert moved(policy, agent.policy)
     assert not moved(model, agent.model)
 
@@ -112,22 +112,22 @@ def test_the_policy_is_judged_by_reward_and_lowest_value_over_heads(tiny, reduce
 
 def test_the_scale_follows_the_spread_at_the_first_states_and_stays_above_one(tiny, monkeypatch):
     config = tiny(scale_tau=0.25)
-    agent, draws = trained_agent(config)
+    agent, streams = trained_agent(config)
     agent.scale = torch.ones(1)
     states = torch.randn(1, config.horizon + 1, config.batch_size, config.latent_dim)
     seen = []
     for spread, scale in ((21.0, 6.0), (0.3, 4.75)):  # 1 + (21 - 1) / 4, then 6 + (1 - 6) / 4
         monkeypatch.setattr(tm, "percentile_range", lambda q, to=spread: seen.append(q.shape) or torch.tensor([to]))
-        agent._update_policy(states, 1e-4, draw_policy_noise(config, ACTIONS, draws))
+        agent._update_policy(states, 1e-4, draw_policy_noise(config, ACTIONS, streams))
         assert agent.scale.tolist() == [scale]
     assert seen == [(1, config.batch_size)] * 2
 
 
 def test_a_frozen_encoder_stands_still_and_the_rest_goes_on(tiny):
     config = tiny()
-    agent, draws = trained_agent(config)
+    agent, streams = trained_agent(config)
     encoder, dynamics = copy_of(agent.model.encoder), copy_of(agent.model.dynamics)
-    agent.update(batch_of(config), Schedule(True, 1e-4), draws, log=True)
+    agent.update(batch_of(config), Schedule(True, 1e-4), streams, log=True)
     assert not moved(encoder, agent.model.encoder)
     assert moved(dynamics, agent.model.dynamics)
 
@@ -135,25 +135,25 @@ def test_a_frozen_encoder_stands_still_and_the_rest_goes_on(tiny):
 def test_policy_updates_are_counted(tiny):
     config = tiny(pi_update_freq=3)
     agent = Agent(config, OBS, ACTIONS, [1], "cpu")
-    draws = Streams([1], "x")
+    streams = Streams([1], "x")
     happened = []
     for _ in range(7):
         before = copy_of(agent.policy)
-        agent.update(batch_of(config), Schedule(False, 1e-4), draws)
+        agent.update(batch_of(config), Schedule(False, 1e-4), streams)
         happened.append(moved(before, agent.policy))
     assert happened == [True, False, False, True, False, False, True]
 
 
 def test_averages_follow_at_their_rates(tiny):
     config = tiny(tau=0.1, aux_value_tau=0.2, policy_ema_enabled=True, policy_ema_tau=0.3)
-    agent, draws = trained_agent(config)
+    agent, streams = trained_agent(config)
     pairs = [
         (agent.targets.value, agent.model.value, 0.1),
         (agent.targets.aux, agent.model.aux, 0.2),
         (agent.policy_ema, agent.policy, 0.3),
     ]
     before = [copy_of(target) for target, _, _ in pairs]
-    agent.update(batch_of(config), Schedule(False, 1e-4), draws)
+    agent.update(batch_of(config), Schedule(False, 1e-4), streams)
     for old, (target, online, tau) in zip(before, pairs, strict=True):
         for was, now, goal in zip(old, target.parameters(), online.parameters(), strict=True):
             torch.testing.assert_close(now.detach(), was + tau * (goal.detach() - was))
@@ -237,7 +237,7 @@ def test_a_network_starts_the_same_whatever_other_networks_there_are(tiny, chang
     ],
 )
 def test_a_source_of_noise_does_not_shift_the_others(tiny, change, differs):
-    """In the second update too, which follows draws of every name."""
+    """In the second update too, after a draw from every stream."""
     drawn = []
     for config in (tiny(), tiny(**change)):
         streams = Streams([1, 2], "update")
@@ -283,9 +283,9 @@ def test_schedule_of_the_base_configuration():
 @pytest.mark.parametrize("head", ["joint", "separate"])
 def test_auxiliary_values_train_on_every_source(tiny, source, head):
     config = tiny(aux_value_source=source, multi_gamma_head=head)
-    agent, draws = trained_agent(config)
+    agent, streams = trained_agent(config)
     before = copy_of(agent.model.aux)
-    metrics = agent.update(batch_of(config), Schedule(False, 1e-4), draws, log=True)
+    metrics = agent.update(batch_of(config), Schedule(False, 1e-4), streams, log=True)
     assert metrics["aux_value_loss_per_gamma"].shape == (1, 2)
     assert moved(before, agent.model.aux)
 
@@ -294,9 +294,9 @@ def test_auxiliary_values_train_on_every_source(tiny, source, head):
 @pytest.mark.parametrize("aux_source", ["imagine", "replay_rollout"])
 def test_values_train_on_every_source(tiny, source, aux_source):
     config = tiny(ac_source=source, aux_value_source=aux_source)
-    agent, draws = trained_agent(config)
+    agent, streams = trained_agent(config)
     before = copy_of(agent.model.value)
-    metrics = agent.update(batch_of(config), Schedule(False, 1e-4), draws, log=True)
+    metrics = agent.update(batch_of(config), Schedule(False, 1e-4), streams, log=True)
     assert moved(before, agent.model.value)
     # stored transitions have one next latent, whatever the heads: no spread over heads to report
     assert ("td_target_std_across_heads" in metrics) == (source == "imagine")
@@ -306,16 +306,16 @@ def test_values_train_on_every_source(tiny, source, aux_source):
 def test_a_replayed_target_is_the_stored_reward_and_the_value_of_what_followed(tiny, source):
     """The value of the next observation's encoding, wherever the transition starts (TD-MPC2's `_td_target`)."""
     config = tiny(ac_source=source, discount=0.9, num_q=1)
-    agent, draws = trained_agent(config)
+    agent, streams = trained_agent(config)
     batch = batch_of(config)
-    noise = draw_noise(config, ACTIONS, draws, dropout=False)
+    noise = draw_noise(config, ACTIONS, streams, dropout=False)
     with torch.no_grad():
         metrics = model_losses(agent.networks, batch, noise, config, frozen=True, full=True).metrics
         after = agent.model.encode(batch.obs)[:, 1:].flatten(1, 2)
         values = agent.targets.values(after, agent.model.bins)[:, 0]
     assert metrics["td_target_mean"].item() == pytest.approx((batch.rewards.flatten(1) + 0.9 * values).mean().item())
     ended = tiny(ac_source=source, discount=0.9, num_q=1, episodic=True)
-    agent, draws = trained_agent(ended)
+    agent, streams = trained_agent(ended)
     with torch.no_grad():
         metrics = model_losses(agent.networks, batch, noise, ended, frozen=True, full=True).metrics
         after = agent.model.encode(batch.obs)[:, 1:].flatten(1, 2)
@@ -325,9 +325,9 @@ def test_a_replayed_target_is_the_stored_reward_and_the_value_of_what_followed(t
 
 def test_an_imagined_target_is_the_lowest_of_the_drawn_heads_at_every_discount(tiny):
     config = tiny(discount=0.8, num_reward_heads=2, imagine_initial_source="replay_true")
-    agent, draws = trained_agent(config)
+    agent, streams = trained_agent(config)
     model, targets, batch = agent.model, agent.targets, batch_of(config)
-    noise = draw_noise(config, ACTIONS, draws, dropout=False)
+    noise = draw_noise(config, ACTIONS, streams, dropout=False)
     heads = noise.heads[0].tolist()
     assert len(heads) == 2 < config.planner_num_dynamics_heads
     with torch.no_grad():
@@ -354,9 +354,9 @@ def test_an_imagined_target_is_the_lowest_of_the_drawn_heads_at_every_discount(t
 def test_a_longer_imagination_begins_again_where_head_zero_led_until_an_end(tiny):
     """Two steps by hand: the second one's targets are those of imagining one step from head 0's next latents."""
     config = tiny(imagination_horizon=2, imagine_initial_source="replay_true", episodic=True)
-    agent, draws = trained_agent(config)
+    agent, streams = trained_agent(config)
     model, nets, batch = agent.model, agent.networks, batch_of(config)
-    noise = draw_noise(config, ACTIONS, draws, dropout=False)
+    noise = draw_noise(config, ACTIONS, streams, dropout=False)
     encoded = model.encode(batch.obs)
     latents = Latents(encoded, encoded[:, 1:].unsqueeze(2), encoded)
 
@@ -400,15 +400,15 @@ def test_a_longer_imagination_begins_again_where_head_zero_led_until_an_end(tiny
 @pytest.mark.parametrize("off", [{"multi_gamma_loss_weight": 0}, {"multi_gamma_gammas": "[]"}])
 def test_auxiliary_values_can_be_off(tiny, off):
     config = tiny(**off)
-    agent, draws = trained_agent(config)
+    agent, streams = trained_agent(config)
     assert "aux" not in agent.model.trained_modules()
-    assert "aux_value_loss" not in agent.update(batch_of(config), Schedule(False, 1e-4), draws, log=True)
+    assert "aux_value_loss" not in agent.update(batch_of(config), Schedule(False, 1e-4), streams, log=True)
 
 
 def test_spreads_need_two_heads(tiny):
     config = tiny(num_q=1, planner_num_dynamics_heads=1, td_num_dynamics_heads=0)
-    agent, draws = trained_agent(config)
-    metrics = agent.update(batch_of(config), Schedule(False, 1e-4), draws, log=True)
+    agent, streams = trained_agent(config)
+    metrics = agent.update(batch_of(config), Schedule(False, 1e-4), streams, log=True)
     assert not {"td_target_std_across_heads", "value_std_across_q_heads"} & set(metrics)
 
 

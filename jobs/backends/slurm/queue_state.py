@@ -21,7 +21,7 @@ from jobs.results.run_state import TaskState
 
 RETRY_S, RETRY_AT_MOST_S = 5.0, 300.0  # pause after a call without a response; doubled with every failure
 NO_ACCOUNTING_S = 600.0  # pause after sacct did not respond
-SETTLED_S = 600.0  # so long after a submit, Slurm is asked about tasks whose runs are done
+SETTLED_S = 600.0  # after a submit: until then Slurm is queried for tasks whose runs are done
 FORGOTTEN_S = 30 * 86400.0  # cached answers that were not renewed in this time are dropped
 
 
