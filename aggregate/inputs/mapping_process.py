@@ -33,6 +33,8 @@ _KILLED = "a process that read runs was killed; if memory ran out, name fewer sw
 class MappingProcess:
     """A process in which functions are called that it can import. It ends with this one, however that ends.
 
+    Another thread may `close` it during a call, which then raises `AggregateError`.
+
     with_group: it leads a process group of its own, which is killed as a whole where `close` interrupts a call; other
     processes that it started end when they notice that it is gone. is_ready: for another call; it stays False after
     one that was not answered.
@@ -58,7 +60,7 @@ class MappingProcess:
         self._send(call)
         try:
             is_done, answer = pickle.load(self._answers)
-        except (EOFError, OSError, pickle.UnpicklingError) as error:
+        except (EOFError, OSError, ValueError, pickle.UnpicklingError) as error:  # ValueError: `close` closed the pipe
             raise AggregateError(_KILLED) from error
         self.is_ready = True
         if not is_done:
@@ -69,7 +71,7 @@ class MappingProcess:
         try:
             self._calls.write(words)
             self._calls.flush()
-        except OSError as error:
+        except (OSError, ValueError) as error:  # ValueError: `close` closed the pipe
             self.is_ready = False
             raise AggregateError(_KILLED) from error
 

@@ -108,6 +108,23 @@ def test_a_group_ends_with_the_processes_that_a_call_started(tmp_path: Path) -> 
     assert len(ended) == 1
 
 
+def test_a_call_fails_with_one_line_when_another_thread_closes_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    closed_before = MappingProcess()
+    closed_before.close()
+    with pytest.raises(AggregateError, match="a process that read runs was killed"):
+        closed_before(abs, [-1])
+    closed_between = MappingProcess()  # between the call and its answer
+    send = closed_between._send
+
+    def send_and_close(words: bytes) -> None:
+        send(words)
+        closed_between.close()
+
+    monkeypatch.setattr(closed_between, "_send", send_and_close)
+    with pytest.raises(AggregateError, match="a process that read runs was killed"):
+        closed_between(abs, [-1])
+
+
 def test_what_fails_in_a_process_fails_here(two_cores: None) -> None:
     with pytest.raises(ValueError, match="invalid literal"), parallel.mapping(parallel.MANY, waits=False) as over:
         list(over(int, ["1", "x", "2"]))
