@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import metadata
@@ -36,6 +37,11 @@ def user() -> str:
         return pwd.getpwuid(os.geteuid()).pw_name
     except KeyError:  # the container has no entry for this user
         return str(os.geteuid())
+
+
+def utc_now() -> str:
+    """The current time as records store it: 2026-11-23T17:20:05Z."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
 def start_time(pid: int) -> str:

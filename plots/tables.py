@@ -23,8 +23,10 @@ from aggregate.verdict.number_format import estimate, number, signed
 from aggregate.verdict.words import AgentWords, sentence, words
 from plots.theme import LineStyle
 
+EXCLUDED = "excluded"  # shown in the place of the state of a run that a user left out
 STATE_SIGNS = {"done": "✓", "running": "▸", "pending": "…", "new": "…", "failed": "✕", "diverged": "✕",
-               "stalled": "!", "interrupted": "!", "stuck": "!", "lost": "…", "stopped": "■"}  # fmt: skip
+               "stalled": "!", "interrupted": "!", "stuck": "!", "lost": "…", "stopped": "■",
+               EXCLUDED: "–"}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -313,8 +315,13 @@ def _percent(value: float, low: float, high: float) -> str | None:
 
 
 def run_states(sweep: SweepSummary, chips: Sequence[Chip]) -> dict[str, Any]:
-    seeds = sorted(sweep.runs["seed"].unique().tolist())
-    runs = {(r["config_id"], r["seed"]): r for r in sweep.runs.to_dict("records")}
+    """The table of runs: `rows` of (configuration, a cell for each of `seeds`), `counts` by state; the configurations
+    that `sweeps prune` stopped, the excluded runs, and what users noted on runs."""
+    known = pd.concat(
+        [sweep.runs, sweep.excluded.runs.assign(state=EXCLUDED)] if len(sweep.excluded.runs) else [sweep.runs]
+    )
+    seeds = sorted(known["seed"].unique().tolist())
+    runs = {(r["config_id"], r["seed"]): r for r in known.to_dict("records")}
     rows = []
     for chip in chips:
         cells = []
@@ -330,9 +337,21 @@ def run_states(sweep: SweepSummary, chips: Sequence[Chip]) -> dict[str, Any]:
                 "quarantined": run["quarantined"],
             })  # fmt: skip
         rows.append((chip, cells))
-    counts = sweep.runs["state"].value_counts().sort_index()
+    counts = known["state"].value_counts().sort_index()
     return {"seeds": seeds, "rows": rows, "counts": [(int(n), str(state)) for state, n in counts.items()],
-            "stopped": _stopped_configurations(sweep, chips)}  # fmt: skip
+            "stopped": _stopped_configurations(sweep, chips), "excluded": _excluded_runs(sweep, chips),
+            "notes": [(chip, seed, noted) for chip in chips if not chip.imported
+                      for seed, noted in sorted(sweep.config(chip.config_id).notes.items()) if any(noted)]}  # fmt: skip
+
+
+def _excluded_runs(sweep: SweepSummary, chips: Sequence[Chip]) -> list[tuple[Chip, int, str, str, str]]:
+    """(configuration, seed, state, final result or "", reason) of the runs that a user left out."""
+    by_id = {chip.config_id: chip for chip in chips}
+    return [
+        (by_id[run["config_id"]], run["seed"], run["state"],
+         number(run["final_primary"]) if np.isfinite(run["final_primary"]) else "", run["reason"])
+        for run in sweep.excluded.runs.to_dict("records")
+    ]  # fmt: skip
 
 
 def _stopped_configurations(sweep: SweepSummary, chips: Sequence[Chip]) -> list[tuple[Chip, int, str]]:

@@ -131,6 +131,11 @@ class Results:
         """Mean over seeds of every metric at every step, with its interval."""
         return self._levels.curves
 
+    @property
+    def excluded(self) -> pd.DataFrame:
+        """One row per sweep and run that a user left out of the analysis: its final result and the reason."""
+        return self._levels.excluded
+
     # --- how they are made --------------------------------------------------------------------------------
 
     @functools.cached_property

@@ -60,6 +60,14 @@ class Imported:
     baseline: pd.DataFrame
 
 
+class ExcludedRuns(NamedTuple):
+    """Runs that a user left out. runs: as in `SweepSummary`, with the columns reason and final_primary. leader:
+    config_id of the best configuration with them, "" where none of them has a result."""
+
+    runs: pd.DataFrame
+    leader: str
+
+
 @dataclass(frozen=True)
 class SweepSummary:
     """One sweep.
@@ -76,6 +84,7 @@ class SweepSummary:
     effects: of the factors. question_contrasts: of the plan's questions (`contrasts_by_question`).
     findings, votes, variance: `flags.judge`, `flags.vote`, `flags.variance_split`. total_steps: of the whole sweep.
     origins: see `runs.Loaded`. imported: imported curves, which enter none of the other fields; None without them.
+    excluded: the runs that a user left out, which enter no other field.
     """
 
     source: SweepSource
@@ -99,7 +108,8 @@ class SweepSummary:
     random: RandomReference | None
     total_steps: int
     origins: pd.DataFrame
-    imported: Imported | None = None
+    imported: Imported | None
+    excluded: ExcludedRuns
 
     @property
     def states(self) -> frozenset[str]:
@@ -189,6 +199,7 @@ def _summarise_sweep(sweep: SweepSource, loaded: Loaded) -> SweepSummary:
     diverged = scores.loc[scores["outcome"] == DIVERGED, ["config_id", "seed"]]
     margin = relevant_margin(sweep.margin, scores[scores["config_id"] == baseline], floor, sign)
     late = _late(results, catalogue)
+    compare = ConfigurationComparison(sweep.interim_analyses, sign, margin.value)
     return SweepSummary(
         source=sweep,
         runs=_runs(requested, results, loaded.quarantine),
@@ -199,7 +210,7 @@ def _summarise_sweep(sweep: SweepSource, loaded: Loaded) -> SweepSummary:
         scores=scores,
         ranking=_ranking(sweep.configs, scores, sign),
         margin=margin,
-        contrasts=ConfigurationComparison(sweep.interim_analyses, sign, margin.value)(scores),
+        contrasts=compare(scores),
         baseline=baseline_contrasts.primary(scores, baseline, sweep.interim_analyses, sign),
         secondary=baseline_contrasts.secondary(scores, baseline, sweep.interim_analyses, sign),
         diagnostics=baseline_contrasts.diagnostics(late, baseline, catalogue),
@@ -212,7 +223,23 @@ def _summarise_sweep(sweep: SweepSource, loaded: Loaded) -> SweepSummary:
         total_steps=total,
         origins=loaded.origins[_of_runs(loaded.origins, results)],
         imported=_imported(sweep, loaded, total, scores[scores["config_id"] == baseline]),
+        excluded=_excluded(sweep, loaded, total, floor, scores, compare),
     )
+
+
+def _excluded(
+    sweep: SweepSource, loaded: Loaded, total: int, floor: float, scores: pd.DataFrame, compare: ConfigurationComparison
+) -> ExcludedRuns:
+    """floor: mean result of random actions. scores: of the other runs."""
+    runs = [run for _, run in sweep.excluded]
+    results = judge_runs(sweep.excluded, sweep.agent, loaded, total, compare=False)
+    own = with_outcomes(_scores(results), runs, _findings(results), floor, sweep.agent.catalogue.sign)
+    shown = _runs(sweep.excluded, results, loaded.quarantine).assign(reason=[run.reason for run in runs])
+    shown = shown.merge(own[["config_id", "seed", "final_primary"]], on=["config_id", "seed"], how="left")
+    if not own["start_primary"].notna().any():
+        return ExcludedRuns(shown, "")
+    with_them = compare(pd.concat([scores, own], ignore_index=True))
+    return ExcludedRuns(shown, str(with_them["config_id"].iloc[0]))
 
 
 def relevant_margin(declared: float, baseline: pd.DataFrame, floor: float, sign: int) -> Margin:

@@ -75,7 +75,7 @@ class Folder:
         runs = [(RunInfo(config.config_id, source.seed, config.label or config.config_id, sweep, config.config,
                          config.task_of(agent)),
                  loaded.runs[source.config_id, source.seed], agent.catalogue)
-                for sweep, config, agent in configs for source in config.runs]  # fmt: skip
+                for sweep, config, agent in configs for source in config.every_run]  # fmt: skip
         try:
             counts = [self._export(about, run, catalogue, live and run.source.state != DONE)
                       for about, run, catalogue in tracked(runs, len(runs), "exporting runs")

@@ -39,7 +39,8 @@ class Frames:
     scores. configurations: one line per sweep and configuration with mean, sd, low, high and n of every score.
     contrasts: `config_id` minus `against`, the best configuration or the baseline, on an `outcome`. effects: what
     factors do (`factor_effects.Effects`). odds: of flags. answers: to the plan's questions (`asked`). flags: what every
-    detector says of every run, and its configuration's vote. curves: mean over seeds at every step. Runs and
+    detector says of every run, and its configuration's vote. curves: mean over seeds at every step. excluded: the runs
+    that a user left out with the reason, which are in no other frame. Runs and
     configurations have a column per factor, empty where a sweep does not vary it. docs/notebooks.md has the columns.
     """
 
@@ -52,6 +53,7 @@ class Frames:
     answers: pd.DataFrame
     flags: pd.DataFrame
     curves: pd.DataFrame
+    excluded: pd.DataFrame
 
     @functools.cached_property
     def rows(self) -> pd.DataFrame:
@@ -133,9 +135,13 @@ def _curves(sweep: SweepSummary) -> pd.DataFrame:
     return _named(sweep, pd.concat([sweep.curves, *imported], ignore_index=True))
 
 
+def _excluded(sweep: SweepSummary) -> pd.DataFrame:
+    return _named(sweep, sweep.excluded.runs)
+
+
 _MAKERS: Mapping[str, Callable[[SweepSummary], pd.DataFrame]] = {
     "runs": _runs, "configurations": _configurations, "contrasts": _contrasts, "effects": _effects, "odds": _odds,
-    "answers": _answers, "flags": _flags, "curves": _curves,
+    "answers": _answers, "flags": _flags, "curves": _curves, "excluded": _excluded,
 }  # fmt: skip
 
 

@@ -32,8 +32,8 @@ BROKEN = (DIVERGED, FAILED, INTERRUPTED, STALLED)  # states that end a run befor
 @dataclass(frozen=True)
 class RunSource:
     """A run: the folder of its shards, and its state in the results folder. cache: file for its merged rows, or None.
-    reason: why it was stopped, "" otherwise. cause: of a failure, see `jobs.results.run_state.Cause`. evaluations:
-    returns of the episodes of each evaluation of its last weights after training."""
+    reason: why it was stopped or excluded, "" otherwise. cause: of a failure, see `jobs.results.run_state.Cause`.
+    evaluations: returns of the episodes of each evaluation of its last weights after training."""
 
     config_id: str
     seed: int
@@ -46,13 +46,24 @@ class RunSource:
     evaluations: tuple[tuple[float, ...], ...] = ()
 
 
+class RunNotes(NamedTuple):
+    """What users noted on a run or a sweep."""
+
+    notes: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+
+
+NO_NOTES = RunNotes()
+
+
 @dataclass(frozen=True)
 class ConfigSource:
     """A configuration in a sweep; `label` and `factors` hold the hyperparameters that vary in that sweep.
 
     imported: name of the import that its curves come from, "" for runs of this project. reference: the results that
     count as 0 and 1 across tasks, or whose results do (`aggregate.tasks.references.Declared`), where its files or its
-    plan declare them. version: of the agent that trained it, None for imports.
+    plan declare them. version: of the agent that trained it, None for imports. excluded: runs that a user left out of
+    the analysis, which are not part of `runs`. notes: on its runs, by seed.
     """
 
     config_id: str
@@ -65,6 +76,13 @@ class ConfigSource:
     imported: str = ""
     reference: tuple[float | str, float | str] | None = None
     version: int | None = None
+    excluded: tuple[RunSource, ...] = ()
+    notes: Mapping[int, RunNotes] = field(default_factory=dict)
+
+    @property
+    def every_run(self) -> tuple[RunSource, ...]:
+        """Its runs, then the excluded ones."""
+        return (*self.runs, *self.excluded)
 
     def task_of(self, agent: AgentDescription) -> str:
         """The task of its runs, "" where that is unknown. agent: of its sweep."""
@@ -89,7 +107,7 @@ class SweepSource:
     one that was not submitted. imported: imported curves, shown next to the sweep's own. interim_analyses: of this
     sweep, the current included. margin: the smallest relevant difference of the primary metric, NaN where the plan
     names none. confirms: the sweep of which a configuration is confirmed here, on seeds of its own; "" for any other
-    sweep. tasks_of: the sweep of several tasks of which this is one, "" for any other.
+    sweep. tasks_of: the sweep of several tasks of which this is one, "" for any other. notes: on the sweep.
     """
 
     name: str
@@ -104,6 +122,12 @@ class SweepSource:
     margin: float = np.nan
     confirms: str = ""
     tasks_of: str = ""
+    notes: RunNotes = NO_NOTES
+
+    @property
+    def excluded(self) -> list[tuple[ConfigSource, RunSource]]:
+        """The runs that a user left out of the analysis."""
+        return [(config, run) for config in self.configs for run in config.excluded]
 
     @property
     def baseline(self) -> str:
@@ -161,6 +185,8 @@ class Loaded:
     """All runs. runs: by (config_id, seed). quarantine: config_id, seed, file, reason of files that were not read.
     doubts: config_id, seed, note on implausible clocks and unknown rows.
 
+    excluded: the runs that users left out of the analysis, by (config_id, seed).
+
     origins: config_id, seed and `provenance.KINDS` ("" where not recorded), one line per attempt that rows come from
     (more where its shards differ).
     """
@@ -169,6 +195,7 @@ class Loaded:
     quarantine: pd.DataFrame
     doubts: pd.DataFrame
     origins: pd.DataFrame
+    excluded: frozenset[tuple[str, int]] = frozenset()
 
     @property
     def count(self) -> int:
@@ -188,10 +215,11 @@ class Loaded:
 
     @property
     def rows(self) -> pd.DataFrame:
-        """All rows of all runs in one frame: config_id, seed, attempt, kind and the columns of `merge_shards`. Reads
-        all of them into memory."""
+        """All rows of the runs that are not excluded, in one frame: config_id, seed, attempt, kind and the columns of
+        `merge_shards`. Reads all of them into memory."""
         parts = [rows.assign(config_id=config_id, seed=seed, kind=kind)
-                 for (config_id, seed), run in self.runs.items() for kind, rows in run.frames().items()]  # fmt: skip
+                 for (config_id, seed), run in self.runs.items() if (config_id, seed) not in self.excluded
+                 for kind, rows in run.frames().items()]  # fmt: skip
         first = ["config_id", "seed", "attempt", "kind"]
         rows = pd.concat(parts, ignore_index=True)
         last = ["event", "nonfinite"]
@@ -204,7 +232,7 @@ def load(sweeps: Sequence[SweepSource]) -> Loaded:
     Raises `AggregateError` where there is no run or not one readable row.
     """
     configs = [config for sweep in sweeps for config in (*sweep.all_configs, *sweep.imported)]
-    runs = {(run.config_id, run.seed): run for config in configs for run in config.runs}
+    runs = {(run.config_id, run.seed): run for config in configs for run in config.every_run}
     if not runs:
         raise AggregateError("no runs to aggregate: nothing was submitted; `sweeps submit ensemble --seeds 6` starts")
     read = _read([run for _, run in sorted(runs.items())])
@@ -221,6 +249,7 @@ def load(sweeps: Sequence[SweepSource]) -> Loaded:
         quarantine=pd.DataFrame(rejected, columns=["config_id", "seed", "file", "reason"]),
         doubts=pd.DataFrame(doubts, columns=["config_id", "seed", "note"]),
         origins=pd.DataFrame(origins, columns=["config_id", "seed", *provenance.KINDS]),
+        excluded=frozenset((run.config_id, run.seed) for config in configs for run in config.excluded),
     )
 
 

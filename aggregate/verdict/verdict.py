@@ -46,6 +46,7 @@ def verdict(sweep: SweepSummary) -> Verdict:
     known = answers(sweep)
     points = [
         ("Missing", format_missing(sweep)),
+        ("Excluded", format_excluded(sweep)),
         _stopped(sweep),
         _interim_analyses(sweep),
         _confounded(sweep),
@@ -67,7 +68,9 @@ def verdict(sweep: SweepSummary) -> Verdict:
         _against_random(sweep),
         *points,
     ]
-    return Verdict(format_headline(sweep), known, tuple(point for point in points if point[1]))
+    return Verdict(
+        f"{format_headline(sweep)}{_without_excluded(sweep)}", known, tuple(point for point in points if point[1])
+    )
 
 
 def _nothing_finished(sweep: SweepSummary, points: list[tuple[str, str]]) -> tuple[str, tuple[tuple[str, str], ...]]:
@@ -152,6 +155,41 @@ def _stopped(sweep: SweepSummary) -> tuple[str, str]:
         f"{'; '.join(of)}, as underperforming (median stopping rule), before their last step. They have no "
         f"{words(sweep).final} and are part of no mean, rank or test."
     )
+
+
+def format_excluded(sweep: SweepSummary) -> str:
+    """The runs that a user left out with their reasons, and whether the best configuration depends on it."""
+    runs = sweep.excluded.runs
+    if runs.empty:
+        return ""
+    labels = {config.config_id: config.name for config in sweep.source.configs}
+    named, groups = [], list(runs.groupby(["config_id", "reason"], sort=False))
+    for (config, reason), own in groups[:MOST_NAMED]:
+        seeds = f"seed{'s' if len(own) > 1 else ''} {', '.join(map(str, sorted(own['seed'])))}"
+        named.append(f"{seeds} of {labels[config]} ({reason})")
+    rest = len(groups) - len(named)
+    more = f" and {rest} more groups of runs, which the report lists" if rest else ""
+    text = f"{len(runs)} run{'s were' if len(runs) > 1 else ' was'} excluded by hand: {'; '.join(named)}{more}."
+    if sweep.excluded.leader:
+        other = _other_leader(sweep)
+        which = f"{other} is the best configuration" if other else "the best configuration is the same"
+        text += f" With {'them' if len(runs) > 1 else 'it'}, {which}."
+    return text
+
+
+def _without_excluded(sweep: SweepSummary) -> str:
+    """The end of the headline: how many runs were excluded, and whether another configuration is best with them."""
+    count, other = len(sweep.excluded.runs), _other_leader(sweep)
+    if not count:
+        return ""
+    runs = f"{count} excluded run{'s' if count > 1 else ''}"
+    return f"; this leaves out {runs}, with which {other} is best" if other else f"; this leaves out {runs}"
+
+
+def _other_leader(sweep: SweepSummary) -> str:
+    """The best configuration with the excluded runs, "" where it is the same or nothing can be said."""
+    best = sweep.contrasts["config_id"].iloc[0] if len(sweep.contrasts) else ""
+    return "" if sweep.excluded.leader in ("", best) else sweep.config(sweep.excluded.leader).name
 
 
 def _interim_analyses(sweep: SweepSummary) -> tuple[str, str]:

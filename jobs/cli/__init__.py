@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from jobs.cli.control import cancel_command, prune_command, release_command, reread_command
+from jobs.cli.control import (
+    annotate_command,
+    cancel_command,
+    exclude_command,
+    prune_command,
+    release_command,
+    reread_command,
+)
 from jobs.cli.deciding import adopt_command, next_command
 from jobs.cli.doctor import doctor_command
 from jobs.cli.exchange import archive_command, export_command, unarchive_command
@@ -19,6 +26,7 @@ for command in (
     cancel_command, prune_command, release_command, reread_command, status_command, logs_command, usage_command,
     evaluate_command, import_command, aggregate_command, view_command, compare_command, plots_command, export_command,
     archive_command, unarchive_command, adopt_command, next_command, doctor_command, init_command, check_command,
+    annotate_command, exclude_command,
 ):  # fmt: skip
     cli.add_command(command)
 

@@ -1,4 +1,4 @@
-"""`sweeps cancel`, `prune`, `release` and `reread`: stop runs, release held ones, read again what ended ones logged."""
+"""`sweeps cancel`, `prune`, `release`, `reread`, `exclude` and `annotate`: what users do with submitted runs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ import click
 
 from jobs.cli.group import Globals, say
 from jobs.cli.options import (
+    complete_run,
     complete_sweep,
+    complete_sweep_or_run,
     filter_options,
     plan_option,
     report_problems,
@@ -138,3 +140,54 @@ def reread_command(
     say(f"read {len(read)} of {len(found)} runs again")
     report_problems(store)
     raise click.exceptions.Exit(0 if read or not found else 1)
+
+
+@click.command("exclude")
+@click.argument("runs", nargs=-1, required=True, metavar="RUNS...", shell_complete=complete_run)
+@click.option("--why", metavar="TEXT", help="The reason, which the report shows. Required.")
+@click.option("--undo", is_flag=True, help="Analyse the runs again.")
+@click.pass_obj
+def exclude_command(state: Globals, runs: tuple[str, ...], why: str | None, undo: bool) -> None:
+    """Leave RUNS (ID/seed-N, or ID for all its seeds) out of the analysis, with a reason.
+
+    The report, `status` and archives show excluded runs with their results and reasons. Nothing is deleted. `submit`
+    and `rerun` do not train them.
+    """
+    from jobs.runs import annotations, select
+
+    if undo == (why is not None):
+        raise click.UsageError("give --why TEXT, or --undo to analyse the runs again.")
+    store = state.store()
+    refs = select.runs_named(store, runs)
+    changed = annotations.include(store, refs) if why is None else annotations.exclude(store, refs, why)
+    what, rest = ("analysed again", "not excluded") if undo else ("excluded", "excluded already")
+    for ref in refs:
+        say(f"{ref} {'is' if ref in changed else 'was'} {what if ref in changed else rest}")
+    report_problems(store)
+
+
+@click.command("annotate")
+@click.argument("targets", nargs=-1, required=True, metavar="TARGETS...", shell_complete=complete_sweep_or_run)
+@click.option("--note", "notes", multiple=True, metavar="TEXT", help="Add a note. Repeatable.")
+@click.option("--tag", "tags", multiple=True, metavar="TAG", help="Add a tag. Repeatable.")
+@click.option("--remove-tag", "removed_tags", multiple=True, metavar="TAG", help="Remove a tag. Repeatable.")
+@click.option("--clear-notes", is_flag=True, help="Remove the notes that are there.")
+@click.pass_obj
+def annotate_command(
+    state: Globals, targets: tuple[str, ...], notes: tuple[str, ...], tags: tuple[str, ...],
+    removed_tags: tuple[str, ...], clear_notes: bool,
+) -> None:  # fmt: skip
+    """Add notes and tags to sweeps and runs (ID/seed-N). Without an option, show what is there.
+
+    The report, `status` and archives show them. `--where tag=TAG` selects runs by tag.
+    """
+    from jobs.runs import annotations
+
+    store = state.store()
+    chosen = annotations.targets(store, targets)
+    if notes or tags or removed_tags or clear_notes:
+        annotations.annotate(store, chosen, notes, tags, removed_tags, clear_notes=clear_notes)
+    for target in chosen:
+        found = list(annotations.lines(target, store.read_annotations(target)))
+        say("\n".join(found or [f"{target} has no notes or tags"]))
+    report_problems(store)

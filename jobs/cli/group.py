@@ -58,6 +58,7 @@ SECTIONS = {
         "rerun": "Run failed or selected runs again",
         "release": "Release held tasks",
         "cancel": "Cancel waiting and running runs",
+        "reread": "Read the logged metrics of programs again",
         "prune": "Stop underperforming configurations",
         "train": "Train one configuration in the foreground",
         "evaluate": "Evaluate snapshots of runs, or film an episode",
@@ -68,13 +69,12 @@ SECTIONS = {
         "logs": "Show the log of a run",
         "usage": "Compare used with requested resources",
     },
-    "Analyse": {
+    "Analyse and decide": {
         "aggregate": "Write the report and print the verdict",
         "compare": "Compare two configurations",
         "plots": "Write figures for a paper",
-        "reread": "Read the logged metrics of programs again",
-    },
-    "Decide": {
+        "annotate": "Add notes and tags to sweeps and runs",
+        "exclude": "Leave runs out of the analysis, with a reason",
         "next": "Show the next sweep of the plan",
         "more": "Add seeds to configurations that may be the best",
         "confirm": "Train the best configuration and the baseline on fresh seeds",

@@ -174,7 +174,7 @@ watch_options = with_options(
 )  # fmt: skip
 filter_options = with_options(
     click.option("--where", multiple=True, metavar="KEY=VALUE",
-                 help="Only runs with this value of a hyperparameter, or seed=N. Repeatable."),
+                 help="Only runs with this value of a hyperparameter, seed=N or tag=TAG. Repeatable."),
     click.option("--indices", metavar="N,N-N", help="Only runs with these indices in `sweeps status --runs`."),
 )  # fmt: skip
 

@@ -9,7 +9,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from jobs.backends.base import ExecutionOptions
-from jobs.decide.adopt import ENDED
+from jobs.decide.adopt import has_ended
 from jobs.planning import confirmations, interim_analyses
 from jobs.reports.inputs import sweep_sources
 from jobs.results.attempts import RunRef
@@ -123,7 +123,7 @@ def _extend_seeds(seeds: list[int], count: int, reserved: Collection[int]) -> li
 
 
 def _check_ended(sweep: SweepStatus) -> None:
-    name, unfinished = sweep.view.name, [run for run in sweep.runs if run.state.state not in ENDED]
+    name, unfinished = sweep.view.name, [run for run in sweep.runs if not has_ended(run)]
     if not unfinished:
         return
     states_text = ", ".join(f"{count} {state}" for state, count in counts(unfinished).items())

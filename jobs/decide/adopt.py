@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from jobs import process
 from jobs.planning import confirmations
-from jobs.planning.decisions import in_base, inherited, moved, stamp
+from jobs.planning.decisions import in_base, inherited, moved
 from jobs.planning.expand import label
 from jobs.planning.plan import Plan, Sweep
 from jobs.results.decision_records import AdoptedValue, Decision, Evidence, Measured
 from jobs.results.records import SubmittedSweep
 from jobs.results.results_folder import ResultsFolder
 from jobs.results.run_state import State
-from jobs.runs.status import counts
+from jobs.runs.status import RunStatus, counts
 from jobs.runs.status import sweeps as load_sweeps
 from sweepwise.core.errors import JobsError
 
@@ -106,12 +106,17 @@ def _read_current_view(store: ResultsFolder, plan: Plan, sweep: Sweep) -> Submit
     return view
 
 
+def has_ended(run: RunStatus) -> bool:
+    """Whether nothing more is awaited of a run: it has ended, or is excluded."""
+    return run.state.state in ENDED or run.is_excluded
+
+
 def _check_ended(store: ResultsFolder, sweeps: Sequence[Sweep], configs: Collection[str] = ()) -> None:
     """Raises `JobsError` if runs of the sweeps, or of their configurations `configs`, have not ended (`ENDED`)."""
     name, statuses = sweeps[0].decided_as, load_sweeps(store, [sweep.name for sweep in sweeps])
     rows = [row for status in statuses for row in status.rows]
     runs = [run for c, config_runs in rows if not configs or c.config_id in configs for run in config_runs]
-    unfinished = [run for run in runs if run.state.state not in ENDED]
+    unfinished = [run for run in runs if not has_ended(run)]
     if unfinished or not runs:
         states_text = ", ".join(f"{count} {state}" for state, count in counts(unfinished).items())
         subject = f"configuration {' and '.join(sorted(configs))} of {name}" if configs else name
@@ -170,6 +175,6 @@ def _make_decision(
         base=inherited(sweep, adopted),
         evidence=evidence,
         why=why,
-        date=stamp(),
+        date=process.utc_now(),
         user=process.user(),
     )

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from jobs.decide.adopt import ENDED
+from jobs.decide.adopt import has_ended
 from jobs.planning import confirmations
 from jobs.reports.inputs import sweep_sources
 from jobs.results.attempts import RunRef
@@ -123,7 +123,7 @@ def _check_sweep(store: ResultsFolder, name: str, config: str) -> SweepStatus:
         )
     if len(sweep.view.configs) < 2:
         raise JobsError(f"{name} has one configuration, so there is nothing to compare it with")
-    unfinished = [run for run in sweep.runs if run.state.state not in ENDED]
+    unfinished = [run for run in sweep.runs if not has_ended(run)]
     if unfinished and not config:
         states_text = ", ".join(f"{count} {state}" for state, count in counts(unfinished).items())
         raise JobsError(
@@ -181,7 +181,7 @@ def _compared_with(board: Leaderboard, chosen: Final, against: str, name: str) -
 
 def _has_ended(store: ResultsFolder, view: SubmittedSweep) -> bool:
     (status,) = sweeps(store, [view.name])
-    return all(run.state.state in ENDED for run in status.runs)
+    return all(map(has_ended, status.runs))
 
 
 def _check_count(view: SubmittedSweep, seeds: int | None) -> None:

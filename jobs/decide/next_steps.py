@@ -163,7 +163,7 @@ def _make_item(
         for key, then, now in moved(plan, sweep, status.view.adopted):
             text = f"its runs have {key}={format_value(then)}, the base {format_value(now)} now: retrain, {runs} runs"
             return Item(members, SUBMIT, text)
-    state_counts = counts(run for status in submitted for run in status.runs)
+    state_counts = counts(run for status in submitted for run in status.runs if not run.is_excluded)
     text = ", ".join(f"{state_counts[state]} {state}" for state in STATES if state_counts[state])
     if any(state_counts[state] for state in ACTIVE):
         return Item(members, RUNNING, text)

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from jobs import process
-from jobs.planning.decisions import stamp
 from jobs.reports.inputs import sweep_sources
 from jobs.results.records import PrunedRun
 from jobs.results.results_folder import ResultsFolder
@@ -63,7 +62,7 @@ def carry_out(
     for ending in endings:
         for ref in ending.runs:
             # before the cancel: without this record the next submit would resume the run
-            stop = PrunedRun(ending.submission.id, name, reasons[ref.config_id], stamp(), process.user())
+            stop = PrunedRun(ending.submission.id, name, reasons[ref.config_id], process.utc_now(), process.user())
             store.attempts.write_pruned(ref, stop)
     ended, kept = cancel.carry_out(store, endings)
     for ref, _ in kept:

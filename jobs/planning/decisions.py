@@ -8,11 +8,11 @@ same stage.
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from jobs import process
 from jobs.planning.expand import expand, label
 from jobs.planning.plan import Plan, Sweep
 from jobs.results.decision_records import Decision
@@ -124,7 +124,7 @@ def added(plan: Plan, decided: list[Decision], new: Decision, overrule: bool) ->
     same_sweep = [decision for decision in active if decision.sweep == new.sweep]
     if not overrule:
         _refuse_contradiction(plan, active, same_sweep, new)
-    kept = [replace(d, undone=stamp()) if d in same_sweep else d for d in decided]
+    kept = [replace(d, undone=process.utc_now()) if d in same_sweep else d for d in decided]
     updated = [*kept, new]
     _refuse_broken(plan, active, updated)
     before, after = _find_illegal(plan, decided), _find_illegal(plan, updated)
@@ -190,7 +190,7 @@ def removed(plan: Plan, decided: list[Decision], sweep: str | None) -> list[Deci
     if not chosen:
         adopted_text = f"; there is {', '.join(d.sweep for d in active)}" if active else ""
         raise JobsError(f"nothing of {sweep or 'the plan'} is adopted{adopted_text}; `sweeps plan` shows what is")
-    updated = [replace(d, undone=stamp()) if d is chosen[-1] else d for d in decided]
+    updated = [replace(d, undone=process.utc_now()) if d is chosen[-1] else d for d in decided]
     with contextlib.suppress(ConfigError):  # a key that no longer exists: undoing the decision is the fix
         _refuse_broken(plan, active, updated)
     return updated
@@ -209,8 +209,3 @@ def record(store: ResultsFolder, change: Change) -> list[Decision]:
         lock.renew()
         store.write_decisions(updated)
     return [decision for decision in updated if decision not in before]
-
-
-def stamp() -> str:
-    """The current UTC time in the file's format: 2026-11-23T17:20:05Z."""
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

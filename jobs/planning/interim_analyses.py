@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from jobs import process
-from jobs.planning.decisions import stamp
 from jobs.results.attempts import RunRef
 from jobs.results.records import InterimAnalysis, SubmittedSweep
 from jobs.results.results_folder import ResultsFolder
@@ -38,7 +37,7 @@ def before(
     )
     if sum(count > 1 for count in finished_counts) < 2:
         return None
-    return InterimAnalysis(stamp(), process.user(), command, max(finished_counts), added_seeds)
+    return InterimAnalysis(process.utc_now(), process.user(), command, max(finished_counts), added_seeds)
 
 
 def _count_finished(store: ResultsFolder, config: str, seeds: set[int]) -> int:

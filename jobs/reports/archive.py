@@ -38,7 +38,7 @@ from sweepwise.core.errors import JobsError
 _HEAD, _TAIL = "archive.json", "files.json"
 _LARGEST_RECORD = 64 * 2**20  # bytes, of archive.json or files.json
 # For these, an existing file is kept if it differs. Any other existing file that differs is an error.
-_KEPT = ("code", "decisions.json", "reports")
+_KEPT = ("annotations", "code", "decisions.json", "reports")
 
 
 @dataclass(frozen=True)
@@ -68,10 +68,10 @@ def write(store: ResultsFolder, names: Sequence[str], out: Path, warn: judge.Tel
     views = set(store.sweep_names()) & {name for sweep in sources for name in (sweep.name, *sweep.beside)}
     configs = [config for sweep in sources for config in (*sweep.all_configs, *sweep.imported)]
     imported = {config.imported for config in configs if config.imported}
-    states = [run.state for config in configs for run in config.runs]
+    states = [run.state for config in configs for run in config.every_run]
     if active := sum(state in ACTIVE for state in states):
         warn(f"{active} runs are active: the archive holds what they have written so far")
-    runs = {RunRef(run.config_id, run.seed) for config in configs if not config.imported for run in config.runs}
+    runs = {RunRef(run.config_id, run.seed) for config in configs if not config.imported for run in config.every_run}
     codes = {attempt.code for run in runs for attempt in store.attempts.all(run) if attempt.code}
     agents = {config.agent for run in runs if (config := store.read_config(run.config_id)) is not None}
     codes |= {record.code for name in agents if (record := store.agents.read(name)) is not None and record.code}

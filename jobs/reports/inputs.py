@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from jobs.planning import interim_analyses
 from jobs.results.attempts import RunRef
 from jobs.results.evaluations import returns_by_episodes
-from jobs.results.records import SubmittedConfiguration
+from jobs.results.records import Annotations, SubmittedConfiguration
 from jobs.results.results_folder import ResultsFolder
 from jobs.runs.status import RunStatus, SweepStatus, load_statuses, sweeps
 from sweepwise.core.errors import JobsError
@@ -18,7 +18,7 @@ from sweepwise.core.schema import ResolvedConfig
 
 if TYPE_CHECKING:
     from aggregate.inputs.plan_questions import Question
-    from aggregate.inputs.runs import ConfigSource, SweepSource
+    from aggregate.inputs.runs import ConfigSource, RunNotes, RunSource, SweepSource
 
 ENDPOINT_PLANNER = "eval"  # of the evaluations that enter the endpoint `evaluation`
 
@@ -58,6 +58,7 @@ def sweep_sources(store: ResultsFolder, names: Sequence[str], max_age_s: float =
                 margin=math.nan if view.margin is None else view.margin,
                 confirms=view.confirms,
                 tasks_of=view.tasks_of,
+                notes=_notes(store.read_annotations(view.name)),
             )
         )
     return sources
@@ -111,7 +112,7 @@ def _config(
     beside: Iterable[RunStatus],
 ) -> ConfigSource:
     """beside: all runs that are compared; without a number of steps, training ends where the longest of them ended."""
-    from aggregate.inputs.runs import ConfigSource, RunSource
+    from aggregate.inputs.runs import ConfigSource
 
     total_steps = stored.steps
     if not store.agents.description(stored.agent).steps:
@@ -125,21 +126,34 @@ def _config(
         config=stored.to_dict(),
         total_steps=total_steps,
         version=stored.version,
-        runs=tuple(
-            RunSource(
-                config.config_id,
-                run.record.ref.seed,
-                store.attempts.folder(run.record.ref),
-                run.state.state,
-                run.record.attempts,
-                store.attempts.cache_path(run.record.ref),
-                run.state.reason if run.state.state == "stopped" else "",
-                run.state.cause,
-                tuple(returns_by_episodes(store, run.record.ref, ENDPOINT_PLANNER, stored.steps).values()),
-            )
-            for run in runs
-        ),
+        runs=tuple(_run(store, run, stored.steps) for run in runs if not run.is_excluded),
+        excluded=tuple(_run(store, run, stored.steps) for run in runs if run.is_excluded),
+        notes={run.record.ref.seed: _notes(run.annotations) for run in runs if run.annotations is not None},
     )
+
+
+def _run(store: ResultsFolder, run: RunStatus, steps: int) -> RunSource:
+    from aggregate.inputs.runs import RunSource
+
+    ref, exclusion = run.record.ref, run.annotations.exclusion if run.annotations is not None else None
+    stopped = run.state.reason if run.state.state == "stopped" else ""
+    return RunSource(
+        ref.config_id,
+        ref.seed,
+        store.attempts.folder(ref),
+        run.state.state,
+        run.record.attempts,
+        store.attempts.cache_path(ref),
+        exclusion.reason if exclusion is not None else stopped,
+        run.state.cause,
+        tuple(returns_by_episodes(store, ref, ENDPOINT_PLANNER, steps).values()),
+    )
+
+
+def _notes(annotations: Annotations) -> RunNotes:
+    from aggregate.inputs.runs import RunNotes
+
+    return RunNotes(tuple(note.text for note in annotations.notes), tuple(annotations.tags))
 
 
 def _to_hashable(value: object) -> object:

@@ -97,7 +97,7 @@ def _version(sources: Sequence[SweepSource], references: Path | None) -> str:
     from aggregate.inputs.run_cache import list_shards
 
     configs = (config for sweep in sources for config in (*sweep.all_configs, *sweep.imported))
-    folders = sorted({run.folder for config in configs for run in config.runs})
+    folders = sorted({run.folder for config in configs for run in config.every_run})
     shards = [list_shards(folder) for folder in folders]
     declared = references.read_bytes() if references is not None and references.is_file() else b""
     return hashlib.sha256(repr((sources, shards, declared)).encode()).hexdigest()[:16]

@@ -128,6 +128,43 @@ class PrunedRun:
 
 
 @dataclass(frozen=True)
+class Note:
+    """date: in UTC."""
+
+    text: str
+    date: str
+    user: str
+
+
+@dataclass(frozen=True)
+class Exclusion:
+    """A run is left out of the analysis. state: of the run at that time. date: in UTC. undone: date, "" if in force."""
+
+    reason: str
+    state: str
+    date: str
+    user: str
+    undone: str = ""
+
+
+@dataclass(frozen=True)
+class Annotations:
+    """annotations/<sweep>.json or annotations/<config_id>/seed-<n>.json: what users noted on a sweep or a run.
+
+    exclusions: of a run, the oldest first; at most the last is in force.
+    """
+
+    notes: list[Note] = field(default_factory=list)
+    tags: list[str] = field(default_factory=list)
+    exclusions: list[Exclusion] = field(default_factory=list)
+
+    @property
+    def exclusion(self) -> Exclusion | None:
+        """The one in force."""
+        return next((one for one in self.exclusions if not one.undone), None)
+
+
+@dataclass(frozen=True)
 class Status:
     """Heartbeat of an attempt. step, total: agent steps. time: unix seconds. logged: when the run last gave a sign
     of life, where the process that writes the heartbeat is another than the one that trains."""

@@ -21,6 +21,7 @@ from jobs.results.attempts import Attempts, RunRef
 from jobs.results.decision_records import Decision, Decisions
 from jobs.results.record_files import CONFIG_ID, NUMBERED, SEED_FOLDER, RecordReader, encode, names_in, numbers_in
 from jobs.results.records import (
+    Annotations,
     CodeFile,
     ConfigFile,
     Import,
@@ -40,6 +41,7 @@ from sweepwise.core.schema import IDENTITY_VERSION, ResolvedConfig
 _CODE = re.compile(r"[0-9a-f]{16}")
 _SWEEP = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9][A-Za-z0-9_-]*)?")
 _IMPORT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+_ANNOTATED = re.compile(rf"{SEED_FOLDER.pattern}\.json")
 _PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 
@@ -231,6 +233,37 @@ class ResultsFolder:
         """Write them; the caller must hold the lock."""
         write_json(self.decisions_path(), encode(Decisions(decisions)))
 
+    # --- annotations --------------------------------------------------------------------------------------
+
+    def annotations_path(self, target: str | RunRef) -> Path:
+        """target: name of a sweep, or a run."""
+        folder = self.root / "annotations"
+        if isinstance(target, str):
+            return folder / self.sweep_path(target).name
+        return folder / self._config_folder(target.config_id).name / f"seed-{target.seed}.json"
+
+    def read_annotations(self, target: str | RunRef) -> Annotations:
+        """Raises `JobsError` for a damaged file: without it, an excluded run would be analysed."""
+        path = self.annotations_path(target)
+        record = self.reader.read(path, Annotations)
+        if record is None and path in self.problems:
+            raise JobsError(self.problems.pop(path).replace("to remove this message", "to analyse all runs"))
+        return record or Annotations()
+
+    def annotated_runs(self) -> dict[RunRef, Annotations]:
+        """The annotations of all runs that have any. Raises `JobsError` as `read_annotations`."""
+        folder = self.root / "annotations"
+        runs = [RunRef(config_id, int(match[1]))
+                for config_id in names_in(folder) if CONFIG_ID.fullmatch(config_id)
+                for match in map(_ANNOTATED.fullmatch, names_in(folder / config_id)) if match]  # fmt: skip
+        return {run: self.read_annotations(run) for run in sorted(runs)}
+
+    def write_annotations(self, target: str | RunRef, annotations: Annotations) -> None:
+        """Write them; the caller must hold the lock."""
+        path = self.annotations_path(target)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, encode(annotations))
+
     # --- imports ------------------------------------------------------------------------------------------
 
     def import_path(self, name: str) -> Path:
@@ -300,10 +333,15 @@ class ResultsFolder:
         """The files of these and of the decisions that belong in an archive: paths relative to the root, sorted."""
         paths = [
             self.decisions_path(),
-            *(path(name) for name in views for path in (self.sweep_path, self.interim_analyses_path)),
+            *(
+                path(name)
+                for name in views
+                for path in (self.sweep_path, self.interim_analyses_path, self.annotations_path)
+            ),
         ]
         for run in runs:
             paths += [self.config_path(run.config_id), *self.attempts.folder(run).rglob("*")]
+            paths += [self.annotations_path(run)]
         for name in imports:
             record = self.read_import(name)
             folder = self.import_path(name).parent
@@ -358,7 +396,7 @@ def archivable(name: str) -> bool:
     match name.split("/"):
         case ["decisions.json"]:
             return True
-        case ["sweeps" | "looks", view]:
+        case ["sweeps" | "looks" | "annotations", view]:
             return view.endswith(".json") and bool(_SWEEP.fullmatch(view[:-5]))
         case ["reports", report]:
             return report.endswith(".html") and bool(_SWEEP.fullmatch(report[:-5]))
@@ -374,6 +412,8 @@ def archivable(name: str) -> bool:
             return bool(CONFIG_ID.fullmatch(config) and SEED_FOLDER.fullmatch(seed) and _PLAIN.fullmatch(evaluation))
         case ["runs", config, seed, shard_name.FOLDER, shard]:
             return bool(CONFIG_ID.fullmatch(config) and SEED_FOLDER.fullmatch(seed) and shard_name.parse(shard))
+        case ["annotations", config, run]:
+            return bool(CONFIG_ID.fullmatch(config) and _ANNOTATED.fullmatch(run))
         case ["imports", imported, "import.json"]:
             return bool(_IMPORT.fullmatch(imported))
         case ["imports", imported, data, config, seed, shard_name.FOLDER, shard]:

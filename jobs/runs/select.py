@@ -1,9 +1,10 @@
-"""Select the runs of a command: by `ID/seed-N`, or by `--where key=value` and `--indices 3,7-9` of submitted sweeps."""
+"""Select the runs of a command: by `ID/seed-N`, or by `--where key=value` (a hyperparameter, seed or tag) and
+`--indices 3,7-9` of submitted sweeps."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,9 +15,14 @@ from sweepwise.core.errors import JobsError
 from sweepwise.core.schema import Schema
 from sweepwise.core.yaml_scalars import PlainText
 
+TAG = "tag"  # in `--where tag=TAG`, unless a hyperparameter has this name
 _RUN = re.compile(r"(?P<config>[0-9a-f]{10})(?:/seed-(?P<seed>\d{1,9}))?")
 _DIGITS = 9  # of a seed or a number of a run
 _SPAN = re.compile(r"(\d{1,9})(?:-(\d{1,9}))?")
+
+
+class _Tag(str):
+    """A tag to look for."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +51,8 @@ def select_runs(
             for run in runs:
                 number += 1
                 row = {**values, "seed": run.record.ref.seed}
-                if all(row.get(key) == value for key, value in conditions) and (wanted is None or number in wanted):
+                holds = all(_holds(condition, row, run) for condition in conditions)
+                if holds and (wanted is None or number in wanted):
                     selection.setdefault(run.record.ref, SelectedRun(number, sweep.view.run_label(config.label), run))
     if wanted is not None and (beyond := wanted - {p.number for p in selection.values()}) and not where:
         raise JobsError(f"--indices {indices}: there is no run {min(beyond)} in {sweeps[0].view.name}")
@@ -71,11 +78,21 @@ def _condition(text: str, schema: Schema) -> tuple[str, Any]:
     key, equals, value = (part.strip() for part in text.partition("="))
     if not equals or not key:
         raise JobsError(f"--where {text!r}: give key=value, such as --where num_q=2")
+    if key == TAG and TAG not in {parameter.name for parameter in schema.description.hyperparameters}:
+        return TAG, _Tag(value)
     if key == "seed":
         if not value.isdecimal() or len(value) > _DIGITS:
             raise JobsError(f"--where {text!r}: a seed is a whole number")
         return key, int(value)
     return key, schema.parse_value(key, PlainText(value))
+
+
+def _holds(condition: tuple[str, Any], row: Mapping[str, Any], run: RunStatus) -> bool:
+    """row: the values of the run's configuration and its seed."""
+    key, value = condition
+    if isinstance(value, _Tag):
+        return run.annotations is not None and value in run.annotations.tags
+    return bool(row.get(key) == value)
 
 
 def _values(store: ResultsFolder, config_id: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from jobs import process
 from jobs.backends import registry
 from jobs.backends.base import TaskKey
 from jobs.results.attempts import RunRecord, RunRef
-from jobs.results.records import Submission, SubmittedConfiguration, SubmittedSweep
+from jobs.results.records import Annotations, Submission, SubmittedConfiguration, SubmittedSweep
 from jobs.results.results_folder import ResultsFolder
 from jobs.results.run_state import RunState, State, TaskState, belongs, given_up, run_state
 from jobs.runs import logs
@@ -26,7 +26,7 @@ _MOST_NAMED = 8  # sweeps that a message names
 class RunStatus:
     """A run with its state. submission, task: the newest that includes it; None for one trained in the foreground.
 
-    said: the state of the task in its backend; None if the backend was not queried.
+    said: the state of the task in its backend; None if the backend was not queried. annotations: None for none.
     """
 
     record: RunRecord
@@ -34,6 +34,12 @@ class RunStatus:
     submission: Submission | None = None
     task: int | None = None
     said: TaskState | None = None
+    annotations: Annotations | None = None
+
+    @property
+    def is_excluded(self) -> bool:
+        """Whether a user left it out of the analysis."""
+        return self.annotations is not None and self.annotations.exclusion is not None
 
     @property
     def node(self) -> str:
@@ -92,17 +98,19 @@ def load_statuses(
     when = time.time() if now is None else now
     to_query |= _unsettled(store, [submissions[name] for name in {s.id for s, _ in newest.values()} - to_query], when)
     tasks = _task_states(store, [submissions[name] for name in to_query & set(submissions)], when, max_age_s)
-    statuses = {}
+    statuses, annotated = {}, store.annotated_runs()
     for run, record in records.items():
+        noted = annotated.get(run)
         if run not in newest:
-            statuses[run] = RunStatus(record, given_up(record, None, run_state(record, None, when)))
+            state = given_up(record, None, run_state(record, None, when))
+            statuses[run] = RunStatus(record, state, annotations=noted)
             continue
         holder, task_index = newest[run]
         task_state = tasks.get((holder.id, task_index))
         if task_state is not None and task_state.word in ("ended", "gone") and _lacks_cause(record, task_state):
             task_state = logs.explain(store, holder, task_index, task_state)
         state = given_up(record, holder.id, run_state(record, task_state, when, _starting_task(record, tasks)))
-        statuses[run] = RunStatus(record, state, holder, task_index, task_state)
+        statuses[run] = RunStatus(record, state, holder, task_index, task_state, noted)
     return statuses
 
 
@@ -256,6 +264,7 @@ def to_json(
 
 def _run_json(run: RunStatus) -> dict[str, Any]:
     record, status = run.record, run.record.status
+    noted = run.annotations or Annotations()
     return {
         "seed": record.ref.seed,
         "state": run.state.state,
@@ -273,6 +282,9 @@ def _run_json(run: RunStatus) -> dict[str, Any]:
         "submission": run.submission.id if run.submission else None,
         "task": run.task,
         "job": run.job,
+        "excluded": noted.exclusion.reason if noted.exclusion else None,
+        "tags": noted.tags,
+        "notes": [note.text for note in noted.notes],
     }
 
 

@@ -42,7 +42,8 @@ class RerunGroup:
 
 
 def choices(picked: Sequence[SelectedRun], causes: Sequence[str], filtered: bool) -> list[PlannedRun]:
-    """The `picked` runs; those that ended for one of `causes` are wanted. filtered: no causes means any cause."""
+    """The `picked` runs; those that ended for one of `causes`, and are not excluded, are wanted. filtered: no causes
+    means any cause."""
     if not causes and not filtered:
         raise JobsError(f"say what to run again: {', '.join('--' + cause for cause in CAUSES)}")
     wanted_causes = causes or ("all", "stopped")
@@ -52,7 +53,7 @@ def choices(picked: Sequence[SelectedRun], causes: Sequence[str], filtered: bool
             p.label,
             p.run.record.steps,
             p.run.state,
-            any(_ended_for(p.run, cause) for cause in wanted_causes),
+            not p.run.is_excluded and any(_ended_for(p.run, cause) for cause in wanted_causes),
         )
         for p in picked
     ]

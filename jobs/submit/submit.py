@@ -68,11 +68,12 @@ def plan_runs(
 def choose(
     store: ResultsFolder, labels: dict[RunRef, str], steps: dict[RunRef, int], states: frozenset[State]
 ) -> list[PlannedRun]:
-    """The runs of `labels` with their states; those in `states` are wanted."""
+    """The runs of `labels` with their states; those in `states` that are not excluded are wanted."""
     statuses = load_statuses(store, steps)
     return [
-        PlannedRun(run, label, steps[run], statuses[run].state, statuses[run].state.state in states)
+        PlannedRun(run, label, steps[run], own.state, own.state.state in states and not own.is_excluded)
         for run, label in labels.items()
+        for own in [statuses[run]]
     ]
 
 

@@ -16,6 +16,7 @@ from jobs.results.agents import RETURN
 from jobs.results.records import Import
 from jobs.results.results_folder import ResultsFolder
 from jobs.results.run_state import STATES, State
+from jobs.runs.annotations import status_lines
 from jobs.runs.evaluations import evaluations as evaluations_of
 from jobs.runs.evaluations import format_evaluation
 from jobs.runs.final_scores import final_scores
@@ -216,6 +217,7 @@ def status_tables(
         yield from waiting_lines(runs)
         if others := store.other_version(dict.fromkeys(run.record.ref.config_id for run in runs)):
             yield Text(f"{others}: compare them with runs of the same version only")
+        yield from (Text(line) for member in members for line in status_lines(store, member, by_run))
         names = {member.view.name for member in members}
         own = [evaluation for evaluation in submitted if evaluation.sweep in names]
         yield from (Text(line) for evaluation in own for line in format_evaluation(evaluation))
@@ -375,6 +377,7 @@ def _wrap_lines(text: str, width: int, indent: str = "", style: str = "") -> Ite
 def comparison(sweep: SweepSummary, result: Comparison, sides: Sequence[Side], width: int) -> Iterator[Table | Text]:
     """The two configurations, a table of endpoints, flags, and the hyperparameters that differ."""
     from aggregate.flags import BY_NAME
+    from aggregate.verdict.verdict import format_excluded
     from aggregate.verdict.words import words
 
     configs = [sweep.config(result.a), sweep.config(result.b)]
@@ -391,6 +394,8 @@ def comparison(sweep: SweepSummary, result: Comparison, sides: Sequence[Side], w
         counts = (f"{line[f'{side}_raised']} of {line[f'{side}_assessable']}" for side in "ab")
         raised_text = ", ".join(f"{name} {count}" for name, count in zip("AB", counts, strict=True))
         yield from _wrap_lines(f"{BY_NAME[line['flag']].title}: {raised_text} seeds", width)
+    if excluded := format_excluded(sweep):
+        yield from _wrap_lines(excluded, width)
     a, b = (config.config for config in configs)
     keys = [key for key in sorted({*a, *b}) if a.get(key) != b.get(key)]
     differ = ", ".join(f"{key} {format_value(a.get(key))} / {format_value(b.get(key))}" for key in keys)

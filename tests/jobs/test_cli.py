@@ -22,9 +22,9 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def test_the_commands() -> None:
     assert COMMANDS == [
-        "adopt", "aggregate", "archive", "cancel", "check", "compare", "confirm", "doctor", "evaluate", "export",
-        "import", "init", "keys", "logs", "more", "next", "plan", "plots", "prune", "release", "reread", "rerun",
-        "status", "submit", "train", "unarchive", "usage", "view",
+        "adopt", "aggregate", "annotate", "archive", "cancel", "check", "compare", "confirm", "doctor", "evaluate",
+        "exclude", "export", "import", "init", "keys", "logs", "more", "next", "plan", "plots", "prune", "release",
+        "reread", "rerun", "status", "submit", "train", "unarchive", "usage", "view",
     ]  # fmt: skip
 
 
