@@ -26,6 +26,7 @@ from aggregate.verdict.significance import explain_margin, format_headline, form
 from aggregate.verdict.stability import format_missing, format_stability
 from aggregate.verdict.words import sentence, words
 
+FEWEST_SEEDS = 2  # of a configuration that is proposed for adoption
 MOST_NAMED = 3  # configurations whose flags are listed one by one
 # State of a run -> option of `sweeps rerun`. A diverged run would diverge again; a stuck one waits in Slurm.
 RERUN = {"failed": "--failed", "interrupted": "--interrupted", "lost": "--missing", "new": "--missing"}
@@ -138,8 +139,10 @@ def _adopt_command(sweep: SweepSummary, known: Sequence[Answer]) -> str:
     """The command that adopts the best configuration, where all questions are answered though others tie; else ""."""
     if not known or any(answer.state != ANSWERED for answer in known):
         return ""
-    leader = leaderboard(sweep).leader.config_id
-    return f"sweeps adopt {sweep.source.name} --config {leader}, then sweeps next: all questions are answered"
+    leader = leaderboard(sweep).leader
+    if leader.seeds < FEWEST_SEEDS:
+        return ""
+    return f"sweeps adopt {sweep.source.name} --config {leader.config_id}, then sweeps next: all questions are answered"
 
 
 def _stopped(sweep: SweepSummary) -> tuple[str, str]:
