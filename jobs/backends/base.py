@@ -35,7 +35,8 @@ class NoResponse(JobsError):
 class ExecutionOptions(Settings):
     """How runs are executed; a rerun uses the same options. cluster: name of a backend, or auto.
 
-    seeds_per_job: seeds of one configuration per process. option: `key=value` pairs that override the profile.
+    seeds_per_job: seeds of one configuration per process. option: `key=value` pairs that override the profile. notify:
+    see `jobs.runs.notify`; None for the profile's, "" for none.
     """
 
     cluster: str = "auto"
@@ -43,6 +44,7 @@ class ExecutionOptions(Settings):
     max_parallel: int | None = None
     seeds_per_job: int = 1
     option: Sequence[str] = ()
+    notify: str | None = None
 
     @classmethod
     def of(cls, submission: Submission | None) -> ExecutionOptions:
@@ -99,6 +101,12 @@ class Target:
         return ((self.profile.gpu_type if self.profile else None) or "cuda") if self.gpus else "cpu"
 
 
+def notify_command(options: ExecutionOptions, target: Target) -> str:
+    """The command that is told of events: that of the options, else the profile's; "" for none."""
+    of_profile = target.profile.notify if target.profile is not None else None
+    return (of_profile if options.notify is None else options.notify) or ""
+
+
 @dataclass(frozen=True)
 class Request:
     """What one submit hands over. tasks: the canaries first, see `canaries`."""
@@ -108,6 +116,15 @@ class Request:
     options: ExecutionOptions
     submit_options: SubmitOptions
     target: Target
+
+    @property
+    def notify(self) -> str:
+        return notify_command(self.options, self.target)
+
+    @property
+    def has_last_job(self) -> bool:
+        """Whether a job runs when all tasks have ended, for the report or a notification."""
+        return self.submit_options.then_aggregate or bool(self.notify)
 
     @property
     def canaries(self) -> int:

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import FrameType
 
 from jobs import process
-from jobs.backends.job_command import report_command
+from jobs.backends.job_command import last_command
 from jobs.backends.local import Slots, command, environment, slots_of, worker
 from jobs.results import code_snapshot
 from jobs.results.file_lock import Held, share_lock, try_lock
@@ -57,8 +57,8 @@ class Scheduler:
                 self.start_ready()
             time.sleep(_POLL_S)
         self.write_records()
-        if self.submission.report:
-            subprocess.run(report_command(self.store, self.submission.sweep), check=False)
+        if command := last_command(self.store, self.submission):
+            subprocess.run(command, check=False)
 
     def renew(self) -> None:
         if time.monotonic() >= self.renew_at:

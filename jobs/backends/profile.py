@@ -48,7 +48,8 @@ class Profile:
     checkpoint_signal_s: how many seconds before the time limit the task receives the signal to checkpoint.
     max_parallel: tasks at a time. max_submit: largest number of tasks that a user may have in the queue. scratch,
     compile_cache: folders, in which the job's variables are expanded. activate, setup: shell lines that run unchanged
-    before the task, so a profile must be as trusted as a script. sbatch: further options of sbatch.
+    before the task, so a profile must be as trusted as a script. sbatch: further options of sbatch. notify: a command
+    for the shell that is told of events, see `jobs.runs.notify`.
     """
 
     name: str
@@ -74,6 +75,7 @@ class Profile:
     env: Mapping[str, str] = field(default_factory=dict)
     setup: tuple[str, ...] = ()
     sbatch: Mapping[str, str | bool] = field(default_factory=dict)
+    notify: str | None = None
 
     @property
     def excluded_nodes(self) -> list[str]:
@@ -285,4 +287,5 @@ _READERS: dict[str, Callable[[Entry], Any]] = {
     "env": _environment,
     "setup": lambda entry: tuple(_line(item) for item in entry.items()),
     "sbatch": _options,
+    "notify": _line,
 }

@@ -150,6 +150,9 @@ target_options = with_options(
     click.option("--max-parallel", type=click.IntRange(min=1), metavar="N", help="Maximum number of running tasks."),
     click.option("--seeds-per-job", type=click.IntRange(min=1), metavar="K",
                  help="Number of seeds of a configuration that one process trains together."),
+    click.option("--notify", metavar="COMMAND",
+                 help="Shell command to run once when the sweep has ended, when waiting tasks are held after failures, "
+                      "and when a configuration collapses. Default: that of the profile."),
 )  # fmt: skip
 hand_over_options = with_options(
     click.option("--then-aggregate", is_flag=True, help="Write the report when all runs have ended or failed."),

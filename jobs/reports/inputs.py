@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from jobs.planning import interim_analyses
 from jobs.results.attempts import RunRef
+from jobs.results.decision_records import Annotations
 from jobs.results.evaluations import returns_by_episodes
-from jobs.results.records import Annotations, SubmittedConfiguration
+from jobs.results.records import SubmittedConfiguration
 from jobs.results.results_folder import ResultsFolder
 from jobs.runs.status import RunStatus, SweepStatus, load_statuses, sweeps
 from sweepwise.core.errors import JobsError

@@ -1,8 +1,9 @@
-"""The records of decisions: which values later sweeps adopt, with the evidence. See `jobs.results.records`."""
+"""The records of what users decide and note: values that later sweeps adopt, with the evidence; excluded runs, notes
+and tags. See `jobs.results.records`."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 
@@ -65,3 +66,40 @@ class Decisions:
     """decisions.json: all decisions, the oldest first."""
 
     decisions: list[Decision]
+
+
+@dataclass(frozen=True)
+class Note:
+    """date: in UTC."""
+
+    text: str
+    date: str
+    user: str
+
+
+@dataclass(frozen=True)
+class Exclusion:
+    """A run is left out of the analysis. state: of the run at that time. date: in UTC. undone: date, "" if in force."""
+
+    reason: str
+    state: str
+    date: str
+    user: str
+    undone: str = ""
+
+
+@dataclass(frozen=True)
+class Annotations:
+    """annotations/<sweep>.json or annotations/<config_id>/seed-<n>.json: what users noted on a sweep or a run.
+
+    exclusions: of a run, the oldest first; at most the last is in force.
+    """
+
+    notes: list[Note] = field(default_factory=list)
+    tags: list[str] = field(default_factory=list)
+    exclusions: list[Exclusion] = field(default_factory=list)
+
+    @property
+    def exclusion(self) -> Exclusion | None:
+        """The one in force."""
+        return next((one for one in self.exclusions if not one.undone), None)

@@ -128,43 +128,6 @@ class PrunedRun:
 
 
 @dataclass(frozen=True)
-class Note:
-    """date: in UTC."""
-
-    text: str
-    date: str
-    user: str
-
-
-@dataclass(frozen=True)
-class Exclusion:
-    """A run is left out of the analysis. state: of the run at that time. date: in UTC. undone: date, "" if in force."""
-
-    reason: str
-    state: str
-    date: str
-    user: str
-    undone: str = ""
-
-
-@dataclass(frozen=True)
-class Annotations:
-    """annotations/<sweep>.json or annotations/<config_id>/seed-<n>.json: what users noted on a sweep or a run.
-
-    exclusions: of a run, the oldest first; at most the last is in force.
-    """
-
-    notes: list[Note] = field(default_factory=list)
-    tags: list[str] = field(default_factory=list)
-    exclusions: list[Exclusion] = field(default_factory=list)
-
-    @property
-    def exclusion(self) -> Exclusion | None:
-        """The one in force."""
-        return next((one for one in self.exclusions if not one.undone), None)
-
-
-@dataclass(frozen=True)
 class Status:
     """Heartbeat of an attempt. step, total: agent steps. time: unix seconds. logged: when the run last gave a sign
     of life, where the process that writes the heartbeat is another than the one that trains."""
@@ -333,6 +296,11 @@ class Submission:
     problem: str = ""
     controller: str = ""
 
+    @property
+    def notify(self) -> str:
+        """The command that is told of events (`jobs.runs.notify`), "" for none."""
+        return str(self.options.get("notify") or "")
+
     def job_of(self, task: int) -> str | None:
         """The Slurm job id of `task`; None if there is none."""
         return next((job for chunk in self.chunks if (job := chunk.job_of(task)) is not None), None)
@@ -340,6 +308,18 @@ class Submission:
     def holds(self, task: int) -> bool:
         """Whether `task` was handed over or still will be; False if the backend refused it."""
         return not self.problem or self.job_of(task) is not None
+
+
+@dataclass(frozen=True)
+class Notification:
+    """notifications/<sweep>.<kind>.<key>.json: an event that the user's command was told of. problem: why the command
+    failed, else "". date: in UTC."""
+
+    kind: str
+    sweep: str
+    message: str
+    date: str
+    problem: str = ""
 
 
 @dataclass(frozen=True)

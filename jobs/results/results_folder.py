@@ -18,10 +18,9 @@ from jobs.programs.agent_code import is_code_path
 from jobs.results.agents import NAME as AGENT_NAME
 from jobs.results.agents import Agents
 from jobs.results.attempts import Attempts, RunRef
-from jobs.results.decision_records import Decision, Decisions
+from jobs.results.decision_records import Annotations, Decision, Decisions
 from jobs.results.record_files import CONFIG_ID, NUMBERED, SEED_FOLDER, RecordReader, encode, names_in, numbers_in
 from jobs.results.records import (
-    Annotations,
     CodeFile,
     ConfigFile,
     Import,

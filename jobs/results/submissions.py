@@ -10,7 +10,7 @@ from pathlib import Path
 
 from jobs import process
 from jobs.results.record_files import CONFIG_ID, RecordReader, encode, names_in
-from jobs.results.records import CircuitBreaker, Submission, Worker
+from jobs.results.records import CircuitBreaker, Notification, Submission, Worker
 from sweepwise.core.atomic import create_json, write_json
 from sweepwise.core.errors import JobsError
 
@@ -167,3 +167,24 @@ class Submissions:
         """The tasks that `mark_cancelled` marked."""
         names = names_in(self.folder(submission) / "tasks")
         return {int(name.partition(".")[0]) for name in names if _CANCELLED.fullmatch(name)}
+
+    # --- notifications ------------------------------------------------------------------------------------
+
+    def _notification_path(self, key: str, event: Notification) -> Path:
+        return self._root / "notifications" / f"{event.sweep}.{event.kind}.{key}.json"
+
+    def claim_notification(self, key: str, event: Notification) -> bool:
+        """Record that `event` is sent; False if it was before. key: the submission or the configuration."""
+        path = self._notification_path(key, event)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return create_json(path, encode(event))
+
+    def write_notification(self, key: str, event: Notification) -> None:
+        write_json(self._notification_path(key, event), encode(event))
+
+    def notifications(self, sweep: str) -> list[Notification]:
+        """All of a sweep."""
+        folder = self._root / "notifications"
+        names = sorted(name for name in names_in(folder) if name.startswith(f"{sweep}.") and name.endswith(".json"))
+        found = [self._reader.read(folder / name, Notification) for name in names]
+        return [one for one in found if one is not None and one.sweep == sweep]

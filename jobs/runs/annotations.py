@@ -8,8 +8,8 @@ from dataclasses import replace
 
 from jobs import process
 from jobs.results.attempts import RunRef
+from jobs.results.decision_records import Annotations, Exclusion, Note
 from jobs.results.lock import alone
-from jobs.results.records import Annotations, Exclusion, Note
 from jobs.results.results_folder import ResultsFolder
 from jobs.runs.select import names_run, run_named, runs_named
 from jobs.runs.status import SweepStatus, load_statuses, selected

@@ -18,7 +18,7 @@ from jobs.results.attempts import RunRef
 from jobs.results.records import CircuitBreaker, QueueSnapshot, Submission
 from jobs.results.results_folder import ResultsFolder
 from jobs.results.run_state import ACTIVE, NOT_BEGUN
-from jobs.runs import nodes
+from jobs.runs import nodes, notify
 from jobs.runs.status import RunStatus, load_statuses
 from sweepwise.core.errors import JobsError
 from sweepwise.core.trainable import Progress
@@ -107,7 +107,12 @@ def trip_breaker(store: ResultsFolder, submission: Submission, runs: Iterable[Ru
     held = registry.get(submission.backend).hold_pending(submission)
     if not held:
         return False
-    return store.submissions.claim_breaker(submission.id, CircuitBreaker(*failures, held, time.time()))
+    tripped = store.submissions.claim_breaker(submission.id, CircuitBreaker(*failures, held, time.time()))
+    if tripped:
+        count, reason = failures
+        message = f"{submission.sweep}: {held} waiting tasks are held, the first {count} failed alike: {reason}"
+        notify.send(store, submission, notify.Event(notify.HELD, submission.sweep, submission.id, message))
+    return tripped
 
 
 def _mind_failures(store: ResultsFolder, submission: Submission, runs: Sequence[RunStatus]) -> bool:

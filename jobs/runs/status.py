@@ -13,7 +13,8 @@ from jobs import process
 from jobs.backends import registry
 from jobs.backends.base import TaskKey
 from jobs.results.attempts import RunRecord, RunRef
-from jobs.results.records import Annotations, Submission, SubmittedConfiguration, SubmittedSweep
+from jobs.results.decision_records import Annotations
+from jobs.results.records import Submission, SubmittedConfiguration, SubmittedSweep
 from jobs.results.results_folder import ResultsFolder
 from jobs.results.run_state import RunState, State, TaskState, belongs, given_up, run_state
 from jobs.runs import logs

@@ -43,7 +43,7 @@ def launch(
     prepare: writes the files that they need. changed: lines about changed sweeps for the user.
     """
     target = submit.choose_target(options)
-    submit.check(submit_options, target)
+    submit.check(options, submit_options, target)
     options.check("cuda" if target.gpus else "cpu")
     if target.note:
         tables.console().print(Text(target.note))

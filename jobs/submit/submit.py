@@ -12,7 +12,7 @@ from typing import Any
 
 from jobs import process
 from jobs.backends import job_command, profile, registry
-from jobs.backends.base import Backend, ExecutionOptions, Request, SubmitOptions, Target
+from jobs.backends.base import Backend, ExecutionOptions, Request, SubmitOptions, Target, notify_command
 from jobs.planning import confirmations, interim_analyses
 from jobs.planning.expand import ExpandedSweep
 from jobs.planning.plan import Plan
@@ -23,6 +23,7 @@ from jobs.results.lock import Lock
 from jobs.results.records import AgentFile, Submission, SubmittedConfiguration, SubmittedSweep, TaskRuns
 from jobs.results.results_folder import ResultsFolder
 from jobs.results.run_state import RunState, State
+from jobs.runs import notify
 from jobs.runs.status import load_statuses
 from sweepwise.core import atomic
 from sweepwise.core.atomic import write_bytes
@@ -110,9 +111,13 @@ def choose_target(options: ExecutionOptions) -> Target:
     return dataclasses.replace(registry.get(name).target(options), note=note)
 
 
-def check(submit_options: SubmitOptions, target: Target) -> None:
+def check(options: ExecutionOptions, submit_options: SubmitOptions, target: Target) -> None:
     """Raises `JobsError` for options that conflict with each other or with the backend."""
     backend = registry.get(target.backend)
+    if command := notify_command(options, target):
+        notify.check_command(command)
+    if options.notify and not backend.can_report:
+        raise _needs("--notify", target, lambda other: other.can_report)
     if submit_options.canary and not backend.can_hold:
         raise _needs("--canary", target, lambda other: other.can_hold)
     if submit_options.export and not backend.can_export:
@@ -283,6 +288,7 @@ def _record(store: ResultsFolder, name: str, request: Request, code: str) -> Sub
     allocation = registry.get(target.backend).allocate(request, job_name)
     options: dict[str, Any] = dataclasses.asdict(request.options)
     options["profile"] = profile.lasting(request.options.profile)
+    options["notify"] = request.notify
     return Submission(
         id=name,
         sweep=request.sweep,

@@ -218,6 +218,10 @@ def status_tables(
         if others := store.other_version(dict.fromkeys(run.record.ref.config_id for run in runs)):
             yield Text(f"{others}: compare them with runs of the same version only")
         yield from (Text(line) for member in members for line in status_lines(store, member, by_run))
+        sent = [one for member in members for one in store.submissions.notifications(member.view.name)]
+        yield from (
+            Text(f"notification {one.kind} failed: {one.problem}", style="yellow") for one in sent if one.problem
+        )
         names = {member.view.name for member in members}
         own = [evaluation for evaluation in submitted if evaluation.sweep in names]
         yield from (Text(line) for evaluation in own for line in format_evaluation(evaluation))

@@ -24,7 +24,9 @@ def sweeps(tmp_path: Path, cluster: Callable[[Settings], Path]) -> Sweeps:
 
 
 def test_more_tasks_than_an_array_holds_end_in_a_report(sweeps: Sweeps) -> None:
-    sweeps.submit("pair", "--steps", "60", "--seeds", "3", "--then-aggregate", "--max-parallel", "5")
+    told = sweeps.folder / "told"
+    sweeps.submit("pair", "--steps", "60", "--seeds", "3", "--then-aggregate", "--max-parallel", "5",
+                  "--notify", f'echo "$SWEEPS_EVENT: $SWEEPS_MESSAGE" >> {told}')  # fmt: skip
     scripts = [path.read_text() for path in sweeps.results("submissions/*/*.sh")]
     arrays = [line for script in scripts for line in script.splitlines() if "--array" in line]
     assert arrays == ["#SBATCH --array=0-3%4", "#SBATCH --array=0-1%1"]
@@ -33,6 +35,8 @@ def test_more_tasks_than_an_array_holds_end_in_a_report(sweeps: Sweeps) -> None:
     assert sweeps.states() == ["done"] * 6
     assert len(sweeps.results("runs/*/seed-*/attempts/*.json")) == 6
     assert "num_q=1" in report.read_text()
+    wait_until("the notification", told.exists, PATIENCE_S, pause=0.5)
+    assert told.read_text().startswith("ended: pair has ended: 6 done. ")
 
 
 def test_seeds_wait_for_their_canary_and_one_of_a_pack_is_resumed_alone(sweeps: Sweeps) -> None:

@@ -137,7 +137,8 @@ def test_the_third_that_dies_alike_holds_what_waits(
     run: Any, slurm: FakeSlurm, agent: Any, store: ResultsFolder
 ) -> None:
     agent.ends = {seed: ValueError(f"no CUDA on device {seed}") for seed in (1, 2, 3)}
-    run("submit", "q")
+    told_path = store.root.parent / "told"
+    run("submit", "q", "--notify", f'echo "$SWEEPS_EVENT: $SWEEPS_MESSAGE" >> {told_path}')
     for task in (0, 1):
         execute(store, slurm, task)
         assert held(slurm) == []
@@ -145,6 +146,9 @@ def test_the_third_that_dies_alike_holds_what_waits(
     assert held(slurm) == [3, 4, 5]
     assert is_blocked(store)
     told = run("status").stdout
+    assert told_path.read_text() == (
+        "held: q: 3 waiting tasks are held, the first 3 failed alike: ValueError: no CUDA on device 1\n"
+    )
     assert (
         "3 tasks are held, the first 3 failed alike (ValueError: no CUDA on device 1); `sweeps release q` releases them"
         in told
@@ -152,6 +156,20 @@ def test_the_third_that_dies_alike_holds_what_waits(
     run("release", "q")
     execute(store, slurm, 3)
     assert held(slurm) == []  # the user knows
+
+
+def test_the_notification_is_a_job_behind_all_others(
+    run: Any, slurm: FakeSlurm, store: ResultsFolder, tmp_path: Path
+) -> None:
+    (tmp_path / "own.yaml").write_text("notify: ~/bin/notify.sh\n")
+    run("submit", "q", "--profile", str(tmp_path / "own.yaml"))
+    task = slurm.tasks()[-1]
+    assert (task["index"], task["held"]) == (None, False)
+    (submission,) = store.submissions.all()
+    assert f"-m jobs.reports.last_job {store.root} {submission.id}\n" in task["script"]
+    assert submission.notify == "~/bin/notify.sh"
+    again = run("submit", "q", "--seeds", "5", "--profile", str(tmp_path / "own.yaml"), "--notify", "")
+    assert "last_job" not in slurm.tasks()[-1]["script"], again.stdout
 
 
 @pytest.mark.parametrize("other", [ValueError("another"), None])

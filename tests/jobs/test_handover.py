@@ -69,7 +69,7 @@ def check(store: ResultsFolder, slurm: FakeSlurm) -> None:
 )
 def test_the_throttle_is_shared_among_the_chunks(counts: list[int], throttle: int, shared: list[int]) -> None:
     assert handover.shares(counts, throttle) == shared
-    made = handover.chunks("name", counts, sum(counts), throttle, report=False)
+    made = handover.chunks("name", counts, sum(counts), throttle, has_last=False)
     together = [share for chunk, share in zip(made, shared, strict=True) if not chunk.after]
     assert sum(together) <= throttle
 

@@ -160,7 +160,7 @@ def test_the_report_is_written_when_the_last_task_has_ended(
     wrote = (
         f"import os; open({str(tmp_path / 'report')!r}, 'w').write(str([*map(os.path.exists, {[*map(str, done)]})]))"
     )
-    monkeypatch.setattr(local_scheduler, "report_command", lambda store, sweep: [sys.executable, "-c", wrote])
+    monkeypatch.setattr(local_scheduler, "last_command", lambda store, submission: [sys.executable, "-c", wrote])
     made = replace(submission(store, 2), report=True)
     Scheduler(store, made, Slots(1, 1)).run()
     assert (tmp_path / "report").read_text() == "[True, True]"

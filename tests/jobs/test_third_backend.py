@@ -22,7 +22,7 @@ from typing import Any
 
 from jobs import process
 from jobs.backends.base import Allocation, Backend, ExecutionOptions, Request, Target, Task, TaskKey, Usage
-from jobs.backends.job_command import report_command, task_command
+from jobs.backends.job_command import last_command, task_command
 from jobs.results import code_snapshot
 from jobs.results.lock import Lock
 from jobs.results.records import Chunk, Submission
@@ -109,7 +109,7 @@ class PbsBackend(Backend):
     def allocate(self, request: Request, job_name: str) -> Allocation:
         tasks = range(len(request.tasks))
         chunks = [Chunk(f"{job_name}.{task}", task, 1, held=task >= request.canaries) for task in tasks]
-        if request.submit_options.then_aggregate:
+        if request.has_last_job:
             chunks.append(Chunk(f"{job_name}.report", len(chunks), 0, list(range(len(chunks)))))
         return Allocation(1, chunks)
 
@@ -119,8 +119,8 @@ class PbsBackend(Backend):
         exports = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in variables.items())
         folder = store.submissions.folder(submission.id)
         commands = [[*task_command(folder), str(chunk.start)] for chunk in submission.chunks if chunk.count]
-        if submission.report:
-            commands.append(report_command(store, submission.sweep))
+        if last := last_command(store, submission):
+            commands.append(last)
         return [f"#PBS -N {submission.job_name}\n{exports}exec {shlex.join(command)}\n" for command in commands]
 
     def preview(self, store: ResultsFolder, submission: Submission, target: Target) -> str:

@@ -20,7 +20,7 @@ from jobs.backends.base import (
     TaskKey,
     Usage,
 )
-from jobs.backends.job_command import report_command
+from jobs.backends.job_command import last_command
 from jobs.backends.slurm import (
     accounting,
     batch_script,
@@ -108,7 +108,7 @@ class SlurmBackend(Backend):
     def allocate(self, request: Request, job_name: str) -> Allocation:
         target, canaries = request.target, request.canaries
         counts = handover.split([canaries, len(request.tasks) - canaries], target.array_size)
-        chunks = handover.chunks(job_name, counts, canaries, target.throttle, request.submit_options.then_aggregate)
+        chunks = handover.chunks(job_name, counts, canaries, target.throttle, request.has_last_job)
         if target.profile is None:
             return Allocation(1, chunks)
         recorded: dict[str, Any] = {"checkpoint_signal_s": target.profile.checkpoint_signal_s}
@@ -139,8 +139,8 @@ class SlurmBackend(Backend):
                     keep_environment=bool(submission.program),
                 )
             )
-        if submission.report:
-            command = shlex.join(report_command(store, submission.sweep))
+        if last := last_command(store, submission):
+            command = shlex.join(last)
             report_profile, job_name = profile.for_report(target.profile), submission.chunks[-1].job_name
             scripts.append(batch_script.script(report_profile, job_name, command, code=code, folder=logs))
         return scripts

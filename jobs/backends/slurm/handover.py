@@ -41,10 +41,10 @@ def shares(counts: Sequence[int], throttle: int) -> list[int]:
     return limits
 
 
-def chunks(job_name: str, counts: Sequence[int], free: int, throttle: int, report: bool) -> list[Chunk]:
+def chunks(job_name: str, counts: Sequence[int], free: int, throttle: int, has_last: bool) -> list[Chunk]:
     """Arrays of `counts` tasks each, of which at most `throttle` run at a time; those after `free` tasks are held.
 
-    report: adds a last job that starts when all arrays have ended, whether they succeeded or not.
+    has_last: adds a last job that starts when all arrays have ended, whether they succeeded or not.
     """
     arrays: list[Chunk] = []
     start = 0
@@ -53,7 +53,7 @@ def chunks(job_name: str, counts: Sequence[int], free: int, throttle: int, repor
         after = [position - throttle] if position >= throttle else []
         arrays.append(Chunk(name, start, count, after, held=start >= free))
         start += count
-    if report:
+    if has_last:
         arrays.append(Chunk(f"{job_name}.report", start, 0, list(range(len(counts)))))
     return arrays
 
