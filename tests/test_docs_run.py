@@ -37,7 +37,15 @@ from jobs.results.records import Attempt, AttemptOutcome, Submission
 from jobs.results.results_folder import ResultsFolder
 from jobs.runs.status import load_statuses
 
-PAGES = ("README.md", "docs/decisions.md", "docs/exchange.md", "docs/howto.md", "docs/imports.md", "docs/plans.md")
+PAGES = (
+    "README.md",
+    "docs/decisions.md",
+    "docs/exchange.md",
+    "docs/howto.md",
+    "docs/imports.md",
+    "docs/json.md",
+    "docs/plans.md",
+)
 REPOSITORY = Path(__file__).parents[1]
 DOCS = runpy.run_path(str(REPOSITORY / "tests" / "test_docs.py"))
 OWN_PROGRAM = runpy.run_path(str(REPOSITORY / "tests" / "test_own_program.py"))

@@ -86,7 +86,7 @@ def test_a_sweep_from_submit_to_report(sweeps: Sweeps) -> None:
     assert b"num_q=1" in first
     assert b"num_q=2" in first
     run = next(path.parent.name for path in sweeps.folder.glob("results/runs/*/seed-1"))
-    played = json.loads(sweeps("evaluate", f"{run}/seed-1", "--at", "20", "--episodes", "2", "--json"))
+    played = json.loads(sweeps("evaluate", f"{run}/seed-1", "--at", "20", "--episodes", "2", "--json"))["evaluations"]
     assert [(p["step"], p["planner"], len(p["returns"])) for p in played] == [
         (20, "eval", 2), (20, "train", 2), (20, "policy", 2),
     ]  # fmt: skip

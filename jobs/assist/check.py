@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.assist import plan_text, trial
-from jobs.assist.lines import said
+from jobs.assist.lines import OUTPUT, CheckLine
 from jobs.assist.parsers import findings
 from jobs.assist.trial import Trial, TrialRequest
 from jobs.planning import plan as plans
@@ -29,7 +29,6 @@ from sweepwise.core.yaml_scalars import PlainText
 
 _SHOWN = 12  # files, metrics or names in one list
 TAIL_LINES = 15
-Line = tuple[str, bool]  # of the answer, and whether it is a problem
 _BRIEF_S = 1.0  # a shorter time between two rows says nothing about the speed
 
 
@@ -57,7 +56,7 @@ class Checked:
         return self.request.trial.source
 
 
-def check(request: CheckRequest) -> Iterator[Line]:
+def check(request: CheckRequest) -> Iterator[CheckLine]:
     """The lines of a run that is made here and now."""
     yield from lines(Checked(request, trial.run(request.trial)))
 
@@ -84,19 +83,19 @@ def request(plan_file: Path, sweep: str | None, steps: str | None, seconds: floa
     return CheckRequest(asked, resolved, total, run_steps, len(sweeps) > 1)
 
 
-def lines(checked: Checked) -> Iterator[Line]:
+def lines(checked: Checked) -> Iterator[CheckLine]:
     """What happened, and what is wrong."""
     for subject, text in _told(checked):
-        yield said(subject, text), False
+        yield CheckLine(subject, text)
     if _failed(checked.trial):
         last_lines = [line for line in checked.trial.output.splitlines() if line.strip()][-TAIL_LINES:]
         for line in last_lines:
-            yield f"| {line}", False
+            yield CheckLine(OUTPUT, line)
     problems = list(dict.fromkeys(_problems(checked)))
     for problem in problems:
-        yield said("problem", problem), True
+        yield CheckLine("problem", problem, is_problem=True)
     if not problems:
-        yield "ok", False
+        yield CheckLine("", "ok")
 
 
 def _configuration(plan: Plan, sweep: str | None) -> tuple[dict[str, Any], int, list[ExpandedSweep]]:

@@ -16,8 +16,8 @@ from typing import Any
 
 from jobs.assist import check as checks
 from jobs.assist import trial
-from jobs.assist.check import Checked, CheckRequest, Line
-from jobs.assist.lines import said
+from jobs.assist.check import Checked, CheckRequest
+from jobs.assist.lines import OUTPUT, CheckLine
 from jobs.assist.trial import TrialRequest
 from jobs.backends import registry
 from jobs.backends.base import ExecutionOptions, Request, SubmitOptions, Target
@@ -38,7 +38,7 @@ _VISIBLE_S = 20.0  # until a file that another host wrote is seen here
 _ENDING_S = 60.0  # until a cancelled job has ended
 
 
-def check(asked: CheckRequest, options: ExecutionOptions, results: Path) -> Iterator[Line]:
+def check(asked: CheckRequest, options: ExecutionOptions, results: Path) -> Iterator[CheckLine]:
     """The lines of a run that is made in a job, the cost first. results: the results folder, beside which the job finds
     its files. Raises `JobsError` where the job cannot be submitted."""
     options = _with_time(options, asked.trial.until)
@@ -46,12 +46,12 @@ def check(asked: CheckRequest, options: ExecutionOptions, results: Path) -> Iter
     if registry.get(target.backend).in_process:
         yield from checks.check(asked)
         return
-    yield said("cost", _cost(target)), False
+    yield CheckLine("cost", _cost(target))
     with _folder(results) as store:
         submission = _submit(store, asked, options, target)
         try:
             for state in _states(store, submission):
-                yield said("job", _job(submission, state)), False
+                yield CheckLine("job", _job(submission, state))
         finally:
             _end(store, submission)
         yield from _answer(store, submission)
@@ -143,22 +143,22 @@ def _end(store: ResultsFolder, submission: Submission) -> None:
         time.sleep(1.0)
 
 
-def _answer(store: ResultsFolder, submission: Submission) -> Iterator[Line]:
+def _answer(store: ResultsFolder, submission: Submission) -> Iterator[CheckLine]:
     """What the job wrote; where it wrote nothing, the end of its log."""
     path = store.submissions.folder(submission.id) / ANSWER
     limit = time.monotonic() + _VISIBLE_S
     while not path.exists() and time.monotonic() < limit:
         time.sleep(0.5)
     if path.exists():
-        for line, is_problem in json.loads(path.read_bytes())["lines"]:
-            yield line, is_problem
+        yield from (CheckLine(*line) for line in json.loads(path.read_bytes())["lines"])
         return
     texts = [logs.tail(log) for log in logs.paths(store, submission, 0)]
     shown = [line for line in "".join(texts).splitlines() if line.strip()][-checks.TAIL_LINES :]
     for line in shown:
-        yield f"| {line}", False
+        yield CheckLine(OUTPUT, line)
     above = "its last lines are above" if shown else "it left no log"
-    yield said("problem", f"the job ended before the program was tried; {above}: correct the profile"), True
+    text = f"the job ended before the program was tried; {above}: correct the profile"
+    yield CheckLine("problem", text, is_problem=True)
 
 
 # --- in the job -------------------------------------------------------------------------------------------
@@ -171,12 +171,12 @@ def run_in_job(folder: Path) -> int:
         answer = [*_try(store, folder)]
     except JobsError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
-        answer = [(said("problem", str(error)), True)]
-    write_json(folder / ANSWER, {"format": 1, "lines": [list(line) for line in answer]})
+        answer = [CheckLine("problem", str(error), is_problem=True)]
+    write_json(folder / ANSWER, {"format": 2, "lines": [list(line) for line in answer]})
     return 0
 
 
-def _try(store: ResultsFolder, folder: Path) -> Iterator[Line]:
+def _try(store: ResultsFolder, folder: Path) -> Iterator[CheckLine]:
     submission = store.submissions.read(folder.name)
     if submission is None:
         raise JobsError(f"there is no submission in {folder}")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from jobs.cli.group import Globals, say
+from jobs.cli.group import Globals, say, shows
 from jobs.cli.options import (
     complete_run,
     complete_sweep,
@@ -17,16 +19,21 @@ from jobs.cli.options import (
 )
 from sweepwise.core.errors import JobsError
 
+if TYPE_CHECKING:
+    from jobs.submit.cancel import Ending, Kept
+    from jobs.terminal.output import CommandOutput
+
 
 @click.command("cancel")
 @click.argument("sweeps", nargs=-1, required=True, shell_complete=complete_sweep)
 @filter_options
 @click.option("--diverged", is_flag=True, help="Only configurations with a diverged run.")
 @click.option("--dry-run", is_flag=True, help="Show what would be cancelled; cancel nothing.")
+@shows
 @click.pass_obj
 def cancel_command(
     state: Globals, sweeps: tuple[str, ...], where: tuple[str, ...], indices: str | None, diverged: bool, dry_run: bool
-) -> None:
+) -> CommandOutput:
     """Cancel the waiting and running runs of SWEEPS. Running ones save a checkpoint and can continue later.
 
     Without a filter, jobs of `sweeps evaluate SWEEP` are cancelled too.
@@ -34,6 +41,8 @@ def cancel_command(
     from jobs.results import lock
     from jobs.runs import recover, select, status
     from jobs.submit import cancel
+    from jobs.terminal import documents
+    from jobs.terminal.output import CommandOutput
 
     store = state.store()
     names = status.selected(store, sweeps)  # raises for an unknown name before anything is locked
@@ -49,10 +58,16 @@ def cancel_command(
         if not dry_run:
             endings, also_kept = cancel.carry_out(store, endings)
             kept += also_kept
-    for ref, reason in kept:
-        say(f"{ref} continues: {reason}")
-    say(f"{sum(len(e.runs) for e in endings)} runs {'would be ' if dry_run else ''}cancelled")
     report_problems(store)
+    return CommandOutput(
+        lambda: documents.cancelled(endings, kept, dry_run), lambda: _ended_text(endings, kept, dry_run, "cancelled")
+    )
+
+
+def _ended_text(endings: Iterable[Ending], kept: Kept, dry_run: bool, word: str) -> Iterator[str]:
+    for ref, reason in kept:
+        yield f"{ref} continues: {reason}"
+    yield f"{sum(len(e.runs) for e in endings)} runs {'would be ' if dry_run else ''}{word}"
 
 
 @click.command("prune")
@@ -60,8 +75,9 @@ def cancel_command(
 @click.option("--after", type=click.FloatRange(0, 1), default=0.5, show_default=True, metavar="SHARE",
               help="Fraction of training before which no configuration is stopped.")  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Show what would be stopped; stop nothing.")
+@shows
 @click.pass_obj
-def prune_command(state: Globals, sweep: str, after: float, dry_run: bool) -> None:
+def prune_command(state: Globals, sweep: str, after: float, dry_run: bool) -> CommandOutput:
     """Stop the underperforming configurations of SWEEP.
 
     A configuration underperforms if its best evaluation is worse than the median of the others' averages up to that
@@ -71,13 +87,17 @@ def prune_command(state: Globals, sweep: str, after: float, dry_run: bool) -> No
     from jobs.results import lock
     from jobs.runs import recover
     from jobs.submit import cancel
+    from jobs.terminal import documents
+    from jobs.terminal.output import CommandOutput
 
     store = state.store()
     lines = prune.underperforming(store, sweep, after)
     if not lines:
-        say("nothing to stop: no configuration that still trains underperforms")
         report_problems(store)
-        return
+        return CommandOutput(
+            lambda: documents.pruned([], documents.cancelled([], [], dry_run)),
+            lambda: ["nothing to stop: no configuration that still trains underperforms"],
+        )
     with lock.alone(store) as held:
         for note in recover.recover(store, held):
             say(note, err=True)
@@ -86,13 +106,16 @@ def prune_command(state: Globals, sweep: str, after: float, dry_run: bool) -> No
         if not dry_run:
             endings, also_kept = prune.carry_out(store, sweep, endings, lines)
             kept += also_kept
-    labels = {selected.run.record.ref.config_id: selected.label for selected in picked}
-    for line in lines:
-        say(f"{labels[line.config_id]} ({line.config_id}): {prune.format_pruned(line)}")
-    for ref, reason in kept:
-        say(f"{ref} continues: {reason}")
-    say(f"{sum(len(e.runs) for e in endings)} runs {'would be ' if dry_run else ''}stopped")
     report_problems(store)
+    labels = {selected.run.record.ref.config_id: selected.label for selected in picked}
+    stopped = [(line.config_id, labels[line.config_id], prune.format_pruned(line)) for line in lines]
+    return CommandOutput(
+        lambda: documents.pruned(stopped, documents.cancelled(endings, kept, dry_run)),
+        lambda: [
+            *(f"{label} ({config_id}): {reason}" for config_id, label, reason in stopped),
+            *_ended_text(endings, kept, dry_run, "stopped"),
+        ],
+    )
 
 
 @click.command("release")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from click.core import ParameterSource
 
-from jobs.cli.group import Globals, say
+from jobs.cli.group import Globals, shows
 from jobs.cli.options import (
     asked_for,
     complete_sweep,
@@ -21,6 +23,14 @@ from jobs.cli.options import (
     with_options,
 )
 from sweepwise.core.errors import JobsError
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from jobs.decide.next_steps import Agenda
+    from jobs.planning.plan import Plan
+    from jobs.results.decision_records import Decision
+    from jobs.terminal.output import CommandOutput
 
 
 @click.command("adopt")
@@ -37,31 +47,27 @@ from sweepwise.core.errors import JobsError
 @click.option("--why", default="", metavar="TEXT", help="Note that is stored with the decision.")
 @click.option("--replace", "overrule", is_flag=True, help="Replace an earlier decision.")
 @click.option("--undo", is_flag=True, help="Undo the decision of SWEEP. Default: the newest.")
+@shows
 @click.pass_obj
 def adopt_command(
     state: Globals, sweep: str | None, plan_file: Path | None, config: str | None, from_verdict: bool,
     sets: tuple[str, ...], keep: bool, why: str, overrule: bool, undo: bool,
-) -> None:  # fmt: skip
+) -> CommandOutput:  # fmt: skip
     """Record the decision on SWEEP: later sweeps of the plan start from the adopted values.
 
     Existing runs do not change.
     """
     from jobs.decide import adopt
     from jobs.planning import decisions, plan
-    from jobs.terminal import decisions as decision_texts
-    from jobs.terminal import tables
 
     store = state.store()
     loaded_plan = plan.load(plan_file, store.agents)
     given_ways = [way for way in (config, from_verdict, sets, keep) if way]
     if len(given_ways) + undo != 1 or (undo and (overrule or why)):
         raise JobsError("give one of --config ID, --from-verdict, --set KEY=VALUE, --keep, or --undo alone")
-    console = tables.console()
     if undo:
         undone = decisions.record(store, lambda decided: decisions.removed(loaded_plan, decided, sweep))
-        for line in decision_texts.decision_lines(undone, loaded_plan.primary):
-            console.print(line, soft_wrap=True)
-        return
+        return _decided(undone, loaded_plan)
     if sweep is None:
         raise JobsError("name the SWEEP that is decided; `sweeps plan` shows them")
     carried = decisions.load(store, loaded_plan)
@@ -72,22 +78,29 @@ def adopt_command(
         decision = adopt.of_verdict(store, carried, chosen, why)
     else:
         decision = adopt.by_hand(carried, chosen, overrides(loaded_plan.schema, None, None, sets), why)
-    for line in decision_texts.decision_lines(
-        decisions.record(store, lambda decided: decisions.added(loaded_plan, decided, decision, overrule)),
-        loaded_plan.primary,
-    ):
-        console.print(line, soft_wrap=True)
-    say("`sweeps next` says what comes next")
+    recorded = decisions.record(store, lambda decided: decisions.added(loaded_plan, decided, decision, overrule))
     report_problems(store)
+    return _decided(recorded, loaded_plan, "`sweeps next` says what comes next")
+
+
+def _decided(recorded: Sequence[Decision], plan: Plan, *notes: str) -> CommandOutput:
+    from jobs.terminal import decisions as decision_texts
+    from jobs.terminal import documents
+    from jobs.terminal.output import CommandOutput
+
+    return CommandOutput(
+        lambda: documents.decisions(recorded), lambda: [*decision_texts.decision_lines(recorded, plan.primary), *notes]
+    )
 
 
 @click.command("next")
 @with_options(plan_option, seeds_option, value_options)
+@shows
 @click.pass_context
 def next_command(
     context: click.Context, plan_file: Path | None, seeds: str | None, preset: str | None, task: str | None,
     steps: str | None, sets: tuple[str, ...],
-) -> None:  # fmt: skip
+) -> CommandOutput:  # fmt: skip
     """Show the next sweep of the plan, what waits for it, its cost, and the commands.
 
     Takes the options of `submit`. Default: those of the last submit.
@@ -95,8 +108,8 @@ def next_command(
     from jobs.decide import next_steps
     from jobs.planning import decisions, plan
     from jobs.results.records import RequestedOverrides
-    from jobs.terminal import decisions as decision_texts
-    from jobs.terminal import tables
+    from jobs.terminal import documents
+    from jobs.terminal.output import CommandOutput
 
     state: Globals = context.obj
     store = state.store()
@@ -112,12 +125,18 @@ def next_command(
         values=next_steps.typed(requested),
     )
     agenda = next_steps.agenda(store, carried_plan, decided, expanded, words)
-    console = tables.console()
-    if previous_sweep and agenda.items:
-        say(f"as {previous_sweep} was submitted: {shlex.join(words.values)}\n")
-    for part in decision_texts.agenda_parts(agenda):
-        console.print(part, soft_wrap=True)
     report_problems(store)
+    return CommandOutput(
+        lambda: documents.next_steps(agenda, previous_sweep), lambda: _next_text(agenda, previous_sweep, words.values)
+    )
+
+
+def _next_text(agenda: Agenda, previous_sweep: str, values: Sequence[str]) -> Iterator[RenderableType]:
+    from jobs.terminal import decisions as decision_texts
+
+    if previous_sweep and agenda.items:
+        yield f"as {previous_sweep} was submitted: {shlex.join(values)}\n"
+    yield from decision_texts.agenda_parts(agenda)
 
 
 def _results_option(context: click.Context, state: Globals) -> tuple[str, ...]:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from jobs.cli.group import Globals, say
+from jobs.cli.group import Globals, say, shows
+
+if TYPE_CHECKING:
+    from jobs.terminal.output import CommandOutput
 
 
 @click.command("doctor")
@@ -24,28 +28,31 @@ from jobs.cli.group import Globals, say
 @click.option(
     "--write", "file", type=click.Path(path_type=Path, dir_okay=False), help="Write a first profile to this file."
 )
+@shows
 @click.pass_obj
 def doctor_command(
     state: Globals, profile: str, option: tuple[str, ...], job: bool, patience: float, file: Path | None
-) -> None:  # fmt: skip
+) -> CommandOutput:  # fmt: skip
     """Check this machine and its cluster: limits, accounting, requeue, signals, folders, GPU, MuJoCo, torch."""
     import shutil
     import time
 
     from jobs.backends import profile as profiles
     from jobs.doctor import checks, probe
-    from jobs.terminal import tables
+    from jobs.terminal import documents, tables
+    from jobs.terminal.output import CommandOutput
 
     store, chosen_profile = state.store(), profiles.load(profile, option)
-    console, wrong_count = tables.console(), 0
+    console, found = tables.console(), []
     parts = [checks.machine(probe.facts(), "here"), checks.results_folder(store), checks.cluster()]
     if job and shutil.which("sbatch"):
         parts.append(checks.try_a_job(store, chosen_profile, patience, time.sleep))
     for part in parts:
         for finding in part:
             console.print(tables.finding_text(finding))
-            wrong_count += finding.fine is False
+            found.append(finding)
     if file is not None:
         checks.write_profile(file)
         say(f"wrote {file}; check it, then `sweeps submit ... --profile {file}`")
-    raise click.exceptions.Exit(1 if wrong_count else 0)
+    wrong = any(finding.fine is False for finding in found)
+    return CommandOutput(lambda: documents.checks(found, file), code=1 if wrong else 0)

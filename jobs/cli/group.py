@@ -2,25 +2,74 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import os
 import sys
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from sweepwise.core.errors import as_line, one_line
+from sweepwise.core.errors import JobsError, as_line, one_line
 from sweepwise.core.value_format import shown
 
 if TYPE_CHECKING:
     from jobs.results.results_folder import ResultsFolder
+    from jobs.terminal.output import CommandOutput
 
 
 def say(text: str, err: bool = False, nl: bool = True) -> None:
     """Print text of any origin; control characters are shown as escapes."""
     click.echo(shown(text), err=err, nl=nl)
+
+
+def shows(command: Callable[..., CommandOutput]) -> Callable[..., None]:
+    """The last decorator of a command that shows something: adds --json.
+
+    With --json, what the command prints by itself goes to stderr, so that stdout has one document and nothing else.
+    """
+
+    @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON; notes and progress go to stderr.")
+    @functools.wraps(command)
+    def run(*arguments: Any, as_json: bool, **options: Any) -> None:
+        with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
+            output = command(*arguments, **options)
+            document = output.document() if as_json else {}
+        if as_json:
+            from jobs.terminal.output import to_json
+
+            click.echo(to_json(document))
+        else:
+            _print(output)
+        if output.error is not None:
+            raise output.error
+        if output.code:
+            raise click.exceptions.Exit(output.code)
+
+    return run
+
+
+def _print(output: CommandOutput) -> None:
+    from rich.text import Text
+
+    from jobs.terminal import tables
+
+    console = tables.console()
+    for part in output.text():
+        if isinstance(part, str):
+            say(part)
+        else:
+            console.print(part, soft_wrap=isinstance(part, Text) and bool(part.no_wrap))
+
+
+def refuse_json(option: str, reason: str) -> None:
+    """Raises `JobsError` if --json was given with an option that prints something else."""
+    if click.get_current_context().params["as_json"]:
+        raise JobsError(f"--json with {option}: {reason}; leave one of them out")
 
 
 @dataclass(frozen=True)

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from jobs.cli.group import Globals, say
+from jobs.cli.group import Globals, shows
 from jobs.cli.options import report_problems, warn
 from jobs.results.results_folder import ResultsFolder
 from sweepwise.core.errors import JobsError
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from jobs.results.records import Import
+    from jobs.terminal.output import CommandOutput
 
 # As in `aggregate.importers.faults`, which a command's help must not load.
 ACCEPTED = ("cut", "repeated", "two-runs", "resumed", "spread")
@@ -24,18 +31,23 @@ def _tell_notes(notes: list[str], most: int) -> None:
         warn(f"and {len(notes) - most} more")
 
 
-def _dry_run(store: ResultsFolder, files: tuple[Path, ...], maps: tuple[str, ...], options: dict[str, Any]) -> None:
-    """Print what is recognised. Raises `JobsError` where files would be refused."""
+def _dry_run(
+    store: ResultsFolder, files: tuple[Path, ...], maps: tuple[str, ...], options: dict[str, Any]
+) -> CommandOutput:
+    """What is recognised, with an error where files would be refused."""
     from jobs.reports import imported_curves
-    from jobs.terminal import tables
+    from jobs.terminal import documents, tables
+    from jobs.terminal.output import CommandOutput
 
     collected, _ = imported_curves.read(store, files, maps, survey=True, **options)
-    if collected.files:
-        tables.console().print(tables.recognised_table(collected))
     _tell_notes(collected.notes, MOST_NOTES)
     _tell_notes([f"refused: {text}" for text in collected.refusals], MOST_NOTES)
-    if collected.refusals:
-        raise JobsError(f"{len(collected.refusals)} of the files would be refused; nothing was written")
+    refused = JobsError(f"{len(collected.refusals)} of the files would be refused; nothing was written")
+    return CommandOutput(
+        lambda: documents.imports(recognised_files=collected),
+        lambda: [tables.recognised_table(documents.recognised(collected))] if collected.files else [],
+        error=refused if collected.refusals else None,
+    )
 
 
 @click.command("import")
@@ -64,18 +76,20 @@ def _dry_run(store: ResultsFolder, files: tuple[Path, ...], maps: tuple[str, ...
 @click.option("--accept", multiple=True, metavar="FAULT", type=click.Choice(ACCEPTED),
               help="Accept a fault: an incomplete last line (cut), identical lines (repeated), two-runs with one seed, "
               "steps that a resumed run logged twice (resumed), means of a chart (spread). Repeatable.")  # fmt: skip
+@shows
 @click.pass_obj
 def import_command(
     state: Globals, files: tuple[Path, ...], name: str | None, maps: tuple[str, ...], path: str | None,
     task: str | None, algorithm: str | None, frames_per_step: int | None, steps_per_iteration: int | None,
     accept: tuple[str, ...], dry_run: bool,
-) -> None:  # fmt: skip
+) -> CommandOutput:  # fmt: skip
     """Import learning curves from files or folders: CSV, TSV, JSON, JSON lines, Parquet, TensorBoard.
 
     Layouts of other tools are recognised (docs/imports.md). Without FILE, list the imports.
     """
     from jobs.reports import imported_curves
-    from jobs.terminal import tables
+    from jobs.terminal import documents
+    from jobs.terminal.output import CommandOutput
 
     store = state.store()
     if not files:
@@ -95,13 +109,19 @@ def import_command(
             "accept": accept,
         }
         if dry_run or name is None:
-            _dry_run(store, files, maps, options)
-            return
+            return _dry_run(store, files, maps, options)
         record, notes = imported_curves.take(store, name, files, maps, **options)
         _tell_notes(notes, MOST_NOTES)
         imports = [record]
-    tables.console().print(tables.imports_table(imports))
+    return CommandOutput(lambda: documents.imports(imports), lambda: _imports_text(imports, name))
+
+
+def _imports_text(imports: Sequence[Import], name: str | None) -> Iterator[RenderableType]:
+    """name: of a new import, None for the list."""
+    from jobs.terminal import tables
+
+    yield tables.imports_table(imports)
     if name is not None:
-        say(f"`sweeps aggregate SWEEP {name}` shows them next to a sweep of their task")
+        yield f"`sweeps aggregate SWEEP {name}` shows them next to a sweep of their task"
         if len({config.task for config in imports[0].configs}) > 1:
-            say(f"`sweeps aggregate {name}` compares them over all tasks")
+            yield f"`sweeps aggregate {name}` compares them over all tasks"

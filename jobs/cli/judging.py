@@ -6,12 +6,12 @@ import contextlib
 import signal
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
-from jobs.cli.group import Globals, say
+from jobs.cli.group import Globals, say, shows
 from jobs.cli.options import (
     complete_sweep,
     complete_sweep_or_run,
@@ -26,6 +26,9 @@ from jobs.cli.options import (
     with_options,
 )
 from sweepwise.core.errors import JobsError
+
+if TYPE_CHECKING:
+    from jobs.terminal.output import CommandOutput
 
 
 @click.command("evaluate")
@@ -53,27 +56,26 @@ from sweepwise.core.errors import JobsError
     "pictures).",
 )
 @foreground_options
-@click.option("--json", "as_json", is_flag=True, help="Print every return as JSON.")
 @with_options(target_options, hand_over_options)
+@shows
 @click.pass_context
 def evaluate_command(
     context: click.Context, runs: tuple[str, ...], at: int | None, episodes: int | None, planners: tuple[str, ...],
-    video: Path | None, device: str, threads: int | None, as_json: bool, **backend_values: Any,
-) -> None:  # fmt: skip
+    video: Path | None, device: str, threads: int | None, **backend_values: Any,
+) -> CommandOutput:  # fmt: skip
     """Evaluate the snapshots of RUN (ID/seed-N, or ID for all seeds) here, or all finished runs of SWEEP as jobs.
 
     A sweep is evaluated on the backend it was submitted to, with its options; repeating the command submits what is
-    missing. --profile to --wait apply to sweeps, --video to --json to runs.
+    missing. --profile to --wait apply to sweeps, --video to --threads to runs.
     """
     from jobs.runs import select
 
     state: Globals = context.obj
     if len(runs) == 1 and not select.names_run(runs[0]):
-        _refuse(context, ("video", "device", "threads", "as_json"), "a sweep is evaluated as jobs; name runs for this")
-        _evaluate_sweep(state, runs[0], at, episodes or 100, planners, backend_values)
-        return
+        _refuse(context, ("video", "device", "threads"), "a sweep is evaluated as jobs; name runs for this")
+        return _evaluate_sweep(state, runs[0], at, episodes or 100, planners, backend_values)
     _refuse(context, tuple(backend_values), "runs are evaluated in this process; name a sweep for this")
-    _evaluate_runs(state, runs, at, episodes or (1 if video else 50), planners, video, device, threads, as_json)
+    return _evaluate_runs(state, runs, at, episodes or (1 if video else 50), planners, video, device, threads)
 
 
 def _refuse(context: click.Context, names: Sequence[str], reason: str) -> None:
@@ -85,10 +87,12 @@ def _refuse(context: click.Context, names: Sequence[str], reason: str) -> None:
 
 def _evaluate_runs(
     state: Globals, runs: tuple[str, ...], at: int | None, episodes: int, planners: tuple[str, ...],
-    video: Path | None, device: str, threads: int | None, as_json: bool,
-) -> None:  # fmt: skip
+    video: Path | None, device: str, threads: int | None,
+) -> CommandOutput:  # fmt: skip
     from jobs import process
     from jobs.runs import select
+    from jobs.terminal import tables
+    from jobs.terminal.output import CommandOutput
     from jobs.worker import evaluate
 
     store = state.store()
@@ -97,28 +101,24 @@ def _evaluate_runs(
         store, chosen, at=at, planners=planners or (("eval",) if video else ("eval", "train", "policy")),
         episodes=episodes, device=device_of(device), threads=threads or process.cores(), film_to=video,
     )  # fmt: skip
-    if as_json:
-        import json
-
-        say(json.dumps(list(evaluations), indent=1))
-        return
-    from jobs.terminal import tables
-
-    console = tables.console()
-    with console.status("playing episodes"):
-        table = tables.evaluations(evaluations)
-    console.print(table)
-    if video:
-        say(f"wrote {video.absolute()}")
+    with tables.console().status("playing episodes"):
+        records = list(evaluations)
+    film = video.absolute() if video else None
+    return CommandOutput(
+        lambda: {"evaluations": records, "video": film},
+        lambda: [tables.evaluations(records), *([f"wrote {film}"] if film else [])],
+    )
 
 
 def _evaluate_sweep(
     state: Globals, name: str, at: int | None, episodes: int, planners: tuple[str, ...], backend_values: dict[str, Any]
-) -> None:
-    """Submit what is missing of an evaluation of a sweep; raises click's `Exit` with the exit code."""
+) -> CommandOutput:
+    """Submit what is missing of an evaluation of a sweep."""
     from jobs.decide import add_seeds
     from jobs.results.evaluations import EvaluationSpec
     from jobs.submit import evaluate_sweep, launch
+    from jobs.terminal import documents
+    from jobs.terminal.output import CommandOutput
 
     if len(planners) > 1:
         raise JobsError(f"--planner: a sweep is evaluated with one planner at a time, not {', '.join(planners)}")
@@ -127,14 +127,15 @@ def _evaluate_sweep(
     evaluation = evaluate_sweep.plan_evaluation(store, name, spec)
     submit_options, changes = split_options(backend_values)
     was_complete = evaluation.is_complete()
-    code = launch.launch(
+    launched = launch.launch(
         evaluation.folder, name, evaluation.choices, add_seeds.options(store, name, changes), submit_options,
         changed=evaluation.notes,
     )  # fmt: skip
     if not was_complete and evaluation.is_complete() and (gain := evaluation.gain()):
         say(gain)
     report_problems(store)
-    raise click.exceptions.Exit(code)
+    unit = launch.unit_of(evaluation.folder)
+    return CommandOutput(lambda: documents.launches(name, unit, [launched]), code=launched.code)
 
 
 references_option = click.option(
@@ -163,18 +164,20 @@ references_option = click.option(
 )
 @references_option
 @watch_options
+@shows
 @click.pass_obj
 def aggregate_command(
     state: Globals, sweeps: tuple[str, ...], out: Path, formats: tuple[str, ...], references: Path | None, watch: bool,
     every: float,
-) -> None:  # fmt: skip
+) -> CommandOutput:  # fmt: skip
     """Write the report of SWEEPS and print the verdict. Default: all submitted sweeps.
 
     Imported curves appear in the section of their task. Imports alone (NAME or NAME.TASK) get a report of their own.
     With several tasks the report starts with a section across tasks.
     """
     from jobs.reports import report
-    from jobs.terminal import tables
+    from jobs.terminal import tables, verdict_documents
+    from jobs.terminal.output import CommandOutput
 
     store = state.store()
     report.check_out(out)
@@ -185,9 +188,9 @@ def aggregate_command(
         sources = report.sources(store, sweeps, warn)
         report_problems(store)
         judged = report.report(sources, out, formats, say, warn, references)
-    console = tables.console()
-    for line in tables.judged_lines(judged, console.width):
-        console.print(line)
+    return CommandOutput(
+        lambda: verdict_documents.judged(judged), lambda: tables.judged_lines(judged, tables.console().width)
+    )
 
 
 @click.command("view")
@@ -250,14 +253,16 @@ def _until_interrupted() -> Iterator[None]:
 @click.option(
     "--out", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Also write a report of both."
 )
+@shows
 @click.pass_obj
-def compare_command(state: Globals, a: str, b: str, out: Path | None) -> None:
+def compare_command(state: Globals, a: str, b: str, out: Path | None) -> CommandOutput:
     """Compare two configurations: config ID, SWEEP:LETTER as in the report, or a sweep.
 
     For a sweep, its best configuration is compared.
     """
     from jobs.reports import compare, report
-    from jobs.terminal import tables
+    from jobs.terminal import tables, verdict_documents
+    from jobs.terminal.output import CommandOutput
 
     store = state.store()
     if out is not None:
@@ -274,12 +279,17 @@ def compare_command(state: Globals, a: str, b: str, out: Path | None) -> None:
         raise JobsError(
             f"the same configuration, {config_ids[0]}, is the best of {a} and of {b}; name two configurations"
         )
-    console = tables.console()
-    for part in tables.comparison(summary, compare_two.compare(summary, *config_ids), (side_a, side_b), console.width):
-        console.print(part)
     if out is not None:
         write_report(summarise([compare.source(side_a, side_b, *config_ids)]), out)
-        say(f"wrote {out.absolute()}")
+    result, both = compare_two.compare(summary, *config_ids), (side_a, side_b)
+    written = out.absolute() if out is not None else None
+    return CommandOutput(
+        lambda: verdict_documents.comparison(summary, result, both, written),
+        lambda: [
+            *tables.comparison(summary, result, both, tables.console().width),
+            *([f"wrote {written}"] if written else []),
+        ],
+    )
 
 
 @click.command("plots")

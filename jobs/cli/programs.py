@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from jobs.cli.group import Globals, say
+from jobs.cli.group import Globals, say, shows
 from jobs.cli.options import place_options
 from jobs.programs.override_styles import STYLES
 from sweepwise.core.errors import JobsError
+
+if TYPE_CHECKING:
+    from jobs.terminal.output import CommandOutput
 
 
 @click.command("init")
@@ -50,11 +54,12 @@ def init_command(
 @click.option("--seconds", type=click.FloatRange(min=0, min_open=True), default=60.0, show_default=True, metavar="S",
               help="Stop after S seconds; without --steps also when the primary metric was logged twice.")  # fmt: skip
 @place_options
+@shows
 @click.pass_obj
 def check_command(
     state: Globals, plan_file: Path, sweep: str | None, steps: str | None, seconds: float, profile: str | None,
     option: tuple[str, ...], cluster: str | None,
-) -> None:  # fmt: skip
+) -> CommandOutput:  # fmt: skip
     """Run the program of a plan briefly, and show its command, what it logged and what is wrong.
 
     It runs on this machine; with --cluster in a short job on that cluster with the resources of --profile. It runs in
@@ -62,6 +67,8 @@ def check_command(
     """
     from jobs.assist import check, cluster_check
     from jobs.backends.base import ExecutionOptions
+    from jobs.terminal import documents
+    from jobs.terminal.output import CommandOutput
 
     if cluster is None and (profile or option):
         raise JobsError("--profile and --option are for jobs; give --cluster too")
@@ -71,8 +78,8 @@ def check_command(
     else:
         options = ExecutionOptions(cluster=cluster, profile=profile, option=option)
         lines = cluster_check.check(request, options, state.results)
-    problems = False
-    for line, is_problem in lines:
-        say(line)
-        problems = problems or is_problem
-    raise click.exceptions.Exit(1 if problems else 0)
+    told = []
+    for line in lines:
+        say(str(line))
+        told.append(line)
+    return CommandOutput(lambda: documents.trial(told), code=1 if any(line.is_problem for line in told) else 0)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from jobs.cli.group import Globals, say
+from jobs.cli.group import Globals, say, shows
 from jobs.cli.options import (
     asked_for,
     backend_options,
@@ -29,15 +30,21 @@ from jobs.cli.options import (
 )
 from sweepwise.core.errors import JobsError
 
+if TYPE_CHECKING:
+    from jobs.results.results_folder import ResultsFolder
+    from jobs.submit.launch import Launch
+    from jobs.terminal.output import CommandOutput
+
 
 @click.command("submit")
 @click.argument("sweep", shell_complete=complete_planned_sweep)
 @with_options(plan_option, seeds_option, value_options, backend_options)
+@shows
 @click.pass_obj
 def submit_command(
     state: Globals, sweep: str, plan_file: Path | None, seeds: str | None, preset: str | None, task: str | None,
     steps: str | None, sets: tuple[str, ...], **backend_values: Any,
-) -> None:  # fmt: skip
+) -> CommandOutput:  # fmt: skip
     """Submit the missing runs of SWEEP (or of an option: update-freq.tau)."""
     from jobs.backends.base import ExecutionOptions
     from jobs.planning import decisions, plan
@@ -66,9 +73,8 @@ def submit_command(
             *submit.changed(store, carried_plan, expanded_sweeps),
         ]
 
-    code = launch.launch(store, sweep, choose_runs, ExecutionOptions(**options), submit_options, prepare, changed)
-    report_problems(store)
-    raise click.exceptions.Exit(code)
+    made = launch.launch(store, sweep, choose_runs, ExecutionOptions(**options), submit_options, prepare, changed)
+    return _launched(store, sweep, [made])
 
 
 @click.command("rerun")
@@ -99,11 +105,12 @@ def submit_command(
 @click.option("--stopped", "causes", multiple=True, flag_value="stopped", help="Runs that `sweeps prune` stopped.")
 @click.option("--all", "causes", multiple=True, flag_value="all", help="All runs that are not done, active or stopped.")
 @with_options(filter_options, backend_options)
+@shows
 @click.pass_obj
 def rerun_command(
     state: Globals, sweep: str, causes: tuple[str, ...], where: tuple[str, ...], indices: str | None,
     **backend_values: Any,
-) -> None:  # fmt: skip
+) -> CommandOutput:  # fmt: skip
     """Run selected runs of SWEEP again, from their checkpoints, with the options of the first submit."""
     from jobs.runs import select, status
     from jobs.submit import launch, rerun
@@ -115,12 +122,11 @@ def rerun_command(
         return select.select_runs(store, status.sweeps(store, [sweep]), where, indices)
 
     filtered = bool(where or indices)
-    code = launch.rerun(
+    made = launch.rerun(
         store, sweep, lambda: rerun.choices(select_runs(), causes, filtered),
         lambda wanted: rerun.batches(select_runs(), wanted, changes), submit_options,
     )  # fmt: skip
-    report_problems(store)
-    raise click.exceptions.Exit(code)
+    return _launched(store, sweep, made)
 
 
 @click.command("more")
@@ -128,8 +134,9 @@ def rerun_command(
 @click.option("--at-most", type=click.IntRange(min=3), default=30, show_default=True, metavar="N",
               help="Maximum number of seeds of a configuration in total.")  # fmt: skip
 @backend_options
+@shows
 @click.pass_obj
-def more_command(state: Globals, sweep: str, at_most: int, **backend_values: Any) -> None:
+def more_command(state: Globals, sweep: str, at_most: int, **backend_values: Any) -> CommandOutput:
     """Add seeds to the best configuration of SWEEP and to those not significantly different from it.
 
     They train with the options of the first submit. The next report corrects for the interim analysis.
@@ -141,12 +148,11 @@ def more_command(state: Globals, sweep: str, at_most: int, **backend_values: Any
     submit_options, changes = split_options(backend_values)
     addition = add_seeds.more(store, sweep, at_most)
     name = addition.view.name
-    code = launch.launch(
+    made = launch.launch(
         store, name, lambda: addition.choices(store), add_seeds.options(store, name, changes), submit_options,
         lambda: addition.record(store), lambda: addition.notes(store),
     )  # fmt: skip
-    report_problems(store)
-    raise click.exceptions.Exit(code)
+    return _launched(store, name, [made])
 
 
 @click.command("confirm")
@@ -157,10 +163,11 @@ def more_command(state: Globals, sweep: str, at_most: int, **backend_values: Any
               help="Number of fresh seeds of each. Default: the number of seeds of SWEEP.")  # fmt: skip
 @click.option("--again", is_flag=True, help="Repeat a confirmation with new seeds.")
 @backend_options
+@shows
 @click.pass_obj
 def confirm_command(
     state: Globals, sweep: str, config: str, against: str, seeds: int | None, again: bool, **backend_values: Any
-) -> None:
+) -> CommandOutput:
     """Train the best configuration of SWEEP and the baseline with fresh seeds, and compare only these runs.
 
     The runs form a new sweep, SWEEP-confirm, with the options of the first submit of SWEEP.
@@ -171,15 +178,25 @@ def confirm_command(
     store = state.store()
     submit_options, changes = split_options(backend_values)
     confirmation = confirm.confirm(store, sweep, config=config, against=against, seeds=seeds, again=again)
-    code = launch.launch(
+    made = launch.launch(
         store, confirmation.view.name, lambda: confirmation.choices(store),
         add_seeds.options(store, confirmation.original.name, changes), submit_options,
         lambda: confirmation.record(store), lambda: list(confirmation.told),
     )  # fmt: skip
     if not submit_options.dry_run and not submit_options.export:
         say(f"`sweeps aggregate {confirmation.view.name}` says the result when these runs have ended")
+    return _launched(store, confirmation.view.name, [made])
+
+
+def _launched(store: ResultsFolder, sweep: str, made: Sequence[Launch]) -> CommandOutput:
+    """The output of a command that submits; it printed its text while it did."""
+    from jobs.submit import launch
+    from jobs.terminal import documents
+    from jobs.terminal.output import CommandOutput
+
     report_problems(store)
-    raise click.exceptions.Exit(code)
+    code = next((one.code for one in reversed(made) if one.code), 0)
+    return CommandOutput(lambda: documents.launches(sweep, launch.unit_of(store), made), code=code)
 
 
 @click.command("train")

@@ -108,14 +108,17 @@ class Item:
 
 @dataclass(frozen=True)
 class Agenda:
-    """items: sweeps of the current stage, empty if the plan is done. after: sweeps of later stages."""
+    """items: sweeps of the current stage, empty if the plan is done. after: sweeps of later stages. missing_runs: of
+    the sweeps to submit. expected: their cost, None if it is unknown. cost: both as text, "" without missing runs."""
 
     stage: int
     stages: int
     items: tuple[Item, ...]
     after: tuple[ExpandedSweep, ...]
     commands: tuple[str, ...]
-    cost: str
+    missing_runs: int = 0
+    expected: cost.Cost | None = None
+    cost: str = ""
 
     @property
     def undecided(self) -> list[str]:
@@ -142,9 +145,9 @@ def agenda(
             continue
         after = tuple(expanded[sweep.name] for later in plan.stages[number:] for sweep in later)
         to_submit = [one for item in items if item.state == SUBMIT for one in item.expanded]
-        cost_text = _format_cost(store, to_submit) if to_submit else ""
-        return Agenda(number, len(plan.stages), items, after, tuple(_list_commands(plan, items, words)), cost_text)
-    return Agenda(len(plan.stages), len(plan.stages), (), (), (), "")
+        expected = _expected(store, to_submit) if to_submit else (0, None, "")
+        return Agenda(number, len(plan.stages), items, after, tuple(_list_commands(plan, items, words)), *expected)
+    return Agenda(len(plan.stages), len(plan.stages), (), (), ())
 
 
 def _make_item(
@@ -195,19 +198,20 @@ def _list_commands(plan: Plan, items: Sequence[Item], words: Words) -> list[str]
     return list(dict.fromkeys(lines))
 
 
-def _format_cost(store: ResultsFolder, sweeps: Sequence[ExpandedSweep]) -> str:
-    """The expected cost of the missing runs, one run per job, with the default options of a submit."""
+def _expected(store: ResultsFolder, sweeps: Sequence[ExpandedSweep]) -> tuple[int, cost.Cost | None, str]:
+    """The number of missing runs and their expected cost, one run per job, with the default options of a submit; both
+    as text."""
     choices = submit.plan_runs(store, sweeps)
     wanted = [choice for choice in choices if choice.wanted]
     if not wanted:
-        return ""
+        return 0, None, ""
     options = ExecutionOptions()
     try:
         target = submit.choose_target(options)
     except JobsError as error:
-        return f"{len(wanted)} runs; expected cost: unknown, {error}"
+        return len(wanted), None, f"{len(wanted)} runs; expected cost: unknown, {error}"
     tasks = submit.pack([choice.run for choice in wanted], options.seeds_per_job)
     width = registry.get(target.backend).width(len(tasks), options, target)
     steps: dict[RunRef, int] = {choice.run: choice.steps for choice in choices}
     estimate = cost.expected(store, tasks, steps, target.device, target.gpus, width)
-    return f"{len(wanted)} runs, each once; {cost.format_cost(estimate, target.device)}"
+    return len(wanted), estimate, f"{len(wanted)} runs, each once; {cost.format_cost(estimate, target.device)}"

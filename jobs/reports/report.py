@@ -37,11 +37,12 @@ def sources(
 
 class Judged(NamedTuple):
     """What the report shows. across: None where there are not several tasks. left_out: names of the sweeps that have no
-    section of their own."""
+    section of their own. files: the report and the data frames beside it."""
 
     summary: Summary
     across: TaskAnalysis | None
     left_out: list[str]
+    files: list[Path]
 
 
 def report(
@@ -56,11 +57,13 @@ def report(
     summary, across = judge(sweep_sources, references, in_full=bool(formats))
     for line in summary.loaded.warnings:
         warn(line)
+    files = [out.absolute()]
     write_report(summary, out, across)
-    tell(f"wrote {out.absolute()}")
+    tell(f"wrote {files[0]}")
     for path in frames.write(frames.frames(summary), out, formats) if formats else ():
-        tell(f"wrote {path.absolute()}")
-    return Judged(summary, across, shown_sweeps(summary, across)[1])
+        files.append(path.absolute())
+        tell(f"wrote {files[-1]}")
+    return Judged(summary, across, shown_sweeps(summary, across)[1], files)
 
 
 def judge(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from rich.text import Text
@@ -29,6 +30,21 @@ from sweepwise.core.errors import JobsError
 from sweepwise.core.trainable import Progress, Settings
 
 
+@dataclass(frozen=True)
+class Launch:
+    """What a command submitted, or with --dry-run would submit. choices: the requested runs. request: None where
+    nothing is submitted. cost: expected, None if it is unknown. preview: the scripts or commands of a dry run. files:
+    the scripts that were exported. code: exit code."""
+
+    choices: Sequence[PlannedRun]
+    request: Request | None = None
+    cost: cost_estimate.Cost | None = None
+    preview: str = ""
+    submission: Submission | None = None
+    files: Sequence[Path] = ()
+    code: int = 0
+
+
 def launch(
     store: ResultsFolder,
     sweep: str,
@@ -37,8 +53,8 @@ def launch(
     submit_options: SubmitOptions,
     prepare: Callable[[], None] = lambda: None,
     changed: Callable[[], list[str]] = list,
-) -> int:
-    """Submit the wanted runs of `choose`. Returns the exit code.
+) -> Launch:
+    """Submit the wanted runs of `choose`.
 
     prepare: writes the files that they need. changed: lines about changed sweeps for the user.
     """
@@ -48,21 +64,27 @@ def launch(
     if target.note:
         tables.console().print(Text(target.note))
     if submit_options.dry_run:
-        _choose_and_show(store, sweep, choose, changed, options, submit_options, target)
-        return 0
+        return _choose_and_show(store, sweep, choose, changed, options, submit_options, target)
     console = tables.console()
     store.prepare()
     with alone(store) as lock:
         for note in recover.recover(store, lock):
             console.print(Text(note))
-        choices, request = _choose_and_show(store, sweep, choose, changed, options, submit_options, target)
+        made = _choose_and_show(store, sweep, choose, changed, options, submit_options, target)
         prepare()
-        submission = submit.submit(store, request, lock) if request.tasks else None
+        submission = submit.submit(store, made.request, lock) if made.request else None
     if submission is not None and registry.get(target.backend).in_process:
-        return _run_here(store, submission)
+        return replace(made, submission=submission, code=_run_here(store, submission))
     if submission is not None:
         _report_submission(store, submission, submit_options, target, console)
-    return _wait(store, choices, target.backend, sweep) if submit_options.wait else 0
+    code = _wait(store, made.choices, target.backend, sweep) if submit_options.wait else 0
+    return replace(made, submission=submission, files=_exported(submission, submit_options), code=code)
+
+
+def _exported(submission: Submission | None, submit_options: SubmitOptions) -> list[Path]:
+    if submission is None or submit_options.export is None:
+        return []
+    return submit.exports(submit_options.export, len(submission.chunks))
 
 
 def rerun(
@@ -71,14 +93,15 @@ def rerun(
     choose: Callable[[], list[PlannedRun]],
     split: Callable[[Sequence[PlannedRun]], list[RerunGroup]],
     submit_options: SubmitOptions,
-) -> int:
-    """Resubmit the wanted runs of `choose`, in one batch for each set of options. Returns the exit code."""
+) -> list[Launch]:
+    """Resubmit the wanted runs of `choose`, in one batch for each set of options."""
     console = tables.console()
     batches = split(choose())
     if not batches:
-        console.print(tables.difference_text(choose()))
-        return 0
-    code = 0
+        choices = choose()
+        console.print(tables.difference_text(choices))
+        return [Launch(choices)]
+    launches = []
     for batch in batches:
         if batch.note:
             console.print(Text(f"{len(batch.runs)} runs go again with {batch.note}"))
@@ -89,11 +112,9 @@ def rerun(
             marked = [replace(c, wanted=c.wanted and c.run in batch.runs) for c in choices]
             return marked if last else [c for c in marked if c.run in batch.runs]
 
-        code = (
-            launch(store, sweep, chosen, batch.options, replace(submit_options, wait=submit_options.wait and last))
-            or code
-        )
-    return code
+        once = replace(submit_options, wait=submit_options.wait and last)
+        launches.append(launch(store, sweep, chosen, batch.options, once))
+    return launches
 
 
 def _choose_and_show(
@@ -104,7 +125,7 @@ def _choose_and_show(
     options: ExecutionOptions,
     submit_options: SubmitOptions,
     target: Target,
-) -> tuple[list[PlannedRun], Request]:
+) -> Launch:
     """Show what is to be submitted, and return it. Raises `JobsError` if it may not be submitted."""
     console = tables.console()
     choices = choose()
@@ -125,18 +146,18 @@ def _choose_and_show(
         line = f"Slurm's queue takes {len(fitting)} of {len(tasks)} tasks now; submit again when they have ended"
         console.print(Text(line))
     request = Request(sweep, fitting, options, submit_options, target)
-    if fitting:
-        width = registry.get(target.backend).width(len(fitting), options, target)
-        cost = cost_estimate.expected(
-            store, fitting, {c.run: c.steps for c in choices}, target.device, target.gpus, width
-        )
-        runs = sum(len(task.seeds) for task in fitting)
-        console.print(Text(cost_estimate.format_cost(cost, target.device, store.evaluation.get("episodes", 0) * runs)))
-        cost_estimate.check(cost, submit_options.max_gpu_hours, target.device)
-    if fitting and submit_options.dry_run:
+    if not fitting:
+        return Launch(choices)
+    width = registry.get(target.backend).width(len(fitting), options, target)
+    cost = cost_estimate.expected(store, fitting, {c.run: c.steps for c in choices}, target.device, target.gpus, width)
+    runs = sum(len(task.seeds) for task in fitting)
+    console.print(Text(cost_estimate.format_cost(cost, target.device, store.evaluation.get("episodes", 0) * runs)))
+    cost_estimate.check(cost, submit_options.max_gpu_hours, target.device)
+    preview = submit.preview(store, request) if submit_options.dry_run else ""
+    if submit_options.dry_run:
         console.print(Text(f"\n{len(fitting)} tasks for {target.backend}:"))
-        sys.stdout.write(submit.preview(store, request) + "\n")
-    return choices, request
+        sys.stdout.write(preview + "\n")
+    return Launch(choices, request, cost, preview)
 
 
 def unit_of(store: ResultsFolder) -> str:
@@ -152,7 +173,7 @@ def _report_submission(
     if code is not None and code.note:
         console.print(Text(f"the code differs from its commit; {code.note}"))
     if submit_options.export:
-        files = submit.exports(submit_options.export, len(submission.chunks))
+        files = _exported(submission, submit_options)
         console.print(
             Text(f"wrote {count} tasks as {submission.id}; submit by hand: sbatch {' '.join(map(str, files))}")
         )

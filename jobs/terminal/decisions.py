@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from jobs.planning.decisions import values
 from jobs.planning.plan import Plan
 from jobs.results.decision_records import Decision, Measured
+from jobs.terminal import documents
 from jobs.terminal.table import Table
 from jobs.terminal.tables import format_last, pairs, table
 from sweepwise.core.value_format import format_value
@@ -20,8 +20,7 @@ if TYPE_CHECKING:
 
 def base_lines(plan: Plan, decided: Sequence[Decision], primary: str) -> Iterable[Text]:
     """The current base, and all decisions, including undone ones. primary: the primary metric of the agent in words."""
-    base_now = {**plan.base, **{key: v for d in decided if not d.undone for key, v in values(plan, d).items()}}
-    yield Text.assemble(("base: ", "bold"), pairs(base_now))
+    yield Text.assemble(("base: ", "bold"), pairs(documents.base(plan, decided)), no_wrap=True)
     yield from decision_lines(decided, primary)
 
 
@@ -35,12 +34,12 @@ def decision_lines(decided: Sequence[Decision], primary: str) -> Iterable[Text]:
         unchanged = [f"{s.key} stays {format_value(s.new)}" for s in decision.settled if s.old == s.new]
         settled_text = ", ".join([*changes, *unchanged]) or "the base stays as it is"
         evidence = _format_evidence(decision, primary)
-        line = Text(f"  {decision.date[:10]} {decision.sweep}: {settled_text}; by {decision.user}, {evidence}")
-        if decision.why:
-            line.append(f": {decision.why}")
+        why = f": {decision.why}" if decision.why else ""
+        line = f"  {decision.date[:10]} {decision.sweep}: {settled_text}; by {decision.user}, {evidence}{why}"
         if decision.undone:
-            line = Text(f"{line.plain} (taken back {decision.undone[:10]})", style="dim")
-        yield line
+            yield Text(f"{line} (taken back {decision.undone[:10]})", style="dim", no_wrap=True)
+        else:
+            yield Text(line, no_wrap=True)
 
 
 def _format_evidence(decision: Decision, primary: str) -> str:
@@ -70,10 +69,10 @@ def _format_measured(measured: Measured, primary: str) -> str:
     return f"{format_last(measured.mean, primary)}{interval}, n={measured.seeds}"
 
 
-def agenda_parts(agenda: Agenda) -> Iterable[Table | Text]:
+def agenda_parts(agenda: Agenda) -> Iterable[Table | str]:
     """The output of `sweeps next`."""
     if not agenda.items:
-        yield Text("the plan is done: every sweep is decided; `sweeps plan` shows the base and its history")
+        yield "the plan is done: every sweep is decided; `sweeps plan` shows the base and its history"
         return
     parallel_note = "; these can run at the same time" if len(agenda.items) > 1 else ""
     stage_table = table("sweep", "state", "", title=f"stage {agenda.stage} of {agenda.stages}{parallel_note}")
@@ -81,15 +80,15 @@ def agenda_parts(agenda: Agenda) -> Iterable[Table | Text]:
         stage_table.add_row(item.name, item.state, item.told)
     yield stage_table
     if agenda.cost:
-        yield Text(agenda.cost)
-    yield Text("\n".join(["", "now:", *(f"  {line}" for line in agenda.commands)]))
+        yield agenda.cost
+    yield "\n".join(["", "now:", *(f"  {line}" for line in agenda.commands)])
     if any(item.to_decide for item in agenda.items):
         more_commands = " or ".join(dict.fromkeys(f"`{item.more_seeds}`" for item in agenda.items if item.to_decide))
-        yield Text(
+        yield (
             f"  (if the verdict is open: {more_commands} adds seeds if these could decide it,\n"
             "  or decide by `adopt` with --config ID, --keep, or --set KEY=VALUE)"
         )
     if agenda.after:
         names = list(dict.fromkeys(expanded.sweep.decided_as for expanded in agenda.after))
         wait = "waits" if len(names) == 1 else "wait"
-        yield Text(f"\nthen {', '.join(names)}: {wait} for {', '.join(agenda.undecided)}")
+        yield f"\nthen {', '.join(names)}: {wait} for {', '.join(agenda.undecided)}"

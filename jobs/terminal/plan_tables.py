@@ -13,6 +13,7 @@ from jobs.planning.expand import ExpandedSweep
 from jobs.planning.plan import Plan
 from jobs.terminal.table import Table
 from jobs.terminal.tables import pairs, table
+from sweepwise.core.hyperparameters import Hyperparameter
 from sweepwise.core.value_format import format_value
 
 _MOST_TASKS = 5  # of a sweep, listed in a row
@@ -121,3 +122,12 @@ def _reference(plan: Plan, expanded: ExpandedSweep) -> str:
     returns = plan.schema.description.catalogue.primary.unit == "return"
     ends = expanded.sweep.reference or reference_of(str(_task(plan, expanded)), {}, returns)
     return " and ".join(format_value(end) for end in ends) if ends else "unknown"
+
+
+def key_table(parameters: Iterable[Hyperparameter]) -> Table:
+    """The output of `sweeps keys`."""
+    result = table("key", "type", "default", "meaning")
+    for parameter in parameters:
+        kind = " | ".join(parameter.choices) or parameter.short_type
+        result.add_row(parameter.name, kind, format_value(parameter.default), parameter.help)
+    return result

@@ -26,8 +26,6 @@ from sweepwise.core.value_format import format_value, shown
 
 if TYPE_CHECKING:
     from aggregate.analysis.summary import SweepSummary
-    from aggregate.importers import Collected
-    from aggregate.importers.read_runs import RunFile
     from aggregate.verdict.compare_two import Comparison
     from aggregate.verdict.verdict import Verdict
     from aggregate.verdict.words import AgentWords
@@ -36,6 +34,7 @@ if TYPE_CHECKING:
     from jobs.reports.report import Judged
     from jobs.runs.usage import Report
     from jobs.submit.submit import PlannedRun
+    from jobs.terminal.documents import Document
 
 _STYLE: dict[State, str] = {
     "done": "green", "running": "cyan", "pending": "blue", "stalled": "yellow", "interrupted": "yellow",
@@ -317,21 +316,16 @@ def imports_table(imports: Sequence[Import]) -> Table:
     return result
 
 
-def recognised_table(collected: Collected) -> Table:
-    """One row per layout and map of the files that were read."""
+def recognised_table(recognised: Sequence[Document]) -> Table:
+    """One row per layout and map of the files that were read. recognised: see `documents.recognised`."""
     result = table(
         "layout", "files", "map", "steps are", "algorithms", "tasks", "curves", right=("files", "tasks", "curves")
     )
-    groups: dict[tuple[str, str, str], list[RunFile]] = {}
-    for file in collected.files:
-        metrics = {name: "|".join(column.name for column in columns) for name, columns in file.metrics.items()}
-        pairs = ",".join(f"{key}={column}" for key, column in (file.index | metrics).items())
-        groups.setdefault((file.layout.name if file.layout else "by --map", pairs, file.counts), []).append(file)
-    for (layout, pairs, unit), files in groups.items():
-        keys = set().union(*(file.keys for file in files))
-        algorithms = ", ".join(sorted({key.algorithm for key in keys}))
-        tasks = len({key.task for key in keys})
-        result.add_row(Text(layout), str(len(files)), Text(pairs), unit, Text(algorithms), str(tasks), str(len(keys)))
+    for one in recognised:
+        result.add_row(
+            one["layout"], str(len(one["files"])), one["map"], one["unit"], ", ".join(one["algorithms"]),
+            str(len(one["tasks"])), str(one["curves"]),
+        )  # fmt: skip
     return result
 
 

@@ -61,7 +61,8 @@ def test_a_killed_task_of_an_array_is_evaluated_by_the_same_command(sweeps: Swee
     assert {len(record["returns"]) for record in played.values()} == {EPISODES}
     run = f"{victim.parents[2].name}/{victim.parents[1].name}"
     assert played[run]["attempt"] == 2
-    (here,) = json.loads(sweeps.here("evaluate", run, "--planner", "eval", "--episodes", str(EPISODES), "--json"))
+    there = json.loads(sweeps.here("evaluate", run, "--planner", "eval", "--episodes", str(EPISODES), "--json"))
+    (here,) = there["evaluations"]
     assert here["returns"] == pytest.approx(played[run]["returns"], abs=1e-3)
     assert "2 done; 0 to submit" in sweeps(*evaluate)
 

@@ -293,7 +293,6 @@ def test_what_cannot_be_evaluated_is_refused_in_one_line(
 ) -> None:
     refused = {
         ("nope",): "sweep 'nope' was not submitted",
-        ("ensemble", "--json"): "--json: a sweep is evaluated as jobs",
         ("ensemble", "--video", "a.gif"): "--video: a sweep is evaluated as jobs",
         ("ensemble", "--planner", "eval", "--planner", "train"): "one planner at a time, not eval, train",
         ("ensemble", "--at", "30000"): "no run has reached step 30,000",
