@@ -90,7 +90,7 @@ LEVELS: dict[str, tuple[set[str], ...]] = {
         {"flags", "importers"},
         {"analysis"},
         {"verdict", "export"},
-        {"tasks"},
+        {"tasks", "comparison"},
     ),
 }
 LEVEL = {

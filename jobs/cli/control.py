@@ -195,22 +195,28 @@ def exclude_command(state: Globals, runs: tuple[str, ...], why: str | None, undo
 @click.option("--tag", "tags", multiple=True, metavar="TAG", help="Add a tag. Repeatable.")
 @click.option("--remove-tag", "removed_tags", multiple=True, metavar="TAG", help="Remove a tag. Repeatable.")
 @click.option("--clear-notes", is_flag=True, help="Remove the notes that are there.")
+@shows
 @click.pass_obj
 def annotate_command(
     state: Globals, targets: tuple[str, ...], notes: tuple[str, ...], tags: tuple[str, ...],
     removed_tags: tuple[str, ...], clear_notes: bool,
-) -> None:  # fmt: skip
+) -> CommandOutput:  # fmt: skip
     """Add notes and tags to sweeps and runs (ID/seed-N). Without an option, show what is there.
 
     The report, `status` and archives show them. `--where tag=TAG` selects runs by tag.
     """
     from jobs.runs import annotations
+    from jobs.terminal import documents
+    from jobs.terminal.output import CommandOutput
 
     store = state.store()
     chosen = annotations.targets(store, targets)
     if notes or tags or removed_tags or clear_notes:
         annotations.annotate(store, chosen, notes, tags, removed_tags, clear_notes=clear_notes)
-    for target in chosen:
-        found = list(annotations.lines(target, store.read_annotations(target)))
-        say("\n".join(found or [f"{target} has no notes or tags"]))
+    found = {target: store.read_annotations(target) for target in chosen}
     report_problems(store)
+    return CommandOutput(
+        lambda: documents.annotated(found),
+        lambda: [line for target, own in found.items()
+                 for line in list(annotations.lines(target, own)) or [f"{target} has no notes or tags"]],
+    )  # fmt: skip

@@ -28,6 +28,8 @@ from jobs.cli.options import (
 from sweepwise.core.errors import JobsError
 
 if TYPE_CHECKING:
+    from aggregate.analysis.summary import SweepSummary
+    from jobs.results.results_folder import ResultsFolder
     from jobs.terminal.output import CommandOutput
 
 
@@ -248,18 +250,99 @@ def _until_interrupted() -> Iterator[None]:
 
 
 @click.command("compare")
-@click.argument("a", shell_complete=complete_sweep)
-@click.argument("b", shell_complete=complete_sweep)
+@click.argument("a", shell_complete=complete_sweep_or_run)
+@click.argument("b", required=False, shell_complete=complete_sweep_or_run)
+@click.option(
+    "--whole", is_flag=True, help="Compare all configurations of two sweeps, paired by configuration and seed."
+)
+@click.option(
+    "--against",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="FOLDER",
+    help="Take A from this results folder and B, by default the same, from --results. For sweeps and runs.",
+)
+@click.option("--code", is_flag=True, help="Of two runs, also show the lines of the code that differ.")
 @click.option(
     "--out", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Also write a report of both."
 )
 @shows
 @click.pass_obj
-def compare_command(state: Globals, a: str, b: str, out: Path | None) -> CommandOutput:
+def compare_command(
+    state: Globals, a: str, b: str | None, whole: bool, against: Path | None, code: bool, out: Path | None
+) -> CommandOutput:
     """Compare two configurations: config ID, SWEEP:LETTER as in the report, or a sweep.
 
-    For a sweep, its best configuration is compared.
+    For a sweep, its best configuration is compared, with --whole or --against all of them. For two runs (ID/seed-N),
+    show what differs in configuration, code, versions and place.
     """
+    from jobs.runs import select
+
+    if b is None and against is None:
+        raise JobsError(f"{a} with what? Name two, or give the other results folder with --against FOLDER")
+    runs = select.is_run(a)
+    if code and not runs:
+        raise JobsError(f"--code compares the code of two runs (ID/seed-N), and {a} is none; leave it out")
+    if out is not None and (runs or whole or against):
+        raise JobsError("--out writes the report of two configurations; leave it out")
+    if runs:
+        return _compare_runs(state, a, b or a, against, code)
+    if whole or against:
+        return _compare_sweeps(state, a, b or a, against)
+    assert b is not None
+    return _compare_configurations(state, a, b, out)
+
+
+def _store_of(state: Globals, against: Path | None) -> ResultsFolder:
+    """The results folder of A. Raises `JobsError` for one without sweeps."""
+    from jobs.reports.inputs import nothing_submitted
+    from jobs.results.results_folder import ResultsFolder
+
+    store = ResultsFolder(against) if against is not None else state.store()
+    if not store.sweep_names():
+        raise nothing_submitted(store)
+    return store
+
+
+def _compare_runs(state: Globals, a: str, b: str, against: Path | None, code: bool) -> CommandOutput:
+    from jobs.reports import compare_runs
+    from jobs.runs import select
+    from jobs.terminal import comparison
+    from jobs.terminal.output import CommandOutput
+
+    stores = (_store_of(state, against), state.store())
+    side_a, side_b = (
+        compare_runs.side(store, select.run_named(store, text)) for store, text in zip(stores, (a, b), strict=True)
+    )
+    return CommandOutput(
+        lambda: comparison.two_runs_document(side_a, side_b, code), lambda: comparison.two_runs(side_a, side_b, code)
+    )
+
+
+def _compare_sweeps(state: Globals, a: str, b: str, against: Path | None) -> CommandOutput:
+    from aggregate.analysis.summary import summarise
+    from aggregate.comparison.two_sweeps import compare_sweeps
+    from jobs.reports.inputs import sweep_sources
+    from jobs.runs.status import only_sweep
+    from jobs.terminal import comparison, tables
+    from jobs.terminal.output import CommandOutput
+
+    stores = (_store_of(state, against), state.store())
+    if a == b and stores[0].root == stores[1].root:
+        raise JobsError(f"{a} is compared with itself; name two sweeps, or another folder with --against")
+    summaries: list[SweepSummary] = []
+    for store, name in zip(stores, (a, b), strict=True):
+        only_sweep(store, name, "compared")
+        summaries += summarise(sweep_sources(store, [name])).sweeps
+        report_problems(store)
+    found = compare_sweeps(*summaries)
+    places = [f"{name} in {store.root}" for store, name in zip(stores, (a, b), strict=True)]
+    return CommandOutput(
+        lambda: comparison.whole_sweeps_document(found, places),
+        lambda: comparison.whole_sweeps(found, places, tables.console().width),
+    )
+
+
+def _compare_configurations(state: Globals, a: str, b: str, out: Path | None) -> CommandOutput:
     from jobs.reports import compare, report
     from jobs.terminal import tables, verdict_documents
     from jobs.terminal.output import CommandOutput

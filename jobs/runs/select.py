@@ -117,6 +117,12 @@ def names_run(text: str) -> bool:
     return _RUN.fullmatch(text) is not None
 
 
+def is_run(text: str) -> bool:
+    """Whether `text` has the form `ID/seed-N`."""
+    match = _RUN.fullmatch(text)
+    return match is not None and match["seed"] is not None
+
+
 def runs_named(store: ResultsFolder, texts: Iterable[str]) -> list[RunRef]:
     """The run of each `ID/seed-N`, and all started seeds of each `ID`. Raises `JobsError` if a run never started."""
     refs: list[RunRef] = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ from jobs.planning.decisions import values
 from jobs.planning.expand import ExpandedSweep
 from jobs.planning.plan import Plan
 from jobs.results.attempts import RunRef
-from jobs.results.decision_records import Decision
+from jobs.results.decision_records import Annotations, Decision
 from jobs.results.records import Import
 from sweepwise.core.agent import AgentDescription
 from sweepwise.core.hyperparameters import Hyperparameter
@@ -29,6 +29,23 @@ if TYPE_CHECKING:
     from jobs.submit.submit import PlannedRun
 
 Document = dict[str, Any]
+
+
+# --- annotations ----------------------------------------------------------------------------------------------
+
+
+def annotated(found: Mapping[str | RunRef, Annotations]) -> Document:
+    return {
+        "targets": [
+            {
+                "target": str(target),
+                "tags": own.tags,
+                "notes": [dataclasses.asdict(note) for note in own.notes],
+                "exclusions": [dataclasses.asdict(one) for one in own.exclusions],
+            }
+            for target, own in found.items()
+        ]
+    }
 
 
 # --- the plan -------------------------------------------------------------------------------------------------

@@ -352,22 +352,23 @@ def judged_lines(judged: Judged, width: int) -> Iterator[Text]:
     if others := judged.left_out:
         text = f"{len(others)} tasks are not shown one by one: sweeps aggregate {others[0]} reports on one of them"
         yield Text()
-        yield from _wrap_lines(text, width)
+        yield from wrap_lines(text, width)
 
 
 def verdict_lines(name: str, sweep_verdict: Verdict, width: int) -> Iterator[Text]:
     """The headline, answers and points of a verdict, as at the top of the report."""
     yield Text()
-    yield from _wrap_lines(f"{name}: {sweep_verdict.headline}", width, style="bold")
+    yield from wrap_lines(f"{name}: {sweep_verdict.headline}", width, style="bold")
     for answer in sweep_verdict.answers:
         mark, style = _MARKS[answer.state]
-        yield from _wrap_lines(f"{mark} {answer.question}", width, style=style)
-        yield from _wrap_lines(answer.text, width, indent="  ")
+        yield from wrap_lines(f"{mark} {answer.question}", width, style=style)
+        yield from wrap_lines(answer.text, width, indent="  ")
     for topic, text in sweep_verdict.points:
-        yield from _wrap_lines(f"{topic}: {text}", width, indent="  ")
+        yield from wrap_lines(f"{topic}: {text}", width, indent="  ")
 
 
-def _wrap_lines(text: str, width: int, indent: str = "", style: str = "") -> Iterator[Text]:
+def wrap_lines(text: str, width: int, indent: str = "", style: str = "") -> Iterator[Text]:
+    """`text` in lines of at most `width` characters; the second and later ones are indented."""
     for line in textwrap.wrap(text, width, initial_indent=indent, subsequent_indent="  "):
         yield Text(line, style=style)
 
@@ -381,27 +382,27 @@ def comparison(sweep: SweepSummary, result: Comparison, sides: Sequence[Side], w
     configs = [sweep.config(result.a), sweep.config(result.b)]
     for name, config, side in zip("AB", configs, sides, strict=True):
         leads = f", best of {side.text} (selected by its mean, which has selection bias)" if side.is_sweep else ""
-        yield from _wrap_lines(f"{name}  {config.config_id}  {config.name}{leads}", width, style="bold")
+        yield from wrap_lines(f"{name}  {config.config_id}  {config.name}{leads}", width, style="bold")
     yield _endpoint_table(result, words(sweep))
-    yield from _wrap_lines(
+    yield from wrap_lines(
         "The first decides (Welch's p, one comparison); the others are secondary.", width, style="dim"
     )
     if result.claims:
-        yield from _wrap_lines(result.claims, width)
+        yield from wrap_lines(result.claims, width)
     for line in result.flags.to_dict("records"):
         counts = (f"{line[f'{side}_raised']} of {line[f'{side}_assessable']}" for side in "ab")
         raised_text = ", ".join(f"{name} {count}" for name, count in zip("AB", counts, strict=True))
-        yield from _wrap_lines(f"{BY_NAME[line['flag']].title}: {raised_text} seeds", width)
+        yield from wrap_lines(f"{BY_NAME[line['flag']].title}: {raised_text} seeds", width)
     if excluded := format_excluded(sweep):
-        yield from _wrap_lines(excluded, width)
+        yield from wrap_lines(excluded, width)
     a, b = (config.config for config in configs)
     keys = [key for key in sorted({*a, *b}) if a.get(key) != b.get(key)]
     differ = ", ".join(f"{key} {format_value(a.get(key))} / {format_value(b.get(key))}" for key in keys)
     if configs[0].version != configs[1].version:
         of_each = ", ".join(f"{name} by version {config.version}" for name, config in zip("AB", configs, strict=True))
-        yield from _wrap_lines(f"They were trained by two versions of the agent: {of_each}.", width)
+        yield from wrap_lines(f"They were trained by two versions of the agent: {of_each}.", width)
         differ = differ or "no hyperparameter"
-    yield from _wrap_lines(f"They differ in: {differ}." if differ else "They differ only in their seeds.", width)
+    yield from wrap_lines(f"They differ in: {differ}." if differ else "They differ only in their seeds.", width)
 
 
 def _endpoint_table(comparison_result: Comparison, words: AgentWords) -> Table:

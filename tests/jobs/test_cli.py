@@ -77,7 +77,7 @@ WRONG = {
     "aggregate --out /nowhere/x.html": "there is no folder",
     "aggregate --format xlsx": "'xlsx' is not one of",
     "aggregate --every 0": "Invalid value for '--every'",
-    "compare ensemble": "Missing argument 'B'",
+    "compare ensemble": "ensemble with what? Name two",
     "compare ensemble nope": "nothing was submitted",
     "plots": "nothing was submitted",
     "plots --format svg,,png": "--format '': give svg, pdf or png",

@@ -37,7 +37,7 @@ sweeps:
 """
 # What a command's documents are described under, where that is not its name.
 SECTIONS = {"rerun": "submit", "more": "submit", "confirm": "submit"}
-NONE = {"init", "train", "view", "release", "reread", "plots", "export", "archive", "unarchive"}
+NONE = {"init", "train", "view", "exclude", "release", "reread", "plots", "export", "archive", "unarchive"}
 TYPES: dict[str, tuple[type, ...]] = {
     "text": (str,), "texts": (str,), "integer": (int,), "integers": (int,), "number": (int, float),
     "numbers": (int, float), "boolean": (bool,), "object": (dict,), "objects": (dict,),
@@ -210,6 +210,24 @@ def test_the_verdict_and_a_comparison(shown: Shown, done: ResultsFolder, tmp_pat
     both = shown("compare", "ensemble:A", "ensemble:B", "--out", tmp_path / "c.html")
     check(section(repository, "compare"), {**both, "flags": both["flags"] or [FLAG]})
     assert both["differences"] == [{"key": "num_q", "a": 1, "b": 2}]
+
+
+def test_whole_sweeps_runs_and_annotations(
+    shown: Shown, done: ResultsFolder, tmp_path: Path, synthetic: ModuleType, repository: Path
+) -> None:
+    before = synthetic.submitted(tmp_path / "before", (400.0, 500.0), 3)
+    run = first_run(done)
+    for target in (run, "ensemble"):
+        shown("annotate", target, "--tag", "t", "--note", "n")
+    exclude = ["--results", str(done.root), "exclude", str(run), "--why", "bad node"]
+    assert CliRunner().invoke(cli, exclude).exit_code == 0
+    check(section(repository, "annotate"), shown("annotate", run, "ensemble"))
+    whole = shown("compare", "ensemble", "--against", before.root)
+    one = {"differences": [{"key": "lr", "a": "1", "b": "2"}], "origins": [{"kind": "code", "a": "x", "b": "y"}]}
+    check(section(repository, "compare --whole"), {**whole, **one})
+    runs = shown("compare", run, f"{run.config_id}/seed-2")
+    assert runs["differences"] == ["seed: 1 / 2"]
+    check(section(repository, "compare RUN RUN"), runs)
 
 
 FLAG = {"flag": "x", "title": "x", "a": {"raised": 0, "assessable": 1}, "b": {"raised": 1, "assessable": 1}}

@@ -1,0 +1,98 @@
+"""`sweeps compare` of two sweeps as wholes and of two runs, as text and as documents."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.text import Text
+
+from jobs.reports.compare_runs import MOST_LINES, RunSide, changed_files, code_difference, differences
+from jobs.terminal.table import Table
+from jobs.terminal.tables import table, wrap_lines
+
+if TYPE_CHECKING:
+    from aggregate.comparison.two_sweeps import TwoSweeps
+
+Document = dict[str, Any]
+
+
+def whole_sweeps(found: TwoSweeps, places: Sequence[str], width: int) -> Iterator[Table | Text]:
+    """places: what A and B are, such as the name of a sweep and its results folder."""
+    from aggregate.comparison.two_sweeps import format_two_sweeps
+    from aggregate.verdict.number_format import estimate, signed
+
+    for name, place, sweep in zip("AB", places, (found.a, found.b), strict=True):
+        count = len(sweep.source.configs)
+        yield from wrap_lines(f"{name}  {place}, {count} configurations, {len(sweep.runs)} runs", width, style="bold")
+    columns = ("configuration", "seeds", "A", "B", "B - A", "p", "same", "unstable A", "unstable B")
+    result = table(*columns, right=columns[1:])
+    for line in found.pairs.to_dict("records"):
+        half = (line["high"] - line["low"]) / 2
+        effect = signed({"estimate": line["difference"], "ci_low": line["low"], "ci_high": line["high"]})
+        means = [estimate(line[f"{side}_mean"], line[f"{side}_mean"] - half, line[f"{side}_mean"] + half).split(" ")[0]
+                 for side in "ab"]  # fmt: skip
+        unstable = [f"{line[f'{side}_unstable']}/{line[f'{side}_starts']}" for side in "ab"]
+        cells = [str(line["n"]), *means, effect, _probability(line["p"]), str(line["identical"]), *unstable]
+        result.add_row(line["label"], *cells)
+    yield result
+    for text in format_two_sweeps(found):
+        yield from wrap_lines(text, width)
+
+
+def _probability(p: float) -> str:
+    return "-" if p != p else "<0.001" if p < 0.001 else f"{p:.2g}"
+
+
+def whole_sweeps_document(found: TwoSweeps, places: Sequence[str]) -> Document:
+    from aggregate.comparison.two_sweeps import format_two_sweeps
+
+    mean = found.mean
+    half = float(mean.half_width()) if mean is not None else None
+    pairs = [
+        {
+            "label": line["label"],
+            **{side: {"config_id": line[side], "mean": line[f"{side}_mean"], "unstable": line[f"{side}_unstable"],
+                      "starts": line[f"{side}_starts"]} for side in "ab"},
+            "n": line["n"],
+            "difference": {"estimate": line["difference"], "low": line["low"], "high": line["high"]},
+            "p": line["p"],
+            "identical": line["identical"],
+        }
+        for line in found.pairs.to_dict("records")
+    ]  # fmt: skip
+    return {
+        "a": {"sweep": places[0], "only": list(found.only_a)},
+        "b": {"sweep": places[1], "only": list(found.only_b)},
+        "pairs": pairs,
+        "mean": None if mean is None or half is None else {
+            "estimate": float(mean.estimate), "low": float(mean.estimate) - half, "high": float(mean.estimate) + half,
+            "p": float(mean.p),
+        },
+        "differences": [{"key": key, "a": one, "b": two} for key, (one, two) in found.differ.items()],
+        "origins": [{"kind": kind, "a": one, "b": two} for kind, (one, two) in found.origins.items()],
+        "claims": list(format_two_sweeps(found)),
+    }  # fmt: skip
+
+
+def two_runs(a: RunSide, b: RunSide, with_code: bool) -> Iterator[str]:
+    """with_code: also the lines of the code that differ."""
+    for name, one in (("A", a), ("B", b)):
+        yield f"{name}  {one.ref} in {one.store.root}"
+    yield from differences(a, b)
+    if with_code:
+        lines = list(code_difference(a, b))
+        yield from lines[:MOST_LINES]
+        if len(lines) > MOST_LINES:
+            yield f"... {len(lines) - MOST_LINES:,} more lines"
+
+
+def two_runs_document(a: RunSide, b: RunSide, with_code: bool) -> Document:
+    files = changed_files(a, b)
+    return {
+        **{name: {"run": str(one.ref), "results": str(one.store.root), "code": one.attempt.code or None,
+                  "commit": one.attempt.commit} for name, one in (("a", a), ("b", b))},
+        "differences": list(differences(a, b)),
+        "changed_files": files,
+        "code_difference": list(code_difference(a, b)) if with_code else None,
+    }  # fmt: skip
