@@ -20,6 +20,7 @@ from markupsafe import Markup, escape
 
 from aggregate import flags
 from aggregate.analysis.summary import Summary, SweepSummary
+from aggregate.inputs.progress import tracked
 from aggregate.inputs.provenance import seeds_by_origin
 from aggregate.inputs.runs import Loaded, SweepSource, config_letter
 from aggregate.statistics import estimates
@@ -65,7 +66,8 @@ def render(summary: Summary, across: TaskAnalysis | None = None, version: str = 
     every = [[config.config_id for config in (*s.source.configs, *s.source.imported)] for s in shown]
     styles = line_styles([[*first, *all_] for first, all_ in zip(drawn, every, strict=True)])
     is_live = bool(version)
-    sections = [_sweep(sweep, styles, index, summary.loaded) for index, sweep in enumerate(shown, 1)]
+    drawing = tracked(shown, len(shown), "drawing sweeps")
+    sections = [_sweep(sweep, styles, index, summary.loaded) for index, sweep in enumerate(drawing, 1)]
     return template.render(
         sweeps=sections,
         questions=overview.by_question(sections),

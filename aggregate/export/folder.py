@@ -56,17 +56,17 @@ class _Place:
 
 
 class Folder:
-    """The folder `out`, into which one process at a time exports. form: csv, tensorboard or wandb. project: of W&B.
+    """The folder `out`, into which one process at a time exports. forms: csv, tensorboard, wandb. project: of W&B.
 
     Methods raise `AggregateError` where the folder holds something else or cannot be written.
     """
 
-    def __init__(self, out: Path, form: str, project: str) -> None:
-        self._out, self._form = out, form
-        self._target = f"{form} {project}" if form == "wandb" else form
+    def __init__(self, out: Path, forms: Sequence[str], project: str) -> None:
+        self._out = out
+        self._targets = {form: f"{form} {project}" if form == "wandb" else form for form in forms}
         self._places = dict(_read(path) for path in sorted(out.glob(f"*/*/*/{_RECORD}")))
         self._owners = {place.folder.parent: config_id for (config_id, _), place in self._places.items()}
-        self._wandb = WandbRuns(out, project) if form == "wandb" else None
+        self._wandb = WandbRuns(out, project) if "wandb" in forms else None
         self._seen: dict[tuple[str, int], Any] = {}  # shards of a run at its last export
 
     def export(self, configs: Sequence[ExportedConfig], live: bool) -> Exported:
@@ -92,26 +92,32 @@ class Folder:
             self._wandb.close_all()
 
     def _export(self, about: RunInfo, run: RunRows, catalogue: Catalogue, live: bool) -> int:
-        """The number of new rows."""
+        """The number of new rows, in the format that lacks most."""
         key = (about.config_id, about.seed)
         if self._seen.get(key) == (run.files, live):
             return 0
         place = self._places.get(key) or self._new_place(about)
-        before = place.written.get(self._target, ExportState())
-        new = new_rows(run, before, catalogue, can_replace=self._form != "wandb")
-        if new.rows:
-            place.folder.mkdir(parents=True, exist_ok=True)
-            if self._form == "csv":
-                table.write(place.folder / "rows.csv", run, catalogue)
-            elif self._wandb is None:
-                tensorboard.write(place.folder, new.written.batches, new.rows, new.back_to)
-            else:
-                self._wandb.write(about, before.rows, new.rows)
-            place.written[self._target] = new.written
-            _write(place, about)
+        count = max(self._export_as(form, place, about, run, catalogue) for form in self._targets)
         if self._wandb is not None and not live:
             self._wandb.close(about)
         self._places[key], self._seen[key] = place, (run.files, live)
+        return count
+
+    def _export_as(self, form: str, place: _Place, about: RunInfo, run: RunRows, catalogue: Catalogue) -> int:
+        """The number of new rows in one format."""
+        before = place.written.get(self._targets[form], ExportState())
+        new = new_rows(run, before, catalogue, can_replace=form != "wandb")
+        if not new.rows:
+            return 0
+        place.folder.mkdir(parents=True, exist_ok=True)
+        if form == "csv":
+            table.write(place.folder / "rows.csv", run, catalogue)
+        elif form == "tensorboard":
+            tensorboard.write(place.folder, new.written.batches, new.rows, new.back_to)
+        elif self._wandb is not None:
+            self._wandb.write(about, before.rows, new.rows)
+        place.written[self._targets[form]] = new.written
+        _write(place, about)
         return len(new.rows)
 
     def _new_place(self, about: RunInfo) -> _Place:

@@ -49,7 +49,7 @@ def doctor_command(
         parts.append(checks.try_a_job(store, chosen_profile, patience, time.sleep))
     for part in parts:
         for finding in part:
-            console.print(tables.finding_text(finding))
+            console.print(tables.finding_text(finding, console.width))
             found.append(finding)
     if file is not None:
         checks.write_profile(file)

@@ -7,16 +7,16 @@ from pathlib import Path
 import click
 
 from jobs.cli.group import Globals, say
-from jobs.cli.options import complete_sweep, complete_sweep_or_run, report_problems, warn, watch_options
+from jobs.cli.options import complete_sweep, complete_sweep_or_run, names_option, report_problems, warn, watch_options
 
 
 @click.command("export")
 @click.argument("names", nargs=-1, metavar="[SWEEP|RUN]...", shell_complete=complete_sweep_or_run)
-@click.option(
+@names_option(
     "--format",
-    "form",
-    type=click.Choice(["csv", "tensorboard", "wandb"]),
-    default="csv",
+    "forms",
+    ["csv", "tensorboard", "wandb"],
+    default=["csv"],
     show_default=True,
     help="csv: one table per run. tensorboard: event files. wandb: W&B runs (offline with WANDB_MODE=offline).",
 )
@@ -31,7 +31,7 @@ from jobs.cli.options import complete_sweep, complete_sweep_or_run, report_probl
 @watch_options
 @click.pass_obj
 def export_command(
-    state: Globals, names: tuple[str, ...], form: str, out: Path, project: str, watch: bool, every: float
+    state: Globals, names: tuple[str, ...], forms: tuple[str, ...], out: Path, project: str, watch: bool, every: float
 ) -> None:
     """Export the logged metrics of SWEEP or RUN (ID/seed-N, or ID) to CSV, TensorBoard or W&B. Default: all sweeps.
 
@@ -39,7 +39,7 @@ def export_command(
     """
     from jobs.reports import export
 
-    export.export(state.store(), names, out, form, project, every if watch else None, say, warn)
+    export.export(state.store(), names, out, forms, project, every if watch else None, say, warn)
 
 
 @click.command("archive")

@@ -63,7 +63,8 @@ def _print(output: CommandOutput) -> None:
         if isinstance(part, str):
             say(part)
         else:
-            console.print(part, soft_wrap=isinstance(part, Text) and bool(part.no_wrap))
+            unwrapped = isinstance(part, Text) and bool(part.no_wrap) and not console.is_terminal
+            console.print(part, soft_wrap=unwrapped)
 
 
 def refuse_json(option: str, reason: str) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from jobs.cli.group import Globals, shows
-from jobs.cli.options import report_problems, warn
+from jobs.cli.options import names_option, report_problems, warn
 from jobs.results.results_folder import ResultsFolder
 from sweepwise.core.errors import JobsError
 
@@ -73,9 +73,9 @@ def _dry_run(
               help="Environment frames per agent step, for files that count frames.")  # fmt: skip
 @click.option("--steps-per-iteration", type=click.IntRange(min=1), metavar="N",
               help="Agent steps per iteration, for files that count iterations.")  # fmt: skip
-@click.option("--accept", multiple=True, metavar="FAULT", type=click.Choice(ACCEPTED),
+@names_option("--accept", "accept", ACCEPTED, metavar="FAULT",
               help="Accept a fault: an incomplete last line (cut), identical lines (repeated), two-runs with one seed, "
-              "steps that a resumed run logged twice (resumed), means of a chart (spread). Repeatable.")  # fmt: skip
+              "steps that a resumed run logged twice (resumed), means of a chart (spread).")  # fmt: skip
 @shows
 @click.pass_obj
 def import_command(

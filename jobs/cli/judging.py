@@ -13,12 +13,15 @@ from click.core import ParameterSource
 
 from jobs.cli.group import Globals, say, shows
 from jobs.cli.options import (
+    SEVERAL,
     complete_sweep,
     complete_sweep_or_run,
     device_of,
     foreground_options,
     hand_over_options,
+    names_option,
     report_problems,
+    split_commas,
     split_options,
     target_options,
     warn,
@@ -42,11 +45,10 @@ if TYPE_CHECKING:
     metavar="N",
     help="Episodes per planner. Default: 50; 100 for a sweep; 1 with --video.",
 )
-@click.option(
+@names_option(
     "--planner",
     "planners",
-    multiple=True,
-    type=click.Choice(["eval", "train", "policy"]),
+    ["eval", "train", "policy"],
     help="eval: MPC with one dynamics head. train: MPC with all heads, as in training. policy: policy without MPC. "
     "Default: all; eval for a sweep and with --video.",
 )
@@ -157,12 +159,11 @@ references_option = click.option(
     show_default=True,
     help="Report file (HTML).",
 )
-@click.option(
+@names_option(
     "--format",
     "formats",
-    multiple=True,
-    type=click.Choice(["csv", "parquet", "json"]),
-    help="Also write the numbers, one file per table next to the report, such as report-runs.csv. Repeatable.",
+    ["csv", "parquet", "json"],
+    help="Also write the numbers, one file per table next to the report, such as report-runs.csv.",
 )
 @references_option
 @watch_options
@@ -384,8 +385,8 @@ def _compare_configurations(state: Globals, a: str, b: str, out: Path | None) ->
     show_default=True,
     help="Output folder; created if missing.",
 )
-@click.option(
-    "--format", "formats", default="svg", show_default=True, metavar="svg,pdf,png", help="One or several formats."
+@names_option(
+    "--format", "formats", ["svg", "pdf", "png"], default=["svg"], show_default=True, help="Format of the files."
 )
 @click.option(
     "--columns",
@@ -398,23 +399,20 @@ def _compare_configurations(state: Globals, a: str, b: str, out: Path | None) ->
     "--only",
     multiple=True,
     metavar="NAME",
-    help="Figure, such as final, effects, flags, policy, profile, heat-map, or a metric such as pi_loss. Repeatable.",
+    callback=split_commas,
+    help=f"Figure, such as final, effects, flags, policy, profile, heat-map, or a metric such as pi_loss. {SEVERAL}",
 )
 @references_option
 @click.pass_obj
 def plots_command(
-    state: Globals, sweeps: tuple[str, ...], out: Path, formats: str, columns: str, only: tuple[str, ...],
+    state: Globals, sweeps: tuple[str, ...], out: Path, formats: tuple[str, ...], columns: str, only: tuple[str, ...],
     references: Path | None,
 ) -> None:  # fmt: skip
     """Write the figures of SWEEPS as single files for a paper. Default: all submitted sweeps."""
     from jobs.reports import report
 
-    endings = [ending.strip() for ending in formats.split(",")]
-    unknown = [ending for ending in endings if ending not in ("svg", "pdf", "png")]
-    if unknown:
-        raise JobsError(f"--format {unknown[0]!r}: give svg, pdf or png, or several as in svg,pdf")
     store = state.store()
     sources = report.sources(store, sweeps, warn)
     report_problems(store)
-    for path in report.figures(sources, out, endings, int(columns), only, references):
+    for path in report.figures(sources, out, formats, int(columns), only, references):
         say(f"wrote {path.absolute()}")

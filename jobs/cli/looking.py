@@ -64,10 +64,12 @@ def _status_text(
 ) -> Iterator[RenderableType]:
     import time
 
+    from rich.text import Text
+
     from jobs.terminal import tables
 
     yield from tables.status_tables(store, statuses, by_run, time.time())
-    yield from notes
+    yield from (Text(note, no_wrap=True) for note in notes)
     yield from _end_of_status(store)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from click.shell_completion import CompletionItem
 
 from jobs.cli.group import say
 from sweepwise.core.errors import JobsError
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from jobs.results.results_folder import ResultsFolder
     from sweepwise.core.schema import Schema
 
+SEVERAL = "Several: a,b, or repeated."  # of an option that takes a list
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
@@ -56,6 +58,42 @@ class BackendName(click.ParamType):
         from jobs.backends import registry
 
         return [registry.AUTO, *registry.names()]
+
+
+class _Names(click.ParamType):
+    """One or several of the choices, separated by commas."""
+
+    name = "names"
+
+    def __init__(self, choices: Sequence[str]) -> None:
+        self._choices, self._one = choices, click.Choice(choices)
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
+        return f"[{'|'.join(self._choices)}]"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        return tuple(self._one.convert(name.strip(), param, ctx) for name in value.split(","))
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        return self._one.shell_complete(ctx, param, incomplete)
+
+
+def names_option(
+    flag: str, name: str, choices: Sequence[str], *, help: str, **options: Any
+) -> Callable[[Command], Command]:
+    """An option that takes several of `choices`: as `--format csv,json`, or repeated. The command gets each once."""
+
+    def flat(context: click.Context, parameter: click.Parameter, given: Iterable[Iterable[str]]) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(one for names in given for one in names))
+
+    return click.option(
+        flag, name, multiple=True, type=_Names(choices), callback=flat, help=f"{help} {SEVERAL}", **options
+    )
+
+
+def split_commas(context: click.Context, parameter: click.Parameter, given: Iterable[str]) -> tuple[str, ...]:
+    """The callback of a repeatable option that also takes several names separated by commas."""
+    return tuple(dict.fromkeys(name.strip() for text in given for name in text.split(",")))
 
 
 # --- completion in a shell (docs/install.md) ------------------------------------------------------------------
@@ -107,6 +145,10 @@ def _plan_of(context: click.Context) -> Plan | None:
 
 def _fitting(names: Iterable[str], incomplete: str) -> list[str]:
     return sorted({name for name in names if name.startswith(incomplete)})
+
+
+def _joined(context: click.Context, parameter: click.Parameter, given: Sequence[str]) -> str | None:
+    return ",".join(given) if given else None
 
 
 # --- options --------------------------------------------------------------------------------------------------
@@ -178,7 +220,8 @@ watch_options = with_options(
 filter_options = with_options(
     click.option("--where", multiple=True, metavar="KEY=VALUE",
                  help="Only runs with this value of a hyperparameter, seed=N or tag=TAG. Repeatable."),
-    click.option("--indices", metavar="N,N-N", help="Only runs with these indices in `sweeps status --runs`."),
+    click.option("--indices", multiple=True, metavar="N,N-N", callback=_joined,
+                 help="Only runs with these indices in `sweeps status --runs`. Repeatable."),
 )  # fmt: skip
 
 

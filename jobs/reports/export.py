@@ -27,8 +27,8 @@ Tell = Callable[[str], None]
 
 
 def export(
-    store: ResultsFolder, names: Sequence[str], out: Path, form: str, project: str, every: float | None, tell: Tell,
-    warn: Tell, sleep: Callable[[float], None] = time.sleep,
+    store: ResultsFolder, names: Sequence[str], out: Path, forms: Sequence[str], project: str, every: float | None,
+    tell: Tell, warn: Tell, sleep: Callable[[float], None] = time.sleep,
 ) -> None:  # fmt: skip
     """Write new metrics of `names` (sweeps, ID/seed-N, ID; default: all sweeps) to `out`, see `aggregate.export`.
 
@@ -41,7 +41,7 @@ def export(
     for line in store.problems.values():
         warn(line)
     warned: set[str] = set()
-    with _open_folder(out, form, project) as (folder, lock):
+    with _open_folder(out, forms, project) as (folder, lock):
         while True:
             lock.renew()
             states = Counter(run.state for one in configs for run in one.config.runs)
@@ -83,7 +83,7 @@ def chosen(store: ResultsFolder, names: Sequence[str]) -> list[ExportedConfig]:
 
 
 @contextlib.contextmanager
-def _open_folder(out: Path, form: str, project: str) -> Iterator[tuple[Folder, Held]]:
+def _open_folder(out: Path, forms: Sequence[str], project: str) -> Iterator[tuple[Folder, Held]]:
     from aggregate.export import Folder
 
     atomic.output_folder(out)
@@ -95,7 +95,7 @@ def _open_folder(out: Path, form: str, project: str) -> Iterator[tuple[Folder, H
     if lock is None:
         raise JobsError(f"--out {out}: another `sweeps export` writes there; end it, or choose another")
     try:
-        with contextlib.closing(Folder(out, form, project)) as folder:
+        with contextlib.closing(Folder(out, forms, project)) as folder:
             yield folder, lock
     finally:
         lock.release()

@@ -69,7 +69,7 @@ def _format_measured(measured: Measured, primary: str) -> str:
     return f"{format_last(measured.mean, primary)}{interval}, n={measured.seeds}"
 
 
-def agenda_parts(agenda: Agenda) -> Iterable[Table | str]:
+def agenda_parts(agenda: Agenda) -> Iterable[Table | Text | str]:
     """The output of `sweeps next`."""
     if not agenda.items:
         yield "the plan is done: every sweep is decided; `sweeps plan` shows the base and its history"
@@ -80,15 +80,15 @@ def agenda_parts(agenda: Agenda) -> Iterable[Table | str]:
         stage_table.add_row(item.name, item.state, item.told)
     yield stage_table
     if agenda.cost:
-        yield agenda.cost
+        yield Text(agenda.cost, no_wrap=True)
     yield "\n".join(["", "now:", *(f"  {line}" for line in agenda.commands)])
     if any(item.to_decide for item in agenda.items):
         more_commands = " or ".join(dict.fromkeys(f"`{item.more_seeds}`" for item in agenda.items if item.to_decide))
-        yield (
+        yield Text(
             f"  (if the verdict is open: {more_commands} adds seeds if these could decide it,\n"
-            "  or decide by `adopt` with --config ID, --keep, or --set KEY=VALUE)"
-        )
+            "  or decide by `adopt` with --config ID, --keep, or --set KEY=VALUE)", no_wrap=True,
+        )  # fmt: skip
     if agenda.after:
         names = list(dict.fromkeys(expanded.sweep.decided_as for expanded in agenda.after))
         wait = "waits" if len(names) == 1 else "wait"
-        yield f"\nthen {', '.join(names)}: {wait} for {', '.join(agenda.undecided)}"
+        yield Text(f"\nthen {', '.join(names)}: {wait} for {', '.join(agenda.undecided)}", no_wrap=True)

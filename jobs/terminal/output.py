@@ -19,8 +19,8 @@ SCHEMA = 1  # of all documents; raised when a field is removed or gets another m
 class CommandOutput:
     """Two views of what a command knows; only the requested one is made.
 
-    document: for `--json`. text: printed in this order, a `str` or a `Text` with `no_wrap` unwrapped, so that commands
-    in it can be copied. code: exit code. error: raised after the output.
+    document: for `--json`. text: printed in this order; a `str`, such as a command or a path, is never wrapped, and a
+    `Text` with `no_wrap` on a terminal only. code: exit code. error: raised after the output.
     """
 
     document: Callable[[], Mapping[str, Any]]

@@ -32,6 +32,7 @@ def plan_table(plan: Plan, sweeps: Sequence[ExpandedSweep]) -> Table:
     result = table(
         "priority", "sweep", "factors", "configs", "seeds", "runs", "shared",
         right=("configs", "runs", "seeds"), title=f"{plan.name}: {plan.title}" if plan.title else plan.name,
+        drop=("shared", "seeds"),
     )  # fmt: skip
     first_sweep: dict[str, str] = {}
     for members in by_sweep(sweeps):
@@ -103,16 +104,19 @@ def sweep_details(plan: Plan, members: Sequence[ExpandedSweep]) -> list[Text | T
         lines.append(Text(f"  adopted: {pairs(reaching)}"))
     if overridden := {key: value for key, value in adopted.items() if sweep.fixed.get(key, value) != value}:
         lines.append(Text(f"  adopted, and fixed otherwise here: {pairs(overridden)}"))
-    result = table(*(("task", "steps", "0 and 1") if several else ()), "id", "configuration", "")
+    about_tasks = ("task", "steps", "0 and 1") if several else ()
+    result = table(*about_tasks, "id", "configuration", "", drop=("0 and 1", "steps"))
     for expanded in members:
         for config in expanded.configurations:
-            about = [str(_task(plan, expanded)), f"{config.config.steps:,}", _reference(plan, expanded)]
-            result.add_row(
-                *(about if several else []), config.config_id, config.label, "baseline" if config.is_baseline else ""
-            )
+            about = _about_task(plan, expanded, config.config.steps) if several else []
+            result.add_row(*about, config.config_id, config.label, "baseline" if config.is_baseline else "")
     count, runs = sum(len(one.configurations) for one in members), sum(one.runs for one in members)
     of = f" on {len(members)} tasks" if several else ""
     return [*lines, result, Text(f"{count} configurations{of}, {runs} runs")]
+
+
+def _about_task(plan: Plan, expanded: ExpandedSweep, steps: int) -> list[str]:
+    return [str(_task(plan, expanded)), f"{steps:,}", _reference(plan, expanded)]
 
 
 def _reference(plan: Plan, expanded: ExpandedSweep) -> str:

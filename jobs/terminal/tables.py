@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import textwrap
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -22,6 +21,7 @@ from jobs.runs.evaluations import format_evaluation
 from jobs.runs.final_scores import final_scores
 from jobs.runs.status import RunStatus, SweepStatus, counts, failures, waiting
 from jobs.terminal.table import Table
+from jobs.terminal.wrap import wrap
 from sweepwise.core.value_format import format_value, shown
 
 if TYPE_CHECKING:
@@ -62,8 +62,13 @@ def console() -> Console:
     )
 
 
-def table(*columns: str, right: Iterable[str] = (), title: str | None = None) -> Table:
-    return Table(columns, tuple(right), keep=("sweep", "id", "run", "state"), title=title)
+_IDS = ("sweep", "id", "run", "state", "submission", "name", "key", "#")
+_NAMES = ("configuration", "factors", "ask for", "map", "algorithm", "algorithms")
+
+
+def table(*columns: str, right: Iterable[str] = (), title: str | None = None, drop: Sequence[str] = ()) -> Table:
+    """drop: columns to leave out on a narrow terminal, the first one first."""
+    return Table(columns, tuple(right), keep=_IDS, title=title, names=_NAMES, drop=drop)
 
 
 def state_text(state: State, count: int | None = None) -> Text:
@@ -85,7 +90,7 @@ def pairs(values: Mapping[str, Any]) -> str:
 
 def choice_table(choices: Sequence[PlannedRun], unit: str = "steps") -> Table:
     """The runs of a submit, for `--dry-run`. unit: of the length of a run."""
-    result = table("run", "configuration", "seed", unit, "state", "", right=("seed", unit))
+    result = table("run", "configuration", "seed", unit, "state", "", right=("seed", unit), drop=(unit,))
     for choice in choices:
         result.add_row(
             choice.run.config_id, choice.label, str(choice.run.seed), f"{choice.steps:,}",
@@ -108,7 +113,9 @@ def configuration_table(sweep: SweepStatus, result_words: str, finals: Mapping[s
     final scores where there are any. result_words: see `Agents.result_words`. finals: see `final_scores`."""
     last = f"last {result_words}"
     columns = ["id", "configuration", "runs", "progress", "steps/s", "left", last, *(["final"] if finals else [])]
-    result = table(*columns, right=("progress", "steps/s", "left", last, "final"), title=sweep.view.name)
+    right = ("progress", "steps/s", "left", last, "final")
+    drop = ("steps/s", *((last, "left") if finals else ("left", last)), "progress")
+    result = table(*columns, right=right, title=sweep.view.name, drop=drop)
     for config, runs in sweep.rows:
         returns = [r.record.status.last_return for r in runs if r.record.status is not None]
         known_returns = [value for value in returns if value is not None]
@@ -145,8 +152,8 @@ def by_tasks(statuses: Iterable[SweepStatus]) -> list[list[SweepStatus]]:
 
 def task_table(sweeps: Sequence[SweepStatus]) -> Table:
     """One row per task of a sweep of several; `sweeps status SWEEP.TASK` shows the configurations of one."""
-    right = ("progress", "steps/s", "left")
-    result = table("sweep", "runs", "progress", "steps/s", "left", right=right, title=sweeps[0].view.tasks_of)
+    columns = ("sweep", "runs", "progress", "steps/s", "left")
+    result = table(*columns, right=columns[2:], title=sweeps[0].view.tasks_of, drop=columns[3:])
     for sweep in sweeps:
         result.add_row(sweep.view.name, *_progress_cells(sweep.runs))
     return result
@@ -158,6 +165,7 @@ def run_table(sweep: SweepStatus, result_words: str) -> Table:
     result = table(
         "#", "run", "configuration", "state", "step", "steps/s", "left", last, "attempt", "node", "reason",
         right=("#", "step", "steps/s", "left", last, "attempt"), title=sweep.view.name,
+        drop=("attempt", "steps/s", "node", last, "left"),
     )  # fmt: skip
     for number, (label, run) in enumerate(((c.label, run) for c, runs in sweep.rows for run in runs), 1):
         result.add_row(str(number), *_run_cells(label, run, result_words))
@@ -251,6 +259,7 @@ def usage_table(reports: Sequence[Report]) -> Table:
     result = table(
         "submission", "tasks", "CPUs", "busy", "memory GB", "most", "GPUs", "GPU GB", "limit", "longest", "ask for",
         right=("tasks", "CPUs", "busy", "memory GB", "most", "GPUs", "GPU GB", "limit", "longest"),
+        drop=("tasks", "GPUs", "GPU GB", "limit", "longest"),
     )  # fmt: skip
     for report in reports:
         uses, gpus = report.uses, report.submission.gpus
@@ -268,11 +277,15 @@ def usage_table(reports: Sequence[Report]) -> Table:
 # --- the doctor -------------------------------------------------------------------------------------------
 
 
-def finding_text(finding: CheckResult) -> Text:
+def finding_text(finding: CheckResult, width: int) -> Text:
     """One check, as in `ok    limits   MaxArraySize 1001`, with its advice below."""
     sign, style = {True: ("ok", "green"), False: ("wrong", "bold red"), None: ("", "")}[finding.fine]
-    line = Text.assemble((f"{sign:6}", style), f"{finding.what:24} ", finding.found)
-    return line if not finding.advice else Text.assemble(line, f"\n{'':31} -> {finding.advice}")
+    below = " " * 31
+    lines = wrap(finding.found, width, f"{sign:6}{finding.what:24} ", below)
+    lines += wrap(f"-> {finding.advice}", width, below, below) if finding.advice else []
+    result = Text("\n".join(lines))
+    result.stylize(style, 0, len(sign))
+    return result
 
 
 # --- evaluations ------------------------------------------------------------------------------------------
@@ -285,7 +298,7 @@ def evaluations(records: Iterable[dict[str, Any]]) -> Table:
     from aggregate.statistics.estimates import Interval
 
     columns = ("run", "step", "planner", "episodes", "mean", "95 % CI", "sd", "lowest", "highest")
-    result = table(*columns, right=columns[3:])
+    result = table(*columns, right=columns[3:], drop=("lowest", "highest", "sd"))
     for record in records:
         returns = np.array(record["returns"])
         count, mean = len(returns), float(returns.mean())
@@ -304,7 +317,7 @@ def evaluations(records: Iterable[dict[str, Any]]) -> Table:
 def imports_table(imports: Sequence[Import]) -> Table:
     """One row per import and algorithm."""
     result = table("name", "algorithm", "tasks", "seeds", "curves", "last step", "imported",
-                 right=("tasks", "seeds", "curves", "last step"))  # fmt: skip
+                 right=("tasks", "seeds", "curves", "last step"), drop=("curves", "imported"))  # fmt: skip
     for imported in imports:
         time_text = time.strftime("%Y-%m-%d %H:%M", time.localtime(imported.time))
         for algorithm in dict.fromkeys(config.algorithm for config in imported.configs):
@@ -319,8 +332,9 @@ def imports_table(imports: Sequence[Import]) -> Table:
 def recognised_table(recognised: Sequence[Document]) -> Table:
     """One row per layout and map of the files that were read. recognised: see `documents.recognised`."""
     result = table(
-        "layout", "files", "map", "steps are", "algorithms", "tasks", "curves", right=("files", "tasks", "curves")
-    )
+        "layout", "files", "map", "steps are", "algorithms", "tasks", "curves", right=("files", "tasks", "curves"),
+        drop=("curves", "algorithms"),
+    )  # fmt: skip
     for one in recognised:
         result.add_row(
             one["layout"], str(len(one["files"])), one["map"], one["unit"], ", ".join(one["algorithms"]),
@@ -369,8 +383,7 @@ def verdict_lines(name: str, sweep_verdict: Verdict, width: int) -> Iterator[Tex
 
 def wrap_lines(text: str, width: int, indent: str = "", style: str = "") -> Iterator[Text]:
     """`text` in lines of at most `width` characters; the second and later ones are indented."""
-    for line in textwrap.wrap(text, width, initial_indent=indent, subsequent_indent="  "):
-        yield Text(line, style=style)
+    yield from (Text(line, style=style) for line in wrap(text, width, indent))
 
 
 def comparison(sweep: SweepSummary, result: Comparison, sides: Sequence[Side], width: int) -> Iterator[Table | Text]:
@@ -409,7 +422,7 @@ def _endpoint_table(comparison_result: Comparison, words: AgentWords) -> Table:
     from aggregate.verdict.number_format import estimate, number, signed
 
     columns = ("endpoint", "A", "n", "B", "n ", "B - A", "p", "permutation", f"P(B {words.better} A)")
-    result = table(*columns, right=columns[1:])
+    result = table(*columns, right=columns[1:], drop=("permutation", columns[-1], "n", "n "))
     for line in comparison_result.endpoints.to_dict("records"):
         cells = [words.outcomes[line["outcome"]]]
         for side in "ab":

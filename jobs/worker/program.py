@@ -29,6 +29,7 @@ REQUEUE = 3  # exit code of a program that has saved its state and wants to be s
 NO_METRICS = "no-metrics"  # cause of a failure: it ended well and logged nothing to judge
 _POLL_S = 0.05
 _READ_S = 1.0
+_TELL_S = 10.0  # between two lines about evaluations, which a program may log a thousand times a second
 _TERMINATED_S, _FORCED_S, _WITHOUT_RESUME_S = 5.0, 15.0, 10.0
 _DETAILS = 4_000  # characters of output in the record of a failure
 _SHOWN = 300
@@ -77,7 +78,8 @@ class _Run:
         self.outcome: Outcome | None = None
         self._stopping_since: float | None = None
         self._killed = self._superseded = False
-        self._next_read = 0.0
+        self._next_read = self._next_tell = 0.0
+        self._told: tuple[int, float] | None = None
         places = places_of(self._program, handle, trainable.code, trainable.gpus)
         self._places = places
         if left := end_processes(str(handle.folder / command.WORK)):
@@ -142,6 +144,18 @@ class _Run:
         self._log.add(rows)
         if rows and self._activity is not None:
             self._activity.note_rows()
+        if time.monotonic() >= self._next_tell:
+            self._tell_evaluation()
+
+    def _tell_evaluation(self) -> None:
+        """Write the newest evaluation to the log, once."""
+        newest = self._log.evaluation
+        if newest is None or newest == self._told:
+            return
+        self._told, self._next_tell = newest, time.monotonic() + _TELL_S
+        step, value = newest
+        progress = Progress(step, self._total, self._log.steps_per_s, None)
+        self._handle.tell(progress.evaluation_line(self._trainable.description.catalogue.primary.words, value))
 
     def _sizes(self) -> tuple[tuple[Path, int], ...]:
         """Of the output and the files that it logs to; not of those that a logger writes by itself."""
@@ -186,6 +200,7 @@ class _Run:
     def _finish(self, end: End) -> None:
         self._log.add(self._reader.finish())
         self._log.end()
+        self._tell_evaluation()
         for problem in self._reader.problems:
             self._handle.tell(problem)
         if self._superseded:

@@ -42,6 +42,7 @@ class RunLog:
         self._last_steps: list[int] = []
         self.step = 0
         self.last_result: float | None = None
+        self.evaluation: tuple[int, float] | None = None  # the newest: its step, the primary metric
         self.names: set[str] = set()
 
     def carry(self, rows: Sequence[LoggedRow]) -> None:
@@ -74,12 +75,15 @@ class RunLog:
         self._rows = [*kept, *self._rows]
 
     def _note(self, rows: Iterable[LoggedRow]) -> None:
+        primary = self._declared.primary.name
         result = self._declared.roles.get("training_return", self._declared.primary).name
         for row in rows:
             self.names.update(row.metrics)
             value = row.metrics.get(result)
             if isinstance(value, float):
                 self.last_result = value
+            if isinstance(decides := row.metrics.get(primary), float):
+                self.evaluation = row.step, decides
             if not self._last_steps or row.step != self._last_steps[-1]:
                 self._last_steps = [*self._last_steps, row.step][-_WINDOW:]
 

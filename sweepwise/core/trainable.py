@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +26,13 @@ class Progress:
     last_return: float | None
     logged: float | None = None
 
+    def evaluation_line(self, metric: str, value: float) -> str:
+        """The line of the log at an evaluation: `step 5,000 of 100,000: return 431.2, 12.5 steps/s`."""
+        of = f" of {self.total:,}" if self.total > 1 else ""
+        speed = f", {self.steps_per_s:,.1f} steps/s" if self.steps_per_s > 0 else ""
+        number = f"{value:,.1f}" if 100 <= abs(value) < math.inf else f"{value:.4g}"
+        return f"step {self.step:,}{of}: {metric} {number}{speed}"
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -46,7 +54,8 @@ class RunHandle:
 
     config: the values of all hyperparameters, by name. folder: for metrics/ and checkpoints/. tag: begins the names of
     this attempt's files. guard: whether this attempt may still publish. on_progress: called at every step; returns
-    False where a newer attempt owns the run. tell: writes a line to the log. origin: metadata for every shard.
+    False where a newer attempt owns the run. tell: writes a line to the log, such as
+    `Progress.evaluation_line` at each evaluation. origin: metadata for every shard.
     catalogue: the metrics that may be logged. config_id: of `config`.
     """
 

@@ -272,7 +272,7 @@ class Trainer:
         self._publish(run, run.writer.flush)
 
     def _evaluate(self, final: bool) -> None:
-        c = self.config
+        c, rate = self.config, self._clock.rate(self.step)  # before the evaluation, which makes no steps
         live = [run.index for run in self.live]
         episodes = c.final_eval_episodes if final else c.eval_episodes
         played = {mode: self.evaluator.play(self.agent, mode, self.step, episodes, live) for mode in MODES}
@@ -284,6 +284,8 @@ class Trainer:
             for mode in MODES:
                 metrics |= _return_metrics(mode, played[mode][run.index])
             self._log(run, "eval", metrics)
+            progress = Progress(self.step, c.steps, rate, run.last_return)
+            run.handle.tell(progress.evaluation_line("return", metrics["eval_return_planner"]))
         # not for a last step that is no multiple of eval_freq, so that a longer run has the same validation data
         if self._due(c.eval_freq):
             self._validate({s: [e for mode in MODES for e in played[mode][s][: c.eval_episodes]] for s in live})

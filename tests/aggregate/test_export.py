@@ -44,7 +44,7 @@ def train(steps: Mapping[int, float]) -> list[tuple[str, int, Mapping[str, Any]]
 
 def export(out: Path, *configs: Any, form: str = "tensorboard", live: bool = True) -> int:
     """As a process of its own would; the rows that were new."""
-    folder = Folder(out, form, "project")
+    folder = Folder(out, [form], "project")
     try:
         return folder.export(configs, live).rows
     finally:
@@ -78,7 +78,7 @@ def test_every_row_is_written_once(tmp_path: Path) -> None:
 
 def test_one_process_goes_on_as_several_do(tmp_path: Path) -> None:
     run, out = tmp_path / "run", tmp_path / "out"
-    folder = Folder(out, "tensorboard", "project")
+    folder = Folder(out, ["tensorboard"], "project")
     counts = []
     for step in (10, 20, 30):
         log(run, "a001", train({step: 1.0}))
@@ -190,7 +190,7 @@ def test_a_record_of_something_else_is_one_line(tmp_path: Path, text: str, messa
     path.parent.mkdir(parents=True)
     path.write_text(text)
     with pytest.raises(AggregateError, match=message) as raised:
-        Folder(tmp_path, "csv", "project")
+        Folder(tmp_path, ["csv"], "project")
     assert str(path) in str(raised.value)
 
 
@@ -255,7 +255,7 @@ def test_a_run_of_wandb_goes_on_where_it_was(tmp_path: Path, wandb: list[FakeRun
 
 def test_a_run_of_wandb_stays_open_while_it_trains(tmp_path: Path, wandb: list[FakeRun]) -> None:
     run = tmp_path / "run"
-    folder = Folder(tmp_path / "out", "wandb", "project")
+    folder = Folder(tmp_path / "out", ["wandb"], "project")
     for step in (10, 20):
         log(run, "a001", train({step: 1.0}))
         folder.export([config(run)], True)
@@ -268,14 +268,14 @@ def test_another_project_gets_all_rows(tmp_path: Path, wandb: list[FakeRun]) -> 
     run, out = tmp_path / "run", tmp_path / "out"
     log(run, "a001", train({10: 1.0}))
     for project in ("one", "two", "one"):
-        Folder(out, "wandb", project).export([config(run)], False)
+        Folder(out, ["wandb"], project).export([config(run)], False)
     assert [(made.begun["project"], len(made.logged)) for made in wandb] == [("one", 1), ("two", 1)]
 
 
 def test_without_wandb_that_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "wandb", None)
     with pytest.raises(AggregateError, match=r"W&B is not installed here; `pip install .*\[wandb\]"):
-        Folder(tmp_path, "wandb", "project")
+        Folder(tmp_path, ["wandb"], "project")
 
 
 def test_what_is_recorded_is_enough_to_know_the_run(tmp_path: Path) -> None:

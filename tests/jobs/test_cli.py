@@ -80,7 +80,7 @@ WRONG = {
     "compare ensemble": "ensemble with what? Name two",
     "compare ensemble nope": "nothing was submitted",
     "plots": "nothing was submitted",
-    "plots --format svg,,png": "--format '': give svg, pdf or png",
+    "plots --format svg,,png": "'' is not one of 'svg', 'pdf', 'png'",
     "plots --columns 3": "'3' is not one of",
     "import": "no FILE to import",
     "import x.csv": "give the curves a name",
@@ -102,6 +102,61 @@ def test_errors_are_one_line_and_write_nothing(line: str, tmp_path: Path, monkey
     assert WRONG[line] in result.stderr
     assert result.stderr.count("\n") == 1
     assert not (tmp_path / "results").exists()
+
+
+LISTS = {
+    "aggregate": ("--format", ["csv", "json"], []),
+    "plots": ("--format", ["svg", "pdf"], []),
+    "export": ("--format", ["csv", "tensorboard"], []),
+    "evaluate": ("--planner", ["eval", "policy"], ["RUN"]),
+    "import": ("--accept", ["cut", "spread"], []),
+}
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_a_list_is_given_with_commas_or_by_repeating_the_option(name: str) -> None:
+    flag, values, arguments = LISTS[name]
+
+    def parsed(*words: str) -> list[str]:
+        command = cli.commands[name]
+        (option,) = (parameter for parameter in command.params if flag in parameter.opts)
+        context = command.make_context(name, [*arguments, *words])
+        return list(context.params[option.name or ""])
+
+    first, second = values
+    assert parsed(flag, first, flag, second) == parsed(flag, f"{first}, {second}") == values
+    assert parsed(flag, f"{first},{second}", flag, first) == values
+    with pytest.raises(click.BadParameter, match="'nope' is not one of"):
+        parsed(flag, f"{first},nope")
+
+
+def test_names_and_numbers_of_runs_are_lists_too() -> None:
+    plots = cli.commands["plots"].make_context("plots", ["--only", "final,flags", "--only", "pi_loss"])
+    assert plots.params["only"] == ("final", "flags", "pi_loss")
+    assert plots.params["formats"] == ("svg",)
+    for name in ("cancel", "rerun", "reread"):
+        for words, expected in (([], None), (["--indices", "1-2", "--indices", "4"], "1-2,4")):
+            assert cli.commands[name].make_context(name, ["SWEEP", *words]).params["indices"] == expected
+
+
+# Options of one name that are not alike everywhere, and why.
+UNLIKE = {
+    "--config": "of `init` a file, as `config:` in a plan; elsewhere a configuration",
+    "--diverged": "of `rerun` one of several causes",
+    "--seeds": "of `confirm` a number of fresh seeds, which are not chosen",
+}
+
+
+def test_an_option_is_the_same_in_every_command() -> None:
+    kinds: dict[str, set[object]] = {}
+    for command in cli.commands.values():
+        for parameter in command.params:
+            if isinstance(parameter, click.Option):
+                value = "" if parameter.is_flag else parameter.metavar or ""
+                kind = (type(parameter.type), parameter.multiple, parameter.is_flag, value.replace("FILE", ""))
+                for flag in parameter.opts:
+                    kinds.setdefault(flag, set()).add(kind)
+    assert {flag for flag, found in kinds.items() if len(found) > 1} == set(UNLIKE)
 
 
 @pytest.mark.parametrize("folder", ["file", "file/below"])

@@ -70,6 +70,16 @@ def test_what_is_exported_can_be_imported(form: str, submitted: ResultsFolder, s
     assert sweeps("export", "--format", form, "--out", out).stdout.startswith("0 new rows of 0 runs")
 
 
+def test_several_formats_go_into_one_folder(submitted: ResultsFolder, sweeps: Sweeps, tmp_path: Path) -> None:
+    both, one = tmp_path / "both", tmp_path / "one"
+    told = sweeps("export", "ensemble", "--format", "csv,tensorboard", "--out", both).stdout
+    assert told.replace(str(both), str(one)) == sweeps("export", "ensemble", "--out", one).stdout
+    assert {path.name for path in one.rglob("*.csv")} == {path.name for path in both.rglob("*.csv")} != set()
+    assert len(list(both.rglob("*tfevents*"))) == len(list(both.rglob("rows.csv")))
+    for form in ("csv", "tensorboard", "tensorboard,csv"):
+        assert sweeps("export", "--format", form, "--out", both).stdout.startswith("0 new rows of 0 runs")
+
+
 def test_single_runs_are_exported_by_name(submitted: ResultsFolder, sweeps: Sweeps, tmp_path: Path) -> None:
     first, second = submitted.config_ids()
     sweeps("export", f"{first}/seed-2", second, "--out", tmp_path / "out")
@@ -107,7 +117,7 @@ def test_it_stays_until_no_run_is_active(
     slept: list[float] = []
     monkeypatch.setattr(export, "chosen", lambda store, names: rounds.pop(0))
     out = tmp_path / "out"
-    export.export(ResultsFolder(tmp_path), (), out, "csv", "", 7.0, told.append, told.append, slept.append)
+    export.export(ResultsFolder(tmp_path), (), out, ["csv"], "", 7.0, told.append, told.append, slept.append)
     assert slept == [7.0, 7.0]
     assert "nothing was exported: no readable metric shards in 1 runs" in told[0]
     assert [line.rpartition("(")[2] for line in told] == ["1 pending)", "1 running)", "1 done)"]

@@ -42,12 +42,12 @@ def of_agent(sweep: SweepSource, name: str = "digits") -> SweepSource:
 
 def test_runs_are_exported_with_the_metrics_of_their_agent(tmp_path: Path, synthetic: ModuleType) -> None:
     sweep = synthetic.make_sweep(tmp_path / "runs", (600.0,), 1, points=4, evaluations=2)
-    folder = Folder(tmp_path / "out", "csv", "")
+    folder = Folder(tmp_path / "out", ["csv"], "")
     folder.export([ExportedConfig("digits", sweep.configs[0], AGENT)], live=False)
     (path,) = (tmp_path / "out").rglob("rows.csv")
     heading = path.read_text().partition("\n")[0].replace('"', "").split(",")
     assert heading == ["kind", "step", "frames", "update", "time", "event", "value_bias", "pi_loss", "nonfinite"]
-    folder = Folder(tmp_path / "events", "tensorboard", "")
+    folder = Folder(tmp_path / "events", ["tensorboard"], "")
     folder.export([ExportedConfig("digits", sweep.configs[0], AGENT)], live=False)
     (path,) = (tmp_path / "events").rglob("events.out.*")
     content = path.read_bytes()

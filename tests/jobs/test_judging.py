@@ -184,14 +184,14 @@ def test_figures_are_written_as_files(sweeps: Sweeps, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("words", "code", "message"),
     [
-        (("--format", "svg,xls"), "--format 'xls': give svg, pdf or png"),
-        (("--only", "nope"), "--only nope: sweep ensemble has evaluation-with-planning"),
+        (("--format", "svg,xls"), 2, "'xls' is not one of 'svg', 'pdf', 'png'"),
+        (("--only", "final,nope"), 1, "--only nope: sweep ensemble has evaluation-with-planning"),
     ],
 )
 def test_wrong_options_of_plots_are_one_line(
-    sweeps: Sweeps, tmp_path: Path, words: tuple[str, ...], message: str
+    sweeps: Sweeps, tmp_path: Path, words: tuple[str, ...], code: int, message: str
 ) -> None:
-    assert message in sweeps("plots", "--out", tmp_path / "figures", *words, code=1).stderr
+    assert message in sweeps("plots", "--out", tmp_path / "figures", *words, code=code).stderr
     assert not (tmp_path / "figures").exists()

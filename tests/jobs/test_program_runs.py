@@ -355,6 +355,16 @@ def test_resumed_at_its_end_it_is_done_by_what_it_logged_before(sweeps: Sweeps) 
     assert values(sweeps, "results", "one").equals(before)
 
 
+def test_the_log_has_the_newest_evaluation(sweeps: Sweeps) -> None:
+    sweeps("submit", "one", *LOCAL, "--wait")
+    (folder,) = sweeps.results("runs/*/seed-1")
+    run = f"{folder.parent.name}/{folder.name}"
+    lines = [line for line in sweeps.here("logs", run).splitlines() if ": step " in line]
+    start, _, score = lines[-1].partition(" of 40: score ")
+    assert (start, float(score.partition(",")[0])) == (f"{run}: step 40", pytest.approx(4, abs=0.1))
+    assert len(lines) <= 2  # of four, as it takes less than the time between two lines
+
+
 def test_logs_show_the_output_of_the_program(sweeps: Sweeps) -> None:
     write_plan(sweeps, resume="")
     sweeps("submit", "one", *LOCAL, "--set", "trouble=fails with seed 1", "--wait", code=1)

@@ -68,7 +68,8 @@ def test_what_is_damaged_falls_back_to_what_is_whole(tiny, trained, equal_weight
     (outcome,) = train([parts.handle(config, 1, "a002", tell=messages.append)], device="cpu", threads=1)
     assert outcome.state == "finished"
     assert parts.begun(1, "a002") == begun
-    assert len(messages) == (1 if begun else 3)  # every checkpoint that was passed over, and that none is left
+    damaged = [message for message in messages if not message.startswith("step ")]
+    assert len(damaged) == (1 if begun else 3)  # every checkpoint that was passed over, and that none is left
     assert equal_weights(whole.weights(1), parts.weights(1))
     assert whole.rows(1) == parts.rows(1)
     assert [p.name[5:14] for p in (parts.folder(1) / "checkpoints").glob("*.pt")] == ["000000040"]
@@ -144,6 +145,17 @@ def test_compiled_updates_are_the_same_up_to_rounding(tiny, trained, monkeypatch
     assert len(graphs) == 3
     ours, theirs = (torch.cat([w.flatten() for w in runs.weights(1).values()]) for runs in (compiled, eager))
     assert (ours - theirs).norm() < 1e-3 * theirs.norm()
+
+
+def test_every_evaluation_is_a_line_of_the_log(tiny, trained):
+    config, messages, runs = tiny(), [], trained("told")
+    train([runs.handle(config, 1, tell=messages.append)], device="cpu", threads=1)
+    evaluations = sorted((row["step"], row["eval_return_planner"]) for row in runs.rows(1) if row["kind"] == "eval")
+    told = [line.partition(" steps/s")[0].rpartition(", ")[0] or line for line in messages if line.startswith("step ")]
+    assert len(evaluations) > 1
+    assert [line.partition(":")[0] for line in told] == [f"step {step} of {config.steps}" for step, _ in evaluations]
+    returns = [float(line.partition("return ")[2].replace(",", "")) for line in told]
+    assert returns == pytest.approx([value for _, value in evaluations], rel=1e-3)
 
 
 def test_training_without_the_kernels_is_told_once_unless_asked_for(tiny, trained, monkeypatch):
