@@ -54,7 +54,7 @@ Result = TypeVar("Result")
 
 
 def _over(judge: Callable[[Pair], Result], pairs: Sequence[Pair]) -> list[Result]:
-    with mapping(len(pairs), waits=False) as over:
+    with mapping(len(pairs)) as over:
         return list(tracked(over(judge, pairs), len(pairs), "judging runs"))
 
 

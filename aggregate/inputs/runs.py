@@ -19,7 +19,7 @@ from aggregate.inputs import merge_shards, provenance, run_cache
 from aggregate.inputs.parallel import in_threads, mapping
 from aggregate.inputs.plan_questions import Question
 from aggregate.inputs.progress import tracked
-from aggregate.inputs.run_facts import RunFacts, facts_of
+from aggregate.inputs.run_facts import RunFacts
 from aggregate.statistics.alpha_spending import ONE_ANALYSIS, InterimAnalyses
 from sweepwise.core.agent import AgentDescription
 from sweepwise.core.errors import AggregateError
@@ -236,7 +236,7 @@ def _read(sources: Sequence[RunSource]) -> list[_Read]:
     """Runs of which nothing is new are known from their caches; processes are started for many others alone."""
     known = in_threads(_known_run, sources)
     unknown = [source for source, run in zip(sources, known, strict=True) if run is None]
-    with mapping(len(unknown), waits=True) as over:
+    with mapping(len(unknown), _list) as over:
         read = tracked(over(_load_run, unknown), len(unknown), "reading runs")
         return [run if run is not None else next(read) for run in known]
 
@@ -247,12 +247,24 @@ def _known_run(source: RunSource) -> _Read | None:
     return None if known is None else _Read(_rows(source, files, *known), list(foreign), known[0].doubts)
 
 
-def _load_run(source: RunSource) -> _Read:
+class _Listed(NamedTuple):
+    """Shards of a run, other files there, and the content of shards that are new."""
+
+    files: tuple[run_cache.ShardFile, ...]
+    foreign: tuple[run_cache.RejectedFile, ...]
+    contents: run_cache.Contents
+
+
+def _list(source: RunSource) -> _Listed:
     files, foreign = run_cache.list_shards(source.folder)
-    merged = run_cache.load_merged(source.folder, files, source.cache)
-    facts = facts_of(merged.kinds)
-    run = _rows(source, files, facts, merged.attempts, whole=not merged.rejected)
-    return _Read(run, [*merged.rejected, *foreign], facts.doubts)
+    return _Listed(files, foreign, run_cache.new_content(source.folder, files, source.cache))
+
+
+def _load_run(source: RunSource, listed: _Listed | None = None) -> _Read:
+    files, foreign, contents = listed or _list(source)
+    merged = run_cache.load_merged(source.folder, files, source.cache, contents)
+    run = _rows(source, files, merged.facts, merged.attempts, whole=not merged.rejected)
+    return _Read(run, [*merged.rejected, *foreign], merged.facts.doubts)
 
 
 def _rows(
