@@ -13,7 +13,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -284,7 +284,27 @@ def frame(table: pa.Table) -> pd.DataFrame:
     return rows if IS_FINAL in rows else rows.assign(**{IS_FINAL: np.nan})
 
 
-def columns(table: pa.Table) -> dict[str, np.ndarray]:
-    """The same as arrays, many times faster: column -> (n,), lists as objects."""
-    arrays = {name: table[name].to_numpy() for name in table.column_names}
-    return {IS_FINAL: np.full(table.num_rows, np.nan), **arrays}
+class Columns(Mapping[str, np.ndarray]):
+    """A merged table as arrays, always with `IS_FINAL`: column -> (n,), lists as objects. Each is made when it is first
+    asked for; detectors that compare runs look at few."""
+
+    def __init__(self, table: pa.Table) -> None:
+        self._table = table
+        self._names = dict.fromkeys((IS_FINAL, *table.column_names))
+        self._made = {} if IS_FINAL in table.column_names else {IS_FINAL: np.full(table.num_rows, np.nan)}
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        if name not in self._made:
+            if name not in self._names:
+                raise KeyError(name)
+            self._made[name] = self._table[name].to_numpy()
+        return self._made[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)

@@ -142,9 +142,9 @@ class RunRows:
         """
         return {kind: merge_shards.frame(table) for kind, table in self._tables(kinds, upto).items()}
 
-    def columns(self, kinds: Sequence[str] | None = None, upto: float = np.inf) -> dict[str, dict[str, np.ndarray]]:
-        """The same as arrays, see `merge_shards.columns`."""
-        return {kind: merge_shards.columns(table) for kind, table in self._tables(kinds, upto).items()}
+    def columns(self, kinds: Sequence[str] | None = None, upto: float = np.inf) -> dict[str, merge_shards.Columns]:
+        """The same as arrays."""
+        return {kind: merge_shards.Columns(table) for kind, table in self._tables(kinds, upto).items()}
 
     def _tables(self, kinds: Sequence[str] | None, upto: float) -> merge_shards.Kinds:
         if not self.count:
