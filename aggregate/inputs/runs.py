@@ -29,11 +29,19 @@ STOPPED = "stopped"  # by `sweeps prune`
 BROKEN = (DIVERGED, FAILED, INTERRUPTED, STALLED)  # states that end a run before its last step
 
 
+class Evaluated(NamedTuple):
+    """An evaluation of a run after training. returns: of its episodes. snapshots: steps of the weights where there are
+    several, ascending, an equal share of the episodes with each; else those of the last step."""
+
+    returns: tuple[float, ...]
+    snapshots: tuple[int, ...] = ()
+
+
 @dataclass(frozen=True)
 class RunSource:
     """A run: the folder of its shards, and its state in the results folder. cache: file for its merged rows, or None.
     reason: why it was stopped, "" otherwise. cause: of a failure, see `jobs.results.run_state.Cause`. evaluations:
-    returns of the episodes of each evaluation of its last weights after training."""
+    after training."""
 
     config_id: str
     seed: int
@@ -43,7 +51,7 @@ class RunSource:
     cache: Path | None = None
     reason: str = ""
     cause: str = ""
-    evaluations: tuple[tuple[float, ...], ...] = ()
+    evaluations: tuple[Evaluated, ...] = ()
 
 
 @dataclass(frozen=True)

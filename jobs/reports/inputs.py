@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from jobs.planning import interim_analyses
 from jobs.results.attempts import RunRef
-from jobs.results.evaluations import returns_by_episodes
+from jobs.results.evaluations import complete_evaluations
 from jobs.results.records import SubmittedConfiguration
 from jobs.results.results_folder import ResultsFolder
 from jobs.runs.status import RunStatus, SweepStatus, load_statuses, sweeps
@@ -111,7 +111,7 @@ def _config(
     beside: Iterable[RunStatus],
 ) -> ConfigSource:
     """beside: all runs that are compared; without a number of steps, training ends where the longest of them ended."""
-    from aggregate.inputs.runs import ConfigSource, RunSource
+    from aggregate.inputs.runs import ConfigSource, Evaluated, RunSource
 
     total_steps = stored.steps
     if not store.agents.description(stored.agent).steps:
@@ -135,7 +135,10 @@ def _config(
                 store.attempts.cache_path(run.record.ref),
                 run.state.reason if run.state.state == "stopped" else "",
                 run.state.cause,
-                tuple(returns_by_episodes(store, run.record.ref, ENDPOINT_PLANNER, stored.steps).values()),
+                tuple(
+                    Evaluated(tuple(record.returns), tuple(record.snapshots))
+                    for record in complete_evaluations(store, run.record.ref, ENDPOINT_PLANNER, stored.steps)
+                ),
             )
             for run in runs
         ),

@@ -102,7 +102,8 @@ class AttemptOutcome:
 @dataclass(frozen=True)
 class EvaluationFile:
     """runs/<config_id>/seed-<n>/evaluations/<planner>-<episodes>-step-<step>/returns.json: the returns of the episodes,
-    in order, with the weights of `step`. code, agent_code: hashes of the code that played them. attempt: that did."""
+    in order, with the weights of `step`. code, agent_code: hashes of the code that played them. attempt: that did.
+    snapshots: steps of the weights where there are several, ascending; an equal share of the episodes with each."""
 
     step: int
     planner: str
@@ -111,6 +112,7 @@ class EvaluationFile:
     agent_code: str
     attempt: int
     device: str
+    snapshots: list[int] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
