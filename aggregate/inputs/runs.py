@@ -97,7 +97,8 @@ class SweepSource:
     one that was not submitted. imported: imported curves, shown next to the sweep's own. interim_analyses: of this
     sweep, the current included. margin: the smallest relevant difference of the primary metric, NaN where the plan
     names none. confirms: the sweep of which a configuration is confirmed here, on seeds of its own; "" for any other
-    sweep. tasks_of: the sweep of several tasks of which this is one, "" for any other.
+    sweep. tasks_of: the sweep of several tasks of which this is one, "" for any other. paired: whether the plan
+    declared that configurations are compared seed by seed.
     """
 
     name: str
@@ -112,6 +113,7 @@ class SweepSource:
     margin: float = np.nan
     confirms: str = ""
     tasks_of: str = ""
+    paired: bool = False
 
     @property
     def baseline(self) -> str:

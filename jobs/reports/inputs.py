@@ -58,6 +58,7 @@ def sweep_sources(store: ResultsFolder, names: Sequence[str], max_age_s: float =
                 margin=math.nan if view.margin is None else view.margin,
                 confirms=view.confirms,
                 tasks_of=view.tasks_of,
+                paired=view.paired,
             )
         )
     return sources
