@@ -30,7 +30,7 @@ from aggregate.inputs.runs import config_letter
 from aggregate.statistics import estimates
 from aggregate.verdict.number_format import estimate, number
 from jobs import process
-from jobs.planning.plan import parse_seeds
+from jobs.planning.plan_values import parse_seeds
 from jobs.reports.inputs import sweep_sources
 from jobs.results.attempts import RunRef
 from jobs.results.results_folder import ResultsFolder

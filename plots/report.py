@@ -27,6 +27,7 @@ from aggregate.statistics import estimates
 from aggregate.tasks.analysis import TaskAnalysis
 from aggregate.verdict.not_assessed import not_assessed
 from aggregate.verdict.number_format import number
+from aggregate.verdict.significance import format_pairing
 from aggregate.verdict.words import AgentWords, sentence, words
 from plots import csv_downloads, curves, figures, flag_cards, overview, tables, task_section
 from plots.secondary_tables import secondary
@@ -161,6 +162,7 @@ def _sweep(sweep: SweepSummary, styles: dict[str, LineStyle], index: int, loaded
         "every": every,
         "ranking": tables.ranking_table(sweep, by_id),
         "contrasts": tables.contrast_table(sweep, by_id),
+        "pairing": format_pairing(sweep, sweep.baseline, "the baseline"),
         "effects": tables.effect_tables(sweep),
         "secondary": secondary(sweep, by_id),
         "starts": figures.start_returns(sweep, every, frame),

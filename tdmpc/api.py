@@ -117,6 +117,11 @@ def evaluate(
         yield Evaluation(seed, step, planner, returns, actions)
 
 
+def snapshots(folder: Path) -> list[int]:
+    """The steps of the snapshots in the folder of a run, ascending."""
+    return sorted(checkpoint.snapshots_in(folder))
+
+
 def film(config: TrainConfig, played: Evaluation, width: int, height: int) -> Film:
     """The episodes of `played` in simulated time, at most 50 images per second.
 

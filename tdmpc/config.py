@@ -62,7 +62,7 @@ class TrainConfig:
     """
 
     # task and length
-    task: str = key("quadruped-walk", "dm_control suite task, domain-task")
+    task: str = key("quadruped-walk", "dm_control suite task, domain-task", shapes=True)
     steps: int = key(100_000, "agent steps of training; frames = steps x action_repeat", low=1)
     action_repeat: int = key(2, "environment steps per agent step", low=1, high=EPISODE_FRAMES, source="TD-MPC2")
     seed_steps: int | None = key(
@@ -94,12 +94,12 @@ class TrainConfig:
     detach_encoder_ratio: float = key(0.5, "share of training, at its end, with the encoder frozen", low=0, high=1)
 
     # ensembles
-    num_q: int = key(2, "value heads, Q", low=1, source="TD-MPC2, which has 5 of Q(z, a)")
-    planner_num_dynamics_heads: int = key(4, "dynamics heads, H", low=1)
+    num_q: int = key(2, "value heads, Q", low=1, shapes=True, source="TD-MPC2, which has 5 of Q(z, a)")
+    planner_num_dynamics_heads: int = key(4, "dynamics heads, H", low=1, shapes=True)
     td_num_dynamics_heads: int = key(
         2, "heads drawn per batch for TD targets; 0 = all", low=0, source="after REDQ, which draws critics"
     )
-    num_reward_heads: int = key(1, "reward heads, R", low=1)
+    num_reward_heads: int = key(1, "reward heads, R", low=1, shapes=True)
     policy_head_reduce: str = key(
         "mean", "reduction over heads in the policy objective", choices=("min", "mean", "max")
     )
@@ -134,10 +134,10 @@ class TrainConfig:
 
     # auxiliary values ("multi-gamma")
     multi_gamma_gammas: tuple[float, ...] = key(
-        (0.9, 0.95), "auxiliary discounts", above=0, high=1, source="Fedus et al."
+        (0.9, 0.95), "auxiliary discounts", above=0, high=1, shapes=True, source="Fedus et al."
     )
     multi_gamma_head: str = key(
-        "joint", "one network for all auxiliary discounts or one each", choices=("joint", "separate")
+        "joint", "one network for all auxiliary discounts or one each", choices=("joint", "separate"), shapes=True
     )
     multi_gamma_loss_weight: float = key(0.01, "weight of the auxiliary loss; 0 = off", low=0, source="Fedus et al.")
     aux_value_source: str = key(
@@ -187,15 +187,15 @@ class TrainConfig:
     train_act_std_coeff: float = key(0.0, "exploration noise in units of the planner's std", low=0)
 
     # networks
-    mlp_dim: int = key(512, "hidden width", low=1, source="TD-MPC2")
-    latent_dim: int = key(512, "latent size, L", low=1, source="TD-MPC2")
-    enc_dim: int = key(256, "hidden width of the encoder", low=1, source="TD-MPC2")
-    num_enc_layers: int = key(2, "layers of the encoder", low=1, source="TD-MPC2")
+    mlp_dim: int = key(512, "hidden width", low=1, shapes=True, source="TD-MPC2")
+    latent_dim: int = key(512, "latent size, L", low=1, shapes=True, source="TD-MPC2")
+    enc_dim: int = key(256, "hidden width of the encoder", low=1, shapes=True, source="TD-MPC2")
+    num_enc_layers: int = key(2, "layers of the encoder", low=1, shapes=True, source="TD-MPC2")
     simnorm_dim: int = key(8, "group size of SimNorm", low=1, source="TD-MPC2")
     dropout: float = key(
         0.01, "dropout in the first layer of value heads and auxiliary values", low=0, high=0.99, source="TD-MPC2"
     )
-    num_bins: int = key(101, "bins of the two-hot regression, K", low=3, source="TD-MPC2")
+    num_bins: int = key(101, "bins of the two-hot regression, K", low=3, shapes=True, source="TD-MPC2")
     symlog_max: float = key(10.0, "bins span [-this, this] in symlog space", above=0, source="TD-MPC2")
 
     # episodes that end

@@ -54,5 +54,9 @@ class TdmpcAgent:
         """See `tdmpc.api.film`."""
         return api.film(TrainConfig.from_dict(config), played, width, height)
 
+    def snapshots(self, folder: Path) -> Sequence[int]:
+        """See `tdmpc.api.snapshots`."""
+        return api.snapshots(folder)
+
 
 AGENT = TdmpcAgent()

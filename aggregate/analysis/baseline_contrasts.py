@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from aggregate.analysis.configuration_comparison import TRADE_OFF, is_trade_off
+from aggregate.analysis.configuration_comparison import TRADE_OFF, is_trade_off, pairing_of
 from aggregate.analysis.factor_effects import OF_PRIMARY, OUTCOMES, PRIMARY
 from aggregate.analysis.run_outcomes import outcomes_of
 from aggregate.statistics import estimates
@@ -15,10 +15,13 @@ from sweepwise.core.metrics import Catalogue
 _COLUMNS = ["outcome", "config_id", "n", "difference", "low", "high", "p_raw"]
 
 
-def primary(scores: pd.DataFrame, baseline: str, analyses: InterimAnalyses, sign: int = 1) -> pd.DataFrame:
+def primary(
+    scores: pd.DataFrame, baseline: str, analyses: InterimAnalyses, sign: int = 1, *, paired: bool = False
+) -> pd.DataFrame:
     """`estimates.AgainstBaseline` on the primary endpoint, with the relation of `_with_relation`. scores, baseline,
-    sign: see `secondary`."""
-    table = estimates.AgainstBaseline(analyses, sign)(scores, "config_id", PRIMARY, baseline)
+    sign, paired: see `secondary`."""
+    pairing = pairing_of(scores) if paired else None
+    table = estimates.AgainstBaseline(analyses, sign, pairing)(scores, "config_id", PRIMARY, baseline)
     return _with_relation(table, scores, baseline, sign)
 
 
@@ -34,14 +37,19 @@ def _with_relation(table: pd.DataFrame, scores: pd.DataFrame, baseline: str, sig
     return table.assign(relation=np.where(trade_off, TRADE_OFF, ""), distinct=table["distinct"] & ~trade_off)
 
 
-def secondary(scores: pd.DataFrame, baseline: str, analyses: InterimAnalyses, sign: int = 1) -> pd.DataFrame:
+def secondary(
+    scores: pd.DataFrame, baseline: str, analyses: InterimAnalyses, sign: int = 1, *, paired: bool = False
+) -> pd.DataFrame:
     """`estimates.AgainstBaseline` on every endpoint but the first of `OUTCOMES`, each corrected by itself; `outcome`
     says which, and relation as for the primary endpoint. `better` of the fall is the probability of a larger one.
 
     scores: `run_outcomes.with_outcomes`. baseline: config_id, "" for none. sign: -1 where a lower primary metric is
-    better.
+    better. paired: whether the plan declares that configurations are compared seed by seed.
     """
-    contrasts = {name: estimates.AgainstBaseline(analyses, sign if name in OF_PRIMARY else 1) for name in OUTCOMES[1:]}
+    pairing = pairing_of(scores) if paired else None
+    contrasts = {
+        name: estimates.AgainstBaseline(analyses, sign if name in OF_PRIMARY else 1, pairing) for name in OUTCOMES[1:]
+    }
     tables = {name: against(scores, "config_id", name, baseline) for name, against in contrasts.items()}
     parts = [
         (_with_relation(table, scores, baseline, sign) if name in OF_PRIMARY else table.assign(relation="")).assign(

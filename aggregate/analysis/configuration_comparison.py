@@ -2,9 +2,9 @@
 
 Configurations are ordered by the expected result of one start: a diverged run counts as random actions, a collapsed one
 with its own final result. Claims are two: the share of unstable seeds (diverged or collapsed) by Fisher's exact test,
-and the mean of the seeds that finished by Welch's. A configuration is better where its mean is higher and no more of
-its seeds are unstable; where the two disagree it is a trade-off. A difference that is significant and shown to be
-smaller than the margin does not matter.
+and the mean of the seeds that finished by Welch's, or by the paired t test where the plan declares it. A configuration
+is better where its mean is higher and no more of its seeds are unstable; where the two disagree it is a trade-off. A
+difference that is significant and shown to be smaller than the margin does not matter.
 
 Rules, corrections and their measured error rates: docs/verdict.md.
 """
@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from aggregate.analysis.run_outcomes import Outcomes, outcomes_of
+from aggregate.analysis.run_outcomes import DIVERGED, UNKNOWN, Outcomes, outcomes_of
 from aggregate.statistics import estimates
 from aggregate.statistics.alpha_spending import ALPHA, ONE_ANALYSIS, InterimAnalyses
 
@@ -34,7 +34,7 @@ APART = (BEHIND, LESS_STABLE)
 
 COLUMNS = [
     "config_id", "expected", "mean", "n", "starts", "unstable", "unknown", "rest_starts", "rest_unstable", "p_unstable",
-    "difference", "low", "high", "p", "p_alike", "relation", "distinct", "first", "last",
+    "difference", "low", "high", "p", "p_alike", "relation", "distinct", "first", "last", "pairs", "rho",
 ]  # fmt: skip
 
 
@@ -46,18 +46,21 @@ class ConfigurationComparison:
     configuration with a started run, the leader first. expected: of one start. mean, n: of finished runs. rest_starts,
     rest_unstable: of all other configurations; p_unstable: of the share against these (Fisher, Holm over
     configurations). difference (leader - configuration) of means with low and high (Student-t, uncorrected); p: of the
-    difference (Welch, Holm over all pairs, as the leader is selected from the same data). p_alike: of two one-sided
+    difference (Welch, or paired where `paired` and possible; Holm over all pairs, as the leader is selected from the
+    same data). pairs, rho: see `estimates.Differences`. p_alike: of two one-sided
     tests that the means of runs that did not collapse differ by less than `margin` (Bonferroni over all pairs). All p
     values are doubled where shares and means could both be claimed, and corrected for interim `analyses`. relation:
     `BEHIND` ... `OPEN`, "" for the leader. distinct: whether it is one of `APART`.
     first, last: the ranks that it can have.
 
-    margin: in the unit of the metric, NaN where unknown. sign: -1 where lower is better.
+    margin: in the unit of the metric, NaN where unknown. sign: -1 where lower is better. paired: whether the plan
+    declares that configurations are compared seed by seed.
     """
 
     analyses: InterimAnalyses = ONE_ANALYSIS
     sign: int = 1
     margin: float = np.nan
+    paired: bool = False
 
     def __call__(self, scores: pd.DataFrame) -> pd.DataFrame:
         starts = estimates.samples_of(scores, "config_id", "start_primary")
@@ -68,44 +71,49 @@ class ConfigurationComparison:
         outcomes = outcomes_of(scores, ranked)
         p_unstable, shared = unstable_against_rest(outcomes, self.analyses)
         pairs = list(itertools.combinations(range(len(ranked)), 2))
-        mean = estimates.welch_pairs(finals, pairs).p
+        pairing = pairing_of(scores) if self.paired else None
+        means = estimates.differences(scores, "config_id", "final_primary", ranked, pairs, pairing)
         alike = estimates.welch_pairs(healthy, pairs).within(self.margin)
-        p = _by_pair(np.minimum((1 + shared) * estimates.holm(self.analyses(mean)), 1), pairs, len(ranked))
+        p = _by_pair(np.minimum((1 + shared) * estimates.holm(self.analyses(means.contrast.p)), 1), pairs, len(ranked))
         p_alike = _by_pair(np.minimum((1 + shared) * len(pairs) * self.analyses(alike), 1), pairs, len(ranked))
         relations = {
-            (i, j): self._relation(
-                finals[i], finals[j], outcomes[i], outcomes[j], p[i, j], p_unstable[j], p_alike[i, j]
-            )
-            for i, j in pairs
+            (i, j): self._relation(difference, outcomes[i], outcomes[j], p[i, j], p_unstable[j], p_alike[i, j])
+            for (i, j), difference in zip(pairs, means.contrast.estimate.tolist(), strict=True)
         }
         distinct = _by_pair(np.array([relations[pair] in APART for pair in pairs]), pairs, len(ranked)) == 1
+        # the pairs with the leader come first
+        difference = np.array([0.0 if finals[0].size else np.nan, *means.contrast.estimate[: len(ranked) - 1]])
+        half = np.array([np.nan, *means.contrast.half_width()[: len(ranked) - 1]])
         lines = []
         for j, name in enumerate(ranked):
-            contrast = estimates.welch(finals[0], finals[j])
-            half, difference = float(contrast.half_width()) if j else np.nan, float(contrast.estimate)
             rest = [other for i, other in enumerate(outcomes) if i != j]
             lines.append((
                 name, starts[name].mean(), finals[j].mean() if finals[j].size else np.nan, finals[j].size, *outcomes[j],
                 sum(other.starts for other in rest), sum(other.unstable for other in rest), p_unstable[j],
-                difference, difference - half, difference + half, p[0, j], p_alike[0, j],
+                difference[j], difference[j] - half[j], difference[j] + half[j], p[0, j], p_alike[0, j],
                 relations.get((0, j), ""), bool(distinct[0, j]),
                 1 + int(distinct[:, j].sum()), len(ranked) - int(distinct[j].sum()),
+                int(means.pairs[j - 1]) if j else 0, float(means.rho[j - 1]) if j else np.nan,
             ))  # fmt: skip
         return pd.DataFrame(lines, columns=COLUMNS)
 
     def _relation(
-        self, leader: np.ndarray, other: np.ndarray, leads: Outcomes, others: Outcomes,
-        p: float, p_unstable: float, p_alike: float,
-    ) -> str:  # fmt: skip
-        """How a configuration compares with one of a better expected result. leader, other: their final results."""
+        self, difference: float, leads: Outcomes, others: Outcomes, p: float, p_unstable: float, p_alike: float
+    ) -> str:
+        """How a configuration compares with one of a better expected result. difference: of their means."""
         if p_alike < ALPHA and not leads.shares[1] and not others.shares[1]:  # else it is of other runs than p
             return ALIKE
         if p < ALPHA:
-            higher = self.sign * (leader.mean() - other.mean()) > 0
-            return BEHIND if higher and not is_trade_off(leads, others) else TRADE_OFF
+            return BEHIND if self.sign * difference > 0 and not is_trade_off(leads, others) else TRADE_OFF
         if p_unstable < ALPHA and others.shares[0] > leads.shares[1] and _fisher(leads, others) < ALPHA:
             return LESS_STABLE
         return ALIKE if p_alike < ALPHA else OPEN
+
+
+def pairing_of(scores: pd.DataFrame) -> estimates.Pairing:
+    """For a plan that declares it: not of configurations with a seed that diverged, or may have."""
+    lost = scores.loc[scores["outcome"].isin((DIVERGED, UNKNOWN)), "config_id"]
+    return estimates.Pairing(frozenset(map(str, lost)))
 
 
 def is_trade_off(better: Outcomes, worse: Outcomes) -> bool:

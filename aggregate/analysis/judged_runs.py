@@ -54,7 +54,7 @@ Result = TypeVar("Result")
 
 
 def _over(judge: Callable[[Pair], Result], pairs: Sequence[Pair]) -> list[Result]:
-    with mapping(len(pairs), waits=False) as over:
+    with mapping(len(pairs)) as over:
         return list(tracked(over(judge, pairs), len(pairs), "judging runs"))
 
 
@@ -107,9 +107,7 @@ def _first_steps(rows: Mapping[str, Any]) -> dict[str, int]:
 def _run_curves(
     kind: str, rows: Mapping[str, Any], bins: Mapping[str, int], total: int, catalogue: Catalogue
 ) -> pa.Table:
-    metrics = [name for name, metric in catalogue.metrics.items()
-               if metric.kind == kind and not metric.is_list and metric.unit != "bool" and name in rows
-               and rows[name].dtype != object]  # fmt: skip
+    metrics = [name for name in catalogue.curves.get(kind, ()) if name in rows and rows[name].dtype != object]
     if kind in bins:
         return pa.table(step_bins.binned(rows, total, bins[kind], metrics))
     return pa.table(step_bins.own_points(rows, metrics))

@@ -1,8 +1,9 @@
-"""Scores of a run, one line per run; and the means of evaluations after training, over equally many episodes."""
+"""Scores of a run, one line per run; and the means of evaluations after training, over the same number of episodes."""
 
 from __future__ import annotations
 
 from collections import Counter
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -10,7 +11,7 @@ import pandas as pd
 from aggregate import flags
 from aggregate.flags.curve_features import jitter
 from aggregate.inputs.plan_questions import ENDPOINTS
-from aggregate.inputs.runs import DONE, SweepSource
+from aggregate.inputs.runs import DONE, Evaluated, SweepSource
 from aggregate.statistics import estimates
 from sweepwise.core.metrics import IS_FINAL
 
@@ -82,24 +83,49 @@ def _large_evaluation(view: flags.RunView, role: str) -> float:
 # --- evaluations after training ---------------------------------------------------------------------------
 
 
-def episodes_of(sweep: SweepSource) -> int:
-    """The number of episodes that most runs of the sweep, and of those that its questions need, were evaluated with;
-    the larger of two that are equally frequent; 0 without evaluations."""
+class EvaluationKind(NamedTuple):
+    """episodes: their number, 0 without evaluations. snapshots: see `Evaluated`."""
+
+    episodes: int
+    snapshots: tuple[int, ...] = ()
+
+    @property
+    def weights(self) -> int:
+        """Number of snapshots."""
+        return len(self.snapshots) or 1
+
+    def __str__(self) -> str:
+        return format_kind(self.episodes, self.weights)
+
+
+def format_kind(episodes: int, snapshots: int) -> str:
+    """`100 episodes of the last weights`."""
+    return f"{episodes} episodes of the last {f'{snapshots} snapshots' if snapshots > 1 else 'weights'}"
+
+
+def kind_of(evaluation: Evaluated) -> EvaluationKind:
+    return EvaluationKind(len(evaluation.returns), evaluation.snapshots)
+
+
+def evaluation_kind(sweep: SweepSource) -> EvaluationKind:
+    """How most runs of the sweep, and of those that its questions need, were evaluated; of two that are equally
+    frequent, with more snapshots or more episodes."""
     runs = (run for config in sweep.all_configs for run in config.runs)
-    counts = Counter(len(returns) for run in runs for returns in run.evaluations)
-    return max(counts, key=lambda episodes: (counts[episodes], episodes), default=0)
+    counts = Counter(kind_of(evaluation) for run in runs for evaluation in run.evaluations)
+    return max(counts, key=lambda kind: (counts[kind], kind.weights, kind), default=EvaluationKind(0))
 
 
 def with_evaluations(scores: pd.DataFrame, sweep: SweepSource) -> pd.DataFrame:
-    """`scores` with `EVALUATION`: the mean over exactly `episodes_of` episodes; NaN for a run that was not evaluated
-    with as many, so that no configuration is compared on more episodes than another. scores: one line per run."""
-    episodes = episodes_of(sweep)
+    """`scores` with `EVALUATION`: the mean over the episodes of `evaluation_kind`; NaN for a run that was not evaluated
+    so, so that no configuration is compared on more episodes or later weights than another. scores: one line per
+    run."""
+    kind = evaluation_kind(sweep)
     means = {
-        (run.config_id, run.seed): float(np.mean(returns))
+        (run.config_id, run.seed): float(np.mean(evaluation.returns))
         for config in sweep.all_configs
         for run in config.runs
-        for returns in run.evaluations
-        if len(returns) == episodes
+        for evaluation in run.evaluations
+        if kind_of(evaluation) == kind
     }
     runs = zip(scores["config_id"], scores["seed"], strict=True)
     return scores.assign(**{EVALUATION: pd.Series([means.get(run, np.nan) for run in runs], scores.index, dtype=float)})

@@ -199,7 +199,7 @@ def _summarise_sweep(sweep: SweepSource, loaded: Loaded) -> SweepSummary:
     diverged = scores.loc[scores["outcome"] == DIVERGED, ["config_id", "seed"]]
     margin = relevant_margin(sweep.margin, scores[scores["config_id"] == baseline], floor, sign)
     late = _late(results, catalogue)
-    compare = ConfigurationComparison(sweep.interim_analyses, sign, margin.value)
+    compare = ConfigurationComparison(sweep.interim_analyses, sign, margin.value, sweep.paired)
     return SweepSummary(
         source=sweep,
         runs=_runs(requested, results, loaded.quarantine),
@@ -211,8 +211,8 @@ def _summarise_sweep(sweep: SweepSource, loaded: Loaded) -> SweepSummary:
         ranking=_ranking(sweep.configs, scores, sign),
         margin=margin,
         contrasts=compare(scores),
-        baseline=baseline_contrasts.primary(scores, baseline, sweep.interim_analyses, sign),
-        secondary=baseline_contrasts.secondary(scores, baseline, sweep.interim_analyses, sign),
+        baseline=baseline_contrasts.primary(scores, baseline, sweep.interim_analyses, sign, paired=sweep.paired),
+        secondary=baseline_contrasts.secondary(scores, baseline, sweep.interim_analyses, sign, paired=sweep.paired),
         diagnostics=baseline_contrasts.diagnostics(late, baseline, catalogue),
         effects=factor_effects.effects(sweep, scores, late, findings),
         question_contrasts=_question_contrasts(sweep, loaded, scores, findings, floor, margin.value),

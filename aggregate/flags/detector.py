@@ -11,11 +11,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from aggregate.flags.curve_features import quarter, spread
+from aggregate.flags.curve_features import complete, means, quarter, spread
 from aggregate.inputs.metric_words import with_unit
 from sweepwise.core.agent import AgentDescription
 from sweepwise.core.metrics import Metric
 
+_FLOAT = np.dtype(float)  # there is one such object, which is compared faster than types are
 NOT_FOUND = "not found: "  # begins what a detector cannot see, in the text of a finding
 FLAG, WARN, OK, NOT_ASSESSABLE = "flag", "warn", "ok", "not assessable"
 
@@ -113,7 +114,9 @@ class RunView:
         values = np.asarray(rows[metric.name], dtype=object)
         there = pd.notna(values)
         lists = [
-            v if isinstance(v, np.ndarray) and v.ndim == 1 and v.dtype == float else np.atleast_1d(np.asarray(v, float))
+            v
+            if isinstance(v, np.ndarray) and v.dtype is _FLOAT and v.ndim == 1
+            else np.atleast_1d(np.asarray(v, float))
             for v in values[there]
         ]
         return np.asarray(rows["step"], dtype=float)[there], lists
@@ -123,11 +126,12 @@ class RunView:
         """Odd and even episodes of the evaluations whose episodes are two or more and finite; neighbouring evaluations
         where the run has no such episodes, as in imported curves."""
         steps, episodes = self.lists("primary_episodes")
-        kept = [i for i, e in enumerate(episodes) if e.size > 1 and np.isfinite(e).all()]
+        kept = complete(episodes)
         if not kept:
             return paired(self.quality("primary"))
-        pairs = np.array([(episodes[i][::2].mean(), episodes[i][1::2].mean()) for i in kept]).reshape(-1, 2)
-        return Halves(steps[kept], self.sign * pairs[:, 0], self.sign * pairs[:, 1], len(kept))
+        used = [episodes[place] for place in kept]
+        one, other = (self.sign * means(used, start, 2) for start in (0, 1))
+        return Halves(steps[kept], one, other, len(kept))
 
     @functools.cached_property
     def value_scale(self) -> float:
@@ -140,8 +144,8 @@ class RunView:
         """(steps (n,), values (dimensions, n)): the dimensions that are finite throughout, else the mean over
         dimensions."""
         steps, values = self.lists("log_std_per_dim")
-        if values and len({v.shape for v in values}) == 1:
-            dims = np.stack(values, axis=1)
+        if len({v.size for v in values}) == 1:
+            dims = np.ascontiguousarray(np.concatenate(values).reshape(len(values), -1).T)
             return steps, dims[np.isfinite(dims).all(axis=1)]
         mean = self.series("log_std")
         return mean.steps, mean.values[None]
@@ -227,7 +231,8 @@ class Detector:
 
     def of(self, agent: AgentDescription) -> Detector:
         """With the agent's metric, "" where no metric has the role, its threshold, and the help for both."""
-        threshold = agent.diagnostics.thresholds.get(self.name, self.threshold)
+        own = self._measuring(agent)
+        threshold = own.threshold
         change, differs = agent.diagnostics.smallest_change, agent.diagnostics.training_differs
         counts = bool(change) and "primary" in agent.catalogue.roles
         words = self.help.format(
@@ -237,7 +242,12 @@ class Detector:
             change=f" and {with_unit(change, agent.catalogue.primary)}" if counts else "",
             differs=f"; {differs}" if differs else "",
         )
-        return dataclasses.replace(self, metric=self.metric_of(agent), threshold=threshold, help=words)
+        return dataclasses.replace(own, help=words)
+
+    def _measuring(self, agent: AgentDescription) -> Detector:
+        """The same but for the help, which takes longer to write than some detectors take to judge a run."""
+        threshold = agent.diagnostics.thresholds.get(self.name, self.threshold)
+        return dataclasses.replace(self, metric=self.metric_of(agent), threshold=threshold)
 
     def metric_of(self, agent: AgentDescription) -> str:
         """The name of the agent's metric; `metric` where none has the role."""
@@ -247,7 +257,7 @@ class Detector:
         """The finding on one run; not assessable where the agent has no metric of a role that is needed."""
         if lacking := self.lacking(run.agent):
             return unknown(f"not assessed: no metric has the role {lacking}")
-        return self.judge(run, self.of(run.agent))
+        return self.judge(run, self._measuring(run.agent))
 
     def lacking(self, agent: AgentDescription) -> str:
         """The first role that no metric of the agent has, of those that are needed; "" for none."""

@@ -8,6 +8,8 @@ the largest of the four; `benchmarks/flags.py` measures the rates.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from aggregate.flags.curve_features import (
@@ -78,12 +80,13 @@ def _spikes(run: RunView, d: Detector, logs: bool) -> Finding:
     if series.values.size < d.min_points:
         return too_few(series.values.size, d)
     curve = np.log(series.values) if logs and (series.values > 0).all() else series.values
-    height, noise = departures(curve, running_median(curve, 5), 3)
+    levels = {width: running_median(curve, width) for width in {5, *(width for width, _ in EXCURSION_HEIGHTS)}}
+    height, noise = departures(curve, levels[5], 3)
     height[: int(np.ceil(WARM_UP * curve.size))] = 0.0
     noise = noise or float(np.abs(height).mean()) * np.sqrt(np.pi / 2)
     kinds = _single_rows(height, noise, series.steps, d)
     if noise > 0:
-        kinds += _excursions(curve, noise, series.steps, d)
+        kinds += _excursions(curve, levels, noise, series.steps, d)
     return strongest(kinds, _not_found(curve.size, d))
 
 
@@ -107,9 +110,10 @@ def _single_rows(height: np.ndarray, noise: float, steps: np.ndarray, d: Detecto
     return findings
 
 
-def _excursions(curve: np.ndarray, noise: float, steps: np.ndarray, d: Detector) -> list[Finding]:
-    """One finding for each pair of the tables that so many rows suffice for."""
-    levels = {width: running_median(curve, width) for width in {width for width, _ in EXCURSION_HEIGHTS}}
+def _excursions(
+    curve: np.ndarray, levels: Mapping[int, np.ndarray], noise: float, steps: np.ndarray, d: Detector
+) -> list[Finding]:
+    """One finding for each pair of the tables that so many rows suffice for. levels: running medians by their rows."""
     by_difference, findings = jitter(curve), []
     for table, measure in ((EXCURSION_HEIGHTS, departures), (LONG_LEVEL_HEIGHTS, off_longer_median)):
         for (width, other), heights in table.items():

@@ -11,7 +11,7 @@ from aggregate.flags.curve_features import (
     jitter_growth,
     largest_swing,
     quarter,
-    running_median,
+    running_median_of_5,
     smooth,
     thinned,
     turning_points,
@@ -46,7 +46,7 @@ def log_std_oscillates(run: RunView, d: Detector) -> Finding:
         fast = max(FEWEST_REVERSALS, steps.size // ROWS_PER_REVERSAL)
         slow_curves = [thinned(steps, dim)[1] for dim in dims]
         kinds.append(_swings(thinned(steps, dims[0])[0], slow_curves, MIN_REVERSALS, "slow", d))
-        kinds.append(_swings(steps, [running_median(dim, 5) for dim in dims], fast, "fast", d))
+        kinds.append(_swings(steps, list(running_median_of_5(dims)), fast, "fast", d))
     jumps = f"jumps from row to row below {np.sqrt(2) * kinds[0].least:.2f} nat, changes between two rows"
     slower = f"swings below {d.threshold:g} nat" if len(kinds) > 1 else "oscillations with a period of more than 6 rows"
     return strongest(kinds, f"with {steps.size:,} rows, {jumps}, and {slower}")

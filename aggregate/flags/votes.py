@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from aggregate.flags.curve_features import variances
+from aggregate.flags.curve_features import complete, means, variances
 from aggregate.flags.detector import FLAG, NOT_ASSESSABLE, NOT_FOUND, OK, WARN, Detector, RunView
 from aggregate.flags.reference import run_levels, sweep_reference
 from aggregate.flags.registry import DETECTORS
@@ -89,14 +89,14 @@ def _mean_size(seeds: list[LateEvaluations]) -> float:
 def _late(view: RunView, role: str) -> LateEvaluations:
     steps, episodes = view.lists(role)
     late = [e for step, e in zip(steps, episodes, strict=True) if step > view.total_steps / 2]
-    used = [e for e in late if e.size > 1 and np.isfinite(e).all()]
-    means = [float(e.mean()) for e in used]
+    used = [late[place] for place in complete(late)]
+    averages = means(used)
     return LateEvaluations(
         sizes=tuple(e.size for e in late if e.size),
         used=tuple(e.size for e in used),
-        means=tuple(means),
+        means=tuple(averages.tolist()),
         spreads=tuple(variances(used).tolist()),
-        about_trend=_about_trend(np.array(means)) if len(means) >= 4 else np.nan,
+        about_trend=_about_trend(averages) if len(used) >= 4 else np.nan,
     )
 
 

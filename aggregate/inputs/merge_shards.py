@@ -11,8 +11,9 @@ A shard describes itself: which metrics there are, and whether they are numbers 
 from __future__ import annotations
 
 import functools
+import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -32,13 +33,6 @@ _OWN = ("attempt", "nonfinite", "config_id", "seed")  # columns that are added; 
 _ROW_KEY = ("step", "event", IS_FINAL)  # two events, or the ordinary and the final evaluation, share a step
 
 
-class Shard(NamedTuple):
-    """A shard's rows, conformed, and the rank of the attempt that wrote it."""
-
-    attempt: int
-    table: pa.Table
-
-
 class Shapes(NamedTuple):
     """Names of the metrics that are numbers, and of those that are lists of numbers."""
 
@@ -56,6 +50,14 @@ class Shapes(NamedTuple):
 
 
 NO_SHAPES = Shapes()
+
+
+class Shard(NamedTuple):
+    """A shard's rows and its metrics, both as `conform` returns them, and the rank of the attempt that wrote it."""
+
+    attempt: int
+    table: pa.Table
+    shapes: Shapes
 
 
 def conform(table: pa.Table) -> tuple[pa.Table, Shapes]:
@@ -123,52 +125,91 @@ def merge(before: Kinds, new: Sequence[Shard], starts: Mapping[int, int]) -> Kin
     for kind in sorted({*before, *split}):
         parts = [kinds[kind] for kinds in (before, split) if kind in kinds]
         table = pa.concat_tables(parts, promote_options="default") if len(parts) > 1 else parts[0]
-        merged[kind] = _dense(_without_empty(_deduplicated(table, starts)))
+        kept = _deduplicated(table, starts)
+        if kept.num_rows < table.num_rows or "nonfinite" in kept.column_names:  # else no column has lost its values
+            kept = _without_empty(kept)
+        merged[kind] = kept if kept is parts[0] else _dense(kept)
     return {kind: table for kind, table in merged.items() if table.num_rows}
 
 
 def _by_kind(new: Sequence[Shard]) -> Kinds:
+    """The rows of each kind in the order given, each column in one chunk; absent numbers are NaN.
+
+    Numbers are moved as one matrix, because Arrow takes ten times as long for 50 columns one by one.
+    """
+    new = [shard for shard in new if shard.table.num_rows]
     if not new:
         return {}
-    table = pa.concat_tables([shard.table for shard in new], promote_options="default").combine_chunks()
-    attempts = np.repeat(np.array([shard.attempt for shard in new], np.int32), [shard.table.num_rows for shard in new])
-    table = table.append_column("attempt", pa.array(attempts))
-    kinds = table["kind"].combine_chunks().dictionary_encode()
+    metrics = list(dict.fromkeys(name for shard in new for name in shard.table.column_names if name not in _INDEX))
+    is_number = frozenset().union(*(shard.shapes.numbers for shard in new))
+    numbers = [name for name in metrics if name in is_number]
+    rest = _rest(new)
+    kinds = rest["kind"].combine_chunks().dictionary_encode()
     codes, found = kinds.indices.to_numpy(), kinds.dictionary.to_pylist()
-    metrics = [name for name in table.column_names if name not in _INDEX and name != "attempt"]
-    numbers = [name for name in metrics if table.schema.field(name).type == pa.float64()]
-    values, there = _numbers(table.select(numbers))
-    listed = {name: table[name].is_valid().to_numpy() for name in metrics if name not in numbers}
-    by_kind = {}
-    for code, kind in enumerate(found):
-        rows = np.flatnonzero(codes == code)
-        has_values = np.any(there[:, rows], axis=1)
-        own_numbers = [name for name, has in zip(numbers, has_values.tolist(), strict=True) if has]
-        own_values, own_there = (np.take(of[has_values], rows, axis=1) for of in (values, there))
-        lists = [name for name, valid in listed.items() if valid[rows].any()]
-        part = table.select(["attempt", *_INDEX[1:], *lists]).take(pa.array(rows))
-        columns = dict(zip(part.column_names, part.columns, strict=True))
-        columns |= dict(zip(own_numbers, map(pa.array, own_values), strict=True))
-        own = [name for name in metrics if name in columns]
-        schema = pa.schema([table.schema.field(name) for name in ("attempt", *_INDEX[1:], *own)])
-        part = pa.table([columns[name] for name in schema.names], schema=schema)
-        bad = own_there & ~np.isfinite(own_values)
-        if bad.any():
-            part = part.append_column("nonfinite", _first_names(bad, own_numbers))
-        by_kind[kind] = part.drop_columns(["event"]) if part["event"].null_count == part.num_rows else part
-    return by_kind
+    order, ends = np.argsort(codes, kind="stable"), np.cumsum(np.bincount(codes)).tolist()
+    rest = rest.drop_columns(["kind"]).take(pa.array(order))
+    values, there = (np.take(of, order, axis=1) for of in _numbers(new, numbers))
+    return {
+        kind: _of_kind(rest.slice(start, end - start), values[:, start:end], there[:, start:end], numbers, metrics)
+        for kind, start, end in zip(found, (0, *ends), ends, strict=False)
+    }
 
 
-def _numbers(table: pa.Table) -> tuple[np.ndarray, np.ndarray]:
-    """(values, where there are any), both (columns, rows); an absent value is NaN. table: of one chunk, columns of
-    floats."""
-    if not table.num_columns or not table.num_rows:
-        shape = (table.num_columns, table.num_rows)
-        return np.empty(shape), np.empty(shape, dtype=bool)
-    values = np.stack([column.to_numpy() for column in table.columns])
+def _of_kind(
+    rest: pa.Table, values: np.ndarray, there: np.ndarray, numbers: Sequence[str], metrics: Sequence[str]
+) -> pa.Table:
+    """The columns that have a value. rest: those that are no numbers. values, there: of `numbers`, see `_numbers`.
+    metrics: all of them in order."""
+    columns = {name: column for name, column in zip(rest.column_names, rest.columns, strict=True)
+               if column.null_count < rest.num_rows}  # fmt: skip
+    has_value = np.any(there, axis=1)
+    own, own_values = list(itertools.compress(numbers, has_value)), values[has_value]
+    in_one = pa.array(own_values.ravel())
+    columns |= {name: in_one.slice(place * rest.num_rows, rest.num_rows) for place, name in enumerate(own)}
+    bad = there & ~np.isfinite(values)
+    if bad.any():
+        columns["nonfinite"] = _first_names(bad, numbers)
+    fields = dict(zip(rest.schema.names, rest.schema, strict=True))
+    names = [name for name in ("attempt", *_INDEX, *metrics, "nonfinite") if name in columns]
+    schema = pa.schema([fields.get(name) or pa.field(name, columns[name].type) for name in names])
+    return pa.table([columns[name] for name in names], schema=schema)
+
+
+def _rest(new: Sequence[Shard]) -> pa.Table:
+    """The columns that are no metric with numbers, and the attempt of each row."""
+    tables = [shard.table.select([name for name in shard.table.column_names if name not in shard.shapes.numbers])
+              for shard in new]  # fmt: skip
+    attempts = np.repeat(np.array([shard.attempt for shard in new], np.int32), [table.num_rows for table in tables])
+    table = pa.concat_tables(tables, promote_options="default").combine_chunks()
+    return table.append_column("attempt", pa.array(attempts))
+
+
+def _numbers(new: Sequence[Shard], names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """(values, where there are any), both (names, rows of all shards); an absent value is NaN."""
+    blocks = []
+    for shard in new:
+        own = [place for place, name in enumerate(names) if name in shard.shapes.numbers]
+        block = _matrix(shard.table.select([names[place] for place in own]))
+        if len(own) < len(names):
+            shape = (len(names), shard.table.num_rows)
+            wider = np.full(shape, np.nan), np.zeros(shape, dtype=bool)
+            for whole, part in zip(wider, block, strict=True):
+                whole[own] = part
+            block = wider
+        blocks.append(block)
+    values, there = zip(*blocks, strict=True)
+    return np.concatenate(values, axis=1), np.concatenate(there, axis=1)
+
+
+def _matrix(table: pa.Table) -> tuple[np.ndarray, np.ndarray]:
+    """The same of one table of numbers that has rows."""
+    if not table.num_columns:
+        return np.empty((0, table.num_rows)), np.empty((0, table.num_rows), dtype=bool)
+    (batch,) = table.combine_chunks().to_batches()
+    values = batch.to_tensor(null_to_nan=True, row_major=False).to_numpy().T
     there = ~np.isnan(values)
-    if sum(column.null_count for column in table.columns) < there.size - np.count_nonzero(there):  # some are NaN
-        there = np.stack([column.is_valid().to_numpy() for column in table.columns])
+    if sum(column.null_count for column in batch.columns) < there.size - np.count_nonzero(there):  # some are NaN
+        there = np.stack([column.is_valid().to_numpy(zero_copy_only=False) for column in batch.columns])
     return values, there
 
 
@@ -243,7 +284,27 @@ def frame(table: pa.Table) -> pd.DataFrame:
     return rows if IS_FINAL in rows else rows.assign(**{IS_FINAL: np.nan})
 
 
-def columns(table: pa.Table) -> dict[str, np.ndarray]:
-    """The same as arrays, many times faster: column -> (n,), lists as objects."""
-    arrays = {name: table[name].to_numpy() for name in table.column_names}
-    return {IS_FINAL: np.full(table.num_rows, np.nan), **arrays}
+class Columns(Mapping[str, np.ndarray]):
+    """A merged table as arrays, always with `IS_FINAL`: column -> (n,), lists as objects. Each is made when it is first
+    asked for; detectors that compare runs look at few."""
+
+    def __init__(self, table: pa.Table) -> None:
+        self._table = table
+        self._names = dict.fromkeys((IS_FINAL, *table.column_names))
+        self._made = {} if IS_FINAL in table.column_names else {IS_FINAL: np.full(table.num_rows, np.nan)}
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        if name not in self._made:
+            if name not in self._names:
+                raise KeyError(name)
+            self._made[name] = self._table[name].to_numpy()
+        return self._made[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)

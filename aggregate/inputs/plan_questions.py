@@ -34,7 +34,7 @@ ENDPOINTS: dict[str, Endpoint] = {
     "area": Endpoint("auc_primary", "area under the curve", "up",
                      "mean height of the evaluation curve, early learning", of_primary=True),
     "evaluation": Endpoint("evaluation_primary", "{primary} evaluated after training", "up",
-                           "mean over equally many episodes of the last weights, by `sweeps evaluate SWEEP`",
+                           "mean over equally many episodes of the same late weights, by `sweeps evaluate SWEEP`",
                            of_primary=True),
     "fall": Endpoint("fall_primary", "{fall} at the end", "down", "from the best window of evaluations to the last"),
     "policy": Endpoint("final_policy", "final {policy}", "up", "the same without planning", of_primary=True),

@@ -6,6 +6,8 @@ from them. It is a `cache_file` with one table per kind of row.
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import os
 import zlib
 from collections.abc import Mapping, Sequence
@@ -17,7 +19,7 @@ import pyarrow as pa
 
 from aggregate.inputs import cache_file, merge_shards, provenance
 from aggregate.inputs.run_facts import RunFacts, facts_of
-from sweepwise.core import shard_name, shards
+from sweepwise.core import atomic, shard_name, shards
 
 # Version of the merging rules: increase it when `merge_shards.merge` gives another result for the same shards.
 _RULES = 5
@@ -30,6 +32,11 @@ class ShardFile(NamedTuple):
     name: str
     size: int
     mtime_ns: int
+
+
+Contents = Mapping[ShardFile, bytes]
+NO_CONTENTS: Contents = {}
+_READ_AHEAD = 2**24  # bytes of a run
 
 
 class RejectedFile(NamedTuple):
@@ -58,6 +65,10 @@ class MergedRun:
     kinds: merge_shards.Kinds = field(default_factory=dict)
     shapes: merge_shards.Shapes = merge_shards.NO_SHAPES
     rejected: tuple[RejectedFile, ...] = ()
+
+    @functools.cached_property
+    def facts(self) -> RunFacts:
+        return facts_of(self.kinds)
 
 
 def list_shards(run_folder: Path) -> tuple[tuple[ShardFile, ...], tuple[RejectedFile, ...]]:
@@ -90,34 +101,51 @@ def known_facts(files: Sequence[ShardFile], cache: Path | None) -> tuple[RunFact
     return RunFacts(rows, spacing, tuple(times), ranks, doubts), _attempts(head)
 
 
-def load_merged(run_folder: Path, files: Sequence[ShardFile], cache: Path | None) -> MergedRun:
+def new_content(run_folder: Path, files: Sequence[ShardFile], cache: Path | None) -> Contents:
+    """The content of the first of `files` that are not in the cache, of at most `_READ_AHEAD` bytes. A file that cannot
+    be read is left out: `load_merged` says why."""
+    head = cache_file.read_head(cache, _MADE_BY) if cache is not None else None
+    known = _files(head) if head is not None else ()
+    contents, room = {}, _READ_AHEAD
+    for file in files[len(known) :] if known == tuple(files[: len(known)]) else files:
+        room -= file.size
+        if room < 0:
+            break
+        with contextlib.suppress(OSError):
+            contents[file] = atomic.read_bytes(run_folder / shard_name.FOLDER / file.name)
+    return contents
+
+
+def load_merged(
+    run_folder: Path, files: Sequence[ShardFile], cache: Path | None, contents: Contents = NO_CONTENTS
+) -> MergedRun:
     """All rows of `files`. Shards that are in `cache` are not opened; new ones are added to it.
 
-    Runs with rejected files are not cached, as the cause may be temporary.
+    Runs with rejected files are not cached, as the cause may be temporary. contents: of files that were read already.
     """
     before = _read(cache, files) if cache is not None else None
     if before is not None and len(before.files) == len(files):
         return before
-    made = _with_new_shards(before or MergedRun(), run_folder, files)
+    made = _with_new_shards(before or MergedRun(), run_folder, files, contents)
     if cache is not None and not made.rejected:
         _write(cache, made)
     return made
 
 
-def _with_new_shards(before: MergedRun, run_folder: Path, files: Sequence[ShardFile]) -> MergedRun:
+def _with_new_shards(before: MergedRun, run_folder: Path, files: Sequence[ShardFile], contents: Contents) -> MergedRun:
     attempts, shapes, new, rejected = dict(before.attempts), before.shapes, [], []
     tags = sorted({_tag(file) for file in files})
     for file in files[len(before.files) :]:
         rank = tags.index(_tag(file))
         try:
-            table = shards.read_shard(run_folder / shard_name.FOLDER / file.name)
+            table = shards.read_shard(run_folder / shard_name.FOLDER / file.name, contents.get(file))
             start, metadata = shards.start_step(table), shards.metadata(table)
             table, own = merge_shards.conform(table)
             shapes = shapes.united(own)
         except (shards.ShardError, ValueError) as error:
             rejected.append(RejectedFile(file.name, str(error).splitlines()[0]))
             continue
-        new.append(merge_shards.Shard(rank, table))
+        new.append(merge_shards.Shard(rank, table, own))
         known = attempts[rank].origins if rank in attempts else ()
         origin = tuple(metadata.get(key, "") for key in provenance.KINDS)
         attempts[rank] = MergedAttempt(start, known if origin in known else (*known, origin))
@@ -141,7 +169,7 @@ def _write(path: Path, made: MergedRun) -> None:
         "attempts": [(rank, attempt.start, attempt.origins) for rank, attempt in made.attempts.items()],
         "kinds": list(made.kinds),
         "shapes": [sorted(names) for names in made.shapes],
-        "facts": facts_of(made.kinds),
+        "facts": made.facts,
     }
     cache_file.write(path, _MADE_BY, head, made.kinds.values())
 

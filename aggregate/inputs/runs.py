@@ -19,7 +19,7 @@ from aggregate.inputs import merge_shards, provenance, run_cache
 from aggregate.inputs.parallel import in_threads, mapping
 from aggregate.inputs.plan_questions import Question
 from aggregate.inputs.progress import tracked
-from aggregate.inputs.run_facts import RunFacts, facts_of
+from aggregate.inputs.run_facts import RunFacts
 from aggregate.statistics.alpha_spending import ONE_ANALYSIS, InterimAnalyses
 from sweepwise.core.agent import AgentDescription
 from sweepwise.core.errors import AggregateError
@@ -29,11 +29,19 @@ STOPPED = "stopped"  # by `sweeps prune`
 BROKEN = (DIVERGED, FAILED, INTERRUPTED, STALLED)  # states that end a run before its last step
 
 
+class Evaluated(NamedTuple):
+    """An evaluation of a run after training. returns: of its episodes. snapshots: steps of the weights where there are
+    several, ascending, an equal share of the episodes with each; else those of the last step."""
+
+    returns: tuple[float, ...]
+    snapshots: tuple[int, ...] = ()
+
+
 @dataclass(frozen=True)
 class RunSource:
     """A run: the folder of its shards, and its state in the results folder. cache: file for its merged rows, or None.
     reason: why it was stopped or excluded, "" otherwise. cause: of a failure, see `jobs.results.run_state.Cause`.
-    evaluations: returns of the episodes of each evaluation of its last weights after training."""
+    evaluations: after training."""
 
     config_id: str
     seed: int
@@ -43,7 +51,7 @@ class RunSource:
     cache: Path | None = None
     reason: str = ""
     cause: str = ""
-    evaluations: tuple[tuple[float, ...], ...] = ()
+    evaluations: tuple[Evaluated, ...] = ()
 
 
 class RunNotes(NamedTuple):
@@ -107,7 +115,8 @@ class SweepSource:
     one that was not submitted. imported: imported curves, shown next to the sweep's own. interim_analyses: of this
     sweep, the current included. margin: the smallest relevant difference of the primary metric, NaN where the plan
     names none. confirms: the sweep of which a configuration is confirmed here, on seeds of its own; "" for any other
-    sweep. tasks_of: the sweep of several tasks of which this is one, "" for any other. notes: on the sweep.
+    sweep. tasks_of: the sweep of several tasks of which this is one, "" for any other. notes: on the sweep. paired:
+    whether the plan declared that configurations are compared seed by seed.
     """
 
     name: str
@@ -123,6 +132,7 @@ class SweepSource:
     confirms: str = ""
     tasks_of: str = ""
     notes: RunNotes = NO_NOTES
+    paired: bool = False
 
     @property
     def excluded(self) -> list[tuple[ConfigSource, RunSource]]:
@@ -166,9 +176,9 @@ class RunRows:
         """
         return {kind: merge_shards.frame(table) for kind, table in self._tables(kinds, upto).items()}
 
-    def columns(self, kinds: Sequence[str] | None = None, upto: float = np.inf) -> dict[str, dict[str, np.ndarray]]:
-        """The same as arrays, see `merge_shards.columns`."""
-        return {kind: merge_shards.columns(table) for kind, table in self._tables(kinds, upto).items()}
+    def columns(self, kinds: Sequence[str] | None = None, upto: float = np.inf) -> dict[str, merge_shards.Columns]:
+        """The same as arrays."""
+        return {kind: merge_shards.Columns(table) for kind, table in self._tables(kinds, upto).items()}
 
     def _tables(self, kinds: Sequence[str] | None, upto: float) -> merge_shards.Kinds:
         if not self.count:
@@ -265,7 +275,7 @@ def _read(sources: Sequence[RunSource]) -> list[_Read]:
     """Runs of which nothing is new are known from their caches; processes are started for many others alone."""
     known = in_threads(_known_run, sources)
     unknown = [source for source, run in zip(sources, known, strict=True) if run is None]
-    with mapping(len(unknown), waits=True) as over:
+    with mapping(len(unknown), _list) as over:
         read = tracked(over(_load_run, unknown), len(unknown), "reading runs")
         return [run if run is not None else next(read) for run in known]
 
@@ -276,12 +286,24 @@ def _known_run(source: RunSource) -> _Read | None:
     return None if known is None else _Read(_rows(source, files, *known), list(foreign), known[0].doubts)
 
 
-def _load_run(source: RunSource) -> _Read:
+class _Listed(NamedTuple):
+    """Shards of a run, other files there, and the content of shards that are new."""
+
+    files: tuple[run_cache.ShardFile, ...]
+    foreign: tuple[run_cache.RejectedFile, ...]
+    contents: run_cache.Contents
+
+
+def _list(source: RunSource) -> _Listed:
     files, foreign = run_cache.list_shards(source.folder)
-    merged = run_cache.load_merged(source.folder, files, source.cache)
-    facts = facts_of(merged.kinds)
-    run = _rows(source, files, facts, merged.attempts, whole=not merged.rejected)
-    return _Read(run, [*merged.rejected, *foreign], facts.doubts)
+    return _Listed(files, foreign, run_cache.new_content(source.folder, files, source.cache))
+
+
+def _load_run(source: RunSource, listed: _Listed | None = None) -> _Read:
+    files, foreign, contents = listed or _list(source)
+    merged = run_cache.load_merged(source.folder, files, source.cache, contents)
+    run = _rows(source, files, merged.facts, merged.attempts, whole=not merged.rejected)
+    return _Read(run, [*merged.rejected, *foreign], merged.facts.doubts)
 
 
 def _rows(

@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import optimize, special
 
 ALPHA = 0.05
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(101)
@@ -93,6 +92,8 @@ def nominal_levels(spent: Sequence[float], information: Sequence[float]) -> list
     variance. The statistics are joint normal with correlations sqrt(information_j / information_k); integrated as by
     Armitage, McPherson & Rowe (1969).
     """
+    from scipy import optimize, special  # only here: processes that read runs need neither
+
     levels, before = [], 0.0
     # distribution of the sum so far, where nothing was rejected yet
     points, masses, size = np.zeros(1), np.ones(1), 0.0
@@ -108,5 +109,7 @@ def nominal_levels(spent: Sequence[float], information: Sequence[float]) -> list
 
 def _excess(border: float, points: np.ndarray, masses: np.ndarray, spread: float, share: float) -> float:
     """Probability beyond +-`border` after a step of standard deviation `spread` from `points`, minus `share`."""
+    from scipy import special
+
     tails = special.ndtr((points - border) / spread) + special.ndtr((-border - points) / spread)
     return float(masses @ tails) - share

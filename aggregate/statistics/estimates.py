@@ -19,6 +19,7 @@ POWER = 0.8
 MOST_SPLITS = 20_000  # enough for all splits of up to eight seeds against eight
 SPLITS_AT_ONCE = 50  # what a processor's cache holds
 MOST_SEEDS = 200
+FEWEST_PAIRS = 3  # seeds that two configurations share; with fewer the variance of differences is hardly known
 _PLACES, _WEIGHTS = np.polynomial.legendre.leggauss(32)  # of a mean over -1 to 1, where weights sum to 2
 
 
@@ -69,24 +70,28 @@ class Interval:
 
 @dataclass(frozen=True)
 class AgainstBaseline:
-    """Welch contrasts of every other group with a prespecified one, corrected by Holm and for interim `analyses`.
+    """Contrasts of every other group with a prespecified one, corrected by Holm and for interim `analyses`: Welch's, or
+    paired by seed where `pairing` allows it (`differences`).
 
     Called with a frame of one line per seed; returns group, n, difference (group - baseline), low, high (Student-t
     interval, uncorrected), p (corrected), distinct (significant), permutation (exact p, uncorrected, as a check),
     better (probability that a seed of the group is above one of the baseline; below for `sign` -1), detectable
     (minimum detectable difference at 80 % power) and needed (seeds with which one as large as the difference would be
-    detected), in the frame's order of groups.
+    detected), pairs and rho as of `Differences`, in the frame's order of groups.
     """
 
     analyses: InterimAnalyses = ONE_ANALYSIS
     sign: int = 1
+    pairing: Pairing | None = None
 
     def __call__(self, frame: pd.DataFrame, group: str, value: str, baseline: str) -> pd.DataFrame:
         samples = samples_of(frame, group, value)
         base = samples.pop(baseline, np.empty(0))
         tests = self.analyses.tests(max(1, len(samples)))
         own = list(samples.values()) if base.size else []
-        less_baseline = welch_pairs([base, *own], [(place, 0) for place in range(1, len(own) + 1)])
+        names = [baseline, *list(samples)[: len(own)]]
+        found = differences(frame, group, value, names, [(place, 0) for place in range(1, len(names))], self.pairing)
+        less_baseline = found.contrast
         difference, half = less_baseline.estimate, less_baseline.half_width()
         n = np.array([sample.size for sample in own], dtype=int)
         p = holm(self.analyses(less_baseline.p))
@@ -95,7 +100,8 @@ class AgainstBaseline:
             "high": difference + half, "p": p, "permutation": _against(permutation, own, base),
             "better": _against(improvement, [self.sign * sample for sample in own], self.sign * base),
             "detectable": less_baseline.detectable(tests),
-            "needed": seeds_needed(less_baseline, np.minimum(n, base.size), tests), "distinct": p < ALPHA,
+            "needed": seeds_needed(less_baseline, np.where(found.pairs, found.pairs, np.minimum(n, base.size)), tests),
+            "distinct": p < ALPHA, "pairs": found.pairs, "rho": found.rho,
         })  # fmt: skip
 
 
@@ -212,6 +218,70 @@ def welch_pairs(samples: Sequence[np.ndarray], pairs: Sequence[tuple[int, int]])
     places = np.array(pairs, dtype=int).reshape(-1, 2)
     means, variances, counts = moments(samples)
     return contrast(np.array([1.0, -1.0]), means[places], variances[places], counts[places])
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """That groups are compared seed by seed. without: groups for which this is not possible, as a seed of theirs
+    diverged."""
+
+    without: frozenset[str] = frozenset()
+
+
+class Differences(NamedTuple):
+    """Means of one group less those of another. contrast: arrays of (pairs,). pairs: seeds by which each was paired, 0
+    for Welch's test. rho: correlation of their values, NaN without one."""
+
+    contrast: Contrast
+    pairs: np.ndarray
+    rho: np.ndarray
+
+
+def differences(
+    frame: pd.DataFrame, group: str, value: str, names: Sequence[str], pairs: Sequence[tuple[int, int]],
+    pairing: Pairing | None = None,
+) -> Differences:  # fmt: skip
+    """The mean of the first group of each pair less that of the second, places in `names`.
+
+    By Welch's test; with `pairing` by the paired t test over the seeds that both have values for, where these are
+    `FEWEST_PAIRS` or more. frame: one line per seed, with the column seed.
+    """
+    samples = samples_of(frame, group, value)
+    found = welch_pairs([samples.get(name, np.empty(0)) for name in names], pairs)
+    counts, rho = np.zeros(len(pairs), dtype=int), np.full(len(pairs), np.nan)
+    if pairing is None or not pairs:
+        return Differences(found, counts, rho)
+    table = frame.pivot(index=group, columns="seed", values=value).reindex(names).to_numpy(dtype=float)
+    usable = np.isfinite(table) & ~np.isin(names, list(pairing.without))[:, None]
+    parts = [np.array(part, dtype=float) for part in (found.estimate, found.se, found.df, found.p)]
+    for place, (one, other) in enumerate(pairs):
+        common = usable[one] & usable[other]
+        if common.sum() >= FEWEST_PAIRS:
+            a, b = table[one, common], table[other, common]
+            own = paired_t(a, b)
+            for part, of_pair in zip(parts, (own.estimate, own.se, own.df, own.p), strict=True):
+                part[place] = of_pair
+            counts[place], rho[place] = common.sum(), _correlation(a, b)
+    return Differences(Contrast(*parts), counts, rho)
+
+
+def paired_t(a: np.ndarray, b: np.ndarray) -> Contrast:
+    """Mean of `a` minus mean of `b`, whose last axes are the same seeds: (..., n), n of 2 or more. p is NaN where the
+    differences vary by rounding alone."""
+    size = a.shape[-1]
+    apart = a - b
+    spread = apart.var(-1, ddof=1)
+    limit = 1e-12 * np.maximum(np.abs(a).max(-1), np.abs(b).max(-1))
+    se = np.sqrt(np.where(spread > limit**2, spread, np.nan) / size)
+    estimate, df = apart.mean(-1), np.full(se.shape, size - 1.0)
+    return Contrast(estimate, se, df, 2 * t_above(np.abs(estimate) / se, df))
+
+
+def _correlation(a: np.ndarray, b: np.ndarray) -> float:
+    """Of Pearson; NaN where one of the two does not vary."""
+    if not variance(a) > 0 or not variance(b) > 0:
+        return math.nan
+    return float(np.corrcoef(a, b)[0, 1])
 
 
 def moments(samples: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from aggregate.analysis.factor_effects import PRIMARY
-from aggregate.analysis.run_scores import EVALUATION, episodes_of
+from aggregate.analysis.run_scores import EVALUATION, evaluation_kind, format_kind
 from aggregate.analysis.summary import SweepSummary
 from aggregate.statistics import estimates
 from aggregate.verdict.evaluation_noise import ALONE
@@ -32,13 +32,13 @@ class Expected:
     shares: Mapping[str, float]
 
 
-def _expected(sweep: SweepSummary, episodes: int) -> Expected | None:
-    """What evaluating the last weights for `episodes` episodes is expected to change; None where the variance is not
-    known.
+def _expected(sweep: SweepSummary, episodes: int, snapshots: int = 1) -> Expected | None:
+    """What evaluating the last `snapshots` for `episodes` episodes in all is expected to change; None where the
+    variance is not known.
 
     From the variance between seeds, over time and between episodes (`flags.variance_split`). The final result of now is
-    a mean over several evaluations, which makes the last two smaller; the last weights are those of one time, so all of
-    the variance over time remains. The ratio of both is applied to the difference that is detected now.
+    a mean over several evaluations, which makes the last two smaller. The variance over time is divided by the number
+    of snapshots: weights of one time keep all of it. The ratio is applied to the difference that is detected now.
     """
     own = sweep.variance[sweep.variance["mode"] != ALONE]
     parts, before = own[["episodes", "time", "seeds"]].pow(2).mean(), _pooled(sweep.scores, PRIMARY)
@@ -46,16 +46,16 @@ def _expected(sweep: SweepSummary, episodes: int) -> Expected | None:
     if parts.isna().any() or before is None or not parts.sum() > 0 or not points > 0:
         return None
     now = parts["seeds"] + (parts["time"] + parts["episodes"] / own["per_evaluation"].mean()) / points
-    then = parts["seeds"] + parts["time"] + parts["episodes"] / episodes
+    then = parts["seeds"] + parts["time"] / snapshots + parts["episodes"] / episodes
     detected = _detectable(*before)
     if not np.isfinite(detected):
         return None
     return Expected(detected, before[1], detected * float(np.sqrt(then / now)), dict(parts / parts.sum()))
 
 
-def format_expected(sweep: SweepSummary, episodes: int) -> str:
-    """What evaluating the last weights is expected to change; "" where the variance is not known."""
-    found = _expected(sweep, episodes)
+def format_expected(sweep: SweepSummary, episodes: int, snapshots: int = 1) -> str:
+    """What such an evaluation is expected to change; "" where the variance is not known."""
+    found = _expected(sweep, episodes, snapshots)
     if found is None:
         return ""
     expected, shares = number(found.with_episodes), found.shares
@@ -65,17 +65,16 @@ def format_expected(sweep: SweepSummary, episodes: int) -> str:
     )
     start = f"so far a difference of {number(found.detected)} is detected in 4 of 5 cases ({found.seeds} seeds)"
     if found.with_episodes < found.detected:
-        return f"{start}; {episodes} episodes of the last weights are expected to bring that to {expected}: {split}"
-    return (
-        f"{start}; {episodes} episodes of the last weights are not expected to bring that down ({expected}): {split}, "
-        "and the last weights are those of one time"
-    )
+        return f"{start}; {format_kind(episodes, snapshots)} are expected to bring that to {expected}: {split}"
+    one = ", and the last weights are those of one time (`--snapshots` takes several)" if snapshots == 1 else ""
+    of = format_kind(episodes, snapshots)
+    return f"{start}; {of} are not expected to bring that down ({expected}): {split}{one}"
 
 
 def suggest_evaluation(sweep: SweepSummary) -> str:
     """The command that evaluates a sweep, with its reason, where most of the variance lies between the episodes of one
     evaluation and more episodes would help more cheaply than seeds; else "", and where it was done."""
-    if not sweep.source.agent.capabilities.evaluate or episodes_of(sweep.source):
+    if not sweep.source.agent.capabilities.evaluate or evaluation_kind(sweep.source).episodes:
         return ""
     found = _expected(sweep, EPISODES)
     if found is None or found.shares["episodes"] < DOMINANT or found.with_episodes > WORTH * found.detected:
@@ -87,18 +86,20 @@ def suggest_evaluation(sweep: SweepSummary) -> str:
     )
 
 
-def format_measured(sweep: SweepSummary, episodes: int = 0) -> str:
-    """What the evaluation after training has changed, over the same runs; "" where it is not complete, or is over
-    another number than `episodes`, where that is given."""
+def format_measured(sweep: SweepSummary, episodes: int = 0, snapshots: int = 1) -> str:
+    """What the evaluation after training has changed, over the same runs; "" where it is not complete, or is another
+    than that of `episodes` and `snapshots`, where these are given."""
     evaluated = sweep.scores[sweep.scores["complete"].astype(bool)]
-    there = episodes_of(sweep.source)
-    if not there or evaluated[EVALUATION].isna().any() or episodes not in (0, there):
+    there = evaluation_kind(sweep.source)
+    if not there.episodes or evaluated[EVALUATION].isna().any():
+        return ""
+    if episodes and (episodes, snapshots) != (there.episodes, there.weights):
         return ""
     before, after = _pooled(evaluated, PRIMARY), _pooled(evaluated, EVALUATION)
     if before is None or after is None:
         return ""
     return (
-        f"with {there} episodes of the last weights a difference of {number(_detectable(*after))} between their mean "
+        f"with {there} a difference of {number(_detectable(*after))} between their mean "
         f"{words(sweep).primaries} is detected in 4 of 5 cases, with the evaluations during training one of "
         f"{number(_detectable(*before))} ({after[1]} seeds)"
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from aggregate.analysis.configuration_comparison import ALIKE, APART, TRADE_OFF
+from aggregate.analysis.configuration_comparison import ALIKE, APART, TRADE_OFF, pairing_of
 from aggregate.analysis.factor_effects import PRIMARY
 from aggregate.analysis.summary import SweepSummary
 from aggregate.statistics import estimates
@@ -49,13 +49,16 @@ def ties(sweep: SweepSummary, most: int = AFFORDABLE_SEEDS) -> Ties:
     sizes = [samples.get(config, none).size for config in configs]
     if min(sizes) < 2:
         return Ties(configs, left=left)
-    contrasts = {config: estimates.welch(samples[leader], samples[config]) for config in configs[1:]}
-    wanted = {name: max(abs(float(c.estimate)), np.nan_to_num(sweep.margin.value)) for name, c in contrasts.items()}
+    pairing = pairing_of(sweep.scores) if sweep.source.paired else None
+    places = [(0, place) for place in range(1, len(configs))]
+    found = estimates.differences(sweep.scores, "config_id", PRIMARY, configs, places, pairing)
+    wanted = np.fmax(np.abs(found.contrast.estimate), sweep.margin.value)
+    seeds = np.where(found.pairs, found.pairs, sizes[1:])
     for more, tests in _affordable(sweep, min(sizes), most - max(sizes)):
-        for config, contrast in contrasts.items():
-            factor = 1 + more / samples[config].size
-            if contrast.detectable(tests, factor) <= wanted[config]:
-                return Ties(configs, more, config, wanted[config], left)
+        enough = found.contrast.detectable(tests, 1 + more / seeds) <= wanted
+        if enough.any():
+            first = int(np.argmax(enough))
+            return Ties(configs, more, configs[1 + first], float(wanted[first]), left)
     return Ties(configs, left=left)
 
 

@@ -6,10 +6,11 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
-from aggregate.analysis.configuration_comparison import ALIKE, BEHIND, LESS_STABLE, OPEN, TRADE_OFF
+from aggregate.analysis.configuration_comparison import ALIKE, BEHIND, LESS_STABLE, OPEN, TRADE_OFF, pairing_of
 from aggregate.analysis.summary import MARGIN_SHARE, SweepSummary
-from aggregate.statistics.estimates import ALPHA
+from aggregate.statistics.estimates import ALPHA, FEWEST_PAIRS
 from aggregate.statistics.seed_effect import seed_effect
 from aggregate.verdict.leader import leading_interval
 from aggregate.verdict.number_format import estimate, number, probability
@@ -73,10 +74,14 @@ def explain_margin(sweep: SweepSummary) -> str:
 
 def format_seed_effect(sweep: SweepSummary) -> str:
     """Whether a seed does alike under all configurations, of the seeds that finished under all of them without a
-    collapse; "" with fewer than two configurations or three such seeds, and for imports, whose seeds have nothing in
-    common."""
+    collapse, and which comparisons are paired by seed; "" with fewer than two configurations or three such seeds, and
+    for imports, whose seeds have nothing in common."""
     if any(config.imported for config in sweep.source.configs):
         return ""
+    return f"{_seed_effect(sweep)} {format_pairing(sweep, sweep.contrasts[1:], 'the best configuration')}".strip()
+
+
+def _seed_effect(sweep: SweepSummary) -> str:
     table = sweep.scores.pivot(index="config_id", columns="seed", values="healthy_primary").dropna(axis="columns")
     if min(table.shape[0], table.shape[1] - 1) < 2:
         return ""
@@ -84,7 +89,39 @@ def format_seed_effect(sweep: SweepSummary) -> str:
     if not np.isfinite(found.p):
         return ""
     tested = f"F test of the seeds {probability(found.p)}; {table.shape[1]} seeds in {table.shape[0]} configurations"
-    return f"Results of one seed correlate by {number(found.rho, 0.05)} ({tested}). No test pairs runs by seed."
+    none = "" if sweep.source.paired else " No test pairs runs by seed."
+    return f"Results of one seed correlate by {number(found.rho, 0.05)} ({tested}).{none}"
+
+
+def format_pairing(sweep: SweepSummary, contrasts: pd.DataFrame, other: str) -> str:
+    """Which of the comparisons with `other` are paired by seed, and why the rest are not; "" where the plan does not
+    declare it. contrasts: config_id, pairs, rho of each (`estimates.Differences`)."""
+    if not sweep.source.paired or contrasts.empty:
+        return ""
+    used = contrasts[contrasts["pairs"] > 0]
+    lost = pairing_of(sweep.scores).without
+    compared_with = sweep.source.baseline if other == "the baseline" else str(sweep.contrasts["config_id"].iloc[0])
+    rest = [
+        f"{sweep.config(name).name} ({_why_not_paired(name in lost, compared_with in lost, other)})"
+        for name in contrasts.loc[contrasts["pairs"] == 0, "config_id"]
+    ]
+    how = f"Paired by seed, as the plan declares: {len(used)} of {len(contrasts)} comparisons with {other}"
+    rho = f", correlation {_span(used['rho'], 2)}" if used["rho"].notna().any() else ""
+    common = f" (paired t test, {_span(used['pairs'], 0)} common seeds{rho})"
+    welch = f" Welch's test for {'; '.join(rest)}." if rest else ""
+    return f"{how}{common if len(used) else ''}.{welch}"
+
+
+def _why_not_paired(lost: bool, other_lost: bool, other: str) -> str:
+    if lost:
+        return "a seed diverged or may have"
+    return f"a seed of {other} diverged or may have" if other_lost else f"fewer than {FEWEST_PAIRS} common seeds"
+
+
+def _span(values: pd.Series, places: int) -> str:
+    """`0.62`, or `0.62 to 0.81`."""
+    low, high = (f"{value:.{places}f}".replace("-", "\N{MINUS SIGN}") for value in (values.min(), values.max()))
+    return low if low == high else f"{low} to {high}"
 
 
 def _of(sweep: SweepSummary, relation: str) -> list[dict[str, Any]]:
@@ -103,11 +140,17 @@ def _behind(sweep: SweepSummary) -> Iterator[str]:
         return
     if total == 1:
         small = ", but by less than the relevant difference" if below else ""
-        yield f"The other is {'' if count else 'not '}significantly worse (Welch test){small}."
+        yield f"The other is {'' if count else 'not '}significantly worse ({_test(sweep)}){small}."
         return
     who = {0: "None", total: "All"}.get(count, f"{count}")
     verb = "is" if count == 1 else "are"
-    yield f"{who} of the {total} others {verb} significantly worse (Welch test, Holm over all pairs)."
+    yield f"{who} of the {total} others {verb} significantly worse ({_test(sweep)}, Holm over all pairs)."
+
+
+def _test(sweep: SweepSummary) -> str:
+    """The name of the test behind the comparisons with the best configuration."""
+    paired = sweep.contrasts["pairs"].iloc[1:] > 0
+    return "paired t test" if paired.all() else "paired t test or Welch test" if paired.any() else "Welch test"
 
 
 def _worse_below_margin(sweep: SweepSummary) -> list[dict[str, Any]]:

@@ -45,6 +45,12 @@ if TYPE_CHECKING:
     metavar="N",
     help="Episodes per planner. Default: 50; 100 for a sweep; 1 with --video.",
 )
+@click.option(
+    "--snapshots",
+    type=click.IntRange(min=1),
+    metavar="K",
+    help="Divide the episodes of a sweep among the last K snapshots of each run. Default: 1.",
+)
 @names_option(
     "--planner",
     "planners",
@@ -64,8 +70,8 @@ if TYPE_CHECKING:
 @shows
 @click.pass_context
 def evaluate_command(
-    context: click.Context, runs: tuple[str, ...], at: int | None, episodes: int | None, planners: tuple[str, ...],
-    video: Path | None, device: str, threads: int | None, **backend_values: Any,
+    context: click.Context, runs: tuple[str, ...], at: int | None, episodes: int | None, snapshots: int | None,
+    planners: tuple[str, ...], video: Path | None, device: str, threads: int | None, **backend_values: Any,
 ) -> CommandOutput:  # fmt: skip
     """Evaluate the snapshots of RUN (ID/seed-N, or ID for all seeds) here, or all finished runs of SWEEP as jobs.
 
@@ -77,8 +83,8 @@ def evaluate_command(
     state: Globals = context.obj
     if len(runs) == 1 and not select.names_run(runs[0]):
         _refuse(context, ("video", "device", "threads"), "a sweep is evaluated as jobs; name runs for this")
-        return _evaluate_sweep(state, runs[0], at, episodes or 100, planners, backend_values)
-    _refuse(context, tuple(backend_values), "runs are evaluated in this process; name a sweep for this")
+        return _evaluate_sweep(state, runs[0], at, episodes, snapshots or 1, planners, backend_values)
+    _refuse(context, ("snapshots", *backend_values), "runs are evaluated in this process; name a sweep for this")
     return _evaluate_runs(state, runs, at, episodes or (1 if video else 50), planners, video, device, threads)
 
 
@@ -115,8 +121,9 @@ def _evaluate_runs(
 
 
 def _evaluate_sweep(
-    state: Globals, name: str, at: int | None, episodes: int, planners: tuple[str, ...], backend_values: dict[str, Any]
-) -> CommandOutput:
+    state: Globals, name: str, at: int | None, episodes: int | None, snapshots: int, planners: tuple[str, ...],
+    backend_values: dict[str, Any],
+) -> CommandOutput:  # fmt: skip
     """Submit what is missing of an evaluation of a sweep."""
     from jobs.decide import add_seeds
     from jobs.results.evaluations import EvaluationSpec
@@ -127,7 +134,8 @@ def _evaluate_sweep(
     if len(planners) > 1:
         raise JobsError(f"--planner: a sweep is evaluated with one planner at a time, not {', '.join(planners)}")
     store = state.store()
-    spec = EvaluationSpec(planners[0] if planners else "eval", episodes, at)
+    episodes = evaluate_sweep.divided(episodes, snapshots)
+    spec = EvaluationSpec(planners[0] if planners else "eval", episodes, at, snapshots)
     evaluation = evaluate_sweep.plan_evaluation(store, name, spec)
     submit_options, changes = split_options(backend_values)
     was_complete = evaluation.is_complete()

@@ -290,7 +290,7 @@ def asked_for(
 def expand_sweeps(plan: Plan, name: str | None, requested: RequestedOverrides) -> list[ExpandedSweep]:
     """The sweeps under `name`, or all of the plan in priority order."""
     from jobs.planning.expand import expand
-    from jobs.planning.plan import parse_seeds
+    from jobs.planning.plan_values import parse_seeds
 
     sweeps = plan.select(name) if name else tuple(sorted(plan.sweeps, key=lambda s: s.priority))
     preset = preset_values(plan, requested.preset or None)

@@ -209,7 +209,7 @@ def train_command(
 ) -> None:  # fmt: skip
     """Train one configuration in the foreground: the plan's base with --preset and --set. Default: seed 1."""
     from jobs import process
-    from jobs.planning import plan
+    from jobs.planning import plan, plan_values
     from jobs.programs import registry
     from jobs.submit import launch
     from sweepwise.core.trainable import Settings
@@ -219,6 +219,6 @@ def train_command(
     registry.check_installed(loaded_plan.schema.description.name)
     given = overrides(loaded_plan.schema, task, steps, sets)
     values = {**loaded_plan.base, **preset_values(loaded_plan, preset), **given}
-    seed_numbers = plan.parse_seeds(seeds) if seeds is not None else (1,)
+    seed_numbers = plan_values.parse_seeds(seeds) if seeds is not None else (1,)
     run_settings = Settings(**{name: value for name, value in settings.items() if value is not None})
     launch.train(store, loaded_plan, values, seed_numbers, device_of(device), threads or process.cores(), run_settings)

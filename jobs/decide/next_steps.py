@@ -73,7 +73,7 @@ def asked_before(store: ResultsFolder, plan: Plan) -> tuple[RequestedOverrides, 
 
 
 def _format_seeds(seeds: Sequence[int]) -> str:
-    """Format seeds for `plan.parse_seeds`: a count, a range or a list."""
+    """Format seeds for `plan_values.parse_seeds`: a count, a range or a list."""
     if not seeds:
         return ""
     low, high = seeds[0], seeds[-1]

@@ -78,7 +78,7 @@ def next_seeds(used: Collection[int], count: int) -> list[int]:
 
 
 def format_seeds(seeds: Sequence[int]) -> str:
-    """Ascending seeds as `plan.parse_seeds` reads them: `7-12`, `1-3,7`, `7-7`."""
+    """Ascending seeds as `plan_values.parse_seeds` reads them: `7-12`, `1-3,7`, `7-7`."""
     return f"{seeds[0]}-{seeds[0]}" if len(seeds) == 1 else ",".join(_spans(seeds))
 
 

@@ -40,6 +40,12 @@ def before(
     return InterimAnalysis(process.utc_now(), process.user(), command, max(finished_counts), added_seeds)
 
 
+def has_results(store: ResultsFolder, sweep: SubmittedSweep) -> bool:
+    """Whether configurations of the sweep could be compared: two of them have two finished seeds or more."""
+    counts = [_count_finished(store, config.config_id, set(config.seeds)) for config in sweep.configs]
+    return sum(count > 1 for count in counts) > 1
+
+
 def _count_finished(store: ResultsFolder, config: str, seeds: set[int]) -> int:
     stored = store.read_config(config)
     return (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import resources
@@ -23,13 +22,22 @@ if TYPE_CHECKING:
     from aggregate.inputs.plan_questions import Question
 
 DEFAULT_SEEDS = (1, 2, 3, 4, 5, 6)
-MAX_SEEDS = 1000
 
-_SEEDS = re.compile(r"\d{1,6}(-\d{1,6})?(,\d{1,6}(-\d{1,6})?)*")
-
-_PLAN_KEYS = ("plan", "title", "agent", "program", "base", *plan_tasks.KEYS, "seeds", "looks", "margin", "names",
-              "issues", "sweeps")  # fmt: skip
-_VARIES = ("grid", "zip", "fixed", *plan_tasks.KEYS, "seeds", "looks", "margin", "goal", "questions", "issues")
+_PLAN_KEYS = ("plan", "title", "agent", "program", "base", *plan_tasks.KEYS, "seeds", "looks", "margin", "paired",
+              "names", "issues", "sweeps")  # fmt: skip
+_VARIES = (
+    "grid",
+    "zip",
+    "fixed",
+    *plan_tasks.KEYS,
+    "seeds",
+    "looks",
+    "margin",
+    "paired",
+    "goal",
+    "questions",
+    "issues",
+)
 _SWEEP_KEYS = (*_VARIES, "priority", "parallel", "why", "options")
 
 
@@ -40,8 +48,8 @@ class Sweep:
     grid: key -> levels, all combinations. zipped: key -> levels of equal length, combined level by level. where: file
     and line, for messages. priority: 1 runs first. parallel: see `Plan.stages`. looks: planned analyses of the results;
     seeds may be added between them. margin: the smallest difference of the primary metric that matters, None for a
-    share of the baseline's gain. tasks_of: the sweep of several tasks of which this is one, "" for any other.
-    reference: what counts as 0 and 1 on its task (`Tasks.reference`).
+    share of the baseline's gain. paired: compare configurations seed by seed. tasks_of: the sweep of several tasks of
+    which this is one, "" for any other. reference: what counts as 0 and 1 on its task (`Tasks.reference`).
     """
 
     name: str
@@ -58,6 +66,7 @@ class Sweep:
     where: str
     looks: int = 1
     margin: float | None = None
+    paired: bool = False
     tasks: Tasks = field(default_factory=Tasks)
     tasks_of: str = ""
     reference: tuple[float | str, ...] = ()
@@ -159,6 +168,7 @@ class _Defaults:
     seeds: tuple[int, ...]
     looks: int
     margin: float | None
+    paired: bool
     tasks: Tasks
 
 
@@ -196,24 +206,6 @@ def load_preset(name: str) -> Preset:
     return presets[name]
 
 
-def parse_seeds(text: str) -> tuple[int, ...]:
-    """Parse `6` (seeds 1 to 6), `4-9`, `1,3,5` or a mixture of ranges and seeds; sorted, without duplicates."""
-    text = text.replace(" ", "")
-    if not _SEEDS.fullmatch(text):
-        raise JobsError(f"seeds={text!r}: give a count (6 = seeds 1 to 6), a range (4-9) or a list (1,3,5)")
-    if text.isdigit():
-        low, high = 1, int(text)
-        spans = [(low, high)]
-    else:
-        ends = [part.split("-") for part in text.split(",")]
-        spans = [(int(e[0]), int(e[-1])) for e in ends]
-    if any(high < low for low, high in spans):
-        raise JobsError(f"seeds={text!r}: holds no seed; give a count from 1, or a range such as 4-9")
-    if sum(high - low + 1 for low, high in spans) > MAX_SEEDS:
-        raise JobsError(f"seeds={text!r}: more than {MAX_SEEDS} seeds; give fewer")
-    return tuple(sorted({seed for low, high in spans for seed in range(low, high + 1)}))
-
-
 # --- YAML to records --------------------------------------------------------------------------------------
 
 
@@ -230,9 +222,10 @@ def _plan(root: Entry, agents: Agents | None) -> Plan:
         tasks=plan_tasks.parse(fields, Tasks(), schema),
         issues=plan_values.texts_by_name(fields["issues"]) if "issues" in fields else {},
         names=_sweep_names(fields["sweeps"]),
-        seeds=_seeds(fields["seeds"]) if "seeds" in fields else DEFAULT_SEEDS,
+        seeds=plan_values.seeds(fields["seeds"]) if "seeds" in fields else DEFAULT_SEEDS,
         looks=plan_values.looks(fields["looks"]) if "looks" in fields else 1,
         margin=plan_values.margin(fields["margin"]) if "margin" in fields else None,
+        paired="paired" in fields and fields["paired"].flag(),
     )
     sweeps: list[Sweep] = []
     for position, (name, entry) in enumerate(fields["sweeps"].mapping().items(), start=1):
@@ -305,10 +298,11 @@ def _sweep(name: str, entry: Entry, position: int, defaults: _Defaults) -> list[
         fixed=fixed,
         grid={},
         zipped={},
-        seeds=_seeds(fields["seeds"]) if "seeds" in fields else defaults.seeds,
+        seeds=plan_values.seeds(fields["seeds"]) if "seeds" in fields else defaults.seeds,
         where=f"{entry.file}:{entry.line}",
         looks=plan_values.looks(fields["looks"]) if "looks" in fields else defaults.looks,
         margin=plan_values.margin(fields["margin"]) if "margin" in fields else defaults.margin,
+        paired=fields["paired"].flag() if "paired" in fields else defaults.paired,
         tasks=own_tasks,
     )
     alone = "options" not in fields and own_tasks.names  # one configuration on several tasks
@@ -344,10 +338,11 @@ def _option(parent: Sweep, name: str, entry: Entry, defaults: _Defaults) -> Swee
         fixed={**fixed, **task_and_steps},
         grid={},
         zipped={},
-        seeds=_seeds(fields["seeds"]) if "seeds" in fields else parent.seeds,
+        seeds=plan_values.seeds(fields["seeds"]) if "seeds" in fields else parent.seeds,
         where=f"{entry.file}:{entry.line}",
         looks=plan_values.looks(fields["looks"]) if "looks" in fields else parent.looks,
         margin=plan_values.margin(fields["margin"]) if "margin" in fields else parent.margin,
+        paired=fields["paired"].flag() if "paired" in fields else parent.paired,
         tasks=own_tasks,
     )
     varied = _vary(option, entry, fields, defaults.schema)
@@ -378,6 +373,7 @@ def _vary(sweep: Sweep, entry: Entry, fields: Mapping[str, Entry], schema: Schem
             raise fields["grid"].mapping()[key].error(f"{key}: the same level occurs twice")
     if zipped and len(set(zip(*zipped.values(), strict=True))) < next(iter(lengths.values())):
         raise fields["zip"].error("zip: the same combination occurs twice")
+    plan_values.check_paired(sweep.paired, (*grid, *zipped), schema, fields.get("paired", entry))
     return replace(sweep, grid=grid, zipped=zipped)
 
 
@@ -387,17 +383,6 @@ def _add_task_and_steps(values: dict[str, Any], fields: Mapping[str, Entry], sch
             if name in values:
                 raise fields[key].error(f"{name} is given twice; keep one")
             values[name] = plan_values.value_of(name, fields[key], schema)
-
-
-def _seeds(entry: Entry) -> tuple[int, ...]:
-    raw = entry.raw()
-    text = ",".join(map(str, raw)) if isinstance(raw, list) else str(raw)
-    if isinstance(raw, list) and len(raw) == 1:
-        text = f"{text}-{text}"  # a list of one seed, not a count
-    try:
-        return parse_seeds(text)
-    except JobsError as error:
-        raise entry.error(str(error)) from error
 
 
 def _default_task(schema: Schema) -> dict[str, Any]:

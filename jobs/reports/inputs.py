@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from jobs.planning import interim_analyses
 from jobs.results.attempts import RunRef
 from jobs.results.decision_records import Annotations
-from jobs.results.evaluations import returns_by_episodes
+from jobs.results.evaluations import complete_evaluations
 from jobs.results.records import SubmittedConfiguration
 from jobs.results.results_folder import ResultsFolder
 from jobs.runs.status import RunStatus, SweepStatus, load_statuses, sweeps
@@ -60,6 +60,7 @@ def sweep_sources(store: ResultsFolder, names: Sequence[str], max_age_s: float =
                 confirms=view.confirms,
                 tasks_of=view.tasks_of,
                 notes=_notes(store.read_annotations(view.name)),
+                paired=view.paired,
             )
         )
     return sources
@@ -134,7 +135,7 @@ def _config(
 
 
 def _run(store: ResultsFolder, run: RunStatus, steps: int) -> RunSource:
-    from aggregate.inputs.runs import RunSource
+    from aggregate.inputs.runs import Evaluated, RunSource
 
     ref, exclusion = run.record.ref, run.annotations.exclusion if run.annotations is not None else None
     stopped = run.state.reason if run.state.state == "stopped" else ""
@@ -147,7 +148,10 @@ def _run(store: ResultsFolder, run: RunStatus, steps: int) -> RunSource:
         store.attempts.cache_path(ref),
         exclusion.reason if exclusion is not None else stopped,
         run.state.cause,
-        tuple(returns_by_episodes(store, ref, ENDPOINT_PLANNER, steps).values()),
+        tuple(
+            Evaluated(tuple(record.returns), tuple(record.snapshots))
+            for record in complete_evaluations(store, ref, ENDPOINT_PLANNER, steps)
+        ),
     )
 
 

@@ -21,33 +21,38 @@ from jobs.results.results_folder import ResultsFolder
 from sweepwise.core.atomic import write_json
 
 FOLDER, RETURNS = "evaluations", "returns.json"
-NAME = re.compile(r"(?P<planner>[a-z]+)-(?P<episodes>\d+)-step-(?P<step>\d{9,})")
+NAME = re.compile(r"(?P<planner>[a-z]+)-(?P<episodes>\d+)-step-(?P<step>\d{9,})(-last-(?P<snapshots>\d+))?")
 
 
 @dataclass(frozen=True)
 class EvaluationSpec:
     """What is evaluated: the weights of step `at`, None for those of a run's last step, with `planner`, for
-    `episodes` episodes."""
+    `episodes` episodes. snapshots: number of the last snapshots up to that step, among which the episodes are divided
+    equally."""
 
     planner: str
     episodes: int
     at: int | None = None
+    snapshots: int = 1
 
     def folder_name(self, last_step: int) -> str:
         """The name of its folder, below that of a run with `last_step` agent steps."""
-        return f"{self.planner}-{self.episodes}-step-{self.at or last_step:09d}"
+        several = f"-last-{self.snapshots}" if self.snapshots > 1 else ""
+        return f"{self.planner}-{self.episodes}-step-{self.at or last_step:09d}{several}"
 
     def to_json(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
+        """Without `snapshots` where it is 1, as earlier versions wrote it."""
+        return {key: value for key, value in vars(self).items() if key != "snapshots" or value > 1}
 
     def __str__(self) -> str:
+        over = f" over the last {self.snapshots} snapshots" if self.snapshots > 1 else ""
         at = f", step {self.at:,}" if self.at else ""
-        return f"{self.episodes} episodes, planner {self.planner}{at}"
+        return f"{self.episodes} episodes{over}, planner {self.planner}{at}"
 
 
 def parse(stored: Mapping[str, Any]) -> EvaluationSpec:
     """The specification in `Submission.evaluation`."""
-    return EvaluationSpec(stored["planner"], stored["episodes"], stored["at"])
+    return EvaluationSpec(stored["planner"], stored["episodes"], stored["at"], stored.get("snapshots", 1))
 
 
 class EvaluationAttempts(Attempts):
@@ -100,15 +105,16 @@ def folder_of(store: ResultsFolder, submission: Submission) -> ResultsFolder:
     return EvaluationFolder(store.root, parse(submission.evaluation))
 
 
-def returns_by_episodes(store: ResultsFolder, run: RunRef, planner: str, step: int) -> dict[int, tuple[float, ...]]:
-    """Number of episodes -> returns, of the complete evaluations of `run` at `step` with `planner`."""
+def complete_evaluations(store: ResultsFolder, run: RunRef, planner: str, step: int) -> list[EvaluationFile]:
+    """The complete evaluations of `run` at `step`, or of snapshots up to it, with `planner`."""
     folder = store.attempts.folder(run) / FOLDER
     matches = (match for name in names_in(folder) if (match := NAME.fullmatch(name)))
-    by_episodes = {}
+    complete = []
     for match in matches:
         if (match["planner"], int(match["step"])) != (planner, step):
             continue
         record = store.reader.read(folder / match[0] / RETURNS, EvaluationFile)
-        if record is not None and len(record.returns) == int(match["episodes"]):
-            by_episodes[len(record.returns)] = tuple(record.returns)
-    return by_episodes
+        asked = (int(match["episodes"]), int(match["snapshots"] or 1))
+        if record is not None and (len(record.returns), len(record.snapshots) or 1) == asked:
+            complete.append(record)
+    return complete

@@ -102,7 +102,8 @@ class AttemptOutcome:
 @dataclass(frozen=True)
 class EvaluationFile:
     """runs/<config_id>/seed-<n>/evaluations/<planner>-<episodes>-step-<step>/returns.json: the returns of the episodes,
-    in order, with the weights of `step`. code, agent_code: hashes of the code that played them. attempt: that did."""
+    in order, with the weights of `step`. code, agent_code: hashes of the code that played them. attempt: that did.
+    snapshots: steps of the weights where there are several, ascending; an equal share of the episodes with each."""
 
     step: int
     planner: str
@@ -111,6 +112,7 @@ class EvaluationFile:
     agent_code: str
     attempt: int
     device: str
+    snapshots: list[int] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -166,10 +168,11 @@ class SubmittedSweep:
 
     questions: each a text, or the fields of `aggregate.inputs.plan_questions.Question`. adopted: key -> value in the
     base from earlier decisions (`jobs.planning.decisions`). asked: overrides at the newest submit. looks: planned
-    number of analyses (`jobs.planning.interim_analyses`). agent: name of what is trained. margin: see
-    `jobs.planning.plan.Sweep`. confirms: the sweep of which this one confirms a configuration (`jobs.decide.confirm`),
-    "" for a sweep of a plan. tasks_of: the sweep of several tasks of which this is one. reference: what counts as 0 and
-    1 on its task, numbers or names (`aggregate.tasks.references.Declared`); empty where the plan says nothing.
+    number of analyses (`jobs.planning.interim_analyses`). agent: name of what is trained. margin, paired:
+    see `jobs.planning.plan.Sweep`. confirms: the sweep of which this one confirms a configuration
+    (`jobs.decide.confirm`), "" for a sweep of a plan. tasks_of: the sweep of several tasks of which this is one.
+    reference: what counts as 0 and 1 on its task, numbers or names (`aggregate.tasks.references.Declared`); empty where
+    the plan says nothing.
     position: in the order in which the plan runs its sweeps, from 1; 0 where unknown.
     """
 
@@ -189,6 +192,7 @@ class SubmittedSweep:
     tasks_of: str = ""
     reference: list[Any] = field(default_factory=list)
     position: int = 0
+    paired: bool = False
 
     def run_label(self, label: str) -> str:
         """`label` of a configuration where runs of other tasks stand beside it: `walker-walk: lr=0.001`."""

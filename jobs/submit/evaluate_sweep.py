@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from jobs.reports.inputs import ENDPOINT_PLANNER, sweep_sources
@@ -11,19 +12,25 @@ from jobs.results.results_folder import ResultsFolder
 from jobs.runs.evaluations import REPEATED
 from jobs.runs.status import SweepStatus, only_sweep
 from jobs.submit.submit import PlannedRun, choose
-from jobs.worker.evaluate import check_evaluable
+from jobs.worker.evaluate import check_evaluable, late_snapshots
 from sweepwise.core.errors import AggregateError, JobsError
+from sweepwise.core.trainable import NoWeights
+
+EPISODES = 100  # of an evaluation of a sweep, where none are given
+LATE = 0.1  # of training: from here on its end
+SHOWN = 3  # runs that an error names
 
 
 @dataclass(frozen=True)
 class SweepEvaluation:
     """An evaluation of a sweep to submit. labels: of the configuration of every run to evaluate. left_out: runs that
-    have not come so far."""
+    have not come so far. snapshots: steps of the weights, ascending, where there are several."""
 
     folder: EvaluationFolder
     sweep: str
     labels: dict[RunRef, str]
     left_out: int
+    snapshots: tuple[int, ...] = ()
 
     def choices(self) -> list[PlannedRun]:
         """The runs with the state of their evaluation; those without returns that are not under way are wanted."""
@@ -35,7 +42,17 @@ class SweepEvaluation:
         spec = self.folder.spec
         needed = f"have not reached step {spec.at:,}" if spec.at else "have not finished"
         notes = [f"{self.left_out} runs {needed}; they are left out"] if self.left_out else []
-        return [*notes, *([text] if (text := self.gain()) else [])]
+        return [*notes, *self._span(), *([text] if (text := self.gain()) else [])]
+
+    def _span(self) -> list[str]:
+        """Over how much of training several snapshots are spread."""
+        if not self.snapshots:
+            return []
+        *earlier, last = (f"{step:,}" for step in self.snapshots)
+        share = 1 - self.snapshots[0] / self.snapshots[-1]
+        line = f"snapshots of steps {', '.join(earlier)} and {last}: the mean is over the last {share:.0%} of training"
+        closer = "; `--snapshots N` of `submit` keeps some that are closer to the end"
+        return [line + (closer if share > LATE else "")]
 
     def gain(self) -> str:
         """What the evaluation changes in the smallest difference that can be detected: measured if it is complete, else
@@ -50,7 +67,8 @@ class SweepEvaluation:
             (summary,) = summarise(sweep_sources(ResultsFolder(self.folder.root), [self.sweep])).sweeps
         except AggregateError:
             return ""
-        return format_measured(summary, spec.episodes) or format_expected(summary, spec.episodes)
+        of = spec.episodes, spec.snapshots
+        return format_measured(summary, *of) or format_expected(summary, *of)
 
     def is_complete(self) -> bool:
         return all(choice.state.state == "done" for choice in self.choices())
@@ -59,7 +77,8 @@ class SweepEvaluation:
 def plan_evaluation(store: ResultsFolder, name: str, spec: EvaluationSpec) -> SweepEvaluation:
     """The evaluation of the sweep `name`: of its finished runs, or of those that have reached step `spec.at`.
 
-    Raises `JobsError` for several sweeps, for an agent that cannot be evaluated, and if there is no such run.
+    Raises `JobsError` for several sweeps, for an agent that cannot be evaluated, if there is no such run, and if the
+    runs have not kept as many snapshots, of the same steps.
     """
     sweep = only_sweep(store, name, "evaluated")
     check_evaluable(store, sweep.view.agent)
@@ -67,7 +86,43 @@ def plan_evaluation(store: ResultsFolder, name: str, spec: EvaluationSpec) -> Sw
     if not labels:
         wanted = f"reached step {spec.at:,}" if spec.at else "finished"
         raise JobsError(f"{name}: no run has {wanted}; see `sweeps status {name}`")
-    return SweepEvaluation(EvaluationFolder(store.root, spec), name, labels, len(sweep.runs) - len(labels))
+    folder = EvaluationFolder(store.root, spec)
+    snapshots = _common_snapshots(store, folder, list(labels)) if spec.snapshots > 1 else ()
+    return SweepEvaluation(folder, name, labels, len(sweep.runs) - len(labels), snapshots)
+
+
+def divided(episodes: int | None, snapshots: int) -> int:
+    """The number of episodes as given, else 100 or the next multiple of `snapshots`. Raises `JobsError` for a
+    number that is none."""
+    if episodes is None:
+        return -(-EPISODES // snapshots) * snapshots
+    if rest := episodes % snapshots:
+        fits = [str(number) for number in (episodes - rest, episodes - rest + snapshots) if number]
+        raise JobsError(f"--episodes {episodes}: not a multiple of --snapshots {snapshots}; give {' or '.join(fits)}")
+    return episodes
+
+
+def _common_snapshots(store: ResultsFolder, folder: EvaluationFolder, runs: Sequence[RunRef]) -> tuple[int, ...]:
+    """Steps of the snapshots that all runs are evaluated with. Raises `JobsError` naming runs that have too few, or two
+    runs whose steps differ."""
+    spec, found, lacking = folder.spec, dict[tuple[int, ...], RunRef](), list[str]()
+    for run in runs:
+        done = folder.attempts.read_returns(run)  # its weights need not be there any more
+        try:
+            last = spec.at or store.check_config(run.config_id).steps
+            steps = tuple(done.snapshots) if done else late_snapshots(store, run, last, spec.snapshots)
+        except NoWeights as error:
+            lacking.append(str(error))
+        else:
+            found.setdefault(steps, run)
+    fix = "give a smaller --snapshots, or train with more (`--snapshots` of `submit`)"
+    if lacking:
+        rest = f"; {len(lacking) - SHOWN} other runs lack some too" if len(lacking) > SHOWN else ""
+        raise JobsError(f"{'; '.join(lacking[:SHOWN])}{rest}; {fix}")
+    if len(found) > 1:
+        one, other = (f"{run} has {', '.join(f'{step:,}' for step in steps)}" for steps, run in list(found.items())[:2])
+        raise JobsError(f"the last {spec.snapshots} snapshots of the runs differ: {one}, {other}; {fix}")
+    return next(iter(found))
 
 
 def _runs_that_reached(sweep: SweepStatus, spec: EvaluationSpec) -> dict[RunRef, str]:

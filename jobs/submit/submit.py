@@ -197,8 +197,17 @@ def changed(store: ResultsFolder, plan: Plan, sweeps: Sequence[ExpandedSweep]) -
 
 
 def _check(store: ResultsFolder, sweeps: Sequence[ExpandedSweep]) -> None:
-    """Raises `JobsError` for seeds of a confirmation, and for several tasks under the name of a sweep of one."""
+    """Raises `JobsError` for seeds of a confirmation, for several tasks under the name of a sweep of one, and for
+    another test than the plan declared before there were results."""
     confirmations.check_submit(store, sweeps)
+    for sweep in (expanded.sweep for expanded in sweeps):
+        old = store.read_sweep(sweep.name)
+        if old is not None and old.paired != sweep.paired and interim_analyses.has_results(store, old):
+            was, now = (f"`paired: {str(value).lower()}`" for value in (old.paired, sweep.paired))
+            raise JobsError(
+                f"{sweep.where}: {now}: {sweep.name} was submitted with {was} and has results; a test that is chosen "
+                f"after results can be seen claims too much: keep {was}, or give the sweep another name"
+            )
     for name in {expanded.sweep.tasks_of for expanded in sweeps} & set(store.sweep_names()):
         raise JobsError(
             f"{name} was submitted as a sweep of one task, {store.sweep_path(name)}; give the sweep of several tasks "
@@ -231,6 +240,7 @@ def _view(plan: Plan, expanded: ExpandedSweep, old: SubmittedSweep | None) -> Su
         asked=expanded.asked,
         looks=sweep.looks,
         margin=sweep.margin,
+        paired=sweep.paired,
         agent=plan.schema.description.name,
         tasks_of=sweep.tasks_of,
         reference=list(sweep.reference),

@@ -64,6 +64,22 @@ def check_evaluable(store: ResultsFolder, name: str) -> None:
         raise JobsError(f"agent {name} keeps no weights that `sweeps evaluate` can use")
 
 
+def late_snapshots(store: ResultsFolder, run: RunRef, last: int, count: int) -> tuple[int, ...]:
+    """Steps of the last `count` snapshots of a run up to step `last`, ascending; one is taken for granted. Raises
+    `NoWeights` if the run has not kept them, and `JobsError` for an agent that does not list them."""
+    if count == 1:
+        return (last,)
+    name = store.check_config(run.config_id).agent
+    agent, _ = evaluable(store, run, name)
+    if not hasattr(agent, "snapshots"):
+        raise JobsError(f"agent {name} does not list its snapshots (`Evaluable.snapshots`); leave out --snapshots")
+    kept = sorted(step for step in agent.snapshots(store.attempts.folder(run)) if step <= last)
+    if len(kept) < count or kept[-1] != last:
+        steps = ", ".join(f"{step:,}" for step in kept) or "none"
+        raise NoWeights(f"{run}: {count} snapshots up to step {last:,} are needed, it has kept {steps}")
+    return tuple(kept[-count:])
+
+
 def evaluable(store: ResultsFolder, run: RunRef, name: str) -> tuple[Evaluable, str]:
     """The agent of a run, with the code that the run was submitted with, and the hash of that code. Raises `JobsError`
     if it cannot evaluate."""

@@ -19,7 +19,7 @@ from jobs.results.attempts import RunRef
 from jobs.results.evaluations import EvaluationFolder
 from jobs.results.records import Attempt, AttemptOutcome, EvaluationFile, Status
 from jobs.results.results_folder import ResultsFolder
-from jobs.worker.evaluate import evaluable
+from jobs.worker.evaluate import evaluable, late_snapshots
 from jobs.worker.train_job import STOP_SIGNALS, TIME_LIMIT_SIGNAL, AttemptRunner, RunFailed
 from sweepwise.core.atomic import Superseded
 from sweepwise.core.errors import JobsError
@@ -84,20 +84,24 @@ class EvaluationRunner(AttemptRunner):
         """The episodes of one run. Raises `JobsError` without weights, and for returns that are not finite."""
         spec, trained, config = store.spec, ResultsFolder(store.root), store.check_config(run.config_id)
         agent, agent_code = evaluable(trained, run, config.agent)
+        returns: list[float] = []
         try:
-            (evaluation,) = agent.evaluate(
-                config.values, run.seed, trained.attempts.folder(run), at=spec.at or config.steps,
-                planners=[spec.planner], episodes=spec.episodes, device=self.device, threads=self.threads,
-            )  # fmt: skip
+            steps = late_snapshots(trained, run, spec.at or config.steps, spec.snapshots)
+            for step in steps:
+                (evaluation,) = agent.evaluate(
+                    config.values, run.seed, trained.attempts.folder(run), at=step, planners=[spec.planner],
+                    episodes=spec.episodes // len(steps), device=self.device, threads=self.threads,
+                )  # fmt: skip
+                returns += map(float, evaluation.returns)
         except NoWeights as error:
             raise JobsError(str(error)) from error
-        returns = [float(value) for value in evaluation.returns]
         if not all(map(math.isfinite, returns)):
             raise JobsError(f"a return of its episodes is not finite: {next(v for v in returns if v - v != 0)}")
         if len(returns) != spec.episodes:
             raise JobsError(f"agent {config.agent} played {len(returns)} episodes, {spec.episodes} were requested")
+        several = list(steps) if len(steps) > 1 else []
         return EvaluationFile(
-            evaluation.step, spec.planner, returns, attempt.code, agent_code, attempt.number, self.device
+            steps[-1], spec.planner, returns, attempt.code, agent_code, attempt.number, self.device, several
         )
 
 

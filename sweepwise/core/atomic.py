@@ -171,9 +171,11 @@ def read_text(path: Path, encoding: str = "utf-8", largest: float = LARGEST) -> 
     return io.TextIOWrapper(io.BytesIO(read_bytes(path, largest)), encoding=encoding).read()
 
 
-def check_plain(path: Path) -> None:
-    """Raises `OSError` unless `path` is a plain file, or a link to one."""
-    _check(path, path.stat())
+def check_plain(path: Path) -> int:
+    """The size in bytes. Raises `OSError` unless `path` is a plain file, or a link to one."""
+    status = path.stat()
+    _check(path, status)
+    return status.st_size
 
 
 def _check(path: Path, status: os.stat_result) -> None:

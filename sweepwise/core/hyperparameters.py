@@ -39,14 +39,15 @@ def key(
     high: float = math.inf,
     above: float = -math.inf,
     neutral: Any = dataclasses.MISSING,
+    shapes: bool = False,
     source: str = "this plan's",
 ) -> Any:
     """Declares a hyperparameter with `low <= value <= high` and `value > above`, for each element of a list.
 
     neutral: for a hyperparameter added after runs were trained without it, the value that stands for what they did.
-    source: where it comes from: a paper that the agent names, or this project's plan.
+    shapes: as of `Hyperparameter`. source: where it comes from: a paper that the agent names, or this project's plan.
     """
-    limits = {"choices": choices, "low": low, "high": high, "above": above, "neutral": neutral}
+    limits = {"choices": choices, "low": low, "high": high, "above": above, "neutral": neutral, "shapes": shapes}
     return dataclasses.field(default=default, metadata={"help": help, "source": source, **limits})
 
 
@@ -60,7 +61,8 @@ TYPES: dict[str, Any] = {
 class Hyperparameter:
     """default: its value where a plan gives none. type: one of `TYPES`; "" for that of the default. optional: whether
     it may be None ("auto"). choices: legal words. low, high, above: limits of a number, None for none. identity:
-    whether it is part of the configuration ID; False for what does not change the result.
+    whether it is part of the configuration ID; False for what does not change the result. shapes: whether it changes
+    the shapes of networks, so that runs with one seed do not begin alike.
 
     Raises `ConfigError` where the default does not fit.
     """
@@ -75,6 +77,7 @@ class Hyperparameter:
     high: float | None = None
     above: float | None = None
     identity: bool = True
+    shapes: bool = False
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -143,7 +146,7 @@ class Hyperparameter:
             side: field.metadata[side] for side in ("low", "high", "above") if math.isfinite(field.metadata[side])
         }
         help, choices = field.metadata["help"], field.metadata["choices"]
-        return cls(field.name, field.default, help, name, optional, choices, **limits)
+        return cls(field.name, field.default, help, name, optional, choices, shapes=field.metadata["shapes"], **limits)
 
 
 def check_limits(name: str, limits: Mapping[str, Any], value: Any) -> None:

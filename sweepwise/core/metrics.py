@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -116,6 +116,14 @@ class Catalogue:
     def roles(self) -> Mapping[str, Metric]:
         """Role -> the metric that has it."""
         return {metric.role: metric for metric in self.metrics.values() if metric.role}
+
+    @functools.cached_property
+    def curves(self) -> Mapping[str, Sequence[str]]:
+        """Kind -> the metrics that are drawn over the steps: numbers, no lists and no answers yes or no."""
+        return {
+            kind: [m.name for m in self.metrics.values() if m.kind == kind and not m.is_list and m.unit != "bool"]
+            for kind in {m.kind for m in self.metrics.values()}
+        }
 
     @property
     def primary(self) -> Metric:

@@ -26,6 +26,7 @@ START_STEP = "start_step"  # metadata key
 # takes three times as long for files no smaller. Nobody asks for the statistics.
 _ENCODING = {"compression": "lz4", "use_dictionary": ["kind", "event"], "write_statistics": False,
              "write_page_checksum": True}  # fmt: skip
+_AT_ONCE = 2**24  # bytes; a larger file is read column by column, which takes a call to the system for each
 INDEX_SCHEMA = pa.schema(
     [
         pa.field("kind", pa.string(), nullable=False),
@@ -160,14 +161,14 @@ def start_step(table: pa.Table) -> int:
     return int(metadata(table).get(START_STEP, "0"))
 
 
-def read_shard(path: Path) -> pa.Table:
+def read_shard(path: Path, content: bytes | None = None) -> pa.Table:
     """One shard. Raises `ShardError` for a truncated, empty or foreign file, or one of a later schema.
 
-    The footer is looked at first: of a foreign file, however large, no column is read.
+    The footer is looked at first: of a foreign file that is large, no column is read. content: of the file, where it
+    was read already.
     """
     try:
-        atomic.check_plain(path)
-        with pa.OSFile(str(path)) as source, pq.ParquetFile(source, page_checksum_verification=True) as file:
+        with _opened(path, content) as source, pq.ParquetFile(source, page_checksum_verification=True) as file:
             _check_version((file.metadata.metadata or {}).get(b"schema_version", b"").decode(errors="replace"))
             table = file.read(use_threads=False)
     except (pa.ArrowException, OSError) as error:
@@ -178,6 +179,14 @@ def read_shard(path: Path) -> pa.Table:
     if len(set(names)) < len(names):
         raise ShardError("two columns of one name")
     return table
+
+
+def _opened(path: Path, content: bytes | None) -> pa.NativeFile:
+    if content is None:
+        if atomic.check_plain(path) > _AT_ONCE:
+            return pa.OSFile(str(path))
+        content = path.read_bytes()
+    return pa.BufferReader(content)
 
 
 _FOREIGN = "not a metric shard of this project"

@@ -172,3 +172,7 @@ class Evaluable(Protocol):
     def film(self, config: Mapping[str, Any], played: Evaluation, width: int, height: int) -> Film:
         """The episodes of `played`."""
         ...
+
+    def snapshots(self, folder: Path) -> Sequence[int]:
+        """The steps of the snapshots that a run has kept in its `folder`. Needed to evaluate several of them."""
+        ...

@@ -146,10 +146,15 @@ def save_weights(folder: Path, weights: dict[str, Any], step: int, guard: Callab
     atomic.write(snapshots / f"step-{step:09d}.pt", lambda part: part.write_bytes(data), guard)
 
 
+def snapshots_in(folder: Path) -> dict[int, Path]:
+    """Step -> file of the snapshots of a run."""
+    matches = [(_SNAPSHOT.fullmatch(path.name), path) for path in (folder / SNAPSHOTS).glob("*.pt")]
+    return {int(match[1]): path for match, path in matches if match}
+
+
 def weights_at(folder: Path, step: int | None) -> tuple[int, dict[str, Any]]:
     """(step, weights) of the snapshot of `step`; None: of the newest. Raises `NoWeights`."""
-    matches = [(_SNAPSHOT.fullmatch(path.name), path) for path in (folder / SNAPSHOTS).glob("*.pt")]
-    files = {int(match[1]): path for match, path in matches if match}
+    files = snapshots_in(folder)
     if not files:
         raise NoWeights(f"{folder} holds no snapshot: none was reached yet, or they were switched off")
     chosen = max(files) if step is None else step

@@ -11,11 +11,11 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from aggregate.analysis.run_scores import EVALUATION, episodes_of, with_evaluations
+from aggregate.analysis.run_scores import EVALUATION, EvaluationKind, evaluation_kind, with_evaluations
 from aggregate.analysis.summary import SweepSummary, summarise
 from aggregate.export import frames
 from aggregate.inputs.plan_questions import Question, endpoint
-from aggregate.inputs.runs import SweepSource
+from aggregate.inputs.runs import Evaluated, SweepSource
 from aggregate.verdict.answers import answers
 from aggregate.verdict.evaluation_gain import format_expected, format_measured, suggest_evaluation
 from aggregate.verdict.verdict import verdict
@@ -35,7 +35,8 @@ def evaluated(sweep: SweepSource, returns: Mapping[tuple[int, int], Sequence[Seq
     """(place of the configuration, seed) -> returns of each evaluation."""
     configs = [
         dataclasses.replace(config, runs=tuple(
-            dataclasses.replace(run, evaluations=tuple(map(tuple, returns.get((place, run.seed), ()))))
+            dataclasses.replace(run, evaluations=tuple(
+                Evaluated(tuple(one)) for one in returns.get((place, run.seed), ())))
             for run in config.runs
         ))
         for place, config in enumerate(sweep.configs)
@@ -51,17 +52,18 @@ def means(sweep: SweepSource) -> list[float]:
 def test_runs_count_with_exactly_as_many_episodes_as_most(sweep: SweepSource) -> None:
     of_two, of_three = [1.0, 3.0], [1.0, 2.0, 9.0]
     mixed = evaluated(sweep, {(0, 1): [of_two, of_three], (0, 2): [of_three], (1, 1): [of_two], (1, 2): [of_three]})
-    assert episodes_of(mixed) == 3
+    assert evaluation_kind(mixed) == EvaluationKind(3)
     assert means(mixed) == pytest.approx([4.0, 4.0, np.nan, np.nan, 4.0, np.nan], nan_ok=True)
-    assert episodes_of(evaluated(sweep, {(0, 1): [of_two], (1, 1): [of_three]})) == 3, "equally frequent: the larger"
-    assert episodes_of(sweep) == 0
+    apart = evaluated(sweep, {(0, 1): [of_two], (1, 1): [of_three]})
+    assert evaluation_kind(apart).episodes == 3, "equally frequent: the larger"
+    assert evaluation_kind(sweep).episodes == 0
     assert means(sweep) == pytest.approx([np.nan] * 6, nan_ok=True)
 
 
 def test_a_configuration_that_a_question_needs_has_to_have_as_many(sweep: SweepSource) -> None:
     (config, other) = evaluated(sweep, {(0, 1): [[1.0]], (1, 1): [[5.0, 7.0]], (1, 2): [[5.0, 7.0]]}).configs
     apart = dataclasses.replace(sweep, configs=(config,), beside={"other": (other,)})
-    assert episodes_of(apart) == 2
+    assert evaluation_kind(apart).episodes == 2
     assert means(apart) == pytest.approx([np.nan] * 3, nan_ok=True)
 
 
@@ -122,6 +124,24 @@ def test_no_gain_is_expected_where_the_weights_vary_over_time(summary: SweepSumm
     then = detectable(20.0, 3) * np.sqrt((1 + 1600 + 0.01) / (1 + 1600 / 4 + 1 / (4 * 5)))
     assert f"are not expected to bring that down ({then:.0f})" in text
     assert format_expected(split(summary, np.nan, 1.0, 1.0), 100) == ""
+
+
+def test_several_snapshots_divide_the_variance_over_time(summary: SweepSummary) -> None:
+    text = format_expected(split(summary, 1.0, 40.0, 1.0), 100, 8)
+    then = detectable(20.0, 3) * np.sqrt((1 + 1600 / 8 + 0.01) / (1 + 1600 / 4 + 1 / (4 * 5)))
+    assert f"100 episodes of the last 8 snapshots are expected to bring that to {then:.0f}" in text
+    assert "one time" not in format_expected(split(summary, 1.0, 40.0, 1.0), 100, 2)
+
+
+def test_runs_count_with_the_same_snapshots_as_most(sweep: SweepSource) -> None:
+    early, late = (Evaluated((1.0, 3.0), steps) for steps in ((50, 100), (75, 100)))
+    last = Evaluated((5.0, 7.0))
+    (first, *others) = sweep.configs
+    kept = [(early, last), (late, last), (late,)]
+    runs = [dataclasses.replace(run, evaluations=own) for run, own in zip(first.runs, kept, strict=True)]
+    mixed = dataclasses.replace(sweep, configs=(dataclasses.replace(first, runs=tuple(runs)), *others))
+    assert evaluation_kind(mixed) == EvaluationKind(2, (75, 100)), "equally frequent: more snapshots"
+    assert means(mixed)[:3] == pytest.approx([np.nan, 2.0, 2.0], nan_ok=True)
 
 
 def test_evaluation_is_suggested_before_seeds_where_episodes_are_most_of_the_variance(sweep: SweepSource) -> None:

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from aggregate.inputs import merge_shards, run_cache
 from aggregate.statistics.step_bins import MAX_BINS, bin_count, binned, spacing
 from sweepwise.core import shards
+from sweepwise.core.metrics import IS_FINAL
 from sweepwise.core.shard_name import FOLDER, ShardName
 from tdmpc.metrics import CATALOGUE
 
@@ -40,8 +40,8 @@ def runs(draw: st.DrawFn) -> list[dict[str, object]]:
     return rows
 
 
-def table(rows: Sequence[dict[str, object]]) -> pa.Table:
-    return merge_shards.conform(shards.rows_to_table(rows, {}, CATALOGUE))[0]
+def shard(rows: Sequence[dict[str, object]], attempt: int = 0) -> merge_shards.Shard:
+    return merge_shards.Shard(attempt, *merge_shards.conform(shards.rows_to_table(rows, {}, CATALOGUE)))
 
 
 def pieces(rows: Sequence[dict[str, object]], cuts: Sequence[int]) -> Iterator[Sequence[dict[str, object]]]:
@@ -51,9 +51,29 @@ def pieces(rows: Sequence[dict[str, object]], cuts: Sequence[int]) -> Iterator[S
             yield rows[start:end]
 
 
-def merged(tables: Sequence[pa.Table], starts: dict[int, int] | None = None) -> dict[str, pd.DataFrame]:
-    kinds = merge_shards.merge({}, [merge_shards.Shard(0, one) for one in tables], starts or {0: 0})
+def merged(parts: Sequence[merge_shards.Shard]) -> dict[str, pd.DataFrame]:
+    kinds = merge_shards.merge({}, parts, {0: 0})
     return {kind: merge_shards.frame(table) for kind, table in kinds.items()}
+
+
+def cell_by_cell(rows: Sequence[dict[str, object]]) -> dict[str, pd.DataFrame]:
+    """What `merged` makes of rows without duplicates, in the plainest way."""
+    kinds = {}
+    for kind in {str(row["kind"]) for row in rows}:
+        own = sorted((row for row in rows if row["kind"] == kind), key=lambda row: int(str(row["step"])))
+        named = [next((name for name in CATALOGUE.metrics if isinstance(row.get(name), float)
+                       and not math.isfinite(row[name])), None) for row in own]  # type: ignore[arg-type]  # fmt: skip
+        columns = {"attempt": np.zeros(len(own), np.int32)}
+        for name in [*shards.INDEX_SCHEMA.names[1:], *CATALOGUE.metrics]:
+            cells = [row.get(name) for row in own]
+            if name in named or any(
+                cell is not None and not (isinstance(cell, float) and math.isnan(cell)) for cell in cells
+            ):
+                columns[name] = cells
+        if any(named):
+            columns["nonfinite"] = named
+        kinds[kind] = pd.DataFrame(columns)
+    return kinds
 
 
 def same(one: dict[str, pd.DataFrame], other: dict[str, pd.DataFrame]) -> bool:
@@ -66,27 +86,46 @@ def same(one: dict[str, pd.DataFrame], other: dict[str, pd.DataFrame]) -> bool:
 @given(runs(), st.lists(st.integers(0, 24), max_size=5), st.randoms(use_true_random=False))
 @settings(max_examples=40)
 def test_neither_the_split_into_shards_nor_the_order_of_rows_matters(rows, cuts, random) -> None:  # type: ignore[no-untyped-def]
-    whole = merged([table(rows)])
+    whole = merged([shard(rows)])
     shuffled = list(rows)
     random.shuffle(shuffled)
-    assert same(merged([table(piece) for piece in pieces(shuffled, cuts)]), whole)
+    assert same(merged([shard(piece) for piece in pieces(shuffled, cuts)]), whole)
+
+
+@given(runs(), st.lists(st.integers(0, 24), max_size=3))
+@settings(max_examples=100)
+def test_each_value_is_where_it_was_logged(rows, cuts) -> None:  # type: ignore[no-untyped-def]
+    expected, found = cell_by_cell(rows), merged([shard(piece) for piece in pieces(rows, cuts)])
+    assert found.keys() == expected.keys()
+    for kind, frame in found.items():
+        frame = frame.drop(columns=IS_FINAL, errors="ignore")
+        assert list(frame) == list(expected[kind])
+        assert [[plain(cell) for cell in cells] for cells in frame.to_numpy(dtype=object)] == [
+            [plain(cell) for cell in cells] for cells in expected[kind].to_numpy(dtype=object)]  # fmt: skip
+
+
+def plain(cell: object) -> object:
+    """A cell that compares equal; None where it is empty."""
+    if isinstance(cell, (list, np.ndarray)):
+        return list(cell)
+    return None if cell is None or cell != cell else cell
 
 
 @given(runs(), st.lists(st.integers(0, 24), max_size=3), st.data())
 @settings(max_examples=40)
 def test_a_duplicated_shard_changes_nothing(rows, cuts, data) -> None:  # type: ignore[no-untyped-def]
-    tables = [table(piece) for piece in pieces(rows, cuts)]
-    again = data.draw(st.lists(st.sampled_from(tables), max_size=3)) if tables else []
-    assert same(merged([*tables, *again]), merged(tables))
+    parts = [shard(piece) for piece in pieces(rows, cuts)]
+    again = data.draw(st.lists(st.sampled_from(parts), max_size=3)) if parts else []
+    assert same(merged([*parts, *again]), merged(parts))
 
 
 @given(runs(), runs(), st.integers(0, 10_000))
 @settings(max_examples=40)
 def test_a_later_attempt_wins_from_where_it_went_on(first, second, start) -> None:  # type: ignore[no-untyped-def]
     second = [row for row in second if row["step"] > start]
-    shards_of = [merge_shards.Shard(rank, table(rows)) for rank, rows in enumerate((first, second))]
+    shards_of = [shard(rows, rank) for rank, rows in enumerate((first, second))]
     tables = merge_shards.merge({}, shards_of, {0: 0, 1: start})
-    expected = merged([table([row for row in first if row["step"] <= start] + second)])
+    expected = merged([shard([row for row in first if row["step"] <= start] + second)])
     assert {kind: rows.drop_columns("attempt").num_rows for kind, rows in tables.items()} == {
         kind: len(rows) for kind, rows in expected.items()
     }
@@ -112,8 +151,8 @@ def test_what_was_cached_before_the_last_shards_came_is_brought_to_the_same(firs
         parts = [("a001", 0, piece) for piece in pieces(first, [3, 7])]
         parts += [("a002", start, piece) for piece in pieces(second, [5])]
         for number, (tag, begun, piece) in enumerate(parts):
-            shard = shards.rows_to_table(piece, {shards.START_STEP: str(begun)}, CATALOGUE)
-            shards.write_table(shard, metrics / str(ShardName(tag, number)))
+            table = shards.rows_to_table(piece, {shards.START_STEP: str(begun)}, CATALOGUE)
+            shards.write_table(table, metrics / str(ShardName(tag, number)))
         files, _ = run_cache.list_shards(Path(folder))
         cache = Path(folder) / "run.rows"
         run_cache.load_merged(Path(folder), files[:known], cache)

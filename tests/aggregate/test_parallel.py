@@ -24,7 +24,7 @@ SCRIPT = """
 from aggregate.inputs import parallel
 parallel._cores = lambda: 2
 print("begun")
-with parallel.mapping(parallel.MANY, waits=False) as over:
+with parallel.mapping(parallel.MANY) as over:
     print(sum(over(abs, range(-parallel.MANY, 0))))
 """
 
@@ -40,9 +40,9 @@ def places(over: parallel.Map, count: int) -> list[tuple[int, int, str]]:
 
 def test_many_runs_are_worked_on_in_processes_in_order(two_cores: None) -> None:
     with parallel.keep_processes():
-        with parallel.mapping(parallel.MANY, waits=True) as over:
+        with parallel.mapping(parallel.MANY, bytes) as over:
             found = places(over, 100)
-        with parallel.mapping(parallel.MANY, waits=False) as over:
+        with parallel.mapping(parallel.MANY) as over:
             again = places(over, 100)
     assert [number for number, _, _ in found] == list(range(100))
     processes = {process for _, process, _ in found}
@@ -54,13 +54,32 @@ def test_many_runs_are_worked_on_in_processes_in_order(two_cores: None) -> None:
 
 
 def test_few_runs_are_worked_on_here(two_cores: None) -> None:
-    with parallel.mapping(2, waits=False) as over:
+    with parallel.mapping(2) as over:
         assert {(p, t) for _, p, t in places(over, 9)} == {(os.getpid(), threading.current_thread().name)}
-    with parallel.mapping(2, waits=True) as over:
-        found = places(over, 9)
-    assert [number for number, _, _ in found] == list(range(9))
-    assert {process for _, process, _ in found} == {os.getpid()}
-    assert threading.current_thread().name not in {thread for _, _, thread in found}
+
+
+def test_files_of_few_runs_are_read_ahead_in_threads_and_their_content_used_here(two_cores: None) -> None:
+    read: list[int] = []
+
+    def thread(item: int) -> str:
+        read.append(item)
+        return threading.current_thread().name
+
+    def used(item: int, reader: str) -> tuple[int, int, str, str]:
+        return item, len(read), reader, threading.current_thread().name
+
+    with parallel.mapping(2, thread) as over:
+        found = list(over(used, range(50)))
+    assert [item for item, *_ in found] == list(range(50))
+    assert all(item < count <= item + 1 + parallel.MOST for item, count, *_ in found)  # what waits is in memory
+    here = threading.current_thread().name
+    assert {user for *_, user in found} == {here}
+    assert here not in {reader for *_, reader, _ in found}
+
+
+def test_what_reading_ahead_raises_is_raised_here() -> None:
+    with pytest.raises(ValueError, match="invalid literal"), parallel.mapping(2, int) as over:
+        list(over(print, ["1", "x"]))
 
 
 def test_a_script_without_a_guard_is_not_begun_again(tmp_path: Path, repository: Path) -> None:
@@ -71,7 +90,7 @@ def test_a_script_without_a_guard_is_not_begun_again(tmp_path: Path, repository:
 
 
 def test_what_is_printed_in_a_process_is_no_answer(two_cores: None, capfd: pytest.CaptureFixture[str]) -> None:
-    with parallel.mapping(parallel.MANY, waits=False) as over:
+    with parallel.mapping(parallel.MANY) as over:
         assert list(over(print, ["so"])) == [None]
     assert capfd.readouterr() == ("", "so\n")
 
@@ -80,10 +99,10 @@ def test_a_process_that_is_killed_is_one_line_and_replaced(two_cores: None) -> N
     with parallel.keep_processes():
         with (
             pytest.raises(AggregateError, match="a process that read runs was killed"),
-            parallel.mapping(parallel.MANY, waits=False) as over,
+            parallel.mapping(parallel.MANY) as over,
         ):
             list(over(os._exit, [1]))
-        with parallel.mapping(parallel.MANY, waits=False) as over:
+        with parallel.mapping(parallel.MANY) as over:
             assert list(over(abs, [-1])) == [1]
 
 
@@ -126,7 +145,7 @@ def test_a_call_fails_with_one_line_when_another_thread_closes_the_process(monke
 
 
 def test_what_fails_in_a_process_fails_here(two_cores: None) -> None:
-    with pytest.raises(ValueError, match="invalid literal"), parallel.mapping(parallel.MANY, waits=False) as over:
+    with pytest.raises(ValueError, match="invalid literal"), parallel.mapping(parallel.MANY) as over:
         list(over(int, ["1", "x", "2"]))
 
 

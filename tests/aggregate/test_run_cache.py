@@ -27,9 +27,9 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> Opened:
     names: Opened = []
     read = shards.read_shard
 
-    def noted(path: Path):  # type: ignore[no-untyped-def]
+    def noted(path: Path, content: bytes | None = None):  # type: ignore[no-untyped-def]
         names.append(path.name)
-        return read(path)
+        return read(path, content)
 
     monkeypatch.setattr(shards, "read_shard", noted)
     return names

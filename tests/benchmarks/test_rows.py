@@ -33,9 +33,10 @@ def test_a_section_takes_the_place_of_the_one_before(rows: ModuleType) -> None:
         rows.spliced(page, "y.py", "new")
 
 
-@pytest.mark.parametrize("page", ["statistics", "flags", "learning"])
+@pytest.mark.parametrize("page", ["statistics", "paired_tests", "flags", "learning"])
 def test_sections_have_their_place_in_the_documentation(rows: ModuleType, repository: Path, page: str) -> None:
     script = {"statistics": "intervals"}.get(page, page)
+    page = {"paired_tests": "statistics"}.get(page, page)
     text = (repository / "docs" / f"{page}.md").read_text(encoding="utf-8")
     assert "\n\nnew\n\n" in rows.spliced(text, f"{script}.py", "new")
 

@@ -23,6 +23,7 @@ SMALL = {
     "intervals": "test_small.py::test_intervals",
     "learning": "test_learning.py::test_it_trains_what_is_missing_and_says_what_cannot_be_compared",
     "paired_seeds": "test_small.py::test_paired_seeds",
+    "paired_tests": "test_small.py::test_paired_tests",
     "report": "test_small.py::test_report",
     "secret_samples": "../jobs/test_secret_rules.py::test_made_up_secrets_of_every_provider_are_found",
     "speed": "test_small.py::test_speed",
@@ -83,6 +84,19 @@ def run(
 def test_intervals(run: Run, tmp_path: Path) -> None:
     run("intervals", "--trials", "2", "--out", str(tmp_path))
     assert re.search(r"found in 80 % of sweeps", (tmp_path / "docs" / "statistics.md").read_text())
+
+
+def test_paired_tests(run: Run, tmp_path: Path) -> None:
+    run("paired_tests", "--trials", "400", "--out", str(tmp_path))
+    text = (tmp_path / "docs" / "statistics.md").read_text()
+    rows = re.findall(r"^\| (\S+) \| (0(?:\.\d)?) \| ([\d. |]+) \|$", text, re.M)
+    rates = {(truth, rho): [float(rate) for rate in cells.split("|")] for truth, rho, cells in rows}
+    assert len(rates) == 16
+    for (_, rho), (paired, _, _, of_eight, coverage, power, welch) in rates.items():
+        assert paired < 0.09
+        assert of_eight < 0.09
+        assert coverage > 0.91
+        assert power > welch or float(rho) < 0.6
 
 
 def test_verdicts(run: Run, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from collections.abc import Callable, Sequence
@@ -176,3 +177,32 @@ def test_a_plan_says_how_many_looks_it_means(tmp_path: Path, value: str) -> None
     file.write_text(PLAN.replace("SEEDS", "seeds: 3") + "looks: 2\n")
     assert plan.load(file).sweeps[0].looks == 2
     assert {sweep.looks for sweep in plan.load().sweeps} == {2}
+
+
+@pytest.mark.parametrize("declared", [False, True])
+def test_a_test_is_not_chosen_after_results_can_be_seen(
+    typed_in_store: Typed, store: ResultsFolder, agent: Any, tmp_path: Path, declared: bool
+) -> None:
+    old = dataclasses.replace(store.read_sweep("ensemble"), paired=declared)
+    store.write_sweep(old)
+    now, was = (str(value).lower() for value in (not declared, declared))
+    (tmp_path / "other.yaml").write_text(f"sweeps: {{ensemble: {{paired: {now}, grid: {{tau: [0.01, 0.02]}}}}}}")
+    command = ("submit", "ensemble", "--plan", str(tmp_path / "other.yaml"), "--cluster", "debug")
+    told = typed_in_store(*command, code=1).stderr
+    assert f"`paired: {now}`: ensemble was submitted with `paired: {was}` and has results" in told
+    assert told.count("\n") == 1
+    assert store.read_sweep("ensemble") == old
+    (tmp_path / "other.yaml").write_text(f"sweeps: {{ensemble: {{paired: {was}, grid: {{tau: [0.01, 0.02]}}}}}}")
+    typed_in_store(*command, "--dry-run")
+
+
+def test_before_there_are_results_the_declaration_of_the_newest_submit_counts(
+    typed_in_store: Typed, store: ResultsFolder, agent: Any, tmp_path: Path
+) -> None:
+    plan = tmp_path / "other.yaml"
+    for declared in ("false", "true"):
+        plan.write_text(f"sweeps: {{rates: {{paired: {declared}, seeds: 1, grid: {{tau: [0.01, 0.02]}}}}}}")
+        typed_in_store("submit", "rates", "--plan", str(plan), "--cluster", "debug")
+    assert store.read_sweep("rates").paired
+    (source,) = sweep_sources(store, ["rates"])
+    assert source.paired

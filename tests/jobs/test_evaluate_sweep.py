@@ -20,7 +20,7 @@ from jobs.backends.debug import DebugBackend
 from jobs.cli import cli
 from jobs.reports.inputs import sweep_sources
 from jobs.results.attempts import RunRef
-from jobs.results.evaluations import EvaluationFolder, EvaluationSpec, folder_of, returns_by_episodes
+from jobs.results.evaluations import EvaluationFolder, EvaluationSpec, complete_evaluations, folder_of
 from jobs.results.records import Attempt
 from jobs.results.results_folder import ResultsFolder
 from jobs.runs import evaluations
@@ -79,9 +79,22 @@ def plays(agent: Any) -> Plays:
     return agent.evaluate  # type: ignore[no-any-return]
 
 
+@pytest.fixture
+def kept(agent: Any, plays: Plays) -> dict[str, list[int]]:
+    """Name of a run's folder -> steps of its snapshots, in any order; evaluations with weights of other steps fail."""
+    steps = {f"seed-{seed}": [STEPS, 5_000, 15_000, 10_000] for seed in (1, 2, 3)}
+    agent.snapshots = lambda folder: steps[folder.name]
+    return steps
+
+
 def runs(store: ResultsFolder) -> list[RunRef]:
     (sweep,) = sweeps(store, ["ensemble"])
     return [run.record.ref for run in sweep.runs]
+
+
+def returns_of(store: ResultsFolder) -> list[list[float]]:
+    """Of the evaluations of the first run."""
+    return [record.returns for record in complete_evaluations(store, runs(store)[0], "eval", STEPS)]
 
 
 def status(typed_in_store: Typed) -> str:
@@ -98,7 +111,7 @@ def test_every_run_is_evaluated_once(typed_in_store: Typed, store: ResultsFolder
     assert "6 runs requested: 6 new; 6 to submit" in told
     assert "expected cost: 24 episodes in all; no earlier evaluation on cpu" in " ".join(told.split())
     assert sorted(plays.calls) == [(q, seed, STEPS, 4) for q in (1, 2) for seed in (1, 2, 3)]
-    assert returns_by_episodes(store, runs(store)[0], "eval", STEPS) == {4: (110.0, 111.0, 112.0, 113.0)}
+    assert returns_of(store) == [[110.0, 111.0, 112.0, 113.0]]
     assert states(store) == ["done"] * 6
     plays.calls.clear()
     assert (
@@ -182,7 +195,7 @@ def test_a_newer_attempt_owns_the_evaluation(store: ResultsFolder, plays: Plays)
     (outcome,) = EvaluationRunner(folder, "cpu", 1).train([run])
     assert outcome.state == "superseded"
     assert folder.attempts.read_returns(run) is None
-    assert returns_by_episodes(store, run, "eval", STEPS) == {}
+    assert returns_of(store) == []
 
 
 def test_what_is_evaluated_elsewhere_is_left_alone(store: ResultsFolder, plays: Plays) -> None:
@@ -254,6 +267,76 @@ def test_runs_that_have_not_finished_are_left_out(typed_in_store: Typed, store: 
     assert list(store.root.glob("runs/*/seed-2/evaluations/eval-4-step-000010000/returns.json"))
 
 
+def test_the_episodes_are_divided_among_the_last_snapshots(
+    typed_in_store: Typed, store: ResultsFolder, plays: Plays, kept: dict[str, list[int]]
+) -> None:
+    command = ("evaluate", "ensemble", "--episodes", "6", "--snapshots", "3")
+    told = " ".join(typed_in_store(*command, *DEBUG).stdout.split())
+    assert "snapshots of steps 10,000, 15,000 and 20,000: the mean is over the last 50% of training; `--snap" in told
+    assert "expected cost: 36 episodes in all" in told
+    assert "with 6 episodes of the last 3 snapshots a difference of" in told
+    late = (10_000, 15_000, STEPS)
+    assert sorted(plays.calls) == [(q, seed, at, 2) for q in (1, 2) for seed in (1, 2, 3) for at in late]
+    (path, _) = store.root.glob("runs/*/seed-1/evaluations/eval-6-step-000020000-last-3/returns.json")
+    record = json.loads(path.read_text())
+    assert (record["step"], record["snapshots"], len(record["returns"])) == (STEPS, list(late), 6)
+    shutil.rmtree(store.root / "runs" / runs(store)[0].config_id / "seed-1" / "snapshots", ignore_errors=True)
+    kept["seed-1"] = []  # what was evaluated needs no weights any more
+    assert "6 runs requested: 6 done; 0 to submit" in typed_in_store(*command, *DEBUG).stdout
+    assert "evaluation (6 episodes over the last 3 snapshots, planner eval): 6 done" in status(typed_in_store)
+    listed = json.loads(typed_in_store("status", "--json").stdout)["evaluations"]
+    assert (listed[0]["episodes"], listed[0]["snapshots"]) == (6, 3)
+
+
+def test_evaluations_over_snapshots_are_compared_with_such_alone(
+    typed_in_store: Typed, store: ResultsFolder, plays: Plays, kept: dict[str, list[int]]
+) -> None:
+    typed_in_store("evaluate", "ensemble", "--episodes", "4", *DEBUG)
+    plays.change = lambda returns: [value + 1000 for value in returns]
+    plays.trouble[3] = NoWeights("damaged")
+    typed_in_store("evaluate", "ensemble", "--episodes", "4", "--snapshots", "2", *DEBUG, code=1)
+
+    def scores() -> dict[int, float]:
+        (summary,) = summarise(sweep_sources(store, ["ensemble"])).sweeps
+        own = summary.scores[summary.scores["config_id"] == runs(store)[0].config_id]
+        return dict(zip(own["seed"], own["evaluation_primary"], strict=True))
+
+    assert scores() == {1: 111.5, 2: 121.5, 3: 131.5}, "most runs were evaluated with the last weights"
+    plays.trouble.clear()
+    typed_in_store("evaluate", "ensemble", "--episodes", "4", "--snapshots", "2", *DEBUG)
+    assert scores() == {1: 1110.5, 2: 1120.5, 3: 1130.5}, "equally frequent: more snapshots"
+
+
+def test_runs_without_enough_snapshots_are_named(
+    typed_in_store: Typed, store: ResultsFolder, plays: Plays, kept: dict[str, list[int]]
+) -> None:
+    def refused(*words: str) -> str:
+        stderr = typed_in_store("evaluate", "ensemble", "--snapshots", *words, *DEBUG, code=1).stderr
+        assert stderr.count("\n") == 1
+        return str(stderr)
+
+    lacking = refused("5")
+    assert "seed-1: 5 snapshots up to step 20,000 are needed, it has kept 5,000, 10,000, 15,000, 20,000" in lacking
+    assert "3 other runs lack some too; give a smaller --snapshots, or train with more" in lacking
+    assert "snapshots up to step 12,000 are needed, it has kept 5,000, 10,000" in refused("2", "--at", "12000")
+    assert "--episodes 4: not a multiple of --snapshots 3; give 3 or 6" in refused("3", "--episodes", "4")
+    kept["seed-2"] = [12_000, STEPS]
+    assert "the last 2 snapshots of the runs differ: " in refused("2")
+    assert "seed-2 has 12,000, 20,000; give" in refused("2")
+    kept["seed-2"] = []
+    assert "seed-2: 2 snapshots up to step 20,000 are needed, it has kept none" in refused("2")
+    named = typed_in_store("evaluate", str(runs(store)[0]), "--snapshots", "2", code=1).stderr
+    assert "--snapshots: runs are evaluated in this process; name a sweep for this" in named
+    assert store.submissions.all() == []
+
+
+def test_an_agent_that_does_not_list_its_snapshots_is_named(
+    typed_in_store: Typed, store: ResultsFolder, plays: Plays
+) -> None:
+    told = typed_in_store("evaluate", "ensemble", "--snapshots", "2", *DEBUG, code=1).stderr
+    assert told == "Error: agent tdmpc does not list its snapshots (`Evaluable.snapshots`); leave out --snapshots\n"
+
+
 def test_the_mean_is_a_score_of_the_run_and_an_endpoint(
     typed_in_store: Typed, store: ResultsFolder, plays: Plays
 ) -> None:
@@ -285,7 +368,7 @@ def test_an_archive_holds_the_returns(
     done = CliRunner().invoke(cli, ["--results", str(elsewhere), "unarchive", str(tmp_path / "e.tar")])
     assert done.exit_code == 0, done.output
     copied = ResultsFolder(elsewhere)
-    assert returns_by_episodes(copied, runs(store)[0], "eval", STEPS) == {4: (110.0, 111.0, 112.0, 113.0)}
+    assert returns_of(copied) == [[110.0, 111.0, 112.0, 113.0]]
 
 
 def test_what_cannot_be_evaluated_is_refused_in_one_line(
@@ -310,3 +393,6 @@ def test_the_command_that_is_told_is_the_one_that_was_typed(store: ResultsFolder
     spec = EvaluationSpec("policy", 9, 500)
     told = evaluations.command(evaluations.EvaluationStatus("ensemble", EvaluationFolder(store.root, spec), ()))
     assert told == "sweeps evaluate ensemble --episodes 9 --at 500 --planner policy"
+    spec = EvaluationSpec("eval", 9, snapshots=3)
+    told = evaluations.command(evaluations.EvaluationStatus("ensemble", EvaluationFolder(store.root, spec), ()))
+    assert told == "sweeps evaluate ensemble --episodes 9 --snapshots 3"

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from jobs.planning import plan
+from jobs.planning import plan, plan_values
 from jobs.planning.expand import ExpandedSweep, combinations, expand
 from sweepwise.core.errors import JobsError
 from sweepwise.core.value_format import format_value
@@ -232,6 +232,9 @@ BROKEN = {
     "sweeps: {s: {options: {'a.b': {grid: {num_q: [1]}}}}}": "name 'a.b'",
     "sweeps: {s: {issues: [x], grid: {num_q: [1]}}}": "unknown issue 'x'",
     "seeds: 0\nsweeps: {s: {grid: {num_q: [1]}}}": "plan.yaml:1: seeds='0'",
+    "paired: true\nsweeps: {s: {grid: {lr: [1e-3], num_q: [1, 2]}}}": "paired: num_q changes the shapes of networks, "
+    "so that runs with one seed do not begin alike; give this sweep `paired: false`",
+    "sweeps:\n  s:\n    paired: maybe\n    grid: {lr: [1e-3]}": "plan.yaml:3: sweeps.s.paired: 'maybe' is neither",
     "margin: 0\nsweeps: {s: {grid: {num_q: [1]}}}": "plan.yaml:1: margin: '0': give a number above 0",
     "sweeps:\n  s:\n    margin: -1e1\n    grid: {num_q: [1]}": "plan.yaml:3: margin: '-1e1': give a number above 0",
     "margin: ten\nsweeps: {s: {grid: {num_q: [1]}}}": "margin: 'ten': give a number above 0",
@@ -251,6 +254,18 @@ def test_schema_errors_are_one_line_with_file_line_and_fix(tmp_path: Path, text:
         plan.load(written(tmp_path, text))
     assert "\n" not in str(caught.value)
     assert "plan.yaml" in str(caught.value)
+
+
+def test_pairing_is_declared_by_the_plan_a_sweep_or_an_option(tmp_path: Path) -> None:
+    text = """
+paired: true
+sweeps:
+  plain: {grid: {lr: [1e-3, 1e-4]}}
+  own: {paired: false, grid: {num_q: [1, 2]}, options: {o: {grid: {mlp_dim: [64]}}, p: {paired: true, grid: {lr: [1]}}}}
+"""
+    declared = {sweep.name: sweep.paired for sweep in plan.load(written(tmp_path, text)).sweeps}
+    assert declared == {"plain": True, "own": False, "own.o": False, "own.p": True}
+    assert not any(sweep.paired for sweep in plan.load().sweeps)
 
 
 def test_the_margin_of_a_sweep_or_option_overrides_that_of_the_plan(tmp_path: Path) -> None:
@@ -291,13 +306,13 @@ def test_files_that_are_no_text_are_one_line(tmp_path: Path) -> None:
     ],
 )
 def test_seeds(text: str, seeds: tuple[int, ...]) -> None:
-    assert plan.parse_seeds(text) == seeds
+    assert plan_values.parse_seeds(text) == seeds
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "a", "", "1,", "5-3", "1.5", "1-99999", "9999999999"])
 def test_seeds_errors(text: str) -> None:
     with pytest.raises(JobsError, match="seeds="):
-        plan.parse_seeds(text)
+        plan_values.parse_seeds(text)
 
 
 def test_values_are_shown_as_they_are_written() -> None:

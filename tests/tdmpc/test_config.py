@@ -8,9 +8,12 @@ import json
 import pytest
 import torch
 
+from tdmpc.agent.agent import Agent
 from tdmpc.api import train
 from tdmpc.config import ConfigError, TrainConfig, check_key, config_id, inactive_keys, parse_value
+from tdmpc.description import DESCRIPTION
 from tdmpc.tasks import TASKS
+from tdmpc.training.seed_state import weights
 
 
 @pytest.mark.parametrize(
@@ -185,6 +188,19 @@ SHORT = {"steps": 20, "seed_steps": 10, "eval_freq": 20, "eval_episodes": 1, "fi
 
 def test_every_key_is_tried():
     assert {*CHANGED, "tf32"} == {f.name for f in dataclasses.fields(TrainConfig)}
+
+
+def test_what_changes_the_shapes_of_networks_says_so(tiny):
+    """A new network beside the others, as for `episodic`, does not count: the others begin as without it."""
+    shapes = {}
+    for name, (value, context) in {"": (None, {}), **CHANGED}.items():
+        config = tiny(**{**context, **({name: value} if name else {})})
+        built = weights(Agent(config, 5, 1, [1], "cpu"), 0)
+        shapes[name] = {(module, key): v.shape for module, one in built.items() for key, v in one.items()}
+    base = shapes.pop("")
+    changing = {name for name, own in shapes.items() if any(own.get(place) != shape for place, shape in base.items())}
+    declared = {parameter.name for parameter in DESCRIPTION.hyperparameters if parameter.shapes}
+    assert changing == declared - {"task"}  # observations and actions differ between tasks
 
 
 @pytest.fixture(scope="module")
