@@ -219,7 +219,6 @@ def _make_view(store: ResultsFolder, original: SubmittedSweep, pair: _Pair, seed
         asked=RequestedOverrides(values=original.asked.values, preset=original.asked.preset),
         agent=original.agent,
         margin=original.margin,
-        paired=original.paired,
         confirms=original.name,
     )
 

@@ -153,6 +153,13 @@ def test_a_dry_run_changes_nothing(typed_in_store: Typed, store: ResultsFolder) 
     assert not store.submissions.all()
 
 
+def test_it_is_not_paired_although_its_sweep_is(typed_in_store: Typed, store: ResultsFolder, trains: Any) -> None:
+    """It answers a question, and questions do not pair seeds."""
+    store.write_sweep(dataclasses.replace(store.read_sweep("ensemble"), paired=True))
+    typed_in_store("confirm", "ensemble", *DEBUG)
+    assert not store.read_sweep("ensemble-confirm").paired
+
+
 def test_where_the_baseline_leads_it_is_compared_with_the_second_best(
     typed_in_store: Typed, store: ResultsFolder, trains: Any
 ) -> None:
