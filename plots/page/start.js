@@ -15,7 +15,7 @@ function themeButton() {
 
 /** Goes where the address points: a flag's card, a run (which is marked), or any other place. */
 function follow(sweeps) {
-  const target = document.getElementById(location.hash.slice(1));
+  const target = location.hash.length > 1 && document.getElementById(location.hash.slice(1));
   if (!target) return;
   for (let part = target; part; part = part.parentElement) if (part.tagName === "DETAILS") part.open = true;
   const sweep = sweeps.find((one) => one.article.contains(target));
