@@ -30,7 +30,7 @@ from aggregate.verdict.number_format import number
 from aggregate.verdict.significance import format_pairing
 from aggregate.verdict.words import AgentWords, sentence, words
 from plots import csv_downloads, curves, figures, flag_cards, overview, tables, task_section
-from plots.secondary_tables import secondary
+from plots.secondary_tables import factor_grids, secondary
 from plots.tables import Chip
 from plots.theme import COLORS, DASHES, LineStyle, line_styles
 from sweepwise.core import atomic
@@ -164,6 +164,7 @@ def _sweep(sweep: SweepSummary, styles: dict[str, LineStyle], index: int, loaded
         "contrasts": tables.contrast_table(sweep, by_id),
         "pairing": format_pairing(sweep, sweep.baseline, "the baseline"),
         "effects": tables.effect_tables(sweep),
+        "factors": factor_grids(sweep),
         "secondary": secondary(sweep, by_id),
         "starts": figures.start_returns(sweep, every, frame),
         "health": tables.run_states(sweep, chips),

@@ -1,18 +1,25 @@
-"""Tables in addition to the primary endpoint: secondary endpoints, diagnostics and flags, with their corrections."""
+"""Tables in addition to the ranking: heat maps of two factors, and secondary endpoints, diagnostics and flags with
+their corrections."""
 
 from __future__ import annotations
 
+import itertools
+import math
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from aggregate import flags
 from aggregate.analysis.factor_contrasts import TIMES
+from aggregate.analysis.run_outcomes import outcomes_of
 from aggregate.analysis.summary import SweepSummary
-from aggregate.verdict.number_format import estimate, probability, signed
+from aggregate.verdict.number_format import estimate, number, probability, signed
 from aggregate.verdict.words import words
-from plots.tables import Chip, mark
+from plots.tables import Chip, format_plan_value, mark
 
+MOST_GRIDS = 3  # pairs of factors that are shown as heat maps
 TITLES = {detector.name: detector.title for detector in flags.DETECTORS}
 
 
@@ -31,6 +38,72 @@ def secondary(sweep: SweepSummary, chips: dict[str, Chip]) -> dict[str, Any]:
         "odds_pairs": [_format_odds_interaction(line) for line in _significant(effects.odds_pairs)],
         "odds_pairs_tested": len(effects.odds_pairs),
     }
+
+
+# --- two factors ------------------------------------------------------------------------------------------------
+
+
+def factor_grids(sweep: SweepSummary) -> dict[str, Any]:
+    """`importance`: (factor, share of the differences between configurations that it explains alone), the largest
+    first, of a design with all combinations of levels; else empty. `grids`: of up to `MOST_GRIDS` pairs of factors, the
+    most important factors first, a cell for each combination of levels; empty where a sweep varies one factor."""
+    table = _levels_and_results(sweep)
+    factors = [key for key in sweep.source.factors if key in table and table[key].nunique() > 1]
+    cells = math.prod(table[key].nunique() for key in factors)
+    is_whole = len(factors) > 1 and len(table) == cells == len(table[factors].drop_duplicates())
+    shares = {key: _explained(table, key) for key in factors} if is_whole else {}
+    ranked = sorted(factors, key=lambda key: -shares.get(key, 0.0))
+    pairs = [pair for pair in itertools.combinations(ranked, 2) if len(table[list(pair)].drop_duplicates()) > 3]
+    known = table["mean"].dropna()
+    ends = (float(known.min()), float(known.max())) if len(known) else (0.0, 0.0)
+    return {
+        "importance": [(key, f"{100 * shares[key]:.0f} %") for key in ranked if np.isfinite(shares.get(key, np.nan))],
+        "grids": [_grid(table, pair, ends) for pair in pairs[:MOST_GRIDS]] if len(known) > 1 else [],
+    }
+
+
+def _levels_and_results(sweep: SweepSummary) -> pd.DataFrame:
+    """One line per configuration: the levels of its factors as text, its mean final result with diverged runs as random
+    actions, its seeds, and how many of them diverged or collapsed."""
+    ranking = sweep.ranking.set_index("config_id")
+    outcomes = outcomes_of(sweep.scores, [config.config_id for config in sweep.source.configs])
+    return pd.DataFrame(
+        [{**{key: format_plan_value(value) for key, value in config.factors.items()}, "starts": seeds.starts,
+          "unstable": seeds.unstable, "mean": ranking.at[config.config_id, "start_primary_mean"]}
+         for config, seeds in zip(sweep.source.configs, outcomes, strict=True)]
+    )  # fmt: skip
+
+
+def _explained(table: pd.DataFrame, factor: str) -> float:
+    """Variance of the means of its levels, as a share of the variance of all configurations (eta squared of a balanced
+    design); NaN without results or without differences."""
+    total = float(table["mean"].var(ddof=0, skipna=False))
+    of_level = table.groupby(factor)["mean"].transform("mean")
+    return float(of_level.var(ddof=0)) / total if np.isfinite(total) and total > 0 else np.nan
+
+
+def _grid(table: pd.DataFrame, pair: Sequence[str], ends: tuple[float, float]) -> dict[str, Any]:
+    """A row per level of the first factor, a cell per level of the second; means over the levels of other factors.
+    share: of the way between `ends`, the worst and the best configuration by value."""
+    rows, columns = (list(dict.fromkeys(table[key])) for key in pair)
+    cells = []
+    for row in rows:
+        line = []
+        for column in columns:
+            there = table[(table[pair[0]] == row) & (table[pair[1]] == column)]
+            mean = float(there["mean"].mean()) if len(there) else np.nan
+            share = (mean - ends[0]) / (ends[1] - ends[0]) if ends[1] > ends[0] else 0.5
+            known = bool(np.isfinite(mean))
+            line.append({
+                "text": number(mean) if known else "not in the sweep" if there.empty else "no result",
+                "n": int(there["starts"].sum()), "unstable": int(there["unstable"].sum()),
+                "share": round(share, 3) if known else None,
+            })  # fmt: skip
+        cells.append((row, line))
+    return {"row": pair[0], "column": pair[1], "columns": columns, "cells": cells}
+
+
+# --- further endpoints ------------------------------------------------------------------------------------------
 
 
 def _significant(table: pd.DataFrame) -> list[dict[str, Any]]:
