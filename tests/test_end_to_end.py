@@ -98,21 +98,20 @@ def test_a_sweep_from_submit_to_report(sweeps: Sweeps) -> None:
 
 def test_a_sweep_is_evaluated_with_its_last_snapshots(sweeps: Sweeps) -> None:
     sweeps.here("submit", "pair", *SHORT, "--cluster", "debug", "--seeds", "1")
-    told = sweeps("evaluate", "pair", "--episodes", "4", "--snapshots", "2", "--cluster", "local", "--wait")
+    told = sweeps("evaluate", "pair", "--episodes", "4", "--last-snapshots", "2", "--cluster", "local", "--wait")
     assert "snapshots of steps 30 and 40: the mean is over the last 25% of training" in told
     files = list(sweeps.folder.glob("results/runs/*/seed-1/evaluations/eval-4-step-000000040-last-2/returns.json"))
     assert len(files) == 2
     for path in files:
         record, run = json.loads(path.read_text()), path.parents[3].name
         assert (record["step"], record["snapshots"], len(record["returns"])) == (40, [30, 40], 4)
-        alone = [
-            json.loads(
-                sweeps("evaluate", f"{run}/seed-1", "--at", at, "--episodes", "2", "--planner", "eval", "--json")
-            )
-            for at in ("30", "40")
-        ]
-        assert record["returns"] == pytest.approx([value for (played,) in alone for value in played["returns"]])
-    refused = sweeps.refusal("evaluate", "pair", "--snapshots", "5", "--cluster", "debug")
+        alone: list[float] = []
+        for at in ("30", "40"):
+            shown = sweeps("evaluate", f"{run}/seed-1", "--at", at, "--episodes", "2", "--planner", "eval", "--json")
+            (played,) = json.loads(shown)["evaluations"]
+            alone += played["returns"]
+        assert record["returns"] == pytest.approx(alone)
+    refused = sweeps.refusal("evaluate", "pair", "--last-snapshots", "5", "--cluster", "debug")
     assert "5 snapshots up to step 40 are needed, it has kept 10, 20, 30, 40" in refused
 
 

@@ -66,7 +66,7 @@ def format_expected(sweep: SweepSummary, episodes: int, snapshots: int = 1) -> s
     start = f"so far a difference of {number(found.detected)} is detected in 4 of 5 cases ({found.seeds} seeds)"
     if found.with_episodes < found.detected:
         return f"{start}; {format_kind(episodes, snapshots)} are expected to bring that to {expected}: {split}"
-    one = ", and the last weights are those of one time (`--snapshots` takes several)" if snapshots == 1 else ""
+    one = ", and the last weights are those of one time (`--last-snapshots` takes several)" if snapshots == 1 else ""
     of = format_kind(episodes, snapshots)
     return f"{start}; {of} are not expected to bring that down ({expected}): {split}{one}"
 

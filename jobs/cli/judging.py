@@ -46,7 +46,8 @@ if TYPE_CHECKING:
     help="Episodes per planner. Default: 50; 100 for a sweep; 1 with --video.",
 )
 @click.option(
-    "--snapshots",
+    "--last-snapshots",
+    "snapshots",
     type=click.IntRange(min=1),
     metavar="K",
     help="Divide the episodes of a sweep among the last K snapshots of each run. Default: 1.",
@@ -265,12 +266,13 @@ def _until_interrupted() -> Iterator[None]:
     "--whole", is_flag=True, help="Compare all configurations of two sweeps, paired by configuration and seed."
 )
 @click.option(
-    "--against",
+    "--other-results",
+    "against",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="FOLDER",
     help="Take A from this results folder and B, by default the same, from --results. For sweeps and runs.",
 )
-@click.option("--code", is_flag=True, help="Of two runs, also show the lines of the code that differ.")
+@click.option("--code-diff", "code", is_flag=True, help="Of two runs, also show the lines of the code that differ.")
 @click.option(
     "--out", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Also write a report of both."
 )
@@ -281,16 +283,16 @@ def compare_command(
 ) -> CommandOutput:
     """Compare two configurations: config ID, SWEEP:LETTER as in the report, or a sweep.
 
-    For a sweep, its best configuration is compared, with --whole or --against all of them. For two runs (ID/seed-N),
-    show what differs in configuration, code, versions and place.
+    For a sweep, its best configuration is compared, with --whole or --other-results all of them. For two runs
+    (ID/seed-N), show what differs in configuration, code, versions and place.
     """
     from jobs.runs import select
 
     if b is None and against is None:
-        raise JobsError(f"{a} with what? Name two, or give the other results folder with --against FOLDER")
+        raise JobsError(f"{a} with what? Name two, or give the other results folder with --other-results FOLDER")
     runs = select.is_run(a)
     if code and not runs:
-        raise JobsError(f"--code compares the code of two runs (ID/seed-N), and {a} is none; leave it out")
+        raise JobsError(f"--code-diff compares the code of two runs (ID/seed-N), and {a} is none; leave it out")
     if out is not None and (runs or whole or against):
         raise JobsError("--out writes the report of two configurations; leave it out")
     if runs:
@@ -337,7 +339,7 @@ def _compare_sweeps(state: Globals, a: str, b: str, against: Path | None) -> Com
 
     stores = (_store_of(state, against), state.store())
     if a == b and stores[0].root == stores[1].root:
-        raise JobsError(f"{a} is compared with itself; name two sweeps, or another folder with --against")
+        raise JobsError(f"{a} is compared with itself; name two sweeps, or another folder with --other-results")
     summaries: list[SweepSummary] = []
     for store, name in zip(stores, (a, b), strict=True):
         only_sweep(store, name, "compared")

@@ -116,8 +116,7 @@ def code_difference(a: RunSide, b: RunSide) -> Iterator[str]:
     """The lines of the code that differ, as `diff -u` shows them."""
     files = changed_files(a, b)
     if files is None:
-        raise JobsError("the copy of the code of one of the runs is missing; `sweeps compare` without --code compares "
-                        "the rest")  # fmt: skip
+        raise JobsError("the copy of the code of one of the runs is missing; without --code-diff the rest is compared")
     assert a.code is not None
     assert b.code is not None
     for name in files:

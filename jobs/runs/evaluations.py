@@ -75,7 +75,7 @@ def command(evaluation: EvaluationStatus) -> str:
     spec = evaluation.folder.spec
     at = f" --at {spec.at}" if spec.at else ""
     planner = f" --planner {spec.planner}" if spec.planner != "eval" else ""
-    several = f" --snapshots {spec.snapshots}" if spec.snapshots > 1 else ""
+    several = f" --last-snapshots {spec.snapshots}" if spec.snapshots > 1 else ""
     return f"sweeps evaluate {evaluation.sweep} --episodes {spec.episodes}{several}{at}{planner}"
 
 

@@ -98,7 +98,9 @@ def divided(episodes: int | None, snapshots: int) -> int:
         return -(-EPISODES // snapshots) * snapshots
     if rest := episodes % snapshots:
         fits = [str(number) for number in (episodes - rest, episodes - rest + snapshots) if number]
-        raise JobsError(f"--episodes {episodes}: not a multiple of --snapshots {snapshots}; give {' or '.join(fits)}")
+        raise JobsError(
+            f"--episodes {episodes}: not a multiple of --last-snapshots {snapshots}; give {' or '.join(fits)}"
+        )
     return episodes
 
 
@@ -115,7 +117,7 @@ def _common_snapshots(store: ResultsFolder, folder: EvaluationFolder, runs: Sequ
             lacking.append(str(error))
         else:
             found.setdefault(steps, run)
-    fix = "give a smaller --snapshots, or train with more (`--snapshots` of `submit`)"
+    fix = "give a smaller --last-snapshots, or train with more (`--snapshots` of `submit`)"
     if lacking:
         rest = f"; {len(lacking) - SHOWN} other runs lack some too" if len(lacking) > SHOWN else ""
         raise JobsError(f"{'; '.join(lacking[:SHOWN])}{rest}; {fix}")

@@ -72,7 +72,7 @@ def late_snapshots(store: ResultsFolder, run: RunRef, last: int, count: int) -> 
     name = store.check_config(run.config_id).agent
     agent, _ = evaluable(store, run, name)
     if not hasattr(agent, "snapshots"):
-        raise JobsError(f"agent {name} does not list its snapshots (`Evaluable.snapshots`); leave out --snapshots")
+        raise JobsError(f"agent {name} does not list its snapshots (`Evaluable.snapshots`); leave out --last-snapshots")
     kept = sorted(step for step in agent.snapshots(store.attempts.folder(run)) if step <= last)
     if len(kept) < count or kept[-1] != last:
         steps = ", ".join(f"{step:,}" for step in kept) or "none"

@@ -42,19 +42,19 @@ def stores(tmp_path: Path) -> tuple[ResultsFolder, ResultsFolder]:
 
 
 def test_two_results_folders_are_compared_as_wholes(compared: Compared, tmp_path: Path) -> None:
-    told = compared("ensemble", "--against", tmp_path / "before").stdout
+    told = compared("ensemble", "--other-results", tmp_path / "before").stdout
     told_words = " ".join(told.split())
     assert f"A ensemble in {tmp_path}/before, 2 configurations, 6 runs" in told_words
     assert f"B ensemble in {tmp_path}/results, 3 configurations, 9 runs" in told_words
     assert "On average over 2 configurations, the final return of B is +" in told
     assert "3 of 6 results are exactly the same." in told
     assert "Only in B: num_q=3." in told
-    document = json.loads(compared("ensemble", "--against", tmp_path / "before", "--json").stdout)
+    document = json.loads(compared("ensemble", "--other-results", tmp_path / "before", "--json").stdout)
     assert [pair["identical"] for pair in document["pairs"]] == [0, 3]
     assert document["b"]["only"] == ["num_q=3"]
     turned = json.loads(
         CliRunner().invoke(cli, ["--results", str(tmp_path / "before"), "compare", "ensemble", "ensemble",
-                                 "--against", str(tmp_path / "results"), "--json"]).stdout
+                                 "--other-results", str(tmp_path / "results"), "--json"]).stdout
     )  # fmt: skip
     assert turned["mean"]["estimate"] == pytest.approx(-document["mean"]["estimate"])
 
@@ -64,7 +64,7 @@ def test_excluded_runs_are_counted(compared: Compared, tmp_path: Path) -> None:
     run = f"{before.config_ids()[0]}/seed-1"
     words = ["--results", str(before.root), "exclude", run, "--why", "bad node"]
     assert CliRunner().invoke(cli, words).exit_code == 0
-    told = compared("ensemble", "--against", before.root).stdout
+    told = compared("ensemble", "--other-results", before.root).stdout
     assert "A leaves out 1 excluded run." in told
     assert "of 5 results are exactly the same" in told
 
@@ -97,9 +97,9 @@ def test_two_runs_differ_in_configuration_code_and_versions(compared: Compared, 
     assert "versions: torch 2.12 / 2.13\n" in told
     assert "host: node-2.12 / node-2.13\n" in told
     assert "numpy" not in told
-    lines = compared(*runs, "--code").stdout.splitlines()
+    lines = compared(*runs, "--code-diff").stdout.splitlines()
     assert lines[-5:] == [f"--- {runs[0]}/train.py", f"+++ {runs[1]}/train.py", "@@ -1 +1 @@", "-lr = 1", "+lr = 2"]
-    document = json.loads(compared(*runs, "--code", "--json").stdout)
+    document = json.loads(compared(*runs, "--code-diff", "--json").stdout)
     assert document["changed_files"] == ["train.py"]
     assert document["code_difference"][-1] == "+lr = 2"
 
@@ -109,20 +109,23 @@ def test_the_same_run_in_two_folders(compared: Compared, tmp_path: Path) -> None
     run = RunRef(store.config_ids()[0], 2)
     if run.config_id not in before.config_ids():
         run = RunRef(before.config_ids()[0], 2)
-    told = compared(run, "--against", before.root).stdout
+    told = compared(run, "--other-results", before.root).stdout
     assert told.endswith("no difference in configuration, code, versions and place\n")
-    told = compared(run, "--against", before.root, "--code", code=1).stderr
+    told = compared(run, "--other-results", before.root, "--code-diff", code=1).stderr
     assert told.startswith("Error: the copy of the code of one of the runs is missing")
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("ensemble",), "ensemble with what? Name two, or give the other results folder with --against FOLDER"),
+        (("ensemble",), "ensemble with what? Name two, or give the other results folder with --other-results FOLDER"),
         (("ensemble", "ensemble", "--whole"), "ensemble is compared with itself; name two sweeps, or another folder"),
         (("ensemble", "other", "--whole"), "sweep 'other' was not submitted to"),
-        (("ensemble", "--against", "nowhere"), "nothing was submitted to"),
-        (("ensemble", "ensemble", "--code"), "--code compares the code of two runs (ID/seed-N), and ensemble is none"),
+        (("ensemble", "--other-results", "nowhere"), "nothing was submitted to"),
+        (
+            ("ensemble", "ensemble", "--code-diff"),
+            "--code-diff compares the code of two runs",
+        ),
         (("ensemble", "x", "--whole", "--out", "x.html"), "--out writes the report of two configurations"),
         (("0123456789/seed-1", "ensemble"), "0123456789/config.json is missing"),
     ],

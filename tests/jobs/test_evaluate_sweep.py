@@ -270,7 +270,7 @@ def test_runs_that_have_not_finished_are_left_out(typed_in_store: Typed, store: 
 def test_the_episodes_are_divided_among_the_last_snapshots(
     typed_in_store: Typed, store: ResultsFolder, plays: Plays, kept: dict[str, list[int]]
 ) -> None:
-    command = ("evaluate", "ensemble", "--episodes", "6", "--snapshots", "3")
+    command = ("evaluate", "ensemble", "--episodes", "6", "--last-snapshots", "3")
     told = " ".join(typed_in_store(*command, *DEBUG).stdout.split())
     assert "snapshots of steps 10,000, 15,000 and 20,000: the mean is over the last 50% of training; `--snap" in told
     assert "expected cost: 36 episodes in all" in told
@@ -294,7 +294,7 @@ def test_evaluations_over_snapshots_are_compared_with_such_alone(
     typed_in_store("evaluate", "ensemble", "--episodes", "4", *DEBUG)
     plays.change = lambda returns: [value + 1000 for value in returns]
     plays.trouble[3] = NoWeights("damaged")
-    typed_in_store("evaluate", "ensemble", "--episodes", "4", "--snapshots", "2", *DEBUG, code=1)
+    typed_in_store("evaluate", "ensemble", "--episodes", "4", "--last-snapshots", "2", *DEBUG, code=1)
 
     def scores() -> dict[int, float]:
         (summary,) = summarise(sweep_sources(store, ["ensemble"])).sweeps
@@ -303,7 +303,7 @@ def test_evaluations_over_snapshots_are_compared_with_such_alone(
 
     assert scores() == {1: 111.5, 2: 121.5, 3: 131.5}, "most runs were evaluated with the last weights"
     plays.trouble.clear()
-    typed_in_store("evaluate", "ensemble", "--episodes", "4", "--snapshots", "2", *DEBUG)
+    typed_in_store("evaluate", "ensemble", "--episodes", "4", "--last-snapshots", "2", *DEBUG)
     assert scores() == {1: 1110.5, 2: 1120.5, 3: 1130.5}, "equally frequent: more snapshots"
 
 
@@ -311,30 +311,32 @@ def test_runs_without_enough_snapshots_are_named(
     typed_in_store: Typed, store: ResultsFolder, plays: Plays, kept: dict[str, list[int]]
 ) -> None:
     def refused(*words: str) -> str:
-        stderr = typed_in_store("evaluate", "ensemble", "--snapshots", *words, *DEBUG, code=1).stderr
+        stderr = typed_in_store("evaluate", "ensemble", "--last-snapshots", *words, *DEBUG, code=1).stderr
         assert stderr.count("\n") == 1
         return str(stderr)
 
     lacking = refused("5")
     assert "seed-1: 5 snapshots up to step 20,000 are needed, it has kept 5,000, 10,000, 15,000, 20,000" in lacking
-    assert "3 other runs lack some too; give a smaller --snapshots, or train with more" in lacking
+    assert "3 other runs lack some too; give a smaller --last-snapshots, or train with more" in lacking
     assert "snapshots up to step 12,000 are needed, it has kept 5,000, 10,000" in refused("2", "--at", "12000")
-    assert "--episodes 4: not a multiple of --snapshots 3; give 3 or 6" in refused("3", "--episodes", "4")
+    assert "--episodes 4: not a multiple of --last-snapshots 3; give 3 or 6" in refused("3", "--episodes", "4")
     kept["seed-2"] = [12_000, STEPS]
     assert "the last 2 snapshots of the runs differ: " in refused("2")
     assert "seed-2 has 12,000, 20,000; give" in refused("2")
     kept["seed-2"] = []
     assert "seed-2: 2 snapshots up to step 20,000 are needed, it has kept none" in refused("2")
-    named = typed_in_store("evaluate", str(runs(store)[0]), "--snapshots", "2", code=1).stderr
-    assert "--snapshots: runs are evaluated in this process; name a sweep for this" in named
+    named = typed_in_store("evaluate", str(runs(store)[0]), "--last-snapshots", "2", code=1).stderr
+    assert "--last-snapshots: runs are evaluated in this process; name a sweep for this" in named
     assert store.submissions.all() == []
 
 
 def test_an_agent_that_does_not_list_its_snapshots_is_named(
     typed_in_store: Typed, store: ResultsFolder, plays: Plays
 ) -> None:
-    told = typed_in_store("evaluate", "ensemble", "--snapshots", "2", *DEBUG, code=1).stderr
-    assert told == "Error: agent tdmpc does not list its snapshots (`Evaluable.snapshots`); leave out --snapshots\n"
+    told = typed_in_store("evaluate", "ensemble", "--last-snapshots", "2", *DEBUG, code=1).stderr
+    assert (
+        told == "Error: agent tdmpc does not list its snapshots (`Evaluable.snapshots`); leave out --last-snapshots\n"
+    )
 
 
 def test_the_mean_is_a_score_of_the_run_and_an_endpoint(
@@ -395,4 +397,4 @@ def test_the_command_that_is_told_is_the_one_that_was_typed(store: ResultsFolder
     assert told == "sweeps evaluate ensemble --episodes 9 --at 500 --planner policy"
     spec = EvaluationSpec("eval", 9, snapshots=3)
     told = evaluations.command(evaluations.EvaluationStatus("ensemble", EvaluationFolder(store.root, spec), ()))
-    assert told == "sweeps evaluate ensemble --episodes 9 --snapshots 3"
+    assert told == "sweeps evaluate ensemble --episodes 9 --last-snapshots 3"

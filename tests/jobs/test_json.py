@@ -222,7 +222,7 @@ def test_whole_sweeps_runs_and_annotations(
     exclude = ["--results", str(done.root), "exclude", str(run), "--why", "bad node"]
     assert CliRunner().invoke(cli, exclude).exit_code == 0
     check(section(repository, "annotate"), shown("annotate", run, "ensemble"))
-    whole = shown("compare", "ensemble", "--against", before.root)
+    whole = shown("compare", "ensemble", "--other-results", before.root)
     one = {"differences": [{"key": "lr", "a": "1", "b": "2"}], "origins": [{"kind": "code", "a": "x", "b": "y"}]}
     check(section(repository, "compare --whole"), {**whole, **one})
     runs = shown("compare", run, f"{run.config_id}/seed-2")

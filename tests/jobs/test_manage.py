@@ -94,7 +94,9 @@ def test_every_run_has_its_own_word(run: Any, store: ResultsFolder, slurm: FakeS
     text = run("status", "--runs").stdout
     assert " 1  " in text
     assert "2,000/5,000     10.0  5 min" in text
-    assert "ImportError: no torch; see " in text
+    failed = next(r for r in shown(run) if r["job"] == "100_1")
+    assert failed["reason"].startswith("ImportError: no torch; see ")
+    assert "ImportError" in text
     assert "1 failed: ImportError: no torch; `sweeps logs " in text
 
 

@@ -442,6 +442,22 @@ def test_an_audit_finds_nothing_serious(visit: Visit, report: Path, width: int, 
     assert severe == []
 
 
+def test_a_print_of_several_sweeps_has_their_summaries_alone(
+    visit: Visit, report: Path, tmp_path: Path, synthetic: ModuleType
+) -> None:
+    sweeps = [synthetic.make_sweep(tmp_path / name, (600.0, 500.0), 2, name=name, lean=True) for name in ("a", "b")]
+    write_report(summarise(sweeps), tmp_path / "report.html")
+    for path, is_whole in ((report, True), (tmp_path / "report.html", False)):
+        page = visit(path)
+        assert not page.locator(".printed").locator("visible=true").count()
+        page.emulate_media(media="print")
+        for part in ("ranking", "returns", "flags", "health"):
+            assert page.locator(f"section[aria-labelledby='sweep-1-{part}']").is_visible(), part
+        for part in ("diagnostics", "data", "keys"):
+            assert page.locator(f"section[aria-labelledby='sweep-1-{part}']").is_visible() == is_whole, part
+        assert page.locator(".printed").locator("visible=true").count() == (not is_whole)
+
+
 # --- without scripts ------------------------------------------------------------------------------------
 
 
