@@ -75,7 +75,8 @@ class SweepEvaluation:
 
 
 def plan_evaluation(store: ResultsFolder, name: str, spec: EvaluationSpec) -> SweepEvaluation:
-    """The evaluation of the sweep `name`: of its finished runs, or of those that have reached step `spec.at`.
+    """The evaluation of the sweep `name`: of its finished runs, or of those that have reached step `spec.at`, without
+    excluded ones.
 
     Raises `JobsError` for several sweeps, for an agent that cannot be evaluated, if there is no such run, and if the
     runs have not kept as many snapshots, of the same steps.
@@ -88,7 +89,8 @@ def plan_evaluation(store: ResultsFolder, name: str, spec: EvaluationSpec) -> Sw
         raise JobsError(f"{name}: no run has {wanted}; see `sweeps status {name}`")
     folder = EvaluationFolder(store.root, spec)
     snapshots = _common_snapshots(store, folder, list(labels)) if spec.snapshots > 1 else ()
-    return SweepEvaluation(folder, name, labels, len(sweep.runs) - len(labels), snapshots)
+    analysed = sum(not run.is_excluded for run in sweep.runs)
+    return SweepEvaluation(folder, name, labels, analysed - len(labels), snapshots)
 
 
 def divided(episodes: int | None, snapshots: int) -> int:
@@ -132,5 +134,5 @@ def _runs_that_reached(sweep: SweepStatus, spec: EvaluationSpec) -> dict[RunRef,
         run.record.ref: config.label
         for config, runs in sweep.rows
         for run in runs
-        if (run.record.done if spec.at is None else run.record.step >= spec.at)
+        if not run.is_excluded and (run.record.done if spec.at is None else run.record.step >= spec.at)
     }

@@ -267,6 +267,14 @@ def test_runs_that_have_not_finished_are_left_out(typed_in_store: Typed, store: 
     assert list(store.root.glob("runs/*/seed-2/evaluations/eval-4-step-000010000/returns.json"))
 
 
+def test_excluded_runs_are_not_evaluated(typed_in_store: Typed, store: ResultsFolder, plays: Plays) -> None:
+    typed_in_store("exclude", str(runs(store)[0]), "--why", "bad node")
+    told = typed_in_store("evaluate", "ensemble", "--episodes", "4", *DEBUG).stdout
+    assert "5 runs requested" in told
+    assert "have not finished" not in told
+    assert len(plays.calls) == 5
+
+
 def test_the_episodes_are_divided_among_the_last_snapshots(
     typed_in_store: Typed, store: ResultsFolder, plays: Plays, kept: dict[str, list[int]]
 ) -> None:
