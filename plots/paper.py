@@ -18,10 +18,12 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
+from scipy import stats
 
 from aggregate import flags
 from aggregate.analysis import factor_effects
 from aggregate.analysis.summary import SweepSummary
+from aggregate.inputs.runs import config_letter
 from aggregate.statistics import estimates
 from aggregate.verdict.words import words
 from plots import curves
@@ -44,14 +46,41 @@ SIZES: dict[Any, Any] = {
 LONGEST = 48  # characters of a label
 
 
+def _interquartile_mean(values: pd.Series) -> float:
+    return float(stats.trim_mean(values.dropna().to_numpy(), 0.25))
+
+
+# Average of a curve over seeds. The band is the 95 % interval of a mean, and the quartiles of the seeds of the others.
+AVERAGES: dict[str, Any] = {"mean": "mean", "median": "median", "iqm": _interquartile_mean}
+
+
+@dataclass(frozen=True)
+class Choices:
+    """How the figures of a sweep are drawn. columns: of the paper. configs: letters as in the report or beginnings of
+    config IDs; empty for all. average: of curves over seeds, see `AVERAGES`. environment_steps: whether the axis counts
+    these instead of agent steps."""
+
+    columns: int = 1
+    configs: Sequence[str] = ()
+    average: str = "mean"
+    environment_steps: bool = False
+
+
 @dataclass(frozen=True)
 class Sheet:
-    """What all figures of a sweep share. names: config_id -> label of drawn configurations, in the plan's order."""
+    """What all figures of a sweep share. names: config_id -> label of drawn configurations, in the plan's order.
+    average: see `AVERAGES`. repeat: steps of the axis per agent step."""
 
     sweep: SweepSummary
     names: dict[str, str]
     line_styles: dict[str, LineStyle]
     width: float
+    average: str = "mean"
+    repeat: int = 1
+
+    @property
+    def step_words(self) -> str:
+        return self.sweep.source.agent.step_words if self.repeat == 1 else "environment steps"
 
     @property
     def catalogue(self) -> Catalogue:
@@ -66,12 +95,14 @@ class Sheet:
         return {label: DASHES[self.line_styles[i].dash] or "" for i, label in self.names.items()}
 
 
-def write(sweep: SweepSummary, out: Path, formats: Sequence[str], columns: int, only: Sequence[str]) -> Iterator[Path]:
+def write(
+    sweep: SweepSummary, out: Path, formats: Sequence[str], choices: Choices, only: Sequence[str]
+) -> Iterator[Path]:
     """Write the figures of a sweep, or those named, to a folder; yields the path of each complete file.
 
-    Raises `AggregateError` for an unknown name and where nothing can be written.
+    Raises `AggregateError` for an unknown name, choices that the sweep does not have, and where nothing can be written.
     """
-    sheet = _sheet(sweep, columns)
+    sheet = _sheet(sweep, choices)
     figures = _figures(sheet)
     known = figures | {
         name: functools.partial(_curve, sheet, name) for name in _metrics_of(sheet) if name not in figures
@@ -110,13 +141,42 @@ def _save(fig: Figure, ending: str, path: Path) -> None:
         fig.savefig(path, format=ending, metadata=no_metadata[ending], dpi=DPI)
 
 
-def _sheet(sweep: SweepSummary, columns: int) -> Sheet:
+def _sheet(sweep: SweepSummary, choices: Choices) -> Sheet:
     every = [*sweep.source.configs, *sweep.source.imported]
-    drawn = drawn_configs(sweep)
+    drawn = _chosen(sweep, choices.configs) if choices.configs else drawn_configs(sweep)
     names = {config.config_id: cut(config.name) for config in every if config.config_id in drawn}
     twice = {name for name in names.values() if list(names.values()).count(name) > 1}
     unique = {i: f"{name} ({i})" if name in twice else name for i, name in names.items()}
-    return Sheet(sweep, unique, line_styles([[*drawn, *(config.config_id for config in every)]]), WIDTHS[columns])
+    styles = line_styles([[*drawn_configs(sweep), *(config.config_id for config in every)]])  # those of the report
+    repeat = _action_repeat(sweep) if choices.environment_steps else 1
+    return Sheet(sweep, unique, styles, WIDTHS[choices.columns], choices.average, repeat)
+
+
+def _chosen(sweep: SweepSummary, texts: Sequence[str]) -> list[str]:
+    """config_ids, in the plan's order. Raises `AggregateError` for a text that names no configuration or several."""
+    every = [config.config_id for config in (*sweep.source.configs, *sweep.source.imported)]
+    letters = {config_letter(place): config_id for place, config_id in enumerate(every)}
+    chosen = set()
+    for text in texts:
+        fitting = {letters[text]} if text in letters else {i for i in every if len(text) > 3 and i.startswith(text)}
+        if len(fitting) != 1:
+            which = f"{len(fitting)} configurations" if fitting else "no configuration"
+            legal = f"{next(iter(letters))} to {list(letters)[-1]} as in the report, or the beginning of a config ID"
+            raise AggregateError(f"--configs {text}: names {which} of {sweep.source.name}; give {legal}")
+        chosen |= fitting
+    return [config_id for config_id in every if config_id in chosen]
+
+
+def _action_repeat(sweep: SweepSummary) -> int:
+    """Environment steps per agent step. Raises `AggregateError` where that is unknown or differs."""
+    found = {config.config.get("action_repeat") for config in sweep.source.configs}
+    repeat = found.pop() if len(found) == 1 else None
+    if not isinstance(repeat, int):
+        raise AggregateError(
+            f"--environment-steps: the configurations of {sweep.source.name} have no common action_repeat, which says "
+            "how many an agent step is; leave it out"
+        )
+    return repeat
 
 
 def _figures(sheet: Sheet) -> dict[str, Callable[[], Figure]]:
@@ -205,9 +265,10 @@ def _draw(axes: Axes, sheet: Sheet, metric: str, thin: bool = False) -> None:
     frame = _seeds(sheet, metric)
     count = frame["name"].nunique()
     bands, alpha = count <= curves.MOST_BANDS, curves.band_alpha(count)
+    band = _interval if sheet.average == "mean" else _quartiles
     sns.lineplot(
         frame, x="step", y="value", hue="name", style="name", palette=sheet.palette, dashes=sheet.dashes,
-        estimator="mean", errorbar=_interval if bands else None, err_kws={"alpha": alpha, "linewidth": 0},
+        estimator=AVERAGES[sheet.average], errorbar=band if bands else None, err_kws={"alpha": alpha, "linewidth": 0},
         linewidth=0.9 if thin else 1.2, ax=axes, legend=False, hue_order=list(sheet.names.values()),
         style_order=list(sheet.names.values()),
     )  # fmt: skip
@@ -215,9 +276,10 @@ def _draw(axes: Axes, sheet: Sheet, metric: str, thin: bool = False) -> None:
         axes.set_yscale("log")
         curves.log_ticks(axes)
     for step in curves.common_events(sheet.sweep.events, sheet.sweep.total_steps, sheet.catalogue.events):
-        axes.axvline(step, color="0.45", linewidth=0.6, dashes=(4, 3))
-    axes.set(xlim=(0, sheet.sweep.total_steps), xlabel="" if thin else sheet.sweep.source.agent.step_words,
-             ylabel="" if declared.unit == "1" else declared.unit)  # fmt: skip
+        axes.axvline(step * sheet.repeat, color="0.45", linewidth=0.6, dashes=(4, 3))
+    of = "" if sheet.average == "mean" or thin else f"{'IQM' if sheet.average == 'iqm' else 'median'}, quartiles"
+    axes.set(xlim=(0, sheet.sweep.total_steps * sheet.repeat), xlabel="" if thin else sheet.step_words,
+             ylabel=", ".join(filter(None, ["" if declared.unit == "1" else declared.unit, of])))  # fmt: skip
     axes.xaxis.set_major_locator(MaxNLocator(2 if thin else 5, steps=curves.ROUND))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: curves.steps_text(x)))
 
@@ -231,6 +293,14 @@ def _interval(values: pd.Series) -> tuple[float, float]:
     return there.mean() - half, there.mean() + half
 
 
+def _quartiles(values: pd.Series) -> tuple[float, float]:
+    there = values.dropna().to_numpy()
+    if there.size < curves.FEWEST_SEEDS:
+        return np.nan, np.nan
+    low, high = np.quantile(there, (0.25, 0.75))
+    return float(low), float(high)
+
+
 def _seeds(sheet: Sheet, metric: str) -> pd.DataFrame:
     """name, seed, step and the metric as `value`, of the drawn configurations."""
     kind = sheet.catalogue.metrics[metric].kind
@@ -238,7 +308,8 @@ def _seeds(sheet: Sheet, metric: str) -> pd.DataFrame:
     parts = [part.seeds[kind] for part in (sheet.sweep, imported) if part is not None and kind in part.seeds]
     wide = pd.concat([part.reindex(columns=["config_id", "seed", "step", metric]) for part in parts])
     wide = wide[wide["config_id"].isin(list(sheet.names))].rename(columns={metric: "value"})
-    return wide.assign(name=wide["config_id"].astype(str).map(sheet.names)).reset_index(drop=True)
+    name, step = wide["config_id"].astype(str).map(sheet.names), wide["step"] * sheet.repeat
+    return wide.assign(name=name, step=step).reset_index(drop=True)
 
 
 def _final(sheet: Sheet, lead: str) -> Figure:

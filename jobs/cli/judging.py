@@ -412,11 +412,17 @@ def _compare_configurations(state: Globals, a: str, b: str, out: Path | None) ->
     callback=split_commas,
     help=f"Figure, such as final, effects, flags, policy, profile, heat-map, or a metric such as pi_loss. {SEVERAL}",
 )
+@click.option("--configs", multiple=True, metavar="LETTER|ID", callback=split_commas,
+              help=f"Configurations of one sweep to draw: letters as in the report, or IDs. {SEVERAL}")  # fmt: skip
+@click.option("--average", type=click.Choice(["mean", "median", "iqm"]), default="mean", show_default=True,
+              help="Average of curves over seeds. The band is the 95 % interval of the mean; else the quartiles of "
+                   "the seeds.")  # fmt: skip
+@click.option("--environment-steps", is_flag=True, help="Count environment steps on the axis, not agent steps.")
 @references_option
 @click.pass_obj
 def plots_command(
     state: Globals, sweeps: tuple[str, ...], out: Path, formats: tuple[str, ...], columns: str, only: tuple[str, ...],
-    references: Path | None,
+    references: Path | None, configs: tuple[str, ...], average: str, environment_steps: bool,
 ) -> None:  # fmt: skip
     """Write the figures of SWEEPS as single files for a paper. Default: all submitted sweeps."""
     from jobs.reports import report
@@ -424,5 +430,10 @@ def plots_command(
     store = state.store()
     sources = report.sources(store, sweeps, warn)
     report_problems(store)
-    for path in report.figures(sources, out, formats, int(columns), only, references):
+    if configs and len(sources) > 1:
+        raise JobsError(f"--configs {configs[0]}: there are {len(sources)} sweeps; name the one that it is of")
+    from plots.paper import Choices
+
+    choices = Choices(int(columns), configs, average, environment_steps)
+    for path in report.figures(sources, out, formats, choices, only, references):
         say(f"wrote {path.absolute()}")

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from aggregate.inputs.runs import SweepSource
     from aggregate.tasks.analysis import TaskAnalysis
     from aggregate.tasks.references import Declared
+    from plots.paper import Choices
 
 Tell = Callable[[str], None]
 
@@ -83,7 +84,7 @@ def judge(
 
 
 def figures(
-    sweep_sources: Sequence[SweepSource], out: Path, formats: Sequence[str], columns: int, only: Sequence[str],
+    sweep_sources: Sequence[SweepSource], out: Path, formats: Sequence[str], choices: Choices, only: Sequence[str],
     references: Path | None = None,
 ) -> Iterator[Path]:  # fmt: skip
     """Write the figures across tasks, then those of the sweeps that the report shows one by one; yields their paths.
@@ -93,12 +94,12 @@ def figures(
     summary, across = judge(sweep_sources, references)
     of_tasks = [name for name in only if name in task_paper.FIGURES]
     if across is not None and (of_tasks or not only):
-        yield from task_paper.write(across, out, formats, columns, of_tasks)
+        yield from task_paper.write(across, out, formats, choices.columns, of_tasks)
     elif of_tasks:
         raise JobsError(f"--only {of_tasks[0]}: is drawn across tasks; no configuration has runs of several tasks here")
     of_sweeps = [name for name in only if name not in task_paper.FIGURES]
     for sweep in summary.sweeps if of_sweeps or not only else ():
-        yield from paper.write(sweep, out, formats, columns, of_sweeps)
+        yield from paper.write(sweep, out, formats, choices, of_sweeps)
 
 
 def read_references(path: Path | None) -> dict[str, Declared]:

@@ -20,6 +20,7 @@ import pytest
 
 from aggregate.analysis.summary import Summary, SweepSummary
 from plots import figures, paper
+from plots.paper import Choices
 from plots.report import render
 from tdmpc.metrics import CATALOGUE, METRICS
 
@@ -138,7 +139,9 @@ def test_tables_take_no_name_for_a_formula(page: str, foreign: ModuleType) -> No
 
 def test_names_of_files_are_safe(sweep: SweepSummary, foreign: ModuleType, tmp_path: Path) -> None:
     out = tmp_path / "in" / "here"
-    written = list(paper.write(sweep, out, ["svg"], 1, [foreign.SCRIPT, foreign.FORMULA, foreign.PATH, "test/loss"]))
+    written = list(
+        paper.write(sweep, out, ["svg"], Choices(), [foreign.SCRIPT, foreign.FORMULA, foreign.PATH, "test/loss"])
+    )
     assert [path.name for path in written] == [
         "digits-script-alert-1-script.svg", "digits-1-1.svg", "digits-x-y.svg", "digits-test-loss.svg",
     ]  # fmt: skip
@@ -156,7 +159,7 @@ def test_names_that_become_equal_stay_apart() -> None:
 
 
 def test_figures_of_a_paper_are_named_by_what_they_show(sweep: SweepSummary, tmp_path: Path) -> None:
-    names = [path.stem for path in paper.write(sweep, tmp_path, ["svg"], 1, [])]
+    names = [path.stem for path in paper.write(sweep, tmp_path, ["svg"], Choices(), [])]
     assert names == ["digits-evaluation", "digits-final", "digits-flags", "digits-policy", "digits-other",
                      "digits-b-group-b"]  # fmt: skip
     final = (tmp_path / "digits-final.svg").read_text()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -12,6 +13,7 @@ import pytest
 
 from aggregate.analysis.summary import SweepSummary, summarise
 from plots import paper
+from plots.paper import Choices
 from sweepwise.core.errors import AggregateError
 
 CURVE = "evaluation-with-planning"
@@ -29,7 +31,7 @@ def sweep(tmp_path_factory: pytest.TempPathFactory, synthetic: ModuleType) -> Sw
 
 @pytest.mark.slow
 def test_every_figure_that_there_is_something_for_is_written(sweep: SweepSummary, tmp_path: Path) -> None:
-    names = [path.name for path in paper.write(sweep, tmp_path / "new", ["svg"], 1, [])]
+    names = [path.name for path in paper.write(sweep, tmp_path / "new", ["svg"], Choices(), [])]
     assert names == [
         f"a-b-sweep-{name}.svg"
         for name in (CURVE, "evaluation-of-the-policy-without-mpc", "training-episodes", "final", "effects", "flags",
@@ -40,7 +42,7 @@ def test_every_figure_that_there_is_something_for_is_written(sweep: SweepSummary
 
 @pytest.mark.parametrize(("columns", "points"), [(1, 234), (2, 486)])
 def test_a_figure_is_as_wide_as_its_columns(sweep: SweepSummary, tmp_path: Path, columns: int, points: int) -> None:
-    (path,) = paper.write(sweep, tmp_path, ["svg"], columns, [CURVE])
+    (path,) = paper.write(sweep, tmp_path, ["svg"], Choices(columns), [CURVE])
     text = path.read_text()
     assert f'width="{points}pt"' in text
     for words in ("_reduce=$min$", "reduce=mean &amp; more", "agent steps", ">return<"):
@@ -49,7 +51,7 @@ def test_a_figure_is_as_wide_as_its_columns(sweep: SweepSummary, tmp_path: Path,
 
 def test_the_same_runs_give_the_same_bytes_in_every_format(sweep: SweepSummary, tmp_path: Path) -> None:
     for folder in ("one", "two"):
-        list(paper.write(sweep, tmp_path / folder, ["svg", "pdf", "png"], 1, ["final"]))
+        list(paper.write(sweep, tmp_path / folder, ["svg", "pdf", "png"], Choices(), ["final"]))
     begins = {"svg": b"<?xml", "pdf": b"%PDF", "png": b"\x89PNG"}
     for ending, magic in begins.items():
         one, two = ((tmp_path / folder / f"a-b-sweep-final.{ending}").read_bytes() for folder in ("one", "two"))
@@ -58,7 +60,7 @@ def test_the_same_runs_give_the_same_bytes_in_every_format(sweep: SweepSummary, 
 
 
 def test_one_metric_alone(sweep: SweepSummary, tmp_path: Path) -> None:
-    (path,) = paper.write(sweep, tmp_path, ["svg"], 1, ["pi_loss"])
+    (path,) = paper.write(sweep, tmp_path, ["svg"], Choices(), ["pi_loss"])
     assert path.name == "a-b-sweep-pi_loss.svg"
     # two configurations: both means, and a band each
     assert len(re.findall(r"fill-opacity: 0.16", path.read_text())) == 2
@@ -66,10 +68,10 @@ def test_one_metric_alone(sweep: SweepSummary, tmp_path: Path) -> None:
 
 def test_an_unknown_figure_and_a_bad_place_are_one_line(sweep: SweepSummary, tmp_path: Path) -> None:
     with pytest.raises(AggregateError, match="--only nope: sweep a/b <sweep> has evaluation-with-planning, "):
-        list(paper.write(sweep, tmp_path, ["svg"], 1, ["nope"]))
+        list(paper.write(sweep, tmp_path, ["svg"], Choices(), ["nope"]))
     (tmp_path / "file").write_text("")
     with pytest.raises(AggregateError, match="choose a place you may write to") as caught:
-        list(paper.write(sweep, tmp_path / "file" / "x", ["svg"], 1, ["final"]))
+        list(paper.write(sweep, tmp_path / "file" / "x", ["svg"], Choices(), ["final"]))
     assert "\n" not in str(caught.value)
 
 
@@ -78,3 +80,73 @@ def test_the_interval_is_students() -> None:
     low, high = paper._interval(pd.Series([1.0, 2.0, 3.0]))
     assert (low, high) == pytest.approx((2 - 4.3027 / 3**0.5, 2 + 4.3027 / 3**0.5), abs=1e-3)
     assert np.isnan(paper._interval(pd.Series([1.0, 2.0]))).all()
+
+
+# --- choices ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def drawn_frames(monkeypatch: pytest.MonkeyPatch) -> list[tuple[pd.DataFrame, dict]]:  # type: ignore[type-arg]
+    """What seaborn is given for each picture of curves."""
+    calls = []
+    draw = paper.sns.lineplot
+
+    def lineplot(frame, **options):  # type: ignore[no-untyped-def]
+        calls.append((frame, options))
+        return draw(frame, **options)
+
+    monkeypatch.setattr(paper.sns, "lineplot", lineplot)
+    return calls
+
+
+def test_chosen_configurations_keep_their_colours(
+    sweep: SweepSummary,
+    tmp_path: Path,
+    drawn_frames: list[tuple[pd.DataFrame, dict]],  # type: ignore[type-arg]
+) -> None:
+    for place, configs in enumerate(((), ("B",), (sweep.source.configs[1].config_id,))):
+        list(paper.write(sweep, tmp_path / str(place), ["svg"], Choices(configs=configs), [CURVE]))
+    every, *chosen = drawn_frames
+    for frame, options in chosen:
+        assert set(frame["config_id"].astype(str)) == {sweep.source.configs[1].config_id}
+        (label,) = options["palette"]
+        assert options["palette"][label] == every[1]["palette"][label]
+
+
+@pytest.mark.parametrize("average", ["median", "iqm"])
+def test_other_averages_and_their_quartiles(average: str) -> None:
+    values = pd.Series([1.0, 2.0, 3.0, 5.0, 100.0, np.nan])
+    assert paper._quartiles(values) == (2.0, 5.0)
+    assert np.isnan(paper._quartiles(values[:2])).all()
+    of = paper.AVERAGES[average]
+    found = values.median() if of == "median" else of(values)
+    assert found == pytest.approx({"median": 3.0, "iqm": (2 + 3 + 5) / 3}[average])
+
+
+def test_an_average_is_named_on_the_axis(sweep: SweepSummary, tmp_path: Path) -> None:
+    (path,) = paper.write(sweep, tmp_path, ["svg"], Choices(average="iqm"), [CURVE])
+    assert "return, IQM, quartiles" in path.read_text()
+
+
+def test_environment_steps_are_agent_steps_times_action_repeat(
+    sweep: SweepSummary,
+    tmp_path: Path,
+    drawn_frames: list[tuple[pd.DataFrame, dict]],  # type: ignore[type-arg]
+) -> None:
+    source = sweep.source
+    repeated = [replace(c, config={**c.config, "action_repeat": 2}) for c in source.configs]
+    same = replace(sweep, source=replace(source, configs=tuple(repeated)))
+    (path,) = paper.write(same, tmp_path, ["svg"], Choices(environment_steps=True), [CURVE])
+    assert "environment steps" in path.read_text()
+    assert drawn_frames[0][0]["step"].max() == 2 * sweep.total_steps
+    mixed = replace(sweep, source=replace(source, configs=(repeated[0], source.configs[1])))
+    with pytest.raises(AggregateError, match="have no common action_repeat"):
+        list(paper.write(mixed, tmp_path, ["svg"], Choices(environment_steps=True), [CURVE]))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"), [("C", "names no configuration of"), ("0000", "names 2 configurations of")]
+)
+def test_unknown_configurations_are_one_line(sweep: SweepSummary, tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(AggregateError, match=f"--configs {text}: {message} .*; give A to B as in the report"):
+        list(paper.write(sweep, tmp_path, ["svg"], Choices(configs=(text,)), [CURVE]))
