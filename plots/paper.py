@@ -191,7 +191,7 @@ def _figures(sheet: Sheet) -> dict[str, Callable[[], Figure]]:
     figures["final"] = functools.partial(_final, sheet, lead)
     if len(sweep.effects.returns):
         figures["effects"] = functools.partial(_effects, sheet)
-    if (sweep.votes["raised"] > 0).any():
+    if (sweep.votes.loc[sweep.votes["config_id"].isin(list(sheet.names)), "raised"] > 0).any():
         figures["flags"] = functools.partial(_flags, sheet)
     for group in groups(sheet.catalogue):
         own = [name for name in there if _in_group(sheet.catalogue.metrics[name], group)]

@@ -150,3 +150,11 @@ def test_environment_steps_are_agent_steps_times_action_repeat(
 def test_unknown_configurations_are_one_line(sweep: SweepSummary, tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(AggregateError, match=f"--configs {text}: {message} .*; give A to B as in the report"):
         list(paper.write(sweep, tmp_path, ["svg"], Choices(configs=(text,)), [CURVE]))
+
+
+def test_no_figure_of_flags_without_a_raised_one(sweep: SweepSummary, tmp_path: Path) -> None:
+    raised = sweep.votes[sweep.votes["raised"] > 0]
+    assert set(raised["config_id"].astype(str)) == {sweep.source.configs[1].config_id}
+    names = [[path.stem for path in paper.write(sweep, tmp_path / letter, ["svg"], Choices(configs=(letter,)), [])]
+             for letter in "AB"]  # fmt: skip
+    assert [any(name.endswith("-flags") for name in own) for own in names] == [False, True]
