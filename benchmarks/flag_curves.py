@@ -343,7 +343,7 @@ FAULTS: dict[str, tuple[Sequence[float], Fault]] = {
     "training_above_evaluation": ((0.15, 0.25, 0.35, 0.5, 0.8), evaluation_lags),
     "evaluation_noise": ((0.1, 0.15, 0.2, 0.3, 0.5), noisy_evaluation("eval_return_planner")),
     "few_episodes": ((0.1, 0.15, 0.2, 0.3, 0.5), few_episodes),
-    "policy_alone_noise": ((0.1, 0.15, 0.2, 0.3, 0.5), noisy_evaluation("eval_return_policy")),
+    "policy_without_mpc_noise": ((0.1, 0.15, 0.2, 0.3, 0.5), noisy_evaluation("eval_return_policy")),
     "plateau": ((0.4, 0.5, 0.6, 0.75, 0.9), stuck),
     "log_std_oscillates": ((0.15, 0.25, 0.35, 0.5, 1.0), log_std_swings),
     "log_std_at_floor": ((0.9, 0.94, 0.96, 0.98, 1.0), log_std_sinks),

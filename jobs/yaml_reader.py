@@ -7,16 +7,20 @@ that a small file cannot stand for values without end.
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import yaml
 
 from sweepwise.core import atomic
 from sweepwise.core.errors import JobsError, near
+from sweepwise.core.value_format import shown
 from sweepwise.core.yaml_scalars import PlainText
 
 _WHOLE = re.compile(r"\s*[-+]?[0-9]{1,15}\s*")
@@ -25,6 +29,12 @@ _MAX_DEPTH = 3  # the deepest legal value is a list of lists
 _MAX_BYTES = 1_000_000  # of a file; PyYAML reads about 100,000 in a second
 _MAX_VALUES = 100_000  # of a file, with what aliases repeat
 _MAX_NESTING = 50  # levels of lists and mappings, through aliases too
+
+
+@functools.cache
+def _note(line: str) -> None:
+    """Prints a note once: commands read a plan several times."""
+    print(f"note: {shown(line)}", file=sys.stderr)
 
 
 @dataclass(frozen=True)
@@ -75,14 +85,20 @@ class Entry:
             return (self.text(),)
         return tuple(item.text() for item in self.items())
 
-    def mapping(self, legal: Iterable[str] | None = None) -> dict[str, Entry]:
-        """The entries of a mapping. Raises `JobsError` for keys outside `legal` and for duplicate keys."""
+    def mapping(
+        self, legal: Iterable[str] | None = None, former: Mapping[str, str] = MappingProxyType({})
+    ) -> dict[str, Entry]:
+        """The entries of a mapping. former: former name of a key -> its name, under which it is returned, with a note
+        on stderr. Raises `JobsError` for keys outside `legal` and for duplicate keys."""
         if not isinstance(self.node, yaml.MappingNode):
             raise self.error(f"{self.name}: give `key: value` lines here")
         allowed = None if legal is None else list(legal)
         entries: dict[str, Entry] = {}
         for key_node, value_node in self.node.value:
             key = Entry(key_node, self.file, self.name).text()
+            if key in former:
+                _note(f"{self.file}:{key_node.start_mark.line + 1}: {key!r} is called {former[key]!r} now; rename it")
+                key = former[key]
             if key in entries:
                 raise Entry(key_node, self.file, key).error(f"{key!r} occurs twice in {self.name}")
             if allowed is not None and key not in allowed:

@@ -96,7 +96,7 @@ def _contrasts(sweep: SweepSummary) -> pd.DataFrame:
     first = next(iter(sweep.contrasts["config_id"]), "")
     baseline = sweep.source.baseline
     parts = [
-        turned.drop(columns=["mean", "first", "last"]).assign(family="leader", against=first, outcome=PRIMARY),
+        turned.drop(columns=["mean", "first", "last"]).assign(family="best", against=first, outcome=PRIMARY),
         sweep.baseline.assign(family="baseline", against=baseline, outcome=PRIMARY),
         sweep.secondary.assign(family="secondary", against=baseline),
         sweep.diagnostics.assign(family="diagnostic", against=baseline),

@@ -49,7 +49,7 @@ DETECTORS: tuple[Detector, ...] = (
              "more episodes reduce it",
              "mean variance of an evaluation's mean from its episodes / variance from one evaluation to the next",
              return_detectors.few_episodes, needs=("primary_episodes",), compares=True),
-    Detector("policy_alone_noise", "policy without MPC is noisy", "return", "policy_without_mpc",
+    Detector("policy_without_mpc_noise", "policy without MPC is noisy", "return", "policy_without_mpc",
              return_detectors.NOISY, "of the sweep's gain", 16, "the same, evaluated without planning",
              "robust sd of jumps / sqrt 2 in the second half / (sweep's best - lowest start)",
              return_detectors.evaluation_noise, needs=("primary",), compares=True),

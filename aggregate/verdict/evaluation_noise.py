@@ -13,7 +13,7 @@ from aggregate.verdict.words import points, sentence, words
 # Role -> the flag for noise of its metric, and how evaluation acts there.
 MODES = {
     "primary": ("evaluation_noise", "with planning"),
-    "policy_without_mpc": ("policy_alone_noise", "policy without MPC"),
+    "policy_without_mpc": ("policy_without_mpc_noise", "policy without MPC"),
 }
 ALONE = "policy"  # name of the mode without planning in `SweepSummary.variance`
 PARTS = {"episodes": "between episodes of one evaluation", "time": "over time", "seeds": "between seeds"}

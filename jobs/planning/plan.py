@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from jobs import yaml_reader
@@ -23,21 +24,22 @@ if TYPE_CHECKING:
 
 DEFAULT_SEEDS = (1, 2, 3, 4, 5, 6)
 
-_PLAN_KEYS = ("plan", "title", "agent", "program", "base", *plan_tasks.KEYS, "seeds", "looks", "margin", "paired",
-              "names", "issues", "sweeps")  # fmt: skip
+_PLAN_KEYS = ("plan", "title", "agent", "program", "base", *plan_tasks.KEYS, "seeds", "interim_analyses", "margin",
+              "paired", "names", "issues", "sweeps")  # fmt: skip
 _VARIES = (
     "grid",
     "zip",
     "fixed",
     *plan_tasks.KEYS,
     "seeds",
-    "looks",
+    "interim_analyses",
     "margin",
     "paired",
     "goal",
     "questions",
     "issues",
 )
+_FORMER_KEYS = MappingProxyType({"looks": "interim_analyses"})  # accepted for one release
 _SWEEP_KEYS = (*_VARIES, "priority", "parallel", "why", "options")
 
 
@@ -46,7 +48,7 @@ class Sweep:
     """One sweep: the hyperparameters that vary and those that are fixed. `entropy` and `entropy.fixed` are two sweeps.
 
     grid: key -> levels, all combinations. zipped: key -> levels of equal length, combined level by level. where: file
-    and line, for messages. priority: 1 runs first. parallel: see `Plan.stages`. looks: planned analyses of the results;
+    and line, for messages. priority: 1 runs first. parallel: see `Plan.stages`. interim_analyses: how many are planned;
     seeds may be added between them. margin: the smallest difference of the primary metric that matters, None for a
     share of the baseline's gain. paired: compare configurations seed by seed. tasks_of: the sweep of several tasks of
     which this is one, "" for any other. reference: what counts as 0 and 1 on its task (`Tasks.reference`).
@@ -64,7 +66,7 @@ class Sweep:
     zipped: Mapping[str, tuple[Any, ...]]
     seeds: tuple[int, ...]
     where: str
-    looks: int = 1
+    interim_analyses: int = 1
     margin: float | None = None
     paired: bool = False
     tasks: Tasks = field(default_factory=Tasks)
@@ -166,7 +168,7 @@ class _Defaults:
     issues: Mapping[str, str]
     names: Sequence[str]
     seeds: tuple[int, ...]
-    looks: int
+    interim_analyses: int
     margin: float | None
     paired: bool
     tasks: Tasks
@@ -210,7 +212,7 @@ def load_preset(name: str) -> Preset:
 
 
 def _plan(root: Entry, agents: Agents | None) -> Plan:
-    fields = root.mapping(_PLAN_KEYS)
+    fields = root.mapping(_PLAN_KEYS, _FORMER_KEYS)
     if "sweeps" not in fields:
         raise root.error("a plan needs `sweeps:`; see `sweeps plan --example`")
     source = _source(fields, Path(root.file).absolute().parent)
@@ -223,7 +225,7 @@ def _plan(root: Entry, agents: Agents | None) -> Plan:
         issues=plan_values.texts_by_name(fields["issues"]) if "issues" in fields else {},
         names=_sweep_names(fields["sweeps"]),
         seeds=plan_values.seeds(fields["seeds"]) if "seeds" in fields else DEFAULT_SEEDS,
-        looks=plan_values.looks(fields["looks"]) if "looks" in fields else 1,
+        interim_analyses=plan_values.interim_analyses(fields, 1),
         margin=plan_values.margin(fields["margin"]) if "margin" in fields else None,
         paired="paired" in fields and fields["paired"].flag(),
     )
@@ -275,7 +277,7 @@ def _sweep_names(entry: Entry) -> list[str]:
     """The names of all options, and of all sweeps that have a grid or zip."""
     names = []
     for name, sweep in entry.mapping().items():
-        fields = sweep.mapping(_SWEEP_KEYS)
+        fields = sweep.mapping(_SWEEP_KEYS, _FORMER_KEYS)
         names += [name] if "grid" in fields or "zip" in fields else []
         names += [f"{name}.{option}" for option in (fields["options"].mapping() if "options" in fields else ())]
     return names
@@ -283,7 +285,7 @@ def _sweep_names(entry: Entry) -> list[str]:
 
 def _sweep(name: str, entry: Entry, position: int, defaults: _Defaults) -> list[Sweep]:
     """The sweep itself if it has a grid or zip, then its options."""
-    fields = entry.mapping(_SWEEP_KEYS)
+    fields = entry.mapping(_SWEEP_KEYS, _FORMER_KEYS)
     fixed = plan_values.values_of(fields["fixed"], defaults.schema) if "fixed" in fields else {}
     _add_task_and_steps(fixed, fields, defaults.schema)
     own_tasks = plan_tasks.parse(fields, defaults.tasks, defaults.schema)
@@ -300,7 +302,7 @@ def _sweep(name: str, entry: Entry, position: int, defaults: _Defaults) -> list[
         zipped={},
         seeds=plan_values.seeds(fields["seeds"]) if "seeds" in fields else defaults.seeds,
         where=f"{entry.file}:{entry.line}",
-        looks=plan_values.looks(fields["looks"]) if "looks" in fields else defaults.looks,
+        interim_analyses=plan_values.interim_analyses(fields, defaults.interim_analyses),
         margin=plan_values.margin(fields["margin"]) if "margin" in fields else defaults.margin,
         paired=fields["paired"].flag() if "paired" in fields else defaults.paired,
         tasks=own_tasks,
@@ -320,7 +322,7 @@ def _sweep(name: str, entry: Entry, position: int, defaults: _Defaults) -> list[
 
 def _option(parent: Sweep, name: str, entry: Entry, defaults: _Defaults) -> Sweep:
     """One option of a sweep, with its own questions only; `_sweep` adds those of the sweep to options without any."""
-    fields = entry.mapping(_VARIES)
+    fields = entry.mapping(_VARIES, _FORMER_KEYS)
     own_tasks = plan_tasks.parse(fields, parent.tasks, defaults.schema)
     fixed = {key: value for key, value in parent.fixed.items() if key != defaults.schema.description.task
              or not own_tasks.names}  # fmt: skip
@@ -340,7 +342,7 @@ def _option(parent: Sweep, name: str, entry: Entry, defaults: _Defaults) -> Swee
         zipped={},
         seeds=plan_values.seeds(fields["seeds"]) if "seeds" in fields else parent.seeds,
         where=f"{entry.file}:{entry.line}",
-        looks=plan_values.looks(fields["looks"]) if "looks" in fields else parent.looks,
+        interim_analyses=plan_values.interim_analyses(fields, parent.interim_analyses),
         margin=plan_values.margin(fields["margin"]) if "margin" in fields else parent.margin,
         paired=fields["paired"].flag() if "paired" in fields else parent.paired,
         tasks=own_tasks,

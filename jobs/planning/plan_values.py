@@ -70,9 +70,13 @@ def seeds(entry: Entry) -> tuple[int, ...]:
         raise entry.error(str(error)) from error
 
 
-def looks(entry: Entry) -> int:
+def interim_analyses(fields: Mapping[str, Entry], default: int) -> int:
+    """How many are planned: `default` where the fields do not say."""
+    entry = fields.get("interim_analyses")
+    if entry is None:
+        return default
     if not 1 <= entry.whole() <= MAX_LOOKS:
-        raise entry.error(f"looks: {entry.whole()}: give 1 (the report is final) to {MAX_LOOKS}")
+        raise entry.error(f"interim_analyses: {entry.whole()}: give 1 (the report is final) to {MAX_LOOKS}")
     return entry.whole()
 
 

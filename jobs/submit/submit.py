@@ -183,7 +183,11 @@ def changed(store: ResultsFolder, plan: Plan, sweeps: Sequence[ExpandedSweep]) -
         old = store.read_sweep(sweep.sweep.name)
         analysis = interim_analyses.before(store, old, _view(plan, sweep, old), "submit")
         if analysis is not None:
-            notes.append(interim_analyses.format_interim_analysis(store, sweep.sweep.name, sweep.sweep.looks, analysis))
+            notes.append(
+                interim_analyses.format_interim_analysis(
+                    store, sweep.sweep.name, sweep.sweep.interim_analyses, analysis
+                )
+            )
         old_ids = {c.config_id for c in old.configs} if old is not None else set()
         ids = {c.config_id for c in sweep.configurations}
         if old_ids - ids:
@@ -238,7 +242,7 @@ def _view(plan: Plan, expanded: ExpandedSweep, old: SubmittedSweep | None) -> Su
         time=time.time(),
         adopted=dict(plan.adopted.get(sweep.name, {})),
         asked=expanded.asked,
-        looks=sweep.looks,
+        looks=sweep.interim_analyses,
         margin=sweep.margin,
         paired=sweep.paired,
         agent=plan.schema.description.name,

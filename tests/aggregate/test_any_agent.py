@@ -270,7 +270,8 @@ def test_an_agent_with_one_metric_is_judged_by_what_it_has() -> None:
     assert missing == {
         "training_collapse": "training_return", "training_above_evaluation": "training_return",
         "few_episodes": "primary_episodes",
-        "policy_alone_noise": "policy_without_mpc", "log_std_oscillates": "log_std", "log_std_at_floor": "log_std",
+        "policy_without_mpc_noise": "policy_without_mpc",
+        "log_std_oscillates": "log_std", "log_std_at_floor": "log_std",
         "entropy_collapse": "policy_entropy", "pi_loss_spikes": "policy_loss", "pi_loss_variance": "policy_loss",
         "value_bias": "value_bias", "value_off_target": "value_lag", "value_overshoots": "value_prediction",
         "targets_swing": "value_target", "value_error_stays": "value_error", "heads_disagree": "target_spread",

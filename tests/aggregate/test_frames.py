@@ -55,7 +55,7 @@ def test_a_factor_is_a_column_where_it_is_varied(levels: Frames) -> None:
 def test_a_contrast_is_the_configuration_less_the_other(levels: Frames) -> None:
     finals = levels.configurations.set_index(["sweep", "config_id"])["final_primary_mean"]
     deciding = levels.contrasts[levels.contrasts["outcome"] == "final_primary"]
-    assert deciding["family"].tolist() == ["leader", "baseline"]
+    assert deciding["family"].tolist() == ["best", "baseline"]
     for line in deciding.to_dict("records"):
         difference = finals[line["sweep"], line["config_id"]] - finals[line["sweep"], line["against"]]
         assert line["difference"] == pytest.approx(difference)

@@ -123,7 +123,7 @@ def test_seeds_that_submit_adds_after_a_look_are_a_look_too(
     typed_in_store: Typed, store: ResultsFolder, agent: Any
 ) -> None:
     file = store.root.parent / "mine.yaml"
-    file.write_text(PLAN.replace("SEEDS", "seeds: 5, looks: 3"))
+    file.write_text(PLAN.replace("SEEDS", "seeds: 5, interim_analyses: 3"))
     words = ("submit", "ensemble", "--plan", str(file), "--cluster", "debug")
     agent.ends[5] = RuntimeError("broken")
     assert "interim analysis 2 (3 planned)" in typed_in_store(*words, code=1).stdout
@@ -171,12 +171,12 @@ def test_looks_that_saw_the_same_seeds_count_once(store: ResultsFolder) -> None:
 @pytest.mark.parametrize("value", ["0", "6", "two"])
 def test_a_plan_says_how_many_looks_it_means(tmp_path: Path, value: str) -> None:
     file = tmp_path / "mine.yaml"
-    file.write_text(PLAN.replace("SEEDS", f"looks: {value}"))
-    with pytest.raises(JobsError, match=r"mine\.yaml:4: .*looks: "):
+    file.write_text(PLAN.replace("SEEDS", f"interim_analyses: {value}"))
+    with pytest.raises(JobsError, match=r"mine\.yaml:4: .*interim_analyses: "):
         plan.load(file)
-    file.write_text(PLAN.replace("SEEDS", "seeds: 3") + "looks: 2\n")
-    assert plan.load(file).sweeps[0].looks == 2
-    assert {sweep.looks for sweep in plan.load().sweeps} == {2}
+    file.write_text(PLAN.replace("SEEDS", "seeds: 3") + "interim_analyses: 2\n")
+    assert plan.load(file).sweeps[0].interim_analyses == 2
+    assert {sweep.interim_analyses for sweep in plan.load().sweeps} == {2}
 
 
 @pytest.mark.parametrize("declared", [False, True])

@@ -45,7 +45,7 @@ def _message(*words: str) -> str:
         ("[" * 5000, "nested too deeply"),
         ("plan: " + "a" * 1_000_001, "larger than 1 MB"),
         (f"seeds: {'9' * 5000}\n{SWEEPS}", "give a count"),
-        (f"looks: {'9' * 5000}\n{SWEEPS}", "is no whole number"),
+        (f"interim_analyses: {'9' * 5000}\n{SWEEPS}", "is no whole number"),
         (f"margin: {'9' * 5000}\n{SWEEPS}", "margin"),
         (f"sweeps: {{s: {{priority: {'9' * 5000}, grid: {{lr: [1]}}}}}}", "is no whole number"),
         (f"base: {{batch_size: {'9' * 5000}}}\n{SWEEPS}", "batch_size"),

@@ -318,3 +318,16 @@ def test_seeds_errors(text: str) -> None:
 def test_values_are_shown_as_they_are_written() -> None:
     shown = [format_value(v) for v in (1e-3, 1e-5, 3e-4, 0.005, 0.3, 1.0, 2, True, (0.9, 0.95), "min", None, 0.0)]
     assert shown == ["1e-3", "1e-5", "3e-4", "0.005", "0.3", "1", "2", "true", "[0.9, 0.95]", "min", "auto", "0"]
+
+
+def test_a_former_key_is_accepted_with_a_note(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "former.yaml"
+    text = "plan: mine\nlooks: 3\nsweeps:\n  q: {grid: {num_q: [1, 2]}}\n"
+    file.write_text(text)
+    for _ in range(2):
+        (sweep,) = plan.load(file).sweeps
+    assert sweep.interim_analyses == 3
+    assert capsys.readouterr().err == f"note: {file}:2: 'looks' is called 'interim_analyses' now; rename it\n"
+    file.write_text(text + "interim_analyses: 2\n")
+    with pytest.raises(JobsError, match="'interim_analyses' occurs twice in plan"):
+        plan.load(file)
