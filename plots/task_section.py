@@ -9,7 +9,7 @@ import pandas as pd
 
 from aggregate.tasks import task_verdict
 from aggregate.tasks.analysis import AGGREGATES, AHEAD, BEHIND, TaskAnalysis
-from aggregate.verdict.number_format import estimate, number, probability, signed
+from aggregate.verdict.number_format import estimate, number, short_probability, signed
 from plots import task_figures
 from plots.csv_downloads import Download, frame_download
 from plots.theme import line_styles
@@ -73,15 +73,11 @@ def _pair_table(found: TaskAnalysis) -> list[tuple[str, str, list[str]]]:
         here = signed({"estimate": line["difference"], "ci_low": line["low"], "ci_high": line["high"]})
         like = signed({"estimate": line["similar"], "ci_low": line["similar_low"], "ci_high": line["similar_high"]})
         better = estimate(line["improvement"], line["improvement_low"], line["improvement_high"])
-        cells = [f"{here}{' *' if line['distinct'] else ''}", _p(line["p"]), better, str(line["tasks"]),
+        cells = [f"{here}{' *' if line['distinct'] else ''}", short_probability(line["p"]), better, str(line["tasks"]),
                  f"{line['ahead']} : {line['behind']}", f"{line['clear_ahead']} : {line['clear_behind']}",
-                 like, _p(line["similar_p"])]  # fmt: skip
+                 like, short_probability(line["similar_p"])]  # fmt: skip
         lines.append((str(line["a"]), str(line["b"]), cells))
     return lines
-
-
-def _p(p: float) -> str:
-    return probability(p).removeprefix("p = ").removeprefix("p ") if np.isfinite(p) else "-"
 
 
 def _heat_map(found: TaskAnalysis) -> list[tuple[str, list[dict[str, Any]]]]:

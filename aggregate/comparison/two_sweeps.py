@@ -92,7 +92,9 @@ def compare_sweeps(a: SweepSummary, b: SweepSummary) -> TwoSweeps:
     )
     table["p"] = estimates.holm(table["p"].to_numpy(dtype=float))
     known = [own["difference"].to_numpy() for own in differences if len(own) > 1]
-    return TwoSweeps(a, b, table, _mean(known), only_a, only_b, _differ(pairs), _origins(a, b))
+    weights = np.full(len(known), 1 / max(len(known), 1))
+    mean = estimates.contrast(weights, *estimates.moments(known)) if known else None
+    return TwoSweeps(a, b, table, mean, only_a, only_b, _differ(pairs), _origins(a, b))
 
 
 def _check(a: SweepSource, b: SweepSource) -> None:
@@ -121,9 +123,8 @@ def _line(a: SweepSummary, b: SweepSummary, pair: Pair, own: pd.DataFrame) -> di
         "a_mean": own["a"].mean(), "b_mean": own["b"].mean(), "difference": own["difference"].mean(),
     }  # fmt: skip
     if len(own) > 1:
-        found = _mean([own["difference"].to_numpy()])
-        assert found is not None
-        half, p = float(found.half_width()), float(found.p)
+        paired = estimates.paired_t(own["b"].to_numpy(), own["a"].to_numpy())
+        half, p = float(paired.half_width()), float(paired.p)
         if not np.isfinite(p) and identical == len(own):  # a difference of 0 without any variance
             half, p = 0.0, 1.0
         line |= {"low": line["difference"] - half, "high": line["difference"] + half, "p": p}
@@ -131,14 +132,6 @@ def _line(a: SweepSummary, b: SweepSummary, pair: Pair, own: pd.DataFrame) -> di
         (outcomes,) = outcomes_of(sweep.scores, [config.config_id])
         line |= {f"{side}_unstable": outcomes.unstable, f"{side}_starts": outcomes.starts}
     return line
-
-
-def _mean(differences: Sequence[np.ndarray]) -> Contrast | None:
-    """The mean over configurations of the mean paired difference; each has two seeds or more."""
-    if not differences:
-        return None
-    moments = [np.array([function(own) for own in differences]) for function in (np.mean, estimates.variance, np.size)]
-    return estimates.contrast(np.full(len(differences), 1 / len(differences)), *moments)
 
 
 def _differ(pairs: Sequence[Pair]) -> dict[str, tuple[str, str]]:
@@ -176,7 +169,7 @@ def format_two_sweeps(found: TwoSweeps) -> Iterator[str]:
     else:
         yield from _format_mean(found, runs, identical)
         significant = table[table["p"] < ALPHA]
-        names = [f"{line['label']} ({signed(_as_effect(line))}, {probability(line['p'])})"
+        names = [f"{line['label']} ({signed(as_effect(line))}, {probability(line['p'])})"
                  for line in significant.to_dict("records")]  # fmt: skip
         listed = "; ".join(names) or "none"
         yield sentence(f"significantly different (paired t test, Holm over {len(table)}): {listed}.")
@@ -211,5 +204,6 @@ def _format_mean(found: TwoSweeps, runs: int, identical: int) -> Iterator[str]:
         yield f"{identical} of {runs} results are exactly the same."
 
 
-def _as_effect(line: Mapping[str, Any]) -> dict[str, float]:
+def as_effect(line: Mapping[str, Any]) -> dict[str, float]:
+    """The difference of a line of `TwoSweeps.pairs`, for `number_format.signed`."""
     return {"estimate": line["difference"], "ci_low": line["low"], "ci_high": line["high"]}

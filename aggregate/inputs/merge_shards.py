@@ -202,7 +202,7 @@ def _numbers(new: Sequence[Shard], names: Sequence[str]) -> tuple[np.ndarray, np
 
 
 def _matrix(table: pa.Table) -> tuple[np.ndarray, np.ndarray]:
-    """The same of one table of numbers that has rows."""
+    """As `_numbers`, of one table."""
     if not table.num_columns:
         return np.empty((0, table.num_rows)), np.empty((0, table.num_rows), dtype=bool)
     (batch,) = table.combine_chunks().to_batches()

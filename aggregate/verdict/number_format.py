@@ -37,6 +37,11 @@ def signed(line: Mapping[str, Any]) -> str:
     return f"+{text}" if line["estimate"] > 0 else text
 
 
+def short_probability(p: float) -> str:
+    """0.012, < 0.001, or - for NaN: a cell of a table whose column is named p."""
+    return probability(p).removeprefix("p = ").removeprefix("p ") if math.isfinite(p) else "-"
+
+
 def probability(p: float) -> str:
-    """p = 0.012; p < 0.001."""
-    return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
+    """p = 0.012; p < 0.001; p = 0.0496 rather than 0.05, as 0.05 is where significance ends."""
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3g}" if 0.045 <= p < 0.055 else f"p = {p:.2g}"

@@ -102,7 +102,7 @@ class Target:
 
 
 def notify_command(options: ExecutionOptions, target: Target) -> str:
-    """The command that is told of events: that of the options, else the profile's; "" for none."""
+    """The command that is run for events: that of the options, else the profile's; "" for none."""
     of_profile = target.profile.notify if target.profile is not None else None
     return (of_profile if options.notify is None else options.notify) or ""
 

@@ -49,7 +49,7 @@ class Profile:
     max_parallel: tasks at a time. max_submit: largest number of tasks that a user may have in the queue. scratch,
     compile_cache: folders, in which the job's variables are expanded. activate, setup: shell lines that run unchanged
     before the task, so a profile must be as trusted as a script. sbatch: further options of sbatch. notify: a command
-    for the shell that is told of events, see `jobs.runs.notify`.
+    for the shell that is run for events, see `jobs.runs.notify`.
     """
 
     name: str

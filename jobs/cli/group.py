@@ -121,7 +121,7 @@ SECTIONS = {
     },
     "Analyse and decide": {
         "aggregate": "Write the report and print the verdict",
-        "compare": "Compare two configurations",
+        "compare": "Compare two configurations, sweeps or runs",
         "plots": "Write figures for a paper",
         "annotate": "Add notes and tags to sweeps and runs",
         "exclude": "Leave runs out of the analysis, with a reason",

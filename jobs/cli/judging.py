@@ -281,10 +281,11 @@ def _until_interrupted() -> Iterator[None]:
 def compare_command(
     state: Globals, a: str, b: str | None, whole: bool, against: Path | None, code: bool, out: Path | None
 ) -> CommandOutput:
-    """Compare two configurations: config ID, SWEEP:LETTER as in the report, or a sweep.
+    """Compare two configurations, sweeps or runs.
 
-    For a sweep, its best configuration is compared, with --whole or --other-results all of them. For two runs
-    (ID/seed-N), show what differs in configuration, code, versions and place.
+    A configuration is a config ID, SWEEP:LETTER as in the report, or a sweep, which stands for its best configuration.
+    With --whole or --other-results, all configurations of sweeps are compared. For two runs (ID/seed-N), show what
+    differs in configuration, code, versions and place.
     """
     from jobs.runs import select
 
@@ -321,12 +322,11 @@ def _compare_runs(state: Globals, a: str, b: str, against: Path | None, code: bo
     from jobs.terminal.output import CommandOutput
 
     stores = (_store_of(state, against), state.store())
-    side_a, side_b = (
+    sides = (
         compare_runs.side(store, select.run_named(store, text)) for store, text in zip(stores, (a, b), strict=True)
     )
-    return CommandOutput(
-        lambda: comparison.two_runs_document(side_a, side_b, code), lambda: comparison.two_runs(side_a, side_b, code)
-    )
+    runs = compare_runs.TwoRuns(*sides)
+    return CommandOutput(lambda: comparison.two_runs_document(runs, code), lambda: comparison.two_runs(runs, code))
 
 
 def _compare_sweeps(state: Globals, a: str, b: str, against: Path | None) -> CommandOutput:

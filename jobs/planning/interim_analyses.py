@@ -6,6 +6,7 @@ Adding seeds after seeing results and testing again raises the false positive ra
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from jobs import process
@@ -32,25 +33,28 @@ def before(
         for config in new.configs
         if set(config.seeds) - seeds_before.get(config.config_id, set(config.seeds))
     }
-    finished_counts = (
-        [_count_finished(store, config, seeds) for config, seeds in seeds_before.items()] if added_seeds else []
-    )
-    if sum(count > 1 for count in finished_counts) < 2:
+    finished_counts = _count_finished(store, seeds_before) if added_seeds else []
+    if not _can_compare(finished_counts):
         return None
     return InterimAnalysis(process.utc_now(), process.user(), command, max(finished_counts), added_seeds)
 
 
 def has_results(store: ResultsFolder, sweep: SubmittedSweep) -> bool:
     """Whether configurations of the sweep could be compared: two of them have two finished seeds or more."""
-    counts = [_count_finished(store, config.config_id, set(config.seeds)) for config in sweep.configs]
-    return sum(count > 1 for count in counts) > 1
+    return _can_compare(_count_finished(store, {config.config_id: set(config.seeds) for config in sweep.configs}))
 
 
-def _count_finished(store: ResultsFolder, config: str, seeds: set[int]) -> int:
-    stored = store.read_config(config)
-    return (
-        sum(store.attempts.load(RunRef(config, seed), stored.steps).done for seed in seeds) if stored is not None else 0
-    )
+def _can_compare(finished_counts: Sequence[int]) -> bool:
+    return sum(count > 1 for count in finished_counts) > 1
+
+
+def _count_finished(store: ResultsFolder, seeds: Mapping[str, set[int]]) -> list[int]:
+    """By configuration, how many of its `seeds` are done."""
+    steps = {config: stored.steps for config in seeds if (stored := store.read_config(config)) is not None}
+    return [
+        sum(store.attempts.load(RunRef(config, seed), steps[config]).done for seed in own) if config in steps else 0
+        for config, own in seeds.items()
+    ]
 
 
 def note(store: ResultsFolder, sweep: str, analysis: InterimAnalysis) -> None:

@@ -96,7 +96,7 @@ def _code_files(store: ResultsFolder, codes: Iterable[str], warn: judge.Tell) ->
     """Name in the archive -> path, of the copies of code that are still what their hash says; warns of others."""
     files: dict[str, Path] = {}
     for code in sorted(codes):
-        folder = next((f for f in (store.code_folder(code), store.archived_code_folder(code)) if f.is_dir()), None)
+        folder = store.find_code(code)
         if folder is None:
             continue
         record = store.read_code(code)

@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from jobs.reports.inputs import run_sources, sweep_sources
 from jobs.results.attempts import RunRef
 from jobs.results.results_folder import ResultsFolder
 from sweepwise.core.agent import AgentDescription
 from sweepwise.core.errors import JobsError, near
+from sweepwise.core.value_format import format_value
 
 if TYPE_CHECKING:
     from aggregate.inputs.runs import ConfigSource, SweepSource
 
 LEAST = 4  # characters of a config ID
+
+
+def differing(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """The keys whose values differ, sorted, with the value of each side, None for a missing one."""
+    return {key: (a.get(key), b.get(key)) for key in sorted({*a, *b}) if a.get(key) != b.get(key)}
+
+
+def format_differing(differences: Mapping[str, tuple[Any, Any]]) -> str:
+    """Such as: lr 0.0003 / 0.001, num_q 2 / 5."""
+    return ", ".join(f"{key} {format_value(one)} / {format_value(other)}" for key, (one, other) in differences.items())
 
 
 @dataclass(frozen=True)

@@ -5,15 +5,15 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from jobs.programs import agent_code
-from jobs.results import code_snapshot
+from jobs.reports.compare import differing, format_differing
 from jobs.results.attempts import RunRef
 from jobs.results.records import Attempt
 from jobs.results.results_folder import ResultsFolder
 from sweepwise.core.errors import JobsError
-from sweepwise.core.value_format import format_value
 
 MOST_LINES = 200  # of the difference of the code that is printed
 _LARGEST = 2**20  # bytes of a file that is compared by lines
@@ -28,100 +28,96 @@ class RunSide:
     attempt: Attempt
     code: Path | None
 
+    @property
+    def files(self) -> dict[str, Path]:
+        """The files of its code, by their path in the copy; none where the copy is missing."""
+        if self.code is None:
+            return {}
+        record = self.store.read_code(self.attempt.code)
+        manifest = [Path(name) for name in record.files] if record is not None else []
+        paths = manifest or agent_code.copied_files(self.code)
+        return {path.as_posix(): self.code / path for path in paths if (self.code / path).is_file()}
+
 
 def side(store: ResultsFolder, ref: RunRef) -> RunSide:
     """Raises `JobsError` for a run that never started."""
     attempts = store.attempts.all(ref)
     if not attempts:
         raise JobsError(f"run {ref} was never started in {store.root}")
-    return RunSide(store, ref, attempts[-1], _code_folder(store, attempts[-1].code))
+    return RunSide(store, ref, attempts[-1], store.find_code(attempts[-1].code))
 
 
-def _code_folder(store: ResultsFolder, code: str) -> Path | None:
-    folders = (store.code_folder(code), store.archived_code_folder(code)) if code else ()
-    return next((folder for folder in folders if folder.is_dir()), None)
+@dataclass(frozen=True)
+class TwoRuns:
+    """What differs between two runs."""
 
+    a: RunSide
+    b: RunSide
 
-def differences(a: RunSide, b: RunSide) -> Iterator[str]:
-    """One line for each kind of thing that differs, or that nothing does."""
-    lines = [*_configuration(a, b), *_code(a, b), *_versions(a, b), *_place(a, b)]
-    yield from lines or ["no difference in configuration, code, versions and place"]
+    @cached_property
+    def changed_files(self) -> list[str] | None:
+        """The files that differ or that only one has, by their path in the copy; None where a copy is missing."""
+        if self.a.code is None or self.b.code is None:
+            return None
+        a, b = self.a.files, self.b.files
+        both = a.keys() & b.keys()
+        return sorted((a.keys() ^ b.keys()) | {name for name in both if a[name].read_bytes() != b[name].read_bytes()})
 
+    def differences(self) -> Iterator[str]:
+        """One line for each kind of thing that differs, or that nothing does."""
+        lines = [*self._configuration(), *self._code(), *self._versions(), *self._place()]
+        yield from lines or ["no difference in configuration, code, versions and place"]
 
-def _configuration(a: RunSide, b: RunSide) -> Iterator[str]:
-    configs = [one.store.check_config(one.ref.config_id) for one in (a, b)]
-    values = [config.to_dict() for config in configs]
-    keys = sorted({*values[0], *values[1]})
-    differ = [f"{key} {format_value(values[0].get(key))} / {format_value(values[1].get(key))}"
-              for key in keys if values[0].get(key) != values[1].get(key)]  # fmt: skip
-    if differ:
-        yield f"hyperparameters: {', '.join(differ)}"
-    if configs[0].agent != configs[1].agent:
-        yield f"agent: {configs[0].agent} / {configs[1].agent}"
-    elif configs[0].version != configs[1].version:
-        yield f"agent {configs[0].agent}: version {configs[0].version} / {configs[1].version}"
-    if a.ref.seed != b.ref.seed:
-        yield f"seed: {a.ref.seed} / {b.ref.seed}"
+    def _configuration(self) -> Iterator[str]:
+        a, b = (one.store.check_config(one.ref.config_id) for one in (self.a, self.b))
+        if differ := differing(a.to_dict(), b.to_dict()):
+            yield f"hyperparameters: {format_differing(differ)}"
+        if a.agent != b.agent:
+            yield f"agent: {a.agent} / {b.agent}"
+        elif a.version != b.version:
+            yield f"agent {a.agent}: version {a.version} / {b.version}"
+        if self.a.ref.seed != self.b.ref.seed:
+            yield f"seed: {self.a.ref.seed} / {self.b.ref.seed}"
 
+    def _code(self) -> Iterator[str]:
+        a, b = self.a.attempt, self.b.attempt
+        commits = [one.commit or "no commit" for one in (a, b)]
+        if a.code != b.code:
+            known = [one.code or "not copied" for one in (a, b)]
+            yield f"code: {known[0]} (commit {commits[0]}) / {known[1]} (commit {commits[1]}){self._count_files()}"
+        elif a.commit != b.commit:
+            yield f"code: the same files, of commit {commits[0]} / {commits[1]}"
 
-def _code(a: RunSide, b: RunSide) -> Iterator[str]:
-    if a.attempt.code == b.attempt.code and a.attempt.commit == b.attempt.commit:
-        return
-    commits = [one.attempt.commit or "no commit" for one in (a, b)]
-    if a.attempt.code == b.attempt.code:
-        yield f"code: the same files, of commit {commits[0]} / {commits[1]}"
-        return
-    known = [one.attempt.code or "not copied" for one in (a, b)]
-    files = changed_files(a, b)
-    listed = f": {', '.join(files[:8])}{f' and {len(files) - 8} more' if len(files) > 8 else ''}" if files else ""
-    count = "; a copy is missing, so the files are not compared" if files is None else f"; {len(files)} files differ"
-    yield f"code: {known[0]} (commit {commits[0]}) / {known[1]} (commit {commits[1]}){count}{listed}"
+    def _count_files(self) -> str:
+        files = self.changed_files
+        if files is None:
+            return "; a copy is missing, so the files are not compared"
+        more = f" and {len(files) - 8} more" if len(files) > 8 else ""
+        listed = f": {', '.join(files[:8])}{more}" if files else ""
+        return f"; {'1 file differs' if len(files) == 1 else f'{len(files)} files differ'}{listed}"
 
+    def _versions(self) -> Iterator[str]:
+        differ = differing(self.a.attempt.versions, self.b.attempt.versions)
+        if differ:
+            known = {name: tuple(one or "not recorded" for one in values) for name, values in differ.items()}
+            yield f"versions: {', '.join(f'{name} {one} / {other}' for name, (one, other) in known.items())}"
 
-def changed_files(a: RunSide, b: RunSide) -> list[str] | None:
-    """The files that differ or that only one has, by their path in the copy; None where a copy is missing."""
-    if a.code is None or b.code is None:
-        return None
-    files = [_files(one, folder) for one, folder in ((a, a.code), (b, b.code))]
-    return sorted(
-        name for name in {*files[0], *files[1]}
-        if name not in files[0] or name not in files[1] or files[0][name].read_bytes() != files[1][name].read_bytes()
-    )  # fmt: skip
+    def _place(self) -> Iterator[str]:
+        for name in ("device", "gpu", "driver", "cluster", "host"):
+            values = [getattr(one.attempt, name) or "none" for one in (self.a, self.b)]
+            if values[0] != values[1]:
+                yield f"{name}: {values[0]} / {values[1]}"
 
-
-def _files(one: RunSide, folder: Path) -> dict[str, Path]:
-    record = one.store.read_code(one.attempt.code)
-    manifest = [Path(name) for name in record.files] if record is not None else []
-    paths = manifest or agent_code.copied_files(folder) or code_snapshot.package_files(folder)
-    return {path.as_posix(): folder / path for path in paths if (folder / path).is_file()}
-
-
-def _versions(a: RunSide, b: RunSide) -> Iterator[str]:
-    versions = [one.attempt.versions for one in (a, b)]
-    names = sorted({*versions[0], *versions[1]})
-    differ = [f"{name} {versions[0].get(name, 'not recorded')} / {versions[1].get(name, 'not recorded')}"
-              for name in names if versions[0].get(name) != versions[1].get(name)]  # fmt: skip
-    if differ:
-        yield f"versions: {', '.join(differ)}"
-
-
-def _place(a: RunSide, b: RunSide) -> Iterator[str]:
-    for name in ("device", "gpu", "driver", "cluster", "host"):
-        values = [getattr(one.attempt, name) or "none" for one in (a, b)]
-        if values[0] != values[1]:
-            yield f"{name}: {values[0]} / {values[1]}"
-
-
-def code_difference(a: RunSide, b: RunSide) -> Iterator[str]:
-    """The lines of the code that differ, as `diff -u` shows them."""
-    files = changed_files(a, b)
-    if files is None:
-        raise JobsError("the copy of the code of one of the runs is missing; without --code-diff the rest is compared")
-    assert a.code is not None
-    assert b.code is not None
-    for name in files:
-        before, after = (_lines(folder / name) for folder in (a.code, b.code))
-        yield from difflib.unified_diff(before, after, f"{a.ref}/{name}", f"{b.ref}/{name}", lineterm="")
+    def code_difference(self) -> Iterator[str]:
+        """The lines of the code that differ, as `diff -u` shows them. Raises `JobsError` where a copy is missing."""
+        files = self.changed_files
+        if files is None:
+            raise JobsError(
+                "the copy of the code of one of the runs is missing; without --code-diff the rest is compared"
+            )
+        for name in files:
+            before, after = (_lines(one.code / name) if one.code else [] for one in (self.a, self.b))
+            yield from difflib.unified_diff(before, after, f"{self.a.ref}/{name}", f"{self.b.ref}/{name}", lineterm="")
 
 
 def _lines(path: Path) -> list[str]:

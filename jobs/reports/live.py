@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from jobs import process
 from jobs.reports import report
-from jobs.reports.last_job import tell_collapses
+from jobs.reports.notifications import send_collapses
 from jobs.results.results_folder import ResultsFolder
 from sweepwise.core.errors import as_line, one_line
 
@@ -88,7 +88,7 @@ def _update(request: ReportRequest) -> ReportUpdate:
     if version == request.seen:
         return ReportUpdate(version)
     summary, across = report.judge(sources, request.references)
-    tell_collapses(store, summary.sweeps)
+    send_collapses(store, summary.sweeps)
     page = gzip.compress(render(summary, across, version).encode(), _LEVEL)
     notes += [*store.problems.values(), *summary.loaded.warnings]
     return ReportUpdate(version, page, content_policy(is_live=True), tuple(map(as_line, notes)))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from jobs.reports import imported_curves
-from jobs.reports.last_job import tell_collapses
+from jobs.reports.notifications import send_collapses
 from jobs.results.results_folder import ResultsFolder
 from jobs.results.run_state import ACTIVE
 from sweepwise.core import atomic
@@ -145,7 +145,7 @@ def keep_reporting(
             outcome = f"nothing to report yet: {error}"
         else:
             outcome = f"wrote {out.absolute()}"
-            tell_collapses(store, judged.summary.sweeps)
+            send_collapses(store, judged.summary.sweeps)
         states_text = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
         tell(f"{time.strftime('%H:%M:%S')} {outcome} ({states_text})")
         if not active:

@@ -302,7 +302,7 @@ class Submission:
 
     @property
     def notify(self) -> str:
-        """The command that is told of events (`jobs.runs.notify`), "" for none."""
+        """The command that is run for events (`jobs.runs.notify`), "" for none."""
         return str(self.options.get("notify") or "")
 
     def job_of(self, task: int) -> str | None:
@@ -316,7 +316,7 @@ class Submission:
 
 @dataclass(frozen=True)
 class Notification:
-    """notifications/<sweep>.<kind>.<key>.json: an event that the user's command was told of. problem: why the command
+    """notifications/<sweep>.<kind>.<key>.json: an event that the user's command was run for. problem: why the command
     failed, else "". date: in UTC."""
 
     kind: str

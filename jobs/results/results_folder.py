@@ -313,6 +313,11 @@ class ResultsFolder:
         """The folder of a copy that came with an archive. Nothing imports from it."""
         return self.root / "archived_code" / self.code_folder(code).name
 
+    def find_code(self, code: str) -> Path | None:
+        """The folder of a copy, made here or from an archive; None where there is none."""
+        folders = (self.code_folder(code), self.archived_code_folder(code)) if code else ()
+        return next((folder for folder in folders if folder.is_dir()), None)
+
     def write_code(self, code: CodeFile) -> None:
         write_json(self.code_folder(code.hash).with_suffix(".json"), encode(code))
 

@@ -67,23 +67,23 @@ def exclude(store: ResultsFolder, runs: Sequence[RunRef], reason: str) -> list[R
     reason = _checked_text("--why", reason)
     with alone(store):
         states = load_statuses(store, {run: store.run_length(run.config_id) for run in runs})
-        new = [run for run in runs if store.read_annotations(run).exclusion is None]
-        for run in new:
-            known = store.read_annotations(run)
+        before = {run: store.read_annotations(run) for run in runs}
+        new = {run: known for run, known in before.items() if known.exclusion is None}
+        for run, known in new.items():
             made = Exclusion(reason, states[run].state.state, process.utc_now(), process.user())
             store.write_annotations(run, replace(known, exclusions=[*known.exclusions, made]))
-    return new
+    return list(new)
 
 
 def include(store: ResultsFolder, runs: Sequence[RunRef]) -> list[RunRef]:
     """Undo exclusions; returns the runs that were excluded. The records stay, with the date."""
     with alone(store):
-        excluded = [run for run in runs if store.read_annotations(run).exclusion is not None]
-        for run in excluded:
-            known = store.read_annotations(run)
+        before = {run: store.read_annotations(run) for run in runs}
+        excluded = {run: known for run, known in before.items() if known.exclusion is not None}
+        for run, known in excluded.items():
             undone = [one if one.undone else replace(one, undone=process.utc_now()) for one in known.exclusions]
             store.write_annotations(run, replace(known, exclusions=undone))
-    return excluded
+    return list(excluded)
 
 
 def _checked_text(option: str, text: str) -> str:

@@ -1,6 +1,6 @@
 """Notifications by a command of the user's: a sweep ended, its waiting tasks were held, a configuration collapses.
 
-The command runs in a shell, and is as trusted as the profile or the command line that it comes from. What it is told
+The command runs in a shell, and is as trusted as the profile or the command line that it comes from. What happened
 stands in variables of its environment, so that no name of a configuration is read by the shell.
 """
 
@@ -51,10 +51,10 @@ def send(store: ResultsFolder, submission: Submission, event: Event) -> Notifica
     try:
         if not command or not store.submissions.claim_notification(event.key, sent):
             return None
-    except OSError:  # a reader of someone else's results tells nobody
+    except OSError:  # the results of another user, which cannot be written: no notification
         return None
-    told = {"SWEEPS_EVENT": event.kind, "SWEEPS_SWEEP": event.sweep, "SWEEPS_MESSAGE": event.message}
-    code, _, errors = process.run(["/bin/sh", "-c", command], _TIMEOUT_S, {**os.environ, **told})
+    variables = {"SWEEPS_EVENT": event.kind, "SWEEPS_SWEEP": event.sweep, "SWEEPS_MESSAGE": event.message}
+    code, _, errors = process.run(["/bin/sh", "-c", command], _TIMEOUT_S, {**os.environ, **variables})
     if code == 0:
         return sent
     last = next(iter(reversed(errors.strip().splitlines())), "")[:_LONGEST]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
-from jobs.reports.compare_runs import MOST_LINES, RunSide, changed_files, code_difference, differences
+from jobs.reports.compare_runs import MOST_LINES, TwoRuns
 from jobs.terminal.table import Table
 from jobs.terminal.tables import table, wrap_lines
 
@@ -19,8 +19,8 @@ Document = dict[str, Any]
 
 def whole_sweeps(found: TwoSweeps, places: Sequence[str], width: int) -> Iterator[Table | Text]:
     """places: what A and B are, such as the name of a sweep and its results folder."""
-    from aggregate.comparison.two_sweeps import format_two_sweeps
-    from aggregate.verdict.number_format import estimate, signed
+    from aggregate.comparison.two_sweeps import as_effect, format_two_sweeps
+    from aggregate.verdict.number_format import number, short_probability, signed
 
     for name, place, sweep in zip("AB", places, (found.a, found.b), strict=True):
         count = len(sweep.source.configs)
@@ -29,19 +29,13 @@ def whole_sweeps(found: TwoSweeps, places: Sequence[str], width: int) -> Iterato
     result = table(*columns, right=columns[1:])
     for line in found.pairs.to_dict("records"):
         half = (line["high"] - line["low"]) / 2
-        effect = signed({"estimate": line["difference"], "ci_low": line["low"], "ci_high": line["high"]})
-        means = [estimate(line[f"{side}_mean"], line[f"{side}_mean"] - half, line[f"{side}_mean"] + half).split(" ")[0]
-                 for side in "ab"]  # fmt: skip
+        means = [number(line[f"{side}_mean"], half) for side in "ab"]
         unstable = [f"{line[f'{side}_unstable']}/{line[f'{side}_starts']}" for side in "ab"]
-        cells = [str(line["n"]), *means, effect, _probability(line["p"]), str(line["identical"]), *unstable]
-        result.add_row(line["label"], *cells)
+        tested = [signed(as_effect(line)), short_probability(line["p"])]
+        result.add_row(line["label"], str(line["n"]), *means, *tested, str(line["identical"]), *unstable)
     yield result
     for text in format_two_sweeps(found):
         yield from wrap_lines(text, width)
-
-
-def _probability(p: float) -> str:
-    return "-" if p != p else "<0.001" if p < 0.001 else f"{p:.2g}"
 
 
 def whole_sweeps_document(found: TwoSweeps, places: Sequence[str]) -> Document:
@@ -75,24 +69,23 @@ def whole_sweeps_document(found: TwoSweeps, places: Sequence[str]) -> Document:
     }  # fmt: skip
 
 
-def two_runs(a: RunSide, b: RunSide, with_code: bool) -> Iterator[str]:
+def two_runs(runs: TwoRuns, with_code: bool) -> Iterator[str]:
     """with_code: also the lines of the code that differ."""
-    for name, one in (("A", a), ("B", b)):
+    for name, one in (("A", runs.a), ("B", runs.b)):
         yield f"{name}  {one.ref} in {one.store.root}"
-    yield from differences(a, b)
+    yield from runs.differences()
     if with_code:
-        lines = list(code_difference(a, b))
+        lines = list(runs.code_difference())
         yield from lines[:MOST_LINES]
         if len(lines) > MOST_LINES:
             yield f"... {len(lines) - MOST_LINES:,} more lines"
 
 
-def two_runs_document(a: RunSide, b: RunSide, with_code: bool) -> Document:
-    files = changed_files(a, b)
+def two_runs_document(runs: TwoRuns, with_code: bool) -> Document:
     return {
         **{name: {"run": str(one.ref), "results": str(one.store.root), "code": one.attempt.code or None,
-                  "commit": one.attempt.commit} for name, one in (("a", a), ("b", b))},
-        "differences": list(differences(a, b)),
-        "changed_files": files,
-        "code_difference": list(code_difference(a, b)) if with_code else None,
+                  "commit": one.attempt.commit} for name, one in (("a", runs.a), ("b", runs.b))},
+        "differences": list(runs.differences()),
+        "changed_files": runs.changed_files,
+        "code_difference": list(runs.code_difference()) if with_code else None,
     }  # fmt: skip

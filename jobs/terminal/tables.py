@@ -391,6 +391,7 @@ def comparison(sweep: SweepSummary, result: Comparison, sides: Sequence[Side], w
     from aggregate.flags import BY_NAME
     from aggregate.verdict.verdict import format_excluded
     from aggregate.verdict.words import words
+    from jobs.reports.compare import differing, format_differing
 
     configs = [sweep.config(result.a), sweep.config(result.b)]
     for name, config, side in zip("AB", configs, sides, strict=True):
@@ -408,9 +409,7 @@ def comparison(sweep: SweepSummary, result: Comparison, sides: Sequence[Side], w
         yield from wrap_lines(f"{BY_NAME[line['flag']].title}: {raised_text} seeds", width)
     if excluded := format_excluded(sweep):
         yield from wrap_lines(excluded, width)
-    a, b = (config.config for config in configs)
-    keys = [key for key in sorted({*a, *b}) if a.get(key) != b.get(key)]
-    differ = ", ".join(f"{key} {format_value(a.get(key))} / {format_value(b.get(key))}" for key in keys)
+    differ = format_differing(differing(*(config.config for config in configs)))
     if configs[0].version != configs[1].version:
         of_each = ", ".join(f"{name} by version {config.version}" for name, config in zip("AB", configs, strict=True))
         yield from wrap_lines(f"They were trained by two versions of the agent: {of_each}.", width)

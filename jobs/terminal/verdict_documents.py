@@ -93,6 +93,7 @@ def comparison(sweep: SweepSummary, result: Comparison, sides: Sequence[Side], o
     """out: the report of both, None for none."""
     from aggregate.flags import BY_NAME
     from aggregate.verdict.words import words
+    from jobs.reports.compare import differing
 
     a, b = (sweep.config(name).config for name in (result.a, result.b))
     return {
@@ -109,9 +110,7 @@ def comparison(sweep: SweepSummary, result: Comparison, sides: Sequence[Side], o
             }
             for line in result.flags.to_dict("records")
         ],
-        "differences": [
-            {"key": key, "a": a.get(key), "b": b.get(key)} for key in sorted({*a, *b}) if a.get(key) != b.get(key)
-        ],
+        "differences": [{"key": key, "a": one, "b": other} for key, (one, other) in differing(a, b).items()],
         "report": out,
     }
 

@@ -13,7 +13,7 @@ import pytest
 
 from aggregate.analysis.summary import summarise
 from aggregate.inputs.plan_questions import Question
-from aggregate.verdict.number_format import estimate, number
+from aggregate.verdict.number_format import estimate, number, probability, short_probability
 from aggregate.verdict.verdict import Verdict, verdict
 
 
@@ -33,6 +33,23 @@ from aggregate.verdict.verdict import Verdict, verdict
 )
 def test_digits_follow_the_uncertainty(value: float, half: float, text: str) -> None:
     assert number(value, half) == text
+
+
+@pytest.mark.parametrize(
+    ("p", "text", "cell"),
+    [
+        (0.00099, "p < 0.001", "< 0.001"),
+        (0.001, "p = 0.001", "0.001"),
+        (0.0123, "p = 0.012", "0.012"),
+        (0.0496, "p = 0.0496", "0.0496"),  # not 0.05, which is not below the level
+        (0.0504, "p = 0.0504", "0.0504"),
+        (0.42, "p = 0.42", "0.42"),
+    ],
+)
+def test_a_probability_is_rounded_on_its_side_of_the_level(p: float, text: str, cell: str) -> None:
+    assert probability(p) == text
+    assert short_probability(p) == cell
+    assert short_probability(math.nan) == "-"
 
 
 def test_an_estimate_without_an_interval_is_the_mean_alone() -> None:

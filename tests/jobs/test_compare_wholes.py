@@ -93,7 +93,7 @@ def test_two_runs_differ_in_configuration_code_and_versions(compared: Compared, 
     told = compared(*runs).stdout
     assert "hyperparameters: num_q 1 / 2\n" in told
     assert "(commit c2.12) / " in told
-    assert "; 1 files differ: train.py\n" in told
+    assert "; 1 file differs: train.py\n" in told
     assert "versions: torch 2.12 / 2.13\n" in told
     assert "host: node-2.12 / node-2.13\n" in told
     assert "numpy" not in told

@@ -21,7 +21,7 @@ from aggregate.analysis.summary import summarise
 from jobs import process
 from jobs.backends.base import ExecutionOptions
 from jobs.cli import cli
-from jobs.reports import last_job, live, report
+from jobs.reports import last_job, live, notifications, report
 from jobs.results.attempts import RunRef
 from jobs.results.records import Attempt, Submission, TaskRuns
 from jobs.results.results_folder import ResultsFolder
@@ -97,7 +97,7 @@ def test_a_command_that_fails_is_shown_and_not_repeated(
 ) -> None:
     made = submitted(results, f"{WRITES}; echo no route to host >&2; exit 7")
     for _ in range(2):
-        last_job.sweep_ended(results, made)
+        notifications.send_sweep_ended(results, made)
     assert capfd.readouterr().out == "notification ended: exit code 7: no route to host\n"
     assert len(told()) == 1
     shown = CliRunner().invoke(cli, ["--results", str(results.root), "status"]).output
@@ -157,7 +157,7 @@ def test_a_collapse_is_posted_once_for_each_configuration(
     )  # fmt: skip
     judged = summarise([source]).sweeps
     for _ in range(2):
-        last_job.tell_collapses(results, judged)
+        notifications.send_collapses(results, judged)
     assert posted == ["ensemble: tau=0.02 collapses (4 of 4 seeds); sweeps view ensemble"]
 
 
@@ -167,7 +167,7 @@ def test_commands_that_follow_runs_tell_of_collapses(
 ) -> None:
     seen: list[int] = []
     for module in (live, report):
-        monkeypatch.setattr(module, "tell_collapses", lambda store, judged: seen.append(len(judged)))
+        monkeypatch.setattr(module, "send_collapses", lambda store, judged: seen.append(len(judged)))
     if command == "view":
         assert live.report_update(live.ReportRequest(results.root)).page is not None
     else:
