@@ -432,7 +432,7 @@ def plots_command(
     report_problems(store)
     if configs and len(sources) > 1:
         raise JobsError(f"--configs {configs[0]}: there are {len(sources)} sweeps; name the one that it is of")
-    from plots.paper import Choices
+    from plots.paper.sweep_figures import Choices
 
     choices = Choices(int(columns), configs, average, environment_steps)
     for path in report.figures(sources, out, formats, choices, only, references):

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from aggregate.inputs.runs import SweepSource
     from aggregate.tasks.analysis import TaskAnalysis
     from aggregate.tasks.references import Declared
-    from plots.paper import Choices
+    from plots.paper.sweep_figures import Choices
 
 Tell = Callable[[str], None]
 
@@ -89,17 +89,17 @@ def figures(
 ) -> Iterator[Path]:  # fmt: skip
     """Write the figures across tasks, then those of the sweeps that the report shows one by one; yields their paths.
     only: names of figures; empty for all."""
-    from plots import paper, task_paper
+    from plots.paper import sweep_figures, task_figures
 
     summary, across = judge(sweep_sources, references)
-    of_tasks = [name for name in only if name in task_paper.FIGURES]
+    of_tasks = [name for name in only if name in task_figures.FIGURES]
     if across is not None and (of_tasks or not only):
-        yield from task_paper.write(across, out, formats, choices.columns, of_tasks)
+        yield from task_figures.write(across, out, formats, choices.columns, of_tasks)
     elif of_tasks:
         raise JobsError(f"--only {of_tasks[0]}: is drawn across tasks; no configuration has runs of several tasks here")
-    of_sweeps = [name for name in only if name not in task_paper.FIGURES]
+    of_sweeps = [name for name in only if name not in task_figures.FIGURES]
     for sweep in summary.sweeps if of_sweeps or not only else ():
-        yield from paper.write(sweep, out, formats, choices, of_sweeps)
+        yield from sweep_figures.write(sweep, out, formats, choices, of_sweeps)
 
 
 def read_references(path: Path | None) -> dict[str, Declared]:

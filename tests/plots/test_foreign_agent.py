@@ -19,8 +19,9 @@ from typing import Any
 import pytest
 
 from aggregate.analysis.summary import Summary, SweepSummary
-from plots import figures, paper
-from plots.paper import Choices
+from plots import figures
+from plots.paper import sweep_figures
+from plots.paper.sweep_figures import Choices
 from plots.report import render
 from tdmpc.metrics import CATALOGUE, METRICS
 
@@ -140,7 +141,9 @@ def test_tables_take_no_name_for_a_formula(page: str, foreign: ModuleType) -> No
 def test_names_of_files_are_safe(sweep: SweepSummary, foreign: ModuleType, tmp_path: Path) -> None:
     out = tmp_path / "in" / "here"
     written = list(
-        paper.write(sweep, out, ["svg"], Choices(), [foreign.SCRIPT, foreign.FORMULA, foreign.PATH, "test/loss"])
+        sweep_figures.write(
+            sweep, out, ["svg"], Choices(), [foreign.SCRIPT, foreign.FORMULA, foreign.PATH, "test/loss"]
+        )
     )
     assert [path.name for path in written] == [
         "digits-script-alert-1-script.svg", "digits-1-1.svg", "digits-x-y.svg", "digits-test-loss.svg",
@@ -153,13 +156,13 @@ def test_names_of_files_are_safe(sweep: SweepSummary, foreign: ModuleType, tmp_p
 
 
 def test_names_that_become_equal_stay_apart() -> None:
-    assert paper._file_stems(["a/b", "a-b", "a b", "///"]) == {
+    assert sweep_figures._file_stems(["a/b", "a-b", "a b", "///"]) == {
         "a/b": "a-b", "a-b": "a-b-2", "a b": "a-b-3", "///": "metric"
     }  # fmt: skip
 
 
 def test_figures_of_a_paper_are_named_by_what_they_show(sweep: SweepSummary, tmp_path: Path) -> None:
-    names = [path.stem for path in paper.write(sweep, tmp_path, ["svg"], Choices(), [])]
+    names = [path.stem for path in sweep_figures.write(sweep, tmp_path, ["svg"], Choices(), [])]
     assert names == ["digits-evaluation", "digits-final", "digits-flags", "digits-policy", "digits-other",
                      "digits-b-group-b"]  # fmt: skip
     final = (tmp_path / "digits-final.svg").read_text()

@@ -24,7 +24,8 @@ from jobs.cli import cli
 from jobs.reports import imported_curves
 from jobs.reports import report as judging
 from jobs.results.results_folder import ResultsFolder
-from plots import report, task_paper
+from plots import report
+from plots.paper import task_figures
 from sweepwise.core.errors import AggregateError
 
 TASKS = ("walker-run", "walker-walk", "mw-task-3")  # sac lacks the first, dreamerv3 has a fourth run of the last
@@ -190,18 +191,18 @@ def test_figures_across_tasks_for_a_paper(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     found, out = judged[1], tmp_path / "figures"
-    written = [path.name for path in task_paper.write(found, out, ["svg"], 2, [])]
-    assert written == [f"across-tasks-{name}.svg" for name in task_paper.FIGURES]
+    written = [path.name for path in task_figures.write(found, out, ["svg"], 2, [])]
+    assert written == [f"across-tasks-{name}.svg" for name in task_figures.FIGURES]
     assert 'width="486pt"' in (out / "across-tasks-profile.svg").read_text()
     numbers = (out / "across-tasks-heat-map.svg").read_text()
     own = found.cells.query("algorithm == 'tdmpc2' and task == 'walker-walk'")["mean"].item()
     assert f">{own:.2f}<" in numbers
-    monkeypatch.setattr(task_paper, "MOST_NUMBERS", 2)
-    (path,) = task_paper.write(found, tmp_path, ["svg"], 2, ["heat-map"])
+    monkeypatch.setattr(task_figures, "MOST_NUMBERS", 2)
+    (path,) = task_figures.write(found, tmp_path, ["svg"], 2, ["heat-map"])
     assert f">{own:.2f}<" not in path.read_text()
     none = dataclasses.replace(found, common=(), curves=found.curves.iloc[:0])
     with pytest.raises(AggregateError, match="--only profile: there are no results for it; there are for heat-map"):
-        list(task_paper.write(none, tmp_path, ["svg"], 1, ["profile"]))
+        list(task_figures.write(none, tmp_path, ["svg"], 1, ["profile"]))
     said = sweeps("plots", "published", "--only", "profile", "--out", tmp_path / "one")
     assert [path.name for path in (tmp_path / "one").iterdir()] == ["across-tasks-profile.svg"], said.output
     said = sweeps("plots", "published.walker-walk", "--only", "profile", "--out", tmp_path / "two")

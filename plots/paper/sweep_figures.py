@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import functools
 import warnings
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,6 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
@@ -29,6 +28,7 @@ from aggregate.verdict.words import words
 from plots import curves
 from plots.csv_downloads import file_stem
 from plots.figures import FOLDED, drawn_configs, groups, may_be_log, results
+from plots.paper.layout import EVENT_LINE, RANDOM_LINE, TITLE_LENGTH, blank, cut, guides, handle
 from plots.theme import DASHES, PALETTE, LineStyle, line_styles, style
 from sweepwise.core import atomic
 from sweepwise.core.errors import AggregateError
@@ -43,7 +43,6 @@ SIZES: dict[Any, Any] = {
     "font.size": 7.5, "axes.titlesize": 6, "axes.labelsize": 7.5, "legend.fontsize": 7, "pdf.fonttype": 42,
     "figure.constrained_layout.use": True, "legend.frameon": False, "figure.facecolor": "white",
 }  # fmt: skip
-LONGEST = 48  # characters of a label
 
 
 def _interquartile_mean(values: pd.Series) -> float:
@@ -83,16 +82,37 @@ class Sheet:
         return self.sweep.source.agent.step_words if self.repeat == 1 else "environment steps"
 
     @property
+    def task(self) -> str:
+        """The task of all runs, "" where they have several or none is known."""
+        source = self.sweep.source
+        tasks = {config.task_of(source.agent) for config in (*source.configs, *source.imported)}
+        return tasks.pop() if len(tasks) == 1 else ""
+
+    @property
+    def events(self) -> dict[int, str]:
+        """Step of the axis -> what happens there in all configurations."""
+        events = curves.common_events(self.sweep.events, self.sweep.total_steps, self.catalogue.events)
+        return {step * self.repeat: text for step, text in events.items()}
+
+    @property
     def catalogue(self) -> Catalogue:
         return self.sweep.source.agent.catalogue
 
+    def title(self, of: str = "") -> str:
+        """The task, and what a figure is of."""
+        return cut(", ".join(filter(None, [self.task, of])), int(self.width * TITLE_LENGTH))
+
+    @property
+    def looks(self) -> dict[str, LineStyle]:
+        return {label: self.line_styles[i] for i, label in self.names.items()}
+
     @property
     def palette(self) -> dict[str, str]:
-        return {label: PALETTE[self.line_styles[i].color][0] for i, label in self.names.items()}
+        return {label: PALETTE[look.color][0] for label, look in self.looks.items()}
 
     @property
     def dashes(self) -> dict[str, Any]:
-        return {label: DASHES[self.line_styles[i].dash] or "" for i, label in self.names.items()}
+        return {label: DASHES[look.dash] or "" for label, look in self.looks.items()}
 
 
 def write(
@@ -218,10 +238,6 @@ def _file_stems(names: Iterable[str]) -> dict[str, str]:
     return stems
 
 
-def cut(name: str) -> str:
-    return name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…"
-
-
 def _in_group(metric: Metric, group: str) -> bool:
     return metric.group == group and metric.role not in RESULTS and not metric.name.startswith(tuple(FOLDED))
 
@@ -235,28 +251,36 @@ def _slug(title: str) -> str:
 
 def _curve(sheet: Sheet, metric: str) -> Figure:
     """Mean over seeds with interval, labels below."""
+    declared = sheet.catalogue.metrics[metric]
+    random = sheet.sweep.random if declared.role in RESULTS else None
+    of = {result.name: title for result, title in results(sheet.catalogue)}.get(metric, "")
+    title = sheet.title(of[:1].lower() + of[1:] if of != declared.words else "")
     height = (0.62 if sheet.width < 4 else 0.42) * sheet.width
-    fig = blank(sheet.width, height + 0.16 * _legend_rows(sheet))
+    fig = blank(sheet.width, height, title, _legend(sheet, random is not None))
     axes = fig.add_subplot()
     _draw(axes, sheet, metric)
-    random = sheet.sweep.random
-    if random is not None and sheet.catalogue.metrics[metric].role in RESULTS:
-        axes.axhline(random.mean, color="0.45", linewidth=0.8, dashes=(1.5, 1.5))
-    _legend(fig, sheet)
+    if random is not None:
+        axes.axhline(random.mean, **RANDOM_LINE)
     return fig
+
+
+def _legend(sheet: Sheet, with_random: bool = False) -> dict[str, Line2D]:
+    """Label -> handle of the configurations, where there are several, and of the other lines."""
+    looks = sheet.looks if len(sheet.looks) > 1 else {}
+    entries = {label: handle(look) for label, look in looks.items()}
+    return entries | guides(with_random, sheet.events.values(), looks, sheet.width)
 
 
 def _multiples(sheet: Sheet, metrics: Sequence[str]) -> Figure:
     across = 2 if sheet.width < 4 else 4
     rows = -(-len(metrics) // across)
-    fig = blank(sheet.width, ROW * rows * (0.85 if across == 2 else 1) + 0.16 * _legend_rows(sheet))
+    fig = blank(sheet.width, ROW * rows * (0.85 if across == 2 else 1), sheet.title(), _legend(sheet))
     grid = fig.subplots(rows, across, squeeze=False)
     for axes, metric in zip(grid.flat, metrics, strict=False):
         _draw(axes, sheet, metric, thin=True)
         axes.set_title(metric, loc="left")
     for axes in list(grid.flat)[len(metrics) :]:
         axes.set_axis_off()
-    _legend(fig, sheet)
     return fig
 
 
@@ -275,11 +299,15 @@ def _draw(axes: Axes, sheet: Sheet, metric: str, thin: bool = False) -> None:
     if may_be_log(declared, sheet.catalogue) and curves.wants_log(frame.groupby(["name", "step"])["value"].mean()):
         axes.set_yscale("log")
         curves.log_ticks(axes)
-    for step in curves.common_events(sheet.sweep.events, sheet.sweep.total_steps, sheet.catalogue.events):
-        axes.axvline(step * sheet.repeat, color="0.45", linewidth=0.6, dashes=(4, 3))
-    of = "" if sheet.average == "mean" or thin else f"{'IQM' if sheet.average == 'iqm' else 'median'}, quartiles"
-    axes.set(xlim=(0, sheet.sweep.total_steps * sheet.repeat), xlabel="" if thin else sheet.step_words,
-             ylabel=", ".join(filter(None, ["" if declared.unit == "1" else declared.unit, of])))  # fmt: skip
+    for step in sheet.events:
+        axes.axvline(step, **EVENT_LINE)
+    unit = "" if declared.unit == "1" else declared.unit
+    label = unit
+    if not thin:
+        of = "" if sheet.average == "mean" else f", {'IQM' if sheet.average == 'iqm' else 'median'}, quartiles"
+        named = f"{declared.words} ({unit})" if unit else declared.words
+        label = f"{unit if unit and declared.role in RESULTS else cut(named)}{of}"
+    axes.set(xlim=(0, sheet.sweep.total_steps * sheet.repeat), xlabel="" if thin else sheet.step_words, ylabel=label)
     axes.xaxis.set_major_locator(MaxNLocator(2 if thin else 5, steps=curves.ROUND))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: curves.steps_text(x)))
 
@@ -317,7 +345,9 @@ def _final(sheet: Sheet, lead: str) -> Figure:
     scores = sheet.sweep.scores[sheet.sweep.scores["config_id"].isin(list(sheet.names))]
     frame = scores.assign(name=scores["config_id"].map(sheet.names)).dropna(subset=lead)
     order = frame.groupby("name")[lead].mean().sort_values(ascending=not words(sheet.sweep).up).index.tolist()
-    fig = blank(sheet.width, 0.55 + 0.22 * max(1, len(order)))
+    random = sheet.sweep.random
+    legend = guides(random is not None, (), (), sheet.width)
+    fig = blank(sheet.width, 0.55 + 0.22 * max(1, len(order)), sheet.title(), legend)
     axes = fig.add_subplot()
     shared = {"data": frame, "x": lead, "y": "name", "order": order, "hue": "name", "palette": sheet.palette,
               "ax": axes, "legend": False}  # fmt: skip
@@ -325,8 +355,8 @@ def _final(sheet: Sheet, lead: str) -> Figure:
         sns.stripplot(**shared, size=3.2, alpha=0.55, jitter=False)
         sns.pointplot(**shared, estimator="mean", errorbar=_interval, marker="|", markersize=11, markeredgewidth=1.6,
                       err_kws={"linewidth": 3.5, "alpha": 0.35}, linestyle="none")  # fmt: skip
-    if sheet.sweep.random is not None:
-        axes.axvline(sheet.sweep.random.mean, color="0.45", linewidth=0.8, dashes=(1.5, 1.5))
+    if random is not None:
+        axes.axvline(random.mean, **RANDOM_LINE)
     own = words(sheet.sweep)
     axes.set_xlabel(own.deciding if lead != "so_far" else f"{own.primary} so far", loc="right")
     axes.set_ylabel("")
@@ -339,7 +369,7 @@ def _effects(sheet: Sheet) -> Figure:
     """Effect of each factor on the final result, with its interval."""
     effects = sheet.sweep.effects.returns
     lines = effects[effects["outcome"] == factor_effects.PRIMARY].iloc[::-1]
-    fig = blank(sheet.width, 0.55 + 0.24 * max(1, len(lines)))
+    fig = blank(sheet.width, 0.55 + 0.24 * max(1, len(lines)), sheet.title())
     axes = fig.add_subplot()
     places = np.arange(len(lines))
     half = (lines["ci_high"] - lines["estimate"]).to_numpy(dtype=float)
@@ -365,7 +395,7 @@ def _flags(sheet: Sheet) -> Figure:
     grid = cells.index.to_frame(index=False)["config_id"].drop_duplicates().tolist()
     share = pd.DataFrame([[_share(cells, i, d.name)[0] for d in shown] for i in grid])
     counts = pd.DataFrame([[_share(cells, i, d.name)[1] for d in shown] for i in grid])
-    fig = blank(sheet.width, 1.3 + 0.22 * len(grid))
+    fig = blank(sheet.width, 1.3 + 0.22 * len(grid), sheet.title())
     axes = fig.add_subplot()
     sns.heatmap(
         share, annot=counts, fmt="", cmap=sns.light_palette(PALETTE[1][0], as_cmap=True), vmin=0, vmax=1, cbar=False,
@@ -385,40 +415,3 @@ def _share(cells: pd.DataFrame, config_id: str, flag: str) -> tuple[float, str]:
         return 0.0, "n/a"
     raised, judged = (int(cells.at[(config_id, flag), name]) for name in ("raised", "assessable"))
     return raised / judged, f"{raised}/{judged}" if raised else ""
-
-
-# --- elements -------------------------------------------------------------------------------------------
-
-
-def blank(width: float, height: float) -> Figure:
-    """An empty figure. width, height: inches."""
-    fig = Figure(figsize=(width, height))
-    FigureCanvasAgg(fig)
-    return fig
-
-
-def _legend_columns(labels: Collection[str], width: float) -> int:
-    """Columns of the legend."""
-    longest = max(map(len, labels), default=1)
-    return max(1, int(width * 17 / (longest + 6)))
-
-
-def legend_rows(labels: Collection[str], width: float) -> int:
-    return -(-len(labels) // _legend_columns(labels, width)) if len(labels) > 1 else 0
-
-
-def legend(fig: Figure, lines: Mapping[str, LineStyle], width: float) -> None:
-    """The labels with their line styles below a figure; none for a single one. width: of the figure, in inches."""
-    if len(lines) < 2:
-        return
-    handles = [Line2D([], [], **look.line) for look in lines.values()]
-    fig.legend(handles=handles, labels=list(lines), loc="outside lower center", ncols=_legend_columns(lines, width),
-               handlelength=2.6)  # fmt: skip
-
-
-def _legend(fig: Figure, sheet: Sheet) -> None:
-    legend(fig, {label: sheet.line_styles[i] for i, label in sheet.names.items()}, sheet.width)
-
-
-def _legend_rows(sheet: Sheet) -> int:
-    return legend_rows(sheet.names.values(), sheet.width)

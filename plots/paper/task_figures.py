@@ -1,4 +1,4 @@
-"""Single figures across tasks for a paper, as `plots.paper` makes those of a sweep."""
+"""Single figures across tasks for a paper, as `plots.paper.sweep_figures` makes those of a sweep."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 from aggregate.tasks.analysis import AGGREGATES, TaskAnalysis
-from plots import paper
+from plots.paper import sweep_figures
+from plots.paper.layout import blank, cut, handle
 from plots.theme import PALETTE, LineStyle, line_styles
 from sweepwise.core.errors import AggregateError
 
@@ -24,11 +25,11 @@ _ROW, _DENSE = 0.17, 0.09  # inches, height of an algorithm or a task, of a task
 def write(found: TaskAnalysis, out: Path, formats: Sequence[str], columns: int, only: Sequence[str]) -> Iterator[Path]:
     """Write the figures that there are results for, or `only` those of `FIGURES`, to a folder; yields the path of each
     complete file. Raises `AggregateError` for a figure without results, and where nothing can be written."""
-    drawn = _figures(found, paper.WIDTHS[columns])
+    drawn = _figures(found, sweep_figures.WIDTHS[columns])
     for name in only or drawn:
         if name not in drawn:
             raise AggregateError(f"--only {name}: there are no results for it; there are for {', '.join(drawn)}")
-        yield from paper.write_figure(drawn[name], out / f"{STEM}-{name}", formats)
+        yield from sweep_figures.write_figure(drawn[name], out / f"{STEM}-{name}", formats)
 
 
 def _figures(found: TaskAnalysis, width: float) -> dict[str, Callable[[], Figure]]:
@@ -48,7 +49,7 @@ def _aggregates(found: TaskAnalysis, looks: dict[str, LineStyle], width: float) 
     """A panel per aggregate, an algorithm a line with its interval; the best at the top."""
     names, across = list(found.algorithms), 2 if width < 4 else 4
     rows = -(-len(AGGREGATES) // across)
-    fig = paper.blank(width, rows * (0.55 + _ROW * len(names)))
+    fig = blank(width, rows * (0.55 + _ROW * len(names)))
     panels = fig.subplots(rows, across, sharey=True, squeeze=False)
     for axes, (key, title) in zip(panels.flat, AGGREGATES.items(), strict=True):
         own = found.aggregates[found.aggregates["name"] == key].set_index("algorithm").loc[names]
@@ -56,7 +57,7 @@ def _aggregates(found: TaskAnalysis, looks: dict[str, LineStyle], width: float) 
             color = looks[str(name)].hex
             axes.plot([line["low"], line["high"]], [place, place], color=color, linewidth=3.5, alpha=0.35)
             axes.plot([line["estimate"]], [place], marker="|", markersize=8, markeredgewidth=1.6, color=color)
-        axes.set_yticks(range(len(names)), [paper.cut(name) for name in names])
+        axes.set_yticks(range(len(names)), [cut(name) for name in names])
         axes.set_ylim(len(names) - 0.5, -0.5)
         axes.locator_params(axis="x", nbins=3)
         axes.set_title(title)
@@ -76,7 +77,6 @@ def _profile(found: TaskAnalysis, looks: dict[str, LineStyle], width: float) -> 
         axes.plot(x, share, **looks[str(name)].line)
     axes.set_xlabel("normalised score", loc="right")
     axes.set_ylabel("share of runs above")
-    paper.legend(fig, _labelled(looks), width)
     return fig
 
 
@@ -90,17 +90,12 @@ def _over_steps(found: TaskAnalysis, looks: dict[str, LineStyle], width: float, 
         axes.plot(100 * x, own["estimate"], **looks[str(name)].line)
     axes.set_xlabel("steps, % of each task's", loc="right")
     axes.set_ylabel(f"{AGGREGATES[which]} of scores")
-    paper.legend(fig, _labelled(looks), width)
     return fig
 
 
 def _curves_figure(looks: dict[str, LineStyle], width: float) -> Figure:
-    height = (0.62 if width < 4 else 0.42) * width
-    return paper.blank(width, height + 0.16 * paper.legend_rows([*_labelled(looks)], width))
-
-
-def _labelled(looks: dict[str, LineStyle]) -> dict[str, LineStyle]:
-    return {paper.cut(name): look for name, look in looks.items()}
+    entries = {cut(name): handle(look) for name, look in looks.items()} if len(looks) > 1 else {}
+    return blank(width, (0.62 if width < 4 else 0.42) * width, legend=entries)
 
 
 def _heat_map(found: TaskAnalysis, width: float) -> Figure:
@@ -108,12 +103,12 @@ def _heat_map(found: TaskAnalysis, width: float) -> Figure:
     grid = found.cells.pivot(index="task", columns="algorithm", values="mean")
     grid = grid.reindex(index=list(found.tasks), columns=list(found.algorithms))
     many = len(grid) > MOST_NUMBERS
-    fig = paper.blank(width, 0.9 + (_DENSE if many else _ROW) * len(grid))
+    fig = blank(width, 0.9 + (_DENSE if many else _ROW) * len(grid))
     axes = fig.add_subplot()
     sns.heatmap(
         grid, annot=not many, fmt=".2f", cmap=sns.light_palette(PALETTE[0][0], as_cmap=True), vmin=0,
         vmax=1, cbar=many, linewidths=0.4, linecolor="white", ax=axes, annot_kws={"size": 6},
-        xticklabels=[paper.cut(name) for name in grid.columns], yticklabels=[paper.cut(task) for task in grid.index],
+        xticklabels=[cut(name) for name in grid.columns], yticklabels=[cut(task) for task in grid.index],
     )  # fmt: skip
     axes.tick_params(axis="x", rotation=40)
     for label in axes.get_xticklabels():

@@ -1,0 +1,1 @@
+"""Single figures for a paper."""
