@@ -20,8 +20,8 @@ def hide() -> None:
     _is_hidden = True
 
 
-def tracked(items: Iterable[Item], total: int, doing: str) -> Iterator[Item]:
-    """The items. If stderr is a terminal, a progress bar appears after `PATIENCE` seconds and disappears at the end."""
+def tracked(items: Iterable[Item], total: int | None, doing: str) -> Iterator[Item]:
+    """The items, `total` of them, None for an unknown number. If stderr is a terminal, a progress bar appears after `PATIENCE` seconds and disappears at the end."""
     if _is_hidden or not sys.stderr.isatty():
         yield from items
         return

@@ -146,10 +146,12 @@ def _write(path: Path, head: Archive, files: dict[str, Path]) -> None:
 
 
 def _write_members(path: Path, head: Archive, files: dict[str, Path]) -> None:
+    from aggregate.inputs.progress import tracked
+
     sums = {}
     with tarfile.open(path, mode="w", format=tarfile.PAX_FORMAT) as tar:
         _add(tar, _HEAD, _dump(encode(head)))
-        for name in sorted(files):
+        for name in tracked(sorted(files), len(files), "writing files"):
             data = files[name].read_bytes()
             sums[name] = hashlib.sha256(data).hexdigest()
             _add(tar, name, data)
@@ -205,10 +207,12 @@ def _extract(path: Path, staged: Path, keep: Callable[[str], bool] = bool) -> tu
     Extracts the content of plain files at legal paths only: no links, owners or modes. Raises `ValueError`,
     `tarfile.TarError` and `RecursionError` for an invalid archive.
     """
+    from aggregate.inputs.progress import tracked
+
     head, tail, sums = None, None, {}
     atomic.check_plain(path)
     with tarfile.open(path, "r:") as tar:
-        for member in tar:
+        for member in tracked(tar, None, "reading files"):
             content = tar.extractfile(member) if member.type == tarfile.REGTYPE and not member.issparse() else None
             if content is None or tail is not None or member.name in sums:
                 raise _InvalidArchive(f"{member.name!r:.80} is no plain file, or occurs twice")

@@ -15,12 +15,15 @@ class Terminal(io.StringIO):
         return True
 
 
+@pytest.mark.parametrize("total", [3, None])
 @pytest.mark.parametrize(("patience", "shown"), [(-1.0, True), (3600.0, False)])
-def test_a_bar_on_a_terminal_after_a_while(monkeypatch: pytest.MonkeyPatch, patience: float, shown: bool) -> None:
+def test_a_bar_on_a_terminal_after_a_while(
+    monkeypatch: pytest.MonkeyPatch, patience: float, shown: bool, total: int | None
+) -> None:
     screen = Terminal()
     monkeypatch.setattr(sys, "stderr", screen)
     monkeypatch.setattr(progress, "PATIENCE", patience)
-    assert list(progress.tracked(iter("abc"), 3, "reading")) == ["a", "b", "c"]
+    assert list(progress.tracked(iter("abc"), total, "reading")) == ["a", "b", "c"]
     assert ("reading" in screen.getvalue()) is shown
 
 

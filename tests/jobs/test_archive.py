@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import shutil
+import sys
 import tarfile
 from pathlib import Path
 from types import ModuleType
@@ -13,6 +14,7 @@ from types import ModuleType
 import pytest
 from click.testing import CliRunner, Result
 
+from aggregate.inputs import progress
 from jobs import process
 from jobs.cli import cli
 from jobs.programs import agent_code
@@ -80,6 +82,23 @@ def test_elsewhere_it_gives_the_same_report(origin: ResultsFolder, archived: Pat
     assert b"SAC" in report
     counts = [sweeps(root, "status").stdout for root in (origin.root, place)]
     assert counts[0] == counts[1]
+
+
+def test_a_terminal_shows_how_far_it_is(origin: ResultsFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    screen = Terminal()
+    monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setattr(progress, "PATIENCE", -1.0)
+    monkeypatch.setattr(progress, "_is_hidden", False)
+    archive.write(origin, [], tmp_path / "all.tar", lambda line: None)
+    assert "writing files" in screen.getvalue()
+    assert "reading files" in screen.getvalue()  # it is read back
+    before = screen.getvalue().count("reading files")
+    archive.unpack(ResultsFolder(tmp_path / "elsewhere"), tmp_path / "all.tar")
+    assert screen.getvalue().count("reading files") > before
 
 
 def test_the_same_runs_give_the_same_bytes(archived: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
