@@ -21,7 +21,10 @@ def hide() -> None:
 
 
 def tracked(items: Iterable[Item], total: int | None, doing: str) -> Iterator[Item]:
-    """The items, `total` of them, None for an unknown number. If stderr is a terminal, a progress bar appears after `PATIENCE` seconds and disappears at the end."""
+    """The items, `total` of them, None for an unknown number.
+
+    If stderr is a terminal, a progress bar appears after `PATIENCE` seconds and disappears at the end.
+    """
     if _is_hidden or not sys.stderr.isatty():
         yield from items
         return
