@@ -35,7 +35,7 @@ from jobs.reports.inputs import sweep_sources
 from jobs.results.attempts import RunRef
 from jobs.results.results_folder import ResultsFolder
 from jobs.runs import status
-from plots import curves
+from plots import curves, layouts
 from plots.theme import VARIABLES, LineStyle
 from sweepwise.core.atomic import write_bytes
 from sweepwise.core.errors import AggregateError, JobsError
@@ -266,7 +266,8 @@ def _picture(sweep: SweepSummary, reference: Reference) -> str:
     lines.append(curves.Line(config_letter(len(lines)), look, mean, theirs, theirs["seed"].nunique()))
     events = curves.common_events(sweep.events, sweep.total_steps)
     frame = curves.Frame(sweep.total_steps, events, sweep.random.mean if sweep.random else None)
-    drawn = curves.overview(lines, frame, width=WIDTH, height=HEIGHT, unit="return").svg
+    layout = layouts.OVERVIEW._replace(width=WIDTH, height=HEIGHT)
+    drawn = curves.overview(lines, frame, layout=layout, unit="return").svg
     for color, variable in VARIABLES.items():  # a file of its own has no style sheet that gives them values
         drawn = drawn.replace(f"var({variable})", color)
     return drawn

@@ -1,7 +1,6 @@
 """Learning curves as SVG. Configurations are named by their letter.
 
-Every figure has a `view` for the page's script, which draws a cursor on it or redraws it: box (width, height), rect and
-strip (left, top, right, bottom) of the axes, all in units of the SVG; y (limits), log.
+Every figure has a `view` (`plots.layouts`) for the page's script, which draws a cursor on it or redraws it.
 """
 
 from __future__ import annotations
@@ -18,7 +17,8 @@ from matplotlib.patches import Polygon
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
 from aggregate.inputs.runs import DIVERGED
-from plots.theme import BAD, GRID, INK, MUTED, LineStyle, figure, style, to_svg
+from plots.layouts import EVIDENCE, FACET, SMALL, STARTS, FigureLayout
+from plots.theme import BAD, GRID, INK, MUTED, LineStyle, style, to_svg
 
 # What happens at an event, in few words; any other event has its name.
 EVENT_WORDS = {
@@ -34,6 +34,7 @@ BAND_ALPHA = 0.16
 FEWEST_SEEDS = 3  # for a band: with two seeds, Student's interval is 13 times as wide as their distance
 LOG_RATIO = 30.0  # of maximum to minimum, from which an axis is logarithmic
 ROUND = (1, 2, 2.5, 5, 10)  # distances between ticks
+EQUAL = 1e-9  # of their size: values that differ by less are drawn as equal, as by the page's script
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class Line:
 
 @dataclass(frozen=True)
 class SvgFigure:
-    """A figure's markup, and its view (see the module head)."""
+    """A figure's markup, "" where the page's script draws it, and its view (`plots.layouts`)."""
 
     svg: str
     view: dict[str, Any]
@@ -67,12 +68,13 @@ class Mark:
 @dataclass(frozen=True)
 class Frame:
     """What all figures of a sweep share. events: step -> text. random: result of random actions, None if unknown.
-    step_words: what a step is called."""
+    step_words: what a step is called. by_script: whether the page's script draws the figures that it can draw."""
 
     total: int
     events: Mapping[int, str]
     random: float | None
     step_words: str = "agent steps"
+    by_script: bool = False
 
     def without_random(self) -> Frame:
         return replace(self, random=None)
@@ -90,31 +92,35 @@ def common_events(events: pd.DataFrame, total: int, declared: Collection[str] = 
     return {step: ", ".join(texts) for step, texts in sorted(words.items())}
 
 
-def overview(lines: Sequence[Line], frame: Frame, *, width: int, height: int, unit: str) -> SvgFigure:
+def overview(lines: Sequence[Line], frame: Frame, *, layout: FigureLayout, unit: str) -> SvgFigure:
     """All configurations in one figure: means with their letters at the right end, bands for up to `MOST_BANDS`."""
+    with_bands = len(lines) <= MOST_BANDS
+    limits = limits_of([line.mean["mean"] for line in lines], frame.random)
+    if with_bands:
+        limits = _wider(limits, lines)
+    view = layout.view(limits)
+    if frame.by_script:
+        return SvgFigure("", view)
     with style():
-        fig = figure(width, height)
-        axes = _axes(fig, left=46, right=26, bottom=34, top=20)
-        with_bands = len(lines) <= MOST_BANDS
-        limits = limits_of([line.mean["mean"] for line in lines], frame.random)
-        if with_bands:
-            limits = _wider(limits, lines)
+        axes = layout.axes()
         for line in lines:
             if with_bands:
                 _band(axes, line, limits, band_alpha(len(lines)))
             _curve(axes, line)
         axes.set_ylim(*limits)
-        _marks(axes, frame, words=width > 500)
+        _marks(axes, frame, words=layout.width > 500)
         _finish(axes, frame, unit)
         _end_letters(axes, [(line.letter, line.line_style, line.mean["step"], line.mean["mean"]) for line in lines])
-        return _svg_figure(axes)
+        return SvgFigure(to_svg(_figure_of(axes)), view)
 
 
 def facet(line: Line, metric: str, frame: Frame, limits: tuple[float, float], *, unit: str) -> SvgFigure:
     """One configuration: faint curves of its seeds, mean and band, and n(x) in a strip below. limits: of y."""
+    view = FACET.view(limits)
+    if frame.by_script:
+        return SvgFigure("", view)
     with style():
-        fig = figure(300, 190)
-        axes = _axes(fig, left=44, right=14, bottom=52, top=8)
+        axes = FACET.axes()
         _seeds(axes, line, metric)
         _band(axes, line, limits)
         _curve(axes, line)
@@ -123,13 +129,14 @@ def facet(line: Line, metric: str, frame: Frame, limits: tuple[float, float], *,
         _finish(axes, frame, unit)
         axes.tick_params(labelbottom=False)
         axes.set_xlabel("")
-        return _svg_figure(axes, _count_strip(fig, line, frame))
+        _count_strip(FACET.add_strip(_figure_of(axes)), line, frame)
+        return SvgFigure(to_svg(_figure_of(axes)), view)
 
 
-def with_starts(pairs: Sequence[tuple[Line, pd.DataFrame]], frame: Frame, *, unit: str) -> SvgFigure:
+def with_starts(pairs: Sequence[tuple[Line, pd.DataFrame]], frame: Frame, *, unit: str) -> str:
     """Means of the runs that are left, and dotted the means (step, mean) over all starts."""
     with style():
-        axes = _axes(figure(300, 190), left=46, right=26, bottom=34, top=10)
+        axes = STARTS.axes()
         for line, starts in pairs:
             _curve(axes, line)
             axes.plot(starts["step"], starts["mean"], color=line.line_style.hex, linewidth=1.5, dashes=(1, 1.6))
@@ -139,19 +146,21 @@ def with_starts(pairs: Sequence[tuple[Line, pd.DataFrame]], frame: Frame, *, uni
         _marks(axes, frame, words=False)
         _finish(axes, frame, unit)
         _end_letters(axes, [(line.letter, line.line_style, starts["step"], starts["mean"]) for line, starts in pairs])
-        return _svg_figure(axes)
+        return to_svg(_figure_of(axes))
 
 
 def small(lines: Sequence[Line], metric: str, frame: Frame, *, unit: str) -> SvgFigure:
     """One diagnostic of all configurations; bands and seeds for up to `FEW_BANDS`, letters for up to
     `MOST_LETTERS`."""
+    with_seeds = len(lines) <= FEW_BANDS
+    drawn = [line.seeds[metric] if with_seeds else line.mean["mean"] for line in lines]
+    log = wants_log(pd.concat(drawn))
+    limits = limits_of(drawn, None, log=log)
+    view = SMALL.view(limits, log)
+    if frame.by_script:
+        return SvgFigure("", view)
     with style():
-        fig = figure(300, 170)
-        axes = _axes(fig, left=56, right=22, bottom=32, top=8)
-        with_seeds = len(lines) <= FEW_BANDS
-        drawn = [line.seeds[metric] if with_seeds else line.mean["mean"] for line in lines]
-        log = wants_log(pd.concat(drawn))
-        limits = limits_of(drawn, None, log=log)
+        axes = SMALL.axes()
         for line in lines:
             if with_seeds:
                 _seeds(axes, line, metric)
@@ -165,7 +174,7 @@ def small(lines: Sequence[Line], metric: str, frame: Frame, *, unit: str) -> Svg
         if len(lines) <= MOST_LETTERS:
             ends = [(line.letter, line.line_style, line.mean["step"], line.mean["mean"]) for line in lines]
             _end_letters(axes, ends, size=7.5, furthest=9.0)
-        return _svg_figure(axes)
+        return SvgFigure(to_svg(_figure_of(axes)), view)
 
 
 def evidence(
@@ -179,12 +188,13 @@ def evidence(
 ) -> SvgFigure:
     """Curves of one configuration by seed or action dimension (columns step, value): those that raised a flag with
     their number at the end and the onset marked, the others faint."""
+    limits = limits_of([curve["value"] for curve in curves.values()], None, log=log)
     with style():
-        axes = _evidence_axes()
+        axes = EVIDENCE.axes()
         raised = {mark.number: mark for mark in marks if mark.number in curves}
         if log:
             axes.set_yscale("log")
-        axes.set_ylim(*limits_of([curve["value"] for curve in curves.values()], None, log=log))
+        axes.set_ylim(*limits)
         for number, curve in curves.items():
             width, alpha = (1.1, 0.9) if number in raised else (0.7, 0.3)
             axes.plot(curve["step"], curve["value"], color=line_style.hex, linewidth=width, alpha=alpha)
@@ -194,16 +204,7 @@ def evidence(
             if np.isfinite(mark.step):
                 _onset(axes, curves[mark.number], mark.step)
         _end_letters(axes, [(str(n), line_style, curves[n]["step"], curves[n]["value"]) for n in raised])
-        return _svg_figure(axes)
-
-
-def evidence_view(log: bool) -> dict[str, Any]:
-    """The view of a figure of `evidence` that the page's script draws."""
-    return _view(_evidence_axes()) | {"log": log}
-
-
-def _evidence_axes() -> Axes:
-    return _axes(figure(460, 220), left=56, right=26, bottom=32, top=12)
+        return SvgFigure(to_svg(_figure_of(axes)), EVIDENCE.view(limits, log))
 
 
 def _onset(axes: Axes, curve: pd.DataFrame, step: float) -> None:
@@ -233,7 +234,8 @@ def limits_of(drawn: Sequence[pd.Series], random: float | None, log: bool = Fals
     if log:
         margin = (high / low) ** 0.05
         return low / margin, high * margin
-    margin = 0.05 * (high - low) or 0.05 * abs(high) or 1.0
+    size = max(abs(low), abs(high))
+    margin = 0.05 * (high - low if high - low > EQUAL * size else size) or 1.0
     return low - margin, high + margin
 
 
@@ -248,12 +250,6 @@ def _wider(limits: tuple[float, float], lines: Sequence[Line]) -> tuple[float, f
 
 
 # --- elements -------------------------------------------------------------------------------------------
-
-
-def _axes(fig: Figure, *, left: float, right: float, bottom: float, top: float) -> Axes:
-    """Axes with margins in pixels."""
-    width, height = fig.get_size_inches() * 96
-    return fig.add_axes((left / width, bottom / height, 1 - (left + right) / width, 1 - (top + bottom) / height))
 
 
 def _finish(axes: Axes, frame: Frame, unit: str) -> None:
@@ -376,10 +372,8 @@ def spread_labels(places: Sequence[float], least: float, top: float) -> list[flo
     return out
 
 
-def _count_strip(fig: Figure, line: Line, frame: Frame) -> Axes:
+def _count_strip(strip: Axes, line: Line, frame: Frame) -> None:
     """n(x): the number of seeds that the mean is over, as a step function between 0 and the number planned."""
-    width, height = fig.get_size_inches() * 96
-    strip = fig.add_axes((44 / width, 30 / height, 1 - 58 / width, 14 / height))
     steps, counts = line.mean["step"].to_numpy(), line.mean["n"].to_numpy()
     corners, heights = np.repeat(steps, 2)[1:], np.repeat(counts, 2)[:-1]
     _fill(strip, corners, np.zeros(corners.size), heights, line.line_style, alpha=0.35)
@@ -390,31 +384,6 @@ def _count_strip(fig: Figure, line: Line, frame: Frame) -> Axes:
     _finish(strip, frame, "")
     strip.set_yticks([line.planned], [f"n={line.planned}"])
     strip.tick_params(axis="y", labelcolor=INK)
-    return strip
-
-
-def _svg_figure(axes: Axes, strip: Axes | None = None) -> SvgFigure:
-    """The axes' figure with its view."""
-    return SvgFigure(to_svg(_figure_of(axes)), _view(axes) | ({"strip": _rect(strip)} if strip is not None else {}))
-
-
-def _view(axes: Axes) -> dict[str, Any]:
-    width, height = _points(axes)
-    limits = [float(f"{value:.5g}") for value in axes.get_ylim()]
-    return {"box": [width, height], "rect": _rect(axes), "y": limits, "log": axes.get_yscale() == "log"}
-
-
-def _rect(axes: Axes) -> list[float]:
-    """Left, top, right, bottom in points, downwards."""
-    (width, height), box = _points(axes), axes.get_position()
-    corners = (box.x0 * width, height * (1 - box.y1), box.x1 * width, height * (1 - box.y0))
-    return [round(float(value), 1) for value in corners]
-
-
-def _points(axes: Axes) -> tuple[float, float]:
-    """The figure's width and height."""
-    width, height = (_figure_of(axes).get_size_inches() * 72).round(1).tolist()
-    return width, height
 
 
 def _figure_of(axes: Axes) -> Figure:

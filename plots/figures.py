@@ -10,9 +10,9 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
-from aggregate.analysis.summary import SweepSummary
+from aggregate.analysis.summary import Imported, SweepSummary
 from aggregate.verdict.words import AgentWords, sentence
-from plots import curves
+from plots import curves, layouts
 from plots.tables import Chip
 from plots.theme import DISTINCT
 from sweepwise.core.metrics import RESULTS, Catalogue, Metric
@@ -56,22 +56,36 @@ def drawn_configs(sweep: SweepSummary) -> list[str]:
     return [*(config_id for config_id in ids if config_id in kept), *(c.config_id for c in sweep.source.imported)]
 
 
-def drawn_lines(sweep: SweepSummary, chips: Sequence[Chip], metric: str) -> list[tuple[Chip, curves.Line]]:
-    """(chip, line) of the drawn configurations that have the metric."""
-    kind = sweep.source.agent.catalogue.metric(metric).kind
-    every = [sweep.curves, *([sweep.imported.curves] if sweep.imported else [])]
-    of = [frame[(frame["kind"] == kind) & (frame["metric"] == metric)] for frame in every]
-    by_config = {str(i): mean for means in of for i, mean in means.groupby("config_id", observed=True)}
-    planned = {c.config_id: len(c.runs) for c in (*sweep.source.configs, *sweep.source.imported)}
-    drawn = []
-    for chip in chips:
-        if not chip.drawn or chip.config_id not in by_config:
-            continue
-        wide = (sweep.imported if chip.imported and sweep.imported else sweep).seeds[kind]
-        seeds = wide.loc[wide["config_id"] == chip.config_id, ["seed", "step", metric]]
-        mean = by_config[chip.config_id]
-        drawn.append((chip, curves.Line(chip.letter, chip.line_style, mean, seeds, planned[chip.config_id])))
-    return drawn
+class DrawnLines:
+    """The curves of a sweep's drawn configurations, divided once by metric and configuration."""
+
+    def __init__(self, sweep: SweepSummary, chips: Sequence[Chip]) -> None:
+        parts: list[SweepSummary | Imported] = [sweep, *([sweep.imported] if sweep.imported else [])]
+        self._catalogue = sweep.source.agent.catalogue
+        self._chips = [chip for chip in chips if chip.drawn]
+        self._planned = {c.config_id: len(c.runs) for c in (*sweep.source.configs, *sweep.source.imported)}
+        self._means = {
+            (str(kind), str(metric), str(config_id)): mean
+            for part in parts
+            for (kind, metric, config_id), mean in part.curves.groupby(["kind", "metric", "config_id"], observed=True)
+        }
+        self._seeds = {
+            (kind, str(config_id)): seeds
+            for part in parts
+            for kind, wide in part.seeds.items()
+            for config_id, seeds in wide.groupby("config_id", observed=True)
+        }
+
+    def of(self, metric: Metric) -> list[tuple[Chip, curves.Line]]:
+        """(chip, line) of the drawn configurations that have the metric."""
+        drawn = []
+        for chip in self._chips:
+            mean = self._means.get((metric.kind, metric.name, chip.config_id))
+            if mean is not None:
+                seeds = self._seeds[metric.kind, chip.config_id][["seed", "step", metric.name]]
+                planned = self._planned[chip.config_id]
+                drawn.append((chip, curves.Line(chip.letter, chip.line_style, mean, seeds, planned)))
+        return drawn
 
 
 def results(catalogue: Catalogue) -> list[tuple[Metric, str]]:
@@ -92,19 +106,21 @@ def may_be_log(metric: Metric, catalogue: Catalogue) -> bool:
     return metric.role not in RESULTS and not beside
 
 
-def returns(sweep: SweepSummary, chips: Sequence[Chip], frame: curves.Frame) -> list[dict[str, Any]]:
+def returns(sweep: SweepSummary, lines: DrawnLines, frame: curves.Frame) -> list[dict[str, Any]]:
     """Per result an overview, for wide and for narrow pages, and a facet per configuration."""
     figures = []
     for declared, title in results(sweep.source.agent.catalogue):
         metric = declared.name
-        pairs = drawn_lines(sweep, chips, metric)
+        pairs = lines.of(declared)
         if not pairs:
             continue
         limits = curves.limits_of([line.seeds[metric] for _, line in pairs], frame.random)
         label = f"{declared.help or declared.words}, mean of every configuration over {frame.step_words}"
         wide, narrow = (
-            _picture(curves.overview([line for _, line in pairs], frame, **size, unit=declared.unit), label, declared)
-            for size in ({"width": 1000, "height": 380}, {"width": 360, "height": 290})
+            _picture(
+                curves.overview([line for _, line in pairs], frame, layout=layout, unit=declared.unit), label, declared
+            )
+            for layout in (layouts.OVERVIEW, layouts.NARROW_OVERVIEW)
         )
         facets = [(chip, _facet(chip, line, declared, title, frame, limits)) for chip, line in pairs]
         figures.append({"metric": metric, "title": title, "wide": wide, "narrow": narrow, "facets": facets})
@@ -123,26 +139,22 @@ def _facet(
     return _picture(drawn, f"{title}, {chip.label}: seeds, mean, interval and number of seeds", metric, chip)
 
 
-def start_returns(sweep: SweepSummary, chips: Sequence[Chip], frame: curves.Frame) -> list[tuple[str, Picture]]:
+def start_returns(sweep: SweepSummary, lines: DrawnLines, frame: curves.Frame) -> list[tuple[str, Picture]]:
     """(title, picture) per result: the mean curves of the configurations with diverged runs, of the runs that are left
     and of all starts; empty where no run diverged."""
     pictures = []
     for metric, title in results(sweep.source.agent.catalogue):
         of_starts = sweep.start_curves[sweep.start_curves["metric"] == metric.name]
         means = dict(iter(of_starts.groupby("config_id")))
-        pairs = [
-            (line, means[chip.config_id])
-            for chip, line in drawn_lines(sweep, chips, metric.name)
-            if chip.config_id in means
-        ]
+        pairs = [(line, means[chip.config_id]) for chip, line in lines.of(metric) if chip.config_id in means]
         if pairs:
             drawn = curves.with_starts(pairs, frame, unit=metric.unit)
             label = f"{title}: runs that are left, and dotted all starts, a diverged run counted as random actions"
-            pictures.append((title, Picture(Markup(drawn.svg), {}, label)))
+            pictures.append((title, Picture(Markup(drawn), {}, label)))
     return pictures
 
 
-def diagnostics(sweep: SweepSummary, chips: Sequence[Chip], frame: curves.Frame) -> list[dict[str, Any]]:
+def diagnostics(sweep: SweepSummary, lines: DrawnLines, frame: curves.Frame) -> list[dict[str, Any]]:
     """Groups of small multiples in the catalogue's order; the groups of `FOLDED` are collapsed."""
     catalogue = sweep.source.agent.catalogue
     there = {m for wide in sweep.seeds.values() for m in wide.columns}
@@ -155,7 +167,7 @@ def diagnostics(sweep: SweepSummary, chips: Sequence[Chip], frame: curves.Frame)
         own = [m for m in metrics if m.name.startswith(prefix)]
         sections.append({"title": f"{title}{_source_of(own)}", "folded": True, "metrics": own})
     for section in sections:
-        section["panels"] = [(m, _small(sweep, chips, frame, m)) for m in section["metrics"]]
+        section["panels"] = [(m, _small(lines, frame, m)) for m in section["metrics"]]
         section["panels"] = [(m, picture) for m, picture in section["panels"] if picture]
     return [section for section in sections if section["panels"]]
 
@@ -171,8 +183,8 @@ def _source_of(metrics: Sequence[Metric]) -> str:
     return f": {source}" if len(sources) == 1 and (source := sources.pop()) else ""
 
 
-def _small(sweep: SweepSummary, chips: Sequence[Chip], frame: curves.Frame, metric: Metric) -> Picture | None:
-    pairs = drawn_lines(sweep, chips, metric.name)
+def _small(lines: DrawnLines, frame: curves.Frame, metric: Metric) -> Picture | None:
+    pairs = lines.of(metric)
     if not pairs:
         return None
     drawn = curves.small([line for _, line in pairs], metric.name, frame, unit=metric.unit)
@@ -186,8 +198,8 @@ def flag_figure(
     logarithmic axis is allowed. Without a frame the page's script draws the figure."""
     by_seed = {int(seed): part for seed, part in seeds.groupby("seed", observed=True)}
     log = log and curves.wants_log(seeds[metric.name])
-    if frame is None:
-        drawn = curves.SvgFigure("", curves.evidence_view(log))
+    if frame is None or frame.by_script:
+        drawn = curves.SvgFigure("", layouts.EVIDENCE.view(log=log))
     else:
         values = _values(by_seed, metric.name)
         drawn = curves.evidence(chip.line_style, values, marks, frame, unit=metric.unit, log=log)

@@ -19,6 +19,8 @@ function smooth(values, window) {
   });
 }
 
+const EQUAL = 1e-9; // of their size: values that differ by less are drawn as equal, as ticks between them have too many digits
+
 /** Limits of an axis that hold all values, with a margin. */
 function limitsOf(values, log) {
   let low = Infinity;
@@ -34,7 +36,8 @@ function limitsOf(values, log) {
     const margin = (high / low) ** 0.05;
     return margin > 1 ? [low / margin, high * margin] : [low / 2, high * 2];
   }
-  const margin = 0.05 * (high - low) || 0.05 * Math.abs(high) || 1;
+  const size = Math.max(Math.abs(low), Math.abs(high));
+  const margin = 0.05 * (high - low > EQUAL * size ? high - low : size) || 1;
   return [low - margin, high + margin];
 }
 

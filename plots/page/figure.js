@@ -18,6 +18,7 @@ class Figure {
     this.still = picture.querySelector("svg"); // the picture that is there without scripts
     this.label = picture.getAttribute("aria-label");
     this.stale = !this.still;
+    if (!this.still) picture.style.aspectRatio = this.view.box.join(" / "); // keeps its place until it is drawn
     this.axes = { limits: this.view.y, log: this.view.log };
     picture.figure = this;
     inSight.observe(picture);
@@ -68,6 +69,13 @@ class Figure {
     const { top, bottom } = this.picture.getBoundingClientRect();
     this.seen = bottom > 0 && top < innerHeight;
     this.refresh();
+  }
+
+  /** Draws what has no still picture and was not in sight, for print. The curves must be loaded. */
+  complete() {
+    if (this.still || !this.stale) return;
+    this.stale = false;
+    this.draw();
   }
 
   draw() {

@@ -52,6 +52,9 @@ function start() {
   if (!("DecompressionStream" in window)) return; // an old browser: the page without scripts is whole
   sweepsOfPage = layer(document.querySelector("main"));
   document.documentElement.classList.add("live");
+  addEventListener("beforeprint", () => {
+    for (const sweep of sweepsOfPage) if (sweep.curves.loaded) for (const figure of sweep.figures) figure.complete();
+  });
   addEventListener("hashchange", () => follow(sweepsOfPage));
   // a link to the place where the reader already is changes nothing the browser would tell of
   addEventListener("click", (event) => event.target.closest?.("a[href^='#']")?.hash === location.hash && follow(sweepsOfPage));

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from plots.curves import Frame, Line, common_events, facet, limits_of, overview, small, wants_log
+from plots.layouts import NARROW_OVERVIEW, OVERVIEW
 from plots.theme import LineStyle
 
 FRAME = Frame(100, {50: "encoder frozen"}, 5.0)
@@ -30,12 +31,11 @@ def test_events_are_marked_where_all_configurations_agree() -> None:
 
 
 def test_an_overview_names_events_random_actions_and_configurations() -> None:
-    svg = overview(
-        [line([1.0, 9.0]), line([1.0, 8.9], name="B", color=1)], FRAME, width=900, height=300, unit="return"
-    ).svg
+    lines = [line([1.0, 9.0]), line([1.0, 8.9], name="B", color=1)]
+    svg = overview(lines, FRAME, layout=OVERVIEW, unit="return").svg
     for words in ("encoder frozen", "random actions", ">A<", ">B<", "return", "agent steps"):
         assert words in svg
-    assert "encoder frozen" not in overview([line([1.0, 9.0])], FRAME, width=360, height=300, unit="return").svg
+    assert "encoder frozen" not in overview([line([1.0, 9.0])], FRAME, layout=NARROW_OVERVIEW, unit="return").svg
 
 
 @pytest.mark.parametrize(("n", "bands"), [(1, 0), (2, 0), (3, 1)])
@@ -55,6 +55,9 @@ def test_a_point_without_neighbours_is_a_dot() -> None:
 def test_limits_hold_everything_drawn_and_the_random_reference() -> None:
     assert limits_of([pd.Series([0.0, 10.0]), pd.Series([np.nan, np.inf])], -10.0) == (-11.0, 11.0)
     assert limits_of([pd.Series([2.0, 2.0])], None) == (1.9, 2.1)
+    # equal but for rounding
+    assert limits_of([pd.Series([2.0, np.nextafter(2.0, 3.0)])], None) == pytest.approx((1.9, 2.1))
+    assert limits_of([pd.Series([-3.0, -3.0 + 1e-15])], None) == pytest.approx((-3.15, -2.85))
     assert limits_of([pd.Series([np.nan])], None) == (0.0, 1.0)
 
 
@@ -69,7 +72,7 @@ def test_limits_hold_everything_drawn_and_the_random_reference() -> None:
 def test_an_overview_is_as_high_as_its_bands_within_reason(half_width: float, n: int, limits: list[float]) -> None:
     wide = line([0.0, 10.0], n=n)
     wide.mean["low"], wide.mean["high"] = wide.mean["mean"] - half_width, wide.mean["mean"] + half_width
-    drawn = overview([wide], Frame(100, {}, None), width=400, height=300, unit="return")
+    drawn = overview([wide], Frame(100, {}, None), layout=OVERVIEW._replace(width=400, height=300), unit="return")
     assert drawn.view["y"] == pytest.approx(limits)
 
 

@@ -152,13 +152,32 @@ def test_the_page_says_an_error_and_waits_while_text_is_selected(
     wait_for(page, "document.querySelectorAll('article').length === 2")
 
 
-def test_without_scripts_the_served_page_is_whole(
+def test_without_scripts_the_served_page_has_all_but_the_curves(
     open_page: Callable[..., Any], live_page: LivePage, summaries: list[Summary]
 ) -> None:
     live_page.take(found(summaries[0], "1"), 1.0)
     page = open_page(java_script_enabled=False)
-    assert page.locator(f"{CURVES} .wide svg").is_visible()
+    assert page.get_by_text("Without JavaScript this page has no curves").is_visible()
+    assert page.locator("table.ranking").is_visible()
     assert page.locator(".follows, button").count() == 0
+
+
+def test_the_script_draws_every_figure_in_sight_and_all_for_print(
+    open_page: Callable[..., Any], live_page: LivePage, summaries: list[Summary]
+) -> None:
+    live_page.take(found(summaries[0], "1"), 1.0)
+    page = open_page()
+    assert not page.get_by_text("Without JavaScript this page has no curves").is_visible()
+    every = page.locator(".picture[data-view]")
+    drawn = page.locator(".picture[data-view]:has(svg.drawn)")
+    height = "document.documentElement.scrollHeight"
+    page.locator(f"{CURVES} .wide .picture").scroll_into_view_if_needed()
+    page.locator(f"{CURVES} .wide .drawn path.mean").first.wait_for(state="attached")
+    assert 0 < drawn.count() < every.count()
+    before = page.evaluate(height)
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert drawn.count() == every.count() > 20
+    assert page.evaluate(height) == before  # a figure keeps its place before it is drawn
 
 
 def test_a_report_file_asks_nobody(tmp_path: Path, summaries: list[Summary]) -> None:
