@@ -57,7 +57,7 @@ def test_its_code_runs_and_gives_what_the_text_says(after: dict[str, Any], folde
     assert len(after["run"]) == 95  # one row per 200 steps after 1,000 seed steps
     assert after["run"]["config_id"].nunique() == 1
     assert set(after["raised"]["state"]) <= {"flag"}
-    assert results.answers["asked"].unique().tolist() == ["What do the swept keys do?"]
+    assert results.answers["asked"].unique().tolist() == ["What do the swept hyperparameters do?"]
     assert set(results.effects["family"]) == {"main", "diagnostic"}
 
 

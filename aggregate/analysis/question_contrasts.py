@@ -56,7 +56,7 @@ class _Contrast:
 def all_questions(sweep: SweepSource) -> tuple[Question, ...]:
     """The plan's questions, then one per swept hyperparameter that they do not name; one for all without questions."""
     if not sweep.questions:
-        return (Question("What do the swept keys do?", on=("final", "fall")),) if sweep.factors else ()
+        return (Question("What do the swept hyperparameters do?", on=("final", "fall")),) if sweep.factors else ()
     named = {key for question in sweep.questions for key in question.keys or sweep.factors}
     rest = [Question(f"What does {key} do?", (term_of(key),), on=("final", "fall")) for key in sweep.factors
             if key not in named]  # fmt: skip

@@ -25,6 +25,7 @@ from aggregate.verdict.significance import format_margin
 from aggregate.verdict.words import lacks
 from sweepwise.core.metrics import Catalogue
 
+MOST_LEVELS = 8  # of a hyperparameter, whose means are all listed
 CERTAINTY = ((0.001, "very sure"), (0.01, "sure"), (estimates.ALPHA, "fairly sure"))  # p after the correction
 OPEN, PART, ANSWERED = "not answered", "answered in part", "answered"
 
@@ -241,7 +242,10 @@ def _format_levels(line: dict[str, Any]) -> str:
     if line["levels"] < 3 or not isinstance(levels, list) or len(levels) < 3:
         return ""
     half = (line["ci_high"] - line["ci_low"]) / 2
-    return f", means {', '.join(f'{name}: {number(mean, half)}' for name, mean in levels)}"
+    texts = [f"{name}: {number(mean, half)}" for name, mean in levels]
+    if len(texts) > MOST_LEVELS:
+        texts = [*texts[: MOST_LEVELS // 2], "...", *texts[-MOST_LEVELS // 2 :]]
+    return f", means {', '.join(texts)}"
 
 
 def _format_needed(line: dict[str, Any], sweep: SweepSummary) -> str:

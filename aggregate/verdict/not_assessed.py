@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from aggregate import flags
 from aggregate.analysis.summary import SweepSummary
+from aggregate.verdict.words import listed
 
 MOST_NAMED = 6  # flags that are listed; the report marks all of them
 _REASON = "not assessed: no metric has the role "  # how the details of their findings begin
@@ -27,8 +28,7 @@ def format_not_assessed(sweep: SweepSummary) -> str:
     named = [f"{role} ({', '.join(detector.title for detector in own)})" for role, own in by_role.items()]
     roles = [f"No metric has the role {', '.join(named)}."] if named else []
     few = [detector.title for detector in too_few_values(sweep)]
-    more = f" and {len(few) - MOST_NAMED} more" if len(few) > MOST_NAMED else ""
-    values = f"Too few values in every finished run: {', '.join(few[:MOST_NAMED])}{more}."
+    values = f"Too few values in every finished run: {listed(few, MOST_NAMED)}."
     return " ".join([*roles, *([values] if few else [])])
 
 

@@ -14,8 +14,9 @@ from aggregate.statistics import estimates
 from aggregate.verdict.leader import Rival, rivals, worth_seeds
 from aggregate.verdict.number_format import number
 from aggregate.verdict.significance import format_margin
-from aggregate.verdict.words import points
+from aggregate.verdict.words import listed, points
 
+MOST_NAMED = 6  # configurations that are listed one by one
 AFFORDABLE_SEEDS = 30  # per configuration; more are not recommended
 
 
@@ -76,16 +77,19 @@ def format_more(sweep: SweepSummary, tied: Ties) -> str:
     """Which configurations get seeds, what these would show, and which get none."""
     labels = {config.config_id: config.name for config in sweep.source.configs}
     seeds = "1 more seed" if tied.more == 1 else f"{tied.more} more seeds"
-    named = "; ".join(labels[name] for name in tied.configs)
+    named = listed([labels[name] for name in tied.configs], MOST_NAMED, "; ")
     difference = f"{number(tied.difference)}{points(sweep.source.agent.catalogue.primary)}"
     found = f"between the best configuration and {labels[tied.of]} would be detected with 80 % power"
     return f"{seeds} for each of {named}: a true difference of {difference} {found}{format_left(sweep, tied)}"
 
 
 def format_left(sweep: SweepSummary, tied: Ties) -> str:
-    """The open rivals that get no seeds, with the reason; "" for none."""
-    reasons = [f"{rival.label} ({_reason(rival, sweep)})" for rival in tied.left]
-    return f"; no seeds for {'; '.join(reasons)}" if reasons else ""
+    """The open rivals that get no seeds, by reason; "" for none."""
+    by_reason: dict[str, list[str]] = {}
+    for rival in tied.left:
+        by_reason.setdefault(_reason(rival, sweep), []).append(rival.label)
+    texts = [f"{listed(labels, MOST_NAMED, '; ')} ({reason})" for reason, labels in by_reason.items()]
+    return f"; no seeds for {'; '.join(texts)}" if texts else ""
 
 
 def _reason(rival: Rival, sweep: SweepSummary) -> str:

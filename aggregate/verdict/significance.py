@@ -15,12 +15,16 @@ from aggregate.statistics.seed_effect import seed_effect
 from aggregate.verdict.leader import leading_interval
 from aggregate.verdict.number_format import estimate, number, probability
 from aggregate.verdict.stability import count_unstable, unjudged
-from aggregate.verdict.words import points, words
+from aggregate.verdict.words import listed, points, sentence, words
+
+MOST_NAMED = 6  # configurations that are listed one by one
 
 
 def format_headline(sweep: SweepSummary) -> str:
     """The best configuration with its result; with unstable seeds also what one start is expected to reach."""
     best, alone = sweep.ranking.iloc[0], len(sweep.ranking) == 1
+    config = sweep.config(str(best["config_id"]))
+    name = config.label or sentence(config.name)
     low, high = leading_interval(sweep)
     final = f"a {words(sweep).final} of {estimate(best['final_primary_mean'], low, high)}, n={best['final_primary_n']}"
     verb = "reaches" if alone else "is best, with"
@@ -28,10 +32,10 @@ def format_headline(sweep: SweepSummary) -> str:
     if not unstable:
         judged = not alone and sweep.contrasts["unstable"].any() and not unjudged(sweep, best["config_id"])
         others = "; none of its seeds diverged or collapsed" if judged else ""
-        return f"{best['label']} {verb} {final}{others}"
+        return f"{name} {verb} {final}{others}"
     expected = f"an expected {words(sweep).primary} of {number(best['start_primary_mean'])} for one run"
     reached = f", the finished ones reach {final}" if best["final_primary_n"] else ""
-    return f"{best['label']} {verb} {expected}: {unstable}{reached}"
+    return f"{name} {verb} {expected}: {unstable}{reached}"
 
 
 def format_significance(sweep: SweepSummary) -> str:
@@ -108,7 +112,7 @@ def format_pairing(sweep: SweepSummary, contrasts: pd.DataFrame, other: str) -> 
     how = f"Paired by seed, as the plan declares: {len(used)} of {len(contrasts)} comparisons with {other}"
     rho = f", correlation {_span(used['rho'], 2)}" if used["rho"].notna().any() else ""
     common = f" (paired t test, {_span(used['pairs'], 0)} common seeds{rho})"
-    welch = f" Welch's test for {'; '.join(rest)}." if rest else ""
+    welch = f" Welch's test for {listed(rest, MOST_NAMED, '; ')}." if rest else ""
     return f"{how}{common if len(used) else ''}.{welch}"
 
 
@@ -130,7 +134,7 @@ def _of(sweep: SweepSummary, relation: str) -> list[dict[str, Any]]:
 
 
 def _labels(sweep: SweepSummary, lines: Sequence[dict[str, Any]]) -> str:
-    return "; ".join(sweep.config(line["config_id"]).name for line in lines)
+    return listed([sweep.config(line["config_id"]).name for line in lines], MOST_NAMED, "; ")
 
 
 def _behind(sweep: SweepSummary) -> Iterator[str]:

@@ -24,7 +24,7 @@ from aggregate.verdict.number_format import number
 from aggregate.verdict.seeds_needed import AFFORDABLE_SEEDS, format_more, ties
 from aggregate.verdict.significance import explain_margin, format_headline, format_seed_effect, format_significance
 from aggregate.verdict.stability import format_missing, format_stability
-from aggregate.verdict.words import sentence, words
+from aggregate.verdict.words import listed, sentence, words
 
 FEWEST_SEEDS = 2  # of a configuration that is proposed for adoption
 MOST_NAMED = 3  # configurations whose flags are listed one by one
@@ -155,8 +155,8 @@ def _stopped(sweep: SweepSummary) -> tuple[str, str]:
     of = [f"{count} of {planned[config]} seeds of {labels[config]}"
           for config, count in runs.groupby("config_id", sort=False).size().items()]  # fmt: skip
     return "Stopped", (
-        f"{'; '.join(of)}, as underperforming (median stopping rule), before their last step. They have no "
-        f"{words(sweep).final} and are part of no mean, rank or test."
+        f"{listed(of, MOST_NAMED, '; ')}, as underperforming (median stopping rule), before their last step. They "
+        f"have no {words(sweep).final} and are part of no mean, rank or test."
     )
 
 

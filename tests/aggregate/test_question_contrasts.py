@@ -190,7 +190,9 @@ def test_what_the_plan_does_not_ask_is_asked_in_its_own_family() -> None:
     assert [question.text for question in all_questions(sweep)] == ["Rate?", "What does every do?"]
     table = contrasts_by_question(sweep, runs_of(c0=0.0, c1=1.0, c2=0.0, c3=1.0, c4=0.0, c5=1.5), NONE)
     assert table[table["deciding"]].groupby("question")["family"].first().nunique() == 2
-    assert [q.text for q in all_questions(dataclasses.replace(sweep, questions=()))] == ["What do the swept keys do?"]
+    assert [q.text for q in all_questions(dataclasses.replace(sweep, questions=()))] == [
+        "What do the swept hyperparameters do?"
+    ]
     assert len(all_questions(dataclasses.replace(sweep, questions=(Question("Which?"),)))) == 1
 
 

@@ -75,6 +75,22 @@ def test_a_clear_leader_is_named_with_its_interval(tmp_path: Path, synthetic: Mo
     assert points["Next"] == "sweeps adopt ensemble --from-verdict, then sweeps next"
 
 
+def test_sentences_do_not_grow_with_the_number_of_configurations(tmp_path: Path, synthetic: ModuleType) -> None:
+    texts = {}
+    for count in (8, 40):
+        finals = tuple(500.0 + 20 * (7 * i % count) / count for i in range(count))
+        labels = tuple(f"width={i}" for i in range(count))
+        result = verdict_of(synthetic, tmp_path / str(count), finals, 3, labels=labels, lean=True)
+        texts[count] = {
+            **dict(result.points), "headline": result.headline,
+            **{answer.question: f"{answer.text} {answer.further}" for answer in result.answers},
+        }  # fmt: skip
+    assert "and 33 more." in texts[40]["Other configurations"]
+    for name, text in texts[40].items():
+        # a longer number or label here and there
+        assert len(text) < 1.5 * len(texts[8].get(name, "")) + 150, (name, text)
+
+
 def test_the_indistinct_are_listed(tmp_path: Path, synthetic: ModuleType) -> None:
     result = verdict_of(synthetic, tmp_path, (600.0, 605.0, 100.0), 4, labels=("a", "b", "c"))
     leader, other = ("b", "a") if result.headline.startswith("b") else ("a", "b")
