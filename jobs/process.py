@@ -203,11 +203,11 @@ def is_recorded(has_record: Callable[[], bool]) -> bool:
     if handle is None:
         return True
     try:
-        told = os.read(int(handle), 1)
+        byte = os.read(int(handle), 1)
         os.close(int(handle))
     except (OSError, ValueError):
-        told = b""
-    return bool(told) or has_record()
+        byte = b""
+    return bool(byte) or has_record()
 
 
 def signal_name(number: int) -> str:

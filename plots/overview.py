@@ -62,14 +62,14 @@ class RecommendedRow(NamedTuple):
 
 def recommended_rows(sweeps: Sequence[SweepSummary]) -> list[RecommendedRow]:
     """See `recommended`; empty where no sweep has decided anything."""
-    found = recommended(sweeps)
-    if not any(line.decided for line in found):
+    recommendations = recommended(sweeps)
+    if not any(line.decided for line in recommendations):
         return []
     return [
         RecommendedRow(
             line.key, format_value(line.value), format_value(line.baseline), _why(line), line.value != line.baseline
         )
-        for line in found
+        for line in recommendations
     ]
 
 
@@ -82,7 +82,7 @@ def _why(line: Recommended) -> str:
     return f"no best configuration yet in {', '.join(line.undecided)}"
 
 
-class Asked(NamedTuple):
+class QuestionAnswers(NamedTuple):
     """A question with the answers of all sweeps that ask it. state: of the first answer in full or in part. answers:
     (values of the sweep for the template, its answer)."""
 
@@ -91,19 +91,19 @@ class Asked(NamedTuple):
     answers: list[tuple[Mapping[str, Any], Answer]]
 
 
-def by_question(sections: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[Asked]]]:
+def by_question(sections: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[QuestionAnswers]]]:
     """(heading, questions), those that a sweep answers first. sections: the values of each sweep for the template."""
     given: dict[str, list[tuple[Mapping[str, Any], Answer]]] = {}
     for section in sections:
         for answer in section["verdict"].answers:
             given.setdefault(answer.question, []).append((section, answer))
-    asked = [
-        Asked(question, answered_first(answer for _, answer in answers)[0].state, answers)
+    entries = [
+        QuestionAnswers(question, answered_first(answer for _, answer in answers)[0].state, answers)
         for question, answers in given.items()
     ]
     headed = [
-        ("Answered", [one for one in asked if one.state != OPEN]),
-        ("Not answered", [one for one in asked if one.state == OPEN]),
+        ("Answered", [one for one in entries if one.state != OPEN]),
+        ("Not answered", [one for one in entries if one.state == OPEN]),
     ]
     return [(heading, questions) for heading, questions in headed if questions]
 

@@ -17,9 +17,9 @@ _INSET = 3.0
 LONGEST = 20  # characters of a name at an axis
 
 
-def aggregates(found: TaskAnalysis, styles: Mapping[str, LineStyle], width: float) -> Markup:
+def aggregates(analysis: TaskAnalysis, styles: Mapping[str, LineStyle], width: float) -> Markup:
     """A panel per aggregate, a line per algorithm with its interval; the best at the top."""
-    names = list(found.algorithms)
+    names = list(analysis.algorithms)
     row, gap = 19.0, 26.0
     narrow = width < 600
     panels = len(AGGREGATES)
@@ -30,7 +30,7 @@ def aggregates(found: TaskAnalysis, styles: Mapping[str, LineStyle], width: floa
         left = min(0.4 * width, 16 + 6.6 * max(map(len, labels)))
         span = (width - left - 16) / (1 if narrow else panels)
         for i, (key, title) in enumerate(AGGREGATES.items()):
-            own = found.aggregates[found.aggregates["name"] == key].set_index("algorithm").loc[names]
+            own = analysis.aggregates[analysis.aggregates["name"] == key].set_index("algorithm").loc[names]
             x0 = left if narrow else left + i * span
             top = (panels - i) / panels if narrow else 1.0
             bottom = top - (len(names) * row + 4) / height - 18 / height
@@ -55,25 +55,25 @@ def _shortened(name: str) -> str:
     return name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…"
 
 
-def profiles(found: TaskAnalysis, styles: Mapping[str, LineStyle], width: float) -> Markup:
+def profiles(analysis: TaskAnalysis, styles: Mapping[str, LineStyle], width: float) -> Markup:
     """The share of runs above each score, with the band of the whole curve."""
     with style():
         fig, axes = _axes(width, 0.62 * width if width < 500 else 0.5 * width)
-        for name, own in found.profiles.groupby("algorithm", sort=False):
+        for name, own in analysis.profiles.groupby("algorithm", sort=False):
             x, share, half = (own[key].to_numpy(dtype=float) for key in ("score", "share", "half"))
             line_style = styles[str(name)]
             _band(axes, x, np.clip(share - half, 0, 1), np.clip(share + half, 0, 1), line_style)
             axes.plot(x, share, **line_style.line)
         axes.set_ylim(0, 1.02)
-        axes.set_xlim(found.profiles["score"].min(), found.profiles["score"].max())
+        axes.set_xlim(analysis.profiles["score"].min(), analysis.profiles["score"].max())
         axes.set_xlabel("normalised score", labelpad=2)
         axes.set_ylabel("share of runs above", labelpad=2)
         return Markup(to_svg(fig))
 
 
-def curves(found: TaskAnalysis, styles: Mapping[str, LineStyle], which: str, width: float) -> Markup:
+def curves(analysis: TaskAnalysis, styles: Mapping[str, LineStyle], which: str, width: float) -> Markup:
     """An aggregate over the share of the steps, with its interval at each."""
-    own = found.curves[found.curves["name"] == which]
+    own = analysis.curves[analysis.curves["name"] == which]
     with style():
         fig, axes = _axes(width, 0.62 * width if width < 500 else 0.5 * width)
         for name, part in own.groupby("algorithm", sort=False):
@@ -99,11 +99,11 @@ def _band(axes, x: np.ndarray, low: np.ndarray, high: np.ndarray, line_style: Li
 
 
 def small_multiples(
-    found: TaskAnalysis, styles: Mapping[str, LineStyle], limits: tuple[float, float]
+    analysis: TaskAnalysis, styles: Mapping[str, LineStyle], limits: tuple[float, float]
 ) -> list[tuple[str, Markup]]:
     """(task, figure) of every task: the mean score of each algorithm over the share of the steps; limits: of y."""
-    parts = {str(task): own for task, own in found.task_curves.groupby("task", sort=False)}
-    return [(task, _small(parts.get(task), styles, task, limits)) for task in found.tasks]
+    parts = {str(task): own for task, own in analysis.task_curves.groupby("task", sort=False)}
+    return [(task, _small(parts.get(task), styles, task, limits)) for task in analysis.tasks]
 
 
 def _small(own: pd.DataFrame | None, styles: Mapping[str, LineStyle], task: str, limits: tuple[float, float]) -> Markup:

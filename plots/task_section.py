@@ -29,47 +29,47 @@ TITLES = {
 }
 
 
-def section(found: TaskAnalysis) -> dict[str, Any]:
+def section(analysis: TaskAnalysis) -> dict[str, Any]:
     """The values of the template."""
-    styles = line_styles([list(found.algorithms)])
-    scores = found.task_curves["score"].to_numpy(dtype=float)
+    styles = line_styles([list(analysis.algorithms)])
+    scores = analysis.task_curves["score"].to_numpy(dtype=float)
     scores = np.append(scores[np.isfinite(scores)], [0.0, 1.0])
     pictures = {}
-    if found.common:
-        pictures["aggregates"] = [task_figures.aggregates(found, styles, width) for width in (_WIDE, _NARROW)]
-        pictures["profiles"] = [task_figures.profiles(found, styles, width) for width in (_WIDE / 2, _NARROW)]
-    if len(found.curves):
+    if analysis.common:
+        pictures["aggregates"] = [task_figures.aggregates(analysis, styles, width) for width in (_WIDE, _NARROW)]
+        pictures["profiles"] = [task_figures.profiles(analysis, styles, width) for width in (_WIDE / 2, _NARROW)]
+    if len(analysis.curves):
         for which in ("mean", "iqm"):
-            pictures[which] = [task_figures.curves(found, styles, which, width) for width in (_WIDE / 2, _NARROW)]
+            pictures[which] = [task_figures.curves(analysis, styles, which, width) for width in (_WIDE / 2, _NARROW)]
     return {
-        "verdict": task_verdict.verdict(found),
-        "found": found,
-        "asked": int(found.runs["task"].nunique()),
+        "verdict": task_verdict.verdict(analysis),
+        "found": analysis,
+        "asked": int(analysis.runs["task"].nunique()),
         "styles": styles,
         "pictures": pictures,
         "titles": AGGREGATES,
-        "table": _aggregate_table(found),
-        "pairs": _pair_table(found),
-        "heat": _heat_map(found),
-        "small": task_figures.small_multiples(found, styles, (float(scores.min()), float(scores.max()))),
-        "files": _files(found),
+        "table": _aggregate_table(analysis),
+        "pairs": _pair_table(analysis),
+        "heat": _heat_map(analysis),
+        "small": task_figures.small_multiples(analysis, styles, (float(scores.min()), float(scores.max()))),
+        "files": _files(analysis),
     }
 
 
-def _aggregate_table(found: TaskAnalysis) -> list[tuple[str, list[str]]]:
+def _aggregate_table(analysis: TaskAnalysis) -> list[tuple[str, list[str]]]:
     """(algorithm, cells): aggregates, mean rank, tasks on which it is the best."""
     lines = []
-    for name in found.algorithms if found.common else ():
-        own = found.aggregates[found.aggregates["algorithm"] == name].set_index("name")
-        rank = found.ranks[found.ranks["algorithm"] == name].iloc[0]
+    for name in analysis.algorithms if analysis.common else ():
+        own = analysis.aggregates[analysis.aggregates["algorithm"] == name].set_index("name")
+        rank = analysis.ranks[analysis.ranks["algorithm"] == name].iloc[0]
         cells = [estimate(*own.loc[key, ["estimate", "low", "high"]]) for key in AGGREGATES]
         lines.append((name, [*cells, number(rank["rank"]), f"{rank['best']:g}"]))
     return lines
 
 
-def _pair_table(found: TaskAnalysis) -> list[tuple[str, str, list[str]]]:
+def _pair_table(analysis: TaskAnalysis) -> list[tuple[str, str, list[str]]]:
     lines = []
-    for line in found.pairs.to_dict("records"):
+    for line in analysis.pairs.to_dict("records"):
         here = signed({"estimate": line["difference"], "ci_low": line["low"], "ci_high": line["high"]})
         like = signed({"estimate": line["similar"], "ci_low": line["similar_low"], "ci_high": line["similar_high"]})
         better = estimate(line["improvement"], line["improvement_low"], line["improvement_high"])
@@ -80,18 +80,18 @@ def _pair_table(found: TaskAnalysis) -> list[tuple[str, str, list[str]]]:
     return lines
 
 
-def _heat_map(found: TaskAnalysis) -> list[tuple[str, list[dict[str, Any]]]]:
+def _heat_map(analysis: TaskAnalysis) -> list[tuple[str, list[dict[str, Any]]]]:
     """(task, a cell per algorithm). share: of the way from 0 to 1, for the colour; None without runs. mark: how the
     algorithm compares with the best one on this task."""
-    cells = {(line["algorithm"], line["task"]): line for line in found.cells.to_dict("records")}
-    best = found.algorithms[0] if found.algorithms else ""
+    cells = {(line["algorithm"], line["task"]): line for line in analysis.cells.to_dict("records")}
+    best = analysis.algorithms[0] if analysis.algorithms else ""
     relations = {(line["b"], line["task"]): line["relation"]
-                 for line in found.by_task[found.by_task["a"] == best].to_dict("records")}  # fmt: skip
+                 for line in analysis.by_task[analysis.by_task["a"] == best].to_dict("records")}  # fmt: skip
     marks = {BEHIND: "▲", AHEAD: "▼"}
     rows = []
-    for task in found.tasks:
+    for task in analysis.tasks:
         row = []
-        for name in found.algorithms:
+        for name in analysis.algorithms:
             cell = cells[name, task]
             there = cell["n"] > 0
             row.append({
@@ -110,10 +110,10 @@ def _score(cell: dict[str, Any]) -> str:
     return f"{cell['mean']:.2f}{interval}".replace("-", "\N{MINUS SIGN}")
 
 
-def _files(found: TaskAnalysis) -> list[Download]:
+def _files(analysis: TaskAnalysis) -> list[Download]:
     references = pd.DataFrame(
-        [(task, *pair) for task, pair in found.references.items()], columns=["task", "zero", "one"]
+        [(task, *pair) for task, pair in analysis.references.items()], columns=["task", "zero", "one"]
     )
-    files = [frame_download(key, f"across-tasks-{key}", title, getattr(found, key)) for key, title in TITLES.items()
-             if len(getattr(found, key))]  # fmt: skip
+    files = [frame_download(key, f"across-tasks-{key}", title, getattr(analysis, key)) for key, title in TITLES.items()
+             if len(getattr(analysis, key))]  # fmt: skip
     return [*files, frame_download("references", "across-tasks-references", "References of the scores", references)]

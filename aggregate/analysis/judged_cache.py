@@ -131,15 +131,15 @@ def _kept(
     paths = [_path(rows, name) for _, rows in pairs]
     distinct = list(dict.fromkeys(path for path in paths if path is not None))
     files: dict[Path | None, Kept[Value]] = dict(zip(distinct, in_threads(read, distinct), strict=True))
-    found = [files.get(path, {}).get(rows.source.seed) for path, (_, rows) in zip(paths, pairs, strict=True)]
-    missing = [place for place, kept in enumerate(found) if kept is None or kept[0] != known[place]]
+    stored = [files.get(path, {}).get(rows.source.seed) for path, (_, rows) in zip(paths, pairs, strict=True)]
+    missing = [place for place, kept in enumerate(stored) if kept is None or kept[0] != known[place]]
     for place, made in zip(missing, judge([pairs[place] for place in missing]), strict=True):
-        found[place] = (known[place], made)
+        stored[place] = (known[place], made)
         files.setdefault(paths[place], {})[pairs[place][1].source.seed] = (known[place], made)
     for path in dict.fromkeys(paths[place] for place in missing):
         if path is not None:
             write(path, files[path])
-    return [kept[1] for kept in found if kept is not None]
+    return [kept[1] for kept in stored if kept is not None]
 
 
 def _path(rows: RunRows, name: str) -> Path | None:
@@ -155,8 +155,8 @@ def _write_compared(path: Path, kept: Kept[Lines]) -> None:
 
 
 def _read_compared(path: Path) -> Kept[Lines]:
-    found = cache_file.read(path, rules())
-    return {seed: (key, list(map(tuple, lines))) for seed, key, lines in found[0]} if found else {}
+    stored = cache_file.read(path, rules())
+    return {seed: (key, list(map(tuple, lines))) for seed, key, lines in stored[0]} if stored else {}
 
 
 def _write_single(path: Path, kept: Kept[JudgedRun]) -> None:
@@ -172,10 +172,10 @@ def _write_single(path: Path, kept: Kept[JudgedRun]) -> None:
 
 
 def _read_single(path: Path) -> Kept[JudgedRun]:
-    found = cache_file.read(path, rules())
-    if found is None:
+    stored = cache_file.read(path, rules())
+    if stored is None:
         return {}
-    head, streams = found
+    head, streams = stored
     tables = cache_file.tables(streams, head["kinds"])
     ends = dict.fromkeys(tables, 0)
     kept = {}

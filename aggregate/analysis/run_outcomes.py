@@ -114,7 +114,7 @@ def outcomes_of(scores: pd.DataFrame, ids: Sequence[str]) -> list[Outcomes]:
 
 def counts(scores: pd.DataFrame) -> Mapping[str, Mapping[str, int]]:
     """config_id -> outcome -> number of runs. scores: with the column outcome."""
-    found: dict[str, Counter[str]] = {}
+    by_config: dict[str, Counter[str]] = {}
     for config_id, outcome in zip(scores["config_id"], scores["outcome"], strict=True):
-        found.setdefault(str(config_id), Counter())[outcome] += 1
-    return found
+        by_config.setdefault(str(config_id), Counter())[outcome] += 1
+    return by_config

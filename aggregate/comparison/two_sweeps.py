@@ -61,8 +61,8 @@ def pair_configurations(a: SweepSource, b: SweepSource) -> list[Pair]:
         in_b.setdefault(_values(config, keys), []).append(config)
     pairs = []
     for config in a.configs:
-        found = in_b.get(_values(config, keys), [])
-        same = [other for other in found if other.config_id == config.config_id] or found
+        equal_configs = in_b.get(_values(config, keys), [])
+        same = [other for other in equal_configs if other.config_id == config.config_id] or equal_configs
         if len(same) == 1:
             pairs.append(Pair(config, same[0]))
     return pairs
@@ -136,38 +136,38 @@ def _line(a: SweepSummary, b: SweepSummary, pair: Pair, own: pd.DataFrame) -> di
 
 def _differ(pairs: Sequence[Pair]) -> dict[str, tuple[str, str]]:
     """Hyperparameters that differ in every pair, by the same two values."""
-    found: dict[str, tuple[str, str]] = {}
+    differences: dict[str, tuple[str, str]] = {}
     for key in sorted({key for pair in pairs for key in (*pair.a.config, *pair.b.config)}):
         values = {(format_value(pair.a.config.get(key)), format_value(pair.b.config.get(key))) for pair in pairs}
         if len(values) == 1 and (only := next(iter(values)))[0] != only[1]:
-            found[key] = only
-    return found
+            differences[key] = only
+    return differences
 
 
 def _origins(a: SweepSummary, b: SweepSummary) -> dict[str, tuple[str, str]]:
     """Kind of `provenance.KINDS` -> its values in both, where they are not the same."""
-    found = {}
+    differences = {}
     for kind in KINDS:
         values = [", ".join(sorted({value or "not recorded" for value in side.origins[kind]})) for side in (a, b)]
         if values[0] != values[1]:
-            found[kind] = (values[0], values[1])
+            differences[kind] = (values[0], values[1])
     versions = [", ".join(sorted({str(c.version) for c in side.source.configs if c.version})) for side in (a, b)]
-    return found | ({"agent version": (versions[0], versions[1])} if versions[0] != versions[1] else {})
+    return differences | ({"agent version": (versions[0], versions[1])} if versions[0] != versions[1] else {})
 
 
 # --- in words -----------------------------------------------------------------------------------------------
 
 
-def format_two_sweeps(found: TwoSweeps) -> Iterator[str]:
+def format_two_sweeps(comparison: TwoSweeps) -> Iterator[str]:
     """What the comparison says, the most important sentence first."""
-    table, of_agent = found.pairs, words(found.b)
+    table, of_agent = comparison.pairs, words(comparison.b)
     runs, identical = int(table["n"].sum()), int(table["identical"].sum())
     if not runs:
         yield f"No seed has a {of_agent.final} in both."
     elif identical == runs:
         yield f"All {runs} results are exactly the same."
     else:
-        yield from _format_mean(found, runs, identical)
+        yield from _format_mean(comparison, runs, identical)
         significant = table[table["p"] < ALPHA]
         names = [f"{line['label']} ({signed(as_effect(line))}, {probability(line['p'])})"
                  for line in significant.to_dict("records")]  # fmt: skip
@@ -175,31 +175,31 @@ def format_two_sweeps(found: TwoSweeps) -> Iterator[str]:
         yield sentence(f"significantly different (paired t test, Holm over {len(table)}): {listed}.")
     unstable = [f"{int(table[f'{side}_unstable'].sum())} of {int(table[f'{side}_starts'].sum())}" for side in "ab"]
     yield f"Seeds that diverged or collapsed: A {unstable[0]}, B {unstable[1]}."
-    for name, side in (("A", found.a), ("B", found.b)):
+    for name, side in (("A", comparison.a), ("B", comparison.b)):
         if count := len(side.excluded.runs):
             yield f"{name} leaves out {count} excluded run{'s' if count > 1 else ''}."
-    for name, labels in (("A", found.only_a), ("B", found.only_b)):
+    for name, labels in (("A", comparison.only_a), ("B", comparison.only_b)):
         if labels:
             yield f"Only in {name}: {', '.join(labels)}."
-    for title, different in (("They differ in", found.differ), ("The runs come from", found.origins)):
+    for title, different in (("They differ in", comparison.differ), ("The runs come from", comparison.origins)):
         if different:
             yield f"{title}: {'; '.join(f'{key} {one} / {two}' for key, (one, two) in different.items())}."
 
 
-def _format_mean(found: TwoSweeps, runs: int, identical: int) -> Iterator[str]:
-    table, of_agent = found.pairs, words(found.b)
-    if found.mean is not None and np.isfinite(found.mean.p):
-        half = float(found.mean.half_width())
-        value = float(found.mean.estimate)
+def _format_mean(comparison: TwoSweeps, runs: int, identical: int) -> Iterator[str]:
+    table, of_agent = comparison.pairs, words(comparison.b)
+    if comparison.mean is not None and np.isfinite(comparison.mean.p):
+        half = float(comparison.mean.half_width())
+        value = float(comparison.mean.estimate)
         effect = signed({"estimate": value, "ci_low": value - half, "ci_high": value + half})
-        is_better = value * found.b.source.agent.catalogue.sign > 0
+        is_better = value * comparison.b.source.agent.catalogue.sign > 0
         claim = "no significant difference"
-        if found.mean.p < ALPHA:
+        if comparison.mean.p < ALPHA:
             claim = f"significantly {'better' if is_better else 'worse'}"
         count = int((table["n"] > 1).sum())
         over = f"on average over {count} configurations" if count > 1 else "in one configuration"
         yield sentence(f"{over}, the {of_agent.final} of B is {effect} compared with A: {claim} "
-                       f"({probability(float(found.mean.p))}, differences paired by seed).")  # fmt: skip
+                       f"({probability(float(comparison.mean.p))}, differences paired by seed).")  # fmt: skip
     if identical:
         yield f"{identical} of {runs} results are exactly the same."
 

@@ -49,10 +49,10 @@ class Collected:
     refusals: list[str]
 
 
-def collect(paths: Sequence[Path], options: ImportOptions, survey: bool = False) -> Collected:
+def collect(paths: Sequence[Path], options: ImportOptions, collect_errors: bool = False) -> Collected:
     """The curves of files and of the folders below `paths`. Raises `CurveImportError`, with file and line, for anything
-    that `options` and the known layouts do not describe; no value is skipped silently. survey: read what can be read,
-    and return the errors as `refusals`."""
+    that `options` and the known layouts do not describe; no value is skipped silently. collect_errors: read what can be
+    read, and return the errors as `refusals`."""
     options = replace(options, folders=tuple(path if path.is_dir() else path.parent for path in paths))
     curves: dict[CurveKey, Curve] = {}
     further: list[Curve] = []  # runs beside the first under a seed
@@ -64,7 +64,7 @@ def collect(paths: Sequence[Path], options: ImportOptions, survey: bool = False)
             read.append(table_file(group, options) if group[0].is_file() else event_file(group[0], options))
             _add_file(read[-1], options, curves, further)
         except CurveImportError as error:
-            if not survey:
+            if not collect_errors:
                 raise
             refusals.append(str(error))
     notes += options.faults.notes + _number(curves, further)

@@ -20,7 +20,7 @@ def scalars(path: Path) -> Iterator[Scalar]:
     except OSError as error:
         raise CurveImportError(f"{path}: cannot be read: {error.strerror or error}") from error
     try:
-        for _, found in events(data):
-            yield from found
+        for _, event_scalars in events(data):
+            yield from event_scalars
     except EventFileError as error:
         raise CurveImportError(f"{path}, byte {error.place}: {error}") from error

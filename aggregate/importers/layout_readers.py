@@ -150,12 +150,12 @@ def _check_extremes(row: Mapping[str, object], name: str, where: str, faults: Fa
 def parameters(path: Path, keys: Mapping[str, str]) -> dict[str, str]:
     """name -> value of a JSON file of settings beside a run; empty without one."""
     try:
-        found = json.loads(path.read_bytes())
+        values = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):
         return {}
-    if not isinstance(found, dict):
+    if not isinstance(values, dict):
         return {}
-    return {name: str(found[key]) for name, key in keys.items() if isinstance(found.get(key), str | int)}
+    return {name: str(values[key]) for name, key in keys.items() if isinstance(values.get(key), str | int)}
 
 
 def combine_monitors(tables: Sequence[InputTable]) -> InputTable:

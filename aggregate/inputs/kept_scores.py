@@ -46,14 +46,14 @@ def keep(scores: Iterable[FinalScore]) -> None:
 def finals(caches: Mapping[int, Path], folders: Mapping[int, Path]) -> dict[int, float]:
     """By seed, the final scores of runs of one configuration that are kept and still count. caches, folders: by seed,
     file for the merged rows and folder of the run."""
-    found = {}
+    scores = {}
     files = {cache.with_name(NAME) for cache in caches.values()}
     kept = {seed: entry for path in files for seed, entry in _read(path).items()}
     for seed, folder in folders.items():
         entry = kept.get(str(seed))
         if isinstance(entry, list) and len(entry) == 2 and entry[0] == _shards(folder) and isinstance(entry[1], float):
-            found[seed] = entry[1]
-    return found
+            scores[seed] = entry[1]
+    return scores
 
 
 def _shards(run_folder: Path) -> list[list[Any]]:

@@ -145,13 +145,13 @@ def _by_kind(new: Sequence[Shard]) -> Kinds:
     numbers = [name for name in metrics if name in is_number]
     rest = _rest(new)
     kinds = rest["kind"].combine_chunks().dictionary_encode()
-    codes, found = kinds.indices.to_numpy(), kinds.dictionary.to_pylist()
+    codes, names = kinds.indices.to_numpy(), kinds.dictionary.to_pylist()
     order, ends = np.argsort(codes, kind="stable"), np.cumsum(np.bincount(codes)).tolist()
     rest = rest.drop_columns(["kind"]).take(pa.array(order))
     values, there = (np.take(of, order, axis=1) for of in _numbers(new, numbers))
     return {
         kind: _of_kind(rest.slice(start, end - start), values[:, start:end], there[:, start:end], numbers, metrics)
-        for kind, start, end in zip(found, (0, *ends), ends, strict=False)
+        for kind, start, end in zip(names, (0, *ends), ends, strict=False)
     }
 
 

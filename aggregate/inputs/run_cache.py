@@ -176,10 +176,10 @@ def _write(path: Path, made: MergedRun) -> None:
 
 def _read(path: Path, files: Sequence[ShardFile]) -> MergedRun | None:
     """The content of the cache file; None unless it is intact and its shards are the first of `files`."""
-    found = cache_file.read(path, _MADE_BY)
-    if found is None:
+    stored = cache_file.read(path, _MADE_BY)
+    if stored is None:
         return None
-    head, streams = found
+    head, streams = stored
     known = _files(head)
     if known != tuple(files[: len(known)]):
         return None

@@ -90,18 +90,19 @@ class AgainstBaseline:
         tests = self.analyses.tests(max(1, len(samples)))
         own = list(samples.values()) if base.size else []
         names = [baseline, *list(samples)[: len(own)]]
-        found = differences(frame, group, value, names, [(place, 0) for place in range(1, len(names))], self.pairing)
-        less_baseline = found.contrast
+        compared = differences(frame, group, value, names, [(place, 0) for place in range(1, len(names))], self.pairing)
+        less_baseline = compared.contrast
         difference, half = less_baseline.estimate, less_baseline.half_width()
         n = np.array([sample.size for sample in own], dtype=int)
         p = holm(self.analyses(less_baseline.p))
+        seeds = np.where(compared.pairs, compared.pairs, np.minimum(n, base.size))
         return pd.DataFrame({
             group: list(samples)[: len(own)], "n": n, "difference": difference, "low": difference - half,
             "high": difference + half, "p": p, "permutation": _against(permutation, own, base),
             "better": _against(improvement, [self.sign * sample for sample in own], self.sign * base),
             "detectable": less_baseline.detectable(tests),
-            "needed": seeds_needed(less_baseline, np.where(found.pairs, found.pairs, np.minimum(n, base.size)), tests),
-            "distinct": p < ALPHA, "pairs": found.pairs, "rho": found.rho,
+            "needed": seeds_needed(less_baseline, seeds, tests),
+            "distinct": p < ALPHA, "pairs": compared.pairs, "rho": compared.rho,
         })  # fmt: skip
 
 
@@ -109,12 +110,12 @@ def _against(
     function: Callable[[np.ndarray, np.ndarray], np.ndarray], samples: Sequence[np.ndarray], base: np.ndarray
 ) -> np.ndarray:
     """`function` of each sample and `base`, (samples,), with all samples of one size at once."""
-    found = np.empty(len(samples))
+    shares = np.empty(len(samples))
     for size in {sample.size for sample in samples}:
         places = [place for place, sample in enumerate(samples) if sample.size == size]
         rows = np.stack([samples[place] for place in places])
-        found[places] = function(rows, np.broadcast_to(base, (len(places), base.size)))
-    return found
+        shares[places] = function(rows, np.broadcast_to(base, (len(places), base.size)))
+    return shares
 
 
 def samples_of(frame: pd.DataFrame, group: str, value: str) -> dict[str, np.ndarray]:
@@ -247,13 +248,13 @@ def differences(
     `FEWEST_PAIRS` or more. frame: one line per seed, with the column seed.
     """
     samples = samples_of(frame, group, value)
-    found = welch_pairs([samples.get(name, np.empty(0)) for name in names], pairs)
+    unpaired = welch_pairs([samples.get(name, np.empty(0)) for name in names], pairs)
     counts, rho = np.zeros(len(pairs), dtype=int), np.full(len(pairs), np.nan)
     if pairing is None or not pairs:
-        return Differences(found, counts, rho)
+        return Differences(unpaired, counts, rho)
     table = frame.pivot(index=group, columns="seed", values=value).reindex(names).to_numpy(dtype=float)
     usable = np.isfinite(table) & ~np.isin(names, list(pairing.without))[:, None]
-    parts = [np.array(part, dtype=float) for part in (found.estimate, found.se, found.df, found.p)]
+    parts = [np.array(part, dtype=float) for part in (unpaired.estimate, unpaired.se, unpaired.df, unpaired.p)]
     for place, (one, other) in enumerate(pairs):
         common = usable[one] & usable[other]
         if common.sum() >= FEWEST_PAIRS:

@@ -40,8 +40,8 @@ class TaskAnalysis:
     by_task: a, b, task, difference, low, high, p, q (false-discovery rate over the tasks), relation.
     curves: algorithm, share (of the steps), name (mean and iqm), estimate, low, high.
     task_curves: algorithm, task, share, score; means over seeds of every task with a reference.
-    looks: interim analyses that p values are corrected for. next_command: what to run next, "" where the tasks are not
-    those of one sweep.
+    analyses: interim analyses that p values are corrected for. next_command: what to run next, "" where the tasks are
+    not those of one sweep.
     """
 
     algorithms: tuple[str, ...]
@@ -58,7 +58,7 @@ class TaskAnalysis:
     by_task: pd.DataFrame
     curves: pd.DataFrame
     task_curves: pd.DataFrame
-    looks: int = 1
+    analyses: int = 1
     next_command: str = ""
 
 
@@ -104,7 +104,7 @@ def analyse(
         by_task=by_task,
         curves=_curves(held, algorithms, common),
         task_curves=_task_curves(held, algorithms, tasks),
-        looks=analyses.count,
+        analyses=analyses.count,
     )
 
 
@@ -241,9 +241,9 @@ def _task_contrasts(samples: Samples, a: str, b: str, tasks: Sequence[str], anal
     """Welch's test on every task, corrected by the false-discovery rate over them."""
     lines = []
     for task in tasks:
-        found = estimates.welch(samples[a, task], samples[b, task])
-        difference, half = float(found.estimate), float(found.half_width())
-        lines.append((a, b, task, difference, difference - half, difference + half, float(found.p)))
+        contrast = estimates.welch(samples[a, task], samples[b, task])
+        difference, half = float(contrast.estimate), float(contrast.half_width())
+        lines.append((a, b, task, difference, difference - half, difference + half, float(contrast.p)))
     frame = pd.DataFrame(lines, columns=_BY_TASK[:7])
     q = estimates.false_discovery(analyses(frame["p"].to_numpy(dtype=float)))
     side = np.where(frame["difference"] > 0, AHEAD, BEHIND)

@@ -48,14 +48,14 @@ def across_tasks(summary: Summary, declared: Mapping[str, Declared], where: str 
     if most < FEWEST_TASKS:
         return None
     references, unusable = _references(cells, declared, where)
-    found = analyse(
+    analysis = analyse(
         _together(cells, [cell.scores for cell in cells]),
         references,
         _together(cells, [cell.curves for cell in cells]),
         unusable,
         max((sweep.source.interim_analyses for sweep in summary.every), key=lambda own: (own.count, own.seeds)),
     )
-    return replace(found, next_command=_next_command(summary, found))
+    return replace(analysis, next_command=_next_command(summary, analysis))
 
 
 def _together(cells: Sequence[_Cell], frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
@@ -66,15 +66,15 @@ def _together(cells: Sequence[_Cell], frames: Sequence[pd.DataFrame]) -> pd.Data
     return whole.drop(columns="config_id").assign(**owners)
 
 
-def is_clear(found: TaskAnalysis) -> bool:
+def is_clear(analysis: TaskAnalysis) -> bool:
     """Whether the best algorithm is better than each of the others, on all tasks."""
-    rivals = found.pairs[found.pairs["a"] == found.algorithms[0]] if found.algorithms else found.pairs
-    everywhere = len(found.common) == found.runs["task"].nunique()
+    rivals = analysis.pairs[analysis.pairs["a"] == analysis.algorithms[0]] if analysis.algorithms else analysis.pairs
+    everywhere = len(analysis.common) == analysis.runs["task"].nunique()
     ahead = rivals["distinct"] & (rivals["difference"] > 0)
-    return bool(everywhere and len(rivals) == found.runs["algorithm"].nunique() - 1 > 0 and ahead.all())
+    return bool(everywhere and len(rivals) == analysis.runs["algorithm"].nunique() - 1 > 0 and ahead.all())
 
 
-def _next_command(summary: Summary, found: TaskAnalysis) -> str:
+def _next_command(summary: Summary, analysis: TaskAnalysis) -> str:
     """What to run next about the sweep of several tasks whose tasks all sweeps are; "" for others."""
     (name, *others) = dict.fromkeys(sweep.source.tasks_of for sweep in summary.every)
     if others or not name:
@@ -84,7 +84,7 @@ def _next_command(summary: Summary, found: TaskAnalysis) -> str:
         return f"sweeps rerun {name} {' '.join(options)}"
     if states - {DONE, DIVERGED, STOPPED}:
         return f"sweeps status {name}, until the rest has finished"
-    if is_clear(found):
+    if is_clear(analysis):
         return f"sweeps adopt {name} --from-verdict, then sweeps next"
     return f"sweeps submit {name} --seeds N for more seeds, or sweeps adopt {name} --config ID"
 
@@ -104,17 +104,17 @@ def _references(
         own = [cell for cell in cells if cell.task == task]
         of_files = next((cell.reference for cell in own if cell.reference is not None), None)
         known = reference_of(task, {}, all(cell.unit == RETURN for cell in own))
-        found = reference_of(task, declared, returns=False) or of_files or known
-        if found is None:
+        reference = reference_of(task, declared, returns=False) or of_files or known
+        if reference is None:
             continue
-        ends = [_result(name, own) for name in found]
-        unknown = [name for name in found if isinstance(name, str) and name not in (RANDOM, *algorithms)]
+        ends = [_result(name, own) for name in reference]
+        unknown = [name for name in reference if isinstance(name, str) and name not in (RANDOM, *algorithms)]
         if unknown:
             unusable[task] = f"no algorithm has the name of the reference {unknown[0]}"
-        elif lacking := [str(name) for name, end in zip(found, ends, strict=True) if not np.isfinite(end)]:
+        elif lacking := [str(name) for name, end in zip(reference, ends, strict=True) if not np.isfinite(end)]:
             unusable[task] = f"the reference {lacking[0]} has no result there"
-        elif any(isinstance(name, str) for name in found) and own[0].sign * (ends[1] - ends[0]) <= 0:
-            unusable[task] = f"the reference {found.one} is not better there than {found.zero}"
+        elif any(isinstance(name, str) for name in reference) and own[0].sign * (ends[1] - ends[0]) <= 0:
+            unusable[task] = f"the reference {reference.one} is not better there than {reference.zero}"
         else:
             references[task] = Reference(*ends)
     return references, unusable

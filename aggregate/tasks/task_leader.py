@@ -19,29 +19,29 @@ def task_leaderboard(summary: Summary) -> tuple[Leaderboard, int]:
 
     Raises `AggregateError` where no task has results of all configurations.
     """
-    found = across_tasks(summary, {})
+    analysis = across_tasks(summary, {})
     every = algorithm_names(summary)
     names = {c.config_id: every[c.config_id] for sweep in summary.every for c in sweep.source.configs}
-    if found is None or not found.common:
+    if analysis is None or not analysis.common:
         of = summary.every[0].source.tasks_of
         raise AggregateError(f"{of}: no two tasks have a reference and results of all configurations; `sweeps status`")
-    finals = {config_id: _final(found, config_id, name) for config_id, name in names.items()}
+    finals = {config_id: _final(analysis, config_id, name) for config_id, name in names.items()}
     by_name = {final.label: final for final in reversed(finals.values())}
     baseline = next((sweep.source.baseline for sweep in summary.every if sweep.source.baseline), "")
-    best, rivals = by_name[found.algorithms[0]], _rivals(found, by_name)
-    return Leaderboard(finals, best, is_clear(found), rivals, baseline), len(found.common)
+    best, rivals = by_name[analysis.algorithms[0]], _rivals(analysis, by_name)
+    return Leaderboard(finals, best, is_clear(analysis), rivals, baseline), len(analysis.common)
 
 
-def _final(found: TaskAnalysis, config_id: str, name: str) -> Final:
-    own = found.aggregates[(found.aggregates["algorithm"] == name) & (found.aggregates["name"] == "mean")]
-    runs = found.runs[(found.runs["algorithm"] == name) & found.runs["task"].isin(found.common)]
+def _final(analysis: TaskAnalysis, config_id: str, name: str) -> Final:
+    own = analysis.aggregates[(analysis.aggregates["algorithm"] == name) & (analysis.aggregates["name"] == "mean")]
+    runs = analysis.runs[(analysis.runs["algorithm"] == name) & analysis.runs["task"].isin(analysis.common)]
     mean, low, high = own[["estimate", "low", "high"]].iloc[0] if len(own) else (float("nan"),) * 3
     return Final(config_id, name, float(mean), float(low), float(high), int(runs["score"].notna().sum()))
 
 
-def _rivals(found: TaskAnalysis, by_name: Mapping[str, Final]) -> tuple[Rival, ...]:
+def _rivals(analysis: TaskAnalysis, by_name: Mapping[str, Final]) -> tuple[Rival, ...]:
     """The others, best first: behind where the mean of the paired differences says so."""
-    pairs = found.pairs[found.pairs["a"] == found.algorithms[0]]
+    pairs = analysis.pairs[analysis.pairs["a"] == analysis.algorithms[0]]
     return tuple(
         Rival(by_name[line["b"]].config_id, str(line["b"]),
               BEHIND if line["distinct"] and line["difference"] > 0 else OPEN,

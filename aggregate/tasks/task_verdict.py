@@ -17,33 +17,35 @@ FEW_TASKS = 10  # below these the measured coverage is lower where runs collapse
 CAUTION = "Benchmarks are no random sample of tasks"
 
 
-def verdict(found: TaskAnalysis) -> Verdict:
+def verdict(analysis: TaskAnalysis) -> Verdict:
     """The verdict on the mean normalised score. Its headline names the best algorithm and what holds against it."""
     points = [
-        ("Other algorithms", _others(found)),
-        ("Single tasks", _single_tasks(found)),
-        ("Tasks like these", _similar(found)),
-        ("Missing", _missing(found)),
-        ("Precision", _precision(found)),
-        ("Next", found.next_command),
+        ("Other algorithms", _others(analysis)),
+        ("Single tasks", _single_tasks(analysis)),
+        ("Tasks like these", _similar(analysis)),
+        ("Missing", _missing(analysis)),
+        ("Precision", _precision(analysis)),
+        ("Next", analysis.next_command),
     ]
-    return Verdict(_headline(found), (), tuple(point for point in points if point[1]))
+    return Verdict(_headline(analysis), (), tuple(point for point in points if point[1]))
 
 
-def _headline(found: TaskAnalysis) -> str:
-    if found.pairs.empty:
+def _headline(analysis: TaskAnalysis) -> str:
+    if analysis.pairs.empty:
         return "No two algorithms have results of the same tasks with a reference, so nothing can be compared."
-    if not found.common:
-        return f"No task has results of all {len(found.algorithms)} algorithms: only pairs are compared."
-    best, count = found.algorithms[0], len(found.common)
-    own = found.aggregates[(found.aggregates["algorithm"] == best) & (found.aggregates["name"] == "mean")].iloc[0]
+    if not analysis.common:
+        return f"No task has results of all {len(analysis.algorithms)} algorithms: only pairs are compared."
+    best, count = analysis.algorithms[0], len(analysis.common)
+    own = analysis.aggregates[
+        (analysis.aggregates["algorithm"] == best) & (analysis.aggregates["name"] == "mean")
+    ].iloc[0]
     mean = estimate(own["estimate"], own["low"], own["high"])
-    rivals = [line for line in found.pairs.to_dict("records") if line["a"] == best]
+    rivals = [line for line in analysis.pairs.to_dict("records") if line["a"] == best]
     above = [line["b"] for line in rivals if line["distinct"] and line["difference"] < 0]  # on more tasks than `count`
     equal = [line["b"] for line in rivals if not line["distinct"]]
     others = "each of the others" if len(rivals) > 1 else rivals[0]["b"]
-    asked = found.runs["task"].nunique()
-    tasks = f"these {count}" if count == asked else f"{count} of {asked}"
+    task_count = analysis.runs["task"].nunique()
+    tasks = f"these {count}" if count == task_count else f"{count} of {task_count}"
     texts = [f"On {tasks} tasks {best} has the highest mean normalised score, {mean}"]
     if equal:
         texts.append(f"{_listed(equal)} {'do' if len(equal) > 1 else 'does'} not differ significantly from it")
@@ -61,31 +63,31 @@ def _other_way(second: Mapping[str, Any]) -> str:
     return f"{second['b']} is ahead on {second['behind']} of {second['tasks']} tasks, significantly {clear}"
 
 
-def _others(found: TaskAnalysis) -> str:
+def _others(analysis: TaskAnalysis) -> str:
     """Every algorithm against the best."""
-    if found.pairs.empty:
+    if analysis.pairs.empty:
         return ""
-    best = found.algorithms[0]
+    best = analysis.algorithms[0]
     texts = []
-    for line in found.pairs[found.pairs["a"] == best].to_dict("records"):
+    for line in analysis.pairs[analysis.pairs["a"] == best].to_dict("records"):
         text = signed({"estimate": line["difference"], "ci_low": line["low"], "ci_high": line["high"]})
         p = f", {probability(line['p'])}" if math.isfinite(line["p"]) else ", without any spread"
         texts.append(
             f"{best} \N{MINUS SIGN} {line['b']}: {text}{p}, on {line['tasks']} task{'s' if line['tasks'] > 1 else ''}"
         )
-    pairs = len(found.pairs)
+    pairs = len(analysis.pairs)
     corrections = [f"by Holm over {pairs} pairs"] if pairs > 1 else []
-    corrections += [f"for {found.looks} interim analyses"] if found.looks > 1 else []
+    corrections += [f"for {analysis.analyses} interim analyses"] if analysis.analyses > 1 else []
     by = f" p values are corrected {' and '.join(corrections)}." if corrections else ""
     return f"{_cut(texts, '; ')}.{by}" if texts else ""
 
 
-def _single_tasks(found: TaskAnalysis) -> str:
+def _single_tasks(analysis: TaskAnalysis) -> str:
     """The tasks where it goes the other way."""
-    if found.pairs.empty:
+    if analysis.pairs.empty:
         return ""
-    best = found.algorithms[0]
-    worse = found.by_task[(found.by_task["a"] == best) & (found.by_task["relation"] == BEHIND)]
+    best = analysis.algorithms[0]
+    worse = analysis.by_task[(analysis.by_task["a"] == best) & (analysis.by_task["relation"] == BEHIND)]
     texts = [f"{name} is better than {best} on {_cut(own.sort_values('difference')['task'], ', ')}"
              for name, own in worse.groupby("b", sort=False)]  # fmt: skip
     rule = "5 % of such findings over the tasks of a pair are expected to be false."
@@ -94,9 +96,9 @@ def _single_tasks(found: TaskAnalysis) -> str:
     return f"{'; '.join(texts)}. {rule}"
 
 
-def _similar(found: TaskAnalysis) -> str:
+def _similar(analysis: TaskAnalysis) -> str:
     """The claim beyond these tasks, about the best and the second."""
-    own = found.pairs[found.pairs["a"] == found.algorithms[0]] if found.algorithms else found.pairs
+    own = analysis.pairs[analysis.pairs["a"] == analysis.algorithms[0]] if analysis.algorithms else analysis.pairs
     if own.empty or not math.isfinite(own.iloc[0]["similar_p"]):
         return ""
     line = own.iloc[0]
@@ -107,9 +109,9 @@ def _similar(found: TaskAnalysis) -> str:
     )
 
 
-def _missing(found: TaskAnalysis) -> str:
+def _missing(analysis: TaskAnalysis) -> str:
     texts = []
-    frame = found.missing
+    frame = analysis.missing
     unknown = list(frame.loc[frame["reason"] == NO_REFERENCE, "task"])
     if unknown:
         verbs = "have no reference and are" if len(unknown) > 1 else "has no reference and is"
@@ -123,20 +125,20 @@ def _missing(found: TaskAnalysis) -> str:
         if reason == "no runs":
             texts.append(f"{name} has no runs of {tasks}")
         elif reason == SINGLE:
-            every = len(own) == (found.cells.loc[found.cells["algorithm"] == name, "n"] > 0).sum()
+            every = len(own) == (analysis.cells.loc[analysis.cells["algorithm"] == name, "n"] > 0).sum()
             spread = "so that there is no interval" if every else "whose spread is taken from its other tasks"
             texts.append(f"{name} has a single run of {tasks}, {spread}")
         else:
             count = int(own["runs"].sum())
             texts.append(f"{count} {'runs' if count > 1 else 'run'} of {name} without a result ({reason}): {tasks}")
-    left_out = len(found.tasks) - len(found.common)
-    if texts and left_out and found.common:
-        texts.append(f"aggregates are over the {len(found.common)} tasks of which all algorithms have results")
+    left_out = len(analysis.tasks) - len(analysis.common)
+    if texts and left_out and analysis.common:
+        texts.append(f"aggregates are over the {len(analysis.common)} tasks of which all algorithms have results")
     return f"{'; '.join(texts)}." if texts else ""
 
 
-def _precision(found: TaskAnalysis) -> str:
-    if not 0 < len(found.common) < FEW_TASKS:
+def _precision(analysis: TaskAnalysis) -> str:
+    if not 0 < len(analysis.common) < FEW_TASKS:
         return ""
     return (
         f"With fewer than {FEW_TASKS} tasks, intervals have 95 % coverage only if seeds are near-normal; docs/tasks.md "

@@ -45,14 +45,14 @@ def caveats(question: Question, line: Mapping[str, Any], sweep: SweepSummary, be
 
 def confounded(sweep: SweepSummary) -> dict[str, tuple[str, str]]:
     """Swept hyperparameter -> (what it also changes, the switch that makes it so or "")."""
-    found = {}
+    by_factor = {}
     for known in sweep.source.agent.diagnostics.confounded:
         own = [c.config for c in sweep.source.configs if not known.switch or c.config.get(known.switch)]
         values = [config[known.key] for config in own if known.key in config]
         levels = {len(value) if isinstance(value, (list, tuple)) else value for value in values}
         if known.key in sweep.source.factors and len(levels) > 1:
-            found[known.key] = (known.note, known.switch)
-    return found
+            by_factor[known.key] = (known.note, known.switch)
+    return by_factor
 
 
 def _also_changes(question: Question, sweep: SweepSummary) -> Iterator[str]:

@@ -55,16 +55,16 @@ def _expected(sweep: SweepSummary, episodes: int, snapshots: int = 1) -> Expecte
 
 def format_expected(sweep: SweepSummary, episodes: int, snapshots: int = 1) -> str:
     """What such an evaluation is expected to change; "" where the variance is not known."""
-    found = _expected(sweep, episodes, snapshots)
-    if found is None:
+    gain = _expected(sweep, episodes, snapshots)
+    if gain is None:
         return ""
-    expected, shares = number(found.with_episodes), found.shares
+    expected, shares = number(gain.with_episodes), gain.shares
     split = (
         f"of the variance {shares['episodes']:.0%} lies between episodes of one evaluation, {shares['time']:.0%} over "
         f"time, {shares['seeds']:.0%} between seeds"
     )
-    start = f"so far a difference of {number(found.detected)} is detected in 4 of 5 cases ({found.seeds} seeds)"
-    if found.with_episodes < found.detected:
+    start = f"so far a difference of {number(gain.detected)} is detected in 4 of 5 cases ({gain.seeds} seeds)"
+    if gain.with_episodes < gain.detected:
         return f"{start}; {format_kind(episodes, snapshots)} are expected to bring that to {expected}: {split}"
     one = ", and the last weights are those of one time (`--last-snapshots` takes several)" if snapshots == 1 else ""
     of = format_kind(episodes, snapshots)
@@ -76,13 +76,13 @@ def suggest_evaluation(sweep: SweepSummary) -> str:
     evaluation and more episodes would help more cheaply than seeds; else "", and where it was done."""
     if not sweep.source.agent.capabilities.evaluate or evaluation_kind(sweep.source).episodes:
         return ""
-    found = _expected(sweep, EPISODES)
-    if found is None or found.shares["episodes"] < DOMINANT or found.with_episodes > WORTH * found.detected:
+    gain = _expected(sweep, EPISODES)
+    if gain is None or gain.shares["episodes"] < DOMINANT or gain.with_episodes > WORTH * gain.detected:
         return ""
-    command, share = f"sweeps evaluate {sweep.source.name} --episodes {EPISODES}", f"{found.shares['episodes']:.0%}"
+    command, share = f"sweeps evaluate {sweep.source.name} --episodes {EPISODES}", f"{gain.shares['episodes']:.0%}"
     return (
         f"{command}, before more seeds: {share} of the variance lies between episodes of one evaluation, so the "
-        f"detectable difference is expected to fall from {number(found.detected)} to {number(found.with_episodes)}"
+        f"detectable difference is expected to fall from {number(gain.detected)} to {number(gain.with_episodes)}"
     )
 
 

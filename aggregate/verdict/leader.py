@@ -72,9 +72,9 @@ def leaderboard(sweep: SweepSummary) -> Leaderboard:
     }  # fmt: skip
     if sweep.contrasts.empty or not any(final.seeds for final in finals.values()):
         raise AggregateError(f"{sweep.source.name}: no run has finished; see `sweeps status {sweep.source.name}`")
-    leader, found = str(sweep.contrasts["config_id"].iloc[0]), rivals(sweep)
+    leader, others = str(sweep.contrasts["config_id"].iloc[0]), rivals(sweep)
     baseline = sweep.source.baseline
-    return Leaderboard(finals, finals[leader], _is_clear(sweep, found), found, baseline)
+    return Leaderboard(finals, finals[leader], _is_clear(sweep, others), others, baseline)
 
 
 def clear_leader(sweep: SweepSummary) -> str:

@@ -52,11 +52,11 @@ def ties(sweep: SweepSummary, most: int = AFFORDABLE_SEEDS) -> Ties:
         return Ties(configs, left=left)
     pairing = pairing_of(sweep.scores) if sweep.source.paired else None
     places = [(0, place) for place in range(1, len(configs))]
-    found = estimates.differences(sweep.scores, "config_id", PRIMARY, configs, places, pairing)
-    wanted = np.fmax(np.abs(found.contrast.estimate), sweep.margin.value)
-    seeds = np.where(found.pairs, found.pairs, sizes[1:])
+    compared = estimates.differences(sweep.scores, "config_id", PRIMARY, configs, places, pairing)
+    wanted = np.fmax(np.abs(compared.contrast.estimate), sweep.margin.value)
+    seeds = np.where(compared.pairs, compared.pairs, sizes[1:])
     for more, tests in _affordable(sweep, min(sizes), most - max(sizes)):
-        enough = found.contrast.detectable(tests, 1 + more / seeds) <= wanted
+        enough = compared.contrast.detectable(tests, 1 + more / seeds) <= wanted
         if enough.any():
             first = int(np.argmax(enough))
             return Ties(configs, more, configs[1 + first], float(wanted[first]), left)
@@ -79,8 +79,8 @@ def format_more(sweep: SweepSummary, tied: Ties) -> str:
     seeds = "1 more seed" if tied.more == 1 else f"{tied.more} more seeds"
     named = listed([labels[name] for name in tied.configs], MOST_NAMED, "; ")
     difference = f"{number(tied.difference)}{points(sweep.source.agent.catalogue.primary)}"
-    found = f"between the best configuration and {labels[tied.of]} would be detected with 80 % power"
-    return f"{seeds} for each of {named}: a true difference of {difference} {found}{format_left(sweep, tied)}"
+    detected = f"between the best configuration and {labels[tied.of]} would be detected with 80 % power"
+    return f"{seeds} for each of {named}: a true difference of {difference} {detected}{format_left(sweep, tied)}"
 
 
 def format_left(sweep: SweepSummary, tied: Ties) -> str:

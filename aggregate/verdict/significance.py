@@ -89,12 +89,12 @@ def _seed_effect(sweep: SweepSummary) -> str:
     table = sweep.scores.pivot(index="config_id", columns="seed", values="healthy_primary").dropna(axis="columns")
     if min(table.shape[0], table.shape[1] - 1) < 2:
         return ""
-    found = seed_effect(table.to_numpy(dtype=float))
-    if not np.isfinite(found.p):
+    effect = seed_effect(table.to_numpy(dtype=float))
+    if not np.isfinite(effect.p):
         return ""
-    tested = f"F test of the seeds {probability(found.p)}; {table.shape[1]} seeds in {table.shape[0]} configurations"
+    tested = f"F test of the seeds {probability(effect.p)}; {table.shape[1]} seeds in {table.shape[0]} configurations"
     none = "" if sweep.source.paired else " No test pairs runs by seed."
-    return f"Results of one seed correlate by {number(found.rho, 0.05)} ({tested}).{none}"
+    return f"Results of one seed correlate by {number(effect.rho, 0.05)} ({tested}).{none}"
 
 
 def format_pairing(sweep: SweepSummary, contrasts: pd.DataFrame, other: str) -> str:

@@ -78,9 +78,9 @@ def request(plan_file: Path, sweep: str | None, steps: str | None, seconds: floa
         values = {**values, name: plan.schema.parse_value(name, PlainText(steps))}
     resolved = plan.schema.resolve(values)
     ran = resolved.steps if name else 0
-    asked = TrialRequest(source, plan.folder, resolved.values, seed, ran, seconds, steps is not None)
+    trial_request = TrialRequest(source, plan.folder, resolved.values, seed, ran, seconds, steps is not None)
     run_steps = [c.config.steps for one in sweeps for c in one.configurations for _ in one.seeds]
-    return CheckRequest(asked, resolved, total, run_steps, len(sweeps) > 1)
+    return CheckRequest(trial_request, resolved, total, run_steps, len(sweeps) > 1)
 
 
 def lines(checked: Checked) -> Iterator[CheckLine]:
@@ -140,11 +140,11 @@ def _started(done: Trial) -> str:
     first = words[1] if words[:1] == ["env"] and len(words) > 1 else words[0]
     if "/" in first and not Path(first).is_absolute():
         return f"{first}, in the copy of the code"
-    found = first if "/" in first else shutil.which(first) or ""
-    if not found or not Path(found).exists():
+    executable = first if "/" in first else shutil.which(first) or ""
+    if not executable or not Path(executable).exists():
         return f"{first}, which is not found"
-    real = Path(found).resolve()
-    return found if str(real) == found else f"{found} -> {real}"
+    real = Path(executable).resolve()
+    return executable if str(real) == executable else f"{executable} -> {real}"
 
 
 def _passed(checked: Checked) -> Iterator[tuple[str, str]]:
@@ -174,8 +174,8 @@ def _ended(done: Trial) -> str:
         return done.end.reason
     code = done.end.exit_code
     how = f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
-    asked = done.steps and done.metrics and code == 0 and done.furthest != done.steps
-    note = f"; the last logged step is {done.furthest:,} of {done.steps:,}" if asked else ""
+    ended_early = done.steps and done.metrics and code == 0 and done.furthest != done.steps
+    note = f"; the last logged step is {done.furthest:,} of {done.steps:,}" if ended_early else ""
     return f"{how} after {done.seconds:.1f} s{note}"
 
 
@@ -216,15 +216,15 @@ def _cost(checked: Checked) -> Iterator[tuple[str, str]]:
         yield "speed", f"{speed:,.4g} steps/s; the plan names no `steps:`, so how long a run takes is not known"
         return
     start = done.arrivals[0][0] if len(done.arrivals) > 1 else 0.0
-    asked = checked.request
-    one = start + asked.steps / speed
-    runs = len(asked.run_steps)
-    all_s = sum(start + steps / speed for steps in asked.run_steps)
-    what = "the plan's" if asked.is_plan else "the sweep's"
+    request = checked.request
+    one = start + request.steps / speed
+    runs = len(request.run_steps)
+    all_s = sum(start + steps / speed for steps in request.run_steps)
+    what = "the plan's" if request.is_plan else "the sweep's"
     yield (
         "speed",
         (
-            f"{speed:,.4g} steps/s here: a run of {asked.steps:,} steps takes {duration(one)}, "
+            f"{speed:,.4g} steps/s here: a run of {request.steps:,} steps takes {duration(one)}, "
             f"{what} {runs} runs {duration(all_s)} one after another"
         ),
     )

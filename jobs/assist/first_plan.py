@@ -80,28 +80,30 @@ class PlanDraft:
         self.notes.append((subject, text))
 
 
-def write(asked: ProgramRequest) -> list[str]:
+def write(request: ProgramRequest) -> list[str]:
     """Writes the plan; what was guessed and what is not known, in lines. Raises `JobsError`."""
-    if asked.out.exists():
-        raise JobsError(f"{asked.out} exists already; give another --out, or move it away")
-    if not asked.out.absolute().parent.is_dir():
-        raise JobsError(f"--out: there is no folder {asked.out.absolute().parent}")
-    if not asked.code.is_dir():
-        raise JobsError(f"--code: there is no folder {asked.code}")
-    words, environment = _words(asked.command)
-    code = asked.code.resolve()
-    draft = PlanDraft(_name(code), shlex.join(words) if environment else asked.command.strip(), environment=environment)
+    if request.out.exists():
+        raise JobsError(f"{request.out} exists already; give another --out, or move it away")
+    if not request.out.absolute().parent.is_dir():
+        raise JobsError(f"--out: there is no folder {request.out.absolute().parent}")
+    if not request.code.is_dir():
+        raise JobsError(f"--code: there is no folder {request.code}")
+    words, environment = _words(request.command)
+    code = request.code.resolve()
+    draft = PlanDraft(
+        _name(code), shlex.join(words) if environment else request.command.strip(), environment=environment
+    )
     call = program_parser.script_call(words, code)
-    _guess_style(draft, asked, call)
-    _read_hyperparameters(draft, asked, call, code)
+    _guess_style(draft, request, call)
+    _read_hyperparameters(draft, request, call, code)
     _guess_meanings(draft)
-    _read_metrics(draft, asked)
-    text = plan_writer.text(draft, plan_writer.code_line(code, asked.out.absolute().parent.resolve()))
-    problem = _publish(text, asked.out)
+    _read_metrics(draft, request)
+    text = plan_writer.text(draft, plan_writer.code_line(code, request.out.absolute().parent.resolve()))
+    problem = _publish(text, request.out)
     if problem:
         draft.note("not loaded", problem)
-    return [f"wrote {asked.out}", *(said(*note) for note in draft.notes),
-            f"next: check it, then `sweeps check --plan {shlex.quote(str(asked.out))}`"]  # fmt: skip
+    return [f"wrote {request.out}", *(said(*note) for note in draft.notes),
+            f"next: check it, then `sweeps check --plan {shlex.quote(str(request.out))}`"]  # fmt: skip
 
 
 def _words(command: str) -> tuple[list[str], dict[str, str]]:
@@ -129,13 +131,15 @@ def _name(code: Path) -> str:
     return f"my-{name or 'program'}"[:64] if name in ("", "tdmpc") else name
 
 
-def _guess_style(draft: PlanDraft, asked: ProgramRequest, call: ScriptCall | None) -> None:
-    if asked.style:
-        draft.style, draft.is_style_known = asked.style, True
-        draft.note("style", f"{asked.style}, as given")
+def _guess_style(draft: PlanDraft, request: ProgramRequest, call: ScriptCall | None) -> None:
+    if request.style:
+        draft.style, draft.is_style_known = request.style, True
+        draft.note("style", f"{request.style}, as given")
         return
     if call is None or call.file is None:
-        what = f"there is no script {call.target[-1]} in {asked.code}" if call else "the command names no Python script"
+        what = (
+            f"there is no script {call.target[-1]} in {request.code}" if call else "the command names no Python script"
+        )
         draft.note("style", f"not known, {what}; argparse is assumed: change `overrides:`, or give --style")
         return
     style, shown_by = program_style.of_script(call.file)
@@ -149,13 +153,13 @@ def _guess_style(draft: PlanDraft, asked: ProgramRequest, call: ScriptCall | Non
 # --- hyperparameters --------------------------------------------------------------------------------------
 
 
-def _read_hyperparameters(draft: PlanDraft, asked: ProgramRequest, call: ScriptCall | None, code: Path) -> None:
-    if asked.config and asked.config_command:
+def _read_hyperparameters(draft: PlanDraft, request: ProgramRequest, call: ScriptCall | None, code: Path) -> None:
+    if request.config and request.config_command:
         raise JobsError("--config and --config-command both list the hyperparameters; keep one")
-    if asked.config:
-        _take_config(draft, _inside(asked.config, code), code)
-    elif asked.config_command:
-        _take_printed(draft, asked.config_command, code)
+    if request.config:
+        _take_config(draft, _inside(request.config, code), code)
+    elif request.config_command:
+        _take_printed(draft, request.config_command, code)
     elif draft.style == "hydra":
         _try_hydra(draft, code)
     elif draft.style in program_parser.ASKED and call is not None and draft.is_style_known:
@@ -238,10 +242,10 @@ def _guess_meanings(draft: PlanDraft) -> None:
     _guess_seed(draft)
     _guess_steps(draft)
     _guess_folders(draft)
-    found = guess.without_effect(draft.defaults)
-    if found:
-        draft.ignore += [name for name in found if name not in draft.ignore]
-        draft.note("ignore", f"guessed {', '.join(found)}: no part of a run's identity")
+    without_effect = guess.without_effect(draft.defaults)
+    if without_effect:
+        draft.ignore += [name for name in without_effect if name not in draft.ignore]
+        draft.note("ignore", f"guessed {', '.join(without_effect)}: no part of a run's identity")
     draft.resume = guess.pick(draft.defaults, ("resume", "restore", "auto_resume", "continue"))
     if draft.resume and draft.source == "hyperparameters":
         draft.defaults.pop(draft.resume)
@@ -290,9 +294,9 @@ def _guess_steps(draft: PlanDraft) -> None:
 
 
 def _guess_folders(draft: PlanDraft) -> None:
-    found = {} if "{run}" in draft.command or draft.style == "file" else guess.folders(draft.defaults)
-    draft.folders = {name: place for name, place in found.items() if "${" not in str(draft.defaults[name] or "")}
-    for name in found:
+    folders = {} if "{run}" in draft.command or draft.style == "file" else guess.folders(draft.defaults)
+    draft.folders = {name: place for name, place in folders.items() if "${" not in str(draft.defaults[name] or "")}
+    for name in folders:
         if draft.source == "hyperparameters":
             draft.defaults.pop(name)
             draft.comments.pop(name, None)
@@ -301,16 +305,16 @@ def _guess_folders(draft: PlanDraft) -> None:
             draft.ignore.append(name)
     for name, place in draft.folders.items():
         draft.note("folder", f"guessed {name}: it gets {place}, the folder of the run")
-    if "{run}" not in draft.command and not found and draft.style != "hydra":
+    if "{run}" not in draft.command and not folders and draft.style != "hydra":
         draft.note("unknown", "where it writes: the program gets {run}, its folder, as the variable SWEEPS_RUN only; "
                               "pass {run} in the command, or log with sweepwise.log")  # fmt: skip
 
 
-def _read_metrics(draft: PlanDraft, asked: ProgramRequest) -> None:
-    if asked.like is None:
+def _read_metrics(draft: PlanDraft, request: ProgramRequest) -> None:
+    if request.like is None:
         draft.note("unknown", "the metrics: give --like with a finished run's folder, or change `metrics:`")
         return
-    logged = draft.logged = logged_files.look(asked.like)
+    logged = draft.logged = logged_files.look(request.like)
     sources = ", ".join(f"{spec.kind} {spec.path}" for spec in logged.sources)
     draft.note("metrics", f"{len(logged.metrics)}, in {sources}; step: {logged.step}")
     for note in logged.notes:

@@ -80,21 +80,21 @@ def pick(names: Collection[str], wanted: Sequence[str]) -> str:
         for name in names:
             spelled.setdefault("_".join(words(of(name))), name)
         for word in wanted:
-            found = spelled.get(word.strip("_"))
-            if found is not None:
-                return found
+            option = spelled.get(word.strip("_"))
+            if option is not None:
+                return option
     return ""
 
 
 def folders(defaults: Mapping[str, Any]) -> dict[str, str]:
     """Hyperparameter -> the place in {run} that it should get."""
-    found = {}
+    by_folder = {}
     for name, default in defaults.items():
         if "_".join(words(name)) in FOLDERS and (default is None or isinstance(default, str)):
             text = str(default or "")
             file = Path(text).name if Path(text).suffix and "$" not in text else ""
-            found[name] = f"{{run}}/{file}" if file and re.fullmatch(r"[\w.-]+", file) else "{run}"
-    return found
+            by_folder[name] = f"{{run}}/{file}" if file and re.fullmatch(r"[\w.-]+", file) else "{run}"
+    return by_folder
 
 
 def without_effect(names: Iterable[str]) -> list[str]:
@@ -139,11 +139,11 @@ def primary(names: Collection[str]) -> str:
         (False, _SUCCESS),
         (False, _DOWN),
     ):
-        found = [name for name in names if of & set(words(name)) and (is_evaluation(name) or not tested)]
+        candidates = [name for name in names if of & set(words(name)) and (is_evaluation(name) or not tested)]
         if of is not _DOWN:
-            found = [name for name in found if not _DOWN & set(words(name))]
-        if found:
-            return min(found, key=_rank)
+            candidates = [name for name in candidates if not _DOWN & set(words(name))]
+        if candidates:
+            return min(candidates, key=_rank)
     return ""
 
 
@@ -173,9 +173,9 @@ def roles(names: Collection[str], decides: str) -> dict[str, str]:
         if _RETURN & set(words(name)) and not is_evaluation(name) and not (_DOWN | _BESIDE) & set(words(name))
         and "value" not in words(name)
     ]  # fmt: skip
-    found = {"training_return": min(trained, key=_rank)} if trained and is_evaluation(decides) else {}
+    by_role = {"training_return": min(trained, key=_rank)} if trained and is_evaluation(decides) else {}
     for role, wanted in _ROLES.items():
-        left = [name for name in rest if name not in found.values() and not is_evaluation(name)]
+        left = [name for name in rest if name not in by_role.values() and not is_evaluation(name)]
         if name := pick(left, wanted):
-            found[role] = name
-    return found
+            by_role[role] = name
+    return by_role

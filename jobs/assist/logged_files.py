@@ -39,9 +39,9 @@ def look(folder: Path) -> Logged:
     """Raises `JobsError` where nothing is logged there."""
     if not folder.is_dir():
         raise JobsError(f"--like: there is no folder {folder}")
-    found = list(_sources(folder))
-    notes = [f"{spec.path}: no column is a step" for spec in found if not spec.step and _needs_step(spec)]
-    usable = [spec for spec in found if spec.step or not _needs_step(spec)]
+    specs = list(_sources(folder))
+    notes = [f"{spec.path}: no column is a step" for spec in specs if not spec.step and _needs_step(spec)]
+    usable = [spec for spec in specs if spec.step or not _needs_step(spec)]
     metrics: dict[str, int] = {}
     kept: list[SourceSpec] = []
     for spec in usable:

@@ -97,31 +97,31 @@ def _folder() -> Iterator[Path]:
         shutil.rmtree(made, ignore_errors=True)
 
 
-def run(asked: TrialRequest) -> Trial:
+def run(request: TrialRequest) -> Trial:
     """Raises `JobsError` where there is no command to start."""
     with _folder() as folder:
         store = ResultsFolder(folder / "results")
         store.prepare()
-        store.agents.record(asked.source, asked.plan_folder)
-        code = store.agents.check_copy(store.agents.check(asked.source.description.name).code)
-        return run_copy(asked, code, folder / "run", min(1, len(process.gpus())), process.cores())
+        store.agents.record(request.source, request.plan_folder)
+        code = store.agents.check_copy(store.agents.check(request.source.description.name).code)
+        return run_copy(request, code, folder / "run", min(1, len(process.gpus())), process.cores())
 
 
-def run_copy(asked: TrialRequest, code: Path, folder: Path, gpus: int, threads: int) -> Trial:
+def run_copy(request: TrialRequest, code: Path, folder: Path, gpus: int, threads: int) -> Trial:
     """Run a copy of the code. folder: a new one, for {run}. gpus, threads: what it has."""
-    program = asked.source.program
+    program = request.source.program
     needs_port = any("{port}" in word for word in program.command)
-    places = Places(folder, code, asked.seed, gpus, program_environment.free_port() if needs_port else 0)
+    places = Places(folder, code, request.seed, gpus, program_environment.free_port() if needs_port else 0)
     places.run.mkdir()
-    line = command.command_line(program, asked.values, places)
+    line = command.command_line(program, request.values, places)
     if line.config_text:
         (places.run / command.CONFIG_FILE).write_text(line.config_text, encoding="utf-8")
     environment = program_environment.environment(program, places, "check/seed-1", threads, None, line.environment)
-    passed = program.passed(asked.values)
-    trial = Trial(line, places, command.working_folder(program, places), passed, len(_stamps(code)), asked.steps)
-    trial.parser = _parser(program, asked.values, places, environment)
+    passed = program.passed(request.values)
+    trial = Trial(line, places, command.working_folder(program, places), passed, len(_stamps(code)), request.steps)
+    trial.parser = _parser(program, request.values, places, environment)
     before = _stamps(code)
-    _watch(trial, program, asked, environment)
+    _watch(trial, program, request, environment)
     after = _stamps(code)
     trial.written = {name: name in before for name, stamp in after.items() if before.get(name) != stamp}
     return trial
@@ -140,12 +140,12 @@ def _parser(
     return program_parser.ask(program, call, places, environment)
 
 
-def _watch(trial: Trial, program: Program, asked: TrialRequest, environment: Mapping[str, str]) -> None:
+def _watch(trial: Trial, program: Program, request: TrialRequest, environment: Mapping[str, str]) -> None:
     """Run the program, and stop it as a job would."""
     output = command.output_file(trial.places.run, 1)
     output.parent.mkdir()
     reader = MetricReader(program.metrics.read, program.metrics.step, trial.places.run, output)
-    primary = asked.source.description.catalogue.primary.name
+    primary = request.source.description.catalogue.primary.name
     began = time.monotonic()
     guarded = GuardedProgram(trial.line.argv, trial.cwd, environment, output)
     try:
@@ -156,10 +156,10 @@ def _watch(trial: Trial, program: Program, asked: TrialRequest, environment: Map
                 _note(trial, reader.read(), now)
                 next_read = now + _READ_S
             seen = trial.metrics.get(primary)
-            if not asked.to_the_end and seen is not None and seen.rows > 1 and seen.last > seen.first:
+            if not request.to_the_end and seen is not None and seen.rows > 1 and seen.last > seen.first:
                 trial.stopped = f"{primary} had appeared twice"
-            elif now > asked.until:
-                trial.stopped = f"{asked.until:g} s had passed"
+            elif now > request.until:
+                trial.stopped = f"{request.until:g} s had passed"
             if trial.stopped:
                 break
             time.sleep(_PAUSE_S)
@@ -202,9 +202,9 @@ def _note(trial: Trial, rows: list[LoggedRow], now: float) -> None:
 
 def _stamps(code: Path) -> dict[str, tuple[int, int]]:
     """Name -> size and time of change, of the files of a copy."""
-    found = {}
+    stamps = {}
     for path in agent_code.copied_files(code):
         with contextlib.suppress(OSError):
             known = (code / path).stat()
-            found[path.as_posix()] = (known.st_size, known.st_mtime_ns)
-    return found
+            stamps[path.as_posix()] = (known.st_size, known.st_mtime_ns)
+    return stamps

@@ -155,14 +155,14 @@ def reread_command(
         raise JobsError("only programs are read again; name a plan with `program:` by --plan")
     with lock.alone(store):
         picked = select.select_runs(store, status.sweeps(store, [sweep]), where, indices)
-        found = reread.reread(store, source, [selected.run for selected in picked])
-    for one in found:
+        reread_runs = reread.reread(store, source, [selected.run for selected in picked])
+    for one in reread_runs:
         if one.note:
             say(f"{one.run} is unchanged: {one.note}")
-    read = [one for one in found if not one.note]
-    say(f"read {len(read)} of {len(found)} runs again")
+    read = [one for one in reread_runs if not one.note]
+    say(f"read {len(read)} of {len(reread_runs)} runs again")
     report_problems(store)
-    raise click.exceptions.Exit(0 if read or not found else 1)
+    raise click.exceptions.Exit(0 if read or not reread_runs else 1)
 
 
 @click.command("exclude")
@@ -213,10 +213,10 @@ def annotate_command(
     chosen = annotations.targets(store, targets)
     if notes or tags or removed_tags or clear_notes:
         annotations.annotate(store, chosen, notes, tags, removed_tags, clear_notes=clear_notes)
-    found = {target: store.read_annotations(target) for target in chosen}
+    annotations_of = {target: store.read_annotations(target) for target in chosen}
     report_problems(store)
     return CommandOutput(
-        lambda: documents.annotated(found),
-        lambda: [line for target, own in found.items()
+        lambda: documents.annotated(annotations_of),
+        lambda: [line for target, own in annotations_of.items()
                  for line in list(annotations.lines(target, own)) or [f"{target} has no notes or tags"]],
     )  # fmt: skip

@@ -70,14 +70,14 @@ def adopt_command(
         return _decided(undone, loaded_plan)
     if sweep is None:
         raise JobsError("name the SWEEP that is decided; `sweeps plan` shows them")
-    carried = decisions.load(store, loaded_plan)
-    chosen = adopt.only(store, carried, sweep)
+    adopted_plan = decisions.load(store, loaded_plan)
+    chosen = adopt.only(store, adopted_plan, sweep)
     if config:
-        decision = adopt.of_config(store, carried, chosen, config, why)
+        decision = adopt.of_config(store, adopted_plan, chosen, config, why)
     elif from_verdict:
-        decision = adopt.of_verdict(store, carried, chosen, why)
+        decision = adopt.of_verdict(store, adopted_plan, chosen, why)
     else:
-        decision = adopt.by_hand(carried, chosen, overrides(loaded_plan.schema, None, None, sets), why)
+        decision = adopt.by_hand(adopted_plan, chosen, overrides(loaded_plan.schema, None, None, sets), why)
     recorded = decisions.record(store, lambda decided: decisions.added(loaded_plan, decided, decision, overrule))
     report_problems(store)
     return _decided(recorded, loaded_plan, "`sweeps next` says what comes next")
@@ -114,17 +114,17 @@ def next_command(
     state: Globals = context.obj
     store = state.store()
     decided = store.read_decisions()
-    carried_plan = decisions.carry(plan.load(plan_file, store.agents), decided)
-    requested, previous_sweep = asked_for(carried_plan.schema, seeds, preset, task, steps, sets), ""
+    adopted_plan = decisions.with_decisions(plan.load(plan_file, store.agents), decided)
+    requested, previous_sweep = asked_for(adopted_plan.schema, seeds, preset, task, steps, sets), ""
     if requested == RequestedOverrides():
-        requested, previous_sweep = next_steps.asked_before(store, carried_plan)
-    expanded = {e.sweep.name: e for e in expand_sweeps(carried_plan, None, requested)}
+        requested, previous_sweep = next_steps.asked_before(store, adopted_plan)
+    expanded = {e.sweep.name: e for e in expand_sweeps(adopted_plan, None, requested)}
     words = next_steps.Words(
         program=("sweeps", *_results_option(context, state)),
         plan=("--plan", str(plan_file)) if plan_file is not None else (),
         values=next_steps.typed(requested),
     )
-    agenda = next_steps.agenda(store, carried_plan, decided, expanded, words)
+    agenda = next_steps.agenda(store, adopted_plan, decided, expanded, words)
     report_problems(store)
     return CommandOutput(
         lambda: documents.next_steps(agenda, previous_sweep), lambda: _next_text(agenda, previous_sweep, words.values)

@@ -43,16 +43,16 @@ def doctor_command(
     from jobs.terminal.output import CommandOutput
 
     store, chosen_profile = state.store(), profiles.load(profile, option)
-    console, found = tables.console(), []
+    console, results = tables.console(), []
     parts = [checks.machine(probe.facts(), "here"), checks.results_folder(store), checks.cluster()]
     if job and shutil.which("sbatch"):
         parts.append(checks.try_a_job(store, chosen_profile, patience, time.sleep))
     for part in parts:
         for finding in part:
             console.print(tables.finding_text(finding, console.width))
-            found.append(finding)
+            results.append(finding)
     if file is not None:
         checks.write_profile(file)
         say(f"wrote {file}; check it, then `sweeps submit ... --profile {file}`")
-    wrong = any(finding.fine is False for finding in found)
-    return CommandOutput(lambda: documents.checks(found, file), code=1 if wrong else 0)
+    wrong = any(finding.fine is False for finding in results)
+    return CommandOutput(lambda: documents.checks(results, file), code=1 if wrong else 0)

@@ -39,7 +39,7 @@ def _dry_run(
     from jobs.terminal import documents, tables
     from jobs.terminal.output import CommandOutput
 
-    collected, _ = imported_curves.read(store, files, maps, survey=True, **options)
+    collected, _ = imported_curves.read(store, files, maps, collect_errors=True, **options)
     _tell_notes(collected.notes, MOST_NOTES)
     _tell_notes([f"refused: {text}" for text in collected.refusals], MOST_NOTES)
     refused = JobsError(f"{len(collected.refusals)} of the files would be refused; nothing was written")

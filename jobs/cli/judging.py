@@ -345,11 +345,11 @@ def _compare_sweeps(state: Globals, a: str, b: str, against: Path | None) -> Com
         only_sweep(store, name, "compared")
         summaries += summarise(sweep_sources(store, [name])).sweeps
         report_problems(store)
-    found = compare_sweeps(*summaries)
+    two_sweeps = compare_sweeps(*summaries)
     places = [f"{name} in {store.root}" for store, name in zip(stores, (a, b), strict=True)]
     return CommandOutput(
-        lambda: comparison.whole_sweeps_document(found, places),
-        lambda: comparison.whole_sweeps(found, places, tables.console().width),
+        lambda: comparison.whole_sweeps_document(two_sweeps, places),
+        lambda: comparison.whole_sweeps(two_sweeps, places, tables.console().width),
     )
 
 

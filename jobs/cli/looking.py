@@ -55,8 +55,8 @@ def _status_document(store: ResultsFolder, statuses: Sequence[SweepStatus]) -> M
 
     finals = [final_scores(store, sweep) for sweep in statuses]
     submitted = evaluations.evaluations(store, [sweep.view.name for sweep in statuses])
-    told = status.to_json(statuses, store.problems.values(), finals)
-    return {**told, "evaluations": evaluations.to_json(submitted)}
+    document = status.to_json(statuses, store.problems.values(), finals)
+    return {**document, "evaluations": evaluations.to_json(submitted)}
 
 
 def _status_text(

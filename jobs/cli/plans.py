@@ -51,7 +51,7 @@ def plan_command(
         return CommandOutput(dict)
     store = state.store()
     decided = store.read_decisions()
-    plan = decisions.carry(plans.load(plan_file, store.agents), decided)
+    plan = decisions.with_decisions(plans.load(plan_file, store.agents), decided)
     own = [decision for decision in decided if decision.plan == plan.name]
     expanded = expand_sweeps(plan, sweep, asked_for(plan.schema, seeds, preset, task, steps, sets))
     return CommandOutput(

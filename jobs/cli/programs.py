@@ -41,8 +41,8 @@ def init_command(
     """
     from jobs.assist import first_plan
 
-    asked = first_plan.ProgramRequest(command, code, out, config, config_command, style or "", like)
-    for line in first_plan.write(asked):
+    request = first_plan.ProgramRequest(command, code, out, config, config_command, style or "", like)
+    for line in first_plan.write(request):
         say(line)
 
 
@@ -78,8 +78,8 @@ def check_command(
     else:
         options = ExecutionOptions(cluster=cluster, profile=profile, option=option)
         lines = cluster_check.check(request, options, state.results)
-    told = []
+    outcomes = []
     for line in lines:
         say(str(line))
-        told.append(line)
-    return CommandOutput(lambda: documents.trial(told), code=1 if any(line.is_problem for line in told) else 0)
+        outcomes.append(line)
+    return CommandOutput(lambda: documents.trial(outcomes), code=1 if any(line.is_problem for line in outcomes) else 0)

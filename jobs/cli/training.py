@@ -181,7 +181,7 @@ def confirm_command(
     made = launch.launch(
         store, confirmation.view.name, lambda: confirmation.choices(store),
         add_seeds.options(store, confirmation.original.name, changes), submit_options,
-        lambda: confirmation.record(store), lambda: list(confirmation.told),
+        lambda: confirmation.record(store), lambda: list(confirmation.messages),
     )  # fmt: skip
     if not submit_options.dry_run and not submit_options.export:
         say(f"`sweeps aggregate {confirmation.view.name}` says the result when these runs have ended")

@@ -24,12 +24,12 @@ from sweepwise.core.errors import JobsError
 
 @dataclass(frozen=True)
 class More:
-    """Added seeds. before, view: the sweep before and after. told: the message that explains
+    """Added seeds. before, view: the sweep before and after. message: the text that explains
     which configurations get seeds and why."""
 
     before: SubmittedSweep
     view: SubmittedSweep
-    told: str
+    message: str
 
     def choices(self, store: ResultsFolder) -> list[PlannedRun]:
         """The added runs; runs that another sweep has trained already are done."""
@@ -51,7 +51,7 @@ class More:
             if analysis is not None
             else ""
         )
-        return [self.told, *([analysis_note] if analysis_note else [])]
+        return [self.message, *([analysis_note] if analysis_note else [])]
 
     def record(self, store: ResultsFolder) -> None:
         """Record the added seeds; the caller holds the lock. Raises `JobsError` if the sweep has changed meanwhile."""

@@ -30,12 +30,12 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Confirmation:
     """A confirmation to submit. original: the sweep that it confirms. before: its record if it was submitted already,
-    else None. view: its record. told: messages that explain it."""
+    else None. view: its record. messages: texts that explain it."""
 
     original: SubmittedSweep
     before: SubmittedSweep | None
     view: SubmittedSweep
-    told: tuple[str, ...]
+    messages: tuple[str, ...]
 
     def choices(self, store: ResultsFolder) -> list[PlannedRun]:
         """Its runs; those that are missing are wanted."""
@@ -93,8 +93,8 @@ def confirm(
     for view in earlier:
         if not _has_ended(store, view):
             _check_count(view, seeds)
-            told = f"{view.name} is running on seeds {_seeds_text(view)}; what is missing of it is submitted"
-            return Confirmation(original, view, view, (told,))
+            message = f"{view.name} is running on seeds {_seeds_text(view)}; what is missing of it is submitted"
+            return Confirmation(original, view, view, (message,))
     if earlier and not again:
         done = earlier[-1]
         raise JobsError(

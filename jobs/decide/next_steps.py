@@ -84,12 +84,12 @@ def _format_seeds(seeds: Sequence[int]) -> str:
 
 @dataclass(frozen=True)
 class Item:
-    """A sweep of the plan and its state. expanded: the sweep, or one for each of its tasks. told: details of the
+    """A sweep of the plan and its state. expanded: the sweep, or one for each of its tasks. details: of the
     state, as text."""
 
     expanded: tuple[ExpandedSweep, ...]
     state: str
-    told: str
+    details: str
 
     @property
     def name(self) -> str:

@@ -35,7 +35,7 @@ class CheckResult:
     """One row. fine: None if the row is for information only. advice: what to do if the check failed."""
 
     what: str
-    found: str
+    result: str
     fine: bool | None = None
     advice: str = ""
 

@@ -26,10 +26,10 @@ Change = Callable[[list[Decision]], list[Decision]]
 
 def load(store: ResultsFolder, plan: Plan) -> Plan:
     """`plan` with the decisions in the results folder. Raises `JobsError` for decisions that do not fit the plan."""
-    return carry(plan, store.read_decisions())
+    return with_decisions(plan, store.read_decisions())
 
 
-def carry(plan: Plan, decided: Sequence[Decision]) -> Plan:
+def with_decisions(plan: Plan, decided: Sequence[Decision]) -> Plan:
     """`plan` with its active decisions. Raises `JobsError` if they do not fit the plan or contradict each other."""
     active = standing(plan, decided)
     for decision in active:
@@ -37,13 +37,13 @@ def carry(plan: Plan, decided: Sequence[Decision]) -> Plan:
     for position, decision in enumerate(active):
         if any(decision.sweep == other.sweep for other in active[:position]):
             raise JobsError(f"{decision.sweep} is decided twice; `sweeps adopt --undo {decision.sweep}` takes one back")
-    carried = replace(plan, adopted=_adopted_by_sweep(plan, active))
-    for decision, key, then, now in _stale_decisions(carried, active):
+    adopted_plan = replace(plan, adopted=_adopted_by_sweep(plan, active))
+    for decision, key, then, now in _stale_decisions(adopted_plan, active):
         raise JobsError(
             f"{decision.sweep} was decided under {label({key: then}, {})}, the base has {label({key: now}, {})} now; "
             f"`sweeps adopt --undo {decision.sweep}` takes the decision back"
         )
-    return carried
+    return adopted_plan
 
 
 def standing(plan: Plan, decided: Iterable[Decision]) -> list[Decision]:
@@ -154,8 +154,8 @@ def _refuse_contradiction(
 def _refuse_broken(plan: Plan, active: Sequence[Decision], updated: list[Decision]) -> None:
     """Raises `JobsError` if the update changes the base under which a still valid decision was taken."""
     active_after = standing(plan, updated)
-    sound = {id(d) for d in active} - {id(d) for d, *_ in _stale_decisions(_carry_unchecked(plan, active), active)}
-    for decision, key, then, now in _stale_decisions(_carry_unchecked(plan, active_after), active_after):
+    sound = {id(d) for d in active} - {id(d) for d, *_ in _stale_decisions(_adopt_unchecked(plan, active), active)}
+    for decision, key, then, now in _stale_decisions(_adopt_unchecked(plan, active_after), active_after):
         if id(decision) in sound:
             raise JobsError(
                 f"{decision.sweep} was decided under {label({key: then}, {})}, which would become "
@@ -163,18 +163,18 @@ def _refuse_broken(plan: Plan, active: Sequence[Decision], updated: list[Decisio
             )
 
 
-def _carry_unchecked(plan: Plan, active: Sequence[Decision]) -> Plan:
+def _adopt_unchecked(plan: Plan, active: Sequence[Decision]) -> Plan:
     return replace(plan, adopted=_adopted_by_sweep(plan, active))
 
 
 def _find_illegal(plan: Plan, decided: Sequence[Decision]) -> str:
     """Why the base with all adopted values, or a sweep on that base, is not legal; "" if all are legal."""
-    carried = carry(plan, decided)
+    adopted_plan = with_decisions(plan, decided)
     try:
         adopted = {key: value for decision in standing(plan, decided) for key, value in values(plan, decision).items()}
         plan.schema.resolve({**plan.base, **adopted})
         for sweep in plan.sweeps:
-            expand(carried, sweep)
+            expand(adopted_plan, sweep)
     except (JobsError, ConfigError) as error:
         return str(error)
     return ""

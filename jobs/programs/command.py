@@ -161,12 +161,12 @@ def resumes(program: Program, run: Path) -> bool:
 
 def checkpoints(program: Program, run: Path) -> dict[Path, tuple[int, int]]:
     """Checkpoints to go on from: path -> size and time of change."""
-    found = {}
+    by_step = {}
     for path in run.glob(program.resume.when) if program.resume is not None else ():
         with contextlib.suppress(OSError):
             status = path.stat()
-            found[path] = status.st_size, status.st_mtime_ns
-    return found
+            by_step[path] = status.st_size, status.st_mtime_ns
+    return by_step
 
 
 def _filled(style: str, word: str, places: Places) -> str:

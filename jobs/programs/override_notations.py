@@ -56,12 +56,12 @@ def _yaml_special(value: float) -> str:
 
 def json_text(text: str) -> str:
     """`text` in double quotes, as JSON and YAML read it alike."""
-    return _UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", json.dumps(text, ensure_ascii=False))
+    return _UNPRINTABLE.sub(lambda match: f"\\u{ord(match[0]):04x}", json.dumps(text, ensure_ascii=False))
 
 
 def _without_interpolation(text: str) -> str:
     """`text` with `${` escaped for OmegaConf, which halves the backslashes before it."""
-    return re.sub(r"(\\*)\$\{", lambda found: found[1] * 2 + r"\${", text)
+    return re.sub(r"(\\*)\$\{", lambda match: match[1] * 2 + r"\${", text)
 
 
 def _yaml_text(text: str, path: bool = False) -> str:
@@ -79,7 +79,7 @@ def _hydra_text(text: str, path: bool = False) -> str:
     if path and "${" in text:
         raise CannotWriteError("Hydra resolves ${ in the name of a folder twice: use another name")
     literal = _without_interpolation(text)
-    return "'{}'".format(re.sub(r"(\\*)('|\Z)", lambda found: found[1] * 2 + found[2].replace("'", r"\'"), literal))
+    return "'{}'".format(re.sub(r"(\\*)('|\Z)", lambda match: match[1] * 2 + match[2].replace("'", r"\'"), literal))
 
 
 def _python_text(text: str, path: bool = False) -> str:

@@ -99,8 +99,8 @@ def load(reference: str, folder: Path | None) -> Trainable:
         raise JobsError(f"agent {reference}: this process imports {module_name} from {origin}, not from {folder}")
     if not hasattr(module, name):
         raise JobsError(f"agent {reference}: {module_name} has no {name}")
-    found = getattr(module, name)
-    agent = found() if isinstance(found, type) else found
+    loaded = getattr(module, name)
+    agent = loaded() if isinstance(loaded, type) else loaded
     for needed in _NEEDED:
         if not hasattr(agent, needed):
             raise JobsError(f"agent {reference}: it has no {needed!r}; docs/howto.md says what an agent needs")
@@ -141,8 +141,8 @@ def describe_to(reference: str, folder: Path, out: Path) -> None:
     sys.path.insert(0, str(folder))
     try:
         description = load(reference, None).description
-        found, code = code_of(reference.partition(":")[0])
-        answer = {"description": description.to_json(), "folder": str(found), "code": str(code)}
+        source, code = code_of(reference.partition(":")[0])
+        answer = {"description": description.to_json(), "folder": str(source), "code": str(code)}
         text = json.dumps(answer)
     except SweepsError as error:
         text = json.dumps({"error": str(error).removeprefix(f"agent {reference}: ")})

@@ -102,7 +102,9 @@ def _parse_side(store: ResultsFolder, known: Sequence[SweepSource], text: str) -
     # a confirmation has few runs of its configurations: the sweep that they come from counts
     in_order = sorted(known, key=lambda sweep: not sweep.confirms)
     by_id = {config.config_id: (config, sweep.agent) for sweep in in_order for config in sweep.configs}
-    matches = [found for config_id, found in by_id.items() if len(text) >= LEAST and config_id.startswith(text)]
+    matches = [
+        known_config for config_id, known_config in by_id.items() if len(text) >= LEAST and config_id.startswith(text)
+    ]
     matches = matches or _without_sweep(store, text)
     if len(matches) == 1:
         ((config, agent),) = matches
@@ -118,14 +120,16 @@ def _parse_side(store: ResultsFolder, known: Sequence[SweepSource], text: str) -
 def _without_sweep(store: ResultsFolder, text: str) -> list[tuple[ConfigSource, AgentDescription]]:
     """Stored configurations whose ID begins with `text` and that no sweep has any more: those that a later submit
     replaced, because the plan or the version of the agent changed."""
-    found = []
+    stored_configs = []
     for config_id in store.config_ids() if len(text) >= LEAST else []:
         stored = store.read_config(config_id) if config_id.startswith(text) else None
         runs = [RunRef(config_id, seed) for seed in store.attempts.seeds(config_id)]
         if stored is not None and runs:
             (config,) = run_sources(store, runs)
-            found.append((replace(config, label="no longer part of a sweep"), store.agents.description(stored.agent)))
-    return found
+            stored_configs.append(
+                (replace(config, label="no longer part of a sweep"), store.agents.description(stored.agent))
+            )
+    return stored_configs
 
 
 def _find_by_letter(sweep: SweepSource, letters: str) -> ConfigSource:

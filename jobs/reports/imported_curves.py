@@ -31,15 +31,15 @@ if TYPE_CHECKING:
 
 
 def read(
-    store: ResultsFolder, paths: Sequence[Path], maps: Sequence[str], survey: bool = False, **options: Any
+    store: ResultsFolder, paths: Sequence[Path], maps: Sequence[str], collect_errors: bool = False, **options: Any
 ) -> tuple[Collected, ImportOptions]:  # fmt: skip
-    """The curves of files, and how they were read; nothing is written. survey: see `aggregate.importers.collect`.
-    options: see `aggregate.importers.ImportOptions.of`. Raises `JobsError` if a file or an option is invalid."""
+    """The curves of files, and how they were read; nothing is written. collect_errors, options: see
+    `aggregate.importers.collect` and `ImportOptions.of`. Raises `JobsError` if a file or an option is invalid."""
     from aggregate import importers
 
     try:
         import_options = importers.ImportOptions.of(maps, _agent(store).catalogue, **options)
-        return importers.collect(paths, import_options, survey), import_options
+        return importers.collect(paths, import_options, collect_errors), import_options
     except importers.CurveImportError as error:
         raise JobsError(str(error)) from error
 

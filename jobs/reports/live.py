@@ -133,9 +133,9 @@ class LivePage:
         """What an open page asks for, as JSON: version, time (unix seconds), error, notes. Counts as watching."""
         with self._lock:
             self._asked = self._clock()
-            told = {"version": self._newest.version, "time": self._time, "error": self._newest.error,
+            answer = {"version": self._newest.version, "time": self._time, "error": self._newest.error,
                     "notes": self._newest.notes}  # fmt: skip
-        return json.dumps(told).encode()
+        return json.dumps(answer).encode()
 
     def is_watched(self) -> bool:
         """Whether there is no page yet, or an open one asked lately."""
@@ -155,7 +155,7 @@ def follow(
 ) -> None:  # fmt: skip
     """Keep `page` up to date, until interrupted. ask: `report_update`, in another process. tell: prints a line; each
     error and each note is printed once, and again only after it had disappeared."""
-    told: set[str] = set()
+    printed: set[str] = set()
     while True:
         if not page.is_watched():
             wait(CHECK_S)
@@ -168,9 +168,9 @@ def follow(
         page.take(update, time.time())
         newest = page.newest
         lines = {*newest.notes, newest.error} - {""}
-        for line in sorted(lines - told):
+        for line in sorted(lines - printed):
             tell(line)
-        told = lines
+        printed = lines
         wait(pause_after(update, time.monotonic() - begun))
 
 

@@ -182,11 +182,11 @@ class Attempts:
         attempt, status = record.attempt, record.status
         if attempt is None:
             return record
-        path, told = self._attempt_path(record.ref, attempt.number), attempt.started
+        path, recorded = self._attempt_path(record.ref, attempt.number), attempt.started
         if status is not None and status.attempt == attempt.number:
-            path, told = self._status_path(record.ref, status.attempt), status.time
+            path, recorded = self._status_path(record.ref, status.attempt), status.time
         try:
-            off = ahead + path.stat().st_mtime - told
+            off = ahead + path.stat().st_mtime - recorded
         except OSError:
             return record
         if status is not None:

@@ -114,7 +114,7 @@ def complete_evaluations(store: ResultsFolder, run: RunRef, planner: str, step: 
         if (match["planner"], int(match["step"])) != (planner, step):
             continue
         record = store.reader.read(folder / match[0] / RETURNS, EvaluationFile)
-        asked = (int(match["episodes"]), int(match["snapshots"] or 1))
-        if record is not None and (len(record.returns), len(record.snapshots) or 1) == asked:
+        episodes_and_snapshots = (int(match["episodes"]), int(match["snapshots"] or 1))
+        if record is not None and (len(record.returns), len(record.snapshots) or 1) == episodes_and_snapshots:
             complete.append(record)
     return complete

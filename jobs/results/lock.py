@@ -51,13 +51,13 @@ def alone(store: ResultsFolder, wait_s: float = _WAIT_S) -> Iterator[Lock]:
     """Hold the lock inside the block. Says on stderr for whom it waits. Raises `JobsError` if another process holds it
     for more than `wait_s` seconds."""
     begun = time.monotonic()
-    observer, told = _Observer(), False
+    observer, was_named = _Observer(), False
     while (number := _claim(store, observer)) is None:
         waited = time.monotonic() - begun
         if waited >= wait_s:
             raise JobsError(f"{_holder(store)} is submitting to {store.root}; try again when it has ended")
-        if waited >= _SAY_AFTER_S and not told:
-            told = True
+        if waited >= _SAY_AFTER_S and not was_named:
+            was_named = True
             print(
                 f"waiting for {_holder(store)}, which is submitting to {store.root}; if it was killed on another "
                 f"host, for {SILENT_S:.0f} s at most",

@@ -186,5 +186,5 @@ class Submissions:
         """All of a sweep."""
         folder = self._root / "notifications"
         names = sorted(name for name in names_in(folder) if name.startswith(f"{sweep}.") and name.endswith(".json"))
-        found = [self._reader.read(folder / name, Notification) for name in names]
-        return [one for one in found if one is not None and one.sweep == sweep]
+        records = [self._reader.read(folder / name, Notification) for name in names]
+        return [one for one in records if one is not None and one.sweep == sweep]

@@ -24,14 +24,14 @@ Target = str | RunRef
 
 def targets(store: ResultsFolder, names: Iterable[str]) -> list[Target]:
     """The run of each `ID/seed-N`, the sweeps of each other name. Raises `JobsError` for what is not stored here."""
-    found: list[Target] = []
+    chosen: list[Target] = []
     for name in names:
         if names_run(name) or "/" in name:
             ref = run_named(store, name)
-            found += runs_named(store, [str(ref)])
+            chosen += runs_named(store, [str(ref)])
         else:
-            found += selected(store, [name])
-    return list(dict.fromkeys(found))
+            chosen += selected(store, [name])
+    return list(dict.fromkeys(chosen))
 
 
 def annotate(

@@ -109,7 +109,7 @@ def divided(episodes: int | None, snapshots: int) -> int:
 def _common_snapshots(store: ResultsFolder, folder: EvaluationFolder, runs: Sequence[RunRef]) -> tuple[int, ...]:
     """Steps of the snapshots that all runs are evaluated with. Raises `JobsError` naming runs that have too few, or two
     runs whose steps differ."""
-    spec, found, lacking = folder.spec, dict[tuple[int, ...], RunRef](), list[str]()
+    spec, run_by_steps, lacking = folder.spec, dict[tuple[int, ...], RunRef](), list[str]()
     for run in runs:
         done = folder.attempts.read_returns(run)  # its weights need not be there any more
         try:
@@ -118,15 +118,17 @@ def _common_snapshots(store: ResultsFolder, folder: EvaluationFolder, runs: Sequ
         except NoWeights as error:
             lacking.append(str(error))
         else:
-            found.setdefault(steps, run)
+            run_by_steps.setdefault(steps, run)
     fix = "give a smaller --last-snapshots, or train with more (`--snapshots` of `submit`)"
     if lacking:
         rest = f"; {len(lacking) - SHOWN} other runs lack some too" if len(lacking) > SHOWN else ""
         raise JobsError(f"{'; '.join(lacking[:SHOWN])}{rest}; {fix}")
-    if len(found) > 1:
-        one, other = (f"{run} has {', '.join(f'{step:,}' for step in steps)}" for steps, run in list(found.items())[:2])
+    if len(run_by_steps) > 1:
+        one, other = (
+            f"{run} has {', '.join(f'{step:,}' for step in steps)}" for steps, run in list(run_by_steps.items())[:2]
+        )
         raise JobsError(f"the last {spec.snapshots} snapshots of the runs differ: {one}, {other}; {fix}")
-    return next(iter(found))
+    return next(iter(run_by_steps))
 
 
 def _runs_that_reached(sweep: SweepStatus, spec: EvaluationSpec) -> dict[RunRef, str]:

@@ -17,31 +17,31 @@ if TYPE_CHECKING:
 Document = dict[str, Any]
 
 
-def whole_sweeps(found: TwoSweeps, places: Sequence[str], width: int) -> Iterator[Table | Text]:
+def whole_sweeps(two_sweeps: TwoSweeps, places: Sequence[str], width: int) -> Iterator[Table | Text]:
     """places: what A and B are, such as the name of a sweep and its results folder."""
     from aggregate.comparison.two_sweeps import as_effect, format_two_sweeps
     from aggregate.verdict.number_format import number, short_probability, signed
 
-    for name, place, sweep in zip("AB", places, (found.a, found.b), strict=True):
+    for name, place, sweep in zip("AB", places, (two_sweeps.a, two_sweeps.b), strict=True):
         count = len(sweep.source.configs)
         yield from wrap_lines(f"{name}  {place}, {count} configurations, {len(sweep.runs)} runs", width, style="bold")
     columns = ("configuration", "seeds", "A", "B", "B - A", "p", "same", "unstable A", "unstable B")
     result = table(*columns, right=columns[1:])
-    for line in found.pairs.to_dict("records"):
+    for line in two_sweeps.pairs.to_dict("records"):
         half = (line["high"] - line["low"]) / 2
         means = [number(line[f"{side}_mean"], half) for side in "ab"]
         unstable = [f"{line[f'{side}_unstable']}/{line[f'{side}_starts']}" for side in "ab"]
         tested = [signed(as_effect(line)), short_probability(line["p"])]
         result.add_row(line["label"], str(line["n"]), *means, *tested, str(line["identical"]), *unstable)
     yield result
-    for text in format_two_sweeps(found):
+    for text in format_two_sweeps(two_sweeps):
         yield from wrap_lines(text, width)
 
 
-def whole_sweeps_document(found: TwoSweeps, places: Sequence[str]) -> Document:
+def whole_sweeps_document(two_sweeps: TwoSweeps, places: Sequence[str]) -> Document:
     from aggregate.comparison.two_sweeps import format_two_sweeps
 
-    mean = found.mean
+    mean = two_sweeps.mean
     half = float(mean.half_width()) if mean is not None else None
     pairs = [
         {
@@ -53,19 +53,19 @@ def whole_sweeps_document(found: TwoSweeps, places: Sequence[str]) -> Document:
             "p": line["p"],
             "identical": line["identical"],
         }
-        for line in found.pairs.to_dict("records")
+        for line in two_sweeps.pairs.to_dict("records")
     ]  # fmt: skip
     return {
-        "a": {"sweep": places[0], "only": list(found.only_a)},
-        "b": {"sweep": places[1], "only": list(found.only_b)},
+        "a": {"sweep": places[0], "only": list(two_sweeps.only_a)},
+        "b": {"sweep": places[1], "only": list(two_sweeps.only_b)},
         "pairs": pairs,
         "mean": None if mean is None or half is None else {
             "estimate": float(mean.estimate), "low": float(mean.estimate) - half, "high": float(mean.estimate) + half,
             "p": float(mean.p),
         },
-        "differences": [{"key": key, "a": one, "b": two} for key, (one, two) in found.differ.items()],
-        "origins": [{"kind": kind, "a": one, "b": two} for kind, (one, two) in found.origins.items()],
-        "claims": list(format_two_sweeps(found)),
+        "differences": [{"key": key, "a": one, "b": two} for key, (one, two) in two_sweeps.differ.items()],
+        "origins": [{"kind": kind, "a": one, "b": two} for kind, (one, two) in two_sweeps.origins.items()],
+        "claims": list(format_two_sweeps(two_sweeps)),
     }  # fmt: skip
 
 

@@ -77,7 +77,7 @@ def agenda_parts(agenda: Agenda) -> Iterable[Table | Text | str]:
     parallel_note = "; these can run at the same time" if len(agenda.items) > 1 else ""
     stage_table = table("sweep", "state", "", title=f"stage {agenda.stage} of {agenda.stages}{parallel_note}")
     for item in agenda.items:
-        stage_table.add_row(item.name, item.state, item.told)
+        stage_table.add_row(item.name, item.state, item.details)
     yield stage_table
     if agenda.cost:
         yield Text(agenda.cost, no_wrap=True)

@@ -34,7 +34,7 @@ Document = dict[str, Any]
 # --- annotations ----------------------------------------------------------------------------------------------
 
 
-def annotated(found: Mapping[str | RunRef, Annotations]) -> Document:
+def annotated(annotations: Mapping[str | RunRef, Annotations]) -> Document:
     return {
         "targets": [
             {
@@ -43,7 +43,7 @@ def annotated(found: Mapping[str | RunRef, Annotations]) -> Document:
                 "notes": [dataclasses.asdict(note) for note in own.notes],
                 "exclusions": [dataclasses.asdict(one) for one in own.exclusions],
             }
-            for target, own in found.items()
+            for target, own in annotations.items()
         ]
     }
 
@@ -118,7 +118,7 @@ def next_steps(agenda: Agenda, as_submitted: str) -> Document:
         "stage": agenda.stage,
         "stages": agenda.stages,
         "done": not agenda.items,
-        "sweeps": [{"name": item.name, "state": item.state, "details": item.told} for item in agenda.items],
+        "sweeps": [{"name": item.name, "state": item.state, "details": item.details} for item in agenda.items],
         "commands": agenda.commands,
         "options_of": as_submitted or None,
         "missing_runs": agenda.missing_runs,
@@ -225,9 +225,9 @@ def usage(reports: Iterable[Report]) -> Document:
 # --- this machine ---------------------------------------------------------------------------------------------
 
 
-def checks(found: Iterable[CheckResult], profile: Path | None) -> Document:
+def checks(results: Iterable[CheckResult], profile: Path | None) -> Document:
     """profile: the file that was written, None for none."""
-    listed = [{"check": one.what, "found": one.found, "ok": one.fine, "advice": one.advice or None} for one in found]
+    listed = [{"check": one.what, "found": one.result, "ok": one.fine, "advice": one.advice or None} for one in results]
     return {"checks": listed, "profile": profile}
 
 

@@ -161,7 +161,7 @@ def _styled(cell: Text, lines: Sequence[str]) -> list[Cell]:
     styled: list[Cell] = []
     start = 0
     for line in lines:
-        found = cell.plain.find(line, start)
-        styled.append(cell[found : found + len(line)] if found >= 0 else Text(line, style=cell.style))
-        start = max(start, found + len(line) if found >= 0 else start)
+        at = cell.plain.find(line, start)
+        styled.append(cell[at : at + len(line)] if at >= 0 else Text(line, style=cell.style))
+        start = max(start, at + len(line) if at >= 0 else start)
     return styled

@@ -281,7 +281,7 @@ def finding_text(finding: CheckResult, width: int) -> Text:
     """One check, as in `ok    limits   MaxArraySize 1001`, with its advice below."""
     sign, style = {True: ("ok", "green"), False: ("wrong", "bold red"), None: ("", "")}[finding.fine]
     below = " " * 31
-    lines = wrap(finding.found, width, f"{sign:6}{finding.what:24} ", below)
+    lines = wrap(finding.result, width, f"{sign:6}{finding.what:24} ", below)
     lines += wrap(f"-> {finding.advice}", width, below, below) if finding.advice else []
     result = Text("\n".join(lines))
     result.stylize(style, 0, len(sign))

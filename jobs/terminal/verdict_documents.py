@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from jobs.reports.report import Judged
 
 
-def judged(found: Judged) -> Document:
+def judged(results: Judged) -> Document:
     """The verdict across tasks and of every sweep, with the results that it is about."""
     return {
-        "files": found.files,
-        "across_tasks": _across_tasks(found.across) if found.across is not None else None,
-        "sweeps": [_sweep(sweep) for sweep in found.summary.sweeps if sweep.source.name not in found.left_out],
-        "left_out": found.left_out,
+        "files": results.files,
+        "across_tasks": _across_tasks(results.across) if results.across is not None else None,
+        "sweeps": [_sweep(sweep) for sweep in results.summary.sweeps if sweep.source.name not in results.left_out],
+        "left_out": results.left_out,
     }
 
 
@@ -32,12 +32,12 @@ def _sweep(sweep: SweepSummary) -> Document:
     from aggregate.verdict.verdict import verdict
     from aggregate.verdict.words import words
 
-    told = verdict(sweep)
+    judgement = verdict(sweep)
     return {
         "name": sweep.source.name,
         "result": words(sweep).final,
-        **_verdict(told),
-        "answers": [_answer(answer) for answer in told.answers],
+        **_verdict(judgement),
+        "answers": [_answer(answer) for answer in judgement.answers],
         **_ranking(sweep),
     }
 
@@ -49,8 +49,11 @@ def _answer(answer: Any) -> Document:
     }  # fmt: skip
 
 
-def _verdict(told: Verdict) -> Document:
-    return {"headline": told.headline, "points": [{"topic": topic, "text": text} for topic, text in told.points]}
+def _verdict(judgement: Verdict) -> Document:
+    return {
+        "headline": judgement.headline,
+        "points": [{"topic": topic, "text": text} for topic, text in judgement.points],
+    }
 
 
 def _ranking(sweep: SweepSummary) -> Document:
@@ -78,14 +81,14 @@ def _ranking(sweep: SweepSummary) -> Document:
     }
 
 
-def _across_tasks(found: TaskAnalysis) -> Document:
+def _across_tasks(analysis: TaskAnalysis) -> Document:
     from aggregate.tasks import task_verdict
 
     return {
-        **_verdict(task_verdict.verdict(found)),
-        "algorithms": found.algorithms,
-        "tasks": found.common,
-        "aggregates": found.aggregates[["algorithm", "name", "estimate", "low", "high"]].to_dict("records"),
+        **_verdict(task_verdict.verdict(analysis)),
+        "algorithms": analysis.algorithms,
+        "tasks": analysis.common,
+        "aggregates": analysis.aggregates[["algorithm", "name", "estimate", "low", "high"]].to_dict("records"),
     }
 
 

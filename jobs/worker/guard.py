@@ -47,11 +47,11 @@ def descendants(of: int) -> list[int]:
             state, parent = (process / "stat").read_text(errors="replace").rpartition(")")[2].split()[:2]
             if state not in "ZX":
                 children.setdefault(int(parent), []).append(int(process.name))
-    below, found = list(children.get(of, [])), []
+    below, processes = list(children.get(of, [])), []
     while below:
-        found.append(below.pop(0))
-        below += children.get(found[-1], [])
-    return found
+        processes.append(below.pop(0))
+        below += children.get(processes[-1], [])
+    return processes
 
 
 def processor_seconds(of: int) -> float | None:

@@ -29,7 +29,7 @@ REQUEUE = 3  # exit code of a program that has saved its state and wants to be s
 NO_METRICS = "no-metrics"  # cause of a failure: it ended well and logged nothing to judge
 _POLL_S = 0.05
 _READ_S = 1.0
-_TELL_S = 10.0  # between two lines about evaluations, which a program may log a thousand times a second
+_PRINT_S = 10.0  # between two lines about evaluations, which a program may log a thousand times a second
 _TERMINATED_S, _FORCED_S, _WITHOUT_RESUME_S = 5.0, 15.0, 10.0
 _DETAILS = 4_000  # characters of output in the record of a failure
 _SHOWN = 300
@@ -78,8 +78,8 @@ class _Run:
         self.outcome: Outcome | None = None
         self._stopping_since: float | None = None
         self._killed = self._superseded = False
-        self._next_read = self._next_tell = 0.0
-        self._told: tuple[int, float] | None = None
+        self._next_read = self._next_print = 0.0
+        self._printed: tuple[int, float] | None = None
         places = places_of(self._program, handle, trainable.code, trainable.gpus)
         self._places = places
         if left := end_processes(str(handle.folder / command.WORK)):
@@ -92,7 +92,7 @@ class _Run:
         self._reader = MetricReader(metrics.read, metrics.step, places.run, self._output)
         self._log = RunLog(handle, metrics, trainable.description.catalogue, replaces_all=self._program.resume is None)
         while rows := self._reader.read():
-            self._log.carry(rows)
+            self._log.add_earlier(rows)
         self._checkpoints = command.checkpoints(self._program, places.run)
         self._guarded = self._start(threads)
         self._activity = None if self._guarded is None else Activity(
@@ -144,15 +144,15 @@ class _Run:
         self._log.add(rows)
         if rows and self._activity is not None:
             self._activity.note_rows()
-        if time.monotonic() >= self._next_tell:
+        if time.monotonic() >= self._next_print:
             self._tell_evaluation()
 
     def _tell_evaluation(self) -> None:
         """Write the newest evaluation to the log, once."""
         newest = self._log.evaluation
-        if newest is None or newest == self._told:
+        if newest is None or newest == self._printed:
             return
-        self._told, self._next_tell = newest, time.monotonic() + _TELL_S
+        self._printed, self._next_print = newest, time.monotonic() + _PRINT_S
         step, value = newest
         progress = Progress(step, self._total, self._log.steps_per_s, None)
         self._handle.tell(progress.evaluation_line(self._trainable.description.catalogue.primary.words, value))

@@ -34,7 +34,7 @@ class RunLog:
         self._declared = declared
         self._catalogue = Catalogue(dict(declared.metrics), {})
         self._rows: list[LoggedRow] = []
-        self._carried: list[LoggedRow] = []
+        self._earlier: list[LoggedRow] = []
         self._start: int | None = -1 if replaces_all else None
         self._writer: Any = None
         self._every, self._next = _FIRST_S, clock() + _FIRST_S
@@ -45,15 +45,15 @@ class RunLog:
         self.evaluation: tuple[int, float] | None = None  # the newest: its step, the primary metric
         self.names: set[str] = set()
 
-    def carry(self, rows: Sequence[LoggedRow]) -> None:
+    def add_earlier(self, rows: Sequence[LoggedRow]) -> None:
         """What earlier attempts have logged."""
-        self._carried += rows
+        self._earlier += rows
 
     def add(self, rows: Sequence[LoggedRow]) -> None:
         """What this attempt logs."""
         if not rows:
             return
-        if self._carried:
+        if self._earlier:
             self._settle(min(row.step for row in rows))
         self._note(rows)
         self._rows += rows
@@ -63,14 +63,14 @@ class RunLog:
 
     def end(self) -> None:
         """Nothing more is logged. What earlier attempts logged counts where this one logged nothing."""
-        if self._carried:
-            self._settle(1 + max(row.step for row in self._carried))
+        if self._earlier:
+            self._settle(1 + max(row.step for row in self._earlier))
         self.step = max([self.step, *(row.step for row in self._rows)])
 
     def _settle(self, first: int) -> None:
         """Earlier rows below the step from which the program goes on."""
-        kept = [row for row in self._carried if row.step < first]
-        self._carried = []
+        kept = [row for row in self._earlier if row.step < first]
+        self._earlier = []
         self._note(kept)
         self._rows = [*kept, *self._rows]
 

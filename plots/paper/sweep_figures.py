@@ -103,16 +103,16 @@ class Sheet:
         return cut(", ".join(filter(None, [self.task, of])), int(self.width * TITLE_LENGTH))
 
     @property
-    def looks(self) -> dict[str, LineStyle]:
+    def styles(self) -> dict[str, LineStyle]:
         return {label: self.line_styles[i] for i, label in self.names.items()}
 
     @property
     def palette(self) -> dict[str, str]:
-        return {label: PALETTE[look.color][0] for label, look in self.looks.items()}
+        return {label: PALETTE[look.color][0] for label, look in self.styles.items()}
 
     @property
     def dashes(self) -> dict[str, Any]:
-        return {label: DASHES[look.dash] or "" for label, look in self.looks.items()}
+        return {label: DASHES[look.dash] or "" for label, look in self.styles.items()}
 
 
 def write(
@@ -189,8 +189,8 @@ def _chosen(sweep: SweepSummary, texts: Sequence[str]) -> list[str]:
 
 def _action_repeat(sweep: SweepSummary) -> int:
     """Environment steps per agent step. Raises `AggregateError` where that is unknown or differs."""
-    found = {config.config.get("action_repeat") for config in sweep.source.configs}
-    repeat = found.pop() if len(found) == 1 else None
+    repeats = {config.config.get("action_repeat") for config in sweep.source.configs}
+    repeat = repeats.pop() if len(repeats) == 1 else None
     if not isinstance(repeat, int):
         raise AggregateError(
             f"--environment-steps: the configurations of {sweep.source.name} have no common action_repeat, which says "
@@ -266,9 +266,9 @@ def _curve(sheet: Sheet, metric: str) -> Figure:
 
 def _legend(sheet: Sheet, with_random: bool = False) -> dict[str, Line2D]:
     """Label -> handle of the configurations, where there are several, and of the other lines."""
-    looks = sheet.looks if len(sheet.looks) > 1 else {}
-    entries = {label: handle(look) for label, look in looks.items()}
-    return entries | guides(with_random, sheet.events.values(), looks, sheet.width)
+    styles = sheet.styles if len(sheet.styles) > 1 else {}
+    entries = {label: handle(look) for label, look in styles.items()}
+    return entries | guides(with_random, sheet.events.values(), styles, sheet.width)
 
 
 def _multiples(sheet: Sheet, metrics: Sequence[str]) -> Figure:

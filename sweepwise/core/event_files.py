@@ -50,11 +50,11 @@ def events(data: bytes, place: int = 0) -> Iterator[tuple[int, list[Scalar]]]:
         if checksum(record) != struct.unpack_from("<I", data, end)[0]:
             raise EventFileError("a damaged record; copy the file again, or leave it out", place, end + 4)
         try:
-            found = list(_scalars_of(record))
+            scalars = list(_scalars_of(record))
         except (struct.error, IndexError, ValueError) as error:
             raise EventFileError("no event of TensorBoard", place, end + 4) from error
         place = end + 4
-        yield place, found
+        yield place, scalars
 
 
 def _scalars_of(record: bytes) -> Iterator[Scalar]:

@@ -79,8 +79,8 @@ class ShardWriter:
         self._catalogue = catalogue
         self._rows_per_shard = rows_per_shard
         self._rows: list[dict[str, Any]] = []
-        found = (shard_name.parse(path.name) for path in self._folder.iterdir())
-        self._part = 1 + max((shard.part for shard in found if shard and shard.tag == tag), default=-1)
+        names = (shard_name.parse(path.name) for path in self._folder.iterdir())
+        self._part = 1 + max((shard.part for shard in names if shard and shard.tag == tag), default=-1)
 
     @classmethod
     def of_run(

@@ -139,14 +139,14 @@ class Replay:
 
     def _hot_windows(self, episodes: SeedEpisodes) -> list[tuple[int, int]]:
         """(first row, windows from there on) of each episode that has windows within the newest rows."""
-        oldest, found = episodes.rows - self._hot_rows, []
+        oldest, windows = episodes.rows - self._hot_rows, []
         for start, length in zip(reversed(episodes.starts), reversed(episodes.lengths), strict=True):
             first, last = max(start, oldest), start + length - self._horizon
             if last >= first:
-                found.append((first, last - first + 1))
+                windows.append((first, last - first + 1))
             if start <= oldest:
                 break
-        return found
+        return windows
 
     def _reserve(self, rows: int) -> None:
         if rows <= self._obs.shape[1]:

@@ -62,7 +62,7 @@ def page(judged: tuple[Summary, TaskAnalysis]) -> str:
 def test_every_run_of_the_published_folder_is_imported(tmp_path: Path, published_curves: ModuleType) -> None:
     folder = published_curves.publish(tmp_path / "results")
     results = ResultsFolder(tmp_path / "r")
-    collected, _ = imported_curves.read(results, [folder], (), survey=True, frames_per_step=2)
+    collected, _ = imported_curves.read(results, [folder], (), collect_errors=True, frames_per_step=2)
     assert len(collected.refusals) == len(published_curves.TWO_RUNS) + len(published_curves.REPEATED)
     collected, _ = imported_curves.read(results, [folder], (), frames_per_step=2, accept=ACCEPT)
     assert len({curve.key.task for curve in collected.curves}) == 104

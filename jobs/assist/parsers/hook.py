@@ -115,13 +115,13 @@ def _watch_jsonargparse(answer: Any) -> None:
 def _described(parser: Any, given: list[str]) -> list[Any]:
     """The arguments of a parser. Where the command line names a command below it, those of that: what stands behind
     the command is read by it alone."""
-    found: list[Any] = []
+    options: list[Any] = []
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
             chosen = [word for word in given if word in action.choices]
             if chosen:
                 return _described(action.choices[chosen[0]], given[given.index(chosen[0]) + 1 :])
-        found.append(
+        options.append(
             {
                 "flags": list(action.option_strings),
                 "dest": action.dest,
@@ -133,7 +133,7 @@ def _described(parser: Any, given: list[str]) -> list[Any]:
                 "required": bool(action.required),
             }
         )
-    return found
+    return options
 
 
 def _kind(action: Any) -> str:
@@ -233,7 +233,7 @@ def _watch_absl(answer: Any) -> None:
 
 def _of_flags(flags: Any) -> list[Any]:
     """Those that the program defines; libraries define some too."""
-    found = []
+    options = []
     folder = str(Path(sys.argv[0]).resolve().parent)
     for module, own in flags.FLAGS.flags_by_module_dict().items():
         file = getattr(sys.modules.get(module), "__file__", None)
@@ -243,8 +243,8 @@ def _of_flags(flags: Any) -> list[Any]:
                 kind = "pair" if flag.boolean else "append" if is_multiple else "store"
                 default = flag.default if flag.default is not None or not is_multiple else []
                 choices = [_plain(choice) for choice in getattr(flag.parser, "enum_values", None) or ()]
-                found.append(_option(flag.name, default, kind=kind, choices=choices))
-    return found
+                options.append(_option(flag.name, default, kind=kind, choices=choices))
+    return options
 
 
 # --- signatures and dataclasses ---------------------------------------------------------------------------
@@ -263,19 +263,19 @@ def _watch_fire(answer: Any) -> None:
 
 def _of_component(component: Any, given: list[str]) -> list[Any]:
     """The parameters of what the command line calls: a function, a class and its method, or one of a dictionary."""
-    found: list[Any] = []
+    options: list[Any] = []
     if inspect.isroutine(component):
         return _of_signature(component)
     if inspect.isclass(component):
-        found = _of_signature(component)
+        options = _of_signature(component)
     names = component if isinstance(component, dict) else {name: getattr(component, name) for name in dir(component)}
     chosen = [word for word in given if word in names and not word.startswith("_")]
     if chosen:
         rest = given[given.index(chosen[0]) + 1 :]
-        return found + [o for o in _of_component(names[chosen[0]], rest) if o["dest"] != "self"]
+        return options + [o for o in _of_component(names[chosen[0]], rest) if o["dest"] != "self"]
     if not inspect.isclass(component):
         raise ValueError("the command names no function")
-    return found
+    return options
 
 
 def _watch_tyro(answer: Any) -> None:
@@ -313,7 +313,7 @@ def _of_fields(target: Any, given: Any, before: str = "") -> list[Any]:
             return _of_signature(target, before)
         raise ValueError(str(getattr(target, "__name__", target)) + " is no dataclass and no function")
     hints = typing.get_type_hints(target)
-    found: list[Any] = []
+    options: list[Any] = []
     for field in dataclasses.fields(target):
         if not field.init:
             continue
@@ -323,8 +323,8 @@ def _of_fields(target: Any, given: Any, before: str = "") -> list[Any]:
             default = getattr(given, field.name)
         elif default is dataclasses.MISSING:
             default = factory() if factory is not dataclasses.MISSING else _LATER
-        found += _of_field(before + field.name, hints.get(field.name), default)
-    return found
+        options += _of_field(before + field.name, hints.get(field.name), default)
+    return options
 
 
 def _of_field(name: str, hint: Any, default: Any) -> list[Any]:
@@ -336,7 +336,7 @@ def _of_field(name: str, hint: Any, default: Any) -> list[Any]:
 
 
 def _of_signature(target: Any, before: str = "") -> list[Any]:
-    found: list[Any] = []
+    options: list[Any] = []
     try:
         hints = typing.get_type_hints(target)
     except Exception:  # noqa: BLE001
@@ -345,8 +345,8 @@ def _of_signature(target: Any, before: str = "") -> list[Any]:
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.POSITIONAL_ONLY):
             continue
         default = _LATER if parameter.default is parameter.empty else parameter.default
-        found += _of_field(before + name, hints.get(name), default)
-    return found
+        options += _of_field(before + name, hints.get(name), default)
+    return options
 
 
 _WATCHES = {

@@ -59,8 +59,8 @@ class ParserOption:
     required: bool
 
     @classmethod
-    def from_json(cls, told: Mapping[str, Any]) -> ParserOption:
-        return cls(**{**told, "flags": tuple(told["flags"]), "choices": tuple(told["choices"])})
+    def from_json(cls, stored: Mapping[str, Any]) -> ParserOption:
+        return cls(**{**stored, "flags": tuple(stored["flags"]), "choices": tuple(stored["choices"])})
 
     @property
     def name(self) -> str:
@@ -108,9 +108,9 @@ def _executable(words: Sequence[str], code: Path) -> ScriptCall | None:
     """A script that is started by its own name."""
     if not words:
         return None
-    found = str(code / words[0]) if "/" in words[0] else shutil.which(words[0])
-    python = _shebang(Path(found)) if found else ()
-    return ScriptCall(python, (str(found),), Path(str(found)), tuple(words[1:])) if python else None
+    path = str(code / words[0]) if "/" in words[0] else shutil.which(words[0])
+    python = _shebang(Path(path)) if path else ()
+    return ScriptCall(python, (str(path),), Path(str(path)), tuple(words[1:])) if python else None
 
 
 def _shebang(path: Path) -> tuple[str, ...]:
@@ -167,14 +167,14 @@ def run(argv: Sequence[str], cwd: Path, environment: Mapping[str, str], output: 
 def _answer(text: str, mark: str, end: End | None, style: str, seconds: float) -> ParserAnswer:
     if end is None:
         return ParserAnswer(error=f"it parsed nothing within {seconds:g} s")
-    _, found, rest = text.partition(f"\n{mark}")
-    if not found:
+    _, mark_found, rest = text.partition(f"\n{mark}")
+    if not mark_found:
         return ParserAnswer(error=end.reason or last_line(text) or f"exit code {end.exit_code}")
-    told = json.loads(rest.partition("\n")[0])
-    options = tuple(map(ParserOption.from_json, told["options"]))
+    answer = json.loads(rest.partition("\n")[0])
+    options = tuple(map(ParserOption.from_json, answer["options"]))
     if options:
-        return ParserAnswer(options, told["is_all"])
-    return ParserAnswer(error=shown(told["error"]) or f"it reads its arguments without {style}")
+        return ParserAnswer(options, answer["is_all"])
+    return ParserAnswer(error=shown(answer["error"]) or f"it reads its arguments without {style}")
 
 
 def last_line(text: str) -> str:

@@ -40,7 +40,7 @@ def expected(store: ResultsFolder, submission: Submission) -> Expected:
     return lambda chunk, task: chunk.held and task is not None and submission.tasks[task].config_id not in released
 
 
-def mend(
+def release_lost(
     store: ResultsFolder, chunks: Sequence[tuple[Submission, Chunk]], before: QueueSnapshot, answer: QueueSnapshot
 ) -> QueueSnapshot:
     """`answer` after the release of this user's jobs whose release was lost, or whose start failed; jobs whose runs are

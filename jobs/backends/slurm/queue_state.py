@@ -29,7 +29,7 @@ def task_states(
     store: ResultsFolder, submissions: Iterable[Submission], now: float, max_age_s: float = 0.0
 ) -> dict[tuple[str, int], TaskState]:
     """(submission, task) -> its state, for `submissions` of this backend. Jobs that are held and should not be are
-    released (`holds.mend`).
+    released (`holds.release_lost`).
 
     max_age_s: seconds; cached answers that are no older are used without a new call.
     """
@@ -40,7 +40,7 @@ def task_states(
     fresh = all(now - snapshot.time_of(chunk.job_name) <= max_age_s for _, chunk in chunks)
     if now >= snapshot.retry_at and not (fresh and max_age_s):
         answer = _query(snapshot, chunks, now)
-        snapshot = holds.mend(store, chunks, snapshot, answer) if not answer.failures else answer
+        snapshot = holds.release_lost(store, chunks, snapshot, answer) if not answer.failures else answer
         store.write_queue(snapshot)
     return {
         (submission.id, task): _task_state(submission, chunk, task, snapshot, waits)
@@ -106,8 +106,8 @@ def _query(snapshot: QueueSnapshot, chunks: Sequence[tuple[Submission, Chunk]], 
     for submission, chunk in chunks:
         # of an array whose waiting tasks were cancelled, squeue lists one row for them with the bare id
         rest = states.get((chunk.job_name, submission.user, chunk.job_id)) if chunk.count > 1 else None
-        found = {job: states.get((chunk.job_name, submission.user, job)) for job in chunk.jobs}
-        tasks = {job: entry or rest for job, entry in found.items() if entry or (rest and rest[0] in ENDED)}
+        job_states = {job: states.get((chunk.job_name, submission.user, job)) for job in chunk.jobs}
+        tasks = {job: entry or rest for job, entry in job_states.items() if entry or (rest and rest[0] in ENDED)}
         answers[chunk.job_name] = {"time": now, "tasks": tasks}
     return QueueSnapshot(answers, 0, 0.0, sacct_at)
 

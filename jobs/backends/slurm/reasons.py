@@ -111,8 +111,8 @@ def _limit(reason: str, sweep: str) -> tuple[str, str, str] | None:
     whose = "its QOS" if match["scope"] == "QOS" else "its account"
     again = _AGAIN.format(sweep=sweep)
     if "PerJob" in reason or "PerNode" in reason or match["what"].startswith("Min"):
-        asked = "time" if "WallDuration" in reason else "resources"
-        return "stuck", f"it requests more {asked} than {whose} allows a job ({reason}); {again} --option", ""
+        limited = "time" if "WallDuration" in reason else "resources"
+        return "stuck", f"it requests more {limited} than {whose} allows a job ({reason}); {again} --option", ""
     if "Minutes" in reason and "Run" not in reason:
         return "stuck", f"the time that {whose} may use is used up ({reason}); {again} --option account=...", ""
     return "pending", f"a limit of {whose} is reached ({reason}); it starts when other jobs have ended", "limit"

@@ -89,9 +89,9 @@ class MetricReader:
         """The rest, when nobody writes any more: with a last line that has no newline, if it is whole."""
         return self._logged([list(source.finish()) for source in self._sources])
 
-    def _logged(self, found: list[list[Row]]) -> list[LoggedRow]:
+    def _logged(self, parts: list[list[Row]]) -> list[LoggedRow]:
         rows = []
-        for position, (spec, own) in enumerate(zip(self._specs, found, strict=True)):
+        for position, (spec, own) in enumerate(zip(self._specs, parts, strict=True)):
             for row in own:
                 self._names.update(row.metrics)
                 rows.append(LoggedRow(row.step, row.metrics, row.time, spec.is_evaluation, position))

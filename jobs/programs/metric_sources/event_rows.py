@@ -21,13 +21,13 @@ class EventRows(FollowedFile):
         if self._broken:
             return []
         data = self._pending + data
-        found: list[Scalar] = []
+        new_scalars: list[Scalar] = []
         place = 0
         while True:
             try:
                 for end, scalars in events(data, place):
                     place = end
-                    found += scalars
+                    new_scalars += scalars
                 break
             except EventFileError as error:
                 if error.end is None:
@@ -38,7 +38,7 @@ class EventRows(FollowedFile):
                 place = error.end
         self._pending = b"" if self._broken else data[place:]
         self._place += place
-        return self._grouped(found)
+        return self._grouped(new_scalars)
 
     def _grouped(self, scalars: list[Scalar]) -> list[Row]:
         rows: list[Row] = []

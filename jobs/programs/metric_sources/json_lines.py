@@ -23,8 +23,8 @@ class JsonLines(FollowedFile):
             return []
         text = (self._pending + data[:end]).decode(errors="replace")
         self._pending = data[end:]
-        found = (self._row(line) for line in text.split("\n")[:-1])
-        return [row for row in found if row is not None]
+        rows = (self._row(line) for line in text.split("\n")[:-1])
+        return [row for row in rows if row is not None]
 
     def _end(self) -> list[Row]:
         """A last line without its end is whole where it is an object."""

@@ -49,8 +49,8 @@ class OutputLines:
                 break
             rows += self._rows(self._pending + data)
         last = self._pending.decode(errors="replace")[:LINE]
-        found = self._pattern.search(last)
-        if found and all(found.end(group) < len(last) for group in self._pattern.groupindex):
+        match = self._pattern.search(last)
+        if match and all(match.end(group) < len(last) for group in self._pattern.groupindex):
             rows += self._rows(self._pending + b"\n")
         self.close()
         return rows
@@ -98,16 +98,16 @@ class OutputLines:
         *lines, self._pending = data.replace(b"\r", b"\n").split(b"\n")
         self._pending = self._pending[: _WIDEST * LINE]
         text = b"\n".join(lines).decode(errors="replace")
-        found = (self._row(line[:LINE]) for line in text.split("\n") if line)
-        return [row for row in found if row is not None]
+        rows = (self._row(line[:LINE]) for line in text.split("\n") if line)
+        return [row for row in rows if row is not None]
 
     def _row(self, line: str) -> Row | None:
-        found = self._pattern.search(line)
-        if found is None:
+        match = self._pattern.search(line)
+        if match is None:
             return None
         metrics: dict[str, Value] = {}
         step = None
-        for group, text in found.groupdict().items():
+        for group, text in match.groupdict().items():
             if group == self._step:
                 step = parse_step(text)
             elif text is not None:

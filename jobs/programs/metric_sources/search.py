@@ -40,21 +40,21 @@ class Search:
     def __init__(self, kind: str, path: str, folder: Path, clock: Callable[[], float] = time.monotonic) -> None:
         self._name, self._path, self._folder, self._clock = NAMES.get(kind), path, folder, clock
         self._again = -1.0  # when to search again
-        self._found: dict[str, Path] = {}  # real path -> path
+        self._known: dict[str, Path] = {}  # real path -> path
 
     def files(self, now: bool = False) -> list[Path]:
-        """What was found so far, in the order of their names. now: search, however long it took the last time."""
+        """The files so far, in the order of their names. now: search, however long it took the last time."""
         begun = self._clock()
         if now or begun >= self._again:
             try:
                 for path in self._all():
                     if path.is_file() and is_inside(path, self._folder):
-                        self._found.setdefault(os.path.realpath(path), path)
+                        self._known.setdefault(os.path.realpath(path), path)
             except OSError:  # a folder vanished; what it held is found with the next call
                 pass
             took = self._clock() - begun
             self._again = -1.0 if took < _QUICK else begun + _SHARE * took
-        return sorted(self._found.values())
+        return sorted(self._known.values())
 
     def _all(self) -> Iterator[Path]:
         for start in self._starts():
@@ -80,11 +80,11 @@ def misplaced(kind: str, path: str, run: Path, code: Path, linked: Sequence[str]
     names of links to other folders in it. since: unix seconds; files that were not written since then are of others.
     """
     name = NAMES.get(kind) or PurePath(path).name
-    for found in _written(run, _links(run), name, since):
-        if not is_inside(found, run):
-            return f"{found.relative_to(run)} points to {os.path.realpath(found)}, outside {{run}}"
-    for found in _written(code, [code / link for link in linked], name, since):
-        return f"{found.relative_to(code)} was written next to the code, where all runs write it"
+    for written in _written(run, _links(run), name, since):
+        if not is_inside(written, run):
+            return f"{written.relative_to(run)} points to {os.path.realpath(written)}, outside {{run}}"
+    for written in _written(code, [code / link for link in linked], name, since):
+        return f"{written.relative_to(code)} was written next to the code, where all runs write it"
     return ""
 
 

@@ -35,7 +35,7 @@ class LogPart(NamedTuple):
 
 def log_part(data: bytes, start: int) -> LogPart:
     """The records in `data`, which begins at byte `start` of the file, there where a record begins or a block."""
-    found = LogPart([], 0, [])
+    part = LogPart([], 0, [])
     pieces: list[bytes] = []
     place = used = 0
     while True:
@@ -53,7 +53,7 @@ def log_part(data: bytes, start: int) -> LogPart:
             whole = end > len(data) or zlib.crc32(data[end - length : end], _KINDS[kind]) == checksum
             end = end if whole else place + left
         if not whole:
-            found.damage.append(start + place)
+            part.damage.append(start + place)
             pieces.clear()
         if end > len(data):
             break
@@ -63,11 +63,11 @@ def log_part(data: bytes, start: int) -> LogPart:
             if pieces or kind in (WHOLE, FIRST):
                 pieces.append(data[end - length : end])
             if pieces and kind in (WHOLE, LAST):
-                found.records.append(b"".join(pieces))
+                part.records.append(b"".join(pieces))
                 pieces.clear()
         place = end
         used = used if pieces else place
-    return found._replace(used=used)
+    return part._replace(used=used)
 
 
 def history(record: bytes) -> tuple[list[Item], int | None]:

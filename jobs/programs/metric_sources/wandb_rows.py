@@ -35,9 +35,9 @@ class WandbRows(FollowedFile):
             if place > self._damage:  # until its block is whole, a place is found again
                 self.problems.add(DAMAGED, place)
                 self._damage = place
-        found = [self._row(record, self._place) for record in part.records]
+        rows = [self._row(record, self._place) for record in part.records]
         self._place += part.used
-        return [row for row in found if row is not None]
+        return [row for row in rows if row is not None]
 
     def _row(self, record: bytes, place: int) -> Row | None:
         try:
