@@ -74,11 +74,11 @@ def _selected(wide: pd.DataFrame, chips: Sequence[Chip], extra: Collection[tuple
     drawn = [chip.config_id for chip in chips if chip.drawn]
     parts = [wide[wide["config_id"].isin(drawn)]]
     keys = ["config_id", "seed", "step"]
-    wanted: dict[str, list[str]] = {}
+    extra_metrics: dict[str, list[str]] = {}
     for config_id, metric in sorted(extra):
         if config_id not in drawn and metric in wide:
-            wanted.setdefault(config_id, []).append(metric)
-    for config_id, metrics in wanted.items():
+            extra_metrics.setdefault(config_id, []).append(metric)
+    for config_id, metrics in extra_metrics.items():
         parts.append(wide.loc[wide["config_id"] == config_id, [*keys, *metrics]])
     table = pd.concat(parts, ignore_index=True)
     return table.assign(step=table["step"].round().astype(int)).replace([np.inf, -np.inf], np.nan)

@@ -209,10 +209,10 @@ def evidence(
 
 def _onset(axes: Axes, curve: pd.DataFrame, step: float) -> None:
     """A triangle above the nearest point of the curve, and a thin vertical line."""
-    there = curve.dropna()
-    if there.empty:
+    known = curve.dropna()
+    if known.empty:
         return
-    nearest = there.iloc[int((there["step"] - step).abs().argmin())]
+    nearest = known.iloc[int((known["step"] - step).abs().argmin())]
     axes.axvline(step, color=BAD, linewidth=0.6, alpha=0.5)
     axes.annotate("▼", (step, nearest["value"]), xytext=(0, 1), textcoords="offset points", ha="center", va="bottom",
                   color=BAD, fontsize=7.5)  # fmt: skip
@@ -285,8 +285,8 @@ def _curve(axes: Axes, line: Line, width: float = 1.5) -> None:
     """The mean; an isolated point, which a line would not show, as a dot."""
     steps, values = line.mean["step"].to_numpy(), line.mean["mean"].to_numpy()
     axes.plot(steps, values, **line.line_style.line, linewidth=width)
-    there = np.pad(np.isfinite(values), 1)
-    for i in np.flatnonzero(there[1:-1] & ~there[:-2] & ~there[2:]):
+    finite = np.pad(np.isfinite(values), 1)
+    for i in np.flatnonzero(finite[1:-1] & ~finite[:-2] & ~finite[2:]):
         # a character, because matplotlib's markers are shared definitions with ids
         axes.annotate("●", (steps[i], values[i]), ha="center", va="center", color=line.line_style.hex, fontsize=6)
 
@@ -306,13 +306,13 @@ def _band(axes: Axes, line: Line, limits: tuple[float, float], alpha: float = BA
     low = line.mean["low"].clip(*limits).to_numpy()
     high = line.mean["high"].clip(*limits).to_numpy()
     steps = line.mean["step"].to_numpy()
-    there = np.flatnonzero(line.mean["n"].to_numpy() >= FEWEST_SEEDS)
-    for piece in np.split(there, np.flatnonzero(np.diff(there) > 1) + 1):
+    enough_seeds = np.flatnonzero(line.mean["n"].to_numpy() >= FEWEST_SEEDS)
+    for piece in np.split(enough_seeds, np.flatnonzero(np.diff(enough_seeds) > 1) + 1):
         if piece.size:
             _fill(axes, steps[piece], low[piece], high[piece], line.line_style, alpha=alpha)
     short = line.mean["n"].to_numpy() < line.planned
-    for edge in (low, high) if there.size and short[there].any() else ():
-        dotted = np.where(short & np.isin(np.arange(steps.size), there), edge, np.nan)
+    for edge in (low, high) if enough_seeds.size and short[enough_seeds].any() else ():
+        dotted = np.where(short & np.isin(np.arange(steps.size), enough_seeds), edge, np.nan)
         axes.plot(steps, dotted, color=line.line_style.hex, linewidth=0.7, dashes=(1, 2))
 
 
@@ -345,9 +345,9 @@ def _end_letters(
     placed = []
     points = 72 / _figure_of(axes).dpi
     for letter, line_style, steps, values in ends:
-        there = np.flatnonzero(np.isfinite(values))
-        if there.size:
-            step, value = float(steps.iloc[there[-1]]), float(values.iloc[there[-1]])
+        finite = np.flatnonzero(np.isfinite(values))
+        if finite.size:
+            step, value = float(steps.iloc[finite[-1]]), float(values.iloc[finite[-1]])
             up = float(axes.transData.transform((step, value))[1] - axes.bbox.y0) * points
             placed.append((up, letter, line_style, step))
     placed.sort(key=lambda end: end[0])

@@ -157,8 +157,8 @@ def start_returns(sweep: SweepSummary, lines: DrawnLines, frame: curves.Frame) -
 def diagnostics(sweep: SweepSummary, lines: DrawnLines, frame: curves.Frame) -> list[dict[str, Any]]:
     """Groups of small multiples in the catalogue's order; the groups of `FOLDED` are collapsed."""
     catalogue = sweep.source.agent.catalogue
-    there = {m for wide in sweep.seeds.values() for m in wide.columns}
-    metrics = [m for name, m in catalogue.metrics.items() if name in there and m.role not in RESULTS]
+    logged = {m for wide in sweep.seeds.values() for m in wide.columns}
+    metrics = [m for name, m in catalogue.metrics.items() if name in logged and m.role not in RESULTS]
     sections: list[dict[str, Any]] = []
     for group, title in groups(catalogue).items():
         own = [m for m in metrics if m.group == group and not m.name.startswith(tuple(FOLDED))]

@@ -70,10 +70,10 @@ def _seed_line(finding: dict[str, Any]) -> dict[str, Any]:
 def _shown_metric(sweep: SweepSummary, judged: str) -> str:
     """The metric whose curve is shown: the one that is `judged`, the mean over its dimensions, or a result."""
     catalogue = sweep.source.agent.catalogue
-    there = {name for wide in sweep.seeds.values() for name in wide.columns if name in catalogue.metrics}
+    logged = {name for wide in sweep.seeds.values() for name in wide.columns if name in catalogue.metrics}
     mean = catalogue.metrics[judged].role.removesuffix("_per_dim") if judged in catalogue.metrics else ""
     roles = [catalogue.roles[role].name for role in (mean, *RUN_LEVEL) if role in catalogue.roles]
-    return next((name for name in (judged, *roles) if name in there), "")
+    return next((name for name in (judged, *roles) if name in logged), "")
 
 
 def _picture(

@@ -90,13 +90,13 @@ def _grid(table: pd.DataFrame, pair: Sequence[str], ends: tuple[float, float]) -
     for row in rows:
         line = []
         for column in columns:
-            there = table[(table[pair[0]] == row) & (table[pair[1]] == column)]
-            mean = float(there["mean"].mean()) if len(there) else np.nan
+            of_cell = table[(table[pair[0]] == row) & (table[pair[1]] == column)]
+            mean = float(of_cell["mean"].mean()) if len(of_cell) else np.nan
             share = (mean - ends[0]) / (ends[1] - ends[0]) if ends[1] > ends[0] else 0.5
             known = bool(np.isfinite(mean))
             line.append({
-                "text": number(mean) if known else "not in the sweep" if there.empty else "no result",
-                "n": int(there["starts"].sum()), "unstable": int(there["unstable"].sum()),
+                "text": number(mean) if known else "not in the sweep" if of_cell.empty else "no result",
+                "n": int(of_cell["starts"].sum()), "unstable": int(of_cell["unstable"].sum()),
                 "share": round(share, 3) if known else None,
             })  # fmt: skip
         cells.append((row, line))

@@ -92,10 +92,10 @@ def _axes(width: float, height: float):  # type: ignore[no-untyped-def]
 
 
 def _band(axes, x: np.ndarray, low: np.ndarray, high: np.ndarray, line_style: LineStyle) -> None:  # type: ignore[no-untyped-def]
-    there = np.isfinite(low) & np.isfinite(high)
-    if there.any():
-        outline = np.concatenate([low[there], high[there][::-1]])
-        axes.fill(np.concatenate([x[there], x[there][::-1]]), outline, color=line_style.hex, alpha=0.16, linewidth=0)
+    finite = np.isfinite(low) & np.isfinite(high)
+    if finite.any():
+        outline = np.concatenate([low[finite], high[finite][::-1]])
+        axes.fill(np.concatenate([x[finite], x[finite][::-1]]), outline, color=line_style.hex, alpha=0.16, linewidth=0)
 
 
 def small_multiples(

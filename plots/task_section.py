@@ -70,10 +70,11 @@ def _aggregate_table(analysis: TaskAnalysis) -> list[tuple[str, list[str]]]:
 def _pair_table(analysis: TaskAnalysis) -> list[tuple[str, str, list[str]]]:
     lines = []
     for line in analysis.pairs.to_dict("records"):
-        here = signed({"estimate": line["difference"], "ci_low": line["low"], "ci_high": line["high"]})
+        effect = signed({"estimate": line["difference"], "ci_low": line["low"], "ci_high": line["high"]})
         like = signed({"estimate": line["similar"], "ci_low": line["similar_low"], "ci_high": line["similar_high"]})
         better = estimate(line["improvement"], line["improvement_low"], line["improvement_high"])
-        cells = [f"{here}{' *' if line['distinct'] else ''}", short_probability(line["p"]), better, str(line["tasks"]),
+        mark = " *" if line["distinct"] else ""
+        cells = [f"{effect}{mark}", short_probability(line["p"]), better, str(line["tasks"]),
                  f"{line['ahead']} : {line['behind']}", f"{line['clear_ahead']} : {line['clear_behind']}",
                  like, short_probability(line["similar_p"])]  # fmt: skip
         lines.append((str(line["a"]), str(line["b"]), cells))
@@ -93,11 +94,11 @@ def _heat_map(analysis: TaskAnalysis) -> list[tuple[str, list[dict[str, Any]]]]:
         row = []
         for name in analysis.algorithms:
             cell = cells[name, task]
-            there = cell["n"] > 0
+            has_runs = cell["n"] > 0
             row.append({
-                "text": _score(cell) if there else "no runs",
+                "text": _score(cell) if has_runs else "no runs",
                 "n": cell["n"],
-                "share": round(float(np.clip(cell["mean"], 0, 1)), 3) if there else None,
+                "share": round(float(np.clip(cell["mean"], 0, 1)), 3) if has_runs else None,
                 "mark": marks.get(relations.get((name, task), ""), ""),
             })  # fmt: skip
         rows.append((task, row))

@@ -49,22 +49,22 @@ class Axis:
     def span(self, used: np.ndarray) -> tuple[str, str, float]:
         """(first level, last level, share of the axis between them) of the levels that `used` configurations
         (configurations,) have; the whole axis for an interaction or where none is used."""
-        there = [name for name in self.names if (used & self.at(name)).any()] if TIMES not in self.factor else []
-        if len(there) < 2:
+        used_levels = [name for name in self.names if (used & self.at(name)).any()] if TIMES not in self.factor else []
+        if len(used_levels) < 2:
             return self.low, self.high, 1.0
-        places = [self.names.index(name) for name in (there[0], there[-1])]
-        return there[0], there[-1], (places[1] - places[0]) / (self.levels - 1)
+        places = [self.names.index(name) for name in (used_levels[0], used_levels[-1])]
+        return used_levels[0], used_levels[-1], (places[1] - places[0]) / (self.levels - 1)
 
     def between(self, one: str, other: str) -> Axis:
         """The contrast from level `one` to level `other` alone."""
         x = np.select([self.at(one), self.at(other)], [0.0, 1.0], np.nan)
         return Axis(self.factor, (one, other), x, self.alike)
 
-    def weights(self, there: np.ndarray) -> np.ndarray:
+    def weights(self, available: np.ndarray) -> np.ndarray:
         """Weights (configurations,) of the least-squares slope over `position` within alike configurations, of those
         `there`; all zero where no two of these differ in this factor alone."""
-        out = np.zeros(there.size)
-        used = there & np.isfinite(self.position)
+        out = np.zeros(available.size)
+        used = available & np.isfinite(self.position)
         if not used.any():
             return out
         dummies = np.hstack([codes[used, None] == np.unique(codes[used]) for codes in self.alike]).astype(float)

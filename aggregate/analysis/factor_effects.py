@@ -93,9 +93,9 @@ def last_quarter(rows: Mapping[str, Mapping[str, Any]], total: int, catalogue: C
     """Rows of one run by kind -> mean of every diagnostic over the steps after three quarters of `total`, of those
     that are finite."""
     means: dict[str, float] = {}
-    wanted = diagnostics_of(catalogue)
+    diagnostics = diagnostics_of(catalogue)
     for kind, part in rows.items():
-        names = [name for name in part if name in wanted and catalogue.metrics[name].kind == kind]
+        names = [name for name in part if name in diagnostics and catalogue.metrics[name].kind == kind]
         late = np.asarray(part["step"]) > LAST_QUARTER * total
         for name in names if late.any() else ():
             values = np.asarray(part[name])[late]
@@ -117,10 +117,10 @@ class _Weights:
         self.contrasts = contrasts
         self._known: dict[bytes, list[np.ndarray]] = {}
 
-    def __call__(self, there: np.ndarray) -> list[np.ndarray]:
-        known = there.tobytes()
+    def __call__(self, available: np.ndarray) -> list[np.ndarray]:
+        known = available.tobytes()
         if known not in self._known:
-            self._known[known] = [axis.weights(there) for axis in self.contrasts]
+            self._known[known] = [axis.weights(available) for axis in self.contrasts]
         return self._known[known]
 
 
@@ -167,8 +167,12 @@ def _lines(
     if not contrasts:
         return []
     spans = [axis.span(own != 0) for axis, own in zip(contrasts, weights, strict=True)]
-    there = cells.counts > 1
-    sd = float(np.sqrt(np.average(cells.variances[there], weights=cells.counts[there] - 1))) if there.any() else np.nan
+    available = cells.counts > 1
+    sd = (
+        float(np.sqrt(np.average(cells.variances[available], weights=cells.counts[available] - 1)))
+        if available.any()
+        else np.nan
+    )
     shares = np.array([[share] for _, _, share in spans])
     contrast = estimates.contrast(shares * np.stack(weights), cells.means, cells.variances, cells.counts)
     half, used = contrast.half_width(), [cells.counts[own != 0] for own in weights]

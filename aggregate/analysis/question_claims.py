@@ -44,9 +44,9 @@ def stability(axis: Axis, seeds: Starts) -> Stability:
     used = axis.weights(seeds.starts > 0) != 0
     compared = np.isin(axis.alike[0], axis.alike[0][used]) & np.isfinite(axis.position)
     levels = [
-        (name, int(seeds.unstable[there].sum()), int(seeds.starts[there].sum()))
+        (name, int(seeds.unstable[at_level].sum()), int(seeds.starts[at_level].sum()))
         for name in axis.names
-        for there in [compared & axis.at(name)]
+        for at_level in [compared & axis.at(name)]
     ]
     (_, k0, n0), (_, k1, n1) = levels[0], levels[-1]
     if not used.any() or not n0 or not n1:
@@ -65,10 +65,10 @@ class Equivalence(NamedTuple):
 def equivalence(axis: Axis, cells: Cells, margin: float, tests: float) -> Equivalence:
     """Of all pairs of levels, each by two one-sided tests; the largest p needs no further correction. cells: of seeds
     that did not collapse. tests: corrected together by Bonferroni."""
-    there, pairs = cells.counts > 1, list(itertools.combinations(axis.names, 2))
+    available, pairs = cells.counts > 1, list(itertools.combinations(axis.names, 2))
     contrasts = []
     for one, other in pairs:
-        weights = axis.between(one, other).weights(there)
+        weights = axis.between(one, other).weights(available)
         if weights.any():
             contrasts.append(estimates.contrast(weights, cells.means, cells.variances, cells.counts))
     if len(contrasts) < len(pairs) or not np.isfinite(margin):

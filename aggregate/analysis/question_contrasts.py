@@ -199,14 +199,14 @@ def _cells(name: str, scores: pd.DataFrame, findings: pd.DataFrame, ids: Sequenc
 
 
 def _weights(contrast: _Contrast, measured: Cells | _Rates) -> np.ndarray:
-    there = measured.judged > 0 if isinstance(measured, _Rates) else measured.counts > 1
-    weights = contrast.axis.weights(there)
+    available = measured.judged > 0 if isinstance(measured, _Rates) else measured.counts > 1
+    weights = contrast.axis.weights(available)
     if contrast.inner:  # compared with each end
         ends = (contrast.axis.between(end, contrast.inner) for end in (contrast.axis.low, contrast.axis.high))
-        if not all(one.weights(there).any() for one in ends):
-            return np.zeros(there.size)
+        if not all(one.weights(available).any() for one in ends):
+            return np.zeros(available.size)
     if isinstance(measured, _Rates) and not all((weights[contrast.axis.position == end] != 0).any() for end in (0, 1)):
-        return np.zeros(there.size)  # only the two ends are compared
+        return np.zeros(available.size)  # only the two ends are compared
     return weights
 
 

@@ -112,14 +112,14 @@ class RunView:
         if metric is None or metric.name not in rows:
             return np.empty(0), []
         values = np.asarray(rows[metric.name], dtype=object)
-        there = pd.notna(values)
+        present = pd.notna(values)
         lists = [
             v
             if isinstance(v, np.ndarray) and v.dtype is _FLOAT and v.ndim == 1
             else np.atleast_1d(np.asarray(v, float))
-            for v in values[there]
+            for v in values[present]
         ]
-        return np.asarray(rows["step"], dtype=float)[there], lists
+        return np.asarray(rows["step"], dtype=float)[present], lists
 
     @functools.cached_property
     def halves(self) -> Halves:

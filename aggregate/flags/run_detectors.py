@@ -34,8 +34,10 @@ def _texts(rows: Mapping[str, Any], column: str) -> list[tuple[float, str]]:
     if column not in rows:
         return []
     texts = np.asarray(rows[column], dtype=object)
-    there = np.flatnonzero(pd.notna(texts))
-    return [(float(step), str(text)) for step, text in zip(np.asarray(rows["step"])[there], texts[there], strict=True)]
+    present = np.flatnonzero(pd.notna(texts))
+    return [
+        (float(step), str(text)) for step, text in zip(np.asarray(rows["step"])[present], texts[present], strict=True)
+    ]
 
 
 def stopped(run: RunView, d: Detector) -> Finding:

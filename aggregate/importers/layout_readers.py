@@ -118,11 +118,11 @@ def chart(table: InputTable, faults: Faults) -> InputTable:
         raise CurveImportError(f"{table.path}: a chart of {len(metrics)} metrics, {', '.join(metrics[:4])}; export one")
     whose = {name: _run_of(name) for name in names}
     numbered = all(seed is not None for _, seed in whose.values())
-    wanted = [step, *(part for name in names for part in (name, f"{name}{_LOWEST}", f"{name}{_HIGHEST}"))]
-    wanted = [name for name in wanted if name in table.columns]
+    columns = [step, *(part for name in names for part in (name, f"{name}{_LOWEST}", f"{name}{_HIGHEST}"))]
+    columns = [name for name in columns if name in table.columns]
     records: list[tuple[int, dict[str, object]]] = []
-    for line, cells in table.rows(wanted):
-        row = dict(zip(wanted, cells, strict=True))
+    for line, cells in table.rows(columns):
+        row = dict(zip(columns, cells, strict=True))
         for name in names:
             if str(row[name]).strip():
                 _check_extremes(row, name, f"{table.path}, line {line}", faults)

@@ -133,8 +133,8 @@ def _metrics(table: InputTable, layout: Layout | None, options: ImportOptions) -
 def _index(table: InputTable, layout: Layout | None, options: ImportOptions) -> dict[str, str]:
     index = {key: name for key, name in USUAL.items() if name in table.columns}
     for key, names in (layout.index if layout else {}).items():
-        if there := [name for name in names if name in table.columns]:
-            index[key] = there[0]
+        if present := [name for name in names if name in table.columns]:
+            index[key] = present[0]
     index |= options.index
     if "step" not in index:
         raise CurveImportError(f"{table.path}: which column is the step? --map step=COLUMN; {_has(table)}")
@@ -155,9 +155,9 @@ def _of_table(table: InputTable, file: RunFile, options: ImportOptions, known: K
     for line, cells in table.rows([*file.index.values(), *(column.name for _, column in values)]):
         where = f"{table.path}, {table.unit} {line}"
         fields = dict(zip(keys, cells, strict=False))
-        there = [(pair, value) for pair, cell in zip(values, cells[len(keys) :], strict=True)
+        present = [(pair, value) for pair, cell in zip(values, cells[len(keys) :], strict=True)
                  if (value := parse_number(cell, f"{where}, column {pair[1].name!r}")) is not None]  # fmt: skip
-        if not there:
+        if not present:
             continue
         x = parse_step(fields["step"], f"{where}, column {file.index['step']!r}")
         time = parse_number(fields.get("time"), f"{where}, column {file.index.get('time')!r}")
@@ -165,12 +165,12 @@ def _of_table(table: InputTable, file: RunFile, options: ImportOptions, known: K
         given = fields.get("seed", file.names.get("seed"))
         if given is not None:
             line_seed = parse_seed(given, where)
-        elif all(column.seed is not None for (_, column), _ in there):
+        elif all(column.seed is not None for (_, column), _ in present):
             line_seed = 0  # each column has its own
         else:
             line_seed = numbered.setdefault(who, _next_seed(known, who))
         by_seed: dict[int, dict[str, float]] = {}
-        for (metric, column), value in there:
+        for (metric, column), value in present:
             _check_reference(file, column.name, value, where)
             by_seed.setdefault(line_seed if column.seed is None else column.seed, {})[metric] = value
         for seed, own in by_seed.items():
@@ -197,8 +197,8 @@ def _columns(table: InputTable, pattern: str) -> Iterator[Column]:
         names = " and ".join(columns[0].name for columns in fitting)
         raise CurveImportError(f"{table.path}: {names} are both columns, --map {pattern!r} leaves open which; give one")
     if not fitting:
-        there = f"no column is like {pattern!r}" if "*" in pattern else f"there is no column {pattern!r}"
-        raise CurveImportError(f"{table.path}: {there}; {_has(table)}")
+        problem = f"no column is like {pattern!r}" if "*" in pattern else f"there is no column {pattern!r}"
+        raise CurveImportError(f"{table.path}: {problem}; {_has(table)}")
     yield from fitting[0]
 
 

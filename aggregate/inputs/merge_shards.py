@@ -148,25 +148,25 @@ def _by_kind(new: Sequence[Shard]) -> Kinds:
     codes, names = kinds.indices.to_numpy(), kinds.dictionary.to_pylist()
     order, ends = np.argsort(codes, kind="stable"), np.cumsum(np.bincount(codes)).tolist()
     rest = rest.drop_columns(["kind"]).take(pa.array(order))
-    values, there = (np.take(of, order, axis=1) for of in _numbers(new, numbers))
+    values, present = (np.take(of, order, axis=1) for of in _numbers(new, numbers))
     return {
-        kind: _of_kind(rest.slice(start, end - start), values[:, start:end], there[:, start:end], numbers, metrics)
+        kind: _of_kind(rest.slice(start, end - start), values[:, start:end], present[:, start:end], numbers, metrics)
         for kind, start, end in zip(names, (0, *ends), ends, strict=False)
     }
 
 
 def _of_kind(
-    rest: pa.Table, values: np.ndarray, there: np.ndarray, numbers: Sequence[str], metrics: Sequence[str]
+    rest: pa.Table, values: np.ndarray, present: np.ndarray, numbers: Sequence[str], metrics: Sequence[str]
 ) -> pa.Table:
     """The columns that have a value. rest: those that are no numbers. values, there: of `numbers`, see `_numbers`.
     metrics: all of them in order."""
     columns = {name: column for name, column in zip(rest.column_names, rest.columns, strict=True)
                if column.null_count < rest.num_rows}  # fmt: skip
-    has_value = np.any(there, axis=1)
+    has_value = np.any(present, axis=1)
     own, own_values = list(itertools.compress(numbers, has_value)), values[has_value]
     in_one = pa.array(own_values.ravel())
     columns |= {name: in_one.slice(place * rest.num_rows, rest.num_rows) for place, name in enumerate(own)}
-    bad = there & ~np.isfinite(values)
+    bad = present & ~np.isfinite(values)
     if bad.any():
         columns["nonfinite"] = _first_names(bad, numbers)
     fields = dict(zip(rest.schema.names, rest.schema, strict=True))
@@ -197,8 +197,8 @@ def _numbers(new: Sequence[Shard], names: Sequence[str]) -> tuple[np.ndarray, np
                 whole[own] = part
             block = wider
         blocks.append(block)
-    values, there = zip(*blocks, strict=True)
-    return np.concatenate(values, axis=1), np.concatenate(there, axis=1)
+    values, present = zip(*blocks, strict=True)
+    return np.concatenate(values, axis=1), np.concatenate(present, axis=1)
 
 
 def _matrix(table: pa.Table) -> tuple[np.ndarray, np.ndarray]:
@@ -207,10 +207,10 @@ def _matrix(table: pa.Table) -> tuple[np.ndarray, np.ndarray]:
         return np.empty((0, table.num_rows)), np.empty((0, table.num_rows), dtype=bool)
     (batch,) = table.combine_chunks().to_batches()
     values = batch.to_tensor(null_to_nan=True, row_major=False).to_numpy().T
-    there = ~np.isnan(values)
-    if sum(column.null_count for column in batch.columns) < there.size - np.count_nonzero(there):  # some are NaN
-        there = np.stack([column.is_valid().to_numpy(zero_copy_only=False) for column in batch.columns])
-    return values, there
+    present = ~np.isnan(values)
+    if sum(column.null_count for column in batch.columns) < present.size - np.count_nonzero(present):  # some are NaN
+        present = np.stack([column.is_valid().to_numpy(zero_copy_only=False) for column in batch.columns])
+    return values, present
 
 
 def _first_names(raised: np.ndarray, names: Sequence[str]) -> pa.Array:

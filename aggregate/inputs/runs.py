@@ -184,10 +184,10 @@ class RunRows:
         if not self.count:
             return {}
         merged = run_cache.load_merged(self.source.folder, self.files, self.source.cache).kinds
-        wanted = {kind: table for kind, table in merged.items() if kinds is None or kind in kinds}
+        chosen = {kind: table for kind, table in merged.items() if kinds is None or kind in kinds}
         ends = {kind: int(np.searchsorted(table["step"].to_numpy(), upto, side="right"))
-                for kind, table in wanted.items()}  # fmt: skip
-        return {kind: wanted[kind].slice(0, end) for kind, end in ends.items() if end}
+                for kind, table in chosen.items()}  # fmt: skip
+        return {kind: chosen[kind].slice(0, end) for kind, end in ends.items() if end}
 
 
 @dataclass(frozen=True)

@@ -121,10 +121,10 @@ def _against(
 def samples_of(frame: pd.DataFrame, group: str, value: str) -> dict[str, np.ndarray]:
     """Group -> its finite values, in the frame's order of groups; groups without any are omitted."""
     values = frame[value].to_numpy(dtype=float)
-    there = np.isfinite(values)
-    codes, names = pd.factorize(frame[group].to_numpy()[there])
+    finite = np.isfinite(values)
+    codes, names = pd.factorize(frame[group].to_numpy()[finite])
     ends = np.cumsum(np.bincount(codes, minlength=len(names)))
-    parts = np.split(values[there][np.argsort(codes, kind="stable")], ends[:-1])
+    parts = np.split(values[finite][np.argsort(codes, kind="stable")], ends[:-1])
     return {str(name): part for name, part in zip(names, parts, strict=False)}
 
 
@@ -270,11 +270,11 @@ def paired_t(a: np.ndarray, b: np.ndarray) -> Contrast:
     """Mean of `a` minus mean of `b`, whose last axes are the same seeds: (..., n), n of 2 or more. p is NaN where the
     differences vary by rounding alone."""
     size = a.shape[-1]
-    apart = a - b
-    spread = apart.var(-1, ddof=1)
+    differences = a - b
+    spread = differences.var(-1, ddof=1)
     limit = 1e-12 * np.maximum(np.abs(a).max(-1), np.abs(b).max(-1))
     se = np.sqrt(np.where(spread > limit**2, spread, np.nan) / size)
-    estimate, df = apart.mean(-1), np.full(se.shape, size - 1.0)
+    estimate, df = differences.mean(-1), np.full(se.shape, size - 1.0)
     return Contrast(estimate, se, df, 2 * t_above(np.abs(estimate) / se, df))
 
 

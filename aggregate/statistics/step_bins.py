@@ -50,10 +50,10 @@ def _means(places: np.ndarray, rows: Mapping[str, Any], metrics: Sequence[str]) 
     """Distinct `places` (given ascending, one per row) and the means of the metrics there, NaN left out."""
     at, first = np.unique(places, return_index=True)
     values = np.array([np.asarray(rows[name], dtype=float) for name in metrics]).reshape(-1, places.size).T
-    there = ~np.isnan(values)
+    present = ~np.isnan(values)
     with np.errstate(invalid="ignore", over="ignore"):  # inf - inf, or no value at all
-        sums = np.add.reduceat(np.where(there, values, 0.0), first, axis=0)
-        return at, sums / np.add.reduceat(there, first, axis=0, dtype=float)
+        sums = np.add.reduceat(np.where(present, values, 0.0), first, axis=0)
+        return at, sums / np.add.reduceat(present, first, axis=0, dtype=float)
 
 
 def _columns(steps: np.ndarray, values: np.ndarray, metrics: Sequence[str]) -> Columns:
@@ -64,9 +64,9 @@ def fill_short_gaps(values: np.ndarray, longest: int = LONGEST_FILL) -> np.ndarr
     """Linear interpolation along the first axis, over runs of NaN no longer than `longest` with values on both sides.
     An infinite value before such a gap becomes NaN with it."""
     place = np.arange(len(values)).reshape(-1, *(1,) * (values.ndim - 1))
-    there = ~np.isnan(values)
-    left = np.maximum.accumulate(np.where(there, place, -1), axis=0)
-    right = np.flip(np.minimum.accumulate(np.flip(np.where(there, place, len(values)), 0), axis=0), 0)
+    present = ~np.isnan(values)
+    left = np.maximum.accumulate(np.where(present, place, -1), axis=0)
+    right = np.flip(np.minimum.accumulate(np.flip(np.where(present, place, len(values)), 0), axis=0), 0)
     behind = np.roll(right, -1, axis=0)  # the next value after this place
     behind[-1:] = len(values)
     gap = behind - left

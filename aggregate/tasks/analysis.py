@@ -223,12 +223,12 @@ def _pairs(
 
 def _compared(samples: Samples, a: str, b: str, tasks: Sequence[str]) -> dict[str, object]:
     one, other = (stack([samples[name, task] for task in tasks]) for name in (a, b))
-    here, similar = task_estimates.difference(one, other), task_estimates.difference_on_similar_tasks(one, other)
+    on_these, similar = task_estimates.difference(one, other), task_estimates.difference_on_similar_tasks(one, other)
     better = task_estimates.improvement(one, other)
-    values: dict[str, object] = {"p": float(here.p), "similar_p": float(similar.p)}
+    values: dict[str, object] = {"p": float(on_these.p), "similar_p": float(similar.p)}
     bounds = (-np.inf, np.inf)
     for name, start, estimate, (least, most) in (
-        ("difference", "", here, bounds),
+        ("difference", "", on_these, bounds),
         ("similar", "similar_", similar, bounds),
         ("improvement", "improvement_", better, (0.0, 1.0)),
     ):

@@ -134,21 +134,21 @@ def _above(scores: np.ndarray, value: float) -> np.ndarray:
 
 def _mean_of_finite(values: np.ndarray, axis: int) -> np.ndarray:
     """Mean over an axis without NaN; NaN where nothing is left."""
-    there = np.isfinite(values)
-    counts = there.sum(axis)
-    sums = np.where(there, values, 0.0).sum(axis)
+    finite = np.isfinite(values)
+    counts = finite.sum(axis)
+    sums = np.where(finite, values, 0.0).sum(axis)
     return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
 
 
 def _moments(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(number, mean, unbiased variance) over seeds. A task with a single run has the mean variance of the other tasks,
     since its own is unknown; 0 where values differ by rounding alone."""
-    there = np.isfinite(scores)
-    counts = there.sum(-1)
+    finite = np.isfinite(scores)
+    counts = finite.sum(-1)
     means = _mean_of_finite(scores, -1)
-    off = np.where(there, scores - means[..., None], 0.0)
+    off = np.where(finite, scores - means[..., None], 0.0)
     variances = (off**2).sum(-1) / np.maximum(counts - 1, 1)
-    rounding = (1e-12 * np.where(there, np.abs(scores), 0.0).max(-1, initial=0.0)) ** 2
+    rounding = (1e-12 * np.where(finite, np.abs(scores), 0.0).max(-1, initial=0.0)) ** 2
     variances = np.where(variances > rounding, variances, 0.0)
     if (counts < 2).any():
         known = np.where(counts > 1, variances, np.nan)

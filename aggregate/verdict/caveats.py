@@ -85,7 +85,9 @@ def _collapsed(own: Axis, cells: Cells, ids: list[str], sweep: SweepSummary) -> 
     """The compared configurations that collapse in at least half of their seeds."""
     votes = sweep.votes[(sweep.votes["flag"] == flags.COLLAPSE) & (sweep.votes["state"] == flags.FLAG)]
     compared = np.isfinite(own.position) & (cells.counts > 1)
-    return [name for name, there in zip(ids, compared, strict=True) if there and name in set(votes["config_id"])]
+    return [
+        name for name, is_compared in zip(ids, compared, strict=True) if is_compared and name in set(votes["config_id"])
+    ]
 
 
 def _without_collapsed(own: Axis, cells: Cells, ids: list[str], sweep: SweepSummary) -> Iterator[str]:

@@ -90,16 +90,16 @@ def format_measured(sweep: SweepSummary, episodes: int = 0, snapshots: int = 1) 
     """What the evaluation after training has changed, over the same runs; "" where it is not complete, or is another
     than that of `episodes` and `snapshots`, where these are given."""
     evaluated = sweep.scores[sweep.scores["complete"].astype(bool)]
-    there = evaluation_kind(sweep.source)
-    if not there.episodes or evaluated[EVALUATION].isna().any():
+    kind = evaluation_kind(sweep.source)
+    if not kind.episodes or evaluated[EVALUATION].isna().any():
         return ""
-    if episodes and (episodes, snapshots) != (there.episodes, there.weights):
+    if episodes and (episodes, snapshots) != (kind.episodes, kind.weights):
         return ""
     before, after = _pooled(evaluated, PRIMARY), _pooled(evaluated, EVALUATION)
     if before is None or after is None:
         return ""
     return (
-        f"with {there} a difference of {number(_detectable(*after))} between their mean "
+        f"with {kind} a difference of {number(_detectable(*after))} between their mean "
         f"{words(sweep).primaries} is detected in 4 of 5 cases, with the evaluations during training one of "
         f"{number(_detectable(*before))} ({after[1]} seeds)"
     )

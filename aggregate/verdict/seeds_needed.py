@@ -53,13 +53,13 @@ def ties(sweep: SweepSummary, most: int = AFFORDABLE_SEEDS) -> Ties:
     pairing = pairing_of(sweep.scores) if sweep.source.paired else None
     places = [(0, place) for place in range(1, len(configs))]
     compared = estimates.differences(sweep.scores, "config_id", PRIMARY, configs, places, pairing)
-    wanted = np.fmax(np.abs(compared.contrast.estimate), sweep.margin.value)
+    true_differences = np.fmax(np.abs(compared.contrast.estimate), sweep.margin.value)
     seeds = np.where(compared.pairs, compared.pairs, sizes[1:])
     for more, tests in _affordable(sweep, min(sizes), most - max(sizes)):
-        enough = compared.contrast.detectable(tests, 1 + more / seeds) <= wanted
+        enough = compared.contrast.detectable(tests, 1 + more / seeds) <= true_differences
         if enough.any():
             first = int(np.argmax(enough))
-            return Ties(configs, more, configs[1 + first], float(wanted[first]), left)
+            return Ties(configs, more, configs[1 + first], float(true_differences[first]), left)
     return Ties(configs, left=left)
 
 

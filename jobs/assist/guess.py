@@ -73,13 +73,13 @@ def words(name: str) -> list[str]:
     return [word for word in re.split(r"[^a-z0-9]+", re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()) if word]
 
 
-def pick(names: Collection[str], wanted: Sequence[str]) -> str:
+def pick(names: Collection[str], spellings: Sequence[str]) -> str:
     """The first of `wanted` that is a name, else the last part of one; "" for none."""
     for of in (lambda name: name, lambda name: re.split(r"[./]", name)[-1]):
         spelled: dict[str, str] = {}
         for name in names:
             spelled.setdefault("_".join(words(of(name))), name)
-        for word in wanted:
+        for word in spellings:
             option = spelled.get(word.strip("_"))
             if option is not None:
                 return option
@@ -102,12 +102,12 @@ def without_effect(names: Iterable[str]) -> list[str]:
     return [name for name in names if "_".join(words(name)) in _NOT_IN_RESULT or name.startswith("wandb.")]
 
 
-def varied(defaults: Mapping[str, Any], apart: Collection[str]) -> tuple[str, tuple[Any, ...]]:
+def varied(defaults: Mapping[str, Any], excluded: Collection[str]) -> tuple[str, tuple[Any, ...]]:
     """A hyperparameter for a first sweep, and its levels; ("", ()) where none is a number. apart: those that are none
     for a sweep."""
     numbers = {
         name: value for name, value in defaults.items()
-        if name not in apart and isinstance(value, (int, float)) and not isinstance(value, bool)
+        if name not in excluded and isinstance(value, (int, float)) and not isinstance(value, bool)
         and math.isfinite(value) and value > 0
     }  # fmt: skip
     fractions = [name for name, value in numbers.items() if isinstance(value, float)]
@@ -174,8 +174,8 @@ def roles(names: Collection[str], decides: str) -> dict[str, str]:
         and "value" not in words(name)
     ]  # fmt: skip
     by_role = {"training_return": min(trained, key=_rank)} if trained and is_evaluation(decides) else {}
-    for role, wanted in _ROLES.items():
+    for role, names_of_role in _ROLES.items():
         left = [name for name in rest if name not in by_role.values() and not is_evaluation(name)]
-        if name := pick(left, wanted):
+        if name := pick(left, names_of_role):
             by_role[role] = name
     return by_role

@@ -130,13 +130,13 @@ def _base(draft: PlanDraft) -> list[str]:
 
 
 def _sweep(draft: PlanDraft) -> list[str]:
-    apart = {draft.seed, draft.steps, *draft.ignore}
-    name, levels = guess.varied(draft.defaults, apart)
+    excluded = {draft.seed, draft.steps, *draft.ignore}
+    name, levels = guess.varied(draft.defaults, excluded)
     said = ""
     if not name and not draft.defaults:
         name, levels, said = "lr", (3e-4, 1e-3, 3e-3), "  # change me: hyperparameters and their levels"
     elif not name:
-        name = next((one for one in draft.defaults if one not in apart), next(iter(draft.defaults)))
+        name = next((one for one in draft.defaults if one not in excluded), next(iter(draft.defaults)))
         levels, said = (draft.defaults[name],), "  # change me: no hyperparameter is a number"
     is_asked = len(levels) > 1 and re.fullmatch(r"[A-Za-z_][\w.-]*", name)
     title = re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-_")[:64] or "first"

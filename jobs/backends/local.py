@@ -177,14 +177,14 @@ def _check_fits(chosen: Profile, gpus: int) -> None:
     if chosen.gpus and not gpus:
         raise JobsError(f"profile {chosen.name!r} requests a GPU and this machine has none; use --profile cpu")
     memory, cores = process.memory_gb(), process.cores()
-    for key, wanted, there, unit in (
+    for key, requested, available, unit in (
         ("gpus", chosen.gpus, gpus, "GPUs"), ("cpus", chosen.cpus, cores, "cores"),
         ("mem_gb", chosen.mem_gb or 0, memory, "GB of memory"),
     ):  # fmt: skip
-        if there is not None and wanted > there:
+        if available is not None and requested > available:
             raise JobsError(
-                f"profile {chosen.name!r} requests {wanted:g} {unit} per task and this machine has {there:g}; "
-                f"give --option {key}={there:g}, or another profile"
+                f"profile {chosen.name!r} requests {requested:g} {unit} per task and this machine has {available:g}; "
+                f"give --option {key}={available:g}, or another profile"
             )
 
 

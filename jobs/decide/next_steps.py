@@ -202,16 +202,16 @@ def _expected(store: ResultsFolder, sweeps: Sequence[ExpandedSweep]) -> tuple[in
     """The number of missing runs and their expected cost, one run per job, with the default options of a submit; both
     as text."""
     choices = submit.plan_runs(store, sweeps)
-    wanted = [choice for choice in choices if choice.wanted]
-    if not wanted:
+    to_submit = [choice for choice in choices if choice.wanted]
+    if not to_submit:
         return 0, None, ""
     options = ExecutionOptions()
     try:
         target = submit.choose_target(options)
     except JobsError as error:
-        return len(wanted), None, f"{len(wanted)} runs; expected cost: unknown, {error}"
-    tasks = submit.pack([choice.run for choice in wanted], options.seeds_per_job)
+        return len(to_submit), None, f"{len(to_submit)} runs; expected cost: unknown, {error}"
+    tasks = submit.pack([choice.run for choice in to_submit], options.seeds_per_job)
     width = registry.get(target.backend).width(len(tasks), options, target)
     steps: dict[RunRef, int] = {choice.run: choice.steps for choice in choices}
     estimate = cost.expected(store, tasks, steps, target.device, target.gpus, width)
-    return len(wanted), estimate, f"{len(wanted)} runs, each once; {cost.format_cost(estimate, target.device)}"
+    return len(to_submit), estimate, f"{len(to_submit)} runs, each once; {cost.format_cost(estimate, target.device)}"

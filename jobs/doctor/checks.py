@@ -205,8 +205,8 @@ def try_a_job(
 
 def _within_limits(profile: Profile) -> Profile:
     """`profile` with no more time than the probe takes and its partition gives."""
-    wanted = profile.partition.split(",") if profile.partition else None
-    chosen = [p for p in partitions() if (p.name in wanted if wanted else p.default)]
+    requested = profile.partition.split(",") if profile.partition else None
+    chosen = [p for p in partitions() if (p.name in requested if requested else p.default)]
     times = [profile.time_min, _PROBE_MIN, *(p.limit_min for p in chosen)]
     return dataclasses.replace(profile, time_min=min(minutes for minutes in times if minutes), checkpoint_signal_s=10)
 

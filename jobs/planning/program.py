@@ -167,11 +167,11 @@ def _command(entry: Entry, style: str) -> tuple[str, ...]:
         raise entry.error(f"{entry.name}: is empty; give the program and its arguments")
     _check_placeholders(entry, words)
     needed = "config_file" if style == "file" else "overrides"
-    wanted = f"{{{needed}}}"
-    if not any(wanted in word for word in words):
-        raise entry.error(f"{entry.name}: has no {wanted}, so no hyperparameter would reach the program; add it")
-    if needed == "overrides" and wanted not in words:
-        raise entry.error(f"{entry.name}: {wanted} stands for several words; put spaces around it")
+    placeholder = f"{{{needed}}}"
+    if not any(placeholder in word for word in words):
+        raise entry.error(f"{entry.name}: has no {placeholder}, so no hyperparameter would reach the program; add it")
+    if needed == "overrides" and placeholder not in words:
+        raise entry.error(f"{entry.name}: {placeholder} stands for several words; put spaces around it")
     return words
 
 

@@ -74,8 +74,8 @@ def _ran_on(attempt: Attempt | None, device: str) -> bool:
     """device: cpu, cuda, or a GPU type as Slurm names it: a100 for "NVIDIA A100-SXM4-80GB" in nvidia-smi."""
     if attempt is None or device in ("cpu", "cuda"):
         return attempt is not None and attempt.device == device
-    wanted, used = ("".join(filter(str.isalnum, name)).lower() for name in (device, attempt.gpu or ""))
-    return wanted in used
+    requested, used = ("".join(filter(str.isalnum, name)).lower() for name in (device, attempt.gpu or ""))
+    return requested in used
 
 
 def _sample(record: RunRecord, submissions: Mapping[str, Submission]) -> Sample | None:

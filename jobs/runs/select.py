@@ -39,8 +39,8 @@ def select_runs(
 ) -> list[SelectedRun]:
     """Each run of `sweeps` once that matches every `key=value` of `where` and whose number is in `indices`."""
     count = max((sum(len(runs) for _, runs in sweep.rows) for sweep in sweeps), default=0)
-    wanted = _numbers(indices, count) if indices is not None else None
-    if wanted is not None and len(sweeps) != 1:
+    chosen_numbers = _numbers(indices, count) if indices is not None else None
+    if chosen_numbers is not None and len(sweeps) != 1:
         raise JobsError(f"--indices count the runs of one sweep; name one of {', '.join(s.view.name for s in sweeps)}")
     selection: dict[Any, SelectedRun] = {}
     for sweep in sweeps:
@@ -52,9 +52,9 @@ def select_runs(
                 number += 1
                 row = {**values, "seed": run.record.ref.seed}
                 holds = all(_holds(condition, row, run) for condition in conditions)
-                if holds and (wanted is None or number in wanted):
+                if holds and (chosen_numbers is None or number in chosen_numbers):
                     selection.setdefault(run.record.ref, SelectedRun(number, sweep.view.run_label(config.label), run))
-    if wanted is not None and (beyond := wanted - {p.number for p in selection.values()}) and not where:
+    if chosen_numbers is not None and (beyond := chosen_numbers - {p.number for p in selection.values()}) and not where:
         raise JobsError(f"--indices {indices}: there is no run {min(beyond)} in {sweeps[0].view.name}")
     if where and not selection:
         names = ", ".join(sweep.view.name for sweep in sweeps)
@@ -132,11 +132,11 @@ def runs_named(store: ResultsFolder, texts: Iterable[str]) -> list[RunRef]:
             raise JobsError(f"run {text!r}: give ID/seed-N, or ID for all its seeds, as `sweeps status --runs` shows")
         store.check_config(match["config"])
         started = store.attempts.seeds(match["config"])
-        wanted = [int(match["seed"])] if match["seed"] else started
-        if not wanted or not set(wanted) <= set(started):
+        named_seeds = [int(match["seed"])] if match["seed"] else started
+        if not named_seeds or not set(named_seeds) <= set(started):
             seeds = ", ".join(map(str, started)) or "none"
             raise JobsError(f"run {text!r} was never started; seeds of {match['config']}: {seeds}")
-        refs += [RunRef(match["config"], seed) for seed in wanted if RunRef(match["config"], seed) not in refs]
+        refs += [RunRef(match["config"], seed) for seed in named_seeds if RunRef(match["config"], seed) not in refs]
     return refs
 
 

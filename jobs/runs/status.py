@@ -131,8 +131,8 @@ def _by_backend(submissions: Iterable[Submission]) -> dict[str, list[Submission]
 
 def _by_this_clock(store: ResultsFolder, records: dict[RunRef, RunRecord]) -> dict[RunRef, RunRecord]:
     """`records` with the times of runs on other hosts by this host's clock; unchanged where nothing can be written."""
-    here = process.host()
-    elsewhere = {run: r for run, r in records.items() if r.attempt and not r.outcome and r.attempt.host != here}
+    this_host = process.host()
+    elsewhere = {run: r for run, r in records.items() if r.attempt and not r.outcome and r.attempt.host != this_host}
     try:
         ahead = time.time() - process.file_system_time(store.root) if elsewhere else 0.0
     except OSError:

@@ -29,10 +29,10 @@ Kept = list[tuple[RunRef, str]]  # runs that are not cancelled, and why
 
 def plan(store: ResultsFolder, picked: Sequence[SelectedRun]) -> tuple[list[Ending], Kept]:
     """The tasks to cancel for the active `picked` runs. A task that also trains other runs is not cancelled."""
-    wanted = {p.run.record.ref: p.run for p in picked if p.run.state.state in ACTIVE}
+    to_cancel = {p.run.record.ref: p.run for p in picked if p.run.state.state in ACTIVE}
     kept: Kept = []
     tasks: dict[tuple[str, int], tuple[Submission, list[RunRef]]] = {}
-    for ref, run in wanted.items():
+    for ref, run in to_cancel.items():
         if run.submission is None or run.task is None:
             kept.append((ref, "it trains in the foreground of another terminal"))
         else:
@@ -58,10 +58,10 @@ def plan_evaluations(store: ResultsFolder, sweeps: Sequence[str]) -> tuple[list[
     return endings, kept
 
 
-def _others(store: ResultsFolder, submission: Submission, task: int, wanted: Sequence[RunRef]) -> list[RunRef]:
+def _others(store: ResultsFolder, submission: Submission, task: int, to_cancel: Sequence[RunRef]) -> list[RunRef]:
     """Active runs of the task that are not wanted."""
     runs = submission.tasks[task]
-    rest = {RunRef(runs.config_id, seed) for seed in runs.seeds} - set(wanted)
+    rest = {RunRef(runs.config_id, seed) for seed in runs.seeds} - set(to_cancel)
     if not rest:
         return []
     steps = store.run_length(runs.config_id)

@@ -85,8 +85,8 @@ def plan_evaluation(store: ResultsFolder, name: str, spec: EvaluationSpec) -> Sw
     check_evaluable(store, sweep.view.agent)
     labels = _runs_that_reached(sweep, spec)
     if not labels:
-        wanted = f"reached step {spec.at:,}" if spec.at else "finished"
-        raise JobsError(f"{name}: no run has {wanted}; see `sweeps status {name}`")
+        condition = f"reached step {spec.at:,}" if spec.at else "finished"
+        raise JobsError(f"{name}: no run has {condition}; see `sweeps status {name}`")
     folder = EvaluationFolder(store.root, spec)
     snapshots = _common_snapshots(store, folder, list(labels)) if spec.snapshots > 1 else ()
     analysed = sum(not run.is_excluded for run in sweep.runs)

@@ -131,8 +131,8 @@ def _choose_and_show(
     choices = choose()
     if submit_options.dry_run:
         console.print(tables.choice_table(choices, unit_of(store)))
-    wanted = [c.run for c in choices if c.wanted]
-    if not store.evaluation and (others := store.other_version(dict.fromkeys(run.config_id for run in wanted))):
+    to_submit = [c.run for c in choices if c.wanted]
+    if not store.evaluation and (others := store.other_version(dict.fromkeys(run.config_id for run in to_submit))):
         raise JobsError(
             f"{others} and would train them to other results; `sweeps submit` trains the plan again, under new IDs"
         )
@@ -140,7 +140,7 @@ def _choose_and_show(
         console.print(Text(note), soft_wrap=True)  # commands can be copied
     console.print(tables.difference_text(choices))
     _advise(choices, sweep, console)
-    tasks = submit.pack(wanted, options.seeds_per_job, submit_options.canary)
+    tasks = submit.pack(to_submit, options.seeds_per_job, submit_options.canary)
     fitting = submit.tasks_that_fit(tasks, target)
     if len(fitting) < len(tasks):
         line = f"Slurm's queue takes {len(fitting)} of {len(tasks)} tasks now; submit again when they have ended"

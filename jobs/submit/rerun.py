@@ -65,7 +65,9 @@ def _ended_for(run: RunStatus, cause: str) -> bool:
     return run.state.cause == cause and run.state.state in _STATES["all"]
 
 
-def batches(picked: Sequence[SelectedRun], wanted: Sequence[PlannedRun], changes: dict[str, Any]) -> list[RerunGroup]:
+def batches(
+    picked: Sequence[SelectedRun], to_submit: Sequence[PlannedRun], changes: dict[str, Any]
+) -> list[RerunGroup]:
     """The wanted runs grouped by options: those of their own submission, changed as `raise_resources` does.
 
     A run without a submission uses the options of the newest one. changes: from the command line, which override them.
@@ -74,7 +76,7 @@ def batches(picked: Sequence[SelectedRun], wanted: Sequence[PlannedRun], changes
     newest = max((r.submission for r in runs.values() if r.submission is not None), key=lambda s: s.id, default=None)
     failing = sorted(failing_nodes(runs.values()))
     groups: dict[tuple[ExecutionOptions, str], set[RunRef]] = {}
-    for choice in wanted:
+    for choice in to_submit:
         if choice.wanted:
             options, note = _options(runs[choice.run], newest, changes)
             if runs[choice.run].state.cause == NOT_BEGUN:

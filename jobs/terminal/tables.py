@@ -104,8 +104,8 @@ def difference_text(choices: Sequence[PlannedRun]) -> Text:
     by_state: dict[State, int] = {}
     for choice in choices:
         by_state[choice.state.state] = by_state.get(choice.state.state, 0) + 1
-    wanted = sum(choice.wanted for choice in choices)
-    return Text.assemble(f"{len(choices)} runs requested: ", counts_text(by_state), f"; {wanted} to submit")
+    to_submit = sum(choice.wanted for choice in choices)
+    return Text.assemble(f"{len(choices)} runs requested: ", counts_text(by_state), f"; {to_submit} to submit")
 
 
 def configuration_table(sweep: SweepStatus, result_words: str, finals: Mapping[str, float]) -> Table:

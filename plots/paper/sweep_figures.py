@@ -201,10 +201,10 @@ def _action_repeat(sweep: SweepSummary) -> int:
 
 def _figures(sheet: Sheet) -> dict[str, Callable[[], Figure]]:
     """Name -> function that draws the figure, for all figures with data."""
-    sweep, there = sheet.sweep, _metrics_of(sheet)
+    sweep, logged = sheet.sweep, _metrics_of(sheet)
     figures: dict[str, Callable[[], Figure]] = {}
     for metric, title in results(sheet.catalogue):
-        if metric.name in there:
+        if metric.name in logged:
             slug = _slug(title) if metric.role != "primary" or words(sweep).plans else "evaluation"
             figures[slug] = functools.partial(_curve, sheet, metric.name)
     lead = factor_effects.PRIMARY if sweep.scores[factor_effects.PRIMARY].notna().any() else "so_far"
@@ -214,7 +214,7 @@ def _figures(sheet: Sheet) -> dict[str, Callable[[], Figure]]:
     if (sweep.votes.loc[sweep.votes["config_id"].isin(list(sheet.names)), "raised"] > 0).any():
         figures["flags"] = functools.partial(_flags, sheet)
     for group in groups(sheet.catalogue):
-        own = [name for name in there if _in_group(sheet.catalogue.metrics[name], group)]
+        own = [name for name in logged if _in_group(sheet.catalogue.metrics[name], group)]
         if own:
             slug = _slug(group) if group != "return" else "spread"
             figures[slug if slug not in figures else f"group-{slug}"] = functools.partial(_multiples, sheet, own)
@@ -223,8 +223,8 @@ def _figures(sheet: Sheet) -> dict[str, Callable[[], Figure]]:
 
 def _metrics_of(sheet: Sheet) -> list[str]:
     """The metrics with any value, in the catalogue's order."""
-    there = {metric for wide in sheet.sweep.seeds.values() for metric in wide.columns}
-    return [name for name in sheet.catalogue.metrics if name in there]
+    logged = {metric for wide in sheet.sweep.seeds.values() for metric in wide.columns}
+    return [name for name in sheet.catalogue.metrics if name in logged]
 
 
 def _file_stems(names: Iterable[str]) -> dict[str, str]:
@@ -314,18 +314,18 @@ def _draw(axes: Axes, sheet: Sheet, metric: str, thin: bool = False) -> None:
 
 def _interval(values: pd.Series) -> tuple[float, float]:
     """Student-t interval over at least `curves.FEWEST_SEEDS` seeds, as in the report."""
-    there = values.dropna().to_numpy()
-    if there.size < curves.FEWEST_SEEDS:
+    known = values.dropna().to_numpy()
+    if known.size < curves.FEWEST_SEEDS:
         return np.nan, np.nan
-    half = float(estimates.Interval().half_width(np.array([there.std(ddof=1)]), np.array([there.size]))[0])
-    return there.mean() - half, there.mean() + half
+    half = float(estimates.Interval().half_width(np.array([known.std(ddof=1)]), np.array([known.size]))[0])
+    return known.mean() - half, known.mean() + half
 
 
 def _quartiles(values: pd.Series) -> tuple[float, float]:
-    there = values.dropna().to_numpy()
-    if there.size < curves.FEWEST_SEEDS:
+    known = values.dropna().to_numpy()
+    if known.size < curves.FEWEST_SEEDS:
         return np.nan, np.nan
-    low, high = np.quantile(there, (0.25, 0.75))
+    low, high = np.quantile(known, (0.25, 0.75))
     return float(low), float(high)
 
 

@@ -108,8 +108,8 @@ class Hyperparameter:
         try:
             value = yaml_scalars.like(self.default, raw) if self.type == "any" else parse_as(self.declared, raw)
         except (TypeError, ValueError, OverflowError):
-            wanted = yaml_scalars.kind_text(self.default) if self.type == "any" else declared_text(self.declared)
-            raise ConfigError(f"{self.name}={raw!r}: not {wanted}") from None
+            expected = yaml_scalars.kind_text(self.default) if self.type == "any" else declared_text(self.declared)
+            raise ConfigError(f"{self.name}={raw!r}: not {expected}") from None
         if value is not None:
             check_limits(self.name, self.limits, value)
         return value

@@ -43,12 +43,12 @@ def _misread(
 ) -> Iterator[str]:
     if isinstance(default, bool):
         is_pair = option.kind == "pair" or f"--no-{option.name}" in flags
-        wanted = rules_of(option, is_pair).get("switch", "")
-        if wanted and rule.switch != wanted:
-            yield f"hyperparameter {name}: the parser takes it otherwise; give `keys: {{{name}: {{switch: {wanted}}}}}`"
+        needed = rules_of(option, is_pair).get("switch", "")
+        if needed and rule.switch != needed:
+            yield f"hyperparameter {name}: the parser takes it otherwise; give `keys: {{{name}: {{switch: {needed}}}}}`"
         if option.kind == "store" and option.type == "bool":
             yield f"hyperparameter {name}: type=bool takes every text for true; let it be a BooleanOptionalAction"
     if isinstance(default, tuple):
-        wanted = rules_of(option, False).get("split", "")
-        if wanted and rule.split != wanted:
-            yield f"hyperparameter {name}: the parser takes it otherwise; give `keys: {{{name}: {{split: {wanted}}}}}`"
+        needed = rules_of(option, False).get("split", "")
+        if needed and rule.split != needed:
+            yield f"hyperparameter {name}: the parser takes it otherwise; give `keys: {{{name}: {{split: {needed}}}}}`"

@@ -93,16 +93,16 @@ def rules_of(option: ParserOption, is_pair: bool, style: str = "argparse") -> di
         return {} if is_pair else {"switch": "flag"}
     if style not in _LISTS:  # switches and lists are values
         return {}
-    wanted = ""
+    split = ""
     if option.kind == "append":
-        wanted = "repeat"
+        split = "repeat"
     elif option.kind == "store" and style != "absl" and (isinstance(option.default, bool) or option.type == "bool"):
         return {"switch": "value"}
     elif option.kind == "store" and option.nargs is not None:
-        wanted = "words"
+        split = "words"
     elif option.kind == "store" and style == "argparse" and isinstance(option.default, list):
-        wanted = "comma"
-    return {"split": wanted} if wanted not in ("", _LISTS[style]) else {}
+        split = "comma"
+    return {"split": split} if split not in ("", _LISTS[style]) else {}
 
 
 def _negation(name: str, options: Sequence[ParserOption]) -> bool:

@@ -92,8 +92,8 @@ def release(jobs: Sequence[str]) -> bool:
         return True
     listed = squeue.mine()
     held = {row.job for row in listed or () if row.is_held}
-    wanted = {task for job in jobs for task in formats.task_ids(job)}
-    if listed is None or held & wanted or {job.partition("_")[0] for job in held} & wanted:
+    requested = {task for job in jobs for task in formats.task_ids(job)}
+    if listed is None or held & requested or {job.partition("_")[0] for job in held} & requested:
         reason = shown(" ".join(errors.split()))
         raise NoResponse(f"Slurm did not release {', '.join(jobs)}: {reason or 'no reason given'}")
     return False
@@ -116,8 +116,8 @@ def exclude(jobs: Sequence[str], nodes: Sequence[str]) -> bool:
     excluded = ",".join([*([before] if before != "(null)" else []), *nodes])
     listing = programs.run_quietly(["sinfo", "--noheader", "--Node", "--format=%N|%R"]) or ""
     partitions = fields.get("Partition", "").split(",")
-    there = {row[0] for line in listing.splitlines() if (row := line.split("|"))[1:2] and row[1] in partitions}
-    if not there - set(formats.node_names(excluded)):
+    nodes_there = {row[0] for line in listing.splitlines() if (row := line.split("|"))[1:2] and row[1] in partitions}
+    if not nodes_there - set(formats.node_names(excluded)):
         return False
     for job in formats.task_list(jobs):
         code, _, errors = programs.run(["scontrol", "update", f"JobId={job}", f"ExcNodeList={excluded}"])

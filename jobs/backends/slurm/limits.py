@@ -115,11 +115,11 @@ def _up(account: str, parents: Mapping[str, str]) -> list[str]:
 def _partition_qos(partition: str | None) -> list[str]:
     """The QOS of the partitions, of the default one if None."""
     text = programs.run_quietly(["scontrol", "show", "partition", "--oneliner"]) or ""
-    wanted = partition.split(",") if partition else None
+    requested = partition.split(",") if partition else None
     return [
         match["qos"]
         for match in _PARTITION.finditer(text)
-        if match["qos"] != "N/A" and (match["name"] in wanted if wanted else match["default"] == "YES")
+        if match["qos"] != "N/A" and (match["name"] in requested if requested else match["default"] == "YES")
     ]
 
 
