@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from aggregate.analysis.summary import SweepSummary
@@ -11,7 +11,9 @@ from aggregate.inputs.runs import DIVERGED, DONE
 from aggregate.verdict.answers import OPEN, Answer
 from aggregate.verdict.leader import Leaderboard, Recommended, leaderboard, recommended
 from aggregate.verdict.number_format import estimate, signed
+from aggregate.verdict.stability import MOST_NAMED, count_unstable
 from aggregate.verdict.verdict import Verdict, verdict
+from aggregate.verdict.words import listed
 from sweepwise.core.errors import AggregateError
 from sweepwise.core.value_format import format_value
 
@@ -47,7 +49,16 @@ def first_screen(sweep: SweepSummary) -> dict[str, Any]:
         "next": next_step(judged),
         "answers": answered_first(judged.answers),
         "line": sweep_line(sweep, judged),
+        "unstable": _unstable(sweep),
     }
+
+
+def _unstable(sweep: SweepSummary) -> str:
+    """The configurations with seeds that diverged or collapsed, the largest share first."""
+    lines = sweep.contrasts[sweep.contrasts["unstable"] > 0].to_dict("records")
+    lines.sort(key=lambda line: line["unstable"] / line["starts"], reverse=True)
+    texts = [f"{sweep.config(one['config_id']).name}: {count_unstable(sweep, one['config_id'])}" for one in lines]
+    return listed(texts, MOST_NAMED, "; ")
 
 
 class RecommendedRow(NamedTuple):
@@ -65,20 +76,25 @@ def recommended_rows(sweeps: Sequence[SweepSummary]) -> list[RecommendedRow]:
     recommendations = recommended(sweeps)
     if not any(line.decided for line in recommendations):
         return []
+    lacking = {sweep.source.name for sweep in sweeps if _count_missing(sweep)}
     return [
         RecommendedRow(
-            line.key, format_value(line.value), format_value(line.baseline), _why(line), line.value != line.baseline
+            line.key, format_value(line.value), format_value(line.baseline), _why(line, lacking),
+            line.value != line.baseline,
         )
         for line in recommendations
-    ]
+    ]  # fmt: skip
 
 
-def _why(line: Recommended) -> str:
+def _why(line: Recommended, lacking: Collection[str]) -> str:
+    """lacking: the names of sweeps whose runs have not all finished."""
     if line.conflicts:
         each = ", ".join(f"{sweep} recommends {format_value(value)}" for sweep, value in line.decided.items())
         return f"{each}: the baseline's value is kept"
     if line.decided:
-        return f"best in {', '.join(line.decided)}"
+        return "best in " + ", ".join(
+            f"{sweep}, whose runs have not all finished" if sweep in lacking else sweep for sweep in line.decided
+        )
     return f"no best configuration yet in {', '.join(line.undecided)}"
 
 
@@ -108,13 +124,16 @@ def by_question(sections: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[Q
     return [(heading, questions) for heading, questions in headed if questions]
 
 
+def _count_missing(sweep: SweepSummary) -> int:
+    return int((~sweep.runs["state"].isin([DONE, DIVERGED])).sum())
+
+
 def sweep_line(sweep: SweepSummary, verdict: Verdict) -> Mapping[str, Any]:
     """A sweep in the table of all: texts of its best configuration, mean with interval, difference from the baseline,
     number of configurations not significantly different from the best one, unstable seeds, runs without a result."""
-    ended = sweep.runs["state"].isin([DONE, DIVERGED])
     line = {
         "best": "", "mean": "", "over_baseline": "", "ties": "", "unstable": "",
-        "missing": str(int((~ended).sum())), "next": next_step(verdict),
+        "missing": str(_count_missing(sweep)), "next": next_step(verdict),
     }  # fmt: skip
     try:
         board = leaderboard(sweep)

@@ -85,7 +85,7 @@ def _next_command(summary: Summary, analysis: TaskAnalysis) -> str:
     if states - {DONE, DIVERGED, STOPPED}:
         return f"sweeps status {name}, until the rest has finished"
     if is_clear(analysis):
-        return f"sweeps adopt {name} --from-verdict, then sweeps next"
+        return f"sweeps adopt {name} --from-verdict, then `sweeps next`"
     return f"sweeps submit {name} --seeds N for more seeds, or sweeps adopt {name} --config ID"
 
 

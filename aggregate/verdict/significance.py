@@ -17,7 +17,8 @@ from aggregate.verdict.number_format import estimate, number, probability
 from aggregate.verdict.stability import count_unstable, unjudged
 from aggregate.verdict.words import listed, points, sentence, words
 
-MOST_NAMED = 6  # configurations that are listed one by one
+MOST_NAMED = 6  # configurations that are listed one by one,
+MOST_RIVALS = 2  # in the headline
 
 
 def format_headline(sweep: SweepSummary) -> str:
@@ -32,10 +33,31 @@ def format_headline(sweep: SweepSummary) -> str:
     if not unstable:
         judged = not alone and sweep.contrasts["unstable"].any() and not unjudged(sweep, best["config_id"])
         others = "; none of its seeds diverged or collapsed" if judged else ""
-        return f"{name} {verb} {final}{others}"
+        return f"{name} {verb} {final}{others}{_claim(sweep)}"
     expected = f"an expected {words(sweep).primary} of {number(best['start_primary_mean'])} for one run"
     reached = f", the finished ones reach {final}" if best["final_primary_n"] else ""
-    return f"{name} {verb} {expected}: {unstable}{reached}"
+    return f"{name} {verb} {expected}: {unstable}{reached}{_claim(sweep)}"
+
+
+def _claim(sweep: SweepSummary) -> str:
+    """Whether the best configuration is significantly better than the others, or than which it is not."""
+    texts = []
+    for relation, text in ((TRADE_OFF, "a trade-off with"), (OPEN, "not significantly better than")):
+        if lines := _of(sweep, relation):
+            texts.append(f"; {text} {listed([_rival(sweep, line) for line in lines], MOST_RIVALS, ', ')}")
+    count = len(sweep.contrasts) - 1
+    if count and len(_of(sweep, BEHIND)) == count:
+        texts.append(f"; significantly better than {'the other' if count == 1 else f'all {count} others'}")
+    return "".join(texts)
+
+
+def _rival(sweep: SweepSummary, line: dict[str, Any]) -> str:
+    """A configuration; if its finished runs are better than the best one's, also why it is not the best."""
+    name, unstable = sweep.config(line["config_id"]).name, count_unstable(sweep, line["config_id"])
+    if sweep.source.agent.catalogue.sign * line["difference"] < 0 and unstable:  # the best one less this one
+        mean = sweep.ranking.set_index("config_id").at[line["config_id"], "final_primary_mean"]
+        return f"{name} (its finished runs reach {number(mean, (line['high'] - line['low']) / 2)}, but {unstable})"
+    return name
 
 
 def format_significance(sweep: SweepSummary) -> str:

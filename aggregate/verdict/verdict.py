@@ -107,7 +107,7 @@ def _next_command(sweep: SweepSummary, known: tuple[Answer, ...]) -> tuple[str, 
         return "Next", f"sweeps aggregate {whole}: a sweep of several tasks is decided for all of them"
     ours = not any(config.imported for config in sweep.source.configs)
     if ours and sweep.source.factors and clear_leader(sweep):
-        return "Next", f"sweeps adopt {name} --from-verdict, then sweeps next"
+        return "Next", f"sweeps adopt {name} --from-verdict, then `sweeps next`"
     open_ways = (_adopt_command(sweep, known), suggest_evaluation(sweep), _add_seeds_command(sweep))
     if ours and (ways := [way for way in open_ways if way]):
         return "Next", "; or ".join(ways)
@@ -128,7 +128,7 @@ def _after_confirmation(sweep: SweepSummary) -> str:
     """How the confirmed sweep can be decided."""
     confirmed, best = sweep.source.confirms, clear_leader(sweep)
     if best:
-        return f"sweeps adopt {confirmed} --config {best}, then sweeps next: confirmed on fresh seeds"
+        return f"sweeps adopt {confirmed} --config {best}, then `sweeps next`: confirmed on fresh seeds"
     return (
         f"sweeps adopt {confirmed} --keep, or --config of either configuration: the fresh seeds show no significant "
         "difference, which does not mean that there is none"
@@ -142,7 +142,9 @@ def _adopt_command(sweep: SweepSummary, known: Sequence[Answer]) -> str:
     leader = leaderboard(sweep).leader
     if leader.seeds < FEWEST_SEEDS:
         return ""
-    return f"sweeps adopt {sweep.source.name} --config {leader.config_id}, then sweeps next: all questions are answered"
+    return (
+        f"sweeps adopt {sweep.source.name} --config {leader.config_id}, then `sweeps next`: all questions are answered"
+    )
 
 
 def _stopped(sweep: SweepSummary) -> tuple[str, str]:

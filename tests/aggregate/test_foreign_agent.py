@@ -36,7 +36,10 @@ def test_the_lowest_loss_leads(sweep: SweepSummary) -> None:
     # its own and the pooled standard error, of sd sqrt((0.01^2 + 0.02^2) / 2): 0.00577 and 0.00913. Below, the better
     # side, 2.776 x 0.00913 = 0.0253, with t(0.975, 4); above 6.205 x 0.00577 = 0.0358, with t(1 - 0.025 / 2, 2), as the
     # better of 2 was picked
-    assert verdict(sweep).headline == "width=1 is best, with a final test/loss of 0.410 [0.385, 0.446], n=3"
+    assert (
+        verdict(sweep).headline == "width=1 is best, with a final test/loss of 0.410 [0.385, 0.446], n=3; "
+        "significantly better than the other"
+    )
 
 
 def test_the_other_is_worse_though_its_value_is_higher(sweep: SweepSummary) -> None:

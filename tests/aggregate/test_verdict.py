@@ -66,13 +66,13 @@ def test_a_clear_leader_is_named_with_its_interval(tmp_path: Path, synthetic: Mo
     result = verdict_of(synthetic, tmp_path, (800.0, 100.0), 4, labels=("tau=0.01", "tau=0.02"))
     points = dict(result.points)
     assert result.headline.startswith("tau=0.01 is best, with a final return of ")
-    assert result.headline.endswith("n=4")
+    assert result.headline.endswith(", n=4; significantly better than the other")
     assert points["Other configurations"].startswith("The other is significantly worse (Welch test). ")
     assert "None of the 4 seeds of the best configuration diverged or collapsed" in points["Stability"]
     assert points["Random actions"].startswith("8 of 8 finished runs end above the best of 40 episodes of random")
     assert "whole interval of the best configuration is above their mean" in points["Random actions"]
     assert points["Missing"] == "Nothing: all 8 runs finished."
-    assert points["Next"] == "sweeps adopt ensemble --from-verdict, then sweeps next"
+    assert points["Next"] == "sweeps adopt ensemble --from-verdict, then `sweeps next`"
 
 
 def test_sentences_do_not_grow_with_the_number_of_configurations(tmp_path: Path, synthetic: ModuleType) -> None:
@@ -104,6 +104,7 @@ def test_the_indistinct_are_listed(tmp_path: Path, synthetic: ModuleType) -> Non
     (summary,) = summarise([dataclasses.replace(sweep, margin=5.0)]).sweeps
     points = dict(verdict(summary).points)
     assert f"Not significantly different from the best configuration: {other}." in points["Other configurations"]
+    assert verdict(summary).headline.endswith(f", n=4; not significantly better than {other}")
     assert points["Relevant difference"] == "5.00 return points, set by the plan (`margin`)."
 
 
@@ -164,7 +165,7 @@ def test_what_went_wrong_is_said_of_each_configuration_with_what_it_points_to(
 def test_where_all_is_answered_but_some_tie_the_leader_may_be_adopted(tmp_path: Path, synthetic: ModuleType) -> None:
     points = factorial(synthetic, tmp_path, (300.0, 480.0, 600.0, 700.0))
     adopt, more = points["Next"].split("; or ")
-    assert adopt == "sweeps adopt ensemble --config 0000000003, then sweeps next: all questions are answered"
+    assert adopt == "sweeps adopt ensemble --config 0000000003, then `sweeps next`: all questions are answered"
     assert more.startswith(
         "sweeps more ensemble: 8 more seeds for each of num_q=2, reduce=mean; num_q=1, reduce=mean: a"
     )

@@ -262,7 +262,7 @@ def test_three_tasks_from_submit_to_the_next_stage_with_one_that_fails_at_first(
     said = " ".join(sweeps.here("aggregate", "rate").split())
     assert "On these 3 tasks lr=2 has the highest mean normalised score" in said
     assert "better than lr=1. lr=1 is ahead on no task" in said
-    assert "Next: sweeps adopt rate --from-verdict, then sweeps next" in said
+    assert "Next: sweeps adopt rate --from-verdict, then `sweeps next`" in said
     page = (tmp_path / "report.html").read_text()
     assert page.index('id="tasks"') < page.index('id="sweep-1"')
     assert "sweeps adopt rate --from-verdict" in sweeps.here("next", *plan)

@@ -180,7 +180,7 @@ def test_a_place_that_cannot_be_written_is_one_line(tmp_path: Path, synthetic: M
     ("text", "command", "rest"),
     [
         ("sweeps more ensemble: 7 more seeds", "sweeps more ensemble", "7 more seeds"),
-        ("sweeps adopt a --from-verdict, then sweeps next", "sweeps adopt a --from-verdict", "then sweeps next"),
+        ("sweeps adopt a --from-verdict, then `sweeps next`", "sweeps adopt a --from-verdict", "then `sweeps next`"),
         ("sweeps rerun a --failed --missing", "sweeps rerun a --failed --missing", ""),
         ("More than 60 seeds: take either value.", "", "More than 60 seeds: take either value."),
         ("", "", ""),
@@ -247,6 +247,26 @@ def test_several_sweeps_recommend_one_configuration(tmp_path: Path, synthetic: M
         configs=tuple(dataclasses.replace(c, config={**c.config, "task": "walker-walk"}) for c in made[1].configs),
     )
     assert overview.recommended_rows(summarise([made[0], of_two_tasks]).sweeps) == []
+
+
+def test_a_recommendation_says_where_runs_are_missing(tmp_path: Path, synthetic: ModuleType) -> None:
+    made = [
+        varied(tmp_path, synthetic, "ensemble", "num_q", (2, 1), 500.0, 700.0, states={(0, 4): "failed"}),
+        varied(tmp_path, synthetic, "tau", "tau", (0.01, 0.1), 700.0, 400.0),
+    ]
+    rows = overview.recommended_rows(summarise(made).sweeps)
+    assert [row.why for row in rows] == ["best in ensemble, whose runs have not all finished", "best in tau"]
+
+
+def test_the_first_screen_names_the_configurations_with_unstable_seeds(tmp_path: Path, synthetic: ModuleType) -> None:
+    labels = ("tau=1", "tau=2", "tau=3")
+    states = {(1, 2): "diverged"}
+    made = synthetic.make_sweep(tmp_path, (700.0, 600.0, 650.0), 4, labels=labels, special={2: {"collapse": True}},
+                                states=states)  # fmt: skip
+    text = render(summarise([made]))
+    assert "<b>Unstable</b> <span>tau=3: 4 of 4 seeds collapsed; tau=2: 1 of 4 seeds diverged</span>" in text
+    stable = synthetic.make_sweep(tmp_path / "stable", (700.0, 600.0), 4, lean=True)
+    assert "<b>Unstable</b>" not in render(summarise([stable]))
 
 
 def test_a_sweep_without_a_result_says_only_what_is_missing(tmp_path: Path, synthetic: ModuleType) -> None:
