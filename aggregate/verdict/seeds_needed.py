@@ -97,4 +97,5 @@ def _reason(rival: Rival, sweep: SweepSummary) -> str:
         return "a trade-off that more seeds do not resolve"
     if 2 * rival.unstable >= max(rival.starts, 1):
         return f"{rival.unstable} of {rival.starts} seeds diverged or collapsed"
-    return f"not better by more than {format_margin(sweep) or 0}"
+    margin = format_margin(sweep)
+    return f"not better by more than {margin}" if margin else "not better"

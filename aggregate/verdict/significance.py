@@ -42,12 +42,16 @@ def format_headline(sweep: SweepSummary) -> str:
 def _claim(sweep: SweepSummary) -> str:
     """Whether the best configuration is significantly better than the others, or than which it is not."""
     texts = []
-    for relation, text in ((TRADE_OFF, "a trade-off with"), (OPEN, "not significantly better than")):
-        if lines := _of(sweep, relation):
-            texts.append(f"; {text} {listed([_rival(sweep, line) for line in lines], MOST_RIVALS, ', ')}")
     count = len(sweep.contrasts) - 1
+    for relation, text in ((TRADE_OFF, "a trade-off with"), (OPEN, "not significantly better than")):
+        lines = _of(sweep, relation)
+        if len(lines) > MOST_RIVALS:
+            texts.append(f"; {text} {'any other' if len(lines) == count else f'{len(lines)} of the {count} others'}")
+        elif lines:
+            texts.append(f"; {text} {' and '.join(_rival(sweep, line) for line in lines)}")
     if count and len(_of(sweep, BEHIND)) == count:
-        texts.append(f"; significantly better than {'the other' if count == 1 else f'all {count} others'}")
+        every = {1: "the other", 2: "both others"}.get(count, f"all {count} others")
+        texts.append(f"; significantly better than {every}")
     return "".join(texts)
 
 
@@ -229,4 +233,6 @@ def _selection(sweep: SweepSummary) -> str:
     if count < 2 or sweep.source.confirms:  # a confirmation fixes both beforehand
         return ""
     corrected = f"The interval of the best configuration is corrected for its selection from {count} configurations"
+    if all(config.imported for config in sweep.source.configs):  # nothing that could be trained
+        return f"{corrected}."
     return f"{corrected}; `sweeps confirm {sweep.source.name}` gives an unbiased mean."

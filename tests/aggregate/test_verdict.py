@@ -91,6 +91,24 @@ def test_sentences_do_not_grow_with_the_number_of_configurations(tmp_path: Path,
         assert len(text) < 1.5 * len(texts[8].get(name, "")) + 150, (name, text)
 
 
+@pytest.mark.parametrize(
+    ("finals", "claim"),
+    [
+        ((800.0, 100.0), "; significantly better than the other"),
+        ((800.0, 100.0, 120.0), "; significantly better than both others"),
+        ((800.0, 100.0, 120.0, 140.0), "; significantly better than all 3 others"),
+        ((500.0, 501.0, 502.0, 503.0), "; not significantly better than any other"),
+        ((500.0, 501.0, 502.0, 503.0, 100.0), "; not significantly better than 3 of the 4 others"),
+    ],
+)
+def test_the_headline_says_than_how_many_the_best_is_better(
+    tmp_path: Path, synthetic: ModuleType, finals: tuple[float, ...], claim: str
+) -> None:
+    made = synthetic.make_sweep(tmp_path, finals, 4, lean=True)
+    (summary,) = summarise([dataclasses.replace(made, margin=0.001)]).sweeps  # nothing is alike
+    assert verdict(summary).headline.endswith(f"n=4{claim}")
+
+
 def test_the_indistinct_are_listed(tmp_path: Path, synthetic: ModuleType) -> None:
     result = verdict_of(synthetic, tmp_path, (600.0, 605.0, 100.0), 4, labels=("a", "b", "c"))
     leader, other = ("b", "a") if result.headline.startswith("b") else ("a", "b")

@@ -37,6 +37,7 @@ PARTS = {
     "faults": "../cluster/test_faults.py::test_it_recovers",
     "fresh_machines": "test_machines.py::test_a_row_for_each_machine_and_command",
     "hosts": "../jobs/test_local.py::test_another_machines_tasks_are_unknown_here_until_its_scheduler_is_silent",
+    "live_view": "../plots/test_live_page.py::test_an_update_keeps_the_readers_place_and_choices",
     "init_programs": "../jobs/test_init.py::test_other_libraries_are_asked_too",
     "override_styles": "../jobs/test_override_styles.py::test_elements_of_a_style",
     "program_overhead": "../jobs/test_guard.py::test_all_that_was_written_is_there_when_it_has_ended",

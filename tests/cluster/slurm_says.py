@@ -150,14 +150,14 @@ def _cluster() -> None:
     settings = commands.cluster_settings()
     assert (settings["ClusterName"], settings["MaxArraySize"]) == ("sweeps", "1001")
     rows = {result.what: result for result in checks.cluster()}
-    assert re.fullmatch(r"'?sweeps'?, version \d\d\.\d\d\.\d+", rows["Slurm"].found)
-    assert rows["limits"].found == "MaxArraySize 1001, MaxJobCount 10000, MinJobAge 300 sec"
-    assert rows["requeue"].found == "on"
-    assert rows["preemption"].found == "PreemptMode REQUEUE, PreemptType preempt/partition_prio, KillWait 30 sec"
-    assert rows["grace time"].found == "low 0 s, high 0 s"
-    assert rows["accounting"].found == "sacct answers"
-    assert rows["account group"].found == "qos normal, in the queue 300"
-    assert rows["partition low (default)"].found == "2 nodes of 4 CPUs, 31 GB, 4 GPUs; no time limit"
+    assert re.fullmatch(r"'?sweeps'?, version \d\d\.\d\d\.\d+", rows["Slurm"].result)
+    assert rows["limits"].result == "MaxArraySize 1001, MaxJobCount 10000, MinJobAge 300 sec"
+    assert rows["requeue"].result == "on"
+    assert rows["preemption"].result == "PreemptMode REQUEUE, PreemptType preempt/partition_prio, KillWait 30 sec"
+    assert rows["grace time"].result == "low 0 s, high 0 s"
+    assert rows["accounting"].result == "sacct answers"
+    assert rows["account group"].result == "qos normal, in the queue 300"
+    assert rows["partition low (default)"].result == "2 nodes of 4 CPUs, 31 GB, 4 GPUs; no time limit"
     assert "partition: low\n" in checks.first_profile(checks.partitions())
 
 

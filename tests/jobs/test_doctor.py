@@ -24,7 +24,7 @@ old|infinite|9|8|8000|gpu:2|down
 
 
 def rows(found: Any) -> dict[str, tuple[str, bool | None]]:
-    return {finding.what: (finding.found, finding.fine) for finding in found}
+    return {finding.what: (finding.result, finding.fine) for finding in found}
 
 
 def test_what_slurm_says_of_itself(slurm: FakeSlurm) -> None:
@@ -91,7 +91,7 @@ def test_the_job_is_watched_step_by_step_and_cleaned_up(store: ResultsFolder, sl
 
 def test_a_job_that_does_not_begin_is_told_with_slurms_reason(store: ResultsFolder, slurm: FakeSlurm) -> None:
     (finding,) = checks.try_a_job(store, profile.load("cpu"), 2, lambda seconds: None)
-    assert finding.found == "job 100 wrote nothing in 2 s: PENDING None"
+    assert finding.result == "job 100 wrote nothing in 2 s: PENDING None"
     assert finding.fine is False
 
 
@@ -120,6 +120,6 @@ def test_a_compiler_that_fails_is_told_where_a_cpu_trains(monkeypatch: pytest.Mo
     monkeypatch.setenv("CC", str(broken))
     found = {**probe.facts(), "cuda": ""}
     (kernels,) = (finding for finding in checks.machine(found, "here") if finding.what == "here: C kernels")
-    assert (kernels.found, kernels.fine) == (f"{broken}: x.c: fatal error: out of luck", None)
+    assert (kernels.result, kernels.fine) == (f"{broken}: x.c: fatal error: out of luck", None)
     assert "install gcc" in kernels.advice
     assert "here: C kernels" not in rows(checks.machine({**found, "cuda": "H100"}, "here"))  # a GPU needs none
