@@ -36,6 +36,7 @@ from playwright.sync_api import Page, sync_playwright  # noqa: E402
 
 from jobs.results.results_folder import ResultsFolder  # noqa: E402
 from jobs.runs.annotations import annotate  # noqa: E402
+from jobs.worker import guard  # noqa: E402
 from tdmpc.accel import processor  # noqa: E402
 
 SWEEP, RUNS = "ensemble", 48
@@ -73,19 +74,13 @@ class Measured(NamedTuple):
 
 def usage(server: int) -> Usage:
     """Sums over the process and its descendants, from /proc."""
-    children: dict[int, list[int]] = {}
-    stats: dict[int, list[str]] = {}
-    for entry in Path("/proc").iterdir():
-        with contextlib.suppress(OSError, ValueError):
-            stats[int(entry.name)] = (entry / "stat").read_text().rpartition(")")[2].split()
-    for process, fields in stats.items():
-        children.setdefault(int(fields[1]), []).append(process)
-    family = [server]
-    for process in family:
-        family += children.get(process, [])
-    known = [stats[process] for process in family if process in stats]
-    ticks = sum(int(value) for fields in known for value in fields[11:15])  # with children that have ended
-    return Usage(time.time(), ticks / CLOCK_TICKS, sum(int(fields[21]) for fields in known) * PAGE_BYTES / 1e6)
+    ticks = pages = 0
+    for process in (server, *guard.descendants(server)):
+        with contextlib.suppress(OSError):  # it has ended
+            fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+            ticks += sum(map(int, fields[11:15]))  # with children that have ended
+            pages += int(fields[21])
+    return Usage(time.time(), ticks / CLOCK_TICKS, pages * PAGE_BYTES / 1e6)
 
 
 def shards_of(folder: Path) -> list[Path]:
@@ -151,16 +146,16 @@ def watch(sweeps: Sweeps, server: int, page: Page, end: float) -> Measured:
     return Measured(behind, int(page.evaluate("updates")), shards, taken, active)
 
 
-def table(found: Measured) -> str:
-    first, last = found.usage[0], found.usage[-1]
+def table(measured: Measured) -> str:
+    first, last = measured.usage[0], measured.usage[-1]
     seconds = last.time - first.time
-    middle = found.usage[len(found.usage) // 2]
-    behind = sorted(found.behind)
+    middle = measured.usage[len(measured.usage) // 2]
+    behind = sorted(measured.behind)
     lines = {
-        "runs that train at once, at the end": f"{found.active}",
+        "runs that train at once, at the end": f"{measured.active}",
         "time": f"{seconds / 60:.0f} min",
-        "files of metrics written meanwhile": f"{found.shards:,}",
-        "updates of the page": f"{found.updates:,}, one every {seconds / max(found.updates, 1):.1f} s",
+        "files of metrics written meanwhile": f"{measured.shards:,}",
+        "updates of the page": f"{measured.updates:,}, one every {seconds / max(measured.updates, 1):.1f} s",
         "behind: median, 95 %, most": f"{statistics.median(behind):.1f} s, {behind[int(0.95 * len(behind))]:.1f} s, "
                                       f"{behind[-1]:.1f} s",
         "processor of the server": f"{(last.cpu_s - first.cpu_s) / seconds:.0%} of one",

@@ -61,7 +61,6 @@ class DrawnLines:
 
     def __init__(self, sweep: SweepSummary, chips: Sequence[Chip]) -> None:
         parts: list[SweepSummary | Imported] = [sweep, *([sweep.imported] if sweep.imported else [])]
-        self._catalogue = sweep.source.agent.catalogue
         self._chips = [chip for chip in chips if chip.drawn]
         self._planned = {c.config_id: len(c.runs) for c in (*sweep.source.configs, *sweep.source.imported)}
         self._means = {

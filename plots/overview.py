@@ -10,12 +10,11 @@ from aggregate.analysis.summary import SweepSummary
 from aggregate.inputs.runs import DIVERGED, DONE
 from aggregate.verdict.answers import OPEN, Answer
 from aggregate.verdict.leader import Leaderboard, Recommended, leaderboard, recommended
-from aggregate.verdict.number_format import estimate, signed
+from aggregate.verdict.number_format import estimate, signed_estimate
 from aggregate.verdict.stability import MOST_NAMED, count_unstable
 from aggregate.verdict.verdict import Verdict, verdict
-from aggregate.verdict.words import listed
 from sweepwise.core.errors import AggregateError
-from sweepwise.core.value_format import format_value
+from sweepwise.core.value_format import format_value, listed
 
 NEXT = "Next"  # the topic of the verdict that is shown above all others
 _COMMAND = re.compile(r"(sweeps [^,:;]+)[,:;]?\s*(.*)", re.DOTALL)
@@ -155,5 +154,5 @@ def _over_baseline(sweep: SweepSummary, board: Leaderboard) -> str:
     """The difference of the best configuration from the baseline, "" where none is known."""
     for line in sweep.baseline.to_dict("records"):
         if line["config_id"] == board.leader.config_id:
-            return signed({"estimate": line["difference"], "ci_low": line["low"], "ci_high": line["high"]})
+            return signed_estimate(line["difference"], line["low"], line["high"])
     return ""

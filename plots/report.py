@@ -60,8 +60,8 @@ def _write(path: Path, html: str) -> None:
 
 def render(summary: Summary, across: TaskAnalysis | None = None, version: str = "") -> str:
     """The page as text. Deterministic: equal shards give equal text. version: of a page that a server keeps up to date:
-    it asks the server for another version, and its script draws the curves, which takes the browser a tenth of the time
-    that it takes here; "" for a file, which is not updated and complete without scripts."""
+    it asks the server for another version, and its script draws the curves, as drawing them here takes most of the
+    time; "" for a file, which is not updated and complete without scripts."""
     template = _environment().get_template("report.html.j2")
     shown, left_out = shown_sweeps(summary, across)
     drawn = [figures.drawn_configs(sweep) for sweep in shown]

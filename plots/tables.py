@@ -19,7 +19,7 @@ from aggregate.inputs.runs import STOPPED
 from aggregate.statistics import estimates
 from aggregate.verdict.evaluation_noise import ALONE
 from aggregate.verdict.not_assessed import not_assessed
-from aggregate.verdict.number_format import estimate, number, signed
+from aggregate.verdict.number_format import estimate, number, signed, signed_estimate
 from aggregate.verdict.words import AgentWords, sentence, words
 from plots.theme import LineStyle
 
@@ -227,7 +227,7 @@ def mark(line: Mapping[str, Any]) -> str:
 
 
 def _contrast_cells(line: dict[str, Any]) -> list[str]:
-    difference = signed({"estimate": line["difference"], "ci_low": line["low"], "ci_high": line["high"]})
+    difference = signed_estimate(line["difference"], line["low"], line["high"])
     return [f"{difference}{mark(line)}", _format_p(line["p"]), _format_p(line["permutation"]),
             number(line["better"]), number(line["detectable"]), _format_seeds_needed(line["needed"])]  # fmt: skip
 

@@ -9,7 +9,7 @@ import pandas as pd
 
 from aggregate.tasks import task_verdict
 from aggregate.tasks.analysis import AGGREGATES, AHEAD, BEHIND, TaskAnalysis
-from aggregate.verdict.number_format import estimate, number, short_probability, signed
+from aggregate.verdict.number_format import estimate, number, short_probability, signed_estimate
 from plots import task_figures
 from plots.csv_downloads import Download, frame_download
 from plots.theme import line_styles
@@ -70,8 +70,8 @@ def _aggregate_table(analysis: TaskAnalysis) -> list[tuple[str, list[str]]]:
 def _pair_table(analysis: TaskAnalysis) -> list[tuple[str, str, list[str]]]:
     lines = []
     for line in analysis.pairs.to_dict("records"):
-        effect = signed({"estimate": line["difference"], "ci_low": line["low"], "ci_high": line["high"]})
-        like = signed({"estimate": line["similar"], "ci_low": line["similar_low"], "ci_high": line["similar_high"]})
+        effect = signed_estimate(line["difference"], line["low"], line["high"])
+        like = signed_estimate(line["similar"], line["similar_low"], line["similar_high"])
         better = estimate(line["improvement"], line["improvement_low"], line["improvement_high"])
         mark = " *" if line["distinct"] else ""
         cells = [f"{effect}{mark}", short_probability(line["p"]), better, str(line["tasks"]),

@@ -15,7 +15,7 @@ from aggregate.inputs.provenance import KINDS
 from aggregate.inputs.runs import ConfigSource, SweepSource
 from aggregate.statistics import estimates
 from aggregate.statistics.estimates import ALPHA, Contrast
-from aggregate.verdict.number_format import probability, signed
+from aggregate.verdict.number_format import probability, signed_estimate
 from aggregate.verdict.words import sentence, words
 from sweepwise.core.errors import AggregateError
 from sweepwise.core.value_format import format_value
@@ -169,8 +169,10 @@ def format_two_sweeps(comparison: TwoSweeps) -> Iterator[str]:
     else:
         yield from _format_mean(comparison, runs, identical)
         significant = table[table["p"] < ALPHA]
-        names = [f"{line['label']} ({signed(as_effect(line))}, {probability(line['p'])})"
-                 for line in significant.to_dict("records")]  # fmt: skip
+        names = []
+        for line in significant.to_dict("records"):
+            difference = signed_estimate(line["difference"], line["low"], line["high"])
+            names.append(f"{line['label']} ({difference}, {probability(line['p'])})")
         listed = "; ".join(names) or "none"
         yield sentence(f"significantly different (paired t test, Holm over {len(table)}): {listed}.")
     unstable = [f"{int(table[f'{side}_unstable'].sum())} of {int(table[f'{side}_starts'].sum())}" for side in "ab"]
@@ -191,7 +193,7 @@ def _format_mean(comparison: TwoSweeps, runs: int, identical: int) -> Iterator[s
     if comparison.mean is not None and np.isfinite(comparison.mean.p):
         half = float(comparison.mean.half_width())
         value = float(comparison.mean.estimate)
-        effect = signed({"estimate": value, "ci_low": value - half, "ci_high": value + half})
+        effect = signed_estimate(value, value - half, value + half)
         is_better = value * comparison.b.source.agent.catalogue.sign > 0
         claim = "no significant difference"
         if comparison.mean.p < ALPHA:
@@ -202,8 +204,3 @@ def _format_mean(comparison: TwoSweeps, runs: int, identical: int) -> Iterator[s
                        f"({probability(float(comparison.mean.p))}, differences paired by seed).")  # fmt: skip
     if identical:
         yield f"{identical} of {runs} results are exactly the same."
-
-
-def as_effect(line: Mapping[str, Any]) -> dict[str, float]:
-    """The difference of a line of `TwoSweeps.pairs`, for `number_format.signed`."""
-    return {"estimate": line["difference"], "ci_low": line["low"], "ci_high": line["high"]}

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from aggregate.tasks.analysis import BEHIND, NO_REFERENCE, SINGLE, TaskAnalysis
-from aggregate.verdict.number_format import estimate, probability, signed
+from aggregate.verdict.number_format import estimate, probability, signed_estimate
 from aggregate.verdict.verdict import Verdict
 
 MOST_NAMED = 5  # tasks or algorithms that a sentence names
@@ -70,7 +70,7 @@ def _others(analysis: TaskAnalysis) -> str:
     best = analysis.algorithms[0]
     texts = []
     for line in analysis.pairs[analysis.pairs["a"] == best].to_dict("records"):
-        text = signed({"estimate": line["difference"], "ci_low": line["low"], "ci_high": line["high"]})
+        text = signed_estimate(line["difference"], line["low"], line["high"])
         p = f", {probability(line['p'])}" if math.isfinite(line["p"]) else ", without any spread"
         texts.append(
             f"{best} \N{MINUS SIGN} {line['b']}: {text}{p}, on {line['tasks']} task{'s' if line['tasks'] > 1 else ''}"
@@ -102,7 +102,7 @@ def _similar(analysis: TaskAnalysis) -> str:
     if own.empty or not math.isfinite(own.iloc[0]["similar_p"]):
         return ""
     line = own.iloc[0]
-    text = signed({"estimate": line["similar"], "ci_low": line["similar_low"], "ci_high": line["similar_high"]})
+    text = signed_estimate(line["similar"], line["similar_low"], line["similar_high"])
     p = probability(line["similar_p"])
     return (
         f"If these tasks were drawn at random, {line['a']} \N{MINUS SIGN} {line['b']} would be {text}, {p}. {CAUTION}."

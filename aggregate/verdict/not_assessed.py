@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aggregate import flags
 from aggregate.analysis.summary import SweepSummary
-from aggregate.verdict.words import listed
+from sweepwise.core.value_format import listed
 
 MOST_NAMED = 6  # flags that are listed; the report marks all of them
 _REASON = "not assessed: no metric has the role "  # how the details of their findings begin

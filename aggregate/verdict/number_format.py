@@ -32,9 +32,14 @@ def estimate(mean: float, low: float, high: float) -> str:
 
 
 def signed(line: Mapping[str, Any]) -> str:
-    """An effect with its sign and interval, as in +34 [−20, 88]."""
-    text = estimate(line["estimate"], line["ci_low"], line["ci_high"])
-    return f"+{text}" if line["estimate"] > 0 else text
+    """An effect with its sign and interval, from columns estimate, ci_low and ci_high."""
+    return signed_estimate(line["estimate"], line["ci_low"], line["ci_high"])
+
+
+def signed_estimate(mean: float, low: float, high: float) -> str:
+    """A difference with its sign and interval, as in +34 [−20, 88]."""
+    text = estimate(mean, low, high)
+    return f"+{text}" if mean > 0 else text
 
 
 def short_probability(p: float) -> str:

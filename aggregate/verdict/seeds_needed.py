@@ -14,7 +14,8 @@ from aggregate.statistics import estimates
 from aggregate.verdict.leader import Rival, rivals, worth_seeds
 from aggregate.verdict.number_format import number
 from aggregate.verdict.significance import format_margin
-from aggregate.verdict.words import listed, points
+from aggregate.verdict.words import points
+from sweepwise.core.value_format import listed
 
 MOST_NAMED = 6  # configurations that are listed one by one
 AFFORDABLE_SEEDS = 30  # per configuration; more are not recommended

@@ -15,7 +15,8 @@ from aggregate.statistics.seed_effect import seed_effect
 from aggregate.verdict.leader import leading_interval
 from aggregate.verdict.number_format import estimate, number, probability
 from aggregate.verdict.stability import count_unstable, unjudged
-from aggregate.verdict.words import listed, points, sentence, words
+from aggregate.verdict.words import points, sentence, words
+from sweepwise.core.value_format import listed
 
 MOST_NAMED = 6  # configurations that are listed one by one,
 MOST_RIVALS = 2  # in the headline

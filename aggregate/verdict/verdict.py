@@ -24,7 +24,8 @@ from aggregate.verdict.number_format import number
 from aggregate.verdict.seeds_needed import AFFORDABLE_SEEDS, format_more, ties
 from aggregate.verdict.significance import explain_margin, format_headline, format_seed_effect, format_significance
 from aggregate.verdict.stability import format_missing, format_stability
-from aggregate.verdict.words import listed, sentence, words
+from aggregate.verdict.words import sentence, words
+from sweepwise.core.value_format import listed
 
 FEWEST_SEEDS = 2  # of a configuration that is proposed for adoption
 MOST_NAMED = 3  # configurations whose flags are listed one by one

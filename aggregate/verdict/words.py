@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from aggregate import flags
@@ -106,12 +105,6 @@ def lacks(name: str, agent: AgentDescription) -> str:
 def points(metric: Metric) -> str:
     """The unit of a difference, with a leading blank: " return points", " nat", or "" for a plain number."""
     return {"return": " return points", "1": ""}.get(metric.unit, f" {metric.unit}")
-
-
-def listed(names: Sequence[str], most: int, separator: str = ", ") -> str:
-    """The first `most` names, and how many more there are."""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return f"{separator.join(names[:most])}{more}"
 
 
 def sentence(text: str) -> str:

@@ -25,6 +25,7 @@ from jobs.terminal.tables import duration
 from sweepwise.core.errors import JobsError, near
 from sweepwise.core.metrics import ROLES
 from sweepwise.core.schema import ResolvedConfig
+from sweepwise.core.value_format import listed
 from sweepwise.core.yaml_scalars import PlainText
 
 _SHOWN = 12  # files, metrics or names in one list
@@ -123,12 +124,13 @@ def _told(checked: Checked) -> Iterator[tuple[str, str]]:
     yield "in", f"{done.cwd} ({kind})"
     yield from _passed(checked)
     yield "ended", _ended(done)
-    yield "files", _listed([f"{name} ({_size(size)})" for name, size in done.files.items()]) or "none in {run}"
+    files = [f"{name} ({_size(size)})" for name, size in done.files.items()]
+    yield "files", listed(files, _SHOWN) or "none in {run}"
     yield from _metrics(checked)
     if done.metrics:
         yield from _roles(checked)
     if done.written:
-        yield "in its code", f"wrote {_listed(list(done.written))} into the copy, which is no part of the run"
+        yield "in its code", f"wrote {listed(list(done.written), _SHOWN)} into the copy, which is no part of the run"
     resume = checked.source.program.resume
     if resume is not None:
         yield "checkpoint", f"{{run}}/{resume.when} {'appeared' if done.saved else 'did not appear'}"
@@ -155,7 +157,7 @@ def _passed(checked: Checked) -> Iterator[tuple[str, str]]:
         yield "passed", "; ".join(f"{name} as {text}" for name, text in written.items())
     rest = [name for name in program.defaults if name not in written]
     if rest:
-        yield "not passed", f"at the program's default: {_listed(rest)}"
+        yield "not passed", f"at the program's default: {listed(rest, _SHOWN)}"
 
 
 def _written(program: Program, name: str, value: Any) -> str:
@@ -193,7 +195,7 @@ def _metrics(checked: Checked) -> Iterator[tuple[str, str]]:
         role = f", {mapped[name]}" if name in mapped else ""
         yield "metric", f"{name}: {rows}, step {seen.first:,} to {seen.last:,}{role}"
     if len(names) > _SHOWN:
-        yield "metrics", f"and {_listed(names[_SHOWN:])}"
+        yield "metrics", f"and {listed(names[_SHOWN:], _SHOWN)}"
     if not names:
         yield "metrics", "none"
 
@@ -240,11 +242,6 @@ def _speed(done: Trial) -> float:
     return done.furthest / max(done.seconds, 1e-3)
 
 
-def _listed(names: Sequence[str]) -> str:
-    more = len(names) - _SHOWN
-    return ", ".join(names[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
-
-
 def _size(size: int) -> str:
     return f"{size} B" if size < 1000 else f"{size / 1e3:.1f} kB" if size < 1e6 else f"{size / 1e6:.1f} MB"
 
@@ -267,7 +264,7 @@ def _problems(checked: Checked) -> Iterator[str]:
     yield from (f"{line}; correct `metrics:`, or how the program logs" for line in done.problems)
     changed = [name for name, is_code in done.written.items() if is_code]
     if changed:
-        yield f"the program changed its own code, {_listed(changed)}; let it write to {{run}}"
+        yield f"the program changed its own code, {listed(changed, _SHOWN)}; let it write to {{run}}"
     if program.resume is not None and not done.saved and not _failed(done) and done.metrics:
         saved = "when it ended" if done.end is not None else f"on {program.resume.signal}"
         yield (
@@ -289,7 +286,7 @@ def _missing_metrics(checked: Checked) -> Iterator[str]:
         is_near, has_ended = hint.endswith("?"), done.end is not None and done.end.exit_code == 0
         where = "metrics.primary" if role == "primary" else f"metrics.roles.{role}"
         if is_near or has_ended:
-            logged = f"logged are {_listed(sorted(done.metrics))}"
+            logged = f"logged are {listed(sorted(done.metrics), _SHOWN)}"
             yield f"{where}: {metric.name} never appeared; {hint if is_near else logged}"
         elif role == "primary" and not _failed(done):
             waited = f"did not appear within {done.seconds:.0f} s"
@@ -301,7 +298,7 @@ def _nothing_logged(checked: Checked) -> str:
     sources = ", ".join(spec.path or spec.kind for spec in checked.source.program.metrics.read)
     if done.written:
         return (
-            f"no metrics: nothing at {sources} in {{run}}, but {_listed(list(done.written))} was written where the "
-            'program runs; pass {run} as its folder, or give `cwd: "{run}"`'
+            f"no metrics: nothing at {sources} in {{run}}, but {listed(list(done.written), _SHOWN)} was written where "
+            'the program runs; pass {run} as its folder, or give `cwd: "{run}"`'
         )
     return f"no metrics: nothing at {sources} in {{run}}; correct `metrics.read`, or pass {{run}} in `command:`"

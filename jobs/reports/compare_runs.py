@@ -14,6 +14,7 @@ from jobs.results.attempts import RunRef
 from jobs.results.records import Attempt
 from jobs.results.results_folder import ResultsFolder
 from sweepwise.core.errors import JobsError
+from sweepwise.core.value_format import listed
 
 MOST_LINES = 200  # of the difference of the code that is printed
 _LARGEST = 2**20  # bytes of a file that is compared by lines
@@ -92,9 +93,8 @@ class TwoRuns:
         files = self.changed_files
         if files is None:
             return "; a copy is missing, so the files are not compared"
-        more = f" and {len(files) - 8} more" if len(files) > 8 else ""
-        listed = f": {', '.join(files[:8])}{more}" if files else ""
-        return f"; {'1 file differs' if len(files) == 1 else f'{len(files)} files differ'}{listed}"
+        count = "1 file differs" if len(files) == 1 else f"{len(files)} files differ"
+        return f"; {count}: {listed(files, 8)}" if files else f"; {count}"
 
     def _versions(self) -> Iterator[str]:
         differ = differing(self.a.attempt.versions, self.b.attempt.versions)

@@ -24,6 +24,7 @@ from jobs.results.results_folder import ResultsFolder
 from jobs.runs.status import selected
 from sweepwise.core.agent import AgentDescription
 from sweepwise.core.errors import JobsError, near
+from sweepwise.core.value_format import listed
 
 if TYPE_CHECKING:
     from aggregate.importers import Collected, ImportOptions
@@ -220,5 +221,4 @@ def _config_source(store: ResultsFolder, record: Import, config: ImportedConfig,
 
 
 def _join_some(words: Any) -> str:
-    unique = list(dict.fromkeys(words))
-    return ", ".join(unique[:8]) + (f" and {len(unique) - 8} more" if len(unique) > 8 else "")
+    return listed(list(dict.fromkeys(words)), 8)

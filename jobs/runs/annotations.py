@@ -14,6 +14,7 @@ from jobs.results.results_folder import ResultsFolder
 from jobs.runs.select import names_run, run_named, runs_named
 from jobs.runs.status import SweepStatus, load_statuses, selected
 from sweepwise.core.errors import JobsError
+from sweepwise.core.value_format import listed
 
 _TAG = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,39}")
 _LONGEST = 1000  # characters of a note or a reason
@@ -116,8 +117,7 @@ def status_lines(store: ResultsFolder, sweep: SweepStatus, by_run: bool) -> Iter
         if run.annotations is not None and run.annotations.exclusion is not None:
             excluded.setdefault(run.annotations.exclusion.reason, []).append(str(run.record.ref))
     for reason, runs in excluded.items():
-        more = f" and {len(runs) - _MOST_NAMED} more" if len(runs) > _MOST_NAMED else ""
-        yield f"{len(runs)} excluded: {reason}: {', '.join(runs[:_MOST_NAMED])}{more}"
+        yield f"{len(runs)} excluded: {reason}: {listed(runs, _MOST_NAMED)}"
     for run in sweep.runs if by_run else ():
         if run.annotations is not None:
             yield from lines(run.record.ref, replace(run.annotations, exclusions=[]))

@@ -19,6 +19,7 @@ from jobs.results.results_folder import ResultsFolder
 from jobs.results.run_state import RunState, State, TaskState, belongs, given_up, run_state
 from jobs.runs import logs
 from sweepwise.core.errors import JobsError, near
+from sweepwise.core.value_format import listed
 
 _MOST_NAMED = 8  # sweeps that a message names
 
@@ -184,8 +185,7 @@ def only_sweep(store: ResultsFolder, name: str, what: str) -> SweepStatus:
         names = [status.view.name for status in statuses]
         of_one = all(status.view.tasks_of == name for status in statuses)
         several = f"has {len(names)} tasks" if of_one else "is several sweeps"
-        more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
-        raise JobsError(f"{name} {several}, each {what} separately: {', '.join(names[:_MOST_NAMED])}{more}")
+        raise JobsError(f"{name} {several}, each {what} separately: {listed(names, _MOST_NAMED)}")
     return statuses[0]
 
 

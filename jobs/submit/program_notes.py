@@ -12,6 +12,7 @@ from jobs.programs.command import Places, ProgramSource, command_line, run_folde
 from jobs.results import code_snapshot
 from jobs.results.attempts import RunRef
 from jobs.results.results_folder import ResultsFolder
+from sweepwise.core.value_format import listed
 
 _NAMED = 5  # files that are named
 
@@ -36,8 +37,7 @@ def _not_copied(plan: Plan) -> Iterator[str]:
     elif plan.source is not None and plan.source.folder == plan.folder.resolve():
         names += agent_code.left_out(plan.source.folder)
     if names:
-        shown = ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
-        yield f"not copied, since Git does not track them: {shown}; `git add` what runs need"
+        yield f"not copied, since Git does not track them: {listed(names, _NAMED)}; `git add` what runs need"
 
 
 def _commands(source: ProgramSource, store: ResultsFolder, sweeps: Sequence[ExpandedSweep]) -> Iterator[str]:

@@ -19,8 +19,8 @@ Document = dict[str, Any]
 
 def whole_sweeps(two_sweeps: TwoSweeps, places: Sequence[str], width: int) -> Iterator[Table | Text]:
     """places: what A and B are, such as the name of a sweep and its results folder."""
-    from aggregate.comparison.two_sweeps import as_effect, format_two_sweeps
-    from aggregate.verdict.number_format import number, short_probability, signed
+    from aggregate.comparison.two_sweeps import format_two_sweeps
+    from aggregate.verdict.number_format import number, short_probability, signed_estimate
 
     for name, place, sweep in zip("AB", places, (two_sweeps.a, two_sweeps.b), strict=True):
         count = len(sweep.source.configs)
@@ -31,7 +31,7 @@ def whole_sweeps(two_sweeps: TwoSweeps, places: Sequence[str], width: int) -> It
         half = (line["high"] - line["low"]) / 2
         means = [number(line[f"{side}_mean"], half) for side in "ab"]
         unstable = [f"{line[f'{side}_unstable']}/{line[f'{side}_starts']}" for side in "ab"]
-        tested = [signed(as_effect(line)), short_probability(line["p"])]
+        tested = [signed_estimate(line["difference"], line["low"], line["high"]), short_probability(line["p"])]
         result.add_row(line["label"], str(line["n"]), *means, *tested, str(line["identical"]), *unstable)
     yield result
     for text in format_two_sweeps(two_sweeps):

@@ -418,7 +418,7 @@ def comparison(sweep: SweepSummary, result: Comparison, sides: Sequence[Side], w
 
 
 def _endpoint_table(comparison_result: Comparison, words: AgentWords) -> Table:
-    from aggregate.verdict.number_format import estimate, number, signed
+    from aggregate.verdict.number_format import estimate, number, signed_estimate
 
     columns = ("endpoint", "A", "n", "B", "n ", "B - A", "p", "permutation", f"P(B {words.better} A)")
     result = table(*columns, right=columns[1:], drop=("permutation", columns[-1], "n", "n "))
@@ -427,7 +427,7 @@ def _endpoint_table(comparison_result: Comparison, words: AgentWords) -> Table:
         for side in "ab":
             cells.append(estimate(line[f"{side}_mean"], line[f"{side}_low"], line[f"{side}_high"]))
             cells.append(str(line[f"{side}_n"]))
-        difference = {"estimate": line["difference"], "ci_low": line["d_low"], "ci_high": line["d_high"]}
+        difference = signed_estimate(line["difference"], line["d_low"], line["d_high"])
         test_cells = [number(line[name]) for name in ("p", "permutation", "better")]
-        result.add_row(*cells, signed(difference), *test_cells)
+        result.add_row(*cells, difference, *test_cells)
     return result

@@ -52,6 +52,11 @@ def blank(width: float, height: float, title: str = "", legend: Mapping[str, Lin
     return fig
 
 
+def curve_height(width: float) -> float:
+    """Of a figure of one curve, in inches."""
+    return (0.62 if width < 4 else 0.42) * width
+
+
 def _legend_columns(labels: Collection[str], width: float) -> int:
     longest = max(map(len, labels), default=1)
     return max(1, int(width * 17 / (longest + 6)))

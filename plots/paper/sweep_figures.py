@@ -28,7 +28,7 @@ from aggregate.verdict.words import words
 from plots import curves
 from plots.csv_downloads import file_stem
 from plots.figures import FOLDED, drawn_configs, groups, may_be_log, results
-from plots.paper.layout import EVENT_LINE, RANDOM_LINE, TITLE_LENGTH, blank, cut, guides, handle
+from plots.paper.layout import EVENT_LINE, RANDOM_LINE, TITLE_LENGTH, blank, curve_height, cut, guides, handle
 from plots.theme import DASHES, PALETTE, LineStyle, line_styles, style
 from sweepwise.core import atomic
 from sweepwise.core.errors import AggregateError
@@ -255,8 +255,7 @@ def _curve(sheet: Sheet, metric: str) -> Figure:
     random = sheet.sweep.random if declared.role in RESULTS else None
     of = {result.name: title for result, title in results(sheet.catalogue)}.get(metric, "")
     title = sheet.title(of[:1].lower() + of[1:] if of != declared.words else "")
-    height = (0.62 if sheet.width < 4 else 0.42) * sheet.width
-    fig = blank(sheet.width, height, title, _legend(sheet, random is not None))
+    fig = blank(sheet.width, curve_height(sheet.width), title, _legend(sheet, random is not None))
     axes = fig.add_subplot()
     _draw(axes, sheet, metric)
     if random is not None:

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from aggregate.tasks.analysis import AGGREGATES, TaskAnalysis
 from plots.paper import sweep_figures
-from plots.paper.layout import blank, cut, handle
+from plots.paper.layout import blank, curve_height, cut, handle
 from plots.theme import PALETTE, LineStyle, line_styles
 from sweepwise.core.errors import AggregateError
 
@@ -97,7 +97,7 @@ def _over_steps(analysis: TaskAnalysis, styles: dict[str, LineStyle], width: flo
 
 def _curves_figure(styles: dict[str, LineStyle], width: float) -> Figure:
     entries = {cut(name): handle(look) for name, look in styles.items()} if len(styles) > 1 else {}
-    return blank(width, (0.62 if width < 4 else 0.42) * width, legend=entries)
+    return blank(width, curve_height(width), legend=entries)
 
 
 def _heat_map(analysis: TaskAnalysis, width: float) -> Figure:

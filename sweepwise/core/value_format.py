@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Sequence
 from typing import Any
 
 LONGEST = 2_000  # characters of a message
@@ -52,6 +53,12 @@ def _is_number(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def listed(names: Sequence[str], most: int, separator: str = ", ") -> str:
+    """The first `most` names, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return f"{separator.join(names[:most])}{more}"
 
 
 def shortened(text: str, most: int) -> str:
