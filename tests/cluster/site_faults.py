@@ -11,16 +11,32 @@ SHORT = ("--steps", "40")
 
 
 def blind_node(sweeps: Sweeps) -> str:
-    """Three tasks, of which each takes a node: the one on the blind node ends at once, the rest is kept off it."""
-    blind, results = PADDED[1], sweeps.folder / "results"
+    """Three tasks, of which each takes a node: the one on the blind node ends at once, the rest is kept off it.
+
+    The others are held until the node is excluded: Slurm would start them on it before the next `status`.
+    """
+    (sighted, blind), results = PADDED, sweeps.folder / "results"
     results.mkdir()
     slurm_cluster.kill_daemon(sweeps.cluster, blind)
     slurm_cluster.start_blind(sweeps.cluster, blind, results)
+
+    def control(*words: str) -> None:
+        ask(sweeps.cluster, "scontrol", *words)
+
+    def set_nodes(state: str, *nodes: str) -> None:
+        control("update", f"NodeName={','.join(nodes)}", f"State={state}", "Reason=tested")
+
     try:
-        wait_until("two idle nodes", lambda: slurm_cluster.node_states(sweeps.cluster).count("idle") >= 2, PATIENCE_S)
+        set_nodes("DRAIN", sighted, blind)
         sweeps.here("submit", "one", *SUBMIT, *SHORT, "--seeds", "1-3", "--option", "cpus=4")
-        wait_until("an end", lambda: not {"pending", "running"} & set(sweeps.states()), PATIENCE_S, pause=0.5)
-        assert sorted(sweeps.states()) == ["done", "done", "failed"]
+        _, *others = (run["job"] for run in sweeps.runs())
+        control("hold", ",".join(others))
+        set_nodes("RESUME", blind)
+        sweeps.until("failed", "stuck", "stuck")
+        set_nodes("RESUME", sighted)
+        sweeps.here("release", "one")
+        sweeps.until("failed", "done", "done")
+        assert [run["node"] for run in sweeps.runs()] == [blind, sighted, sighted]
         told = sweeps.here("status")
         assert f"node {blind} is excluded" in told, told
         assert "does not see the results folder" in told, told
@@ -31,6 +47,7 @@ def blind_node(sweeps: Sweeps) -> str:
     finally:
         slurm_cluster.kill_daemon(sweeps.cluster, blind)
         slurm_cluster.start_daemon(sweeps.cluster, blind)
+        set_nodes("RESUME", sighted, blind)
     return "one of 3 tasks ended on it, then it was excluded and named; done elsewhere after `rerun --failed`"
 
 
