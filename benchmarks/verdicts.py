@@ -31,6 +31,7 @@ from aggregate.analysis.run_outcomes import COLLAPSED, DIVERGED, FINISHED
 from aggregate.inputs.plan_questions import endpoint
 from aggregate.inputs.runs import ConfigSource, SweepSource
 from aggregate.statistics import estimates
+from aggregate.statistics.selected_mean import selected_interval
 from jobs.planning import plan
 from jobs.planning.expand import expand
 from tdmpc.description import DESCRIPTION
@@ -282,21 +283,31 @@ SHAPES: dict[str, tuple[Callable[[np.random.Generator, tuple[int, int]], np.ndar
 }
 
 
-def selection(trials: int, shape: str, count: int) -> list[str]:
-    """[share of plain intervals of the best of `count` equal configurations that hold its mean, of the report's
-    intervals, width of the latter in SD]."""
+# Name -> (shape of the seeds, spreads of the seeds over configurations).
+SELECTED: dict[str, tuple[str, tuple[float, ...]]] = {
+    **{shape: (shape, (1.0,)) for shape in SHAPES},
+    "normal, half spread three times as much": ("normal", (3.0, 1.0)),
+    "normal, spreads between 1 and 10": ("normal", (10.0, 1.0, 6.0, 2.0, 4.0, 1.5)),
+}
+
+
+def selection(trials: int, name: str, count: int, seeds: int) -> list[str]:
+    """[share of plain intervals of the best of `count` configurations with equal means that hold its mean, of the
+    report's intervals, width of the latter in SD of all seeds]."""
+    shape, spreads = SELECTED[name]
     drawn, mean = SHAPES[shape]
-    rng, plain, own, width, spread = np.random.default_rng(4), 0, 0, 0.0, []
+    spread = np.resize(spreads, count)[:, None]
+    rng, plain, own, width, overall = np.random.default_rng(4), 0, 0, [], []
     for _ in range(trials):
-        x = drawn(rng, (count, SEEDS))
+        x = (drawn(rng, (count, seeds)) - mean) * spread
         best = int(x.mean(1).argmax())
-        half = float(estimates.Interval().half_width(x[best].std(ddof=1), np.array(SEEDS)))
-        plain += abs(x[best].mean() - mean) <= half
-        low, high = estimates.selected_interval(x[best], [row for i, row in enumerate(x) if i != best])
-        own += low <= mean <= high
-        width += high - low
-        spread.append(x.std())
-    return [f"{plain / trials:.3f}", f"{own / trials:.3f}", f"{width / trials / np.mean(spread):.1f}"]
+        half = float(estimates.Interval().half_width(x[best].std(ddof=1), np.array(seeds)))
+        plain += abs(x[best].mean()) <= half
+        low, high = selected_interval(x[best], [row for i, row in enumerate(x) if i != best])
+        own += low <= 0 <= high
+        width.append(high - low)
+        overall.append(x.std())
+    return [f"{plain / trials:.3f}", f"{own / trials:.3f}", f"{np.median(width) / np.mean(overall):.1f}"]
 
 
 # --- confirmation ---------------------------------------------------------------------------------------
@@ -403,11 +414,15 @@ def _pairs_part(trials: int) -> Iterator[str]:
              for spread in (0.3, 0.4, 0.5, 0.7, 1.0)]  # fmt: skip
     yield table(["SD in margins", "equal, 1 comparison", "equal, 3", "differ, 1", "differ, 3"], lines)
     yield (
-        "Share of intervals of the best of equal configurations that contain its mean, six seeds: a plain interval, "
-        "and the report's, which corrects for the selection:"
+        "Share of intervals of the best of configurations with equal means that contain its mean: a plain interval, "
+        "and the report's, which corrects for the selection, with its median width in SD of all seeds:"
     )
-    lines = [[shape, f"{count}", *selection(trials // 4, shape, count)] for shape in SHAPES for count in (2, 8)]
-    yield table(["seeds are", "best of", "plain", "report", "width in SD"], lines)
+    lines = [
+        [name, f"{count}", *selection(trials // 4, name, count, 3), *selection(trials // 4, name, count, SEEDS)]
+        for name in SELECTED for count in (2, 8, 200)
+    ]  # fmt: skip
+    columns = [f"{column}, {seeds} seeds" for seeds in (3, SEEDS) for column in ("plain", "report", "width")]
+    yield table(["seeds are", "best of", *columns], lines)
 
 
 def _confirmation_part(draws: int) -> Iterator[str]:

@@ -6,13 +6,16 @@ import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import pandas as pd
+
 from aggregate.analysis.summary import SweepSummary
 from aggregate.inputs.runs import DIVERGED, DONE
 from aggregate.verdict.answers import OPEN, Answer
-from aggregate.verdict.leader import Leaderboard, Recommended, leaderboard, recommended
+from aggregate.verdict.leader import Leaderboard, Recommended, leaderboard, leading_interval, recommended
 from aggregate.verdict.number_format import estimate, signed_estimate
 from aggregate.verdict.stability import MOST_NAMED, count_unstable
 from aggregate.verdict.verdict import Verdict, verdict
+from aggregate.verdict.words import words
 from sweepwise.core.errors import AggregateError
 from sweepwise.core.value_format import format_value, listed
 
@@ -60,6 +63,23 @@ def _unstable(sweep: SweepSummary) -> str:
     return listed(texts, MOST_NAMED, "; ")
 
 
+def totals(sweeps: Sequence[SweepSummary]) -> str:
+    """How many sweeps, configurations and runs there are, each run counted once, and the states of the runs."""
+    every = pd.concat([sweep.runs[["config_id", "seed", "state"]] for sweep in sweeps], ignore_index=True)
+    runs = every.drop_duplicates(["config_id", "seed"])
+    by_state = ", ".join(f"{number:,} {state}" for state, number in runs["state"].value_counts().items())
+    counts = {"sweep": len(sweeps), "configuration": runs["config_id"].nunique(), "run": len(runs)}
+    counted = ", ".join(f"{number:,} {what}{'' if number == 1 else 's'}" for what, number in counts.items())
+    return f"{counted}: {by_state}"
+
+
+def first_command(sweeps: Sequence[Mapping[str, Any]]) -> tuple[str, NextStep] | None:
+    """(sweep, its next command) to run first: one that trains failed or missing runs, else that of the first sweep that
+    has a command. sweeps: the values of each for the template."""
+    steps = [(sweep["source"].name, sweep["next"]) for sweep in sweeps if sweep["next"].command]
+    return min(steps, key=lambda step: not step[1].command.startswith("sweeps rerun"), default=None)
+
+
 class RecommendedRow(NamedTuple):
     """Texts of a hyperparameter of the recommended configuration. changed: whether it differs from the baseline."""
 
@@ -90,10 +110,18 @@ def _why(line: Recommended, lacking: Collection[str]) -> str:
     if line.conflicts:
         each = ", ".join(f"{sweep} recommends {format_value(value)}" for sweep, value in line.decided.items())
         return f"{each}: the baseline's value is kept"
-    if line.decided:
+    used = [sweep for sweep in line.decided if sweep not in line.unused]
+    if used:
         return "best in " + ", ".join(
-            f"{sweep}, whose runs have not all finished" if sweep in lacking else sweep for sweep in line.decided
+            f"{sweep}, whose runs have not all finished" if sweep in lacking else sweep for sweep in used
         )
+    if line.decided:
+        each = ", ".join(
+            f"{sweep} recommends {format_value(line.decided[sweep])} together with a value of {key} on which another "
+            "sweep differs"
+            for sweep, key in line.unused.items()
+        )
+        return f"{each}: the baseline's value is kept"
     return f"no best configuration yet in {', '.join(line.undecided)}"
 
 
@@ -128,10 +156,11 @@ def _count_missing(sweep: SweepSummary) -> int:
 
 
 def sweep_line(sweep: SweepSummary, verdict: Verdict) -> Mapping[str, Any]:
-    """A sweep in the table of all: texts of its best configuration, mean with interval, difference from the baseline,
-    number of configurations not significantly different from the best one, unstable seeds, runs without a result."""
+    """A sweep in the table of all: texts of its best configuration, final result (named `final`) with interval and
+    seeds, difference from the baseline, number of configurations not significantly different from the best one,
+    unstable seeds, runs without a result."""
     line = {
-        "best": "", "mean": "", "over_baseline": "", "ties": "", "unstable": "",
+        "final": words(sweep).final, "best": "", "mean": "", "over_baseline": "", "ties": "", "unstable": "",
         "missing": str(_count_missing(sweep)), "next": next_step(verdict),
     }  # fmt: skip
     try:
@@ -141,7 +170,7 @@ def sweep_line(sweep: SweepSummary, verdict: Verdict) -> Mapping[str, Any]:
     return {
         **line,
         "best": board.leader.label,
-        "mean": estimate(board.leader.mean, board.leader.low, board.leader.high),
+        "mean": f"{estimate(board.leader.mean, *leading_interval(sweep))}, n={board.leader.seeds}",
         "over_baseline": "is the baseline"
         if board.leader.config_id == board.baseline
         else _over_baseline(sweep, board),

@@ -74,6 +74,8 @@ def render(summary: Summary, across: TaskAnalysis | None = None, version: str = 
         sweeps=sections,
         questions=overview.by_question(sections),
         recommended=overview.recommended_rows(shown),
+        totals=overview.totals(shown) if shown else "",
+        first=overview.first_command(sections),
         across=task_section.section(across) if across is not None else None,
         left_out=left_out,
         css=Markup(_page("report.css") + (_page("live.css") if is_live else "")),

@@ -371,22 +371,6 @@ def runs_needed(p0: float, p1: float, tests: float = 1) -> float:
     return plain / 4 * (1 + math.sqrt(1 + 4 / (plain * abs(p1 - p0)))) ** 2
 
 
-def selected_interval(best: np.ndarray, others: Sequence[np.ndarray], sign: int = 1) -> tuple[float, float]:
-    """95 % interval of the mean of the best of k samples, which is selected by its mean: the end towards worse values
-    at level alpha / 2k, the other at alpha / 2, each with the wider of its own and the pooled standard error. sign: -1
-    where lower is better. NaN below two values."""
-    if best.size < 2:
-        return math.nan, math.nan
-    pooled, degrees = pooled_variance([best, *others])
-    errors = np.sqrt(np.array([float(variance(best)), pooled]) / best.size)
-    below, above = (
-        float(np.max(-t_quantile(ALPHA / 2 / count, [best.size - 1, degrees]) * errors))
-        for count in (1 + len(others), 1)
-    )
-    low, high = (below, above) if sign > 0 else (above, below)
-    return float(best.mean()) - low, float(best.mean()) + high
-
-
 class Fall(NamedTuple):
     """Decline from the best window of a curve to its last. peak: last point of the later of the two best windows."""
 

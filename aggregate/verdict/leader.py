@@ -12,6 +12,7 @@ import numpy as np
 from aggregate.analysis.configuration_comparison import ALIKE, APART, OPEN, TRADE_OFF
 from aggregate.analysis.summary import SweepSummary
 from aggregate.statistics import estimates
+from aggregate.statistics.selected_mean import selected_interval
 from sweepwise.core.errors import AggregateError
 
 
@@ -112,14 +113,16 @@ def _is_clear(sweep: SweepSummary, others: Sequence[Rival]) -> bool:
 class Recommended:
     """One hyperparameter of the configuration that several sweeps recommend together.
 
-    value: recommended; that of the baseline where nothing is decided. decided: the sweeps whose best configuration may
-    be adopted, with the value it has. undecided: the sweeps that vary it without a result.
+    value: recommended; that of the baseline where no sweep decides. decided: the sweeps whose best configuration may
+    be adopted, with the value it has. unused: those of them whose values are not used, with the hyperparameter on which
+    they differ from another sweep. undecided: the sweeps that vary it without a result.
     """
 
     key: str
     value: Any
     baseline: Any
     decided: Mapping[str, Any]
+    unused: Mapping[str, str]
     undecided: tuple[str, ...]
 
     @property
@@ -130,7 +133,11 @@ class Recommended:
 
 def recommended(sweeps: Sequence[SweepSummary]) -> tuple[Recommended, ...]:
     """Every varied hyperparameter in the order of the sweeps, from those that have a baseline and share agent and task.
-    Empty for fewer than two such sweeps."""
+    Empty for fewer than two such sweeps.
+
+    A sweep's best configuration is used as a whole or not at all: of a sweep that differs from another one on one
+    value, no value is used, as the rest of them was found best together with that one.
+    """
     own = [s for s in sweeps if s.source.baseline and not s.source.confirms]
     shared = {(s.source.agent.name, *sorted({c.task_of(s.source.agent) for c in s.source.configs})) for s in own}
     if len(own) < 2 or len(shared) > 1:
@@ -147,12 +154,17 @@ def recommended(sweeps: Sequence[SweepSummary]) -> tuple[Recommended, ...]:
                 decided.setdefault(key, {})[sweep.source.name] = sweep.config(best).factors.get(key, baseline.get(key))
             else:
                 undecided.setdefault(key, []).append(sweep.source.name)
+    differing: dict[str, str] = {}
+    for key, values in decided.items():
+        if len(set(values.values())) > 1:
+            differing = dict.fromkeys(values, key) | differing
     lines = []
     for key, base in baselines.items():
         values = decided.get(key, {})
-        agreed = len(set(values.values())) == 1
-        value = next(iter(values.values())) if agreed else base
-        lines.append(Recommended(key, value, base, values, tuple(undecided.get(key, ()))))
+        used = [value for name, value in values.items() if name not in differing]
+        unused = {name: differing[name] for name in values if name in differing}
+        value = used[0] if used else base
+        lines.append(Recommended(key, value, base, values, unused, tuple(undecided.get(key, ()))))
     return tuple(lines)
 
 
@@ -164,11 +176,11 @@ def worth_seeds(rival: Rival, margin: float) -> bool:
 
 
 def leading_interval(sweep: SweepSummary) -> tuple[float, float]:
-    """95 % interval of the leader's mean that allows for its selection (`estimates.selected_interval`); the plain one
+    """95 % interval of the leader's mean that allows for its selection (`selected_interval`); the plain one
     of a confirmation, which selects nothing."""
     samples = estimates.samples_of(sweep.scores, "config_id", "final_primary")
     leader = str(sweep.contrasts["config_id"].iloc[0])
     if leader not in samples:
         return np.nan, np.nan
     others = [sample for name, sample in samples.items() if name != leader and not sweep.source.confirms]
-    return estimates.selected_interval(samples[leader], others, sweep.source.agent.catalogue.sign)
+    return selected_interval(samples[leader], others, sweep.source.agent.catalogue.sign)

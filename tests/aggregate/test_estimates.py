@@ -8,8 +8,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.stats
-from hypothesis import given
-from hypothesis import strategies as st
 
 from aggregate.statistics.estimates import (
     AgainstBaseline,
@@ -23,7 +21,6 @@ from aggregate.statistics.estimates import (
     permutation,
     runs_needed,
     seeds_needed,
-    selected_interval,
     share_difference,
     share_interval,
     split_fall,
@@ -199,20 +196,3 @@ def test_the_rate_that_no_unstable_seed_does_not_exclude(seeds: int) -> None:
     """0 of 6 leave up to 39 %: the rate at which so many stable seeds have a chance of 5 %."""
     assert (1 - most_share(seeds)) ** seeds == pytest.approx(0.05)
     assert seeds != 6 or most_share(seeds) == pytest.approx(0.39, abs=0.005)
-
-
-@given(st.integers(0, 10), st.floats(0.1, 10), st.sampled_from([1, -1]))
-def test_the_interval_of_the_best_allows_for_its_selection(others: int, spread: float, sign: int) -> None:
-    """Alone it is Student's; with others it reaches further down, and never less far than without."""
-    best, rest = 7 + SIX, [spread * SIX] * others
-    low, high = selected_interval(best, rest, sign)
-    error = np.sqrt(1 / 6)
-    plain = scipy.stats.t.isf(0.025, 5) * error
-    if not others:
-        assert (low, high) == (pytest.approx(7 - plain), pytest.approx(7 + plain))
-    assert low <= 7 - plain + 1e-12
-    assert high >= 7 + plain - 1e-12
-    towards_worse = 7 - low if sign > 0 else high - 7
-    assert towards_worse >= scipy.stats.t.isf(0.025 / (1 + others), 5) * error - 1e-12
-    mirrored = selected_interval(-best, [-one for one in rest], -sign)
-    assert mirrored == (pytest.approx(-high), pytest.approx(-low))

@@ -194,7 +194,8 @@ def test_a_line_of_the_table_of_all_sweeps_says_what_the_section_says(tmp_path: 
     (sweep,) = summarise([synthetic.make_sweep(tmp_path / "a", (600.0, 700.0), 4, lean=True)]).sweeps
     line, board = overview.sweep_line(sweep, verdict(sweep)), leaderboard(sweep)
     assert line["best"] == board.leader.label == "num_q=2, reduce=min"
-    assert line["mean"] == estimate(board.leader.mean, board.leader.low, board.leader.high)
+    assert f"with a final return of {line['mean']};" in verdict(sweep).headline
+    assert line["mean"].endswith("], n=4")
     difference = sweep.baseline.set_index("config_id").loc[board.leader.config_id]
     assert line["over_baseline"] == f"+{estimate(difference['difference'], difference['low'], difference['high'])}"
     assert [line[name] for name in ("ties", "unstable", "missing")] == ["0 of 1", "0 of 8", "0"]
@@ -249,6 +250,51 @@ def test_several_sweeps_recommend_one_configuration(tmp_path: Path, synthetic: M
     assert overview.recommended_rows(summarise([made[0], of_two_tasks]).sweeps) == []
 
 
+def test_values_that_were_best_together_are_recommended_together_or_not_at_all(
+    tmp_path: Path, synthetic: ModuleType
+) -> None:
+    """`joint` is best with pi_lr_scale=0.3 at pi_update_freq=2; another sweep keeps pi_update_freq at 1."""
+    joint = varied(tmp_path, synthetic, "joint", "pi_lr_scale", (1.0, 0.3), 400.0, 700.0)
+    joint = dataclasses.replace(
+        joint,
+        factors=("pi_lr_scale", "pi_update_freq"),
+        configs=tuple(
+            dataclasses.replace(config, factors={**config.factors, "pi_update_freq": freq})
+            for config, freq in zip(joint.configs, (1, 2), strict=True)
+        ),
+    )
+    alone = varied(tmp_path, synthetic, "alone", "pi_update_freq", (1, 4), 700.0, 400.0)
+    other = varied(tmp_path, synthetic, "other", "pi_lr_scale", (1.0, 0.3), 400.0, 700.0)
+    sweeps = summarise([joint, alone]).sweeps
+    assert [tuple(row) for row in overview.recommended_rows(sweeps)] == [
+        ("pi_lr_scale", "1", "1", "joint recommends 0.3 together with a value of pi_update_freq on which another "
+         "sweep differs: the baseline's value is kept", False),
+        ("pi_update_freq", "1", "1", "joint recommends 2, alone recommends 1: the baseline's value is kept", False),
+    ]  # fmt: skip
+    rows = overview.recommended_rows(summarise([joint, alone, other]).sweeps)
+    assert rows[0] == ("pi_lr_scale", "0.3", "1", "best in other", True)
+    rows = overview.recommended_rows(summarise([joint, other]).sweeps)
+    assert [row.value for row in rows] == ["0.3", "2"]
+
+
+def test_the_page_of_several_sweeps_begins_with_totals_and_the_first_command(
+    tmp_path: Path, synthetic: ModuleType
+) -> None:
+    """A configuration of two sweeps counts once; failed runs are trained again before anything is adopted."""
+    clear = synthetic.make_sweep(tmp_path / "clear", (500.0, 700.0), 4, name="clear", lean=True)
+    again = dataclasses.replace(clear, name="again")
+    failed = varied(tmp_path, synthetic, "failed", "tau", (0.01, 0.1), 700.0, 400.0, states={(1, 1): "failed"})
+    text = render(summarise([clear, again, failed]))
+    check(text)
+    assert "3 sweeps, 4 configurations, 16 runs: 15 done, 1 failed" in text
+    first = re.sub("<[^>]+>", "", text.partition("All sweeps</h1>")[2].partition("<table")[0])
+    assert "Next sweeps rerun failed --failed for failed;" in first
+    text = render(summarise([clear, again]))
+    assert "2 sweeps, 2 configurations, 8 runs: 8 done" in text
+    first = re.sub("<[^>]+>", "", text.partition("All sweeps</h1>")[2].partition("<table")[0])
+    assert "Next sweeps adopt clear --from-verdict for clear;" in first
+
+
 def test_a_recommendation_says_where_runs_are_missing(tmp_path: Path, synthetic: ModuleType) -> None:
     made = [
         varied(tmp_path, synthetic, "ensemble", "num_q", (2, 1), 500.0, 700.0, states={(0, 4): "failed"}),
@@ -273,5 +319,5 @@ def test_a_sweep_without_a_result_says_only_what_is_missing(tmp_path: Path, synt
     states = {(0, 1): "running", (0, 2): "running", (1, 1): "running", (1, 2): "new"}
     (sweep,) = summarise([synthetic.make_sweep(tmp_path, (600.0, 700.0), 2, states=states, lean=True)]).sweeps
     line = overview.sweep_line(sweep, verdict(sweep))
-    assert [text for name, text in line.items() if name not in ("missing", "next")] == [""] * 5
+    assert [text for name, text in line.items() if name not in ("final", "missing", "next")] == [""] * 5
     assert (line["missing"], line["next"].command) == ("4", "sweeps rerun ensemble --missing")
