@@ -24,7 +24,9 @@ from aggregate.verdict.number_format import number, probability, signed
 from aggregate.verdict.significance import format_margin
 from aggregate.verdict.words import lacks
 from sweepwise.core.metrics import Catalogue
+from sweepwise.core.value_format import listed
 
+MOST_OF_TREND = 0.75  # share of the gain along a trend, for one step to be named
 MOST_LEVELS = 8  # of a hyperparameter, whose means are all listed
 CERTAINTY = ((0.001, "very sure"), (0.01, "sure"), (estimates.ALPHA, "fairly sure"))  # p after the correction
 OPEN, PART, ANSWERED = "not answered", "answered in part", "answered"
@@ -137,7 +139,8 @@ def _answer_by_mean(
     else:
         high = claimed.level == line["high"]
         answer = (question.high if high else question.low) or _format_better_level(line, high)
-        answer = f"{answer}{' on average' if limits.averages else ''}, {_format_certainty(line['p'])}"
+        answer = f"{answer}{' on average' if limits.averages else ''}{_format_where(line, high)}"
+        answer = f"{answer}, {_format_certainty(line['p'])}"
     if claimed.kind == TRADE_OFF:
         answer = f"Trade-off: {answer[:1].lower()}{answer[1:]}, of runs that finish, but {_format_unstable(line)}"
         return Answer(question.text, PART, f"{answer}{limits.text}", f"{answer}: {evidence}{limits.text}.")
@@ -175,10 +178,13 @@ def _stability(line: dict[str, Any]) -> list[tuple[str, int, int]]:
 
 
 def _format_unstable(line: dict[str, Any]) -> str:
-    """As in "0 of 6 seeds diverged or collapsed at 0.005, 2 of 6 at 0.02"."""
-    (first, k, n), *rest = _stability(line)
-    others = "".join(f", {k} of {n} at {level}" for level, k, n in rest)
-    return f"{k} of {n} seeds diverged or collapsed at {first}{others}"
+    """As in "0 of 6 seeds diverged or collapsed at 0.005, 2 of 6 at 0.02"; of many levels those with such seeds."""
+    levels = _stability(line)
+    if len(levels) > MOST_LEVELS:
+        levels = [level for level in levels if level[1]]
+    (first, k, n), *rest = levels
+    others = [f"{k} of {n} at {level}" for level, k, n in rest]
+    return listed([f"{k} of {n} seeds diverged or collapsed at {first}", *others], MOST_LEVELS)
 
 
 def _format_alike_power(line: dict[str, Any], sweep: SweepSummary) -> str:
@@ -205,6 +211,20 @@ def _format_better_level(line: dict[str, Any], high: bool) -> str:
     if line["levels"] > 2:
         return f"{'Higher' if high else 'Lower'} {line['factor']} does better"
     return f"{line['factor']} {ends[high]} does better than {ends[not high]}"
+
+
+def _format_where(line: dict[str, Any], high: bool) -> str:
+    """Which step makes most of a trend over more than two levels, where one does: the others are then nearly flat.
+    high: whether the high end is better."""
+    levels = line["by_level"] if isinstance(line["by_level"], list) else []
+    if line["levels"] < 3 or len(levels) < 3:
+        return ""
+    names, means = [name for name, _ in levels], np.array([mean for _, mean in levels]) * np.sign(line["estimate"])
+    if not high:  # from the worse end to the better one
+        names, means = names[::-1], -means[::-1]
+    steps, gain = np.diff(means), means.max() - means[0]
+    largest = int(steps.argmax())
+    return f", mostly from {names[largest]} to {names[largest + 1]}" if steps[largest] > MOST_OF_TREND * gain else ""
 
 
 def _format_certainty(p: float) -> str:

@@ -72,7 +72,7 @@ def format_significance(sweep: SweepSummary) -> str:
         return ""
     if others["p"].isna().all() and not others["distinct"].any():
         return "Nothing: a difference needs at least two finished seeds on both sides."
-    return f"{format_relations(sweep)} {_selection(sweep)}".rstrip()
+    return " ".join(text for text in (format_relations(sweep), _by_baseline_alone(sweep), _selection(sweep)) if text)
 
 
 def format_relations(sweep: SweepSummary) -> str:
@@ -227,6 +227,32 @@ def _alike(sweep: SweepSummary) -> Iterator[str]:
 def _open(sweep: SweepSummary) -> Iterator[str]:
     if lines := _of(sweep, OPEN):
         yield f"Not significantly different from the best configuration: {_labels(sweep, lines)}."
+
+
+def _by_baseline_alone(sweep: SweepSummary) -> str:
+    """That the best configuration and the baseline are significantly different where p is corrected over the
+    comparisons with the baseline, which are fewer, but not where it is corrected as in the ranking."""
+    best, baseline = str(sweep.contrasts["config_id"].iloc[0]), sweep.source.baseline
+    not_claimed = {line["config_id"] for line in _of(sweep, OPEN)}
+    lines = [
+        line for line in sweep.baseline.to_dict("records")
+        if line["distinct"] and best in (baseline, line["config_id"])
+        and not_claimed & {baseline, line["config_id"]}
+    ]  # fmt: skip
+    if not lines:
+        return ""
+    count = len(sweep.contrasts)
+    tests = f"all {count * (count - 1) // 2} pairs" if count > 2 else "the test of stability too"
+    only = f", Holm over {len(sweep.baseline)}" if len(sweep.baseline) > 1 else ""
+    if best != baseline:
+        who = "the best configuration is significantly better"
+    else:
+        who = f"{_labels(sweep, lines)} {'is' if len(lines) == 1 else 'are'} significantly worse"
+    largest = f"{'' if len(lines) == 1 else 'largest '}{probability(max(line['p'] for line in lines))}"
+    return (
+        f"Compared with the baseline alone, {who} ({largest}{only}); the ranking, where the best "
+        f"configuration was selected by its results, corrects for {tests}."
+    )
 
 
 def _selection(sweep: SweepSummary) -> str:

@@ -15,6 +15,8 @@ from aggregate.analysis.summary import summarise
 from aggregate.inputs.plan_questions import Question
 from aggregate.verdict.answers import ANSWERED, OPEN, PART, Answer, answers
 from aggregate.verdict.verdict import verdict
+from sweepwise.core.agent import AgentDescription
+from tdmpc.description import DESCRIPTION
 
 
 def answered(
@@ -24,12 +26,15 @@ def answered(
     question: Question,
     values: tuple[Any, ...],
     margin: float = math.nan,
+    agent: AgentDescription = DESCRIPTION,
     **how: Any,
 ) -> Answer:
     """The answer about a key `k` with these values, in four seeds each. margin: the smallest relevant difference."""
     sweep = synthetic.make_sweep(root, finals, 4, lean=True, **how)
     configs = tuple(dataclasses.replace(c, factors={"k": v}) for c, v in zip(sweep.configs, values, strict=True))
-    asked = dataclasses.replace(sweep, factors=("k",), configs=configs, questions=(question,), margin=margin)
+    asked = dataclasses.replace(
+        sweep, factors=("k",), configs=configs, questions=(question,), margin=margin, agent=agent
+    )
     (summary,) = summarise([asked]).sweeps
     return answers(summary)[0]
 
@@ -64,6 +69,38 @@ def test_a_level_in_between_is_named_with_the_means_of_all(tmp_path: Path, synth
     answer = answered(synthetic, tmp_path, (100.0, 800.0, 300.0), Question("Which?", ("k",)), (1, 2, 3))
     assert answer.text.startswith("k 2 does better than 1 and 3, ")
     assert re.search(r", means 1: \d+, 2: \d+, 3: \d+ ", answer.text)
+
+
+@pytest.mark.parametrize(
+    ("finals", "start"),
+    [
+        ((300.0, 500.0, 700.0, 900.0), "Higher k does better, very sure: "),
+        ((100.0, 500.0, 505.0, 500.0), "Higher k does better, mostly from 1 to 2, very sure: "),
+        ((500.0, 505.0, 500.0, 100.0), "Lower k does better, mostly from 4 to 3, very sure: "),
+    ],
+)
+def test_a_trend_that_one_step_makes_says_so(
+    tmp_path: Path, synthetic: ModuleType, finals: tuple[float, ...], start: str
+) -> None:
+    """The same of a metric where lower is better."""
+    question = Question("Which?", ("k",))
+    assert answered(synthetic, tmp_path / "up", finals, question, (1, 2, 3, 4)).text.startswith(start)
+    metrics = {**DESCRIPTION.catalogue.metrics}
+    primary = DESCRIPTION.catalogue.primary.name
+    metrics[primary] = dataclasses.replace(metrics[primary], better="down")
+    down = dataclasses.replace(DESCRIPTION, catalogue=dataclasses.replace(DESCRIPTION.catalogue, metrics=metrics))
+    losses = tuple(1000 - final for final in finals)
+    answer = answered(synthetic, tmp_path / "down", losses, question, (1, 2, 3, 4), agent=down)
+    assert answer.text.startswith(start)
+
+
+def test_unstable_seeds_of_many_levels_are_listed_where_there_are_any(tmp_path: Path, synthetic: ModuleType) -> None:
+    """The last two of twelve levels diverge."""
+    finals, values = tuple(500.0 + 10 * i for i in range(12)), tuple(range(12))
+    states = {(11, seed): "diverged" for seed in (1, 2, 3, 4)} | {(10, 2): "diverged"}
+    answer = answered(synthetic, tmp_path, finals, Question("Which?", ("k",)), values, states=states)
+    assert "1 of 4 seeds diverged or collapsed at 10, 4 of 4 at 11" in answer.text
+    assert "0 of 4" not in answer.text
 
 
 def test_what_is_open_says_what_it_needs(tmp_path: Path, synthetic: ModuleType) -> None:

@@ -109,6 +109,24 @@ def test_the_headline_says_than_how_many_the_best_is_better(
     assert verdict(summary).headline.endswith(f"n=4{claim}")
 
 
+def test_what_is_significant_only_beside_the_baseline_is_said_with_both_corrections(
+    tmp_path: Path, synthetic: ModuleType
+) -> None:
+    """The baseline leads; p of two comparisons is below 0.05 over three comparisons, above over six pairs."""
+    labels = ("a", "b", "c", "d")
+    made = synthetic.make_sweep(tmp_path, (550.0, 500.0, 501.0, 502.0), 4, lean=True, labels=labels)
+    (summary,) = summarise([dataclasses.replace(made, margin=0.001)]).sweeps
+    text = dict(verdict(summary).points)["Other configurations"]
+    assert "Not significantly different from the best configuration: b; d." in text
+    expected = (
+        "Compared with the baseline alone, b; d are significantly worse (largest p = 0.03, Holm over 3); the ranking, "
+        "where the best configuration was selected by its results, corrects for all 6 pairs."
+    )
+    assert expected in text
+    far = verdict_of(synthetic, tmp_path / "far", (800.0, 100.0, 101.0), 4, labels=labels[:3])
+    assert "Compared with the baseline alone" not in dict(far.points)["Other configurations"]
+
+
 def test_the_indistinct_are_listed(tmp_path: Path, synthetic: ModuleType) -> None:
     result = verdict_of(synthetic, tmp_path, (600.0, 605.0, 100.0), 4, labels=("a", "b", "c"))
     leader, other = ("b", "a") if result.headline.startswith("b") else ("a", "b")
