@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,7 +56,7 @@ def ranking_table(sweep: SweepSummary, chips: dict[str, Chip]) -> dict[str, Any]
     ranking, scores = _with_imported(sweep, lead)
     own_words = words(sweep)
     others = _other_scores(own_words, scores)
-    ends = {lead: _strip_range(scores[lead].dropna()), AREA: _strip_range(scores[AREA].dropna())}
+    ends = {name: _strip_range(scores[name].dropna(), ranking, name) for name in (lead, AREA)}
     low, high = ends[lead]
     rows = []
     for line in ranking.to_dict("records"):
@@ -78,6 +78,7 @@ def ranking_table(sweep: SweepSummary, chips: dict[str, Chip]) -> dict[str, Any]
         "finished": finished,
         "any_unstable": any_unstable,
         "rows": rows,
+        "cut": any(any(row["strip"]["cut"]) for row in rows),
         "others": others,
         "lead_title": _lead_title(own_words, finished),
         "random": _percent(sweep.random.mean, low, high) if sweep.random and low <= sweep.random.mean <= high else None,
@@ -297,12 +298,17 @@ def _seed_strip(line: Mapping[str, Any], own: pd.DataFrame, name: str, ends: tup
         "dots": [_percent(value, *ends) for value in own[name].dropna()],
         "mean": _percent(line[f"{name}_mean"], *ends),
         "bar": [_percent(line[f"{name}_{end}"], *ends) for end in ("low", "high")],
+        "cut": (line[f"{name}_low"] < ends[0], line[f"{name}_high"] > ends[1]),
     }
 
 
-def _strip_range(values: Iterable[float]) -> tuple[float, float]:
-    known = list(values)
-    low, high = (min(known), max(known)) if known else (0.0, 1.0)
+def _strip_range(values: pd.Series, ranking: pd.DataFrame, name: str) -> tuple[float, float]:
+    """The range of a strip: of all seeds, and of the intervals that reach no further beyond than that range is wide.
+    values: of the score `name`."""
+    low, high = (values.min(), values.max()) if len(values) else (0.0, 1.0)
+    reach = high - low
+    low = max(np.nanmin([low, *ranking[f"{name}_low"]]), low - reach)
+    high = min(np.nanmax([high, *ranking[f"{name}_high"]]), high + reach)
     margin = 0.04 * (high - low) or 1.0
     return low - margin, high + margin
 

@@ -202,6 +202,18 @@ def test_a_line_of_the_table_of_all_sweeps_says_what_the_section_says(tmp_path: 
     assert line["next"].command == "sweeps adopt ensemble --from-verdict"
 
 
+def test_bars_of_the_ranking_show_whole_intervals_or_an_arrow(tmp_path: Path, synthetic: ModuleType) -> None:
+    """Of six seeds intervals lie inside the strip; of two, which reach far beyond the seeds, an arrow says so."""
+    for seeds, cut in ((6, False), (2, True)):
+        (sweep,) = summarise([synthetic.make_sweep(tmp_path / str(seeds), (600.0, 610.0), seeds, lean=True)]).sweeps
+        text = render(summarise([sweep.source]))
+        table = text.partition('<table class="ranking">')[2].partition("</table>")[0]
+        bars = [float(end) for bar in re.findall(r'class="bar" x1="([\d.]+)%" x2="([\d.]+)%"', table) for end in bar]
+        assert len(bars) == 4
+        assert (any(end in (0, 100) for end in bars)) == cut
+        assert ('class="cut"' in table) == cut == ("arrow: the interval reaches beyond the range shown" in text)
+
+
 def varied(
     root: Path, synthetic: ModuleType, name: str, key: str, values: tuple[Any, ...], *finals: float, **options: Any
 ) -> Any:
