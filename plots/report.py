@@ -30,6 +30,7 @@ from aggregate.verdict.number_format import number
 from aggregate.verdict.significance import format_pairing
 from aggregate.verdict.words import AgentWords, sentence, words
 from plots import csv_downloads, curves, figures, flag_cards, overview, tables, task_section
+from plots.ranking import ranking_table
 from plots.secondary_tables import factor_grids, secondary
 from plots.tables import Chip
 from plots.theme import COLORS, DASHES, LineStyle, line_styles
@@ -170,7 +171,7 @@ def _sweep(
         **overview.first_screen(sweep),
         "chips": chips,
         "every": every,
-        "ranking": tables.ranking_table(sweep, by_id),
+        "ranking": ranking_table(sweep, by_id),
         "contrasts": tables.contrast_table(sweep, by_id),
         "pairing": format_pairing(sweep, sweep.baseline, "the baseline"),
         "effects": tables.effect_tables(sweep),

@@ -12,7 +12,7 @@ import pandas as pd
 
 from aggregate import flags
 from aggregate.analysis import factor_effects
-from aggregate.analysis.configuration_comparison import ALIKE, BEHIND, LESS_STABLE, OPEN, TRADE_OFF
+from aggregate.analysis.configuration_comparison import TRADE_OFF
 from aggregate.analysis.summary import SweepSummary
 from aggregate.flags import hypotheses
 from aggregate.inputs.runs import STOPPED
@@ -20,7 +20,7 @@ from aggregate.statistics import estimates
 from aggregate.verdict.evaluation_noise import ALONE
 from aggregate.verdict.not_assessed import not_assessed
 from aggregate.verdict.number_format import estimate, number, signed, signed_estimate
-from aggregate.verdict.words import AgentWords, sentence, words
+from aggregate.verdict.words import words
 from plots.theme import LineStyle
 
 EXCLUDED = "excluded"  # shown in the place of the state of a run that a user left out
@@ -48,124 +48,9 @@ class Chip:
     drawn: bool
 
 
-def ranking_table(sweep: SweepSummary, chips: dict[str, Chip]) -> dict[str, Any]:
-    finished = bool(sweep.ranking["final_primary_n"].any())
-    lead = "final_primary" if finished else "so_far"
-    contrasts = sweep.contrasts.set_index("config_id")
-    any_unstable = finished and bool(contrasts["unstable"].any())
-    ranking, scores = _with_imported(sweep, lead)
-    own_words = words(sweep)
-    others = _other_scores(own_words, scores)
-    ends = {name: _strip_range(scores[name].dropna(), ranking, name) for name in (lead, AREA)}
-    low, high = ends[lead]
-    rows = []
-    for line in ranking.to_dict("records"):
-        own = scores[scores["config_id"] == line["config_id"]]
-        rows.append({
-            "chip": chips[line["config_id"]],
-            "lead": _format_estimate(line, lead),
-            "n": line[f"{lead}_n"],
-            "planned": line["planned"],
-            "unstable": _unstable(contrasts, line["config_id"]) if any_unstable else (),
-            "others": [(_format_estimate(line, name),
-                        _seed_strip(line, own, name, ends[name]) if name in ends else None)
-                       for name, _, _ in others],
-            "contrast": _difference_from_best(contrasts, line["config_id"]) if finished else ("", ""),
-            "rank": _rank(contrasts, line["config_id"]),
-            "strip": _seed_strip(line, own, lead, ends[lead]),
-        })  # fmt: skip
-    return {
-        "finished": finished,
-        "any_unstable": any_unstable,
-        "rows": rows,
-        "cut": any(any(row["strip"]["cut"]) for row in rows),
-        "others": others,
-        "lead_title": _lead_title(own_words, finished),
-        "random": _percent(sweep.random.mean, low, high) if sweep.random and low <= sweep.random.mean <= high else None,
-        "baseline": _baseline_position(sweep, lead, low, high),
-        "range": (number(low, (high - low) / 5), number(high, (high - low) / 5)),
-    }
-
-
-def _baseline_position(sweep: SweepSummary, lead: str, low: float, high: float) -> str | None:
-    """Where the baseline's mean lies on a strip from `low` to `high`; None without one."""
-    means = sweep.ranking.set_index("config_id")[f"{lead}_mean"]
-    mean = means.get(sweep.source.baseline, np.nan)
-    return _percent(mean, low, high) if np.isfinite(mean) else None
-
-
-def _with_imported(sweep: SweepSummary, lead: str) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """(ranking, scores) with the imported curves, the best mean first."""
-    if sweep.imported is None:
-        return sweep.ranking, sweep.scores
-    ranking = pd.concat([sweep.ranking, sweep.imported.ranking], ignore_index=True)
-    ranking = ranking.sort_values(f"{lead}_mean", ascending=not words(sweep).up, na_position="last", kind="stable")
-    return ranking, pd.concat([sweep.scores, sweep.imported.scores], ignore_index=True)
-
-
-AREA = "auc_primary"
-# Relation to the leader, see `configuration_comparison` -> how the table calls it.
-RELATIONS = {
-    BEHIND: "worse",
-    LESS_STABLE: "less stable",
-    TRADE_OFF: "trade-off",
-    ALIKE: "alike",
-    OPEN: "not significant",
-}
-
-
-def _other_scores(own: AgentWords, scores: pd.DataFrame) -> list[tuple[str, str, str]]:
-    """(score, heading, help) of the columns beside the leading one; those that the agent cannot have are left out."""
-    columns = []
-    if own.plans:
-        columns.append(("final_policy", "policy without MPC", f"{own.final} of the policy without MPC"))
-    if own.plans or scores["large_primary"].notna().any():
-        how = ", with planning" if own.plans else ""
-        columns.append(("large_primary", "large evaluation", f"the evaluation after the last step, many episodes{how}"))
-    columns.append((AREA, "area under curve", f"mean height of the evaluation curve{own.planning}"))
-    if "training_return" in own.catalogue.roles:
-        columns.append(("training", "training", "training episodes of the last 10 %"))
-    return columns
-
-
-def _lead_title(own: AgentWords, finished: bool) -> str:
-    """Heading of the column that ranks."""
-    if finished:
-        return sentence(own.outcomes[factor_effects.PRIMARY])
-    return "So far, planning" if own.plans else "So far"
-
-
-def _format_estimate(line: Mapping[str, Any] | pd.Series, name: str) -> str:
+def format_estimate(line: Mapping[str, Any] | pd.Series, name: str) -> str:
+    """The score `name` of a line of the ranking, with its interval."""
     return estimate(line[f"{name}_mean"], line[f"{name}_low"], line[f"{name}_high"])
-
-
-def _difference_from_best(contrasts: pd.DataFrame, config_id: str) -> tuple[str, str]:
-    """(difference from the best configuration, its meaning)."""
-    if config_id not in contrasts.index:
-        return "", ""
-    line = contrasts.loc[config_id]
-    if config_id == contrasts.index[0]:
-        return "", "best"
-    if np.isnan(line["p"]):
-        return number(-line["difference"]), "too few seeds"
-    difference = estimate(-line["difference"], -line["high"], -line["low"])
-    return difference, RELATIONS[line["relation"]]
-
-
-def _unstable(contrasts: pd.DataFrame, config_id: str) -> tuple[str, str]:
-    """(expected result of one run, unstable seeds as in "2 of 6")."""
-    if config_id not in contrasts.index:
-        return "-", "-"
-    line = contrasts.loc[config_id]
-    return number(line["expected"]), f"{line['unstable']} of {line['starts']}"
-
-
-def _rank(contrasts: pd.DataFrame, config_id: str) -> str:
-    """The rank of a configuration, a range where it is tied."""
-    if config_id not in contrasts.index:
-        return "-"
-    first, last = contrasts.loc[config_id, ["first", "last"]]
-    return f"{first}" if first == last else f"{first}–{last}"
 
 
 def contrast_table(sweep: SweepSummary, chips: dict[str, Chip]) -> list[dict[str, Any]]:
@@ -179,10 +64,10 @@ def contrast_table(sweep: SweepSummary, chips: dict[str, Chip]) -> list[dict[str
         chip, contrast = chips[line["config_id"]], against.get(line["config_id"])
         rows.append({
             "chip": chip,
-            "observed": _format_estimate(line, "final_primary"),
-            "healthy": _format_estimate(line, "healthy_primary"),
+            "observed": format_estimate(line, "final_primary"),
+            "healthy": format_estimate(line, "healthy_primary"),
             "expected": number(line["start_primary_mean"]),
-            "fall": _format_estimate(line, "fall_primary"),
+            "fall": format_estimate(line, "fall_primary"),
             "collapsed": _format_share(votes.at[chip.config_id, "raised"], votes.at[chip.config_id, "assessable"]),
             "cells": _contrast_cells(contrast) if contrast else [""] * 6,
             "strip": None,
@@ -205,7 +90,7 @@ def _imported_contrasts(sweep: SweepSummary, chips: dict[str, Chip]) -> list[dic
     ranking = sweep.imported.ranking.set_index("config_id")
     return [
         {"chip": chips[line["config_id"]], "cells": _contrast_cells(line), "strip": None,
-         "observed": _format_estimate(ranking.loc[line["config_id"]], "final_primary"),
+         "observed": format_estimate(ranking.loc[line["config_id"]], "final_primary"),
          **dict.fromkeys(("healthy", "expected", "fall", "collapsed"), "-")}
         for line in sweep.imported.baseline.to_dict("records")
     ]  # fmt: skip
@@ -285,35 +170,13 @@ def forest_strips(differences: Sequence[tuple[float, float, float]]) -> list[dic
     margin = 0.04 * (high - low) or 1.0
     low, high = low - margin, high + margin
     return [
-        {"zero": _percent(0.0, low, high), "mean": _percent(mean, low, high),
-         "bar": [_percent(end, low, high) for end in interval]}
+        {"zero": strip_position(0.0, low, high), "mean": strip_position(mean, low, high),
+         "bar": [strip_position(end, low, high) for end in interval]}
         for mean, *interval in differences
     ]  # fmt: skip
 
 
-def _seed_strip(line: Mapping[str, Any], own: pd.DataFrame, name: str, ends: tuple[float, float]) -> dict[str, Any]:
-    """Positions of a configuration's seeds, mean and interval on a strip from `ends[0]` to `ends[1]`. own: its
-    scores."""
-    return {
-        "dots": [_percent(value, *ends) for value in own[name].dropna()],
-        "mean": _percent(line[f"{name}_mean"], *ends),
-        "bar": [_percent(line[f"{name}_{end}"], *ends) for end in ("low", "high")],
-        "cut": (line[f"{name}_low"] < ends[0], line[f"{name}_high"] > ends[1]),
-    }
-
-
-def _strip_range(values: pd.Series, ranking: pd.DataFrame, name: str) -> tuple[float, float]:
-    """The range of a strip: of all seeds, and of the intervals that reach no further beyond than that range is wide.
-    values: of the score `name`."""
-    low, high = (values.min(), values.max()) if len(values) else (0.0, 1.0)
-    reach = high - low
-    low = max(np.nanmin([low, *ranking[f"{name}_low"]]), low - reach)
-    high = min(np.nanmax([high, *ranking[f"{name}_high"]]), high + reach)
-    margin = 0.04 * (high - low) or 1.0
-    return low - margin, high + margin
-
-
-def _percent(value: float, low: float, high: float) -> str | None:
+def strip_position(value: float, low: float, high: float) -> str | None:
     """Position on a strip from `low` to `high`, clipped to it."""
     if not np.isfinite(value):
         return None

@@ -103,6 +103,10 @@ def test_the_report_marks_what_is_imported(both: Summary) -> None:
     assert text.count("imported: published") > 4
     assert "TDMPC2" in text
     assert "Imported curves have no rank" in text
+    ranking = text.partition('<table class="ranking">')[2].partition("</table>")[0]
+    own, _, imported = ranking.partition("Imported curves, not ranked</th>")
+    assert ("imported: published" in own, imported.count("imported: published")) == (False, 2)
+    assert imported.index("TDMPC2") < imported.index("SAC")  # the best mean first
     assert "6 done." in text  # the sweep's own runs
 
 
