@@ -153,10 +153,10 @@ def _seed_strip(line: Mapping[str, Any], own: pd.DataFrame, name: str, ends: tup
 
 
 def _strip_range(values: pd.Series, ranking: pd.DataFrame, name: str) -> tuple[float, float]:
-    """The range of a strip: of all seeds, and of the intervals that reach no further beyond than that range is wide.
-    values: of the score `name`."""
+    """The range of a strip: of all seeds, and of intervals up to a quarter of that range beyond it. values:
+    of the score `name`."""
     low, high = (values.min(), values.max()) if len(values) else (0.0, 1.0)
-    reach = high - low
+    reach = (high - low) / 4
     low = max(np.nanmin([low, *ranking[f"{name}_low"]]), low - reach)
     high = min(np.nanmax([high, *ranking[f"{name}_high"]]), high + reach)
     margin = 0.04 * (high - low) or 1.0

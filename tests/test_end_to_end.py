@@ -99,7 +99,7 @@ def test_a_sweep_from_submit_to_report(sweeps: Sweeps) -> None:
 def test_a_sweep_is_evaluated_with_its_last_snapshots(sweeps: Sweeps) -> None:
     sweeps.here("submit", "pair", *SHORT, "--cluster", "debug", "--seeds", "1")
     told = sweeps("evaluate", "pair", "--episodes", "4", "--last-snapshots", "2", "--cluster", "local", "--wait")
-    assert "snapshots of steps 30 and 40: the mean is over the last 25% of training" in told
+    assert "snapshots of steps 30 and 40: the mean is over the last 25 % of training" in told
     files = list(sweeps.folder.glob("results/runs/*/seed-1/evaluations/eval-4-step-000000040-last-2/returns.json"))
     assert len(files) == 2
     for path in files:

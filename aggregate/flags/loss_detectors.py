@@ -35,6 +35,7 @@ from aggregate.flags.detector import (
     too_few,
     unknown,
 )
+from sweepwise.core.value_format import percent
 
 # Number of spikes k -> rows -> the k-th largest height, in units of the noise, that noise without a fault exceeds in
 # 0.04 % of runs. From 1,000 rows on it grows with the cube root of the rows, as tails of t(3) do.
@@ -139,7 +140,7 @@ def _excursion(relative: np.ndarray, least: float, steps: np.ndarray) -> Finding
 def _not_found(rows: int, d: Detector) -> str:
     one, three = (max(d.threshold, by_rows(SPIKE_HEIGHTS[count], rows)) for count in (1, 3))
     return (f"with {rows:,} rows, one or two spikes below {one:.3g} x the noise, three below {three:.3g} x, and all in "
-            f"the first {WARM_UP:.0%} and the last 3 rows")  # fmt: skip
+            f"the first {percent(WARM_UP)} and the last 3 rows")  # fmt: skip
 
 
 def rises(run: RunView, d: Detector) -> Finding:

@@ -18,6 +18,7 @@ from aggregate.flags.curve_features import (
     window_of,
 )
 from aggregate.flags.detector import Detector, Finding, RunView, finding, first_step, strongest, too_few, unknown
+from sweepwise.core.value_format import percent
 
 MIN_REVERSALS = 2  # turning points of a slow oscillation; a monotonic change has none
 FEWEST_FOR_SWINGS = 30  # rows
@@ -111,7 +112,7 @@ def entropy_collapses(run: RunView, d: Detector) -> Finding:
     if not known.size or not run.sweep_gain > 0:
         return unknown(f"no evaluation {words} to compare with")
     reached = (known[-1] - run.reference.low) / (run.reference.best - run.reference.low)
-    detail = f"fell by {fallen.max():.1f} nat in all; the {words} was then at {reached:.0%} of the sweep's best"
+    detail = f"fell by {fallen.max():.1f} nat in all; the {words} was then at {percent(reached)} of the sweep's best"
     return finding(share[early].max(), d.threshold, onset, detail, bool(reached < HALF))
 
 

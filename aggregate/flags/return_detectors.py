@@ -28,6 +28,7 @@ from aggregate.flags.detector import (
 )
 from aggregate.inputs.metric_words import RETURN, value_text, with_unit
 from aggregate.statistics.estimates import split_fall
+from sweepwise.core.value_format import percent
 
 NOISY = 0.15  # of the sweep's gain: threshold of noise from one evaluation to the next
 END = 0.05  # share of a run at its end in which a fall is looked for by itself
@@ -121,7 +122,8 @@ def evaluation_noise(run: RunView, d: Detector) -> Finding:
     sd = jitter(late)
     detail = f"{with_unit(sd, run.agent.catalogue.metrics[d.metric])} from one evaluation to the next"
     if run.metric(f"{d.role}_episodes"):
-        detail += f"; variation between episodes explains {_sampling_share(run, f'{d.role}_episodes', late):.0%} of it"
+        explained = percent(_sampling_share(run, f"{d.role}_episodes", late))
+        detail += f"; variation between episodes explains {explained} of it"
     return finding(sd / run.sweep_gain, d.threshold, series.steps[-late.size], detail)
 
 
@@ -151,7 +153,8 @@ def few_episodes(run: RunView, d: Detector) -> Finding:
     share = _sampling_share(run, "primary_episodes", late)
     noisy = noise > run.agent.diagnostics.thresholds.get("evaluation_noise", NOISY)
     detail = (
-        f"{share:.0%} of the noise lies between the episodes of one evaluation; the noise is {noise:.0%} of the gain"
+        f"{percent(share)} of the noise lies between the episodes of one evaluation; the noise is {percent(noise)} of "
+        "the gain"
     )
     return finding(share, d.threshold, series.steps[-late.size], detail, noisy)
 

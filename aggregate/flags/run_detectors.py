@@ -10,6 +10,7 @@ import pandas as pd
 
 from aggregate.flags.detector import Detector, Finding, RunView, finding, too_few, unknown
 from aggregate.inputs import runs
+from sweepwise.core.value_format import percent
 
 
 def diverged(run: RunView, d: Detector) -> Finding:
@@ -43,6 +44,6 @@ def _texts(rows: Mapping[str, Any], column: str) -> list[tuple[float, str]]:
 def stopped(run: RunView, d: Detector) -> Finding:
     if run.state in runs.BROKEN:
         missing = 1 - run.last_step / run.total_steps
-        detail = f"{run.state} at step {run.last_step:,} of {run.total_steps:,}, {missing:.0%} missing"
+        detail = f"{run.state} at step {run.last_step:,} of {run.total_steps:,}, {percent(missing)} missing"
         return finding(1.0, 0.0, run.last_step, detail)
     return finding(0.0, 0.0, np.nan, "") if run.state == runs.DONE else unknown(f"the run is {run.state}")

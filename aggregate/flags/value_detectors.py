@@ -18,6 +18,7 @@ from aggregate.flags.curve_features import (
 )
 from aggregate.flags.detector import Detector, Finding, Judge, RunView, Series, finding, first_step, too_few, unknown
 from aggregate.inputs.metric_words import unit_text
+from sweepwise.core.value_format import percent
 
 SAME_SIGN = 0.8  # share of the last quarter on one side of zero
 MIN_ERROR = 0.1  # of the value scale; a smaller value error need not fall
@@ -46,7 +47,7 @@ def _biased(bias: Series, scale: float, run: RunView, d: Detector) -> Finding:
     gap, unit = run.series("value_lag").values, unit_text(run.agent.catalogue.metrics[d.metric])
     lag = f"; prediction minus TD target, its lag: {quarter(gap, 4).mean():+.3g}" if gap.size >= 4 else ""
     word = "optimistic" if relative > 0 else "pessimistic"
-    detail = f"{word}: {last.mean():+.3g}{unit}, one sign for {one_sided:.0%}{lag}"
+    detail = f"{word}: {last.mean():+.3g}{unit}, one sign for {percent(one_sided)}{lag}"
     return finding(abs(relative), least, bias.steps[-last.size], detail, one_sided >= SAME_SIGN)
 
 
@@ -55,7 +56,7 @@ def _off_target(gap: Series, scale: float, run: RunView, d: Detector) -> Finding
     one_sided = float(np.mean(np.sign(last) == np.sign(last.mean())))
     least = max(d.threshold, STANDARD_ERRORS * error_of_mean(gap.values, last.size) / scale)
     word, unit = "above" if last.mean() > 0 else "below", unit_text(run.agent.catalogue.metrics[d.metric])
-    detail = f"{word} its target by {abs(last.mean()):.3g}{unit}, one sign for {one_sided:.0%}"
+    detail = f"{word} its target by {abs(last.mean()):.3g}{unit}, one sign for {percent(one_sided)}"
     return finding(abs(last.mean()) / scale, least, gap.steps[-last.size], detail, one_sided >= SAME_SIGN)
 
 
@@ -86,7 +87,7 @@ def _stays(series: Series, scale: float, run: RunView, d: Detector) -> Finding:
     if not early > 0:
         return unknown(f"{d.metric} is zero")
     noise = STANDARD_ERRORS * np.sqrt(2) * error_of_mean(series.values, series.values.size // 4) / early
-    detail = f"{late / scale:.0%} of the value scale at the end, {early / scale:.0%} in the second quarter"
+    detail = f"{percent(late / scale)} of the value scale at the end, {percent(early / scale)} in the second quarter"
     large = late > MIN_ERROR * scale
     return finding(late / early, d.threshold + noise, series.steps[-(series.values.size // 2)], detail, large)
 

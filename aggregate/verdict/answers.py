@@ -24,7 +24,6 @@ from aggregate.verdict.number_format import number, probability, signed
 from aggregate.verdict.significance import format_margin
 from aggregate.verdict.words import lacks
 from sweepwise.core.metrics import Catalogue
-from sweepwise.core.value_format import listed
 
 MOST_OF_TREND = 0.75  # share of the gain along a trend, for one step to be named
 MOST_LEVELS = 8  # of a hyperparameter, whose means are all listed
@@ -178,13 +177,19 @@ def _stability(line: dict[str, Any]) -> list[tuple[str, int, int]]:
 
 
 def _format_unstable(line: dict[str, Any]) -> str:
-    """As in "0 of 6 seeds diverged or collapsed at 0.005, 2 of 6 at 0.02"; of many levels those with such seeds."""
+    """As in "0 of 6 seeds diverged or collapsed at 0.005, 2 of 6 at 0.02"; of many levels the sum, the ends and the
+    worst."""
     levels = _stability(line)
-    if len(levels) > MOST_LEVELS:
-        levels = [level for level in levels if level[1]]
-    (first, k, n), *rest = levels
-    others = [f"{k} of {n} at {level}" for level, k, n in rest]
-    return listed([f"{k} of {n} seeds diverged or collapsed at {first}", *others], MOST_LEVELS)
+    if len(levels) <= MOST_LEVELS:
+        (first, k, n), *rest = levels
+        others = "".join(f", {k} of {n} at {level}" for level, k, n in rest)
+        return f"{k} of {n} seeds diverged or collapsed at {first}{others}"
+    unstable, seeds = sum(k for _, k, _ in levels), sum(n for _, _, n in levels)
+    worst = max(levels, key=lambda level: level[1] / max(1, level[2]))
+    named = [f"{k} of {n} at {level}" for level, k, n in (levels[0], levels[-1])]
+    if worst not in (levels[0], levels[-1]):
+        named.append(f"most, {worst[1]} of {worst[2]}, at {worst[0]}")
+    return f"{unstable} of {seeds} seeds diverged or collapsed ({', '.join(named)})"
 
 
 def _format_alike_power(line: dict[str, Any], sweep: SweepSummary) -> str:
@@ -261,7 +266,8 @@ def _format_levels(line: dict[str, Any]) -> str:
     levels = line["by_level"]
     if line["levels"] < 3 or not isinstance(levels, list) or len(levels) < 3:
         return ""
-    half = (line["ci_high"] - line["ci_low"]) / 2
+    means = [mean for _, mean in levels]
+    half = min((line["ci_high"] - line["ci_low"]) / 2, max(means) - min(means))  # digits that tell the means apart
     texts = [f"{name}: {number(mean, half)}" for name, mean in levels]
     if len(texts) > MOST_LEVELS:
         texts = [*texts[: MOST_LEVELS // 2], "...", *texts[-MOST_LEVELS // 2 :]]

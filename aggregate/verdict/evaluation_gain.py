@@ -15,6 +15,7 @@ from aggregate.statistics import estimates
 from aggregate.verdict.evaluation_noise import ALONE
 from aggregate.verdict.number_format import number
 from aggregate.verdict.words import words
+from sweepwise.core.value_format import percent
 
 EPISODES = 100  # of a suggested evaluation
 DOMINANT = 0.5  # share of the variance from which the episodes are the place to begin
@@ -60,8 +61,8 @@ def format_expected(sweep: SweepSummary, episodes: int, snapshots: int = 1) -> s
         return ""
     expected, shares = number(gain.with_episodes), gain.shares
     split = (
-        f"of the variance {shares['episodes']:.0%} lies between episodes of one evaluation, {shares['time']:.0%} over "
-        f"time, {shares['seeds']:.0%} between seeds"
+        f"of the variance, {percent(shares['episodes'])} lies between episodes of one evaluation, "
+        f"{percent(shares['time'])} over time, {percent(shares['seeds'])} between seeds"
     )
     start = f"so far a difference of {number(gain.detected)} is detected in 4 of 5 cases ({gain.seeds} seeds)"
     if gain.with_episodes < gain.detected:
@@ -79,7 +80,7 @@ def suggest_evaluation(sweep: SweepSummary) -> str:
     gain = _expected(sweep, EPISODES)
     if gain is None or gain.shares["episodes"] < DOMINANT or gain.with_episodes > WORTH * gain.detected:
         return ""
-    command, share = f"sweeps evaluate {sweep.source.name} --episodes {EPISODES}", f"{gain.shares['episodes']:.0%}"
+    command, share = f"sweeps evaluate {sweep.source.name} --episodes {EPISODES}", percent(gain.shares["episodes"])
     return (
         f"{command}, before more seeds: {share} of the variance lies between episodes of one evaluation, so the "
         f"detectable difference is expected to fall from {number(gain.detected)} to {number(gain.with_episodes)}"

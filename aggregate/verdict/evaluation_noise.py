@@ -9,6 +9,7 @@ from aggregate.analysis.summary import SweepSummary
 from aggregate.statistics import estimates
 from aggregate.verdict.number_format import signed
 from aggregate.verdict.words import points, sentence, words
+from sweepwise.core.value_format import percent
 
 # Role -> the flag for noise of its metric, and how evaluation acts there.
 MODES = {
@@ -16,7 +17,7 @@ MODES = {
     "policy_without_mpc": ("policy_without_mpc_noise", "policy without MPC"),
 }
 ALONE = "policy"  # name of the mode without planning in `SweepSummary.variance`
-PARTS = {"episodes": "between episodes of one evaluation", "time": "over time", "seeds": "between seeds"}
+PARTS = {"episodes": "lies between episodes of one evaluation", "time": "over time", "seeds": "between seeds"}
 
 
 def format_evaluation_noise(sweep: SweepSummary) -> str:
@@ -35,11 +36,12 @@ def _format_variance(sweep: SweepSummary, role: str) -> str:
     if variances.isna().any() or not variances.sum() > 0:
         return ""
     shares = variances / variances.sum()
-    split = ", ".join(f"{shares[part]:.0%} {of}" for part, of in PARTS.items())
+    split = ", ".join(f"{percent(shares[part])} {of}" for part, of in PARTS.items())
     votes = sweep.votes[(sweep.votes["flag"] == flag) & (sweep.votes["state"] != flags.NOT_ASSESSABLE)]
     noisy = int((votes["state"] == flags.FLAG).sum())
-    judged = f"{noisy or 'none'} of {len(votes)} configurations flagged as noisy; " if len(votes) else ""
-    text = f"{judged}of the variance in the second half of training {split}."
+    which = f"{noisy or 'none'} of {len(votes)} configurations" if len(votes) > 1 else "" if noisy else "not"
+    judged = f"{which} flagged as noisy; ".lstrip() if len(votes) else ""
+    text = f"{judged}of the variance in the second half of training, {split}."
     return sentence(f"{how}: {text}" if words(sweep).plans else text)
 
 

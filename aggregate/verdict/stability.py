@@ -70,10 +70,10 @@ def _none_unstable(sweep: SweepSummary) -> Iterator[str]:
     for leader in sweep.contrasts.head(1).to_dict("records"):
         if not leader["unstable"] and leader["starts"]:
             most = estimates.most_share(int(leader["starts"]))
-            who = "the best configuration" if len(sweep.contrasts) > 1 else "it"
+            who = " of the best configuration" if len(sweep.contrasts) > 1 else ""
             what = "diverged" if unjudged(sweep, leader["config_id"]) else "diverged or collapsed"
             excluded = f"that does not exclude a rate of up to {100 * most:.0f} %"
-            yield f"None of the {leader['starts']} seeds of {who} {what}; {excluded}."
+            yield f"None of the {leader['starts']} seeds{who} {what}; {excluded}."
 
 
 def _not_judged(sweep: SweepSummary) -> Iterator[str]:

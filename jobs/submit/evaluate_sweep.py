@@ -15,6 +15,7 @@ from jobs.submit.submit import PlannedRun, choose
 from jobs.worker.evaluate import check_evaluable, late_snapshots
 from sweepwise.core.errors import AggregateError, JobsError
 from sweepwise.core.trainable import NoWeights
+from sweepwise.core.value_format import percent
 
 EPISODES = 100  # of an evaluation of a sweep, where none are given
 LATE = 0.1  # of training: from here on its end
@@ -50,7 +51,8 @@ class SweepEvaluation:
             return []
         *earlier, last = (f"{step:,}" for step in self.snapshots)
         share = 1 - self.snapshots[0] / self.snapshots[-1]
-        line = f"snapshots of steps {', '.join(earlier)} and {last}: the mean is over the last {share:.0%} of training"
+        steps = f"snapshots of steps {', '.join(earlier)} and {last}"
+        line = f"{steps}: the mean is over the last {percent(share)} of training"
         closer = "; `--snapshots N` of `submit` keeps some that are closer to the end"
         return [line + (closer if share > LATE else "")]
 

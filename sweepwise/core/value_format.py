@@ -61,6 +61,11 @@ def listed(names: Sequence[str], most: int, separator: str = ", ") -> str:
     return f"{separator.join(names[:most])}{more}"
 
 
+def percent(share: float) -> str:
+    """A share of 1 as in "22 %"."""
+    return f"{100 * share:.0f} %"
+
+
 def shortened(text: str, most: int) -> str:
     """`text` with its middle left out where it has more than `most` characters."""
     if len(text) <= most:

@@ -13,6 +13,7 @@ import pytest
 
 from aggregate.analysis.summary import summarise
 from aggregate.inputs.plan_questions import Question
+from aggregate.verdict import answers as answers_module
 from aggregate.verdict.answers import ANSWERED, OPEN, PART, Answer, answers
 from aggregate.verdict.verdict import verdict
 from sweepwise.core.agent import AgentDescription
@@ -94,13 +95,18 @@ def test_a_trend_that_one_step_makes_says_so(
     assert answer.text.startswith(start)
 
 
-def test_unstable_seeds_of_many_levels_are_listed_where_there_are_any(tmp_path: Path, synthetic: ModuleType) -> None:
-    """The last two of twelve levels diverge."""
+def test_unstable_seeds_of_many_levels_are_summed(tmp_path: Path, synthetic: ModuleType) -> None:
+    """Of twelve levels the last one diverges, and one seed of the one before."""
     finals, values = tuple(500.0 + 10 * i for i in range(12)), tuple(range(12))
-    states = {(11, seed): "diverged" for seed in (1, 2, 3, 4)} | {(10, 2): "diverged"}
+    states = {(10, seed): "diverged" for seed in (1, 2, 3, 4)} | {(11, 2): "diverged"}
     answer = answered(synthetic, tmp_path, finals, Question("Which?", ("k",)), values, states=states)
-    assert "1 of 4 seeds diverged or collapsed at 10, 4 of 4 at 11" in answer.text
-    assert "0 of 4" not in answer.text
+    assert "5 of 48 seeds diverged or collapsed (0 of 4 at 0, 1 of 4 at 11, most, 4 of 4, at 10)" in answer.text
+
+
+def test_means_of_levels_have_digits_that_tell_them_apart() -> None:
+    """Their interval alone would round them to 0.3."""
+    line = {"by_level": [("1", 0.298), ("2", 0.333), ("3", 0.31)], "levels": 3, "ci_low": -0.4, "ci_high": 0.4}
+    assert answers_module._format_levels(line) == ", means 1: 0.298, 2: 0.333, 3: 0.310"
 
 
 def test_what_is_open_says_what_it_needs(tmp_path: Path, synthetic: ModuleType) -> None:

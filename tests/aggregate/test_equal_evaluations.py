@@ -116,7 +116,7 @@ def test_the_gain_is_expected_from_the_split_of_the_variance(summary: SweepSumma
     then = now * np.sqrt((4.0**2 + 30.0**2 / 100) / (4.0**2 + 30.0**2 / (4 * 5)))
     assert text.startswith(f"so far a difference of {now:.1f} is detected in 4 of 5 cases (3 seeds)")
     assert f"100 episodes of the last weights are expected to bring that to {then:.1f}" in text
-    assert "98% lies between episodes of one evaluation, 0% over time, 2% between seeds" in text
+    assert "98 % lies between episodes of one evaluation, 0 % over time, 2 % between seeds" in text
 
 
 def test_no_gain_is_expected_where_the_weights_vary_over_time(summary: SweepSummary) -> None:
@@ -150,7 +150,7 @@ def test_evaluation_is_suggested_before_seeds_where_episodes_are_most_of_the_var
     then = now * np.sqrt((4.0**2 + 30.0**2 / 100) / (4.0**2 + 30.0**2 / (4 * 5)))
     text = suggest_evaluation(split(plain, 30.0, 0.0, 4.0))
     assert text.startswith(
-        "sweeps evaluate ensemble --episodes 100, before more seeds: 98% of the variance lies between"
+        "sweeps evaluate ensemble --episodes 100, before more seeds: 98 % of the variance lies between"
     )
     assert text.endswith(f"is expected to fall from {now:.1f} to {then:.1f}")
     assert suggest_evaluation(split(plain, 10.0, 0.0, 30.0)) == "", "seeds are most of the variance"

@@ -42,10 +42,10 @@ def test_the_variance_is_split_for_both_ways_of_acting(calm: SweepSummary) -> No
     split = pd.DataFrame([("c", "planner", 3.0, 0.0, 4.0), ("c", "policy", 1.0, 1.0, 1.0)],
                          columns=["config_id", "mode", "episodes", "time", "seeds"])  # fmt: skip
     text = format_evaluation_noise(dataclasses.replace(calm, variance=split))
-    assert ("With planning: none of 3 configurations flagged as noisy; of the variance in the second half of training "
-            "36% between episodes of one evaluation, 0% over time, 64% between seeds.") in text  # fmt: skip
+    assert ("With planning: none of 3 configurations flagged as noisy; of the variance in the second half of training, "
+            "36 % lies between episodes of one evaluation, 0 % over time, 64 % between seeds.") in text  # fmt: skip
     assert "Policy without MPC: none of 3" in text
-    assert "33% over time" in text
+    assert "33 % over time" in text
 
 
 def test_nothing_is_said_of_one_seed(tmp_path: Path, synthetic: ModuleType) -> None:

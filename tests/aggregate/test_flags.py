@@ -468,7 +468,7 @@ def test_stopped_early_follows_the_state(state: str, expected: str) -> None:
     half = RunView({"train": pd.DataFrame({"step": [500]})}, 1000, state, DESCRIPTION)
     finding = finding_of("stopped_early", half)
     assert finding.state == expected
-    assert expected != FLAG or finding.detail == f"{state} at step 500 of 1,000, 50% missing"
+    assert expected != FLAG or finding.detail == f"{state} at step 500 of 1,000, 50 % missing"
 
 
 @pytest.mark.parametrize(

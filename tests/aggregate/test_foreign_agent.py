@@ -33,11 +33,10 @@ def sweep(foreign: ModuleType, tmp_path_factory: pytest.TempPathFactory, synthet
 
 
 def test_the_lowest_loss_leads(sweep: SweepSummary) -> None:
-    # its own and the pooled standard error, of sd sqrt((0.01^2 + 0.02^2) / 2): 0.00577 and 0.00913. Below, the better
-    # side, 2.776 x 0.00913 = 0.0253, with t(0.975, 4); above 6.205 x 0.00577 = 0.0358, with t(1 - 0.025 / 2, 2), as the
-    # better of 2 was picked
+    # below, the better side, its own standard error 0.00577 times t(0.975, 2) = 4.303: 0.0248. Above, as the better of
+    # 2 was picked, the pooled one of sd sqrt((0.01^2 + 0.02^2) / 2), 0.00913, times t(1 - 0.025 / 2, 4) = 3.495: 0.0319
     assert (
-        verdict(sweep).headline == "width=1 is best, with a final test/loss of 0.410 [0.385, 0.446], n=3; "
+        verdict(sweep).headline == "width=1 is best, with a final test/loss of 0.410 [0.385, 0.442], n=3; "
         "significantly better than the other"
     )
 
@@ -106,8 +105,8 @@ def test_what_is_confounded_is_in_the_words_of_the_agent(sweep: SweepSummary) ->
 
 def test_evaluation_without_planning_has_one_sentence(sweep: SweepSummary) -> None:
     assert format_evaluation_noise(sweep) == (
-        "Of the variance in the second half of training 36% between episodes of one evaluation, 0% over time, "
-        "64% between seeds."
+        "Of the variance in the second half of training, 36 % lies between episodes of one evaluation, 0 % over time, "
+        "64 % between seeds."
     )
 
 

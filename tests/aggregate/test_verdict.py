@@ -117,9 +117,9 @@ def test_what_is_significant_only_beside_the_baseline_is_said_with_both_correcti
     made = synthetic.make_sweep(tmp_path, (550.0, 500.0, 501.0, 502.0), 4, lean=True, labels=labels)
     (summary,) = summarise([dataclasses.replace(made, margin=0.001)]).sweeps
     text = dict(verdict(summary).points)["Other configurations"]
-    assert "Not significantly different from the best configuration: b; d." in text
+    assert "Not significantly different from the best configuration: c; d." in text
     expected = (
-        "Compared with the baseline alone, b; d are significantly worse (largest p = 0.03, Holm over 3); the ranking, "
+        "Compared with the baseline alone, c; d are significantly worse (largest p = 0.03, Holm over 3); the ranking, "
         "where the best configuration was selected by its results, corrects for all 6 pairs."
     )
     assert expected in text
