@@ -1,6 +1,6 @@
 """How often the verdict is right: sweeps of the packaged plan with known truth, judged; writes docs/verdict.md.
 
-    python benchmarks/verdicts.py                                about 40 minutes of one core
+    python benchmarks/verdicts.py                                about 30 minutes of one core
     python benchmarks/verdicts.py --draws 3 --out /tmp/try       a try
 
 Runs are drawn as scores, not as curves: what detectors make of curves is measured by benchmarks/flags.py.

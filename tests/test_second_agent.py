@@ -310,7 +310,7 @@ def test_killed_it_resumes_exactly_and_is_judged_after_its_code_is_gone(sweeps: 
         run("--results", folder, "aggregate", "--out", "report.html", "--format", "json")
         report = (sweeps.folder / "report.html").read_text()
         assert "test score" in report
-        assert "no metric has the role policy_entropy" in report
+        assert "policy_entropy: entropy collapses early" in report
         assert "eval_return" not in report
         assert "planning" not in report
     assert "ModuleNotFoundError: No module named 'my_sac'" in sweeps.refusal(*SUBMIT, "--cluster", "local")

@@ -6,7 +6,7 @@ from aggregate import flags
 from aggregate.analysis.summary import SweepSummary
 from sweepwise.core.value_format import listed
 
-MOST_NAMED = 6  # flags that are listed; the report marks all of them
+MOST_NAMED = 6  # roles or flags that are listed; the report has all of them
 _REASON = "not assessed: no metric has the role "  # how the details of their findings begin
 
 
@@ -26,7 +26,7 @@ def format_not_assessed(sweep: SweepSummary) -> str:
     """A sentence for each of both reasons; "" where every flag was assessed in some run."""
     by_role = not_assessed(sweep)
     named = [f"{role} ({', '.join(detector.title for detector in own)})" for role, own in by_role.items()]
-    roles = [f"No metric has the role {', '.join(named)}."] if named else []
+    roles = [f"No metric has the role {listed(named, MOST_NAMED)}."] if named else []
     few = [detector.title for detector in too_few_values(sweep)]
     values = f"Too few values in every finished run: {listed(few, MOST_NAMED)}."
     return " ".join([*roles, *([values] if few else [])])

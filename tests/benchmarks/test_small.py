@@ -104,7 +104,7 @@ def test_verdicts(run: Run, tmp_path: Path) -> None:
     few = {"POPULATION": lambda seeds: 100, "WORLDS": lambda worlds: dict(list(worlds.items())[:2])}
     run("verdicts", "--draws", "1", "--out", str(tmp_path), **few)
     text = (tmp_path / "docs" / "verdict.md").read_text()
-    rows = re.findall(r"^\| (\S+) \| (\w+) \| (\d\.\d+) \| (\d\.\d+) \| (\d\.\d+) \| (\d\.\d+) \| ", text, re.M)
+    rows = re.findall(r"^\| (\S+) \| ([a-z]+) \| (\d\.\d+) \| (\d\.\d+) \| (\d\.\d+) \| (\d\.\d+) \| ", text, re.M)
     assert {name for name, *_ in rows} >= {"ensemble", "update-freq.tau", "gamma", "entropy"}
     assert all(abs(sum(map(float, shares)) - 1) < 0.01 for _, _, *shares in rows)
 

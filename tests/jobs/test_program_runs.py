@@ -117,7 +117,7 @@ def test_it_is_judged_by_the_roles_of_its_metrics(sweeps: Sweeps) -> None:
     assert "lr 0.003 does better than 1e-3" in answer
     report = (sweeps.folder / "report.html").read_text()
     assert "final score" in report
-    assert "no metric has the role policy_entropy" in report
+    assert "policy_entropy: entropy collapses early" in report
     final = rows(sweeps.folder / "results", "rate").query("kind == 'eval' and step == 40")["eval/return"]
     assert sorted(round(value, 1) for value in final) == pytest.approx([4.0] * 3 + [12.0] * 3, abs=0.11)
 
