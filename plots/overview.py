@@ -13,7 +13,7 @@ from aggregate.inputs.runs import DIVERGED, DONE
 from aggregate.verdict.answers import OPEN, Answer
 from aggregate.verdict.leader import Leaderboard, Recommended, leaderboard, leading_interval, recommended
 from aggregate.verdict.number_format import estimate, signed_estimate
-from aggregate.verdict.stability import MOST_NAMED, count_unstable
+from aggregate.verdict.stability import MOST_NAMED, count_unstable, with_unstable_seeds
 from aggregate.verdict.verdict import Verdict, verdict
 from aggregate.verdict.words import words
 from sweepwise.core.errors import AggregateError
@@ -57,9 +57,10 @@ def first_screen(sweep: SweepSummary) -> dict[str, Any]:
 
 def _unstable(sweep: SweepSummary) -> str:
     """The configurations with seeds that diverged or collapsed, the largest share first."""
-    lines = sweep.contrasts[sweep.contrasts["unstable"] > 0].to_dict("records")
-    lines.sort(key=lambda line: line["unstable"] / line["starts"], reverse=True)
-    texts = [f"{sweep.config(one['config_id']).name}: {count_unstable(sweep, one['config_id'])}" for one in lines]
+    texts = [
+        f"{sweep.config(line['config_id']).name}: {count_unstable(sweep, line['config_id'])}"
+        for line in with_unstable_seeds(sweep)
+    ]
     return listed(texts, MOST_NAMED, "; ")
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
-
-import pandas as pd
 
 from aggregate.tasks.analysis import BEHIND, NO_REFERENCE, SINGLE, TaskAnalysis
 from aggregate.verdict.number_format import estimate, probability, signed_estimate
 from aggregate.verdict.verdict import Verdict
+from sweepwise.core.value_format import listed
 
 MOST_NAMED = 5  # tasks or algorithms that a sentence names
 FEW_TASKS = 10  # below these the measured coverage is lower where runs collapse
@@ -79,7 +78,7 @@ def _others(analysis: TaskAnalysis) -> str:
     corrections = [f"by Holm over {pairs} pairs"] if pairs > 1 else []
     corrections += [f"for {analysis.analyses} interim analyses"] if analysis.analyses > 1 else []
     by = f" p values are corrected {' and '.join(corrections)}." if corrections else ""
-    return f"{_cut(texts, '; ')}.{by}" if texts else ""
+    return f"{listed(texts, MOST_NAMED, '; ')}.{by}" if texts else ""
 
 
 def _single_tasks(analysis: TaskAnalysis) -> str:
@@ -88,7 +87,7 @@ def _single_tasks(analysis: TaskAnalysis) -> str:
         return ""
     best = analysis.algorithms[0]
     worse = analysis.by_task[(analysis.by_task["a"] == best) & (analysis.by_task["relation"] == BEHIND)]
-    texts = [f"{name} is better than {best} on {_cut(own.sort_values('difference')['task'], ', ')}"
+    texts = [f"{name} is better than {best} on {listed(own.sort_values('difference')['task'].tolist(), MOST_NAMED)}"
              for name, own in worse.groupby("b", sort=False)]  # fmt: skip
     rule = "5 % of such findings over the tasks of a pair are expected to be false."
     if not texts:
@@ -115,13 +114,15 @@ def _missing(analysis: TaskAnalysis) -> str:
     unknown = list(frame.loc[frame["reason"] == NO_REFERENCE, "task"])
     if unknown:
         verbs = "have no reference and are" if len(unknown) > 1 else "has no reference and is"
-        texts.append(f"{_cut(unknown, ', ')} {verbs} left out: --references FILE names the results that count as 0 "
-                     "and 1")  # fmt: skip
+        texts.append(f"{listed(unknown, MOST_NAMED)} {verbs} left out: --references FILE names the results that count "
+                     "as 0 and 1")  # fmt: skip
     unusable = frame[(frame["algorithm"] == "") & (frame["reason"] != NO_REFERENCE)]
     for reason, own in unusable.groupby("reason", sort=False):
-        texts.append(f"{_cut(own['task'], ', ')} {'is' if len(own) == 1 else 'are'} left out: {reason}")
+        texts.append(
+            f"{listed(own['task'].tolist(), MOST_NAMED)} {'is' if len(own) == 1 else 'are'} left out: {reason}"
+        )
     for (name, reason), own in frame[frame["algorithm"] != ""].groupby(["algorithm", "reason"], sort=False):
-        tasks = _cut(own["task"], ", ")
+        tasks = listed(own["task"].tolist(), MOST_NAMED)
         if reason == "no runs":
             texts.append(f"{name} has no runs of {tasks}")
         elif reason == SINGLE:
@@ -147,12 +148,6 @@ def _precision(analysis: TaskAnalysis) -> str:
 
 
 def _listed(names: Sequence[str]) -> str:
-    return (
-        _cut(names, ", ") if len(names) > MOST_NAMED or len(names) < 2 else f"{', '.join(names[:-1])} and {names[-1]}"
-    )
-
-
-def _cut(names: Iterable[str] | pd.Series, between: str) -> str:
-    every = list(names)
-    more = f"{between}and {len(every) - MOST_NAMED} more" if len(every) > MOST_NAMED else ""
-    return between.join(every[:MOST_NAMED]) + more
+    if len(names) > MOST_NAMED or len(names) < 2:
+        return listed(names, MOST_NAMED)
+    return f"{', '.join(names[:-1])} and {names[-1]}"

@@ -34,10 +34,14 @@ def count_unstable(sweep: SweepSummary, config_id: str) -> str:
     return f"{diverged} of {starts} seeds diverged and {collapsed} collapsed"
 
 
-def _unstable(sweep: SweepSummary) -> Iterator[str]:
+def with_unstable_seeds(sweep: SweepSummary) -> list[dict[str, Any]]:
+    """The lines of `contrasts` with seeds that diverged or collapsed, the largest share first."""
     lines = sweep.contrasts[sweep.contrasts["unstable"] > 0].to_dict("records")
-    if len(lines) > MOST_NAMED:
-        lines = sorted(lines, key=lambda line: line["unstable"] / line["starts"], reverse=True)
+    return sorted(lines, key=lambda line: float(line["unstable"] / line["starts"]), reverse=True)
+
+
+def _unstable(sweep: SweepSummary) -> Iterator[str]:
+    lines = with_unstable_seeds(sweep)
     for line in lines[:MOST_NAMED]:
         yield f"{_label(sweep, line)}: {count_unstable(sweep, line['config_id'])}{_seeds(sweep, line)}{_rest(line)}."
     if rest := lines[MOST_NAMED:]:
