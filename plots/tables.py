@@ -54,7 +54,8 @@ def format_estimate(line: Mapping[str, Any] | pd.Series, name: str) -> str:
 
 
 def contrast_table(sweep: SweepSummary, chips: dict[str, Chip]) -> list[dict[str, Any]]:
-    """Each configuration against the baseline, without collapsed runs and of all starts; then imported curves."""
+    """Each configuration: its difference from the baseline, where there is one (`cells`, `strip`), and its results with
+    and without collapsed runs; then the differences of imported curves."""
     if all(config.imported for config in sweep.source.configs):
         return []  # no baseline, and unknown how they ended
     against = {line["config_id"]: line for line in sweep.baseline.to_dict("records")}
@@ -69,7 +70,7 @@ def contrast_table(sweep: SweepSummary, chips: dict[str, Chip]) -> list[dict[str
             "expected": number(line["start_primary_mean"]),
             "fall": format_estimate(line, "fall_primary"),
             "collapsed": _format_share(votes.at[chip.config_id, "raised"], votes.at[chip.config_id, "assessable"]),
-            "cells": _contrast_cells(contrast) if contrast else [""] * 6,
+            "cells": _contrast_cells(contrast) if contrast else [],
             "strip": None,
         })  # fmt: skip
     rows += _imported_contrasts(sweep, chips)
@@ -87,13 +88,10 @@ def contrast_table(sweep: SweepSummary, chips: dict[str, Chip]) -> list[dict[str
 def _imported_contrasts(sweep: SweepSummary, chips: dict[str, Chip]) -> list[dict[str, Any]]:
     if sweep.imported is None:
         return []
-    ranking = sweep.imported.ranking.set_index("config_id")
     return [
-        {"chip": chips[line["config_id"]], "cells": _contrast_cells(line), "strip": None,
-         "observed": format_estimate(ranking.loc[line["config_id"]], "final_primary"),
-         **dict.fromkeys(("healthy", "expected", "fall", "collapsed"), "-")}
+        {"chip": chips[line["config_id"]], "cells": _contrast_cells(line), "strip": None}
         for line in sweep.imported.baseline.to_dict("records")
-    ]  # fmt: skip
+    ]
 
 
 def _format_share(raised: int, judged: int) -> str:

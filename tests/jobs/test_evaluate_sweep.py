@@ -280,7 +280,7 @@ def test_the_episodes_are_divided_among_the_last_snapshots(
 ) -> None:
     command = ("evaluate", "ensemble", "--episodes", "6", "--last-snapshots", "3")
     told = " ".join(typed_in_store(*command, *DEBUG).stdout.split())
-    assert "snapshots of steps 10,000, 15,000 and 20,000: the mean is over the last 50% of training; `--snap" in told
+    assert "snapshots of steps 10,000, 15,000 and 20,000: the mean is over the last 50 % of training; `--snap" in told
     assert "expected cost: 36 episodes in all" in told
     assert "with 6 episodes of the last 3 snapshots a difference of" in told
     late = (10_000, 15_000, STEPS)
