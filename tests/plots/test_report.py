@@ -206,7 +206,8 @@ def test_without_a_baseline_nothing_is_compared_with_it(tmp_path: Path, syntheti
     made = synthetic.make_sweep(tmp_path, (600.0, 610.0), 3, lean=True)
     without = dataclasses.replace(made, configs=tuple(dataclasses.replace(c, is_baseline=False) for c in made.configs))
     alone, compared = (
-        render(summarise([sweep])).partition('-contrasts">')[2].partition("</section>")[0] for sweep in (without, made)
+        render(summarise([sweep])).partition('<h2 id="sweep-1-contrasts">')[2].partition("</section>")[0]
+        for sweep in (without, made)
     )
     assert alone.startswith("Collapses and expected results</h2>")
     assert "baseline" not in alone
