@@ -11,6 +11,7 @@ from sweepwise.core.hyperparameters import Hyperparameter
 from sweepwise.core.schema import ResolvedConfig
 from tdmpc.config import AGENT_VERSION, TrainConfig, config_id, inactive_keys, key_types, parse_value
 from tdmpc.diagnostics import DIAGNOSTICS
+from tdmpc.memory import expected
 from tdmpc.metrics import CATALOGUE
 
 NAME = "tdmpc"
@@ -49,6 +50,7 @@ class TdmpcSchema:
             # it has trained, was evaluated, and continued
             healthy_step=min(config.steps, first_evaluation + 1),
             version=version,
+            memory=expected(config),
         )
 
 

@@ -49,3 +49,21 @@ def canonical_task(name: str) -> str:
     """The spelling of a task name that configuration IDs use ("cup-catch" -> "ball-in-cup-catch")."""
     spelled = name.replace("_", "-").lower()
     return _ALIASES.get(spelled, spelled)
+
+
+# Task, or the beginning of its name -> (size of its observations, of its actions); the longest one that fits counts.
+_SIZES = {
+    "acrobot": (6, 1), "ball-in-cup": (8, 2), "cartpole": (5, 1), "cartpole-two-poles": (8, 1),
+    "cartpole-three-poles": (11, 1), "cheetah": (17, 6), "dog": (223, 38), "dog-fetch": (232, 38),
+    "finger-spin": (9, 2),
+    "finger-turn": (12, 2), "fish-upright": (21, 5), "fish-swim": (24, 5), "hopper": (15, 4), "humanoid": (67, 21),
+    "humanoid-run-pure-state": (55, 21), "humanoid-cmu": (137, 56), "lqr-lqr-2-1": (4, 1), "lqr-lqr-6-2": (12, 2),
+    "manipulator": (44, 5), "pendulum": (3, 1), "point-mass": (4, 2), "quadruped": (78, 12),
+    "quadruped-escape": (101, 12), "quadruped-fetch": (90, 12), "reacher": (6, 2), "stacker-stack-2": (49, 5),
+    "stacker-stack-4": (63, 5), "swimmer-swimmer6": (25, 5), "swimmer-swimmer15": (61, 14), "walker": (24, 6),
+}  # fmt: skip
+
+
+def sizes(task: str) -> tuple[int, int]:
+    """(size of the observations, of the actions) of a task."""
+    return _SIZES[max((name for name in _SIZES if task.startswith(name)), key=len)]

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import mean, median
 
+from jobs.backends.base import Target
 from jobs.results.attempts import RunRecord, RunRef
 from jobs.results.records import Attempt, Submission, TaskRuns
 from jobs.results.results_folder import ResultsFolder
 from sweepwise.core.errors import JobsError
+from sweepwise.core.schema import ExpectedMemory
 
 _SAMPLES = 200  # largest number of earlier runs to read
 _FOLDERS = 5  # largest number of run folders whose files are counted
+_MORE_MEMORY = 1.25  # times the expected memory is what to request
 _ENOUGH = 0.1  # fraction of its steps before a run's speed counts: the first steps act randomly, which is faster
 
 
@@ -132,6 +136,25 @@ def format_cost(cost: Cost | None, device: str, episodes: int = 0) -> str:
         f"expected: {total} ({mean(cost.hours):.1f} h a task), done {cost.elapsed_h:.1f} h after the start{disk}; "
         f"by {cost.samples} earlier runs on {device}"
     )
+
+
+def format_memory(tasks: Sequence[TaskRuns], memory: Mapping[str, ExpectedMemory], target: Target) -> str:
+    """The memory that the largest of `tasks` is expected to need, with what to request if the profile requests less; ""
+    where nothing is known of any. memory: by configuration ID."""
+    known = [(task, memory[task.config_id]) for task in tasks if task.config_id in memory]
+    if not known:
+        return ""
+    expected_gb, seeds = max(
+        ((own.of_gpu if target.gpus else own.of_cpu).of(len(task.seeds)) / 2**30, len(task.seeds))
+        for task, own in known
+    )
+    of = "GPU memory" if target.gpus else "memory"
+    text = f"expected {of}: {expected_gb:.1f} GB a task ({seeds} seed{'s' if seeds > 1 else ''})"
+    requested = target.profile.mem_gb if target.profile and not target.gpus else None
+    if requested and requested < expected_gb:
+        more = math.ceil(expected_gb * _MORE_MEMORY)
+        return f"{text}, more than the {requested:g} GB of the profile: --option mem_gb={more}"
+    return text
 
 
 def check(cost: Cost | None, limit: float | None, device: str) -> None:

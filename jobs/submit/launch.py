@@ -152,6 +152,9 @@ def _choose_and_show(
     cost = cost_estimate.expected(store, fitting, {c.run: c.steps for c in choices}, target.device, target.gpus, width)
     runs = sum(len(task.seeds) for task in fitting)
     console.print(Text(cost_estimate.format_cost(cost, target.device, store.evaluation.get("episodes", 0) * runs)))
+    memory = {c.run.config_id: c.memory for c in choices if c.memory and not store.evaluation}
+    if line := cost_estimate.format_memory(fitting, memory, target):
+        console.print(Text(line))
     cost_estimate.check(cost, submit_options.max_gpu_hours, target.device)
     preview = submit.preview(store, request) if submit_options.dry_run else ""
     if submit_options.dry_run:

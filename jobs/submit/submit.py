@@ -28,20 +28,21 @@ from jobs.runs.status import load_statuses
 from sweepwise.core import atomic
 from sweepwise.core.atomic import write_bytes
 from sweepwise.core.errors import JobsError
-from sweepwise.core.schema import ResolvedConfig
+from sweepwise.core.schema import ExpectedMemory, ResolvedConfig
 
 MISSING: frozenset[State] = frozenset({"new", "interrupted", "lost"})
 
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """A requested run. wanted: whether it is part of the submission."""
+    """A requested run. wanted: whether it is part of the submission. memory: of its configuration, None if unknown."""
 
     run: RunRef
     label: str
     steps: int
     state: RunState
     wanted: bool
+    memory: ExpectedMemory | None = None
 
 
 # --- planned runs -----------------------------------------------------------------------------------------
@@ -56,14 +57,19 @@ def plan_runs(
     """
     labels: dict[RunRef, str] = {}
     steps: dict[RunRef, int] = {}
+    memory: dict[str, ExpectedMemory | None] = {}
     for sweep in sweeps:
         for configuration in sweep.configurations:
+            memory[configuration.config_id] = configuration.config.memory
             needed = _steps(store, configuration.config_id, configuration.config)
             for seed in sweep.seeds:
                 run = RunRef(configuration.config_id, seed)
                 labels.setdefault(run, sweep.sweep.run_label(configuration.label))
                 steps[run] = needed
-    return choose(store, labels, steps, states)
+    return [
+        dataclasses.replace(chosen, memory=memory[chosen.run.config_id])
+        for chosen in choose(store, labels, steps, states)
+    ]
 
 
 def choose(

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from sweepwise.core import yaml_scalars
 from sweepwise.core.agent import AgentDescription
@@ -17,6 +17,23 @@ IDENTITY_VERSION = 1
 _HEALTHY_SHARE = 0.05  # of the steps, after which a run counts as healthy where the agent says nothing else
 
 
+class Memory(NamedTuple):
+    """That a training needs, in bytes: once, and for each seed that its process trains."""
+
+    process: float
+    seed: float
+
+    def of(self, seeds: int) -> float:
+        return self.process + seeds * self.seed
+
+
+class ExpectedMemory(NamedTuple):
+    """of_cpu: where a CPU trains. of_gpu: the GPU's own, where a GPU trains."""
+
+    of_cpu: Memory
+    of_gpu: Memory
+
+
 @dataclass(frozen=True)
 class ResolvedConfig:
     """The values of all hyperparameters of one training.
@@ -24,7 +41,7 @@ class ResolvedConfig:
     values: checked, by name; lists are tuples. steps: of training. inactive: hyperparameters without effect here.
     healthy_step: the step from which a run counts as healthy, for `--canary`. version: of the agent that trains it,
     part of the ID. hashed: the hyperparameters that `config_id` is a hash of, where the agent is known by its
-    description only; else empty.
+    description only; else empty. memory: None where nothing is known of it.
     """
 
     agent: str
@@ -35,6 +52,7 @@ class ResolvedConfig:
     healthy_step: int
     version: int
     hashed: tuple[str, ...] = ()
+    memory: ExpectedMemory | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values of all hyperparameters."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,17 @@ from tdmpc import math as tm
 from tdmpc.agent import ops
 from tdmpc.agent.ensemble_mlp import Heads, StackedMLP
 from tdmpc.config import TrainConfig
+from tdmpc.network_shapes import Shape, shapes
 from tdmpc.rng import Dropout
+
+
+def _stacked(
+    name: str, config: TrainConfig, named: Mapping[str, Shape], seeds: Sequence[int], zero_out: bool = False
+) -> StackedMLP:
+    """The network `name` of the `shapes`."""
+    heads, sizes, simnorm = named[name]
+    group = config.simnorm_dim if simnorm else 0
+    return StackedMLP(heads, sizes, seeds, name, group, zero_out=zero_out, bfloat16=config.bfloat16)
 
 
 class Policy(nn.Module):
@@ -21,8 +31,7 @@ class Policy(nn.Module):
 
     def __init__(self, config: TrainConfig, action_size: int, seeds: Sequence[int]) -> None:
         super().__init__()
-        sizes = [config.latent_dim, config.mlp_dim, config.mlp_dim, 2 * action_size]
-        self.net = StackedMLP(1, sizes, seeds, "policy", bfloat16=config.bfloat16)
+        self.net = _stacked("policy", config, shapes(config, 0, action_size), seeds)
         self.log_std_range = (config.log_std_min, config.log_std_max)
 
     def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
@@ -46,24 +55,18 @@ class WorldModel(nn.Module):
 
     def __init__(self, config: TrainConfig, obs_size: int, action_size: int, seeds: Sequence[int]) -> None:
         super().__init__()
-        c = config
-        latent, hidden, joint = c.latent_dim, [c.mlp_dim, c.mlp_dim], c.latent_dim + action_size
-        stacked = functools.partial(StackedMLP, seeds=seeds, bfloat16=c.bfloat16)
-        encoder_sizes = [obs_size, *[c.enc_dim] * (c.num_enc_layers - 1), latent]
-        self.encoder = stacked(1, encoder_sizes, name="encoder", simnorm=c.simnorm_dim)
-        dynamics_sizes = [joint, *hidden, latent]
-        self.dynamics = stacked(c.planner_num_dynamics_heads, dynamics_sizes, name="dynamics", simnorm=c.simnorm_dim)
-        self.reward = stacked(c.num_reward_heads, [joint, *hidden, c.num_bins], name="reward", zero_out=True)
-        self.value = stacked(c.num_q, [latent, *hidden, c.num_bins], name="value", zero_out=True)
+        c, named = config, shapes(config, obs_size, action_size)
+        stacked = functools.partial(_stacked, config=config, named=named, seeds=seeds)
+        self.encoder, self.dynamics = stacked("encoder"), stacked("dynamics")
+        self.reward, self.value = stacked("reward", zero_out=True), stacked("value", zero_out=True)
         self.num_gammas = len(c.multi_gamma_gammas) if c.uses_aux else 0
         if self.num_gammas:
-            outputs = self.num_gammas * c.num_bins // c.aux_heads
-            self.aux = stacked(c.aux_heads, [latent, *hidden, outputs], name="aux")
+            self.aux = stacked("aux")
         self.episodic = c.episodic
         if self.episodic:
             # The logit is the difference of two outputs: a product with a single column is rounded differently for one
             # seed than for several.
-            self.termination = stacked(1, [latent, *hidden, 2], name="termination")
+            self.termination = stacked("termination")
         self.register_buffer("bins", tm.bin_centres(c.num_bins, c.symlog_max))
 
     def trained_modules(self) -> dict[str, nn.Module]:

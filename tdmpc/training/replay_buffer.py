@@ -9,9 +9,8 @@ import torch
 from torch import Tensor
 
 from tdmpc.agent.batch import Batch
+from tdmpc.memory import FIRST_ROWS
 from tdmpc.rng import Streams
-
-FIRST_ROWS = 4096  # initial size of the storage, which doubles when full
 
 
 @dataclass

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import pytest
 
+from jobs.backends import profile
+from jobs.backends.base import Target
 from jobs.results.attempts import RunRef
 from jobs.results.records import Attempt, AttemptOutcome, Status, Submission, TaskRuns
 from jobs.results.results_folder import ResultsFolder
 from jobs.runs import cost_estimate
 from sweepwise.core.errors import JobsError
+from sweepwise.core.schema import ExpectedMemory, Memory
 from tdmpc.config import TrainConfig, config_id
 from tdmpc.description import SCHEMA
 
@@ -84,3 +87,22 @@ def test_what_nobody_knows_is_said_and_refused_under_a_limit(store: ResultsFolde
     cost_estimate.check(found, None, "cuda")
     with pytest.raises(JobsError, match="no earlier run on cuda"):
         cost_estimate.check(found, 5.0, "cuda")
+
+
+@pytest.mark.parametrize(
+    ("options", "gpus", "line"),
+    [
+        ((), 0, "expected memory: 2.0 GB a task (3 seeds)"),
+        (("mem_gb=2",), 0, "expected memory: 2.0 GB a task (3 seeds), more than the 2 GB of the profile: "
+                           "--option mem_gb=3"),
+        (("mem_gb=4",), 0, "expected memory: 2.0 GB a task (3 seeds)"),
+        ((), 1, "expected GPU memory: 0.5 GB a task (3 seeds)"),
+    ],
+)  # fmt: skip
+def test_the_memory_is_that_of_the_largest_task(options: tuple[str, ...], gpus: int, line: str) -> None:
+    memory = {A: ExpectedMemory(Memory(2**30, 0.34 * 2**30), Memory(2**28, 2**26 * 4 / 3)),
+              B: ExpectedMemory(Memory(2**28, 2**20), Memory(2**20, 2**20))}  # fmt: skip
+    tasks = [TaskRuns(B, [1, 2, 3, 4]), TaskRuns(A, [1, 2, 3]), TaskRuns(A, [4])]
+    target = Target("slurm", profile.load("cpu", options), gpus)
+    assert cost_estimate.format_memory(tasks, memory, target) == line
+    assert cost_estimate.format_memory(tasks, {}, target) == ""

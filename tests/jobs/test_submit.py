@@ -216,6 +216,17 @@ def test_dry_run_writes_nothing(run: Any, tmp_path: Path) -> None:
     assert not (tmp_path / "results").exists()
 
 
+def test_submit_says_how_much_memory_is_expected(run: Any) -> None:
+    """Once for the process and for each of its seeds; more than the profile requests is said with what to request."""
+    one, two = (
+        run("submit", "q", "--dry-run", "--cluster", "local", "--seeds-per-job", seeds).stdout for seeds in ("1", "2")
+    )
+    assert (one.count("expected memory: "), two.count("expected memory: ")) == (1, 1)
+    assert float(one.split("expected memory: ")[1].split()[0]) < float(two.split("expected memory: ")[1].split()[0])
+    little = run("submit", "q", "--dry-run", "--cluster", "local", "--profile", "cpu", "--option", "mem_gb=0.5").stdout
+    assert "more than the 0.5 GB of the profile: --option mem_gb=1" in " ".join(little.split())
+
+
 def test_dry_run_of_local_shows_the_commands(run: Any) -> None:
     lines = run("submit", "q", "--cluster", "local", "--dry-run").stdout.splitlines()
     assert sum(" -P -m jobs.entry " in line for line in lines) == 4

@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 
 from tdmpc.config import ConfigError, TrainConfig
-from tdmpc.tasks import TASKS
+from tdmpc.tasks import TASKS, sizes
 from tdmpc.training.environment import Env
 
 
 @pytest.mark.parametrize("task", TASKS)
 def test_a_task_begins_twice_goes_on_and_is_restored(task: str) -> None:
     env, actions = Env(task, 2, seed=7), np.random.default_rng(0)
+    assert (env.obs_size, env.action_size) == sizes(task)
     for _ in range(2):
         seen = [env.reset()]
         steps = [env.step(actions.uniform(-1, 1, env.action_size)) for _ in range(3)]
