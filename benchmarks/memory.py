@@ -24,9 +24,16 @@ from tdmpc.config import TrainConfig  # noqa: E402
 from tdmpc.memory import expected  # noqa: E402
 
 GB = 2**30
-SHORT = {"steps": 24, "seed_steps": 20, "eval_freq": 22, "eval_episodes": 2, "final_eval_episodes": 2, "log_freq": 22}
+SHORT = {"steps": 24, "seed_steps": 20, "eval_freq": 22, "eval_episodes": 1, "final_eval_episodes": 1, "log_freq": 22}
 SMALL = {"mlp_dim": 128, "latent_dim": 64, "enc_dim": 128, "batch_size": 128, "num_samples": 128, "num_pi_trajs": 24,
          "num_elites": 16, "iterations": 4}  # fmt: skip
+
+FEW = {
+    "num_samples": 64,
+    "num_pi_trajs": 24,
+    "num_elites": 16,
+    "iterations": 1,
+}  # candidates: they take time, not memory
 
 
 class Case(NamedTuple):
@@ -38,10 +45,8 @@ CASES = {
     "small": Case(1, {**SMALL, "task": "cartpole-swingup"}),
     "small, 5 seeds": Case(5, {**SMALL, "task": "cartpole-swingup"}),
     "small, dog-run": Case(2, {**SMALL, "task": "dog-run"}),
-    "base": Case(1, {"num_samples": 256, "num_pi_trajs": 128}),
-    "base, 2 seeds, num_q=5, 8 dynamics heads": Case(
-        2, {"num_samples": 256, "num_pi_trajs": 128, "num_q": 5, "planner_num_dynamics_heads": 8}
-    ),
+    "base": Case(1, FEW),
+    "base, num_q=5, 8 dynamics heads": Case(2, {**FEW, "num_q": 5, "planner_num_dynamics_heads": 8}),
 }
 
 

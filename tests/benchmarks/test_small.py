@@ -43,6 +43,7 @@ PARTS = {
     "program_overhead": "../jobs/test_guard.py::test_all_that_was_written_is_there_when_it_has_ended",
     "real_programs": "../jobs/test_program_runs.py::test_killed_it_leaves_no_process_and_resumes_as_if_never_killed",
     "wandb_files": "../jobs/test_metric_sources.py::test_records_that_wandb_wrote",
+    "memory": "../tdmpc/test_memory.py::test_the_numbers_of_the_networks_are_those_of_the_agent",
     "loading": "test_loading.py::test_all_that_is_timed_reads_all_rows",
     "slurm_versions": "test_chroots.py::test_a_command_sees_its_own_root_and_only_what_is_shared",
     "versions": "test_machines.py::test_versions_are_resolved_from_one_end_of_the_ranges",
