@@ -35,7 +35,10 @@ CONTRACTS = (
     "sweepwise.core.value_format",
     "sweepwise.core.yaml_scalars",
 )
-AGENT_DECLARATIONS = ("tdmpc.config", "tdmpc.tasks", "tdmpc.metrics", "tdmpc.diagnostics", "tdmpc.description")
+AGENT_DECLARATIONS = tuple(
+    f"tdmpc.{name}"
+    for name in ("config", "tasks", "metrics", "diagnostics", "network_shapes", "memory", "description")
+)
 OPEN = (*CONTRACTS, *AGENT_DECLARATIONS)
 # The only modules outside the packaged agent that import it, and what of it.
 OF_THE_AGENT = {"jobs.programs.registry": "tdmpc.description", "jobs.doctor.probe": "tdmpc.api"}
@@ -62,7 +65,8 @@ LEVELS: dict[str, tuple[set[str], ...]] = {
     "tdmpc": (
         {"tasks", "math", "rng", "metrics"},
         {"config"},
-        {"diagnostics"},
+        {"diagnostics", "network_shapes"},
+        {"memory"},
         {"description"},
         {"accel"},
         {"agent"},

@@ -148,19 +148,28 @@ def _choose_and_show(
     request = Request(sweep, fitting, options, submit_options, target)
     if not fitting:
         return Launch(choices)
-    width = registry.get(target.backend).width(len(fitting), options, target)
-    cost = cost_estimate.expected(store, fitting, {c.run: c.steps for c in choices}, target.device, target.gpus, width)
-    runs = sum(len(task.seeds) for task in fitting)
-    console.print(Text(cost_estimate.format_cost(cost, target.device, store.evaluation.get("episodes", 0) * runs)))
-    memory = {c.run.config_id: c.memory for c in choices if c.memory and not store.evaluation}
-    if line := cost_estimate.format_memory(fitting, memory, target):
-        console.print(Text(line))
+    cost = _show_cost(store, choices, request, console)
     cost_estimate.check(cost, submit_options.max_gpu_hours, target.device)
     preview = submit.preview(store, request) if submit_options.dry_run else ""
     if submit_options.dry_run:
         console.print(Text(f"\n{len(fitting)} tasks for {target.backend}:"))
         sys.stdout.write(preview + "\n")
     return Launch(choices, request, cost, preview)
+
+
+def _show_cost(
+    store: ResultsFolder, choices: Sequence[PlannedRun], request: Request, console: Any
+) -> cost_estimate.Cost | None:
+    """Show what the tasks are expected to take, and the memory that they need; returns the cost."""
+    tasks, target = request.tasks, request.target
+    width = registry.get(target.backend).width(len(tasks), request.options, target)
+    cost = cost_estimate.expected(store, tasks, {c.run: c.steps for c in choices}, target.device, target.gpus, width)
+    runs = sum(len(task.seeds) for task in tasks)
+    console.print(Text(cost_estimate.format_cost(cost, target.device, store.evaluation.get("episodes", 0) * runs)))
+    memory = {c.run.config_id: c.memory for c in choices if c.memory and not store.evaluation}
+    if line := cost_estimate.format_memory(tasks, memory, target):
+        console.print(Text(line))
+    return cost
 
 
 def unit_of(store: ResultsFolder) -> str:
