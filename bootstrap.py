@@ -5,8 +5,8 @@
     python3 bootstrap.py test     lint, types and tests
     python3 bootstrap.py setup    only the environment
 
-Interrupted or run twice at once it does no harm: run it again, and it goes on. This file parses on any Python, old
-ones too (no annotations, no f-strings), so that it can report the wrong version in one line.
+It can be interrupted, and run twice at once: run it again to continue. This file parses on any Python, old ones
+too (no annotations, no f-strings), so that it can report the wrong version in one line.
 """
 
 import argparse
@@ -91,7 +91,7 @@ def check_python(version, path):
         os.execv(other, [other] + sys.argv)
     raise Stop(
         "Python 3.%d to 3.%d is needed and this is %d.%d: install one of them (with uv: `uv python install 3.13`) "
-        "and run this with it" % (SUPPORTED[0][1], SUPPORTED[-1][1], version[0], version[1])
+        "and run bootstrap.py with it" % (SUPPORTED[0][1], SUPPORTED[-1][1], version[0], version[1])
     )
 
 
@@ -124,7 +124,9 @@ def require_ensurepip():
         return
     package = "python%d.%d-venv" % sys.version_info[:2]
     if not (apt_install(package) and subprocess.call(present, stderr=subprocess.DEVNULL) == 0):
-        raise Stop("this Python cannot make environments: run `sudo apt-get install %s`, then this again" % package)
+        raise Stop(
+            "this Python cannot make environments: run `sudo apt-get install %s`, then bootstrap.py again" % package
+        )
 
 
 def offer_compiler():
@@ -134,7 +136,9 @@ def offer_compiler():
     if apt_install("gcc", "libc6-dev"):
         return
     command = "xcode-select --install" if platform.system() == "Darwin" else "sudo apt-get install gcc libc6-dev"
-    say("no C compiler: on a CPU the agent trains up to three times as slowly; `%s` mends that at any time" % command)
+    say(
+        "no C compiler: on a CPU the agent takes up to three times as long; install one at any time with `%s`" % command
+    )
 
 
 def torch_build(wanted):
@@ -187,7 +191,7 @@ def cause(lines):
         places = [(shutil.disk_usage(place).free // 10**6, place) for place in (ROOT, tempfile.gettempdir())]
         free, place = min(places)
         raise Stop(
-            "the disk is full: %s has %d MB left, about %d MB are needed; make room, then run this again"
+            "the disk is full: %s has %d MB left, about %d MB are needed; make room, then run bootstrap.py again"
             % (place, free, ROOM_MB)
         )
     if re.search("ProxyError|Cannot connect to proxy|Tunnel connection failed", text):
@@ -280,9 +284,11 @@ def mark(key, build, state, extras):
 
 def make_venv(build):
     if os.path.exists(os.path.join(VENV, "bin", "pip")) and not os.path.exists(MARKER):
-        raise Stop("%s is an environment that bootstrap.py did not make: move it away, then run this again" % VENV)
+        raise Stop(
+            "%s is an environment that bootstrap.py did not make: move it away, then run bootstrap.py again" % VENV
+        )
     if os.path.lexists(VENV):
-        say("removing an old or half-made .venv")
+        say("removing an old or incomplete .venv")
         os.replace(VENV, os.path.join(tempfile.mkdtemp(prefix=".venv.old-", dir=ROOT), "venv"))
     for old in glob.glob(os.path.join(ROOT, ".venv.old-*")):
         shutil.rmtree(old)
@@ -316,12 +322,12 @@ def install_torch(build):
     wanted = "torch==%s+cpu" % version
     if pip("--no-deps", wanted)[0] == 0:
         return
-    say("not among the configured package sources, asking PyTorch's own")
+    say("not in the configured package index, trying PyTorch's own")
     code, reason = pip("--no-deps", "--index-url", CPU_INDEX, "--timeout", "15", "--retries", "1", wanted)
     if code != 0:
         raise Stop(
-            "no CPU build of torch %s: %s is out of reach, and CUDA is not downloaded in its place; get the wheel, "
-            "set PIP_FIND_LINKS to its folder and run this again (%s)" % (version, CPU_INDEX, reason)
+            "no CPU build of torch %s: %s cannot be reached, and the CUDA build is not used instead; get the "
+            "wheel, set PIP_FIND_LINKS to its folder and run bootstrap.py again (%s)" % (version, CPU_INDEX, reason)
         )
 
 
@@ -335,7 +341,7 @@ def install_project(extras):
     if code == 0 and sys.version_info[:2] >= NO_LABMAZE:
         code, reason = pip("--no-deps", re.search(r"dm_control==[\d.]+", read("setup.cfg")).group())
     if code != 0:
-        raise Stop("pip failed: %s (all of it in .venv/setup.log)" % reason)
+        raise Stop("pip failed: %s (full log: .venv/setup.log)" % reason)
 
 
 def setup(extras, wanted):
@@ -358,7 +364,7 @@ def setup(extras, wanted):
             install_torch(build)
         install_project(extras)
         if build == "cuda" and run([PYTHON, "-c", "import torch; torch.zeros(1).cuda()"]) != 0:
-            say("torch does not reach the GPU from here (see above): jobs that ask for one will refuse to start")
+            say("torch cannot use the GPU here (see above): jobs that request a GPU will fail to start")
         if build != "cuda":
             offer_compiler()
         mark(key, build, "whole", extras)
@@ -386,7 +392,7 @@ def demo(options):
     code = run(sweeps + ["aggregate", "rates", "--out", report]) if trained == 0 else trained
     if code == 0:
         say("report: " + report)
-        say("on from here: docs/tutorial.md, after `. .venv/bin/activate; export SWEEPS_RESULTS=demo/results`")
+        say("next: docs/tutorial.md, after `. .venv/bin/activate; export SWEEPS_RESULTS=demo/results`")
     return code
 
 
@@ -394,11 +400,11 @@ def test(options):
     setup(["test"], options.torch)
     linux = platform.system() == "Linux" and not options.quick
     if linux and not shutil.which("slurmctld") and not apt_install("slurm-wlm", "munge"):
-        say("the tests on a real Slurm are skipped: they want root and the Debian packages slurm-wlm and munge")
+        say("the tests on a real Slurm are skipped: they need root and the Debian packages slurm-wlm and munge")
     if linux and not shutil.which("chromium") and not apt_install("chromium"):
-        say("the tests of the report in a browser are skipped: they want the Debian package chromium")
+        say("the tests of the report in a browser are skipped: they need the Debian package chromium")
     if linux and not ctypes.util.find_library("OSMesa") and not apt_install("libosmesa6"):
-        say("the test that films is skipped where nothing else draws: it wants the Debian package libosmesa6")
+        say("the video test is skipped if no other renderer works: it needs the Debian package libosmesa6")
     tests = ["pytest", "-q", "-n", str(min(processors() + 1, MOST_WORKERS))]  # one more: some wait for Slurm or a page
     if options.quick:
         tests += ["-m", "not (%s)" % " or ".join(LEFT_OUT)]
@@ -428,9 +434,9 @@ def main():
         "--torch",
         choices=("auto", "cpu", "cuda"),
         default="auto",
-        help="which build; auto looks for a GPU here, so say cuda on a login node without one",
+        help="build of torch; auto looks for a GPU here, so give cuda on a login node without one",
     )
-    parser.add_argument("--quick", action="store_true", help="test: leave out the tests that are marked as long ones")
+    parser.add_argument("--quick", action="store_true", help="test: skip the slow tests")
     options = parser.parse_args()
     try:
         check_python(sys.version_info, os.environ.get("PATH", ""))
@@ -441,11 +447,15 @@ def main():
         sys.stderr.write("bootstrap.py: %s\n" % reason)
         return 1
     except OSError as error:
-        hint = "make room on the disk, then run this again" if error.errno == errno.ENOSPC else "see `ls -ld` of it"
+        hint = (
+            "make room on the disk, then run bootstrap.py again"
+            if error.errno == errno.ENOSPC
+            else "check its owner and permissions with `ls -ld`"
+        )
         sys.stderr.write("bootstrap.py: %s: %s; %s\n" % (error.filename or ROOT, error.strerror, hint))
         return 1
     except KeyboardInterrupt:
-        sys.stderr.write("bootstrap.py: interrupted; run the same command again to go on\n")
+        sys.stderr.write("bootstrap.py: interrupted; run the same command again to continue\n")
         return 130
 
 

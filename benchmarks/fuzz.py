@@ -74,7 +74,7 @@ def command(root: Path, *words: str) -> bool:
     output = result.stdout + result.stderr
     assert result.exit_code in (0, 1, 2), result.output
     assert isinstance(result.exception, SystemExit | None), result.exception
-    assert "should not happen" not in output, output
+    assert "internal error" not in output, output
     assert shown(output) == output, repr(output)
     if result.exit_code:
         assert len([line for line in result.stderr.splitlines() if line.startswith("Error: ")]) == 1, output

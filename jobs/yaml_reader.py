@@ -61,7 +61,7 @@ class Entry:
 
     def whole(self) -> int:
         if not _WHOLE.fullmatch(self.text()):
-            raise self.error(f"{self.name}: {self.text()!r} is no whole number of at most 15 digits")
+            raise self.error(f"{self.name}: {self.text()!r} is not a whole number of at most 15 digits")
         return int(self.text())
 
     def flag(self) -> bool:

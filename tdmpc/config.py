@@ -82,7 +82,7 @@ class TrainConfig:
     )
     tf32: bool = key(True, "TF32 matrix products on GPUs that have them")
     bfloat16: bool = key(
-        False, "bfloat16 matrix products, for GPUs: a CPU's kernels have none and are left out", neutral=False
+        False, "bfloat16 matrix products, for GPUs; on a CPU the C kernels are then not used", neutral=False
     )
 
     # loss weights
@@ -319,7 +319,7 @@ def _check_combinations(c: TrainConfig) -> None:
          "entropy_schedule='exponential': cannot reach an entropy coefficient of 0; use linear"),
         (c.hot_buffer_ratio < 1, f"hot_buffer_ratio={c.hot_buffer_ratio:g}: must be below 1"),
         (len(set(c.multi_gamma_gammas)) == len(c.multi_gamma_gammas),
-         f"multi_gamma_gammas={list(c.multi_gamma_gammas)}: each discount once"),
+         f"multi_gamma_gammas={list(c.multi_gamma_gammas)}: a discount occurs twice"),
         (c.horizon <= c.episode_steps,
          f"horizon={c.horizon}: at most the {c.episode_steps} steps of an episode"),
         (c.steps > c.seed_phase_steps,
@@ -352,7 +352,7 @@ def check_key(name: str) -> None:
     if name not in key_types():
         near = difflib.get_close_matches(name, key_types(), n=3, cutoff=0.5)
         hint = f"did you mean {' or '.join(near)}?" if near else "`sweeps keys` lists them all"
-        raise ConfigError(f"unknown key {name!r}; {hint}")
+        raise ConfigError(f"unknown hyperparameter {name!r}; {hint}")
 
 
 def parse_value(name: str, raw: Any) -> Any:

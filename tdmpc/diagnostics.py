@@ -22,7 +22,7 @@ CAUSES = (
           question="are its evaluation episodes too few?"),
     Cause("encoder freeze", ("consistency_rises", "validation_rises", "reward_degrades", "evaluation_collapse",
           "training_collapse"),
-          "lower detach_encoder_ratio, or 0", ("detach_encoder_ratio",), events=("encoder_freeze",),
+          "lower detach_encoder_ratio, or set it to 0", ("detach_encoder_ratio",), events=("encoder_freeze",),
           question="does freezing the encoder cause it?"),
     Cause("entropy schedule", ("log_std_oscillates", "pi_loss_spikes", "entropy_collapse", "evaluation_collapse",
           "training_collapse"), "raise end_entropy_coeff, or start the schedule later",

@@ -78,14 +78,14 @@ _VALUE = [
            formula="mean over G of CE(V_g(z), mean two-hot target)"),
     _train("value", "aux_value_loss_per_gamma", "nat", "down", "the same, per auxiliary discount", is_list=True),
     Metric("value_bias", "eval", "value", "return", "none",
-           "value at visited states of policy-alone episodes minus the discounted return that followed",
+           "value at the states of episodes without MPC minus the discounted return that followed",
            formula="mean over Q of V(enc(o_t)) - sum_k gamma^k r_{t+k} - gamma^(n-t) V(enc(o_n)), mean over t < 200"),
 ]  # fmt: skip
 
 _WORLD_MODEL = [
     _train("world model", "consistency_loss", "1", "down", "latent prediction error of the dynamics heads",
            formula="mean_t rho^t mean over H, B, L of (z'_h - sg enc(o))^2"),
-    _train("world model", "encoder_consistency_loss", "1", "down", "the same, as it trains the encoder",
+    _train("world model", "encoder_consistency_loss", "1", "down", "latent prediction error, training the encoder",
            formula="mean_t rho^t mean over H, B, L of (sg z'_h - enc(o))^2"),
     _train("world model", "reward_loss", "nat", "down", "cross-entropy of the reward heads",
            formula="mean_t rho^t mean over H, R, B of CE(r-hat, two-hot r)"),

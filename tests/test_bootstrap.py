@@ -342,7 +342,10 @@ def test_a_missing_compiler_is_offered(
     monkeypatch.setattr(bootstrap, "apt_install", lambda *packages: asked.append(packages) or root)
     bootstrap.offer_compiler()
     assert asked == [("gcc", "libc6-dev")]
-    assert ("three times as slowly; `sudo apt-get install gcc libc6-dev`" in capsys.readouterr().out) == (not root)
+    assert (
+        "three times as long; install one at any time with `sudo apt-get install gcc libc6-dev`"
+        in capsys.readouterr().out
+    ) == (not root)
     (tmp_path / "clang").write_text("#!/bin/sh\n")
     (tmp_path / "clang").chmod(0o755)
     bootstrap.offer_compiler()
@@ -359,7 +362,7 @@ def test_a_full_disk_ends_in_one_line(
     monkeypatch.setattr(bootstrap.sys, "argv", ["bootstrap.py", "setup"])
     assert bootstrap.main() == 1
     assert capsys.readouterr().err == (
-        "bootstrap.py: /somewhere: No space left on device; make room on the disk, then run this again\n"
+        "bootstrap.py: /somewhere: No space left on device; make room on the disk, then run bootstrap.py again\n"
     )
 
 
@@ -496,7 +499,7 @@ def test_without_ensurepip_and_root_one_line_says_what_to_install(
     spec.loader.exec_module(bare)
     monkeypatch.setattr(bare.subprocess, "call", lambda command, **options: 1)
     monkeypatch.setattr(bare, "is_root", lambda: False)
-    with pytest.raises(bare.Stop, match=r"sudo apt-get install python3\.\d+-venv`, then this again"):
+    with pytest.raises(bare.Stop, match=r"sudo apt-get install python3\.\d+-venv`, then bootstrap.py again"):
         bare.require_ensurepip()
 
 

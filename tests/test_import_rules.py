@@ -36,8 +36,7 @@ CONTRACTS = (
     "sweepwise.core.yaml_scalars",
 )
 AGENT_DECLARATIONS = tuple(
-    f"tdmpc.{name}"
-    for name in ("config", "tasks", "metrics", "diagnostics", "network_shapes", "memory", "description")
+    f"tdmpc.{name}" for name in ("config", "tasks", "metrics", "diagnostics", "network_shapes", "memory", "description")
 )
 OPEN = (*CONTRACTS, *AGENT_DECLARATIONS)
 # The only modules outside the packaged agent that import it, and what of it.

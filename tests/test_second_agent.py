@@ -336,4 +336,4 @@ def test_hyperparameters_are_checked_by_name_and_type(sweeps: Sweeps) -> None:
     assert "did you mean learning_rate?" in sweeps.refusal(*SUBMIT, "--set", "lerning_rate=1")
     assert "temperature='warm': not a number" in sweeps.refusal(*SUBMIT, "--set", "temperature=warm")
     assert "must be at least 0" in sweeps.refusal(*SUBMIT, "--set", "temperature=-1")
-    assert "presets are of the packaged agent" in sweeps.refusal(*SUBMIT, "--preset", "small")
+    assert "presets are for the packaged agent" in sweeps.refusal(*SUBMIT, "--preset", "small")

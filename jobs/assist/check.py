@@ -68,14 +68,14 @@ def request(plan_file: Path, sweep: str | None, steps: str | None, seconds: floa
     source = plan.source
     if not isinstance(source, ProgramSource):
         raise JobsError(
-            f"the plan trains {plan.schema.description.name}, which is no `program:`; `sweeps train` tries that"
+            f"the plan trains {plan.schema.description.name} and has no `program:`; try it with `sweeps train`"
         )
     values, seed, sweeps = _configuration(plan, sweep)
     name = source.description.steps
     total = plan.schema.resolve(values).steps if name else 0
     if steps is not None:
         if not name:
-            raise JobsError("--steps: the plan names no `steps:`; leave it out, and give --seconds")
+            raise JobsError("--steps: the plan has no `steps:`; give --seconds instead")
         values = {**values, name: plan.schema.parse_value(name, PlainText(steps))}
     resolved = plan.schema.resolve(values)
     ran = resolved.steps if name else 0
@@ -130,7 +130,7 @@ def _told(checked: Checked) -> Iterator[tuple[str, str]]:
     if done.metrics:
         yield from _roles(checked)
     if done.written:
-        yield "in its code", f"wrote {listed(list(done.written), _SHOWN)} into the copy, which is no part of the run"
+        yield "in its code", f"wrote {listed(list(done.written), _SHOWN)} into the copy of the code, outside {{run}}"
     resume = checked.source.program.resume
     if resume is not None:
         yield "checkpoint", f"{{run}}/{resume.when} {'appeared' if done.saved else 'did not appear'}"
@@ -144,7 +144,7 @@ def _started(done: Trial) -> str:
         return f"{first}, in the copy of the code"
     executable = first if "/" in first else shutil.which(first) or ""
     if not executable or not Path(executable).exists():
-        return f"{first}, which is not found"
+        return f"{first} (not found)"
     real = Path(executable).resolve()
     return executable if str(real) == executable else f"{executable} -> {real}"
 
@@ -206,7 +206,7 @@ def _roles(checked: Checked) -> Iterator[tuple[str, str]]:
     if late:
         yield "not seen", f"mapped, but not logged yet: {', '.join(late)}"
     left = [role for role in ROLES if role not in roles and not role.endswith(("_episodes", "_per_dim"))]
-    yield "not mapped", f"so not assessed: {', '.join(left)}"
+    yield "not mapped", f"{', '.join(left)}; what needs these metrics is not assessed"
 
 
 def _cost(checked: Checked) -> Iterator[tuple[str, str]]:
@@ -215,7 +215,7 @@ def _cost(checked: Checked) -> Iterator[tuple[str, str]]:
     if not speed:
         return
     if not checked.request.steps:
-        yield "speed", f"{speed:,.4g} steps/s; the plan names no `steps:`, so how long a run takes is not known"
+        yield "speed", f"{speed:,.4g} steps/s; the plan has no `steps:`, so the duration of a run is unknown"
         return
     start = done.arrivals[0][0] if len(done.arrivals) > 1 else 0.0
     request = checked.request
@@ -257,7 +257,7 @@ def _problems(checked: Checked) -> Iterator[str]:
         yield f"the program did not start: {done.end.reason}; correct `command:`, or name its environment in `conda:`"
         return
     if done.end is not None and done.end.exit_code != 0:
-        yield f"the program failed, {_ended(done)}; its last lines are above; run it by hand as in argv"
+        yield f"the program failed: {_ended(done)}; its last lines are above; to debug, run argv by hand"
     elif done.end is None and not done.metrics:
         yield f"nothing was logged within {done.seconds:.0f} s; give more --seconds, or correct `metrics:`"
     yield from _missing_metrics(checked)
@@ -286,7 +286,7 @@ def _missing_metrics(checked: Checked) -> Iterator[str]:
         is_near, has_ended = hint.endswith("?"), done.end is not None and done.end.exit_code == 0
         where = "metrics.primary" if role == "primary" else f"metrics.roles.{role}"
         if is_near or has_ended:
-            logged = f"logged are {listed(sorted(done.metrics), _SHOWN)}"
+            logged = f"logged: {listed(sorted(done.metrics), _SHOWN)}"
             yield f"{where}: {metric.name} never appeared; {hint if is_near else logged}"
         elif role == "primary" and not _failed(done):
             waited = f"did not appear within {done.seconds:.0f} s"
@@ -299,6 +299,6 @@ def _nothing_logged(checked: Checked) -> str:
     if done.written:
         return (
             f"no metrics: nothing at {sources} in {{run}}, but {listed(list(done.written), _SHOWN)} was written where "
-            'the program runs; pass {run} as its folder, or give `cwd: "{run}"`'
+            'the program runs; pass {run} as its output folder, or give `cwd: "{run}"`'
         )
     return f"no metrics: nothing at {sources} in {{run}}; correct `metrics.read`, or pass {{run}} in `command:`"

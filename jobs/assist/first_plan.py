@@ -29,7 +29,7 @@ _SHELL = ("|", "||", "&&", ";", "&", ">", ">>", "<", "2>&1")
 _CHANGES = ("${now:", "${hydra:", "${oc.env:")  # values that differ from run to run
 _GIVES_CONFIG = (
     "list them in the plan, as in `hyperparameters: {lr: 3e-4, steps: 100000}`; or give --config FILE, or "
-    "--config-command for one that prints it"
+    "--config-command COMMAND that prints them"
 )
 
 
@@ -120,7 +120,9 @@ def _words(command: str) -> tuple[list[str], dict[str, str]]:
         raise JobsError("--command: is empty; give the program and its arguments, such as python train.py")
     for word in words:
         if word in _SHELL or word.endswith(";"):
-            raise JobsError(f"--command: no shell reads it, so {word!r} has no meaning; put it into a script")
+            raise JobsError(
+                f"--command: runs without a shell, so {word!r} does not work; put the commands into a script"
+            )
     if words[0] == "cd":
         raise JobsError("--command: give the folder as --code FOLDER instead of cd")
     return words, environment
@@ -140,14 +142,14 @@ def _guess_style(draft: PlanDraft, request: ProgramRequest, call: ScriptCall | N
         what = (
             f"there is no script {call.target[-1]} in {request.code}" if call else "the command names no Python script"
         )
-        draft.note("style", f"not known, {what}; argparse is assumed: change `overrides:`, or give --style")
+        draft.note("style", f"unknown: {what}; argparse is assumed: change `overrides:`, or give --style")
         return
     style, shown_by = program_style.of_script(call.file)
     draft.style = style or draft.style
     draft.is_style_known = bool(style)
     draft.note("style", f"guessed {style}: {shown_by} imports it" if style else
-               f"not known, {call.file.name} imports no library that is known; argparse is assumed. Its parser is "
-               "not called, since the program might train: give --style argparse if it has one")  # fmt: skip
+               f"unknown: {call.file.name} imports no known argument parser; argparse is assumed. The script is not "
+               "started to list its arguments, since it might train: give --style argparse if it uses it")  # fmt: skip
 
 
 # --- hyperparameters --------------------------------------------------------------------------------------
@@ -182,14 +184,14 @@ def _option(name: str, text: str = "x") -> Entry:
 def _take_config(draft: PlanDraft, config: str, code: Path) -> None:
     draft.defaults = program_config.of_file(_option("--config"), code / config, draft.style)
     draft.source, draft.source_text = "config", config
-    draft.note("parameters", f"{len(draft.defaults)}, of {config}")
+    draft.note("parameters", f"{len(draft.defaults)}, from {config}")
 
 
 def _take_printed(draft: PlanDraft, command: str, code: Path) -> None:
     words = shlex.split(command)
     draft.defaults = program_config.of_command(_option("--config-command"), words, code, (), draft.style)
     draft.source, draft.source_text = "config_command", command
-    draft.note("parameters", f"{len(draft.defaults)}, of what `{command}` prints")
+    draft.note("parameters", f"{len(draft.defaults)}, from the output of `{command}`")
 
 
 def _try_hydra(draft: PlanDraft, code: Path) -> None:
@@ -204,7 +206,7 @@ def _try_hydra(draft: PlanDraft, code: Path) -> None:
             _take_printed(draft, f"{printing} --resolve", code)
     except JobsError as error:
         draft.defaults, draft.source = {}, ""
-        draft.note("unknown", f"the hyperparameters, {_without_place(error)}; {_GIVES_CONFIG}")
+        draft.note("unknown", f"the hyperparameters: {_without_place(error)}; {_GIVES_CONFIG}")
 
 
 def _without_place(error: JobsError) -> str:
@@ -223,15 +225,15 @@ def _ask_parser(draft: PlanDraft, call: ScriptCall, code: Path) -> None:
             {**variables, "PYTHONDONTWRITEBYTECODE": "1"}, draft.style,
         )  # fmt: skip
     if answer.error:
-        draft.note("unknown", f"the hyperparameters, the parser did not answer: {answer.error}; {_GIVES_CONFIG}")
+        draft.note("unknown", f"the hyperparameters: the parser could not be read: {answer.error}; {_GIVES_CONFIG}")
         return
     taken = parser_options.read(answer.options, arguments, draft.style)
     draft.defaults, draft.comments, draft.rules = taken.defaults, taken.comments, taken.rules
     draft.required = taken.required
     draft.source = "hyperparameters" if taken.defaults else ""
-    draft.note("parameters", f"{len(taken.defaults)}, of the program's parser")
+    draft.note("parameters", f"{len(taken.defaults)}, from the program's parser")
     if not answer.is_all:
-        draft.note("unknown", "whether another parser reads more: this one ignores what it does not know")
+        draft.note("unknown", "whether there are more arguments: the parser ignores unknown ones")
     draft.notes += taken.notes
 
 
@@ -245,7 +247,7 @@ def _guess_meanings(draft: PlanDraft) -> None:
     without_effect = guess.without_effect(draft.defaults)
     if without_effect:
         draft.ignore += [name for name in without_effect if name not in draft.ignore]
-        draft.note("ignore", f"guessed {', '.join(without_effect)}: no part of a run's identity")
+        draft.note("ignore", f"guessed {', '.join(without_effect)}: no effect on results")
     draft.resume = guess.pick(draft.defaults, ("resume", "restore", "auto_resume", "continue"))
     if draft.resume and draft.source == "hyperparameters":
         draft.defaults.pop(draft.resume)
@@ -254,7 +256,7 @@ def _guess_meanings(draft: PlanDraft) -> None:
     elif draft.resume:
         draft.note("resume", f"guessed {draft.resume}; if the program saves checkpoints, fill in `resume:`")
     else:
-        draft.note("unknown", "whether it can resume; if it can, fill in `resume:`")
+        draft.note("unknown", "whether the program can resume; if it can, fill in `resume:`")
     for name in draft.required:
         draft.note("unknown", f"the value of {name}, which the program requires: give it in `base:`")
 
@@ -271,7 +273,7 @@ def _guess_seed(draft: PlanDraft) -> None:
         draft.seed = "seed"
         draft.note("unknown", "which hyperparameter is the seed; `seed` is assumed")
     else:
-        draft.note("unknown", "what takes the seed: the program gets it as the variable SEED; change that in the plan")
+        draft.note("unknown", "how the program reads the seed: it is passed as the variable SEED; see `command:`")
         draft.command = f"env SEED={{seed}} {draft.command}"
 
 
@@ -286,7 +288,7 @@ def _guess_steps(draft: PlanDraft) -> None:
         if draft.source != "hyperparameters":  # the file has a fraction, and the plan needs a whole number
             draft.source, draft.source_text = "hyperparameters", ""
     if default is not None and (not isinstance(default, int) or isinstance(default, bool) or default < 1):
-        draft.note("unknown", f"the number of steps: {steps}={default!r} is no whole number from 1 on")
+        draft.note("unknown", f"the number of steps: {steps}={default!r} is not a whole number of at least 1")
         return
     draft.steps = steps
     draft.note("steps", f"guessed {steps}, {default:,} by default" if default else
@@ -304,9 +306,9 @@ def _guess_folders(draft: PlanDraft) -> None:
         else:
             draft.ignore.append(name)
     for name, place in draft.folders.items():
-        draft.note("folder", f"guessed {name}: it gets {place}, the folder of the run")
+        draft.note("folder", f"guessed {name}: it is set to {place}, in the folder of the run")
     if "{run}" not in draft.command and not folders and draft.style != "hydra":
-        draft.note("unknown", "where it writes: the program gets {run}, its folder, as the variable SWEEPS_RUN only; "
+        draft.note("unknown", "where the program writes: it gets its folder, {run}, only as the variable SWEEPS_RUN; "
                               "pass {run} in the command, or log with sweepwise.log")  # fmt: skip
 
 

@@ -40,7 +40,7 @@ def look(folder: Path) -> Logged:
     if not folder.is_dir():
         raise JobsError(f"--like: there is no folder {folder}")
     specs = list(_sources(folder))
-    notes = [f"{spec.path}: no column is a step" for spec in specs if not spec.step and _needs_step(spec)]
+    notes = [f"{spec.path}: no column holds the step" for spec in specs if not spec.step and _needs_step(spec)]
     usable = [spec for spec in specs if spec.step or not _needs_step(spec)]
     metrics: dict[str, int] = {}
     kept: list[SourceSpec] = []
@@ -48,7 +48,7 @@ def look(folder: Path) -> Logged:
         reader = MetricReader([spec], spec.step or "step", folder, folder / "no output")
         counts = Counter(name for row in reader.finish() for name in row.metrics)
         if counts.keys() <= metrics.keys():
-            notes.append(f"{spec.path}: left out, it has no metric that the files before it lack")
+            notes.append(f"{spec.path}: left out, all its metrics are in earlier files")
             continue
         notes += reader.problems
         kept.append(spec)

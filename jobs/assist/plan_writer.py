@@ -24,12 +24,12 @@ def text(draft: PlanDraft, code: str) -> str:
     lines = [
         f"plan: {draft.name}",
         "program:",
-        f"  name: {draft.name}  # part of what a run is: keep it when the folder moves",
+        f"  name: {draft.name}  # part of the configuration ID: keep it when the folder moves",
         f"  command: {plain(_command(draft))}",
         *([f"  code: {plain(code)}"] if code else []),
         *_hyperparameters(draft),
         *_overrides(draft),
-        f"  seed: {plain(draft.seed)}" if draft.seed else "  # seed: the hyperparameter that takes it",
+        f"  seed: {plain(draft.seed)}" if draft.seed else "  # seed: the hyperparameter that sets it",
         f"  steps: {plain(draft.steps)}" if draft.steps else "  # steps: the hyperparameter with the number of steps",
         *_optional(draft),
         *_metrics(draft),
@@ -80,12 +80,12 @@ def _overrides(draft: PlanDraft) -> list[str]:
 def _optional(draft: PlanDraft) -> list[str]:
     lines = []
     if draft.ignore:
-        lines.append(f"  ignore: {value(draft.ignore)}  # guessed: they change no result")
+        lines.append(f"  ignore: {value(draft.ignore)}  # guessed: they do not change results")
     if draft.environment:
         written = {name: value(text) for name, text in draft.environment.items()}
         lines.append(f"  environment: {mapping(written)}")
     add = f"--{draft.resume}" if draft.resume and draft.style == "argparse" else "--resume"
-    lines.append(f'  # resume: {{when: "{{run}}/*.pt", add: {add}}}  # change me: if it can resume from a checkpoint')
+    lines.append(f'  # resume: {{when: "{{run}}/*.pt", add: {add}}}  # change me: if the program can resume')
     return lines
 
 

@@ -114,7 +114,7 @@ def node_names(text: str) -> list[str]:
     for part in _outside_brackets(text):
         pieces = _BRACKETS.split(part)
         if any(character in piece for piece in pieces[::2] for character in "[] ") or not part:
-            raise ValueError(f"{part!r} is no name of nodes; such as n1 or n[01-04,7]")
+            raise ValueError(f"{part!r} is not a list of nodes; give one such as n1 or n[01-04,7]")
         choices = [_numbers(piece) if position % 2 else [piece] for position, piece in enumerate(pieces)]
         names += ["".join(choice) for choice in itertools.islice(itertools.product(*choices), _MOST_NODES)]
     return list(dict.fromkeys(names))
@@ -131,7 +131,7 @@ def _numbers(text: str) -> list[str]:
     for part in text.split(","):
         match = re.fullmatch(r"([0-9]{1,9})(?:-([0-9]{1,9}))?", part)
         if match is None:
-            raise ValueError(f"[{text}] is no list of numbers; such as [01-04,7]")
+            raise ValueError(f"[{text}] is not a list of numbers; give one such as [01-04,7]")
         low, high = match[1], match[2] or match[1]
         numbers += [
             str(number).zfill(len(low)) for number in itertools.islice(range(int(low), int(high) + 1), _MOST_NODES)

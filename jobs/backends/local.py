@@ -100,11 +100,13 @@ class LocalBackend(Backend):
     poll_s = 1.0
 
     def detect(self) -> str | None:
-        return "goes to this machine, since sbatch is not on PATH"
+        return "submits to this machine, since sbatch is not on PATH"
 
     def target(self, options: ExecutionOptions) -> Target:
         if options.option and not options.profile:
-            raise JobsError("--option changes a profile and there is none on this machine; name one with --profile")
+            raise JobsError(
+                "--option changes a profile, and this machine uses none by default; give one with --profile"
+            )
         chosen = profile.load(options.profile, options.option) if options.profile else None
         gpu_count = len(process.gpus())
         if chosen is not None:

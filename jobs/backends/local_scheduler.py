@@ -169,7 +169,7 @@ def main(arguments: Sequence[str]) -> int:
         print(f"error: no submission in {folder}", file=sys.stderr)
         return 2
     if not process.is_recorded(lambda: store.submissions.is_recorded(submission.id, None)):
-        print("the submit ended before it recorded this scheduler: it starts nothing", file=sys.stderr)
+        print("the submit ended before it recorded this scheduler: no task is started", file=sys.stderr)
         return 2
     Scheduler(store, submission, slots_of(submission)).run()
     return 0

@@ -110,7 +110,7 @@ def load(name: str, options: Sequence[str] = ()) -> Profile:
         return _profile(yaml_reader.read(path), path.stem, options)
     if name not in names():
         raise JobsError(
-            f"unknown profile {name!r}; {near(name, names())} Or give a .yaml file; yours are in {own_folder()}"
+            f"unknown profile {name!r}; {near(name, names())}; or give a .yaml file (yours are in {own_folder()})"
         )
     text = resources.files("slurm_templates").joinpath(f"{name}.yaml").read_text(encoding="utf-8")
     return _profile(yaml_reader.parse(text, f"{name}.yaml"), name, options)
@@ -243,7 +243,7 @@ def _environment(entry: Entry) -> dict[str, str]:
     values = {}
     for key, value in entry.mapping().items():
         if not _VARIABLE.fullmatch(key):
-            raise value.error(f"env: {key!r} is no name of a variable")
+            raise value.error(f"env: {key!r} is not the name of a variable")
         if key in _CLUSTER_VARIABLES:
             raise value.error(f"env: {key!r} would send jobs to another cluster; submit on that cluster")
         values[key] = _line(value)
@@ -257,7 +257,7 @@ def _options(entry: Entry) -> dict[str, str | bool]:
         # sbatch takes any unambiguous beginning of an option's name for the option
         owned = next((name for name in _OWNED if name.startswith(key)), None)
         if owned is not None:
-            raise value.error(f"sbatch: {raw!r} has a key of its own here; use {_OWNED[owned]}")
+            raise value.error(f"sbatch: {raw!r} is set by a key of the profile; use {_OWNED[owned]}")
         if any(name.startswith(key) for name in _FORBIDDEN) or not _OPTION.fullmatch(key):
             raise value.error(f"sbatch: {raw!r} cannot be set here")
         values[key] = True if _value(value).lower() == "true" else _value(value)

@@ -96,7 +96,7 @@ def prune_command(state: Globals, sweep: str, after: float, dry_run: bool) -> Co
         report_problems(store)
         return CommandOutput(
             lambda: documents.pruned([], documents.cancelled([], [], dry_run)),
-            lambda: ["nothing to stop: no configuration that still trains underperforms"],
+            lambda: ["nothing to stop: no configuration in training underperforms"],
         )
     with lock.alone(store) as held:
         for note in recover.recover(store, held):
@@ -141,7 +141,7 @@ def reread_command(
 ) -> None:
     """Read the logged metrics of SWEEP again, after a change of `metrics:` in the plan. Trains nothing.
 
-    A run that failed only because its primary metric never appeared is done afterwards.
+    A run that failed only because its primary metric never appeared is then `done`.
     """
     from jobs.planning import plan as plans
     from jobs.programs.command import ProgramSource
@@ -152,7 +152,7 @@ def reread_command(
     store = state.store()
     source = plans.load(plan_file, store.agents).source
     if not isinstance(source, ProgramSource):
-        raise JobsError("only programs are read again; name a plan with `program:` by --plan")
+        raise JobsError("only metrics of programs can be read again; give --plan FILE with a `program:` block")
     with lock.alone(store):
         picked = select.select_runs(store, status.sweeps(store, [sweep]), where, indices)
         reread_runs = reread.reread(store, source, [selected.run for selected in picked])
@@ -194,14 +194,14 @@ def exclude_command(state: Globals, runs: tuple[str, ...], why: str | None, undo
 @click.option("--note", "notes", multiple=True, metavar="TEXT", help="Add a note. Repeatable.")
 @click.option("--tag", "tags", multiple=True, metavar="TAG", help="Add a tag. Repeatable.")
 @click.option("--remove-tag", "removed_tags", multiple=True, metavar="TAG", help="Remove a tag. Repeatable.")
-@click.option("--clear-notes", is_flag=True, help="Remove the notes that are there.")
+@click.option("--clear-notes", is_flag=True, help="Remove the existing notes.")
 @shows
 @click.pass_obj
 def annotate_command(
     state: Globals, targets: tuple[str, ...], notes: tuple[str, ...], tags: tuple[str, ...],
     removed_tags: tuple[str, ...], clear_notes: bool,
 ) -> CommandOutput:  # fmt: skip
-    """Add notes and tags to sweeps and runs (ID/seed-N). Without an option, show what is there.
+    """Add notes and tags to sweeps and runs (ID/seed-N). Without options, show the notes and tags.
 
     The report, `status` and archives show them. `--where tag=TAG` selects runs by tag.
     """

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 @click.option("--keep", is_flag=True, help="Keep the base as it is.")
 @click.option("--why", default="", metavar="TEXT", help="Note that is stored with the decision.")
 @click.option("--replace", "overrule", is_flag=True, help="Replace an earlier decision.")
-@click.option("--undo", is_flag=True, help="Undo the decision of SWEEP. Default: the newest.")
+@click.option("--undo", is_flag=True, help="Undo the decision on SWEEP. Default: the newest decision.")
 @shows
 @click.pass_obj
 def adopt_command(
@@ -69,7 +69,7 @@ def adopt_command(
         undone = decisions.record(store, lambda decided: decisions.removed(loaded_plan, decided, sweep))
         return _decided(undone, loaded_plan)
     if sweep is None:
-        raise JobsError("name the SWEEP that is decided; `sweeps plan` shows them")
+        raise JobsError("name the SWEEP to decide; `sweeps plan` shows the sweeps")
     adopted_plan = decisions.load(store, loaded_plan)
     chosen = adopt.only(store, adopted_plan, sweep)
     if config:
@@ -80,7 +80,7 @@ def adopt_command(
         decision = adopt.by_hand(adopted_plan, chosen, overrides(loaded_plan.schema, None, None, sets), why)
     recorded = decisions.record(store, lambda decided: decisions.added(loaded_plan, decided, decision, overrule))
     report_problems(store)
-    return _decided(recorded, loaded_plan, "`sweeps next` says what comes next")
+    return _decided(recorded, loaded_plan, "`sweeps next` shows the next sweep")
 
 
 def _decided(recorded: Sequence[Decision], plan: Plan, *notes: str) -> CommandOutput:
@@ -135,7 +135,7 @@ def _next_text(agenda: Agenda, previous_sweep: str, values: Sequence[str]) -> It
     from jobs.terminal import decisions as decision_texts
 
     if previous_sweep and agenda.items:
-        yield f"as {previous_sweep} was submitted: {shlex.join(values)}\n"
+        yield f"options of the last submit ({previous_sweep}): {shlex.join(values)}\n"
     yield from decision_texts.agenda_parts(agenda)
 
 

@@ -56,7 +56,7 @@ def export_command(
 def archive_command(state: Globals, sweeps: tuple[str, ...], out: Path, diffs: bool) -> None:
     """Write SWEEPS to one file: records, logged metrics, decisions, code and report. Default: all sweeps.
 
-    Without checkpoints, snapshots and logs. `sweeps unarchive` reads it into another results folder.
+    Checkpoints, snapshots and logs are left out. `sweeps unarchive` reads it into another results folder.
     """
     from jobs.reports import archive, report
 
@@ -81,7 +81,7 @@ def unarchive_command(state: Globals, file: Path) -> None:
     store = state.store()
     unpacked = archive.unpack(store, file)
     for name in unpacked.kept:
-        warn(f"{name} differs, and is kept as it is in {store.root}")
+        warn(f"{name} differs from the archive; the file in {store.root} is kept")
     say(f"{unpacked.files} new files of {unpacked.head.runs} runs are in {store.root}")
     names = [*unpacked.head.sweeps, *unpacked.head.imports]
     say(f"`sweeps aggregate {' '.join(names)}` reports on them")

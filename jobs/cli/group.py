@@ -70,7 +70,7 @@ def _print(output: CommandOutput) -> None:
 def refuse_json(option: str, reason: str) -> None:
     """Raises `JobsError` if --json was given with an option that prints something else."""
     if click.get_current_context().params["as_json"]:
-        raise JobsError(f"--json with {option}: {reason}; leave one of them out")
+        raise JobsError(f"--json cannot be combined with {option}, which {reason}; leave one of them out")
 
 
 @dataclass(frozen=True)
@@ -174,7 +174,7 @@ class Group(click.Group):
         except Exception as error:
             if context.params.get("debug"):
                 say(traceback.format_exc(), err=True)
-            raise click.ClickException(one_line(error, ", `sweeps --debug ...` shows where it did")) from error
+            raise click.ClickException(one_line(error, ", `sweeps --debug ...` shows the traceback")) from error
 
 
 def _show_version(context: click.Context, parameter: click.Parameter, is_given: bool) -> None:

@@ -74,8 +74,8 @@ def _dry_run(
 @click.option("--steps-per-iteration", type=click.IntRange(min=1), metavar="N",
               help="Agent steps per iteration, for files that count iterations.")  # fmt: skip
 @names_option("--accept", "accept", ACCEPTED, metavar="FAULT",
-              help="Accept a fault: an incomplete last line (cut), identical lines (repeated), two-runs with one seed, "
-              "steps that a resumed run logged twice (resumed), means of a chart (spread).")  # fmt: skip
+              help="Accept a fault: an incomplete last line (cut), identical lines (repeated), two runs with one seed "
+              "(two-runs), steps that a resumed run logged twice (resumed), means of a chart (spread).")  # fmt: skip
 @shows
 @click.pass_obj
 def import_command(

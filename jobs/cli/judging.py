@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import signal
-from collections.abc import Iterator, Sequence
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,15 +79,15 @@ def evaluate_command(
     """Evaluate the snapshots of RUN (ID/seed-N, or ID for all seeds) here, or all finished runs of SWEEP as jobs.
 
     A sweep is evaluated on the backend it was submitted to, with its options; repeating the command submits what is
-    missing. --profile to --wait apply to sweeps, --video to --threads to runs.
+    missing. The options --profile to --wait are for sweeps, --video to --threads are for runs.
     """
     from jobs.runs import select
 
     state: Globals = context.obj
     if len(runs) == 1 and not select.names_run(runs[0]):
-        _refuse(context, ("video", "device", "threads"), "a sweep is evaluated as jobs; name runs for this")
+        _refuse(context, ("video", "device", "threads"), "only for runs (ID/seed-N); a sweep is evaluated as jobs")
         return _evaluate_sweep(state, runs[0], at, episodes, snapshots or 1, planners, backend_values)
-    _refuse(context, ("snapshots", *backend_values), "runs are evaluated in this process; name a sweep for this")
+    _refuse(context, ("snapshots", *backend_values), "only for a sweep; runs are evaluated in this process")
     return _evaluate_runs(state, runs, at, episodes or (1 if video else 50), planners, video, device, threads)
 
 
@@ -227,7 +229,7 @@ def view_command(state: Globals, sweeps: tuple[str, ...], port: int | None, refe
     request = live.ReportRequest(store.root.absolute(), sweeps, references and references.absolute())
     page = live.LivePage()
     with (
-        _until_interrupted(),
+        _until_interrupted() as wait,
         contextlib.closing(live.Renderer()) as renderer,
         live_server.serving(page, port or 0) as server,
     ):
@@ -235,28 +237,43 @@ def view_command(state: Globals, sweeps: tuple[str, ...], port: int | None, refe
         say("on your own machine, run this first, then open the same address there:")
         say(f"  ssh -N -L {server.port}:{live_server.ADDRESS}:{server.port} {process.host()}")
         say("Ctrl-C ends it")
-        live.follow(page, request, renderer, warn)
+        live.follow(page, request, renderer, warn, wait)
 
 
 @contextlib.contextmanager
-def _until_interrupted() -> Iterator[None]:
-    """Ends the block by Ctrl-C or SIGTERM without an error. Once it ends, another signal does not interrupt that."""
+def _until_interrupted() -> Iterator[Callable[[float], None]]:
+    """Ends the block by Ctrl-C or SIGTERM without an error. Once it ends, another signal does not interrupt that.
+
+    Gives a function to wait in the block, which ends it too: Python drops an exception that a signal raises while an
+    object is destroyed or a module's lock is released, and would print it.
+    """
+    is_ended = threading.Event()
 
     def end(number: int, frame: object) -> None:
-        for each in handled:
-            signal.signal(each, signal.SIG_IGN)
-        raise KeyboardInterrupt
+        if not is_ended.is_set():
+            is_ended.set()
+            raise KeyboardInterrupt
 
+    def wait(seconds: float) -> None:
+        if is_ended.wait(seconds):
+            raise KeyboardInterrupt
+
+    def print_unless_interrupt(dropped: Any) -> None:
+        if not issubclass(dropped.exc_type, KeyboardInterrupt):
+            print_dropped(dropped)
+
+    print_dropped, sys.unraisablehook = sys.unraisablehook, print_unless_interrupt
     handled = {signal.SIGINT: signal.getsignal(signal.SIGINT), signal.SIGTERM: signal.getsignal(signal.SIGTERM)}
     for each in handled:
         signal.signal(each, end)
     try:
-        yield
+        yield wait
     except KeyboardInterrupt:
         pass
     finally:
         for each, handler in handled.items():
             signal.signal(each, handler)
+        sys.unraisablehook = print_dropped
 
 
 @click.command("compare")
@@ -270,9 +287,9 @@ def _until_interrupted() -> Iterator[None]:
     "against",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="FOLDER",
-    help="Take A from this results folder and B, by default the same, from --results. For sweeps and runs.",
+    help="Take A from this results folder and B (default: the same name) from --results. For sweeps and runs.",
 )
-@click.option("--code-diff", "code", is_flag=True, help="Of two runs, also show the lines of the code that differ.")
+@click.option("--code-diff", "code", is_flag=True, help="For two runs: also show the lines of code that differ.")
 @click.option(
     "--out", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Also write a report of both."
 )
@@ -285,17 +302,17 @@ def compare_command(
 
     A configuration is a config ID, SWEEP:LETTER as in the report, or a sweep, which stands for its best configuration.
     With --whole or --other-results, all configurations of sweeps are compared. For two runs (ID/seed-N), show what
-    differs in configuration, code, versions and place.
+    differs in configuration, code, versions and machine.
     """
     from jobs.runs import select
 
     if b is None and against is None:
-        raise JobsError(f"{a} with what? Name two, or give the other results folder with --other-results FOLDER")
+        raise JobsError(f"only {a} is given; name two to compare, or give --other-results FOLDER")
     runs = select.is_run(a)
     if code and not runs:
-        raise JobsError(f"--code-diff compares the code of two runs (ID/seed-N), and {a} is none; leave it out")
+        raise JobsError(f"--code-diff compares two runs (ID/seed-N), and {a} is not a run; leave the option out")
     if out is not None and (runs or whole or against):
-        raise JobsError("--out writes the report of two configurations; leave it out")
+        raise JobsError("--out writes the report of two configurations; leave it out for sweeps and runs")
     if runs:
         return _compare_runs(state, a, b or a, against, code)
     if whole or against:
@@ -415,8 +432,8 @@ def _compare_configurations(state: Globals, a: str, b: str, out: Path | None) ->
 @click.option("--configs", multiple=True, metavar="LETTER|ID", callback=split_commas,
               help=f"Configurations of one sweep to draw: letters as in the report, or IDs. {SEVERAL}")  # fmt: skip
 @click.option("--average", type=click.Choice(["mean", "median", "iqm"]), default="mean", show_default=True,
-              help="Average of curves over seeds. The band is the 95 % interval of the mean; else the quartiles of "
-                   "the seeds.")  # fmt: skip
+              help="Average of curves over seeds. The band is the 95 % interval for mean, else the quartiles "
+                   "of the seeds.")  # fmt: skip
 @click.option("--environment-steps", is_flag=True, help="Count environment steps on the axis, not agent steps.")
 @references_option
 @click.pass_obj
@@ -431,7 +448,9 @@ def plots_command(
     sources = report.sources(store, sweeps, warn)
     report_problems(store)
     if configs and len(sources) > 1:
-        raise JobsError(f"--configs {configs[0]}: there are {len(sources)} sweeps; name the one that it is of")
+        raise JobsError(
+            f"--configs {configs[0]}: there are {len(sources)} sweeps; name the sweep of the configurations"
+        )
     from plots.paper.sweep_figures import Choices
 
     choices = Choices(int(columns), configs, average, environment_steps)

@@ -38,7 +38,7 @@ def status_command(state: Globals, sweeps: tuple[str, ...], runs: bool, stay: bo
     from jobs.terminal.output import CommandOutput
 
     if stay:
-        refuse_json("--watch", "it shows tables until no run is active")
+        refuse_json("--watch", "shows tables until no run is active")
     store = state.store()
     for note in recover.recover_if_free(store):
         say(note, err=True)
@@ -105,12 +105,12 @@ def logs_command(state: Globals, run: str, follow: bool, lines: int, evaluation:
     from jobs.terminal.output import CommandOutput
 
     if follow:
-        refuse_json("--follow", "it prints the log as it grows")
+        refuse_json("--follow", "prints the log as it grows")
     store = state.store()
     ref = select.run_named(store, run)
     folders = evaluations.of_run(store, ref)
     if evaluation and not folders:
-        raise JobsError(f"{run} was not evaluated by a job; `sweeps evaluate SWEEP` submits that")
+        raise JobsError(f"{run} was not evaluated by a job; `sweeps evaluate SWEEP` submits evaluations")
     shown = folders if evaluation else [store]
     position: logs.Position = {}
     ends = [
@@ -142,7 +142,7 @@ def _ends_of_logs(
 
     (run_status,) = status.load_statuses(store, {ref: store.run_length(ref.config_id)}).values()
     if run_status.submission is None or run_status.task is None:
-        raise JobsError(f"run {ref} has no log: no submission holds it")
+        raise JobsError(f"run {ref} has no log: no submission contains this run")
     paths = logs.of_run(store, ref, run_status.submission, run_status.task)
     ends = [(path, logs.last_lines(path, lines, position)) for path in paths]
     if not position and required:
@@ -169,5 +169,5 @@ def usage_command(state: Globals, sweeps: tuple[str, ...]) -> CommandOutput:
     reports = usage.reports(run for sweep in status.sweeps(store, sweeps) for run in sweep.runs)
     report_problems(store)
     if not reports:
-        raise JobsError("no task has ended whose use is known; see `sweeps status`")
+        raise JobsError("no ended task has recorded its use of resources; see `sweeps status`")
     return CommandOutput(lambda: documents.usage(reports), lambda: [tables.usage_table(reports)])

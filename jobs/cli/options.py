@@ -272,7 +272,7 @@ def preset_values(plan: Plan, name: str | None) -> dict[str, Any]:
 
     if name is not None and plan.source is not None:
         raise JobsError(
-            f"--preset {name}: presets are of the packaged agent, and this plan trains "
+            f"--preset {name}: presets are for the packaged agent, and this plan trains "
             f"{plan.schema.description.name}; set values in the plan's base or with --set"
         )
     return dict(load_preset(name).values) if name is not None else {}

@@ -46,7 +46,7 @@ def plan_command(
     from jobs.terminal.output import CommandOutput
 
     if example:
-        refuse_json("--example", "it prints a plan as YAML")
+        refuse_json("--example", "prints a plan as YAML")
         say(plans.example(), nl=False)
         return CommandOutput(dict)
     store = state.store()
@@ -92,5 +92,5 @@ def keys_command(pattern: str | None, plan_file: Path | None) -> CommandOutput:
     agent = plans.load(plan_file).schema.description
     chosen = [parameter for parameter in agent.hyperparameters if pattern is None or pattern in parameter.name]
     if not chosen:
-        raise JobsError(f"no key has {pattern!r} in its name; `sweeps keys` lists them all")
+        raise JobsError(f"no hyperparameter has {pattern!r} in its name; `sweeps keys` lists them all")
     return CommandOutput(lambda: documents.keys(agent, chosen), lambda: [plan_tables.key_table(chosen)])

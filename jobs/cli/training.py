@@ -160,7 +160,7 @@ def more_command(state: Globals, sweep: str, at_most: int, **backend_values: Any
 @click.option("--config", default="", metavar="ID", help="Configuration to confirm. Default: the best one.")
 @click.option("--against", default="", metavar="ID", help="Configuration to compare with. Default: the baseline.")
 @click.option("--seeds", type=click.IntRange(min=2, max=1000), metavar="N",
-              help="Number of fresh seeds of each. Default: the number of seeds of SWEEP.")  # fmt: skip
+              help="Number of fresh seeds per configuration. Default: the number of seeds of SWEEP.")  # fmt: skip
 @click.option("--again", is_flag=True, help="Repeat a confirmation with new seeds.")
 @backend_options
 @shows
@@ -184,7 +184,7 @@ def confirm_command(
         lambda: confirmation.record(store), lambda: list(confirmation.messages),
     )  # fmt: skip
     if not submit_options.dry_run and not submit_options.export:
-        say(f"`sweeps aggregate {confirmation.view.name}` says the result when these runs have ended")
+        say(f"`sweeps aggregate {confirmation.view.name}` shows the result when these runs have ended")
     return _launched(store, confirmation.view.name, [made])
 
 

@@ -30,7 +30,7 @@ def only(store: ResultsFolder, plan: Plan, name: str) -> tuple[Sweep, ...]:
     if confirmed := confirmations.confirmed_by(store, name):
         raise JobsError(
             f"{name} confirms a configuration of {confirmed}, and the decision is about {confirmed}: "
-            f"`sweeps adopt {confirmed} --config ID` with the configuration that it shows to be better"
+            f"`sweeps adopt {confirmed} --config ID` with the configuration that {name} shows to be better"
         )
     matches = plan.select(name)
     names = list(dict.fromkeys(sweep.decided_as for sweep in matches))

@@ -162,8 +162,8 @@ def _compared_with(board: Leaderboard, chosen: Final, against: str, name: str) -
         return board.finals[against]
     if not board.baseline:
         raise JobsError(
-            f"none of the configurations of {name} is its baseline; give --against ID: what "
-            f"{chosen.label} ({chosen.config_id}) is compared with"
+            f"none of the configurations of {name} is its baseline; give --against ID, the "
+            f"configuration that {chosen.label} ({chosen.config_id}) is compared with"
         )
     if chosen.config_id != board.baseline:
         return board.finals[board.baseline]
@@ -171,7 +171,7 @@ def _compared_with(board: Leaderboard, chosen: Final, against: str, name: str) -
     if not rest:
         raise JobsError(
             f"{chosen.label} is the baseline, and no other configuration of {name} has a finished run; "
-            "give --against ID: what it is compared with"
+            "give --against ID, the configuration to compare it with"
         )
     return rest[0]
 

@@ -40,7 +40,7 @@ def format_pruned(line: Underperforming) -> str:
     best, median = (value_text(value, line.metric) for value in (line.best, line.median))
     return (
         f"underperforming at step {line.step:,}: its best evaluation {line.metric.words} was {best}, the median of "
-        f"what {line.others} others did on average until then {median}"
+        f"the averages of {line.others} others until then was {median}"
     )
 
 

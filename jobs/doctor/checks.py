@@ -60,13 +60,17 @@ class Partition:
 def machine(facts: dict[str, Any], where: str) -> Iterator[CheckResult]:
     """Rows for the results of `probe.facts`. where: "here" or "job"."""
     yield CheckResult(f"{where}: host", f"{facts['host']}, {facts['cores']} cores, {facts['gpus']} GPUs")
-    torch = facts.get("torch_error") or f"{facts['torch']}, {facts['cuda'] or 'no GPU reached'}"
+    torch = facts.get("torch_error") or f"{facts['torch']}, {facts['cuda'] or 'no GPU found'}"
     gpu_unreached = facts["gpus"] > 0 and not facts.get("cuda")
     advice = "python3 bootstrap.py setup --torch cuda" if gpu_unreached else ""
     yield CheckResult(f"{where}: torch", torch, "torch_error" not in facts and not gpu_unreached, advice)
     missing_reason = facts.get("kernels_missing")
     if missing_reason is not None and not facts.get("cuda"):  # the C kernels are for training on a CPU
-        advice = "install gcc: without them training on a CPU takes up to three times as long" if missing_reason else ""
+        advice = (
+            "install gcc: without the C kernels training on a CPU takes up to three times as long"
+            if missing_reason
+            else ""
+        )
         yield CheckResult(f"{where}: C kernels", missing_reason or "built", None if missing_reason else True, advice)
     fine = "mujoco_error" not in facts
     yield CheckResult(
@@ -98,14 +102,14 @@ def cluster() -> Iterator[CheckResult]:
         return
     settings = commands.cluster_settings()
     if not settings:
-        yield CheckResult("Slurm", "its controller does not answer", False, "try again later; is SLURM_CONF right?")
+        yield CheckResult("Slurm", "its controller does not answer", False, "try again later, or check SLURM_CONF")
         return
     yield CheckResult(
         "Slurm", f"{settings.get('ClusterName')}, version {settings.get('SLURM_VERSION', 'unknown')}", True
     )
     yield CheckResult("limits", _format_settings(settings, "MaxArraySize", "MaxJobCount", "MinJobAge"))
     requeue = settings.get("JobRequeue") == "1"
-    yield CheckResult("requeue", "on" if requeue else "off for jobs that do not ask; ours do", True)
+    yield CheckResult("requeue", "on" if requeue else "off by default; jobs of sweeps request it", True)
     yield CheckResult("preemption", _format_settings(settings, "PreemptMode", "PreemptType", "KillWait"))
     listing = programs.run_quietly(["scontrol", "show", "partition", "--oneliner"]) or ""
     grace_text = ", ".join(f"{name} {seconds} s" for name, seconds in _GRACE.findall(listing))
@@ -192,7 +196,7 @@ def try_a_job(
             commands.sbatch(script, [])
             job = commands.find(name, time.time())
             if job is None:
-                raise NoResponse("sbatch took a job and squeue does not list it")
+                raise NoResponse("sbatch accepted a job, but squeue does not list it")
             commands.release([job])
         except JobsError as error:
             yield CheckResult("job", str(error), False, "change the profile, or name another with --profile")
@@ -221,7 +225,7 @@ def _probe_steps(folder: Path, job: str, patience_s: float, pause: Callable[[flo
             "job", f"job {job} wrote nothing in {patience_s:.0f} s: {queue_state or 'it ended'}", False, advice
         )
         return
-    yield CheckResult("job", f"began and wrote to the results folder after {time.monotonic() - started:.0f} s", True)
+    yield CheckResult("job", f"started and wrote to the results folder after {time.monotonic() - started:.0f} s", True)
     yield from machine(json.loads((folder / probe.FACTS).read_text()), "job")
     programs.run_quietly(["scancel", "--signal=USR2", job])
     signalled = _wait_for_file(folder / probe.TOLD, patience_s, pause)
@@ -233,9 +237,7 @@ def _probe_steps(folder: Path, job: str, patience_s: float, pause: Callable[[flo
         )
         return
     requeued = _wait_for_file(folder / probe.AGAIN, patience_s, pause)
-    text = (
-        "a job that was queued again began again" if requeued else "a job that was queued again did not begin in time"
-    )
+    text = "a requeued job started again" if requeued else "a requeued job did not start again in time"
     yield CheckResult("requeue", text, requeued, "" if requeued else "the queue may be full; try again with --patience")
 
 
@@ -261,7 +263,7 @@ def first_profile(available: list[Partition]) -> str:
     tasks_per_node = max(1, chosen.gpus or chosen.cpus // 2)
     minutes = min(_HOURS * 60, chosen.limit_min or _HOURS * 60)
     lines = [
-        "# Written by `sweeps doctor` from what Slurm says of itself; check it, and fill in what Slurm does not know.",
+        "# Written by `sweeps doctor` from the settings of Slurm; check it, and fill in what Slurm does not report.",
         f"partition: {chosen.name}",
         "# account: my-group",
         f"gpus: {1 if chosen.gpus else 0}",
@@ -281,5 +283,5 @@ def write_profile(path: Path) -> None:
     if path.suffix not in (".yaml", ".yml"):
         raise JobsError(f"--write {path}: a profile's name ends in .yaml")
     if path.exists():
-        raise JobsError(f"--write {path}: there is a file already; name another or move it away")
+        raise JobsError(f"--write {path}: the file exists already; name another or move it away")
     write_bytes(path, first_profile(partitions()).encode())

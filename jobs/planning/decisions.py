@@ -36,12 +36,12 @@ def with_decisions(plan: Plan, decided: Sequence[Decision]) -> Plan:
         _check_decision(plan, decision)
     for position, decision in enumerate(active):
         if any(decision.sweep == other.sweep for other in active[:position]):
-            raise JobsError(f"{decision.sweep} is decided twice; `sweeps adopt --undo {decision.sweep}` takes one back")
+            raise JobsError(f"{decision.sweep} is decided twice; `sweeps adopt --undo {decision.sweep}` undoes one")
     adopted_plan = replace(plan, adopted=_adopted_by_sweep(plan, active))
     for decision, key, then, now in _stale_decisions(adopted_plan, active):
         raise JobsError(
             f"{decision.sweep} was decided under {label({key: then}, {})}, the base has {label({key: now}, {})} now; "
-            f"`sweeps adopt --undo {decision.sweep}` takes the decision back"
+            f"`sweeps adopt --undo {decision.sweep}` undoes the decision"
         )
     return adopted_plan
 
@@ -88,7 +88,7 @@ def _adopted_by_sweep(plan: Plan, active: Sequence[Decision]) -> dict[str, dict[
 
 def _check_decision(plan: Plan, decision: Decision) -> None:
     """Raises `JobsError` if `plan` has no such sweep, or if the sweep does not vary the decided keys."""
-    undo = f"`sweeps adopt --undo {decision.sweep}` takes the decision back"
+    undo = f"`sweeps adopt --undo {decision.sweep}` undoes the decision"
     sweep = next((s for s in plan.sweeps if s.decided_as == decision.sweep), None)
     if sweep is None:
         raise JobsError(f"{decision.sweep} was decided, and plan {plan.name!r} has no such sweep now; {undo}")
@@ -140,7 +140,7 @@ def _refuse_contradiction(
         raise JobsError(
             f"{new.sweep} was decided on {same_sweep[0].date[:10]} by {same_sweep[0].user}: "
             f"{label(values(plan, same_sweep[0]), {})}; "
-            f"--replace replaces that decision, `sweeps adopt --undo {new.sweep}` takes it back"
+            f"--replace replaces that decision, `sweeps adopt --undo {new.sweep}` undoes it"
         )
     for decision in reversed(active):
         for key, value in values(plan, decision).items():
@@ -188,8 +188,10 @@ def removed(plan: Plan, decided: list[Decision], sweep: str | None) -> list[Deci
     active = standing(plan, decided)
     chosen = [decision for decision in active if sweep in (None, decision.sweep)]
     if not chosen:
-        adopted_text = f"; there is {', '.join(d.sweep for d in active)}" if active else ""
-        raise JobsError(f"nothing of {sweep or 'the plan'} is adopted{adopted_text}; `sweeps plan` shows what is")
+        adopted_text = f"; decided: {', '.join(d.sweep for d in active)}" if active else ""
+        raise JobsError(
+            f"there is no decision on {sweep or 'the plan'} to undo{adopted_text}; `sweeps plan` shows the decisions"
+        )
     updated = [replace(d, undone=process.utc_now()) if d is chosen[-1] else d for d in decided]
     with contextlib.suppress(ConfigError):  # a key that no longer exists: undoing the decision is the fix
         _refuse_broken(plan, active, updated)

@@ -65,7 +65,7 @@ def expand(
     for key in parsed_overrides:
         if key in sweep.factors or (sweep.tasks_of and key == plan.schema.description.task):
             raise JobsError(
-                f"{key} is what sweep {sweep.decided_as!r} varies: it cannot be set for all of it; leave it out"
+                f"sweep {sweep.decided_as!r} varies {key}, so it cannot be set for the whole sweep; leave it out"
             )
     base_values = {**plan.base, **(preset or {}), **plan.adopted.get(sweep.name, {}), **sweep.fixed}
     try:

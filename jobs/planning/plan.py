@@ -233,7 +233,7 @@ def _plan(root: Entry, agents: Agents | None) -> Plan:
     for position, (name, entry) in enumerate(fields["sweeps"].mapping().items(), start=1):
         sweeps += _sweep(plan_values.check_name(name, entry), entry, position, defaults)
     if not sweeps:
-        raise fields["sweeps"].error("sweeps: there is none; see `sweeps plan --example`")
+        raise fields["sweeps"].error("sweeps: empty; give at least one sweep, see `sweeps plan --example`")
     sweeps = _by_task(sweeps, {**_default_task(schema), **base}, schema)
     return Plan(
         name=plan_values.check_name(fields["plan"].text(), fields["plan"]) if "plan" in fields else "plan",
@@ -359,7 +359,7 @@ def _vary(sweep: Sweep, entry: Entry, fields: Mapping[str, Entry], schema: Schem
     zipped = plan_values.levels(fields["zip"], schema) if "zip" in fields else {}
     plan_tasks.check(sweep.tasks, fields, schema)
     if not grid and not zipped and not sweep.tasks.names:
-        raise entry.error(f"sweep {sweep.name!r}: empty grid; name at least one key with its levels")
+        raise entry.error(f"sweep {sweep.name!r}: empty grid; name at least one hyperparameter with its levels")
     for key in zipped:
         if key in grid:
             raise fields["zip"].error(f"{key} is in both grid and zip of {sweep.name!r}; keep one")

@@ -60,7 +60,7 @@ def check(tasks: Tasks, fields: Mapping[str, Entry], schema: Schema) -> None:
     for name in ("fixed", "grid", "zip"):
         for key, entry in fields[name].mapping().items() if name in fields else ():
             if listed.get(key):
-                raise entry.error(f"{entry.name}: {key} differs between the tasks that are listed; keep one of both")
+                raise entry.error(f"{entry.name}: {key} is set for each task already; keep one of both")
 
 
 def per_task(entry: Entry) -> bool:
@@ -77,8 +77,8 @@ def _names(entry: Entry, schema: Schema) -> tuple[Any, ...]:
     key = schema.description.task
     if key not in {parameter.name for parameter in schema.description.hyperparameters}:
         raise entry.error(
-            f"{entry.name}: {schema.description.name} has no hyperparameter {key!r}; name the one that says the task "
-            "as `task_key:` of the program"
+            f"{entry.name}: {schema.description.name} has no hyperparameter {key!r}; set `task_key:` of "
+            "the program to the hyperparameter with the task"
         )
     names: list[Any] = []
     for item in entry.items():
@@ -97,7 +97,7 @@ def _task(key: str, entry: Entry, schema: Schema) -> Any:
     """The value of the task's hyperparameter, in the form that configurations hold."""
     value = plan_values.value_of(key, entry, schema)
     if value is None or isinstance(value, tuple):
-        raise entry.error(f"{entry.name}: {value!r} is no task; give the value of {key}")
+        raise entry.error(f"{entry.name}: {value!r} is not a task; give a value of {key}")
     try:
         return schema.resolve({key: value}).values[key]
     except ConfigError as error:
@@ -113,14 +113,14 @@ def _steps(fields: Mapping[str, Entry], names: Sequence[Any], inherited: Tasks, 
     if not per_task(entry):
         return {}
     if not names:
-        raise entry.error(f"{entry.name}: steps of single tasks need `tasks:`, the list of them")
+        raise entry.error(f"{entry.name}: steps of single tasks need `tasks:`, the list of tasks")
     if not description.steps:
         raise entry.error(f"{entry.name}: {description.name} declares no hyperparameter with the number of steps")
     steps = {}
     for name, value in entry.mapping().items():
         task = next((task for task in names if name in (str(task), in_name(task))), None)
         if task is None:
-            raise value.error(f"{entry.name}: {name!r} is none of the tasks; {near(name, map(str, names))}")
+            raise value.error(f"{entry.name}: {name!r} is not one of the tasks; {near(name, map(str, names))}")
         steps[task] = plan_values.value_of(description.steps, value, schema)
     return steps
 
@@ -135,7 +135,7 @@ def _references(
     if entry is None:
         return inherited.references if names else {}
     if not names:
-        raise entry.error(f"{entry.name}: references of tasks need `tasks:`, the list of them")
+        raise entry.error(f"{entry.name}: references of tasks need `tasks:`, the list of tasks")
     try:
         declared = parse_references({task: pair.raw() for task, pair in entry.mapping().items()}, entry.name)
         check_used(declared, texts, entry.name)
@@ -144,6 +144,6 @@ def _references(
     for task in texts:
         if reference_of(task, declared, returns) is None:
             raise entry.error(
-                f"{entry.name}: {task} has none; give what counts as 0 and as 1 there, as in {task}: [0, 1000]"
+                f"{entry.name}: {task} is missing; give its values that count as 0 and 1, as in {task}: [0, 1000]"
             )
     return declared

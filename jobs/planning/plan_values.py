@@ -53,7 +53,7 @@ def parse_seeds(text: str) -> tuple[int, ...]:
         ends = [part.split("-") for part in text.split(",")]
         spans = [(int(e[0]), int(e[-1])) for e in ends]
     if any(high < low for low, high in spans):
-        raise JobsError(f"seeds={text!r}: holds no seed; give a count from 1, or a range such as 4-9")
+        raise JobsError(f"seeds={text!r}: contains no seed; give a count from 1, or a range such as 4-9")
     if sum(high - low + 1 for low, high in spans) > MAX_SEEDS:
         raise JobsError(f"seeds={text!r}: more than {MAX_SEEDS} seeds; give fewer")
     return tuple(sorted({seed for low, high in spans for seed in range(low, high + 1)}))
@@ -96,7 +96,7 @@ def check_paired(paired: bool, varied: Iterable[str], schema: Schema, entry: Ent
     shaping = [parameter.name for parameter in parameters if parameter.shapes and parameter.name in varied]
     if paired and shaping:
         raise entry.error(
-            f"paired: {shaping[0]} changes the shapes of networks, so that runs with one seed do not begin alike; give "
+            f"paired: {shaping[0]} changes the shapes of networks, so runs with one seed start differently; give "
             "this sweep `paired: false`"
         )
 
@@ -107,7 +107,7 @@ def short_names(entry: Entry, schema: Schema) -> dict[str, str]:
         try:
             schema.parse_value(key, None)
         except ConfigError as error:
-            if str(error).startswith("unknown key"):
+            if str(error).startswith("unknown hyperparameter"):
                 raise value.error(str(error)) from error
         if not _SHORT.fullmatch(value.text()):
             raise value.error(f"names.{key}: {value.text()!r}: give a short word of letters, digits, - and _")

@@ -222,7 +222,7 @@ def _environment(entry: Entry) -> dict[str, str | None]:
     variables: dict[str, str | None] = {}
     for name, value in entry.mapping().items():
         if not _VARIABLE.fullmatch(name):
-            raise value.error(f"{value.name}: {name!r} is no name of an environment variable")
+            raise value.error(f"{value.name}: {name!r} is not the name of an environment variable")
         raw = value.raw()
         if isinstance(raw, list):
             raise value.error(f"{value.name}: give one value, or none to pass the submitter's")
@@ -331,11 +331,11 @@ def _hyperparameters(
     ignored = _texts(fields, "ignore")
     for pattern in ignored:
         if not any(fnmatch.fnmatchcase(name, pattern) for name in defaults):
-            raise fields["ignore"].error(f"program.ignore: no hyperparameter is {pattern!r}; {near(pattern, defaults)}")
+            raise fields["ignore"].error(
+                f"program.ignore: no hyperparameter matches {pattern!r}; {near(pattern, defaults)}"
+            )
     if any(fnmatch.fnmatchcase(steps, pattern) for pattern in ignored):
-        raise fields["ignore"].error(
-            f"program.ignore: {steps} is the number of steps; `extendable: true` leaves it out"
-        )
+        raise fields["ignore"].error(f"program.ignore: {steps} is the number of steps; give `extendable: true` instead")
     extendable = fields["extendable"].flag() if "extendable" in fields else False
     try:
         return tuple(
@@ -362,7 +362,7 @@ def _metrics(entry: Entry) -> tuple[Metric, dict[str, str], LoggedMetrics]:
         if role not in ROLES or role == "primary":
             raise name.error(f"{name.name}: unknown role {role!r}; {near(role, [r for r in ROLES if r != 'primary'])}")
         if name.text() in (primary.name, *roles.values()):
-            raise name.error(f"{name.name}: {name.text()!r} has a role already; a metric has one")
+            raise name.error(f"{name.name}: {name.text()!r} has a role already; a metric can have only one")
         roles[role] = name.text()
     frames = fields["frames_per_step"].whole() if "frames_per_step" in fields else 1
     if frames < 1:

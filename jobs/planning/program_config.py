@@ -58,7 +58,7 @@ def of_command(entry: Entry, argv: Sequence[str], folder: Path, activate: Sequen
         raise entry.error(f"{entry.name}: {error}") from error
     if done.returncode != 0:
         last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-        raise entry.error(f"{entry.name}: it failed: {shown(last)}")
+        raise entry.error(f"{entry.name}: the command failed: {shown(last)}")
     try:
         return flat(yaml_reader.parse(done.stdout, "its output"), style)
     except JobsError as error:

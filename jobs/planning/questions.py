@@ -47,7 +47,7 @@ def _question(entry: Entry, sweeps: Collection[str], schema: Schema) -> Question
             raise fields["with"].error(f"{fields['with'].name}: unknown sweep {name!r}; {near(name, sweeps)}")
     for key in ("levels", "low", "high", "either"):
         if key in fields and len(by) != 1:
-            raise fields[key].error(f"{fields[key].name}: needs `by:` with one key")
+            raise fields[key].error(f"{fields[key].name}: needs `by:` with one hyperparameter")
     return Question(
         text=fields["ask"].text(),
         by=by,
@@ -86,7 +86,7 @@ def _parse_legal_value(key: str, value: Any, entry: Entry, schema: Schema) -> An
     try:
         return schema.parse_value(key, value)
     except ConfigError as error:
-        if value is None and not str(error).startswith("unknown key"):
+        if value is None and not str(error).startswith("unknown hyperparameter"):
             return None
         raise entry.error(str(error)) from error
 
@@ -116,5 +116,5 @@ def _reason_unanswerable(question: Question, levels: Mapping[str, Collection[Any
             return f"{key} is not varied; {', '.join(levels)} {'is' if len(levels) == 1 else 'are'}"
     for level in question.levels:
         if level not in levels.get(question.by[0], ()):
-            return f"{level!r} is no level of {question.by[0]}"
+            return f"{level!r} is not a level of {question.by[0]}"
     return ""

@@ -45,7 +45,7 @@ def files_of(source: AgentSource, plan_folder: Path) -> list[Path]:
     if len(chosen) > MAX_FILES or size > MAX_BYTES:
         raise JobsError(
             f"{source.folder}: {len(chosen):,} files with {size / 1e6:,.0f} MB would be copied as the agent's code; "
-            f"at most {MAX_FILES:,} with {MAX_BYTES / 1e6:.0f} MB are: move data elsewhere, or the agent to a folder"
+            f"the limit is {MAX_FILES:,} with {MAX_BYTES / 1e6:.0f} MB: move data elsewhere, or the agent to a folder"
         )
     return chosen
 
@@ -74,7 +74,7 @@ def program_files(source: ProgramSource) -> list[Path]:
     if len(files) > MAX_FILES or size > MAX_BYTES:
         raise JobsError(
             f"{source.folder}: {len(files):,} files with {size / 1e6:,.0f} MB would be copied as the program's code; "
-            f"at most {MAX_FILES:,} with {MAX_BYTES / 1e6:.0f} MB are: let Git ignore data, and name it in `link:`"
+            f"the limit is {MAX_FILES:,} with {MAX_BYTES / 1e6:.0f} MB: let Git ignore data, and name it in `link:`"
         )
     return files
 

@@ -33,7 +33,7 @@ def number(value: int | float, special: Callable[[float], str] | None = None) ->
         return int.__repr__(value)
     if not math.isfinite(value):
         if special is None:
-            raise CannotWriteError("there is no such number in this style: use a finite number")
+            raise CannotWriteError("NaN and infinity cannot be written in this style: use a finite number")
         return special(value)
     text = float.__repr__(value)
     if "e" not in text:
@@ -112,20 +112,22 @@ class Notation:
     def scalar(self, value: Any) -> str:
         if value is None:
             if not self.null:
-                raise CannotWriteError("there is no null inside a list in this style: leave the element out")
+                raise CannotWriteError("null cannot be written inside a list in this style: leave the element out")
             return self.null
         if isinstance(value, bool):
             return self.true if value else self.false
         if isinstance(value, (int, float)):
             return number(value, self.special)
         if not isinstance(value, str):
-            raise CannotWriteError(f"a {type(value).__name__} is no value: use a number, a switch, a text or a list")
+            raise CannotWriteError(
+                f"a {type(value).__name__} is not a legal value: use a number, a switch, a text or a list"
+            )
         return self.quoted(value)
 
     def quoted(self, text: str, path: bool = False) -> str:
         """A text, or a path, after `=`."""
         if text in self.reserved:
-            raise CannotWriteError(f"the library takes this text for {self.reserved[text]}: use another text")
+            raise CannotWriteError(f"the library reads this text as {self.reserved[text]}: use another text")
         return self.text(text, path)
 
     def literal(self, value: Any) -> str:

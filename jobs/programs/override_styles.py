@@ -175,13 +175,15 @@ def _check_name(style: str, name: str) -> None:
 def _check_texts(style: _Style, value: Any) -> None:
     """Raise where a text in `value` cannot stand in a command line."""
     if style.forbidden and isinstance(value, str) and value.startswith(style.forbidden):
-        raise CannotWriteError(f"the library opens a file for a text that begins with {style.forbidden}: use another")
+        raise CannotWriteError(
+            f"the library opens a file for a text that begins with {style.forbidden}: use another one"
+        )
     for text in _texts(value):
         written = style.notation.text(text, False)
         if "\0" in written:
-            raise CannotWriteError("a command line has no character 0: use style file")
+            raise CannotWriteError("a command line cannot contain NUL: use style file")
         if any("\ud800" <= character <= "\udfff" for character in written):
-            raise CannotWriteError("it has a character that is no text: use another")
+            raise CannotWriteError("the text has an invalid character: use another text")
 
 
 def _elements(style: str, name: str, value: Any, rule: KeyRule) -> list[str]:
@@ -238,7 +240,9 @@ def _list(style: _Style, name: str, value: Iterable[Any], way: str, switch: str)
         if isinstance(item, (tuple, list, Mapping)):
             raise CannotWriteError("a list within a list cannot be written in this style: use style file")
         if isinstance(item, bool) and style.notation is notations.ARGPARSE and switch != "value":
-            raise CannotWriteError("a list of switches is read in no certain way: set `switch: value` to write True")
+            raise CannotWriteError(
+                "programs read a list of switches in different ways: set `switch: value` to write True"
+            )
         parts.append(style.notation.scalar(item))
     if way == "repeat":
         return [f"--{name}={part}" for part in parts]
@@ -266,10 +270,10 @@ def _comma(style: _Style, parts: list[str]) -> str:
 def _variable(value: Any, rule: KeyRule) -> str:
     """The text of an environment variable: a text as it is, true or false, a number, else JSON."""
     if value is None:
-        raise CannotWriteError("an environment variable has no null: set `omit_if_null`")
+        raise CannotWriteError("an environment variable cannot be null: set `omit_if_null`")
     if isinstance(value, str):
         if "\0" in value:
-            raise CannotWriteError("an environment variable has no character 0: use another text")
+            raise CannotWriteError("an environment variable cannot contain NUL: use another text")
         return value
     if rule.split == "comma" and isinstance(value, (tuple, list)):
         return _comma(_Style(notations.PLAIN), [item if isinstance(item, str) else _json(item) for item in value])

@@ -105,7 +105,7 @@ def load(reference: str, folder: Path | None) -> Trainable:
         if not hasattr(agent, needed):
             raise JobsError(f"agent {reference}: it has no {needed!r}; docs/howto.md says what an agent needs")
     if not isinstance(agent.description, AgentDescription):
-        raise JobsError(f"agent {reference}: its description is no sweepwise.core.agent.AgentDescription")
+        raise JobsError(f"agent {reference}: its description is not a sweepwise.core.agent.AgentDescription")
     if "primary" not in agent.description.catalogue.roles:
         raise JobsError(f"agent {reference}: no metric has the role 'primary'; give it to the result of an evaluation")
     return cast(Trainable, agent)

@@ -185,7 +185,7 @@ def unpack(store: ResultsFolder, path: Path) -> Unpacked:
             reason = (
                 str(error)
                 if isinstance(error, _InvalidArchive | RecordError)
-                else "damaged, cut off, or no archive at all"
+                else "damaged, cut off, or not an archive"
             )
             raise JobsError(f"{path}: {reason}; `sweeps archive` writes a new one") from error
         except OSError as error:
@@ -215,10 +215,10 @@ def _extract(path: Path, staged: Path, keep: Callable[[str], bool] = bool) -> tu
         for member in tracked(tar, None, "reading files"):
             content = tar.extractfile(member) if member.type == tarfile.REGTYPE and not member.issparse() else None
             if content is None or tail is not None or member.name in sums:
-                raise _InvalidArchive(f"{member.name!r:.80} is no plain file, or occurs twice")
+                raise _InvalidArchive(f"{member.name!r:.80} is not a plain file, or occurs twice")
             if head is None:
                 if member.name != _HEAD:
-                    raise _InvalidArchive("no archive of this program")
+                    raise _InvalidArchive("not an archive of this program")
                 head = decode(Archive, _read_record(content))
             elif member.name == _TAIL:
                 tail = decode(Checksums, _read_record(content))
@@ -272,7 +272,7 @@ def _move_into_place(store: ResultsFolder, staged: Path, head: Archive, files: d
             store.agents.merge(target.stem, staged / name)
         elif _checksum(target) != checksum:
             if name.split("/")[0] not in _KEPT:
-                raise JobsError(f"{target} is there and differs; nothing was unpacked: choose another --results")
+                raise JobsError(f"{target} exists and differs; nothing was unpacked: choose another --results")
             kept.append(name)
     for folder in (staged / "code").glob("*/"):
         target = store.archived_code_folder(folder.name)

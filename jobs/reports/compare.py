@@ -60,7 +60,9 @@ def sides(store: ResultsFolder, texts: Sequence[str]) -> tuple[Side, Side]:
         tasks_text = " and ".join(
             f"{side.text} is of {', '.join(side_tasks)}" for side, side_tasks in zip((a, b), tasks, strict=True)
         )
-        raise JobsError(f"{tasks_text}: {AgentWords(a.agent.catalogue).primaries} of different tasks do not compare")
+        raise JobsError(
+            f"{tasks_text}: {AgentWords(a.agent.catalogue).primaries} of different tasks cannot be compared"
+        )
     return a, b
 
 
@@ -112,8 +114,8 @@ def _parse_side(store: ResultsFolder, known: Sequence[SweepSource], text: str) -
     if matches:
         raise JobsError(f"{text!r} matches {len(matches)} configurations: {', '.join(c.config_id for c, _ in matches)}")
     raise JobsError(
-        f"{text!r} is no sweep of {store.root} and no configuration: give a sweep, SWEEP:LETTER as in the report, or "
-        f"a configuration ID as `sweeps status` shows; {near(text, [sweep.name for sweep in known])}"
+        f"{text!r} is neither a sweep of {store.root} nor a configuration: give a sweep, SWEEP:LETTER as in the "
+        f"report, or a configuration ID as `sweeps status` shows; {near(text, [sweep.name for sweep in known])}"
     )
 
 

@@ -67,7 +67,7 @@ class TwoRuns:
     def differences(self) -> Iterator[str]:
         """One line for each kind of thing that differs, or that nothing does."""
         lines = [*self._configuration(), *self._code(), *self._versions(), *self._place()]
-        yield from lines or ["no difference in configuration, code, versions and place"]
+        yield from lines or ["no difference in configuration, code, versions or machine"]
 
     def _configuration(self) -> Iterator[str]:
         a, b = (one.store.check_config(one.ref.config_id) for one in (self.a, self.b))

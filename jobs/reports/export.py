@@ -53,7 +53,7 @@ def export(
                     raise
                 outcome = f"nothing was exported: {error}"
             else:
-                outcome = f"{exported.rows:,} new rows of {exported.runs} runs went to {out.absolute()}"
+                outcome = f"wrote {exported.rows:,} new rows of {exported.runs} runs to {out.absolute()}"
                 for line in [line for line in exported.refused if line not in warned]:
                     warn(line)
                     warned.add(line)

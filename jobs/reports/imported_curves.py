@@ -56,7 +56,7 @@ def take(
 
     store.import_path(name)  # raises for an illegal name before any file is read
     if name in store.sweep_names():
-        raise JobsError(f"name {name!r}: a sweep of {store.root} has it; choose another")
+        raise JobsError(f"name {name!r}: a sweep of {store.root} has this name; choose another")
     collected, import_options = read(store, paths, maps, **options)
     curves = collected.curves
     record = Import(name, uuid.uuid4().hex[:16], [str(path) for path in paths], import_options.frames_per_step,
@@ -133,7 +133,7 @@ def sources(
         ]
         if names and not any(curves_by_sweep):
             notes.append(
-                f"{record.name} has no curve of a task of these sweeps; it has {_join_some(c.task for c in configs)}"
+                f"{record.name} has no curves for tasks of these sweeps, only for {_join_some(c.task for c in configs)}"
             )
     return sweeps, notes
 
@@ -173,7 +173,7 @@ def _curves_for_sweep(
     if matching and record.frames_per_step is not None and repeats != {record.frames_per_step}:
         repeats_text = _join_some(str(repeat) for repeat in repeats)
         notes.append(
-            f"{record.name} has {record.frames_per_step} frames to a step and {sweep.name} {repeats_text}: "
+            f"{record.name} has {record.frames_per_step} frames per step and {sweep.name} {repeats_text}: "
             "not shown next to it"
         )
         return ()

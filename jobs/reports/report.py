@@ -96,7 +96,9 @@ def figures(
     if across is not None and (of_tasks or not only):
         yield from task_figures.write(across, out, formats, choices.columns, of_tasks)
     elif of_tasks:
-        raise JobsError(f"--only {of_tasks[0]}: is drawn across tasks; no configuration has runs of several tasks here")
+        raise JobsError(
+            f"--only {of_tasks[0]}: needs configurations with runs of several tasks, and there are none; leave it out"
+        )
     of_sweeps = [name for name in only if name not in task_figures.FIGURES]
     for sweep in summary.sweeps if of_sweeps or not only else ():
         yield from sweep_figures.write(sweep, out, formats, choices, of_sweeps)
@@ -115,7 +117,7 @@ def read_references(path: Path | None) -> dict[str, Declared]:
     except OSError as error:
         raise JobsError(f"--references {path}: {error.strerror}; name a YAML file") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise JobsError(f"--references {path}: no YAML: {' '.join(str(error).split())}") from error
+        raise JobsError(f"--references {path}: not YAML: {' '.join(str(error).split())}") from error
     return parse_references(content, f"--references {path}")
 
 

@@ -109,7 +109,9 @@ class Agents:
         name = source.description.name
         record = self.check(name)
         if not record.program:
-            raise JobsError(f"{name} is a Python object, which logs its metrics itself; only programs are read again")
+            raise JobsError(
+                f"{name} is a Python object, which logs its metrics itself; only metrics of programs can be read again"
+            )
         description = {
             **record.description,
             **self._with_old_metrics(source.description, record).catalogue.to_json(),

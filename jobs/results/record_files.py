@@ -45,7 +45,7 @@ def decode(kind: type[Record], data: Any) -> Record:
 
 def _decode(kind: Any, data: Any) -> Any:
     if not isinstance(data, Mapping):
-        raise RecordError(f"no {kind.__name__}")
+        raise RecordError(f"not a record of type {kind.__name__}")
     values = {}
     for declared in dataclasses.fields(kind):
         if declared.name in data:

@@ -165,7 +165,7 @@ def _ended(run: RunRecord, outcome: AttemptOutcome, task: TaskState | None) -> R
 
 def lost_shard(name: str) -> str:
     """The reason for a finished run whose last shard of metrics is missing."""
-    return f"its last shard metrics/{name} is gone; restore it, or move the run's folder away to train it again"
+    return f"its last shard metrics/{name} is missing; restore it, or move the run's folder away to train it again"
 
 
 def _ended_without_outcome(task: TaskState | None, run: RunRecord) -> RunState:

@@ -66,7 +66,7 @@ class Canary:
         try:
             release_configuration(self.store, self.submission, run.config_id)
         except JobsError as error:
-            print(f"{error}; the next `sweeps status` does it", flush=True)
+            print(f"{error}; the next `sweeps status` releases the tasks", flush=True)
 
 
 def listener(store: ResultsFolder, submission: Submission, task: int) -> Callable[[RunRef, Progress], None]:
@@ -110,7 +110,7 @@ def trip_breaker(store: ResultsFolder, submission: Submission, runs: Iterable[Ru
     tripped = store.submissions.claim_breaker(submission.id, CircuitBreaker(*failures, held, time.time()))
     if tripped:
         count, reason = failures
-        message = f"{submission.sweep}: {held} waiting tasks are held, the first {count} failed alike: {reason}"
+        message = f"{submission.sweep}: {held} waiting tasks are held, since the first {count} failed alike: {reason}"
         notify.send(store, submission, notify.Event(notify.HELD, submission.sweep, submission.id, message))
     return tripped
 
@@ -196,7 +196,7 @@ def _describe_holds(store: ResultsFolder, submission: Submission, runs: Sequence
     breaker = store.submissions.read_breaker(submission.id)
     if breaker is not None and not breaker.released:
         return [
-            f"{submission.sweep}: {breaker.held} tasks are held, the first {breaker.tasks} failed alike "
+            f"{submission.sweep}: {breaker.held} tasks are held, since the first {breaker.tasks} failed alike "
             f"({breaker.reason}); {again}"
         ]
     held = held_jobs(store, submission)

@@ -127,14 +127,14 @@ def format_cost(cost: Cost | None, device: str, episodes: int = 0) -> str:
     episodes: of an evaluation of a sweep in all; without an earlier one they are what is known of its cost.
     """
     if cost is None and episodes:
-        return f"expected cost: {episodes:,} episodes in all; no earlier evaluation on {device} says how long they take"
+        return f"expected cost: {episodes:,} episodes in all, time unknown; no earlier evaluation on {device}"
     if cost is None:
-        return f"expected cost: unknown, no earlier run on {device} is known to estimate it from"
+        return f"expected cost: unknown, no earlier run on {device} to estimate it from"
     total = f"{cost.gpu_hours:.1f} GPU-hours" if cost.gpus else f"{sum(cost.hours):.1f} task-hours"
     disk = f", {cost.size / 1e9:.1f} GB in {cost.files:.0f} files" if cost.size and cost.files else ""
     return (
         f"expected: {total} ({mean(cost.hours):.1f} h a task), done {cost.elapsed_h:.1f} h after the start{disk}; "
-        f"by {cost.samples} earlier runs on {device}"
+        f"estimated from {cost.samples} earlier runs on {device}"
     )
 
 
@@ -163,8 +163,8 @@ def check(cost: Cost | None, limit: float | None, device: str) -> None:
         return
     if cost is None:
         raise JobsError(
-            f"--max-gpu-hours {limit:g}: no earlier run on {device} says how long one takes; "
-            "train one first, or leave it out"
+            f"--max-gpu-hours {limit:g}: the cost is unknown without an earlier run on {device}; "
+            "train one first, or leave the option out"
         )
     if cost.gpu_hours > limit:
         raise JobsError(

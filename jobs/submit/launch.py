@@ -104,7 +104,7 @@ def rerun(
     launches = []
     for batch in batches:
         if batch.note:
-            console.print(Text(f"{len(batch.runs)} runs go again with {batch.note}"))
+            console.print(Text(f"{len(batch.runs)} runs are submitted again with {batch.note}"))
         last = batch is batches[-1]  # the last batch lists all requested runs and is the one to wait for
 
         def chosen(batch: RerunGroup = batch, last: bool = last) -> list[PlannedRun]:
@@ -133,9 +133,7 @@ def _choose_and_show(
         console.print(tables.choice_table(choices, unit_of(store)))
     to_submit = [c.run for c in choices if c.wanted]
     if not store.evaluation and (others := store.other_version(dict.fromkeys(run.config_id for run in to_submit))):
-        raise JobsError(
-            f"{others} and would train them to other results; `sweeps submit` trains the plan again, under new IDs"
-        )
+        raise JobsError(f"{others} and would give other results; `sweeps submit` trains the plan again, under new IDs")
     for note in changed():
         console.print(Text(note), soft_wrap=True)  # commands can be copied
     console.print(tables.difference_text(choices))
@@ -273,7 +271,7 @@ def train(
         submit.record_sweeps(store, plan, [ExpandedSweep(sweep, (only,), seeds)])
     console = tables.console()
     console.print(
-        Text(f"{only.label} ({identity}), seeds {', '.join(map(str, seeds))}, on {device}: Ctrl-C checkpoints")
+        Text(f"{only.label} ({identity}), seeds {', '.join(map(str, seeds))}, on {device}: Ctrl-C saves a checkpoint")
     )
     runs = [RunRef(identity, seed) for seed in seeds]
     steps_before = {run: store.attempts.load(run, config.steps).step for run in runs}

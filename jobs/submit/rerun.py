@@ -45,7 +45,7 @@ def choices(picked: Sequence[SelectedRun], causes: Sequence[str], filtered: bool
     """The `picked` runs; those that ended for one of `causes`, and are not excluded, are wanted. filtered: no causes
     means any cause."""
     if not causes and not filtered:
-        raise JobsError(f"say what to run again: {', '.join('--' + cause for cause in CAUSES)}")
+        raise JobsError(f"select what to run again: {', '.join('--' + cause for cause in CAUSES)}")
     wanted_causes = causes or ("all", "stopped")
     return [
         PlannedRun(

@@ -134,7 +134,7 @@ def check(options: ExecutionOptions, submit_options: SubmitOptions, target: Targ
         )
     if submit_options.then_aggregate and not backend.can_report:
         raise JobsError(
-            f"--then-aggregate adds a job, and {target.backend} has none; `sweeps aggregate` afterwards does the same"
+            f"--then-aggregate is not available with {target.backend}; run `sweeps aggregate` when the runs have ended"
         )
 
 
@@ -143,7 +143,7 @@ def _needs(option: str, target: Target, able: Callable[[Backend], bool]) -> Jobs
     others = [other for other in map(registry.get, registry.names()) if able(other)]
     titles = " or ".join(other.title or other.name for other in others)
     return JobsError(
-        f"{option} needs {titles}, and this goes to {target.backend}; leave it out, or give --cluster {others[0].name}"
+        f"{option} needs {titles}, and the target is {target.backend}; leave it out, or give --cluster {others[0].name}"
     )
 
 
@@ -216,7 +216,7 @@ def _check(store: ResultsFolder, sweeps: Sequence[ExpandedSweep]) -> None:
             was, now = (f"`paired: {str(value).lower()}`" for value in (old.paired, sweep.paired))
             raise JobsError(
                 f"{sweep.where}: {now}: {sweep.name} was submitted with {was} and has results; a test that is chosen "
-                f"after results can be seen claims too much: keep {was}, or give the sweep another name"
+                f"after seeing results has more false positives: keep {was}, or give the sweep another name"
             )
     for name in {expanded.sweep.tasks_of for expanded in sweeps} & set(store.sweep_names()):
         raise JobsError(

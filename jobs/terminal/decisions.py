@@ -37,7 +37,7 @@ def decision_lines(decided: Sequence[Decision], primary: str) -> Iterable[Text]:
         why = f": {decision.why}" if decision.why else ""
         line = f"  {decision.date[:10]} {decision.sweep}: {settled_text}; by {decision.user}, {evidence}{why}"
         if decision.undone:
-            yield Text(f"{line} (taken back {decision.undone[:10]})", style="dim", no_wrap=True)
+            yield Text(f"{line} (undone {decision.undone[:10]})", style="dim", no_wrap=True)
         else:
             yield Text(line, no_wrap=True)
 

@@ -269,7 +269,7 @@ def usage_table(reports: Sequence[Report]) -> Table:
             f"{max(use.memory_gb for use in uses):.1f}", str(gpus) if gpus else "",
             f"{report.gpu_gb:.1f}" if report.gpu_gb else "",
             duration(60 * report.time_min) if report.time_min else "", duration(max(use.seconds for use in uses)),
-            report.suggestion or "as it is",
+            report.suggestion or "no change",
         )  # fmt: skip
     return result
 
@@ -399,7 +399,7 @@ def comparison(sweep: SweepSummary, result: Comparison, sides: Sequence[Side], w
         yield from wrap_lines(f"{name}  {config.config_id}  {config.name}{leads}", width, style="bold")
     yield _endpoint_table(result, words(sweep))
     yield from wrap_lines(
-        "The first decides (Welch's p, one comparison); the others are secondary.", width, style="dim"
+        "The first row decides (Welch's p, one comparison); the others are secondary.", width, style="dim"
     )
     if result.claims:
         yield from wrap_lines(result.claims, width)

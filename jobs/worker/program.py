@@ -230,12 +230,12 @@ class _Run:
             early = f"ended early: its last logged step is {step:,} of {total:,}" if short else ""
             return Outcome("finished", total, shown("; ".join(filter(None, (early, self._misplaced())))))
         if end.exit_code == REQUEUE and self._program.resume is not None:
-            return Outcome("interrupted", step, f"exit code {REQUEUE}: it requests to be started again")
+            return Outcome("interrupted", step, f"exit code {REQUEUE}: the program requests a restart")
         if self._stopping_since is None and end.exit_code == 0:
             return Outcome("failed", step, shown(self._nothing_to_judge(self._misplaced())), cause=NO_METRICS)
         if self._stopping_since is not None:
-            saved = "" if self._program.resume else "; it cannot resume, so it starts from the beginning"
-            forced = " after the grace, by SIGKILL" if self._killed else ""
+            saved = "" if self._program.resume else "; the program cannot resume, so the run starts again at step 0"
+            forced = " by SIGKILL after the grace period" if self._killed else ""
             return Outcome("interrupted", step, f"stopped at step {step:,}{forced}{saved}")
         details = self._masked(tail(self._output, _DETAILS) + end.lost)
         return Outcome("failed", step, self._reason(end, details), details=details)
@@ -246,12 +246,12 @@ class _Run:
         if names:
             shown = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
             also = f"; {misplaced}" if misplaced else ""
-            return f"metric {primary!r}, the primary one, never appeared; logged were {shown}{also}"
+            return f"metric {primary!r}, the primary one, never appeared; logged: {shown}{also}"
         if misplaced:
             return f"metric {primary!r} never appeared: {misplaced}"
         files = self._reader.files
         if files:
-            return f"metric {primary!r} never appeared; {files[0].name} holds no rows of metrics"
+            return f"metric {primary!r} never appeared; {files[0].name} contains no metrics"
         places = ", ".join(source.path or "stdout" for source in self._program.metrics.read)
         return (
             f"metric {primary!r} never appeared: nothing at {places} in {{run}}, {self._places.run}; correct "
@@ -273,7 +273,7 @@ class _Run:
         lines = [line.strip() for line in details.splitlines() if line.strip()]
         last = f": {lines[-1][:_SHOWN]}" if lines else ""
         if code == -signal.SIGKILL:  # what it last wrote is not the reason
-            return "killed by SIGKILL, by a user or because memory ran out"
+            return "killed by SIGKILL: by a user, or because memory ran out"
         full = f"; the disk of {self._places.run} is full" if process.is_full_disk(self._places.run) else ""
         if code < 0:
             return f"killed by {process.signal_name(-code)}{last}{full}"

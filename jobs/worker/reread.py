@@ -46,13 +46,13 @@ def _reread(store: ResultsFolder, source: ProgramSource, status: RunStatus) -> R
     if config.agent != source.description.name:
         raise JobsError(f"{ref} was trained by {config.agent}, not by {source.description.name}; name another plan")
     if status.state.state in ACTIVE:
-        return Reread(ref, record.step, "it still trains; its next attempt uses the plan of its submit")
+        return Reread(ref, record.step, "still in training; its next attempt uses the plan of its submit")
     if record.attempt is None:
-        return Reread(ref, 0, "it never began")
+        return Reread(ref, 0, "it never started")
     folder = store.attempts.folder(ref)
     trained = _last_with_files(folder, source, record.attempt.number)
     if trained is None:
-        return Reread(ref, 0, f"{folder / WORK} is gone, and with it what the program logged")
+        return Reread(ref, 0, f"{folder / WORK}, where the program logged, is missing")
     number, work = trained
     metrics = source.program.metrics
     reader = MetricReader(metrics.read, metrics.step, work, output_file(work, number))

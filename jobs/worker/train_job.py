@@ -389,7 +389,7 @@ def main(arguments: Sequence[str]) -> int:
     folder, task = Path(arguments[0]), int(arguments[1])
     job = TrainJob(str(folder.parent.parent), folder.name, task)
     if not process.is_recorded(lambda: ResultsFolder(folder.parent.parent).submissions.is_recorded(folder.name, task)):
-        _print("the scheduler ended before it recorded this process: it trains nothing")
+        _print("the scheduler ended before it recorded this process: nothing is trained")
         return 2
     try:
         job()

@@ -50,9 +50,9 @@ def renderer() -> str:
         if process.run_quietly([*process.python(), "-c", _TRY], timeout_s=120, env=environment) is not None:
             return name
     if requested in candidates:
-        raise JobsError(f"--video: MUJOCO_GL={requested} cannot render here; unset it to let a working one be found")
+        raise JobsError(f"--video: MUJOCO_GL={requested} cannot render here; unset it to use one that works")
     raise JobsError(
-        f"--video: nothing can render here (tried MUJOCO_GL={', '.join(candidates)}); install libosmesa6, or libegl1 "
+        f"--video: no renderer works here (tried MUJOCO_GL={', '.join(candidates)}); install libosmesa6, or libegl1 "
         "with the graphics driver (names of Debian and Ubuntu)"
     )
 

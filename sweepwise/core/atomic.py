@@ -208,7 +208,7 @@ def output(path: Path, is_own: IsOwn, option: str = "--out") -> Path:
     except OSError as error:
         raise OutputError(f"{place}: {error.strerror or error}; choose a place you may write to") from error
     if head and not is_own(head):
-        raise OutputError(f"{place}: is there and was not written by this command; give another name, or move it away")
+        raise OutputError(f"{place}: exists and was not written by this command; give another name, or move it away")
     return target
 
 
@@ -217,10 +217,10 @@ def output_folder(path: Path, option: str = "--out") -> Path:
     try:
         target = path.resolve()
         if target.is_symlink():
-            raise OutputError(f"{option} {path}: links that lead in a ring; name a file")
+            raise OutputError(f"{option} {path}: symbolic links form a loop; name a file")
         for root in target.parents:
             if target.relative_to(root).parts[0] in _RECORDS and all((root / name).is_dir() for name in _RESULTS):
-                raise OutputError(f"{option} {path}: lies among the records of the results folder {root}; name another")
+                raise OutputError(f"{option} {path}: is inside the records of the results folder {root}; name another")
     except (OSError, RuntimeError, ValueError) as error:
         raise OutputError(f"{option} {path}: {getattr(error, 'strerror', None) or error}; name another") from error
     return target

@@ -26,7 +26,7 @@ def one_line(error: Exception, hint: str = "") -> str:
         return as_line(str(error))
     if isinstance(error, OSError) and error.strerror:
         return as_line(f"{error.strerror}: {error.filename}" if error.filename else error.strerror)
-    return as_line(f"{type(error).__name__}: {as_line(str(error))}; this should not happen{hint}")
+    return as_line(f"{type(error).__name__}: {as_line(str(error))}; this is an internal error{hint}")
 
 
 def as_line(text: str) -> str:
@@ -40,4 +40,4 @@ def near(word: str, legal: Iterable[str]) -> str:
     close = difflib.get_close_matches(word, known, n=3, cutoff=0.5)
     if close:
         return f"did you mean {' or '.join(close)}?"
-    return f"there is {', '.join(known)}" if known else "there is none"
+    return f"choose from {', '.join(known)}" if known else "none is defined"

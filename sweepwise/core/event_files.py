@@ -43,7 +43,7 @@ def events(data: bytes, place: int = 0) -> Iterator[tuple[int, list[Scalar]]]:
         (length,) = struct.unpack_from("<Q", data, place)
         end = place + 12 + length
         if checksum(data[place : place + 8]) != struct.unpack_from("<I", data, place + 8)[0]:
-            raise EventFileError("damaged, or no event file of TensorBoard", place, None)
+            raise EventFileError("damaged, or not a TensorBoard event file", place, None)
         if end + 4 > len(data):
             return
         record = data[place + 12 : end]
@@ -52,7 +52,7 @@ def events(data: bytes, place: int = 0) -> Iterator[tuple[int, list[Scalar]]]:
         try:
             scalars = list(_scalars_of(record))
         except (struct.error, IndexError, ValueError) as error:
-            raise EventFileError("no event of TensorBoard", place, end + 4) from error
+            raise EventFileError("not a TensorBoard event", place, end + 4) from error
         place = end + 4
         yield place, scalars
 

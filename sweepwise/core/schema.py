@@ -148,4 +148,4 @@ def _as_json(value: Any) -> Any:
 
 def unknown_name(name: str, legal: Iterable[str]) -> str:
     """The error message for an unknown hyperparameter."""
-    return f"unknown key {name!r}; {near(name, legal)}"
+    return f"unknown hyperparameter {name!r}; {near(name, legal)}"

@@ -196,6 +196,6 @@ def _check_version(said: str) -> None:
     if not said:
         raise ShardError(_FOREIGN)
     if not said.isdecimal():
-        raise ShardError(f"schema version {said!r} is no number")
+        raise ShardError(f"schema version {said!r} is not a number")
     if int(said) > SCHEMA_VERSION:
         raise ShardError(f"schema version {said}, this program reads up to {SCHEMA_VERSION}")

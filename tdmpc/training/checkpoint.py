@@ -169,7 +169,7 @@ def _weights(path: Path) -> dict[str, Any]:
     try:
         content = torch.load(io.BytesIO(atomic.read_bytes(path)), map_location="cpu", weights_only=True)
         if not isinstance(content, dict) or not isinstance(content.get("format"), int):
-            raise NoWeights(f"{path} is no snapshot of this program; {fix}")
+            raise NoWeights(f"{path} is not a snapshot of this program; {fix}")
         if content["format"] != FORMAT:
             raise NoWeights(f"{path} has format {content['format']}, this program reads {FORMAT}: train it again")
         weights = content.get("weights")

@@ -164,7 +164,7 @@ def test_other_faulty_files_are_named(file: Callable[..., Path], tmp_path: Path)
         # Python 3.14 takes no suffix from this name.
         ("a/..csv", "step,reward,seed\n1,2,3\n", "'.' is no name|a file of a kind that is not read"),
         ("a/t<b>.csv", "step,reward,seed\n1,2,3\n", "is no name"),
-        ("a/events.out.tfevents.1", "no events at all, or", "damaged, or no event file of TensorBoard"),
+        ("a/events.out.tfevents.1", "no events at all, or", "damaged, or not a TensorBoard event file"),
     ]:
         path = file(name, text)
         with pytest.raises(CurveImportError, match=words) as raised:

@@ -55,5 +55,5 @@ def test_the_doctor_finds_nothing_wrong(sweeps: Sweeps) -> None:
     told = sweeps("doctor", "--option", "mem_gb=1", "--patience", str(PATIENCE_S), "--write", "mine.yaml")
     assert "signals" in told
     assert "arrive" in told
-    assert "a job that was queued again began again" in told
+    assert "a requeued job started again" in told
     assert "partition: low" in (sweeps.folder / "mine.yaml").read_text()

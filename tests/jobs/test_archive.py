@@ -153,7 +153,7 @@ def test_a_run_that_differs_is_not_overwritten(archived: Path, tmp_path: Path, p
     path.write_bytes(b"{}")
     next(place.glob("runs/*/seed-2/metrics/*")).unlink()
     before = files(place)
-    assert f"{path} is there and differs; nothing was unpacked" in sweeps(place, "unarchive", archived, code=1).stderr
+    assert f"{path} exists and differs; nothing was unpacked" in sweeps(place, "unarchive", archived, code=1).stderr
     assert files(place) == before
     assert list(place.glob(".*")) == []
 
@@ -163,7 +163,7 @@ def test_decisions_that_differ_stay_as_they_are(archived: Path, tmp_path: Path) 
     store.prepare()
     store.decisions_path().write_text("{}")
     told = sweeps(store.root, "unarchive", archived).stderr
-    assert told == f"warning: decisions.json differs, and is kept as it is in {store.root}\n"
+    assert told == f"warning: decisions.json differs from the archive; the file in {store.root} is kept\n"
     assert store.decisions_path().read_text() == "{}"
 
 
@@ -224,20 +224,20 @@ def link(kind: bytes) -> tarfile.TarInfo:
 @pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.DIRTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE])
 def test_only_plain_files_are_taken(kind: bytes, tmp_path: Path) -> None:
     members = {"archive.json": HEAD, "sweeps/a.json": link(kind), "files.json": tail()}
-    assert "is no plain file" in refused(made(members, tmp_path / "x.tar"), tmp_path / "place")
+    assert "is not a plain file" in refused(made(members, tmp_path / "x.tar"), tmp_path / "place")
 
 
 @pytest.mark.parametrize(
     ("members", "told"),
     [
         ({}, "its files are not those that it lists"),
-        ({"README": b"x"}, "no archive of this program"),
+        ({"README": b"x"}, "not an archive of this program"),
         ({"archive.json": b"{}"}, "not a file of this program"),
-        ({"archive.json": b"[" * 100_000}, "damaged, cut off, or no archive"),
+        ({"archive.json": b"[" * 100_000}, "damaged, cut off, or not an archive"),
         ({"archive.json": HEAD.replace(b'"format": 1', b'"format": 2')}, "format 2, this program reads up to 1"),
         ({"archive.json": HEAD, "sweeps/a.json": b"x", "files.json": tail("sweeps/b.json")}, "not those that it lists"),
         ({"archive.json": HEAD, "sweeps/a.json": b"y", "files.json": tail("sweeps/a.json")}, "not those that it lists"),
-        ({"archive.json": HEAD, "files.json": tail(), "sweeps/a.json": b"x"}, "no plain file, or occurs twice"),
+        ({"archive.json": HEAD, "files.json": tail(), "sweeps/a.json": b"x"}, "not a plain file, or occurs twice"),
         ({"archive.json": HEAD, "code/0123456789abcdef/tdmpc/a.py": b"x",
           "files.json": tail("code/0123456789abcdef/tdmpc/a.py")}, "is not the code of that hash"),
     ],
@@ -248,7 +248,7 @@ def test_what_is_no_archive_is_one_line(members: dict[str, bytes], told: str, tm
 
 def test_a_file_of_something_else_or_none_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "x.tar").write_text("hello" * 1000)
-    assert "no archive at all" in refused(tmp_path / "x.tar", tmp_path / "place")
+    assert "or not an archive" in refused(tmp_path / "x.tar", tmp_path / "place")
     assert "No such file" in refused(tmp_path / "none.tar", tmp_path / "place")
     assert "Is a directory" in refused(tmp_path, tmp_path / "place" / "x")
 

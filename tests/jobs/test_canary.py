@@ -147,11 +147,11 @@ def test_the_third_that_dies_alike_holds_what_waits(
     assert is_blocked(store)
     told = run("status").stdout
     assert told_path.read_text() == (
-        "held: q: 3 waiting tasks are held, the first 3 failed alike: ValueError: no CUDA on device 1\n"
+        "held: q: 3 waiting tasks are held, since the first 3 failed alike: ValueError: no CUDA on device 1\n"
     )
     assert (
-        "3 tasks are held, the first 3 failed alike (ValueError: no CUDA on device 1); `sweeps release q` releases them"
-        in told
+        "3 tasks are held, since the first 3 failed alike (ValueError: no CUDA on device 1); `sweeps release q` "
+        "releases them" in told
     )
     run("release", "q")
     execute(store, slurm, 3)
@@ -234,7 +234,7 @@ def test_no_more_is_submitted_than_the_limits_leave(run: Any, slurm: FakeSlurm) 
     slurm.add("somebody", tasks=1, user="other", account="group")
     slurm.add("somebody", tasks=3, user="other", account="elsewhere")
     assert "Slurm's queue takes 4 of 6 tasks now" in run("submit", "q").stdout
-    assert "account group allows 5 tasks in Slurm's queue, and they are there" in run("submit", "q", code=1).stderr
+    assert "account group allows 5 tasks in Slurm's queue, which is full" in run("submit", "q", code=1).stderr
     slurm.answer("sacctmgr", "normal|5||\n", asked="qos where name=normal")
     slurm.set("100", state="COMPLETED")
     assert "account group" not in run("submit", "q", code=0).stderr

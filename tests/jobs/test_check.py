@@ -130,7 +130,7 @@ def test_a_program_that_is_right(check: Callable[..., Result]) -> None:
         "metric eval/return: 3 rows, step 10 to 30, primary",
         "metric train/return: 30 rows, step 1 to 30, training_return",
         "metric train/loss: 30 rows, step 1 to 30 ",
-        "not mapped so not assessed: policy_without_mpc, log_std,",
+        "not mapped policy_without_mpc, log_std,",
         "checkpoint {run}/checkpoint.json appeared",
         "a run of 40 steps takes",
         "the sweep's 4 runs",
@@ -188,9 +188,7 @@ def test_a_program_that_fails_shows_its_last_lines(check: Callable[..., Result])
 def test_a_program_that_is_not_there(check: Callable[..., Result]) -> None:
     change(PYTHON, "no-such-python")
     result = check(code=1)
-    assert "started no-such-python, which is not found" in result.output.replace("  ", "").replace(
-        "started", "started "
-    )
+    assert "started no-such-python (not found)" in result.output.replace("  ", "").replace("started", "started ")
     (problem,) = problems(result)
     assert "did not start: no-such-python: No such file or directory" in problem
 
@@ -198,12 +196,12 @@ def test_a_program_that_is_not_there(check: Callable[..., Result]) -> None:
 @pytest.mark.parametrize(
     ("more", "problem"),
     [
-        ("batch: 3", "hyperparameter batch: the parser has no --batch, and argparse takes it for --batch-size"),
+        ("batch: 3", "hyperparameter batch: the parser has no --batch, and argparse reads it as --batch-size"),
         (
             "bach_size: 3",
             "hyperparameter bach_size: the parser has no --bach_size; did you mean --batch-size or --sizes?",
         ),
-        ("amp: false", "hyperparameter amp: the parser takes it otherwise; give `keys: {amp: {switch: flag}}`"),
+        ("amp: false", "hyperparameter amp: wrong form for the parser; give `keys: {amp: {switch: flag}}`"),
     ],
 )
 def test_hyperparameters_that_the_parser_does_not_take(check: Callable[..., Result], more: str, problem: str) -> None:
@@ -229,7 +227,7 @@ def test_hyperparameters_that_the_parser_takes(check: Callable[..., Result]) -> 
     ("old", "new", "problem"),
     [
         ("name: eval/return", "name: eval/retrun", "metrics.primary: eval/retrun never appeared; did you mean eval/"),
-        ("training_return: train/return", "log_std: zzz", "metrics.roles.log_std: zzz never appeared; logged are"),
+        ("training_return: train/return", "log_std: zzz", "metrics.roles.log_std: zzz never appeared; logged:"),
         ("jsonl: metrics", "jsonl: log", "no metrics: nothing at log.jsonl in {run}; correct `metrics.read`"),
         ("roles:", "step: update\n    roles:", "metrics.jsonl: 40 lines without 'update', the first is line 1;"),
         ("/checkpoint.json", "/*.pt", "no file matches resume.when, {run}/*.pt, and none was saved when it ended"),
@@ -273,7 +271,7 @@ def test_what_cannot_be_run_is_refused(check: Callable[..., Result], words: tupl
 
 def test_a_plan_without_a_program_is_refused(check: Callable[..., Result]) -> None:
     Path("plan.yaml").write_text(plans.example())
-    assert "which is no `program:`" in check(code=1).output
+    assert "has no `program:`" in check(code=1).output
 
 
 def test_secrets_are_not_shown(check: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:

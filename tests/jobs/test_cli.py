@@ -48,7 +48,7 @@ WRONG = {
     "submit nope": "unknown sweep 'nope'",
     "submit update-freq.ta": "did you mean update-freq.tau",
     "submit ensemble --set pi_lr_scal=1": "did you mean pi_lr_scale",
-    "submit ensemble --set num_q=3": "num_q is what sweep 'ensemble' varies",
+    "submit ensemble --set num_q=3": "sweep 'ensemble' varies num_q",
     "submit ensemble --set batch_size=x": "batch_size='x': not a whole number",
     "submit ensemble --set foo": "give key=value",
     "submit ensemble --set lr=1e-3 --set lr=1e-4": "lr is given twice",
@@ -77,7 +77,7 @@ WRONG = {
     "aggregate --out /nowhere/x.html": "there is no folder",
     "aggregate --format xlsx": "'xlsx' is not one of",
     "aggregate --every 0": "Invalid value for '--every'",
-    "compare ensemble": "ensemble with what? Name two",
+    "compare ensemble": "only ensemble is given; name two",
     "compare ensemble nope": "nothing was submitted",
     "plots": "nothing was submitted",
     "plots --format svg,,png": "'' is not one of 'svg', 'pdf', 'png'",
@@ -89,8 +89,8 @@ WRONG = {
     "import x.csv --name x --map eval_retrn=y": "near matches: eval_return",
     "import x.csv --name a/b --map eval_return=y": "name 'a/b': letters",
     "import x.csv --name x --map eval_return=y --frames-per-step 0": "Invalid value for '--frames-per-step'",
-    "usage": "no task has ended",
-    "keys zzz": "no key has 'zzz'",
+    "usage": "no ended task has recorded",
+    "keys zzz": "no hyperparameter has 'zzz'",
 }
 
 
@@ -175,7 +175,7 @@ def test_a_bug_is_one_line_and_debug_shows_where(monkeypatch: pytest.MonkeyPatch
     short, long = (CliRunner().invoke(cli, [*flags, "plan"]) for flags in ([], ["--debug"]))
     assert (
         short.stderr
-        == "Error: ZeroDivisionError: oops; this should not happen, `sweeps --debug ...` shows where it did\n"
+        == "Error: ZeroDivisionError: oops; this is an internal error, `sweeps --debug ...` shows the traceback\n"
     )
     assert "Traceback" in long.stderr
 

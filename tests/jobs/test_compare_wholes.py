@@ -110,7 +110,7 @@ def test_the_same_run_in_two_folders(compared: Compared, tmp_path: Path) -> None
     if run.config_id not in before.config_ids():
         run = RunRef(before.config_ids()[0], 2)
     told = compared(run, "--other-results", before.root).stdout
-    assert told.endswith("no difference in configuration, code, versions and place\n")
+    assert told.endswith("no difference in configuration, code, versions or machine\n")
     told = compared(run, "--other-results", before.root, "--code-diff", code=1).stderr
     assert told.startswith("Error: the copy of the code of one of the runs is missing")
 
@@ -118,13 +118,13 @@ def test_the_same_run_in_two_folders(compared: Compared, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("ensemble",), "ensemble with what? Name two, or give the other results folder with --other-results FOLDER"),
+        (("ensemble",), "only ensemble is given; name two to compare, or give --other-results FOLDER"),
         (("ensemble", "ensemble", "--whole"), "ensemble is compared with itself; name two sweeps, or another folder"),
         (("ensemble", "other", "--whole"), "sweep 'other' was not submitted to"),
         (("ensemble", "--other-results", "nowhere"), "nothing was submitted to"),
         (
             ("ensemble", "ensemble", "--code-diff"),
-            "--code-diff compares the code of two runs",
+            "--code-diff compares two runs (ID/seed-N), and ensemble is not a run",
         ),
         (("ensemble", "x", "--whole", "--out", "x.html"), "--out writes the report of two configurations"),
         (("0123456789/seed-1", "ensemble"), "0123456789/config.json is missing"),

@@ -96,7 +96,7 @@ def test_it_trains_and_compares_these_two_on_these_seeds_alone(
     assert f"num_q=2 ({best}), best of ensemble, is compared with the baseline num_q=1 ({base}), on seeds 5-8" in told
     assert "an overestimate on average" in told
     assert "8 runs requested: 8 new; 8 to submit expected cost" in told
-    assert "`sweeps aggregate ensemble-confirm` says the result" in told
+    assert "`sweeps aggregate ensemble-confirm` shows the result" in told
     assert sorted((r, c["steps"]) for c in trains.calls for r, _ in c["runs"]) == [
         (s, 20_000) for s in (5, 5, 6, 6, 7, 7, 8, 8)
     ]

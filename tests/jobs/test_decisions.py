@@ -113,7 +113,7 @@ def test_the_plan_shows_the_base_with_its_history(typed: Typed) -> None:
     assert "base: task=quadruped-walk, steps=20000, num_q=2, tau=0.01" in text
     line, kept = (line for line in text.splitlines() if " ensemble: " in line)
     assert "num_q 2 -> 1" in line
-    assert "by hand: cheaper (taken back " in line
+    assert "by hand: cheaper (undone " in line
     assert "the base stays as it is" in kept
     typed("adopt", "ensemble", "--set", "num_q=1", "--replace")
     assert "num_q=1, tau=0.01" in typed("plan").stdout
@@ -148,7 +148,7 @@ def test_what_a_later_decision_builds_on_is_taken_back_after_it(typed: Typed, re
     typed("adopt", "--undo", "freq.tau")
     typed("adopt", "--undo", "ensemble")
     assert {c.num_q for c in configs(results, "entropy")} == {2}
-    assert "nothing of ensemble is adopted; there is gamma" in refused(typed, "adopt", "--undo", "ensemble")
+    assert "there is no decision on ensemble to undo; decided: gamma" in refused(typed, "adopt", "--undo", "ensemble")
     typed("adopt", "--undo")
     assert "nothing of the plan is adopted; `sweeps plan`" in refused(typed, "adopt", "--undo")
 
@@ -170,7 +170,7 @@ WRONG = {
     "adopt ensemble": "give one of --config ID",
     "adopt ensemble --keep --from-verdict": "give one of --config ID",
     "adopt ensemble --undo --keep": "give one of --config ID",
-    "adopt --keep": "name the SWEEP that is decided",
+    "adopt --keep": "name the SWEEP to decide",
     "adopt nope --keep": "unknown sweep 'nope'",
     "adopt freq --keep": "freq is several sweeps, each decided separately: freq.tau, freq.both",
     "adopt ensemble --set tau=0.1": "sweep 'ensemble' varies num_q",
@@ -307,7 +307,7 @@ def test_next_goes_on_with_what_the_submit_before_was_given(typed: Typed, agent:
     typed("train", "--preset", "small", "--seeds", "1")  # no sweep of the plan
     text = typed("next").stdout
     words = "--seeds 1 --preset small --steps 700 --set lr=0.00123456789"  # gamma varies rho
-    assert text.startswith(f"as ensemble was submitted: {words}\n")
+    assert text.startswith(f"options of the last submit (ensemble): {words}\n")
     assert "4 configurations, 4 runs" in text
     assert commands(text)[0].endswith(words)
     assert commands(typed("next", "--seeds", "2").stdout)[0].endswith("mine.yaml --seeds 2")

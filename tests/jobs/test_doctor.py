@@ -67,7 +67,7 @@ def test_the_first_profile_loads_and_asks_for_a_tasks_share_of_a_node(
     checks.write_profile(path)
     made = profile.load(str(path))
     assert {name: getattr(made, name) for name in expected} == expected
-    with pytest.raises(JobsError, match="there is a file already"):
+    with pytest.raises(JobsError, match="the file exists already"):
         checks.write_profile(path)
 
 
@@ -84,7 +84,7 @@ def test_the_job_is_watched_step_by_step_and_cleaned_up(store: ResultsFolder, sl
 
     found = rows(checks.try_a_job(store, profile.load("cpu"), 5, job))
     assert [found[name][1] for name in ("job", "signals", "requeue", "job: MuJoCo")] == [True] * 4
-    assert found["job: torch"] == ("2.4, no GPU reached", False)  # though the node has one
+    assert found["job: torch"] == ("2.4, no GPU found", False)  # though the node has one
     assert list(store.root.glob(".probe.*")) == []
     assert [task["state"] for task in slurm.tasks()] == ["CANCELLED"]
 

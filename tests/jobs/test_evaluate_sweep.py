@@ -109,7 +109,7 @@ def states(store: ResultsFolder, spec: EvaluationSpec = SPEC) -> list[str]:
 def test_every_run_is_evaluated_once(typed_in_store: Typed, store: ResultsFolder, plays: Plays) -> None:
     told = typed_in_store("evaluate", "ensemble", "--episodes", "4", *DEBUG).stdout
     assert "6 runs requested: 6 new; 6 to submit" in told
-    assert "expected cost: 24 episodes in all; no earlier evaluation on cpu" in " ".join(told.split())
+    assert "expected cost: 24 episodes in all, time unknown; no earlier evaluation on cpu" in " ".join(told.split())
     assert sorted(plays.calls) == [(q, seed, STEPS, 4) for q in (1, 2) for seed in (1, 2, 3)]
     assert returns_of(store) == [[110.0, 111.0, 112.0, 113.0]]
     assert states(store) == ["done"] * 6
@@ -334,7 +334,7 @@ def test_runs_without_enough_snapshots_are_named(
     kept["seed-2"] = []
     assert "seed-2: 2 snapshots up to step 20,000 are needed, it has kept none" in refused("2")
     named = typed_in_store("evaluate", str(runs(store)[0]), "--last-snapshots", "2", code=1).stderr
-    assert "--last-snapshots: runs are evaluated in this process; name a sweep for this" in named
+    assert "--last-snapshots: only for a sweep; runs are evaluated in this process" in named
     assert store.submissions.all() == []
 
 

@@ -60,7 +60,7 @@ def curves(sources: list[SweepSource]) -> dict[tuple[str, int, str], dict[int, f
 def test_what_is_exported_can_be_imported(form: str, submitted: ResultsFolder, sweeps: Sweeps, tmp_path: Path) -> None:
     out, back = tmp_path / "out", tmp_path / "back"
     told = sweeps("export", "ensemble", "--format", form, "--out", out).stdout
-    assert told.endswith(f"new rows of 4 runs went to {out} (4 done)\n")
+    assert told.endswith(f"new rows of 4 runs to {out} (4 done)\n")
     sweeps("--results", back, "import", out, "--name", "again", *MAPS[form])
     before = curves(imported_curves.sources(submitted, ["ensemble"])[0])
     after = curves(imported_curves.sources(ResultsFolder(back), ["again"])[0])

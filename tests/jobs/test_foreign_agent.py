@@ -100,7 +100,7 @@ def test_results_of_different_tasks_are_named_by_the_agent(
     one, two = sweep.configs
     sweep = dataclasses.replace(sweep, configs=(one, dataclasses.replace(two, config={"task": "letters"})))
     monkeypatch.setattr(sides, "sweep_sources", lambda store, names: [sweep])
-    with pytest.raises(JobsError, match="test loss of different tasks do not compare"):
+    with pytest.raises(JobsError, match="test loss of different tasks cannot be compared"):
         sides.sides(ResultsFolder(tmp_path), ("digits:A", "digits:B"))
 
 

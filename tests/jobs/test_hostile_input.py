@@ -31,7 +31,7 @@ def _message(*words: str) -> str:
     result = CliRunner().invoke(cli, list(words))
     assert result.exit_code != 0
     (line,) = result.output.splitlines()
-    assert "should not happen" not in line
+    assert "internal error" not in line
     return line
 
 
@@ -45,9 +45,9 @@ def _message(*words: str) -> str:
         ("[" * 5000, "nested too deeply"),
         ("plan: " + "a" * 1_000_001, "larger than 1 MB"),
         (f"seeds: {'9' * 5000}\n{SWEEPS}", "give a count"),
-        (f"interim_analyses: {'9' * 5000}\n{SWEEPS}", "is no whole number"),
+        (f"interim_analyses: {'9' * 5000}\n{SWEEPS}", "is not a whole number"),
         (f"margin: {'9' * 5000}\n{SWEEPS}", "margin"),
-        (f"sweeps: {{s: {{priority: {'9' * 5000}, grid: {{lr: [1]}}}}}}", "is no whole number"),
+        (f"sweeps: {{s: {{priority: {'9' * 5000}, grid: {{lr: [1]}}}}}}", "is not a whole number"),
         (f"base: {{batch_size: {'9' * 5000}}}\n{SWEEPS}", "batch_size"),
     ],
 )  # fmt: skip

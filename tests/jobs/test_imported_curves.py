@@ -151,7 +151,7 @@ def test_names_that_fit_nothing_are_told(
         assert result.stderr.count("\n") == 1
     warned = CliRunner().invoke(cli, [*root, "aggregate", "ensemble", "published.walker-walk", *map(str, out)])
     assert warned.exit_code == 0, warned.output
-    assert "warning: published has no curve of a task of these sweeps; it has walker-walk" in warned.stderr
+    assert "warning: published has no curves for tasks of these sweeps, only for walker-walk" in warned.stderr
 
 
 def test_frames_of_another_length_are_not_set_beside(submitted: ResultsFolder, tmp_path: Path) -> None:
@@ -159,7 +159,7 @@ def test_frames_of_another_length_are_not_set_beside(submitted: ResultsFolder, t
     imported_curves.take(submitted, "other", [tmp_path / "pub"], MAP[1:], frames_per_step=4)
     (source,), told = imported_curves.sources(submitted, ["ensemble", "other"])
     assert source.imported == ()
-    assert told[0] == "other has 4 frames to a step and ensemble 2: not shown next to it"
+    assert told[0] == "other has 4 frames per step and ensemble 2: not shown next to it"
     (submitted.import_path("other")).unlink()
 
 

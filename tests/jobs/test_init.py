@@ -116,7 +116,7 @@ def test_the_parser_of_the_program_says_what_its_hyperparameters_are(init: Calla
     assert ignored == ["num-workers"]
     for line in (
         "seed guessed random-seed", "steps guessed total-timesteps, 1,000,000 by default", "folder guessed log-dir",
-        "unknown the value of data, which the program requires", "left out broken: type=bool takes every text for true",
+        "unknown the value of data, which the program requires", "left out broken: type=bool reads every text as true",
         "left out untyped: it has no type=", "left out -q:", "left out verbosity:", "unknown the metrics",
     ):  # fmt: skip
         assert line in said
@@ -177,10 +177,10 @@ def test_the_style_is_that_of_the_library(init: Callable[..., Result], text: str
 
 def test_a_program_that_might_train_is_not_started(init: Callable[..., Result]) -> None:
     text = "from pathlib import Path\nPath('trained').touch()\n"
-    assert "Its parser is not called" in flat(init("--command", script(text)).output)
+    assert "The script is not started" in flat(init("--command", script(text)).output)
     assert not Path("trained").exists()
     said = flat(init("--command", script(text), "--style", "argparse", "--out", "b.yaml").output)
-    assert "did not answer: it reads its arguments without argparse" in said
+    assert "could not be read: the program reads its arguments without argparse" in said
 
 
 def test_the_plan_names_the_folder_of_the_code(init: Callable[..., Result], tmp_path: Path) -> None:
@@ -196,7 +196,7 @@ def test_the_plan_names_the_folder_of_the_code(init: Callable[..., Result], tmp_
 
 def test_a_program_whose_parser_does_not_answer(init: Callable[..., Result]) -> None:
     said = flat(init("--command", script("import argparse\nimport no_such_module\n")).output)
-    assert "the parser did not answer: ModuleNotFoundError: No module named 'no_such_module'" in said
+    assert "the parser could not be read: ModuleNotFoundError: No module named 'no_such_module'" in said
     plan, source = loaded()
     assert plan.sweeps[0].grid == {"lr": (3e-4, 1e-3, 3e-3)}
     assert "change me" in Path("plan.yaml").read_text()
@@ -329,7 +329,7 @@ def test_without_a_seed_the_program_gets_it_by_a_variable(init: Callable[..., Re
         "import argparse\na = argparse.ArgumentParser()\na.add_argument('--lr', type=float, default=1.)\na.parse_args()"
     )
     said = flat(init("--command", script(text)).output)
-    assert "unknown what takes the seed" in said
+    assert "unknown how the program reads the seed" in said
     assert loaded()[1].program.command[:2] == ("env", "SEED={seed}")
 
 
@@ -389,7 +389,7 @@ def test_a_folder_without_metrics_is_refused(init: Callable[..., Result], tmp_pa
     (tmp_path / "log.jsonl").write_text('{"loss": 1}\n{"loss": 2}\n')
     said = init("--command", script("import fire"), "--like", str(tmp_path), code=1).output
     assert "no metrics in JSON lines" in said
-    assert "log.jsonl: no column is a step" in said
+    assert "log.jsonl: no column holds the step" in said
     assert not Path("plan.yaml").exists()
 
 
@@ -432,8 +432,8 @@ def test_nor_is_one_that_appears_meanwhile(init: Callable[..., Result], monkeypa
     [
         ("", "--command: is empty"),
         ("python 'train.py", "quote it as in a shell"),
-        ("cd x && python train.py", "no shell reads it"),
-        ("python train.py > log", "no shell reads it"),
+        ("cd x && python train.py", "runs without a shell"),
+        ("python train.py > log", "runs without a shell"),
     ],
 )
 def test_a_command_that_cannot_be(init: Callable[..., Result], command: str, message: str) -> None:

@@ -171,7 +171,10 @@ def test_different_tasks_do_not_compare(
     assert isinstance(view, SubmittedSweep)
     store.write_sweep(dataclasses.replace(view, name="walk", configs=[asked], factors=[]))
     told = sweeps("compare", "ensemble", "walk", code=1).stderr
-    assert "ensemble is of quadruped-walk and walk is of walker-walk: returns of different tasks do not compare" in told
+    assert (
+        "ensemble is of quadruped-walk and walk is of walker-walk: returns of different tasks cannot be compared"
+        in told
+    )
 
 
 # --- figures --------------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ import pytest
 from click.testing import CliRunner
 
 from jobs.cli import cli
+from jobs.cli.judging import _until_interrupted
 from jobs.reports import live, live_server, report
 from jobs.reports.live import LivePage, ReportRequest, ReportUpdate
 from jobs.reports.live_server import LiveServer
@@ -346,7 +347,7 @@ def test_an_unexpected_error_is_one_line(store: ResultsFolder, monkeypatch: pyte
         raise ValueError("a\nb \x1b[31m")
 
     monkeypatch.setattr(report, "judge", broken)
-    assert live.report_update(ReportRequest(store.root)).error == r"ValueError: a b \x1b[31m; this should not happen"
+    assert live.report_update(ReportRequest(store.root)).error == r"ValueError: a b \x1b[31m; this is an internal error"
 
 
 def test_other_references_are_a_change(store: ResultsFolder, tmp_path: Path) -> None:
@@ -399,6 +400,30 @@ def test_a_signal_ends_it_and_all_its_processes(
         # the error output is inherited: it ends when no process is left
         _, errors = view.communicate(timeout=600)
         assert (view.returncode, errors) == (0, "")
+
+
+def test_a_signal_whose_exception_is_dropped_ends_it_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python drops what is raised while an object is destroyed; `view` then went on, deaf to further signals."""
+
+    class Destroyed:
+        def __del__(self) -> None:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.01)
+
+    printed: list[Any] = []
+    monkeypatch.setattr(sys, "unraisablehook", printed.append)
+    before, reached = signal.getsignal(signal.SIGINT), []
+    with _until_interrupted() as wait:
+        object_ = Destroyed()
+        del object_
+        reached.append("after the signal")
+        os.kill(os.getpid(), signal.SIGTERM)  # while it ends: ignored
+        reached.append("after another")
+        wait(60)
+        reached.append("after the wait")
+    assert reached == ["after the signal", "after another"]
+    assert signal.getsignal(signal.SIGINT) is before
+    assert (printed, sys.unraisablehook) == ([], printed.append)
 
 
 def is_rendered(port: int, url: str) -> bool:

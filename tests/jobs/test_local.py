@@ -334,7 +334,7 @@ def test_a_scheduler_or_a_task_that_nobody_recorded_starts_nothing(
 ) -> None:
     made = submission(store, 1)
     store.submissions.write_worker(made.id, None, Worker(process.host(), os.getpid() + 1, "", 1.0))
-    for main, words in ((local_scheduler.main, "it starts nothing"), (train_job.main, "it trains nothing")):
+    for main, words in ((local_scheduler.main, "no task is started"), (train_job.main, "nothing is trained")):
         reader, writer = os.pipe()
         os.close(writer)
         monkeypatch.setenv("SWEEPS_STARTED_FD", str(reader))

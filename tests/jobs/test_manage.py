@@ -253,7 +253,7 @@ def test_a_gpu_without_memory_gets_fewer_seeds_and_the_command_line_wins(
     begin(store, 1)
     result = run("rerun", "q", "--oom", "--where", "num_q=2", "--option", "mem_gb=50")
     assert "#SBATCH --mem=51200M" in scripts(slurm)[0]
-    assert "4 runs go again with mem_gb=6 instead of 4" in result.stdout
+    assert "4 runs are submitted again with mem_gb=6 instead of 4" in result.stdout
 
 
 def test_a_rerun_has_all_that_its_submit_was_given(
@@ -290,7 +290,7 @@ def test_rerun_by_number_and_value_takes_any_that_ended(run: Any, store: Results
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ((), "say what to run again: --failed"),
+        ((), "select what to run again: --failed"),
         (("--indices", "0"), "give numbers from 1"),
         (("--indices", "4-2"), "give numbers from 1"),
         (("--indices", "7"), "there is no run 7 in q"),

@@ -97,7 +97,7 @@ def test_a_specification_survives_json() -> None:
         (SourceSpec("tensorboard", ".."), "only files in the run's folder"),
         (SourceSpec("csv", "logs/**.csv"), "stands for whole folders"),
         (SourceSpec("csv", ""), "a path is missing"),
-        (SourceSpec("stdout", "", "(?P<step>[0-9]+"), "no regular expression"),
+        (SourceSpec("stdout", "", "(?P<step>[0-9]+"), "not a regular expression"),
         (SourceSpec("stdout", "", "loss=(?P<loss>.*)"), r"no group has the step; write \(\?P<step>"),
         (SourceSpec("stdout", "", "(?P<step>.*)", step="epoch"), r"write \(\?P<epoch>"),
     ],
@@ -109,7 +109,7 @@ def test_what_cannot_be_read_is_refused_in_one_line(run: Run, spec: SourceSpec, 
 
 
 def test_a_source_without_the_name_of_a_step_is_refused_where_it_needs_one(run: Run) -> None:
-    with pytest.raises(JobsError, match=r"jsonl 'metrics.jsonl': say which name the step has"):
+    with pytest.raises(JobsError, match=r"jsonl 'metrics.jsonl': give the name of the step"):
         run.reader(JSONL, step="")
     run.reader(SourceSpec("wandb", "."), SourceSpec("tensorboard", "."), step="")
 
@@ -182,7 +182,7 @@ def test_other_steps_are_problems(run: Run, written: object) -> None:
     run.write("metrics.jsonl", line(0, loss=1) + line(written, loss=1))
     reader = run.reader(JSONL)
     assert len(reader.read()) == 1
-    assert reader.problems == ["metrics.jsonl: 1 line whose 'step' is no whole number from 0 on, at line 2"]
+    assert reader.problems == ["metrics.jsonl: 1 line whose 'step' is not a whole number of at least 0, at line 2"]
 
 
 def test_bad_lines_are_counted_and_the_rest_is_read(run: Run) -> None:
@@ -194,8 +194,8 @@ def test_bad_lines_are_counted_and_the_rest_is_read(run: Run) -> None:
     reader = run.reader(JSONL)
     assert plain(reader.read()) == [(1, {"a": 1.0}), (2, {"caf\ufffd": 3.0})]
     assert reader.problems == [
-        "metrics.jsonl: 3 lines are no JSON, the first is line 2",
-        "metrics.jsonl: 1 line is no JSON object, at line 4",
+        "metrics.jsonl: 3 lines are not JSON, the first is line 2",
+        "metrics.jsonl: 1 line is not a JSON object, at line 4",
         "metrics.jsonl: 2 lines without 'step', the first is line 5",
     ]
 
@@ -282,7 +282,7 @@ def test_quotes_and_newlines_in_them(run: Run) -> None:
     assert plain(reader.read()) == [(1, {'a, "b"': 2.0})]
     run.append("progress.csv", 'done"\n3,4,\n-1,4,\n')
     assert plain(reader.read()) == [(2, {'a, "b"': 3.0}), (3, {'a, "b"': 4.0})]
-    assert reader.problems == ["progress.csv: 1 row whose 'step' is no whole number from 0 on, at line 7"]
+    assert reader.problems == ["progress.csv: 1 row whose 'step' is not a whole number of at least 0, at line 7"]
 
 
 def test_a_stray_quote_holds_nothing_back_for_ever(run: Run) -> None:
@@ -327,7 +327,7 @@ def test_a_header_that_is_written_again_replaces_the_first(run: Run) -> None:
     run.write("progress.csv", "step,a\n1,1\nb, step\n5,2\n b,step\nstep,a\n3,4\nx,4\n")
     reader = run.reader(CSV)
     assert plain(reader.read()) == [(1, {"a": 1.0}), (2, {"b": 5.0}), (3, {"a": 4.0})]
-    assert reader.problems == ["progress.csv: 1 row whose 'step' is no whole number from 0 on, at line 8"]
+    assert reader.problems == ["progress.csv: 1 row whose 'step' is not a whole number of at least 0, at line 8"]
 
 
 def test_faults_of_a_csv(run: Run) -> None:
@@ -338,7 +338,7 @@ def test_faults_of_a_csv(run: Run) -> None:
     assert reader.problems == [
         "progress.csv: 1 row without the column 'step', at line 2",
         "progress.csv: 1 row has more cells than the header, at line 3",
-        "progress.csv: 1 row is no CSV, at line 6",
+        "progress.csv: 1 row is not CSV, at line 6",
     ]
     run.write("other.csv", "epoch,a\n1,2\n2,3\n")
     reader = run.reader(SourceSpec("csv", "other.csv"))
@@ -358,7 +358,7 @@ def test_a_glob_finds_files_as_they_appear(run: Run) -> None:
     run.append("b/progress.csv", "x,4\n3,3\n")
     assert plain(reader.read()) == [(2, {"loss": 2.0}), (3, {"loss": 3.0})]
     assert reader.files == [run.folder / "a/deep/progress.csv", run.folder / "b/progress.csv"]
-    assert reader.problems == ["b/progress.csv: 1 row whose 'step' is no whole number from 0 on, at line 3"]
+    assert reader.problems == ["b/progress.csv: 1 row whose 'step' is not a whole number of at least 0, at line 3"]
 
 
 def test_a_name_with_brackets_is_taken_as_it_stands(run: Run) -> None:
@@ -516,7 +516,7 @@ def test_damaged_records_are_counted_and_other_files_are_read(run: Run) -> None:
     assert reader.problems == [
         f"events.out.tfevents.1: 1 damaged record, at byte {len(good)}",
         f"events.out.tfevents.2: damaged at byte {len(good)}, the rest is not read",
-        "events.out.tfevents.3: 1 record whose 'step' is no whole number from 0 on",
+        "events.out.tfevents.3: 1 record whose 'step' is not a whole number of at least 0",
     ]
     run.append("events.out.tfevents.2", last)
     run.append("events.out.tfevents.1", event(5, "loss", 5.0))
@@ -621,9 +621,9 @@ def test_other_files_and_records_of_wandb(run: Run) -> None:
     reader = run.reader(WANDB)
     assert plain(reader.read()) == [(1, {"loss": 1.0, "w/a": 2.0}), (20, {"loss": 2.0}), (5, {"loss": 5.0})]
     assert [problem.partition(": ")[2].partition(", at")[0] for problem in reader.problems] == [
-        "1 record whose 'step' is no whole number from 0 on",
+        "1 record whose 'step' is not a whole number of at least 0",
         "1 damaged record",
-        "no file of Weights & Biases, or one of an unknown version",
+        "not a file of Weights & Biases, or of an unknown version",
     ]
 
 
@@ -673,8 +673,8 @@ def test_bad_output_is_counted(run: Run) -> None:
     Guard(run.output).write(b"step=x loss=1;\nstep=1 loss=0.5,;\nstep=2 \xff;\n\xff step=3 loss=1;\nstep=4;\n")
     assert plain(reader.read()) == [(3, {"loss": 1.0})]
     assert reader.problems == [
-        "output.log: 1 line whose 'step' is no whole number from 0 on",
-        "output.log: 1 line whose 'loss' is no number",
+        "output.log: 1 line whose 'step' is not a whole number of at least 0",
+        "output.log: 1 line whose 'loss' is not a number",
     ]
 
 

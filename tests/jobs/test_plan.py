@@ -156,7 +156,7 @@ def test_command_line_overrides_what_is_fixed(tmp_path: Path) -> None:
 
 
 def test_setting_a_swept_key_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(JobsError, match="num_q is what sweep 's' varies"):
+    with pytest.raises(JobsError, match="sweep 's' varies num_q"):
         expanded(tmp_path, LAYERS, overrides={"num_q": 1})
 
 
@@ -218,9 +218,9 @@ BROKEN = {
     "sweeps:\n  s: {grid: {num_q: []}}": "plan.yaml:2: .*empty grid",
     "sweeps:\n  s: {grid: {}}": "plan.yaml:2: .*empty grid",
     "sweeps: {s: {}}": "varies nothing",
-    "sweeps: {}": "there is none",
+    "sweeps: {}": "give at least one sweep",
     "base:\n  num_q: 1\n  num_q: 2\nsweeps: {s: {grid: {tau: [0.1]}}}": "plan.yaml:3: 'num_q' occurs twice",
-    "sweeps: {s: {grid: {num_qq: [1]}}}": "unknown key 'num_qq'; did you mean num_q",
+    "sweeps: {s: {grid: {num_qq: [1]}}}": "unknown hyperparameter 'num_qq'; did you mean num_q",
     "sweeps: {s: {grid: {num_q: 1}}}": "give a list",
     "sweeps: {s: {grid: {num_q: [1.5]}}}": "num_q='1.5': not a whole number",
     "sweeps: {s: {grid: {num_q: [1, 1]}}}": "the same level occurs twice",
@@ -233,7 +233,7 @@ BROKEN = {
     "sweeps: {s: {issues: [x], grid: {num_q: [1]}}}": "unknown issue 'x'",
     "seeds: 0\nsweeps: {s: {grid: {num_q: [1]}}}": "plan.yaml:1: seeds='0'",
     "paired: true\nsweeps: {s: {grid: {lr: [1e-3], num_q: [1, 2]}}}": "paired: num_q changes the shapes of networks, "
-    "so that runs with one seed do not begin alike; give this sweep `paired: false`",
+    "so runs with one seed start differently; give this sweep `paired: false`",
     "sweeps:\n  s:\n    paired: maybe\n    grid: {lr: [1e-3]}": "plan.yaml:3: sweeps.s.paired: 'maybe' is neither",
     "margin: 0\nsweeps: {s: {grid: {num_q: [1]}}}": "plan.yaml:1: margin: '0': give a number above 0",
     "sweeps:\n  s:\n    margin: -1e1\n    grid: {num_q: [1]}": "plan.yaml:3: margin: '-1e1': give a number above 0",

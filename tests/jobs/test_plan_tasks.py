@@ -93,9 +93,9 @@ def test_any_hyperparameter_of_a_program_may_be_its_task(tmp_path: Path) -> None
     plan = load(tmp_path, PROGRAM)
     assert [sweep.name for sweep in plan.sweeps] == ["rate.ALE-Pong-v5", "rate.7"]
     assert [sweep.fixed for sweep in plan.sweeps] == [{"env": "ALE/Pong-v5"}, {"env": 7}]
-    with pytest.raises(JobsError, match=r"mine has no hyperparameter 'task'; name the one .* as `task_key:`"):
+    with pytest.raises(JobsError, match=r"mine has no hyperparameter 'task'; set `task_key:` of the program"):
         load(tmp_path, PROGRAM.replace("task_key: env", "hyperparameters: {lr: 1}"))
-    with pytest.raises(JobsError, match="task_key: unknown hyperparameter 'env'; there is lr"):
+    with pytest.raises(JobsError, match="task_key: unknown hyperparameter 'env'; choose from lr"):
         load(tmp_path, PROGRAM.replace("task_key: env", 'task_key: env\n  hyperparameters: {lr: 1}')
              .replace("tasks: [ALE/Pong-v5, 7]", ""))  # fmt: skip
 
@@ -108,10 +108,10 @@ def test_any_hyperparameter_of_a_program_may_be_its_task(tmp_path: Path) -> None
         (("[walker-walk, cheetah_run, hopper-hop]", "[]"), "0 tasks; give 1 to 1000"),
         (("[walker-walk, cheetah_run, hopper-hop]", "walker-walk"), "tasks: give a list"),
         (("tasks: [walker-walk, cheetah_run", "task: dog-run\n    tasks: [walker-walk, cheetah_run"), "keep one"),
-        (("grid: {num_q: [1, 2]}\n", "grid: {task: [dog-run]}\n"), "task differs between the tasks that are listed"),
+        (("grid: {num_q: [1, 2]}\n", "grid: {task: [dog-run]}\n"), "task is set for each task already"),
         (("grid: {num_q: [1, 2]}\n", "fixed: {task: dog-run}\n    grid: {num_q: [1]}\n"), "keep one of both"),
-        (("grid: {num_q: [1, 2]}\n", "grid: {steps: [1, 2]}\n"), "steps differs between the tasks that are listed"),
-        (("steps: {cheetah-run", "steps: {cheetah-rum"), "'cheetah-rum' is none of the tasks; did you mean"),
+        (("grid: {num_q: [1, 2]}\n", "grid: {steps: [1, 2]}\n"), "steps is set for each task already"),
+        (("steps: {cheetah-run", "steps: {cheetah-rum"), "'cheetah-rum' is not one of the tasks; did you mean"),
         (("{cheetah-run: 20000}", "{cheetah-run: many}"), "plan.yaml:7: steps='many'"),
         (("one: {tasks: [hopper-hop, walker-walk, cheetah-run]", "one: {steps: {dog-run: 1}"), "need `tasks:`"),
         (("one: {tasks: [hopper-hop, walker-walk, cheetah-run]", "one: {references: {a: [0, 1]}"), "need `tasks:`"),
@@ -130,7 +130,7 @@ def test_what_does_not_fit_is_refused_in_one_line(tmp_path: Path, change: tuple[
 
 def test_tasks_need_a_reference_where_some_are_declared_and_names_of_their_own(tmp_path: Path) -> None:
     known = "[ALE/Pong-v5, 7]\n    references: "
-    with pytest.raises(JobsError, match=r"references: 7 has none; give what counts as 0 and as 1 there"):
+    with pytest.raises(JobsError, match=r"references: 7 is missing; give its values that count as 0 and 1"):
         load(tmp_path, PROGRAM, ("[ALE/Pong-v5, 7]", known + "{ALE/*: [0, 20]}"))
     with pytest.raises(JobsError, match="a/b and a-b are both a-b in names of files"):
         load(tmp_path, PROGRAM, ("[ALE/Pong-v5, 7]", "[a/b, a-b]"))
@@ -163,7 +163,7 @@ def test_tasks_are_submitted_together_and_share_their_runs(heads: Callable[..., 
         assert f"heads.{task} 6 pending" in said
     assert "num_q=1" in heads("status", "heads.hopper-hop").output
     assert "walker-walk: num_q=1" in heads("submit", "heads", "--dry-run").output
-    assert "task is what sweep 'heads' varies" in heads("submit", "heads", "--task", "dog-run", code=1).output
+    assert "sweep 'heads' varies task" in heads("submit", "heads", "--task", "dog-run", code=1).output
 
 
 def test_what_is_of_one_task_names_the_tasks(heads: Callable[..., Result]) -> None:

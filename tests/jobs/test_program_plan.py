@@ -176,7 +176,7 @@ def test_hyperparameters_come_from_a_file_or_a_command(tmp_path: Path, kind: str
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("optimizer.lr: [1e-4", "optimiser.lr: [1e-4", "unknown key 'optimiser.lr'; did you mean optimizer.lr or"),
+        ("optimizer.lr: [1e-4", "optimiser.lr: [1e-4", "unknown hyperparameter 'optimiser.lr'; did you mean optimizer"),
         ("[1e-4, 3e-4]", "[fast]", "optimizer.lr='fast': not a number"),
         ("[1e-4, 3e-4]", "[1e-4, 0.0001]", "optimizer.lr: the same level occurs twice"),
         ("{overrides} ", "", "has no {overrides}, so no hyperparameter would reach the program"),
@@ -188,8 +188,8 @@ def test_hyperparameters_come_from_a_file_or_a_command(tmp_path: Path, kind: str
         ("name: fork", "name: tdmpc", "'tdmpc' is the packaged agent"),
         ("name: fork", "name: a/b", "use letters, digits, - and _ only"),
         ("name: fork", "code: nowhere", "there is no folder"),
-        ("ignore: [wandb.*", "ignore: [wand.*", "no hyperparameter is 'wand.*'"),
-        ("ignore: [wandb.*, device]", "ignore: steps", "`extendable: true` leaves it out"),
+        ("ignore: [wandb.*", "ignore: [wand.*", "no hyperparameter matches 'wand.*'"),
+        ("ignore: [wandb.*, device]", "ignore: steps", "give `extendable: true` instead"),
         ("jsonl: metrics.jsonl", "json: metrics.jsonl", "unknown 'json' in program.metrics.read; did you mean jsonl?"),
         ("jsonl: metrics.jsonl", "jsonl: /tmp/metrics.jsonl", "give a path inside the folder"),
         ("jsonl: metrics.jsonl", "jsonl: ../metrics.jsonl", "give a path inside the folder"),
@@ -203,7 +203,7 @@ def test_hyperparameters_come_from_a_file_or_a_command(tmp_path: Path, kind: str
         ("  seed: seed", "  agent: x\n  seed: seed", "unknown 'agent' in program"),
         ("plan: mine", "plan: mine\nagent: a.b:C", "agent and program are both given"),
         ("  seed: seed", "  conda: a\n  activate: b\n  seed: seed", "keep one"),
-        ("  seed: seed", "  environment: {A B: 1}\n  seed: seed", "no name of an environment variable"),
+        ("  seed: seed", "  environment: {A B: 1}\n  seed: seed", "not the name of an environment variable"),
         ("  seed: seed", "  link: [../data]\n  seed: seed", "give a path inside the folder"),
         ("steps: 1000", "a b: 1\n    steps: 1000", "hyperparameter 'a b'"),
         ("python train.py {overrides}", "python 'train.py {overrides}", "quote it as in a shell"),

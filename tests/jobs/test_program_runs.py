@@ -218,7 +218,7 @@ def test_with_exit_code_3_it_asks_to_go_on_later(sweeps: Sweeps) -> None:
         (("walker.py --out", "nothere.py --out"), "exit code 2: "),
         ((sys.executable, "no-such-python"), "no-such-python: No such file or directory"),
         (("  hyperparameters:", "  overrides: fire\n  hyperparameters:"), "exit code 2: walker.py: error: "),
-        (("name: eval/return", "name: eval/score"), "metric 'eval/score', the primary one, never appeared; logged were "
+        (("name: eval/return", "name: eval/score"), "metric 'eval/score', the primary one, never appeared; logged: "
                                                     "eval/return, train/loss, train/return"),
         (("--out {run}", "--out ."), "metric 'eval/return' never appeared: metrics.jsonl was written next to the code"),
         (("jsonl: metrics.jsonl", "jsonl: log.jsonl"), "metric 'eval/return' never appeared: nothing at log.jsonl in"),

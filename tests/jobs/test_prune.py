@@ -66,7 +66,7 @@ def test_what_is_stopped_stays_stopped_until_it_is_asked_for(run: Any, store: Re
     slurm.set(submission.job_of(place), state="RUNNING")
     told = run("prune", "q").stdout
     assert f"num_q=4 ({first.config_id}): underperforming at step 12,000: its best evaluation return was " in told
-    assert "of what 3 others did on average until then" in told
+    assert "of the averages of 3 others until then was" in told
     assert "2 runs stopped" in told
     store.attempts.write_outcome(first, 1, AttemptOutcome("interrupted", 12_000, "told to stop", time.time()))
     assert states(run) == ["pending"] * 6 + ["stopped"] * 2

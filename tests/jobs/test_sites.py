@@ -61,7 +61,7 @@ def test_the_rest_is_kept_off_a_node_where_a_task_ended_before_its_run_began(
     updates = [call for call in slurm.calls("scontrol") if call[0] == "update"]
     run("status")
     assert [call for call in slurm.calls("scontrol") if call[0] == "update"] == updates
-    assert "3 runs go again with not on a-01" in run("rerun", "q", "--failed").stdout
+    assert "3 runs are submitted again with not on a-01" in run("rerun", "q", "--failed").stdout
     assert "#SBATCH --exclude=a-01\n" in slurm.tasks()[-1]["script"]
 
 
@@ -70,7 +70,7 @@ def test_tasks_that_end_alike_on_every_node_are_no_nodes_fault(run: Any, slurm: 
         fail_to_start(slurm, task, node)
     told = run("status").stdout
     assert "is left out" not in told
-    assert "3 tasks are held, the first 3 failed alike" in told
+    assert "3 tasks are held, since the first 3 failed alike" in told
     assert [task["exclude"] for task in slurm.tasks()] == [""] * 6
     assert "exclude" not in run("rerun", "q", "--failed", "--dry-run").stdout
 

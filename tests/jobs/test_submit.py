@@ -178,14 +178,14 @@ def auto(run: Any, code: int = 0) -> str:
 def test_auto_takes_slurm_where_it_answers_and_says_so(run: Any, slurm: FakeSlurm) -> None:
     slurm.configure(ClusterName="atlas")
     text = auto(run)
-    assert text.startswith("goes to the Slurm cluster 'atlas', since sbatch is on PATH\n")
+    assert text.startswith("submits to the Slurm cluster 'atlas', since sbatch is on PATH\n")
     assert "4 tasks for slurm" in text
 
 
 def test_auto_takes_no_login_node_while_slurm_is_silent(run: Any, slurm: FakeSlurm, store: ResultsFolder) -> None:
     slurm.fault("scontrol", "before")
     text = auto(run, code=1)
-    assert text.startswith("Error: sbatch is on PATH and Slurm's controller does not answer")
+    assert text.startswith("Error: sbatch is on PATH, but Slurm's controller does not answer")
     assert "--cluster local" in text
     assert text.count("\n") == 1
     assert store.submissions.all() == []
@@ -194,7 +194,7 @@ def test_auto_takes_no_login_node_while_slurm_is_silent(run: Any, slurm: FakeSlu
 @pytest.mark.usefixtures("nothing_of_slurm")
 def test_auto_takes_this_machine_where_nothing_tells_of_slurm(run: Any) -> None:
     text = auto(run)
-    assert text.startswith("goes to this machine, since sbatch is not on PATH\n")
+    assert text.startswith("submits to this machine, since sbatch is not on PATH\n")
     assert "4 tasks for local" in text
 
 
@@ -203,7 +203,7 @@ def test_auto_takes_no_machine_of_a_cluster_whose_sbatch_is_out_of_sight(
     run: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr("jobs.backends.slurm.commands._CONFIGURATIONS", (tmp_path,))
-    assert f"Error: {tmp_path} indicates a Slurm cluster, and sbatch is not on PATH; load" in auto(run, code=1)
+    assert f"Error: {tmp_path} indicates a Slurm cluster, but sbatch is not on PATH; load" in auto(run, code=1)
     monkeypatch.setenv("SLURM_CONF", "/x")
     assert "$SLURM_CONF indicates a Slurm" in auto(run, code=1)
 

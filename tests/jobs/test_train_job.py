@@ -107,7 +107,7 @@ def test_a_finished_run_without_its_last_shard_is_left_alone_and_its_sibling_tra
     (store.attempts.folder(RUNS[0]) / "metrics" / "a001-p00003-end9000.parquet").unlink()
     job(store)()
     assert [call["runs"] for call in agent.calls] == [[(1, "a001")], [(2, "a001")]]
-    told = "its last shard metrics/a001-p00003-end9000.parquet is gone; restore it, or move"
+    told = "its last shard metrics/a001-p00003-end9000.parquet is missing; restore it, or move"
     assert f"{RUNS[0]}: {told}" in capsys.readouterr().err
     assert not store.attempts.load(RUNS[0], 9000).done
 

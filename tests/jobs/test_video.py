@@ -50,7 +50,7 @@ def film(count: int, ms: int) -> Film:
         ("x.mp4", 1, ["eval"], "ffmpeg, which is not on the path"),
         ("x.gif", 2, ["eval"], "one run under one planner, not 2 under 1"),
         ("x.gif", 1, ["eval", "policy"], "one run under one planner, not 1 under 2"),
-        ("x.gif", 1, ["eval"], r"nothing can render here \(tried MUJOCO_GL=egl, osmesa, glfw\); install libosmesa6"),
+        ("x.gif", 1, ["eval"], r"no renderer works here \(tried MUJOCO_GL=egl, osmesa, glfw\); install libosmesa6"),
     ],
 )
 def test_what_could_not_be_filmed_is_told_before_it_is_played(

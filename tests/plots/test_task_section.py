@@ -206,7 +206,7 @@ def test_figures_across_tasks_for_a_paper(
     said = sweeps("plots", "published", "--only", "profile", "--out", tmp_path / "one")
     assert [path.name for path in (tmp_path / "one").iterdir()] == ["across-tasks-profile.svg"], said.output
     said = sweeps("plots", "published.walker-walk", "--only", "profile", "--out", tmp_path / "two")
-    assert "--only profile: is drawn across tasks; no configuration has runs of several tasks here" in said.stderr
+    assert "--only profile: needs configurations with runs of several tasks" in said.stderr
 
 
 def test_one_task_has_no_section_across_tasks(store: ResultsFolder) -> None:
@@ -237,4 +237,4 @@ def test_the_command_says_the_verdict_across_tasks_and_not_those_of_many_tasks(
     broken = sweeps("aggregate", "published", "--out", out, "--references", references)
     assert broken.exit_code == 1
     assert broken.stderr.count("\n") == 1
-    assert "no YAML" in broken.stderr
+    assert "not YAML" in broken.stderr

@@ -79,7 +79,7 @@ def test_records_of_any_results_folder_are_refused_and_reports_are_not(inside: s
         (tmp_path / "r" / name).mkdir(parents=True)
     (tmp_path / "link").symlink_to("r", target_is_directory=True)
     for root in ("r", "link"):
-        with pytest.raises(OutputError, match="among the records of the results folder"):
+        with pytest.raises(OutputError, match="inside the records of the results folder"):
             output(tmp_path / root / inside, lambda head: True)
     for free in ("reports/a.html", "a.html"):
         assert output(tmp_path / "r" / free, OWN) == tmp_path / "r" / free

@@ -43,7 +43,7 @@ def test_values_are_read_by_declared_type(name, raw, value):
 @pytest.mark.parametrize(
     ("overrides", "says"),
     [
-        ({"num_qq": 1}, "unknown key 'num_qq'; did you mean num_q"),
+        ({"num_qq": 1}, "unknown hyperparameter 'num_qq'; did you mean num_q"),
         ({"zzz": 1}, "`sweeps keys` lists them all"),
         ({"lr": "fast"}, "lr='fast': not a number"),
         ({"lr": True}, "lr=True: not a number"),
@@ -53,7 +53,7 @@ def test_values_are_read_by_declared_type(name, raw, value):
         ({"policy_ema_enabled": "maybe"}, "not a switch (true or false)"),
         ({"multi_gamma_gammas": 0.9}, "not a list of numbers such as [0.9, 0.95]"),
         ({"multi_gamma_gammas": [0.9, 1.5]}, "must be greater than 0 and at most 1"),
-        ({"multi_gamma_gammas": [0.9, 0.9]}, "each discount once"),
+        ({"multi_gamma_gammas": [0.9, 0.9]}, "a discount occurs twice"),
         ({"policy_head_reduce": "median"}, "legal values are min, mean, max"),
         ({"policy_head_reduce": False}, "not a word"),
         ({"task": "quadrupedwalk"}, "did you mean quadruped-walk"),

@@ -401,8 +401,8 @@ def test_a_step_without_a_snapshot_names_those_there_are(tiny, trained):
     changed = {m: {k: v + 1e-3 for k, v in tensors.items()} for m, tensors in whole["weights"].items()}
     for content, words in [
         ({"format": 1, "weights": {}}, "has format 1, this program reads"),
-        ([1, 2], "is no snapshot of this program"),
-        ({}, "is no snapshot of this program"),
+        ([1, 2], "is not a snapshot of this program"),
+        ({}, "is not a snapshot of this program"),
         ({"format": 3}, "holds no weights"),
         ({"format": 3, "weights": {"encoder": [1]}}, "holds no weights"),
         ({"format": 3, "weights": {"encoder": {"w": torch.eye(2).to_sparse()}}}, "cannot be read"),

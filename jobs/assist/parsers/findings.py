@@ -32,7 +32,7 @@ def problems(program: Program, answer: ParserAnswer) -> Iterator[str]:
 def _unknown(name: str, flag: str, known: list[str]) -> str:
     begun = [other for other in known if other.startswith(flag)]
     if len(begun) == 1:
-        return f"hyperparameter {name}: the parser has no {flag}, and argparse takes it for {begun[0]}; spell it so"
+        return f"hyperparameter {name}: the parser has no {flag}, and argparse reads it as {begun[0]}; use that name"
     close = difflib.get_close_matches(flag, known, n=3, cutoff=0.6)
     hint = f"did you mean {' or '.join(close)}?" if close else "leave it out, or give `name:` in overrides.keys"
     return f"hyperparameter {name}: the parser has no {flag}; {hint}"
@@ -45,10 +45,10 @@ def _misread(
         is_pair = option.kind == "pair" or f"--no-{option.name}" in flags
         needed = rules_of(option, is_pair).get("switch", "")
         if needed and rule.switch != needed:
-            yield f"hyperparameter {name}: the parser takes it otherwise; give `keys: {{{name}: {{switch: {needed}}}}}`"
+            yield f"hyperparameter {name}: wrong form for the parser; give `keys: {{{name}: {{switch: {needed}}}}}`"
         if option.kind == "store" and option.type == "bool":
-            yield f"hyperparameter {name}: type=bool takes every text for true; let it be a BooleanOptionalAction"
+            yield f"hyperparameter {name}: type=bool reads every text as true; use BooleanOptionalAction"
     if isinstance(default, tuple):
         needed = rules_of(option, False).get("split", "")
         if needed and rule.split != needed:
-            yield f"hyperparameter {name}: the parser takes it otherwise; give `keys: {{{name}: {{split: {needed}}}}}`"
+            yield f"hyperparameter {name}: wrong form for the parser; give `keys: {{{name}: {{split: {needed}}}}}`"

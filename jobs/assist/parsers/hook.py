@@ -311,7 +311,7 @@ def _of_fields(target: Any, given: Any, before: str = "") -> list[Any]:
     if not dataclasses.is_dataclass(target):
         if inspect.isroutine(target):
             return _of_signature(target, before)
-        raise ValueError(str(getattr(target, "__name__", target)) + " is no dataclass and no function")
+        raise ValueError(str(getattr(target, "__name__", target)) + " is neither a dataclass nor a function")
     hints = typing.get_type_hints(target)
     options: list[Any] = []
     for field in dataclasses.fields(target):

@@ -58,20 +58,20 @@ def _left_out(option: ParserOption, fixed: set[str], given: Sequence[str]) -> st
     if not option.flags:
         is_needed = option.required and not any(not word.startswith("-") for word in given)
         needs = "which the program requires; put it into the command"
-        return f"an argument without a flag{', ' + needs if is_needed else ''}"
+        return f"a positional argument{', ' + needs if is_needed else ''}"
     if not option.name:
-        return "it has no flag that begins with --; put it into the command where it is wanted"
+        return "it has no flag that begins with --; put it into the command if you need it"
     if option.name in fixed:
         return "the command sets it"
     if option.kind in ("const", "count"):
-        return "a flag that counts or stands for a constant; put it into the command where it is wanted"
+        return "a flag that counts or stands for a constant; put it into the command if you need it"
     is_number = isinstance(option.default, (int, float)) and not isinstance(option.default, bool)
     if option.kind == "store" and not option.type and is_number:
-        return "it has no type=, so a number from the command line would be a text; give it one"
+        return "it has no type=, so a number from the command line would be a text; add type="
     if option.kind == "store" and option.type == "bool":
-        return "type=bool takes every text for true, also False; let it be a BooleanOptionalAction"
+        return "type=bool reads every text as true, even False; use BooleanOptionalAction"
     if option.kind == "true" and option.default is True:
-        return "it is always true, with the flag and without"
+        return "it is always true, with or without the flag"
     return ""
 
 

@@ -166,7 +166,7 @@ def run(argv: Sequence[str], cwd: Path, environment: Mapping[str, str], output: 
 
 def _answer(text: str, mark: str, end: End | None, style: str, seconds: float) -> ParserAnswer:
     if end is None:
-        return ParserAnswer(error=f"it parsed nothing within {seconds:g} s")
+        return ParserAnswer(error=f"the program parsed no arguments within {seconds:g} s")
     _, mark_found, rest = text.partition(f"\n{mark}")
     if not mark_found:
         return ParserAnswer(error=end.reason or last_line(text) or f"exit code {end.exit_code}")
@@ -174,7 +174,7 @@ def _answer(text: str, mark: str, end: End | None, style: str, seconds: float) -
     options = tuple(map(ParserOption.from_json, answer["options"]))
     if options:
         return ParserAnswer(options, answer["is_all"])
-    return ParserAnswer(error=shown(answer["error"]) or f"it reads its arguments without {style}")
+    return ParserAnswer(error=shown(answer["error"]) or f"the program reads its arguments without {style}")
 
 
 def last_line(text: str) -> str:

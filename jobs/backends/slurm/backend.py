@@ -58,14 +58,14 @@ class SlurmBackend(Backend):
             cluster = commands.cluster_settings().get("ClusterName")
             if cluster is None:
                 raise JobsError(
-                    "sbatch is on PATH and Slurm's controller does not answer (`scontrol show config`); "
+                    "sbatch is on PATH, but Slurm's controller does not answer (`scontrol show config`); "
                     "try again later, or train on this machine with --cluster local"
                 )
-            return f"goes to the Slurm cluster {cluster!r}, since sbatch is on PATH"
+            return f"submits to the Slurm cluster {cluster!r}, since sbatch is on PATH"
         trace = commands.trace()
         if trace is not None:
             raise JobsError(
-                f"{trace} indicates a Slurm cluster, and sbatch is not on PATH; load its module, "
+                f"{trace} indicates a Slurm cluster, but sbatch is not on PATH; load its module, "
                 "or train on this machine with --cluster local"
             )
         return None
@@ -87,13 +87,14 @@ class SlurmBackend(Backend):
         if target.profile and grace_s + _MARGIN_S > before:
             raise JobsError(
                 f"the program may take {grace_s:g} s to save its state (resume.grace), and a task is warned {before} s "
-                f"before its time limit: give --option checkpoint_signal_s={int(grace_s + _MARGIN_S + 1)}, or lower it"
+                f"before its time limit: give --option checkpoint_signal_s={int(grace_s + _MARGIN_S + 1)}, or lower "
+                "resume.grace"
             )
         seconds = commands.cluster_settings().get("KillWait", "").partition(" ")[0]
         if seconds.isdecimal() and grace_s > int(seconds) - _CANCEL_MARGIN_S:
             return (
                 f"a cancelled task is killed after {seconds} s on this cluster (KillWait), and the program has "
-                f"{grace_s:g} s to save its state: what it trained since its last checkpoint may be lost on a cancel"
+                f"{grace_s:g} s to save its state: what it trained since its last checkpoint may be lost"
             )
         return ""
 

@@ -33,7 +33,7 @@ def cancel(store: ResultsFolder, tasks: Sequence[Task]) -> dict[TaskKey, str]:
         if cluster is not None and submission.cluster != cluster:
             going_on[submission.id, task] = f"it is on cluster {submission.cluster}, and this is {cluster}"
         elif not job or (rows is not None and (job, name, submission.user) not in listed):
-            reason = f"Slurm lists no job {job} of the name {name} and the user {submission.user}"
+            reason = f"Slurm lists no job {job} with name {name} and user {submission.user}"
             going_on[submission.id, task] = reason
         else:
             jobs.setdefault((name, submission.user), []).append(job)
@@ -50,7 +50,9 @@ def _withdraw(store: ResultsFolder, tasks: Sequence[Task]) -> set[TaskKey]:
         asked_for = {task for other, task in tasks if other.id == submission.id}
         if submission.handed_over or submission.exported or not waiting or waiting - asked_for:
             continue
-        store.submissions.write(replace(submission, handed_over=True, problem="cancelled before Slurm got it"))
+        store.submissions.write(
+            replace(submission, handed_over=True, problem="cancelled before it was submitted to Slurm")
+        )
         withdrawn |= {(submission.id, task) for task in waiting}
     return withdrawn
 

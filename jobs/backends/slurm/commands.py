@@ -123,7 +123,7 @@ def exclude(jobs: Sequence[str], nodes: Sequence[str]) -> bool:
         code, _, errors = programs.run(["scontrol", "update", f"JobId={job}", f"ExcNodeList={excluded}"])
         if code != 0:
             reason = shown(" ".join(errors.split()))
-            raise NoResponse(f"Slurm did not keep {job} off {', '.join(nodes)}: {reason}")
+            raise NoResponse(f"Slurm did not exclude {', '.join(nodes)} for {job}: {reason}")
     return True
 
 

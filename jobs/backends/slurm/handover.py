@@ -165,7 +165,7 @@ def _listed(chunk: Chunk, since: float) -> str:
                 return job_id
         if pause is not None:
             time.sleep(pause)
-    raise NotListed(f"sbatch took job {chunk.job_name}, and squeue does not list it")
+    raise NotListed(f"sbatch accepted job {chunk.job_name}, but squeue does not list it")
 
 
 # --- interrupted hand-overs ---------------------------------------------------------------------------------

@@ -56,7 +56,7 @@ def remaining(profile: Profile, settings: Mapping[str, str]) -> int | None:
     room, tightest = min(rooms, key=lambda pair: pair[0])
     if room < 1:
         raise JobsError(
-            f"{tightest.what} allows {tightest.tasks} tasks in Slurm's queue, and they are there; "
+            f"{tightest.what} allows {tightest.tasks} tasks in Slurm's queue, which is full; "
             "submit again when some have ended"
         )
     return room

@@ -76,6 +76,6 @@ def _note_dropped() -> None:
     names = sorted(filter(is_dropped, os.environ))
     if names:
         print(
-            f"ignored for Slurm's programs: {shown(', '.join(names))}; set what jobs request in a profile",
+            f"not passed to Slurm's commands: {shown(', '.join(names))}; set the resources of jobs in a profile",
             file=sys.stderr,
         )

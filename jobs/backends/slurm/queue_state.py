@@ -138,7 +138,7 @@ def _task_state(
     job, answered_at = chunk.job_of(task), snapshot.time_of(chunk.job_name)
     as_of = answered_at if snapshot.failures else None
     if job is None:
-        text = "not submitted to Slurm yet; the next `sweeps submit` does so if necessary"
+        text = "not submitted to Slurm yet; the next `sweeps submit` submits it if necessary"
         return TaskState(submission.id, "pending", text, as_of=as_of)
     entry = snapshot.tasks_of(chunk.job_name).get(job)
     if entry is not None:

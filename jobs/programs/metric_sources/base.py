@@ -178,7 +178,7 @@ def _source(spec: SourceSpec, step: str, run: Path, output: Path) -> _Files | _O
         raise JobsError(f"metrics, kind {spec.kind!r}: {near(spec.kind, KINDS)}")
     if not step and spec.kind not in _OWN_STEPS:
         raise JobsError(
-            f"metrics, {spec.kind} {spec.path or spec.pattern!r}: say which name the step has, as in step: step"
+            f"metrics, {spec.kind} {spec.path or spec.pattern!r}: give the name of the step, as in step: step"
         )
     if spec.kind == _STDOUT:
         return _Output(OutputLines(output, _compiled(spec.pattern, step), step))
@@ -191,7 +191,7 @@ def _compiled(pattern: str, step: str) -> re.Pattern[str]:
     try:
         compiled = re.compile(pattern)
     except (re.error, OverflowError, RecursionError) as error:
-        raise JobsError(f"{where}: no regular expression: {error}") from error
+        raise JobsError(f"{where}: not a regular expression: {error}") from error
     if step not in compiled.groupindex:
-        raise JobsError(f"{where}: no group has the step; write (?P<{step}>[0-9]+) where it stands")
+        raise JobsError(f"{where}: no group has the step; write (?P<{step}>[0-9]+) where the step is")
     return compiled

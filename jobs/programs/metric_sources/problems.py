@@ -14,9 +14,9 @@ class Fault(NamedTuple):
     place: str = "line"
 
 
-NO_JSON = Fault("line is no JSON", "lines are no JSON")
-NO_OBJECT = Fault("line is no JSON object", "lines are no JSON objects")
-NO_CSV = Fault("row is no CSV", "rows are no CSV")
+NO_JSON = Fault("line is not JSON", "lines are not JSON")
+NO_OBJECT = Fault("line is not a JSON object", "lines are not JSON objects")
+NO_CSV = Fault("row is not CSV", "rows are not CSV")
 TOO_WIDE = Fault("row has more cells than the header", "rows have more cells than the header")
 NO_END = Fault("row has no line end and is left out", "rows have no line end and are left out")
 DAMAGED = Fault("damaged record", "damaged records", "byte")
@@ -29,12 +29,12 @@ def without_step(unit: str, column: str) -> Fault:
 
 
 def no_step(unit: str, column: str, place: str = "line") -> Fault:
-    text = f"whose {column!r} is no whole number from 0 on"
+    text = f"whose {column!r} is not a whole number of at least 0"
     return Fault(f"{unit} {text}", f"{unit}s {text}", place)
 
 
 def no_number(group: str) -> Fault:
-    text = f"whose {group!r} is no number"
+    text = f"whose {group!r} is not a number"
     return Fault(f"line {text}", f"lines {text}", "")
 
 

@@ -31,7 +31,7 @@ def check_path(kind: str, path: str) -> None:
     if not parts and kind not in NAMES:
         raise JobsError(f"{where}: a path is missing; write one relative to the run's folder, such as 'metrics.{kind}'")
     if "\0" in path:
-        raise JobsError(f"{where}: a path holds no NUL")
+        raise JobsError(f"{where}: a path cannot contain NUL")
 
 
 class Search:

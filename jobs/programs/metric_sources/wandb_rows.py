@@ -24,7 +24,7 @@ class WandbRows(FollowedFile):
         if not self._place and len(self._pending) >= len(HEADER):
             if not self._pending.startswith(HEADER):
                 self._broken = True
-                self.problems.end("no file of Weights & Biases, or one of an unknown version")
+                self.problems.end("not a file of Weights & Biases, or of an unknown version")
             self._place, self._pending = len(HEADER), self._pending[len(HEADER) :]
         if self._broken or not self._place:
             self._pending = self._pending[: len(HEADER)]
