@@ -50,21 +50,29 @@ LONGEST = (
 )
 # Files whose tests share little: their tests go to any worker, in so many parts.
 DIVIDED = {"tests/tdmpc/test_run.py": 4, "tests/tdmpc/test_config.py": 4}
-# Markers by place; elsewhere a test bears its own, and one that opens a page in Chromium is marked for that.
-MARKERS = {
-    CLUSTER: "cluster",
-    "tests/test_docs_run.py": "docs",
-    "tests/test_end_to_end.py": "training",
-    "tests/test_fencing.py": "training",
-    "tests/test_second_agent.py": "training",
-    "tests/jobs/test_third_backend.py": "training",
-    "tests/tdmpc/test_run.py": "training",
-    "tests/test_compatibility.py": "slow",
-    "tests/test_packaging.py": "slow",
-    "tests/aggregate/test_flag_properties.py": "slow",
-    "tests/aggregate/test_merge_properties.py": "slow",
-    "tests/benchmarks/": "slow",
-}
+# Marker -> files or folders; elsewhere a test bears its own, and one that opens a page in Chromium is marked for that.
+MARKED = {
+    "cluster": ("cluster/",),
+    "docs": ("test_docs_run.py",),
+    "training": (
+        "test_end_to_end.py", "test_fencing.py", "test_second_agent.py", "jobs/test_third_backend.py",
+        "tdmpc/test_run.py",
+    ),
+    # more than four seconds each
+    "slow": (
+        "benchmarks/", "test_compatibility.py", "test_own_program.py", "test_packaging.py", "test_public_api.py",
+        "aggregate/test_flag_properties.py", "aggregate/test_merge_properties.py", "aggregate/test_two_sweeps.py",
+        "jobs/test_add_seeds.py", "jobs/test_annotations.py", "jobs/test_archive.py", "jobs/test_canary.py",
+        "jobs/test_check.py", "jobs/test_confirm.py", "jobs/test_decisions.py", "jobs/test_doctor.py",
+        "jobs/test_evaluate_sweep.py", "jobs/test_handover.py", "jobs/test_imported_curves.py", "jobs/test_init.py",
+        "jobs/test_json.py", "jobs/test_judging.py", "jobs/test_live.py", "jobs/test_loss_agent.py",
+        "jobs/test_manage.py", "jobs/test_notify.py", "jobs/test_plan_tasks.py", "jobs/test_program_runs.py",
+        "jobs/test_prune.py", "jobs/test_sites.py", "jobs/test_widths.py", "plots/test_bad_input.py",
+        "plots/test_live_page.py", "plots/test_paper.py", "plots/test_report.py", "plots/test_task_section.py",
+        "tdmpc/test_graphs.py", "tdmpc/test_tasks.py",
+    ),
+}  # fmt: skip
+MARKERS = {f"tests/{place}": marker for marker, places in MARKED.items() for place in places}
 
 
 class ByFile(LoadFileScheduling):
