@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import signal
-import sys
-import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -229,7 +226,7 @@ def view_command(state: Globals, sweeps: tuple[str, ...], port: int | None, refe
     request = live.ReportRequest(store.root.absolute(), sweeps, references and references.absolute())
     page = live.LivePage()
     with (
-        _until_interrupted() as wait,
+        live.until_interrupted() as wait,
         contextlib.closing(live.Renderer()) as renderer,
         live_server.serving(page, port or 0) as server,
     ):
@@ -238,42 +235,6 @@ def view_command(state: Globals, sweeps: tuple[str, ...], port: int | None, refe
         say(f"  ssh -N -L {server.port}:{live_server.ADDRESS}:{server.port} {process.host()}")
         say("Ctrl-C ends it")
         live.follow(page, request, renderer, warn, wait)
-
-
-@contextlib.contextmanager
-def _until_interrupted() -> Iterator[Callable[[float], None]]:
-    """Ends the block by Ctrl-C or SIGTERM without an error. Once it ends, another signal does not interrupt that.
-
-    Gives a function to wait in the block, which ends it too: Python drops an exception that a signal raises while an
-    object is destroyed or a module's lock is released, and would print it.
-    """
-    is_ended = threading.Event()
-
-    def end(number: int, frame: object) -> None:
-        if not is_ended.is_set():
-            is_ended.set()
-            raise KeyboardInterrupt
-
-    def wait(seconds: float) -> None:
-        if is_ended.wait(seconds):
-            raise KeyboardInterrupt
-
-    def print_unless_interrupt(dropped: Any) -> None:
-        if not issubclass(dropped.exc_type, KeyboardInterrupt):
-            print_dropped(dropped)
-
-    print_dropped, sys.unraisablehook = sys.unraisablehook, print_unless_interrupt
-    handled = {signal.SIGINT: signal.getsignal(signal.SIGINT), signal.SIGTERM: signal.getsignal(signal.SIGTERM)}
-    for each in handled:
-        signal.signal(each, end)
-    try:
-        yield wait
-    except KeyboardInterrupt:
-        pass
-    finally:
-        for each, handler in handled.items():
-            signal.signal(each, handler)
-        sys.unraisablehook = print_dropped
 
 
 @click.command("compare")

@@ -6,15 +6,18 @@ be ended at any time. This process keeps the newest page as bytes.
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import hashlib
 import json
+import signal
+import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from jobs import process
 from jobs.reports import report
@@ -197,3 +200,39 @@ class Renderer:
         if self._process is not None:
             self._process.close()
             self._process = None
+
+
+@contextlib.contextmanager
+def until_interrupted() -> Iterator[Callable[[float], None]]:
+    """Ends the block by Ctrl-C or SIGTERM without an error. Once it ends, another signal does not interrupt that.
+
+    Gives a function to wait in the block, which ends it too: Python drops an exception that a signal raises while an
+    object is destroyed or a module's lock is released, and would print it.
+    """
+    is_ended = threading.Event()
+
+    def end(number: int, frame: object) -> None:
+        if not is_ended.is_set():
+            is_ended.set()
+            raise KeyboardInterrupt
+
+    def wait(seconds: float) -> None:
+        if is_ended.wait(seconds):
+            raise KeyboardInterrupt
+
+    def print_unless_interrupt(dropped: Any) -> None:
+        if not issubclass(dropped.exc_type, KeyboardInterrupt):
+            print_dropped(dropped)
+
+    print_dropped, sys.unraisablehook = sys.unraisablehook, print_unless_interrupt
+    handled = {signal.SIGINT: signal.getsignal(signal.SIGINT), signal.SIGTERM: signal.getsignal(signal.SIGTERM)}
+    for each in handled:
+        signal.signal(each, end)
+    try:
+        yield wait
+    except KeyboardInterrupt:
+        pass
+    finally:
+        for each, handler in handled.items():
+            signal.signal(each, handler)
+        sys.unraisablehook = print_dropped

@@ -21,7 +21,6 @@ import pytest
 from click.testing import CliRunner
 
 from jobs.cli import cli
-from jobs.cli.judging import _until_interrupted
 from jobs.reports import live, live_server, report
 from jobs.reports.live import LivePage, ReportRequest, ReportUpdate
 from jobs.reports.live_server import LiveServer
@@ -413,7 +412,7 @@ def test_a_signal_whose_exception_is_dropped_ends_it_all_the_same(monkeypatch: p
     printed: list[Any] = []
     monkeypatch.setattr(sys, "unraisablehook", printed.append)
     before, reached = signal.getsignal(signal.SIGINT), []
-    with _until_interrupted() as wait:
+    with live.until_interrupted() as wait:
         object_ = Destroyed()
         del object_
         reached.append("after the signal")
