@@ -167,7 +167,7 @@ def test_once_git_tracks_files_only_these_are_copied(source: AgentSource) -> Non
 
 def test_too_much_code_is_refused(source: AgentSource, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(agent_code, "MAX_FILES", 1)
-    with pytest.raises(JobsError, match=r"2 files with 0 MB would be copied.*at most 1"):
+    with pytest.raises(JobsError, match=r"2 files with 0 MB would be copied.*the limit is 1 "):
         agent_code.files_of(source, source.folder)
 
 

@@ -67,7 +67,7 @@ def test_what_is_exported_can_be_imported(form: str, submitted: ResultsFolder, s
     assert len(before) == 8
     kept: Any = np.float32 if form == "tensorboard" else float  # four bytes are all that a scalar of TensorBoard has
     assert {key: {step: float(kept(value)) for step, value in curve.items()} for key, curve in before.items()} == after
-    assert sweeps("export", "--format", form, "--out", out).stdout.startswith("0 new rows of 0 runs")
+    assert sweeps("export", "--format", form, "--out", out).stdout.startswith("wrote 0 new rows of 0 runs")
 
 
 def test_several_formats_go_into_one_folder(submitted: ResultsFolder, sweeps: Sweeps, tmp_path: Path) -> None:
@@ -77,7 +77,7 @@ def test_several_formats_go_into_one_folder(submitted: ResultsFolder, sweeps: Sw
     assert {path.name for path in one.rglob("*.csv")} == {path.name for path in both.rglob("*.csv")} != set()
     assert len(list(both.rglob("*tfevents*"))) == len(list(both.rglob("rows.csv")))
     for form in ("csv", "tensorboard", "tensorboard,csv"):
-        assert sweeps("export", "--format", form, "--out", both).stdout.startswith("0 new rows of 0 runs")
+        assert sweeps("export", "--format", form, "--out", both).stdout.startswith("wrote 0 new rows of 0 runs")
 
 
 def test_single_runs_are_exported_by_name(submitted: ResultsFolder, sweeps: Sweeps, tmp_path: Path) -> None:
