@@ -19,7 +19,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from unittest.mock import MagicMock
@@ -500,7 +499,10 @@ def test_every_line_of_a_page_succeeds(page: str, documented: dict[str, list[str
 def prepared(world: World, monkeypatch: pytest.MonkeyPatch) -> World:
     """`ensemble` is done; who waits sees to it that what was submitted is; `view` ends after the first report."""
     again(world)
-    monkeypatch.setattr(live, "follow", partial(live.follow, wait=MagicMock(side_effect=KeyboardInterrupt)))
+    live_follow = live.follow
+    monkeypatch.setattr(
+        live, "follow", lambda *words: live_follow(*words[:-1], MagicMock(side_effect=KeyboardInterrupt))
+    )
     waiting = SimpleNamespace(time=time.time, sleep=lambda seconds: world.finish(fails=False))
     monkeypatch.setattr("jobs.submit.watch.time", waiting)
     return world

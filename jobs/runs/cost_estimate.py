@@ -134,7 +134,7 @@ def format_cost(cost: Cost | None, device: str, episodes: int = 0) -> str:
     disk = f", {cost.size / 1e9:.1f} GB in {cost.files:.0f} files" if cost.size and cost.files else ""
     return (
         f"expected: {total} ({mean(cost.hours):.1f} h a task), done {cost.elapsed_h:.1f} h after the start{disk}; "
-        f"estimated from {cost.samples} earlier runs on {device}"
+        f"by {cost.samples} earlier runs on {device}"
     )
 
 

@@ -182,7 +182,7 @@ def test_a_program_that_fails_shows_its_last_lines(check: Callable[..., Result])
     assert shown[-1] == "| small.py: error: no such thing"
     assert "\033" not in result.output
     (problem,) = problems(result)
-    assert problem.startswith("the program failed, exit code 2 after")
+    assert problem.startswith("the program failed: exit code 2 after")
 
 
 def test_a_program_that_is_not_there(check: Callable[..., Result]) -> None:

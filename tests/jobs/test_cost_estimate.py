@@ -64,7 +64,7 @@ def test_gpu_hours_and_the_end(store: ResultsFolder) -> None:
     tasks = [TaskRuns(A, [seed]) for seed in range(2, 12)]
     found = expected(store, *tasks, device="a100", gpus=2, width=4)
     assert (found.gpu_hours, found.elapsed_h) == (20.0, 2.5)
-    told = "expected: 20.0 GPU-hours (1.0 h a task), done 2.5 h after the start; estimated from 1 earlier runs on a100"
+    told = "expected: 20.0 GPU-hours (1.0 h a task), done 2.5 h after the start; by 1 earlier runs on a100"
     assert cost_estimate.format_cost(found, "a100").replace(", 0.0 GB in 30 files", "") == told
     cost_estimate.check(found, 20.0, "a100")
     with pytest.raises(JobsError, match=r"--max-gpu-hours 19: 20.0 GPU-hours are expected"):

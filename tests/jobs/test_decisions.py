@@ -150,7 +150,7 @@ def test_what_a_later_decision_builds_on_is_taken_back_after_it(typed: Typed, re
     assert {c.num_q for c in configs(results, "entropy")} == {2}
     assert "there is no decision on ensemble to undo; decided: gamma" in refused(typed, "adopt", "--undo", "ensemble")
     typed("adopt", "--undo")
-    assert "nothing of the plan is adopted; `sweeps plan`" in refused(typed, "adopt", "--undo")
+    assert "there is no decision on the plan to undo; `sweeps plan`" in refused(typed, "adopt", "--undo")
 
 
 def test_a_decision_that_the_plan_no_longer_fits_is_an_error_and_can_be_taken_back(typed: Typed, results: Path) -> None:
@@ -178,7 +178,7 @@ WRONG = {
     "adopt entropy --set end_entropy_coeff=-1": "end_entropy_coeff=-1",
     "adopt ensemble --config 0123456789": "ensemble was not submitted to",
     "adopt ensemble --from-verdict": "decide by hand with --set or --keep",
-    "adopt --undo": "nothing of the plan is adopted",
+    "adopt --undo": "there is no decision on the plan to undo",
 }
 
 

@@ -386,10 +386,10 @@ def test_what_cannot_be_evaluated_is_refused_in_one_line(
 ) -> None:
     refused = {
         ("nope",): "sweep 'nope' was not submitted",
-        ("ensemble", "--video", "a.gif"): "--video: a sweep is evaluated as jobs",
+        ("ensemble", "--video", "a.gif"): "--video: only for runs (ID/seed-N); a sweep is evaluated as jobs",
         ("ensemble", "--planner", "eval", "--planner", "train"): "one planner at a time, not eval, train",
         ("ensemble", "--at", "30000"): "no run has reached step 30,000",
-        (f"{runs(store)[0]}", "--wait"): "--wait: runs are evaluated in this process",
+        (f"{runs(store)[0]}", "--wait"): "--wait: only for a sweep; runs are evaluated in this process",
         ("ensemble", "other"): "run 'ensemble': give ID/seed-N",
     }
     for words, told in refused.items():

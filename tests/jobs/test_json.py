@@ -382,9 +382,9 @@ def test_runs_in_this_process_do_not_write_into_the_document(
     ("words", "reason"),
     [
         (["status", "nope"], "sweep 'nope' was not submitted"),
-        (["status", "--watch"], "--json with --watch"),
-        (["plan", "--example"], "--json with --example"),
-        (["logs", "0011223344/seed-1", "--follow"], "--json with --follow"),
+        (["status", "--watch"], "--json cannot be combined with --watch"),
+        (["plan", "--example"], "--json cannot be combined with --example"),
+        (["logs", "0011223344/seed-1", "--follow"], "--json cannot be combined with --follow"),
         (["submit", "nope"], "unknown sweep 'nope'"),
         (["usage", "--nope"], "No such option"),
     ],
